@@ -1,0 +1,194 @@
+"""The contract between `bench` and a runtime: what a backend gives and what it is given.
+
+A backend is a class found through the entry-point group ``bench.backends``; one file, no base
+class needed. It is imported inside worker processes only, possibly by another interpreter, so
+this module and every adapter use the standard library, numpy and their own runtime alone
+(Python 3.9 and later, numpy 1.24 and later).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Callable, ClassVar, Protocol
+
+import numpy as np
+
+Feeds = Mapping[str, "np.ndarray[Any, Any]"]
+Arrays = Sequence["np.ndarray[Any, Any]"]
+
+
+@dataclass(frozen=True)
+class Device:
+    """A thing that a backend can run on, as the runtime itself reports it."""
+
+    id: str  #: how a target names it: ``cpu``, ``cuda:0``, ``npu:0``
+    vendor: str
+    name: str
+    driver: str = ""
+    memory_bytes: int | None = None
+    simulated: bool = False  #: its results count, its latency means nothing
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output: its name, numpy dtype name, and shape (-1 is a dynamic dimension)."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TorchSource:
+    """Where a PyTorch module comes from: ``file`` defines ``factory()``; weights are safetensors."""
+
+    file: Path
+    factory: str
+    weights: Path | None = None
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model as files. A backend takes the form that it understands and raises `Unsupported`
+    when that form is None."""
+
+    name: str
+    onnx: Path | None = None
+    torch: TorchSource | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run a model on a device.
+
+    ``threads`` is the number of compute threads of one inference. ``shapes`` holds the input shapes that
+    the cell will time; a runtime that needs static shapes compiles for them.
+    ``extra`` holds what the user wrote behind the ``?`` of a target, in the runtime's own terms;
+    a backend raises `SpecError` for a key it doesn't know.
+    """
+
+    threads: int = 1
+    allow_fallback: bool = False
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the graph's nodes ran: a measured fact, not what was asked for.
+
+    ``nodes`` counts nodes by device id or provider name; ``source`` says how that is known, for example
+    ``onnxruntime: get_provider_graph_assignment_info``. ``off_device`` names nodes that ran elsewhere.
+    ``precision`` is the numeric type that the compiled model computes in, where it can be read back.
+    """
+
+    nodes: Mapping[str, int]
+    source: str
+    off_device: tuple[str, ...] = ()
+    precision: str = ""
+
+
+class Session(Protocol):
+    """A model compiled for a device, ready to run."""
+
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
+
+    def bind(self, feeds: Feeds) -> Callable[[], object]:
+        """Allocate, copy to the device, pre-bind; return one prepared, synchronous inference.
+
+        The callable returned is what is timed: it takes no argument, returns when the outputs
+        exist on the device, and what it returns is ignored. ``feeds`` maps every input name to an array of the
+        right dtype. Binding again leaves earlier callables valid.
+        """
+        ...
+
+    def fetch(self) -> list[np.ndarray[Any, Any]]:
+        """Copy out what the most recently *bound* callable's last call left, in `outputs` order.
+
+        So the outputs that are checked come from the buffers that were timed.
+        """
+        ...
+
+    def run(self, feeds: Feeds) -> list[np.ndarray[Any, Any]]:
+        """The checked path: one inference on ``feeds``, outputs in `outputs` order."""
+        ...
+
+    def api_call(self, feeds: Feeds) -> Callable[[], object]:
+        """One inference the way the runtime's users usually write it (the ``api`` lane)."""
+        ...
+
+    def placement(self) -> Placement:
+        """Which nodes ran where."""
+        ...
+
+    def close(self) -> None:
+        """Release the session and everything bound to it. Calling it twice does nothing."""
+        ...
+
+
+class Backend(Protocol):
+    """An adapter to one runtime."""
+
+    name: ClassVar[str]
+    #: importable modules the fork server loads before it forks workers; they must create no threads by that
+    preload: ClassVar[tuple[str, ...]]
+    #: False where the runtime can't live through fork: each worker is then a fresh interpreter
+    fork_safe: ClassVar[bool]
+    #: environment variables set before the runtime is imported (thread pools that must not spin, noise off)
+    environment: ClassVar[Mapping[str, str]]
+
+    def version(self) -> str:
+        """The runtime's own version. Raises `Unavailable` where it is not installed."""
+        ...
+
+    def devices(self) -> list[Device]:
+        """The devices that answered when touched. Raises `Unavailable` where the runtime is absent."""
+        ...
+
+    def compile(self, model: ModelFile, device: Device, options: Options) -> Session:
+        """Load and compile. Raises `Unsupported`, `Unavailable`, `OutOfMemory` or `SpecError`."""
+        ...
+
+
+def to_plain(value: object) -> Any:
+    """A contract value as JSON-ready data (paths as strings)."""
+
+    def plain(item: object) -> object:
+        if isinstance(item, Path):
+            return str(item)
+        if isinstance(item, Mapping):
+            return {str(k): plain(v) for k, v in item.items()}
+        if isinstance(item, (list, tuple)):
+            return [plain(v) for v in item]
+        return item
+
+    return plain(asdict(value))  # type: ignore[call-overload]
+
+
+def model_file_from_plain(data: Mapping[str, Any]) -> ModelFile:
+    """The inverse of `to_plain` for a `ModelFile`."""
+    source = data.get("torch")
+    return ModelFile(
+        name=data["name"],
+        onnx=Path(data["onnx"]) if data.get("onnx") else None,
+        torch=None
+        if source is None
+        else TorchSource(
+            file=Path(source["file"]),
+            factory=source["factory"],
+            weights=Path(source["weights"]) if source.get("weights") else None,
+        ),
+    )
+
+
+def options_from_plain(data: Mapping[str, Any]) -> Options:
+    """The inverse of `to_plain` for `Options`."""
+    return Options(
+        threads=data["threads"],
+        allow_fallback=data["allow_fallback"],
+        shapes={name: tuple(shape) for name, shape in data["shapes"].items()},
+        extra=dict(data["extra"]),
+    )

@@ -1,0 +1,62 @@
+"""The unit that is measured: one model, variant, target, scenario and batch, with a stable id."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Scenario = Literal["single-stream", "multi-stream", "offline"]
+Variant = Literal["fp32"]
+Lane = Literal["prepared", "api"]
+
+
+class Frozen(BaseModel):
+    """Base of every value that is written down: immutable, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelIdentity(Frozen):
+    """What a record needs to know of a model after the files are gone."""
+
+    name: str
+    sha256: str  #: of what computes: weights, graph, definition
+    task: str
+    distilled_from: str | None = None
+    control_of: str | None = None
+    file_bytes: int  #: size of the file that the runtime loaded
+    parameters: int | None = None
+
+
+class Cell(Frozen):
+    """One point of the cross product that a plan measures.
+
+    ``shapes`` are the input shapes of one query; ``batch`` samples travel in each query.
+    """
+
+    model: ModelIdentity
+    variant: Variant = "fp32"
+    target: str
+    scenario: Scenario
+    batch: int
+    shapes: dict[str, tuple[int, ...]]
+    threads: int
+    lane: Lane = "prepared"
+    input_sha256: str  #: of the arrays that are timed
+    allow_fallback: bool = False
+
+    @property
+    def id(self) -> str:
+        """12 hex digits of the SHA-256 over everything that defines the cell."""
+        defining = self.model_dump(mode="json", exclude={"model"})
+        defining["model"] = [self.model.name, self.model.sha256]
+        text = json.dumps(defining, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def label(self) -> str:
+        """How people are told which cell this is."""
+        return f"{self.model.name} {self.target} {self.scenario} batch {self.batch}"

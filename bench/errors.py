@@ -1,0 +1,89 @@
+"""The one tree of errors that `bench` raises on purpose.
+
+Each message says what happened, where, and what to do next. A worker in any interpreter raises
+these too, so this module needs the standard library alone (Python 3.9 and later). Across the
+process boundary an error travels as its ``kind`` and its message; `from_kind` makes it again.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class BenchError(Exception):
+    """Something that a user can understand and mend."""
+
+    kind: ClassVar[str] = "error"
+
+
+class SpecError(BenchError):
+    """What was asked for is wrong: a suite, a card, a flag, a file."""
+
+    kind = "spec"
+
+
+class Unavailable(BenchError):
+    """A runtime or device is absent. ``remedy`` says how to get it."""
+
+    kind = "unavailable"
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__(f"{reason} {remedy}".strip() if remedy else reason)
+        self.reason = reason
+        self.remedy = remedy
+
+
+class Unsupported(BenchError):
+    """The runtime is there but can't do this: an operator, a precision, a scenario."""
+
+    kind = "unsupported"
+
+
+class ExportFailed(BenchError):
+    """A model could not be exported, or the exported one computes something else."""
+
+    kind = "export-failed"
+
+
+class AccuracyFailed(BenchError):
+    """Outputs could not be scored, or differ from the reference beyond the tolerance."""
+
+    kind = "accuracy-failed"
+
+
+class WorkerCrashed(BenchError):
+    """The process that measured a cell died or raised an error of its own."""
+
+    kind = "crashed"
+
+
+class WorkerTimeout(BenchError):
+    """The process that measured a cell did not answer in time and was killed."""
+
+    kind = "timeout"
+
+
+class OutOfMemory(BenchError):
+    """The host or the device had too little memory for this cell."""
+
+    kind = "out-of-memory"
+
+
+_BY_KIND = {
+    cls.kind: cls
+    for cls in (
+        SpecError,
+        Unavailable,
+        Unsupported,
+        ExportFailed,
+        AccuracyFailed,
+        WorkerCrashed,
+        WorkerTimeout,
+        OutOfMemory,
+    )
+}
+
+
+def from_kind(kind: str, message: str) -> BenchError:
+    """Make the error that another process described; an unknown kind is a plain `BenchError`."""
+    return _BY_KIND.get(kind, BenchError)(message)

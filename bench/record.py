@@ -1,0 +1,157 @@
+"""What a run writes down: the result of a cell, and the facts that make it worth trusting.
+
+Times are integer nanoseconds, sizes bytes, rates samples per second, accuracies fractions.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from bench.cell import Cell, Frozen
+
+SCHEMA_VERSION = 1
+
+Status = Literal["ok", "failed"]
+StopReason = Literal["precision", "max-time", "max-invocations", "failed"]
+
+
+class Estimate(Frozen):
+    """A value with its confidence interval, both in the unit of the field that holds it."""
+
+    value: float
+    low: float
+    high: float
+    confidence: float
+
+
+class Percentile(Frozen):
+    """A latency percentile, or why there is none.
+
+    ``value_ns`` is MLPerf's early-stopping estimate (an upper bound at 99% confidence) and is
+    None where ``samples`` are fewer than the ``samples_needed`` for it.
+    """
+
+    p: float
+    value_ns: float | None
+    low_ns: float | None = None
+    high_ns: float | None = None
+    samples: int
+    samples_needed: int
+
+
+class Latency(Frozen):
+    """Latency of one query, over all samples of all invocations."""
+
+    median_ns: Estimate
+    floor_ns: Estimate  #: the 1st percentile: what the machine can do when left alone
+    p90: Percentile
+    p99: Percentile
+    samples: int
+    outliers: dict[str, int]  #: counts by class; outliers are kept in every figure
+
+
+class Invocation(Frozen):
+    """One worker process that measured a cell once."""
+
+    cell_id: str
+    index: int
+    load_ns: int  #: reading and compiling the model
+    first_inference_ns: int
+    warmup_calls: int
+    settled: bool  #: steady state was reached before measuring
+    calls: int
+    blocks: int
+    discarded_calls: int
+    median_ns: float
+    floor_ns: float
+    busy_ns: int  #: sum over all measured calls
+    peak_rss_bytes: int | None
+    rss_before_load_bytes: int | None
+    device_memory_bytes: int | None = None
+    canary_ns: float | None = None  #: the canary's median in the same rounds
+    disturbed_blocks: int = 0
+    cpus: tuple[int, ...] = ()
+    output_sha256: str = ""
+
+
+class Memory(Frozen):
+    """Peak resident set of the worker over its life, and what loading and running added to it."""
+
+    peak_rss_bytes: int | None
+    added_rss_bytes: int | None
+    device_bytes: int | None = None
+
+
+class Accuracy(Frozen):
+    """The score on the labelled data, through a session compiled with the cell's options."""
+
+    metric: str
+    value: Estimate
+    correct: int
+    examples: int
+    dataset: str
+    dataset_sha256: str
+    predictions: str  #: file in the run directory: one row an example
+
+
+class Parity(Frozen):
+    """Difference of the timed session's own outputs from the reference's, on the timed input."""
+
+    reference: str
+    max_abs_error: float
+    max_rel_error: float
+    cosine: float | None
+    tolerance: str
+    ok: bool
+
+
+class PlacementFact(Frozen):
+    """Where the nodes ran."""
+
+    nodes: dict[str, int]
+    on_device_share: float | None  #: of the nodes, 0 to 1
+    off_device: tuple[str, ...] = ()
+    source: str
+    precision: str = ""
+
+
+class Check(Frozen):
+    """One validity check; what fails is marked and kept."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+class Failure(Frozen):
+    """A typed failure: ``kind`` is one of the kinds in `bench.errors`."""
+
+    kind: str
+    message: str
+    log_tail: str = ""
+
+
+class Record(Frozen):
+    """The result of one cell."""
+
+    schema_version: int = SCHEMA_VERSION
+    cell_id: str
+    cell: Cell
+    status: Status
+    failure: Failure | None = None
+    stop: StopReason
+    simulated: bool = False
+    device_name: str = ""
+    runtime_version: str = ""
+    latency: Latency | None = None
+    throughput: Estimate | None = None  #: samples per second, back-to-back queries
+    load_ns: Estimate | None = None
+    first_inference_ns: Estimate | None = None
+    memory: Memory | None = None
+    accuracy: Accuracy | None = None
+    parity: Parity | None = None
+    placement: PlacementFact | None = None
+    checks: tuple[Check, ...] = ()
+    invocations: tuple[Invocation, ...] = ()
+    canary_ns: Estimate | None = None
+    finished_at: str = ""
