@@ -1,0 +1,82 @@
+"""``python -m bench``, and the entry point of the command ``bench``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from bench.cli import cli
+from bench.errors import BenchError, SpecError
+from bench.numbers import printable
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; say what went wrong in one sentence; return the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    _never_fail_to_encode()
+    try:
+        code = cli.main(args=arguments, prog_name="bench", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (click.Abort, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return _reader_went_away()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return EXIT_USAGE
+    except Exception as error:
+        if _wants_debug(arguments):
+            raise
+        _complain(_sentence(error))
+        return EXIT_USAGE if isinstance(error, (SpecError, click.UsageError)) else EXIT_FAILED
+    return code if isinstance(code, int) else 0
+
+
+def _never_fail_to_encode() -> None:
+    """A terminal that lacks a character shows a question mark instead of ending the program."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")
+
+
+def _wants_debug(arguments: Sequence[str]) -> bool:
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return "--debug" in arguments[:end]
+
+
+def _complain(sentence: str) -> None:
+    click.echo(f"bench: {printable(sentence, limit=2000)}", err=True)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, BenchError):
+        return str(error)
+    if isinstance(error, click.UsageError):
+        command = error.ctx.command_path if error.ctx else "bench"
+        return f"{error.format_message()} See '{command} --help'."
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}."
+    return (
+        f"this is a bug in bench: {type(error).__name__}: {error}. "
+        "Run the same command with --debug to see where it happened."
+    )
+
+
+def _reader_went_away() -> int:
+    """``bench ... | head``: say nothing, and keep the interpreter's last flush silent too."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return EXIT_FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

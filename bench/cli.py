@@ -1,0 +1,75 @@
+"""The command ``bench``: a group whose subcommands are imported only when they are called.
+
+A subcommand is a file ``bench/commands/NAME.py`` that holds a `click.Command` called ``command``.
+Its line of help stands here, so that ``bench --help`` imports none of them. A command tells its
+exit code by returning it (None is 0) and reports an error by raising.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import click
+
+from bench import __version__
+from bench.discover import nearest
+
+COMMANDS: dict[str, str] = {
+    "run": "Measure models on targets, and print the tables.",
+    "show": "Print the tables of a stored run again.",
+    "list": "List models, backends or targets.",
+    "doctor": "Say which targets are here, and why others are not.",
+    "export": "Write a model as an ONNX file.",
+    "completion": "Print the completion script of a shell.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its subcommands by name and imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"bench.commands.{cmd_name}").command
+        if not any(param.name == "debug" for param in command.params):
+            command.params.append(_debug_option())
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            close = nearest(name, COMMANDS)
+            hint = f"Did you mean {' or '.join(close)}?" if close else _all_commands()
+            ctx.fail(f"there is no command {name!r}. {hint}")
+        return super().resolve_command(ctx, args)
+
+
+def _all_commands() -> str:
+    return f"There are: {', '.join(COMMANDS)}."
+
+
+def _debug_option() -> click.Option:
+    return click.Option(
+        ["--debug"], is_flag=True, expose_value=False, help="Show where an error came from."
+    )
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="bench", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show where an error came from.")
+def cli(**_: Any) -> None:
+    """How fast, how much and how right is a model, and the one distilled from it, on every
+    runtime and device that you can reach, and how sure is each number?
+
+    `bench run` measures the models that come with it on every target that is present.
+    """

@@ -1,0 +1,26 @@
+"""``bench completion SHELL``: the script that a shell sources to complete ``bench``."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+from bench.errors import BenchError
+
+
+@click.command(name="completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def command(shell: str) -> None:
+    """Print the completion script of SHELL.
+
+    \b
+    bash:  bench completion bash > ~/.local/share/bash-completion/completions/bench
+    zsh:   bench completion zsh > ~/.zfunc/_bench
+    fish:  bench completion fish > ~/.config/fish/completions/bench.fish
+    """
+    from bench.cli import cli
+
+    completion = get_completion_class(shell)
+    if completion is None:
+        raise BenchError(f"this version of click writes no completion for {shell}.")
+    click.echo(completion(cli, {}, "bench", "_BENCH_COMPLETE").source())

@@ -1,0 +1,180 @@
+"""Finds what is installed: backends and model cards, ours and anybody's, without importing them.
+
+Two entry-point groups are read. ``bench.backends`` maps a backend's name to ``module:Class``;
+``bench.models`` maps any name to a package whose folder holds model cards (``*.toml``; suites
+are ``*.suite.toml``).
+
+`importlib.metadata` costs more start-up time than the whole ``bench list`` may take, so the
+``entry_points.txt`` files on `sys.path` are read here, by the same rules (the first distribution
+of a name on the path wins). Where something on the path is not a plain folder (a zip file, a finder
+with distributions of its own), `importlib.metadata` answers instead.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from bench.errors import SpecError, Unavailable
+
+BACKENDS_GROUP = "bench.backends"
+MODELS_GROUP = "bench.models"
+SUITE_SUFFIX = ".suite.toml"
+
+
+def backend_entry_points() -> dict[str, str]:
+    """The installed backends: name -> ``module:attr``, sorted by name."""
+    return entry_points(BACKENDS_GROUP)
+
+
+def load_backend(name: str) -> type:
+    """Import the class of the backend called ``name``."""
+    known = backend_entry_points()
+    if name not in known:
+        raise unknown("backend", name, known)
+    return _import_object(name, known[name])
+
+
+def card_paths() -> dict[str, Path]:
+    """The installed model cards: model name (the file's stem) -> path, sorted by name."""
+    cards: dict[str, Path] = {}
+    for package in entry_points(MODELS_GROUP).values():
+        for folder in _package_folders(package):
+            for path in sorted(folder.glob("*.toml")):
+                if not path.name.endswith(SUITE_SUFFIX):
+                    cards.setdefault(path.stem, path)
+    return dict(sorted(cards.items()))
+
+
+def suite_paths() -> dict[str, Path]:
+    """The installed suites: name (the file name without ``.suite.toml``) -> path."""
+    suites: dict[str, Path] = {}
+    for package in entry_points(MODELS_GROUP).values():
+        for folder in _package_folders(package):
+            for path in sorted(folder.glob(f"*{SUITE_SUFFIX}")):
+                suites.setdefault(path.name.removesuffix(SUITE_SUFFIX), path)
+    return dict(sorted(suites.items()))
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """Up to three of the known names that look like ``name``, the likest first."""
+    import difflib
+
+    by_lower = {item.lower(): item for item in known}
+    # difflib is quadratic in the length of a name, and no real name is this long.
+    lower = name.lower()[:100]
+    close = difflib.get_close_matches(lower, by_lower, n=3, cutoff=0.5)
+    return [by_lower[item] for item in close]
+
+
+def unknown(noun: str, name: str, known: Iterable[str]) -> SpecError:
+    """The error for a name that doesn't exist, with the nearest names that do."""
+    names = list(known)
+    close = nearest(name, names)
+    if close:
+        hint = f"Did you mean {' or '.join(close)}?"
+    elif names:
+        hint = f"There are: {', '.join(names)}."
+    else:
+        hint = f"No {noun} is installed."
+    return SpecError(f"there is no {noun} called {name!r}. {hint}")
+
+
+def entry_points(group: str) -> dict[str, str]:
+    """Entry points of one group, name -> value, sorted by name."""
+    found = _scan_path(group) if _path_is_plain() else _ask_importlib(group)
+    return dict(sorted(found.items()))
+
+
+def _path_is_plain() -> bool:
+    """Whether every distribution on `sys.path` is visible as a folder."""
+    if any(
+        hasattr(finder, "find_distributions")
+        and getattr(finder, "__name__", "") not in ("PathFinder", "FrozenImporter")
+        for finder in sys.meta_path
+    ):
+        return False
+    return not any(os.path.isfile(entry) for entry in sys.path if entry)
+
+
+def _ask_importlib(group: str) -> dict[str, str]:
+    from importlib import metadata
+
+    found: dict[str, str] = {}
+    for point in metadata.entry_points(group=group):
+        found.setdefault(point.name, point.value)
+    return found
+
+
+def _scan_path(group: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for folder in _distribution_folders():
+        for name, value in _read_entry_points(os.path.join(folder, "entry_points.txt"), group):
+            found.setdefault(name, value)
+    return found
+
+
+def _distribution_folders() -> Iterator[str]:
+    """The ``*.dist-info`` and ``*.egg-info`` folders on the path, one for each distribution."""
+    seen: set[str] = set()
+    for entry in dict.fromkeys(sys.path):
+        try:
+            children = sorted(os.listdir(entry or os.curdir))
+        except OSError:  # a path entry that isn't there, or that we may not read
+            continue
+        for child in children:
+            if not child.endswith((".dist-info", ".egg-info")):
+                continue
+            distribution = _distribution_name(child)
+            if distribution not in seen:
+                seen.add(distribution)
+                yield os.path.join(entry or os.curdir, child)
+
+
+def _distribution_name(folder: str) -> str:
+    """``Infer_Bench-0.1.0.dist-info`` -> ``infer-bench`` (the normal form of PEP 503)."""
+    name = folder.rpartition(".")[0].partition("-")[0]
+    return name.lower().replace("_", "-").replace(".", "-")
+
+
+def _read_entry_points(path: str, group: str) -> Iterator[tuple[str, str]]:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            lines = file.read().splitlines()
+    except OSError:  # most distributions have no entry points
+        return
+    section = ""
+    for line in map(str.strip, lines):
+        if line.startswith("[") and line.endswith("]"):
+            section = line[1:-1].strip()
+        elif section == group and "=" in line and not line.startswith(("#", ";")):
+            name, _, value = line.partition("=")
+            # what may follow in brackets are extras, which the object itself doesn't need
+            yield name.strip(), value.partition("[")[0].strip()
+
+
+def _import_object(name: str, value: str) -> type:
+    import importlib
+
+    module, _, attribute = value.partition(":")
+    try:
+        found: type = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise Unavailable(
+            f"the backend {name} ({value}) can't be loaded: {error}.",
+            "Reinstall the distribution that provides it.",
+        ) from error
+    return found
+
+
+def _package_folders(package: str) -> list[Path]:
+    """Where a package's files lie, without running the package (its parents do run)."""
+    from importlib.util import find_spec
+
+    try:
+        spec = find_spec(package.partition(":")[0])
+    except (ImportError, ValueError):
+        return []
+    return [Path(place) for place in (spec and spec.submodule_search_locations) or []]

@@ -1,0 +1,177 @@
+"""How numbers (and names) are written for people: 3 significant digits, one unit a column.
+
+Values come in as they are stored (nanoseconds, bytes, a rate a second, a fraction); a missing or
+not finite value is written ``-``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+MISSING = "-"
+DIGITS = 3
+
+
+class Unit(NamedTuple):
+    """A unit and how much of the stored unit it is."""
+
+    name: str
+    scale: float
+
+
+TIME_UNITS = (Unit("ns", 1.0), Unit("µs", 1e3), Unit("ms", 1e6), Unit("s", 1e9))
+BYTE_UNITS = (
+    Unit("B", 1.0),
+    Unit("KiB", 2.0**10),
+    Unit("MiB", 2.0**20),
+    Unit("GiB", 2.0**30),
+    Unit("TiB", 2.0**40),
+)
+RATE_UNITS = (Unit("/s", 1.0), Unit("k/s", 1e3), Unit("M/s", 1e6), Unit("G/s", 1e9))
+
+
+def finite(value: float | None) -> bool:
+    """Whether there is a number to write."""
+    return value is not None and math.isfinite(value)
+
+
+def significant(value: float | None, digits: int = DIGITS) -> str:
+    """``value`` to so many significant digits, without exponent from 1e-6 up to 1e15."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    if value == 0:
+        return "0"
+    rounded = float(f"{value:.{digits - 1}e}")
+    size = abs(rounded)
+    if size >= 1e15 or size < 1e-6:
+        return f"{value:.{digits - 1}e}".replace("e+", "e")
+    decimals = max(0, digits - 1 - math.floor(math.log10(size)))
+    return f"{rounded:.{decimals}f}"
+
+
+def column_unit(values: Iterable[float | None], units: tuple[Unit, ...]) -> Unit:
+    """The unit for a whole column: the one in which its middle value is at least 1."""
+    sizes = sorted(abs(v) for v in values if v is not None and math.isfinite(v) and v != 0)
+    if not sizes:
+        return units[0]
+    middle = float(significant(sizes[(len(sizes) - 1) // 2]))
+    return max((u for u in units if u.scale <= middle), key=lambda u: u.scale, default=units[0])
+
+
+def in_unit(value: float | None, unit: Unit) -> str:
+    """The bare number in a unit that the column's header names."""
+    return significant(None if value is None else value / unit.scale)
+
+
+def with_unit(value: float | None, units: tuple[Unit, ...]) -> str:
+    """One number with the unit that suits it: ``271 µs``, ``3.14 MiB``, ``12.1 k/s``."""
+    text = in_unit(value, unit := column_unit([value], units))
+    return text if text == MISSING else _join(text, unit)
+
+
+def _join(number: str, unit: Unit) -> str:
+    return f"{number}{unit.name}" if unit.name == "/s" else f"{number} {unit.name}"
+
+
+def duration(value_ns: float | None) -> str:
+    """``271 µs``."""
+    return with_unit(value_ns, TIME_UNITS)
+
+
+def size(value_bytes: float | None) -> str:
+    """``3.14 MiB``."""
+    return with_unit(value_bytes, BYTE_UNITS)
+
+
+def rate(per_second: float | None) -> str:
+    """``12.1 k/s``."""
+    return with_unit(per_second, RATE_UNITS)
+
+
+def half_width(value: float | None, low: float | None, high: float | None) -> str:
+    """An interval as a share of its value: ``±1.2%``; the wider side where it is lopsided."""
+    if value is None or low is None or high is None or value == 0:
+        return MISSING
+    return relative_half_width(max(high - value, value - low) / abs(value))
+
+
+def relative_half_width(share: float | None) -> str:
+    """``±1.2%`` from 0.012: two digits are as much as an interval is worth."""
+    if share is None or not math.isfinite(share):
+        return MISSING
+    percent = abs(share) * 100
+    if percent >= 1000:
+        return "±>999%"
+    if percent >= 9.95:
+        return f"±{percent:.0f}%"
+    return "±<0.1%" if 0 < percent < 0.05 else f"±{percent:.1f}%"
+
+
+def ratio(value: float | None, low: float | None = None, high: float | None = None) -> str:
+    """``9.8x (9.5–10.1)``, with as many decimals as the interval has something to say about."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return f"{significant(value)}x"
+    decimals = _interval_decimals(value, low, high)
+    return f"{_fixed(value, decimals)}x ({_fixed(low, decimals)}–{_fixed(high, decimals)})"
+
+
+def _interval_decimals(value: float, low: float, high: float) -> int:
+    """Decimals that show three digits of the value, or two of the interval where it is narrower."""
+    if value == 0:
+        return 2
+    by_value = DIGITS - 2 - math.floor(math.log10(abs(value)))
+    width = abs(high - low)
+    by_width = -math.floor(math.log10(width)) if width > 0 else by_value
+    return min(6, max(0, by_value, min(by_width, by_value + 1)))
+
+
+def _fixed(value: float, decimals: int) -> str:
+    if abs(value) >= 1e9 or 0 < abs(value) < 10**-decimals / 2:
+        return significant(value)
+    return f"{value:.{decimals}f}"
+
+
+def percent(fraction: float | None, low: float | None = None, high: float | None = None) -> str:
+    """``92.7%`` or ``92.7% (92.2–93.2)`` from fractions."""
+    if fraction is None or not math.isfinite(fraction):
+        return MISSING
+    text = f"{100 * fraction:.1f}%"
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return text
+    return f"{text} ({100 * low:.1f}–{100 * high:.1f})"
+
+
+def points(difference: float | None) -> str:
+    """A difference of two fractions in percentage points: ``-5.1``."""
+    if difference is None or not math.isfinite(difference):
+        return MISSING
+    text = f"{100 * difference:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
+
+
+def p_value(p: float | None) -> str:
+    """``p = 0.18``, ``p = 0.0012``, ``p < 1e-9``."""
+    if p is None or not math.isfinite(p):
+        return MISSING
+    if p < 1e-9:
+        return "p < 1e-9"
+    if p < 1e-3:
+        return f"p = {p:.0e}".replace("e-0", "e-")
+    return f"p = {significant(min(p, 1.0), 2)}"
+
+
+def printable(text: str, limit: int | None = None) -> str:
+    """Text from outside as one line: control characters escaped, cut to ``limit`` characters."""
+    one_line = " ".join(text.split("\n")) if "\n" in text else text
+    shown = "".join(c if c.isprintable() else _escaped(c) for c in one_line)
+    if limit is not None and len(shown) > limit:
+        return shown[: max(0, limit - 1)] + "…"
+    return shown
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
