@@ -1,0 +1,101 @@
+"""The names of all columns: those that people see in tables, and those of raw rows.
+
+Raw rows (``--json``) carry the unit in the name and the value as it is stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a printed table. ``essential`` ones are shown however narrow the terminal is;
+    the others are added in order while there is room."""
+
+    key: str
+    title: str
+    meaning: str
+    essential: bool = True
+
+
+RESULT_COLUMNS = (
+    Column("latency", "Latency", "median time of one query, with its interval"),
+    Column("p90", "p90", "90th percentile of latency (upper bound at 99%)", essential=False),
+    Column("p99", "p99", "99th percentile of latency (upper bound at 99%)"),
+    Column("throughput", "Throughput", "samples a second, queries back to back"),
+    Column("batch", "batch", "samples in one query of the throughput figure"),
+    Column("memory", "Memory", "peak resident set of the worker"),
+    Column("accuracy", "Accuracy", "score on the labelled data, with its interval"),
+    Column("load", "Load", "reading and compiling the model", essential=False),
+    Column("first", "First run", "the first inference after loading", essential=False),
+    Column("samples", "samples", "latency samples, over all invocations", essential=False),
+    Column("error", "Max error", "largest absolute difference from the reference", essential=False),
+)
+
+PAIR_COLUMNS = (
+    Column("speedup", "Speed-up", "median latency: the other's over this one's, with its interval"),
+    Column("difference", "Accuracy, points", "accuracy: this one's minus the other's"),
+    Column("p", "McNemar p", "exact test: could the accuracies be equal?"),
+    Column("retained", "Kept", "accuracy: this one's over the other's"),
+    Column("throughput", "Throughput", "throughput: this one's over the other's", essential=False),
+    Column(
+        "floor",
+        "Floor",
+        "1st percentile of latency: the other's over this one's",
+        essential=False,
+    ),
+)
+
+#: every key of a raw result row -> what it holds
+RESULT_FIELDS: dict[str, str] = {
+    "cell_id": "stable id of the cell",
+    "model": "model name",
+    "model_sha256": "of what computes",
+    "task": "the model's task",
+    "distilled_from": "the original's name, or null",
+    "control_of": "name of the distilled model that this one is the control of, or null",
+    "file_bytes": "size of the model file that was loaded",
+    "parameters": "number of parameters, or null",
+    "variant": "precision form",
+    "target": "backend and device",
+    "device_name": "the device as the runtime names it",
+    "runtime_version": "the runtime's version",
+    "simulated": "the device is simulated: its latency means nothing",
+    "scenario": "load pattern",
+    "batch": "samples in one query",
+    "threads": "compute threads of one inference",
+    "lane": "prepared call or the runtime's usual API call",
+    "allow_fallback": "nodes may run off the device",
+    "status": "ok or failed",
+    "stop": "why measuring stopped",
+    "failure_kind": "kind of failure, or null",
+    "failure_message": "what happened, or null",
+    "confidence": "of all intervals in this row",
+    "median_ns": "median latency of one query",
+    "median_low_ns": "",
+    "median_high_ns": "",
+    "floor_ns": "1st percentile of latency",
+    "p90_ns": "90th percentile, or null where the samples are too few",
+    "p99_ns": "99th percentile, or null where the samples are too few",
+    "p99_samples_needed": "samples that a 99th percentile needs",
+    "samples": "latency samples",
+    "invocations": "worker processes that measured this cell",
+    "throughput_per_s": "samples a second",
+    "throughput_low_per_s": "",
+    "throughput_high_per_s": "",
+    "load_ns": "reading and compiling the model",
+    "first_inference_ns": "the first inference after loading",
+    "peak_rss_bytes": "peak resident set of the worker",
+    "added_rss_bytes": "what loading and running added to it",
+    "device_bytes": "peak memory on the device, or null",
+    "accuracy_metric": "what is scored, or null",
+    "accuracy": "fraction right",
+    "accuracy_low": "",
+    "accuracy_high": "",
+    "accuracy_examples": "examples scored",
+    "max_abs_error": "largest absolute difference from the reference's output",
+    "on_device_share": "share of nodes that ran on the asked device",
+    "checks_failed": "names of the validity checks that failed",
+    "finished_at": "when the record was written",
+}
