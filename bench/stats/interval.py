@@ -1,0 +1,173 @@
+"""Confidence intervals for a typical value and for a ratio, from one value per invocation.
+
+The unit of evidence is the *invocation*: one process that measured a cell. Each function takes
+one summary per invocation (its median, its floor) and never the samples inside: samples of one
+process share its memory layout, its page colouring and the machine's mood, so they are
+correlated, and an interval that counts them as independent is too narrow by an order of
+magnitude (Kalibera & Jones 2013, "Rigorous benchmarking in reasonable time", ISMM; Georges,
+Buytaert & Eeckhout 2007, "Statistically rigorous Java performance evaluation", OOPSLA). The
+variance between invocations already contains the variance within them: with k invocations of m
+samples, Var(mean) = between/k + within/(k m), which is what the spread of the k summaries
+estimates, whatever the correlation within.
+
+Latencies are positive and their errors multiply, so all is done on logarithms: the estimate is a
+geometric mean, and the interval of a ratio is the mirror image of the interval of its inverse.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtr, stdtrit
+
+Values = Sequence[float] | NDArray[Any]
+
+FEWEST_INVOCATIONS = 2
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its confidence interval, all in the unit of the values it came from."""
+
+    estimate: float
+    low: float
+    high: float
+    confidence: float
+
+    @property
+    def relative_half_width(self) -> float:
+        """The interval's wider side as a share of the estimate; infinite for an estimate of 0."""
+        if self.estimate == 0:
+            return math.inf
+        wider = max(self.high - self.estimate, self.estimate - self.low)
+        return wider / abs(self.estimate)
+
+    def contains(self, value: float) -> bool:
+        """Whether ``value`` lies in the interval, ends included."""
+        return self.low <= value <= self.high
+
+    def disjoint(self, other: Interval) -> bool:
+        """Whether the two intervals share no value."""
+        return self.high < other.low or other.high < self.low
+
+    def inverse(self) -> Interval:
+        """The interval of the inverse of a positive quantity: of a/b from that of b/a."""
+        if not self.low > 0:
+            raise ValueError(
+                f"only a positive interval has an inverse, and this one begins at {self.low}"
+            )
+        return Interval(1 / self.estimate, 1 / self.high, 1 / self.low, self.confidence)
+
+
+def geometric_mean_interval(values: Values, confidence: float = 0.95) -> Interval:
+    """Geometric mean of one value per invocation, with Student's t-interval on the logarithms.
+
+    ``values`` has shape (k,), k >= 2, finite and positive, any unit; the result has the same unit.
+    Equal values give an interval of no width. Raises `ValueError` otherwise.
+    """
+    logs = _logs(values, "values")
+    return _exponential(float(logs.mean()), _standard_error(logs), logs.size - 1, confidence)
+
+
+def ratio_interval(a: Values, b: Values, confidence: float = 0.95) -> Interval:
+    """The ratio b / a, from a and b measured *interleaved*: a[i] and b[i] in the same generation.
+
+    ``a`` and ``b`` have shape (k,), k >= 2, finite and positive, in the same unit. The t-interval
+    is on log(b[i] / a[i]): what disturbed both in generation i cancels. Of latencies, a ratio
+    below 1 says that b is faster. Raises `ValueError` for other shapes and values.
+    """
+    log_ratios = _log_ratios(a, b)
+    error = _standard_error(log_ratios)
+    return _exponential(float(log_ratios.mean()), error, log_ratios.size - 1, confidence)
+
+
+def unpaired_ratio_interval(a: Values, b: Values, confidence: float = 0.95) -> Interval:
+    """The ratio b / a of values from *different* runs, of unequal variance and number.
+
+    ``a`` has shape (k,), ``b`` (m,), k and m >= 2, finite and positive. Welch's t-interval on the
+    logarithms (Welch 1947, Biometrika 34:28), with his approximate degrees of freedom. It knows
+    nothing of drift between the runs. Raises `ValueError` for other shapes and values.
+    """
+    logs_a, logs_b = _logs(a, "a"), _logs(b, "b")
+    error, freedom = _welch(logs_a, logs_b)
+    return _exponential(float(logs_b.mean() - logs_a.mean()), error, freedom, confidence)
+
+
+def ratio_p_value(a: Values, b: Values) -> float:
+    """Two-sided p-value of "the ratio is 1": the paired t-test, agreeing with `ratio_interval`."""
+    log_ratios = _log_ratios(a, b)
+    error = _standard_error(log_ratios)
+    return _two_sided(float(log_ratios.mean()), error, log_ratios.size - 1)
+
+
+def unpaired_ratio_p_value(a: Values, b: Values) -> float:
+    """Two-sided p-value of "the ratio is 1": Welch, agreeing with `unpaired_ratio_interval`."""
+    logs_a, logs_b = _logs(a, "a"), _logs(b, "b")
+    error, freedom = _welch(logs_a, logs_b)
+    return _two_sided(float(logs_b.mean() - logs_a.mean()), error, freedom)
+
+
+def check_confidence(confidence: float) -> None:
+    """Raise `ValueError` unless ``confidence`` lies strictly between 0 and 1."""
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, not {confidence}")
+
+
+def _logs(values: Values, name: str) -> NDArray[np.float64]:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or array.size < FEWEST_INVOCATIONS:
+        raise ValueError(
+            f"{name} needs one value for each of at least {FEWEST_INVOCATIONS} invocations, "
+            f"not shape {array.shape}"
+        )
+    if not (np.isfinite(array).all() and (array > 0).all()):
+        raise ValueError(f"{name} must be finite and positive")
+    return np.log(array)
+
+
+def _log_ratios(a: Values, b: Values) -> NDArray[np.float64]:
+    logs_a, logs_b = _logs(a, "a"), _logs(b, "b")
+    if logs_a.size != logs_b.size:
+        raise ValueError(
+            f"a paired ratio needs as many invocations of a ({logs_a.size}) as of b ({logs_b.size})"
+        )
+    return logs_b - logs_a
+
+
+def _standard_error(logs: NDArray[np.float64]) -> float:
+    return float(logs.std(ddof=1)) / math.sqrt(logs.size)
+
+
+def _welch(logs_a: NDArray[np.float64], logs_b: NDArray[np.float64]) -> tuple[float, float]:
+    """Standard error of the difference of means and Welch-Satterthwaite degrees of freedom."""
+    variances = [float(x.var(ddof=1)) / x.size for x in (logs_a, logs_b)]
+    total = sum(variances)
+    if total == 0:
+        return 0.0, float(logs_a.size + logs_b.size - 2)
+    # Shares, not variances, are squared: a variance near the smallest float must not underflow.
+    shares = [v / total for v in variances]
+    freedom = 1 / sum(s**2 / (x.size - 1) for s, x in zip(shares, (logs_a, logs_b), strict=True))
+    return math.sqrt(total), freedom
+
+
+def _exponential(mean: float, error: float, freedom: float, confidence: float) -> Interval:
+    """The t-interval of a mean of logarithms, taken back to the unit of the values."""
+    check_confidence(confidence)
+    reach = float(stdtrit(freedom, 0.5 + confidence / 2)) * error
+    return Interval(_exp(mean), _exp(mean - reach), _exp(mean + reach), confidence)
+
+
+def _exp(x: float) -> float:
+    # With two invocations far apart a bound can leave the range of floats.
+    return math.exp(x) if x < math.log(np.finfo(np.float64).max) else math.inf
+
+
+def _two_sided(mean: float, error: float, freedom: float) -> float:
+    if error == 0:
+        return 1.0 if mean == 0 else 0.0
+    return min(1.0, 2 * float(stdtr(freedom, -abs(mean) / error)))
