@@ -120,13 +120,14 @@ def ratio(value: float | None, low: float | None = None, high: float | None = No
 
 
 def _interval_decimals(value: float, low: float, high: float) -> int:
-    """Decimals that show three digits of the value, or two of the interval where it is narrower."""
+    """Decimals for two digits of the value, and a third where the interval is narrow enough."""
     if value == 0:
         return 2
     by_value = DIGITS - 2 - math.floor(math.log10(abs(value)))
     width = abs(high - low)
     by_width = -math.floor(math.log10(width)) if width > 0 else by_value
-    return min(6, max(0, by_value, min(by_width, by_value + 1)))
+    near_one = 2 if abs(value - 1) < 0.1 else 0
+    return min(6, max(0, near_one, by_value, min(by_width, by_value + 1)))
 
 
 def _fixed(value: float, decimals: int) -> str:

@@ -34,6 +34,7 @@ INDENT = 2
 GAP = 2
 NARROWEST_LABEL = 18
 NAME_LIMIT = 120
+TIED = "\u00a0"  #: a space at which `wrap` doesn't break
 SHORT_MESSAGE = 48  #: what a failed row has room for at 80 columns
 OK, MARKED, FAILED = "✓", "!", "✗"
 _STYLES = {OK: "green", MARKED: "yellow", FAILED: "red"}
@@ -129,7 +130,8 @@ def _header(
         line = " " * used
         for column in columns:
             line += " " * GAP + words.get(column.key, "").rjust(widths[column.key].total)
-        text.append(line.rstrip() + "\n", style="bold" if words is not units else "dim")
+        if line.strip():
+            text.append(line.rstrip() + "\n", style="bold" if words is not units else "dim")
     return text
 
 
@@ -186,7 +188,7 @@ def wrap(text: str, width: int, indent: int = 0) -> str:
     """``text`` as lines of at most ``width`` terminal cells, all but the first indented."""
     lines: list[str] = []
     current = ""
-    for word in text.split():
+    for word in text.split(" "):
         candidate = f"{current} {word}" if current.strip() else current + word
         if cell_len(candidate) <= width:
             current = candidate
@@ -194,7 +196,7 @@ def wrap(text: str, width: int, indent: int = 0) -> str:
         if current.strip():
             lines.append(current)
         current = clip(" " * (indent if lines else 0) + word, width)
-    return "\n".join([*lines, current])
+    return "\n".join([*lines, current]).replace(TIED, " ")
 
 
 # -- joining records ------------------------------------------------------------------------------
