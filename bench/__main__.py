@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     _never_fail_to_encode()
     try:
-        code = cli.main(args=arguments, prog_name="bench", standalone_mode=False)
+        code = _run(arguments)
         if sys.stdout is not None:
             sys.stdout.flush()
     except (click.Abort, KeyboardInterrupt):
@@ -37,6 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _complain(_sentence(error))
         return EXIT_USAGE if isinstance(error, (SpecError, click.UsageError)) else EXIT_FAILED
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    """The exit code of one command, whether it returns it or exits with it."""
+    try:
+        code = cli.main(args=arguments, prog_name="bench", standalone_mode=False)
+    except SystemExit as stop:
+        code = stop.code
     return code if isinstance(code, int) else 0
 
 

@@ -1,0 +1,56 @@
+"""``bench export MODEL -o x.onnx``: a model as an ONNX file, checked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import click
+
+
+@click.command(name="export")
+@click.argument("model")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="Where to write the ONNX file.",
+)
+@click.option("--force", is_flag=True, help="Replace the file if it is there.")
+def command(model: str, output: Path, force: bool) -> None:
+    """Write MODEL (a name, a card or an .onnx file) as an ONNX file, exported and checked."""
+    from bench.catalog import find_model
+    from bench.errors import SpecError
+
+    if output.exists() and not force:
+        raise SpecError(f"{output} is there already. Use --force to replace it.")
+    if not output.parent.is_dir():
+        raise SpecError(f"{output.parent} is not a folder. Make it, or write somewhere else.")
+    card = find_model(model)
+    file = card.model_file()
+    if file.onnx is None:
+        from bench.commands.run import cache_folder
+        from bench.export import export
+
+        onnx = export(card, cache_folder())
+    else:
+        onnx = file.onnx
+    _copy(onnx, output)
+    click.echo(f"wrote {output}")
+
+
+def _copy(source: Path, output: Path) -> None:
+    """Copy whole or not at all."""
+    from bench.errors import SpecError
+
+    if output.exists() and output.samefile(source):
+        return
+    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
+    try:
+        shutil.copyfile(source, partial)
+        partial.replace(output)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise SpecError(f"{output} can't be written: {error.strerror}.") from error

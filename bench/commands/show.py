@@ -1,0 +1,95 @@
+"""``bench show RUN``: the tables of a stored run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rich.text import Text
+
+    from bench.pairs import Pair
+    from bench.record import Record
+    from bench.store import StoredRun
+
+
+@click.command(name="show")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print rows as JSON.")
+def command(run: Path, as_json: bool) -> None:
+    """Print the tables of the stored run in the directory RUN."""
+    from bench.store import read_run
+
+    print_run(read_run(run), as_json)
+
+
+def print_run(stored: StoredRun, as_json: bool) -> None:
+    """Results and pairs on standard output: as tables, or as one JSON object."""
+    pairs, unreadable = _pairs(stored)
+    warnings = [f"skipped {text}" for text in stored.skipped] + unreadable
+    if as_json:
+        _print_json(stored, pairs, warnings)
+    else:
+        print_tables(stored.records, pairs, warnings)
+
+
+def print_tables(records: list[Record], pairs: list[Pair], warnings: list[str]) -> None:
+    """The result table, the pair table, and what could not be read."""
+    from rich.console import Console
+
+    from bench.numbers import printable
+    from bench.pairs import pair_table
+    from bench.table import result_table
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    _print(console, result_table(records, console.width))
+    if pairs:
+        console.print()
+        _print(console, pair_table(pairs, console.width))
+    for warning in warnings:
+        click.echo(f"bench: {printable(warning, limit=500)}", err=True)
+
+
+def _print(console: Any, text: Text) -> None:
+    """Lines that were laid out already: the console must not wrap them again."""
+    console.print(text, soft_wrap=True, end="")
+
+
+def _print_json(stored: StoredRun, pairs: list[Pair], warnings: list[str]) -> None:
+    import json
+
+    from bench.pairs import pair_rows
+    from bench.table import result_rows
+
+    value = {
+        "run": str(stored.path),
+        "results": result_rows(stored.records),
+        "pairs": pair_rows(pairs),
+        "facts": stored.header.facts,
+        "skipped": warnings,
+    }
+    click.echo(json.dumps(value, indent=1, allow_nan=False))
+
+
+def _pairs(stored: StoredRun) -> tuple[list[Pair], list[str]]:
+    """All pairs; where predictions are lost the accuracies stay uncompared, and it is said."""
+    import numpy as np
+
+    from bench.errors import SpecError
+    from bench.pairs import compare
+
+    unreadable: list[str] = []
+
+    def correct(record: Record) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        try:
+            labels, predicted = stored.predictions(record)
+        except SpecError as error:
+            if str(error) not in unreadable:
+                unreadable.append(str(error))
+            return np.zeros(0, dtype=np.bool_)
+        return np.asarray(labels == predicted)
+
+    return compare(stored.records, correct), unreadable
