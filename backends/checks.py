@@ -1,0 +1,107 @@
+"""What every adapter checks in the same words: options behind ``?``, files, arrays it is fed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.backend import Feeds, ModelFile, TensorSpec
+from bench.errors import SpecError, Unsupported
+
+Array = np.ndarray[Any, Any]
+
+#: In `read_extra`: a whole number above 0, and empty where the user says nothing.
+ANY_NUMBER = ("",)
+
+
+def read_extra(
+    target: str, extra: Mapping[str, str], known: Mapping[str, Sequence[str]]
+) -> dict[str, str]:
+    """The value of every known option: what the user wrote, else the first of its values.
+
+    ``known`` maps an option to the values that it may have, or to `ANY_NUMBER`.
+    """
+    for key, value in extra.items():
+        if key not in known:
+            hint = f"It knows: {', '.join(known)}." if known else "It knows none."
+            raise SpecError(f"{target} has no option {key!r}. {hint}")
+        values = known[key]
+        if tuple(values) == ANY_NUMBER:
+            if not (value.isascii() and value.isdigit() and int(value) > 0):
+                raise SpecError(f"{target}: {key}={value}: give a whole number above 0.")
+        elif value not in values:
+            raise SpecError(f"{target}: {key}={value}: give one of {', '.join(values)}.")
+    return {key: extra.get(key, values[0]) for key, values in known.items()}
+
+
+def require_onnx(model: ModelFile, target: str) -> Path:
+    """The model's ONNX file, which is there and not empty."""
+    if model.onnx is None:
+        raise Unsupported(f"{model.name} has no ONNX file, which {target} needs.")
+    if not model.onnx.is_file():
+        raise SpecError(f"{model.onnx}: there is no such file.")
+    if model.onnx.stat().st_size == 0:
+        raise SpecError(f"{model.onnx}: the file is empty.")
+    return model.onnx
+
+
+def check_feeds(where: str, specs: Sequence[TensorSpec], feeds: Feeds) -> list[Array]:
+    """The arrays in the order of ``specs``.
+
+    Raises `SpecError`, naming the input, for one that is missing, unknown, or of another type or
+    shape. A spec without a dtype (a runtime that takes what it is given) is checked by name only.
+    """
+    names = [spec.name for spec in specs]
+    for name in feeds:
+        if name not in names:
+            raise SpecError(f"{where}: there is no input {name!r}; it has {', '.join(names)}.")
+    return [_checked(where, spec, feeds.get(spec.name)) for spec in specs]
+
+
+def _checked(where: str, spec: TensorSpec, array: Array | None) -> Array:
+    if array is None:
+        raise SpecError(f"{where}: input {spec.name!r} is missing.")
+    if not spec.dtype:
+        return array
+    if array.dtype.name != spec.dtype:
+        raise SpecError(
+            f"{where}: input {spec.name!r} has the type {array.dtype.name}, "
+            f"but the model takes {spec.dtype}."
+        )
+    fits = len(array.shape) == len(spec.shape) and all(
+        want in (-1, have) for want, have in zip(spec.shape, array.shape)
+    )
+    if not fits:
+        raise SpecError(
+            f"{where}: input {spec.name!r} has the shape {_shape(array.shape)}, "
+            f"but the model takes {_shape(spec.shape)}."
+        )
+    return array
+
+
+def describe_feeds(feeds: Feeds) -> str:
+    """``x float32 [1, 3], ids int64 [1, 7]``."""
+    return ", ".join(f"{n} {a.dtype.name} {_shape(a.shape)}" for n, a in feeds.items())
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "[" + ", ".join("?" if dim == -1 else str(dim) for dim in shape) + "]"
+
+
+#: How runtimes word an allocation that failed.
+_MEMORY_WORDS = ("bad_alloc", "out of memory", "failed to allocate", "not enough memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a runtime's error says that memory ran out."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(word in text for word in _MEMORY_WORDS)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error that says something, without its full stop."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if line), type(error).__name__).rstrip(".")

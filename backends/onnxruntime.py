@@ -1,0 +1,316 @@
+"""ONNX Runtime on the CPU, and on NVIDIA GPUs where its CUDA build is installed.
+
+Options behind ``?`` (see `_OPTIONS`): ``graph_optimization``, ``execution_mode``, ``arena``,
+``spinning`` and, on CUDA, ``tf32``. The defaults are what a careful user would ship: every graph
+optimisation, one inference at a time, no spinning threads, and fp32 that is fp32.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import shutil
+import subprocess
+from collections import Counter
+from functools import partial
+from types import ModuleType
+from typing import Any, Callable, ClassVar, Mapping, Optional
+
+import numpy as np
+
+from bench.backend import Device, Feeds, ModelFile, Options, Placement, TensorSpec
+from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupported
+
+from .checks import Array, check_feeds, first_line, is_out_of_memory, read_extra, require_onnx
+from .host import cpu_device
+
+_OPTIONS = {
+    "graph_optimization": ("all", "extended", "basic", "disabled"),
+    "execution_mode": ("sequential", "parallel"),
+    "arena": ("1", "0"),
+    "spinning": ("0", "1"),
+}
+_CUDA_OPTIONS = {"tf32": ("0", "1")}
+
+#: A model of one Relu over x[1, 4] (IR 8, opset 17), to touch a device with.
+_TINY = base64.b64decode(
+    "CAg6PwoQCgF4EgF5GgJuMCIEUmVsdRIBZ1oTCgF4Eg4KDAgBEggKAggBCgIIBGITCgF5Eg4KDAgBEggKAggBCgIIBEIE"
+    "CgAQEQ=="
+)
+
+
+class OnnxRuntime:
+    """Adapter to the package ``onnxruntime`` (or ``onnxruntime-gpu``)."""
+
+    name: ClassVar[str] = "onnxruntime"
+    preload: ClassVar[tuple[str, ...]] = ("onnxruntime",)
+    fork_safe: ClassVar[bool] = True
+    environment: ClassVar[Mapping[str, str]] = {
+        # Both start a thread on import, which the fork server must not have.
+        "ORT_DISABLE_TELEMETRY": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+
+    def version(self) -> str:
+        return str(_import().__version__)
+
+    def devices(self) -> list[Device]:
+        ort = _import()
+        found = [cpu_device()] if _touches(ort, "cpu") else []
+        for index, (name, memory_bytes, driver) in enumerate(_nvidia_gpus(ort)):
+            if _touches(ort, f"cuda:{index}"):
+                found.append(Device(f"cuda:{index}", "NVIDIA", name, driver, memory_bytes))
+        return found
+
+    def compile(self, model: ModelFile, device: Device, options: Options) -> OrtSession:
+        ort = _import()
+        target = f"{self.name}:{device.id}"
+        known = dict(_OPTIONS, **(_CUDA_OPTIONS if device.id != "cpu" else {}))
+        extra = read_extra(target, options.extra, known)
+        path = str(require_onnx(model, target))
+        where = f"{model.name} on {target}"
+        try:
+            session = _create(ort, path, device.id, options.threads, options.allow_fallback, extra)
+        except Exception as error:
+            raise _explain(error, where, path) from error
+        return OrtSession(ort, session, device.id, where)
+
+
+class OrtSession:
+    """An `InferenceSession` whose calls are prepared through an `IOBinding`."""
+
+    def __init__(self, ort: ModuleType, session: Any, device_id: str, where: str) -> None:
+        self._ort = ort
+        self._session = session
+        self._kind, self._index = _split(device_id)
+        self._device_id = device_id
+        self._where = where
+        self._binding: Any = None
+        self.inputs = [_spec(where, value) for value in session.get_inputs()]
+        self.outputs = [_spec(where, value) for value in session.get_outputs()]
+
+    def bind(self, feeds: Feeds) -> Callable[[], object]:
+        """An output is allocated on the device by the first call, and used again by later ones."""
+        arrays = check_feeds(self._where, self.inputs, feeds)
+        binding = self._session.io_binding()
+        for spec, array in zip(self.inputs, arrays):
+            # On the CPU an OrtValue wraps the array that it is given, so that has to be a copy.
+            own = np.array(array, order="C", copy=True)
+            value = self._ort.OrtValue.ortvalue_from_numpy(own, self._kind, self._index)
+            binding.bind_ortvalue_input(spec.name, value)
+        for spec in self.outputs:
+            binding.bind_output(spec.name, self._kind, self._index)
+        self._binding = binding
+        call = self._prepared(binding)
+        if self._kind == "cpu":
+            return call
+
+        def synchronous() -> None:
+            call()
+            binding.synchronize_outputs()
+
+        return synchronous
+
+    def _prepared(self, binding: Any) -> Callable[[], object]:
+        """The cheapest call: past the public method's checks, which cost 0.3 to 0.5 us a call."""
+        try:
+            return partial(self._session._sess.run_with_iobinding, binding._iobinding, None)
+        except AttributeError:  # these names are private and may go
+            return partial(self._session.run_with_iobinding, binding)
+
+    def fetch(self) -> list[Array]:
+        if self._binding is None or not self._binding.get_outputs():
+            raise BenchError(f"{self._where}: there is no output yet; bind inputs and call first.")
+        return [np.array(array) for array in self._binding.copy_outputs_to_cpu()]
+
+    def run(self, feeds: Feeds) -> list[Array]:
+        check_feeds(self._where, self.inputs, feeds)
+        try:
+            return list(self._session.run(None, dict(feeds)))
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise OutOfMemory(f"{self._where}: {first_line(error)}. Use less.") from error
+            if "INVALID_ARGUMENT" in str(error):
+                names = ", ".join(feeds)
+                raise SpecError(
+                    f"{self._where}: the values of {names} are refused: {first_line(error)}."
+                ) from error
+            raise
+
+    def api_call(self, feeds: Feeds) -> Callable[[], object]:
+        check_feeds(self._where, self.inputs, feeds)
+        return partial(self._session.run, None, {name: a.copy() for name, a in feeds.items()})
+
+    def placement(self) -> Placement:
+        """Old releases can't tell: there only the strict session option vouches, without counts."""
+        if not hasattr(self._session, "get_provider_graph_assignment_info"):
+            return Placement({}, "onnxruntime: session.disable_cpu_ep_fallback")
+        nodes: Counter[str] = Counter()
+        elsewhere = []
+        for part in self._session.get_provider_graph_assignment_info():
+            place = self._place(part.ep_name)
+            nodes[place] += len(part.get_nodes())
+            if place != self._device_id:
+                elsewhere += [f"{node.name or node.op_type} ({place})" for node in part.get_nodes()]
+        source = "onnxruntime: get_provider_graph_assignment_info"
+        return Placement(dict(nodes), source, tuple(elsewhere))
+
+    def _place(self, provider: str) -> str:
+        """The device that a provider stands for; one that nobody asked for keeps its name."""
+        if provider == "CPUExecutionProvider":
+            return "cpu"
+        return self._device_id if provider == _provider(self._device_id) else provider
+
+    def close(self) -> None:
+        self._binding = None
+        self._session = None
+
+
+def _import() -> ModuleType:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise Unavailable(
+            f"onnxruntime is not available: {first_line(error)}.",
+            "Install it: pip install 'infer-bench[onnxruntime]'.",
+        ) from error
+    return onnxruntime  # type: ignore[no-any-return]
+
+
+def _split(device_id: str) -> tuple[str, int]:
+    """``cuda:1`` -> ``("cuda", 1)``."""
+    match = re.fullmatch(r"(cpu)|(cuda):(\d+)", device_id)
+    if match is None:
+        raise Unavailable(
+            f"onnxruntime:{device_id} is not available: there is no such device.",
+            "Devices are cpu and cuda:0, cuda:1 and so on; `bench doctor` lists those present.",
+        )
+    return ("cpu", 0) if match[1] else ("cuda", int(match[3]))
+
+
+def _provider(device_id: str) -> str:
+    return "CPUExecutionProvider" if device_id == "cpu" else "CUDAExecutionProvider"
+
+
+def _create(
+    ort: ModuleType,
+    model: Any,
+    device_id: str,
+    threads: int,
+    allow_fallback: bool,
+    extra: Mapping[str, str],
+) -> Any:
+    """An `InferenceSession` that is on ``device_id``, or an error."""
+    kind, index = _split(device_id)
+    provider = _provider(device_id)
+    if provider not in ort.get_available_providers():
+        raise Unavailable(
+            f"onnxruntime:{device_id} is not available: this build has no {provider}.",
+            "Install onnxruntime-gpu in place of onnxruntime.",
+        )
+    options = _session_options(ort, threads, extra)
+    chosen: Any = provider
+    if kind == "cuda":
+        if hasattr(ort, "preload_dlls"):  # finds CUDA and cuDNN in their pip packages
+            ort.preload_dlls()
+        chosen = (provider, {"device_id": str(index), "use_tf32": extra["tf32"]})
+        if not allow_fallback:
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    # enable_fallback=0: else a provider that fails to start is replaced by the CPU in silence.
+    session = ort.InferenceSession(model, options, providers=[chosen], enable_fallback=0)
+    if session.get_providers()[0] != provider:
+        raise Unavailable(
+            f"onnxruntime:{device_id} is not available: {provider} did not start.",
+            "The runtime's own output says why; often CUDA or cuDNN is missing.",
+        )
+    return session
+
+
+def _session_options(ort: ModuleType, threads: int, extra: Mapping[str, str]) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors alone
+    levels = ort.GraphOptimizationLevel
+    options.graph_optimization_level = {
+        "all": levels.ORT_ENABLE_ALL,
+        "extended": levels.ORT_ENABLE_EXTENDED,
+        "basic": levels.ORT_ENABLE_BASIC,
+        "disabled": levels.ORT_DISABLE_ALL,
+    }[extra["graph_optimization"]]
+    if extra["execution_mode"] == "parallel":
+        options.execution_mode = ort.ExecutionMode.ORT_PARALLEL
+        options.inter_op_num_threads = threads
+    options.enable_cpu_mem_arena = extra["arena"] == "1"
+    # Idle threads would spin for 50 ms after a call, on the core that another worker is timed on.
+    options.add_session_config_entry("session.intra_op.allow_spinning", extra["spinning"])
+    options.add_session_config_entry("session.inter_op.allow_spinning", extra["spinning"])
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    return options
+
+
+def _spec(where: str, value: Any) -> TensorSpec:
+    """``tensor(float)`` and dimensions that are numbers, names or None."""
+    match = re.fullmatch(r"tensor\((\w+)\)", value.type)
+    dtype = {"float": "float32", "double": "float64", "bfloat16": ""}.get(
+        match[1] if match else "", match[1] if match else ""
+    )
+    if not dtype or dtype == "string":
+        raise Unsupported(f"{where}: {value.name!r} is a {value.type}, which numpy does not have.")
+    shape = tuple(dim if isinstance(dim, int) else -1 for dim in value.shape)
+    return TensorSpec(value.name, dtype, shape)
+
+
+#: How ONNX Runtime names an operator that it lacks: as a whole, and for the types at hand.
+_LACKS = re.compile(
+    r"error: (\S+?)\(\S*\) is not a registered|(\S+?)\(-?\d+\) is not a registered|"
+    r"No Op registered for (\S+)|find an implementation for (\w+)",
+    re.IGNORECASE,
+)
+
+
+def _explain(error: Exception, where: str, path: str) -> BaseException:
+    """What an error during creation means to a user."""
+    text = str(error)
+    reason = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", first_line(error))
+    if isinstance(error, BenchError):
+        return error
+    if is_out_of_memory(error):
+        return OutOfMemory(f"{where}: no memory to load it: {reason}. Use a smaller model.")
+    lacking = _LACKS.search(text)
+    if lacking:
+        op = next(group for group in lacking.groups() if group)
+        return Unsupported(f"{where}: the operator {op} is not supported: {reason}.")
+    if "fallback to CPU EP has been explicitly disabled" in text:
+        return Unsupported(
+            f"{where}: some nodes can run on the CPU alone. "
+            "Use --allow-fallback to run them there and have them counted."
+        )
+    if "CUDA failure" in text or "invalid device ordinal" in text:
+        return Unavailable(f"{where.partition(' on ')[2]} is not available: {reason}.")
+    return SpecError(f"{path}: onnxruntime can't load it: {reason}. Is the file whole?")
+
+
+def _touches(ort: ModuleType, device_id: str) -> bool:
+    """Whether a session on the device computes; its name in a list proves nothing."""
+    extra = {key: values[0] for key, values in {**_OPTIONS, **_CUDA_OPTIONS}.items()}
+    try:
+        session = _create(ort, _TINY, device_id, 1, False, extra)
+        (y,) = session.run(None, {"x": np.array([[-1, 0, 1, 2]], np.float32)})
+    except Exception:
+        return False
+    return bool((y == [[0, 0, 1, 2]]).all())
+
+
+def _nvidia_gpus(ort: ModuleType) -> list[tuple[str, Optional[int], str]]:
+    """Name, memory and driver of each GPU, from the driver's own tool: ONNX Runtime tells none."""
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        return []
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return [("CUDA device", None, "")]
+    query = "--query-gpu=name,memory.total,driver_version"
+    command = [tool, query, "--format=csv,noheader,nounits"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    rows = [line.split(", ") for line in done.stdout.splitlines() if line.count(", ") == 2]
+    return [(name, int(mib) * 2**20, driver) for name, mib, driver in rows]

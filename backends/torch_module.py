@@ -1,0 +1,153 @@
+"""From a Python file and safetensors weights to a module on a device, for every PyTorch adapter."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import itertools
+import sys
+from types import ModuleType
+from typing import Any
+
+from bench.backend import Device, ModelFile, TorchSource
+from bench.errors import OutOfMemory, SpecError, Unavailable, Unsupported
+
+from .checks import first_line, is_out_of_memory
+
+#: How torch's dtypes are called among a model's variants.
+_PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
+
+_module_numbers = itertools.count()
+
+
+def import_torch(backend: str) -> ModuleType:
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # OSError: a shared library of it is missing
+        raise Unavailable(
+            f"{backend} is not available: {first_line(error)}.",
+            "Install PyTorch: pip install 'infer-bench[torch]'.",
+        ) from error
+    return torch  # type: ignore[no-any-return]
+
+
+def load_module(
+    torch: ModuleType, model: ModelFile, backend: str, device_id: str, threads: int
+) -> tuple[Any, Any]:
+    """The device and the model's module on it, with its weights, ready for inference."""
+    if model.torch is None:
+        raise Unsupported(f"{model.name} has no PyTorch source, which {backend} needs.")
+    place = _find_place(torch, backend, device_id)
+    torch.set_num_threads(threads)
+    if place.type == "cuda":  # fp32 is fp32: TF32 would change the numbers in silence
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+    try:
+        module = _make_module(torch, model.torch)
+        _load_weights(module, model.torch)
+        return place, module.eval().requires_grad_(False).to(place)
+    except Exception as error:
+        if is_out_of_memory(error):
+            where = f"{model.name} on {backend}:{device_id}"
+            raise OutOfMemory(f"{where}: no memory to load it: {first_line(error)}.") from error
+        raise
+
+
+def _find_place(torch: ModuleType, backend: str, device_id: str) -> Any:
+    known = ["cpu", *(f"cuda:{i}" for i in range(_cuda_count(torch)))]
+    if device_id not in known:
+        raise Unavailable(
+            f"{backend}:{device_id} is not available: torch sees {', '.join(known)}.",
+            "A GPU needs a CUDA build of torch and its driver." if "cuda" in device_id else "",
+        )
+    return torch.device(device_id)
+
+
+def _cuda_count(torch: ModuleType) -> int:
+    return int(torch.cuda.device_count()) if torch.cuda.is_available() else 0
+
+
+def cuda_devices(torch: ModuleType) -> list[Device]:
+    """Those GPUs on which a sum comes out right."""
+    found = []
+    for index in range(_cuda_count(torch)):
+        try:
+            total = torch.ones(8, device=f"cuda:{index}").sum().item()
+            facts = torch.cuda.get_device_properties(index)
+        except RuntimeError:
+            continue
+        if total == 8:
+            driver = f"CUDA {torch.version.cuda}"
+            name, memory = str(facts.name), int(facts.total_memory)
+            found.append(Device(f"cuda:{index}", "NVIDIA", name, driver, memory))
+    return found
+
+
+def _make_module(torch: ModuleType, source: TorchSource) -> Any:
+    """Run the file and call its factory. Anything that goes wrong is the file's fault."""
+    if not source.file.is_file():
+        raise SpecError(f"{source.file}: there is no such file.")
+    name = f"bench_model_{next(_module_numbers)}"
+    spec = importlib.util.spec_from_file_location(name, source.file)
+    if spec is None or spec.loader is None:
+        raise SpecError(f"{source.file}: it is no Python file (.py).")
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[name] = loaded  # dataclasses and pickle look a class's module up there
+    try:
+        spec.loader.exec_module(loaded)
+        module = getattr(loaded, source.factory)()
+    except Exception as error:
+        del sys.modules[name]
+        if is_out_of_memory(error):
+            raise
+        kind = type(error).__name__
+        raise SpecError(
+            f"{source.file}:{source.factory}: {kind}: {first_line(error)}. "
+            "It has to define a function that takes nothing and returns a torch.nn.Module."
+        ) from error
+    if not isinstance(module, torch.nn.Module):
+        kind = type(module).__name__
+        raise SpecError(f"{source.file}:{source.factory}: returned a {kind}, no torch.nn.Module.")
+    return module
+
+
+def _load_weights(module: Any, source: TorchSource) -> None:
+    if source.weights is None:
+        return
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not source.weights.is_file():
+        raise SpecError(f"{source.weights}: there is no such file.")
+    try:
+        module.load_state_dict(load_file(source.weights))
+    except SafetensorError as error:
+        reason = f"it is not a whole safetensors file: {first_line(error)}"
+        raise SpecError(f"{source.weights}: {reason}.") from error
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        problems = " ".join(line.strip() for line in str(error).splitlines()[1:3])
+        raise SpecError(
+            f"{source.weights}: it doesn't fit {source.file}:{source.factory}: {problems}"
+        ) from error
+
+
+def parameter_names(module: Any, where: str) -> list[str]:
+    """What ``forward`` must be given: its positional parameters without a default."""
+    names = []
+    for parameter in inspect.signature(module.forward).parameters.values():
+        if parameter.default is not parameter.empty or parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.KEYWORD_ONLY):
+            raise Unsupported(
+                f"{where}: its forward takes {parameter}; write each input as a parameter."
+            )
+        names.append(parameter.name)
+    return names
+
+
+def precision_of(module: Any) -> str:
+    """The types of a module's floating parameters, as variants are called: ``fp32``."""
+    names = {str(p.dtype).partition(".")[2] for p in module.parameters() if p.is_floating_point()}
+    return "+".join(sorted(_PRECISIONS.get(name, name) for name in names))
