@@ -187,16 +187,17 @@ def clip(text: str, width: int) -> str:
 def wrap(text: str, width: int, indent: int = 0) -> str:
     """``text`` as lines of at most ``width`` terminal cells, all but the first indented."""
     lines: list[str] = []
+    lead = " " * (len(text) - len(text.lstrip(" ")))
     current = ""
-    for word in text.split(" "):
-        candidate = f"{current} {word}" if current.strip() else current + word
-        if cell_len(candidate) <= width:
-            current = candidate
+    for word in filter(None, text.split(" ")):
+        if current and cell_len(lead + current + " " + word) <= width:
+            current += " " + word
             continue
-        if current.strip():
-            lines.append(current)
-        current = clip(" " * (indent if lines else 0) + word, width)
-    return "\n".join([*lines, current]).replace(TIED, " ")
+        if current:
+            lines.append(lead + current)
+            lead = " " * indent
+        current = clip(word, width - len(lead))
+    return "\n".join([*lines, lead + current]).replace(TIED, " ")
 
 
 # -- joining records ------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from bench.machine import MachineFacts
     from bench.targets import BackendReport
 
 PACKAGES = ("infer-bench", "numpy", "onnx", "onnxruntime", "openvino", "torch")
@@ -27,12 +28,12 @@ def command(as_json: bool) -> None:
     facts = fingerprint(PACKAGES)
     warnings = noise_warnings(facts)
     if as_json:
-        _print_json(reports, facts.to_plain(), warnings)
+        _print_json(reports, facts.as_json(), warnings)
         return
     for title, lines in (
         ("Targets", _present(reports)),
         ("Not available", _absent(reports)),
-        ("Machine", _facts(facts.to_plain())),
+        ("Machine", _facts(facts)),
         ("This machine may disturb measurements", warnings),
     ):
         _print_section(title, lines)
@@ -72,35 +73,31 @@ def _absent(reports: list[BackendReport]) -> list[str]:
     ]
 
 
-def _facts(plain: dict[str, Any]) -> list[str]:
-    """Facts one a line, nested ones by dotted names; long lists shortened."""
-    lines: list[str] = []
-    for name, value in plain.items():
-        if isinstance(value, dict):
-            words = ", ".join(f"{key} {item}" for key, item in value.items() if item)
-        elif isinstance(value, (list, tuple)):
-            words = ", ".join(map(str, value))
-        else:
-            words = "" if value is None else _fact_words(name, value)
-        if words:
-            lines.append(f"{_label(name)}: {words}")
-    return lines
-
-
-def _label(name: str) -> str:
-    return name.removesuffix("_bytes").removesuffix("_hz").replace("_", " ")
-
-
-def _fact_words(name: str, value: object) -> str:
+def _facts(facts: MachineFacts) -> list[str]:
+    """What a person wants to know of the machine, one fact a line; what isn't known is left out."""
     from bench.numbers import significant, size
 
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if name.endswith("_bytes") and isinstance(value, (int, float)):
-        return size(value)
-    if name.endswith("_hz") and isinstance(value, (int, float)):
-        return f"{significant(value / 1e9)} GHz"
-    return significant(value) if isinstance(value, float) else str(value)
+    cores = f"{facts.physical_cores or '?'} cores, {facts.logical_cores or '?'} threads"
+    if facts.affinity is not None:
+        cores += f", {len(facts.affinity)} usable"
+    if facts.cpu_quota is not None:
+        cores += f", limited to {significant(facts.cpu_quota)} CPUs"
+    frequency = facts.max_frequency_hz or facts.frequency_hz
+    memory = f"{size(facts.memory_total_bytes)}, {size(facts.memory_available_bytes)} available"
+    versions = [f"{name} {found}" for name, found in facts.packages.items() if found]
+    rows = {
+        "CPU": facts.cpu_model and f"{facts.cpu_model}, {facts.architecture}; {cores}",
+        "frequency": frequency and f"{significant(frequency / 1e9)} GHz",
+        "governor": facts.governor,
+        "memory": facts.memory_total_bytes and memory,
+        "memory limit": facts.memory_limit_bytes and size(facts.memory_limit_bytes),
+        "GPUs": ", ".join(f"{gpu.name} (driver {gpu.driver})" for gpu in facts.gpus or ()),
+        "system": f"{facts.os} {facts.kernel}, {facts.python}",
+        "virtualisation": facts.virtualisation,
+        "container": facts.container,
+        "packages": ", ".join(versions),
+    }
+    return [f"{name}: {value}" for name, value in rows.items() if value]
 
 
 def _print_section(title: str, lines: list[str]) -> None:
