@@ -42,7 +42,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class TorchSource:
-    """Where a PyTorch module comes from: ``file`` defines ``factory()``; weights are safetensors."""
+    """A PyTorch module: ``file`` defines ``factory()``; the weights are safetensors."""
 
     file: Path
     factory: str
@@ -63,8 +63,8 @@ class ModelFile:
 class Options:
     """How to run a model on a device.
 
-    ``threads`` is the number of compute threads of one inference. ``shapes`` holds the input shapes that
-    the cell will time; a runtime that needs static shapes compiles for them.
+    ``threads`` is the number of compute threads of one inference. ``shapes`` holds the input
+    shapes that the cell will time; a runtime that needs static shapes compiles for them.
     ``extra`` holds what the user wrote behind the ``?`` of a target, in the runtime's own terms;
     a backend raises `SpecError` for a key it doesn't know.
     """
@@ -79,9 +79,10 @@ class Options:
 class Placement:
     """Where the graph's nodes ran: a measured fact, not what was asked for.
 
-    ``nodes`` counts nodes by device id or provider name; ``source`` says how that is known, for example
-    ``onnxruntime: get_provider_graph_assignment_info``. ``off_device`` names nodes that ran elsewhere.
-    ``precision`` is the numeric type that the compiled model computes in, where it can be read back.
+    ``nodes`` counts nodes by device id or provider name; ``source`` says how that is known, for
+    example ``onnxruntime: get_provider_graph_assignment_info``. ``off_device`` names nodes that
+    ran elsewhere. ``precision`` is the numeric type that the compiled model computes in, where it
+    can be read back.
     """
 
     nodes: Mapping[str, int]
@@ -100,8 +101,8 @@ class Session(Protocol):
         """Allocate, copy to the device, pre-bind; return one prepared, synchronous inference.
 
         The callable returned is what is timed: it takes no argument, returns when the outputs
-        exist on the device, and what it returns is ignored. ``feeds`` maps every input name to an array of the
-        right dtype. Binding again leaves earlier callables valid.
+        exist on the device, and what it returns is ignored. ``feeds`` maps every input name to an
+        array of the right dtype. Binding again leaves earlier callables valid.
         """
         ...
 
@@ -133,11 +134,11 @@ class Backend(Protocol):
     """An adapter to one runtime."""
 
     name: ClassVar[str]
-    #: importable modules the fork server loads before it forks workers; they must create no threads by that
+    #: modules the fork server imports before it forks workers; importing must start no threads
     preload: ClassVar[tuple[str, ...]]
     #: False where the runtime can't live through fork: each worker is then a fresh interpreter
     fork_safe: ClassVar[bool]
-    #: environment variables set before the runtime is imported (thread pools that must not spin, noise off)
+    #: variables set before the runtime is imported: thread pools that do not spin, no noise
     environment: ClassVar[Mapping[str, str]]
 
     def version(self) -> str:
@@ -145,7 +146,7 @@ class Backend(Protocol):
         ...
 
     def devices(self) -> list[Device]:
-        """The devices that answered when touched. Raises `Unavailable` where the runtime is absent."""
+        """The devices that answered when touched. Raises `Unavailable` without the runtime."""
         ...
 
     def compile(self, model: ModelFile, device: Device, options: Options) -> Session:

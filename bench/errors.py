@@ -15,6 +15,9 @@ class BenchError(Exception):
 
     kind: ClassVar[str] = "error"
 
+    #: the last lines that the worker's runtime printed, where a worker is involved
+    log_tail: str = ""
+
 
 class SpecError(BenchError):
     """What was asked for is wrong: a suite, a card, a flag, a file."""

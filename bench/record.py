@@ -12,7 +12,7 @@ from bench.cell import Cell, Frozen
 SCHEMA_VERSION = 1
 
 Status = Literal["ok", "failed"]
-StopReason = Literal["precision", "max-time", "max-invocations", "failed"]
+StopReason = Literal["precision", "max-time", "max-invocations", "simulated", "failed"]
 
 
 class Estimate(Frozen):
@@ -98,8 +98,8 @@ class Parity(Frozen):
     """Difference of the timed session's own outputs from the reference's, on the timed input."""
 
     reference: str
-    max_abs_error: float
-    max_rel_error: float
+    max_abs_error: float | None  #: None where the outputs hold NaN or Inf
+    max_rel_error: float | None
     cosine: float | None
     tolerance: str
     ok: bool

@@ -1,0 +1,170 @@
+"""`bench run`: measure models on targets and print the tables."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench.errors import SpecError
+
+_INTERRUPTED = 130
+
+
+def _sizes(
+    context: click.Context, flag: click.Parameter, values: tuple[str, ...]
+) -> dict[str, int]:
+    """``batch=8,seq=128`` as a mapping."""
+    sizes: dict[str, int] = {}
+    for item in ",".join(values).split(","):
+        if not item.strip():
+            continue
+        name, _, size = item.partition("=")
+        if not size.strip().isdigit() or int(size) < 1:
+            raise click.BadParameter(f"{item!r} is not of the form name=size, for example seq=128")
+        sizes[name.strip()] = int(size)
+    return sizes
+
+
+def _numbers(
+    context: click.Context, flag: click.Parameter, values: tuple[str, ...]
+) -> tuple[int, ...]:
+    """``1,8`` or several flags as a tuple of positive integers."""
+    parts = [part.strip() for value in values for part in value.split(",")]
+    if any(not part.isdigit() or int(part) < 1 for part in parts):
+        raise click.BadParameter("a batch size is a whole number from 1 up, for example 1,8,32")
+    return tuple(int(part) for part in parts)
+
+
+@click.command()
+@click.argument("suite", required=False, type=click.Path(path_type=Path))
+@click.option("-m", "--model", "models", multiple=True, help="Model: a name, .onnx or card.")
+@click.option("-t", "--target", "targets", multiple=True, help="Target, e.g. onnxruntime:cpu.")
+@click.option("--variant", "variants", multiple=True, help="Precision form: fp32.")
+@click.option(
+    "--scenario", "scenarios", multiple=True, help="single-stream, multi-stream, offline."
+)
+@click.option("--batch", multiple=True, callback=_numbers, help="Samples a query (offline).")
+@click.option("--shape", "shapes", multiple=True, callback=_sizes, help="Sizes, e.g. seq=128.")
+@click.option("--threads", type=int, help="Compute threads of one inference.")
+@click.option("--lane", help="prepared (default), or api: the call that users write.")
+@click.option("--precision", help="Half-width of the median's interval; default 2%.")
+@click.option("--max-time", "max_time_s", type=float, help="Seconds a cell may take; default 20.")
+@click.option("--min-invocations", type=int, help="Worker processes a cell; default 5.")
+@click.option("--max-invocations", type=int, help="Most worker processes a cell; default 30.")
+@click.option("--cell-timeout", "cell_timeout_s", type=float, help="Seconds until a hang is cut.")
+@click.option("--seed", type=int, help="Seed of inputs and of the order of measuring.")
+@click.option("--allow-fallback", is_flag=True, default=None, help="Keep rows that fell back.")
+@click.option("--no-accuracy", is_flag=True, help="Do not score the labelled data.")
+@click.option("--results", type=click.Path(path_type=Path), help="Folder of runs.")
+@click.option("--resume", "resumed", type=click.Path(path_type=Path), help="Go on with a run.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--json", "as_json", is_flag=True, help="Records as JSON on standard output.")
+def command(
+    suite: Path | None,
+    results: Path | None,
+    resumed: Path | None,
+    dry_run: bool,
+    quiet: bool,
+    as_json: bool,
+    no_accuracy: bool,
+    **flags: Any,
+) -> int:
+    """Measure models on targets.
+
+    SUITE is a TOML file; flags win over it. With neither SUITE nor -m the default suite runs:
+    an original, its distilled student and a control on every target that is present.
+    """
+    from bench.progress import choose_listener
+    from bench.run import prepare, resume, start
+
+    flags["accuracy"] = False if no_accuracy else None
+    plan_suite = _suite(suite, resumed, flags)
+    listener = choose_listener(quiet)
+    outcome = None
+    try:
+        with prepare(plan_suite, listener, cache_folder()) as prepared:
+            if dry_run:
+                listener.close()
+                _print_plan(prepared.plan, as_json)
+                return 0
+            if resumed is not None:
+                outcome = resume(prepared, resumed, listener)
+            else:
+                outcome = start(prepared, results or default_results(), listener)
+    finally:
+        listener.close()
+    _print_outcome(outcome, as_json)
+    if outcome.interrupted:
+        return _INTERRUPTED
+    return 1 if outcome.failed else 0
+
+
+def _suite(path: Path | None, resumed: Path | None, flags: dict[str, Any]) -> Any:
+    """The suite to run: a resumed run's own, or a file's (or the default) with flags over it."""
+    from bench.discover import suite_paths
+    from bench.spec import Suite, load_suite, with_flags
+    from bench.store import read_run
+
+    if resumed is not None:
+        given = [key for key, value in flags.items() if value not in (None, (), {})]
+        if path is not None or given:
+            raise SpecError(
+                "--resume goes on with the run's own suite; leave out the suite and the flags "
+                f"that change it ({', '.join(given) or path})."
+            )
+        header = read_run(resumed).header
+        return header.suite.model_copy(update={"models": header.models})
+    if path is not None:
+        return with_flags(load_suite(path), flags)
+    if flags["models"]:
+        return with_flags(Suite(), flags)
+    installed = suite_paths()
+    if "default" not in installed:
+        raise SpecError("the default suite is not installed: name a model with -m.")
+    return with_flags(load_suite(installed["default"]), flags)
+
+
+def cache_folder() -> Path:
+    """Where exports are kept between runs (XDG Base Directory Specification)."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("BENCH_CACHE") or Path(base) / "infer-bench")
+
+
+def default_results() -> Path:
+    return Path("results") / "runs"
+
+
+def _print_plan(plan: Any, as_json: bool) -> None:
+    if as_json:
+        cells = [{"id": p.cell.id, **p.cell.model_dump(mode="json")} for p in plan.cells]
+        click.echo(json.dumps(cells, indent=1))
+        return
+    for planned in plan.cells:
+        refused = f"  (will fail: {planned.refused})" if planned.refused else ""
+        click.echo(f"{planned.cell.id}  {planned.cell.label}{refused}")
+    suite = plan.suite
+    click.echo(
+        f"{len(plan.cells)} cells; each until its interval is within ±{suite.precision:.3g} of the "
+        f"estimate, at least {suite.min_invocations} invocations, at most {suite.max_time_s:g} s."
+    )
+
+
+def _print_outcome(outcome: Any, as_json: bool) -> None:
+    from bench.commands.show import print_run
+    from bench.store import read_run
+
+    print_run(read_run(outcome.path), as_json)
+    if as_json:
+        return
+    share = 1 - outcome.useful_s / outcome.wall_s if outcome.wall_s else 0.0
+    click.echo(
+        f"{outcome.wall_s:.0f} s, {share:.1%} of it neither loading, compiling nor measuring.",
+        err=True,
+    )
+    if outcome.interrupted:
+        click.echo(f"Interrupted. Go on with: bench run --resume {outcome.path}", err=True)

@@ -1,0 +1,339 @@
+"""A run from beginning to end: models and targets made ready, cells measured, records written."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from bench import __version__, estimate
+from bench.backend import ModelFile
+from bench.cards import Card
+from bench.catalog import find_model
+from bench.datasets import load_dataset
+from bench.discover import backend_entry_points
+from bench.errors import BenchError
+from bench.evaluate import References, parity, score
+from bench.export import export
+from bench.launch import Launcher, launcher
+from bench.machine import choose_cores, fingerprint
+from bench.plan import Loaded, Plan, PlannedCell, make_plan
+from bench.progress import Listener
+from bench.record import Accuracy, Check, Failure, Parity, Record
+from bench.schedule import Account, CellState, Context, Group, try_out
+from bench.spec import Suite
+from bench.store import RunHeader, RunStore, StoredRun, resume_run
+from bench.targets import (
+    BackendReport,
+    Choice,
+    choose_targets,
+    discover_backends,
+    requested_backends,
+)
+from bench.watch import Watcher
+
+#: The distributions whose versions decide what a number means.
+_VERSIONED = ("infer-bench", "numpy", "onnx", "onnxruntime", "openvino", "torch", "scipy")
+
+#: Backends whose outputs are the reference; probed even when they are not measured.
+_REFERENCES = ("torch", "onnx-reference")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan, and the processes and facts that carrying it out needs."""
+
+    plan: Plan
+    launcher: Launcher
+    reports: dict[str, BackendReport]
+    choices: list[Choice]
+
+
+@dataclass
+class Outcome:
+    """What a run came to."""
+
+    path: Path
+    records: list[Record] = field(default_factory=list)
+    wall_s: float = 0.0
+    useful_s: float = 0.0
+    interrupted: bool = False
+
+    @property
+    def failed(self) -> bool:
+        return any(record.status == "failed" for record in self.records)
+
+
+@contextmanager
+def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]:
+    """Models exported, targets probed, cells planned; nothing measured or written to results.
+
+    Raises `SpecError` or `ExportFailed`.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-logs-") as folder,
+        launcher(Path(folder), suite.cell_timeout_s) as processes,
+    ):
+        cards = [find_model(text) for text in suite.models]
+        names = requested_backends(suite.targets, list(backend_entry_points()))
+        listener.phase("looking for targets")
+        probed = dict.fromkeys([*names, *_REFERENCES])
+        threads = suite.threads or 1
+        known = [name for name in probed if name in backend_entry_points()]
+        reports = {r.name: r for r in discover_backends(known, processes, threads)}
+        wanted = {name: reports[name] for name in names}
+        choices = choose_targets(suite.targets, wanted)
+        models = [load(card, cache, listener) for card in cards]
+        yield Prepared(make_plan(suite, models, choices), processes, reports, choices)
+
+
+def load(card: Card, cache: Path, listener: Listener) -> Loaded:
+    """Export where needed; read the data set where there is one."""
+    file = card.model_file()
+    if file.onnx is None and file.torch is not None:
+        listener.phase(f"exporting {card.name} to ONNX")
+        exported = export(card, cache)
+        file = ModelFile(name=file.name, onnx=exported, torch=file.torch)
+    dataset = load_dataset(card) if card.dataset is not None else None
+    return Loaded(card, file, dataset)
+
+
+def start(prepared: Prepared, results: Path, listener: Listener) -> Outcome:
+    """Carry out a plan in a new run directory."""
+    plan = prepared.plan
+    header = RunHeader(
+        bench_version=__version__,
+        created_at=_now(),
+        command=shlex.join(["bench", *sys.argv[1:]]),
+        suite=plan.suite,
+        targets=tuple(str(choice.target) for choice in prepared.choices),
+        models=tuple(_absolute(text) for text in plan.suite.models),
+        facts=fingerprint(_VERSIONED).to_plain(),
+        cells=tuple(planned.cell for planned in plan.cells),
+    )
+    return _carry_out(prepared, RunStore.create(results, header), None, listener)
+
+
+def resume(prepared: Prepared, path: Path, listener: Listener) -> Outcome:
+    """Go on where a run stopped: cells with a record are not measured again."""
+    store, stored = resume_run(path)
+    return _carry_out(prepared, store, stored, listener)
+
+
+def _carry_out(
+    prepared: Prepared, store: RunStore, stored: StoredRun | None, listener: Listener
+) -> Outcome:
+    outcome = Outcome(store.path, list(stored.records) if stored else [])
+    # From here on the workers' output stays with the run.
+    prepared.launcher.logs = store.logs
+    measuring = Measuring(prepared, store, stored, listener, outcome)
+    try:
+        with _termination_as_interrupt():
+            measuring.run()
+    except KeyboardInterrupt:
+        # What is measured is on the disk already; the workers end with the launcher.
+        outcome.interrupted = True
+    finally:
+        outcome.wall_s = measuring.account.total_s
+        outcome.useful_s = measuring.account.useful_s
+        listener.close()
+        store.close()
+    listener.run_finished(store.path)
+    return outcome
+
+
+@contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """SIGTERM (a CI job that is cancelled) ends a run like Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Measuring:
+    """The cells of one run on their way to records."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        store: RunStore,
+        stored: StoredRun | None,
+        listener: Listener,
+        outcome: Outcome,
+    ) -> None:
+        self.prepared = prepared
+        self.suite = prepared.plan.suite
+        self.store = store
+        self.stored = stored
+        self.listener = listener
+        self.outcome = outcome
+        self.account = Account()
+        self.references = References(prepared.reports, prepared.launcher)
+        self.accuracies: dict[tuple[str, str, str], Accuracy | BenchError] = {}
+        done = {record.cell_id for record in outcome.records}
+        self.todo = [p for p in prepared.plan.cells if p.cell.id not in done]
+        self._total = len(prepared.plan.cells)
+
+    def run(self) -> None:
+        self.listener.run_started([planned.cell for planned in self.todo], self.store.path)
+        todo = {planned.cell.id for planned in self.todo}
+        for planned in self.todo:
+            if planned.refused is not None:
+                self.finish(CellState(planned, failure=planned.refused, stop="failed"))
+        for group in self.prepared.plan.groups():
+            states = [self._state(p) for p in group if p.cell.id in todo and p.refused is None]
+            if states:
+                self._measure(states)
+
+    def _measure(self, states: Sequence[CellState]) -> None:
+        for state in states:
+            self._score(state.planned)
+        simulated = [s for s in states if _simulated(s.planned)]
+        for state in simulated:
+            try_out(state, self._context(state.planned))
+        real = [s for s in states if not _simulated(s.planned)]
+        if real:
+            cell = real[0].cell
+            name = f"{cell.scenario} batch {cell.batch}"
+            Group(name, real, self._context(real[0].planned)).run()
+
+    def _context(self, planned: PlannedCell) -> Context:
+        return Context(
+            suite=self.suite,
+            launcher=self.prepared.launcher,
+            store=self.store,
+            listener=self.listener,
+            account=self.account,
+            rng=np.random.default_rng(self.suite.seed),
+            cpus=tuple(choose_cores(planned.cell.threads)),
+            watcher=Watcher(),
+            finish=self.finish,
+        )
+
+    def _state(self, planned: PlannedCell) -> CellState:
+        """A cell with what an earlier, interrupted run measured of it."""
+        state = CellState(planned)
+        if self.stored is not None:
+            mine = [i for i in self.stored.invocations if i.cell_id == planned.cell.id]
+            if mine:
+                state.samples = self.stored.samples(planned.cell.id)
+                state.invocations = [i for i in mine if i.index in state.samples]
+        return state
+
+    def _score(self, planned: PlannedCell) -> None:
+        """Accuracy once for each model, variant and target."""
+        key = _scored(planned)
+        if not self.suite.accuracy or planned.model.dataset is None or key in self.accuracies:
+            return
+        for record in self.outcome.records:
+            same = (record.cell.model.sha256, record.cell.variant, record.cell.target) == key
+            if same and record.accuracy is not None:
+                self.accuracies[key] = record.accuracy
+                return
+        self.listener.phase(f"scoring {planned.cell.model.name} on {planned.cell.target}")
+        with self.account.useful():
+            try:
+                self.accuracies[key] = score(
+                    planned, self.prepared.launcher, self.store, self.suite.confidence
+                )
+            except BenchError as error:
+                self.accuracies[key] = error
+
+    def finish(self, state: CellState) -> None:
+        """Write the record of a cell that stopped."""
+        record = self._record(state)
+        self.store.append_record(record)
+        self.outcome.records.append(record)
+        self.listener.cell_finished(record, len(self.outcome.records), self._total)
+
+    def _record(self, state: CellState) -> Record:
+        planned, confidence = state.planned, self.suite.confidence
+        cell, choice = planned.cell, planned.choice
+        taken = state.invocations
+        placement = estimate.placement(state.placement) if state.placement else None
+        share = placement.on_device_share if placement else None
+        checks = estimate.checks(cell, taken, share) if taken else []
+        accuracy = self.accuracies.get(_scored(planned))
+        if isinstance(accuracy, BenchError):
+            checks.append(Check(name="accuracy", ok=False, detail=str(accuracy)))
+            accuracy = None
+        measured_parity = self._parity(state, checks)
+        failure = _failure(state.failure) if state.failure else None
+        is_offline = cell.scenario == "offline"
+        rates = estimate.figures(cell, taken) if is_offline else np.empty(0)
+        return Record(
+            cell_id=cell.id,
+            cell=cell,
+            status="failed" if failure else "ok",
+            failure=failure,
+            stop=state.stop,
+            simulated=_simulated(planned),
+            device_name=choice.device.name if choice.device else "",
+            runtime_version=choice.version,
+            latency=estimate.latency(taken, state.samples, confidence),
+            throughput=estimate.estimate(rates, confidence),
+            load_ns=estimate.estimate([i.load_ns for i in taken], confidence),
+            first_inference_ns=estimate.estimate([i.first_inference_ns for i in taken], confidence),
+            memory=estimate.memory(taken) if taken else None,
+            accuracy=accuracy,
+            parity=measured_parity,
+            placement=placement,
+            checks=tuple(checks),
+            invocations=tuple(taken),
+            canary_ns=estimate.estimate(
+                [i.canary_ns for i in taken if i.canary_ns is not None], confidence
+            ),
+            finished_at=_now(),
+        )
+
+    def _parity(self, state: CellState, checks: list[Check]) -> Parity | None:
+        if state.outputs is None:
+            return None
+        with self.account.useful():
+            reference = self.references.of(state.planned)
+        found = parity(state.outputs, reference)
+        if found is None:
+            why = reference.why_not or "the outputs have other shapes than the reference's"
+            checks.append(Check(name="parity", ok=False, detail=f"not compared: {why}"))
+        else:
+            error = "NaN or Inf" if found.max_abs_error is None else f"{found.max_abs_error:.1e}"
+            detail = f"largest difference from {found.reference}: {error}; {found.tolerance}"
+            checks.append(Check(name="parity", ok=found.ok, detail=detail))
+        return found
+
+
+def _scored(planned: PlannedCell) -> tuple[str, str, str]:
+    cell = planned.cell
+    return cell.model.sha256, cell.variant, cell.target
+
+
+def _simulated(planned: PlannedCell) -> bool:
+    return planned.choice.device is not None and planned.choice.device.simulated
+
+
+def _failure(error: BenchError) -> Failure:
+    return Failure(kind=error.kind, message=str(error), log_tail=error.log_tail)
+
+
+def _absolute(text: str) -> str:
+    """Paths are stored absolute, so that a run can be resumed from another folder."""
+    return str(Path(text).resolve()) if os.path.exists(text) else text
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,376 @@
+"""Measuring a group of cells so that drift of the machine hits all of them alike.
+
+A *generation* forks one fresh worker for each cell and takes a number of rounds over them; in
+each round every worker has one short block of calls, in random order, and a canary takes part.
+Then the workers end. Each generation gives every cell one more invocation, so the spread between
+processes, which more calls in one process can't reduce, is sampled too; and invocations of one
+generation are pairs for a ratio of two cells.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bench.backend import to_plain
+from bench.cell import Cell
+from bench.errors import BenchError
+from bench.estimate import figures, relative_half_width
+from bench.launch import Launcher, Runtime, Worker
+from bench.plan import PlannedCell
+from bench.progress import Listener
+from bench.record import Invocation
+from bench.spec import Suite
+from bench.stats.percentile import floor, median
+from bench.store import Block, RunStore
+from bench.watch import Watcher
+
+Array = np.ndarray[Any, Any]
+
+#: Of blocks of 0.6 to 160 ms, 10 ms gave the smallest standard error of a ratio for the same
+#: measuring time on a noisy two-core machine (docs/method.md).
+BLOCK_NS = 10_000_000
+#: Rounds in a generation: the design whose intervals held their coverage there.
+ROUNDS = 8
+#: The first calls after another worker's turn find cold caches and are 11 to 34% slow.
+DISCARDED_CALLS = 5
+#: A long call warms its own caches; past this time discarding more of them buys nothing.
+DISCARD_NS = 2_000_000
+#: Cells nearer than this factor to each other get the same number of calls a block: unequal
+#: numbers made two identical cells differ by 4.7%.
+EQUAL_CALLS_FACTOR = 2.0
+MAX_CALLS = 20_000
+WARMUP_BUDGET_S = 3.0
+CANARY = "canary"
+CANARY_RUNTIME = Runtime(CANARY, "bench.worker.canary:Canary", {})
+
+
+@dataclass
+class CellState:
+    """What is known of one cell so far."""
+
+    planned: PlannedCell
+    invocations: list[Invocation] = field(default_factory=list)
+    samples: dict[int, Array] = field(default_factory=dict)
+    placement: dict[str, Any] | None = None
+    outputs: list[Array] | None = None  #: of the most recent timed call
+    spent_s: float = 0.0
+    failure: BenchError | None = None
+    stop: str = ""
+
+    @property
+    def cell(self) -> Cell:
+        return self.planned.cell
+
+    def figures(self) -> Array:
+        """What the cell is measured for, one figure an invocation (see `estimate.figures`)."""
+        return figures(self.cell, self.invocations)
+
+
+@dataclass(frozen=True)
+class Beat:
+    """How many calls a cell makes in each block, and how many it discards before."""
+
+    calls: int
+    discard: int
+
+
+def equal_beats(latency_ns: Mapping[str, float]) -> dict[str, Beat]:
+    """Calls a block for each cell: about `BLOCK_NS`, equal among cells of similar latency.
+
+    Cells are chained in order of latency; a gap of `EQUAL_CALLS_FACTOR` or more starts a new chain,
+    whose calls follow from its geometric mean.
+    """
+    beats: dict[str, Beat] = {}
+    chain: list[str] = []
+
+    def settle() -> None:
+        if chain:
+            mean = math.exp(sum(math.log(latency_ns[name]) for name in chain) / len(chain))
+            beat = beat_for(mean)
+            beats.update((name, beat) for name in chain)
+
+    for name in sorted(latency_ns, key=lambda name: latency_ns[name]):
+        if chain and latency_ns[name] >= latency_ns[chain[-1]] * EQUAL_CALLS_FACTOR:
+            settle()
+            chain.clear()
+        chain.append(name)
+    settle()
+    return beats
+
+
+def beat_for(latency_ns: float) -> Beat:
+    """Calls that fill a block, and calls to discard before it."""
+    calls = min(MAX_CALLS, max(1, round(BLOCK_NS / max(latency_ns, 1.0))))
+    discard = min(DISCARDED_CALLS, max(1, math.ceil(DISCARD_NS / max(latency_ns, 1.0))))
+    return Beat(calls, discard)
+
+
+class Account:
+    """Where the wall time of a run went: loading, compiling and measuring, or anything else."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._started = clock()
+        self.useful_s = 0.0
+
+    @contextmanager
+    def useful(self, state: CellState | None = None) -> Iterator[None]:
+        """Time inside counts as useful, and against the budget of ``state``."""
+        started = self._clock()
+        try:
+            yield
+        finally:
+            spent = self._clock() - started
+            self.useful_s += spent
+            if state is not None:
+                state.spent_s += spent
+
+    @property
+    def total_s(self) -> float:
+        return self._clock() - self._started
+
+
+@dataclass(frozen=True)
+class Context:
+    """What measuring needs from its surroundings."""
+
+    suite: Suite
+    launcher: Launcher
+    store: RunStore
+    listener: Listener
+    account: Account
+    rng: np.random.Generator
+    cpus: tuple[int, ...]
+    watcher: Watcher
+    finish: Callable[[CellState], None]  #: writes the record
+
+
+@dataclass
+class Member:
+    """One worker of the current generation."""
+
+    state: CellState
+    worker: Worker
+    load: dict[str, Any]
+    bind: dict[str, Any]
+    warmup: dict[str, Any]
+    blocks: list[Block] = field(default_factory=list)
+
+
+def start_member(state: CellState, context: Context) -> Member:
+    """Fork, load, bind and warm up one worker. Raises `BenchError`; leaves no worker then."""
+    planned = state.planned
+    assert planned.choice.runtime is not None
+    assert planned.choice.device is not None
+    with context.account.useful(state):
+        worker = context.launcher.worker(planned.choice.runtime, planned.cell.threads)
+        try:
+            load, _ = worker.request(
+                "load",
+                model=to_plain(planned.model.file),
+                device=to_plain(planned.choice.device),
+                options=to_plain(planned.options),
+                cpus=list(context.cpus),
+            )
+            names, arrays = list(planned.feeds), planned.feeds.values()
+            bind, _ = worker.request("bind", *arrays, names=names, lane=planned.cell.lane)
+            warmup: dict[str, Any] = {}
+            if not planned.choice.device.simulated:
+                warmup, _ = worker.request("warm-up", budget_s=WARMUP_BUDGET_S)
+        except BaseException:
+            worker.kill()
+            raise
+    return Member(state, worker, load, bind, warmup)
+
+
+def try_out(state: CellState, context: Context) -> None:
+    """A simulated device: its outputs and placement count, and no latency is taken."""
+    try:
+        member = start_member(state, context)
+        with context.account.useful(state):
+            _, state.outputs = member.worker.request("fetch")
+            member.worker.end()
+        state.placement = member.bind["placement"]
+        state.stop = "simulated"
+    except BenchError as error:
+        state.failure, state.stop = error, "failed"
+    context.finish(state)
+
+
+class Group:
+    """Cells that are measured interleaved until each has its answer or its budget is spent."""
+
+    def __init__(self, name: str, states: Sequence[CellState], context: Context) -> None:
+        self.name = name
+        self.states = list(states)
+        self.context = context
+        self.beats: dict[str, Beat] = {}
+        self.generation = 1 + max(
+            (i.index for state in states for i in state.invocations), default=-1
+        )
+
+    def run(self) -> None:
+        """Measure; every cell ends with a record. Interrupting loses at most one generation."""
+        canary = self._start_canary()
+        try:
+            while active := [state for state in self.states if not state.stop]:
+                self._generation(active, canary)
+                self.generation += 1
+        finally:
+            canary.kill()
+
+    def _generation(self, active: Sequence[CellState], canary: Worker) -> None:
+        members = self._start_members(active)
+        try:
+            canary_blocks = self._rounds(members, canary)
+            self._collect(members, canary_blocks)
+        finally:
+            for member in members:
+                member.worker.kill()
+        for state in active:
+            if not state.stop:
+                self._decide(state)
+
+    def _start_members(self, active: Sequence[CellState]) -> list[Member]:
+        members: list[Member] = []
+        try:
+            for position in self.context.rng.permutation(len(active)):
+                state = active[position]
+                self.context.listener.phase(f"loading {state.cell.label}")
+                with self._failing(state):
+                    members.append(start_member(state, self.context))
+        except BaseException:
+            for member in members:
+                member.worker.kill()
+            raise
+        new = {m.state.cell.id: float(m.warmup["latency_ns"]) for m in members}
+        if not set(new) <= set(self.beats):
+            self.beats = equal_beats(new)
+        return members
+
+    def _start_canary(self) -> Worker:
+        worker = self.context.launcher.worker(CANARY_RUNTIME, 1)
+        device = {"id": "cpu", "vendor": "", "name": CANARY}
+        options = {"threads": 1, "allow_fallback": False, "shapes": {}, "extra": {}}
+        cpus = list(self.context.cpus[:1])
+        worker.request("load", model={"name": CANARY}, device=device, options=options, cpus=cpus)
+        worker.request("bind", names=[], lane="prepared")
+        warmup, _ = worker.request("warm-up", budget_s=WARMUP_BUDGET_S)
+        self.beats_canary = beat_for(warmup["latency_ns"])
+        return worker
+
+    def _rounds(self, members: list[Member], canary: Worker) -> list[Block]:
+        """Blocks in random turn; a member whose worker fails leaves, the others go on."""
+        canary_blocks: list[Block] = []
+        for number in range(ROUNDS):
+            self.context.listener.phase(f"measuring {self.name}")
+            for position, turn in enumerate(self.context.rng.permutation(len(members) + 1)):
+                if turn == len(members):
+                    canary_blocks.append(self._canary_block(canary, number, position))
+                    continue
+                member = members[turn]
+                if member.state.failure is None:
+                    with self._failing(member.state):
+                        member.blocks.append(self._block(member, number, position))
+        return canary_blocks
+
+    def _block(self, member: Member, number: int, position: int) -> Block:
+        beat = self.beats[member.state.cell.id]
+        with self.context.account.useful(member.state):
+            self.context.watcher.start()
+            _, (latency_ns,) = member.worker.request(
+                "block", calls=beat.calls, discard=beat.discard
+            )
+            disturbed = bool(self.context.watcher.stop().disturbed())
+        return Block(member.state.cell.id, self.generation, number, position, latency_ns, disturbed)
+
+    def _canary_block(self, canary: Worker, number: int, position: int) -> Block:
+        beat = self.beats_canary
+        with self.context.account.useful():
+            _, (latency_ns,) = canary.request("block", calls=beat.calls, discard=beat.discard)
+        return Block(CANARY, self.generation, number, position, latency_ns)
+
+    def _collect(self, members: Sequence[Member], canary_blocks: Sequence[Block]) -> None:
+        """Write what the generation gave, then take it into account."""
+        canary_ns = float(np.median(np.concatenate([b.latency_ns for b in canary_blocks])))
+        done: list[tuple[Member, Invocation]] = []
+        for member in members:
+            if member.state.failure is None:
+                with self._failing(member.state):
+                    done.append((member, self._end(member, canary_ns)))
+        blocks = [block for member, _ in done for block in member.blocks]
+        if done:
+            self.context.store.write_samples(
+                f"{self.name.replace(' ', '-')}-{self.generation:04d}", [*canary_blocks, *blocks]
+            )
+            self.context.store.append_invocations([invocation for _, invocation in done])
+        for member, invocation in done:
+            member.state.invocations.append(invocation)
+            member.state.samples[invocation.index] = np.concatenate(
+                [block.latency_ns for block in member.blocks]
+            )
+
+    def _end(self, member: Member, canary_ns: float) -> Invocation:
+        """Take outputs and memory from the worker that was timed, and let it go."""
+        state = member.state
+        with self.context.account.useful(state):
+            if state.cell.lane == "prepared":
+                _, state.outputs = member.worker.request("fetch")
+            memory, _ = member.worker.request("memory")
+            member.worker.end()
+        state.placement = member.bind["placement"]
+        latency_ns = np.concatenate([block.latency_ns for block in member.blocks])
+        beat = self.beats[state.cell.id]
+        return Invocation(
+            cell_id=state.cell.id,
+            index=self.generation,
+            load_ns=member.load["load_ns"],
+            first_inference_ns=member.bind["first_inference_ns"],
+            warmup_calls=member.warmup["calls"],
+            settled=member.warmup["settled"],
+            calls=len(latency_ns),
+            blocks=len(member.blocks),
+            discarded_calls=beat.discard * len(member.blocks),
+            median_ns=median(latency_ns),
+            floor_ns=floor(latency_ns),
+            busy_ns=int(latency_ns.sum()),
+            peak_rss_bytes=memory["peak_rss_bytes"],
+            rss_before_load_bytes=member.load["rss_before_load_bytes"],
+            canary_ns=canary_ns,
+            disturbed_blocks=sum(block.disturbed for block in member.blocks),
+            cpus=self.context.cpus,
+        )
+
+    def _decide(self, state: CellState) -> None:
+        """Whether the cell has its answer, or has used up its budget."""
+        suite = self.context.suite
+        count = len(state.invocations)
+        width = relative_half_width(state.figures(), suite.confidence) if count > 1 else None
+        median = float(np.median([i.median_ns for i in state.invocations])) if count else None
+        self.context.listener.cell_progress(state.cell, count, median, width)
+        if count >= suite.min_invocations and width is not None and width <= suite.precision:
+            self._stop(state, "precision")
+        elif state.spent_s >= suite.max_time_s and count >= 2:
+            self._stop(state, "max-time")
+        elif count >= suite.max_invocations:
+            self._stop(state, "max-invocations")
+
+    def _stop(self, state: CellState, reason: str) -> None:
+        state.stop = reason
+        self.context.finish(state)
+
+    @contextmanager
+    def _failing(self, state: CellState) -> Iterator[None]:
+        """A typed error ends this cell, not the run."""
+        try:
+            yield
+        except BenchError as error:
+            state.failure = error
+            self._stop(state, "failed")

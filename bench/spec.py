@@ -1,0 +1,98 @@
+"""What to run: a suite file, with flags laid over it."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from bench.cell import Frozen, Lane, Scenario, Variant
+from bench.errors import SpecError
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Suite(Frozen):
+    """Models x variants x targets x scenarios, and how sure the answer has to be."""
+
+    name: str = Field("bench", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    models: tuple[str, ...] = Field((), description="names or paths of models")
+    targets: tuple[str, ...] = Field(("*",), description="targets; * is every one present")
+    variants: tuple[Variant, ...] = ("fp32",)
+    scenarios: tuple[Scenario, ...] = ("single-stream", "offline")
+    batch: tuple[Positive, ...] = Field((32,), description="samples a query, offline/multi-stream")
+    shapes: dict[str, Positive] = Field({}, description="sizes of symbolic dimensions")
+    threads: Positive | None = Field(None, description="compute threads; default: physical cores")
+    lane: Lane = "prepared"
+    precision: float = Field(
+        0.02, gt=0, lt=1, description="half-width of the interval over the estimate"
+    )
+    confidence: float = Field(0.95, ge=0.5, lt=1)
+    max_time_s: float = Field(20.0, gt=0, description="seconds a cell may take in its workers")
+    min_invocations: int = Field(5, ge=2)
+    max_invocations: int = Field(30, ge=2)
+    cell_timeout_s: float = Field(300.0, gt=0, description="seconds until a worker counts as hung")
+    seed: int = Field(1, ge=0)
+    allow_fallback: bool = False
+    accuracy: bool = True
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _percent(cls, value: Any) -> Any:
+        """``"2%"`` is 0.02."""
+        if isinstance(value, str) and value.strip().endswith("%"):
+            return float(value.strip()[:-1]) / 100
+        return value
+
+    @model_validator(mode="after")
+    def _possible(self) -> Suite:
+        if self.max_invocations < self.min_invocations:
+            raise ValueError(
+                f"max_invocations ({self.max_invocations}) is below min_invocations "
+                f"({self.min_invocations})"
+            )
+        return self
+
+
+def load_suite(path: Path) -> Suite:
+    """Read a suite from TOML. Raises `SpecError` that names the file, the key and what it wants."""
+    try:
+        data = tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise SpecError(f"{path}: there is no such suite file.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: can't be read: {error}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{path}: not valid TOML: {error}.") from error
+    return make_suite(data, str(path))
+
+
+def make_suite(data: dict[str, Any], source: str) -> Suite:
+    """Check ``data``; ``source`` is what an error blames (a file, or `the flags`)."""
+    try:
+        return Suite.model_validate(data)
+    except ValidationError as error:
+        raise SpecError(f"{source}: {_first_problem(error)}") from error
+
+
+def with_flags(suite: Suite, flags: dict[str, Any]) -> Suite:
+    """``suite`` with every flag that was given laid over it."""
+    given = {key: value for key, value in flags.items() if value not in (None, (), {})}
+    return make_suite({**suite.model_dump(), **given}, "the flags")
+
+
+def _first_problem(error: ValidationError) -> str:
+    """One sentence for the first of pydantic's complaints."""
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, Suite.model_fields, n=1)
+        hint = f"Did you mean `{near[0]}`?" if near else f"Known: {', '.join(Suite.model_fields)}."
+        return f"`{key}` is not a key of a suite. {hint}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if not key:
+        return f"{message}."
+    return f"`{key}` is {problem['input']!r}, but {message[0].lower()}{message[1:]}."

@@ -1,0 +1,326 @@
+"""A run on disk: append-only files that survive a kill at any byte.
+
+run.json            the suite, the environment, the planned cells; written once
+invocations.jsonl   one line for each worker process that measured a cell
+records.jsonl       one line for each finished cell
+samples/*.parquet   latencies: one file a generation, all its cells in the order of measuring
+predictions/*.parquet  one file for each model, variant and target: one row an example
+logs/               what the workers printed
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic import ValidationError
+
+from bench.cell import Cell, Frozen
+from bench.errors import BenchError, SpecError
+from bench.record import SCHEMA_VERSION, Invocation, Record
+from bench.spec import Suite
+
+Array = np.ndarray[Any, Any]
+_Line = TypeVar("_Line", bound=Frozen)
+
+
+class RunHeader(Frozen):
+    """What `run.json` holds."""
+
+    schema_version: int = SCHEMA_VERSION
+    bench_version: str
+    created_at: str
+    command: str
+    suite: Suite
+    targets: tuple[str, ...]
+    models: tuple[str, ...]  #: as they were asked for: names, or absolute paths
+    facts: dict[str, Any]
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive timed calls of one worker: ``latency_ns`` is int64 of shape (calls,)."""
+
+    cell_id: str
+    invocation: int
+    round: int
+    position: int  #: its turn within the round
+    latency_ns: Array
+    disturbed: bool = False
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """What could be read back of a run, and what had to be skipped."""
+
+    path: Path
+    header: RunHeader
+    records: list[Record]
+    invocations: list[Invocation]
+    skipped: list[str]
+
+    def predictions(self, record: Record) -> tuple[Array, Array]:
+        """Labels and predicted classes of every example, both int64 of shape (examples,)."""
+        if record.accuracy is None:
+            raise SpecError(f"{self.path}: {record.cell.label} has no predictions.")
+        return read_predictions(self.path / record.accuracy.predictions)
+
+    def samples(self, cell_id: str) -> dict[int, Array]:
+        """Latencies in ns by invocation index, in the order of measuring."""
+        return read_samples(self.path, cell_id)
+
+
+class RunStore:
+    """The writing end of one run directory, held by one process at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.logs = path / "logs"
+        self._lock = _lock(path)
+
+    @classmethod
+    def create(cls, results: Path, header: RunHeader) -> RunStore:
+        """A new run directory below ``results``, named by time and suite.
+
+        Raises `SpecError` when it can't be written there.
+        """
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        try:
+            path = _new_folder(results, f"{stamp}-{header.suite.name}")
+            for name in ("samples", "predictions", "logs"):
+                (path / name).mkdir()
+        except OSError as error:
+            raise SpecError(
+                f"{results}: a run can't be written there: {error.strerror}. Name another folder "
+                "with --results."
+            ) from error
+        store = cls(path)
+        store.write_atomically("run.json", header.model_dump_json(indent=1).encode())
+        return store
+
+    def append_record(self, record: Record) -> None:
+        """Durable when this returns."""
+        self._append("records.jsonl", [record])
+
+    def append_invocations(self, invocations: Sequence[Invocation]) -> None:
+        self._append("invocations.jsonl", invocations)
+
+    def write_samples(self, name: str, blocks: Sequence[Block]) -> None:
+        """All blocks of one generation as ``samples/<name>.parquet``."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        counts = [len(block.latency_ns) for block in blocks]
+
+        def spread(values: Iterable[Any], dtype: Any) -> Array:
+            return np.repeat(np.array(list(values), dtype=dtype), counts)
+
+        cells = [block.cell_id for block in blocks]
+        names = sorted(set(cells))
+        table = pa.table(
+            {
+                "cell_id": pa.DictionaryArray.from_arrays(
+                    spread((names.index(cell) for cell in cells), np.int32), names
+                ),
+                "invocation": spread((b.invocation for b in blocks), np.int32),
+                "round": spread((b.round for b in blocks), np.int32),
+                "position": spread((b.position for b in blocks), np.int32),
+                "disturbed": spread((b.disturbed for b in blocks), np.bool_),
+                "latency_ns": np.concatenate([b.latency_ns for b in blocks])
+                if blocks
+                else np.empty(0, np.int64),
+            }
+        )
+        with _disk_errors(self.path):
+            sink = pa.BufferOutputStream()
+            pq.write_table(table, sink, compression="zstd")
+            self.write_atomically(f"samples/{name}.parquet", sink.getvalue().to_pybytes())
+
+    def write_predictions(self, name: str, labels: Array, predicted: Array) -> str:
+        """Per-example predictions; returns the file's name within the run."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pa.table(
+            {
+                "example": np.arange(len(labels), dtype=np.int32),
+                "label": labels.astype(np.int32),
+                "predicted": predicted.astype(np.int32),
+            }
+        )
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        relative = f"predictions/{name}.parquet"
+        self.write_atomically(relative, sink.getvalue().to_pybytes())
+        return relative
+
+    def write_atomically(self, relative: str, data: bytes) -> None:
+        """The whole file or none of it."""
+        path = self.path / relative
+        partial = path.with_name(path.name + ".partial")
+        with _disk_errors(self.path):
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+
+    def close(self) -> None:
+        """Let another process resume this run."""
+        os.close(self._lock)
+
+    def _append(self, name: str, values: Sequence[Frozen]) -> None:
+        """Append whole lines and force them to the disk."""
+        path = self.path / name
+        data = b"".join(value.model_dump_json().encode() + b"\n" for value in values)
+        with _disk_errors(self.path), path.open("ab") as file:
+            if file.tell() and not _ends_with_newline(path):
+                # A run killed in the middle of a line: that line is lost, the next must not be.
+                data = b"\n" + data
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def resume_run(path: Path) -> tuple[RunStore, StoredRun]:
+    """Open a stopped run for going on. Raises `SpecError` when it is not one, or in use."""
+    stored = read_run(path)
+    return RunStore(path), stored
+
+
+def read_run(path: Path) -> StoredRun:
+    """Read a run directory; lines that can't be read are skipped and listed.
+
+    Raises `SpecError` when ``path`` is not a run or was written by a newer schema.
+    """
+    header_path = path / "run.json"
+    try:
+        data = json.loads(header_path.read_text())
+    except FileNotFoundError as error:
+        raise SpecError(f"{path}: not a run directory (it has no run.json).") from error
+    except (OSError, ValueError) as error:
+        raise SpecError(f"{header_path}: can't be read as a run: {error}.") from error
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise SpecError(
+            f"{header_path}: its schema version is {version}, this bench reads up to "
+            f"{SCHEMA_VERSION}. Update bench."
+        )
+    try:
+        header = RunHeader.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SpecError(f"{header_path}: `{where}`: {first['msg']}.") from error
+    skipped: list[str] = []
+    records = {r.cell_id: r for r in _read_lines(path / "records.jsonl", Record, skipped)}
+    invocations = list(_read_lines(path / "invocations.jsonl", Invocation, skipped))
+    return StoredRun(path, header, list(records.values()), invocations, skipped)
+
+
+def read_samples(path: Path, cell_id: str) -> dict[int, Array]:
+    """Latencies of one cell in ns by invocation; an unreadable file is left out."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    found: dict[int, Array] = {}
+    for file in sorted((path / "samples").glob("*.parquet")):
+        try:
+            table = pq.read_table(
+                file, columns=["invocation", "latency_ns"], filters=[("cell_id", "=", cell_id)]
+            )
+        except (OSError, pa.ArrowInvalid):
+            continue
+        invocation = table["invocation"].to_numpy()
+        latency_ns = table["latency_ns"].to_numpy()
+        for index in np.unique(invocation):
+            found[int(index)] = latency_ns[invocation == index]
+    return found
+
+
+def read_predictions(path: Path) -> tuple[Array, Array]:
+    """Labels and predicted classes. Raises `SpecError` when the file is lost or broken."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path, columns=["label", "predicted"])
+    except (OSError, pa.ArrowInvalid) as error:
+        raise SpecError(f"{path}: the predictions can't be read: {error}.") from error
+    return (
+        table["label"].to_numpy().astype(np.int64),
+        table["predicted"].to_numpy().astype(np.int64),
+    )
+
+
+def _read_lines(path: Path, kind: type[_Line], skipped: list[str]) -> Iterator[_Line]:
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        skipped.append(f"{path.name}: {error.strerror}")
+        return
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            yield kind.model_validate_json(line)
+        except ValidationError:
+            skipped.append(f"{path.name} line {number}: not a whole {kind.__name__.lower()}")
+
+
+def _new_folder(results: Path, name: str) -> Path:
+    """Make a folder that no other process has made, numbering it if it must."""
+    results.mkdir(parents=True, exist_ok=True)
+    for number in range(1, 1000):
+        path = results / (name if number == 1 else f"{name}-{number}")
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            return path
+    raise OSError(errno.EEXIST, "too many runs in the same second")
+
+
+def _lock(path: Path) -> int:
+    """An exclusive lock that ends with the process. Raises `SpecError` when another holds it."""
+    import fcntl
+
+    try:
+        descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise SpecError(f"{path}: can't be written: {error.strerror}.") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise SpecError(
+            f"{path}: another bench process is writing this run. Wait for it, or stop it first."
+        ) from error
+    return descriptor
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """A full or failing disk as one clear sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise BenchError(
+            f"{path}: writing failed: {error.strerror or error}. What was written before is whole: "
+            f"free space, then go on with `bench run --resume {path}`."
+        ) from error

@@ -1,0 +1,137 @@
+"""A fork server: import one runtime, create no session, fork a worker for each request.
+
+    python -m bench.worker CONTROL_FD MODULE:CLASS
+
+Each request on the control socket carries two file descriptors: the new worker's channel and its
+log. The server answers ``{"pid": ...}``, and later ``{"ended": pid, "status": ...}`` with the wait
+status that `os.waitstatus_to_exitcode` understands. Where a runtime can't live through a fork,
+the child starts a fresh interpreter instead (``--worker``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from typing import Any
+
+from bench.backend import Backend
+from bench.worker.wire import Channel
+from bench.worker.work import serve
+
+
+def main() -> None:
+    if sys.argv[1] == "--worker":
+        serve(Channel(socket.socket(fileno=int(sys.argv[2]))), _import_backend(sys.argv[3]))
+        return
+    control = socket.socket(fileno=int(sys.argv[1]))
+    backend = _import_backend(sys.argv[2])
+    _send(control, {"ready": True})
+    Server(control, backend).run()
+
+
+def _import_backend(reference: str) -> Backend:
+    """The adapter, and what it wants loaded before the fork.
+
+    A runtime that isn't installed is no error here: the first request will say what is missing.
+    """
+    module, _, name = reference.partition(":")
+    backend: Backend = getattr(importlib.import_module(module), name)()
+    for preload in backend.preload:
+        try:
+            importlib.import_module(preload)
+        except Exception:
+            traceback.print_exc()
+    return backend
+
+
+def _send(control: socket.socket, message: dict[str, Any]) -> None:
+    control.sendall(json.dumps(message).encode() + b"\n")
+
+
+class Server:
+    """Forks workers and reaps them."""
+
+    def __init__(self, control: socket.socket, backend: Backend) -> None:
+        self.control = control
+        self.backend = backend
+        self.children: set[int] = set()
+
+    def run(self) -> None:
+        """Until the scheduler closes the control socket; then no worker is left behind."""
+        wake_read, wake_write = os.pipe()
+        os.set_blocking(wake_write, False)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        while True:
+            ready, _, _ = select.select([self.control.fileno(), wake_read], [], [])
+            if wake_read in ready:
+                os.read(wake_read, 4096)
+                self.reap()
+            if self.control.fileno() in ready and not self.accept():
+                break
+        for pid in self.children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def accept(self) -> bool:
+        """Fork one worker; False when the scheduler is gone."""
+        data, descriptors, _, _ = socket.recv_fds(self.control, 65536, 2)
+        if not data:
+            return False
+        channel_fd, log_fd = descriptors
+        pid = os.fork()
+        if pid == 0:
+            self.become_worker(channel_fd, log_fd)
+        os.close(channel_fd)
+        os.close(log_fd)
+        self.children.add(pid)
+        _send(self.control, {"pid": pid})
+        return True
+
+    def become_worker(self, channel_fd: int, log_fd: int) -> None:
+        """In the child: never returns."""
+        code = 0
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self.control.close()
+            # Runtimes print the true cause of a failure on descriptor 2 alone.
+            os.dup2(log_fd, 1)
+            os.dup2(log_fd, 2)
+            os.close(log_fd)
+            if not self.backend.fork_safe:
+                os.set_inheritable(channel_fd, True)
+                again = [sys.executable, "-m", "bench.worker", "--worker", str(channel_fd)]
+                os.execv(sys.executable, [*again, sys.argv[2]])
+            serve(Channel(socket.socket(fileno=channel_fd)), self.backend)
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+        finally:
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            # Not sys.exit: destructors of a runtime inherited through fork may hang or crash.
+            os._exit(code)
+
+    def reap(self) -> None:
+        while self.children:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self.children.discard(pid)
+            _send(self.control, {"ended": pid, "status": status})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""What one worker does: load a model, bind inputs, warm up, time blocks, compute outputs."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import sys
+import time
+import traceback
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+import numpy as np
+
+from bench.backend import (
+    Backend,
+    Device,
+    Session,
+    model_file_from_plain,
+    options_from_plain,
+    to_plain,
+)
+from bench.errors import BenchError, OutOfMemory, Unavailable
+from bench.worker import resident
+from bench.worker.timing import time_calls, warm_up
+from bench.worker.wire import PROTOCOL, Channel, ChannelClosed
+
+Result = Tuple[Dict[str, Any], List["np.ndarray[Any, Any]"]]
+Operation = Callable[[Dict[str, Any], List[Any]], Result]
+
+
+def serve(channel: Channel, backend: Backend) -> None:
+    """Answer requests until the channel closes or ``close`` is asked for.
+
+    An error becomes an answer with its kind and message; the worker lives on, the scheduler
+    decides. A worker whose scheduler died sees its channel close and ends.
+    """
+    work = Work(backend)
+    channel.send({"protocol": PROTOCOL, "pid": os.getpid(), "python": sys.version.split()[0]})
+    with contextlib.suppress(ChannelClosed):
+        while not work.closed:
+            request, arrays = channel.receive()
+            answer, results = _answer(work, request, arrays)
+            channel.send(answer, *results)
+
+
+def _answer(
+    work: Work, request: dict[str, Any], arrays: list[np.ndarray[Any, Any]]
+) -> tuple[dict[str, Any], list[np.ndarray[Any, Any]]]:
+    try:
+        return work.handle(request, arrays)
+    except BenchError as error:
+        answer = {"error": error.kind, "message": str(error)}
+        if isinstance(error, Unavailable):
+            answer.update(reason=error.reason, remedy=error.remedy)
+        return answer, []
+    except MemoryError:
+        return {"error": OutOfMemory.kind, "message": "the worker ran out of memory"}, []
+    except Exception as error:
+        traceback.print_exc()  # into the worker's log
+        last = str(error).strip().splitlines()
+        text = f"{type(error).__name__}: {last[0] if last else '(no message)'}"
+        return {"error": "crashed", "message": text}, []
+
+
+class Work:
+    """The state of one worker: at most one session and one bound call."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.session: Optional[Session] = None
+        self.call: Optional[Callable[[], object]] = None
+        self.closed = False
+
+    def handle(
+        self, request: dict[str, Any], arrays: list[np.ndarray[Any, Any]]
+    ) -> tuple[dict[str, Any], list[np.ndarray[Any, Any]]]:
+        """Do what ``request["op"]`` names."""
+        operations: dict[str, Operation] = {
+            "devices": self.devices,
+            "load": self.load,
+            "bind": self.bind,
+            "warm-up": self.warm_up,
+            "block": self.block,
+            "fetch": self.fetch,
+            "evaluate": self.evaluate,
+            "memory": self.memory,
+            "close": self.close,
+        }
+        return operations[request["op"]](request, arrays)
+
+    def devices(self, request: dict[str, Any], arrays: list[Any]) -> Result:
+        """Which devices answer when touched."""
+        version = self.backend.version()
+        return {"version": version, "devices": [to_plain(d) for d in self.backend.devices()]}, []
+
+    def load(self, request: dict[str, Any], arrays: list[Any]) -> Result:
+        """Read and compile the model; the time of that is the load time."""
+        if request["cpus"] and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, request["cpus"])
+        model = model_file_from_plain(request["model"])
+        device = Device(**request["device"])
+        options = options_from_plain(request["options"])
+        resident.reset_peak()
+        rss_before = resident.current_rss_bytes()
+        started = time.perf_counter_ns()
+        self.session = self.backend.compile(model, device, options)
+        load_ns = time.perf_counter_ns() - started
+        answer = {
+            "load_ns": load_ns,
+            "rss_before_load_bytes": rss_before,
+            "inputs": [to_plain(spec) for spec in self.session.inputs],
+            "outputs": [to_plain(spec) for spec in self.session.outputs],
+        }
+        return answer, []
+
+    def bind(self, request: dict[str, Any], arrays: list[Any]) -> Result:
+        """Bind the arrays (named by ``request["names"]``) and make the first inference."""
+        session = self._session()
+        feeds = dict(zip(request["names"], arrays))
+        make = session.api_call if request["lane"] == "api" else session.bind
+        self.call = make(feeds)
+        started = time.perf_counter_ns()
+        self.call()
+        first_ns = time.perf_counter_ns() - started
+        answer = {"first_inference_ns": first_ns, "placement": to_plain(session.placement())}
+        return answer, []
+
+    def warm_up(self, request: dict[str, Any], arrays: list[Any]) -> Result:
+        """Reach the steady state, then shut the garbage collector out of what follows."""
+        warmup = warm_up(self._call(), request["budget_s"])
+        # A full collection with a runtime loaded takes up to 100 ms, and the loop makes no garbage.
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        return warmup._asdict(), []
+
+    def block(self, request: dict[str, Any], arrays: list[Any]) -> Result:
+        """Discard the first calls (caches are cold after other workers' turns), time the rest."""
+        call = self._call()
+        for _ in range(request["discard"]):
+            call()
+        latencies = time_calls(call, request["calls"])
+        return {}, [latencies]
+
+    def fetch(self, request: dict[str, Any], arrays: list[Any]) -> Result:
+        """The outputs that the last timed call left."""
+        return {}, list(self._session().fetch())
+
+    def evaluate(self, request: dict[str, Any], arrays: list[Any]) -> Result:
+        """Outputs for a chunk of a data set, through the checked path."""
+        return {}, list(self._session().run(dict(zip(request["names"], arrays))))
+
+    def memory(self, request: dict[str, Any], arrays: list[Any]) -> Result:
+        return {"peak_rss_bytes": resident.peak_rss_bytes()}, []
+
+    def close(self, request: dict[str, Any], arrays: list[Any]) -> Result:
+        self.closed = True
+        self.call = None
+        if self.session is not None:
+            self.session.close()
+        return {}, []
+
+    def _session(self) -> Session:
+        if self.session is None:
+            raise BenchError("no model is loaded in this worker: the scheduler skipped `load`.")
+        return self.session
+
+    def _call(self) -> Callable[[], object]:
+        if self.call is None:
+            raise BenchError("no input is bound in this worker: the scheduler skipped `bind`.")
+        return self.call

@@ -1,0 +1,75 @@
+"""What most tests need: a stand-in backend on the path, a tiny model, and the real command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+PLUGINS = Path(__file__).parent / "plugins"
+
+Bench = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def plugin_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that, put on the path, installs the stand-in backend like a distribution would."""
+    folder = tmp_path_factory.mktemp("plugins")
+    (folder / "stand_in.py").write_bytes((PLUGINS / "stand_in.py").read_bytes())
+    info = folder / "stand_in-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stand-in\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[bench.backends]\nstand-in = stand_in:StandIn\nmissing = stand_in:Missing\n"
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def doubling_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``y = x + x`` on float32 (batch, 4)."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "x"], ["y"])],
+        "doubling",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    path = tmp_path_factory.mktemp("models") / "doubling.onnx"
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.fixture
+def environment(plugin_path: Path, tmp_path: Path) -> dict[str, str]:
+    """Variables for a `bench` process that knows the stand-in and keeps its caches to itself."""
+    return {
+        **os.environ,
+        "PYTHONPATH": str(plugin_path),
+        "BENCH_CACHE": str(tmp_path / "cache"),
+        "COLUMNS": "80",
+    }
+
+
+@pytest.fixture
+def bench(environment: dict[str, str], tmp_path: Path) -> Bench:
+    """Run the real command in an empty folder."""
+
+    def run(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "bench", *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run

@@ -1,0 +1,72 @@
+"""Suites: what is accepted, and how a mistake is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import SpecError
+from bench.spec import Suite, load_suite, make_suite, with_flags
+
+
+def suite_file(folder: Path, text: str) -> Path:
+    path = folder / "my.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_suite_is_read_with_its_defaults(tmp_path: Path) -> None:
+    suite = load_suite(suite_file(tmp_path, 'models = ["a.onnx"]\nprecision = "5%"\n'))
+    assert suite.models == ("a.onnx",)
+    assert suite.precision == 0.05
+    assert suite.targets == ("*",)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('precison = "2%"', ["my.toml", "precison", "Did you mean `precision`?"]),
+        ("batch = [0]", ["my.toml", "batch.0", "greater than 0"]),
+        ('threads = "many"', ["my.toml", "threads", "'many'", "integer"]),
+        ('scenarios = ["single"]', ["my.toml", "scenarios.0", "'single-stream'"]),
+        ("precision = 2", ["my.toml", "precision", "less than 1"]),
+        ('precision = "two%"', ["my.toml", "precision"]),
+        ("min_invocations = 9\nmax_invocations = 3", ["max_invocations (3)", "below"]),
+        ("models = [", ["my.toml", "not valid TOML"]),
+        ('variants = ["fp8"]', ["variants.0", "'fp8'"]),
+    ],
+)
+def test_a_mistake_names_the_file_the_key_and_what_was_expected(
+    tmp_path: Path, text: str, words: list[str]
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_suite(suite_file(tmp_path, text))
+    for word in words:
+        assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_suite_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"absent\.toml: there is no such suite file"):
+        load_suite(tmp_path / "absent.toml")
+
+
+def test_flags_win_over_the_suite() -> None:
+    suite = make_suite({"models": ["a"], "threads": 4, "seed": 3}, "s")
+    changed = with_flags(suite, {"threads": 1, "models": (), "seed": None, "accuracy": False})
+    assert (changed.threads, changed.models, changed.seed) == (1, ("a",), 3)
+    assert changed.accuracy is False
+
+
+@given(st.floats(0.001, 99.9))
+def test_a_percentage_is_a_fraction(percent: float) -> None:
+    suite = make_suite({"precision": f"{percent}%"}, "s")
+    assert suite.precision == pytest.approx(percent / 100)
+
+
+def test_a_suite_survives_being_written_down() -> None:
+    suite = make_suite({"models": ["a"], "shapes": {"seq": 7}, "batch": [1, 8]}, "s")
+    assert Suite.model_validate_json(suite.model_dump_json()) == suite
