@@ -199,7 +199,9 @@ class RichProgress:
             atexit.unregister(self.close)
 
     def __rich__(self) -> RenderableType:
-        return Group(self._bar_line(), self._doing_line())
+        return Group(
+            self._bar_line(), self._line(self._phase, self._cell), self._line(self._estimate)
+        )
 
     def _start_live(self) -> None:
         if self._live is None:
@@ -230,9 +232,10 @@ class RichProgress:
             text += f", about {elapsed(left)} left"
         return text
 
-    def _doing_line(self) -> RenderableType:
-        parts = [self._phase, self._cell, self._estimate]
-        return Text("  " + "  ".join(filter(None, parts)), no_wrap=True, overflow="ellipsis")
+    @staticmethod
+    def _line(*parts: str) -> RenderableType:
+        text = "  " + "  ".join(filter(None, parts))
+        return Text(text, no_wrap=True, overflow="ellipsis")
 
     def _age(self) -> float:
         return self._clock() - self._started

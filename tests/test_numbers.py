@@ -1,0 +1,161 @@
+"""Numbers for people: 3 significant digits, one unit a column, and never a crash."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench import numbers
+
+anything = st.floats() | st.none()
+positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (271, "271"),
+        (48.04, "48.0"),
+        (9.995, "9.99"),
+        (9.996, "10.0"),
+        (999.6, "1000"),
+        (20342, "20300"),
+        (0.00123456, "0.00123"),
+        (0, "0"),
+        (-5.123, "-5.12"),
+        (1e-9, "1.00e-09"),
+        (1e20, "1.00e20"),
+        (None, "-"),
+        (math.nan, "-"),
+        (math.inf, "-"),
+    ],
+)
+def test_three_significant_digits(value: float | None, text: str) -> None:
+    assert numbers.significant(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value_ns", "text"),
+    [
+        (12, "12.0 ns"),
+        (271_000, "271 µs"),
+        (999.9, "1.00 µs"),
+        (3.2e6, "3.20 ms"),
+        (61e9, "61.0 s"),
+        (None, "-"),
+        (math.nan, "-"),
+    ],
+)
+def test_durations(value_ns: float | None, text: str) -> None:
+    assert numbers.duration(value_ns) == text
+
+
+def test_sizes_and_rates() -> None:
+    assert numbers.size(104_000) == "102 KiB"
+    assert numbers.size(8 * 2**20) == "8.00 MiB"
+    assert numbers.rate(4920) == "4.92 k/s"
+    assert numbers.rate(12) == "12.0/s"
+
+
+def test_a_column_has_one_unit_chosen_by_its_middle() -> None:
+    unit = numbers.column_unit([48e3, 271e3, 9e6, None, math.nan], numbers.TIME_UNITS)
+    assert unit.name == "µs"
+    assert [numbers.in_unit(v, unit) for v in (48e3, 271e3, 9e6, None)] == [
+        "48.0",
+        "271",
+        "9000",
+        "-",
+    ]
+    assert numbers.column_unit([], numbers.BYTE_UNITS).name == "B"
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.012, "±1.2%"), (0.1, "±10%"), (0.0001, "±<0.1%"), (0, "±0.0%"), (99, "±>999%")],
+)
+def test_relative_half_widths(share: float, text: str) -> None:
+    assert numbers.relative_half_width(share) == text
+
+
+def test_the_wider_side_of_an_interval_is_shown() -> None:
+    assert numbers.half_width(100, 99, 103) == "±3.0%"
+    assert numbers.half_width(100, None, 103) == "-"
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ((9.8, 9.5, 10.1), "9.8x (9.5–10.1)"),
+        ((1.006, 0.972, 1.041), "1.01x (0.97–1.04)"),
+        ((9.83, 9.81, 9.85), "9.83x (9.81–9.85)"),
+        ((123.4, 118.2, 129.0), "123x (118–129)"),
+        ((0.0512, 0.0484, 0.0541), "0.051x (0.048–0.054)"),
+        ((9.8, None, None), "9.80x"),
+        ((9.8, 9.5, math.inf), "9.80x"),
+        ((math.nan, 1, 2), "-"),
+    ],
+)
+def test_ratios(values: tuple[float, float | None, float | None], text: str) -> None:
+    assert numbers.ratio(*values) == text
+
+
+def test_percentages_points_and_p_values() -> None:
+    assert numbers.percent(0.927, 0.922, 0.932) == "92.7% (92.2–93.2)"
+    assert numbers.percent(0.945) == "94.5%"
+    assert numbers.points(-0.051) == "-5.1"
+    assert numbers.points(0.0001) == "0.0"
+    assert numbers.p_value(0.1834) == "p = 0.18"
+    assert numbers.p_value(0.00000912) == "p = 9e-6"
+    assert numbers.p_value(1e-30) == "p < 1e-9"
+    assert numbers.p_value(1.0) == "p = 1.0"
+    assert numbers.p_value(None) == "-"
+
+
+@given(positive)
+def test_no_positive_number_crashes_any_format(value: float) -> None:
+    for write in (
+        numbers.significant,
+        numbers.duration,
+        numbers.size,
+        numbers.rate,
+        numbers.ratio,
+        numbers.percent,
+        numbers.points,
+        numbers.relative_half_width,
+    ):
+        text = write(value)
+        assert text
+        assert len(text) < 400
+
+
+@given(anything, anything, anything)
+def test_no_interval_crashes_any_format(
+    value: float | None, low: float | None, high: float | None
+) -> None:
+    assert numbers.ratio(value, low, high)
+    assert numbers.percent(value, low, high)
+    assert numbers.half_width(value, low, high)
+    unit = numbers.column_unit([value, low, high], numbers.TIME_UNITS)
+    assert numbers.in_unit(value, unit)
+
+
+@given(st.floats(min_value=1e-6, max_value=1e14))
+def test_three_digits_are_within_half_a_percent(value: float) -> None:
+    assert float(numbers.significant(value)) == pytest.approx(value, rel=0.0051)
+
+
+@given(st.text())
+def test_printable_text_is_one_line_without_control_characters(text: str) -> None:
+    shown = numbers.printable(text, limit=50)
+    assert shown.isprintable()
+    assert len(shown) <= 50
+
+
+def test_escapes_and_lone_surrogates_are_spelled_out() -> None:
+    assert numbers.printable("a\x1b[31mb") == "a\\x1b[31mb"
+    assert numbers.printable("\udcff") == "\\udcff"
+    assert numbers.printable("[red]x[/red]") == "[red]x[/red]"
+    assert numbers.printable("two\nlines") == "two lines"
