@@ -11,7 +11,6 @@ chapters 13 (percentile) and 14 (BCa).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -89,7 +88,8 @@ def paired_bca_interval(
     split = len(first)
 
     def difference(*arrays: Array) -> Array:
-        return np.asarray(statistic(*arrays[split:])) - np.asarray(statistic(*arrays[:split]))
+        after, before = statistic(*arrays[split:]), statistic(*arrays[:split])
+        return np.subtract(after, before)
 
     return bca_interval([*first, *second], difference, confidence, seed, resamples)
 
@@ -164,6 +164,4 @@ def _interval(
     estimate: float, replicas: NDArray[np.float64], tails: NDArray[np.float64], confidence: float
 ) -> Interval:
     low, high = (float(q) for q in np.quantile(replicas, tails))
-    if math.isclose(low, high, rel_tol=1e-12, abs_tol=0.0):
-        low = high = estimate if math.isclose(low, estimate, rel_tol=1e-12) else low
     return Interval(estimate, low, high, confidence)

@@ -1,7 +1,7 @@
 """What a comparison may say: a verdict from intervals, never from a bare number.
 
-A ratio here is **latency of b over latency of a**: a is the baseline, b the candidate. Below 1, b is
-faster. (For throughputs pass the inverse.)
+A ratio here is **latency of b over latency of a**: a is the baseline, b the candidate. Below 1,
+b is faster. (For throughputs pass the inverse.)
 """
 
 from __future__ import annotations

@@ -1,0 +1,434 @@
+"""Watches what disturbs a measurement, cheaply enough to watch every block.
+
+A watcher reads the kernel's counters before and after; the difference is a `Disturbance`.
+
+What a block of 10 ms can show, and what it can't:
+
+- Nanosecond counters (CPU time of a process, how long its main thread waited for a CPU) and plain
+  counts (page faults, switches, throttled periods) are right for a block of any length.
+- ``/proc/stat`` counts steal and busy time in *jiffies*, usually of 10 ms, so in one block it
+  shows 0 or 1 and means nothing. Watch a whole round in one window instead: begin and end then
+  err by at most a jiffy per CPU, however long the round is. Adding the windows of many blocks
+  works too, but their errors add up with the square root of their number. `Disturbance` carries
+  this error, and `Disturbance.disturbed` complains only about what exceeds it.
+- A neighbour on another core that eats cache or memory bandwidth shows in none of these but the
+  busy time of others; on the host of a virtual machine it shows nowhere. Only a canary tells.
+
+`block_watcher` reads what is cheap and fine-grained (measured: 15 us a call, and 9 us more
+for each further process), `round_watcher` everything (75 us on two CPUs, more on machines with very
+many, where the kernel takes long to write ``/proc/stat``). Off Linux the files are absent and
+those facts are None.
+
+Standard library alone and Python 3.9, so that a worker can watch itself too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Callable, Mapping, Sequence
+
+if TYPE_CHECKING:  # Python 3.9 can't evaluate the alias
+    Read = Callable[[str], bytes | None]
+
+LARGEST_READ = 1 << 16
+CPUS = "/sys/devices/system/cpu"
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Beyond what a window counts as disturbed. CPU shares are of *one* CPU's time."""
+
+    #: CPU time that the hypervisor gave to others; our choice: the precision asked for by default
+    steal_share: float = 0.02
+    #: CPU time of processes other than our own; our choice: a tenth of a core heats no caches
+    other_cpu_share: float = 0.10
+    #: time that our main threads were ready and waited for a CPU; as for steal
+    wait_share: float = 0.02
+    major_faults: int = 0
+    swapped_pages: int = 0
+    throttled_ns: int = 0
+    thermal_throttles: int = 0
+    #: nvbench discards a sample when the clock is below 75% of its default
+    frequency_share: float = 0.75
+
+
+DEFAULT_THRESHOLDS = Thresholds()
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """What happened between start and stop, or in several such windows added up.
+
+    None is a counter that this system doesn't show or this watcher doesn't read. Own means the
+    processes that the watcher was given.
+    """
+
+    duration_ns: int
+    jiffy_error_ns: float  #: how far ``steal_ns`` and ``busy_ns`` may be off, by their resolution
+    steal_ns: int | None = None  #: all CPUs
+    busy_ns: int | None = None  #: all CPUs, all processes
+    own_cpu_ns: int | None = None
+    own_wait_ns: int | None = None  #: main threads only: ready to run, without a CPU
+    own_timeslices: int | None = None  #: main threads only
+    context_switches: int | None = None  #: all CPUs, all processes
+    minor_faults: int | None = None
+    major_faults: int | None = None
+    swapped_in_pages: int | None = None  #: all processes
+    swapped_out_pages: int | None = None
+    throttled_ns: int | None = None  #: the cgroup's CPU quota was used up
+    thermal_throttles: int | None = None
+    frequency_hz: float | None = None  #: the lowest of the watched CPUs when the window ended
+    max_frequency_hz: float | None = None
+
+    @property
+    def other_cpu_ns(self) -> int | None:
+        """CPU time of all processes but our own."""
+        if self.busy_ns is None or self.own_cpu_ns is None:
+            return None
+        return max(0, self.busy_ns - self.own_cpu_ns)
+
+    def __add__(self, other: Disturbance) -> Disturbance:
+        """Both windows together; a fact that one of them lacks is lacking."""
+        sums = {
+            name: _both(getattr(self, name), getattr(other, name), lambda a, b: a + b)
+            for name in COUNTER_FIELDS
+        }
+        return Disturbance(
+            duration_ns=self.duration_ns + other.duration_ns,
+            jiffy_error_ns=(self.jiffy_error_ns**2 + other.jiffy_error_ns**2) ** 0.5,
+            frequency_hz=_both(self.frequency_hz, other.frequency_hz, min),
+            max_frequency_hz=_both(self.max_frequency_hz, other.max_frequency_hz, max),
+            **sums,  # type: ignore[arg-type]
+        )
+
+    def disturbed(self, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> list[str]:
+        """Why the window is disturbed, a reason each; empty where it is not, as far as it shows."""
+        shares = (
+            ("the hypervisor took", self.steal_ns, self.jiffy_error_ns, thresholds.steal_share),
+            (
+                "other processes used",
+                self.other_cpu_ns,
+                self.jiffy_error_ns,
+                thresholds.other_cpu_share,
+            ),
+            ("our threads waited for", self.own_wait_ns, 0.0, thresholds.wait_share),
+        )
+        counts = (
+            ("major page faults", self.major_faults, thresholds.major_faults),
+            ("pages swapped in", self.swapped_in_pages, thresholds.swapped_pages),
+            ("pages swapped out", self.swapped_out_pages, thresholds.swapped_pages),
+            ("ns stopped by the CPU quota", self.throttled_ns, thresholds.throttled_ns),
+            ("thermal throttles", self.thermal_throttles, thresholds.thermal_throttles),
+        )
+        reasons = [
+            f"{what} {100 * used / self.duration_ns:.0f}% of a CPU"
+            for what, used, error, share in shares
+            if used is not None and used - error > share * self.duration_ns
+        ]
+        reasons += [f"{count} {what}" for what, count, most in counts if count and count > most]
+        return reasons + self._slow_clock(thresholds.frequency_share)
+
+    def _slow_clock(self, share: float) -> list[str]:
+        if self.frequency_hz is None or self.max_frequency_hz is None:
+            return []
+        if self.frequency_hz >= share * self.max_frequency_hz:
+            return []
+        percent = 100 * self.frequency_hz / self.max_frequency_hz
+        return [f"the CPU ran at {percent:.0f}% of its highest frequency"]
+
+
+GAUGES = ("duration_ns", "jiffy_error_ns", "frequency_hz", "max_frequency_hz")
+COUNTER_FIELDS = tuple(f.name for f in fields(Disturbance) if f.name not in GAUGES)
+
+
+# --- parsers: the kernel's text as counters, without what the text lacks ---------------------
+
+
+def parse_stat(text: bytes, jiffy_ns: int) -> dict[str, int]:
+    """Busy and stolen time of all CPUs, and context switches, from ``/proc/stat`` (proc(5)).
+
+    Guest time is already part of user time there; idle, I/O wait and steal are not busy.
+    """
+    found: dict[str, int] = {}
+    head = re.match(rb"cpu +([0-9 ]+)", text)
+    if head:
+        ticks = [int(t) for t in head.group(1).split()]
+        if len(ticks) >= 8:
+            user, nice, system, _, _, irq, softirq, steal = ticks[:8]
+            found["busy_ns"] = (user + nice + system + irq + softirq) * jiffy_ns
+            found["steal_ns"] = steal * jiffy_ns
+    switches = re.search(rb"^ctxt ([0-9]+)$", text, re.MULTILINE)
+    if switches:
+        found["context_switches"] = int(switches.group(1))
+    return found
+
+
+def parse_process_stat(text: bytes) -> dict[str, int]:
+    """Page faults of all threads from ``/proc/PID/stat``: fields 10 and 12 (proc(5))."""
+    # The name of the program may hold spaces and parentheses, so count from the last one.
+    _, parenthesis, rest = text.rpartition(b")")
+    numbers = rest.split()
+    if not parenthesis or len(numbers) < 10 or not (numbers[7] + numbers[9]).isdigit():
+        return {}
+    return {"minor_faults": int(numbers[7]), "major_faults": int(numbers[9])}
+
+
+def parse_schedstat(text: bytes) -> dict[str, int]:
+    """A main thread's waiting time and time slices: fields 2 and 3 of ``/proc/PID/schedstat``."""
+    numbers = text.split()
+    if len(numbers) != 3 or not all(n.isdigit() for n in numbers):
+        return {}
+    return {"own_wait_ns": int(numbers[1]), "own_timeslices": int(numbers[2])}
+
+
+def parse_vmstat(text: bytes) -> dict[str, int]:
+    """Pages swapped in and out from ``/proc/vmstat``."""
+    names = {b"pswpin": "swapped_in_pages", b"pswpout": "swapped_out_pages"}
+    found = re.findall(rb"^(pswpin|pswpout) ([0-9]+)$", text, re.MULTILINE)
+    return {names[name]: int(number) for name, number in found}
+
+
+def parse_cgroup_stat(text: bytes) -> dict[str, int]:
+    """Time stopped by the quota from a cgroup's ``cpu.stat``: v2 counts us, v1 ns."""
+    found = re.search(rb"^throttled_(usec|time) ([0-9]+)$", text, re.MULTILINE)
+    if not found:
+        return {}
+    return {"throttled_ns": int(found.group(2)) * (1000 if found.group(1) == b"usec" else 1)}
+
+
+def parse_number(text: bytes, name: str) -> dict[str, int]:
+    """A file that holds one number."""
+    return {name: int(text)} if text.strip().isdigit() else {}
+
+
+# --- reading -------------------------------------------------------------------------------
+
+
+@dataclass
+class OpenFiles:
+    """Files of the kernel, opened once and read from their beginning at each call."""
+
+    descriptors: dict[str, int | None] = field(default_factory=dict)
+
+    def read(self, path: str) -> bytes | None:
+        """The text now, or None: no such file, no permission, or its process is gone."""
+        if path not in self.descriptors:
+            try:
+                self.descriptors[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                self.descriptors[path] = None
+        descriptor = self.descriptors[path]
+        if descriptor is None:
+            return None
+        try:
+            return os.pread(descriptor, LARGEST_READ, 0)
+        except OSError:
+            return None
+
+    def close(self) -> None:
+        """Close them all. Calling it twice does nothing."""
+        while self.descriptors:
+            _, descriptor = self.descriptors.popitem()
+            if descriptor is not None:
+                os.close(descriptor)
+
+
+def process_cpu_ns(pid: int) -> int | None:
+    """CPU time of all threads of a process, in ns; None where it is gone or can't be asked."""
+    if not hasattr(time, "clock_gettime_ns"):
+        return None
+    try:
+        # glibc's clock_getcpuclockid: the process's bits inverted, CPUCLOCK_SCHED = 2.
+        return time.clock_gettime_ns(~pid << 3 | 2)
+    except OSError:
+        return None
+
+
+def jiffy_nanoseconds() -> int:
+    """The unit of ``/proc/stat``: USER_HZ, 100 a second wherever Linux runs today."""
+    try:
+        return 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    except (AttributeError, ValueError, OSError):
+        return 10_000_000
+
+
+@dataclass
+class Watcher:
+    """Reads counters at `start` and `stop`; the difference is what happened between.
+
+    ``own`` are the processes that take part (the one that measures, the harness); others' CPU time
+    is what they didn't use. ``cpus`` are those measured on. Use it as a context manager, or close
+    it. The reading functions can be replaced, so that a test feeds it any machine.
+    """
+
+    own: Sequence[int]
+    cpus: Sequence[int] = ()
+    whole_machine: bool = False
+    cgroup_stat: str | None = None
+    files: OpenFiles = field(default_factory=OpenFiles)
+    read: Read | None = None
+    cpu_ns: Callable[[int], int | None] = process_cpu_ns
+    clock_ns: Callable[[], int] = time.perf_counter_ns
+    jiffy_ns: int = field(default_factory=jiffy_nanoseconds)
+    cpu_count: int = field(default_factory=lambda: os.cpu_count() or 1)
+    _before: dict[str, int] | None = field(default=None, init=False)
+    _began_ns: int = field(default=0, init=False)
+
+    def start(self) -> None:
+        """Begin a window. Starting again forgets the window that was open."""
+        self._before = self._counters()
+        self._began_ns = self.clock_ns()
+
+    def stop(self) -> Disturbance:
+        """End the window. Raises `RuntimeError` where none was begun."""
+        ended_ns = self.clock_ns()
+        if self._before is None:
+            raise RuntimeError("the watcher was stopped before it was started")
+        before, after = self._before, self._counters()
+        self._before = None
+        grown = {
+            name: after[name] - before[name]
+            for name in COUNTER_FIELDS
+            # A counter that fell was reset (a process or CPU came or went): unknown.
+            if name in before and name in after and after[name] >= before[name]
+        }
+        frequency, highest = self._frequencies() if self.whole_machine else (None, None)
+        return Disturbance(
+            duration_ns=max(1, ended_ns - self._began_ns),
+            jiffy_error_ns=float(self.jiffy_ns * self.cpu_count),
+            frequency_hz=frequency,
+            max_frequency_hz=highest,
+            **grown,
+        )
+
+    def close(self) -> None:
+        """Close the kernel's files."""
+        self.files.close()
+
+    def __enter__(self) -> Watcher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _text(self, path: str) -> bytes:
+        return (self.read or self.files.read)(path) or b""
+
+    def _counters(self) -> dict[str, int]:
+        found = _total([self._process(pid) for pid in self.own])
+        if self.cgroup_stat is not None:
+            found.update(parse_cgroup_stat(self._text(self.cgroup_stat)))
+        if self.whole_machine:
+            found.update(parse_stat(self._text("/proc/stat"), self.jiffy_ns))
+            found.update(parse_vmstat(self._text("/proc/vmstat")))
+            found.update(_total([self._thermal(cpu) for cpu in self.cpus]))
+        return found
+
+    def _process(self, pid: int) -> dict[str, int]:
+        found = parse_process_stat(self._text(f"/proc/{pid}/stat"))
+        found.update(parse_schedstat(self._text(f"/proc/{pid}/schedstat")))
+        used = self.cpu_ns(pid)
+        if used is not None:
+            found["own_cpu_ns"] = used
+        return found
+
+    def _thermal(self, cpu: int) -> dict[str, int]:
+        path = f"{CPUS}/cpu{cpu}/thermal_throttle/core_throttle_count"
+        return self._number(path, "thermal_throttles")
+
+    def _number(self, path: str, name: str) -> dict[str, int]:
+        return parse_number(self._text(path), name)
+
+    def _frequencies(self) -> tuple[float | None, float | None]:
+        """The lowest current and the lowest maximal frequency over the watched CPUs, in Hz."""
+        now, highest = (
+            [self._number(f"{CPUS}/cpu{cpu}/cpufreq/{name}", "kHz") for cpu in self.cpus]
+            for name in ("scaling_cur_freq", "cpuinfo_max_freq")
+        )
+        return _lowest_hz(now), _lowest_hz(highest)
+
+
+def block_watcher(own: Sequence[int]) -> Watcher:
+    """A watcher for around each block: the processes ``own`` and the cgroup's throttling."""
+    return Watcher(own, cgroup_stat=cgroup_stat_path())
+
+
+def round_watcher(own: Sequence[int], cpus: Sequence[int]) -> Watcher:
+    """A watcher for around a round or a generation: everything, and the frequency of ``cpus``."""
+    return Watcher(own, cpus, whole_machine=True, cgroup_stat=cgroup_stat_path())
+
+
+def cgroup_stat_path(read: Read | None = None) -> str | None:
+    """Where this process's cgroup counts its throttling; None where there is no such file."""
+    take = read or _read_once
+    mounts = {"": "/sys/fs/cgroup", "cpu": "/sys/fs/cgroup/cpu"}
+    for line in (take("/proc/self/cgroup") or b"").decode(errors="replace").splitlines():
+        controllers, _, path = line.partition(":")[2].partition(":")
+        mount = mounts.get("cpu" if "cpu" in controllers.split(",") else controllers)
+        for folder in (path.rstrip("/"), ""):
+            candidate = f"{mount}{folder}/cpu.stat"
+            if mount and parse_cgroup_stat(take(candidate) or b""):
+                return candidate
+    return None
+
+
+@dataclass(frozen=True)
+class ClockFacts:
+    """The clock that times calls: what it claims and what reading it costs, in ns."""
+
+    implementation: str
+    claimed_resolution_ns: float
+    step_ns: int  #: the smallest step seen between two readings
+    cost_ns: float  #: of one reading from Python, the median
+    monotonic: bool
+
+
+def clock_facts(
+    clock_ns: Callable[[], int] = time.perf_counter_ns, readings: int = 2000
+) -> ClockFacts:
+    """Read the clock back to back: 0.2 ms. Raises `ValueError` for fewer than 2 readings."""
+    if readings < 2:
+        raise ValueError(f"a step needs two readings, not {readings}")
+    info = time.get_clock_info("perf_counter")
+    times = [clock_ns() for _ in range(readings)]
+    steps = [times[i + 1] - times[i] for i in range(readings - 1)]
+    rising = [step for step in steps if step > 0]
+    return ClockFacts(
+        implementation=info.implementation,
+        claimed_resolution_ns=info.resolution * 1e9,
+        step_ns=min(rising, default=0),
+        # A coarse clock stands still over many readings, so its cost is the mean over all of them.
+        cost_ns=(times[-1] - times[0]) / len(steps)
+        if len(rising) < len(steps)
+        else float(sorted(steps)[len(steps) // 2]),
+        monotonic=info.monotonic and min(steps) >= 0,
+    )
+
+
+def _total(parts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    """Sums by name over what *all* parts have: a sum that lacks a part would be too low."""
+    if not parts:
+        return {}
+    shared = set(parts[0]).intersection(*parts[1:])
+    return {name: sum(part[name] for part in parts) for name in shared}
+
+
+def _lowest_hz(parts: Sequence[Mapping[str, int]]) -> float | None:
+    return min((part["kHz"] * 1e3 for part in parts if part), default=None)
+
+
+def _both(
+    a: float | None, b: float | None, combine: Callable[[float, float], float]
+) -> float | None:
+    return None if a is None or b is None else combine(a, b)
+
+
+def _read_once(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read(LARGEST_READ)
+    except OSError:
+        return None
