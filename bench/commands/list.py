@@ -49,7 +49,7 @@ def _about(path: Path) -> str:
             card = tomllib.load(file)
     except (OSError, ValueError) as error:
         return f"card can't be read: {path.name}: {error}"
-    return ", ".join(part for part in (card.get("task", ""), _role(card)) if part)
+    return ", ".join(filter(None, (str(card.get("task", "")), _role(card))))
 
 
 def _role(card: dict[str, Any]) -> str:

@@ -1,0 +1,244 @@
+"""The command line: start-up, help, errors as one sentence, exit codes."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from bench import __main__, __version__, cli
+from bench.errors import BenchError, SpecError, Unavailable
+
+Bench = Callable[..., "subprocess.CompletedProcess[str]"]
+
+HEAVY = [
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "pandas",
+    "plotly",
+    "scipy",
+    "pydantic",
+    "numpy",
+    "rich",
+    "pyarrow",
+]
+
+
+def loaded_by(*arguments: str) -> set[str]:
+    """Modules in memory after one command line ran in a process of its own."""
+    code = (
+        "import sys; from bench.__main__ import main; main(sys.argv[1:]); "
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["list"], ["list", "models"], ["list", "backends", "--json"]],
+)
+def test_looking_around_loads_nothing_heavy(arguments: list[str]) -> None:
+    assert not loaded_by(*arguments) & set(HEAVY)
+
+
+def test_help_imports_no_command() -> None:
+    assert not {m for m in loaded_by("--help") if m.startswith("bench.commands.")}
+
+
+def test_every_command_has_its_file_and_its_help(bench: Bench) -> None:
+    runner = CliRunner()
+    for name in cli.COMMANDS:
+        result = runner.invoke(cli.cli, [name, "--help"])
+        assert result.exit_code == 0, name
+        assert "--debug" in result.output
+    assert "Measure models" in bench("--help").stdout
+
+
+def test_version(bench: Bench) -> None:
+    assert bench("--version").stdout == f"bench {__version__}\n"
+
+
+def test_no_command_prints_the_help(bench: Bench) -> None:
+    done = bench()
+    assert done.returncode == 2
+    assert "Commands:" in done.stderr
+
+
+def test_an_unknown_command_is_answered_with_the_nearest(bench: Bench) -> None:
+    done = bench("lsit")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "bench: there is no command 'lsit'. Did you mean list? See 'bench --help'.\n"
+    )
+    assert "There are: run, show" in bench("zzz").stderr
+
+
+def test_an_unknown_option_is_answered_with_the_nearest(bench: Bench) -> None:
+    done = bench("list", "--jsn")
+    assert done.returncode == 2
+    assert "'--json'" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["[red]x[/red]", "a\x1b[31mb", "\u202erun", "x" * 20_000, "-\n-"])
+def test_hostile_names_are_shown_as_text(bench: Bench, name: str) -> None:
+    done = bench("--", name)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.rstrip("\n").isprintable()
+    assert len(done.stderr) < 2200
+
+
+def test_a_name_that_is_not_utf8_is_an_error_like_any_other(environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", b"caf\xe9"], env=environment, capture_output=True
+    )
+    assert done.returncode == 2
+    assert b"\\udce9" in done.stderr
+
+
+def test_listing_backends_and_models(bench: Bench) -> None:
+    assert "stand-in" in bench("list", "backends").stdout
+    overview = bench("list").stdout
+    assert "models:\n" in overview
+    assert "\nbackends:\n" in overview
+    rows = json.loads(bench("list", "backends", "--json").stdout)
+    assert {"name": "stand-in", "about": "stand_in:StandIn"} in rows
+
+
+def test_models_are_listed_with_their_roles(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    info = site / "acme_cards-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "entry_points.txt").write_text("[bench.models]\nacme = acme_cards\n")
+    cards = site / "acme_cards"
+    cards.mkdir()
+    (cards / "small.toml").write_text('task = "ocr"\ndistilled_from = "[red]large"\n')
+    (cards / "large.toml").write_text('task = "ocr"\n')
+    (cards / "odd.toml").write_text("task = 3\ndistilled_from = []\n")
+    (cards / "broken.toml").write_text("= nonsense")
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "list", "models"],
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+    )
+    lines = {line.split()[0]: line for line in done.stdout.splitlines()}
+    assert lines["small"].endswith("ocr, distilled from [red]large")
+    assert lines["large"].endswith("ocr")
+    assert "odd" in lines
+    assert "card can't be read: broken.toml" in lines["broken"]
+    assert done.returncode == 0
+
+
+def test_showing_what_is_no_run(bench: Bench, tmp_path: Path) -> None:
+    done = bench("show", str(tmp_path / "nowhere"))
+    assert done.returncode == 2
+    assert "not a run directory" in done.stderr
+
+
+def test_completion_scripts(bench: Bench) -> None:
+    assert "_BENCH_COMPLETE=zsh_complete" in bench("completion", "zsh").stdout
+    assert "_BENCH_COMPLETE=fish_complete" in bench("completion", "fish").stdout
+    assert bench("completion", "tcsh").returncode == 2
+
+
+def test_a_reader_that_goes_away_is_no_error(environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{sys.executable} -m bench list | true"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == ""
+
+
+def test_a_terminal_without_the_characters_shows_question_marks(
+    environment: dict[str, str],
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import bench.__main__ as m; m._never_fail_to_encode(); print('±')"],
+        env={**environment, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "?\n"
+
+
+# -- errors, by a command that raises what a test wants --------------------------------------------
+
+
+@pytest.fixture
+def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], int]:
+    """Run ``bench list`` with a command that raises this error."""
+
+    def run(error: BaseException, *arguments: str) -> int:
+        @click.command()
+        def command() -> None:
+            raise error
+
+        monkeypatch.setattr(cli, "import_module", lambda name: type("M", (), {"command": command}))
+        return __main__.main(["list", *arguments])
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (SpecError("suite.toml: `models` is missing."), 2, "suite.toml: `models` is missing."),
+        (Unavailable("no device.", "Plug one in."), 1, "no device. Plug one in."),
+        (BenchError("two\nlines\x1b[31m"), 1, "two lines\\x1b[31m"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "results/x"),
+            1,
+            "results/x: No space left on device.",
+        ),
+        (
+            ValueError("oops"),
+            1,
+            "this is a bug in bench: ValueError: oops. Run the same command with --debug to see "
+            "where it happened.",
+        ),
+    ],
+)
+def test_each_error_is_one_sentence(
+    raising: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    code: int,
+    says: str,
+) -> None:
+    assert raising(error) == code
+    assert capsys.readouterr().err == f"bench: {says}\n"
+
+
+def test_an_interrupt_is_130_and_silent(
+    raising: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert raising(KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err.strip() == ""
+
+
+def test_debug_shows_where_wherever_it_stands(raising: Callable[..., int]) -> None:
+    with pytest.raises(ValueError, match="oops"):
+        raising(ValueError("oops"), "--debug")
+
+
+@pytest.mark.parametrize(("stop", "code"), [(SystemExit(3), 3), (SystemExit(), 0)])
+def test_a_command_may_exit_with_its_code(
+    raising: Callable[..., int], stop: SystemExit, code: int
+) -> None:
+    assert raising(stop) == code
