@@ -11,8 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from fake_records import a_run
 
 from bench import __main__, __version__, cli
 from bench.errors import BenchError, SpecError, Unavailable
@@ -242,3 +244,116 @@ def test_a_command_may_exit_with_its_code(
     raising: Callable[..., int], stop: SystemExit, code: int
 ) -> None:
     assert raising(stop) == code
+
+
+# -- commands that do something --------------------------------------------------------------------
+
+
+@pytest.fixture
+def stored_run(tmp_path: Path) -> Path:
+    """A run directory with the records of `fake_records.a_run` and predictions for most."""
+    from bench.spec import Suite
+    from bench.store import RunHeader, RunStore
+
+    records = a_run()
+    header = RunHeader(
+        bench_version=__version__,
+        created_at="2026-11-23T12:00:00Z",
+        command="bench run",
+        suite=Suite(),
+        targets=("onnxruntime:cpu",),
+        models=("fashion-teacher",),
+        facts={"cpu_model": "AMD EPYC"},
+        cells=tuple(record.cell for record in records),
+    )
+    store = RunStore.create(tmp_path / "results", header)
+    labels = np.arange(10_000) % 10
+    for record in records:
+        if record.accuracy is not None and record.cell.target != "torch:cpu":
+            wrong = labels.copy()
+            wrong[record.accuracy.correct :] += 1
+            written = store.write_predictions(record.cell_id, labels, wrong)
+            found = record.accuracy.model_copy(update={"predictions": written})
+            record = record.model_copy(update={"accuracy": found})
+        store.append_record(record)
+    store.close()
+    return store.path
+
+
+def test_a_stored_run_is_shown_again(bench: Bench, stored_run: Path) -> None:
+    done = bench("show", str(stored_run))
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "✓ onnxruntime:cpu       271 ±1.2%" in done.stdout
+    assert "On onnxruntime:cpu fashion-student is 9.8x" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert "predictions can't be read" in done.stderr
+
+
+def test_a_run_whose_last_line_was_cut_is_shown_without_it(bench: Bench, stored_run: Path) -> None:
+    with open(stored_run / "records.jsonl", "a") as file:
+        file.write('{"cell_id": "abc", "ce')
+    done = bench("show", str(stored_run))
+    assert done.returncode == 0
+    assert "bench: skipped records.jsonl line" in done.stderr
+
+
+def test_a_stored_run_as_json(bench: Bench, stored_run: Path) -> None:
+    value = json.loads(bench("show", str(stored_run), "--json").stdout)
+    assert len(value["results"]) == len(a_run())
+    assert value["pairs"][0]["speedup"]["verdict"] == "faster"
+    assert value["facts"]["cpu_model"] == "AMD EPYC"
+
+
+def test_colours_only_where_they_are_wanted(environment: dict[str, str], stored_run: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "show", str(stored_run)],
+        env={**environment, "FORCE_COLOR": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert "\x1b[" in done.stdout
+
+
+def test_doctor_tells_present_and_absent_targets_and_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from bench import targets
+    from bench.backend import Device
+
+    reports = [
+        targets.BackendReport(
+            "acme", None, "1.0", (Device("npu:0", "Acme", "[red]A1", simulated=True),)
+        ),
+        targets.BackendReport(
+            "gone", None, "", (), Unavailable("gone is not installed.", "Run pip install gone.")
+        ),
+    ]
+    monkeypatch.setattr(targets, "discover_backends", lambda: reports)
+    result = CliRunner().invoke(cli.cli, ["doctor"])
+    assert result.exit_code == 0, result.output
+    assert "  acme:npu:0  [red]A1, simulated: its latency means nothing; acme 1.0" in result.output
+    assert "  gone: gone is not installed. Run pip install gone." in result.output
+    assert "Machine\n  CPU: " in result.output
+    value = json.loads(CliRunner().invoke(cli.cli, ["doctor", "--json"]).output)
+    assert value["backends"][0]["devices"][0]["simulated"] is True
+    assert value["backends"][1]["unavailable"].startswith("gone is not")
+    assert value["machine"]["logical_cores"]
+    listed = CliRunner().invoke(cli.cli, ["list", "targets"])
+    assert listed.output == "acme:npu:0  [red]A1 (simulated)\n"
+
+
+def test_exporting_writes_the_file_whole_and_replaces_none(
+    bench: Bench, doubling_model: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "copy.onnx"
+    assert bench("export", str(doubling_model), "-o", str(output)).returncode == 0
+    assert output.read_bytes() == doubling_model.read_bytes()
+    again = bench("export", str(doubling_model), "-o", str(output))
+    assert again.returncode == 2
+    assert "is there already. Use --force" in again.stderr
+    assert bench("export", str(doubling_model), "-o", str(output), "--force").returncode == 0
+    assert [p.name for p in tmp_path.glob("*partial*")] == []
+    nowhere = bench("export", str(doubling_model), "-o", str(tmp_path / "no" / "x.onnx"))
+    assert nowhere.returncode == 2
+    assert bench("export", "no-such-model", "-o", "x.onnx").returncode == 2

@@ -104,14 +104,15 @@ def _print_section(title: str, lines: list[str]) -> None:
     from shutil import get_terminal_size
 
     from bench.numbers import printable
-    from bench.table import wrap
+    from bench.table import TIED, wrap
 
     if not lines:
         return
     width = get_terminal_size((80, 24)).columns
     click.echo(click.style(title, bold=True))
     for line in lines:
-        click.echo(wrap("  " + printable(line, limit=1000), width, indent=4))
+        aligned = printable(line, limit=1000).replace("  ", 2 * TIED)
+        click.echo(wrap("  " + aligned, width, indent=4))
     click.echo()
 
 
