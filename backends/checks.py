@@ -61,6 +61,18 @@ def check_feeds(where: str, specs: Sequence[TensorSpec], feeds: Feeds) -> list[A
     return [_checked(where, spec, feeds.get(spec.name)) for spec in specs]
 
 
+def check_shapes(
+    where: str, specs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int]]
+) -> None:
+    """Raise `SpecError` where a shape to compile for is not one that the model takes."""
+    known = {spec.name: spec.shape for spec in specs}
+    for name, shape in shapes.items():
+        if name not in known:
+            raise SpecError(f"{where}: there is no input {name!r}; it has {', '.join(known)}.")
+        if not _fits(shape, known[name]):
+            raise _bad_shape(where, name, shape, known[name])
+
+
 def _checked(where: str, spec: TensorSpec, array: Array | None) -> Array:
     if array is None:
         raise SpecError(f"{where}: input {spec.name!r} is missing.")
@@ -71,15 +83,19 @@ def _checked(where: str, spec: TensorSpec, array: Array | None) -> Array:
             f"{where}: input {spec.name!r} has the type {array.dtype.name}, "
             f"but the model takes {spec.dtype}."
         )
-    fits = len(array.shape) == len(spec.shape) and all(
-        want in (-1, have) for want, have in zip(spec.shape, array.shape)
-    )
-    if not fits:
-        raise SpecError(
-            f"{where}: input {spec.name!r} has the shape {_shape(array.shape)}, "
-            f"but the model takes {_shape(spec.shape)}."
-        )
+    if not _fits(array.shape, spec.shape):
+        raise _bad_shape(where, spec.name, array.shape, spec.shape)
     return array
+
+
+def _fits(have: Sequence[int], want: Sequence[int]) -> bool:
+    return len(have) == len(want) and all(w in (-1, h) for w, h in zip(want, have))
+
+
+def _bad_shape(where: str, name: str, have: Sequence[int], want: Sequence[int]) -> SpecError:
+    return SpecError(
+        f"{where}: input {name!r} has the shape {_shape(have)}, but the model takes {_shape(want)}."
+    )
 
 
 def describe_feeds(feeds: Feeds) -> str:

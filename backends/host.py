@@ -1,9 +1,11 @@
-"""The CPU of this machine as a device, for runtimes that don't describe it themselves."""
+"""This machine's CPU and NVIDIA GPUs, for runtimes that don't describe devices themselves."""
 
 from __future__ import annotations
 
 import os
 import platform
+import shutil
+import subprocess
 
 from bench.backend import Device
 
@@ -21,6 +23,21 @@ def cpu_device(simulated: bool = False) -> Device:
         memory_bytes = None
     vendor = _VENDORS.get(vendor, vendor)
     return Device("cpu", vendor, name, memory_bytes=memory_bytes, simulated=simulated)
+
+
+def nvidia_devices() -> list[Device]:
+    """The GPUs that the driver's own tool lists; one without a name where the tool is missing."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return [Device("cuda:0", "NVIDIA", "CUDA device")]
+    query = "--query-gpu=name,memory.total,driver_version"
+    command = [tool, query, "--format=csv,noheader,nounits"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    rows = [line.split(", ") for line in done.stdout.splitlines() if line.count(", ") == 2]
+    return [
+        Device(f"cuda:{index}", "NVIDIA", name, driver, int(mib) * 2**20 if mib.isdigit() else None)
+        for index, (name, mib, driver) in enumerate(rows)
+    ]
 
 
 def _cpuinfo() -> dict[str, str]:

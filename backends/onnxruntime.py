@@ -7,22 +7,20 @@ optimisation, one inference at a time, no spinning threads, and fp32 that is fp3
 
 from __future__ import annotations
 
-import base64
 import re
-import shutil
-import subprocess
 from collections import Counter
 from functools import partial
 from types import ModuleType
-from typing import Any, Callable, ClassVar, Mapping, Optional
+from typing import Any, Callable, ClassVar, Mapping
 
 import numpy as np
 
 from bench.backend import Device, Feeds, ModelFile, Options, Placement, TensorSpec
 from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupported
 
+from . import tiny
 from .checks import Array, check_feeds, first_line, is_out_of_memory, read_extra, require_onnx
-from .host import cpu_device
+from .host import cpu_device, nvidia_devices
 
 _OPTIONS = {
     "graph_optimization": ("all", "extended", "basic", "disabled"),
@@ -31,12 +29,6 @@ _OPTIONS = {
     "spinning": ("0", "1"),
 }
 _CUDA_OPTIONS = {"tf32": ("0", "1")}
-
-#: A model of one Relu over x[1, 4] (IR 8, opset 17), to touch a device with.
-_TINY = base64.b64decode(
-    "CAg6PwoQCgF4EgF5GgJuMCIEUmVsdRIBZ1oTCgF4Eg4KDAgBEggKAggBCgIIBGITCgF5Eg4KDAgBEggKAggBCgIIBEIE"
-    "CgAQEQ=="
-)
 
 
 class OnnxRuntime:
@@ -57,9 +49,8 @@ class OnnxRuntime:
     def devices(self) -> list[Device]:
         ort = _import()
         found = [cpu_device()] if _touches(ort, "cpu") else []
-        for index, (name, memory_bytes, driver) in enumerate(_nvidia_gpus(ort)):
-            if _touches(ort, f"cuda:{index}"):
-                found.append(Device(f"cuda:{index}", "NVIDIA", name, driver, memory_bytes))
+        if "CUDAExecutionProvider" in ort.get_available_providers():
+            found += [gpu for gpu in nvidia_devices() if _touches(ort, gpu.id)]
         return found
 
     def compile(self, model: ModelFile, device: Device, options: Options) -> OrtSession:
@@ -295,22 +286,7 @@ def _touches(ort: ModuleType, device_id: str) -> bool:
     """Whether a session on the device computes; its name in a list proves nothing."""
     extra = {key: values[0] for key, values in {**_OPTIONS, **_CUDA_OPTIONS}.items()}
     try:
-        session = _create(ort, _TINY, device_id, 1, False, extra)
-        (y,) = session.run(None, {"x": np.array([[-1, 0, 1, 2]], np.float32)})
+        session = _create(ort, tiny.ONNX, device_id, 1, False, extra)
+        return tiny.is_right(session.run(None, tiny.FEEDS)[0])
     except Exception:
         return False
-    return bool((y == [[0, 0, 1, 2]]).all())
-
-
-def _nvidia_gpus(ort: ModuleType) -> list[tuple[str, Optional[int], str]]:
-    """Name, memory and driver of each GPU, from the driver's own tool: ONNX Runtime tells none."""
-    if "CUDAExecutionProvider" not in ort.get_available_providers():
-        return []
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return [("CUDA device", None, "")]
-    query = "--query-gpu=name,memory.total,driver_version"
-    command = [tool, query, "--format=csv,noheader,nounits"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
-    rows = [line.split(", ") for line in done.stdout.splitlines() if line.count(", ") == 2]
-    return [(name, int(mib) * 2**20, driver) for name, mib, driver in rows]

@@ -77,13 +77,13 @@ class TorchSession:
         tensors = self._tensors(feeds)
         self._bound = bound = _Bound()
         forward = self._forward
-        described = describe_feeds(feeds)
+        fed = describe_feeds(feeds)
 
         def call() -> None:
             try:
                 bound.result = forward(*tensors)
             except Exception as error:
-                raise self._refusal(error, described) from error
+                raise self._refusal(error, fed) from error
 
         if self._place.type == "cpu":
             return call
@@ -157,12 +157,12 @@ class TorchSession:
         except Exception as error:
             raise self._refusal(error, describe_feeds(feeds)) from error
 
-    def _refusal(self, error: Exception, described: str) -> BenchError:
+    def _refusal(self, error: Exception, fed: str) -> BenchError:
         if isinstance(error, BenchError):
             return error
         if is_out_of_memory(error):
             return OutOfMemory(f"{self._where}: {first_line(error)}. Use a smaller batch.")
-        return SpecError(f"{self._where}: it refused {described}: {first_line(error)}.")
+        return SpecError(f"{self._where}: it refused {fed}: {first_line(error)}.")
 
     def _to_numpy(self, result: Any) -> list[Array]:
         named = list(_flatten(self._torch, "output", result))

@@ -1,0 +1,141 @@
+"""The reference evaluator of the package ``onnx``: what a model means, computed slowly by numpy.
+
+Its outputs are the yardstick for other runtimes; its latency means nothing, so its one device
+counts as simulated. There are no options behind ``?``.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, Callable, ClassVar, Mapping
+
+import numpy as np
+
+from bench.backend import Device, Feeds, ModelFile, Options, Placement, TensorSpec
+from bench.errors import BenchError, SpecError, Unavailable, Unsupported
+
+from .checks import Array, check_feeds, first_line, read_extra, require_onnx
+from .host import cpu_device
+
+
+class OnnxReference:
+    """Adapter to ``onnx.reference``."""
+
+    name: ClassVar[str] = "onnx-reference"
+    preload: ClassVar[tuple[str, ...]] = ("onnx.reference",)
+    fork_safe: ClassVar[bool] = True
+    environment: ClassVar[Mapping[str, str]] = {"OPENBLAS_NUM_THREADS": "1"}
+
+    def version(self) -> str:
+        return str(_import().__version__)
+
+    def devices(self) -> list[Device]:
+        _import()
+        return [cpu_device(simulated=True)]
+
+    def compile(self, model: ModelFile, device: Device, options: Options) -> ReferenceSession:
+        onnx = _import()
+        target = f"{self.name}:{device.id}"
+        if device.id != "cpu":
+            raise Unavailable(f"{target} is not available: it has only cpu.")
+        read_extra(target, options.extra, {})
+        path = require_onnx(model, target)
+        where = f"{model.name} on {target}"
+        try:
+            graph = onnx.load(str(path))
+            if not graph.graph.node:
+                raise ValueError("no graph was found in it")
+        except Exception as error:
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            raise SpecError(f"{path}: onnx can't read it: {reason}. Is the file whole?") from error
+        return ReferenceSession(onnx, _evaluator(graph, where), graph.graph, where)
+
+
+class ReferenceSession:
+    """A `ReferenceEvaluator`."""
+
+    def __init__(self, onnx: ModuleType, evaluator: Any, graph: Any, where: str) -> None:
+        self._evaluator = evaluator
+        self._where = where
+        self._nodes = len(graph.node)
+        self._result: list[list[Array]] = []
+        weights = {tensor.name for tensor in graph.initializer}
+        self.inputs = [_spec(onnx, v, where) for v in graph.input if v.name not in weights]
+        self.outputs = [_spec(onnx, v, where) for v in graph.output]
+
+    def bind(self, feeds: Feeds) -> Callable[[], object]:
+        check_feeds(self._where, self.inputs, feeds)
+        own = {name: np.array(array) for name, array in feeds.items()}
+        run = self._evaluator.run
+        result: list[list[Array]] = []
+        self._result = result
+
+        def call() -> None:
+            result[:] = [run(None, own)]
+
+        return call
+
+    def fetch(self) -> list[Array]:
+        if not self._result:
+            raise BenchError(f"{self._where}: there is no output yet; bind inputs and call first.")
+        return [np.array(array) for array in self._result[0]]
+
+    def run(self, feeds: Feeds) -> list[Array]:
+        check_feeds(self._where, self.inputs, feeds)
+        return [np.array(array) for array in self._evaluator.run(None, dict(feeds))]
+
+    def api_call(self, feeds: Feeds) -> Callable[[], object]:
+        return self.bind(feeds)
+
+    def placement(self) -> Placement:
+        """An interpreter in this process: there is nowhere else to run."""
+        return Placement({"cpu": self._nodes}, "onnx.reference: interprets every node with numpy")
+
+    def close(self) -> None:
+        self._evaluator = None
+        self._result = []
+
+
+def _import() -> ModuleType:
+    try:
+        import onnx
+        import onnx.reference
+    except ImportError as error:
+        raise Unavailable(
+            f"onnx-reference is not available: {first_line(error)}.",
+            "Install it: pip install onnx.",
+        ) from error
+    return onnx  # type: ignore[no-any-return]
+
+
+def _evaluator(model: Any, where: str) -> Any:
+    from onnx.reference import ReferenceEvaluator
+
+    try:
+        return ReferenceEvaluator(model)
+    except Exception as error:
+        ops = sorted({_op_name(node) for node in model.graph.node if _lacks(node, model)})
+        lacking = f"the operator {', '.join(ops)} is not supported" if ops else "it can't be read"
+        raise Unsupported(f"{where}: {lacking}: {first_line(error)}.") from error
+
+
+def _op_name(node: Any) -> str:
+    return f"{node.domain}.{node.op_type}" if node.domain else str(node.op_type)
+
+
+def _lacks(node: Any, model: Any) -> bool:
+    """Whether the evaluator has no implementation of a node's operator."""
+    import onnx.defs
+
+    if any(f.domain == node.domain and f.name == node.op_type for f in model.functions):
+        return False
+    return not onnx.defs.has(node.op_type, node.domain)
+
+
+def _spec(onnx: ModuleType, value: Any, where: str) -> TensorSpec:
+    kind = value.type.tensor_type
+    if not value.type.HasField("tensor_type"):
+        raise Unsupported(f"{where}: {value.name!r} is not a tensor.")
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
+    dims = (d.dim_value if d.HasField("dim_value") else -1 for d in kind.shape.dim)
+    return TensorSpec(value.name, dtype, tuple(dims))

@@ -1,0 +1,269 @@
+"""Intel OpenVINO, on every device that its plugins find.
+
+Options behind ``?``: ``hint`` (latency, throughput), ``streams`` and ``precision``. OpenVINO would
+compute in bfloat16 or float16 in silence where the device is faster that way, so ``precision`` is
+f32 on CPU and GPU unless the user says otherwise, and what ran is read back.
+
+A model compiled for fixed shapes is a third faster at batch 1 than one with a dynamic batch, so
+a session is compiled for the shapes that it is given; such a session takes no others.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from functools import partial
+from types import ModuleType
+from typing import Any, Callable, ClassVar, Mapping
+
+import numpy as np
+
+from bench.backend import Device, Feeds, ModelFile, Options, Placement, TensorSpec
+from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupported
+
+from . import tiny
+from .checks import (
+    ANY_NUMBER,
+    Array,
+    check_feeds,
+    check_shapes,
+    first_line,
+    is_out_of_memory,
+    read_extra,
+    require_onnx,
+)
+from .host import cpu_device
+
+_OPTIONS = {
+    "hint": ("latency", "throughput"),
+    "streams": ANY_NUMBER,
+    "precision": ("default", "f32", "f16", "bf16"),
+}
+
+#: OpenVINO's names for types, as a model's variants are called. The rest (i64, boolean, ...) are
+#: indices and masks, which say nothing of the precision.
+_PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
+#: Layers that hold or move numbers and don't compute: their type is not the model's precision.
+_STILL_LAYERS = ("Const", "Input", "Output")
+_MOVING_LAYERS = ("Reorder", "Convert", "Transpose", "Reshape", "Split", "Concatenation")
+
+
+class OpenVino:
+    """Adapter to the package ``openvino``."""
+
+    name: ClassVar[str] = "openvino"
+    preload: ClassVar[tuple[str, ...]] = ("openvino",)
+    fork_safe: ClassVar[bool] = True
+    environment: ClassVar[Mapping[str, str]] = {
+        # The documented way to switch off its telemetry, which reports each import over the
+        # network, from a thread that the fork server must not have.
+        "CI": "true",
+        "OPENBLAS_NUM_THREADS": "1",  # numpy's, which would start threads on import
+    }
+
+    def version(self) -> str:
+        return str(_import().get_version()).partition("-")[0]
+
+    def devices(self) -> list[Device]:
+        ov = _import()
+        core = ov.Core()
+        return [_describe(core, name) for name in core.available_devices if _touches(core, name)]
+
+    def compile(self, model: ModelFile, device: Device, options: Options) -> OpenVinoSession:
+        ov = _import()
+        target = f"{self.name}:{device.id}"
+        extra = read_extra(target, options.extra, _OPTIONS)
+        core = ov.Core()
+        name = _find_device(core, device.id)
+        path = require_onnx(model, target)
+        where = f"{model.name} on {target}"
+        try:
+            graph = core.read_model(str(path))
+        except Exception as error:
+            raise _explain(error, where, f"{path}: openvino can't read it") from error
+        if options.shapes:
+            check_shapes(where, [_spec(port) for port in graph.inputs], options.shapes)
+        settings = _settings(name, options.threads, extra)
+        try:
+            if options.shapes:
+                graph.reshape({key: list(shape) for key, shape in options.shapes.items()})
+            compiled = core.compile_model(graph, name, settings)
+        except Exception as error:
+            raise _explain(error, where, f"{where}: it can't be compiled") from error
+        _check_precision(compiled, settings, target)
+        return OpenVinoSession(ov, compiled, name, where)
+
+
+class OpenVinoSession:
+    """A `CompiledModel`; each bound call has an `InferRequest` of its own."""
+
+    def __init__(self, ov: ModuleType, compiled: Any, name: str, where: str) -> None:
+        self._ov = ov
+        self._compiled = compiled
+        self._name = name
+        self._where = where
+        self._request: Any = None
+        self.inputs = [_spec(port) for port in compiled.inputs]
+        self.outputs = [_spec(port) for port in compiled.outputs]
+
+    def bind(self, feeds: Feeds) -> Callable[[], object]:
+        """Copies into the request's own tensors, which lie where the device likes them."""
+        self._request = request = self._prepare(feeds)
+        raw = getattr(getattr(self._ov, "_pyopenvino", None), "InferRequest", None)
+        signature = "inputs: dict, share_outputs: bool, decode_strings: bool"
+        if raw is not None and signature in (raw.infer.__doc__ or ""):
+            # The C++ method under the Python one, whose look at each argument costs 1 us a call.
+            return partial(raw.infer, request, {}, True, True)
+        return partial(request.infer, share_outputs=True)
+
+    def fetch(self) -> list[Array]:
+        if self._request is None or self._request.latency == 0:
+            raise BenchError(f"{self._where}: there is no output yet; bind inputs and call first.")
+        return [np.array(tensor.data) for tensor in self._request.output_tensors]
+
+    def run(self, feeds: Feeds) -> list[Array]:
+        request = self._prepare(feeds)
+        try:
+            request.infer(share_outputs=True)
+        except Exception as error:
+            raise _explain(error, self._where, f"{self._where}: inference failed") from error
+        return [np.array(tensor.data) for tensor in request.output_tensors]
+
+    def api_call(self, feeds: Feeds) -> Callable[[], object]:
+        check_feeds(self._where, self.inputs, feeds)
+        return partial(self._compiled, {name: array.copy() for name, array in feeds.items()})
+
+    def placement(self) -> Placement:
+        places = [_device_id(name) for name in self._compiled.get_property("EXECUTION_DEVICES")]
+        place = "+".join(places)
+        layers = []
+        precisions = set()
+        for node in self._compiled.get_runtime_model().get_ops():
+            facts = node.get_rt_info()
+            kind = facts["layerType"].astype(str)
+            if kind in _STILL_LAYERS:
+                continue
+            layers.append(node.get_friendly_name())
+            precision = _PRECISIONS.get(facts["runtimePrecision"].astype(str))
+            if precision and kind not in _MOVING_LAYERS:
+                precisions.add(precision)
+        elsewhere = () if place == _device_id(self._name) else tuple(layers)
+        source = "openvino: EXECUTION_DEVICES and get_runtime_model"
+        return Placement({place: len(layers)}, source, elsewhere, "+".join(sorted(precisions)))
+
+    def close(self) -> None:
+        self._request = None
+        self._compiled = None
+
+    def _prepare(self, feeds: Feeds) -> Any:
+        """A request whose input tensors hold ``feeds``."""
+        arrays = check_feeds(self._where, self.inputs, feeds)
+        try:
+            request = self._compiled.create_infer_request()
+            for index, array in enumerate(arrays):
+                tensor = request.get_input_tensor(index)
+                tensor.shape = list(array.shape)
+                tensor.data[...] = array
+        except Exception as error:
+            raise _explain(error, self._where, f"{self._where}: binding failed") from error
+        return request
+
+
+def _import() -> ModuleType:
+    try:
+        import openvino
+    except ImportError as error:
+        raise Unavailable(
+            f"openvino is not available: {first_line(error)}.",
+            "Install it: pip install 'infer-bench[openvino]'.",
+        ) from error
+    return openvino  # type: ignore[no-any-return]
+
+
+def _device_id(name: str) -> str:
+    """``GPU.1`` -> ``gpu:1``."""
+    return name.lower().replace(".", ":")
+
+
+def _find_device(core: Any, device_id: str) -> str:
+    """The runtime's own name of a device."""
+    names = {_device_id(name): name for name in core.available_devices}
+    if device_id not in names:
+        plugin = device_id.partition(":")[0].upper()
+        raise Unavailable(
+            f"openvino:{device_id} is not available: the runtime finds {', '.join(names)}.",
+            f"For {plugin}, install the driver that OpenVINO's {plugin} plugin asks for.",
+        )
+    return str(names[device_id])
+
+
+def _touches(core: Any, name: str) -> bool:
+    """Whether a model compiles and computes there; its name in a list proves nothing."""
+    try:
+        compiled = core.compile_model(core.read_model(io.BytesIO(tiny.ONNX)), name)
+        return tiny.is_right(compiled(tiny.FEEDS)[0])
+    except Exception:
+        return False
+
+
+def _describe(core: Any, name: str) -> Device:
+    full_name = str(core.get_property(name, "FULL_DEVICE_NAME"))
+    if name == "CPU":
+        host = cpu_device()
+        return Device("cpu", host.vendor, full_name, memory_bytes=host.memory_bytes)
+    try:
+        memory_bytes = int(core.get_property(name, "GPU_DEVICE_TOTAL_MEM_SIZE"))
+    except Exception:  # only GPUs know this property
+        memory_bytes = None
+    return Device(_device_id(name), "Intel", full_name, memory_bytes=memory_bytes)
+
+
+def _settings(name: str, threads: int, extra: Mapping[str, str]) -> dict[str, Any]:
+    settings: dict[str, Any] = {"PERFORMANCE_HINT": extra["hint"].upper()}
+    if name == "CPU":
+        settings["INFERENCE_NUM_THREADS"] = threads
+    if extra["streams"]:
+        settings["NUM_STREAMS"] = int(extra["streams"])
+    if extra["precision"] != "default":
+        settings["INFERENCE_PRECISION_HINT"] = extra["precision"]
+    elif name.startswith(("CPU", "GPU")):
+        settings["INFERENCE_PRECISION_HINT"] = "f32"
+    return settings
+
+
+def _check_precision(compiled: Any, settings: Mapping[str, Any], target: str) -> None:
+    """Refuse another precision than asked for: a CPU takes bf16 where f16 was said, in silence."""
+    asked = settings.get("INFERENCE_PRECISION_HINT")
+    if asked is None:
+        return
+    got = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    if got != asked:
+        raise Unsupported(
+            f"{target} can't compute in {asked}: it would take {got}. Use ?precision={got}."
+        )
+
+
+def _spec(port: Any) -> TensorSpec:
+    dims = tuple(-1 if dim.is_dynamic else dim.get_length() for dim in port.get_partial_shape())
+    return TensorSpec(port.get_any_name(), port.get_element_type().to_dtype().name, dims)
+
+
+def _explain(error: Exception, where: str, what: str) -> BenchError:
+    """What an error means to a user; ``what`` begins the sentence about a bad model."""
+    reason = _reason(error)
+    if is_out_of_memory(error):
+        return OutOfMemory(f"{where}: {reason}. Use a smaller batch or model.")
+    lacking = re.search(r"No conversion rule found for operations: (.+)", str(error))
+    if lacking:
+        ops = ", ".join(re.sub(r"-\d+$", "", op) for op in lacking[1].split(", "))
+        return Unsupported(f"{where}: the operator {ops} is not supported: {reason}.")
+    return SpecError(f"{what}: {reason}.")
+
+
+def _reason(error: Exception) -> str:
+    """The line that says what is wrong, past those that say where in OpenVINO it was noticed."""
+    for line in str(error).splitlines():
+        noise = line.startswith(("Exception from ", "Check '", "FrontEnd API failed", "Summary"))
+        if line.strip() and not noise:
+            return line.strip().lstrip("- ").rstrip(".: ")
+    return first_line(error)
