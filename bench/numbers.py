@@ -52,12 +52,15 @@ def significant(value: float | None, digits: int = DIGITS) -> str:
 
 
 def column_unit(values: Iterable[float | None], units: tuple[Unit, ...]) -> Unit:
-    """The unit for a whole column: the one in which its middle value is at least 1."""
-    sizes = sorted(abs(v) for v in values if v is not None and math.isfinite(v) and v != 0)
+    """The unit for a whole column: the smallest value is at least 1 in it, unless that would
+    write the largest with more than five digits before the point."""
+    sizes = [abs(v) for v in values if v is not None and math.isfinite(v) and v != 0]
     if not sizes:
         return units[0]
-    middle = float(significant(sizes[(len(sizes) - 1) // 2]))
-    return max((u for u in units if u.scale <= middle), key=lambda u: u.scale, default=units[0])
+    least = float(significant(min(sizes)))
+    fitting = [u for u in units if u.scale <= least] or [units[0]]
+    larger = [u for u in units if u.scale >= fitting[-1].scale]
+    return next((u for u in larger if max(sizes) / u.scale < 1e5), larger[-1])
 
 
 def in_unit(value: float | None, unit: Unit) -> str:

@@ -400,7 +400,8 @@ def sentence(pair: Pair) -> str:
         difference = f"{model} against {other}: {accuracy}" if pair.accuracy else accuracy
         return f"On {target} no speed is compared ({why}); {difference}."
     if pair.speedup.verdict == "unclear":
-        interval = ratio(pair.speedup.value, pair.speedup.low, pair.speedup.high)
+        found = ratio(pair.speedup.value, pair.speedup.low, pair.speedup.high)
+        interval = found.replace(" (", "," + TIED).rstrip(")")
         speed = f"no speed difference was established between {model} and {other} ({interval})"
         return f"On {target} {speed}; {f'{model} is ' if established else ''}{accuracy}."
     joint = " and" if established else ";"

@@ -145,9 +145,9 @@ def _line(
     if not line.figures and not line.message:
         heading = clip(line.label, width)
         return Text(heading + "\n", style="" if line.mark else "bold")
-    text = Text(line.mark.ljust(INDENT), style=_STYLES.get(line.mark, ""))
+    text = Text().append(line.mark.ljust(INDENT), style=_STYLES.get(line.mark, ""))
     if cell_len(line.label) <= label_width:
-        text.append(pad(line.label, label_width), style="default")
+        text.append(pad(line.label, label_width))
     else:
         text.append(clip(line.label, width - INDENT) + "\n" + " " * (INDENT + label_width))
     if line.message:
@@ -168,7 +168,7 @@ def _figure(figure: Figure | None, width: _Width) -> Text:
         value = " " * (right - cell_len(figure.value)) + figure.value
         return Text(pad(value, width.total), style=figure.style)
     value = " " * (width.value - cell_len(figure.value)) + figure.value
-    text = Text(value, style=figure.style)
+    text = Text().append(value, style=figure.style)
     return text.append(" " + pad(figure.interval, width.interval), style="dim")
 
 

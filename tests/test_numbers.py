@@ -60,7 +60,7 @@ def test_sizes_and_rates() -> None:
     assert numbers.rate(12) == "12.0/s"
 
 
-def test_a_column_has_one_unit_chosen_by_its_middle() -> None:
+def test_a_column_has_one_unit_in_which_its_values_are_short() -> None:
     unit = numbers.column_unit([48e3, 271e3, 9e6, None, math.nan], numbers.TIME_UNITS)
     assert unit.name == "µs"
     assert [numbers.in_unit(v, unit) for v in (48e3, 271e3, 9e6, None)] == [
@@ -69,6 +69,8 @@ def test_a_column_has_one_unit_chosen_by_its_middle() -> None:
         "9000",
         "-",
     ]
+    assert numbers.column_unit([24.6, 6150, 34_700], numbers.RATE_UNITS).name == "/s"
+    assert numbers.column_unit([1, 3e9], numbers.TIME_UNITS).name == "ms"
     assert numbers.column_unit([], numbers.BYTE_UNITS).name == "B"
 
 

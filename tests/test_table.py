@@ -72,6 +72,16 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     assert longest(shown(*a_run(), width=width)) <= widest
 
 
+def test_colour_marks_what_it_means_and_nothing_else() -> None:
+    text = result_table(a_run(), 80)
+    green = {text.plain[s.start : s.end].strip() for s in text.spans if s.style == "green"}
+    red = {text.plain[s.start : s.end].strip() for s in text.spans if s.style == "red"}
+    assert green == {"✓"}
+    assert "✗" in red
+    assert "271" not in red
+    assert str(text.style) == ""
+
+
 def test_a_wider_terminal_shows_more() -> None:
     text = shown(*a_run(), width=130)
     for title in ("p90", "Load", "First run", "samples"):
