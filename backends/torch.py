@@ -39,7 +39,6 @@ class TorchEager:
         "OMP_WAIT_POLICY": "PASSIVE",
         "GOMP_SPINCOUNT": "0",
         "KMP_BLOCKTIME": "0",
-        "TORCH_LOGS": "",
     }
 
     def version(self) -> str:
