@@ -1,0 +1,104 @@
+"""Accuracies: exact intervals, the exact McNemar test, paired differences and ratios."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from bench.stats.proportion import (
+    clopper_pearson,
+    mcnemar_exact,
+    paired_difference_interval,
+    retention_interval,
+)
+
+counts = st.integers(0, 300)
+
+
+@given(counts, counts, st.floats(0.5, 0.999))
+def test_clopper_pearson_is_that_of_scipy(successes, failures, confidence):
+    n = successes + failures or 1
+    expected = stats.binomtest(successes, n).proportion_ci(confidence)
+    ours = clopper_pearson(successes, n, confidence)
+    assert (ours.low, ours.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+@given(counts, counts)
+def test_mcnemar_is_the_binomial_test_of_the_discordant(b, c):
+    expected = stats.binomtest(b, b + c).pvalue if b + c else 1.0
+    assert mcnemar_exact(b, c) == pytest.approx(expected, rel=1e-9, abs=1e-300)
+    assert mcnemar_exact(b, c) == mcnemar_exact(c, b)
+
+
+@given(counts, counts, st.integers(0, 300))
+def test_the_difference_excludes_zero_exactly_when_the_mcnemar_score_does(b, c, concordant):
+    n = b + c + concordant or 1
+    interval = paired_difference_interval(b, c, n)
+    assert -1 <= interval.low <= interval.estimate <= interval.high <= 1
+    if b + c:
+        score = abs(b - c) / np.sqrt(b + c)
+        if abs(score - 1.959964) > 1e-5:
+            assert (score > 1.959964) == (not interval.contains(0.0))
+
+
+@given(counts, counts, st.integers(0, 300))
+def test_exchanging_the_models_mirrors_the_difference(b, c, concordant):
+    n = b + c + concordant or 1
+    there, back = paired_difference_interval(b, c, n), paired_difference_interval(c, b, n)
+    assert (there.low, there.high) == pytest.approx((-back.high, -back.low), abs=1e-12)
+
+
+def test_no_discordant_example_still_leaves_doubt():
+    # With b = c = 0 Tango's limits are +-z^2 / (n + z^2) (Tango 1998, section 4).
+    interval = paired_difference_interval(0, 0, 50)
+    square = stats.norm.ppf(0.975) ** 2
+    assert interval.high == pytest.approx(square / (50 + square))
+    assert interval.low == -interval.high
+
+
+TABLES = [
+    (50, (0.70, 0.15, 0.05, 0.10)),
+    (100, (0.95, 0.02, 0.01, 0.02)),
+    (1000, (0.80, 0.08, 0.05, 0.07)),
+]
+
+
+@pytest.mark.parametrize(("n", "shares"), TABLES)
+def test_the_paired_intervals_cover_as_often_as_they_say(n, shares):
+    both, only_first, only_second, _ = shares
+    difference = only_second - only_first
+    ratio = (both + only_second) / (both + only_first)
+    tables = np.random.default_rng(8).multinomial(n, shares, 1500)
+    differences = [paired_difference_interval(int(t[1]), int(t[2]), n) for t in tables]
+    ratios = [retention_interval(int(t[0]), int(t[1]), int(t[2])) for t in tables]
+    # Discrete: near the edge of the table both are wider than they need be.
+    assert 0.935 <= np.mean([i.contains(difference) for i in differences]) <= 0.99
+    assert 0.935 <= np.mean([i.contains(ratio) for i in ratios]) <= 0.995
+
+
+def test_retention_is_near_the_delta_method_for_many_examples():
+    interval = retention_interval(80_000, 5_000, 2_000)
+    deviation = np.sqrt(7_000 / (85_000 * 82_000))
+    expected = 82 / 85 * np.exp(1.96 * deviation * np.array([-1, 1]))
+    assert interval.estimate == pytest.approx(82 / 85)
+    np.testing.assert_allclose([interval.low, interval.high], expected, atol=2e-4)
+
+
+@given(st.integers(0, 300), counts, counts)
+def test_retention_brackets_its_estimate(both, b, c):
+    if both + b == 0:
+        with pytest.raises(ValueError, match="nothing to retain"):
+            retention_interval(both, b, c)
+        return
+    interval = retention_interval(both, b, c)
+    assert 0 <= interval.low <= interval.estimate <= interval.high
+
+
+def test_impossible_counts_are_refused():
+    with pytest.raises(ValueError, match="11 successes in 10"):
+        clopper_pearson(11, 10)
+    with pytest.raises(ValueError, match="can't be -1"):
+        mcnemar_exact(-1, 3)
+    with pytest.raises(ValueError, match="discordant examples among 10"):
+        paired_difference_interval(6, 5, 10)

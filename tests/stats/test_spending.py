@@ -1,0 +1,74 @@
+"""Looking again and again: all looks hold together at the stated confidence."""
+
+import numpy as np
+import pytest
+from scipy.special import ndtri
+
+from bench.stats.interval import geometric_mean_interval
+from bench.stats.spending import confidence_at_look, geometric_looks, repeated_confidence
+
+
+# Pocock 1977, table 1 (alpha = 0.05, two-sided): the constant by the number of equal looks.
+@pytest.mark.parametrize(
+    ("looks", "constant"), [(2, 2.178), (3, 2.289), (4, 2.361), (5, 2.413), (7, 2.485), (10, 2.555)]
+)
+def test_with_many_invocations_the_boundary_is_pococks(looks, constant):
+    confidence = repeated_confidence([2000 * (i + 1) for i in range(looks)])
+    assert ndtri(0.5 + confidence / 2) == pytest.approx(constant, abs=0.012)
+
+
+def histories(schedule, number=3000):
+    return np.exp(np.random.default_rng(9).normal(0, 0.05, (number, schedule[-1])))
+
+
+def all_looks_cover(history, schedule, confidence):
+    return all(geometric_mean_interval(history[:n], confidence).contains(1.0) for n in schedule)
+
+
+def test_stopping_whenever_one_likes_keeps_the_stated_coverage():
+    schedule = geometric_looks(5, 40)
+    corrected = repeated_confidence(schedule)
+    covered = np.mean([all_looks_cover(h, schedule, corrected) for h in histories(schedule)])
+    assert 0.938 <= covered <= 0.962  # 3 standard errors
+
+
+def test_without_a_correction_it_would_not():
+    schedule = geometric_looks(5, 40)
+    covered = np.mean([all_looks_cover(h, schedule, 0.95) for h in histories(schedule, 1000)])
+    assert covered < 0.88
+
+
+def test_the_computed_correction_lies_between_none_and_bonferroni():
+    for schedule in ([3, 4, 5, 6], [5, 10], geometric_looks(5, 80)):
+        bonferroni = confidence_at_look(1, len(schedule), 0.9)
+        assert 0.9 < repeated_confidence(schedule, 0.9) <= bonferroni
+    assert repeated_confidence([7], 0.9) == 0.9
+
+
+def test_the_same_plan_gets_the_same_confidence():
+    assert repeated_confidence([5, 7, 10]) == repeated_confidence(np.array([5, 7, 10]))
+
+
+def test_bonferroni_spends_alpha_evenly_over_the_planned_looks():
+    assert confidence_at_look(1, 1) == 0.95
+    spent = sum(1 - confidence_at_look(look, 7) for look in range(1, 8))
+    assert spent == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(("look", "planned"), [(0, 3), (4, 3), (1, 0)])
+def test_a_look_that_was_not_planned_has_nothing_to_spend(look, planned):
+    with pytest.raises(ValueError, match="planned"):
+        confidence_at_look(look, planned)
+
+
+def test_looks_are_spaced_geometrically():
+    assert geometric_looks(5, 40) == [5, 7, 10, 14, 20, 28, 40]
+    assert geometric_looks(5, 45)[-2:] == [40, 45]
+    assert geometric_looks(5, 5) == [5]
+    assert geometric_looks(2, 6, 1.01) == [2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("schedule", [[], [1, 2], [5, 5], [7, 5]])
+def test_looks_at_no_new_data_are_refused(schedule):
+    with pytest.raises(ValueError, match="rising numbers"):
+        repeated_confidence(schedule)
