@@ -7,7 +7,7 @@ cell (why a cell failed, which check failed) is a numbered note below the table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from rich.cells import cell_len, set_cell_size
@@ -250,6 +250,7 @@ def _groups(records: Sequence[Record]) -> list[tuple[str, list[_Row]]]:
     """Headings (one for each model and variant) with their rows, in the order of the records."""
     several_variants = len({r.cell.variant for r in records}) > 1
     several_threads = len({r.cell.threads for r in records}) > 1
+    originals = {r.cell.model.distilled_from for r in records}
     grouped: dict[tuple[str, str, str], dict[str, list[Record]]] = {}
     for record in records:
         cell = record.cell
@@ -257,7 +258,7 @@ def _groups(records: Sequence[Record]) -> list[tuple[str, list[_Row]]]:
         rows.setdefault(_label(record, several_threads), []).append(record)
     return [
         (
-            _heading(next(iter(rows.values()))[0], several_variants),
+            _heading(next(iter(rows.values()))[0], several_variants, originals),
             [_Row(label, tuple(found), _batches(found)) for label, found in rows.items()],
         )
         for rows in grouped.values()
@@ -278,20 +279,20 @@ def _label(record: Record, several_threads: bool) -> str:
     return ", ".join(parts)
 
 
-def _heading(record: Record, several_variants: bool) -> str:
+def _heading(record: Record, several_variants: bool, originals: Set[str | None]) -> str:
     model = record.cell.model
-    facts = [_role(model), size(model.file_bytes), _parameters(model.parameters)]
+    facts = [_role(model, originals), size(model.file_bytes), _parameters(model.parameters)]
     if several_variants:
         facts.insert(0, record.cell.variant)
     return f"{printable(model.name, limit=NAME_LIMIT)}  {', '.join(filter(None, facts))}"
 
 
-def _role(model: ModelIdentity) -> str:
+def _role(model: ModelIdentity, originals: Set[str | None]) -> str:
     if model.control_of:
         return f"control of {printable(model.control_of, limit=NAME_LIMIT)}"
     if model.distilled_from:
         return f"distilled from {printable(model.distilled_from, limit=NAME_LIMIT)}"
-    return ""
+    return "original" if model.name in originals else ""
 
 
 def _parameters(count: int | None) -> str:

@@ -24,7 +24,7 @@ from bench.table import clip, result_rows, result_table, wrap
 GOLDEN = """\
                           Latency   p99  Throughput  batch  Memory   Accuracy
                       µs, batch 1    µs         k/s            MiB          %
-fashion-teacher  1.18 MiB, 305k parameters
+fashion-teacher  original, 1.18 MiB, 305k parameters
 ✓ onnxruntime:cpu       271 ±1.2%   352  4.92 ±2.0%     32     112  92.7 ±0.5
 ✓ openvino:cpu          252 ±1.2%   328  5.29 ±2.0%     32     112  92.7 ±0.5
 ✓ torch:cpu             705 ±1.2%     -  1.89 ±2.0%     32     112  92.7 ±0.5
