@@ -321,7 +321,7 @@ def _read(root: Path, path: str) -> str | None:
     """A file's text without the white space around it; None where it is absent, locked or empty."""
     try:
         return (root / path).read_text(encoding="utf-8", errors="replace").strip() or None
-    except OSError:
+    except (OSError, ValueError):  # a ValueError is a path that can't exist
         return None
 
 

@@ -42,7 +42,8 @@ def decide(p50_ratio: Interval, floor_ratio: Interval | None, margin: float) -> 
     still says that it excludes 1, and a margin of 0 never says ``same``. A certain difference that
     reaches beyond the margin (1.005 to 1.02) is ``slower``, though it may be smaller than the
     margin. Medians that are equivalent are ``same`` whatever the floors say, unless the floors
-    are certainly opposed: show the floor's ratio beside the verdict. Raises `ValueError` for a negative margin.
+    are certainly opposed: show the floor's ratio beside the verdict. Raises `ValueError` for a
+    negative margin.
     """
     if not margin >= 0:
         raise ValueError(f"a margin can't be negative: {margin}")
