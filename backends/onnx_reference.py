@@ -22,6 +22,7 @@ class OnnxReference:
     """Adapter to ``onnx.reference``."""
 
     name: ClassVar[str] = "onnx-reference"
+    forms: ClassVar[tuple[str, ...]] = ("onnx",)
     preload: ClassVar[tuple[str, ...]] = ("onnx.reference",)
     fork_safe: ClassVar[bool] = True
     environment: ClassVar[Mapping[str, str]] = {"OPENBLAS_NUM_THREADS": "1"}

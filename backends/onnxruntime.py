@@ -35,6 +35,7 @@ class OnnxRuntime:
     """Adapter to the package ``onnxruntime`` (or ``onnxruntime-gpu``)."""
 
     name: ClassVar[str] = "onnxruntime"
+    forms: ClassVar[tuple[str, ...]] = ("onnx",)
     preload: ClassVar[tuple[str, ...]] = ("onnxruntime",)
     fork_safe: ClassVar[bool] = True
     environment: ClassVar[Mapping[str, str]] = {

@@ -52,6 +52,7 @@ class OpenVino:
     """Adapter to the package ``openvino``."""
 
     name: ClassVar[str] = "openvino"
+    forms: ClassVar[tuple[str, ...]] = ("onnx",)
     preload: ClassVar[tuple[str, ...]] = ("openvino",)
     fork_safe: ClassVar[bool] = True
     environment: ClassVar[Mapping[str, str]] = {

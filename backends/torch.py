@@ -33,6 +33,7 @@ class TorchEager:
     """Adapter to ``torch``."""
 
     name: ClassVar[str] = "torch"
+    forms: ClassVar[tuple[str, ...]] = ("torch",)
     preload: ClassVar[tuple[str, ...]] = ("torch", "safetensors.torch")
     fork_safe: ClassVar[bool] = True
     environment: ClassVar[Mapping[str, str]] = {

@@ -36,6 +36,7 @@ class TorchCompile:
     """Adapter to ``torch.compile``."""
 
     name: ClassVar[str] = "torch-compile"
+    forms: ClassVar[tuple[str, ...]] = ("torch",)
     preload: ClassVar[tuple[str, ...]] = (*TorchEager.preload, "torch._inductor.compile_fx")
     fork_safe: ClassVar[bool] = True
     environment: ClassVar[Mapping[str, str]] = {

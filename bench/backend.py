@@ -134,6 +134,8 @@ class Backend(Protocol):
     """An adapter to one runtime."""
 
     name: ClassVar[str]
+    #: which forms of a `ModelFile` it compiles: ``onnx``, ``torch``
+    forms: ClassVar[tuple[str, ...]]
     #: modules the fork server imports before it forks workers; importing must start no threads
     preload: ClassVar[tuple[str, ...]]
     #: False where the runtime can't live through fork: each worker is then a fresh interpreter

@@ -42,11 +42,13 @@ _MEMORY_WORDS = ("bad_alloc", "out of memory", "cannot allocate memory", "failed
 
 @dataclass(frozen=True)
 class Runtime:
-    """How to start a backend's workers: its name, adapter (``module:Class``) and environment."""
+    """How to start a backend's workers: its name, adapter (``module:Class``), environment, and
+    the forms of a model that it takes."""
 
     name: str
     reference: str
     environment: Mapping[str, str]
+    forms: tuple[str, ...] = ("onnx",)
 
 
 class ForkServer:

@@ -53,6 +53,7 @@ class Plan:
 
     suite: Suite
     cells: tuple[PlannedCell, ...]
+    left_out: tuple[str, ...] = ()  #: what a wildcard would have meant but can't be, in words
 
     def groups(self) -> list[list[PlannedCell]]:
         """Cells that will be compared: the same scenario, batch and thread count."""
@@ -76,14 +77,36 @@ def make_plan(suite: Suite, models: Sequence[Loaded], choices: Sequence[Choice])
             "`pip install 'infer-bench[onnxruntime]'`; `bench doctor` tells what is missing."
         )
     _refuse_two_of_a_name(models)
-    _refuse_unused_batches(suite)
     cells = [
         planned
         for scenario, batch in _loads(suite)
         for model in models
-        for planned in _cells_of_model(suite, model, scenario, batch, choices)
+        for planned in _cells_of_model(suite, model, scenario, batch, _able(model, choices))
     ]
-    return Plan(suite, tuple(cells))
+    left_out = tuple(
+        f"{choice.target} is left out for {model.card.name}, which has no "
+        f"{' or '.join(_forms(choice))} form."
+        for model in models
+        for choice in choices
+        if choice not in _able(model, choices)
+    )
+    return Plan(suite, tuple(cells), left_out)
+
+
+def _able(model: Loaded, choices: Sequence[Choice]) -> list[Choice]:
+    """Without the targets that nobody named and that take no form that the model has."""
+    forms = model_forms(model.file)
+    return [c for c in choices if c.named or not forms.isdisjoint(_forms(c))]
+
+
+def _forms(choice: Choice) -> tuple[str, ...]:
+    return choice.runtime.forms if choice.runtime is not None else ("onnx",)
+
+
+def model_forms(file: ModelFile) -> set[str]:
+    """In which forms a model is there, in the words of `bench.backend.Backend.forms`."""
+    found = {"onnx": file.onnx, "torch": file.torch}
+    return {form for form, source in found.items() if source is not None}
 
 
 def _loads(suite: Suite) -> list[tuple[Scenario, int]]:
@@ -100,15 +123,6 @@ def _refuse_two_of_a_name(models: Sequence[Loaded]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise SpecError(f"two models are called {name!r}; give each its own name.")
-
-
-def _refuse_unused_batches(suite: Suite) -> None:
-    asked = "batch" in suite.model_fields_set and suite.batch != (1,)
-    if asked and set(suite.scenarios) == {"single-stream"}:
-        raise SpecError(
-            "--batch contradicts single-stream, which sends one sample a query (MLPerf's meaning); "
-            "use --scenario multi-stream or --scenario offline for larger queries."
-        )
 
 
 def _cells_of_model(

@@ -70,8 +70,8 @@ class Invocation(Frozen):
     device_memory_bytes: int | None = None
     canary_ns: float | None = None  #: the canary's median in the same rounds
     disturbed_blocks: int = 0
+    disturbances: tuple[str, ...] = ()  #: what else used the machine in this generation
     cpus: tuple[int, ...] = ()
-    output_sha256: str = ""
 
 
 class Memory(Frozen):

@@ -23,7 +23,6 @@ from bench.datasets import load_dataset
 from bench.discover import backend_entry_points
 from bench.errors import BenchError
 from bench.evaluate import References, parity, score
-from bench.export import export
 from bench.launch import Launcher, launcher
 from bench.machine import choose_cores, fingerprint
 from bench.plan import Loaded, Plan, PlannedCell, make_plan
@@ -39,7 +38,6 @@ from bench.targets import (
     discover_backends,
     requested_backends,
 )
-from bench.watch import Watcher
 
 #: The distributions whose versions decide what a number means.
 _VERSIONED = ("infer-bench", "numpy", "onnx", "onnxruntime", "openvino", "torch", "scipy")
@@ -93,13 +91,18 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
         wanted = {name: reports[name] for name in names}
         choices = choose_targets(suite.targets, wanted)
         models = [load(card, cache, listener) for card in cards]
-        yield Prepared(make_plan(suite, models, choices), processes, reports, choices)
+        plan = make_plan(suite, models, choices)
+        for words in plan.left_out:
+            listener.note(words)
+        yield Prepared(plan, processes, reports, choices)
 
 
 def load(card: Card, cache: Path, listener: Listener) -> Loaded:
     """Export where needed; read the data set where there is one."""
     file = card.model_file()
     if file.onnx is None and file.torch is not None:
+        from bench.export import export
+
         listener.phase(f"exporting {card.name} to ONNX")
         exported = export(card, cache)
         file = ModelFile(name=file.name, onnx=exported, torch=file.torch)
@@ -117,7 +120,7 @@ def start(prepared: Prepared, results: Path, listener: Listener) -> Outcome:
         suite=plan.suite,
         targets=tuple(str(choice.target) for choice in prepared.choices),
         models=tuple(_absolute(text) for text in plan.suite.models),
-        facts=fingerprint(_VERSIONED).to_plain(),
+        facts=fingerprint(_VERSIONED).as_json(),
         cells=tuple(planned.cell for planned in plan.cells),
     )
     return _carry_out(prepared, RunStore.create(results, header), None, listener)
@@ -221,7 +224,6 @@ class Measuring:
             account=self.account,
             rng=np.random.default_rng(self.suite.seed),
             cpus=tuple(choose_cores(planned.cell.threads)),
-            watcher=Watcher(),
             finish=self.finish,
         )
 

@@ -10,6 +10,7 @@ generation are pairs for a ratio of two cells.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,8 +29,8 @@ from bench.progress import Listener
 from bench.record import Invocation
 from bench.spec import Suite
 from bench.stats.percentile import floor, median
-from bench.store import Block, RunStore
-from bench.watch import Watcher
+from bench.store import Block, RunStore, trusted_samples
+from bench.watch import Watcher, block_watcher, round_watcher
 
 Array = np.ndarray[Any, Any]
 
@@ -46,6 +47,8 @@ DISCARD_NS = 2_000_000
 #: numbers made two identical cells differ by 4.7%.
 EQUAL_CALLS_FACTOR = 2.0
 MAX_CALLS = 20_000
+#: At most so many rounds more, for blocks that were disturbed.
+EXTRA_ROUNDS = 4
 WARMUP_BUDGET_S = 3.0
 CANARY = "canary"
 CANARY_RUNTIME = Runtime(CANARY, "bench.worker.canary:Canary", {})
@@ -112,6 +115,11 @@ def beat_for(latency_ns: float) -> Beat:
     return Beat(calls, discard)
 
 
+def undisturbed(blocks: Sequence[Block]) -> int:
+    """How many of the blocks nothing disturbed."""
+    return sum(not block.disturbed for block in blocks)
+
+
 class Account:
     """Where the wall time of a run went: loading, compiling and measuring, or anything else."""
 
@@ -148,7 +156,6 @@ class Context:
     account: Account
     rng: np.random.Generator
     cpus: tuple[int, ...]
-    watcher: Watcher
     finish: Callable[[CellState], None]  #: writes the record
 
 
@@ -161,6 +168,7 @@ class Member:
     load: dict[str, Any]
     bind: dict[str, Any]
     warmup: dict[str, Any]
+    watcher: Watcher
     blocks: list[Block] = field(default_factory=list)
 
 
@@ -187,7 +195,7 @@ def start_member(state: CellState, context: Context) -> Member:
         except BaseException:
             worker.kill()
             raise
-    return Member(state, worker, load, bind, warmup)
+    return Member(state, worker, load, bind, warmup, block_watcher([worker.pid]))
 
 
 def try_out(state: CellState, context: Context) -> None:
@@ -218,6 +226,7 @@ class Group:
 
     def run(self) -> None:
         """Measure; every cell ends with a record. Interrupting loses at most one generation."""
+        self.context.listener.phase(f"measuring {self.name}, {len(self.states)} cells in turn")
         canary = self._start_canary()
         try:
             while active := [state for state in self.states if not state.stop]:
@@ -228,11 +237,17 @@ class Group:
 
     def _generation(self, active: Sequence[CellState], canary: Worker) -> None:
         members = self._start_members(active)
+        own = [os.getpid(), canary.pid, *(member.worker.pid for member in members)]
         try:
-            canary_blocks = self._rounds(members, canary)
-            self._collect(members, canary_blocks)
+            with round_watcher(own, self.context.cpus) as watcher:
+                watcher.start()
+                canary_blocks = self._rounds(members, canary)
+                self._again_where_disturbed(members)
+                reasons = tuple(watcher.stop().disturbed())
+            self._collect(members, canary_blocks, reasons)
         finally:
             for member in members:
+                member.watcher.close()
                 member.worker.kill()
         for state in active:
             if not state.stop:
@@ -243,7 +258,6 @@ class Group:
         try:
             for position in self.context.rng.permutation(len(active)):
                 state = active[position]
-                self.context.listener.phase(f"loading {state.cell.label}")
                 with self._failing(state):
                     members.append(start_member(state, self.context))
         except BaseException:
@@ -270,7 +284,6 @@ class Group:
         """Blocks in random turn; a member whose worker fails leaves, the others go on."""
         canary_blocks: list[Block] = []
         for number in range(ROUNDS):
-            self.context.listener.phase(f"measuring {self.name}")
             for position, turn in enumerate(self.context.rng.permutation(len(members) + 1)):
                 if turn == len(members):
                     canary_blocks.append(self._canary_block(canary, number, position))
@@ -281,14 +294,26 @@ class Group:
                         member.blocks.append(self._block(member, number, position))
         return canary_blocks
 
+    def _again_where_disturbed(self, members: Sequence[Member]) -> None:
+        """One more block for each that was disturbed, in rounds like the others."""
+        for number in range(ROUNDS, ROUNDS + EXTRA_ROUNDS):
+            short = [
+                member
+                for member in members
+                if member.state.failure is None and undisturbed(member.blocks) < ROUNDS
+            ]
+            for position, turn in enumerate(self.context.rng.permutation(len(short))):
+                with self._failing(short[turn].state):
+                    short[turn].blocks.append(self._block(short[turn], number, position))
+
     def _block(self, member: Member, number: int, position: int) -> Block:
         beat = self.beats[member.state.cell.id]
         with self.context.account.useful(member.state):
-            self.context.watcher.start()
+            member.watcher.start()
             _, (latency_ns,) = member.worker.request(
                 "block", calls=beat.calls, discard=beat.discard
             )
-            disturbed = bool(self.context.watcher.stop().disturbed())
+            disturbed = bool(member.watcher.stop().disturbed())
         return Block(member.state.cell.id, self.generation, number, position, latency_ns, disturbed)
 
     def _canary_block(self, canary: Worker, number: int, position: int) -> Block:
@@ -297,14 +322,19 @@ class Group:
             _, (latency_ns,) = canary.request("block", calls=beat.calls, discard=beat.discard)
         return Block(CANARY, self.generation, number, position, latency_ns)
 
-    def _collect(self, members: Sequence[Member], canary_blocks: Sequence[Block]) -> None:
+    def _collect(
+        self,
+        members: Sequence[Member],
+        canary_blocks: Sequence[Block],
+        reasons: tuple[str, ...],
+    ) -> None:
         """Write what the generation gave, then take it into account."""
         canary_ns = float(np.median(np.concatenate([b.latency_ns for b in canary_blocks])))
         done: list[tuple[Member, Invocation]] = []
         for member in members:
             if member.state.failure is None:
                 with self._failing(member.state):
-                    done.append((member, self._end(member, canary_ns)))
+                    done.append((member, self._end(member, canary_ns, reasons)))
         blocks = [block for member, _ in done for block in member.blocks]
         if done:
             self.context.store.write_samples(
@@ -313,11 +343,9 @@ class Group:
             self.context.store.append_invocations([invocation for _, invocation in done])
         for member, invocation in done:
             member.state.invocations.append(invocation)
-            member.state.samples[invocation.index] = np.concatenate(
-                [block.latency_ns for block in member.blocks]
-            )
+            member.state.samples[invocation.index] = trusted_samples(member.blocks)
 
-    def _end(self, member: Member, canary_ns: float) -> Invocation:
+    def _end(self, member: Member, canary_ns: float, reasons: tuple[str, ...]) -> Invocation:
         """Take outputs and memory from the worker that was timed, and let it go."""
         state = member.state
         with self.context.account.useful(state):
@@ -326,7 +354,7 @@ class Group:
             memory, _ = member.worker.request("memory")
             member.worker.end()
         state.placement = member.bind["placement"]
-        latency_ns = np.concatenate([block.latency_ns for block in member.blocks])
+        latency_ns = trusted_samples(member.blocks)
         beat = self.beats[state.cell.id]
         return Invocation(
             cell_id=state.cell.id,
@@ -345,6 +373,7 @@ class Group:
             rss_before_load_bytes=member.load["rss_before_load_bytes"],
             canary_ns=canary_ns,
             disturbed_blocks=sum(block.disturbed for block in member.blocks),
+            disturbances=reasons,
             cpus=self.context.cpus,
         )
 

@@ -81,7 +81,13 @@ def make_suite(data: dict[str, Any], source: str) -> Suite:
 def with_flags(suite: Suite, flags: dict[str, Any]) -> Suite:
     """``suite`` with every flag that was given laid over it."""
     given = {key: value for key, value in flags.items() if value not in (None, (), {})}
-    return make_suite({**suite.model_dump(), **given}, "the flags")
+    merged = make_suite({**suite.model_dump(exclude_unset=True), **given}, "the flags")
+    if given.get("batch", (1,)) != (1,) and set(merged.scenarios) == {"single-stream"}:
+        raise SpecError(
+            "--batch contradicts single-stream, which sends one sample a query (MLPerf's meaning); "
+            "use --scenario multi-stream or --scenario offline for larger queries."
+        )
+    return merged
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -58,6 +58,15 @@ class Block:
     disturbed: bool = False
 
 
+def trusted_samples(blocks: Sequence[Block]) -> Array:
+    """The latencies of one invocation that its figures come from, in the order of measuring.
+
+    Those of undisturbed blocks; of all blocks where every one was disturbed.
+    """
+    kept = [b.latency_ns for b in blocks if not b.disturbed] or [b.latency_ns for b in blocks]
+    return np.concatenate(kept)
+
+
 @dataclass(frozen=True)
 class StoredRun:
     """What could be read back of a run, and what had to be skipped."""
@@ -75,7 +84,7 @@ class StoredRun:
         return read_predictions(self.path / record.accuracy.predictions)
 
     def samples(self, cell_id: str) -> dict[int, Array]:
-        """Latencies in ns by invocation index, in the order of measuring."""
+        """The latencies in ns that the figures come from, by invocation (see `trusted_samples`)."""
         return read_samples(self.path, cell_id)
 
 
@@ -236,14 +245,18 @@ def read_samples(path: Path, cell_id: str) -> dict[int, Array]:
     for file in sorted((path / "samples").glob("*.parquet")):
         try:
             table = pq.read_table(
-                file, columns=["invocation", "latency_ns"], filters=[("cell_id", "=", cell_id)]
+                file,
+                columns=["invocation", "disturbed", "latency_ns"],
+                filters=[("cell_id", "=", cell_id)],
             )
         except (OSError, pa.ArrowInvalid):
             continue
         invocation = table["invocation"].to_numpy()
         latency_ns = table["latency_ns"].to_numpy()
+        trusted = ~table["disturbed"].to_numpy(zero_copy_only=False)
         for index in np.unique(invocation):
-            found[int(index)] = latency_ns[invocation == index]
+            mine = invocation == index
+            found[int(index)] = latency_ns[mine & trusted if (mine & trusted).any() else mine]
     return found
 
 

@@ -52,6 +52,7 @@ class Choice:
     device: Device | None
     version: str = ""
     unavailable: BenchError | None = None
+    named: bool = True  #: asked for by name, not by a wildcard
 
 
 def parse_target(text: str) -> Target:
@@ -80,7 +81,8 @@ def parse_target(text: str) -> Target:
 def find_runtime(name: str) -> Runtime:
     """How to start the backend called ``name``. Raises `SpecError` for an unknown one."""
     adapter: Any = load_backend(name)
-    return Runtime(name, backend_entry_points()[name], dict(adapter.environment))
+    reference = backend_entry_points()[name]
+    return Runtime(name, reference, dict(adapter.environment), tuple(adapter.forms))
 
 
 def discover_backends(
@@ -105,6 +107,8 @@ def discover_backends(
             runtimes[name] = runtime
         except SpecError:
             raise
+        except BenchError as error:
+            runtimes[name] = error
         except Exception as error:
             # A third party's adapter that can't be imported must not take the others with it.
             runtimes[name] = Unavailable(
@@ -156,7 +160,13 @@ def requested_backends(requested: Sequence[str], known: Sequence[str]) -> list[s
 def _expand(text: str, reports: Mapping[str, BackendReport]) -> list[Choice]:
     if text == "*":
         return [
-            Choice(Target(report.name, device.id), report.runtime, device, report.version)
+            Choice(
+                Target(report.name, device.id),
+                report.runtime,
+                device,
+                report.version,
+                named=False,
+            )
             for report in reports.values()
             for device in report.devices
             if not device.simulated

@@ -105,7 +105,7 @@ def test_samples_are_read_back_by_invocation(store: RunStore) -> None:
     store.write_samples("g-0000", blocks)
     store.write_samples("g-0001", [Block("one", 1, 0, 0, first * 2)])
     found = read_run(store.path).samples("one")
-    assert {k: v.tolist() for k, v in found.items()} == {0: [5, 6, 7, 6, 7, 8], 1: [10, 12, 14]}
+    assert {k: v.tolist() for k, v in found.items()} == {0: [5, 6, 7], 1: [10, 12, 14]}
 
 
 def test_a_half_written_sample_file_loses_only_itself(store: RunStore) -> None:
@@ -139,7 +139,7 @@ def test_a_full_disk_says_so_and_what_was_written_stays(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(BenchError, match="No space left on device.*--resume"):
+    with pytest.raises(BenchError, match=r"No space left on device.*--resume"):
         store.append_record(record("b"))
     with pytest.raises(BenchError, match="No space left"):
         store.write_samples("g", [Block("one", 0, 0, 0, np.array([5], np.int64))])

@@ -56,6 +56,7 @@ class Canary:
     """The backend of the canary."""
 
     name: ClassVar[str] = "canary"
+    forms: ClassVar[tuple[str, ...]] = ()
     preload: ClassVar[tuple[str, ...]] = ()
     fork_safe: ClassVar[bool] = True
     environment: ClassVar[dict[str, str]] = {}

@@ -76,6 +76,7 @@ class StandInSession:
 
 class StandIn:
     name = "stand-in"
+    forms = ("onnx",)
     preload: tuple[str, ...] = ()
     fork_safe = True
     environment: dict[str, str] = {}  # noqa: RUF012
@@ -112,6 +113,7 @@ class Missing:
     """A runtime that is not there."""
 
     name = "missing"
+    forms = ("onnx",)
     preload = ("a_module_that_does_not_exist",)
     fork_safe = True
     environment: dict[str, str] = {}  # noqa: RUF012

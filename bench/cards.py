@@ -1,0 +1,264 @@
+"""Model cards: what a model is, where it comes from, and what right means for it."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from bench.backend import ModelFile, TorchSource
+from bench.cell import Frozen
+from bench.errors import SpecError
+
+Task = Literal["classification", "embedding", "text-generation", "raw"]
+Dimension = Annotated[int, Field(gt=0)] | Annotated[str, Field(min_length=1)]
+
+
+class Tensor(Frozen):
+    """An input or output; a dimension given as text is symbolic."""
+
+    name: str
+    dtype: str = "float32"
+    shape: tuple[Dimension, ...]
+
+    @field_validator("dtype")
+    @classmethod
+    def _is_a_type(cls, value: str) -> str:
+        try:
+            return np.dtype(value).name
+        except TypeError as error:
+            raise ValueError("must be a numpy type name, for example float32") from error
+
+
+class Source(Frozen):
+    """Files of the model, relative to the card. With both, ``onnx`` is the export of ``torch``."""
+
+    onnx: str | None = None
+    torch: str | None = Field(None, pattern=r"^[^:]+\.py:[A-Za-z_]\w*$")
+    weights: str | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Source:
+        if self.onnx is None and self.torch is None:
+            raise ValueError('needs `onnx = "file.onnx"` or `torch = "file.py:factory"`')
+        return self
+
+
+class Preprocessing(Frozen):
+    """From stored samples to what the network takes: ``(x * scale - mean) / std``, reshaped."""
+
+    scale: float = 1.0
+    mean: float = 0.0
+    std: float = Field(1.0, gt=0)
+    shape: tuple[int, ...] = ()
+
+
+class DatasetCard(Frozen):
+    """Labelled examples: an npz file with the arrays ``images`` (or the input's name) and
+    ``labels``."""
+
+    name: str
+    path: str
+    split: str
+    metric: Literal["top-1"] = "top-1"
+    classes: tuple[str, ...] = ()
+    preprocessing: Preprocessing = Preprocessing()
+
+
+class Provenance(Frozen):
+    """Licence and origin; ``sha256`` maps file names to digests that are checked on loading."""
+
+    licence: str = ""
+    recipe: str = ""
+    trained_on: str = ""
+    trained_by: str = ""
+    notes: str = ""
+    sha256: dict[str, str] = Field({})
+    figures: dict[str, Any] = Field({})
+
+
+class Card(Frozen):
+    """A model card."""
+
+    name: str = Field(min_length=1)
+    task: Task
+    description: str = ""
+    distilled_from: str | None = None
+    control_of: str | None = None
+    source: Source
+    inputs: tuple[Tensor, ...] = Field(min_length=1)
+    outputs: tuple[Tensor, ...] = ()
+    dataset: DatasetCard | None = None
+    provenance: Provenance = Provenance()
+    path: Path  #: of the card itself, or of the ONNX file that it was made from
+
+    def file(self, name: str) -> Path:
+        """A file that the card names, relative to the card."""
+        return (self.path.parent / name).resolve()
+
+    def model_file(self) -> ModelFile:
+        """The model's files in the form that backends take."""
+        torch = None
+        if self.source.torch is not None:
+            file, _, factory = self.source.torch.partition(":")
+            weights = self.file(self.source.weights) if self.source.weights else None
+            torch = TorchSource(self.file(file), factory, weights)
+        onnx = self.file(self.source.onnx) if self.source.onnx else None
+        return ModelFile(self.name, onnx=onnx, torch=torch)
+
+    def named_files(self) -> Iterator[str]:
+        """Every file that the card needs, as the card writes it."""
+        if self.source.onnx:
+            yield self.source.onnx
+        if self.source.torch:
+            yield self.source.torch.partition(":")[0]
+        if self.source.weights:
+            yield self.source.weights
+        if self.dataset:
+            yield self.dataset.path
+
+    @cached_property
+    def _content(self) -> str:
+        digest = hashlib.sha256()
+        defining = {
+            "torch": self.source.torch,
+            "inputs": [tensor.model_dump(mode="json") for tensor in self.inputs],
+        }
+        digest.update(json.dumps(defining, sort_keys=True).encode())
+        for name in self.named_files():
+            if self.dataset is None or name != self.dataset.path:
+                digest.update(file_sha256(self.file(name)).encode())
+        return digest.hexdigest()
+
+    def content_sha256(self) -> str:
+        """Hash of what defines the computation: graph, weights, network file and inputs."""
+        return self._content
+
+
+def load_card(path: Path) -> Card:
+    """Read and check a card. Raises `SpecError` naming the file, the key and what is expected."""
+    try:
+        data = tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise SpecError(f"{path}: there is no such model card.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: can't be read: {error}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{path}: not valid TOML: {error}.") from error
+    try:
+        card = Card.model_validate({**data, "path": path.resolve()})
+    except ValidationError as error:
+        raise SpecError(f"{path}: {first_problem(error)}") from error
+    _check_files(card)
+    return card
+
+
+def first_problem(error: ValidationError) -> str:
+    """One sentence for the first of pydantic's complaints."""
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key.split(".")[-1], _known_keys(), n=1)
+        hint = f" Did you mean `{near[0]}`?" if near else ""
+        return f"`{key}` is not a known key.{hint}"
+    if problem["type"] == "missing":
+        return f"the key `{key}` is missing."
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"`{key}` is {_short(problem['input'])}, but {message[0].lower()}{message[1:]}."
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _known_keys() -> list[str]:
+    kinds = (Card, Source, Tensor, DatasetCard, Preprocessing, Provenance)
+    return [name for kind in kinds for name in kind.model_fields if name != "path" or kind != Card]
+
+
+def _check_files(card: Card) -> None:
+    """Every file is there, and is the one that the card was written for."""
+    for name in card.named_files():
+        if not card.file(name).is_file():
+            raise SpecError(
+                f"{card.path}: the file {name} that it names is missing (looked for "
+                f"{card.file(name)})."
+            )
+    for name, expected in card.provenance.sha256.items():
+        path = card.file(name)
+        if not path.is_file():
+            raise SpecError(f"{card.path}: `provenance.sha256` names {name}, which is missing.")
+        actual = file_sha256(path)
+        if actual != expected.lower():
+            raise SpecError(
+                f"{card.path}: {name} is not the file that the card describes: its "
+                f"sha256 is {actual[:12]}..., the card says {expected[:12]}.... Restore the file, "
+                "or update the card."
+            )
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def card_for_onnx(path: Path) -> Card:
+    """A card for a bare ONNX file: task ``raw``, inputs as the graph declares them.
+
+    Raises `SpecError` for a file that is missing, truncated or not ONNX.
+    """
+    import onnx
+
+    if not path.is_file():
+        raise SpecError(f"{path}: there is no such file.")
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+        onnx.checker.check_model(str(path))
+    except Exception as error:
+        first = str(error).strip().splitlines()
+        reason = first[0] if first else type(error).__name__
+        raise SpecError(
+            f"{path}: not a valid ONNX model (truncated, or another format): {reason}"
+        ) from error
+    if not model.graph.node:
+        raise SpecError(f"{path}: the ONNX model has no node, so there is nothing to run.")
+    initialised = {tensor.name for tensor in model.graph.initializer}
+    data = {
+        "name": path.stem,
+        "task": "raw",
+        "source": {"onnx": path.name},
+        "inputs": [_tensor(v, path) for v in model.graph.input if v.name not in initialised],
+        "outputs": [_tensor(v, path) for v in model.graph.output],
+        "path": path.resolve(),
+    }
+    try:
+        return Card.model_validate(data)
+    except ValidationError as error:
+        raise SpecError(f"{path}: {first_problem(error)}") from error
+
+
+def _tensor(value: Any, path: Path) -> dict[str, Any]:
+    """An ONNX ValueInfoProto in the card's form; an unnamed dimension gets a name by its place."""
+    from onnx import helper
+
+    kind = value.type.tensor_type
+    if not value.type.HasField("tensor_type"):
+        raise SpecError(f"{path}: {value.name!r} is not a tensor, which bench can't feed.")
+    shape = [
+        dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else dim.dim_param
+        for dim in kind.shape.dim
+    ]
+    return {
+        "name": value.name,
+        "dtype": np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)).name,
+        "shape": [dim or f"{value.name}_dim{place}" for place, dim in enumerate(shape)],
+    }
