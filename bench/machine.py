@@ -181,7 +181,8 @@ def choose_cores(threads: int, root: Path = ROOT) -> list[int]:
     efficiency cores of a hybrid CPU) come last. Fewer than ``threads`` are returned where the mask
     holds fewer physical cores. Where the system tells no topology, CPUs count as cores (every
     second one where psutil says that a core has two); where it has no affinity (macOS), the
-    numbers are nominal and only their count means something. Raises `ValueError` for threads < 1.
+    numbers are nominal and only their count means something. Ask before the process pins itself,
+    for the mask is its own. Raises `ValueError` for threads < 1.
     """
     if threads < 1:
         raise ValueError(f"threads must be at least 1, not {threads}")

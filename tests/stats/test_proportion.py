@@ -57,6 +57,19 @@ def test_no_discordant_example_still_leaves_doubt():
     assert interval.low == -interval.high
 
 
+@pytest.mark.parametrize(("b", "c", "n"), [(2, 12, 50), (30, 40, 500), (5, 9, 40)])
+def test_each_limit_is_where_the_constrained_likelihood_says(b, c, n):
+    # Tango's limits, with the nuisance share found by maximising the likelihood numerically.
+    interval = paired_difference_interval(b, c, n)
+    for limit, expected in ((interval.low, 1.959964), (interval.high, -1.959964)):
+        q = np.linspace(max(0, -limit), (1 - limit) / 2, 200_002)[1:-1]
+        rest = 1 - 2 * q - limit
+        likelihood = b * np.log(q) + c * np.log(q + limit) + (n - b - c) * np.log(rest)
+        share = q[np.argmax(likelihood)]
+        score = (c - b - n * limit) / np.sqrt(n * (2 * share + limit - limit**2))
+        assert score == pytest.approx(expected, abs=1e-3)
+
+
 TABLES = [
     (50, (0.70, 0.15, 0.05, 0.10)),
     (100, (0.95, 0.02, 0.01, 0.02)),
