@@ -19,13 +19,17 @@ from bench.record import (
 )
 from bench.stats.interval import Interval, geometric_mean_interval
 from bench.stats.outliers import classify_outliers
-from bench.stats.percentile import early_stopping_percentile, minimum_samples
+from bench.stats.percentile import (
+    early_stopping_percentile,
+    minimum_samples,
+    sample_percentile,
+)
 
 Array = np.ndarray[Any, Any]
 
 _BOOTSTRAP_RESAMPLES = 400
 #: Pooled samples used in a resample: more would not narrow an interval over few invocations.
-_BOOTSTRAP_SAMPLES = 20_000
+_BOOTSTRAP_SAMPLES = 10_000
 
 
 def figures(cell: Cell, invocations: Sequence[Invocation]) -> Array:
@@ -108,7 +112,7 @@ def _cluster_bootstrap(
     size = max(1, _BOOTSTRAP_SAMPLES // len(arrays))
     thinned = [rng.choice(a, size, replace=False) if len(a) > size else a for a in arrays]
     picks = rng.integers(0, len(arrays), size=(_BOOTSTRAP_RESAMPLES, len(arrays)))
-    values = [np.quantile(np.concatenate([thinned[i] for i in row]), p) for row in picks]
+    values = [sample_percentile(np.concatenate([thinned[i] for i in row]), p) for row in picks]
     low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 

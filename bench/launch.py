@@ -107,9 +107,13 @@ class ForkServer:
             self._await(lambda: pid in self._ended, wait_s)
         return self._ended.pop(pid, None)
 
-    def close(self) -> None:
-        """End the server and every worker that it still has."""
+    def hang_up(self) -> None:
+        """Tell the server to end, and with it every worker that it still has."""
         self._control.close()
+
+    def close(self) -> None:
+        """Hang up and wait for the end."""
+        self.hang_up()
         try:
             self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
@@ -320,6 +324,9 @@ class Launcher:
             raise
 
     def close(self) -> None:
+        # All at once: giving back the memory of a runtime takes the kernel a while.
+        for server in self._servers.values():
+            server.hang_up()
         for server in self._servers.values():
             server.close()
         self._servers.clear()

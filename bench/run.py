@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import shlex
 import signal
@@ -36,6 +38,7 @@ from bench.targets import (
     Choice,
     choose_targets,
     discover_backends,
+    find_runtime,
     requested_backends,
 )
 
@@ -54,6 +57,7 @@ class Prepared:
     launcher: Launcher
     reports: dict[str, BackendReport]
     choices: list[Choice]
+    account: Account
 
 
 @dataclass
@@ -61,9 +65,8 @@ class Outcome:
     """What a run came to."""
 
     path: Path
+    account: Account
     records: list[Record] = field(default_factory=list)
-    wall_s: float = 0.0
-    useful_s: float = 0.0
     interrupted: bool = False
 
     @property
@@ -77,6 +80,7 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
 
     Raises `SpecError` or `ExportFailed`.
     """
+    account = Account()
     with (
         tempfile.TemporaryDirectory(prefix="bench-logs-") as folder,
         launcher(Path(folder), suite.cell_timeout_s) as processes,
@@ -87,6 +91,8 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
         probed = dict.fromkeys([*names, *_REFERENCES])
         threads = suite.threads or 1
         known = [name for name in probed if name in backend_entry_points()]
+        # Slow to import, and the runtimes are being imported by other processes meanwhile.
+        _import_ahead(known, processes, threads)
         reports = {r.name: r for r in discover_backends(known, processes, threads)}
         wanted = {name: reports[name] for name in names}
         choices = choose_targets(suite.targets, wanted)
@@ -94,7 +100,16 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
         plan = make_plan(suite, models, choices)
         for words in plan.left_out:
             listener.note(words)
-        yield Prepared(plan, processes, reports, choices)
+        account.started_up()
+        yield Prepared(plan, processes, reports, choices, account)
+
+
+def _import_ahead(backends: Sequence[str], processes: Launcher, threads: int) -> None:
+    """Start the runtimes' processes, then import what writing results needs."""
+    for name in backends:
+        with contextlib.suppress(Exception):  # probing will tell what is wrong
+            processes.prepare(find_runtime(name), threads)
+    importlib.import_module("pyarrow.parquet")
 
 
 def load(card: Card, cache: Path, listener: Listener) -> Loaded:
@@ -135,7 +150,7 @@ def resume(prepared: Prepared, path: Path, listener: Listener) -> Outcome:
 def _carry_out(
     prepared: Prepared, store: RunStore, stored: StoredRun | None, listener: Listener
 ) -> Outcome:
-    outcome = Outcome(store.path, list(stored.records) if stored else [])
+    outcome = Outcome(store.path, prepared.account, list(stored.records) if stored else [])
     # From here on the workers' output stays with the run.
     prepared.launcher.logs = store.logs
     measuring = Measuring(prepared, store, stored, listener, outcome)
@@ -146,8 +161,6 @@ def _carry_out(
         # What is measured is on the disk already; the workers end with the launcher.
         outcome.interrupted = True
     finally:
-        outcome.wall_s = measuring.account.total_s
-        outcome.useful_s = measuring.account.useful_s
         listener.close()
         store.close()
     listener.run_finished(store.path)
@@ -185,7 +198,7 @@ class Measuring:
         self.stored = stored
         self.listener = listener
         self.outcome = outcome
-        self.account = Account()
+        self.account = prepared.account
         self.references = References(prepared.reports, prepared.launcher)
         self.accuracies: dict[tuple[str, str, str], Accuracy | BenchError] = {}
         done = {record.cell_id for record in outcome.records}

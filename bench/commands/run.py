@@ -161,9 +161,10 @@ def _print_outcome(outcome: Any, as_json: bool) -> None:
     print_run(read_run(outcome.path), as_json)
     if as_json:
         return
-    share = 1 - outcome.useful_s / outcome.wall_s if outcome.wall_s else 0.0
+    account = outcome.account
     click.echo(
-        f"{outcome.wall_s:.0f} s, {share:.1%} of it neither loading, compiling nor measuring.",
+        f"{account.startup_s:.0f} s to start up, {account.total_s - account.startup_s:.0f} s to "
+        f"measure, {account.overhead:.1%} of them neither loading, compiling, scoring nor timing.",
         err=True,
     )
     if outcome.interrupted:
