@@ -111,9 +111,11 @@ class OrtSession:
             return partial(self._session.run_with_iobinding, binding)
 
     def fetch(self) -> list[Array]:
-        if self._binding is None or not self._binding.get_outputs():
+        values = self._binding.get_outputs() if self._binding is not None else []
+        # Copying out what was never allocated would crash the process.
+        if not values or not all(value.has_value() for value in values):
             raise BenchError(f"{self._where}: there is no output yet; bind inputs and call first.")
-        return [np.array(array) for array in self._binding.copy_outputs_to_cpu()]
+        return [np.array(value.numpy()) for value in values]
 
     def run(self, feeds: Feeds) -> list[Array]:
         check_feeds(self._where, self.inputs, feeds)

@@ -8,6 +8,7 @@ those of the outputs follow from the first outputs. There are no options behind 
 from __future__ import annotations
 
 import contextlib
+import platform
 from collections import Counter
 from types import ModuleType
 from typing import Any, Callable, ClassVar, Mapping, Optional, Sequence
@@ -40,6 +41,9 @@ class TorchEager:
         "OMP_WAIT_POLICY": "PASSIVE",
         "GOMP_SPINCOUNT": "0",
         "KMP_BLOCKTIME": "0",
+        # numpy's BLAS would start threads on import, which the fork server must not have. On other
+        # machines torch itself computes with OpenBLAS.
+        **({"OPENBLAS_NUM_THREADS": "1"} if platform.machine() in ("x86_64", "AMD64") else {}),
     }
 
     def version(self) -> str:

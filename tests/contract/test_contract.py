@@ -1,0 +1,39 @@
+"""Runs `suite.py` on every device of every installed backend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from .suite import CHECKS, Subject
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_every_backend_keeps_the_contract(subject: Subject, check: str) -> None:
+    CHECKS[check](subject)
+
+
+def test_importing_the_adapter_imports_no_runtime(fresh_facts: dict[str, Any]) -> None:
+    assert fresh_facts["imported_with_the_adapter"] == []
+
+
+def test_preloading_starts_no_thread(fresh_facts: dict[str, Any]) -> None:
+    assert fresh_facts["threads_started_by_preload"] == 0
+
+
+def test_a_forked_child_can_use_the_runtime(subject: Subject, fresh_facts: dict[str, Any]) -> None:
+    if not subject.backend.fork_safe:
+        pytest.skip("it says that it is not safe to fork")
+    assert fresh_facts["exit_code_of_fork"] == 0, fresh_facts["stderr"]
+    assert fresh_facts["right"]
+
+
+def test_one_thread_keeps_one_core_busy_at_most(fresh_facts: dict[str, Any]) -> None:
+    # Python's own thread and the runtime's never compute at once; 0.2 is for the clocks.
+    assert fresh_facts["busy_cores"] < 1.2
+
+
+def test_an_idle_session_burns_no_cpu(fresh_facts: dict[str, Any]) -> None:
+    # A pool that spins for 50 ms after a call, as some do by default, burns 0.17 of 0.3 s.
+    assert fresh_facts["idle_cores"] < 0.1

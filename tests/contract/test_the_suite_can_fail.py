@@ -1,0 +1,54 @@
+"""A suite that never fails proves nothing: each fake breaks one promise, and is caught at it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from . import fakes
+from .conftest import learn_fresh_facts
+from .suite import CHECKS, Subject
+
+
+def failures(backend: type[fakes.Honest], folder: Path) -> set[str]:
+    """The checks that the backend fails."""
+    made = backend()
+    subject = Subject(made, made.devices()[0], folder)
+    failed = set()
+    for name, check in CHECKS.items():
+        try:
+            check(subject)
+        except Exception:
+            failed.add(name)
+    return failed
+
+
+def test_an_honest_backend_passes(tmp_path: Path) -> None:
+    assert failures(fakes.Honest, tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    ("backend", "caught_by"),
+    [
+        (fakes.ComputesZeros, "check_run_computes_the_model"),
+        (fakes.IgnoresOptions, "check_an_unknown_option_is_refused"),
+        (fakes.TakesAnyDevice, "check_an_unknown_device_is_unavailable"),
+        (fakes.AliasesInputs, "check_bind_copies_its_inputs"),
+        (fakes.ReturnsTooEarly, "check_the_call_returns_when_the_outputs_exist"),
+        (fakes.CastsInputs, "check_a_wrong_type_is_named"),
+        (fakes.PlacesElsewhere, "check_the_placement_is_known_and_on_the_device"),
+        (fakes.CrashesOnBadFiles, "check_a_truncated_file_is_refused"),
+    ],
+)
+def test_a_broken_promise_is_caught(
+    backend: type[fakes.Honest], caught_by: str, tmp_path: Path
+) -> None:
+    assert caught_by in failures(backend, tmp_path)
+
+
+def test_a_thread_that_spins_is_caught() -> None:
+    environment = fakes.Spins.environment
+    facts = learn_fresh_facts("contract.fakes:Spins", "cpu", environment)
+    assert facts["exit_code_of_fork"] == 0
+    assert facts["idle_cores"] > 0.1
