@@ -1,0 +1,113 @@
+"""Write the model cards of the Fashion-MNIST family, and the ONNX files that they name.
+
+The sentences and figures of a card come from the training run that made its weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a card says of a trained model beyond its files."""
+
+    name: str
+    factory: str
+    description: str
+    relation: str  #: a line of TOML, or empty
+    trained_on: str
+    notes: str
+    figures: dict[str, float | int]
+
+
+def publish(trained: Trained, folder: Path, mean: float, std: float) -> Path:
+    """Write ``folder/NAME.onnx`` from the weights beside it, and ``folder/NAME.toml``."""
+    from bench.cards import load_card
+    from bench.export import export_module
+
+    path = folder / f"{trained.name}.toml"
+    onnx = folder / f"{trained.name}.onnx"
+    onnx.unlink(missing_ok=True)
+    path.write_text(_text(trained, folder, mean, std))
+    card = load_card(path)
+    source = card.model_file().torch
+    assert source is not None
+    export_module(card, source, onnx)
+    path.write_text(_text(trained, folder, mean, std))
+    load_card(path)
+    return path
+
+
+def _text(trained: Trained, folder: Path, mean: float, std: float) -> str:
+    weights, onnx = f"{trained.name}.safetensors", f"{trained.name}.onnx"
+    data = "data/fashion-mnist-test.npz"
+    files = [name for name in ("nets.py", weights, onnx, data) if (folder / name).is_file()]
+    digests = "\n".join(f'"{name}" = "{_sha256(folder / name)}"' for name in files)
+    figures = "\n".join(f"{name} = {value!r}" for name, value in trained.figures.items())
+    classes = ", ".join(f'"{name}"' for name in CLASSES)
+    onnx_line = f'onnx = "{onnx}"\n' if onnx in files else ""
+    return f'''# Written by models/recipes/fashion.py; run it again rather than edit this.
+name = "{trained.name}"
+task = "classification"
+description = "{trained.description}"
+{trained.relation}
+[source]
+torch = "nets.py:{trained.factory}"
+weights = "{weights}"
+{onnx_line}
+[[inputs]]
+name = "image"
+dtype = "float32"
+shape = ["batch", 1, 28, 28]
+
+[[outputs]]
+name = "logits"
+dtype = "float32"
+shape = ["batch", {len(CLASSES)}]
+
+[dataset]
+name = "fashion-mnist-test"
+path = "{data}"
+split = "test"
+metric = "top-1"
+classes = [{classes}]
+
+[dataset.preprocessing]
+scale = {1 / 255!r}
+mean = {mean!r}
+std = {std!r}
+shape = [1, 28, 28]
+
+[provenance]
+licence = "weights: Apache-2.0; images: MIT (c) 2017 Zalando SE, see data/LICENSE-fashion-mnist"
+recipe = "python models/recipes/fashion.py"
+trained_by = "the infer-bench project"
+trained_on = "{trained.trained_on}"
+notes = "{trained.notes}"
+
+[provenance.sha256]
+{digests}
+
+[provenance.figures]
+{figures}
+'''
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
