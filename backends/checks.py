@@ -108,7 +108,13 @@ def _shape(shape: Sequence[int]) -> str:
 
 
 #: How runtimes word an allocation that failed.
-_MEMORY_WORDS = ("bad_alloc", "out of memory", "failed to allocate", "not enough memory")
+_MEMORY_WORDS = (
+    "bad_alloc",
+    "out of memory",
+    "failed to allocate",
+    "not enough memory",
+    "allocate memory",
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -109,14 +109,18 @@ class TorchSession:
 
     def api_call(self, feeds: Feeds) -> Callable[[], object]:
         """From numpy to numpy, with inference mode entered in each call."""
-        check_feeds(self._where, self.inputs, feeds)
-        arrays = [np.array(feeds[spec.name]) for spec in self.inputs]
+        self._tensors(feeds)
+        arrays = [np.array(feeds[spec.name], order="C") for spec in self.inputs]
         torch, forward, place = self._torch, self._forward, self._place
+        fed = describe_feeds(feeds)
 
         def call() -> object:
-            with torch.inference_mode():
-                result = forward(*[torch.from_numpy(a).to(place) for a in arrays])
-                return self._to_numpy(result)
+            try:
+                with torch.inference_mode():
+                    result = forward(*[torch.from_numpy(a).to(place) for a in arrays])
+            except Exception as error:
+                raise self._refusal(error, fed) from error
+            return self._to_numpy(result)
 
         return call
 

@@ -118,6 +118,11 @@ class CompiledSession(TorchSession):
         self._call_eagerly(feeds)
         return self._to_numpy(self._compile(feeds))
 
+    def api_call(self, feeds: Feeds) -> Callable[[], object]:
+        self._call_eagerly(feeds)
+        self._compile(feeds)
+        return super().api_call(feeds)
+
     def placement(self) -> Placement:
         """What inductor was given; parts that fell back to Python show as further graphs."""
         nodes: Counter[str] = sum(self._graphs_bound, Counter())

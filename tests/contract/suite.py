@@ -58,6 +58,19 @@ class Subject:
         self._sessions.clear()
 
 
+def check_it_declares_what_it_is(subject: Subject) -> None:
+    """What `bench` reads from the class before any process of it runs."""
+    backend = type(subject.backend)
+    assert backend.name
+    assert backend.forms
+    assert set(backend.forms) <= {"onnx", "torch"}
+    assert all(isinstance(module, str) for module in backend.preload)
+    assert isinstance(backend.fork_safe, bool)
+    for key, value in backend.environment.items():
+        assert isinstance(key, str)
+        assert isinstance(value, str)
+
+
 def check_it_says_which_version_it_is(subject: Subject) -> None:
     """`version` begins with a digit."""
     version = subject.backend.version()
@@ -297,6 +310,14 @@ def check_the_placement_is_known_and_on_the_device(subject: Subject) -> None:
     assert placement.off_device == ()
     assert set(placement.nodes) == {subject.device.id}
     assert sum(placement.nodes.values()) > 0
+
+
+def check_the_placement_is_known_after_an_api_call(subject: Subject) -> None:
+    """Without anything bound."""
+    session = subject.compile(subject.many.file, shapes=subject.many.shapes(3))
+    with contextlib.closing(session):
+        session.api_call(subject.many.feeds(3, 0))()
+        assert set(session.placement().nodes) == {subject.device.id}
 
 
 def check_closing_twice_does_nothing(subject: Subject) -> None:

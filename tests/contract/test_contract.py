@@ -6,12 +6,17 @@ from typing import Any
 
 import pytest
 
+from .conftest import Target
 from .suite import CHECKS, Subject
 
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_every_backend_keeps_the_contract(subject: Subject, check: str) -> None:
     CHECKS[check](subject)
+
+
+def test_its_name_is_that_of_its_entry_point(target: Target, subject: Subject) -> None:
+    assert subject.backend.name == target.name
 
 
 def test_importing_the_adapter_imports_no_runtime(fresh_facts: dict[str, Any]) -> None:
