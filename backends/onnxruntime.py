@@ -65,7 +65,12 @@ class OnnxRuntime:
             session = _create(ort, path, device.id, options.threads, options.allow_fallback, extra)
         except Exception as error:
             raise _explain(error, where, path) from error
-        return OrtSession(ort, session, device.id, where)
+        made = OrtSession(ort, session, device.id, where)
+        nodes = made.placement().nodes
+        if nodes and device.id not in nodes:  # --allow-fallback is for parts of a model
+            elsewhere = ", ".join(nodes)
+            raise Unsupported(f"{where}: every node would run on {elsewhere}. Use that device.")
+        return made
 
 
 class OrtSession:
