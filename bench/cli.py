@@ -18,6 +18,7 @@ from bench.discover import nearest
 COMMANDS: dict[str, str] = {
     "run": "Measure models on targets, and print the tables.",
     "show": "Print the tables of a stored run again.",
+    "compare": "Compare two runs, or cells of one, with verdicts.",
     "list": "List models, backends or targets.",
     "doctor": "Say which targets are here, and why others are not.",
     "export": "Write a model as an ONNX file.",

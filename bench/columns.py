@@ -47,6 +47,24 @@ PAIR_COLUMNS = (
     ),
 )
 
+#: `bench compare`: how fast
+COMPARED_COLUMNS = (
+    Column("change", "A → B", "the figure of A and of B", essential=False),
+    Column("ratio", "B/A", "ratio of the figures, with its interval"),
+    Column(
+        "floor", "floor B/A", "ratio of what the machine can do when left alone (p1 of latency)"
+    ),
+    Column("verdict", "verdict", "what the interval allows to say"),
+)
+
+#: `bench compare`: how right
+COMPARED_ACCURACY_COLUMNS = (
+    Column("change", "A → B, %", "accuracy of A and of B", essential=False),
+    Column("difference", "Change, points", "accuracy of B minus that of A, with its interval"),
+    Column("p", "McNemar p", "exact test: could the accuracies be equal? (Holm's correction)"),
+    Column("examples", "examples", "labelled examples that both were scored on", essential=False),
+)
+
 #: every key of a raw result row -> what it holds
 RESULT_FIELDS: dict[str, str] = {
     "cell_id": "stable id of the cell",

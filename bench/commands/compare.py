@@ -1,0 +1,135 @@
+"""``bench compare``: two runs, two cells of a run, or the targets of a run against each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from bench.comparable import Matched
+    from bench.compare import Report
+
+
+class Share(click.ParamType[float]):
+    """A share from 0 up to (not with) 1, written ``0.02`` or ``2%``."""
+
+    name = "share"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        text = str(value).strip()
+        try:
+            share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+        except ValueError:
+            self.fail(f"{text!r} is not a number or a percentage, like 2%.", param, ctx)
+        if not 0 <= share < 1:
+            self.fail(f"{text} doesn't lie from 0 to below 1 (100%).", param, ctx)
+        return share
+
+
+@click.command(name="compare")
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--cell",
+    "cells",
+    multiple=True,
+    metavar="CELL",
+    help="A cell: its id, or model@target[/scenario]. Twice in one run: compare these.",
+)
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="KIND",
+    help="Compare though this differs (machine, model, threads, ..., or all).",
+)
+@click.option(
+    "--margin",
+    type=Share(),
+    default="2%",
+    show_default=True,
+    help="Within this, two cells are the same.",
+)
+@click.option(
+    "--confidence",
+    type=Share(),
+    default="95%",
+    show_default=True,
+    help="That all intervals hold together.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
+def command(
+    runs: tuple[Path, ...],
+    cells: tuple[str, ...],
+    allow: tuple[str, ...],
+    margin: float,
+    confidence: float,
+    as_json: bool,
+) -> None:
+    """Compare two stored runs A and B cell by cell, or what is in one run.
+
+    \b
+    bench compare A B                     the cells that both have; A is the baseline
+    bench compare RUN                     every two targets of each model
+    bench compare RUN --cell X --cell Y   two cells; X is the baseline
+
+    What is not comparable (another machine, input, thread count, ...) is refused unless it is
+    allowed. The exit code is 0 whatever the verdicts.
+    """
+    if not 1 <= len(runs) <= 2:
+        raise click.UsageError(f"name one run or two, not {len(runs)}.")
+    if not 0 < confidence < 1:
+        raise click.UsageError("--confidence has to lie between 0 and 1 (100%).")
+    from bench.comparable import check_allowed_kinds, refuse
+    from bench.compare import compare
+    from bench.compare_report import difference_lines
+
+    check_allowed_kinds(allow)
+    matched, skipped = _matched(runs, cells)
+    report = compare(matched, allow, margin, confidence)
+    try:
+        refuse(report.differences, allow)
+    except Exception:
+        click.echo("\n".join(difference_lines(report)), err=True)
+        raise
+    for warning in (*skipped, *report.warnings):
+        _warn(warning)
+    _print(report, as_json)
+
+
+def _matched(runs: tuple[Path, ...], cells: tuple[str, ...]) -> tuple[Matched, list[str]]:
+    """What is compared with what, and what could not be read of the runs."""
+    from bench.comparable import match_cells, match_runs, match_targets
+    from bench.store import read_run
+
+    stored = [read_run(path) for path in runs]
+    skipped = [f"{run.path}: skipped {text}" for run in stored for text in run.skipped]
+    if len(stored) == 2:
+        return match_runs(stored[0], stored[1], cells), skipped
+    if cells:
+        return match_cells(stored[0], cells), skipped
+    return match_targets(stored[0]), skipped
+
+
+def _warn(text: str) -> None:
+    from bench.numbers import printable
+
+    click.echo(f"bench: {printable(text, limit=500)}", err=True)
+
+
+def _print(report: Report, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        from bench.compare_report import report_json
+
+        click.echo(json.dumps(report_json(report), indent=1, allow_nan=False))
+        return
+    from rich.console import Console
+
+    from bench.compare_report import report_text
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.print(report_text(report, console.width), soft_wrap=True, end="")

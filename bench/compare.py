@@ -1,0 +1,384 @@
+"""Comparing matched cells: effects with intervals that hold together, and a verdict for each.
+
+Cells of one group of one run were measured in turn, so they are compared invocation by invocation;
+all others by Welch's interval. How many verdicts a comparison gives decides how wide each interval
+has to be: *all* of them hold at once at the stated confidence (`simultaneous_confidence`), so the
+chance of even one wrong ``faster``, ``slower`` or ``same`` is at most what is left of it.
+
+Everything is decided on *times* (of a query, or of a sample where throughput is compared), B over
+A; a throughput's ratio is shown as the inverse, so above 1 it says that B is faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from bench.comparable import Difference, Match, Matched, Side, differences
+from bench.errors import SpecError
+from bench.numbers import printable
+from bench.record import Invocation, Record
+from bench.stats.interval import (
+    FEWEST_INVOCATIONS,
+    Interval,
+    ratio_interval,
+    unpaired_ratio_interval,
+)
+from bench.stats.multiple import holm_adjusted, simultaneous_confidence
+from bench.stats.proportion import mcnemar_exact, paired_difference_interval
+from bench.stats.verdict import Verdict, decide, side, within_margin
+
+Array = np.ndarray[Any, Any]
+Measure = Literal["latency", "throughput"]
+Times = Mapping[int, float]  #: one figure an invocation, by its index
+
+CONFIDENCE = 0.95
+MARGIN = 0.02
+_MESSAGE_LIMIT = 200
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What was found of one pair of cells.
+
+    ``a`` and ``b`` are geometric means over invocations, in ns (latency) or samples/s. ``ratio``
+    and ``floor`` are B over A of the measure; ``floor`` is that of the 1st percentile of latency.
+    ``drift`` is the canary's time in B over A, where that certainly changed between two runs.
+    """
+
+    measure: Measure
+    a: float
+    b: float
+    ratio: Interval
+    floor: Interval | None
+    paired: bool
+    invocations: tuple[int, int]
+    verdict: Verdict
+    drift: Interval | None = None
+    withheld: Verdict | None = None  #: the verdict, had the machine not drifted
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A pair of cells with its effect, or with the reason why there is none."""
+
+    match: Match
+    effect: Effect | None = None
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class AccuracyEffect:
+    """Accuracy of B minus that of A on the same examples; ``p`` is McNemar's, ``adjusted_p`` Holm's
+    over all accuracies compared."""
+
+    match: Match
+    dataset: str
+    examples: int
+    a: float
+    b: float
+    difference: Interval
+    only_a_right: int
+    only_b_right: int
+    p: float
+    adjusted_p: float
+
+    def established(self, confidence: float) -> bool:
+        """Whether the two differ, at the confidence of the whole family."""
+        return self.adjusted_p <= 1 - confidence
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that one comparison found."""
+
+    matched: Matched
+    differences: tuple[Difference, ...]
+    allowed: frozenset[str]
+    comparisons: tuple[Comparison, ...]
+    accuracies: tuple[AccuracyEffect, ...]
+    margin: float
+    confidence: float
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def effects(self) -> list[Effect]:
+        return [c.effect for c in self.comparisons if c.effect is not None]
+
+
+# -- comparing ------------------------------------------------------------------------------------
+
+
+def compare(
+    matched: Matched,
+    allowed: Collection[str] = (),
+    margin: float = MARGIN,
+    confidence: float = CONFIDENCE,
+) -> Report:
+    """Compare all matched cells as one family.
+
+    ``margin`` is the difference that doesn't matter, as a share. Whether the cells may be compared
+    is `bench.comparable.refuse`'s business.
+    """
+    found = differences(matched)
+    other_machine = any(d.kind == "machine" for d in found)
+    accuracies, warnings = _accuracies(matched.matches, confidence)
+    return Report(
+        matched=matched,
+        differences=tuple(found),
+        allowed=frozenset(allowed),
+        comparisons=tuple(_comparisons(matched.matches, margin, confidence, other_machine)),
+        accuracies=tuple(accuracies),
+        margin=margin,
+        confidence=confidence,
+        warnings=tuple(warnings),
+    )
+
+
+def _comparisons(
+    matches: Sequence[Match], margin: float, confidence: float, other_machine: bool
+) -> list[Comparison]:
+    reasons = [_why_not(match) for match in matches]
+    each = simultaneous_confidence(max(1, reasons.count("")), confidence)
+    return [
+        Comparison(match, missing=why)
+        if why
+        else Comparison(match, _effect(match, margin, each, other_machine))
+        for match, why in zip(matches, reasons, strict=True)
+    ]
+
+
+def _why_not(match: Match) -> str:
+    """Why this pair has no effect; empty where it has one."""
+    for letter, one in (("A", match.a), ("B", match.b)):
+        record = one.record
+        if record is None:
+            return f"{letter} was not measured"
+        if record.failure is not None:
+            message = printable(record.failure.message, limit=_MESSAGE_LIMIT)
+            return f"{letter} failed ({printable(record.failure.kind)}): {message}"
+        if record.status == "failed":
+            return f"{letter} failed"
+        if record.simulated:
+            return f"{letter} is simulated: its latency means nothing"
+        usable = _times(record, lambda i: i.median_ns)
+        if len(usable) < FEWEST_INVOCATIONS:
+            return f"{letter} has {len(usable)} of at least {FEWEST_INVOCATIONS} invocations"
+    return ""
+
+
+def _times(record: Record, time: Callable[[Invocation], float]) -> dict[int, float]:
+    """A figure of each invocation that measured anything."""
+    usable = [i for i in record.invocations if min(i.calls, i.busy_ns, i.median_ns, i.floor_ns) > 0]
+    return {i.index: time(i) for i in usable}
+
+
+def measure_of(match: Match) -> Measure:
+    """Throughput where either side is an offline cell."""
+    offline = "offline" in (match.a.cell.scenario, match.b.cell.scenario)
+    return "throughput" if offline else "latency"
+
+
+def _effect(match: Match, margin: float, confidence: float, other_machine: bool) -> Effect:
+    measure = measure_of(match)
+    typical = [_typical(one, measure) for one in (match.a, match.b)]
+    floors = [_floor(one, measure) for one in (match.a, match.b)]
+    paired = match.same_group and len(typical[0].keys() & typical[1].keys()) >= FEWEST_INVOCATIONS
+    if paired:
+        typical, floors = _in_common(typical), _in_common(floors)
+    p50, floor = (_ratio(both, paired, confidence) for both in (typical, floors))
+    verdict = decide(p50, floor, margin)
+    drift = None if match.same_run or other_machine else _drift(match, confidence)
+    withheld = None
+    if drift is not None and not _holds(verdict, match, typical, margin, confidence):
+        verdict, withheld = Verdict.INCONCLUSIVE, verdict
+    return Effect(
+        measure=measure,
+        a=_shown(typical[0], measure),
+        b=_shown(typical[1], measure),
+        ratio=p50 if measure == "latency" else _inverse(p50),
+        floor=floor if measure == "latency" else _inverse(floor),
+        paired=paired,
+        invocations=(len(typical[0]), len(typical[1])),
+        verdict=verdict,
+        drift=drift,
+        withheld=withheld,
+    )
+
+
+def _typical(one: Side, measure: Measure) -> dict[int, float]:
+    """Median time of a query, or the mean time of a sample, in ns."""
+    assert one.record is not None
+    if measure == "latency":
+        return _times(one.record, lambda i: i.median_ns)
+    return _times(one.record, lambda i: i.busy_ns / i.calls / one.cell.batch)
+
+
+def _floor(one: Side, measure: Measure) -> dict[int, float]:
+    assert one.record is not None
+    samples = 1 if measure == "latency" else one.cell.batch
+    return _times(one.record, lambda i: i.floor_ns / samples)
+
+
+def _in_common(both: Sequence[Times]) -> list[dict[int, float]]:
+    """The invocations of the same generations, in the same order."""
+    indices = sorted(both[0].keys() & both[1].keys())
+    return [{index: times[index] for index in indices} for times in both]
+
+
+def _ratio(both: Sequence[Times], paired: bool, confidence: float) -> Interval:
+    """B over A; paired times are in the same order."""
+    interval = ratio_interval if paired else unpaired_ratio_interval
+    a, b = (list(times.values()) for times in both)
+    return interval(a, b, confidence)
+
+
+def _inverse(found: Interval) -> Interval:
+    """Like `Interval.inverse`, for bounds at the ends of the floats' range too."""
+    low, high = (1 / x if x > 0 else float("inf") for x in (found.high, found.low))
+    return Interval(1 / found.estimate, low, high, found.confidence)
+
+
+def _shown(times: Times, measure: Measure) -> float:
+    mean_ns = float(np.exp(np.mean(np.log(list(times.values())))))
+    return mean_ns if measure == "latency" else 1e9 / mean_ns
+
+
+# -- drift between runs ---------------------------------------------------------------------------
+
+
+def _drift(match: Match, confidence: float) -> Interval | None:
+    """The canary's time in B over A where it certainly changed; None where not, or not known."""
+    canaries = [_canary(one) for one in (match.a, match.b)]
+    if min(map(len, canaries)) < FEWEST_INVOCATIONS:
+        return None
+    found = _ratio(canaries, False, confidence)
+    return found if side(found) else None
+
+
+def _canary(one: Side) -> dict[int, float]:
+    assert one.record is not None
+    found = {i.index: i.canary_ns for i in one.record.invocations if i.canary_ns}
+    return {index: ns for index, ns in found.items() if ns > 0}
+
+
+def _in_canaries(one: Side, times: Times) -> dict[int, float]:
+    """Times over the canary's time in the same generation."""
+    canary = _canary(one)
+    return {index: ns / canary[index] for index, ns in times.items() if index in canary}
+
+
+def _holds(
+    verdict: Verdict, match: Match, typical: Sequence[Times], margin: float, confidence: float
+) -> bool:
+    """Whether a verdict stands when times are counted in the canary's, which felt the same drift.
+
+    No interval from inside two runs contains what changed between them; the canary, measured in
+    every round of both, does. It reacts like the cell only roughly, so it never *gives* a verdict.
+    """
+    relative = [_in_canaries(*pair) for pair in zip((match.a, match.b), typical, strict=True)]
+    if min(map(len, relative)) < FEWEST_INVOCATIONS:
+        return True
+    found = _ratio(relative, False, confidence)
+    if verdict is Verdict.SAME:
+        return within_margin(found, margin)
+    wanted = {Verdict.FASTER: -1, Verdict.SLOWER: 1}.get(verdict)
+    return wanted is None or side(found) == wanted
+
+
+# -- accuracy -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Who was right on ``examples`` examples."""
+
+    match: Match
+    dataset: str
+    examples: int
+    right_a: int
+    right_b: int
+    only_a: int
+    only_b: int
+
+
+def _accuracies(
+    matches: Sequence[Match], confidence: float
+) -> tuple[list[AccuracyEffect], list[str]]:
+    """Each pair of predictions once, whatever the loads, and what could not be read."""
+    counts: dict[tuple[object, ...], _Counts] = {}
+    warnings: list[str] = []
+    for match in matches:
+        key = _predictions_key(match)
+        if key is not None and key not in counts:
+            try:
+                counts[key] = _count(match)
+            except SpecError as error:
+                if str(error) not in warnings:
+                    warnings.append(str(error))
+    found = list(counts.values())
+    tests = [mcnemar_exact(c.only_a, c.only_b) for c in found]
+    each = simultaneous_confidence(max(1, len(found)), confidence)
+    return [
+        _accuracy_effect(c, p, float(adjusted), each)
+        for c, p, adjusted in zip(found, tests, holm_adjusted(tests), strict=True)
+    ], warnings
+
+
+def _predictions_key(match: Match) -> tuple[object, ...] | None:
+    """What tells two pairs of predictions apart; None where both sides aren't scored alike."""
+    if match.a.record is None or match.b.record is None:
+        return None
+    a, b = match.a.record.accuracy, match.b.record.accuracy
+    if a is None or b is None or (a.metric, a.dataset_sha256) != (b.metric, b.dataset_sha256):
+        return None
+    if match.same_run and a.predictions == b.predictions:
+        return None
+    return match.a.run.path, a.predictions, match.b.run.path, b.predictions
+
+
+def _count(match: Match) -> _Counts:
+    """Raises `SpecError` where predictions are lost, or are of other examples."""
+    a, b = match.a.record, match.b.record
+    assert a is not None
+    assert a.accuracy is not None
+    assert b is not None
+    labels, predicted = match.a.run.predictions(a)
+    other_labels, other_predicted = match.b.run.predictions(b)
+    if not np.array_equal(labels, other_labels) or len(labels) == 0:
+        raise SpecError(
+            f"the predictions of {a.cell.label} are of other examples in A than in B, so accuracy "
+            "is not compared."
+        )
+    this, other = labels == predicted, other_labels == other_predicted
+    return _Counts(
+        match=match,
+        dataset=a.accuracy.dataset,
+        examples=len(labels),
+        right_a=int(np.sum(this)),
+        right_b=int(np.sum(other)),
+        only_a=int(np.sum(this & ~other)),
+        only_b=int(np.sum(other & ~this)),
+    )
+
+
+def _accuracy_effect(
+    counts: _Counts, p: float, adjusted: float, confidence: float
+) -> AccuracyEffect:
+    return AccuracyEffect(
+        match=counts.match,
+        dataset=counts.dataset,
+        examples=counts.examples,
+        a=counts.right_a / counts.examples,
+        b=counts.right_b / counts.examples,
+        difference=paired_difference_interval(
+            counts.only_a, counts.only_b, counts.examples, confidence
+        ),
+        only_a_right=counts.only_a,
+        only_b_right=counts.only_b,
+        p=p,
+        adjusted_p=adjusted,
+    )
