@@ -138,19 +138,23 @@ class OpenVinoSession:
         places = [_device_id(name) for name in self._compiled.get_property("EXECUTION_DEVICES")]
         place = "+".join(places)
         layers = []
-        precisions = set()
+        types = set()
         for node in self._compiled.get_runtime_model().get_ops():
             facts = node.get_rt_info()
             kind = facts["layerType"].astype(str)
             if kind in _STILL_LAYERS:
                 continue
             layers.append(node.get_friendly_name())
-            precision = _PRECISIONS.get(facts["runtimePrecision"].astype(str))
-            if precision and kind not in _MOVING_LAYERS:
-                precisions.add(precision)
+            if kind == "Subgraph":
+                # A fused layer tells the type of its outputs and not the one it computes in: with
+                # bf16 asked for it says f32, and its numbers are bf16's.
+                types.add(self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
+            elif kind not in _MOVING_LAYERS:
+                types.add(facts["runtimePrecision"].astype(str))
         elsewhere = () if place == _device_id(self._name) else tuple(layers)
+        precision = "+".join(sorted({_PRECISIONS[name] for name in types if name in _PRECISIONS}))
         source = "openvino: EXECUTION_DEVICES and get_runtime_model"
-        return Placement({place: len(layers)}, source, elsewhere, "+".join(sorted(precisions)))
+        return Placement({place: len(layers)}, source, elsewhere, precision)
 
     def close(self) -> None:
         self._request = None

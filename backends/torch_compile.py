@@ -82,6 +82,7 @@ class CompiledSession(TorchSession):
     ) -> None:
         super().__init__(torch, module, place, where)
         self._extra = extra
+        self._allow_fallback = allow_fallback
         #: for each graph that inductor was given, its nodes by device
         self._graphs: list[Counter[str]] = []
         self._graphs_bound: list[Counter[str]] = []
@@ -162,6 +163,8 @@ class CompiledSession(TorchSession):
             result = self._forward(*self._tensors(feeds))
         except Exception as error:
             raise self._compile_error(error) from error
+        if self._allow_fallback:  # what is compiled now may lean on graphs that were there before
+            before = 0
         self._graphs_bound = self._graphs[before:] or self._graphs_bound
         return result
 
