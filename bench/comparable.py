@@ -101,7 +101,7 @@ class Matched:
 
 @dataclass(frozen=True)
 class Difference:
-    """``a`` and ``b`` are the two values in words; ``subjects`` is what they are of (none: the runs)."""
+    """``a`` and ``b`` are the two values in words, ``subjects`` what has them (none: the runs)."""
 
     kind: str
     a: str
@@ -137,8 +137,8 @@ def match_runs(a: StoredRun, b: StoredRun, selectors: Sequence[str] = ()) -> Mat
     """
     if a.path.resolve() == b.path.resolve():
         raise SpecError(
-            f"{a.path} and {b.path} are the same run. Name another one, or one alone to compare its "
-            "targets."
+            f"{a.path} and {b.path} are the same run. Name another one, or one alone to compare "
+            "its targets."
         )
     ours, theirs = sides(a), sides(b)
     if selectors:

@@ -1,4 +1,4 @@
-"""A comparison as people read it: what differs, the tables, the notes, the sentences; and as data."""
+"""A comparison as people read it (what differs, tables, notes, sentences) and as data."""
 
 from __future__ import annotations
 

@@ -12,22 +12,16 @@ if TYPE_CHECKING:
     from bench.compare import Report
 
 
-class Share(click.ParamType[float]):
+def _share(ctx: click.Context, param: click.Parameter, text: str) -> float:
     """A share from 0 up to (not with) 1, written ``0.02`` or ``2%``."""
-
-    name = "share"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        text = str(value).strip()
-        try:
-            share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
-        except ValueError:
-            self.fail(f"{text!r} is not a number or a percentage, like 2%.", param, ctx)
-        if not 0 <= share < 1:
-            self.fail(f"{text} doesn't lie from 0 to below 1 (100%).", param, ctx)
-        return share
+    number = text.strip()
+    try:
+        share = float(number[:-1]) / 100 if number.endswith("%") else float(number)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not a number or a percentage, like 2%.") from error
+    if not 0 <= share < 1:
+        raise click.BadParameter(f"{text} doesn't lie from 0 to below 1 (100%).")
+    return share
 
 
 @click.command(name="compare")
@@ -47,14 +41,16 @@ class Share(click.ParamType[float]):
 )
 @click.option(
     "--margin",
-    type=Share(),
+    callback=_share,
+    metavar="SHARE",
     default="2%",
     show_default=True,
     help="Within this, two cells are the same.",
 )
 @click.option(
     "--confidence",
-    type=Share(),
+    callback=_share,
+    metavar="SHARE",
     default="95%",
     show_default=True,
     help="That all intervals hold together.",
