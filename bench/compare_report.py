@@ -39,8 +39,8 @@ _STYLES = {
 }
 _UNITS: dict[Measure, tuple[Unit, ...]] = {"latency": TIME_UNITS, "throughput": RATE_UNITS}
 _TITLES: dict[Measure, str] = {
-    "latency": "Latency, median of one query (B/A below 1: B is faster)",
-    "throughput": "Throughput (B/A above 1: B is faster)",
+    "latency": "Latency, median of one query{load} (B/A below 1: B is faster)",
+    "throughput": "Throughput{load} (B/A above 1: B is faster)",
 }
 
 
@@ -68,12 +68,12 @@ def report_text(report: Report, width: int = 80) -> Text:
 def _run_lines(report: Report) -> list[str]:
     first = report.matched.matches[0]
     if first.same_run:
-        return [f"Run  {_run_words(first.a.run)}"]
-    return [f"A  {_run_words(first.a.run)}", f"B  {_run_words(first.b.run)}"]
+        return [f"Run {_run_words(first.a.run)}"]
+    return [f"A {_run_words(first.a.run)}", f"B {_run_words(first.b.run)}"]
 
 
 def _run_words(run: StoredRun) -> str:
-    return f"{printable(str(run.path))}  {printable(run.header.created_at, limit=40)}"
+    return f"{printable(str(run.path))} {printable(run.header.created_at, limit=40)}"
 
 
 def difference_lines(report: Report) -> list[str]:
@@ -100,45 +100,50 @@ def _subject_words(subjects: Sequence[str]) -> str:
 def _speed_table(measure: Measure, found: Sequence[Comparison], width: int) -> Text:
     effects = [c.effect for c in found if c.effect is not None]
     unit = column_unit([x for e in effects for x in (e.a, e.b)], _UNITS[measure])
+    batches = {s.cell.batch for c in found for s in (c.match.a, c.match.b)}
+    load = f", batch {min(batches)}" if len(batches) == 1 and batches != {1} else ""
     lines: list[Line] = []
     for heading, group in _by_heading(found).items():
         lines.append(Line(heading))
-        lines.extend(_speed_line(comparison, unit) for comparison in group)
-    text = Text(wrap(_TITLES[measure], width) + "\n")
+        lines.extend(_speed_line(comparison, unit, len(batches) > 1) for comparison in group)
+    text = Text(wrap(_TITLES[measure].format(load=load), width, indent=2) + "\n")
     return text.append_text(lay_out(COMPARED_COLUMNS, {"change": unit.name}, lines, width))
 
 
 def _by_heading(found: Sequence[Comparison]) -> dict[str, list[Comparison]]:
+    matches = [c.match for c in found]
     grouped: dict[str, list[Comparison]] = {}
     for comparison in found:
-        grouped.setdefault(_heading(comparison.match), []).append(comparison)
+        grouped.setdefault(_heading(comparison.match, matches), []).append(comparison)
     return grouped
 
 
-def _heading(match: Match) -> str:
+def _heading(match: Match, among: Sequence[Match]) -> str:
     """The model; and what A is, where the two are not the same cell of two runs."""
     a, b = match.a.cell, match.b.cell
-    name = _name(b.model.name)
-    if (a.model.name, a.target, a.variant) == (b.model.name, b.target, b.variant):
-        return f"{name} {b.variant}"
-    other = "" if a.model.name == b.model.name else f"{_name(a.model.name)} "
-    variant = "" if a.variant == b.variant else f" {a.variant}"
-    return f"{name} {b.variant}, against {other}{_name(a.target)}{variant} (A)"
+    variants = {one.cell.variant for m in among for one in (m.a, m.b)}
+    subject, against = (
+        " ".join([_name(cell.model.name), *([cell.variant] if len(variants) > 1 else [])])
+        for cell in (b, a)
+    )
+    if subject == against:
+        return subject if a.target == b.target else f"{subject}, against {_name(a.target)} (A)"
+    return f"{subject}, against {against} {_name(a.target)} (A)"
 
 
-def _label(cell: Cell) -> str:
+def _label(cell: Cell, several_batches: bool) -> str:
     parts = [_name(cell.target)]
     if cell.scenario not in ("single-stream", "offline"):
         parts.append(cell.scenario)
-    if cell.batch != 1:
+    if several_batches:
         parts.append(f"batch {cell.batch}")
     if cell.lane == "api":
         parts.append("user API")
     return ", ".join(parts)
 
 
-def _speed_line(comparison: Comparison, unit: Unit) -> Line:
-    label, effect = _label(comparison.match.b.cell), comparison.effect
+def _speed_line(comparison: Comparison, unit: Unit, several_batches: bool) -> Line:
+    label, effect = _label(comparison.match.b.cell, several_batches), comparison.effect
     if effect is None:
         return Line(label, " ", message=_short(comparison.missing))
     value, _, interval = ratio(effect.ratio.estimate, *_bounds(effect.ratio)).partition(" ")
@@ -163,10 +168,10 @@ def _bounds(interval: Interval) -> tuple[float | None, float | None]:
     return None, None
 
 
-def _failed_checks(match: Match) -> list[str]:
-    """Checks that failed on either side, in words."""
+def _failed_checks(match: Match) -> list[tuple[str, str]]:
+    """Checks that failed on either side: the check's name, and the rest in words."""
     return [
-        f"{letter}: {_name(check.name)}: {printable(check.detail, limit=_MESSAGE_LIMIT)}"
+        (_name(check.name), f"{letter}: {printable(check.detail, limit=_MESSAGE_LIMIT)}")
         for letter, record in (("A", match.a.record), ("B", match.b.record))
         if record is not None
         for check in record.checks
@@ -176,9 +181,10 @@ def _failed_checks(match: Match) -> list[str]:
 
 def _accuracy_table(report: Report, width: int) -> Text:
     lines: list[Line] = []
+    matches = [found.match for found in report.accuracies]
     grouped: dict[str, list[AccuracyEffect]] = {}
     for found in report.accuracies:
-        grouped.setdefault(_heading(found.match), []).append(found)
+        grouped.setdefault(_heading(found.match, matches), []).append(found)
     for heading, group in grouped.items():
         lines.append(Line(heading))
         lines.extend(_accuracy_line(found, report.confidence) for found in group)
@@ -258,14 +264,20 @@ def _drift_notes(effects: Sequence[Effect]) -> list[str]:
 
 
 def _check_notes(found: Sequence[Comparison]) -> list[str]:
-    return list(
-        dict.fromkeys(
-            f"{MARKED} {_name(c.match.b.cell.label)}: {text}"
-            for c in found
-            if c.effect is not None
-            for text in _failed_checks(c.match)
-        )
-    )
+    """Few failures in full; of many, how many a check has."""
+    failures: dict[str, list[str]] = {}
+    for comparison in found:
+        if comparison.effect is not None:
+            for name, words in _failed_checks(comparison.match):
+                label = _name(comparison.match.b.cell.label)
+                failures.setdefault(name, []).append(f"{MARKED} {name}: {label}: {words}")
+    return [note for name, notes in failures.items() for note in _few(name, notes)]
+
+
+def _few(check: str, notes: list[str]) -> list[str]:
+    if len(notes) <= _FEW:
+        return notes
+    return [f"{MARKED} {check}: failed {len(notes)} times; `bench show` tells where."]
 
 
 def _missing_notes(report: Report) -> list[str]:
@@ -405,7 +417,7 @@ def _comparison_row(comparison: Comparison) -> dict[str, object]:
         "b": _cell_row(comparison.match.b),
         "missing": comparison.missing or None,
         "verdict": effect.verdict.value if effect else None,
-        "checks_failed": _failed_checks(comparison.match),
+        "checks_failed": [f"{name}: {words}" for name, words in _failed_checks(comparison.match)],
     }
     if effect is not None:
         row |= {

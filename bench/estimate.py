@@ -17,13 +17,14 @@ from bench.record import (
     Percentile,
     PlacementFact,
 )
-from bench.stats.interval import Interval, geometric_mean_interval
+from bench.stats.interval import Interval
 from bench.stats.outliers import classify_outliers
 from bench.stats.percentile import (
     early_stopping_percentile,
     minimum_samples,
     sample_percentile,
 )
+from bench.stopping import stated_interval
 
 Array = np.ndarray[Any, Any]
 
@@ -41,7 +42,7 @@ def figures(cell: Cell, invocations: Sequence[Invocation]) -> Array:
 
 def relative_half_width(values: Array, confidence: float) -> float:
     """Half-width of the interval of the geometric mean, over the estimate."""
-    return geometric_mean_interval(values, confidence).relative_half_width
+    return stated_interval(values, confidence).relative_half_width
 
 
 def estimate(values: Sequence[float] | Array, confidence: float) -> Estimate | None:
@@ -51,7 +52,7 @@ def estimate(values: Sequence[float] | Array, confidence: float) -> Estimate | N
     """
     if len(values) < 2:
         return None
-    return as_estimate(geometric_mean_interval(np.asarray(values, dtype=float), confidence))
+    return as_estimate(stated_interval(values, confidence))
 
 
 def as_estimate(interval: Interval) -> Estimate:

@@ -10,11 +10,11 @@ import numpy as np
 from bench.backend import Options, to_plain
 from bench.errors import AccuracyFailed, BenchError
 from bench.estimate import as_estimate
-from bench.launch import Launcher, Runtime
-from bench.plan import Loaded, PlannedCell, fixed_batch, for_batch
+from bench.launch import Launcher
+from bench.plan import PlannedCell, fixed_batch, for_batch
 from bench.record import Accuracy, Parity
+from bench.schedule import Context
 from bench.stats.proportion import clopper_pearson
-from bench.store import RunStore
 from bench.targets import BackendReport
 
 Array = np.ndarray[Any, Any]
@@ -30,23 +30,19 @@ _TOLERANCE_SOURCE = "rtol = atol = 1e-4 (ONNX Runtime's transformer tests, fp32)
 
 
 def outputs_on(
-    runtime: Runtime,
-    device: Any,
-    model: Loaded,
-    options: Options,
-    inputs: dict[str, Array],
-    batch: int,
-    launcher: Launcher,
+    planned: PlannedCell, inputs: dict[str, Array], batch: int, context: Context
 ) -> Array:
     """The model's first output for all ``inputs``, in chunks of ``batch``, in a worker."""
-    worker = launcher.worker(runtime, options.threads)
+    options, choice = for_batch(planned, batch), planned.choice
+    assert choice.runtime is not None
+    worker = context.launcher.worker(choice.runtime, options.threads)
     try:
         worker.request(
             "load",
-            model=to_plain(model.file),
-            device=to_plain(device),
+            model=to_plain(planned.model.file),
+            device=to_plain(choice.device),
             options=to_plain(options),
-            cpus=[],
+            cpus=list(context.cpus),
         )
         total = len(next(iter(inputs.values())))
         chunks = []
@@ -65,24 +61,15 @@ def _padded(array: Array, batch: int) -> Array:
     return array if not missing else np.concatenate([array, array[-1:].repeat(missing, axis=0)])
 
 
-def score(planned: PlannedCell, launcher: Launcher, store: RunStore, confidence: float) -> Accuracy:
+def score(planned: PlannedCell, context: Context) -> Accuracy:
     """Top-1 accuracy on the whole data set, predictions stored per example.
 
     Raises `AccuracyFailed` when outputs and labels don't fit.
     """
-    dataset, choice = planned.model.dataset, planned.choice
+    dataset = planned.model.dataset
     assert dataset is not None
-    assert choice.runtime is not None
     batch = fixed_batch(planned.model.card) or _EVALUATION_BATCH
-    outputs = outputs_on(
-        choice.runtime,
-        choice.device,
-        planned.model,
-        for_batch(planned, batch),
-        dataset.inputs,
-        batch,
-        launcher,
-    )
+    outputs = outputs_on(planned, dataset.inputs, batch, context)
     name = planned.cell.model.name
     if outputs.ndim != 2 or len(outputs) != len(dataset.labels):
         raise AccuracyFailed(
@@ -93,10 +80,10 @@ def score(planned: PlannedCell, launcher: Launcher, store: RunStore, confidence:
         raise AccuracyFailed(f"{name} on {planned.cell.target}: its outputs contain NaN or Inf.")
     predicted = outputs.argmax(axis=1)
     correct = int((predicted == dataset.labels).sum())
-    file = store.write_predictions(prediction_name(planned), dataset.labels, predicted)
+    file = context.store.write_predictions(prediction_name(planned), dataset.labels, predicted)
     return Accuracy(
         metric="top-1",
-        value=as_estimate(clopper_pearson(correct, len(predicted), confidence)),
+        value=as_estimate(clopper_pearson(correct, len(predicted), context.suite.confidence)),
         correct=correct,
         examples=len(predicted),
         dataset=dataset.name,

@@ -202,7 +202,7 @@ def _compare(card: Card, module: Any, path: Path, size: int) -> None:
         if error is not None:
             raise ExportFailed(
                 f"{card.name}: at batch {size} output {position} of the exported model differs "
-                f"from PyTorch by up to {error:.3g} (allowed: {TOLERANCE:g} relative and absolute), "
+                f"from PyTorch by up to {error:.3g} (allowed: {TOLERANCE:g} relative or absolute), "
                 "so it is not timed. Report it to the exporter, or name an .onnx file of your own."
             )
 

@@ -37,7 +37,7 @@ _START_TIMEOUT_S = 120.0
 _LOG_TAIL_LINES = 12
 
 #: How runtimes word an allocation that failed, on the host or on a device.
-_MEMORY_WORDS = ("bad_alloc", "out of memory", "cannot allocate memory", "failed to allocate")
+_MEMORY_WORDS = ("bad_alloc", "out of memory", "allocate memory", "failed to allocate")
 
 
 @dataclass(frozen=True)

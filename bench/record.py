@@ -12,7 +12,7 @@ from bench.cell import Cell, Frozen
 SCHEMA_VERSION = 1
 
 Status = Literal["ok", "failed"]
-StopReason = Literal["precision", "max-time", "max-invocations", "simulated", "failed"]
+StopReason = Literal["precision", "ranked", "max-time", "max-invocations", "simulated", "failed"]
 
 
 class Estimate(Frozen):
@@ -55,7 +55,7 @@ class Invocation(Frozen):
 
     cell_id: str
     index: int
-    load_ns: int  #: reading and compiling the model
+    load_ns: int  #: reading and compiling the model, and binding its inputs
     first_inference_ns: int
     warmup_calls: int
     settled: bool  #: steady state was reached before measuring
@@ -154,4 +154,5 @@ class Record(Frozen):
     checks: tuple[Check, ...] = ()
     invocations: tuple[Invocation, ...] = ()
     canary_ns: Estimate | None = None
+    group: str = ""  #: cells of one group were measured interleaved
     finished_at: str = ""

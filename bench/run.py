@@ -81,6 +81,8 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
     Raises `SpecError` or `ExportFailed`.
     """
     account = Account()
+    for doubt in suite.doubts():
+        listener.note(doubt)
     with (
         tempfile.TemporaryDirectory(prefix="bench-logs-") as folder,
         launcher(Path(folder), suite.cell_timeout_s) as processes,
@@ -155,7 +157,7 @@ def _carry_out(
     prepared.launcher.logs = store.logs
     measuring = Measuring(prepared, store, stored, listener, outcome)
     try:
-        with _termination_as_interrupt():
+        with _termination_as_interrupt(), _away_from(measuring.cpus):
             measuring.run()
     except KeyboardInterrupt:
         # What is measured is on the disk already; the workers end with the launcher.
@@ -181,6 +183,20 @@ def _termination_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextmanager
+def _away_from(cpus: set[int]) -> Iterator[None]:
+    """Keep the harness off the CPUs that workers are timed on, where there are others."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, allowed - cpus or allowed)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
 class Measuring:
     """The cells of one run on their way to records."""
 
@@ -204,6 +220,10 @@ class Measuring:
         done = {record.cell_id for record in outcome.records}
         self.todo = [p for p in prepared.plan.cells if p.cell.id not in done]
         self._total = len(prepared.plan.cells)
+        # Before the harness moves away: this reads the process's own affinity.
+        threads = {planned.cell.threads for planned in self.todo}
+        self._cpus = {count: tuple(choose_cores(count)) for count in threads}
+        self.cpus = {cpu for cpus in self._cpus.values() for cpu in cpus}
 
     def run(self) -> None:
         self.listener.run_started([planned.cell for planned in self.todo], self.store.path)
@@ -236,7 +256,7 @@ class Measuring:
             listener=self.listener,
             account=self.account,
             rng=np.random.default_rng(self.suite.seed),
-            cpus=tuple(choose_cores(planned.cell.threads)),
+            cpus=self._cpus[planned.cell.threads],
             finish=self.finish,
         )
 
@@ -263,9 +283,7 @@ class Measuring:
         self.listener.phase(f"scoring {planned.cell.model.name} on {planned.cell.target}")
         with self.account.useful():
             try:
-                self.accuracies[key] = score(
-                    planned, self.prepared.launcher, self.store, self.suite.confidence
-                )
+                self.accuracies[key] = score(planned, self._context(planned))
             except BenchError as error:
                 self.accuracies[key] = error
 
@@ -296,7 +314,7 @@ class Measuring:
             cell=cell,
             status="failed" if failure else "ok",
             failure=failure,
-            stop=state.stop,
+            stop=state.stop or "failed",
             simulated=_simulated(planned),
             device_name=choice.device.name if choice.device else "",
             runtime_version=choice.version,
@@ -313,6 +331,7 @@ class Measuring:
             canary_ns=estimate.estimate(
                 [i.canary_ns for i in taken if i.canary_ns is not None], confidence
             ),
+            group=state.group,
             finished_at=_now(),
         )
 

@@ -20,15 +20,17 @@ from typing import Any
 import numpy as np
 
 from bench.backend import to_plain
+from bench.capacity import room_for_another
 from bench.cell import Cell
 from bench.errors import BenchError
 from bench.estimate import figures, relative_half_width
 from bench.launch import Launcher, Runtime, Worker
 from bench.plan import PlannedCell
 from bench.progress import Listener
-from bench.record import Invocation
+from bench.record import Invocation, StopReason
 from bench.spec import Suite
 from bench.stats.percentile import floor, median
+from bench.stopping import FEWEST_TO_RANK, RankingRule
 from bench.store import Block, RunStore, trusted_samples
 from bench.watch import Watcher, block_watcher, round_watcher
 
@@ -47,6 +49,8 @@ DISCARD_NS = 2_000_000
 #: numbers made two identical cells differ by 4.7%.
 EQUAL_CALLS_FACTOR = 2.0
 MAX_CALLS = 20_000
+#: A cell may overdraw its time by this factor for its first invocations.
+PATIENCE = 3.0
 #: At most so many rounds more, for blocks that were disturbed.
 EXTRA_ROUNDS = 4
 WARMUP_BUDGET_S = 3.0
@@ -65,7 +69,8 @@ class CellState:
     outputs: list[Array] | None = None  #: of the most recent timed call
     spent_s: float = 0.0
     failure: BenchError | None = None
-    stop: str = ""
+    stop: StopReason | None = None
+    group: str = ""  #: cells of one group share its generations
 
     @property
     def cell(self) -> Cell:
@@ -183,6 +188,12 @@ class Member:
     watcher: Watcher
     blocks: list[Block] = field(default_factory=list)
 
+    @property
+    def grown_bytes(self) -> int:
+        """What loading and binding added to the worker, as far as the system tells."""
+        before, after = self.load["rss_before_load_bytes"], self.bind["rss_bytes"]
+        return max(0, after - before) if before is not None and after is not None else 0
+
 
 def start_member(state: CellState, context: Context) -> Member:
     """Fork, load, bind and warm up one worker. Raises `BenchError`; leaves no worker then."""
@@ -224,6 +235,63 @@ def try_out(state: CellState, context: Context) -> None:
     context.finish(state)
 
 
+def stops(
+    active: Sequence[CellState], everybody: Sequence[CellState], suite: Suite
+) -> list[tuple[CellState, StopReason]]:
+    """Which of the active cells have their answer, or have used up their budget."""
+    answered = _ranked if suite.goal == "rank" else _precise
+    done = answered(active, everybody, suite)
+    found: list[tuple[CellState, StopReason]] = []
+    for state in active:
+        count = len(state.invocations)
+        if state.cell.id in done:
+            found.append((state, "ranked" if suite.goal == "rank" else "precision"))
+        elif state.spent_s >= suite.max_time_s and count >= fewest(state, suite):
+            found.append((state, "max-time"))
+        elif count >= suite.max_invocations:
+            found.append((state, "max-invocations"))
+    return found
+
+
+def fewest(state: CellState, suite: Suite) -> int:
+    """Invocations that a cell gets although its time is up: an interval from two processes is
+    hundreds of percent wide. A model that takes minutes to compile makes do with two."""
+    return suite.min_invocations if state.spent_s < PATIENCE * suite.max_time_s else 2
+
+
+def _precise(active: Sequence[CellState], everybody: Sequence[CellState], suite: Suite) -> set[str]:
+    """Cells whose interval is as narrow as asked."""
+    return {
+        state.cell.id
+        for state in active
+        if len(state.invocations) >= suite.min_invocations
+        and relative_half_width(state.figures(), suite.confidence) <= suite.precision
+    }
+
+
+def _ranked(active: Sequence[CellState], everybody: Sequence[CellState], suite: Suite) -> set[str]:
+    """Cells whose order among the targets of their model is settled."""
+    rivals: dict[tuple[str, str], list[CellState]] = {}
+    for state in everybody:
+        if state.failure is None:
+            rivals.setdefault((state.cell.model.sha256, state.cell.variant), []).append(state)
+    settled: set[str] = set()
+    for states in rivals.values():
+        first = min(FEWEST_TO_RANK, suite.min_invocations)
+        rule = RankingRule(
+            len(states), suite.confidence, suite.margin, first, suite.max_invocations
+        )
+        figures = {
+            state.cell.id: dict(
+                zip([i.index for i in state.invocations], state.figures().tolist(), strict=True)
+            )
+            for state in states
+        }
+        if min(len(values) for values in figures.values()) >= first:
+            settled |= set(figures) - rule.open_cells(figures)
+    return settled
+
+
 class Group:
     """Cells that are measured interleaved until each has its answer or its budget is spent."""
 
@@ -231,6 +299,8 @@ class Group:
         self.name = name
         self.states = list(states)
         self.context = context
+        self.suite = context.suite
+        self.part = 0
         self.beats: dict[str, Beat] = {}
         self.generation = 1 + max(
             (i.index for state in states for i in state.invocations), default=-1
@@ -238,17 +308,32 @@ class Group:
 
     def run(self) -> None:
         """Measure; every cell ends with a record. Interrupting loses at most one generation."""
-        self.context.listener.phase(f"measuring {self.name}, {len(self.states)} cells in turn")
         canary = self._start_canary()
         try:
-            while active := [state for state in self.states if not state.stop]:
-                self._generation(active, canary)
-                self.generation += 1
+            while waiting := [state for state in self.states if not state.stop]:
+                self._part(waiting, canary)
         finally:
             canary.kill()
 
-    def _generation(self, active: Sequence[CellState], canary: Worker) -> None:
-        members = self._start_members(active)
+    def _part(self, waiting: Sequence[CellState], canary: Worker) -> None:
+        """Measure as many cells as fit into memory together until they have their answers."""
+        self.context.listener.phase(f"measuring {self.name}, {len(waiting)} cells in turn")
+        self.part += 1
+        together = self._generation(waiting, canary)
+        if len(together) < len(waiting):
+            self.context.listener.note(
+                f"memory holds {len(together)} of {len(waiting)} workers at once: the others are "
+                "measured afterwards, and ratios between the two are not paired."
+            )
+        while active := [state for state in together if not state.stop]:
+            self._generation(active, canary)
+
+    def _generation(self, active: Sequence[CellState], canary: Worker) -> list[CellState]:
+        """One more invocation of each cell; the cells that had room, failed ones included."""
+        members, without_room = self._start_members(active)
+        active = [state for state in active if state not in without_room]
+        for state in active:
+            state.group = state.group or f"{self.name}, part {self.part}"
         own = [os.getpid(), canary.pid, *(member.worker.pid for member in members)]
         try:
             with round_watcher(own, self.context.cpus) as watcher:
@@ -263,15 +348,26 @@ class Group:
                 member.worker.kill()
         for state in active:
             if not state.stop:
-                self._decide(state)
+                self._show(state)
+        for state, reason in stops([s for s in active if not s.stop], self.states, self.suite):
+            self._stop(state, reason)
+        self.generation += 1
+        return active
 
-    def _start_members(self, active: Sequence[CellState]) -> list[Member]:
+    def _start_members(self, active: Sequence[CellState]) -> tuple[list[Member], list[CellState]]:
+        """A worker for each cell, as long as memory lasts; and the cells that found no room."""
         members: list[Member] = []
+        without_room: list[CellState] = []
+        largest_bytes = 0
         try:
             for position in self.context.rng.permutation(len(active)):
                 state = active[position]
+                if members and not room_for_another(largest_bytes):
+                    without_room.append(state)
+                    continue
                 with self._failing(state):
                     members.append(start_member(state, self.context))
+                    largest_bytes = max(largest_bytes, members[-1].grown_bytes)
         except BaseException:
             for member in members:
                 member.worker.kill()
@@ -279,7 +375,7 @@ class Group:
         new = {m.state.cell.id: float(m.warmup["latency_ns"]) for m in members}
         if not set(new) <= set(self.beats):
             self.beats = equal_beats(new)
-        return members
+        return members, without_room
 
     def _start_canary(self) -> Worker:
         worker = self.context.launcher.worker(CANARY_RUNTIME, 1)
@@ -371,7 +467,7 @@ class Group:
         return Invocation(
             cell_id=state.cell.id,
             index=self.generation,
-            load_ns=member.load["load_ns"],
+            load_ns=member.load["load_ns"] + member.bind["bind_ns"],
             first_inference_ns=member.bind["first_inference_ns"],
             warmup_calls=member.warmup["calls"],
             settled=member.warmup["settled"],
@@ -389,21 +485,14 @@ class Group:
             cpus=self.context.cpus,
         )
 
-    def _decide(self, state: CellState) -> None:
-        """Whether the cell has its answer, or has used up its budget."""
-        suite = self.context.suite
+    def _show(self, state: CellState) -> None:
         count = len(state.invocations)
-        width = relative_half_width(state.figures(), suite.confidence) if count > 1 else None
+        confidence = self.suite.confidence
+        width = relative_half_width(state.figures(), confidence) if count > 1 else None
         median = float(np.median([i.median_ns for i in state.invocations])) if count else None
         self.context.listener.cell_progress(state.cell, count, median, width)
-        if count >= suite.min_invocations and width is not None and width <= suite.precision:
-            self._stop(state, "precision")
-        elif state.spent_s >= suite.max_time_s and count >= 2:
-            self._stop(state, "max-time")
-        elif count >= suite.max_invocations:
-            self._stop(state, "max-invocations")
 
-    def _stop(self, state: CellState, reason: str) -> None:
+    def _stop(self, state: CellState, reason: StopReason) -> None:
         state.stop = reason
         self.context.finish(state)
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bench.cell import Frozen, Lane, Scenario, Variant
 from bench.errors import SpecError
+
+#: 8 blocks of 10 ms, and starting a process.
+SECONDS_PER_INVOCATION = 0.1
+#: Standard deviation between identical pinned workers where it was measured (docs/method.md).
+TYPICAL_PROCESS_SPREAD = 0.02
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -32,6 +38,10 @@ class Suite(Frozen):
     )
     confidence: float = Field(0.95, ge=0.5, lt=1)
     max_time_s: float = Field(20.0, gt=0, description="seconds a cell may take in its workers")
+    goal: Literal["precision", "rank"] = Field(
+        "precision", description="stop at narrow intervals, or when the order of targets is settled"
+    )
+    margin: float = Field(0.02, gt=0, lt=1, description="what differs by less counts as the same")
     min_invocations: int = Field(5, ge=2)
     max_invocations: int = Field(30, ge=2)
     cell_timeout_s: float = Field(300.0, gt=0, description="seconds until a worker counts as hung")
@@ -39,7 +49,7 @@ class Suite(Frozen):
     allow_fallback: bool = False
     accuracy: bool = True
 
-    @field_validator("precision", mode="before")
+    @field_validator("precision", "margin", mode="before")
     @classmethod
     def _percent(cls, value: Any) -> Any:
         """``"2%"`` is 0.02."""
@@ -54,7 +64,35 @@ class Suite(Frozen):
                 f"max_invocations ({self.max_invocations}) is below min_invocations "
                 f"({self.min_invocations})"
             )
+        least_s = self.min_invocations * SECONDS_PER_INVOCATION
+        if self.max_time_s < least_s:
+            raise ValueError(
+                f"max_time_s ({self.max_time_s:g}) can't hold {self.min_invocations} invocations; "
+                f"at least {least_s:g} s, or fewer invocations, would be enough"
+            )
         return self
+
+    def doubts(self) -> list[str]:
+        """What is possible but unlikely to be reached, with what would be enough."""
+        needed = math.ceil((1.96 * TYPICAL_PROCESS_SPREAD / self.precision) ** 2)
+        if self.goal == "rank" or needed <= self.max_invocations:
+            return []
+        reachable = 1.96 * TYPICAL_PROCESS_SPREAD / math.sqrt(self.max_invocations)
+        return [
+            f"a precision of {self.precision:.2g} would take about {needed} invocations where "
+            f"processes differ by {TYPICAL_PROCESS_SPREAD:.0%}, and at most {self.max_invocations} "
+            f"are allowed: use --max-invocations {needed}, or --precision {reachable:.1%}."
+        ]
+
+
+#: The presets of `bench run`; a flag beside one wins over it.
+QUICK: dict[str, Any] = {"precision": 0.05, "max_time_s": 5.0, "min_invocations": 3}
+THOROUGH: dict[str, Any] = {
+    "precision": 0.01,
+    "max_time_s": 120.0,
+    "min_invocations": 10,
+    "max_invocations": 100,
+}
 
 
 def load_suite(path: Path) -> Suite:
@@ -79,10 +117,9 @@ def make_suite(data: dict[str, Any], source: str) -> Suite:
 
 
 def with_flags(suite: Suite, flags: dict[str, Any]) -> Suite:
-    """``suite`` with every flag that was given laid over it."""
-    given = {key: value for key, value in flags.items() if value not in (None, (), {})}
-    merged = make_suite({**suite.model_dump(exclude_unset=True), **given}, "the flags")
-    if given.get("batch", (1,)) != (1,) and set(merged.scenarios) == {"single-stream"}:
+    """``suite`` with ``flags`` (those that were given) laid over it. Raises `SpecError`."""
+    merged = make_suite({**suite.model_dump(exclude_unset=True), **flags}, "the flags")
+    if flags.get("batch", (1,)) != (1,) and set(merged.scenarios) == {"single-stream"}:
         raise SpecError(
             "--batch contradicts single-stream, which sends one sample a query (MLPerf's meaning); "
             "use --scenario multi-stream or --scenario offline for larger queries."

@@ -51,6 +51,10 @@ def _numbers(
 @click.option("--shape", "shapes", multiple=True, callback=_sizes, help="Sizes, e.g. seq=128.")
 @click.option("--threads", type=int, help="Compute threads of one inference.")
 @click.option("--lane", help="prepared (default), or api: the call that users write.")
+@click.option("--goal", help="precision (default), or rank: until the order of targets is settled.")
+@click.option("--margin", help="What differs by less counts as the same; default 2%.")
+@click.option("--quick", "preset", flag_value="quick", help="Precision 5%, at most 5 s a cell.")
+@click.option("--thorough", "preset", flag_value="thorough", help="Precision 1%, up to 120 s.")
 @click.option("--precision", help="Half-width of the median's interval; default 2%.")
 @click.option("--max-time", "max_time_s", type=float, help="Seconds a cell may take; default 20.")
 @click.option("--min-invocations", type=int, help="Worker processes a cell; default 5.")
@@ -72,6 +76,7 @@ def command(
     quiet: bool,
     as_json: bool,
     no_accuracy: bool,
+    preset: str | None,
     **flags: Any,
 ) -> int:
     """Measure models on targets.
@@ -83,6 +88,7 @@ def command(
     from bench.run import prepare, resume, start
 
     flags["accuracy"] = False if no_accuracy else None
+    flags = {**_preset(preset), **{key: value for key, value in flags.items() if _given(value)}}
     plan_suite = _suite(suite, resumed, flags)
     listener = choose_listener(quiet)
     outcome = None
@@ -111,22 +117,31 @@ def _suite(path: Path | None, resumed: Path | None, flags: dict[str, Any]) -> An
     from bench.store import read_run
 
     if resumed is not None:
-        given = [key for key, value in flags.items() if value not in (None, (), {})]
-        if path is not None or given:
+        if path is not None or flags:
             raise SpecError(
                 "--resume goes on with the run's own suite; leave out the suite and the flags "
-                f"that change it ({', '.join(given) or path})."
+                f"that change it ({', '.join(flags) or path})."
             )
         header = read_run(resumed).header
         return header.suite.model_copy(update={"models": header.models})
     if path is not None:
         return with_flags(load_suite(path), flags)
-    if flags["models"]:
+    if "models" in flags:
         return with_flags(Suite(), flags)
     installed = suite_paths()
     if "default" not in installed:
         raise SpecError("the default suite is not installed: name a model with -m.")
     return with_flags(load_suite(installed["default"]), flags)
+
+
+def _given(value: Any) -> bool:
+    return value not in (None, (), {})
+
+
+def _preset(name: str | None) -> dict[str, Any]:
+    from bench.spec import QUICK, THOROUGH
+
+    return {None: {}, "quick": QUICK, "thorough": THOROUGH}[name]
 
 
 def cache_folder() -> Path:

@@ -119,11 +119,18 @@ class Work:
         session = self._session()
         feeds = dict(zip(request["names"], arrays))
         make = session.api_call if request["lane"] == "api" else session.bind
+        started = time.perf_counter_ns()
         self.call = make(feeds)
+        bind_ns = time.perf_counter_ns() - started
         started = time.perf_counter_ns()
         self.call()
         first_ns = time.perf_counter_ns() - started
-        answer = {"first_inference_ns": first_ns, "placement": to_plain(session.placement())}
+        answer = {
+            "bind_ns": bind_ns,
+            "first_inference_ns": first_ns,
+            "rss_bytes": resident.current_rss_bytes(),
+            "placement": to_plain(session.placement()),
+        }
         return answer, []
 
     def warm_up(self, request: dict[str, Any], arrays: list[Any]) -> Result:
