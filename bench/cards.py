@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import tomllib
@@ -17,6 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from bench.backend import ModelFile, TorchSource
 from bench.cell import Frozen
 from bench.errors import SpecError
+from bench.validation import first_problem
 
 Task = Literal["classification", "embedding", "text-generation", "raw"]
 Dimension = Annotated[int, Field(gt=0)] | Annotated[str, Field(min_length=1)]
@@ -156,28 +156,9 @@ def load_card(path: Path) -> Card:
     try:
         card = Card.model_validate({**data, "path": path.resolve()})
     except ValidationError as error:
-        raise SpecError(f"{path}: {first_problem(error)}") from error
+        raise SpecError(f"{path}: {first_problem(error, _known_keys())}") from error
     _check_files(card)
     return card
-
-
-def first_problem(error: ValidationError) -> str:
-    """One sentence for the first of pydantic's complaints."""
-    problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key.split(".")[-1], _known_keys(), n=1)
-        hint = f" Did you mean `{near[0]}`?" if near else ""
-        return f"`{key}` is not a known key.{hint}"
-    if problem["type"] == "missing":
-        return f"the key `{key}` is missing."
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"`{key}` is {_short(problem['input'])}, but {message[0].lower()}{message[1:]}."
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _known_keys() -> list[str]:
@@ -243,7 +224,7 @@ def card_for_onnx(path: Path) -> Card:
     try:
         return Card.model_validate(data)
     except ValidationError as error:
-        raise SpecError(f"{path}: {first_problem(error)}") from error
+        raise SpecError(f"{path}: {first_problem(error, _known_keys())}") from error
 
 
 def _tensor(value: Any, path: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import tomllib
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bench.cell import Frozen, Lane, Scenario, Variant
 from bench.errors import SpecError
+from bench.validation import first_problem
 
 #: 8 blocks of 10 ms, and starting a process.
 SECONDS_PER_INVOCATION = 0.1
@@ -113,7 +113,7 @@ def make_suite(data: dict[str, Any], source: str) -> Suite:
     try:
         return Suite.model_validate(data)
     except ValidationError as error:
-        raise SpecError(f"{source}: {_first_problem(error)}") from error
+        raise SpecError(f"{source}: {first_problem(error, Suite.model_fields)}") from error
 
 
 def with_flags(suite: Suite, flags: dict[str, Any]) -> Suite:
@@ -125,17 +125,3 @@ def with_flags(suite: Suite, flags: dict[str, Any]) -> Suite:
             "use --scenario multi-stream or --scenario offline for larger queries."
         )
     return merged
-
-
-def _first_problem(error: ValidationError) -> str:
-    """One sentence for the first of pydantic's complaints."""
-    problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, Suite.model_fields, n=1)
-        hint = f"Did you mean `{near[0]}`?" if near else f"Known: {', '.join(Suite.model_fields)}."
-        return f"`{key}` is not a key of a suite. {hint}"
-    message = problem["msg"].removeprefix("Value error, ")
-    if not key:
-        return f"{message}."
-    return f"`{key}` is {problem['input']!r}, but {message[0].lower()}{message[1:]}."

@@ -27,6 +27,7 @@ from bench.cell import Cell, Frozen
 from bench.errors import BenchError, SpecError
 from bench.record import SCHEMA_VERSION, Invocation, Record
 from bench.spec import Suite
+from bench.validation import first_problem
 
 Array = np.ndarray[Any, Any]
 _Line = TypeVar("_Line", bound=Frozen)
@@ -227,9 +228,8 @@ def read_run(path: Path) -> StoredRun:
     try:
         header = RunHeader.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SpecError(f"{header_path}: `{where}`: {first['msg']}.") from error
+        problem = first_problem(error, RunHeader.model_fields)
+        raise SpecError(f"{header_path}: {problem}") from error
     skipped: list[str] = []
     records = {r.cell_id: r for r in _read_lines(path / "records.jsonl", Record, skipped)}
     invocations = list(_read_lines(path / "invocations.jsonl", Invocation, skipped))

@@ -177,10 +177,12 @@ def _print_outcome(outcome: Any, as_json: bool) -> None:
     if as_json:
         return
     account = outcome.account
-    click.echo(
-        f"{account.startup_s:.0f} s to start up, {account.total_s - account.startup_s:.0f} s to "
-        f"measure, {account.overhead:.1%} of them neither loading, compiling, scoring nor timing.",
-        err=True,
-    )
+    if account.useful_s:
+        click.echo(
+            f"{account.startup_s:.0f} s to start up, {account.total_s - account.startup_s:.0f} s "
+            f"to measure, {account.overhead:.1%} of them neither loading, compiling, scoring nor "
+            "timing.",
+            err=True,
+        )
     if outcome.interrupted:
         click.echo(f"Interrupted. Go on with: bench run --resume {outcome.path}", err=True)
