@@ -157,7 +157,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--teacher-epochs", type=int, default=10)
     parser.add_argument("--student-epochs", type=int, default=24)
-    parser.add_argument("--temperature", type=float, default=2.0)
+    parser.add_argument("--temperature", type=float, default=4.0)
+    parser.add_argument("--student-rate", type=float, default=0.2, help="highest learning rate")
     parser.add_argument("--teacher", type=Path, help="take the teacher's weights from this file")
     parser.add_argument("--tune", action="store_true", help="compare settings on validation data")
     arguments = parser.parse_args()
@@ -202,8 +203,9 @@ class Family:
             return
         epochs, seed = self.arguments.student_epochs, self.arguments.seed
         loss = distillation_loss(self.arguments.temperature)
-        student = student_of(taught, loss, epochs, 0.1, seed, "student")
-        control = student_of(told, functional.cross_entropy, epochs, 0.1, seed, "control")
+        rate = self.arguments.student_rate
+        student = student_of(taught, loss, epochs, rate, seed, "student")
+        control = student_of(told, functional.cross_entropy, epochs, rate, seed, "control")
         self.finish({"teacher": teacher, "student": student, "student-ce": control})
 
     def teacher(self) -> nn.Module:
@@ -226,7 +228,7 @@ class Family:
             (f"distilled at T = {t}", taught, distillation_loss(t)) for t in (1.0, 2.0, 4.0, 8.0)
         ]
         settings.append(("labels only", told, functional.cross_entropy))
-        for rate in (0.05, 0.1, 0.2):
+        for rate in (0.05, 0.1, 0.2, 0.4):
             for name, split, loss in settings:
                 found = [
                     accuracy(
