@@ -76,14 +76,14 @@ class Match:
 
     @property
     def same_group(self) -> bool:
-        """Whether both were measured in turn, in the same generations (see `Plan.groups`)."""
-        one, other = self.a.cell, self.b.cell
-        return self.same_run and (one.scenario, one.batch, one.threads, one.lane) == (
-            other.scenario,
-            other.batch,
-            other.threads,
-            other.lane,
-        )
+        """Whether both were measured in turn, in the same generations, as the records say."""
+        groups = [one.record.group for one in (self.a, self.b) if one.record is not None]
+        if not self.same_run or len(groups) < 2:
+            return False
+        if any(groups):
+            return groups[0] == groups[1]
+        # A record that names no group: such runs measured all cells of a load together.
+        return _turn(self.a.cell) == _turn(self.b.cell)
 
 
 @dataclass(frozen=True)
@@ -222,6 +222,10 @@ def select(found: Sequence[Side], text: str) -> list[Side]:
         hint = f"Did you mean {' or '.join(close)}?" if close else "There are no cells."
         raise SpecError(f"--cell {text}: there is no such cell. {hint}")
     return prefixed
+
+
+def _turn(cell: Cell) -> tuple[object, ...]:
+    return cell.scenario, cell.batch, cell.threads, cell.lane
 
 
 def _name(cell: Cell) -> str:

@@ -3,7 +3,8 @@
 Cells of one group of one run were measured in turn, so they are compared invocation by invocation;
 all others by Welch's interval. How many verdicts a comparison gives decides how wide each interval
 has to be: *all* of them hold at once at the stated confidence (`simultaneous_confidence`), so the
-chance of even one wrong ``faster``, ``slower`` or ``same`` is at most what is left of it.
+chance of even one wrong ``faster``, ``slower`` or ``same`` is at most what is left of it. What
+measuring spent of it by stopping when it had seen enough (`bench.stopping`) is paid for here too.
 
 Everything is decided on *times* (of a query, or of a sample where throughput is compared), B over
 A; a throughput's ratio is shown as the inverse, so above 1 it says that B is faster.
@@ -12,7 +13,7 @@ A; a throughput's ratio is shown as the inverse, so above 1 it says that B is fa
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -30,6 +31,7 @@ from bench.stats.interval import (
 from bench.stats.multiple import holm_adjusted, simultaneous_confidence
 from bench.stats.proportion import mcnemar_exact, paired_difference_interval
 from bench.stats.verdict import Verdict, decide, side, within_margin
+from bench.stopping import FEWEST_TO_RANK, RankingRule, stopping_confidence
 
 Array = np.ndarray[Any, Any]
 Measure = Literal["latency", "throughput"]
@@ -187,9 +189,13 @@ def _effect(match: Match, margin: float, confidence: float, other_machine: bool)
     typical = [_typical(one, measure) for one in (match.a, match.b)]
     floors = [_floor(one, measure) for one in (match.a, match.b)]
     paired = match.same_group and len(typical[0].keys() & typical[1].keys()) >= FEWEST_INVOCATIONS
+    rule = _ranking_rule(match, confidence) if paired else None
     if paired:
-        typical, floors = _in_common(typical), _in_common(floors)
-    p50, floor = (_ratio(both, paired, confidence) for both in (typical, floors))
+        typical, floors = _in_common(typical, rule), _in_common(floors, rule)
+    p50, floor = (
+        _stated(_ratio(both, paired, _spent(match, confidence, rule)), confidence)
+        for both in (typical, floors)
+    )
     verdict = decide(p50, floor, margin)
     drift = None if match.same_run or other_machine else _drift(match, confidence)
     withheld = None
@@ -223,10 +229,36 @@ def _floor(one: Side, measure: Measure) -> dict[int, float]:
     return _times(one.record, lambda i: i.floor_ns / samples)
 
 
-def _in_common(both: Sequence[Times]) -> list[dict[int, float]]:
-    """The invocations of the same generations, in the same order."""
+def _in_common(both: Sequence[Times], rule: RankingRule | None) -> list[dict[int, float]]:
+    """The invocations of the same generations, in the same order; up to the last planned look
+    where the run was looked at (see `bench.stopping`)."""
     indices = sorted(both[0].keys() & both[1].keys())
+    if rule is not None:
+        passed = [look for look in rule.looks() if look <= len(indices)]
+        indices = indices[: passed[-1]] if passed else indices
     return [{index: times[index] for index in indices} for times in both]
+
+
+def _ranking_rule(match: Match, confidence: float) -> RankingRule | None:
+    """The looks at this pair's ratio while it was measured; None where nobody looked at it."""
+    suite = match.a.run.header.suite
+    if suite.goal != "rank":
+        return None
+    first = min(FEWEST_TO_RANK, suite.min_invocations)
+    return RankingRule(2, confidence, suite.margin, first, suite.max_invocations)
+
+
+def _spent(match: Match, confidence: float, rule: RankingRule | None) -> float:
+    """The confidence to compute an interval at so that it holds at ``confidence`` although the
+    measuring stopped because of what was seen."""
+    if rule is not None:
+        return rule.per_look()
+    stops = {one.record.stop for one in (match.a, match.b) if one.record is not None}
+    return stopping_confidence(confidence) if stops & {"precision", "ranked"} else confidence
+
+
+def _stated(found: Interval, confidence: float) -> Interval:
+    return replace(found, confidence=confidence)
 
 
 def _ratio(both: Sequence[Times], paired: bool, confidence: float) -> Interval:

@@ -22,7 +22,9 @@ from bench.comparable import match_cells, match_runs, match_targets
 from bench.compare import Effect, Report, compare
 from bench.compare_report import report_json, report_text, sentences
 from bench.record import Record
+from bench.spec import Suite
 from bench.stats.verdict import Verdict
+from bench.stopping import RankingRule
 from bench.store import StoredRun
 
 DIFFERENT = {Verdict.FASTER, Verdict.SLOWER, Verdict.CONTENTION_DEPENDENT}
@@ -116,6 +118,38 @@ def test_medians_and_floors_that_disagree_depend_on_contention() -> None:
     report = two_runs([a], [b])
     assert only_effect(report).verdict == Verdict.CONTENTION_DEPENDENT
     assert "In 1 of 1 comparison it depends on the machine's load" in plain(report)
+
+
+def test_stopping_when_the_order_is_settled_is_paid_for() -> None:
+    """Two equal targets, looked at until they seem to differ: at most 5% of the runs end so."""
+    rng = np.random.default_rng(9)
+    suite = Suite(models=("a",), goal="rank", max_invocations=12)
+    rule = RankingRule(2, 0.95, suite.margin, 3, 12)
+    cells = [a_cell(target=t) for t in ("x:cpu", "y:cpu")]
+    false = 0
+    for _ in range(200):
+        times = [noisy(rng, 1e5, 12) for _ in cells]
+        figures = [dict(enumerate(values)) for values in times]
+        stop = next((n for n in rule.looks() if rule.settled(*(_first(f, n) for f in figures))), 12)
+        records = [
+            measured(values[:stop], cell, stop="ranked")
+            for values, cell in zip(times, cells, strict=True)
+        ]
+        effect = only_effect(compare(match_targets(in_memory(records, suite=suite))))
+        false += effect.verdict in DIFFERENT
+    assert false / 200 <= 0.05 + 5 * (0.05 * 0.95 / 200) ** 0.5
+
+
+def _first(figures: dict[int, float], count: int) -> dict[int, float]:
+    return {index: ns for index, ns in figures.items() if index < count}
+
+
+def test_cells_of_a_group_that_was_split_are_not_paired() -> None:
+    cells = [a_cell(target=t) for t in ("x:cpu", "y:cpu", "z:cpu")]
+    groups = ("offline, part 1", "offline, part 1", "offline, part 2")
+    records = [a_record(c, group=g) for c, g in zip(cells, groups, strict=True)]
+    report = compare(match_targets(in_memory(records)))
+    assert [e.paired for e in report.effects] == [True, False, False]
 
 
 def test_more_comparisons_ask_for_wider_intervals() -> None:
