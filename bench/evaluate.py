@@ -98,6 +98,11 @@ def prediction_name(planned: PlannedCell) -> str:
     return f"{planned.cell.model.sha256[:12]}-{planned.cell.variant}-{target}"
 
 
+#: Backends whose outputs can be the reference, the best first: the PyTorch original, and ONNX's
+#: own evaluator. They are probed even when they are not measured.
+REFERENCES = ("torch", "onnx-reference")
+
+
 @dataclass(frozen=True)
 class Reference:
     """What the outputs ought to be: ``outputs`` is None where no reference could be had."""
@@ -126,7 +131,8 @@ class References:
         return self._known[key]
 
     def _compute(self, planned: PlannedCell) -> Reference:
-        name = "torch" if planned.model.file.torch and self._has("torch") else "onnx-reference"
+        original, evaluator = REFERENCES
+        name = original if planned.model.file.torch and self._has(original) else evaluator
         if not self._has(name):
             return Reference(name, None, f"{name} is not installed")
         report = self._reports[name]

@@ -24,7 +24,7 @@ from bench.catalog import find_model
 from bench.datasets import load_dataset
 from bench.discover import backend_entry_points
 from bench.errors import BenchError
-from bench.evaluate import References, parity, score
+from bench.evaluate import REFERENCES, References, parity, score
 from bench.launch import Launcher, launcher
 from bench.machine import choose_cores, fingerprint
 from bench.plan import Loaded, Plan, PlannedCell, make_plan
@@ -44,9 +44,6 @@ from bench.targets import (
 
 #: The distributions whose versions decide what a number means.
 _VERSIONED = ("infer-bench", "numpy", "onnx", "onnxruntime", "openvino", "torch", "scipy")
-
-#: Backends whose outputs are the reference; probed even when they are not measured.
-_REFERENCES = ("torch", "onnx-reference")
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,8 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
         cards = [find_model(text) for text in suite.models]
         names = requested_backends(suite.targets, list(backend_entry_points()))
         listener.phase("looking for targets")
-        probed = dict.fromkeys([*names, *_REFERENCES])
+        needed = REFERENCES if any(card.source.torch for card in cards) else REFERENCES[-1:]
+        probed = dict.fromkeys([*names, *needed])
         threads = suite.threads or 1
         known = [name for name in probed if name in backend_entry_points()]
         # Slow to import, and the runtimes are being imported by other processes meanwhile.

@@ -403,7 +403,8 @@ def _latency_figures(record: Record, units: Mapping[str, Unit]) -> dict[str, Fig
         "first": _number(_value(record.first_inference_ns), units["first"]),
     }
     if record.parity is not None:
-        figures["error"] = Figure(f"{record.parity.max_abs_error:.0e}".replace("e-0", "e-"))
+        error = record.parity.max_abs_error
+        figures["error"] = Figure("NaN" if error is None else f"{error:.0e}".replace("e-0", "e-"))
     if record.latency is None:
         return {**figures, "latency": NOTHING, "p99": NOTHING}
     unit = units["latency"]
