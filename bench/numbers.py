@@ -130,6 +130,8 @@ def _interval_decimals(value: float, low: float, high: float) -> int:
     width = abs(high - low)
     by_width = -math.floor(math.log10(width)) if width > 0 else by_value
     near_one = 2 if abs(value - 1) < 0.1 else 0
+    # An interval of one unit in the last place says too little: 28x (28–29).
+    by_width += 1 if width > 0 and width < 2 * 10.0**-by_width else 0
     return min(6, max(0, near_one, by_value, min(by_width, by_value + 1)))
 
 

@@ -292,7 +292,8 @@ def _same_data(one: Record, two: Record) -> bool:
 def pair_table(pairs: Sequence[Pair], width: int = 80) -> Text:
     """The pair table and one sentence for each pair and target, no line wider than ``width``.
 
-    Empty where no model is paired with another.
+    A control's distance from the original stands in the table alone: in words it would repeat
+    what is said of the distilled model. Empty where no model is paired with another.
     """
     if not pairs:
         return Text("")
@@ -301,7 +302,10 @@ def pair_table(pairs: Sequence[Pair], width: int = 80) -> Text:
         lines.append(Line(heading))
         lines.extend(_line(pair) for pair in found)
     text = lay_out(PAIR_COLUMNS, {}, lines, width)
+    controls = {pair.other for pair in pairs if pair.relation == "control"}
     for found in _by_heading(pairs).values():
+        if found[0].model in controls:
+            continue
         text.append("\n")
         for pair in found:
             text.append(wrap(sentence(pair), width, indent=2) + "\n")

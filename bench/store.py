@@ -74,7 +74,7 @@ class StoredRun:
 
     path: Path
     header: RunHeader
-    records: list[Record]
+    records: list[Record]  #: in the order of the plan
     invocations: list[Invocation]
     skipped: list[str]
 
@@ -233,7 +233,9 @@ def read_run(path: Path) -> StoredRun:
     skipped: list[str] = []
     records = {r.cell_id: r for r in _read_lines(path / "records.jsonl", Record, skipped)}
     invocations = list(_read_lines(path / "invocations.jsonl", Invocation, skipped))
-    return StoredRun(path, header, list(records.values()), invocations, skipped)
+    order = {cell.id: place for place, cell in enumerate(header.cells)}
+    found = sorted(records.values(), key=lambda r: order.get(r.cell_id, len(order)))
+    return StoredRun(path, header, found, invocations, skipped)
 
 
 def read_samples(path: Path, cell_id: str) -> dict[int, Array]:
