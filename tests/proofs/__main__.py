@@ -1,0 +1,44 @@
+"""Measure the claims of the measuring engine on this machine.
+
+    python tests/proofs [--quick] [NAME ...]
+
+Without a name all of them, which takes about half an hour; `--quick` only tries them out.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import calls
+import engine
+import intervals
+import peers
+import verdicts
+
+PROOFS: dict[str, Callable[[bool], None]] = {
+    "bias": calls.bias,
+    "interference": calls.interference,
+    "verdicts": verdicts.alarms_and_power,
+    "ranking": verdicts.ranking,
+    "coverage": intervals.prove,
+    "peers": peers.prove,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure the claims of the engine.")
+    parser.add_argument("names", nargs="*", choices=[*PROOFS, []], default=[])
+    parser.add_argument(
+        "--quick", action="store_true", help="small sizes, written to a scratch folder"
+    )
+    arguments = parser.parse_args()
+    if arguments.quick:
+        engine.use_scratch_results()
+    for name in arguments.names or PROOFS:
+        print(f"{name}:", flush=True)
+        PROOFS[name](arguments.quick)
+
+
+if __name__ == "__main__":
+    main()
