@@ -134,7 +134,9 @@ class References:
         original, evaluator = REFERENCES
         name = original if planned.model.file.torch and self._has(original) else evaluator
         if not self._has(name):
-            return Reference(name, None, f"{name} is not installed")
+            report = self._reports.get(name)
+            absent = report.unavailable if report else None
+            return Reference(name, None, str(absent or f"{name} is not installed"))
         report = self._reports[name]
         assert report.runtime is not None
         inputs = first_samples(planned.feeds, planned.cell.batch)

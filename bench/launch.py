@@ -27,6 +27,7 @@ from bench.errors import (
     WorkerTimeout,
     from_kind,
 )
+from bench.worker import START
 from bench.worker.wire import PROTOCOL, Channel, ChannelClosed, ChannelTimeout
 
 Arrays = list[np.ndarray[Any, Any]]
@@ -67,7 +68,7 @@ class ForkServer:
         self._buffer = b""
         ours, theirs = socket.socketpair()
         self._control = ours
-        command = [sys.executable, "-m", "bench.worker", str(theirs.fileno()), reference]
+        command = [sys.executable, "-c", START, str(theirs.fileno()), reference]
         with log.open("ab") as output:
             # A session of its own: Ctrl-C reaches the scheduler alone, which ends workers in order.
             self._process = subprocess.Popen(

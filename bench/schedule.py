@@ -32,7 +32,7 @@ from bench.spec import Suite
 from bench.stats.percentile import floor, median
 from bench.stopping import FEWEST_TO_RANK, RankingRule
 from bench.store import Block, RunStore, trusted_samples
-from bench.watch import Watcher, block_watcher, round_watcher
+from bench.watch import Thresholds, Watcher, block_watcher, round_watcher
 
 Array = np.ndarray[Any, Any]
 
@@ -54,6 +54,9 @@ PATIENCE = 3.0
 #: At most so many rounds more, for blocks that were disturbed.
 EXTRA_ROUNDS = 4
 WARMUP_BUDGET_S = 3.0
+#: A block's figure is a median, which waiting for a tenth of the block hardly moves; at 2% nearly
+#: every block of a busy two-core machine was marked, and a mark that all rows carry says nothing.
+BLOCK_THRESHOLDS = Thresholds(wait_share=0.10)
 CANARY = "canary"
 CANARY_RUNTIME = Runtime(CANARY, "bench.worker.canary:Canary", {})
 
@@ -317,7 +320,8 @@ class Group:
 
     def _part(self, waiting: Sequence[CellState], canary: Worker) -> None:
         """Measure as many cells as fit into memory together until they have their answers."""
-        self.context.listener.phase(f"measuring {self.name}, {len(waiting)} cells in turn")
+        cells = "1 cell" if len(waiting) == 1 else f"{len(waiting)} cells in turn"
+        self.context.listener.phase(f"measuring {self.name}, {cells}")
         self.part += 1
         together = self._generation(waiting, canary)
         if len(together) < len(waiting):
@@ -421,7 +425,7 @@ class Group:
             _, (latency_ns,) = member.worker.request(
                 "block", calls=beat.calls, discard=beat.discard
             )
-            disturbed = bool(member.watcher.stop().disturbed())
+            disturbed = bool(member.watcher.stop().disturbed(BLOCK_THRESHOLDS))
         return Block(member.state.cell.id, self.generation, number, position, latency_ns, disturbed)
 
     def _canary_block(self, canary: Worker, number: int, position: int) -> Block:

@@ -12,6 +12,8 @@ import click
 from bench.errors import SpecError
 
 _INTERRUPTED = 130
+#: Seconds from which on the harness's share of the time says something.
+_LONG_S = 30.0
 
 
 def _sizes(
@@ -164,8 +166,8 @@ def _print_plan(plan: Any, as_json: bool) -> None:
         click.echo(f"{planned.cell.id}  {planned.cell.label}{refused}")
     suite = plan.suite
     click.echo(
-        f"{len(plan.cells)} cells; each until its interval is within ±{suite.precision:.3g} of the "
-        f"estimate, at least {suite.min_invocations} invocations, at most {suite.max_time_s:g} s."
+        f"{len(plan.cells)} cells; each until its interval is within "
+        f"±{100 * suite.precision:.3g}% of the estimate, at least {suite.min_invocations} invocations, at most {suite.max_time_s:g} s."
     )
 
 
@@ -177,7 +179,7 @@ def _print_outcome(outcome: Any, as_json: bool) -> None:
     if as_json:
         return
     account = outcome.account
-    if account.useful_s:
+    if account.total_s >= _LONG_S:
         click.echo(
             f"{account.startup_s:.0f} s to start up, {account.total_s - account.startup_s:.0f} s "
             f"to measure, {account.overhead:.1%} of them neither loading, compiling, scoring nor "

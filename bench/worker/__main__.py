@@ -22,6 +22,7 @@ import traceback
 from typing import Any
 
 from bench.backend import Backend
+from bench.worker import START
 from bench.worker.wire import Channel
 from bench.worker.work import serve
 
@@ -110,7 +111,7 @@ class Server:
             os.close(log_fd)
             if not self.backend.fork_safe:
                 os.set_inheritable(channel_fd, True)
-                again = [sys.executable, "-m", "bench.worker", "--worker", str(channel_fd)]
+                again = [sys.executable, "-c", START, "--worker", str(channel_fd)]
                 os.execv(sys.executable, [*again, sys.argv[2]])
             serve(Channel(socket.socket(fileno=channel_fd)), self.backend)
         except BaseException:

@@ -83,7 +83,7 @@ def bias(quick: bool) -> None:
 
 def interference(quick: bool) -> None:
     """One worker is timed with 0, 3 and 7 others alive and idle, in random turn."""
-    rounds = 10 if quick else 120
+    rounds = 8 if quick else 40
     runtimes = [find_runtime(name) for name in ("onnxruntime", "openvino", "torch")]
     card, feeds = feeds_of("fashion-teacher")
     rng = np.random.default_rng(1)

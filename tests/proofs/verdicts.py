@@ -179,7 +179,8 @@ def ranking(quick: bool) -> None:
         [
             Finding(
                 "a gap of 30% decided",
-                f"median {statistics.median(large):.1f} s, {sum(large_right)} of {len(large)} right",
+                f"median {statistics.median(large):.1f} s, "
+                f"{sum(large_right)} of {len(large)} right",
                 "within 2 s on a quiet machine",
                 statistics.median(large) <= 2 and all(large_right),
             ),

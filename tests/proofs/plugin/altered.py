@@ -1,8 +1,8 @@
 """ONNX Runtime with a known extra cost in each inference, so that a proof knows the truth.
 
 ``altered:cpu?copy=a`` is one of any number of identical targets; ``&slow=0.05`` makes each
-inference 5% dearer by spinning for that share of the session's own latency. All copies go through the
-same wrapper, so nothing but the extra cost differs.
+inference 5% dearer by spinning for that share of the session's own latency. All copies go through
+the same wrapper, so nothing but the extra cost differs.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import statistics
 import time
 from dataclasses import replace
-from typing import Any, Callable
+from typing import Any, Callable, ClassVar, Mapping
 
 from bench.backend import Device, Feeds, ModelFile, Options
 from bench.discover import load_backend
 from bench.worker.timing import time_calls
 
 _CALIBRATION_CALLS = 60
+_ONNXRUNTIME: Any = load_backend("onnxruntime")
 
 
 class AlteredSession:
@@ -58,13 +59,13 @@ class Altered:
     fork_safe = True
 
     def __init__(self) -> None:
-        self._real: Any = load_backend("onnxruntime")()
+        self._real = _ONNXRUNTIME()
 
     @property
     def preload(self) -> tuple[str, ...]:
         return self._real.preload
 
-    environment: dict[str, str] = dict(load_backend("onnxruntime").environment)  # type: ignore[attr-defined]
+    environment: ClassVar[Mapping[str, str]] = _ONNXRUNTIME.environment
 
     def version(self) -> str:
         return self._real.version()
