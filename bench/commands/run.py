@@ -167,7 +167,8 @@ def _print_plan(plan: Any, as_json: bool) -> None:
     suite = plan.suite
     click.echo(
         f"{len(plan.cells)} cells; each until its interval is within "
-        f"±{100 * suite.precision:.3g}% of the estimate, at least {suite.min_invocations} invocations, at most {suite.max_time_s:g} s."
+        f"±{100 * suite.precision:.3g}% of the estimate, at least {suite.min_invocations} "
+        f"invocations, at most {suite.max_time_s:g} s."
     )
 
 
