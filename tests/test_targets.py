@@ -1,0 +1,97 @@
+"""Targets: how they are written, and what a request means on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench import targets
+from bench.backend import Device
+from bench.errors import SpecError, Unavailable
+from bench.launch import Runtime
+from bench.targets import (
+    BackendReport,
+    Target,
+    choose_targets,
+    discover_backends,
+    parse_target,
+    requested_backends,
+)
+
+WORD = st.text("abcdefghijklmnopqrstuvwxyz0123456789-_.", min_size=1, max_size=12)
+
+
+def device(name: str, simulated: bool = False) -> Device:
+    return Device(id=name, vendor="", name=name, simulated=simulated)
+
+
+REPORTS = {
+    "ort": BackendReport("ort", Runtime("ort", "a:B", {}), "1", (device("cpu"), device("cuda:0"))),
+    "sim": BackendReport("sim", Runtime("sim", "a:C", {}), "1", (device("npu:0", True),)),
+    "gone": BackendReport("gone", None, "", (), Unavailable("no library.", "Install it.")),
+}
+
+
+@given(WORD, WORD, st.dictionaries(WORD, WORD, max_size=3))
+def test_a_target_is_read_as_it_is_written(backend: str, name: str, options: dict) -> None:
+    target = Target(backend, name, tuple(sorted(options.items())))
+    assert parse_target(str(target)) == target
+
+
+@pytest.mark.parametrize("text", ["", ":cpu", "a b:cpu", "a:cpu?", "a:cpu?x", "a:cpu?x=1&x=2"])
+def test_what_is_no_target_is_refused_in_one_sentence(text: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_target(text)
+    assert "\n" not in str(caught.value)
+
+
+def found(*requested: str) -> list[str]:
+    return [str(choice.target) for choice in choose_targets(requested, REPORTS)]
+
+
+def test_a_star_is_every_device_present_that_is_not_simulated() -> None:
+    assert found("*") == ["ort:cpu", "ort:cuda:0"]
+
+
+def test_a_backend_alone_is_all_of_its_devices() -> None:
+    assert found("ort") == ["ort:cpu", "ort:cuda:0"]
+    assert found("sim") == ["sim:npu:0"]
+
+
+def test_options_go_with_each_device_and_make_another_target() -> None:
+    assert found("ort:cpu?b=2&a=1", "ort:cpu", "ort:cpu") == ["ort:cpu?a=1&b=2", "ort:cpu"]
+
+
+def test_an_absent_target_stays_with_its_reason() -> None:
+    (gone,) = choose_targets(["gone:npu:0"], REPORTS)
+    assert str(gone.unavailable) == "no library. Install it."
+    (missing,) = choose_targets(["ort:cuda:9"], REPORTS)
+    assert "found no such device. Present: ort:cpu, ort:cuda:0." in str(missing.unavailable)
+
+
+def test_only_what_is_asked_for_is_probed() -> None:
+    assert requested_backends(["ort:cpu", "ort:cuda:0"], ["gone", "ort"]) == ["ort"]
+    assert requested_backends(["*"], ["gone", "ort"]) == ["gone", "ort"]
+    with pytest.raises(SpecError, match="Did you mean ort"):
+        requested_backends(["ortt:cpu"], ["gone", "ort"])
+
+
+def test_an_adapter_that_cannot_be_imported_does_not_take_the_others_with_it(
+    monkeypatch: pytest.MonkeyPatch, plugin_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(plugin_path))
+    monkeypatch.setenv("PYTHONPATH", str(plugin_path))
+    known = {"broken": "no_such_module:Backend", "stand-in": "stand_in:StandIn"}
+    for module in (targets, targets.load_backend.__globals__):
+        if isinstance(module, dict):
+            monkeypatch.setitem(module, "backend_entry_points", lambda: known)
+        else:
+            monkeypatch.setattr(module, "backend_entry_points", lambda: known)
+    broken, fine = discover_backends(["broken", "stand-in"])
+    assert broken.devices == ()
+    assert "no_such_module" in str(broken.unavailable)
+    assert fine.unavailable is None
+    assert "ok" in [d.id for d in fine.devices]
