@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,13 @@ def load_dataset(card: Card) -> Dataset:
             f"{', '.join(sorted(arrays)) or 'none'}."
         )
     labels = _labels(labels, len(stored), len(card.dataset.classes), path)
-    prepared = preprocess(stored, card.dataset.preprocessing).astype(entry.dtype)
+    how = card.dataset.preprocessing
+    if how.shape and math.prod(how.shape) != math.prod(stored.shape[1:]):
+        raise SpecError(
+            f"{path}: a stored sample of shape {stored.shape[1:]} can't be reshaped to "
+            f"{how.shape}. Correct `dataset.preprocessing.shape` in {card.path}."
+        )
+    prepared = preprocess(stored, how).astype(entry.dtype)
     expected = tuple(dim if isinstance(dim, int) else -1 for dim in entry.shape[1:])
     fits = len(expected) == prepared.ndim - 1 and all(
         want in (-1, got) for want, got in zip(expected, prepared.shape[1:], strict=True)
