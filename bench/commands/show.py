@@ -27,28 +27,37 @@ def command(run: Path, as_json: bool) -> None:
 
 
 def print_run(stored: StoredRun, as_json: bool) -> None:
-    """Results and pairs on standard output: as tables, or as one JSON object."""
+    """Results, pairs and orders on standard output: as tables, or as one JSON object."""
+    from bench.ranking import ranking_sentences
+
     pairs, unreadable = _pairs(stored)
+    orders = ranking_sentences(stored)
     warnings = [f"skipped {text}" for text in stored.skipped] + unreadable
     if as_json:
-        _print_json(stored, pairs, warnings)
+        _print_json(stored, pairs, orders, warnings)
     else:
-        print_tables(stored.records, pairs, warnings)
+        print_tables(stored.records, pairs, orders, warnings)
 
 
-def print_tables(records: list[Record], pairs: list[Pair], warnings: list[str]) -> None:
-    """The result table, the pair table, and what could not be read."""
+def print_tables(
+    records: list[Record], pairs: list[Pair], orders: list[str], warnings: list[str]
+) -> None:
+    """The result table, the pair table, the orders, and what could not be read."""
     from rich.console import Console
+    from rich.text import Text
 
     from bench.numbers import printable
     from bench.pairs import pair_table
-    from bench.table import result_table
+    from bench.table import result_table, wrap
 
     console = Console(highlight=False, markup=False, emoji=False)
     _print(console, result_table(records, console.width))
     if pairs:
         console.print()
         _print(console, pair_table(pairs, console.width))
+    for order in orders:
+        console.print()
+        _print(console, Text(wrap(order, console.width, indent=2) + "\n"))
     for warning in warnings:
         click.echo(f"bench: {printable(warning, limit=500)}", err=True)
 
@@ -58,7 +67,9 @@ def _print(console: Any, text: Text) -> None:
     console.print(text, soft_wrap=True, end="")
 
 
-def _print_json(stored: StoredRun, pairs: list[Pair], warnings: list[str]) -> None:
+def _print_json(
+    stored: StoredRun, pairs: list[Pair], orders: list[str], warnings: list[str]
+) -> None:
     import json
 
     from bench.pairs import pair_rows
@@ -68,6 +79,7 @@ def _print_json(stored: StoredRun, pairs: list[Pair], warnings: list[str]) -> No
         "run": str(stored.path),
         "results": result_rows(stored.records),
         "pairs": pair_rows(pairs),
+        "orders": orders,
         "facts": stored.header.facts,
         "skipped": warnings,
     }
