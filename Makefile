@@ -26,6 +26,7 @@ unit: $(VENV)/.ready
 bench: $(VENV)/.ready
 	$(PYTHON) tests/benchmarks/startup.py
 	$(PYTHON) tests/benchmarks/overhead.py
+	$(PYTHON) tests/benchmarks/lanes.py
 
 # The engine's claims, measured: half an hour, best on a machine that does nothing else.
 proof: $(VENV)/.ready

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from functools import partial
 from types import ModuleType
-from typing import Any, Callable, ClassVar, Mapping
+from typing import Any, Callable, ClassVar, Mapping, Optional
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupp
 from . import tiny
 from .checks import Array, check_feeds, first_line, is_out_of_memory, read_extra, require_onnx
 from .host import cpu_device, nvidia_devices
+from .onnxruntime_native import NativeLoop
 
 _OPTIONS = {
     "graph_optimization": ("all", "extended", "basic", "disabled"),
@@ -65,7 +66,8 @@ class OnnxRuntime:
             session = _create(ort, path, device.id, options.threads, options.allow_fallback, extra)
         except Exception as error:
             raise _explain(error, where, path) from error
-        made = OrtSession(ort, session, device.id, where)
+        native = partial(NativeLoop, ort, path, options.threads, extra)
+        made = OrtSession(ort, session, device.id, where, native)
         nodes = made.placement().nodes
         if nodes and device.id not in nodes:  # --allow-fallback is for parts of a model
             elsewhere = ", ".join(nodes)
@@ -76,8 +78,17 @@ class OnnxRuntime:
 class OrtSession:
     """An `InferenceSession` whose calls are prepared through an `IOBinding`."""
 
-    def __init__(self, ort: ModuleType, session: Any, device_id: str, where: str) -> None:
+    def __init__(
+        self,
+        ort: ModuleType,
+        session: Any,
+        device_id: str,
+        where: str,
+        native: Callable[..., NativeLoop],
+    ) -> None:
         self._ort = ort
+        self._make_native = native
+        self._native: Optional[NativeLoop] = None
         self._session = session
         self._kind, self._index = _split(device_id)
         self._device_id = device_id
@@ -115,7 +126,17 @@ class OrtSession:
         except AttributeError:  # these names are private and may go
             return partial(self._session.run_with_iobinding, binding)
 
+    def native_timer(self, feeds: Feeds) -> Callable[[int], Array]:
+        """A loop of inferences through the C API, in a session of its own with the same options."""
+        if self._kind != "cpu":
+            raise Unsupported(f"{self._where}: the native lane is for the CPU alone.")
+        check_feeds(self._where, self.inputs, feeds)
+        loop = self._native = self._make_native(feeds, self.outputs, self.run(feeds))
+        return loop.time
+
     def fetch(self) -> list[Array]:
+        if self._native is not None:
+            return [np.array(array) for array in self._native.outputs]
         values = self._binding.get_outputs() if self._binding is not None else []
         # Copying out what was never allocated would crash the process.
         if not values or not all(value.has_value() for value in values):
@@ -161,6 +182,9 @@ class OrtSession:
         return self._device_id if provider == _provider(self._device_id) else provider
 
     def close(self) -> None:
+        if self._native is not None:
+            self._native.close()
+        self._native = None
         self._binding = None
         self._session = None
 

@@ -121,6 +121,10 @@ class Session(Protocol):
         """One inference the way the runtime's users usually write it (the ``api`` lane)."""
         ...
 
+    # A session may also have ``native_timer(feeds) -> Callable[[int], ndarray]``: what it returns
+    # makes so many inferences in a loop without Python and gives their latencies in ns, int64
+    # (the ``native`` lane). `fetch` then copies out what that loop's last inference left.
+
     def placement(self) -> Placement:
         """Which nodes ran where."""
         ...

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 Scenario = Literal["single-stream", "multi-stream", "offline"]
 Variant = Literal["fp32"]
-Lane = Literal["prepared", "api"]
+Lane = Literal["prepared", "api", "native"]
 
 
 class Frozen(BaseModel):

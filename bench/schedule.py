@@ -461,7 +461,7 @@ class Group:
         """Take outputs and memory from the worker that was timed, and let it go."""
         state = member.state
         with self.context.account.useful(state):
-            if state.cell.lane == "prepared":
+            if state.cell.lane != "api":
                 _, state.outputs = member.worker.request("fetch")
             memory, _ = member.worker.request("memory")
             member.worker.end()

@@ -265,13 +265,17 @@ def _groups(records: Sequence[Record]) -> list[tuple[str, list[_Row]]]:
     ]
 
 
+#: The prepared call is what every unlabelled line shows.
+_LANE_LABELS = {"api": "user API", "native": "native loop"}
+
+
 def _label(record: Record, several_threads: bool) -> str:
     cell = record.cell
     parts = [printable(cell.target, limit=NAME_LIMIT)]
     if cell.scenario == "multi-stream":
         parts.append("multi-stream")
-    if cell.lane == "api":
-        parts.append("user API")
+    if cell.lane in _LANE_LABELS:
+        parts.append(_LANE_LABELS[cell.lane])
     if several_threads:
         parts.append(f"{cell.threads} thread{'' if cell.threads == 1 else 's'}")
     if cell.allow_fallback:

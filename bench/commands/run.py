@@ -52,7 +52,7 @@ def _numbers(
 @click.option("--batch", multiple=True, callback=_numbers, help="Samples a query (offline).")
 @click.option("--shape", "shapes", multiple=True, callback=_sizes, help="Sizes, e.g. seq=128.")
 @click.option("--threads", type=int, help="Compute threads of one inference.")
-@click.option("--lane", help="prepared (default), or api: the call that users write.")
+@click.option("--lane", help="prepared (default), api (what users write), native (no Python).")
 @click.option("--goal", help="precision (default), or rank: until the order of targets is settled.")
 @click.option("--margin", help="What differs by less counts as the same; default 2%.")
 @click.option("--quick", "preset", flag_value="quick", help="Precision 5%, at most 5 s a cell.")

@@ -223,6 +223,25 @@ def check_the_api_call_computes_the_model(subject: Subject) -> None:
             _assert_close([np.asarray(value) for value in values], example.right(feeds))
 
 
+def check_the_native_loop_computes_the_model(subject: Subject) -> None:
+    """Where a session has one: as many latencies as asked for, and the right outputs left."""
+    for example in (subject.conv, subject.many, subject.embed):
+        session = subject.compile(example.file, shapes=example.shapes(3))
+        with contextlib.closing(session):
+            native = getattr(session, "native_timer", None)
+            if native is None:
+                return
+            feeds = example.feeds(3, 8)
+            try:
+                latency_ns = native(feeds)(5)
+            except Unsupported:  # on this device, or in this build of the runtime
+                return
+            assert latency_ns.dtype == np.int64
+            assert latency_ns.shape == (5,)
+            assert (latency_ns > 0).all()
+            _assert_close(session.fetch(), example.right(feeds))
+
+
 def check_a_missing_input_is_named(subject: Subject) -> None:
     """`SpecError` with the input's name."""
     session = subject.session(subject.many)
