@@ -1,7 +1,7 @@
 """ONNX Runtime on the CPU, and on NVIDIA GPUs where its CUDA build is installed.
 
 Options behind ``?`` (see `_OPTIONS`): ``graph_optimization``, ``execution_mode``, ``arena``,
-``spinning`` and, on CUDA, ``tf32``. The defaults are what a careful user would ship: every graph
+``spinning``, ``streams`` (offline alone) and, on CUDA, ``tf32``. The defaults are what a careful user would ship: every graph
 optimisation, one inference at a time, no spinning threads, and fp32 that is fp32.
 """
 
@@ -9,17 +9,34 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import ModuleType
 from typing import Any, Callable, ClassVar, Mapping, Optional
 
 import numpy as np
 
-from bench.backend import Device, Feeds, ModelFile, Options, Placement, TensorSpec
+from bench.backend import (
+    QUERIES_PER_STREAM,
+    Device,
+    Feeds,
+    ModelFile,
+    Options,
+    Placement,
+    TensorSpec,
+)
 from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupported
 
 from . import tiny
-from .checks import Array, check_feeds, first_line, is_out_of_memory, read_extra, require_onnx
+from .checks import (
+    ANY_NUMBER,
+    Array,
+    check_feeds,
+    first_line,
+    is_out_of_memory,
+    read_extra,
+    require_onnx,
+)
 from .host import cpu_device, nvidia_devices
 from .onnxruntime_native import NativeLoop
 
@@ -28,6 +45,7 @@ _OPTIONS = {
     "execution_mode": ("sequential", "parallel"),
     "arena": ("1", "0"),
     "spinning": ("0", "1"),
+    "streams": ANY_NUMBER,
 }
 _CUDA_OPTIONS = {"tf32": ("0", "1")}
 
@@ -89,6 +107,7 @@ class OrtSession:
         self._ort = ort
         self._make_native = native
         self._native: Optional[NativeLoop] = None
+        self._pool: Optional[ThreadPoolExecutor] = None
         self._session = session
         self._kind, self._index = _split(device_id)
         self._device_id = device_id
@@ -125,6 +144,21 @@ class OrtSession:
             return partial(self._session._sess.run_with_iobinding, binding._iobinding, None)
         except AttributeError:  # these names are private and may go
             return partial(self._session.run_with_iobinding, binding)
+
+    def bind_streams(self, feeds: Feeds, streams: int) -> Callable[[], object]:
+        """A thread for each stream; ONNX Runtime lets go of Python's lock while it computes."""
+        calls = [self.bind(feeds) for _ in range(streams)]
+        pool = self._pool = ThreadPoolExecutor(streams)
+
+        def stream(call: Callable[[], object]) -> None:
+            for _ in range(QUERIES_PER_STREAM):
+                call()
+
+        def all_streams() -> None:
+            for future in [pool.submit(stream, call) for call in calls]:
+                future.result()
+
+        return all_streams
 
     def native_timer(self, feeds: Feeds) -> Callable[[int], Array]:
         """A loop of inferences through the C API, in a session of its own with the same options."""
@@ -185,6 +219,9 @@ class OrtSession:
         if self._native is not None:
             self._native.close()
         self._native = None
+        if self._pool is not None:
+            self._pool.shutdown()
+        self._pool = None
         self._binding = None
         self._session = None
 

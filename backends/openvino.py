@@ -18,7 +18,15 @@ from typing import Any, Callable, ClassVar, Mapping
 
 import numpy as np
 
-from bench.backend import Device, Feeds, ModelFile, Options, Placement, TensorSpec
+from bench.backend import (
+    QUERIES_PER_STREAM,
+    Device,
+    Feeds,
+    ModelFile,
+    Options,
+    Placement,
+    TensorSpec,
+)
 from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupported
 
 from . import tiny
@@ -116,6 +124,23 @@ class OpenVinoSession:
             # The C++ method under the Python one, whose look at each argument costs 1 us a call.
             return partial(raw.infer, request, {}, True, True)
         return partial(request.infer, share_outputs=True)
+
+    def bind_streams(self, feeds: Feeds, streams: int) -> Callable[[], object]:
+        """Asynchronous requests, each of which starts its next query when it has ended one."""
+        requests = [self._prepare(feeds) for _ in range(streams)]
+        self._request = requests[0]
+
+        def call() -> None:
+            for _ in range(QUERIES_PER_STREAM):
+                for request in requests:
+                    request.wait()
+                    request.start_async()
+            for request in requests:
+                request.wait()
+
+        for request in requests:  # `wait` needs a query to wait for
+            request.start_async()
+        return call
 
     def fetch(self) -> list[Array]:
         if self._request is None or self._request.latency == 0:
@@ -226,7 +251,7 @@ def _describe(core: Any, name: str) -> Device:
 def _settings(name: str, threads: int, extra: Mapping[str, str]) -> dict[str, Any]:
     settings: dict[str, Any] = {"PERFORMANCE_HINT": extra["hint"].upper()}
     if name == "CPU":
-        settings["INFERENCE_NUM_THREADS"] = threads
+        settings["INFERENCE_NUM_THREADS"] = threads * int(extra["streams"] or 1)
     if extra["streams"]:
         settings["NUM_STREAMS"] = int(extra["streams"])
     if extra["precision"] != "default":

@@ -91,6 +91,11 @@ class Placement:
     precision: str = ""
 
 
+#: Queries that a stream makes before it waits for the others: waiting costs less, the more it
+#: is shared by.
+QUERIES_PER_STREAM = 4
+
+
 class Session(Protocol):
     """A model compiled for a device, ready to run."""
 
@@ -121,6 +126,10 @@ class Session(Protocol):
         """One inference the way the runtime's users usually write it (the ``api`` lane)."""
         ...
 
+    # A session may also have ``bind_streams(feeds, streams) -> Callable[[], object]``, for offline
+    # queries in flight at once: one call makes `QUERIES_PER_STREAM` inferences in each of so many
+    # streams, all at the same time, and returns when the last has ended. `fetch` then copies out
+    # what one of them left.
     # A session may also have ``native_timer(feeds) -> Callable[[int], ndarray]``: what it returns
     # makes so many inferences in a loop without Python and gives their latencies in ns, int64
     # (the ``native`` lane). `fetch` then copies out what that loop's last inference left.

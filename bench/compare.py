@@ -220,7 +220,7 @@ def _typical(one: Side, measure: Measure) -> dict[int, float]:
     assert one.record is not None
     if measure == "latency":
         return _times(one.record, lambda i: i.median_ns)
-    return _times(one.record, lambda i: i.busy_ns / i.calls / one.cell.batch)
+    return _times(one.record, lambda i: i.query_ns / one.cell.batch)
 
 
 def _floor(one: Side, measure: Measure) -> dict[int, float]:

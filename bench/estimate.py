@@ -36,7 +36,7 @@ _BOOTSTRAP_SAMPLES = 10_000
 def figures(cell: Cell, invocations: Sequence[Invocation]) -> Array:
     """One figure an invocation, float64: samples/s for offline, else the median latency in ns."""
     if cell.scenario == "offline":
-        return np.array([cell.batch * i.calls / (i.busy_ns / 1e9) for i in invocations])
+        return np.array([cell.batch * 1e9 / i.query_ns for i in invocations])
     return np.array([i.median_ns for i in invocations])
 
 

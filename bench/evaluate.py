@@ -42,7 +42,7 @@ def outputs_on(
             model=to_plain(planned.model.file),
             device=to_plain(choice.device),
             options=to_plain(options),
-            cpus=list(context.cpus),
+            cpus=list(context.cpus[planned.cores]),
         )
         total = len(next(iter(inputs.values())))
         chunks = []

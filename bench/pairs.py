@@ -183,7 +183,7 @@ def _compare_on_target(
         other_file_bytes=other.file_bytes,
         speedup=_time_ratio(alone, lambda i: i.median_ns),
         floor_speedup=_time_ratio(alone, lambda i: i.floor_ns),
-        throughput=_time_ratio(offline, lambda i: i.busy_ns / i.calls),
+        throughput=_time_ratio(offline, lambda i: i.query_ns),
         accuracy=_accuracy_change(mine, theirs, correct),
         missing=_why_no_speed(alone, mine, theirs),
     )

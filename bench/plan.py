@@ -46,6 +46,19 @@ class PlannedCell:
     feeds: dict[str, Array]
     refused: BenchError | None = None  #: known before measuring that it can't be had
 
+    @property
+    def streams(self) -> int:
+        """Queries in flight at once: what the target's ``streams`` says, offline alone."""
+        if self.cell.scenario != "offline":
+            return 1
+        text = self.options.extra.get("streams", "1")
+        return int(text) if text.isdigit() else 1  # the backend will refuse what is no number
+
+    @property
+    def cores(self) -> int:
+        """CPU cores that the cell computes on."""
+        return self.cell.threads * max(1, self.streams)
+
 
 @dataclass(frozen=True)
 class Plan:

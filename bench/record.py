@@ -72,6 +72,12 @@ class Invocation(Frozen):
     disturbed_blocks: int = 0
     disturbances: tuple[str, ...] = ()  #: what else used the machine in this generation
     cpus: tuple[int, ...] = ()
+    queries_per_call: int = 1  #: above 1 where a call runs several streams at once
+
+    @property
+    def query_ns(self) -> float:
+        """Mean time between two finished queries."""
+        return self.busy_ns / (self.calls * self.queries_per_call)
 
 
 class Memory(Frozen):

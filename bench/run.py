@@ -219,8 +219,8 @@ class Measuring:
         self.todo = [p for p in prepared.plan.cells if p.cell.id not in done]
         self._total = len(prepared.plan.cells)
         # Before the harness moves away: this reads the process's own affinity.
-        threads = {planned.cell.threads for planned in self.todo}
-        self._cpus = {count: tuple(choose_cores(count)) for count in threads}
+        counts = {planned.cores for planned in self.todo}
+        self._cpus = {count: tuple(choose_cores(count)) for count in counts}
         self.cpus = {cpu for cpus in self._cpus.values() for cpu in cpus}
 
     def run(self) -> None:
@@ -254,7 +254,7 @@ class Measuring:
             listener=self.listener,
             account=self.account,
             rng=np.random.default_rng(self.suite.seed),
-            cpus=self._cpus[planned.cell.threads],
+            cpus=self._cpus,
             finish=self.finish,
         )
 

@@ -175,7 +175,7 @@ class Context:
     listener: Listener
     account: Account
     rng: np.random.Generator
-    cpus: tuple[int, ...]
+    cpus: Mapping[int, tuple[int, ...]]  #: by how many cores a cell computes on
     finish: Callable[[CellState], None]  #: writes the record
 
 
@@ -211,10 +211,15 @@ def start_member(state: CellState, context: Context) -> Member:
                 model=to_plain(planned.model.file),
                 device=to_plain(planned.choice.device),
                 options=to_plain(planned.options),
-                cpus=list(context.cpus),
+                cpus=list(context.cpus[planned.cores]),
             )
-            names, arrays = list(planned.feeds), planned.feeds.values()
-            bind, _ = worker.request("bind", *arrays, names=names, lane=planned.cell.lane)
+            bind, _ = worker.request(
+                "bind",
+                *planned.feeds.values(),
+                names=list(planned.feeds),
+                lane=planned.cell.lane,
+                streams=planned.streams,
+            )
             warmup: dict[str, Any] = {}
             if not planned.choice.device.simulated:
                 warmup, _ = worker.request("warm-up", budget_s=WARMUP_BUDGET_S)
@@ -303,6 +308,7 @@ class Group:
         self.states = list(states)
         self.context = context
         self.suite = context.suite
+        self.cpus = context.cpus[max(state.planned.cores for state in states)]
         self.part = 0
         self.beats: dict[str, Beat] = {}
         self.generation = 1 + max(
@@ -340,7 +346,7 @@ class Group:
             state.group = state.group or f"{self.name}, part {self.part}"
         own = [os.getpid(), canary.pid, *(member.worker.pid for member in members)]
         try:
-            with round_watcher(own, self.context.cpus) as watcher:
+            with round_watcher(own, self.cpus) as watcher:
                 watcher.start()
                 canary_blocks = self._rounds(members, canary)
                 self._again_where_disturbed(members)
@@ -385,7 +391,7 @@ class Group:
         worker = self.context.launcher.worker(CANARY_RUNTIME, 1)
         device = {"id": "cpu", "vendor": "", "name": CANARY}
         options = {"threads": 1, "allow_fallback": False, "shapes": {}, "extra": {}}
-        cpus = list(self.context.cpus[:1])
+        cpus = list(self.cpus[-1:])
         worker.request("load", model={"name": CANARY}, device=device, options=options, cpus=cpus)
         worker.request("bind", names=[], lane="prepared")
         warmup, _ = worker.request("warm-up", budget_s=WARMUP_BUDGET_S)
@@ -486,7 +492,8 @@ class Group:
             canary_ns=canary_ns,
             disturbed_blocks=sum(block.disturbed for block in member.blocks),
             disturbances=reasons,
-            cpus=self.context.cpus,
+            cpus=self.context.cpus[state.planned.cores],
+            queries_per_call=member.bind["queries_per_call"],
         )
 
     def _show(self, state: CellState) -> None:

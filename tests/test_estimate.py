@@ -62,6 +62,12 @@ def test_throughput_counts_samples_over_the_time_of_the_calls() -> None:
     assert found.tolist() == [320.0, 320.0]
 
 
+def test_throughput_counts_the_queries_of_all_streams() -> None:
+    cell = a_cell(scenario="offline", batch=2)
+    one_call = invocations(1e6, 1e6, calls=10, busy_ns=int(1e9), queries_per_call=8)
+    assert estimate.figures(cell, one_call).tolist() == [160.0, 160.0]
+
+
 def test_memory_is_the_largest_of_any_process() -> None:
     peaks = [
         i.model_copy(update={"peak_rss_bytes": peak, "rss_before_load_bytes": 10})

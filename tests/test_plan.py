@@ -151,3 +151,11 @@ def test_another_batch_changes_the_shapes_alone(tmp_path: Path) -> None:
     (planned, _) = make_plan(suite(), [model(tmp_path)], [choice()]).cells
     assert for_batch(planned, 7).shapes == {"x": (7, 4)}
     assert for_batch(planned, 7).threads == planned.options.threads
+
+
+def test_streams_count_offline_alone_and_take_a_core_each(tmp_path: Path) -> None:
+    target = Target("ort", "cpu", (("streams", "3"),))
+    plan = make_plan(suite(threads=2, batch=(8,)), [model(tmp_path)], [choice(target=target)])
+    single, offline = plan.cells
+    assert (single.streams, single.cores) == (1, 2)
+    assert (offline.streams, offline.cores) == (3, 6)

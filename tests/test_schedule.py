@@ -61,6 +61,7 @@ class FakeWorker:
             "bind": (
                 {
                     "bind_ns": 1,
+                    "queries_per_call": 1,
                     "first_inference_ns": 9,
                     "rss_bytes": 150,
                     "placement": {"nodes": {}, "off_device": [], "source": "", "precision": ""},
@@ -143,7 +144,7 @@ class Bench:
             listener=QuietProgress(),
             account=Account(itertools.count(0.0, 0.005).__next__),
             rng=np.random.default_rng(suite.seed),
-            cpus=(1,),
+            cpus={1: (1,)},
             finish=self.finished.append,
         )
 

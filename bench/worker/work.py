@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 import numpy as np
 
 from bench.backend import (
+    QUERIES_PER_STREAM,
     Backend,
     Device,
     Session,
@@ -122,13 +123,14 @@ class Work:
         session = self._session()
         feeds = dict(zip(request["names"], arrays))
         started = time.perf_counter_ns()
-        self.call = self._make_call(session, request["lane"], feeds)
+        self.call, queries_per_call = self._make_call(session, request, feeds)
         bind_ns = time.perf_counter_ns() - started
         started = time.perf_counter_ns()
         self.call()
         first_ns = time.perf_counter_ns() - started
         answer = {
             "bind_ns": bind_ns,
+            "queries_per_call": queries_per_call,
             "first_inference_ns": first_ns,
             "rss_bytes": resident.current_rss_bytes(),
             "placement": to_plain(session.placement()),
@@ -177,13 +179,17 @@ class Work:
         return {}, []
 
     def _make_call(
-        self, session: Session, lane: str, feeds: dict[str, Any]
-    ) -> Callable[[], object]:
-        """One inference in the lane asked for; the native lane times whole loops of them itself."""
+        self, session: Session, request: dict[str, Any], feeds: dict[str, Any]
+    ) -> Tuple[Callable[[], object], int]:
+        """A call in the lane asked for, and how many queries it is; the native lane times whole
+        loops of calls itself."""
+        lane = request["lane"]
         if lane == "api":
-            return session.api_call(feeds)
+            return session.api_call(feeds), 1
+        if lane == "prepared" and request.get("streams", 1) > 1:
+            return self._streams(session, request["streams"], feeds)
         if lane == "prepared":
-            return session.bind(feeds)
+            return session.bind(feeds), 1
         native = getattr(session, "native_timer", None)
         if native is None:
             raise Unsupported(
@@ -191,7 +197,16 @@ class Work:
             )
         timer: Callable[[int], Any] = native(feeds)
         self.timer = timer
-        return lambda: timer(1)
+        return (lambda: timer(1)), 1
+
+    def _streams(
+        self, session: Session, streams: int, feeds: dict[str, Any]
+    ) -> Tuple[Callable[[], object], int]:
+        several = getattr(session, "bind_streams", None)
+        if several is None:
+            raise Unsupported(f"{self.backend.name} can't run several streams of one session.")
+        call: Callable[[], object] = several(feeds, streams)
+        return call, streams * QUERIES_PER_STREAM
 
     def _session(self) -> Session:
         if self.session is None:

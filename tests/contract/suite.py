@@ -242,6 +242,20 @@ def check_the_native_loop_computes_the_model(subject: Subject) -> None:
             _assert_close(session.fetch(), example.right(feeds))
 
 
+def check_streams_compute_the_model(subject: Subject) -> None:
+    """Where a session can run several queries at once: the right outputs, however often."""
+    session = subject.compile(subject.conv.file, shapes=subject.conv.shapes(3))
+    with contextlib.closing(session):
+        several = getattr(session, "bind_streams", None)
+        if several is None:
+            return
+        feeds = subject.conv.feeds(3, 8)
+        call = several(feeds, 2)
+        for _ in range(3):
+            call()
+        _assert_close(session.fetch(), subject.conv.right(feeds))
+
+
 def check_a_missing_input_is_named(subject: Subject) -> None:
     """`SpecError` with the input's name."""
     session = subject.session(subject.many)
