@@ -29,7 +29,7 @@ from bench.plan import PlannedCell
 from bench.progress import Listener
 from bench.record import Invocation, StopReason
 from bench.spec import Suite
-from bench.stats.percentile import floor, median
+from bench.stats.percentile import floor, median, minimum_samples
 from bench.stopping import FEWEST_TO_RANK, RankingRule
 from bench.store import Block, RunStore, trusted_samples
 from bench.watch import Thresholds, Watcher, block_watcher, round_watcher
@@ -51,6 +51,7 @@ EQUAL_CALLS_FACTOR = 2.0
 MAX_CALLS = 20_000
 #: A cell may overdraw its time by this factor for its first invocations.
 PATIENCE = 3.0
+P99 = 0.99
 #: At most so many rounds more, for blocks that were disturbed.
 EXTRA_ROUNDS = 4
 WARMUP_BUDGET_S = 3.0
@@ -385,7 +386,29 @@ class Group:
         new = {m.state.cell.id: float(m.warmup["latency_ns"]) for m in members}
         if not set(new) <= set(self.beats):
             self.beats = equal_beats(new)
+            for member in members:
+                self._doubt_percentile(member)
         return members, without_room
+
+    def _doubt_percentile(self, member: Member) -> None:
+        """Say, before anything is timed, that a p99 is out of reach, and what would be enough."""
+        cell, suite = member.state.cell, self.suite
+        if cell.scenario == "offline":
+            return
+        needed = minimum_samples(P99)
+        latency_s = member.warmup["latency_ns"] / 1e9
+        per_invocation = ROUNDS * self.beats[cell.id].calls
+        enough_s = math.ceil(needed * latency_s)
+        if suite.max_time_s < enough_s:
+            remedy = f"--max-time {enough_s}"
+        elif suite.max_invocations * per_invocation < needed:
+            remedy = f"--max-invocations {math.ceil(needed / per_invocation)}"
+        else:
+            return
+        self.context.listener.note(
+            f"{cell.label}: a p99 needs {needed} queries, which don't fit at {latency_s:.2g} s "
+            f"each; {remedy} would be enough."
+        )
 
     def _start_canary(self) -> Worker:
         worker = self.context.launcher.worker(CANARY_RUNTIME, 1)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -263,6 +264,22 @@ def test_ranking_ends_for_a_settled_cell_and_goes_on_for_an_open_pair() -> None:
     counts = {s.cell.target: len(s.invocations) for s in bench.states}
     assert bench.states[2].stop == "ranked"
     assert counts["far:cpu"] < counts["near:cpu"]
+
+
+def test_a_p99_out_of_reach_is_said_before_measuring_with_what_would_be_enough() -> None:
+    class Notes(QuietProgress):
+        heard: ClassVar[list[str]] = []
+
+        def note(self, text: str) -> None:
+            self.heard.append(text)
+
+    bench = Bench({"slow": 5e8, "fast": 1e5}, suite(max_time_s=20))
+    bench.context = replace(bench.context, listener=Notes())
+    bench.run()
+    (note,) = Notes.heard
+    assert "slow:cpu" in note
+    assert "needs 662 queries" in note
+    assert "--max-time 33" in note
 
 
 # -- what goes wrong ------------------------------------------------------------------------------
