@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Scenario = Literal["single-stream", "multi-stream", "offline"]
+Scenario = Literal["single-stream", "multi-stream", "offline", "server"]
 Variant = Literal["fp32"]
 Lane = Literal["prepared", "api", "native"]
 
@@ -47,6 +47,12 @@ class Cell(Frozen):
     lane: Lane = "prepared"
     input_sha256: str  #: of the arrays that are timed
     allow_fallback: bool = False
+    latency_bound_ns: int | None = None  #: server: what the 99th percentile must not exceed
+
+    @property
+    def is_rate(self) -> bool:
+        """Whether the figure is a rate in samples per second, not the latency of a query."""
+        return self.scenario in ("offline", "server")
 
     @property
     def id(self) -> str:

@@ -180,7 +180,7 @@ def _times(record: Record, time: Callable[[Invocation], float]) -> dict[int, flo
 
 def measure_of(match: Match) -> Measure:
     """Throughput where either side is an offline cell."""
-    offline = "offline" in (match.a.cell.scenario, match.b.cell.scenario)
+    offline = match.a.cell.is_rate or match.b.cell.is_rate
     return "throughput" if offline else "latency"
 
 

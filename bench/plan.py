@@ -122,12 +122,16 @@ def model_forms(file: ModelFile) -> set[str]:
     return {form for form, source in found.items() if source is not None}
 
 
+#: Scenarios whose queries carry one sample each (MLPerf's meaning).
+_ONE_SAMPLE = ("single-stream", "server")
+
+
 def _loads(suite: Suite) -> list[tuple[Scenario, int]]:
     """Scenario and samples a query. MLPerf's single-stream sends one sample at a time."""
     return [
         (scenario, batch)
         for scenario in dict.fromkeys(suite.scenarios)
-        for batch in ([1] if scenario == "single-stream" else dict.fromkeys(suite.batch))
+        for batch in ([1] if scenario in _ONE_SAMPLE else dict.fromkeys(suite.batch))
     ]
 
 
@@ -148,7 +152,7 @@ def _cells_of_model(
     }
     fixed = fixed_batch(card)
     refused: BenchError | None = None
-    if fixed is not None and fixed != batch and scenario != "single-stream":
+    if fixed is not None and fixed != batch and scenario not in _ONE_SAMPLE:
         refused = Unsupported(
             f"{card.name}: its batch dimension is fixed at {fixed}, so batch {batch} can't be run. "
             "Export it with a dynamic batch dimension."
@@ -177,6 +181,7 @@ def _cells_of_model(
                 lane=suite.lane,
                 input_sha256=input_sha256,
                 allow_fallback=suite.allow_fallback,
+                latency_bound_ns=suite.latency_bound_ns if scenario == "server" else None,
             )
             options = Options(
                 threads=cell.threads,

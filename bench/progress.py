@@ -250,7 +250,7 @@ def outcome(record: Record) -> str:
         return f"{record.failure.kind}: {record.failure.message}"
     if record.simulated:
         return "done on a simulated device"
-    if record.cell.scenario == "offline" and record.throughput is not None:
+    if record.cell.is_rate and record.throughput is not None:
         found = record.throughput
         share = _share(found.value, found.low, found.high)
         return f"{rate(found.value)} {relative_half_width(share)}"

@@ -66,8 +66,7 @@ def _rank(matches: Sequence[Match], effects: dict[tuple[str, str], Effect]) -> R
     if len(values) < 2:
         return None
     cell = matches[0].a.cell
-    offline = cell.scenario == "offline"
-    order = sorted(values, key=lambda target: values[target], reverse=offline)
+    order = sorted(values, key=lambda target: values[target], reverse=cell.is_rate)
     steps = [_step(effects, one, other) for one, other in pairwise(order)]
     batch = f" batch {cell.batch}" if cell.batch > 1 else ""
     what = f"{cell.model.name} {cell.scenario}{batch}"

@@ -72,11 +72,14 @@ class Invocation(Frozen):
     disturbed_blocks: int = 0
     disturbances: tuple[str, ...] = ()  #: what else used the machine in this generation
     cpus: tuple[int, ...] = ()
+    capacity_per_s: float | None = None  #: server: the highest rate at which the bound held
     queries_per_call: int = 1  #: above 1 where a call runs several streams at once
 
     @property
     def query_ns(self) -> float:
-        """Mean time between two finished queries."""
+        """Mean time between two finished queries; for a server between two that it can take."""
+        if self.capacity_per_s is not None:
+            return 1e9 / self.capacity_per_s
         return self.busy_ns / (self.calls * self.queries_per_call)
 
 

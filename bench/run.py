@@ -31,6 +31,7 @@ from bench.plan import Loaded, Plan, PlannedCell, make_plan
 from bench.progress import Listener
 from bench.record import Accuracy, Check, Failure, Parity, Record
 from bench.schedule import Account, CellState, Context, Group, try_out
+from bench.schedule_server import ServerGroup
 from bench.spec import Suite
 from bench.store import RunHeader, RunStore, StoredRun, resume_run
 from bench.targets import (
@@ -244,7 +245,8 @@ class Measuring:
         if real:
             cell = real[0].cell
             name = f"{cell.scenario} batch {cell.batch}"
-            Group(name, real, self._context(real[0].planned)).run()
+            kind = ServerGroup if cell.scenario == "server" else Group
+            kind(name, real, self._context(real[0].planned)).run()
 
     def _context(self, planned: PlannedCell) -> Context:
         return Context(
@@ -305,8 +307,7 @@ class Measuring:
             accuracy = None
         measured_parity = self._parity(state, checks)
         failure = _failure(state.failure) if state.failure else None
-        is_offline = cell.scenario == "offline"
-        rates = estimate.figures(cell, taken) if is_offline else np.empty(0)
+        rates = estimate.figures(cell, taken) if cell.is_rate else np.empty(0)
         return Record(
             cell_id=cell.id,
             cell=cell,

@@ -191,6 +191,7 @@ class Member:
     warmup: dict[str, Any]
     watcher: Watcher
     blocks: list[Block] = field(default_factory=list)
+    capacity_per_s: float | None = None
 
     @property
     def grown_bytes(self) -> int:
@@ -349,8 +350,7 @@ class Group:
         try:
             with round_watcher(own, self.cpus) as watcher:
                 watcher.start()
-                canary_blocks = self._rounds(members, canary)
-                self._again_where_disturbed(members)
+                canary_blocks = self.rounds(members, canary)
                 reasons = tuple(watcher.stop().disturbed())
             self._collect(members, canary_blocks, reasons)
         finally:
@@ -376,7 +376,7 @@ class Group:
                 if members and not room_for_another(largest_bytes):
                     without_room.append(state)
                     continue
-                with self._failing(state):
+                with self.failing(state):
                     members.append(start_member(state, self.context))
                     largest_bytes = max(largest_bytes, members[-1].grown_bytes)
         except BaseException:
@@ -393,7 +393,7 @@ class Group:
     def _doubt_percentile(self, member: Member) -> None:
         """Say, before anything is timed, that a p99 is out of reach, and what would be enough."""
         cell, suite = member.state.cell, self.suite
-        if cell.scenario == "offline":
+        if cell.is_rate:
             return
         needed = minimum_samples(P99)
         latency_s = member.warmup["latency_ns"] / 1e9
@@ -421,18 +421,19 @@ class Group:
         self.beats_canary = beat_for(warmup["latency_ns"])
         return worker
 
-    def _rounds(self, members: list[Member], canary: Worker) -> list[Block]:
+    def rounds(self, members: list[Member], canary: Worker) -> list[Block]:
         """Blocks in random turn; a member whose worker fails leaves, the others go on."""
         canary_blocks: list[Block] = []
         for number in range(ROUNDS):
             for position, turn in enumerate(self.context.rng.permutation(len(members) + 1)):
                 if turn == len(members):
-                    canary_blocks.append(self._canary_block(canary, number, position))
+                    canary_blocks.append(self.canary_block(canary, number, position))
                     continue
                 member = members[turn]
                 if member.state.failure is None:
-                    with self._failing(member.state):
+                    with self.failing(member.state):
                         member.blocks.append(self._block(member, number, position))
+        self._again_where_disturbed(members)
         return canary_blocks
 
     def _again_where_disturbed(self, members: Sequence[Member]) -> None:
@@ -444,7 +445,7 @@ class Group:
                 if member.state.failure is None and undisturbed(member.blocks) < ROUNDS
             ]
             for position, turn in enumerate(self.context.rng.permutation(len(short))):
-                with self._failing(short[turn].state):
+                with self.failing(short[turn].state):
                     short[turn].blocks.append(self._block(short[turn], number, position))
 
     def _block(self, member: Member, number: int, position: int) -> Block:
@@ -457,7 +458,7 @@ class Group:
             disturbed = bool(member.watcher.stop().disturbed(BLOCK_THRESHOLDS))
         return Block(member.state.cell.id, self.generation, number, position, latency_ns, disturbed)
 
-    def _canary_block(self, canary: Worker, number: int, position: int) -> Block:
+    def canary_block(self, canary: Worker, number: int, position: int) -> Block:
         beat = self.beats_canary
         with self.context.account.useful():
             _, (latency_ns,) = canary.request("block", calls=beat.calls, discard=beat.discard)
@@ -474,7 +475,7 @@ class Group:
         done: list[tuple[Member, Invocation]] = []
         for member in members:
             if member.state.failure is None:
-                with self._failing(member.state):
+                with self.failing(member.state):
                     done.append((member, self._end(member, canary_ns, reasons)))
         blocks = [block for member, _ in done for block in member.blocks]
         if done:
@@ -517,6 +518,7 @@ class Group:
             disturbances=reasons,
             cpus=self.context.cpus[state.planned.cores],
             queries_per_call=member.bind["queries_per_call"],
+            capacity_per_s=member.capacity_per_s,
         )
 
     def _show(self, state: CellState) -> None:
@@ -531,7 +533,7 @@ class Group:
         self.context.finish(state)
 
     @contextmanager
-    def _failing(self, state: CellState) -> Iterator[None]:
+    def failing(self, state: CellState) -> Iterator[None]:
         """A typed error ends this cell, not the run."""
         try:
             yield

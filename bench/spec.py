@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +19,16 @@ SECONDS_PER_INVOCATION = 0.1
 #: Standard deviation between identical pinned workers where it was measured (docs/method.md).
 TYPICAL_PROCESS_SPREAD = 0.02
 
+_TIME_UNITS_NS = {"us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}
+_TIME = re.compile(r"(\d+(?:\.\d+)?) ?(us|µs|ms|s)")
+
+
+def _number(text: str) -> str:
+    """The number in front of a unit."""
+    found = re.match(r"[\d.]+", text)
+    return found.group() if found else ""
+
+
 Positive = Annotated[int, Field(gt=0)]
 
 
@@ -30,6 +41,9 @@ class Suite(Frozen):
     variants: tuple[Variant, ...] = ("fp32",)
     scenarios: tuple[Scenario, ...] = ("single-stream", "offline")
     batch: tuple[Positive, ...] = Field((32,), description="samples a query, offline/multi-stream")
+    latency_bound: str | None = Field(
+        None, description="server: what the 99th percentile must not exceed, for example 5ms"
+    )
     shapes: dict[str, Positive] = Field({}, description="sizes of symbolic dimensions")
     threads: Positive | None = Field(None, description="compute threads; default: physical cores")
     lane: Lane = "prepared"
@@ -64,6 +78,11 @@ class Suite(Frozen):
                 f"max_invocations ({self.max_invocations}) is below min_invocations "
                 f"({self.min_invocations})"
             )
+        if ("server" in self.scenarios) != (self.latency_bound is not None):
+            raise ValueError(
+                "the scenario `server` and `latency_bound` go together: give both, for example "
+                "--scenario server --latency-bound 5ms"
+            )
         least_s = self.min_invocations * SECONDS_PER_INVOCATION
         if self.max_time_s < least_s:
             raise ValueError(
@@ -71,6 +90,21 @@ class Suite(Frozen):
                 f"at least {least_s:g} s, or fewer invocations, would be enough"
             )
         return self
+
+    @field_validator("latency_bound")
+    @classmethod
+    def _is_a_time(cls, value: str | None) -> str | None:
+        if value is not None and (_TIME.fullmatch(value) is None or float(_number(value)) <= 0):
+            raise ValueError("must be a time with its unit, for example 500us, 5ms or 1s")
+        return value
+
+    @property
+    def latency_bound_ns(self) -> int | None:
+        """The bound in ns."""
+        if self.latency_bound is None:
+            return None
+        unit = self.latency_bound.removeprefix(_number(self.latency_bound)).strip()
+        return round(float(_number(self.latency_bound)) * _TIME_UNITS_NS[unit])
 
     def doubts(self) -> list[str]:
         """What is possible but unlikely to be reached, with what would be enough."""

@@ -22,6 +22,7 @@ from bench.numbers import (
     TIME_UNITS,
     Unit,
     column_unit,
+    duration,
     half_width,
     in_unit,
     printable,
@@ -274,6 +275,8 @@ def _label(record: Record, several_threads: bool) -> str:
     parts = [printable(cell.target, limit=NAME_LIMIT)]
     if cell.scenario == "multi-stream":
         parts.append("multi-stream")
+    if cell.latency_bound_ns is not None:
+        parts.append(f"server, p99 ≤ {duration(cell.latency_bound_ns)}")
     if cell.lane in _LANE_LABELS:
         parts.append(_LANE_LABELS[cell.lane])
     if several_threads:
@@ -311,7 +314,7 @@ def _parameters(count: int | None) -> str:
 def _batches(records: Sequence[Record]) -> tuple[_Batch, ...]:
     """One line for each batch; a latency at batch 1 alone shares the line of the first batch."""
     latency = {r.cell.batch: r for r in records if r.cell.scenario != "offline"}
-    offline = {r.cell.batch: r for r in records if r.cell.scenario == "offline"}
+    offline = {r.cell.batch: r for r in records if r.cell.is_rate}
     if set(latency) == {1} and offline and 1 not in offline:
         first, *rest = sorted(offline)
         joined = _Batch(latency[1], offline[first])

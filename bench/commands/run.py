@@ -47,8 +47,9 @@ def _numbers(
 @click.option("-t", "--target", "targets", multiple=True, help="Target, e.g. onnxruntime:cpu.")
 @click.option("--variant", "variants", multiple=True, help="Precision form: fp32.")
 @click.option(
-    "--scenario", "scenarios", multiple=True, help="single-stream, multi-stream, offline."
+    "--scenario", "scenarios", multiple=True, help="single-stream, multi-stream, offline, server."
 )
+@click.option("--latency-bound", help="server: bound of the p99, e.g. 5ms.")
 @click.option("--batch", multiple=True, callback=_numbers, help="Samples a query (offline).")
 @click.option("--shape", "shapes", multiple=True, callback=_sizes, help="Sizes, e.g. seq=128.")
 @click.option("--threads", type=int, help="Compute threads of one inference.")

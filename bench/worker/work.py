@@ -22,7 +22,7 @@ from bench.backend import (
     to_plain,
 )
 from bench.errors import BenchError, OutOfMemory, Unavailable, Unsupported
-from bench.worker import resident
+from bench.worker import openloop, resident
 from bench.worker.timing import time_calls, warm_up
 from bench.worker.wire import PROTOCOL, Channel, ChannelClosed
 
@@ -86,6 +86,7 @@ class Work:
             "bind": self.bind,
             "warm-up": self.warm_up,
             "block": self.block,
+            "open-loop": self.open_loop,
             "fetch": self.fetch,
             "evaluate": self.evaluate,
             "memory": self.memory,
@@ -159,6 +160,16 @@ class Work:
         for _ in range(request["discard"]):
             call()
         return {}, [time_calls(call, request["calls"])]
+
+    def open_loop(self, request: dict[str, Any], arrays: list[Any]) -> Result:
+        """Queries at random moments, their latencies counted from when they were to arrive."""
+        arrivals = openloop.poisson_arrivals_ns(
+            request["rate_per_s"], request["queries"], request["seed"]
+        )
+        bound_ns, allowed_above = request["bound_ns"], request["allowed_above"]
+        served = openloop.serve(self._call(), arrivals, bound_ns, allowed_above)
+        late_ns = float(np.median(served.late_ns)) if len(served.late_ns) else 0.0
+        return {"generator_late_ns": late_ns}, [served.latency_ns]
 
     def fetch(self, request: dict[str, Any], arrays: list[Any]) -> Result:
         """The outputs that the last timed call left."""
