@@ -1,8 +1,9 @@
 """ONNX Runtime on the CPU, and on NVIDIA GPUs where its CUDA build is installed.
 
 Options behind ``?`` (see `_OPTIONS`): ``graph_optimization``, ``execution_mode``, ``arena``,
-``spinning``, ``streams`` (offline alone) and, on CUDA, ``tf32``. The defaults are what a careful user would ship: every graph
-optimisation, one inference at a time, no spinning threads, and fp32 that is fp32.
+``spinning``, ``streams`` (offline alone) and, on CUDA, ``tf32``. The defaults are what a careful
+user would ship: every graph optimisation, one inference at a time, no spinning threads, and fp32
+that is fp32.
 """
 
 from __future__ import annotations

@@ -94,25 +94,36 @@ def neighbour() -> Iterator[None]:
 def prove(quick: bool) -> None:
     """Record a quiet and a disturbed trace, and simulate runs on them."""
     count = 60 if quick else 400
-    traces = {"quiet": record_traces(count)}
+    traces = {f"{kind}, quiet": trace for kind, trace in record_traces(count).items()}
     with neighbour():
-        traces["with a noisy neighbour"] = record_traces(count)
-    findings, details = [], {}
-    for how, kinds in traces.items():
-        for kind, trace in kinds.items():
-            drawn = coverage(trace, 2000, seed=1)
-            following = consecutive(trace)
-            findings.append(
-                Finding(
-                    f"95% interval of the {kind} covers its long-run value, {how}",
-                    f"{drawn:.1%} (invocations drawn from {count}), "
-                    f"{following:.1%} (invocations that followed each other)",
-                    "93 to 97%",
-                    0.93 <= drawn <= 0.97 and 0.93 <= following <= 0.97,
-                )
-            )
-            details[f"{kind}, {how}"] = {
-                "spread": float(np.log(trace).std(ddof=1)),
-                "trace": trace.tolist(),
-            }
+        disturbed = record_traces(count)
+    traces.update({f"{kind}, with a noisy neighbour": trace for kind, trace in disturbed.items()})
+    analyse(traces)
+
+
+def analyse(traces: dict[str, Trace]) -> None:
+    """Two kinds of runs: with invocations drawn from the whole trace, which is what the interval
+    promises; and with invocations that followed each other, where drift slower than a run shows."""
+    findings = []
+    for name, trace in traces.items():
+        drawn = coverage(trace, 2000, seed=1)
+        following = consecutive(trace)
+        findings += [
+            Finding(
+                f"95% interval of the {name}: covers the long-run value",
+                f"{drawn:.1%} of 2000 runs on {len(trace)} invocations",
+                "93 to 97%",
+                0.93 <= drawn <= 0.97,
+            ),
+            Finding(
+                f"the same where the machine drifts between runs, {name}",
+                f"{following:.1%} of runs of invocations that followed each other",
+                "93 to 97%",
+                0.93 <= following <= 0.97,
+            ),
+        ]
+    details = {
+        name: {"spread": float(np.log(trace).std(ddof=1)), "trace": trace.tolist()}
+        for name, trace in traces.items()
+    }
     report("coverage", findings, details)
