@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +15,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from bench.backend import ModelFile, TorchSource
 from bench.cell import Frozen
 from bench.errors import SpecError
-from bench.validation import first_problem
+from bench.validation import first_problem, read_toml
 
 Task = Literal["classification", "embedding", "text-generation", "raw"]
 Dimension = Annotated[int, Field(gt=0)] | Annotated[str, Field(min_length=1)]
@@ -145,14 +144,7 @@ class Card(Frozen):
 
 def load_card(path: Path) -> Card:
     """Read and check a card. Raises `SpecError` naming the file, the key and what is expected."""
-    try:
-        data = tomllib.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise SpecError(f"{path}: there is no such model card.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: can't be read: {error}.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{path}: not valid TOML: {error}.") from error
+    data = read_toml(path, "model card")
     try:
         card = Card.model_validate({**data, "path": path.resolve()})
     except ValidationError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bench.cell import Frozen, Lane, Scenario, Variant
 from bench.errors import SpecError
-from bench.validation import first_problem
+from bench.validation import first_problem, read_toml
 
 #: 8 blocks of 10 ms, and starting a process.
 SECONDS_PER_INVOCATION = 0.1
@@ -131,14 +130,7 @@ THOROUGH: dict[str, Any] = {
 
 def load_suite(path: Path) -> Suite:
     """Read a suite from TOML. Raises `SpecError` that names the file, the key and what it wants."""
-    try:
-        data = tomllib.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise SpecError(f"{path}: there is no such suite file.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: can't be read: {error}.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{path}: not valid TOML: {error}.") from error
+    data = read_toml(path, "suite file")
     return make_suite(data, str(path))
 
 

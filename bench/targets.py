@@ -196,7 +196,10 @@ def _no_device(target: Target, report: BackendReport) -> Unavailable:
 
 def default_threads() -> int:
     """The physical cores that this process may use, which is what runtimes take by default."""
-    from bench.machine import choose_cores
+    from bench.machine import choose_cores, cpu_quota
 
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, len(choose_cores(usable or 1)))
+    cores = max(1, len(choose_cores(usable or 1)))
+    quota = cpu_quota()
+    # A container that may use less than it sees would be stopped in the middle of a block.
+    return cores if quota is None else min(cores, max(1, int(quota)))

@@ -1,13 +1,30 @@
-"""One clear sentence for what pydantic found wrong with a file that a person wrote."""
+"""Files that a person wrote: reading them, and one clear sentence for what is wrong."""
 
 from __future__ import annotations
 
 import difflib
+import tomllib
 from collections.abc import Collection
+from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
+from bench.errors import SpecError
+
 _LONGEST_VALUE = 60
+
+
+def read_toml(path: Path, noun: str) -> dict[str, Any]:
+    """The tables of a TOML file. Raises `SpecError` that names the file; ``noun`` is what it is."""
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise SpecError(f"{path}: there is no such {noun}.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: can't be read: {error}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{path}: not valid TOML: {error}.") from error
 
 
 def first_problem(error: ValidationError, known_keys: Collection[str]) -> str:
