@@ -1,0 +1,165 @@
+"""The proofs' own logic on made-up data: each can miss its goal, and says so when it does."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+PROOFS = Path(__file__).parent / "proofs"
+
+Proof = Callable[[str], ModuleType]
+
+
+@pytest.fixture
+def proof(monkeypatch: pytest.MonkeyPatch) -> Proof:
+    """Import a module of the proofs, which stand beside the tests without being a package."""
+    monkeypatch.syspath_prepend(str(PROOFS))
+    monkeypatch.syspath_prepend(str(PROOFS / "plugin"))
+    return importlib.import_module
+
+
+def lognormal(spread: float, size: int = 400) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.exp(np.random.default_rng(2).normal(0, spread, size))
+
+
+# -- coverage -------------------------------------------------------------------------------------
+
+
+def test_intervals_of_independent_invocations_cover_as_often_as_stated(proof: Proof) -> None:
+    assert 0.92 <= proof("intervals").coverage(lognormal(0.03), 500, seed=1) <= 0.99
+
+
+def test_drift_slower_than_a_run_shows_as_missed_coverage(proof: Proof) -> None:
+    drifting = lognormal(0.005) * np.linspace(1.0, 1.2, 400)
+    assert proof("intervals").consecutive(drifting) < 0.5
+
+
+def test_a_simulated_run_stops_no_earlier_and_no_later_than_a_real_one(proof: Proof) -> None:
+    intervals = proof("intervals")
+    assert intervals.stops_at(lognormal(1e-6)) == intervals.FEWEST
+    assert intervals.stops_at(lognormal(0.5)) == intervals.MOST
+
+
+# -- bias and the known extra cost ----------------------------------------------------------------
+
+
+def test_a_loop_that_adds_five_percent_is_found_to_add_five_percent(
+    proof: Proof, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = proof("calls")
+    monkeypatch.setattr(calls, "tight_loop_ns", lambda call, number: 1000.0)
+    monkeypatch.setattr(calls, "time_calls", lambda call, number: np.full(number, 1050))
+    assert calls.bias_of(lambda: None, chunks=3) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(("slow", "extra_ns"), [(0.0, 0), (0.05, 50), (0.3, 300)])
+def test_a_slowed_session_spends_its_share_after_the_real_call(
+    proof: Proof, monkeypatch: pytest.MonkeyPatch, slow: float, extra_ns: int
+) -> None:
+    altered = proof("altered")
+    now = 0
+
+    def clock() -> int:
+        nonlocal now
+        now += 1  # reading it takes a nanosecond
+        return now
+
+    def real() -> None:
+        nonlocal now
+        now += 1000
+
+    monkeypatch.setattr(altered, "own_latency_ns", lambda call: 1000.0)
+    monkeypatch.setattr(altered, "time", SimpleNamespace(perf_counter_ns=clock))
+    session = altered.AlteredSession(SimpleNamespace(bind=lambda feeds: real), slow)
+    call = session.bind({})
+    call()
+    assert now == pytest.approx(1000 + extra_ns, abs=2)
+
+
+# -- ranking --------------------------------------------------------------------------------------
+
+
+def test_targets_are_ranked_by_their_median_model_by_model(proof: Proof) -> None:
+    def record(model: str, target: str, median_ns: float) -> SimpleNamespace:
+        return SimpleNamespace(
+            cell=SimpleNamespace(model=SimpleNamespace(name=model), target=target),
+            latency=SimpleNamespace(median_ns=SimpleNamespace(value=median_ns)),
+        )
+
+    records = [record("m", "a", 3), record("m", "b", 2), record("n", "a", 1), record("n", "b", 4)]
+    measured = SimpleNamespace(run=SimpleNamespace(records=records))
+    assert proof("verdicts").ranked(measured) == {"m": ["b", "a"], "n": ["a", "b"]}
+
+
+# -- peers ----------------------------------------------------------------------------------------
+
+
+def runs(*ratios: float) -> list[dict[str, float]]:
+    return [{"onnxruntime": 100.0, "openvino": 100.0 * ratio} for ratio in ratios]
+
+
+@pytest.mark.parametrize(
+    ("bias", "ratios", "met"),
+    [
+        (0.002, (0.90, 0.91), True),
+        (-0.02, (0.90, 0.91), False),  # a peer is nearer to the reference
+        (0.002, (0.90, 0.95), False),  # the ratio moves by more than 3%
+    ],
+)
+def test_ours_has_to_be_nearer_than_every_peer_and_steadier_than_3_percent(
+    proof: Proof, bias: float, ratios: tuple[float, float], met: bool
+) -> None:
+    both = {"bench": runs(*ratios), "peer": runs(0.8, 0.99)}
+    ours, theirs = proof("peers").findings(both, {"bench": [bias] * 2, "peer": [0.01] * 2}, {})
+    assert ours.met == met
+    assert "spread 21" in theirs.figure
+
+
+def test_a_peer_that_could_not_run_is_listed_with_the_reason(proof: Proof) -> None:
+    both: dict[str, Any] = {"bench": runs(0.9, 0.9), "peer": []}
+    reasons = {"peer": "No module named 'peer'"}
+    _, absent = proof("peers").findings(both, {"bench": [0.0], "peer": []}, reasons)
+    assert "could not run" in absent.claim
+    assert absent.figure == reasons["peer"]
+
+
+# -- what is written down -------------------------------------------------------------------------
+
+
+def test_a_missed_goal_is_printed_and_published_as_missed(
+    proof: Proof,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    engine = proof("engine")
+    monkeypatch.setattr(engine, "RESULTS", tmp_path)
+    kept = engine.Finding("kept", "+0.5%", "within 1%", True)
+    broken = engine.Finding("broken", "+5.0%", "within 1%", False)
+    engine.report("example", [kept, broken], {"raw": [1, 2]})
+    assert "MISSED broken: +5.0% (goal: within 1%)" in capsys.readouterr().out
+    written = json.loads((tmp_path / "example.json").read_text())
+    assert [finding["met"] for finding in written["findings"]] == [True, False]
+    assert written["command"] == "python tests/proofs example"
+    assert {"machine", "at", "details"} <= set(written)
+    rows = [line for line in (tmp_path / "README.md").read_text().splitlines() if "+5.0%" in line]
+    assert len(rows) == 1
+    assert "| **no** |" in rows[0]
+
+
+def test_a_trial_with_small_sizes_leaves_the_published_results_alone(
+    proof: Proof, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = proof("engine")
+    published = engine.RESULTS
+    monkeypatch.setattr(engine, "RESULTS", published)  # put back afterwards
+    engine.use_scratch_results()
+    assert published != engine.RESULTS
+    assert engine.RESULTS.is_dir()
