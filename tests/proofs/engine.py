@@ -37,7 +37,7 @@ class Finding:
     claim: str
     figure: str
     goal: str
-    met: bool
+    met: bool | None  #: None where there is no goal, as for a peer
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def measure(models: Sequence[str], targets: Sequence[str], **settings: Any) -> M
 def report(name: str, findings: Sequence[Finding], details: dict[str, Any]) -> None:
     """Print a proof's figures and write them to ``results/proof/NAME.json``."""
     for finding in findings:
-        mark = "met   " if finding.met else "MISSED"
+        mark = {True: "met   ", False: "MISSED", None: "      "}[finding.met]
         print(f"{mark} {finding.claim}: {finding.figure} (goal: {finding.goal})", flush=True)
     facts = fingerprint(("numpy", "onnxruntime", "openvino", "torch"))
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -139,9 +139,10 @@ def write_summary() -> None:
     for path in sorted(RESULTS.glob("*.json")):
         value = json.loads(path.read_text())
         machine = value["machine"]
-        machines.add(f"{machine['cpu']}, {machine['physical_cores']} cores, virtual machine")
+        kind = machine["virtualisation"] or "no hypervisor seen"
+        machines.add(f"{machine['cpu']}, {machine['physical_cores']} cores, {kind}")
         for finding in value["findings"]:
-            met = "yes" if finding["met"] else "**no**"
+            met = {True: "yes", False: "**no**", None: "-"}[finding["met"]]
             row = (finding["claim"], finding["figure"], finding["goal"], met)
             lines.append(f"| {' | '.join(row)} | `{value['command']}` | {value['at'][:10]} |")
     lines += ["", f"Machine: {'; '.join(sorted(machines))}.", ""]
