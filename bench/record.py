@@ -73,6 +73,8 @@ class Invocation(Frozen):
     disturbances: tuple[str, ...] = ()  #: what else used the machine in this generation
     cpus: tuple[int, ...] = ()
     capacity_per_s: float | None = None  #: server: the highest rate at which the bound held
+    #: server: 99th percentile of how late queries came that found the system idle
+    generator_late_ns: float | None = None
     queries_per_call: int = 1  #: above 1 where a call runs several streams at once
 
     @property

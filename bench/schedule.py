@@ -192,6 +192,7 @@ class Member:
     watcher: Watcher
     blocks: list[Block] = field(default_factory=list)
     capacity_per_s: float | None = None
+    generator_late_ns: float | None = None
 
     @property
     def grown_bytes(self) -> int:
@@ -519,6 +520,7 @@ class Group:
             cpus=self.context.cpus[state.planned.cores],
             queries_per_call=member.bind["queries_per_call"],
             capacity_per_s=member.capacity_per_s,
+            generator_late_ns=member.generator_late_ns,
         )
 
     def _show(self, state: CellState) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from bench.launch import Worker
 from bench.schedule import Group, Member
-from bench.server import Array, find_capacity
+from bench.server import TOLERANCE, Array, find_capacity
+from bench.stats.percentile import floor
 from bench.store import Block
 
 
@@ -27,19 +26,24 @@ class ServerGroup(Group):
     def _search(self, member: Member, position: int) -> Block:
         cell = member.state.cell
         assert cell.latency_bound_ns is not None
-        bound_ns = cell.latency_bound_ns
-        service_ns = float(np.median(self._service(member)))
+        bound_ns, beat = cell.latency_bound_ns, self.beats[cell.id]
+        # Searches that begin at the same rate end at the same few rates, which would look like
+        # agreement: each begins at a place of its own.
+        service_ns = floor(self._service(member)) * (1 + TOLERANCE * self.context.rng.random())
         seeds = iter(self.context.rng.integers(0, 2**31, size=1000).tolist())
+        late_ns: dict[float, float] = {}
 
         def trial(rate_per_s: float, queries: int, allowed: int) -> Array:
-            _, (latency_ns,) = member.worker.request(
+            answer, (latency_ns,) = member.worker.request(
                 "open-loop",
+                discard=beat.discard,
                 rate_per_s=rate_per_s,
                 queries=queries,
                 seed=next(seeds),
                 bound_ns=bound_ns,
                 allowed_above=allowed,
             )
+            late_ns[rate_per_s] = answer["generator_late_ns"]
             return latency_ns
 
         with self.context.account.useful(member.state):
@@ -48,10 +52,11 @@ class ServerGroup(Group):
             # Waiting for a query to arrive is no disturbance, so only the counts are looked at.
             member.watcher.stop()
         member.capacity_per_s = found.rate_per_s
+        member.generator_late_ns = late_ns[found.rate_per_s]
         return Block(cell.id, self.generation, 0, position, found.latency_ns)
 
     def _service(self, member: Member) -> Array:
-        """Latencies of back-to-back calls, the upper end of what the search has to try."""
+        """Latencies of back-to-back calls, which tell where to begin."""
         beat = self.beats[member.state.cell.id]
         with self.context.account.useful(member.state):
             _, (latency_ns,) = member.worker.request(

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from bench.errors import Unsupported
+from bench.numbers import duration
 from bench.stats.percentile import minimum_samples
 
 Array = np.ndarray[Any, np.dtype[np.int64]]
@@ -25,7 +26,7 @@ Array = np.ndarray[Any, np.dtype[np.int64]]
 PERCENTILE = 0.99
 #: The search ends when the highest rate that held and the lowest that did not are this close.
 TOLERANCE = 0.02
-#: Halving the bracket from a factor of 2 to 2% takes 6 trials; the rest is for finding a bracket.
+#: Halving the bracket from a factor of 2 to 2% takes 6 rates; the rest is for finding a bracket.
 MOST_TRIALS = 30
 #: A rate is given up after so many failures: one may be chance, and a search can't undo it.
 ATTEMPTS = 2
@@ -33,6 +34,9 @@ ATTEMPTS = 2
 TRIAL_S = 0.4
 FEWEST_QUERIES = 4 * minimum_samples(PERCENTILE)
 MOST_QUERIES = 20_000
+#: A bound that is long against a trial would hold in overload too: the queue that is left at the
+#: end, in time, must not be more than this share of the trial.
+GROWTH = 0.02
 #: Below this share of the rate of back-to-back calls a bound that fails is taken to be hopeless.
 LOWEST_SHARE = 0.01
 
@@ -70,14 +74,17 @@ def allowed_above(queries: int) -> int:
 def find_capacity(trial: Trial, service_ns: float, bound_ns: float) -> Capacity:
     """The highest rate whose trial holds, to `TOLERANCE`.
 
-    ``service_ns`` is the latency of back-to-back calls. Raises `Unsupported` where the bound
-    can't be met at any rate, with what was seen.
+    ``service_ns`` is the latency of a call that nothing disturbed; the search begins at half the
+    rate that it allows, and goes up as long as trials hold: calls can become faster under load.
+    Raises `Unsupported` where the bound can't be met at any rate, with what was seen.
     """
-    limit = 1e9 / service_ns
-    low, high, rate = 0.0, limit, limit / 2
+    if bound_ns <= service_ns:
+        raise _too_short(service_ns, bound_ns)
+    start = 0.5e9 / service_ns
+    low, high, rate = 0.0, math.inf, start
     held: Array | None = None
     outcomes: list[_Outcome] = []
-    while len(outcomes) < MOST_TRIALS and rate >= limit * LOWEST_SHARE:
+    while len(outcomes) < MOST_TRIALS and rate >= 2 * start * LOWEST_SHARE:
         for _ in range(ATTEMPTS):
             outcomes.append(_try(trial, rate, bound_ns))
             if outcomes[-1].holds:
@@ -88,10 +95,17 @@ def find_capacity(trial: Trial, service_ns: float, bound_ns: float) -> Capacity:
             high = rate
         if held is not None and high <= low * (1 + TOLERANCE):
             break
-        rate = math.sqrt(low * high) if held is not None else rate / 2
+        rate = _next_rate(low, high, rate)
     if held is None:
         raise _hopeless(outcomes[-1], high, service_ns, bound_ns)
-    return Capacity(low, high if high < limit else None, len(outcomes), held)
+    return Capacity(low, high if high < math.inf else None, len(outcomes), held)
+
+
+def _next_rate(low: float, high: float, rate: float) -> float:
+    """Down or up by a factor of 2 until a rate held and one failed, then between the two."""
+    if low == 0:
+        return rate / 2
+    return rate * 2 if high == math.inf else math.sqrt(low * high)
 
 
 @dataclass(frozen=True)
@@ -109,14 +123,30 @@ def _try(trial: Trial, rate_per_s: float, bound_ns: float) -> _Outcome:
     latency_ns = trial(rate_per_s, queries, allowed)
     late = int((latency_ns > bound_ns).sum())
     # A trial that was given up made fewer queries than it should have.
-    return _Outcome(len(latency_ns) == queries and late <= allowed, late, latency_ns)
+    holds = len(latency_ns) == queries and late <= allowed
+    return _Outcome(holds and not _growing(latency_ns, rate_per_s), late, latency_ns)
+
+
+def _growing(latency_ns: Array, rate_per_s: float) -> bool:
+    """Whether the last queries waited for so long that the queue can't have been steady."""
+    trial_ns = 1e9 * len(latency_ns) / rate_per_s
+    last = latency_ns[-max(1, len(latency_ns) // 100) :]
+    return bool(np.median(last) > GROWTH * trial_ns)
+
+
+def _too_short(service_ns: float, bound_ns: float) -> Unsupported:
+    return Unsupported(
+        f"one query alone takes {duration(service_ns)}, so a latency bound of {duration(bound_ns)} "
+        f"does not hold at any rate. Give a bound above that: {duration(5 * service_ns)} leaves "
+        "room for a queue."
+    )
 
 
 def _hopeless(last: _Outcome, rate: float, service_ns: float, bound_ns: float) -> Unsupported:
-    worst_ms = float(last.latency_ns.max(initial=0)) / 1e6
+    worst_ns = float(last.latency_ns.max(initial=0))
     return Unsupported(
-        f"the latency bound of {bound_ns / 1e6:g} ms does not hold at any rate: even at "
+        f"the latency bound of {duration(bound_ns)} does not hold at any rate: even at "
         f"{rate:.3g} queries/s {last.late} of {len(last.latency_ns)} took longer, up to "
-        f"{worst_ms:.3g} ms (one alone takes {service_ns / 1e6:.3g} ms). Give a bound above that, "
+        f"{duration(worst_ns)} (one alone takes {duration(service_ns)}). Give a bound above that, "
         "or keep other programs off this machine."
     )

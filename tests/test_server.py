@@ -52,10 +52,32 @@ def test_the_capacity_found_holds_and_a_higher_rate_does_not(bound_in_services: 
 
 
 def test_a_bound_below_one_query_is_refused_with_what_would_be_enough() -> None:
-    with pytest.raises(
-        Unsupported, match=r"not hold at any rate.*one alone takes 1 ms.*bound above"
-    ):
-        find_capacity(queue(1 * MS, 1), 1 * MS, 0.5 * MS)
+    trial = queue(1 * MS, 1)
+    with pytest.raises(Unsupported, match=r"alone takes 1.00 ms.*bound above that: 5.00 ms"):
+        find_capacity(trial, 1 * MS, 0.5 * MS)
+
+
+def test_a_bound_that_fails_at_every_rate_is_refused_with_what_was_seen() -> None:
+    """One call alone takes 1 ms, but 2% of them take 50 ms."""
+
+    def trial(rate: float, queries: int, allowed: int) -> np.ndarray:
+        return np.where(np.arange(queries) % 50 == 0, 50 * MS, 1 * MS)
+
+    with pytest.raises(Unsupported, match=r"not hold at any rate.* up to 50.0 ms"):
+        find_capacity(trial, 1 * MS, 5 * MS)
+
+
+@pytest.mark.parametrize("misjudged", [0.2, 0.7, 1.0, 3.0])
+def test_the_rate_found_does_not_depend_on_where_the_search_begins(misjudged: float) -> None:
+    found = find_capacity(queue(1 * MS, 5), misjudged * MS, 10 * MS)
+    assert 700 < found.rate_per_s < 850
+
+
+def test_a_bound_longer_than_a_trial_does_not_let_overload_pass() -> None:
+    """The queue of an overloaded server is within any bound for a while, but it grows."""
+    rates = [find_capacity(queue(1 * MS, s), 1 * MS, 60_000 * MS).rate_per_s for s in range(8)]
+    assert max(rates) < 1050
+    assert min(rates) > 900
 
 
 def test_the_bracket_is_as_narrow_as_stated() -> None:
