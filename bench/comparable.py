@@ -18,7 +18,7 @@ from bench.cell import Cell
 from bench.discover import nearest
 from bench.errors import SpecError
 from bench.machine import COMPARABLE, MachineFacts
-from bench.numbers import printable
+from bench.numbers import duration, printable
 from bench.record import Record
 from bench.store import StoredRun
 
@@ -33,6 +33,7 @@ REFUSED: dict[str, str] = {
     "input": "input data",
     "threads": "thread count",
     "lane": "lane",
+    "bound": "latency bound",
     "fallback": "fallback allowed",
 }
 #: kinds that are told and never refused
@@ -354,6 +355,7 @@ def _of_cells(match: Match) -> Iterator[Difference]:
     yield from _unequal_sha("input", a.input_sha256, b.input_sha256, subject)
     yield from _unequal("threads", a.threads, b.threads, subject)
     yield from _unequal("lane", a.lane, b.lane, subject)
+    yield from _unequal("bound", _bound(a), _bound(b), subject)
     yield from _unequal("fallback", a.allow_fallback, b.allow_fallback, subject)
     yield from _of_records(match)
 
@@ -384,6 +386,10 @@ def _unequal_sha(kind: str, a: str, b: str, subjects: tuple[str, ...]) -> Iterat
     """All digits are compared, as many are shown as people can take in."""
     if a != b:
         yield Difference(kind, _fact(a[:_SHA_DIGITS]), _fact(b[:_SHA_DIGITS]), subjects)
+
+
+def _bound(cell: Cell) -> str:
+    return "none" if cell.latency_bound_ns is None else duration(cell.latency_bound_ns)
 
 
 def _shapes(cell: Cell) -> str:

@@ -28,7 +28,7 @@ PERCENTILE = 0.99
 TOLERANCE = 0.02
 #: Halving the bracket from a factor of 2 to 2% takes 6 rates; the rest is for finding a bracket.
 MOST_TRIALS = 30
-#: A rate is given up after so many failures: one may be chance, and a search can't undo it.
+#: A rate fails after so many trials that did: one may be chance.
 ATTEMPTS = 2
 #: Queries of a trial: as many as arrive in this time, within the two limits.
 TRIAL_S = 0.4
@@ -36,7 +36,7 @@ FEWEST_QUERIES = 4 * minimum_samples(PERCENTILE)
 MOST_QUERIES = 20_000
 #: A bound that is long against a trial would hold in overload too: the queue that is left at the
 #: end, in time, must not be more than this share of the trial.
-GROWTH = 0.02
+GROWTH = 0.01
 #: Below this share of the rate of back-to-back calls a bound that fails is taken to be hopeless.
 LOWEST_SHARE = 0.01
 
@@ -76,12 +76,14 @@ def find_capacity(trial: Trial, service_ns: float, bound_ns: float) -> Capacity:
 
     ``service_ns`` is the latency of a call that nothing disturbed; the search begins at half the
     rate that it allows, and goes up as long as trials hold: calls can become faster under load.
+    The rate that ends the search is tried again at its end, for what stalled the machine once can
+    fail several rates in a row; where it holds now, the search goes on above it.
     Raises `Unsupported` where the bound can't be met at any rate, with what was seen.
     """
     if bound_ns <= service_ns:
         raise _too_short(service_ns, bound_ns)
     start = 0.5e9 / service_ns
-    low, high, rate = 0.0, math.inf, start
+    low, rate, failed = 0.0, start, [math.inf]
     held: Array | None = None
     outcomes: list[_Outcome] = []
     while len(outcomes) < MOST_TRIALS and rate >= 2 * start * LOWEST_SHARE:
@@ -91,14 +93,16 @@ def find_capacity(trial: Trial, service_ns: float, bound_ns: float) -> Capacity:
                 break
         if outcomes[-1].holds:
             low, held = rate, outcomes[-1].latency_ns
-        else:
-            high = rate
-        if held is not None and high <= low * (1 + TOLERANCE):
+            failed = [f for f in failed if f > rate]
+        elif rate not in failed:
+            failed.append(rate)
+        else:  # failed again, later
             break
-        rate = _next_rate(low, high, rate)
+        narrow = held is not None and failed[-1] <= low * (1 + TOLERANCE)
+        rate = failed[-1] if narrow else _next_rate(low, failed[-1], rate)
     if held is None:
-        raise _hopeless(outcomes[-1], high, service_ns, bound_ns)
-    return Capacity(low, high if high < math.inf else None, len(outcomes), held)
+        raise _hopeless(outcomes[-1], failed[-1], service_ns, bound_ns)
+    return Capacity(low, failed[-1] if failed[-1] < math.inf else None, len(outcomes), held)
 
 
 def _next_rate(low: float, high: float, rate: float) -> float:

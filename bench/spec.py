@@ -145,9 +145,10 @@ def make_suite(data: dict[str, Any], source: str) -> Suite:
 def with_flags(suite: Suite, flags: dict[str, Any]) -> Suite:
     """``suite`` with ``flags`` (those that were given) laid over it. Raises `SpecError`."""
     merged = make_suite({**suite.model_dump(exclude_unset=True), **flags}, "the flags")
-    if flags.get("batch", (1,)) != (1,) and set(merged.scenarios) == {"single-stream"}:
+    if flags.get("batch", (1,)) != (1,) and set(merged.scenarios) <= {"single-stream", "server"}:
         raise SpecError(
-            "--batch contradicts single-stream, which sends one sample a query (MLPerf's meaning); "
+            f"--batch contradicts {' and '.join(merged.scenarios)}: one sample a query (MLPerf's "
+            "meaning); "
             "use --scenario multi-stream or --scenario offline for larger queries."
         )
     return merged

@@ -24,8 +24,9 @@ def test_the_capacity_of_a_known_server_is_found(
     (path,) = (tmp_path / "results" / "runs").iterdir()
     (record,) = read_run(path).records
     assert record.throughput is not None
-    # 5,000 queries a second would take all of the server's time.
-    assert 1000 < record.throughput.value < 5100
+    # 5,000 queries a second would take all of the server's time; a trial of a fraction of a second
+    # may hold a few percent above it, and a noisy machine may find much less.
+    assert 500 < record.throughput.value < 6000
     assert record.cell.latency_bound_ns == 100_000_000
     assert all(i.capacity_per_s for i in record.invocations)
 
