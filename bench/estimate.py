@@ -41,12 +41,12 @@ def figures(cell: Cell, invocations: Sequence[Invocation]) -> Array:
 
 
 def relative_half_width(values: Array, confidence: float) -> float:
-    """Half-width of the interval of the geometric mean, over the estimate."""
+    """Half-width of the stated interval, over the estimate."""
     return stated_interval(values, confidence).relative_half_width
 
 
 def estimate(values: Sequence[float] | Array, confidence: float) -> Estimate | None:
-    """Geometric mean over invocations with its t-interval on the logarithms.
+    """The typical invocation (a trimmed geometric mean) with its interval.
 
     None for fewer than two values: one process says nothing about the next.
     """

@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.stats.interval import Interval, geometric_mean_interval, ratio_interval
+from bench.stats.interval import Interval, ratio_interval, trimmed_mean_interval
 from bench.stats.multiple import pairwise_comparisons, simultaneous_confidence
 from bench.stats.spending import geometric_looks, repeated_confidence
 from bench.stats.verdict import side, within_margin
@@ -36,10 +36,11 @@ def stopping_confidence(confidence: float) -> float:
 
 
 def stated_interval(values: Sequence[float] | NDArray[np.float64], confidence: float) -> Interval:
-    """The interval of the geometric mean that covers with ``confidence`` although measuring
-    stopped because of it. ``values``: one a invocation, at least two."""
+    """The interval of the typical invocation (`trimmed_mean_interval`) that covers with
+    ``confidence`` although measuring stopped because of it. ``values``: one an invocation, at
+    least two."""
     array = np.asarray(values, dtype=np.float64)
-    found = geometric_mean_interval(array, stopping_confidence(confidence))
+    found = trimmed_mean_interval(array, stopping_confidence(confidence))
     return Interval(found.estimate, found.low, found.high, confidence)
 
 

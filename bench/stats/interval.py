@@ -28,6 +28,9 @@ from scipy.special import stdtr, stdtrit
 Values = Sequence[float] | NDArray[Any]
 
 FEWEST_INVOCATIONS = 2
+#: Share of the values that a trimmed mean leaves out at either end: 0.2 is Wilcox's advice
+#: (Wilcox 2017, "Introduction to robust estimation", section 3.3).
+TRIM = 0.2
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,27 @@ def geometric_mean_interval(values: Values, confidence: float = 0.95) -> Interva
     """
     logs = _logs(values, "values")
     return _exponential(float(logs.mean()), _standard_error(logs), logs.size - 1, confidence)
+
+
+def trimmed_mean_interval(values: Values, confidence: float = 0.95) -> Interval:
+    """The *typical* invocation: the geometric mean without the `TRIM` share at either end.
+
+    Student's t-interval of a trimmed mean on the logarithms, its standard error from the Winsorised
+    variance and its degrees of freedom from the values kept (Tukey & McLaughlin 1963, Sankhya A
+    25:331; Yuen 1974, Biometrika 61:165). One invocation in a few that a neighbour slowed by half
+    neither moves the estimate nor widens the interval much, where an untrimmed one follows it.
+
+    ``values`` has shape (k,), k >= 2, finite and positive, any unit; the result has the same unit.
+    Below 1/`TRIM` values nothing is trimmed: `geometric_mean_interval`. Raises `ValueError` otherwise.
+    """
+    logs = np.sort(_logs(values, "values"))
+    cut = int(TRIM * logs.size)
+    kept = logs[cut : logs.size - cut]
+    winsorised = np.clip(logs, kept[0], kept[-1])
+    # Of equal values, rounding must not make a spread.
+    spread = float(winsorised.std(ddof=1)) if kept[0] < kept[-1] else 0.0
+    error = spread * math.sqrt((logs.size - 1) / (kept.size * (kept.size - 1)))
+    return _exponential(float(kept.mean()), error, kept.size - 1, confidence)
 
 
 def ratio_interval(a: Values, b: Values, confidence: float = 0.95) -> Interval:
