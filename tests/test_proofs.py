@@ -32,13 +32,31 @@ def lognormal(spread: float, size: int = 400) -> np.ndarray[Any, np.dtype[np.flo
 # -- coverage -------------------------------------------------------------------------------------
 
 
+def covered(intervals: ModuleType, trace: Any, runs: Any) -> float:
+    """Share of latency intervals that hold the trace's long-run value."""
+    both = (trace, trace)
+    return float(intervals.covered(intervals.latency, intervals.long_run(trace), both, runs))
+
+
 def test_intervals_of_independent_invocations_cover_as_often_as_stated(proof: Proof) -> None:
-    assert 0.92 <= proof("intervals").coverage(lognormal(0.03), 500, seed=1) <= 0.99
+    intervals = proof("intervals")
+    assert 0.92 <= covered(intervals, lognormal(0.03), intervals.drawn(500, 1, 400)) <= 0.99
 
 
 def test_drift_slower_than_a_run_shows_as_missed_coverage(proof: Proof) -> None:
+    intervals = proof("intervals")
     drifting = lognormal(0.005) * np.linspace(1.0, 1.2, 400)
-    assert proof("intervals").consecutive(drifting) < 0.5
+    assert covered(intervals, drifting, intervals.consecutive(400)) < 0.5
+
+
+def test_a_ratio_of_two_that_drift_alike_is_covered(proof: Proof) -> None:
+    intervals = proof("intervals")
+    drift = np.linspace(1.0, 1.2, 400)
+    generator = np.random.default_rng(3)
+    one, other = (drift * np.exp(generator.normal(0, 0.01, 400)) for _ in range(2))
+    truth = intervals.long_run(other / one)
+    share = intervals.covered(intervals.ratio, truth, (one, other), intervals.consecutive(400))
+    assert share > 0.85
 
 
 def test_a_simulated_run_stops_no_earlier_and_no_later_than_a_real_one(proof: Proof) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from engine import Finding, measure, report
+from numpy.typing import NDArray
 
+from bench.stats.interval import Interval, ratio_interval, trimmed_mean_interval
 from bench.stopping import stated_interval
 
 MODEL = "fashion-teacher"
@@ -18,11 +20,13 @@ PRECISION, FEWEST, MOST = 0.02, 5, 30
 
 
 Trace = np.ndarray[Any, np.dtype[np.float64]]
+#: How one run's interval is made of its invocations: (one target's, the other's) -> interval
+Stated = Callable[[Trace, Trace], Interval]
 
 
-def record_traces(invocations: int) -> dict[str, Trace]:
-    """Per-invocation medians of one target in ns, and ratios of two that were measured in turn;
-    float64 of shape (invocations,), in the order of measuring."""
+def record_traces(invocations: int) -> tuple[Trace, Trace]:
+    """Per-invocation medians in ns of two targets that were measured in turn, float64 of shape
+    (invocations,), in the order of measuring."""
     measured = measure(
         [MODEL],
         TARGETS,
@@ -34,7 +38,7 @@ def record_traces(invocations: int) -> dict[str, Trace]:
     one, other = (
         np.array([i.median_ns for i in records[target].invocations]) for target in TARGETS
     )
-    return {"latency": one, "ratio of two targets": other / one}
+    return one, other
 
 
 def stops_at(values: Trace) -> int:
@@ -45,27 +49,43 @@ def stops_at(values: Trace) -> int:
     return MOST
 
 
-def coverage(trace: Trace, runs: int, seed: int) -> float:
-    """Share of simulated runs whose interval holds the long-run value; each run draws its
-    invocations at random from the whole trace, in which the machine drifted."""
+def latency(one: Trace, other: Trace) -> Interval:
+    """What a run states of the first target."""
+    return stated_interval(one[: stops_at(one)], 0.95)
+
+
+def ratio(one: Trace, other: Trace) -> Interval:
+    """What is stated of the two from the invocations that both took until either stopped: it is not
+    what stopped them."""
+    count = min(stops_at(one), stops_at(other))
+    return ratio_interval(one[:count], other[:count], 0.95)
+
+
+def long_run(values: Trace) -> float:
+    """The typical invocation of the whole trace."""
+    return trimmed_mean_interval(values).estimate
+
+
+def drawn(runs: int, seed: int, length: int) -> Iterator[NDArray[np.int64]]:
+    """Which invocations each of so many runs had: drawn from the whole trace, in which the machine
+    drifted."""
     rng = np.random.default_rng(seed)
-    truth = float(np.exp(np.log(trace).mean()))
-    covered = 0
     for _ in range(runs):
-        drawn = rng.choice(trace, MOST, replace=False)
-        covered += stated_interval(drawn[: stops_at(drawn)], 0.95).contains(truth)
-    return covered / runs
+        yield rng.choice(length, MOST, replace=False)
 
 
-def consecutive(trace: Trace) -> float:
-    """The same with the invocations that really followed each other: drift included."""
-    truth = float(np.exp(np.log(trace).mean()))
-    starts = range(0, len(trace) - MOST, 3)
-    covered = [
-        stated_interval(trace[s : s + stops_at(trace[s : s + MOST])], 0.95).contains(truth)
-        for s in starts
-    ]
-    return float(np.mean(covered))
+def consecutive(length: int) -> Iterator[NDArray[np.int64]]:
+    """The same for runs of invocations that really followed each other: drift included."""
+    for first in range(0, length - MOST, 3):
+        yield np.arange(first, first + MOST)
+
+
+def covered(
+    stated: Stated, truth: float, both: tuple[Trace, Trace], runs: Iterable[NDArray[np.int64]]
+) -> float:
+    """Share of the runs whose interval holds ``truth``."""
+    one, other = both
+    return float(np.mean([stated(one[run], other[run]).contains(truth) for run in runs]))
 
 
 def _spin(stop: Any) -> None:
@@ -94,36 +114,41 @@ def neighbour() -> Iterator[None]:
 def prove(quick: bool) -> None:
     """Record a quiet and a disturbed trace, and simulate runs on them."""
     count = 60 if quick else 400
-    traces = {f"{kind}, quiet": trace for kind, trace in record_traces(count).items()}
+    quiet = record_traces(count)
     with neighbour():
         disturbed = record_traces(count)
-    traces.update({f"{kind}, with a noisy neighbour": trace for kind, trace in disturbed.items()})
-    analyse(traces)
+    analyse({"quiet": quiet, "with a noisy neighbour": disturbed})
 
 
-def analyse(traces: dict[str, Trace]) -> None:
+def analyse(traces: dict[str, tuple[Trace, Trace]]) -> None:
     """Two kinds of runs: with invocations drawn from the whole trace, which is what the interval
     promises; and with invocations that followed each other, where drift slower than a run shows."""
     findings = []
-    for name, trace in traces.items():
-        drawn = coverage(trace, 2000, seed=1)
-        following = consecutive(trace)
-        findings += [
-            Finding(
-                f"95% interval of the {name}: covers the long-run value",
-                f"{drawn:.1%} of 2000 runs on {len(trace)} invocations",
-                "93 to 97%",
-                0.93 <= drawn <= 0.97,
-            ),
-            Finding(
-                f"the same where the machine drifts between runs, {name}",
-                f"{following:.1%} of runs of invocations that followed each other",
-                "93 to 97%",
-                0.93 <= following <= 0.97,
-            ),
-        ]
+    for name, both in traces.items():
+        one, other = both
+        for what, stated, truth in (
+            ("latency", latency, long_run(one)),
+            ("ratio of two targets", ratio, long_run(other / one)),
+        ):
+            length = len(one)
+            findings += [
+                _finding(
+                    f"95% interval of the {what}, {name}: covers the long-run value",
+                    covered(stated, truth, both, drawn(2000, 1, length)),
+                    f"of 2000 runs on {length} invocations",
+                ),
+                _finding(
+                    f"the same where the machine drifts between runs, {what}, {name}",
+                    covered(stated, truth, both, consecutive(length)),
+                    "of runs of invocations that followed each other",
+                ),
+            ]
     details = {
-        name: {"spread": float(np.log(trace).std(ddof=1)), "trace": trace.tolist()}
-        for name, trace in traces.items()
+        name: {target: trace.tolist() for target, trace in zip(TARGETS, both, strict=True)}
+        for name, both in traces.items()
     }
     report("coverage", findings, details)
+
+
+def _finding(claim: str, share: float, of: str) -> Finding:
+    return Finding(claim, f"{share:.1%} {of}", "93 to 97%", 0.93 <= share <= 0.97)

@@ -13,6 +13,7 @@ from bench.stats.interval import (
     geometric_mean_interval,
     ratio_interval,
     ratio_p_value,
+    trimmed_mean_interval,
     unpaired_ratio_interval,
     unpaired_ratio_p_value,
 )
@@ -41,6 +42,39 @@ def test_the_interval_over_invocations_covers_as_often_as_it_says():
     medians = hierarchical_medians(np.random.default_rng(1), 1500, 6)
     covered = np.mean([geometric_mean_interval(row).contains(1.0) for row in medians])
     assert 0.935 <= covered <= 0.965  # 2.7 standard errors around 95%
+
+
+@pytest.mark.parametrize("size", [5, 8, 12, 30])
+def test_a_trimmed_mean_and_its_error_are_scipys(size):
+    values = np.exp(np.random.default_rng(size).standard_t(2, size) * 0.05)
+    found = trimmed_mean_interval(values, 0.9)
+    logs = np.log(values)
+    cut = int(0.2 * size)
+    assert math.log(found.estimate) == pytest.approx(stats.trim_mean(logs, 0.2))
+    error = stats.mstats.trimmed_stde(logs, limits=(0.2, 0.2), inclusive=(True, True))
+    # scipy divides by (1 - 2 x the asked share) sqrt(n), Yuen by what was really kept.
+    error *= (1 - 0.4) * math.sqrt(size)
+    error *= math.sqrt((size - 1) / ((size - 2 * cut) * (size - 2 * cut - 1)))
+    reach = stats.t.ppf(0.95, size - 2 * cut - 1) * error
+    assert math.log(found.high) == pytest.approx(math.log(found.estimate) + reach)
+
+
+def test_one_slow_process_in_six_hardly_moves_the_typical_one():
+    values = [1.0, 1.01, 0.99, 1.0, 1.005, 1.9]
+    assert trimmed_mean_interval(values).estimate < 1.01 < geometric_mean_interval(values).estimate
+    assert trimmed_mean_interval(values).high < 1.03
+
+
+def test_trimmed_intervals_cover_the_centre_where_one_process_in_eight_is_slow():
+    generator = np.random.default_rng(11)
+    logs = generator.normal(0, 0.01, (1000, 10))
+    slow = generator.random((1000, 10)) < 1 / 8
+    rows = np.exp(logs + slow * generator.exponential(0.3, (1000, 10)))
+    widths = [trimmed_mean_interval(row).relative_half_width for row in rows]
+    plain = [geometric_mean_interval(row).relative_half_width for row in rows]
+    assert np.median(widths) < np.median(plain) / 2
+    covered = np.mean([trimmed_mean_interval(row).contains(1.0) for row in rows])
+    assert covered > 0.9
 
 
 def test_the_samples_of_one_process_as_if_independent_would_cover_rarely():
