@@ -86,7 +86,9 @@ def trimmed_mean_interval(values: Values, confidence: float = 0.95) -> Interval:
     neither moves the estimate nor widens the interval much, where an untrimmed one follows it.
 
     ``values`` has shape (k,), k >= 2, finite and positive, any unit; the result has the same unit.
-    Below 1/`TRIM` values nothing is trimmed: `geometric_mean_interval`. Raises `ValueError` otherwise.
+    Below 1/`TRIM` values nothing is trimmed: `geometric_mean_interval`.
+
+    Raises `ValueError` otherwise.
     """
     logs = np.sort(_logs(values, "values"))
     cut = int(TRIM * logs.size)
