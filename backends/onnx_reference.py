@@ -23,6 +23,7 @@ class OnnxReference:
 
     name: ClassVar[str] = "onnx-reference"
     forms: ClassVar[tuple[str, ...]] = ("onnx",)
+    variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8-dynamic", "int8-static")
     preload: ClassVar[tuple[str, ...]] = ("onnx.reference",)
     fork_safe: ClassVar[bool] = True
     environment: ClassVar[Mapping[str, str]] = {"OPENBLAS_NUM_THREADS": "1"}

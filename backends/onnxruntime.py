@@ -40,6 +40,7 @@ from .checks import (
 )
 from .host import cpu_device, nvidia_devices
 from .onnxruntime_native import NativeLoop
+from .onnxruntime_profile import computed_precision
 
 _OPTIONS = {
     "graph_optimization": ("all", "extended", "basic", "disabled"),
@@ -56,6 +57,7 @@ class OnnxRuntime:
 
     name: ClassVar[str] = "onnxruntime"
     forms: ClassVar[tuple[str, ...]] = ("onnx",)
+    variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8-dynamic", "int8-static")
     preload: ClassVar[tuple[str, ...]] = ("onnxruntime",)
     fork_safe: ClassVar[bool] = True
     environment: ClassVar[Mapping[str, str]] = {
@@ -86,7 +88,12 @@ class OnnxRuntime:
         except Exception as error:
             raise _explain(error, where, path) from error
         native = partial(NativeLoop, ort, path, options.threads, extra)
-        made = OrtSession(ort, session, device.id, where, native)
+
+        def profile(feeds: Feeds) -> str:
+            like_it = _session_options(ort, options.threads, extra)
+            return computed_precision(partial(_on, ort, path, device.id, extra), like_it, feeds)
+
+        made = OrtSession(ort, session, device.id, where, native, profile)
         nodes = made.placement().nodes
         if nodes and device.id not in nodes:  # --allow-fallback is for parts of a model
             elsewhere = ", ".join(nodes)
@@ -104,8 +111,10 @@ class OrtSession:
         device_id: str,
         where: str,
         native: Callable[..., NativeLoop],
+        profile: Callable[[Feeds], str],
     ) -> None:
         self._ort = ort
+        self._profile = profile
         self._make_native = native
         self._native: Optional[NativeLoop] = None
         self._pool: Optional[ThreadPoolExecutor] = None
@@ -210,6 +219,11 @@ class OrtSession:
         source = "onnxruntime: get_provider_graph_assignment_info"
         return Placement(dict(nodes), source, tuple(elsewhere))
 
+    def computed_precision(self, feeds: Feeds) -> str:
+        """From the profile of one inference of a further session with the same options."""
+        check_feeds(self._where, self.inputs, feeds)
+        return self._profile(feeds)
+
     def _place(self, provider: str) -> str:
         """The device that a provider stands for; one that nobody asked for keeps its name."""
         if provider == "CPUExecutionProvider":
@@ -262,7 +276,7 @@ def _create(
     extra: Mapping[str, str],
 ) -> Any:
     """An `InferenceSession` that is on ``device_id``, or an error."""
-    kind, index = _split(device_id)
+    kind, _ = _split(device_id)
     provider = _provider(device_id)
     if provider not in ort.get_available_providers():
         raise Unavailable(
@@ -270,21 +284,28 @@ def _create(
             "Install onnxruntime-gpu in place of onnxruntime.",
         )
     options = _session_options(ort, threads, extra)
-    chosen: Any = provider
     if kind == "cuda":
         if hasattr(ort, "preload_dlls"):  # finds CUDA and cuDNN in their pip packages
             ort.preload_dlls()
-        chosen = (provider, {"device_id": str(index), "use_tf32": extra["tf32"]})
         if not allow_fallback:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    # enable_fallback=0: else a provider that fails to start is replaced by the CPU in silence.
-    session = ort.InferenceSession(model, options, providers=[chosen], enable_fallback=0)
+    session = _on(ort, model, device_id, extra, options)
     if session.get_providers()[0] != provider:
         raise Unavailable(
             f"onnxruntime:{device_id} is not available: {provider} did not start.",
             "The runtime's own output says why; often CUDA or cuDNN is missing.",
         )
     return session
+
+
+def _on(ort: ModuleType, model: Any, device_id: str, extra: Mapping[str, str], options: Any) -> Any:
+    """A session with the provider of a device."""
+    kind, index = _split(device_id)
+    chosen: Any = _provider(device_id)
+    if kind == "cuda":
+        chosen = (chosen, {"device_id": str(index), "use_tf32": extra["tf32"]})
+    # enable_fallback=0: else a provider that fails to start is replaced by the CPU in silence.
+    return ort.InferenceSession(model, options, providers=[chosen], enable_fallback=0)
 
 
 def _session_options(ort: ModuleType, threads: int, extra: Mapping[str, str]) -> Any:

@@ -61,6 +61,7 @@ class OpenVino:
 
     name: ClassVar[str] = "openvino"
     forms: ClassVar[tuple[str, ...]] = ("onnx",)
+    variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "bf16", "int8-dynamic", "int8-static")
     preload: ClassVar[tuple[str, ...]] = ("openvino",)
     fork_safe: ClassVar[bool] = True
     environment: ClassVar[Mapping[str, str]] = {
@@ -92,7 +93,7 @@ class OpenVino:
             raise _explain(error, where, f"{path}: openvino can't read it") from error
         if options.shapes:
             check_shapes(where, [_spec(port) for port in graph.inputs], options.shapes)
-        settings = _settings(name, options.threads, extra)
+        settings = _settings(name, options.threads, extra, model.variant)
         try:
             if options.shapes:
                 graph.reshape({key: list(shape) for key, shape in options.shapes.items()})
@@ -248,7 +249,11 @@ def _describe(core: Any, name: str) -> Device:
     return Device(_device_id(name), "Intel", full_name, memory_bytes=memory_bytes)
 
 
-def _settings(name: str, threads: int, extra: Mapping[str, str]) -> dict[str, Any]:
+#: The type of floats that each variant computes in; that of int8 ones is what isn't quantised.
+_HINTS = {"fp16": "f16", "bf16": "bf16"}
+
+
+def _settings(name: str, threads: int, extra: Mapping[str, str], variant: str) -> dict[str, Any]:
     settings: dict[str, Any] = {"PERFORMANCE_HINT": extra["hint"].upper()}
     if name == "CPU":
         settings["INFERENCE_NUM_THREADS"] = threads * int(extra["streams"] or 1)
@@ -257,7 +262,7 @@ def _settings(name: str, threads: int, extra: Mapping[str, str]) -> dict[str, An
     if extra["precision"] != "default":
         settings["INFERENCE_PRECISION_HINT"] = extra["precision"]
     elif name.startswith(("CPU", "GPU")):
-        settings["INFERENCE_PRECISION_HINT"] = "f32"
+        settings["INFERENCE_PRECISION_HINT"] = _HINTS.get(variant, "f32")
     return settings
 
 
@@ -269,7 +274,8 @@ def _check_precision(compiled: Any, settings: Mapping[str, Any], target: str) ->
     got = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     if got != asked:
         raise Unsupported(
-            f"{target} can't compute in {asked}: it would take {got}. Use ?precision={got}."
+            f"{target} can't compute in {asked}: it would take {got}. "
+            f"Use ?precision={got} or the variant {_PRECISIONS.get(got, got)}."
         )
 
 

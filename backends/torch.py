@@ -35,6 +35,7 @@ class TorchEager:
 
     name: ClassVar[str] = "torch"
     forms: ClassVar[tuple[str, ...]] = ("torch",)
+    variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "bf16")
     preload: ClassVar[tuple[str, ...]] = ("torch", "safetensors.torch")
     fork_safe: ClassVar[bool] = True
     environment: ClassVar[Mapping[str, str]] = {

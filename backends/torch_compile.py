@@ -37,6 +37,7 @@ class TorchCompile:
 
     name: ClassVar[str] = "torch-compile"
     forms: ClassVar[tuple[str, ...]] = ("torch",)
+    variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "bf16")
     preload: ClassVar[tuple[str, ...]] = (*TorchEager.preload, "torch._inductor.compile_fx")
     fork_safe: ClassVar[bool] = True
     environment: ClassVar[Mapping[str, str]] = {

@@ -52,11 +52,17 @@ class TorchSource:
 @dataclass(frozen=True)
 class ModelFile:
     """A model as files. A backend takes the form that it understands and raises `Unsupported`
-    when that form is None."""
+    when that form is None.
+
+    ``variant`` is the precision form that is asked for. An ONNX file holds it already where ONNX
+    can express it (fp16, int8); for ``bf16`` the file is the fp32 one and the runtime computes in
+    bfloat16. A PyTorch source is always fp32, and the backend converts the module.
+    """
 
     name: str
     onnx: Path | None = None
     torch: TorchSource | None = None
+    variant: str = "fp32"
 
 
 @dataclass(frozen=True)
@@ -130,6 +136,8 @@ class Session(Protocol):
     # queries in flight at once: one call makes `QUERIES_PER_STREAM` inferences in each of so many
     # streams, all at the same time, and returns when the last has ended. `fetch` then copies out
     # what one of them left.
+    # A session may also have ``computed_precision(feeds) -> str``, where `placement` can't tell it
+    # without further work: ``fp32``, ``fp32+int8``. It is asked for in a worker that isn't timed.
     # A session may also have ``native_timer(feeds) -> Callable[[int], ndarray]``: what it returns
     # makes so many inferences in a loop without Python and gives their latencies in ns, int64
     # (the ``native`` lane). `fetch` then copies out what that loop's last inference left.
@@ -149,6 +157,8 @@ class Backend(Protocol):
     name: ClassVar[str]
     #: which forms of a `ModelFile` it compiles: ``onnx``, ``torch``
     forms: ClassVar[tuple[str, ...]]
+    # A backend may also have ``variants: ClassVar[tuple[str, ...]]``, the precision forms that it
+    # runs; without it there is fp32 alone.
     #: modules the fork server imports before it forks workers; importing must start no threads
     preload: ClassVar[tuple[str, ...]]
     #: False where the runtime can't live through fork: each worker is then a fresh interpreter
@@ -197,6 +207,7 @@ def model_file_from_plain(data: Mapping[str, Any]) -> ModelFile:
             factory=source["factory"],
             weights=Path(source["weights"]) if source.get("weights") else None,
         ),
+        variant=data.get("variant", "fp32"),
     )
 
 

@@ -15,9 +15,11 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from bench.backend import ModelFile, TorchSource
 from bench.cell import Frozen
 from bench.errors import SpecError
+from bench.model_files import content_sha256, file_sha256
 from bench.validation import first_problem, read_toml
 
-Task = Literal["classification", "embedding", "text-generation", "raw"]
+Positive = Annotated[int, Field(gt=0)]
+Deviation = Annotated[float, Field(gt=0)]
 Dimension = Annotated[int, Field(gt=0)] | Annotated[str, Field(min_length=1)]
 
 
@@ -52,24 +54,57 @@ class Source(Frozen):
 
 
 class Preprocessing(Frozen):
-    """From stored samples to what the network takes: ``(x * scale - mean) / std``, reshaped."""
+    """From stored samples to what the network takes: ``(x * scale - mean) / std``, reshaped.
 
+    For image files before that: the shorter side to ``resize`` pixels, or the whole to ``size``;
+    then the centre of ``crop`` (height, width). ``layout = "nchw"`` moves the channels forward.
+    """
+
+    resize: Positive | None = None
+    size: tuple[Positive, Positive] | None = None
+    crop: tuple[Positive, Positive] | None = None
+    colour: Literal["rgb", "grey"] = "rgb"
     scale: float = 1.0
-    mean: float = 0.0
-    std: float = Field(1.0, gt=0)
+    mean: float | tuple[float, ...] = 0.0
+    std: Deviation | tuple[Deviation, ...] = 1.0
+    layout: Literal["", "nchw", "nhwc"] = ""
     shape: tuple[int, ...] = ()
 
 
+class ColumnsCard(Frozen):
+    """Which column of a table is what: ``inputs`` maps an input's name to its column or columns,
+    ``text`` names one column of texts, or two whose similarity ``score`` tells."""
+
+    label: str | None = None
+    inputs: dict[str, str | tuple[str, ...]] = Field({})
+    text: tuple[str, ...] = Field((), max_length=2)
+    score: str | None = None
+
+
 class DatasetCard(Frozen):
-    """Labelled examples: an npz file with the arrays ``images`` (or the input's name) and
-    ``labels``."""
+    """Labelled examples: an npz file, a CSV, TSV or Parquet table, a folder of images by class, or
+    a Hugging Face data set saved to disk."""
 
     name: str
     path: str
-    split: str
-    metric: Literal["top-1"] = "top-1"
+    split: str = ""
+    output: str | None = None  #: which output is scored; the first where none is named
+    pooling: Literal["", "mean", "cls"] = ""  #: of an embedding's tokens
     classes: tuple[str, ...] = ()
+    columns: ColumnsCard | None = None
+    tokenizer: str | None = None
+    max_length: Positive = 128  #: tokens of a text
     preprocessing: Preprocessing = Preprocessing()
+
+
+class CalibrationCard(Frozen):
+    """Samples that static quantisation takes the ranges of activations from: stored like the data
+    set, prepared by its preprocessing, and never part of the test set."""
+
+    name: str
+    path: str
+    split: str = ""
+    samples: int = Field(256, gt=0, description="how many of them are used, from the first on")
 
 
 class Provenance(Frozen):
@@ -88,7 +123,7 @@ class Card(Frozen):
     """A model card."""
 
     name: str = Field(min_length=1)
-    task: Task
+    task: str
     description: str = ""
     distilled_from: str | None = None
     control_of: str | None = None
@@ -96,8 +131,24 @@ class Card(Frozen):
     inputs: tuple[Tensor, ...] = Field(min_length=1)
     outputs: tuple[Tensor, ...] = ()
     dataset: DatasetCard | None = None
+    calibration: CalibrationCard | None = None
     provenance: Provenance = Provenance()
     path: Path  #: of the card itself, or of the ONNX file that it was made from
+
+    @model_validator(mode="after")
+    def _calibrates_for_something(self) -> Card:
+        if self.calibration is not None and self.dataset is None:
+            raise ValueError("`calibration` is prepared as `dataset` says, so it needs one")
+        return self
+
+    @field_validator("task")
+    @classmethod
+    def _is_installed(cls, value: str) -> str:
+        from bench.tasks import known_tasks
+
+        if value not in known_tasks():
+            raise ValueError(f"must be one of {', '.join(known_tasks())}")
+        return value
 
     def file(self, name: str) -> Path:
         """A file that the card names, relative to the card."""
@@ -123,6 +174,12 @@ class Card(Frozen):
             yield self.source.weights
         if self.dataset:
             yield self.dataset.path
+        if self.calibration:
+            yield self.calibration.path
+
+    def data_paths(self) -> set[str]:
+        """What it names that is data, and may be a folder."""
+        return {part.path for part in (self.dataset, self.calibration) if part is not None}
 
     @cached_property
     def _content(self) -> str:
@@ -133,8 +190,9 @@ class Card(Frozen):
         }
         digest.update(json.dumps(defining, sort_keys=True).encode())
         for name in self.named_files():
-            if self.dataset is None or name != self.dataset.path:
-                digest.update(file_sha256(self.file(name)).encode())
+            if name not in self.data_paths():
+                hashed = content_sha256 if name == self.source.onnx else file_sha256
+                digest.update(hashed(self.file(name)).encode())
         return digest.hexdigest()
 
     def content_sha256(self) -> str:
@@ -154,14 +212,25 @@ def load_card(path: Path) -> Card:
 
 
 def _known_keys() -> list[str]:
-    kinds = (Card, Source, Tensor, DatasetCard, Preprocessing, Provenance)
+    kinds = (
+        Card,
+        Source,
+        Tensor,
+        DatasetCard,
+        ColumnsCard,
+        CalibrationCard,
+        Preprocessing,
+        Provenance,
+    )
     return [name for kind in kinds for name in kind.model_fields if name != "path" or kind != Card]
 
 
 def _check_files(card: Card) -> None:
     """Every file is there, and is the one that the card was written for."""
     for name in card.named_files():
-        if not card.file(name).is_file():
+        if not (
+            card.file(name).exists() if name in card.data_paths() else card.file(name).is_file()
+        ):
             raise SpecError(
                 f"{card.path}: the file {name} that it names is missing (looked for "
                 f"{card.file(name)})."
@@ -177,11 +246,6 @@ def _check_files(card: Card) -> None:
                 f"sha256 is {actual[:12]}..., the card says {expected[:12]}.... Restore the file, "
                 "or update the card."
             )
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def card_for_onnx(path: Path) -> Card:

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 Scenario = Literal["single-stream", "multi-stream", "offline", "server"]
-Variant = Literal["fp32"]
+Variant = Literal["fp32", "fp16", "bf16", "int8-dynamic", "int8-static"]
 Lane = Literal["prepared", "api", "native"]
 
 
@@ -65,4 +65,5 @@ class Cell(Frozen):
     @property
     def label(self) -> str:
         """How people are told which cell this is."""
-        return f"{self.model.name} {self.target} {self.scenario} batch {self.batch}"
+        variant = "" if self.variant == "fp32" else f" {self.variant}"
+        return f"{self.model.name}{variant} {self.target} {self.scenario} batch {self.batch}"

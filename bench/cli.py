@@ -18,6 +18,8 @@ from bench.discover import nearest
 COMMANDS: dict[str, str] = {
     "run": "Measure models on targets, and print the tables.",
     "show": "Print the tables of a stored run again.",
+    "deal": "Which model, precision and target is worth what it costs.",
+    "lineage": "How much more alike two models are than independent ones.",
     "compare": "Compare two runs, or cells of one, with verdicts.",
     "list": "List models, backends or targets.",
     "doctor": "Say which targets are here, and why others are not.",

@@ -61,8 +61,28 @@ COMPARED_COLUMNS = (
 COMPARED_ACCURACY_COLUMNS = (
     Column("change", "A → B, %", "accuracy of A and of B", essential=False),
     Column("difference", "Change, points", "accuracy of B minus that of A, with its interval"),
-    Column("p", "McNemar p", "exact test: could the accuracies be equal? (Holm's correction)"),
+    Column("p", "p", "could the accuracies be equal? (McNemar or bootstrap, Holm-corrected)"),
     Column("examples", "examples", "labelled examples that both were scored on", essential=False),
+)
+
+#: `bench deal`: accuracy against cost
+DEAL_COLUMNS = (
+    Column("cost", "Cost", "what it costs: latency, throughput, memory or size"),
+    Column("accuracy", "Accuracy", "score on the labelled data, with its interval"),
+    Column("standing", "", "on the Pareto front, open, or surely beaten by another"),
+)
+
+#: `bench deal`: how like its original a distilled model is
+FIDELITY_COLUMNS = (
+    Column("student", "Distilled", "the distilled model against its original"),
+    Column("control", "Control", "the same small network, trained without the original"),
+    Column("effect", "Difference", "what distillation did, on the same examples"),
+)
+
+#: `bench lineage`: how like each other two models are, and how like the controls
+LINEAGE_COLUMNS = (
+    Column("value", "Likeness", "of A and B, and of A and each control"),
+    Column("excess", "Excess", "of A and B beyond that of A and the control; they hold together"),
 )
 
 #: every key of a raw result row -> what it holds

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from bench.changes import change_between
 from bench.comparable import Difference, Match, Matched, Side, differences
 from bench.errors import SpecError
 from bench.numbers import printable
@@ -29,9 +30,9 @@ from bench.stats.interval import (
     unpaired_ratio_interval,
 )
 from bench.stats.multiple import holm_adjusted, simultaneous_confidence
-from bench.stats.proportion import mcnemar_exact, paired_difference_interval
 from bench.stats.verdict import Verdict, decide, side, within_margin
 from bench.stopping import FEWEST_TO_RANK, RankingRule, stopping_confidence
+from bench.tasks.base import Change
 
 Array = np.ndarray[Any, Any]
 Measure = Literal["latency", "throughput"]
@@ -74,18 +75,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class AccuracyEffect:
-    """Accuracy of B minus that of A on the same examples; ``p`` is McNemar's, ``adjusted_p`` Holm's
-    over all accuracies compared."""
+    """``change`` is B against A on the same examples; ``adjusted_p`` is its p after Holm's
+    correction over all accuracies compared."""
 
     match: Match
     dataset: str
-    examples: int
-    a: float
-    b: float
-    difference: Interval
-    only_a_right: int
-    only_b_right: int
-    p: float
+    change: Change
     adjusted_p: float
 
     def established(self, confidence: float) -> bool:
@@ -324,39 +319,28 @@ def _holds(
 # -- accuracy -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Counts:
-    """Who was right on ``examples`` examples."""
-
-    match: Match
-    dataset: str
-    examples: int
-    right_a: int
-    right_b: int
-    only_a: int
-    only_b: int
-
-
 def _accuracies(
     matches: Sequence[Match], confidence: float
 ) -> tuple[list[AccuracyEffect], list[str]]:
     """Each pair of predictions once, whatever the loads, and what could not be read."""
-    counts: dict[tuple[object, ...], _Counts] = {}
-    warnings: list[str] = []
+    scored: dict[tuple[object, ...], Match] = {}
     for match in matches:
         key = _predictions_key(match)
-        if key is not None and key not in counts:
-            try:
-                counts[key] = _count(match)
-            except SpecError as error:
-                if str(error) not in warnings:
-                    warnings.append(str(error))
-    found = list(counts.values())
-    tests = [mcnemar_exact(c.only_a, c.only_b) for c in found]
-    each = simultaneous_confidence(max(1, len(found)), confidence)
+        if key is not None:
+            scored.setdefault(key, match)
+    each = simultaneous_confidence(max(1, len(scored)), confidence)
+    changes: list[tuple[Match, Change]] = []
+    warnings: list[str] = []
+    for match in scored.values():
+        try:
+            changes.append((match, _change(match, each)))
+        except SpecError as error:
+            if str(error) not in warnings:
+                warnings.append(str(error))
+    adjusted = holm_adjusted([change.p for _, change in changes])
     return [
-        _accuracy_effect(c, p, float(adjusted), each)
-        for c, p, adjusted in zip(found, tests, holm_adjusted(tests), strict=True)
+        AccuracyEffect(match, _dataset(match), change, float(p))
+        for (match, change), p in zip(changes, adjusted, strict=True)
     ], warnings
 
 
@@ -372,45 +356,14 @@ def _predictions_key(match: Match) -> tuple[object, ...] | None:
     return match.a.run.path, a.predictions, match.b.run.path, b.predictions
 
 
-def _count(match: Match) -> _Counts:
-    """Raises `SpecError` where predictions are lost, or are of other examples."""
-    a, b = match.a.record, match.b.record
-    assert a is not None
-    assert a.accuracy is not None
-    assert b is not None
-    labels, predicted = match.a.run.predictions(a)
-    other_labels, other_predicted = match.b.run.predictions(b)
-    if not np.array_equal(labels, other_labels) or len(labels) == 0:
-        raise SpecError(
-            f"the predictions of {a.cell.label} are of other examples in A than in B, so accuracy "
-            "is not compared."
-        )
-    this, other = labels == predicted, other_labels == other_predicted
-    return _Counts(
-        match=match,
-        dataset=a.accuracy.dataset,
-        examples=len(labels),
-        right_a=int(np.sum(this)),
-        right_b=int(np.sum(other)),
-        only_a=int(np.sum(this & ~other)),
-        only_b=int(np.sum(other & ~this)),
-    )
+def _change(match: Match, confidence: float) -> Change:
+    """B against A. Raises `SpecError` where predictions are lost, or are of other examples."""
+    assert match.a.record is not None
+    assert match.b.record is not None
+    return change_between(match.b.run, match.b.record, match.a.run, match.a.record, confidence)
 
 
-def _accuracy_effect(
-    counts: _Counts, p: float, adjusted: float, confidence: float
-) -> AccuracyEffect:
-    return AccuracyEffect(
-        match=counts.match,
-        dataset=counts.dataset,
-        examples=counts.examples,
-        a=counts.right_a / counts.examples,
-        b=counts.right_b / counts.examples,
-        difference=paired_difference_interval(
-            counts.only_a, counts.only_b, counts.examples, confidence
-        ),
-        only_a_right=counts.only_a,
-        only_b_right=counts.only_b,
-        p=p,
-        adjusted_p=adjusted,
-    )
+def _dataset(match: Match) -> str:
+    assert match.a.record is not None
+    assert match.a.record.accuracy is not None
+    return match.a.record.accuracy.dataset

@@ -12,6 +12,7 @@ from bench.columns import COMPARED_ACCURACY_COLUMNS, COMPARED_COLUMNS
 from bench.comparable import ALL, Match, Side, not_allowed
 from bench.compare import AccuracyEffect, Comparison, Effect, Measure, Report, measure_of
 from bench.numbers import (
+    NAME_LIMIT,
     RATE_UNITS,
     TIME_UNITS,
     Unit,
@@ -26,10 +27,12 @@ from bench.numbers import (
 from bench.stats.interval import Interval
 from bench.stats.verdict import Verdict
 from bench.store import StoredRun
-from bench.table import MARKED, NAME_LIMIT, Figure, Line, lay_out, wrap
+from bench.table import MARKED, Figure, Line, lay_out, wrap
 
 _FEW = 3  #: so many subjects are named, more are counted
 _MESSAGE_LIMIT = 200
+#: What a `Change` calls its test, in a sentence.
+_TESTS = {"McNemar": "McNemar's exact test", "bootstrap": "the paired bootstrap"}
 _STYLES = {
     Verdict.FASTER: "green",
     Verdict.SLOWER: "red",
@@ -193,15 +196,15 @@ def _accuracy_table(report: Report, width: int) -> Text:
 
 
 def _accuracy_line(found: AccuracyEffect, confidence: float) -> Line:
-    change = found.difference
+    change, difference = found.change, found.change.difference
     established = found.established(confidence)
-    style = ("red" if change.estimate < 0 else "green") if established else ""
-    interval = f"({points(change.low)} to {points(change.high)})"
+    style = ("red" if difference.estimate < 0 else "green") if established else ""
+    interval = f"({points(difference.low)} to {points(difference.high)})"
     figures = {
-        "change": Figure(f"{100 * found.a:.1f} → {100 * found.b:.1f}"),
-        "difference": Figure(points(change.estimate), interval, style),
+        "change": Figure(f"{100 * change.other:.1f} → {100 * change.this:.1f}"),
+        "difference": Figure(points(difference.estimate), interval, style),
         "p": Figure(p_value(found.adjusted_p).removeprefix("p ").removeprefix("= ")),
-        "examples": Figure(str(found.examples)),
+        "examples": Figure(str(change.examples)),
     }
     return Line(_name(found.match.b.cell.target), " ", figures)
 
@@ -239,13 +242,14 @@ def _family_notes(report: Report) -> list[str]:
             notes.append(f"{paired} paired by invocation: measured in turn in one run.")
         if paired < len(effects):
             notes.append(f"{len(effects) - paired} not measured in turn: Welch's interval.")
+    tests = " and ".join(dict.fromkeys(_TESTS[a.change.test] for a in report.accuracies))
     if len(report.accuracies) > 1:
         notes.append(
-            f"The {len(report.accuracies)} accuracies: McNemar's exact test with Holm's correction "
+            f"The {len(report.accuracies)} accuracies: {tests} with Holm's correction "
             f"and intervals that hold together at {share}."
         )
     elif report.accuracies:
-        notes.append(f"Accuracy: McNemar's exact test; its interval is at {share}.")
+        notes.append(f"Accuracy: {tests}; its interval is at {share}.")
     return notes
 
 
@@ -321,7 +325,7 @@ def _accuracy_sentences(report: Report) -> list[str]:
         "unclear"
         if not found.established(report.confidence)
         else "less"
-        if found.difference.estimate < 0
+        if found.change.difference.estimate < 0
         else "more"
         for found in report.accuracies
     )
@@ -436,17 +440,20 @@ def _comparison_row(comparison: Comparison) -> dict[str, object]:
 
 
 def _accuracy_row(found: AccuracyEffect, confidence: float) -> dict[str, object]:
+    change = found.change
     return {
         "a": _cell_row(found.match.a),
         "b": _cell_row(found.match.b),
         "dataset": found.dataset,
-        "examples": found.examples,
-        "a_accuracy": found.a,
-        "b_accuracy": found.b,
-        "difference": _interval_row(found.difference),
-        "only_a_right": found.only_a_right,
-        "only_b_right": found.only_b_right,
-        "mcnemar_p": found.p,
+        "metric": change.metric,
+        "examples": change.examples,
+        "a_accuracy": change.other,
+        "b_accuracy": change.this,
+        "difference": _interval_row(change.difference),
+        "only_a_right": change.only_other_right,
+        "only_b_right": change.only_this_right,
+        "test": change.test,
+        "p": change.p,
         "holm_p": found.adjusted_p,
         "established": found.established(confidence),
     }

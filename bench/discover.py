@@ -1,8 +1,8 @@
 """Finds what is installed: backends and model cards, ours and anybody's, without importing them.
 
-Two entry-point groups are read. ``bench.backends`` maps a backend's name to ``module:Class``;
+Entry-point groups are read. ``bench.backends`` maps a backend's name to ``module:Class``;
 ``bench.models`` maps any name to a package whose folder holds model cards (``*.toml``; suites
-are ``*.suite.toml``).
+are ``*.suite.toml``). ``bench.tasks`` is read the same way (`bench.tasks`).
 
 `importlib.metadata` costs more start-up time than the whole ``bench list`` may take, so the
 ``entry_points.txt`` files on `sys.path` are read here, by the same rules (the first distribution
@@ -34,7 +34,7 @@ def load_backend(name: str) -> type:
     known = backend_entry_points()
     if name not in known:
         raise unknown("backend", name, known)
-    return _import_object(name, known[name])
+    return load_object("backend", name, known[name])
 
 
 def card_paths() -> dict[str, Path]:
@@ -155,7 +155,8 @@ def _read_entry_points(path: str, group: str) -> Iterator[tuple[str, str]]:
             yield name.strip(), value.partition("[")[0].strip()
 
 
-def _import_object(name: str, value: str) -> type:
+def load_object(noun: str, name: str, value: str) -> type:
+    """Import what an entry point names. Raises `Unavailable` where that fails."""
     import importlib
 
     module, _, attribute = value.partition(":")
@@ -163,7 +164,7 @@ def _import_object(name: str, value: str) -> type:
         found: type = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise Unavailable(
-            f"the backend {name} ({value}) can't be loaded: {error}.",
+            f"the {noun} {name} ({value}) can't be loaded: {error}.",
             "Reinstall the distribution that provides it.",
         ) from error
     return found

@@ -44,12 +44,13 @@ _MEMORY_WORDS = ("bad_alloc", "out of memory", "allocate memory", "failed to all
 @dataclass(frozen=True)
 class Runtime:
     """How to start a backend's workers: its name, adapter (``module:Class``), environment, and
-    the forms of a model that it takes."""
+    the forms and variants of a model that it takes."""
 
     name: str
     reference: str
     environment: Mapping[str, str]
     forms: tuple[str, ...] = ("onnx",)
+    variants: tuple[str, ...] = ("fp32",)
 
 
 class ForkServer:

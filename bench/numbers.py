@@ -31,6 +31,9 @@ BYTE_UNITS = (
 )
 RATE_UNITS = (Unit("/s", 1.0), Unit("k/s", 1e3), Unit("M/s", 1e6), Unit("G/s", 1e9))
 
+#: Names of models and targets are cut at so many characters.
+NAME_LIMIT = 120
+
 
 def finite(value: float | None) -> bool:
     """Whether there is a number to write."""

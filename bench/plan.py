@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from bench.backend import ModelFile, Options
 from bench.cards import Card
-from bench.cell import Cell, ModelIdentity, Scenario
+from bench.cell import Cell, ModelIdentity, Scenario, Variant
 from bench.datasets import Dataset
 from bench.errors import BenchError, SpecError, Unsupported
 from bench.inputs import (
@@ -20,19 +20,27 @@ from bench.inputs import (
     random_inputs,
     resolve_shape,
 )
+from bench.model_files import stored_bytes
 from bench.spec import Suite
 from bench.targets import Choice
+from bench.variants import Form
 
 Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model made ready: its card, its files after export, and its data set if it has one."""
+    """A model made ready: its card, its files after export, its data set if it has one, and the
+    variants that were made of it (fp32 is ``file``)."""
 
     card: Card
     file: ModelFile
     dataset: Dataset | None
+    variants: Mapping[Variant, Form] = field(default_factory=dict)
+
+    def form(self, variant: Variant) -> Form:
+        """The model's files in the precision ``variant``."""
+        return self.variants.get(variant) or Form(replace(self.file, variant=variant))
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,16 @@ class PlannedCell:
     options: Options
     feeds: dict[str, Array]
     refused: BenchError | None = None  #: known before measuring that it can't be had
+
+    @property
+    def form(self) -> Form:
+        """The model in the cell's variant."""
+        return self.model.form(self.cell.variant)
+
+    @property
+    def file(self) -> ModelFile:
+        """What is loaded."""
+        return self.form.file
 
     @property
     def streams(self) -> int:
@@ -94,22 +112,37 @@ def make_plan(suite: Suite, models: Sequence[Loaded], choices: Sequence[Choice])
         planned
         for scenario, batch in _loads(suite)
         for model in models
-        for planned in _cells_of_model(suite, model, scenario, batch, _able(model, choices))
+        for planned in _cells_of_model(suite, model, scenario, batch, choices)
     ]
-    left_out = tuple(
-        f"{choice.target} is left out for {model.card.name}, which has no "
-        f"{' or '.join(_forms(choice))} form."
-        for model in models
-        for choice in choices
-        if choice not in _able(model, choices)
-    )
-    return Plan(suite, tuple(cells), left_out)
+    return Plan(suite, tuple(cells), tuple(_left_out(suite, models, choices)))
 
 
-def _able(model: Loaded, choices: Sequence[Choice]) -> list[Choice]:
-    """Without the targets that nobody named and that take no form that the model has."""
-    forms = model_forms(model.file)
-    return [c for c in choices if c.named or not forms.isdisjoint(_forms(c))]
+def _left_out(suite: Suite, models: Sequence[Loaded], choices: Sequence[Choice]) -> Iterator[str]:
+    """Targets that nobody named and that can't run a model or a variant, in words."""
+    for model in models:
+        for variant in suite.variants:
+            reasons: dict[str, list[str]] = {}
+            for choice in choices:
+                why = _unfit(model, variant, choice)
+                if why is not None and not choice.named:
+                    reasons.setdefault(why, []).append(str(choice.target))
+            for why, targets in reasons.items():
+                verb = "is" if len(targets) == 1 else "are"
+                yield f"{', '.join(targets)} {verb} left out for {model.card.name}{why}."
+
+
+def _unfit(model: Loaded, variant: Variant, choice: Choice) -> str | None:
+    """Why a target can't run a variant of a model at all, as the end of a sentence."""
+    runtime = choice.runtime
+    if runtime is not None and variant not in runtime.variants:
+        return f" in {variant}, which it does not run"
+    form = model.form(variant)
+    if form.refused is not None and "onnx" in _forms(choice):
+        return None  # what went wrong is told in the row
+    if model_forms(form.file).isdisjoint(_forms(choice)):
+        which = "" if variant == "fp32" else f" {variant}"
+        return f", which has no{which} {' or '.join(_forms(choice))} form"
+    return None
 
 
 def _forms(choice: Choice) -> tuple[str, ...]:
@@ -158,20 +191,16 @@ def _cells_of_model(
             "Export it with a dynamic batch dimension."
         )
     feeds = _feeds(model, shapes, batch, suite.seed)
-    identity = ModelIdentity(
-        name=card.name,
-        sha256=card.content_sha256(),
-        task=card.task,
-        distilled_from=card.distilled_from,
-        control_of=card.control_of,
-        file_bytes=file_bytes(model.file),
-    )
     input_sha256 = fingerprint(feeds)
     planned = []
-    for variant in suite.variants:
+    for variant in dict.fromkeys(suite.variants):
+        form = model.form(variant)
         for choice in choices:
+            why = _unfit(model, variant, choice)
+            if why is not None and not choice.named:
+                continue
             cell = Cell(
-                model=identity,
+                model=_identity(card, form.file),
                 variant=variant,
                 target=str(choice.target),
                 scenario=scenario,
@@ -189,10 +218,34 @@ def _cells_of_model(
                 shapes=cell.shapes,
                 extra=dict(choice.target.options),
             )
-            planned.append(
-                PlannedCell(cell, model, choice, options, feeds, refused or choice.unavailable)
-            )
+            unable = refused or choice.unavailable or _refusal(form, choice, card.name, why)
+            planned.append(PlannedCell(cell, model, choice, options, feeds, unable))
     return planned
+
+
+def _refusal(form: Form, choice: Choice, name: str, why: str | None) -> BenchError | None:
+    """Why a target that was asked for by name can't run this form of the model."""
+    runtime = choice.runtime
+    if runtime is not None and form.file.variant not in runtime.variants:
+        runs = ", ".join(runtime.variants)
+        return Unsupported(
+            f"{choice.target} does not run {form.file.variant}: it has {runs}. Leave it out for "
+            f"{name}, or name another variant."
+        )
+    if why is not None:
+        return Unsupported(f"{choice.target} can't run {name}{why}.")
+    return form.refused if "onnx" in _forms(choice) and form.file.onnx is None else None
+
+
+def _identity(card: Card, file: ModelFile) -> ModelIdentity:
+    return ModelIdentity(
+        name=card.name,
+        sha256=card.content_sha256(),
+        task=card.task,
+        distilled_from=card.distilled_from,
+        control_of=card.control_of,
+        file_bytes=file_bytes(file),
+    )
 
 
 def _feeds(
@@ -225,12 +278,13 @@ def threads_of(suite: Suite, choice: Choice) -> int:
 
 
 def file_bytes(file: ModelFile) -> int:
-    """Size of the ONNX file, or of the weights where there is no ONNX form."""
+    """Size of the ONNX file with its external data, or of the weights where there is no ONNX form;
+    0 where neither is a file."""
     if file.onnx is not None:
-        return file.onnx.stat().st_size
-    assert file.torch is not None
-    assert file.torch.weights is not None
-    return file.torch.weights.stat().st_size
+        return stored_bytes(file.onnx)
+    if file.torch is not None and file.torch.weights is not None:
+        return file.torch.weights.stat().st_size
+    return 0
 
 
 def for_batch(planned: PlannedCell, batch: int) -> Options:

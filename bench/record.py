@@ -93,20 +93,37 @@ class Memory(Frozen):
     device_bytes: int | None = None
 
 
+class Metric(Frozen):
+    """A further metric of the same outputs: top-5, or one class (``class 3``)."""
+
+    name: str
+    value: Estimate
+    examples: int
+
+
 class Accuracy(Frozen):
-    """The score on the labelled data, through a session compiled with the cell's options."""
+    """The score on the labelled data, through a session compiled with the cell's options.
+
+    ``metric`` is the task's primary one; a proportion or correlation as a fraction of 1.
+    ``correct`` is None where the metric is no proportion.
+    """
 
     metric: str
     value: Estimate
-    correct: int
-    examples: int
+    correct: int | None
+    examples: int  #: scored items: examples, pairs of texts, queries
     dataset: str
     dataset_sha256: str
-    predictions: str  #: file in the run directory: one row an example
+    predictions: str  #: file in the run directory: one row a scored item
+    further: tuple[Metric, ...] = ()
 
 
 class Parity(Frozen):
-    """Difference of the timed session's own outputs from the reference's, on the timed input."""
+    """Difference of the timed session's own outputs from the reference's, on the timed input.
+
+    The reference is the model's fp32 form whatever the variant; ``tolerance`` says what is allowed
+    for the variant, and where that limit comes from.
+    """
 
     reference: str
     max_abs_error: float | None  #: None where the outputs hold NaN or Inf
@@ -114,6 +131,10 @@ class Parity(Frozen):
     cosine: float | None
     tolerance: str
     ok: bool
+    top1_flips: int | None = (
+        None  #: samples whose largest output is another; None for no classifier
+    )
+    samples: int | None = None
 
 
 class PlacementFact(Frozen):
@@ -162,6 +183,7 @@ class Record(Frozen):
     accuracy: Accuracy | None = None
     parity: Parity | None = None
     placement: PlacementFact | None = None
+    variant_method: str = ""  #: how the variant was made: tool, options, calibration data
     checks: tuple[Check, ...] = ()
     invocations: tuple[Invocation, ...] = ()
     canary_ns: Estimate | None = None

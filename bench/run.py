@@ -13,23 +13,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from bench import __version__, estimate
 from bench.backend import ModelFile
+from bench.calibration import load_calibration
 from bench.cards import Card
 from bench.catalog import find_model
+from bench.cell import Variant
 from bench.datasets import load_dataset
 from bench.discover import backend_entry_points
 from bench.errors import BenchError
-from bench.evaluate import REFERENCES, References, parity, score
+from bench.evaluate import Score, score
 from bench.launch import Launcher, launcher
 from bench.machine import choose_cores, fingerprint
+from bench.parity import parity
 from bench.plan import Loaded, Plan, PlannedCell, make_plan
+from bench.precision import computed_precision, precision_check
 from bench.progress import Listener
-from bench.record import Accuracy, Check, Failure, Parity, Record
+from bench.record import Accuracy, Check, Failure, Parity, PlacementFact, Record
+from bench.reference import REFERENCES, References
 from bench.schedule import Account, CellState, Context, Group, try_out
 from bench.schedule_server import ServerGroup
 from bench.spec import Suite
@@ -42,6 +48,8 @@ from bench.targets import (
     find_runtime,
     requested_backends,
 )
+from bench.tasks import find_task
+from bench.variants import make_form
 
 #: The distributions whose versions decide what a number means.
 _VERSIONED = ("infer-bench", "numpy", "onnx", "onnxruntime", "openvino", "torch", "scipy")
@@ -88,7 +96,7 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
         cards = [find_model(text) for text in suite.models]
         names = requested_backends(suite.targets, list(backend_entry_points()))
         listener.phase("looking for targets")
-        needed = REFERENCES if any(card.source.torch for card in cards) else REFERENCES[-1:]
+        needed = REFERENCES if any(card.source.torch for card in cards) else REFERENCES[1:]
         probed = dict.fromkeys([*names, *needed])
         threads = suite.threads or 1
         known = [name for name in probed if name in backend_entry_points()]
@@ -97,7 +105,7 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
         reports = {r.name: r for r in discover_backends(known, processes, threads)}
         wanted = {name: reports[name] for name in names}
         choices = choose_targets(suite.targets, wanted)
-        models = [load(card, cache, listener) for card in cards]
+        models = [load(card, cache, listener, suite.variants) for card in cards]
         plan = make_plan(suite, models, choices)
         for words in plan.left_out:
             listener.note(words)
@@ -113,8 +121,10 @@ def _import_ahead(backends: Sequence[str], processes: Launcher, threads: int) ->
     importlib.import_module("pyarrow.parquet")
 
 
-def load(card: Card, cache: Path, listener: Listener) -> Loaded:
-    """Export where needed; read the data set where there is one."""
+def load(
+    card: Card, cache: Path, listener: Listener, variants: Sequence[Variant] = ("fp32",)
+) -> Loaded:
+    """Export where needed, make the variants, read the data set where there is one."""
     file = card.model_file()
     if file.onnx is None and file.torch is not None:
         from bench.export import export
@@ -123,7 +133,13 @@ def load(card: Card, cache: Path, listener: Listener) -> Loaded:
         exported = export(card, cache)
         file = ModelFile(name=file.name, onnx=exported, torch=file.torch)
     dataset = load_dataset(card) if card.dataset is not None else None
-    return Loaded(card, file, dataset)
+    forms = {}
+    for variant in variants:
+        if variant != "fp32":
+            listener.phase(f"making {card.name} {variant}")
+        calibrate = partial(load_calibration, card, dataset)
+        forms[variant] = make_form(file, variant, cache, calibrate)
+    return Loaded(card, file, dataset, forms)
 
 
 def start(prepared: Prepared, results: Path, listener: Listener) -> Outcome:
@@ -215,7 +231,8 @@ class Measuring:
         self.outcome = outcome
         self.account = prepared.account
         self.references = References(prepared.reports, prepared.launcher)
-        self.accuracies: dict[tuple[str, str, str], Accuracy | BenchError] = {}
+        self.scores: dict[Scored, Score | BenchError] = {}
+        self.precisions: dict[Scored, str] = {}
         done = {record.cell_id for record in outcome.records}
         self.todo = [p for p in prepared.plan.cells if p.cell.id not in done]
         self._total = len(prepared.plan.cells)
@@ -273,19 +290,21 @@ class Measuring:
     def _score(self, planned: PlannedCell) -> None:
         """Accuracy once for each model, variant and target."""
         key = _scored(planned)
-        if not self.suite.accuracy or planned.model.dataset is None or key in self.accuracies:
+        if not self.suite.accuracy or planned.model.dataset is None or key in self.scores:
+            return
+        if not find_task(planned.model.card.task).scored:
             return
         for record in self.outcome.records:
             same = (record.cell.model.sha256, record.cell.variant, record.cell.target) == key
             if same and record.accuracy is not None:
-                self.accuracies[key] = record.accuracy
+                self.scores[key] = Score(record.accuracy, _doubts_of(record))
                 return
         self.listener.phase(f"scoring {planned.cell.model.name} on {planned.cell.target}")
         with self.account.useful():
             try:
-                self.accuracies[key] = score(planned, self._context(planned))
+                self.scores[key] = score(planned, self._context(planned))
             except BenchError as error:
-                self.accuracies[key] = error
+                self.scores[key] = error
 
     def finish(self, state: CellState) -> None:
         """Write the record of a cell that stopped."""
@@ -301,10 +320,8 @@ class Measuring:
         placement = estimate.placement(state.placement) if state.placement else None
         share = placement.on_device_share if placement else None
         checks = estimate.checks(cell, taken, share) if taken else []
-        accuracy = self.accuracies.get(_scored(planned))
-        if isinstance(accuracy, BenchError):
-            checks.append(Check(name="accuracy", ok=False, detail=str(accuracy)))
-            accuracy = None
+        placement = self._with_precision(planned, placement, checks)
+        accuracy = self._accuracy(planned, checks)
         measured_parity = self._parity(state, checks)
         failure = _failure(state.failure) if state.failure else None
         rates = estimate.figures(cell, taken) if cell.is_rate else np.empty(0)
@@ -325,6 +342,7 @@ class Measuring:
             accuracy=accuracy,
             parity=measured_parity,
             placement=placement,
+            variant_method=planned.form.method,
             checks=tuple(checks),
             invocations=tuple(taken),
             canary_ns=estimate.estimate(
@@ -334,23 +352,60 @@ class Measuring:
             finished_at=_now(),
         )
 
+    def _accuracy(self, planned: PlannedCell, checks: list[Check]) -> Accuracy | None:
+        """The score, with what makes it doubtful among the ``checks``."""
+        found = self.scores.get(_scored(planned))
+        if found is None:
+            return None
+        if isinstance(found, BenchError):
+            checks.append(Check(name="accuracy", ok=False, detail=str(found)))
+            return None
+        checks += [Check(name="sanity", ok=False, detail=text) for text in found.doubts]
+        return found.accuracy
+
+    def _with_precision(
+        self, planned: PlannedCell, placement: PlacementFact | None, checks: list[Check]
+    ) -> PlacementFact | None:
+        """The placement with the precision that the model computes in, and a check of it."""
+        if placement is None:
+            return None
+        if not placement.precision:
+            key = _scored(planned)
+            if key not in self.precisions:
+                with self.account.useful():
+                    self.precisions[key] = computed_precision(planned, self._context(planned))
+            placement = placement.model_copy(update={"precision": self.precisions[key]})
+        check = precision_check(planned.cell.variant, placement.precision)
+        if check is not None:
+            checks.append(check)
+        return placement
+
     def _parity(self, state: CellState, checks: list[Check]) -> Parity | None:
         if state.outputs is None:
             return None
         with self.account.useful():
             reference = self.references.of(state.planned)
-        found = parity(state.outputs, reference)
+        found = parity(state.outputs, reference, state.cell.variant)
         if found is None:
             why = reference.why_not or "the outputs have other shapes than the reference's"
             checks.append(Check(name="parity", ok=False, detail=f"not compared: {why}"))
         else:
             error = "NaN or Inf" if found.max_abs_error is None else f"{found.max_abs_error:.1e}"
-            detail = f"largest difference from {found.reference}: {error}; {found.tolerance}"
+            flips = f", {found.top1_flips} of {found.samples} top-1" if found.top1_flips else ""
+            detail = f"largest difference from {found.reference}: {error}{flips}; {found.tolerance}"
             checks.append(Check(name="parity", ok=found.ok, detail=detail))
         return found
 
 
-def _scored(planned: PlannedCell) -> tuple[str, str, str]:
+#: What is scored once: model, variant, target.
+Scored = tuple[str, str, str]
+
+
+def _doubts_of(record: Record) -> tuple[str, ...]:
+    return tuple(check.detail for check in record.checks if check.name == "sanity")
+
+
+def _scored(planned: PlannedCell) -> Scored:
     cell = planned.cell
     return cell.model.sha256, cell.variant, cell.target
 

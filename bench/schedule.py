@@ -211,7 +211,7 @@ def start_member(state: CellState, context: Context) -> Member:
         try:
             load, _ = worker.request(
                 "load",
-                model=to_plain(planned.model.file),
+                model=to_plain(planned.file),
                 device=to_plain(planned.choice.device),
                 options=to_plain(planned.options),
                 cpus=list(context.cpus[planned.cores]),

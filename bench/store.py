@@ -14,7 +14,7 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,11 +78,12 @@ class StoredRun:
     invocations: list[Invocation]
     skipped: list[str]
 
-    def predictions(self, record: Record) -> tuple[Array, Array]:
-        """Labels and predicted classes of every example, both int64 of shape (examples,)."""
+    def predictions(self, record: Record, without: Collection[str] = ()) -> dict[str, Array]:
+        """What the record's accuracy was counted from, one row an item (`Task.columns`), but for
+        the columns in ``without``. Raises `SpecError` where it is lost or broken."""
         if record.accuracy is None:
             raise SpecError(f"{self.path}: {record.cell.label} has no predictions.")
-        return read_predictions(self.path / record.accuracy.predictions)
+        return read_predictions(self.path / record.accuracy.predictions, without)
 
     def samples(self, cell_id: str) -> dict[int, Array]:
         """The latencies in ns that the figures come from, by invocation (see `trusted_samples`)."""
@@ -155,18 +156,15 @@ class RunStore:
             pq.write_table(table, sink, compression="zstd")
             self.write_atomically(f"samples/{name}.parquet", sink.getvalue().to_pybytes())
 
-    def write_predictions(self, name: str, labels: Array, predicted: Array) -> str:
-        """Per-example predictions; returns the file's name within the run."""
+    def write_predictions(self, name: str, columns: Mapping[str, Array]) -> str:
+        """What was scored, one row an item; a column of shape (items, n) becomes lists of n.
+
+        Returns the file's name within the run.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        table = pa.table(
-            {
-                "example": np.arange(len(labels), dtype=np.int32),
-                "label": labels.astype(np.int32),
-                "predicted": predicted.astype(np.int32),
-            }
-        )
+        table = pa.table({key: _column(values) for key, values in columns.items()})
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
         relative = f"predictions/{name}.parquet"
@@ -262,19 +260,36 @@ def read_samples(path: Path, cell_id: str) -> dict[int, Array]:
     return found
 
 
-def read_predictions(path: Path) -> tuple[Array, Array]:
-    """Labels and predicted classes. Raises `SpecError` when the file is lost or broken."""
+def _column(values: Array) -> Any:
+    import pyarrow as pa
+
+    if values.ndim == 1:
+        return pa.array(values)
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+
+
+def read_predictions(path: Path, without: Collection[str] = ()) -> dict[str, Array]:
+    """The columns of `RunStore.write_predictions`. Raises `SpecError` when the file is lost or
+    broken."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path, columns=["label", "predicted"])
-    except (OSError, pa.ArrowInvalid) as error:
+        names = [name for name in pq.read_schema(path).names if name not in without]
+        table = pq.read_table(path, columns=names)
+        return {name: _array(table[name].combine_chunks()) for name in table.column_names}
+    except (OSError, pa.ArrowException) as error:
         raise SpecError(f"{path}: the predictions can't be read: {error}.") from error
-    return (
-        table["label"].to_numpy().astype(np.int64),
-        table["predicted"].to_numpy().astype(np.int64),
-    )
+
+
+def _array(column: Any) -> Array:
+    import pyarrow as pa
+
+    if pa.types.is_fixed_size_list(column.type):
+        flat: Array = column.flatten().to_numpy(zero_copy_only=False)
+        return flat.reshape(-1, column.type.list_size)
+    values: Array = column.to_numpy(zero_copy_only=False)
+    return values.astype(np.int64) if values.dtype.kind in "iu" else values
 
 
 def _read_lines(path: Path, kind: type[_Line], skipped: list[str]) -> Iterator[_Line]:

@@ -18,6 +18,7 @@ from bench.columns import RESULT_COLUMNS, RESULT_FIELDS, Column
 from bench.numbers import (
     BYTE_UNITS,
     MISSING,
+    NAME_LIMIT,
     RATE_UNITS,
     TIME_UNITS,
     Unit,
@@ -34,7 +35,6 @@ from bench.record import Accuracy, Check, Estimate, Failure, Percentile, Record
 INDENT = 2
 GAP = 2
 NARROWEST_LABEL = 18
-NAME_LIMIT = 120
 TIED = "\u00a0"  #: a space at which `wrap` doesn't break
 SHORT_MESSAGE = 48  #: what a failed row has room for at 80 columns
 OK, MARKED, FAILED = "✓", "!", "✗"

@@ -82,7 +82,13 @@ def find_runtime(name: str) -> Runtime:
     """How to start the backend called ``name``. Raises `SpecError` for an unknown one."""
     adapter: Any = load_backend(name)
     reference = backend_entry_points()[name]
-    return Runtime(name, reference, dict(adapter.environment), tuple(adapter.forms))
+    return Runtime(
+        name,
+        reference,
+        environment=dict(adapter.environment),
+        forms=tuple(adapter.forms),
+        variants=tuple(getattr(adapter, "variants", ("fp32",))),
+    )
 
 
 def discover_backends(

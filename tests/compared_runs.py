@@ -53,7 +53,8 @@ def with_predictions(run: StoredRun, right: dict[str, np.ndarray]) -> None:
     store = RunStore(run.path)
     for name, is_right in right.items():
         labels = np.arange(len(is_right)) % 10
-        store.write_predictions(name, labels, np.where(is_right, labels, labels + 1))
+        predicted = np.where(is_right, labels, labels + 1)
+        store.write_predictions(name, {"label": labels, "predicted": predicted})
     store.close()
 
 

@@ -20,14 +20,14 @@ from bench.record import (
 TEACHER = ModelIdentity(
     name="fashion-teacher",
     sha256="a" * 64,
-    task="image-classification",
+    task="classification",
     file_bytes=1_242_000,
     parameters=305_000,
 )
 STUDENT = ModelIdentity(
     name="fashion-student",
     sha256="b" * 64,
-    task="image-classification",
+    task="classification",
     distilled_from="fashion-teacher",
     file_bytes=104_000,
     parameters=25_400,
@@ -35,7 +35,7 @@ STUDENT = ModelIdentity(
 CONTROL = ModelIdentity(
     name="fashion-student-ce",
     sha256="c" * 64,
-    task="image-classification",
+    task="classification",
     control_of="fashion-student",
     file_bytes=104_000,
     parameters=25_400,
@@ -69,7 +69,7 @@ def a_cell(
 
 def an_accuracy(value: float, examples: int = 10_000) -> Accuracy:
     return Accuracy(
-        metric="accuracy",
+        metric="top-1",
         value=Estimate(value=value, low=value - 0.005, high=value + 0.005, confidence=0.95),
         correct=round(value * examples),
         examples=examples,

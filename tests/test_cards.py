@@ -57,7 +57,7 @@ def test_a_card_names_its_files_relative_to_itself(folder: Path) -> None:
         (GOOD.replace("task =", "tsk ="), ["mine.toml"]),
         (GOOD + '\ndtpye = "int8"', ["mine.toml", "dtpye", "Did you mean `dtype`?"]),
         (GOOD.replace('name = "mine"', ""), ["mine.toml", "`name` is missing"]),
-        (GOOD.replace('"raw"', '"magic"'), ["task", "'magic'", "'classification'"]),
+        (GOOD.replace('"raw"', '"magic"'), ["task", "'magic'", "one of classification, "]),
         (GOOD.replace("m.onnx", "absent.onnx"), ["mine.toml", "absent.onnx", "missing"]),
         (GOOD.replace('onnx = "m.onnx"', ""), ["source", "onnx = "]),
         (GOOD.replace('onnx = "m.onnx"', 'torch = "nets"'), ["source.torch", "'nets'"]),

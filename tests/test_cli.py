@@ -272,7 +272,8 @@ def stored_run(tmp_path: Path) -> Path:
         if record.accuracy is not None and record.cell.target != "torch:cpu":
             wrong = labels.copy()
             wrong[record.accuracy.correct :] += 1
-            written = store.write_predictions(record.cell_id, labels, wrong)
+            columns = {"label": labels, "predicted": wrong}
+            written = store.write_predictions(record.cell_id, columns)
             found = record.accuracy.model_copy(update={"predictions": written})
             record = record.model_copy(update={"accuracy": found})
         store.append_record(record)

@@ -334,8 +334,9 @@ def test_accuracies_are_compared_example_by_example(tmp_path: Path) -> None:
     with_predictions(b, {"fashion-teacher-onnxruntime": rights(1000, slice(20, 100))})
     report = compare(match_runs(a, b))
     (found,) = report.accuracies  # once, though two scenarios share the predictions
-    assert (found.only_a_right, found.only_b_right, found.examples) == (70, 20, 1000)
-    assert found.difference.estimate == pytest.approx(-0.05)
+    change = found.change
+    assert (change.only_other_right, change.only_this_right, change.examples) == (70, 20, 1000)
+    assert change.difference.estimate == pytest.approx(-0.05)
     assert found.established(0.95)
     assert "In 1 of 1 comparison B is less accurate." in plain(report)
     assert "97.0 → 92.0" in plain(report)
@@ -348,7 +349,7 @@ def test_many_accuracies_are_corrected(tmp_path: Path) -> None:
     with_predictions(a, {name: rights(200, slice(0, 0)) for name in names})
     with_predictions(b, {name: rights(200, slice(0, 7)) for name in names})
     found = compare(match_runs(a, b)).accuracies
-    assert [round(f.p, 4) for f in found] == [0.0156] * 4
+    assert [round(f.change.p, 4) for f in found] == [0.0156] * 4
     assert [round(f.adjusted_p, 4) for f in found] == [0.0625] * 4
     assert not any(f.established(0.95) for f in found)
 
@@ -360,7 +361,7 @@ def test_lost_predictions_and_other_examples_are_told(tmp_path: Path) -> None:
     assert "can't be read" in warning
     with_predictions(b, {"fashion-teacher-onnxruntime": rights(11, slice(0, 1))})
     (warning,) = compare(match_runs(a, b)).warnings
-    assert "are of other examples in A than in B" in warning
+    assert "are of other examples than those of" in warning
 
 
 # -- the command ----------------------------------------------------------------------------------

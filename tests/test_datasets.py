@@ -10,7 +10,8 @@ import pytest
 from test_cards import GOOD, save_model
 
 from bench.cards import Preprocessing, load_card
-from bench.datasets import load_dataset, preprocess
+from bench.datasets import load_dataset
+from bench.datasets.load import preprocess
 from bench.errors import SpecError
 
 DATA = """

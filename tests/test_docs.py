@@ -262,12 +262,16 @@ def test_every_column_of_a_sample_file_and_of_json_rows_is_described(tmp_path: P
     import pyarrow.parquet as pq
 
     from bench.store import Block, RunStore
+    from bench.tasks.embedding import RECALL_AT
 
     for folder in ("samples", "predictions"):
         (tmp_path / folder).mkdir()
     store = RunStore(tmp_path)
     store.write_samples("one", [Block("a", 0, 0, 0, np.array([1], np.int64))])
-    predictions = store.write_predictions("one", np.zeros(1, np.int64), np.zeros(1, np.int64))
+    names = ("label", "predicted", "in_top5", "logits", "gold", "similarity", "query")
+    recalls = [f"recall_at_{k}" for k in RECALL_AT]
+    columns = {name: np.zeros(1, np.int64) for name in (*names, *recalls)}
+    predictions = store.write_predictions("one", columns)
     store.close()
     columns = {
         *pq.read_schema(tmp_path / "samples" / "one.parquet").names,

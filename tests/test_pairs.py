@@ -18,24 +18,34 @@ from fake_records import (
 )
 from rich.cells import cell_len
 
-from bench.pairs import Correct, Pair, compare, pair_rows, pair_table, relations, sentence
+from bench.pair_report import pair_rows, pair_table, sentence
+from bench.pairs import Changed, Pair, compare, relations
 from bench.record import Record
+from bench.tasks.base import Change
+from bench.tasks.classification import Classification
 
 EXAMPLES = 10_000
 
 
-def right_counts(lost: int = 700, gained: int = 190) -> Correct:
+def right_counts(lost: int = 700, gained: int = 190) -> Changed:
     """The teacher has all but ``gained`` examples right, the others lose ``lost`` of those."""
 
-    def correct(record: Record) -> np.ndarray:
+    def columns(record: Record) -> dict[str, np.ndarray]:
         right = np.ones(EXAMPLES, dtype=bool)
         if record.cell.model.name == TEACHER.name:
             right[:gained] = False
         else:
             right[gained : gained + lost] = False
-        return right
+        return predictions(right)
 
-    return correct
+    def change(record: Record, other: Record) -> Change | None:
+        return Classification().change(columns(record), columns(other), 0.95)
+
+    return change
+
+
+def predictions(right: np.ndarray) -> dict[str, np.ndarray]:
+    return {"label": np.zeros(len(right), np.int64), "predicted": np.where(right, 0, 1)}
 
 
 def measured(model_medians: dict[int, float], model: object = TEACHER) -> Record:
@@ -45,8 +55,8 @@ def measured(model_medians: dict[int, float], model: object = TEACHER) -> Record
     return a_record(cell, invocations=invocations)
 
 
-def only_pair(*records: Record, correct: Correct | None = None) -> Pair:
-    (pair,) = compare(records, correct or right_counts())
+def only_pair(*records: Record, change: Changed | None = None) -> Pair:
+    (pair,) = compare(records, change or right_counts())
     return pair
 
 
@@ -132,7 +142,7 @@ def test_a_small_accuracy_difference_is_not_established() -> None:
     pair = only_pair(
         measured(drifting(271e3)),
         measured(drifting(27e3), STUDENT),
-        correct=right_counts(lost=60, gained=55),
+        change=right_counts(lost=60, gained=55),
     )
     assert pair.accuracy is not None
     assert not pair.accuracy.significant
@@ -151,16 +161,17 @@ def test_accuracy_is_counted_example_by_example() -> None:
     change = only_pair(a_record(), a_record(a_cell(STUDENT))).accuracy
     assert change is not None
     assert (change.only_other_right, change.only_this_right) == (700, 190)
-    assert change.difference == pytest.approx(-0.051)
-    assert change.low < -0.051 < change.high
-    assert change.retained == pytest.approx(9300 / 9810)
+    assert change.difference.estimate == pytest.approx(-0.051)
+    assert change.difference.low < -0.051 < change.difference.high
+    assert change.retained is not None
+    assert change.retained.estimate == pytest.approx(9300 / 9810)
 
 
 def test_predictions_that_are_lost_or_on_other_data_are_not_compared() -> None:
-    def lost(record: Record) -> np.ndarray:
-        return np.zeros(0, dtype=bool)
+    def lost(record: Record, other: Record) -> None:
+        return None
 
-    pair = only_pair(a_record(), a_record(a_cell(STUDENT)), correct=lost)
+    pair = only_pair(a_record(), a_record(a_cell(STUDENT)), change=lost)
     assert pair.accuracy is None
     assert "accuracy was not compared" in sentence(pair)
 
@@ -172,10 +183,11 @@ def test_predictions_that_are_lost_or_on_other_data_are_not_compared() -> None:
 
 
 def test_models_that_are_never_right_do_not_crash() -> None:
-    def wrong(record: Record) -> np.ndarray:
-        return np.zeros(EXAMPLES, dtype=bool)
+    def wrong(record: Record, other: Record) -> Change | None:
+        never = predictions(np.zeros(EXAMPLES, dtype=bool))
+        return Classification().change(never, never, 0.95)
 
-    pair = only_pair(a_record(), a_record(a_cell(STUDENT)), correct=wrong)
+    pair = only_pair(a_record(), a_record(a_cell(STUDENT)), change=wrong)
     assert pair.accuracy is not None
     assert pair.accuracy.retained is None
     assert pair_table([pair]).plain

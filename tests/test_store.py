@@ -115,11 +115,18 @@ def test_a_half_written_sample_file_loses_only_itself(store: RunStore) -> None:
 
 
 def test_predictions_are_read_back(store: RunStore) -> None:
-    labels, predicted = np.array([1, 2, 3]), np.array([1, 0, 3])
-    name = store.write_predictions("m", labels, predicted)
+    columns = {
+        "label": np.array([1, 2, 3]),
+        "in_top5": np.array([True, False, True]),
+        "logits": np.arange(12, dtype=np.float32).reshape(3, 4),
+    }
+    name = store.write_predictions("m", columns)
     back = read_predictions(store.path / name)
-    np.testing.assert_array_equal(back[0], labels)
-    np.testing.assert_array_equal(back[1], predicted)
+    assert list(back) == list(columns)
+    for key, values in columns.items():
+        np.testing.assert_array_equal(back[key], values)
+        assert back[key].dtype == values.dtype
+    assert "logits" not in read_predictions(store.path / name, without=["logits"])
 
 
 def test_two_processes_cannot_write_one_run(store: RunStore) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    import numpy as np
     from rich.text import Text
 
     from bench.pairs import Pair
@@ -47,7 +46,7 @@ def print_tables(
     from rich.text import Text
 
     from bench.numbers import printable
-    from bench.pairs import pair_table
+    from bench.pair_report import pair_table
     from bench.table import result_table, wrap
 
     console = Console(highlight=False, markup=False, emoji=False)
@@ -72,7 +71,7 @@ def _print_json(
 ) -> None:
     import json
 
-    from bench.pairs import pair_rows
+    from bench.pair_report import pair_rows
     from bench.table import result_rows
 
     value = {
@@ -88,20 +87,8 @@ def _print_json(
 
 def _pairs(stored: StoredRun) -> tuple[list[Pair], list[str]]:
     """All pairs; where predictions are lost the accuracies stay uncompared, and it is said."""
-    import numpy as np
-
-    from bench.errors import SpecError
+    from bench.changes import Changes
     from bench.pairs import compare
 
-    unreadable: list[str] = []
-
-    def correct(record: Record) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        try:
-            labels, predicted = stored.predictions(record)
-        except SpecError as error:
-            if str(error) not in unreadable:
-                unreadable.append(str(error))
-            return np.zeros(0, dtype=np.bool_)
-        return np.asarray(labels == predicted)
-
-    return compare(stored.records, correct), unreadable
+    changes = Changes(stored)
+    return compare(stored.records, changes), changes.problems

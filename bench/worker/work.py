@@ -89,6 +89,7 @@ class Work:
             "open-loop": self.open_loop,
             "fetch": self.fetch,
             "evaluate": self.evaluate,
+            "precision": self.precision,
             "memory": self.memory,
             "close": self.close,
         }
@@ -180,6 +181,13 @@ class Work:
     def evaluate(self, request: dict[str, Any], arrays: list[Any]) -> Result:
         """Outputs for a chunk of a data set, through the checked path."""
         return {}, list(self._session().run(dict(zip(request["names"], arrays))))
+
+    def precision(self, request: dict[str, Any], arrays: list[Any]) -> Result:
+        """In which precision the session computes on these inputs; empty where it can't tell."""
+        session = self._session()
+        feeds = dict(zip(request["names"], arrays))
+        find = getattr(session, "computed_precision", None)
+        return {"precision": find(feeds) if find is not None else ""}, []
 
     def memory(self, request: dict[str, Any], arrays: list[Any]) -> Result:
         return {"peak_rss_bytes": resident.peak_rss_bytes()}, []

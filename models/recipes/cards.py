@@ -23,6 +23,10 @@ CLASSES = (
 )
 
 
+#: Training images that static quantisation takes the ranges of activations from.
+CALIBRATION = 512
+
+
 @dataclass(frozen=True)
 class Trained:
     """What a card says of a trained model beyond its files."""
@@ -56,8 +60,9 @@ def publish(trained: Trained, folder: Path, mean: float, std: float) -> Path:
 
 def _text(trained: Trained, folder: Path, mean: float, std: float) -> str:
     weights, onnx = f"{trained.name}.safetensors", f"{trained.name}.onnx"
-    data = "data/fashion-mnist-test.npz"
-    files = [name for name in ("nets.py", weights, onnx, data) if (folder / name).is_file()]
+    data, calibration = "data/fashion-mnist-test.npz", "data/fashion-mnist-calibration.npz"
+    named = ("nets.py", weights, onnx, data, calibration)
+    files = [name for name in named if (folder / name).is_file()]
     digests = "\n".join(f'"{name}" = "{_sha256(folder / name)}"' for name in files)
     figures = "\n".join(f"{name} = {value!r}" for name, value in trained.figures.items())
     classes = ", ".join(f'"{name}"' for name in CLASSES)
@@ -85,7 +90,6 @@ shape = ["batch", {len(CLASSES)}]
 name = "fashion-mnist-test"
 path = "{data}"
 split = "test"
-metric = "top-1"
 classes = [{classes}]
 
 [dataset.preprocessing]
@@ -93,6 +97,12 @@ scale = {1 / 255!r}
 mean = {mean!r}
 std = {std!r}
 shape = [1, 28, 28]
+
+[calibration]
+name = "fashion-mnist-calibration"
+path = "{calibration}"
+split = "train"
+samples = {CALIBRATION}
 
 [provenance]
 licence = "weights: Apache-2.0; images: MIT (c) 2017 Zalando SE, see data/LICENSE-fashion-mnist"

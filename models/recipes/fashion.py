@@ -30,7 +30,7 @@ from torch.nn import functional
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 import nets  # noqa: E402  (a file beside the recipes, not part of a package on the path)
-from cards import Trained, publish  # noqa: E402
+from cards import CALIBRATION, Trained, publish  # noqa: E402
 
 DATA = Path("/usr/share/datasets/fashion-mnist")
 VALIDATION = 10_000
@@ -182,6 +182,11 @@ class Family:
         self.validation = normalise(images[held]), labels[held]
         self.training = normalise(images[rest]), labels[rest]
         self.transfer = normalise(images[rest[:TRANSFER]]), labels[rest[:TRANSFER]]
+        unseen = rest[TRANSFER : TRANSFER + CALIBRATION]
+        self.calibration = {
+            "images": images[unseen],
+            "labels": labels[unseen].numpy().astype(np.uint8),
+        }
         self.test_images = read_idx(data / "t10k-images-idx3-ubyte.gz")
         self.test_labels = read_idx(data / "t10k-labels-idx1-ubyte.gz")
 
@@ -193,6 +198,7 @@ class Family:
             images=self.test_images,
             labels=self.test_labels,
         )
+        np.savez_compressed(self.out / "data" / "fashion-mnist-calibration.npz", **self.calibration)
         teacher = self.teacher()
         print(f"teacher: validation accuracy {accuracy(teacher, *self.validation):.4f}")
         images, labels = self.transfer

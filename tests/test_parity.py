@@ -1,4 +1,4 @@
-"""Scores and parity: outputs are compared with the truth, and what can't be is said."""
+"""Parity: outputs are compared with the truth, and what can't be is said."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from bench.evaluate import FP32_TOLERANCE, Reference, first_samples, parity
+from bench.parity import FP32_TOLERANCE, parity
+from bench.reference import Reference, first_samples
 
 
 def reference(*outputs: Any) -> Reference:

@@ -1,0 +1,109 @@
+"""``bench deal RUN``: which model, precision and target is worth it, and is it the same model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from bench.deal import Deal
+    from bench.fidelity_report import Titled
+
+
+@click.command(name="deal")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--by",
+    "cost",
+    type=click.Choice(["latency", "throughput", "memory", "size"]),
+    default="latency",
+    show_default=True,
+    help="What accuracy is paid with.",
+)
+@click.option(
+    "--loss",
+    default="0.5",
+    show_default=True,
+    metavar="POINTS",
+    help="Points of accuracy that count as nothing.",
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Of the distributions that the KL divergence compares.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the deal as JSON.")
+def command(run: Path, cost: str, loss: str, temperature: float, as_json: bool) -> None:
+    """Weigh the models of the stored run in the directory RUN.
+
+    The Pareto front of accuracy against cost, with what the intervals leave open; how like its
+    original each distilled model is; and the answer in words.
+    """
+    from bench.changes import Changes
+    from bench.deal import make_deal
+    from bench.fidelity_run import Fidelities
+    from bench.store import read_run
+
+    stored = read_run(run)
+    changes = Changes(stored)
+    deal = make_deal(stored.records, changes.at, cost, _fraction(loss))  # type: ignore[arg-type]
+    fidelities = Fidelities(stored, temperature)
+    found = list(fidelities.each())
+    warnings = [f"skipped {text}" for text in stored.skipped]
+    warnings += dict.fromkeys([*changes.problems, *fidelities.problems])
+    if as_json:
+        _print_json(stored.path, deal, found, warnings)
+    else:
+        _print_text(deal, found, warnings)
+
+
+def _fraction(text: str) -> float:
+    """``0.5`` points are 0.005."""
+    from bench.errors import SpecError
+
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 100:
+        raise SpecError(f"--loss {text}: give points of accuracy, for example 0.5.")
+    return value / 100
+
+
+def _print_text(deal: Deal, fidelities: list[Titled], warnings: list[str]) -> None:
+    from rich.console import Console
+
+    from bench.deal_report import deal_text
+    from bench.fidelity_report import fidelity_text
+    from bench.numbers import printable
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.print(deal_text(deal, console.width), soft_wrap=True, end="")
+    shown: set[str] = set()
+    for found in fidelities:
+        # Targets and variants differ little from the first, which is fp32's; --json has them all.
+        if found.student not in shown:
+            shown.add(found.student)
+            console.print()
+            console.print(fidelity_text(found, console.width), soft_wrap=True, end="")
+    for warning in warnings:
+        click.echo(f"bench: {printable(warning, limit=500)}", err=True)
+
+
+def _print_json(path: Path, deal: Deal, fidelities: list[Titled], warnings: list[str]) -> None:
+    import json
+
+    from bench.deal_report import deal_rows
+    from bench.fidelity_report import fidelity_row
+
+    value = {
+        "run": str(path),
+        **deal_rows(deal),
+        "fidelity": [fidelity_row(found) for found in fidelities],
+        "skipped": warnings,
+    }
+    click.echo(json.dumps(value, indent=1, allow_nan=False))

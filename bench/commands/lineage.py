@@ -1,0 +1,140 @@
+"""``bench lineage A B --control C``: are two models more alike than independent ones?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.errors import SpecError
+
+if TYPE_CHECKING:
+    from bench.fidelity import Columns
+    from bench.lineage import Lineage
+
+
+@click.command(name="lineage")
+@click.argument("a")
+@click.argument("b")
+@click.option(
+    "--control",
+    "controls",
+    multiple=True,
+    metavar="C",
+    help="A model trained independently of both; give several.",
+)
+@click.option(
+    "--run", "run", type=click.Path(path_type=Path), help="Take the predictions that RUN stored."
+)
+@click.option("-t", "--target", help="Where the models run, or ran; default: the first target.")
+@click.option("--json", "as_json", is_flag=True, help="Print the evidence as JSON.")
+def command(
+    a: str, b: str, controls: tuple[str, ...], run: Path | None, target: str | None, as_json: bool
+) -> None:
+    """How much more alike A and B are than independently trained models.
+
+    Each is a model (a name, card or .onnx with labelled data) or a file of stored predictions
+    (.parquet with the columns label and predicted). What is found is evidence, with intervals; it
+    can't tell copying from training on the same data.
+    """
+    from bench.lineage import lineage
+
+    names = [a, b, *controls]
+    if len(set(names)) < len(names):
+        raise SpecError("lineage compares different models; one is named twice.")
+    files = [name for name in names if name.endswith(".parquet")]
+    models = [name for name in names if name not in files]
+    columns = {name: _of_file(Path(name)) for name in files}
+    if models and run is not None:
+        columns |= _of_run(run, models, target)
+    elif models:
+        columns |= _scored_now(models, target)
+    found = lineage((a, columns[a]), (b, columns[b]), {name: columns[name] for name in controls})
+    _print_json(found) if as_json else _print_text(found)
+
+
+def _of_file(path: Path) -> Columns:
+    from bench.store import read_predictions
+
+    columns = read_predictions(path)
+    lacking = [name for name in ("label", "predicted") if name not in columns]
+    if lacking:
+        raise SpecError(
+            f"{path}: needs the columns label and predicted, one row an example; it has "
+            f"{', '.join(columns)}."
+        )
+    return columns
+
+
+def _of_run(run: Path, models: list[str], target: str | None) -> dict[str, Columns]:
+    """Stored predictions on one target; fp32 where there are several variants."""
+    from bench.discover import unknown
+    from bench.store import read_run
+
+    stored = read_run(run)
+    scored = [r for r in stored.records if r.accuracy and r.cell.model.task == "classification"]
+    target = target or next((r.cell.target for r in scored), None)
+    found: dict[str, Columns] = {}
+    for record in sorted(scored, key=lambda r: r.cell.variant != "fp32"):
+        name = record.cell.model.name
+        if name in models and name not in found and record.cell.target == target:
+            found[name] = stored.predictions(record)
+    for name in models:
+        if name not in found:
+            known = {r.cell.model.name for r in scored if r.cell.target == target}
+            raise unknown(f"classifier scored on {target} in {run}:", name, sorted(known))
+    return found
+
+
+def _scored_now(models: list[str], target: str | None) -> dict[str, Columns]:
+    """Score each model on its own labelled data; nothing is timed."""
+    from bench.commands.run import cache_folder
+    from bench.evaluate import predictions
+    from bench.progress import choose_listener
+    from bench.run import prepare
+    from bench.spec import Suite
+
+    suite = Suite(models=tuple(models), targets=(target or "*",), scenarios=("single-stream",))
+    listener = choose_listener(quiet=False)
+    found: dict[str, Columns] = {}
+    try:
+        with prepare(suite, listener, cache_folder()) as prepared:
+            cells = prepared.plan.cells
+            names = list(dict.fromkeys(c.cell.model.name for c in cells))
+            for given, name in zip(models, names, strict=True):
+                planned = next(c for c in cells if c.cell.model.name == name)
+                if planned.refused is not None:
+                    raise planned.refused
+                _refuse_unlabelled(planned)
+                listener.phase(f"scoring {name} on {planned.cell.target}")
+                found[given] = predictions(planned, prepared.launcher)
+    finally:
+        listener.close()
+    return found
+
+
+def _refuse_unlabelled(planned: Any) -> None:
+    card = planned.model.card
+    if card.task != "classification" or planned.model.dataset is None:
+        raise SpecError(
+            f"{card.name}: lineage needs a classifier with labelled data; give a card with the "
+            "task `classification` and a [dataset]."
+        )
+
+
+def _print_text(found: Lineage) -> None:
+    from rich.console import Console
+
+    from bench.lineage_report import lineage_text
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.print(lineage_text(found, console.width), soft_wrap=True, end="")
+
+
+def _print_json(found: Lineage) -> None:
+    import json
+
+    from bench.lineage_report import lineage_row
+
+    click.echo(json.dumps(lineage_row(found), indent=1, allow_nan=False))
