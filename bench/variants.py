@@ -28,7 +28,7 @@ import numpy as np
 from bench.backend import ModelFile
 from bench.cell import Variant
 from bench.errors import BenchError, ExportFailed, SpecError, Unavailable
-from bench.model_files import content_sha256
+from bench.model_files import content_sha256, external_data
 
 Array = np.ndarray[Any, Any]
 
@@ -220,8 +220,11 @@ def _prepared(source: Path, target: Path) -> Path:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     prepared = target.with_name("prepared.onnx")
-    # Loaded here: given a path, the step forgets where external data lie.
-    quant_pre_process(onnx.load(str(source)), prepared, skip_symbolic_shape=True)
+    whole = source
+    if external_data(source):  # the step looks for them in a folder of its own
+        whole = target.with_name("whole.onnx")
+        onnx.save(onnx.load(str(source)), str(whole))
+    quant_pre_process(whole, prepared, skip_symbolic_shape=True)
     return prepared
 
 
