@@ -132,7 +132,8 @@ def _make_module(torch: ModuleType, source: TorchSource) -> Any:
     sys.modules[name] = loaded  # dataclasses and pickle look a class's module up there
     try:
         spec.loader.exec_module(loaded)
-        module = getattr(loaded, source.factory)()
+        given = () if source.folder is None else (str(source.folder),)
+        module = getattr(loaded, source.factory)(*given)
     except Exception as error:
         del sys.modules[name]
         if is_out_of_memory(error):

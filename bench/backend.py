@@ -42,11 +42,15 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class TorchSource:
-    """A PyTorch module: ``file`` defines ``factory()``; the weights are safetensors."""
+    """A PyTorch module: ``file`` defines ``factory()``; the weights are safetensors.
+
+    A ``folder`` (a checkpoint with its configuration) is what the factory is called with.
+    """
 
     file: Path
     factory: str
     weights: Path | None = None
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -206,6 +210,7 @@ def model_file_from_plain(data: Mapping[str, Any]) -> ModelFile:
             file=Path(source["file"]),
             factory=source["factory"],
             weights=Path(source["weights"]) if source.get("weights") else None,
+            folder=Path(source["folder"]) if source.get("folder") else None,
         ),
         variant=data.get("variant", "fp32"),
     )

@@ -23,6 +23,12 @@ Deviation = Annotated[float, Field(gt=0)]
 Dimension = Annotated[int, Field(gt=0)] | Annotated[str, Field(min_length=1)]
 
 
+#: Loads a checkpoint folder, in the exporter and in workers.
+_LOADER = Path(__file__).with_name("pretrained.py")
+#: What a checkpoint consists of.
+_CHECKPOINT_FILES = (".json", ".safetensors", ".bin", ".txt", ".model")
+
+
 class Tensor(Frozen):
     """An input or output; a dimension given as text is symbolic."""
 
@@ -40,16 +46,22 @@ class Tensor(Frozen):
 
 
 class Source(Frozen):
-    """Files of the model, relative to the card. With both, ``onnx`` is the export of ``torch``."""
+    """Files of the model, relative to the card. With both, ``onnx`` is the export of the other;
+    ``pretrained`` is a Hugging Face checkpoint folder."""
 
     onnx: str | None = None
+    pretrained: str | None = None
     torch: str | None = Field(None, pattern=r"^[^:]+\.py:[A-Za-z_]\w*$")
     weights: str | None = None
 
     @model_validator(mode="after")
     def _something(self) -> Source:
-        if self.onnx is None and self.torch is None:
-            raise ValueError('needs `onnx = "file.onnx"` or `torch = "file.py:factory"`')
+        if self.onnx is None and self.torch is None and self.pretrained is None:
+            raise ValueError(
+                'needs `onnx = "file.onnx"`, `torch = "file.py:factory"` or `pretrained = "folder"`'
+            )
+        if self.torch is not None and self.pretrained is not None:
+            raise ValueError("takes `torch` or `pretrained`, not both")
         return self
 
 
@@ -161,6 +173,8 @@ class Card(Frozen):
             file, _, factory = self.source.torch.partition(":")
             weights = self.file(self.source.weights) if self.source.weights else None
             torch = TorchSource(self.file(file), factory, weights)
+        if self.source.pretrained is not None:
+            torch = TorchSource(_LOADER, "load", folder=self.file(self.source.pretrained))
         onnx = self.file(self.source.onnx) if self.source.onnx else None
         return ModelFile(self.name, onnx=onnx, torch=torch)
 
@@ -172,6 +186,10 @@ class Card(Frozen):
             yield self.source.torch.partition(":")[0]
         if self.source.weights:
             yield self.source.weights
+        if self.source.pretrained:
+            for path in sorted(self.file(self.source.pretrained).glob("*")):
+                if path.suffix in _CHECKPOINT_FILES:
+                    yield f"{self.source.pretrained}/{path.name}"
         if self.dataset:
             yield self.dataset.path
         if self.calibration:

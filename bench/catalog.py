@@ -10,11 +10,16 @@ from bench.errors import SpecError
 
 
 def find_model(text: str) -> Card:
-    """The card for an installed model's name, a card's path or an ONNX file's path.
+    """The card for an installed model's name, a card, an ONNX file, ``file.py:factory`` or a
+    checkpoint folder.
 
     Raises `SpecError` for a name that is not there, with the nearest names.
     """
     path = Path(text)
+    if ".py:" in text:
+        from bench.checkpoints import card_for_factory
+
+        return card_for_factory(text)
     if path.suffix == ".onnx":
         return card_for_onnx(path)
     if path.suffix == ".toml":
@@ -22,9 +27,15 @@ def find_model(text: str) -> Card:
     installed = card_paths()
     if text in installed:
         return load_card(installed[text])
+    if path.is_dir():
+        from bench.checkpoints import card_for_checkpoint, is_checkpoint
+
+        if is_checkpoint(path):
+            return card_for_checkpoint(path)
     if path.exists():
         raise SpecError(
-            f"{text}: not a model that bench can read: give an .onnx file, a card (.toml) or the "
-            "name of an installed model (`bench list models`)."
+            f"{text}: not a model that bench can read: give an .onnx file, a card (.toml), "
+            "file.py:factory, a checkpoint folder with a config.json, or the name of an installed "
+            "model (`bench list models`)."
         )
     raise unknown("model", text, installed)

@@ -20,9 +20,11 @@ COMMANDS: dict[str, str] = {
     "show": "Print the tables of a stored run again.",
     "deal": "Which model, precision and target is worth what it costs.",
     "lineage": "How much more alike two models are than independent ones.",
+    "bisect": "Find the first tensor on which a target disagrees.",
     "compare": "Compare two runs, or cells of one, with verdicts.",
     "list": "List models, backends or targets.",
     "doctor": "Say which targets are here, and why others are not.",
+    "init-card": "Write a model card to edit, from a model.",
     "export": "Write a model as an ONNX file.",
     "completion": "Print the completion script of a shell.",
 }
@@ -37,7 +39,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"bench.commands.{cmd_name}").command
+        module = import_module(f"bench.commands.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
         if not any(param.name == "debug" for param in command.params):
             command.params.append(_debug_option())
         return command

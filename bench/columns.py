@@ -79,6 +79,14 @@ FIDELITY_COLUMNS = (
     Column("effect", "Difference", "what distillation did, on the same examples"),
 )
 
+#: `bench bisect`: tensors in the order of the graph
+BISECT_COLUMNS = (
+    Column("op", "Operator", "that makes the tensor"),
+    Column("shape", "Shape", "of the tensor"),
+    Column("error", "Error", "largest difference over the reference's largest value"),
+    Column("jump", "", "where the error is not passed on by the inputs"),
+)
+
 #: `bench lineage`: how like each other two models are, and how like the controls
 LINEAGE_COLUMNS = (
     Column("value", "Likeness", "of A and B, and of A and each control"),

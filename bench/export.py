@@ -87,7 +87,7 @@ def load_module(source: TorchSource) -> Any:
         raise Unavailable(
             "PyTorch is not installed, which exporting needs.", "pip install 'infer-bench[torch]'"
         ) from error
-    name = f"bench_export_{hashlib.sha256(str(source.file).encode()).hexdigest()[:12]}"
+    name = module_name(source.file)
     spec = importlib.util.spec_from_file_location(name, source.file)
     if spec is None or spec.loader is None or not source.file.is_file():
         raise SpecError(f"{source.file}: there is no such Python file.")
@@ -95,7 +95,8 @@ def load_module(source: TorchSource) -> Any:
     sys.modules[name] = loaded
     try:
         spec.loader.exec_module(loaded)
-        module = getattr(loaded, source.factory)()
+        given = () if source.folder is None else (str(source.folder),)
+        module = getattr(loaded, source.factory)(*given)
         if source.weights is not None:
             from safetensors.torch import load_file
 
@@ -109,6 +110,11 @@ def load_module(source: TorchSource) -> Any:
             f"{source.file}:{source.factory}: the module can't be made: {_first_line(error)}"
         ) from error
     return module.eval()
+
+
+def module_name(file: Path) -> str:
+    """Under which name a model's file is imported."""
+    return f"bench_export_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
 
 
 def example_inputs(card: Card, size: int, seed: int = 0) -> dict[str, Array]:

@@ -34,12 +34,15 @@ def random_inputs(
 ) -> dict[str, Array]:
     """Seeded inputs that are never all zero.
 
-    Floats are standard normal; integers that index a table (``index_limits``: input name to
-    its rows) are uniform over it, other integers and booleans are 0 or 1 with a 1 in front.
+    Floats are standard normal, an ``attention_mask`` is all ones (no padding); integers that index
+    a table (``index_limits``: input name to its rows) are uniform over it, other integers and
+    booleans are 0 or 1 with a 1 in front.
     """
     rng = np.random.default_rng(seed)
     return {
-        name: _random_array(rng, shape, np.dtype(dtypes[name]), index_limits.get(name))
+        name: np.ones(shape, dtypes[name])
+        if name == "attention_mask"
+        else _random_array(rng, shape, np.dtype(dtypes[name]), index_limits.get(name))
         for name, shape in shapes.items()
     }
 

@@ -96,7 +96,11 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
         cards = [find_model(text) for text in suite.models]
         names = requested_backends(suite.targets, list(backend_entry_points()))
         listener.phase("looking for targets")
-        needed = REFERENCES if any(card.source.torch for card in cards) else REFERENCES[1:]
+        needed = (
+            REFERENCES
+            if any(card.source.torch or card.source.pretrained for card in cards)
+            else REFERENCES[1:]
+        )
         probed = dict.fromkeys([*names, *needed])
         threads = suite.threads or 1
         known = [name for name in probed if name in backend_entry_points()]

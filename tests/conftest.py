@@ -19,12 +19,14 @@ Bench = Callable[..., "subprocess.CompletedProcess[str]"]
 def plugin_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that, put on the path, installs the stand-in backend like a distribution would."""
     folder = tmp_path_factory.mktemp("plugins")
-    (folder / "stand_in.py").write_bytes((PLUGINS / "stand_in.py").read_bytes())
+    for plugin in PLUGINS.glob("*.py"):
+        (folder / plugin.name).write_bytes(plugin.read_bytes())
     info = folder / "stand_in-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stand-in\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
         "[bench.backends]\nstand-in = stand_in:StandIn\nmissing = stand_in:Missing\n"
+        "skewed = skewed:Skewed\n"
     )
     return folder
 

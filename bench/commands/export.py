@@ -31,7 +31,7 @@ def command(model: str, output: Path, force: bool) -> None:
     card = find_model(model)
     file = card.model_file()
     if file.onnx is None:
-        from bench.commands.run import cache_folder
+        from bench.cache import cache_folder
         from bench.export import export
 
         onnx = export(card, cache_folder())

@@ -89,7 +89,7 @@ def _of_run(run: Path, models: list[str], target: str | None) -> dict[str, Colum
 
 def _scored_now(models: list[str], target: str | None) -> dict[str, Columns]:
     """Score each model on its own labelled data; nothing is timed."""
-    from bench.commands.run import cache_folder
+    from bench.cache import cache_folder
     from bench.evaluate import predictions
     from bench.progress import choose_listener
     from bench.run import prepare

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
+from bench.cache import cache_folder
+from bench.commands.flags import read_sizes
 from bench.errors import SpecError
 
 _INTERRUPTED = 130
 #: Seconds from which on the harness's share of the time says something.
 _LONG_S = 30.0
-
-
-def _sizes(
-    context: click.Context, flag: click.Parameter, values: tuple[str, ...]
-) -> dict[str, int]:
-    """``batch=8,seq=128`` as a mapping."""
-    sizes: dict[str, int] = {}
-    for item in ",".join(values).split(","):
-        if not item.strip():
-            continue
-        name, _, size = item.partition("=")
-        if not size.strip().isdigit() or int(size) < 1:
-            raise click.BadParameter(f"{item!r} is not of the form name=size, for example seq=128")
-        sizes[name.strip()] = int(size)
-    return sizes
 
 
 def _numbers(
@@ -51,7 +37,7 @@ def _numbers(
 )
 @click.option("--latency-bound", help="server: bound of the p99, e.g. 5ms.")
 @click.option("--batch", multiple=True, callback=_numbers, help="Samples a query (offline).")
-@click.option("--shape", "shapes", multiple=True, callback=_sizes, help="Sizes, e.g. seq=128.")
+@click.option("--shape", "shapes", multiple=True, callback=read_sizes, help="Sizes, e.g. seq=128.")
 @click.option("--threads", type=int, help="Compute threads of one inference.")
 @click.option("--lane", help="prepared (default), api (what users write), native (no Python).")
 @click.option("--goal", help="precision (default), or rank: until the order of targets is settled.")
@@ -145,12 +131,6 @@ def _preset(name: str | None) -> dict[str, Any]:
     from bench.spec import QUICK, THOROUGH
 
     return {None: {}, "quick": QUICK, "thorough": THOROUGH}[name]
-
-
-def cache_folder() -> Path:
-    """Where exports are kept between runs (XDG Base Directory Specification)."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("BENCH_CACHE") or Path(base) / "infer-bench")
 
 
 def default_results() -> Path:

@@ -1,0 +1,66 @@
+"""``bench bisect MODEL --target T``: the first tensor on which a target disagrees."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from bench.commands.flags import read_sizes
+
+_DISAGREES = 3
+
+
+@click.command(name="bisect")
+@click.argument("model")
+@click.option("-t", "--target", required=True, help="The target that disagrees.")
+@click.option("--variant", default="fp32", show_default=True, help="Precision form of the model.")
+@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--shape", "shapes", multiple=True, callback=read_sizes, help="Sizes, e.g. seq=128.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, help="Of the inputs.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+def command(
+    model: str,
+    target: str,
+    variant: str,
+    batch: int,
+    shapes: dict[str, int],
+    seed: int,
+    as_json: bool,
+) -> int:
+    """Find the first tensor of MODEL on which a target disagrees with the reference.
+
+    Names the node and the operator. The exit status is 0 where the target agrees, 3 where it does
+    not, and 1 or 2 where that can't be said.
+    """
+    from rich.console import Console
+
+    from bench.bisect import bisect
+    from bench.bisect_report import bisect_row, bisect_text
+    from bench.cache import cache_folder
+    from bench.progress import choose_listener
+    from bench.run import prepare
+    from bench.spec import Suite, with_flags
+
+    flags = {
+        "models": (model,),
+        "targets": (target,),
+        "variants": (variant,),
+        "scenarios": ("offline",),
+        "batch": (batch,),
+        "shapes": shapes,
+        "seed": seed,
+    }
+    listener = choose_listener(quiet=False)
+    try:
+        with prepare(with_flags(Suite(), flags), listener, cache_folder()) as prepared:
+            listener.phase(f"comparing the tensors of {model}")
+            found = bisect(prepared.plan.cells[0], prepared.reports, prepared.launcher)
+    finally:
+        listener.close()
+    if as_json:
+        click.echo(json.dumps(bisect_row(found), indent=1, allow_nan=False))
+    else:
+        console = Console(highlight=False, markup=False, emoji=False)
+        console.print(bisect_text(found, console.width), soft_wrap=True, end="")
+    return 0 if found.agrees else _DISAGREES

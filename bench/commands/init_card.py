@@ -1,0 +1,41 @@
+"""``bench init-card MODEL -o x.toml``: a model card to edit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(name="init-card")
+@click.argument("model")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where to write the card; default: standard output.",
+)
+@click.option("--force", is_flag=True, help="Replace the file if it is there.")
+def command(model: str, output: Path | None, force: bool) -> None:
+    """Write a card for MODEL: an .onnx file, file.py:factory, or a checkpoint folder.
+
+    What the model itself tells is filled in; its labelled data are comments to fill in.
+    """
+    from bench.card_text import card_toml
+    from bench.catalog import find_model
+    from bench.errors import SpecError
+
+    if output is not None and output.exists() and not force:
+        raise SpecError(f"{output} is there already. Use --force to replace it.")
+    if output is not None and not output.parent.is_dir():
+        raise SpecError(f"{output.parent} is not a folder. Make it, or write somewhere else.")
+    card = find_model(model)
+    text = card_toml(card, output.parent if output is not None else Path())
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SpecError(f"{output} can't be written: {error.strerror}.") from error
+    click.echo(f"wrote {output}; try it: bench run -m {output}")
