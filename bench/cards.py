@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -29,12 +30,29 @@ _LOADER = Path(__file__).with_name("pretrained.py")
 _CHECKPOINT_FILES = (".json", ".safetensors", ".bin", ".txt", ".model")
 
 
+#: Begins the name of a file that an installed package brought.
+_PACKAGE = "package:"
+
+
+def _in_packages(name: str) -> Path:
+    """The first that is there; where none is, where it would be looked for first."""
+    folders = [Path(entry) for entry in sys.path if entry] or [Path()]
+    return next(
+        (folder / name for folder in folders if (folder / name).exists()), folders[-1] / name
+    )
+
+
 class Tensor(Frozen):
-    """An input or output; a dimension given as text is symbolic."""
+    """An input or output; a dimension given as text is symbolic.
+
+    ``fill`` is the one value that an input has where the labelled data do not give it, for example
+    a sample rate.
+    """
 
     name: str
     dtype: str = "float32"
     shape: tuple[Dimension, ...]
+    fill: float | None = None
 
     @field_validator("dtype")
     @classmethod
@@ -120,9 +138,12 @@ class CalibrationCard(Frozen):
 
 
 class Provenance(Frozen):
-    """Licence and origin; ``sha256`` maps file names to digests that are checked on loading."""
+    """Licence and origin; ``sha256`` maps file names to digests that are checked on loading;
+    ``install`` says how to get the files that packages bring."""
 
     licence: str = ""
+    install: str = ""
+    source: str = ""
     recipe: str = ""
     trained_on: str = ""
     trained_by: str = ""
@@ -139,6 +160,7 @@ class Card(Frozen):
     description: str = ""
     distilled_from: str | None = None
     control_of: str | None = None
+    variant_of: str | None = None  #: of which model others made this one a precision form
     source: Source
     inputs: tuple[Tensor, ...] = Field(min_length=1)
     outputs: tuple[Tensor, ...] = ()
@@ -163,7 +185,10 @@ class Card(Frozen):
         return value
 
     def file(self, name: str) -> Path:
-        """A file that the card names, relative to the card."""
+        """A file that the card names: relative to the card, or ``package:path`` for one that an
+        installed package brought, relative to the folders that Python imports from."""
+        if name.startswith(_PACKAGE):
+            return _in_packages(name.removeprefix(_PACKAGE))
         return (self.path.parent / name).resolve()
 
     def model_file(self) -> ModelFile:
@@ -187,17 +212,19 @@ class Card(Frozen):
         if self.source.weights:
             yield self.source.weights
         if self.source.pretrained:
-            for path in sorted(self.file(self.source.pretrained).glob("*")):
-                if path.suffix in _CHECKPOINT_FILES:
-                    yield f"{self.source.pretrained}/{path.name}"
+            folder = self.file(self.source.pretrained)
+            found = sorted(p.name for p in folder.glob("*") if p.suffix in _CHECKPOINT_FILES)
+            for name in found or ["config.json"]:
+                yield f"{self.source.pretrained}/{name}"
         if self.dataset:
-            yield self.dataset.path
+            yield _file_of(self.dataset.path)
         if self.calibration:
-            yield self.calibration.path
+            yield _file_of(self.calibration.path)
 
     def data_paths(self) -> set[str]:
         """What it names that is data, and may be a folder."""
-        return {part.path for part in (self.dataset, self.calibration) if part is not None}
+        parts = (self.dataset, self.calibration)
+        return {_file_of(part.path) for part in parts if part is not None}
 
     @cached_property
     def _content(self) -> str:
@@ -216,6 +243,12 @@ class Card(Frozen):
     def content_sha256(self) -> str:
         """Hash of what defines the computation: graph, weights, network file and inputs."""
         return self._content
+
+
+def _file_of(path: str) -> str:
+    """Without the function of ``file.py:function``."""
+    file, _, function = path.rpartition(":")
+    return file if file.endswith(".py") and function.isidentifier() else path
 
 
 def load_card(path: Path) -> Card:
@@ -249,6 +282,11 @@ def _check_files(card: Card) -> None:
         if not (
             card.file(name).exists() if name in card.data_paths() else card.file(name).is_file()
         ):
+            if name.startswith(_PACKAGE):
+                raise SpecError(
+                    f"{card.name}: {name.removeprefix(_PACKAGE)} is not installed. "
+                    f"Install it: {card.provenance.install or 'see ' + card.path.name}"
+                )
             raise SpecError(
                 f"{card.path}: the file {name} that it names is missing (looked for "
                 f"{card.file(name)})."

@@ -27,6 +27,7 @@ class ModelIdentity(Frozen):
     task: str
     distilled_from: str | None = None
     control_of: str | None = None
+    variant_of: str | None = None
     file_bytes: int  #: size of the file that the runtime loaded
     parameters: int | None = None
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from bench.cell import Cell
 from bench.errors import SpecError
-from bench.pairs import Changed, Pair, compare_on_target, same_data, time_ratio
+from bench.pairs import Changed, Pair, Relation, compare_on_target, same_data, time_ratio
 from bench.pareto import Compared, Standing, standings
 from bench.record import Invocation, Record
 from bench.stats.interval import Interval
@@ -190,12 +190,13 @@ def _offers(records: Sequence[Record], change: Changed) -> dict[tuple[str, str],
     for (name, _, target), mine in by_subject.items():
         if models[name].control_of is not None:
             continue
-        original = models[name].distilled_from
+        original = models[name].distilled_from or models[name].variant_of
         reference = original if original in models else name
         base = by_subject.get((str(reference), "fp32", target))
         if base is None or base is mine:
             continue
-        pair = compare_on_target("variant" if reference == name else "original", mine, base, change)
+        relation: Relation = "original" if models[name].distilled_from in models else "variant"
+        pair = compare_on_target(relation, mine, base, change)
         found.setdefault((str(reference), target), []).append(Offer(pair, _kind(pair)))
     order = ("distilled", "variant", "distilled variant")
     return {
@@ -205,6 +206,6 @@ def _offers(records: Sequence[Record], change: Changed) -> dict[tuple[str, str],
 
 
 def _kind(pair: Pair) -> Literal["distilled", "variant", "distilled variant"]:
-    if pair.model == pair.other:
+    if pair.relation == "variant":
         return "variant"
     return "distilled" if pair.variant == "fp32" else "distilled variant"

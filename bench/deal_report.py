@@ -161,9 +161,9 @@ def _offer_words(offer: Offer, original: str, loss: float) -> str:
 
 def _offered(offer: Offer) -> str:
     name = printable(offer.pair.model, limit=NAME_LIMIT)
+    variant = "" if offer.pair.variant == "fp32" else f" in {offer.pair.variant}"
     if offer.kind == "variant":
-        return f"{name} in {offer.pair.variant}"
-    variant = "" if offer.kind == "distilled" else f" in {offer.pair.variant}"
+        return f"{name}{variant}"
     return f"the distilled {name}{variant}"
 
 

@@ -123,7 +123,9 @@ def example_inputs(card: Card, size: int, seed: int = 0) -> dict[str, Array]:
         tensor.name: tuple(dim if isinstance(dim, int) else size for dim in tensor.shape)
         for tensor in card.inputs
     }
-    return random_inputs(shapes, {tensor.name: tensor.dtype for tensor in card.inputs}, {}, seed)
+    feeds = random_inputs(shapes, {tensor.name: tensor.dtype for tensor in card.inputs}, {}, seed)
+    filled = {tensor.name: tensor.fill for tensor in card.inputs if tensor.fill is not None}
+    return feeds | {n: np.full_like(feeds[n], value) for n, value in filled.items()}
 
 
 def _content_key(card: Card) -> str:

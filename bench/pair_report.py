@@ -97,7 +97,7 @@ def _by_heading(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
 
 
 def _heading(pair: Pair) -> str:
-    names = f"{_subject(pair)} / {'fp32' if pair.relation == 'variant' else _object(pair)}"
+    names = f"{_subject(pair)} / {'fp32' if pair.model == pair.other else _object(pair)}"
     if pair.relation == "control":
         return f"{names}  what distillation did"
     return f"{names}  {_size_words(pair)}"
@@ -215,7 +215,7 @@ def _subject(pair: Pair) -> str:
 
 def _object(pair: Pair) -> str:
     """The other model; as ``its fp32 form`` where it is the same one."""
-    if pair.relation == "variant":
+    if pair.model == pair.other:
         return f"its {pair.other_variant} form"
     return _name(pair.other) + ("" if pair.other_variant == "fp32" else f" in {pair.other_variant}")
 

@@ -113,7 +113,7 @@ def _related(
 
 def relations(models: Mapping[str, ModelIdentity]) -> list[tuple[str, str, Relation]]:
     """Which model is compared with which: distilled and control with the original, then the
-    distilled one with its control."""
+    distilled one with its control, and a form that others made with the model itself."""
     found: dict[tuple[str, str], Relation] = {}
     for model in models.values():
         if model.distilled_from in models and model.control_of is None:
@@ -125,6 +125,9 @@ def relations(models: Mapping[str, ModelIdentity]) -> list[tuple[str, str, Relat
     for control in models.values():
         if control.control_of in models:
             found[str(control.control_of), control.name] = "control"
+    for model in models.values():
+        if model.variant_of in models:
+            found[model.name, str(model.variant_of)] = "variant"
     return [(*names, relation) for names, relation in found.items() if names[0] != names[1]]
 
 

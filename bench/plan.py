@@ -179,10 +179,6 @@ def _cells_of_model(
     suite: Suite, model: Loaded, scenario: Scenario, batch: int, choices: Sequence[Choice]
 ) -> list[PlannedCell]:
     card = model.card
-    shapes = {
-        spec.name: resolve_shape(card.name, spec.name, tuple(spec.shape), batch, suite.shapes)
-        for spec in card.inputs
-    }
     fixed = fixed_batch(card)
     refused: BenchError | None = None
     if fixed is not None and fixed != batch and scenario not in _ONE_SAMPLE:
@@ -190,7 +186,7 @@ def _cells_of_model(
             f"{card.name}: its batch dimension is fixed at {fixed}, so batch {batch} can't be run. "
             "Export it with a dynamic batch dimension."
         )
-    feeds = _feeds(model, shapes, batch, suite.seed)
+    feeds = _feeds(model, batch, suite)
     input_sha256 = fingerprint(feeds)
     planned = []
     for variant in dict.fromkeys(suite.variants):
@@ -244,28 +240,44 @@ def _identity(card: Card, file: ModelFile) -> ModelIdentity:
         task=card.task,
         distilled_from=card.distilled_from,
         control_of=card.control_of,
+        variant_of=card.variant_of,
         file_bytes=file_bytes(file),
     )
 
 
-def _feeds(
-    model: Loaded, shapes: dict[str, tuple[int, ...]], batch: int, seed: int
-) -> dict[str, Array]:
+def _feeds(model: Loaded, batch: int, suite: Suite) -> dict[str, Array]:
+    """What one query holds: samples of the data set, else seeded random values."""
+    card, seed = model.card, suite.seed
     if model.dataset is not None:
         return draw_samples(model.dataset.inputs, batch, seed)
+    symbol = batch_name(card)
+    sizes = suite.shapes | ({symbol: batch} if symbol is not None else {})
+    shapes = {
+        spec.name: resolve_shape(card.name, spec.name, tuple(spec.shape), batch, sizes)
+        for spec in card.inputs
+    }
     dtypes = {spec.name: spec.dtype for spec in model.card.inputs}
     needs_limits = model.file.onnx is not None and any(
         np.dtype(dtype).kind in "iu" for dtype in dtypes.values()
     )
     limits = index_limits(model.file.onnx) if needs_limits and model.file.onnx else {}
-    return random_inputs(shapes, dtypes, limits, seed)
+    feeds = random_inputs(shapes, dtypes, limits, seed)
+    filled = {spec.name: spec.fill for spec in model.card.inputs if spec.fill is not None}
+    return feeds | {n: np.full_like(feeds[n], value) for n, value in filled.items()}
+
+
+def batch_name(card: Card) -> str | None:
+    """The symbolic dimension that is the batch: the first axis of the first input that names it."""
+    first = (spec.shape[0] for spec in card.inputs if len(spec.shape) > 0)
+    return next((dim for dim in first if isinstance(dim, str)), None)
 
 
 def fixed_batch(card: Card) -> int | None:
     """The batch size that the model's file insists on; None when it is dynamic or has none."""
+    if batch_name(card) is not None:
+        return None
     first = [spec.shape[0] for spec in card.inputs if len(spec.shape) > 0]
-    fixed = [dim for dim in first if isinstance(dim, int)]
-    return fixed[0] if fixed else None
+    return next((dim for dim in first if isinstance(dim, int)), None)
 
 
 def threads_of(suite: Suite, choice: Choice) -> int:
@@ -289,5 +301,9 @@ def file_bytes(file: ModelFile) -> int:
 
 def for_batch(planned: PlannedCell, batch: int) -> Options:
     """The cell's own options, with the shapes of another batch size."""
-    shapes = {name: (batch, *shape[1:]) for name, shape in planned.options.shapes.items()}
+    symbol = batch_name(planned.model.card)
+    shapes = dict(planned.options.shapes)
+    for spec in planned.model.card.inputs:
+        dims = zip(spec.shape, shapes[spec.name], strict=True)
+        shapes[spec.name] = tuple(batch if dim == symbol else size for dim, size in dims)
     return replace(planned.options, shapes=shapes)

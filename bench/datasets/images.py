@@ -53,7 +53,7 @@ def decode(data: bytes, how: Preprocessing, where: str) -> Array:
     except ImportError as error:
         raise Unavailable(
             "Pillow is not installed, which reading images needs.",
-            "pip install 'infer-bench[vision]'",
+            "pip install 'infer-bench[images]'",
         ) from error
     try:
         image = Image.open(io.BytesIO(data))

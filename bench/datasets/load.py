@@ -52,6 +52,9 @@ def load_dataset(card: Card) -> Dataset:
 
 def _read(path: Path, card: Card) -> Stored:
     """By the format that ``path`` is in."""
+    file, _, function = str(path).rpartition(":")
+    if file.endswith(".py"):
+        return tables.read_function(Path(file), function, card)
     if path.is_dir():
         if tables.is_saved_to_disk(path):
             return tables.read_saved_to_disk(path, card)

@@ -1,4 +1,5 @@
-"""Tables: CSV, TSV and Parquet files, and Hugging Face data sets saved to disk.
+"""Tables: CSV, TSV and Parquet files, Hugging Face data sets saved to disk, and what a function of
+the user's own returns.
 
 A Hugging Face data set on disk is a folder of Arrow streams; `pyarrow` reads it, the package
 ``datasets`` is not needed. The card's ``dataset.columns`` says which column is what.
@@ -20,7 +21,7 @@ from bench.model_files import file_sha256
 
 Array = np.ndarray[Any, Any]
 
-SUFFIXES = (".csv", ".tsv", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
 
 
 def read_file(path: Path, card: Card) -> Stored:
@@ -89,12 +90,51 @@ def _parquet(path: Path) -> Any:
 
 
 def _separated(path: Path) -> Any:
+    """Commas in ``.csv``, else tabs. Lines that begin with ``#`` before the first row are comments,
+    the last of which names the columns."""
     from pyarrow import csv
 
-    options = csv.ParseOptions(
-        delimiter="\t" if path.suffix == ".tsv" else ",", newlines_in_values=True
+    delimiter = "," if path.suffix == ".csv" else "\t"
+    comments = []
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if not line.startswith("#"):
+                break
+            comments.append(line.lstrip("# ").rstrip("\n"))
+    names = comments[-1].split(delimiter) if comments else None
+    return csv.read_csv(
+        path,
+        read_options=csv.ReadOptions(column_names=names, skip_rows=len(comments)),
+        parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
     )
-    return csv.read_csv(path, parse_options=options)
+
+
+def read_function(path: Path, function: str, card: Card) -> Stored:
+    """The table that ``function()`` in the Python file ``path`` returns: lists by column.
+
+    Raises `SpecError` for a function that isn't there, fails, or returns no table. The hash is of
+    what it returned.
+    """
+    import hashlib
+    import importlib.util
+
+    import pyarrow as pa
+
+    spec = importlib.util.spec_from_file_location("bench_data", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        table = pa.table(getattr(module, function)())
+    except Exception as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise SpecError(
+            f"{path}:{function}: gave no table of labelled data: {type(error).__name__}: "
+            f"{reason[0]}. It has to return a list for each column."
+        ) from error
+    content = json.dumps(table.to_pydict(), sort_keys=True, default=str)
+    return _stored(table, {}, hashlib.sha256(content.encode()).hexdigest(), path, card)
 
 
 def _stored(
