@@ -42,8 +42,8 @@ _EMBEDDING = """\
 def card_toml(card: Card, folder: Path) -> str:
     """``card`` as the text of a card that lies in ``folder``; its files are named from there."""
     lines = [
-        f"name = {_text(card.name)}",
-        f"task = {_text(card.task)}  # classification, embedding or raw",
+        f"name = {toml_text(card.name)}",
+        f"task = {toml_text(card.task)}  # classification, embedding or raw",
         'description = ""',
         '# distilled_from = "its-original"  # the name of another model of the run',
         "",
@@ -51,8 +51,8 @@ def card_toml(card: Card, folder: Path) -> str:
         *_source(card, folder),
         "",
     ]
-    lines += _tensors("inputs", card.inputs)
-    lines += _tensors("outputs", card.outputs)
+    lines += tensors_toml("inputs", card.inputs)
+    lines += tensors_toml("outputs", card.outputs)
     data = _EMBEDDING if card.task == "embedding" else _CLASSIFICATION
     return "\n".join([*lines, ""]) + data + "\n" + _provenance(card, folder)
 
@@ -64,21 +64,22 @@ def _source(card: Card, folder: Path) -> list[str]:
         found.append(f"onnx = {_path(card, source.onnx, folder)}")
     if source.torch:
         file, _, factory = source.torch.partition(":")
-        found.append(f"torch = {_text(f'{_relative(card.file(file), folder)}:{factory}')}")
+        found.append(f"torch = {toml_text(f'{_relative(card.file(file), folder)}:{factory}')}")
         found.append('# weights = "model.safetensors"  # where the factory does not load them')
     if source.pretrained:
         found.append(f"pretrained = {_path(card, source.pretrained, folder)}")
     return found
 
 
-def _tensors(table: str, tensors: tuple[Tensor, ...]) -> list[str]:
+def tensors_toml(table: str, tensors: tuple[Tensor, ...]) -> list[str]:
+    """Each of ``tensors`` as a table of the array ``table``."""
     lines = []
     for tensor in tensors:
-        shape = ", ".join(_text(d) if isinstance(d, str) else str(d) for d in tensor.shape)
+        shape = ", ".join(toml_text(d) if isinstance(d, str) else str(d) for d in tensor.shape)
         lines += [
             f"[[{table}]]",
-            f"name = {_text(tensor.name)}",
-            f"dtype = {_text(tensor.dtype)}",
+            f"name = {toml_text(tensor.name)}",
+            f"dtype = {toml_text(tensor.dtype)}",
             f"shape = [{shape}]",
             "",
         ]
@@ -89,18 +90,18 @@ def _provenance(card: Card, folder: Path) -> str:
     lines = ["[provenance]", 'licence = ""', 'trained_on = ""', "", "[provenance.sha256]"]
     for name in card.named_files():
         path = card.file(name)
-        lines.append(f"{_text(_relative(path, folder))} = {_text(file_sha256(path))}")
+        lines.append(f"{toml_text(_relative(path, folder))} = {toml_text(file_sha256(path))}")
     return "\n".join(lines) + "\n"
 
 
 def _path(card: Card, name: str, folder: Path) -> str:
-    return _text(_relative(card.file(name), folder))
+    return toml_text(_relative(card.file(name), folder))
 
 
 def _relative(path: Path, folder: Path) -> str:
     return Path(os.path.relpath(path, folder.resolve())).as_posix()
 
 
-def _text(value: str) -> str:
+def toml_text(value: str) -> str:
     """A TOML basic string; JSON's escapes are a subset of TOML's."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

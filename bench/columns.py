@@ -36,7 +36,7 @@ RESULT_COLUMNS = (
 PAIR_COLUMNS = (
     Column("speedup", "Speed-up", "median latency: the other's over this one's, with its interval"),
     Column("difference", "Accuracy, points", "accuracy: this one's minus the other's"),
-    Column("p", "McNemar p", "exact test: could the accuracies be equal?"),
+    Column("p", "p", "could the accuracies be equal? (McNemar's exact test, or bootstrap)"),
     Column("retained", "Kept", "accuracy: this one's over the other's"),
     Column("throughput", "Throughput", "throughput: this one's over the other's", essential=False),
     Column(

@@ -176,8 +176,11 @@ def _lost_words(change: Change, loss: float) -> str:
     lost = found.estimate < 0
     low, high = sorted((abs(found.low), abs(found.high)))
     interval = f"({_points(low)} to {_points(high)})".replace(" ", TIED)
-    what = "accurate" if change.only_this_right is not None else f"high in {change.metric} x 100"
-    return f"{_points(abs(found.estimate))} points {interval} {'less' if lost else 'more'} {what}"
+    if change.only_this_right is not None:
+        what = f"{'less' if lost else 'more'} accurate"
+    else:
+        what = f"{'lower' if lost else 'higher'} in {change.metric} x 100"
+    return f"{_points(abs(found.estimate))} points {interval} {what}"
 
 
 def _points(fraction: float) -> str:

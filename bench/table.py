@@ -242,7 +242,8 @@ def result_table(records: Sequence[Record], width: int = 80) -> Text:
             lines.extend(_lines(row, units, notes))
     text = lay_out(RESULT_COLUMNS, _unit_names(units, batches), lines, width)
     text.append("\n")
-    for note in (*_legend(batches), *_percentile_notes(batches), *notes.texts(), _summary(rows)):
+    general = (*_legend(batches), *_percentile_notes(batches), *_metric_notes(batches))
+    for note in (*general, *notes.texts(), _summary(rows)):
         text.append(wrap(note, width, indent=2) + "\n", style="dim")
     return text
 
@@ -511,6 +512,17 @@ def _percentile_notes(batches: Sequence[_Batch]) -> list[str]:
     fewest, most = min(p.samples for p in missing), max(p.samples for p in missing)
     have = f"{fewest}" if fewest == most else f"{fewest} to {most}"
     return [f"{MISSING} p99 needs {missing[0].samples_needed} samples; these rows have {have}."]
+
+
+def _metric_notes(batches: Sequence[_Batch]) -> list[str]:
+    """What the accuracy column shows where that is no share of right answers."""
+    found = {
+        record.accuracy.metric
+        for batch in batches
+        for record in batch.records
+        if record.accuracy is not None
+    }
+    return [f"{MISSING} accuracy is {metric} x 100." for metric in sorted(found - {"top-1"})]
 
 
 def _summary(rows: Sequence[_Row]) -> str:

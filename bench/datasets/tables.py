@@ -30,7 +30,8 @@ def read_file(path: Path, card: Card) -> Stored:
 
     try:
         table = _parquet(path) if path.suffix == ".parquet" else _separated(path)
-    except (OSError, pa.ArrowException) as error:
+        _ = table.column_names  # names that are no text are only noticed here
+    except (OSError, UnicodeError, pa.ArrowException) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise SpecError(f"{path}: not a readable {path.suffix[1:]} file: {reason}.") from error
     return _stored(table, {}, file_sha256(path), path, card)
