@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +16,7 @@ from bench.backend import ModelFile, TorchSource
 from bench.cell import Frozen
 from bench.errors import SpecError
 from bench.model_files import content_sha256, file_sha256
+from bench.packages import PREFIX, in_packages
 from bench.validation import first_problem, read_toml
 
 Positive = Annotated[int, Field(gt=0)]
@@ -28,18 +28,6 @@ Dimension = Annotated[int, Field(gt=0)] | Annotated[str, Field(min_length=1)]
 _LOADER = Path(__file__).with_name("pretrained.py")
 #: What a checkpoint consists of.
 _CHECKPOINT_FILES = (".json", ".safetensors", ".bin", ".txt", ".model")
-
-
-#: Begins the name of a file that an installed package brought.
-_PACKAGE = "package:"
-
-
-def _in_packages(name: str) -> Path:
-    """The first that is there; where none is, where it would be looked for first."""
-    folders = [Path(entry) for entry in sys.path if entry] or [Path()]
-    return next(
-        (folder / name for folder in folders if (folder / name).exists()), folders[-1] / name
-    )
 
 
 class Tensor(Frozen):
@@ -187,8 +175,8 @@ class Card(Frozen):
     def file(self, name: str) -> Path:
         """A file that the card names: relative to the card, or ``package:path`` for one that an
         installed package brought, relative to the folders that Python imports from."""
-        if name.startswith(_PACKAGE):
-            return _in_packages(name.removeprefix(_PACKAGE))
+        if name.startswith(PREFIX):
+            return in_packages(name.removeprefix(PREFIX))
         return (self.path.parent / name).resolve()
 
     def model_file(self) -> ModelFile:
@@ -276,17 +264,22 @@ def _known_keys() -> list[str]:
     return [name for kind in kinds for name in kind.model_fields if name != "path" or kind != Card]
 
 
+def _refuse_not_installed(card: Card, name: str) -> None:
+    """Raise `SpecError` where a package would bring the missing file ``name``."""
+    if name.startswith(PREFIX):
+        raise SpecError(
+            f"{card.name}: {name.removeprefix(PREFIX)} is not installed. "
+            f"Install it: {card.provenance.install or 'see ' + card.path.name}"
+        )
+
+
 def _check_files(card: Card) -> None:
     """Every file is there, and is the one that the card was written for."""
     for name in card.named_files():
         if not (
             card.file(name).exists() if name in card.data_paths() else card.file(name).is_file()
         ):
-            if name.startswith(_PACKAGE):
-                raise SpecError(
-                    f"{card.name}: {name.removeprefix(_PACKAGE)} is not installed. "
-                    f"Install it: {card.provenance.install or 'see ' + card.path.name}"
-                )
+            _refuse_not_installed(card, name)
             raise SpecError(
                 f"{card.path}: the file {name} that it names is missing (looked for "
                 f"{card.file(name)})."
@@ -294,6 +287,7 @@ def _check_files(card: Card) -> None:
     for name, expected in card.provenance.sha256.items():
         path = card.file(name)
         if not path.is_file():
+            _refuse_not_installed(card, name)
             raise SpecError(f"{card.path}: `provenance.sha256` names {name}, which is missing.")
         actual = file_sha256(path)
         if actual != expected.lower():

@@ -49,12 +49,27 @@ def _about(path: Path) -> str:
             card = tomllib.load(file)
     except (OSError, ValueError) as error:
         return f"card can't be read: {path.name}: {error}"
-    return ", ".join(filter(None, (str(card.get("task", "")), _role(card))))
+    return ", ".join(filter(None, (str(card.get("task", "")), _role(card), _absence(card))))
+
+
+def _absence(card: dict[str, Any]) -> str:
+    """How to get the files that packages bring, where they are not here."""
+    from bench.packages import PREFIX, in_packages
+
+    named = [str(name) for name in card.get("source", {}).values()]
+    named.append(str(card.get("dataset", {}).get("path", "")))
+    named += card.get("provenance", {}).get("sha256", {})
+    brought = [name.removeprefix(PREFIX) for name in named if name.startswith(PREFIX)]
+    if all(in_packages(name).exists() for name in brought):
+        return ""
+    return f"not installed: {card.get('provenance', {}).get('install', '')}"
 
 
 def _role(card: dict[str, Any]) -> str:
     if card.get("distilled_from"):
         return f"distilled from {card['distilled_from']}"
+    if card.get("variant_of"):
+        return f"a form of {card['variant_of']}"
     if card.get("control_of"):
         return f"control of {card['control_of']}"
     return ""
