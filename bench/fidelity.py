@@ -85,6 +85,9 @@ def fidelity(
     if control is not None:
         statistics["control"] = _statistics(control, original, temperature)
     found = _intervals(statistics, confidence)
+    for who in statistics:
+        found[who, "calibration_error"] = _unknown(found.get((who, "calibration_error")))
+    found["effect", "calibration_error"] = None
     own = _calibration(original)
     return Fidelity(
         examples=len(student["label"]),
@@ -99,7 +102,9 @@ def fidelity(
             )
             for key in _NAMES
         ),
-        original_calibration=intervals([own], confidence)[0] if own is not None else None,
+        original_calibration=(
+            _unknown(intervals([own], confidence)[0]) if own is not None else None
+        ),
     )
 
 
@@ -133,6 +138,15 @@ def _statistics(model: Columns, original: Columns, temperature: float) -> dict[s
     if both and model["logits"].shape == original["logits"].shape:
         found["divergence"] = divergence(original["logits"], model["logits"], temperature)
     return found
+
+
+def _unknown(found: Interval | None) -> Interval | None:
+    """The estimate with an interval that says nothing, from 0 to 1.
+
+    Noise in a bin counts as error whatever its sign, and a resample has more of it: for a well
+    calibrated model every bootstrap percentile lies above the truth.
+    """
+    return None if found is None else Interval(found.estimate, 0.0, 1.0, found.confidence)
 
 
 def _calibration(model: Columns) -> OfMeans | None:

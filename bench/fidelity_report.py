@@ -44,12 +44,18 @@ def fidelity_text(titled: Titled, width: int = 80) -> Text:
 
 
 def _figures(measure: Measure) -> dict[str, Figure]:
+    if measure.key == "calibration_error":  # its interval says nothing
+        return {"student": _bare(measure.value), "control": _bare(measure.control)}
     style = {"more": "green", "less": "red"}.get(measure.gained, "")
     return {
         "student": _figure(measure.value),
         "control": _figure(measure.control),
         "effect": _figure(measure.effect, signed=True, style=style),
     }
+
+
+def _bare(found: Interval | None) -> Figure:
+    return Figure("–" if found is None else f"{found.estimate:.3f}")
 
 
 def _figure(found: Interval | None, signed: bool = False, style: str = "") -> Figure:
@@ -69,7 +75,7 @@ def sentence(titled: Titled) -> str:
     begin = f"{student} answers like {original} on {share} of the examples"
     if titled.control is None:
         return f"{begin}; without a control, what distillation did to that is not known."
-    return f"{begin}; {_effect_words(titled)}{_calibration_words(found['calibration_error'])}."
+    return f"{begin}; {_effect_words(titled)}."
 
 
 #: How each measure of likeness ends "more like the original in ...".
@@ -91,11 +97,6 @@ def _effect_words(titled: Titled) -> str:
     if less:
         parts.append(f"{'and' if more else 'distillation made it'} less so in {_listed(less)}")
     return " ".join(parts) or "no effect of distillation on its likeness was established"
-
-
-def _calibration_words(measure: Measure) -> str:
-    words = {"more": "; it is better calibrated", "less": "; it is less well calibrated"}
-    return f"{words[measure.gained]} than the control" if measure.gained in words else ""
 
 
 def _listed(words: list[str]) -> str:
