@@ -57,6 +57,8 @@ def decode(data: bytes, how: Preprocessing, where: str) -> Array:
         ) from error
     try:
         image = Image.open(io.BytesIO(data))
+        if image.mode.startswith(("I", "F")):  # Pillow's conversion would cut values off at 255
+            raise ValueError(f"its pixels ({image.mode}) have more than 8 bits; save it with 8")
         # As the camera was held: an orientation in the file's notes counts.
         image = ImageOps.exif_transpose(image).convert("RGB" if how.colour == "rgb" else "L")
     except Exception as error:

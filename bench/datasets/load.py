@@ -64,7 +64,7 @@ def _read(path: Path, card: Card) -> Stored:
             f"{path}: neither images in one folder a class ({', '.join(images.SUFFIXES)}) nor a "
             "data set that Hugging Face's save_to_disk wrote."
         )
-    if path.suffix in tables.SUFFIXES:
+    if path.suffix.lower() in tables.SUFFIXES:
         return tables.read_file(path, card)
     return npz.read(path, card)
 
@@ -132,15 +132,20 @@ def _labels(stored: Stored, examples: int, data: DatasetCard, path: Path) -> Arr
     if labels.dtype.kind not in "iu":
         raise SpecError(f"{path}: labels must be whole numbers, these are {labels.dtype}.")
     labels = labels.astype(np.int64)
+    # The data set may know the names of its own numbers, whatever the card calls them.
+    _refuse_outside(labels, stored.classes or classes, path)
     if stored.classes and data.classes and stored.classes != data.classes:
-        # The data set knows the names of its numbers, and the card may number them otherwise.
+        # The card may number the same names otherwise.
         return _numbered([stored.classes[label] for label in labels], data.classes, path)
-    if examples and (labels.min() < 0 or (classes and labels.max() >= len(classes))):
+    return labels
+
+
+def _refuse_outside(labels: Array, classes: Sequence[str], path: Path) -> None:
+    if len(labels) and (labels.min() < 0 or (classes and labels.max() >= len(classes))):
         raise SpecError(
             f"{path}: labels run from {labels.min()} to {labels.max()}, but the card names "
             f"{len(classes)} classes (0 to {len(classes) - 1})."
         )
-    return labels
 
 
 def _numbered(names: Sequence[str], classes: Sequence[str], path: Path) -> Array:

@@ -29,7 +29,10 @@ def read_file(path: Path, card: Card) -> Stored:
     import pyarrow as pa
 
     try:
-        table = _parquet(path) if path.suffix == ".parquet" else _separated(path)
+        if path.suffix.lower() == ".parquet":
+            table = _parquet(path)
+        else:
+            table = _separated(path, _kept_as_text(card))
         _ = table.column_names  # names that are no text are only noticed here
     except (OSError, UnicodeError, pa.ArrowException) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
@@ -55,7 +58,10 @@ def read_saved_to_disk(path: Path, card: Card) -> Stored:
                 f"`dataset.split` of {card.path.name}."
             )
         path = path / card.dataset.split
-    files = [path / str(entry["filename"]) for entry in _json(path / "state.json")["_data_files"]]
+    entries = _json(path / "state.json").get("_data_files")
+    if not entries:
+        raise SpecError(f"{path / 'state.json'}: it lists no data file. Save the data set again.")
+    files = [path / str(entry["filename"]) for entry in entries]
     try:
         table = pa.concat_tables([_stream(file) for file in files])
     except (OSError, pa.ArrowException) as error:
@@ -90,12 +96,20 @@ def _parquet(path: Path) -> Any:
     return pq.read_table(path)
 
 
-def _separated(path: Path) -> Any:
+def _kept_as_text(card: Card) -> tuple[str, ...]:
+    """Columns whose cells are text even where they look like numbers: "007" is not 7."""
+    assert card.dataset is not None
+    columns = card.dataset.columns
+    return columns.text if columns is not None else ()
+
+
+def _separated(path: Path, texts: tuple[str, ...]) -> Any:
     """Commas in ``.csv``, else tabs. Lines that begin with ``#`` before the first row are comments,
     the last of which names the columns."""
+    import pyarrow as pa
     from pyarrow import csv
 
-    delimiter = "," if path.suffix == ".csv" else "\t"
+    delimiter = "," if path.suffix.lower() == ".csv" else "\t"
     comments = []
     with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
@@ -107,6 +121,7 @@ def _separated(path: Path) -> Any:
         path,
         read_options=csv.ReadOptions(column_names=names, skip_rows=len(comments)),
         parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        convert_options=csv.ConvertOptions(column_types=dict.fromkeys(texts, pa.string())),
     )
 
 
@@ -199,7 +214,12 @@ def _one_column(table: Any, name: str, path: Path, card: Card) -> Array:
 
 
 def _as_numbers(rows: list[Any], name: str, path: Path) -> Array:
-    values = np.asarray(rows)
+    try:
+        values = np.asarray(rows)
+    except ValueError as error:  # lists in lists, of which some are shorter
+        raise SpecError(
+            f"{path}: column {name!r} has inner lists of different lengths; make them equally long."
+        ) from error
     if values.dtype.kind not in "biuf":
         raise SpecError(f"{path}: column {name!r} holds no numbers.")
     return values
@@ -232,6 +252,8 @@ def _column(table: Any, name: str, path: Path) -> Any:
             f"{path}: there is no column {name!r}; it has {', '.join(table.column_names)}. Say "
             "which is which in `dataset.columns` of the card."
         )
+    if table.column_names.count(name) > 1:
+        raise SpecError(f"{path}: several columns are called {name!r}; give each its own name.")
     column = table[name].combine_chunks()
     if column.null_count:
         row = column.is_null().to_pylist().index(True)
