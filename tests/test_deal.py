@@ -48,7 +48,8 @@ def measured(
     cell = a_cell(model, target).model_copy(update={"variant": variant})
     noise = np.random.default_rng(int(median_ns)).normal(1, 0.005, 8)
     invocations = tuple(an_invocation(i, median_ns * x, cell) for i, x in enumerate(noise))
-    return a_record(cell, median_ns, invocations=invocations)
+    accuracy = 1 - WRONG[model.name, variant] / EXAMPLES
+    return a_record(cell, median_ns, invocations=invocations, accuracy=accuracy)
 
 
 def records() -> list[Record]:
