@@ -30,7 +30,7 @@ from bench.errors import BenchError
 from bench.evaluate import Score, score
 from bench.launch import Launcher, launcher
 from bench.machine import choose_cores, fingerprint
-from bench.parity import parity
+from bench.parity import form_of, parity
 from bench.plan import Loaded, Plan, PlannedCell, make_plan
 from bench.precision import computed_precision, precision_check
 from bench.progress import Listener
@@ -326,7 +326,7 @@ class Measuring:
         checks = estimate.checks(cell, taken, share) if taken else []
         placement = self._with_precision(planned, placement, checks)
         accuracy = self._accuracy(planned, checks)
-        measured_parity = self._parity(state, checks)
+        measured_parity = self._parity(state, placement, checks)
         failure = _failure(state.failure) if state.failure else None
         rates = estimate.figures(cell, taken) if cell.is_rate else np.empty(0)
         return Record(
@@ -384,12 +384,15 @@ class Measuring:
             checks.append(check)
         return placement
 
-    def _parity(self, state: CellState, checks: list[Check]) -> Parity | None:
+    def _parity(
+        self, state: CellState, placement: PlacementFact | None, checks: list[Check]
+    ) -> Parity | None:
         if state.outputs is None:
             return None
         with self.account.useful():
             reference = self.references.of(state.planned)
-        found = parity(state.outputs, reference, state.cell.variant)
+        form = form_of(state.cell.variant, placement.precision if placement else "")
+        found = parity(state.outputs, reference, form)
         if found is None:
             why = reference.why_not or "the outputs have other shapes than the reference's"
             checks.append(Check(name="parity", ok=False, detail=f"not compared: {why}"))

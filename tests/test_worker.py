@@ -54,7 +54,7 @@ def test_messages_and_arrays_arrive_as_they_were_sent(channels: tuple[Channel, C
     message, received = right.receive(5)
     assert message == {"op": "block", "calls": 3}
     for sent, got in zip(arrays, received, strict=True):
-        assert got.dtype == sent.dtype
+        assert (got.dtype, got.shape) == (sent.dtype, sent.shape)
         np.testing.assert_array_equal(got, sent)
 
 
