@@ -23,10 +23,10 @@ from bench.backend import ModelFile
 from bench.calibration import load_calibration
 from bench.cards import Card
 from bench.catalog import find_model
-from bench.cell import Variant
+from bench.cell import Cell, Variant
 from bench.datasets import load_dataset
 from bench.discover import backend_entry_points
-from bench.errors import BenchError
+from bench.errors import BenchError, OutOfMemory
 from bench.evaluate import Score, score
 from bench.launch import Launcher, launcher
 from bench.machine import choose_cores, fingerprint
@@ -252,9 +252,23 @@ class Measuring:
             if planned.refused is not None:
                 self.finish(CellState(planned, failure=planned.refused, stop="failed"))
         for group in self.prepared.plan.groups():
-            states = [self._state(p) for p in group if p.cell.id in todo and p.refused is None]
-            if states:
-                self._measure(states)
+            wanted = [p for p in group if p.cell.id in todo and p.refused is None]
+            fitting = [p for p in wanted if not self._refused_as_too_big(p)]
+            if fitting:
+                self._measure([self._state(planned) for planned in fitting])
+
+    def _refused_as_too_big(self, planned: PlannedCell) -> bool:
+        """Finish a cell untried where a smaller batch of the same model did not fit the device."""
+        cell = planned.cell
+        smaller = _too_big(self.outcome.records, cell)
+        if smaller is None:
+            return False
+        failure = OutOfMemory(
+            f"{cell.model.name} on {cell.target}: not tried, since batch {smaller} of it ran out "
+            "of memory. Free memory, or use a smaller batch or model."
+        )
+        self.finish(CellState(planned, failure=failure, stop="failed"))
+        return True
 
     def _measure(self, states: Sequence[CellState]) -> None:
         for state in states:
@@ -415,6 +429,20 @@ def _doubts_of(record: Record) -> tuple[str, ...]:
 def _scored(planned: PlannedCell) -> Scored:
     cell = planned.cell
     return cell.model.sha256, cell.variant, cell.target
+
+
+def _too_big(records: Sequence[Record], cell: Cell) -> int | None:
+    """The batch, no larger than the cell's, at which its model ran out of memory on its target."""
+    batches = [
+        record.cell.batch
+        for record in records
+        if record.failure is not None
+        and record.failure.kind == OutOfMemory.kind
+        and record.cell.batch <= cell.batch
+        and (record.cell.model.sha256, record.cell.variant, record.cell.target)
+        == (cell.model.sha256, cell.variant, cell.target)
+    ]
+    return min(batches, default=None)
 
 
 def _simulated(planned: PlannedCell) -> bool:
