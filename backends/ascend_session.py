@@ -315,6 +315,8 @@ class AscendSession:
             data = npu.read(tensor.pointer, tensor.nbytes)
             npu.write(hosts[id(tensor)], tensor.slot.size, data, HOST_TO_HOST)
         events = [_event(acl, held) for _ in range(4)]
+        # Should a call below fail, copies must have ended before their memory is freed.
+        held.keep(acl.do, "rt.synchronize_stream", stream)
         times: dict[str, list[int]] = {"h2d_ns": [], "compute_ns": [], "d2h_ns": []}
         for _ in range(repeats):
             self._drop([tensor for tensor in bound.given if not tensor.slot.size])
