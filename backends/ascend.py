@@ -18,8 +18,8 @@ from bench.errors import SpecError, Unavailable
 
 from .ascend_acl import Acl, import_acl
 from .ascend_atc import PRECISIONS, Job, compile_om, read_gears
-from .ascend_device import PROCESS, cann_version, find_devices, find_soc
-from .ascend_session import AscendSession, device_memory
+from .ascend_device import PROCESS, cann_version, device_memory, find_devices, find_soc
+from .ascend_session import AscendSession
 from .checks import read_extra, require_onnx
 
 

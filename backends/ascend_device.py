@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import glob
 import os
 import re
@@ -48,16 +49,15 @@ class Npu:
     def use(self) -> None:
         self.acl.do("rt.set_context", self._context)
 
-    def memory(self) -> tuple[int, int]:
-        """Free and total bytes of its memory: HBM, or DDR on chips without."""
-        try:
-            free, total = self.acl.pair("rt.get_mem_info", _HBM)
-            if total:
-                return int(free), int(total)
-        except BenchError:
-            pass
-        free, total = self.acl.pair("rt.get_mem_info", _DDR)
-        return int(free), int(total)
+    def memory(self) -> Optional[tuple[int, int]]:
+        """Free and total bytes of its memory: HBM, or DDR on chips without; None where neither is
+        told. Chips differ in how they refuse the other attribute: with a code, or with zeros."""
+        for attribute in (_HBM, _DDR):
+            with contextlib.suppress(BenchError):
+                free, total = self.acl.pair("rt.get_mem_info", attribute)
+                if total:
+                    return int(free), int(total)
+        return None
 
     def malloc(self, size: int, held: Held) -> int:
         """Device memory, 64-byte aligned, which ``held`` frees."""
@@ -73,7 +73,7 @@ class Npu:
 
     def write(self, pointer: int, room: int, data: bytes, kind: int = HOST_TO_DEVICE) -> None:
         """Copy ``data`` to memory of ``room`` bytes. ``data`` lives until the copy has ended."""
-        source = self.acl.ask("util.bytes_to_ptr", data)
+        source = self.acl.handle("util.bytes_to_ptr", data)
         self.acl.do("rt.memcpy", pointer, room, source, len(data), kind)
 
     def read(self, pointer: int, size: int) -> bytes:
@@ -82,7 +82,9 @@ class Npu:
         try:
             host = self.malloc_host(size, held)
             self.acl.do("rt.memcpy", host, size, pointer, size, DEVICE_TO_HOST)
-            data: bytes = self.acl.ask("util.ptr_to_bytes", host, size)
+            data = self.acl.ask("util.ptr_to_bytes", host, size)
+            if not isinstance(data, bytes) or len(data) != size:
+                raise BenchError(f"{self.acl.where}: acl.util.ptr_to_bytes gave no {size} bytes.")
         except BaseException:
             held.release()
             raise
@@ -180,13 +182,34 @@ def touch(acl: Acl, index: int) -> Device:
         npu.write(pointer, len(sent), sent)
         if npu.read(pointer, len(sent)) != sent:
             raise BenchError(f"{acl.where}: what was copied to the device came back changed.")
-        total = npu.memory()[1]
-        device = Device(f"npu:{index}", "Huawei", find_soc(acl), driver_version(), total or None)
+        memory = npu.memory()
+        device = Device(
+            f"npu:{index}",
+            "Huawei",
+            find_soc(acl),
+            driver_version(),
+            memory_bytes=memory[1] if memory else None,
+        )
     except BaseException:
         held.release()
         raise
     held.close()
     return device
+
+
+def device_memory(acl: Acl, index: int) -> Optional[tuple[int, int]]:
+    """Free and total bytes of a device's memory; None where it isn't told."""
+    held = Held()
+    try:
+        npu = PROCESS.acquire(acl, index)
+        held.keep(PROCESS.release, npu)
+        npu.use()
+        found = npu.memory()
+    except BaseException:
+        held.release()
+        raise
+    held.close()
+    return found
 
 
 def find_soc(acl: Acl) -> str:

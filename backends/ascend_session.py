@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Callable, Mapping, Optional
+from typing import Callable, Mapping, Optional
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from bench.backend import Feeds, Placement, TensorSpec
 from bench.errors import BenchError, SpecError, Unsupported
 
 from .ascend_acl import Acl, Held
-from .ascend_device import DEVICE_TO_HOST, HOST_TO_DEVICE, HOST_TO_HOST, PROCESS, Npu
+from .ascend_device import DEVICE_TO_HOST, HOST_TO_DEVICE, HOST_TO_HOST, PROCESS
 from .checks import Array, check_feeds
 
 #: pyACL: aclDataType. 27 is bfloat16, which numpy has not.
@@ -52,6 +52,7 @@ class Tensor:
     pointer: int
     buffer: int
     shape: tuple[int, ...] = ()
+    freed: int = 0  #: what the buffer may still point to, though it is freed
 
     @property
     def nbytes(self) -> int:
@@ -188,9 +189,6 @@ class AscendSession:
         if self._gear_slot is not None:
             facts = self._acl.get("mdl.get_dynamic_batch", self._desc)
             self._gears = tuple(int(size) for size in facts["batch"])
-        for slot in self._taken:
-            if not slot.size:
-                raise BenchError(f"{self._acl.where}: input {slot.spec.name!r} has no size.")
         self._given = [self._with_dynamic_batch(slot) for slot in gives]
         self.inputs = [slot.spec for slot in self._taken]
         self.outputs = [slot.spec for slot in self._given]
@@ -204,7 +202,11 @@ class AscendSession:
     def _slot(self, kind: str, index: int) -> Slot:
         ask, desc = self._acl.ask, self._desc
         # An output's name is "node:number:tensor", where the last part is the one in the graph.
-        name = str(ask(f"mdl.get_{kind}_name_by_index", desc, index)).rpartition(":")[2]
+        name = str(ask(f"mdl.get_{kind}_name_by_index", desc, index) or "").rpartition(":")[2]
+        if not name:
+            raise BenchError(
+                f"{self._acl.where}: {kind} {index} of the compiled model has no name."
+            )
         code = ask(f"mdl.get_{kind}_data_type", desc, index)
         if code not in _DTYPES:
             raise Unsupported(
@@ -212,6 +214,10 @@ class AscendSession:
             )
         dims = self._acl.get(f"mdl.get_{kind}_dims", desc, index)["dims"]
         size = int(ask(f"mdl.get_{kind}_size_by_index", desc, index))
+        if not size and (kind == "input" or min(dims, default=1) > 0):
+            raise BenchError(
+                f"{self._acl.where}: {kind} {name!r} of the compiled model has no size."
+            )
         return Slot(index, TensorSpec(name, _DTYPES[code], tuple(int(d) for d in dims)), size)
 
     def _with_dynamic_batch(self, slot: Slot) -> Slot:
@@ -278,9 +284,11 @@ class AscendSession:
         """Free what the runtime allocated for outputs, so that it can allocate again."""
         for tensor in unbounded:
             pointer = self._acl.ask("get_data_buffer_addr", tensor.buffer)
-            if pointer:
-                self._acl.do("update_data_buffer", tensor.buffer, 0, 0)
+            if pointer and pointer != tensor.freed:
                 self._acl.do("rt.free", pointer)
+                tensor.freed = pointer
+                self._acl.do("update_data_buffer", tensor.buffer, 0, 0)
+                tensor.freed = 0
 
     def _execute(self, bound: Bound) -> None:
         """One synchronous inference."""
@@ -291,7 +299,7 @@ class AscendSession:
         """An output, copied to the host."""
         pointer = tensor.pointer
         if not tensor.slot.size:
-            pointer = self._acl.ask("get_data_buffer_addr", tensor.buffer)
+            pointer = self._acl.handle("get_data_buffer_addr", tensor.buffer)
             tensor = replace(tensor, shape=self._actual_shape(bound, tensor.slot))
         if not tensor.nbytes:
             return np.empty(tensor.shape, tensor.slot.spec.dtype)
@@ -342,18 +350,3 @@ def _event(acl: Acl, held: Held) -> int:
     event: int = acl.get("rt.create_event")
     held.keep(acl.do, "rt.destroy_event", event)
     return event
-
-
-def device_memory(acl: Acl, index: int) -> tuple[int, int]:
-    """Free and total bytes of a device's memory."""
-    held = Held()
-    try:
-        npu: Npu = PROCESS.acquire(acl, index)
-        held.keep(PROCESS.release, npu)
-        npu.use()
-        found: Any = npu.memory()
-    except BaseException:
-        held.release()
-        raise
-    held.close()
-    return int(found[0]), int(found[1])

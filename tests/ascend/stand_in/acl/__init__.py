@@ -41,7 +41,7 @@ def _returns_pair(pair: Any, code: int) -> Any:
 
 
 def _returns_bare(value: Any, code: int) -> Any:
-    return value if code == 0 else None if isinstance(value, str) else 0
+    return value
 
 
 #: Which of the four shapes of return values each call has (pyACL API reference).
@@ -71,6 +71,17 @@ SHAPES: dict[Callable[[Any, int], Any], str] = {
     """,
 }
 
+#: What a bare call returns when it fails, where that is not 0.
+_BARE_FAILURES: dict[str, Any] = {
+    "get_soc_name": None,
+    "get_recent_err_msg": None,
+    "ptr_to_bytes": None,
+    "get_input_name_by_index": None,
+    "get_output_name_by_index": None,
+    "get_input_data_type": -1,  # ACL_DT_UNDEFINED
+    "get_output_data_type": -1,
+}
+
 rt, mdl, util = SimpleNamespace(), SimpleNamespace(), SimpleNamespace()
 
 
@@ -85,7 +96,7 @@ def _api(name: str, shape: Callable[[Any, int], Any]) -> Callable[..., Any]:
             except Fault as raised:
                 fault = raised
         machine.say(str(fault))
-        return shape("" if "name" in name or "msg" in name else None, fault.code)
+        return shape(_BARE_FAILURES.get(method, 0), fault.code)
 
     call.__name__ = method
     return call
