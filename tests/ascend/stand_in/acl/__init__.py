@@ -7,7 +7,6 @@ It keeps pyACL's rules, computes with ONNX Runtime, and writes down every misuse
 
 from __future__ import annotations
 
-import atexit
 import os
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -110,15 +109,4 @@ for _shape, _names in SHAPES.items():
             setattr({"rt": rt, "mdl": mdl, "util": util}[_space], _method, _function)
         else:
             globals()[_method] = _function
-
-
-def _write_misuses() -> None:
-    """For tests that start workers: what was done wrong, and what is left at the end."""
-    lines = [*machine.misuses, *(f"leak at exit: {leak}" for leak in machine.leaks())]
-    with open(os.environ["ACL_STAND_IN_LOG"], "a") as file:
-        file.writelines(f"{line}\n" for line in [f"process {os.getpid()} ended", *lines])
-
-
-if "ACL_STAND_IN_LOG" in os.environ:
-    atexit.register(_write_misuses)
 reset()

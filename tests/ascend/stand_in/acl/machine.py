@@ -94,8 +94,12 @@ class Machine:
     # Bookkeeping.
 
     def misuse(self, words: str, code: int = INVALID) -> Fault:
-        self.misuses.append(words)
+        self.note(words)
         return Fault(code, words)
+
+    def note(self, words: str) -> None:
+        self.misuses.append(words)
+        log(words)
 
     def injected(self, name: str, arguments: tuple[Any, ...]) -> Fault | None:
         self.calls[name] += 1
@@ -171,7 +175,8 @@ class Machine:
         self.ready()
         if self.somebody_elses:
             raise self.misuse("finalize by one who did not initialise")
-        self.misuses += [f"leak at finalize: {leak}" for leak in self.leaks()]
+        for leak in self.leaks():
+            self.note(f"leak at finalize: {leak}")
         self.state = "finalised"
 
     def get_soc_name(self) -> str:
@@ -241,12 +246,13 @@ class Machine:
         self.set_devices[device] -= 1
         if not self.set_devices[device]:
             self._nothing_left("device reset", lambda t: t.facts.get("device") == device)
+            log(f"device {device} was reset in process {os.getpid()}")
 
     def _nothing_left(self, when: str, mine: Callable[[Thing], bool]) -> None:
         left = [t for t in (*self.things.values(), *self.models.values()) if mine(t)]
         for thing in left:
             if thing.alive and not thing.excused:
-                self.misuses.append(f"{when} before {thing.kind} {thing.handle:#x} was released")
+                self.note(f"{when} before {thing.kind} {thing.handle:#x} was released")
 
     def create_context(self, device: int) -> int:
         self.ready()
@@ -624,6 +630,13 @@ RELEASES = {
     "mdl.destroy_dataset",
     "destroy_data_buffer",
 }
+
+
+def log(words: str) -> None:
+    """For tests that start workers: into the file that ``ACL_STAND_IN_LOG`` names."""
+    if path := os.environ.get("ACL_STAND_IN_LOG"):
+        with open(path, "a") as file:
+            file.write(f"{words}\n")
 
 
 def _bytes(dtype: int, dims: list[int]) -> int:

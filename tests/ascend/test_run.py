@@ -1,0 +1,112 @@
+"""The real `bench run` with an Ascend target, in real worker processes on the stand-in."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.store import StoredRun, read_run
+
+SHORT = (
+    *("--threads", "1", "--precision", "50%", "--min-invocations", "2", "--max-time", "1"),
+    *("--scenario", "single-stream", "--quiet"),
+)
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def bench_on_ascend(toolkit: dict[str, str], tmp_path: Path) -> Run:
+    """The command, on a machine that has the stand-ins."""
+
+    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        log = str(tmp_path / "misuses.log")
+        return subprocess.run(
+            [sys.executable, "-m", "bench", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, **toolkit, "COLUMNS": "80", "ACL_STAND_IN_LOG": log, **variables},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run
+
+
+def only_run(folder: Path) -> StoredRun:
+    (path,) = (folder / "results" / "runs").iterdir()
+    return read_run(path)
+
+
+def test_a_target_on_the_stand_in_is_measured_and_named_as_one(
+    bench_on_ascend: Run, tmp_path: Path, doubling_model: Path
+) -> None:
+    result = bench_on_ascend("run", "-m", str(doubling_model), "-t", "ascend:npu:0", *SHORT)
+    assert result.returncode == 0, result.stderr
+    stored = only_run(tmp_path)
+    (record,) = stored.records
+    assert record.status == "ok"
+    assert record.parity is not None
+    assert record.parity.ok
+    assert record.device_name == "StandIn910B4"
+    assert record.runtime_version == "0.0.stand-in"
+    assert record.placement is not None
+    assert record.placement.on_device_share == 1.0
+    assert record.placement.precision == "fp32"
+    assert record.h2d_ns is not None
+    assert record.d2h_ns is not None
+    assert all(i.h2d_ns and i.d2h_ns for i in record.invocations)
+
+
+def test_copy_times_are_in_the_rows_of_json(
+    bench_on_ascend: Run, tmp_path: Path, doubling_model: Path
+) -> None:
+    result = bench_on_ascend(
+        "run", "-m", str(doubling_model), "-t", "ascend:npu:0", *SHORT, "--json"
+    )
+    (row,) = json.loads(result.stdout)["results"]
+    assert row["h2d_ns"] > 0
+    assert row["d2h_ns"] > 0
+
+
+def test_a_model_that_the_device_has_no_memory_for_is_a_typed_failure(
+    bench_on_ascend: Run, tmp_path: Path, doubling_model: Path
+) -> None:
+    arguments = ("run", "-m", str(doubling_model), "-t", "ascend:npu:0", *SHORT)
+    result = bench_on_ascend(*arguments, ACL_STAND_IN_MEMORY="100")
+    assert result.returncode == 1, result.stderr
+    (record,) = only_run(tmp_path).records
+    assert record.failure is not None
+    assert record.failure.kind == "out-of-memory"
+    assert "207001" in record.failure.message
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_an_unknown_option_is_one_failed_row_that_names_the_known_ones(
+    bench_on_ascend: Run, tmp_path: Path, doubling_model: Path
+) -> None:
+    bench_on_ascend("run", "-m", str(doubling_model), "-t", "ascend:npu:0?speed=max", *SHORT)
+    (record,) = only_run(tmp_path).records
+    assert record.failure is not None
+    assert "precision, gears, soc" in record.failure.message
+
+
+def test_workers_leave_nothing_on_the_device(
+    bench_on_ascend: Run, tmp_path: Path, doubling_model: Path
+) -> None:
+    bench_on_ascend("run", "-m", str(doubling_model), "-t", "ascend:npu:0", *SHORT)
+    lines = (tmp_path / "misuses.log").read_text().splitlines()
+    processes = {line.rpartition(" ")[2] for line in lines}
+    assert len(processes) >= 3  # the one that probed, and two that measured
+    assert [line for line in lines if not line.startswith("device 0 was reset")] == []
+
+
+def test_doctor_lists_the_device(bench_on_ascend: Run) -> None:
+    result = bench_on_ascend("doctor")
+    assert "ascend:npu:0" in result.stdout
+    assert "StandIn910B4" in result.stdout
