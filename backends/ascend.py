@@ -29,6 +29,11 @@ class Ascend:
     name: ClassVar[str] = "ascend"
     forms: ClassVar[tuple[str, ...]] = ("onnx",)
     variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
+    trials: ClassVar[tuple[Mapping[str, str], ...]] = (
+        {"gears": "1,4"},
+        {"precision": "fp16"},
+        {"precision": "mixed_float16"},
+    )
     preload: ClassVar[tuple[str, ...]] = ()
     #: the driver's file descriptors and threads don't live through fork
     fork_safe: ClassVar[bool] = False

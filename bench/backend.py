@@ -167,6 +167,8 @@ class Backend(Protocol):
     forms: ClassVar[tuple[str, ...]]
     # A backend may also have ``variants: ClassVar[tuple[str, ...]]``, the precision forms that it
     # runs; without it there is fp32 alone.
+    # And ``trials: ClassVar[tuple[Mapping[str, str], ...]]``: sets of its options (behind ``?``)
+    # that `bench selftest` tries besides none.
     #: modules the fork server imports before it forks workers; importing must start no threads
     preload: ClassVar[tuple[str, ...]]
     #: False where the runtime can't live through fork: each worker is then a fresh interpreter

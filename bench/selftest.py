@@ -8,7 +8,7 @@ step's result and the rest goes on.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bench.backend import Device, ModelFile, Options, to_plain
-from bench.errors import BenchError, SpecError, Unavailable
+from bench.errors import BenchError, SpecError, Unavailable, WorkerCrashed, WorkerTimeout
 from bench.launch import Launcher, Runtime, Worker, probe
 from bench.parity import TOLERANCES, parity
 from bench.reference import Reference
@@ -82,12 +82,14 @@ class SelfTest:
         launcher: Launcher,
         folder: Path,
         told: Callable[[Step], None] = lambda step: None,
+        trials: Sequence[Mapping[str, str]] = (),
     ) -> None:
         self.target = target
         self.runtime = runtime
         self.launcher = launcher
         self.folder = folder
         self.told = told
+        self.trials = trials
         self.steps: list[Step] = []
         self.version = ""
         self.device: Device | None = None
@@ -102,6 +104,9 @@ class SelfTest:
             self._step(f"run {sample.file.name}", partial(self._infer, sample, 1))
         for batch in SWEPT_BATCHES:
             self._step(f"batch {batch}", partial(self._infer, samples[1], batch))
+        for trial in self.trials:
+            words = "&".join(f"{key}={value}" for key, value in trial.items())
+            self._step(f"with {words}", partial(self._infer, samples[1], 4, extra=trial))
         if "fp16" in self.runtime.variants:
             self._step("float16", lambda: self._float16(samples[1]))
         self._step("two bindings", lambda: self._two_bindings(samples[0]))
@@ -131,8 +136,13 @@ class SelfTest:
         worker = self.launcher.worker(self.runtime, 1)
         try:
             yield worker
-        finally:
+        except (WorkerCrashed, WorkerTimeout):
+            worker.kill()  # there is nobody left to ask for an orderly end
+            raise
+        except BaseException:
             worker.end()
+            raise
+        worker.end()
 
     def _probe(self) -> Found:
         """The device that was asked for, or the first that is no simulation."""
@@ -164,12 +174,19 @@ class SelfTest:
         )
         return answer
 
-    def _infer(self, sample: Sample, batch: int, file: ModelFile | None = None) -> Found:
+    def _infer(
+        self,
+        sample: Sample,
+        batch: int,
+        file: ModelFile | None = None,
+        extra: Mapping[str, str] | None = None,
+    ) -> Found:
         """Compile for a batch, run, compare with the reference, look where it ran; ``file`` is
-        another form of the sample."""
+        another form of the sample, ``extra`` are further options."""
         feeds = sample.feeds(batch)
+        options = self._options(sample.shapes(batch), **(extra or {}))
         with self._worker() as worker:
-            load = self._load(worker, file or sample.file, self._options(sample.shapes(batch)))
+            load = self._load(worker, file or sample.file, options)
             bind, _ = worker.request("bind", *feeds.values(), names=list(feeds), lane="prepared")
             _, (latency_ns,) = worker.request("block", calls=_CALLS_TIMED, discard=5)
             _, outputs = worker.request("fetch")

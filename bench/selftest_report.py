@@ -99,7 +99,7 @@ def scrub(text: str) -> str:
         (host.partition(".")[0], "<host>"),
         (_user(), "<user>"),
     ):
-        if len(name) > 2 and name not in _COMMON_NAMES:
+        if len(name) > 1 and name not in _COMMON_NAMES:
             text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", stand_in, text)
     return text
 

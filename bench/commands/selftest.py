@@ -33,7 +33,9 @@ def command(target: str, output: Path | None, timeout_s: float) -> int:
     code is 1 when a step failed.
     """
     import tempfile
+    from shutil import get_terminal_size
 
+    from bench.discover import load_backend
     from bench.errors import SpecError
     from bench.launch import launcher
     from bench.machine import fingerprint
@@ -49,6 +51,7 @@ def command(target: str, output: Path | None, timeout_s: float) -> int:
     path = output or Path(f"selftest-{wanted.backend}.md")
     if not path.parent.is_dir():
         raise SpecError(f"{path.parent} is not a folder. Make it, or write somewhere else.")
+    width = get_terminal_size((80, 24)).columns
     with (
         tempfile.TemporaryDirectory(prefix="bench-selftest-") as folder,
         launcher(Path(folder) / "logs", timeout_s) as processes,
@@ -58,9 +61,8 @@ def command(target: str, output: Path | None, timeout_s: float) -> int:
             runtime,
             processes,
             Path(folder),
-            told=lambda step: click.echo(
-                wrap(printable(line(step), limit=400), _width(), indent=4)
-            ),
+            told=lambda step: click.echo(wrap(printable(line(step), limit=400), width, indent=4)),
+            trials=getattr(load_backend(wanted.backend), "trials", ()),
         )
         test.run()
     data = as_data(test, fingerprint(PACKAGES))
@@ -71,9 +73,3 @@ def command(target: str, output: Path | None, timeout_s: float) -> int:
     click.echo()
     click.echo(f"{'passed' if test.ok else 'FAILED'}; the report is in {path}")
     return 0 if test.ok else 1
-
-
-def _width() -> int:
-    from shutil import get_terminal_size
-
-    return get_terminal_size((80, 24)).columns
