@@ -1,4 +1,4 @@
-"""An offline model on an Ascend device: loaded, fed, executed and timed through pyACL."""
+"""A session on an Ascend device: an offline model fed, executed and timed through pyACL."""
 
 from __future__ import annotations
 
@@ -8,40 +8,13 @@ from typing import Callable, Mapping, Optional
 
 import numpy as np
 
-from bench.backend import Feeds, Placement, TensorSpec
-from bench.errors import BenchError, SpecError, Unsupported
+from bench.backend import Feeds, Placement
+from bench.errors import BenchError
 
 from .ascend_acl import Acl, Held
 from .ascend_device import DEVICE_TO_HOST, HOST_TO_DEVICE, HOST_TO_HOST, PROCESS
+from .ascend_model import OfflineModel, Slot
 from .checks import Array, check_feeds
-
-#: pyACL: aclDataType. 27 is bfloat16, which numpy has not.
-_DTYPES = {
-    0: "float32",
-    1: "float16",
-    2: "int8",
-    3: "int32",
-    4: "uint8",
-    6: "int16",
-    7: "uint16",
-    8: "uint32",
-    9: "int64",
-    10: "uint64",
-    11: "float64",
-    12: "bool",
-}
-#: The input that atc adds to a model with gears; the batch size is set through it.
-_GEAR_INPUT = "ascend_mbatch_shape_data"
-
-
-@dataclass(frozen=True)
-class Slot:
-    """One input or output of a model: its place, its spec, and its bytes on the device (0 where no
-    bound is known)."""
-
-    index: int
-    spec: TensorSpec
-    size: int
 
 
 @dataclass
@@ -82,18 +55,22 @@ class AscendSession:
         try:
             self._npu = PROCESS.acquire(acl, index)
             self._held.keep(PROCESS.release, self._npu)
-            self._load(om)
-            self._describe()
+            self._npu.use()
+            self._stream: int = acl.get("rt.create_stream")
+            self._held.keep(acl.do, "rt.destroy_stream", self._stream)
+            self._model = OfflineModel(acl, om, self._held)
         except BaseException:
             self._held.release()  # the first error is the one to tell
             raise
+        self.inputs = [slot.spec for slot in self._model.taken]
+        self.outputs = [slot.spec for slot in self._model.given]
 
     def bind(self, feeds: Feeds) -> Callable[[], object]:
         """Copies the inputs to the device; what is timed starts the model and waits for its end."""
         self._bound = bound = self._prepare(feeds, self._held)
         execute = self._acl.function("mdl.execute_async")
         synchronize = self._acl.function("rt.synchronize_stream")
-        model, inputs, outputs, stream = self._model, bound.inputs, bound.outputs, self._stream
+        model, inputs, outputs, stream = self._model.id, bound.inputs, bound.outputs, self._stream
         unbounded = [tensor for tensor in bound.given if not tensor.slot.size]
 
         def call() -> None:
@@ -169,99 +146,29 @@ class AscendSession:
         finally:
             held.close()
 
-    def _load(self, om: Path) -> None:
-        acl, held = self._acl, self._held
-        self._npu.use()
-        self._stream: int = acl.get("rt.create_stream")
-        held.keep(acl.do, "rt.destroy_stream", self._stream)
-        self._model: int = acl.get("mdl.load_from_file", str(om))
-        held.keep(acl.do, "mdl.unload", self._model)
-        self._desc = acl.handle("mdl.create_desc")
-        held.keep(acl.do, "mdl.destroy_desc", self._desc)
-        acl.do("mdl.get_desc", self._desc, self._model)
-
-    def _describe(self) -> None:
-        takes = [self._slot("input", i) for i in range(self._count("input"))]
-        gives = [self._slot("output", i) for i in range(self._count("output"))]
-        self._gear_slot = next((slot for slot in takes if slot.spec.name == _GEAR_INPUT), None)
-        self._gears: tuple[int, ...] = ()
-        self._taken = [slot for slot in takes if slot is not self._gear_slot]
-        if self._gear_slot is not None:
-            facts = self._acl.get("mdl.get_dynamic_batch", self._desc)
-            self._gears = tuple(int(size) for size in facts["batch"])
-        self._given = [self._with_dynamic_batch(slot) for slot in gives]
-        self.inputs = [slot.spec for slot in self._taken]
-        self.outputs = [slot.spec for slot in self._given]
-
-    def _count(self, kind: str) -> int:
-        count = int(self._acl.ask(f"mdl.get_num_{kind}s", self._desc))
-        if not count:
-            raise BenchError(f"{self._acl.where}: the compiled model has no {kind}.")
-        return count
-
-    def _slot(self, kind: str, index: int) -> Slot:
-        ask, desc = self._acl.ask, self._desc
-        # An output's name is "node:number:tensor", where the last part is the one in the graph.
-        name = str(ask(f"mdl.get_{kind}_name_by_index", desc, index) or "").rpartition(":")[2]
-        if not name:
-            raise BenchError(
-                f"{self._acl.where}: {kind} {index} of the compiled model has no name."
-            )
-        code = ask(f"mdl.get_{kind}_data_type", desc, index)
-        if code not in _DTYPES:
-            raise Unsupported(
-                f"{self._acl.where}: {kind} {name!r} has a type that numpy has not (acl's {code})."
-            )
-        dims = self._acl.get(f"mdl.get_{kind}_dims", desc, index)["dims"]
-        size = int(ask(f"mdl.get_{kind}_size_by_index", desc, index))
-        if not size and (kind == "input" or min(dims, default=1) > 0):
-            raise BenchError(
-                f"{self._acl.where}: {kind} {name!r} of the compiled model has no size."
-            )
-        return Slot(index, TensorSpec(name, _DTYPES[code], tuple(int(d) for d in dims)), size)
-
-    def _with_dynamic_batch(self, slot: Slot) -> Slot:
-        """An output of a model with gears, whose dims are those of the largest gear."""
-        shape = slot.spec.shape
-        if not self._gears or shape[:1] != (max(self._gears),):
-            return slot
-        return replace(slot, spec=replace(slot.spec, shape=(-1, *shape[1:])))
-
     def _prepare(self, feeds: Feeds, owner: Held) -> Bound:
         """Datasets with ``feeds`` on the device; ``owner`` takes what was acquired."""
         arrays = check_feeds(self._acl.where, self.inputs, feeds)
-        batch = self._batch(arrays)
-        acl, held = self._acl, Held()
+        model, held = self._model, Held()
+        model.check_batch(arrays)
         try:
             self._npu.use()
             bound = Bound(self._dataset(held), self._dataset(held))
-            for slot, array in zip(self._taken, arrays):
+            for slot, array in zip(model.taken, arrays):
                 bound.taken.append(self._add(bound.inputs, slot, array.shape, held))
                 self._npu.write(bound.taken[-1].pointer, slot.size, array.tobytes())
-            if self._gear_slot is not None:
+            if model.gear_slot is not None:
                 # atc puts it behind the model's own inputs.
-                self._add(bound.inputs, self._gear_slot, (), held)
-                index = acl.get("mdl.get_input_index_by_name", self._desc, _GEAR_INPUT)
-                acl.do("mdl.set_dynamic_batch_size", self._model, bound.inputs, index, batch)
-            for slot in self._given:
-                dims = acl.get("mdl.get_cur_output_dims", self._desc, slot.index)["dims"]
-                bound.given.append(self._add(bound.outputs, slot, tuple(dims), held))
+                self._add(bound.inputs, model.gear_slot, (), held)
+                model.set_batch(bound.inputs, arrays)
+            for slot in model.given:
+                shape = model.output_shape(slot)
+                bound.given.append(self._add(bound.outputs, slot, shape, held))
         except BaseException:
             held.release()
             raise
         owner.absorb(held)
         return bound
-
-    def _batch(self, arrays: list[Array]) -> int:
-        """The size of the inputs' dynamic batch. Raises `SpecError` where it is no gear."""
-        dynamic = [(s, a) for s, a in zip(self.inputs, arrays) if s.shape[:1] == (-1,)]
-        for spec, array in dynamic:
-            if len(array) not in self._gears or len(array) != len(dynamic[0][1]):
-                raise SpecError(
-                    f"{self._acl.where}: input {spec.name!r} has a batch of {len(array)}, but the "
-                    f"model is compiled for {', '.join(map(str, self._gears))}; all inputs alike."
-                )
-        return len(dynamic[0][1]) if dynamic else 1
 
     def _dataset(self, held: Held) -> int:
         dataset = self._acl.handle("mdl.create_dataset")
@@ -293,7 +200,7 @@ class AscendSession:
     def _execute(self, bound: Bound) -> None:
         """One synchronous inference."""
         self._drop([tensor for tensor in bound.given if not tensor.slot.size])
-        self._acl.do("mdl.execute", self._model, bound.inputs, bound.outputs)
+        self._acl.do("mdl.execute", self._model.id, bound.inputs, bound.outputs)
 
     def _read(self, bound: Bound, tensor: Tensor) -> Array:
         """An output, copied to the host."""
@@ -333,7 +240,7 @@ class AscendSession:
                 copy = (tensor.pointer, tensor.slot.size, hosts[id(tensor)], tensor.nbytes)
                 acl.do("rt.memcpy_async", *copy, HOST_TO_DEVICE, stream)
             acl.do("rt.record_event", events[1], stream)
-            acl.do("mdl.execute_async", self._model, bound.inputs, bound.outputs, stream)
+            acl.do("mdl.execute_async", self._model.id, bound.inputs, bound.outputs, stream)
             acl.do("rt.record_event", events[2], stream)
             for tensor in outputs:
                 copy = (hosts[id(tensor)], tensor.slot.size, tensor.pointer, tensor.nbytes)
