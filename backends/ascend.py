@@ -18,8 +18,9 @@ from bench.errors import SpecError, Unavailable
 
 from .ascend_acl import Acl, import_acl
 from .ascend_atc import PRECISIONS, Job, compile_om, read_gears
-from .ascend_device import PROCESS, cann_version, device_memory, find_devices, find_soc
+from .ascend_device import PROCESS, device_memory, find_devices, find_soc
 from .ascend_session import AscendSession
+from .ascend_system import cann_version
 from .checks import read_extra, require_onnx
 
 

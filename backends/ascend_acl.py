@@ -7,14 +7,13 @@ each.
 
 from __future__ import annotations
 
-import glob
 import re
-import shutil
 from types import ModuleType
 from typing import Any, Callable, Optional
 
 from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable
 
+from .ascend_system import driver_trouble
 from .checks import first_line
 
 SETUP = "source /usr/local/Ascend/ascend-toolkit/set_env.sh"
@@ -181,18 +180,6 @@ def _library(error: ImportError) -> str:
 def _no_driver() -> str:
     reason = driver_trouble()
     return f" Besides, {reason}" if reason else ""
-
-
-def driver_trouble() -> str:
-    """What the system lacks of an NPU and its driver, as a sentence; empty where nothing."""
-    if not glob.glob("/dev/davinci[0-9]*"):
-        return (
-            "there is no /dev/davinci*: the NPU driver is not loaded, or this container was "
-            "started without the device."
-        )
-    if shutil.which("npu-smi") is None:
-        return "the driver's tool npu-smi is not on the PATH."
-    return ""
 
 
 class Held:

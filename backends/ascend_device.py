@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import glob
-import os
-import re
-import shutil
-import subprocess
-from pathlib import Path
 from typing import Optional
 
 from bench.backend import Device
 from bench.errors import BenchError, Unavailable
 
-from .ascend_acl import REPEATED_INIT, Acl, Held, driver_trouble
+from .ascend_acl import REPEATED_INIT, Acl, Held
+from .ascend_system import driver_trouble, driver_version, npu_smi, soc_of
 
 #: `acl.rt.get_mem_info`: which memory (pyACL: aclrtMemAttr).
 _HBM, _DDR = 1, 0
 #: `acl.rt.memcpy`: the direction.
 HOST_TO_HOST, HOST_TO_DEVICE, DEVICE_TO_HOST = 0, 1, 2
 _HUGE_PAGES_FIRST = 0
-_DRIVER_VERSION = Path("/usr/local/Ascend/driver/version.info")
 
 
 class Npu:
@@ -214,62 +208,10 @@ def device_memory(acl: Acl, index: int) -> Optional[tuple[int, int]]:
 
 def find_soc(acl: Acl) -> str:
     """The chip as `atc` names it, for example ``Ascend910B4``. Raises `Unavailable`."""
-    name = acl.ask("get_soc_name") or soc_of(_npu_smi())
+    name = acl.ask("get_soc_name") or soc_of(npu_smi())
     if not name:
         raise Unavailable(
             f"{acl.where}: neither acl.get_soc_name nor npu-smi tells which chip this is.",
             "Name it: ascend:npu:0?soc=Ascend910B4.",
         )
     return str(name)
-
-
-def soc_of(text: str) -> str:
-    """The first chip in the output of ``npu-smi info``, as `atc` names it; empty where none is.
-
-    Its rows read ``| 0     910B4   | OK  | ...``: Huawei's guide for `atc` puts "Ascend" before it.
-    """
-    row = re.search(r"^\|\s*\d+\s+(?:Ascend)?(\d\w+)\s*\|\s*[A-Z]\w+\s*\|", text, re.MULTILINE)
-    return f"Ascend{row[1]}" if row else ""
-
-
-def driver_version() -> str:
-    """As its version file says; empty where there is none."""
-    try:
-        found = re.search(r"^Version=(\S+)", _DRIVER_VERSION.read_text(), re.MULTILINE)
-    except OSError:
-        return ""
-    return found[1] if found else ""
-
-
-def _npu_smi() -> str:
-    tool = shutil.which("npu-smi")
-    if tool is None:
-        return ""
-    try:
-        done = subprocess.run(
-            [tool, "info"], capture_output=True, text=True, check=False, timeout=30
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout
-
-
-def cann_version(near: Optional[Path] = None) -> str:
-    """The toolkit's version, from the files that its installer leaves; empty where none is found.
-
-    ``near`` is a file of the toolkit (its `atc`), whose parents are searched first.
-    """
-    homes = [os.environ.get(name) for name in ("ASCEND_TOOLKIT_HOME", "ASCEND_HOME_PATH")]
-    folders = [*(near.resolve().parents if near else ()), *(Path(h) for h in homes if h)]
-    folders += [Path("/usr/local/Ascend/ascend-toolkit/latest"), Path("/usr/local/Ascend/cann")]
-    patterns = (
-        ("version.cfg", r"^toolkit_(?:running|installed)_version=\[(?:[^\]:]*:)?([^\]]+)\]"),
-        ("*-linux/ascend_toolkit_install.info", r"^version=(\S+)"),
-    )
-    for folder in folders:
-        for name, pattern in patterns:
-            for file in sorted(glob.glob(str(folder / name))):
-                found = re.search(pattern, Path(file).read_text(errors="replace"), re.MULTILINE)
-                if found:
-                    return found[1].replace("CANN-", "")
-    return ""

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bench.backends import ascend_device
+from bench.backends import ascend_system
 from bench.backends.ascend import Ascend
 from bench.backends.ascend_acl import Acl, brief
 from bench.backends.ascend_atc import Job, compile_om, explain, read_gears
-from bench.backends.ascend_device import PROCESS, cann_version, soc_of
+from bench.backends.ascend_device import PROCESS
+from bench.backends.ascend_system import cann_version, soc_of
 from contract.models import Example, write_conv, write_many, write_unknown_op
 
 from bench.backend import Device, Options
@@ -441,5 +442,5 @@ def test_the_driver_version_is_read_from_its_file(
 ) -> None:
     file = tmp_path / "version.info"
     file.write_text("Version=24.1.rc2\nascendhal_version=7.35.23\n")
-    monkeypatch.setattr(ascend_device, "_DRIVER_VERSION", file)
-    assert ascend_device.driver_version() == "24.1.rc2"
+    monkeypatch.setattr(ascend_system, "_DRIVER_VERSION", file)
+    assert ascend_system.driver_version() == "24.1.rc2"

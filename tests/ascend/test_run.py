@@ -90,3 +90,20 @@ def test_an_unknown_option_is_one_failed_row_that_names_the_known_ones(
     (record,) = only_run(tmp_path).records
     assert record.failure is not None
     assert "precision, gears, soc" in record.failure.message
+
+
+def test_a_compiler_that_hangs_is_a_timeout_and_ends_with_its_worker(
+    bench_on_ascend: Run, toolkit: dict[str, str], tmp_path: Path, doubling_model: Path
+) -> None:
+    atc = tmp_path / "bin" / "atc"
+    atc.parent.mkdir()
+    atc.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 600\n")
+    atc.chmod(0o755)
+    path = os.pathsep.join([str(atc.parent), toolkit["PATH"]])
+    arguments = ("run", "-m", str(doubling_model), "-t", "ascend:npu:0", *SHORT)
+    result = bench_on_ascend(*arguments, "--cell-timeout", "2", PATH=path)
+    assert result.returncode == 1
+    (record,) = only_run(tmp_path).records
+    assert record.failure is not None
+    assert record.failure.kind == "timeout"
+    assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/exe").exists()
