@@ -111,7 +111,7 @@ def test_a_device_that_loses_memory_and_one_with_much_memory_are_noticed(
     bench("selftest", "forgetful")
     steps = {s["name"]: s for s in report_of(tmp_path / "selftest-forgetful.md")["steps"]}
     assert "2.0 MiB more device memory" in steps["load and unload"]["detail"]
-    # A GiB and a quarter fitted into "1 GiB": it lies in the host's memory.
+    # 80 MiB fitted into "64 MiB": they lie in the host's memory.
     assert "where do they lie?" in steps["runs out of memory in order"]["detail"]
     assert steps["with speed=high"]["outcome"] == "ok"
 

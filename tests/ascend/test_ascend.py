@@ -428,6 +428,29 @@ def test_the_toolkit_version_is_read_from_either_of_its_files(
     assert cann_version() == "8.1.RC1"
 
 
+@pytest.mark.parametrize(
+    ("code", "kind", "words"),
+    [
+        (207001, OutOfMemory, "smaller batch"),
+        (107001, Unavailable, "npu-smi info"),
+        (207004, Unavailable, "/dev/davinci"),
+        (207006, Unavailable, "HwHiAiUser"),
+        (507033, Unavailable, "driver and firmware"),
+        (107003, BenchError, "the stream belongs to another context"),
+        (507014, BenchError, "an AI Core timed out"),
+        (507999, BenchError, "internal error"),
+        (599, BenchError, "unknown"),
+    ],
+)
+def test_a_code_becomes_a_typed_error_with_its_meaning_and_a_remedy(
+    acl: Any, code: int, kind: type[BenchError], words: str
+) -> None:
+    error = Acl(acl, "m on ascend:npu:0").error("rt.malloc", code)
+    assert type(error) is kind
+    assert str(error).startswith(f"m on ascend:npu:0: acl.rt.malloc failed with {code} (")
+    assert words in str(error)
+
+
 def test_a_message_is_cut_to_what_happened() -> None:
     text = (
         "EE1001: [PID: 12] 2026-01-01-00:00:00.000.000 The argument is invalid.Reason: x is NULL\n"

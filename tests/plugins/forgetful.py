@@ -19,7 +19,7 @@ class Forgetful(OnnxRuntime):
         self.free_bytes = 2**30
 
     def devices(self) -> list[Device]:
-        return [Device("npu:0", "Example", "A chip that forgets", memory_bytes=2**30)]
+        return [Device("npu:0", "Example", "A chip that forgets", memory_bytes=2**26)]
 
     def device_memory(self, device: Device) -> tuple[int, int]:
         return self.free_bytes, 2**30

@@ -63,8 +63,8 @@ class Machine:
     """One process's view of a machine with NPUs."""
 
     def __init__(self) -> None:
-        self.soc = os.environ.get("ACL_STAND_IN_SOC", "StandIn910B4")
-        self.devices = int(os.environ.get("ACL_STAND_IN_DEVICES", "1"))
+        self.soc = "StandIn910B4"
+        self.devices = 1
         self.capacity = int(os.environ.get("ACL_STAND_IN_MEMORY", str(2**30)))
         self.somebody_elses = os.environ.get("ACL_STAND_IN_OWNED") == "1"
         self.state = "initialised" if self.somebody_elses else "new"
