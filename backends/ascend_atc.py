@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Mapping, Optional
 
@@ -35,6 +36,7 @@ PRECISIONS = {
     "cube_fp16in_fp32out": "fp16+fp32",
 }
 _PR_SET_PDEATHSIG = 1
+_BLOCK_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -171,8 +173,10 @@ def _key(job: Job, atc: Path) -> str:
     status = atc.resolve().stat()
     compiler = f"{cann_version(atc)} {status.st_size} {status.st_mtime_ns}"
     digest = hashlib.sha256("\n".join([compiler, *job.options()]).encode())
-    for file in (job.model, *_external_data(job.model)):
-        digest.update(file.read_bytes())
+    for path in (job.model, *_external_data(job.model)):
+        with path.open("rb") as file:
+            for block in iter(partial(file.read, _BLOCK_BYTES), b""):
+                digest.update(block)
     return digest.hexdigest()[:16]
 
 
