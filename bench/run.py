@@ -356,6 +356,8 @@ class Measuring:
             throughput=estimate.estimate(rates, confidence),
             load_ns=estimate.estimate([i.load_ns for i in taken], confidence),
             first_inference_ns=estimate.estimate([i.first_inference_ns for i in taken], confidence),
+            h2d_ns=estimate.estimate([i.h2d_ns for i in taken if i.h2d_ns is not None], confidence),
+            d2h_ns=estimate.estimate([i.d2h_ns for i in taken if i.d2h_ns is not None], confidence),
             memory=estimate.memory(taken) if taken else None,
             accuracy=accuracy,
             parity=measured_parity,
