@@ -45,9 +45,9 @@ class Tract:
 
     name: ClassVar[str] = "tract"
     forms: ClassVar[tuple[str, ...]] = ("onnx",)
-    # It runs QDQ models right, but dequantises the weights when loading and computes in fp32; fp16
-    # models made by ONNX Runtime's converter fail on Gemm.
-    variants: ClassVar[tuple[str, ...]] = ("fp32",)
+    # It runs QDQ models (int8-static) too, but dequantises the weights when loading and computes in
+    # fp32, so that isn't offered; fp16 models made by ONNX Runtime's converter fail on Gemm.
+    variants: ClassVar[tuple[str, ...]] = ("fp32", "int8-dynamic")
     preload: ClassVar[tuple[str, ...]] = ("tract",)
     fork_safe: ClassVar[bool] = True
     environment: ClassVar[Mapping[str, str]] = {

@@ -5,30 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from bench.backends.tract import Tract
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+from small_models import write
 
 from bench.backend import ModelFile, Options
 from bench.errors import SpecError, Unsupported
 
 pytest.importorskip("tract", reason="tract is not installed: pip install 'infer-bench[tract]'")
-
-
-def write(path: Path, nodes: list, inputs: dict, outputs: dict, weights: dict | None = None):
-    """A model of float32 tensors in ``path``."""
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [value(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()],
-        [value(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
-        [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()],
-    )
-    opset = [helper.make_opsetid("", 17)]
-    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
-    return ModelFile(path.stem, path)
 
 
 def compiled(model: ModelFile, **shapes: tuple[int, ...]):
