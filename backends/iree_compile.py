@@ -16,16 +16,15 @@ import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any, Sequence
 
 from bench.backend import TensorSpec
 from bench.cache import cache_folder
-from bench.errors import BenchError, OutOfMemory, SpecError, Unsupported
+from bench.errors import BenchError, OutOfMemory, Unsupported
 
-from .checks import check_shapes, first_line, is_out_of_memory
+from .checks import first_line, is_out_of_memory
 from .host import cpu_device
-
-Shapes = Mapping[str, Sequence[int]]
+from .onnx_file import Shapes, fix_shapes, read_onnx, spec_of
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,13 @@ def compile_onnx(
     With ``keep`` a module compiled before is taken, and this one kept. Raises `SpecError` for a
     file that is no model or shapes that don't fit, `Unsupported` for what IREE can't compile.
     """
-    model = _read(path)
+    model = read_onnx(path)
     _check_operators(model, where)
-    inputs = _fix_shapes(model, where, shapes)
+    # All shapes: IREE doesn't check at run time whether inputs agree in a dimension that it
+    # compiled as dynamic, and reads behind the end of the smaller one.
+    inputs = fix_shapes(model, where, "iree", shapes)
     model = _inferred(model, where)
-    outputs = tuple(_spec(value, where) for value in model.graph.output)
+    outputs = tuple(spec_of(value, where) for value in model.graph.output)
     kept = _kept_at(path, shapes, flags) if keep else None
     if kept is not None and kept.is_file():
         head, _, module = kept.read_bytes().partition(b"\n")
@@ -59,19 +60,6 @@ def compile_onnx(
     if kept is not None:
         _keep(kept, json.dumps({"dispatches": dispatches}).encode() + b"\n" + module)
     return Compiled(module, dispatches, inputs, outputs)
-
-
-def _read(path: Path) -> Any:
-    import onnx
-
-    try:
-        model = onnx.load(str(path))
-        if not model.graph.node:
-            raise ValueError("no graph was found in it")
-    except Exception as error:
-        reason = f"{type(error).__name__}: {first_line(error)}"
-        raise SpecError(f"{path}: onnx can't read it: {reason}. Is the file whole?") from error
-    return model
 
 
 def _check_operators(model: Any, where: str) -> None:
@@ -84,28 +72,6 @@ def _check_operators(model: Any, where: str) -> None:
         if not known and not onnx.defs.has(node.op_type, node.domain):
             name = f"{node.domain}.{node.op_type}".strip(".")
             raise Unsupported(f"{where}: the operator {name} is not supported by iree.")
-
-
-def _fix_shapes(model: Any, where: str, shapes: Shapes) -> tuple[TensorSpec, ...]:
-    """Write the sizes to compile for into the model; the specs of its inputs.
-
-    All of them: IREE doesn't check at run time whether inputs agree in a dimension that it compiled
-    as dynamic, and reads behind the end of the smaller one.
-    """
-    weights = {tensor.name for tensor in model.graph.initializer}
-    values = [value for value in model.graph.input if value.name not in weights]
-    check_shapes(where, [_spec(value, where) for value in values], shapes)
-    for value in values:
-        for dim, size in zip(value.type.tensor_type.shape.dim, shapes.get(value.name, ())):
-            dim.dim_value = size
-    specs = tuple(_spec(value, where) for value in values)
-    for spec in specs:
-        if -1 in spec.shape:
-            raise SpecError(
-                f"{where}: iree compiles for fixed shapes, and input {spec.name!r} has a dimension "
-                "without a size. Give it with --shape."
-            )
-    return specs
 
 
 def _inferred(model: Any, where: str) -> Any:
@@ -169,17 +135,6 @@ def _explain(error: Exception, where: str) -> BenchError:
     if lacking:
         return Unsupported(f"{where}: iree has no support for this use of {lacking[1]}.")
     return Unsupported(f"{where}: iree can't compile it: {reason[:300]}.")
-
-
-def _spec(value: Any, where: str) -> TensorSpec:
-    import onnx
-
-    if not value.type.HasField("tensor_type"):
-        raise Unsupported(f"{where}: {value.name!r} is not a tensor.")
-    kind = value.type.tensor_type
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
-    dims = (d.dim_value if d.HasField("dim_value") else -1 for d in kind.shape.dim)
-    return TensorSpec(value.name, dtype, tuple(dims))
 
 
 def _kept_at(path: Path, shapes: Shapes, flags: Sequence[str]) -> Path:
