@@ -24,7 +24,7 @@ from bench.errors import BenchError, OutOfMemory, Unsupported
 
 from .checks import first_line, is_out_of_memory
 from .host import cpu_device
-from .onnx_file import Shapes, fix_shapes, read_onnx, spec_of
+from .onnx_file import Shapes, fix_shapes, read_onnx, require_known_operators, spec_of
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def compile_onnx(
     file that is no model or shapes that don't fit, `Unsupported` for what IREE can't compile.
     """
     model = read_onnx(path)
-    _check_operators(model, where)
+    require_known_operators(model, where, "iree")
     # All shapes: IREE doesn't check at run time whether inputs agree in a dimension that it
     # compiled as dynamic, and reads behind the end of the smaller one.
     inputs = fix_shapes(model, where, "iree", shapes)
@@ -60,18 +60,6 @@ def compile_onnx(
     if kept is not None:
         _keep(kept, json.dumps({"dispatches": dispatches}).encode() + b"\n" + module)
     return Compiled(module, dispatches, inputs, outputs)
-
-
-def _check_operators(model: Any, where: str) -> None:
-    """Refuse what neither ONNX nor ONNX Runtime nor the model itself defines."""
-    import onnx.defs
-
-    own = {(function.domain, function.name) for function in model.functions}
-    for node in model.graph.node:
-        known = (node.domain, node.op_type) in own or node.domain == "com.microsoft"
-        if not known and not onnx.defs.has(node.op_type, node.domain):
-            name = f"{node.domain}.{node.op_type}".strip(".")
-            raise Unsupported(f"{where}: the operator {name} is not supported by iree.")
 
 
 def _inferred(model: Any, where: str) -> Any:

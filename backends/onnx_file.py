@@ -27,6 +27,18 @@ def read_onnx(path: Path) -> Any:
     return model
 
 
+def require_known_operators(model: Any, where: str, runtime: str) -> None:
+    """Raise `Unsupported` for what neither ONNX nor ONNX Runtime nor the model itself defines."""
+    import onnx.defs
+
+    own = {(function.domain, function.name) for function in model.functions}
+    for node in model.graph.node:
+        known = (node.domain, node.op_type) in own or node.domain == "com.microsoft"
+        if not known and not onnx.defs.has(node.op_type, node.domain):
+            name = f"{node.domain}.{node.op_type}".strip(".")
+            raise Unsupported(f"{where}: the operator {name} is not supported by {runtime}.")
+
+
 def fix_shapes(model: Any, where: str, runtime: str, shapes: Shapes) -> tuple[TensorSpec, ...]:
     """Write the sizes to compile for into the model; the specs of its inputs.
 
