@@ -70,7 +70,13 @@ def _absent(reports: list[BackendReport]) -> list[str]:
         f"{report.name}: {report.unavailable or 'it reports no device'}"
         for report in reports
         if not report.devices
-    ]
+    ] + [words for report in reports for words in _absent_kinds(report)]
+
+
+def _absent_kinds(report: BackendReport) -> list[str]:
+    """Kinds of device that the runtime could have; of those with one remedy the first."""
+    by_remedy = {error.remedy or str(error): error for error in reversed(report.absent.values())}
+    return [str(error) for error in reversed(by_remedy.values())]
 
 
 def _facts(facts: MachineFacts) -> list[str]:
@@ -127,6 +133,7 @@ def _print_json(reports: list[BackendReport], facts: dict[str, Any], warnings: l
             "version": report.version,
             "devices": [to_plain(device) for device in report.devices],
             "unavailable": None if report.unavailable is None else str(report.unavailable),
+            "absent": {kind: str(error) for kind, error in report.absent.items()},
         }
         for report in reports
     ]
