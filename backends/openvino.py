@@ -180,7 +180,10 @@ class OpenVinoSession:
         elsewhere = () if place == _device_id(self._name) else tuple(layers)
         precision = "+".join(sorted({_PRECISIONS[name] for name in types if name in _PRECISIONS}))
         source = "openvino: EXECUTION_DEVICES and get_runtime_model"
-        return Placement({place: len(layers)}, source, elsewhere, precision)
+        # One device executes the whole model, so there is no share of time to measure; of several
+        # OpenVINO doesn't tell which layer is where.
+        share = {place: 1.0} if len(places) == 1 else {}
+        return Placement({place: len(layers)}, source, elsewhere, precision, share)
 
     def close(self) -> None:
         self._request = None

@@ -91,10 +91,3 @@ def test_each_check_fails_for_its_reason(changes: dict, failed: set[str]) -> Non
     found = estimate.checks(invocations(1e3, 1e3, **changes))
     assert {check.name for check in found if not check.ok} == failed
     assert all(check.detail for check in found)
-
-
-def test_placement_counts_what_ran_elsewhere() -> None:
-    fact = {"nodes": {"npu:0": 3, "cpu": 1}, "off_device": ["Relu_7"], "source": "s"}
-    found = estimate.placement({**fact, "precision": "fp16"})
-    assert found.on_device_share == 0.75
-    assert found.off_device == ("Relu_7",)

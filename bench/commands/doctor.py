@@ -75,8 +75,10 @@ def _absent(reports: list[BackendReport]) -> list[str]:
 
 def _absent_kinds(report: BackendReport) -> list[str]:
     """Kinds of device that the runtime could have; of those with one remedy the first."""
-    by_remedy = {error.remedy or str(error): error for error in reversed(report.absent.values())}
-    return [str(error) for error in reversed(by_remedy.values())]
+    by_remedy: dict[str, str] = {}
+    for error in report.absent.values():
+        by_remedy.setdefault(error.remedy or str(error), str(error))
+    return list(by_remedy.values())
 
 
 def _facts(facts: MachineFacts) -> list[str]:
