@@ -248,7 +248,8 @@ def _why_not_started(recipe: Recipe, reason: str = "it did not start") -> Unavai
 
 
 def _sentence(recipe: Recipe, lines: Sequence[str], otherwise: str) -> str:
-    cause = (cause_in(lines) or _without_place(otherwise)).rstrip(".")
+    cause = cause_in(lines) or cause_in([otherwise]) or _without_place(otherwise)
+    cause = cause.strip().rstrip(".")
     return f"{recipe.target} is not available: {cause}."
 
 

@@ -64,7 +64,8 @@ class Provider:
     install: str  #: how to get a build that has it
     needs: str = ""  #: what such a build needs besides
     options: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    renamed: Mapping[str, str] = field(default_factory=dict)  #: option -> the provider's name of it
+    #: option -> the provider's name of it; empty for one that isn't the provider's
+    renamed: Mapping[str, str] = field(default_factory=dict)
     fixed: Callable[[Asked], Dict[str, str]] = lambda asked: {}
     devices: Callable[[ModuleType], List[Device]] = lambda ort: []  #: empty: touch and count
     numbered: bool = True
@@ -78,7 +79,8 @@ class Provider:
 
     def settings(self, extra: Mapping[str, str], asked: Asked) -> Dict[str, str]:
         """The provider options: those that the user chose, and those that are always set."""
-        chosen = {self.renamed.get(key, key): extra[key] for key in self.options if extra[key]}
+        names = {key: self.renamed.get(key, key) for key in self.options}
+        chosen = {name: extra[key] for key, name in names.items() if name and extra[key]}
         return {**self.fixed(asked), **chosen}
 
     def candidates(self, ort: ModuleType) -> Iterable[Device]:
@@ -236,6 +238,7 @@ PROVIDERS: Dict[str, Provider] = {
                 "layer_norm_fp32_fallback": _DEFAULT_OFF_ON,
             },
             renamed={
+                "tf32": "",  # by `variables`
                 "fp16": "trt_fp16_enable",
                 "bf16": "trt_bf16_enable",
                 "cuda_graph": "trt_cuda_graph_enable",
