@@ -63,8 +63,9 @@ class OnnxRuntime:
                 touch(_probe(ort, provider, device.id))
                 found.append(device)
         except Unavailable as absent:
-            if not found:
-                self._absent[provider.kind] = absent
+            if not found:  # then none of that kind is, whichever number was tried
+                reason = absent.reason.replace(f":{provider.kind}:0 ", f":{provider.kind} ")
+                self._absent[provider.kind] = Unavailable(reason, absent.remedy)
         return found
 
     def compile(self, model: ModelFile, device: Device, options: Options) -> OrtSession:

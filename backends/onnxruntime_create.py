@@ -159,6 +159,10 @@ def elsewhere(session: Any, recipe: Recipe) -> List[Tuple[str, str, str]]:
     ]
 
 
+def _node_count(session: Any) -> int:
+    return sum(len(part.get_nodes()) for part in session.get_provider_graph_assignment_info())
+
+
 #: How ONNX Runtime names an operator that it lacks: as a whole, and for the types at hand.
 _LACKS = re.compile(
     r"error: (\S+?)\(\S*\) is not a registered|(\S+?)\(-?\d+\) is not a registered|"
@@ -227,10 +231,15 @@ def _why_not_all(recipe: Recipe) -> BenchError:
         return Unavailable(
             f"{recipe.target} is not available: {recipe.ep} starts and takes not even a Relu."
         )
-    named = ", ".join(describe(node, reasons(lines)) for node in missing[:3])
-    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
     free = any(not isinstance(dim, int) for spec in session.get_inputs() for dim in spec.shape)
     hint = " Its inputs have no fixed shapes, which some providers need." if free else ""
+    if missing and len(missing) == _node_count(session):
+        return Unsupported(
+            f"{recipe.where}: {recipe.ep} takes none of its {len(missing)} nodes.{hint}"
+        )
+    # Old releases can't name them.
+    named = ", ".join(describe(node, reasons(lines)) for node in missing[:3]) or "it can't be told"
+    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
     return Unsupported(
         f"{recipe.where}: some nodes can run on the CPU alone: {named}{more}.{hint} "
         "Use --allow-fallback to run them there and have them counted."

@@ -374,6 +374,8 @@ class Measuring:
             return None
         planned = state.planned
         facts = {**state.placement, **self._profiled(planned, state.placement)}
+        if _simulated(planned):  # what a simulator spends on a node says nothing of the device
+            facts["time_share"] = {}
         fact = placement_fact(facts, planned.choice.target.device)
         checks += [
             check
