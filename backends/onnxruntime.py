@@ -1,6 +1,6 @@
 """ONNX Runtime on every execution provider that its build, or a plugin, brings.
 
-Options behind ``?`` are those of every device (`onnxruntime_create.SESSION_OPTIONS`) and the
+Options behind ``?`` are those of every device (`onnxruntime_recipe.SESSION_OPTIONS`) and the
 provider's own (`onnxruntime_providers`, `onnxruntime_plugins`). The defaults are what a careful
 user would ship: every graph optimisation, one inference at a time, no spinning threads, and fp32
 that is fp32.
@@ -16,9 +16,10 @@ from bench.errors import Unavailable, Unsupported
 
 from .checks import first_line, read_extra, require_onnx
 from .onnx_inputs import free_dimensions
-from .onnxruntime_create import SESSION_OPTIONS, Recipe, create, touch
+from .onnxruntime_create import create, touch
 from .onnxruntime_plugins import known_providers, plugin_devices
-from .onnxruntime_providers import Provider, split
+from .onnxruntime_provider import Provider, split
+from .onnxruntime_recipe import SESSION_OPTIONS, Recipe
 from .onnxruntime_session import OrtSession
 
 

@@ -26,7 +26,8 @@ from bench.backend import Device
 from bench.errors import SpecError, Unavailable
 
 from .checks import ANY_NUMBER, ANY_TEXT, first_line
-from .onnxruntime_providers import PROVIDERS, Plugin, Provider
+from .onnxruntime_provider import Plugin, Provider
+from .onnxruntime_providers import PROVIDERS
 
 VARIABLE = "BENCH_ONNXRUNTIME_PLUGINS"
 

@@ -16,10 +16,11 @@ from bench.errors import BenchError, OutOfMemory, SpecError, Unsupported
 
 from .captured import captured_stderr
 from .checks import Array, check_feeds, first_line, is_out_of_memory
-from .onnxruntime_create import INFORMATION, Recipe, describe, elsewhere, reasons
+from .onnxruntime_messages import describe, reasons
 from .onnxruntime_native import NativeLoop
 from .onnxruntime_profile import computed_precision, profile, time_share
-from .onnxruntime_providers import lowered
+from .onnxruntime_provider import lowered
+from .onnxruntime_recipe import INFORMATION, Recipe, elsewhere
 
 #: Run option of CUDA and TensorRT: which captured graph to replay, and -1 to run without one
 #: (onnxruntime_run_options_config_keys.h).

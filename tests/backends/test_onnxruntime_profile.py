@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from bench.backends.captured import captured_stderr
-from bench.backends.onnxruntime_create import cause_in, describe, reasons
+from bench.backends.onnxruntime_messages import cause_in, describe, reasons
 from bench.backends.onnxruntime_profile import computed_precision, time_share
 
 
