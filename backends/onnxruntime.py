@@ -20,7 +20,7 @@ from .onnxruntime_create import create, touch
 from .onnxruntime_plugins import known_providers, plugin_devices
 from .onnxruntime_provider import Provider, split
 from .onnxruntime_recipe import SESSION_OPTIONS, Recipe
-from .onnxruntime_session import OrtSession
+from .onnxruntime_session import OnDeviceSession, OrtSession
 
 
 class OnnxRuntime:
@@ -89,7 +89,8 @@ class OnnxRuntime:
             sizes=free_dimensions(path, options.shapes, where) if fixes else {},
             where=where,
         )
-        made = OrtSession(recipe, create(recipe), device.id)
+        kind = OrtSession if provider.memory == "cpu" else OnDeviceSession
+        made = kind(recipe, create(recipe), device.id)
         nodes = made.placement().nodes
         if nodes and device.id not in nodes:  # --allow-fallback is for parts of a model
             elsewhere = ", ".join(nodes)

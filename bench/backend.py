@@ -148,6 +148,10 @@ class Session(Protocol):
     # A session may also have ``native_timer(feeds) -> Callable[[int], ndarray]``: what it returns
     # makes so many inferences in a loop without Python and gives their latencies in ns, int64
     # (the ``native`` lane). `fetch` then copies out what that loop's last inference left.
+    # A session may also have ``copy_times(feeds, repeats) -> Mapping[str, Sequence[int]]``, where
+    # inputs and outputs travel between host and device: ``h2d_ns`` and ``d2h_ns``, ``repeats``
+    # times each of copying all inputs to the device and all outputs back. It leaves bound callables
+    # and what `fetch` gives as they were.
 
     def placement(self) -> Placement:
         """Which nodes ran where."""
