@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from bench.backends import tiny
@@ -106,6 +107,35 @@ def test_a_table_makes_another_provider_a_device(table: Path, relu: ModelFile) -
     session.close()
     with pytest.raises(SpecError, match=r"no option 'cores'.* backend_type"):
         backend.compile(relu, mine, Options(shapes={"x": (2, 4)}, extra={"cores": "4"}))
+
+
+def test_the_time_of_a_mixed_graph_is_shared_out_by_a_real_profile(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime_qnn")
+    nodes = [
+        helper.make_node("Relu", ["x"], ["a"], name="first"),
+        helper.make_node("Shrink", ["a"], ["y"], name="odd"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "mixed.onnx")
+    session = OnnxRuntime().compile(
+        ModelFile("mixed", tmp_path / "mixed.onnx"),
+        Device("qnn", "", ""),
+        Options(shapes={"x": (2, 4)}, allow_fallback=True),
+    )
+    assert session.placement().time_share == {}
+    found = session.profiled_placement({"x": np.ones((2, 4), np.float32)})
+    assert found.nodes == {"qnn": 1, "cpu": 1}
+    assert found.off_device == ("odd (Shrink, on cpu)",)
+    assert set(found.time_share) == {"qnn", "cpu"}
+    assert all(share > 0 for share in found.time_share.values())
+    assert sum(found.time_share.values()) == pytest.approx(1)
+    session.close()
 
 
 def test_options_that_a_provider_refuses_are_said_to_be(relu: ModelFile) -> None:
