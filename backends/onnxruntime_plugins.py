@@ -185,6 +185,8 @@ def _read_user_file(path: Path) -> Dict[str, Provider]:
     try:
         import tomllib
     except ImportError as error:  # Python 3.10 and before
+        if not os.environ.get(VARIABLE):
+            return {}  # a vendor's older interpreter; the file is there for others
         raise SpecError(f"{path}: plugin providers in TOML need Python 3.11 or later.") from error
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -92,7 +92,8 @@ class Recipe:
         os.environ.update(self.provider.variables(self.extra))
         if self.provider.plugin is not None:
             settings = self.provider.settings(self.extra, self._asked())
-            options.add_provider_for_devices([self._plugin_device()], settings)
+            device = self._plugin_device()  # first: it says which releases know plugins
+            options.add_provider_for_devices([device], settings)
             return self.ort.InferenceSession(self.model, options)
         if self.provider.vendor == "NVIDIA" and hasattr(self.ort, "preload_dlls"):
             self.ort.preload_dlls()  # finds CUDA and cuDNN in their pip packages

@@ -161,7 +161,10 @@ class OpenVinoSession:
         return partial(self._compiled, {name: array.copy() for name, array in feeds.items()})
 
     def placement(self) -> Placement:
-        places = [_device_id(name) for name in self._compiled.get_property("EXECUTION_DEVICES")]
+        executing = self._compiled.get_property("EXECUTION_DEVICES")
+        # The first GPU is asked for as GPU and may be told as GPU.0.
+        same = (self._name, f"{self._name}.0")
+        places = [_device_id(self._name if name in same else name) for name in executing]
         place = "+".join(places)
         layers = []
         types = set()

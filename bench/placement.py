@@ -27,26 +27,26 @@ def placement_fact(fact: Mapping[str, Any], device_id: str) -> PlacementFact:
 
 
 def share_on_device(fact: PlacementFact) -> float | None:
-    """Of the time where that was measured, else of the nodes; below 1 whenever a node is elsewhere.
-
-    A node whose time rounds to nothing still didn't run where it was wanted.
-    """
+    """Of the time where that was measured, else of the nodes, 0 to 1; None where neither is known."""
     if fact.on_device_time_share is None:
         return fact.on_device_share
     return fact.on_device_time_share
 
 
 def is_all_on_device(fact: PlacementFact) -> bool:
-    return not fact.off_device
+    """No node and no time elsewhere, as far as either is known."""
+    return not fact.off_device and fact.on_device_time_share in (None, 1.0)
 
 
 def placement_check(fact: PlacementFact, target: str) -> Check | None:
     """Whether all ran on the device that was asked for; None where the runtime can't tell."""
-    if fact.on_device_share is None:
-        return None
     share = share_percent(fact)
+    if not share:
+        return None
     if is_all_on_device(fact):
         return Check(name="placement", ok=True, detail=f"all nodes ran on {target}")
+    if not fact.off_device:  # the runtime tells times and no places
+        return Check(name="placement", ok=False, detail=f"{share} of the time was on {target}")
     total = sum(fact.nodes.values())
     named = ", ".join(fact.off_device[:_NAMED])
     more = len(fact.off_device) - _NAMED

@@ -71,6 +71,14 @@ def test_all_on_the_device_passes_and_unknown_is_no_check() -> None:
     assert placement_check(fact(nodes={}, off_device=[], time_share={}), "npu:0") is None
 
 
+def test_time_elsewhere_fails_where_the_runtime_does_not_tell_nodes() -> None:
+    check = placement_check(fact(nodes={}, off_device=[]), "npu:0")
+    assert check is not None
+    assert not check.ok
+    assert check.detail == "60% of the time was on npu:0"
+    assert placement_check(fact(nodes={}, off_device=[], time_share={"npu:0": 1.0}), "t").ok
+
+
 def test_an_old_record_without_times_loads() -> None:
     old = PlacementFact.model_validate(
         {"nodes": {"cpu": 2}, "on_device_share": 1.0, "off_device": [], "source": "s"}
