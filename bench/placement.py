@@ -27,7 +27,7 @@ def placement_fact(fact: Mapping[str, Any], device_id: str) -> PlacementFact:
 
 
 def share_on_device(fact: PlacementFact) -> float | None:
-    """Of the time where that was measured, else of the nodes, 0 to 1; None where neither is known."""
+    """Of the time where that was measured, else of the nodes; None where neither is known."""
     if fact.on_device_time_share is None:
         return fact.on_device_share
     return fact.on_device_time_share
