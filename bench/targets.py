@@ -144,8 +144,9 @@ def _probe(
 def choose_targets(requested: Sequence[str], reports: Mapping[str, BackendReport]) -> list[Choice]:
     """The targets that ``requested`` means, in order, each once.
 
-    ``*`` is every device present that is not simulated; ``backend`` every device of one
-    backend; a target named in full that is absent stays in the list with its reason.
+    ``*`` is every device present that is not simulated; ``backend`` the same of one backend, or its
+    simulated ones where it has no other; a target named in full that is absent stays in the list
+    with its reason.
     """
     choices: dict[str, Choice] = {}
     for text in requested:
@@ -186,6 +187,8 @@ def _expand(text: str, reports: Mapping[str, BackendReport]) -> list[Choice]:
         absent = Target(target.backend, device_id, target.options)
         return [Choice(absent, report.runtime, None, "", report.unavailable)]
     found = [d for d in report.devices if target.device in ("*", d.id)]
+    if target.device == "*":  # a simulator among real devices takes hours to score a data set
+        found = [d for d in found if not d.simulated] or found
     if not found:  # `cuda` alone means every cuda:N
         found = [d for d in report.devices if target.device == d.id.partition(":")[0]]
     if not found:

@@ -60,6 +60,14 @@ def test_a_backend_alone_is_all_of_its_devices() -> None:
     assert found("ort") == ["ort:cpu", "ort:cuda:0"]
 
 
+def test_a_backend_alone_leaves_out_simulated_devices_unless_it_has_no_others() -> None:
+    mixed = (device("cpu"), device("npu", simulated=True))
+    report = BackendReport("ort", Runtime("ort", "a:B", {}), "1", mixed)
+    assert [str(c.target) for c in choose_targets(["ort"], {"ort": report})] == ["ort:cpu"]
+    assert [str(c.target) for c in choose_targets(["ort:npu"], {"ort": report})] == ["ort:npu"]
+    assert found("sim") == ["sim:npu:0"]
+
+
 def test_a_kind_of_device_alone_is_all_of_that_kind_but_a_whole_id_wins() -> None:
     assert found("ort:cuda?tf32=1") == ["ort:cuda:0?tf32=1"]
     gpus = (device("gpu"), device("gpu:1"))
