@@ -15,6 +15,8 @@ Array = np.ndarray[Any, Any]
 
 #: In `read_extra`: a whole number above 0, and empty where the user says nothing.
 ANY_NUMBER = ("",)
+#: In `read_extra`: whatever the runtime takes, and empty where the user says nothing.
+ANY_TEXT = ("", "*")
 
 
 def read_extra(
@@ -22,7 +24,8 @@ def read_extra(
 ) -> dict[str, str]:
     """The value of every known option: what the user wrote, else the first of its values.
 
-    ``known`` maps an option to the values that it may have, or to `ANY_NUMBER`.
+    ``known`` maps an option to the values that it may have, or to `ANY_NUMBER` or `ANY_TEXT`. An
+    empty first value stands for the runtime's own default, which a user gets by saying nothing.
     """
     for key, value in extra.items():
         if key not in known:
@@ -32,8 +35,12 @@ def read_extra(
         if tuple(values) == ANY_NUMBER:
             if not (value.isascii() and value.isdigit() and int(value) > 0):
                 raise SpecError(f"{target}: {key}={value}: give a whole number above 0.")
-        elif value not in values:
-            raise SpecError(f"{target}: {key}={value}: give one of {', '.join(values)}.")
+        elif tuple(values) == ANY_TEXT:
+            if not value:
+                raise SpecError(f"{target}: {key} is empty: give it a value, or leave it out.")
+        elif value not in filter(None, values):
+            allowed = ", ".join(filter(None, values))
+            raise SpecError(f"{target}: {key}={value}: give one of {allowed}.")
     return {key: extra.get(key, values[0]) for key, values in known.items()}
 
 

@@ -1,7 +1,8 @@
-"""In which precision ONNX Runtime really computes, read from its own profile of one inference.
+"""What only ONNX Runtime's own profile of a few inferences tells: in which precision nodes really
+compute, and which device the time is spent on.
 
-A float16 model on a CPU is the case in point: ONNX Runtime has few float16 kernels there, puts
-casts around the nodes and computes in float32, and nothing but the profile says so.
+A float16 model on a CPU is the case in point of the first: ONNX Runtime has few float16 kernels
+there, puts casts around the nodes and computes in float32, and nothing but the profile says so.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from typing import Any, Callable, Iterator
+import time
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence
 
 from bench.backend import Feeds
 
@@ -46,28 +48,43 @@ _MOVING = {
     "Transpose",
     "Unsqueeze",
 }
+_INFERENCES = 6  #: the first is dropped: it allocates
+_BUDGET_S = 2.0  #: an emulated device takes seconds for one inference
+
+Event = Mapping[str, Any]
 
 
-def computed_precision(make_session: Callable[[Any], Any], options: Any, feeds: Feeds) -> str:
-    """``fp32``, or ``fp32+int8`` where nodes differ; empty where no node computes with floats.
+def profile(open_session: Callable[[Any], Any], options: Any, feeds: Feeds) -> List[Event]:
+    """The events of up to `_INFERENCES` inferences; one alone where that takes `_BUDGET_S`.
 
-    ``make_session(options)`` gives the session; its profile goes to a folder that is deleted.
+    ``open_session(options)`` gives the session; its profile goes to a folder that is deleted.
     """
     with tempfile.TemporaryDirectory(prefix="bench-profile-") as folder:
         options.enable_profiling = True
         options.profile_file_prefix = os.path.join(folder, "profile")
-        session = make_session(options)
-        session.run(None, dict(feeds))
+        session = open_session(options)
+        started = time.perf_counter()
+        for _ in range(_INFERENCES):
+            session.run(None, dict(feeds))
+            if time.perf_counter() - started > _BUDGET_S:
+                break
         with open(session.end_profiling(), encoding="utf-8") as file:
-            events = json.load(file)
+            events: List[Event] = json.load(file)
+    return events
+
+
+def computed_precision(events: Sequence[Event]) -> str:
+    """``fp32``, or ``fp32+int8`` where nodes differ; empty where no node computes with floats.
+
+    A graph that a provider compiled is one node, which is judged by the inputs of the whole.
+    """
     return "+".join(sorted(set(_precisions(events))))
 
 
-def _precisions(events: Any) -> Iterator[str]:
-    for event in events:
-        facts = event.get("args", {})
-        ran = event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
-        if not ran or facts.get("op_name") in _MOVING:
+def _precisions(events: Sequence[Event]) -> Iterator[str]:
+    for event in _kernels(events):
+        facts = event["args"]
+        if facts.get("op_name") in _MOVING:
             continue
         types = {kind for tensor in facts.get("input_type_shape", []) for kind in tensor}
         if facts.get("op_name", "").startswith("DynamicQuantize"):
@@ -75,3 +92,35 @@ def _precisions(events: Any) -> Iterator[str]:
         found = next((_PRECISIONS[kind] for kind in _PRECISIONS if kind in types), None)
         if found is not None:
             yield found
+
+
+def time_share(events: Sequence[Event], asynchronous: str = "") -> Dict[str, float]:
+    """Provider -> its share of the time, 0 to 1; empty where the profile doesn't tell.
+
+    Of the kernels' own time. Those of an ``asynchronous`` provider only launch work, so its share
+    is what the others' kernels leave of the whole inferences: `session.run` ends with the outputs
+    on the host, and kernels on the CPU run in the thread that waits for them.
+    """
+    spent: Dict[str, float] = {}
+    for event in _without_first(_kernels(events)):
+        provider = event["args"].get("provider", "")
+        spent[provider] = spent.get(provider, 0.0) + event["dur"]
+    if asynchronous:
+        runs = [e for e in events if e.get("name") == "model_run" and e.get("cat") == "Session"]
+        whole = sum(event["dur"] for event in _without_first(runs))
+        others = sum(value for name, value in spent.items() if name != asynchronous)
+        spent[asynchronous] = max(0.0, whole - others)
+    total = sum(spent.values())
+    return {name: value / total for name, value in spent.items()} if total else {}
+
+
+def _kernels(events: Sequence[Event]) -> List[Event]:
+    return [e for e in events if e.get("cat") == "Node" and e["name"].endswith("_kernel_time")]
+
+
+def _without_first(events: Sequence[Event]) -> List[Event]:
+    """Each name's later events, or all of a name that came once."""
+    by_name: Dict[str, List[Event]] = {}
+    for event in events:
+        by_name.setdefault(event["name"], []).append(event)
+    return [event for found in by_name.values() for event in (found[1:] or found)]

@@ -161,7 +161,10 @@ class OpenVinoSession:
         return partial(self._compiled, {name: array.copy() for name, array in feeds.items()})
 
     def placement(self) -> Placement:
-        places = [_device_id(name) for name in self._compiled.get_property("EXECUTION_DEVICES")]
+        executing = self._compiled.get_property("EXECUTION_DEVICES")
+        # The first GPU is asked for as GPU and may be told as GPU.0.
+        same = (self._name, f"{self._name}.0")
+        places = [_device_id(self._name if name in same else name) for name in executing]
         place = "+".join(places)
         layers = []
         types = set()
@@ -180,7 +183,10 @@ class OpenVinoSession:
         elsewhere = () if place == _device_id(self._name) else tuple(layers)
         precision = "+".join(sorted({_PRECISIONS[name] for name in types if name in _PRECISIONS}))
         source = "openvino: EXECUTION_DEVICES and get_runtime_model"
-        return Placement({place: len(layers)}, source, elsewhere, precision)
+        # One device executes the whole model, so there is no share of time to measure; of several
+        # OpenVINO doesn't tell which layer is where.
+        share = {place: 1.0} if len(places) == 1 else {}
+        return Placement({place: len(layers)}, source, elsewhere, precision, share)
 
     def close(self) -> None:
         self._request = None

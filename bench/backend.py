@@ -91,14 +91,16 @@ class Placement:
 
     ``nodes`` counts nodes by device id or provider name; ``source`` says how that is known, for
     example ``onnxruntime: get_provider_graph_assignment_info``. ``off_device`` names nodes that
-    ran elsewhere. ``precision`` is the numeric type that the compiled model computes in, where it
-    can be read back.
+    ran elsewhere, with the reason where the runtime tells it. ``precision`` is the numeric type
+    that the compiled model computes in, where it can be read back. ``time_share`` maps a device to
+    its fraction (0 to 1) of the time that the nodes took, where that was measured.
     """
 
     nodes: Mapping[str, int]
     source: str
     off_device: tuple[str, ...] = ()
     precision: str = ""
+    time_share: Mapping[str, float] = field(default_factory=dict)
 
 
 #: Queries that a stream makes before it waits for the others: waiting costs less, the more it
@@ -140,8 +142,9 @@ class Session(Protocol):
     # queries in flight at once: one call makes `QUERIES_PER_STREAM` inferences in each of so many
     # streams, all at the same time, and returns when the last has ended. `fetch` then copies out
     # what one of them left.
-    # A session may also have ``computed_precision(feeds) -> str``, where `placement` can't tell it
-    # without further work: ``fp32``, ``fp32+int8``. It is asked for in a worker that isn't timed.
+    # A session may also have ``profiled_placement(feeds) -> Placement``: the placement with what
+    # only further work tells, such as a profile of a few inferences: ``time_share``, the precision,
+    # reasons. It is asked for in a worker that isn't timed.
     # A session may also have ``native_timer(feeds) -> Callable[[int], ndarray]``: what it returns
     # makes so many inferences in a loop without Python and gives their latencies in ns, int64
     # (the ``native`` lane). `fetch` then copies out what that loop's last inference left.
@@ -185,6 +188,10 @@ class Backend(Protocol):
     def devices(self) -> list[Device]:
         """The devices that answered when touched. Raises `Unavailable` without the runtime."""
         ...
+
+    # A backend may also have ``absent() -> Mapping[str, Unavailable]``, asked for after `devices`:
+    # why a kind of device (``cuda``, ``npu``) that the runtime could have did not answer. So who
+    # asks for it by name reads the true cause.
 
     def compile(self, model: ModelFile, device: Device, options: Options) -> Session:
         """Load and compile. Raises `Unsupported`, `Unavailable`, `OutOfMemory` or `SpecError`."""

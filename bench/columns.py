@@ -27,6 +27,7 @@ RESULT_COLUMNS = (
     Column("batch", "batch", "samples in one query of the throughput figure"),
     Column("memory", "Memory", "peak resident set of the worker"),
     Column("accuracy", "Accuracy", "score on the labelled data, with its interval"),
+    Column("device", "On device", "share of the time (or of the nodes) on the device asked for"),
     Column("load", "Load", "reading and compiling the model", essential=False),
     Column("first", "First run", "the first inference after loading", essential=False),
     Column("samples", "samples", "latency samples, over all invocations", essential=False),
@@ -144,6 +145,8 @@ RESULT_FIELDS: dict[str, str] = {
     "accuracy_examples": "examples scored",
     "max_abs_error": "largest absolute difference from the reference's output",
     "on_device_share": "share of nodes that ran on the asked device",
+    "on_device_time_share": "share of the nodes' time on the asked device, or null",
+    "off_device": "nodes that ran elsewhere, with the reason where it is known",
     "checks_failed": "names of the validity checks that failed",
     "finished_at": "when the record was written",
 }

@@ -15,7 +15,6 @@ from bench.record import (
     Latency,
     Memory,
     Percentile,
-    PlacementFact,
 )
 from bench.stats.interval import Interval
 from bench.stats.outliers import classify_outliers
@@ -129,27 +128,12 @@ def memory(invocations: Sequence[Invocation]) -> Memory:
     return Memory(peak_rss_bytes=max(peaks, default=None), added_rss_bytes=max(added, default=None))
 
 
-def placement(fact: Mapping[str, Any]) -> PlacementFact:
-    """What the session said of its nodes, with the share that ran on the device asked for."""
-    total = sum(fact["nodes"].values())
-    off = len(fact["off_device"])
-    return PlacementFact(
-        nodes=fact["nodes"],
-        on_device_share=(total - off) / total if total else None,
-        off_device=tuple(fact["off_device"]),
-        source=fact["source"],
-        precision=fact["precision"],
-    )
-
-
-def checks(
-    cell: Cell, invocations: Sequence[Invocation], share_on_device: float | None
-) -> list[Check]:
+def checks(invocations: Sequence[Invocation]) -> list[Check]:
     """What has to hold for the figures to be trusted."""
     settled = sum(i.settled for i in invocations)
     blocks = sum(i.blocks for i in invocations)
     disturbed = sum(i.disturbed_blocks for i in invocations)
-    found = [
+    return [
         Check(
             name="steady-state",
             ok=settled == len(invocations),
@@ -161,15 +145,6 @@ def checks(
             detail=f"{disturbed} of {blocks} blocks were disturbed by other load",
         ),
     ]
-    if share_on_device is not None:
-        found.append(
-            Check(
-                name="placement",
-                ok=share_on_device == 1.0,
-                detail=f"{share_on_device:.0%} of the nodes ran on {cell.target}",
-            )
-        )
-    return found
 
 
 #: The median of a cell moves little while fewer blocks than this were hit.

@@ -359,7 +359,11 @@ def thread_environment(threads: int) -> dict[str, str]:
     }
 
 
-def probe(worker: Worker) -> tuple[str, list[Device]]:
-    """The runtime's version and the devices that answered when touched."""
+def probe(worker: Worker) -> tuple[str, list[Device], dict[str, Unavailable]]:
+    """The runtime's version, the devices that answered when touched, and why other kinds of device
+    didn't, as far as the backend tells."""
     answer, _ = worker.request("devices")
-    return answer["version"], [Device(**device) for device in answer["devices"]]
+    absent = {
+        one["kind"]: Unavailable(one["reason"], one["remedy"]) for one in answer.get("absent", ())
+    }
+    return answer["version"], [Device(**device) for device in answer["devices"]], absent

@@ -140,13 +140,16 @@ class Parity(Frozen):
 
 
 class PlacementFact(Frozen):
-    """Where the nodes ran."""
+    """Where the nodes ran. ``off_device`` names those elsewhere, and why where that is known."""
 
     nodes: dict[str, int]
     on_device_share: float | None  #: of the nodes, 0 to 1
     off_device: tuple[str, ...] = ()
     source: str
     precision: str = ""
+    #: device -> its fraction of the nodes' time, where that was measured
+    time_share: dict[str, float] | None = None
+    on_device_time_share: float | None = None  #: of that time, 0 to 1
 
 
 class Check(Frozen):

@@ -9,12 +9,13 @@ import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,8 +32,10 @@ from bench.evaluate import Score, score
 from bench.launch import Launcher, launcher
 from bench.machine import choose_cores, fingerprint
 from bench.parity import form_of, parity
+from bench.placement import placement_check, placement_fact
 from bench.plan import Loaded, Plan, PlannedCell, make_plan
-from bench.precision import computed_precision, precision_check
+from bench.precision import precision_check
+from bench.profiled import profiled_placement
 from bench.progress import Listener
 from bench.record import Accuracy, Check, Failure, Parity, PlacementFact, Record
 from bench.reference import REFERENCES, References
@@ -236,7 +239,7 @@ class Measuring:
         self.account = prepared.account
         self.references = References(prepared.reports, prepared.launcher)
         self.scores: dict[Scored, Score | BenchError] = {}
-        self.precisions: dict[Scored, str] = {}
+        self.placements: dict[tuple[object, ...], dict[str, Any] | None] = {}
         done = {record.cell_id for record in outcome.records}
         self.todo = [p for p in prepared.plan.cells if p.cell.id not in done]
         self._total = len(prepared.plan.cells)
@@ -335,10 +338,8 @@ class Measuring:
         planned, confidence = state.planned, self.suite.confidence
         cell, choice = planned.cell, planned.choice
         taken = state.invocations
-        placement = estimate.placement(state.placement) if state.placement else None
-        share = placement.on_device_share if placement else None
-        checks = estimate.checks(cell, taken, share) if taken else []
-        placement = self._with_precision(planned, placement, checks)
+        checks = estimate.checks(taken) if taken else []
+        placement = self._placement(state, checks)
         accuracy = self._accuracy(planned, checks)
         measured_parity = self._parity(state, placement, checks)
         failure = _failure(state.failure) if state.failure else None
@@ -383,22 +384,42 @@ class Measuring:
         checks += [Check(name="sanity", ok=False, detail=text) for text in found.doubts]
         return found.accuracy
 
-    def _with_precision(
-        self, planned: PlannedCell, placement: PlacementFact | None, checks: list[Check]
-    ) -> PlacementFact | None:
-        """The placement with the precision that the model computes in, and a check of it."""
-        if placement is None:
+    def _placement(self, state: CellState, checks: list[Check]) -> PlacementFact | None:
+        """Where the cell's nodes and their time were, what they compute in, and checks of both."""
+        if state.placement is None:
             return None
-        if not placement.precision:
-            key = _scored(planned)
-            if key not in self.precisions:
-                with self.account.useful():
-                    self.precisions[key] = computed_precision(planned, self._context(planned))
-            placement = placement.model_copy(update={"precision": self.precisions[key]})
-        check = precision_check(planned.cell.variant, placement.precision)
-        if check is not None:
-            checks.append(check)
-        return placement
+        planned = state.planned
+        facts = {**state.placement, **self._profiled(planned, state.placement)}
+        if _simulated(planned):  # what a simulator spends on a node says nothing of the device
+            facts["time_share"] = {}
+        fact = placement_fact(facts, planned.choice.target.device)
+        checks += [
+            check
+            for check in (
+                placement_check(fact, planned.cell.target),
+                precision_check(planned.cell.variant, fact.precision),
+            )
+            if check is not None
+        ]
+        return fact
+
+    def _profiled(self, planned: PlannedCell, plain: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What a session of its own finds out further: once for each model, variant and target
+        while all is on the device; where it isn't, the shares depend on the batch and threads."""
+        if not plain.get("profiles"):
+            return {}
+        cell = planned.cell
+        key: tuple[object, ...] = _scored(planned)
+        if plain["off_device"]:
+            key = (*key, cell.batch, cell.threads)
+        if key not in self.placements:
+            with self.account.useful():
+                self.placements[key] = profiled_placement(planned, self._context(planned))
+        found = self.placements[key]
+        if found is None:
+            return {}
+        known = ("precision", "time_share", "source", "off_device")
+        return {name: found[name] for name in known if found.get(name)}
 
     def _parity(
         self, state: CellState, placement: PlacementFact | None, checks: list[Check]

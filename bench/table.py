@@ -30,6 +30,7 @@ from bench.numbers import (
     significant,
     size,
 )
+from bench.placement import is_all_on_device, share_on_device, share_percent
 from bench.record import Accuracy, Check, Estimate, Failure, Percentile, Record
 
 INDENT = 2
@@ -368,7 +369,8 @@ def _lines(row: _Row, units: Mapping[str, Unit], notes: _Notes) -> list[Line]:
     if all(r.status == "failed" for r in row.records):
         return [Line(row.label + marks, mark, message=_short_failure(row.records[0].failure))]
     lines = [Line("", figures=_figures(batch, row, units)) for batch in row.batches]
-    first = Line(row.label + marks, mark, {**lines[0].figures, "accuracy": _accuracy(row)})
+    whole = {"accuracy": _accuracy(row), "device": _on_device(row)}
+    first = Line(row.label + marks, mark, {**lines[0].figures, **whole})
     return [first, *lines[1:]]
 
 
@@ -457,6 +459,21 @@ def _accuracy(row: _Row) -> Figure:
     score = found[0].value
     side = max(score.high - score.value, score.value - score.low)
     return Figure(f"{100 * score.value:.1f}", f"±{100 * side:.1f}")
+
+
+def _on_device(row: _Row) -> Figure:
+    """The smallest share of any of the row's cells, where it could be less than all."""
+    shown = [
+        r.placement
+        for r in row.records
+        if r.placement is not None
+        and share_on_device(r.placement) is not None
+        and (r.cell.allow_fallback or not is_all_on_device(r.placement))
+    ]
+    if not shown:
+        return NOTHING
+    least = min(shown, key=lambda fact: (is_all_on_device(fact), share_on_device(fact)))
+    return Figure(share_percent(least), style="" if is_all_on_device(least) else "yellow")
 
 
 # -- notes ----------------------------------------------------------------------------------------
@@ -612,5 +629,9 @@ def _raw_measures(record: Record) -> dict[str, object]:
     if record.parity is not None:
         row["max_abs_error"] = record.parity.max_abs_error
     if record.placement is not None:
-        row["on_device_share"] = record.placement.on_device_share
+        row |= {
+            "on_device_share": record.placement.on_device_share,
+            "on_device_time_share": record.placement.on_device_time_share,
+            "off_device": list(record.placement.off_device),
+        }
     return row

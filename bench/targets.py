@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -41,6 +41,8 @@ class BackendReport:
     version: str
     devices: tuple[Device, ...]
     unavailable: BenchError | None = None
+    #: kind of device -> why none of it answered, as far as the backend tells
+    absent: Mapping[str, Unavailable] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -131,19 +133,20 @@ def _probe(
     try:
         worker = using.worker(runtime, threads)
         try:
-            version, devices = probe(worker)
+            version, devices, absent = probe(worker)
         finally:
             worker.end()
     except BenchError as error:
         return BackendReport(name, runtime, "", (), error)
-    return BackendReport(name, runtime, version, tuple(devices))
+    return BackendReport(name, runtime, version, tuple(devices), absent=absent)
 
 
 def choose_targets(requested: Sequence[str], reports: Mapping[str, BackendReport]) -> list[Choice]:
     """The targets that ``requested`` means, in order, each once.
 
-    ``*`` is every device present that is not simulated; ``backend`` every device of one
-    backend; a target named in full that is absent stays in the list with its reason.
+    ``*`` is every device present that is not simulated; ``backend`` the same of one backend, or its
+    simulated ones where it has no other; a target named in full that is absent stays in the list
+    with its reason.
     """
     choices: dict[str, Choice] = {}
     for text in requested:
@@ -184,6 +187,10 @@ def _expand(text: str, reports: Mapping[str, BackendReport]) -> list[Choice]:
         absent = Target(target.backend, device_id, target.options)
         return [Choice(absent, report.runtime, None, "", report.unavailable)]
     found = [d for d in report.devices if target.device in ("*", d.id)]
+    if target.device == "*":  # a simulator among real devices takes hours to score a data set
+        found = [d for d in found if not d.simulated] or found
+    if not found:  # `cuda` alone means every cuda:N
+        found = [d for d in report.devices if target.device == d.id.partition(":")[0]]
     if not found:
         return [Choice(target, report.runtime, None, report.version, _no_device(target, report))]
     return [
@@ -193,6 +200,9 @@ def _expand(text: str, reports: Mapping[str, BackendReport]) -> list[Choice]:
 
 
 def _no_device(target: Target, report: BackendReport) -> Unavailable:
+    kind = target.device.partition(":")[0]
+    if kind in report.absent:
+        return report.absent[kind]
     present = ", ".join(f"{report.name}:{device.id}" for device in report.devices)
     return Unavailable(
         f"{target.backend}:{target.device} is not available: {report.name} found no such device.",

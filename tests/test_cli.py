@@ -324,7 +324,14 @@ def test_doctor_tells_present_and_absent_targets_and_the_machine(
 
     reports = [
         targets.BackendReport(
-            "acme", None, "1.0", (Device("npu:0", "Acme", "[red]A1", simulated=True),)
+            "acme",
+            None,
+            "1.0",
+            (Device("npu:0", "Acme", "[red]A1", simulated=True),),
+            absent={
+                "gpu": Unavailable("acme:gpu is not available: libgpu.so.", "Install it."),
+                "dsp": Unavailable("acme:dsp is not available: libgpu.so.", "Install it."),
+            },
         ),
         targets.BackendReport(
             "gone", None, "", (), Unavailable("gone is not installed.", "Run pip install gone.")
@@ -335,10 +342,13 @@ def test_doctor_tells_present_and_absent_targets_and_the_machine(
     assert result.exit_code == 0, result.output
     assert "  acme:npu:0  [red]A1, simulated: its latency means nothing; acme 1.0" in result.output
     assert "  gone: gone is not installed. Run pip install gone." in result.output
+    assert "  acme:gpu is not available: libgpu.so. Install it." in result.output
+    assert "acme:dsp" not in result.output, "one remedy is told once"
     assert "Machine\n  CPU: " in result.output
     value = json.loads(CliRunner().invoke(cli.cli, ["doctor", "--json"]).output)
     assert value["backends"][0]["devices"][0]["simulated"] is True
     assert value["backends"][1]["unavailable"].startswith("gone is not")
+    assert set(value["backends"][0]["absent"]) == {"gpu", "dsp"}
     assert value["machine"]["logical_cores"]
     listed = CliRunner().invoke(cli.cli, ["list", "targets"])
     assert listed.output == "acme:npu:0  [red]A1 (simulated)\n"

@@ -80,22 +80,14 @@ def test_memory_is_the_largest_of_any_process() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "share", "failed"),
+    ("changes", "failed"),
     [
-        ({}, 1.0, set()),
-        ({"settled": False}, 1.0, {"steady-state"}),
-        ({"blocks": 8, "disturbed_blocks": 7}, 1.0, {"undisturbed"}),
-        ({}, 0.5, {"placement"}),
+        ({}, set()),
+        ({"settled": False}, {"steady-state"}),
+        ({"blocks": 8, "disturbed_blocks": 7}, {"undisturbed"}),
     ],
 )
-def test_each_check_fails_for_its_reason(changes: dict, share: float, failed: set[str]) -> None:
-    found = estimate.checks(a_cell(), invocations(1e3, 1e3, **changes), share)
+def test_each_check_fails_for_its_reason(changes: dict, failed: set[str]) -> None:
+    found = estimate.checks(invocations(1e3, 1e3, **changes))
     assert {check.name for check in found if not check.ok} == failed
     assert all(check.detail for check in found)
-
-
-def test_placement_counts_what_ran_elsewhere() -> None:
-    fact = {"nodes": {"npu:0": 3, "cpu": 1}, "off_device": ["Relu_7"], "source": "s"}
-    found = estimate.placement({**fact, "precision": "fp16"})
-    assert found.on_device_share == 0.75
-    assert found.off_device == ("Relu_7",)

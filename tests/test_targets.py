@@ -58,6 +58,31 @@ def test_a_star_is_every_device_present_that_is_not_simulated() -> None:
 
 def test_a_backend_alone_is_all_of_its_devices() -> None:
     assert found("ort") == ["ort:cpu", "ort:cuda:0"]
+
+
+def test_a_backend_alone_leaves_out_simulated_devices_unless_it_has_no_others() -> None:
+    mixed = (device("cpu"), device("npu", simulated=True))
+    report = BackendReport("ort", Runtime("ort", "a:B", {}), "1", mixed)
+    assert [str(c.target) for c in choose_targets(["ort"], {"ort": report})] == ["ort:cpu"]
+    assert [str(c.target) for c in choose_targets(["ort:npu"], {"ort": report})] == ["ort:npu"]
+    assert found("sim") == ["sim:npu:0"]
+
+
+def test_a_kind_of_device_alone_is_all_of_that_kind_but_a_whole_id_wins() -> None:
+    assert found("ort:cuda?tf32=1") == ["ort:cuda:0?tf32=1"]
+    gpus = (device("gpu"), device("gpu:1"))
+    report = BackendReport("ov", Runtime("ov", "a:B", {}), "1", gpus)
+    assert [str(c.target) for c in choose_targets(["ov:gpu"], {"ov": report})] == ["ov:gpu"]
+
+
+def test_an_absent_device_is_absent_for_the_reason_that_the_backend_tells() -> None:
+    why = Unavailable("ort:npu is not available: libnpu.so: cannot open.", "Install the driver.")
+    report = BackendReport("ort", Runtime("ort", "a:B", {}), "1", (), absent={"npu": why})
+    for text in ("ort:npu", "ort:npu:3"):
+        (choice,) = choose_targets([text], {"ort": report})
+        assert choice.unavailable is why
+    (choice,) = choose_targets(["ort:tpu"], {"ort": report})
+    assert "found no such device" in str(choice.unavailable)
     assert found("sim") == ["sim:npu:0"]
 
 

@@ -75,7 +75,15 @@ def _absent(reports: list[BackendReport]) -> list[str]:
         f"{report.name}: {report.unavailable or 'it reports no device'}"
         for report in reports
         if not report.devices
-    ]
+    ] + [words for report in reports for words in _absent_kinds(report)]
+
+
+def _absent_kinds(report: BackendReport) -> list[str]:
+    """Kinds of device that the runtime could have; of those with one remedy the first."""
+    by_remedy: dict[str, str] = {}
+    for error in report.absent.values():
+        by_remedy.setdefault(error.remedy or str(error), str(error))
+    return list(by_remedy.values())
 
 
 def _accelerators(found: list[Accelerator]) -> list[str]:
@@ -164,6 +172,7 @@ def _print_json(
             "version": report.version,
             "devices": [to_plain(device) for device in report.devices],
             "unavailable": None if report.unavailable is None else str(report.unavailable),
+            "absent": {kind: str(error) for kind, error in report.absent.items()},
         }
         for report in reports
     ]

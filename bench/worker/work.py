@@ -96,16 +96,24 @@ class Work:
             "device-memory": self.device_memory,
             "unload": self.unload,
             "evaluate": self.evaluate,
-            "precision": self.precision,
+            "placement": self.placement,
             "memory": self.memory,
             "close": self.close,
         }
         return operations[request["op"]](request, arrays)
 
     def devices(self, request: dict[str, Any], arrays: list[Any]) -> Result:
-        """Which devices answer when touched."""
-        version = self.backend.version()
-        return {"version": version, "devices": [to_plain(d) for d in self.backend.devices()]}, []
+        """Which devices answer when touched, and why others don't, where the backend tells."""
+        answer = {
+            "version": self.backend.version(),
+            "devices": [to_plain(device) for device in self.backend.devices()],
+        }
+        absent = getattr(self.backend, "absent", None)
+        answer["absent"] = [
+            {"kind": kind, "reason": error.reason, "remedy": error.remedy}
+            for kind, error in (absent() if absent is not None else {}).items()
+        ]
+        return answer, []
 
     def load(self, request: dict[str, Any], arrays: list[Any]) -> Result:
         """Read and compile the model; the time of that is the load time."""
@@ -145,7 +153,11 @@ class Work:
             "first_inference_ns": first_ns,
             "times_copies": times_copies,
             "rss_bytes": resident.current_rss_bytes(),
-            "placement": to_plain(session.placement()),
+            # ``profiles``: whether a session like this one could find out more (`placement`).
+            "placement": {
+                **to_plain(session.placement()),
+                "profiles": hasattr(session, "profiled_placement"),
+            },
         }
         return answer, []
 
@@ -214,12 +226,12 @@ class Work:
         """Outputs for a chunk of a data set, through the checked path."""
         return {}, list(self._session().run(dict(zip(request["names"], arrays))))
 
-    def precision(self, request: dict[str, Any], arrays: list[Any]) -> Result:
-        """In which precision the session computes on these inputs; empty where it can't tell."""
+    def placement(self, request: dict[str, Any], arrays: list[Any]) -> Result:
+        """The placement with all that the session can find out on these inputs, in its own time."""
         session = self._session()
         feeds = dict(zip(request["names"], arrays))
-        find = getattr(session, "computed_precision", None)
-        return {"precision": find(feeds) if find is not None else ""}, []
+        find = getattr(session, "profiled_placement", None)
+        return {"placement": to_plain(session.placement() if find is None else find(feeds))}, []
 
     def memory(self, request: dict[str, Any], arrays: list[Any]) -> Result:
         return {"peak_rss_bytes": resident.peak_rss_bytes()}, []

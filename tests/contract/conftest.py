@@ -26,8 +26,10 @@ import dataclasses, importlib, json, sys
 from bench.errors import BenchError
 module, _, name = sys.argv[1].partition(":")
 try:
-    devices = getattr(importlib.import_module(module), name)().devices()
-    answer = {"devices": [dataclasses.asdict(device) for device in devices]}
+    backend = getattr(importlib.import_module(module), name)()
+    answer = {"devices": [dataclasses.asdict(device) for device in backend.devices()]}
+    absent = getattr(backend, "absent", dict)()
+    answer["absent_kinds"] = {kind: str(error) for kind, error in absent.items()}
 except BenchError as error:
     answer = {"absent": str(error)}
 print("\\n" + json.dumps(answer))
@@ -57,6 +59,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "target" in metafunc.fixturenames:
         params = [_param(target, metafunc.config) for target in find_targets()]
         metafunc.parametrize("target", params, scope="session")
+    if "absent_kind" in metafunc.fixturenames:
+        find_targets()
+        kinds = list(absent_kinds)
+        ids = [f"{reference.rpartition(':')[2]}:{kind}" for reference, kind in kinds]
+        metafunc.parametrize("absent_kind", kinds, ids=ids)
 
 
 def _param(target: Target, config: pytest.Config) -> Any:
@@ -67,6 +74,8 @@ def _param(target: Target, config: pytest.Config) -> Any:
 
 
 _targets: list[Target] = []
+#: backend's reference, kind of device -> why there is none
+absent_kinds: dict[tuple[str, str], str] = {}
 
 
 def find_targets() -> list[Target]:
@@ -95,6 +104,8 @@ def _answers(name: str, reference: str, process: subprocess.Popen[str]) -> list[
         # A backend that breaks is not an absent one: its tests have to fail.
         pytest.fail(f"{name}: devices() broke: {errors.strip()}", pytrace=False)
     answer = json.loads(output.splitlines()[-1])
+    for kind, why in answer.get("absent_kinds", {}).items():
+        absent_kinds[reference, kind] = why
     if "absent" in answer:
         return [Target(name, reference, absent=answer["absent"])]
     return [Target(name, reference, Device(**device)) for device in answer["devices"]]

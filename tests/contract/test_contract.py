@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .conftest import Target
-from .suite import CHECKS, Subject
+from bench.backend import Device, Options
+from bench.errors import Unavailable
+
+from .conftest import Target, absent_kinds
+from .models import write_conv
+from .suite import CHECKS, Subject, raises
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -17,6 +22,19 @@ def test_every_backend_keeps_the_contract(subject: Subject, check: str) -> None:
 
 def test_its_name_is_that_of_its_entry_point(target: Target, subject: Subject) -> None:
     assert subject.backend.name == target.name
+
+
+def test_a_kind_of_device_that_is_absent_is_refused_and_then_skipped(
+    absent_kind: tuple[str, str], tmp_path: Path
+) -> None:
+    """It can't be tested here, which is no pass; that nothing passes for it can be."""
+    reference, kind = absent_kind
+    backend = Target("", reference).adapter()()
+    conv = write_conv(tmp_path)
+    for device_id in (kind, f"{kind}:0"):
+        with raises(Unavailable):
+            backend.compile(conv.file, Device(device_id, "", ""), Options(shapes=conv.shapes(1)))
+    pytest.skip(absent_kinds[absent_kind])
 
 
 def test_importing_the_adapter_imports_no_runtime(fresh_facts: dict[str, Any]) -> None:
@@ -34,7 +52,11 @@ def test_a_forked_child_can_use_the_runtime(subject: Subject, fresh_facts: dict[
     assert fresh_facts["right"]
 
 
-def test_one_thread_keeps_one_core_busy_at_most(fresh_facts: dict[str, Any]) -> None:
+def test_one_thread_keeps_one_core_busy_at_most(
+    target: Target, fresh_facts: dict[str, Any]
+) -> None:
+    if target.device and target.device.simulated:
+        pytest.skip("a simulated device is never timed, whatever its simulator uses")
     # Python's own thread and the runtime's never compute at once; 0.2 is for the clocks.
     assert fresh_facts["busy_cores"] < 1.2
 

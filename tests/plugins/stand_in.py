@@ -31,6 +31,7 @@ DEVICES = (
     "nan",
     "dies-in-block",
     "exits",
+    "partly",
 )
 
 
@@ -71,7 +72,20 @@ class StandInSession:
         return self.bind(feeds)
 
     def placement(self) -> Placement:
+        if self.device.id == "partly":
+            return Placement({"partly": 3, "cpu": 1}, "stand-in", ("odd (on cpu)",))
         return Placement(nodes={self.device.id: 1}, source="stand-in")
+
+    def profiled_placement(self, feeds: Feeds) -> Placement:
+        if self.device.id != "partly":
+            return self.placement()
+        return Placement(
+            {"partly": 3, "cpu": 1},
+            "stand-in: a profile",
+            ("odd (on cpu: no kernel)",),
+            "fp32",
+            {"partly": 0.62, "cpu": 0.38},
+        )
 
     def close(self) -> None:
         pass
@@ -89,6 +103,9 @@ class StandIn:
 
     def devices(self) -> list[Device]:
         return [Device(id=name, vendor="nobody", name=f"stand-in {name}") for name in DEVICES]
+
+    def absent(self) -> dict[str, Unavailable]:
+        return {"card": Unavailable("libcard.so: cannot open.", "Install the card's driver.")}
 
     def compile(self, model: ModelFile, device: Device, options: Options) -> StandInSession:
         unknown = set(options.extra) - {"us"}
