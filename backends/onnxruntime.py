@@ -1,4 +1,5 @@
-"""ONNX Runtime on the CPU, and on NVIDIA GPUs where its CUDA build is installed.
+"""ONNX Runtime on the CPU, on NVIDIA GPUs where its CUDA build is installed, and on Huawei's NPUs
+where its CANN build and CANN itself are.
 
 Options behind ``?`` (see `_OPTIONS`): ``graph_optimization``, ``execution_mode``, ``arena``,
 ``spinning``, ``streams`` (offline alone) and, on CUDA, ``tf32``. The defaults are what a careful
@@ -38,6 +39,7 @@ from .checks import (
     read_extra,
     require_onnx,
 )
+from .descriptors import printed
 from .host import cpu_device, nvidia_devices
 from .onnxruntime_native import NativeLoop
 from .onnxruntime_profile import computed_precision
@@ -49,11 +51,13 @@ _OPTIONS = {
     "spinning": ("0", "1"),
     "streams": ANY_NUMBER,
 }
+#: The environment whose build has a provider: ``onnxruntime-...``.
+_FLAVOURS = {"cuda": "gpu"}
 _CUDA_OPTIONS = {"tf32": ("0", "1")}
 
 
 class OnnxRuntime:
-    """Adapter to the package ``onnxruntime`` (or ``onnxruntime-gpu``)."""
+    """Adapter to the package ``onnxruntime``, or a flavour of it: ``onnxruntime-gpu`` and so on."""
 
     name: ClassVar[str] = "onnxruntime"
     forms: ClassVar[tuple[str, ...]] = ("onnx",)
@@ -65,6 +69,15 @@ class OnnxRuntime:
         "ORT_DISABLE_TELEMETRY": "1",
         "OPENBLAS_NUM_THREADS": "1",
     }
+    # All flavours provide the module onnxruntime, so no two of them can be installed together.
+    requirements: ClassVar[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+        "onnxruntime-cann": (("onnxruntime-cann==1.24.4", "numpy<2"),),
+        "onnxruntime-gpu": (("onnxruntime-gpu[cuda,cudnn]>=1.22", "numpy"),),
+        "onnxruntime-openvino": (("onnxruntime-openvino>=1.22", "numpy"),),
+    }
+
+    def __init__(self) -> None:
+        self._absent: dict[str, Unavailable] = {}
 
     def version(self) -> str:
         return str(_import().__version__)
@@ -74,12 +87,35 @@ class OnnxRuntime:
         found = [cpu_device()] if _touches(ort, "cpu") else []
         if "CUDAExecutionProvider" in ort.get_available_providers():
             found += [gpu for gpu in nvidia_devices() if _touches(ort, gpu.id)]
+        if "CANNExecutionProvider" in ort.get_available_providers():
+            found += self._npus(ort)
+        return found
+
+    def absent_devices(self) -> dict[str, Unavailable]:
+        """Why the devices that this flavour is for did not answer `devices`."""
+        return self._absent
+
+    def _npus(self, ort: ModuleType) -> list[Device]:
+        """``cann:0``, ``cann:1`` and so on, as far as they answer. The provider is in the list
+        without CANN too, and a session would then run on the CPU in silence."""
+        found: list[Device] = []
+        while True:
+            problem = _problem_with_npu(ort, f"cann:{len(found)}")
+            if problem is not None:
+                break
+            found.append(Device(f"cann:{len(found)}", "Huawei", "Ascend NPU"))
+        if not found:
+            self._absent["cann"] = Unavailable(
+                f"onnxruntime:cann is not available: {problem}.",
+                "Install Huawei's driver and CANN toolkit, and source its set_env.sh (in the "
+                "shell, or as `setup` of the environment).",
+            )
         return found
 
     def compile(self, model: ModelFile, device: Device, options: Options) -> OrtSession:
         ort = _import()
         target = f"{self.name}:{device.id}"
-        known = dict(_OPTIONS, **(_CUDA_OPTIONS if device.id != "cpu" else {}))
+        known = dict(_OPTIONS, **(_CUDA_OPTIONS if device.id.startswith("cuda") else {}))
         extra = read_extra(target, options.extra, known)
         path = str(require_onnx(model, target))
         where = f"{model.name} on {target}"
@@ -123,6 +159,9 @@ class OrtSession:
         self._device_id = device_id
         self._where = where
         self._binding: Any = None
+        #: The arrays that are bound: release 1.24 keeps none alive, and was seen to compute on
+        #: memory that was freed.
+        self._bound: list[Array] = []
         self.inputs = [_spec(where, value) for value in session.get_inputs()]
         self.outputs = [_spec(where, value) for value in session.get_outputs()]
 
@@ -134,6 +173,7 @@ class OrtSession:
             # On the CPU an OrtValue wraps the array that it is given, so that has to be a copy.
             own = np.array(array, order="C", copy=True)
             value = self._ort.OrtValue.ortvalue_from_numpy(own, self._kind, self._index)
+            self._bound.append(own)
             binding.bind_ortvalue_input(spec.name, value)
         for spec in self.outputs:
             binding.bind_output(spec.name, self._kind, self._index)
@@ -238,6 +278,7 @@ class OrtSession:
             self._pool.shutdown()
         self._pool = None
         self._binding = None
+        self._bound = []
         self._session = None
 
 
@@ -254,17 +295,17 @@ def _import() -> ModuleType:
 
 def _split(device_id: str) -> tuple[str, int]:
     """``cuda:1`` -> ``("cuda", 1)``."""
-    match = re.fullmatch(r"(cpu)|(cuda):(\d+)", device_id)
+    match = re.fullmatch(r"(cpu)|(cuda|cann):(\d+)", device_id)
     if match is None:
         raise Unavailable(
             f"onnxruntime:{device_id} is not available: there is no such device.",
             "Devices are cpu and cuda:0, cuda:1 and so on; `bench doctor` lists those present.",
         )
-    return ("cpu", 0) if match[1] else ("cuda", int(match[3]))
+    return ("cpu", 0) if match[1] else (match[2], int(match[3]))
 
 
 def _provider(device_id: str) -> str:
-    return "CPUExecutionProvider" if device_id == "cpu" else "CUDAExecutionProvider"
+    return f"{_split(device_id)[0].upper()}ExecutionProvider"
 
 
 def _create(
@@ -281,14 +322,14 @@ def _create(
     if provider not in ort.get_available_providers():
         raise Unavailable(
             f"onnxruntime:{device_id} is not available: this build has no {provider}.",
-            "Install onnxruntime-gpu in place of onnxruntime.",
+            f"Use the flavour that has it: bench env create onnxruntime-{_FLAVOURS.get(kind, kind)}.",
         )
     options = _session_options(ort, threads, extra)
     if kind == "cuda":
         if hasattr(ort, "preload_dlls"):  # finds CUDA and cuDNN in their pip packages
             ort.preload_dlls()
-        if not allow_fallback:
-            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    if kind != "cpu" and not allow_fallback:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     session = _on(ort, model, device_id, extra, options)
     if session.get_providers()[0] != provider:
         raise Unavailable(
@@ -304,6 +345,8 @@ def _on(ort: ModuleType, model: Any, device_id: str, extra: Mapping[str, str], o
     chosen: Any = _provider(device_id)
     if kind == "cuda":
         chosen = (chosen, {"device_id": str(index), "use_tf32": extra["tf32"]})
+    elif kind == "cann":
+        chosen = (chosen, {"device_id": str(index)})
     # enable_fallback=0: else a provider that fails to start is replaced by the CPU in silence.
     return ort.InferenceSession(model, options, providers=[chosen], enable_fallback=0)
 
@@ -381,3 +424,17 @@ def _touches(ort: ModuleType, device_id: str) -> bool:
         return tiny.is_right(session.run(None, tiny.FEEDS)[0])
     except Exception:
         return False
+
+
+def _problem_with_npu(ort: ModuleType, device_id: str) -> Optional[str]:
+    """None for an NPU that computes; else why it does not, which the provider only prints."""
+    extra = {key: values[0] for key, values in _OPTIONS.items()}
+    said: list[str] = []
+    try:
+        with printed(said):
+            session = _create(ort, tiny.ONNX, device_id, 1, False, extra)
+            right = tiny.is_right(session.run(None, tiny.FEEDS)[0])
+    except Exception as error:
+        missing = re.search(r"with error: (.+)", "".join(said))
+        return missing[1].strip() if missing else first_line(error)
+    return None if right else "it computes a tiny model wrongly"

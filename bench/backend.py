@@ -163,6 +163,12 @@ class Backend(Protocol):
     forms: ClassVar[tuple[str, ...]]
     # A backend may also have ``variants: ClassVar[tuple[str, ...]]``, the precision forms that it
     # runs; without it there is fp32 alone.
+    # A backend may also have ``requirements: ClassVar[Mapping[str, tuple[tuple[str, ...], ...]]]``:
+    # the private environments that it can run in (`bench env create NAME`), each as its steps, and
+    # a step as the arguments of one ``pip install``: ``{"acme-npu": (("acme==2.1", "numpy<2"),)}``.
+    # A backend may also have ``absent_devices() -> Mapping[str, Unavailable]``, asked after
+    # `devices`: for each kind of device that this build of the runtime is for and that did not
+    # answer (``cuda``, ``npu``) the true cause. It is what a user sees who names such a target.
     #: modules the fork server imports before it forks workers; importing must start no threads
     preload: ClassVar[tuple[str, ...]]
     #: False where the runtime can't live through fork: each worker is then a fresh interpreter

@@ -33,6 +33,7 @@ def command(as_json: bool) -> None:
     for title, lines in (
         ("Targets", _present(reports)),
         ("Not available", _absent(reports)),
+        ("Environments", _environments()),
         ("Machine", _facts(facts)),
         ("This machine may disturb measurements", warnings),
     ):
@@ -41,7 +42,7 @@ def command(as_json: bool) -> None:
 
 def _present(reports: list[BackendReport]) -> list[str]:
     rows = [
-        (f"{report.name}:{device.id}", _device_words(device), f"{report.name} {report.version}")
+        (f"{report.label}:{device.id}", _device_words(device), f"{report.name} {report.version}")
         for report in reports
         for device in report.devices
     ]
@@ -66,11 +67,27 @@ def _device_words(device: Any) -> str:
 
 def _absent(reports: list[BackendReport]) -> list[str]:
     """One line each: the reason, and what to do about it."""
-    return [
-        f"{report.name}: {report.unavailable or 'it reports no device'}"
+    backends = [
+        _labelled(report, report.unavailable or "it reports no device")
         for report in reports
         if not report.devices
     ]
+    return backends + [_labelled(r, error) for r in reports for error in r.absent.values()]
+
+
+def _labelled(report: BackendReport, reason: object) -> str:
+    """The reason behind the backend's name, which some reasons begin with themselves."""
+    text = str(reason)
+    return text if text.startswith(f"{report.label}:") else f"{report.label}: {text}"
+
+
+def _environments() -> list[str]:
+    """Those that were created or configured, as `bench env list` shows them."""
+    from bench.commands.env import environment_lines
+    from bench.environments.find import existing_environments
+
+    found = existing_environments()
+    return environment_lines(found) if found else []
 
 
 def _facts(facts: MachineFacts) -> list[str]:
@@ -124,9 +141,11 @@ def _print_json(reports: list[BackendReport], facts: dict[str, Any], warnings: l
     backends = [
         {
             "name": report.name,
+            "environment": report.environment or None,
             "version": report.version,
             "devices": [to_plain(device) for device in report.devices],
             "unavailable": None if report.unavailable is None else str(report.unavailable),
+            "absent": {kind: str(error) for kind, error in report.absent.items()},
         }
         for report in reports
     ]
