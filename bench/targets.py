@@ -255,7 +255,8 @@ def choose_targets(requested: Sequence[str], reports: Mapping[str, BackendReport
     ``*`` is every device present that is not simulated; ``backend`` every device of one
     backend, ``backend:cuda`` every ``cuda:N``. Of an environment that isn't named those devices
     are meant that the interpreter of `bench` doesn't have. A target named in full that is absent
-    stays in the list with its reason. Raises `SpecError` for a device that several environments have.
+    stays in the list with its reason. Raises `SpecError` for a device that is in several
+    environments.
     """
     choices: dict[str, Choice] = {}
     for text in requested:
@@ -295,10 +296,7 @@ def _expand(text: str, reports: Mapping[str, BackendReport]) -> list[Choice]:
             if choice.device is not None and not choice.device.simulated
         ]
     target = parse_target(text)
-    if target.environment:
-        places = [reports[target.label]]
-    else:
-        places = _of(target.backend, reports)
+    places = [reports[target.label]] if target.environment else _of(target.backend, reports)
     if target.device == "*":
         return _every_device(target, places) or [_absent(target, places)]
     having = [report for report in places if _matching(target.device, report)]

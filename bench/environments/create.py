@@ -33,7 +33,7 @@ from bench.worker.hello import OLDEST_PYTHON
 #: Would send what is installed elsewhere.
 _MISLEADING = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PYTHONPATH", "VIRTUAL_ENV")
 
-#: What is asked of an interpreter: its version, and in an environment the versions of what is there.
+#: Asked of an interpreter: its version, and of one that is ready the versions of what is there.
 _VERSION = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
 _PACKAGES = (
     "import importlib.metadata as m, json, sys, numpy; found = {d.metadata['Name']: d.version "
@@ -105,7 +105,7 @@ def _begin(wish: Wish, base: str, tell: Tell, lock: int) -> EnvironmentRecord:
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     write_record(record)
-    _carry_out(wish.installer.venv_command(base, folder), record, "", tell, lock)
+    _carry_out(wish.installer.venv_command(base, version, folder), record, "", tell, lock)
     record = record.model_copy(update={"begun": False})
     write_record(record)
     return record
@@ -141,7 +141,7 @@ def _finish(
 def _carry_out(
     command: Sequence[str], record: EnvironmentRecord, wanted: str, tell: Tell, lock: int
 ) -> None:
-    """Run an installer, passing on what it says; all of that goes to a log beside the environment."""
+    """Run an installer, passing on what it says, which goes to a log beside the environment too."""
     log = _log(record.name)
     lines: list[str] = []
     try:

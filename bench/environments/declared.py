@@ -39,8 +39,8 @@ def declared_environments() -> dict[str, Declared]:
             known = found.get(name)
             if known is not None and known.steps != steps:
                 raise SpecError(
-                    f"the backends {known.backends[0]} and {backend} declare different requirements "
-                    f"for the environment {name}; one of their packages has to rename it."
+                    f"the backends {known.backends[0]} and {backend} declare different "
+                    f"requirements for the environment {name}; one of them has to rename it."
                 )
             backends = (*known.backends, backend) if known is not None else (backend,)
             found[name] = Declared(name, backends, steps)

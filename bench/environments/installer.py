@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from bench.errors import SpecError, Unavailable
@@ -29,16 +31,35 @@ class Installer:
     name: str  #: ``pip`` or ``uv``
     program: str = ""  #: where uv is
 
-    def venv_command(self, base: str, folder: Path) -> list[str]:
+    def venv_command(self, base: str, version: str, folder: Path) -> list[str]:
+        """Make an empty environment from the interpreter ``base``."""
         if self.name == "uv":
             return [self.program, "venv", "--no-project", "--python", base, str(folder)]
-        return [base, "-m", "venv", str(folder)]
+        return [
+            base,
+            "-m",
+            "venv",
+            *(["--without-pip"] if _ours_fits(version) else []),
+            str(folder),
+        ]
 
     def install_command(self, python: Path, step: Sequence[str]) -> list[str]:
+        """Carry out one step; an environment without a pip of its own is served by ours."""
         if self.name == "uv":
             options = ["--python", str(python), *_index_of_pip()]
             return [self.program, "pip", "install", *options, *step]
-        return [str(python), "-m", "pip", "install", "--no-input", "--progress-bar", "off", *step]
+        has_its_own = any(python.parents[1].glob("lib/python*/site-packages/pip"))
+        pip = [str(python), "-m", "pip"]
+        if not has_its_own:
+            pip = [sys.executable, "-m", "pip", "--python", str(python)]
+        return [*pip, "install", "--no-input", "--progress-bar", "off", *step]
+
+
+def _ours_fits(version: str) -> bool:
+    """Whether the pip of the interpreter of `bench` can install for a Python of that version:
+    putting another pip into each environment takes longer than all the rest."""
+    ours = ".".join(map(str, sys.version_info[:2]))
+    return version.startswith(f"{ours}.") and find_spec("pip") is not None
 
 
 def choose_installer(name: str | None) -> Installer:
