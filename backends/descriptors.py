@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def printed(into: list[str]) -> Iterator[None]:
-    """Append to ``into`` what is written to descriptor 2 meanwhile; it is printed afterwards too."""
+    """Append to ``into`` what is written to descriptor 2 meanwhile; it is printed afterwards."""
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as file:

@@ -320,14 +320,14 @@ def _create(
     kind, _ = _split(device_id)
     provider = _provider(device_id)
     if provider not in ort.get_available_providers():
+        flavour = f"onnxruntime-{_FLAVOURS.get(kind, kind)}"
         raise Unavailable(
             f"onnxruntime:{device_id} is not available: this build has no {provider}.",
-            f"Use the flavour that has it: bench env create onnxruntime-{_FLAVOURS.get(kind, kind)}.",
+            f"Use the flavour that has it: bench env create {flavour}.",
         )
     options = _session_options(ort, threads, extra)
-    if kind == "cuda":
-        if hasattr(ort, "preload_dlls"):  # finds CUDA and cuDNN in their pip packages
-            ort.preload_dlls()
+    if kind == "cuda" and hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()  # finds CUDA and cuDNN in their pip packages
     if kind != "cpu" and not allow_fallback:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     session = _on(ort, model, device_id, extra, options)

@@ -34,7 +34,8 @@ class Installer:
     def venv_command(self, base: str, version: str, folder: Path) -> list[str]:
         """Make an empty environment from the interpreter ``base``."""
         if self.name == "uv":
-            return [self.program, "venv", "--no-project", "--python", base, str(folder)]
+            options = ["--no-project", "--allow-existing", "--python", base]
+            return [self.program, "venv", *options, str(folder)]
         return [
             base,
             "-m",
@@ -109,10 +110,11 @@ def _cause(line: str) -> str:
 
 
 def _complaint(lines: Sequence[str]) -> str:
-    """pip's last line that starts with ``ERROR:``, or uv's last ``error:`` or reason; else the
-    last line that says anything."""
+    """pip's last line that starts with ``ERROR:``, or uv's last ``error:`` or reason with its
+    cause; else the last line that says anything."""
     errors = [line.partition(":")[2] for line in lines if re.match(r"error:", line, re.IGNORECASE)]
     reasons = [line.lstrip("×╰─▶ ") for line in lines if line.startswith(("×", "╰─▶"))]
     said = [line for line in lines if line]
-    best = (errors or reasons or said or [""])[-1]
-    return best.strip().rstrip(".")
+    best = (errors or reasons or said or [""])[-1].strip().rstrip(".")
+    causes = [line.partition(":")[2].strip() for line in lines if line.startswith("cause:")]
+    return f"{best}: {causes[-1]}" if errors and causes else best

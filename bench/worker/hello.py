@@ -20,7 +20,7 @@ OLDEST_PYTHON = (3, 9)
 def main():  # type: ignore[no-untyped-def]
     """Greet, then become the fork server, or end where that can't be."""
     if sys.argv[1] != "--worker":
-        greeting = greet()
+        greeting = greet()  # type: ignore[no-untyped-call]
         os.write(int(sys.argv[1]), json.dumps(greeting).encode() + b"\n")
         if "numpy" not in greeting:
             return
