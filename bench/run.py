@@ -167,7 +167,7 @@ def _environments(prepared: Prepared) -> dict[str, dict[str, str]]:
             continue
         if runtime.environment_name not in found:
             with contextlib.suppress(BenchError):  # what is wrong there its cells will tell
-                worker = prepared.launcher.worker(runtime, prepared.plan.suite.threads or 1)
+                worker = prepared.launcher.worker(runtime, planned.cell.threads)
                 answer, _ = worker.request("packages")
                 worker.end()
                 found[runtime.environment_name] = answer["packages"]

@@ -102,8 +102,6 @@ def declare(tmp_path: Path, environment: dict[str, str], plugin_path: Path) -> C
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: declaring\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[bench.backends]\ndeclaring = declaring:Declaring\n")
     environment["PYTHONPATH"] = os.pathsep.join([str(folder), str(plugin_path)])
-    environment["BENCH_ENVIRONMENTS"] = str(tmp_path / "environments")
-    environment["XDG_CONFIG_HOME"] = str(tmp_path / "config")
     environment["PIP_RETRIES"] = "1"
     environment["PIP_CONFIG_FILE"] = os.devnull
     environment.pop("PIP_FIND_LINKS", None)
