@@ -51,6 +51,8 @@ _OPTIONS = {
     "spinning": ("0", "1"),
     "streams": ANY_NUMBER,
 }
+#: More than a server holds: a provider that took any number would be asked for ever.
+_MOST_NPUS = 16
 #: The environment whose build has a provider: ``onnxruntime-...``.
 _FLAVOURS = {"cuda": "gpu"}
 _CUDA_OPTIONS = {"tf32": ("0", "1")}
@@ -99,11 +101,11 @@ class OnnxRuntime:
         """``cann:0``, ``cann:1`` and so on, as far as they answer. The provider is in the list
         without CANN too, and a session would then run on the CPU in silence."""
         found: list[Device] = []
-        while True:
-            problem = _problem_with_npu(ort, f"cann:{len(found)}")
-            if problem is not None:
-                break
-            found.append(Device(f"cann:{len(found)}", "Huawei", "Ascend NPU"))
+        problem: Optional[str] = None
+        while problem is None and len(found) < _MOST_NPUS:
+            device = Device(f"cann:{len(found)}", "Huawei", "Ascend NPU")
+            problem = _problem_with_npu(ort, device.id)
+            found += [device] if problem is None else []
         if not found:
             self._absent["cann"] = Unavailable(
                 f"onnxruntime:cann is not available: {problem}.",
