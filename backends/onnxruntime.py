@@ -36,6 +36,12 @@ class OnnxRuntime:
         "ORT_DISABLE_TELEMETRY": "1",
         "OPENBLAS_NUM_THREADS": "1",
     }
+    # All flavours provide the module onnxruntime, so no two of them can be installed together.
+    requirements: ClassVar[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+        "onnxruntime-cann": (("onnxruntime-cann==1.24.4", "numpy<2"),),
+        "onnxruntime-gpu": (("onnxruntime-gpu[cuda,cudnn]>=1.22", "numpy"),),
+        "onnxruntime-openvino": (("onnxruntime-openvino>=1.22", "numpy"),),
+    }
 
     def __init__(self) -> None:
         self._absent: Dict[str, Unavailable] = {}
@@ -50,7 +56,7 @@ class OnnxRuntime:
             found += self._answering(ort, provider)
         return found
 
-    def absent(self) -> Mapping[str, Unavailable]:
+    def absent_devices(self) -> Mapping[str, Unavailable]:
         """Kind of device -> why none of it answered when `devices` was called last."""
         return self._absent
 

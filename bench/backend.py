@@ -172,6 +172,12 @@ class Backend(Protocol):
     # runs; without it there is fp32 alone.
     # And ``trials: ClassVar[tuple[Mapping[str, str], ...]]``: sets of its options (behind ``?``)
     # that `bench selftest` tries besides none.
+    # A backend may also have ``requirements: ClassVar[Mapping[str, tuple[tuple[str, ...], ...]]]``:
+    # the private environments that it can run in (`bench env create NAME`), each as its steps, and
+    # a step as the arguments of one ``pip install``: ``{"acme-npu": (("acme==2.1", "numpy<2"),)}``.
+    # A backend may also have ``absent_devices() -> Mapping[str, Unavailable]``, asked after
+    # `devices`: for each kind of device that this build of the runtime is for and that did not
+    # answer (``cuda``, ``npu``) the true cause. It is what a user sees who names such a target.
     #: modules the fork server imports before it forks workers; importing must start no threads
     preload: ClassVar[tuple[str, ...]]
     #: False where the runtime can't live through fork: each worker is then a fresh interpreter
@@ -188,10 +194,6 @@ class Backend(Protocol):
     def devices(self) -> list[Device]:
         """The devices that answered when touched. Raises `Unavailable` without the runtime."""
         ...
-
-    # A backend may also have ``absent() -> Mapping[str, Unavailable]``, asked for after `devices`:
-    # why a kind of device (``cuda``, ``npu``) that the runtime could have did not answer. So who
-    # asks for it by name reads the true cause.
 
     def compile(self, model: ModelFile, device: Device, options: Options) -> Session:
         """Load and compile. Raises `Unsupported`, `Unavailable`, `OutOfMemory` or `SpecError`."""

@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "bisect": "Find the first tensor on which a target disagrees.",
     "compare": "Compare two runs, or cells of one, with verdicts.",
     "list": "List models, backends or targets.",
+    "env": "Make, list and remove private environments.",
     "doctor": "Say which targets are here, and why others are not.",
     "selftest": "Try a target from end to end, and write a report.",
     "distill": "Train a small student of a classifier.",
@@ -43,8 +44,7 @@ class LazyGroup(click.Group):
             return None
         module = import_module(f"bench.commands.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
-        if not any(param.name == "debug" for param in command.params):
-            command.params.append(_debug_option())
+        _give_debug(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -60,6 +60,14 @@ class LazyGroup(click.Group):
             hint = f"Did you mean {' or '.join(close)}?" if close else _all_commands()
             ctx.fail(f"there is no command {name!r}. {hint}")
         return super().resolve_command(ctx, args)
+
+
+def _give_debug(command: click.Command) -> None:
+    """`--debug` is understood wherever it stands."""
+    if not any(param.name == "debug" for param in command.params):
+        command.params.append(_debug_option())
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        _give_debug(inner)
 
 
 def _all_commands() -> str:

@@ -14,11 +14,13 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from bench.backend import Device
+from bench.environments.interpreter import Interpreter
+from bench.environments.stage import stage
 from bench.errors import (
     BenchError,
     OutOfMemory,
@@ -27,8 +29,9 @@ from bench.errors import (
     WorkerTimeout,
     from_kind,
 )
-from bench.worker import START
-from bench.worker.wire import PROTOCOL, Channel, ChannelClosed, ChannelTimeout
+from bench.handshake import Greeting, cannot_start, check_greeting, silent
+from bench.worker import PATH_VARIABLE, PROTOCOL, START
+from bench.worker.wire import Channel, ChannelClosed, ChannelTimeout
 
 Arrays = list[np.ndarray[Any, Any]]
 _Error = TypeVar("_Error", bound=BenchError)
@@ -43,45 +46,77 @@ _MEMORY_WORDS = ("bad_alloc", "out of memory", "allocate memory", "failed to all
 
 @dataclass(frozen=True)
 class Runtime:
-    """How to start a backend's workers: its name, adapter (``module:Class``), environment, and
-    the forms and variants of a model that it takes."""
+    """How to start a backend's workers: its name, adapter (``module:Class``), variables, the
+    forms and variants of a model that it takes, and where not in the interpreter of `bench`."""
 
     name: str
     reference: str
     environment: Mapping[str, str]
     forms: tuple[str, ...] = ("onnx",)
     variants: tuple[str, ...] = ("fp32",)
+    interpreter: Interpreter | None = None
+    requirable: tuple[str, ...] = ()  #: environments that `bench env create` makes for it
+
+    @property
+    def label(self) -> str:
+        """``backend``, or ``backend@environment``: the head of its targets."""
+        return self.name if self.interpreter is None else f"{self.name}@{self.environment_name}"
+
+    @property
+    def environment_name(self) -> str:
+        """The environment that its workers run in; empty in the interpreter of `bench`."""
+        return "" if self.interpreter is None else self.interpreter.environment
+
+    @property
+    def python(self) -> str:
+        """The interpreter of its workers."""
+        return sys.executable if self.interpreter is None else self.interpreter.python
+
+    def start_variables(self) -> dict[str, str]:
+        """What its processes start with, but for what the backend sets."""
+        if self.interpreter is None:
+            return dict(os.environ)
+        staged = str(stage(self.reference))
+        return {**self.interpreter.start_variables(), PATH_VARIABLE: staged}
 
 
 class ForkServer:
     """One interpreter with one runtime imported, from which workers are forked.
 
-    ``reference`` is the adapter as ``module:Class``; ``environment`` is added to the variables.
+    ``environment`` is added to the variables. Raises `Unavailable` for an interpreter that can't
+    be started; what it says about itself is checked when the first worker is wanted.
     """
 
-    def __init__(
-        self, name: str, reference: str, environment: Mapping[str, str], log: Path
-    ) -> None:
-        self.name = name
+    def __init__(self, runtime: Runtime, environment: Mapping[str, str], log: Path) -> None:
+        self.runtime = runtime
+        self.name = runtime.label
         self.log = log
+        self.greeting: Greeting | None = None
         self._ended: dict[int, int] = {}
         self._pids: collections.deque[int] = collections.deque()
         self._buffer = b""
         ours, theirs = socket.socketpair()
         self._control = ours
-        command = [sys.executable, "-c", START, str(theirs.fileno()), reference]
-        with log.open("ab") as output:
-            # A session of its own: Ctrl-C reaches the scheduler alone, which ends workers in order.
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                pass_fds=[theirs.fileno()],
-                env={**os.environ, **environment},
-                start_new_session=True,
-            )
-        theirs.close()
+        command = [runtime.python, "-c", START, str(theirs.fileno()), runtime.reference]
+        variables = {**runtime.start_variables(), **environment}
+        try:
+            with log.open("ab") as output:
+                # A session of its own: Ctrl-C reaches the scheduler alone, which ends workers in
+                # order.
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=[theirs.fileno()],
+                    env=variables,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            ours.close()
+            raise cannot_start(self.name, runtime.python, runtime.interpreter, error) from error
+        finally:
+            theirs.close()
         self.ready = False
 
     def spawn(self, log: Path, timeout_s: float) -> Worker:
@@ -143,19 +178,26 @@ class ForkServer:
                 self._note(json.loads(line))
 
     def _note(self, message: dict[str, Any]) -> None:
-        if "ready" in message:
+        if "hello" in message:
+            runtime = self.runtime
+            self.greeting = check_greeting(message, self.name, runtime.python, runtime.interpreter)
+        elif "ready" in message:
             self.ready = True
         elif "pid" in message:
             self._pids.append(message["pid"])
         else:
             self._ended[message["ended"]] = message["status"]
 
-    def _dead(self) -> WorkerCrashed:
+    def _dead(self) -> BenchError:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=5)
         how = _exit_words(self._process.returncode)
         tail = log_tail(self.log)
         reason = f" ({tail.splitlines()[-1].strip()})" if tail else ""
+        if self.greeting is None:
+            said = f"{how}{reason}"
+            runtime = self.runtime
+            return _with_log(silent(said, self.name, runtime.python, runtime.interpreter), tail)
         return _with_log(
             WorkerCrashed(
                 f"{self.name}: the process that imports the runtime {how}{reason}. "
@@ -176,6 +218,12 @@ class Worker:
         self.pid = pid
         self.log = log
         self.timeout_s = timeout_s
+
+    @property
+    def greeting(self) -> Greeting:
+        """What its interpreter said about itself."""
+        assert self._server.greeting is not None  # there is no worker without
+        return self._server.greeting
 
     def greet(self) -> None:
         """Check that both sides speak the same protocol."""
@@ -200,7 +248,7 @@ class Worker:
             raise self._obituary(op) from error
         answer, results = self._receive(op)
         if "error" in answer:
-            raise self._described(answer)
+            raise self._described(op, answer)
         return answer, results
 
     def end(self) -> None:
@@ -250,10 +298,14 @@ class Worker:
         text = f"{self._server.name}: the worker {_exit_words(code)} during `{op}`."
         return _with_log(WorkerCrashed(f"{text} Its output is in {self.log}."), tail)
 
-    def _described(self, answer: dict[str, Any]) -> BenchError:
-        message = answer["message"]
+    def _described(self, op: str, answer: dict[str, Any]) -> BenchError:
+        message, elsewhere = answer["message"], self._server.runtime.interpreter
         if answer["error"] == Unavailable.kind:
             error: BenchError = Unavailable(answer["reason"], answer["remedy"])
+            if op == "version" and elsewhere is not None:
+                # Its runtime can't be imported there; the adapter's advice is for our interpreter.
+                reason = f"{self._server.name}: in {elsewhere.python} {answer['reason']}"
+                error = Unavailable(reason, elsewhere.mend)
         elif answer["error"] == "crashed" and any(w in message.lower() for w in _MEMORY_WORDS):
             error = OutOfMemory(f"{self._server.name}: {message}. Use a smaller batch.")
         elif answer["error"] == "crashed":
@@ -293,27 +345,34 @@ class Launcher:
     def __init__(self, logs: Path, timeout_s: float) -> None:
         self.logs = logs
         self.timeout_s = timeout_s
-        self._servers: dict[tuple[str, int], ForkServer] = {}
-        self._broken: dict[tuple[str, int], BenchError] = {}
+        self._servers: dict[tuple[str, str, int], ForkServer] = {}
+        self._broken: dict[tuple[str, str, int], BenchError] = {}
         self._spawned = 0
 
     def prepare(self, runtime: Runtime, threads: int) -> None:
-        """Start a runtime's fork server without waiting, so that runtimes import side by side."""
-        key = (runtime.reference, threads)
+        """Start a runtime's fork server without waiting, so that runtimes import side by side.
+
+        Why one can't be started is kept for who wants a worker of it.
+        """
+        key = (runtime.reference, runtime.environment_name, threads)
         if key in self._servers or key in self._broken:
             return
         environment = {**thread_environment(threads), **runtime.environment}
-        log = self.logs / f"{runtime.name}-{threads}-server.log"
-        self._servers[key] = ForkServer(runtime.name, runtime.reference, environment, log)
+        log = self.logs / f"{runtime.label}-{threads}-server.log"
+        try:
+            self._servers[key] = ForkServer(runtime, environment, log)
+        except BenchError as error:
+            self._broken[key] = error
 
     def worker(self, runtime: Runtime, threads: int) -> Worker:
-        """A fresh worker. Raises `WorkerCrashed` or `WorkerTimeout` when none can be had."""
-        key = (runtime.reference, threads)
+        """A fresh worker. Raises `Unavailable`, `WorkerCrashed` or `WorkerTimeout` when none can
+        be had."""
+        key = (runtime.reference, runtime.environment_name, threads)
         self.prepare(runtime, threads)
         if key in self._broken:
             raise self._broken[key]
         self._spawned += 1
-        log = self.logs / f"{runtime.name}-{self._spawned:04d}.log"
+        log = self.logs / f"{runtime.label}-{self._spawned:04d}.log"
         server = self._servers[key]
         try:
             return server.spawn(log, self.timeout_s)
@@ -359,11 +418,19 @@ def thread_environment(threads: int) -> dict[str, str]:
     }
 
 
-def probe(worker: Worker) -> tuple[str, list[Device], dict[str, Unavailable]]:
-    """The runtime's version, the devices that answered when touched, and why other kinds of device
-    didn't, as far as the backend tells."""
-    answer, _ = worker.request("devices")
-    absent = {
-        one["kind"]: Unavailable(one["reason"], one["remedy"]) for one in answer.get("absent", ())
-    }
-    return answer["version"], [Device(**device) for device in answer["devices"]], absent
+class Probe(NamedTuple):
+    """What a worker tells about its runtime and its interpreter."""
+
+    version: str
+    devices: list[Device]  #: those that answered when touched
+    absent: dict[str, Unavailable]  #: kinds of device that should be there, and why they aren't
+    greeting: Greeting
+
+
+def probe(worker: Worker) -> Probe:
+    """The runtime's version and the devices that answered when touched."""
+    version, _ = worker.request("version")
+    found, _ = worker.request("devices")
+    absent = {kind: Unavailable(*words) for kind, words in found["absent"].items()}
+    devices = [Device(**device) for device in found["devices"]]
+    return Probe(version["version"], devices, absent, worker.greeting)

@@ -152,6 +152,14 @@ class PlacementFact(Frozen):
     on_device_time_share: float | None = None  #: of that time, 0 to 1
 
 
+class EnvironmentFact(Frozen):
+    """The environment whose interpreter measured, where it is not that of `bench`."""
+
+    name: str
+    python: str  #: version
+    numpy: str  #: version
+
+
 class Check(Frozen):
     """One validity check; what fails is marked and kept."""
 
@@ -180,6 +188,7 @@ class Record(Frozen):
     simulated: bool = False
     device_name: str = ""
     runtime_version: str = ""
+    environment: EnvironmentFact | None = None
     latency: Latency | None = None
     throughput: Estimate | None = None  #: samples per second, back-to-back queries
     load_ns: Estimate | None = None

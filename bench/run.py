@@ -26,7 +26,6 @@ from bench.cards import Card
 from bench.catalog import find_model
 from bench.cell import Cell, Variant
 from bench.datasets import load_dataset
-from bench.discover import backend_entry_points
 from bench.errors import BenchError, OutOfMemory
 from bench.evaluate import Score, score
 from bench.launch import Launcher, launcher
@@ -37,7 +36,7 @@ from bench.plan import Loaded, Plan, PlannedCell, make_plan
 from bench.precision import precision_check
 from bench.profiled import profiled_placement
 from bench.progress import Listener
-from bench.record import Accuracy, Check, Failure, Parity, PlacementFact, Record
+from bench.record import Accuracy, Check, EnvironmentFact, Failure, Parity, PlacementFact, Record
 from bench.reference import REFERENCES, References
 from bench.schedule import Account, CellState, Context, Group, try_out
 from bench.schedule_server import ServerGroup
@@ -46,10 +45,10 @@ from bench.store import RunHeader, RunStore, StoredRun, resume_run
 from bench.targets import (
     BackendReport,
     Choice,
+    backends_here,
     choose_targets,
-    discover_backends,
+    discover_for,
     find_runtime,
-    requested_backends,
 )
 from bench.tasks import find_task
 from bench.variants import make_form
@@ -97,21 +96,17 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
         launcher(Path(folder), suite.cell_timeout_s) as processes,
     ):
         cards = [find_model(text) for text in suite.models]
-        names = requested_backends(suite.targets, list(backend_entry_points()))
         listener.phase("looking for targets")
         needed = (
             REFERENCES
             if any(card.source.torch or card.source.pretrained for card in cards)
             else REFERENCES[1:]
         )
-        probed = dict.fromkeys([*names, *needed])
         threads = suite.threads or 1
-        known = [name for name in probed if name in backend_entry_points()]
         # Slow to import, and the runtimes are being imported by other processes meanwhile.
-        _import_ahead(known, processes, threads)
-        reports = {r.name: r for r in discover_backends(known, processes, threads)}
-        wanted = {name: reports[name] for name in names}
-        choices = choose_targets(suite.targets, wanted)
+        _import_ahead(backends_here(suite.targets, needed), processes, threads)
+        reports = discover_for(suite.targets, needed, processes, threads)
+        choices = choose_targets(suite.targets, reports)
         models = [load(card, cache, listener, suite.variants) for card in cards]
         plan = make_plan(suite, models, choices)
         for words in plan.left_out:
@@ -161,8 +156,25 @@ def start(prepared: Prepared, results: Path, listener: Listener) -> Outcome:
         models=tuple(_absolute(text) for text in plan.suite.models),
         facts=fingerprint(_VERSIONED).as_json(),
         cells=tuple(planned.cell for planned in plan.cells),
+        environments=_environments(prepared),
     )
     return _carry_out(prepared, RunStore.create(results, header), None, listener)
+
+
+def _environments(prepared: Prepared) -> dict[str, dict[str, str]]:
+    """The versions of all that is installed in each environment that the plan uses."""
+    found: dict[str, dict[str, str]] = {}
+    for planned in prepared.plan.cells:
+        runtime = planned.choice.runtime
+        if runtime is None or planned.choice.device is None or not runtime.environment_name:
+            continue
+        if runtime.environment_name not in found:
+            with contextlib.suppress(BenchError):  # what is wrong there its cells will tell
+                worker = prepared.launcher.worker(runtime, planned.cell.threads)
+                answer, _ = worker.request("packages")
+                worker.end()
+                found[runtime.environment_name] = answer["packages"]
+    return found
 
 
 def resume(prepared: Prepared, path: Path, listener: Listener) -> Outcome:
@@ -353,6 +365,7 @@ class Measuring:
             simulated=_simulated(planned),
             device_name=choice.device.name if choice.device else "",
             runtime_version=choice.version,
+            environment=_environment_fact(choice),
             latency=estimate.latency(taken, state.samples, confidence),
             throughput=estimate.estimate(rates, confidence),
             load_ns=estimate.estimate([i.load_ns for i in taken], confidence),
@@ -470,6 +483,15 @@ def _too_big(records: Sequence[Record], cell: Cell) -> int | None:
 
 def _simulated(planned: PlannedCell) -> bool:
     return planned.choice.device is not None and planned.choice.device.simulated
+
+
+def _environment_fact(choice: Choice) -> EnvironmentFact | None:
+    if not choice.target.environment or choice.greeting is None:
+        return None
+    greeting = choice.greeting
+    return EnvironmentFact(
+        name=choice.target.environment, python=greeting.python, numpy=greeting.numpy
+    )
 
 
 def _failure(error: BenchError) -> Failure:

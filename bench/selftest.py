@@ -147,11 +147,12 @@ class SelfTest:
     def _probe(self) -> Found:
         """The device that was asked for, or the first that is no simulation."""
         with self._worker() as worker:
-            self.version, devices, absent = probe(worker)
+            probed = probe(worker)
+        self.version, devices = probed.version, probed.devices
         asked = self.target.device
         fitting = [d for d in devices if asked in ("*", d.id)]
         if not fitting:
-            if (why := absent.get(asked.partition(":")[0])) is not None:
+            if (why := probed.absent.get(asked.partition(":")[0])) is not None:
                 raise why
             there = ", ".join(device.id for device in devices) or "none"
             raise Unavailable(f"{self.target} is not there; devices: {there}.")

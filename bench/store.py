@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from bench.cell import Cell, Frozen
 from bench.errors import BenchError, SpecError
@@ -45,6 +45,8 @@ class RunHeader(Frozen):
     models: tuple[str, ...]  #: as they were asked for: names, or absolute paths
     facts: dict[str, Any]
     cells: tuple[Cell, ...]
+    #: version by distribution of each environment other than the interpreter of `bench`
+    environments: dict[str, dict[str, str]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,12 @@ def plugin_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def no_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The private environments of whoever runs the tests take no part in them."""
+    monkeypatch.setenv("BENCH_ENVIRONMENTS", str(tmp_path / "environments"))
+
+
 @pytest.fixture(scope="session")
 def doubling_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``y = x + x`` on float32 (batch, 4)."""
@@ -56,6 +62,7 @@ def environment(plugin_path: Path, tmp_path: Path) -> dict[str, str]:
         **os.environ,
         "PYTHONPATH": str(plugin_path),
         "BENCH_CACHE": str(tmp_path / "cache"),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
         "COLUMNS": "80",
     }
 

@@ -336,14 +336,30 @@ def test_doctor_tells_present_and_absent_targets_and_the_machine(
         targets.BackendReport(
             "gone", None, "", (), Unavailable("gone is not installed.", "Run pip install gone.")
         ),
+        targets.BackendReport(
+            "acme",
+            None,
+            "2.0",
+            (Device("cpu", "", "Core"),),
+            environment="side",
+            absent={"gpu": Unavailable("libgpu.so was not found.", "Install the driver.")},
+        ),
+        targets.BackendReport(
+            "acme", None, "", (), Unavailable("acme@old: it is too old."), environment="old"
+        ),
     ]
     monkeypatch.setattr(targets, "discover_backends", lambda: reports)
+    monkeypatch.setattr("bench.environments.find.existing_environments", list)
     result = CliRunner().invoke(cli.cli, ["doctor"])
     assert result.exit_code == 0, result.output
-    assert "  acme:npu:0  [red]A1, simulated: its latency means nothing; acme 1.0" in result.output
+    assert "  acme:npu:0     [red]A1, simulated: its latency means nothing;" in result.output
     assert "  gone: gone is not installed. Run pip install gone." in result.output
     assert "  acme:gpu is not available: libgpu.so. Install it." in result.output
     assert "acme:dsp" not in result.output, "one remedy is told once"
+    assert "  acme@side:cpu  Core; acme 2.0" in result.output
+    assert "  acme@side: libgpu.so was not found. Install the driver." in result.output
+    assert "  acme@old: it is too old." in result.output
+    assert "Environments\n" not in result.output
     assert "Machine\n  CPU: " in result.output
     value = json.loads(CliRunner().invoke(cli.cli, ["doctor", "--json"]).output)
     assert value["backends"][0]["devices"][0]["simulated"] is True
@@ -351,7 +367,7 @@ def test_doctor_tells_present_and_absent_targets_and_the_machine(
     assert set(value["backends"][0]["absent"]) == {"gpu", "dsp"}
     assert value["machine"]["logical_cores"]
     listed = CliRunner().invoke(cli.cli, ["list", "targets"])
-    assert listed.output == "acme:npu:0  [red]A1 (simulated)\n"
+    assert listed.output == "acme:npu:0     [red]A1 (simulated)\nacme@side:cpu  Core\n"
 
 
 def test_exporting_writes_the_file_whole_and_replaces_none(

@@ -202,6 +202,10 @@ def _parse(words: list[str]) -> None:
     assert words[0] in COMMANDS, f"there is no command {words[0]}"
     command = cli.get_command(context, words[0])
     assert command is not None
+    if isinstance(command, click.Group) and len(words) > 1 and not words[1].startswith("-"):
+        inner = command.get_command(context, words[1])
+        assert inner is not None, f"{words[0]} has no command {words[1]}"
+        command, words = inner, words[1:]
     options = {name for parameter in command.params for name in parameter.opts}
     given = {word.partition("=")[0] for word in words[1:] if re.match(r"--?[A-Za-z]", word)}
     assert given <= options | {"--help"}, f"{words[0]} has no option {given - options}"

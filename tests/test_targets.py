@@ -10,11 +10,15 @@ from hypothesis import strategies as st
 
 from bench import targets
 from bench.backend import Device
+from bench.config import ENVIRONMENT_NAME
+from bench.discover import backend_entry_points
+from bench.environments.interpreter import Interpreter
 from bench.errors import SpecError, Unavailable
 from bench.launch import Runtime
 from bench.targets import (
     BackendReport,
     Target,
+    backends_here,
     choose_targets,
     discover_backends,
     parse_target,
@@ -35,13 +39,26 @@ REPORTS = {
 }
 
 
-@given(WORD, WORD, st.dictionaries(WORD, WORD, max_size=3))
-def test_a_target_is_read_as_it_is_written(backend: str, name: str, options: dict) -> None:
-    target = Target(backend, name, tuple(sorted(options.items())))
+@given(
+    WORD,
+    WORD,
+    st.dictionaries(WORD, WORD, max_size=3),
+    st.just("") | st.from_regex(ENVIRONMENT_NAME, fullmatch=True),
+)
+def test_a_target_is_read_as_it_is_written(
+    backend: str, name: str, options: dict, environment: str
+) -> None:
+    target = Target(backend, name, tuple(sorted(options.items())), environment)
     assert parse_target(str(target)) == target
 
 
-@pytest.mark.parametrize("text", ["", ":cpu", "a b:cpu", "a:cpu?", "a:cpu?x", "a:cpu?x=1&x=2"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", ":cpu", "a b:cpu", "a:cpu?", "a:cpu?x", "a:cpu?x=1&x=2"),
+        *("a@:cpu", "a@", "@e:cpu", "a@e@f:cpu", "a@.e:cpu", "a@e/../f:cpu"),
+    ],
+)
 def test_what_is_no_target_is_refused_in_one_sentence(text: str) -> None:
     with pytest.raises(SpecError) as caught:
         parse_target(text)
@@ -97,9 +114,86 @@ def test_an_absent_target_stays_with_its_reason() -> None:
     assert "found no such device. Present: ort:cpu, ort:cuda:0." in str(missing.unavailable)
 
 
+def in_environment(
+    name: str, *ids: str, absent: dict[str, Unavailable] | None = None
+) -> BackendReport:
+    found = tuple(device(i) for i in ids)
+    place = Interpreter(name, "/p", "Correct it.")
+    runtime = Runtime("ort", "a:B", {}, interpreter=place)
+    return BackendReport("ort", runtime, "2", found, None, name, absent or {})
+
+
+def with_environments(*reports: BackendReport) -> dict[str, BackendReport]:
+    return REPORTS | {report.label: report for report in reports}
+
+
+NO_NPU = {"npu": Unavailable("libnpu.so was not found.", "Install the driver.")}
+
+
+def chosen(reports: dict[str, BackendReport], *requested: str) -> list[str]:
+    return [str(choice.target) for choice in choose_targets(requested, reports)]
+
+
+def test_a_wildcard_takes_from_environments_only_what_is_not_here() -> None:
+    reports = with_environments(in_environment("e", "cpu", "npu:0"), in_environment("f", "npu:0"))
+    assert chosen(reports, "ort") == ["ort:cpu", "ort:cuda:0", "ort@e:npu:0"]
+    assert chosen(reports, "*") == ["ort:cpu", "ort:cuda:0", "ort@e:npu:0"]
+    assert chosen(reports, "ort@e") == ["ort@e:cpu", "ort@e:npu:0"]
+
+
+def test_a_device_means_the_one_here_before_one_in_an_environment() -> None:
+    reports = with_environments(in_environment("e", "cpu", "npu:0"))
+    assert chosen(reports, "ort:cpu", "ort@e:cpu") == ["ort:cpu", "ort@e:cpu"]
+    assert chosen(reports, "ort:npu:0?a=1") == ["ort@e:npu:0?a=1"]
+    (choice,) = choose_targets(["ort:npu:0"], reports)
+    assert choice.runtime is not None
+    assert choice.runtime.label == "ort@e"
+
+
+def test_a_kind_of_device_means_each_of_them() -> None:
+    reports = with_environments(in_environment("e", "npu:0", "npu:1"))
+    assert chosen(reports, "ort:npu") == ["ort@e:npu:0", "ort@e:npu:1"]
+    assert chosen(reports, "ort:cuda") == ["ort:cuda:0"]
+
+
+def test_a_device_in_two_environments_is_refused_with_both_spellings() -> None:
+    reports = with_environments(in_environment("e", "npu:0"), in_environment("f", "npu:0"))
+    with pytest.raises(SpecError, match="say which: ort@e:npu:0 or ort@f:npu:0") as caught:
+        choose_targets(["ort:npu:0"], reports)
+    assert "\n" not in str(caught.value)
+    assert chosen(reports, "ort@f:npu:0") == ["ort@f:npu:0"]
+
+
+def test_an_absent_device_has_the_cause_that_its_flavour_tells() -> None:
+    reports = with_environments(in_environment("e", "cpu", absent=NO_NPU))
+    for text in ("ort:npu", "ort:npu:1", "ort@e:npu:0"):
+        (choice,) = choose_targets([text], reports)
+        assert str(choice.target) == text
+        assert choice.device is None
+        assert "libnpu.so was not found" in str(choice.unavailable)
+    (other,) = choose_targets(["ort@e:vpu"], reports)
+    assert "ort@e:vpu is not available: ort@e found no such device" in str(other.unavailable)
+
+
+def test_a_broken_environment_says_more_than_a_device_that_is_not_here() -> None:
+    broken = BackendReport("ort", None, "", (), Unavailable("e is unfinished."), "e")
+    (choice,) = choose_targets(["ort:npu:0"], with_environments(broken))
+    assert "e is unfinished" in str(choice.unavailable)
+    (here,) = choose_targets(["ort:cpu"], with_environments(broken))
+    assert here.unavailable is None
+
+
+def test_the_environment_is_part_of_what_defines_a_cell() -> None:
+    assert str(Target("ort", "cpu")) != str(Target("ort", "cpu", (), "e"))
+
+
 def test_only_what_is_asked_for_is_probed() -> None:
     assert requested_backends(["ort:cpu", "ort:cuda:0"], ["gone", "ort"]) == ["ort"]
     assert requested_backends(["*"], ["gone", "ort"]) == ["gone", "ort"]
+    known = list(backend_entry_points())
+    assert backends_here(["onnxruntime@e:cpu", "openvino:cpu"]) == ["openvino"]
+    assert backends_here(["openvino"], ["torch", "nowhere"]) == ["openvino", "torch"]
+    assert backends_here(["*"]) == known
     with pytest.raises(SpecError, match="Did you mean ort"):
         requested_backends(["ortt:cpu"], ["gone", "ort"])
 

@@ -117,6 +117,19 @@ def test_warm_up_always_ends(latencies: list[int]) -> None:
     assert warmup.calls >= 5
 
 
+def test_what_a_worker_imports_is_in_the_syntax_of_python_3_9() -> None:
+    files = [*(ROOT / "bench/worker").glob("*.py"), *(ROOT / "backends").glob("*.py")]
+    files += [ROOT / name for name in ("bench/__init__.py", "bench/backend.py", "bench/errors.py")]
+    for file in files:
+        ast.parse(file.read_text(), str(file), feature_version=(3, 9))
+
+
+@pytest.mark.parametrize("name", ["bench/__init__.py", "bench/worker/__init__.py"])
+def test_what_precedes_the_greeting_imports_nothing(name: str) -> None:
+    tree = ast.parse((ROOT / name).read_text())
+    assert not [n for n in ast.walk(tree) if isinstance(n, (ast.Import, ast.ImportFrom))]
+
+
 def test_what_a_worker_imports_is_the_standard_library_and_numpy() -> None:
     """Workers run in interpreters that have neither pydantic nor the rest of bench."""
     files = [*(ROOT / "bench/worker").glob("*.py"), ROOT / "bench/backend.py"]

@@ -38,6 +38,7 @@ def command(as_json: bool) -> None:
         ("Targets", _present(reports)),
         ("Not available", _absent(reports)),
         ("Accelerators that the system shows", _accelerators(accelerators)),
+        ("Environments", _environments()),
         ("Machine", _facts(facts)),
         ("This machine may disturb measurements", warnings),
     ):
@@ -46,7 +47,7 @@ def command(as_json: bool) -> None:
 
 def _present(reports: list[BackendReport]) -> list[str]:
     rows = [
-        (f"{report.name}:{device.id}", _device_words(device), f"{report.name} {report.version}")
+        (f"{report.label}:{device.id}", _device_words(device), f"{report.name} {report.version}")
         for report in reports
         for device in report.devices
     ]
@@ -71,11 +72,12 @@ def _device_words(device: Any) -> str:
 
 def _absent(reports: list[BackendReport]) -> list[str]:
     """One line each: the reason, and what to do about it."""
-    return [
-        f"{report.name}: {report.unavailable or 'it reports no device'}"
+    backends = [
+        _labelled(report, report.unavailable or "it reports no device")
         for report in reports
         if not report.devices
-    ] + [words for report in reports for words in _absent_kinds(report)]
+    ]
+    return backends + [_labelled(r, words) for r in reports for words in _absent_kinds(r)]
 
 
 def _absent_kinds(report: BackendReport) -> list[str]:
@@ -84,6 +86,21 @@ def _absent_kinds(report: BackendReport) -> list[str]:
     for error in report.absent.values():
         by_remedy.setdefault(error.remedy or str(error), str(error))
     return list(by_remedy.values())
+
+
+def _labelled(report: BackendReport, reason: object) -> str:
+    """The reason behind the backend's name, which some reasons begin with themselves."""
+    text = str(reason)
+    return text if text.startswith(f"{report.label}:") else f"{report.label}: {text}"
+
+
+def _environments() -> list[str]:
+    """Those that were created or configured, as `bench env list` shows them."""
+    from bench.commands.env import environment_lines
+    from bench.environments.find import existing_environments
+
+    found = existing_environments()
+    return environment_lines(found) if found else []
 
 
 def _accelerators(found: list[Accelerator]) -> list[str]:
@@ -169,6 +186,7 @@ def _print_json(
     backends = [
         {
             "name": report.name,
+            "environment": report.environment or None,
             "version": report.version,
             "devices": [to_plain(device) for device in report.devices],
             "unavailable": None if report.unavailable is None else str(report.unavailable),

@@ -86,7 +86,7 @@ def targets() -> list[Row]:
 
     return [
         {
-            "name": f"{report.name}:{device.id}",
+            "name": f"{report.label}:{device.id}",
             "about": f"{device.name}{' (simulated)' if device.simulated else ''}",
         }
         for report in discover_backends()

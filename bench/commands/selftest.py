@@ -43,10 +43,10 @@ def command(target: str, output: Path | None, timeout_s: float) -> int:
     from bench.selftest import SelfTest, check_forms
     from bench.selftest_report import as_data, as_markdown, line
     from bench.table import wrap
-    from bench.targets import find_runtime, parse_target
+    from bench.targets import parse_target, runtime_of
 
     wanted = parse_target(target)
-    runtime = find_runtime(wanted.backend)
+    runtime = runtime_of(wanted)
     check_forms(runtime)
     path = output or Path(f"selftest-{wanted.backend}.md")
     if not path.parent.is_dir():

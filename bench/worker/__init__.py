@@ -4,9 +4,17 @@ Everything in this package runs in any interpreter from Python 3.9 on, with the 
 numpy and one runtime; it never imports the rest of `bench` but `bench.backend` and `bench.errors`.
 """
 
+#: What both sides have to speak alike; the first message of a worker's process says its own.
+PROTOCOL = 2
+
+#: Holds the folder that another interpreter imports `bench` and the adapters from. Not PYTHONPATH,
+#: which the programs that a runtime starts would inherit and wrapper scripts like to replace.
+PATH_VARIABLE = "BENCH_WORKER_PATH"
+
 #: Like ``python -m bench.worker``, but the folder that the user stands in is not searched for
 #: modules: an ``onnxruntime.py`` lying there must not be taken for the runtime.
 START = (
-    "import sys; sys.path[:] = [p for p in sys.path if p]; "
-    "from bench.worker.__main__ import main; main()"
+    "import os, sys; given = os.environ.get('" + PATH_VARIABLE + "'); "
+    "sys.path[:] = [p for p in [given] + sys.path if p]; "
+    "from bench.worker.hello import main; main()"
 )

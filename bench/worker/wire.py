@@ -10,9 +10,6 @@ from typing import Any, Optional
 
 import numpy as np
 
-#: Both sides must speak the same version; the first message of a worker says its own.
-PROTOCOL = 1
-
 _LENGTH = struct.Struct("!Q")
 
 

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 import traceback
+from importlib import metadata
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
@@ -22,9 +23,9 @@ from bench.backend import (
     to_plain,
 )
 from bench.errors import BenchError, OutOfMemory, Unavailable, Unsupported
-from bench.worker import openloop, resident
+from bench.worker import PROTOCOL, openloop, resident
 from bench.worker.timing import time_calls, warm_up
-from bench.worker.wire import PROTOCOL, Channel, ChannelClosed
+from bench.worker.wire import Channel, ChannelClosed
 
 _NATIVE_PILOT_CALLS = 20
 #: Copies are timed so often, but no longer than about so many ns of inferences.
@@ -85,7 +86,9 @@ class Work:
     ) -> tuple[dict[str, Any], list[np.ndarray[Any, Any]]]:
         """Do what ``request["op"]`` names."""
         operations: dict[str, Operation] = {
+            "version": self.version,
             "devices": self.devices,
+            "packages": self.packages,
             "load": self.load,
             "bind": self.bind,
             "warm-up": self.warm_up,
@@ -102,18 +105,21 @@ class Work:
         }
         return operations[request["op"]](request, arrays)
 
+    def version(self, request: dict[str, Any], arrays: list[Any]) -> Result:
+        """The runtime's version: an error here means that the runtime isn't there at all."""
+        return {"version": self.backend.version()}, []
+
     def devices(self, request: dict[str, Any], arrays: list[Any]) -> Result:
-        """Which devices answer when touched, and why others don't, where the backend tells."""
-        answer = {
-            "version": self.backend.version(),
-            "devices": [to_plain(device) for device in self.backend.devices()],
-        }
-        absent = getattr(self.backend, "absent", None)
-        answer["absent"] = [
-            {"kind": kind, "reason": error.reason, "remedy": error.remedy}
-            for kind, error in (absent() if absent is not None else {}).items()
-        ]
-        return answer, []
+        """Which devices answer when touched, and why others that the build is for do not."""
+        found = [to_plain(device) for device in self.backend.devices()]
+        explain = getattr(self.backend, "absent_devices", None)
+        absent = {kind: [e.reason, e.remedy] for kind, e in explain().items()} if explain else {}
+        return {"devices": found, "absent": absent}, []
+
+    def packages(self, request: dict[str, Any], arrays: list[Any]) -> Result:
+        """The versions of every distribution that this interpreter can import from."""
+        found = ((d.metadata["Name"], d.version) for d in metadata.distributions())
+        return {"packages": dict(sorted((n, v) for n, v in found if n and v))}, []
 
     def load(self, request: dict[str, Any], arrays: list[Any]) -> Result:
         """Read and compile the model; the time of that is the load time."""

@@ -65,7 +65,7 @@ def test_a_device_is_listed_when_it_computes(ort: StandIn) -> None:
     backend = OnnxRuntime()
     ids = [device.id for device in backend.devices()]
     assert ids == ["cpu", *(f"{kind}:{index}" for kind in KINDS for index in (0, 1))]
-    assert set(backend.absent()) == set(onnxruntime_providers.PROVIDERS) - {"cpu", *KINDS}
+    assert set(backend.absent_devices()) == set(onnxruntime_providers.PROVIDERS) - {"cpu", *KINDS}
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_provider_whose_library_is_missing_is_absent_for_that_reason(
     ort.missing = (ep,)
     backend = OnnxRuntime()
     assert not [device for device in backend.devices() if device.id.startswith(kind)]
-    assert cause in str(backend.absent()[kind])
+    assert cause in str(backend.absent_devices()[kind])
     for allow_fallback in (False, True):
         with pytest.raises(Unavailable) as caught:
             compiled(subject, f"{kind}:0", allow_fallback=allow_fallback)

@@ -81,7 +81,7 @@ def test_a_provider_that_takes_not_even_a_relu_is_absent(
     monkeypatch.setattr(tiny, "ONNX", student.read_bytes())  # of which it takes nothing
     backend = OnnxRuntime()
     assert "nxrt" not in ids(backend)
-    assert "cpu_ep starts and takes not even a Relu" in str(backend.absent()["nxrt"])
+    assert "cpu_ep starts and takes not even a Relu" in str(backend.absent_devices()["nxrt"])
 
 
 def test_a_table_makes_another_provider_a_device(table: Path, relu: ModelFile) -> None:
@@ -211,5 +211,5 @@ def test_a_library_that_is_not_there_leaves_the_other_devices(
     table.write_text(f"[mine]\nlibrary = '{named}'\ninstall = 'Get it.'")
     backend = OnnxRuntime()
     assert "cpu" in ids(backend)
-    assert words in str(backend.absent()["mine"])
-    assert str(backend.absent()["mine"]).endswith("Get it.")
+    assert words in str(backend.absent_devices()["mine"])
+    assert str(backend.absent_devices()["mine"]).endswith("Get it.")

@@ -104,7 +104,7 @@ class StandIn:
     def devices(self) -> list[Device]:
         return [Device(id=name, vendor="nobody", name=f"stand-in {name}") for name in DEVICES]
 
-    def absent(self) -> dict[str, Unavailable]:
+    def absent_devices(self) -> dict[str, Unavailable]:
         return {"card": Unavailable("libcard.so: cannot open.", "Install the card's driver.")}
 
     def compile(self, model: ModelFile, device: Device, options: Options) -> StandInSession:

@@ -1,0 +1,87 @@
+"""The user's configuration: one TOML file, read when something in it is needed.
+
+The first that exists of ``$BENCH_CONFIG``, ``bench.toml`` in the current folder, and
+``$XDG_CONFIG_HOME/infer-bench/config.toml`` (``~/.config`` where that is unset). Without any,
+everything has its default.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, field_validator
+
+from bench.cell import Frozen
+from bench.errors import SpecError
+from bench.validation import first_problem, read_toml
+
+CONFIG_VARIABLE = "BENCH_CONFIG"
+
+#: What stands behind the ``@`` of a target, and is the name of a folder.
+ENVIRONMENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class EnvironmentTable(Frozen):
+    """``[environments.NAME]``: an interpreter that is there already, or more about one of ours."""
+
+    backend: tuple[str, ...] = Field((), description="backends that run there")
+    python: str | None = Field(None, min_length=1, description="its interpreter")
+    variables: dict[str, str] = Field(default_factory=dict, description="set before anything else")
+    setup: str | None = Field(None, min_length=1, description="a shell script to source")
+
+    @field_validator("backend", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("variables")
+    @classmethod
+    def _can_be_set(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if not name or "=" in name or "\0" in name + text:
+                raise ValueError(f"{name!r} can't be the name of an environment variable")
+        return value
+
+
+class Config(Frozen):
+    """A configuration file."""
+
+    environments: dict[str, EnvironmentTable] = Field(default_factory=dict)
+
+    @field_validator("environments")
+    @classmethod
+    def _named_well(cls, value: dict[str, EnvironmentTable]) -> dict[str, EnvironmentTable]:
+        for name in value:
+            if not ENVIRONMENT_NAME.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} is no name of an environment: use letters, digits, '.', '_' and '-'"
+                )
+        return value
+
+
+def config_path() -> Path | None:
+    """The file that counts; None where there is none. Raises `SpecError` for ``$BENCH_CONFIG`` that
+    names no file."""
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        if not Path(named).is_file():
+            raise SpecError(f"{CONFIG_VARIABLE} names {named}, and there is no such file.")
+        return Path(named)
+    base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    places = (Path("bench.toml"), base / "infer-bench" / "config.toml")
+    return next((path for path in places if path.is_file()), None)
+
+
+def load_config() -> Config:
+    """The user's configuration. Raises `SpecError` that names the file and the key."""
+    path = config_path()
+    if path is None:
+        return Config()
+    try:
+        return Config.model_validate(read_toml(path, "configuration"))
+    except ValidationError as error:
+        known = [*Config.model_fields, *EnvironmentTable.model_fields]
+        raise SpecError(f"{path}: {first_problem(error, known)}") from error
