@@ -139,7 +139,7 @@ class Place:
 
 
 def runtime_of(target: Target) -> Runtime:
-    """How to start a target's workers, in its environment. Raises `SpecError` for an unknown backend
+    """How to start the workers of a target. Raises `SpecError` for an unknown backend
     or environment, else what is wrong with the environment."""
     named = target.environment
     environment = find_environment(named, target.backend) if named else None
