@@ -1,8 +1,7 @@
 """Apache TVM, compiled for this CPU by LLVM, as its importer leaves a model: without tuning.
 
-It has no options behind ``?``. Without tuning TVM is right and slow (some hundred times as slow
-as ONNX Runtime here on a residual network: 41 ms), so it is here as a check of portability. A session is compiled
-for the shapes that it is given, and takes no others.
+It has no options behind ``?``. Without tuning TVM is right and slow, so it is here as a check of
+portability. A session is compiled for the shapes that it is given, and takes no others.
 """
 
 from __future__ import annotations
