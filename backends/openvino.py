@@ -92,10 +92,7 @@ class OpenVino:
             graph = core.read_model(str(path))
         except Exception as error:
             raise _explain(error, where, f"{path}: openvino can't read it") from error
-        unused = _unused_inputs(ov, path, graph, options.shapes)
-        # A tensor that is passed on unchanged has several names, and compiling drops some; the
-        # parameter's own is the one in the file.
-        names = [port.node.get_friendly_name() for port in graph.inputs]
+        names, unused = _input_names(ov, path, graph, options.shapes)
         shapes = {key: shape for key, shape in options.shapes.items() if key not in unused}
         if options.shapes:
             check_shapes(where, list(map(_spec, graph.inputs, names)), shapes)
@@ -290,18 +287,24 @@ def _check_precision(compiled: Any, settings: Mapping[str, Any], target: str) ->
         )
 
 
-def _unused_inputs(
-    ov: ModuleType, path: Path, graph: Any, shapes: Mapping[str, Any]
-) -> tuple[str, ...]:
-    """Inputs that the file declares and the graph has no use for, of those that will be fed."""
-    known = {name for port in graph.inputs for name in port.get_names()}
-    missing = [name for name in shapes if name not in known]
-    if not missing:
-        return ()
+def _input_names(
+    ov: ModuleType, path: Path, graph: Any, fed: Mapping[str, Any]
+) -> tuple[list[str], list[str]]:
+    """What the file calls the graph's inputs, in their order; and inputs of the file that the graph
+    has no use for.
+
+    A tensor that is passed on unchanged has several names, of which reading and compiling drop some.
+    """
+    names = [port.node.get_friendly_name() for port in graph.inputs]
+    if set(fed) <= set(names):
+        return names, []
     front_end = ov.frontend.FrontEndManager().load_by_framework("onnx")
-    places = front_end.load(str(path)).get_inputs()
-    declared = {name for place in places for name in place.get_names()}
-    return tuple(name for name in missing if name in declared)
+    declared = [
+        name for place in front_end.load(str(path)).get_inputs() for name in place.get_names()
+    ]
+    if len(declared) == len(names):
+        return declared, []
+    return names, [name for name in declared if name not in names]
 
 
 def _spec(port: Any, name: str = "") -> TensorSpec:
