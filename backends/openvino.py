@@ -99,7 +99,8 @@ class OpenVino:
         settings = _settings(name, options.threads, extra, model.variant)
         try:
             if options.shapes:
-                graph.reshape({key: list(shape) for key, shape in shapes.items()})
+                places = {names.index(key): list(shape) for key, shape in shapes.items()}
+                graph.reshape(places)
             compiled = core.compile_model(graph, name, settings)
         except Exception as error:
             raise _explain(error, where, f"{where}: it can't be compiled") from error
@@ -293,7 +294,7 @@ def _input_names(
     """What the file calls the graph's inputs, in their order; and inputs of the file that the graph
     has no use for.
 
-    A tensor that is passed on unchanged has several names, of which reading and compiling drop some.
+    A tensor that is passed on unchanged has several names, of which some are dropped.
     """
     names = [port.node.get_friendly_name() for port in graph.inputs]
     if set(fed) <= set(names):
