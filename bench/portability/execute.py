@@ -152,7 +152,7 @@ class _Shard(threading.Thread):
             )
             _, outputs = worker.request("evaluate", *feeds.values(), names=list(feeds))
         except BenchError as error:
-            outcome, detail = outcome_of(error, alive=_lives(worker))
+            outcome, detail = outcome_of(error, alive=lives(worker))
             # The test and the target stand beside it wherever it is shown.
             detail = detail.removeprefix(f"{case.name} on {choice.target}: ")
             detail = detail.removeprefix(f"{file.onnx}: ")
@@ -187,7 +187,7 @@ class _Gone(Exception):
         self.reason = reason
 
 
-def _lives(worker: Worker) -> bool:
+def lives(worker: Worker) -> bool:
     """Whether the worker still answers."""
     try:
         worker.request("memory")
