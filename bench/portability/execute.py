@@ -152,11 +152,11 @@ class _Shard(threading.Thread):
             )
             _, outputs = worker.request("evaluate", *feeds.values(), names=list(feeds))
         except BenchError as error:
-            outcome, detail = outcome_of(error, alive=lives(worker))
+            outcome, detail = outcome_of(error, alive=worker.alive)
             # The test and the target stand beside it wherever it is shown.
             detail = detail.removeprefix(f"{case.name} on {choice.target}: ")
             detail = detail.removeprefix(f"{file.onnx}: ")
-            if outcome in _DEADLY:
+            if outcome in _DEADLY or not worker.alive:
                 self._drop()
             return TestResult(test=case.name, outcome=outcome, detail=detail)
         outcome, detail, error_size = compare(outputs, expected, case.rtol, case.atol)
@@ -185,12 +185,3 @@ class _Gone(Exception):
     def __init__(self, reason: BenchError) -> None:
         super().__init__(str(reason))
         self.reason = reason
-
-
-def lives(worker: Worker) -> bool:
-    """Whether the worker still answers."""
-    try:
-        worker.request("memory")
-    except BenchError:
-        return False
-    return True

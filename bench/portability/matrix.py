@@ -88,7 +88,10 @@ def suite_words(report: PortabilityReport) -> str:
     if suite is None:
         return ""
     chosen = f", {suite.chosen_by}" if suite.chosen_by else ""
-    text = f"ONNX {suite.onnx_version}'s node tests{chosen}: {suite.tests} on each target."
+    text = f"ONNX {suite.onnx_version}'s node tests{chosen}: {suite.tests} on each target"
+    if suite.expanded:
+        text += f", {suite.expanded} of them with the operator written as a function of others"
+    text += "."
     left = []
     if suite.not_expressible:
         left.append(f"{suite.not_expressible} of types that a worker can't be given")

@@ -101,10 +101,12 @@ def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
 
 def _escape(text: str) -> str:
     """Text that Markdown takes as text, in a table too."""
+    text = printable(text)
     for character in "\\`*_[]<>|":
         text = text.replace(character, f"\\{character}")
-    return text.replace("\n", " ")
+    return text
 
 
 def _code(text: str) -> str:
-    return text.replace("`", "'").replace("\n", " ")
+    """Text within backticks, which Markdown shows as it is."""
+    return printable(text).replace("`", "'")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from rich.text import Text
 
@@ -22,7 +22,7 @@ from bench.table import Figure, Line, lay_out, wrap
 
 #: Failing operators told for each target; ``--all`` tells every one.
 FAILURES_SHOWN = 12
-_LABEL_WIDTH = 30
+_LABEL_WIDTH = 44
 
 
 def report_text(report: PortabilityReport, width: int = 80, *, everything: bool = False) -> Text:
@@ -36,32 +36,43 @@ def report_text(report: PortabilityReport, width: int = 80, *, everything: bool 
     if matrix.rows:
         text.append_text(_matrix(matrix, width, everything))
         text.append_text(_failures(report, matrix, width, everything))
+    if text and report.models:
+        text.append("\n")
     text.append_text(_models(report.models, width))
     for note in report.notes:
         text.append(wrap(f"- {printable(note, limit=500)}", width, 2) + "\n")
+    if text and not text.plain.endswith("\n"):
+        text.append("\n")
     return text
 
 
 def _summary(report: PortabilityReport, width: int) -> Text:
-    lines = [_target_line(row) for row in report.targets if row.counts]
+    tested = [row for row in report.targets if row.counts]
+    seen = {outcome for row in tested for outcome in row.counts}
+    lines = [_target_line(row, seen) for row in tested]
     text = lay_out(PORTABILITY_COLUMNS, {}, lines, width) if lines else Text()
+    simulated = [row.target for row in tested if row.simulated]
+    if simulated:
+        text.append(wrap(f"{', '.join(simulated)}: simulated.", width, 2) + "\n")
     for row in report.targets:
         if row.unavailable:
             text.append(wrap(f"? {row.target}: {printable(row.unavailable)}", width, 2) + "\n")
     return text
 
 
-def _target_line(row: TargetRow) -> Line:
+def _target_line(row: TargetRow, seen: Set[str]) -> Line:
+    """Its counts; of the rare outcomes those alone that some target has."""
     counts = row.counts
     total = sum(counts.values())
+    always = {"pass", "wrong", "unsupported"}
     figures = {
         name: Figure(str(counts.get(name, 0)))
         for name in ("pass", "wrong", "unsupported", "crash", "timeout")
+        if name in seen | always
     }
     figures["share"] = Figure(percent(counts.get("pass", 0) / total if total else None))
     figures["seconds"] = Figure(duration(row.seconds * 1e9 if row.seconds else None))
-    simulated = " (simulated)" if row.simulated else ""
-    return Line(printable(f"{row.target}{simulated}", limit=40), " ", figures)
+    return Line(printable(row.target, limit=40), " ", figures)
 
 
 def _matrix(matrix: Matrix, width: int, everything: bool) -> Text:
@@ -94,7 +105,8 @@ def _matrix(matrix: Matrix, width: int, everything: bool) -> Text:
 
 def _target_columns(matrix: Matrix, width: int) -> tuple[Column, ...]:
     """Titled by their targets where these fit, else by letters that are explained below."""
-    room = width - _LABEL_WIDTH - sum(len(target) + 2 for target in matrix.targets)
+    longest = max(len(row.label) for row in matrix.rows)
+    room = width - min(longest, _LABEL_WIDTH) - sum(len(t) + 2 for t in matrix.targets)
     return tuple(
         Column(target, target if room > 0 else f"({place})", "its tests of the operator")
         for place, target in enumerate(matrix.targets, start=1)
@@ -144,8 +156,9 @@ def _models(rows: Sequence[ModelRow], width: int) -> Text:
         for row in rows:
             if (row.model, row.variant) == model:
                 figures = {"outcome": Figure(row.outcome), "predicted": Figure(_foretold(row))}
-                lines.append(Line(row.target, MODEL_MARKS[row.outcome], figures))
-    text.append("\n")
+                lines.append(
+                    Line(printable(row.target, limit=60), MODEL_MARKS[row.outcome], figures)
+                )
     text.append_text(lay_out(PORTABILITY_MODEL_COLUMNS, {}, lines, width))
     for row in rows:
         for words in _model_details(row):
@@ -161,10 +174,11 @@ def _foretold(row: ModelRow) -> str:
 
 def _model_details(row: ModelRow) -> list[str]:
     """What there is to say about a row beyond its words."""
-    where = f"{row.model} on {row.target}"
+    where = printable(f"{row.model} on {row.target}", limit=120)
     said = []
     if row.detail:
-        nodes = f" Nodes: {', '.join(row.nodes)}." if row.nodes else ""
+        names = ", ".join(printable(node, limit=80) for node in row.nodes)
+        nodes = f" Nodes: {names}." if names else ""
         said.append(f"- {where}: {printable(row.detail, limit=300).rstrip('.')}.{nodes}")
     if row.predicted_detail and (row.predicted != "runs" or row.outcome != "runs"):
         said.append(f"- foretold for {where}: {printable(row.predicted_detail, limit=600)}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,9 +13,8 @@ from bench.launch import Launcher
 from bench.numbers import printable, significant
 from bench.parity import parity
 from bench.plan import PlannedCell
-from bench.portability.execute import lives
 from bench.portability.outcomes import outcome_of
-from bench.portability.predict import Forecast
+from bench.portability.predict import Forecast, ModelNode
 from bench.portability.report import ModelOutcome, ModelRow
 from bench.reference import References
 
@@ -65,7 +64,8 @@ def _once(
         bound, _ = worker.request("bind", *feeds.values(), names=list(feeds), lane="prepared")
         _, outputs = worker.request("fetch")
     except BenchError as error:
-        outcome, detail = outcome_of(error, alive=worker is not None and lives(worker))
+        outcome, detail = outcome_of(error, alive=worker is not None and worker.alive)
+        detail = detail.removeprefix(f"{planned.file.name} on {choice.target}: ")
         return Tried(_model_outcome(outcome), detail)
     finally:
         if worker is not None:
@@ -101,13 +101,17 @@ def _model_outcome(outcome: str) -> ModelOutcome:
 
 
 def model_row(
-    planned: PlannedCell, forecast: Forecast | None, attempt: Callable[[], Tried] | None
+    planned: PlannedCell,
+    graph: Sequence[ModelNode],
+    forecast: Forecast | None,
+    attempt: Callable[[], Tried] | None,
 ) -> ModelRow:
-    """The row of a model and a target; without ``attempt`` it is not tried."""
+    """The row of a model (``graph`` are its nodes) and a target; without ``attempt`` it is not
+    tried."""
     tried = Tried("not-tried") if attempt is None else attempt()
     nodes = tried.nodes
-    if forecast is not None and tried.outcome not in ("runs", "fallback", "unavailable"):
-        nodes = nodes or _suspects(forecast, tried)
+    if tried.outcome not in ("runs", "fallback", "unavailable"):
+        nodes = nodes or _suspects(graph, forecast, tried.detail)
     return ModelRow(
         model=planned.cell.model.name,
         variant=planned.cell.variant,
@@ -121,12 +125,19 @@ def model_row(
     )
 
 
-def _suspects(forecast: Forecast, tried: Tried) -> tuple[str, ...]:
-    """The nodes that the runtime's message is about, else all that were expected to fail."""
-    expected = [each.node for each in (*forecast.failing, *forecast.doubtful)]
-    named = [node for node in expected if re.search(rf"\b{re.escape(node.key[0])}\b", tried.detail)]
-    surely = [each.node for each in forecast.failing]
-    return tuple(node.words for node in (named or surely)[:_NODES_NAMED])
+def _suspects(
+    graph: Sequence[ModelNode], forecast: Forecast | None, message: str
+) -> tuple[str, ...]:
+    """The nodes that the runtime's message is about: by name, else by operator; where it names
+    none, those that were surely expected to fail."""
+    surely = [] if forecast is None else [each.node for each in forecast.failing]
+    choices = (
+        [node for node in graph if f"'{node.name}'" in message],
+        [node for node in graph if re.search(rf"\b{re.escape(node.key[0])}\b", message)],
+        surely,
+    )
+    found = next((nodes for nodes in choices if nodes), [])
+    return tuple(node.words for node in found[:_NODES_NAMED])
 
 
 def _held(forecast: Forecast | None, outcome: ModelOutcome) -> bool | None:

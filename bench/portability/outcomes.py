@@ -73,7 +73,7 @@ def _largest_error(mine: Array, right: Array) -> float | None:
         return None
     if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
         return None
-    return float(np.abs(a - b)[finite].max(initial=0.0))
+    return float(np.abs(a[finite] - b[finite]).max(initial=0.0))
 
 
 def outcome_of(error: BenchError, *, alive: bool) -> tuple[Outcome, str]:

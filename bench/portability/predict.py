@@ -76,8 +76,8 @@ class Forecast:
         if len(told) > _NODES_NAMED:
             words.append(f"and {len(told) - _NODES_NAMED} more operators")
         if self.untested:
-            names = ", ".join(sorted({node.key[0] for node in self.untested}))
-            words.append(f"no test is like {names}")
+            kinds = {f"{n.key[0]} ({n.type})" if n.type else n.key[0] for n in self.untested}
+            words.append(f"no test is like {', '.join(sorted(kinds))}")
         return "; ".join(words)
 
 
@@ -130,20 +130,22 @@ def _types(model: Any) -> dict[str, str]:
 def predict(
     nodes: Sequence[ModelNode], cases: Mapping[OperatorKey, Sequence[Case]], results: Results
 ) -> Forecast:
-    """Judge each node by the tests of its operator whose first input has the node's type; by all
-    tests of the operator where none has."""
+    """Judge each node by the tests of its operator whose first input has the node's type.
+
+    Where none has, that every test of the operator fails says enough, and that some pass nothing.
+    """
     failing: list[NodeForecast] = []
     doubtful: list[NodeForecast] = []
     untested: list[ModelNode] = []
     for node in nodes:
-        tested = [case for case in cases.get(node.key, ()) if case.name in results]
-        like = [case for case in tested if node.type and case.types[:1] == (node.type,)]
-        found = [results[case.name] for case in like or tested if _tells(case, results)]
+        tested = [case for case in cases.get(node.key, ()) if _tells(case, results)]
+        like = [case for case in tested if not node.type or case.types[:1] == (node.type,)]
+        found = [results[case.name] for case in like or tested]
         bad = worst(found)
         passed = sum(result.outcome == "pass" for result in found)
-        if not found:
+        if not found or (passed and not like):
             untested.append(node)
-        if found and bad is not None:
+        elif bad is not None:
             forecast = NodeForecast(node, passed, len(found), f"{bad.test}: {bad.detail}")
             (doubtful if passed else failing).append(forecast)
     return Forecast(tuple(failing), tuple(doubtful), tuple(untested), len(nodes))
@@ -152,5 +154,7 @@ def predict(
 def _tells(case: Case, results: Results) -> bool:
     """Whether a result is evidence: an older definition may ask for other numbers than a restated
     test, and a target that could not be had says nothing."""
-    outcome = results[case.name].outcome
-    return outcome != "unavailable" and not (case.restated and outcome == "wrong")
+    result = results.get(case.name)
+    if result is None or result.outcome == "unavailable":
+        return False
+    return not (case.restated and result.outcome == "wrong")

@@ -93,6 +93,7 @@ class SuiteFacts(Frozen):
 
     onnx_version: str
     tests: int = Field(description="that could be run on every target")
+    expanded: int = Field(0, description="of these: of an operator written as a function of others")
     random: int = Field(0, description="left out: they draw random numbers")
     not_expressible: int = Field(0, description="left out: a type that a worker can't be given")
     chosen_by: str = Field("", description="--operator and --opset, where given")

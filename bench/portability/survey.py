@@ -202,6 +202,7 @@ class _Survey:
         return SuiteFacts(
             onnx_version=self.tests.version,
             tests=sum(case.runnable for case in self.chosen),
+            expanded=sum(case.runnable and case.expanded for case in self.chosen),
             random=sum(case.random for case in self.chosen),
             not_expressible=sum(bool(c.inexpressible and not c.random) for c in self.chosen),
             chosen_by=", ".join(chosen_by),
@@ -260,10 +261,10 @@ class _Survey:
         if kept is not None and model.nodes and planned.cell.variant == "fp32":
             forecast = predict(model.nodes, model.cases, kept.results)
         if not self.request.try_models:
-            return model_row(planned, forecast, None)
+            return model_row(planned, model.nodes, forecast, None)
         teller.phase(f"trying {planned.cell.model.name} on {planned.cell.target}")
         attempt = partial(try_model, planned, self.machinery.launcher, self.references)
-        return model_row(planned, forecast, attempt)
+        return model_row(planned, model.nodes, forecast, attempt)
 
     def _note(self, text: str) -> None:
         if text not in self.notes:
