@@ -38,6 +38,14 @@ _EXIT_INTERRUPTED = 130
     show_default=True,
     help="Seconds that a test may take to load, and to compute.",
 )
+@click.option(
+    "--model-timeout",
+    "model_timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=300.0,
+    show_default=True,
+    help="Seconds that a model may take to load, and to run.",
+)
 @click.option("--workers", type=click.IntRange(min=1), help="Workers at once; default: the cores.")
 @click.option("--all", "everything", is_flag=True, help="Print operators that pass, too.")
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write the matrix there.")
@@ -55,6 +63,7 @@ def command(
     no_models: bool,
     refresh: bool,
     timeout_s: float,
+    model_timeout_s: float,
     workers: int | None,
     everything: bool,
     markdown: Path | None,
@@ -86,7 +95,7 @@ def command(
         workers=workers or default_threads(),
     )
     try:
-        report, absent = _survey(request, targets or ("*",), quiet)
+        report, absent = _survey(request, targets or ("*",), model_timeout_s, quiet)
     except KeyboardInterrupt:
         click.echo("bench: interrupted; what was tested is kept, so run the same again.", err=True)
         return _EXIT_INTERRUPTED
@@ -121,7 +130,7 @@ def _cards(models: tuple[str, ...], wanted: bool) -> tuple[Card, ...]:
 
 
 def _survey(
-    request: Request, targets: tuple[str, ...], quiet: bool
+    request: Request, targets: tuple[str, ...], model_timeout_s: float, quiet: bool
 ) -> tuple[PortabilityReport, list[str]]:
     """The report, and the named targets that could not be had."""
     import tempfile
@@ -133,18 +142,18 @@ def _survey(
     from bench.portability.survey import Machinery, missing, survey
     from bench.reference import REFERENCES
     from bench.run import termination_as_interrupt
-    from bench.spec import Suite
     from bench.targets import choose_targets, discover_backends, requested_backends
 
     known = list(backend_entry_points())
     names = requested_backends(targets, known)
-    references = REFERENCES if request.models else ()
+    torch = any(card.source.torch or card.source.pretrained for card in request.models)
+    references = (REFERENCES if torch else REFERENCES[1:]) if request.models else ()
     probed = [name for name in dict.fromkeys([*names, *references]) if name in known]
     with (
         termination_as_interrupt(),
         tempfile.TemporaryDirectory(prefix="bench-portability-") as folder,
         telling(quiet) as teller,
-        launcher(Path(folder), Suite().cell_timeout_s) as processes,
+        launcher(Path(folder), model_timeout_s) as processes,
     ):
         teller.phase("looking for targets")
         reports = {r.name: r for r in discover_backends(probed, processes)}
