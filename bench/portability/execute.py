@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.backend import ModelFile, Options, to_plain
-from bench.errors import BenchError
+from bench.errors import BenchError, SpecError
 from bench.launch import Launcher, Worker, launcher
 from bench.portability.cases import Case, NodeTests
 from bench.portability.outcomes import TestResult, compare, outcome_of
@@ -69,6 +69,35 @@ def run_tests(job: Job, note: Callable[[TestResult], None]) -> BenchError | None
             raise shard.bug
     # As long as one shard could go on to the end, every test has its result.
     return next((s.gone for s in shards if s.gone), None) if queue else None
+
+
+def check_options(choice: Choice, tests: NodeTests, launcher: Launcher) -> None:
+    """Raise `SpecError` where the target's own options are refused, for which no test is to blame:
+    a model that loads without them doesn't with them."""
+    assert choice.runtime is not None
+    if not choice.target.options:
+        return
+    case = next(case for case in tests.cases if case.runnable)
+    worker = launcher.worker(choice.runtime, threads=1)
+    try:
+        _load(worker, choice, tests, case, Options())
+        _load(worker, choice, tests, case, Options(extra=dict(choice.target.options)))
+    except SpecError:
+        raise
+    except BenchError:
+        return  # the tests will tell
+    finally:
+        worker.end()
+
+
+def _load(worker: Worker, choice: Choice, tests: NodeTests, case: Case, options: Options) -> None:
+    worker.request(
+        "load",
+        model=to_plain(ModelFile(case.name, onnx=tests.model_file(case))),
+        device=to_plain(choice.device),
+        options=to_plain(options),
+        cpus=[],
+    )
 
 
 class _Shard(threading.Thread):
@@ -139,23 +168,16 @@ class _Shard(threading.Thread):
             feeds, expected = self._job.tests.arrays(case)
         shapes = {name: array.shape for name, array in feeds.items()}
         choice = self._job.choice
-        assert choice.device is not None
-        file = ModelFile(case.name, onnx=self._job.tests.model_file(case))
         options = Options(threads=1, shapes=shapes, extra=dict(choice.target.options))
         try:
-            worker.request(
-                "load",
-                model=to_plain(file),
-                device=to_plain(choice.device),
-                options=to_plain(options),
-                cpus=[],
-            )
+            _load(worker, choice, self._job.tests, case, options)
             _, outputs = worker.request("evaluate", *feeds.values(), names=list(feeds))
         except BenchError as error:
-            outcome, detail = outcome_of(error, alive=worker.alive)
+            file = self._job.tests.model_file(case)
+            outcome, detail = outcome_of(error, alive=worker.alive, file=file)
             # The test and the target stand beside it wherever it is shown.
             detail = detail.removeprefix(f"{case.name} on {choice.target}: ")
-            detail = detail.removeprefix(f"{file.onnx}: ")
+            detail = detail.removeprefix(f"{file.name}: ")
             if outcome in _DEADLY or not worker.alive:
                 self._drop()
             return TestResult(test=case.name, outcome=outcome, detail=detail)

@@ -64,7 +64,9 @@ def _once(
         bound, _ = worker.request("bind", *feeds.values(), names=list(feeds), lane="prepared")
         _, outputs = worker.request("fetch")
     except BenchError as error:
-        outcome, detail = outcome_of(error, alive=worker is not None and worker.alive)
+        outcome, detail = outcome_of(
+            error, alive=worker is not None and worker.alive, file=planned.file.onnx
+        )
         detail = detail.removeprefix(f"{planned.file.name} on {choice.target}: ")
         return Tried(_model_outcome(outcome), detail)
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -76,13 +77,15 @@ def _largest_error(mine: Array, right: Array) -> float | None:
     return float(np.abs(a[finite] - b[finite]).max(initial=0.0))
 
 
-def outcome_of(error: BenchError, *, alive: bool) -> tuple[Outcome, str]:
-    """What an error means, and the words for it.
+def outcome_of(error: BenchError, *, alive: bool, file: Path | None = None) -> tuple[Outcome, str]:
+    """What an error means, and the words for it, where ``file`` has its name without its folder.
 
     ``alive`` tells whether the worker lives on: a runtime that refuses or raises in good order says
     that it can't do this, which is unsupported; one that dies has crashed.
     """
-    detail = printable(_LOG_WORDS.sub("", str(error)), limit=_DETAIL_LIMIT)
+    words = _LOG_WORDS.sub("", str(error))
+    words = words if file is None else words.replace(str(file), file.name)
+    detail = printable(words, limit=_DETAIL_LIMIT)
     if isinstance(error, WorkerTimeout):
         return "timeout", detail
     if isinstance(error, Unavailable):

@@ -14,12 +14,12 @@ from pathlib import Path
 from bench import __version__
 from bench.cards import Card
 from bench.cell import Variant
-from bench.errors import BenchError, Unavailable
+from bench.errors import BenchError, SpecError, Unavailable
 from bench.launch import Launcher
 from bench.machine import fingerprint
 from bench.plan import Loaded, PlannedCell, make_plan
 from bench.portability.cases import Case, NodeTests, node_tests
-from bench.portability.execute import Job, run_tests
+from bench.portability.execute import Job, check_options, run_tests
 from bench.portability.kept import KeptResults, kept_results
 from bench.portability.models import model_row, refused_row, try_model
 from bench.portability.operators import choose_cases, failure_rows, operator_rows
@@ -78,6 +78,11 @@ def survey(request: Request, choices: Sequence[Choice], machinery: Machinery) ->
 
     Interrupted, it keeps what has been tested so far, and `KeyboardInterrupt` goes on.
     """
+    if not choices:
+        raise SpecError(
+            "no target is present: install a runtime, for example "
+            "`pip install 'infer-bench[onnxruntime]'`; `bench doctor` tells what is missing."
+        )
     machinery.teller.phase("reading ONNX's tests")
     tests = node_tests(machinery.cache)
     chosen: tuple[Case, ...] = ()
@@ -151,7 +156,7 @@ class _Survey:
         if choice.unavailable is not None or choice.runtime is None or device is None:
             return None, row.model_copy(update={"unavailable": str(choice.unavailable)})
         if "onnx" not in choice.runtime.forms:
-            why = f"{name} takes no ONNX, so ONNX's tests can't be run on it"
+            why = "it takes no ONNX, so ONNX's tests can't be run on it"
             return None, row.model_copy(update={"unavailable": why})
         kept = kept_results(self.machinery.cache, choice, self.tests.version)
         wanted = self._wanted(models)
@@ -180,6 +185,8 @@ class _Survey:
         if request.refresh:
             kept.forget()
         todo = [case for case in wanted if case.name not in kept.results]
+        if todo:
+            check_options(choice, self.tests, self.machinery.launcher)
         teller.target_started(str(choice.target), len(todo), len(wanted) - len(todo))
         logs = self.machinery.logs / f"{choice.target.backend}-{choice.target.device}"
         job = Job(choice, self.tests, todo, request.workers, request.timeout_s, logs)

@@ -190,7 +190,7 @@ def test_a_target_without_onnx_is_left_out_with_its_reason(portability: Portabil
     pytest.importorskip("torch")
     done = portability("-t", "torch:cpu", *REFERENCE, "--operator", "Abs")
     assert done.returncode == 0
-    assert "torch:cpu takes no ONNX" in " ".join(done.stdout.split())
+    assert "torch:cpu: it takes no ONNX" in " ".join(done.stdout.split())
 
 
 def test_an_absent_target_is_shown_and_fails_the_command(portability: Portability) -> None:
@@ -206,6 +206,7 @@ def test_an_absent_target_is_shown_and_fails_the_command(portability: Portabilit
         (("--operator", "Convv"), "Did you mean"),
         (("--operator", "Conv", "--opset", "7"), "opset 7"),
         (("-t", "onnxruntimes:cpu"), "onnxruntime"),
+        (("-t", "onnx-reference:cpu?speed=9", "--operator", "Abs"), "no option 'speed'"),
         (("-m", "nothing.onnx"), "no such file"),
         (("-m", "net", "--variant", "int3"), "int3"),
     ],
