@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
@@ -49,13 +50,10 @@ class KeptResults:
         except OSError as error:
             self.problem = f"{self.path}: {error.strerror or error}"
 
-    def forget(self) -> None:
-        """Ask everything anew."""
-        self.results.clear()
-        try:
-            self.path.unlink(missing_ok=True)
-        except OSError as error:
-            self.problem = f"{self.path}: {error.strerror or error}"
+    def forget(self, names: Iterable[str]) -> None:
+        """Let these tests be asked anew; what is found then is added behind the old."""
+        for name in names:
+            self.results.pop(name, None)
 
     def close(self) -> None:
         if self._file is not None:

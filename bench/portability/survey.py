@@ -183,7 +183,7 @@ class _Survey:
         """Run what is not known yet; why the target got lost on the way, if it did."""
         request, teller = self.request, self.machinery.teller
         if request.refresh:
-            kept.forget()
+            kept.forget(case.name for case in wanted)
         todo = [case for case in wanted if case.name not in kept.results]
         if todo:
             check_options(choice, self.tests, self.machinery.launcher)

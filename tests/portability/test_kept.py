@@ -39,6 +39,20 @@ def test_the_last_word_on_a_test_counts(tmp_path: Path) -> None:
     assert KeptResults(kept.path).results["a"].outcome == "pass"
 
 
+def test_what_is_forgotten_is_asked_anew_and_the_rest_stays(tmp_path: Path) -> None:
+    kept = KeptResults(tmp_path / "x.jsonl")
+    kept.add(result("a", "wrong"))
+    kept.add(result("b"))
+    kept.forget(["a", "never-heard-of"])
+    assert set(kept.results) == {"b"}
+    kept.add(result("a"))
+    kept.close()
+    assert {r.test: r.outcome for r in KeptResults(kept.path).results.values()} == {
+        "a": "pass",
+        "b": "pass",
+    }
+
+
 def test_that_a_target_could_not_be_had_is_not_kept(tmp_path: Path) -> None:
     kept = KeptResults(tmp_path / "x.jsonl")
     kept.add(result("a", "unavailable"))
