@@ -29,7 +29,7 @@ from bench.errors import SpecError
 Array = np.ndarray[Any, Any]
 
 #: Of the files below; a change makes them anew.
-_FORMAT = 2
+_FORMAT = 3
 
 #: Element types that a worker's `TensorSpec` names and its channel carries: numpy's own.
 EXPRESSIBLE = frozenset(
@@ -67,7 +67,8 @@ class Case:
     expanded: bool = False
     random: bool = False
     inexpressible: str = ""
-    restated: bool = False  #: written for another version of the opset, see `bench...restate`
+    restated: bool = False  #: written for another version of the opset, see `restate`
+    constant: tuple[str, ...] = ()  #: inputs that are written into the model, see `restate`
 
     @property
     def runnable(self) -> bool:
@@ -90,7 +91,11 @@ class NodeTests:
         """Inputs by name, and the expected outputs. Not to be called from two threads at once."""
         name = case.name.partition("@")[0]  # a restated test has the arrays of the original
         found = self._arrays
-        inputs = {key: found[f"{name}/in/{i}"] for i, key in enumerate(case.inputs)}
+        inputs = {
+            key: found[f"{name}/in/{i}"]
+            for i, key in enumerate(case.inputs)
+            if key not in case.constant
+        }
         outputs: list[Array] = []
         while (key := f"{name}/out/{len(outputs)}") in found:
             outputs.append(found[key])
@@ -140,7 +145,8 @@ def _read(folder: Path, version: str) -> NodeTests | None:
 
 
 def _case(row: dict[str, Any]) -> Case:
-    return Case(**{**row, "inputs": tuple(row["inputs"]), "types": tuple(row["types"])})
+    lists = {key: tuple(row[key]) for key in ("inputs", "types", "constant")}
+    return Case(**{**row, **lists})
 
 
 def _write(folder: Path) -> None:

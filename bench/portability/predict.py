@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ from bench.portability.cases import Case, imported, type_name
 from bench.portability.operators import Results, worst
 from bench.portability.report import Expected
 
-#: (operator, domain, version of the domain that the model uses)
-OperatorKey = tuple[str, str, int]
+#: operator, domain, version of the domain that the model uses, places of inputs that are constant
+OperatorKey = tuple[str, str, int, tuple[int, ...]]
 
 _NODES_NAMED = 8
 
@@ -94,6 +94,7 @@ def model_nodes(path: Path) -> tuple[ModelNode, ...]:
         raise SpecError(f"{path}: not an ONNX model that could be read: {error}.") from error
     own = {(f.domain, f.name) for f in model.functions}
     types = _types(model)
+    constant = set(_constants(model.graph))
     versions: dict[str, int] = {}
 
     def walk(nodes: Sequence[Any]) -> Iterator[ModelNode]:
@@ -103,13 +104,31 @@ def model_nodes(path: Path) -> tuple[ModelNode, ...]:
                 version = versions.setdefault(domain, imported(model, domain))
                 kind = types.get(node.input[0], "") if node.input else ""
                 name = node.name or next((o for o in node.output if o), "")
-                yield ModelNode((node.op_type, domain, version), name, kind)
+                places = _constant_places(node, constant)
+                yield ModelNode((node.op_type, domain, version, places), name, kind)
             for attribute in node.attribute:
                 for graph in (attribute.g, *attribute.graphs):
                     yield from walk(graph.node)
 
     functions = [node for function in model.functions for node in function.node]
     return tuple(walk([*model.graph.node, *functions]))
+
+
+def _constants(graph: Any) -> Iterator[str]:
+    """Tensors whose values stand in the file, those of branches and loops included."""
+    yield from (tensor.name for tensor in graph.initializer)
+    for node in graph.node:
+        if node.op_type == "Constant":
+            yield from node.output
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _constants(inner)
+
+
+def _constant_places(node: Any, constant: Set[str]) -> tuple[int, ...]:
+    """Which inputs of a node are constants; none where all are, as such a node isn't computed."""
+    places = tuple(place for place, name in enumerate(node.input) if name in constant)
+    return () if len(places) == len(node.input) else places
 
 
 def _types(model: Any) -> dict[str, str]:

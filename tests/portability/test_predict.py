@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
 
 from bench.errors import SpecError
 from bench.portability.cases import Case, NodeTests
@@ -14,7 +16,7 @@ from bench.portability.outcomes import TestResult
 from bench.portability.predict import ModelNode, OperatorKey, model_nodes, predict
 from bench.portability.restate import cases_for
 
-RELU: OperatorKey = ("Relu", "", 18)
+RELU: OperatorKey = ("Relu", "", 18, ())
 NODE = ModelNode(RELU, "act", "FLOAT")
 
 
@@ -89,7 +91,7 @@ def test_nodes_carry_name_version_and_type_and_those_of_branches_are_found(tmp_p
     ]
     read = model_nodes(save(tmp_path / "m.onnx", nodes))
     assert sorted(node.key[0] for node in read) == ["If", "Neg", "Relu", "Softplus"]
-    assert read[0] == ModelNode(("Relu", "", 17), "act", "FLOAT")
+    assert read[0] == ModelNode(("Relu", "", 17, ()), "act", "FLOAT")
     assert read[0].words == "Relu 'act'"
 
 
@@ -123,3 +125,31 @@ def test_a_test_is_not_restated_for_an_opset_that_cannot_say_it(onnx_tests: Node
     assert all("default_axes" in each.name for each in old)
     assert cases_for(onnx_tests, "ReduceMean", "", 18)
     assert cases_for(onnx_tests, "NoSuchOperator", "", 18) == ()
+
+
+def test_inputs_that_are_constants_in_the_model_are_constants_in_the_tests(
+    onnx_tests: NodeTests, tmp_path: Path
+) -> None:
+    axes = onnx.numpy_helper.from_array(np.array([0]), "axes")
+    nodes = [
+        helper.make_node("Constant", [], ["axes"], value=axes),
+        helper.make_node("Unsqueeze", ["x", "axes"], ["y"]),
+    ]
+    _, node = model_nodes(save(tmp_path / "m.onnx", nodes))
+    assert node.key == ("Unsqueeze", "", 17, (1,))
+    cases = cases_for(onnx_tests, *node.key)
+    assert cases
+    for each in cases:
+        model = onnx.load(str(onnx_tests.model_file(each)))
+        assert [tensor.name for tensor in model.graph.initializer] == ["axes"]
+        feeds, expected = onnx_tests.arrays(each)
+        assert set(feeds) == {"x"}
+        onnx.checker.check_model(model, full_check=True)
+        found = ReferenceEvaluator(model).run(None, feeds)
+        assert np.array_equal(found[0], expected[0])
+
+
+def test_constants_do_not_touch_the_tests_themselves(onnx_tests: NodeTests) -> None:
+    assert {case.constant for case in onnx_tests.cases} == {()}
+    plain = cases_for(onnx_tests, "Relu", "", 18, (0,))
+    assert plain == cases_for(onnx_tests, "Relu", "", 18)
