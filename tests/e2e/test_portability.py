@@ -17,18 +17,13 @@ import psutil
 import pytest
 from onnx import TensorProto, helper
 
-from bench.portability.cases import NodeTests, node_tests
+from bench.portability.cases import NodeTests
 from bench.portability.report import PortabilityReport
 
 FRAGILE = ("-t", "fragile:npu:0", "--timeout", "2", "--workers", "1")
 REFERENCE = ("-t", "onnx-reference:cpu", "--workers", "1")
 
 Portability = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture(scope="session")
-def onnx_tests(tmp_path_factory: pytest.TempPathFactory) -> NodeTests:
-    return node_tests(tmp_path_factory.mktemp("onnx-tests"))
 
 
 @pytest.fixture
