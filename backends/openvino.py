@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import re
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable, ClassVar, Mapping
 
@@ -91,29 +92,37 @@ class OpenVino:
             graph = core.read_model(str(path))
         except Exception as error:
             raise _explain(error, where, f"{path}: openvino can't read it") from error
+        names, unused = _input_names(ov, path, graph, options.shapes)
+        shapes = {key: shape for key, shape in options.shapes.items() if key not in unused}
         if options.shapes:
-            check_shapes(where, [_spec(port) for port in graph.inputs], options.shapes)
+            check_shapes(where, list(map(_spec, graph.inputs, names)), shapes)
         settings = _settings(name, options.threads, extra, model.variant)
         try:
             if options.shapes:
-                graph.reshape({key: list(shape) for key, shape in options.shapes.items()})
+                places = {names.index(key): list(shape) for key, shape in shapes.items()}
+                graph.reshape(places)
             compiled = core.compile_model(graph, name, settings)
         except Exception as error:
             raise _explain(error, where, f"{where}: it can't be compiled") from error
         _check_precision(compiled, settings, target)
-        return OpenVinoSession(ov, compiled, name, where)
+        inputs = list(map(_spec, compiled.inputs, names))
+        inputs += [TensorSpec(own, "", ()) for own in unused]
+        return OpenVinoSession(ov, compiled, name, where, inputs)
 
 
 class OpenVinoSession:
     """A `CompiledModel`; each bound call has an `InferRequest` of its own."""
 
-    def __init__(self, ov: ModuleType, compiled: Any, name: str, where: str) -> None:
+    def __init__(
+        self, ov: ModuleType, compiled: Any, name: str, where: str, inputs: list[TensorSpec]
+    ) -> None:
+        """``inputs`` are the compiled ones in their order, then those that it has no use for."""
         self._ov = ov
         self._compiled = compiled
         self._name = name
         self._where = where
         self._request: Any = None
-        self.inputs = [_spec(port) for port in compiled.inputs]
+        self.inputs = inputs
         self.outputs = [_spec(port) for port in compiled.outputs]
 
     def bind(self, feeds: Feeds) -> Callable[[], object]:
@@ -197,7 +206,7 @@ class OpenVinoSession:
         arrays = check_feeds(self._where, self.inputs, feeds)
         try:
             request = self._compiled.create_infer_request()
-            for index, array in enumerate(arrays):
+            for index, array in enumerate(arrays[: len(self._compiled.inputs)]):
                 tensor = request.get_input_tensor(index)
                 tensor.shape = list(array.shape)
                 tensor.data[...] = array
@@ -285,9 +294,30 @@ def _check_precision(compiled: Any, settings: Mapping[str, Any], target: str) ->
         )
 
 
-def _spec(port: Any) -> TensorSpec:
+def _input_names(
+    ov: ModuleType, path: Path, graph: Any, fed: Mapping[str, Any]
+) -> tuple[list[str], list[str]]:
+    """What the file calls the graph's inputs, in their order; and inputs of the file that the graph
+    has no use for.
+
+    A tensor that is passed on unchanged has several names, of which some are dropped.
+    """
+    names = [port.node.get_friendly_name() for port in graph.inputs]
+    if set(fed) <= set(names):
+        return names, []
+    front_end = ov.frontend.FrontEndManager().load_by_framework("onnx")
+    declared = [
+        name for place in front_end.load(str(path)).get_inputs() for name in place.get_names()
+    ]
+    if len(declared) == len(names):
+        return declared, []
+    return names, [name for name in declared if name not in names]
+
+
+def _spec(port: Any, name: str = "") -> TensorSpec:
+    """``name`` where the port has lost its own."""
     dims = tuple(-1 if dim.is_dynamic else dim.get_length() for dim in port.get_partial_shape())
-    return TensorSpec(port.get_any_name(), port.get_element_type().to_dtype().name, dims)
+    return TensorSpec(name or port.get_any_name(), port.get_element_type().to_dtype().name, dims)
 
 
 def _explain(error: Exception, where: str, what: str) -> BenchError:
@@ -304,10 +334,20 @@ def _explain(error: Exception, where: str, what: str) -> BenchError:
     return SpecError(f"{what}: {reason}.")
 
 
+#: How the lines begin that tell where in OpenVINO something was noticed.
+_NOISE = (
+    "Exception from ",
+    "Check '",
+    "FrontEnd API failed",
+    "Summary",
+    "Model wasn't fully converted",
+    "While validating ",
+)
+
+
 def _reason(error: Exception) -> str:
     """The line that says what is wrong, past those that say where in OpenVINO it was noticed."""
     for line in str(error).splitlines():
-        noise = line.startswith(("Exception from ", "Check '", "FrontEnd API failed", "Summary"))
-        if line.strip() and not noise:
+        if line.strip() and not line.startswith(_NOISE) and "with a message:" not in line:
             return line.strip().lstrip("- ").rstrip(".: ")
     return first_line(error)

@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "deal": "Which model, precision and target is worth what it costs.",
     "lineage": "How much more alike two models are than independent ones.",
     "bisect": "Find the first tensor on which a target disagrees.",
+    "portability": "Say which operators and models run where, and right.",
     "compare": "Compare two runs, or cells of one, with verdicts.",
     "list": "List models, backends or targets.",
     "env": "Make, list and remove private environments.",

@@ -94,6 +94,23 @@ LINEAGE_COLUMNS = (
     Column("excess", "Excess", "of A and B beyond that of A and the control; they hold together"),
 )
 
+#: `bench portability`: tests by outcome, a line a target
+PORTABILITY_COLUMNS = (
+    Column("pass", "pass", "right, by the tolerance of ONNX's own runner"),
+    Column("wrong", "wrong", "other numbers, shapes or types"),
+    Column("unsupported", "unsupported", "the runtime said that it can't do this"),
+    Column("crash", "crash", "the worker died"),
+    Column("timeout", "timeout", "the worker did not answer in time"),
+    Column("share", "of tests", "tests that pass"),
+    Column("seconds", "took", "time that the tests took in their workers", essential=False),
+)
+
+#: `bench portability`: models on targets
+PORTABILITY_MODEL_COLUMNS = (
+    Column("outcome", "Outcome", "what came of it"),
+    Column("predicted", "Foretold", "what the tests of its operators had foretold"),
+)
+
 #: every key of a raw result row -> what it holds
 RESULT_FIELDS: dict[str, str] = {
     "cell_id": "stable id of the cell",

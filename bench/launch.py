@@ -218,6 +218,7 @@ class Worker:
         self.pid = pid
         self.log = log
         self.timeout_s = timeout_s
+        self.alive = True  #: as far as its last answer, or its end, told
 
     @property
     def greeting(self) -> Greeting:
@@ -263,6 +264,7 @@ class Worker:
 
     def kill(self) -> None:
         """End the process at once."""
+        self.alive = False
         self._channel.close()
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
@@ -284,6 +286,7 @@ class Worker:
 
     def _obituary(self, op: str) -> BenchError:
         """Why the worker is dead, as well as can be known."""
+        self.alive = False
         status = self._server.exit_status(self.pid, wait_s=5.0)
         tail = log_tail(self.log)
         code = None if status is None else os.waitstatus_to_exitcode(status)

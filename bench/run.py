@@ -191,7 +191,7 @@ def _carry_out(
     prepared.launcher.logs = store.logs
     measuring = Measuring(prepared, store, stored, listener, outcome)
     try:
-        with _termination_as_interrupt(), _away_from(measuring.cpus):
+        with termination_as_interrupt(), _away_from(measuring.cpus):
             measuring.run()
     except KeyboardInterrupt:
         # What is measured is on the disk already; the workers end with the launcher.
@@ -204,7 +204,7 @@ def _carry_out(
 
 
 @contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
+def termination_as_interrupt() -> Iterator[None]:
     """SIGTERM (a CI job that is cancelled) ends a run like Ctrl-C does."""
 
     def interrupt(number: int, frame: object) -> None:

@@ -7,8 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from bench.portability.cases import NodeTests
 
 PLUGINS = Path(__file__).parent / "plugins"
 
@@ -26,7 +30,7 @@ def plugin_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stand-in\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
         "[bench.backends]\nstand-in = stand_in:StandIn\nmissing = stand_in:Missing\n"
-        "skewed = skewed:Skewed\nforgetful = forgetful:Forgetful\n"
+        "skewed = skewed:Skewed\nforgetful = forgetful:Forgetful\nfragile = fragile:Fragile\n"
     )
     return folder
 
@@ -53,6 +57,14 @@ def doubling_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "doubling.onnx"
     onnx.save(model, str(path))
     return path
+
+
+@pytest.fixture(scope="session")
+def onnx_tests(tmp_path_factory: pytest.TempPathFactory) -> NodeTests:
+    """ONNX's node tests as files, written once, since making them takes seconds."""
+    from bench.portability.cases import node_tests
+
+    return node_tests(tmp_path_factory.mktemp("onnx-tests"))
 
 
 @pytest.fixture

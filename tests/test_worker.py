@@ -62,6 +62,13 @@ def test_messages_and_arrays_arrive_as_they_were_sent(channels: tuple[Channel, C
         np.testing.assert_array_equal(got, sent)
 
 
+def test_a_scalar_arrives_as_a_scalar(channels: tuple[Channel, Channel]) -> None:
+    ours, theirs = channels
+    ours.send({}, np.float32(2.5), np.asarray(3))
+    _, arrays = theirs.receive()
+    assert [(array.shape, array.item()) for array in arrays] == [((), 2.5), ((), 3)]
+
+
 def test_a_closed_channel_and_a_silent_one_are_told_apart(
     channels: tuple[Channel, Channel],
 ) -> None:

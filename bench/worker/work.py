@@ -130,6 +130,9 @@ class Work:
         options = options_from_plain(request["options"])
         resident.reset_peak()
         rss_before = resident.current_rss_bytes()
+        if self.session is not None:  # a worker may load one model after another
+            self.session.close()
+            self.session = None
         started = time.perf_counter_ns()
         self.session = self.backend.compile(model, device, options)
         load_ns = time.perf_counter_ns() - started

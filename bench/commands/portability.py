@@ -1,0 +1,204 @@
+"""``bench portability``: which operators and which models run where, and right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bench.commands.flags import read_sizes
+
+if TYPE_CHECKING:
+    from bench.cards import Card
+    from bench.portability.report import PortabilityReport
+    from bench.portability.survey import Request
+    from bench.targets import Choice
+
+_EXIT_FAILED = 1
+_EXIT_INTERRUPTED = 130
+
+
+@click.command(name="portability")
+@click.option("-t", "--target", "targets", multiple=True, help="Targets; default: all present.")
+@click.option("--operator", "operators", multiple=True, help="Only these, e.g. Conv or 'Reduce*'.")
+@click.option("--opset", type=click.IntRange(min=1), help="Only operators as it defines them.")
+@click.option("-m", "--model", "models", multiple=True, help="Only these models.")
+@click.option("--variant", "variants", multiple=True, help="Precision forms of the models.")
+@click.option("--shape", "shapes", multiple=True, callback=read_sizes, help="Sizes, e.g. seq=128.")
+@click.option("--try/--no-try", "tries", default=True, help="Run the models, or only foretell.")
+@click.option("--no-models", is_flag=True, help="Leave the installed models out.")
+@click.option("--refresh", is_flag=True, help="Forget what earlier runs found.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="Seconds that a test may take to load, and to compute.",
+)
+@click.option(
+    "--model-timeout",
+    "model_timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=300.0,
+    show_default=True,
+    help="Seconds that a model may take to load, and to run.",
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Workers at once; default: the cores.")
+@click.option("--all", "everything", is_flag=True, help="Print operators that pass, too.")
+@click.option("--markdown", type=click.Path(path_type=Path), help="Write the matrix there.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write a page with a heat map there.")
+@click.option("--json", "json_file", help="Write the raw report there; - is standard output.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+def command(
+    targets: tuple[str, ...],
+    operators: tuple[str, ...],
+    opset: int | None,
+    models: tuple[str, ...],
+    variants: tuple[str, ...],
+    shapes: dict[str, int],
+    tries: bool,
+    no_models: bool,
+    refresh: bool,
+    timeout_s: float,
+    model_timeout_s: float,
+    workers: int | None,
+    everything: bool,
+    markdown: Path | None,
+    html: Path | None,
+    json_file: str | None,
+    quiet: bool,
+) -> int:
+    """Say which ONNX operators and which models run where, and whether they are right.
+
+    Operators are tested by ONNX's own node tests; a crash or a hang costs one of them. With -m only
+    models are looked at: the tests of their operators foretell what will fail before it is tried.
+    The exit status is 1 where a model that was named does not run, or a named target is absent.
+    """
+    from bench.portability.survey import Request
+    from bench.spec import Suite, with_flags
+    from bench.targets import default_threads
+
+    checked = with_flags(Suite(), {"variants": variants} if variants else {})
+    whole = () if not models else None
+    request = Request(
+        operators=operators or whole,
+        opset=opset,
+        models=_cards(models, wanted=not (no_models or operators or opset)),
+        variants=checked.variants,
+        shapes=shapes,
+        try_models=tries,
+        refresh=refresh,
+        timeout_s=timeout_s,
+        workers=workers or default_threads(),
+    )
+    try:
+        report, absent = _survey(request, targets or ("*",), model_timeout_s, quiet)
+    except KeyboardInterrupt:
+        click.echo("bench: interrupted; what was tested is kept, so run the same again.", err=True)
+        return _EXIT_INTERRUPTED
+    _write(report, markdown, html, json_file)
+    if json_file != "-":
+        _print(report, everything)
+    broken = bool(models) and any(
+        row.outcome not in ("runs", "fallback", "not-tried")
+        or (row.outcome == "not-tried" and row.predicted == "fails")
+        for row in report.models
+    )
+    return _EXIT_FAILED if broken or absent else 0
+
+
+def _cards(models: tuple[str, ...], wanted: bool) -> tuple[Card, ...]:
+    """The models named; else, where ``wanted``, the installed ones that need nothing further."""
+    from bench.catalog import find_model
+    from bench.discover import card_paths
+    from bench.errors import BenchError
+
+    if models:
+        return tuple(find_model(text) for text in dict.fromkeys(models))
+    found = []
+    for name in card_paths() if wanted else ():
+        try:
+            card = find_model(name)
+        except BenchError:  # the files that a package would bring are not here
+            continue
+        if not card.provenance.install:
+            found.append(card)
+    return tuple(found)
+
+
+def _survey(
+    request: Request, targets: tuple[str, ...], model_timeout_s: float, quiet: bool
+) -> tuple[PortabilityReport, list[str]]:
+    """The report, and the named targets that could not be had."""
+    import tempfile
+
+    from bench.cache import cache_folder
+    from bench.discover import backend_entry_points
+    from bench.launch import launcher
+    from bench.portability.progress import telling
+    from bench.portability.survey import Machinery, missing, survey
+    from bench.reference import REFERENCES
+    from bench.run import termination_as_interrupt
+    from bench.targets import choose_targets, discover_backends, requested_backends
+
+    known = list(backend_entry_points())
+    names = requested_backends(targets, known)
+    torch = any(card.source.torch or card.source.pretrained for card in request.models)
+    references = (REFERENCES if torch else REFERENCES[1:]) if request.models else ()
+    probed = [name for name in dict.fromkeys([*names, *references]) if name in known]
+    with (
+        termination_as_interrupt(),
+        tempfile.TemporaryDirectory(prefix="bench-portability-") as folder,
+        telling(quiet) as teller,
+        launcher(Path(folder), model_timeout_s) as processes,
+    ):
+        teller.phase("looking for targets")
+        reports = {r.name: r for r in discover_backends(probed, processes)}
+        choices: list[Choice] = choose_targets(targets, {name: reports[name] for name in names})
+        machinery = Machinery(processes, reports, Path(folder), cache_folder(), teller)
+        report = survey(request, choices, machinery)
+        return report, missing(report, choices)
+
+
+def _write(
+    report: PortabilityReport, markdown: Path | None, html: Path | None, json_file: str | None
+) -> None:
+    """The files asked for; nothing that exists is lost where writing fails."""
+    if json_file == "-":
+        click.echo(report.model_dump_json(indent=1))
+    elif json_file is not None:
+        _write_file(Path(json_file), lambda: report.model_dump_json(indent=1) + "\n")
+    if markdown is not None:
+        from bench.portability.matrix_markdown import report_markdown
+
+        _write_file(markdown, lambda: report_markdown(report))
+    if html is not None:
+        from bench.portability.matrix_html import report_html
+
+        _write_file(html, lambda: report_html(report))
+
+
+def _write_file(path: Path, make: Callable[[], str]) -> None:
+    from bench.errors import SpecError
+
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_text(make(), encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        reason = error.strerror or error
+        raise SpecError(f"{path}: can't be written: {reason}. Name another file.") from error
+
+
+def _print(report: PortabilityReport, everything: bool) -> None:
+    from rich.console import Console
+
+    from bench.portability.matrix_text import report_text
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    text = report_text(report, console.width, everything=everything)
+    console.print(text, soft_wrap=True, end="")
