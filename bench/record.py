@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from bench.cell import Cell, Frozen
 
 SCHEMA_VERSION = 1
@@ -187,7 +189,7 @@ class Foreign(Frozen):
     throughput_per_s: float | None = None
     samples: int | None = None
     stored_samples: int = 0
-    details: dict[str, str] = {}  #: what else the file says of it
+    details: dict[str, str] = Field({}, description="what else the file says of it")
 
 
 class Record(Frozen):

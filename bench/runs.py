@@ -1,7 +1,8 @@
 """Finding run directories: below folders, by pattern, in whatever was copied together.
 
 A run directory is one that has a ``run.json``; nothing below it is looked at. Two directories with
-the same ``run.json`` are copies of one run, because that file is written once, at its start.
+the same ``run.json`` are copies of one run where the records of one begin with those of the other:
+that file is written once, at the start, and records are only ever appended.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from bench.errors import SpecError
 
 HEADER = "run.json"
+RECORDS = "records.jsonl"
 _FEW = 3  #: so many runs are named, more are counted
 
 
@@ -44,15 +46,22 @@ def only_run(path: Path) -> Path:
 def without_copies(runs: Iterable[Path]) -> tuple[list[Path], list[str]]:
     """The runs without those that are copies of another, of which the one with the most records is
     kept; and a sentence about each one left out."""
+    order = list(runs)
     groups: dict[bytes, list[Path]] = {}
-    for run in runs:
+    for run in order:
         groups.setdefault(_identity(run), []).append(run)
-    kept, notes = [], []
+    kept: list[Path] = []
+    notes: list[str] = []
     for copies in groups.values():
-        best = max(copies, key=_records_bytes)  # the first of equals
-        kept.append(best)
-        notes += [f"{run}: left out, it is a copy of {best}" for run in copies if run is not best]
-    return kept, notes
+        ours: list[Path] = []
+        for run in sorted(copies, key=_records_bytes, reverse=True):
+            original = next((longer for longer in ours if _begins(longer, run)), None)
+            if original is None:
+                ours.append(run)
+            else:
+                notes.append(f"{run}: left out, it is a copy of {original}")
+        kept += ours
+    return sorted(kept, key=order.index), notes
 
 
 def _below(path: Path | str) -> list[Path]:
@@ -99,8 +108,17 @@ def _identity(run: Path) -> bytes:
         return os.fsencode(run)
 
 
+def _begins(longer: Path, run: Path) -> bool:
+    """Whether the records of ``longer`` begin with those of ``run``."""
+    size = _records_bytes(run)
+    if not size:
+        return True
+    with (longer / RECORDS).open("rb") as one, (run / RECORDS).open("rb") as other:
+        return one.read(size) == other.read(size)
+
+
 def _records_bytes(run: Path) -> int:
     try:
-        return (run / "records.jsonl").stat().st_size
+        return (run / RECORDS).stat().st_size
     except OSError:
         return 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ from bench.cell import Cell, Frozen
 from bench.errors import BenchError, SpecError
 from bench.migrations import migrated
 from bench.record import SCHEMA_VERSION, Invocation, Record
-from bench.runs import HEADER, only_run
+from bench.runs import HEADER, RECORDS, only_run
 from bench.spec import Suite
 from bench.validation import first_problem
 
@@ -131,7 +132,7 @@ class RunStore:
 
     def append_record(self, record: Record) -> None:
         """Durable when this returns."""
-        self._append("records.jsonl", [record])
+        self._append(RECORDS, [record])
 
     def append_invocations(self, invocations: Sequence[Invocation]) -> None:
         self._append("invocations.jsonl", invocations)
@@ -229,21 +230,26 @@ def read_run(path: Path) -> StoredRun:
     """
     path = only_run(path)
     skipped: list[str] = []
+    with no_collection():
+        header, records, lost = read_finished(path, skipped)
+        lines = read_lines(path / "invocations.jsonl", Invocation, header.schema_version, skipped)
+        # The same line twice where files were joined by hand; of two the last counts.
+        invocations = {(i.cell_id, i.index): i for i in lines}
+    skipped += leftovers(path)
+    return StoredRun(path, header, records, list(invocations.values()), skipped, lost)
+
+
+def read_finished(path: Path, skipped: list[str]) -> tuple[RunHeader, list[Record], bool]:
+    """The header of a run directory, its records in the order of the plan, and whether the header
+    is lost and made up from the records. Raises `SpecError` like `read_run`."""
     header = _read_header(path, skipped)
     version = header.schema_version if header else SCHEMA_VERSION
     found = {r.cell_id: r for r in read_records(path, version, skipped)}
-    lines = read_lines(path / "invocations.jsonl", Invocation, version, skipped)
-    # The same line twice where files were joined by hand; of two the last counts.
-    invocations = {(i.cell_id, i.index): i for i in lines}
-    skipped += _leftovers(path)
     records = list(found.values())
     if header is None:
-        header, lost = _header_from(records), True
-    else:
-        lost = False
-        order = {cell.id: place for place, cell in enumerate(header.cells)}
-        records.sort(key=lambda r: order.get(r.cell_id, len(order)))
-    return StoredRun(path, header, records, list(invocations.values()), skipped, lost)
+        return _header_from(records), records, True
+    order = {cell_id: place for place, cell_id in enumerate(cell.id for cell in header.cells)}
+    return header, sorted(records, key=lambda r: order.get(r.cell_id, len(order))), False
 
 
 def read_header(path: Path) -> RunHeader:
@@ -301,7 +307,7 @@ def _header_from(records: Sequence[Record]) -> RunHeader:
     )
 
 
-def _leftovers(path: Path) -> Iterator[str]:
+def leftovers(path: Path) -> Iterator[str]:
     """What a fault left of files that are written whole: halves, and other than Parquet."""
     for kind in ("samples", "predictions"):
         for file in sorted((path / kind).glob("*")):
@@ -313,7 +319,7 @@ def _leftovers(path: Path) -> Iterator[str]:
 
 
 def _is_whole_parquet(path: Path) -> bool:
-    """Whether it begins and ends as the format says (apache/parquet-format, README: File format)."""
+    """Whether it begins and ends as the format says (apache/parquet-format: File format)."""
     try:
         with path.open("rb") as file:
             start = file.read(4)
@@ -405,7 +411,7 @@ def _array(column: Any) -> Array:
 
 def read_records(path: Path, version: int, skipped: list[str]) -> Iterator[Record]:
     """The records of a run directory in the order of writing; see `read_lines`."""
-    return read_lines(path / "records.jsonl", Record, version, skipped)
+    return read_lines(path / RECORDS, Record, version, skipped)
 
 
 def read_lines(path: Path, kind: type[_Line], version: int, skipped: list[str]) -> Iterator[_Line]:
@@ -496,3 +502,16 @@ def _disk_errors(path: Path) -> Iterator[None]:
             f"{path}: writing failed: {error.strerror or error}. What was written before is whole: "
             f"free space, then go on with `bench run --resume {path}`."
         ) from error
+
+
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """Values that are read don't refer to each other in circles, and looking for such circles
+    among so many takes as long as reading them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -30,7 +30,7 @@ from bench.numbers import (
     significant,
     size,
 )
-from bench.record import Accuracy, Check, Estimate, Failure, Percentile, Record
+from bench.record import Accuracy, Check, Estimate, Failure, Foreign, Percentile, Record
 
 INDENT = 2
 GAP = 2
@@ -331,9 +331,9 @@ def _batches(records: Sequence[Record]) -> tuple[_Batch, ...]:
 def _units(batches: Sequence[_Batch]) -> dict[str, Unit]:
     """One unit for each column (the latency columns share theirs)."""
     timed = [b.latency for b in batches if b.latency and not b.latency.simulated]
-    latencies = [r.latency.median_ns.value for r in timed if r.latency]
+    latencies = [_typical_ns(r) for r in timed]
     offline = [b.offline for b in batches if b.offline and not b.offline.simulated]
-    rates = [_value(r.throughput) for r in offline]
+    rates = [_rate(r) for r in offline]
     records = [r for b in batches for r in b.records]
     return {
         "latency": column_unit(latencies, TIME_UNITS),
@@ -413,15 +413,39 @@ def _latency_figures(record: Record, units: Mapping[str, Unit]) -> dict[str, Fig
     if record.parity is not None:
         error = record.parity.max_abs_error
         figures["error"] = Figure("NaN" if error is None else f"{error:.0e}".replace("e-0", "e-"))
+    unit = units["latency"]
+    if record.foreign is not None:
+        return {**figures, **_foreign_figures(record.foreign, unit)}
     if record.latency is None:
         return {**figures, "latency": NOTHING, "p99": NOTHING}
-    unit = units["latency"]
     return {
         **figures,
         "latency": _estimate(record.latency.median_ns, unit),
         "p90": _percentile(record.latency.p90, unit),
         "p99": _percentile(record.latency.p99, unit),
         "samples": Figure(str(record.latency.samples)),
+    }
+
+
+def _typical_ns(record: Record) -> float | None:
+    """The latency that a row shows: the median, or the mean where another tool tells no median."""
+    if record.foreign is not None:
+        found = record.foreign
+        return found.mean_ns if found.median_ns is None else found.median_ns
+    return record.latency.median_ns.value if record.latency else None
+
+
+def _rate(record: Record) -> float | None:
+    return record.foreign.throughput_per_s if record.foreign else _value(record.throughput)
+
+
+def _foreign_figures(found: Foreign, unit: Unit) -> dict[str, Figure]:
+    typical = found.mean_ns if found.median_ns is None else found.median_ns
+    return {
+        "latency": _number(typical, unit),
+        "p90": _number(found.p90_ns, unit),
+        "p99": _number(found.p99_ns, unit),
+        "samples": NOTHING if found.samples is None else Figure(str(found.samples)),
     }
 
 
@@ -447,6 +471,8 @@ def _throughput(record: Record | None, unit: Unit) -> Figure:
         return Figure("failed", style="red")
     if record.simulated:
         return Figure("simulated", style="dim")
+    if record.foreign is not None:
+        return _number(record.foreign.throughput_per_s, unit)
     return _estimate(record.throughput, unit)
 
 
@@ -480,6 +506,7 @@ class _Notes:
 
 def _remarks(row: _Row) -> list[str]:
     checks = [_check_text(c) for r in row.records for c in r.checks if not c.ok]
+    checks = [_foreign_text(r.foreign) for r in row.records if r.foreign is not None] + checks
     failures = [_failure_text(r.failure) for r in row.records if r.failure is not None]
     in_full = len(failures) == len(row.records) and len(set(failures)) == 1
     if in_full and cell_len(failures[0]) <= SHORT_MESSAGE:
@@ -532,6 +559,14 @@ def _summary(rows: Sequence[_Row]) -> str:
     return "; ".join(counts) + "."
 
 
+def _foreign_text(found: Foreign) -> str:
+    typical = "; the latency is the mean" if found.median_ns is None and found.mean_ns else ""
+    return (
+        f"measured by {printable(found.tool, limit=60)}, read from "
+        f"{printable(found.source, limit=NAME_LIMIT)}: no interval, none of our checks{typical}"
+    )
+
+
 # -- rows as data ---------------------------------------------------------------------------------
 
 
@@ -569,8 +604,22 @@ def _raw_row(record: Record) -> dict[str, object]:
         "first_inference_ns": _value(record.first_inference_ns),
         "checks_failed": [check.name for check in record.checks if not check.ok],
         "finished_at": record.finished_at,
+        "canary_ns": _value(record.canary_ns),
     }
-    return row | _raw_measures(record)
+    row |= _raw_measures(record)
+    return row if record.foreign is None else row | _raw_foreign(record.foreign)
+
+
+def _raw_foreign(found: Foreign) -> dict[str, object]:
+    """What another tool told; there are no bounds in it."""
+    return {
+        "foreign": found.tool,
+        "median_ns": found.median_ns,
+        "p90_ns": found.p90_ns,
+        "p99_ns": found.p99_ns,
+        "samples": found.samples,
+        "throughput_per_s": found.throughput_per_s,
+    }
 
 
 def _raw_measures(record: Record) -> dict[str, object]:

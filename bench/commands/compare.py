@@ -70,20 +70,36 @@ def command(
     bench compare A B                     the cells that both have; A is the baseline
     bench compare RUN                     every two targets of each model
     bench compare RUN --cell X --cell Y   two cells; X is the baseline
+    bench compare FOLDER                  the two runs below a folder
 
     What is not comparable (another machine, input, thread count, ...) is refused unless it is
     allowed. The exit code is 0 whatever the verdicts.
     """
-    if not 1 <= len(runs) <= 2:
-        raise click.UsageError(f"name one run or two, not {len(runs)}.")
+    if not runs:
+        raise click.UsageError("name one run or two, not 0.")
     if not 0 < confidence < 1:
         raise click.UsageError("--confidence has to lie between 0 and 1 (100%).")
-    from bench.comparable import check_allowed_kinds, refuse
+    from bench.comparable import check_allowed_kinds
+    from bench.store import no_collection
+
+    check_allowed_kinds(allow)
+    with no_collection():
+        matched, skipped = _matched(runs, cells)
+        _compare(matched, skipped, allow, margin, confidence, as_json)
+
+
+def _compare(
+    matched: Matched,
+    skipped: list[str],
+    allow: tuple[str, ...],
+    margin: float,
+    confidence: float,
+    as_json: bool,
+) -> None:
+    from bench.comparable import refuse
     from bench.compare import compare
     from bench.compare_report import difference_lines
 
-    check_allowed_kinds(allow)
-    matched, skipped = _matched(runs, cells)
     report = compare(matched, allow, margin, confidence)
     try:
         refuse(report.differences, allow)
@@ -100,13 +116,25 @@ def _matched(runs: tuple[Path, ...], cells: tuple[str, ...]) -> tuple[Matched, l
     from bench.comparable import match_cells, match_runs, match_targets
     from bench.store import read_run
 
-    stored = [read_run(path) for path in runs]
+    stored = [read_run(path) for path in _one_or_two(runs)]
     skipped = [f"{run.path}: skipped {text}" for run in stored for text in run.skipped]
     if len(stored) == 2:
         return match_runs(stored[0], stored[1], cells), skipped
     if cells:
         return match_cells(stored[0], cells), skipped
     return match_targets(stored[0]), skipped
+
+
+def _one_or_two(given: tuple[Path, ...]) -> list[Path]:
+    """A and B, each of which may be a folder that holds one run; or all that one folder holds."""
+    from bench.runs import find_runs, only_run
+
+    found = find_runs(given) if len(given) == 1 else [only_run(path) for path in given]
+    if len(found) > 2:
+        raise click.UsageError(
+            f"name one run or two, not {len(found)}. `bench history` shows a cell over many."
+        )
+    return found
 
 
 def _warn(text: str) -> None:

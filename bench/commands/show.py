@@ -16,26 +16,39 @@ if TYPE_CHECKING:
 
 
 @click.command(name="show")
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print rows as JSON.")
-def command(run: Path, as_json: bool) -> None:
-    """Print the tables of the stored run in the directory RUN."""
-    from bench.store import read_run
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print rows as JSON; of several runs a list.")
+def command(runs: tuple[Path, ...], as_json: bool) -> None:
+    """Print the tables of stored runs, the oldest first.
 
-    print_run(read_run(run), as_json)
+    RUNS are run directories, or folders that hold some at any depth.
+    """
+    from bench.numbers import printable
+    from bench.results import read_runs
+
+    found, skipped = read_runs(runs)
+    for warning in skipped:
+        click.echo(f"bench: {printable(warning, limit=500)}", err=True)
+    if len(found) == 1:
+        print_run(found[0], as_json)
+    elif as_json:
+        _echo_json([_json(run) for run in found])
+    else:
+        for run in found:
+            title = f"Run {printable(str(run.path))} {printable(run.header.created_at, limit=40)}"
+            click.echo(f"{'' if run is found[0] else chr(10)}{title}\n")
+            print_run(run, as_json)
 
 
 def print_run(stored: StoredRun, as_json: bool) -> None:
     """Results, pairs and orders on standard output: as tables, or as one JSON object."""
     from bench.ranking import ranking_sentences
 
-    pairs, unreadable = _pairs(stored)
-    orders = ranking_sentences(stored)
-    warnings = [f"skipped {text}" for text in stored.skipped] + unreadable
     if as_json:
-        _print_json(stored, pairs, orders, warnings)
-    else:
-        print_tables(stored.records, pairs, orders, warnings)
+        _echo_json(_json(stored))
+        return
+    pairs, warnings = _pairs(stored)
+    print_tables(stored.records, pairs, ranking_sentences(stored), warnings)
 
 
 def print_tables(
@@ -66,29 +79,34 @@ def _print(console: Any, text: Text) -> None:
     console.print(text, soft_wrap=True, end="")
 
 
-def _print_json(
-    stored: StoredRun, pairs: list[Pair], orders: list[str], warnings: list[str]
-) -> None:
-    import json
-
+def _json(stored: StoredRun) -> dict[str, object]:
     from bench.pair_report import pair_rows
+    from bench.ranking import ranking_sentences
     from bench.table import result_rows
 
-    value = {
+    pairs, warnings = _pairs(stored)
+    return {
         "run": str(stored.path),
         "results": result_rows(stored.records),
         "pairs": pair_rows(pairs),
-        "orders": orders,
+        "orders": ranking_sentences(stored),
         "facts": stored.header.facts,
         "skipped": warnings,
     }
+
+
+def _echo_json(value: object) -> None:
+    import json
+
     click.echo(json.dumps(value, indent=1, allow_nan=False))
 
 
 def _pairs(stored: StoredRun) -> tuple[list[Pair], list[str]]:
-    """All pairs; where predictions are lost the accuracies stay uncompared, and it is said."""
+    """All pairs, and what could not be read; where predictions are lost the accuracies stay
+    uncompared."""
     from bench.changes import Changes
     from bench.pairs import compare
 
     changes = Changes(stored)
-    return compare(stored.records, changes), changes.problems
+    pairs = compare(stored.records, changes)
+    return pairs, [f"skipped {text}" for text in stored.skipped] + changes.problems
