@@ -137,17 +137,13 @@ def _records(runs: list[Path], skipped: list[str]) -> pandas.DataFrame:
 
 def run_row(path: Path, header: RunHeader) -> dict[str, Any]:
     """The values of `bench.columns.RUN_FIELDS`."""
-    facts = header.facts
-    return {
+    own = {
         "run": str(path),
         "suite": header.suite.name,
         "created_at": header.created_at,
         "bench_version": header.bench_version,
-        **{name: _text(facts.get(name)) for name in RUN_FIELDS if name not in _OF_HEADER},
     }
-
-
-_OF_HEADER = ("run", "suite", "created_at", "bench_version")
+    return {n: own[n] if n in own else _text(header.facts.get(n)) for n in RUN_FIELDS}
 
 
 def _text(value: Any) -> str | None:

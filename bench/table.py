@@ -37,7 +37,7 @@ GAP = 2
 NARROWEST_LABEL = 18
 TIED = "\u00a0"  #: a space at which `wrap` doesn't break
 SHORT_MESSAGE = 48  #: what a failed row has room for at 80 columns
-OK, MARKED, FAILED = "✓", "!", "✗"
+OK, MARKED, FAILED, FOREIGN = "✓", "!", "✗", "·"
 _STYLES = {OK: "green", MARKED: "yellow", FAILED: "red"}
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -289,8 +289,9 @@ def _label(record: Record, several_threads: bool) -> str:
 
 def _heading(record: Record, several_variants: bool, originals: Set[str | None]) -> str:
     model = record.cell.model
-    facts = [_role(model, originals), size(model.file_bytes), _parameters(model.parameters)]
-    if several_variants:
+    bytes_known = size(model.file_bytes) if model.file_bytes or not record.foreign else ""
+    facts = [_role(model, originals), bytes_known, _parameters(model.parameters)]
+    if several_variants and not record.foreign:
         facts.insert(0, record.cell.variant)
     return f"{printable(model.name, limit=NAME_LIMIT)}  {', '.join(filter(None, facts))}"
 
@@ -332,8 +333,8 @@ def _units(batches: Sequence[_Batch]) -> dict[str, Unit]:
     """One unit for each column (the latency columns share theirs)."""
     timed = [b.latency for b in batches if b.latency and not b.latency.simulated]
     latencies = [_typical_ns(r) for r in timed]
-    offline = [b.offline for b in batches if b.offline and not b.offline.simulated]
-    rates = [_rate(r) for r in offline]
+    rated = [_rate_record(b) for b in batches]
+    rates = [_rate(r) for r in rated if r is not None and not r.simulated]
     records = [r for b in batches for r in b.records]
     return {
         "latency": column_unit(latencies, TIME_UNITS),
@@ -375,6 +376,8 @@ def _lines(row: _Row, units: Mapping[str, Unit], notes: _Notes) -> list[Line]:
 def _mark(row: _Row) -> str:
     if any(r.status == "failed" for r in row.records):
         return FAILED
+    if any(r.foreign is not None for r in row.records):
+        return FOREIGN
     marked = any(not check.ok for r in row.records for check in r.checks)
     return MARKED if marked else OK
 
@@ -397,8 +400,15 @@ def _figures(batch: _Batch, row: _Row, units: Mapping[str, Unit]) -> dict[str, F
     shown = batch.offline or batch.latency
     if shown is not None and (batch.offline or shown.cell.batch != 1):
         figures["batch"] = Figure(str(shown.cell.batch))
-    figures["throughput"] = _throughput(batch.offline, units["throughput"])
+    figures["throughput"] = _throughput(_rate_record(batch), units["throughput"])
     return figures
+
+
+def _rate_record(batch: _Batch) -> Record | None:
+    """Other tools tell latency and throughput of the same calls."""
+    if batch.offline is None and batch.latency is not None and batch.latency.foreign is not None:
+        return batch.latency
+    return batch.offline
 
 
 def _latency_figures(record: Record, units: Mapping[str, Unit]) -> dict[str, Figure]:
@@ -555,6 +565,7 @@ def _metric_notes(batches: Sequence[_Batch]) -> list[str]:
 def _summary(rows: Sequence[_Row]) -> str:
     marks = [_mark(row) for row in rows]
     meanings = {OK: "ok", MARKED: "ok, but a check failed", FAILED: "failed"}
+    meanings[FOREIGN] = "measured by another tool"
     counts = [f"{m} {marks.count(m)} {words}" for m, words in meanings.items() if m in marks]
     return "; ".join(counts) + "."
 
@@ -607,13 +618,16 @@ def _raw_row(record: Record) -> dict[str, object]:
         "canary_ns": _value(record.canary_ns),
     }
     row |= _raw_measures(record)
-    return row if record.foreign is None else row | _raw_foreign(record.foreign)
+    return row if record.foreign is None else row | _raw_foreign(record.foreign, cell.threads)
 
 
-def _raw_foreign(found: Foreign) -> dict[str, object]:
+def _raw_foreign(found: Foreign, threads: int) -> dict[str, object]:
     """What another tool told; there are no bounds in it."""
     return {
         "foreign": found.tool,
+        "variant": None,
+        "lane": None,
+        "threads": threads or None,
         "median_ns": found.median_ns,
         "p90_ns": found.p90_ns,
         "p99_ns": found.p99_ns,
