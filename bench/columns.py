@@ -47,6 +47,14 @@ PAIR_COLUMNS = (
     ),
 )
 
+#: `bench history`: a line a run
+HISTORY_COLUMNS = (
+    Column("value", "Figure", "the cell's figure, with its interval"),
+    Column("commit", "commit", "of the folder in which the run was started"),
+    Column("runtime", "runtime", "version of the runtime"),
+    Column("bench", "bench", "version of bench", essential=False),
+)
+
 #: `bench compare`: how fast
 COMPARED_COLUMNS = (
     Column("change", "A → B", "the figure of A and of B", essential=False),

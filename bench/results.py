@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -91,6 +92,31 @@ def read_runs(paths: Paths) -> tuple[list[StoredRun], list[str]]:
     runs, skipped = without_copies(find_runs(given))
     with no_collection():
         found = list(_readable(runs, skipped, read_run))
+    return sorted(found, key=lambda run: run.header.created_at), skipped
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The finished records of one run, without its invocations and samples."""
+
+    path: Path
+    header: RunHeader
+    records: list[Record]
+
+
+def read_finished_runs(paths: Paths) -> tuple[list[Finished], list[str]]:
+    """Like `read_runs`, in half of the time, with everything that was skipped in the list."""
+    given = [paths] if isinstance(paths, str | Path) else list(paths)
+    runs, skipped = without_copies(find_runs(given))
+
+    def read(path: Path) -> Finished:
+        notes: list[str] = []
+        header, records, _ = read_finished(path, notes)
+        skipped.extend(f"{path}: skipped {note}" for note in notes)
+        return Finished(path, header, records)
+
+    with no_collection():
+        found = list(_readable(runs, skipped, read))
     return sorted(found, key=lambda run: run.header.created_at), skipped
 
 

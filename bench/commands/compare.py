@@ -12,16 +12,25 @@ if TYPE_CHECKING:
     from bench.compare import Report
 
 
-def _share(ctx: click.Context, param: click.Parameter, text: str) -> float:
-    """A share from 0 up to (not with) 1, written ``0.02`` or ``2%``."""
+def share(text: str, option: str | None = None) -> float:
+    """A share from 0 up to (not with) 1, written ``0.02`` or ``2%``.
+
+    Raises `click.BadParameter`, which names the option where click can't know it.
+    """
     number = text.strip()
     try:
-        share = float(number[:-1]) / 100 if number.endswith("%") else float(number)
+        found = float(number[:-1]) / 100 if number.endswith("%") else float(number)
     except ValueError as error:
-        raise click.BadParameter(f"{text!r} is not a number or a percentage, like 2%.") from error
-    if not 0 <= share < 1:
-        raise click.BadParameter(f"{text} doesn't lie from 0 to below 1 (100%).")
-    return share
+        raise click.BadParameter(
+            f"{text!r} is not a number or a percentage, like 2%.", param_hint=option
+        ) from error
+    if not 0 <= found < 1:
+        raise click.BadParameter(f"{text} doesn't lie from 0 to below 1 (100%).", param_hint=option)
+    return found
+
+
+def _share(ctx: click.Context, param: click.Parameter, text: str) -> float:
+    return share(text)
 
 
 @click.command(name="compare")
