@@ -23,10 +23,11 @@ from bench.numbers import (
     ratio,
 )
 from bench.stats.verdict import side
-from bench.table import Figure, Line, lay_out, wrap
+from bench.table import Figure, Line, clip, lay_out, wrap
 
 _BARS = "▁▂▃▄▅▆▇█"
 _STEP = "│"
+_FEWEST_BARS = 15
 _ROWS = 20  #: so many runs have a line of their own, the newest
 _COMMIT_DIGITS = 8
 
@@ -53,7 +54,7 @@ def history_text(found: Sequence[Series], width: int = 80) -> Text:
 def sparkline(values: Sequence[float], breaks: Sequence[int], room: int) -> str:
     """The values as bars from the least to the largest, with a line before each index of
     ``breaks``; of more values than there is room for, each bar is the median of several."""
-    room = max(1, room - len(breaks))
+    room = max(1, room - 2 * len(breaks))  # each line, and the bar that it may cut in two
     edges = [round(i * len(values) / min(room, len(values))) for i in range(room + 1)]
     edges = sorted({*(e for e in edges if e <= len(values)), len(values), 0, *breaks})
     bars = [median(values[a:b]) for a, b in pairwise(edges) if a < b]
@@ -99,8 +100,11 @@ def _curve(series: Series, width: int) -> str:
     ends = f"{in_unit(min(values), unit)} to {in_unit(max(values), unit)} {unit.name}"
     now = f"now {in_unit(last.value, unit)} {_width(last)}".rstrip()
     tail = f"  {ends}, {now}"
-    bars = sparkline(values, [c.index for c in series.changes], width - 2 - len(tail))
-    return f"  {bars}{tail}"
+    breaks = [change.index for change in series.changes]
+    room = width - 2 - len(tail)
+    if room < _FEWEST_BARS:
+        return f"  {sparkline(values, breaks, width - 2)}\n{clip(tail, width)}"
+    return f"  {sparkline(values, breaks, room)}{tail}"
 
 
 def _width(point: Point) -> str:

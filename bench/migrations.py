@@ -19,10 +19,11 @@ STEPS: dict[tuple[str, int], Step] = {}
 
 
 def migrated(what: str, data: dict[str, Any], version: int) -> dict[str, Any]:
-    """``data`` as the present version would have written it."""
+    """``data`` with the fields of the present version.
+
+    Its ``schema_version`` stays: that of a run says which version its other files have.
+    """
     for older in range(version, SCHEMA_VERSION):
         step = STEPS.get((what, older))
         data = step(data) if step else data
-    if "schema_version" in data:
-        return {**data, "schema_version": SCHEMA_VERSION}
     return data

@@ -16,6 +16,7 @@ from bench.errors import SpecError
 from bench.record import Invocation, Record
 from bench.runs import find_runs, without_copies
 from bench.store import (
+    LEFT_HALF,
     RunHeader,
     StoredRun,
     leftovers,
@@ -202,12 +203,14 @@ def _samples(runs: list[Path], skipped: list[str]) -> pandas.DataFrame:
     names = [name for name in SAMPLE_FIELDS if name != "run"]
     tables = []
     for path in runs:
-        skipped += [f"{path}: skipped {note}" for note in leftovers(path)]
+        skipped += [f"{path}: skipped {n}" for n in leftovers(path) if n.endswith(LEFT_HALF)]
         for file in sample_files(path):
             try:
                 table = pq.read_table(file, columns=names, read_dictionary=["cell_id"])
-            except (OSError, pa.ArrowException):
-                continue  # told by `leftovers`, unless the fault is inside of the file
+            except (OSError, pa.ArrowException) as error:
+                why = (str(error).splitlines() or ["it is broken"])[0]
+                skipped.append(f"{file}: left out: {why[:200]}")
+                continue
             run = pa.DictionaryArray.from_arrays(
                 pa.nulls(len(table), pa.int32()).fill_null(0), [str(path)]
             )
@@ -270,9 +273,9 @@ def _series(name: str, values: list[Any]) -> Any:
     import pandas
 
     if name in _TIMES:
-        return pandas.to_datetime(
-            pandas.Series(values, dtype=object), utc=True, format="ISO8601", errors="coerce"
-        )
+        texts = pandas.Series(values, dtype=object)
+        times = pandas.to_datetime(texts, utc=True, format="ISO8601", errors="coerce")
+        return times.dt.as_unit("us")
     if name in _FRACTIONS or name.endswith(("_ns", "_per_s", "_error")):
         return pandas.array(values, dtype="float64")
     if name in _COUNTS or name.endswith("_bytes"):

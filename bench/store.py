@@ -219,6 +219,12 @@ def resume_run(path: Path) -> tuple[RunStore, StoredRun]:
             f"{stored.path}: it can't be gone on with, because its {HEADER} is broken. What was "
             "measured can still be read; start a new run for the rest."
         )
+    if stored.header.schema_version < SCHEMA_VERSION:
+        raise SpecError(
+            f"{stored.path}: it can't be gone on with, because an older bench began it (schema "
+            f"version {stored.header.schema_version}, this one writes {SCHEMA_VERSION}). Start a "
+            "new run."
+        )
     return RunStore(stored.path), stored
 
 
@@ -307,13 +313,16 @@ def _header_from(records: Sequence[Record]) -> RunHeader:
     )
 
 
+LEFT_HALF = "left half-written when a run was stopped"
+
+
 def leftovers(path: Path) -> Iterator[str]:
     """What a fault left of files that are written whole: halves, and other than Parquet."""
     for kind in ("samples", "predictions"):
         for file in sorted((path / kind).glob("*")):
             name = f"{kind}/{file.name}"
             if file.suffix == ".partial":
-                yield f"{name}: left half-written when a run was stopped"
+                yield f"{name}: {LEFT_HALF}"
             elif file.suffix == ".parquet" and not _is_whole_parquet(file):
                 yield f"{name}: not a whole Parquet file"
 

@@ -102,6 +102,8 @@ class _Search:
 
     def steps(self) -> list[Step]:
         bounds = self._splits(0, len(self.logs))
+        if not bounds:
+            return []
         weights = _weights(self.errors)
         edges = [0, *(index for index, _ in bounds), len(self.logs)]
         means = [
