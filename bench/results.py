@@ -197,28 +197,38 @@ def _invocations(runs: list[Path], skipped: list[str]) -> pandas.DataFrame:
 
 def _samples(runs: list[Path], skipped: list[str]) -> pandas.DataFrame:
     """Files are joined as Arrow tables; what the runs have in common is stored once."""
+    import numpy as np
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    names = [name for name in SAMPLE_FIELDS if name != "run"]
     tables = []
     for path in runs:
         skipped += [f"{path}: skipped {n}" for n in leftovers(path) if n.endswith(LEFT_HALF)]
-        for file in sample_files(path):
-            try:
-                table = pq.read_table(file, columns=names, read_dictionary=["cell_id"])
-            except (OSError, pa.ArrowException) as error:
-                why = (str(error).splitlines() or ["it is broken"])[0]
-                skipped.append(f"{file}: left out: {why[:200]}")
-                continue
-            run = pa.DictionaryArray.from_arrays(
-                pa.nulls(len(table), pa.int32()).fill_null(0), [str(path)]
-            )
+        for table in _sample_tables(sample_files(path), skipped):
+            first = pa.array(np.zeros(len(table), np.int32))
+            run = pa.DictionaryArray.from_arrays(first, [str(path)])
             tables.append(table.add_column(0, "run", run))
     if not tables:
         return _empty(SAMPLE_FIELDS)
     joined = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
     return joined.to_pandas(split_blocks=True, self_destruct=True)
+
+
+def _sample_tables(files: list[Path], skipped: list[str]) -> list[Any]:
+    """All files in one read, which uses all cores; file by file where one of them is broken."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = [name for name in SAMPLE_FIELDS if name != "run"]
+    if not files:
+        return []
+    try:
+        return [pq.read_table(files, columns=names, read_dictionary=["cell_id"])]
+    except (OSError, pa.ArrowException) as error:
+        if len(files) > 1:
+            return [table for file in files for table in _sample_tables([file], skipped)]
+        why = (str(error).splitlines() or ["it is broken"])[0]
+        skipped.append(f"{files[0]}: left out: {why[:200]}")
+        return []
 
 
 def _predictions(runs: list[Path], skipped: list[str]) -> pandas.DataFrame:
