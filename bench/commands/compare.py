@@ -123,9 +123,9 @@ def _compare(
 def _matched(runs: tuple[Path, ...], cells: tuple[str, ...]) -> tuple[Matched, list[str]]:
     """What is compared with what, and what could not be read of the runs."""
     from bench.comparable import match_cells, match_runs, match_targets
-    from bench.store import read_run
+    from bench.store import read_results
 
-    stored = [read_run(path) for path in _one_or_two(runs)]
+    stored = [read_results(path) for path in _one_or_two(runs)]
     skipped = [f"{run.path}: skipped {text}" for run in stored for text in run.skipped]
     if len(stored) == 2:
         return match_runs(stored[0], stored[1], cells), skipped
