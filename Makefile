@@ -27,6 +27,7 @@ bench: $(VENV)/.ready
 	$(PYTHON) tests/benchmarks/startup.py
 	$(PYTHON) tests/benchmarks/overhead.py
 	$(PYTHON) tests/benchmarks/lanes.py
+	$(PYTHON) tests/benchmarks/results.py
 
 # The engine's claims, measured: half an hour, best on a machine that does nothing else.
 proof: $(VENV)/.ready

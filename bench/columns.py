@@ -48,6 +48,14 @@ PAIR_COLUMNS = (
     ),
 )
 
+#: `bench history`: a line a run
+HISTORY_COLUMNS = (
+    Column("value", "Figure", "the cell's figure, with its interval"),
+    Column("commit", "commit", "of the folder in which the run was started"),
+    Column("runtime", "runtime", "version of the runtime"),
+    Column("bench", "bench", "version of bench", essential=False),
+)
+
 #: `bench compare`: how fast
 COMPARED_COLUMNS = (
     Column("change", "A → B", "the figure of A and of B", essential=False),
@@ -166,4 +174,32 @@ RESULT_FIELDS: dict[str, str] = {
     "off_device": "nodes that ran elsewhere, with the reason where it is known",
     "checks_failed": "names of the validity checks that failed",
     "finished_at": "when the record was written",
+    "canary_ns": "median time of the canary meanwhile, or null",
+    "foreign": "the tool that measured this, where it was not bench; else null",
+}
+
+#: What `bench.load` puts before the columns of `RESULT_FIELDS`.
+RUN_FIELDS: dict[str, str] = {
+    "run": "the run's directory",
+    "suite": "name of the suite",
+    "created_at": "when the run began, UTC",
+    "machine_id": "equal for machines whose latencies may be compared, or null",
+    "hostname_hash": "tells machines of equal make apart, or null",
+    "cpu_model": "name of the CPU, or null",
+    "os": "operating system, or null",
+    "kernel": "its kernel, or null",
+    "python": "version of Python, or null",
+    "git_commit": "of the folder in which the run was started, or null",
+    "bench_version": "which wrote the run",
+}
+
+#: `bench.load(..., what="samples")`
+SAMPLE_FIELDS: dict[str, str] = {
+    "run": "the run's directory",
+    "cell_id": "which cell; `canary` is the canary",
+    "invocation": "which generation",
+    "round": "from 0; from 8 on, blocks measured again",
+    "position": "the block's turn within the round",
+    "disturbed": "something else used the CPU meanwhile",
+    "latency_ns": "one call",
 }

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -35,6 +36,7 @@ REFUSED: dict[str, str] = {
     "lane": "lane",
     "bound": "latency bound",
     "fallback": "fallback allowed",
+    "tool": "the tool that measured",
 }
 #: kinds that are told and never refused
 TOLD: dict[str, str] = {
@@ -62,6 +64,11 @@ class Side:
     run: StoredRun
     cell: Cell
     record: Record | None
+
+    @cached_property
+    def id(self) -> str:
+        """The cell's, which takes long to compute for many."""
+        return self.record.cell_id if self.record is not None else self.cell.id
 
 
 @dataclass(frozen=True)
@@ -127,7 +134,7 @@ def sides(run: StoredRun) -> list[Side]:
     """Every cell of a run in the order of its plan, those that have only a record last."""
     records = {record.cell_id: record for record in run.records}
     cells = {cell.id: cell for cell in run.header.cells}
-    cells |= {record.cell_id: record.cell for record in run.records if record.cell_id not in cells}
+    cells |= {name: record.cell for name, record in records.items() if name not in cells}
     return [Side(run, cell, records.get(name)) for name, cell in cells.items()]
 
 
@@ -143,9 +150,9 @@ def match_runs(a: StoredRun, b: StoredRun, selectors: Sequence[str] = ()) -> Mat
         )
     ours, theirs = sides(a), sides(b)
     if selectors:
-        chosen = {s.cell.id for text in selectors for s in select([*ours, *theirs], text)}
-        ours = [s for s in ours if s.cell.id in chosen]
-        theirs = [s for s in theirs if s.cell.id in chosen]
+        chosen = {s.id for text in selectors for s in select([*ours, *theirs], text)}
+        ours = [s for s in ours if s.id in chosen]
+        theirs = [s for s in theirs if s.id in chosen]
     matches = _match(ours, theirs, _what_is_meant)
     if not matches:
         raise SpecError(
@@ -171,7 +178,7 @@ def match_cells(run: StoredRun, selectors: Sequence[str]) -> Matched:
     chosen = [(text, select(everything, text)) for text in selectors]
     matches: list[Match] = []
     for (text, ours), (other, theirs) in combinations(chosen, 2):
-        if {s.cell.id for s in ours} & {s.cell.id for s in theirs}:
+        if {s.id for s in ours} & {s.id for s in theirs}:
             raise SpecError(f"{text!r} and {other!r} mean the same cell. Name two different ones.")
         found = _match(ours, theirs, _load)
         if not found and len(ours) == len(theirs) == 1:
@@ -213,8 +220,8 @@ def select(found: Sequence[Side], text: str) -> list[Side]:
     named = [s for s in found if text in (_name(s.cell), f"{_name(s.cell)}/{s.cell.scenario}")]
     if named:
         return named
-    prefixed = [s for s in found if text and s.cell.id.startswith(text)]
-    ids = sorted({s.cell.id for s in prefixed})
+    prefixed = [s for s in found if text and s.id.startswith(text)]
+    ids = sorted({s.id for s in prefixed})
     if len(ids) > 1:
         raise SpecError(f"--cell {text}: {len(ids)} cells begin so ({', '.join(ids[:4])}).")
     if not ids:
@@ -253,7 +260,7 @@ def _match(
     for alike in (True, False):
         for position, side in enumerate(ours):
             candidates = waiting.get(key(side), [])
-            fitting = [c for c in candidates if not alike or c.cell.id == side.cell.id]
+            fitting = [c for c in candidates if not alike or c.id == side.id]
             if position not in found and fitting:
                 found[position] = Match(side, fitting[0])
                 candidates.remove(fitting[0])
@@ -360,10 +367,15 @@ def _of_cells(match: Match) -> Iterator[Difference]:
     yield from _of_records(match)
 
 
+def _tool(record: Record) -> str:
+    return record.foreign.tool if record.foreign else "bench"
+
+
 def _of_records(match: Match) -> Iterator[Difference]:
     a, b = match.a.record, match.b.record
     if a is None or b is None:
         return
+    yield from _unequal("tool", _tool(a), _tool(b))
     if a.cell.target == b.cell.target:
         target = (a.cell.target,)
         if a.device_name and b.device_name:

@@ -114,19 +114,23 @@ def _speed_table(measure: Measure, found: Sequence[Comparison], width: int) -> T
 
 
 def _by_heading(found: Sequence[Comparison]) -> dict[str, list[Comparison]]:
-    matches = [c.match for c in found]
+    several_variants = _several_variants([c.match for c in found])
     grouped: dict[str, list[Comparison]] = {}
     for comparison in found:
-        grouped.setdefault(_heading(comparison.match, matches), []).append(comparison)
+        heading = _heading(comparison.match, several_variants)
+        grouped.setdefault(heading, []).append(comparison)
     return grouped
 
 
-def _heading(match: Match, among: Sequence[Match]) -> str:
+def _several_variants(matches: Sequence[Match]) -> bool:
+    return len({one.cell.variant for m in matches for one in (m.a, m.b)}) > 1
+
+
+def _heading(match: Match, several_variants: bool) -> str:
     """The model; and what A is, where the two are not the same cell of two runs."""
     a, b = match.a.cell, match.b.cell
-    variants = {one.cell.variant for m in among for one in (m.a, m.b)}
     subject, against = (
-        " ".join([_name(cell.model.name), *([cell.variant] if len(variants) > 1 else [])])
+        " ".join([_name(cell.model.name), *([cell.variant] if several_variants else [])])
         for cell in (b, a)
     )
     if subject == against:
@@ -184,10 +188,10 @@ def _failed_checks(match: Match) -> list[tuple[str, str]]:
 
 def _accuracy_table(report: Report, width: int) -> Text:
     lines: list[Line] = []
-    matches = [found.match for found in report.accuracies]
+    several_variants = _several_variants([found.match for found in report.accuracies])
     grouped: dict[str, list[AccuracyEffect]] = {}
     for found in report.accuracies:
-        grouped.setdefault(_heading(found.match, matches), []).append(found)
+        grouped.setdefault(_heading(found.match, several_variants), []).append(found)
     for heading, group in grouped.items():
         lines.append(Line(heading))
         lines.extend(_accuracy_line(found, report.confidence) for found in group)
@@ -405,7 +409,7 @@ def _run_row(run: StoredRun) -> dict[str, object]:
 def _cell_row(one: Side) -> dict[str, object]:
     cell = one.cell
     return {
-        "cell_id": cell.id,
+        "cell_id": one.id,
         "model": cell.model.name,
         "variant": cell.variant,
         "target": cell.target,

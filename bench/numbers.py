@@ -176,7 +176,9 @@ def p_value(p: float | None) -> str:
 def printable(text: str, limit: int | None = None) -> str:
     """Text from outside as one line: control characters escaped, cut to ``limit`` characters."""
     one_line = " ".join(text.split("\n")) if "\n" in text else text
-    shown = "".join(c if c.isprintable() else _escaped(c) for c in one_line)
+    shown = one_line
+    if not one_line.isprintable():
+        shown = "".join(c if c.isprintable() else _escaped(c) for c in one_line)
     if limit is not None and len(shown) > limit:
         return shown[: max(0, limit - 1)] + "…"
     return shown

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from bench.cell import Cell, Frozen
 
 SCHEMA_VERSION = 1
 
 Status = Literal["ok", "failed"]
-StopReason = Literal["precision", "ranked", "max-time", "max-invocations", "simulated", "failed"]
+StopReason = Literal[
+    "precision", "ranked", "max-time", "max-invocations", "simulated", "failed", "foreign"
+]
 
 
 class Estimate(Frozen):
@@ -176,6 +180,31 @@ class Failure(Frozen):
     log_tail: str = ""
 
 
+class Foreign(Frozen):
+    """What another tool measured, as it says so.
+
+    No interval and no check: the file of a single process can't support the first, and nothing is
+    known about the second. What that tool does not tell is None. ``samples`` counts its timings;
+    ``stored_samples`` of them are in the run's samples, the others were not in the file.
+    """
+
+    tool: str  #: ``pytest-benchmark``, ``benchmark_app``, ...
+    version: str = ""
+    source: str  #: name of the file that it was read from
+    name: str  #: what the tool calls this result
+    median_ns: float | None = None
+    mean_ns: float | None = None
+    stddev_ns: float | None = None
+    min_ns: float | None = None
+    max_ns: float | None = None
+    p90_ns: float | None = None
+    p99_ns: float | None = None
+    throughput_per_s: float | None = None
+    samples: int | None = None
+    stored_samples: int = 0
+    details: dict[str, str] = Field({}, description="what else the file says of it")
+
+
 class Record(Frozen):
     """The result of one cell."""
 
@@ -205,3 +234,4 @@ class Record(Frozen):
     canary_ns: Estimate | None = None
     group: str = ""  #: cells of one group were measured interleaved
     finished_at: str = ""
+    foreign: Foreign | None = None  #: set where another tool measured it; then `latency` is None

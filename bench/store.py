@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +27,9 @@ from pydantic import Field, ValidationError
 
 from bench.cell import Cell, Frozen
 from bench.errors import BenchError, SpecError
+from bench.migrations import migrated
 from bench.record import SCHEMA_VERSION, Invocation, Record
+from bench.runs import HEADER, RECORDS, only_run
 from bench.spec import Suite
 from bench.validation import first_problem
 
@@ -79,6 +83,7 @@ class StoredRun:
     records: list[Record]  #: in the order of the plan
     invocations: list[Invocation]
     skipped: list[str]
+    header_lost: bool = False  #: `run.json` is broken, and `header` is what the records tell
 
     def predictions(self, record: Record, without: Collection[str] = ()) -> dict[str, Array]:
         """What the record's accuracy was counted from, one row an item (`Task.columns`), but for
@@ -88,8 +93,15 @@ class StoredRun:
         return read_predictions(self.path / record.accuracy.predictions, without)
 
     def samples(self, cell_id: str) -> dict[int, Array]:
-        """The latencies in ns that the figures come from, by invocation (see `trusted_samples`)."""
-        return read_samples(self.path, cell_id)
+        """The latencies in ns that the figures come from, by invocation (see `trusted_samples`).
+
+        The first call reads the samples of all cells; a file that can't be read is left out.
+        """
+        return self._samples.get(cell_id, {})
+
+    @cached_property
+    def _samples(self) -> dict[str, dict[int, Array]]:
+        return read_samples(self.path)
 
 
 class RunStore:
@@ -122,7 +134,7 @@ class RunStore:
 
     def append_record(self, record: Record) -> None:
         """Durable when this returns."""
-        self._append("records.jsonl", [record])
+        self._append(RECORDS, [record])
 
     def append_invocations(self, invocations: Sequence[Invocation]) -> None:
         self._append("invocations.jsonl", invocations)
@@ -204,62 +216,185 @@ class RunStore:
 def resume_run(path: Path) -> tuple[RunStore, StoredRun]:
     """Open a stopped run for going on. Raises `SpecError` when it is not one, or in use."""
     stored = read_run(path)
-    return RunStore(path), stored
+    if stored.header_lost:
+        raise SpecError(
+            f"{stored.path}: it can't be gone on with, because its {HEADER} is broken. What was "
+            "measured can still be read; start a new run for the rest."
+        )
+    if stored.header.schema_version < SCHEMA_VERSION:
+        raise SpecError(
+            f"{stored.path}: it can't be gone on with, because an older bench began it (schema "
+            f"version {stored.header.schema_version}, this one writes {SCHEMA_VERSION}). Start a "
+            "new run."
+        )
+    return RunStore(stored.path), stored
 
 
 def read_run(path: Path) -> StoredRun:
-    """Read a run directory; lines that can't be read are skipped and listed.
+    """Read the run directory at ``path``, or the only one below it; what can't be read is skipped
+    and listed.
 
-    Raises `SpecError` when ``path`` is not a run or was written by a newer schema.
+    Raises `SpecError` when there is no run or several, or when it was written by a newer schema.
     """
-    header_path = path / "run.json"
+    stored = read_results(path)
+    with no_collection():
+        file, version = stored.path / "invocations.jsonl", stored.header.schema_version
+        lines = read_lines(file, Invocation, version, stored.skipped)
+        # The same line twice where files were joined by hand; of two the last counts.
+        invocations = {(i.cell_id, i.index): i for i in lines}
+    return replace(stored, invocations=list(invocations.values()))
+
+
+def read_results(path: Path) -> StoredRun:
+    """Like `read_run`, in half of the time: the invocations of cells that have no record yet are
+    not read, and those of the others are in their records."""
+    path = only_run(path)
+    skipped: list[str] = []
+    with no_collection():
+        header, records, lost = read_finished(path, skipped)
+    skipped += leftovers(path)
+    return StoredRun(path, header, records, [], skipped, lost)
+
+
+def read_finished(path: Path, skipped: list[str]) -> tuple[RunHeader, list[Record], bool]:
+    """The header of a run directory, its records in the order of the plan, and whether the header
+    is lost and made up from the records. Raises `SpecError` like `read_run`."""
+    header = _read_header(path, skipped)
+    version = header.schema_version if header else SCHEMA_VERSION
+    found = {r.cell_id: r for r in read_records(path, version, skipped)}
+    records = list(found.values())
+    if header is None:
+        return _header_from(records), records, True
+    order = {cell_id: place for place, cell_id in enumerate(cell.id for cell in header.cells)}
+    return header, sorted(records, key=lambda r: order.get(r.cell_id, len(order))), False
+
+
+def read_header(path: Path) -> RunHeader:
+    """What `run.json` of a run directory says. Raises `SpecError` where it is broken or newer."""
+    header_path = path / HEADER
     try:
-        data = json.loads(header_path.read_text())
+        data = json.loads(header_path.read_bytes())
     except FileNotFoundError as error:
-        raise SpecError(f"{path}: not a run directory (it has no run.json).") from error
-    except (OSError, ValueError) as error:
-        raise SpecError(f"{header_path}: can't be read as a run: {error}.") from error
+        raise SpecError(f"{path}: not a run directory (it has no {HEADER}).") from error
+    except OSError as error:
+        raise SpecError(f"{header_path}: can't be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise _Broken(f"{header_path}: can't be read as a run: {error}.") from error
     version = data.get("schema_version") if isinstance(data, dict) else None
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
+    if not isinstance(version, int):
+        raise _Broken(f"{header_path}: its schema version is {version}, not a number.")
+    if version > SCHEMA_VERSION:
         raise SpecError(
             f"{header_path}: its schema version is {version}, this bench reads up to "
             f"{SCHEMA_VERSION}. Update bench."
         )
     try:
-        header = RunHeader.model_validate(data)
+        return RunHeader.model_validate(migrated("run", data, version), extra="ignore")
     except ValidationError as error:
         problem = first_problem(error, RunHeader.model_fields)
-        raise SpecError(f"{header_path}: {problem}") from error
-    skipped: list[str] = []
-    records = {r.cell_id: r for r in _read_lines(path / "records.jsonl", Record, skipped)}
-    invocations = list(_read_lines(path / "invocations.jsonl", Invocation, skipped))
-    order = {cell.id: place for place, cell in enumerate(header.cells)}
-    found = sorted(records.values(), key=lambda r: order.get(r.cell_id, len(order)))
-    return StoredRun(path, header, found, invocations, skipped)
+        raise _Broken(f"{header_path}: {problem}") from error
 
 
-def read_samples(path: Path, cell_id: str) -> dict[int, Array]:
-    """Latencies of one cell in ns by invocation; an unreadable file is left out."""
+class _Broken(SpecError):
+    """A header that a fault of the disk may have broken, and the records may yet be whole."""
+
+
+def _read_header(path: Path, skipped: list[str]) -> RunHeader | None:
+    """None where the header is broken and there is something to read without it."""
+    try:
+        return read_header(path)
+    except _Broken as error:
+        if not any(True for _ in read_records(path, SCHEMA_VERSION, [])):
+            raise
+        skipped.append(f"{error} The machine and the plan are unknown, the records are shown")
+        return None
+
+
+def _header_from(records: Sequence[Record]) -> RunHeader:
+    """What is left to say of a run whose header is lost."""
+    return RunHeader(
+        bench_version="unknown",
+        created_at=min(record.finished_at for record in records),
+        command="unknown",
+        suite=Suite(),
+        targets=tuple(dict.fromkeys(record.cell.target for record in records)),
+        models=tuple(dict.fromkeys(record.cell.model.name for record in records)),
+        facts={},
+        cells=tuple(record.cell for record in records),
+    )
+
+
+LEFT_HALF = "left half-written when a run was stopped"
+
+
+def leftovers(path: Path) -> Iterator[str]:
+    """What a fault left of files that are written whole: halves, and other than Parquet."""
+    for kind in ("samples", "predictions"):
+        for file in sorted((path / kind).glob("*")):
+            name = f"{kind}/{file.name}"
+            if file.suffix == ".partial":
+                yield f"{name}: {LEFT_HALF}"
+            elif file.suffix == ".parquet" and not _is_whole_parquet(file):
+                yield f"{name}: not a whole Parquet file"
+
+
+def _is_whole_parquet(path: Path) -> bool:
+    """Whether it begins and ends as the format says (apache/parquet-format: File format)."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+            file.seek(-4, os.SEEK_END)
+            return start == file.read(4) == b"PAR1"
+    except OSError:
+        return False
+
+
+def sample_files(path: Path) -> list[Path]:
+    """The files of samples of a run directory, in the order of measuring."""
+    return sorted((path / "samples").glob("*.parquet"))
+
+
+def read_samples(path: Path) -> dict[str, dict[int, Array]]:
+    """The trusted latencies in ns of all cells of a run, by invocation (see `trusted_samples`).
+
+    Each file is read once; one that can't be read is left out. int64, in the order of measuring.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    found: dict[int, Array] = {}
-    for file in sorted((path / "samples").glob("*.parquet")):
+    found: dict[str, dict[int, Array]] = {}
+    columns = ["cell_id", "invocation", "disturbed", "latency_ns"]
+    for file in sample_files(path):
         try:
-            table = pq.read_table(
-                file,
-                columns=["invocation", "disturbed", "latency_ns"],
-                filters=[("cell_id", "=", cell_id)],
-            )
-        except (OSError, pa.ArrowInvalid):
+            table = pq.read_table(file, columns=columns, read_dictionary=["cell_id"])
+        except (OSError, pa.ArrowException):
             continue
-        invocation = table["invocation"].to_numpy()
-        latency_ns = table["latency_ns"].to_numpy()
-        trusted = ~table["disturbed"].to_numpy(zero_copy_only=False)
-        for index in np.unique(invocation):
-            mine = invocation == index
-            found[int(index)] = latency_ns[mine & trusted if (mine & trusted).any() else mine]
+        for (cell_id, index), latency_ns in _by_invocation(table):
+            found.setdefault(cell_id, {})[index] = latency_ns
     return found
+
+
+def _by_invocation(table: Any) -> Iterator[tuple[tuple[str, int], Array]]:
+    """Split a table of samples without looking at any row twice."""
+    cells = table["cell_id"].combine_chunks()
+    if not len(cells):
+        return
+    names = cells.dictionary.to_pylist()
+    codes = cells.indices.to_numpy(zero_copy_only=False)
+    invocations = table["invocation"].to_numpy()
+    latency_ns = table["latency_ns"].to_numpy()
+    trusted = ~table["disturbed"].to_numpy(zero_copy_only=False)
+    order = np.lexsort((invocations, codes))  # stable: the order of measuring stays
+    codes, invocations = codes[order], invocations[order]
+    latency_ns, trusted = latency_ns[order], trusted[order]
+    ends = np.flatnonzero((np.diff(codes) != 0) | (np.diff(invocations) != 0)) + 1
+    starts = np.concatenate([[0], ends])
+    for start, end in zip(starts, [*ends, len(order)], strict=True):
+        mine, kept = latency_ns[start:end], trusted[start:end]
+        yield (
+            (names[codes[start]], int(invocations[start])),
+            mine[kept] if kept.any() else mine,
+        )
 
 
 def _column(values: Array) -> Any:
@@ -294,7 +429,17 @@ def _array(column: Any) -> Array:
     return values.astype(np.int64) if values.dtype.kind in "iu" else values
 
 
-def _read_lines(path: Path, kind: type[_Line], skipped: list[str]) -> Iterator[_Line]:
+def read_records(path: Path, version: int, skipped: list[str]) -> Iterator[Record]:
+    """The records of a run directory in the order of writing; see `read_lines`."""
+    return read_lines(path / RECORDS, Record, version, skipped)
+
+
+def read_lines(path: Path, kind: type[_Line], version: int, skipped: list[str]) -> Iterator[_Line]:
+    """The values of a file of lines that a run of schema ``version`` wrote.
+
+    A broken line is left out, and a field that this bench doesn't know, which a later one of the
+    same version may write; ``skipped`` tells of both.
+    """
     try:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
@@ -302,13 +447,34 @@ def _read_lines(path: Path, kind: type[_Line], skipped: list[str]) -> Iterator[_
     except OSError as error:
         skipped.append(f"{path.name}: {error.strerror}")
         return
+    unknown: dict[str, None] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            yield kind.model_validate_json(line)
-        except ValidationError:
+            yield _read_line(line, kind, version, unknown)
+        except (ValidationError, ValueError, RecursionError):
             skipped.append(f"{path.name} line {number}: not a whole {kind.__name__.lower()}")
+    if unknown:
+        skipped.append(
+            f"{path.name}: fields that this bench does not know ({', '.join(unknown)}); update it "
+            "to see them"
+        )
+
+
+def _read_line(line: bytes, kind: type[_Line], version: int, unknown: dict[str, None]) -> _Line:
+    if version < SCHEMA_VERSION:
+        data = migrated(kind.__name__.lower(), json.loads(line), version)
+        line = json.dumps(data).encode()
+    try:
+        return kind.model_validate_json(line)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_context=False, include_input=False)
+        if any(problem["type"] != "extra_forbidden" for problem in problems):
+            raise
+        value = kind.model_validate_json(line, extra="ignore")
+        unknown |= {str(problem["loc"][-1]): None for problem in problems}
+        return value
 
 
 def _new_folder(results: Path, name: str) -> Path:
@@ -356,3 +522,16 @@ def _disk_errors(path: Path) -> Iterator[None]:
             f"{path}: writing failed: {error.strerror or error}. What was written before is whole: "
             f"free space, then go on with `bench run --resume {path}`."
         ) from error
+
+
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """Values that are read don't refer to each other in circles, and looking for such circles
+    among so many takes as long as reading them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

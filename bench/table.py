@@ -31,14 +31,14 @@ from bench.numbers import (
     size,
 )
 from bench.placement import is_all_on_device, share_on_device, share_percent
-from bench.record import Accuracy, Check, Estimate, Failure, Percentile, Record
+from bench.record import Accuracy, Check, Estimate, Failure, Foreign, Percentile, Record
 
 INDENT = 2
 GAP = 2
 NARROWEST_LABEL = 18
 TIED = "\u00a0"  #: a space at which `wrap` doesn't break
 SHORT_MESSAGE = 48  #: what a failed row has room for at 80 columns
-OK, MARKED, FAILED = "✓", "!", "✗"
+OK, MARKED, FAILED, FOREIGN = "✓", "!", "✗", "·"
 _STYLES = {OK: "green", MARKED: "yellow", FAILED: "red"}
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -290,8 +290,9 @@ def _label(record: Record, several_threads: bool) -> str:
 
 def _heading(record: Record, several_variants: bool, originals: Set[str | None]) -> str:
     model = record.cell.model
-    facts = [_role(model, originals), size(model.file_bytes), _parameters(model.parameters)]
-    if several_variants:
+    bytes_known = size(model.file_bytes) if model.file_bytes or not record.foreign else ""
+    facts = [_role(model, originals), bytes_known, _parameters(model.parameters)]
+    if several_variants and not record.foreign:
         facts.insert(0, record.cell.variant)
     return f"{printable(model.name, limit=NAME_LIMIT)}  {', '.join(filter(None, facts))}"
 
@@ -332,9 +333,9 @@ def _batches(records: Sequence[Record]) -> tuple[_Batch, ...]:
 def _units(batches: Sequence[_Batch]) -> dict[str, Unit]:
     """One unit for each column (the latency columns share theirs)."""
     timed = [b.latency for b in batches if b.latency and not b.latency.simulated]
-    latencies = [r.latency.median_ns.value for r in timed if r.latency]
-    offline = [b.offline for b in batches if b.offline and not b.offline.simulated]
-    rates = [_value(r.throughput) for r in offline]
+    latencies = [_typical_ns(r) for r in timed]
+    rated = [_rate_record(b) for b in batches]
+    rates = [_rate(r) for r in rated if r is not None and not r.simulated]
     records = [r for b in batches for r in b.records]
     return {
         "latency": column_unit(latencies, TIME_UNITS),
@@ -377,6 +378,8 @@ def _lines(row: _Row, units: Mapping[str, Unit], notes: _Notes) -> list[Line]:
 def _mark(row: _Row) -> str:
     if any(r.status == "failed" for r in row.records):
         return FAILED
+    if any(r.foreign is not None for r in row.records):
+        return FOREIGN
     marked = any(not check.ok for r in row.records for check in r.checks)
     return MARKED if marked else OK
 
@@ -399,8 +402,15 @@ def _figures(batch: _Batch, row: _Row, units: Mapping[str, Unit]) -> dict[str, F
     shown = batch.offline or batch.latency
     if shown is not None and (batch.offline or shown.cell.batch != 1):
         figures["batch"] = Figure(str(shown.cell.batch))
-    figures["throughput"] = _throughput(batch.offline, units["throughput"])
+    figures["throughput"] = _throughput(_rate_record(batch), units["throughput"])
     return figures
+
+
+def _rate_record(batch: _Batch) -> Record | None:
+    """Other tools tell latency and throughput of the same calls."""
+    if batch.offline is None and batch.latency is not None and batch.latency.foreign is not None:
+        return batch.latency
+    return batch.offline
 
 
 def _latency_figures(record: Record, units: Mapping[str, Unit]) -> dict[str, Figure]:
@@ -415,15 +425,39 @@ def _latency_figures(record: Record, units: Mapping[str, Unit]) -> dict[str, Fig
     if record.parity is not None:
         error = record.parity.max_abs_error
         figures["error"] = Figure("NaN" if error is None else f"{error:.0e}".replace("e-0", "e-"))
+    unit = units["latency"]
+    if record.foreign is not None:
+        return {**figures, **_foreign_figures(record.foreign, unit)}
     if record.latency is None:
         return {**figures, "latency": NOTHING, "p99": NOTHING}
-    unit = units["latency"]
     return {
         **figures,
         "latency": _estimate(record.latency.median_ns, unit),
         "p90": _percentile(record.latency.p90, unit),
         "p99": _percentile(record.latency.p99, unit),
         "samples": Figure(str(record.latency.samples)),
+    }
+
+
+def _typical_ns(record: Record) -> float | None:
+    """The latency that a row shows: the median, or the mean where another tool tells no median."""
+    if record.foreign is not None:
+        found = record.foreign
+        return found.mean_ns if found.median_ns is None else found.median_ns
+    return record.latency.median_ns.value if record.latency else None
+
+
+def _rate(record: Record) -> float | None:
+    return record.foreign.throughput_per_s if record.foreign else _value(record.throughput)
+
+
+def _foreign_figures(found: Foreign, unit: Unit) -> dict[str, Figure]:
+    typical = found.mean_ns if found.median_ns is None else found.median_ns
+    return {
+        "latency": _number(typical, unit),
+        "p90": _number(found.p90_ns, unit),
+        "p99": _number(found.p99_ns, unit),
+        "samples": NOTHING if found.samples is None else Figure(str(found.samples)),
     }
 
 
@@ -449,6 +483,8 @@ def _throughput(record: Record | None, unit: Unit) -> Figure:
         return Figure("failed", style="red")
     if record.simulated:
         return Figure("simulated", style="dim")
+    if record.foreign is not None:
+        return _number(record.foreign.throughput_per_s, unit)
     return _estimate(record.throughput, unit)
 
 
@@ -497,6 +533,7 @@ class _Notes:
 
 def _remarks(row: _Row) -> list[str]:
     checks = [_check_text(c) for r in row.records for c in r.checks if not c.ok]
+    checks = [_foreign_text(r.foreign) for r in row.records if r.foreign is not None] + checks
     failures = [_failure_text(r.failure) for r in row.records if r.failure is not None]
     in_full = len(failures) == len(row.records) and len(set(failures)) == 1
     if in_full and cell_len(failures[0]) <= SHORT_MESSAGE:
@@ -545,8 +582,17 @@ def _metric_notes(batches: Sequence[_Batch]) -> list[str]:
 def _summary(rows: Sequence[_Row]) -> str:
     marks = [_mark(row) for row in rows]
     meanings = {OK: "ok", MARKED: "ok, but a check failed", FAILED: "failed"}
+    meanings[FOREIGN] = "measured by another tool"
     counts = [f"{m} {marks.count(m)} {words}" for m, words in meanings.items() if m in marks]
     return "; ".join(counts) + "."
+
+
+def _foreign_text(found: Foreign) -> str:
+    typical = "; the latency is the mean" if found.median_ns is None and found.mean_ns else ""
+    return (
+        f"measured by {printable(found.tool, limit=60)}, read from "
+        f"{printable(found.source, limit=NAME_LIMIT)}: no interval, none of our checks{typical}"
+    )
 
 
 # -- rows as data ---------------------------------------------------------------------------------
@@ -588,8 +634,25 @@ def _raw_row(record: Record) -> dict[str, object]:
         "d2h_ns": _value(record.d2h_ns),
         "checks_failed": [check.name for check in record.checks if not check.ok],
         "finished_at": record.finished_at,
+        "canary_ns": _value(record.canary_ns),
     }
-    return row | _raw_measures(record)
+    row |= _raw_measures(record)
+    return row if record.foreign is None else row | _raw_foreign(record.foreign, cell.threads)
+
+
+def _raw_foreign(found: Foreign, threads: int) -> dict[str, object]:
+    """What another tool told; there are no bounds in it."""
+    return {
+        "foreign": found.tool,
+        "variant": None,
+        "lane": None,
+        "threads": threads or None,
+        "median_ns": found.median_ns,
+        "p90_ns": found.p90_ns,
+        "p99_ns": found.p99_ns,
+        "samples": found.samples,
+        "throughput_per_s": found.throughput_per_s,
+    }
 
 
 def _raw_measures(record: Record) -> dict[str, object]:

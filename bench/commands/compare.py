@@ -12,16 +12,25 @@ if TYPE_CHECKING:
     from bench.compare import Report
 
 
-def _share(ctx: click.Context, param: click.Parameter, text: str) -> float:
-    """A share from 0 up to (not with) 1, written ``0.02`` or ``2%``."""
+def share(text: str, option: str | None = None) -> float:
+    """A share from 0 up to (not with) 1, written ``0.02`` or ``2%``.
+
+    Raises `click.BadParameter`, which names the option where click can't know it.
+    """
     number = text.strip()
     try:
-        share = float(number[:-1]) / 100 if number.endswith("%") else float(number)
+        found = float(number[:-1]) / 100 if number.endswith("%") else float(number)
     except ValueError as error:
-        raise click.BadParameter(f"{text!r} is not a number or a percentage, like 2%.") from error
-    if not 0 <= share < 1:
-        raise click.BadParameter(f"{text} doesn't lie from 0 to below 1 (100%).")
-    return share
+        raise click.BadParameter(
+            f"{text!r} is not a number or a percentage, like 2%.", param_hint=option
+        ) from error
+    if not 0 <= found < 1:
+        raise click.BadParameter(f"{text} doesn't lie from 0 to below 1 (100%).", param_hint=option)
+    return found
+
+
+def _share(ctx: click.Context, param: click.Parameter, text: str) -> float:
+    return share(text)
 
 
 @click.command(name="compare")
@@ -70,20 +79,36 @@ def command(
     bench compare A B                     the cells that both have; A is the baseline
     bench compare RUN                     every two targets of each model
     bench compare RUN --cell X --cell Y   two cells; X is the baseline
+    bench compare FOLDER                  the two runs below a folder
 
     What is not comparable (another machine, input, thread count, ...) is refused unless it is
     allowed. The exit code is 0 whatever the verdicts.
     """
-    if not 1 <= len(runs) <= 2:
-        raise click.UsageError(f"name one run or two, not {len(runs)}.")
+    if not runs:
+        raise click.UsageError("name one run or two, not 0.")
     if not 0 < confidence < 1:
         raise click.UsageError("--confidence has to lie between 0 and 1 (100%).")
-    from bench.comparable import check_allowed_kinds, refuse
+    from bench.comparable import check_allowed_kinds
+    from bench.store import no_collection
+
+    check_allowed_kinds(allow)
+    with no_collection():
+        matched, skipped = _matched(runs, cells)
+        _compare(matched, skipped, allow, margin, confidence, as_json)
+
+
+def _compare(
+    matched: Matched,
+    skipped: list[str],
+    allow: tuple[str, ...],
+    margin: float,
+    confidence: float,
+    as_json: bool,
+) -> None:
+    from bench.comparable import refuse
     from bench.compare import compare
     from bench.compare_report import difference_lines
 
-    check_allowed_kinds(allow)
-    matched, skipped = _matched(runs, cells)
     report = compare(matched, allow, margin, confidence)
     try:
         refuse(report.differences, allow)
@@ -98,15 +123,27 @@ def command(
 def _matched(runs: tuple[Path, ...], cells: tuple[str, ...]) -> tuple[Matched, list[str]]:
     """What is compared with what, and what could not be read of the runs."""
     from bench.comparable import match_cells, match_runs, match_targets
-    from bench.store import read_run
+    from bench.store import read_results
 
-    stored = [read_run(path) for path in runs]
+    stored = [read_results(path) for path in _one_or_two(runs)]
     skipped = [f"{run.path}: skipped {text}" for run in stored for text in run.skipped]
     if len(stored) == 2:
         return match_runs(stored[0], stored[1], cells), skipped
     if cells:
         return match_cells(stored[0], cells), skipped
     return match_targets(stored[0]), skipped
+
+
+def _one_or_two(given: tuple[Path, ...]) -> list[Path]:
+    """A and B, each of which may be a folder that holds one run; or all that one folder holds."""
+    from bench.runs import find_runs, only_run
+
+    found = find_runs(given) if len(given) == 1 else [only_run(path) for path in given]
+    if len(found) > 2:
+        raise click.UsageError(
+            f"name one run or two, not {len(found)}. `bench history` shows a cell over many."
+        )
+    return found
 
 
 def _warn(text: str) -> None:

@@ -3,131 +3,96 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
-    from bench.fidelity_report import Titled
-    from bench.pairs import Pair
-    from bench.record import Record
     from bench.store import StoredRun
 
 
 @click.command(name="show")
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print rows as JSON.")
-def command(run: Path, as_json: bool) -> None:
-    """Print the tables of the stored run in the directory RUN."""
-    from bench.store import read_run
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print rows as JSON; of several runs a list.")
+def command(runs: tuple[Path, ...], as_json: bool) -> None:
+    """Print the tables of stored runs, the oldest first.
 
-    print_run(read_run(run), as_json)
+    RUNS are run directories, or folders that hold some at any depth.
+    """
+    from bench.numbers import printable
+    from bench.results import read_runs
+
+    found, skipped = read_runs(runs)
+    for warning in skipped:
+        click.echo(f"bench: {printable(warning, limit=500)}", err=True)
+    if len(found) == 1:
+        print_run(found[0], as_json)
+    elif as_json:
+        _echo_json([_json(run) for run in found])
+    else:
+        for run in found:
+            title = f"Run {printable(str(run.path))} {printable(run.header.created_at, limit=40)}"
+            click.echo(f"{'' if run is found[0] else chr(10)}{title}\n")
+            print_run(run, as_json)
 
 
 def print_run(stored: StoredRun, as_json: bool) -> None:
-    """Results, pairs, likeness, the deal and orders on standard output: as tables, or as one JSON
+    """Results, pairs, likeness, orders and the answer on standard output: as tables, or as one JSON
     object."""
-    from bench.fidelity_run import Fidelities
-    from bench.ranking import ranking_sentences
-
-    pairs, unreadable = _pairs(stored)
-    fidelities = Fidelities(stored)
-    likeness = fidelities.first_of_each()
-    orders = ranking_sentences(stored)
-    warnings = [f"skipped {text}" for text in stored.skipped]
-    warnings += dict.fromkeys([*unreadable, *fidelities.problems])
     if as_json:
-        _print_json(stored, pairs, likeness, orders, warnings)
+        _echo_json(_json(stored))
     else:
-        answers = [*orders, *_deal(stored, pairs)]
-        print_tables(stored.records, pairs, likeness, answers, warnings)
+        _print_text(stored)
 
 
-def print_tables(
-    records: list[Record],
-    pairs: list[Pair],
-    likeness: list[Titled],
-    answers: list[str],
-    warnings: list[str],
-) -> None:
-    """The result table, the pair table, how like its original each distilled model is, the answers
-    in words, and what could not be read."""
+def _print_text(stored: StoredRun) -> None:
     from rich.console import Console
     from rich.text import Text
 
     from bench.fidelity_report import fidelity_text
     from bench.numbers import printable
     from bench.pair_report import pair_table
+    from bench.reading import read_out
     from bench.table import result_table, wrap
 
+    found = read_out(stored)
     console = Console(highlight=False, markup=False, emoji=False)
     width = console.width
-    parts = [result_table(records, width)]
-    if pairs:
-        parts.append(pair_table(pairs, width))
-    parts += [fidelity_text(found, width) for found in likeness]
-    parts += [Text(wrap(answer, width, indent=2) + "\n") for answer in answers]
+    parts = [result_table(stored.records, width)]
+    if found.pairs:
+        parts.append(pair_table(found.pairs, width))
+    parts += [fidelity_text(likeness, width) for likeness in found.likeness]
+    sentences = [*found.orders, *([found.answer] if found.answer else [])]
+    parts += [Text(wrap(sentence, width, indent=2) + "\n") for sentence in sentences]
     for place, part in enumerate(parts):
         if place:
             console.print()
-        _print(console, part)
-    for warning in warnings:
+        # Lines that were laid out already: the console must not wrap them again.
+        console.print(part, soft_wrap=True, end="")
+    for warning in found.warnings:
         click.echo(f"bench: {printable(warning, limit=500)}", err=True)
 
 
-def _print(console: Any, text: Text) -> None:
-    """Lines that were laid out already: the console must not wrap them again."""
-    console.print(text, soft_wrap=True, end="")
-
-
-def _print_json(
-    stored: StoredRun,
-    pairs: list[Pair],
-    likeness: list[Titled],
-    orders: list[str],
-    warnings: list[str],
-) -> None:
-    import json
-
+def _json(stored: StoredRun) -> dict[str, object]:
     from bench.fidelity_report import fidelity_row
     from bench.pair_report import pair_rows
+    from bench.reading import read_out
     from bench.table import result_rows
 
-    value = {
+    found = read_out(stored)
+    return {
         "run": str(stored.path),
         "results": result_rows(stored.records),
-        "pairs": pair_rows(pairs),
-        "fidelity": [fidelity_row(found) for found in likeness],
-        "orders": orders,
+        "pairs": pair_rows(found.pairs),
+        "fidelity": [fidelity_row(likeness) for likeness in found.likeness],
+        "orders": list(found.orders),
+        "answer": found.answer,
         "facts": stored.header.facts,
-        "skipped": warnings,
+        "skipped": list(found.warnings),
     }
+
+
+def _echo_json(value: object) -> None:
+    import json
+
     click.echo(json.dumps(value, indent=1, allow_nan=False))
-
-
-def _pairs(stored: StoredRun) -> tuple[list[Pair], list[str]]:
-    """All pairs; where predictions are lost the accuracies stay uncompared, and it is said."""
-    from bench.changes import Changes
-    from bench.pairs import compare
-
-    changes = Changes(stored)
-    return compare(stored.records, changes), changes.problems
-
-
-def _deal(stored: StoredRun, pairs: list[Pair]) -> list[str]:
-    """What to take, in one sentence; `bench deal` weighs it in full. Nothing for a run without an
-    original and what was made of it."""
-    from bench.changes import Changes
-    from bench.deal import make_deal
-    from bench.deal_report import answer
-    from bench.errors import SpecError
-
-    if not any(pair.relation == "original" for pair in pairs):
-        return []
-    try:
-        deal = make_deal(stored.records, Changes(stored).at)
-    except SpecError:  # nothing was both measured and scored
-        return []
-    return [answer(deal)]

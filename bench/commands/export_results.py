@@ -1,0 +1,47 @@
+"""``bench export-results RUN... -o FILE``: results for other tools and tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+FORMATS = ("pytest-benchmark", "csv", "json", "parquet")
+
+
+@click.command(name="export-results")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="File to write."
+)
+@click.option(
+    "--format",
+    "name",
+    type=click.Choice(FORMATS),
+    help="Default: by the file's ending (.csv, .json, .parquet).",
+)
+def command(runs: tuple[Path, ...], output: Path, name: str | None) -> None:
+    """Write the results of runs to one file.
+
+    \b
+    csv, json, parquet   a row a record, with the columns of bench.load
+    pytest-benchmark     what `pytest-benchmark compare` reads, with all samples
+
+    RUNS are run directories, or folders that hold some at any depth.
+    """
+    chosen = name or output.suffix.removeprefix(".").lower()
+    if chosen not in FORMATS:
+        raise click.UsageError(
+            f"{output}: its ending names no format; give --format ({', '.join(FORMATS)})."
+        )
+    from bench.interchange.formats import WRITERS
+    from bench.numbers import printable
+    from bench.results import read_runs
+
+    found, skipped = read_runs(runs)
+    data, left_out = WRITERS[chosen](found)
+    skipped += [f"{run.path}: skipped {text}" for run in found for text in run.skipped]
+    for warning in (*skipped, *(f"left out: {text}" for text in left_out)):
+        click.echo(f"bench: {printable(warning, limit=500)}", err=True)
+    output.write_bytes(data)
+    click.echo(f"wrote {output}")

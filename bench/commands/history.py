@@ -1,0 +1,72 @@
+"""``bench history PATHS...``: one cell over many runs, and where it stepped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(name="history")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--cell", default="", metavar="CELL", help="Its id, or model@target[/scenario].")
+@click.option("--model", default="", metavar="NAME", help="Only cells of this model.")
+@click.option("--target", "-t", default="", metavar="TARGET", help="Only cells on this target.")
+@click.option("--scenario", default="", metavar="NAME", help="Only cells of this scenario.")
+@click.option("--variant", default="", metavar="NAME", help="Only cells of this variant.")
+@click.option(
+    "--margin",
+    default="2%",
+    show_default=True,
+    metavar="SHARE",
+    help="Smaller steps are not told.",
+)
+@click.option(
+    "--confidence",
+    default="95%",
+    show_default=True,
+    metavar="SHARE",
+    help="That not even one step in all that is shown is false.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the series as JSON.")
+def command(
+    paths: tuple[Path, ...],
+    cell: str,
+    model: str,
+    target: str,
+    scenario: str,
+    variant: str,
+    margin: str,
+    confidence: str,
+    as_json: bool,
+) -> None:
+    """Show cells over many runs in the order of time, and where their figure stepped.
+
+    PATHS are run directories, or folders that hold some at any depth. Only runs of the same
+    machine are joined, so another machine is never taken for a regression. The exit code is 0
+    whatever is found.
+    """
+    from bench.commands.compare import share
+    from bench.history import Selection, history
+    from bench.numbers import printable
+
+    confidence_share = share(confidence, "--confidence")
+    if confidence_share == 0:
+        raise click.UsageError("--confidence has to lie between 0 and 1 (100%).")
+    selection = Selection(cell, model, target, scenario, variant)
+    found, skipped = history(paths, selection, confidence_share, share(margin, "--margin"))
+    for warning in skipped:
+        click.echo(f"bench: {printable(warning, limit=500)}", err=True)
+    if as_json:
+        import json
+
+        from bench.history_report import history_json
+
+        click.echo(json.dumps(history_json(found, skipped), indent=1, allow_nan=False))
+        return
+    from rich.console import Console
+
+    from bench.history_report import history_text
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.print(history_text(found, console.width), soft_wrap=True, end="")

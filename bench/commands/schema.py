@@ -1,0 +1,21 @@
+"""``bench schema [NAME]``: the JSON Schema of the files of a run."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command(name="schema")
+@click.argument("name", required=False)
+def command(name: str | None) -> None:
+    """Print the JSON Schema of a file of a run: NAME is run, record, invocation or sample.
+
+    Without NAME: which there are.
+    """
+    from bench.schema import MODELS, shipped, text
+
+    if name is None:
+        for known, (_, what) in MODELS.items():
+            click.echo(f"{known:<12}{what}")
+        return
+    click.echo(text(shipped(name)), nl=False)

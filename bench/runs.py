@@ -1,0 +1,124 @@
+"""Finding run directories: below folders, by pattern, in whatever was copied together.
+
+A run directory is one that has a ``run.json``; nothing below it is looked at. Two directories with
+the same ``run.json`` are copies of one run where the records of one begin with those of the other:
+that file is written once, at the start, and records are only ever appended.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from bench.errors import SpecError
+
+HEADER = "run.json"
+RECORDS = "records.jsonl"
+_FEW = 3  #: so many runs are named, more are counted
+
+
+def find_runs(paths: Iterable[Path | str]) -> list[Path]:
+    """All run directories that ``paths`` mean, each once, in the order of the paths and names.
+
+    A path is a run directory, a folder with run directories at any depth, or a pattern of either
+    (``results/2026-*``). Raises `SpecError` for a path below which there is no run.
+    """
+    found: dict[Path, Path] = {}
+    for path in paths:
+        for run in _below(path):
+            found.setdefault(run.resolve(), run)
+    return list(found.values())
+
+
+def only_run(path: Path) -> Path:
+    """The run directory at or below ``path``. Raises `SpecError` where there is none, or several
+    of them."""
+    found = find_runs([path])
+    if len(found) > 1:
+        names = ", ".join(str(run) for run in found[:_FEW])
+        more = ", ..." if len(found) > _FEW else ""
+        raise SpecError(f"{path} holds {len(found)} runs ({names}{more}). Name one of them.")
+    return found[0]
+
+
+def without_copies(runs: Iterable[Path]) -> tuple[list[Path], list[str]]:
+    """The runs without those that are copies of another, of which the one with the most records is
+    kept; and a sentence about each one left out."""
+    order = list(runs)
+    groups: dict[bytes, list[Path]] = {}
+    for run in order:
+        groups.setdefault(_identity(run), []).append(run)
+    kept: list[Path] = []
+    notes: list[str] = []
+    for copies in groups.values():
+        ours: list[Path] = []
+        for run in sorted(copies, key=_records_bytes, reverse=True):
+            original = next((longer for longer in ours if _begins(longer, run)), None)
+            if original is None:
+                ours.append(run)
+            else:
+                notes.append(f"{run}: left out, it is a copy of {original}")
+        kept += ours
+    return sorted(kept, key=order.index), notes
+
+
+def _below(path: Path | str) -> list[Path]:
+    if os.path.exists(path):
+        return _runs_in(Path(path))
+    matched = sorted(glob.glob(str(path), recursive=True))
+    if not matched:
+        raise SpecError(
+            f"{path}: not a run directory (there is no such folder, so it has no {HEADER})."
+        )
+    found = [run for name in matched if os.path.isdir(name) for run in _walk(Path(name))]
+    if not found:
+        raise SpecError(f"{path}: none of what this matches is, or holds, a run ({HEADER}).")
+    return found
+
+
+def _runs_in(path: Path) -> list[Path]:
+    if not path.is_dir():
+        raise SpecError(f"{path}: not a run directory but a file. Name the folder of the run.")
+    found = _walk(path)
+    if not found:
+        raise SpecError(
+            f"{path}: not a run directory (it has no {HEADER}), and there is none below it. "
+            "`bench run` writes runs to results/runs."
+        )
+    return found
+
+
+def _walk(top: Path) -> list[Path]:
+    found = []
+    for folder, below, files in os.walk(top):
+        below.sort()
+        if HEADER in files:
+            found.append(Path(folder))
+            below.clear()
+    return found
+
+
+def _identity(run: Path) -> bytes:
+    """What copies of a run have in common; a run whose header is lost is its own only copy."""
+    try:
+        return (run / HEADER).read_bytes() or os.fsencode(run)
+    except OSError:
+        return os.fsencode(run)
+
+
+def _begins(longer: Path, run: Path) -> bool:
+    """Whether the records of ``longer`` begin with those of ``run``."""
+    size = _records_bytes(run)
+    if not size:
+        return True
+    with (longer / RECORDS).open("rb") as one, (run / RECORDS).open("rb") as other:
+        return one.read(size) == other.read(size)
+
+
+def _records_bytes(run: Path) -> int:
+    try:
+        return (run / RECORDS).stat().st_size
+    except OSError:
+        return 0
