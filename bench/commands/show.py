@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.commands.flags import output_options, write_outputs
+
 if TYPE_CHECKING:
     from rich.text import Text
 
@@ -18,11 +20,14 @@ if TYPE_CHECKING:
 @click.command(name="show")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print rows as JSON.")
-def command(run: Path, as_json: bool) -> None:
+@output_options
+def command(run: Path, as_json: bool, **outputs: Any) -> None:
     """Print the tables of the stored run in the directory RUN."""
     from bench.store import read_run
 
-    print_run(read_run(run), as_json)
+    stored = read_run(run)
+    print_run(stored, as_json)
+    write_outputs(outputs, stored)
 
 
 def print_run(stored: StoredRun, as_json: bool) -> None:
