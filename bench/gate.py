@@ -32,7 +32,7 @@ from bench.tasks.base import Score
 
 #: Checks of which no load of the machine can be the reason.
 CORRECTNESS = ("placement", "precision", "parity", "accuracy")
-#: More invocations than this are no advice: the limit lies where the figure lies.
+#: More invocations than this are no advice.
 MOST_INVOCATIONS = 500
 _MESSAGE_LIMIT = 300
 
@@ -306,7 +306,10 @@ def _more_invocations(found: Interval, limit: float, have: tuple[int, int]) -> s
     were the estimate and the spread right."""
     needed = _invocations_needed(found, limit, min(have))
     if needed is None:
-        return "It lies too near the limit for any number of invocations: choose another limit."
+        return (
+            f"More than {MOST_INVOCATIONS} invocations would be needed: measure on a calmer "
+            "machine, or choose a wider limit."
+        )
     return (
         f"About {needed} invocations in both runs would decide (now {have[0]} and {have[1]}): "
         f"--min-invocations {needed}."

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from bench.files import write_text
 from bench.formats.base import Subject
+from bench.formats.tables import Table, results_table
 from bench.gate import Judgement, Outcome, summary
 from bench.gate_report import (
     ORDER,
@@ -22,19 +22,7 @@ from bench.gate_report import (
     notes,
     where,
 )
-from bench.numbers import (
-    BYTE_UNITS,
-    MISSING,
-    NAME_LIMIT,
-    RATE_UNITS,
-    TIME_UNITS,
-    Unit,
-    half_width,
-    percent,
-    printable,
-    with_unit,
-)
-from bench.record import Estimate, Record
+from bench.numbers import NAME_LIMIT, printable
 
 #: GitHub's limit is 1 MiB; a little is left for what is appended to the same summary.
 LIMIT = 1_000_000
@@ -42,7 +30,7 @@ _MESSAGE_LIMIT = 300
 #: What needs no escaping anywhere in Markdown, once it stands in a code span.
 _PLAIN = re.compile(r"[A-Za-z0-9 .,:;/?=&%+()'_~^≤≥±µ→–-]+")
 #: What needs no escaping in the middle of a line.
-_HARMLESS = " .,:;/()%+-='≤≥±µ→–"
+_HARMLESS = " .,:;/()%+-='≤≥±µ→–❌✅⚠️⏭🆕"
 _SYMBOLS = {
     Outcome.ERROR: "❌",
     Outcome.FAIL: "❌",
@@ -51,15 +39,6 @@ _SYMBOLS = {
     Outcome.SKIPPED: "⏭️",
     Outcome.NEW: "🆕",
 }
-
-
-@dataclass(frozen=True)
-class Table:
-    """Header cells and rows, all Markdown already; ``numbers`` are the columns that align right."""
-
-    header: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    numbers: frozenset[int] = frozenset()
 
 
 class Markdown:
@@ -111,59 +90,6 @@ def _entities(shown: str) -> str:
 # -- tables ---------------------------------------------------------------------------------------
 
 
-def results_table(records: Sequence[Record]) -> Table:
-    """One row a record."""
-    header = (
-        "Model",
-        "Target",
-        "Scenario",
-        "Latency, median",
-        "p99",
-        "Throughput",
-        "Memory",
-        "Accuracy",
-        "",
-    )
-    return Table(header, [_result_row(r) for r in records], frozenset({3, 4, 5, 6, 7}))
-
-
-def _result_row(record: Record) -> tuple[str, ...]:
-    cell = record.cell
-    variant = "" if cell.variant == "fp32" else f" {cell.variant}"
-    batch = "" if cell.batch == 1 else f", batch {cell.batch}"
-    latency = record.latency if not (cell.is_rate or record.simulated) else None
-    peak = record.memory.peak_rss_bytes if record.memory else None
-    accuracy = record.accuracy.value if record.accuracy else None
-    return (
-        code(cell.model.name) + variant,
-        code(cell.target),
-        f"{cell.scenario}{batch}",
-        _estimate(latency.median_ns if latency else None, TIME_UNITS),
-        with_unit(latency.p99.value_ns if latency else None, TIME_UNITS),
-        _estimate(None if record.simulated else record.throughput, RATE_UNITS),
-        with_unit(peak, BYTE_UNITS),
-        percent(accuracy.value, accuracy.low, accuracy.high) if accuracy else MISSING,
-        _state(record),
-    )
-
-
-def _estimate(estimate: Estimate | None, units: tuple[Unit, ...]) -> str:
-    if estimate is None:
-        return MISSING
-    width = half_width(estimate.value, estimate.low, estimate.high)
-    return f"{with_unit(estimate.value, units)} {width}"
-
-
-def _state(record: Record) -> str:
-    if record.failure is not None:
-        return f"❌ {text(record.failure.kind)}: {text(record.failure.message)}"
-    if record.status == "failed":
-        return "❌ failed"
-    failed = [text(check.name) for check in record.checks if not check.ok]
-    words = [*(["simulated"] if record.simulated else []), *failed]
-    return f"⚠️ {', '.join(words)}" if words else "✅"
-
-
 def _gate_lead(judgement: Judgement) -> list[str]:
     symbol = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️"}[judgement.decision.value]
     return [f"### {symbol} {text(summary(judgement))}", ""]
@@ -178,16 +104,16 @@ def _gate_table(judgement: Judgement) -> Table:
         rows.append(
             (
                 f"{_SYMBOLS[finding.outcome]} {finding.outcome.value}",
-                code(finding.cell.model.name) + variant,
-                code(where(finding)),
+                finding.cell.model.name + variant,
+                where(finding),
                 finding.kind,
                 *figures_text(finding),
                 found_text(finding),
                 limit_text(finding),
-                text(finding.advice if finding.found is not None else finding.words),
+                finding.advice if finding.found is not None else finding.words,
             )
         )
-    return Table(header, rows, frozenset({4, 5, 6, 7}))
+    return Table(header, rows, numbers=frozenset({4, 5, 6, 7}), names=frozenset({1, 2}))
 
 
 def _gate_notes(judgement: Judgement) -> list[str]:
@@ -210,7 +136,11 @@ def _run_notes(subject: Subject) -> list[str]:
 def table_lines(table: Table) -> list[str]:
     """The table as Markdown, one line a row."""
     rule = ["---:" if column in table.numbers else "---" for column in range(len(table.header))]
-    return [_row_line(table.header), _row_line(rule), *map(_row_line, table.rows)]
+    rows = [
+        [code(cell) if n in table.names else text(cell) for n, cell in enumerate(row)]
+        for row in table.rows
+    ]
+    return [_row_line(table.header), _row_line(rule), *map(_row_line, rows)]
 
 
 def _row_line(cells: Sequence[str]) -> str:
