@@ -79,7 +79,7 @@ def test_what_is_timed_is_checked_and_goes_through_pytest_benchmark(
     assert facts["stand-in:ok?us=20"]["max_abs_error"] == 0
     assert facts["stand-in:ok?us=20"]["processes"] == 1
 
-    again = run(suite, "--benchmark-compare", "-k", "us=20", test_a=text)
+    again = run(suite, "--benchmark-compare", "-k", "20", test_a=text)
     again.assert_outcomes(passed=1, deselected=5)
     again.stdout.fnmatch_lines(["*(0001_first)*"])
 
@@ -89,6 +89,7 @@ def test_a_wildcard_is_what_is_present(suite: pytest.Pytester) -> None:
     assert "test_it[doubling-stand-in:ok]" in result.stdout.str()
 
 
+@pytest.mark.slow
 def test_faster_than_gives_a_verdict_from_fresh_processes(suite: pytest.Pytester) -> None:
     body = """other = inference.other(target="stand-in:ok?us=400")
     assert inference.faster_than(other, by=1.0)
