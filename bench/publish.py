@@ -26,6 +26,7 @@ from bench.pair_report import pair_rows, sentence
 from bench.pairs import Pair, compare
 from bench.published_page import page
 from bench.store import StoredRun
+from bench.table import TIED
 
 MANIFEST = "published.json"
 README = "README.md"
@@ -228,7 +229,7 @@ def _both_tables(one: Section) -> tuple[Table, Table | None]:
 def _sentences(one: Section) -> list[str]:
     controls = {pair.other for pair in one.pairs if pair.relation == "control"}
     told = [p for p in one.pairs if not (p.model in controls and p.relation == "original")]
-    return [sentence(pair) for pair in told]
+    return [sentence(pair).replace(TIED, " ") for pair in told]
 
 
 def _readme(title: str, sections: Sequence[Section]) -> str:
@@ -240,7 +241,8 @@ def _readme(title: str, sections: Sequence[Section]) -> str:
         f"[{PAIRS}]({PAIRS}). As a page: [{PAGE}]({PAGE}).",
         "",
         "± is the interval; p99 is an upper bound at 99% confidence, and absent where the samples",
-        "are too few for one.",
+        "are too few for one. ⚠️ names the checks that failed: where `undisturbed` did, other",
+        "programs used the CPU meanwhile; where `steady-state` did, a warm-up had not settled.",
     ]
     for one in sections:
         results, pairs = _both_tables(one)

@@ -18,7 +18,7 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; overflow-
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem; text-align: left; white-space: nowrap; }
 td { border-bottom: 1px solid #8884; }
-td:last-child { white-space: normal; }
+td:last-child { white-space: normal; min-width: 9.5rem; }
 th { border-bottom: 2px solid #8888; }
 .number { text-align: right; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; }
@@ -42,7 +42,9 @@ def page(title: str, parts: Sequence[Part]) -> str:
         "<p>Written by <code>bench publish</code>; <code>bench check-results</code> derives every "
         'number again from the runs beside this page. Full precision: <a href="results.csv">'
         'results.csv</a>, <a href="pairs.csv">pairs.csv</a>. ± is the interval; p99 is an upper '
-        "bound at 99% confidence, and absent where the samples are too few for one.</p>",
+        "bound at 99% confidence, and absent where the samples are too few for one. ⚠️ names the "
+        "checks that failed: where <code>undisturbed</code> did, other programs used the CPU "
+        "meanwhile; where <code>steady-state</code> did, a warm-up had not settled.</p>",
     ]
     for name, facts, results, pairs, sentences in parts:
         lines += [f"<h2>{_text(name)}</h2>", "<dl>"]

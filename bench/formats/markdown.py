@@ -31,6 +31,7 @@ _MESSAGE_LIMIT = 300
 _PLAIN = re.compile(r"[A-Za-z0-9 .,:;/?=&%+()'_~^≤≥±µ→–-]+")
 #: What needs no escaping in the middle of a line.
 _HARMLESS = " .,:;/()%+-='≤≥±µ→–❌✅⚠️⏭🆕"
+_NAMED = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 _SYMBOLS = {
     Outcome.ERROR: "❌",
     Outcome.FAIL: "❌",
@@ -64,6 +65,12 @@ def markdown_text(subject: Subject) -> str:
 
 def text(words: str, limit: int = _MESSAGE_LIMIT) -> str:
     """Text from outside as plain words: no markup, link, mention or table cell comes out of it."""
+    shown = cell_text(words, limit)
+    return f"&#45;{shown[1:]}" if shown.startswith("-") else shown
+
+
+def cell_text(words: str, limit: int = _MESSAGE_LIMIT) -> str:
+    """The same in a cell of a table, where a leading dash begins no list."""
     return _entities(printable(words, limit=limit))
 
 
@@ -81,10 +88,12 @@ def _entities(shown: str) -> str:
     GitHub looks for mentions, issues and addresses after entities are decoded: an invisible word
     joiner (U+2060) behind what begins one keeps it from finding any.
     """
-    safe = "".join(c if c.isalnum() or c in _HARMLESS else f"&#{ord(c)};" for c in shown)
+    safe = "".join(
+        c if c.isalnum() or c in _HARMLESS else _NAMED.get(c, f"&#{ord(c)};") for c in shown
+    )
     for beginning in ("&#64;", "&#35;", "://", "www."):
         safe = safe.replace(beginning, f"{beginning}&#8288;")
-    return f"&#45;{safe[1:]}" if safe.startswith("-") else safe
+    return safe
 
 
 # -- tables ---------------------------------------------------------------------------------------
@@ -137,7 +146,7 @@ def table_lines(table: Table) -> list[str]:
     """The table as Markdown, one line a row."""
     rule = ["---:" if column in table.numbers else "---" for column in range(len(table.header))]
     rows = [
-        [code(cell) if n in table.names else text(cell) for n, cell in enumerate(row)]
+        [code(cell) if n in table.names else cell_text(cell) for n, cell in enumerate(row)]
         for row in table.rows
     ]
     return [_row_line(table.header), _row_line(rule), *map(_row_line, rows)]

@@ -83,8 +83,9 @@ def _state(record: Record) -> str:
     if record.status == "failed":
         return "❌ failed"
     failed = [check.name for check in record.checks if not check.ok]
-    words = [*(["simulated"] if record.simulated else []), *failed]
-    return f"⚠️ {', '.join(words)}" if words else "✅"
+    words = ["simulated"] if record.simulated else []
+    words += [f"failed: {', '.join(failed)}"] if failed else []
+    return f"⚠️ {'; '.join(words)}" if words else "✅"
 
 
 def pairs_table(pairs: Sequence[Pair]) -> Table:

@@ -25,7 +25,7 @@ from bench.formats.base import names
 from bench.formats.bencher import bencher_text
 from bench.formats.github_action import BIGGER, SMALLER, github_action_rows
 from bench.formats.junit import junit_text
-from bench.formats.markdown import code, markdown_text, text
+from bench.formats.markdown import cell_text, code, markdown_text, text
 from bench.gate import Judgement, Limits, judge
 from bench.record import Record
 
@@ -202,7 +202,7 @@ def test_hostile_names_stay_text_in_every_format(name: str, tmp_path: Path) -> N
 
 @given(st.text(max_size=40))
 def test_any_text_is_one_cell_without_markup(words: str) -> None:
-    for shown in (text(words), code(words)):
+    for shown in (text(words), cell_text(words), code(words)):
         tags = rendered(f"| a | b |\n| --- | --- |\n| {shown} | x |\n")
         assert set(tags) <= {"table", "thead", "tbody", "tr", "th", "td", "code"}
         assert tags.count("td") == 2
