@@ -16,9 +16,9 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 78rem; p
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .7rem; text-align: left; white-space: nowrap; }
+th, td { padding: .3rem .5rem; text-align: left; white-space: nowrap; }
 td { border-bottom: 1px solid #8884; }
-td:last-child { white-space: normal; min-width: 9.5rem; }
+td:last-child:not(.number) { white-space: normal; min-width: 9rem; }
 th { border-bottom: 2px solid #8888; }
 .number { text-align: right; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; }

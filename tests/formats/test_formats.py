@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -267,3 +268,19 @@ def test_a_file_that_cannot_be_written_is_one_sentence(
     assert main(["show", str(run.path), "--junit", str(tmp_path / "file" / "j.xml")]) == 2
     (line,) = [x for x in capsys.readouterr().err.splitlines() if "can't be written" in x]
     assert "Traceback" not in line
+
+
+@pytest.mark.slow
+def test_a_run_writes_them_when_it_ends_whatever_failed(
+    bench: Any, tmp_path: Path, doubling_model: Path
+) -> None:
+    targets = ("-t", "stand-in:ok?us=20", "-t", "stand-in:segfaults", "-t", "missing:npu")
+    short = ("--threads", "1", "--precision", "50%", "--min-invocations", "2", "--max-time", "1")
+    flags = ("--scenario", "single-stream", "--junit", "j.xml", "--markdown", "m.md")
+    result = bench("run", "-m", str(doubling_model), *targets, *short, *flags)
+    assert result.returncode == 1, result.stderr
+    document = (tmp_path / "j.xml").read_text()
+    SCHEMA.validate(document)
+    cases = ElementTree.fromstring(document).iter("testcase")
+    assert [[child.tag for child in case] for case in cases] == [[], ["error"], ["skipped"]]
+    assert "❌ crashed" in (tmp_path / "m.md").read_text()
