@@ -74,6 +74,14 @@ COMPARED_ACCURACY_COLUMNS = (
     Column("examples", "examples", "labelled examples that both were scored on", essential=False),
 )
 
+#: `bench gate`: each limit held against an interval
+GATE_COLUMNS = (
+    Column("change", "Base → run", "the figure of the baseline and of the run", essential=False),
+    Column("found", "Found", "what the limit is about, with its interval"),
+    Column("limit", "Limit", "what is allowed"),
+    Column("outcome", "", "within it, beyond it, or inconclusive"),
+)
+
 #: `bench deal`: accuracy against cost
 DEAL_COLUMNS = (
     Column("cost", "Cost", "what it costs: latency, throughput, memory or size"),

@@ -62,6 +62,8 @@ class Effect:
     verdict: Verdict
     drift: Interval | None = None
     withheld: Verdict | None = None  #: the verdict, had the machine not drifted
+    #: the time of B over A counted in the canary's time, where that changed and can be said
+    relative: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -193,8 +195,9 @@ def _effect(match: Match, margin: float, confidence: float, other_machine: bool)
     )
     verdict = decide(p50, floor, margin)
     drift = None if match.same_run or other_machine else _drift(match, confidence)
+    relative = None if drift is None else _in_canaries(match, typical, confidence)
     withheld = None
-    if drift is not None and not _holds(verdict, match, typical, margin, confidence):
+    if relative is not None and not _holds(verdict, relative, margin):
         verdict, withheld = Verdict.INCONCLUSIVE, verdict
     return Effect(
         measure=measure,
@@ -207,6 +210,7 @@ def _effect(match: Match, margin: float, confidence: float, other_machine: bool)
         verdict=verdict,
         drift=drift,
         withheld=withheld,
+        relative=relative,
     )
 
 
@@ -292,28 +296,30 @@ def _canary(one: Side) -> dict[int, float]:
     return {index: ns for index, ns in found.items() if ns > 0}
 
 
-def _in_canaries(one: Side, times: Times) -> dict[int, float]:
-    """Times over the canary's time in the same generation."""
-    canary = _canary(one)
-    return {index: ns / canary[index] for index, ns in times.items() if index in canary}
+def _in_canaries(match: Match, typical: Sequence[Times], confidence: float) -> Interval | None:
+    """B over A when times are counted in the canary's of the same generation, which felt the same
+    drift; None where too few generations have one.
 
-
-def _holds(
-    verdict: Verdict, match: Match, typical: Sequence[Times], margin: float, confidence: float
-) -> bool:
-    """Whether a verdict stands when times are counted in the canary's, which felt the same drift.
-
-    No interval from inside two runs contains what changed between them; the canary, measured in
-    every round of both, does. It reacts like the cell only roughly, so it never *gives* a verdict.
+    No interval from inside two runs contains what changed between them. The canary, measured in
+    every round of both, reacts like the cell only roughly, so this never *gives* a verdict.
     """
-    relative = [_in_canaries(*pair) for pair in zip((match.a, match.b), typical, strict=True)]
+    relative: list[dict[int, float]] = []
+    for one, times in zip((match.a, match.b), typical, strict=True):
+        canary = _canary(one)
+        relative.append(
+            {index: ns / canary[index] for index, ns in times.items() if index in canary}
+        )
     if min(map(len, relative)) < FEWEST_INVOCATIONS:
-        return True
-    found = _ratio(relative, False, confidence)
+        return None
+    return _ratio(relative, False, confidence)
+
+
+def _holds(verdict: Verdict, relative: Interval, margin: float) -> bool:
+    """Whether a verdict stands when times are counted in the canary's."""
     if verdict is Verdict.SAME:
-        return within_margin(found, margin)
+        return within_margin(relative, margin)
     wanted = {Verdict.FASTER: -1, Verdict.SLOWER: 1}.get(verdict)
-    return wanted is None or side(found) == wanted
+    return wanted is None or side(relative) == wanted
 
 
 # -- accuracy -------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from bench.cache import cache_folder
-from bench.commands.flags import read_sizes
+from bench.commands.flags import OUTPUTS, output_options, read_sizes, write_outputs
 from bench.errors import SpecError
 
 _INTERRUPTED = 130
@@ -57,6 +57,7 @@ def _numbers(
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="Records as JSON on standard output.")
+@output_options
 def command(
     suite: Path | None,
     results: Path | None,
@@ -76,6 +77,7 @@ def command(
     from bench.progress import choose_listener
     from bench.run import prepare, resume, start
 
+    outputs = {name: flags.pop(name) for name in OUTPUTS}
     flags["accuracy"] = False if no_accuracy else None
     flags = {**_preset(preset), **{key: value for key, value in flags.items() if _given(value)}}
     plan_suite = _suite(suite, resumed, flags)
@@ -93,7 +95,7 @@ def command(
                 outcome = start(prepared, results or default_results(), listener)
     finally:
         listener.close()
-    _print_outcome(outcome, as_json)
+    _print_outcome(outcome, as_json, outputs)
     if outcome.interrupted:
         return _INTERRUPTED
     return 1 if outcome.failed else 0
@@ -153,11 +155,13 @@ def _print_plan(plan: Any, as_json: bool) -> None:
     )
 
 
-def _print_outcome(outcome: Any, as_json: bool) -> None:
+def _print_outcome(outcome: Any, as_json: bool, outputs: dict[str, Any]) -> None:
     from bench.commands.show import print_run
     from bench.store import read_run
 
-    print_run(read_run(outcome.path), as_json)
+    stored = read_run(outcome.path)
+    print_run(stored, as_json)
+    write_outputs(outputs, stored)
     if as_json:
         return
     account = outcome.account

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from bench.commands.flags import output_options, write_outputs
 
 if TYPE_CHECKING:
     from bench.store import StoredRun
@@ -14,19 +16,25 @@ if TYPE_CHECKING:
 @click.command(name="show")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print rows as JSON; of several runs a list.")
-def command(runs: tuple[Path, ...], as_json: bool) -> None:
+@output_options
+def command(runs: tuple[Path, ...], as_json: bool, **outputs: Any) -> None:
     """Print the tables of stored runs, the oldest first.
 
-    RUNS are run directories, or folders that hold some at any depth.
+    RUNS are run directories, or folders that hold some at any depth. The files for CI are of one
+    run.
     """
+    from bench.errors import SpecError
     from bench.numbers import printable
     from bench.results import read_runs
 
     found, skipped = read_runs(runs)
     for warning in skipped:
         click.echo(f"bench: {printable(warning, limit=500)}", err=True)
+    if len(found) > 1 and any(value is not None for value in outputs.values()):
+        raise SpecError(f"there are {len(found)} runs; files for CI are of one: name its folder.")
     if len(found) == 1:
         print_run(found[0], as_json)
+        write_outputs(outputs, found[0])
     elif as_json:
         _echo_json([_json(run) for run in found])
     else:

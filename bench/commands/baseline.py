@@ -1,0 +1,38 @@
+"""``bench baseline RUN -o FILE``: a run as one file that a repository can commit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(name="baseline")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file to write, e.g. bench-baseline.json.",
+)
+def command(run: Path, output: Path) -> None:
+    """Write the stored run RUN as one file, for `bench gate --baseline FILE`.
+
+    It holds what comparisons need: records, invocations and predictions; no samples.
+    """
+    from bench.baseline import baseline_text, make_baseline
+    from bench.files import write_text
+    from bench.numbers import printable, size
+    from bench.store import read_run
+
+    stored = read_run(run)
+    content, problems = make_baseline(stored)
+    text = baseline_text(content)
+    write_text(output, text)
+    for problem in (*[f"skipped {text}" for text in stored.skipped], *problems):
+        click.echo(f"bench: {printable(problem, limit=500)}", err=True)
+    click.echo(
+        f"{output}: {len(content.records)} cells of {printable(str(stored.path))}, "
+        f"{size(len(text.encode()))}."
+    )

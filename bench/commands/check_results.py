@@ -1,0 +1,33 @@
+"""``bench check-results PATH``: does a publication say what its raw data says?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_MOST = 20
+
+
+@click.command(name="check-results")
+@click.argument("path", type=click.Path(path_type=Path))
+def command(path: Path) -> int:
+    """Derive every number of the publications at or below PATH again from samples and predictions.
+
+    Exit code 0: all agree; 1: some differ, and each is named.
+    """
+    from bench.check_results import check, publications
+
+    differences = 0
+    for folder in publications(path):
+        account = check(folder)
+        for problem in account.problems[:_MOST]:
+            click.echo(f"{folder}/{problem}")
+        if len(account.problems) > _MOST:
+            click.echo(f"{folder}: {len(account.problems) - _MOST} more differences.")
+        differences += len(account.problems)
+        verdict = "all agree" if not account.problems else f"{len(account.problems)} differ"
+        click.echo(
+            f"{folder}: {account.numbers} numbers of {account.runs} runs derived again; {verdict}."
+        )
+    return 1 if differences else 0

@@ -1,0 +1,211 @@
+"""``bench gate RUN``: pass, fail or inconclusive, for CI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.commands.flags import output_options
+
+if TYPE_CHECKING:
+    from bench.compare import Report
+    from bench.gate import Judgement
+    from bench.store import StoredRun
+
+#: Above this a "share" is most likely a percentage that lacks its sign.
+_LARGEST_GROWTH = 100.0
+
+
+def _number(text: str) -> tuple[float, bool]:
+    """The number, and whether it is a percentage."""
+    number = text.strip()
+    try:
+        return (float(number[:-1]), True) if number.endswith("%") else (float(number), False)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not a number or a percentage, like 5%.") from error
+
+
+def _growth(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
+    """A share from 0 up, ``0.05`` or ``5%``."""
+    if text is None:
+        return None
+    number, is_percent = _number(text)
+    share = number / 100 if is_percent else number
+    if not 0 <= share <= _LARGEST_GROWTH:
+        raise click.BadParameter(f"{text} is not a share from 0 up, like 5% or 0.05.")
+    if not is_percent and share >= 1:
+        raise click.BadParameter(f"{text} is {100 * share:g}%: write the percent sign, {text}%.")
+    return share
+
+
+def _points(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
+    """Percentage points, ``0.5`` or ``0.5%``, as a fraction."""
+    if text is None:
+        return None
+    number, _ = _number(text)
+    if not 0 <= number < 100:
+        raise click.BadParameter(f"{text} is not a number of points from 0 to below 100, like 0.5.")
+    return number / 100
+
+
+def _least(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> dict[str, float]:
+    """``90%`` for every model, ``NAME=90%`` for one."""
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _, value = text.rpartition("=")
+        number, is_percent = _number(value)
+        share = number / 100 if is_percent else number
+        if not 0 <= share <= 1:
+            raise click.BadParameter(f"{text}: an accuracy lies from 0 to 1 (100%), like 90%.")
+        found[name] = share
+    return found
+
+
+@click.command(name="gate")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--baseline",
+    type=click.Path(path_type=Path),
+    metavar="RUN_OR_FILE",
+    help="A run, or a file of `bench baseline`.",
+)
+@click.option(
+    "--max-slowdown",
+    callback=_growth,
+    metavar="SHARE",
+    help="Time over the baseline's; 5% where there is a baseline.",
+)
+@click.option(
+    "--min-accuracy",
+    callback=_least,
+    multiple=True,
+    metavar="[MODEL=]SHARE",
+    help="Least accuracy, of every model or of one.",
+)
+@click.option(
+    "--max-accuracy-loss",
+    callback=_points,
+    metavar="POINTS",
+    help="Percentage points that accuracy may lose.",
+)
+@click.option(
+    "--max-memory-growth",
+    callback=_growth,
+    metavar="SHARE",
+    help="Peak memory over the baseline's.",
+)
+@click.option(
+    "--inconclusive",
+    type=click.Choice(["report", "fail", "pass"]),
+    default="report",
+    show_default=True,
+    help="What inconclusive is: exit code 3, 1 or 0.",
+)
+@click.option("--allow", multiple=True, metavar="KIND", help="Compare though this differs.")
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0.5, 1, max_open=True),
+    default=0.95,
+    show_default=True,
+    help="That all intervals hold together.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the judgement as JSON.")
+@output_options
+def command(
+    run: Path,
+    baseline: Path | None,
+    max_slowdown: float | None,
+    min_accuracy: dict[str, float],
+    max_accuracy_loss: float | None,
+    max_memory_growth: float | None,
+    inconclusive: str,
+    allow: tuple[str, ...],
+    confidence: float,
+    as_json: bool,
+    **outputs: Any,
+) -> int:
+    """Hold the stored run RUN against a baseline and limits.
+
+    \b
+    0  pass: every interval lies within its limit
+    1  fail: an interval lies beyond its limit, or what worked has crashed
+    2  wrong usage, or nothing that could be compared
+    3  inconclusive: the figures don't decide; what would is said
+    """
+    from bench.baseline import read_baseline
+    from bench.gate import EXIT_CODES, Decision, Limits, judge
+    from bench.store import read_run
+
+    relative = (max_slowdown, max_accuracy_loss, max_memory_growth)
+    if baseline is None and any(limit is not None for limit in relative):
+        raise click.UsageError("these limits are relative to a baseline: name a --baseline.")
+    if baseline is not None and max_slowdown is None:
+        max_slowdown = 0.05
+    limits = Limits(max_slowdown, min_accuracy, max_accuracy_loss, max_memory_growth)
+    stored = read_run(run)
+    before = read_baseline(baseline) if baseline is not None else None
+    report = _compared(before, stored, allow, confidence) if before is not None else None
+    judgement = judge(stored, limits, report, confidence)
+    _write(outputs, judgement)
+    _print(judgement, as_json)
+    if judgement.decision is Decision.INCONCLUSIVE:
+        return {"report": 3, "fail": 1, "pass": 0}[inconclusive]
+    return EXIT_CODES[judgement.decision]
+
+
+def _compared(
+    before: StoredRun, now: StoredRun, allow: tuple[str, ...], confidence: float
+) -> Report:
+    """The run (B) against the baseline (A). Raises `SpecError` where they are not comparable."""
+    from bench.comparable import check_allowed_kinds, match_runs, not_allowed
+    from bench.compare import compare
+    from bench.errors import SpecError
+
+    check_allowed_kinds(allow)
+    report = compare(match_runs(before, now), allow, confidence=confidence)
+    refused = not_allowed(report.differences, allow)
+    if refused:
+        first = refused[0]
+        detail = first.detail or f"{first.a} / {first.b}"
+        kinds = list(dict.fromkeys(d.kind for d in refused))
+        words = ", ".join(dict.fromkeys(d.words for d in refused))
+        flags = " ".join(f"--allow {kind}" for kind in kinds)
+        raise SpecError(
+            f"the baseline {before.path} is not comparable with {now.path}: they differ in {words} "
+            f"({detail}). Measure a baseline that fits, or compare all the same: {flags}."
+        )
+    return report
+
+
+def _write(outputs: dict[str, Any], judgement: Judgement) -> None:
+    from bench.commands.flags import write_outputs
+
+    write_outputs(outputs, judgement.run, judgement)
+
+
+def _print(judgement: Judgement, as_json: bool) -> None:
+    from bench.numbers import printable
+
+    skipped = [
+        f"{one.path}: skipped {text}"
+        for one in (judgement.baseline, judgement.run)
+        if one is not None
+        for text in one.skipped
+    ]
+    for warning in (*skipped, *judgement.warnings):
+        click.echo(f"bench: {printable(warning, limit=500)}", err=True)
+    if as_json:
+        import json
+
+        from bench.gate_report import gate_json
+
+        click.echo(json.dumps(gate_json(judgement), indent=1, allow_nan=False))
+        return
+    from rich.console import Console
+
+    from bench.gate_report import gate_text
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.print(gate_text(judgement, console.width), soft_wrap=True, end="")

@@ -1,0 +1,34 @@
+"""``bench publish RUN... -o DIRECTORY``: published tables with the raw data behind them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(name="publish")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder to write, e.g. results/NAME; an older publication there is replaced.",
+)
+@click.option("--title", help="Heading of the tables; default: the folder's name.")
+def command(runs: tuple[Path, ...], output: Path, title: str | None) -> None:
+    """Render the stored RUNS as Markdown, CSV and an HTML page, with a compact copy of their data.
+
+    The same runs give the same bytes. `bench check-results` derives every number again.
+    """
+    from bench.numbers import printable, size
+    from bench.publish import publish
+    from bench.store import read_run
+
+    problems = publish([read_run(run) for run in runs], output, title or output.resolve().name)
+    for problem in problems:
+        click.echo(f"bench: {printable(problem, limit=500)}", err=True)
+    files = [path for path in output.rglob("*") if path.is_file()]
+    total = sum(path.stat().st_size for path in files)
+    click.echo(f"{output}: {len(runs)} runs, {len(files)} files, {size(total)}.")
