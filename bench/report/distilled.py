@@ -18,7 +18,7 @@ from bench.pair_report import sentence
 from bench.pairs import Pair, Ratio, compare
 from bench.record import Record
 from bench.report.draw import Axis, Dot, Lane, checked, dot_plot
-from bench.report.names import NEUTRAL, Palette, in_picture, shown
+from bench.report.names import COLOURS, NEUTRAL, Palette, in_picture, shown
 from bench.report.parts import Column, Entry, Picture, Section, Table, bounds
 from bench.report.selection import MOST_LANES, cut_words
 from bench.stats.interval import Interval
@@ -35,7 +35,10 @@ def section(
     pairs = compare(records, changes)
     fidelities = Fidelities(run)
     likenesses = _first_of_each(fidelities)
-    told = [sentence(pair) for pair in pairs if pair.relation == "original" and _tells(pair)]
+    controls = {pair.other for pair in pairs if pair.relation == "control"}
+    # A control's distance from the original would repeat what is said of the distilled model.
+    worth = [p for p in pairs if p.model not in controls and p.relation != "variant" and _tells(p)]
+    told = [sentence(pair) for pair in worth]
     speedups = _speedups(pairs, palette, f"{prefix}speedup")
     kept = _changes(pairs, palette, f"{prefix}kept")
     if speedups is not None and speedups.table is not None and kept is not None:
@@ -51,8 +54,9 @@ def section(
         paragraphs=(*told[:_MOST_SENTENCES], *(fidelity_sentence(f) for f in likenesses)),
         pictures=tuple(picture for picture in pictures if picture is not None),
         remarks=(
-            "A speed-up is a ratio of medians that were measured in turn, invocation by invocation; "
-            "accuracies are compared example by example. Each interval is at 95%, taken alone.",
+            "A speed-up is a ratio of medians that were measured in turn, invocation by "
+            "invocation; accuracies are compared example by example. Each interval is at 95%, "
+            "taken alone.",
         )
         if pairs
         else (),
@@ -160,7 +164,7 @@ def _likeness(titled: Titled, name: str) -> Picture | None:
         dots = [
             Dot(v.estimate, v.low, v.high, _likeness_hover(measure, who, v), colour, symbol, who)
             for who, v, colour, symbol in (
-                (in_picture(titled.student), measure.value, "#0072b2", "circle"),
+                (in_picture(titled.student), measure.value, COLOURS[0], "circle"),
                 (in_picture(titled.control or ""), measure.control, NEUTRAL, "square"),
             )
             if v is not None

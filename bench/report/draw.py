@@ -17,6 +17,7 @@ from bench.numbers import significant
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 INK = "#3d444d"
 GRID = "#e3e6ea"
+GROUND = "#ffffff"
 LANE_HEIGHT = 34  #: pixels: one line of text with its dot under it
 HEAD_HEIGHT = 66  #: pixels: the axis with its title
 _FEWEST_TICKS, _MOST_TICKS = 3, 6
@@ -235,7 +236,7 @@ def _value_axis(axis: Axis, ends: list[float]) -> dict[str, Any]:
     return plain_axis(
         axis.title,
         range=[low if axis.from_zero else low - air, high + air],
-        nticks=6,
+        nticks=8,
         ticksuffix=axis.suffix,
     )
 
@@ -252,6 +253,8 @@ def _label(text: str, place: int) -> dict[str, Any]:
         "showarrow": False,
         "font": {"size": 11},
         "align": "left",
+        "bgcolor": GROUND,
+        "borderpad": 0,
     }
 
 

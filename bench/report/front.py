@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from bench.changes import Changes
@@ -128,7 +128,7 @@ def _choices(deal: Deal) -> Iterable[Choice]:
 
 def _choice(why: str, point: Point, cost: Cost) -> Choice:
     spread = _spread(point.record, cost)
-    words = duration if cost == "latency" else rate
+    words = _words(cost)
     figures = []
     if spread is not None:
         width = half_width(spread.value, spread.low, spread.high)
@@ -138,6 +138,10 @@ def _choice(why: str, point: Point, cost: Cost) -> Choice:
         figures.append(percent(score.value, score.low, score.high))
     cell = point.cell
     return Choice(why, f"{model_and_variant(cell)} · {target_words(cell)}", tuple(figures))
+
+
+def _words(cost: Cost) -> Callable[[float | None], str]:
+    return duration if cost == "latency" else rate
 
 
 def _spread(record: Record, cost: Cost) -> Estimate | None:
@@ -155,7 +159,7 @@ def _front(deal: Deal, dataset: str, palette: Palette, name: str) -> Picture:
         name=name,
         title=title,
         words=f"{left} is faster, up is more accurate ({dataset}). Filled: on the Pareto front, "
-        "nothing else is surely as fast and as accurate. Dotted: open, the intervals do not decide. "
+        "nothing else is surely as fast and as accurate. Dotted: open, intervals do not decide. "
         "Hollow: surely beaten by another. Numbers are the rows of the table, bars are "
         f"95% intervals. {_front_words(deal)}",
         spec=checked(_front_spec(deal, unit, palette)),
@@ -233,7 +237,7 @@ def _point_trace(deal: Deal, place: int, unit: Unit, palette: Palette) -> dict[s
             "line": {"color": colour, "width": 1.6},
         },
         "text": [str(place + 1)],
-        "textposition": "top right",
+        "textposition": _CORNERS[_turn(deal, place) % len(_CORNERS)],
         "textfont": {"size": 11},
         "hoverinfo": "text",
         "hovertext": [_point_hover(deal, place, cost, score)],
@@ -241,7 +245,15 @@ def _point_trace(deal: Deal, place: int, unit: Unit, palette: Palette) -> dict[s
     }
 
 
+#: Neighbours of one model, which are about as accurate, have their numbers at different corners.
+_CORNERS = ("top right", "bottom right")
 _FORM = {"front": "", "open": "-open-dot", "dominated": "-open"}
+
+
+def _turn(deal: Deal, place: int) -> int:
+    """How many points of the same model are cheaper."""
+    name = deal.points[place].cell.model.name
+    return sum(point.cell.model.name == name for point in deal.points[:place])
 
 
 def _score(point: Point) -> Estimate:
@@ -251,7 +263,7 @@ def _score(point: Point) -> Estimate:
 
 
 def _point_hover(deal: Deal, place: int, cost: Estimate, score: Estimate) -> str:
-    words = duration if deal.cost == "latency" else rate
+    words = _words(deal.cost)
     cell = deal.points[place].cell
     return "<br>".join(
         (
@@ -378,11 +390,9 @@ def _time(record: Record) -> float:
 
 
 def _figure(record: Record) -> str:
-    if record.cell.is_rate and record.throughput:
-        found, words = record.throughput, rate
-    else:
-        assert record.latency is not None
-        found, words = record.latency.median_ns, duration
+    cost: Cost = "throughput" if record.cell.is_rate else "latency"
+    found, words = _spread(record, cost), _words(cost)
+    assert found is not None
     return f"{words(found.value)} {half_width(found.value, found.low, found.high)}"
 
 

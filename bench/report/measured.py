@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from bench.numbers import TIME_UNITS, column_unit, duration, in_unit, printable, significant, size
 from bench.record import Record
 from bench.report.draw import checked, layout, plain_axis
@@ -87,7 +89,8 @@ def _noise(records: Sequence[Record], name: str) -> Picture | None:
     every = [ns for group in groups.values() for ns, _ in group.values()]
     if not every:
         return None
-    unit = column_unit(every, TIME_UNITS)
+    unit, typical = column_unit(every, TIME_UNITS), float(np.median(every))
+    widest = max(abs(ns / typical - 1) for ns in every)
     traces = []
     for number, (group, points) in enumerate(list(groups.items())[:_MOST_GROUPS]):
         label = in_picture(group or "all cells")
@@ -98,7 +101,7 @@ def _noise(records: Sequence[Record], name: str) -> Picture | None:
                 "mode": "lines+markers",
                 "name": label,
                 "x": [index + 1 for index, _ in shown_points],
-                "y": [ns / unit.scale for _, (ns, _) in shown_points],
+                "y": [ns / typical - 1 for _, (ns, _) in shown_points],
                 "line": {"color": COLOURS[number % len(COLOURS)], "width": 1.3},
                 "marker": {
                     "color": COLOURS[number % len(COLOURS)],
@@ -118,7 +121,13 @@ def _noise(records: Sequence[Record], name: str) -> Picture | None:
         "layout": layout(
             _NOISE_HEIGHT,
             xaxis=plain_axis("Generation", nticks=8, tickformat="d"),
-            yaxis=plain_axis(f"Canary, {unit.name}", rangemode="tozero", nticks=6),
+            yaxis=plain_axis(
+                "Canary against its median",
+                tickformat="+.0%",
+                # A machine that stays within 5% is to look level.
+                range=[-max(0.05, 1.15 * widest), max(0.05, 1.15 * widest)],
+                nticks=6,
+            ),
             showlegend=len(traces) > 1,
             legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "font": {"size": 11}},
             margin={"l": 8, "r": 14, "t": 30 if len(traces) > 1 else 8, "b": 46},
@@ -173,12 +182,12 @@ def _checks(records: Sequence[Record], name: str) -> Table:
         Column(("which",), "Where it failed"),
     )
     rows = []
-    for check, results in sorted(found.items()):
+    for check_name, results in sorted(found.items()):
         bad = [(record, detail) for record, ok, detail in results if not ok]
         rows.append(
             (
-                Entry(printable(check, limit=60)),
-                Entry(_ASKS.get(check, "")),
+                Entry(printable(check_name, limit=60)),
+                Entry(_ASKS.get(check_name, "")),
                 number_entry(len(results) - len(bad)),
                 Entry(str(len(bad)), values=(len(bad),), tone="warn" if bad else "dim"),
                 Entry(_where(bad)),

@@ -12,7 +12,7 @@ from bench.record import Record
 
 #: After Okabe & Ito 2008 ("Color universal design"), the light ones darkened so that each has a
 #: contrast of 3:1 or more with a white and with a nearly black background (WCAG 2.2, 1.4.11).
-COLOURS = ("#0072b2", "#c77700", "#00936b", "#b8608f", "#d55e00", "#3c8fc2", "#7a7f87")
+COLOURS = ("#1a7dc0", "#c77700", "#00936b", "#b8608f", "#d55e00", "#3c8fc2", "#7a7f87")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "x")
 NEUTRAL = "#7a7f87"
 

@@ -28,6 +28,8 @@ function themed(layout) {
     patch[axis + ".gridcolor"] = grid;
     patch[axis + ".linecolor"] = grid;
   }
+  // A label keeps the line behind it from running through its letters.
+  (layout.annotations || []).forEach((_, i) => { patch[`annotations[${i}].bgcolor`] = ground; });
   return patch;
 }
 
@@ -51,7 +53,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
 const config = { displayModeBar: false, responsive: true, doubleClick: false, showTips: false };
 
 function set(target, path, value) {
-  const keys = path.split(".");
+  const keys = path.replaceAll("[", ".").replaceAll("]", "").split(".");
   const last = keys.pop();
   for (const key of keys) target = target[key] = target[key] || {};
   target[last] = value;
@@ -79,7 +81,7 @@ addEventListener("beforeprint", () => {
   before = root.dataset.theme || "";
   root.dataset.theme = "light";
   for (const plot of plots) {
-    Plotly.relayout(plot, { ...themed(plot.layout), width: Math.min(plot.clientWidth, 660) });
+    Plotly.relayout(plot, { ...themed(plot.layout), width: 640 });
   }
 });
 addEventListener("afterprint", () => {

@@ -7,10 +7,11 @@ text, or `as_json` where it stands inside a script element.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench import __version__
 from bench.numbers import printable
@@ -32,6 +33,9 @@ from bench.report.parts import Picture, RunPart, Section, Table
 from bench.report.portability import OUTCOMES, Portability
 from bench.report.selection import Selection, select
 from bench.store import StoredRun
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 _TITLE_LIMIT = 160
 
@@ -183,7 +187,7 @@ def _results(lettered: Sequence[tuple[str, StoredRun]], chosen: dict[str, Select
         found += [(letter, record) for record in run.records if record.cell_id in kept]
         left_out += len(run.records) - len(kept)
     words = (
-        f"{left_out:,} further cells are not in this table; `bench show RUN --json` has all of them."
+        f"{left_out:,} further cells are not in this table; `bench show RUN --json` has them all."
         if left_out
         else ""
     )
@@ -206,6 +210,7 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["words"] = _with_code
     environment.filters["as_json"] = lambda value: Markup(as_json(value))
     assets = files("bench.report")
     return environment.get_template("page.html.jinja").render(
@@ -215,6 +220,13 @@ def render(page: Page) -> str:
         script=Markup((assets / "page.js").read_text(encoding="utf-8")),
         plotly=Markup(get_plotlyjs().replace("</script", "<\\/script")),
     )
+
+
+def _with_code(text: str) -> Markup:
+    """Escaped text in which what stands in backticks is code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def as_json(value: Any) -> str:

@@ -18,7 +18,7 @@ _REMEDY = (
 def write_pictures(pictures: Sequence[Picture], folder: Path) -> int:
     """Each picture as ``NAME.png`` on white; how many there are.
 
-    Raises `Unavailable` without kaleido or a browser, `SpecError` where the folder can't be written.
+    Raises `Unavailable` without kaleido or a browser, `SpecError` where the folder can't be made.
     """
     try:
         import kaleido

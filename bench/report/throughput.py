@@ -176,9 +176,9 @@ def _lines(lines: Sequence[_Line], variable: str, palette: Palette, name: str) -
     return Picture(
         name=name,
         title=f"Throughput against {variable}",
-        words=f"Offline samples a second at each {variable}, with 95% intervals; a line that goes on "
-        f"rising has something to gain from more. The highest: {model_and_variant(best.cell)} on "
-        f"{target_words(best.cell)} at batch {best.cell.batch}."
+        words=f"Offline samples a second at each {variable}, with 95% intervals; a line that goes "
+        f"on rising has something to gain from more. The highest: {model_and_variant(best.cell)} "
+        f"on {target_words(best.cell)} at batch {best.cell.batch}."
         f"{cut_words(len(drawn), len(lines), 'lines')}",
         spec=checked(spec),
         table=_table([r for line in lines for _, r in line[3]], unit, f"{name}-data"),
