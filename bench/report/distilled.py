@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 
 from bench.changes import Changes
 from bench.fidelity import Measure
@@ -25,6 +26,8 @@ from bench.stats.interval import Interval
 from bench.store import StoredRun
 
 _MOST_SENTENCES = 8
+_MOST_LIKENESSES = 6
+_MOST_PLACES = 8  #: variants and targets that are looked through for them
 
 
 def section(
@@ -33,8 +36,7 @@ def section(
     """What each distilled model gains and loses; and what could not be read."""
     changes = Changes(run)
     pairs = compare(records, changes)
-    fidelities = Fidelities(run)
-    likenesses = _first_of_each(fidelities)
+    likenesses, lost = _likenesses(run)
     controls = {pair.other for pair in pairs if pair.relation == "control"}
     # A control's distance from the original would repeat what is said of the distilled model.
     worth = [p for p in pairs if p.model not in controls and p.relation != "variant" and _tells(p)]
@@ -60,15 +62,27 @@ def section(
         )
         if pairs
         else (),
-    ), [*changes.problems, *fidelities.problems]
+    ), [*changes.problems, *lost]
 
 
-def _first_of_each(fidelities: Fidelities) -> list[Titled]:
-    """One for each distilled model: targets and variants differ little from the first."""
+def _likenesses(run: StoredRun) -> tuple[list[Titled], list[str]]:
+    """One for each distilled model, from the variant and target that most models were scored on:
+    others differ little from it. And what could not be read."""
+    places: dict[tuple[str, str], list[Record]] = {}
+    for record in run.records:
+        if record.accuracy is not None:
+            places.setdefault((record.cell.variant, record.cell.target), []).append(record)
+    originals = {r.cell.model.distilled_from for r in run.records}
     found: dict[str, Titled] = {}
-    for titled in fidelities.each():
-        found.setdefault(titled.student, titled)
-    return list(found.values())
+    problems: list[str] = []
+    for records in sorted(places.values(), key=len, reverse=True)[:_MOST_PLACES]:
+        fresh = [r for r in records if r.cell.model.name not in found]
+        fresh += [r for r in records if r.cell.model.name in found.keys() & originals]
+        fidelities = Fidelities(StoredRun(run.path, run.header, fresh, [], []))
+        for titled in islice(fidelities.each(), _MOST_LIKENESSES - len(found)):
+            found[titled.student] = titled
+        problems += [text for text in fidelities.problems if text not in problems]
+    return list(found.values()), problems
 
 
 def _tells(pair: Pair) -> bool:

@@ -13,7 +13,7 @@ MOST_RECORDS = 1_000
 #: Lanes of a picture: about three screens.
 MOST_LANES = 40
 #: Every two points of a front are compared, so their number counts twice.
-MOST_POINTS = 60
+MOST_POINTS = 48
 
 
 @dataclass(frozen=True)
