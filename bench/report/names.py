@@ -25,9 +25,10 @@ def shown(text: str) -> str:
 def in_picture(text: str) -> str:
     """Text for plotly, which reads a little HTML in labels: a name must stay a name.
 
-    plotly fills ``%{...}`` in as templates in some places, so the percent sign is made inert too.
+    It knows the entities of the three signs that make markup and none for quotes. In some places
+    it fills in ``%{...}`` as a template, so the percent sign is made inert too.
     """
-    return escape(shown(text)).replace("%{", "%\u200b{")
+    return escape(shown(text), quote=False).replace("%{", "%\u200b{")
 
 
 def model_and_variant(cell: Cell) -> str:

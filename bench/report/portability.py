@@ -104,14 +104,31 @@ class Portability:
 #: outcome -> sign and meaning; the sign makes the map readable without its colours
 OUTCOMES: dict[str, tuple[str, str]] = {
     "pass": ("✓", "every test agrees with the reference"),
-    "partial": ("◐", "some tests pass, others are refused"),
+    "runs": ("✓", "the model runs and agrees with the reference"),
+    "partial": ("~", "some tests pass"),
+    "fallback": ("~", "the model runs, some nodes off the device"),
     "wrong": ("≠", "it runs and computes something else"),
-    "unsupported": ("–", "refused with an error that says so"),
-    "crash": ("✗", "the process died or raised"),
-    "timeout": ("⧖", "no answer in time"),
-    "not-expressible": ("·", "the test can't be written for this target"),
+    "unsupported": ("✗", "refused with an error that says so"),
+    "crash": ("!", "the process died or raised"),
+    "timeout": ("…", "no answer in time"),
+    "unavailable": ("?", "the target could not be had"),
+    "not-expressible": ("·", "the tests are of types that a worker can't be given"),
+    "not-tried": ("·", "nobody tried"),
 }
-_WORST_FIRST = ("crash", "wrong", "timeout", "unsupported", "partial", "pass", "not-expressible")
+_GOOD = ("pass", "runs")
+_WORST_FIRST = (
+    "crash",
+    "wrong",
+    "timeout",
+    "unsupported",
+    "partial",
+    "fallback",
+    "unavailable",
+    "pass",
+    "runs",
+    "not-expressible",
+    "not-tried",
+)
 
 
 def read_portability(path: Path) -> PortabilityFile:
@@ -143,9 +160,11 @@ def portability(file: PortabilityFile) -> Portability:
     """The maps: operators by name, models in their order."""
     targets = tuple(dict.fromkeys(line.target for line in file.targets))
     operators: dict[str, dict[str, Square]] = {}
-    for line in sorted(file.operators, key=lambda o: (o.domain, o.operator)):
+    for line in sorted(file.operators, key=lambda o: (o.domain, o.operator, o.opset or 0)):
         domain = f"{line.domain}." if line.domain not in ("", "ai.onnx") else ""
-        operators.setdefault(f"{domain}{line.operator}", {})[line.target] = _operator(line)
+        since = "" if line.opset is None else f"-{line.opset}"
+        label = f"{domain}{line.operator}{since}"
+        operators.setdefault(label, {})[line.target] = _operator(line)
     models: dict[str, dict[str, Square]] = {}
     for model in file.models:
         variant = "" if model.variant == "fp32" else f" {model.variant}"
@@ -211,6 +230,6 @@ def _words(target: str, operators: dict[str, dict[str, Square]]) -> str:
     total = sum(counts.values())
     if not total:
         return f"{shown(target)}: no operator was tried."
-    others = [f"{counts[o]} {o}" for o in _WORST_FIRST if counts[o] and o != "pass"]
+    others = [f"{counts[o]} {o}" for o in _WORST_FIRST if counts[o] and o not in _GOOD]
     rest = f"; {', '.join(others)}" if others else ""
     return f"{shown(target)} computes {counts['pass']} of {total} operators{rest}."
