@@ -49,7 +49,14 @@ from bench.report.parts import (
     estimate_entry,
     share_entry,
 )
-from bench.report.selection import MOST_POINTS, cost_layers, latency_records, rate_records
+from bench.report.selection import (
+    MOST_POINTS,
+    MOST_RANKED,
+    best_of_each_load,
+    cost_layers,
+    latency_records,
+    rate_records,
+)
 from bench.store import StoredRun
 
 _FRONT_HEIGHT = 420
@@ -194,7 +201,7 @@ def _front_spec(deal: Deal, unit: Unit, palette: Palette) -> dict[str, Any]:
         "layout": layout(
             _FRONT_HEIGHT,
             xaxis=log_axis(f"{what}, {unit.name} (log scale)", costs),
-            yaxis=plain_axis("Accuracy, %", nticks=7),
+            yaxis=plain_axis(_accuracy_title(deal), nticks=7),
             showlegend=True,
             legend={
                 "orientation": "h",
@@ -209,6 +216,13 @@ def _front_spec(deal: Deal, unit: Unit, palette: Palette) -> dict[str, Any]:
             margin={"l": 8, "r": 16, "t": 12, "b": 8},
         ),
     }
+
+
+def _accuracy_title(deal: Deal) -> str:
+    """A metric that is no share of right answers is named."""
+    scored = deal.points[0].scored
+    metric = scored.accuracy.metric if scored and scored.accuracy else "top-1"
+    return "Accuracy, %" if metric == "top-1" else f"{in_picture(metric)} x 100"
 
 
 def _ends(found: Estimate, unit: Unit) -> tuple[float, float]:
@@ -364,9 +378,9 @@ def _from_speed(run: StoredRun, records: Sequence[Record], palette: Palette, pre
     if not timed:
         return Answer(_nothing_timed(records))
     suite = run.header.suite
-    kept = {record.cell_id for record in timed}
     header = run.header.model_copy(update={"cells": ()})
-    part = StoredRun(run.path, header, [r for r in timed if r.cell_id in kept], [], [])
+    part = StoredRun(run.path, header, best_of_each_load(timed, MOST_RANKED), [], [])
+    # Every two targets of a load are compared.
     orders = [found.sentence() for found in rankings(part, suite.margin, suite.confidence)]
     best = min(timed, key=lambda r: (r.cell.is_rate, _time(r)))
     alone = f"{model_and_variant(best.cell)} on {target_words(best.cell)}: {_figure(best)}."

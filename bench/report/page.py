@@ -109,9 +109,8 @@ def _title(runs: Sequence[StoredRun]) -> str:
 
 def _only(run: StoredRun, selection: Selection) -> StoredRun:
     """The run with the records that are shown, its failures, and no others."""
-    kept = [*selection.records, *selection.failed[: len(selection.records)]]
-    header = run.header.model_copy(update={"cells": tuple(r.cell for r in kept)})
-    return StoredRun(run.path, header, kept, [], run.skipped)
+    header = run.header.model_copy(update={"cells": tuple(r.cell for r in selection.rows)})
+    return StoredRun(run.path, header, selection.rows, [], run.skipped)
 
 
 def _run_part(
@@ -133,13 +132,14 @@ def _run_part(
         failures.section(selection.failed, prefix),
         measured.section(run, records, warnings, prefix),
     )
-    created = printable(run.header.created_at, limit=40).replace("T", " ").removesuffix("+00:00")
+    created = printable(run.header.created_at, limit=40).replace("T", " ")
+    created = created.replace("+00:00", " UTC")
     cpu = printable(str(run.header.facts.get("cpu_model") or "unknown processor"), limit=80)
     name = printable(run.path.resolve().name, limit=120)
     return RunPart(
         letter=letter,
         title=f"Run {letter}: {name}" if several else name,
-        subtitle=f"{created} UTC · {cpu} · {_counts(run, selection)}",
+        subtitle=f"{created} · {cpu} · {_counts(run, selection)}",
         answers=tuple(answers),
         sections=tuple(section for section in sections if not section.empty),
         sure=tuple(_how_sure(selection)),
@@ -180,10 +180,7 @@ def _results(lettered: Sequence[tuple[str, StoredRun]], chosen: dict[str, Select
     found = []
     left_out = 0
     for letter, run in lettered:
-        selection = chosen[letter]
-        kept = {r.cell_id for r in selection.records}
-        failed = selection.failed[: max(0, len(selection.records)) or len(selection.failed)]
-        kept |= {r.cell_id for r in failed}
+        kept = {record.cell_id for record in chosen[letter].rows}
         found += [(letter, record) for record in run.records if record.cell_id in kept]
         left_out += len(run.records) - len(kept)
     words = (

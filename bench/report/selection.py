@@ -10,8 +10,12 @@ from bench.record import Record
 
 #: More rows than a person scrolls through, and a page that stays well below 10 MB.
 MOST_RECORDS = 1_000
+#: Failures in the results table; their own section groups all of them by reason.
+MOST_FAILED = 500
 #: Lanes of a picture: about three screens.
 MOST_LANES = 40
+#: Every two targets of a load are compared where they are ranked.
+MOST_RANKED = 12
 #: Every two points of a front are compared, so their number counts twice.
 MOST_POINTS = 48
 
@@ -26,7 +30,13 @@ class Selection:
 
     @property
     def left_out(self) -> int:
+        """How many that went well are not shown."""
         return self.measured - len(self.records)
+
+    @property
+    def rows(self) -> list[Record]:
+        """What the results table lists: what is shown, and failures up to a number."""
+        return [*self.records, *self.failed[:MOST_FAILED]]
 
 
 def select(records: Sequence[Record], most: int = MOST_RECORDS) -> Selection:
@@ -54,6 +64,16 @@ def _in_turns(groups: Sequence[Sequence[Record]], most: int) -> set[str]:
                 if len(chosen) == most:
                     return chosen
     return chosen
+
+
+def best_of_each_load(records: Sequence[Record], most: int) -> list[Record]:
+    """Of each model, variant and load the fastest ``most``."""
+    groups: dict[tuple[object, ...], list[Record]] = {}
+    for record in records:
+        cell = record.cell
+        key = (cell.model.name, cell.variant, cell.scenario, cell.batch)
+        groups.setdefault(key, []).append(record)
+    return [r for group in groups.values() for r in sorted(group, key=time_of_sample)[:most]]
 
 
 def time_of_sample(record: Record) -> float:

@@ -291,6 +291,18 @@ def test_streams_are_read_from_a_target(target: str, streams: int) -> None:
     assert streams_of(target) == streams
 
 
+def test_streams_are_an_axis_where_a_run_varied_them() -> None:
+    records = [
+        a_record(a_cell(TEACHER, f"a:cpu?hint=x&streams={n}", "offline", 8), 1e6 / n)
+        for n in (1, 2, 4)
+    ]
+    found = picture(make_page([in_memory(records)]), "a-by-streams")
+    (line,) = found.spec["data"]
+    assert list(line["x"]) == [1, 2, 4]
+    assert found.table is not None
+    assert column(found.table, "streams") == ["1", "2", "4"]
+
+
 # -- portability ----------------------------------------------------------------------------------
 
 
