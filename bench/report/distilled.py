@@ -53,7 +53,7 @@ def section(
     return Section(
         f"{prefix}distilled",
         "Original against distilled",
-        paragraphs=(*told[:_MOST_SENTENCES], *(fidelity_sentence(f) for f in likenesses)),
+        paragraphs=tuple(told[:_MOST_SENTENCES]),
         pictures=tuple(picture for picture in pictures if picture is not None),
         remarks=(
             "A speed-up is a ratio of medians that were measured in turn, invocation by "

@@ -17,6 +17,7 @@ from bench.store import StoredRun
 _NOISE_HEIGHT = 300
 _MOST_POINTS = 400
 _MOST_GROUPS = 6
+_NO_GROUP = "all cells"
 _MOST_CELLS = 6
 _FACT_LIMIT = 300
 #: What a check asks, in a reader's words (docs/method.md, "Marks").
@@ -84,55 +85,80 @@ def canary_by_group(records: Sequence[Record]) -> dict[str, dict[int, tuple[floa
     }
 
 
+_Canary = Mapping[str, Mapping[int, tuple[float, float]]]
+
+
 def _noise(records: Sequence[Record], name: str) -> Picture | None:
-    groups = canary_by_group(records)
-    every = [ns for group in groups.values() for ns, _ in group.values()]
-    if not every:
+    found = canary_by_group(records)
+    if not found:
         return None
-    unit, typical = column_unit(every, TIME_UNITS), float(np.median(every))
-    widest = max(abs(ns / typical - 1) for ns in every)
-    traces = []
-    for number, (group, points) in enumerate(list(groups.items())[:_MOST_GROUPS]):
-        label = in_picture(group or "all cells")
-        shown_points = list(points.items())[:_MOST_POINTS]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": label,
-                "x": [index + 1 for index, _ in shown_points],
-                "y": [ns / typical - 1 for _, (ns, _) in shown_points],
-                "line": {"color": COLOURS[number % len(COLOURS)], "width": 1.3},
-                "marker": {
-                    "color": COLOURS[number % len(COLOURS)],
-                    "size": [5 + 14 * share for _, (_, share) in shown_points],
-                },
-                "hoverinfo": "text",
-                "hovertext": [
-                    f"<b>{label}</b><br>generation {index + 1}: {duration(ns)}<br>"
-                    f"{share:.0%} of the blocks disturbed"
-                    for index, (ns, share) in shown_points
-                ],
-            }
-        )
+    drawn = {
+        group: dict(list(points.items())[:_MOST_POINTS])
+        for group, points in list(found.items())[:_MOST_GROUPS]
+    }
+    every = [ns for points in found.values() for ns, _ in points.values()]
     low, high = min(every), max(every)
-    spec = {
-        "data": traces,
+    more = f" Drawn are {len(drawn)} of {len(found)} groups." if len(found) > len(drawn) else ""
+    return Picture(
+        name=name,
+        title="Noise during the run",
+        words="A fixed workload, the canary, timed in every round: level means that the machine "
+        "stayed the same. Larger marks: more blocks were disturbed by other load. It took "
+        f"{duration(low)} to {duration(high)}, {significant(100 * (high / low - 1), 2)}% apart."
+        f"{more}",
+        spec=checked(_noise_spec(drawn, every)),
+        table=_noise_table(drawn, f"{name}-data"),
+        height=_NOISE_HEIGHT,
+        wide=True,
+    )
+
+
+def _noise_spec(drawn: _Canary, every: Sequence[float]) -> dict[str, Any]:
+    typical = float(np.median(every))
+    # A machine that stays within 5% is to look level.
+    edge = max(0.05, 1.15 * max(abs(ns / typical - 1) for ns in every))
+    several = len(drawn) > 1
+    return {
+        "data": [
+            _noise_trace(group, points, typical, COLOURS[number % len(COLOURS)])
+            for number, (group, points) in enumerate(drawn.items())
+        ],
         "layout": layout(
             _NOISE_HEIGHT,
             xaxis=plain_axis("Generation", nticks=8, tickformat="d"),
             yaxis=plain_axis(
-                "Canary against its median",
-                tickformat="+.0%",
-                # A machine that stays within 5% is to look level.
-                range=[-max(0.05, 1.15 * widest), max(0.05, 1.15 * widest)],
-                nticks=6,
+                "Canary against its median", tickformat="+.0%", range=[-edge, edge], nticks=6
             ),
-            showlegend=len(traces) > 1,
+            showlegend=several,
             legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "font": {"size": 11}},
-            margin={"l": 8, "r": 14, "t": 30 if len(traces) > 1 else 8, "b": 46},
+            margin={"l": 8, "r": 14, "t": 30 if several else 8, "b": 46},
         ),
     }
+
+
+def _noise_trace(
+    group: str, points: Mapping[int, tuple[float, float]], typical: float, colour: str
+) -> dict[str, Any]:
+    label = in_picture(group or _NO_GROUP)
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": label,
+        "x": [index + 1 for index in points],
+        "y": [ns / typical - 1 for ns, _ in points.values()],
+        "line": {"color": colour, "width": 1.3},
+        "marker": {"color": colour, "size": [5 + 14 * share for _, share in points.values()]},
+        "hoverinfo": "text",
+        "hovertext": [
+            f"<b>{label}</b><br>generation {index + 1}: {duration(ns)}<br>"
+            f"{share:.0%} of the blocks disturbed"
+            for index, (ns, share) in points.items()
+        ],
+    }
+
+
+def _noise_table(drawn: _Canary, name: str) -> Table:
+    unit = column_unit([ns for p in drawn.values() for ns, _ in p.values()], TIME_UNITS)
     columns = (
         Column(("group",), "Group"),
         Column(("generation",), "Generation", numeric=True),
@@ -141,29 +167,15 @@ def _noise(records: Sequence[Record], name: str) -> Picture | None:
     )
     rows = tuple(
         (
-            Entry(shown(group or "all cells")),
+            Entry(shown(group or _NO_GROUP)),
             number_entry(index + 1),
             Entry(in_unit(ns, unit), values=(ns,)),
             Entry(f"{100 * share:.0f}", values=(share,)),
         )
-        for group, points in list(groups.items())[:_MOST_GROUPS]
-        for index, (ns, share) in list(points.items())[:_MOST_POINTS]
+        for group, points in drawn.items()
+        for index, (ns, share) in points.items()
     )
-    more = (
-        f" Drawn are {_MOST_GROUPS} of {len(groups)} groups." if len(groups) > len(traces) else ""
-    )
-    return Picture(
-        name=name,
-        title="Noise during the run",
-        words="A fixed workload, the canary, timed in every round: level means that the machine "
-        "stayed the same. Larger marks: more blocks were disturbed by other load. It took "
-        f"{duration(low)} to {duration(high)}, {significant(100 * (high / low - 1), 2)}% apart."
-        f"{more}",
-        spec=checked(spec),
-        table=Table(f"{name}-data", "The canary, generation by generation", columns, rows),
-        height=_NOISE_HEIGHT,
-        wide=True,
-    )
+    return Table(name, "The canary, generation by generation", columns, rows)
 
 
 # -- checks and environment -----------------------------------------------------------------------

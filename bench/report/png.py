@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.errors import SpecError, Unavailable
+from bench.numbers import printable
+from bench.report.names import in_picture
 from bench.report.parts import Picture
 
 WIDTH = 900  #: CSS pixels
+TITLE_HEIGHT = 36  #: CSS pixels: a file has no heading above it
 SCALE = 2  #: pixels of the file for a CSS pixel
 _REMEDY = (
     "Install the extra `report-png` (pip install 'infer-bench[report-png]') and Chromium or Chrome."
@@ -33,8 +36,15 @@ def write_pictures(pictures: Sequence[Picture], folder: Path) -> int:
     jobs = []
     for picture in pictures:
         figure = go.Figure(picture.spec)
-        figure.update_layout(paper_bgcolor="white", plot_bgcolor="white", title_text=None)
-        options = {"width": WIDTH, "height": picture.height, "scale": SCALE}
+        figure.update_layout(
+            paper_bgcolor="white",
+            plot_bgcolor="white",
+            title={"text": in_picture(picture.title), "x": 0.01, "y": 1, "yanchor": "top"},
+            title_font_size=15,
+            title_pad_t=10,
+            margin_t=figure.layout.margin.t + TITLE_HEIGHT,
+        )
+        options = {"width": WIDTH, "height": picture.height + TITLE_HEIGHT, "scale": SCALE}
         jobs.append({"fig": figure, "path": str(folder / f"{picture.name}.png"), "opts": options})
     try:
         kaleido.write_fig_from_object_sync(jobs)
@@ -47,7 +57,7 @@ def _explained(error: Exception) -> Unavailable:
     name = type(error).__name__
     if "NotFound" in name:
         return Unavailable("PNG files need Chromium or Chrome, and none was found.", _REMEDY)
-    text = str(error).strip().splitlines()
-    return Unavailable(
-        f"the browser could not draw the pictures: {text[0] if text else name}.", _REMEDY
-    )
+    # Some of choreographer's errors hold their lines as a tuple.
+    lines = str(error.args[0] if error.args else name).strip().splitlines()
+    words = printable(lines[0], limit=200).rstrip(".") if lines else name
+    return Unavailable(f"the browser could not draw the pictures: {words}.", _REMEDY)

@@ -381,11 +381,12 @@ def test_paper_gets_light_pages_without_controls(browser: Any, page_path: Path) 
 
 def test_pictures_are_written_as_files(page_path: Path, tmp_path: Path) -> None:
     pytest.importorskip("kaleido")
-    from bench.report.png import SCALE, WIDTH, write_pictures
+    from bench.report.png import SCALE, TITLE_HEIGHT, WIDTH, write_pictures
 
     (run,) = [path for path in page_path.parent.iterdir() if path.is_dir()]
     pictures = make_page([read_run(run)]).pictures[:2]
     assert write_pictures(pictures, tmp_path) == 2
     for picture in pictures:
         data = (tmp_path / f"{picture.name}.png").read_bytes()
-        assert struct.unpack(">II", data[16:24]) == (WIDTH * SCALE, picture.height * SCALE)
+        height = (picture.height + TITLE_HEIGHT) * SCALE
+        assert struct.unpack(">II", data[16:24]) == (WIDTH * SCALE, height)

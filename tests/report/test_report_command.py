@@ -62,3 +62,14 @@ def test_pictures_without_kaleido_say_how_to_get_it(
     assert done.returncode == 1, done.stderr
     assert "report-png" in done.stderr
     assert (tmp_path / "report.html").exists()
+
+
+def test_a_browser_that_does_not_start_is_one_sentence(
+    bench: Bench, run_path: Path, environment: dict[str, str]
+) -> None:
+    pytest.importorskip("kaleido")
+    environment["BROWSER_PATH"] = "/bin/false"
+    done = bench("report", str(run_path), "--png", "png")
+    assert done.returncode == 1, done.stderr
+    assert "could not draw the pictures: " in done.stderr
+    assert "Traceback" not in done.stderr
