@@ -289,10 +289,12 @@ def _explain(error: Exception, where: str, what: str) -> BenchError:
     reason = _reason(error)
     if is_out_of_memory(error):
         return OutOfMemory(f"{where}: {reason}. Use a smaller batch or model.")
-    lacking = re.search(r"No conversion rule found for operations: (.+)", str(error))
+    lacking = re.search(
+        r"(?:No conversion rule found for operations|Conversion is failed for): (.+)", str(error)
+    )
     if lacking:
         ops = ", ".join(re.sub(r"-\d+$", "", op) for op in lacking[1].split(", "))
-        return Unsupported(f"{where}: the operator {ops} is not supported: {reason}.")
+        return Unsupported(f"{where}: it can't convert the operator {ops} of this model.")
     return SpecError(f"{what}: {reason}.")
 
 

@@ -145,6 +145,10 @@ class Session(Protocol):
     # A session may also have ``native_timer(feeds) -> Callable[[int], ndarray]``: what it returns
     # makes so many inferences in a loop without Python and gives their latencies in ns, int64
     # (the ``native`` lane). `fetch` then copies out what that loop's last inference left.
+    # A session may also have ``copy_times(feeds, repeats) -> Mapping[str, Sequence[int]]``, where
+    # inputs and outputs travel between host and device: ``h2d_ns`` and ``d2h_ns``, ``repeats``
+    # times each of copying all inputs to the device and all outputs back, on the clock that the
+    # runtime offers for it. It leaves bound callables and what `fetch` gives as they were.
 
     def placement(self) -> Placement:
         """Which nodes ran where."""
@@ -163,10 +167,14 @@ class Backend(Protocol):
     forms: ClassVar[tuple[str, ...]]
     # A backend may also have ``variants: ClassVar[tuple[str, ...]]``, the precision forms that it
     # runs; without it there is fp32 alone.
+    # And ``trials: ClassVar[tuple[Mapping[str, str], ...]]``: sets of its options (behind ``?``)
+    # that `bench selftest` tries besides none.
     #: modules the fork server imports before it forks workers; importing must start no threads
     preload: ClassVar[tuple[str, ...]]
     #: False where the runtime can't live through fork: each worker is then a fresh interpreter
     fork_safe: ClassVar[bool]
+    # A backend may also have ``device_memory(device) -> Optional[tuple[int, int]]``: free and total
+    # bytes of the device's memory now, None where the runtime doesn't tell (`bench selftest`).
     #: variables set before the runtime is imported: thread pools that do not spin, no noise
     environment: ClassVar[Mapping[str, str]]
 

@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "compare": "Compare two runs, or cells of one, with verdicts.",
     "list": "List models, backends or targets.",
     "doctor": "Say which targets are here, and why others are not.",
+    "selftest": "Try a target from end to end, and write a report.",
     "distill": "Train a small student of a classifier.",
     "init-card": "Write a model card to edit, from a model.",
     "export": "Write a model as an ONNX file.",

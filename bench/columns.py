@@ -132,6 +132,8 @@ RESULT_FIELDS: dict[str, str] = {
     "throughput_high_per_s": "",
     "load_ns": "reading and compiling the model",
     "first_inference_ns": "the first inference after loading",
+    "h2d_ns": "copying all inputs to the device, which the latency leaves out, or null",
+    "d2h_ns": "copying all outputs from the device, which the latency leaves out, or null",
     "peak_rss_bytes": "peak resident set of the worker",
     "added_rss_bytes": "what loading and running added to it",
     "device_bytes": "peak memory on the device, or null",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from bench.columns import DEAL_COLUMNS
-from bench.deal import Cost, Deal, Offer, Point, cost_of
+from bench.deal import MARGIN, Cost, Deal, Offer, Point, cost_of
 from bench.numbers import (
     BYTE_UNITS,
     NAME_LIMIT,
@@ -121,7 +121,7 @@ def notes(deal: Deal) -> list[str]:
 
 def sentences(deal: Deal) -> list[str]:
     """The answer, then one for each original and target: what is on offer in its place."""
-    said = _answer(deal)
+    said = [answer(deal)]
     for (original, target), offers in deal.offers.items():
         worth = [w for offer in offers if (w := _offer_words(offer, original, deal.loss))]
         if worth:
@@ -130,20 +130,40 @@ def sentences(deal: Deal) -> list[str]:
     return said
 
 
-def _answer(deal: Deal) -> list[str]:
+def answer(deal: Deal) -> str:
     """The best of all, and the best of what is as accurate as the most accurate."""
-    accurate = [p for p in deal.points if p.as_accurate]
-    best, safe = deal.points[0], next(iter(accurate), None)
+    best, safe = cheapest(deal), safest(deal)
     most = superlative(deal.cost)
     if safe is best:
-        return [f"The {most} is {point_name(best)}, and nothing is surely more accurate."]
+        return f"The {most} is {point_name(best)}, and nothing is surely more accurate."
     if safe is None:
-        return [f"The {most} is {point_name(best)}; which is the most accurate is open."]
+        return f"The {most} is {point_name(best)}; which is the most accurate is open."
     lost = _points(deal.loss)
-    return [
+    return (
         f"The {most} of all is {point_name(best)}; the {most} that is surely within "
         f"{lost} points of the most accurate is {point_name(safe)}."
+    )
+
+
+def safest(deal: Deal) -> Point | None:
+    """The cheapest of what is surely as accurate as the most accurate."""
+    return next((p for p in deal.points if p.as_accurate), None)
+
+
+def cheapest(deal: Deal) -> Point:
+    """The most accurate of the points whose cost differs from the lowest by what counts as
+    nothing."""
+    costs = [cost_of(point.record, deal.cost) or 0.0 for point in deal.points]
+    tied = [
+        p for p, cost in zip(deal.points, costs, strict=True) if cost <= costs[0] * (1 + MARGIN)
     ]
+    return max(tied, key=_accuracy_value)
+
+
+def _accuracy_value(point: Point) -> float:
+    assert point.scored is not None
+    assert point.scored.accuracy is not None
+    return point.scored.accuracy.value.value
 
 
 def superlative(cost: Cost) -> str:

@@ -15,18 +15,28 @@ import numpy as np
 
 from bench.errors import SpecError
 from bench.stats.agreement import agreement, error_consistency, same_wrong_answers
-from bench.stats.calibration import calibration_error, divergence
+from bench.stats.calibration import (
+    calibration_interval,
+    difference_of_calibrations,
+    divergence,
+)
 from bench.stats.interval import Interval
-from bench.stats.of_means import OfMeans, intervals
+from bench.stats.of_means import OfMeans, intervals, mean_of
+from bench.stats.rank import spearman_difference, spearman_interval
 
 Array = np.ndarray[Any, Any]
-#: What a classification task stores: ``label`` and ``predicted``, int64 of shape (n,), and where
-#: they are not too large ``logits``, float32 of shape (n, classes).
+#: What a task stores of n items. Classification: ``label`` and ``predicted``, int64 of shape (n,),
+#: and where they are not too large ``logits``, float32 of shape (n, classes). Embedding: ``gold``
+#: and ``similarity``, float64 of shape (n,), or ``query`` and ``recall_at_10``.
 Columns = Mapping[str, Array]
 
 CONFIDENCE = 0.95
 #: At 1 the distributions are those that a user of the model sees.
 TEMPERATURE = 1.0
+
+#: Of the columns that a task stores, the one that has to be equal for items to be the same.
+_SAME_ITEMS = ("label", "gold", "query")
+_RECALL = "recall_at_10"
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,7 @@ class Measure:
     key: str
     name: str
     better: Literal["high", "low"]  #: which end of the scale is likeness (of ECE: calibration)
+    respect: str  #: ends the sentence "more like the original in ..."; empty for no likeness
     value: Interval | None
     control: Interval | None = None
     effect: Interval | None = None
@@ -57,7 +68,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """What was found of one distilled model, over ``examples`` labelled examples.
+    """What was found of one distilled model, over ``examples`` labelled items.
 
     ``original_calibration`` is the expected calibration error of the original itself.
     """
@@ -69,6 +80,30 @@ class Fidelity:
     original_calibration: Interval | None = None
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """What a measure is called, and how it is read."""
+
+    name: str
+    better: Literal["high", "low"]
+    respect: str
+
+
+_KINDS = {
+    "agreement": _Kind("same class (top-1 agreement)", "high", "what it answers"),
+    "error_consistency": _Kind("errs on the same examples (kappa)", "high", "where it errs"),
+    "same_wrong": _Kind("same wrong class, where both err", "high", "how it errs"),
+    "divergence": _Kind("KL divergence, nats, T = {temperature}", "low", "its distributions"),
+    "rank_agreement": _Kind("orders the pairs alike (Spearman's rho)", "high", "how it orders"),
+    "similarity_error": _Kind("mean difference of similarity", "low", "its similarities"),
+    "recall_agreement": _Kind("same share of the relevant found", "high", "what it finds"),
+    "calibration_error": _Kind("calibration error (ECE)", "low", ""),
+}
+
+#: By model (``student``, ``control``, ``effect``) and measure.
+_Found = dict[tuple[str, str], Interval | None]
+
+
 def fidelity(
     student: Columns,
     original: Columns,
@@ -76,95 +111,99 @@ def fidelity(
     temperature: float = TEMPERATURE,
     confidence: float = CONFIDENCE,
 ) -> Fidelity:
-    """Compare stored predictions of the same labelled examples, in the same order.
+    """Compare stored predictions of the same labelled items, in the same order.
 
-    Raises `SpecError` where they are of other examples.
+    Raises `SpecError` where they are of other items.
     """
-    _refuse_other_examples(student, original, *([control] if control is not None else []))
-    statistics = {"student": _statistics(student, original, temperature)}
-    if control is not None:
-        statistics["control"] = _statistics(control, original, temperature)
-    found = _intervals(statistics, confidence)
-    for who in statistics:
-        found[who, "calibration_error"] = _unknown(found.get((who, "calibration_error")))
-    found["effect", "calibration_error"] = None
-    own = _calibration(original)
+    models = {"student": student} | ({} if control is None else {"control": control})
+    _refuse_other_items(original, *models.values())
+    found = _intervals(models, original, temperature, confidence)
+    if "similarity" in original:
+        found |= _rank_agreements(models, original["similarity"], confidence)
+    found |= _calibrations(models, confidence)
     return Fidelity(
-        examples=len(student["label"]),
+        examples=len(next(iter(student.values()))),
         temperature=temperature,
         confidence=confidence,
         measures=tuple(
             Measure(
                 key,
-                _NAMES[key].format(temperature=f"{temperature:g}"),
-                _BETTER[key],
+                kind.name.format(temperature=f"{temperature:g}"),
+                kind.better,
+                kind.respect,
                 *(found.get((who, key)) for who in ("student", "control", "effect")),
             )
-            for key in _NAMES
+            for key, kind in _KINDS.items()
+            if ("student", key) in found
         ),
         original_calibration=(
-            _unknown(intervals([own], confidence)[0]) if own is not None else None
+            calibration_interval(original["label"], original["logits"], confidence)
+            if "logits" in original
+            else None
         ),
     )
 
 
-_NAMES = {
-    "agreement": "same class (top-1 agreement)",
-    "error_consistency": "errs on the same examples (kappa)",
-    "same_wrong": "same wrong class, where both err",
-    "divergence": "KL divergence, nats, T = {temperature}",
-    "calibration_error": "calibration error (ECE)",
-}
-_BETTER: dict[str, Literal["high", "low"]] = {
-    "agreement": "high",
-    "error_consistency": "high",
-    "same_wrong": "high",
-    "divergence": "low",
-    "calibration_error": "low",
-}
+def _refuse_other_items(original: Columns, *others: Columns) -> None:
+    key = next(name for name in _SAME_ITEMS if name in original)
+    if any(key not in o or not np.array_equal(original[key], o[key]) for o in others):
+        raise SpecError("the predictions are of other examples, so fidelity is not compared.")
+
+
+def _intervals(
+    models: Mapping[str, Columns], original: Columns, temperature: float, confidence: float
+) -> _Found:
+    """Of what is a function of means: student, control and their difference, all from the same
+    resamples."""
+    each = {who: _statistics(model, original, temperature) for who, model in models.items()}
+    flat = {(who, key): s for who, found in each.items() for key, s in found.items()}
+    for key, control in each.get("control", {}).items():
+        if key in each["student"]:
+            flat["effect", key] = each["student"][key] - control
+    return dict(zip(flat, intervals(list(flat.values()), confidence), strict=True))
 
 
 def _statistics(model: Columns, original: Columns, temperature: float) -> dict[str, OfMeans]:
+    if "similarity" in original:
+        return {"similarity_error": mean_of(np.abs(model["similarity"] - original["similarity"]))}
+    if "label" not in original:
+        return {"recall_agreement": mean_of(model[_RECALL] == original[_RECALL])}
     labels, mine, theirs = model["label"], model["predicted"], original["predicted"]
     found = {
         "agreement": agreement(mine, theirs),
         "error_consistency": error_consistency(mine == labels, theirs == labels),
         "same_wrong": same_wrong_answers(labels, mine, theirs),
     }
-    own = _calibration(model)
-    if own is not None:
-        found["calibration_error"] = own
     both = "logits" in model and "logits" in original
     if both and model["logits"].shape == original["logits"].shape:
         found["divergence"] = divergence(original["logits"], model["logits"], temperature)
     return found
 
 
-def _unknown(found: Interval | None) -> Interval | None:
-    """The estimate with an interval that says nothing, from 0 to 1.
-
-    Noise in a bin counts as error whatever its sign, and a resample has more of it: for a well
-    calibrated model every bootstrap percentile lies above the truth.
-    """
-    return None if found is None else Interval(found.estimate, 0.0, 1.0, found.confidence)
-
-
-def _calibration(model: Columns) -> OfMeans | None:
-    return calibration_error(model["label"], model["logits"]) if "logits" in model else None
-
-
-def _intervals(
-    statistics: Mapping[str, Mapping[str, OfMeans]], confidence: float
-) -> dict[tuple[str, str], Interval | None]:
-    """By model and measure; ``effect`` is student minus control. All from the same resamples."""
-    flat = {(who, key): s for who, each in statistics.items() for key, s in each.items()}
-    for key, control in statistics.get("control", {}).items():
-        if key in statistics["student"]:
-            flat["effect", key] = statistics["student"][key] - control
-    return dict(zip(flat, intervals(list(flat.values()), confidence), strict=True))
+def _rank_agreements(models: Mapping[str, Columns], theirs: Array, confidence: float) -> _Found:
+    """Spearman's rho between a model's similarities and the original's."""
+    try:
+        found: _Found = {
+            (who, "rank_agreement"): spearman_interval(theirs, model["similarity"], confidence)
+            for who, model in models.items()
+        }
+        if "control" in models:
+            control, student = (models[who]["similarity"] for who in ("control", "student"))
+            effect, _ = spearman_difference(theirs, control, student, confidence)
+            found["effect", "rank_agreement"] = effect
+    except ValueError:  # all similarities of a model are equal: there is no order
+        return {}
+    return found
 
 
-def _refuse_other_examples(*columns: Columns) -> None:
-    first = columns[0]["label"]
-    if any(not np.array_equal(first, other["label"]) for other in columns[1:]):
-        raise SpecError("the predictions are of other examples, so fidelity is not compared.")
+def _calibrations(models: Mapping[str, Columns], confidence: float) -> _Found:
+    known = {who: (m["label"], m["logits"]) for who, m in models.items() if "logits" in m}
+    found: _Found = {
+        (who, "calibration_error"): calibration_interval(*model, confidence)
+        for who, model in known.items()
+    }
+    if {"student", "control"} <= set(known):
+        found["effect", "calibration_error"] = difference_of_calibrations(
+            known["student"], known["control"], confidence
+        )
+    return found

@@ -44,18 +44,12 @@ def fidelity_text(titled: Titled, width: int = 80) -> Text:
 
 
 def _figures(measure: Measure) -> dict[str, Figure]:
-    if measure.key == "calibration_error":  # its interval says nothing
-        return {"student": _bare(measure.value), "control": _bare(measure.control)}
     style = {"more": "green", "less": "red"}.get(measure.gained, "")
     return {
         "student": _figure(measure.value),
         "control": _figure(measure.control),
         "effect": _figure(measure.effect, signed=True, style=style),
     }
-
-
-def _bare(found: Interval | None) -> Figure:
-    return Figure("–" if found is None else f"{found.estimate:.3f}")
 
 
 def _figure(found: Interval | None, signed: bool = False, style: str = "") -> Figure:
@@ -68,29 +62,29 @@ def _figure(found: Interval | None, signed: bool = False, style: str = "") -> Fi
 
 def sentence(titled: Titled) -> str:
     """What distillation did, in plain words."""
-    student, original = _name(titled.student), _name(titled.original)
-    found = {m.key: m for m in titled.found.measures}
-    same = found["agreement"].value
-    share = f"{same.estimate:.1%}" if same else "no"
-    begin = f"{student} answers like {original} on {share} of the examples"
+    begin = f"{_name(titled.student)} {_likeness_words(titled)}"
     if titled.control is None:
         return f"{begin}; without a control, what distillation did to that is not known."
     return f"{begin}; {_effect_words(titled)}."
 
 
-#: How each measure of likeness ends "more like the original in ...".
-_RESPECTS = {
-    "agreement": "what it answers",
-    "error_consistency": "where it errs",
-    "same_wrong": "how it errs",
-    "divergence": "its distributions",
-}
+def _likeness_words(titled: Titled) -> str:
+    original = _name(titled.original)
+    found = {m.key: m.value for m in titled.found.measures if m.value is not None}
+    if "rank_agreement" in found:
+        rho = found["rank_agreement"].estimate
+        return f"orders the pairs like {original} (Spearman's rho {rho:.2f} between the two)"
+    if "recall_agreement" in found:
+        share = found["recall_agreement"].estimate
+        return f"finds the same share of what is relevant as {original} in {share:.1%} of queries"
+    share = found["agreement"].estimate if "agreement" in found else 0.0
+    return f"answers like {original} on {share:.1%} of the examples"
 
 
 def _effect_words(titled: Titled) -> str:
-    measures = [m for m in titled.found.measures if m.key in _RESPECTS]
-    more = [_RESPECTS[m.key] for m in measures if m.gained == "more"]
-    less = [_RESPECTS[m.key] for m in measures if m.gained == "less"]
+    measures = [m for m in titled.found.measures if m.respect]
+    more = [m.respect for m in measures if m.gained == "more"]
+    less = [m.respect for m in measures if m.gained == "less"]
     parts = []
     if more:
         parts.append(f"distillation made it more like the original in {_listed(more)}")

@@ -11,7 +11,8 @@ from bench.pairs import relations, same_data
 from bench.record import Record
 from bench.store import StoredRun
 
-_TASK = "classification"
+#: Tasks whose predictions `bench.fidelity` can read.
+_TASKS = ("classification", "embedding")
 
 
 class Fidelities:
@@ -25,7 +26,7 @@ class Fidelities:
         self._scored: dict[tuple[str, str, str], Record] = {
             (r.cell.model.name, r.cell.variant, r.cell.target): r
             for r in run.records
-            if r.accuracy is not None and r.cell.model.task == _TASK
+            if r.accuracy is not None and r.cell.model.task in _TASKS
         }
         self._columns: dict[str, Columns] = {}
 
@@ -41,6 +42,13 @@ class Fidelities:
                     found = self._one((name, variant, target), original, controls.get(name))
                     if found is not None:
                         yield found
+
+    def first_of_each(self) -> list[Titled]:
+        """One for each distilled model: targets and variants differ little from the first."""
+        found: dict[str, Titled] = {}
+        for titled in self.each():
+            found.setdefault(titled.student, titled)
+        return list(found.values())
 
     def _one(self, key: tuple[str, str, str], original: str, control: str | None) -> Titled | None:
         name, variant, target = key

@@ -51,11 +51,11 @@ def _random_array(
     rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any], limit: int | None
 ) -> Array:
     if dtype.kind == "f":
-        return rng.standard_normal(shape, dtype=np.float32).astype(dtype)
+        return np.asarray(rng.standard_normal(shape, dtype=np.float32), dtype)
     if dtype.kind in "iu":
-        values = rng.integers(0, limit or _SAFE_INTEGERS, size=shape).astype(dtype)
+        values = np.asarray(rng.integers(0, limit or _SAFE_INTEGERS, size=shape), dtype)
     elif dtype.kind == "b":
-        values = rng.integers(0, 2, size=shape).astype(dtype)
+        values = np.asarray(rng.integers(0, 2, size=shape), dtype)
     else:
         raise SpecError(
             f"an input has the type {dtype}, for which no random values can be made. "

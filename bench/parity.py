@@ -56,6 +56,15 @@ TOLERANCES: dict[Variant, Tolerance] = {
 }
 
 
+def form_of(variant: Variant, precision: str) -> Variant:
+    """The variant whose tolerance holds. A file that others made in int8 is called fp32 for want of
+    a better word; one that a runtime computes in half precision unasked gets no such excuse.
+
+    ``precision`` is what it computes in, as in `bench.backend.Placement.precision`.
+    """
+    return "int8-static" if variant == "fp32" and "int8" in precision.split("+") else variant
+
+
 def parity(
     outputs: Sequence[Array], reference: Reference, variant: Variant = "fp32"
 ) -> Parity | None:

@@ -76,6 +76,8 @@ class Invocation(Frozen):
     #: server: 99th percentile of how late queries came that found the system idle
     generator_late_ns: float | None = None
     queries_per_call: int = 1  #: above 1 where a call runs several streams at once
+    h2d_ns: float | None = None  #: median time of copying all inputs to the device
+    d2h_ns: float | None = None  #: median time of copying all outputs from the device
 
     @property
     def query_ns(self) -> float:
@@ -179,6 +181,8 @@ class Record(Frozen):
     throughput: Estimate | None = None  #: samples per second, back-to-back queries
     load_ns: Estimate | None = None
     first_inference_ns: Estimate | None = None
+    h2d_ns: Estimate | None = None  #: copying all inputs to the device; not part of the latency
+    d2h_ns: Estimate | None = None  #: copying all outputs from the device; nor this
     memory: Memory | None = None
     accuracy: Accuracy | None = None
     parity: Parity | None = None

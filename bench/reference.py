@@ -76,7 +76,7 @@ class References:
         report = self._reports[name]
         assert report.runtime is not None
         inputs = first_samples(planned.feeds, planned.cell.batch)
-        rows = len(next(iter(inputs.values()))) if inputs else 0
+        rows = next((len(a) for a in inputs.values() if a.ndim), 0)
         options = for_batch(planned, rows) if rows != planned.cell.batch else planned.options
         try:
             worker = self._launcher.worker(report.runtime, planned.cell.threads)
@@ -101,6 +101,6 @@ class References:
 
 def first_samples(feeds: dict[str, Array], batch: int) -> dict[str, Array]:
     """At most `REFERENCE_SAMPLES` of the timed samples, where the first axis is the batch."""
-    if batch <= REFERENCE_SAMPLES or any(len(a) != batch for a in feeds.values()):
+    if batch <= REFERENCE_SAMPLES or any(a.shape[:1] != (batch,) for a in feeds.values()):
         return feeds
     return {name: array[:REFERENCE_SAMPLES] for name, array in feeds.items()}

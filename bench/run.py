@@ -23,14 +23,14 @@ from bench.backend import ModelFile
 from bench.calibration import load_calibration
 from bench.cards import Card
 from bench.catalog import find_model
-from bench.cell import Variant
+from bench.cell import Cell, Variant
 from bench.datasets import load_dataset
 from bench.discover import backend_entry_points
-from bench.errors import BenchError
+from bench.errors import BenchError, OutOfMemory
 from bench.evaluate import Score, score
 from bench.launch import Launcher, launcher
 from bench.machine import choose_cores, fingerprint
-from bench.parity import parity
+from bench.parity import form_of, parity
 from bench.plan import Loaded, Plan, PlannedCell, make_plan
 from bench.precision import computed_precision, precision_check
 from bench.progress import Listener
@@ -252,9 +252,23 @@ class Measuring:
             if planned.refused is not None:
                 self.finish(CellState(planned, failure=planned.refused, stop="failed"))
         for group in self.prepared.plan.groups():
-            states = [self._state(p) for p in group if p.cell.id in todo and p.refused is None]
-            if states:
-                self._measure(states)
+            wanted = [p for p in group if p.cell.id in todo and p.refused is None]
+            fitting = [p for p in wanted if not self._refused_as_too_big(p)]
+            if fitting:
+                self._measure([self._state(planned) for planned in fitting])
+
+    def _refused_as_too_big(self, planned: PlannedCell) -> bool:
+        """Finish a cell untried where a smaller batch of the same model did not fit the device."""
+        cell = planned.cell
+        smaller = _too_big(self.outcome.records, cell)
+        if smaller is None:
+            return False
+        failure = OutOfMemory(
+            f"{cell.model.name} on {cell.target}: not tried, since batch {smaller} of it ran out "
+            "of memory. Free memory, or use a smaller batch or model."
+        )
+        self.finish(CellState(planned, failure=failure, stop="failed"))
+        return True
 
     def _measure(self, states: Sequence[CellState]) -> None:
         for state in states:
@@ -326,7 +340,7 @@ class Measuring:
         checks = estimate.checks(cell, taken, share) if taken else []
         placement = self._with_precision(planned, placement, checks)
         accuracy = self._accuracy(planned, checks)
-        measured_parity = self._parity(state, checks)
+        measured_parity = self._parity(state, placement, checks)
         failure = _failure(state.failure) if state.failure else None
         rates = estimate.figures(cell, taken) if cell.is_rate else np.empty(0)
         return Record(
@@ -342,6 +356,8 @@ class Measuring:
             throughput=estimate.estimate(rates, confidence),
             load_ns=estimate.estimate([i.load_ns for i in taken], confidence),
             first_inference_ns=estimate.estimate([i.first_inference_ns for i in taken], confidence),
+            h2d_ns=estimate.estimate([i.h2d_ns for i in taken if i.h2d_ns is not None], confidence),
+            d2h_ns=estimate.estimate([i.d2h_ns for i in taken if i.d2h_ns is not None], confidence),
             memory=estimate.memory(taken) if taken else None,
             accuracy=accuracy,
             parity=measured_parity,
@@ -384,12 +400,15 @@ class Measuring:
             checks.append(check)
         return placement
 
-    def _parity(self, state: CellState, checks: list[Check]) -> Parity | None:
+    def _parity(
+        self, state: CellState, placement: PlacementFact | None, checks: list[Check]
+    ) -> Parity | None:
         if state.outputs is None:
             return None
         with self.account.useful():
             reference = self.references.of(state.planned)
-        found = parity(state.outputs, reference, state.cell.variant)
+        form = form_of(state.cell.variant, placement.precision if placement else "")
+        found = parity(state.outputs, reference, form)
         if found is None:
             why = reference.why_not or "the outputs have other shapes than the reference's"
             checks.append(Check(name="parity", ok=False, detail=f"not compared: {why}"))
@@ -412,6 +431,20 @@ def _doubts_of(record: Record) -> tuple[str, ...]:
 def _scored(planned: PlannedCell) -> Scored:
     cell = planned.cell
     return cell.model.sha256, cell.variant, cell.target
+
+
+def _too_big(records: Sequence[Record], cell: Cell) -> int | None:
+    """The batch, no larger than the cell's, at which its model ran out of memory on its target."""
+    batches = [
+        record.cell.batch
+        for record in records
+        if record.failure is not None
+        and record.failure.kind == OutOfMemory.kind
+        and record.cell.batch <= cell.batch
+        and (record.cell.model.sha256, record.cell.variant, record.cell.target)
+        == (cell.model.sha256, cell.variant, cell.target)
+    ]
+    return min(batches, default=None)
 
 
 def _simulated(planned: PlannedCell) -> bool:

@@ -232,6 +232,15 @@ def start_member(state: CellState, context: Context) -> Member:
     return Member(state, worker, load, bind, warmup, block_watcher([worker.pid]))
 
 
+def copy_times(member: Member) -> dict[str, float]:
+    """Median times in ns of the copies to and from the device; empty where they aren't known."""
+    if not member.bind.get("times_copies"):
+        return {}
+    times, _ = member.worker.request("copy-times", latency_ns=member.warmup["latency_ns"])
+    # At least 1 ns: an empty copy may take none on a coarse clock, and estimates are geometric.
+    return {name: max(1.0, float(np.median(values))) for name, values in times.items()}
+
+
 def try_out(state: CellState, context: Context) -> None:
     """A simulated device: its outputs and placement count, and no latency is taken."""
     try:
@@ -495,6 +504,8 @@ class Group:
             if state.cell.lane != "api":
                 _, state.outputs = member.worker.request("fetch")
             memory, _ = member.worker.request("memory")
+            # The last thing: copying needs memory of its own, and is not what is measured here.
+            copies = copy_times(member)
             member.worker.end()
         state.placement = member.bind["placement"]
         latency_ns = trusted_samples(member.blocks)
@@ -521,6 +532,8 @@ class Group:
             queries_per_call=member.bind["queries_per_call"],
             capacity_per_s=member.capacity_per_s,
             generator_late_ns=member.generator_late_ns,
+            h2d_ns=copies.get("h2d_ns"),
+            d2h_ns=copies.get("d2h_ns"),
         )
 
     def _show(self, state: CellState) -> None:

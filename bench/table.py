@@ -567,6 +567,8 @@ def _raw_row(record: Record) -> dict[str, object]:
         "invocations": len(record.invocations),
         "load_ns": _value(record.load_ns),
         "first_inference_ns": _value(record.first_inference_ns),
+        "h2d_ns": _value(record.h2d_ns),
+        "d2h_ns": _value(record.d2h_ns),
         "checks_failed": [check.name for check in record.checks if not check.ok],
         "finished_at": record.finished_at,
     }

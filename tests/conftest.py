@@ -26,7 +26,7 @@ def plugin_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stand-in\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
         "[bench.backends]\nstand-in = stand_in:StandIn\nmissing = stand_in:Missing\n"
-        "skewed = skewed:Skewed\n"
+        "skewed = skewed:Skewed\nforgetful = forgetful:Forgetful\n"
     )
     return folder
 

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 
 from bench.cell import ModelIdentity
 from bench.deal import make_deal
-from bench.deal_report import deal_rows, deal_text, sentences
+from bench.deal_report import answer, deal_rows, deal_text, sentences
 from bench.errors import SpecError
 from bench.pairs import Changed
 from bench.record import Record
@@ -48,7 +48,8 @@ def measured(
     cell = a_cell(model, target).model_copy(update={"variant": variant})
     noise = np.random.default_rng(int(median_ns)).normal(1, 0.005, 8)
     invocations = tuple(an_invocation(i, median_ns * x, cell) for i, x in enumerate(noise))
-    return a_record(cell, median_ns, invocations=invocations)
+    accuracy = 1 - WRONG[model.name, variant] / EXAMPLES
+    return a_record(cell, median_ns, invocations=invocations, accuracy=accuracy)
 
 
 def records() -> list[Record]:
@@ -80,6 +81,12 @@ def test_it_is_said_in_plain_words() -> None:
     assert "fashion-teacher in int8-static is 2.5" in offer
     assert "faster and loses nothing measurable" in offer
     assert "fashion-student-ce" not in offer
+
+
+def test_of_two_that_cost_the_same_the_more_accurate_is_named() -> None:
+    tied = [measured(CONTROL, "fp32", 19.99e3), measured(STUDENT, "fp32", 20e3)]
+    said = answer(make_deal([*tied, measured(TEACHER, "fp32", 200e3)], change))
+    assert said.startswith("The fastest of all is fashion-student onnxruntime:cpu;")
 
 
 def test_a_loss_that_the_examples_do_not_exclude_is_not_called_nothing() -> None:

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from rich.cells import cell_len
+from scipy.stats import spearmanr
 
 from bench.errors import SpecError
 from bench.fidelity import Columns, fidelity
@@ -71,13 +72,70 @@ def test_without_outputs_or_control_what_is_left_is_compared() -> None:
     }
     found = fidelity(m["student"], m["teacher"])
     values = {each.key: each.value for each in found.measures}
-    assert values["divergence"] is None
-    assert values["calibration_error"] is None
+    assert values.keys() == {"agreement", "error_consistency", "same_wrong"}
     assert values["agreement"] is not None
     assert {each.gained for each in found.measures} == {"unknown"}
     titled = Titled("student", "teacher", None, "x:cpu", "int8-static", found)
     assert "without a control" in sentence(titled)
     assert "KL" not in fidelity_text(titled).plain
+
+
+def pairs(seed: int = 0) -> dict[str, Columns]:
+    """Similarities of an original, of what was distilled from it, and of an independent model."""
+    rng = np.random.default_rng(seed)
+    gold = rng.random(300)
+    original = gold + rng.normal(0, 0.3, 300)
+    similarity = {
+        "original": original,
+        "student": original + rng.normal(0, 0.1, 300),
+        "control": gold + rng.normal(0, 0.3, 300),
+    }
+    return {name: {"gold": gold, "similarity": values} for name, values in similarity.items()}
+
+
+def test_an_embedding_is_like_its_original_in_how_it_orders_pairs() -> None:
+    m = pairs()
+    found = fidelity(m["student"], m["original"], m["control"])
+    each = {measure.key: measure for measure in found.measures}
+    assert each.keys() == {"rank_agreement", "similarity_error"}
+    value = each["rank_agreement"].value
+    assert value is not None
+    expected = spearmanr(m["original"]["similarity"], m["student"]["similarity"]).statistic
+    assert value.estimate == pytest.approx(expected)
+    assert {measure.gained for measure in found.measures} == {"more"}
+    words = sentence(Titled("student", "teacher", "control", "x:cpu", "fp32", found))
+    assert "orders the pairs like teacher" in words
+    assert "in how it orders and its similarities" in words
+
+
+def test_an_embedding_whose_similarities_are_all_equal_has_no_order() -> None:
+    m = pairs()
+    flat = {**m["student"], "similarity": np.ones(300)}
+    keys = {measure.key for measure in fidelity(flat, m["original"]).measures}
+    assert keys == {"similarity_error"}
+
+
+def test_retrieval_is_alike_where_the_same_queries_succeed() -> None:
+    query = np.arange(50)
+    original = {"query": query, "recall_at_10": (query % 2).astype(float)}
+    student = {"query": query, "recall_at_10": np.where(query < 40, query % 2, 1.0)}
+    found = fidelity(student, original)
+    (measure,) = found.measures
+    assert measure.key == "recall_agreement"
+    assert measure.value is not None
+    assert measure.value.estimate == pytest.approx(0.9)
+    assert "90.0% of queries" in sentence(Titled("s", "o", None, "x:cpu", "fp32", found))
+
+
+def test_calibration_has_an_interval_and_an_effect() -> None:
+    m = family()
+    found = fidelity(m["student"], m["teacher"], m["control"])
+    ece = {measure.key: measure for measure in found.measures}["calibration_error"]
+    for interval in (ece.value, ece.control, ece.effect, found.original_calibration):
+        assert interval is not None
+        assert interval.low <= interval.estimate <= interval.high
+    assert ece.value is not None
+    assert 0 < ece.value.high - ece.value.low < 0.2
 
 
 def test_other_examples_are_refused() -> None:

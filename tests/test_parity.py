@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from bench.parity import FP32_TOLERANCE, parity
+from bench.parity import FP32_TOLERANCE, form_of, parity
 from bench.reference import Reference, first_samples
 
 
@@ -48,6 +48,13 @@ def test_nan_and_infinity_never_agree(bad: float) -> None:
     assert not found.ok
     assert found.max_abs_error is None
     assert found.model_dump_json()
+
+
+def test_a_file_that_holds_int8_is_allowed_what_int8_is() -> None:
+    assert form_of("fp32", "fp32+int8") == "int8-static"
+    assert form_of("fp32", "fp32") == form_of("fp32", "") == "fp32"
+    assert form_of("fp32", "bf16") == "fp32", "half precision that nobody asked for is no excuse"
+    assert form_of("fp16", "fp16+int8") == "fp16"
 
 
 def test_what_cannot_be_compared_is_not_compared() -> None:

@@ -8,14 +8,18 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.backend import Feeds, Placement, TensorSpec
+from bench.errors import OutOfMemory
 from bench.worker.timing import WARMUP_CALLS, time_calls, warm_up
 from bench.worker.wire import Channel, ChannelClosed, ChannelTimeout
+from bench.worker.work import Work
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,7 +58,7 @@ def test_messages_and_arrays_arrive_as_they_were_sent(channels: tuple[Channel, C
     message, received = right.receive(5)
     assert message == {"op": "block", "calls": 3}
     for sent, got in zip(arrays, received, strict=True):
-        assert got.dtype == sent.dtype
+        assert (got.dtype, got.shape) == (sent.dtype, sent.shape)
         np.testing.assert_array_equal(got, sent)
 
 
@@ -130,3 +134,99 @@ def test_what_a_worker_imports_is_the_standard_library_and_numpy() -> None:
                 fine = name.split(".")[0] in allowed or name in allowed_bench
                 fine = fine or name.startswith("bench.worker")
                 assert fine, f"{file.name} imports {name}"
+
+
+class CopyingSession:
+    """Can time its copies; ``fails`` in doing so, where that is asked for."""
+
+    def __init__(self, fails: bool) -> None:
+        self.inputs = self.outputs = [TensorSpec("x", "float32", (-1, 4))]
+        self.fails = fails
+        self.closed = False
+
+    def bind(self, feeds: Feeds) -> Any:
+        return lambda: None
+
+    api_call = bind
+
+    def placement(self) -> Placement:
+        return Placement({"npu:0": 1}, "made up")
+
+    def copy_times(self, feeds: Feeds, repeats: int) -> dict[str, list[int]]:
+        if self.fails:
+            raise OutOfMemory("no room for copies")
+        return {"h2d_ns": [10] * repeats, "d2h_ns": [feeds["x"].nbytes] * repeats}
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class CopyingBackend:
+    name = "copying"
+
+    def __init__(self, fails: bool = False) -> None:
+        self.fails = fails
+        self.sessions: list[CopyingSession] = []
+
+    def compile(self, *_: Any) -> CopyingSession:
+        self.sessions.append(CopyingSession(self.fails))
+        return self.sessions[-1]
+
+
+def loaded(backend: CopyingBackend, lane: str = "prepared") -> tuple[Work, dict[str, Any]]:
+    """A worker's state with a model loaded and inputs bound, and what binding answered."""
+    work = Work(backend)  # type: ignore[arg-type]
+    load(work)
+    request = {"op": "bind", "names": ["x"], "lane": lane}
+    answer, _ = work.handle(request, [np.zeros((2, 4), np.float32)])
+    return work, answer
+
+
+def load(work: Work) -> None:
+    device = {"id": "npu:0", "vendor": "", "name": ""}
+    options = {"threads": 1, "allow_fallback": False, "shapes": {}, "extra": {}}
+    work.handle(
+        {"op": "load", "model": {"name": "m"}, "device": device, "options": options, "cpus": []}, []
+    )
+
+
+def test_copies_are_timed_where_the_session_can_as_often_as_time_allows() -> None:
+    work, answer = loaded(CopyingBackend())
+    assert answer["times_copies"]
+    for latency_ns, repeats in ((10, 20), (20_000_000, 10), (10**12, 2)):
+        times, _ = work.handle({"op": "copy-times", "latency_ns": latency_ns}, [])
+        assert times == {"h2d_ns": [10] * repeats, "d2h_ns": [32] * repeats}
+
+
+def test_copies_that_are_part_of_the_call_are_not_timed_apart() -> None:
+    work, answer = loaded(CopyingBackend(), lane="api")
+    assert not answer["times_copies"]
+    assert work.handle({"op": "copy-times", "latency_ns": 10}, []) == ({}, [])
+
+
+def test_copies_that_cannot_be_timed_fail_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    work, _ = loaded(CopyingBackend(fails=True))
+    assert work.handle({"op": "copy-times", "latency_ns": 10}, []) == ({}, [])
+    assert "no room for copies" in capsys.readouterr().err
+
+
+def test_an_unloaded_model_is_closed_and_another_can_be_loaded() -> None:
+    backend = CopyingBackend()
+    work, _ = loaded(backend)
+    work.handle({"op": "unload"}, [])
+    assert backend.sessions[0].closed
+    load(work)
+    assert [session.closed for session in backend.sessions] == [True, False]
+    work.handle({"op": "close"}, [])
+    assert work.closed
+    assert all(session.closed for session in backend.sessions)
+
+
+def test_device_memory_is_null_where_the_backend_cannot_tell() -> None:
+    backend = CopyingBackend()
+    device = {"id": "npu:0", "vendor": "", "name": ""}
+    request = {"op": "device-memory", "device": device}
+    work = Work(backend)  # type: ignore[arg-type]
+    assert work.handle(request, [])[0] == {"memory": None}
+    backend.device_memory = lambda device: (3, 4)  # type: ignore[attr-defined]
+    assert work.handle(request, [])[0] == {"memory": [3, 4]}

@@ -52,7 +52,8 @@ def command(run: Path, cost: str, loss: str, temperature: float, as_json: bool) 
     changes = Changes(stored)
     deal = make_deal(stored.records, changes.at, cost, _fraction(loss))  # type: ignore[arg-type]
     fidelities = Fidelities(stored, temperature)
-    found = list(fidelities.each())
+    # --json has all targets and variants.
+    found = list(fidelities.each()) if as_json else fidelities.first_of_each()
     warnings = [f"skipped {text}" for text in stored.skipped]
     warnings += dict.fromkeys([*changes.problems, *fidelities.problems])
     if as_json:
@@ -83,13 +84,9 @@ def _print_text(deal: Deal, fidelities: list[Titled], warnings: list[str]) -> No
 
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(deal_text(deal, console.width), soft_wrap=True, end="")
-    shown: set[str] = set()
     for found in fidelities:
-        # Targets and variants differ little from the first, which is fp32's; --json has them all.
-        if found.student not in shown:
-            shown.add(found.student)
-            console.print()
-            console.print(fidelity_text(found, console.width), soft_wrap=True, end="")
+        console.print()
+        console.print(fidelity_text(found, console.width), soft_wrap=True, end="")
     for warning in warnings:
         click.echo(f"bench: {printable(warning, limit=500)}", err=True)
 

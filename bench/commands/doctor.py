@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from bench.accelerators import Accelerator
     from bench.machine import MachineFacts
     from bench.targets import BackendReport
 
@@ -21,18 +22,22 @@ def command(as_json: bool) -> None:
     Every device is touched, so this takes some seconds. What is absent is no error: the exit code
     is 0.
     """
+    from bench.accelerators import find_accelerators
     from bench.machine import fingerprint, noise_warnings
     from bench.targets import discover_backends
 
     reports = discover_backends()
+    present = [f"{report.name}:{device.id}" for report in reports for device in report.devices]
+    accelerators = find_accelerators(present)
     facts = fingerprint(PACKAGES)
     warnings = noise_warnings(facts)
     if as_json:
-        _print_json(reports, facts.as_json(), warnings)
+        _print_json(reports, accelerators, facts.as_json(), warnings)
         return
     for title, lines in (
         ("Targets", _present(reports)),
         ("Not available", _absent(reports)),
+        ("Accelerators that the system shows", _accelerators(accelerators)),
         ("Machine", _facts(facts)),
         ("This machine may disturb measurements", warnings),
     ):
@@ -73,6 +78,25 @@ def _absent(reports: list[BackendReport]) -> list[str]:
     ]
 
 
+def _accelerators(found: list[Accelerator]) -> list[str]:
+    """One line each: what it is, its driver, and who uses it or what to install."""
+    return [_accelerator(one) for one in found] or [
+        "none: nothing on the PCI bus or among the device files that bench knows"
+    ]
+
+
+def _accelerator(one: Accelerator) -> str:
+    places = [*one.pci, *(f"/{node}" for node in one.nodes)]
+    shown = ", ".join(places[:4]) + (f" and {len(places) - 4} more" if len(places) > 4 else "")
+    words = [f"driver {one.driver}" if one.driver else "no driver found"]
+    if one.runtime:
+        words.append(f"runtime {one.runtime}")
+    if one.trouble:
+        words.append(one.trouble)
+    use = f"used by {', '.join(one.present)}" if one.present else f"not in use. {one.install}"
+    return f"{one.name} ({shown}): {'; '.join(words)}; {use}"
+
+
 def _facts(facts: MachineFacts) -> list[str]:
     """What a person wants to know of the machine, one fact a line; what isn't known is left out."""
     from bench.numbers import significant, size
@@ -90,6 +114,7 @@ def _facts(facts: MachineFacts) -> list[str]:
         "frequency": frequency and f"{significant(frequency / 1e9)} GHz",
         "governor": facts.governor,
         "memory": facts.memory_total_bytes and memory,
+        "huge pages": _huge_pages(facts),
         "memory limit": facts.memory_limit_bytes and size(facts.memory_limit_bytes),
         "GPUs": ", ".join(f"{gpu.name} (driver {gpu.driver})" for gpu in facts.gpus or ()),
         "system": f"{facts.os} {facts.kernel}, {facts.python}",
@@ -98,6 +123,12 @@ def _facts(facts: MachineFacts) -> list[str]:
         "packages": ", ".join(versions),
     }
     return [f"{name}: {value}" for name, value in rows.items() if value]
+
+
+def _huge_pages(facts: MachineFacts) -> str:
+    reserved = f"{facts.huge_pages} reserved" if facts.huge_pages else ""
+    transparent = facts.transparent_huge_pages
+    return ", ".join(filter(None, [transparent and f"transparent: {transparent}", reserved]))
 
 
 def _print_section(title: str, lines: list[str]) -> None:
@@ -116,8 +147,14 @@ def _print_section(title: str, lines: list[str]) -> None:
     click.echo()
 
 
-def _print_json(reports: list[BackendReport], facts: dict[str, Any], warnings: list[str]) -> None:
+def _print_json(
+    reports: list[BackendReport],
+    accelerators: list[Accelerator],
+    facts: dict[str, Any],
+    warnings: list[str],
+) -> None:
     import json
+    from dataclasses import asdict
 
     from bench.backend import to_plain
 
@@ -130,5 +167,10 @@ def _print_json(reports: list[BackendReport], facts: dict[str, Any], warnings: l
         }
         for report in reports
     ]
-    value = {"backends": backends, "machine": facts, "warnings": warnings}
+    value = {
+        "backends": backends,
+        "accelerators": [asdict(accelerator) for accelerator in accelerators],
+        "machine": facts,
+        "warnings": warnings,
+    }
     click.echo(json.dumps(value, indent=1))

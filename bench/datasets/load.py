@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -104,7 +105,8 @@ def _fitted(stored: Array, tensor: Tensor, card: Card, path: Path) -> Array:
             f"but the last axis of a stored sample, of shape {stored.shape[1:]}, is another number."
         )
     numeric = np.dtype(tensor.dtype).kind == "f"
-    prepared = (preprocess(stored, how) if numeric else stored).astype(tensor.dtype)
+    prepared = preprocess(stored, how) if numeric else stored
+    prepared = _as_type(prepared, tensor, path)
     expected = tuple(dim if isinstance(dim, int) else -1 for dim in tensor.shape[1:])
     fits = len(expected) == prepared.ndim - 1 and all(
         want in (-1, got) for want, got in zip(expected, prepared.shape[1:], strict=True)
@@ -117,6 +119,19 @@ def _fitted(stored: Array, tensor: Tensor, card: Card, path: Path) -> Array:
     return prepared
 
 
+def _as_type(values: Array, tensor: Tensor, path: Path) -> Array:
+    """``values`` in the input's type. Raises `SpecError` where an integer type would cut them."""
+    with np.errstate(invalid="ignore"):
+        found = values.astype(tensor.dtype)
+    if found.dtype.kind in "iu" and not np.array_equal(found, values):
+        odd = values[found != values].flat[0]
+        raise SpecError(
+            f"{path}: the input {tensor.name!r} takes {tensor.dtype}, which can't hold {odd:g}. "
+            "Store whole numbers in its range."
+        )
+    return found
+
+
 # -- labels ---------------------------------------------------------------------------------------
 
 
@@ -127,8 +142,14 @@ def _labels(stored: Stored, examples: int, data: DatasetCard, path: Path) -> Arr
     if labels.shape != (examples,):
         raise SpecError(f"{path}: {examples} examples but labels of shape {labels.shape}.")
     classes = data.classes or stored.classes
+    if labels.dtype.kind == "b":
+        labels = labels.astype(np.int64)
     if labels.dtype.kind == "U":
-        return _numbered(labels.tolist(), classes, path)
+        names = labels.tolist()
+        # Where the card names the classes, a file of text holds their names or their places.
+        if set(names) <= set(classes) or not all(map(_PLACE.fullmatch, names)):
+            return _numbered(names, classes, path)
+        labels = np.array([int(name) for name in names])
     if labels.dtype.kind not in "iu":
         raise SpecError(f"{path}: labels must be whole numbers, these are {labels.dtype}.")
     labels = labels.astype(np.int64)
@@ -138,6 +159,10 @@ def _labels(stored: Stored, examples: int, data: DatasetCard, path: Path) -> Arr
         # The card may number the same names otherwise.
         return _numbered([stored.classes[label] for label in labels], data.classes, path)
     return labels
+
+
+#: A class's place among the model's outputs, as a file of text has it.
+_PLACE = re.compile(r"-?\d{1,9}")
 
 
 def _refuse_outside(labels: Array, classes: Sequence[str], path: Path) -> None:

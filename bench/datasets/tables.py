@@ -97,10 +97,12 @@ def _parquet(path: Path) -> Any:
 
 
 def _kept_as_text(card: Card) -> tuple[str, ...]:
-    """Columns whose cells are text even where they look like numbers: "007" is not 7."""
+    """Columns whose cells are text even where they look like something else: "007" is not 7, and
+    the class called "true" is no truth value."""
     assert card.dataset is not None
-    columns = card.dataset.columns
-    return columns.text if columns is not None else ()
+    columns = card.dataset.columns or ColumnsCard()
+    label = (columns.label or "label",) if card.dataset.classes else ()
+    return (*columns.text, *label)
 
 
 def _separated(path: Path, texts: tuple[str, ...]) -> Any:

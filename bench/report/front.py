@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.changes import Changes
 from bench.deal import Cost, Deal, Point, make_deal
-from bench.deal_report import notes, point_name, sentences, superlative
+from bench.deal_report import cheapest, notes, point_name, safest, sentences, superlative
 from bench.errors import SpecError
 from bench.numbers import (
     RATE_UNITS,
@@ -122,8 +122,7 @@ def _from_deal(deal: Deal, dataset: str, cut: str, palette: Palette, name: str) 
 
 def _choices(deal: Deal) -> Iterable[Choice]:
     """The best of all, and the best of what is as accurate as the most accurate."""
-    best = deal.points[0]
-    safe = next((p for p in deal.points if p.as_accurate), None)
+    best, safe = cheapest(deal), safest(deal)
     word = superlative(deal.cost)
     if safe is best:
         yield _choice(f"The {word}, and as accurate as any", best, deal.cost)

@@ -37,7 +37,8 @@ class Channel:
 
     def send(self, message: dict[str, Any], *arrays: np.ndarray[Any, Any]) -> None:
         """Send ``message`` (JSON-ready) and ``arrays``. Raises `ChannelClosed`."""
-        contiguous = [np.ascontiguousarray(array) for array in arrays]
+        # Not `ascontiguousarray`, which makes a scalar an array of one.
+        contiguous = [np.asarray(array, order="C") for array in arrays]
         shapes = [[str(array.dtype), list(array.shape)] for array in contiguous]
         head = json.dumps([message, shapes]).encode()
         try:

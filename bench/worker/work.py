@@ -27,6 +27,9 @@ from bench.worker.timing import time_calls, warm_up
 from bench.worker.wire import PROTOCOL, Channel, ChannelClosed
 
 _NATIVE_PILOT_CALLS = 20
+#: Copies are timed so often, but no longer than about so many ns of inferences.
+_COPY_REPEATS = 20
+_COPY_BUDGET_NS = 200_000_000
 
 Result = Tuple[Dict[str, Any], List["np.ndarray[Any, Any]"]]
 Operation = Callable[[Dict[str, Any], List[Any]], Result]
@@ -74,6 +77,7 @@ class Work:
         self.session: Optional[Session] = None
         self.call: Optional[Callable[[], object]] = None
         self.timer: Optional[Callable[[int], np.ndarray[Any, Any]]] = None
+        self.feeds: dict[str, Any] = {}
         self.closed = False
 
     def handle(
@@ -88,6 +92,9 @@ class Work:
             "block": self.block,
             "open-loop": self.open_loop,
             "fetch": self.fetch,
+            "copy-times": self.copy_times,
+            "device-memory": self.device_memory,
+            "unload": self.unload,
             "evaluate": self.evaluate,
             "precision": self.precision,
             "memory": self.memory,
@@ -127,6 +134,8 @@ class Work:
         started = time.perf_counter_ns()
         self.call, queries_per_call = self._make_call(session, request, feeds)
         bind_ns = time.perf_counter_ns() - started
+        times_copies = hasattr(session, "copy_times") and request["lane"] == "prepared"
+        self.feeds = feeds if times_copies else {}
         started = time.perf_counter_ns()
         self.call()
         first_ns = time.perf_counter_ns() - started
@@ -134,6 +143,7 @@ class Work:
             "bind_ns": bind_ns,
             "queries_per_call": queries_per_call,
             "first_inference_ns": first_ns,
+            "times_copies": times_copies,
             "rss_bytes": resident.current_rss_bytes(),
             "placement": to_plain(session.placement()),
         }
@@ -178,6 +188,28 @@ class Work:
         """The outputs that the last timed call left."""
         return {}, list(self._session().fetch())
 
+    def copy_times(self, request: dict[str, Any], arrays: list[Any]) -> Result:
+        """How long the copies of what is bound take, in ns; nothing where the session can't tell.
+
+        They are a side show: their failure is told in the worker's log, and fails nothing.
+        """
+        session: Any = self._session()
+        if not self.feeds:
+            return {}, []
+        affordable = int(_COPY_BUDGET_NS / max(request["latency_ns"], 1))
+        try:
+            times = session.copy_times(self.feeds, max(2, min(_COPY_REPEATS, affordable)))
+        except BenchError as error:
+            print(f"copies could not be timed: {error}", file=sys.stderr, flush=True)
+            return {}, []
+        return {name: [int(ns) for ns in values] for name, values in times.items()}, []
+
+    def device_memory(self, request: dict[str, Any], arrays: list[Any]) -> Result:
+        """Free and total bytes on the device; null where the backend can't tell."""
+        find = getattr(self.backend, "device_memory", None)
+        found = find(Device(**request["device"])) if find is not None else None
+        return {"memory": None if found is None else list(found)}, []
+
     def evaluate(self, request: dict[str, Any], arrays: list[Any]) -> Result:
         """Outputs for a chunk of a data set, through the checked path."""
         return {}, list(self._session().run(dict(zip(request["names"], arrays))))
@@ -194,9 +226,15 @@ class Work:
 
     def close(self, request: dict[str, Any], arrays: list[Any]) -> Result:
         self.closed = True
+        return self.unload(request, arrays)
+
+    def unload(self, request: dict[str, Any], arrays: list[Any]) -> Result:
+        """Close the session, if there is one; another model may be loaded then."""
+        session, self.session = self.session, None
         self.call = self.timer = None
-        if self.session is not None:
-            self.session.close()
+        self.feeds = {}
+        if session is not None:
+            session.close()
         return {}, []
 
     def _make_call(

@@ -80,3 +80,39 @@ def test_an_image_of_more_than_8_bits_is_not_cut_off(tmp_path: Path) -> None:
     image.fromarray(pixels).save(tmp_path / "d" / "a" / "deep.png")
     with pytest.raises(SpecError, match=r"deep\.png: .*more than 8 bits"):
         loaded(tmp_path, data("d"), inputs={"x": ("float32", ("batch", 2, 2, 3))})
+
+
+@pytest.mark.parametrize(
+    ("classes", "cells", "expected"),
+    [
+        (["false", "true"], ["true", "false"], [1, 0]),
+        (["7", "3"], ["3", "7"], [1, 0]),  # names, though they look like places
+        (["a", "b"], ["1", "0"], [1, 0]),
+        (["no", "yes"], ["yes", "no"], [1, 0]),
+    ],
+)
+def test_labels_in_a_text_file_are_names_where_the_card_has_such_names(
+    tmp_path: Path, classes: list[str], cells: list[str], expected: list[int]
+) -> None:
+    rows = "".join(f"1,2,3,{cell}\n" for cell in cells)
+    (tmp_path / "d.csv").write_text(f"f1,f2,f3,label\n{rows}")
+    found = loaded(tmp_path, data("d.csv", f"classes = {json.dumps(classes)}") + COLUMNS)
+    assert found.labels is not None
+    assert found.labels.tolist() == expected
+
+
+def test_truth_values_are_the_classes_0_and_1(tmp_path: Path) -> None:
+    pq.write_table(
+        pa.table({"f1": [1.0, 2], "f2": [1.0, 2], "f3": [1.0, 2], "label": [True, False]}),
+        tmp_path / "d.parquet",
+    )
+    found = loaded(tmp_path, data("d.parquet") + COLUMNS)
+    assert found.labels is not None
+    assert found.labels.tolist() == [1, 0]
+
+
+def test_a_fraction_for_an_integer_input_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text("f1,f2,f3,label\n1,2,3.5,0\n")
+    inputs = {"x": ("int64", ("batch", 3))}
+    with pytest.raises(SpecError, match=r"'x' takes int64, which can't hold 3\.5"):
+        loaded(tmp_path, data("d.csv") + COLUMNS, inputs=inputs)

@@ -135,6 +135,24 @@ def test_a_failing_cell_is_one_typed_record_and_the_run_goes_on(
     assert kind in result.stdout
 
 
+def test_a_batch_larger_than_one_that_did_not_fit_is_not_tried(
+    bench: Any, tmp_path: Path, doubling_model: Path
+) -> None:
+    targets = ("-t", "stand-in:small", "-t", STAND_IN)
+    batches = ("--scenario", "offline", "--batch", "2,8,32")
+    result = bench("run", "-m", str(doubling_model), *targets, *SHORT, *batches)
+    assert result.returncode == 1, result.stderr
+    records = {(r.cell.target, r.cell.batch): r for r in only_run(tmp_path).records}
+    assert {r.status for r in records.values() if r.cell.target == STAND_IN} == {"ok"}
+    small = [records["stand-in:small", batch] for batch in (2, 8, 32)]
+    assert [r.status for r in small] == ["ok", "failed", "failed"]
+    kinds = [r.failure.kind for r in small if r.failure is not None]
+    assert kinds == ["out-of-memory", "out-of-memory"]
+    untried = small[2].failure
+    assert untried is not None
+    assert "not tried, since batch 8 of it ran out of memory" in untried.message
+
+
 def test_what_a_crashed_worker_printed_is_kept(
     bench: Any, tmp_path: Path, doubling_model: Path
 ) -> None:

@@ -25,6 +25,7 @@ DEVICES = (
     "killed",
     "hangs",
     "allocates",
+    "small",
     "unsupported",
     "wrong",
     "nan",
@@ -46,6 +47,8 @@ class StandInSession:
 
     def bind(self, feeds: Feeds) -> Callable[[], object]:
         x = np.array(feeds["x"])
+        if self.device.id == "small" and len(x) > 4:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 7 TB")
 
         def call() -> None:
             end = time.perf_counter_ns() + self.wait_ns

@@ -8,7 +8,13 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import log_softmax
 from scipy.stats import entropy
 
-from bench.stats.calibration import BINS, calibration_error, divergence, log_probabilities
+from bench.stats.calibration import (
+    BINS,
+    calibration_interval,
+    difference_of_calibrations,
+    divergence,
+    log_probabilities,
+)
 
 LOGITS = arrays(np.float32, (7, 4), elements=st.floats(-30, 30, width=32))
 
@@ -62,11 +68,58 @@ def test_calibration_error_bin_by_bin():
         inside = (confidence > low) & (confidence <= low + 1 / BINS)
         if inside.any():
             expected += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
-    assert calibration_error(labels, logits).estimate() == pytest.approx(expected)
+    found = calibration_interval(labels, logits)
+    assert found.estimate == pytest.approx(expected)
+    assert found.low <= found.estimate <= found.high
+
+
+def drawn(rng, n, sharpness=1.0, classes=3):
+    """Labels drawn from known probabilities, and the outputs of a model that states these
+    probabilities sharpened: at 1 it is calibrated."""
+    p = rng.dirichlet(np.ones(classes), n)
+    labels = (p.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1)
+    return labels, sharpness * np.log(p), p
+
+
+def true_error(outputs, p):
+    """The calibration error of these outputs with the labels' randomness averaged away."""
+    stated = np.exp(log_softmax(outputs, 1))
+    confidence, chosen = stated.max(axis=1), stated.argmax(axis=1)
+    place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    gap = p[np.arange(len(p)), chosen] - confidence
+    return np.abs(np.bincount(place, gap, BINS)).sum() / len(p)
 
 
 def test_a_model_that_is_as_sure_as_it_is_right_is_calibrated():
-    rng = np.random.default_rng(4)
-    p = rng.dirichlet(np.ones(3), 20_000)
-    labels = (p.cumsum(axis=1) < rng.random((20_000, 1))).sum(axis=1)
-    assert calibration_error(labels, np.log(p)).estimate() < 0.02
+    labels, outputs, _ = drawn(np.random.default_rng(4), 20_000)
+    found = calibration_interval(labels, outputs)
+    assert found.estimate < 0.02
+    assert found.low == 0
+
+
+@pytest.mark.parametrize("sharpness", [1.0, 1.1, 1.5, 4.0])
+@pytest.mark.parametrize("n", [200, 2000])
+def test_the_interval_covers_the_truth_whatever_the_calibration(sharpness, n):
+    rng = np.random.default_rng(7)
+    covered = 0
+    for _ in range(200):
+        labels, outputs, p = drawn(rng, n, sharpness)
+        covered += calibration_interval(labels, outputs).contains(true_error(outputs, p))
+    # Nominal 95%; 183 of 200 is what a coverage of 95% misses with a chance below 1%.
+    assert covered >= 183
+
+
+def test_a_certain_miscalibration_has_a_narrow_interval():
+    labels, outputs, p = drawn(np.random.default_rng(1), 20_000, 4.0)
+    found = calibration_interval(labels, outputs)
+    assert found.contains(true_error(outputs, p))
+    assert found.high - found.low < 0.1 * found.estimate
+
+
+def test_a_difference_is_found_where_there_is_one_and_only_there():
+    rng = np.random.default_rng(3)
+    labels, outputs, _ = drawn(rng, 5000)
+    worse = difference_of_calibrations((labels, 3 * outputs), (labels, outputs))
+    assert worse.low > 0
+    same = difference_of_calibrations((labels, outputs), drawn(rng, 5000)[:2])
+    assert same.contains(0)

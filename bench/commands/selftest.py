@@ -1,0 +1,75 @@
+"""``bench selftest TARGET``: try a target from end to end, and write a report to send back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+PACKAGES = ("infer-bench", "numpy", "onnx")
+
+
+@click.command(name="selftest")
+@click.argument("target")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where to write the report; default: selftest-BACKEND.md.",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=1),
+    default=600.0,
+    show_default=True,
+    help="Seconds that one answer of a worker may take.",
+)
+def command(target: str, output: Path | None, timeout_s: float) -> int:
+    """Try TARGET (a backend, or backend:device) from end to end, and write a report to send back.
+
+    Small models are made, compiled, run and compared with a reference; then come bad requests and
+    repeated loading. The report holds no name of the machine, of its user or of folders. The exit
+    code is 1 when a step failed.
+    """
+    import tempfile
+    from shutil import get_terminal_size
+
+    from bench.discover import load_backend
+    from bench.errors import SpecError
+    from bench.launch import launcher
+    from bench.machine import fingerprint
+    from bench.numbers import printable
+    from bench.selftest import SelfTest, check_forms
+    from bench.selftest_report import as_data, as_markdown, line
+    from bench.table import wrap
+    from bench.targets import find_runtime, parse_target
+
+    wanted = parse_target(target)
+    runtime = find_runtime(wanted.backend)
+    check_forms(runtime)
+    path = output or Path(f"selftest-{wanted.backend}.md")
+    if not path.parent.is_dir():
+        raise SpecError(f"{path.parent} is not a folder. Make it, or write somewhere else.")
+    width = get_terminal_size((80, 24)).columns
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-selftest-") as folder,
+        launcher(Path(folder) / "logs", timeout_s) as processes,
+    ):
+        test = SelfTest(
+            wanted,
+            runtime,
+            processes,
+            Path(folder),
+            told=lambda step: click.echo(wrap(printable(line(step), limit=400), width, indent=4)),
+            trials=getattr(load_backend(wanted.backend), "trials", ()),
+        )
+        test.run()
+    data = as_data(test, fingerprint(PACKAGES))
+    try:
+        path.write_text(as_markdown(data))
+    except OSError as error:
+        raise SpecError(f"{path} can't be written: {error.strerror}.") from error
+    click.echo()
+    click.echo(f"{'passed' if test.ok else 'FAILED'}; the report is in {path}")
+    return 0 if test.ok else 1

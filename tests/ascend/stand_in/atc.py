@@ -1,0 +1,175 @@
+"""A stand-in for Huawei's compiler `atc`, with its options, its checks and its words.
+
+What it makes is read by the stand-in of pyACL alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import onnx
+from acl import offline
+from onnx import helper, shape_inference
+
+KNOWN = {
+    "framework",
+    "model",
+    "output",
+    "soc_version",
+    "input_shape",
+    "dynamic_batch_size",
+    "precision_mode",
+    "precision_mode_v2",
+    "log",
+}
+PRECISIONS = {"origin", "fp16", "mixed_float16", "mixed_bfloat16", "cube_fp16in_fp32out"}
+
+
+class Failed(Exception):
+    """What `atc` prints behind a code."""
+
+
+def main(arguments: list[str]) -> int:
+    print("ATC start working now, please wait for a moment...")
+    if os.environ.get("ATC_STAND_IN_COUNT"):
+        with open(os.environ["ATC_STAND_IN_COUNT"], "a") as file:
+            file.write(" ".join(arguments) + "\n")
+    try:
+        options = read_options(arguments)
+        compile_model(options)
+    except Failed as error:
+        print("ATC run failed, Please check the detail log, Try 'atc --help' for more information")
+        print(error)
+        print("        TraceBack (most recent call last):\n        Assert ((ret) == 0) failed")
+        return 1
+    Path("fusion_result.json").write_text("[]")
+    print("ATC run success, welcome to the next use.")
+    return 0
+
+
+def read_options(arguments: list[str]) -> dict[str, str]:
+    options = {}
+    for argument in arguments:
+        name, _, value = argument.removeprefix("--").partition("=")
+        if name not in KNOWN:
+            raise Failed(f"E10042: unknown command line flag '{name}'")
+        options[name] = value
+    if "precision_mode" in options and "precision_mode_v2" in options:
+        raise Failed("E10055: [precision_mode] and [precision_mode_v2] can't be used together.")
+    if options.get("precision_mode_v2", "fp16") not in PRECISIONS:
+        raise Failed(f"E10001: Value [{options['precision_mode_v2']}] for [precision_mode_v2].")
+    if options.get("framework") != "5":
+        raise Failed("E10007: framework is invalid.")
+    if not options["soc_version"].startswith("StandIn"):
+        raise Failed(f"E10001: Value [{options['soc_version']}] for parameter [--soc_version].")
+    return options
+
+
+def compile_model(options: dict[str, str]) -> None:
+    model = read_model(options["model"])
+    gears = [int(g) for g in options.get("dynamic_batch_size", "").split(",") if g]
+    if len(gears) == 1:
+        raise Failed("E10035: [--dynamic_batch_size] has 1 shape, which is less than 2.")
+    shapes = read_shapes(options.get("input_shape", ""))
+    weights = {tensor.name for tensor in model.graph.initializer}
+    takes = [value for value in model.graph.input if value.name not in weights]
+    for name in shapes:
+        if name not in [value.name for value in takes]:
+            raise Failed(f"E10016: Opname [{name}] specified in [--input_shape] is not found.")
+    inputs = [describe(value, shapes) for value in takes]
+    for tensor in inputs:
+        if -1 in tensor.dims[1:] or (-1 in tensor.dims and not gears):
+            raise Failed(f"E10014: Value [-1] for the shape of [{tensor.name}] is invalid.")
+    dims = {gear: output_dims(model, inputs, gear) for gear in (gears or [0])}
+    outputs = [
+        offline.Tensor(value.name, code(value), dims[max(gears, default=0)][index])
+        for index, value in enumerate(model.graph.output)
+    ]
+    made = offline.Offline(
+        options["soc_version"],
+        options.get("precision_mode_v2", "fp16"),
+        gears,
+        inputs,
+        outputs,
+        dims,
+        model.SerializeToString(),
+    )
+    made.write(Path(name_of(options["output"])))
+
+
+def name_of(output: str) -> str:
+    """Host code in a model puts the system into the file's name."""
+    if os.environ.get("ATC_STAND_IN_HOST_CODE"):
+        return f"{output}_linux_{platform.machine()}.om"
+    return f"{output}.om"
+
+
+def read_model(path: str) -> Any:
+    try:
+        model = onnx.load(path)
+    except Exception as error:
+        raise Failed(f"E16004: Read proto file [{path}] failed. Wrong format.") from error
+    lacking = [
+        node
+        for node in model.graph.node
+        if not onnx.defs.has(node.op_type, node.domain) or node.domain
+    ]
+    if lacking or not model.graph.node:
+        lines = [
+            f"No parser is registered for Op [{node.name or node.output[0]}, optype "
+            f"[{node.domain or 'ai.onnx'}::11::{node.op_type}]]."
+            for node in lacking
+        ]
+        raise Failed("E19010: " + "\n        ".join(lines or ["The graph is empty."]))
+    return model
+
+
+def read_shapes(text: str) -> dict[str, list[int]]:
+    """``a:1,3;b:-1``."""
+    parts = [part.rpartition(":") for part in text.split(";") if part]
+    return {name: [int(d) for d in dims.split(",") if d] for name, _, dims in parts}
+
+
+def describe(value: Any, shapes: dict[str, list[int]]) -> offline.Tensor:
+    file_dims = [
+        d.dim_value if d.HasField("dim_value") else -1 for d in value.type.tensor_type.shape.dim
+    ]
+    dims = shapes.get(value.name, file_dims)
+    if len(dims) != len(file_dims):
+        raise Failed(f"E10013: the rank of [{value.name}] in [--input_shape] is wrong.")
+    return offline.Tensor(value.name, code(value), dims)
+
+
+def code(value: Any) -> int:
+    dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name
+    return offline.TYPES[dtype]
+
+
+def output_dims(model: Any, inputs: list[offline.Tensor], gear: int) -> list[list[int]]:
+    """By shape inference with every input fixed; -1 where the data decides."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    by_name = {tensor.name: tensor for tensor in inputs}
+    for value in fixed.graph.input:
+        if value.name in by_name:
+            dims = value.type.tensor_type.shape.dim
+            for dim, size in zip(dims, by_name[value.name].dims, strict=True):
+                dim.dim_value = gear if size == -1 else size
+    for value in fixed.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    inferred = shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True)
+    return [
+        [d.dim_value if d.HasField("dim_value") else -1 for d in v.type.tensor_type.shape.dim]
+        for v in itertools.islice(inferred.graph.output, None)
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
