@@ -18,6 +18,7 @@ from bench.discover import nearest
 COMMANDS: dict[str, str] = {
     "run": "Measure models on targets, and print the tables.",
     "show": "Print the tables of a stored run again.",
+    "report": "Write runs as one page: words, pictures, tables.",
     "deal": "Which model, precision and target is worth what it costs.",
     "lineage": "How much more alike two models are than independent ones.",
     "bisect": "Find the first tensor on which a target disagrees.",

@@ -44,7 +44,7 @@ def deal_text(deal: Deal, width: int = 80) -> Text:
     """The front, what it means, and the sentences, no line wider than ``width``."""
     text = Text(f"Accuracy against {_TITLES[deal.cost]}, the best first\n")
     text.append_text(_table(deal, width))
-    for note in _notes(deal):
+    for note in notes(deal):
         text.append(wrap(f"- {note}", width, indent=2) + "\n")
     for said in sentences(deal):
         text.append("\n" + wrap(said, width, indent=2) + "\n")
@@ -55,7 +55,7 @@ def _table(deal: Deal, width: int) -> Text:
     shown = [_shown(point.record, deal.cost) for point in deal.points]
     unit = column_unit(shown, _UNITS[deal.cost])
     lines = [
-        Line(f"{place:>2} {_name(point)}", " ", _figures(point, value, unit, deal.cost))
+        Line(f"{place:>2} {point_name(point)}", " ", _figures(point, value, unit, deal.cost))
         for place, (point, value) in enumerate(zip(deal.points, shown, strict=True), 1)
     ]
     return lay_out(DEAL_COLUMNS, {"cost": unit.name, "accuracy": "%"}, lines, width)
@@ -97,13 +97,15 @@ def _by(point: Point) -> str:
     return "" if point.standing.by is None else str(point.standing.by + 1)
 
 
-def _name(point: Point) -> str:
+def point_name(point: Point) -> str:
+    """Model, variant and target, as people are told of a point."""
     cell = point.cell
     variant = "" if cell.variant == "fp32" else f" {cell.variant}"
     return printable(f"{cell.model.name}{variant} {cell.target}", limit=NAME_LIMIT)
 
 
-def _notes(deal: Deal) -> list[str]:
+def notes(deal: Deal) -> list[str]:
+    """What the standings mean, and how sure they are."""
     share = f"{100 * deal.confidence:g}%"
     lost = _points(deal.loss)
     return [
@@ -130,20 +132,25 @@ def sentences(deal: Deal) -> list[str]:
 
 def answer(deal: Deal) -> str:
     """The best of all, and the best of what is as accurate as the most accurate."""
-    best, safe = _cheapest(deal), next((p for p in deal.points if p.as_accurate), None)
-    superlative = {"latency": "fastest", "throughput": "fastest"}.get(deal.cost, "smallest")
+    best, safe = cheapest(deal), safest(deal)
+    most = superlative(deal.cost)
     if safe is best:
-        return f"The {superlative} is {_name(best)}, and nothing is surely more accurate."
+        return f"The {most} is {point_name(best)}, and nothing is surely more accurate."
     if safe is None:
-        return f"The {superlative} is {_name(best)}; which is the most accurate is open."
+        return f"The {most} is {point_name(best)}; which is the most accurate is open."
     lost = _points(deal.loss)
     return (
-        f"The {superlative} of all is {_name(best)}; the {superlative} that is surely within "
-        f"{lost} points of the most accurate is {_name(safe)}."
+        f"The {most} of all is {point_name(best)}; the {most} that is surely within "
+        f"{lost} points of the most accurate is {point_name(safe)}."
     )
 
 
-def _cheapest(deal: Deal) -> Point:
+def safest(deal: Deal) -> Point | None:
+    """The cheapest of what is surely as accurate as the most accurate."""
+    return next((p for p in deal.points if p.as_accurate), None)
+
+
+def cheapest(deal: Deal) -> Point:
     """The most accurate of the points whose cost differs from the lowest by what counts as
     nothing."""
     costs = [cost_of(point.record, deal.cost) or 0.0 for point in deal.points]
@@ -157,6 +164,11 @@ def _accuracy_value(point: Point) -> float:
     assert point.scored is not None
     assert point.scored.accuracy is not None
     return point.scored.accuracy.value.value
+
+
+def superlative(cost: Cost) -> str:
+    """What the cheapest is called."""
+    return {"latency": "fastest", "throughput": "fastest"}.get(cost, "smallest")
 
 
 def _offer_words(offer: Offer, original: str, loss: float) -> str:

@@ -1,0 +1,115 @@
+"""``bench report RUN...``: stored runs as one self-contained HTML page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from bench.report.page import Page
+    from bench.store import StoredRun
+
+
+@click.command(name="report")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("report.html"),
+    show_default=True,
+    help="The file to write.",
+)
+@click.option(
+    "--portability",
+    "portability_file",
+    type=click.Path(path_type=Path),
+    help="What `bench portability --json` printed: adds the heat map.",
+)
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="KIND",
+    help="Compare runs though this differs (as `bench compare`).",
+)
+@click.option("--title", default="", help="The title of the page.")
+@click.option(
+    "--png",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Also write each picture as a PNG file into this folder.",
+)
+def command(
+    runs: tuple[Path, ...],
+    output: Path,
+    portability_file: Path | None,
+    allow: tuple[str, ...],
+    title: str,
+    png: Path | None,
+) -> None:
+    """Write the stored runs in the directories RUN, or in folders of them, as one page.
+
+    The page needs no network and nothing beside it: answers in words, pictures with intervals, a
+    table to filter, sort and copy. Of several runs the first is the baseline of the others.
+    """
+    from bench.comparable import check_allowed_kinds
+    from bench.report.page import make_page, render
+    from bench.report.portability import portability, read_portability
+    from bench.store import no_collection
+
+    check_allowed_kinds(allow)
+    _refuse_twice(runs)
+    matrix = portability(read_portability(portability_file)) if portability_file else None
+    with no_collection():
+        page = make_page(_read(runs), matrix, allow, title)
+        _write(output, render(page))
+    if png is not None:
+        _write_pictures(page, png)
+
+
+def _read(runs: tuple[Path, ...]) -> list[StoredRun]:
+    """The runs in the order in which they are named; of a folder the oldest first."""
+    from bench.numbers import printable
+    from bench.results import read_runs
+
+    found = []
+    for path in runs:
+        some, skipped = read_runs(path)
+        found += some
+        for warning in skipped:
+            click.echo(f"bench: {printable(warning, limit=500)}", err=True)
+    return found
+
+
+def _refuse_twice(runs: tuple[Path, ...]) -> None:
+    from bench.errors import SpecError
+
+    seen: set[Path] = set()
+    for path in runs:
+        if path.resolve() in seen:
+            raise SpecError(f"{path} is named twice. Name each run once.")
+        seen.add(path.resolve())
+
+
+def _write(path: Path, text: str) -> None:
+    """Raises `SpecError` where the file can't be written."""
+    from bench.errors import SpecError
+    from bench.numbers import size
+
+    data = text.encode("utf-8", "replace")
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise SpecError(
+            f"{path}: the page can't be written: {error.strerror}. Name another file with -o."
+        ) from error
+    click.echo(f"wrote {path} ({size(len(data))})")
+
+
+def _write_pictures(page: Page, folder: Path) -> None:
+    from bench.report.png import write_pictures
+
+    count = write_pictures(page.pictures, folder)
+    click.echo(f"wrote {count} pictures into {folder}")
