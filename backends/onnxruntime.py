@@ -72,7 +72,7 @@ class OnnxRuntime:
         except Unavailable as absent:
             if not found:  # then none of that kind is, whichever number was tried
                 reason = absent.reason.replace(f":{provider.kind}:0 ", f":{provider.kind} ")
-                self._absent[provider.kind] = Unavailable(reason, absent.remedy)
+                self._absent[provider.kind] = type(absent)(reason, absent.remedy)
         return found
 
     def compile(self, model: ModelFile, device: Device, options: Options) -> OrtSession:

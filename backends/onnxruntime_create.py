@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import Any, Sequence
 
-from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupported
+from bench.errors import BenchError, NotInBuild, OutOfMemory, SpecError, Unavailable, Unsupported
 
 from . import tiny
 from .captured import captured_stderr
@@ -19,7 +19,7 @@ def create(recipe: Recipe) -> Any:
     """The session, started on its provider. Raises a `BenchError` that says why there is none."""
     provider, ort = recipe.provider, recipe.ort
     if provider.plugin is None and provider.ep not in ort.get_available_providers():
-        raise Unavailable(
+        raise NotInBuild(
             f"{recipe.target} is not available: this build of ONNX Runtime has no {provider.ep}.",
             provider.install,
         )

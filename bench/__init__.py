@@ -1,20 +1,15 @@
 """Benchmark models across runtimes and devices, and say how sure each number is."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from bench.results import ResultsWarning as ResultsWarning
-    from bench.results import load as load
+# Read by every worker's interpreter, even by one that is too old and has to say so: nothing here
+# may be newer than Python 2.7. The types are in `__init__.pyi`.
 
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name):
     """`bench.load` brings pandas, so it is imported when it is first asked for."""
     if name in ("load", "ResultsWarning"):
         from bench import results
 
         return getattr(results, name)
-    raise AttributeError(f"module 'bench' has no attribute {name!r}")
+    raise AttributeError("module 'bench' has no attribute %r" % name)

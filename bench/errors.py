@@ -36,6 +36,10 @@ class Unavailable(BenchError):
         self.remedy = remedy
 
 
+class NotInBuild(Unavailable):
+    """This build of a runtime is not for that kind of device; another build would be."""
+
+
 class Unsupported(BenchError):
     """The runtime is there but can't do this: an operator, a precision, a scenario."""
 

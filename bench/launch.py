@@ -23,6 +23,7 @@ from bench.environments.interpreter import Interpreter
 from bench.environments.stage import stage
 from bench.errors import (
     BenchError,
+    NotInBuild,
     OutOfMemory,
     Unavailable,
     WorkerCrashed,
@@ -434,6 +435,9 @@ def probe(worker: Worker) -> Probe:
     """The runtime's version and the devices that answered when touched."""
     version, _ = worker.request("version")
     found, _ = worker.request("devices")
-    absent = {kind: Unavailable(*words) for kind, words in found["absent"].items()}
+    absent = {
+        kind: (NotInBuild if another_build else Unavailable)(reason, remedy)
+        for kind, (reason, remedy, another_build) in found["absent"].items()
+    }
     devices = [Device(**device) for device in found["devices"]]
     return Probe(version["version"], devices, absent, worker.greeting)

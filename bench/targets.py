@@ -15,7 +15,7 @@ from bench.config import ENVIRONMENT_NAME
 from bench.discover import backend_entry_points, load_backend, unknown
 from bench.environments.find import Environment, existing_environments, find_environment
 from bench.environments.interpreter import Interpreter
-from bench.errors import BenchError, SpecError, Unavailable
+from bench.errors import BenchError, NotInBuild, SpecError, Unavailable
 from bench.handshake import Greeting
 from bench.launch import Launcher, Runtime, launcher, probe
 
@@ -357,6 +357,7 @@ def _absent(target: Target, places: Sequence[BackendReport]) -> Choice:
     a reason, or with the runtime of `bench` itself; else what is there."""
     kind = target.device.partition(":")[0]
     explained = [report for report in places if kind in report.absent]
+    explained.sort(key=lambda report: isinstance(report.absent[kind], NotInBuild))
     broken = [report for report in reversed(places) if report.unavailable is not None]
     report = [*explained, *broken, places[0]][0]
     if explained:

@@ -206,7 +206,7 @@ def _parse(words: list[str]) -> None:
         inner = command.get_command(context, words[1])
         assert inner is not None, f"{words[0]} has no command {words[1]}"
         command, words = inner, words[1:]
-    options = {name for parameter in command.params for name in parameter.opts}
+    options = {n for p in command.params for n in (*p.opts, *p.secondary_opts)}
     given = {word.partition("=")[0] for word in words[1:] if re.match(r"--?[A-Za-z]", word)}
     assert given <= options | {"--help"}, f"{words[0]} has no option {given - options}"
     if "--help" not in given:

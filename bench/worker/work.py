@@ -22,7 +22,7 @@ from bench.backend import (
     options_from_plain,
     to_plain,
 )
-from bench.errors import BenchError, OutOfMemory, Unavailable, Unsupported
+from bench.errors import BenchError, NotInBuild, OutOfMemory, Unavailable, Unsupported
 from bench.worker import PROTOCOL, openloop, resident
 from bench.worker.timing import time_calls, warm_up
 from bench.worker.wire import Channel, ChannelClosed
@@ -113,7 +113,10 @@ class Work:
         """Which devices answer when touched, and why others that the build is for do not."""
         found = [to_plain(device) for device in self.backend.devices()]
         explain = getattr(self.backend, "absent_devices", None)
-        absent = {kind: [e.reason, e.remedy] for kind, e in explain().items()} if explain else {}
+        absent = {
+            kind: [error.reason, error.remedy, isinstance(error, NotInBuild)]
+            for kind, error in (explain().items() if explain else ())
+        }
         return {"devices": found, "absent": absent}, []
 
     def packages(self, request: dict[str, Any], arrays: list[Any]) -> Result:
