@@ -32,6 +32,7 @@ from bench.spec import Suite
 from bench.stats.percentile import floor, median, minimum_samples
 from bench.stopping import FEWEST_TO_RANK, RankingRule
 from bench.store import Block, RunStore, trusted_samples
+from bench.telemetry import summarise
 from bench.watch import Thresholds, Watcher, block_watcher, round_watcher
 
 Array = np.ndarray[Any, Any]
@@ -504,6 +505,7 @@ class Group:
             if state.cell.lane != "api":
                 _, state.outputs = member.worker.request("fetch")
             memory, _ = member.worker.request("memory")
+            telemetry, _ = member.worker.request("telemetry")
             # The last thing: copying needs memory of its own, and is not what is measured here.
             copies = copy_times(member)
             member.worker.end()
@@ -534,6 +536,7 @@ class Group:
             generator_late_ns=member.generator_late_ns,
             h2d_ns=copies.get("h2d_ns"),
             d2h_ns=copies.get("d2h_ns"),
+            **summarise(telemetry["readings"]),
         )
 
     def _show(self, state: CellState) -> None:

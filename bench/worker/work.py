@@ -78,6 +78,8 @@ class Work:
         self.call: Optional[Callable[[], object]] = None
         self.timer: Optional[Callable[[int], np.ndarray[Any, Any]]] = None
         self.feeds: dict[str, Any] = {}
+        self.device: Optional[Device] = None
+        self.readings: list[dict[str, Any]] = []
         self.closed = False
 
     def handle(
@@ -94,6 +96,7 @@ class Work:
             "fetch": self.fetch,
             "copy-times": self.copy_times,
             "device-memory": self.device_memory,
+            "telemetry": self.telemetry,
             "unload": self.unload,
             "evaluate": self.evaluate,
             "placement": self.placement,
@@ -127,6 +130,9 @@ class Work:
         started = time.perf_counter_ns()
         self.session = self.backend.compile(model, device, options)
         load_ns = time.perf_counter_ns() - started
+        self.device = device
+        self._read_device()  # the first reading opens the driver's library, which takes long
+        self.readings.clear()
         answer = {
             "load_ns": load_ns,
             "rss_before_load_bytes": rss_before,
@@ -182,7 +188,9 @@ class Work:
             return {}, [self.timer(request["calls"])]
         for _ in range(request["discard"]):
             call()
-        return {}, [time_calls(call, request["calls"])]
+        latency_ns = time_calls(call, request["calls"])
+        self._read_device()
+        return {}, [latency_ns]
 
     def open_loop(self, request: dict[str, Any], arrays: list[Any]) -> Result:
         """Queries at random moments, their latencies counted from when they were to arrive."""
@@ -193,6 +201,7 @@ class Work:
         for _ in range(request["discard"]):
             call()
         served = openloop.serve(call, arrivals, request["bound_ns"], request["allowed_above"])
+        self._read_device()
         late_ns = float(np.quantile(served.late_ns, 0.99)) if len(served.late_ns) else 0.0
         return {"generator_late_ns": late_ns}, [served.latency_ns]
 
@@ -222,6 +231,17 @@ class Work:
         found = find(Device(**request["device"])) if find is not None else None
         return {"memory": None if found is None else list(found)}, []
 
+    def telemetry(self, request: dict[str, Any], arrays: list[Any]) -> Result:
+        """What the device told of itself after each block, see `bench.backend`."""
+        return {"readings": self.readings}, []
+
+    def _read_device(self) -> None:
+        """Ask the device how it is, now that it still is as the calls left it."""
+        read = getattr(self.backend, "telemetry", None)
+        reading = read(self.device) if read is not None else {}
+        if reading:
+            self.readings.append(dict(reading))
+
     def evaluate(self, request: dict[str, Any], arrays: list[Any]) -> Result:
         """Outputs for a chunk of a data set, through the checked path."""
         return {}, list(self._session().run(dict(zip(request["names"], arrays))))
@@ -245,6 +265,7 @@ class Work:
         session, self.session = self.session, None
         self.call = self.timer = None
         self.feeds = {}
+        self.readings = []
         if session is not None:
             session.close()
         return {}, []
