@@ -43,7 +43,9 @@ class GraphMode(TorchNpu):
         extra = {"mode": "graph", **options.extra}
         given = {"threads": options.threads, "shapes": options.shapes}
         fallback = options.allow_fallback
-        return super().compile(model, device, Options(allow_fallback=fallback, extra=extra, **given))
+        return super().compile(
+            model, device, Options(allow_fallback=fallback, extra=extra, **given)
+        )
 
 
 KINDS = {"eager": TorchNpu, "graph-mode": GraphMode, "cuda-graph": Graphs}
@@ -135,9 +137,7 @@ def test_a_device_that_is_not_there_is_unavailable(eager: Subject, device_id: st
 
 
 def test_graph_mode_gives_torchair_the_whole_model(eager: Subject) -> None:
-    session = eager.compile(
-        eager.conv.file, extra={"mode": "graph"}, shapes=eager.conv.shapes(2)
-    )
+    session = eager.compile(eager.conv.file, extra={"mode": "graph"}, shapes=eager.conv.shapes(2))
     with contextlib.closing(session):
         session.bind(eager.conv.feeds(2, 0))()
         placement = session.placement()

@@ -198,9 +198,7 @@ class NpuTensor(torch.Tensor):
         pass
 
     @classmethod
-    def __torch_dispatch__(
-        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         if func is torch.ops.aten.copy_.default:
             return copy(*args)
@@ -265,7 +263,9 @@ def on(device: Any) -> torch.device:
     return place if place.index is not None else torch.device(current())
 
 
-def empty(size: Any, dtype: Any = None, device: Any = None, memory_format: Any = None, **_: Any) -> Any:
+def empty(
+    size: Any, dtype: Any = None, device: Any = None, memory_format: Any = None, **_: Any
+) -> Any:
     memory_format = memory_format or torch.contiguous_format
     made = torch.empty(size, dtype=dtype or torch.float32, memory_format=memory_format)
     return NpuTensor(made, on(device))
