@@ -94,7 +94,10 @@ def _handle(nvml: ModuleType, index: int) -> Optional[Any]:
 
 def _find(nvml: ModuleType, index: int) -> Any:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    name = str(index) if visible is None else visible.split(",")[index].strip()
+    names = None if visible is None else visible.split(",")
+    if names is not None and index >= len(names):
+        raise LookupError("CUDA_VISIBLE_DEVICES has no such entry")
+    name = str(index) if names is None else names[index].strip()
     if not name.isdigit():
         return _by_uuid(nvml, name)
     in_order = os.environ.get("CUDA_DEVICE_ORDER") == ORDER["CUDA_DEVICE_ORDER"]

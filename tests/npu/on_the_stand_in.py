@@ -6,6 +6,8 @@ In a process of its own, since torch can't forget a device type.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,11 +43,7 @@ class GraphMode(TorchNpu):
 
     def compile(self, model: ModelFile, device: Device, options: Options) -> Any:
         extra = {"mode": "graph", **options.extra}
-        given = {"threads": options.threads, "shapes": options.shapes}
-        fallback = options.allow_fallback
-        return super().compile(
-            model, device, Options(allow_fallback=fallback, extra=extra, **given)
-        )
+        return super().compile(model, device, dataclasses.replace(options, extra=extra))
 
 
 KINDS = {"eager": TorchNpu, "graph-mode": GraphMode, "cuda-graph": Graphs}
@@ -148,10 +146,8 @@ def test_graph_mode_gives_torchair_the_whole_model(eager: Subject) -> None:
 def test_graph_mode_without_torchair_says_so(
     eager: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "torchair", None)
-    with pytest.raises(Unavailable, match="mode=graph is not available.*leave mode=graph out"):
+    with pytest.raises(Unavailable, match=r"mode=graph is not available.*leave mode=graph out"):
         eager.compile(eager.conv.file, extra={"mode": "graph"})
 
 

@@ -1,10 +1,10 @@
 """A stand-in for torch_npu: torch's spare device type as ``npu``, whose tensors live on the CPU.
 
 They are tensors of the device ``npu:N`` to torch itself: a tensor of the CPU among them is refused,
-`.to` copies, and each operator goes through `NpuTensor.__torch_dispatch__`, which computes it on the
-CPU. What runs asynchronously on a device is *pending* here until something waits for its stream,
-and a test can ask what is pending. ``torch.npu`` has the functions of `torch.cuda` that torch_npu's
-documents name, and for the adapter to CUDA graphs a graph that records and replays.
+`.to` copies, and each operator goes through `NpuTensor.__torch_dispatch__`, which computes it on
+the CPU. What runs asynchronously on a device is *pending* here until something waits for its
+stream, and a test can ask what is pending. ``torch.npu`` has the functions of `torch.cuda` that
+torch_npu's documents name, and for the adapter to CUDA graphs a graph that records and replays.
 
 TORCH_NPU_STAND_IN: ``no-cann`` fails the import as it fails without Huawei's libraries; ``no-npu``
 finds no device; ``wrong`` computes sums that are wrong.
