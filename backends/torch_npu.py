@@ -11,6 +11,8 @@ documents of torch_npu and torchair and tested against a stand-in; it has never 
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
 from types import ModuleType
 from typing import Any, ClassVar, Mapping, Optional
 
@@ -37,7 +39,8 @@ class TorchNpu:
     forms: ClassVar[tuple[str, ...]] = ("torch",)
     variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "bf16")
     trials: ClassVar[tuple[Mapping[str, str], ...]] = ({"mode": "graph"},)
-    preload: ClassVar[tuple[str, ...]] = ("torch", "torch_npu", "safetensors.torch")
+    #: it imports torch; without it, nothing spends seconds on that
+    preload: ClassVar[tuple[str, ...]] = ("torch_npu",)
     #: the driver's file descriptors and threads don't live through fork
     fork_safe: ClassVar[bool] = False
     environment: ClassVar[Mapping[str, str]] = TorchEager.environment
@@ -90,6 +93,8 @@ class TorchNpu:
 
 def _import() -> tuple[ModuleType, ModuleType]:
     """torch, and the torch_npu that has put `torch.npu` into it. Raises `Unavailable`."""
+    if "torch_npu" not in sys.modules and importlib.util.find_spec("torch_npu") is None:
+        raise _unavailable(ModuleNotFoundError("No module named 'torch_npu'", name="torch_npu"))
     try:
         torch = import_torch("torch-npu")
     except RuntimeError as error:  # the environment was not set, and torch imported torch_npu

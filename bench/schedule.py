@@ -242,6 +242,14 @@ def copy_times(member: Member) -> dict[str, float]:
     return {name: max(1.0, float(np.median(values))) for name, values in times.items()}
 
 
+def device_readings(member: Member) -> list[dict[str, Any]]:
+    """What the device told of itself after each block; empty where the backend can't ask it."""
+    if not member.bind.get("tells_of_device"):
+        return []
+    answer, _ = member.worker.request("telemetry")
+    return list(answer["readings"])
+
+
 def try_out(state: CellState, context: Context) -> None:
     """A simulated device: its outputs and placement count, and no latency is taken."""
     try:
@@ -505,7 +513,7 @@ class Group:
             if state.cell.lane != "api":
                 _, state.outputs = member.worker.request("fetch")
             memory, _ = member.worker.request("memory")
-            telemetry, _ = member.worker.request("telemetry")
+            readings = device_readings(member)
             # The last thing: copying needs memory of its own, and is not what is measured here.
             copies = copy_times(member)
             member.worker.end()
@@ -536,7 +544,7 @@ class Group:
             generator_late_ns=member.generator_late_ns,
             h2d_ns=copies.get("h2d_ns"),
             d2h_ns=copies.get("d2h_ns"),
-            **summarise(telemetry["readings"]),
+            **summarise(readings),
         )
 
     def _show(self, state: CellState) -> None:

@@ -158,6 +158,7 @@ class Work:
             "queries_per_call": queries_per_call,
             "first_inference_ns": first_ns,
             "times_copies": times_copies,
+            "tells_of_device": hasattr(self.backend, "telemetry"),
             "rss_bytes": resident.current_rss_bytes(),
             # ``profiles``: whether a session like this one could find out more (`placement`).
             "placement": {

@@ -112,3 +112,11 @@ def test_a_run_on_the_stand_in_is_named_as_one_and_says_what_it_held(tmp_path: P
     assert record.parity is not None
     assert record.parity.ok
     assert all(i.device_readings and i.power_w is None for i in record.invocations)
+
+
+def test_without_the_package_nobody_waits_for_torch() -> None:
+    code = "import sys; from bench.backends.torch_npu import TorchNpu\n"
+    code += "try: TorchNpu().devices()\nexcept Exception: print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "False\n", done.stderr
+    assert "torch" not in TorchNpu.preload

@@ -16,6 +16,7 @@ class Forgetful(OnnxRuntime):
     trials: ClassVar[tuple[dict[str, str], ...]] = ({"speed": "high"},)
 
     def __init__(self) -> None:
+        super().__init__()
         self.free_bytes = 2**30
 
     def devices(self) -> list[Device]:
