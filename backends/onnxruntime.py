@@ -9,11 +9,12 @@ that is fp32.
 from __future__ import annotations
 
 from types import ModuleType
-from typing import ClassVar, Dict, List, Mapping
+from typing import Any, ClassVar, Dict, List, Mapping
 
 from bench.backend import Device, ModelFile, Options
 from bench.errors import Unavailable, Unsupported
 
+from . import nvidia
 from .checks import first_line, read_extra, require_onnx
 from .onnx_inputs import free_dimensions
 from .onnxruntime_create import create, touch
@@ -35,6 +36,7 @@ class OnnxRuntime:
         # Both start a thread on import, which the fork server must not have.
         "ORT_DISABLE_TELEMETRY": "1",
         "OPENBLAS_NUM_THREADS": "1",
+        **nvidia.ORDER,
     }
     # All flavours provide the module onnxruntime, so no two of them can be installed together.
     requirements: ClassVar[Mapping[str, tuple[tuple[str, ...], ...]]] = {
@@ -74,6 +76,11 @@ class OnnxRuntime:
                 reason = absent.reason.replace(f":{provider.kind}:0 ", f":{provider.kind} ")
                 self._absent[provider.kind] = type(absent)(reason, absent.remedy)
         return found
+
+    def telemetry(self, device: Device) -> Mapping[str, Any]:
+        """What an NVIDIA GPU tells of itself; of other devices nothing is known."""
+        kind, _, index = device.id.partition(":")
+        return nvidia.telemetry(int(index)) if kind in ("cuda", "tensorrt") else {}
 
     def compile(self, model: ModelFile, device: Device, options: Options) -> OrtSession:
         ort = _import()

@@ -10,25 +10,23 @@ which is refused unless it is allowed.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
 import sysconfig
-from collections import Counter
-from types import ModuleType
-from typing import Any, Callable, ClassVar, Mapping, Optional
+from typing import Any, ClassVar, Mapping, Optional
 
-import numpy as np
+from bench.backend import Device, ModelFile, Options
+from bench.errors import Unavailable
 
-from bench.backend import Device, Feeds, ModelFile, Options, Placement
-from bench.errors import BenchError, OutOfMemory, Unavailable, Unsupported
+from . import torch_device
+from .checks import first_line, read_extra
+from .torch import TorchEager
+from .torch_compiled import CompiledSession, Compiler
+from .torch_device import CUDA, find_devices, find_place
+from .torch_module import import_torch, load_module
 
-from .checks import Array, describe_feeds, first_line, is_out_of_memory, read_extra
-from .host import cpu_device
-from .torch import TorchEager, TorchSession
-from .torch_module import cuda_devices, import_torch, load_module, precision_of
-
+_KINDS = ("cpu", "cuda")
 _OPTIONS = {"mode": ("default", "reduce-overhead", "max-autotune"), "cache": ("1", "0")}
 
 
@@ -52,15 +50,21 @@ class TorchCompile:
     def devices(self) -> list[Device]:
         torch = import_torch(self.name)
         _require_compiler()
-        return [cpu_device(), *cuda_devices(torch)]
+        return find_devices(torch, _KINDS)
+
+    def absent(self) -> Mapping[str, Unavailable]:
+        """Why there is no ``cuda``, where there is none."""
+        return torch_device.absent(import_torch(self.name), self.name, CUDA)
 
     def compile(self, model: ModelFile, device: Device, options: Options) -> CompiledSession:
         torch = import_torch(self.name)
         extra = read_extra(f"{self.name}:{device.id}", options.extra, _OPTIONS)
-        place, module = load_module(torch, model, self.name, device.id, options.threads)
+        place = find_place(torch, self.name, device.id, _KINDS)
+        module = load_module(torch, model, self.name, place, options.threads)
         _require_compiler()
         where = f"{model.name} on {self.name}:{device.id}"
-        session = CompiledSession(torch, module, place, where, extra, options.allow_fallback)
+        compiler = _inductor(extra["mode"], extra["cache"] == "1", place.type)
+        session = CompiledSession(torch, module, place, where, compiler, options.allow_fallback)
         try:
             session.compile_for(options.shapes)
         except BaseException:
@@ -68,115 +72,28 @@ class TorchCompile:
             raise
         return session
 
+    def device_memory(self, device: Device) -> Optional[tuple[int, int]]:
+        """Free and total bytes of a GPU's memory."""
+        return torch_device.device_memory(import_torch(self.name), device)
 
-class CompiledSession(TorchSession):
-    """A module compiled for the types and shapes of its inputs, once for each."""
+    def telemetry(self, device: Device) -> Mapping[str, Any]:
+        """What a GPU tells of itself."""
+        return torch_device.telemetry(import_torch(self.name), device)
 
-    def __init__(
-        self,
-        torch: ModuleType,
-        module: Any,
-        place: Any,
-        where: str,
-        extra: Mapping[str, str],
-        allow_fallback: bool,
-    ) -> None:
-        super().__init__(torch, module, place, where)
-        self._extra = extra
-        self._allow_fallback = allow_fallback
-        #: for each graph that inductor was given, its nodes by device
-        self._graphs: list[Counter[str]] = []
-        self._graphs_bound: list[Counter[str]] = []
-        compiled = torch.compile(
-            module, backend=self._inductor, dynamic=False, fullgraph=not allow_fallback
-        )
-        # Under the wrapper's __call__, whose hooks nobody uses; the module's own hooks do run.
-        self._forward = compiled.forward
 
-    def compile_for(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Compile now, so that it counts as loading, where the inputs' types can be guessed.
+def _inductor(mode: str, cache: bool, kind: str) -> Compiler:
+    """Inductor in one of its modes; on a GPU those that replay CUDA graphs."""
+    from torch._inductor import list_mode_options
+    from torch._inductor.compile_fx import compile_fx
 
-        A module doesn't tell the types of its inputs: whichever of float32 and int64 it accepts is
-        taken. Where that fails, and for other types, `bind` compiles.
-        """
-        if any(spec.name not in shapes for spec in self.inputs):
-            return
-        for dtype in (np.float32, np.int64):
-            # Zeros are an index into any table.
-            feeds = {spec.name: np.zeros(shapes[spec.name], dtype) for spec in self.inputs}
-            with contextlib.suppress(BenchError):
-                self._call_eagerly(feeds)
-                break
-        else:
-            return
-        self._compile(feeds)
+    patches = {} if mode == "default" else dict(list_mode_options(mode))
+    graphs = kind == "cuda" and bool(patches.get("triton.cudagraphs"))
+    patches["force_disable_caches"] = not cache
 
-    def bind(self, feeds: Feeds) -> Callable[[], object]:
-        self._call_eagerly(feeds)
-        self._compile(feeds)
-        return super().bind(feeds)
-
-    def run(self, feeds: Feeds) -> list[Array]:
-        self._call_eagerly(feeds)
-        return self._to_numpy(self._compile(feeds))
-
-    def api_call(self, feeds: Feeds) -> Callable[[], object]:
-        self._call_eagerly(feeds)
-        self._compile(feeds)
-        return super().api_call(feeds)
-
-    def placement(self) -> Placement:
-        """What inductor was given; parts that fell back to Python show as further graphs."""
-        nodes: Counter[str] = sum(self._graphs_bound, Counter())
-        here = str(self._place)
-        elsewhere = tuple(f"{count} nodes ({at})" for at, count in nodes.items() if at != here)
-        source = f"torch.compile: nodes given to inductor in {len(self._graphs_bound)} graph(s)"
-        return Placement(dict(nodes), source, elsewhere, precision_of(self._module))
-
-    def _inductor(self, graph: Any, example_inputs: Any) -> Any:
-        """Inductor as a backend of ``torch.compile``, with a note of what it was given."""
-        from torch._inductor import list_mode_options
-        from torch._inductor.compile_fx import compile_fx
-
-        nodes: Counter[str] = Counter()
-        for node in graph.graph.nodes:
-            if node.op.startswith("call_"):
-                value = node.meta.get("example_value")
-                nodes[str(getattr(value, "device", self._place))] += 1
-        self._graphs.append(nodes)
-        mode = self._extra["mode"]
-        patches = {} if mode == "default" else dict(list_mode_options(mode))
-        patches["force_disable_caches"] = self._extra["cache"] == "0"
+    def build(graph: Any, example_inputs: Any) -> Any:
         return compile_fx(graph, example_inputs, config_patches=patches)
 
-    def _call_eagerly(self, feeds: Feeds) -> None:
-        """Whether the module takes these inputs, before their faults look like the compiler's."""
-        tensors = self._tensors(feeds)
-        try:
-            self._module(*tensors)
-        except Exception as error:
-            raise self._refusal(error, describe_feeds(feeds)) from error
-
-    def _compile(self, feeds: Feeds) -> Any:
-        """Compile for these inputs, if that has not been done, and run once."""
-        before = len(self._graphs)
-        try:
-            result = self._forward(*self._tensors(feeds))
-        except Exception as error:
-            raise self._compile_error(error) from error
-        if self._allow_fallback:  # what is compiled now may lean on graphs that were there before
-            before = 0
-        self._graphs_bound = self._graphs[before:] or self._graphs_bound
-        return result
-
-    def _compile_error(self, error: Exception) -> BenchError:
-        if is_out_of_memory(error):
-            return OutOfMemory(f"{self._where}: {first_line(error)}. Use a smaller batch.")
-        hint = ""
-        if type(error).__module__.startswith("torch._dynamo"):
-            hint = " Use --allow-fallback to let Python run what can't be compiled."
-        kind = type(error).__name__
-        return Unsupported(f"{self._where}: torch.compile: {kind}: {first_line(error)}.{hint}")
+    return Compiler("inductor", build, overwrites=graphs)
 
 
 def _require_compiler() -> None:

@@ -9,7 +9,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from bench.backend import Device, ModelFile, TorchSource
+from bench.backend import ModelFile, TorchSource
 from bench.errors import OutOfMemory, SpecError, Unavailable, Unsupported
 
 from .checks import first_line, is_out_of_memory
@@ -31,27 +31,21 @@ def import_torch(backend: str) -> ModuleType:
     return torch  # type: ignore[no-any-return]
 
 
-def load_module(
-    torch: ModuleType, model: ModelFile, backend: str, device_id: str, threads: int
-) -> tuple[Any, Any]:
-    """The device and the model's module on it, with its weights, ready for inference."""
+def load_module(torch: ModuleType, model: ModelFile, backend: str, place: Any, threads: int) -> Any:
+    """The model's module on a device, with its weights, ready for inference."""
     if model.torch is None:
         raise Unsupported(f"{model.name} has no PyTorch source, which {backend} needs.")
-    place = _find_place(torch, backend, device_id)
     torch.set_num_threads(threads)
-    if place.type == "cuda":  # fp32 is fp32: TF32 would change the numbers in silence
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
     try:
         module = _make_module(torch, model.torch)
         _load_weights(module, model.torch)
         module = module.eval().requires_grad_(False).to(place)
         if model.variant != "fp32":
             _convert(torch, module, model, backend)
-        return place, module
+        return module
     except Exception as error:
         if is_out_of_memory(error):
-            where = f"{model.name} on {backend}:{device_id}"
+            where = f"{model.name} on {backend}:{place}"
             raise OutOfMemory(f"{where}: no memory to load it: {first_line(error)}.") from error
         raise
 
@@ -88,36 +82,6 @@ def _cast(torch: ModuleType, value: Any, old: Any, new: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return type(value)([_cast(torch, item, old, new) for item in value])
     return value
-
-
-def _find_place(torch: ModuleType, backend: str, device_id: str) -> Any:
-    known = ["cpu", *(f"cuda:{i}" for i in range(_cuda_count(torch)))]
-    if device_id not in known:
-        raise Unavailable(
-            f"{backend}:{device_id} is not available: torch sees {', '.join(known)}.",
-            "A GPU needs a CUDA build of torch and its driver." if "cuda" in device_id else "",
-        )
-    return torch.device(device_id)
-
-
-def _cuda_count(torch: ModuleType) -> int:
-    return int(torch.cuda.device_count()) if torch.cuda.is_available() else 0
-
-
-def cuda_devices(torch: ModuleType) -> list[Device]:
-    """Those GPUs on which a sum comes out right."""
-    found = []
-    for index in range(_cuda_count(torch)):
-        try:
-            total = torch.ones(8, device=f"cuda:{index}").sum().item()
-            facts = torch.cuda.get_device_properties(index)
-        except RuntimeError:
-            continue
-        if total == 8:
-            driver = f"CUDA {torch.version.cuda}"
-            name, memory = str(facts.name), int(facts.total_memory)
-            found.append(Device(f"cuda:{index}", "NVIDIA", name, driver, memory))
-    return found
 
 
 def _make_module(torch: ModuleType, source: TorchSource) -> Any:

@@ -184,6 +184,10 @@ class Backend(Protocol):
     fork_safe: ClassVar[bool]
     # A backend may also have ``device_memory(device) -> Optional[tuple[int, int]]``: free and total
     # bytes of the device's memory now, None where the runtime doesn't tell (`bench selftest`).
+    # And ``telemetry(device) -> Mapping[str, Any]``: what the device tells of itself now, asked for
+    # right after timed calls; whatever isn't known is left out. ``power_w`` (of the whole device),
+    # ``clock_hz`` (of what computes) and ``default_clock_hz``, ``throttled`` (a list of reasons,
+    # in words, that keep it slower than it can sustain), ``memory_bytes`` (held by this process).
     #: variables set before the runtime is imported: thread pools that do not spin, no noise
     environment: ClassVar[Mapping[str, str]]
 

@@ -24,6 +24,7 @@ from bench.stats.percentile import (
     sample_percentile,
 )
 from bench.stopping import stated_interval
+from bench.telemetry import telemetry_checks
 
 Array = np.ndarray[Any, Any]
 
@@ -118,14 +119,20 @@ def _cluster_bootstrap(
 
 
 def memory(invocations: Sequence[Invocation]) -> Memory:
-    """The largest peak of any invocation, and what loading and running added to a worker."""
+    """The largest peak of any invocation, and what loading and running added to a worker; and the
+    most that one held on the device."""
     peaks = [i.peak_rss_bytes for i in invocations if i.peak_rss_bytes is not None]
     added = [
         i.peak_rss_bytes - i.rss_before_load_bytes
         for i in invocations
         if i.peak_rss_bytes is not None and i.rss_before_load_bytes is not None
     ]
-    return Memory(peak_rss_bytes=max(peaks, default=None), added_rss_bytes=max(added, default=None))
+    held = [i.device_memory_bytes for i in invocations if i.device_memory_bytes is not None]
+    return Memory(
+        peak_rss_bytes=max(peaks, default=None),
+        added_rss_bytes=max(added, default=None),
+        device_bytes=max(held, default=None),
+    )
 
 
 def checks(invocations: Sequence[Invocation]) -> list[Check]:
@@ -144,6 +151,7 @@ def checks(invocations: Sequence[Invocation]) -> list[Check]:
             ok=disturbed <= blocks * _DISTURBED_SHARE,
             detail=f"{disturbed} of {blocks} blocks were disturbed by other load",
         ),
+        *telemetry_checks(invocations),
     ]
 
 

@@ -71,6 +71,7 @@ class Invocation(Frozen):
     busy_ns: int  #: sum over all measured calls
     peak_rss_bytes: int | None
     rss_before_load_bytes: int | None
+    #: the most that the worker held on the device, as its driver or the runtime tells
     device_memory_bytes: int | None = None
     canary_ns: float | None = None  #: the canary's median in the same rounds
     disturbed_blocks: int = 0
@@ -82,6 +83,11 @@ class Invocation(Frozen):
     queries_per_call: int = 1  #: above 1 where a call runs several streams at once
     h2d_ns: float | None = None  #: median time of copying all inputs to the device
     d2h_ns: float | None = None  #: median time of copying all outputs from the device
+    device_readings: int = 0  #: how often the device was asked for what follows
+    power_w: float | None = None  #: median, of the whole device
+    clock_hz: float | None = None  #: median, of what computes
+    default_clock_hz: float | None = None
+    throttled: dict[str, int] | None = None  #: reason -> in how many readings; None if not told
 
     @property
     def query_ns(self) -> float:

@@ -32,6 +32,7 @@ from bench.spec import Suite
 from bench.stats.percentile import floor, median, minimum_samples
 from bench.stopping import FEWEST_TO_RANK, RankingRule
 from bench.store import Block, RunStore, trusted_samples
+from bench.telemetry import summarise
 from bench.watch import Thresholds, Watcher, block_watcher, round_watcher
 
 Array = np.ndarray[Any, Any]
@@ -239,6 +240,14 @@ def copy_times(member: Member) -> dict[str, float]:
     times, _ = member.worker.request("copy-times", latency_ns=member.warmup["latency_ns"])
     # At least 1 ns: an empty copy may take none on a coarse clock, and estimates are geometric.
     return {name: max(1.0, float(np.median(values))) for name, values in times.items()}
+
+
+def device_readings(member: Member) -> list[dict[str, Any]]:
+    """What the device told of itself after each block; empty where the backend can't ask it."""
+    if not member.bind.get("tells_of_device"):
+        return []
+    answer, _ = member.worker.request("telemetry")
+    return list(answer["readings"])
 
 
 def try_out(state: CellState, context: Context) -> None:
@@ -504,6 +513,7 @@ class Group:
             if state.cell.lane != "api":
                 _, state.outputs = member.worker.request("fetch")
             memory, _ = member.worker.request("memory")
+            readings = device_readings(member)
             # The last thing: copying needs memory of its own, and is not what is measured here.
             copies = copy_times(member)
             member.worker.end()
@@ -534,6 +544,7 @@ class Group:
             generator_late_ns=member.generator_late_ns,
             h2d_ns=copies.get("h2d_ns"),
             d2h_ns=copies.get("d2h_ns"),
+            **summarise(readings),
         )
 
     def _show(self, state: CellState) -> None:

@@ -85,6 +85,11 @@ def test_memory_is_the_largest_of_any_process() -> None:
         ({}, set()),
         ({"settled": False}, {"steady-state"}),
         ({"blocks": 8, "disturbed_blocks": 7}, {"undisturbed"}),
+        ({"device_readings": 8, "throttled": {}}, set()),
+        ({"device_readings": 8, "throttled": {"power brake": 1}}, {"unthrottled"}),
+        ({"clock_hz": 1.5e9, "default_clock_hz": 2e9}, set()),
+        ({"clock_hz": 1.4e9, "default_clock_hz": 2e9}, {"device-clock"}),
+        ({"clock_hz": 1.4e9}, set()),
     ],
 )
 def test_each_check_fails_for_its_reason(changes: dict, failed: set[str]) -> None:

@@ -258,3 +258,25 @@ def test_device_memory_is_null_where_the_backend_cannot_tell() -> None:
     assert work.handle(request, [])[0] == {"memory": None}
     backend.device_memory = lambda device: (3, 4)  # type: ignore[attr-defined]
     assert work.handle(request, [])[0] == {"memory": [3, 4]}
+
+
+def test_the_device_is_asked_after_each_block_and_not_in_it() -> None:
+    backend = CopyingBackend()
+    asked: list[str] = []
+    backend.telemetry = lambda device: (  # type: ignore[attr-defined]
+        asked.append(device.id) or {"power_w": float(len(asked))}
+    )
+    work, _ = loaded(backend)
+    assert asked == ["npu:0"]  # opens the driver's library, which must not wait for a block
+    for _ in range(3):
+        work.handle({"op": "block", "calls": 5, "discard": 1}, [])
+    answer, _ = work.handle({"op": "telemetry"}, [])
+    assert answer == {"readings": [{"power_w": 2.0}, {"power_w": 3.0}, {"power_w": 4.0}]}
+    work.handle({"op": "unload"}, [])
+    assert work.handle({"op": "telemetry"}, [])[0] == {"readings": []}
+
+
+def test_a_device_that_tells_nothing_has_no_readings() -> None:
+    work, _ = loaded(CopyingBackend())
+    work.handle({"op": "block", "calls": 5, "discard": 1}, [])
+    assert work.handle({"op": "telemetry"}, [])[0] == {"readings": []}

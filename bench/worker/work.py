@@ -79,6 +79,8 @@ class Work:
         self.call: Optional[Callable[[], object]] = None
         self.timer: Optional[Callable[[int], np.ndarray[Any, Any]]] = None
         self.feeds: dict[str, Any] = {}
+        self.device: Optional[Device] = None
+        self.readings: list[dict[str, Any]] = []
         self.closed = False
 
     def handle(
@@ -97,6 +99,7 @@ class Work:
             "fetch": self.fetch,
             "copy-times": self.copy_times,
             "device-memory": self.device_memory,
+            "telemetry": self.telemetry,
             "unload": self.unload,
             "evaluate": self.evaluate,
             "placement": self.placement,
@@ -139,6 +142,9 @@ class Work:
         started = time.perf_counter_ns()
         self.session = self.backend.compile(model, device, options)
         load_ns = time.perf_counter_ns() - started
+        self.device = device
+        self._read_device()  # the first reading opens the driver's library, which takes long
+        self.readings.clear()
         answer = {
             "load_ns": load_ns,
             "rss_before_load_bytes": rss_before,
@@ -164,6 +170,7 @@ class Work:
             "queries_per_call": queries_per_call,
             "first_inference_ns": first_ns,
             "times_copies": times_copies,
+            "tells_of_device": hasattr(self.backend, "telemetry"),
             "rss_bytes": resident.current_rss_bytes(),
             # ``profiles``: whether a session like this one could find out more (`placement`).
             "placement": {
@@ -194,7 +201,9 @@ class Work:
             return {}, [self.timer(request["calls"])]
         for _ in range(request["discard"]):
             call()
-        return {}, [time_calls(call, request["calls"])]
+        latency_ns = time_calls(call, request["calls"])
+        self._read_device()
+        return {}, [latency_ns]
 
     def open_loop(self, request: dict[str, Any], arrays: list[Any]) -> Result:
         """Queries at random moments, their latencies counted from when they were to arrive."""
@@ -205,6 +214,7 @@ class Work:
         for _ in range(request["discard"]):
             call()
         served = openloop.serve(call, arrivals, request["bound_ns"], request["allowed_above"])
+        self._read_device()
         late_ns = float(np.quantile(served.late_ns, 0.99)) if len(served.late_ns) else 0.0
         return {"generator_late_ns": late_ns}, [served.latency_ns]
 
@@ -234,6 +244,17 @@ class Work:
         found = find(Device(**request["device"])) if find is not None else None
         return {"memory": None if found is None else list(found)}, []
 
+    def telemetry(self, request: dict[str, Any], arrays: list[Any]) -> Result:
+        """What the device told of itself after each block, see `bench.backend`."""
+        return {"readings": self.readings}, []
+
+    def _read_device(self) -> None:
+        """Ask the device how it is, now that it still is as the calls left it."""
+        read = getattr(self.backend, "telemetry", None)
+        reading = read(self.device) if read is not None else {}
+        if reading:
+            self.readings.append(dict(reading))
+
     def evaluate(self, request: dict[str, Any], arrays: list[Any]) -> Result:
         """Outputs for a chunk of a data set, through the checked path."""
         return {}, list(self._session().run(dict(zip(request["names"], arrays))))
@@ -257,6 +278,7 @@ class Work:
         session, self.session = self.session, None
         self.call = self.timer = None
         self.feeds = {}
+        self.readings = []
         if session is not None:
             session.close()
         return {}, []

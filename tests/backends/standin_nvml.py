@@ -1,0 +1,99 @@
+"""A stand-in for the module ``pynvml`` of nvidia-ml-py: the functions that are asked, by their
+documented names, units and errors. A fact that is None is one that the GPU doesn't support."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+NVML_CLOCK_SM = 1
+NOT_SUPPORTED, DRIVER_NOT_LOADED, INVALID_ARGUMENT, UNINITIALIZED = 3, 9, 2, 1
+
+
+class NVMLError(Exception):
+    """Its text is what NVML says of the code."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __str__(self) -> str:
+        return {
+            NOT_SUPPORTED: "Not Supported",
+            DRIVER_NOT_LOADED: "Driver Not Loaded",
+            INVALID_ARGUMENT: "Invalid Argument",
+            UNINITIALIZED: "Uninitialized",
+        }[self.value]
+
+
+@dataclass
+class Gpu:
+    uuid: str = "GPU-8f5c7b1e-0000"
+    milliwatts: int | None = 312_500
+    sm_mhz: int | None = 1980
+    default_mhz: int | None = 1965
+    max_mhz: int | None = 1980
+    reasons: int | None = 0
+    processes: dict[int, int | None] = field(default_factory=lambda: {os.getpid(): 3 * 2**30, 1: 9})
+
+
+class Nvml:
+    """What stands for the module; ``old`` lacks the function that driver 535 named anew."""
+
+    NVML_CLOCK_SM = NVML_CLOCK_SM
+    NVMLError = NVMLError
+
+    def __init__(self, *gpus: Gpu, driver: bool = True, old: bool = False) -> None:
+        self.gpus, self.driver, self.ready, self.inits = gpus, driver, False, 0
+        name = "Throttle" if old else "Event"
+        setattr(self, f"nvmlDeviceGetCurrentClocks{name}Reasons", self.reasons)
+
+    def nvmlInit(self) -> None:
+        if not self.driver:
+            raise NVMLError(DRIVER_NOT_LOADED)
+        self.ready, self.inits = True, self.inits + 1
+
+    def nvmlDeviceGetCount(self) -> int:
+        self.check()
+        return len(self.gpus)
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> Gpu:
+        self.check()
+        if not 0 <= index < len(self.gpus):
+            raise NVMLError(INVALID_ARGUMENT)
+        return self.gpus[index]
+
+    def nvmlDeviceGetUUID(self, gpu: Gpu) -> str:
+        return gpu.uuid
+
+    def nvmlDeviceGetPowerUsage(self, gpu: Gpu) -> int:
+        return self.supported(gpu.milliwatts)
+
+    def nvmlDeviceGetClockInfo(self, gpu: Gpu, kind: int) -> int:
+        return self.supported(gpu.sm_mhz, kind)
+
+    def nvmlDeviceGetDefaultApplicationsClock(self, gpu: Gpu, kind: int) -> int:
+        return self.supported(gpu.default_mhz, kind)
+
+    def nvmlDeviceGetMaxClockInfo(self, gpu: Gpu, kind: int) -> int:
+        return self.supported(gpu.max_mhz, kind)
+
+    def nvmlDeviceGetComputeRunningProcesses(self, gpu: Gpu) -> list[Any]:
+        self.check()
+        return [SimpleNamespace(pid=p, usedGpuMemory=n) for p, n in gpu.processes.items()]
+
+    def reasons(self, gpu: Gpu) -> int:
+        return self.supported(gpu.reasons)
+
+    def supported(self, fact: int | None, kind: int = NVML_CLOCK_SM) -> int:
+        self.check()
+        if kind != NVML_CLOCK_SM:
+            raise NVMLError(INVALID_ARGUMENT)
+        if fact is None:
+            raise NVMLError(NOT_SUPPORTED)
+        return fact
+
+    def check(self) -> None:
+        if not self.ready:
+            raise NVMLError(UNINITIALIZED)

@@ -1,0 +1,157 @@
+"""What is read of an NVIDIA GPU, against a stand-in for NVML."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from bench.backends import nvidia
+from bench.backends.onnxruntime import OnnxRuntime
+from bench.backends.torch import TorchEager
+
+from bench.backend import Device
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from standin_nvml import Gpu, Nvml
+
+Install = Callable[[Nvml], Nvml]
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Puts a stand-in where `pynvml` would be, in a process that has asked nothing yet."""
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def forget() -> None:
+        nvidia._open.cache_clear()
+        nvidia._handle.cache_clear()
+
+    def put(made: Nvml) -> Nvml:
+        monkeypatch.setitem(sys.modules, "pynvml", made)
+        return made
+
+    forget()
+    yield put
+    forget()
+
+
+def test_a_gpu_tells_in_our_units(install: Install) -> None:
+    nvml = install(Nvml(Gpu()))
+    expected = {
+        "power_w": 312.5,
+        "clock_hz": 1.98e9,
+        "default_clock_hz": 1.965e9,
+        "throttled": [],
+        "memory_bytes": 3 * 2**30,  # of this process, not of the other
+    }
+    assert nvidia.telemetry(0) == expected
+    assert nvidia.telemetry(0) == expected
+    assert nvml.inits == 1
+
+
+@pytest.mark.parametrize(
+    ("bits", "reasons"),
+    [
+        (0x01, []),  # idle
+        (0x02 | 0x04, []),  # clocks that were set; the power cap
+        (0x08, ["hardware slowdown"]),
+        (0x20, ["thermal slowdown by software"]),
+        (0x08 | 0x40, ["thermal slowdown by hardware"]),
+        (0x08 | 0x80 | 0x20, ["thermal slowdown by software", "power brake"]),
+    ],
+)
+@pytest.mark.parametrize("old", [False, True])
+def test_reasons_for_a_low_clock_are_told_in_words(
+    install: Install, bits: int, reasons: list[str], old: bool
+) -> None:
+    install(Nvml(Gpu(reasons=bits), old=old))
+    assert nvidia.telemetry(0)["throttled"] == reasons
+
+
+def test_what_a_gpu_does_not_support_is_left_out(install: Install) -> None:
+    install(Nvml(Gpu(milliwatts=None, reasons=None, default_mhz=None, processes={1: None})))
+    assert nvidia.telemetry(0) == {"clock_hz": 1.98e9, "default_clock_hz": 1.98e9}
+
+
+def test_without_a_driver_nothing_is_read_and_the_log_says_so_once(
+    install: Install, capfd: pytest.CaptureFixture[str]
+) -> None:
+    install(Nvml(driver=False))
+    assert nvidia.telemetry(0) == nvidia.telemetry(0) == {}
+    assert capfd.readouterr().err == "no power and clocks: NVML: Driver Not Loaded.\n"
+
+
+def test_without_the_package_the_log_says_how_to_get_it(
+    install: Install, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert nvidia.telemetry(0) == {}
+    assert "pip install 'infer-bench[cuda]'" in capfd.readouterr().err
+
+
+TWO = (Gpu("GPU-aaaa-1", milliwatts=100_000), Gpu("GPU-bbbb-2", milliwatts=200_000))
+
+
+@pytest.mark.parametrize(
+    ("visible", "index", "power_w"),
+    [
+        (None, 1, 200.0),
+        ("1", 0, 200.0),
+        ("1,0", 1, 100.0),
+        ("GPU-bbbb", 0, 200.0),
+        ("GPU-bbbb-2,GPU-aaaa-1", 1, 100.0),
+    ],
+)
+def test_the_gpu_is_the_one_that_cuda_calls_by_that_number(
+    install: Install,
+    monkeypatch: pytest.MonkeyPatch,
+    visible: str | None,
+    index: int,
+    power_w: float,
+) -> None:
+    install(Nvml(*TWO))
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert nvidia.telemetry(index)["power_w"] == power_w
+
+
+@pytest.mark.parametrize("visible", ["", "0", "GPU-cccc", "MIG-aaaa", "GPU-", "7,7"])
+def test_a_gpu_that_cannot_be_told_apart_is_not_read(
+    install: Install,
+    monkeypatch: pytest.MonkeyPatch,
+    visible: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    install(Nvml(*TWO))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert nvidia.telemetry(1 if visible in ("0", "7,7") else 0) == {}
+    assert capfd.readouterr().err.startswith("no power and clocks: cuda:")
+
+
+def test_in_another_order_numbers_are_not_trusted(
+    install: Install, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    install(Nvml(*TWO))
+    assert nvidia.telemetry(0) == {}
+    assert "set CUDA_DEVICE_ORDER=PCI_BUS_ID" in capfd.readouterr().err
+    nvidia._open.cache_clear()
+    install(Nvml(Gpu()))
+    assert nvidia.telemetry(0)["power_w"] == 312.5  # one GPU is unmistakable
+
+
+@pytest.mark.parametrize("backend", [TorchEager, OnnxRuntime])
+def test_backends_number_gpus_as_the_driver_does_and_ask_no_cpu(backend: type) -> None:
+    made = backend()
+    assert made.environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert made.telemetry(Device("cpu", "", "")) == {}
+
+
+@pytest.mark.parametrize("device_id", ["cuda:0", "tensorrt:0"])
+def test_onnx_runtime_asks_the_gpu_that_it_computes_on(install: Install, device_id: str) -> None:
+    install(Nvml(Gpu()))
+    assert OnnxRuntime().telemetry(Device(device_id, "", ""))["power_w"] == 312.5
