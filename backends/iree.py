@@ -1,7 +1,7 @@
 """IREE, the MLIR compiler and its runtime, on the CPU.
 
 Options behind ``?``: ``driver`` (``local-task``: a pool of threads; ``local-sync``: the calling
-thread alone, without a hand-over), ``data_tiling`` and ``cache``. A session is compiled for the
+thread alone, without a hand-over; ``auto``: the latter at one thread), ``data_tiling``, ``cache``. A session is compiled for the
 shapes that it is given, and takes no others. What was compiled is found again on the disk, so the
 load time of a second process is far below that of a first; ``cache=0`` compiles anew.
 
@@ -28,7 +28,7 @@ from .host import cpu_device
 from .iree_compile import Compiled, compile_onnx
 
 _OPTIONS = {
-    "driver": ("local-task", "local-sync"),
+    "driver": ("auto", "local-task", "local-sync"),
     "data_tiling": ("0", "1"),
     "cache": ("1", "0"),
 }
@@ -197,6 +197,8 @@ _pool_threads: Optional[int] = None
 def _find_place(rt: ModuleType, driver: str, threads: int, where: str) -> tuple[Any, str]:
     """The device of a driver, and what it is."""
     global _pool_threads
+    if driver == "auto":  # one thread has nothing to gain from handing its work to another
+        driver = "local-sync" if threads == 1 else "local-task"
     if driver == "local-sync":
         return rt.get_driver(driver).create_default_device(), "the calling thread"
     if _pool_threads not in (None, threads):

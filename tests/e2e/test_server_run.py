@@ -11,6 +11,7 @@ from bench.store import read_run
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_capacity_of_a_known_server_is_found(
     bench: Any, tmp_path: Path, doubling_model: Path
 ) -> None:
