@@ -120,16 +120,15 @@ def _unavailable(error: Exception) -> Unavailable:
 def _torchair() -> Compiler:
     """The compiler of graph mode, with its own defaults. Raises `Unavailable`."""
     causes = []
-    for name in ("torchair", "torch_npu.dynamo.torchair"):  # as a package, or inside torch_npu
+    # As a package, or inside torch_npu, which loads it at its first use only.
+    for name in ("torchair", "torch_npu.dynamo.torchair"):
         try:
             torchair = importlib.import_module(name)
-            break
+            config = torchair.CompilerConfig()
+            return Compiler("torchair", torchair.get_npu_backend(compiler_config=config))
         except Exception as error:
             causes.append(first_line(error))
-    else:
-        raise Unavailable(
-            f"torch-npu's mode=graph is not available: {causes[0]}.",
-            "Install a torch-npu with torchair in it, or leave mode=graph out.",
-        )
-    config = torchair.CompilerConfig()
-    return Compiler("torchair", torchair.get_npu_backend(compiler_config=config))
+    raise Unavailable(
+        f"torch-npu's mode=graph is not available: {causes[0]}.",
+        "Install a torch-npu with torchair in it, or leave mode=graph out.",
+    )
