@@ -1,9 +1,10 @@
 """IREE, the MLIR compiler and its runtime, on the CPU.
 
 Options behind ``?``: ``driver`` (``local-task``: a pool of threads; ``local-sync``: the calling
-thread alone, without a hand-over; ``auto``: the latter at one thread), ``data_tiling``, ``cache``. A session is compiled for the
-shapes that it is given, and takes no others. What was compiled is found again on the disk, so the
-load time of a second process is far below that of a first; ``cache=0`` compiles anew.
+thread alone, without a hand-over; ``auto``: the latter at one thread), ``data_tiling``, ``cache``.
+A session is compiled for the shapes that it is given, and takes no others. What was compiled is
+found again on the disk, so the load time of a second process is far below that of a first;
+``cache=0`` compiles anew.
 
 IREE's Vulkan driver computes right on Mesa's software device (22.3.6), but two of its threads then
 spin for as long as a session lives, which would spoil what is timed beside it: it isn't offered.

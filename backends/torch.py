@@ -54,7 +54,7 @@ class TorchEager:
     def devices(self) -> list[Device]:
         return find_devices(import_torch(self.name), _KINDS)
 
-    def absent(self) -> Mapping[str, Unavailable]:
+    def absent_devices(self) -> Mapping[str, Unavailable]:
         """Why there is no ``cuda``, where there is none."""
         return torch_device.absent(import_torch(self.name), self.name, CUDA)
 

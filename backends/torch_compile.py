@@ -52,7 +52,7 @@ class TorchCompile:
         _require_compiler()
         return find_devices(torch, _KINDS)
 
-    def absent(self) -> Mapping[str, Unavailable]:
+    def absent_devices(self) -> Mapping[str, Unavailable]:
         """Why there is no ``cuda``, where there is none."""
         return torch_device.absent(import_torch(self.name), self.name, CUDA)
 
