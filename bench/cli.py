@@ -15,32 +15,44 @@ import click
 from bench import __version__
 from bench.discover import nearest
 
-COMMANDS: dict[str, str] = {
-    "run": "Measure models on targets, and print the tables.",
-    "show": "Print the tables of a stored run again.",
-    "report": "Write runs as one page: words, pictures, tables.",
-    "deal": "Which model, precision and target is worth what it costs.",
-    "lineage": "How much more alike two models are than independent ones.",
-    "bisect": "Find the first tensor on which a target disagrees.",
-    "portability": "Say which operators and models run where, and right.",
-    "compare": "Compare two runs, or cells of one, with verdicts.",
-    "history": "Show a cell over many runs, and where it stepped.",
-    "import": "Read the results of another benchmark tool.",
-    "export-results": "Write results for other tools and tables.",
-    "schema": "Print the JSON Schema of a run's files.",
-    "gate": "Pass or fail a run against a baseline and limits (CI).",
-    "baseline": "Write a run as one file, to gate later runs by.",
-    "publish": "Render tables, with the raw data behind them, from runs.",
-    "check-results": "Derive every published number again.",
-    "list": "List models, backends or targets.",
-    "env": "Make, list and remove private environments.",
-    "doctor": "Say which targets are here, and why others are not.",
-    "selftest": "Try a target from end to end, and write a report.",
-    "distill": "Train a small student of a classifier.",
-    "init-card": "Write a model card to edit, from a model.",
-    "export": "Write a model as an ONNX file.",
-    "completion": "Print the completion script of a shell.",
+#: The subcommands with their lines of help, by what a person wants to do.
+SECTIONS: dict[str, dict[str, str]] = {
+    "Measure": {
+        "run": "Measure models on targets, and print the tables.",
+        "portability": "Say which operators and models run where, and right.",
+        "bisect": "Find the first tensor on which a target disagrees.",
+    },
+    "Read results": {
+        "show": "Print the tables of stored runs again.",
+        "report": "Write runs as one page: words, pictures, tables.",
+        "deal": "Which model, precision and target is worth what it costs.",
+        "compare": "Compare two runs, or cells of one, with verdicts.",
+        "lineage": "How much more alike two models are than independent ones.",
+        "history": "Show a cell over many runs, and where it stepped.",
+    },
+    "Continuous integration and publishing": {
+        "gate": "Pass or fail a run against a baseline and limits.",
+        "baseline": "Write a run as one file, to gate later runs by.",
+        "publish": "Render tables, with the raw data behind them, from runs.",
+        "check-results": "Derive every published number again.",
+        "import": "Read the results of another benchmark tool.",
+        "export-results": "Write results for other tools and tables.",
+        "schema": "Print the JSON Schema of a run's files.",
+    },
+    "Models": {
+        "distill": "Train a small student of a classifier.",
+        "init-card": "Write a model card to edit, from a model.",
+        "export": "Write a model as an ONNX file.",
+    },
+    "This machine": {
+        "list": "List models, backends or targets.",
+        "doctor": "Say which targets are here, and why others are not.",
+        "env": "Make, list and remove private environments.",
+        "selftest": "Try a target from end to end, and write a report.",
+        "completion": "Print the completion script of a shell.",
+    },
 }
+COMMANDS = {name: line for section in SECTIONS.values() for name, line in section.items()}
 
 
 class LazyGroup(click.Group):
@@ -58,8 +70,10 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        widest = max(map(len, COMMANDS))
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:<{widest}}", line) for name, line in commands.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

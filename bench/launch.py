@@ -275,15 +275,20 @@ class Worker:
             return self._channel.receive(self.timeout_s)
         except ChannelTimeout as error:
             self.kill()
-            raise _with_log(
-                WorkerTimeout(
-                    f"{self._server.name}: `{op}` did not end within {self.timeout_s:g} s and the "
-                    "worker was killed. Allow more with --cell-timeout if it is just slow."
-                ),
-                log_tail(self.log),
-            ) from error
+            raise _with_log(WorkerTimeout(self._timeout_words(op)), log_tail(self.log)) from error
         except ChannelClosed as error:
             raise self._obituary(op) from error
+
+    def _timeout_words(self, op: str) -> str:
+        if op == "devices":
+            return (
+                f"{self._server.name} did not list its devices within {self.timeout_s:g} s, so its "
+                "driver seems to hang. The vendor's own tool may tell more; often a restart helps."
+            )
+        return (
+            f"{self._server.name}: `{op}` did not end within {self.timeout_s:g} s and the worker "
+            "was killed. Allow more with --cell-timeout if it is just slow."
+        )
 
     def _obituary(self, op: str) -> BenchError:
         """Why the worker is dead, as well as can be known."""

@@ -243,6 +243,8 @@ def _probe(
         return BackendReport(place.backend, None, "", (), runtime, environment)
     try:
         worker = using.worker(runtime, threads)
+        # A cell may take long; a driver that lists its devices may not.
+        worker.timeout_s = min(worker.timeout_s, PROBE_TIMEOUT_S)
         try:
             found = probe(worker)
         finally:

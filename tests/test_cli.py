@@ -75,7 +75,7 @@ def test_version(bench: Bench) -> None:
 def test_no_command_prints_the_help(bench: Bench) -> None:
     done = bench()
     assert done.returncode == 2
-    assert "Commands:" in done.stderr
+    assert "Read results:" in done.stderr
 
 
 def test_an_unknown_command_is_answered_with_the_nearest(bench: Bench) -> None:
@@ -84,7 +84,7 @@ def test_an_unknown_command_is_answered_with_the_nearest(bench: Bench) -> None:
     assert done.stderr == (
         "bench: there is no command 'lsit'. Did you mean list? See 'bench --help'.\n"
     )
-    assert "There are: run, show" in bench("zzz").stderr
+    assert "There are: run, portability" in bench("zzz").stderr
 
 
 def test_an_unknown_option_is_answered_with_the_nearest(bench: Bench) -> None:

@@ -18,6 +18,9 @@ from bench.comparable import Match, Matched, sides
 from bench.compare import compare
 from bench.stats.interval import Interval
 
+# pytest-benchmark times nothing in a process of pytest-xdist.
+pytestmark = pytest.mark.alone
+
 pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parents[1]
@@ -90,7 +93,6 @@ def test_a_wildcard_is_what_is_present(suite: pytest.Pytester) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_faster_than_gives_a_verdict_from_fresh_processes(suite: pytest.Pytester) -> None:
     body = """other = inference.other(target="stand-in:ok?us=400")
     assert inference.faster_than(other, by=1.0)
@@ -257,7 +259,6 @@ def test_it(request):
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_the_example_in_the_documents_works(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,6 +102,7 @@ def test_what_benchmark_app_itself_writes_is_read(bench: Bench, tmp_path: Path) 
 
 
 @pytest.mark.slow
+@pytest.mark.alone  # pytest-benchmark times nothing in a process of pytest-xdist
 def test_what_pytest_benchmark_itself_writes_is_read(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text("def test_sum(benchmark):\n    benchmark(sum, [1, 2])\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py"]

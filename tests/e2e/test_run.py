@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,24 @@ def test_a_failing_cell_is_one_typed_record_and_the_run_goes_on(
     assert "\n" not in failed.failure.message
     assert records[STAND_IN].status == "ok"
     assert kind in result.stdout
+
+
+def test_a_driver_that_hangs_when_asked_for_its_devices_fails_its_own_row(
+    bench: Any, tmp_path: Path, doubling_model: Path, environment: dict[str, str]
+) -> None:
+    info = tmp_path / "hanging" / "hanging-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "entry_points.txt").write_text("[bench.backends]\nhanging = stand_in:Hanging\n")
+    environment["PYTHONPATH"] += f"{os.pathsep}{info.parent}"
+    targets = ("-t", "hanging:cpu", "-t", STAND_IN, "--scenario", "single-stream")
+    result = bench("run", "-m", str(doubling_model), *targets, *SHORT, "--cell-timeout", "3")
+    assert result.returncode == 1, result.stderr
+    records = {r.cell.target: r for r in only_run(tmp_path).records}
+    failed = records["hanging:cpu"].failure
+    assert failed is not None
+    assert failed.kind == "timeout"
+    assert "did not list its devices within 3 s" in failed.message
+    assert records[STAND_IN].status == "ok"
 
 
 def test_a_batch_larger_than_one_that_did_not_fit_is_not_tried(

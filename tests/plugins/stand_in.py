@@ -129,6 +129,16 @@ class StandIn:
         return StandInSession(device, options)
 
 
+class Hanging(StandIn):
+    """A driver that never answers."""
+
+    name = "hanging"
+
+    def devices(self) -> list[Device]:
+        time.sleep(3600)
+        return []
+
+
 class Missing:
     """A runtime that is not there."""
 
