@@ -94,7 +94,7 @@ def _openvino(plugin: str) -> Provider:
         ep="OpenVINOExecutionProvider",
         vendor="Intel",
         hardware=f"{plugin} as OpenVINO finds it",
-        install="Install onnxruntime-openvino in place of onnxruntime.",
+        install="Give that build an environment: bench env create onnxruntime-openvino.",
         needs=f"For {plugin}, install the driver that OpenVINO's {plugin} plugin asks for.",
         options={
             "precision": ("", "FP32", "FP16", "ACCURACY"),
@@ -110,7 +110,7 @@ def _openvino(plugin: str) -> Provider:
     )
 
 
-_CUDA_INSTALL = "Install onnxruntime-gpu in place of onnxruntime."
+_CUDA_INSTALL = "Give that build an environment: bench env create onnxruntime-gpu."
 _CUDA_NEEDS = (
     "Install NVIDIA's driver and the CUDA and cuDNN libraries that this build asks for: "
     "pip install 'onnxruntime-gpu[cuda,cudnn]'."
@@ -200,7 +200,7 @@ PROVIDERS: Dict[str, Provider] = {
             ep="CANNExecutionProvider",
             vendor="Huawei",
             hardware="Ascend NPU",
-            install="Install onnxruntime-cann in place of onnxruntime, and Huawei's CANN toolkit.",
+            install="Install Huawei's CANN toolkit, then bench env create onnxruntime-cann.",
             needs="Install Huawei's driver and CANN toolkit, and source its set_env.sh.",
             options={
                 # The provider's own default, force_fp16, would make an fp32 model an fp16 one.

@@ -354,7 +354,7 @@ def test_doctor_tells_present_and_absent_targets_and_the_machine(
     assert result.exit_code == 0, result.output
     assert "  acme:npu:0     [red]A1, simulated: its latency means nothing;" in result.output
     assert "  gone: gone is not installed. Run pip install gone." in result.output
-    assert "  acme:gpu is not available: libgpu.so. Install it." in result.output
+    assert "  acme:gpu: libgpu.so. Install it." in result.output
     assert "acme:dsp" not in result.output, "one remedy is told once"
     assert "  acme@side:cpu  Core; acme 2.0" in result.output
     assert "  acme@side: libgpu.so was not found. Install the driver." in result.output

@@ -89,8 +89,11 @@ def _absent_kinds(report: BackendReport) -> list[str]:
 
 
 def _labelled(report: BackendReport, reason: object) -> str:
-    """The reason behind the backend's name, which some reasons begin with themselves."""
-    text = str(reason)
+    """The reason behind the name of what is absent, which most reasons begin with themselves."""
+    import re
+
+    name = rf"{re.escape(report.label)}(?::\S+)?"
+    text = re.sub(rf"^({name}) is not available: ", r"\1: ", str(reason))
     return text if text.startswith(f"{report.label}:") else f"{report.label}: {text}"
 
 
