@@ -32,6 +32,7 @@ bench: $(VENV)/.ready-test
 	$(PYTHON) tests/benchmarks/overhead.py
 	$(PYTHON) tests/benchmarks/lanes.py
 	$(PYTHON) tests/benchmarks/results.py
+	$(PYTHON) tests/benchmarks/report.py
 
 # The engine's claims, measured: half an hour, best on a machine that does nothing else.
 proof: $(VENV)/.ready-test

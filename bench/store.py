@@ -151,10 +151,11 @@ class RunStore:
 
         cells = [block.cell_id for block in blocks]
         names = sorted(set(cells))
+        places = {name: place for place, name in enumerate(names)}
         table = pa.table(
             {
                 "cell_id": pa.DictionaryArray.from_arrays(
-                    spread((names.index(cell) for cell in cells), np.int32), names
+                    spread((places[cell] for cell in cells), np.int32), names
                 ),
                 "invocation": spread((b.invocation for b in blocks), np.int32),
                 "round": spread((b.round for b in blocks), np.int32),
