@@ -12,10 +12,11 @@ from typing import Any, Callable, ClassVar, Mapping
 import numpy as np
 
 from bench.backend import Device, Feeds, ModelFile, Options, Placement, TensorSpec
-from bench.errors import BenchError, SpecError, Unavailable, Unsupported
+from bench.errors import BenchError, Unavailable, Unsupported
 
 from .checks import Array, check_feeds, first_line, read_extra, require_onnx
 from .host import cpu_device
+from .onnx_file import read_onnx
 
 
 class OnnxReference:
@@ -43,13 +44,7 @@ class OnnxReference:
         read_extra(target, options.extra, {})
         path = require_onnx(model, target)
         where = f"{model.name} on {target}"
-        try:
-            graph = onnx.load(str(path))
-            if not graph.graph.node:
-                raise ValueError("no graph was found in it")
-        except Exception as error:
-            reason = f"{type(error).__name__}: {first_line(error)}"
-            raise SpecError(f"{path}: onnx can't read it: {reason}. Is the file whole?") from error
+        graph = read_onnx(path)
         return ReferenceSession(onnx, _evaluator(graph, where), graph.graph, where)
 
 

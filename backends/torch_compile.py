@@ -22,7 +22,7 @@ from bench.errors import Unavailable
 from . import torch_device
 from .checks import first_line, read_extra
 from .torch import TorchEager
-from .torch_compiled import CompiledSession, Compiler
+from .torch_compiled import CompiledSession, Compiler, compiled_session
 from .torch_device import CUDA, find_devices, find_place
 from .torch_module import import_torch, load_module
 
@@ -64,13 +64,7 @@ class TorchCompile:
         _require_compiler()
         where = f"{model.name} on {self.name}:{device.id}"
         compiler = _inductor(extra["mode"], extra["cache"] == "1", place.type)
-        session = CompiledSession(torch, module, place, where, compiler, options.allow_fallback)
-        try:
-            session.compile_for(options.shapes)
-        except BaseException:
-            session.close()
-            raise
-        return session
+        return compiled_session(torch, module, place, where, compiler, options)
 
     def device_memory(self, device: Device) -> Optional[tuple[int, int]]:
         """Free and total bytes of a GPU's memory."""

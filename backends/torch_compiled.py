@@ -10,7 +10,7 @@ from typing import Any, Callable, Mapping
 
 import numpy as np
 
-from bench.backend import Feeds, Placement
+from bench.backend import Feeds, Options, Placement
 from bench.errors import BenchError, OutOfMemory, Unsupported
 
 from .checks import Array, describe_feeds, first_line, is_out_of_memory
@@ -158,3 +158,16 @@ class CompiledSession(TorchSession):
             hint = " Use --allow-fallback to let Python run what can't be compiled."
         kind = type(error).__name__
         return Unsupported(f"{self._where}: torch.compile: {kind}: {first_line(error)}.{hint}")
+
+
+def compiled_session(
+    torch: ModuleType, module: Any, place: Any, where: str, compiler: Compiler, options: Options
+) -> CompiledSession:
+    """A session that is compiled for ``options.shapes``; none is left open where that fails."""
+    session = CompiledSession(torch, module, place, where, compiler, options.allow_fallback)
+    try:
+        session.compile_for(options.shapes)
+    except BaseException:
+        session.close()
+        raise
+    return session

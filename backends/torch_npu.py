@@ -23,7 +23,7 @@ from . import torch_device
 from .ascend_system import driver_trouble
 from .checks import ANY_NUMBER, first_line, read_extra
 from .torch import TorchEager
-from .torch_compiled import CompiledSession, Compiler
+from .torch_compiled import Compiler, compiled_session
 from .torch_device import NPU, find_devices, find_place
 from .torch_module import import_torch, load_module
 from .torch_session import TorchSession
@@ -72,13 +72,7 @@ class TorchNpu:
         module = load_module(torch, model, self.name, place, options.threads)
         if compiler is None:
             return TorchSession(torch, module, place, where)
-        session = CompiledSession(torch, module, place, where, compiler, options.allow_fallback)
-        try:
-            session.compile_for(options.shapes)
-        except BaseException:
-            session.close()
-            raise
-        return session
+        return compiled_session(torch, module, place, where, compiler, options)
 
     def device_memory(self, device: Device) -> Optional[tuple[int, int]]:
         """Free and total bytes of the NPU's memory."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rich.text import Text
 
 from bench.columns import DEAL_COLUMNS
@@ -258,8 +256,3 @@ def interval_row(found: Interval | None) -> dict[str, float] | None:
         "high": found.high,
         "confidence": found.confidence,
     }
-
-
-def wrapped(texts: Sequence[str], width: int) -> Text:
-    """Sentences, each a paragraph."""
-    return Text("".join(wrap(text, width, indent=2) + "\n" for text in texts))
