@@ -24,7 +24,7 @@ from bench.cell import Frozen
 from bench.errors import SpecError
 from bench.record import Record
 from bench.store import RunHeader, StoredRun, read_run
-from bench.validation import first_problem
+from bench.validation import first_problem, refuse_newer
 
 Array = np.ndarray[Any, Any]
 
@@ -104,12 +104,7 @@ def _checked(path: Path, data: Any) -> BaselineFile:
         raise SpecError(
             f"{path}: not a baseline file of bench. Write one with `bench baseline RUN -o FILE`."
         )
-    version = data.get("schema_version")
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
-        raise SpecError(
-            f"{path}: its schema version is {version}, this bench reads up to {SCHEMA_VERSION}. "
-            "Update bench."
-        )
+    refuse_newer(path, data.get("schema_version"), SCHEMA_VERSION)
     try:
         # Fields that a later bench of the same schema version added are left out, as in a run.
         return BaselineFile.model_validate(data, extra="ignore")

@@ -31,7 +31,7 @@ from bench.migrations import migrated
 from bench.record import SCHEMA_VERSION, Invocation, Record
 from bench.runs import HEADER, RECORDS, only_run
 from bench.spec import Suite
-from bench.validation import first_problem
+from bench.validation import first_problem, refuse_newer
 
 Array = np.ndarray[Any, Any]
 _Line = TypeVar("_Line", bound=Frozen)
@@ -284,11 +284,7 @@ def read_header(path: Path) -> RunHeader:
     version = data.get("schema_version") if isinstance(data, dict) else None
     if not isinstance(version, int):
         raise _Broken(f"{header_path}: its schema version is {version}, not a number.")
-    if version > SCHEMA_VERSION:
-        raise SpecError(
-            f"{header_path}: its schema version is {version}, this bench reads up to "
-            f"{SCHEMA_VERSION}. Update bench."
-        )
+    refuse_newer(header_path, version, SCHEMA_VERSION)
     try:
         return RunHeader.model_validate(migrated("run", data, version), extra="ignore")
     except ValidationError as error:

@@ -15,6 +15,15 @@ from bench.errors import SpecError
 _LONGEST_VALUE = 60
 
 
+def refuse_newer(path: Path, version: object, newest: int) -> None:
+    """Raise `SpecError` unless ``version`` is a schema version that this bench can read."""
+    if not isinstance(version, int) or version > newest:
+        raise SpecError(
+            f"{path}: its schema version is {version}, this bench reads up to {newest}. "
+            "Update bench."
+        )
+
+
 def read_toml(path: Path, noun: str) -> dict[str, Any]:
     """The tables of a TOML file. Raises `SpecError` that names the file; ``noun`` is what it is."""
     try:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bench.errors import SpecError
 from bench.numbers import printable
 from bench.report.names import shown
-from bench.validation import first_problem
+from bench.validation import first_problem, refuse_newer
 
 SCHEMA_VERSION = 1
 MOST_ROWS = 400
@@ -144,12 +144,7 @@ def read_portability(path: Path) -> PortabilityFile:
     kind = data.get("kind") if isinstance(data, dict) else None
     if kind != "portability":
         raise SpecError(f"{path}: not a portability file; `bench portability --json` makes one.")
-    version = data.get("schema_version")
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
-        raise SpecError(
-            f"{path}: its schema version is {version}, this bench reads up to {SCHEMA_VERSION}. "
-            "Update bench."
-        )
+    refuse_newer(path, data.get("schema_version"), SCHEMA_VERSION)
     try:
         return PortabilityFile.model_validate(data)
     except ValidationError as error:
