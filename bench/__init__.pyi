@@ -1,4 +1,4 @@
-from bench.results import ResultsWarning as ResultsWarning
-from bench.results import load as load
+from bench.store.frames import ResultsWarning as ResultsWarning
+from bench.store.frames import load as load
 
 __version__: str

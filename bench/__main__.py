@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from bench.cli import cli
+from bench.commands.cli import cli
 from bench.errors import BenchError, SpecError
 from bench.numbers import printable
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from bench.portability.cases import NodeTests
+    from bench.trials.portability.cases import NodeTests
 
 PLUGINS = Path(__file__).parent / "plugins"
 
@@ -62,7 +62,7 @@ def doubling_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def onnx_tests(tmp_path_factory: pytest.TempPathFactory) -> NodeTests:
     """ONNX's node tests as files, written once, since making them takes seconds."""
-    from bench.portability.cases import node_tests
+    from bench.trials.portability.cases import node_tests
 
     return node_tests(tmp_path_factory.mktemp("onnx-tests"))
 

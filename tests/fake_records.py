@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.cell import Cell, ModelIdentity
-from bench.record import (
+from bench.record.result import (
     Accuracy,
     Check,
     Estimate,

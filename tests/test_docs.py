@@ -18,13 +18,13 @@ import click
 import pytest
 from pydantic import BaseModel
 
-from bench import record
 from bench.cell import Cell, ModelIdentity
-from bench.cli import COMMANDS, cli
-from bench.columns import RESULT_FIELDS
-from bench.machine import MachineFacts
+from bench.commands.cli import COMMANDS, cli
+from bench.machine.facts import MachineFacts
+from bench.present.columns import RESULT_FIELDS
+from bench.record import result as record
 from bench.spec import Suite
-from bench.store import RunHeader
+from bench.store.run import RunHeader
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -265,8 +265,8 @@ def test_every_column_of_a_sample_file_and_of_json_rows_is_described(tmp_path: P
     import numpy as np
     import pyarrow.parquet as pq
 
-    from bench.store import Block, RunStore
-    from bench.tasks.embedding import RECALL_AT
+    from bench.cards.tasks.embedding import RECALL_AT
+    from bench.store.run import Block, RunStore
 
     for folder in ("samples", "predictions"):
         (tmp_path / folder).mkdir()

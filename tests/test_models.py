@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.cards import Card, load_card
-from bench.datasets import load_dataset
+from bench.cards.card import Card, load_card
+from bench.cards.datasets import load_dataset
+from bench.cards.export import example_inputs, export_module, run_onnx
 from bench.discover import card_paths
-from bench.export import example_inputs, export_module, run_onnx
 from bench.stats.proportion import mcnemar_exact
 
 FAMILY = ("fashion-teacher", "fashion-student", "fashion-student-ce")

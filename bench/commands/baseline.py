@@ -21,10 +21,10 @@ def command(run: Path, output: Path) -> None:
 
     It holds what comparisons need: records, invocations and predictions; no samples.
     """
-    from bench.baseline import baseline_text, make_baseline
     from bench.files import write_text
     from bench.numbers import printable, size
-    from bench.store import read_run
+    from bench.store.baseline import baseline_text, make_baseline
+    from bench.store.run import read_run
 
     stored = read_run(run)
     content, problems = make_baseline(stored)

@@ -35,12 +35,12 @@ def command(
     """
     from rich.console import Console
 
-    from bench.bisect import bisect
-    from bench.bisect_report import bisect_row, bisect_text
     from bench.cache import cache_folder
-    from bench.progress import choose_listener
-    from bench.run import prepare
+    from bench.measure.run import prepare
+    from bench.present.progress import choose_listener
     from bench.spec import Suite, with_flags
+    from bench.trials.bisect import bisect
+    from bench.trials.bisect_report import bisect_row, bisect_text
 
     flags = {
         "models": (model,),

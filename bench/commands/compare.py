@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from bench.comparable import Matched
-    from bench.compare import Report
+    from bench.judge.compare import Report
+    from bench.judge.matching import Matched
 
 
 def share(text: str, option: str | None = None) -> float:
@@ -88,8 +88,8 @@ def command(
         raise click.UsageError("name one run or two, not 0.")
     if not 0 < confidence < 1:
         raise click.UsageError("--confidence has to lie between 0 and 1 (100%).")
-    from bench.comparable import check_allowed_kinds
-    from bench.store import no_collection
+    from bench.judge.matching import check_allowed_kinds
+    from bench.store.run import no_collection
 
     check_allowed_kinds(allow)
     with no_collection():
@@ -105,9 +105,9 @@ def _compare(
     confidence: float,
     as_json: bool,
 ) -> None:
-    from bench.comparable import refuse
-    from bench.compare import compare
-    from bench.compare_report import difference_lines
+    from bench.judge.compare import compare
+    from bench.judge.matching import refuse
+    from bench.present.compare import difference_lines
 
     report = compare(matched, allow, margin, confidence)
     try:
@@ -122,8 +122,8 @@ def _compare(
 
 def _matched(runs: tuple[Path, ...], cells: tuple[str, ...]) -> tuple[Matched, list[str]]:
     """What is compared with what, and what could not be read of the runs."""
-    from bench.comparable import match_cells, match_runs, match_targets
-    from bench.store import read_results
+    from bench.judge.matching import match_cells, match_runs, match_targets
+    from bench.store.run import read_results
 
     stored = [read_results(path) for path in _one_or_two(runs)]
     skipped = [f"{run.path}: skipped {text}" for run in stored for text in run.skipped]
@@ -136,7 +136,7 @@ def _matched(runs: tuple[Path, ...], cells: tuple[str, ...]) -> tuple[Matched, l
 
 def _one_or_two(given: tuple[Path, ...]) -> list[Path]:
     """A and B, each of which may be a folder that holds one run; or all that one folder holds."""
-    from bench.runs import find_runs, only_run
+    from bench.store.find import find_runs, only_run
 
     found = find_runs(given) if len(given) == 1 else [only_run(path) for path in given]
     if len(found) > 2:
@@ -156,13 +156,13 @@ def _print(report: Report, as_json: bool) -> None:
     if as_json:
         import json
 
-        from bench.compare_report import report_json
+        from bench.present.compare import report_json
 
         click.echo(json.dumps(report_json(report), indent=1, allow_nan=False))
         return
     from rich.console import Console
 
-    from bench.compare_report import report_text
+    from bench.present.compare import report_text
 
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(report_text(report, console.width), soft_wrap=True, end="")

@@ -18,7 +18,7 @@ def command(shell: str) -> None:
     zsh:   bench completion zsh > ~/.zfunc/_bench
     fish:  bench completion fish > ~/.config/fish/completions/bench.fish
     """
-    from bench.cli import cli
+    from bench.commands.cli import cli
 
     completion = get_completion_class(shell)
     if completion is None:

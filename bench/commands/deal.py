@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from bench.deal import Deal
-    from bench.fidelity_report import Titled
+    from bench.judge.deal import Deal
+    from bench.present.fidelity import Titled
 
 
 @click.command(name="deal")
@@ -43,10 +43,10 @@ def command(run: Path, cost: str, loss: str, temperature: float, as_json: bool) 
     The Pareto front of accuracy against cost, with what the intervals leave open; how like its
     original each distilled model is; and the answer in words.
     """
-    from bench.changes import Changes
-    from bench.deal import make_deal
-    from bench.fidelity_run import Fidelities
-    from bench.store import read_run
+    from bench.judge.changes import Changes
+    from bench.judge.deal import make_deal
+    from bench.judge.fidelities import Fidelities
+    from bench.store.run import read_run
 
     stored = read_run(run)
     changes = Changes(stored)
@@ -78,9 +78,9 @@ def _fraction(text: str) -> float:
 def _print_text(deal: Deal, fidelities: list[Titled], warnings: list[str]) -> None:
     from rich.console import Console
 
-    from bench.deal_report import deal_text
-    from bench.fidelity_report import fidelity_text
     from bench.numbers import printable
+    from bench.present.deal import deal_text
+    from bench.present.fidelity import fidelity_text
 
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(deal_text(deal, console.width), soft_wrap=True, end="")
@@ -94,8 +94,8 @@ def _print_text(deal: Deal, fidelities: list[Titled], warnings: list[str]) -> No
 def _print_json(path: Path, deal: Deal, fidelities: list[Titled], warnings: list[str]) -> None:
     import json
 
-    from bench.deal_report import deal_rows
-    from bench.fidelity_report import fidelity_row
+    from bench.present.deal import deal_rows
+    from bench.present.fidelity import fidelity_row
 
     value = {
         "run": str(path),

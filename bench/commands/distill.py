@@ -48,10 +48,10 @@ def command(
     CARD is a classifier with labelled data. A training that was interrupted goes on.
     """
     from bench.cache import cache_folder
-    from bench.catalog import find_model
-    from bench.distill import Recipe, distill
-    from bench.progress import choose_listener
-    from bench.run import load
+    from bench.cards.catalog import find_model
+    from bench.cards.distill import Recipe, distill
+    from bench.measure.run import load
+    from bench.present.progress import choose_listener
 
     found = find_model(card)
     suffix = "control" if control_of else "student"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from bench.accelerators import Accelerator
-    from bench.machine import MachineFacts
-    from bench.targets import BackendReport
+    from bench.machine.accelerators import Accelerator
+    from bench.machine.facts import MachineFacts
+    from bench.runtimes.targets import BackendReport
 
 PACKAGES = ("infer-bench", "numpy", "onnx", "onnxruntime", "openvino", "torch")
 
@@ -22,9 +22,9 @@ def command(as_json: bool) -> None:
     Every device is touched, so this takes some seconds. What is absent is no error: the exit code
     is 0.
     """
-    from bench.accelerators import find_accelerators
-    from bench.machine import fingerprint, noise_warnings
-    from bench.targets import discover_backends
+    from bench.machine.accelerators import find_accelerators
+    from bench.machine.facts import fingerprint, noise_warnings
+    from bench.runtimes.targets import discover_backends
 
     reports = discover_backends()
     present = [f"{report.name}:{device.id}" for report in reports for device in report.devices]
@@ -100,7 +100,7 @@ def _labelled(report: BackendReport, reason: object) -> str:
 def _environments() -> list[str]:
     """Those that were created or configured, as `bench env list` shows them."""
     from bench.commands.env import environment_lines
-    from bench.environments.find import existing_environments
+    from bench.runtimes.environments.find import existing_environments
 
     found = existing_environments()
     return environment_lines(found) if found else []
@@ -163,7 +163,7 @@ def _print_section(title: str, lines: list[str]) -> None:
     from shutil import get_terminal_size
 
     from bench.numbers import printable
-    from bench.table import TIED, wrap
+    from bench.present.results import TIED, wrap
 
     if not lines:
         return

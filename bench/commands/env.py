@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from bench.environments.find import Environment
+    from bench.runtimes.environments.find import Environment
 
 _LONGEST_LINE = 200
 #: What pip and uv say that a person waiting wants to read.
@@ -35,11 +35,11 @@ def command() -> None:
 def create(name: str, python: str, installer: str | None) -> None:
     """Make the environment NAME, as a backend declares it; go on where it was interrupted."""
     from bench.discover import unknown
-    from bench.environments.create import Wish
-    from bench.environments.create import create as make
-    from bench.environments.created import environments_folder
-    from bench.environments.declared import declared_environments
-    from bench.environments.installer import choose_installer
+    from bench.runtimes.environments.create import Wish
+    from bench.runtimes.environments.create import create as make
+    from bench.runtimes.environments.created import environments_folder
+    from bench.runtimes.environments.declared import declared_environments
+    from bench.runtimes.environments.installer import choose_installer
 
     _refuse_configured(name)
     declared = declared_environments()
@@ -108,7 +108,7 @@ def list_(as_json: bool) -> None:
     whole can be used; stale can be used, but its backend asks for other packages today; unfinished
     and broken can't.
     """
-    from bench.environments.find import all_environments
+    from bench.runtimes.environments.find import all_environments
 
     environments = all_environments()
     if as_json:
@@ -170,8 +170,8 @@ def _as_json(environment: Environment) -> dict[str, Any]:
 @click.argument("name")
 def remove(name: str) -> None:
     """Delete the environment NAME, which `bench env create` made."""
-    from bench.environments.created import created_environments
-    from bench.environments.created import remove as delete
+    from bench.runtimes.environments.created import created_environments
+    from bench.runtimes.environments.created import remove as delete
 
     if name not in created_environments():
         _refuse_configured_removal(name)

@@ -21,7 +21,7 @@ import click
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
 def command(model: str, output: Path, force: bool) -> None:
     """Write MODEL (a name, a card or an .onnx file) as an ONNX file, exported and checked."""
-    from bench.catalog import find_model
+    from bench.cards.catalog import find_model
     from bench.errors import SpecError
 
     if output.exists() and not force:
@@ -32,7 +32,7 @@ def command(model: str, output: Path, force: bool) -> None:
     file = card.model_file()
     if file.onnx is None:
         from bench.cache import cache_folder
-        from bench.export import export
+        from bench.cards.export import export
 
         onnx = export(card, cache_folder())
     else:

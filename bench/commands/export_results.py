@@ -34,9 +34,9 @@ def command(runs: tuple[Path, ...], output: Path, name: str | None) -> None:
         raise click.UsageError(
             f"{output}: its ending names no format; give --format ({', '.join(FORMATS)})."
         )
-    from bench.interchange.formats import WRITERS
     from bench.numbers import printable
-    from bench.results import read_runs
+    from bench.store.frames import read_runs
+    from bench.store.interchange.formats import WRITERS
 
     found, skipped = read_runs(runs)
     data, left_out = WRITERS[chosen](found)

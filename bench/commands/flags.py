@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from bench.gate import Judgement
-    from bench.store import StoredRun
+    from bench.judge.gate import Judgement
+    from bench.store.run import StoredRun
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -67,7 +67,7 @@ def write_outputs(
     given = {name: value for name, value in outputs.items() if value is not None}
     if not given:
         return
-    from bench.formats import FORMATS, Subject
+    from bench.present.ci import FORMATS, Subject
 
     subject = Subject(
         run,

@@ -10,9 +10,9 @@ import click
 from bench.commands.flags import output_options
 
 if TYPE_CHECKING:
-    from bench.compare import Report
-    from bench.gate import Judgement
-    from bench.store import StoredRun
+    from bench.judge.compare import Report
+    from bench.judge.gate import Judgement
+    from bench.store.run import StoredRun
 
 #: Above this a "share" is most likely a percentage that lacks its sign.
 _LARGEST_GROWTH = 100.0
@@ -134,9 +134,9 @@ def command(
     2  wrong usage, or nothing that could be compared
     3  inconclusive: the figures don't decide; what would is said
     """
-    from bench.baseline import read_baseline
-    from bench.gate import EXIT_CODES, Decision, Limits, judge
-    from bench.store import read_run
+    from bench.judge.gate import EXIT_CODES, Decision, Limits, judge
+    from bench.store.baseline import read_baseline
+    from bench.store.run import read_run
 
     relative = (max_slowdown, max_accuracy_loss, max_memory_growth)
     if baseline is None and any(limit is not None for limit in relative):
@@ -159,9 +159,9 @@ def _compared(
     before: StoredRun, now: StoredRun, allow: tuple[str, ...], confidence: float
 ) -> Report:
     """The run (B) against the baseline (A). Raises `SpecError` where they are not comparable."""
-    from bench.comparable import check_allowed_kinds, match_runs, not_allowed
-    from bench.compare import compare
     from bench.errors import SpecError
+    from bench.judge.compare import compare
+    from bench.judge.matching import check_allowed_kinds, match_runs, not_allowed
 
     check_allowed_kinds(allow)
     report = compare(match_runs(before, now), allow, confidence=confidence)
@@ -199,13 +199,13 @@ def _print(judgement: Judgement, as_json: bool) -> None:
     if as_json:
         import json
 
-        from bench.gate_report import gate_json
+        from bench.present.gate import gate_json
 
         click.echo(json.dumps(gate_json(judgement), indent=1, allow_nan=False))
         return
     from rich.console import Console
 
-    from bench.gate_report import gate_text
+    from bench.present.gate import gate_text
 
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(gate_text(judgement, console.width), soft_wrap=True, end="")

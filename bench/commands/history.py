@@ -47,7 +47,7 @@ def command(
     whatever is found.
     """
     from bench.commands.compare import share
-    from bench.history import Selection, history
+    from bench.judge.history import Selection, history
     from bench.numbers import printable
 
     confidence_share = share(confidence, "--confidence")
@@ -60,13 +60,13 @@ def command(
     if as_json:
         import json
 
-        from bench.history_report import history_json
+        from bench.present.history import history_json
 
         click.echo(json.dumps(history_json(found, skipped), indent=1, allow_nan=False))
         return
     from rich.console import Console
 
-    from bench.history_report import history_text
+    from bench.present.history import history_text
 
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(history_text(found, console.width), soft_wrap=True, end="")

@@ -32,8 +32,8 @@ def command(files: tuple[Path, ...], name: str | None, results: Path) -> None:
 
     Their records are marked foreign: they have no interval and none of our checks.
     """
-    from bench.interchange.foreign import read_foreign, store
-    from bench.interchange.formats import READERS
+    from bench.store.interchange.foreign import read_foreign, store
+    from bench.store.interchange.formats import READERS
 
     found = [read_foreign(path, READERS, name) for path in files]
     for path, run in zip(files, found, strict=True):

@@ -21,8 +21,8 @@ def command(model: str, output: Path | None, force: bool) -> None:
 
     What the model itself tells is filled in; its labelled data are comments to fill in.
     """
-    from bench.card_text import card_toml
-    from bench.catalog import find_model
+    from bench.cards.catalog import find_model
+    from bench.cards.text import card_toml
     from bench.errors import SpecError
 
     if output is not None and output.exists() and not force:

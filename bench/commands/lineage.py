@@ -10,8 +10,8 @@ import click
 from bench.errors import SpecError
 
 if TYPE_CHECKING:
-    from bench.fidelity import Columns
-    from bench.lineage import Lineage
+    from bench.judge.fidelity import Columns
+    from bench.judge.lineage import Lineage
 
 
 @click.command(name="lineage")
@@ -38,7 +38,7 @@ def command(
     (.parquet with the columns label and predicted). What is found is evidence, with intervals; it
     can't tell copying from training on the same data.
     """
-    from bench.lineage import lineage
+    from bench.judge.lineage import lineage
 
     names = [a, b, *controls]
     if len(set(names)) < len(names):
@@ -55,7 +55,7 @@ def command(
 
 
 def _of_file(path: Path) -> Columns:
-    from bench.store import read_predictions
+    from bench.store.run import read_predictions
 
     columns = read_predictions(path)
     lacking = [name for name in ("label", "predicted") if name not in columns]
@@ -70,7 +70,7 @@ def _of_file(path: Path) -> Columns:
 def _of_run(run: Path, models: list[str], target: str | None) -> dict[str, Columns]:
     """Stored predictions on one target; fp32 where there are several variants."""
     from bench.discover import unknown
-    from bench.store import read_run
+    from bench.store.run import read_run
 
     stored = read_run(run)
     scored = [r for r in stored.records if r.accuracy and r.cell.model.task == "classification"]
@@ -90,9 +90,9 @@ def _of_run(run: Path, models: list[str], target: str | None) -> dict[str, Colum
 def _scored_now(models: list[str], target: str | None) -> dict[str, Columns]:
     """Score each model on its own labelled data; nothing is timed."""
     from bench.cache import cache_folder
-    from bench.evaluate import predictions
-    from bench.progress import choose_listener
-    from bench.run import prepare
+    from bench.measure.run import prepare
+    from bench.measure.scoring import predictions
+    from bench.present.progress import choose_listener
     from bench.spec import Suite
 
     suite = Suite(models=tuple(models), targets=(target or "*",), scenarios=("single-stream",))
@@ -126,7 +126,7 @@ def _refuse_unlabelled(planned: Any) -> None:
 def _print_text(found: Lineage) -> None:
     from rich.console import Console
 
-    from bench.lineage_report import lineage_text
+    from bench.present.lineage import lineage_text
 
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(lineage_text(found, console.width), soft_wrap=True, end="")
@@ -135,6 +135,6 @@ def _print_text(found: Lineage) -> None:
 def _print_json(found: Lineage) -> None:
     import json
 
-    from bench.lineage_report import lineage_row
+    from bench.present.lineage import lineage_row
 
     click.echo(json.dumps(lineage_row(found), indent=1, allow_nan=False))

@@ -54,7 +54,7 @@ def _about(path: Path) -> str:
 
 def _absence(card: dict[str, Any]) -> str:
     """How to get the files that packages bring, where they are not here."""
-    from bench.packages import PREFIX, in_packages
+    from bench.cards.packages import PREFIX, in_packages
 
     named = [str(name) for name in card.get("source", {}).values()]
     named.append(str(card.get("dataset", {}).get("path", "")))
@@ -82,7 +82,7 @@ def backends() -> list[Row]:
 
 def targets() -> list[Row]:
     """Every device that answered, as a target."""
-    from bench.targets import discover_backends
+    from bench.runtimes.targets import discover_backends
 
     return [
         {

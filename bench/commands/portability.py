@@ -11,10 +11,10 @@ import click
 from bench.commands.flags import read_sizes
 
 if TYPE_CHECKING:
-    from bench.cards import Card
-    from bench.portability.report import PortabilityReport
-    from bench.portability.survey import Request
-    from bench.targets import Choice
+    from bench.cards.card import Card
+    from bench.runtimes.targets import Choice
+    from bench.trials.portability.report import PortabilityReport
+    from bench.trials.portability.survey import Request
 
 _EXIT_FAILED = 1
 _EXIT_INTERRUPTED = 130
@@ -77,9 +77,9 @@ def command(
     models are looked at: the tests of their operators foretell what will fail before it is tried.
     The exit status is 1 where a model that was named does not run, or a named target is absent.
     """
-    from bench.portability.survey import Request
+    from bench.runtimes.targets import default_threads
     from bench.spec import Suite, with_flags
-    from bench.targets import default_threads
+    from bench.trials.portability.survey import Request
 
     checked = with_flags(Suite(), {"variants": variants} if variants else {})
     whole = () if not models else None
@@ -112,7 +112,7 @@ def command(
 
 def _cards(models: tuple[str, ...], wanted: bool) -> tuple[Card, ...]:
     """The models named; else, where ``wanted``, the installed ones that need nothing further."""
-    from bench.catalog import find_model
+    from bench.cards.catalog import find_model
     from bench.discover import card_paths
     from bench.errors import BenchError
 
@@ -137,12 +137,12 @@ def _survey(
 
     from bench.cache import cache_folder
     from bench.discover import backend_entry_points
-    from bench.launch import launcher
-    from bench.portability.progress import telling
-    from bench.portability.survey import Machinery, missing, survey
-    from bench.reference import REFERENCES
-    from bench.run import termination_as_interrupt
-    from bench.targets import choose_targets, discover_backends, requested_backends
+    from bench.measure.reference import REFERENCES
+    from bench.measure.run import termination_as_interrupt
+    from bench.runtimes.processes import launcher
+    from bench.runtimes.targets import choose_targets, discover_backends, requested_backends
+    from bench.trials.portability.progress import telling
+    from bench.trials.portability.survey import Machinery, missing, survey
 
     known = list(backend_entry_points())
     names = requested_backends(targets, known)
@@ -172,11 +172,11 @@ def _write(
     elif json_file is not None:
         _write_file(Path(json_file), lambda: report.model_dump_json(indent=1) + "\n")
     if markdown is not None:
-        from bench.portability.matrix_markdown import report_markdown
+        from bench.trials.portability.matrix_markdown import report_markdown
 
         _write_file(markdown, lambda: report_markdown(report))
     if html is not None:
-        from bench.portability.matrix_html import report_html
+        from bench.trials.portability.matrix_html import report_html
 
         _write_file(html, lambda: report_html(report))
 
@@ -197,7 +197,7 @@ def _write_file(path: Path, make: Callable[[], str]) -> None:
 def _print(report: PortabilityReport, everything: bool) -> None:
     from rich.console import Console
 
-    from bench.portability.matrix_text import report_text
+    from bench.trials.portability.matrix_text import report_text
 
     console = Console(highlight=False, markup=False, emoji=False)
     text = report_text(report, console.width, everything=everything)

@@ -23,8 +23,8 @@ def command(runs: tuple[Path, ...], output: Path, title: str | None) -> None:
     The same runs give the same bytes. `bench check-results` derives every number again.
     """
     from bench.numbers import printable, size
-    from bench.publish import publish
-    from bench.store import read_run
+    from bench.present.publication.write import publish
+    from bench.store.run import read_run
 
     problems = publish([read_run(run) for run in runs], output, title or output.resolve().name)
     for problem in problems:

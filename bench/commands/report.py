@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from bench.report.page import Page
-    from bench.store import StoredRun
+    from bench.present.page.page import Page
+    from bench.store.run import StoredRun
 
 
 @click.command(name="report")
@@ -54,10 +54,10 @@ def command(
     The page needs no network and nothing beside it: answers in words, pictures with intervals, a
     table to filter, sort and copy. Of several runs the first is the baseline of the others.
     """
-    from bench.comparable import check_allowed_kinds
-    from bench.report.page import make_page, render
-    from bench.report.portability import portability, read_portability
-    from bench.store import no_collection
+    from bench.judge.matching import check_allowed_kinds
+    from bench.present.page.page import make_page, render
+    from bench.present.page.portability import portability, read_portability
+    from bench.store.run import no_collection
 
     check_allowed_kinds(allow)
     _refuse_twice(runs)
@@ -72,7 +72,7 @@ def command(
 def _read(runs: tuple[Path, ...]) -> list[StoredRun]:
     """The runs in the order in which they are named; of a folder the oldest first."""
     from bench.numbers import printable
-    from bench.results import read_runs
+    from bench.store.frames import read_runs
 
     found = []
     for path in runs:
@@ -109,7 +109,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _write_pictures(page: Page, folder: Path) -> None:
-    from bench.report.png import write_pictures
+    from bench.present.page.png import write_pictures
 
     count = write_pictures(page.pictures, folder)
     click.echo(f"wrote {count} pictures into {folder}")

@@ -74,8 +74,8 @@ def command(
     SUITE is a TOML file; flags win over it. With neither SUITE nor -m the default suite runs:
     an original, its distilled student and a control on every target that is present.
     """
-    from bench.progress import choose_listener
-    from bench.run import prepare, resume, start
+    from bench.measure.run import prepare, resume, start
+    from bench.present.progress import choose_listener
 
     outputs = {name: flags.pop(name) for name in OUTPUTS}
     flags["accuracy"] = False if no_accuracy else None
@@ -105,7 +105,7 @@ def _suite(path: Path | None, resumed: Path | None, flags: dict[str, Any]) -> An
     """The suite to run: a resumed run's own, or a file's (or the default) with flags over it."""
     from bench.discover import suite_paths
     from bench.spec import Suite, load_suite, with_flags
-    from bench.store import read_run
+    from bench.store.run import read_run
 
     if resumed is not None:
         if path is not None or flags:
@@ -157,7 +157,7 @@ def _print_plan(plan: Any, as_json: bool) -> None:
 
 def _print_outcome(outcome: Any, as_json: bool, outputs: dict[str, Any]) -> None:
     from bench.commands.show import print_run
-    from bench.store import read_run
+    from bench.store.run import read_run
 
     stored = read_run(outcome.path)
     print_run(stored, as_json)

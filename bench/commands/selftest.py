@@ -37,13 +37,13 @@ def command(target: str, output: Path | None, timeout_s: float) -> int:
 
     from bench.discover import load_backend
     from bench.errors import SpecError
-    from bench.launch import launcher
-    from bench.machine import fingerprint
+    from bench.machine.facts import fingerprint
     from bench.numbers import printable
-    from bench.selftest import SelfTest, check_forms
-    from bench.selftest_report import as_data, as_markdown, line
-    from bench.table import wrap
-    from bench.targets import parse_target, runtime_of
+    from bench.present.results import wrap
+    from bench.runtimes.processes import launcher
+    from bench.runtimes.targets import parse_target, runtime_of
+    from bench.trials.selftest import SelfTest, check_forms
+    from bench.trials.selftest_report import as_data, as_markdown, line
 
     wanted = parse_target(target)
     runtime = runtime_of(wanted)

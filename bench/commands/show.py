@@ -10,7 +10,7 @@ import click
 from bench.commands.flags import output_options, write_outputs
 
 if TYPE_CHECKING:
-    from bench.store import StoredRun
+    from bench.store.run import StoredRun
 
 
 @click.command(name="show")
@@ -25,7 +25,7 @@ def command(runs: tuple[Path, ...], as_json: bool, **outputs: Any) -> None:
     """
     from bench.errors import SpecError
     from bench.numbers import printable
-    from bench.results import read_runs
+    from bench.store.frames import read_runs
 
     found, skipped = read_runs(runs)
     for warning in skipped:
@@ -57,11 +57,11 @@ def _print_text(stored: StoredRun) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from bench.fidelity_report import fidelity_text
     from bench.numbers import printable
-    from bench.pair_report import pair_table
-    from bench.reading import read_out
-    from bench.table import result_table, wrap
+    from bench.present.fidelity import fidelity_text
+    from bench.present.pairs import pair_table
+    from bench.present.reading import read_out
+    from bench.present.results import result_table, wrap
 
     found = read_out(stored)
     console = Console(highlight=False, markup=False, emoji=False)
@@ -82,10 +82,10 @@ def _print_text(stored: StoredRun) -> None:
 
 
 def _json(stored: StoredRun) -> dict[str, object]:
-    from bench.fidelity_report import fidelity_row
-    from bench.pair_report import pair_rows
-    from bench.reading import read_out
-    from bench.table import result_rows
+    from bench.present.fidelity import fidelity_row
+    from bench.present.pairs import pair_rows
+    from bench.present.reading import read_out
+    from bench.present.results import result_rows
 
     found = read_out(stored)
     return {

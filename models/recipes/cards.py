@@ -42,8 +42,8 @@ class Trained:
 
 def publish(trained: Trained, folder: Path, mean: float, std: float) -> Path:
     """Write ``folder/NAME.onnx`` from the weights beside it, and ``folder/NAME.toml``."""
-    from bench.cards import load_card
-    from bench.export import export_module
+    from bench.cards.card import load_card
+    from bench.cards.export import export_module
 
     path = folder / f"{trained.name}.toml"
     onnx = folder / f"{trained.name}.onnx"

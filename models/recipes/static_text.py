@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 
 from bench.cache import cache_folder
-from bench.card_text import tensors_toml, toml_text
-from bench.cards import Card
-from bench.catalog import find_model
+from bench.cards.card import Card
+from bench.cards.catalog import find_model
+from bench.cards.export import export
+from bench.cards.files import file_sha256
+from bench.cards.text import tensors_toml, toml_text
 from bench.errors import BenchError
-from bench.export import export
-from bench.model_files import file_sha256
 
 NETWORK = '''"""A text as the mean of its tokens' vectors; made by models/recipes/static_text.py."""
 
@@ -121,7 +121,7 @@ def rarity(entries: int) -> np.ndarray:
 
 
 def card_text(original: Card, width: int, name: str, out: Path) -> str:
-    from bench.distill import table_toml
+    from bench.cards.distill import table_toml
 
     assert original.dataset is not None
     data = original.dataset.model_dump(mode="json", exclude_defaults=True)

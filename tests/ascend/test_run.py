@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.store import StoredRun, read_run
+from bench.store.run import StoredRun, read_run
 
 SHORT = (
     *("--threads", "1", "--precision", "50%", "--min-invocations", "2", "--max-time", "1"),

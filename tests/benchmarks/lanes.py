@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from bench.backend import Device, Options
-from bench.cards import load_card
-from bench.datasets import load_dataset
+from bench.cards.card import load_card
+from bench.cards.datasets import load_dataset
 from bench.discover import backend_entry_points, card_paths, load_backend
 from bench.errors import BenchError
-from bench.launch import thread_environment
+from bench.runtimes.processes import thread_environment
 from bench.worker.timing import time_calls
 
 BLOCKS = 60

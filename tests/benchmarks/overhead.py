@@ -16,11 +16,11 @@ from itertools import repeat
 from typing import Any
 
 from bench.backend import Device, ModelFile, Options
-from bench.cards import load_card
-from bench.datasets import load_dataset
+from bench.cards.card import load_card
+from bench.cards.datasets import load_dataset
 from bench.discover import backend_entry_points, card_paths, load_backend
 from bench.errors import BenchError
-from bench.launch import thread_environment
+from bench.runtimes.processes import thread_environment
 from bench.worker.timing import time_calls
 
 MODEL = "fashion-student"

@@ -14,13 +14,13 @@ from typing import TypeVar
 
 _T = TypeVar("_T")
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "report")]
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "present" / "page")]
 
 
 def report_seconds(run: Path) -> tuple[float, float, int]:
     """Seconds to read a run, seconds to make its page after that, and bytes of the page."""
-    from bench.report.page import make_page, render
-    from bench.store import read_run
+    from bench.present.page.page import make_page, render
+    from bench.store.run import read_run
 
     stored, reading = _timed(lambda: read_run(run))
     text, making = _timed(lambda: render(make_page([stored])))

@@ -29,8 +29,8 @@ from compared_runs import a_header  # type: ignore[import-not-found]
 from fake_records import TEACHER, a_cell, a_record  # type: ignore[import-not-found]
 
 from bench import load
-from bench.record import Record
-from bench.store import Block, RunStore
+from bench.record.result import Record
+from bench.store.run import Block, RunStore
 
 CALLS = 20
 INVOCATIONS = 5

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from bench.store import read_run
+from bench.store.run import read_run
 
 SHORT = ("--threads", "1", "--precision", "50%", "--min-invocations", "2", "--max-time", "1")
 FAST, SLOW = "stand-in:ok?us=20", "stand-in:ok?us=21"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bench.store import read_run
+from bench.store.run import read_run
 
 SHORT = ("--threads", "1", "--precision", "50%", "--min-invocations", "2", "--max-time", "1")
 ONE = ("--scenario", "single-stream")

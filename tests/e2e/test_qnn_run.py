@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from bench.record import Record
-from bench.store import read_run
+from bench.record.result import Record
+from bench.store.run import read_run
 
 pytest.importorskip("onnxruntime_qnn", reason="the extra `qnn` is not installed")
 

@@ -14,7 +14,7 @@ import pytest
 from conftest import Bench
 
 TESTS = Path(__file__).parents[1]
-FILES = TESTS / "interchange" / "files"
+FILES = TESTS / "store" / "interchange" / "files"
 VERSION_1 = TESTS / "runs" / "version-1"
 
 

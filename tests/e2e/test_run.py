@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from bench.store import StoredRun, read_run
+from bench.store.run import StoredRun, read_run
 
 SHORT = ("--threads", "1", "--precision", "50%", "--min-invocations", "2", "--max-time", "1")
 STAND_IN = "stand-in:ok?us=20"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.store import read_run
+from bench.store.run import read_run
 
 
 @pytest.mark.slow

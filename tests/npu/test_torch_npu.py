@@ -16,7 +16,7 @@ from bench.backends.torch_compile import TorchCompile
 from bench.backends.torch_npu import TorchNpu
 
 from bench.errors import Unavailable
-from bench.store import read_run
+from bench.store.run import read_run
 
 HERE = Path(__file__).parent
 DEVICES = """

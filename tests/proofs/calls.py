@@ -14,12 +14,12 @@ import numpy as np
 from engine import Finding, report
 
 from bench.backend import Device, Options, to_plain
-from bench.cards import load_card
-from bench.datasets import load_dataset
+from bench.cards.card import load_card
+from bench.cards.datasets import load_dataset
 from bench.discover import card_paths, load_backend
-from bench.launch import launcher, thread_environment
-from bench.machine import choose_cores
-from bench.targets import find_runtime
+from bench.machine.facts import choose_cores
+from bench.runtimes.processes import launcher, thread_environment
+from bench.runtimes.targets import find_runtime
 from bench.worker.timing import time_calls
 
 MODELS = ("fashion-student", "fashion-teacher")

@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.machine import fingerprint
-from bench.progress import QuietProgress
-from bench.record import Record
-from bench.run import prepare, start
+from bench.machine.facts import fingerprint
+from bench.measure.run import prepare, start
+from bench.present.progress import QuietProgress
+from bench.record.result import Record
 from bench.spec import make_suite
-from bench.store import StoredRun, read_run
+from bench.store.run import StoredRun, read_run
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parents[1] / "results" / "proof"

@@ -12,7 +12,7 @@ from engine import Finding, measure, report
 from numpy.typing import NDArray
 
 from bench.stats.interval import Interval, ratio_interval, trimmed_mean_interval
-from bench.stopping import stated_interval
+from bench.stats.stopping import stated_interval
 
 MODEL = "fashion-teacher"
 TARGETS = ("onnxruntime:cpu", "openvino:cpu")

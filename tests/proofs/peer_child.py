@@ -19,10 +19,10 @@ from pathlib import Path
 
 from calls import bound_call, tight_loop_ns
 
-from bench.cards import load_card
+from bench.cards.card import load_card
 from bench.discover import card_paths
-from bench.launch import thread_environment
-from bench.machine import choose_cores
+from bench.machine.facts import choose_cores
+from bench.runtimes.processes import thread_environment
 
 RUNTIMES = ("onnxruntime", "openvino")
 Call = Callable[[], object]

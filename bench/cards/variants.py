@@ -1,0 +1,291 @@
+"""Variants: precision forms of one model, made with ONNX Runtime's own tools and kept in the cache.
+
+| variant | ONNX form | PyTorch form |
+| --- | --- | --- |
+| fp32 | the file as it is | the module as it is |
+| fp16 | `onnxruntime.transformers.float16`, inputs and outputs stay fp32 | ``module.to(float16)`` |
+| bf16 | the fp32 file; the runtime is told to compute in bfloat16 | ``module.to(bfloat16)`` |
+| int8-dynamic | `onnxruntime.quantization.quantize_dynamic` | none |
+| int8-static | `onnxruntime.quantization.quantize_static`, QDQ, per channel | none |
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.backend import ModelFile
+from bench.cards.files import content_sha256, external_data
+from bench.cell import Variant
+from bench.errors import BenchError, ExportFailed, SpecError, Unavailable
+
+Array = np.ndarray[Any, Any]
+
+#: Calibration samples that are run at once; the quantiser keeps every activation of a batch.
+_CALIBRATION_BATCH = 16
+#: Raised whenever the way that a variant is made changes, so that older files are not reused.
+_RECIPE = 1
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Inputs that the ranges of activations are taken from: input name to an array of shape
+    (samples, ...), ready for the model. ``sha256`` identifies them."""
+
+    name: str
+    split: str
+    inputs: Mapping[str, Array]
+    sha256: str
+
+    @property
+    def samples(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+
+@dataclass(frozen=True)
+class Form:
+    """One variant of a model as files; ``method`` says how it was made, ``refused`` why it
+    can't be had."""
+
+    file: ModelFile
+    method: str = ""
+    refused: BenchError | None = None
+
+
+def make_form(
+    file: ModelFile, variant: Variant, cache: Path, calibrate: Callable[[], Calibration]
+) -> Form:
+    """``file`` in the precision ``variant``; a file made earlier from the same content is reused.
+
+    ``calibrate`` is asked for calibration data where the variant needs them. Nothing is raised
+    for a variant that can't be made: the form says why.
+    """
+    changed = replace(file, variant=variant)
+    if variant == "fp32":
+        return Form(changed)
+    if variant == "bf16":
+        return Form(changed, "the runtime computes in bfloat16; the file is the fp32 one")
+    torch = file.torch if variant == "fp16" else None
+    if file.onnx is None:
+        return Form(replace(changed, torch=torch), "the module in float16" if torch else "")
+    try:
+        maker = _MAKERS[variant](file.onnx, calibrate)
+        onnx = _cached(file.name, file.onnx, variant, maker, cache)
+    except BenchError as error:
+        return Form(replace(changed, onnx=None, torch=torch), refused=error)
+    return Form(replace(changed, onnx=onnx, torch=torch), maker.method)
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """How an ONNX file of a variant is made; ``method`` is what the record says of it."""
+
+    method: str
+    key: str  #: what besides the model decides the result
+    write: Callable[[Path, Path], None]
+
+
+def _float16(source: Path, calibrate: Callable[[], Calibration]) -> _Maker:
+    version = _onnxruntime_version()
+    return _Maker(
+        f"onnxruntime {version} float16.convert_float_to_float16, keep_io_types", "", _write_float16
+    )
+
+
+def _dynamic(source: Path, calibrate: Callable[[], Calibration]) -> _Maker:
+    version = _onnxruntime_version()
+    # ONNX Runtime's ConvInteger has no kernel for signed weights: such a model gets unsigned ones.
+    signed = "Conv" not in _operators(source)
+    weights = "int8 weights per channel" if signed else "uint8 weights per tensor"
+
+    def write(source: Path, target: Path) -> None:
+        _write_dynamic(source, target, signed)
+
+    text = f"onnxruntime {version} quantize_dynamic: {weights}, activations quantised at run time"
+    return _Maker(text, "", write)
+
+
+def _static(source: Path, calibrate: Callable[[], Calibration]) -> _Maker:
+    version = _onnxruntime_version()
+    data = calibrate()
+    # Sums of two products of 8 bits overflow the 16 bits that x86 has for them without VNNI:
+    # ONNX Runtime's documentation ("Quantize ONNX models") then asks for weights of 7 bits.
+    reduced = not _has_vnni()
+
+    def write(source: Path, target: Path) -> None:
+        _write_static(source, target, data, reduced)
+
+    split = f" ({data.split})" if data.split else ""
+    return _Maker(
+        f"onnxruntime {version} quantize_static: QDQ, int{7 if reduced else 8} weights per "
+        f"channel, uint8 activations, MinMax over {data.samples} samples of {data.name}{split}",
+        data.sha256,
+        write,
+    )
+
+
+_MAKERS: dict[str, Callable[[Path, Callable[[], Calibration]], _Maker]] = {
+    "fp16": _float16,
+    "int8-dynamic": _dynamic,
+    "int8-static": _static,
+}
+
+
+def _cached(name: str, source: Path, variant: str, maker: _Maker, cache: Path) -> Path:
+    """The variant's file, made whole or not at all."""
+    key = json.dumps([content_sha256(source), maker.key, maker.method, _RECIPE])
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    path = cache / "variants" / f"{name}-{variant}-{digest}.onnx"
+    if path.is_file():
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            made = Path(folder) / "model.onnx"
+            with _silence():
+                maker.write(source, made)
+            _check(made)
+            os.replace(made, path)
+    except BenchError:
+        raise
+    except OSError as error:
+        raise SpecError(
+            f"{path.parent}: variants can't be kept there: {error.strerror or error}. Set "
+            "BENCH_CACHE to a writable folder."
+        ) from error
+    except Exception as error:
+        raise ExportFailed(
+            f"{name}: its {variant} form can't be made: {_first_line(error)}. Leave the variant "
+            f"out, or make it yourself and name the file with -m."
+        ) from error
+    return path
+
+
+def _write_float16(source: Path, target: Path) -> None:
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    model = OnnxModel(convert_float_to_float16(onnx.load(str(source)), keep_io_types=True))
+    model.topological_sort()  # the converter puts its casts at the end
+    onnx.save(model.model, str(target))
+
+
+def _write_dynamic(source: Path, target: Path, signed: bool) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(
+        _prepared(source, target),
+        target,
+        per_channel=signed,
+        weight_type=QuantType.QInt8 if signed else QuantType.QUInt8,
+    )
+
+
+def _write_static(source: Path, target: Path, data: Calibration, reduced: bool) -> None:
+    from onnxruntime.quantization import (
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+
+    quantize_static(
+        _prepared(source, target),
+        target,
+        _reader(data),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        reduce_range=reduced,
+        calibrate_method=CalibrationMethod.MinMax,
+    )
+
+
+def _prepared(source: Path, target: Path) -> Path:
+    """The quantiser's own first step: shapes inferred, the graph simplified."""
+    import onnx
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    prepared = target.with_name("prepared.onnx")
+    whole = source
+    if external_data(source):  # the step looks for them in a folder of its own
+        whole = target.with_name("whole.onnx")
+        onnx.save(onnx.load(str(source)), str(whole))
+    quant_pre_process(whole, prepared, skip_symbolic_shape=True)
+    return prepared
+
+
+def _reader(data: Calibration) -> Any:
+    """The samples in batches, as the quantiser asks for them."""
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._starts = iter(range(0, data.samples, _CALIBRATION_BATCH))
+
+        def get_next(self) -> dict[str, Array] | None:
+            start = next(self._starts, None)
+            if start is None:
+                return None
+            return {k: a[start : start + _CALIBRATION_BATCH] for k, a in data.inputs.items()}
+
+    return Reader()
+
+
+def _operators(path: Path) -> set[str]:
+    import onnx
+
+    return {node.op_type for node in onnx.load(str(path), load_external_data=False).graph.node}
+
+
+def _has_vnni() -> bool:
+    import cpuinfo
+
+    flags = cpuinfo.get_cpu_info().get("flags", [])
+    return any("vnni" in flag for flag in flags)
+
+
+def _check(path: Path) -> None:
+    import onnx
+
+    onnx.checker.check_model(str(path))
+
+
+def _onnxruntime_version() -> str:
+    """Raises `Unavailable` where the package, under any of its names, is not installed."""
+    for package in ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return metadata.version(package)
+    raise Unavailable(
+        "onnxruntime is not installed, whose tools make the variants.",
+        "Install it: pip install 'infer-bench[onnxruntime]'.",
+    )
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """The quantiser logs advice that is followed here already."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(disabled)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__

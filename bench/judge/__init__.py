@@ -1,0 +1,1 @@
+"""Matching, differences, effects and verdicts: values in, values out."""

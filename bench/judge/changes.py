@@ -1,0 +1,93 @@
+"""Paired comparisons of predictions that runs have stored: no model is run again."""
+
+from __future__ import annotations
+
+from bench.cards.tasks import find_task
+from bench.cards.tasks.base import Change, Columns
+from bench.errors import SpecError
+from bench.record.result import Record
+from bench.store.run import StoredRun
+
+CONFIDENCE = 0.95
+#: Large, and no metric is counted from it.
+_NOT_COMPARED = ("logits",)
+
+
+def change_between(
+    run: StoredRun,
+    record: Record,
+    other_run: StoredRun,
+    other: Record,
+    confidence: float = CONFIDENCE,
+) -> Change:
+    """The primary metric of ``record`` minus that of ``other``, on the same labelled items.
+
+    Raises `SpecError` where predictions are lost, of other items, or of another task.
+    """
+    mine, theirs = _columns(run, record), _columns(other_run, other)
+    return _change(record, mine, other, theirs, confidence)
+
+
+def _columns(run: StoredRun, record: Record) -> Columns:
+    return run.predictions(record, without=_NOT_COMPARED)
+
+
+def _change(
+    record: Record, mine: Columns, other: Record, others: Columns, confidence: float
+) -> Change:
+    task, theirs = record.cell.model.task, other.cell.model.task
+    if task != theirs:
+        raise SpecError(
+            f"{record.cell.model.name} is scored as {task} and {other.cell.model.name} as "
+            f"{theirs}, so their accuracy is not compared."
+        )
+    found = find_task(task).change(mine, others, confidence)
+    if found is None:
+        raise SpecError(
+            f"the predictions of {record.cell.label} are of other examples than those of "
+            f"{other.cell.label}, so accuracy is not compared."
+        )
+    return found
+
+
+class Changes:
+    """The comparisons within one run; what can't be compared is told once, in `problems`.
+
+    Each file of predictions is read once, and each pair of them compared once.
+    """
+
+    def __init__(self, run: StoredRun, confidence: float = CONFIDENCE) -> None:
+        self._run = run
+        self._confidence = confidence
+        self._columns: dict[str, Columns] = {}
+        self._known: dict[tuple[str, str], Change | None] = {}
+        self.problems: list[str] = []
+
+    def at(self, confidence: float) -> Changes:
+        """The same at another confidence."""
+        other = Changes(self._run, confidence)
+        other._columns = self._columns
+        other.problems = self.problems
+        return other
+
+    def __call__(self, record: Record, other: Record) -> Change | None:
+        key = tuple(r.accuracy.predictions if r.accuracy else "" for r in (record, other))
+        assert len(key) == 2
+        if key not in self._known:
+            self._known[key] = self._compare(record, other)
+        return self._known[key]
+
+    def _compare(self, record: Record, other: Record) -> Change | None:
+        try:
+            mine, theirs = self._read(record), self._read(other)
+            return _change(record, mine, other, theirs, self._confidence)
+        except SpecError as error:
+            if str(error) not in self.problems:
+                self.problems.append(str(error))
+            return None
+
+    def _read(self, record: Record) -> Columns:
+        file = record.accuracy.predictions if record.accuracy else ""
+        if file not in self._columns:
+            self._columns[file] = _columns(self._run, record)
+        return self._columns[file]

@@ -1,0 +1,376 @@
+"""Comparing matched cells: effects with intervals that hold together, and a verdict for each.
+
+Cells of one group of one run were measured in turn, so they are compared invocation by invocation;
+all others by Welch's interval. How many verdicts a comparison gives decides how wide each interval
+has to be: *all* of them hold at once at the stated confidence (`simultaneous_confidence`), so the
+chance of even one wrong ``faster``, ``slower`` or ``same`` is at most what is left of it. What
+measuring spent of it by stopping when it had seen enough (`bench.stats.stopping`) is paid for here
+too.
+
+Everything is decided on *times* (of a query, or of a sample where throughput is compared), B over
+A; a throughput's ratio is shown as the inverse, so above 1 it says that B is faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from bench.cards.tasks.base import Change
+from bench.errors import SpecError
+from bench.judge.changes import change_between
+from bench.judge.matching import Difference, Match, Matched, Side, differences
+from bench.numbers import printable
+from bench.record.result import Invocation, Record
+from bench.stats.interval import (
+    FEWEST_INVOCATIONS,
+    Interval,
+    ratio_interval,
+    unpaired_ratio_interval,
+)
+from bench.stats.multiple import holm_adjusted, simultaneous_confidence
+from bench.stats.stopping import FEWEST_TO_RANK, RankingRule, stopping_confidence
+from bench.stats.verdict import Verdict, decide, side, within_margin
+
+Array = np.ndarray[Any, Any]
+Measure = Literal["latency", "throughput"]
+Times = Mapping[int, float]  #: one figure an invocation, by its index
+
+CONFIDENCE = 0.95
+MARGIN = 0.02
+_MESSAGE_LIMIT = 200
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What was found of one pair of cells.
+
+    ``a`` and ``b`` are geometric means over invocations, in ns (latency) or samples/s. ``ratio``
+    and ``floor`` are B over A of the measure; ``floor`` is that of the 1st percentile of latency.
+    ``drift`` is the canary's time in B over A, where that certainly changed between two runs.
+    """
+
+    measure: Measure
+    a: float
+    b: float
+    ratio: Interval
+    floor: Interval | None
+    paired: bool
+    invocations: tuple[int, int]
+    verdict: Verdict
+    drift: Interval | None = None
+    withheld: Verdict | None = None  #: the verdict, had the machine not drifted
+    #: the time of B over A counted in the canary's time, where that changed and can be said
+    relative: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A pair of cells with its effect, or with the reason why there is none."""
+
+    match: Match
+    effect: Effect | None = None
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class AccuracyEffect:
+    """``change`` is B against A on the same examples; ``adjusted_p`` is its p after Holm's
+    correction over all accuracies compared."""
+
+    match: Match
+    dataset: str
+    change: Change
+    adjusted_p: float
+
+    def established(self, confidence: float) -> bool:
+        """Whether the two differ, at the confidence of the whole family."""
+        return self.adjusted_p <= 1 - confidence
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that one comparison found."""
+
+    matched: Matched
+    differences: tuple[Difference, ...]
+    allowed: frozenset[str]
+    comparisons: tuple[Comparison, ...]
+    accuracies: tuple[AccuracyEffect, ...]
+    margin: float
+    confidence: float
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def effects(self) -> list[Effect]:
+        return [c.effect for c in self.comparisons if c.effect is not None]
+
+
+# -- comparing ------------------------------------------------------------------------------------
+
+
+def compare(
+    matched: Matched,
+    allowed: Collection[str] = (),
+    margin: float = MARGIN,
+    confidence: float = CONFIDENCE,
+) -> Report:
+    """Compare all matched cells as one family.
+
+    ``margin`` is the difference that doesn't matter, as a share. Whether the cells may be compared
+    is `bench.judge.matching.refuse`'s business.
+    """
+    found = differences(matched)
+    other_machine = any(d.kind == "machine" for d in found)
+    accuracies, warnings = _accuracies(matched.matches, confidence)
+    return Report(
+        matched=matched,
+        differences=tuple(found),
+        allowed=frozenset(allowed),
+        comparisons=tuple(_comparisons(matched.matches, margin, confidence, other_machine)),
+        accuracies=tuple(accuracies),
+        margin=margin,
+        confidence=confidence,
+        warnings=tuple(warnings),
+    )
+
+
+def _comparisons(
+    matches: Sequence[Match], margin: float, confidence: float, other_machine: bool
+) -> list[Comparison]:
+    reasons = [_why_not(match) for match in matches]
+    each = simultaneous_confidence(max(1, reasons.count("")), confidence)
+    return [
+        Comparison(match, missing=why)
+        if why
+        else Comparison(match, _effect(match, margin, each, other_machine))
+        for match, why in zip(matches, reasons, strict=True)
+    ]
+
+
+def _why_not(match: Match) -> str:
+    """Why this pair has no effect; empty where it has one."""
+    for letter, one in (("A", match.a), ("B", match.b)):
+        record = one.record
+        if record is None:
+            return f"{letter} was not measured"
+        if record.failure is not None:
+            message = printable(record.failure.message, limit=_MESSAGE_LIMIT)
+            return f"{letter} failed ({printable(record.failure.kind)}): {message}"
+        if record.status == "failed":
+            return f"{letter} failed"
+        if record.simulated:
+            return f"{letter} is simulated: its latency means nothing"
+        usable = _times(record, lambda i: i.median_ns)
+        if len(usable) < FEWEST_INVOCATIONS:
+            return f"{letter} has {len(usable)} of at least {FEWEST_INVOCATIONS} invocations"
+    return ""
+
+
+def _times(record: Record, time: Callable[[Invocation], float]) -> dict[int, float]:
+    """A figure of each invocation that measured anything."""
+    usable = [i for i in record.invocations if min(i.calls, i.busy_ns, i.median_ns, i.floor_ns) > 0]
+    return {i.index: time(i) for i in usable}
+
+
+def measure_of(match: Match) -> Measure:
+    """Throughput where either side is an offline cell."""
+    offline = match.a.cell.is_rate or match.b.cell.is_rate
+    return "throughput" if offline else "latency"
+
+
+def _effect(match: Match, margin: float, confidence: float, other_machine: bool) -> Effect:
+    measure = measure_of(match)
+    typical = [_typical(one, measure) for one in (match.a, match.b)]
+    floors = [_floor(one, measure) for one in (match.a, match.b)]
+    paired = match.same_group and len(typical[0].keys() & typical[1].keys()) >= FEWEST_INVOCATIONS
+    rule = _ranking_rule(match, confidence) if paired else None
+    if paired:
+        typical, floors = _in_common(typical, rule), _in_common(floors, rule)
+    p50, floor = (
+        _stated(_ratio(both, paired, _spent(match, confidence, rule)), confidence)
+        for both in (typical, floors)
+    )
+    verdict = decide(p50, floor, margin)
+    drift = None if match.same_run or other_machine else _drift(match, confidence)
+    relative = None if drift is None else _in_canaries(match, typical, confidence)
+    withheld = None
+    if relative is not None and not _holds(verdict, relative, margin):
+        verdict, withheld = Verdict.INCONCLUSIVE, verdict
+    return Effect(
+        measure=measure,
+        a=_shown(typical[0], measure),
+        b=_shown(typical[1], measure),
+        ratio=p50 if measure == "latency" else _inverse(p50),
+        floor=floor if measure == "latency" else _inverse(floor),
+        paired=paired,
+        invocations=(len(typical[0]), len(typical[1])),
+        verdict=verdict,
+        drift=drift,
+        withheld=withheld,
+        relative=relative,
+    )
+
+
+def _typical(one: Side, measure: Measure) -> dict[int, float]:
+    """Median time of a query, or the mean time of a sample, in ns."""
+    assert one.record is not None
+    if measure == "latency":
+        return _times(one.record, lambda i: i.median_ns)
+    return _times(one.record, lambda i: i.query_ns / one.cell.batch)
+
+
+def _floor(one: Side, measure: Measure) -> dict[int, float]:
+    assert one.record is not None
+    samples = 1 if measure == "latency" else one.cell.batch
+    return _times(one.record, lambda i: i.floor_ns / samples)
+
+
+def _in_common(both: Sequence[Times], rule: RankingRule | None) -> list[dict[int, float]]:
+    """The invocations of the same generations, in the same order; up to the last planned look
+    where the run was looked at (see `bench.stats.stopping`)."""
+    indices = sorted(both[0].keys() & both[1].keys())
+    if rule is not None:
+        passed = [look for look in rule.looks() if look <= len(indices)]
+        indices = indices[: passed[-1]] if passed else indices
+    return [{index: times[index] for index in indices} for times in both]
+
+
+def _ranking_rule(match: Match, confidence: float) -> RankingRule | None:
+    """The looks at this pair's ratio while it was measured; None where nobody looked at it."""
+    suite = match.a.run.header.suite
+    if suite.goal != "rank":
+        return None
+    first = min(FEWEST_TO_RANK, suite.min_invocations)
+    return RankingRule(2, confidence, suite.margin, first, suite.max_invocations)
+
+
+def _spent(match: Match, confidence: float, rule: RankingRule | None) -> float:
+    """The confidence to compute an interval at so that it holds at ``confidence`` although the
+    measuring stopped because of what was seen."""
+    if rule is not None:
+        return rule.per_look()
+    stops = {one.record.stop for one in (match.a, match.b) if one.record is not None}
+    return stopping_confidence(confidence) if stops & {"precision", "ranked"} else confidence
+
+
+def _stated(found: Interval, confidence: float) -> Interval:
+    return replace(found, confidence=confidence)
+
+
+def _ratio(both: Sequence[Times], paired: bool, confidence: float) -> Interval:
+    """B over A; paired times are in the same order."""
+    interval = ratio_interval if paired else unpaired_ratio_interval
+    a, b = (list(times.values()) for times in both)
+    return interval(a, b, confidence)
+
+
+def _inverse(found: Interval) -> Interval:
+    """Like `Interval.inverse`, for bounds at the ends of the floats' range too."""
+    low, high = (1 / x if x > 0 else float("inf") for x in (found.high, found.low))
+    return Interval(1 / found.estimate, low, high, found.confidence)
+
+
+def _shown(times: Times, measure: Measure) -> float:
+    mean_ns = float(np.exp(np.mean(np.log(list(times.values())))))
+    return mean_ns if measure == "latency" else 1e9 / mean_ns
+
+
+# -- drift between runs ---------------------------------------------------------------------------
+
+
+def _drift(match: Match, confidence: float) -> Interval | None:
+    """The canary's time in B over A where it certainly changed; None where not, or not known."""
+    canaries = [_canary(one) for one in (match.a, match.b)]
+    if min(map(len, canaries)) < FEWEST_INVOCATIONS:
+        return None
+    found = _ratio(canaries, False, confidence)
+    return found if side(found) else None
+
+
+def _canary(one: Side) -> dict[int, float]:
+    assert one.record is not None
+    found = {i.index: i.canary_ns for i in one.record.invocations if i.canary_ns}
+    return {index: ns for index, ns in found.items() if ns > 0}
+
+
+def _in_canaries(match: Match, typical: Sequence[Times], confidence: float) -> Interval | None:
+    """B over A when times are counted in the canary's of the same generation, which felt the same
+    drift; None where too few generations have one.
+
+    No interval from inside two runs contains what changed between them. The canary, measured in
+    every round of both, reacts like the cell only roughly, so this never *gives* a verdict.
+    """
+    relative: list[dict[int, float]] = []
+    for one, times in zip((match.a, match.b), typical, strict=True):
+        canary = _canary(one)
+        relative.append(
+            {index: ns / canary[index] for index, ns in times.items() if index in canary}
+        )
+    if min(map(len, relative)) < FEWEST_INVOCATIONS:
+        return None
+    return _ratio(relative, False, confidence)
+
+
+def _holds(verdict: Verdict, relative: Interval, margin: float) -> bool:
+    """Whether a verdict stands when times are counted in the canary's."""
+    if verdict is Verdict.SAME:
+        return within_margin(relative, margin)
+    wanted = {Verdict.FASTER: -1, Verdict.SLOWER: 1}.get(verdict)
+    return wanted is None or side(relative) == wanted
+
+
+# -- accuracy -------------------------------------------------------------------------------------
+
+
+def _accuracies(
+    matches: Sequence[Match], confidence: float
+) -> tuple[list[AccuracyEffect], list[str]]:
+    """Each pair of predictions once, whatever the loads, and what could not be read."""
+    scored: dict[tuple[object, ...], Match] = {}
+    for match in matches:
+        key = _predictions_key(match)
+        if key is not None:
+            scored.setdefault(key, match)
+    each = simultaneous_confidence(max(1, len(scored)), confidence)
+    changes: list[tuple[Match, Change]] = []
+    warnings: list[str] = []
+    for match in scored.values():
+        try:
+            changes.append((match, _change(match, each)))
+        except SpecError as error:
+            if str(error) not in warnings:
+                warnings.append(str(error))
+    adjusted = holm_adjusted([change.p for _, change in changes])
+    return [
+        AccuracyEffect(match, _dataset(match), change, float(p))
+        for (match, change), p in zip(changes, adjusted, strict=True)
+    ], warnings
+
+
+def _predictions_key(match: Match) -> tuple[object, ...] | None:
+    """What tells two pairs of predictions apart; None where both sides aren't scored alike."""
+    if match.a.record is None or match.b.record is None:
+        return None
+    a, b = match.a.record.accuracy, match.b.record.accuracy
+    if a is None or b is None or (a.metric, a.dataset_sha256) != (b.metric, b.dataset_sha256):
+        return None
+    if match.same_run and a.predictions == b.predictions:
+        return None
+    return match.a.run.path, a.predictions, match.b.run.path, b.predictions
+
+
+def _change(match: Match, confidence: float) -> Change:
+    """B against A. Raises `SpecError` where predictions are lost, or are of other examples."""
+    assert match.a.record is not None
+    assert match.b.record is not None
+    return change_between(match.b.run, match.b.record, match.a.run, match.a.record, confidence)
+
+
+def _dataset(match: Match) -> str:
+    assert match.a.record is not None
+    assert match.a.record.accuracy is not None
+    return match.a.record.accuracy.dataset

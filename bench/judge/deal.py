@@ -1,0 +1,211 @@
+"""The deal: which model, in which precision, on which target, is worth what it costs.
+
+Every model x variant x target of a run is a point: what it costs (latency, throughput, memory or
+size) and how right it is. Costs are compared invocation by invocation where cells were measured in
+turn, accuracies example by example; all intervals of a front hold together (Bonferroni).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from bench.cell import Cell
+from bench.errors import SpecError
+from bench.judge.pairs import Changed, Pair, Relation, compare_on_target, same_data, time_ratio
+from bench.record.result import Invocation, Record
+from bench.stats.interval import Interval
+from bench.stats.multiple import pairwise_comparisons, simultaneous_confidence
+from bench.stats.pareto import Compared, Standing, standings
+
+Cost = Literal["latency", "throughput", "memory", "size"]
+
+CONFIDENCE = 0.95
+#: Accuracy that does not matter. MLPerf Inference's rules ask for 99% of the fp32 model's accuracy;
+#: half a point is stricter for every model that is right more often than half.
+LOSS = 0.005
+#: A cost that differs by less counts as the same.
+MARGIN = 0.02
+
+
+@dataclass(frozen=True)
+class Point:
+    """One model in one variant on one target, with the record that its cost is read from."""
+
+    record: Record
+    scored: Record | None
+    #: surely not less accurate, by more than what counts as nothing, than any other
+    as_accurate: bool = False
+    standing: Standing = field(default_factory=lambda: Standing("open"))
+
+    @property
+    def cell(self) -> Cell:
+        return self.record.cell
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What can be had instead of an original on one target: the pair against its fp32 form."""
+
+    pair: Pair
+    kind: Literal["distilled", "variant", "distilled variant"]
+
+
+@dataclass(frozen=True)
+class Deal:
+    """The points of a run by cost, and what is on offer for each original on each target."""
+
+    cost: Cost
+    points: tuple[Point, ...]
+    offers: Mapping[tuple[str, str], tuple[Offer, ...]]
+    loss: float
+    confidence: float
+
+
+def make_deal(
+    records: Sequence[Record],
+    change: Callable[[float], Changed],
+    cost: Cost = "latency",
+    loss: float = LOSS,
+    confidence: float = CONFIDENCE,
+) -> Deal:
+    """Place every point of ``records`` and collect what is on offer.
+
+    ``change(confidence)`` compares stored predictions at that confidence. Raises `SpecError` where
+    no record has both a cost and an accuracy.
+    """
+    latest = list({record.cell_id: record for record in records}.values())
+    points = _points(latest, cost)
+    if not points:
+        raise SpecError(
+            "no record of this run has both a cost and an accuracy, so there is nothing to weigh: "
+            "it needs models with labelled data."
+        )
+    each = simultaneous_confidence(2 * max(1, pairwise_comparisons(len(points))), confidence)
+    changed = change(each)
+
+    def price(i: int, j: int) -> Interval | None:
+        return _cost_ratio(points[i].record, points[j].record, cost, each)
+
+    def quality(i: int, j: int) -> Interval | None:
+        return _accuracy_difference(points[i].scored, points[j].scored, changed)
+
+    placed = standings(len(points), price, quality, MARGIN, loss)
+    return Deal(
+        cost=cost,
+        points=tuple(
+            replace(point, standing=standing, as_accurate=_unbeaten(i, len(points), quality, loss))
+            for i, (point, standing) in enumerate(zip(points, placed, strict=True))
+        ),
+        offers=_offers(latest, change(confidence)),
+        loss=loss,
+        confidence=confidence,
+    )
+
+
+def _unbeaten(place: int, count: int, quality: Compared, loss: float) -> bool:
+    """Whether a point is surely as accurate as every other that it can be compared with."""
+    found = [quality(place, other) for other in range(count) if other != place]
+    return all(difference is None or difference.low >= -loss for difference in found)
+
+
+# -- points ---------------------------------------------------------------------------------------
+
+_SCENARIO: dict[Cost, str] = {
+    "latency": "single-stream",
+    "throughput": "offline",
+    "memory": "single-stream",
+    "size": "single-stream",
+}
+
+
+def cost_of(record: Record, cost: Cost) -> float | None:
+    """What is paid: ns a query, ns a sample, bytes resident at the peak, bytes on the disk."""
+    if cost == "latency":
+        return record.latency.median_ns.value if record.latency else None
+    if cost == "throughput":
+        return 1e9 / record.throughput.value if record.throughput else None
+    if cost == "memory":
+        return record.memory.peak_rss_bytes if record.memory else None
+    return record.cell.model.file_bytes or None
+
+
+def _points(records: Sequence[Record], cost: Cost) -> list[Point]:
+    """The cheapest first; only what ran, was scored and is no simulation."""
+    scored = {_subject(r): r for r in records if r.accuracy is not None}
+    found: dict[tuple[str, str, str], Record] = {}
+    for record in records:
+        usable = record.status == "ok" and not record.simulated
+        if usable and record.cell.scenario == _SCENARIO[cost] and cost_of(record, cost):
+            kept = found.get(_subject(record))
+            # The largest batch is what throughput is bought for, the smallest what latency is.
+            if kept is None or (record.cell.batch > kept.cell.batch) == (cost == "throughput"):
+                found[_subject(record)] = record
+    points = [Point(record, scored[key]) for key, record in found.items() if key in scored]
+    return sorted(points, key=lambda p: cost_of(p.record, cost) or 0.0)
+
+
+def _subject(record: Record) -> tuple[str, str, str]:
+    return record.cell.model.name, record.cell.variant, record.cell.target
+
+
+def _cost_ratio(one: Record, other: Record, cost: Cost, confidence: float) -> Interval | None:
+    """one's cost over other's; sizes and peaks of memory are counted, not estimated."""
+    if cost in ("latency", "throughput"):
+        found = time_ratio((other, one), _TIMES[cost], confidence)
+        return None if found is None else found.interval
+    mine, theirs = cost_of(one, cost), cost_of(other, cost)
+    if not mine or not theirs:
+        return None
+    return Interval(mine / theirs, mine / theirs, mine / theirs, confidence)
+
+
+_TIMES: dict[str, Callable[[Invocation], float]] = {
+    "latency": lambda i: i.median_ns,
+    "throughput": lambda i: i.query_ns,
+}
+
+
+def _accuracy_difference(
+    one: Record | None, other: Record | None, change: Changed
+) -> Interval | None:
+    if one is None or other is None or not same_data(one, other):
+        return None
+    found = change(one, other)
+    return None if found is None else found.difference
+
+
+# -- offers ---------------------------------------------------------------------------------------
+
+
+def _offers(records: Sequence[Record], change: Changed) -> dict[tuple[str, str], tuple[Offer, ...]]:
+    """For each original and target: its distilled models and its own variants against its fp32
+    form, the distilled ones first."""
+    models = {r.cell.model.name: r.cell.model for r in records}
+    by_subject: dict[tuple[str, str, str], list[Record]] = {}
+    for record in records:
+        by_subject.setdefault(_subject(record), []).append(record)
+    found: dict[tuple[str, str], list[Offer]] = {}
+    for (name, _, target), mine in by_subject.items():
+        if models[name].control_of is not None:
+            continue
+        original = models[name].distilled_from or models[name].variant_of
+        reference = original if original in models else name
+        base = by_subject.get((str(reference), "fp32", target))
+        if base is None or base is mine:
+            continue
+        relation: Relation = "original" if models[name].distilled_from in models else "variant"
+        pair = compare_on_target(relation, mine, base, change)
+        found.setdefault((str(reference), target), []).append(Offer(pair, _kind(pair)))
+    order = ("distilled", "variant", "distilled variant")
+    return {
+        key: tuple(sorted(offers, key=lambda offer: order.index(offer.kind)))
+        for key, offers in found.items()
+    }
+
+
+def _kind(pair: Pair) -> Literal["distilled", "variant", "distilled variant"]:
+    if pair.relation == "variant":
+        return "variant"
+    return "distilled" if pair.variant == "fp32" else "distilled variant"

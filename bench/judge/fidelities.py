@@ -1,0 +1,78 @@
+"""The fidelity of every distilled model of a stored run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bench.errors import SpecError
+from bench.judge.fidelity import TEMPERATURE, Columns, fidelity
+from bench.judge.pairs import relations, same_data
+from bench.present.fidelity import Titled
+from bench.record.result import Record
+from bench.store.run import StoredRun
+
+#: Tasks whose predictions `bench.judge.fidelity` can read.
+_TASKS = ("classification", "embedding")
+
+
+class Fidelities:
+    """What can't be compared is told once, in `problems`."""
+
+    def __init__(self, run: StoredRun, temperature: float = TEMPERATURE) -> None:
+        self._run = run
+        self._temperature = temperature
+        self.problems: list[str] = []
+        #: one scored record for each model, variant and target
+        self._scored: dict[tuple[str, str, str], Record] = {
+            (r.cell.model.name, r.cell.variant, r.cell.target): r
+            for r in run.records
+            if r.accuracy is not None and r.cell.model.task in _TASKS
+        }
+        self._columns: dict[str, Columns] = {}
+
+    def each(self) -> Iterator[Titled]:
+        """Every distilled model against its original, variant by variant, target by target."""
+        models = {r.cell.model.name: r.cell.model for r in self._scored.values()}
+        controls = {m.control_of: m.name for m in models.values() if m.control_of}
+        for name, original, relation in relations(models):
+            if relation != "original" or models[name].control_of is not None:
+                continue
+            for student, variant, target in list(self._scored):
+                if student == name and (original, variant, target) in self._scored:
+                    found = self._one((name, variant, target), original, controls.get(name))
+                    if found is not None:
+                        yield found
+
+    def first_of_each(self) -> list[Titled]:
+        """One for each distilled model: targets and variants differ little from the first."""
+        found: dict[str, Titled] = {}
+        for titled in self.each():
+            found.setdefault(titled.student, titled)
+        return list(found.values())
+
+    def _one(self, key: tuple[str, str, str], original: str, control: str | None) -> Titled | None:
+        name, variant, target = key
+        student, teacher = self._scored[key], self._scored[original, variant, target]
+        undistilled = self._scored.get((str(control), variant, target))
+        if not same_data(student, teacher):
+            return None
+        try:
+            found = fidelity(
+                self._read(student),
+                self._read(teacher),
+                None if undistilled is None else self._read(undistilled),
+                self._temperature,
+            )
+        except SpecError as error:
+            if str(error) not in self.problems:
+                self.problems.append(str(error))
+            return None
+        shown = control if undistilled is not None else None
+        return Titled(name, original, shown, target, variant, found)
+
+    def _read(self, record: Record) -> Columns:
+        assert record.accuracy is not None
+        file = record.accuracy.predictions
+        if file not in self._columns:
+            self._columns[file] = self._run.predictions(record)
+        return self._columns[file]

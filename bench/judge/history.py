@@ -1,0 +1,243 @@
+"""One cell over many runs: its figure in the order of time, and where it stepped.
+
+Only runs on machines of the same ``machine_id`` make a series; where that isn't recorded, steps are
+not looked for. A changed model, input or thread count is another cell, with a series of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bench.cell import Cell
+from bench.discover import nearest
+from bench.errors import SpecError
+from bench.record.result import Estimate, Record
+from bench.stats.interval import FEWEST_INVOCATIONS, Interval, unpaired_ratio_interval
+from bench.stats.multiple import simultaneous_confidence
+from bench.stats.steps import fewest_runs, find_steps, log_error
+from bench.store.frames import Finished, Paths, read_finished_runs
+
+CONFIDENCE = 0.95
+MARGIN = 0.02
+
+
+@dataclass(frozen=True)
+class Point:
+    """A cell's figure in one run: ns (latency) or samples/s; bounds are None without interval."""
+
+    run: str
+    created_at: str
+    value: float
+    low: float | None
+    high: float | None
+    confidence: float
+    git_commit: str | None
+    bench_version: str
+    runtime_version: str
+    canary_ns: float | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """An established step: before and at point ``index``. ``ratio`` is after over before, of the
+    figure; ``canary`` that of the canary's time. ``slower`` is what it means."""
+
+    index: int
+    ratio: Interval
+    slower: bool
+    p: float
+    canary: Interval | None
+    changed: tuple[tuple[str, str, str], ...]  #: what else changed there: name, before, after
+
+
+@dataclass(frozen=True)
+class Series:
+    """The history of one cell on one machine, the oldest point first."""
+
+    cell_id: str
+    cell: Cell
+    foreign: bool
+    machine_id: str | None
+    cpu_model: str | None
+    points: tuple[Point, ...]
+    failed: int  #: runs in which the cell failed
+    changes: tuple[Change, ...] = ()
+    why_none: str = ""  #: why no step can be told, where that is so
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which cells: an id (or a beginning of it) or ``model@target[/scenario]``, and filters."""
+
+    cell: str = ""
+    model: str = ""
+    target: str = ""
+    scenario: str = ""
+    variant: str = ""
+
+    def wants(self, cell_id: str, cell: Cell) -> bool:
+        name = f"{cell.model.name}@{cell.target}"
+        by_name = self.cell in (name, f"{name}/{cell.scenario}")
+        return (
+            (not self.cell or by_name or cell_id.startswith(self.cell))
+            and self.model in ("", cell.model.name)
+            and self.target in ("", cell.target)
+            and self.scenario in ("", cell.scenario)
+            and self.variant in ("", cell.variant)
+        )
+
+
+def history(
+    paths: Paths,
+    selection: Selection,
+    confidence: float = CONFIDENCE,
+    margin: float = MARGIN,
+) -> tuple[list[Series], list[str]]:
+    """The series that are selected, and what could not be read.
+
+    The chance of even one false step in all of them is at most 1 - ``confidence``. Raises
+    `SpecError` where there is no run, or no such cell in any.
+    """
+    runs, skipped = read_finished_runs(paths)
+    found = _series(runs, selection)
+    if not found:
+        raise SpecError(_nothing(runs, selection))
+    looked_at = [one for one in found if not _why_none(one, confidence)]
+    each = simultaneous_confidence(max(1, len(looked_at)), confidence)
+    return [_with_changes(one, each, margin) for one in found], skipped
+
+
+def _series(runs: Iterable[Finished], selection: Selection) -> list[Series]:
+    """One for each cell and machine, in the order in which they first appear."""
+    points: dict[tuple[str, str | None], list[Point]] = {}
+    about: dict[tuple[str, str | None], tuple[Record, Finished]] = {}
+    failed: dict[tuple[str, str | None], int] = {}
+    for run in runs:
+        machine_id = run.header.facts.get("machine_id")
+        for record in run.records:
+            if not selection.wants(record.cell_id, record.cell) or record.simulated:
+                continue
+            key = record.cell_id, None if machine_id is None else str(machine_id)
+            about.setdefault(key, (record, run))
+            point = _point(run, record)
+            if point is None:
+                failed[key] = failed.get(key, 0) + 1
+            else:
+                points.setdefault(key, []).append(point)
+    return [
+        Series(
+            cell_id=key[0],
+            cell=record.cell,
+            foreign=record.foreign is not None,
+            machine_id=key[1],
+            cpu_model=run.header.facts.get("cpu_model"),
+            points=tuple(sorted(points.get(key, []), key=lambda point: point.created_at)),
+            failed=failed.get(key, 0),
+        )
+        for key, (record, run) in about.items()
+    ]
+
+
+def _point(run: Finished, record: Record) -> Point | None:
+    """None where the cell has no figure in this run."""
+    figure = _figure(record)
+    if figure is None or not figure[0] > 0:
+        return None
+    value, low, high, confidence = figure
+    facts = run.header.facts
+    return Point(
+        run=str(run.path),
+        created_at=run.header.created_at,
+        value=value,
+        low=low,
+        high=high,
+        confidence=confidence,
+        git_commit=_text(facts.get("git_commit")),
+        bench_version=run.header.bench_version,
+        runtime_version=record.runtime_version,
+        canary_ns=record.canary_ns.value if record.canary_ns else None,
+    )
+
+
+def _figure(record: Record) -> tuple[float, float | None, float | None, float] | None:
+    if record.foreign is not None:
+        found = record.foreign
+        value = found.mean_ns if found.median_ns is None else found.median_ns
+        return None if value is None else (value, None, None, CONFIDENCE)
+    estimate: Estimate | None = record.throughput if record.cell.is_rate else None
+    if not record.cell.is_rate and record.latency is not None:
+        estimate = record.latency.median_ns
+    if estimate is None or record.status != "ok":
+        return None
+    return estimate.value, estimate.low, estimate.high, estimate.confidence
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+# -- steps ----------------------------------------------------------------------------------------
+
+
+def _why_none(series: Series, confidence: float) -> str:
+    if series.machine_id is None:
+        return "the machine is not recorded, so steps are not looked for"
+    fewest = fewest_runs(confidence)
+    if len(series.points) < fewest:
+        return f"it takes {fewest} runs on one machine, and there are {len(series.points)}"
+    return ""
+
+
+def _with_changes(series: Series, confidence: float, margin: float) -> Series:
+    why = _why_none(series, confidence)
+    if why:
+        return replace(series, why_none=why)
+    points = series.points
+    errors = [log_error(p.low, p.high, p.confidence) for p in points]
+    steps = find_steps([p.value for p in points], errors, confidence, margin)
+    edges = [0, *(step.index for step in steps), len(points)]
+    changes = []
+    for place, step in enumerate(steps):
+        before, after = points[edges[place] : step.index], points[step.index : edges[place + 2]]
+        ratio = unpaired_ratio_interval([p.value for p in before], [p.value for p in after])
+        slower = (step.log_ratio > 0) != series.cell.is_rate
+        changes.append(
+            Change(
+                step.index, ratio, slower, step.p, _canary(before, after), _changed(before, after)
+            )
+        )
+    return _replaced(series, tuple(changes), "")
+
+
+def _replaced(series: Series, changes: tuple[Change, ...], why: str) -> Series:
+    from dataclasses import replace
+
+    return replace(series, changes=changes, why_none=why)
+
+
+def _canary(before: Sequence[Point], after: Sequence[Point]) -> Interval | None:
+    times = [[p.canary_ns for p in part if p.canary_ns] for part in (before, after)]
+    if min(map(len, times)) < FEWEST_INVOCATIONS:
+        return None
+    return unpaired_ratio_interval(times[0], times[1])
+
+
+def _changed(before: Sequence[Point], after: Sequence[Point]) -> tuple[tuple[str, str, str], ...]:
+    """What changed between the last run before the step and the first one after it."""
+    old, new = before[-1], after[0]
+    pairs = (
+        ("commit", old.git_commit, new.git_commit),
+        ("runtime", old.runtime_version, new.runtime_version),
+        ("bench", old.bench_version, new.bench_version),
+    )
+    return tuple((name, a or "none", b or "none") for name, a, b in pairs if a != b)
+
+
+def _nothing(runs: Sequence[Finished], selection: Selection) -> str:
+    names = {f"{r.cell.model.name}@{r.cell.target}": None for run in runs for r in run.records}
+    asked = selection.cell or f"{selection.model}@{selection.target}"
+    close = nearest(asked, names) or list(names)[:4]
+    hint = f"There are: {', '.join(close)}." if close else "They hold no finished cell."
+    return f"no cell of {len(runs)} runs is what was asked for. {hint}"

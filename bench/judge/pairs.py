@@ -1,0 +1,259 @@
+"""Pairs: a distilled model (and its control) against its original, target by target.
+
+A speed-up is a ratio of medians of the same invocation: invocation i of both models was measured
+in turn, block by block, so what the machine did to one it did to the other. Accuracy is compared
+example by example, with the exact McNemar test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.cards.tasks.base import Change
+from bench.cell import ModelIdentity
+from bench.numbers import NAME_LIMIT, printable
+from bench.record.result import Invocation, Record
+from bench.stats.interval import (
+    FEWEST_INVOCATIONS,
+    Interval,
+    ratio_interval,
+    unpaired_ratio_interval,
+)
+
+Subject = tuple[str, str]  #: model and variant
+Changed = Callable[[Record, Record], Change | None]
+Relation = Literal["original", "control", "variant"]
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times; above 1 is better for the pair's first model."""
+
+    value: float
+    low: float
+    high: float
+    confidence: float
+    paired: bool
+    invocations: int
+
+    @property
+    def interval(self) -> Interval:
+        return Interval(self.value, self.low, self.high, self.confidence)
+
+    @property
+    def verdict(self) -> Literal["faster", "slower", "unclear"]:
+        """What the interval allows to say."""
+        if self.low > 1:
+            return "faster"
+        return "slower" if self.high < 1 else "unclear"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One model against another on one target; what could not be compared is None, and
+    ``missing`` says why."""
+
+    model: str
+    other: str
+    relation: Relation
+    variant: str
+    other_variant: str
+    target: str
+    size_ratio: float
+    file_bytes: int
+    other_file_bytes: int
+    speedup: Ratio | None = None
+    floor_speedup: Ratio | None = None
+    throughput: Ratio | None = None
+    accuracy: Change | None = None
+    missing: str = ""
+
+    @property
+    def contended(self) -> bool:
+        """Whether the medians and the floors disagree about which one is faster."""
+        if self.speedup is None or self.floor_speedup is None:
+            return False
+        return {self.speedup.verdict, self.floor_speedup.verdict} == {"faster", "slower"}
+
+
+def compare(records: Sequence[Record], change: Changed) -> list[Pair]:
+    """Every pair on every target that both were tried on: the distilled models first, each variant
+    against the same one of the other; then each variant against its own model in fp32.
+
+    ``change(record, other)`` compares what was stored of two scored records' predictions; None
+    where it can't.
+    """
+    latest = {record.cell_id: record for record in records}
+    subjects: dict[Subject, list[Record]] = {}
+    for record in latest.values():
+        subjects.setdefault((record.cell.model.name, record.cell.variant), []).append(record)
+    return [
+        compare_on_target(relation, mine, theirs, change)
+        for one, other, relation in _related(subjects)
+        for mine, theirs in _on_shared_targets(subjects[one], subjects[other])
+    ]
+
+
+def _related(
+    subjects: Mapping[Subject, Sequence[Record]],
+) -> Iterator[tuple[Subject, Subject, Relation]]:
+    models = {name: records[-1].cell.model for (name, _), records in subjects.items()}
+    variants = list(dict.fromkeys(variant for _, variant in subjects))
+    for name, other, relation in relations(models):
+        for variant in variants:
+            if (name, variant) in subjects and (other, variant) in subjects:
+                yield (name, variant), (other, variant), relation
+    for name, variant in subjects:
+        if variant != "fp32" and (name, "fp32") in subjects:
+            yield (name, variant), (name, "fp32"), "variant"
+
+
+def relations(models: Mapping[str, ModelIdentity]) -> list[tuple[str, str, Relation]]:
+    """Which model is compared with which: distilled and control with the original, then the
+    distilled one with its control, and a form that others made with the model itself."""
+    found: dict[tuple[str, str], Relation] = {}
+    for model in models.values():
+        if model.distilled_from in models and model.control_of is None:
+            found[model.name, str(model.distilled_from)] = "original"
+    for control in models.values():
+        student = models.get(control.control_of or "")
+        if student is not None and student.distilled_from in models:
+            found[control.name, str(student.distilled_from)] = "original"
+    for control in models.values():
+        if control.control_of in models:
+            found[str(control.control_of), control.name] = "control"
+    for model in models.values():
+        if model.variant_of in models:
+            found[model.name, str(model.variant_of)] = "variant"
+    return [(*names, relation) for names, relation in found.items() if names[0] != names[1]]
+
+
+def _on_shared_targets(
+    mine: Sequence[Record], theirs: Sequence[Record]
+) -> list[tuple[list[Record], list[Record]]]:
+    """The records of both, target by target."""
+    other = _by_target(theirs)
+    return [(found, other[key]) for key, found in _by_target(mine).items() if key in other]
+
+
+def _by_target(records: Iterable[Record]) -> dict[tuple[object, ...], list[Record]]:
+    grouped: dict[tuple[object, ...], list[Record]] = {}
+    for record in records:
+        cell = record.cell
+        key = (cell.target, cell.threads, cell.lane, cell.allow_fallback)
+        grouped.setdefault(key, []).append(record)
+    return grouped
+
+
+def compare_on_target(
+    relation: Relation,
+    mine: Sequence[Record],
+    theirs: Sequence[Record],
+    change: Changed,
+) -> Pair:
+    """Two models by all their records on one target."""
+    cell, other = mine[0].cell, theirs[0].cell
+    size, other_size = cell.model.file_bytes, other.model.file_bytes
+    alone = _same_load(mine, theirs, "single-stream", min)
+    offline = _same_load(mine, theirs, "offline", max)
+    return Pair(
+        model=cell.model.name,
+        other=other.model.name,
+        relation=relation,
+        variant=cell.variant,
+        other_variant=other.variant,
+        target=cell.target,
+        size_ratio=other_size / size if size else float("nan"),
+        file_bytes=size,
+        other_file_bytes=other_size,
+        speedup=time_ratio(alone, lambda i: i.median_ns),
+        floor_speedup=time_ratio(alone, lambda i: i.floor_ns),
+        throughput=time_ratio(offline, lambda i: i.query_ns),
+        accuracy=_accuracy_change(mine, theirs, change),
+        missing=_why_no_speed(alone, mine, theirs),
+    )
+
+
+def _same_load(
+    mine: Sequence[Record],
+    theirs: Sequence[Record],
+    scenario: str,
+    choose: Callable[[Iterable[int]], int],
+) -> tuple[Record, Record] | None:
+    """Both models' records of one scenario at a batch that both have."""
+    ours = {r.cell.batch: r for r in mine if r.cell.scenario == scenario}
+    others = {r.cell.batch: r for r in theirs if r.cell.scenario == scenario}
+    shared = ours.keys() & others.keys()
+    if not shared:
+        return None
+    batch = choose(shared)
+    return ours[batch], others[batch]
+
+
+def time_ratio(
+    both: tuple[Record, Record] | None,
+    time: Callable[[Invocation], float],
+    confidence: float = CONFIDENCE,
+) -> Ratio | None:
+    """How many times as long the other takes; None where that can't be said."""
+    if both is None or any(r.status == "failed" or r.simulated for r in both):
+        return None
+    mine, theirs = ({i.index: time(i) for i in r.invocations if i.calls > 0} for r in both)
+    return _ratio(mine, theirs, confidence)
+
+
+def _ratio(
+    mine: Mapping[int, float], theirs: Mapping[int, float], confidence: float
+) -> Ratio | None:
+    """Theirs over mine: pair by pair where both have the same invocations."""
+    if min(len(mine), len(theirs)) < FEWEST_INVOCATIONS:
+        return None
+    if min(*mine.values(), *theirs.values()) <= 0:
+        return None
+    paired = mine.keys() == theirs.keys()
+    if paired:
+        order = sorted(mine)
+        found = ratio_interval([mine[i] for i in order], [theirs[i] for i in order], confidence)
+    else:
+        found = unpaired_ratio_interval(list(mine.values()), list(theirs.values()), confidence)
+    return Ratio(
+        value=found.estimate,
+        low=found.low,
+        high=found.high,
+        confidence=found.confidence,
+        paired=paired,
+        invocations=min(len(mine), len(theirs)),
+    )
+
+
+def _why_no_speed(
+    alone: tuple[Record, Record] | None, mine: Sequence[Record], theirs: Sequence[Record]
+) -> str:
+    for record in (*mine, *theirs):
+        if record.simulated:
+            return "simulated"
+    for record in alone or ():
+        if record.failure is not None:
+            return f"{printable(record.cell.model.name, limit=NAME_LIMIT)} failed"
+    return "" if alone else "not measured"
+
+
+def _accuracy_change(
+    mine: Sequence[Record], theirs: Sequence[Record], change: Changed
+) -> Change | None:
+    ours = next((r for r in mine if r.accuracy is not None), None)
+    others = next((r for r in theirs if r.accuracy is not None), None)
+    if ours is None or others is None or not same_data(ours, others):
+        return None
+    return change(ours, others)
+
+
+def same_data(one: Record, two: Record) -> bool:
+    """Whether two records are scored by the same metric on the same labelled data."""
+    a, b = one.accuracy, two.accuracy
+    if a is None or b is None or one.cell.model.task != two.cell.model.task:
+        return False
+    return (a.metric, a.dataset_sha256) == (b.metric, b.dataset_sha256)

@@ -1,0 +1,1 @@
+"""What computer this is, which of its cores to use, and what disturbs it meanwhile."""

@@ -1,0 +1,309 @@
+"""From a suite to the ordered cells of a run. Nothing here runs a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from bench.backend import ModelFile, Options
+from bench.cards.card import Card
+from bench.cards.datasets import Dataset
+from bench.cards.files import stored_bytes
+from bench.cards.inputs import (
+    draw_samples,
+    fingerprint,
+    index_limits,
+    random_inputs,
+    resolve_shape,
+)
+from bench.cards.variants import Form
+from bench.cell import Cell, ModelIdentity, Scenario, Variant
+from bench.errors import BenchError, SpecError, Unsupported
+from bench.runtimes.targets import Choice
+from bench.spec import Suite
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model made ready: its card, its files after export, its data set if it has one, and the
+    variants that were made of it (fp32 is ``file``)."""
+
+    card: Card
+    file: ModelFile
+    dataset: Dataset | None
+    variants: Mapping[Variant, Form] = field(default_factory=dict)
+
+    def form(self, variant: Variant) -> Form:
+        """The model's files in the precision ``variant``."""
+        return self.variants.get(variant) or Form(replace(self.file, variant=variant))
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell and what is needed to measure it."""
+
+    cell: Cell
+    model: Loaded
+    choice: Choice
+    options: Options
+    feeds: dict[str, Array]
+    refused: BenchError | None = None  #: known before measuring that it can't be had
+
+    @property
+    def form(self) -> Form:
+        """The model in the cell's variant."""
+        return self.model.form(self.cell.variant)
+
+    @property
+    def file(self) -> ModelFile:
+        """What is loaded."""
+        return self.form.file
+
+    @property
+    def streams(self) -> int:
+        """Queries in flight at once: what the target's ``streams`` says, offline alone."""
+        if self.cell.scenario != "offline":
+            return 1
+        text = self.options.extra.get("streams", "1")
+        return int(text) if text.isdigit() else 1  # the backend will refuse what is no number
+
+    @property
+    def cores(self) -> int:
+        """CPU cores that the cell computes on."""
+        return self.cell.threads * max(1, self.streams)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells of a run, in groups that are measured interleaved."""
+
+    suite: Suite
+    cells: tuple[PlannedCell, ...]
+    left_out: tuple[str, ...] = ()  #: what a wildcard would have meant but can't be, in words
+
+    def groups(self) -> list[list[PlannedCell]]:
+        """Cells that will be compared: the same scenario, batch and thread count."""
+        groups: dict[tuple[object, ...], list[PlannedCell]] = {}
+        for planned in self.cells:
+            cell = planned.cell
+            groups.setdefault((cell.scenario, cell.batch, cell.threads), []).append(planned)
+        return list(groups.values())
+
+
+def make_plan(suite: Suite, models: Sequence[Loaded], choices: Sequence[Choice]) -> Plan:
+    """Every model x variant x target x scenario x batch of ``suite``.
+
+    Raises `SpecError` when there is nothing to run or an input's size is unknown.
+    """
+    if not models:
+        raise SpecError("there is no model to run: name one with -m, or in the suite's `models`.")
+    if not choices:
+        raise SpecError(
+            "no target is present: install a runtime, for example "
+            "`pip install 'infer-bench[onnxruntime]'`; `bench doctor` tells what is missing."
+        )
+    _refuse_two_of_a_name(models)
+    cells = [
+        planned
+        for scenario, batch in _loads(suite)
+        for model in models
+        for planned in _cells_of_model(suite, model, scenario, batch, choices)
+    ]
+    return Plan(suite, tuple(cells), tuple(_left_out(suite, models, choices)))
+
+
+def _left_out(suite: Suite, models: Sequence[Loaded], choices: Sequence[Choice]) -> Iterator[str]:
+    """Targets that nobody named and that can't run a model or a variant, in words."""
+    for model in models:
+        for variant in suite.variants:
+            reasons: dict[str, list[str]] = {}
+            for choice in choices:
+                why = _unfit(model, variant, choice)
+                if why is not None and not choice.named:
+                    reasons.setdefault(why, []).append(str(choice.target))
+            for why, targets in reasons.items():
+                verb = "is" if len(targets) == 1 else "are"
+                yield f"{', '.join(targets)} {verb} left out for {model.card.name}{why}."
+
+
+def _unfit(model: Loaded, variant: Variant, choice: Choice) -> str | None:
+    """Why a target can't run a variant of a model at all, as the end of a sentence."""
+    runtime = choice.runtime
+    if runtime is not None and variant not in runtime.variants:
+        return f" in {variant}, which it does not run"
+    form = model.form(variant)
+    if form.refused is not None and "onnx" in _forms(choice):
+        return None  # what went wrong is told in the row
+    if model_forms(form.file).isdisjoint(_forms(choice)):
+        which = "" if variant == "fp32" else f" {variant}"
+        return f", which has no{which} {' or '.join(_forms(choice))} form"
+    return None
+
+
+def _forms(choice: Choice) -> tuple[str, ...]:
+    return choice.runtime.forms if choice.runtime is not None else ("onnx",)
+
+
+def model_forms(file: ModelFile) -> set[str]:
+    """In which forms a model is there, in the words of `bench.backend.Backend.forms`."""
+    found = {"onnx": file.onnx, "torch": file.torch}
+    return {form for form, source in found.items() if source is not None}
+
+
+#: Scenarios whose queries carry one sample each (MLPerf's meaning).
+_ONE_SAMPLE = ("single-stream", "server")
+
+
+def _loads(suite: Suite) -> list[tuple[Scenario, int]]:
+    """Scenario and samples a query. MLPerf's single-stream sends one sample at a time."""
+    return [
+        (scenario, batch)
+        for scenario in dict.fromkeys(suite.scenarios)
+        for batch in ([1] if scenario in _ONE_SAMPLE else dict.fromkeys(suite.batch))
+    ]
+
+
+def _refuse_two_of_a_name(models: Sequence[Loaded]) -> None:
+    names = [model.card.name for model in models]
+    for name in names:
+        if names.count(name) > 1:
+            raise SpecError(f"two models are called {name!r}; give each its own name.")
+
+
+def _cells_of_model(
+    suite: Suite, model: Loaded, scenario: Scenario, batch: int, choices: Sequence[Choice]
+) -> list[PlannedCell]:
+    card = model.card
+    fixed = fixed_batch(card)
+    refused: BenchError | None = None
+    if fixed is not None and fixed != batch and scenario not in _ONE_SAMPLE:
+        refused = Unsupported(
+            f"{card.name}: its batch dimension is fixed at {fixed}, so batch {batch} can't be run. "
+            "Export it with a dynamic batch dimension."
+        )
+    feeds = _feeds(model, batch, suite)
+    input_sha256 = fingerprint(feeds)
+    planned = []
+    for variant in dict.fromkeys(suite.variants):
+        form = model.form(variant)
+        for choice in choices:
+            why = _unfit(model, variant, choice)
+            if why is not None and not choice.named:
+                continue
+            cell = Cell(
+                model=_identity(card, form.file),
+                variant=variant,
+                target=str(choice.target),
+                scenario=scenario,
+                batch=batch if refused or fixed is None else fixed,
+                shapes={name: tuple(array.shape) for name, array in feeds.items()},
+                threads=threads_of(suite, choice),
+                lane=suite.lane,
+                input_sha256=input_sha256,
+                allow_fallback=suite.allow_fallback,
+                latency_bound_ns=suite.latency_bound_ns if scenario == "server" else None,
+            )
+            options = Options(
+                threads=cell.threads,
+                allow_fallback=suite.allow_fallback,
+                shapes=cell.shapes,
+                extra=dict(choice.target.options),
+            )
+            unable = refused or choice.unavailable or _refusal(form, choice, card.name, why)
+            planned.append(PlannedCell(cell, model, choice, options, feeds, unable))
+    return planned
+
+
+def _refusal(form: Form, choice: Choice, name: str, why: str | None) -> BenchError | None:
+    """Why a target that was asked for by name can't run this form of the model."""
+    runtime = choice.runtime
+    if runtime is not None and form.file.variant not in runtime.variants:
+        runs = ", ".join(runtime.variants)
+        return Unsupported(
+            f"{choice.target} does not run {form.file.variant}: it has {runs}. Leave it out for "
+            f"{name}, or name another variant."
+        )
+    if why is not None:
+        return Unsupported(f"{choice.target} can't run {name}{why}.")
+    return form.refused if "onnx" in _forms(choice) and form.file.onnx is None else None
+
+
+def _identity(card: Card, file: ModelFile) -> ModelIdentity:
+    return ModelIdentity(
+        name=card.name,
+        sha256=card.content_sha256(),
+        task=card.task,
+        distilled_from=card.distilled_from,
+        control_of=card.control_of,
+        variant_of=card.variant_of,
+        file_bytes=file_bytes(file),
+    )
+
+
+def _feeds(model: Loaded, batch: int, suite: Suite) -> dict[str, Array]:
+    """What one query holds: samples of the data set, else seeded random values."""
+    card, seed = model.card, suite.seed
+    if model.dataset is not None:
+        return draw_samples(model.dataset.inputs, batch, seed)
+    symbol = batch_name(card)
+    sizes = suite.shapes | ({symbol: batch} if symbol is not None else {})
+    shapes = {
+        spec.name: resolve_shape(card.name, spec.name, tuple(spec.shape), batch, sizes)
+        for spec in card.inputs
+    }
+    dtypes = {spec.name: spec.dtype for spec in model.card.inputs}
+    needs_limits = model.file.onnx is not None and any(
+        np.dtype(dtype).kind in "iu" for dtype in dtypes.values()
+    )
+    limits = index_limits(model.file.onnx) if needs_limits and model.file.onnx else {}
+    feeds = random_inputs(shapes, dtypes, limits, seed)
+    filled = {spec.name: spec.fill for spec in model.card.inputs if spec.fill is not None}
+    return feeds | {n: np.full_like(feeds[n], value) for n, value in filled.items()}
+
+
+def batch_name(card: Card) -> str | None:
+    """The symbolic dimension that is the batch: the first axis of the first input that names it."""
+    first = (spec.shape[0] for spec in card.inputs if len(spec.shape) > 0)
+    return next((dim for dim in first if isinstance(dim, str)), None)
+
+
+def fixed_batch(card: Card) -> int | None:
+    """The batch size that the model's file insists on; None when it is dynamic or has none."""
+    if batch_name(card) is not None:
+        return None
+    first = [spec.shape[0] for spec in card.inputs if len(spec.shape) > 0]
+    return next((dim for dim in first if isinstance(dim, int)), None)
+
+
+def threads_of(suite: Suite, choice: Choice) -> int:
+    """Compute threads of a cell: the suite's, else every physical core that may be used."""
+    if suite.threads is not None:
+        return suite.threads
+    from bench.runtimes.targets import default_threads
+
+    return default_threads()
+
+
+def file_bytes(file: ModelFile) -> int:
+    """Size of the ONNX file with its external data, or of the weights where there is no ONNX form;
+    0 where neither is a file."""
+    if file.onnx is not None:
+        return stored_bytes(file.onnx)
+    if file.torch is not None and file.torch.weights is not None:
+        return file.torch.weights.stat().st_size
+    return 0
+
+
+def for_batch(planned: PlannedCell, batch: int) -> Options:
+    """The cell's own options, with the shapes of another batch size."""
+    symbol = batch_name(planned.model.card)
+    shapes = dict(planned.options.shapes)
+    for spec in planned.model.card.inputs:
+        dims = zip(spec.shape, shapes[spec.name], strict=True)
+        shapes[spec.name] = tuple(batch if dim == symbol else size for dim, size in dims)
+    return replace(planned.options, shapes=shapes)

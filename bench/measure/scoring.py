@@ -1,0 +1,133 @@
+"""Scoring a model on its labelled data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bench.backend import to_plain
+from bench.cards.tasks import find_task
+from bench.errors import AccuracyFailed
+from bench.measure.group import Context
+from bench.measure.plan import PlannedCell, fixed_batch, for_batch
+from bench.record.estimate import as_estimate
+from bench.record.result import Accuracy, Metric
+from bench.runtimes.processes import Launcher
+
+Array = np.ndarray[Any, Any]
+
+#: Examples in one query while scoring; divides the data sets that ship.
+_EVALUATION_BATCH = 100
+
+
+def outputs_on(
+    planned: PlannedCell,
+    inputs: dict[str, Array],
+    batch: int,
+    launcher: Launcher,
+    cpus: Sequence[int],
+) -> Array:
+    """The scored output for all ``inputs``, in chunks of ``batch``, in a worker.
+
+    Scored is the output that the card names in ``dataset.output``, else the first.
+    """
+    options, choice = for_batch(planned, batch), planned.choice
+    assert choice.runtime is not None
+    worker = launcher.worker(choice.runtime, options.threads)
+    try:
+        loaded, _ = worker.request(
+            "load",
+            model=to_plain(planned.file),
+            device=to_plain(choice.device),
+            options=to_plain(options),
+            cpus=list(cpus),
+        )
+        place = _scored_output(planned, [spec["name"] for spec in loaded["outputs"]])
+        total = len(next(iter(inputs.values())))
+        chunks = []
+        for start in range(0, total, batch):
+            chunk = [_padded(array[start : start + batch], batch) for array in inputs.values()]
+            _, results = worker.request("evaluate", *chunk, names=list(inputs))
+            chunks.append(results[place][: total - start])
+        return np.concatenate(chunks)
+    finally:
+        worker.end()
+
+
+def _scored_output(planned: PlannedCell, names: Sequence[str]) -> int:
+    """Which of the session's outputs is scored."""
+    card = planned.model.card
+    wanted = card.dataset.output if card.dataset else None
+    if wanted is None or len(names) == 1:
+        return 0
+    if wanted not in names:
+        # PyTorch's outputs have no names: the card's order is theirs.
+        names = [tensor.name for tensor in card.outputs]
+    if wanted not in names:
+        raise AccuracyFailed(
+            f"{card.name}: there is no output {wanted!r} (`dataset.output`); it has "
+            f"{', '.join(names)}."
+        )
+    return list(names).index(wanted)
+
+
+def _padded(array: Array, batch: int) -> Array:
+    """The last chunk at full size, by repeating its last row: a session may be static."""
+    missing = batch - len(array)
+    return array if not missing else np.concatenate([array, array[-1:].repeat(missing, axis=0)])
+
+
+def predictions(
+    planned: PlannedCell, launcher: Launcher, cpus: Sequence[int] = ()
+) -> dict[str, Array]:
+    """What the model's task keeps of its outputs for the whole data set (`Task.columns`).
+
+    Raises `AccuracyFailed` when outputs and labels don't fit.
+    """
+    dataset, card = planned.model.dataset, planned.model.card
+    assert dataset is not None
+    batch = fixed_batch(card) or _EVALUATION_BATCH
+    outputs = outputs_on(planned, dataset.inputs, batch, launcher, cpus)
+    return find_task(card.task).columns(outputs, dataset, card)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score, and what makes it look like a mistake, in words."""
+
+    accuracy: Accuracy
+    doubts: tuple[str, ...]
+
+
+def score(planned: PlannedCell, context: Context) -> Score:
+    """The task's metrics on the whole data set; what they are made of is stored, item by item.
+
+    Raises `AccuracyFailed` when outputs and labels don't fit.
+    """
+    dataset, card = planned.model.dataset, planned.model.card
+    assert dataset is not None
+    task = find_task(card.task)
+    columns = predictions(planned, context.launcher, context.cpus[planned.cores])
+    primary, *further = task.scores(columns, context.suite.confidence)
+    accuracy = Accuracy(
+        metric=primary.metric,
+        value=as_estimate(primary.value),
+        correct=primary.correct,
+        examples=primary.examples,
+        dataset=dataset.name,
+        dataset_sha256=dataset.sha256,
+        predictions=context.store.write_predictions(prediction_name(planned), columns),
+        further=tuple(
+            Metric(name=s.metric, value=as_estimate(s.value), examples=s.examples) for s in further
+        ),
+    )
+    return Score(accuracy, tuple(task.doubts(columns, primary, card)))
+
+
+def prediction_name(planned: PlannedCell) -> str:
+    """A file name for the predictions of one model, variant and target."""
+    target = "".join(c if c.isalnum() else "-" for c in planned.cell.target)
+    return f"{planned.cell.model.sha256[:12]}-{planned.cell.variant}-{target}"

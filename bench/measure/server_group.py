@@ -1,0 +1,65 @@
+"""Server cells: each invocation searches for the highest rate at which its bound holds."""
+
+from __future__ import annotations
+
+from bench.measure.capacity_search import TOLERANCE, Array, find_capacity
+from bench.measure.group import Group, Member
+from bench.runtimes.processes import Worker
+from bench.stats.percentile import floor
+from bench.store.run import Block
+
+
+class ServerGroup(Group):
+    """Cells whose figure is a capacity. Their searches take turns in random order, whole: queries
+    that arrive at random moments can't be cut into blocks."""
+
+    def rounds(self, members: list[Member], canary: Worker) -> list[Block]:
+        """One search for each member, the canary before each."""
+        canary_blocks: list[Block] = []
+        for position, turn in enumerate(self.context.rng.permutation(len(members))):
+            member = members[turn]
+            canary_blocks.append(self.canary_block(canary, 0, 2 * position))
+            with self.failing(member.state):
+                member.blocks.append(self._search(member, 2 * position + 1))
+        return canary_blocks or [self.canary_block(canary, 0, 0)]
+
+    def _search(self, member: Member, position: int) -> Block:
+        cell = member.state.cell
+        assert cell.latency_bound_ns is not None
+        bound_ns, beat = cell.latency_bound_ns, self.beats[cell.id]
+        # Searches that begin at the same rate end at the same few rates, which would look like
+        # agreement: each begins at a place of its own.
+        service_ns = floor(self._service(member)) * (1 + TOLERANCE * self.context.rng.random())
+        seeds = iter(self.context.rng.integers(0, 2**31, size=1000).tolist())
+        late_ns: dict[float, float] = {}
+
+        def trial(rate_per_s: float, queries: int, allowed: int) -> Array:
+            answer, (latency_ns,) = member.worker.request(
+                "open-loop",
+                discard=beat.discard,
+                rate_per_s=rate_per_s,
+                queries=queries,
+                seed=next(seeds),
+                bound_ns=bound_ns,
+                allowed_above=allowed,
+            )
+            late_ns[rate_per_s] = answer["generator_late_ns"]
+            return latency_ns
+
+        with self.context.account.useful(member.state):
+            member.watcher.start()
+            found = find_capacity(trial, service_ns, bound_ns)
+            # Waiting for a query to arrive is no disturbance, so only the counts are looked at.
+            member.watcher.stop()
+        member.capacity_per_s = found.rate_per_s
+        member.generator_late_ns = late_ns[found.rate_per_s]
+        return Block(cell.id, self.generation, 0, position, found.latency_ns)
+
+    def _service(self, member: Member) -> Array:
+        """Latencies of back-to-back calls, which tell where to begin."""
+        beat = self.beats[member.state.cell.id]
+        with self.context.account.useful(member.state):
+            _, (latency_ns,) = member.worker.request(
+                "block", calls=beat.calls, discard=beat.discard
+            )
+        return latency_ns

@@ -1,0 +1,54 @@
+"""Bencher Metric Format: ``{benchmark: {measure: {value, lower_value, upper_value}}}``.
+
+Source: bencher.dev, "Bencher Metric Format". ``latency`` (ns) and ``throughput`` (operations a
+second) are its own measures; ``accuracy`` (a percentage) and ``peak-memory`` (bytes) are made where
+they are first sent.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from bench.files import write_text
+from bench.present.ci.base import Subject, names
+from bench.record.result import Estimate, Record
+
+
+class Bencher:
+    def write(self, subject: Subject, path: Path) -> None:
+        write_text(path, bencher_text(subject))
+
+
+def bencher_text(subject: Subject) -> str:
+    """One object; cells without a figure (failed, of a simulated device) are absent."""
+    records = subject.run.records
+    called = names(records)
+    found = {called[record.cell_id]: metrics(record) for record in records}
+    kept = {name: measures for name, measures in found.items() if measures}
+    return json.dumps(kept, indent=1, allow_nan=False) + "\n"
+
+
+def metrics(record: Record) -> dict[str, dict[str, float]]:
+    """The measures of one record, by Bencher's slugs."""
+    measures: dict[str, dict[str, float]] = {}
+    if record.status == "failed":
+        return measures
+    if not record.simulated:
+        if record.latency is not None and not record.cell.is_rate:
+            measures["latency"] = _metric(record.latency.median_ns)
+        if record.throughput is not None:
+            measures["throughput"] = _metric(record.throughput)
+        if record.memory is not None and record.memory.peak_rss_bytes is not None:
+            measures["peak-memory"] = {"value": record.memory.peak_rss_bytes}
+    if record.accuracy is not None:
+        measures["accuracy"] = _metric(record.accuracy.value, 100)
+    return measures
+
+
+def _metric(estimate: Estimate, scale: float = 1) -> dict[str, float]:
+    return {
+        "value": scale * estimate.value,
+        "lower_value": scale * estimate.low,
+        "upper_value": scale * estimate.high,
+    }

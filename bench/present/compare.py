@@ -1,0 +1,474 @@
+"""A comparison as people read it (what differs, tables, notes, sentences) and as data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from bench.cell import Cell
+from bench.judge.compare import AccuracyEffect, Comparison, Effect, Measure, Report, measure_of
+from bench.judge.matching import ALL, Match, Side, not_allowed
+from bench.numbers import (
+    NAME_LIMIT,
+    RATE_UNITS,
+    TIME_UNITS,
+    Unit,
+    column_unit,
+    finite,
+    in_unit,
+    p_value,
+    points,
+    printable,
+    ratio,
+)
+from bench.present.columns import COMPARED_ACCURACY_COLUMNS, COMPARED_COLUMNS
+from bench.present.results import MARKED, Figure, Line, lay_out, wrap
+from bench.stats.interval import Interval
+from bench.stats.verdict import Verdict
+from bench.store.run import StoredRun
+
+_FEW = 3  #: so many subjects are named, more are counted
+_MESSAGE_LIMIT = 200
+#: What a `Change` calls its test, in a sentence.
+_TESTS = {"McNemar": "McNemar's exact test", "bootstrap": "the paired bootstrap"}
+_STYLES = {
+    Verdict.FASTER: "green",
+    Verdict.SLOWER: "red",
+    Verdict.SAME: "",
+    Verdict.CONTENTION_DEPENDENT: "yellow",
+    Verdict.INCONCLUSIVE: "dim",
+}
+_UNITS: dict[Measure, tuple[Unit, ...]] = {"latency": TIME_UNITS, "throughput": RATE_UNITS}
+_TITLES: dict[Measure, str] = {
+    "latency": "Latency, median of one query{load} (B/A below 1: B is faster)",
+    "throughput": "Throughput{load} (B/A above 1: B is faster)",
+}
+
+
+def report_text(report: Report, width: int = 80) -> Text:
+    """The whole comparison as text, no line wider than ``width``."""
+    text = Text()
+    for line in (*_run_lines(report), *difference_lines(report)):
+        text.append(wrap(line, width, indent=4) + "\n")
+    for measure in _TITLES:
+        found = [c for c in report.comparisons if measure_of(c.match) == measure]
+        if found:
+            text.append("\n")
+            text.append_text(_speed_table(measure, found, width))
+    if report.accuracies:
+        text.append("\n")
+        text.append_text(_accuracy_table(report, width))
+    text.append("\n")
+    for note in _notes(report):
+        text.append(wrap(note, width, indent=2) + "\n", style="dim")
+    for words in sentences(report):
+        text.append(wrap(words, width, indent=2) + "\n")
+    return text
+
+
+def _run_lines(report: Report) -> list[str]:
+    first = report.matched.matches[0]
+    if first.same_run:
+        return [f"Run {_run_words(first.a.run)}"]
+    return [f"A {_run_words(first.a.run)}", f"B {_run_words(first.b.run)}"]
+
+
+def _run_words(run: StoredRun) -> str:
+    return f"{printable(str(run.path))} {printable(run.header.created_at, limit=40)}"
+
+
+def difference_lines(report: Report) -> list[str]:
+    """What differs, one difference a line."""
+    if not report.differences:
+        return ["Nothing differs that could make figures incomparable."]
+    refused = not_allowed(report.differences, report.allowed)
+    lines = ["What differs (A / B):"]
+    for found in report.differences:
+        mark = " [not comparable]" if found in refused else " [allowed]" if found.refused else ""
+        detail = f" ({found.detail})" if found.detail else ""
+        subject = _subject_words(found.subjects)
+        lines.append(f"  {found.words}{subject}: {found.a} / {found.b}{detail}{mark}")
+    return lines
+
+
+def _subject_words(subjects: Sequence[str]) -> str:
+    if len(subjects) > _FEW:
+        return f" of {len(subjects)} cells"
+    names = ", ".join(printable(s, limit=NAME_LIMIT) for s in subjects)
+    return f" of {names}" if names else ""
+
+
+def _speed_table(measure: Measure, found: Sequence[Comparison], width: int) -> Text:
+    effects = [c.effect for c in found if c.effect is not None]
+    unit = column_unit([x for e in effects for x in (e.a, e.b)], _UNITS[measure])
+    batches = {s.cell.batch for c in found for s in (c.match.a, c.match.b)}
+    load = f", batch {min(batches)}" if len(batches) == 1 and batches != {1} else ""
+    lines: list[Line] = []
+    for heading, group in _by_heading(found).items():
+        lines.append(Line(heading))
+        lines.extend(_speed_line(comparison, unit, len(batches) > 1) for comparison in group)
+    text = Text(wrap(_TITLES[measure].format(load=load), width, indent=2) + "\n")
+    return text.append_text(lay_out(COMPARED_COLUMNS, {"change": unit.name}, lines, width))
+
+
+def _by_heading(found: Sequence[Comparison]) -> dict[str, list[Comparison]]:
+    several_variants = _several_variants([c.match for c in found])
+    grouped: dict[str, list[Comparison]] = {}
+    for comparison in found:
+        heading = _heading(comparison.match, several_variants)
+        grouped.setdefault(heading, []).append(comparison)
+    return grouped
+
+
+def _several_variants(matches: Sequence[Match]) -> bool:
+    return len({one.cell.variant for m in matches for one in (m.a, m.b)}) > 1
+
+
+def _heading(match: Match, several_variants: bool) -> str:
+    """The model; and what A is, where the two are not the same cell of two runs."""
+    a, b = match.a.cell, match.b.cell
+    subject, against = (
+        " ".join([_name(cell.model.name), *([cell.variant] if several_variants else [])])
+        for cell in (b, a)
+    )
+    if subject == against:
+        return subject if a.target == b.target else f"{subject}, against {_name(a.target)} (A)"
+    return f"{subject}, against {against} {_name(a.target)} (A)"
+
+
+def _label(cell: Cell, several_batches: bool) -> str:
+    parts = [_name(cell.target)]
+    if cell.scenario not in ("single-stream", "offline"):
+        parts.append(cell.scenario)
+    if several_batches:
+        parts.append(f"batch {cell.batch}")
+    if cell.lane == "api":
+        parts.append("user API")
+    return ", ".join(parts)
+
+
+def _speed_line(comparison: Comparison, unit: Unit, several_batches: bool) -> Line:
+    label, effect = _label(comparison.match.b.cell, several_batches), comparison.effect
+    if effect is None:
+        return Line(label, " ", message=_short(comparison.missing))
+    value, _, interval = ratio(effect.ratio.estimate, *_bounds(effect.ratio)).partition(" ")
+    style = _STYLES[effect.verdict]
+    figures = {
+        "change": Figure(f"{in_unit(effect.a, unit)} → {in_unit(effect.b, unit)}"),
+        "ratio": Figure(value, interval, style),
+        "floor": Figure(ratio(effect.floor.estimate) if effect.floor else "-"),
+        "verdict": Figure(effect.verdict.value, style=style),
+    }
+    return Line(label, MARKED if _failed_checks(comparison.match) else " ", figures)
+
+
+def _short(missing: str) -> str:
+    """What a row has room for; the notes have all of it."""
+    return missing.partition(" (")[0].partition(":")[0]
+
+
+def _bounds(interval: Interval) -> tuple[float | None, float | None]:
+    if finite(interval.low) and finite(interval.high):
+        return interval.low, interval.high
+    return None, None
+
+
+def _failed_checks(match: Match) -> list[tuple[str, str]]:
+    """Checks that failed on either side: the check's name, and the rest in words."""
+    return [
+        (_name(check.name), f"{letter}: {printable(check.detail, limit=_MESSAGE_LIMIT)}")
+        for letter, record in (("A", match.a.record), ("B", match.b.record))
+        if record is not None
+        for check in record.checks
+        if not check.ok
+    ]
+
+
+def _accuracy_table(report: Report, width: int) -> Text:
+    lines: list[Line] = []
+    several_variants = _several_variants([found.match for found in report.accuracies])
+    grouped: dict[str, list[AccuracyEffect]] = {}
+    for found in report.accuracies:
+        grouped.setdefault(_heading(found.match, several_variants), []).append(found)
+    for heading, group in grouped.items():
+        lines.append(Line(heading))
+        lines.extend(_accuracy_line(found, report.confidence) for found in group)
+    text = Text("Accuracy, on the same labelled examples\n")
+    return text.append_text(lay_out(COMPARED_ACCURACY_COLUMNS, {}, lines, width))
+
+
+def _accuracy_line(found: AccuracyEffect, confidence: float) -> Line:
+    change, difference = found.change, found.change.difference
+    established = found.established(confidence)
+    style = ("red" if difference.estimate < 0 else "green") if established else ""
+    interval = f"({points(difference.low)} to {points(difference.high)})"
+    figures = {
+        "change": Figure(f"{100 * change.other:.1f} → {100 * change.this:.1f}"),
+        "difference": Figure(points(difference.estimate), interval, style),
+        "p": Figure(p_value(found.adjusted_p).removeprefix("p ").removeprefix("= ")),
+        "examples": Figure(str(change.examples)),
+    }
+    return Line(_name(found.match.b.cell.target), " ", figures)
+
+
+def _name(text: str) -> str:
+    return printable(text, limit=NAME_LIMIT)
+
+
+# -- notes and sentences --------------------------------------------------------------------------
+
+
+def _notes(report: Report) -> list[str]:
+    return [
+        *_family_notes(report),
+        *_drift_notes(report.effects),
+        *_check_notes(report.comparisons),
+        *_missing_notes(report),
+    ]
+
+
+def _family_notes(report: Report) -> list[str]:
+    effects, notes = report.effects, []
+    share, margin = _percent(report.confidence), _percent(report.margin)
+    if effects:
+        each = _percent(effects[0].ratio.confidence)
+        together = (
+            f"The intervals of all {len(effects)} comparisons hold together at {share} "
+            f"(Bonferroni: each is a {each} interval)"
+            if len(effects) > 1
+            else f"The interval is at {share}"
+        )
+        notes.append(f"{together}; `same` is a whole interval within {margin}.")
+        paired = sum(e.paired for e in effects)
+        if paired:
+            notes.append(f"{paired} paired by invocation: measured in turn in one run.")
+        if paired < len(effects):
+            notes.append(f"{len(effects) - paired} not measured in turn: Welch's interval.")
+    tests = " and ".join(dict.fromkeys(_TESTS[a.change.test] for a in report.accuracies))
+    if len(report.accuracies) > 1:
+        notes.append(
+            f"The {len(report.accuracies)} accuracies: {tests} with Holm's correction "
+            f"and intervals that hold together at {share}."
+        )
+    elif report.accuracies:
+        notes.append(f"Accuracy: {tests}; its interval is at {share}.")
+    return notes
+
+
+def _drift_notes(effects: Sequence[Effect]) -> list[str]:
+    drifts = [e.drift.estimate for e in effects if e.drift is not None]
+    if not drifts:
+        return []
+    withheld = sum(e.withheld is not None for e in effects)
+    low, high = ratio(min(drifts)), ratio(max(drifts))
+    took = low if low == high else f"{low} to {high}"
+    return [
+        f"The machine changed between the runs: a fixed workload took {took} as long in B. A "
+        "verdict is given only where it also holds relative to that workload; "
+        f"{withheld or 'none'} {'was' if withheld in (0, 1) else 'were'} withheld."
+    ]
+
+
+def _check_notes(found: Sequence[Comparison]) -> list[str]:
+    """Few failures in full; of many, how many a check has."""
+    failures: dict[str, list[str]] = {}
+    for comparison in found:
+        if comparison.effect is not None:
+            for name, words in _failed_checks(comparison.match):
+                label = _name(comparison.match.b.cell.label)
+                failures.setdefault(name, []).append(f"{MARKED} {name}: {label}: {words}")
+    return [note for name, notes in failures.items() for note in _few(name, notes)]
+
+
+def _few(check: str, notes: list[str]) -> list[str]:
+    if len(notes) <= _FEW:
+        return notes
+    return [f"{MARKED} {check}: failed {len(notes)} times; `bench show` tells where."]
+
+
+def _missing_notes(report: Report) -> list[str]:
+    notes = [
+        f"Not compared: {_name(c.match.b.cell.label)}: {c.missing}."
+        for c in report.comparisons
+        if c.missing
+    ]
+    for letter, cells in (("A", report.matched.only_a), ("B", report.matched.only_b)):
+        if cells:
+            names = ", ".join(_name(cell.label) for cell in cells[:_FEW])
+            more = f" and {len(cells) - _FEW} more" if len(cells) > _FEW else ""
+            notes.append(f"Only in {letter}: {names}{more}.")
+    return [note.replace("..", ".") for note in notes]
+
+
+def sentences(report: Report) -> list[str]:
+    """One plain sentence for each verdict that was given, and for each outcome of accuracy."""
+    counts = Counter(effect.verdict for effect in report.effects)
+    total = len(report.effects)
+    words = {
+        Verdict.FASTER: "B is faster than A",
+        Verdict.SLOWER: "B is slower than A",
+        Verdict.SAME: f"B is the same as A within {_percent(report.margin)}",
+        Verdict.CONTENTION_DEPENDENT: "it depends on the machine's load whether B is faster",
+        Verdict.INCONCLUSIVE: "the measurements are inconclusive",
+    }
+    found = [
+        f"In {counts[verdict]} of {total} {_plural(total)} {words[verdict]}."
+        for verdict in Verdict
+        if counts[verdict]
+    ]
+    if not total:
+        found = ["No speed could be compared."]
+    return found + _accuracy_sentences(report)
+
+
+def _accuracy_sentences(report: Report) -> list[str]:
+    total = len(report.accuracies)
+    counts = Counter(
+        "unclear"
+        if not found.established(report.confidence)
+        else "less"
+        if found.change.difference.estimate < 0
+        else "more"
+        for found in report.accuracies
+    )
+    words = {
+        "more": "B is more accurate",
+        "less": "B is less accurate",
+        "unclear": "no difference in accuracy was established",
+    }
+    return [
+        f"In {counts[kind]} of {total} {_plural(total)} {text}."
+        for kind, text in words.items()
+        if counts[kind]
+    ]
+
+
+def _plural(count: int) -> str:
+    return "comparison" if count == 1 else "comparisons"
+
+
+def _percent(share: float) -> str:
+    """``95%``, ``99.58%``: enough digits to tell it from 100%."""
+    percent = 100 * share
+    digits = 2
+    while digits < 6 and share < 1 and round(percent, digits) == 100:
+        digits += 1
+    return f"{round(percent, digits):g}%" if digits == 2 else f"{percent:.{digits}f}%"
+
+
+# -- as data --------------------------------------------------------------------------------------
+
+
+def report_json(report: Report) -> dict[str, object]:
+    """The whole comparison, JSON-ready: times in ns, throughputs in samples/s, fractions."""
+    first = report.matched.matches[0]
+    refused = not_allowed(report.differences, report.allowed)
+    return {
+        "a": _run_row(first.a.run),
+        "b": _run_row(first.b.run),
+        "confidence": report.confidence,
+        "margin": report.margin,
+        "correction": {
+            "speed": "simultaneous intervals (Bonferroni)",
+            "accuracy": "Holm for p, simultaneous intervals (Bonferroni)",
+            "speed_comparisons": len(report.effects),
+            "accuracy_comparisons": len(report.accuracies),
+        },
+        "differences": [
+            {
+                "kind": d.kind,
+                "a": d.a,
+                "b": d.b,
+                "of": list(d.subjects),
+                "detail": d.detail,
+                "comparable": d not in refused and not d.refused,
+                "allowed": d.refused and (d.kind in report.allowed or ALL in report.allowed),
+            }
+            for d in report.differences
+        ],
+        "comparisons": [_comparison_row(c) for c in report.comparisons],
+        "accuracies": [_accuracy_row(a, report.confidence) for a in report.accuracies],
+        "only_in_a": [cell.id for cell in report.matched.only_a],
+        "only_in_b": [cell.id for cell in report.matched.only_b],
+        "verdicts": dict(Counter(effect.verdict.value for effect in report.effects)),
+        "sentences": sentences(report),
+        "warnings": list(report.warnings),
+    }
+
+
+def _run_row(run: StoredRun) -> dict[str, object]:
+    return {
+        "run": str(run.path),
+        "created_at": run.header.created_at,
+        "machine_id": run.header.facts.get("machine_id"),
+    }
+
+
+def _cell_row(one: Side) -> dict[str, object]:
+    cell = one.cell
+    return {
+        "cell_id": one.id,
+        "model": cell.model.name,
+        "variant": cell.variant,
+        "target": cell.target,
+        "scenario": cell.scenario,
+        "batch": cell.batch,
+    }
+
+
+def _comparison_row(comparison: Comparison) -> dict[str, object]:
+    effect = comparison.effect
+    row: dict[str, object] = {
+        "a": _cell_row(comparison.match.a),
+        "b": _cell_row(comparison.match.b),
+        "missing": comparison.missing or None,
+        "verdict": effect.verdict.value if effect else None,
+        "checks_failed": [f"{name}: {words}" for name, words in _failed_checks(comparison.match)],
+    }
+    if effect is not None:
+        row |= {
+            "measure": effect.measure,
+            "unit": "ns" if effect.measure == "latency" else "samples/s",
+            "a_value": effect.a,
+            "b_value": effect.b,
+            "ratio": _interval_row(effect.ratio),
+            "floor_ratio": _interval_row(effect.floor),
+            "paired": effect.paired,
+            "invocations": list(effect.invocations),
+            "canary_ratio": _interval_row(effect.drift),
+            "withheld_verdict": effect.withheld.value if effect.withheld else None,
+        }
+    return row
+
+
+def _accuracy_row(found: AccuracyEffect, confidence: float) -> dict[str, object]:
+    change = found.change
+    return {
+        "a": _cell_row(found.match.a),
+        "b": _cell_row(found.match.b),
+        "dataset": found.dataset,
+        "metric": change.metric,
+        "examples": change.examples,
+        "a_accuracy": change.other,
+        "b_accuracy": change.this,
+        "difference": _interval_row(change.difference),
+        "only_a_right": change.only_other_right,
+        "only_b_right": change.only_this_right,
+        "test": change.test,
+        "p": change.p,
+        "holm_p": found.adjusted_p,
+        "established": found.established(confidence),
+    }
+
+
+def _interval_row(interval: Interval | None) -> dict[str, float | None] | None:
+    if interval is None:
+        return None
+    return {
+        "value": interval.estimate if finite(interval.estimate) else None,
+        "low": interval.low if finite(interval.low) else None,
+        "high": interval.high if finite(interval.high) else None,
+        "confidence": interval.confidence,
+    }

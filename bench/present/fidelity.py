@@ -1,0 +1,126 @@
+"""Fidelity for people: one table for each distilled model, and what it says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.text import Text
+
+from bench.judge.fidelity import Fidelity, Measure
+from bench.numbers import NAME_LIMIT, printable
+from bench.present.columns import FIDELITY_COLUMNS
+from bench.present.deal import interval_row
+from bench.present.results import Figure, Line, lay_out, wrap
+from bench.stats.interval import Interval
+
+
+@dataclass(frozen=True)
+class Titled:
+    """A fidelity with the names that it is of."""
+
+    student: str
+    original: str
+    control: str | None
+    target: str
+    variant: str
+    found: Fidelity
+
+
+def fidelity_text(titled: Titled, width: int = 80) -> Text:
+    """The table and one sentence, no line wider than ``width``."""
+    found = titled.found
+    student, original = _name(titled.student), _name(titled.original)
+    variant = "" if titled.variant == "fp32" else f" in {titled.variant}"
+    against = f", and {_name(titled.control)} trained without it" if titled.control else ""
+    heading = (
+        f"Is {student}{variant} still {original}? Likeness{against}; {found.examples} examples on "
+        f"{_name(titled.target)}"
+    )
+    text = Text(wrap(heading, width, indent=2) + "\n")
+    lines = [Line(m.name, " ", _figures(m)) for m in found.measures if m.value is not None]
+    text.append_text(lay_out(FIDELITY_COLUMNS, {}, lines, width))
+    text.append(wrap(sentence(titled), width, indent=2) + "\n")
+    return text
+
+
+def _figures(measure: Measure) -> dict[str, Figure]:
+    style = {"more": "green", "less": "red"}.get(measure.gained, "")
+    return {
+        "student": _figure(measure.value),
+        "control": _figure(measure.control),
+        "effect": _figure(measure.effect, signed=True, style=style),
+    }
+
+
+def _figure(found: Interval | None, signed: bool = False, style: str = "") -> Figure:
+    if found is None:
+        return Figure("–")
+    side = max(found.high - found.estimate, found.estimate - found.low)
+    value = f"{found.estimate:+.3f}" if signed else f"{found.estimate:.3f}"
+    return Figure(value, f"±{side:.3f}", style)
+
+
+def sentence(titled: Titled) -> str:
+    """What distillation did, in plain words."""
+    begin = f"{_name(titled.student)} {_likeness_words(titled)}"
+    if titled.control is None:
+        return f"{begin}; without a control, what distillation did to that is not known."
+    return f"{begin}; {_effect_words(titled)}."
+
+
+def _likeness_words(titled: Titled) -> str:
+    original = _name(titled.original)
+    found = {m.key: m.value for m in titled.found.measures if m.value is not None}
+    if "rank_agreement" in found:
+        rho = found["rank_agreement"].estimate
+        return f"orders the pairs like {original} (Spearman's rho {rho:.2f} between the two)"
+    if "recall_agreement" in found:
+        share = found["recall_agreement"].estimate
+        return f"finds the same share of what is relevant as {original} in {share:.1%} of queries"
+    share = found["agreement"].estimate if "agreement" in found else 0.0
+    return f"answers like {original} on {share:.1%} of the examples"
+
+
+def _effect_words(titled: Titled) -> str:
+    measures = [m for m in titled.found.measures if m.respect]
+    more = [m.respect for m in measures if m.gained == "more"]
+    less = [m.respect for m in measures if m.gained == "less"]
+    parts = []
+    if more:
+        parts.append(f"distillation made it more like the original in {_listed(more)}")
+    if less:
+        parts.append(f"{'and' if more else 'distillation made it'} less so in {_listed(less)}")
+    return " ".join(parts) or "no effect of distillation on its likeness was established"
+
+
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _name(text: str | None) -> str:
+    return printable(text or "", limit=NAME_LIMIT)
+
+
+def fidelity_row(titled: Titled) -> dict[str, object]:
+    """A fidelity as JSON-ready data."""
+    found = titled.found
+    return {
+        "model": titled.student,
+        "original": titled.original,
+        "control": titled.control,
+        "target": titled.target,
+        "variant": titled.variant,
+        "examples": found.examples,
+        "temperature": found.temperature,
+        "measures": {
+            m.key: {
+                "value": interval_row(m.value),
+                "control": interval_row(m.control),
+                "effect": interval_row(m.effect),
+                "distillation": m.gained,
+            }
+            for m in found.measures
+        },
+        "original_calibration_error": interval_row(found.original_calibration),
+        "sentence": sentence(titled),
+    }

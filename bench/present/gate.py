@@ -1,0 +1,228 @@
+"""A gate's judgement as people read it: the verdict in words first, then a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from bench.judge.gate import Finding, Judgement, Outcome, limits_in_words, summary
+from bench.numbers import (
+    MISSING,
+    NAME_LIMIT,
+    duration,
+    finite,
+    percent,
+    points,
+    printable,
+    rate,
+    ratio,
+    size,
+)
+from bench.present.columns import GATE_COLUMNS
+from bench.present.compare import difference_lines
+from bench.present.results import FAILED, MARKED, NOTHING, OK, Figure, Line, lay_out, wrap
+from bench.stats.interval import Interval
+from bench.store.run import StoredRun
+
+MARKS = {
+    Outcome.ERROR: FAILED,
+    Outcome.FAIL: FAILED,
+    Outcome.INCONCLUSIVE: MARKED,
+    Outcome.PASS: OK,
+    Outcome.SKIPPED: " ",
+    Outcome.NEW: " ",
+}
+_STYLES = {
+    Outcome.ERROR: "red",
+    Outcome.FAIL: "red",
+    Outcome.INCONCLUSIVE: "yellow",
+    Outcome.PASS: "green",
+}
+#: Outcomes in the order of how much they matter.
+ORDER = (
+    Outcome.ERROR,
+    Outcome.FAIL,
+    Outcome.INCONCLUSIVE,
+    Outcome.PASS,
+    Outcome.SKIPPED,
+    Outcome.NEW,
+)
+_TOLD = (Outcome.ERROR, Outcome.FAIL, Outcome.INCONCLUSIVE)
+_MOST_SENTENCES = 8
+_MOST_DIFFERENCES = 6
+
+
+def gate_text(judgement: Judgement, width: int = 80) -> Text:
+    """The whole judgement as text, no line wider than ``width``."""
+    text = Text()
+    for words, style in _words(judgement):
+        text.append(wrap(words, width, indent=2) + "\n", style=style)
+    if judgement.findings:
+        text.append("\n")
+        text.append_text(lay_out(GATE_COLUMNS, {}, _lines(judgement.findings), width))
+    text.append("\n")
+    for note in notes(judgement):
+        text.append(wrap(note, width, indent=2) + "\n", style="dim")
+    return text
+
+
+def _words(judgement: Judgement) -> list[tuple[str, str]]:
+    """The verdict, then one sentence for each finding that needs attention."""
+    told = judgement.of(*_TOLD)
+    told.sort(key=lambda finding: ORDER.index(finding.outcome))
+    said = [(summary(judgement), "bold")]
+    said += [(sentence(finding), _STYLES[finding.outcome]) for finding in told[:_MOST_SENTENCES]]
+    if len(told) > _MOST_SENTENCES:
+        said.append((f"{len(told) - _MOST_SENTENCES} more are in the table.", ""))
+    return said
+
+
+def sentence(finding: Finding) -> str:
+    """One finding in words, with what to do."""
+    return f"{MARKS[finding.outcome]} {finding.label}: {finding.words} {finding.advice}".rstrip()
+
+
+def _lines(findings: Sequence[Finding]) -> list[Line]:
+    grouped: dict[str, list[Finding]] = {}
+    for finding in findings:
+        cell = finding.cell
+        variant = "" if cell.variant == "fp32" else f" {cell.variant}"
+        grouped.setdefault(printable(cell.model.name, NAME_LIMIT) + variant, []).append(finding)
+    lines = []
+    for heading, found in grouped.items():
+        lines.append(Line(heading))
+        lines += [_line(finding) for finding in found]
+    return lines
+
+
+def _line(finding: Finding) -> Line:
+    label, mark = f"{where(finding)} {finding.kind}", MARKS[finding.outcome]
+    style = _STYLES.get(finding.outcome, "dim")
+    if finding.found is None:
+        return Line(label, mark, message=f"{finding.outcome.value}: {finding.words}".rstrip("."))
+    value, _, interval = found_text(finding).partition(" ")
+    before, now = figures_text(finding)
+    figures = {
+        "change": Figure(f"{before} → {now}") if before != MISSING else NOTHING,
+        "found": Figure(value, interval, style),
+        "limit": Figure(limit_text(finding)),
+        "outcome": Figure(finding.outcome.value, style=style),
+    }
+    return Line(label, mark, figures)
+
+
+def where(finding: Finding) -> str:
+    """Target, and the load where the limit is about one."""
+    cell = finding.cell
+    parts = [printable(cell.target, NAME_LIMIT)]
+    if finding.kind not in ("accuracy", "accuracy loss"):
+        if cell.scenario not in ("single-stream", "offline"):
+            parts.append(cell.scenario)
+        if cell.batch != 1:
+            parts.append(f"batch {cell.batch}")
+        if cell.lane != "prepared":
+            parts.append(cell.lane)
+    return ", ".join(parts)
+
+
+def found_text(finding: Finding) -> str:
+    """What the limit is about, with its interval."""
+    found = finding.found
+    if found is None:
+        return MISSING
+    if finding.kind == "accuracy":
+        return percent(found.estimate, found.low, found.high)
+    if finding.kind == "accuracy loss":
+        return f"{points(found.estimate)} ({points(found.low)} to {points(found.high)})"
+    return ratio(found.estimate, *_bounds(found))
+
+
+def limit_text(finding: Finding) -> str:
+    if finding.limit is None:
+        return MISSING
+    if finding.kind == "accuracy":
+        return f"≥ {percent(finding.limit)}"
+    if finding.kind == "accuracy loss":
+        return f"≥ {points(finding.limit)}"
+    return f"≤ {ratio(finding.limit)}"
+
+
+def figures_text(finding: Finding) -> tuple[str, str]:
+    """The baseline's figure and the run's, each with its unit."""
+    form = {
+        "latency": duration,
+        "throughput": rate,
+        "memory": size,
+        "accuracy": percent,
+        "accuracy loss": percent,
+    }.get(finding.kind)
+    if form is None:
+        return MISSING, MISSING
+    return form(finding.before), form(finding.now)
+
+
+def _bounds(interval: Interval) -> tuple[float | None, float | None]:
+    if finite(interval.low) and finite(interval.high):
+        return interval.low, interval.high
+    return None, None
+
+
+def notes(judgement: Judgement) -> list[str]:
+    """What was compared with what, the limits, and how sure the intervals are."""
+    found = [f"Run {_run_words(judgement.run)}"]
+    if judgement.baseline is not None:
+        found.append(f"Baseline {_run_words(judgement.baseline)}")
+    report = judgement.report
+    if report is not None and report.differences:
+        lines = difference_lines(report)
+        found += lines[: _MOST_DIFFERENCES + 1]
+        if len(lines) > _MOST_DIFFERENCES + 1:
+            found.append("  ... and more; `bench compare` tells all.")
+    found.append(f"Limits: {'; '.join(limits_in_words(judgement.limits))}.")
+    found.append(
+        "fail: the whole interval is beyond the limit; pass: it is within; else inconclusive. The "
+        f"intervals of one limit hold together at {100 * judgement.confidence:g}%."
+    )
+    return found
+
+
+def _run_words(run: StoredRun) -> str:
+    return f"{printable(str(run.path))} {printable(run.header.created_at, limit=40)}"
+
+
+def gate_json(judgement: Judgement) -> dict[str, object]:
+    """The judgement, JSON-ready: times as ratios, accuracies as fractions, figures as stored."""
+    return {
+        "decision": judgement.decision.value,
+        "sentence": summary(judgement),
+        "run": str(judgement.run.path),
+        "baseline": str(judgement.baseline.path) if judgement.baseline is not None else None,
+        "confidence": judgement.confidence,
+        "limits": {
+            "max_slowdown": judgement.limits.max_slowdown,
+            "min_accuracy": dict(judgement.limits.min_accuracy),
+            "max_accuracy_loss": judgement.limits.max_accuracy_loss,
+            "max_memory_growth": judgement.limits.max_memory_growth,
+        },
+        "findings": [_row(finding) for finding in judgement.findings],
+        "warnings": list(judgement.warnings),
+    }
+
+
+def _row(finding: Finding) -> dict[str, object]:
+    found = finding.found
+    return {
+        "outcome": finding.outcome.value,
+        "limit": finding.kind,
+        "cell_id": finding.cell.id,
+        "cell": finding.cell.label,
+        "words": finding.words,
+        "advice": finding.advice,
+        "value": found.estimate if found else None,
+        "low": found.low if found and finite(found.low) else None,
+        "high": found.high if found and finite(found.high) else None,
+        "allowed": finding.limit,
+        "before": finding.before,
+        "now": finding.now,
+    }

@@ -1,0 +1,209 @@
+"""The history of cells as text, at any width, and as JSON-ready values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from statistics import median
+
+from rich.text import Text
+
+from bench.judge.history import Change, Point, Series
+from bench.numbers import (
+    NAME_LIMIT,
+    RATE_UNITS,
+    TIME_UNITS,
+    Unit,
+    column_unit,
+    half_width,
+    in_unit,
+    p_value,
+    printable,
+    ratio,
+)
+from bench.present.columns import HISTORY_COLUMNS
+from bench.present.results import Figure, Line, clip, lay_out, wrap
+from bench.stats.verdict import side
+
+_BARS = "▁▂▃▄▅▆▇█"
+_STEP = "│"
+_FEWEST_BARS = 15
+_ROWS = 20  #: so many runs have a line of their own, the newest
+_COMMIT_DIGITS = 8
+
+
+def history_text(found: Sequence[Series], width: int = 80) -> Text:
+    """All series, no line wider than ``width``; a single one with a line a run."""
+    text = Text()
+    for series in found:
+        text.append(wrap(_title(series), width, indent=2) + "\n", style="bold")
+        text.append(wrap(f"  {_where(series)}", width, indent=2) + "\n", style="dim")
+        if series.points:
+            text.append(_curve(series, width) + "\n")
+        for change in series.changes:
+            style = "red" if change.slower else "green"
+            text.append(wrap(f"  {_sentence(series, change)}", width, indent=4) + "\n", style=style)
+        if not series.changes:
+            text.append(wrap(f"  {_no_step(series)}", width, indent=2) + "\n", style="dim")
+        if len(found) == 1 and series.points:
+            text.append("\n").append_text(_runs(series, width))
+        text.append("\n" if series is not found[-1] else "")
+    return text
+
+
+def sparkline(values: Sequence[float], breaks: Sequence[int], room: int) -> str:
+    """The values as bars from the least to the largest, with a line before each index of
+    ``breaks``; of more values than there is room for, each bar is the median of several."""
+    room = max(1, room - 2 * len(breaks))  # each line, and the bar that it may cut in two
+    edges = [round(i * len(values) / min(room, len(values))) for i in range(room + 1)]
+    edges = sorted({*(e for e in edges if e <= len(values)), len(values), 0, *breaks})
+    bars = [median(values[a:b]) for a, b in pairwise(edges) if a < b]
+    low, high = min(bars), max(bars)
+    scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
+    drawn = ""
+    for edge, bar in zip(edges, bars, strict=False):
+        drawn += _STEP if edge in breaks else ""
+        drawn += _BARS[round((bar - low) * scale)]
+    return drawn
+
+
+def _title(series: Series) -> str:
+    cell = series.cell
+    variant = "" if series.foreign or cell.variant == "fp32" else f" {cell.variant}"
+    threads = "" if series.foreign else f", {cell.threads} thread{'s' * (cell.threads != 1)}"
+    name = printable(f"{cell.model.name}{variant} {cell.target}", limit=NAME_LIMIT)
+    return f"{name} {cell.scenario} batch {cell.batch}{threads} ({series.cell_id})"
+
+
+def _where(series: Series) -> str:
+    machine = "an unknown machine" if series.machine_id is None else f"machine {series.machine_id}"
+    cpu = f" ({printable(series.cpu_model, limit=60)})" if series.cpu_model else ""
+    count = len(series.points)
+    when = ""
+    if series.points:
+        first, last = (printable(p.created_at[:10]) for p in (series.points[0], series.points[-1]))
+        when = f", {first}" if first == last else f", {first} to {last}"
+    failed = f"; failed in {series.failed} more" if series.failed else ""
+    runs = f"{count} run{'s' * (count != 1)}"
+    return f"{printable(machine, limit=80)}{cpu}: {runs}{when}{failed}"
+
+
+def _unit(series: Series) -> Unit:
+    units = RATE_UNITS if series.cell.is_rate else TIME_UNITS
+    return column_unit([p.value for p in series.points], units)
+
+
+def _curve(series: Series, width: int) -> str:
+    unit = _unit(series)
+    values = [p.value for p in series.points]
+    last = series.points[-1]
+    ends = f"{in_unit(min(values), unit)} to {in_unit(max(values), unit)} {unit.name}"
+    now = f"now {in_unit(last.value, unit)} {_width(last)}".rstrip()
+    tail = f"  {ends}, {now}"
+    breaks = [change.index for change in series.changes]
+    room = width - 2 - len(tail)
+    if room < _FEWEST_BARS:
+        return f"  {sparkline(values, breaks, width - 2)}\n{clip(tail, width)}"
+    return f"  {sparkline(values, breaks, room)}{tail}"
+
+
+def _width(point: Point) -> str:
+    if point.low is None or point.high is None:
+        return ""
+    return half_width(point.value, point.low, point.high)
+
+
+def _sentence(series: Series, change: Change) -> str:
+    """``2026-01-20: 1.31x (1.29–1.33) the latency, slower (p = 0.001); commit a → b.``"""
+    point = series.points[change.index]
+    what = "throughput" if series.cell.is_rate else "latency"
+    interval = ratio(change.ratio.estimate, change.ratio.low, change.ratio.high)
+    word = "slower" if change.slower else "faster"
+    changed = "; ".join(
+        f"{name} {_short(name, a)} → {_short(name, b)}" for name, a, b in change.changed
+    )
+    text = (
+        f"{printable(point.created_at[:10])}: {word}, {interval} the {what} "
+        f"({p_value(change.p)}); first in {printable(point.run, limit=NAME_LIMIT)}"
+    )
+    text += f"; {printable(changed, limit=NAME_LIMIT)}" if changed else ""
+    if change.canary is not None and side(change.canary):
+        canary = ratio(change.canary.estimate, change.canary.low, change.canary.high)
+        text += f"; the machine changed as well: the canary took {canary} as long"
+    return f"{text}."
+
+
+def _short(name: str, value: str) -> str:
+    return value[:_COMMIT_DIGITS] if name == "commit" else value
+
+
+def _no_step(series: Series) -> str:
+    return f"No step established{': ' + series.why_none if series.why_none else ''}."
+
+
+def _runs(series: Series, width: int) -> Text:
+    unit = _unit(series)
+    shown = series.points[-_ROWS:]
+    starts = {series.points[change.index].run for change in series.changes}
+    lines = [
+        Line(
+            printable(p.created_at[:16].replace("T", " ")),
+            "!" if p.run in starts else " ",
+            {
+                "value": Figure(in_unit(p.value, unit), _width(p)),
+                "commit": Figure(printable((p.git_commit or "-")[:_COMMIT_DIGITS])),
+                "runtime": Figure(printable(p.runtime_version, limit=20) or "-"),
+                "bench": Figure(printable(p.bench_version, limit=20)),
+            },
+        )
+        for p in shown
+    ]
+    text = lay_out(HISTORY_COLUMNS, {"value": unit.name}, lines, width)
+    older = len(series.points) - len(shown)
+    if older:
+        text.append(f"\n{older} older run{'s' * (older != 1)} not shown; --json has them.\n", "dim")
+    return text
+
+
+# -- as data --------------------------------------------------------------------------------------
+
+
+def history_json(found: Sequence[Series], skipped: Sequence[str]) -> dict[str, object]:
+    """One JSON-ready object; times in ns, rates a second."""
+    return {"series": [_series_row(series) for series in found], "skipped": list(skipped)}
+
+
+def _series_row(series: Series) -> dict[str, object]:
+    cell = series.cell
+    return {
+        "cell_id": series.cell_id,
+        "model": cell.model.name,
+        "variant": None if series.foreign else cell.variant,
+        "target": cell.target,
+        "scenario": cell.scenario,
+        "batch": cell.batch,
+        "foreign": series.foreign,
+        "machine_id": series.machine_id,
+        "unit": "samples/s" if cell.is_rate else "ns",
+        "points": [vars(point) for point in series.points],
+        "failed": series.failed,
+        "steps": [_change_row(series, change) for change in series.changes],
+        "no_step_because": series.why_none or None,
+    }
+
+
+def _change_row(series: Series, change: Change) -> dict[str, object]:
+    canary = change.canary
+    return {
+        "index": change.index,
+        "run": series.points[change.index].run,
+        "created_at": series.points[change.index].created_at,
+        "ratio": change.ratio.estimate,
+        "ratio_low": change.ratio.low,
+        "ratio_high": change.ratio.high,
+        "slower": change.slower,
+        "p": change.p,
+        "canary_ratio": canary.estimate if canary else None,
+        "machine_changed": bool(canary and side(canary)),
+        "changed": [{"what": what, "before": a, "after": b} for what, a, b in change.changed],
+    }

@@ -1,0 +1,71 @@
+"""Lineage for people: the table, the evidence in plain words; and as a raw row."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from bench.judge.lineage import Likeness, Lineage, sentences
+from bench.numbers import NAME_LIMIT, printable
+from bench.present.columns import LINEAGE_COLUMNS
+from bench.present.deal import interval_row
+from bench.present.results import Figure, Line, lay_out, wrap
+from bench.stats.interval import Interval
+
+
+def lineage_text(found: Lineage, width: int = 80) -> Text:
+    """Accuracies, likenesses and sentences, no line wider than ``width``."""
+    text = Text(f"Accuracy on the same {found.examples} examples\n")
+    for name, accuracy in found.accuracies.items():
+        side = max(accuracy.high - accuracy.estimate, accuracy.estimate - accuracy.low)
+        role = "control" if name in found.controls else ""
+        value = f"{100 * accuracy.estimate:.1f} ±{100 * side:.1f}%"
+        text.append(wrap(f"  {value}  {printable(name, limit=NAME_LIMIT)} {role}", width, 4) + "\n")
+    text.append(f"\n{printable(found.a, limit=40)} and {printable(found.b, limit=40)}\n")
+    lines: list[Line] = []
+    for likeness in found.likenesses:
+        if likeness.value is not None:
+            lines.extend(_lines(likeness))
+    text.append_text(lay_out(LINEAGE_COLUMNS, {}, lines, width))
+    for said in sentences(found):
+        text.append("\n" + wrap(printable(said), width, indent=2) + "\n")
+    return text
+
+
+def _lines(likeness: Likeness) -> list[Line]:
+    found = [Line(likeness.name, " ", {"value": _figure(likeness.value)})]
+    for name, value in likeness.controls.items():
+        figures = {"value": _figure(value), "excess": _figure(likeness.excess[name], signed=True)}
+        found.append(Line(f"  of A and {printable(name, limit=40)}", " ", figures))
+    return found
+
+
+def _figure(found: Interval | None, signed: bool = False) -> Figure:
+    if found is None:
+        return Figure("–")
+    side = max(found.high - found.estimate, found.estimate - found.low)
+    value = f"{found.estimate:+.3f}" if signed else f"{found.estimate:.3f}"
+    return Figure(value, f"±{side:.3f}")
+
+
+def lineage_row(found: Lineage) -> dict[str, object]:
+    """A lineage as JSON-ready data."""
+    return {
+        "a": found.a,
+        "b": found.b,
+        "controls": found.controls,
+        "examples": found.examples,
+        "confidence": found.confidence,
+        "accuracies": {name: interval_row(each) for name, each in found.accuracies.items()},
+        "likenesses": {
+            each.key: {
+                "value": interval_row(each.value),
+                "controls": {name: interval_row(c) for name, c in each.controls.items()},
+                "excess": {name: interval_row(e) for name, e in each.excess.items()},
+                "b_with_controls": {name: interval_row(c) for name, c in each.beside.items()},
+                "finding": each.finding,
+            }
+            for each in found.likenesses
+        },
+        "finding": found.finding,
+        "sentences": sentences(found),
+    }

@@ -1,0 +1,158 @@
+"""What lies between runs: each later one against the first, as far as they are comparable."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from bench.errors import SpecError
+from bench.judge.compare import Comparison, Report, compare
+from bench.judge.matching import match_runs, not_allowed, refuse
+from bench.numbers import MISSING, ratio
+from bench.present.compare import difference_lines, sentences
+from bench.present.page.draw import Axis, Dot, Lane, checked, dot_plot
+from bench.present.page.names import NEUTRAL, in_picture, lane_label, shown
+from bench.present.page.parts import Column, Entry, Picture, Section, Table, bounds
+from bench.present.page.selection import MOST_LANES, cut_words
+from bench.stats.verdict import Verdict
+from bench.store.run import StoredRun
+
+_COLOURS = {
+    Verdict.FASTER: "#00936b",
+    Verdict.SLOWER: "#d55e00",
+    Verdict.SAME: "#0072b2",
+    Verdict.CONTENTION_DEPENDENT: "#c77700",
+    Verdict.INCONCLUSIVE: NEUTRAL,
+}
+_SYMBOLS = {
+    Verdict.FASTER: "triangle-left",
+    Verdict.SLOWER: "triangle-right",
+    Verdict.SAME: "circle",
+    Verdict.CONTENTION_DEPENDENT: "diamond",
+    Verdict.INCONCLUSIVE: "circle-open",
+}
+_TONES = {Verdict.FASTER: "good", Verdict.SLOWER: "bad", Verdict.INCONCLUSIVE: "dim"}
+_MOST_DIFFERENCES = 12
+
+
+def section(runs: Sequence[tuple[str, StoredRun]], allowed: Collection[str]) -> Section:
+    """Each later run against the first: what differs, and what that lets be said."""
+    (first, baseline), *others = runs
+    paragraphs: list[str] = []
+    pictures: list[Picture] = []
+    for letter, run in others:
+        said, picture = _one(first, baseline, letter, run, allowed)
+        paragraphs.extend(said)
+        if picture is not None:
+            pictures.append(picture)
+    return Section(
+        "between",
+        "Between the runs",
+        paragraphs=tuple(paragraphs),
+        pictures=tuple(pictures),
+        remarks=(
+            f"Run {first} is the baseline. Ratios are of times (of a query, or of a sample), the "
+            "later run over the baseline: below 1 is faster. `bench compare` tells more.",
+        ),
+    )
+
+
+def _one(
+    first: str, baseline: StoredRun, letter: str, run: StoredRun, allowed: Collection[str]
+) -> tuple[list[str], Picture | None]:
+    names = f"Run {letter} against run {first}"
+    try:
+        matched = match_runs(baseline, run)
+    except SpecError:
+        return [f"{names}: they have no cell in common, so there is nothing to compare."], None
+    report = compare(matched, allowed)
+    differing = [line.strip() for line in difference_lines(report)[1 : _MOST_DIFFERENCES + 1]]
+    try:
+        refuse(report.differences, allowed)
+    except SpecError:
+        kinds = dict.fromkeys(d.words for d in not_allowed(report.differences, allowed))
+        return [
+            f"{names}: not comparable, they differ in {', '.join(kinds)}. "
+            f"{'; '.join(differing)}. To compare them all the same: --allow KIND."
+        ], None
+    meant = "" if letter == "B" else f" (here B is run {letter})"
+    said = [f"{names}{meant}: {' '.join(sentences(report))}"]
+    if differing:
+        said.append(f"What differs ({first} / {letter}): {'; '.join(differing)}.")
+    return said, _picture(report, letter, first)
+
+
+def _picture(report: Report, letter: str, first: str) -> Picture | None:
+    found = [c for c in report.comparisons if c.effect is not None]
+    if not found:
+        return None
+    lanes = [_lane(comparison) for comparison in found[:MOST_LANES]]
+    spec, height = dot_plot(
+        lanes,
+        Axis(f"{letter} over {first}, times (log scale)", log=True, reference=1.0, suffix="x"),
+    )
+    name = f"between-{letter.lower()}"
+    share = f"{100 * report.confidence:g}%"
+    return Picture(
+        name=name,
+        title=f"Time in run {letter} over time in run {first}",
+        words="Left of the dotted line is faster than the baseline, right is slower. All intervals "
+        f"hold together at {share}. {' '.join(sentences(report))}"
+        f"{cut_words(len(lanes), len(found), 'cells')}",
+        spec=checked(spec),
+        table=_table(report, f"{name}-data"),
+        height=height,
+        wide=True,
+    )
+
+
+def _of_times(comparison: Comparison) -> tuple[float, float, float]:
+    """The ratio of times with its bounds; a throughput's is turned over."""
+    effect = comparison.effect
+    assert effect is not None
+    found = effect.ratio
+    if effect.measure == "latency" or found.low <= 0:
+        return found.estimate, found.low, found.high
+    return 1 / found.estimate, 1 / found.high, 1 / found.low
+
+
+def _label(comparison: Comparison) -> str:
+    cell = comparison.match.b.cell
+    return f"{lane_label(cell)} · {cell.scenario} batch {cell.batch}"
+
+
+def _lane(comparison: Comparison) -> Lane:
+    effect = comparison.effect
+    assert effect is not None
+    value, low, high = _of_times(comparison)
+    label = in_picture(_label(comparison))
+    hover = f"<b>{label}</b><br>{ratio(value, low, high)}: {effect.verdict.value}"
+    colour, symbol = _COLOURS[effect.verdict], _SYMBOLS[effect.verdict]
+    return Lane(label, (Dot(value, low, high, hover, colour, symbol, effect.verdict.value),))
+
+
+def _table(report: Report, name: str) -> Table:
+    columns = (
+        Column(("cell",), "Cell"),
+        Column(("measure",), "Measure"),
+        Column(bounds("time_ratio"), "Time, B/A", numeric=True),
+        Column(("verdict",), "Verdict"),
+    )
+    rows = []
+    for comparison in report.comparisons:
+        effect = comparison.effect
+        if effect is None:
+            reason = Entry(shown(comparison.missing), tone="dim")
+            absent = Entry(MISSING, values=(None, None, None), tone="dim")
+            rows.append((Entry(_label(comparison)), Entry(MISSING), absent, reason))
+            continue
+        value, low, high = _of_times(comparison)
+        text, _, interval = ratio(value, low, high).partition(" ")
+        rows.append(
+            (
+                Entry(_label(comparison)),
+                Entry(effect.measure),
+                Entry(text, interval, (value, low, high)),
+                Entry(effect.verdict.value, tone=_TONES.get(effect.verdict, "")),
+            )
+        )
+    return Table(name, "Cell by cell", columns, tuple(rows))

@@ -1,0 +1,297 @@
+"""Original against distilled (and variant against fp32) on every target: speed, accuracy, likeness.
+
+Sentences and verdicts are those of `bench.judge.pairs`, `bench.present.pairs` and
+`bench.present.fidelity`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+
+from bench.judge.changes import Changes
+from bench.judge.fidelities import Fidelities
+from bench.judge.fidelity import Measure
+from bench.judge.pairs import Pair, Ratio, compare
+from bench.numbers import MISSING, p_value, percent, points, ratio, significant, size
+from bench.present.fidelity import Titled
+from bench.present.fidelity import sentence as fidelity_sentence
+from bench.present.page.draw import Axis, Dot, Lane, checked, dot_plot
+from bench.present.page.names import COLOURS, NEUTRAL, Palette, in_picture, shown
+from bench.present.page.parts import Column, Entry, Picture, Section, Table, bounds
+from bench.present.page.selection import MOST_LANES, cut_words
+from bench.present.pairs import sentence
+from bench.record.result import Record
+from bench.stats.interval import Interval
+from bench.store.run import StoredRun
+
+_MOST_SENTENCES = 8
+_MOST_LIKENESSES = 6
+_MOST_PLACES = 8  #: variants and targets that are looked through for them
+
+
+def section(
+    run: StoredRun, records: Sequence[Record], palette: Palette, prefix: str
+) -> tuple[Section, list[str]]:
+    """What each distilled model gains and loses; and what could not be read."""
+    changes = Changes(run)
+    pairs = compare(records, changes)
+    likenesses, lost = _likenesses(run)
+    controls = {pair.other for pair in pairs if pair.relation == "control"}
+    # A control's distance from the original would repeat what is said of the distilled model.
+    worth = [p for p in pairs if p.model not in controls and p.relation != "variant" and _tells(p)]
+    told = [sentence(pair) for pair in worth]
+    speedups = _speedups(pairs, palette, f"{prefix}speedup")
+    kept = _changes(pairs, palette, f"{prefix}kept")
+    if speedups is not None and speedups.table is not None and kept is not None:
+        kept = replace(kept, table=None, data_of=speedups.table.name)
+    pictures = [
+        speedups,
+        kept,
+        *(_likeness(found, f"{prefix}like{n}") for n, found in enumerate(likenesses, 1)),
+    ]
+    return Section(
+        f"{prefix}distilled",
+        "Original against distilled",
+        paragraphs=tuple(told[:_MOST_SENTENCES]),
+        pictures=tuple(picture for picture in pictures if picture is not None),
+        remarks=(
+            "A speed-up is a ratio of medians that were measured in turn, invocation by "
+            "invocation; accuracies are compared example by example. Each interval is at 95%, "
+            "taken alone.",
+        )
+        if pairs
+        else (),
+    ), [*changes.problems, *lost]
+
+
+def _likenesses(run: StoredRun) -> tuple[list[Titled], list[str]]:
+    """One for each distilled model, from the variant and target that most models were scored on:
+    others differ little from it. And what could not be read."""
+    places: dict[tuple[str, str], list[Record]] = {}
+    for record in run.records:
+        if record.accuracy is not None:
+            places.setdefault((record.cell.variant, record.cell.target), []).append(record)
+    originals = {r.cell.model.distilled_from for r in run.records}
+    found: dict[str, Titled] = {}
+    problems: list[str] = []
+    for records in sorted(places.values(), key=len, reverse=True)[:_MOST_PLACES]:
+        fresh = [r for r in records if r.cell.model.name not in found]
+        fresh += [r for r in records if r.cell.model.name in found.keys() & originals]
+        fidelities = Fidelities(StoredRun(run.path, run.header, fresh, [], []))
+        for titled in islice(fidelities.each(), _MOST_LIKENESSES - len(found)):
+            found[titled.student] = titled
+        problems += [text for text in fidelities.problems if text not in problems]
+    return list(found.values()), problems
+
+
+def _tells(pair: Pair) -> bool:
+    return pair.speedup is not None or pair.accuracy is not None
+
+
+def _label(pair: Pair) -> str:
+    """``fashion-student / fashion-teacher · openvino:cpu``."""
+    variant = "" if pair.variant == "fp32" else f" {pair.variant}"
+    other = (
+        pair.other_variant
+        if pair.model == pair.other
+        else f"{pair.other}{'' if pair.other_variant == 'fp32' else f' {pair.other_variant}'}"
+    )
+    return f"{shown(pair.model)}{variant} / {shown(other)} · {shown(pair.target)}"
+
+
+# -- pictures -------------------------------------------------------------------------------------
+
+
+def _speedups(pairs: Sequence[Pair], palette: Palette, name: str) -> Picture | None:
+    found = [pair for pair in pairs if pair.speedup is not None]
+    if not found:
+        return None
+    lanes = []
+    for pair in found[:MOST_LANES]:
+        speedup = pair.speedup
+        assert speedup is not None
+        label = in_picture(_label(pair))
+        hover = (
+            f"<b>{label}</b><br>{ratio(speedup.value, speedup.low, speedup.high)}: "
+            f"{speedup.verdict}<br>{'paired, ' if speedup.paired else ''}"
+            f"{speedup.invocations} invocations"
+        )
+        dot = _dot(speedup.interval, hover, pair, palette)
+        lanes.append(Lane(label, (dot,)))
+    axis = Axis("Speed-up, times (log scale)", log=True, reference=1.0, suffix="x")
+    spec, height = dot_plot(lanes, axis)
+    best = max(found, key=lambda pair: pair.speedup.value if pair.speedup else 0)
+    return Picture(
+        name=name,
+        title="Speed-up",
+        words="How many times faster than the model after the stroke; right of the dotted line is "
+        f"faster. The largest: {_label(best)}, {_ratio_words(best.speedup)}."
+        f"{cut_words(len(lanes), len(found), 'pairs')}",
+        spec=checked(spec),
+        table=_table(pairs, f"{name}-data"),
+        height=height,
+    )
+
+
+def _dot(found: Interval, hover: str, pair: Pair, palette: Palette) -> Dot:
+    colour, symbol = palette.colour(pair.model), palette.symbol(pair.target)
+    return Dot(found.estimate, found.low, found.high, hover, colour, symbol)
+
+
+def _changes(pairs: Sequence[Pair], palette: Palette, name: str) -> Picture | None:
+    found = [pair for pair in pairs if pair.accuracy is not None]
+    if not found:
+        return None
+    lanes = []
+    for pair in found[:MOST_LANES]:
+        change = pair.accuracy
+        assert change is not None
+        label, difference = in_picture(_label(pair)), change.difference
+        interval = f"{points(difference.low)} to {points(difference.high)}"
+        hover = (
+            f"<b>{label}</b><br>{points(difference.estimate)} points ({interval})<br>"
+            f"{change.test} {p_value(change.p)}, {change.examples} examples"
+        )
+        lanes.append(Lane(label, (_dot(difference, hover, pair, palette),)))
+    spec, height = dot_plot(lanes, Axis("Accuracy, points", 0.01, reference=0.0))
+    worst = min(found, key=lambda p: p.accuracy.difference.estimate if p.accuracy else 0)
+    assert worst.accuracy is not None
+    return Picture(
+        name=name,
+        title="Accuracy kept",
+        words="Points of accuracy more or less than the model after the stroke, on the same "
+        f"examples; left of the dotted line is lost. The largest loss: {_label(worst)}, "
+        f"{points(worst.accuracy.difference.estimate)} points."
+        f"{cut_words(len(lanes), len(found), 'pairs')}",
+        spec=checked(spec),
+        table=_table(pairs, f"{name}-data"),
+        height=height,
+    )
+
+
+def _likeness(titled: Titled, name: str) -> Picture | None:
+    """The measures of likeness of the distilled model and of the control, 0 to 1."""
+    measures = [m for m in titled.found.measures if m.value and m.key != "calibration_error"]
+    lanes = []
+    for measure in measures:
+        dots = [
+            Dot(v.estimate, v.low, v.high, _likeness_hover(measure, who, v), colour, symbol, who)
+            for who, v, colour, symbol in (
+                (in_picture(titled.student), measure.value, COLOURS[0], "circle"),
+                (in_picture(titled.control or ""), measure.control, NEUTRAL, "square"),
+            )
+            if v is not None
+        ]
+        better = "higher" if measure.better == "high" else "lower"
+        lanes.append(Lane(f"{in_picture(measure.name)}, {better} is more alike", tuple(dots)))
+    if not lanes:
+        return None
+    spec, height = dot_plot(lanes, Axis("Likeness to the original", from_zero=True))
+    against = f", beside {shown(titled.control)} trained without it" if titled.control else ""
+    return Picture(
+        name=name,
+        title=f"Is {shown(titled.student)} still {shown(titled.original)}?",
+        words=f"Likeness of the answers to the original's{against}, over {titled.found.examples} "
+        f"examples on {shown(titled.target)}. {fidelity_sentence(titled)}",
+        spec=checked(spec),
+        table=_likeness_table(titled, f"{name}-data"),
+        height=height,
+    )
+
+
+def _likeness_hover(measure: Measure, who: str, found: Interval) -> str:
+    return (
+        f"<b>{who}</b><br>{in_picture(measure.name)}<br>"
+        f"{found.estimate:.3f} ({found.low:.3f} to {found.high:.3f})"
+    )
+
+
+# -- tables ---------------------------------------------------------------------------------------
+
+
+def _table(pairs: Sequence[Pair], name: str) -> Table:
+    columns = (
+        Column(("model",), "Model"),
+        Column(("other",), "Against"),
+        Column(("target",), "Target"),
+        Column(bounds("speedup"), "Speed-up", numeric=True),
+        Column(bounds("throughput_ratio"), "Throughput", numeric=True),
+        Column(bounds("accuracy_difference"), "Accuracy, points", numeric=True),
+        Column(("p",), "p", numeric=True),
+        Column(bounds("retained"), "Kept", numeric=True),
+        Column(("size_ratio",), "Size", numeric=True),
+    )
+    rows = []
+    for pair in pairs:
+        left, _, target = _label(pair).rpartition(" · ")
+        model, _, other = left.partition(" / ")
+        change = pair.accuracy
+        rows.append(
+            (
+                Entry(model),
+                Entry(other),
+                Entry(target),
+                _ratio_entry(pair.speedup, pair.missing),
+                _ratio_entry(pair.throughput),
+                _interval_entry(change.difference if change else None, points),
+                Entry(p_value(change.p).removeprefix("p ").removeprefix("= "), values=(change.p,))
+                if change
+                else _absent(1),
+                _interval_entry(change.retained if change else None, percent),
+                Entry(
+                    f"{size(pair.file_bytes)} / {size(pair.other_file_bytes)}",
+                    values=(pair.size_ratio,),
+                ),
+            )
+        )
+    return Table(name, "Pairs, target by target", columns, tuple(rows))
+
+
+def _absent(values: int, text: str = MISSING) -> Entry:
+    return Entry(text, values=(None,) * values, tone="dim")
+
+
+def _ratio_words(found: Ratio | None) -> str:
+    return ratio(found.value, found.low, found.high) if found else MISSING
+
+
+def _ratio_entry(found: Ratio | None, missing: str = "") -> Entry:
+    if found is None:
+        return _absent(3, missing or MISSING)
+    value, _, interval = _ratio_words(found).partition(" ")
+    tone = {"faster": "good", "slower": "bad", "unclear": ""}[found.verdict]
+    return Entry(value, interval, (found.value, found.low, found.high), tone)
+
+
+def _interval_entry(found: Interval | None, words: object) -> Entry:
+    if found is None:
+        return _absent(3)
+    text = points if words is points else percent
+    interval = f"({text(found.low)} to {text(found.high)})"
+    return Entry(text(found.estimate), interval, (found.estimate, found.low, found.high))
+
+
+def _likeness_table(titled: Titled, name: str) -> Table:
+    columns = (
+        Column(("measure",), "Measure"),
+        Column(bounds("distilled"), "Distilled", numeric=True),
+        Column(bounds("control"), "Control", numeric=True),
+        Column(bounds("difference"), "Difference", numeric=True),
+    )
+    rows = []
+    for measure in titled.found.measures:
+        bare = measure.key == "calibration_error"  # its interval says nothing
+        found = (measure.value, measure.control, None if bare else measure.effect)
+        rows.append((Entry(measure.name), *(_likeness_entry(v, bare) for v in found)))
+    return Table(name, f"Likeness of {shown(titled.student)}", columns, tuple(rows))
+
+
+def _likeness_entry(found: Interval | None, bare: bool) -> Entry:
+    if found is None:
+        return _absent(3)
+    if bare:
+        return Entry(significant(found.estimate), values=(found.estimate, None, None))
+    side = max(found.high - found.estimate, found.estimate - found.low)
+    return Entry(f"{found.estimate:.3f}", f"±{side:.3f}", (found.estimate, found.low, found.high))

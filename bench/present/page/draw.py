@@ -1,0 +1,274 @@
+"""The drawing that pictures share: a bare layout, axes with ticks of ours, and dots with intervals.
+
+Everything is plotly; colours of text and grid are the light ones, and the page's script puts the
+dark ones in their place. Text from outside has to pass `bench.present.page.names.in_picture` first.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.numbers import significant
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+INK = "#3d444d"
+GRID = "#e3e6ea"
+GROUND = "#ffffff"
+LANE_HEIGHT = 34  #: pixels: one line of text with its dot under it
+HEAD_HEIGHT = 66  #: pixels: the axis with its title
+_FEWEST_TICKS, _MOST_TICKS = 3, 6
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What a value axis shows; ``scale`` is the size of its unit in the stored one."""
+
+    title: str
+    scale: float = 1.0
+    log: bool = False
+    reference: float | None = None  #: where a line is drawn: no difference
+    suffix: str = ""
+    from_zero: bool = False
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A value with its interval, in the stored unit; ``hover`` lines are escaped already."""
+
+    value: float
+    low: float | None
+    high: float | None
+    hover: str
+    colour: str
+    symbol: str = "circle"
+    series: str = ""
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A label with the dots under it."""
+
+    label: str
+    dots: tuple[Dot, ...]
+
+
+def layout(height: int, **changes: Any) -> dict[str, Any]:
+    """A bare layout, transparent, without a frame."""
+    return {
+        "template": {},
+        "height": height,
+        "margin": {"l": 8, "r": 14, "t": 8, "b": 46},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": FONT, "size": 12, "color": INK},
+        "hoverlabel": {"font": {"family": FONT, "size": 12}, "align": "left"},
+        "showlegend": False,
+        "dragmode": False,
+        **changes,
+    }
+
+
+def plain_axis(title: str, **changes: Any) -> dict[str, Any]:
+    """A linear axis."""
+    return {
+        "title": {"text": title, "standoff": 8, "font": {"size": 12}},
+        "gridcolor": GRID,
+        "linecolor": GRID,
+        "zeroline": False,
+        "automargin": True,
+        "fixedrange": True,
+        **changes,
+    }
+
+
+def log_axis(title: str, values: Iterable[float], **changes: Any) -> dict[str, Any]:
+    """A logarithmic axis around ``values``, with ticks at 1, 2 and 5."""
+    low, high = _around(values)
+    ticks = log_ticks(low, high)
+    return plain_axis(
+        title,
+        type="log",
+        range=[math.log10(low), math.log10(high)],
+        tickvals=ticks,
+        ticktext=[_bare(tick) for tick in ticks],
+        **changes,
+    )
+
+
+def _bare(value: float) -> str:
+    """A round number without zeros that say nothing."""
+    text = significant(value)
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _around(values: Iterable[float]) -> tuple[float, float]:
+    """The ends of a logarithmic axis with air on both sides."""
+    found = [value for value in values if value > 0 and math.isfinite(value)]
+    if not found:
+        return 1.0, 10.0
+    low, high = min(found), max(found)
+    air = (high / low) ** 0.06 * 1.04
+    return low / air, high * air
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Three to six round numbers between two positive ones, where there are so many.
+
+    Decades alone where they are many; finer steps where there is less than one.
+    """
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
+        found = _stepped(low, high, steps)
+        if len(found) >= _FEWEST_TICKS:
+            return found[:: -(-len(found) // _MOST_TICKS)]
+    return _even(low, high)
+
+
+def _stepped(low: float, high: float, steps: Sequence[float]) -> list[float]:
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    found = (step * 10.0**power for power in range(first, last + 1) for step in steps)
+    return [value for value in found if low <= value <= high]
+
+
+def _even(low: float, high: float) -> list[float]:
+    """Round numbers at even distances: for less than an octave."""
+    raw = (high - low) / (_MOST_TICKS - 1)
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(s * power for s in (1, 2, 5, 10) if s * power >= raw)
+    first = math.ceil(low / step)
+    return [k * step for k in range(first, math.floor(high / step) + 1)]
+
+
+def dot_plot(lanes: Sequence[Lane], axis: Axis) -> tuple[dict[str, Any], int]:
+    """One lane a label, its dots with their intervals below the label; and the height in pixels.
+
+    Labels stand above their dots, so that a narrow screen leaves the whole width to the values.
+    """
+    series = list(dict.fromkeys(dot.series for lane in lanes for dot in lane.dots))
+    legend = len(series) > 1
+    height = LANE_HEIGHT * len(lanes) + HEAD_HEIGHT + (26 if legend else 0)
+    ends = [
+        x / axis.scale
+        for lane in lanes
+        for dot in lane.dots
+        for x in (dot.value, dot.low, dot.high)
+        if x is not None and math.isfinite(x)
+    ]
+    if axis.reference is not None:
+        ends.append(axis.reference / axis.scale)
+    traces = _traces(lanes, axis.scale, legend)
+    figure = {
+        "data": traces,
+        "layout": layout(
+            height,
+            xaxis=_value_axis(axis, ends),
+            yaxis={
+                "range": [len(lanes) - 0.25, -0.75],
+                "visible": False,
+                "fixedrange": True,
+            },
+            annotations=[_label(lane.label, place) for place, lane in enumerate(lanes)],
+            shapes=_reference(axis),
+            showlegend=legend,
+            legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
+            margin={"l": 8, "r": 14, "t": 30 if legend else 4, "b": 46},
+        ),
+    }
+    return figure, height
+
+
+def _traces(lanes: Sequence[Lane], scale: float, legend: bool) -> list[dict[str, Any]]:
+    """One trace for each series, colour and symbol: an error bar has one colour a trace."""
+    grouped: dict[tuple[str, str, str], list[tuple[int, Dot]]] = {}
+    for place, lane in enumerate(lanes):
+        for dot in lane.dots:
+            grouped.setdefault((dot.series, dot.colour, dot.symbol), []).append((place, dot))
+    named: set[str] = set()
+    traces = []
+    for (series, colour, symbol), found in grouped.items():
+        dots = [dot for _, dot in found]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": series,
+                "legendgroup": series,
+                "showlegend": legend and series not in named,
+                "x": [dot.value / scale for dot in dots],
+                "y": [place for place, _ in found],
+                "error_x": error_bars(dots, scale, colour),
+                "marker": {"color": colour, "symbol": symbol, "size": 8},
+                "hoverinfo": "text",
+                "hovertext": [dot.hover for dot in dots],
+            }
+        )
+        named.add(series)
+    return traces
+
+
+def error_bars(dots: Sequence[Dot], scale: float, colour: str) -> dict[str, Any]:
+    """Asymmetric bars from each value to its bounds."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [_side(dot.high, dot.value, scale) for dot in dots],
+        "arrayminus": [_side(dot.value, dot.low, scale) for dot in dots],
+        "color": colour,
+        "thickness": 1.6,
+        "width": 4,
+    }
+
+
+def _side(upper: float | None, lower: float | None, scale: float) -> float:
+    if upper is None or lower is None or not math.isfinite(upper - lower):
+        return 0.0
+    return max(0.0, upper - lower) / scale
+
+
+def _value_axis(axis: Axis, ends: list[float]) -> dict[str, Any]:
+    if axis.log:
+        return log_axis(axis.title, ends, side="bottom", ticksuffix=axis.suffix)
+    low, high = (0.0 if axis.from_zero else min(ends, default=0.0)), max(ends, default=1.0)
+    air = (high - low or abs(high) or 1.0) * 0.06
+    return plain_axis(
+        axis.title,
+        range=[low if axis.from_zero else low - air, high + air],
+        nticks=8,
+        ticksuffix=axis.suffix,
+    )
+
+
+def _label(text: str, place: int) -> dict[str, Any]:
+    return {
+        "text": text,
+        "x": 0,
+        "xref": "paper",
+        "xanchor": "left",
+        "y": place - 0.42,
+        "yref": "y",
+        "yanchor": "middle",
+        "showarrow": False,
+        "font": {"size": 11},
+        "align": "left",
+        "bgcolor": GROUND,
+        "borderpad": 0,
+    }
+
+
+def _reference(axis: Axis) -> list[dict[str, Any]]:
+    if axis.reference is None:
+        return []
+    at = axis.reference / axis.scale
+    line = {"color": "#8a9099", "width": 1.2, "dash": "dot"}
+    return [{"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "yref": "paper", "line": line}]
+
+
+def checked(figure: dict[str, Any]) -> dict[str, Any]:
+    """The figure, checked by plotly's own validators, as JSON-ready data."""
+    import plotly.graph_objects as go
+
+    found: dict[str, Any] = json.loads(go.Figure(figure).to_json())
+    return found

@@ -1,0 +1,71 @@
+"""What failed and why, each reason once with all the cells that it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.numbers import printable
+from bench.present.page.names import lane_label
+from bench.present.page.parts import Column, Entry, Section, Table, first_rows, number_entry
+from bench.record.result import Record
+
+_MOST_ROWS = 200
+_MOST_CELLS = 12
+_MESSAGE_LIMIT = 1_000
+_LOG_LIMIT = 4_000
+#: What the reader does next, by kind; the messages say more (docs/method.md, "Marks").
+_NEXT = {
+    "unsupported": "the runtime can't do this; leave it out, or try another variant",
+    "unavailable": "`bench doctor` says how to get it",
+    "spec": "mend what was asked for",
+    "crashed": "read the log below; then `bench run --resume`",
+    "timeout": "allow more time, or leave it out",
+    "out-of-memory": "free memory, or take a smaller batch",
+    "export-failed": "`bench export` tries this model alone",
+    "accuracy-failed": "`bench bisect` finds the first tensor that differs",
+}
+
+
+def section(failed: Sequence[Record], prefix: str) -> Section:
+    """Empty where nothing failed."""
+    grouped: dict[tuple[str, str], list[Record]] = {}
+    for record in failed:
+        failure = record.failure
+        key = (failure.kind, failure.message) if failure else ("failed", "no reason was recorded")
+        grouped.setdefault(key, []).append(record)
+    columns = (
+        Column(("kind",), "Kind"),
+        Column(("cells",), "Cells", numeric=True),
+        Column(("which",), "Which"),
+        Column(("message",), "What happened"),
+        Column(("next",), "What to do"),
+    )
+    rows, left_out = first_rows(
+        [_row(kind, message, found) for (kind, message), found in grouped.items()],
+        _MOST_ROWS,
+        "`bench show RUN --json`",
+    )
+    table = Table(f"{prefix}failures-data", "Failures by reason", columns, rows, left_out)
+    total = len(failed)
+    words = f"{total:,} {'cell' if total == 1 else 'cells'} failed, for {len(grouped):,} "
+    words += f"{'reason' if len(grouped) == 1 else 'reasons'}. No figure of theirs is shown."
+    return Section(
+        f"{prefix}failures",
+        "What failed and why",
+        paragraphs=(words,) if failed else (),
+        tables=(table,) if failed else (),
+    )
+
+
+def _row(kind: str, message: str, records: Sequence[Record]) -> tuple[Entry, ...]:
+    names = [f"{lane_label(r.cell)} {r.cell.scenario} batch {r.cell.batch}" for r in records]
+    more = f"; and {len(names) - _MOST_CELLS:,} more" if len(names) > _MOST_CELLS else ""
+    log = next((r.failure.log_tail for r in records if r.failure and r.failure.log_tail), "")
+    lines = [printable(line) for line in log.splitlines()]
+    return (
+        Entry(printable(kind, limit=60), tone="bad"),
+        number_entry(len(records)),
+        Entry("; ".join(names[:_MOST_CELLS]) + more),
+        Entry(printable(message, limit=_MESSAGE_LIMIT), detail="\n".join(lines)[-_LOG_LIMIT:]),
+        Entry(_NEXT.get(kind, "read the message")),
+    )

@@ -1,0 +1,419 @@
+"""The first screen: which model and target to choose, how sure that is, and the Pareto front."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from bench.errors import SpecError
+from bench.judge.changes import Changes
+from bench.judge.deal import Cost, Deal, Point, make_deal
+from bench.judge.ranking import rankings
+from bench.numbers import (
+    RATE_UNITS,
+    TIME_UNITS,
+    Unit,
+    column_unit,
+    duration,
+    half_width,
+    percent,
+    rate,
+)
+from bench.present.deal import cheapest, notes, point_name, safest, sentences, superlative
+from bench.present.page.draw import (
+    Dot,
+    checked,
+    error_bars,
+    layout,
+    log_axis,
+    plain_axis,
+)
+from bench.present.page.latency import latency_dots
+from bench.present.page.names import (
+    NEUTRAL,
+    Palette,
+    in_picture,
+    model_and_variant,
+    shown,
+    target_words,
+)
+from bench.present.page.parts import (
+    Answer,
+    Choice,
+    Column,
+    Entry,
+    Picture,
+    Table,
+    bounds,
+    estimate_entry,
+    share_entry,
+)
+from bench.present.page.selection import (
+    MOST_POINTS,
+    MOST_RANKED,
+    best_of_each_load,
+    cost_layers,
+    latency_records,
+    rate_records,
+)
+from bench.record.result import Estimate, Record
+from bench.store.run import StoredRun
+
+_FRONT_HEIGHT = 420
+_STATES = {"front": "on the front", "open": "open", "dominated": "beaten"}
+_MOST_SAID = 6
+
+
+def answers(
+    run: StoredRun, records: Sequence[Record], palette: Palette, prefix: str
+) -> tuple[list[Answer], list[str]]:
+    """An answer for each labelled data set of a run (models scored on others are no rivals), or one
+    from speed alone; and what could not be read."""
+    changes = Changes(run)
+    found = []
+    for number, (family, dataset) in enumerate(_families(records), 1):
+        deal, cut = _deal(family, changes)
+        if deal is not None:
+            found.append(_from_deal(deal, dataset, cut, palette, f"{prefix}front{number}"))
+    if not found:
+        found = [_from_speed(run, records, palette, prefix)]
+    return found, changes.problems
+
+
+def _families(records: Sequence[Record]) -> list[tuple[list[Record], str]]:
+    """Records of the models that were scored by one metric on one data set, and its name."""
+    data = {r.cell.model.name: r.accuracy for r in records if r.accuracy is not None}
+    grouped: dict[tuple[str, str], list[Record]] = {}
+    names: dict[tuple[str, str], str] = {}
+    for record in records:
+        accuracy = data.get(record.cell.model.name)
+        if accuracy is not None:
+            key = (accuracy.metric, accuracy.dataset_sha256)
+            grouped.setdefault(key, []).append(record)
+            names[key] = f"{accuracy.metric} on {accuracy.dataset}"
+    return [(found, names[key]) for key, found in grouped.items()]
+
+
+def _deal(records: Sequence[Record], changes: Changes) -> tuple[Deal | None, str]:
+    """Accuracy against latency, or against throughput where no latency was measured."""
+    costs: tuple[Cost, ...] = ("latency", "throughput")
+    for cost in costs:
+        weighed, cut = cost_layers(records, cost, MOST_POINTS)
+        try:
+            return make_deal(weighed, changes.at, cost), cut
+        except SpecError:
+            continue
+    return None, ""
+
+
+# -- from accuracy and cost -----------------------------------------------------------------------
+
+
+def _from_deal(deal: Deal, dataset: str, cut: str, palette: Palette, name: str) -> Answer:
+    headline, *said = sentences(deal)
+    return Answer(
+        headline=headline,
+        choices=tuple(_choices(deal)),
+        said=tuple(said[:_MOST_SAID]),
+        sure=tuple(filter(None, (cut, *notes(deal)))),
+        picture=_front(deal, dataset, palette, name),
+    )
+
+
+def _choices(deal: Deal) -> Iterable[Choice]:
+    """The best of all, and the best of what is as accurate as the most accurate."""
+    best, safe = cheapest(deal), safest(deal)
+    word = superlative(deal.cost)
+    if safe is best:
+        yield _choice(f"The {word}, and as accurate as any", best, deal.cost)
+        return
+    yield _choice(f"If speed is all: the {word}", best, deal.cost)
+    if safe is not None:
+        yield _choice(f"If accuracy must hold: the {word} that is as accurate", safe, deal.cost)
+
+
+def _choice(why: str, point: Point, cost: Cost) -> Choice:
+    spread = _spread(point.record, cost)
+    words = _words(cost)
+    figures = []
+    if spread is not None:
+        width = half_width(spread.value, spread.low, spread.high)
+        figures.append(f"{words(spread.value)} {width}")
+    score = point.scored.accuracy.value if point.scored and point.scored.accuracy else None
+    if score is not None:
+        figures.append(percent(score.value, score.low, score.high))
+    cell = point.cell
+    return Choice(why, f"{model_and_variant(cell)} · {target_words(cell)}", tuple(figures))
+
+
+def _words(cost: Cost) -> Callable[[float | None], str]:
+    return duration if cost == "latency" else rate
+
+
+def _spread(record: Record, cost: Cost) -> Estimate | None:
+    if cost == "latency":
+        return record.latency.median_ns if record.latency else None
+    return record.throughput
+
+
+def _front(deal: Deal, dataset: str, palette: Palette, name: str) -> Picture:
+    values = [_shown(point, deal.cost) for point in deal.points]
+    unit = column_unit(values, TIME_UNITS if deal.cost == "latency" else RATE_UNITS)
+    title = f"Accuracy against {deal.cost}"
+    left = "Left" if deal.cost == "latency" else "Right"
+    return Picture(
+        name=name,
+        title=title,
+        words=f"{left} is faster, up is more accurate ({dataset}). Filled: on the Pareto front, "
+        "nothing else is surely as fast and as accurate. Dotted: open, intervals do not decide. "
+        "Hollow: surely beaten by another. Numbers are the rows of the table, bars are "
+        f"95% intervals. {_front_words(deal)}",
+        spec=checked(_front_spec(deal, unit, palette)),
+        table=_front_table(deal, unit, f"{name}-data"),
+        height=_FRONT_HEIGHT,
+        wide=True,
+    )
+
+
+def _shown(point: Point, cost: Cost) -> float | None:
+    spread = _spread(point.record, cost)
+    return spread.value if spread else None
+
+
+def _front_words(deal: Deal) -> str:
+    """The text equivalent of the picture."""
+    found = []
+    for state, words in (("front", "On the front"), ("open", "Open")):
+        names = [point_name(p) for p in deal.points if p.standing.state == state]
+        if names:
+            more = f" and {len(names) - _MOST_SAID} more" if len(names) > _MOST_SAID else ""
+            found.append(f"{words}: {'; '.join(names[:_MOST_SAID])}{more}.")
+    return " ".join(found)
+
+
+def _front_spec(deal: Deal, unit: Unit, palette: Palette) -> dict[str, Any]:
+    traces = [_point_trace(deal, place, unit, palette) for place in range(len(deal.points))]
+    costs = [x for p in deal.points if (s := _spread(p.record, deal.cost)) for x in _ends(s, unit)]
+    what = "Median latency of one query" if deal.cost == "latency" else "Throughput"
+    return {
+        "data": [_stairs(deal, unit), *traces, *_legend(deal, palette)],
+        "layout": layout(
+            _FRONT_HEIGHT,
+            xaxis=log_axis(f"{what}, {unit.name} (log scale)", costs),
+            yaxis=plain_axis(_accuracy_title(deal), nticks=7),
+            showlegend=True,
+            legend={
+                "orientation": "h",
+                "x": 0,
+                "xanchor": "left",
+                "y": -0.2,
+                "yanchor": "top",
+                "font": {"size": 11},
+                "itemclick": False,
+                "itemdoubleclick": False,
+            },
+            margin={"l": 8, "r": 16, "t": 12, "b": 8},
+        ),
+    }
+
+
+def _accuracy_title(deal: Deal) -> str:
+    """A metric that is no share of right answers is named."""
+    scored = deal.points[0].scored
+    metric = scored.accuracy.metric if scored and scored.accuracy else "top-1"
+    return "Accuracy, %" if metric == "top-1" else f"{in_picture(metric)} x 100"
+
+
+def _ends(found: Estimate, unit: Unit) -> tuple[float, float]:
+    return found.low / unit.scale, found.high / unit.scale
+
+
+def _point_trace(deal: Deal, place: int, unit: Unit, palette: Palette) -> dict[str, Any]:
+    point = deal.points[place]
+    cost, score = _spread(point.record, deal.cost), _score(point)
+    assert cost is not None
+    colour = palette.colour(point.cell.model.name)
+    symbol = palette.symbol(point.cell.target)
+    dot = Dot(cost.value, cost.low, cost.high, "", colour)
+    right = Dot(score.value, score.low, score.high, "", colour)
+    return {
+        "type": "scatter",
+        "mode": "markers+text",
+        "x": [cost.value / unit.scale],
+        "y": [100 * score.value],
+        "error_x": {**error_bars([dot], unit.scale, colour), "thickness": 1.2, "width": 3},
+        "error_y": {**error_bars([right], 0.01, colour), "thickness": 1.2, "width": 3},
+        "marker": {
+            "color": colour,
+            "symbol": symbol + _FORM[point.standing.state],
+            "size": 11,
+            "line": {"color": colour, "width": 1.6},
+        },
+        "text": [str(place + 1)],
+        "textposition": _CORNERS[_turn(deal, place) % len(_CORNERS)],
+        "textfont": {"size": 11},
+        "hoverinfo": "text",
+        "hovertext": [_point_hover(deal, place, cost, score)],
+        "showlegend": False,
+    }
+
+
+#: Neighbours of one model, which are about as accurate, have their numbers at different corners.
+_CORNERS = ("top right", "bottom right")
+_FORM = {"front": "", "open": "-open-dot", "dominated": "-open"}
+
+
+def _turn(deal: Deal, place: int) -> int:
+    """How many points of the same model are cheaper."""
+    name = deal.points[place].cell.model.name
+    return sum(point.cell.model.name == name for point in deal.points[:place])
+
+
+def _score(point: Point) -> Estimate:
+    assert point.scored is not None
+    assert point.scored.accuracy is not None
+    return point.scored.accuracy.value
+
+
+def _point_hover(deal: Deal, place: int, cost: Estimate, score: Estimate) -> str:
+    words = _words(deal.cost)
+    cell = deal.points[place].cell
+    return "<br>".join(
+        (
+            f"<b>{place + 1} {in_picture(model_and_variant(cell))}</b>",
+            in_picture(target_words(cell)),
+            f"{words(cost.value)} ({words(cost.low)} to {words(cost.high)})",
+            percent(score.value, score.low, score.high),
+            _standing(deal, place),
+        )
+    )
+
+
+def _standing(deal: Deal, place: int) -> str:
+    standing = deal.points[place].standing
+    beaten = f" by {standing.by + 1}" if standing.by is not None else ""
+    return _STATES[standing.state] + beaten
+
+
+def _stairs(deal: Deal, unit: Unit) -> dict[str, Any]:
+    """The steps between the points on the front."""
+    found = sorted(
+        (cost.value / unit.scale, 100 * _score(point).value)
+        for point in deal.points
+        if point.standing.state == "front" and (cost := _spread(point.record, deal.cost))
+    )
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [x for x, _ in found],
+        "y": [y for _, y in found],
+        "line": {"color": NEUTRAL, "width": 1, "dash": "dot", "shape": _SHAPE[deal.cost]},
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
+
+
+#: For what a given cost buys: the best accuracy that is had at that latency or less, or at that
+#: throughput or more.
+_SHAPE = {"latency": "hv", "throughput": "vh"}
+
+
+def _legend(deal: Deal, palette: Palette) -> list[dict[str, Any]]:
+    """Colours are models, symbols are targets."""
+    models = dict.fromkeys(point.cell.model.name for point in deal.points)
+    targets = dict.fromkeys(point.cell.target for point in deal.points)
+    found = [(name, palette.colour(name), "circle") for name in models]
+    if len(targets) > 1:
+        found += [(name, NEUTRAL, palette.symbol(name)) for name in targets]
+    return [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": [None],
+            "y": [None],
+            "name": in_picture(name),
+            "marker": {"color": colour, "symbol": symbol, "size": 9},
+        }
+        for name, colour, symbol in found
+    ]
+
+
+def _front_table(deal: Deal, unit: Unit, name: str) -> Table:
+    stem = "median_ns" if deal.cost == "latency" else "throughput_per_s"
+    stem, _, per = stem.partition("_")
+    columns = (
+        Column(("place",), "", numeric=True, meaning="place by cost"),
+        Column(("model",), "Model"),
+        Column(("variant",), "Variant"),
+        Column(("target",), "Target"),
+        Column(bounds(stem, per), deal.cost.capitalize(), unit.name, numeric=True),
+        Column(bounds("accuracy"), "Accuracy", "%", numeric=True),
+        Column(("standing",), "Standing"),
+    )
+    rows = []
+    for place, point in enumerate(deal.points):
+        cell = point.cell
+        tone = {"front": "good", "dominated": "dim"}.get(point.standing.state, "")
+        rows.append(
+            (
+                Entry(str(place + 1), values=(place + 1,)),
+                Entry(shown(cell.model.name)),
+                Entry(cell.variant),
+                Entry(target_words(cell)),
+                estimate_entry(_spread(point.record, deal.cost), unit),
+                share_entry(_score(point)),
+                Entry(_standing(deal, place), tone=tone),
+            )
+        )
+    return Table(name, f"Accuracy against {deal.cost}, the best first", columns, tuple(rows))
+
+
+# -- from speed alone -----------------------------------------------------------------------------
+
+
+def _from_speed(run: StoredRun, records: Sequence[Record], palette: Palette, prefix: str) -> Answer:
+    """The order of the targets of each model; nothing is weighed against accuracy."""
+    timed = [*latency_records(records), *rate_records(records)]
+    if not timed:
+        return Answer(_nothing_timed(records))
+    suite = run.header.suite
+    header = run.header.model_copy(update={"cells": ()})
+    part = StoredRun(run.path, header, best_of_each_load(timed, MOST_RANKED), [], [])
+    # Every two targets of a load are compared.
+    orders = [found.sentence() for found in rankings(part, suite.margin, suite.confidence)]
+    best = min(timed, key=lambda r: (r.cell.is_rate, _time(r)))
+    alone = f"{model_and_variant(best.cell)} on {target_words(best.cell)}: {_figure(best)}."
+    headline, *said = orders or [alone]
+    return Answer(
+        headline=headline,
+        said=tuple(said[:_MOST_SAID]),
+        sure=(
+            "No accuracy was scored, so speed is not weighed against it.",
+            f"Orders hold together at {100 * suite.confidence:g}%; what differs by less than "
+            f"{100 * suite.margin:g}% counts as the same.",
+        ),
+        picture=latency_dots(records, palette, f"{prefix}front1"),
+    )
+
+
+def _time(record: Record) -> float:
+    if record.latency and not record.cell.is_rate:
+        return record.latency.median_ns.value
+    return 1e9 / record.throughput.value if record.throughput else float("inf")
+
+
+def _figure(record: Record) -> str:
+    cost: Cost = "throughput" if record.cell.is_rate else "latency"
+    found, words = _spread(record, cost), _words(cost)
+    assert found is not None
+    return f"{words(found.value)} {half_width(found.value, found.low, found.high)}"
+
+
+def _nothing_timed(records: Sequence[Record]) -> str:
+    if not records:
+        return "Nothing was measured."
+    if all(record.simulated for record in records):
+        return (
+            "Every device of this run is simulated: what is right is known, how fast it is is not."
+        )
+    return "No latency and no throughput was measured."

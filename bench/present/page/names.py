@@ -1,0 +1,83 @@
+"""How a page calls cells, and which colour and symbol each model and target has in all pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from bench.cell import Cell
+from bench.numbers import NAME_LIMIT, printable
+from bench.record.result import Record
+
+#: After Okabe & Ito 2008 ("Color universal design"), the light ones darkened so that each has a
+#: contrast of 3:1 or more with a white and with a nearly black background (WCAG 2.2, 1.4.11).
+COLOURS = ("#1a7dc0", "#c77700", "#00936b", "#b8608f", "#d55e00", "#3c8fc2", "#7a7f87")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "x")
+NEUTRAL = "#7a7f87"
+
+
+def shown(text: str) -> str:
+    """A name from outside as one printable line of bounded length."""
+    return printable(text, limit=NAME_LIMIT)
+
+
+def in_picture(text: str) -> str:
+    """Text for plotly, which reads a little HTML in labels: a name must stay a name.
+
+    It knows the entities of the three signs that make markup and none for quotes. In some places
+    it fills in ``%{...}`` as a template, so the percent sign is made inert too.
+    """
+    return escape(shown(text), quote=False).replace("%{", "%\u200b{")
+
+
+def model_and_variant(cell: Cell) -> str:
+    """``fashion-student int8-static``."""
+    variant = "" if cell.variant == "fp32" else f" {cell.variant}"
+    return shown(f"{cell.model.name}{variant}")
+
+
+def target_words(cell: Cell) -> str:
+    """The target, and what sets the cell apart from others on it."""
+    parts = [shown(cell.target)]
+    if cell.lane != "prepared":
+        parts.append({"api": "user API", "native": "native loop"}[cell.lane])
+    if cell.allow_fallback:
+        parts.append("fallback allowed")
+    return ", ".join(parts)
+
+
+def lane_label(cell: Cell, several_loads: bool = False) -> str:
+    """``fashion-student int8-static · openvino:cpu``; with the load where that differs."""
+    load = f" · {cell.scenario} batch {cell.batch}" if several_loads else ""
+    return f"{model_and_variant(cell)} · {target_words(cell)}{load}"
+
+
+@dataclass(frozen=True)
+class Palette:
+    """The same colour for a model and the same symbol for a target in every picture."""
+
+    models: tuple[str, ...]
+    targets: tuple[str, ...]
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> Palette:
+        """In the order of the records."""
+        cells = [record.cell for record in records]
+        return cls(
+            tuple(dict.fromkeys(cell.model.name for cell in cells)),
+            tuple(dict.fromkeys(cell.target for cell in cells)),
+        )
+
+    def colour(self, model: str) -> str:
+        return _of(COLOURS, self.models, model)
+
+    def target_colour(self, target: str) -> str:
+        return _of(COLOURS, self.targets, target)
+
+    def symbol(self, target: str) -> str:
+        return _of(SYMBOLS, self.targets, target)
+
+
+def _of(choices: Sequence[str], names: Sequence[str], name: str) -> str:
+    return choices[names.index(name) % len(choices)] if name in names else choices[-1]

@@ -1,0 +1,233 @@
+"""The page: what it holds, from stored runs; and its HTML, one file that needs no network.
+
+Everything that came from outside (names, messages, paths) passes the template's autoescaping as
+text, or `as_json` where it stands inside a script element.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from bench import __version__
+from bench.numbers import printable
+from bench.present.page import (
+    accuracy,
+    between,
+    distilled,
+    failures,
+    footprint,
+    front,
+    latency,
+    measured,
+    results,
+    start,
+    throughput,
+)
+from bench.present.page.names import Palette
+from bench.present.page.parts import Picture, RunPart, Section, Table
+from bench.present.page.portability import OUTCOMES, Portability
+from bench.present.page.selection import Selection, select
+from bench.store.run import StoredRun
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+_TITLE_LIMIT = 160
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that is said and shown."""
+
+    title: str
+    runs: tuple[RunPart, ...]
+    between: Section | None
+    portability: Portability | None
+    results: Table
+
+    outcomes: tuple[str, ...] = tuple(OUTCOMES)
+
+    def filter_values(self, place: int) -> list[str]:
+        """What can be chosen in the menu of a column of the results."""
+        return sorted({row[place].text for row in self.results.rows})
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """In the order of the page."""
+        found: list[Picture] = []
+        for run in self.runs:
+            found += [a.picture for a in run.answers if a.picture is not None]
+            found += [picture for section in run.sections for picture in section.pictures]
+        return found + (list(self.between.pictures) if self.between else [])
+
+
+def make_page(
+    runs: Sequence[StoredRun],
+    portability: Portability | None = None,
+    allowed: Collection[str] = (),
+    title: str = "",
+) -> Page:
+    """Everything about ``runs``, the first being the baseline of the others."""
+    lettered = [(_letter(number), run) for number, run in enumerate(runs)]
+    chosen = {letter: select(run.records) for letter, run in lettered}
+    palette = Palette.of([r for run in runs for r in chosen[_letter_of(lettered, run)].records])
+    parts = [
+        _run_part(letter, run, chosen[letter], palette, len(runs) > 1) for letter, run in lettered
+    ]
+    compared = [(letter, _only(run, chosen[letter])) for letter, run in lettered]
+    return Page(
+        title=printable(title, limit=_TITLE_LIMIT) or _title(runs),
+        runs=tuple(parts),
+        between=between.section(compared, allowed) if len(runs) > 1 else None,
+        portability=portability,
+        results=_results(lettered, chosen),
+    )
+
+
+def _letter(number: int) -> str:
+    """A to Z, then A1, B1, ..."""
+    turn, place = divmod(number, 26)
+    return chr(ord("A") + place) + (str(turn) if turn else "")
+
+
+def _letter_of(lettered: Sequence[tuple[str, StoredRun]], wanted: StoredRun) -> str:
+    return next(letter for letter, run in lettered if run is wanted)
+
+
+def _title(runs: Sequence[StoredRun]) -> str:
+    if len(runs) > 1:
+        return f"{len(runs)} benchmark runs"
+    models = dict.fromkeys(record.cell.model.name for record in runs[0].records)
+    names = ", ".join(list(models)[:3]) + (", …" if len(models) > 3 else "")
+    return printable(f"{names or runs[0].path.name}: benchmark report", limit=_TITLE_LIMIT)
+
+
+def _only(run: StoredRun, selection: Selection) -> StoredRun:
+    """The run with the records that are shown, its failures, and no others."""
+    header = run.header.model_copy(update={"cells": tuple(r.cell for r in selection.rows)})
+    return StoredRun(run.path, header, selection.rows, [], run.skipped)
+
+
+def _run_part(
+    letter: str, run: StoredRun, selection: Selection, palette: Palette, several: bool
+) -> RunPart:
+    prefix = f"{letter.lower()}-"
+    records = selection.records
+    shown = _only(run, selection)
+    answers, unread = front.answers(shown, records, palette, prefix)
+    pairs, unread_too = distilled.section(shown, records, palette, prefix)
+    warnings = list(dict.fromkeys([*run.skipped, *unread, *unread_too]))
+    sections = (
+        pairs,
+        latency.section(run, records, palette, prefix),
+        throughput.section(records, palette, prefix),
+        accuracy.section(records, palette, prefix),
+        footprint.section(records, palette, prefix),
+        start.section(records, palette, prefix),
+        failures.section(selection.failed, prefix),
+        measured.section(run, records, warnings, prefix),
+    )
+    created = printable(run.header.created_at, limit=40).replace("T", " ")
+    created = created.replace("+00:00", " UTC")
+    cpu = printable(str(run.header.facts.get("cpu_model") or "unknown processor"), limit=80)
+    name = printable(run.path.resolve().name, limit=120)
+    return RunPart(
+        letter=letter,
+        title=f"Run {letter}: {name}" if several else name,
+        subtitle=f"{created} · {cpu} · {_counts(run, selection)}",
+        answers=tuple(answers),
+        sections=tuple(section for section in sections if not section.empty),
+        sure=tuple(_how_sure(selection)),
+    )
+
+
+def _counts(run: StoredRun, selection: Selection) -> str:
+    planned, done = len(run.header.cells), len(run.records)
+    words = f"{done:,} cells" if done >= planned else f"{done:,} of {planned:,} planned cells"
+    return words + (f", {len(selection.failed):,} failed" if selection.failed else "")
+
+
+def _how_sure(selection: Selection) -> list[str]:
+    """What the checks say about all that is shown."""
+    records = selection.records
+    found = []
+    marked = sum(any(not check.ok for check in record.checks) for record in records)
+    if records:
+        found.append(
+            f"{len(records) - marked:,} of {len(records):,} cells passed every validity check"
+            + (f"; {marked:,} are marked." if marked else ".")
+        )
+    simulated = sum(record.simulated for record in records)
+    if simulated:
+        found.append(
+            f"{simulated:,} ran on a simulated device: their accuracy counts, they have no latency "
+            "and are not ranked."
+        )
+    if selection.left_out:
+        found.append(
+            f"This page shows {len(records):,} of {selection.measured:,} cells that went well: the "
+            "best of each model and load. `bench show RUN --json` has all of them."
+        )
+    return found
+
+
+def _results(lettered: Sequence[tuple[str, StoredRun]], chosen: dict[str, Selection]) -> Table:
+    found = []
+    left_out = 0
+    for letter, run in lettered:
+        kept = {record.cell_id for record in chosen[letter].rows}
+        found += [(letter, record) for record in run.records if record.cell_id in kept]
+        left_out += len(run.records) - len(kept)
+    words = (
+        f"{left_out:,} further cells are not in this table; `bench show RUN --json` has them all."
+        if left_out
+        else ""
+    )
+    return results.results_table(found, "results", words)
+
+
+# -- HTML -----------------------------------------------------------------------------------------
+
+
+def render(page: Page) -> str:
+    """The page as one HTML document without a link to anything outside of it."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(
+        loader=PackageLoader("bench.present.page", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["words"] = _with_code
+    environment.filters["as_json"] = lambda value: Markup(as_json(value))
+    assets = files("bench.present.page")
+    return environment.get_template("page.html.jinja").render(
+        page=page,
+        version=__version__,
+        css=Markup((assets / "page.css").read_text(encoding="utf-8")),
+        script=Markup((assets / "page.js").read_text(encoding="utf-8")),
+        plotly=Markup(get_plotlyjs().replace("</script", "<\\/script")),
+    )
+
+
+def _with_code(text: str) -> Markup:
+    """Escaped text in which what stands in backticks is code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def as_json(value: Any) -> str:
+    """JSON that can stand in a script element: nothing in it can end the element or begin
+    another (HTML standard, 4.12.1.3 "Restrictions for contents of script elements")."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

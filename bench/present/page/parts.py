@@ -1,0 +1,163 @@
+"""What a page is made of: tables, pictures with their data, and sections. Pure data, no HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bench.numbers import MISSING, Unit, half_width, in_unit, significant
+from bench.record.result import Estimate
+
+#: Rows of a figure's table: more belong into a file.
+MOST_DATA_ROWS = 500
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    ``keys`` name the raw values of its entries in CSV (a value and its bounds are three); they
+    carry their unit (``median_ns``). ``unit`` is the one that people read.
+    """
+
+    keys: tuple[str, ...]
+    title: str
+    unit: str = ""
+    numeric: bool = False
+    meaning: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell of a table: what people read, and the raw ``values`` for the column's keys (none:
+    the text itself). ``tone`` is ``good``, ``bad``, ``warn`` or ``dim``."""
+
+    text: str
+    interval: str = ""
+    values: tuple[float | int | None, ...] = ()
+    tone: str = ""
+    detail: str = ""  #: more words, shown when asked for
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of entries under columns; ``left_out`` says what is not in it, and where that is."""
+
+    name: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Entry, ...], ...]
+    left_out: str = ""
+    filters: tuple[int, ...] = ()  #: columns that get a menu of their values
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A plotly figure as JSON-ready data, what it shows in words, and its data as a table."""
+
+    name: str
+    title: str
+    words: str  #: the text equivalent: what a reader sees in it
+    spec: dict[str, Any]
+    table: Table | None
+    height: int
+    wide: bool = False
+    data_of: str = ""  #: name of the table that has the data, where it is not its own
+
+    @property
+    def data(self) -> Table | None:
+        """The table, cut where it is too long for a page."""
+        if self.table is None:
+            return None
+        rows, left_out = first_rows(self.table.rows, MOST_DATA_ROWS, "`bench show RUN --json`")
+        return replace(self.table, rows=rows, left_out=left_out or self.table.left_out)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with paragraphs, pictures and tables under it."""
+
+    name: str
+    title: str
+    paragraphs: tuple[str, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    tables: tuple[Table, ...] = ()
+    remarks: tuple[str, ...] = ()  #: small print
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to show."""
+        return not (self.paragraphs or self.pictures or self.tables)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A model, variant and target to choose, with its figures in words."""
+
+    why: str
+    what: str
+    figures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The first screen of a run: which to choose, how sure, and one picture."""
+
+    headline: str
+    choices: tuple[Choice, ...] = ()
+    said: tuple[str, ...] = ()
+    sure: tuple[str, ...] = ()
+    picture: Picture | None = None
+
+
+@dataclass(frozen=True)
+class RunPart:
+    """Everything on one run."""
+
+    letter: str
+    title: str
+    subtitle: str
+    answers: tuple[Answer, ...]
+    sections: tuple[Section, ...]
+    sure: tuple[str, ...] = ()  #: what the checks say about all of it
+
+
+def estimate_entry(found: Estimate | None, unit: Unit) -> Entry:
+    """An estimate with its half-width; three raw values."""
+    if found is None:
+        return Entry(MISSING, values=(None, None, None), tone="dim")
+    width = half_width(found.value, found.low, found.high)
+    return Entry(in_unit(found.value, unit), width, (found.value, found.low, found.high))
+
+
+def number_entry(value: float | None, unit: Unit | None = None) -> Entry:
+    """A bare number; a count as it is."""
+    if value is None:
+        return Entry(MISSING, values=(None,), tone="dim")
+    count = str(value) if isinstance(value, int) else significant(value)
+    return Entry(in_unit(value, unit) if unit else count, values=(value,))
+
+
+def share_entry(found: Estimate | None) -> Entry:
+    """A fraction of 1 in percent with its half-width in points; three raw values."""
+    if found is None:
+        return Entry(MISSING, values=(None, None, None), tone="dim")
+    side = max(found.high - found.value, found.value - found.low)
+    interval = f"±{100 * side:.1f}"
+    return Entry(f"{100 * found.value:.1f}", interval, (found.value, found.low, found.high))
+
+
+def bounds(stem: str, unit: str = "") -> tuple[str, str, str]:
+    """The keys of an estimate: ``median_ns``, ``median_low_ns``, ``median_high_ns``."""
+    tail = f"_{unit}" if unit else ""
+    return f"{stem}{tail}", f"{stem}_low{tail}", f"{stem}_high{tail}"
+
+
+def first_rows(
+    rows: Sequence[tuple[Entry, ...]], most: int, where: str
+) -> tuple[tuple[tuple[Entry, ...], ...], str]:
+    """At most so many rows, and the sentence that says what is left out."""
+    if len(rows) <= most:
+        return tuple(rows), ""
+    return tuple(rows[:most]), f"The first {most:,} of {len(rows):,} rows; {where} has all of them."

@@ -1,0 +1,230 @@
+"""The portability heat map: which operators and models each target computes, and how.
+
+Reads what `bench portability --json` writes; keys that this module does not know are ignored, so
+that a newer file of the same schema version can be read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.errors import SpecError
+from bench.numbers import printable
+from bench.present.page.names import shown
+from bench.validation import first_problem, refuse_newer
+
+SCHEMA_VERSION = 1
+MOST_ROWS = 400
+_DETAIL_LIMIT = 300
+
+
+class _Read(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class TargetLine(_Read):
+    """A target that was tried."""
+
+    target: str
+    simulated: bool = False
+
+
+class OperatorLine(_Read):
+    """One operator on one target; ``outcome`` is the worst of its tests."""
+
+    operator: str
+    opset: int | None = None
+    domain: str = ""
+    target: str
+    outcome: str
+    tests: int = 0
+    passed: int = 0
+    worst_error: float | None = None
+    detail: str = ""
+
+
+class ModelLine(_Read):
+    """One model on one target."""
+
+    model: str
+    variant: str = "fp32"
+    target: str
+    outcome: str
+    detail: str = ""
+
+
+class PortabilityFile(_Read):
+    """What `bench portability --json` writes, as far as a page shows it."""
+
+    kind: Literal["portability"]
+    schema_version: int
+    targets: tuple[TargetLine, ...]
+    operators: tuple[OperatorLine, ...] = ()
+    models: tuple[ModelLine, ...] = ()
+
+
+@dataclass(frozen=True)
+class Square:
+    """One field of the map."""
+
+    outcome: str
+    sign: str
+    count: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Rows against targets; a square is None where nothing was tried."""
+
+    name: str
+    caption: str
+    what: str
+    targets: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Square | None, ...]], ...]
+    left_out: str = ""
+
+
+@dataclass(frozen=True)
+class Portability:
+    """Both maps and what they say in words."""
+
+    words: tuple[str, ...]
+    grids: tuple[Grid, ...]
+    legend: tuple[tuple[str, str, str], ...]  #: outcome, sign, meaning
+
+
+#: outcome -> sign and meaning; the sign makes the map readable without its colours
+OUTCOMES: dict[str, tuple[str, str]] = {
+    "pass": ("✓", "every test agrees with the reference"),
+    "runs": ("✓", "the model runs and agrees with the reference"),
+    "partial": ("~", "some tests pass"),
+    "fallback": ("~", "the model runs, some nodes off the device"),
+    "wrong": ("≠", "it runs and computes something else"),
+    "unsupported": ("✗", "refused with an error that says so"),
+    "crash": ("!", "the process died or raised"),
+    "timeout": ("…", "no answer in time"),
+    "unavailable": ("?", "the target could not be had"),
+    "not-expressible": ("·", "the tests are of types that a worker can't be given"),
+    "not-tried": ("·", "nobody tried"),
+}
+_GOOD = ("pass", "runs")
+_WORST_FIRST = (
+    "crash",
+    "wrong",
+    "timeout",
+    "unsupported",
+    "partial",
+    "fallback",
+    "unavailable",
+    "pass",
+    "runs",
+    "not-expressible",
+    "not-tried",
+)
+
+
+def read_portability(path: Path) -> PortabilityFile:
+    """Raises `SpecError` with one sentence where the file is absent, foreign or newer."""
+    try:
+        data = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise SpecError(
+            f"{path}: there is no such file. `bench portability --json` makes one."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise SpecError(f"{path}: can't be read as JSON: {error}.") from error
+    kind = data.get("kind") if isinstance(data, dict) else None
+    if kind != "portability":
+        raise SpecError(f"{path}: not a portability file; `bench portability --json` makes one.")
+    refuse_newer(path, data.get("schema_version"), SCHEMA_VERSION)
+    try:
+        return PortabilityFile.model_validate(data)
+    except ValidationError as error:
+        raise SpecError(f"{path}: {first_problem(error, PortabilityFile.model_fields)}") from error
+
+
+def portability(file: PortabilityFile) -> Portability:
+    """The maps: operators by name, models in their order."""
+    targets = tuple(dict.fromkeys(line.target for line in file.targets))
+    operators: dict[str, dict[str, Square]] = {}
+    for line in sorted(file.operators, key=lambda o: (o.domain, o.operator, o.opset or 0)):
+        domain = f"{line.domain}." if line.domain not in ("", "ai.onnx") else ""
+        since = "" if line.opset is None else f"-{line.opset}"
+        label = f"{domain}{line.operator}{since}"
+        operators.setdefault(label, {})[line.target] = _operator(line)
+    models: dict[str, dict[str, Square]] = {}
+    for model in file.models:
+        variant = "" if model.variant == "fp32" else f" {model.variant}"
+        square = _square(model.outcome, "", model.detail)
+        models.setdefault(f"{model.model}{variant}", {})[model.target] = square
+    grids = [
+        _grid("portability-models", "Models on targets", "Model", targets, models),
+        _grid("portability-operators", "Operators on targets", "Operator", targets, operators),
+    ]
+    used = {
+        square.outcome
+        for found in (operators, models)
+        for row in found.values()
+        for square in row.values()
+    }
+    return Portability(
+        words=tuple(_words(target, operators) for target in targets) if operators else (),
+        grids=tuple(grid for grid in grids if grid.rows),
+        legend=tuple(
+            (outcome, *OUTCOMES.get(outcome, ("?", "an outcome that this page does not know")))
+            for outcome in (*OUTCOMES, *sorted(used - OUTCOMES.keys()))
+            if outcome in used
+        ),
+    )
+
+
+def _operator(line: OperatorLine) -> Square:
+    error = "" if line.worst_error is None else f", largest error {line.worst_error:.0e}"
+    words = f"{line.passed} of {line.tests} tests passed{error}"
+    detail = f"{words}. {line.detail}" if line.detail else f"{words}."
+    count = f"{line.passed}/{line.tests}" if line.outcome != "pass" and line.tests else ""
+    return _square(line.outcome, count, detail)
+
+
+def _square(outcome: str, count: str, detail: str) -> Square:
+    sign = OUTCOMES.get(outcome, ("?", ""))[0]
+    return Square(shown(outcome), sign, count, printable(detail, limit=_DETAIL_LIMIT))
+
+
+def _grid(
+    name: str, caption: str, what: str, targets: Sequence[str], found: dict[str, dict[str, Square]]
+) -> Grid:
+    rows = [
+        (shown(row), tuple(squares.get(target) for target in targets))
+        for row, squares in found.items()
+    ]
+    left_out = ""
+    if len(rows) > MOST_ROWS:
+        rows.sort(key=lambda row: min(map(_badness, row[1]), default=len(_WORST_FIRST)))
+        left_out = f"The {MOST_ROWS} with the worst outcomes of {len(rows):,}; the file has all."
+        rows = rows[:MOST_ROWS]
+    return Grid(name, caption, what, tuple(map(shown, targets)), tuple(rows), left_out)
+
+
+def _badness(square: Square | None) -> int:
+    if square is None or square.outcome not in _WORST_FIRST:
+        return len(_WORST_FIRST)
+    return _WORST_FIRST.index(square.outcome)
+
+
+def _words(target: str, operators: dict[str, dict[str, Square]]) -> str:
+    counts = Counter(row[target].outcome for row in operators.values() if target in row)
+    total = sum(counts.values())
+    if not total:
+        return f"{shown(target)}: no operator was tried."
+    others = [f"{counts[o]} {o}" for o in _WORST_FIRST if counts[o] and o not in _GOOD]
+    rest = f"; {', '.join(others)}" if others else ""
+    return f"{shown(target)} computes {counts['pass']} of {total} operators{rest}."

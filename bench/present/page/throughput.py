@@ -1,0 +1,237 @@
+"""Throughput, and how it grows with the batch and with streams."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import parse_qsl
+
+from bench.cell import Cell
+from bench.numbers import RATE_UNITS, Unit, column_unit, duration, rate
+from bench.present.page.draw import (
+    Axis,
+    Dot,
+    Lane,
+    checked,
+    dot_plot,
+    error_bars,
+    layout,
+    log_axis,
+)
+from bench.present.page.names import Palette, in_picture, model_and_variant, shown, target_words
+from bench.present.page.parts import (
+    Column,
+    Entry,
+    Picture,
+    Section,
+    Table,
+    bounds,
+    estimate_entry,
+    number_entry,
+)
+from bench.present.page.selection import MOST_LANES, cut_words, rate_records, time_of_sample
+from bench.record.result import Record
+
+_HEIGHT = 380
+_MOST_LINES = 12
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+
+
+def section(records: Sequence[Record], palette: Palette, prefix: str) -> Section:
+    """The rates with their intervals; lines where a load was varied."""
+    rated = rate_records(records)
+    pictures = []
+    if rated:
+        pictures.append(_dots(rated, palette, f"{prefix}throughput"))
+    for variable in ("batch", "streams"):
+        lines = _varied(rated, variable)
+        if lines:
+            pictures.append(_lines(lines, variable, palette, f"{prefix}by-{variable}"))
+    return Section(f"{prefix}throughput-section", "Throughput", pictures=tuple(pictures))
+
+
+def _load(cell: Cell) -> str:
+    bound = f", p99 ≤ {duration(cell.latency_bound_ns)}" if cell.latency_bound_ns else ""
+    return f"{cell.scenario} batch {cell.batch}{bound}"
+
+
+def _dots(rated: Sequence[Record], palette: Palette, name: str) -> Picture:
+    ordered = sorted(rated, key=time_of_sample)
+    kept = {record.cell_id for record in ordered[:MOST_LANES]}
+    drawn = [record for record in rated if record.cell_id in kept]
+    unit = _unit(drawn)
+    several = len({_load(r.cell) for r in rated}) > 1
+    lanes = []
+    for record in drawn:
+        found = record.throughput
+        assert found is not None
+        label = _label(record.cell, several)
+        interval = f"{rate(found.value)} ({rate(found.low)} to {rate(found.high)})"
+        hover = f"<b>{in_picture(label)}</b><br>{interval}<br>{_load(record.cell)}"
+        dot = Dot(
+            found.value,
+            found.low,
+            found.high,
+            hover,
+            palette.colour(record.cell.model.name),
+            palette.symbol(record.cell.target),
+        )
+        lanes.append(Lane(in_picture(label), (dot,)))
+    spec, height = dot_plot(lanes, Axis(f"Samples, {unit.name} (log scale)", unit.scale, log=True))
+    load = "" if several else f" ({_load(rated[0].cell)})"
+    highest = ordered[0]
+    return Picture(
+        name=name,
+        title=f"Throughput{load}",
+        words="Samples a second with the 95% interval; further right is better. The highest is "
+        f"{_label(highest.cell, several)} with "
+        f"{rate(highest.throughput.value if highest.throughput else None)}."
+        f"{cut_words(len(drawn), len(rated), 'cells')}",
+        spec=checked(spec),
+        table=_table(rated, unit, f"{name}-data"),
+        height=height,
+    )
+
+
+def _label(cell: Cell, several: bool) -> str:
+    load = f" · {_load(cell)}" if several else ""
+    return f"{model_and_variant(cell)} · {target_words(cell)}{load}"
+
+
+def _unit(records: Sequence[Record]) -> Unit:
+    return column_unit([r.throughput.value for r in records if r.throughput], RATE_UNITS)
+
+
+# -- lines ----------------------------------------------------------------------------------------
+
+_Line = tuple[str, str, str, list[tuple[int, Record]]]  #: label, model, target, points
+
+
+def streams_of(target: str) -> int:
+    """How many queries a target's options keep in flight (1 where they say nothing)."""
+    text = dict(parse_qsl(target.partition("?")[2])).get("streams", "1")
+    return int(text) if text.isdigit() else 1
+
+
+def _without_streams(target: str) -> str:
+    name, _, options = target.partition("?")
+    kept = "&".join(part for part in options.split("&") if part and not part.startswith("streams="))
+    return f"{name}?{kept}" if kept else name
+
+
+def _varied(rated: Sequence[Record], variable: str) -> list[_Line]:
+    """Lines of offline records that differ in nothing but the variable, two points at least."""
+    grouped: dict[tuple[object, ...], list[tuple[int, Record]]] = {}
+    for record in rated:
+        cell = record.cell
+        if cell.scenario != "offline":
+            continue
+        if variable == "batch":
+            key: tuple[object, ...] = (cell.model.name, cell.variant, cell.target, cell.threads)
+            value = cell.batch
+        else:
+            base = _without_streams(cell.target)
+            key = (cell.model.name, cell.variant, base, cell.threads, cell.batch)
+            value = streams_of(cell.target)
+        grouped.setdefault((*key, cell.lane), []).append((value, record))
+    found: list[_Line] = []
+    for points in grouped.values():
+        if len({value for value, _ in points}) > 1:
+            cell = points[0][1].cell
+            batch = f", batch {cell.batch}" if variable == "streams" else ""
+            target = cell.target if variable == "batch" else _without_streams(cell.target)
+            label = f"{model_and_variant(cell)} · {shown(target)}{batch}"
+            found.append((label, cell.model.name, target, sorted(points, key=lambda p: p[0])))
+    return found
+
+
+def _lines(lines: Sequence[_Line], variable: str, palette: Palette, name: str) -> Picture:
+    drawn = lines[:_MOST_LINES]
+    everything = [record for line in drawn for _, record in line[3]]
+    unit = _unit(everything)
+    values = sorted({value for line in drawn for value, _ in line[3]})
+    targets = list(dict.fromkeys(line[2] for line in drawn))
+    traces = [_trace(line, targets, unit, variable, palette) for line in drawn]
+    ends = [
+        x / unit.scale
+        for r in everything
+        if (e := r.throughput) is not None
+        for x in (e.low, e.high)
+    ]
+    x = log_axis(f"{variable.capitalize()} (log scale)", values)
+    x |= {"tickvals": values, "ticktext": [str(value) for value in values]}
+    legend = {"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top", "font": {"size": 11}}
+    spec = {
+        "data": traces,
+        "layout": layout(
+            _HEIGHT,
+            xaxis=x,
+            yaxis=log_axis(f"Samples, {unit.name} (log scale)", ends),
+            showlegend=True,
+            legend=legend,
+            margin={"l": 8, "r": 16, "t": 8, "b": 8},
+        ),
+    }
+    best = max(everything, key=lambda r: r.throughput.value if r.throughput else 0)
+    return Picture(
+        name=name,
+        title=f"Throughput against {variable}",
+        words=f"Offline samples a second at each {variable}, with 95% intervals; a line that goes "
+        f"on rising has something to gain from more. The highest: {model_and_variant(best.cell)} "
+        f"on {target_words(best.cell)} at batch {best.cell.batch}."
+        f"{cut_words(len(drawn), len(lines), 'lines')}",
+        spec=checked(spec),
+        table=_table([r for line in lines for _, r in line[3]], unit, f"{name}-data"),
+        height=_HEIGHT,
+    )
+
+
+def _trace(
+    line: _Line, targets: Sequence[str], unit: Unit, variable: str, palette: Palette
+) -> dict[str, Any]:
+    label, model, target, points = line
+    colour = palette.colour(model)
+    dots = []
+    for value, record in points:
+        found = record.throughput
+        assert found is not None
+        interval = f"{rate(found.value)} ({rate(found.low)} to {rate(found.high)})"
+        hover = f"<b>{in_picture(label)}</b><br>{variable} {value}: {interval}"
+        dots.append(Dot(found.value, found.low, found.high, hover, colour))
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": in_picture(label),
+        "x": [value for value, _ in points],
+        "y": [dot.value / unit.scale for dot in dots],
+        "error_y": error_bars(dots, unit.scale, colour),
+        "line": {"color": colour, "width": 1.6, "dash": _DASHES[targets.index(target) % 5]},
+        "marker": {"color": colour, "symbol": palette.symbol(points[0][1].cell.target), "size": 8},
+        "hoverinfo": "text",
+        "hovertext": [dot.hover for dot in dots],
+    }
+
+
+def _table(records: Sequence[Record], unit: Unit, name: str) -> Table:
+    columns = (
+        Column(("model",), "Model"),
+        Column(("target",), "Target"),
+        Column(("scenario",), "Scenario"),
+        Column(("batch",), "Batch", numeric=True),
+        Column(("streams",), "Streams", numeric=True),
+        Column(bounds("throughput", "per_s"), "Throughput", unit.name, numeric=True),
+        Column(("invocations",), "Invocations", numeric=True),
+    )
+    rows = [
+        (
+            Entry(model_and_variant(record.cell)),
+            Entry(target_words(record.cell)),
+            Entry(record.cell.scenario),
+            number_entry(record.cell.batch),
+            number_entry(streams_of(record.cell.target)),
+            estimate_entry(record.throughput, unit),
+            number_entry(len(record.invocations)),
+        )
+        for record in records
+    ]
+    return Table(name, "Throughput", columns, tuple(rows))

@@ -1,0 +1,224 @@
+"""Pairs for people: the pair table, one plain sentence for each pair and target, raw rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rich.text import Text
+
+from bench.cards.tasks.base import Change
+from bench.judge.pairs import Pair, Ratio
+from bench.numbers import (
+    MISSING,
+    NAME_LIMIT,
+    finite,
+    p_value,
+    percent,
+    points,
+    printable,
+    ratio,
+    significant,
+    size,
+)
+from bench.present.columns import PAIR_COLUMNS
+from bench.present.results import TIED, Figure, Line, lay_out, wrap
+
+
+def pair_table(pairs: Sequence[Pair], width: int = 80) -> Text:
+    """The pair table and one sentence for each pair and target, no line wider than ``width``.
+
+    A control's distance from the original stands in the table alone: in words it would repeat
+    what is said of the distilled model. Empty where no model is paired with another.
+    """
+    if not pairs:
+        return Text("")
+    lines: list[Line] = []
+    for heading, found in _by_heading(pairs).items():
+        lines.append(Line(heading))
+        lines.extend(_line(pair) for pair in found)
+    text = lay_out(PAIR_COLUMNS, {}, lines, width)
+    controls = {pair.other for pair in pairs if pair.relation == "control"}
+    for found in _by_heading(pairs).values():
+        if found[0].model in controls and found[0].relation == "original":
+            continue
+        text.append("\n")
+        for pair in found:
+            text.append(wrap(sentence(pair), width, indent=2) + "\n")
+    return text
+
+
+def pair_rows(pairs: Sequence[Pair]) -> list[dict[str, object]]:
+    """The pairs as JSON-ready rows."""
+    return [_raw_row(pair) for pair in pairs]
+
+
+def _raw_row(pair: Pair) -> dict[str, object]:
+    row = asdict(pair)
+    for name in ("speedup", "floor_speedup", "throughput"):
+        found: Ratio | None = getattr(pair, name)
+        if found is not None:
+            row[name]["verdict"] = found.verdict
+    row["accuracy"] = _change_row(pair.accuracy)
+    row["size_ratio"] = pair.size_ratio if finite(pair.size_ratio) else None
+    row["sentence"] = sentence(pair)
+    return row
+
+
+def _change_row(change: Change | None) -> dict[str, object] | None:
+    if change is None:
+        return None
+    kept = change.retained
+    return {
+        "metric": change.metric,
+        "accuracy": change.this,
+        "other_accuracy": change.other,
+        "difference": change.difference.estimate,
+        "low": change.difference.low,
+        "high": change.difference.high,
+        "confidence": change.difference.confidence,
+        "retained": kept.estimate if kept else None,
+        "retained_low": kept.low if kept else None,
+        "retained_high": kept.high if kept else None,
+        "only_this_right": change.only_this_right,
+        "only_other_right": change.only_other_right,
+        "examples": change.examples,
+        "test": change.test,
+        "p": change.p,
+        "significant": change.significant,
+    }
+
+
+def _by_heading(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
+    grouped: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        grouped.setdefault(_heading(pair), []).append(pair)
+    return grouped
+
+
+def _heading(pair: Pair) -> str:
+    names = f"{_subject(pair)} / {'fp32' if pair.model == pair.other else _object(pair)}"
+    if pair.relation == "control":
+        return f"{names}  what distillation did"
+    return f"{names}  {_size_words(pair)}"
+
+
+def _size_words(pair: Pair) -> str:
+    sizes = f"{size(pair.file_bytes)} against {size(pair.other_file_bytes)}"
+    if not finite(pair.size_ratio) or pair.size_ratio <= 0:
+        return sizes
+    if pair.size_ratio >= 1:
+        return f"{significant(pair.size_ratio)}x smaller: {sizes}"
+    return f"{significant(1 / pair.size_ratio)}x larger: {sizes}"
+
+
+def _line(pair: Pair) -> Line:
+    if pair.speedup is None and pair.throughput is None and pair.accuracy is None:
+        return Line(_name(pair.target), " ", message=pair.missing or "nothing to compare")
+    figures = {
+        "speedup": _ratio_figure(pair.speedup, pair.missing),
+        "throughput": _ratio_figure(pair.throughput),
+        "floor": _ratio_figure(pair.floor_speedup),
+    }
+    return Line(_name(pair.target), " ", figures | _accuracy_figures(pair.accuracy))
+
+
+def _ratio_figure(found: Ratio | None, missing: str = "") -> Figure:
+    if found is None:
+        return Figure(_short_reason(missing), style="dim")
+    value, _, interval = ratio(found.value, found.low, found.high).partition(" ")
+    style = {"faster": "green", "slower": "red", "unclear": ""}[found.verdict]
+    return Figure(value, interval, style)
+
+
+def _short_reason(missing: str) -> str:
+    if missing == "simulated":
+        return missing
+    return "failed" if missing.endswith(" failed") else MISSING
+
+
+def _accuracy_figures(change: Change | None) -> dict[str, Figure]:
+    if change is None:
+        return {}
+    found = change.difference
+    side = max(found.high - found.estimate, found.estimate - found.low)
+    interval = f"±{_bare(side)}"
+    p = p_value(change.p).removeprefix("p ").removeprefix("= ")
+    style = "" if not change.significant else "red" if found.estimate < 0 else "green"
+    return {
+        "difference": Figure(points(found.estimate), interval, style),
+        "p": Figure(p),
+        "retained": Figure(percent(change.retained.estimate) if change.retained else MISSING),
+    }
+
+
+def sentence(pair: Pair) -> str:
+    """What was found about one pair on one target, in plain words."""
+    target, model, other = _name(pair.target), _subject(pair), _object(pair)
+    accuracy = _accuracy_words(pair.accuracy)
+    established = pair.accuracy is not None and pair.accuracy.significant
+    if pair.speedup is None:
+        why = pair.missing or "too few invocations"
+        difference = f"{model} against {other}: {accuracy}" if pair.accuracy else accuracy
+        return f"On {target} no speed is compared ({why}); {difference}."
+    if pair.speedup.verdict == "unclear":
+        found = ratio(pair.speedup.value, pair.speedup.low, pair.speedup.high)
+        interval = found.replace(" (", "," + TIED).rstrip(")")
+        speed = f"no speed difference was established between {model} and {other} ({interval})"
+        return f"On {target} {speed}; {f'{model} is ' if established else ''}{accuracy}."
+    joint = " and" if established else ";"
+    return f"On {target} {model} {_speed_words(pair, pair.speedup)}{joint} {accuracy}."
+
+
+def _speed_words(pair: Pair, found: Ratio) -> str:
+    other = _object(pair)
+    if pair.contended and pair.floor_speedup is not None:
+        return (
+            f"is {ratio(found.value)} as fast as {other} at the median but "
+            f"{ratio(pair.floor_speedup.value)} at its best (so it depends on the machine's load)"
+        )
+    if found.verdict == "faster":
+        return f"is {ratio(found.value, found.low, found.high)} faster than {other}"
+    return f"is {ratio(1 / found.value, 1 / found.high, 1 / found.low)} slower than {other}"
+
+
+def _accuracy_words(change: Change | None) -> str:
+    if change is None:
+        return "accuracy was not compared"
+    test = f"({change.test} {p_value(change.p)})".replace(" ", TIED)
+    found = change.difference
+    if not change.significant:
+        interval = f"{points(found.low)} to {points(found.high)} points"
+        return f"no {_quality(change)} difference was established ({interval}) {test}"
+    sign = 1 if found.estimate > 0 else -1
+    low, high = sorted((sign * found.low, sign * found.high))
+    interval = f"({_bare(low)} to {_bare(high)})".replace(" ", TIED)
+    more = "more" if sign > 0 else "less"
+    words = f"{more} accurate" if change.only_this_right is not None else ""
+    words = words or f"{'higher' if sign > 0 else 'lower'} in {change.metric} x 100"
+    return f"{_bare(sign * found.estimate)} points {interval} {words} {test}"
+
+
+def _quality(change: Change) -> str:
+    """What differs: a proportion of right answers is called accuracy."""
+    return "accuracy" if change.only_this_right is not None else change.metric
+
+
+def _bare(fraction: float) -> str:
+    return points(fraction).removeprefix("+")
+
+
+def _subject(pair: Pair) -> str:
+    """The pair's first model as people are told of it."""
+    return _name(pair.model) + ("" if pair.variant == "fp32" else f" in {pair.variant}")
+
+
+def _object(pair: Pair) -> str:
+    """The other model; as ``its fp32 form`` where it is the same one."""
+    if pair.model == pair.other:
+        return f"its {pair.other_variant} form"
+    return _name(pair.other) + ("" if pair.other_variant == "fp32" else f" in {pair.other_variant}")
+
+
+def _name(text: str) -> str:
+    return printable(text, limit=NAME_LIMIT)

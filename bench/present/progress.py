@@ -1,0 +1,284 @@
+"""What a run tells while it goes on: one protocol, and three ways of showing it.
+
+`RichProgress` draws on a terminal, `LineProgress` writes plain lines (logs, CI), `QuietProgress`
+says nothing. All of them write to stderr; results belong to stdout.
+"""
+
+from __future__ import annotations
+
+import atexit
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from bench.cell import Cell
+from bench.numbers import duration, printable, rate, relative_half_width
+from bench.record.result import Record
+
+HEARTBEAT_S = 10.0  #: plain lines: at most one line on unfinished cells in this time
+LABEL_LIMIT = 160
+
+
+class Listener(Protocol):
+    """What a run reports to. Calls come from one thread, in this order."""
+
+    def run_started(self, cells: Sequence[Cell], run_dir: Path) -> None:
+        """``cells`` are those that are left to measure."""
+        ...
+
+    def phase(self, text: str) -> None:
+        """What is being done now, for example ``exporting fashion-teacher``."""
+        ...
+
+    def cell_progress(
+        self,
+        cell: Cell,
+        invocations: int,
+        median_ns: float | None,
+        relative_half_width: float | None,
+    ) -> None:
+        """A cell has been measured by so many workers and its median stands at so much."""
+        ...
+
+    def cell_finished(self, record: Record, done: int, total: int) -> None:
+        """A record was written; ``done`` of ``total`` cells have one now."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something that the user should read, for example a warning about the machine."""
+        ...
+
+    def run_finished(self, run_dir: Path) -> None: ...
+
+    def close(self) -> None:
+        """Give the terminal back. To be called however the run ended; twice does nothing."""
+        ...
+
+
+def choose_listener(quiet: bool, stream: TextIO | None = None) -> Listener:
+    """The listener that suits the stream (stderr unless said)."""
+    stream = sys.stderr if stream is None else stream
+    if quiet or stream is None:
+        return QuietProgress()
+    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    return RichProgress(console) if console.is_terminal else LineProgress(stream)
+
+
+class QuietProgress:
+    """Says nothing."""
+
+    def run_started(self, cells: Sequence[Cell], run_dir: Path) -> None: ...
+
+    def phase(self, text: str) -> None: ...
+
+    def cell_progress(
+        self,
+        cell: Cell,
+        invocations: int,
+        median_ns: float | None,
+        relative_half_width: float | None,
+    ) -> None: ...
+
+    def cell_finished(self, record: Record, done: int, total: int) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def run_finished(self, run_dir: Path) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class LineProgress:
+    """One line for each event worth keeping in a log."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._started = self._last_line = clock()
+        self._done = 0
+        self._total = 0
+
+    def run_started(self, cells: Sequence[Cell], run_dir: Path) -> None:
+        self._total = len(cells)
+        self._say(f"{_count(len(cells), 'cell')} to measure; records go to {run_dir}")
+
+    def phase(self, text: str) -> None:
+        self._say(text)
+
+    def cell_progress(
+        self,
+        cell: Cell,
+        invocations: int,
+        median_ns: float | None,
+        relative_half_width: float | None,
+    ) -> None:
+        if self._clock() - self._last_line < HEARTBEAT_S:
+            return
+        estimate = _estimate(invocations, median_ns, relative_half_width)
+        self._say(f"[{self._done}/{self._total}] {elapsed(self._age())} {cell.label}: {estimate}")
+
+    def cell_finished(self, record: Record, done: int, total: int) -> None:
+        self._done, self._total = done, total
+        self._say(f"[{done}/{total}] {record.status:<6} {record.cell.label}: {outcome(record)}")
+
+    def note(self, text: str) -> None:
+        self._say(f"note: {text}")
+
+    def run_finished(self, run_dir: Path) -> None:
+        self._say(f"finished after {elapsed(self._age())}; the run is in {run_dir}")
+
+    def close(self) -> None: ...
+
+    def _age(self) -> float:
+        return self._clock() - self._started
+
+    def _say(self, text: str) -> None:
+        self._last_line = self._clock()
+        print(printable(text, limit=1000), file=self._stream, flush=True)
+
+
+class RichProgress:
+    """A few live lines at the bottom of a terminal; notes and failures scroll by above them."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        self._started = clock()
+        self._done = self._total = self._finished_here = 0
+        self._phase = "starting"
+        self._cell = ""
+        self._estimate = ""
+        self._spinner = Spinner("dots")
+        self._live: Live | None = None
+
+    def run_started(self, cells: Sequence[Cell], run_dir: Path) -> None:
+        self._total = len(cells)
+        self._start_live()
+
+    def phase(self, text: str) -> None:
+        self._phase = printable(text)
+        self._cell = self._estimate = ""
+        self._start_live()
+
+    def cell_progress(
+        self,
+        cell: Cell,
+        invocations: int,
+        median_ns: float | None,
+        relative_half_width: float | None,
+    ) -> None:
+        self._cell = printable(cell.label, limit=LABEL_LIMIT)
+        self._estimate = _estimate(invocations, median_ns, relative_half_width)
+
+    def cell_finished(self, record: Record, done: int, total: int) -> None:
+        self._done, self._total = done, total
+        self._finished_here += 1
+        if record.status == "failed":
+            self._print(f"failed  {record.cell.label}: {outcome(record)}", "red")
+
+    def note(self, text: str) -> None:
+        self._print(f"note: {text}", "yellow")
+
+    def run_finished(self, run_dir: Path) -> None:
+        self.close()
+        self._print(f"finished after {elapsed(self._age())}; the run is in {run_dir}", "dim")
+
+    def close(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+            atexit.unregister(self.close)
+
+    def __rich__(self) -> RenderableType:
+        return Group(
+            self._bar_line(), self._line(self._phase, self._cell), self._line(self._estimate)
+        )
+
+    def _start_live(self) -> None:
+        if self._live is None:
+            self._live = Live(
+                get_renderable=self.__rich__,
+                console=self._console,
+                refresh_per_second=8,
+                transient=True,
+            )
+            self._live.start()
+            atexit.register(self.close)  # never leave a hidden cursor behind
+
+    def _bar_line(self) -> RenderableType:
+        line = Table.grid(padding=(0, 1))
+        for _ in range(4):
+            line.add_column(no_wrap=True)
+        bar = ProgressBar(total=max(1, self._total), completed=self._done, width=24)
+        counted = f"{self._done}/{self._total} cells" if self._total else "preparing"
+        line.add_row(self._spinner, bar, Text(counted), Text(self._times(), style="dim"))
+        return line
+
+    def _times(self) -> str:
+        age = self._age()
+        text = elapsed(age)
+        # The first cells say little about the others: they carry the start-up.
+        if self._finished_here >= 3 and self._done < self._total:
+            left = age / self._finished_here * (self._total - self._done)
+            text += f", about {elapsed(left)} left"
+        return text
+
+    @staticmethod
+    def _line(*parts: str) -> RenderableType:
+        text = "  " + "  ".join(filter(None, parts))
+        return Text(text, no_wrap=True, overflow="ellipsis")
+
+    def _age(self) -> float:
+        return self._clock() - self._started
+
+    def _print(self, text: str, style: str) -> None:
+        self._console.print(Text(printable(text, limit=1000), style=style))
+
+
+def outcome(record: Record) -> str:
+    """What came of a cell, in a few words."""
+    if record.failure is not None:
+        return f"{record.failure.kind}: {record.failure.message}"
+    if record.simulated:
+        return "done on a simulated device"
+    if record.cell.is_rate and record.throughput is not None:
+        found = record.throughput
+        share = _share(found.value, found.low, found.high)
+        return f"{rate(found.value)} {relative_half_width(share)}"
+    if record.latency is not None:
+        found = record.latency.median_ns
+        share = _share(found.value, found.low, found.high)
+        return f"{duration(found.value)} {relative_half_width(share)}"
+    return "done"
+
+
+def elapsed(seconds: float) -> str:
+    """``0:42``, ``1:02:03``."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _estimate(invocations: int, median_ns: float | None, share: float | None) -> str:
+    counted = _count(invocations, "invocation")
+    if median_ns is None:
+        return counted
+    interval = f" {relative_half_width(share)}" if share is not None else ""
+    return f"{duration(median_ns)}{interval} after {counted}"
+
+
+def _share(value: float, low: float, high: float) -> float | None:
+    return max(high - value, value - low) / abs(value) if value else None
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,302 @@
+"""Published tables: Markdown, CSV and one HTML page from runs, with the raw data behind them.
+
+Everything that is written follows from the runs alone (no clock, no path of this machine), so that
+publishing the same runs again gives the same bytes. A publication holds a compact copy of each run,
+which is a run directory itself: `bench show` reads it, and `bench check-results` derives every
+published number from it again.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.cell import Frozen
+from bench.errors import SpecError
+from bench.judge.changes import Changes
+from bench.judge.pairs import Pair, compare
+from bench.numbers import NAME_LIMIT, printable
+from bench.present.ci.markdown import code, table_lines, text
+from bench.present.ci.tables import Table, pairs_table, results_table
+from bench.present.columns import RESULT_FIELDS
+from bench.present.pairs import pair_rows, sentence
+from bench.present.publication.page import page
+from bench.present.results import TIED
+from bench.store.run import StoredRun
+
+MANIFEST = "published.json"
+README = "README.md"
+PAGE = "index.html"
+RESULTS = "results.csv"
+PAIRS = "pairs.csv"
+RUNS = "runs"
+SCHEMA_VERSION = 1
+_NOT_COPIED = ("logits",)  #: large, and no published number comes from it
+_ESTIMATES = ("speedup", "floor_speedup", "throughput")
+_RATIO_KEYS = ("value", "low", "high", "confidence", "paired", "invocations", "verdict")
+_CHANGE_KEYS = (
+    "metric",
+    "accuracy",
+    "other_accuracy",
+    "difference",
+    "low",
+    "high",
+    "confidence",
+    "retained",
+    "retained_low",
+    "retained_high",
+    "only_this_right",
+    "only_other_right",
+    "examples",
+    "test",
+    "p",
+    "significant",
+)
+PAIR_FIELDS = (
+    "model",
+    "variant",
+    "other",
+    "other_variant",
+    "relation",
+    "target",
+    "size_ratio",
+    "file_bytes",
+    "other_file_bytes",
+    *[f"{name}_{key}" for name in _ESTIMATES for key in _RATIO_KEYS],
+    *[f"accuracy_{key}" for key in _CHANGE_KEYS],
+    "missing",
+    "sentence",
+)
+
+
+class Manifest(Frozen):
+    """`published.json`: what makes a folder a publication, and what it was made from."""
+
+    schema_version: int = SCHEMA_VERSION
+    title: str
+    runs: tuple[str, ...]  #: folders below `runs/`
+
+
+@dataclass(frozen=True)
+class Section:
+    """One run with its pairs, ready to be drawn."""
+
+    name: str
+    run: StoredRun
+    pairs: tuple[Pair, ...]
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """How and where it was measured, in words."""
+        header = self.run.header
+        known = header.facts
+        cpu = printable(str(known.get("cpu_model", "unknown")), limit=NAME_LIMIT)
+        versions = known.get("packages")
+        packages = versions if isinstance(versions, Mapping) else {}
+        shown = ", ".join(f"{name} {version}" for name, version in packages.items() if version)
+        cores = known.get("physical_cores")
+        return [
+            ("Command", printable(header.command, limit=1000)),
+            ("Measured", printable(header.created_at, limit=40)),
+            ("Machine", f"{cpu}, {cores} cores" if cores else cpu),
+            ("Versions", printable(shown, limit=1000) or "unknown"),
+            ("Intervals", f"{100 * header.suite.confidence:g}%"),
+        ]
+
+
+def section(name: str, run: StoredRun) -> tuple[Section, list[str]]:
+    """A run with its pairs compared, and what of them could not be."""
+    changes = Changes(run)
+    pairs = compare(run.records, changes)
+    return Section(name, run, tuple(pairs)), changes.problems
+
+
+def tables(title: str, sections: Sequence[Section]) -> dict[str, str]:
+    """The tables of a publication: file name -> text."""
+    return {
+        README: _readme(title, sections),
+        PAGE: page(title, [(s.name, s.facts, *_both_tables(s), _sentences(s)) for s in sections]),
+        RESULTS: _csv(("run", *RESULT_FIELDS), _result_rows(sections)),
+        PAIRS: _csv(("run", *PAIR_FIELDS), _pair_rows(sections)),
+    }
+
+
+def publish(runs: Sequence[StoredRun], folder: Path, title: str) -> list[str]:
+    """Write a publication into ``folder``, in the place of an older one; tell what was left out.
+
+    Raises `SpecError` where the folder is something else, can't be written, or a run is empty.
+    """
+    names = _names(runs)
+    problems: list[str] = []
+    sections = []
+    for name, run in zip(names, runs, strict=True):
+        if not run.records:
+            raise SpecError(f"{run.path}: it has no records yet, so there is nothing to publish.")
+        problems += [f"{run.path}: skipped {text}" for text in run.skipped]
+        made, unread = section(name, run)
+        problems += unread
+        sections.append(made)
+    _refuse_other_folders(folder)
+    fresh = folder.with_name(f".{folder.name}.new")
+    try:
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        for name, run in zip(names, runs, strict=True):
+            _copy_run(run, fresh / RUNS / name)
+        manifest = Manifest(title=title, runs=tuple(names))
+        written = tables(title, sections)
+        for file, content in {
+            **written,
+            MANIFEST: manifest.model_dump_json(indent=1) + "\n",
+        }.items():
+            (fresh / file).write_text(content, encoding="utf-8", newline="\n")
+        _replace(folder, fresh)
+    except OSError as error:
+        raise SpecError(f"{folder}: can't be written: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return problems
+
+
+def _replace(folder: Path, fresh: Path) -> None:
+    """Put ``fresh`` in the place of ``folder``, which at any moment is whole or gone."""
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _refuse_other_folders(folder: Path) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / MANIFEST).is_file()):
+        raise SpecError(
+            f"{folder}: it is not a publication of bench (it has no {MANIFEST}), so it is not "
+            "replaced. Name a new folder."
+        )
+
+
+def _names(runs: Sequence[StoredRun]) -> list[str]:
+    """The runs' own folder names."""
+    names = [run.path.resolve().name for run in runs]
+    for name in names:
+        if names.count(name) > 1:
+            raise SpecError(f"two runs are called {name}; rename one of their folders.")
+    return names
+
+
+# -- the copy of a run ----------------------------------------------------------------------------
+
+
+def _copy_run(run: StoredRun, folder: Path) -> None:
+    """What every published number comes from: no logs and no logits, the rest as it is."""
+    import pyarrow.parquet as pq
+
+    (folder / "samples").mkdir(parents=True)
+    (folder / "predictions").mkdir()
+    _write_lines(folder / "records.jsonl", [r.model_dump_json() for r in run.records])
+    _write_lines(folder / "invocations.jsonl", [i.model_dump_json() for i in run.invocations])
+    header = run.header.model_dump_json(indent=1)
+    (folder / "run.json").write_text(header, encoding="utf-8", newline="\n")
+    for file in sorted((run.path / "samples").glob("*.parquet")):
+        shutil.copyfile(file, folder / "samples" / file.name)
+    wanted = {r.accuracy.predictions for r in run.records if r.accuracy is not None}
+    for name in sorted(wanted):
+        source = run.path / name
+        if source.is_file() and source.resolve().is_relative_to(run.path.resolve()):
+            columns = [c for c in pq.read_schema(source).names if c not in _NOT_COPIED]
+            table = pq.read_table(source, columns=columns)
+            pq.write_table(table, folder / name, compression="zstd", compression_level=19)
+
+
+def _write_lines(path: Path, lines: Sequence[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+
+
+# -- tables ---------------------------------------------------------------------------------------
+
+
+def _both_tables(one: Section) -> tuple[Table, Table | None]:
+    return results_table(one.run.records), pairs_table(one.pairs) if one.pairs else None
+
+
+def _sentences(one: Section) -> list[str]:
+    controls = {pair.other for pair in one.pairs if pair.relation == "control"}
+    told = [p for p in one.pairs if not (p.model in controls and p.relation == "original")]
+    return [sentence(pair).replace(TIED, " ") for pair in told]
+
+
+def _readme(title: str, sections: Sequence[Section]) -> str:
+    lines = [
+        f"# {text(title)}",
+        "",
+        "Written by `bench publish`, never by hand; `bench check-results` derives every number",
+        f"again from the runs below [{RUNS}/]({RUNS}). Full precision: [{RESULTS}]({RESULTS}),",
+        f"[{PAIRS}]({PAIRS}). As a page: [{PAGE}]({PAGE}).",
+        "",
+        "± is the interval; p99 is an upper bound at 99% confidence, and absent where the samples",
+        "are too few for one. ⚠️ names the checks that failed: where `undisturbed` did, other",
+        "programs used the CPU meanwhile; where `steady-state` did, a warm-up had not settled.",
+    ]
+    for one in sections:
+        results, pairs = _both_tables(one)
+        lines += ["", f"## {text(one.name)}", ""]
+        lines += [f"- {name}: {code(value, 1000)}" for name, value in one.facts]
+        lines += ["", *table_lines(results)]
+        if pairs is not None:
+            lines += ["", *table_lines(pairs), ""]
+            lines += [f"- {text(words)}" for words in _sentences(one)]
+    return "\n".join(lines) + "\n"
+
+
+def _result_rows(sections: Sequence[Section]) -> list[dict[str, object]]:
+    from bench.present.results import result_rows
+
+    return [{"run": one.name, **row} for one in sections for row in result_rows(one.run.records)]
+
+
+def _pair_rows(sections: Sequence[Section]) -> list[dict[str, object]]:
+    return [
+        {"run": one.name, **_flat(row)} for one in sections for row in pair_rows(list(one.pairs))
+    ]
+
+
+def _flat(row: Mapping[str, object]) -> dict[str, object]:
+    """Nested objects as columns: ``speedup_low``."""
+    flat: dict[str, object] = {}
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{key}_{inner}": found for inner, found in value.items()}
+        else:
+            flat[key] = value
+    return flat
+
+
+def _csv(fields: Sequence[str], rows: Sequence[Mapping[str, object]]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(fields)
+    for row in rows:
+        writer.writerow([csv_value(row.get(field)) for field in fields])
+    return out.getvalue()
+
+
+def csv_value(value: object) -> str:
+    """Floats with all their digits, absent values empty, lists joined, text in one line. A leading
+    ``=``, ``@``, ``+`` or ``-`` of text gets a quote, or a spreadsheet would compute it."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return ";".join(csv_value(item) for item in value)
+    if isinstance(value, str):
+        shown = printable(value)
+        return f"'{shown}" if shown[:1] in ("=", "@", "+", "-") else shown
+    return str(value)

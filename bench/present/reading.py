@@ -1,0 +1,54 @@
+"""What a stored run tells: its records, and what follows from them by comparing models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.errors import SpecError
+from bench.judge.changes import Changes
+from bench.judge.deal import make_deal
+from bench.judge.fidelities import Fidelities
+from bench.judge.pairs import Pair, compare
+from bench.judge.ranking import ranking_sentences
+from bench.present.deal import answer
+from bench.present.fidelity import Titled
+from bench.store.run import StoredRun
+
+
+@dataclass(frozen=True)
+class Reading:
+    """``likeness`` has one entry for each distilled model; ``orders`` are the ranked targets in
+    words; ``answer`` says what to take (empty for a run without an original and what was made of
+    it); ``warnings`` what could not be read."""
+
+    pairs: tuple[Pair, ...]
+    likeness: tuple[Titled, ...]
+    orders: tuple[str, ...]
+    answer: str
+    warnings: tuple[str, ...]
+
+
+def read_out(stored: StoredRun) -> Reading:
+    """Compare what can be compared; where predictions are lost the accuracies stay uncompared."""
+    changes, fidelities = Changes(stored), Fidelities(stored)
+    pairs = compare(stored.records, changes)
+    likeness = fidelities.first_of_each()
+    warnings = [f"skipped {text}" for text in stored.skipped]
+    warnings += dict.fromkeys([*changes.problems, *fidelities.problems])
+    return Reading(
+        pairs=tuple(pairs),
+        likeness=tuple(likeness),
+        orders=tuple(ranking_sentences(stored)),
+        answer=_answer(stored, pairs, changes),
+        warnings=tuple(warnings),
+    )
+
+
+def _answer(stored: StoredRun, pairs: list[Pair], changes: Changes) -> str:
+    """What to take, in one sentence; `bench deal` weighs it in full."""
+    if not any(pair.relation == "original" for pair in pairs):
+        return ""
+    try:
+        return answer(make_deal(stored.records, changes.at))
+    except SpecError:  # nothing was both measured and scored
+        return ""

@@ -1,0 +1,159 @@
+"""From what was measured of a cell to its record: estimates, intervals and validity checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bench.cell import Cell
+from bench.record.result import (
+    Check,
+    Estimate,
+    Invocation,
+    Latency,
+    Memory,
+    Percentile,
+)
+from bench.record.telemetry import telemetry_checks
+from bench.stats.interval import Interval
+from bench.stats.outliers import classify_outliers
+from bench.stats.percentile import (
+    early_stopping_percentile,
+    minimum_samples,
+    sample_percentile,
+)
+from bench.stats.stopping import stated_interval
+
+Array = np.ndarray[Any, Any]
+
+_BOOTSTRAP_RESAMPLES = 400
+#: Pooled samples used in a resample: more would not narrow an interval over few invocations.
+_BOOTSTRAP_SAMPLES = 10_000
+
+
+def figures(cell: Cell, invocations: Sequence[Invocation]) -> Array:
+    """One figure an invocation, float64: samples/s for a rate, else the median latency in ns."""
+    if cell.is_rate:
+        return np.array([cell.batch * 1e9 / i.query_ns for i in invocations])
+    return np.array([i.median_ns for i in invocations])
+
+
+def relative_half_width(values: Array, confidence: float) -> float:
+    """Half-width of the stated interval, over the estimate."""
+    return stated_interval(values, confidence).relative_half_width
+
+
+def estimate(values: Sequence[float] | Array, confidence: float) -> Estimate | None:
+    """The typical invocation (a trimmed geometric mean) with its interval.
+
+    None for fewer than two values: one process says nothing about the next.
+    """
+    if len(values) < 2:
+        return None
+    return as_estimate(stated_interval(values, confidence))
+
+
+def as_estimate(interval: Interval) -> Estimate:
+    return Estimate(
+        value=interval.estimate,
+        low=interval.low,
+        high=interval.high,
+        confidence=interval.confidence,
+    )
+
+
+def latency(
+    invocations: Sequence[Invocation], samples: Mapping[int, Array], confidence: float
+) -> Latency | None:
+    """Latency statistics over all samples of all invocations."""
+    median = estimate([i.median_ns for i in invocations], confidence)
+    floor = estimate([i.floor_ns for i in invocations], confidence)
+    arrays = [samples[i.index] for i in invocations if i.index in samples]
+    if median is None or floor is None or not arrays:
+        return None
+    pooled = np.concatenate(arrays)
+    return Latency(
+        median_ns=median,
+        floor_ns=floor,
+        p90=percentile(pooled, arrays, 0.90, confidence),
+        p99=percentile(pooled, arrays, 0.99, confidence),
+        samples=len(pooled),
+        outliers=classify_outliers(pooled).counts(),
+    )
+
+
+def percentile(pooled: Array, arrays: Sequence[Array], p: float, confidence: float) -> Percentile:
+    """MLPerf's early-stopping estimate, with a bootstrap interval over invocations."""
+    value = early_stopping_percentile(pooled, p)
+    if value is None:
+        return Percentile(
+            p=p, value_ns=None, samples=len(pooled), samples_needed=minimum_samples(p)
+        )
+    low, high = _cluster_bootstrap(arrays, p, confidence)
+    return Percentile(
+        p=p,
+        value_ns=float(value),
+        low_ns=low,
+        high_ns=high,
+        samples=len(pooled),
+        samples_needed=minimum_samples(p),
+    )
+
+
+def _cluster_bootstrap(
+    arrays: Sequence[Array], p: float, confidence: float
+) -> tuple[float | None, float | None]:
+    """Percentile interval from resampling whole invocations (Davison & Hinkley 1997, section 3.8):
+    samples of one process are too alike to be resampled one by one."""
+    if len(arrays) < 2:
+        return None, None
+    rng = np.random.default_rng(0)
+    size = max(1, _BOOTSTRAP_SAMPLES // len(arrays))
+    thinned = [rng.choice(a, size, replace=False) if len(a) > size else a for a in arrays]
+    picks = rng.integers(0, len(arrays), size=(_BOOTSTRAP_RESAMPLES, len(arrays)))
+    values = [sample_percentile(np.concatenate([thinned[i] for i in row]), p) for row in picks]
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def memory(invocations: Sequence[Invocation]) -> Memory:
+    """The largest peak of any invocation, and what loading and running added to a worker; and the
+    most that one held on the device."""
+    peaks = [i.peak_rss_bytes for i in invocations if i.peak_rss_bytes is not None]
+    added = [
+        i.peak_rss_bytes - i.rss_before_load_bytes
+        for i in invocations
+        if i.peak_rss_bytes is not None and i.rss_before_load_bytes is not None
+    ]
+    held = [i.device_memory_bytes for i in invocations if i.device_memory_bytes is not None]
+    return Memory(
+        peak_rss_bytes=max(peaks, default=None),
+        added_rss_bytes=max(added, default=None),
+        device_bytes=max(held, default=None),
+    )
+
+
+def checks(invocations: Sequence[Invocation]) -> list[Check]:
+    """What has to hold for the figures to be trusted."""
+    settled = sum(i.settled for i in invocations)
+    blocks = sum(i.blocks for i in invocations)
+    disturbed = sum(i.disturbed_blocks for i in invocations)
+    return [
+        Check(
+            name="steady-state",
+            ok=settled == len(invocations),
+            detail=f"{settled} of {len(invocations)} invocations settled in the warm-up",
+        ),
+        Check(
+            name="undisturbed",
+            ok=disturbed <= blocks * _DISTURBED_SHARE,
+            detail=f"{disturbed} of {blocks} blocks were disturbed by other load",
+        ),
+        *telemetry_checks(invocations),
+    ]
+
+
+#: The median of a cell moves little while fewer blocks than this were hit.
+_DISTURBED_SHARE = 0.25

@@ -1,0 +1,60 @@
+"""What devices told of themselves between timed blocks: power, clock, throttling, memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from bench.record.result import Check, Invocation
+
+#: nvbench discards a sample whose clock is below this share of the device's default.
+LOWEST_CLOCK_SHARE = 0.75
+
+
+def summarise(readings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The fields of an `Invocation` that its readings (see `bench.backend`) give."""
+
+    def numbers(name: str) -> list[float]:
+        return [float(reading[name]) for reading in readings if reading.get(name) is not None]
+
+    power, clock, default = map(numbers, ("power_w", "clock_hz", "default_clock_hz"))
+    return {
+        "device_readings": len(readings),
+        "device_memory_bytes": int(max(numbers("memory_bytes"), default=0)) or None,
+        "power_w": median(power) if power else None,
+        "clock_hz": median(clock) if clock else None,
+        "default_clock_hz": default[-1] if default else None,
+        "throttled": _throttled(readings),
+    }
+
+
+def _throttled(readings: Sequence[Mapping[str, Any]]) -> dict[str, int] | None:
+    """In how many readings each reason was given; None where the device doesn't tell reasons."""
+    told = [reading["throttled"] for reading in readings if reading.get("throttled") is not None]
+    return dict(Counter(why for reasons in told for why in reasons)) if told else None
+
+
+def telemetry_checks(invocations: Sequence[Invocation]) -> list[Check]:
+    """Whether the device ran as fast as it can, where it tells; nothing where it doesn't."""
+    found = []
+    readings = sum(i.device_readings for i in invocations if i.throttled is not None)
+    if readings:
+        reasons: Counter[str] = Counter()
+        for invocation in invocations:
+            reasons.update(invocation.throttled or {})
+        words = ", ".join(f"{why} in {n} of {readings} readings" for why, n in reasons.items())
+        detail = f"device throttled: {words}" if words else f"in none of {readings} readings"
+        found.append(Check(name="unthrottled", ok=not reasons, detail=detail))
+    shares = [
+        i.clock_hz / i.default_clock_hz for i in invocations if i.clock_hz and i.default_clock_hz
+    ]
+    if shares:
+        slow = sum(share < LOWEST_CLOCK_SHARE for share in shares)
+        detail = (
+            f"device clock below {LOWEST_CLOCK_SHARE:.0%} of its default in {slow} of "
+            f"{len(shares)} invocations; the lowest was {min(shares):.0%}"
+        )
+        found.append(Check(name="device-clock", ok=slow == 0, detail=detail))
+    return found

@@ -1,0 +1,1 @@
+"""Other questions to a target than how fast it is."""

@@ -1,0 +1,292 @@
+"""Where a target begins to disagree: the first tensor of a model whose values differ.
+
+Every intermediate tensor is marked as an output of a copy of the model, and the target's values are
+compared with the reference's in the order of the graph. Marking changes what a runtime may fuse,
+so the disagreement can vanish under the lens; then tensors are marked one at a time, by binary
+search, which narrows it down to the nodes that the runtime fuses.
+
+Tensors inside the bodies of If, Loop and Scan are not looked at.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.backend import ModelFile, Options, to_plain
+from bench.errors import BenchError, SpecError, Unsupported
+from bench.measure.parity import TOLERANCES, Tolerance
+from bench.measure.plan import PlannedCell
+from bench.runtimes.processes import Launcher
+from bench.runtimes.targets import BackendReport
+
+Array = np.ndarray[Any, Any]
+Values = Mapping[str, Array]
+#: Outputs of a model file on fixed inputs, by name.
+Evaluate = Callable[[Path], Values]
+
+#: Who says what is right, the best first. Neither fuses anything.
+REFERENCES: tuple[tuple[str, dict[str, str]], ...] = (
+    ("onnx-reference", {}),
+    ("onnxruntime", {"graph_optimization": "disabled"}),
+)
+#: A node whose output's error is this many times that of its inputs makes it rather than passes
+#: it on. Our choice.
+JUMP = 10.0
+#: Errors below this are rounding: the spacing of float32 near 1.
+_ROUNDING = 2.0**-23
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A tensor on the target against the reference's, and the node that makes it.
+
+    ``error`` is the largest difference over the largest magnitude of the reference; None where the
+    target's values hold NaN or Inf, or have another shape.
+    """
+
+    tensor: str
+    node: str
+    op: str
+    shape: tuple[int, ...]
+    max_abs_error: float | None
+    error: float | None
+    ok: bool
+    jumped: bool = False
+
+
+@dataclass(frozen=True)
+class Bisection:
+    """What was found. ``first`` is None where the target agrees; ``region`` holds the nodes that
+    can't be told apart, because marking a tensor between them makes the disagreement vanish."""
+
+    model: str
+    target: str
+    reference: str
+    tolerance: str
+    compared: tuple[Compared, ...]
+    outputs: tuple[Compared, ...]
+    first: Compared | None = None
+    region: tuple[Compared, ...] = ()
+
+    @property
+    def agrees(self) -> bool:
+        return all(output.ok for output in self.outputs)
+
+
+def bisect(
+    planned: PlannedCell, reports: Mapping[str, BackendReport], launcher: Launcher
+) -> Bisection:
+    """Compare the cell's model on its target with the reference, on the cell's own inputs.
+
+    Raises `Unsupported` for a target that takes no ONNX, and whatever running the model raises.
+    """
+    choice = planned.choice
+    if planned.refused is not None:
+        raise planned.refused
+    assert choice.runtime is not None
+    if planned.file.onnx is None or "onnx" not in choice.runtime.forms:
+        raise Unsupported(
+            f"{choice.target}: its model is no ONNX graph, whose tensors could be marked. Bisect "
+            "on a target that takes ONNX."
+        )
+    name, reference = _reference(planned, reports, launcher)
+
+    def target(path: Path) -> Values:
+        return _evaluate(planned, planned.choice, path, planned.options, launcher)
+
+    tolerance = TOLERANCES["fp32" if planned.cell.variant == "bf16" else planned.cell.variant]
+    with tempfile.TemporaryDirectory(prefix="bench-bisect-") as folder:
+        found = search(planned.file.onnx, target, reference, tolerance, Path(folder))
+    variant = "" if planned.cell.variant == "fp32" else f" in {planned.cell.variant}"
+    model = f"{planned.cell.model.name}{variant}"
+    return replace(found, model=model, target=str(choice.target), reference=name)
+
+
+def search(
+    model: Path, target: Evaluate, reference: Evaluate, tolerance: Tolerance, folder: Path
+) -> Bisection:
+    """The search itself, on anything that evaluates model files."""
+    graph = Marked(model, folder)
+    right = reference(graph.with_outputs(graph.tensors))
+    compare = _Comparison(graph, right, tolerance)
+    outputs = compare.each(graph.outputs, target(model))
+    empty = Bisection("", "", "", tolerance.source, (), outputs)
+    if empty.agrees:
+        return empty
+    everything = target(graph.with_outputs(graph.tensors))
+    compared = compare.each(graph.tensors, everything)
+    still = compare.each(graph.outputs, everything)
+    first = next((each for each in compared if not each.ok), None)
+    if first is not None and not all(output.ok for output in still):
+        return replace(empty, compared=compared, first=first, region=(first,))
+    return _narrow(graph, target, compare, empty)
+
+
+def _narrow(graph: Marked, target: Evaluate, compare: _Comparison, empty: Bisection) -> Bisection:
+    """One marked tensor at a time: the last that agrees and the first that does not."""
+    low, high = -1, len(graph.tensors)
+    seen: dict[int, Compared] = {}
+    while high - low > 1:
+        middle = (low + high) // 2
+        name = graph.tensors[middle]
+        values = target(graph.with_outputs([name]))
+        (seen[middle],) = compare.each([name], values)
+        vanished = all(output.ok for output in compare.each(graph.outputs, values))
+        if vanished and seen[middle].ok:
+            # The fault lies in a fusion across this tensor: no look can part it further.
+            break
+        low, high = (low, middle) if not seen[middle].ok else (middle, high)
+    places = range(low + 1, min(high, len(graph.tensors) - 1) + 1)
+    region = tuple(compare.unknown(graph.tensors[place]) for place in places)
+    first = seen.get(high) or (region[-1] if region else None)
+    return replace(empty, compared=tuple(seen[i] for i in sorted(seen)), first=first, region=region)
+
+
+# -- evaluating -----------------------------------------------------------------------------------
+
+
+def _reference(
+    planned: PlannedCell, reports: Mapping[str, BackendReport], launcher: Launcher
+) -> tuple[str, Evaluate]:
+    """The first reference that can run the model, and its name."""
+    problem: BenchError = SpecError("neither onnx-reference nor onnxruntime is installed.")
+    for name, extra in REFERENCES:
+        report = reports.get(name)
+        if report is None or report.runtime is None or not report.devices:
+            continue
+        choice = replace(planned.choice, runtime=report.runtime, device=report.devices[0])
+        options = Options(shapes=planned.options.shapes, extra=extra)
+
+        def run(path: Path, choice: Any = choice, options: Options = options) -> Values:
+            return _evaluate(planned, choice, path, options, launcher)
+
+        try:
+            assert planned.file.onnx is not None
+            run(planned.file.onnx)
+        except BenchError as error:
+            problem = error
+            continue
+        return f"{name} {report.version}", run
+    raise problem
+
+
+def _evaluate(
+    planned: PlannedCell, choice: Any, path: Path, options: Options, launcher: Launcher
+) -> Values:
+    """Outputs by name, from a worker of its own."""
+    worker = launcher.worker(choice.runtime, planned.cell.threads)
+    file = ModelFile(planned.file.name, onnx=path, variant=planned.file.variant)
+    try:
+        loaded, _ = worker.request(
+            "load",
+            model=to_plain(file),
+            device=to_plain(choice.device),
+            options=to_plain(options),
+            cpus=[],
+        )
+        feeds = planned.feeds
+        _, arrays = worker.request("evaluate", *feeds.values(), names=list(feeds))
+    finally:
+        worker.end()
+    names = [spec["name"] for spec in loaded["outputs"]]
+    return dict(zip(names, arrays, strict=True))
+
+
+# -- marking --------------------------------------------------------------------------------------
+
+
+class Marked:
+    """A model whose intermediate tensors can be made outputs.
+
+    ``tensors`` are those of floating point that nodes of the main graph make, in the order of the
+    graph; ``outputs`` the model's own.
+    """
+
+    def __init__(self, path: Path, folder: Path) -> None:
+        import onnx
+
+        self._folder = folder
+        self._made = 0
+        self._model = onnx.load(str(path))
+        inferred = onnx.shape_inference.infer_shapes(self._model).graph
+        self._known = {v.name: v for v in (*inferred.value_info, *inferred.output)}
+        graph = self._model.graph
+        self.outputs = [value.name for value in graph.output]
+        self.node_of = {name: node for node in graph.node for name in node.output if name}
+        kinds = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE}
+        self.tensors = [
+            name
+            for name in self.node_of
+            if name in self._known and self._known[name].type.tensor_type.elem_type in kinds
+        ]
+
+    def with_outputs(self, names: Sequence[str]) -> Path:
+        """A copy whose outputs are the model's own and ``names``."""
+        import onnx
+
+        copy = onnx.ModelProto()
+        copy.CopyFrom(self._model)
+        have = set(self.outputs)
+        copy.graph.output.extend(self._known[name] for name in names if name not in have)
+        self._made += 1
+        path = self._folder / f"marked-{self._made}.onnx"
+        onnx.save(copy, str(path))
+        return path
+
+
+class _Comparison:
+    """The target's tensors against the reference's values."""
+
+    def __init__(self, graph: Marked, right: Values, tolerance: Tolerance) -> None:
+        self._graph = graph
+        self._right = right
+        self._tolerance = tolerance
+
+    def each(self, names: Sequence[str], values: Values) -> tuple[Compared, ...]:
+        """Those of ``names`` that both have, with where errors jump."""
+        found: dict[str, Compared] = {}
+        for name in names:
+            if name in values and name in self._right:
+                one = self._one(name, values[name])
+                sources = [found[i] for i in self._graph.node_of[name].input if i in found]
+                found[name] = replace(one, jumped=_jumped(one, sources))
+        return tuple(found.values())
+
+    def unknown(self, name: str) -> Compared:
+        """A tensor that could not be looked at without changing what is computed."""
+        node = self._graph.node_of[name]
+        shape = tuple(self._right[name].shape) if name in self._right else ()
+        return Compared(name, node.name, _operator(node), shape, None, None, False)
+
+    def _one(self, name: str, value: Array) -> Compared:
+        node, right = self._graph.node_of[name], self._right[name].astype(np.float64)
+        mine = np.asarray(value, dtype=np.float64)
+        comparable = mine.shape == right.shape and bool(np.isfinite(mine).all())
+        largest = float(np.abs(mine - right).max(initial=0.0)) if comparable else None
+        scale = float(np.abs(right).max(initial=0.0))
+        return Compared(
+            tensor=name,
+            node=node.name,
+            op=_operator(node),
+            shape=tuple(value.shape),
+            max_abs_error=largest,
+            error=None if largest is None else largest / max(scale, 1e-12),
+            ok=mine.shape == right.shape and self._tolerance.allows(mine, right),
+        )
+
+
+def _operator(node: Any) -> str:
+    return f"{node.domain}.{node.op_type}" if node.domain else str(node.op_type)
+
+
+def _jumped(one: Compared, sources: Sequence[Compared]) -> bool:
+    if one.error is None:
+        return all(source.error is not None for source in sources)
+    before = max((source.error or 0.0 for source in sources), default=0.0)
+    return one.error > JUMP * max(before, _ROUNDING)

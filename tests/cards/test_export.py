@@ -1,0 +1,122 @@
+"""Export: dynamic, checked against PyTorch, cached, and refused when it computes something else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.cards import export as exporting
+from bench.cards.card import Card, load_card
+from bench.cards.export import export, run_onnx
+from bench.errors import ExportFailed, SpecError, Unavailable
+
+pytest.importorskip("torch")
+
+NETS = """
+import torch
+from torch import nn
+
+class Scale(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+    def forward(self, x):
+        return torch.relu(self.linear(x)) + 1
+
+class Inverse(nn.Module):
+    def forward(self, x):
+        return torch.linalg.eig(x @ x.T)[0].real
+
+def scale():
+    torch.manual_seed(0)
+    return Scale()
+
+def inverse():
+    return Inverse()
+
+def broken():
+    raise RuntimeError("no weights today")
+"""
+
+CARD = """
+name = "tiny"
+task = "raw"
+[source]
+torch = "nets.py:{factory}"
+[[inputs]]
+name = "x"
+shape = ["batch", 4]
+[[outputs]]
+name = "y"
+shape = ["batch", 3]
+"""
+
+
+def tiny(folder: Path, factory: str = "scale") -> Card:
+    (folder / "nets.py").write_text(NETS)
+    (folder / "tiny.toml").write_text(CARD.format(factory=factory))
+    return load_card(folder / "tiny.toml")
+
+
+@pytest.mark.slow
+def test_an_export_is_dynamic_named_and_reused_without_torch(tmp_path: Path) -> None:
+    path = export(tiny(tmp_path), tmp_path / "cache")
+    for size in (1, 6):
+        (y,) = run_onnx(path, {"x": np.ones((size, 4), np.float32)})
+        assert y.shape == (size, 3)
+    assert export(tiny(tmp_path), tmp_path / "cache") == path
+    code = (
+        "import sys; from pathlib import Path; from bench.cards.card import load_card; "
+        "from bench.cards.export import export; "
+        f"folder = Path({str(tmp_path)!r}); "
+        "export(load_card(folder / 'tiny.toml'), folder / 'cache'); "
+        "assert 'torch' not in sys.modules, 'torch was imported'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_other_content_is_another_export(tmp_path: Path) -> None:
+    first = exporting._content_key(tiny(tmp_path))
+    (tmp_path / "nets.py").write_text(NETS + "\n# changed\n")
+    assert exporting._content_key(load_card(tmp_path / "tiny.toml")) != first
+
+
+@pytest.mark.slow
+def test_a_failed_export_names_the_operation_and_the_line(tmp_path: Path) -> None:
+    with pytest.raises(ExportFailed) as caught:
+        export(tiny(tmp_path, "inverse"), tmp_path / "cache")
+    assert "eig" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "cache").rglob("*.onnx*"))
+
+
+@pytest.mark.slow
+def test_an_export_that_computes_something_else_is_refused_with_the_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drifted(path: Path, arrays: dict[str, Any]) -> list[Any]:
+        return [run_onnx(path, arrays)[0] + np.float32(0.25)]
+
+    monkeypatch.setattr(exporting, "run_onnx", drifted)
+    with pytest.raises(ExportFailed, match=r"differs from PyTorch by up to 0\.25"):
+        export(tiny(tmp_path), tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob("*.onnx*"))
+
+
+def test_a_factory_that_fails_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="no weights today"):
+        export(tiny(tmp_path, "broken"), tmp_path / "cache")
+    with pytest.raises(SpecError, match="no usable factory absent"):
+        export(tiny(tmp_path, "absent"), tmp_path / "cache")
+
+
+def test_without_torch_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = tiny(tmp_path)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(Unavailable, match="pip install"):
+        export(card, tmp_path / "cache")

@@ -1,0 +1,135 @@
+"""The deal: points, standings and sentences from records alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from fake_records import CONTROL, STUDENT, TEACHER, a_cell, a_record, an_invocation
+from rich.cells import cell_len
+
+from bench.cards.tasks.base import Change
+from bench.cards.tasks.classification import Classification
+from bench.cell import ModelIdentity
+from bench.errors import SpecError
+from bench.judge.deal import make_deal
+from bench.judge.pairs import Changed
+from bench.present.deal import answer, deal_rows, deal_text, sentences
+from bench.record.result import Record
+
+EXAMPLES = 10_000
+#: of the examples, how many each model and variant gets wrong, from the first on
+WRONG = {
+    ("fashion-teacher", "fp32"): 600,
+    ("fashion-teacher", "int8-static"): 602,
+    ("fashion-student", "fp32"): 1100,
+    ("fashion-student", "int8-static"): 1105,
+    ("fashion-student-ce", "fp32"): 1400,
+}
+
+
+def change(confidence: float) -> Changed:
+    def columns(record: Record) -> dict[str, np.ndarray]:
+        predicted = np.zeros(EXAMPLES, np.int64)
+        predicted[: WRONG[record.cell.model.name, record.cell.variant]] = 1
+        return {"label": np.zeros(EXAMPLES, np.int64), "predicted": predicted}
+
+    def compare(one: Record, other: Record) -> Change | None:
+        return Classification().change(columns(one), columns(other), confidence)
+
+    return compare
+
+
+def measured(
+    model: ModelIdentity, variant: str, median_ns: float, target: str = "onnxruntime:cpu"
+) -> Record:
+    cell = a_cell(model, target).model_copy(update={"variant": variant})
+    noise = np.random.default_rng(int(median_ns)).normal(1, 0.005, 8)
+    invocations = tuple(an_invocation(i, median_ns * x, cell) for i, x in enumerate(noise))
+    accuracy = 1 - WRONG[model.name, variant] / EXAMPLES
+    return a_record(cell, median_ns, invocations=invocations, accuracy=accuracy)
+
+
+def records() -> list[Record]:
+    return [
+        measured(TEACHER, "fp32", 200e3),
+        measured(TEACHER, "int8-static", 80e3),
+        measured(STUDENT, "fp32", 20e3),
+        measured(STUDENT, "int8-static", 22e3),
+        measured(CONTROL, "fp32", 20.01e3),
+    ]
+
+
+def test_the_front_holds_the_fast_and_the_right() -> None:
+    deal = make_deal(records(), change)
+    states = {(p.cell.model.name, p.cell.variant): p.standing.state for p in deal.points}
+    assert states["fashion-student", "fp32"] == "front"
+    assert states["fashion-teacher", "int8-static"] == "front"
+    assert states["fashion-teacher", "fp32"] == "dominated"
+    assert states["fashion-student", "int8-static"] == "dominated"
+
+
+def test_it_is_said_in_plain_words() -> None:
+    said = [text.replace("\u00a0", " ") for text in sentences(make_deal(records(), change))]
+    assert said[0].startswith("The fastest of all is fashion-student")
+    assert "most accurate is fashion-teacher int8-static onnxruntime:cpu" in said[0]
+    (offer,) = said[1:]
+    assert offer.startswith("On onnxruntime:cpu the distilled fashion-student is 10.")
+    assert "faster than fashion-teacher and 5.0 points (4.6 to 5.4) less accurate" in offer
+    assert "fashion-teacher in int8-static is 2.5" in offer
+    assert "faster and loses nothing measurable" in offer
+    assert "fashion-student-ce" not in offer
+
+
+def test_of_two_that_cost_the_same_the_more_accurate_is_named() -> None:
+    tied = [measured(CONTROL, "fp32", 19.99e3), measured(STUDENT, "fp32", 20e3)]
+    said = answer(make_deal([*tied, measured(TEACHER, "fp32", 200e3)], change))
+    assert said.startswith("The fastest of all is fashion-student onnxruntime:cpu;")
+
+
+def test_a_loss_that_the_examples_do_not_exclude_is_not_called_nothing() -> None:
+    few = [r for r in records() if r.cell.model.name == "fashion-teacher"]
+
+    def on_few_examples(confidence: float) -> Changed:
+        def compare(one: Record, other: Record) -> Change | None:
+            right = {"label": np.zeros(50, np.int64), "predicted": np.zeros(50, np.int64)}
+            return Classification().change(right, right, confidence)
+
+        return compare
+
+    (offer,) = sentences(make_deal(few, on_few_examples))[1:]
+    assert "may lose up to" in offer
+
+
+@pytest.mark.parametrize("cost", ["latency", "throughput", "memory", "size"])
+def test_each_cost_is_weighed_at_80_columns_and_as_json(cost: str) -> None:
+    everything = [
+        *records(),
+        *(
+            a_record(a_cell(model, "onnxruntime:cpu", "offline", 32), 1e6)
+            for model in (TEACHER, STUDENT)
+        ),
+    ]
+    deal = make_deal(everything, change, cost)  # type: ignore[arg-type]
+    assert deal.points
+    text = deal_text(deal, 80).plain
+    assert max(map(cell_len, text.splitlines())) <= 80
+    row = deal_rows(deal)
+    assert json.loads(json.dumps(row, allow_nan=False)) == row
+
+
+def without_accuracy(found: Sequence[Record]) -> list[Record]:
+    return [r.model_copy(update={"accuracy": None}) for r in found]
+
+
+def test_without_a_score_there_is_nothing_to_weigh() -> None:
+    with pytest.raises(SpecError, match="nothing to weigh"):
+        make_deal(without_accuracy(records()), change)
+
+
+def test_predictions_that_are_lost_leave_it_open() -> None:
+    deal = make_deal(records(), lambda confidence: lambda one, other: None)
+    assert "dominated" not in {p.standing.state for p in deal.points}
+    assert len(sentences(deal)) == 1

@@ -1,0 +1,169 @@
+"""One cell over many runs: in the order of time, machine by machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from compared_runs import MACHINE, on_disk
+from conftest import Bench
+from fake_records import STUDENT, a_cell, a_failure, a_record, estimate
+
+from bench.errors import SpecError
+from bench.judge.history import Selection, Series, history
+from bench.present.history import history_json, history_text, sparkline
+from bench.store.interchange.foreign import read_foreign, store
+from bench.store.interchange.formats import READERS
+
+FILES = Path(__file__).parents[1] / "store" / "interchange" / "files"
+LATENCY = Selection(scenario="single-stream")
+
+
+def write(folder: Path, day: int, median_ns: float, **facts: Any) -> None:
+    """A nightly run of a latency and a throughput cell."""
+    canary = facts.pop("canary_ns", 1000.0)
+    rate = a_cell(STUDENT, scenario="offline", batch=32)
+    records = [
+        a_record(a_cell(), median_ns, canary_ns=estimate(canary)),
+        a_record(rate, median_ns),
+    ]
+    when = f"2026-01-{day:02}T03:00:00+00:00"
+    on_disk(folder / f"{99 - day}", records, created_at=when, facts={**MACHINE, **facts})
+
+
+def nightly(folder: Path, factor: float = 1.0, start: int = 13, canary: float = 1.0) -> Path:
+    rng = np.random.default_rng(5)
+    for day in range(1, 21):
+        after = day >= start
+        write(
+            folder,
+            day,
+            2.7e5 * float(rng.lognormal(0, 0.01)) * (factor if after else 1),
+            git_commit=f"{day:04}" * 10,
+            canary_ns=1000 * (canary if after else 1) * float(rng.lognormal(0, 0.002)),
+        )
+    return folder
+
+
+def one(folder: Path, selection: Selection = LATENCY, **options: Any) -> Series:
+    (series,) = history(folder, selection, **options)[0]
+    return series
+
+
+def test_runs_are_in_the_order_of_time_whatever_their_folders_are_called(tmp_path: Path) -> None:
+    points = one(nightly(tmp_path)).points
+    assert len(points) == 20
+    assert [p.created_at for p in points] == sorted(p.created_at for p in points)
+
+
+def test_a_regression_is_told_with_its_commit_and_size(tmp_path: Path) -> None:
+    series = one(nightly(tmp_path, 1.2))
+    (change,) = series.changes
+    assert series.points[change.index].created_at.startswith("2026-01-13")
+    assert change.slower
+    assert change.ratio.low < 1.2 < change.ratio.high
+    assert change.changed == (("commit", "0012" * 10, "0013" * 10),)
+    text = history_text([series], 80).plain
+    assert "2026-01-13: slower, 1.19x" in " ".join(text.split())
+    assert "commit 00120012 → 00130013" in " ".join(text.split())
+
+
+def test_of_a_throughput_less_is_slower(tmp_path: Path) -> None:
+    (change,) = one(nightly(tmp_path, 1.2), Selection(scenario="offline")).changes
+    assert change.slower
+    assert change.ratio.high < 1
+
+
+def test_nothing_is_told_where_nothing_happened(tmp_path: Path) -> None:
+    series = one(nightly(tmp_path))
+    assert series.changes == ()
+    assert "No step established." in history_text([series], 80).plain
+
+
+def test_a_step_of_the_canary_is_said_with_that_of_the_cell(tmp_path: Path) -> None:
+    series = one(nightly(tmp_path, 1.2, canary=1.2))
+    assert "the machine changed as well: the canary took 1.20x" in " ".join(
+        history_text([series], 80).plain.split()
+    )
+    assert history_json([series], [])["series"][0]["steps"][0]["machine_changed"]  # type: ignore[index]
+
+
+def test_another_machine_is_another_series_and_never_a_step(tmp_path: Path) -> None:
+    for day in range(1, 25):
+        other = {"machine_id": "b"} if day > 12 else {}
+        write(tmp_path, day, 1e5 if day <= 12 else 9e5, **other)
+    found, _ = history(tmp_path, LATENCY)
+    assert [len(series.points) for series in found] == [12, 12]
+    assert [series.changes for series in found] == [(), ()]
+
+
+def test_runs_of_unknown_machines_are_shown_and_no_step_is_looked_for(tmp_path: Path) -> None:
+    for day in range(1, 25):
+        write(tmp_path, day, 1e5 if day <= 12 else 9e5, machine_id=None)
+    series = one(tmp_path)
+    assert len(series.points) == 24
+    assert series.changes == ()
+    assert "the machine is not recorded" in series.why_none
+
+
+def test_too_few_runs_say_how_many_it_takes(tmp_path: Path) -> None:
+    write(tmp_path, 1, 1e5)
+    assert one(tmp_path).why_none == "it takes 8 runs on one machine, and there are 1"
+
+
+def test_a_run_in_which_the_cell_failed_is_counted_and_no_point(tmp_path: Path) -> None:
+    write(tmp_path, 1, 1e5)
+    facts = {**MACHINE}
+    on_disk(tmp_path, [a_failure()], created_at="2026-01-02T03:00:00+00:00", facts=facts)
+    series = one(tmp_path)
+    assert (len(series.points), series.failed) == (1, 1)
+
+
+def test_foreign_results_have_a_history_too(tmp_path: Path) -> None:
+    store(read_foreign(FILES / "llama_bench.json", READERS, None), tmp_path, "x")
+    found, _ = history(tmp_path, Selection())
+    assert [series.points[0].value for series in found] == [7e7, 1e9]
+    assert found[0].points[0].low is None
+    history_text(found, 80)
+
+
+@pytest.mark.parametrize("cell", ["fashion-teacher@onnxruntime:cpu", "763"])
+def test_a_cell_is_named_by_model_and_target_or_by_its_id(cell: str, tmp_path: Path) -> None:
+    write(tmp_path, 1, 1e5)
+    assert one(tmp_path, Selection(cell=cell)).cell.model.name == "fashion-teacher"
+
+
+def test_a_cell_that_is_nowhere_is_one_sentence_with_those_that_are(tmp_path: Path) -> None:
+    write(tmp_path, 1, 1e5)
+    with pytest.raises(SpecError, match="There are: fashion-student@onnxruntime:cpu"):
+        history(tmp_path, Selection(cell="fashion-studen@onnxruntime:cpu"))
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_no_line_is_wider_than_the_terminal(width: int, tmp_path: Path) -> None:
+    found, _ = history(nightly(tmp_path, 1.2), Selection())
+    text = history_text(found, width).plain
+    longest = max(text.splitlines(), key=len)
+    assert len(longest) <= width, longest
+
+
+def test_a_sparkline_marks_steps_and_fits() -> None:
+    assert sparkline([1, 1, 2, 2], [2], 10) == "▁▁│██"
+    assert sparkline([5.0], [], 10) == "▁"
+    drawn = sparkline(list(range(1000)), [500], 60)
+    assert len(drawn) <= 60
+    assert drawn.count("│") == 1
+    assert (drawn[0], drawn[-1]) == ("▁", "█")
+
+
+def test_the_command_prints_text_and_json(bench: Bench, tmp_path: Path) -> None:
+    nightly(tmp_path / "results", 1.2)
+    done = bench("history", "results", "--model", "fashion-teacher")
+    assert done.returncode == 0, done.stderr
+    assert "│" in done.stdout
+    value = json.loads(bench("history", "results", "--json").stdout)
+    assert [len(series["steps"]) for series in value["series"]] == [1, 1]
+    assert len(value["series"][0]["points"]) == 20

@@ -1,0 +1,242 @@
+"""Which cells are compared, what differs between them, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from compared_runs import MACHINE, in_memory
+from fake_records import STUDENT, TEACHER, a_cell, a_failure, a_record
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import SpecError
+from bench.judge.matching import (
+    REFUSED,
+    TOLD,
+    Matched,
+    check_allowed_kinds,
+    differences,
+    match_cells,
+    match_runs,
+    match_targets,
+    refuse,
+)
+from bench.record.result import Record
+
+
+def matched(one: Record, other: Record, **changes: Any) -> Matched:
+    return match_runs(in_memory([one]), in_memory([other], "b", **changes))
+
+
+def kinds(found: Matched) -> list[str]:
+    return [d.kind for d in differences(found)]
+
+
+# -- matching -------------------------------------------------------------------------------------
+
+
+def test_runs_are_matched_by_what_a_reader_means_by_the_same_cell() -> None:
+    ours = [a_record(a_cell(m, t)) for m in (TEACHER, STUDENT) for t in ("x:cpu", "y:cpu")]
+    theirs = [a_record(a_cell(STUDENT, "y:cpu", threads=4)), a_record(a_cell(STUDENT, "z:cpu"))]
+    found = match_runs(in_memory(ours), in_memory(theirs, "b"))
+    ((a, b),) = [(m.a.cell, m.b.cell) for m in found.matches]
+    assert (a.model.name, a.target) == (b.model.name, b.target) == (STUDENT.name, "y:cpu")
+    assert len(found.only_a) == 3
+    assert [cell.target for cell in found.only_b] == ["z:cpu"]
+
+
+def test_cells_that_are_defined_alike_find_each_other_first() -> None:
+    one, four = a_record(a_cell(threads=1)), a_record(a_cell(threads=4))
+    found = match_runs(in_memory([one, four]), in_memory([four, one], "b"))
+    assert [m.a.cell.id == m.b.cell.id for m in found.matches] == [True, True]
+
+
+def test_runs_without_a_common_cell_are_one_sentence() -> None:
+    with pytest.raises(SpecError, match=r"no cell in common .* nothing to compare\.$"):
+        matched(a_record(a_cell(TEACHER)), a_record(a_cell(STUDENT)))
+
+
+def test_a_run_is_not_compared_with_itself() -> None:
+    with pytest.raises(SpecError, match="are the same run"):
+        match_runs(in_memory([a_record()]), in_memory([a_record()]))
+
+
+def test_targets_are_compared_pairwise_within_a_model_and_load() -> None:
+    targets = ("x:cpu", "y:cpu", "z:cpu")
+    loads = (("single-stream", 1), ("offline", 32))
+    cells = [a_cell(m, t, *load) for m in (TEACHER, STUDENT) for t in targets for load in loads]
+    found = match_targets(in_memory([a_record(cell) for cell in cells]))
+    assert len(found.matches) == 2 * 2 * 3
+    for match in found.matches:
+        assert match.a.cell.model == match.b.cell.model
+        assert match.a.cell.scenario == match.b.cell.scenario
+        assert match.same_group
+    assert differences(found) == []
+
+
+def test_one_target_alone_has_nothing_to_compare() -> None:
+    with pytest.raises(SpecError, match="no model on two targets"):
+        match_targets(in_memory([a_record()]))
+
+
+@pytest.mark.parametrize("scenario", ["", "/single-stream"])
+def test_two_cells_are_named_by_model_and_target(scenario: str) -> None:
+    loads = (("single-stream", 1), ("offline", 32))
+    run = in_memory(
+        [a_record(a_cell(m, "x:cpu", *load)) for m in (TEACHER, STUDENT) for load in loads]
+    )
+    names = [f"{m.name}@x:cpu{scenario}" for m in (TEACHER, STUDENT)]
+    found = match_cells(run, names)
+    assert len(found.matches) == (1 if scenario else 2)
+    assert kinds(found) == ["name"]
+
+
+def test_a_cell_is_named_by_the_beginning_of_its_id() -> None:
+    one, other = a_record(), a_record(a_cell(STUDENT))
+    assert one.cell_id[:5] != other.cell_id[:5]
+    found = match_cells(in_memory([one, other]), [one.cell_id[:5], other.cell_id])
+    assert found.matches[0].a.cell == one.cell
+
+
+@pytest.mark.parametrize(
+    ("selectors", "words"),
+    [
+        (["fashion-teacher@onnxruntime:cpu"], "give --cell twice"),
+        (["fashion-teacher@onnxruntime:cp", "x"], "Did you mean fashion-teacher@onnxruntime:cpu"),
+        (["", "x"], "no such cell"),
+        (["fashion-teacher@onnxruntime:cpu"] * 2, "mean the same cell"),
+    ],
+)
+def test_a_selector_that_means_nothing_is_told(selectors: list[str], words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        match_cells(in_memory([a_record()]), selectors)
+
+
+def test_a_prefix_of_several_ids_is_refused() -> None:
+    records = [a_record(a_cell(threads=n)) for n in range(1, 40)]
+    first = [r.cell_id[0] for r in records]
+    shared = next(c for c in first if first.count(c) > 1)
+    with pytest.raises(SpecError, match=r"\d+ cells begin so"):
+        match_cells(in_memory(records), [shared, "x"])
+
+
+def test_two_runs_are_narrowed_to_the_cells_named() -> None:
+    records = [a_record(a_cell(m)) for m in (TEACHER, STUDENT)]
+    found = match_runs(
+        in_memory(records), in_memory(records, "b"), ["fashion-student@onnxruntime:cpu"]
+    )
+    assert [m.a.cell.model.name for m in found.matches] == ["fashion-student"]
+    assert found.only_a == found.only_b == ()
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("xy"), st.sampled_from([1, 2]), st.integers(1, 3))),
+    st.lists(st.tuples(st.sampled_from("xy"), st.sampled_from([1, 2]), st.integers(1, 3))),
+)
+def test_no_cell_is_lost_or_matched_twice(ours: Any, theirs: Any) -> None:
+    def run(points: Any, name: str) -> Any:
+        cells = [a_cell(target=f"{t}:cpu", batch=b, threads=n) for t, b, n in dict.fromkeys(points)]
+        return in_memory([a_record(cell) for cell in cells], name)
+
+    a, b = run(ours, "a"), run(theirs, "b")
+    try:
+        found = match_runs(a, b)
+    except SpecError:
+        return
+    for letter, stored in (("a", a), ("b", b)):
+        used = [getattr(m, letter).cell.id for m in found.matches]
+        used += [cell.id for cell in getattr(found, f"only_{letter}")]
+        assert sorted(used) == sorted(r.cell_id for r in stored.records)
+
+
+# -- differences ----------------------------------------------------------------------------------
+
+CHANGED_CELLS: dict[str, dict[str, Any]] = {
+    "model": {"model": TEACHER.model_copy(update={"sha256": "f" * 64})},
+    "shape": {"shapes": {"image": (1, 3, 28, 28)}},
+    "input": {"input_sha256": "f" * 64},
+    "threads": {"threads": 8},
+    "lane": {"lane": "api"},
+    "fallback": {"allow_fallback": True},
+}
+
+
+@pytest.mark.parametrize("kind", CHANGED_CELLS)
+def test_a_cell_that_is_defined_otherwise_is_refused_unless_allowed(kind: str) -> None:
+    found = differences(matched(a_record(), a_record(a_cell(**CHANGED_CELLS[kind]))))
+    assert [d.kind for d in found] == [kind]
+    with pytest.raises(SpecError, match=rf"not comparable: .*--allow {kind}\.$"):
+        refuse(found, ())
+    refuse(found, [kind])
+    refuse(found, ["all"])
+    other = next(k for k in REFUSED if k != kind)
+    with pytest.raises(SpecError):
+        refuse(found, [other])
+
+
+@pytest.mark.parametrize("kind", ["scenario", "batch"])
+def test_cells_of_other_loads_are_refused_unless_allowed(kind: str) -> None:
+    load = {"scenario": ("offline", 1), "batch": ("single-stream", 2)}[kind]
+    one, other = a_record(), a_record(a_cell(TEACHER, "onnxruntime:cpu", *load))
+    found = match_cells(in_memory([one, other]), [one.cell_id, other.cell_id])
+    assert kind in kinds(found)
+    with pytest.raises(SpecError, match=f"--allow {kind}"):
+        refuse(differences(found), [k for k in REFUSED if k != kind])
+
+
+def test_another_device_behind_the_same_target_is_refused() -> None:
+    found = matched(a_record(), a_record(device_name="AMD EPYC 9"))
+    assert kinds(found) == ["device"]
+
+
+@pytest.mark.parametrize("other_id", ["ba9876543210", None])
+def test_another_or_unknown_machine_is_refused_and_told_how_it_differs(other_id: Any) -> None:
+    facts = {**MACHINE, "machine_id": other_id, "cpu_model": "Kunpeng 920"}
+    (found,) = differences(matched(a_record(), a_record(), facts=facts))
+    assert found.kind == "machine"
+    assert found.detail == "cpu model AMD EPYC / Kunpeng 920"
+    with pytest.raises(SpecError, match="--allow machine"):
+        refuse([found], ())
+
+
+def test_two_machines_that_nobody_recorded_are_not_taken_for_the_same() -> None:
+    runs = [in_memory([a_record()], name, facts={}) for name in "ab"]
+    assert kinds(match_runs(*runs)) == ["machine"]
+
+
+def test_a_new_runtime_is_told_and_not_refused() -> None:
+    facts = {**MACHINE, "kernel": "6.2", "packages": {"numpy": "2.0"}}
+    found = differences(
+        matched(a_record(), a_record(runtime_version="1.33"), facts=facts, bench_version="1")
+    )
+    assert [d.kind for d in found] == ["runtime", "bench", "kernel", "package"]
+    assert (found[0].a, found[0].b, found[0].subjects) == ("1.32.0", "1.33", ("onnxruntime:cpu",))
+    refuse(found, ())
+
+
+def test_what_differs_in_many_cells_is_told_once() -> None:
+    ours = [a_record(a_cell(target=f"x:{n}")) for n in range(5)]
+    theirs = [a_record(a_cell(target=f"x:{n}", threads=2)) for n in range(5)]
+    (found,) = differences(match_runs(in_memory(ours), in_memory(theirs, "b")))
+    assert found.kind == "threads"
+    assert len(found.subjects) == 5
+
+
+def test_failed_cells_still_tell_what_differs() -> None:
+    assert kinds(matched(a_failure(), a_record(a_cell(threads=2)))) == ["threads"]
+
+
+def test_a_planned_cell_without_a_record_is_matched(tmp_path: Path) -> None:
+    planned = in_memory([a_record()])
+    planned.records.clear()
+    found = match_runs(planned, in_memory([a_record()], "b"))
+    assert found.matches[0].a.record is None
+
+
+@pytest.mark.parametrize("kind", ["thread", "", "\x1b[31m", *TOLD])
+def test_a_kind_that_needs_no_permission_or_does_not_exist_is_told(kind: str) -> None:
+    with pytest.raises(SpecError, match="--allow"):
+        check_allowed_kinds([kind])
+    check_allowed_kinds([*REFUSED, "all"])

@@ -1,0 +1,241 @@
+"""Original and distilled model on each target: speed-up, size, accuracy, and plain sentences."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from fake_records import (
+    CONTROL,
+    STUDENT,
+    TEACHER,
+    a_cell,
+    a_failure,
+    a_record,
+    a_run,
+    an_invocation,
+)
+from rich.cells import cell_len
+
+from bench.cards.tasks.base import Change
+from bench.cards.tasks.classification import Classification
+from bench.judge.pairs import Changed, Pair, compare, relations
+from bench.present.pairs import pair_rows, pair_table, sentence
+from bench.record.result import Record
+
+EXAMPLES = 10_000
+
+
+def right_counts(lost: int = 700, gained: int = 190) -> Changed:
+    """The teacher has all but ``gained`` examples right, the others lose ``lost`` of those."""
+
+    def columns(record: Record) -> dict[str, np.ndarray]:
+        right = np.ones(EXAMPLES, dtype=bool)
+        if record.cell.model.name == TEACHER.name:
+            right[:gained] = False
+        else:
+            right[gained : gained + lost] = False
+        return predictions(right)
+
+    def change(record: Record, other: Record) -> Change | None:
+        return Classification().change(columns(record), columns(other), 0.95)
+
+    return change
+
+
+def predictions(right: np.ndarray) -> dict[str, np.ndarray]:
+    return {"label": np.zeros(len(right), np.int64), "predicted": np.where(right, 0, 1)}
+
+
+def measured(model_medians: dict[int, float], model: object = TEACHER) -> Record:
+    """A record with these invocation medians by index."""
+    cell = a_cell(model)  # type: ignore[arg-type]
+    invocations = tuple(an_invocation(i, m, cell) for i, m in model_medians.items())
+    return a_record(cell, invocations=invocations)
+
+
+def only_pair(*records: Record, change: Changed | None = None) -> Pair:
+    (pair,) = compare(records, change or right_counts())
+    return pair
+
+
+def drifting(base_ns: float, count: int = 8) -> dict[int, float]:
+    """Medians on a machine that gets twice as slow, with a little noise of their own."""
+    noise = np.random.default_rng(int(base_ns)).normal(1, 0.01, count)
+    return {i: base_ns * (1 + i / count) * noise[i] for i in range(count)}
+
+
+def test_students_and_controls_are_paired_with_the_original_and_with_each_other() -> None:
+    models = {m.name: m for m in (CONTROL, STUDENT, TEACHER)}
+    assert relations(models) == [
+        ("fashion-student", "fashion-teacher", "original"),
+        ("fashion-student-ce", "fashion-teacher", "original"),
+        ("fashion-student", "fashion-student-ce", "control"),
+    ]
+
+
+def test_a_control_that_also_names_its_original_is_paired_once() -> None:
+    control = CONTROL.model_copy(update={"distilled_from": TEACHER.name})
+    models = {m.name: m for m in (TEACHER, STUDENT, control)}
+    assert len(relations(models)) == 3
+
+
+def test_a_model_without_its_original_has_no_pair() -> None:
+    assert compare([a_record(a_cell(STUDENT))], right_counts()) == []
+    assert pair_table([]).plain == ""
+
+
+def test_drift_that_hits_both_cancels_in_the_speedup() -> None:
+    pair = only_pair(measured(drifting(271e3)), measured(drifting(27.6e3), STUDENT))
+    assert pair.speedup is not None
+    assert pair.speedup.paired
+    assert pair.speedup.value == pytest.approx(271 / 27.6, rel=0.02)
+    assert pair.speedup.low > 9.4
+    assert pair.speedup.high < 10.2
+    assert pair.speedup.verdict == "faster"
+
+
+def test_different_invocations_are_compared_unpaired() -> None:
+    pair = only_pair(
+        measured({0: 270e3, 1: 272e3, 2: 271e3}),
+        measured({1: 27.5e3, 2: 27.6e3, 3: 27.7e3, 4: 27.6e3}, STUDENT),
+    )
+    assert pair.speedup is not None
+    assert not pair.speedup.paired
+    assert pair.speedup.invocations == 3
+    assert pair.speedup.value == pytest.approx(9.8, rel=0.02)
+
+
+def test_one_invocation_is_too_few_for_a_speedup() -> None:
+    pair = only_pair(measured({0: 270e3}), measured({0: 27e3}, STUDENT))
+    assert pair.speedup is None
+    assert "no speed is compared (too few invocations)" in sentence(pair)
+
+
+def test_the_sentence_of_a_faster_and_less_accurate_student() -> None:
+    pair = only_pair(measured(drifting(271e3)), measured(drifting(27.6e3), STUDENT))
+    text = sentence(pair).replace("\u00a0", " ")
+    assert text.startswith("On onnxruntime:cpu fashion-student is 9.")
+    assert "faster than fashion-teacher and 5.1 points (4.5 to 5.7) less accurate" in text
+    assert text.endswith("(McNemar p < 1e-9).")
+
+
+def test_the_sentence_of_a_slower_model() -> None:
+    pair = only_pair(measured(drifting(27e3)), measured(drifting(270e3), STUDENT))
+    assert pair.speedup is not None
+    assert pair.speedup.verdict == "slower"
+    assert "x (" in sentence(pair)
+    assert "slower than fashion-teacher" in sentence(pair)
+
+
+def test_an_interval_that_includes_1_establishes_nothing() -> None:
+    pair = only_pair(
+        measured({0: 270e3, 1: 240e3, 2: 300e3}), measured({0: 250e3, 1: 290e3, 2: 260e3}, STUDENT)
+    )
+    start = "On onnxruntime:cpu no speed difference was established between fashion-student and "
+    assert sentence(pair).startswith(f"{start}fashion-teacher (1.0")
+    assert "fashion-student is 5.1 points" in sentence(pair).replace("\u00a0", " ")
+
+
+def test_a_small_accuracy_difference_is_not_established() -> None:
+    pair = only_pair(
+        measured(drifting(271e3)),
+        measured(drifting(27e3), STUDENT),
+        change=right_counts(lost=60, gained=55),
+    )
+    assert pair.accuracy is not None
+    assert not pair.accuracy.significant
+    assert "; no accuracy difference was established (" in sentence(pair)
+
+
+def test_medians_and_floors_that_disagree_are_called_so() -> None:
+    teacher, student = measured(drifting(100e3)), measured(drifting(80e3), STUDENT)
+    slow_floor = tuple(i.model_copy(update={"floor_ns": 200e3}) for i in student.invocations)
+    pair = only_pair(teacher, student.model_copy(update={"invocations": slow_floor}))
+    assert pair.contended
+    assert "it depends on the machine's load" in sentence(pair)
+
+
+def test_accuracy_is_counted_example_by_example() -> None:
+    change = only_pair(a_record(), a_record(a_cell(STUDENT))).accuracy
+    assert change is not None
+    assert (change.only_other_right, change.only_this_right) == (700, 190)
+    assert change.difference.estimate == pytest.approx(-0.051)
+    assert change.difference.low < -0.051 < change.difference.high
+    assert change.retained is not None
+    assert change.retained.estimate == pytest.approx(9300 / 9810)
+
+
+def test_predictions_that_are_lost_or_on_other_data_are_not_compared() -> None:
+    def lost(record: Record, other: Record) -> None:
+        return None
+
+    pair = only_pair(a_record(), a_record(a_cell(STUDENT)), change=lost)
+    assert pair.accuracy is None
+    assert "accuracy was not compared" in sentence(pair)
+
+    other = a_record(a_cell(STUDENT))
+    assert other.accuracy is not None
+    elsewhere = other.accuracy.model_copy(update={"dataset_sha256": "f" * 64})
+    pair = only_pair(a_record(), other.model_copy(update={"accuracy": elsewhere}))
+    assert pair.accuracy is None
+
+
+def test_models_that_are_never_right_do_not_crash() -> None:
+    def wrong(record: Record, other: Record) -> Change | None:
+        never = predictions(np.zeros(EXAMPLES, dtype=bool))
+        return Classification().change(never, never, 0.95)
+
+    pair = only_pair(a_record(), a_record(a_cell(STUDENT)), change=wrong)
+    assert pair.accuracy is not None
+    assert pair.accuracy.retained is None
+    assert pair_table([pair]).plain
+
+
+def test_a_failed_or_simulated_side_has_no_speedup() -> None:
+    pair = only_pair(a_failure(), a_record(a_cell(STUDENT)))
+    assert pair.speedup is None
+    assert pair.missing == "fashion-teacher failed"
+    simulated = [
+        a_record(a_cell(m, "ascend:npu:0"), 9e9, simulated=True) for m in (TEACHER, STUDENT)
+    ]
+    pair = only_pair(*simulated)
+    assert pair.speedup is None
+    assert pair.missing == "simulated"
+    assert pair.accuracy is not None
+
+
+def test_targets_are_compared_with_themselves_only() -> None:
+    records = [a_record(), a_record(a_cell(STUDENT, "openvino:cpu"))]
+    assert compare(records, right_counts()) == []
+
+
+def test_the_pair_table_at_80_columns() -> None:
+    text = pair_table(compare(a_run(), right_counts())).plain
+    assert max(map(cell_len, text.splitlines())) <= 80
+    assert "fashion-student / fashion-teacher  11.9x smaller: 102 KiB against 1.18 MiB" in text
+    assert "fashion-student / fashion-student-ce  what distillation did" in text
+    # The distilled model against its original and its control, not one of these two alone.
+    assert text.count("On onnxruntime:cpu ") == 2
+    (line,) = [
+        line
+        for line in text.splitlines()
+        if line.split()[:2] == ["onnxruntime:cpu", "9.8x"] and "-5.1 ±" in line
+    ][:1]
+    assert line.split()[-3:] == ["<", "1e-9", "94.8%"]
+
+
+def test_pairs_as_rows_are_json() -> None:
+    rows = pair_rows(compare(a_run(), right_counts()))
+    assert json.loads(json.dumps(rows, allow_nan=False)) == rows
+    assert rows[0]["speedup"]["verdict"] == "faster"  # type: ignore[index]
+    assert rows[0]["accuracy"]["significant"] is True  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", ["[red]x[/red]", "a\x1b[31mb", "x" * 3000])
+def test_hostile_names_are_shown_as_text(name: str) -> None:
+    student = STUDENT.model_copy(update={"name": name})
+    text = pair_table([only_pair(a_record(), a_record(a_cell(student)))]).plain
+    assert text.replace("\n", "").isprintable()
+    assert max(map(cell_len, text.splitlines())) <= 80

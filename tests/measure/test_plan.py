@@ -1,0 +1,161 @@
+"""Plans: stable ids, the right cells, and refusals before anything is measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from bench.backend import Device
+from bench.cards.card import card_for_onnx
+from bench.cards.datasets import Dataset
+from bench.cell import Cell, ModelIdentity
+from bench.errors import SpecError, Unavailable
+from bench.measure.plan import Loaded, fixed_batch, for_batch, make_plan
+from bench.runtimes.processes import Runtime
+from bench.runtimes.targets import Choice, Target
+from bench.spec import Suite
+
+
+def model(folder: Path, name: str = "m", shape: tuple[Any, ...] = ("batch", 4)) -> Loaded:
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        name,
+        [value("x", TensorProto.FLOAT, shape)],
+        [value("y", TensorProto.FLOAT, shape)],
+    )
+    path = folder / f"{name}.onnx"
+    onnx.save(helper.make_model(graph, ir_version=10), str(path))
+    card = card_for_onnx(path)
+    return Loaded(card, card.model_file(), None)
+
+
+def choice(name: str = "ort", forms: tuple[str, ...] = ("onnx",), **changes: Any) -> Choice:
+    device = Device(id="cpu", vendor="", name="")
+    runtime = Runtime(name, "a:B", {}, forms)
+    values: dict[str, Any] = {"target": Target(name, "cpu"), "runtime": runtime, "device": device}
+    return Choice(**(values | changes))
+
+
+def suite(**settings: Any) -> Suite:
+    return Suite(**{"threads": 1, **settings})
+
+
+IDENTITY = ModelIdentity(name="m", sha256="a" * 64, task="raw", file_bytes=10)
+CELL: dict[str, Any] = {
+    "model": IDENTITY,
+    "target": "ort:cpu",
+    "scenario": "offline",
+    "batch": 8,
+    "shapes": {"x": (8, 4)},
+    "threads": 1,
+    "input_sha256": "b" * 64,
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": IDENTITY.model_copy(update={"sha256": "c" * 64})},
+        {"model": IDENTITY.model_copy(update={"name": "other"})},
+        {"target": "ort:cpu?x=1"},
+        {"scenario": "multi-stream"},
+        {"batch": 9},
+        {"shapes": {"x": (8, 5)}},
+        {"threads": 2},
+        {"lane": "api"},
+        {"input_sha256": "d" * 64},
+        {"allow_fallback": True},
+    ],
+)
+def test_the_id_changes_with_all_that_defines_a_cell(change: dict[str, Any]) -> None:
+    assert Cell(**(CELL | change)).id != Cell(**CELL).id
+
+
+def test_the_id_does_not_change_with_what_is_only_told_of_a_model() -> None:
+    told = IDENTITY.model_copy(update={"file_bytes": 99, "distilled_from": "teacher"})
+    assert Cell(**(CELL | {"model": told})).id == Cell(**CELL).id
+
+
+def test_the_plan_is_the_cross_product_in_groups_that_are_comparable(tmp_path: Path) -> None:
+    models = [model(tmp_path, "one"), model(tmp_path, "two")]
+    plan = make_plan(suite(batch=(8, 32)), models, [choice("a"), choice("b")])
+    assert len(plan.cells) == 2 * 2 * 3
+    groups = [[(p.cell.scenario, p.cell.batch) for p in group] for group in plan.groups()]
+    assert [set(group) for group in groups] == [
+        {("single-stream", 1)},
+        {("offline", 8)},
+        {("offline", 32)},
+    ]
+    assert all(len(group) == 4 for group in groups)
+
+
+def test_the_same_suite_makes_the_same_cells(tmp_path: Path) -> None:
+    def ids(seed: int) -> list[str]:
+        plan = make_plan(suite(seed=seed), [model(tmp_path)], [choice()])
+        return [planned.cell.id for planned in plan.cells]
+
+    assert ids(1) == ids(1)
+    assert ids(1) != ids(2)  # other inputs
+
+
+def test_a_wildcard_leaves_out_what_takes_no_form_of_the_model(tmp_path: Path) -> None:
+    unable = choice("torch", ("torch",), named=False)
+    plan = make_plan(suite(), [model(tmp_path)], [choice("ort", named=False), unable])
+    assert {p.cell.target for p in plan.cells} == {"ort:cpu"}
+    assert plan.left_out == ("torch:cpu is left out for m, which has no torch form.",)
+
+
+def test_a_target_named_in_full_stays_though_it_will_fail(tmp_path: Path) -> None:
+    absent = choice("cuda", unavailable=Unavailable("no driver."))
+    plan = make_plan(suite(), [model(tmp_path)], [choice("torch", ("torch",)), absent])
+    assert {p.cell.target for p in plan.cells} == {"torch:cpu", "cuda:cpu"}
+    refused = {p.cell.target for p in plan.cells if p.refused is not None}
+    assert refused == {"torch:cpu", "cuda:cpu"}
+
+
+def test_a_fixed_batch_runs_alone_and_is_refused_at_other_sizes(tmp_path: Path) -> None:
+    fixed = model(tmp_path, shape=(2, 4))
+    assert fixed_batch(fixed.card) == 2
+    single, same, other = make_plan(suite(batch=(2, 8)), [fixed], [choice()]).cells
+    assert single.refused is None
+    assert single.cell.batch == 2
+    assert same.refused is None
+    assert other.refused is not None
+    assert "fixed at 2" in str(other.refused)
+
+
+def test_samples_come_from_the_data_set_where_there_is_one(tmp_path: Path) -> None:
+    bare = model(tmp_path)
+    images = np.arange(400, dtype=np.float32).reshape(100, 4)
+    data = Dataset("d", "test", {"x": images}, np.zeros(100, np.int64), "e" * 64)
+    (planned, _) = make_plan(suite(), [Loaded(bare.card, bare.file, data)], [choice()]).cells
+    assert any((planned.feeds["x"] == row).all() for row in images)
+
+
+def test_an_empty_plan_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="name one with -m"):
+        make_plan(suite(), [], [choice()])
+    with pytest.raises(SpecError, match="bench doctor"):
+        make_plan(suite(), [model(tmp_path)], [])
+    with pytest.raises(SpecError, match="two models are called 'm'"):
+        make_plan(suite(), [model(tmp_path), model(tmp_path)], [choice()])
+
+
+def test_another_batch_changes_the_shapes_alone(tmp_path: Path) -> None:
+    (planned, _) = make_plan(suite(), [model(tmp_path)], [choice()]).cells
+    assert for_batch(planned, 7).shapes == {"x": (7, 4)}
+    assert for_batch(planned, 7).threads == planned.options.threads
+
+
+def test_streams_count_offline_alone_and_take_a_core_each(tmp_path: Path) -> None:
+    target = Target("ort", "cpu", (("streams", "3"),))
+    plan = make_plan(suite(threads=2, batch=(8,)), [model(tmp_path)], [choice(target=target)])
+    single, offline = plan.cells
+    assert (single.streams, single.cores) == (1, 2)
+    assert (offline.streams, offline.cores) == (3, 6)

@@ -1,0 +1,333 @@
+"""What a page says, from records alone: no browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from compared_runs import a_header, in_memory, measured, noisy, on_disk
+from fake_records import STUDENT, TEACHER, a_cell, a_failure, a_record, a_run
+from hostile_run import HOSTILE, PORTABILITY, write_hostile_run
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import SpecError
+from bench.judge.deal import make_deal
+from bench.present.deal import sentences
+from bench.present.page.distributions import SHARES, read_curves
+from bench.present.page.draw import log_ticks
+from bench.present.page.names import in_picture
+from bench.present.page.page import Page, as_json, make_page, render
+from bench.present.page.parts import Picture, Table
+from bench.present.page.portability import portability, read_portability
+from bench.present.page.selection import cost_layers, select
+from bench.present.page.throughput import streams_of
+from bench.record.result import Record
+from bench.store.run import Block, RunStore, StoredRun, read_run
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> StoredRun:
+    return read_run(write_hostile_run(tmp_path_factory.mktemp("runs")))
+
+
+@pytest.fixture(scope="module")
+def page(hostile: StoredRun) -> Page:
+    return make_page([hostile])
+
+
+def picture(page: Page, name: str) -> Picture:
+    return next(found for found in page.pictures if found.name == name)
+
+
+def column(table: Table, key: str) -> list[str]:
+    place = next(i for i, c in enumerate(table.columns) if key in c.keys)
+    return [row[place].text for row in table.rows]
+
+
+def test_the_headline_is_the_sentence_of_the_deal(hostile: StoredRun, page: Page) -> None:
+    from bench.judge.changes import Changes
+
+    well = [r for r in hostile.records if r.status == "ok"]
+    said = sentences(make_deal(well, Changes(hostile).at))
+    (answer,) = page.runs[0].answers
+    assert [answer.headline, *answer.said] == said
+
+
+def test_every_drawn_value_has_its_interval_in_the_picture(page: Page) -> None:
+    for name in ("a-speedup", "a-kept", "a-latency", "a-throughput", "a-accuracy1"):
+        for trace in picture(page, name).spec["data"]:
+            sides = zip(trace["error_x"]["array"], trace["error_x"]["arrayminus"], strict=True)
+            assert all(high + low > 0 for high, low in sides), name
+
+
+def test_a_simulated_device_has_accuracy_and_is_never_timed_or_ranked(page: Page) -> None:
+    rows = [r for r in page.results.rows if "ascend:npu:0" in (e.text for e in r)]
+    assert len(rows) == 3
+    keys = [c.keys[0] for c in page.results.columns]
+    for row in rows:
+        found = dict(zip(keys, row, strict=True))
+        assert found["status"].text == "simulated"
+        assert found["accuracy"].text != "-"
+        for key in ("median_ns", "p99_ns", "throughput_per_s", "load_ns", "first_inference_ns"):
+            assert found[key].text == "-", key
+    for name in ("a-front1", "a-latency", "a-start-picture", "a-memory"):
+        assert "ascend" not in json.dumps(picture(page, name).spec), name
+    assert "ascend" in json.dumps(picture(page, "a-accuracy1").spec)
+    assert any("simulated device" in text for text in page.runs[0].sure)
+
+
+def test_failures_have_a_section_and_no_place_in_pictures(page: Page) -> None:
+    section = next(s for s in page.runs[0].sections if s.title == "What failed and why")
+    (table,) = section.tables
+    assert column(table, "kind") == ["crashed"]
+    assert "torch:cpu" in column(table, "which")[0]
+    assert all("torch:cpu" not in json.dumps(p.spec) for p in page.pictures)
+
+
+def test_equal_failures_are_told_once_with_all_their_cells() -> None:
+    cells = [a_cell(TEACHER, f"t{n}:cpu") for n in range(40)]
+    page = make_page([in_memory([a_failure(cell) for cell in cells])])
+    section = next(s for s in page.runs[0].sections if s.title == "What failed and why")
+    assert [row[1].text for row in section.tables[0].rows] == ["40"]
+    assert "and 28 more" in section.tables[0].rows[0][2].text
+
+
+def test_without_labelled_data_the_order_of_the_targets_is_the_answer() -> None:
+    rng = np.random.default_rng(1)
+    records = [
+        measured(noisy(rng, center), a_cell(TEACHER, target), accuracy=None)
+        for target, center in (("a:cpu", 1e6), ("b:cpu", 2e6))
+    ]
+    (answer,) = make_page([in_memory(records)]).runs[0].answers
+    assert answer.headline.startswith("fashion-teacher single-stream, best first: a:cpu; b:cpu, ")
+    assert any("No accuracy was scored" in text for text in answer.sure)
+    assert answer.picture is not None
+
+
+def test_a_run_of_simulated_devices_alone_claims_no_speed() -> None:
+    records = [a_record(a_cell(TEACHER, "ascend:npu:0"), simulated=True)]
+    (answer,) = make_page([in_memory(records)]).runs[0].answers
+    assert "simulated" in answer.headline
+    assert answer.picture is None
+
+
+def test_a_run_without_records_is_a_page_that_says_so() -> None:
+    page = make_page([in_memory([])])
+    assert page.runs[0].answers[0].headline == "Nothing was measured."
+    assert "No cell has been measured" in render(page)
+
+
+def test_models_of_different_data_are_not_weighed_against_each_other() -> None:
+    records: list[Record] = []
+    for number, model in enumerate((TEACHER, STUDENT)):
+        record = a_record(a_cell(model))
+        assert record.accuracy is not None
+        other = record.accuracy.model_copy(update={"dataset_sha256": f"{number}" * 64})
+        records.append(record.model_copy(update={"accuracy": other}))
+    assert len(make_page([in_memory(records)]).runs[0].answers) == 2
+
+
+def test_lost_predictions_are_told_and_the_page_is_made(tmp_path: Path) -> None:
+    page = make_page([on_disk(tmp_path, a_run())])
+    section = next(s for s in page.runs[0].sections if s.title == "How it was measured")
+    assert any(text.startswith("Not read: ") for text in section.remarks)
+
+
+# -- several runs ---------------------------------------------------------------------------------
+
+
+def two_runs(rng: np.random.Generator, factor: float, **changes: Any) -> list[StoredRun]:
+    canary = [5e4] * 8
+    return [
+        in_memory([measured(noisy(rng, 1e6, 8, 0.004), canary_ns=canary)], "a"),
+        in_memory([measured(noisy(rng, factor * 1e6, 8, 0.004), canary_ns=canary)], "b", **changes),
+    ]
+
+
+def test_a_later_run_is_compared_with_the_first() -> None:
+    page = make_page(two_runs(np.random.default_rng(2), 1.3))
+    assert page.between is not None
+    assert "B is slower than A" in page.between.paragraphs[0]
+    (found,) = page.between.pictures
+    assert found.table is not None
+    assert column(found.table, "verdict") == ["slower"]
+
+
+def test_runs_of_different_machines_are_both_shown_and_not_compared() -> None:
+    other = {"machine_id": "ffffffffffff", "cpu_model": "Other", "kernel": "6.1"}
+    runs = two_runs(np.random.default_rng(2), 1.3, facts=other)
+    page = make_page(runs)
+    assert page.between is not None
+    assert "not comparable, they differ in machine" in page.between.paragraphs[0]
+    assert not page.between.pictures
+    assert len(page.results.rows) == 2
+    allowed = make_page(runs, allowed=["machine"])
+    assert allowed.between is not None
+    assert allowed.between.pictures
+
+
+def test_runs_without_a_common_cell_are_both_shown() -> None:
+    runs = [in_memory([a_record(a_cell(m))], m.name) for m in (TEACHER, STUDENT)]
+    page = make_page(runs)
+    assert page.between is not None
+    assert "no cell in common" in page.between.paragraphs[0]
+
+
+# -- what is too much -----------------------------------------------------------------------------
+
+
+def many(count: int) -> list[Record]:
+    rng = np.random.default_rng(0)
+    return [
+        a_record(a_cell(model, f"t{n}:cpu"), float(rng.uniform(1e5, 1e7)))
+        for n in range(count // 2)
+        for model in (TEACHER, STUDENT)
+    ]
+
+
+def test_of_many_records_the_best_of_each_model_are_shown_and_the_rest_counted() -> None:
+    records = many(300)
+    found = select(records, most=100)
+    assert len(found.records) == 100
+    assert found.left_out == 200
+    for model in (TEACHER, STUDENT):
+        mine = [r for r in records if r.cell.model == model]
+        best = sorted(mine, key=lambda r: r.latency.median_ns.value if r.latency else 0)[:50]
+        assert {r.cell_id for r in best} == {
+            r.cell_id for r in found.records if r.cell.model == model
+        }
+
+
+def test_of_many_points_those_near_the_front_are_weighed_and_it_is_said() -> None:
+    records = many(300)
+    weighed, words = cost_layers(records, "latency", 20)
+    assert len({(r.cell.model.name, r.cell.target) for r in weighed}) == 20
+    assert words.startswith("20 of 300 points")
+    fastest = min(records, key=lambda r: r.latency.median_ns.value if r.latency else 0)
+    assert fastest in weighed
+    assert cost_layers(records, "latency", 400) == (records, "")
+
+
+@pytest.mark.slow
+def test_a_page_of_a_large_run_stays_small(tmp_path: Path) -> None:
+    from large_run import write_large_run
+
+    path = write_large_run(tmp_path, records=6_000, samples=600_000)
+    text = render(make_page([read_run(path)]))
+    assert len(text.encode()) < 10_000_000
+    assert "This page shows 1,000 of 6,000 cells" in text
+    assert re.search(r"5,000 further cells are not in this table", text)
+
+
+# -- curves ---------------------------------------------------------------------------------------
+
+
+def test_a_curve_holds_the_quantiles_of_the_undisturbed_calls(tmp_path: Path) -> None:
+    cell = a_cell()
+    store = RunStore.create(tmp_path, a_header([cell]))
+    calm = np.arange(1, 1001, dtype=np.int64)
+    store.write_samples(
+        "0",
+        [
+            Block(cell.id, 0, 0, 0, calm[::-1]),
+            Block(cell.id, 0, 1, 0, np.full(500, 10**9, np.int64), disturbed=True),
+            Block(cell.id, 1, 0, 1, np.full(7, 5, np.int64), disturbed=True),
+            Block("canary", 0, 0, 2, calm),
+        ],
+    )
+    store.close()
+    (store.path / "samples" / "1.parquet").write_bytes(b"torn")
+    found = read_curves(store.path, [cell.id, "absent"], 12)
+    assert list(found) == [cell.id]
+    first, second = found[cell.id]
+    assert (first.calls, second.calls) == (1000, 7)
+    np.testing.assert_array_equal(first.quantiles_ns, np.ceil(np.round(SHARES * 1000, 6)))
+    assert len(SHARES) < 300
+    assert len(read_curves(store.path, [cell.id], 1)[cell.id]) == 1
+
+
+# -- text from outside ----------------------------------------------------------------------------
+
+
+@given(st.text(max_size=60))
+def test_json_in_a_page_can_not_end_its_script(text: str) -> None:
+    found = as_json({"name": text, "tag": "</script><!--<script>"})
+    assert "<" not in found
+    assert json.loads(found)["name"] == text
+
+
+@given(st.text(max_size=60))
+def test_a_name_is_no_markup_and_no_template_in_a_picture(text: str) -> None:
+    found = in_picture(text)
+    assert "<" not in found
+    assert "%{" not in found
+
+
+def test_no_name_is_markup_in_the_page(page: Page) -> None:
+    text = render(page)
+    assert HOSTILE not in text
+    assert "<img" not in re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", text.split("<script>")[0])
+
+
+@given(st.floats(1e-6, 1e12), st.floats(1.02, 1e9))
+def test_ticks_of_a_logarithmic_axis_are_few_and_lie_on_it(low: float, factor: float) -> None:
+    found = log_ticks(low, low * factor)
+    assert 1 <= len(found) <= 8
+    assert all(low * 0.999999 <= tick <= low * factor * 1.000001 for tick in found)
+    assert found == sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("target", "streams"),
+    [("a:cpu", 1), ("a:cpu?streams=4", 4), ("a:cpu?hint=x&streams=2", 2), ("a:cpu?streams=x", 1)],
+)
+def test_streams_are_read_from_a_target(target: str, streams: int) -> None:
+    assert streams_of(target) == streams
+
+
+def test_streams_are_an_axis_where_a_run_varied_them() -> None:
+    records = [
+        a_record(a_cell(TEACHER, f"a:cpu?hint=x&streams={n}", "offline", 8), 1e6 / n)
+        for n in (1, 2, 4)
+    ]
+    found = picture(make_page([in_memory(records)]), "a-by-streams")
+    (line,) = found.spec["data"]
+    assert list(line["x"]) == [1, 2, 4]
+    assert found.table is not None
+    assert column(found.table, "streams") == ["1", "2", "4"]
+
+
+# -- portability ----------------------------------------------------------------------------------
+
+
+def test_the_heat_map_has_every_operator_model_and_outcome(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps(PORTABILITY))
+    found = portability(read_portability(path))
+    models, operators = found.grids
+    assert [label for label, _ in models.rows] == ['"><img src=x onerror=alert(1)>']
+    assert [label for label, _ in operators.rows] == [f"{HOSTILE}-13", "Add-13"]
+    assert found.words[0] == "onnxruntime:cpu computes 1 of 2 operators; 1 crash."
+    assert ("new-outcome", "?") in {(outcome, sign) for outcome, sign, _ in found.legend}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[1]", "not a portability file"),
+        ("{", "can't be read as JSON"),
+        ('{"kind": "portability", "schema_version": 2}', "reads up to 1"),
+        ('{"kind": "portability", "schema_version": 1}', "`targets` is missing"),
+    ],
+)
+def test_another_file_is_refused_in_one_sentence(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(text)
+    with pytest.raises(SpecError, match=words):
+        read_portability(path)

@@ -1,0 +1,136 @@
+"""Progress goes to a stream of its own: live on a terminal, plain lines elsewhere, or nothing."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from fake_records import STUDENT, a_cell, a_failure, a_record
+from rich.console import Console
+
+from bench.present.progress import (
+    LineProgress,
+    Listener,
+    QuietProgress,
+    RichProgress,
+    choose_listener,
+    elapsed,
+    outcome,
+)
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def a_short_run(listener: Listener) -> None:
+    cells = [a_cell(), a_cell(STUDENT)]
+    listener.phase("looking for targets")
+    listener.run_started(cells, Path("results/run"))
+    listener.note("governor is powersave")
+    listener.phase("measuring")
+    listener.cell_progress(cells[0], 1, None, None)
+    listener.cell_progress(cells[0], 3, 271e3, 0.012)
+    listener.cell_finished(a_record(cells[0]), 1, 2)
+    listener.cell_finished(a_failure(cells[1]), 2, 2)
+    listener.run_finished(Path("results/run"))
+    listener.close()
+    listener.close()
+
+
+def test_plain_lines_tell_what_happened() -> None:
+    stream = io.StringIO()
+    a_short_run(LineProgress(stream, Clock()))
+    assert stream.getvalue() == (
+        "looking for targets\n"
+        "2 cells to measure; records go to results/run\n"
+        "note: governor is powersave\n"
+        "measuring\n"
+        "[1/2] ok     fashion-teacher onnxruntime:cpu single-stream batch 1: 271 µs ±1.2%\n"
+        "[2/2] failed fashion-student onnxruntime:cpu single-stream batch 1: "
+        "timeout: no answer within 60 s; killed.\n"
+        "finished after 0:00; the run is in results/run\n"
+    )
+
+
+def test_a_silent_time_is_broken_by_a_heartbeat_now_and_then() -> None:
+    stream, clock = io.StringIO(), Clock()
+    listener = LineProgress(stream, clock)
+    listener.run_started([a_cell()], Path("r"))
+    for clock.now in (1.0, 5.0, 11.0, 12.0, 13.0):
+        listener.cell_progress(a_cell(), 4, 271e3, 0.031)
+    (line,) = [line for line in stream.getvalue().splitlines() if "invocations" in line]
+    assert line.endswith("single-stream batch 1: 271 µs ±3.1% after 4 invocations")
+    assert "0:11" in line
+
+
+def test_a_terminal_gets_live_lines_and_keeps_only_what_matters() -> None:
+    stream = Terminal()
+    a_short_run(RichProgress(Console(file=stream, force_terminal=True, width=80), Clock()))
+    text = stream.getvalue()
+    assert "note: governor is powersave" in text
+    assert "failed  fashion-student" in text
+    assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor comes back
+
+
+def test_the_live_lines_name_the_cell_the_estimate_and_what_is_left() -> None:
+    clock = Clock()
+    listener = RichProgress(Console(file=io.StringIO(), width=100), clock)
+    listener.run_started([a_cell()] * 9, Path("r"))
+    for done in (1, 2, 3):
+        listener.cell_finished(a_record(), done, 9)
+    clock.now = 30.0
+    listener.phase("measuring")
+    listener.cell_progress(a_cell(), 3, 271e3, 0.012)
+    console = Console(file=io.StringIO(), width=100)
+    console.print(listener)
+    listener.close()
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "3/9 cells" in text
+    assert "0:30, about 1:00 left" in text
+    assert "fashion-teacher onnxruntime:cpu" in text
+    assert "271 µs ±1.2% after 3 invocations" in text
+
+
+def test_markup_and_escapes_in_what_others_say_are_text() -> None:
+    stream = Terminal()
+    listener = RichProgress(Console(file=stream, force_terminal=True, width=200), Clock())
+    listener.note("[red]loud[/red] \x1b]0;title\x07")
+    assert "[red]loud[/red] \\x1b]0;title\\x07" in stream.getvalue()
+
+
+def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    a_short_run(QuietProgress())
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_listener_suits_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    assert isinstance(choose_listener(True), QuietProgress)
+    assert isinstance(choose_listener(False, io.StringIO()), LineProgress)
+    assert isinstance(choose_listener(False, Terminal()), RichProgress)
+
+
+def test_outcomes() -> None:
+    assert outcome(a_record(a_cell(scenario="offline", batch=32))).startswith("118 k/s ±")
+    assert outcome(a_record(simulated=True)) == "done on a simulated device"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00"), (42, "0:42"), (62, "1:02"), (3723, "1:02:03"), (-1, "0:00")]
+)
+def test_elapsed(seconds: float, text: str) -> None:
+    assert elapsed(seconds) == text

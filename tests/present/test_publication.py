@@ -1,0 +1,349 @@
+"""`bench publish` and `bench check-results`: what is published is what was measured."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from compared_runs import a_header
+from fake_records import STUDENT, TEACHER, a_cell, a_failure, a_record, an_accuracy
+
+from bench.__main__ import main
+from bench.cards.tasks import find_task
+from bench.cell import Cell
+from bench.present.publication.check import check
+from bench.record import estimate
+from bench.record.result import Invocation, Record
+from bench.stats.percentile import floor, median
+from bench.store.derive import derived
+from bench.store.run import Block, RunStore, read_run, trusted_samples
+
+ROOT = Path(__file__).parents[2]
+PUBLISHED = sorted((ROOT / "results").glob("*/published.json"))
+
+
+def measured_run(folder: Path, name: str = "a", hostile: str = "") -> Path:
+    """A run with samples and predictions, written by the same functions that a run writes with."""
+    rng = np.random.default_rng(1)
+    teacher = TEACHER.model_copy(update={"name": hostile or TEACHER.name})
+    cells = [a_cell(model, target) for model in (teacher, STUDENT) for target in ("x:cpu", "y:cpu")]
+    cells += [a_cell(STUDENT, "x:cpu", "offline", 8)]
+    failed = a_cell(STUDENT, "z:npu")
+    store = RunStore.create(folder / name, a_header([*cells, failed]))
+    label = np.arange(200) % 10
+    accuracies = {}
+    for number, cell in enumerate(cells[:4]):
+        predicted = np.where(rng.random(200) < 0.9 - 0.02 * number, label, (label + 1) % 10)
+        columns = {"label": label, "predicted": predicted, "logits": rng.random((200, 10))}
+        file = store.write_predictions(f"p{number}", columns)
+        (score, *_) = find_task("classification").scores(columns, 0.95)
+        accuracies[cell.id] = an_accuracy(0.9).model_copy(
+            update={
+                "value": estimate.as_estimate(score.value),
+                "correct": score.correct,
+                "examples": score.examples,
+                "predictions": file,
+            }
+        )
+    blocks: dict[str, list[list[Block]]] = {cell.id: [] for cell in cells}
+    taken: dict[str, list[Invocation]] = {cell.id: [] for cell in cells}
+    for generation in range(4):
+        _measure_generation(store, generation, cells, blocks, taken, rng)
+    for cell in cells:
+        samples = {n: trusted_samples(b) for n, b in enumerate(blocks[cell.id])}
+        record = _record(cell, taken[cell.id], samples, accuracies.get(cell.id))
+        store.append_record(record)
+    store.append_record(a_failure(failed, "unavailable", "no NPU was found"))
+    store.close()
+    return store.path
+
+
+def _measure_generation(
+    store: RunStore,
+    generation: int,
+    cells: list[Cell],
+    blocks: dict[str, list[list[Block]]],
+    taken: dict[str, list[Invocation]],
+    rng: np.random.Generator,
+) -> None:
+    canary = [Block("canary", generation, r, 0, rng.integers(900, 1100, 20)) for r in range(8)]
+    found = []
+    for number, cell in enumerate(cells):
+        mine = [
+            Block(
+                cell.id,
+                generation,
+                r,
+                number + 1,
+                rng.integers(9_000, 11_000, 30) * (number + 1),
+                disturbed=r == generation,
+            )
+            for r in range(8)
+        ]
+        blocks[cell.id].append(mine)
+        found += mine
+        latency_ns = trusted_samples(mine)
+        taken[cell.id].append(
+            Invocation(
+                cell_id=cell.id,
+                index=generation,
+                load_ns=10**7 + generation,
+                first_inference_ns=10**6 + generation,
+                warmup_calls=10,
+                settled=True,
+                calls=len(latency_ns),
+                blocks=len(mine),
+                discarded_calls=40,
+                median_ns=median(latency_ns),
+                floor_ns=floor(latency_ns),
+                busy_ns=int(latency_ns.sum()),
+                peak_rss_bytes=10**8,
+                rss_before_load_bytes=9 * 10**7,
+                canary_ns=float(np.median(np.concatenate([b.latency_ns for b in canary]))),
+                disturbed_blocks=sum(b.disturbed for b in mine),
+            )
+        )
+    store.write_samples(f"single-{generation:04d}", [*canary, *found])
+    store.append_invocations([taken[cell.id][-1] for cell in cells])
+
+
+def _record(cell: Cell, taken: list[Invocation], samples: dict[int, Any], accuracy: Any) -> Record:
+    rates = estimate.figures(cell, taken) if cell.is_rate else np.empty(0)
+    record = a_record(cell, accuracy=None)
+    return record.model_copy(
+        update={
+            "accuracy": accuracy,
+            "invocations": tuple(taken),
+            "latency": estimate.latency(taken, samples, 0.95),
+            "throughput": estimate.estimate(rates, 0.95),
+            "load_ns": estimate.estimate([i.load_ns for i in taken], 0.95),
+            "first_inference_ns": estimate.estimate([i.first_inference_ns for i in taken], 0.95),
+            "memory": estimate.memory(taken),
+            "canary_ns": estimate.estimate([i.canary_ns or 0 for i in taken], 0.95),
+        }
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    path = measured_run(tmp_path)
+    # What a run writes as further metrics (each class) is what the task says of the predictions.
+    again, problems = derived(read_run(path))
+    assert problems == []
+    lines = "".join(record.model_dump_json() + "\n" for record in again.records)
+    (path / "records.jsonl").write_text(lines)
+    return path
+
+
+@pytest.fixture
+def published(run: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "published"
+    assert main(["publish", str(run), "-o", str(folder), "--title", "A title"]) == 0
+    return folder
+
+
+def test_deriving_again_gives_what_the_run_wrote(tmp_path: Path) -> None:
+    run = read_run(measured_run(tmp_path))
+    again, problems = derived(run)
+    assert problems == []
+    assert again.invocations == run.invocations
+    for record, other in zip(run.records, again.records, strict=True):
+        assert record.latency == other.latency
+        assert record.throughput == other.throughput
+        assert record.memory == other.memory
+        assert record.canary_ns == other.canary_ns
+        if record.accuracy is not None:
+            assert other.accuracy is not None
+            assert record.accuracy.value == other.accuracy.value
+
+
+def test_publishing_again_gives_the_same_bytes_and_so_does_publishing_the_copy(
+    run: Path, published: Path, tmp_path: Path
+) -> None:
+    def contents(folder: Path) -> dict[str, bytes]:
+        files = (path for path in folder.rglob("*") if path.is_file())
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+    first = contents(published)
+    assert main(["publish", str(run), "-o", str(published), "--title", "A title"]) == 0
+    assert contents(published) == first
+    copy = published / "runs" / run.name
+    assert main(["publish", str(copy), "-o", str(tmp_path / "c"), "--title", "A title"]) == 0
+    assert contents(tmp_path / "c") == first
+    assert {"README.md", "index.html", "results.csv", "pairs.csv", "published.json"} <= set(first)
+    assert str(tmp_path) not in "".join(
+        data.decode() for name, data in first.items() if not name.endswith(".parquet")
+    )
+
+
+def test_a_publication_agrees_with_its_raw_data(
+    published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check-results", str(published.parent)]) == 0
+    assert "all agree" in capsys.readouterr().out
+    assert check(published).numbers > 300
+
+
+def _change_csv(published: Path, file: str, column: str) -> None:
+    path = published / file
+    rows = list(csv.reader(path.read_text().splitlines()))
+    place = rows[0].index(column)
+    row = next(row for row in rows[1:] if row[place])
+    row[place] = repr(float(row[place]) * 1.001)
+    with path.open("w", newline="") as out:
+        csv.writer(out, lineterminator="\n").writerows(rows)
+
+
+@pytest.mark.parametrize(
+    ("file", "column"),
+    [
+        ("results.csv", "median_ns"),
+        ("results.csv", "median_low_ns"),
+        ("results.csv", "floor_ns"),
+        ("results.csv", "p90_ns"),
+        ("results.csv", "p99_ns"),
+        ("results.csv", "throughput_high_per_s"),
+        ("results.csv", "accuracy"),
+        ("results.csv", "accuracy_low"),
+        ("results.csv", "load_ns"),
+        ("results.csv", "peak_rss_bytes"),
+        ("pairs.csv", "speedup_value"),
+        ("pairs.csv", "speedup_low"),
+        ("pairs.csv", "accuracy_difference"),
+        ("pairs.csv", "accuracy_p"),
+        ("pairs.csv", "accuracy_retained"),
+        ("pairs.csv", "size_ratio"),
+    ],
+)
+def test_any_number_that_was_changed_is_named(
+    published: Path, file: str, column: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _change_csv(published, file, column)
+    assert main(["check-results", str(published)]) == 1
+    line = capsys.readouterr().out.splitlines()[0]
+    assert f"{file}, " in line
+    assert f", {column}: published " in line
+    assert "fashion-" in line
+    assert "derived " in line
+
+
+@pytest.mark.parametrize("file", ["README.md", "index.html"])
+def test_a_number_changed_in_a_table_for_people_is_named_with_its_row_and_column(
+    published: Path, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = published / file
+    text = path.read_text()
+    found = re.search(r"\d+\.\d+ µs", text)
+    assert found
+    path.write_text(text[: found.start()] + "9" + text[found.start() :])
+    assert main(["check-results", str(published)]) == 1
+    line = capsys.readouterr().out.splitlines()[0]
+    assert file in line
+    assert "Latency, median: published" in line
+    assert "x:cpu" in line
+
+
+@pytest.mark.parametrize(
+    ("file", "key"), [("records.jsonl", "median_ns"), ("invocations.jsonl", "busy_ns")]
+)
+def test_a_record_that_its_samples_do_not_bear_out_is_named(
+    published: Path, file: str, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = published.glob(f"runs/*/{file}")
+    text = path.read_text()
+    changed, count = re.subn(rf'"{key}":(\d+)', rf'"{key}":1\1', text, count=1)
+    assert count or '"median_ns":{' in text
+    if not count:
+        changed = re.sub(r'"median_ns":\{"value":', '"median_ns":{"value":1', text, count=1)
+    path.write_text(changed)
+    assert main(["check-results", str(published)]) == 1
+    assert key in capsys.readouterr().out
+
+
+def test_samples_or_predictions_that_are_lost_are_differences(
+    published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(published, published.parent / "other")
+    next(published.glob("runs/*/samples/*.parquet")).unlink()
+    assert main(["check-results", str(published)]) == 1
+    assert "has no samples" in capsys.readouterr().out
+    next((published.parent / "other").glob("runs/*/predictions/*.parquet")).unlink()
+    assert main(["check-results", str(published.parent / "other")]) == 1
+    assert "predictions can't be read" in capsys.readouterr().out
+
+
+def test_other_folders_are_neither_replaced_nor_checked(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("mine")
+    assert main(["publish", str(run), "-o", str(precious)]) == 2
+    assert (precious / "thesis.txt").read_text() == "mine"
+    assert main(["check-results", str(precious)]) == 2
+    assert main(["check-results", str(tmp_path / "nowhere")]) == 2
+    errors = capsys.readouterr().err
+    assert "Traceback" not in errors
+    assert len(errors.splitlines()) == 3
+
+
+@pytest.mark.parametrize("name", ["..", "/etc", "a/../../b", ""])
+def test_a_manifest_leads_nowhere_else(published: Path, name: str) -> None:
+    (published / "published.json").write_text(
+        json.dumps({"schema_version": 1, "title": "x", "runs": [name]})
+    )
+    assert main(["check-results", str(published)]) == 2
+
+
+def test_hostile_names_are_text_on_the_page_and_in_the_tables(tmp_path: Path) -> None:
+    name = "<script>alert(1)</script>|`x` =cmd()"
+    run = measured_run(tmp_path, hostile=name)
+    folder = tmp_path / "p"
+    assert main(["publish", str(run), "-o", str(folder), "--title", "<b>t</b>"]) == 0
+
+    class Tags(HTMLParser):
+        found: set[str] = set()  # noqa: RUF012
+
+        def handle_starttag(self, tag: str, attrs: object) -> None:
+            self.found.add(tag)
+
+    parser = Tags()
+    parser.feed((folder / "index.html").read_text())
+    assert not parser.found & {"script", "b", "img"}
+    assert "<script>" not in (folder / "README.md").read_text()
+    rows = list(csv.DictReader((folder / "results.csv").read_text().splitlines()))
+    assert rows[0]["model"] == name
+
+
+@pytest.mark.parametrize("manifest", PUBLISHED, ids=lambda path: path.parent.name)
+def test_the_results_that_this_project_publishes_follow_from_their_raw_data(
+    manifest: Path,
+) -> None:
+    account = check(manifest.parent)
+    assert [str(problem) for problem in account.problems] == []
+    assert account.numbers > 100
+
+
+def test_a_column_that_came_later_is_no_difference_and_an_invented_one_is(
+    published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = published / "results.csv"
+    rows = list(csv.reader(path.read_text().splitlines()))
+
+    def write(changed: list[list[str]]) -> None:
+        with path.open("w", newline="") as out:
+            csv.writer(out, lineterminator="\n").writerows(changed)
+
+    place = rows[0].index("floor_ns")
+    write([row[:place] + row[place + 1 :] for row in rows])
+    assert main(["check-results", str(published)]) == 0
+    write([[*row, "speed" if number == 0 else "1"] for number, row in enumerate(rows)])
+    assert main(["check-results", str(published)]) == 1
+    assert "header" in capsys.readouterr().out

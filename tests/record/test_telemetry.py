@@ -1,0 +1,80 @@
+"""What becomes of a device's readings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.record.result import Invocation
+from bench.record.telemetry import summarise, telemetry_checks
+
+readings = st.lists(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "power_w": st.floats(0, 1e3),
+            "clock_hz": st.floats(1, 1e10),
+            "default_clock_hz": st.floats(1, 1e10),
+            "throttled": st.lists(st.sampled_from(["heat", "power brake"]), unique=True),
+            "memory_bytes": st.integers(0, 2**40),
+        },
+    )
+)
+
+
+def invocation(**fields: Any) -> Invocation:
+    needed = {name: 1 for name, field in Invocation.model_fields.items() if field.is_required()}
+    return Invocation.model_validate({**needed, "cell_id": "c", "settled": True, **fields})
+
+
+@given(readings)
+def test_any_readings_make_an_invocation_that_is_stored_and_checked(found: list[Any]) -> None:
+    made = invocation(**summarise(found))
+    assert Invocation.model_validate_json(made.model_dump_json()) == made
+    assert made.device_readings == len(found)
+    assert all(check.detail for check in telemetry_checks([made, invocation()]))
+
+
+def test_readings_become_medians_counts_and_the_most_memory() -> None:
+    low, high = (
+        {"power_w": w, "clock_hz": w * 1e7, "default_clock_hz": 2e9, "throttled": why}
+        for w, why in ((100.0, []), (300.0, ["heat"]))
+    )
+    assert summarise([{**low, "memory_bytes": 7}, {**high, "memory_bytes": 5}, high]) == {
+        "device_readings": 3,
+        "device_memory_bytes": 7,
+        "power_w": 300.0,
+        "clock_hz": 3e9,
+        "default_clock_hz": 2e9,
+        "throttled": {"heat": 2},
+    }
+
+
+def test_a_device_that_tells_nothing_is_not_judged() -> None:
+    assert summarise([]) == {
+        "device_readings": 0,
+        "device_memory_bytes": None,
+        "power_w": None,
+        "clock_hz": None,
+        "default_clock_hz": None,
+        "throttled": None,
+    }
+    assert telemetry_checks([invocation(), invocation(device_readings=3, power_w=50.0)]) == []
+
+
+def test_the_note_names_the_reason_and_how_often() -> None:
+    checks = telemetry_checks(
+        [
+            invocation(device_readings=8, throttled={"heat": 3}),
+            invocation(device_readings=8, throttled={}),
+            invocation(clock_hz=1.2e9, default_clock_hz=2e9),
+        ]
+    )
+    assert [(check.name, check.ok) for check in checks] == [
+        ("unthrottled", False),
+        ("device-clock", False),
+    ]
+    assert checks[0].detail == "device throttled: heat in 3 of 16 readings"
+    assert "below 75% of its default in 1 of 1 invocations; the lowest was 60%" in checks[1].detail

@@ -1,0 +1,167 @@
+"""Bisection: the node that is wrong is named, also where looking at it hides the fault."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
+from rich.cells import cell_len
+
+from bench.measure.parity import TOLERANCES
+from bench.trials.bisect import Values, search
+from bench.trials.bisect_report import bisect_row, bisect_text
+
+FEEDS = {"x": np.random.default_rng(0).normal(size=(2, 8)).astype(np.float32)}
+FP32 = TOLERANCES["fp32"]
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> Path:
+    """x -> MatMul -> Relu -> Mul -> Softmax -> Relu -> y, the weights beside the file."""
+    rng = np.random.default_rng(1)
+    weights = numpy_helper.from_array(rng.normal(size=(8, 8)).astype(np.float32), "w")
+    steps = [("MatMul", ["x", "w"]), ("Relu", ["t0"]), ("Mul", ["t1", "t1"]), ("Softmax", ["t2"])]
+    steps.append(("Relu", ["t3"]))
+    outs = ["t0", "t1", "t2", "t3", "y"]
+    nodes = [
+        helper.make_node(op, inputs, [out], name=f"{op.lower()}_{i}")
+        for i, ((op, inputs), out) in enumerate(zip(steps, outs, strict=True))
+    ]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "chain",
+        [value("x", TensorProto.FLOAT, ["batch", 8])],
+        [value("y", TensorProto.FLOAT, ["batch", 8])],
+        [weights],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    path = tmp_path / "chain.onnx"
+    onnx.save(model, str(path), save_as_external_data=True, location="w.bin", size_threshold=0)
+    return path
+
+
+def evaluate(path: Path, ops: list[type] = []) -> Values:  # noqa: B006
+    model = onnx.load(str(path))
+    names = [value.name for value in model.graph.output]
+    return dict(zip(names, ReferenceEvaluator(model, new_ops=ops).run(None, FEEDS), strict=True))
+
+
+class Mul(OpRun):
+    """Wrong by a percent."""
+
+    op_domain = ""
+
+    def _run(self, x: Any, y: Any) -> Any:
+        return ((x * y * np.float32(1.01)).astype(x.dtype),)
+
+
+class Softmax(OpRun):
+    """NaN."""
+
+    op_domain = ""
+
+    def _run(self, x: Any, axis: Any = None) -> Any:
+        return (np.full_like(x, np.nan),)
+
+
+def outputs_of(path: Path) -> set[str]:
+    return {value.name for value in onnx.load(str(path)).graph.output}
+
+
+def test_a_target_that_agrees_is_said_to(chain: Path, tmp_path: Path) -> None:
+    found = search(chain, evaluate, evaluate, FP32, tmp_path)
+    assert found.agrees
+    assert found.first is None
+
+
+@pytest.mark.parametrize(
+    ("op", "tensor", "node"), [(Mul, "t2", "mul_2"), (Softmax, "t3", "softmax_3")]
+)
+def test_the_wrong_node_is_named(
+    chain: Path, tmp_path: Path, op: type, tensor: str, node: str
+) -> None:
+    found = search(chain, lambda p: evaluate(p, [op]), evaluate, FP32, tmp_path)
+    assert not found.agrees
+    assert found.first is not None
+    assert (found.first.tensor, found.first.node) == (tensor, node)
+    assert found.first.op == op.__name__
+    assert found.first.jumped
+    assert [each.tensor for each in found.compared if each.ok] == [
+        name for name in ("t0", "t1", "t2", "t3") if name < tensor
+    ]
+
+
+def fused(*inside: str) -> Callable[[Path], Values]:
+    """A runtime that is wrong as long as no tensor ``inside`` its fusion is looked at."""
+
+    def run(path: Path) -> Values:
+        right = evaluate(path)
+        if outputs_of(path).isdisjoint(inside):
+            return {n: v + (0.1 if n in ("y", "t3") else 0) for n, v in right.items()}
+        return right
+
+    return run
+
+
+def test_a_fault_that_vanishes_when_looked_at_is_narrowed_to_its_fusion(
+    chain: Path, tmp_path: Path
+) -> None:
+    found = search(chain, fused("t1", "t2"), evaluate, FP32, tmp_path)
+    assert not found.agrees
+    assert "t2" in {each.tensor for each in found.region}
+    assert len(found.region) > 1
+    assert "in how it fuses them" in bisect_text(found).plain.replace("\n  ", " ")
+
+
+@pytest.mark.parametrize("target", [lambda p: evaluate(p, [Softmax]), fused("t1"), evaluate])
+def test_the_report_fits_80_columns_and_is_json(
+    chain: Path, tmp_path: Path, target: Callable[[Path], Values]
+) -> None:
+    found = search(chain, target, evaluate, FP32, tmp_path)
+    assert max(map(cell_len, bisect_text(found, 80).plain.splitlines())) <= 80
+    row = bisect_row(found)
+    assert json.loads(json.dumps(row, allow_nan=False))["agrees"] is found.agrees
+
+
+# -- the command ----------------------------------------------------------------------------------
+
+
+def test_the_command_names_the_node_on_a_faulty_device(bench: Any, chain: Path) -> None:
+    done = bench("bisect", str(chain), "--target", "skewed:npu:0")
+    assert done.returncode == 3, done.stderr
+    assert "made by Relu relu_1" in " ".join(done.stdout.split())
+    assert "skewed:npu:0 disagrees on chain" in done.stdout
+    row = json.loads(bench("bisect", str(chain), "-t", "skewed:npu:0", "--json").stdout)
+    assert row["first"]["op"] == "Relu"
+
+
+def test_the_command_says_that_a_real_runtime_agrees(bench: Any) -> None:
+    done = bench("bisect", "fashion-student", "--target", "onnxruntime:cpu", "--batch", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "onnxruntime:cpu agrees with the reference on fashion-student." in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("fashion-student", "-t", "torch:cpu"), "no ONNX graph"),
+        (("fashion-student", "-t", "onnxruntime:npu:7"), "found no such device"),
+        (("absent.onnx", "-t", "onnxruntime:cpu"), "there is no such file"),
+    ],
+)
+def test_what_cannot_be_bisected_is_one_sentence(
+    bench: Any, arguments: tuple[str, ...], words: str
+) -> None:
+    done = bench("bisect", *arguments)
+    assert done.returncode in (1, 2)
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
