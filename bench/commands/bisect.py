@@ -36,7 +36,7 @@ def command(
     from rich.console import Console
 
     from bench.cache import cache_folder
-    from bench.measure.run import prepare
+    from bench.measure.prepare import prepare
     from bench.present.progress import choose_listener
     from bench.spec import Suite, with_flags
     from bench.trials.bisect import bisect

@@ -88,7 +88,7 @@ def command(
         raise click.UsageError("name one run or two, not 0.")
     if not 0 < confidence < 1:
         raise click.UsageError("--confidence has to lie between 0 and 1 (100%).")
-    from bench.judge.matching import check_allowed_kinds
+    from bench.judge.differences import check_allowed_kinds
     from bench.store.run import no_collection
 
     check_allowed_kinds(allow)
@@ -106,7 +106,7 @@ def _compare(
     as_json: bool,
 ) -> None:
     from bench.judge.compare import compare
-    from bench.judge.matching import refuse
+    from bench.judge.differences import refuse
     from bench.present.compare import difference_lines
 
     report = compare(matched, allow, margin, confidence)

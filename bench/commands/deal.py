@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from bench.judge.deal import Deal
-    from bench.present.fidelity import Titled
+    from bench.judge.fidelity import Titled
 
 
 @click.command(name="deal")

@@ -50,7 +50,7 @@ def command(
     from bench.cache import cache_folder
     from bench.cards.catalog import find_model
     from bench.cards.distill import Recipe, distill
-    from bench.measure.run import load
+    from bench.cards.ready import load
     from bench.present.progress import choose_listener
 
     found = find_model(card)
@@ -65,7 +65,7 @@ def command(
     )
     listener = choose_listener(quiet=False)
     try:
-        original = load(found, cache_folder(), listener)
+        original = load(found, cache_folder(), listener.phase)
         path = distill(original, data, recipe, out, lambda text: click.echo(text, err=True))
     finally:
         listener.close()

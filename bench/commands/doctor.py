@@ -23,7 +23,8 @@ def command(as_json: bool) -> None:
     is 0.
     """
     from bench.machine.accelerators import find_accelerators
-    from bench.machine.facts import fingerprint, noise_warnings
+    from bench.machine.facts import fingerprint
+    from bench.machine.noise import noise_warnings
     from bench.runtimes.targets import discover_backends
 
     reports = discover_backends()
@@ -163,7 +164,7 @@ def _print_section(title: str, lines: list[str]) -> None:
     from shutil import get_terminal_size
 
     from bench.numbers import printable
-    from bench.present.results import TIED, wrap
+    from bench.present.layout import TIED, wrap
 
     if not lines:
         return

@@ -161,7 +161,8 @@ def _compared(
     """The run (B) against the baseline (A). Raises `SpecError` where they are not comparable."""
     from bench.errors import SpecError
     from bench.judge.compare import compare
-    from bench.judge.matching import check_allowed_kinds, match_runs, not_allowed
+    from bench.judge.differences import check_allowed_kinds, not_allowed
+    from bench.judge.matching import match_runs
 
     check_allowed_kinds(allow)
     report = compare(match_runs(before, now), allow, confidence=confidence)

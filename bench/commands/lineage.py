@@ -55,7 +55,7 @@ def command(
 
 
 def _of_file(path: Path) -> Columns:
-    from bench.store.run import read_predictions
+    from bench.store.predictions import read_predictions
 
     columns = read_predictions(path)
     lacking = [name for name in ("label", "predicted") if name not in columns]
@@ -90,7 +90,7 @@ def _of_run(run: Path, models: list[str], target: str | None) -> dict[str, Colum
 def _scored_now(models: list[str], target: str | None) -> dict[str, Columns]:
     """Score each model on its own labelled data; nothing is timed."""
     from bench.cache import cache_folder
-    from bench.measure.run import prepare
+    from bench.measure.prepare import prepare
     from bench.measure.scoring import predictions
     from bench.present.progress import choose_listener
     from bench.spec import Suite

@@ -54,7 +54,7 @@ def command(
     The page needs no network and nothing beside it: answers in words, pictures with intervals, a
     table to filter, sort and copy. Of several runs the first is the baseline of the others.
     """
-    from bench.judge.matching import check_allowed_kinds
+    from bench.judge.differences import check_allowed_kinds
     from bench.present.page.page import make_page, render
     from bench.present.page.portability import portability, read_portability
     from bench.store.run import no_collection

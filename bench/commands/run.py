@@ -74,7 +74,8 @@ def command(
     SUITE is a TOML file; flags win over it. With neither SUITE nor -m the default suite runs:
     an original, its distilled student and a control on every target that is present.
     """
-    from bench.measure.run import prepare, resume, start
+    from bench.measure.prepare import prepare
+    from bench.measure.run import resume, start
     from bench.present.progress import choose_listener
 
     outputs = {name: flags.pop(name) for name in OUTPUTS}

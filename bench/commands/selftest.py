@@ -39,7 +39,7 @@ def command(target: str, output: Path | None, timeout_s: float) -> int:
     from bench.errors import SpecError
     from bench.machine.facts import fingerprint
     from bench.numbers import printable
-    from bench.present.results import wrap
+    from bench.present.layout import wrap
     from bench.runtimes.processes import launcher
     from bench.runtimes.targets import parse_target, runtime_of
     from bench.trials.selftest import SelfTest, check_forms

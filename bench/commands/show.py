@@ -59,9 +59,10 @@ def _print_text(stored: StoredRun) -> None:
 
     from bench.numbers import printable
     from bench.present.fidelity import fidelity_text
+    from bench.present.layout import wrap
     from bench.present.pairs import pair_table
     from bench.present.reading import read_out
-    from bench.present.results import result_table, wrap
+    from bench.present.results import result_table
 
     found = read_out(stored)
     console = Console(highlight=False, markup=False, emoji=False)
@@ -85,7 +86,7 @@ def _json(stored: StoredRun) -> dict[str, object]:
     from bench.present.fidelity import fidelity_row
     from bench.present.pairs import pair_rows
     from bench.present.reading import read_out
-    from bench.present.results import result_rows
+    from bench.store.rows import result_rows
 
     found = read_out(stored)
     return {

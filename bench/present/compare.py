@@ -9,7 +9,8 @@ from rich.text import Text
 
 from bench.cell import Cell
 from bench.judge.compare import AccuracyEffect, Comparison, Effect, Measure, Report, measure_of
-from bench.judge.matching import ALL, Match, Side, not_allowed
+from bench.judge.differences import ALL, not_allowed
+from bench.judge.matching import Match, Side
 from bench.numbers import (
     NAME_LIMIT,
     RATE_UNITS,
@@ -24,7 +25,7 @@ from bench.numbers import (
     ratio,
 )
 from bench.present.columns import COMPARED_ACCURACY_COLUMNS, COMPARED_COLUMNS
-from bench.present.results import MARKED, Figure, Line, lay_out, wrap
+from bench.present.layout import MARKED, Figure, Line, lay_out, wrap
 from bench.stats.interval import Interval
 from bench.stats.verdict import Verdict
 from bench.store.run import StoredRun

@@ -8,10 +8,10 @@ from bench.errors import SpecError
 from bench.judge.changes import Changes
 from bench.judge.deal import make_deal
 from bench.judge.fidelities import Fidelities
+from bench.judge.fidelity import Titled
 from bench.judge.pairs import Pair, compare
 from bench.judge.ranking import ranking_sentences
 from bench.present.deal import answer
-from bench.present.fidelity import Titled
 from bench.store.run import StoredRun
 
 

@@ -17,7 +17,9 @@ from bench.errors import BenchError, NotInBuild, SpecError, Unavailable
 from bench.runtimes.environments.find import Environment, existing_environments, find_environment
 from bench.runtimes.environments.interpreter import Interpreter
 from bench.runtimes.handshake import Greeting
-from bench.runtimes.processes import Launcher, Runtime, launcher, probe
+from bench.runtimes.probe import probe
+from bench.runtimes.processes import Launcher, launcher
+from bench.runtimes.runtime import Runtime
 
 #: A runtime that needs longer than this to list its devices is reported as hanging.
 PROBE_TIMEOUT_S = 60.0
@@ -389,7 +391,8 @@ def _makeable(report: BackendReport) -> str:
 
 def default_threads() -> int:
     """The physical cores that this process may use, which is what runtimes take by default."""
-    from bench.machine.facts import choose_cores, cpu_quota
+    from bench.machine.cores import choose_cores
+    from bench.machine.linux import cpu_quota
 
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = max(1, len(choose_cores(usable or 1)))

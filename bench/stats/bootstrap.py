@@ -12,15 +12,14 @@ chapters 13 (percentile) and 14 (BCa).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from bench.arrays import Array
 from bench.stats.interval import Interval, check_confidence
 
-Array = NDArray[Any]
 Statistic = Callable[..., Array]
 
 RESAMPLES = 2000  #: Efron & Tibshirani 1993, chapter 14.3: at least 1000 for a BCa interval

@@ -14,16 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from bench.arrays import Array
 from bench.stats.bootstrap import RESAMPLES
 from bench.stats.interval import Interval, check_confidence
-
-Array = NDArray[Any]
 
 #: Counts drawn at a time: bounds the memory to about 40 MB.
 _COUNTS_AT_A_TIME = 5_000_000

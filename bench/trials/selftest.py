@@ -17,11 +17,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from bench.arrays import Array
 from bench.backend import Device, ModelFile, Options, to_plain
 from bench.errors import BenchError, SpecError, Unavailable, WorkerCrashed, WorkerTimeout
 from bench.measure.parity import TOLERANCES, parity
 from bench.measure.reference import Reference
-from bench.runtimes.processes import Launcher, Runtime, Worker, probe
+from bench.runtimes.client import Worker
+from bench.runtimes.probe import probe
+from bench.runtimes.processes import Launcher
+from bench.runtimes.runtime import Runtime
 from bench.runtimes.targets import Target
 from bench.trials.sample_models import (
     Sample,
@@ -31,7 +35,6 @@ from bench.trials.sample_models import (
     write_unknown_operator,
 )
 
-Array = np.ndarray[Any, Any]
 Outcome = Literal["ok", "failed", "skipped"]
 
 #: Beyond the single sample that each model is run with.

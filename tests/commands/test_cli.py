@@ -255,8 +255,9 @@ def test_a_command_may_exit_with_its_code(
 @pytest.fixture
 def stored_run(tmp_path: Path) -> Path:
     """A run directory with the records of `fake_records.a_run` and predictions for most."""
+    from bench.record.header import RunHeader
     from bench.spec import Suite
-    from bench.store.run import RunHeader, RunStore
+    from bench.store.write import RunStore
 
     records = a_run()
     header = RunHeader(

@@ -9,15 +9,8 @@ import pytest
 from fake_records import STUDENT, a_cell, a_failure, a_record
 from rich.console import Console
 
-from bench.present.progress import (
-    LineProgress,
-    Listener,
-    QuietProgress,
-    RichProgress,
-    choose_listener,
-    elapsed,
-    outcome,
-)
+from bench.measure.listener import Listener, QuietProgress
+from bench.present.progress import LineProgress, RichProgress, choose_listener, elapsed, outcome
 
 
 class Clock:

@@ -12,10 +12,9 @@ from itertools import islice
 
 from bench.judge.changes import Changes
 from bench.judge.fidelities import Fidelities
-from bench.judge.fidelity import Measure
+from bench.judge.fidelity import Measure, Titled
 from bench.judge.pairs import Pair, Ratio, compare
 from bench.numbers import MISSING, p_value, percent, points, ratio, significant, size
-from bench.present.fidelity import Titled
 from bench.present.fidelity import sentence as fidelity_sentence
 from bench.present.page.draw import Axis, Dot, Lane, checked, dot_plot
 from bench.present.page.names import COLOURS, NEUTRAL, Palette, in_picture, shown

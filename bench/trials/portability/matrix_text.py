@@ -8,7 +8,7 @@ from rich.text import Text
 
 from bench.numbers import duration, percent, printable
 from bench.present.columns import PORTABILITY_COLUMNS, PORTABILITY_MODEL_COLUMNS, Column
-from bench.present.results import Figure, Line, lay_out, wrap
+from bench.present.layout import Figure, Line, lay_out, wrap
 from bench.trials.portability.matrix import (
     MARKS,
     MODEL_MARKS,

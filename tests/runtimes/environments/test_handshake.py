@@ -13,9 +13,12 @@ import pytest
 from interpreters import bare_python, python_with_numpy, script
 
 from bench.errors import BenchError, Unavailable
+from bench.runtimes.client import Worker
 from bench.runtimes.environments.interpreter import Interpreter
 from bench.runtimes.handshake import check_greeting
-from bench.runtimes.processes import Launcher, Runtime, Worker, launcher, probe
+from bench.runtimes.probe import probe
+from bench.runtimes.processes import Launcher, launcher
+from bench.runtimes.runtime import Runtime
 from bench.worker import PROTOCOL
 
 CANARY = "bench.worker.canary:Canary"
