@@ -14,12 +14,12 @@ import math
 import os
 import platform
 import re
-import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.machine.gpus import Gpu, list_gpus
 from bench.machine.linux import (
     CPUS,
     ROOT,
@@ -58,15 +58,6 @@ class Cache:
     level: int
     kind: str
     size_bytes: int
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """A GPU that ``nvidia-smi`` lists."""
-
-    name: str
-    driver: str
-    memory_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -144,7 +135,7 @@ class MachineFacts:
 def fingerprint(
     packages: Iterable[str] = (), git_commit: str | None = None, root: Path = ROOT
 ) -> MachineFacts:
-    """Read all facts: some 5 ms on Linux, plus ``nvidia-smi`` where there is one.
+    """Read all facts: some 5 ms on Linux, plus the vendors' own tools where there are any.
 
     ``packages`` are names of distributions; ``git_commit`` is that of the project being measured.
     """
@@ -179,7 +170,7 @@ def fingerprint(
         kernel=platform.release(),
         python=f"{platform.python_implementation()} {platform.python_version()}",
         hostname_hash=_hostname_hash(),
-        gpus=_gpus(),
+        gpus=list_gpus(),
         packages={name: _package_version(name) for name in packages},
         git_commit=git_commit,
     )
@@ -324,31 +315,6 @@ def _hostname_hash() -> str | None:
     """8 hex digits that tell two hosts apart in one table and don't name them."""
     name = platform.node()
     return hashlib.sha256(name.encode()).hexdigest()[:8] if name else None
-
-
-NVIDIA_SMI = (
-    "nvidia-smi",
-    "--query-gpu=name,driver_version,memory.total",
-    "--format=csv,noheader,nounits",
-)
-
-
-def _gpus() -> tuple[Gpu, ...] | None:
-    """What ``nvidia-smi`` lists; None where it is absent or fails, which tells nothing."""
-    try:
-        answer = subprocess.run(NVIDIA_SMI, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return parse_gpus(answer.stdout)
-
-
-def parse_gpus(text: str) -> tuple[Gpu, ...]:
-    """The GPUs in the CSV of `NVIDIA_SMI`, memory in MiB there; other lines are skipped."""
-    rows = [[field.strip() for field in line.split(",")] for line in text.splitlines()]
-    return tuple(
-        Gpu(name, driver, int(mebibytes) * 2**20 if mebibytes.isdecimal() else None)
-        for name, driver, mebibytes in (row for row in rows if len(row) == 3)
-    )
 
 
 def _package_version(name: str) -> str | None:

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.machine import cores, linux
+from bench.machine import cores, gpus, linux
 from bench.machine import facts as machine_facts
+from bench.machine.accelerators import kinds
 from bench.machine.cores import choose_cores
 from bench.machine.facts import MachineFacts, fingerprint
+from bench.machine.gpus import Gpu, list_gpus, parse_gpus
 from bench.machine.linux import cpu_quota
 from bench.machine.noise import noise_warnings
 
@@ -189,7 +191,7 @@ def test_an_x86_cpu_without_the_flag_is_no_virtual_machine(tmp_path):
 
 def test_facts_survive_json(tmp_path):
     facts = fingerprint(["numpy"], "abc", full_machine(tmp_path))
-    facts = replace(facts, gpus=(machine_facts.Gpu("A GPU", "550.1", 2**34),))
+    facts = replace(facts, gpus=(Gpu("A GPU", "550.1", 2**34),))
     written = json.dumps(facts.as_json())
     assert MachineFacts.from_json(json.loads(written)) == facts
     assert json.loads(written)["machine_id"] == facts.machine_id
@@ -216,7 +218,7 @@ def test_what_changes_from_minute_to_minute_leaves_the_machine_the_same(tmp_path
         {"cpu_quota": 1.5},
         {"affinity": (0,)},
         {"memory_total_bytes": 64 * 2**30},
-        {"gpus": (machine_facts.Gpu("A GPU", "550.1", None),)},
+        {"gpus": (Gpu("A GPU", "550.1", None),)},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -338,7 +340,7 @@ def test_cpu_lists_are_read_back(cpus):
 @given(st.text())
 def test_no_text_breaks_the_parsers(text):
     machine_facts.parse_meminfo(text)
-    machine_facts.parse_gpus(text)
+    parse_gpus(text)
 
 
 @given(st.binary(max_size=200))
@@ -359,7 +361,28 @@ def test_garbage_in_the_files_is_an_unknown_fact(tmp_path_factory, garbage):
 
 def test_gpus_are_read_from_csv():
     text = "NVIDIA H100 80GB HBM3, 550.54.15, 81559\nSome GPU, 1.0, [N/A]\nNo devices were found\n"
-    assert machine_facts.parse_gpus(text) == (
-        machine_facts.Gpu("NVIDIA H100 80GB HBM3", "550.54.15", 81559 * 2**20),
-        machine_facts.Gpu("Some GPU", "1.0", None),
+    assert parse_gpus(text) == (
+        Gpu("NVIDIA H100 80GB HBM3", "550.54.15", 81559 * 2**20),
+        Gpu("Some GPU", "1.0", None),
     )
+
+
+def test_every_vendors_tool_is_asked_and_a_broken_one_costs_only_its_own_cards(monkeypatch):
+    known = next(kind for kind in kinds() if kind.cards)
+    tools = {("one", "list"): "A GPU, 550.1, 1024\n", ("broken",): None, ("two",): "B, 1.0, 2\n"}
+    several = [known.model_copy(update={"cards": command}) for command in (*tools, ())]
+    monkeypatch.setattr(gpus, "kinds", lambda: several)
+
+    def run(command):
+        if tools[command] is None:
+            raise FileNotFoundError(command[0])
+        return tools[command]
+
+    assert list_gpus(run) == (Gpu("A GPU", "550.1", 2**30), Gpu("B", "1.0", 2**21))
+
+
+def test_without_any_vendors_tool_the_gpus_are_unknown_and_not_none():
+    def absent(command):
+        raise FileNotFoundError(command[0])
+
+    assert list_gpus(absent) is None
