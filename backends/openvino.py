@@ -30,8 +30,8 @@ from bench.backend import (
 )
 from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupported
 
-from . import tiny
-from .checks import (
+from .shared import tiny
+from .shared.checks import (
     ANY_NUMBER,
     Array,
     check_feeds,
@@ -41,7 +41,7 @@ from .checks import (
     read_extra,
     require_onnx,
 )
-from .host import cpu_device
+from .shared.host import cpu_device
 
 _OPTIONS = {
     "hint": ("latency", "throughput"),

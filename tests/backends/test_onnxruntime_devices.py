@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bench.backends import onnxruntime as adapter
-from bench.backends import onnxruntime_providers
-from bench.backends.onnxruntime import OnnxRuntime
+from bench.backends.onnxruntime import adapter, providers
+from bench.backends.onnxruntime.adapter import OnnxRuntime
 
 from bench.backend import Device, ModelFile, Options
 from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupported
@@ -31,8 +30,8 @@ def ort(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StandIn:
     made = StandIn()
     gpus = [Device(f"cuda:{index}", "NVIDIA", "A card") for index in range(2)]
     monkeypatch.setattr(adapter, "_import", lambda: made)
-    monkeypatch.setattr(onnxruntime_providers, "nvidia_devices", lambda: gpus)
-    monkeypatch.setattr(adapter, "known_providers", lambda: onnxruntime_providers.PROVIDERS)
+    monkeypatch.setattr(providers, "nvidia_devices", lambda: gpus)
+    monkeypatch.setattr(adapter, "known_providers", lambda: providers.PROVIDERS)
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "as it was")
     return made
@@ -65,7 +64,7 @@ def test_a_device_is_listed_when_it_computes(ort: StandIn) -> None:
     backend = OnnxRuntime()
     ids = [device.id for device in backend.devices()]
     assert ids == ["cpu", *(f"{kind}:{index}" for kind in KINDS for index in (0, 1))]
-    assert set(backend.absent_devices()) == set(onnxruntime_providers.PROVIDERS) - {"cpu", *KINDS}
+    assert set(backend.absent_devices()) == set(providers.PROVIDERS) - {"cpu", *KINDS}
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import numpy as np
 from bench.backend import Feeds
 from bench.errors import BenchError, OutOfMemory, Unsupported
 
-from .checks import describe_feeds, first_line, is_out_of_memory
-from .torch_session import Bound, TorchSession
+from ..shared.checks import describe_feeds, first_line, is_out_of_memory
+from .session import Bound, TorchSession
 
 #: Calls before a capture, so that libraries have chosen and loaded their kernels: as often as in
 #: PyTorch's notes on CUDA semantics ("Whole-network capture").

@@ -25,9 +25,9 @@ from typing import Any, Dict, List, Mapping
 from bench.backend import Device
 from bench.errors import SpecError, Unavailable
 
-from .checks import ANY_NUMBER, ANY_TEXT, first_line
-from .onnxruntime_provider import Plugin, Provider
-from .onnxruntime_providers import PROVIDERS
+from ..shared.checks import ANY_NUMBER, ANY_TEXT, first_line
+from .provider import Plugin, Provider
+from .providers import PROVIDERS
 
 VARIABLE = "BENCH_ONNXRUNTIME_PLUGINS"
 

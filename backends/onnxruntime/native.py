@@ -23,7 +23,7 @@ from bench.backend import Feeds, TensorSpec
 from bench.errors import BenchError, Unsupported
 from bench.worker.timing import time_calls
 
-from .checks import Array
+from ..shared.checks import Array
 
 #: The version of the table that is asked for: old enough for every supported release.
 _API_VERSION = 16

@@ -9,8 +9,8 @@ from typing import Optional
 from bench.backend import Device
 from bench.errors import BenchError, Unavailable
 
-from .ascend_acl import REPEATED_INIT, Acl, Held
-from .ascend_system import driver_trouble, driver_version, npu_smi, soc_of
+from ..shared.huawei import driver_trouble, driver_version, npu_smi, soc_of
+from .acl import REPEATED_INIT, Acl, Held
 
 #: `acl.rt.get_mem_info`: which memory (pyACL: aclrtMemAttr).
 _HBM, _DDR = 1, 0

@@ -15,13 +15,13 @@ from typing import Any, ClassVar, Mapping, Optional
 from bench.backend import Device, ModelFile, Options
 from bench.errors import Unavailable
 
-from . import torch_device
-from .checks import ANY_NUMBER, read_extra
-from .nvidia import ORDER
-from .torch_device import CUDA, find_devices, find_place
-from .torch_graph import GraphSession
-from .torch_module import import_torch, load_module
-from .torch_session import TorchSession
+from ..shared.checks import ANY_NUMBER, read_extra
+from ..shared.nvidia import ORDER
+from . import device as torch_device
+from .device import CUDA, find_devices, find_place
+from .graph import GraphSession
+from .module import import_torch, load_module
+from .session import TorchSession
 
 _KINDS = ("cpu", "cuda")
 _CUDA_OPTIONS = {"cuda_graph": ("0", "1"), "streams": ANY_NUMBER}

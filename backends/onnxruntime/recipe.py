@@ -15,9 +15,9 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from bench.errors import Unavailable
 
-from .checks import ANY_NUMBER
-from .onnxruntime_plugins import ep_devices
-from .onnxruntime_provider import Asked, Provider, provider_list
+from ..shared.checks import ANY_NUMBER
+from .plugins import ep_devices
+from .provider import Asked, Provider, provider_list
 
 #: what every device knows; the first value is the default
 SESSION_OPTIONS: Dict[str, Sequence[str]] = {

@@ -13,10 +13,10 @@ import numpy as np
 from bench.backend import Feeds, Options, Placement
 from bench.errors import BenchError, OutOfMemory, Unsupported
 
-from .checks import Array, describe_feeds, first_line, is_out_of_memory
-from .torch_module import precision_of
-from .torch_session import TorchSession
-from .torch_tensors import flatten
+from ..shared.checks import Array, describe_feeds, first_line, is_out_of_memory
+from .module import precision_of
+from .session import TorchSession
+from .tensors import flatten
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import numpy as np
 from bench.backend import Feeds, Placement
 from bench.errors import BenchError
 
-from .ascend_acl import Acl, Held
-from .ascend_device import DEVICE_TO_HOST, HOST_TO_DEVICE, HOST_TO_HOST, PROCESS
-from .ascend_model import OfflineModel, Slot
-from .checks import Array, check_feeds
+from ..shared.checks import Array, check_feeds
+from .acl import Acl, Held
+from .device import DEVICE_TO_HOST, HOST_TO_DEVICE, HOST_TO_HOST, PROCESS
+from .model import OfflineModel, Slot
 
 
 @dataclass

@@ -22,8 +22,8 @@ from typing import Mapping, Optional
 from bench.cache import cache_folder
 from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupported
 
-from .ascend_acl import SETUP, brief
-from .ascend_system import cann_version
+from ..shared.huawei import cann_version
+from .acl import SETUP, brief
 
 #: Values of `--precision_mode_v2` (ATC guide) and what a model then computes in, as `bench` names
 #: it; the empty one is that of the graph. The hif8 ones, which one family of chips knows, are left

@@ -8,11 +8,11 @@ from typing import Any, Sequence
 
 from bench.errors import BenchError, NotInBuild, OutOfMemory, SpecError, Unavailable, Unsupported
 
-from . import tiny
-from .captured import captured_stderr
-from .checks import first_line, is_out_of_memory, read_extra
-from .onnxruntime_messages import LACKS, cause_in, describe, reasons, without_place
-from .onnxruntime_recipe import INFORMATION, SESSION_OPTIONS, Recipe, elsewhere
+from ..shared import tiny
+from ..shared.captured import captured_stderr
+from ..shared.checks import first_line, is_out_of_memory, read_extra
+from .messages import LACKS, cause_in, describe, reasons, without_place
+from .recipe import INFORMATION, SESSION_OPTIONS, Recipe, elsewhere
 
 
 def create(recipe: Recipe) -> Any:

@@ -9,8 +9,8 @@ from pathlib import Path
 from bench.backend import TensorSpec
 from bench.errors import BenchError, SpecError, Unsupported
 
-from .ascend_acl import Acl, Held
-from .checks import Array
+from ..shared.checks import Array
+from .acl import Acl, Held
 
 #: pyACL: aclDataType. 27 is bfloat16, which numpy has not.
 _DTYPES = {

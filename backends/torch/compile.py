@@ -19,12 +19,12 @@ from typing import Any, ClassVar, Mapping, Optional
 from bench.backend import Device, ModelFile, Options
 from bench.errors import Unavailable
 
-from . import torch_device
-from .checks import first_line, read_extra
-from .torch import TorchEager
-from .torch_compiled import CompiledSession, Compiler, compiled_session
-from .torch_device import CUDA, find_devices, find_place
-from .torch_module import import_torch, load_module
+from ..shared.checks import first_line, read_extra
+from . import device as torch_device
+from .compiled import CompiledSession, Compiler, compiled_session
+from .device import CUDA, find_devices, find_place
+from .eager import TorchEager
+from .module import import_torch, load_module
 
 _KINDS = ("cpu", "cuda")
 _OPTIONS = {"mode": ("default", "reduce-overhead", "max-autotune"), "cache": ("1", "0")}

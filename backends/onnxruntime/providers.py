@@ -8,7 +8,7 @@ precision unasked, its default is overruled here.
 
 Left out on purpose: CoreML, which picks among CPU, GPU and neural engine without saying so, and
 ROCm, which ONNX Runtime 1.23 dropped for MIGraphX. Providers that are libraries of their own are
-in `onnxruntime_plugins`.
+in `plugins`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Callable, Dict, List
 
 from bench.backend import Device
 
-from .checks import ANY_NUMBER, ANY_TEXT
-from .host import cpu_device, nvidia_devices
-from .onnxruntime_provider import Asked, Provider
+from ..shared.checks import ANY_NUMBER, ANY_TEXT
+from ..shared.host import cpu_device, nvidia_devices
+from .provider import Asked, Provider
 
 _OFF_ON = ("0", "1")
 _DEFAULT_OFF_ON = ("", "0", "1")

@@ -14,13 +14,13 @@ import numpy as np
 from bench.backend import QUERIES_PER_STREAM, Feeds, Placement, TensorSpec
 from bench.errors import BenchError, OutOfMemory, SpecError, Unsupported
 
-from .captured import captured_stderr
-from .checks import Array, check_feeds, first_line, is_out_of_memory
-from .onnxruntime_messages import describe, reasons
-from .onnxruntime_native import NativeLoop
-from .onnxruntime_profile import computed_precision, profile, time_share
-from .onnxruntime_provider import lowered
-from .onnxruntime_recipe import INFORMATION, Recipe, elsewhere
+from ..shared.captured import captured_stderr
+from ..shared.checks import Array, check_feeds, first_line, is_out_of_memory
+from .messages import describe, reasons
+from .native import NativeLoop
+from .profile import computed_precision, profile, time_share
+from .provider import lowered
+from .recipe import INFORMATION, Recipe, elsewhere
 
 #: Run option of CUDA and TensorRT: which captured graph to replay, and -1 to run without one
 #: (onnxruntime_run_options_config_keys.h).

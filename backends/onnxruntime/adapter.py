@@ -1,7 +1,7 @@
 """ONNX Runtime on every execution provider that its build, or a plugin, brings.
 
-Options behind ``?`` are those of every device (`onnxruntime_recipe.SESSION_OPTIONS`) and the
-provider's own (`onnxruntime_providers`, `onnxruntime_plugins`). The defaults are what a careful
+Options behind ``?`` are those of every device (`recipe.SESSION_OPTIONS`) and the
+provider's own (`providers`, `plugins`). The defaults are what a careful
 user would ship: every graph optimisation, one inference at a time, no spinning threads, and fp32
 that is fp32.
 """
@@ -14,14 +14,14 @@ from typing import Any, ClassVar, Dict, List, Mapping
 from bench.backend import Device, ModelFile, Options
 from bench.errors import Unavailable, Unsupported
 
-from . import nvidia
-from .checks import first_line, read_extra, require_onnx
-from .onnx_inputs import free_dimensions
-from .onnxruntime_create import create, touch
-from .onnxruntime_plugins import known_providers, plugin_devices
-from .onnxruntime_provider import Provider, split
-from .onnxruntime_recipe import SESSION_OPTIONS, Recipe
-from .onnxruntime_session import OnDeviceSession, OrtSession
+from ..shared import nvidia
+from ..shared.checks import first_line, read_extra, require_onnx
+from ..shared.onnx_inputs import free_dimensions
+from .create import create, touch
+from .plugins import known_providers, plugin_devices
+from .provider import Provider, split
+from .recipe import SESSION_OPTIONS, Recipe
+from .session import OnDeviceSession, OrtSession
 
 
 class OnnxRuntime:

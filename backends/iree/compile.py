@@ -22,9 +22,9 @@ from bench.backend import TensorSpec
 from bench.cache import cache_folder
 from bench.errors import BenchError, OutOfMemory, Unsupported
 
-from .checks import first_line, is_out_of_memory
-from .host import cpu_device
-from .onnx_file import Shapes, fix_shapes, read_onnx, require_known_operators, spec_of
+from ..shared.checks import first_line, is_out_of_memory
+from ..shared.host import cpu_device
+from ..shared.onnx_file import Shapes, fix_shapes, read_onnx, require_known_operators, spec_of
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,14 @@ from typing import Any, ClassVar, Mapping, Optional
 from bench.backend import Device, ModelFile, Options
 from bench.errors import Unavailable
 
-from . import torch_device
-from .ascend_system import driver_trouble
-from .checks import ANY_NUMBER, first_line, read_extra
-from .torch import TorchEager
-from .torch_compiled import Compiler, compiled_session
-from .torch_device import NPU, find_devices, find_place
-from .torch_module import import_torch, load_module
-from .torch_session import TorchSession
+from ..shared.checks import ANY_NUMBER, first_line, read_extra
+from ..shared.huawei import driver_trouble
+from . import device as torch_device
+from .compiled import Compiler, compiled_session
+from .device import NPU, find_devices, find_place
+from .eager import TorchEager
+from .module import import_torch, load_module
+from .session import TorchSession
 
 _KINDS = ("npu",)
 _OPTIONS = {"mode": ("eager", "graph"), "streams": ANY_NUMBER}

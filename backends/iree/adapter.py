@@ -23,10 +23,17 @@ import numpy as np
 from bench.backend import Device, Feeds, ModelFile, Options, Placement
 from bench.errors import BenchError, OutOfMemory, Unavailable, Unsupported
 
-from . import tiny
-from .checks import Array, check_feeds, first_line, is_out_of_memory, read_extra, require_onnx
-from .host import cpu_device
-from .iree_compile import Compiled, compile_onnx
+from ..shared import tiny
+from ..shared.checks import (
+    Array,
+    check_feeds,
+    first_line,
+    is_out_of_memory,
+    read_extra,
+    require_onnx,
+)
+from ..shared.host import cpu_device
+from .compile import Compiled, compile_onnx
 
 _OPTIONS = {
     "driver": ("auto", "local-task", "local-sync"),

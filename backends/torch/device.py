@@ -13,10 +13,10 @@ from typing import Any, Callable, Mapping, Optional, Sequence
 from bench.backend import Device
 from bench.errors import Unavailable
 
-from . import nvidia
-from .ascend_system import cann_version
-from .checks import first_line
-from .host import cpu_device
+from ..shared import nvidia
+from ..shared.checks import first_line
+from ..shared.host import cpu_device
+from ..shared.huawei import cann_version
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from typing import ClassVar, Mapping, Optional
 from bench.backend import Device, ModelFile, Options
 from bench.errors import SpecError, Unavailable
 
-from .ascend_acl import Acl, import_acl
-from .ascend_atc import PRECISIONS, Job, compile_om, read_gears
-from .ascend_device import PROCESS, device_memory, find_devices, find_soc
-from .ascend_session import AscendSession
-from .ascend_system import cann_version
-from .checks import read_extra, require_onnx
+from ..shared.checks import read_extra, require_onnx
+from ..shared.huawei import cann_version
+from .acl import Acl, import_acl
+from .atc import PRECISIONS, Job, compile_om, read_gears
+from .device import PROCESS, device_memory, find_devices, find_soc
+from .session import AscendSession
 
 
 class Ascend:

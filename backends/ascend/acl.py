@@ -13,8 +13,8 @@ from typing import Any, Callable, Optional
 
 from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable
 
-from .ascend_system import driver_trouble
-from .checks import first_line
+from ..shared.checks import first_line
+from ..shared.huawei import driver_trouble
 
 SETUP = "source /usr/local/Ascend/ascend-toolkit/set_env.sh"
 #: A second `acl.init` in a process: someone else (torch_npu) owns pyACL there.

@@ -12,7 +12,7 @@ from typing import Any
 from bench.backend import ModelFile, TorchSource
 from bench.errors import OutOfMemory, SpecError, Unavailable, Unsupported
 
-from .checks import first_line, is_out_of_memory
+from ..shared.checks import first_line, is_out_of_memory
 
 #: How torch's dtypes are called among a model's variants.
 _PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}

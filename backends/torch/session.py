@@ -11,10 +11,10 @@ import numpy as np
 from bench.backend import QUERIES_PER_STREAM, Feeds, Placement, TensorSpec
 from bench.errors import BenchError, OutOfMemory, SpecError, Unsupported
 
-from .checks import Array, check_feeds, describe_feeds, first_line, is_out_of_memory
-from .torch_device import device_api
-from .torch_module import parameter_names, precision_of
-from .torch_tensors import flatten, recording
+from ..shared.checks import Array, check_feeds, describe_feeds, first_line, is_out_of_memory
+from .device import device_api
+from .module import parameter_names, precision_of
+from .tensors import flatten, recording
 
 
 class TorchSession:

@@ -17,11 +17,18 @@ import numpy as np
 from bench.backend import Device, Feeds, ModelFile, Options, Placement, TensorSpec
 from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupported
 
-from . import tiny
-from .checks import Array, check_feeds, first_line, is_out_of_memory, read_extra, require_onnx
-from .host import cpu_device
-from .mnn_convert import convert
-from .onnx_file import fix_shapes, read_onnx, spec_of
+from ..shared import tiny
+from ..shared.checks import (
+    Array,
+    check_feeds,
+    first_line,
+    is_out_of_memory,
+    read_extra,
+    require_onnx,
+)
+from ..shared.host import cpu_device
+from ..shared.onnx_file import fix_shapes, read_onnx, spec_of
+from .convert import convert
 
 #: The type that MNN computes in for each type of an ONNX model.
 _TYPES = {
