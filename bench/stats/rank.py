@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.stats.bootstrap import RESAMPLES
 from bench.stats.interval import Interval, check_confidence
+from bench.stats.of_means import RESAMPLES
 
 Array = NDArray[Any]
 
