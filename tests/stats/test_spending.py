@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
-from bench.stats.interval import geometric_mean_interval
+from bench.stats.interval import ratio_interval
 from bench.stats.spending import confidence_at_look, geometric_looks, repeated_confidence
 
 
@@ -22,7 +22,7 @@ def histories(schedule, number=3000):
 
 
 def all_looks_cover(history, schedule, confidence):
-    return all(geometric_mean_interval(history[:n], confidence).contains(1.0) for n in schedule)
+    return all(ratio_interval(np.ones(n), history[:n], confidence).contains(1.0) for n in schedule)
 
 
 def test_stopping_whenever_one_likes_keeps_the_stated_coverage():
