@@ -8,7 +8,7 @@ INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check --constr
 # The tests are mostly waiting for processes of their own; those that time something run alone.
 JOBS := 2
 
-.PHONY: run test lint types unit bench proof clean
+.PHONY: run test lint types unit bench proof mutants clean
 
 run: $(VENV)/.ready
 	$(VENV)/bin/bench run
@@ -38,6 +38,11 @@ bench: $(VENV)/.ready-test
 proof: $(VENV)/.ready-test
 	$(INSTALL) --editable '.[cpu,test,proof]'
 	$(PYTHON) tests/proofs
+
+# The tests, tested: the code changed in one place at a time. An hour or more; goes on where it was.
+mutants: $(VENV)/.ready-test
+	$(INSTALL) --editable '.[cpu,test,mutants]'
+	$(PYTHON) tests/mutants $(MUTANTS)
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	python3 -c 'import sys; sys.exit("bench needs Python 3.11 or later, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'

@@ -375,39 +375,6 @@ def cgroup_stat_path(read: Read | None = None) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
-class ClockFacts:
-    """The clock that times calls: what it claims and what reading it costs, in ns."""
-
-    implementation: str
-    claimed_resolution_ns: float
-    step_ns: int  #: the smallest step seen between two readings
-    cost_ns: float  #: of one reading from Python, the median
-    monotonic: bool
-
-
-def clock_facts(
-    clock_ns: Callable[[], int] = time.perf_counter_ns, readings: int = 2000
-) -> ClockFacts:
-    """Read the clock back to back: 0.2 ms. Raises `ValueError` for fewer than 2 readings."""
-    if readings < 2:
-        raise ValueError(f"a step needs two readings, not {readings}")
-    info = time.get_clock_info("perf_counter")
-    times = [clock_ns() for _ in range(readings)]
-    steps = [times[i + 1] - times[i] for i in range(readings - 1)]
-    rising = [step for step in steps if step > 0]
-    return ClockFacts(
-        implementation=info.implementation,
-        claimed_resolution_ns=info.resolution * 1e9,
-        step_ns=min(rising, default=0),
-        # A coarse clock stands still over many readings, so its cost is the mean over all of them.
-        cost_ns=(times[-1] - times[0]) / len(steps)
-        if len(rising) < len(steps)
-        else float(sorted(steps)[len(steps) // 2]),
-        monotonic=info.monotonic and min(steps) >= 0,
-    )
-
-
 def _total(parts: Sequence[Mapping[str, int]]) -> dict[str, int]:
     """Sums by name over what *all* parts have: a sum that lacks a part would be too low."""
     if not parts:

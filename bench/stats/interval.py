@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtrit
 
 Values = Sequence[float] | NDArray[Any]
 
@@ -54,10 +54,6 @@ class Interval:
         """Whether ``value`` lies in the interval, ends included."""
         return self.low <= value <= self.high
 
-    def disjoint(self, other: Interval) -> bool:
-        """Whether the two intervals share no value."""
-        return self.high < other.low or other.high < self.low
-
     def inverse(self) -> Interval:
         """The interval of the inverse of a positive quantity: of a/b from that of b/a."""
         if not self.low > 0:
@@ -65,16 +61,6 @@ class Interval:
                 f"only a positive interval has an inverse, and this one begins at {self.low}"
             )
         return Interval(1 / self.estimate, 1 / self.high, 1 / self.low, self.confidence)
-
-
-def geometric_mean_interval(values: Values, confidence: float = 0.95) -> Interval:
-    """Geometric mean of one value per invocation, with Student's t-interval on the logarithms.
-
-    ``values`` has shape (k,), k >= 2, finite and positive, any unit; the result has the same unit.
-    Equal values give an interval of no width. Raises `ValueError` otherwise.
-    """
-    logs = _logs(values, "values")
-    return _exponential(float(logs.mean()), _standard_error(logs), logs.size - 1, confidence)
 
 
 def trimmed_mean_interval(values: Values, confidence: float = 0.95) -> Interval:
@@ -86,9 +72,8 @@ def trimmed_mean_interval(values: Values, confidence: float = 0.95) -> Interval:
     neither moves the estimate nor widens the interval much, where an untrimmed one follows it.
 
     ``values`` has shape (k,), k >= 2, finite and positive, any unit; the result has the same unit.
-    Below 1/`TRIM` values nothing is trimmed: `geometric_mean_interval`.
-
-    Raises `ValueError` otherwise.
+    Below 1/`TRIM` values nothing is trimmed. Equal values give an interval of no width. Raises
+    `ValueError` otherwise.
     """
     logs = np.sort(_logs(values, "values"))
     cut = int(TRIM * logs.size)
@@ -107,8 +92,13 @@ def ratio_interval(a: Values, b: Values, confidence: float = 0.95) -> Interval:
     is on log(b[i] / a[i]): what disturbed both in generation i cancels. Of latencies, a ratio
     below 1 says that b is faster. Raises `ValueError` for other shapes and values.
     """
-    log_ratios = _log_ratios(a, b)
-    error = _standard_error(log_ratios)
+    logs_a, logs_b = _logs(a, "a"), _logs(b, "b")
+    if logs_a.size != logs_b.size:
+        raise ValueError(
+            f"a paired ratio needs as many invocations of a ({logs_a.size}) as of b ({logs_b.size})"
+        )
+    log_ratios = logs_b - logs_a
+    error = float(log_ratios.std(ddof=1)) / math.sqrt(log_ratios.size)
     return _exponential(float(log_ratios.mean()), error, log_ratios.size - 1, confidence)
 
 
@@ -122,20 +112,6 @@ def unpaired_ratio_interval(a: Values, b: Values, confidence: float = 0.95) -> I
     logs_a, logs_b = _logs(a, "a"), _logs(b, "b")
     error, freedom = _welch(logs_a, logs_b)
     return _exponential(float(logs_b.mean() - logs_a.mean()), error, freedom, confidence)
-
-
-def ratio_p_value(a: Values, b: Values) -> float:
-    """Two-sided p-value of "the ratio is 1": the paired t-test, agreeing with `ratio_interval`."""
-    log_ratios = _log_ratios(a, b)
-    error = _standard_error(log_ratios)
-    return _two_sided(float(log_ratios.mean()), error, log_ratios.size - 1)
-
-
-def unpaired_ratio_p_value(a: Values, b: Values) -> float:
-    """Two-sided p-value of "the ratio is 1": Welch, agreeing with `unpaired_ratio_interval`."""
-    logs_a, logs_b = _logs(a, "a"), _logs(b, "b")
-    error, freedom = _welch(logs_a, logs_b)
-    return _two_sided(float(logs_b.mean() - logs_a.mean()), error, freedom)
 
 
 def check_confidence(confidence: float) -> None:
@@ -154,19 +130,6 @@ def _logs(values: Values, name: str) -> NDArray[np.float64]:
     if not (np.isfinite(array).all() and (array > 0).all()):
         raise ValueError(f"{name} must be finite and positive")
     return np.log(array)
-
-
-def _log_ratios(a: Values, b: Values) -> NDArray[np.float64]:
-    logs_a, logs_b = _logs(a, "a"), _logs(b, "b")
-    if logs_a.size != logs_b.size:
-        raise ValueError(
-            f"a paired ratio needs as many invocations of a ({logs_a.size}) as of b ({logs_b.size})"
-        )
-    return logs_b - logs_a
-
-
-def _standard_error(logs: NDArray[np.float64]) -> float:
-    return float(logs.std(ddof=1)) / math.sqrt(logs.size)
 
 
 def _welch(logs_a: NDArray[np.float64], logs_b: NDArray[np.float64]) -> tuple[float, float]:
@@ -191,9 +154,3 @@ def _exponential(mean: float, error: float, freedom: float, confidence: float) -
 def _exp(x: float) -> float:
     # With two invocations far apart a bound can leave the range of floats.
     return math.exp(x) if x < math.log(np.finfo(np.float64).max) else math.inf
-
-
-def _two_sided(mean: float, error: float, freedom: float) -> float:
-    if error == 0:
-        return 1.0 if mean == 0 else 0.0
-    return min(1.0, 2 * float(stdtr(freedom, -abs(mean) / error)))

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from bench.arrays import Array
-from bench.stats.bootstrap import RESAMPLES
 from bench.stats.interval import Interval, check_confidence
 
+RESAMPLES = 2000  #: Efron & Tibshirani 1993, chapter 14.3: at least 1000 for such an interval
 #: Counts drawn at a time: bounds the memory to about 40 MB.
 _COUNTS_AT_A_TIME = 5_000_000
 

@@ -26,22 +26,16 @@ SEVERE = 10.0
 
 @dataclass(frozen=True)
 class Outliers:
-    """Counts by class, out of ``samples``; a severe outlier is not counted as mild."""
+    """Counts by class; a severe outlier is not counted as mild."""
 
     low_severe: int
     low_mild: int
     high_mild: int
     high_severe: int
-    samples: int
-
-    @property
-    def total(self) -> int:
-        """All outliers."""
-        return self.low_severe + self.low_mild + self.high_mild + self.high_severe
 
     def counts(self) -> dict[str, int]:
         """The four counts by class name."""
-        return {name: n for name, n in asdict(self).items() if name != "samples"}
+        return asdict(self)
 
 
 def modified_z_scores(samples: Sequence[float] | NDArray[Any]) -> NDArray[np.float64]:
@@ -68,4 +62,4 @@ def classify_outliers(samples: Sequence[float] | NDArray[Any]) -> Outliers:
     scores = modified_z_scores(samples)
     low_severe, low = int((scores < -SEVERE).sum()), int((scores < -MILD).sum())
     high_severe, high = int((scores > SEVERE).sum()), int((scores > MILD).sum())
-    return Outliers(low_severe, low - low_severe, high - high_severe, high_severe, scores.size)
+    return Outliers(low_severe, low - low_severe, high - high_severe, high_severe)

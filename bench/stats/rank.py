@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.arrays import Array
-from bench.stats.bootstrap import RESAMPLES
 from bench.stats.interval import Interval, check_confidence
+from bench.stats.of_means import RESAMPLES
 
 #: Ranks computed at a time: bounds the memory to about 30 MB an array.
 _RANKS_AT_A_TIME = 2_000_000

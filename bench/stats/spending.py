@@ -5,10 +5,9 @@ wrong; 95% at each of 7 looks is about 84% over all. The remedy is a higher conf
 look, such that *all* looks' intervals contain the truth together with the stated probability.
 Then any rule may stop the measuring: a narrow interval, a settled order, an empty budget.
 
-- `confidence_at_look`: Bonferroni over the planned looks. Assumes nothing; wider than needed, for
-  looks at growing data agree with each other.
-- `repeated_confidence`: the same confidence at each look, computed for looks at growing data. With
-  seven looks from 5 to 40 invocations each is at 98.9% in place of 99.3%.
+`repeated_confidence` computes it for looks at growing data, which agree with each other: with seven
+looks from 5 to 40 invocations each is at 98.9%. Bonferroni's inequality, which assumes nothing,
+would have each at 99.3%.
 
 Few looks cost little, so let them be spaced geometrically (`geometric_looks`): the interval
 narrows with the square root of the invocations, and a look after every one of them is wasted.
@@ -25,26 +24,13 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from bench.stats.interval import FEWEST_INVOCATIONS, check_confidence
+from bench.stats.multiple import simultaneous_confidence
 
 #: histories simulated by `repeated_confidence`: the alpha spent is then known within 0.0006 (one
 #: standard deviation, sqrt(0.05 * 0.95 / histories)) at 95%
 HISTORIES = 120_000
 #: the seed of that simulation, so that the same plan always gets the same confidence
 SEED = 1969
-
-
-def confidence_at_look(look: int, planned_looks: int, confidence: float = 0.95) -> float:
-    """The confidence of look number ``look`` (from 1) of ``planned_looks``: 1 - alpha / looks.
-
-    By Bonferroni's inequality all looks hold together at ``confidence``, whatever the data. Raises
-    `ValueError` for a look that was not planned: nothing is left to spend on it.
-    """
-    check_confidence(confidence)
-    if planned_looks < 1:
-        raise ValueError(f"at least one look has to be planned, not {planned_looks}")
-    if not 1 <= look <= planned_looks:
-        raise ValueError(f"look {look} was not planned: there are {planned_looks}")
-    return 1 - (1 - confidence) / planned_looks
 
 
 def repeated_confidence(invocations: Sequence[int], confidence: float = 0.95) -> float:
@@ -54,9 +40,9 @@ def repeated_confidence(invocations: Sequence[int], confidence: float = 0.95) ->
     the constant boundary of Pocock (1977, Biometrika 64:191) after the repeated significance tests
     of Armitage, McPherson & Rowe (1969, JRSS A 132:235), for Student's t: with independent normal
     log-ratios the joint distribution of the t statistics depends on ``invocations`` alone, so it
-    is simulated, with a fixed seed. The result lies
-    between ``confidence`` and `confidence_at_look`. Takes 0.1 s, once per plan. Raises
-    `ValueError` for other numbers.
+    is simulated, with a fixed seed. The result lies between ``confidence`` and that of Bonferroni's
+    inequality (`simultaneous_confidence`). Takes 0.1 s, once per plan. Raises `ValueError` for
+    other numbers.
     """
     check_confidence(confidence)
     sizes = tuple(int(n) for n in invocations)
@@ -84,7 +70,7 @@ def _repeated_confidence(sizes: tuple[int, ...], confidence: float) -> float:
     if len(sizes) == 1:
         return confidence
     statistics = _t_histories(sizes)
-    low, high = confidence, confidence_at_look(1, len(sizes), confidence)
+    low, high = confidence, simultaneous_confidence(len(sizes), confidence)
     for _ in range(20):  # to a millionth of the span between the two
         middle = (low + high) / 2
         if _coverage(statistics, sizes, middle) >= confidence:

@@ -10,12 +10,9 @@ from scipy import stats
 
 from bench.stats.interval import (
     Interval,
-    geometric_mean_interval,
     ratio_interval,
-    ratio_p_value,
     trimmed_mean_interval,
     unpaired_ratio_interval,
-    unpaired_ratio_p_value,
 )
 
 latencies = st.floats(1.0, 1e9)
@@ -38,9 +35,14 @@ def hierarchical_medians(
     return np.median(np.exp(between + within), axis=2)
 
 
+def untrimmed(values: np.ndarray) -> Interval:
+    """Student's t-interval on the logarithms of all values: their ratio to 1."""
+    return ratio_interval(np.ones(len(values)), values)
+
+
 def test_the_interval_over_invocations_covers_as_often_as_it_says():
     medians = hierarchical_medians(np.random.default_rng(1), 1500, 6)
-    covered = np.mean([geometric_mean_interval(row).contains(1.0) for row in medians])
+    covered = np.mean([untrimmed(row).contains(1.0) for row in medians])
     assert 0.935 <= covered <= 0.965  # 2.7 standard errors around 95%
 
 
@@ -61,7 +63,7 @@ def test_a_trimmed_mean_and_its_error_are_scipys(size):
 
 def test_one_slow_process_in_six_hardly_moves_the_typical_one():
     values = [1.0, 1.01, 0.99, 1.0, 1.005, 1.9]
-    assert trimmed_mean_interval(values).estimate < 1.01 < geometric_mean_interval(values).estimate
+    assert trimmed_mean_interval(values).estimate < 1.01 < untrimmed(values).estimate
     assert trimmed_mean_interval(values).high < 1.03
 
 
@@ -71,7 +73,7 @@ def test_trimmed_intervals_cover_the_centre_where_one_process_in_eight_is_slow()
     slow = generator.random((1000, 10)) < 1 / 8
     rows = np.exp(logs + slow * generator.exponential(0.3, (1000, 10)))
     widths = [trimmed_mean_interval(row).relative_half_width for row in rows]
-    plain = [geometric_mean_interval(row).relative_half_width for row in rows]
+    plain = [untrimmed(row).relative_half_width for row in rows]
     assert np.median(widths) < np.median(plain) / 2
     covered = np.mean([trimmed_mean_interval(row).contains(1.0) for row in rows])
     assert covered > 0.9
@@ -80,7 +82,7 @@ def test_trimmed_intervals_cover_the_centre_where_one_process_in_eight_is_slow()
 def test_the_samples_of_one_process_as_if_independent_would_cover_rarely():
     generator = np.random.default_rng(2)
     logs = generator.normal(0, 0.04, (1000, 1)) + generator.normal(0, 0.05, (1000, 200))
-    covered = np.mean([geometric_mean_interval(np.exp(row)).contains(1.0) for row in logs])
+    covered = np.mean([untrimmed(np.exp(row)).contains(1.0) for row in logs])
     assert covered < 0.25
 
 
@@ -107,7 +109,6 @@ def test_the_paired_interval_is_that_of_scipy():
     expected = np.exp(reference.confidence_interval(0.9))
     ours = ratio_interval(a, b, 0.9)
     np.testing.assert_allclose([ours.low, ours.high], expected, rtol=1e-12)
-    assert ratio_p_value(a, b) == pytest.approx(reference.pvalue, rel=1e-9)
 
 
 def test_the_unpaired_interval_is_welchs():
@@ -117,7 +118,6 @@ def test_the_unpaired_interval_is_welchs():
     expected = np.exp(reference.confidence_interval(0.95))
     ours = unpaired_ratio_interval(a, b)
     np.testing.assert_allclose([ours.low, ours.high], expected, rtol=1e-12)
-    assert unpaired_ratio_p_value(a, b) == pytest.approx(reference.pvalue, rel=1e-9)
 
 
 @given(pairs, st.floats(0.5, 0.999))
@@ -130,32 +130,21 @@ def test_a_ratio_and_its_inverse_are_mirror_images(values, confidence):
         assert there.inverse().high == pytest.approx(back.high, rel=1e-6)
 
 
-@given(pairs)
-def test_the_p_value_and_the_interval_agree(values):
-    a, b = map(list, zip(*values, strict=True))
-    p = ratio_p_value(a, b)
-    assert 0 <= p <= 1
-    if abs(p - 0.05) > 1e-6:
-        assert (p < 0.05) == (not ratio_interval(a, b).contains(1.0))
-
-
 @given(st.lists(latencies, min_size=2, max_size=30), st.floats(1e-3, 1e3))
 def test_the_unit_does_not_matter(values, unit):
-    plain = geometric_mean_interval(values)
-    scaled = geometric_mean_interval([v * unit for v in values])
+    plain = trimmed_mean_interval(values)
+    scaled = trimmed_mean_interval([v * unit for v in values])
     assert scaled.estimate == pytest.approx(plain.estimate * unit, rel=1e-9)
 
 
 def test_equal_values_give_an_interval_of_no_width():
-    interval = geometric_mean_interval([3.0, 3.0, 3.0])
+    interval = trimmed_mean_interval([3.0, 3.0, 3.0])
     assert interval.low == pytest.approx(3.0)
     assert interval.relative_half_width == pytest.approx(0.0)
-    assert ratio_p_value([2.0, 2.0], [2.0, 2.0]) == 1.0
-    assert ratio_p_value([2.0, 2.0], [3.0, 3.0]) == 0.0
 
 
 def test_two_invocations_far_apart_say_that_they_know_nothing():
-    interval = geometric_mean_interval([1e-150, 1e150], 0.999)
+    interval = trimmed_mean_interval([1e-150, 1e150], 0.999)
     assert interval.low == 0
     assert interval.high == math.inf
 
@@ -165,7 +154,7 @@ def test_two_invocations_far_apart_say_that_they_know_nothing():
 )
 def test_values_that_are_no_latencies_are_refused(values):
     with pytest.raises(ValueError, match=r"invocations|positive"):
-        geometric_mean_interval(values)
+        trimmed_mean_interval(values)
 
 
 def test_a_pair_needs_both_halves():
@@ -176,14 +165,12 @@ def test_a_pair_needs_both_halves():
 @pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0])
 def test_confidence_is_a_share(confidence):
     with pytest.raises(ValueError, match="between 0 and 1"):
-        geometric_mean_interval([1.0, 2.0], confidence)
+        trimmed_mean_interval([1.0, 2.0], confidence)
 
 
 def test_what_an_interval_says_of_itself():
     interval = Interval(100.0, 98.0, 103.0, 0.95)
     assert interval.relative_half_width == pytest.approx(0.03)
     assert Interval(0.0, -1.0, 1.0, 0.95).relative_half_width == math.inf
-    assert interval.disjoint(Interval(110.0, 103.1, 120.0, 0.95))
-    assert not interval.disjoint(Interval(110.0, 103.0, 120.0, 0.95))
     with pytest.raises(ValueError, match="positive"):
         Interval(0.0, -1.0, 1.0, 0.95).inverse()

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
-from bench.stats.interval import geometric_mean_interval
-from bench.stats.spending import confidence_at_look, geometric_looks, repeated_confidence
+from bench.stats.interval import ratio_interval
+from bench.stats.multiple import simultaneous_confidence
+from bench.stats.spending import geometric_looks, repeated_confidence
 
 
 # Pocock 1977, table 1 (alpha = 0.05, two-sided): the constant by the number of equal looks.
@@ -22,7 +23,7 @@ def histories(schedule, number=3000):
 
 
 def all_looks_cover(history, schedule, confidence):
-    return all(geometric_mean_interval(history[:n], confidence).contains(1.0) for n in schedule)
+    return all(ratio_interval(np.ones(n), history[:n], confidence).contains(1.0) for n in schedule)
 
 
 def test_stopping_whenever_one_likes_keeps_the_stated_coverage():
@@ -40,25 +41,13 @@ def test_without_a_correction_it_would_not():
 
 def test_the_computed_correction_lies_between_none_and_bonferroni():
     for schedule in ([3, 4, 5, 6], [5, 10], geometric_looks(5, 80)):
-        bonferroni = confidence_at_look(1, len(schedule), 0.9)
+        bonferroni = simultaneous_confidence(len(schedule), 0.9)
         assert 0.9 < repeated_confidence(schedule, 0.9) <= bonferroni
     assert repeated_confidence([7], 0.9) == 0.9
 
 
 def test_the_same_plan_gets_the_same_confidence():
     assert repeated_confidence([5, 7, 10]) == repeated_confidence(np.array([5, 7, 10]))
-
-
-def test_bonferroni_spends_alpha_evenly_over_the_planned_looks():
-    assert confidence_at_look(1, 1) == 0.95
-    spent = sum(1 - confidence_at_look(look, 7) for look in range(1, 8))
-    assert spent == pytest.approx(0.05)
-
-
-@pytest.mark.parametrize(("look", "planned"), [(0, 3), (4, 3), (1, 0)])
-def test_a_look_that_was_not_planned_has_nothing_to_spend(look, planned):
-    with pytest.raises(ValueError, match="planned"):
-        confidence_at_look(look, planned)
 
 
 def test_looks_are_spaced_geometrically():
