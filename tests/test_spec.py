@@ -54,6 +54,15 @@ def test_a_missing_suite_is_named(tmp_path: Path) -> None:
         load_suite(tmp_path / "absent.toml")
 
 
+def test_a_precision_is_doubted_where_processes_that_differ_by_2_percent_do_not_reach_it() -> None:
+    """1.96 standard errors of 2% have to fit: (1.96 x 2% / 1%)^2 = 15.4 invocations."""
+    assert Suite(precision=0.01, max_invocations=16).doubts() == []
+    (doubt,) = Suite(precision=0.01, max_invocations=15).doubts()
+    assert "about 16 invocations where processes differ by 2%, and at most 15" in doubt
+    assert "--max-invocations 16, or --precision 1.0%" in doubt
+    assert Suite(precision=0.01, max_invocations=15, goal="rank").doubts() == []
+
+
 def test_flags_win_over_the_suite() -> None:
     suite = make_suite({"models": ["a"], "threads": 4, "seed": 3}, "s")
     changed = with_flags(suite, {"threads": 1, "accuracy": False})

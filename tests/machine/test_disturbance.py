@@ -129,6 +129,32 @@ def test_waiting_for_a_cpu_shows_in_a_block_of_any_length(kernel):
     assert watcher.stop().disturbed() == ["our threads waited for 10% of a CPU"]
 
 
+@pytest.mark.parametrize(
+    ("within", "beyond", "reason"),
+    [
+        # Of 10 s; what two CPUs count in jiffies of 10 ms may be off by 20 ms.
+        ({"stolen_ms": 220}, {"stolen_ms": 230}, "the hypervisor took 2% of a CPU"),
+        ({"other_ms": 1020}, {"other_ms": 1030}, "other processes used 10% of a CPU"),
+        ({"wait_ms": 200}, {"wait_ms": 201}, "our threads waited for 2% of a CPU"),
+        ({"kilohertz": 3e6}, {"kilohertz": 2.99e6}, "the CPU ran at 75% of its highest frequency"),
+    ],
+)
+def test_a_share_beyond_its_threshold_disturbs_and_no_smaller_one(
+    within: dict, beyond: dict, reason: str
+) -> None:
+    def reasons(wait_ms: int = 0, kilohertz: float = 4e6, **ran: int) -> list[str]:
+        kernel = Kernel()
+        watcher = kernel.watcher()
+        watcher.start()
+        kernel.run(10_000, **ran)
+        kernel.wait_ns += wait_ms * MS
+        kernel.kilohertz = int(kilohertz)
+        return watcher.stop().disturbed()
+
+    assert reasons(**within) == []
+    assert reasons(**beyond) == [reason]
+
+
 def window(busy_ms: float = 0.0, **more) -> Disturbance:
     return Disturbance(10 * MS, 20.0 * MS, 0, int(busy_ms * MS), 0, **more)
 

@@ -11,6 +11,7 @@ until the code or its tests change, so that a run that was interrupted goes on.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Iterable
 
@@ -101,4 +102,5 @@ def _print_share(name: str, counts: list[int]) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the copies are removed
     sys.exit(main())

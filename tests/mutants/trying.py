@@ -74,8 +74,12 @@ class Tree:
 
     def close(self) -> None:
         assert self._server.stdin is not None
-        self._server.stdin.close()
-        self._server.wait()
+        self._server.stdin.close()  # it ends when it has answered
+        try:
+            self._server.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._server.kill()
+            self._server.wait()
 
     def _write(self, path: Path, text: str) -> None:
         """Compiled files know their source by its size and second."""
