@@ -20,7 +20,6 @@ from typing import Any, Callable, ClassVar, Mapping
 import numpy as np
 
 from bench.backend import (
-    QUERIES_PER_STREAM,
     Device,
     Feeds,
     ModelFile,
@@ -28,6 +27,7 @@ from bench.backend import (
     Placement,
     TensorSpec,
 )
+from bench.capabilities import QUERIES_PER_STREAM
 from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupported
 
 from .shared import tiny

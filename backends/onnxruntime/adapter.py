@@ -9,9 +9,10 @@ that is fp32.
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any, ClassVar, Dict, List, Mapping
+from typing import ClassVar, Dict, List, Mapping
 
 from bench.backend import Device, ModelFile, Options
+from bench.capabilities import Reading
 from bench.errors import Unavailable, Unsupported
 
 from ..shared import nvidia
@@ -77,7 +78,7 @@ class OnnxRuntime:
                 self._absent[provider.kind] = type(absent)(reason, absent.remedy)
         return found
 
-    def telemetry(self, device: Device) -> Mapping[str, Any]:
+    def telemetry(self, device: Device) -> Reading:
         """What an NVIDIA GPU tells of itself; of other devices nothing is known."""
         kind, _, index = device.id.partition(":")
         return nvidia.telemetry(int(index)) if kind in ("cuda", "tensorrt") else {}

@@ -20,8 +20,8 @@ from typing import Any, Mapping, Optional, Sequence
 import numpy as np
 
 from bench.backend import Feeds, TensorSpec
+from bench.capabilities import Nanoseconds, TimeCalls
 from bench.errors import BenchError, Unsupported
-from bench.worker.timing import time_calls
 
 from ..shared.checks import Array
 
@@ -121,8 +121,9 @@ class NativeLoop:
         self._loop = _compiled_loop()
         self.how = "a C loop" if self._loop is not None else "ctypes, no C compiler was found"
 
-    def time(self, calls: int) -> Array:
-        """Latencies in ns, int64 of shape (calls,), of ``calls`` back-to-back inferences."""
+    def time(self, time_calls: TimeCalls, calls: int) -> Nanoseconds:
+        """Latencies in ns, int64 of shape (calls,), of ``calls`` back-to-back inferences; what
+        ``time_calls`` times where nothing compiled the loop."""
         names_in, values_in, count_in, names_out, values_out, count_out = self._arguments
         run = self._function(_RUN)
         if self._loop is None:

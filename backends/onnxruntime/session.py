@@ -11,7 +11,8 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 
 import numpy as np
 
-from bench.backend import QUERIES_PER_STREAM, Feeds, Placement, TensorSpec
+from bench.backend import Feeds, Placement, TensorSpec
+from bench.capabilities import QUERIES_PER_STREAM, Nanoseconds, TimeCalls
 from bench.errors import BenchError, OutOfMemory, SpecError, Unsupported
 
 from ..shared.captured import captured_stderr
@@ -120,7 +121,7 @@ class OrtSession:
 
         return all_streams
 
-    def native_timer(self, feeds: Feeds) -> Callable[[int], Array]:
+    def native_timer(self, feeds: Feeds, time_calls: TimeCalls) -> Callable[[int], Nanoseconds]:
         """A loop of inferences through the C API, in a session of its own with the same options."""
         if self._recipe.provider.kind != "cpu":
             raise Unsupported(f"{self._where}: the native lane is for the CPU alone.")
@@ -135,7 +136,7 @@ class OrtSession:
             self.outputs,
             self.run(feeds),
         )
-        return loop.time
+        return partial(loop.time, time_calls)
 
     def fetch(self) -> list[Array]:
         if self._native is not None:

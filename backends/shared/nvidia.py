@@ -15,6 +15,8 @@ import sys
 from types import ModuleType
 from typing import Any, Callable, Mapping, Optional
 
+from bench.capabilities import Reading
+
 from .checks import first_line
 
 #: The variable under which CUDA numbers GPUs as NVML and ``nvidia-smi`` do.
@@ -33,8 +35,8 @@ _REASONS = {
 _HARDWARE = 0x40 | 0x80
 
 
-def telemetry(index: int) -> dict[str, Any]:
-    """What the driver tells now of the GPU that CUDA calls ``cuda:index``, as `Backend.telemetry`.
+def telemetry(index: int) -> Reading:
+    """What the driver tells now of the GPU that CUDA calls ``cuda:index``, as a `Reading`.
 
     Empty where NVML or the GPU can't be asked; a fact that this GPU doesn't tell is left out.
     """
@@ -49,16 +51,22 @@ def telemetry(index: int) -> dict[str, Any]:
         return mhz * mega if mhz else None
 
     milliwatts = _ask(nvml, "nvmlDeviceGetPowerUsage", handle)
-    found = {
-        "power_w": None if milliwatts is None else milliwatts / 1e3,
-        "clock_hz": clock("nvmlDeviceGetClockInfo"),
-        # Consumer GPUs have no default to set; the highest is what CUDA calls their clock rate.
-        "default_clock_hz": clock("nvmlDeviceGetDefaultApplicationsClock")
-        or clock("nvmlDeviceGetMaxClockInfo"),
-        "throttled": _reasons(nvml, handle),
-        "memory_bytes": _own_memory(nvml, handle),
-    }
-    return {name: value for name, value in found.items() if value is not None}
+    now = clock("nvmlDeviceGetClockInfo")
+    # Consumer GPUs have no default to set; the highest is what CUDA calls their clock rate.
+    default = clock("nvmlDeviceGetDefaultApplicationsClock") or clock("nvmlDeviceGetMaxClockInfo")
+    reasons, held = _reasons(nvml, handle), _own_memory(nvml, handle)
+    found: Reading = {}
+    if milliwatts is not None:
+        found["power_w"] = milliwatts / 1e3
+    if now is not None:
+        found["clock_hz"] = now
+    if default is not None:
+        found["default_clock_hz"] = default
+    if reasons is not None:
+        found["throttled"] = reasons
+    if held is not None:
+        found["memory_bytes"] = held
+    return found
 
 
 @functools.lru_cache(maxsize=None)

@@ -17,6 +17,7 @@ import sysconfig
 from typing import Any, ClassVar, Mapping, Optional
 
 from bench.backend import Device, ModelFile, Options
+from bench.capabilities import Reading
 from bench.errors import Unavailable
 
 from ..shared.checks import first_line, read_extra
@@ -70,7 +71,7 @@ class TorchCompile:
         """Free and total bytes of a GPU's memory."""
         return torch_device.device_memory(import_torch(self.name), device)
 
-    def telemetry(self, device: Device) -> Mapping[str, Any]:
+    def telemetry(self, device: Device) -> Reading:
         """What a GPU tells of itself."""
         return torch_device.telemetry(import_torch(self.name), device)
 

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any, Callable, Mapping, Optional, Sequence
 
 from bench.backend import Device
+from bench.capabilities import Reading
 from bench.errors import Unavailable
 
 from ..shared import nvidia
@@ -28,7 +29,7 @@ class Kind:
     remedy: str
     driver: Callable[[ModuleType], str]
     exact: Callable[[ModuleType], None]  #: have fp32 computed as fp32
-    telemetry: Callable[[int], Mapping[str, Any]]
+    telemetry: Callable[[int], Reading]
 
     def api(self, torch: ModuleType) -> Any:
         return getattr(torch, self.type)
@@ -143,8 +144,8 @@ def device_memory(torch: ModuleType, device: Device) -> Optional[tuple[int, int]
     return int(free), int(total)
 
 
-def telemetry(torch: ModuleType, device: Device) -> Mapping[str, Any]:
-    """What the device's driver tells now, see `bench.backend`; nothing for a CPU.
+def telemetry(torch: ModuleType, device: Device) -> Reading:
+    """What the device's driver tells now, see `bench.capabilities`; nothing for a CPU.
 
     Where the driver doesn't tell what this process holds, it is the most that torch's allocator
     took, which leaves out what the driver itself needs for a process.
@@ -153,4 +154,6 @@ def telemetry(torch: ModuleType, device: Device) -> Mapping[str, Any]:
     if kind not in KINDS:
         return {}
     reserved = int(KINDS[kind].api(torch).max_memory_reserved(int(index)))
-    return {"memory_bytes": reserved, **KINDS[kind].telemetry(int(index))}
+    reading: Reading = {"memory_bytes": reserved}
+    reading.update(KINDS[kind].telemetry(int(index)))
+    return reading

@@ -10,9 +10,10 @@ that offline queries are launched into. It has never touched a GPU.
 from __future__ import annotations
 
 import platform
-from typing import Any, ClassVar, Mapping, Optional
+from typing import ClassVar, Mapping, Optional
 
 from bench.backend import Device, ModelFile, Options
+from bench.capabilities import Reading
 from bench.errors import Unavailable
 
 from ..shared.checks import ANY_NUMBER, read_extra
@@ -71,6 +72,6 @@ class TorchEager:
         """Free and total bytes of a GPU's memory."""
         return torch_device.device_memory(import_torch(self.name), device)
 
-    def telemetry(self, device: Device) -> Mapping[str, Any]:
+    def telemetry(self, device: Device) -> Reading:
         """What a GPU tells of itself."""
         return torch_device.telemetry(import_torch(self.name), device)

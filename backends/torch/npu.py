@@ -14,9 +14,10 @@ import importlib
 import importlib.util
 import sys
 from types import ModuleType
-from typing import Any, ClassVar, Mapping, Optional
+from typing import ClassVar, Mapping, Optional
 
 from bench.backend import Device, ModelFile, Options
+from bench.capabilities import Reading
 from bench.errors import Unavailable
 
 from ..shared.checks import ANY_NUMBER, first_line, read_extra
@@ -79,7 +80,7 @@ class TorchNpu:
         torch, _ = _import()
         return torch_device.device_memory(torch, device)
 
-    def telemetry(self, device: Device) -> Mapping[str, Any]:
+    def telemetry(self, device: Device) -> Reading:
         """What torch's allocator took on the NPU; its driver isn't asked."""
         torch, _ = _import()
         return torch_device.telemetry(torch, device)

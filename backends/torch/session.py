@@ -8,7 +8,8 @@ from typing import Any, Callable, Mapping, Optional, Sequence
 
 import numpy as np
 
-from bench.backend import QUERIES_PER_STREAM, Feeds, Placement, TensorSpec
+from bench.backend import Feeds, Placement, TensorSpec
+from bench.capabilities import QUERIES_PER_STREAM
 from bench.errors import BenchError, OutOfMemory, SpecError, Unsupported
 
 from ..shared.checks import Array, check_feeds, describe_feeds, first_line, is_out_of_memory
@@ -20,7 +21,8 @@ from .tensors import flatten, recording
 class TorchSession:
     """A module in eager mode. Inference mode is entered once, not per call, and left by `close`.
 
-    ``copy_times`` and ``bind_streams`` (see `bench.backend`) it has on devices other than the CPU.
+    ``copy_times`` and ``bind_streams`` (`bench.capabilities`) it has on devices other than the
+    CPU.
     """
 
     def __init__(self, torch: ModuleType, module: Any, place: Any, where: str) -> None:

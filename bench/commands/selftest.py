@@ -35,6 +35,7 @@ def command(target: str, output: Path | None, timeout_s: float) -> int:
     import tempfile
     from shutil import get_terminal_size
 
+    from bench.capabilities import declaration
     from bench.discover import load_backend
     from bench.errors import SpecError
     from bench.machine.facts import fingerprint
@@ -62,7 +63,7 @@ def command(target: str, output: Path | None, timeout_s: float) -> int:
             processes,
             Path(folder),
             told=lambda step: click.echo(wrap(printable(line(step), limit=400), width, indent=4)),
-            trials=getattr(load_backend(wanted.backend), "trials", ()),
+            trials=declaration(load_backend(wanted.backend)).trials,
         )
         test.run()
     data = as_data(test, fingerprint(PACKAGES))

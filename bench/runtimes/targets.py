@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from bench.backend import Device
+from bench.capabilities import declaration
 from bench.config import ENVIRONMENT_NAME
 from bench.discover import backend_entry_points, load_backend, unknown
 from bench.errors import BenchError, NotInBuild, SpecError, Unavailable
@@ -115,15 +116,15 @@ def parse_target(text: str) -> Target:
 def find_runtime(name: str, interpreter: Interpreter | None = None) -> Runtime:
     """How to start the backend called ``name``. Raises `SpecError` for an unknown one."""
     adapter: Any = load_backend(name)
-    reference = backend_entry_points()[name]
+    reference, declared = backend_entry_points()[name], declaration(adapter)
     return Runtime(
         name,
         reference,
         environment=dict(adapter.environment),
         forms=tuple(adapter.forms),
-        variants=tuple(getattr(adapter, "variants", ("fp32",))),
+        variants=declared.variants,
         interpreter=interpreter,
-        requirable=tuple(getattr(adapter, "requirements", ())),
+        requirable=tuple(declared.requirements),
     )
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from bench.arrays import Array
 from bench.backend import Device, ModelFile, Options, to_plain
+from bench.capabilities import TRIAL_BATCH
 from bench.errors import BenchError, SpecError, Unavailable, WorkerCrashed, WorkerTimeout
 from bench.measure.parity import TOLERANCES, parity
 from bench.measure.reference import Reference
@@ -109,7 +110,7 @@ class SelfTest:
             self._step(f"batch {batch}", partial(self._infer, samples[1], batch))
         for trial in self.trials:
             words = "&".join(f"{key}={value}" for key, value in trial.items())
-            self._step(f"with {words}", partial(self._infer, samples[1], 4, extra=trial))
+            self._step(f"with {words}", partial(self._infer, samples[1], TRIAL_BATCH, extra=trial))
         if "fp16" in self.runtime.variants:
             self._step("float16", lambda: self._float16(samples[1]))
         self._step("two bindings", lambda: self._two_bindings(samples[0]))

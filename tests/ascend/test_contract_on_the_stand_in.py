@@ -9,7 +9,8 @@ import pytest
 from bench.backends.ascend.adapter import Ascend
 from bench.backends.ascend.device import PROCESS
 from contract.conftest import learn_fresh_facts
-from contract.suite import CHECKS, Subject
+from contract.subject import Subject
+from contract.suite import CHECKS
 
 from .conftest import STAND_IN
 

@@ -13,12 +13,14 @@ from bench.backends.onnxruntime import adapter, providers
 from bench.backends.onnxruntime.adapter import OnnxRuntime
 
 from bench.backend import Device, ModelFile, Options
+from bench.capabilities import TimesCopies
 from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupported
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from contract.suite import CHECKS, Subject  # noqa: E402
+from contract.subject import Subject  # noqa: E402
+from contract.suite import CHECKS  # noqa: E402
 from standin_ort import StandIn  # noqa: E402
 
 KINDS = ("cuda", "tensorrt", "cann")
@@ -287,7 +289,7 @@ def test_copies_to_and_from_the_device_are_timed_apart(ort: StandIn, subject: Su
 
 
 def test_on_the_host_there_are_no_copies_to_time(ort: StandIn, subject: Subject) -> None:
-    assert not hasattr(compiled(subject, "cpu"), "copy_times")
+    assert not isinstance(compiled(subject, "cpu"), TimesCopies)
 
 
 def test_every_refusal_is_a_bench_error(ort: StandIn, subject: Subject) -> None:

@@ -21,7 +21,8 @@ from bench.backends.torch.compiled import CompiledSession, Compiler
 from bench.backends.torch.graph import GraphSession
 from bench.backends.torch.module import load_module
 from bench.backends.torch.npu import TorchNpu
-from contract.suite import CHECKS, Subject
+from contract.subject import Subject
+from contract.suite import CHECKS
 
 from bench.backend import Device, ModelFile, Options, TorchSource
 from bench.errors import OutOfMemory, SpecError, Unavailable, Unsupported
