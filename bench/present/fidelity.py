@@ -38,7 +38,7 @@ def _figures(measure: Measure) -> dict[str, Figure]:
     }
 
 
-def _figure(found: Interval | None, signed: bool = False, style: str = "") -> Figure:
+def _figure(found: Interval | None, *, signed: bool = False, style: str = "") -> Figure:
     if found is None:
         return Figure("–")
     side = max(found.high - found.estimate, found.estimate - found.low)

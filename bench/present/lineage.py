@@ -39,7 +39,7 @@ def _lines(likeness: Likeness) -> list[Line]:
     return found
 
 
-def _figure(found: Interval | None, signed: bool = False) -> Figure:
+def _figure(found: Interval | None, *, signed: bool = False) -> Figure:
     if found is None:
         return Figure("–")
     side = max(found.high - found.estimate, found.estimate - found.low)

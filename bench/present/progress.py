@@ -29,7 +29,7 @@ HEARTBEAT_S = 10.0  #: plain lines: at most one line on unfinished cells in this
 LABEL_LIMIT = 160
 
 
-def choose_listener(quiet: bool, stream: TextIO | None = None) -> Listener:
+def choose_listener(stream: TextIO | None = None, *, quiet: bool) -> Listener:
     """The listener that suits the stream (stderr unless said)."""
     stream = sys.stderr if stream is None else stream
     if quiet or stream is None:

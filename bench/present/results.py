@@ -117,10 +117,12 @@ def _groups(records: Sequence[Record]) -> list[tuple[str, list[_Row]]]:
     for record in records:
         cell = record.cell
         rows = grouped.setdefault((cell.model.name, cell.model.sha256, cell.variant), {})
-        rows.setdefault(_label(record, several_threads), []).append(record)
+        rows.setdefault(_label(record, several_threads=several_threads), []).append(record)
     return [
         (
-            _heading(next(iter(rows.values()))[0], several_variants, originals),
+            _heading(
+                next(iter(rows.values()))[0], several_variants=several_variants, originals=originals
+            ),
             [_Row(label, tuple(found), _batches(found)) for label, found in rows.items()],
         )
         for rows in grouped.values()
@@ -131,7 +133,7 @@ def _groups(records: Sequence[Record]) -> list[tuple[str, list[_Row]]]:
 _LANE_LABELS = {"api": "user API", "native": "native loop"}
 
 
-def _label(record: Record, several_threads: bool) -> str:
+def _label(record: Record, *, several_threads: bool) -> str:
     cell = record.cell
     parts = [printable(cell.target, limit=NAME_LIMIT)]
     if cell.scenario == "multi-stream":
@@ -147,7 +149,7 @@ def _label(record: Record, several_threads: bool) -> str:
     return ", ".join(parts)
 
 
-def _heading(record: Record, several_variants: bool, originals: Set[str | None]) -> str:
+def _heading(record: Record, *, several_variants: bool, originals: Set[str | None]) -> str:
     model = record.cell.model
     bytes_known = size(model.file_bytes) if model.file_bytes or not record.foreign else ""
     facts = [_role(model, originals), bytes_known, _parameters(model.parameters)]
