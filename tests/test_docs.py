@@ -266,7 +266,7 @@ def test_every_column_of_a_sample_file_and_of_json_rows_is_described(tmp_path: P
     import pyarrow.parquet as pq
 
     from bench.cards.tasks.embedding import RECALL_AT
-    from bench.store.samples import Block
+    from bench.record.block import Block
     from bench.store.write import RunStore
 
     for folder in ("samples", "predictions"):

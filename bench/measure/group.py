@@ -31,13 +31,13 @@ from bench.measure.member import (
 )
 from bench.measure.state import CellState
 from bench.measure.stops import stops
+from bench.record.block import CANARY, Block, trusted_samples
 from bench.record.estimate import relative_half_width
 from bench.record.result import Invocation, StopReason
 from bench.record.telemetry import summarise
 from bench.runtimes.client import Worker
 from bench.runtimes.runtime import Runtime
 from bench.stats.percentile import floor, median, minimum_samples
-from bench.store.samples import CANARY, Block, trusted_samples
 
 #: Rounds in a generation: the design whose intervals held their coverage there.
 ROUNDS = 8

@@ -18,7 +18,6 @@ from bench.measure.account import Account
 from bench.measure.group import Group
 from bench.measure.listener import Listener
 from bench.measure.member import Context, try_out
-from bench.measure.parity import form_of, parity
 from bench.measure.plan import PlannedCell
 from bench.measure.prepare import Prepared
 from bench.measure.profiled import profiled_placement
@@ -27,6 +26,7 @@ from bench.measure.scoring import Score, score
 from bench.measure.server_group import ServerGroup
 from bench.measure.state import CellState
 from bench.record import estimate
+from bench.record.parity import form_of, parity
 from bench.record.placement import placement_check, placement_fact
 from bench.record.precision import precision_check
 from bench.record.result import (

@@ -14,10 +14,10 @@ from bench.machine.disturbance import Thresholds, Watcher, block_watcher
 from bench.measure.account import Account
 from bench.measure.listener import Listener
 from bench.measure.state import CellState
+from bench.record.block import Block
 from bench.runtimes.client import Worker
 from bench.runtimes.processes import Launcher
 from bench.spec import Suite
-from bench.store.samples import Block
 from bench.store.write import RunStore
 
 WARMUP_BUDGET_S = 3.0

@@ -6,9 +6,9 @@ from bench.arrays import Array
 from bench.measure.capacity_search import TOLERANCE, find_capacity
 from bench.measure.group import Group
 from bench.measure.member import Member
+from bench.record.block import Block
 from bench.runtimes.client import Worker
 from bench.stats.percentile import floor
-from bench.store.samples import Block
 
 
 class ServerGroup(Group):

@@ -19,10 +19,10 @@ from bench.arrays import Array
 from bench.cards.tasks import find_task
 from bench.errors import SpecError
 from bench.record import estimate
+from bench.record.block import CANARY, Block, trusted_samples
 from bench.record.result import Accuracy, Invocation, Latency, Metric, Record
 from bench.stats.percentile import floor, median
 from bench.store.run import StoredRun
-from bench.store.samples import CANARY, Block, trusted_samples
 
 #: By cell and invocation.
 Measured = dict[tuple[str, int], list[Block]]

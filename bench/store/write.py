@@ -15,12 +15,12 @@ import numpy as np
 from bench.arrays import Array
 from bench.cell import Frozen
 from bench.errors import BenchError, SpecError
+from bench.record.block import Block
 from bench.record.header import RunHeader
 from bench.record.result import SCHEMA_VERSION, Invocation, Record
 from bench.store.find import HEADER, RECORDS
 from bench.store.predictions import stored_column
 from bench.store.run import StoredRun, read_run
-from bench.store.samples import Block
 
 
 class RunStore:

@@ -26,10 +26,10 @@ from bench.measure.listener import QuietProgress
 from bench.measure.member import Context
 from bench.measure.plan import PlannedCell
 from bench.measure.state import CellState
+from bench.record.block import CANARY, Block
 from bench.runtimes.runtime import Runtime
 from bench.runtimes.targets import Choice, Target
 from bench.spec import Suite
-from bench.store.samples import CANARY, Block
 
 PIDS = itertools.count(1)
 

@@ -9,8 +9,16 @@ import numpy as np
 
 from bench.arrays import Array
 from bench.cell import Variant
-from bench.measure.reference import Reference
 from bench.record.result import Parity
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the outputs ought to be: ``outputs`` is None where no reference could be had."""
+
+    name: str
+    outputs: tuple[Array, ...] | None
+    why_not: str = ""
 
 
 @dataclass(frozen=True)
