@@ -83,6 +83,7 @@ class FakeStore:
     def __init__(self) -> None:
         self.samples: dict[str, list[Block]] = {}
         self.invocations: list[Any] = []
+        self.workers: list[Any] = []
 
     def write_samples(self, name: str, blocks: Sequence[Block]) -> None:
         assert name not in self.samples, "a generation was overwritten"
@@ -90,6 +91,9 @@ class FakeStore:
 
     def append_invocations(self, invocations: Sequence[Any]) -> None:
         self.invocations += invocations
+
+    def append_workers(self, told: Sequence[Any]) -> None:
+        self.workers += told
 
 
 class FakeWatcher:
