@@ -15,7 +15,7 @@ from bench.errors import SpecError
 from bench.record.header import RunHeader
 from bench.record.result import Invocation, Record
 from bench.store.fields import RESULT_FIELDS, RUN_FIELDS, SAMPLE_FIELDS
-from bench.store.find import find_runs, without_copies
+from bench.store.find import INVOCATIONS, find_runs, without_copies
 from bench.store.lines import read_lines
 from bench.store.rows import result_rows
 from bench.store.run import (
@@ -183,7 +183,7 @@ def _invocations(runs: list[Path], skipped: list[str]) -> pandas.DataFrame:
     def read(path: Path) -> None:
         notes: list[str] = []
         version = read_header(path).schema_version
-        lines = read_lines(path / "invocations.jsonl", Invocation, version, notes)
+        lines = read_lines(path / INVOCATIONS, Invocation, version, notes)
         found = {(i.cell_id, i.index): i for i in lines}
         columns["run"] += [str(path)] * len(found)
         for name in Invocation.model_fields:

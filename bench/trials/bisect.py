@@ -21,8 +21,8 @@ import numpy as np
 from bench.arrays import Array
 from bench.backend import ModelFile, Options, to_plain
 from bench.errors import BenchError, SpecError, Unsupported
-from bench.measure.parity import TOLERANCES, Tolerance
 from bench.measure.plan import PlannedCell
+from bench.record.parity import TOLERANCES, Tolerance
 from bench.runtimes.processes import Launcher
 from bench.runtimes.targets import BackendReport
 

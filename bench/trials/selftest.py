@@ -21,8 +21,7 @@ from bench.arrays import Array
 from bench.backend import Device, ModelFile, Options, to_plain
 from bench.capabilities import TRIAL_BATCH
 from bench.errors import BenchError, SpecError, Unavailable, WorkerCrashed, WorkerTimeout
-from bench.measure.parity import TOLERANCES, parity
-from bench.measure.reference import Reference
+from bench.record.parity import TOLERANCES, Reference, parity
 from bench.runtimes.client import Worker
 from bench.runtimes.probe import probe
 from bench.runtimes.processes import Launcher

@@ -15,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from rich.cells import cell_len
 
-from bench.measure.parity import TOLERANCES
+from bench.record.parity import TOLERANCES
 from bench.trials.bisect import Values, search
 from bench.trials.bisect_report import bisect_row, bisect_text
 

@@ -79,10 +79,24 @@ class Task(Protocol):
         """The primary metric of two models on the same items; None where the items differ."""
         ...
 
-    def doubts(self, columns: Columns, score: Score, card: Card) -> list[str]:
+    def doubts(self, columns: Columns, score: Score) -> list[str]:
         """What makes the score look like a mistake: near what guessing gives, classes in another
         order. Each is one sentence that says what to look at."""
         ...
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a task says of predictions: its metrics, the primary one first, and its doubts."""
+
+    scores: tuple[Score, ...]
+    doubts: tuple[str, ...]
+
+
+def judged(task: Task, columns: Columns, confidence: float) -> Judged:
+    """All that follows from predictions, in a run and when it is derived again."""
+    scores = task.scores(columns, confidence)
+    return Judged(tuple(scores), tuple(task.doubts(columns, scores[0])))
 
 
 def finite(outputs: Array, name: str) -> None:

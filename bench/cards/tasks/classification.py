@@ -80,7 +80,7 @@ class Classification:
             only_other_right=lost,
         )
 
-    def doubts(self, columns: Columns, score: Score, card: Card) -> list[str]:
+    def doubts(self, columns: Columns, score: Score) -> list[str]:
         labels = columns["label"]
         doubts = []
         chance = np.bincount(labels).max() / len(labels)

@@ -64,7 +64,7 @@ class Embedding:
             return _changed_rho(this, other, confidence)
         return _changed_recall(this, other, confidence)
 
-    def doubts(self, columns: Columns, score: Score, card: Card) -> list[str]:
+    def doubts(self, columns: Columns, score: Score) -> list[str]:
         if score.metric != RHO or score.value.low > 0:
             return []
         return [

@@ -26,5 +26,5 @@ class Raw:
     def change(self, this: Columns, other: Columns, confidence: float) -> Change | None:
         return None
 
-    def doubts(self, columns: Columns, score: Score, card: Card) -> list[str]:
+    def doubts(self, columns: Columns, score: Score) -> list[str]:
         return []

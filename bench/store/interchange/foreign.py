@@ -19,10 +19,10 @@ from bench.arrays import Array
 from bench.cell import Cell, ModelIdentity, Scenario
 from bench.errors import SpecError
 from bench.numbers import printable
+from bench.record.block import Block
 from bench.record.header import RunHeader
 from bench.record.result import Foreign, Record
 from bench.spec import Suite
-from bench.store.samples import Block
 from bench.store.write import RunStore
 
 

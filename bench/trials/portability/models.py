@@ -9,10 +9,10 @@ from typing import Any
 
 from bench.backend import Options, to_plain
 from bench.errors import BenchError, Unsupported
-from bench.measure.parity import parity
 from bench.measure.plan import PlannedCell
 from bench.measure.reference import References
 from bench.numbers import printable, significant
+from bench.record.parity import parity
 from bench.runtimes.processes import Launcher
 from bench.trials.portability.outcomes import outcome_of
 from bench.trials.portability.predict import Forecast, ModelNode

@@ -90,7 +90,7 @@ def test_nan_is_not_scored() -> None:
 def doubts(labels: np.ndarray, logits: np.ndarray) -> list[str]:
     card = a_card(logits.shape[1])
     columns = TASK.columns(logits, a_dataset(labels), card)
-    return TASK.doubts(columns, TASK.scores(columns, 0.95)[0], card)
+    return TASK.doubts(columns, TASK.scores(columns, 0.95)[0])
 
 
 def test_a_good_model_gives_no_doubt() -> None:

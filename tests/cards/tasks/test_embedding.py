@@ -128,5 +128,5 @@ def test_changed_recall_is_of_the_same_queries() -> None:
 def test_vectors_that_mean_nothing_are_doubted() -> None:
     columns = {"gold": RNG.normal(size=200), "similarity": RNG.normal(size=200)}
     score = TASK.scores(columns, 0.95)[0]
-    (doubt,) = TASK.doubts(columns, score, a_card())
+    (doubt,) = TASK.doubts(columns, score)
     assert "the tokenizer, the pooling" in doubt

@@ -9,8 +9,8 @@ from compared_runs import a_header
 from fake_records import a_cell, a_failure, a_record, an_invocation
 
 from bench.cell import ModelIdentity
+from bench.record.block import Block
 from bench.record.result import Check, Record
-from bench.store.samples import Block
 from bench.store.write import RunStore
 
 HOSTILE = "<script>alert(1)</script>"

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from bench.measure.parity import FP32_TOLERANCE, form_of, parity
-from bench.measure.reference import Reference, first_samples
+from bench.measure.reference import first_samples
+from bench.record.parity import FP32_TOLERANCE, Reference, form_of, parity
 
 
 def reference(*outputs: Any) -> Reference:

@@ -9,8 +9,16 @@ import numpy as np
 
 from bench.arrays import Array
 from bench.cell import Variant
-from bench.measure.reference import Reference
 from bench.record.result import Parity
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the outputs ought to be: ``outputs`` is None where no reference could be had."""
+
+    name: str
+    outputs: tuple[Array, ...] | None
+    why_not: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,16 +104,25 @@ def cosine(mine: Array, theirs: Array) -> float | None:
     return float(mine.ravel() @ theirs.ravel()) / norms if norms else None
 
 
+def compared_part(outputs: Sequence[Array], reference: Reference) -> list[Array]:
+    """As much of ``outputs`` as is compared: as many samples as the reference has."""
+    theirs = reference.outputs or ()
+    if len(outputs) != len(theirs):
+        return list(outputs)
+    return [
+        mine[: len(other)] if mine.ndim and other.ndim else mine
+        for mine, other in zip(outputs, theirs, strict=True)
+    ]
+
+
 def _pairs(outputs: Sequence[Array], reference: Reference) -> list[tuple[Array, Array]] | None:
     """Each output beside the reference's, float64, as many samples as the reference has."""
     if reference.outputs is None or len(outputs) != len(reference.outputs):
         return None
+    mine_of = compared_part(outputs, reference)
     pairs = [
-        (
-            np.asarray(mine[: len(theirs)] if theirs.ndim else mine, dtype=np.float64),
-            np.asarray(theirs, dtype=np.float64),
-        )
-        for mine, theirs in zip(outputs, reference.outputs, strict=True)
+        (np.asarray(mine, dtype=np.float64), np.asarray(theirs, dtype=np.float64))
+        for mine, theirs in zip(mine_of, reference.outputs, strict=True)
     ]
     return None if any(mine.shape != theirs.shape for mine, theirs in pairs) else pairs
 
