@@ -3,8 +3,8 @@
 Started by the driver with the interpreter of a copy of the tree. Each line of standard input is a
 JSON object (``files``, ``tests`` in the order to run or null for all, ``timeout_s``,
 ``trace``), each line of standard output the answer (``outcome``: "passed", "failed" or "timeout",
-``test``: the first that failed, ``took_s`` by test, and with ``trace`` the ``lines`` that each
-test reached by file).
+``test``: the first that failed, ``took_s`` by test in seconds of CPU, and with ``trace`` the
+``lines`` that each test reached by file).
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ class Watch:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        began = time.perf_counter()
+        began = time.process_time()
         if self.coverage is not None:
             _forget_cached()  # or only the first test that asks would seem to reach what is cached
             self.coverage.switch_context(item.nodeid)
         result = yield
-        self.took_s[item.nodeid] = time.perf_counter() - began
+        self.took_s[item.nodeid] = time.process_time() - began
         return result
 
     @pytest.hookimpl(wrapper=True)
