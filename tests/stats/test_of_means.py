@@ -97,6 +97,32 @@ def test_an_estimate_beyond_all_resamples_is_still_in_its_interval(size):
     assert found.estimate == size
 
 
+@pytest.mark.parametrize("beyond", [100.0, -100.0])
+@pytest.mark.parametrize("confidence", [0.5, 0.95])
+def test_where_all_resamples_are_on_one_side_half_of_one_counts_for_the_other(beyond, confidence):
+    mean = VALUES.mean()
+    statistic = OfMeans(
+        VALUES[:, np.newaxis], lambda m: m[..., 0] + beyond * (np.abs(m[..., 0] - mean) < 1e-12)
+    )
+    values = replicas(statistic, 9, 5)
+    share = 4.5 / 5 if beyond > 0 else 0.5 / 5
+    reach = norm.ppf((1 + confidence) / 2)
+    tails = norm.cdf([2 * norm.ppf(share) - reach, 2 * norm.ppf(share) + reach])
+    low, high = np.quantile(values, tails)
+    (found,) = intervals([statistic], confidence, seed=9, resamples=5)
+    expected = (low, found.estimate) if beyond > 0 else (found.estimate, high)
+    assert (found.low, found.high) == pytest.approx(expected)
+
+
+def test_two_examples_are_enough_and_the_seed_is_0_unless_given():
+    two = mean_of(np.array([1.0, 3.0]))
+    assert intervals([two], resamples=20) == intervals([two], seed=0, resamples=20)
+    assert intervals([two], resamples=20)[0].estimate == 2
+    many = mean_of(VALUES - VALUES.mean())
+    assert intervals([many], resamples=20) == intervals([many], seed=0, resamples=20)
+    assert two_sided_p(many, resamples=20) == two_sided_p(many, seed=0, resamples=20)
+
+
 def test_a_difference_is_of_the_same_examples():
     first, second = mean_of(VALUES), RATIO
     difference = first - second
