@@ -14,9 +14,9 @@ import numpy as np
 from bench.backend import Device, Feeds, ModelFile, Options, Placement, TensorSpec
 from bench.errors import BenchError, Unavailable, Unsupported
 
-from .checks import Array, check_feeds, first_line, read_extra, require_onnx
-from .host import cpu_device
-from .onnx_file import read_onnx
+from .shared.checks import Array, check_feeds, first_line, read_extra, require_onnx
+from .shared.host import cpu_device
+from .shared.onnx_file import read_onnx
 
 
 class OnnxReference:

@@ -20,7 +20,6 @@ from typing import Any, Callable, ClassVar, Mapping
 import numpy as np
 
 from bench.backend import (
-    QUERIES_PER_STREAM,
     Device,
     Feeds,
     ModelFile,
@@ -28,10 +27,11 @@ from bench.backend import (
     Placement,
     TensorSpec,
 )
+from bench.capabilities import QUERIES_PER_STREAM
 from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupported
 
-from . import tiny
-from .checks import (
+from .shared import tiny
+from .shared.checks import (
     ANY_NUMBER,
     Array,
     check_feeds,
@@ -41,7 +41,7 @@ from .checks import (
     read_extra,
     require_onnx,
 )
-from .host import cpu_device
+from .shared.host import cpu_device
 
 _OPTIONS = {
     "hint": ("latency", "throughput"),

@@ -23,9 +23,16 @@ import numpy as np
 from bench.backend import Device, Feeds, ModelFile, Options, Placement, TensorSpec
 from bench.errors import BenchError, OutOfMemory, Unavailable, Unsupported
 
-from . import tiny
-from .checks import Array, check_feeds, first_line, is_out_of_memory, read_extra, require_onnx
-from .onnx_file import Shapes, fix_shapes, read_onnx, require_known_operators, spec_of
+from .shared import tiny
+from .shared.checks import (
+    Array,
+    check_feeds,
+    first_line,
+    is_out_of_memory,
+    read_extra,
+    require_onnx,
+)
+from .shared.onnx_file import Shapes, fix_shapes, read_onnx, require_known_operators, spec_of
 
 #: Chips that the toolkit compiles for and simulates, by its own names for platforms.
 _CHIPS = ("rk3562", "rk3566", "rk3568", "rk3576", "rk3588")

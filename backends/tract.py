@@ -18,7 +18,7 @@ from typing import Any, Callable, ClassVar, Mapping
 from bench.backend import Device, Feeds, ModelFile, Options, Placement, TensorSpec
 from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupported
 
-from .checks import (
+from .shared.checks import (
     Array,
     check_feeds,
     check_shapes,
@@ -27,7 +27,7 @@ from .checks import (
     read_extra,
     require_onnx,
 )
-from .host import cpu_device
+from .shared.host import cpu_device
 
 #: `tract.DatumType`, as numpy calls it. Others (complex, symbolic dimensions) have no equal there.
 _TYPES = {

@@ -17,10 +17,17 @@ import numpy as np
 from bench.backend import Device, Feeds, ModelFile, Options, Placement, TensorSpec
 from bench.errors import BenchError, OutOfMemory, Unavailable, Unsupported
 
-from . import tiny
-from .checks import Array, check_feeds, first_line, is_out_of_memory, read_extra, require_onnx
-from .host import cpu_device
-from .onnx_file import Shapes, fix_shapes, read_onnx, require_known_operators, spec_of
+from .shared import tiny
+from .shared.checks import (
+    Array,
+    check_feeds,
+    first_line,
+    is_out_of_memory,
+    read_extra,
+    require_onnx,
+)
+from .shared.host import cpu_device
+from .shared.onnx_file import Shapes, fix_shapes, read_onnx, require_known_operators, spec_of
 
 #: The threads of the pool that this process has: TVM reads their number once.
 _pool_threads: Optional[int] = None

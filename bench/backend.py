@@ -1,9 +1,9 @@
 """The contract between `bench` and a runtime: what a backend gives and what it is given.
 
 A backend is a class found through the entry-point group ``bench.backends``; one file, no base
-class needed. It is imported inside worker processes only, possibly by another interpreter, so
-this module and every adapter use the standard library, numpy and their own runtime alone
-(Python 3.9 and later, numpy 1.24 and later).
+class needed. What it may offer besides is in `bench.capabilities`. It is imported inside worker
+processes only, possibly by another interpreter, so this module and every adapter use the standard
+library, numpy and their own runtime alone (Python 3.9 and later, numpy 1.24 and later).
 """
 
 from __future__ import annotations
@@ -103,13 +103,8 @@ class Placement:
     time_share: Mapping[str, float] = field(default_factory=dict)
 
 
-#: Queries that a stream makes before it waits for the others: waiting costs less, the more it
-#: is shared by.
-QUERIES_PER_STREAM = 4
-
-
 class Session(Protocol):
-    """A model compiled for a device, ready to run."""
+    """A model compiled for a device, ready to run. What else it may offer: `bench.capabilities`."""
 
     inputs: list[TensorSpec]
     outputs: list[TensorSpec]
@@ -138,21 +133,6 @@ class Session(Protocol):
         """One inference the way the runtime's users usually write it (the ``api`` lane)."""
         ...
 
-    # A session may also have ``bind_streams(feeds, streams) -> Callable[[], object]``, for offline
-    # queries in flight at once: one call makes `QUERIES_PER_STREAM` inferences in each of so many
-    # streams, all at the same time, and returns when the last has ended. `fetch` then copies out
-    # what one of them left.
-    # A session may also have ``profiled_placement(feeds) -> Placement``: the placement with what
-    # only further work tells, such as a profile of a few inferences: ``time_share``, the precision,
-    # reasons. It is asked for in a worker that isn't timed.
-    # A session may also have ``native_timer(feeds) -> Callable[[int], ndarray]``: what it returns
-    # makes so many inferences in a loop without Python and gives their latencies in ns, int64
-    # (the ``native`` lane). `fetch` then copies out what that loop's last inference left.
-    # A session may also have ``copy_times(feeds, repeats) -> Mapping[str, Sequence[int]]``, where
-    # inputs and outputs travel between host and device: ``h2d_ns`` and ``d2h_ns``, ``repeats``
-    # times each of copying all inputs to the device and all outputs back, on the clock that the
-    # runtime offers for it. It leaves bound callables and what `fetch` gives as they were.
-
     def placement(self) -> Placement:
         """Which nodes ran where."""
         ...
@@ -163,31 +143,15 @@ class Session(Protocol):
 
 
 class Backend(Protocol):
-    """An adapter to one runtime."""
+    """An adapter to one runtime. What else it may offer or declare: `bench.capabilities`."""
 
     name: ClassVar[str]
     #: which forms of a `ModelFile` it compiles: ``onnx``, ``torch``
     forms: ClassVar[tuple[str, ...]]
-    # A backend may also have ``variants: ClassVar[tuple[str, ...]]``, the precision forms that it
-    # runs; without it there is fp32 alone.
-    # And ``trials: ClassVar[tuple[Mapping[str, str], ...]]``: sets of its options (behind ``?``)
-    # that `bench selftest` tries besides none.
-    # A backend may also have ``requirements: ClassVar[Mapping[str, tuple[tuple[str, ...], ...]]]``:
-    # the private environments that it can run in (`bench env create NAME`), each as its steps, and
-    # a step as the arguments of one ``pip install``: ``{"acme-npu": (("acme==2.1", "numpy<2"),)}``.
-    # A backend may also have ``absent_devices() -> Mapping[str, Unavailable]``, asked after
-    # `devices`: for each kind of device that this build of the runtime is for and that did not
-    # answer (``cuda``, ``npu``) the true cause. It is what a user sees who names such a target.
     #: modules the fork server imports before it forks workers; importing must start no threads
     preload: ClassVar[tuple[str, ...]]
     #: False where the runtime can't live through fork: each worker is then a fresh interpreter
     fork_safe: ClassVar[bool]
-    # A backend may also have ``device_memory(device) -> Optional[tuple[int, int]]``: free and total
-    # bytes of the device's memory now, None where the runtime doesn't tell (`bench selftest`).
-    # And ``telemetry(device) -> Mapping[str, Any]``: what the device tells of itself now, asked for
-    # right after timed calls; whatever isn't known is left out. ``power_w`` (of the whole device),
-    # ``clock_hz`` (of what computes) and ``default_clock_hz``, ``throttled`` (a list of reasons,
-    # in words, that keep it slower than it can sustain), ``memory_bytes`` (held by this process).
     #: variables set before the runtime is imported: thread pools that do not spin, no noise
     environment: ClassVar[Mapping[str, str]]
 

@@ -2,7 +2,7 @@
 
 Entry-point groups are read. ``bench.backends`` maps a backend's name to ``module:Class``;
 ``bench.models`` maps any name to a package whose folder holds model cards (``*.toml``; suites
-are ``*.suite.toml``). ``bench.tasks`` is read the same way (`bench.tasks`).
+are ``*.suite.toml``). ``bench.tasks`` maps a task's name to ``module:Class``.
 
 `importlib.metadata` costs more start-up time than the whole ``bench list`` may take, so the
 ``entry_points.txt`` files on `sys.path` are read here, by the same rules (the first distribution
@@ -21,6 +21,7 @@ from bench.errors import SpecError, Unavailable
 
 BACKENDS_GROUP = "bench.backends"
 MODELS_GROUP = "bench.models"
+TASKS_GROUP = "bench.tasks"
 SUITE_SUFFIX = ".suite.toml"
 
 
@@ -35,6 +36,11 @@ def load_backend(name: str) -> type:
     if name not in known:
         raise unknown("backend", name, known)
     return load_object("backend", name, known[name])
+
+
+def task_names() -> list[str]:
+    """The names of the installed tasks, without importing them."""
+    return list(entry_points(TASKS_GROUP))
 
 
 def card_paths() -> dict[str, Path]:

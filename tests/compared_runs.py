@@ -10,9 +10,11 @@ import numpy as np
 from fake_records import a_cell, a_record, an_invocation
 
 from bench.cell import Cell
+from bench.record.header import RunHeader
 from bench.record.result import Record
 from bench.spec import Suite
-from bench.store.run import RunHeader, RunStore, StoredRun, read_run
+from bench.store.run import StoredRun, read_run
+from bench.store.write import RunStore
 
 MACHINE = {"machine_id": "0123456789ab", "cpu_model": "AMD EPYC", "kernel": "6.1"}
 

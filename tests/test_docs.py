@@ -21,10 +21,10 @@ from pydantic import BaseModel
 from bench.cell import Cell, ModelIdentity
 from bench.commands.cli import COMMANDS, cli
 from bench.machine.facts import MachineFacts
-from bench.present.columns import RESULT_FIELDS
 from bench.record import result as record
+from bench.record.header import RunHeader
 from bench.spec import Suite
-from bench.store.run import RunHeader
+from bench.store.fields import RESULT_FIELDS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -266,7 +266,8 @@ def test_every_column_of_a_sample_file_and_of_json_rows_is_described(tmp_path: P
     import pyarrow.parquet as pq
 
     from bench.cards.tasks.embedding import RECALL_AT
-    from bench.store.run import Block, RunStore
+    from bench.store.samples import Block
+    from bench.store.write import RunStore
 
     for folder in ("samples", "predictions"):
         (tmp_path / folder).mkdir()

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
+from bench.arrays import Array
 from bench.cards.card import Card
 from bench.cards.datasets import Dataset, load_dataset
 from bench.cards.variants import Calibration
 from bench.errors import SpecError
-
-Array = np.ndarray[Any, Any]
 
 
 def load_calibration(card: Card, dataset: Dataset | None) -> Calibration:

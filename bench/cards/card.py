@@ -16,6 +16,7 @@ from bench.backend import ModelFile, TorchSource
 from bench.cards.files import content_sha256, file_sha256
 from bench.cards.packages import PREFIX, in_packages
 from bench.cell import Frozen
+from bench.discover import task_names
 from bench.errors import SpecError
 from bench.validation import first_problem, read_toml
 
@@ -166,10 +167,9 @@ class Card(Frozen):
     @field_validator("task")
     @classmethod
     def _is_installed(cls, value: str) -> str:
-        from bench.cards.tasks import known_tasks
-
-        if value not in known_tasks():
-            raise ValueError(f"must be one of {', '.join(known_tasks())}")
+        known = task_names()
+        if value not in known:
+            raise ValueError(f"must be one of {', '.join(known)}")
         return value
 
     def file(self, name: str) -> Path:

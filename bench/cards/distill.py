@@ -18,15 +18,15 @@ from typing import Any
 
 import numpy as np
 
+from bench.arrays import Array
 from bench.cards.calibration import shared_samples
 from bench.cards.card import Card, DatasetCard
 from bench.cards.datasets import Dataset, load_dataset
 from bench.cards.export import run_onnx
 from bench.cards.files import file_sha256
+from bench.cards.ready import Loaded
 from bench.errors import SpecError, Unavailable
-from bench.measure.plan import Loaded
 
-Array = np.ndarray[Any, Any]
 Say = Callable[[str], None]
 
 #: Share of the training examples that the log's accuracies are of; the student never sees them.

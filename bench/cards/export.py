@@ -19,12 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from bench.arrays import Array
 from bench.backend import TorchSource
 from bench.cards.card import Card
 from bench.cards.inputs import random_inputs
 from bench.errors import ExportFailed, SpecError, Unavailable
-
-Array = np.ndarray[Any, Any]
 
 #: ONNX Runtime, OpenVINO and the ONNX reference evaluator all read it; dynamo emits it natively.
 OPSET = 18

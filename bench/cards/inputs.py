@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from bench.arrays import Array
 from bench.errors import SpecError
-
-Array = np.ndarray[Any, Any]
 
 #: Integer inputs of unknown meaning take 0 and 1: both are valid as a mask, a flag, a segment
 #: number and an index into any table of two rows or more.

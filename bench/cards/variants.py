@@ -23,14 +23,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from bench.arrays import Array
 from bench.backend import ModelFile
 from bench.cards.files import content_sha256, external_data
 from bench.cell import Variant
 from bench.errors import BenchError, ExportFailed, SpecError, Unavailable
-
-Array = np.ndarray[Any, Any]
 
 #: Calibration samples that are run at once; the quantiser keeps every activation of a batch.
 _CALIBRATION_BATCH = 16

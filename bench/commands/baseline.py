@@ -6,6 +6,10 @@ from pathlib import Path
 
 import click
 
+from bench.commands.output import warn
+from bench.files import write_text
+from bench.numbers import printable, size
+
 
 @click.command(name="baseline")
 @click.argument("run", type=click.Path(path_type=Path))
@@ -21,9 +25,7 @@ def command(run: Path, output: Path) -> None:
 
     It holds what comparisons need: records, invocations and predictions; no samples.
     """
-    from bench.files import write_text
-    from bench.numbers import printable, size
-    from bench.store.baseline import baseline_text, make_baseline
+    from bench.store.baseline import baseline_text, make_baseline  # numpy: start-up
     from bench.store.run import read_run
 
     stored = read_run(run)
@@ -31,7 +33,7 @@ def command(run: Path, output: Path) -> None:
     text = baseline_text(content)
     write_text(output, text)
     for problem in (*[f"skipped {text}" for text in stored.skipped], *problems):
-        click.echo(f"bench: {printable(problem, limit=500)}", err=True)
+        warn(problem)
     click.echo(
         f"{output}: {len(content.records)} cells of {printable(str(stored.path))}, "
         f"{size(len(text.encode()))}."

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
+from contextlib import closing
 
 import click
 
+from bench.cache import cache_folder
 from bench.commands.flags import read_sizes
+from bench.commands.output import print_drawing, print_json
 
 _DISAGREES = 3
 
@@ -26,6 +28,7 @@ def command(
     batch: int,
     shapes: dict[str, int],
     seed: int,
+    *,
     as_json: bool,
 ) -> int:
     """Find the first tensor of MODEL on which a target disagrees with the reference.
@@ -33,10 +36,7 @@ def command(
     Names the node and the operator. The exit status is 0 where the target agrees, 3 where it does
     not, and 1 or 2 where that can't be said.
     """
-    from rich.console import Console
-
-    from bench.cache import cache_folder
-    from bench.measure.run import prepare
+    from bench.measure.prepare import prepare  # scipy: start-up
     from bench.present.progress import choose_listener
     from bench.spec import Suite, with_flags
     from bench.trials.bisect import bisect
@@ -51,16 +51,14 @@ def command(
         "shapes": shapes,
         "seed": seed,
     }
-    listener = choose_listener(quiet=False)
-    try:
-        with prepare(with_flags(Suite(), flags), listener, cache_folder()) as prepared:
-            listener.phase(f"comparing the tensors of {model}")
-            found = bisect(prepared.plan.cells[0], prepared.reports, prepared.launcher)
-    finally:
-        listener.close()
+    with (
+        closing(choose_listener(quiet=False)) as listener,
+        prepare(with_flags(Suite(), flags), listener, cache_folder()) as prepared,
+    ):
+        listener.phase(f"comparing the tensors of {model}")
+        found = bisect(prepared.plan.cells[0], prepared.reports, prepared.launcher)
     if as_json:
-        click.echo(json.dumps(bisect_row(found), indent=1, allow_nan=False))
+        print_json(bisect_row(found))
     else:
-        console = Console(highlight=False, markup=False, emoji=False)
-        console.print(bisect_text(found, console.width), soft_wrap=True, end="")
+        print_drawing(lambda width: bisect_text(found, width))
     return 0 if found.agrees else _DISAGREES

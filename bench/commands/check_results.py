@@ -16,7 +16,7 @@ def command(path: Path) -> int:
 
     Exit code 0: all agree; 1: some differ, and each is named.
     """
-    from bench.present.publication.check import check, publications
+    from bench.present.publication.check import check, publications  # scipy: start-up
 
     differences = 0
     for folder in publications(path):

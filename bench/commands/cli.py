@@ -1,14 +1,15 @@
 """The command ``bench``: a group whose subcommands are imported only when they are called.
 
 A subcommand is a file ``bench/commands/NAME.py`` that holds a `click.Command` called ``command``.
-Its line of help stands here, so that ``bench --help`` imports none of them. A command tells its
-exit code by returning it (None is 0) and reports an error by raising.
+Its line of help stands here, so that ``bench --help`` imports none of them. What is heavy (numpy,
+pydantic, rich, ...) a command imports where it works, so that its help and the completion of shells
+stay quick. A command tells its exit code by returning it (None is 0) and reports an error by
+raising.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
 
 import click
 
@@ -107,7 +108,7 @@ def _debug_option() -> click.Option:
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="bench", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show where an error came from.")
-def cli(**_: Any) -> None:
+def cli(**_: object) -> None:
     """How fast, how much and how right is a model, and the one distilled from it, on every
     runtime and device that you can reach, and how sure is each number?
 

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bench.commands.output import print_drawing, print_json, warn
+from bench.store.find import find_runs, only_run
+
 if TYPE_CHECKING:
     from bench.judge.compare import Report
     from bench.judge.matching import Matched
@@ -71,6 +74,7 @@ def command(
     allow: tuple[str, ...],
     margin: float,
     confidence: float,
+    *,
     as_json: bool,
 ) -> None:
     """Compare two stored runs A and B cell by cell, or what is in one run.
@@ -88,13 +92,13 @@ def command(
         raise click.UsageError("name one run or two, not 0.")
     if not 0 < confidence < 1:
         raise click.UsageError("--confidence has to lie between 0 and 1 (100%).")
-    from bench.judge.matching import check_allowed_kinds
+    from bench.judge.differences import check_allowed_kinds  # numpy: start-up
     from bench.store.run import no_collection
 
     check_allowed_kinds(allow)
     with no_collection():
         matched, skipped = _matched(runs, cells)
-        _compare(matched, skipped, allow, margin, confidence, as_json)
+        _compare(matched, skipped, allow, margin, confidence, as_json=as_json)
 
 
 def _compare(
@@ -103,10 +107,11 @@ def _compare(
     allow: tuple[str, ...],
     margin: float,
     confidence: float,
+    *,
     as_json: bool,
 ) -> None:
-    from bench.judge.compare import compare
-    from bench.judge.matching import refuse
+    from bench.judge.compare import compare  # scipy: start-up
+    from bench.judge.differences import refuse
     from bench.present.compare import difference_lines
 
     report = compare(matched, allow, margin, confidence)
@@ -116,13 +121,13 @@ def _compare(
         click.echo("\n".join(difference_lines(report)), err=True)
         raise
     for warning in (*skipped, *report.warnings):
-        _warn(warning)
-    _print(report, as_json)
+        warn(warning)
+    _print(report, as_json=as_json)
 
 
 def _matched(runs: tuple[Path, ...], cells: tuple[str, ...]) -> tuple[Matched, list[str]]:
     """What is compared with what, and what could not be read of the runs."""
-    from bench.judge.matching import match_cells, match_runs, match_targets
+    from bench.judge.matching import match_cells, match_runs, match_targets  # numpy: start-up
     from bench.store.run import read_results
 
     stored = [read_results(path) for path in _one_or_two(runs)]
@@ -136,8 +141,6 @@ def _matched(runs: tuple[Path, ...], cells: tuple[str, ...]) -> tuple[Matched, l
 
 def _one_or_two(given: tuple[Path, ...]) -> list[Path]:
     """A and B, each of which may be a folder that holds one run; or all that one folder holds."""
-    from bench.store.find import find_runs, only_run
-
     found = find_runs(given) if len(given) == 1 else [only_run(path) for path in given]
     if len(found) > 2:
         raise click.UsageError(
@@ -146,23 +149,10 @@ def _one_or_two(given: tuple[Path, ...]) -> list[Path]:
     return found
 
 
-def _warn(text: str) -> None:
-    from bench.numbers import printable
+def _print(report: Report, *, as_json: bool) -> None:
+    from bench.present.compare import report_json, report_text  # scipy: start-up
 
-    click.echo(f"bench: {printable(text, limit=500)}", err=True)
-
-
-def _print(report: Report, as_json: bool) -> None:
     if as_json:
-        import json
-
-        from bench.present.compare import report_json
-
-        click.echo(json.dumps(report_json(report), indent=1, allow_nan=False))
-        return
-    from rich.console import Console
-
-    from bench.present.compare import report_text
-
-    console = Console(highlight=False, markup=False, emoji=False)
-    console.print(report_text(report, console.width), soft_wrap=True, end="")
+        print_json(report_json(report))
+    else:
+        print_drawing(lambda width: report_text(report, width))

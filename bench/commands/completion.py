@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from bench.commands.cli import cli
 from bench.errors import BenchError
 
 
@@ -18,8 +19,6 @@ def command(shell: str) -> None:
     zsh:   bench completion zsh > ~/.zfunc/_bench
     fish:  bench completion fish > ~/.config/fish/completions/bench.fish
     """
-    from bench.commands.cli import cli
-
     completion = get_completion_class(shell)
     if completion is None:
         raise BenchError(f"this version of click writes no completion for {shell}.")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from bench.commands.output import print_drawing, print_json, warn
+from bench.errors import SpecError
+
 if TYPE_CHECKING:
     from bench.judge.deal import Deal
-    from bench.present.fidelity import Titled
+    from bench.judge.fidelity import Titled
 
 
 @click.command(name="deal")
@@ -37,13 +41,13 @@ if TYPE_CHECKING:
     help="Of the distributions that the KL divergence compares.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the deal as JSON.")
-def command(run: Path, cost: str, loss: str, temperature: float, as_json: bool) -> None:
+def command(run: Path, cost: str, loss: str, temperature: float, *, as_json: bool) -> None:
     """Weigh the models of the stored run in the directory RUN.
 
     The Pareto front of accuracy against cost, with what the intervals leave open; how like its
     original each distilled model is; and the answer in words.
     """
-    from bench.judge.changes import Changes
+    from bench.judge.changes import Changes  # scipy: start-up
     from bench.judge.deal import make_deal
     from bench.judge.fidelities import Fidelities
     from bench.store.run import read_run
@@ -64,8 +68,6 @@ def command(run: Path, cost: str, loss: str, temperature: float, as_json: bool) 
 
 def _fraction(text: str) -> float:
     """``0.5`` points are 0.005."""
-    from bench.errors import SpecError
-
     try:
         value = float(text.removesuffix("%"))
     except ValueError:
@@ -76,25 +78,19 @@ def _fraction(text: str) -> float:
 
 
 def _print_text(deal: Deal, fidelities: list[Titled], warnings: list[str]) -> None:
-    from rich.console import Console
-
-    from bench.numbers import printable
-    from bench.present.deal import deal_text
+    from bench.present.deal import deal_text  # scipy: start-up
     from bench.present.fidelity import fidelity_text
 
-    console = Console(highlight=False, markup=False, emoji=False)
-    console.print(deal_text(deal, console.width), soft_wrap=True, end="")
+    print_drawing(lambda width: deal_text(deal, width))
     for found in fidelities:
-        console.print()
-        console.print(fidelity_text(found, console.width), soft_wrap=True, end="")
+        click.echo()
+        print_drawing(partial(fidelity_text, found))
     for warning in warnings:
-        click.echo(f"bench: {printable(warning, limit=500)}", err=True)
+        warn(warning)
 
 
 def _print_json(path: Path, deal: Deal, fidelities: list[Titled], warnings: list[str]) -> None:
-    import json
-
-    from bench.present.deal import deal_rows
+    from bench.present.deal import deal_rows  # scipy: start-up
     from bench.present.fidelity import fidelity_row
 
     value = {
@@ -103,4 +99,4 @@ def _print_json(path: Path, deal: Deal, fidelities: list[Titled], warnings: list
         "fidelity": [fidelity_row(found) for found in fidelities],
         "skipped": warnings,
     }
-    click.echo(json.dumps(value, indent=1, allow_nan=False))
+    print_json(value)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import click
+
+from bench.cache import cache_folder
 
 
 @click.command(name="distill")
@@ -47,10 +50,9 @@ def command(
 
     CARD is a classifier with labelled data. A training that was interrupted goes on.
     """
-    from bench.cache import cache_folder
-    from bench.cards.catalog import find_model
+    from bench.cards.catalog import find_model  # numpy: start-up
     from bench.cards.distill import Recipe, distill
-    from bench.measure.run import load
+    from bench.cards.ready import load
     from bench.present.progress import choose_listener
 
     found = find_model(card)
@@ -63,10 +65,7 @@ def command(
         seed=seed,
         control_of=control_of,
     )
-    listener = choose_listener(quiet=False)
-    try:
-        original = load(found, cache_folder(), listener)
+    with closing(choose_listener(quiet=False)) as listener:
+        original = load(found, cache_folder(), listener.phase)
         path = distill(original, data, recipe, out, lambda text: click.echo(text, err=True))
-    finally:
-        listener.close()
     click.echo(f"wrote {path}; try it: bench run -m {card} -m {path}")

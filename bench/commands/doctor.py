@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from dataclasses import asdict
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING
 
 import click
 
+from bench.commands.env import environment_lines
+from bench.commands.output import print_json
+from bench.machine.facts import fingerprint
+from bench.machine.noise import noise_warnings
+from bench.numbers import printable, significant, size
+
 if TYPE_CHECKING:
+    from bench.backend import Device
     from bench.machine.accelerators import Accelerator
     from bench.machine.facts import MachineFacts
     from bench.runtimes.targets import BackendReport
@@ -16,14 +26,13 @@ PACKAGES = ("infer-bench", "numpy", "onnx", "onnxruntime", "openvino", "torch")
 
 @click.command(name="doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(as_json: bool) -> None:
+def command(*, as_json: bool) -> None:
     """Say which targets are here, and why others are not.
 
     Every device is touched, so this takes some seconds. What is absent is no error: the exit code
     is 0.
     """
-    from bench.machine.accelerators import find_accelerators
-    from bench.machine.facts import fingerprint, noise_warnings
+    from bench.machine.accelerators import find_accelerators  # numpy: start-up
     from bench.runtimes.targets import discover_backends
 
     reports = discover_backends()
@@ -57,9 +66,7 @@ def _present(reports: list[BackendReport]) -> list[str]:
     return [f"{target:<{width}}  {device}; {version}" for target, device, version in rows]
 
 
-def _device_words(device: Any) -> str:
-    from bench.numbers import size
-
+def _device_words(device: Device) -> str:
     words = [device.name or device.vendor or "device"]
     if device.memory_bytes:
         words.append(size(device.memory_bytes))
@@ -90,8 +97,6 @@ def _absent_kinds(report: BackendReport) -> list[str]:
 
 def _labelled(report: BackendReport, reason: object) -> str:
     """The reason behind the name of what is absent, which most reasons begin with themselves."""
-    import re
-
     name = rf"{re.escape(report.label)}(?::\S+)?"
     text = re.sub(rf"^({name}) is not available: ", r"\1: ", str(reason))
     return text if text.startswith(f"{report.label}:") else f"{report.label}: {text}"
@@ -99,8 +104,7 @@ def _labelled(report: BackendReport, reason: object) -> str:
 
 def _environments() -> list[str]:
     """Those that were created or configured, as `bench env list` shows them."""
-    from bench.commands.env import environment_lines
-    from bench.runtimes.environments.find import existing_environments
+    from bench.runtimes.environments.find import existing_environments  # pydantic: start-up
 
     found = existing_environments()
     return environment_lines(found) if found else []
@@ -127,8 +131,6 @@ def _accelerator(one: Accelerator) -> str:
 
 def _facts(facts: MachineFacts) -> list[str]:
     """What a person wants to know of the machine, one fact a line; what isn't known is left out."""
-    from bench.numbers import significant, size
-
     cores = f"{facts.physical_cores or '?'} cores, {facts.logical_cores or '?'} threads"
     if facts.affinity is not None:
         cores += f", {len(facts.affinity)} usable"
@@ -160,10 +162,7 @@ def _huge_pages(facts: MachineFacts) -> str:
 
 
 def _print_section(title: str, lines: list[str]) -> None:
-    from shutil import get_terminal_size
-
-    from bench.numbers import printable
-    from bench.present.results import TIED, wrap
+    from bench.present.layout import TIED, wrap  # rich: start-up
 
     if not lines:
         return
@@ -178,13 +177,10 @@ def _print_section(title: str, lines: list[str]) -> None:
 def _print_json(
     reports: list[BackendReport],
     accelerators: list[Accelerator],
-    facts: dict[str, Any],
+    facts: dict[str, object],
     warnings: list[str],
 ) -> None:
-    import json
-    from dataclasses import asdict
-
-    from bench.backend import to_plain
+    from bench.backend import to_plain  # numpy: start-up
 
     backends = [
         {
@@ -203,4 +199,4 @@ def _print_json(
         "machine": facts,
         "warnings": warnings,
     }
-    click.echo(json.dumps(value, indent=1))
+    print_json(value)

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+
+from bench.commands.output import print_json
+from bench.discover import unknown
+from bench.errors import SpecError
+from bench.numbers import printable
+from bench.runtimes.environments.installer import choose_installer
 
 if TYPE_CHECKING:
     from bench.runtimes.environments.find import Environment
@@ -34,12 +40,10 @@ def command() -> None:
 )
 def create(name: str, python: str, installer: str | None) -> None:
     """Make the environment NAME, as a backend declares it; go on where it was interrupted."""
-    from bench.discover import unknown
-    from bench.runtimes.environments.create import Wish
+    from bench.runtimes.environments.create import Wish  # pydantic: start-up
     from bench.runtimes.environments.create import create as make
     from bench.runtimes.environments.created import environments_folder
     from bench.runtimes.environments.declared import declared_environments
-    from bench.runtimes.environments.installer import choose_installer
 
     _refuse_configured(name)
     declared = declared_environments()
@@ -59,8 +63,7 @@ def create(name: str, python: str, installer: str | None) -> None:
 def _refuse_configured(name: str) -> None:
     """The configuration may add to an environment of ours, but one that brings its own
     interpreter can't be made."""
-    from bench.config import config_path, load_config
-    from bench.errors import SpecError
+    from bench.config import config_path, load_config  # pydantic: start-up
 
     table = load_config().environments.get(name)
     if table is not None and table.python is not None:
@@ -73,9 +76,7 @@ def _refuse_configured(name: str) -> None:
 @contextmanager
 def _progress(name: str) -> Iterator[Callable[[str], None]]:
     """Where what happens is told: a line that changes on a terminal, else a line for each step."""
-    from rich.console import Console
-
-    from bench.numbers import printable
+    from rich.console import Console  # rich: start-up
 
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -88,7 +89,7 @@ def _progress(name: str) -> Iterator[Callable[[str], None]]:
             if text.startswith(("step ", "virtual ", "another ", "it is ")):
                 console.print(f"{name}: {words}", markup=False, highlight=False)
             elif text.startswith(_OF_INTEREST):
-                from rich.text import Text
+                from rich.text import Text  # rich: start-up
 
                 status.update(Text(words[: console.width - 4]))
 
@@ -102,19 +103,17 @@ def _tell_steps(name: str, text: str) -> None:
 
 @command.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def list_(as_json: bool) -> None:
+def list_(*, as_json: bool) -> None:
     """List environments: created, configured, and those that backends declare.
 
     whole can be used; stale can be used, but its backend asks for other packages today; unfinished
     and broken can't.
     """
-    from bench.runtimes.environments.find import all_environments
+    from bench.runtimes.environments.find import all_environments  # pydantic: start-up
 
     environments = all_environments()
     if as_json:
-        import json
-
-        click.echo(json.dumps([_as_json(environment) for environment in environments], indent=1))
+        print_json([_as_json(environment) for environment in environments])
         return
     if not environments:
         click.echo("no environment: none was created or configured, and no backend declares one")
@@ -125,8 +124,6 @@ def list_(as_json: bool) -> None:
 
 def environment_lines(environments: list[Environment]) -> list[str]:
     """Name, state, and what to know of each environment, in columns."""
-    from bench.numbers import printable
-
     names = [printable(environment.name, limit=40) for environment in environments]
     width = max(map(len, names))
     state_width = max(len(environment.state) for environment in environments)
@@ -151,7 +148,7 @@ def _about(environment: Environment) -> str:
     return f"{backends}; Python {record.python}, {len(record.packages)} packages{again}"
 
 
-def _as_json(environment: Environment) -> dict[str, Any]:
+def _as_json(environment: Environment) -> dict[str, object]:
     interpreter, record = environment.interpreter, environment.record
     return {
         "name": environment.name,
@@ -170,7 +167,7 @@ def _as_json(environment: Environment) -> dict[str, Any]:
 @click.argument("name")
 def remove(name: str) -> None:
     """Delete the environment NAME, which `bench env create` made."""
-    from bench.runtimes.environments.created import created_environments
+    from bench.runtimes.environments.created import created_environments  # pydantic: start-up
     from bench.runtimes.environments.created import remove as delete
 
     if name not in created_environments():
@@ -180,8 +177,7 @@ def remove(name: str) -> None:
 
 
 def _refuse_configured_removal(name: str) -> None:
-    from bench.config import config_path, load_config
-    from bench.errors import SpecError
+    from bench.config import config_path, load_config  # pydantic: start-up
 
     if name in load_config().environments:
         raise SpecError(f"{name} is an environment of {config_path()}; take it out there.")

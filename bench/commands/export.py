@@ -8,6 +8,9 @@ from pathlib import Path
 
 import click
 
+from bench.cache import cache_folder
+from bench.errors import SpecError
+
 
 @click.command(name="export")
 @click.argument("model")
@@ -19,10 +22,9 @@ import click
     help="Where to write the ONNX file.",
 )
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
-def command(model: str, output: Path, force: bool) -> None:
+def command(model: str, output: Path, *, force: bool) -> None:
     """Write MODEL (a name, a card or an .onnx file) as an ONNX file, exported and checked."""
-    from bench.cards.catalog import find_model
-    from bench.errors import SpecError
+    from bench.cards.catalog import find_model  # numpy: start-up
 
     if output.exists() and not force:
         raise SpecError(f"{output} is there already. Use --force to replace it.")
@@ -31,8 +33,7 @@ def command(model: str, output: Path, force: bool) -> None:
     card = find_model(model)
     file = card.model_file()
     if file.onnx is None:
-        from bench.cache import cache_folder
-        from bench.cards.export import export
+        from bench.cards.export import export  # numpy: start-up
 
         onnx = export(card, cache_folder())
     else:
@@ -43,8 +44,6 @@ def command(model: str, output: Path, force: bool) -> None:
 
 def _copy(source: Path, output: Path) -> None:
     """Copy whole or not at all."""
-    from bench.errors import SpecError
-
     if output.exists() and output.samefile(source):
         return
     partial = output.with_name(f".{output.name}.{os.getpid()}.partial")

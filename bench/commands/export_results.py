@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from bench.commands.output import warn
+
 FORMATS = ("pytest-benchmark", "csv", "json", "parquet")
 
 
@@ -34,14 +36,13 @@ def command(runs: tuple[Path, ...], output: Path, name: str | None) -> None:
         raise click.UsageError(
             f"{output}: its ending names no format; give --format ({', '.join(FORMATS)})."
         )
-    from bench.numbers import printable
-    from bench.store.frames import read_runs
+    from bench.store.frames import read_runs  # numpy: start-up
     from bench.store.interchange.formats import WRITERS
 
     found, skipped = read_runs(runs)
     data, left_out = WRITERS[chosen](found)
     skipped += [f"{run.path}: skipped {text}" for run in found for text in run.skipped]
     for warning in (*skipped, *(f"left out: {text}" for text in left_out)):
-        click.echo(f"bench: {printable(warning, limit=500)}", err=True)
+        warn(warning)
     output.write_bytes(data)
     click.echo(f"wrote {output}")

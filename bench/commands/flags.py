@@ -67,7 +67,7 @@ def write_outputs(
     given = {name: value for name, value in outputs.items() if value is not None}
     if not given:
         return
-    from bench.present.ci import FORMATS, Subject
+    from bench.present.ci import FORMATS, Subject  # scipy: start-up
 
     subject = Subject(
         run,

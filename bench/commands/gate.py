@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.commands.flags import output_options
+from bench.commands.flags import output_options, write_outputs
+from bench.commands.output import print_drawing, print_json, warn
+from bench.errors import SpecError
 
 if TYPE_CHECKING:
     from bench.judge.compare import Report
@@ -123,6 +125,7 @@ def command(
     inconclusive: str,
     allow: tuple[str, ...],
     confidence: float,
+    *,
     as_json: bool,
     **outputs: Any,
 ) -> int:
@@ -134,7 +137,7 @@ def command(
     2  wrong usage, or nothing that could be compared
     3  inconclusive: the figures don't decide; what would is said
     """
-    from bench.judge.gate import EXIT_CODES, Decision, Limits, judge
+    from bench.judge.gate import EXIT_CODES, Decision, Limits, judge  # scipy: start-up
     from bench.store.baseline import read_baseline
     from bench.store.run import read_run
 
@@ -148,8 +151,8 @@ def command(
     before = read_baseline(baseline) if baseline is not None else None
     report = _compared(before, stored, allow, confidence) if before is not None else None
     judgement = judge(stored, limits, report, confidence)
-    _write(outputs, judgement)
-    _print(judgement, as_json)
+    write_outputs(outputs, stored, judgement)
+    _print(judgement, as_json=as_json)
     if judgement.decision is Decision.INCONCLUSIVE:
         return {"report": 3, "fail": 1, "pass": 0}[inconclusive]
     return EXIT_CODES[judgement.decision]
@@ -159,9 +162,9 @@ def _compared(
     before: StoredRun, now: StoredRun, allow: tuple[str, ...], confidence: float
 ) -> Report:
     """The run (B) against the baseline (A). Raises `SpecError` where they are not comparable."""
-    from bench.errors import SpecError
-    from bench.judge.compare import compare
-    from bench.judge.matching import check_allowed_kinds, match_runs, not_allowed
+    from bench.judge.compare import compare  # scipy: start-up
+    from bench.judge.differences import check_allowed_kinds, not_allowed
+    from bench.judge.matching import match_runs
 
     check_allowed_kinds(allow)
     report = compare(match_runs(before, now), allow, confidence=confidence)
@@ -179,14 +182,8 @@ def _compared(
     return report
 
 
-def _write(outputs: dict[str, Any], judgement: Judgement) -> None:
-    from bench.commands.flags import write_outputs
-
-    write_outputs(outputs, judgement.run, judgement)
-
-
-def _print(judgement: Judgement, as_json: bool) -> None:
-    from bench.numbers import printable
+def _print(judgement: Judgement, *, as_json: bool) -> None:
+    from bench.present.gate import gate_json, gate_text  # scipy: start-up
 
     skipped = [
         f"{one.path}: skipped {text}"
@@ -195,17 +192,8 @@ def _print(judgement: Judgement, as_json: bool) -> None:
         for text in one.skipped
     ]
     for warning in (*skipped, *judgement.warnings):
-        click.echo(f"bench: {printable(warning, limit=500)}", err=True)
+        warn(warning)
     if as_json:
-        import json
-
-        from bench.present.gate import gate_json
-
-        click.echo(json.dumps(gate_json(judgement), indent=1, allow_nan=False))
-        return
-    from rich.console import Console
-
-    from bench.present.gate import gate_text
-
-    console = Console(highlight=False, markup=False, emoji=False)
-    console.print(gate_text(judgement, console.width), soft_wrap=True, end="")
+        print_json(gate_json(judgement))
+    else:
+        print_drawing(lambda width: gate_text(judgement, width))

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+from bench.commands.compare import share
+from bench.commands.output import print_drawing, print_json, warn
+
 
 @click.command(name="history")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -38,6 +41,7 @@ def command(
     variant: str,
     margin: str,
     confidence: str,
+    *,
     as_json: bool,
 ) -> None:
     """Show cells over many runs in the order of time, and where their figure stepped.
@@ -46,9 +50,8 @@ def command(
     machine are joined, so another machine is never taken for a regression. The exit code is 0
     whatever is found.
     """
-    from bench.commands.compare import share
-    from bench.judge.history import Selection, history
-    from bench.numbers import printable
+    from bench.judge.history import Selection, history  # scipy: start-up
+    from bench.present.history import history_json, history_text
 
     confidence_share = share(confidence, "--confidence")
     if confidence_share == 0:
@@ -56,17 +59,8 @@ def command(
     selection = Selection(cell, model, target, scenario, variant)
     found, skipped = history(paths, selection, confidence_share, share(margin, "--margin"))
     for warning in skipped:
-        click.echo(f"bench: {printable(warning, limit=500)}", err=True)
+        warn(warning)
     if as_json:
-        import json
-
-        from bench.present.history import history_json
-
-        click.echo(json.dumps(history_json(found, skipped), indent=1, allow_nan=False))
-        return
-    from rich.console import Console
-
-    from bench.present.history import history_text
-
-    console = Console(highlight=False, markup=False, emoji=False)
-    console.print(history_text(found, console.width), soft_wrap=True, end="")
+        print_json(history_json(found, skipped))
+    else:
+        print_drawing(lambda width: history_text(found, width))

@@ -32,7 +32,7 @@ def command(files: tuple[Path, ...], name: str | None, results: Path) -> None:
 
     Their records are marked foreign: they have no interval and none of our checks.
     """
-    from bench.store.interchange.foreign import read_foreign, store
+    from bench.store.interchange.foreign import read_foreign, store  # numpy: start-up
     from bench.store.interchange.formats import READERS
 
     found = [read_foreign(path, READERS, name) for path in files]

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from bench.errors import SpecError
+
 
 @click.command(name="init-card")
 @click.argument("model")
@@ -16,14 +18,13 @@ import click
     help="Where to write the card; default: standard output.",
 )
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
-def command(model: str, output: Path | None, force: bool) -> None:
+def command(model: str, output: Path | None, *, force: bool) -> None:
     """Write a card for MODEL: an .onnx file, file.py:factory, or a checkpoint folder.
 
     What the model itself tells is filled in; its labelled data are comments to fill in.
     """
-    from bench.cards.catalog import find_model
+    from bench.cards.catalog import find_model  # numpy: start-up
     from bench.cards.text import card_toml
-    from bench.errors import SpecError
 
     if output is not None and output.exists() and not force:
         raise SpecError(f"{output} is there already. Use --force to replace it.")

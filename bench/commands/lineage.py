@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from bench.cache import cache_folder
+from bench.commands.output import print_drawing, print_json
+from bench.discover import unknown
 from bench.errors import SpecError
 
 if TYPE_CHECKING:
     from bench.judge.fidelity import Columns
-    from bench.judge.lineage import Lineage
+    from bench.measure.plan import PlannedCell
 
 
 @click.command(name="lineage")
@@ -30,7 +34,13 @@ if TYPE_CHECKING:
 @click.option("-t", "--target", help="Where the models run, or ran; default: the first target.")
 @click.option("--json", "as_json", is_flag=True, help="Print the evidence as JSON.")
 def command(
-    a: str, b: str, controls: tuple[str, ...], run: Path | None, target: str | None, as_json: bool
+    a: str,
+    b: str,
+    controls: tuple[str, ...],
+    run: Path | None,
+    target: str | None,
+    *,
+    as_json: bool,
 ) -> None:
     """How much more alike A and B are than independently trained models.
 
@@ -38,7 +48,8 @@ def command(
     (.parquet with the columns label and predicted). What is found is evidence, with intervals; it
     can't tell copying from training on the same data.
     """
-    from bench.judge.lineage import lineage
+    from bench.judge.lineage import lineage  # scipy: start-up
+    from bench.present.lineage import lineage_row, lineage_text
 
     names = [a, b, *controls]
     if len(set(names)) < len(names):
@@ -51,11 +62,14 @@ def command(
     elif models:
         columns |= _scored_now(models, target)
     found = lineage((a, columns[a]), (b, columns[b]), {name: columns[name] for name in controls})
-    _print_json(found) if as_json else _print_text(found)
+    if as_json:
+        print_json(lineage_row(found))
+    else:
+        print_drawing(lambda width: lineage_text(found, width))
 
 
 def _of_file(path: Path) -> Columns:
-    from bench.store.run import read_predictions
+    from bench.store.predictions import read_predictions  # numpy: start-up
 
     columns = read_predictions(path)
     lacking = [name for name in ("label", "predicted") if name not in columns]
@@ -69,8 +83,7 @@ def _of_file(path: Path) -> Columns:
 
 def _of_run(run: Path, models: list[str], target: str | None) -> dict[str, Columns]:
     """Stored predictions on one target; fp32 where there are several variants."""
-    from bench.discover import unknown
-    from bench.store.run import read_run
+    from bench.store.run import read_run  # numpy: start-up
 
     stored = read_run(run)
     scored = [r for r in stored.records if r.accuracy and r.cell.model.task == "classification"]
@@ -89,52 +102,33 @@ def _of_run(run: Path, models: list[str], target: str | None) -> dict[str, Colum
 
 def _scored_now(models: list[str], target: str | None) -> dict[str, Columns]:
     """Score each model on its own labelled data; nothing is timed."""
-    from bench.cache import cache_folder
-    from bench.measure.run import prepare
+    from bench.measure.prepare import prepare  # scipy: start-up
     from bench.measure.scoring import predictions
     from bench.present.progress import choose_listener
     from bench.spec import Suite
 
     suite = Suite(models=tuple(models), targets=(target or "*",), scenarios=("single-stream",))
-    listener = choose_listener(quiet=False)
     found: dict[str, Columns] = {}
-    try:
-        with prepare(suite, listener, cache_folder()) as prepared:
-            cells = prepared.plan.cells
-            names = list(dict.fromkeys(c.cell.model.name for c in cells))
-            for given, name in zip(models, names, strict=True):
-                planned = next(c for c in cells if c.cell.model.name == name)
-                if planned.refused is not None:
-                    raise planned.refused
-                _refuse_unlabelled(planned)
-                listener.phase(f"scoring {name} on {planned.cell.target}")
-                found[given] = predictions(planned, prepared.launcher)
-    finally:
-        listener.close()
+    with (
+        closing(choose_listener(quiet=False)) as listener,
+        prepare(suite, listener, cache_folder()) as prepared,
+    ):
+        first: dict[str, PlannedCell] = {}
+        for planned in prepared.plan.cells:
+            first.setdefault(planned.cell.model.name, planned)
+        for given, planned in zip(models, first.values(), strict=True):
+            _refuse_unscorable(planned)
+            listener.phase(f"scoring {planned.cell.model.name} on {planned.cell.target}")
+            found[given] = predictions(planned, prepared.launcher)
     return found
 
 
-def _refuse_unlabelled(planned: Any) -> None:
+def _refuse_unscorable(planned: PlannedCell) -> None:
+    if planned.refused is not None:
+        raise planned.refused
     card = planned.model.card
     if card.task != "classification" or planned.model.dataset is None:
         raise SpecError(
             f"{card.name}: lineage needs a classifier with labelled data; give a card with the "
             "task `classification` and a [dataset]."
         )
-
-
-def _print_text(found: Lineage) -> None:
-    from rich.console import Console
-
-    from bench.present.lineage import lineage_text
-
-    console = Console(highlight=False, markup=False, emoji=False)
-    console.print(lineage_text(found, console.width), soft_wrap=True, end="")
-
-
-def _print_json(found: Lineage) -> None:
-    import json
-
-    from bench.present.lineage import lineage_row
-
-    click.echo(json.dumps(lineage_row(found), indent=1, allow_nan=False))

@@ -17,7 +17,7 @@ Row = dict[str, str]
 @click.command(name="list")
 @click.argument("what", required=False, type=click.Choice(["models", "backends", "targets"]))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(what: str | None, as_json: bool) -> None:
+def command(what: str | None, *, as_json: bool) -> None:
     """List models, backends or targets; without a word, models and backends.
 
     Targets are found by touching each device, which takes seconds; the other two are read from
@@ -42,7 +42,7 @@ def models() -> list[Row]:
 
 
 def _about(path: Path) -> str:
-    import tomllib
+    import tomllib  # start-up: models alone
 
     try:
         with open(path, "rb") as file:
@@ -54,7 +54,7 @@ def _about(path: Path) -> str:
 
 def _absence(card: dict[str, Any]) -> str:
     """How to get the files that packages bring, where they are not here."""
-    from bench.cards.packages import PREFIX, in_packages
+    from bench.cards.packages import PREFIX, in_packages  # start-up: models alone
 
     named = [str(name) for name in card.get("source", {}).values()]
     named.append(str(card.get("dataset", {}).get("path", "")))
@@ -82,7 +82,7 @@ def backends() -> list[Row]:
 
 def targets() -> list[Row]:
     """Every device that answered, as a target."""
-    from bench.runtimes.targets import discover_backends
+    from bench.runtimes.targets import discover_backends  # numpy: start-up
 
     return [
         {
@@ -109,6 +109,6 @@ def _print_rows(rows: Sequence[Row], nothing: str, indent: str) -> None:
 
 
 def _print_json(value: object) -> None:
-    import json
+    import json  # start-up: --json alone
 
     click.echo(json.dumps(value, indent=2))

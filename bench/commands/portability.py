@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from bench.cache import cache_folder
 from bench.commands.flags import read_sizes
+from bench.commands.output import print_drawing
+from bench.discover import backend_entry_points, card_paths
+from bench.errors import BenchError, SpecError
+from bench.files import write_text
 
 if TYPE_CHECKING:
     from bench.cards.card import Card
@@ -59,6 +64,7 @@ def command(
     models: tuple[str, ...],
     variants: tuple[str, ...],
     shapes: dict[str, int],
+    *,
     tries: bool,
     no_models: bool,
     refresh: bool,
@@ -77,7 +83,7 @@ def command(
     models are looked at: the tests of their operators foretell what will fail before it is tried.
     The exit status is 1 where a model that was named does not run, or a named target is absent.
     """
-    from bench.runtimes.targets import default_threads
+    from bench.runtimes.targets import default_threads  # numpy: start-up
     from bench.spec import Suite, with_flags
     from bench.trials.portability.survey import Request
 
@@ -95,13 +101,13 @@ def command(
         workers=workers or default_threads(),
     )
     try:
-        report, absent = _survey(request, targets or ("*",), model_timeout_s, quiet)
+        report, absent = _survey(request, targets or ("*",), model_timeout_s, quiet=quiet)
     except KeyboardInterrupt:
         click.echo("bench: interrupted; what was tested is kept, so run the same again.", err=True)
         return _EXIT_INTERRUPTED
     _write(report, markdown, html, json_file)
     if json_file != "-":
-        _print(report, everything)
+        _print(report, everything=everything)
     broken = bool(models) and any(
         row.outcome not in ("runs", "fallback", "not-tried")
         or (row.outcome == "not-tried" and row.predicted == "fails")
@@ -110,11 +116,9 @@ def command(
     return _EXIT_FAILED if broken or absent else 0
 
 
-def _cards(models: tuple[str, ...], wanted: bool) -> tuple[Card, ...]:
+def _cards(models: tuple[str, ...], *, wanted: bool) -> tuple[Card, ...]:
     """The models named; else, where ``wanted``, the installed ones that need nothing further."""
-    from bench.cards.catalog import find_model
-    from bench.discover import card_paths
-    from bench.errors import BenchError
+    from bench.cards.catalog import find_model  # numpy: start-up
 
     if models:
         return tuple(find_model(text) for text in dict.fromkeys(models))
@@ -130,14 +134,10 @@ def _cards(models: tuple[str, ...], wanted: bool) -> tuple[Card, ...]:
 
 
 def _survey(
-    request: Request, targets: tuple[str, ...], model_timeout_s: float, quiet: bool
+    request: Request, targets: tuple[str, ...], model_timeout_s: float, *, quiet: bool
 ) -> tuple[PortabilityReport, list[str]]:
     """The report, and the named targets that could not be had."""
-    import tempfile
-
-    from bench.cache import cache_folder
-    from bench.discover import backend_entry_points
-    from bench.measure.reference import REFERENCES
+    from bench.measure.reference import REFERENCES  # scipy: start-up
     from bench.measure.run import termination_as_interrupt
     from bench.runtimes.processes import launcher
     from bench.runtimes.targets import choose_targets, discover_backends, requested_backends
@@ -152,7 +152,7 @@ def _survey(
     with (
         termination_as_interrupt(),
         tempfile.TemporaryDirectory(prefix="bench-portability-") as folder,
-        telling(quiet) as teller,
+        telling(quiet=quiet) as teller,
         launcher(Path(folder), model_timeout_s) as processes,
     ):
         teller.phase("looking for targets")
@@ -170,35 +170,24 @@ def _write(
     if json_file == "-":
         click.echo(report.model_dump_json(indent=1))
     elif json_file is not None:
-        _write_file(Path(json_file), lambda: report.model_dump_json(indent=1) + "\n")
+        _write_file(Path(json_file), report.model_dump_json(indent=1) + "\n")
     if markdown is not None:
-        from bench.trials.portability.matrix_markdown import report_markdown
+        from bench.trials.portability.matrix_markdown import report_markdown  # pydantic: start-up
 
-        _write_file(markdown, lambda: report_markdown(report))
+        _write_file(markdown, report_markdown(report))
     if html is not None:
-        from bench.trials.portability.matrix_html import report_html
+        from bench.trials.portability.matrix_html import report_html  # pydantic: start-up
 
-        _write_file(html, lambda: report_html(report))
-
-
-def _write_file(path: Path, make: Callable[[], str]) -> None:
-    from bench.errors import SpecError
-
-    part = path.with_name(f"{path.name}.part")
-    try:
-        part.write_text(make(), encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        reason = error.strerror or error
-        raise SpecError(f"{path}: can't be written: {reason}. Name another file.") from error
+        _write_file(html, report_html(report))
 
 
-def _print(report: PortabilityReport, everything: bool) -> None:
-    from rich.console import Console
+def _write_file(path: Path, text: str) -> None:
+    if not path.parent.is_dir():
+        raise SpecError(f"{path}: can't be written: {path.parent} is not a folder.")
+    write_text(path, text)
 
-    from bench.trials.portability.matrix_text import report_text
 
-    console = Console(highlight=False, markup=False, emoji=False)
-    text = report_text(report, console.width, everything=everything)
-    console.print(text, soft_wrap=True, end="")
+def _print(report: PortabilityReport, *, everything: bool) -> None:
+    from bench.trials.portability.matrix_text import report_text  # pydantic: start-up
+
+    print_drawing(lambda width: report_text(report, width, everything=everything))

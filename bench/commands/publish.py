@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+from bench.commands.output import warn
+from bench.numbers import size
+
 
 @click.command(name="publish")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -22,13 +25,12 @@ def command(runs: tuple[Path, ...], output: Path, title: str | None) -> None:
 
     The same runs give the same bytes. `bench check-results` derives every number again.
     """
-    from bench.numbers import printable, size
-    from bench.present.publication.write import publish
+    from bench.present.publication.write import publish  # scipy: start-up
     from bench.store.run import read_run
 
     problems = publish([read_run(run) for run in runs], output, title or output.resolve().name)
     for problem in problems:
-        click.echo(f"bench: {printable(problem, limit=500)}", err=True)
+        warn(problem)
     files = [path for path in output.rglob("*") if path.is_file()]
     total = sum(path.stat().st_size for path in files)
     click.echo(f"{output}: {len(runs)} runs, {len(files)} files, {size(total)}.")

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bench.commands.output import warn
+from bench.errors import SpecError
+from bench.numbers import size
+
 if TYPE_CHECKING:
     from bench.present.page.page import Page
     from bench.store.run import StoredRun
@@ -54,7 +58,7 @@ def command(
     The page needs no network and nothing beside it: answers in words, pictures with intervals, a
     table to filter, sort and copy. Of several runs the first is the baseline of the others.
     """
-    from bench.judge.matching import check_allowed_kinds
+    from bench.judge.differences import check_allowed_kinds  # scipy: start-up
     from bench.present.page.page import make_page, render
     from bench.present.page.portability import portability, read_portability
     from bench.store.run import no_collection
@@ -71,21 +75,18 @@ def command(
 
 def _read(runs: tuple[Path, ...]) -> list[StoredRun]:
     """The runs in the order in which they are named; of a folder the oldest first."""
-    from bench.numbers import printable
-    from bench.store.frames import read_runs
+    from bench.store.frames import read_runs  # numpy: start-up
 
     found = []
     for path in runs:
         some, skipped = read_runs(path)
         found += some
         for warning in skipped:
-            click.echo(f"bench: {printable(warning, limit=500)}", err=True)
+            warn(warning)
     return found
 
 
 def _refuse_twice(runs: tuple[Path, ...]) -> None:
-    from bench.errors import SpecError
-
     seen: set[Path] = set()
     for path in runs:
         if path.resolve() in seen:
@@ -95,9 +96,6 @@ def _refuse_twice(runs: tuple[Path, ...]) -> None:
 
 def _write(path: Path, text: str) -> None:
     """Raises `SpecError` where the file can't be written."""
-    from bench.errors import SpecError
-    from bench.numbers import size
-
     data = text.encode("utf-8", "replace")
     try:
         path.write_bytes(data)
@@ -109,7 +107,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _write_pictures(page: Page, folder: Path) -> None:
-    from bench.present.page.png import write_pictures
+    from bench.present.page.png import write_pictures  # pydantic: start-up
 
     count = write_pictures(page.pictures, folder)
     click.echo(f"wrote {count} pictures into {folder}")

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import json
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.cache import cache_folder
 from bench.commands.flags import OUTPUTS, output_options, read_sizes, write_outputs
+from bench.commands.output import print_json
+from bench.commands.show import print_run
+from bench.discover import suite_paths
 from bench.errors import SpecError
+
+if TYPE_CHECKING:
+    from bench.measure.measuring import Outcome
+    from bench.measure.plan import Plan
+    from bench.spec import Suite
 
 _INTERRUPTED = 130
 #: Seconds from which on the harness's share of the time says something.
@@ -62,6 +70,7 @@ def command(
     suite: Path | None,
     results: Path | None,
     resumed: Path | None,
+    *,
     dry_run: bool,
     quiet: bool,
     as_json: bool,
@@ -74,37 +83,35 @@ def command(
     SUITE is a TOML file; flags win over it. With neither SUITE nor -m the default suite runs:
     an original, its distilled student and a control on every target that is present.
     """
-    from bench.measure.run import prepare, resume, start
+    from bench.measure.prepare import prepare  # scipy: start-up
+    from bench.measure.run import resume, start
     from bench.present.progress import choose_listener
 
     outputs = {name: flags.pop(name) for name in OUTPUTS}
     flags["accuracy"] = False if no_accuracy else None
     flags = {**_preset(preset), **{key: value for key, value in flags.items() if _given(value)}}
     plan_suite = _suite(suite, resumed, flags)
-    listener = choose_listener(quiet)
-    outcome = None
-    try:
-        with prepare(plan_suite, listener, cache_folder()) as prepared:
-            if dry_run:
-                listener.close()
-                _print_plan(prepared.plan, as_json)
-                return 0
-            if resumed is not None:
-                outcome = resume(prepared, resumed, listener)
-            else:
-                outcome = start(prepared, results or default_results(), listener)
-    finally:
-        listener.close()
-    _print_outcome(outcome, as_json, outputs)
+    outcome: Outcome | None = None
+    with (
+        closing(choose_listener(quiet=quiet)) as listener,
+        prepare(plan_suite, listener, cache_folder()) as prepared,
+    ):
+        if resumed is not None and not dry_run:
+            outcome = resume(prepared, resumed, listener)
+        elif not dry_run:
+            outcome = start(prepared, results or default_results(), listener)
+    if outcome is None:
+        _print_plan(prepared.plan, as_json=as_json)
+        return 0
+    _print_outcome(outcome, as_json=as_json, outputs=outputs)
     if outcome.interrupted:
         return _INTERRUPTED
     return 1 if outcome.failed else 0
 
 
-def _suite(path: Path | None, resumed: Path | None, flags: dict[str, Any]) -> Any:
+def _suite(path: Path | None, resumed: Path | None, flags: dict[str, Any]) -> Suite:
     """The suite to run: a resumed run's own, or a file's (or the default) with flags over it."""
-    from bench.discover import suite_paths
-    from bench.spec import Suite, load_suite, with_flags
+    from bench.spec import Suite, load_suite, with_flags  # numpy: start-up
     from bench.store.run import read_run
 
     if resumed is not None:
@@ -125,12 +132,12 @@ def _suite(path: Path | None, resumed: Path | None, flags: dict[str, Any]) -> An
     return with_flags(load_suite(installed["default"]), flags)
 
 
-def _given(value: Any) -> bool:
+def _given(value: object) -> bool:
     return value not in (None, (), {})
 
 
 def _preset(name: str | None) -> dict[str, Any]:
-    from bench.spec import QUICK, THOROUGH
+    from bench.spec import QUICK, THOROUGH  # pydantic: start-up
 
     return {None: {}, "quick": QUICK, "thorough": THOROUGH}[name]
 
@@ -139,10 +146,10 @@ def default_results() -> Path:
     return Path("results") / "runs"
 
 
-def _print_plan(plan: Any, as_json: bool) -> None:
+def _print_plan(plan: Plan, *, as_json: bool) -> None:
     if as_json:
         cells = [{"id": p.cell.id, **p.cell.model_dump(mode="json")} for p in plan.cells]
-        click.echo(json.dumps(cells, indent=1))
+        print_json(cells)
         return
     for planned in plan.cells:
         refused = f"  (will fail: {planned.refused})" if planned.refused else ""
@@ -155,12 +162,11 @@ def _print_plan(plan: Any, as_json: bool) -> None:
     )
 
 
-def _print_outcome(outcome: Any, as_json: bool, outputs: dict[str, Any]) -> None:
-    from bench.commands.show import print_run
-    from bench.store.run import read_run
+def _print_outcome(outcome: Outcome, *, as_json: bool, outputs: dict[str, Any]) -> None:
+    from bench.store.run import read_run  # numpy: start-up
 
     stored = read_run(outcome.path)
-    print_run(stored, as_json)
+    print_run(stored, as_json=as_json)
     write_outputs(outputs, stored)
     if as_json:
         return

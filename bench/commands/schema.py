@@ -12,7 +12,7 @@ def command(name: str | None) -> None:
 
     Without NAME: which there are.
     """
-    from bench.record.schema import MODELS, shipped, text
+    from bench.record.schema import MODELS, shipped, text  # pydantic: start-up
 
     if name is None:
         for known, (_, what) in MODELS.items():

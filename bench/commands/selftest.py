@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
+from shutil import get_terminal_size
 
 import click
+
+from bench.discover import load_backend
+from bench.errors import SpecError
+from bench.files import write_text
+from bench.machine.facts import fingerprint
+from bench.numbers import printable
 
 PACKAGES = ("infer-bench", "numpy", "onnx")
 
@@ -32,14 +40,8 @@ def command(target: str, output: Path | None, timeout_s: float) -> int:
     repeated loading. The report holds no name of the machine, of its user or of folders. The exit
     code is 1 when a step failed.
     """
-    import tempfile
-    from shutil import get_terminal_size
-
-    from bench.discover import load_backend
-    from bench.errors import SpecError
-    from bench.machine.facts import fingerprint
-    from bench.numbers import printable
-    from bench.present.results import wrap
+    from bench.capabilities import declaration  # numpy: start-up
+    from bench.present.layout import wrap
     from bench.runtimes.processes import launcher
     from bench.runtimes.targets import parse_target, runtime_of
     from bench.trials.selftest import SelfTest, check_forms
@@ -62,14 +64,11 @@ def command(target: str, output: Path | None, timeout_s: float) -> int:
             processes,
             Path(folder),
             told=lambda step: click.echo(wrap(printable(line(step), limit=400), width, indent=4)),
-            trials=getattr(load_backend(wanted.backend), "trials", ()),
+            trials=declaration(load_backend(wanted.backend)).trials,
         )
         test.run()
     data = as_data(test, fingerprint(PACKAGES))
-    try:
-        path.write_text(as_markdown(data))
-    except OSError as error:
-        raise SpecError(f"{path} can't be written: {error.strerror}.") from error
+    write_text(path, as_markdown(data))
     click.echo()
     click.echo(f"{'passed' if test.ok else 'FAILED'}; the report is in {path}")
     return 0 if test.ok else 1

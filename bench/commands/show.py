@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.commands.flags import output_options, write_outputs
+from bench.commands.output import print_drawing, print_json, warn
+from bench.errors import SpecError
+from bench.numbers import printable
 
 if TYPE_CHECKING:
     from bench.store.run import StoredRun
@@ -17,75 +21,66 @@ if TYPE_CHECKING:
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print rows as JSON; of several runs a list.")
 @output_options
-def command(runs: tuple[Path, ...], as_json: bool, **outputs: Any) -> None:
+def command(runs: tuple[Path, ...], *, as_json: bool, **outputs: Any) -> None:
     """Print the tables of stored runs, the oldest first.
 
     RUNS are run directories, or folders that hold some at any depth. The files for CI are of one
     run.
     """
-    from bench.errors import SpecError
-    from bench.numbers import printable
-    from bench.store.frames import read_runs
+    from bench.store.frames import read_runs  # numpy: start-up
 
     found, skipped = read_runs(runs)
     for warning in skipped:
-        click.echo(f"bench: {printable(warning, limit=500)}", err=True)
+        warn(warning)
     if len(found) > 1 and any(value is not None for value in outputs.values()):
         raise SpecError(f"there are {len(found)} runs; files for CI are of one: name its folder.")
     if len(found) == 1:
-        print_run(found[0], as_json)
+        print_run(found[0], as_json=as_json)
         write_outputs(outputs, found[0])
     elif as_json:
-        _echo_json([_json(run) for run in found])
+        print_json([_json(run) for run in found])
     else:
         for run in found:
             title = f"Run {printable(str(run.path))} {printable(run.header.created_at, limit=40)}"
             click.echo(f"{'' if run is found[0] else chr(10)}{title}\n")
-            print_run(run, as_json)
+            print_run(run, as_json=as_json)
 
 
-def print_run(stored: StoredRun, as_json: bool) -> None:
+def print_run(stored: StoredRun, *, as_json: bool) -> None:
     """Results, pairs, likeness, orders and the answer on standard output: as tables, or as one JSON
     object."""
     if as_json:
-        _echo_json(_json(stored))
+        print_json(_json(stored))
     else:
         _print_text(stored)
 
 
 def _print_text(stored: StoredRun) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    from bench.numbers import printable
-    from bench.present.fidelity import fidelity_text
+    from bench.present.fidelity import fidelity_text  # scipy: start-up
     from bench.present.pairs import pair_table
-    from bench.present.reading import read_out
-    from bench.present.results import result_table, wrap
+    from bench.present.reading import read_out, sentence_text
+    from bench.present.results import result_table
 
     found = read_out(stored)
-    console = Console(highlight=False, markup=False, emoji=False)
-    width = console.width
-    parts = [result_table(stored.records, width)]
+    parts = [partial(result_table, stored.records)]
     if found.pairs:
-        parts.append(pair_table(found.pairs, width))
-    parts += [fidelity_text(likeness, width) for likeness in found.likeness]
+        parts.append(partial(pair_table, found.pairs))
+    parts += [partial(fidelity_text, likeness) for likeness in found.likeness]
     sentences = [*found.orders, *([found.answer] if found.answer else [])]
-    parts += [Text(wrap(sentence, width, indent=2) + "\n") for sentence in sentences]
+    parts += [partial(sentence_text, sentence) for sentence in sentences]
     for place, part in enumerate(parts):
         if place:
-            console.print()
-        # Lines that were laid out already: the console must not wrap them again.
-        console.print(part, soft_wrap=True, end="")
+            click.echo()
+        print_drawing(part)
     for warning in found.warnings:
-        click.echo(f"bench: {printable(warning, limit=500)}", err=True)
+        warn(warning)
 
 
 def _json(stored: StoredRun) -> dict[str, object]:
-    from bench.present.fidelity import fidelity_row
+    from bench.present.fidelity import fidelity_row  # scipy: start-up
     from bench.present.pairs import pair_rows
     from bench.present.reading import read_out
-    from bench.present.results import result_rows
+    from bench.store.rows import result_rows
 
     found = read_out(stored)
     return {
@@ -98,9 +93,3 @@ def _json(stored: StoredRun) -> dict[str, object]:
         "facts": stored.header.facts,
         "skipped": list(found.warnings),
     }
-
-
-def _echo_json(value: object) -> None:
-    import json
-
-    click.echo(json.dumps(value, indent=1, allow_nan=False))

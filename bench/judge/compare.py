@@ -15,14 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from bench.cards.tasks.base import Change
 from bench.errors import SpecError
 from bench.judge.changes import change_between
-from bench.judge.matching import Difference, Match, Matched, Side, differences
+from bench.judge.differences import Difference, differences
+from bench.judge.matching import Match, Matched, Side
 from bench.numbers import printable
 from bench.record.result import Invocation, Record
 from bench.stats.interval import (
@@ -35,7 +36,6 @@ from bench.stats.multiple import holm_adjusted, simultaneous_confidence
 from bench.stats.stopping import FEWEST_TO_RANK, RankingRule, stopping_confidence
 from bench.stats.verdict import Verdict, decide, side, within_margin
 
-Array = np.ndarray[Any, Any]
 Measure = Literal["latency", "throughput"]
 Times = Mapping[int, float]  #: one figure an invocation, by its index
 
@@ -121,7 +121,7 @@ def compare(
     """Compare all matched cells as one family.
 
     ``margin`` is the difference that doesn't matter, as a share. Whether the cells may be compared
-    is `bench.judge.matching.refuse`'s business.
+    is `bench.judge.differences.refuse`'s business.
     """
     found = differences(matched)
     other_machine = any(d.kind == "machine" for d in found)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bench.errors import SpecError
-from bench.judge.fidelity import TEMPERATURE, Columns, fidelity
+from bench.judge.fidelity import TEMPERATURE, Columns, Titled, fidelity
 from bench.judge.pairs import relations, same_data
-from bench.present.fidelity import Titled
 from bench.record.result import Record
 from bench.store.run import StoredRun
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from bench.arrays import Array
 from bench.errors import SpecError
 from bench.stats.agreement import agreement, error_consistency, same_wrong_answers
 from bench.stats.calibration import (
@@ -24,7 +25,6 @@ from bench.stats.interval import Interval
 from bench.stats.of_means import OfMeans, intervals, mean_of
 from bench.stats.rank import spearman_difference, spearman_interval
 
-Array = np.ndarray[Any, Any]
 #: What a task stores of n items. Classification: ``label`` and ``predicted``, int64 of shape (n,),
 #: and where they are not too large ``logits``, float32 of shape (n, classes). Embedding: ``gold``
 #: and ``similarity``, float64 of shape (n,), or ``query`` and ``recall_at_10``.
@@ -207,3 +207,15 @@ def _calibrations(models: Mapping[str, Columns], confidence: float) -> _Found:
             known["student"], known["control"], confidence
         )
     return found
+
+
+@dataclass(frozen=True)
+class Titled:
+    """A fidelity with the names that it is of."""
+
+    student: str
+    original: str
+    control: str | None
+    target: str
+    variant: str
+    found: Fidelity

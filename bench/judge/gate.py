@@ -10,7 +10,7 @@ them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import chain
@@ -142,8 +142,8 @@ def judge(
 ) -> Judgement:
     """Hold ``run`` against its limits; ``report`` compares it (B) with the baseline (A).
 
-    Whether the two may be compared is `bench.judge.matching.refuse`'s business. Raises `SpecError`
-    where a limit has nothing that it could be held against.
+    Whether the two may be compared is the business of `bench.judge.differences.refuse`. Raises
+    `SpecError` where a limit has nothing that it could be held against.
     """
     _check(run, limits, report)
     matched = report.matched if report is not None else Matched(())
@@ -545,38 +545,3 @@ def _broken_checks(run: StoredRun, matched: Matched) -> list[Finding]:
         and check.name in CORRECTNESS
         and check.name not in before.get(record.cell_id, ())
     ]
-
-
-def summary(judgement: Judgement) -> str:
-    """The verdict in one sentence."""
-    counts = {outcome: len(judgement.of(outcome)) for outcome in Outcome}
-    judged = sum(counts[o] for o in Outcome if o not in (Outcome.SKIPPED, Outcome.NEW))
-    plural = "limit was" if judged == 1 else "limits were"
-    head = f"{judgement.decision.value.upper()}: {judged} {plural} checked"
-    words = {
-        Outcome.ERROR: "stopped working",
-        Outcome.FAIL: "beyond the limit",
-        Outcome.INCONCLUSIVE: "inconclusive",
-        Outcome.PASS: "within",
-        Outcome.SKIPPED: "skipped",
-        Outcome.NEW: "new",
-    }
-    said = [f"{counts[outcome]} {text}" for outcome, text in words.items() if counts[outcome]]
-    if not judged:
-        return f"{head}, because nothing could be judged ({', '.join(said) or 'no records'})."
-    return f"{head}; {', '.join(said)}."
-
-
-def limits_in_words(limits: Limits) -> Sequence[str]:
-    """Each limit as people say it."""
-    found = []
-    if limits.max_slowdown is not None:
-        found.append(f"at most {ratio(1 + limits.max_slowdown)} the baseline's time")
-    for name, least in limits.min_accuracy.items():
-        model = printable(name, NAME_LIMIT) or "every model"
-        found.append(f"accuracy of {model} ≥ {percent(least)}")
-    if limits.max_accuracy_loss is not None:
-        found.append(f"at most {points(limits.max_accuracy_loss).removeprefix('+')} points lost")
-    if limits.max_memory_growth is not None:
-        found.append(f"at most {ratio(1 + limits.max_memory_growth)} the baseline's memory")
-    return found

@@ -46,6 +46,7 @@ class Kind(BaseModel):
     pci: Pci | None = None
     runtime: tuple[str, ...] = ()
     tool: tuple[str, ...] = ()
+    cards: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def find_accelerators(
         if kind.pci is not None and not pci and not _owned(kind, nodes):
             continue
         if pci or nodes:
-            found.append(_describe(kind, pci, nodes, answered, root, run or _run))
+            found.append(_describe(kind, pci, nodes, answered, root, run or run_tool))
     return found
 
 
@@ -189,7 +190,8 @@ def _ask(command: Sequence[str], run: Run) -> tuple[str | None, str]:
     return (found[0] if found else None), ""
 
 
-def _run(command: Sequence[str]) -> str:
+def run_tool(command: Sequence[str]) -> str:
+    """What a vendor's tool prints. Raises `OSError` or `subprocess.SubprocessError`."""
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=TOOL_TIMEOUT_S, check=True
     )

@@ -14,14 +14,24 @@ import math
 import os
 import platform
 import re
-import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path("/")
-CPUS = "sys/devices/system/cpu"
+from bench.machine.gpus import Gpu, list_gpus
+from bench.machine.linux import (
+    CPUS,
+    ROOT,
+    allowed_cpus,
+    cgroup_texts,
+    cpu_quota,
+    psutil_count,
+    read_cpu_list,
+    read_integer,
+    read_text,
+    sibling_cpus,
+)
 
 #: facts that must be equal for two machines' latencies to be comparable; `machine_id` hashes them
 COMPARABLE = (
@@ -48,15 +58,6 @@ class Cache:
     level: int
     kind: str
     size_bytes: int
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """A GPU that ``nvidia-smi`` lists."""
-
-    name: str
-    driver: str
-    memory_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -134,18 +135,18 @@ class MachineFacts:
 def fingerprint(
     packages: Iterable[str] = (), git_commit: str | None = None, root: Path = ROOT
 ) -> MachineFacts:
-    """Read all facts: some 5 ms on Linux, plus ``nvidia-smi`` where there is one.
+    """Read all facts: some 5 ms on Linux, plus the vendors' own tools where there are any.
 
     ``packages`` are names of distributions; ``git_commit`` is that of the project being measured.
     """
     memory = _memory(root)
-    siblings = _siblings(root)
+    siblings = sibling_cpus(root)
     affinity = allowed_cpus()
     return MachineFacts(
         cpu_model=_cpu_model(root),
         architecture=platform.machine(),
-        physical_cores=len(siblings) if siblings else _psutil_count(logical=False),
-        logical_cores=sum(map(len, siblings)) if siblings else _psutil_count(logical=True),
+        physical_cores=len(siblings) if siblings else psutil_count(logical=False),
+        logical_cores=sum(map(len, siblings)) if siblings else psutil_count(logical=True),
         affinity=affinity,
         smt_siblings=siblings,
         cpu_quota=cpu_quota(root),
@@ -159,7 +160,9 @@ def fingerprint(
         swap_used_bytes=_swap_used(memory),
         transparent_huge_pages=_chosen(root, "sys/kernel/mm/transparent_hugepage/enabled"),
         huge_pages=memory.get("HugePages_Total"),
-        clock_source=_read(root, "sys/devices/system/clocksource/clocksource0/current_clocksource"),
+        clock_source=read_text(
+            root, "sys/devices/system/clocksource/clocksource0/current_clocksource"
+        ),
         virtualisation=_virtualisation(root),
         container=_container(root),
         load_average=_load_average(),
@@ -167,222 +170,17 @@ def fingerprint(
         kernel=platform.release(),
         python=f"{platform.python_implementation()} {platform.python_version()}",
         hostname_hash=_hostname_hash(),
-        gpus=_gpus(),
+        gpus=list_gpus(),
         packages={name: _package_version(name) for name in packages},
         git_commit=git_commit,
-    )
-
-
-def choose_cores(threads: int, root: Path = ROOT) -> list[int]:
-    """The logical CPUs to measure on: at most ``threads``, one per physical core, ascending.
-
-    Taken from the affinity mask, the highest-numbered physical cores first, so that the lowest is
-    left to the harness where there are more than needed; cores of a lower capacity (the
-    efficiency cores of a hybrid CPU) come last. Fewer than ``threads`` are returned where the mask
-    holds fewer physical cores. Where the system tells no topology, CPUs count as cores (every
-    second one where psutil says that a core has two); where it has no affinity (macOS), the
-    numbers are nominal and only their count means something. Ask before the process pins itself,
-    for the mask is its own. Raises `ValueError` for threads < 1.
-    """
-    if threads < 1:
-        raise ValueError(f"threads must be at least 1, not {threads}")
-    cores = _allowed_cores(root)
-    weak = _weak_cpus(root)
-    capacities = {cpu: _integer(root, f"{CPUS}/cpu{cpu}/cpu_capacity") or 0 for cpu in cores}
-    order = sorted(
-        cores,
-        key=lambda cpu: (cpu not in weak, capacities[cpu], _package(root, cpu), cpu),
-        reverse=True,
-    )
-    return sorted(order[:threads])
-
-
-def cpu_quota(root: Path = ROOT) -> float | None:
-    """The CPU time that the cgroup allows, in CPUs: the least over it and its ancestors."""
-    quotas = []
-    for text in _cgroup_texts(root, "", "cpu.max"):
-        limit, _, period = text.partition(" ")
-        quotas.append(_share(limit, period))
-    limits = _cgroup_texts(root, "cpu", "cpu.cfs_quota_us")
-    periods = _cgroup_texts(root, "cpu", "cpu.cfs_period_us")
-    quotas += [_share(limit, period) for limit, period in zip(limits, periods, strict=False)]
-    return min((q for q in quotas if q is not None), default=None)
-
-
-def allowed_cpus() -> tuple[int, ...] | None:
-    """The affinity mask of this process, ascending; None where the system has none."""
-    if hasattr(os, "sched_getaffinity"):
-        return tuple(sorted(os.sched_getaffinity(0)))
-    try:
-        import psutil
-
-        return tuple(sorted(psutil.Process().cpu_affinity()))
-    except (ImportError, AttributeError, OSError):
-        return None
-
-
-# Below this share of the logical cores a load is the harness's own start-up; a choice of ours.
-HIGH_LOAD_SHARE = 0.25
-#: clock sources that are read without entering the kernel (Linux, Documentation/timers)
-FAST_CLOCKS = (
-    "tsc",
-    "arch_sys_counter",
-    "kvm-clock",
-    "hyperv_clocksource_tsc_page",
-    "riscv_clocksource",
-)
-
-
-def noise_warnings(facts: MachineFacts) -> list[str]:
-    """What on this machine will blur latencies: each a cause and what to do about it."""
-    candidates = (
-        _governor_warning(facts),
-        _load_warning(facts),
-        _few_cores_warning(facts),
-        _quota_warning(facts),
-        _swap_warning(facts),
-        _virtual_warning(facts),
-        _clock_warning(facts),
-    )
-    return [warning for warning in candidates if warning]
-
-
-def _governor_warning(facts: MachineFacts) -> str:
-    if facts.governor in (None, "performance"):
-        return ""
-    return (
-        f"The CPU frequency governor is {facts.governor}, so the clock follows the load. "
-        "Set it to performance: sudo cpupower frequency-set -g performance."
-    )
-
-
-def _load_warning(facts: MachineFacts) -> str:
-    if facts.load_average is None or not facts.logical_cores:
-        return ""
-    load = facts.load_average[0]
-    if load <= HIGH_LOAD_SHARE * facts.logical_cores:
-        return ""
-    return (
-        f"The load of the last minute is {load:.1f} on {facts.logical_cores} logical cores, so "
-        "other programs compete for them. Stop them, or trust the ratios more than the latencies."
-    )
-
-
-def _few_cores_warning(facts: MachineFacts) -> str:
-    cores = facts.physical_cores
-    if cores is None or cores > 2:
-        return ""
-    has = "has 1 physical core" if cores == 1 else f"has only {cores} physical cores"
-    return (
-        f"This machine {has}, so whatever else runs shares a core or its caches with what is "
-        "measured. Use a machine with more cores, or close other programs."
-    )
-
-
-def _quota_warning(facts: MachineFacts) -> str:
-    if facts.cpu_quota is None:
-        return ""
-    return (
-        f"The cgroup allows {facts.cpu_quota:g} CPUs and stops the process for the rest of each "
-        "period when they are used up. Give fewer threads than that, or lift the limit."
-    )
-
-
-def _swap_warning(facts: MachineFacts) -> str:
-    if not facts.swap_used_bytes:
-        return ""
-    return (
-        f"{facts.swap_used_bytes / 2**20:.0f} MiB of memory are swapped out, and reading a page "
-        "back takes milliseconds. Free memory, or turn swap off while measuring: sudo swapoff -a."
-    )
-
-
-def _virtual_warning(facts: MachineFacts) -> str:
-    if facts.virtualisation in (None, "none"):
-        return ""
-    return (
-        f"This is a virtual machine ({facts.virtualisation}), and its neighbours on the host can "
-        "slow it unseen. Trust ratios more than latencies, or measure on bare metal."
-    )
-
-
-def _clock_warning(facts: MachineFacts) -> str:
-    if facts.clock_source is None or facts.clock_source in FAST_CLOCKS:
-        return ""
-    return (
-        f"The clock source is {facts.clock_source}, and each reading enters the kernel and costs "
-        "microseconds. Boot with tsc as the clock source, or time longer calls."
     )
 
 
 # --- the files of Linux ---------------------------------------------------------------------
 
 
-def _read(root: Path, path: str) -> str | None:
-    """A file's text without the white space around it; None where it is absent, locked or empty."""
-    try:
-        return (root / path).read_text(encoding="utf-8", errors="replace").strip() or None
-    except (OSError, ValueError):  # a ValueError is a path that can't exist
-        return None
-
-
-def _integer(root: Path, path: str) -> int | None:
-    text = _read(root, path)
-    return int(text) if text is not None and re.fullmatch(r"-?\d+", text) else None
-
-
-def parse_cpu_list(text: str) -> tuple[int, ...]:
-    """The CPUs of a kernel list such as ``0-3,8``. Raises `ValueError` for anything else."""
-    cpus: set[int] = set()
-    for part in filter(None, text.strip().split(",")):
-        first, dash, last = part.partition("-")
-        cpus.update(range(int(first), int(last if dash else first) + 1))
-    return tuple(sorted(cpus))
-
-
-def _cpu_list(root: Path, path: str) -> tuple[int, ...]:
-    try:
-        return parse_cpu_list(_read(root, path) or "")
-    except ValueError:
-        return ()
-
-
-def _siblings(root: Path) -> tuple[tuple[int, ...], ...] | None:
-    """The logical CPUs of each physical core that is online, ordered by their lowest."""
-    groups = {
-        group
-        for cpu in _cpu_list(root, f"{CPUS}/online")
-        if (group := _cpu_list(root, f"{CPUS}/cpu{cpu}/topology/thread_siblings_list"))
-    }
-    return tuple(sorted(groups)) or None
-
-
-def _allowed_cores(root: Path) -> list[int]:
-    """The first allowed logical CPU of each physical core."""
-    allowed = allowed_cpus() or tuple(range(os.cpu_count() or 1))
-    siblings = _siblings(root)
-    if siblings:
-        core_of = {cpu: group[0] for group in siblings for cpu in group}
-        first: dict[int, int] = {}
-        for cpu in allowed:
-            first.setdefault(core_of.get(cpu, cpu), cpu)
-        return list(first.values())
-    physical, logical = _psutil_count(logical=False), _psutil_count(logical=True)
-    threads_per_core = max(1, logical // physical) if physical and logical else 1
-    return list(allowed[::threads_per_core])
-
-
-def _weak_cpus(root: Path) -> set[int]:
-    """The efficiency cores of a hybrid Intel CPU, as its performance counters name them."""
-    return set(_cpu_list(root, "sys/devices/cpu_atom/cpus"))
-
-
-def _package(root: Path, cpu: int) -> int:
-    return _integer(root, f"{CPUS}/cpu{cpu}/topology/physical_package_id") or 0
-
-
 def _cpuinfo_value(root: Path, key: str) -> str | None:
-    found = re.search(rf"^{key}\s*:\s*(.+)$", _read(root, "proc/cpuinfo") or "", re.MULTILINE)
+    found = re.search(rf"^{key}\s*:\s*(.+)$", read_text(root, "proc/cpuinfo") or "", re.MULTILINE)
     return found.group(1).strip() if found else None
 
 
@@ -408,7 +206,9 @@ def _cpuinfo_frequency(root: Path) -> float | None:
 
 
 def _each_cpu_file(root: Path, path: str) -> list[str]:
-    texts = (_read(root, f"{CPUS}/cpu{cpu}/{path}") for cpu in _cpu_list(root, f"{CPUS}/online"))
+    texts = (
+        read_text(root, f"{CPUS}/cpu{cpu}/{path}") for cpu in read_cpu_list(root, f"{CPUS}/online")
+    )
     return [text for text in texts if text]
 
 
@@ -425,8 +225,8 @@ def _caches(root: Path) -> tuple[Cache, ...] | None:
     found = []
     for index in range(8):
         folder = f"{CPUS}/cpu0/cache/index{index}"
-        level, kind = _integer(root, f"{folder}/level"), _read(root, f"{folder}/type")
-        size_bytes = _size_bytes(_read(root, f"{folder}/size"))
+        level, kind = read_integer(root, f"{folder}/level"), read_text(root, f"{folder}/type")
+        size_bytes = _size_bytes(read_text(root, f"{folder}/size"))
         if level is not None and kind is not None and size_bytes is not None:
             found.append(Cache(level, kind, size_bytes))
     return tuple(found) or None
@@ -446,7 +246,7 @@ def parse_meminfo(text: str) -> dict[str, int]:
 
 
 def _memory(root: Path) -> dict[str, int]:
-    text = _read(root, "proc/meminfo")
+    text = read_text(root, "proc/meminfo")
     if text is not None or root != ROOT:
         return parse_meminfo(text or "")
     try:
@@ -467,43 +267,11 @@ def _swap_used(memory: Mapping[str, int]) -> int | None:
 
 def _chosen(root: Path, path: str) -> str | None:
     """The bracketed word of a kernel choice such as ``always [madvise] never``."""
-    found = re.search(r"\[(\w+)\]", _read(root, path) or "")
+    found = re.search(r"\[(\w+)\]", read_text(root, path) or "")
     return found.group(1) if found else None
 
 
 # --- limits and surroundings ----------------------------------------------------------------
-
-
-def cgroup_folders(root: Path, controller: str) -> list[Path]:
-    """This process's folder in a cgroup hierarchy and all above it, deepest first.
-
-    ``controller`` is a v1 controller such as ``cpu``, or empty for the v2 hierarchy.
-    """
-    mount = root / "sys/fs/cgroup"
-    for line in (_read(root, "proc/self/cgroup") or "").splitlines():
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if controller not in controllers.split(","):
-            continue
-        base = mount / controllers if controller else mount
-        base = base if base.is_dir() else mount / controller
-        relative = Path(path.lstrip("/"))
-        # Inside a container the path may be the host's; then only the mount itself exists.
-        return [base / relative, *(base / parent for parent in relative.parents)]
-    return []
-
-
-def _cgroup_texts(root: Path, controller: str, name: str) -> list[str]:
-    folders = dict.fromkeys(cgroup_folders(root, controller))
-    texts = (_read(folder, name) for folder in folders)
-    return [text for text in texts if text]
-
-
-def _share(limit: str, period: str) -> float | None:
-    """Quota over period, in CPUs; ``max`` and negative quotas are no limit."""
-    if not (limit.isdecimal() and period.isdecimal() and int(period) > 0 and int(limit) > 0):
-        return None
-    return int(limit) / int(period)
 
 
 # cgroup v1 writes "no limit" as the greatest page-aligned 63-bit number.
@@ -511,15 +279,15 @@ NO_LIMIT_BYTES = 2**60
 
 
 def _memory_limit(root: Path) -> int | None:
-    texts = _cgroup_texts(root, "", "memory.max")
-    texts += _cgroup_texts(root, "memory", "memory.limit_in_bytes")
+    texts = cgroup_texts(root, "", "memory.max")
+    texts += cgroup_texts(root, "memory", "memory.limit_in_bytes")
     limits = [int(text) for text in texts if text.isdecimal()]
     return min((limit for limit in limits if limit < NO_LIMIT_BYTES), default=None)
 
 
 def _virtualisation(root: Path) -> str | None:
-    vendor = _read(root, "sys/class/dmi/id/sys_vendor")
-    kind = _read(root, "sys/hypervisor/type")
+    vendor = read_text(root, "sys/class/dmi/id/sys_vendor")
+    kind = read_text(root, "sys/hypervisor/type")
     flags = (_cpuinfo_value(root, "flags") or "").split()
     if kind or "hypervisor" in flags:
         return kind or vendor or "unknown hypervisor"
@@ -531,7 +299,7 @@ def _container(root: Path) -> str | None:
     for path, name in ((".dockerenv", "docker"), ("run/.containerenv", "podman")):
         if (root / path).exists():
             return name
-    found = re.search(r"kubepods|docker|lxc|containerd", _read(root, "proc/1/cgroup") or "")
+    found = re.search(r"kubepods|docker|lxc|containerd", read_text(root, "proc/1/cgroup") or "")
     return found.group(0) if found else None
 
 
@@ -549,46 +317,11 @@ def _hostname_hash() -> str | None:
     return hashlib.sha256(name.encode()).hexdigest()[:8] if name else None
 
 
-NVIDIA_SMI = (
-    "nvidia-smi",
-    "--query-gpu=name,driver_version,memory.total",
-    "--format=csv,noheader,nounits",
-)
-
-
-def _gpus() -> tuple[Gpu, ...] | None:
-    """What ``nvidia-smi`` lists; None where it is absent or fails, which tells nothing."""
-    try:
-        answer = subprocess.run(NVIDIA_SMI, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return parse_gpus(answer.stdout)
-
-
-def parse_gpus(text: str) -> tuple[Gpu, ...]:
-    """The GPUs in the CSV of `NVIDIA_SMI`, memory in MiB there; other lines are skipped."""
-    rows = [[field.strip() for field in line.split(",")] for line in text.splitlines()]
-    return tuple(
-        Gpu(name, driver, int(mebibytes) * 2**20 if mebibytes.isdecimal() else None)
-        for name, driver, mebibytes in (row for row in rows if len(row) == 3)
-    )
-
-
 def _package_version(name: str) -> str | None:
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _psutil_count(*, logical: bool) -> int | None:
-    try:
-        import psutil
-
-        count = psutil.cpu_count(logical=logical)
-    except (ImportError, OSError):
-        return os.cpu_count() if logical else None
-    return int(count) if count else None
 
 
 def _plain(value: Any) -> Any:

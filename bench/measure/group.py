@@ -11,314 +11,45 @@ from __future__ import annotations
 
 import math
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from bench.backend import to_plain
-from bench.cell import Cell
 from bench.errors import BenchError
-from bench.machine.disturbance import Thresholds, Watcher, block_watcher, round_watcher
+from bench.machine.disturbance import round_watcher
 from bench.machine.memory import room_for_another
-from bench.measure.plan import PlannedCell
-from bench.present.progress import Listener
-from bench.record.estimate import figures, relative_half_width
+from bench.measure.beats import Beat, beat_for, equal_beats
+from bench.measure.member import (
+    BLOCK_THRESHOLDS,
+    WARMUP_BUDGET_S,
+    Context,
+    Member,
+    copy_times,
+    device_readings,
+    start_member,
+)
+from bench.measure.state import CellState
+from bench.measure.stops import stops
+from bench.record.estimate import relative_half_width
 from bench.record.result import Invocation, StopReason
 from bench.record.telemetry import summarise
-from bench.runtimes.processes import Launcher, Runtime, Worker
-from bench.spec import Suite
+from bench.runtimes.client import Worker
+from bench.runtimes.runtime import Runtime
 from bench.stats.percentile import floor, median, minimum_samples
-from bench.stats.stopping import FEWEST_TO_RANK, RankingRule
-from bench.store.run import Block, RunStore, trusted_samples
+from bench.store.samples import CANARY, Block, trusted_samples
 
-Array = np.ndarray[Any, Any]
-
-#: Of blocks of 0.6 to 160 ms, 10 ms gave the smallest standard error of a ratio for the same
-#: measuring time on a noisy two-core machine (docs/method.md).
-BLOCK_NS = 10_000_000
 #: Rounds in a generation: the design whose intervals held their coverage there.
 ROUNDS = 8
-#: The first calls after another worker's turn find cold caches and are 11 to 34% slow.
-DISCARDED_CALLS = 5
-#: A long call warms its own caches; past this time discarding more of them buys nothing.
-DISCARD_NS = 2_000_000
-#: Cells nearer than this factor to each other get the same number of calls a block: unequal
-#: numbers made two identical cells differ by 4.7%.
-EQUAL_CALLS_FACTOR = 2.0
-MAX_CALLS = 20_000
-#: A cell may overdraw its time by this factor for its first invocations.
-PATIENCE = 3.0
 P99 = 0.99
 #: At most so many rounds more, for blocks that were disturbed.
 EXTRA_ROUNDS = 4
-WARMUP_BUDGET_S = 3.0
-#: A block's figure is a median, which waiting for a tenth of the block hardly moves; at 2% nearly
-#: every block of a busy two-core machine was marked, and a mark that all rows carry says nothing.
-BLOCK_THRESHOLDS = Thresholds(wait_share=0.10)
-CANARY = "canary"
 CANARY_RUNTIME = Runtime(CANARY, "bench.worker.canary:Canary", {})
-
-
-@dataclass
-class CellState:
-    """What is known of one cell so far."""
-
-    planned: PlannedCell
-    invocations: list[Invocation] = field(default_factory=list)
-    samples: dict[int, Array] = field(default_factory=dict)
-    placement: dict[str, Any] | None = None
-    outputs: list[Array] | None = None  #: of the most recent timed call
-    spent_s: float = 0.0
-    failure: BenchError | None = None
-    stop: StopReason | None = None
-    group: str = ""  #: cells of one group share its generations
-
-    @property
-    def cell(self) -> Cell:
-        return self.planned.cell
-
-    def figures(self) -> Array:
-        """What the cell is measured for, one figure an invocation (see `estimate.figures`)."""
-        return figures(self.cell, self.invocations)
-
-
-@dataclass(frozen=True)
-class Beat:
-    """How many calls a cell makes in each block, and how many it discards before."""
-
-    calls: int
-    discard: int
-
-
-def equal_beats(latency_ns: Mapping[str, float]) -> dict[str, Beat]:
-    """Calls a block for each cell: about `BLOCK_NS`, equal among cells of similar latency.
-
-    Cells are chained in order of latency; a gap of `EQUAL_CALLS_FACTOR` or more starts a new chain,
-    whose calls follow from its geometric mean.
-    """
-    beats: dict[str, Beat] = {}
-    chain: list[str] = []
-
-    def settle() -> None:
-        if chain:
-            mean = math.exp(sum(math.log(latency_ns[name]) for name in chain) / len(chain))
-            beat = beat_for(mean)
-            beats.update((name, beat) for name in chain)
-
-    for name in sorted(latency_ns, key=lambda name: latency_ns[name]):
-        if chain and latency_ns[name] >= latency_ns[chain[-1]] * EQUAL_CALLS_FACTOR:
-            settle()
-            chain.clear()
-        chain.append(name)
-    settle()
-    return beats
-
-
-def beat_for(latency_ns: float) -> Beat:
-    """Calls that fill a block, and calls to discard before it."""
-    calls = min(MAX_CALLS, max(1, round(BLOCK_NS / max(latency_ns, 1.0))))
-    discard = min(DISCARDED_CALLS, max(1, math.ceil(DISCARD_NS / max(latency_ns, 1.0))))
-    return Beat(calls, discard)
 
 
 def undisturbed(blocks: Sequence[Block]) -> int:
     """How many of the blocks nothing disturbed."""
     return sum(not block.disturbed for block in blocks)
-
-
-class Account:
-    """Where the wall time of a run went: starting up (importing runtimes, finding devices,
-    exporting), loading, compiling and measuring, or anything else."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._started = clock()
-        self.startup_s = 0.0
-        self.useful_s = 0.0
-
-    def started_up(self) -> None:
-        """All that is to be measured is known and ready."""
-        self.startup_s = self.total_s
-
-    @contextmanager
-    def useful(self, state: CellState | None = None) -> Iterator[None]:
-        """Time inside counts as useful, and against the budget of ``state``."""
-        started = self._clock()
-        try:
-            yield
-        finally:
-            spent = self._clock() - started
-            self.useful_s += spent
-            if state is not None:
-                state.spent_s += spent
-
-    @property
-    def total_s(self) -> float:
-        return self._clock() - self._started
-
-    @property
-    def overhead(self) -> float:
-        """The share of the time since the start-up that was neither loading nor measuring."""
-        since = self.total_s - self.startup_s
-        return 1 - self.useful_s / since if since > 0 else 0.0
-
-
-@dataclass(frozen=True)
-class Context:
-    """What measuring needs from its surroundings."""
-
-    suite: Suite
-    launcher: Launcher
-    store: RunStore
-    listener: Listener
-    account: Account
-    rng: np.random.Generator
-    cpus: Mapping[int, tuple[int, ...]]  #: by how many cores a cell computes on
-    finish: Callable[[CellState], None]  #: writes the record
-
-
-@dataclass
-class Member:
-    """One worker of the current generation."""
-
-    state: CellState
-    worker: Worker
-    load: dict[str, Any]
-    bind: dict[str, Any]
-    warmup: dict[str, Any]
-    watcher: Watcher
-    blocks: list[Block] = field(default_factory=list)
-    capacity_per_s: float | None = None
-    generator_late_ns: float | None = None
-
-    @property
-    def grown_bytes(self) -> int:
-        """What loading and binding added to the worker, as far as the system tells."""
-        before, after = self.load["rss_before_load_bytes"], self.bind["rss_bytes"]
-        return max(0, after - before) if before is not None and after is not None else 0
-
-
-def start_member(state: CellState, context: Context) -> Member:
-    """Fork, load, bind and warm up one worker. Raises `BenchError`; leaves no worker then."""
-    planned = state.planned
-    assert planned.choice.runtime is not None
-    assert planned.choice.device is not None
-    with context.account.useful(state):
-        worker = context.launcher.worker(planned.choice.runtime, planned.cell.threads)
-        try:
-            load, _ = worker.request(
-                "load",
-                model=to_plain(planned.file),
-                device=to_plain(planned.choice.device),
-                options=to_plain(planned.options),
-                cpus=list(context.cpus[planned.cores]),
-            )
-            bind, _ = worker.request(
-                "bind",
-                *planned.feeds.values(),
-                names=list(planned.feeds),
-                lane=planned.cell.lane,
-                streams=planned.streams,
-            )
-            warmup: dict[str, Any] = {}
-            if not planned.choice.device.simulated:
-                warmup, _ = worker.request("warm-up", budget_s=WARMUP_BUDGET_S)
-        except BaseException:
-            worker.kill()
-            raise
-    return Member(state, worker, load, bind, warmup, block_watcher([worker.pid]))
-
-
-def copy_times(member: Member) -> dict[str, float]:
-    """Median times in ns of the copies to and from the device; empty where they aren't known."""
-    if not member.bind.get("times_copies"):
-        return {}
-    times, _ = member.worker.request("copy-times", latency_ns=member.warmup["latency_ns"])
-    # At least 1 ns: an empty copy may take none on a coarse clock, and estimates are geometric.
-    return {name: max(1.0, float(np.median(values))) for name, values in times.items()}
-
-
-def device_readings(member: Member) -> list[dict[str, Any]]:
-    """What the device told of itself after each block; empty where the backend can't ask it."""
-    if not member.bind.get("tells_of_device"):
-        return []
-    answer, _ = member.worker.request("telemetry")
-    return list(answer["readings"])
-
-
-def try_out(state: CellState, context: Context) -> None:
-    """A simulated device: its outputs and placement count, and no latency is taken."""
-    try:
-        member = start_member(state, context)
-        with context.account.useful(state):
-            _, state.outputs = member.worker.request("fetch")
-            member.worker.end()
-        state.placement = member.bind["placement"]
-        state.stop = "simulated"
-    except BenchError as error:
-        state.failure, state.stop = error, "failed"
-    context.finish(state)
-
-
-def stops(
-    active: Sequence[CellState], everybody: Sequence[CellState], suite: Suite
-) -> list[tuple[CellState, StopReason]]:
-    """Which of the active cells have their answer, or have used up their budget."""
-    answered = _ranked if suite.goal == "rank" else _precise
-    done = answered(active, everybody, suite)
-    found: list[tuple[CellState, StopReason]] = []
-    for state in active:
-        count = len(state.invocations)
-        if state.cell.id in done:
-            found.append((state, "ranked" if suite.goal == "rank" else "precision"))
-        elif state.spent_s >= suite.max_time_s and count >= fewest(state, suite):
-            found.append((state, "max-time"))
-        elif count >= suite.max_invocations:
-            found.append((state, "max-invocations"))
-    return found
-
-
-def fewest(state: CellState, suite: Suite) -> int:
-    """Invocations that a cell gets although its time is up: an interval from two processes is
-    hundreds of percent wide. A model that takes minutes to compile makes do with two."""
-    return suite.min_invocations if state.spent_s < PATIENCE * suite.max_time_s else 2
-
-
-def _precise(active: Sequence[CellState], everybody: Sequence[CellState], suite: Suite) -> set[str]:
-    """Cells whose interval is as narrow as asked."""
-    return {
-        state.cell.id
-        for state in active
-        if len(state.invocations) >= suite.min_invocations
-        and relative_half_width(state.figures(), suite.confidence) <= suite.precision
-    }
-
-
-def _ranked(active: Sequence[CellState], everybody: Sequence[CellState], suite: Suite) -> set[str]:
-    """Cells whose order among the targets of their model is settled."""
-    rivals: dict[tuple[str, str], list[CellState]] = {}
-    for state in everybody:
-        if state.failure is None:
-            rivals.setdefault((state.cell.model.sha256, state.cell.variant), []).append(state)
-    settled: set[str] = set()
-    for states in rivals.values():
-        first = min(FEWEST_TO_RANK, suite.min_invocations)
-        rule = RankingRule(
-            len(states), suite.confidence, suite.margin, first, suite.max_invocations
-        )
-        figures = {
-            state.cell.id: dict(
-                zip([i.index for i in state.invocations], state.figures().tolist(), strict=True)
-            )
-            for state in states
-        }
-        if min(len(values) for values in figures.values()) >= first:
-            settled |= set(figures) - rule.open_cells(figures)
-    return settled
 
 
 class Group:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from bench.arrays import Array
 from bench.cell import Variant
 from bench.measure.reference import Reference
 from bench.record.result import Parity
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bench.arrays import Array
 from bench.backend import ModelFile, Options
 from bench.cards.card import Card
-from bench.cards.datasets import Dataset
-from bench.cards.files import stored_bytes
 from bench.cards.inputs import (
     draw_samples,
     fingerprint,
@@ -19,28 +17,12 @@ from bench.cards.inputs import (
     random_inputs,
     resolve_shape,
 )
+from bench.cards.ready import Loaded, batch_name, file_bytes, fixed_batch
 from bench.cards.variants import Form
 from bench.cell import Cell, ModelIdentity, Scenario, Variant
 from bench.errors import BenchError, SpecError, Unsupported
 from bench.runtimes.targets import Choice
 from bench.spec import Suite
-
-Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A model made ready: its card, its files after export, its data set if it has one, and the
-    variants that were made of it (fp32 is ``file``)."""
-
-    card: Card
-    file: ModelFile
-    dataset: Dataset | None
-    variants: Mapping[Variant, Form] = field(default_factory=dict)
-
-    def form(self, variant: Variant) -> Form:
-        """The model's files in the precision ``variant``."""
-        return self.variants.get(variant) or Form(replace(self.file, variant=variant))
 
 
 @dataclass(frozen=True)
@@ -266,20 +248,6 @@ def _feeds(model: Loaded, batch: int, suite: Suite) -> dict[str, Array]:
     return feeds | {n: np.full_like(feeds[n], value) for n, value in filled.items()}
 
 
-def batch_name(card: Card) -> str | None:
-    """The symbolic dimension that is the batch: the first axis of the first input that names it."""
-    first = (spec.shape[0] for spec in card.inputs if len(spec.shape) > 0)
-    return next((dim for dim in first if isinstance(dim, str)), None)
-
-
-def fixed_batch(card: Card) -> int | None:
-    """The batch size that the model's file insists on; None when it is dynamic or has none."""
-    if batch_name(card) is not None:
-        return None
-    first = [spec.shape[0] for spec in card.inputs if len(spec.shape) > 0]
-    return next((dim for dim in first if isinstance(dim, int)), None)
-
-
 def threads_of(suite: Suite, choice: Choice) -> int:
     """Compute threads of a cell: the suite's, else every physical core that may be used."""
     if suite.threads is not None:
@@ -287,16 +255,6 @@ def threads_of(suite: Suite, choice: Choice) -> int:
     from bench.runtimes.targets import default_threads
 
     return default_threads()
-
-
-def file_bytes(file: ModelFile) -> int:
-    """Size of the ONNX file with its external data, or of the weights where there is no ONNX form;
-    0 where neither is a file."""
-    if file.onnx is not None:
-        return stored_bytes(file.onnx)
-    if file.torch is not None and file.torch.weights is not None:
-        return file.torch.weights.stat().st_size
-    return 0
 
 
 def for_batch(planned: PlannedCell, batch: int) -> Options:

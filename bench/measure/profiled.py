@@ -6,7 +6,7 @@ from typing import Any
 
 from bench.backend import to_plain
 from bench.errors import BenchError
-from bench.measure.group import Context
+from bench.measure.member import Context
 from bench.measure.plan import PlannedCell
 
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
+from bench.arrays import Array
 from bench.backend import ModelFile, Options, to_plain
 from bench.errors import BenchError
 from bench.measure.plan import PlannedCell, for_batch
 from bench.runtimes.processes import Launcher
 from bench.runtimes.targets import BackendReport
-
-Array = np.ndarray[Any, Any]
 
 #: The reference interpreter is slow: so many samples are compared at most.
 REFERENCE_SAMPLES = 4

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from bench.arrays import Array
 from bench.backend import to_plain
+from bench.cards.ready import fixed_batch
 from bench.cards.tasks import find_task
 from bench.errors import AccuracyFailed
-from bench.measure.group import Context
-from bench.measure.plan import PlannedCell, fixed_batch, for_batch
+from bench.measure.member import Context
+from bench.measure.plan import PlannedCell, for_batch
 from bench.record.estimate import as_estimate
 from bench.record.result import Accuracy, Metric
 from bench.runtimes.processes import Launcher
-
-Array = np.ndarray[Any, Any]
 
 #: Examples in one query while scoring; divides the data sets that ship.
 _EVALUATION_BATCH = 100

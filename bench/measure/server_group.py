@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from bench.measure.capacity_search import TOLERANCE, Array, find_capacity
-from bench.measure.group import Group, Member
-from bench.runtimes.processes import Worker
+from bench.arrays import Array
+from bench.measure.capacity_search import TOLERANCE, find_capacity
+from bench.measure.group import Group
+from bench.measure.member import Member
+from bench.runtimes.client import Worker
 from bench.stats.percentile import floor
-from bench.store.run import Block
+from bench.store.samples import Block
 
 
 class ServerGroup(Group):

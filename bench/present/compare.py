@@ -9,7 +9,8 @@ from rich.text import Text
 
 from bench.cell import Cell
 from bench.judge.compare import AccuracyEffect, Comparison, Effect, Measure, Report, measure_of
-from bench.judge.matching import ALL, Match, Side, not_allowed
+from bench.judge.differences import ALL, not_allowed
+from bench.judge.matching import Match, Side
 from bench.numbers import (
     NAME_LIMIT,
     RATE_UNITS,
@@ -24,7 +25,7 @@ from bench.numbers import (
     ratio,
 )
 from bench.present.columns import COMPARED_ACCURACY_COLUMNS, COMPARED_COLUMNS
-from bench.present.results import MARKED, Figure, Line, lay_out, wrap
+from bench.present.layout import MARKED, Figure, Line, lay_out, wrap
 from bench.stats.interval import Interval
 from bench.stats.verdict import Verdict
 from bench.store.run import StoredRun
@@ -108,7 +109,9 @@ def _speed_table(measure: Measure, found: Sequence[Comparison], width: int) -> T
     lines: list[Line] = []
     for heading, group in _by_heading(found).items():
         lines.append(Line(heading))
-        lines.extend(_speed_line(comparison, unit, len(batches) > 1) for comparison in group)
+        lines.extend(
+            _speed_line(comparison, unit, several_batches=len(batches) > 1) for comparison in group
+        )
     text = Text(wrap(_TITLES[measure].format(load=load), width, indent=2) + "\n")
     return text.append_text(lay_out(COMPARED_COLUMNS, {"change": unit.name}, lines, width))
 
@@ -117,7 +120,7 @@ def _by_heading(found: Sequence[Comparison]) -> dict[str, list[Comparison]]:
     several_variants = _several_variants([c.match for c in found])
     grouped: dict[str, list[Comparison]] = {}
     for comparison in found:
-        heading = _heading(comparison.match, several_variants)
+        heading = _heading(comparison.match, several_variants=several_variants)
         grouped.setdefault(heading, []).append(comparison)
     return grouped
 
@@ -126,7 +129,7 @@ def _several_variants(matches: Sequence[Match]) -> bool:
     return len({one.cell.variant for m in matches for one in (m.a, m.b)}) > 1
 
 
-def _heading(match: Match, several_variants: bool) -> str:
+def _heading(match: Match, *, several_variants: bool) -> str:
     """The model; and what A is, where the two are not the same cell of two runs."""
     a, b = match.a.cell, match.b.cell
     subject, against = (
@@ -138,7 +141,7 @@ def _heading(match: Match, several_variants: bool) -> str:
     return f"{subject}, against {against} {_name(a.target)} (A)"
 
 
-def _label(cell: Cell, several_batches: bool) -> str:
+def _label(cell: Cell, *, several_batches: bool) -> str:
     parts = [_name(cell.target)]
     if cell.scenario not in ("single-stream", "offline"):
         parts.append(cell.scenario)
@@ -149,8 +152,11 @@ def _label(cell: Cell, several_batches: bool) -> str:
     return ", ".join(parts)
 
 
-def _speed_line(comparison: Comparison, unit: Unit, several_batches: bool) -> Line:
-    label, effect = _label(comparison.match.b.cell, several_batches), comparison.effect
+def _speed_line(comparison: Comparison, unit: Unit, *, several_batches: bool) -> Line:
+    label, effect = (
+        _label(comparison.match.b.cell, several_batches=several_batches),
+        comparison.effect,
+    )
     if effect is None:
         return Line(label, " ", message=_short(comparison.missing))
     value, _, interval = ratio(effect.ratio.estimate, *_bounds(effect.ratio)).partition(" ")
@@ -191,7 +197,9 @@ def _accuracy_table(report: Report, width: int) -> Text:
     several_variants = _several_variants([found.match for found in report.accuracies])
     grouped: dict[str, list[AccuracyEffect]] = {}
     for found in report.accuracies:
-        grouped.setdefault(_heading(found.match, several_variants), []).append(found)
+        grouped.setdefault(_heading(found.match, several_variants=several_variants), []).append(
+            found
+        )
     for heading, group in grouped.items():
         lines.append(Line(heading))
         lines.extend(_accuracy_line(found, report.confidence) for found in group)

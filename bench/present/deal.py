@@ -20,7 +20,7 @@ from bench.numbers import (
     ratio,
 )
 from bench.present.columns import DEAL_COLUMNS
-from bench.present.results import TIED, Figure, Line, lay_out, wrap
+from bench.present.layout import TIED, Figure, Line, lay_out, wrap
 from bench.record.result import Estimate, Record
 from bench.stats.interval import Interval
 

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from rich.text import Text
 
-from bench.judge.fidelity import Fidelity, Measure
+from bench.judge.fidelity import Measure, Titled
 from bench.numbers import NAME_LIMIT, printable
 from bench.present.columns import FIDELITY_COLUMNS
 from bench.present.deal import interval_row
-from bench.present.results import Figure, Line, lay_out, wrap
+from bench.present.layout import Figure, Line, lay_out, wrap
 from bench.stats.interval import Interval
-
-
-@dataclass(frozen=True)
-class Titled:
-    """A fidelity with the names that it is of."""
-
-    student: str
-    original: str
-    control: str | None
-    target: str
-    variant: str
-    found: Fidelity
 
 
 def fidelity_text(titled: Titled, width: int = 80) -> Text:
@@ -52,7 +38,7 @@ def _figures(measure: Measure) -> dict[str, Figure]:
     }
 
 
-def _figure(found: Interval | None, signed: bool = False, style: str = "") -> Figure:
+def _figure(found: Interval | None, *, signed: bool = False, style: str = "") -> Figure:
     if found is None:
         return Figure("–")
     side = max(found.high - found.estimate, found.estimate - found.low)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from bench.judge.gate import Finding, Judgement, Outcome, limits_in_words, summary
+from bench.judge.gate import Finding, Judgement, Limits, Outcome
 from bench.numbers import (
     MISSING,
     NAME_LIMIT,
@@ -21,7 +21,7 @@ from bench.numbers import (
 )
 from bench.present.columns import GATE_COLUMNS
 from bench.present.compare import difference_lines
-from bench.present.results import FAILED, MARKED, NOTHING, OK, Figure, Line, lay_out, wrap
+from bench.present.layout import FAILED, MARKED, NOTHING, OK, Figure, Line, lay_out, wrap
 from bench.stats.interval import Interval
 from bench.store.run import StoredRun
 
@@ -226,3 +226,38 @@ def _row(finding: Finding) -> dict[str, object]:
         "before": finding.before,
         "now": finding.now,
     }
+
+
+def summary(judgement: Judgement) -> str:
+    """The verdict in one sentence."""
+    counts = {outcome: len(judgement.of(outcome)) for outcome in Outcome}
+    judged = sum(counts[o] for o in Outcome if o not in (Outcome.SKIPPED, Outcome.NEW))
+    plural = "limit was" if judged == 1 else "limits were"
+    head = f"{judgement.decision.value.upper()}: {judged} {plural} checked"
+    words = {
+        Outcome.ERROR: "stopped working",
+        Outcome.FAIL: "beyond the limit",
+        Outcome.INCONCLUSIVE: "inconclusive",
+        Outcome.PASS: "within",
+        Outcome.SKIPPED: "skipped",
+        Outcome.NEW: "new",
+    }
+    said = [f"{counts[outcome]} {text}" for outcome, text in words.items() if counts[outcome]]
+    if not judged:
+        return f"{head}, because nothing could be judged ({', '.join(said) or 'no records'})."
+    return f"{head}; {', '.join(said)}."
+
+
+def limits_in_words(limits: Limits) -> Sequence[str]:
+    """Each limit as people say it."""
+    found = []
+    if limits.max_slowdown is not None:
+        found.append(f"at most {ratio(1 + limits.max_slowdown)} the baseline's time")
+    for name, least in limits.min_accuracy.items():
+        model = printable(name, NAME_LIMIT) or "every model"
+        found.append(f"accuracy of {model} ≥ {percent(least)}")
+    if limits.max_accuracy_loss is not None:
+        found.append(f"at most {points(limits.max_accuracy_loss).removeprefix('+')} points lost")
+    if limits.max_memory_growth is not None:
+        found.append(f"at most {ratio(1 + limits.max_memory_growth)} the baseline's memory")
+    return found

@@ -22,7 +22,7 @@ from bench.numbers import (
     ratio,
 )
 from bench.present.columns import HISTORY_COLUMNS
-from bench.present.results import Figure, Line, clip, lay_out, wrap
+from bench.present.layout import Figure, Line, clip, lay_out, wrap
 from bench.stats.verdict import side
 
 _BARS = "▁▂▃▄▅▆▇█"

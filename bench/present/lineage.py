@@ -8,7 +8,7 @@ from bench.judge.lineage import Likeness, Lineage, sentences
 from bench.numbers import NAME_LIMIT, printable
 from bench.present.columns import LINEAGE_COLUMNS
 from bench.present.deal import interval_row
-from bench.present.results import Figure, Line, lay_out, wrap
+from bench.present.layout import Figure, Line, lay_out, wrap
 from bench.stats.interval import Interval
 
 
@@ -39,7 +39,7 @@ def _lines(likeness: Likeness) -> list[Line]:
     return found
 
 
-def _figure(found: Interval | None, signed: bool = False) -> Figure:
+def _figure(found: Interval | None, *, signed: bool = False) -> Figure:
     if found is None:
         return Figure("–")
     side = max(found.high - found.estimate, found.estimate - found.low)

@@ -22,7 +22,7 @@ from bench.numbers import (
     size,
 )
 from bench.present.columns import PAIR_COLUMNS
-from bench.present.results import TIED, Figure, Line, lay_out, wrap
+from bench.present.layout import TIED, Figure, Line, lay_out, wrap
 
 
 def pair_table(pairs: Sequence[Pair], width: int = 80) -> Text:

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cell import Cell
+from bench.measure.listener import Listener, QuietProgress
 from bench.numbers import duration, printable, rate, relative_half_width
 from bench.record.result import Record
 
@@ -28,73 +29,13 @@ HEARTBEAT_S = 10.0  #: plain lines: at most one line on unfinished cells in this
 LABEL_LIMIT = 160
 
 
-class Listener(Protocol):
-    """What a run reports to. Calls come from one thread, in this order."""
-
-    def run_started(self, cells: Sequence[Cell], run_dir: Path) -> None:
-        """``cells`` are those that are left to measure."""
-        ...
-
-    def phase(self, text: str) -> None:
-        """What is being done now, for example ``exporting fashion-teacher``."""
-        ...
-
-    def cell_progress(
-        self,
-        cell: Cell,
-        invocations: int,
-        median_ns: float | None,
-        relative_half_width: float | None,
-    ) -> None:
-        """A cell has been measured by so many workers and its median stands at so much."""
-        ...
-
-    def cell_finished(self, record: Record, done: int, total: int) -> None:
-        """A record was written; ``done`` of ``total`` cells have one now."""
-        ...
-
-    def note(self, text: str) -> None:
-        """Something that the user should read, for example a warning about the machine."""
-        ...
-
-    def run_finished(self, run_dir: Path) -> None: ...
-
-    def close(self) -> None:
-        """Give the terminal back. To be called however the run ended; twice does nothing."""
-        ...
-
-
-def choose_listener(quiet: bool, stream: TextIO | None = None) -> Listener:
+def choose_listener(stream: TextIO | None = None, *, quiet: bool) -> Listener:
     """The listener that suits the stream (stderr unless said)."""
     stream = sys.stderr if stream is None else stream
     if quiet or stream is None:
         return QuietProgress()
     console = Console(file=stream, highlight=False, markup=False, emoji=False)
     return RichProgress(console) if console.is_terminal else LineProgress(stream)
-
-
-class QuietProgress:
-    """Says nothing."""
-
-    def run_started(self, cells: Sequence[Cell], run_dir: Path) -> None: ...
-
-    def phase(self, text: str) -> None: ...
-
-    def cell_progress(
-        self,
-        cell: Cell,
-        invocations: int,
-        median_ns: float | None,
-        relative_half_width: float | None,
-    ) -> None: ...
-
-    def cell_finished(self, record: Record, done: int, total: int) -> None: ...
-
-    def note(self, text: str) -> None: ...
-
-    def run_finished(self, run_dir: Path) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class LineProgress:

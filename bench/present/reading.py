@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rich.text import Text
+
 from bench.errors import SpecError
 from bench.judge.changes import Changes
 from bench.judge.deal import make_deal
 from bench.judge.fidelities import Fidelities
+from bench.judge.fidelity import Titled
 from bench.judge.pairs import Pair, compare
 from bench.judge.ranking import ranking_sentences
 from bench.present.deal import answer
-from bench.present.fidelity import Titled
+from bench.present.layout import wrap
 from bench.store.run import StoredRun
 
 
@@ -52,3 +55,8 @@ def _answer(stored: StoredRun, pairs: list[Pair], changes: Changes) -> str:
         return answer(make_deal(stored.records, changes.at))
     except SpecError:  # nothing was both measured and scored
         return ""
+
+
+def sentence_text(sentence: str, width: int = 80) -> Text:
+    """A sentence below the tables, no line wider than ``width``."""
+    return Text(wrap(sentence, width, indent=2) + "\n")

@@ -8,9 +8,9 @@ cell (why a cell failed, which check failed) is a numbered note below the table.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.text import Text
 
 from bench.cell import ModelIdentity
@@ -29,177 +29,36 @@ from bench.numbers import (
     significant,
     size,
 )
-from bench.present.columns import RESULT_COLUMNS, RESULT_FIELDS, Column
+from bench.present.columns import RESULT_COLUMNS
+from bench.present.layout import (
+    FAILED,
+    FOREIGN,
+    MARKED,
+    NOTHING,
+    OK,
+    SHORT_MESSAGE,
+    Figure,
+    Line,
+    clip,
+    lay_out,
+    wrap,
+)
 from bench.record.placement import is_all_on_device, share_on_device, share_percent
-from bench.record.result import Accuracy, Check, Estimate, Failure, Foreign, Percentile, Record
+from bench.record.result import (
+    Accuracy,
+    Check,
+    Estimate,
+    Failure,
+    Foreign,
+    Percentile,
+    Record,
+    value_of,
+)
 
-INDENT = 2
-GAP = 2
-NARROWEST_LABEL = 18
-TIED = "\u00a0"  #: a space at which `wrap` doesn't break
-SHORT_MESSAGE = 48  #: what a failed row has room for at 80 columns
-OK, MARKED, FAILED, FOREIGN = "✓", "!", "✗", "·"
-_STYLES = {OK: "green", MARKED: "yellow", FAILED: "red"}
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 # -- laying out lines -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Figure:
-    """What stands in one cell of a table: a number, its interval, and the note it refers to."""
-
-    value: str
-    interval: str = ""
-    style: str = ""
-
-
-NOTHING = Figure(MISSING, style="dim")
-
-
-@dataclass(frozen=True)
-class Line:
-    """A heading (no mark), or a marked label with figures or with a message in their place."""
-
-    label: str
-    mark: str = ""
-    figures: Mapping[str, Figure] = field(default_factory=dict)
-    message: str = ""
-
-
-@dataclass(frozen=True)
-class _Width:
-    value: int
-    interval: int
-
-    @property
-    def total(self) -> int:
-        return self.value + (1 + self.interval if self.interval else 0)
-
-
-def lay_out(
-    columns: Sequence[Column], units: Mapping[str, str], lines: Sequence[Line], width: int
-) -> Text:
-    """The header and the lines as text, no line wider than ``width``."""
-    rows = [line for line in lines if line.figures]
-    columns = [c for c in columns if _says_something(c, rows)]
-    widths = {c.key: _column_width(c, units, rows) for c in columns}
-    longest = max((cell_len(line.label) for line in lines if line.mark), default=0)
-    label_width = max(NARROWEST_LABEL, min(longest, width))
-    shown = _fitting(columns, widths, INDENT + label_width, width)
-    figures_width = sum(widths[c.key].total + GAP for c in shown)
-    label_width = max(1, min(label_width, width - INDENT - figures_width))
-    text = _header(shown, units, widths, INDENT + label_width)
-    for line in lines:
-        text.append_text(_line(line, shown, widths, label_width, width))
-    return text
-
-
-def _says_something(column: Column, rows: Sequence[Line]) -> bool:
-    return any(row.figures.get(column.key, NOTHING).value != MISSING for row in rows)
-
-
-def _column_width(column: Column, units: Mapping[str, str], rows: Sequence[Line]) -> _Width:
-    figures = [row.figures[column.key] for row in rows if column.key in row.figures]
-    value = max((cell_len(f.value) for f in figures if f.interval), default=0)
-    interval = max((cell_len(f.interval) for f in figures), default=0)
-    whole = max((cell_len(f.value) for f in figures if not f.interval), default=0)
-    whole = max(whole, cell_len(column.title), cell_len(units.get(column.key, "")))
-    missing = whole - (value + (1 + interval if interval else 0))
-    return _Width(value + max(0, missing), interval)
-
-
-def _fitting(
-    columns: Sequence[Column], widths: Mapping[str, _Width], used: int, width: int
-) -> list[Column]:
-    """The essential columns, and the others in order while they fit."""
-    used += sum(widths[c.key].total + GAP for c in columns if c.essential)
-    shown = [c for c in columns if c.essential]
-    for column in columns:
-        needed = widths[column.key].total + GAP
-        if not column.essential and used + needed <= width:
-            shown.append(column)
-            used += needed
-    return [c for c in columns if c in shown]
-
-
-def _header(
-    columns: Sequence[Column], units: Mapping[str, str], widths: Mapping[str, _Width], used: int
-) -> Text:
-    text = Text()
-    for words in ({c.key: c.title for c in columns}, units):
-        line = " " * used
-        for column in columns:
-            line += " " * GAP + words.get(column.key, "").rjust(widths[column.key].total)
-        if line.strip():
-            text.append(line.rstrip() + "\n", style="bold" if words is not units else "dim")
-    return text
-
-
-def _line(
-    line: Line,
-    columns: Sequence[Column],
-    widths: Mapping[str, _Width],
-    label_width: int,
-    width: int,
-) -> Text:
-    if not line.figures and not line.message:
-        heading = clip(line.label, width)
-        return Text(heading + "\n", style="" if line.mark else "bold")
-    text = Text().append(line.mark.ljust(INDENT), style=_STYLES.get(line.mark, ""))
-    if cell_len(line.label) <= label_width:
-        text.append(pad(line.label, label_width))
-    else:
-        text.append(clip(line.label, width - INDENT) + "\n" + " " * (INDENT + label_width))
-    if line.message:
-        room = width - INDENT - label_width - GAP
-        text.append(" " * GAP + clip(line.message, room), style="red")
-    for column in () if line.message else columns:
-        text.append(" " * GAP)
-        text.append_text(_figure(line.figures.get(column.key), widths[column.key]))
-    text.rstrip()
-    return text.append("\n")
-
-
-def _figure(figure: Figure | None, width: _Width) -> Text:
-    if figure is None:
-        return Text(" " * width.total)
-    if not figure.interval:
-        right = width.value if figure.value == MISSING else width.total
-        value = " " * (right - cell_len(figure.value)) + figure.value
-        return Text(pad(value, width.total), style=figure.style)
-    value = " " * (width.value - cell_len(figure.value)) + figure.value
-    text = Text().append(value, style=figure.style)
-    return text.append(" " + pad(figure.interval, width.interval), style="dim")
-
-
-def pad(text: str, width: int) -> str:
-    """``text`` filled with spaces to ``width`` terminal cells."""
-    return text + " " * (width - cell_len(text))
-
-
-def clip(text: str, width: int) -> str:
-    """``text`` cut to ``width`` terminal cells, with an ellipsis where something is lost."""
-    if cell_len(text) <= width:
-        return text
-    return set_cell_size(text, max(0, width - 1)).rstrip() + "…"
-
-
-def wrap(text: str, width: int, indent: int = 0) -> str:
-    """``text`` as lines of at most ``width`` terminal cells, all but the first indented."""
-    lines: list[str] = []
-    lead = " " * (len(text) - len(text.lstrip(" ")))
-    current = ""
-    for word in filter(None, text.split(" ")):
-        if current and cell_len(lead + current + " " + word) <= width:
-            current += " " + word
-            continue
-        if current:
-            lines.append(lead + current)
-            lead = " " * indent
-        current = clip(word, width - len(lead))
-    return "\n".join([*lines, lead + current]).replace(TIED, " ")
 
 
 # -- joining records ------------------------------------------------------------------------------
@@ -258,10 +117,12 @@ def _groups(records: Sequence[Record]) -> list[tuple[str, list[_Row]]]:
     for record in records:
         cell = record.cell
         rows = grouped.setdefault((cell.model.name, cell.model.sha256, cell.variant), {})
-        rows.setdefault(_label(record, several_threads), []).append(record)
+        rows.setdefault(_label(record, several_threads=several_threads), []).append(record)
     return [
         (
-            _heading(next(iter(rows.values()))[0], several_variants, originals),
+            _heading(
+                next(iter(rows.values()))[0], several_variants=several_variants, originals=originals
+            ),
             [_Row(label, tuple(found), _batches(found)) for label, found in rows.items()],
         )
         for rows in grouped.values()
@@ -272,7 +133,7 @@ def _groups(records: Sequence[Record]) -> list[tuple[str, list[_Row]]]:
 _LANE_LABELS = {"api": "user API", "native": "native loop"}
 
 
-def _label(record: Record, several_threads: bool) -> str:
+def _label(record: Record, *, several_threads: bool) -> str:
     cell = record.cell
     parts = [printable(cell.target, limit=NAME_LIMIT)]
     if cell.scenario == "multi-stream":
@@ -288,7 +149,7 @@ def _label(record: Record, several_threads: bool) -> str:
     return ", ".join(parts)
 
 
-def _heading(record: Record, several_variants: bool, originals: Set[str | None]) -> str:
+def _heading(record: Record, *, several_variants: bool, originals: Set[str | None]) -> str:
     model = record.cell.model
     bytes_known = size(model.file_bytes) if model.file_bytes or not record.foreign else ""
     facts = [_role(model, originals), bytes_known, _parameters(model.parameters)]
@@ -341,8 +202,8 @@ def _units(batches: Sequence[_Batch]) -> dict[str, Unit]:
         "latency": column_unit(latencies, TIME_UNITS),
         "throughput": column_unit(rates, RATE_UNITS),
         "memory": column_unit([_peak([r]) for r in records], BYTE_UNITS),
-        "load": column_unit([_value(r.load_ns) for r in records], TIME_UNITS),
-        "first": column_unit([_value(r.first_inference_ns) for r in records], TIME_UNITS),
+        "load": column_unit([value_of(r.load_ns) for r in records], TIME_UNITS),
+        "first": column_unit([value_of(r.first_inference_ns) for r in records], TIME_UNITS),
     }
 
 
@@ -353,10 +214,6 @@ def _unit_names(units: Mapping[str, Unit], batches: Sequence[_Batch]) -> dict[st
     if {b.latency.cell.batch for b in batches if b.latency} == {1}:
         names["latency"] += ", batch 1"
     return names
-
-
-def _value(estimate: Estimate | None) -> float | None:
-    return None if estimate is None else estimate.value
 
 
 def _peak(records: Iterable[Record]) -> float | None:
@@ -419,8 +276,8 @@ def _latency_figures(record: Record, units: Mapping[str, Unit]) -> dict[str, Fig
     if record.simulated:
         return {"latency": Figure("simulated", style="dim"), "p99": NOTHING}
     figures = {
-        "load": _number(_value(record.load_ns), units["load"]),
-        "first": _number(_value(record.first_inference_ns), units["first"]),
+        "load": _number(value_of(record.load_ns), units["load"]),
+        "first": _number(value_of(record.first_inference_ns), units["first"]),
     }
     if record.parity is not None:
         error = record.parity.max_abs_error
@@ -448,7 +305,7 @@ def _typical_ns(record: Record) -> float | None:
 
 
 def _rate(record: Record) -> float | None:
-    return record.foreign.throughput_per_s if record.foreign else _value(record.throughput)
+    return record.foreign.throughput_per_s if record.foreign else value_of(record.throughput)
 
 
 def _foreign_figures(found: Foreign, unit: Unit) -> dict[str, Figure]:
@@ -596,105 +453,3 @@ def _foreign_text(found: Foreign) -> str:
 
 
 # -- rows as data ---------------------------------------------------------------------------------
-
-
-def result_rows(records: Sequence[Record]) -> list[dict[str, object]]:
-    """One flat, JSON-ready row a record, with the keys of `bench.present.columns.RESULT_FIELDS`."""
-    return [_raw_row(record) for record in records]
-
-
-def _raw_row(record: Record) -> dict[str, object]:
-    cell, model = record.cell, record.cell.model
-    row: dict[str, object] = dict.fromkeys(RESULT_FIELDS)
-    row |= {
-        "cell_id": record.cell_id,
-        "model": model.name,
-        "model_sha256": model.sha256,
-        "task": model.task,
-        "distilled_from": model.distilled_from,
-        "control_of": model.control_of,
-        "file_bytes": model.file_bytes,
-        "parameters": model.parameters,
-        "variant": cell.variant,
-        "target": cell.target,
-        "device_name": record.device_name,
-        "runtime_version": record.runtime_version,
-        "simulated": record.simulated,
-        "scenario": cell.scenario,
-        "batch": cell.batch,
-        "threads": cell.threads,
-        "lane": cell.lane,
-        "allow_fallback": cell.allow_fallback,
-        "status": record.status,
-        "stop": record.stop,
-        "invocations": len(record.invocations),
-        "load_ns": _value(record.load_ns),
-        "first_inference_ns": _value(record.first_inference_ns),
-        "h2d_ns": _value(record.h2d_ns),
-        "d2h_ns": _value(record.d2h_ns),
-        "checks_failed": [check.name for check in record.checks if not check.ok],
-        "finished_at": record.finished_at,
-        "canary_ns": _value(record.canary_ns),
-    }
-    row |= _raw_measures(record)
-    return row if record.foreign is None else row | _raw_foreign(record.foreign, cell.threads)
-
-
-def _raw_foreign(found: Foreign, threads: int) -> dict[str, object]:
-    """What another tool told; there are no bounds in it."""
-    return {
-        "foreign": found.tool,
-        "variant": None,
-        "lane": None,
-        "threads": threads or None,
-        "median_ns": found.median_ns,
-        "p90_ns": found.p90_ns,
-        "p99_ns": found.p99_ns,
-        "samples": found.samples,
-        "throughput_per_s": found.throughput_per_s,
-    }
-
-
-def _raw_measures(record: Record) -> dict[str, object]:
-    """The keys of those parts of a record that may be absent."""
-    row: dict[str, object] = {}
-    if record.failure is not None:
-        row |= {"failure_kind": record.failure.kind, "failure_message": record.failure.message}
-    if record.latency is not None:
-        median = record.latency.median_ns
-        row |= {
-            "confidence": median.confidence,
-            "median_ns": median.value,
-            "median_low_ns": median.low,
-            "median_high_ns": median.high,
-            "floor_ns": record.latency.floor_ns.value,
-            "p90_ns": record.latency.p90.value_ns,
-            "p99_ns": record.latency.p99.value_ns,
-            "p99_samples_needed": record.latency.p99.samples_needed,
-            "samples": record.latency.samples,
-        }
-    if record.throughput is not None:
-        row |= {
-            "throughput_per_s": record.throughput.value,
-            "throughput_low_per_s": record.throughput.low,
-            "throughput_high_per_s": record.throughput.high,
-        }
-    if record.memory is not None:
-        row |= record.memory.model_dump()
-    if record.accuracy is not None:
-        row |= {
-            "accuracy_metric": record.accuracy.metric,
-            "accuracy": record.accuracy.value.value,
-            "accuracy_low": record.accuracy.value.low,
-            "accuracy_high": record.accuracy.value.high,
-            "accuracy_examples": record.accuracy.examples,
-        }
-    if record.parity is not None:
-        row["max_abs_error"] = record.parity.max_abs_error
-    if record.placement is not None:
-        row |= {
-            "on_device_share": record.placement.on_device_share,
-            "on_device_time_share": record.placement.on_device_time_share,
-            "off_device": list(record.placement.off_device),
-        }
-    return row

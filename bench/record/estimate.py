@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from bench.arrays import Array
 from bench.cell import Cell
 from bench.record.result import (
     Check,
@@ -25,8 +25,6 @@ from bench.stats.percentile import (
     sample_percentile,
 )
 from bench.stats.stopping import stated_interval
-
-Array = np.ndarray[Any, Any]
 
 _BOOTSTRAP_RESAMPLES = 400
 #: Pooled samples used in a resample: more would not narrow an interval over few invocations.

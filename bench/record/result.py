@@ -28,6 +28,11 @@ class Estimate(Frozen):
     confidence: float
 
 
+def value_of(estimate: Estimate | None) -> float | None:
+    """The value alone; None where there is no estimate."""
+    return None if estimate is None else estimate.value
+
+
 class Percentile(Frozen):
     """A latency percentile, or why there is none.
 

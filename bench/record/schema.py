@@ -16,8 +16,8 @@ from pydantic import BaseModel, Field
 
 from bench.cell import Frozen
 from bench.errors import SpecError
+from bench.record.header import RunHeader
 from bench.record.result import SCHEMA_VERSION, Invocation, Record
-from bench.store.run import RunHeader
 
 FOLDER = Path(__file__).parent / "schemas"
 _SUFFIX = ".schema.json"

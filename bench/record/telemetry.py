@@ -14,7 +14,7 @@ LOWEST_CLOCK_SHARE = 0.75
 
 
 def summarise(readings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The fields of an `Invocation` that its readings (see `bench.backend`) give."""
+    """The fields of an `Invocation` that its readings (see `bench.capabilities`) give."""
 
     def numbers(name: str) -> list[float]:
         return [float(reading[name]) for reading in readings if reading.get(name) is not None]

@@ -5,80 +5,26 @@ from __future__ import annotations
 import collections
 import contextlib
 import json
-import os
-import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
-import numpy as np
-
-from bench.backend import Device
 from bench.errors import (
     BenchError,
-    NotInBuild,
-    OutOfMemory,
-    Unavailable,
     WorkerCrashed,
     WorkerTimeout,
-    from_kind,
 )
-from bench.runtimes.environments.interpreter import Interpreter
-from bench.runtimes.environments.stage import stage
+from bench.runtimes.client import Worker, exit_words, log_tail, with_log
 from bench.runtimes.handshake import Greeting, cannot_start, check_greeting, silent
-from bench.worker import PATH_VARIABLE, PROTOCOL, START
-from bench.worker.wire import Channel, ChannelClosed, ChannelTimeout
-
-Arrays = list[np.ndarray[Any, Any]]
-_Error = TypeVar("_Error", bound=BenchError)
+from bench.runtimes.runtime import Runtime
+from bench.worker import START
+from bench.worker.wire import Channel
 
 #: Importing torch on a slow disk takes tens of seconds; past this the runtime is taken to hang.
 _START_TIMEOUT_S = 120.0
-_LOG_TAIL_LINES = 12
-
-#: How runtimes word an allocation that failed, on the host or on a device.
-_MEMORY_WORDS = ("bad_alloc", "out of memory", "allocate memory", "failed to allocate")
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """How to start a backend's workers: its name, adapter (``module:Class``), variables, the
-    forms and variants of a model that it takes, and where not in the interpreter of `bench`."""
-
-    name: str
-    reference: str
-    environment: Mapping[str, str]
-    forms: tuple[str, ...] = ("onnx",)
-    variants: tuple[str, ...] = ("fp32",)
-    interpreter: Interpreter | None = None
-    requirable: tuple[str, ...] = ()  #: environments that `bench env create` makes for it
-
-    @property
-    def label(self) -> str:
-        """``backend``, or ``backend@environment``: the head of its targets."""
-        return self.name if self.interpreter is None else f"{self.name}@{self.environment_name}"
-
-    @property
-    def environment_name(self) -> str:
-        """The environment that its workers run in; empty in the interpreter of `bench`."""
-        return "" if self.interpreter is None else self.interpreter.environment
-
-    @property
-    def python(self) -> str:
-        """The interpreter of its workers."""
-        return sys.executable if self.interpreter is None else self.interpreter.python
-
-    def start_variables(self) -> dict[str, str]:
-        """What its processes start with, but for what the backend sets."""
-        if self.interpreter is None:
-            return dict(os.environ)
-        staged = str(stage(self.reference))
-        return {**self.interpreter.start_variables(), PATH_VARIABLE: staged}
 
 
 class ForkServer:
@@ -192,160 +138,20 @@ class ForkServer:
     def _dead(self) -> BenchError:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=5)
-        how = _exit_words(self._process.returncode)
+        how = exit_words(self._process.returncode)
         tail = log_tail(self.log)
         reason = f" ({tail.splitlines()[-1].strip()})" if tail else ""
         if self.greeting is None:
             said = f"{how}{reason}"
             runtime = self.runtime
-            return _with_log(silent(said, self.name, runtime.python, runtime.interpreter), tail)
-        return _with_log(
+            return with_log(silent(said, self.name, runtime.python, runtime.interpreter), tail)
+        return with_log(
             WorkerCrashed(
                 f"{self.name}: the process that imports the runtime {how}{reason}. "
                 f"Its output is in {self.log}."
             ),
             tail,
         )
-
-
-class Worker:
-    """The scheduler's end of one worker process."""
-
-    def __init__(
-        self, server: ForkServer, pid: int, channel: Channel, log: Path, timeout_s: float
-    ) -> None:
-        self._server = server
-        self._channel = channel
-        self.pid = pid
-        self.log = log
-        self.timeout_s = timeout_s
-        self.alive = True  #: as far as its last answer, or its end, told
-
-    @property
-    def greeting(self) -> Greeting:
-        """What its interpreter said about itself."""
-        assert self._server.greeting is not None  # there is no worker without
-        return self._server.greeting
-
-    def greet(self) -> None:
-        """Check that both sides speak the same protocol."""
-        hello, _ = self._receive("start")
-        if hello.get("protocol") != PROTOCOL:
-            raise WorkerCrashed(
-                f"{self._server.name}: its interpreter has another version of bench (protocol "
-                f"{hello.get('protocol')}, this is {PROTOCOL}). Install the same version there."
-            )
-
-    def request(
-        self, op: str, *arrays: np.ndarray[Any, Any], **fields: Any
-    ) -> tuple[dict[str, Any], Arrays]:
-        """Ask the worker to do ``op`` and wait.
-
-        Raises the worker's own `BenchError`, `WorkerTimeout` (the worker is killed),
-        `WorkerCrashed` or `OutOfMemory` (it died).
-        """
-        try:
-            self._channel.send({"op": op, **fields}, *arrays)
-        except ChannelClosed as error:
-            raise self._obituary(op) from error
-        answer, results = self._receive(op)
-        if "error" in answer:
-            raise self._described(op, answer)
-        return answer, results
-
-    def end(self) -> None:
-        """Close the session, then the process; never raises."""
-        try:
-            self.timeout_s = min(self.timeout_s, 10.0)
-            self.request("close")
-        except BenchError:
-            pass
-        finally:
-            self.kill()
-
-    def kill(self) -> None:
-        """End the process at once."""
-        self.alive = False
-        self._channel.close()
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-
-    def _receive(self, op: str) -> tuple[dict[str, Any], Arrays]:
-        try:
-            return self._channel.receive(self.timeout_s)
-        except ChannelTimeout as error:
-            self.kill()
-            raise _with_log(WorkerTimeout(self._timeout_words(op)), log_tail(self.log)) from error
-        except ChannelClosed as error:
-            raise self._obituary(op) from error
-
-    def _timeout_words(self, op: str) -> str:
-        if op == "devices":
-            return (
-                f"{self._server.name} did not list its devices within {self.timeout_s:g} s, so its "
-                "driver seems to hang. The vendor's own tool may tell more; often a restart helps."
-            )
-        return (
-            f"{self._server.name}: `{op}` did not end within {self.timeout_s:g} s and the worker "
-            "was killed. Allow more with --cell-timeout if it is just slow."
-        )
-
-    def _obituary(self, op: str) -> BenchError:
-        """Why the worker is dead, as well as can be known."""
-        self.alive = False
-        status = self._server.exit_status(self.pid, wait_s=5.0)
-        tail = log_tail(self.log)
-        code = None if status is None else os.waitstatus_to_exitcode(status)
-        # Nobody but the kernel's out-of-memory killer (or a person) sends SIGKILL to a worker
-        # whose channel is still open: the scheduler closes the channel first.
-        if code == -signal.SIGKILL or any(word in tail.lower() for word in _MEMORY_WORDS):
-            text = (
-                f"{self._server.name}: the worker was killed during `{op}`, most likely by the "
-                "kernel's out-of-memory killer. Use a smaller batch or free memory."
-            )
-            return _with_log(OutOfMemory(text), tail)
-        text = f"{self._server.name}: the worker {_exit_words(code)} during `{op}`."
-        return _with_log(WorkerCrashed(f"{text} Its output is in {self.log}."), tail)
-
-    def _described(self, op: str, answer: dict[str, Any]) -> BenchError:
-        message, elsewhere = answer["message"], self._server.runtime.interpreter
-        if answer["error"] == Unavailable.kind:
-            error: BenchError = Unavailable(answer["reason"], answer["remedy"])
-            if op == "version" and elsewhere is not None:
-                # Its runtime can't be imported there; the adapter's advice is for our interpreter.
-                reason = f"{self._server.name}: in {elsewhere.python} {answer['reason']}"
-                error = Unavailable(reason, elsewhere.mend)
-        elif answer["error"] == "crashed" and any(w in message.lower() for w in _MEMORY_WORDS):
-            error = OutOfMemory(f"{self._server.name}: {message}. Use a smaller batch.")
-        elif answer["error"] == "crashed":
-            error = WorkerCrashed(f"{self._server.name}: {message}")
-        else:
-            error = from_kind(answer["error"], message)
-        return _with_log(error, log_tail(self.log))
-
-
-def _with_log(error: _Error, tail: str) -> _Error:
-    error.log_tail = tail
-    return error
-
-
-def _exit_words(code: int | None) -> str:
-    if code is None:
-        return "closed its channel"
-    if code >= 0:
-        return f"ended with exit code {code}"
-    with contextlib.suppress(ValueError):
-        return f"died of {signal.Signals(-code).name}"
-    return f"died of signal {-code}"
-
-
-def log_tail(log: Path) -> str:
-    """The last lines of a worker's output; empty when there are none."""
-    try:
-        lines = log.read_text(errors="replace").splitlines()
-    except OSError:
-        return ""
-    return "\n".join(lines[-_LOG_TAIL_LINES:])
 
 
 class Launcher:
@@ -425,24 +231,3 @@ def thread_environment(threads: int) -> dict[str, str]:
         "KMP_BLOCKTIME": "0",
         "GOMP_SPINCOUNT": "0",
     }
-
-
-class Probe(NamedTuple):
-    """What a worker tells about its runtime and its interpreter."""
-
-    version: str
-    devices: list[Device]  #: those that answered when touched
-    absent: dict[str, Unavailable]  #: kinds of device that should be there, and why they aren't
-    greeting: Greeting
-
-
-def probe(worker: Worker) -> Probe:
-    """The runtime's version and the devices that answered when touched."""
-    version, _ = worker.request("version")
-    found, _ = worker.request("devices")
-    absent = {
-        kind: (NotInBuild if another_build else Unavailable)(reason, remedy)
-        for kind, (reason, remedy, another_build) in found["absent"].items()
-    }
-    devices = [Device(**device) for device in found["devices"]]
-    return Probe(version["version"], devices, absent, worker.greeting)

@@ -11,13 +11,16 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from bench.backend import Device
+from bench.capabilities import declaration
 from bench.config import ENVIRONMENT_NAME
 from bench.discover import backend_entry_points, load_backend, unknown
 from bench.errors import BenchError, NotInBuild, SpecError, Unavailable
 from bench.runtimes.environments.find import Environment, existing_environments, find_environment
 from bench.runtimes.environments.interpreter import Interpreter
 from bench.runtimes.handshake import Greeting
-from bench.runtimes.processes import Launcher, Runtime, launcher, probe
+from bench.runtimes.probe import probe
+from bench.runtimes.processes import Launcher, launcher
+from bench.runtimes.runtime import Runtime
 
 #: A runtime that needs longer than this to list its devices is reported as hanging.
 PROBE_TIMEOUT_S = 60.0
@@ -113,15 +116,15 @@ def parse_target(text: str) -> Target:
 def find_runtime(name: str, interpreter: Interpreter | None = None) -> Runtime:
     """How to start the backend called ``name``. Raises `SpecError` for an unknown one."""
     adapter: Any = load_backend(name)
-    reference = backend_entry_points()[name]
+    reference, declared = backend_entry_points()[name], declaration(adapter)
     return Runtime(
         name,
         reference,
         environment=dict(adapter.environment),
         forms=tuple(adapter.forms),
-        variants=tuple(getattr(adapter, "variants", ("fp32",))),
+        variants=declared.variants,
         interpreter=interpreter,
-        requirable=tuple(getattr(adapter, "requirements", ())),
+        requirable=tuple(declared.requirements),
     )
 
 
@@ -389,7 +392,8 @@ def _makeable(report: BackendReport) -> str:
 
 def default_threads() -> int:
     """The physical cores that this process may use, which is what runtimes take by default."""
-    from bench.machine.facts import choose_cores, cpu_quota
+    from bench.machine.cores import choose_cores
+    from bench.machine.linux import cpu_quota
 
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = max(1, len(choose_cores(usable or 1)))

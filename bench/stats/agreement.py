@@ -6,14 +6,10 @@ Each function gives a statistic (`bench.stats.of_means.OfMeans`) of arrays of sh
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from bench.arrays import Array
 from bench.stats.of_means import OfMeans, mean_of
-
-Array = NDArray[Any]
 
 
 def agreement(first: Array, second: Array) -> OfMeans:

@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from bench.arrays import Array
 from bench.stats.interval import Interval, check_confidence
 from bench.stats.of_means import OfMeans, mean_of
-
-Array = NDArray[Any]
 
 #: Guo et al. 2017, section 5, use 15 bins.
 BINS = 15

@@ -14,15 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from bench.arrays import Array
 from bench.stats.interval import Interval, check_confidence
-
-Array = NDArray[Any]
 
 RESAMPLES = 2000  #: Efron & Tibshirani 1993, chapter 14.3: at least 1000 for such an interval
 #: Counts drawn at a time: bounds the memory to about 40 MB.

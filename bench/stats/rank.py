@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.arrays import Array
 from bench.stats.interval import Interval, check_confidence
 from bench.stats.of_means import RESAMPLES
-
-Array = NDArray[Any]
 
 #: Ranks computed at a time: bounds the memory to about 30 MB an array.
 _RANKS_AT_A_TIME = 2_000_000

@@ -20,13 +20,13 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import ValidationError
 
+from bench.arrays import Array
 from bench.cell import Frozen
 from bench.errors import SpecError
+from bench.record.header import RunHeader
 from bench.record.result import Record
-from bench.store.run import RunHeader, StoredRun, read_run
+from bench.store.run import StoredRun, read_run
 from bench.validation import first_problem, refuse_newer
-
-Array = np.ndarray[Any, Any]
 
 KIND = "bench-baseline"
 SCHEMA_VERSION = 1

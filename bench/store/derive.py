@@ -15,15 +15,15 @@ from typing import Any
 
 import numpy as np
 
+from bench.arrays import Array
 from bench.cards.tasks import find_task
 from bench.errors import SpecError
-from bench.measure.group import CANARY
 from bench.record import estimate
 from bench.record.result import Accuracy, Invocation, Latency, Metric, Record
 from bench.stats.percentile import floor, median
-from bench.store.run import Block, StoredRun, trusted_samples
+from bench.store.run import StoredRun
+from bench.store.samples import CANARY, Block, trusted_samples
 
-Array = np.ndarray[Any, Any]
 #: By cell and invocation.
 Measured = dict[tuple[str, int], list[Block]]
 

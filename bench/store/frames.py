@@ -12,22 +12,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from bench.errors import SpecError
-from bench.present.columns import RESULT_FIELDS, RUN_FIELDS, SAMPLE_FIELDS
-from bench.present.results import result_rows
+from bench.record.header import RunHeader
 from bench.record.result import Invocation, Record
+from bench.store.fields import RESULT_FIELDS, RUN_FIELDS, SAMPLE_FIELDS
 from bench.store.find import find_runs, without_copies
+from bench.store.lines import read_lines
+from bench.store.rows import result_rows
 from bench.store.run import (
     LEFT_HALF,
-    RunHeader,
     StoredRun,
     leftovers,
     no_collection,
     read_finished,
     read_header,
-    read_lines,
     read_run,
-    sample_files,
 )
+from bench.store.samples import sample_files
 
 if TYPE_CHECKING:
     import pandas
@@ -163,7 +163,7 @@ def _records(runs: list[Path], skipped: list[str]) -> pandas.DataFrame:
 
 
 def run_row(path: Path, header: RunHeader) -> dict[str, Any]:
-    """The values of `bench.present.columns.RUN_FIELDS`."""
+    """The values of `bench.store.fields.RUN_FIELDS`."""
     own = {
         "run": str(path),
         "suite": header.suite.name,

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.arrays import Array
 from bench.backend import ModelFile, Options, to_plain
 from bench.errors import BenchError, SpecError, Unsupported
 from bench.measure.parity import TOLERANCES, Tolerance
@@ -25,7 +26,6 @@ from bench.measure.plan import PlannedCell
 from bench.runtimes.processes import Launcher
 from bench.runtimes.targets import BackendReport
 
-Array = np.ndarray[Any, Any]
 Values = Mapping[str, Array]
 #: Outputs of a model file on fixed inputs, by name.
 Evaluate = Callable[[Path], Values]

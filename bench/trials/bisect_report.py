@@ -8,7 +8,7 @@ from rich.text import Text
 
 from bench.numbers import NAME_LIMIT, printable
 from bench.present.columns import BISECT_COLUMNS
-from bench.present.results import Figure, Line, lay_out, wrap
+from bench.present.layout import Figure, Line, lay_out, wrap
 from bench.trials.bisect import Bisection, Compared
 
 #: Tensors before and after the first that differs.

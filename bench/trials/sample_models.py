@@ -14,9 +14,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from bench.arrays import Array
 from bench.backend import ModelFile
-
-Array = np.ndarray[Any, Any]
 
 #: Opset 17 and IR 8 are what every runtime of the last years reads.
 _OPSET, _IR_VERSION = 17, 8

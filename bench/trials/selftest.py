@@ -17,11 +17,16 @@ from typing import Any, Literal
 
 import numpy as np
 
+from bench.arrays import Array
 from bench.backend import Device, ModelFile, Options, to_plain
+from bench.capabilities import TRIAL_BATCH
 from bench.errors import BenchError, SpecError, Unavailable, WorkerCrashed, WorkerTimeout
 from bench.measure.parity import TOLERANCES, parity
 from bench.measure.reference import Reference
-from bench.runtimes.processes import Launcher, Runtime, Worker, probe
+from bench.runtimes.client import Worker
+from bench.runtimes.probe import probe
+from bench.runtimes.processes import Launcher
+from bench.runtimes.runtime import Runtime
 from bench.runtimes.targets import Target
 from bench.trials.sample_models import (
     Sample,
@@ -31,7 +36,6 @@ from bench.trials.sample_models import (
     write_unknown_operator,
 )
 
-Array = np.ndarray[Any, Any]
 Outcome = Literal["ok", "failed", "skipped"]
 
 #: Beyond the single sample that each model is run with.
@@ -106,7 +110,7 @@ class SelfTest:
             self._step(f"batch {batch}", partial(self._infer, samples[1], batch))
         for trial in self.trials:
             words = "&".join(f"{key}={value}" for key, value in trial.items())
-            self._step(f"with {words}", partial(self._infer, samples[1], 4, extra=trial))
+            self._step(f"with {words}", partial(self._infer, samples[1], TRIAL_BATCH, extra=trial))
         if "fp16" in self.runtime.variants:
             self._step("float16", lambda: self._float16(samples[1]))
         self._step("two bindings", lambda: self._two_bindings(samples[0]))

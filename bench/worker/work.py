@@ -14,13 +14,22 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 import numpy as np
 
 from bench.backend import (
-    QUERIES_PER_STREAM,
     Backend,
     Device,
     Session,
     model_file_from_plain,
     options_from_plain,
     to_plain,
+)
+from bench.capabilities import (
+    QUERIES_PER_STREAM,
+    ExplainsAbsence,
+    NativeTimer,
+    ProfilesPlacement,
+    ReportsDeviceMemory,
+    Streams,
+    Telemetry,
+    TimesCopies,
 )
 from bench.errors import BenchError, NotInBuild, OutOfMemory, Unavailable, Unsupported
 from bench.worker import PROTOCOL, openloop, resident
@@ -115,10 +124,11 @@ class Work:
     def devices(self, request: dict[str, Any], arrays: list[Any]) -> Result:
         """Which devices answer when touched, and why others that the build is for do not."""
         found = [to_plain(device) for device in self.backend.devices()]
-        explain = getattr(self.backend, "absent_devices", None)
+        backend = self.backend
+        explained = backend.absent_devices() if isinstance(backend, ExplainsAbsence) else {}
         absent = {
             kind: [error.reason, error.remedy, isinstance(error, NotInBuild)]
-            for kind, error in (explain().items() if explain else ())
+            for kind, error in explained.items()
         }
         return {"devices": found, "absent": absent}, []
 
@@ -160,7 +170,7 @@ class Work:
         started = time.perf_counter_ns()
         self.call, queries_per_call = self._make_call(session, request, feeds)
         bind_ns = time.perf_counter_ns() - started
-        times_copies = hasattr(session, "copy_times") and request["lane"] == "prepared"
+        times_copies = isinstance(session, TimesCopies) and request["lane"] == "prepared"
         self.feeds = feeds if times_copies else {}
         started = time.perf_counter_ns()
         self.call()
@@ -170,12 +180,12 @@ class Work:
             "queries_per_call": queries_per_call,
             "first_inference_ns": first_ns,
             "times_copies": times_copies,
-            "tells_of_device": hasattr(self.backend, "telemetry"),
+            "tells_of_device": isinstance(self.backend, Telemetry),
             "rss_bytes": resident.current_rss_bytes(),
             # ``profiles``: whether a session like this one could find out more (`placement`).
             "placement": {
                 **to_plain(session.placement()),
-                "profiles": hasattr(session, "profiled_placement"),
+                "profiles": isinstance(session, ProfilesPlacement),
             },
         }
         return answer, []
@@ -227,8 +237,8 @@ class Work:
 
         They are a side show: their failure is told in the worker's log, and fails nothing.
         """
-        session: Any = self._session()
-        if not self.feeds:
+        session = self._session()
+        if not self.feeds or not isinstance(session, TimesCopies):
             return {}, []
         affordable = int(_COPY_BUDGET_NS / max(request["latency_ns"], 1))
         try:
@@ -240,20 +250,21 @@ class Work:
 
     def device_memory(self, request: dict[str, Any], arrays: list[Any]) -> Result:
         """Free and total bytes on the device; null where the backend can't tell."""
-        find = getattr(self.backend, "device_memory", None)
-        found = find(Device(**request["device"])) if find is not None else None
+        device, found = Device(**request["device"]), None
+        if isinstance(self.backend, ReportsDeviceMemory):
+            found = self.backend.device_memory(device)
         return {"memory": None if found is None else list(found)}, []
 
     def telemetry(self, request: dict[str, Any], arrays: list[Any]) -> Result:
-        """What the device told of itself after each block, see `bench.backend`."""
+        """What the device told of itself after each block, see `bench.capabilities`."""
         return {"readings": self.readings}, []
 
     def _read_device(self) -> None:
         """Ask the device how it is, now that it still is as the calls left it."""
-        read = getattr(self.backend, "telemetry", None)
-        reading = read(self.device) if read is not None else {}
-        if reading:
-            self.readings.append(dict(reading))
+        if isinstance(self.backend, Telemetry) and self.device is not None:
+            reading = self.backend.telemetry(self.device)
+            if reading:
+                self.readings.append(dict(reading))
 
     def evaluate(self, request: dict[str, Any], arrays: list[Any]) -> Result:
         """Outputs for a chunk of a data set, through the checked path."""
@@ -263,8 +274,11 @@ class Work:
         """The placement with all that the session can find out on these inputs, in its own time."""
         session = self._session()
         feeds = dict(zip(request["names"], arrays))
-        find = getattr(session, "profiled_placement", None)
-        return {"placement": to_plain(session.placement() if find is None else find(feeds))}, []
+        if isinstance(session, ProfilesPlacement):
+            found = session.profiled_placement(feeds)
+        else:
+            found = session.placement()
+        return {"placement": to_plain(found)}, []
 
     def memory(self, request: dict[str, Any], arrays: list[Any]) -> Result:
         return {"peak_rss_bytes": resident.peak_rss_bytes()}, []
@@ -295,23 +309,19 @@ class Work:
             return self._streams(session, request["streams"], feeds)
         if lane == "prepared":
             return session.bind(feeds), 1
-        native = getattr(session, "native_timer", None)
-        if native is None:
+        if not isinstance(session, NativeTimer):
             raise Unsupported(
                 f"{self.backend.name} has no native lane; its lanes are prepared and api."
             )
-        timer: Callable[[int], Any] = native(feeds)
-        self.timer = timer
+        self.timer = timer = session.native_timer(feeds, time_calls)
         return (lambda: timer(1)), 1
 
     def _streams(
         self, session: Session, streams: int, feeds: dict[str, Any]
     ) -> Tuple[Callable[[], object], int]:
-        several = getattr(session, "bind_streams", None)
-        if several is None:
+        if not isinstance(session, Streams):
             raise Unsupported(f"{self.backend.name} can't run several streams of one session.")
-        call: Callable[[], object] = several(feeds, streams)
-        return call, streams * QUERIES_PER_STREAM
+        return session.bind_streams(feeds, streams), streams * QUERIES_PER_STREAM
 
     def _session(self) -> Session:
         if self.session is None:

@@ -40,7 +40,7 @@ def acl(toolkit: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[An
         monkeypatch.setenv(name, value)
     monkeypatch.syspath_prepend(str(STAND_IN))
     import acl
-    from bench.backends.ascend_device import PROCESS
+    from bench.backends.ascend.device import PROCESS
 
     acl.reset()
     yield acl

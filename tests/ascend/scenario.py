@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import onnx
-from bench.backends.ascend import Ascend
-from bench.backends.ascend_device import PROCESS
+from bench.backends.ascend.adapter import Ascend
+from bench.backends.ascend.device import PROCESS
 from contract.models import Example, write_conv
 from onnx import TensorProto, helper
 

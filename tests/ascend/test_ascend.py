@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bench.backends import ascend_system
-from bench.backends.ascend import Ascend
-from bench.backends.ascend_acl import Acl, brief
-from bench.backends.ascend_atc import Job, compile_om, explain, read_gears
-from bench.backends.ascend_device import PROCESS
-from bench.backends.ascend_system import cann_version, soc_of
+from bench.backends.ascend.acl import Acl, brief
+from bench.backends.ascend.adapter import Ascend
+from bench.backends.ascend.atc import Job, compile_om, explain, read_gears
+from bench.backends.ascend.device import PROCESS
+from bench.backends.shared import huawei
+from bench.backends.shared.huawei import cann_version, soc_of
 from contract.models import Example, write_conv, write_many, write_unknown_op
 
 from bench.backend import Device, Options
@@ -287,7 +287,7 @@ def test_the_command_line_of_atc(tmp_path: Path) -> None:
 
 
 def test_weights_beside_the_model_are_part_of_what_is_compiled(acl: Any, tmp_path: Path) -> None:
-    from bench.backends.ascend_atc import _external_data
+    from bench.backends.ascend.atc import _external_data
 
     model = tmp_path / "m.onnx"
     model.write_bytes(b"...location...weights.bin...")
@@ -354,7 +354,7 @@ def probe(tmp_path: Path, name: str, text: str) -> str:
     """What a fresh interpreter says of a module acl that holds ``text``."""
     (tmp_path / f"{name}.py").write_text(text)
     program = (
-        "from bench.backends.ascend import Ascend\n"
+        "from bench.backends.ascend.adapter import Ascend\n"
         "from bench.errors import Unavailable\n"
         "try: Ascend().devices()\n"
         "except Unavailable as error: print(error)\n"
@@ -465,5 +465,5 @@ def test_the_driver_version_is_read_from_its_file(
 ) -> None:
     file = tmp_path / "version.info"
     file.write_text("Version=24.1.rc2\nascendhal_version=7.35.23\n")
-    monkeypatch.setattr(ascend_system, "_DRIVER_VERSION", file)
-    assert ascend_system.driver_version() == "24.1.rc2"
+    monkeypatch.setattr(huawei, "_DRIVER_VERSION", file)
+    assert huawei.driver_version() == "24.1.rc2"

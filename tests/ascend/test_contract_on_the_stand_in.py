@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from bench.backends.ascend import Ascend
-from bench.backends.ascend_device import PROCESS
+from bench.backends.ascend.adapter import Ascend
+from bench.backends.ascend.device import PROCESS
 from contract.conftest import learn_fresh_facts
-from contract.suite import CHECKS, Subject
+from contract.subject import Subject
+from contract.suite import CHECKS
 
 from .conftest import STAND_IN
 
@@ -47,7 +48,9 @@ def fresh_facts(toolkit: dict[str, str]) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in toolkit.items():
             patch.setenv(name, value)
-        return learn_fresh_facts("bench.backends.ascend:Ascend", "npu:0", Ascend.environment)
+        return learn_fresh_facts(
+            "bench.backends.ascend.adapter:Ascend", "npu:0", Ascend.environment
+        )
 
 
 def test_importing_the_adapter_imports_no_runtime_and_starts_no_thread(

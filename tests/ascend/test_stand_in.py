@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bench.backends.ascend_atc import Job, compile_om
+from bench.backends.ascend.atc import Job, compile_om
 from contract.models import write_conv, write_many
 
 from .conftest import STAND_IN

@@ -14,7 +14,8 @@ import traceback
 from pathlib import Path
 
 from bench.backends.rknn import Rknn
-from contract import suite
+from contract.subject import Subject, assert_close
+from contract.suite import CHECKS
 
 #: Sums of some ten products of numbers around 1, each rounded to 11 bits.
 TOLERANCE = 1e-2
@@ -27,16 +28,15 @@ def main(chip: str, folder: str) -> None:
         "devices": sorted(devices),
         "simulated": all(device.simulated for device in devices.values()),
     }
-    suite.TOLERANCE = TOLERANCE
-    suite._assert_close.__defaults__ = (TOLERANCE,)
-    subject = suite.Subject(backend, devices[chip], Path(folder))
+    assert_close.__defaults__ = (TOLERANCE,)
+    subject = Subject(backend, devices[chip], Path(folder))
     failures = {}
-    for name, check in suite.CHECKS.items():
+    for name, check in CHECKS.items():
         try:
             check(subject)
         except Exception:
             failures[name] = traceback.format_exc()[-600:]
-    answer.update(checks=len(suite.CHECKS), failures=failures)
+    answer.update(checks=len(CHECKS), failures=failures)
     answer["precision"] = subject.session(subject.conv).placement().precision
     print("\n" + json.dumps(answer))
 

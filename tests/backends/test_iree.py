@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bench.backends.iree import Iree
+from bench.backends.iree.adapter import Iree
 from onnx import helper
 from small_models import write
 
@@ -27,7 +27,7 @@ def adding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelFile:
 
 
 def compiled(model: ModelFile, batch: int = 3, threads: int = 1, **extra: str) -> Any:
-    from bench.backends.host import cpu_device
+    from bench.backends.shared.host import cpu_device
 
     shapes = {"a": (batch, 4), "b": (batch, 4)}
     return Iree().compile(model, cpu_device(), Options(threads, shapes=shapes, extra=extra))
@@ -83,7 +83,7 @@ def test_a_second_pool_of_threads_is_refused(adding: ModelFile) -> None:
 
 
 def test_a_dimension_without_a_size_is_refused(adding: ModelFile) -> None:
-    from bench.backends.host import cpu_device
+    from bench.backends.shared.host import cpu_device
 
     with pytest.raises(SpecError, match=r"'b'.*--shape"):
         Iree().compile(adding, cpu_device(), Options(shapes={"a": (3, 4)}))
@@ -91,7 +91,7 @@ def test_a_dimension_without_a_size_is_refused(adding: ModelFile) -> None:
 
 def test_inputs_of_type_bool_are_taken(tmp_path: Path) -> None:
     import onnx
-    from bench.backends.host import cpu_device
+    from bench.backends.shared.host import cpu_device
     from onnx import TensorProto
 
     value = helper.make_tensor_value_info
@@ -112,7 +112,7 @@ def test_inputs_of_type_bool_are_taken(tmp_path: Path) -> None:
 def test_what_the_compiler_refuses_is_one_sentence(tmp_path: Path) -> None:
     node = helper.make_node("StringNormalizer", ["x"], ["y"])
     model = write(tmp_path / "text.onnx", [node], {"x": [4]}, {"y": [4]})
-    from bench.backends.host import cpu_device
+    from bench.backends.shared.host import cpu_device
 
     with pytest.raises(Unsupported) as caught:
         Iree().compile(model, cpu_device(), Options(extra={"cache": "0"}))

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from bench.backends.host import cpu_device
-from bench.backends.mnn import Mnn
+from bench.backends.mnn.adapter import Mnn
+from bench.backends.shared.host import cpu_device
 from onnx import TensorProto, helper
 from small_models import write
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from bench.backends import nvidia
-from bench.backends.onnxruntime import OnnxRuntime
-from bench.backends.torch import TorchEager
+from bench.backends.onnxruntime.adapter import OnnxRuntime
+from bench.backends.shared import nvidia
+from bench.backends.torch.eager import TorchEager
 
 from bench.backend import Device
 

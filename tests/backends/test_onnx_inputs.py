@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from bench.backends.onnx_inputs import free_dimensions
+from bench.backends.shared.onnx_inputs import free_dimensions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper

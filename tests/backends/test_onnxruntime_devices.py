@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bench.backends import onnxruntime as adapter
-from bench.backends import onnxruntime_providers
-from bench.backends.onnxruntime import OnnxRuntime
+from bench.backends.onnxruntime import adapter, providers
+from bench.backends.onnxruntime.adapter import OnnxRuntime
 
 from bench.backend import Device, ModelFile, Options
+from bench.capabilities import TimesCopies
 from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupported
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from contract.suite import CHECKS, Subject  # noqa: E402
+from contract.subject import Subject  # noqa: E402
+from contract.suite import CHECKS  # noqa: E402
 from standin_ort import StandIn  # noqa: E402
 
 KINDS = ("cuda", "tensorrt", "cann")
@@ -31,8 +32,8 @@ def ort(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StandIn:
     made = StandIn()
     gpus = [Device(f"cuda:{index}", "NVIDIA", "A card") for index in range(2)]
     monkeypatch.setattr(adapter, "_import", lambda: made)
-    monkeypatch.setattr(onnxruntime_providers, "nvidia_devices", lambda: gpus)
-    monkeypatch.setattr(adapter, "known_providers", lambda: onnxruntime_providers.PROVIDERS)
+    monkeypatch.setattr(providers, "nvidia_devices", lambda: gpus)
+    monkeypatch.setattr(adapter, "known_providers", lambda: providers.PROVIDERS)
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "as it was")
     return made
@@ -65,7 +66,7 @@ def test_a_device_is_listed_when_it_computes(ort: StandIn) -> None:
     backend = OnnxRuntime()
     ids = [device.id for device in backend.devices()]
     assert ids == ["cpu", *(f"{kind}:{index}" for kind in KINDS for index in (0, 1))]
-    assert set(backend.absent_devices()) == set(onnxruntime_providers.PROVIDERS) - {"cpu", *KINDS}
+    assert set(backend.absent_devices()) == set(providers.PROVIDERS) - {"cpu", *KINDS}
 
 
 @pytest.mark.parametrize(
@@ -288,7 +289,7 @@ def test_copies_to_and_from_the_device_are_timed_apart(ort: StandIn, subject: Su
 
 
 def test_on_the_host_there_are_no_copies_to_time(ort: StandIn, subject: Subject) -> None:
-    assert not hasattr(compiled(subject, "cpu"), "copy_times")
+    assert not isinstance(compiled(subject, "cpu"), TimesCopies)
 
 
 def test_every_refusal_is_a_bench_error(ort: StandIn, subject: Subject) -> None:

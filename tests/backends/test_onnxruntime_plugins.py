@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from bench.backends import tiny
-from bench.backends.onnxruntime import OnnxRuntime
+from bench.backends.onnxruntime.adapter import OnnxRuntime
+from bench.backends.shared import tiny
 from onnx import TensorProto, helper
 
 from bench.backend import Device, ModelFile, Options

@@ -6,9 +6,9 @@ import os
 from typing import Any
 
 import pytest
-from bench.backends.captured import captured_stderr
-from bench.backends.onnxruntime_messages import cause_in, describe, reasons
-from bench.backends.onnxruntime_profile import computed_precision, time_share
+from bench.backends.onnxruntime.messages import cause_in, describe, reasons
+from bench.backends.onnxruntime.profile import computed_precision, time_share
+from bench.backends.shared.captured import captured_stderr
 
 
 def kernel(name: str, provider: str, us: int, op: str = "Conv", kind: str = "float") -> Any:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from bench.backend import Device, Options
+from bench.capabilities import NativeTimer
 from bench.cards.card import load_card
 from bench.cards.datasets import load_dataset
 from bench.discover import backend_entry_points, card_paths, load_backend
@@ -34,8 +35,8 @@ Timer = Callable[[int], "np.ndarray[Any, Any]"]
 def timers(session: Any, feeds: dict[str, Any]) -> dict[str, Timer]:
     """A way to time so many inferences, for each lane that the session has."""
     found: dict[str, Timer] = {}
-    if hasattr(session, "native_timer"):
-        found["native"] = session.native_timer(feeds)
+    if isinstance(session, NativeTimer):
+        found["native"] = session.native_timer(feeds, time_calls)
     for lane, call in (("prepared", session.bind(feeds)), ("api", session.api_call(feeds))):
         found[lane] = lambda calls, call=call: time_calls(call, calls)
     return found

@@ -30,7 +30,8 @@ from fake_records import TEACHER, a_cell, a_record  # type: ignore[import-not-fo
 
 from bench import load
 from bench.record.result import Record
-from bench.store.run import Block, RunStore
+from bench.store.samples import Block
+from bench.store.write import RunStore
 
 CALLS = 20
 INVOCATIONS = 5

@@ -15,8 +15,8 @@ from bench.cards.card import load_card
 from bench.cards.datasets import load_dataset
 from bench.cards.distill import Recipe, distill
 from bench.cards.export import export, load_module
+from bench.cards.ready import Loaded
 from bench.errors import SpecError
-from bench.measure.plan import Loaded
 
 RNG = np.random.default_rng(0)
 WEIGHTS = RNG.normal(size=(12, 3)).astype(np.float32)

@@ -62,6 +62,19 @@ def test_help_imports_no_command() -> None:
     }
 
 
+def test_the_help_of_a_command_and_its_completion_load_nothing_heavy() -> None:
+    """Shells import a command's file at each press of the tab key."""
+    code = (
+        "import sys, click; from bench.commands.cli import COMMANDS, cli; "
+        "context = click.Context(cli); [cli.get_command(context, name) for name in COMMANDS]; "
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "bench.commands.export_results" in loaded
+    assert not loaded & set(HEAVY)
+
+
 def test_every_command_has_its_file_and_its_help(bench: Bench) -> None:
     runner = CliRunner()
     for name in cli.COMMANDS:
@@ -255,8 +268,9 @@ def test_a_command_may_exit_with_its_code(
 @pytest.fixture
 def stored_run(tmp_path: Path) -> Path:
     """A run directory with the records of `fake_records.a_run` and predictions for most."""
+    from bench.record.header import RunHeader
     from bench.spec import Suite
-    from bench.store.run import RunHeader, RunStore
+    from bench.store.write import RunStore
 
     records = a_run()
     header = RunHeader(

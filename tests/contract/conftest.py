@@ -18,17 +18,18 @@ import pytest
 
 from bench.backend import Device
 
-from .suite import Subject
+from .subject import Subject
 
 #: Asks one backend for its devices, in a process that no other runtime has touched.
 _ASK = """
 import dataclasses, importlib, json, sys
+from bench.capabilities import ExplainsAbsence
 from bench.errors import BenchError
 module, _, name = sys.argv[1].partition(":")
 try:
     backend = getattr(importlib.import_module(module), name)()
     answer = {"devices": [dataclasses.asdict(device) for device in backend.devices()]}
-    absent = getattr(backend, "absent", dict)()
+    absent = backend.absent_devices() if isinstance(backend, ExplainsAbsence) else {}
     answer["absent_kinds"] = {kind: str(error) for kind, error in absent.items()}
 except BenchError as error:
     answer = {"absent": str(error)}

@@ -7,13 +7,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from bench.backends.onnx_reference import OnnxReference
 
 from bench.backend import Device, Feeds, ModelFile, Options, Placement
-from bench.errors import BenchError
+from bench.capabilities import QUERIES_PER_STREAM, Nanoseconds, TimeCalls
+from bench.errors import BenchError, Unavailable, Unsupported
 
 
 class Wrapped:
@@ -139,3 +140,221 @@ class Spins(Honest):
 
         threading.Thread(target=spin, daemon=True).start()
         return super().compile(model, device, options)
+
+
+# What a backend may offer besides (`bench.capabilities`): an honest one, then broken promises.
+
+
+class CapableSession(Wrapped):
+    """Offers all that a session may."""
+
+    left: list[np.ndarray] | None = None
+
+    def bind(self, feeds: Feeds) -> Callable[[], object]:
+        self.left = None
+        call: Callable[[], object] = self.inner.bind(feeds)
+        return call
+
+    def fetch(self) -> list[np.ndarray]:
+        return self.left or self.inner.fetch()
+
+    def own(self, feeds: Feeds) -> Feeds:
+        return {name: np.array(array) for name, array in feeds.items()}
+
+    def once(self, feeds: Feeds) -> None:
+        self.left = self.inner.run(feeds)
+
+    def bind_streams(self, feeds: Feeds, streams: int) -> Callable[[], object]:
+        own = self.own(feeds)
+
+        def call() -> None:
+            for _ in range(streams * QUERIES_PER_STREAM):
+                self.once(own)
+
+        return call
+
+    def native_timer(self, feeds: Feeds, time_calls: TimeCalls) -> Callable[[int], Nanoseconds]:
+        own = self.own(feeds)
+        return lambda calls: self.altered(time_calls(lambda: self.once(own), calls))
+
+    def altered(self, latency_ns: Nanoseconds) -> Nanoseconds:
+        return latency_ns
+
+    def copy_times(self, feeds: Feeds, repeats: int) -> dict[str, list[int]]:
+        times: dict[str, list[int]] = {"h2d_ns": [], "d2h_ns": []}
+        for values in times.values():
+            for _ in range(repeats):
+                started = time.perf_counter_ns()
+                self.own(feeds)
+                values.append(time.perf_counter_ns() - started)
+        return times
+
+    def profiled_placement(self, feeds: Feeds) -> Placement:
+        found: Placement = self.inner.placement()
+        return replace(found, time_share={"cpu": 1.0}, precision="fp32")
+
+
+class Capable(Honest):
+    """Offers and declares all that a backend may."""
+
+    wrapper: type[Wrapped] = CapableSession
+    variants = ("fp32", "bf16")
+    trials: ClassVar[tuple[dict[str, str], ...]] = ()
+    requirements: ClassVar[dict[str, Any]] = {"capable-npu": (("capable==1", "numpy<2"),)}
+    memory: ClassVar[Any] = (2**30, 2**31)
+    reading: ClassVar[dict[str, Any]] = {
+        "power_w": 9.5,
+        "clock_hz": 1.2e9,
+        "default_clock_hz": 1.4e9,
+        "throttled": ["thermal slowdown"],
+        "memory_bytes": 2**20,
+    }
+    absent: ClassVar[dict[str, Any]] = {"npu": Unavailable("libnpu.so was not found.", "Get it.")}
+
+    def devices(self) -> list[Device]:
+        return [replace(device, memory_bytes=2**31) for device in super().devices()]
+
+    def device_memory(self, device: Device) -> Any:
+        return self.memory
+
+    def telemetry(self, device: Device) -> Any:
+        return self.reading
+
+    def absent_devices(self) -> Any:
+        return self.absent
+
+
+def session_that(**methods: Any) -> type[Capable]:
+    """A capable backend whose sessions have these methods in place of their own."""
+    session = type("Session", (CapableSession,), methods)
+    return type("Capable", (Capable,), {"wrapper": session})
+
+
+def _asynchronously(self: CapableSession, feeds: Feeds, streams: int) -> Callable[[], object]:
+    """Its call returns before the outputs exist."""
+    self.left, own = [np.zeros((len(feeds["x"]), 10), np.float32)], self.own(feeds)
+
+    def compute() -> None:
+        time.sleep(0.01)
+        with contextlib.suppress(Exception):  # the session may be closed by then
+            self.once(own)
+
+    return lambda: threading.Thread(target=compute).start()
+
+
+def _refuse_vaguely(self: CapableSession, feeds: Feeds, streams: int) -> Callable[[], object]:
+    raise Unsupported("this is not possible here, whatever you do.")
+
+
+def _forget_outputs(self: CapableSession, feeds: Feeds, time_calls: TimeCalls) -> Any:
+    self.left = [np.zeros((3, 10), np.float32)]
+    return lambda calls: time_calls(lambda: self.inner.run(feeds), calls)
+
+
+def _disturb(self: CapableSession, feeds: Feeds, repeats: int) -> dict[str, list[int]]:
+    self.once(feeds)
+    return CapableSession.copy_times(self, feeds, repeats)
+
+
+def _copies(change: Callable[[dict[str, list[int]]], Any]) -> Callable[..., Any]:
+    return lambda self, feeds, repeats: change(CapableSession.copy_times(self, feeds, repeats))
+
+
+def _placed(**changes: Any) -> Callable[..., Placement]:
+    return lambda self, feeds: replace(CapableSession.profiled_placement(self, feeds), **changes)
+
+
+def _fail(self: Capable, device: Device) -> Any:
+    raise BenchError("the driver did not answer this time; ask again.")
+
+
+def backend_that(**attributes: Any) -> type[Capable]:
+    """A capable backend with these attributes in place of its own."""
+    return type("Capable", (Capable,), attributes)
+
+
+#: What is wrong, by the check that has to catch it.
+BROKEN: dict[str, dict[str, type[Capable]]] = {
+    "check_what_it_declares_is_well_formed": {
+        "an unknown variant": backend_that(variants=("fp31",)),
+        "no variant": backend_that(variants=()),
+        "trials that are no options": backend_that(trials=({"streams": 2},)),
+        "an environment with a space": backend_that(requirements={"a b": (("acme",),)}),
+        "steps that are text": backend_that(requirements={"acme": ("acme",)}),
+        "no steps": backend_that(requirements={"acme": ()}),
+    },
+    "check_it_knows_the_options_that_it_wants_tried": {
+        "a trial of an unknown option": backend_that(trials=({"speed": "high"},)),
+    },
+    "check_streams_compute_the_model": {
+        "returning too early": session_that(bind_streams=_asynchronously),
+        "a refusal that names nothing": session_that(bind_streams=_refuse_vaguely),
+    },
+    "check_streams_copy_their_inputs": {
+        "keeping the caller's arrays": session_that(own=lambda self, feeds: feeds),
+    },
+    "check_streams_make_all_their_queries": {
+        "one query a call": session_that(
+            bind_streams=lambda self, feeds, streams: lambda: self.once(feeds)
+        ),
+    },
+    "check_the_native_loop_computes_the_model": {
+        "one latency too few": session_that(altered=lambda self, ns: ns[1:]),
+        "fractions of a ns": session_that(altered=lambda self, ns: ns.astype(np.float64)),
+        "no time at all": session_that(altered=lambda self, ns: ns * 0),
+        "outputs that it did not compute": session_that(native_timer=_forget_outputs),
+        "keeping the caller's arrays": session_that(own=lambda self, feeds: feeds),
+    },
+    "check_the_native_loop_times_what_it_does": {
+        "microseconds": session_that(altered=lambda self, ns: ns // 1000 + 1),
+        "the time since the start": session_that(altered=lambda self, ns: ns.cumsum()),
+    },
+    "check_copy_times_are_as_many_as_asked_for": {
+        "one direction": session_that(copy_times=_copies(lambda t: {"h2d_ns": t["h2d_ns"]})),
+        "one too few": session_that(copy_times=_copies(lambda t: {k: v[1:] for k, v in t.items()})),
+        "fractions of a ns": session_that(
+            copy_times=_copies(lambda t: {k: [x + 0.5 for x in v] for k, v in t.items()})
+        ),
+        "picoseconds": session_that(
+            copy_times=_copies(lambda t: {k: [x * 1000 for x in v] for k, v in t.items()})
+        ),
+        "a name without a unit": session_that(copy_times=_copies(lambda t: {**t, "all": [1] * 4})),
+    },
+    "check_timing_copies_leaves_what_is_bound": {
+        "outputs of other inputs": session_that(copy_times=_disturb),
+    },
+    "check_a_profiled_placement_is_the_placement_and_more": {
+        "other nodes": session_that(profiled_placement=_placed(nodes={"npu:0": 9})),
+        "more than the whole time": session_that(
+            profiled_placement=_placed(time_share={"cpu": 0.8, "npu:0": 0.7})
+        ),
+        "percent": session_that(profiled_placement=_placed(time_share={"cpu": 100.0})),
+        "no source": session_that(profiled_placement=_placed(source="")),
+        "a node more that is elsewhere": session_that(
+            profiled_placement=_placed(off_device=("Conv (cpu)",))
+        ),
+    },
+    "check_the_devices_memory_is_in_bytes": {
+        "total and free": backend_that(memory=(2**31, 2**30)),
+        "MiB": backend_that(memory=(2**10, 2**11)),
+        "fractions": backend_that(memory=(2.0**30, 2.0**31)),
+        "less than nothing": backend_that(memory=(-1, 2**31)),
+    },
+    "check_telemetry_is_in_its_units": {
+        "milliwatts": backend_that(reading={"power_w": 250_000.0}),
+        "MHz": backend_that(reading={"clock_hz": 1200.0}),
+        "a default clock in MHz": backend_that(reading={"default_clock_hz": 1200.0}),
+        "reasons as bits": backend_that(reading={"throttled": [0x40]}),
+        "reasons as one text": backend_that(reading={"throttled": "power brake"}),
+        "an error": backend_that(telemetry=_fail),
+        "a fact of its own": backend_that(reading={"fan_rpm": 900}),
+        "memory as a fraction": backend_that(reading={"memory_bytes": 0.5}),
+    },
+    "check_absent_devices_are_explained_by_their_kind": {
+        "a number": backend_that(absent={"npu:0": Unavailable("It was not found.", "Look.")}),
+        "a kind that is there": backend_that(absent={"cpu": Unavailable("It is gone.", "Look.")}),
+        "text": backend_that(absent={"npu": "libnpu.so was not found anywhere."}),
+        "no cause": backend_that(absent={"npu": Unavailable("No.", "")}),
+        "several lines": backend_that(absent={"npu": Unavailable("It was\nnot found.", "Look.")}),
+    },
+}

@@ -7,65 +7,25 @@ To run it on a backend of your own: install your distribution, with its entry po
 
 Every device that your ``devices()`` lists is tested; a backend that raises `Unavailable` is skipped
 with its reason. It needs pytest, onnx and safetensors. A check is a function ``check_...(subject)``
-whose name and first line say what is promised.
+whose name and first line say what is promised; those of what a backend may offer besides
+(`bench.capabilities`) are in `optional.py`, and pass for whoever doesn't offer it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.backend import Backend, Device, ModelFile, Options, Placement, Session
+from bench.backend import ModelFile, Options, Placement, Session
 from bench.errors import BenchError, SpecError, Unavailable, Unsupported
 
-from .models import Example, write_conv, write_embed, write_many, write_truncated, write_unknown_op
-
-#: What ONNX Runtime's own tests of transformers allow at fp32.
-TOLERANCE = 1e-4
-
-
-class Subject:
-    """A backend on a device, the models to try it with, and the sessions compiled so far."""
-
-    def __init__(self, backend: Backend, device: Device, folder: Path) -> None:
-        self.backend = backend
-        self.device = device
-        self.conv = write_conv(folder)
-        self.embed = write_embed(folder)
-        self.many = write_many(folder)
-        self.unknown_op = write_unknown_op(folder)
-        self.truncated = write_truncated(folder, self.conv.file)
-        self._sessions: dict[tuple[str, int], Session] = {}
-
-    def session(self, example: Example, batch: int = 3) -> Session:
-        """A session for ``batch`` samples; compiling takes some runtimes seconds, so it is kept."""
-        key = (example.file.name, batch)
-        if key not in self._sessions:
-            self._sessions[key] = self.compile(example.file, shapes=example.shapes(batch))
-        return self._sessions[key]
-
-    def examples(self) -> list[Example]:
-        """All examples; one whose operators a device other than a CPU lacks is left out, if the
-        backend says so. What the first and the last compute, every device has."""
-        try:
-            self.session(self.embed)
-        except Unsupported:
-            assert self.device.id != "cpu", "a CPU computes whatever its runtime does"
-            return [self.conv, self.many]
-        return [self.conv, self.embed, self.many]
-
-    def compile(self, file: ModelFile, **options: Any) -> Session:
-        return self.backend.compile(file, self.device, Options(**options))
-
-    def close(self) -> None:
-        for session in self._sessions.values():
-            session.close()
-        self._sessions.clear()
+from . import optional
+from .subject import Subject, assert_close, assert_right, attempt, raises
 
 
 def check_it_declares_what_it_is(subject: Subject) -> None:
@@ -122,7 +82,7 @@ def check_the_specs_name_inputs_and_outputs(subject: Subject) -> None:
 
 def check_without_shapes_the_batch_stays_dynamic(subject: Subject) -> None:
     """Compiled without shapes, it takes any batch; or the backend says that it needs shapes."""
-    session, refusal = _attempt(lambda: subject.compile(subject.many.file))
+    session, refusal = attempt(lambda: subject.compile(subject.many.file))
     if refusal:
         assert "shape" in refusal
         return
@@ -130,30 +90,30 @@ def check_without_shapes_the_batch_stays_dynamic(subject: Subject) -> None:
         for spec in session.inputs:
             assert not spec.dtype or spec.shape[0] == -1
         for batch in (1, 5):
-            _assert_right(subject.many, session, batch)
+            assert_right(subject.many, session, batch)
 
 
 def check_run_computes_the_model(subject: Subject) -> None:
     """For floats, for integers, and for several inputs and outputs."""
     for example in subject.examples():
-        _assert_right(example, subject.session(example), 3)
+        assert_right(example, subject.session(example), 3)
 
 
 def check_every_batch_size_computes_the_model(subject: Subject) -> None:
     """Batches of 1, 3 and 8."""
     for batch in (1, 3, 8):
-        _assert_right(subject.conv, subject.session(subject.conv, batch), batch)
+        assert_right(subject.conv, subject.session(subject.conv, batch), batch)
 
 
 def check_another_batch_than_compiled_for_is_right_or_refused(subject: Subject) -> None:
     """Never a wrong result, never an error that isn't a `BenchError`."""
     session = subject.session(subject.conv, 3)
     feeds = subject.conv.feeds(5, 1)
-    outputs, refusal = _attempt(lambda: session.run(feeds))
+    outputs, refusal = attempt(lambda: session.run(feeds))
     if refusal:
         assert "'x'" in refusal, "the message has to name the input"
     else:
-        _assert_close(outputs, subject.conv.right(feeds))
+        assert_close(outputs, subject.conv.right(feeds))
 
 
 def check_the_bound_call_leaves_what_run_returns(subject: Subject) -> None:
@@ -164,8 +124,8 @@ def check_the_bound_call_leaves_what_run_returns(subject: Subject) -> None:
         call = session.bind(feeds)
         for _ in range(3):
             call()
-            _assert_close(session.fetch(), example.right(feeds))
-        _assert_close(session.fetch(), session.run(feeds), 1e-6)
+            assert_close(session.fetch(), example.right(feeds))
+        assert_close(session.fetch(), session.run(feeds), 1e-6)
 
 
 def check_the_call_returns_when_the_outputs_exist(subject: Subject) -> None:
@@ -174,7 +134,7 @@ def check_the_call_returns_when_the_outputs_exist(subject: Subject) -> None:
     for seed in range(20):
         feeds = subject.conv.feeds(8, seed)
         session.bind(feeds)()
-        _assert_close(session.fetch(), subject.conv.right(feeds))
+        assert_close(session.fetch(), subject.conv.right(feeds))
 
 
 def check_bind_copies_its_inputs(subject: Subject) -> None:
@@ -186,7 +146,7 @@ def check_bind_copies_its_inputs(subject: Subject) -> None:
     for array in feeds.values():
         array[...] = 0
     call()
-    _assert_close(session.fetch(), right)
+    assert_close(session.fetch(), right)
 
 
 def check_two_bound_calls_are_independent(subject: Subject) -> None:
@@ -199,8 +159,8 @@ def check_two_bound_calls_are_independent(subject: Subject) -> None:
     call_second = session.bind(second)
     call_second()
     call_first()
-    _assert_close(session.fetch(), subject.many.right(second))
-    _assert_close(fetched, subject.many.right(first))
+    assert_close(session.fetch(), subject.many.right(second))
+    assert_close(fetched, subject.many.right(first))
 
 
 def check_inputs_in_any_memory_order_are_right(subject: Subject) -> None:
@@ -209,9 +169,9 @@ def check_inputs_in_any_memory_order_are_right(subject: Subject) -> None:
     x = subject.conv.feeds(3, 6)["x"]
     for odd in (np.asfortranarray(x), x[::-1], np.repeat(x, 2, axis=3)[..., ::2]):
         right = subject.conv.right({"x": odd})
-        _assert_close(session.run({"x": odd}), right)
+        assert_close(session.run({"x": odd}), right)
         session.bind({"x": odd})()
-        _assert_close(session.fetch(), right)
+        assert_close(session.fetch(), right)
 
 
 def check_fetching_before_the_first_call_is_refused(subject: Subject) -> None:
@@ -230,44 +190,7 @@ def check_the_api_call_computes_the_model(subject: Subject) -> None:
         result: Any = session.api_call(feeds)()
         if result is not None:
             values = result.values() if hasattr(result, "values") else result
-            _assert_close([np.asarray(value) for value in values], example.right(feeds))
-
-
-def check_the_native_loop_computes_the_model(subject: Subject) -> None:
-    """Where a session has one: as many latencies as asked for, and the right outputs left."""
-    for example in (subject.conv, subject.many, subject.embed):
-        session = subject.compile(example.file, shapes=example.shapes(3))
-        with contextlib.closing(session):
-            native = getattr(session, "native_timer", None)
-            if native is None:
-                return
-            feeds = example.feeds(3, 8)
-            try:
-                latency_ns = native(feeds)(5)
-            except Unsupported:  # on this device, or in this build of the runtime
-                return
-            assert latency_ns.dtype == np.int64
-            assert latency_ns.shape == (5,)
-            assert (latency_ns > 0).all()
-            _assert_close(session.fetch(), example.right(feeds))
-
-
-def check_streams_compute_the_model(subject: Subject) -> None:
-    """Where a session can run several queries at once: the right outputs, however often; or it says
-    that it can't."""
-    session = subject.compile(subject.conv.file, shapes=subject.conv.shapes(3))
-    with contextlib.closing(session):
-        several = getattr(session, "bind_streams", None)
-        if several is None:
-            return
-        feeds = subject.conv.feeds(3, 8)
-        call, refusal = _attempt(lambda: several(feeds, 2))
-        if refusal:  # a captured graph, for example, has its one stream
-            assert "stream" in refusal
-            return
-        for _ in range(3):
-            call()
-        _assert_close(session.fetch(), subject.conv.right(feeds))
+            assert_close([np.asarray(value) for value in values], example.right(feeds))
 
 
 def check_a_missing_input_is_named(subject: Subject) -> None:
@@ -372,58 +295,24 @@ def check_closing_twice_does_nothing(subject: Subject) -> None:
     """And leaves other sessions alone."""
     other = subject.session(subject.many)
     session = subject.compile(subject.many.file, shapes=subject.many.shapes(3))
-    _assert_right(subject.many, session, 3)
+    assert_right(subject.many, session, 3)
     session.close()
     session.close()
-    _assert_right(subject.many, other, 3)
-
-
-#: Every check, by name.
-CHECKS: dict[str, Callable[[Subject], None]] = {
-    name: value for name, value in list(globals().items()) if name.startswith("check_")
-}
-
-
-@contextlib.contextmanager
-def raises(kind: type[BenchError]) -> Iterator[list[BenchError]]:
-    """The error that the block raises, which is a ``kind``; its message is one clear sentence."""
-    caught: list[BenchError] = []
-    try:
-        yield caught
-    except BenchError as error:
-        caught.append(error)
-    assert caught, f"no {kind.__name__} was raised"
-    (error,) = caught
-    assert isinstance(error, kind), f"{kind.__name__} expected, not {error!r}"
-    assert len(str(error)) > 20, "say what happened, where, and what to do"
-    assert "\n" not in str(error), f"one line, please: {error}"
-
-
-def _attempt(action: Callable[[], Any]) -> tuple[Any, str]:
-    """What ``action`` returns, and no message; or nothing, and the message of its `BenchError`."""
-    try:
-        return action(), ""
-    except BenchError as error:
-        return None, str(error)
-
-
-def _assert_right(example: Example, session: Session, batch: int) -> None:
-    for seed in range(2):
-        feeds = example.feeds(batch, seed)
-        _assert_close(session.run(feeds), example.right(feeds))
-
-
-def _assert_close(
-    have: list[np.ndarray], want: list[np.ndarray], tolerance: float = TOLERANCE
-) -> None:
-    assert len(have) == len(want)
-    for got, wanted in zip(have, want, strict=True):
-        np.testing.assert_allclose(got, wanted, rtol=tolerance, atol=tolerance)
+    assert_right(subject.many, other, 3)
 
 
 def _assert_refused(session: Session, feeds: Mapping[str, np.ndarray], name: str) -> None:
     """By `run`, and by `bind` or the first call."""
-    for attempt in (lambda: session.run(feeds), lambda: session.bind(feeds)()):
+    for refused in (lambda: session.run(feeds), lambda: session.bind(feeds)()):
         with raises(SpecError) as caught:
-            attempt()
+            refused()
         assert name in str(caught[0]), f"{name!r} is not named: {caught[0]}"
+
+
+#: Every check, by name: those of the contract, then those of what a backend may offer besides.
+CHECKS: dict[str, Callable[[Subject], None]] = {
+    name: value
+    for place in (globals(), vars(optional))
+    for name, value in list(place.items())
+    if name.startswith("check_")
+}

@@ -12,7 +12,8 @@ from bench.errors import Unavailable
 
 from .conftest import Target, absent_kinds
 from .models import write_conv
-from .suite import CHECKS, Subject, raises
+from .subject import Subject, raises
+from .suite import CHECKS
 
 
 @pytest.mark.parametrize("check", CHECKS)

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
-from . import fakes
+from . import fakes, optional
 from .conftest import learn_fresh_facts
-from .suite import CHECKS, Subject
+from .subject import Subject
+from .suite import CHECKS
 
 
-def failures(backend: type[fakes.Honest], folder: Path) -> set[str]:
+def failures(
+    backend: type[fakes.Honest], folder: Path, checks: Collection[str] = tuple(CHECKS)
+) -> set[str]:
     """The checks that the backend fails."""
     made = backend()
     subject = Subject(made, made.devices()[0], folder)
     failed = set()
-    for name, check in CHECKS.items():
+    for name in checks:
         try:
-            check(subject)
+            CHECKS[name](subject)
         except Exception:
             failed.add(name)
     return failed
 
 
-def test_an_honest_backend_passes(tmp_path: Path) -> None:
-    assert failures(fakes.Honest, tmp_path) == set()
+@pytest.mark.parametrize("backend", [fakes.Honest, fakes.Capable])
+def test_an_honest_backend_passes(backend: type[fakes.Honest], tmp_path: Path) -> None:
+    assert failures(backend, tmp_path) == set()
 
 
 @pytest.mark.parametrize(
@@ -44,7 +49,20 @@ def test_an_honest_backend_passes(tmp_path: Path) -> None:
 def test_a_broken_promise_is_caught(
     backend: type[fakes.Honest], caught_by: str, tmp_path: Path
 ) -> None:
-    assert caught_by in failures(backend, tmp_path)
+    assert failures(backend, tmp_path, {caught_by})
+
+
+@pytest.mark.parametrize(
+    ("caught_by", "what"), [(check, what) for check in fakes.BROKEN for what in fakes.BROKEN[check]]
+)
+def test_a_broken_promise_of_what_is_optional_is_caught(
+    caught_by: str, what: str, tmp_path: Path
+) -> None:
+    assert failures(fakes.BROKEN[caught_by][what], tmp_path, {caught_by})
+
+
+def test_each_check_of_what_is_optional_is_shown_to_bite() -> None:
+    assert set(fakes.BROKEN) == {name for name in vars(optional) if name.startswith("check_")}
 
 
 def test_a_thread_that_spins_is_caught() -> None:

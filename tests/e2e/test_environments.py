@@ -197,8 +197,11 @@ def test_a_worker_runs_on_the_oldest_python_and_numpy(
     assert fact["python"].startswith("3.9")
     # The adapters of ours too: importing one imports no runtime.
     (staged,) = (tmp_path / "cache" / "workers").iterdir()
-    modules = [path.stem for path in (staged / "bench" / "backends").glob("[a-z]*.py")]
-    program = "".join(f"import bench.backends.{name}\n" for name in modules)
+    modules = [
+        ".".join(path.relative_to(staged).with_suffix("").parts)
+        for path in (staged / "bench" / "backends").rglob("[a-z]*.py")
+    ]
+    program = "".join(f"import {name}\n" for name in modules)
     done = subprocess.run(
         [str(venv / "bin" / "python"), "-c", program],
         env={**os.environ, "PYTHONPATH": str(staged)},

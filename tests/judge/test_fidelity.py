@@ -10,9 +10,9 @@ from rich.cells import cell_len
 from scipy.stats import spearmanr
 
 from bench.errors import SpecError
-from bench.judge.fidelity import Columns, fidelity
+from bench.judge.fidelity import Columns, Titled, fidelity
 from bench.judge.lineage import lineage, sentences
-from bench.present.fidelity import Titled, fidelity_row, fidelity_text, sentence
+from bench.present.fidelity import fidelity_row, fidelity_text, sentence
 from bench.present.lineage import lineage_row, lineage_text
 
 N, CLASSES = 3000, 10

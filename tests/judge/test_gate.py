@@ -19,9 +19,9 @@ from rich.cells import cell_len
 from bench.__main__ import main
 from bench.errors import SpecError
 from bench.judge.compare import compare
-from bench.judge.gate import Decision, Finding, Judgement, Limits, Outcome, judge, summary
+from bench.judge.gate import Decision, Finding, Judgement, Limits, Outcome, judge
 from bench.judge.matching import match_runs
-from bench.present.gate import gate_json, gate_text
+from bench.present.gate import gate_json, gate_text, summary
 from bench.record.result import Accuracy, Record
 from bench.store.baseline import baseline_text, make_baseline, read_baseline
 from bench.store.run import read_run

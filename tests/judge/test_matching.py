@@ -12,17 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import SpecError
-from bench.judge.matching import (
-    REFUSED,
-    TOLD,
-    Matched,
-    check_allowed_kinds,
-    differences,
-    match_cells,
-    match_runs,
-    match_targets,
-    refuse,
-)
+from bench.judge.differences import REFUSED, TOLD, check_allowed_kinds, differences, refuse
+from bench.judge.matching import Matched, match_cells, match_runs, match_targets
 from bench.record.result import Record
 
 

@@ -9,8 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.machine import facts as machine
-from bench.machine.facts import MachineFacts, choose_cores, cpu_quota, fingerprint, noise_warnings
+from bench.machine import cores, gpus, linux
+from bench.machine import facts as machine_facts
+from bench.machine.accelerators import kinds
+from bench.machine.cores import choose_cores
+from bench.machine.facts import MachineFacts, fingerprint
+from bench.machine.gpus import Gpu, list_gpus, parse_gpus
+from bench.machine.linux import cpu_quota
+from bench.machine.noise import noise_warnings
 
 CPUINFO = """\
 processor	: 0
@@ -30,20 +36,25 @@ def lay_out(root: Path, files: dict[str, object]) -> Path:
 def topology(groups: list[list[int]], **more: dict[int, object]) -> dict[str, object]:
     """The files of a machine whose physical cores have these logical CPUs."""
     cpus = sorted(cpu for group in groups for cpu in group)
-    files: dict[str, object] = {f"{machine.CPUS}/online": ",".join(map(str, cpus))}
+    files: dict[str, object] = {f"{linux.CPUS}/online": ",".join(map(str, cpus))}
     for group in groups:
         siblings = ",".join(map(str, group))
-        files |= {f"{machine.CPUS}/cpu{c}/topology/thread_siblings_list": siblings for c in group}
+        files |= {f"{linux.CPUS}/cpu{c}/topology/thread_siblings_list": siblings for c in group}
     for path, values in more.items():
         real = path.replace("__", "/")
-        files |= {f"{machine.CPUS}/cpu{cpu}/{real}": value for cpu, value in values.items()}
+        files |= {f"{linux.CPUS}/cpu{cpu}/{real}": value for cpu, value in values.items()}
     return files
 
 
 @pytest.fixture
 def allow(monkeypatch):
     """Pretend that the process may use these CPUs."""
-    return lambda cpus: monkeypatch.setattr(machine, "allowed_cpus", lambda: tuple(cpus))
+
+    def allow(cpus):
+        for module in (cores, machine_facts):
+            monkeypatch.setattr(module, "allowed_cpus", lambda: tuple(cpus))
+
+    return allow
 
 
 # --- choosing cores --------------------------------------------------------------------------
@@ -95,17 +106,17 @@ def test_without_a_topology_every_second_thread_of_a_hyperthreaded_cpu_is_taken(
     tmp_path, allow, monkeypatch
 ):
     allow(range(8))
-    monkeypatch.setattr(machine, "_psutil_count", lambda *, logical: 8 if logical else 4)
+    monkeypatch.setattr(cores, "psutil_count", lambda *, logical: 8 if logical else 4)
     assert choose_cores(2, tmp_path) == [4, 6]
-    monkeypatch.setattr(machine, "_psutil_count", lambda *, logical: None)
+    monkeypatch.setattr(cores, "psutil_count", lambda *, logical: None)
     assert choose_cores(2, tmp_path) == [6, 7]
 
 
 def test_cores_of_this_machine_can_be_pinned_to():
-    cores = choose_cores(1000)
-    assert cores
+    chosen = choose_cores(1000)
+    assert chosen
     if hasattr(os, "sched_getaffinity"):
-        assert set(cores) <= os.sched_getaffinity(0)
+        assert set(chosen) <= os.sched_getaffinity(0)
 
 
 def test_no_threads_need_no_cores_and_are_a_mistake():
@@ -129,7 +140,7 @@ def test_an_empty_machine_yields_none_and_never_a_guess(tmp_path):
 
 
 def full_machine(root: Path) -> Path:
-    cache = f"{machine.CPUS}/cpu0/cache/index0"
+    cache = f"{linux.CPUS}/cpu0/cache/index0"
     return lay_out(
         root,
         topology(
@@ -160,7 +171,7 @@ def test_the_files_of_linux_are_read(tmp_path):
     assert facts.smt_siblings == ((0, 2), (1, 3))
     assert facts.governor == "performance, powersave"
     assert (facts.frequency_hz, facts.max_frequency_hz) == (3e9, 4e9)
-    assert facts.caches == (machine.Cache(1, "Data", 48 * 1024),)
+    assert facts.caches == (machine_facts.Cache(1, "Data", 48 * 1024),)
     assert facts.memory_total_bytes == 1000 * 1024
     assert facts.swap_used_bytes == 30 * 1024
     assert facts.huge_pages == 4
@@ -180,7 +191,7 @@ def test_an_x86_cpu_without_the_flag_is_no_virtual_machine(tmp_path):
 
 def test_facts_survive_json(tmp_path):
     facts = fingerprint(["numpy"], "abc", full_machine(tmp_path))
-    facts = replace(facts, gpus=(machine.Gpu("A GPU", "550.1", 2**34),))
+    facts = replace(facts, gpus=(Gpu("A GPU", "550.1", 2**34),))
     written = json.dumps(facts.as_json())
     assert MachineFacts.from_json(json.loads(written)) == facts
     assert json.loads(written)["machine_id"] == facts.machine_id
@@ -207,7 +218,7 @@ def test_what_changes_from_minute_to_minute_leaves_the_machine_the_same(tmp_path
         {"cpu_quota": 1.5},
         {"affinity": (0,)},
         {"memory_total_bytes": 64 * 2**30},
-        {"gpus": (machine.Gpu("A GPU", "550.1", None),)},
+        {"gpus": (Gpu("A GPU", "550.1", None),)},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -321,15 +332,15 @@ def test_unknown_facts_warn_of_nothing(quiet):
 
 @given(st.sets(st.integers(0, 2000), min_size=1, max_size=50))
 def test_cpu_lists_are_read_back(cpus):
-    assert machine.parse_cpu_list(",".join(map(str, sorted(cpus)))) == tuple(sorted(cpus))
+    assert linux.parse_cpu_list(",".join(map(str, sorted(cpus)))) == tuple(sorted(cpus))
     low, high = min(cpus), max(cpus)
-    assert machine.parse_cpu_list(f"{low}-{high}\n") == tuple(range(low, high + 1))
+    assert linux.parse_cpu_list(f"{low}-{high}\n") == tuple(range(low, high + 1))
 
 
 @given(st.text())
 def test_no_text_breaks_the_parsers(text):
-    machine.parse_meminfo(text)
-    machine.parse_gpus(text)
+    machine_facts.parse_meminfo(text)
+    parse_gpus(text)
 
 
 @given(st.binary(max_size=200))
@@ -339,7 +350,7 @@ def test_garbage_in_the_files_is_an_unknown_fact(tmp_path_factory, garbage):
         "proc/cpuinfo",
         "proc/meminfo",
         "proc/self/cgroup",
-        f"{machine.CPUS}/online",
+        f"{linux.CPUS}/online",
         "sys/fs/cgroup/cpu.max",
         "sys/kernel/mm/transparent_hugepage/enabled",
     ):
@@ -350,7 +361,28 @@ def test_garbage_in_the_files_is_an_unknown_fact(tmp_path_factory, garbage):
 
 def test_gpus_are_read_from_csv():
     text = "NVIDIA H100 80GB HBM3, 550.54.15, 81559\nSome GPU, 1.0, [N/A]\nNo devices were found\n"
-    assert machine.parse_gpus(text) == (
-        machine.Gpu("NVIDIA H100 80GB HBM3", "550.54.15", 81559 * 2**20),
-        machine.Gpu("Some GPU", "1.0", None),
+    assert parse_gpus(text) == (
+        Gpu("NVIDIA H100 80GB HBM3", "550.54.15", 81559 * 2**20),
+        Gpu("Some GPU", "1.0", None),
     )
+
+
+def test_every_vendors_tool_is_asked_and_a_broken_one_costs_only_its_own_cards(monkeypatch):
+    known = next(kind for kind in kinds() if kind.cards)
+    tools = {("one", "list"): "A GPU, 550.1, 1024\n", ("broken",): None, ("two",): "B, 1.0, 2\n"}
+    several = [known.model_copy(update={"cards": command}) for command in (*tools, ())]
+    monkeypatch.setattr(gpus, "kinds", lambda: several)
+
+    def run(command):
+        if tools[command] is None:
+            raise FileNotFoundError(command[0])
+        return tools[command]
+
+    assert list_gpus(run) == (Gpu("A GPU", "550.1", 2**30), Gpu("B", "1.0", 2**21))
+
+
+def test_without_any_vendors_tool_the_gpus_are_unknown_and_not_none():
+    def absent(command):
+        raise FileNotFoundError(command[0])
+
+    assert list_gpus(absent) is None

@@ -16,26 +16,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.backend import Device, ModelFile, Options
+from bench.cards.ready import Loaded
 from bench.errors import BenchError, WorkerCrashed
-from bench.measure import group as schedule
-from bench.measure.group import (
-    BLOCK_NS,
-    CANARY,
-    EXTRA_ROUNDS,
-    ROUNDS,
-    Account,
-    CellState,
-    Context,
-    Group,
-    beat_for,
-    equal_beats,
-)
-from bench.measure.plan import Loaded, PlannedCell
-from bench.present.progress import QuietProgress
-from bench.runtimes.processes import Runtime
+from bench.measure import group, member
+from bench.measure.account import Account
+from bench.measure.beats import BLOCK_NS, beat_for, equal_beats
+from bench.measure.group import EXTRA_ROUNDS, ROUNDS, Group
+from bench.measure.listener import QuietProgress
+from bench.measure.member import Context
+from bench.measure.plan import PlannedCell
+from bench.measure.state import CellState
+from bench.runtimes.runtime import Runtime
 from bench.runtimes.targets import Choice, Target
 from bench.spec import Suite
-from bench.store.run import Block
+from bench.store.samples import CANARY, Block
 
 PIDS = itertools.count(1)
 
@@ -182,8 +176,8 @@ def planned(name: str) -> PlannedCell:
 
 @pytest.fixture(autouse=True)
 def _watchers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedule, "block_watcher", lambda own: FakeWatcher())
-    monkeypatch.setattr(schedule, "round_watcher", lambda own, cpus: FakeWatcher())
+    monkeypatch.setattr(member, "block_watcher", lambda own: FakeWatcher())
+    monkeypatch.setattr(group, "round_watcher", lambda own, cpus: FakeWatcher())
 
 
 def suite(**settings: Any) -> Suite:
@@ -346,7 +340,7 @@ def test_an_error_outside_of_a_cell_ends_the_run() -> None:
 
 
 def test_disturbed_blocks_are_marked_and_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedule, "block_watcher", lambda own: FakeWatcher(every=4))
+    monkeypatch.setattr(member, "block_watcher", lambda own: FakeWatcher(every=4))
     bench = Bench({"a": 1e5}, suite()).run()
     for invocation in bench.states[0].invocations:
         assert invocation.disturbed_blocks >= 2
@@ -361,7 +355,7 @@ def test_cells_that_do_not_fit_into_memory_are_measured_afterwards(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fits = itertools.cycle([True, False])
-    monkeypatch.setattr(schedule, "room_for_another", lambda largest: next(fits))
+    monkeypatch.setattr(group, "room_for_another", lambda largest: next(fits))
     latencies = {"a": 1e5, "b": 1e5, "c": 1e5, "d": 1e5}
     bench = Bench(latencies, suite()).run()
     assert len(bench.finished) == 4

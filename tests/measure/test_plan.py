@@ -13,10 +13,11 @@ from onnx import TensorProto, helper
 from bench.backend import Device
 from bench.cards.card import card_for_onnx
 from bench.cards.datasets import Dataset
+from bench.cards.ready import Loaded, fixed_batch
 from bench.cell import Cell, ModelIdentity
 from bench.errors import SpecError, Unavailable
-from bench.measure.plan import Loaded, fixed_batch, for_batch, make_plan
-from bench.runtimes.processes import Runtime
+from bench.measure.plan import for_batch, make_plan
+from bench.runtimes.runtime import Runtime
 from bench.runtimes.targets import Choice, Target
 from bench.spec import Suite
 

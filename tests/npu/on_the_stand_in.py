@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 import torch
 import torch_npu
-from bench.backends.torch_compiled import CompiledSession, Compiler
-from bench.backends.torch_graph import GraphSession
-from bench.backends.torch_module import load_module
-from bench.backends.torch_npu import TorchNpu
-from contract.suite import CHECKS, Subject
+from bench.backends.torch.compiled import CompiledSession, Compiler
+from bench.backends.torch.graph import GraphSession
+from bench.backends.torch.module import load_module
+from bench.backends.torch.npu import TorchNpu
+from contract.subject import Subject
+from contract.suite import CHECKS
 
 from bench.backend import Device, ModelFile, Options, TorchSource
 from bench.errors import OutOfMemory, SpecError, Unavailable, Unsupported

@@ -11,16 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from bench.backends.torch import TorchEager
-from bench.backends.torch_compile import TorchCompile
-from bench.backends.torch_npu import TorchNpu
+from bench.backends.torch.compile import TorchCompile
+from bench.backends.torch.eager import TorchEager
+from bench.backends.torch.npu import TorchNpu
 
 from bench.errors import Unavailable
 from bench.store.run import read_run
 
 HERE = Path(__file__).parent
 DEVICES = """
-from bench.backends.torch_npu import TorchNpu
+from bench.backends.torch.npu import TorchNpu
 from bench.errors import Unavailable
 try:
     print([device.id for device in TorchNpu().devices()])
@@ -115,7 +115,7 @@ def test_a_run_on_the_stand_in_is_named_as_one_and_says_what_it_held(tmp_path: P
 
 
 def test_without_the_package_nobody_waits_for_torch() -> None:
-    code = "import sys; from bench.backends.torch_npu import TorchNpu\n"
+    code = "import sys; from bench.backends.torch.npu import TorchNpu\n"
     code += "try: TorchNpu().devices()\nexcept Exception: print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout == "False\n", done.stderr

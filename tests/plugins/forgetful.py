@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from bench.backends.onnxruntime import OnnxRuntime
+from bench.backends.onnxruntime.adapter import OnnxRuntime
 
 from bench.backend import Device, ModelFile, Options, Placement
 

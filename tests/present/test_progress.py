@@ -9,15 +9,8 @@ import pytest
 from fake_records import STUDENT, a_cell, a_failure, a_record
 from rich.console import Console
 
-from bench.present.progress import (
-    LineProgress,
-    Listener,
-    QuietProgress,
-    RichProgress,
-    choose_listener,
-    elapsed,
-    outcome,
-)
+from bench.measure.listener import Listener, QuietProgress
+from bench.present.progress import LineProgress, RichProgress, choose_listener, elapsed, outcome
 
 
 class Clock:
@@ -119,9 +112,9 @@ def test_the_listener_suits_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
-    assert isinstance(choose_listener(True), QuietProgress)
-    assert isinstance(choose_listener(False, io.StringIO()), LineProgress)
-    assert isinstance(choose_listener(False, Terminal()), RichProgress)
+    assert isinstance(choose_listener(quiet=True), QuietProgress)
+    assert isinstance(choose_listener(io.StringIO(), quiet=False), LineProgress)
+    assert isinstance(choose_listener(Terminal(), quiet=False), RichProgress)
 
 
 def test_outcomes() -> None:

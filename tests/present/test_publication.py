@@ -23,7 +23,9 @@ from bench.record import estimate
 from bench.record.result import Invocation, Record
 from bench.stats.percentile import floor, median
 from bench.store.derive import derived
-from bench.store.run import Block, RunStore, read_run, trusted_samples
+from bench.store.run import read_run
+from bench.store.samples import Block, trusted_samples
+from bench.store.write import RunStore
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = sorted((ROOT / "results").glob("*/published.json"))

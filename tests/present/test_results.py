@@ -17,9 +17,11 @@ from fake_records import (
 )
 from rich.cells import cell_len
 
-from bench.present.columns import RESULT_FIELDS
-from bench.present.results import clip, result_rows, result_table, wrap
+from bench.present.layout import clip, wrap
+from bench.present.results import result_table
 from bench.record.result import Record
+from bench.store.fields import RESULT_FIELDS
+from bench.store.rows import result_rows
 
 GOLDEN = """\
                           Latency   p99  Throughput  batch  Memory   Accuracy

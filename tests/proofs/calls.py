@@ -17,7 +17,7 @@ from bench.backend import Device, Options, to_plain
 from bench.cards.card import load_card
 from bench.cards.datasets import load_dataset
 from bench.discover import card_paths, load_backend
-from bench.machine.facts import choose_cores
+from bench.machine.cores import choose_cores
 from bench.runtimes.processes import launcher, thread_environment
 from bench.runtimes.targets import find_runtime
 from bench.worker.timing import time_calls

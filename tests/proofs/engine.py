@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine.facts import fingerprint
-from bench.measure.run import prepare, start
-from bench.present.progress import QuietProgress
+from bench.measure.listener import QuietProgress
+from bench.measure.prepare import prepare
+from bench.measure.run import start
 from bench.record.result import Record
 from bench.spec import make_suite
 from bench.store.run import StoredRun, read_run

@@ -21,7 +21,7 @@ from calls import bound_call, tight_loop_ns
 
 from bench.cards.card import load_card
 from bench.discover import card_paths
-from bench.machine.facts import choose_cores
+from bench.machine.cores import choose_cores
 from bench.runtimes.processes import thread_environment
 
 RUNTIMES = ("onnxruntime", "openvino")

@@ -15,10 +15,10 @@ import numpy as np
 from engine import Finding, Measured, measure, plugin, report
 
 from bench.backend import to_plain
-from bench.machine.facts import choose_cores
+from bench.machine.cores import choose_cores
+from bench.measure.listener import QuietProgress
 from bench.measure.plan import PlannedCell
-from bench.measure.run import prepare
-from bench.present.progress import QuietProgress
+from bench.measure.prepare import prepare
 from bench.spec import make_suite
 
 MODEL = "fashion-teacher"

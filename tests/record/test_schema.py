@@ -16,7 +16,7 @@ from bench.errors import SpecError
 from bench.record.schema import FOLDER, MODELS, generate, shipped, text
 from bench.store.interchange.foreign import read_foreign, store
 from bench.store.interchange.formats import READERS
-from bench.store.run import sample_files
+from bench.store.samples import sample_files
 
 TESTS = Path(__file__).parents[1]
 FOREIGN = TESTS / "store" / "interchange" / "files"

@@ -18,9 +18,10 @@ import pytest
 from bench.backend import Options, to_plain
 from bench.cards.card import load_card
 from bench.discover import card_paths
-from bench.machine.facts import choose_cores
+from bench.machine.cores import choose_cores
 from bench.measure.group import CANARY_RUNTIME
-from bench.runtimes.processes import Launcher, Worker, launcher
+from bench.runtimes.client import Worker
+from bench.runtimes.processes import Launcher, launcher
 from bench.runtimes.targets import find_runtime
 
 #: Two, so that the runtime has a pool of threads that could spin.

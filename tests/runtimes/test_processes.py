@@ -14,7 +14,10 @@ import pytest
 
 from bench.errors import BenchError, OutOfMemory, WorkerCrashed, WorkerTimeout
 from bench.measure.group import CANARY_RUNTIME
-from bench.runtimes.processes import Launcher, Runtime, Worker, launcher, probe
+from bench.runtimes.client import Worker
+from bench.runtimes.probe import probe
+from bench.runtimes.processes import Launcher, launcher
+from bench.runtimes.runtime import Runtime
 
 LOAD = {
     "model": {"name": "canary"},

@@ -14,7 +14,7 @@ from bench.discover import backend_entry_points
 from bench.errors import SpecError, Unavailable
 from bench.runtimes import targets
 from bench.runtimes.environments.interpreter import Interpreter
-from bench.runtimes.processes import Runtime
+from bench.runtimes.runtime import Runtime
 from bench.runtimes.targets import (
     BackendReport,
     Target,

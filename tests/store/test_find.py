@@ -11,7 +11,8 @@ from fake_records import STUDENT, TEACHER, a_cell, a_record
 
 from bench.errors import SpecError
 from bench.store.find import find_runs, only_run, without_copies
-from bench.store.run import RunStore, read_run
+from bench.store.run import read_run
+from bench.store.write import RunStore
 
 
 @pytest.fixture

@@ -22,11 +22,15 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bench.errors import BenchError, SpecError
-from bench.present.results import result_rows, result_table
+from bench.present.results import result_table
 from bench.record import migrations
 from bench.record.result import Record
+from bench.store import lines, run, write
 from bench.store.frames import load
-from bench.store.run import Block, RunStore, read_run, resume_run
+from bench.store.rows import result_rows
+from bench.store.run import read_run
+from bench.store.samples import Block
+from bench.store.write import RunStore, resume_run
 
 VERSION_1 = Path(__file__).parents[1] / "runs" / "version-1"
 RECORDS = [a_record(a_cell(TEACHER.model_copy(update={"name": name}))) for name in "abc"]
@@ -174,7 +178,7 @@ def test_an_older_schema_is_brought_up_step_by_step(
     def renamed(data: dict[str, object]) -> dict[str, object]:
         return {("stop" if key == "stopped_because" else key): v for key, v in data.items()}
 
-    for module in (migrations, sys.modules["bench.store.run"]):
+    for module in (migrations, lines, run, write):
         monkeypatch.setattr(module, "SCHEMA_VERSION", 3)
     assert read_run(path).records == []
     monkeypatch.setitem(migrations.STEPS, ("record", 1), renamed)

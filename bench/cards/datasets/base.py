@@ -6,13 +6,9 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+from bench.arrays import Array
 from bench.cards.files import file_sha256
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from bench.arrays import Array
 from bench.cards.card import Card, Preprocessing
 from bench.cards.datasets.base import Stored, folder_sha256
 from bench.errors import SpecError, Unavailable
-
-Array = np.ndarray[Any, Any]
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 

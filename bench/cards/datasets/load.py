@@ -7,17 +7,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from bench.arrays import Array
 from bench.cards.card import Card, DatasetCard, Preprocessing, Tensor
 from bench.cards.datasets import images, npz, tables
 from bench.cards.datasets.base import Dataset, Stored
 from bench.cards.datasets.text import tokenize
 from bench.errors import SpecError
-
-Array = np.ndarray[Any, Any]
 
 
 def load_dataset(card: Card) -> Dataset:

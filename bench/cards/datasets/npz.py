@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from bench.arrays import Array
 from bench.cards.card import Card
 from bench.cards.datasets.base import Stored
 from bench.cards.files import file_sha256
 from bench.errors import SpecError
-
-Array = np.ndarray[Any, Any]
 
 
 def read(path: Path, card: Card) -> Stored:

@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from bench.arrays import Array
 from bench.cards.card import Card, ColumnsCard
 from bench.cards.datasets import images
 from bench.cards.datasets.base import Stored, folder_sha256
 from bench.cards.files import file_sha256
 from bench.errors import SpecError
-
-Array = np.ndarray[Any, Any]
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
 

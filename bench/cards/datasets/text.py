@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from bench.arrays import Array
 from bench.errors import SpecError, Unavailable
-
-Array = np.ndarray[Any, Any]
 
 #: What a tokenizer's encodings hold, by the names that models give to their inputs.
 _FIELDS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}

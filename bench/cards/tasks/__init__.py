@@ -6,20 +6,13 @@ from __future__ import annotations
 from functools import lru_cache
 
 from bench.cards.tasks.base import Task
-from bench.discover import entry_points, load_object, unknown
-
-GROUP = "bench.tasks"
-
-
-def known_tasks() -> list[str]:
-    """The names of the installed tasks."""
-    return list(entry_points(GROUP))
+from bench.discover import TASKS_GROUP, entry_points, load_object, unknown
 
 
 @lru_cache
 def find_task(name: str) -> Task:
     """The task called ``name``. Raises `SpecError` for a name that isn't there."""
-    known = entry_points(GROUP)
+    known = entry_points(TASKS_GROUP)
     if name not in known:
         raise unknown("task", name, known)
     task: Task = load_object("task", name, known[name])()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
+from bench.arrays import Array
 from bench.cards.card import Card
 from bench.cards.datasets import Dataset
 from bench.stats.interval import Interval
 
-Array = np.ndarray[Any, Any]
 #: One row for each scored item (an example, a pair of texts, a query): what a run stores, and all
 #: that any later comparison needs.
 Columns = Mapping[str, Array]

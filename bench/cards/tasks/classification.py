@@ -6,9 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from bench.arrays import Array
 from bench.cards.card import Card
 from bench.cards.datasets import Dataset
-from bench.cards.tasks.base import Array, Change, Columns, Score, finite
+from bench.cards.tasks.base import Change, Columns, Score, finite
 from bench.errors import AccuracyFailed
 from bench.stats.proportion import (
     clopper_pearson,

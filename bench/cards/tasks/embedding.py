@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from bench.arrays import Array
 from bench.cards.card import Card
 from bench.cards.datasets import Dataset
-from bench.cards.tasks.base import Array, Change, Columns, Score, finite
+from bench.cards.tasks.base import Change, Columns, Score, finite
 from bench.errors import AccuracyFailed
 from bench.stats.of_means import OfMeans, intervals, mean_of, two_sided_p
 from bench.stats.rank import recall_at, spearman, spearman_difference, spearman_interval

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from bench.arrays import Array
 from bench.cards.card import Card
 from bench.cards.datasets import Dataset
-from bench.cards.tasks.base import Array, Change, Columns, Score
+from bench.cards.tasks.base import Change, Columns, Score
 from bench.errors import AccuracyFailed
 
 

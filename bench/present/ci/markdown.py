@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.files import write_text
-from bench.judge.gate import Judgement, Outcome, summary
+from bench.judge.gate import Judgement, Outcome
 from bench.numbers import NAME_LIMIT, printable
 from bench.present.ci.base import Subject
 from bench.present.ci.tables import Table, results_table
@@ -21,6 +21,7 @@ from bench.present.gate import (
     found_text,
     limit_text,
     notes,
+    summary,
     where,
 )
 

@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 
 from bench.errors import SpecError
 from bench.judge.compare import Comparison, Report, compare
-from bench.judge.matching import match_runs, not_allowed, refuse
+from bench.judge.differences import not_allowed, refuse
+from bench.judge.matching import match_runs
 from bench.numbers import MISSING, ratio
 from bench.present.compare import difference_lines, sentences
 from bench.present.page.draw import Axis, Dot, Lane, checked, dot_plot

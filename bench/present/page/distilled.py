@@ -12,10 +12,9 @@ from itertools import islice
 
 from bench.judge.changes import Changes
 from bench.judge.fidelities import Fidelities
-from bench.judge.fidelity import Measure
+from bench.judge.fidelity import Measure, Titled
 from bench.judge.pairs import Pair, Ratio, compare
 from bench.numbers import MISSING, p_value, percent, points, ratio, significant, size
-from bench.present.fidelity import Titled
 from bench.present.fidelity import sentence as fidelity_sentence
 from bench.present.page.draw import Axis, Dot, Lane, checked, dot_plot
 from bench.present.page.names import COLOURS, NEUTRAL, Palette, in_picture, shown
@@ -284,11 +283,11 @@ def _likeness_table(titled: Titled, name: str) -> Table:
     for measure in titled.found.measures:
         bare = measure.key == "calibration_error"  # its interval says nothing
         found = (measure.value, measure.control, None if bare else measure.effect)
-        rows.append((Entry(measure.name), *(_likeness_entry(v, bare) for v in found)))
+        rows.append((Entry(measure.name), *(_likeness_entry(v, bare=bare) for v in found)))
     return Table(name, f"Likeness of {shown(titled.student)}", columns, tuple(rows))
 
 
-def _likeness_entry(found: Interval | None, bare: bool) -> Entry:
+def _likeness_entry(found: Interval | None, *, bare: bool) -> Entry:
     if found is None:
         return _absent(3)
     if bare:

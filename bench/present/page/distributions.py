@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from bench.arrays import Array
 
 #: Where a curve has its points: every hundredth, and finer towards both tails.
 SHARES: Array = np.unique(
@@ -36,7 +35,7 @@ def read_curves(run: Path, cell_ids: Sequence[str], most: int) -> dict[str, list
     """The first ``most`` invocations of each cell as curves, from undisturbed blocks.
 
     Each file of samples is read once, and of it the named cells alone. Files that can't be read
-    are left out, as `bench.store.run.read_samples` leaves them out.
+    are left out, as `bench.store.samples.read_samples` leaves them out.
     """
     found: dict[str, list[Curve]] = {}
     wanted = list(dict.fromkeys(cell_ids))

@@ -159,7 +159,7 @@ def dot_plot(lanes: Sequence[Lane], axis: Axis) -> tuple[dict[str, Any], int]:
     ]
     if axis.reference is not None:
         ends.append(axis.reference / axis.scale)
-    traces = _traces(lanes, axis.scale, legend)
+    traces = _traces(lanes, axis.scale, legend=legend)
     figure = {
         "data": traces,
         "layout": layout(
@@ -180,7 +180,7 @@ def dot_plot(lanes: Sequence[Lane], axis: Axis) -> tuple[dict[str, Any], int]:
     return figure, height
 
 
-def _traces(lanes: Sequence[Lane], scale: float, legend: bool) -> list[dict[str, Any]]:
+def _traces(lanes: Sequence[Lane], scale: float, *, legend: bool) -> list[dict[str, Any]]:
     """One trace for each series, colour and symbol: an error bar has one colour a trace."""
     grouped: dict[tuple[str, str, str], list[tuple[int, Dot]]] = {}
     for place, lane in enumerate(lanes):

@@ -76,7 +76,7 @@ def latency_dots(records: Sequence[Record], palette: Palette, name: str) -> Pict
     several = len({(r.cell.scenario, r.cell.batch) for r in timed}) > 1
     shown = timed if len(timed) <= MOST_LANES else sorted(timed, key=time_of_sample)[:MOST_LANES]
     unit = column_unit([r.latency.median_ns.value for r in shown if r.latency], TIME_UNITS)
-    lanes = [_lane(record, several, palette) for record in shown]
+    lanes = [_lane(record, several=several, palette=palette) for record in shown]
     axis = Axis(f"Median latency of one query, {unit.name} (log scale)", unit.scale, log=True)
     spec, height = dot_plot(lanes, axis)
     fastest = min(shown, key=time_of_sample)
@@ -85,7 +85,8 @@ def latency_dots(records: Sequence[Record], palette: Palette, name: str) -> Pict
         name=name,
         title="Latency of one query",
         words="The median and its 95% interval; further left is faster. The lowest is "
-        f"{lane_label(fastest.cell, several)} with {duration(fastest.latency.median_ns.value)}."
+        f"{lane_label(fastest.cell, several_loads=several)} with "
+        f"{duration(fastest.latency.median_ns.value)}."
         f"{cut_words(len(shown), len(timed), 'cells')}",
         spec=checked(spec),
         table=_table(timed, unit, f"{name}-data"),
@@ -93,12 +94,12 @@ def latency_dots(records: Sequence[Record], palette: Palette, name: str) -> Pict
     )
 
 
-def _lane(record: Record, several: bool, palette: Palette) -> Lane:
+def _lane(record: Record, *, several: bool, palette: Palette) -> Lane:
     assert record.latency is not None
     found = record.latency.median_ns
     hover = "<br>".join(
         (
-            f"<b>{in_picture(lane_label(record.cell, several))}</b>",
+            f"<b>{in_picture(lane_label(record.cell, several_loads=several))}</b>",
             f"{duration(found.value)} ({duration(found.low)} to {duration(found.high)})",
             f"{len(record.invocations)} invocations, {record.latency.samples} calls",
         )
@@ -106,7 +107,7 @@ def _lane(record: Record, several: bool, palette: Palette) -> Lane:
     colour = palette.colour(record.cell.model.name)
     symbol = palette.symbol(record.cell.target)
     dot = Dot(found.value, found.low, found.high, hover, colour, symbol)
-    return Lane(in_picture(lane_label(record.cell, several)), (dot,))
+    return Lane(in_picture(lane_label(record.cell, several_loads=several)), (dot,))
 
 
 def _table(records: Sequence[Record], unit: Unit, name: str) -> Table:

@@ -47,7 +47,7 @@ def target_words(cell: Cell) -> str:
     return ", ".join(parts)
 
 
-def lane_label(cell: Cell, several_loads: bool = False) -> str:
+def lane_label(cell: Cell, *, several_loads: bool = False) -> str:
     """``fashion-student int8-static · openvino:cpu``; with the load where that differs."""
     load = f" · {cell.scenario} batch {cell.batch}" if several_loads else ""
     return f"{model_and_variant(cell)} · {target_words(cell)}{load}"

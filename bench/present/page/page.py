@@ -77,7 +77,8 @@ def make_page(
     chosen = {letter: select(run.records) for letter, run in lettered}
     palette = Palette.of([r for run in runs for r in chosen[_letter_of(lettered, run)].records])
     parts = [
-        _run_part(letter, run, chosen[letter], palette, len(runs) > 1) for letter, run in lettered
+        _run_part(letter, run, chosen[letter], palette, several=len(runs) > 1)
+        for letter, run in lettered
     ]
     compared = [(letter, _only(run, chosen[letter])) for letter, run in lettered]
     return Page(
@@ -114,7 +115,7 @@ def _only(run: StoredRun, selection: Selection) -> StoredRun:
 
 
 def _run_part(
-    letter: str, run: StoredRun, selection: Selection, palette: Palette, several: bool
+    letter: str, run: StoredRun, selection: Selection, palette: Palette, *, several: bool
 ) -> RunPart:
     prefix = f"{letter.lower()}-"
     records = selection.records

@@ -65,7 +65,7 @@ def _dots(rated: Sequence[Record], palette: Palette, name: str) -> Picture:
     for record in drawn:
         found = record.throughput
         assert found is not None
-        label = _label(record.cell, several)
+        label = _label(record.cell, several=several)
         interval = f"{rate(found.value)} ({rate(found.low)} to {rate(found.high)})"
         hover = f"<b>{in_picture(label)}</b><br>{interval}<br>{_load(record.cell)}"
         dot = Dot(
@@ -84,7 +84,7 @@ def _dots(rated: Sequence[Record], palette: Palette, name: str) -> Picture:
         name=name,
         title=f"Throughput{load}",
         words="Samples a second with the 95% interval; further right is better. The highest is "
-        f"{_label(highest.cell, several)} with "
+        f"{_label(highest.cell, several=several)} with "
         f"{rate(highest.throughput.value if highest.throughput else None)}."
         f"{cut_words(len(drawn), len(rated), 'cells')}",
         spec=checked(spec),
@@ -93,7 +93,7 @@ def _dots(rated: Sequence[Record], palette: Palette, name: str) -> Picture:
     )
 
 
-def _label(cell: Cell, several: bool) -> str:
+def _label(cell: Cell, *, several: bool) -> str:
     load = f" · {_load(cell)}" if several else ""
     return f"{model_and_variant(cell)} · {target_words(cell)}{load}"
 

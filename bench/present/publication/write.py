@@ -22,10 +22,10 @@ from bench.judge.pairs import Pair, compare
 from bench.numbers import NAME_LIMIT, printable
 from bench.present.ci.markdown import code, table_lines, text
 from bench.present.ci.tables import Table, pairs_table, results_table
-from bench.present.columns import RESULT_FIELDS
+from bench.present.layout import TIED
 from bench.present.pairs import pair_rows, sentence
 from bench.present.publication.page import page
-from bench.present.results import TIED
+from bench.store.fields import RESULT_FIELDS
 from bench.store.run import StoredRun
 
 MANIFEST = "published.json"
@@ -256,7 +256,7 @@ def _readme(title: str, sections: Sequence[Section]) -> str:
 
 
 def _result_rows(sections: Sequence[Section]) -> list[dict[str, object]]:
-    from bench.present.results import result_rows
+    from bench.store.rows import result_rows
 
     return [{"run": one.name, **row} for one in sections for row in result_rows(one.run.records)]
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bench.capabilities import Steps, declaration
 from bench.config import ENVIRONMENT_NAME
 from bench.discover import backend_entry_points, load_backend
 from bench.errors import BenchError, SpecError
-
-#: The arguments of one ``pip install`` each.
-Steps = tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ def declared_environments() -> dict[str, Declared]:
 
 
 def _requirements(backend: str, adapter: type) -> dict[str, Steps]:
-    declared = getattr(adapter, "requirements", {})
+    declared = declaration(adapter).requirements
     try:
         checked = {
             name: tuple(tuple(str(part) for part in _sequence(step)) for step in _sequence(steps))

@@ -15,14 +15,15 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from bench import __version__
+from bench.arrays import Array
 from bench.cell import Cell, ModelIdentity, Scenario
 from bench.errors import SpecError
 from bench.numbers import printable
+from bench.record.header import RunHeader
 from bench.record.result import Foreign, Record
 from bench.spec import Suite
-from bench.store.run import Block, RunHeader, RunStore
-
-Array = np.ndarray[Any, Any]
+from bench.store.samples import Block
+from bench.store.write import RunStore
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from bench.arrays import Array
 from bench.record.result import Foreign
-from bench.store.interchange.foreign import Array, ForeignRun, Result, Timings, nanoseconds
+from bench.store.interchange.foreign import ForeignRun, Result, Timings, nanoseconds
 
 NAME = "onnxruntime_perf_test"
 _S, _US = 1e9, 1e3

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.present.results import result_rows
+from bench.arrays import Array
 from bench.record.result import Foreign, Record
-from bench.store.interchange.foreign import Array, ForeignRun, Result, nanoseconds, time_ns
+from bench.store.interchange.foreign import ForeignRun, Result, nanoseconds, time_ns
+from bench.store.rows import result_rows
 from bench.store.run import StoredRun
 
 NAME = "pytest-benchmark"

@@ -6,8 +6,8 @@ import io
 import json
 from collections.abc import Sequence
 
-from bench.present.results import result_rows
 from bench.store.frames import run_row
+from bench.store.rows import result_rows
 from bench.store.run import StoredRun
 
 Written = tuple[bytes, list[str]]

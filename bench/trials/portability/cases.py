@@ -24,9 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from bench.arrays import Array
 from bench.errors import SpecError
-
-Array = np.ndarray[Any, Any]
 
 #: Of the files below; a change makes them anew.
 _FORMAT = 3

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from bench.backend import ModelFile, Options, to_plain
 from bench.errors import BenchError, SpecError
-from bench.runtimes.processes import Launcher, Worker, launcher
+from bench.runtimes.client import Worker
+from bench.runtimes.processes import Launcher, launcher
 from bench.runtimes.targets import Choice
 from bench.trials.portability.cases import Case, NodeTests
 from bench.trials.portability.outcomes import TestResult, compare, outcome_of

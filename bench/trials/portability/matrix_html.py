@@ -193,7 +193,7 @@ def _failures(matrix: Matrix, target: str) -> str:
     return f"<details><summary>{title}</summary>\n<ul>\n{items}</ul></details>"
 
 
-def _table(head: str, body: str, caption: str, kind: str = "", tall: bool = False) -> str:
+def _table(head: str, body: str, caption: str, kind: str = "", *, tall: bool = False) -> str:
     """A table that scrolls by itself, and can be scrolled by keyboard."""
     scroll = "tall" if tall else "scroll"
     return (

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from bench.numbers import duration, percent, printable
 from bench.present.columns import PORTABILITY_COLUMNS, PORTABILITY_MODEL_COLUMNS, Column
-from bench.present.results import Figure, Line, lay_out, wrap
+from bench.present.layout import Figure, Line, lay_out, wrap
 from bench.trials.portability.matrix import (
     MARKS,
     MODEL_MARKS,
@@ -34,8 +34,8 @@ def report_text(report: PortabilityReport, width: int = 80, *, everything: bool 
         text.append(wrap(suite_words(report), width, 2) + "\n\n")
     text.append_text(_summary(report, width))
     if matrix.rows:
-        text.append_text(_matrix(matrix, width, everything))
-        text.append_text(_failures(report, matrix, width, everything))
+        text.append_text(_matrix(matrix, width, everything=everything))
+        text.append_text(_failures(report, matrix, width, everything=everything))
     if text and report.models:
         text.append("\n")
     text.append_text(_models(report.models, width))
@@ -75,7 +75,7 @@ def _target_line(row: TargetRow, seen: Set[str]) -> Line:
     return Line(printable(row.target, limit=40), " ", figures)
 
 
-def _matrix(matrix: Matrix, width: int, everything: bool) -> Text:
+def _matrix(matrix: Matrix, width: int, *, everything: bool) -> Text:
     shown = [row for row in matrix.rows if everything or not row.good]
     text = Text("\n")
     good = [row.label for row in matrix.rows if row.good]
@@ -113,7 +113,7 @@ def _target_columns(matrix: Matrix, width: int) -> tuple[Column, ...]:
     )
 
 
-def _failures(report: PortabilityReport, matrix: Matrix, width: int, everything: bool) -> Text:
+def _failures(report: PortabilityReport, matrix: Matrix, width: int, *, everything: bool) -> Text:
     """For each target the operators that fail, the worst first, with a reason."""
     text = Text()
     for target in matrix.targets:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from bench.arrays import Array
 from bench.cell import Frozen
 from bench.errors import BenchError, OutOfMemory, Unavailable, WorkerCrashed, WorkerTimeout
 from bench.numbers import printable, significant
-
-Array = np.ndarray[Any, Any]
 
 Outcome = Literal["pass", "wrong", "unsupported", "crash", "timeout", "unavailable"]
 

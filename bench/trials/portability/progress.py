@@ -95,7 +95,7 @@ class BarTeller(QuietTeller):
 
 
 @contextmanager
-def telling(quiet: bool) -> Iterator[Teller]:
+def telling(*, quiet: bool) -> Iterator[Teller]:
     """The teller that suits stderr; the terminal is given back however it ends."""
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     if quiet:

@@ -13,13 +13,12 @@ from pathlib import Path
 
 from bench import __version__
 from bench.cards.card import Card
+from bench.cards.ready import Loaded, load
 from bench.cell import Variant
 from bench.errors import BenchError, SpecError, Unavailable
 from bench.machine.facts import fingerprint
-from bench.measure.plan import Loaded, PlannedCell, make_plan
+from bench.measure.plan import PlannedCell, make_plan
 from bench.measure.reference import References
-from bench.measure.run import load
-from bench.present.progress import QuietProgress
 from bench.runtimes.processes import Launcher
 from bench.runtimes.targets import BackendReport, Choice
 from bench.spec import Suite
@@ -224,9 +223,7 @@ class _Survey:
         for card in self.request.models:
             self.machinery.teller.phase(f"reading {card.name}")
             try:
-                loaded.append(
-                    load(card, self.machinery.cache, QuietProgress(), self.request.variants)
-                )
+                loaded.append(load(card, self.machinery.cache, _say_nothing, self.request.variants))
             except BenchError as error:
                 refused += [
                     refused_row(card.name, variant, str(choice.target), error)
@@ -277,6 +274,10 @@ class _Survey:
         if text not in self.notes:
             self.notes.append(text)
             self.machinery.teller.note(text)
+
+
+def _say_nothing(text: str) -> None:
+    """Its own progress tells what is done."""
 
 
 def missing(report: PortabilityReport, choices: Sequence[Choice]) -> list[str]:

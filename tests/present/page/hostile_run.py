@@ -10,7 +10,8 @@ from fake_records import a_cell, a_failure, a_record, an_invocation
 
 from bench.cell import ModelIdentity
 from bench.record.result import Check, Record
-from bench.store.run import Block, RunStore
+from bench.store.samples import Block
+from bench.store.write import RunStore
 
 HOSTILE = "<script>alert(1)</script>"
 IMAGE = '"><img src=x onerror=alert(1)>'

@@ -10,7 +10,7 @@ from fake_records import a_cell, a_record, an_accuracy
 
 from bench.cell import ModelIdentity
 from bench.record.result import Record
-from bench.store.run import RunStore
+from bench.store.write import RunStore
 
 EXAMPLES = 2_000
 

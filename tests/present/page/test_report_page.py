@@ -27,7 +27,9 @@ from bench.present.page.portability import portability, read_portability
 from bench.present.page.selection import cost_layers, select
 from bench.present.page.throughput import streams_of
 from bench.record.result import Record
-from bench.store.run import Block, RunStore, StoredRun, read_run
+from bench.store.run import StoredRun, read_run
+from bench.store.samples import Block
+from bench.store.write import RunStore
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,16 @@ import pytest
 from interpreters import bare_python, python_with_numpy, script
 
 from bench.errors import BenchError, Unavailable
+from bench.runtimes.client import Worker
 from bench.runtimes.environments.interpreter import Interpreter
 from bench.runtimes.handshake import check_greeting
-from bench.runtimes.processes import Launcher, Runtime, Worker, launcher, probe
+from bench.runtimes.probe import probe
+from bench.runtimes.processes import Launcher, launcher
+from bench.runtimes.runtime import Runtime
 from bench.worker import PROTOCOL
 
 CANARY = "bench.worker.canary:Canary"
+ONNXRUNTIME = "bench.backends.onnxruntime.adapter:OnnxRuntime"
 LOAD = {
     "model": {"name": "canary"},
     "device": {"id": "cpu", "vendor": "", "name": ""},
@@ -81,7 +85,12 @@ def test_it_sees_nothing_of_the_interpreter_of_bench(
 ) -> None:
     monkeypatch.syspath_prepend(str(plugin_path))
     with pytest.raises(Unavailable) as caught:
-        probe(start(python_with_numpy(tmp_path / "venv"), "bench.backends.onnxruntime:OnnxRuntime"))
+        probe(
+            start(
+                python_with_numpy(tmp_path / "venv"),
+                ONNXRUNTIME,
+            )
+        )
     assert "No module named 'onnxruntime'" in str(caught.value)
     assert str(caught.value).endswith("Correct it.")
     assert "pip install 'infer-bench" not in str(caught.value)
@@ -146,7 +155,7 @@ def test_a_runtime_that_dies_on_import_is_told_with_its_last_words(
         "os.kill(os.getpid(), signal.SIGSEGV)\n"
     )
     with pytest.raises(BenchError, match=r"died of SIGSEGV \(driver mismatch\)") as caught:
-        start(python, "bench.backends.onnxruntime:OnnxRuntime")
+        start(python, ONNXRUNTIME)
     assert "onnxruntime.py" not in str(caught.value)
 
 
@@ -187,7 +196,7 @@ def test_a_set_up_script_brings_modules_into_the_path(
     (vendor / "onnxruntime.py").write_text("__version__ = '9.9'\n")
     setup = tmp_path / "set_env.sh"
     setup.write_text(f'export PYTHONPATH="{vendor}:$PYTHONPATH"\n')
-    worker = start(python, "bench.backends.onnxruntime:OnnxRuntime", setup=setup)
+    worker = start(python, ONNXRUNTIME, setup=setup)
     assert worker.request("version")[0]["version"] == "9.9"
 
 

@@ -32,7 +32,8 @@ def module(path: Path, text: str = "") -> None:
 
 def test_the_worker_and_the_adapters_of_bench_are_there_and_the_core_is_not() -> None:
     found = files(stage("bench.worker.canary:Canary"))
-    assert {"bench/__init__.py", "bench/worker/hello.py", "bench/backends/checks.py"} <= found
+    shared = "bench/backends/shared/checks.py"
+    assert {"bench/__init__.py", "bench/worker/hello.py", shared} <= found
     assert {"bench/measure/plan.py", "bench/commands/cli.py", "bench/config.py"}.isdisjoint(found)
     assert not any("__pycache__" in name or name.startswith("bench/models") for name in found)
 
@@ -119,7 +120,9 @@ def test_what_is_staged_imports_with_numpy_alone() -> None:
     import numpy
 
     folder = stage("bench.worker.canary:Canary")
-    names = [p.stem for p in (folder / "bench" / "backends").glob("*.py") if p.stem != "__init__"]
+    files = (folder / "bench" / "backends").rglob("*.py")
+    names = [".".join(p.relative_to(folder).with_suffix("").parts) for p in files]
+    assert "bench.backends.onnxruntime.session" in names
     program = f"""
 import sys
 class NumpyAlone:
@@ -132,7 +135,7 @@ sys.path[:0] = [{str(folder)!r}, {str(Path(numpy.__file__).parents[1])!r}]
 import bench.worker.__main__
 assert bench.__file__.startswith({str(folder)!r}), bench.__file__
 for name in {names!r}:
-    __import__("bench.backends." + name)
+    __import__(name)
 """
     done = subprocess.run(
         [sys.executable, "-S", "-c", program], capture_output=True, text=True, check=False

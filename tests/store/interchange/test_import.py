@@ -15,11 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.errors import SpecError
-from bench.judge.matching import differences, match_cells, refuse
-from bench.present.results import result_rows, result_table
+from bench.judge.differences import differences, refuse
+from bench.judge.matching import match_cells
+from bench.present.results import result_table
 from bench.record.result import Record
 from bench.store.interchange.foreign import read_foreign, store
 from bench.store.interchange.formats import READERS
+from bench.store.rows import result_rows
 from bench.store.run import StoredRun, read_run
 
 FILES = Path(__file__).parent / "files"

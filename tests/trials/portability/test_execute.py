@@ -9,7 +9,7 @@ import pytest
 
 from bench.backend import Device
 from bench.errors import BenchError
-from bench.runtimes.processes import Runtime
+from bench.runtimes.runtime import Runtime
 from bench.runtimes.targets import Choice, parse_target
 from bench.trials.portability.cases import NodeTests
 from bench.trials.portability.execute import Job, run_tests

@@ -1,0 +1,1 @@
+"""Huawei's NPUs through CANN's own API: `adapter` is the backend."""

@@ -1,0 +1,110 @@
+"""Huawei Ascend NPUs, natively: `atc` compiles ONNX to an offline model, pyACL loads and runs it.
+
+Written after Huawei's documents (pyACL API reference, ATC guide, the samples) and tested against a
+stand-in of both that keeps their rules; it has never touched an NPU: docs/ascend.md.
+
+Options behind ``?``: ``precision`` (a `--precision_mode_v2` of atc, ``origin`` unless given: atc's
+own default would turn a float32 model into float16), ``gears`` (batch sizes that one compiled model
+takes) and ``soc`` (the chip to compile for, where it can't be asked).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar, Mapping, Optional
+
+from bench.backend import Device, ModelFile, Options
+from bench.errors import SpecError, Unavailable
+
+from ..shared.checks import read_extra, require_onnx
+from ..shared.huawei import cann_version
+from .acl import Acl, import_acl
+from .atc import PRECISIONS, Job, compile_om, read_gears
+from .device import PROCESS, device_memory, find_devices, find_soc
+from .session import AscendSession
+
+
+class Ascend:
+    """Adapter to the module ``acl`` and the compiler `atc`."""
+
+    name: ClassVar[str] = "ascend"
+    forms: ClassVar[tuple[str, ...]] = ("onnx",)
+    variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
+    trials: ClassVar[tuple[Mapping[str, str], ...]] = (
+        {"gears": "1,4"},
+        {"precision": "fp16"},
+        {"precision": "mixed_float16"},
+    )
+    preload: ClassVar[tuple[str, ...]] = ()
+    #: the driver's file descriptors and threads don't live through fork
+    fork_safe: ClassVar[bool] = False
+    environment: ClassVar[Mapping[str, str]] = {"OPENBLAS_NUM_THREADS": "1"}
+
+    def version(self) -> str:
+        """That of the CANN toolkit."""
+        import_acl()
+        return cann_version() or "0 (unknown CANN version)"
+
+    def devices(self) -> list[Device]:
+        return find_devices(import_acl())
+
+    def compile(self, model: ModelFile, device: Device, options: Options) -> AscendSession:
+        target = f"{self.name}:{device.id}"
+        extra = _read_options(target, options)
+        gears = read_gears(target, extra["gears"])
+        acl = import_acl()
+        index = _index(acl, device.id)
+        path = require_onnx(model, target)
+        acl = acl.at(f"{model.name} on {target}")
+        job = Job(
+            path,
+            acl.where,
+            extra["soc"] or find_soc(acl),
+            extra["precision"],
+            {name: tuple(shape) for name, shape in options.shapes.items()},
+            gears,
+        )
+        _check_gears(job)
+        precision = PRECISIONS[job.precision] or ("fp16" if model.variant == "fp16" else "fp32")
+        return AscendSession(acl, index, compile_om(job), precision)
+
+    def device_memory(self, device: Device) -> Optional[tuple[int, int]]:
+        """Free and total bytes of the device's memory."""
+        acl = import_acl()
+        return device_memory(acl.at(f"{self.name}:{device.id}"), _index(acl, device.id))
+
+
+def _read_options(target: str, options: Options) -> dict[str, str]:
+    given = options.extra
+    known = {
+        "precision": tuple(PRECISIONS),
+        "gears": ("", given.get("gears", "")),
+        "soc": ("", given.get("soc", "")),
+    }
+    extra = read_extra(target, given, known)
+    if not re.fullmatch(r"\w*", extra["soc"]):
+        raise SpecError(f"{target}: soc={extra['soc']}: give a chip as atc names it: Ascend910B4.")
+    return extra
+
+
+def _index(acl: Acl, device_id: str) -> int:
+    """The number of a device that is there. Raises `Unavailable`."""
+    PROCESS.start(acl)
+    count = acl.get("rt.get_device_count")
+    kind, _, number = device_id.partition(":")
+    if kind != "npu" or not number.isdigit() or int(number) >= count:
+        present = ", ".join(f"npu:{i}" for i in range(count)) or "none"
+        raise Unavailable(
+            f"ascend:{device_id} is not available: pyACL finds {present}.",
+            "`npu-smi info` lists the devices; ASCEND_RT_VISIBLE_DEVICES may hide some.",
+        )
+    return int(number)
+
+
+def _check_gears(job: Job) -> None:
+    if job.gears and not job.shapes:
+        raise SpecError(f"{job.where}: gears need the shapes of the inputs; there are none here.")
+    if job.gears and job.batch not in job.gears:
+        raise SpecError(
+            f"{job.where}: a batch of {job.batch} is none of gears={','.join(map(str, job.gears))}."
+        )

@@ -1,0 +1,1 @@
+"""IREE: `adapter` is the backend."""

@@ -1,0 +1,1 @@
+"""Alibaba's MNN: `adapter` is the backend."""

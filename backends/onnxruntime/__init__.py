@@ -1,0 +1,1 @@
+"""ONNX Runtime, whichever of its builds is installed: `adapter` is the backend."""

@@ -1,0 +1,130 @@
+"""ONNX Runtime on every execution provider that its build, or a plugin, brings.
+
+Options behind ``?`` are those of every device (`recipe.SESSION_OPTIONS`) and the
+provider's own (`providers`, `plugins`). The defaults are what a careful
+user would ship: every graph optimisation, one inference at a time, no spinning threads, and fp32
+that is fp32.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import ClassVar, Dict, List, Mapping
+
+from bench.backend import Device, ModelFile, Options
+from bench.capabilities import Reading
+from bench.errors import Unavailable, Unsupported
+
+from ..shared import nvidia
+from ..shared.checks import first_line, read_extra, require_onnx
+from ..shared.onnx_inputs import free_dimensions
+from .create import create, touch
+from .plugins import known_providers, plugin_devices
+from .provider import Provider, split
+from .recipe import SESSION_OPTIONS, Recipe
+from .session import OnDeviceSession, OrtSession
+
+
+class OnnxRuntime:
+    """Adapter to the package ``onnxruntime``, whichever of its builds is installed."""
+
+    name: ClassVar[str] = "onnxruntime"
+    forms: ClassVar[tuple[str, ...]] = ("onnx",)
+    variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8-dynamic", "int8-static")
+    preload: ClassVar[tuple[str, ...]] = ("onnxruntime",)
+    fork_safe: ClassVar[bool] = True
+    environment: ClassVar[Mapping[str, str]] = {
+        # Both start a thread on import, which the fork server must not have.
+        "ORT_DISABLE_TELEMETRY": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        **nvidia.ORDER,
+    }
+    # All flavours provide the module onnxruntime, so no two of them can be installed together.
+    requirements: ClassVar[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+        "onnxruntime-cann": (("onnxruntime-cann==1.24.4", "numpy<2"),),
+        "onnxruntime-gpu": (("onnxruntime-gpu[cuda,cudnn]>=1.22", "numpy"),),
+        "onnxruntime-openvino": (("onnxruntime-openvino>=1.22", "numpy"),),
+    }
+
+    def __init__(self) -> None:
+        self._absent: Dict[str, Unavailable] = {}
+
+    def version(self) -> str:
+        return str(_import().__version__)
+
+    def devices(self) -> list[Device]:
+        ort = _import()
+        found: List[Device] = []
+        for provider in known_providers().values():
+            found += self._answering(ort, provider)
+        return found
+
+    def absent_devices(self) -> Mapping[str, Unavailable]:
+        """Kind of device -> why none of it answered when `devices` was called last."""
+        return self._absent
+
+    def _answering(self, ort: ModuleType, provider: Provider) -> List[Device]:
+        """The devices of one provider that compute; their names in a list prove nothing."""
+        found: List[Device] = []
+        self._absent.pop(provider.kind, None)
+        try:
+            named = plugin_devices(ort, provider) if provider.plugin else provider.devices(ort)
+            for device in named or provider.candidates(ort):
+                touch(_probe(ort, provider, device.id))
+                found.append(device)
+        except Unavailable as absent:
+            if not found:  # then none of that kind is, whichever number was tried
+                reason = absent.reason.replace(f":{provider.kind}:0 ", f":{provider.kind} ")
+                self._absent[provider.kind] = type(absent)(reason, absent.remedy)
+        return found
+
+    def telemetry(self, device: Device) -> Reading:
+        """What an NVIDIA GPU tells of itself; of other devices nothing is known."""
+        kind, _, index = device.id.partition(":")
+        return nvidia.telemetry(int(index)) if kind in ("cuda", "tensorrt") else {}
+
+    def compile(self, model: ModelFile, device: Device, options: Options) -> OrtSession:
+        ort = _import()
+        target = f"{self.name}:{device.id}"
+        provider, index = split(device.id, known_providers())
+        extra = read_extra(target, options.extra, {**SESSION_OPTIONS, **provider.options})
+        path = require_onnx(model, target)
+        where = f"{model.name} on {target}"
+        fixes = provider.compiles_shapes and bool(options.shapes)
+        recipe = Recipe(
+            ort=ort,
+            model=str(path),
+            provider=provider,
+            index=index,
+            extra=extra,
+            threads=options.threads,
+            variant=model.variant,
+            strict=not options.allow_fallback,
+            sizes=free_dimensions(path, options.shapes, where) if fixes else {},
+            where=where,
+        )
+        kind = OrtSession if provider.memory == "cpu" else OnDeviceSession
+        made = kind(recipe, create(recipe), device.id)
+        nodes = made.placement().nodes
+        if nodes and device.id not in nodes:  # --allow-fallback is for parts of a model
+            elsewhere = ", ".join(nodes)
+            raise Unsupported(f"{where}: every node would run on {elsewhere}. Use that device.")
+        return made
+
+
+def _probe(ort: ModuleType, provider: Provider, device_id: str) -> Recipe:
+    known = {**SESSION_OPTIONS, **provider.options}
+    extra = read_extra(f"onnxruntime:{device_id}", {}, known)
+    _, index = split(device_id, {provider.kind: provider})
+    return Recipe(ort, b"", provider, index, extra)
+
+
+def _import() -> ModuleType:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise Unavailable(
+            f"onnxruntime is not available: {first_line(error)}.",
+            "Install it: pip install 'infer-bench[onnxruntime]'.",
+        ) from error
+    return onnxruntime  # type: ignore[no-any-return]

@@ -1,0 +1,143 @@
+"""Makes sessions of ONNX Runtime, and says why one can't be made."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any, Sequence
+
+from bench.errors import BenchError, NotInBuild, OutOfMemory, SpecError, Unavailable, Unsupported
+
+from ..shared import tiny
+from ..shared.captured import captured_stderr
+from ..shared.checks import first_line, is_out_of_memory, read_extra
+from .messages import LACKS, cause_in, describe, reasons, without_place
+from .recipe import INFORMATION, SESSION_OPTIONS, Recipe, elsewhere
+
+
+def create(recipe: Recipe) -> Any:
+    """The session, started on its provider. Raises a `BenchError` that says why there is none."""
+    provider, ort = recipe.provider, recipe.ort
+    if provider.plugin is None and provider.ep not in ort.get_available_providers():
+        raise NotInBuild(
+            f"{recipe.target} is not available: this build of ONNX Runtime has no {provider.ep}.",
+            provider.install,
+        )
+    try:
+        session = recipe.open(recipe.session_options())
+    except Exception as error:
+        raise explain(error, recipe) from error
+    if recipe.ep not in session.get_providers():
+        raise _why_not_started(recipe)
+    return session
+
+
+def touch(recipe: Recipe) -> None:
+    """Raise `Unavailable` unless the device computes the smallest model right, all of it there."""
+    small = replace(recipe, model=tiny.ONNX, strict=True, sizes={}, where=recipe.target)
+    try:
+        session = create(small)
+        outputs = session.run(None, tiny.FEEDS)
+    except Unavailable:
+        raise
+    except Exception as error:
+        raise Unavailable(f"{recipe.target} is not available: {first_line(error)}.") from error
+    if not tiny.is_right(outputs[0]):
+        raise Unavailable(f"{recipe.target} is not available: it computes max(x, 0) wrong.")
+    if elsewhere(session, small):  # whatever the strict option let pass
+        raise Unavailable(f"{recipe.target} is not available: it takes not even a Relu.")
+
+
+def explain(error: Exception, recipe: Recipe) -> BaseException:
+    """What an error during creation means to a user."""
+    where = recipe.where
+    reason = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", first_line(error))
+    if isinstance(error, BenchError):
+        return error
+    if is_out_of_memory(error):
+        return OutOfMemory(f"{where}: no memory to load it: {reason}. Use a smaller model.")
+    lacking = LACKS.search(str(error))
+    if lacking:
+        op = next(group for group in lacking.groups() if group)
+        return Unsupported(f"{where}: the operator {op} is not supported: {reason}.")
+    if "fallback to CPU EP has been explicitly disabled" in str(error):
+        return _why_not_all(recipe)
+    if recipe.model == tiny.ONNX:
+        return _why_not_started(recipe, reason)
+    bad_file = any(code in str(error) for code in _BAD_FILE)
+    if recipe.provider.kind != "cpu" and not bad_file:
+        return _why_not_compiled(recipe, reason)
+    return SpecError(f"{recipe.model}: onnxruntime can't load it: {reason}. Is the file whole?")
+
+
+#: ONNX Runtime's codes for what is wrong with a model whatever the provider.
+_BAD_FILE = ("INVALID_PROTOBUF", "INVALID_GRAPH", "NO_SUCHFILE", "NO_MODEL")
+
+
+def _why_not_compiled(recipe: Recipe, reason: str) -> BenchError:
+    """The device is absent, or the provider refuses an option, or it can't compile this model."""
+    try:
+        touch(recipe)
+    except BenchError as absent:
+        plain = read_extra(recipe.target, {}, {**SESSION_OPTIONS, **recipe.provider.options})
+        if plain == recipe.extra:
+            return absent
+        try:
+            touch(replace(recipe, extra=plain))
+        except BenchError as still_absent:
+            return still_absent
+        reason = getattr(absent, "reason", str(absent)).partition(" is not available: ")[2]
+        return SpecError(f"{recipe.target} refuses its options: {reason}")
+    return Unsupported(
+        f"{recipe.where}: {recipe.ep} can't compile it: {reason}. Try another target."
+    )
+
+
+def _why_not_all(recipe: Recipe) -> BenchError:
+    """Strictly refused: the provider did not start, or did not take all nodes. Which ones?"""
+    relaxed = replace(recipe, strict=False)
+    try:
+        with captured_stderr() as lines:
+            session = relaxed.open(relaxed.session_options(INFORMATION))
+    except Exception as error:
+        return Unavailable(_sentence(recipe, lines, first_line(error)), recipe.provider.needs)
+    if recipe.ep not in session.get_providers():
+        return Unavailable(_sentence(recipe, lines, "it did not start"), recipe.provider.needs)
+    missing = elsewhere(session, recipe)
+    if recipe.model == tiny.ONNX:
+        return Unavailable(
+            f"{recipe.target} is not available: {recipe.ep} starts and takes not even a Relu."
+        )
+    free = any(not isinstance(dim, int) for spec in session.get_inputs() for dim in spec.shape)
+    hint = " Its inputs have no fixed shapes, which some providers need." if free else ""
+    if missing and len(missing) == _node_count(session):
+        return Unsupported(
+            f"{recipe.where}: {recipe.ep} takes none of its {len(missing)} nodes.{hint}"
+        )
+    # Old releases can't name them.
+    named = ", ".join(describe(node, reasons(lines)) for node in missing[:3]) or "it can't be told"
+    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    return Unsupported(
+        f"{recipe.where}: some nodes can run on the CPU alone: {named}{more}.{hint} "
+        "Use --allow-fallback to run them there and have them counted."
+    )
+
+
+def _why_not_started(recipe: Recipe, reason: str = "it did not start") -> Unavailable:
+    """The true cause stands on file descriptor 2 only, so what failed is tried once more."""
+    with captured_stderr() as lines:
+        try:
+            recipe.open(recipe.session_options())
+        except Exception as error:
+            reason = first_line(error)
+    return Unavailable(_sentence(recipe, lines, reason), recipe.provider.needs)
+
+
+def _node_count(session: Any) -> int:
+    return sum(len(part.get_nodes()) for part in session.get_provider_graph_assignment_info())
+
+
+def _sentence(recipe: Recipe, lines: Sequence[str], otherwise: str) -> str:
+    cause = cause_in(lines) or cause_in([otherwise]) or without_place(otherwise)
+    cause = cause.strip().rstrip(".")
+    return f"{recipe.target} is not available: {cause}."

@@ -1,0 +1,155 @@
+"""What NVIDIA's driver tells of a GPU at work, through NVML (package ``nvidia-ml-py``).
+
+For every adapter that computes on ``cuda:N``. NVML numbers GPUs by their place on the PCI bus, and
+knows nothing of CUDA_VISIBLE_DEVICES; CUDA itself puts the fastest first unless CUDA_DEVICE_ORDER
+says otherwise (CUDA C++ Programming Guide, "CUDA Environment Variables"). So adapters put `ORDER`
+into their environment, and a GPU whose number could mean another one is not read at all.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import sys
+from types import ModuleType
+from typing import Any, Callable, Mapping, Optional
+
+from bench.capabilities import Reading
+
+from .checks import first_line
+
+#: The variable under which CUDA numbers GPUs as NVML and ``nvidia-smi`` do.
+ORDER: Mapping[str, str] = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+
+#: Why a clock is below what the GPU sustains (nvml.h, ``nvmlClocksEventReason...``). A power cap
+#: (0x4) is left out: large GPUs compute at theirs by design, and where it costs much the clock
+#: itself tells.
+_REASONS = {
+    0x08: "hardware slowdown",
+    0x20: "thermal slowdown by software",
+    0x40: "thermal slowdown by hardware",
+    0x80: "power brake",
+}
+#: These come with the general "hardware slowdown", which then says nothing more.
+_HARDWARE = 0x40 | 0x80
+
+
+def telemetry(index: int) -> Reading:
+    """What the driver tells now of the GPU that CUDA calls ``cuda:index``, as a `Reading`.
+
+    Empty where NVML or the GPU can't be asked; a fact that this GPU doesn't tell is left out.
+    """
+    nvml = _open()
+    handle = None if nvml is None else _handle(nvml, index)
+    if nvml is None or handle is None:
+        return {}
+    mega = 1e6  # NVML's clocks are in MHz, its power in mW
+
+    def clock(function: str) -> Optional[float]:
+        mhz = _ask(nvml, function, handle, nvml.NVML_CLOCK_SM)
+        return mhz * mega if mhz else None
+
+    milliwatts = _ask(nvml, "nvmlDeviceGetPowerUsage", handle)
+    now = clock("nvmlDeviceGetClockInfo")
+    # Consumer GPUs have no default to set; the highest is what CUDA calls their clock rate.
+    default = clock("nvmlDeviceGetDefaultApplicationsClock") or clock("nvmlDeviceGetMaxClockInfo")
+    reasons, held = _reasons(nvml, handle), _own_memory(nvml, handle)
+    found: Reading = {}
+    if milliwatts is not None:
+        found["power_w"] = milliwatts / 1e3
+    if now is not None:
+        found["clock_hz"] = now
+    if default is not None:
+        found["default_clock_hz"] = default
+    if reasons is not None:
+        found["throttled"] = reasons
+    if held is not None:
+        found["memory_bytes"] = held
+    return found
+
+
+@functools.lru_cache(maxsize=None)
+def _open() -> Optional[ModuleType]:
+    """NVML, started once in a process; None, and a line in the worker's log, where it isn't there.
+
+    It is never shut down: the process ends soon.
+    """
+    try:
+        nvml = importlib.import_module("pynvml")
+    except ImportError as error:
+        remedy = "install it: pip install 'infer-bench[cuda]'"
+        print(f"no power and clocks: {first_line(error)}; {remedy}.", file=sys.stderr, flush=True)
+        return None
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        print(f"no power and clocks: NVML: {first_line(error)}.", file=sys.stderr, flush=True)
+        return None
+    return nvml
+
+
+@functools.lru_cache(maxsize=None)
+def _handle(nvml: ModuleType, index: int) -> Optional[Any]:
+    """NVML's handle of ``cuda:index``; None, and a line in the log, where that isn't sure."""
+    try:
+        return _find(nvml, index)
+    except (nvml.NVMLError, LookupError) as error:
+        what = f"no power and clocks: cuda:{index}: {first_line(error)}"
+        print(f"{what}.", file=sys.stderr, flush=True)
+        return None
+
+
+def _find(nvml: ModuleType, index: int) -> Any:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = None if visible is None else visible.split(",")
+    if names is not None and index >= len(names):
+        raise LookupError("CUDA_VISIBLE_DEVICES has no such entry")
+    name = str(index) if names is None else names[index].strip()
+    if not name.isdigit():
+        return _by_uuid(nvml, name)
+    in_order = os.environ.get("CUDA_DEVICE_ORDER") == ORDER["CUDA_DEVICE_ORDER"]
+    if not in_order and nvml.nvmlDeviceGetCount() > 1:
+        raise LookupError("its number may mean another GPU: set CUDA_DEVICE_ORDER=PCI_BUS_ID")
+    return nvml.nvmlDeviceGetHandleByIndex(int(name))
+
+
+def _by_uuid(nvml: ModuleType, name: str) -> Any:
+    """A GPU by its UUID, or the beginning of it (CUDA takes both)."""
+    handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
+    found = [handle for handle in handles if nvml.nvmlDeviceGetUUID(handle).startswith(name)]
+    if len(found) != 1:  # MIG-... is a part of a GPU, which has no clock and power of its own
+        raise LookupError(f"NVML knows no whole GPU {name}")
+    return found[0]
+
+
+def _ask(nvml: ModuleType, function: str, *arguments: Any) -> Any:
+    """What a function of NVML says; None where this release or this GPU hasn't got it."""
+    asked: Optional[Callable[..., Any]] = getattr(nvml, function, None)
+    if asked is None:
+        return None
+    try:
+        return asked(*arguments)
+    except nvml.NVMLError:
+        return None
+
+
+def _reasons(nvml: ModuleType, handle: Any) -> Optional[list[str]]:
+    """Why the GPU is slower than it could be, in words; None where it doesn't tell."""
+    # The second is the first's name up to driver 530.
+    bits = _ask(nvml, "nvmlDeviceGetCurrentClocksEventReasons", handle)
+    if bits is None:
+        bits = _ask(nvml, "nvmlDeviceGetCurrentClocksThrottleReasons", handle)
+    if bits is None:
+        return None
+    if bits & _HARDWARE:
+        bits &= ~0x08
+    return [words for bit, words in _REASONS.items() if bits & bit]
+
+
+def _own_memory(nvml: ModuleType, handle: Any) -> Optional[int]:
+    """Bytes that this process holds on the GPU; None where it isn't told, as in some containers,
+    whose process numbers the driver doesn't know."""
+    processes = _ask(nvml, "nvmlDeviceGetComputeRunningProcesses", handle) or ()
+    held = [p.usedGpuMemory for p in processes if p.pid == os.getpid() and p.usedGpuMemory]
+    return sum(held) or None

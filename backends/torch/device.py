@@ -1,0 +1,159 @@
+"""The kinds of devices that torch computes on besides the CPU.
+
+Each has a module that mirrors ``torch.cuda``: ``torch.npu`` for Huawei's, once torch_npu is
+imported. Everything else about them is the same to the adapters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Callable, Mapping, Optional, Sequence
+
+from bench.backend import Device
+from bench.capabilities import Reading
+from bench.errors import Unavailable
+
+from ..shared import nvidia
+from ..shared.checks import first_line
+from ..shared.host import cpu_device
+from ..shared.huawei import cann_version
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind: ``type`` is what torch calls it, and the name of its module."""
+
+    type: str
+    vendor: str
+    remedy: str
+    driver: Callable[[ModuleType], str]
+    exact: Callable[[ModuleType], None]  #: have fp32 computed as fp32
+    telemetry: Callable[[int], Reading]
+
+    def api(self, torch: ModuleType) -> Any:
+        return getattr(torch, self.type)
+
+    def count(self, torch: ModuleType) -> int:
+        api = self.api(torch)
+        return int(api.device_count()) if api.is_available() else 0
+
+    def devices(self, torch: ModuleType) -> list[Device]:
+        """Those on which a sum comes out right."""
+        found = []
+        for index in range(self.count(torch)):
+            try:
+                total = torch.ones(8, device=f"{self.type}:{index}").sum().item()
+                facts = self.api(torch).get_device_properties(index)
+            except RuntimeError:
+                continue
+            if total == 8:
+                name, memory = str(facts.name), int(facts.total_memory)
+                device_id = f"{self.type}:{index}"
+                found.append(Device(device_id, self.vendor, name, self.driver(torch), memory))
+        return found
+
+    def trouble(self, torch: ModuleType) -> str:
+        """Why there is none, in torch's own words."""
+        try:
+            self.api(torch).init()
+        except (AssertionError, RuntimeError) as error:  # the first where torch is built without
+            return first_line(error)
+        return "torch finds no device that computes"
+
+
+def _cuda_exact(torch: ModuleType) -> None:
+    """TF32 would change the numbers in silence."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def _npu_exact(torch: ModuleType) -> None:
+    """HF32 is on for convolutions by default (op-plugin's torch_npu-npu-conv-allow_hf32.md)."""
+    torch.npu.matmul.allow_hf32 = False
+    torch.npu.conv.allow_hf32 = False
+
+
+CUDA = Kind(
+    type="cuda",
+    vendor="NVIDIA",
+    remedy="A GPU needs a CUDA build of torch and its driver.",
+    driver=lambda torch: f"CUDA {torch.version.cuda}",
+    exact=_cuda_exact,
+    telemetry=nvidia.telemetry,
+)
+NPU = Kind(
+    type="npu",
+    vendor="Huawei",
+    remedy="`npu-smi info` lists the devices; ASCEND_RT_VISIBLE_DEVICES may hide some.",
+    driver=lambda torch: f"CANN {cann_version() or 'of unknown version'}",
+    exact=_npu_exact,
+    telemetry=lambda index: {},
+)
+#: By torch's name for the type of a device.
+KINDS = {kind.type: kind for kind in (CUDA, NPU)}
+
+
+def device_api(torch: ModuleType, place: Any) -> Any:
+    """The module for a device that isn't the CPU: ``torch.cuda``."""
+    return KINDS[place.type].api(torch)
+
+
+def find_devices(torch: ModuleType, kinds: Sequence[str]) -> list[Device]:
+    """The devices of these kinds (``cpu``, ``cuda``, ``npu``) that compute."""
+    found = [cpu_device()] if "cpu" in kinds else []
+    for kind in kinds:
+        if kind in KINDS:
+            found += KINDS[kind].devices(torch)
+    return found
+
+
+def find_place(torch: ModuleType, backend: str, device_id: str, kinds: Sequence[str]) -> Any:
+    """torch's device of that name, made the current one and exact. Raises `Unavailable`."""
+    known = ["cpu"] if "cpu" in kinds else []
+    for kind in kinds:
+        if kind in KINDS:
+            known += [f"{kind}:{index}" for index in range(KINDS[kind].count(torch))]
+    wanted = KINDS.get(device_id.partition(":")[0])
+    if device_id not in known:
+        raise Unavailable(
+            f"{backend}:{device_id} is not available: torch sees {', '.join(known) or 'none'}.",
+            wanted.remedy if wanted is not None else "",
+        )
+    place = torch.device(device_id)
+    if wanted is not None:
+        wanted.exact(torch)
+        wanted.api(torch).set_device(place)
+    return place
+
+
+def absent(torch: ModuleType, backend: str, kind: Kind) -> Mapping[str, Unavailable]:
+    """Why no device of a kind computes; empty where one does."""
+    if kind.devices(torch):
+        return {}
+    reason = f"{backend}:{kind.type} is not available: {kind.trouble(torch)}."
+    return {kind.type: Unavailable(reason, kind.remedy)}
+
+
+def device_memory(torch: ModuleType, device: Device) -> Optional[tuple[int, int]]:
+    """Free and total bytes of the device's memory now; None for a CPU."""
+    kind, _, index = device.id.partition(":")
+    if kind not in KINDS:
+        return None
+    free, total = KINDS[kind].api(torch).mem_get_info(int(index))
+    return int(free), int(total)
+
+
+def telemetry(torch: ModuleType, device: Device) -> Reading:
+    """What the device's driver tells now, see `bench.capabilities`; nothing for a CPU.
+
+    Where the driver doesn't tell what this process holds, it is the most that torch's allocator
+    took, which leaves out what the driver itself needs for a process.
+    """
+    kind, _, index = device.id.partition(":")
+    if kind not in KINDS:
+        return {}
+    reserved = int(KINDS[kind].api(torch).max_memory_reserved(int(index)))
+    reading: Reading = {"memory_bytes": reserved}
+    reading.update(KINDS[kind].telemetry(int(index)))
+    return reading

@@ -1,0 +1,155 @@
+"""From a Python file and safetensors weights to a module on a device, for every PyTorch adapter."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import itertools
+import sys
+from types import ModuleType
+from typing import Any
+
+from bench.backend import ModelFile, TorchSource
+from bench.errors import OutOfMemory, SpecError, Unavailable, Unsupported
+
+from ..shared.checks import first_line, is_out_of_memory
+
+#: How torch's dtypes are called among a model's variants.
+_PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
+
+_module_numbers = itertools.count()
+
+
+def import_torch(backend: str) -> ModuleType:
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # OSError: a shared library of it is missing
+        raise Unavailable(
+            f"{backend} is not available: {first_line(error)}.",
+            "Install PyTorch: pip install 'infer-bench[torch]'.",
+        ) from error
+    return torch  # type: ignore[no-any-return]
+
+
+def load_module(torch: ModuleType, model: ModelFile, backend: str, place: Any, threads: int) -> Any:
+    """The model's module on a device, with its weights, ready for inference."""
+    if model.torch is None:
+        raise Unsupported(f"{model.name} has no PyTorch source, which {backend} needs.")
+    torch.set_num_threads(threads)
+    try:
+        module = _make_module(torch, model.torch)
+        _load_weights(module, model.torch)
+        module = module.eval().requires_grad_(False).to(place)
+        if model.variant != "fp32":
+            _convert(torch, module, model, backend)
+        return module
+    except Exception as error:
+        if is_out_of_memory(error):
+            where = f"{model.name} on {backend}:{place}"
+            raise OutOfMemory(f"{where}: no memory to load it: {first_line(error)}.") from error
+        raise
+
+
+_DTYPES = {"fp16": "float16", "bf16": "bfloat16"}
+
+
+def _convert(torch: ModuleType, module: Any, model: ModelFile, backend: str) -> None:
+    """Turn a module to another precision; its inputs and outputs stay what they were.
+
+    So the casts are part of what is timed, as they are in an ONNX file of the same variant.
+    """
+    if model.variant not in _DTYPES:
+        raise Unsupported(f"{model.name}: {backend} has no {model.variant} form of a module.")
+    dtype = getattr(torch, _DTYPES[model.variant])
+    module.to(dtype)
+
+    def lower(_: Any, args: Any) -> Any:
+        return tuple(_cast(torch, value, torch.float32, dtype) for value in args)
+
+    def restore(_: Any, args: Any, result: Any) -> Any:
+        return _cast(torch, result, dtype, torch.float32)
+
+    module.register_forward_pre_hook(lower)
+    module.register_forward_hook(restore)
+
+
+def _cast(torch: ModuleType, value: Any, old: Any, new: Any) -> Any:
+    """Tensors of type ``old`` as ``new``, in nested tuples, lists and dicts."""
+    if isinstance(value, torch.Tensor):
+        return value.to(new) if value.dtype == old else value
+    if isinstance(value, dict):
+        return type(value)((key, _cast(torch, item, old, new)) for key, item in value.items())
+    if isinstance(value, (tuple, list)):
+        return type(value)([_cast(torch, item, old, new) for item in value])
+    return value
+
+
+def _make_module(torch: ModuleType, source: TorchSource) -> Any:
+    """Run the file and call its factory. Anything that goes wrong is the file's fault."""
+    if not source.file.is_file():
+        raise SpecError(f"{source.file}: there is no such file.")
+    name = f"bench_model_{next(_module_numbers)}"
+    spec = importlib.util.spec_from_file_location(name, source.file)
+    if spec is None or spec.loader is None:
+        raise SpecError(f"{source.file}: it is no Python file (.py).")
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[name] = loaded  # dataclasses and pickle look a class's module up there
+    try:
+        spec.loader.exec_module(loaded)
+        given = () if source.folder is None else (str(source.folder),)
+        module = getattr(loaded, source.factory)(*given)
+    except Exception as error:
+        del sys.modules[name]
+        if is_out_of_memory(error):
+            raise
+        kind = type(error).__name__
+        raise SpecError(
+            f"{source.file}:{source.factory}: {kind}: {first_line(error)}. "
+            "It has to define a function that takes nothing and returns a torch.nn.Module."
+        ) from error
+    if not isinstance(module, torch.nn.Module):
+        kind = type(module).__name__
+        raise SpecError(f"{source.file}:{source.factory}: returned a {kind}, no torch.nn.Module.")
+    return module
+
+
+def _load_weights(module: Any, source: TorchSource) -> None:
+    if source.weights is None:
+        return
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not source.weights.is_file():
+        raise SpecError(f"{source.weights}: there is no such file.")
+    try:
+        module.load_state_dict(load_file(source.weights))
+    except SafetensorError as error:
+        reason = f"it is not a whole safetensors file: {first_line(error)}"
+        raise SpecError(f"{source.weights}: {reason}.") from error
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        problems = " ".join(line.strip() for line in str(error).splitlines()[1:3])
+        raise SpecError(
+            f"{source.weights}: it doesn't fit {source.file}:{source.factory}: {problems}"
+        ) from error
+
+
+def parameter_names(module: Any, where: str) -> list[str]:
+    """What ``forward`` must be given: its positional parameters without a default."""
+    names = []
+    for parameter in inspect.signature(module.forward).parameters.values():
+        if parameter.default is not parameter.empty or parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.KEYWORD_ONLY):
+            raise Unsupported(
+                f"{where}: its forward takes {parameter}; write each input as a parameter."
+            )
+        names.append(parameter.name)
+    return names
+
+
+def precision_of(module: Any) -> str:
+    """The types of a module's floating parameters, as variants are called: ``fp32``."""
+    names = {str(p.dtype).partition(".")[2] for p in module.parameters() if p.is_floating_point()}
+    return "+".join(sorted(_PRECISIONS.get(name, name) for name in names))

@@ -1,0 +1,244 @@
+"""A PyTorch module on a device, fed and timed; on others than the CPU, with what only they need."""
+
+from __future__ import annotations
+
+from collections import Counter
+from types import ModuleType
+from typing import Any, Callable, Mapping, Optional, Sequence
+
+import numpy as np
+
+from bench.backend import Feeds, Placement, TensorSpec
+from bench.capabilities import QUERIES_PER_STREAM
+from bench.errors import BenchError, OutOfMemory, SpecError, Unsupported
+
+from ..shared.checks import Array, check_feeds, describe_feeds, first_line, is_out_of_memory
+from .device import device_api
+from .module import parameter_names, precision_of
+from .tensors import flatten, recording
+
+
+class TorchSession:
+    """A module in eager mode. Inference mode is entered once, not per call, and left by `close`.
+
+    ``copy_times`` and ``bind_streams`` (`bench.capabilities`) it has on devices other than the
+    CPU.
+    """
+
+    def __init__(self, torch: ModuleType, module: Any, place: Any, where: str) -> None:
+        self._torch = torch
+        self._module = module
+        self._place = place
+        self._where = where
+        self._forward: Any = module
+        #: what bound calls run: another thing where a call overwrites what the last one returned
+        self._bound_forward: Any = module
+        self._bound: Optional[Bound] = None
+        if place.type != "cpu":
+            self._api = device_api(torch, place)
+            self.copy_times = self._time_copies
+            self.bind_streams = self._launch_into_streams
+        self._inputs_seen: Sequence[Any] = ()
+        self._closed = False
+        self.inputs = [TensorSpec(name, "", ()) for name in parameter_names(module, where)]
+        self.outputs: list[TensorSpec] = []
+        _inference_mode.enter(torch)
+
+    def bind(self, feeds: Feeds) -> Callable[[], object]:
+        """Only the first call tells whether the module takes these inputs."""
+        tensors = self._tensors(feeds)
+        self._bound = bound = Bound()
+        forward = self._bound_forward
+        fed = describe_feeds(feeds)
+
+        def call() -> None:
+            try:
+                bound.result = forward(*tensors)
+            except Exception as error:
+                raise self._refusal(error, fed) from error
+
+        if self._place.type == "cpu":
+            return call
+        wait = self._api.current_stream(self._place).synchronize
+
+        def synchronous() -> None:
+            call()
+            wait()
+
+        return synchronous
+
+    def _launch_into_streams(self, feeds: Feeds, streams: int) -> Callable[[], object]:
+        """One thread launches into so many of the device's streams in turn."""
+        tensors, api = self._tensors(feeds), self._api
+        self._bound = bound = Bound()
+        forward, fed = self._forward, describe_feeds(feeds)
+        lanes = [api.Stream(device=self._place) for _ in range(streams)]
+        api.synchronize(self._place)  # the inputs are there before any stream begins
+
+        def call() -> None:
+            try:
+                for _ in range(QUERIES_PER_STREAM):
+                    for lane in lanes:
+                        with api.stream(lane):
+                            bound.result = forward(*tensors)
+            except Exception as error:
+                raise self._refusal(error, fed) from error
+            for lane in lanes:
+                lane.synchronize()
+
+        return call
+
+    def fetch(self) -> list[Array]:
+        if self._bound is None or self._bound.result is None:
+            raise BenchError(f"{self._where}: there is no output yet; bind inputs and call first.")
+        return self._to_numpy(self._bound.result)
+
+    def run(self, feeds: Feeds) -> list[Array]:
+        return self._to_numpy(self._call_once(self._tensors(feeds), feeds))
+
+    def api_call(self, feeds: Feeds) -> Callable[[], object]:
+        """From numpy to numpy, with inference mode entered in each call."""
+        self._tensors(feeds)
+        arrays = [np.array(feeds[spec.name], order="C") for spec in self.inputs]
+        torch, forward, place = self._torch, self._forward, self._place
+        fed = describe_feeds(feeds)
+
+        def call() -> object:
+            try:
+                with torch.inference_mode():
+                    result = forward(*[torch.from_numpy(a).to(place) for a in arrays])
+            except Exception as error:
+                raise self._refusal(error, fed) from error
+            return self._to_numpy(result)
+
+        return call
+
+    def placement(self) -> Placement:
+        """Counts the operators of one more forward pass, by the device of what they return."""
+        if not self._inputs_seen:
+            raise BenchError(f"{self._where}: bind inputs first; torch places while it runs.")
+        nodes: Counter[str] = Counter()
+        elsewhere = []
+        with recording(self._torch) as record:
+            self._module(*self._inputs_seen)
+        for operator, place in record:
+            nodes[place] += 1
+            if place != str(self._place):
+                elsewhere.append(f"{operator} ({place})")
+        source = "torch: TorchDispatchMode over one forward pass"
+        return Placement(dict(nodes), source, tuple(elsewhere), precision_of(self._module))
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._bound = None
+            self._inputs_seen = ()
+            self._module = self._forward = self._bound_forward = None
+            _inference_mode.leave()
+
+    def _tensors(self, feeds: Feeds) -> list[Any]:
+        """Copies of the arrays on the device, in the order of the module's parameters."""
+        arrays = check_feeds(self._where, self.inputs, feeds)
+        try:
+            tensors = [
+                self._torch.from_numpy(np.array(a, order="C")).to(self._place) for a in arrays
+            ]
+        except Exception as error:
+            raise self._refusal(error, describe_feeds(feeds)) from error
+        self._inputs_seen = tensors
+        return tensors
+
+    def _time_copies(self, feeds: Feeds, repeats: int) -> Mapping[str, list[int]]:
+        """Times in ns of copying all inputs to the device and all outputs back, on its own clock,
+        ``repeats`` of each, between events. The host's memory is page-locked."""
+        torch, api = self._torch, self._api
+        arrays = check_feeds(self._where, self.inputs, feeds)
+        times: dict[str, list[int]] = {"h2d_ns": [], "d2h_ns": []}
+        try:
+            sources = [torch.from_numpy(np.array(a, order="C")).pin_memory() for a in arrays]
+            inputs = [source.to(self._place) for source in sources]
+            outputs = [t for _, t in flatten(torch, "output", self._forward(*inputs))]
+            hosts = [torch.empty_like(t, device="cpu", pin_memory=True) for t in outputs]
+            start, between, end = (api.Event(enable_timing=True) for _ in range(3))
+            for _ in range(repeats):
+                start.record()
+                for tensor, source in zip(inputs, sources):
+                    tensor.copy_(source, non_blocking=True)
+                between.record()
+                for host, tensor in zip(hosts, outputs):
+                    host.copy_(tensor, non_blocking=True)
+                end.record()
+                end.synchronize()
+                # in ms (torch.cuda.Event.elapsed_time)
+                times["h2d_ns"].append(round(start.elapsed_time(between) * 1e6))
+                times["d2h_ns"].append(round(between.elapsed_time(end) * 1e6))
+        except Exception as error:
+            raise self._refusal(error, describe_feeds(feeds)) from error
+        return times
+
+    def _call_once(self, tensors: list[Any], feeds: Feeds) -> Any:
+        try:
+            return self._forward(*tensors)
+        except Exception as error:
+            raise self._refusal(error, describe_feeds(feeds)) from error
+
+    def _refusal(self, error: Exception, fed: str) -> BenchError:
+        if isinstance(error, BenchError):
+            return error
+        if is_out_of_memory(error):
+            return OutOfMemory(f"{self._where}: {first_line(error)}. Use a smaller batch.")
+        return SpecError(f"{self._where}: it refused {fed}: {first_line(error)}.")
+
+    def _to_numpy(self, result: Any) -> list[Array]:
+        named = list(flatten(self._torch, "output", result))
+        if not named:
+            kind = type(result).__name__
+            raise Unsupported(f"{self._where}: its forward returned a {kind}, no tensors.")
+        arrays = [_to_array(self._torch, tensor) for _, tensor in named]
+        self.outputs = [
+            TensorSpec(name, array.dtype.name, (-1,) * array.ndim)
+            for (name, _), array in zip(named, arrays)
+        ]
+        return arrays
+
+
+class Bound:
+    """Where a bound call leaves its result."""
+
+    __slots__ = ("result",)
+
+    def __init__(self) -> None:
+        self.result: Any = None
+
+
+class _InferenceMode:
+    """torch's inference mode, shared by all open sessions: the first enters, the last leaves.
+
+    It nests, so that two sessions closed in the order of their opening would leave it switched
+    the wrong way.
+    """
+
+    def __init__(self) -> None:
+        self._open = 0
+        self._mode: Any = None
+
+    def enter(self, torch: ModuleType) -> None:
+        if self._open == 0:
+            self._mode = torch.inference_mode()
+            self._mode.__enter__()
+        self._open += 1
+
+    def leave(self) -> None:
+        self._open -= 1
+        if self._open == 0:
+            self._mode.__exit__(None, None, None)
+
+
+_inference_mode = _InferenceMode()
+
+
+def _to_array(torch: ModuleType, tensor: Any) -> Array:
+    """A copy as numpy has it; bfloat16, which numpy lacks, as float32."""
+    if tensor.dtype == torch.bfloat16:
+        tensor = tensor.float()
+    return np.array(tensor.detach().cpu().numpy())

@@ -1,0 +1,205 @@
+"""What a backend or a session may offer beyond the contract in `bench.backend`.
+
+Each capability is a protocol of its own, kept by having the method or the attribute: no base class
+is needed, and none is registered. Who wants one asks ``isinstance(session, Streams)``; whoever
+lacks it is measured without. The contract suite checks each one that a backend has.
+
+Like the contract, this module runs on Python 3.9 with the standard library and numpy alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    List,
+    Optional,
+    Protocol,
+    Tuple,
+    TypedDict,
+    runtime_checkable,
+)
+
+import numpy as np
+
+from bench.backend import Device, Feeds, Placement
+from bench.errors import Unavailable
+
+#: Latencies, one a call.
+Nanoseconds = np.ndarray[Any, np.dtype[np.int64]]
+
+#: Queries that a stream makes before it waits for the others: waiting costs less, the more it
+#: is shared by.
+QUERIES_PER_STREAM = 4
+
+#: The batch that a backend's ``trials`` are tried at.
+TRIAL_BATCH = 4
+
+#: ``time_calls(call, calls)``: latencies in ns, int64 of shape (calls,), of back-to-back calls.
+TimeCalls = Callable[[Callable[[], object], int], Nanoseconds]
+
+#: The arguments of one ``pip install`` each.
+Steps = Tuple[Tuple[str, ...], ...]
+
+
+# What a session may have.
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """Offline queries in flight at once."""
+
+    def bind_streams(self, feeds: Feeds, streams: int) -> Callable[[], object]:
+        """Prepare ``streams`` streams (2 or more), each with a copy of ``feeds``.
+
+        One call makes `QUERIES_PER_STREAM` inferences in each of them, all streams at the same
+        time, and returns when the last has ended; `fetch` then copies out what one of them left.
+        Raises `Unsupported`, naming the streams, where this session can't run several.
+        """
+        ...
+
+
+@runtime_checkable
+class ProfilesPlacement(Protocol):
+    """The placement with what only further work tells."""
+
+    def profiled_placement(self, feeds: Feeds) -> Placement:
+        """The `placement` with ``time_share``, the precision or reasons besides, for example from
+        a profile of a few inferences on ``feeds``.
+
+        Its ``nodes`` are those of `placement`. It is asked for in a worker that isn't timed, so
+        it may take its time, and may leave the session as it likes.
+        """
+        ...
+
+
+@runtime_checkable
+class NativeTimer(Protocol):
+    """The ``native`` lane: a loop of inferences without Python between them."""
+
+    def native_timer(self, feeds: Feeds, time_calls: TimeCalls) -> Callable[[int], Nanoseconds]:
+        """What is returned makes so many inferences on a copy of ``feeds`` and gives their
+        latencies in ns, int64 of shape (calls,), all above 0; `fetch` then copies out what that
+        loop's last inference left.
+
+        ``time_calls`` times a loop in Python, for a runtime that has to be called from there after
+        all. Raises `Unsupported` where this device, or this build of the runtime, has no such
+        loop.
+        """
+        ...
+
+
+@runtime_checkable
+class TimesCopies(Protocol):
+    """For inputs and outputs that travel between host and device."""
+
+    def copy_times(self, feeds: Feeds, repeats: int) -> Mapping[str, Sequence[int]]:
+        """``h2d_ns`` and ``d2h_ns``: times in ns of copying all inputs to the device and all
+        outputs back, ``repeats`` (1 or more) of each, on the clock that the runtime offers for it.
+        What else the runtime can time stands under names of its own, as often.
+
+        Leaves bound callables, and what `fetch` gives, as they were. Raises a `BenchError` where
+        copies can't be timed, which fails nothing.
+        """
+        ...
+
+
+# What a backend may have.
+
+
+@runtime_checkable
+class ReportsDeviceMemory(Protocol):
+    """How much memory a device has left, for `bench selftest`."""
+
+    def device_memory(self, device: Device) -> Optional[Tuple[int, int]]:
+        """Free and total bytes of the device's memory now; None where the runtime doesn't tell."""
+        ...
+
+
+class Reading(TypedDict, total=False):
+    """What a device tells of itself at one moment; what isn't known is left out."""
+
+    power_w: float  #: of the whole device
+    clock_hz: float  #: of what computes
+    default_clock_hz: float
+    throttled: List[str]  #: why it is slower than it can sustain, in words; empty where it isn't
+    memory_bytes: int  #: held by this process
+
+
+@runtime_checkable
+class Telemetry(Protocol):
+    """Power, clock, throttling and memory of a device."""
+
+    def telemetry(self, device: Device) -> Reading:
+        """What the device tells of itself now; it is asked right after timed calls.
+
+        Never raises for a device that `devices` lists: one that tells nothing gives ``{}``.
+        """
+        ...
+
+
+@runtime_checkable
+class ExplainsAbsence(Protocol):
+    """Why devices that this build of the runtime is for are not there."""
+
+    def absent_devices(self) -> Mapping[str, Unavailable]:
+        """For each kind of device (``cuda``, ``npu``, without a number) that did not answer when
+        `devices` was called last, the true cause: what a user reads who names such a target."""
+        ...
+
+
+# What a backend's class may declare; `declaration` reads it.
+
+
+@runtime_checkable
+class DeclaresVariants(Protocol):
+    """The precision forms that it runs."""
+
+    variants: Tuple[str, ...]  #: of ``fp32``, ``fp16``, ``bf16``, ``int8-dynamic``, ``int8-static``
+
+
+@runtime_checkable
+class DeclaresTrials(Protocol):
+    """Sets of its options (behind ``?``) that `bench selftest` tries besides none, each at a batch
+    of `TRIAL_BATCH`."""
+
+    trials: Tuple[Mapping[str, str], ...]
+
+
+@runtime_checkable
+class DeclaresRequirements(Protocol):
+    """The private environments that it can run in (`bench env create NAME`).
+
+    By name, each as its steps, and a step as the arguments of one ``pip install``:
+    ``{"acme-npu": (("acme==2.1", "numpy<2"),)}``.
+    """
+
+    requirements: Mapping[str, Steps]
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """The optional attributes of a backend's class, with what it means to leave one out."""
+
+    variants: Tuple[str, ...] = ("fp32",)
+    trials: Tuple[Mapping[str, str], ...] = ()
+    requirements: Mapping[str, Steps] = field(default_factory=dict)
+
+
+def declaration(adapter: object) -> Declaration:
+    """What a backend (its class, or one of them) declares, the defaults filled in.
+
+    Values are as the adapter wrote them: a third party's may be malformed, and who uses one says
+    so in its own words.
+    """
+    declared: Dict[str, Any] = {}
+    if isinstance(adapter, DeclaresVariants):
+        declared["variants"] = tuple(adapter.variants)
+    if isinstance(adapter, DeclaresTrials):
+        declared["trials"] = tuple(adapter.trials)
+    if isinstance(adapter, DeclaresRequirements):
+        declared["requirements"] = adapter.requirements
+    return Declaration(**declared)

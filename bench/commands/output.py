@@ -1,0 +1,31 @@
+"""What commands print: drawings and JSON on standard output, warnings on standard error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from bench.numbers import printable
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+
+def print_drawing(draw: Callable[[int], Text]) -> None:
+    """Print what ``draw`` lays out for the width of the terminal."""
+    from rich.console import Console  # rich: start-up
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    # The lines are laid out already: the console must not wrap them again.
+    console.print(draw(console.width), soft_wrap=True, end="")
+
+
+def print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=1, allow_nan=False))
+
+
+def warn(text: str) -> None:
+    click.echo(f"bench: {printable(text, limit=500)}", err=True)

@@ -1,0 +1,46 @@
+"""Where the time of a run went."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from bench.measure.state import CellState
+
+
+class Account:
+    """Where the wall time of a run went: starting up (importing runtimes, finding devices,
+    exporting), loading, compiling and measuring, or anything else."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._started = clock()
+        self.startup_s = 0.0
+        self.useful_s = 0.0
+
+    def started_up(self) -> None:
+        """All that is to be measured is known and ready."""
+        self.startup_s = self.total_s
+
+    @contextmanager
+    def useful(self, state: CellState | None = None) -> Iterator[None]:
+        """Time inside counts as useful, and against the budget of ``state``."""
+        started = self._clock()
+        try:
+            yield
+        finally:
+            spent = self._clock() - started
+            self.useful_s += spent
+            if state is not None:
+                state.spent_s += spent
+
+    @property
+    def total_s(self) -> float:
+        return self._clock() - self._started
+
+    @property
+    def overhead(self) -> float:
+        """The share of the time since the start-up that was neither loading nor measuring."""
+        since = self.total_s - self.startup_s
+        return 1 - self.useful_s / since if since > 0 else 0.0

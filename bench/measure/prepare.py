@@ -1,0 +1,80 @@
+"""Making a run ready: models exported, targets probed, cells planned."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.cards.catalog import find_model
+from bench.cards.ready import load
+from bench.measure.account import Account
+from bench.measure.listener import Listener
+from bench.measure.plan import Plan, make_plan
+from bench.measure.reference import REFERENCES
+from bench.runtimes.processes import Launcher, launcher
+from bench.runtimes.targets import (
+    BackendReport,
+    Choice,
+    backends_here,
+    choose_targets,
+    discover_for,
+    find_runtime,
+)
+from bench.spec import Suite
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan, and the processes and facts that carrying it out needs."""
+
+    plan: Plan
+    launcher: Launcher
+    reports: dict[str, BackendReport]
+    choices: list[Choice]
+    account: Account
+
+
+@contextmanager
+def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]:
+    """Models exported, targets probed, cells planned; nothing measured or written to results.
+
+    Raises `SpecError` or `ExportFailed`.
+    """
+    account = Account()
+    for doubt in suite.doubts():
+        listener.note(doubt)
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-logs-") as folder,
+        launcher(Path(folder), suite.cell_timeout_s) as processes,
+    ):
+        cards = [find_model(text) for text in suite.models]
+        listener.phase("looking for targets")
+        needed = (
+            REFERENCES
+            if any(card.source.torch or card.source.pretrained for card in cards)
+            else REFERENCES[1:]
+        )
+        threads = suite.threads or 1
+        # Slow to import, and the runtimes are being imported by other processes meanwhile.
+        _import_ahead(backends_here(suite.targets, needed), processes, threads)
+        reports = discover_for(suite.targets, needed, processes, threads)
+        choices = choose_targets(suite.targets, reports)
+        models = [load(card, cache, listener.phase, suite.variants) for card in cards]
+        plan = make_plan(suite, models, choices)
+        for words in plan.left_out:
+            listener.note(words)
+        account.started_up()
+        yield Prepared(plan, processes, reports, choices, account)
+
+
+def _import_ahead(backends: Sequence[str], processes: Launcher, threads: int) -> None:
+    """Start the runtimes' processes, then import what writing results needs."""
+    for name in backends:
+        with contextlib.suppress(Exception):  # probing will tell what is wrong
+            processes.prepare(find_runtime(name), threads)
+    importlib.import_module("pyarrow.parquet")

@@ -1,0 +1,36 @@
+"""What is known of one cell while it is measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.arrays import Array
+from bench.cell import Cell
+from bench.errors import BenchError
+from bench.measure.plan import PlannedCell
+from bench.record.estimate import figures
+from bench.record.result import Invocation, StopReason
+
+
+@dataclass
+class CellState:
+    """What is known of one cell so far."""
+
+    planned: PlannedCell
+    invocations: list[Invocation] = field(default_factory=list)
+    samples: dict[int, Array] = field(default_factory=dict)
+    placement: dict[str, Any] | None = None
+    outputs: list[Array] | None = None  #: of the most recent timed call
+    spent_s: float = 0.0
+    failure: BenchError | None = None
+    stop: StopReason | None = None
+    group: str = ""  #: cells of one group share its generations
+
+    @property
+    def cell(self) -> Cell:
+        return self.planned.cell
+
+    def figures(self) -> Array:
+        """What the cell is measured for, one figure an invocation (see `estimate.figures`)."""
+        return figures(self.cell, self.invocations)

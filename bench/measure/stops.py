@@ -1,0 +1,71 @@
+"""When a cell has its answer, or has used up its budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.measure.state import CellState
+from bench.record.estimate import relative_half_width
+from bench.record.result import StopReason
+from bench.spec import Suite
+from bench.stats.stopping import FEWEST_TO_RANK, RankingRule
+
+#: A cell may overdraw its time by this factor for its first invocations.
+PATIENCE = 3.0
+
+
+def stops(
+    active: Sequence[CellState], everybody: Sequence[CellState], suite: Suite
+) -> list[tuple[CellState, StopReason]]:
+    """Which of the active cells have their answer, or have used up their budget."""
+    answered = _ranked if suite.goal == "rank" else _precise
+    done = answered(active, everybody, suite)
+    found: list[tuple[CellState, StopReason]] = []
+    for state in active:
+        count = len(state.invocations)
+        if state.cell.id in done:
+            found.append((state, "ranked" if suite.goal == "rank" else "precision"))
+        elif state.spent_s >= suite.max_time_s and count >= fewest(state, suite):
+            found.append((state, "max-time"))
+        elif count >= suite.max_invocations:
+            found.append((state, "max-invocations"))
+    return found
+
+
+def fewest(state: CellState, suite: Suite) -> int:
+    """Invocations that a cell gets although its time is up: an interval from two processes is
+    hundreds of percent wide. A model that takes minutes to compile makes do with two."""
+    return suite.min_invocations if state.spent_s < PATIENCE * suite.max_time_s else 2
+
+
+def _precise(active: Sequence[CellState], everybody: Sequence[CellState], suite: Suite) -> set[str]:
+    """Cells whose interval is as narrow as asked."""
+    return {
+        state.cell.id
+        for state in active
+        if len(state.invocations) >= suite.min_invocations
+        and relative_half_width(state.figures(), suite.confidence) <= suite.precision
+    }
+
+
+def _ranked(active: Sequence[CellState], everybody: Sequence[CellState], suite: Suite) -> set[str]:
+    """Cells whose order among the targets of their model is settled."""
+    rivals: dict[tuple[str, str], list[CellState]] = {}
+    for state in everybody:
+        if state.failure is None:
+            rivals.setdefault((state.cell.model.sha256, state.cell.variant), []).append(state)
+    settled: set[str] = set()
+    for states in rivals.values():
+        first = min(FEWEST_TO_RANK, suite.min_invocations)
+        rule = RankingRule(
+            len(states), suite.confidence, suite.margin, first, suite.max_invocations
+        )
+        figures = {
+            state.cell.id: dict(
+                zip([i.index for i in state.invocations], state.figures().tolist(), strict=True)
+            )
+            for state in states
+        }
+        if min(len(values) for values in figures.values()) >= first:
+            settled |= set(figures) - rule.open_cells(figures)
+    return settled

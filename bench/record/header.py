@@ -1,0 +1,27 @@
+"""What a run says of itself before anything is measured: the suite, the machine, the plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from bench.cell import Cell, Frozen
+from bench.record.result import SCHEMA_VERSION
+from bench.spec import Suite
+
+
+class RunHeader(Frozen):
+    """What `run.json` holds."""
+
+    schema_version: int = SCHEMA_VERSION
+    bench_version: str
+    created_at: str
+    command: str
+    suite: Suite
+    targets: tuple[str, ...]
+    models: tuple[str, ...]  #: as they were asked for: names, or absolute paths
+    facts: dict[str, Any]
+    cells: tuple[Cell, ...]
+    #: version by distribution of each environment other than the interpreter of `bench`
+    environments: dict[str, dict[str, str]] = Field(default_factory=dict)

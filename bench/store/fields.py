@@ -1,0 +1,90 @@
+"""The columns of a table of results as data: what each holds, and its unit."""
+
+from __future__ import annotations
+
+#: every key of a raw result row -> what it holds
+RESULT_FIELDS: dict[str, str] = {
+    "cell_id": "stable id of the cell",
+    "model": "model name",
+    "model_sha256": "of what computes",
+    "task": "the model's task",
+    "distilled_from": "the original's name, or null",
+    "control_of": "name of the distilled model that this one is the control of, or null",
+    "file_bytes": "size of the model file that was loaded",
+    "parameters": "number of parameters, or null",
+    "variant": "precision form",
+    "target": "backend and device",
+    "device_name": "the device as the runtime names it",
+    "runtime_version": "the runtime's version",
+    "simulated": "the device is simulated: its latency means nothing",
+    "scenario": "load pattern",
+    "batch": "samples in one query",
+    "threads": "compute threads of one inference",
+    "lane": "prepared call or the runtime's usual API call",
+    "allow_fallback": "nodes may run off the device",
+    "status": "ok or failed",
+    "stop": "why measuring stopped",
+    "failure_kind": "kind of failure, or null",
+    "failure_message": "what happened, or null",
+    "confidence": "of all intervals in this row",
+    "median_ns": "median latency of one query",
+    "median_low_ns": "",
+    "median_high_ns": "",
+    "floor_ns": "1st percentile of latency",
+    "p90_ns": "90th percentile, or null where the samples are too few",
+    "p99_ns": "99th percentile, or null where the samples are too few",
+    "p99_samples_needed": "samples that a 99th percentile needs",
+    "samples": "latency samples",
+    "invocations": "worker processes that measured this cell",
+    "throughput_per_s": "samples a second",
+    "throughput_low_per_s": "",
+    "throughput_high_per_s": "",
+    "load_ns": "reading and compiling the model",
+    "first_inference_ns": "the first inference after loading",
+    "h2d_ns": "copying all inputs to the device, which the latency leaves out, or null",
+    "d2h_ns": "copying all outputs from the device, which the latency leaves out, or null",
+    "peak_rss_bytes": "peak resident set of the worker",
+    "added_rss_bytes": "what loading and running added to it",
+    "device_bytes": "peak memory on the device, or null",
+    "accuracy_metric": "what is scored, or null",
+    "accuracy": "fraction right",
+    "accuracy_low": "",
+    "accuracy_high": "",
+    "accuracy_examples": "examples scored",
+    "max_abs_error": "largest absolute difference from the reference's output",
+    "on_device_share": "share of nodes that ran on the asked device",
+    "on_device_time_share": "share of the nodes' time on the asked device, or null",
+    "off_device": "nodes that ran elsewhere, with the reason where it is known",
+    "checks_failed": "names of the validity checks that failed",
+    "finished_at": "when the record was written",
+    "canary_ns": "median time of the canary meanwhile, or null",
+    "foreign": "the tool that measured this, where it was not bench; else null",
+}
+
+
+#: What `bench.load` puts before the columns of `RESULT_FIELDS`.
+RUN_FIELDS: dict[str, str] = {
+    "run": "the run's directory",
+    "suite": "name of the suite",
+    "created_at": "when the run began, UTC",
+    "machine_id": "equal for machines whose latencies may be compared, or null",
+    "hostname_hash": "tells machines of equal make apart, or null",
+    "cpu_model": "name of the CPU, or null",
+    "os": "operating system, or null",
+    "kernel": "its kernel, or null",
+    "python": "version of Python, or null",
+    "git_commit": "of the folder in which the run was started, or null",
+    "bench_version": "which wrote the run",
+}
+
+
+#: `bench.load(..., what="samples")`
+SAMPLE_FIELDS: dict[str, str] = {
+    "run": "the run's directory",
+    "cell_id": "which cell; `canary` is the canary",
+    "invocation": "which generation",
+    "round": "from 0; from 8 on, blocks measured again",
+    "position": "the block's turn within the round",
+    "disturbed": "something else used the CPU meanwhile",
+    "latency_ns": "one call",
+}

@@ -1,0 +1,114 @@
+"""Records as flat rows of data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.record.result import (
+    Foreign,
+    Record,
+    value_of,
+)
+from bench.store.fields import RESULT_FIELDS
+
+
+def result_rows(records: Sequence[Record]) -> list[dict[str, object]]:
+    """One flat, JSON-ready row a record, with the keys of `bench.store.fields.RESULT_FIELDS`."""
+    return [_raw_row(record) for record in records]
+
+
+def _raw_row(record: Record) -> dict[str, object]:
+    cell, model = record.cell, record.cell.model
+    row: dict[str, object] = dict.fromkeys(RESULT_FIELDS)
+    row |= {
+        "cell_id": record.cell_id,
+        "model": model.name,
+        "model_sha256": model.sha256,
+        "task": model.task,
+        "distilled_from": model.distilled_from,
+        "control_of": model.control_of,
+        "file_bytes": model.file_bytes,
+        "parameters": model.parameters,
+        "variant": cell.variant,
+        "target": cell.target,
+        "device_name": record.device_name,
+        "runtime_version": record.runtime_version,
+        "simulated": record.simulated,
+        "scenario": cell.scenario,
+        "batch": cell.batch,
+        "threads": cell.threads,
+        "lane": cell.lane,
+        "allow_fallback": cell.allow_fallback,
+        "status": record.status,
+        "stop": record.stop,
+        "invocations": len(record.invocations),
+        "load_ns": value_of(record.load_ns),
+        "first_inference_ns": value_of(record.first_inference_ns),
+        "h2d_ns": value_of(record.h2d_ns),
+        "d2h_ns": value_of(record.d2h_ns),
+        "checks_failed": [check.name for check in record.checks if not check.ok],
+        "finished_at": record.finished_at,
+        "canary_ns": value_of(record.canary_ns),
+    }
+    row |= _raw_measures(record)
+    return row if record.foreign is None else row | _raw_foreign(record.foreign, cell.threads)
+
+
+def _raw_foreign(found: Foreign, threads: int) -> dict[str, object]:
+    """What another tool told; there are no bounds in it."""
+    return {
+        "foreign": found.tool,
+        "variant": None,
+        "lane": None,
+        "threads": threads or None,
+        "median_ns": found.median_ns,
+        "p90_ns": found.p90_ns,
+        "p99_ns": found.p99_ns,
+        "samples": found.samples,
+        "throughput_per_s": found.throughput_per_s,
+    }
+
+
+def _raw_measures(record: Record) -> dict[str, object]:
+    """The keys of those parts of a record that may be absent."""
+    row: dict[str, object] = {}
+    if record.failure is not None:
+        row |= {"failure_kind": record.failure.kind, "failure_message": record.failure.message}
+    if record.latency is not None:
+        median = record.latency.median_ns
+        row |= {
+            "confidence": median.confidence,
+            "median_ns": median.value,
+            "median_low_ns": median.low,
+            "median_high_ns": median.high,
+            "floor_ns": record.latency.floor_ns.value,
+            "p90_ns": record.latency.p90.value_ns,
+            "p99_ns": record.latency.p99.value_ns,
+            "p99_samples_needed": record.latency.p99.samples_needed,
+            "samples": record.latency.samples,
+        }
+    if record.throughput is not None:
+        row |= {
+            "throughput_per_s": record.throughput.value,
+            "throughput_low_per_s": record.throughput.low,
+            "throughput_high_per_s": record.throughput.high,
+        }
+    if record.memory is not None:
+        row |= record.memory.model_dump()
+    if record.accuracy is not None:
+        row |= {
+            "accuracy_metric": record.accuracy.metric,
+            "accuracy": record.accuracy.value.value,
+            "accuracy_low": record.accuracy.value.low,
+            "accuracy_high": record.accuracy.value.high,
+            "accuracy_examples": record.accuracy.examples,
+        }
+    if record.parity is not None:
+        row["max_abs_error"] = record.parity.max_abs_error
+    if record.placement is not None:
+        row |= {
+            "on_device_share": record.placement.on_device_share,
+            "on_device_time_share": record.placement.on_device_time_share,
+            "off_device": list(record.placement.off_device),
+        }
+    return row

@@ -1,0 +1,84 @@
+"""Timed calls on disk: what a file of samples holds, and reading it back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.arrays import Array
+
+#: The cell of the canary's rows.
+CANARY = "canary"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive timed calls of one worker: ``latency_ns`` is int64 of shape (calls,)."""
+
+    cell_id: str
+    invocation: int
+    round: int
+    position: int  #: its turn within the round
+    latency_ns: Array
+    disturbed: bool = False
+
+
+def trusted_samples(blocks: Sequence[Block]) -> Array:
+    """The latencies of one invocation that its figures come from, in the order of measuring.
+
+    Those of undisturbed blocks; of all blocks where every one was disturbed.
+    """
+    kept = [b.latency_ns for b in blocks if not b.disturbed] or [b.latency_ns for b in blocks]
+    return np.concatenate(kept)
+
+
+def sample_files(path: Path) -> list[Path]:
+    """The files of samples of a run directory, in the order of measuring."""
+    return sorted((path / "samples").glob("*.parquet"))
+
+
+def read_samples(path: Path) -> dict[str, dict[int, Array]]:
+    """The trusted latencies in ns of all cells of a run, by invocation (see `trusted_samples`).
+
+    Each file is read once; one that can't be read is left out. int64, in the order of measuring.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    found: dict[str, dict[int, Array]] = {}
+    columns = ["cell_id", "invocation", "disturbed", "latency_ns"]
+    for file in sample_files(path):
+        try:
+            table = pq.read_table(file, columns=columns, read_dictionary=["cell_id"])
+        except (OSError, pa.ArrowException):
+            continue
+        for (cell_id, index), latency_ns in _by_invocation(table):
+            found.setdefault(cell_id, {})[index] = latency_ns
+    return found
+
+
+def _by_invocation(table: Any) -> Iterator[tuple[tuple[str, int], Array]]:
+    """Split a table of samples without looking at any row twice."""
+    cells = table["cell_id"].combine_chunks()
+    if not len(cells):
+        return
+    names = cells.dictionary.to_pylist()
+    codes = cells.indices.to_numpy(zero_copy_only=False)
+    invocations = table["invocation"].to_numpy()
+    latency_ns = table["latency_ns"].to_numpy()
+    trusted = ~table["disturbed"].to_numpy(zero_copy_only=False)
+    order = np.lexsort((invocations, codes))  # stable: the order of measuring stays
+    codes, invocations = codes[order], invocations[order]
+    latency_ns, trusted = latency_ns[order], trusted[order]
+    ends = np.flatnonzero((np.diff(codes) != 0) | (np.diff(invocations) != 0)) + 1
+    starts = np.concatenate([[0], ends])
+    for start, end in zip(starts, [*ends, len(order)], strict=True):
+        mine, kept = latency_ns[start:end], trusted[start:end]
+        yield (
+            (names[codes[start]], int(invocations[start])),
+            mine[kept] if kept.any() else mine,
+        )

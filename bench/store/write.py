@@ -1,0 +1,197 @@
+"""The writing end of a run directory: append-only, and whole after a kill at any byte."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.arrays import Array
+from bench.cell import Frozen
+from bench.errors import BenchError, SpecError
+from bench.record.header import RunHeader
+from bench.record.result import SCHEMA_VERSION, Invocation, Record
+from bench.store.find import HEADER, RECORDS
+from bench.store.predictions import stored_column
+from bench.store.run import StoredRun, read_run
+from bench.store.samples import Block
+
+
+class RunStore:
+    """The writing end of one run directory, held by one process at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.logs = path / "logs"
+        self._lock = _lock(path)
+
+    @classmethod
+    def create(cls, results: Path, header: RunHeader) -> RunStore:
+        """A new run directory below ``results``, named by time and suite.
+
+        Raises `SpecError` when it can't be written there.
+        """
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        try:
+            path = _new_folder(results, f"{stamp}-{header.suite.name}")
+            for name in ("samples", "predictions", "logs"):
+                (path / name).mkdir()
+        except OSError as error:
+            raise SpecError(
+                f"{results}: a run can't be written there: {error.strerror}. Name another folder "
+                "with --results."
+            ) from error
+        store = cls(path)
+        store.write_atomically("run.json", header.model_dump_json(indent=1).encode())
+        return store
+
+    def append_record(self, record: Record) -> None:
+        """Durable when this returns."""
+        self._append(RECORDS, [record])
+
+    def append_invocations(self, invocations: Sequence[Invocation]) -> None:
+        self._append("invocations.jsonl", invocations)
+
+    def write_samples(self, name: str, blocks: Sequence[Block]) -> None:
+        """All blocks of one generation as ``samples/<name>.parquet``."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        counts = [len(block.latency_ns) for block in blocks]
+
+        def spread(values: Iterable[Any], dtype: Any) -> Array:
+            return np.repeat(np.array(list(values), dtype=dtype), counts)
+
+        cells = [block.cell_id for block in blocks]
+        names = sorted(set(cells))
+        places = {name: place for place, name in enumerate(names)}
+        table = pa.table(
+            {
+                "cell_id": pa.DictionaryArray.from_arrays(
+                    spread((places[cell] for cell in cells), np.int32), names
+                ),
+                "invocation": spread((b.invocation for b in blocks), np.int32),
+                "round": spread((b.round for b in blocks), np.int32),
+                "position": spread((b.position for b in blocks), np.int32),
+                "disturbed": spread((b.disturbed for b in blocks), np.bool_),
+                "latency_ns": np.concatenate([b.latency_ns for b in blocks])
+                if blocks
+                else np.empty(0, np.int64),
+            }
+        )
+        with _disk_errors(self.path):
+            sink = pa.BufferOutputStream()
+            pq.write_table(table, sink, compression="zstd")
+            self.write_atomically(f"samples/{name}.parquet", sink.getvalue().to_pybytes())
+
+    def write_predictions(self, name: str, columns: Mapping[str, Array]) -> str:
+        """What was scored, one row an item; a column of shape (items, n) becomes lists of n.
+
+        Returns the file's name within the run.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pa.table({key: stored_column(values) for key, values in columns.items()})
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        relative = f"predictions/{name}.parquet"
+        self.write_atomically(relative, sink.getvalue().to_pybytes())
+        return relative
+
+    def write_atomically(self, relative: str, data: bytes) -> None:
+        """The whole file or none of it."""
+        path = self.path / relative
+        partial = path.with_name(path.name + ".partial")
+        with _disk_errors(self.path):
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+
+    def close(self) -> None:
+        """Let another process resume this run."""
+        os.close(self._lock)
+
+    def _append(self, name: str, values: Sequence[Frozen]) -> None:
+        """Append whole lines and force them to the disk."""
+        path = self.path / name
+        data = b"".join(value.model_dump_json().encode() + b"\n" for value in values)
+        with _disk_errors(self.path), path.open("ab") as file:
+            if file.tell() and not _ends_with_newline(path):
+                # A run killed in the middle of a line: that line is lost, the next must not be.
+                data = b"\n" + data
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def resume_run(path: Path) -> tuple[RunStore, StoredRun]:
+    """Open a stopped run for going on. Raises `SpecError` when it is not one, or in use."""
+    stored = read_run(path)
+    if stored.header_lost:
+        raise SpecError(
+            f"{stored.path}: it can't be gone on with, because its {HEADER} is broken. What was "
+            "measured can still be read; start a new run for the rest."
+        )
+    if stored.header.schema_version < SCHEMA_VERSION:
+        raise SpecError(
+            f"{stored.path}: it can't be gone on with, because an older bench began it (schema "
+            f"version {stored.header.schema_version}, this one writes {SCHEMA_VERSION}). Start a "
+            "new run."
+        )
+    return RunStore(stored.path), stored
+
+
+def _new_folder(results: Path, name: str) -> Path:
+    """Make a folder that no other process has made, numbering it if it must."""
+    results.mkdir(parents=True, exist_ok=True)
+    for number in range(1, 1000):
+        path = results / (name if number == 1 else f"{name}-{number}")
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            return path
+    raise OSError(errno.EEXIST, "too many runs in the same second")
+
+
+def _lock(path: Path) -> int:
+    """An exclusive lock that ends with the process. Raises `SpecError` when another holds it."""
+    import fcntl
+
+    try:
+        descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise SpecError(f"{path}: can't be written: {error.strerror}.") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise SpecError(
+            f"{path}: another bench process is writing this run. Wait for it, or stop it first."
+        ) from error
+    return descriptor
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """A full or failing disk as one clear sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise BenchError(
+            f"{path}: writing failed: {error.strerror or error}. What was written before is whole: "
+            f"free space, then go on with `bench run --resume {path}`."
+        ) from error

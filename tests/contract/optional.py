@@ -1,0 +1,267 @@
+"""What a backend promises that offers more than it must: the checks of `bench.capabilities`.
+
+Each check passes for a backend that doesn't offer what it is about.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+
+from bench.backend import Placement, Session
+from bench.capabilities import (
+    QUERIES_PER_STREAM,
+    TRIAL_BATCH,
+    ExplainsAbsence,
+    NativeTimer,
+    ProfilesPlacement,
+    Reading,
+    ReportsDeviceMemory,
+    Streams,
+    Telemetry,
+    TimesCopies,
+    declaration,
+)
+from bench.errors import BenchError, SpecError, Unavailable, Unsupported
+from bench.worker.timing import time_calls
+
+from .models import Example
+from .subject import Subject, assert_close, attempt
+
+_VARIANTS = {"fp32", "fp16", "bf16", "int8-dynamic", "int8-static"}
+#: Clocks that the runtime reads may differ from ours by so much, relatively.
+_CLOCKS_DIFFER = 0.1
+
+_Wanted = TypeVar("_Wanted")
+
+
+@contextlib.contextmanager
+def _fresh(subject: Subject, example: Example, batch: int = 3) -> Iterator[Session]:
+    """A session that no other check has bound anything in."""
+    session = subject.compile(example.file, shapes=example.shapes(batch))
+    with contextlib.closing(session):
+        yield session
+
+
+def _offered(action: Callable[[], _Wanted]) -> _Wanted | None:
+    """None where it is refused as unsupported: on this device, or by this build of the runtime."""
+    try:
+        return action()
+    except Unsupported:
+        return None
+
+
+def check_what_it_declares_is_well_formed(subject: Subject) -> None:
+    """Known variants; trials that are options as text; named environments, each with its steps."""
+    declared = declaration(type(subject.backend))
+    assert declared.variants
+    assert set(declared.variants) <= _VARIANTS
+    for trial in declared.trials:
+        assert trial
+        assert all(isinstance(text, str) for pair in trial.items() for text in pair)
+    for name, steps in declared.requirements.items():
+        assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name)  # as behind the `@` of a target
+        assert steps
+        for step in steps:
+            assert isinstance(step, tuple), f"a step is a tuple of arguments: {step!r}"
+            assert step
+            assert all(isinstance(argument, str) for argument in step)
+
+
+def check_it_knows_the_options_that_it_wants_tried(subject: Subject) -> None:
+    """Each of its ``trials`` compiles, or is refused for another reason than its options."""
+    for trial in declaration(type(subject.backend)).trials:
+        try:
+            shapes = subject.conv.shapes(TRIAL_BATCH)
+            session = subject.compile(subject.conv.file, shapes=shapes, extra=dict(trial))
+        except SpecError:
+            raise
+        except BenchError:
+            continue
+        session.close()
+
+
+def check_streams_compute_the_model(subject: Subject) -> None:
+    """The right outputs are there when the call returns, however often; or it says that it can't
+    run several streams."""
+    for feeds, session in _streaming(subject):
+        call, refusal = attempt(partial(session.bind_streams, feeds, 2))
+        if refusal:  # a captured graph, for example, has its one stream
+            assert "stream" in refusal
+            return
+        for _ in range(3):
+            call()
+            assert_close(session.fetch(), subject.conv.right(feeds))
+
+
+def check_streams_copy_their_inputs(subject: Subject) -> None:
+    """Overwriting the arrays afterwards changes no result."""
+    for feeds, session in _streaming(subject):
+        right = subject.conv.right(feeds)
+        call = _offered(partial(session.bind_streams, feeds, 2))
+        if call is not None:
+            feeds["x"][...] = 0
+            call()
+            assert_close(session.fetch(), right)
+
+
+def check_streams_make_all_their_queries(subject: Subject) -> None:
+    """One call of two streams takes at least as long as half the queries of one of them, each as
+    a call of its own: so none is left out."""
+    for feeds, session in _streaming(subject, batch=64):
+        call = _offered(partial(session.bind_streams, feeds, 2))
+        if call is not None:
+            alone = session.bind(feeds)
+            call(), alone()
+            # In turn, so that whatever else the machine does slows both of a pair down.
+            turns = [(time_calls(call, 1)[0], time_calls(alone, 2)[1]) for _ in range(20)]
+            queries = np.median([together / one for together, one in turns])
+            assert queries > QUERIES_PER_STREAM / 2
+
+
+def _streaming(subject: Subject, batch: int = 3) -> Iterator[tuple[dict[str, np.ndarray], Streams]]:
+    """Inputs, and a session where it can run streams."""
+    with _fresh(subject, subject.conv, batch) as session:
+        if isinstance(session, Streams):
+            yield subject.conv.feeds(batch, 8), session
+
+
+def check_the_native_loop_computes_the_model(subject: Subject) -> None:
+    """As many latencies as asked for, in ns, and the right outputs left of copied inputs."""
+    for example in (subject.conv, subject.many, subject.embed):
+        with _fresh(subject, example) as session:
+            if not isinstance(session, NativeTimer):
+                return
+            feeds = example.feeds(3, 8)
+            right = example.right(feeds)
+            timer = _offered(partial(session.native_timer, feeds, time_calls))
+            if timer is None:
+                return
+            for array in feeds.values():
+                array[...] = 0
+            for calls in (1, 5):
+                latency_ns = timer(calls)
+                assert latency_ns.dtype == np.int64
+                assert latency_ns.shape == (calls,)
+                assert (latency_ns > 0).all()
+            assert_close(session.fetch(), right)
+
+
+def check_the_native_loop_times_what_it_does(subject: Subject) -> None:
+    """The latencies of many calls add up to most of the time that they took."""
+    with _fresh(subject, subject.conv, 64) as session:
+        if not isinstance(session, NativeTimer):
+            return
+        timer = _offered(lambda: session.native_timer(subject.conv.feeds(64, 8), time_calls))
+        if timer is None:
+            return
+        timer(5)
+        started = time.perf_counter_ns()
+        latency_ns = timer(50)
+        took_ns = time.perf_counter_ns() - started
+        assert took_ns / 2 < latency_ns.sum() < took_ns * (1 + _CLOCKS_DIFFER)
+
+
+def check_copy_times_are_as_many_as_asked_for(subject: Subject) -> None:
+    """``h2d_ns`` and ``d2h_ns``, in whole ns, no more than the time that they took together."""
+    with _fresh(subject, subject.many) as session:
+        if not isinstance(session, TimesCopies):
+            return
+        feeds = subject.many.feeds(3, 9)
+        started = time.perf_counter_ns()
+        times, refusal = attempt(lambda: session.copy_times(feeds, 4))
+        took_ns = time.perf_counter_ns() - started
+        if refusal:
+            return
+        assert {"h2d_ns", "d2h_ns"} <= set(times)
+        for name, values in times.items():
+            assert name.endswith("_ns")
+            assert len(values) == 4
+            assert all(int(ns) == ns >= 0 for ns in values)
+        copies_ns = sum(times["h2d_ns"]) + sum(times["d2h_ns"])
+        assert copies_ns < took_ns * (1 + _CLOCKS_DIFFER)
+
+
+def check_timing_copies_leaves_what_is_bound(subject: Subject) -> None:
+    """The bound call computes what it did, and `fetch` gives what it gave."""
+    with _fresh(subject, subject.many) as session:
+        if not isinstance(session, TimesCopies):
+            return
+        feeds, others = subject.many.feeds(3, 2), subject.many.feeds(3, 3)
+        right = subject.many.right(feeds)
+        call = session.bind(feeds)
+        call()
+        attempt(lambda: session.copy_times(others, 2))
+        assert_close(session.fetch(), right)
+        call()
+        assert_close(session.fetch(), right)
+
+
+def check_a_profiled_placement_is_the_placement_and_more(subject: Subject) -> None:
+    """The same nodes on the same devices; shares of the time are fractions, and add up to 1 at
+    most."""
+    with _fresh(subject, subject.conv) as session:
+        if not isinstance(session, ProfilesPlacement):
+            return
+        found, plain = session.profiled_placement(subject.conv.feeds(3, 0)), session.placement()
+        assert isinstance(found, Placement)
+        assert found.source
+        assert found.nodes == plain.nodes
+        assert len(found.off_device) == len(plain.off_device)
+        assert all(0 <= share <= 1 for share in found.time_share.values())
+        assert sum(found.time_share.values()) < 1 + 1e-6
+
+
+def check_the_devices_memory_is_in_bytes(subject: Subject) -> None:
+    """Free and total, the first no more than the second, which is what the device says it has."""
+    if not isinstance(subject.backend, ReportsDeviceMemory):
+        return
+    found = subject.backend.device_memory(subject.device)
+    if found is None:
+        return
+    free, total = found
+    assert isinstance(free, int)
+    assert isinstance(total, int)
+    assert 0 <= free <= total
+    said = subject.device.memory_bytes
+    # What the driver and error correction keep is in the one and not in the other.
+    assert said is None or said / 2 < total < said * 2
+
+
+def check_telemetry_is_in_its_units(subject: Subject) -> None:
+    """Known facts alone, in W, Hz and bytes, and throttling in words; it never raises."""
+    if not isinstance(subject.backend, Telemetry):
+        return
+    session = subject.session(subject.conv)
+    session.bind(subject.conv.feeds(3, 0))()
+    reading = subject.backend.telemetry(subject.device)
+    assert set(reading) <= set(Reading.__annotations__)
+    # Between a microcontroller's and a rack's, between 1 MHz and 100 GHz.
+    assert 0 <= reading.get("power_w", 1.0) < 1e5
+    for name in ("clock_hz", "default_clock_hz"):
+        assert 1e6 <= reading.get(name, 1e9) < 1e11
+    reasons = reading.get("throttled", [])
+    assert isinstance(reasons, list)
+    assert all(isinstance(why, str) and why for why in reasons)
+    held = reading.get("memory_bytes", 0)
+    assert isinstance(held, int)
+    assert held >= 0
+
+
+def check_absent_devices_are_explained_by_their_kind(subject: Subject) -> None:
+    """`Unavailable` in one clear line for kinds of device, none of which `devices` lists."""
+    if not isinstance(subject.backend, ExplainsAbsence):
+        return
+    present = {device.id.partition(":")[0] for device in subject.backend.devices()}
+    for kind, why in subject.backend.absent_devices().items():
+        assert ":" not in kind, "a kind has no number"
+        assert kind not in present
+        assert isinstance(why, Unavailable)
+        assert len(str(why)) > 20, "say what happened, where, and what to do"
+        assert "\n" not in str(why)
