@@ -91,9 +91,13 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         found = Path(folder) / "answer.json"
         child = os.fork()
         if not child:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.setsid()
             _child(request, found, Path(folder))
-        status = _wait(child, request["timeout_s"])
+        try:
+            status = _wait(child, request["timeout_s"])
+        finally:
+            _kill_group(child)
         if status is None:
             return {"outcome": "timeout", "test": "", "took_s": {}}
         if not found.is_file():
@@ -168,7 +172,6 @@ def _wait(child: int, timeout_s: float) -> int | None:
     while time.monotonic() < until:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
-            _kill_group(child)
             return status
         time.sleep(0.01)
     _kill_group(child)
@@ -193,6 +196,7 @@ def _load_libraries() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # with what it has started
     _load_libraries()
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:

@@ -81,7 +81,7 @@ class Tree:
         try:
             self._server.wait(timeout=5)
         except subprocess.TimeoutExpired:
-            self._server.kill()
+            self._server.terminate()
             self._server.wait()
 
     def _write(self, path: Path, text: str) -> None:
