@@ -221,7 +221,8 @@ def test_on_another_machine_the_canary_is_no_yardstick() -> None:
     b = measured([2e5, 2.002e5] * 3, canary_ns=[1e5] * 6)
     elsewhere = in_memory([b], "b", facts={**MACHINE, "machine_id": "f" * 12})
     report = compare(match_runs(in_memory([a]), elsewhere), ["machine"])
-    assert only_effect(report).verdict == Verdict.SLOWER
+    found = only_effect(report)
+    assert (found.verdict, found.drift, found.relative) == (Verdict.SLOWER, None, None)
     assert "[allowed]" in plain(report)
 
 
@@ -247,6 +248,15 @@ def test_cells_of_other_groups_of_a_run_are_not_paired() -> None:
     assert found.measure == "throughput"
     assert found.ratio.estimate == pytest.approx(2)
     assert found.verdict == Verdict.FASTER
+
+
+def test_floors_of_throughput_are_times_of_a_sample_like_its_medians() -> None:
+    """A query of twice the samples whose best takes as long is twice as fast at its best."""
+    one, other = a_cell(batch=2, scenario="offline"), a_cell(batch=4, scenario="offline")
+    records = [measured([1e5] * 4, cell, floors_ns=[8e4] * 4) for cell in (one, other)]
+    found = only_effect(compare(match_cells(in_memory(records), [one.id, other.id])))
+    assert found.floor is not None
+    assert found.floor.estimate == pytest.approx(2)
 
 
 def test_latency_and_throughput_are_tables_of_their_own_with_their_units() -> None:

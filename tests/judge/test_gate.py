@@ -304,6 +304,23 @@ def test_memory_that_grew_fails() -> None:
     assert gate([with_peak(1)], [with_peak(1.05)], limits).decision is Decision.PASS
 
 
+def test_memory_is_judged_from_two_processes_on() -> None:
+    def with_peaks(*peaks: int | None) -> Record:
+        record = steady()
+        known = dict(enumerate(peaks))
+        found = tuple(
+            i.model_copy(update={"peak_rss_bytes": known.get(i.index)}) for i in record.invocations
+        )
+        return record.model_copy(update={"invocations": found})
+
+    limits = Limits(max_memory_growth=0.1)
+    two, one = with_peaks(10**8, 10**8), with_peaks(10**8)
+    grown = with_peaks(2 * 10**8, 2 * 10**8)
+    assert gate([two], [grown], limits).of(Outcome.FAIL)
+    for before, now in ((one, grown), (grown, one)):
+        assert not [f for f in gate([before], [now], limits).findings if f.kind == "memory"]
+
+
 # -- the baseline in a file -----------------------------------------------------------------------
 
 

@@ -96,6 +96,21 @@ def test_drift_that_hits_both_cancels_in_the_speedup() -> None:
     assert pair.speedup.verdict == "faster"
 
 
+def test_the_floors_are_compared_as_floors() -> None:
+    def with_floor(record: Record, share: float) -> Record:
+        found = tuple(
+            i.model_copy(update={"floor_ns": i.median_ns * share}) for i in record.invocations
+        )
+        return record.model_copy(update={"invocations": found})
+
+    teacher = with_floor(measured(drifting(271e3)), 0.9)
+    student = with_floor(measured(drifting(27.6e3), STUDENT), 0.45)
+    pair = only_pair(teacher, student)
+    assert pair.speedup is not None
+    assert pair.floor_speedup is not None
+    assert pair.floor_speedup.value == pytest.approx(2 * pair.speedup.value)
+
+
 def test_different_invocations_are_compared_unpaired() -> None:
     pair = only_pair(
         measured({0: 270e3, 1: 272e3, 2: 271e3}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +28,20 @@ class Results:
                 self._found[entry["change"]] = entry
 
     def of(self, change: Change) -> dict[str, Any] | None:
-        entry = self._found.get(_key(change))
-        if entry is None or entry["seal"] != _seal(change, entry["outcome"], entry["test"]):
+        entry = self._found.get(_key(change, ROOT))
+        if entry is None or entry["seal"] != _seal(change, entry["outcome"], entry["test"], ROOT):
             return None
         return entry
 
-    def keep(self, change: Change, outcome: str, test: str, reached: bool) -> None:
+    def keep(self, change: Change, reply: Mapping[str, Any], reached: bool, tree: Path) -> None:
+        """``tree`` is the copy in which it was tried: what it was copied from may have moved on."""
+        outcome, test = reply["outcome"], reply["test"]
         entry = {
-            "change": _key(change),
+            "change": _key(change, tree),
             "outcome": outcome,
             "test": test,
             "reached": reached,
-            "seal": _seal(change, outcome, test),
+            "seal": _seal(change, outcome, test, tree),
         }
         self._found[entry["change"]] = entry
         with self._path.open("a") as file:
@@ -50,11 +53,11 @@ class Results:
         if not path.is_file():
             return None
         entry = json.loads(path.read_text())
-        return dict(entry["found"]) if entry["seal"] == _baseline_seal(tests) else None
+        return dict(entry["found"]) if entry["seal"] == _baseline_seal(tests, ROOT) else None
 
-    def keep_baseline(self, tests: str, found: dict[str, Any]) -> None:
+    def keep_baseline(self, tests: str, found: dict[str, Any], tree: Path) -> None:
         path = self.folder / f"{Path(tests).stem}.json"
-        path.write_text(json.dumps({"seal": _baseline_seal(tests), "found": found}))
+        path.write_text(json.dumps({"seal": _baseline_seal(tests, tree), "found": found}))
 
 
 def tests_of(file: str) -> str:
@@ -63,16 +66,16 @@ def tests_of(file: str) -> str:
     return f"tests/{parts[1]}" if len(parts) > 2 else f"tests/test_{Path(file).stem}.py"
 
 
-def _key(change: Change) -> str:
+def _key(change: Change, root: Path) -> str:
     where = f"{change.file}\0{change.start}\0{change.stop}\0{change.new}\0"
-    return hashlib.sha256((where + (ROOT / change.file).read_text()).encode()).hexdigest()
+    return hashlib.sha256((where + (root / change.file).read_text()).encode()).hexdigest()
 
 
-def _seal(change: Change, outcome: str, test: str) -> str:
+def _seal(change: Change, outcome: str, test: str, root: Path) -> str:
     file, _, name = test.partition("::")
-    if outcome != "passed" and (ROOT / file).is_file():
-        return hashlib.sha256(_function(ROOT / file, name).encode()).hexdigest()
-    return _digest(ROOT / tests_of(change.file))
+    if outcome != "passed" and (root / file).is_file():
+        return hashlib.sha256(_function(root / file, name).encode()).hexdigest()
+    return _digest(root / tests_of(change.file))
 
 
 def _function(file: Path, name: str) -> str:
@@ -85,8 +88,8 @@ def _function(file: Path, name: str) -> str:
     return ""
 
 
-def _baseline_seal(tests: str) -> str:
-    return _digest(ROOT / tests) + _digest(ROOT / "bench")
+def _baseline_seal(tests: str, root: Path) -> str:
+    return _digest(root / tests) + _digest(root / "bench")
 
 
 def _digest(path: Path) -> str:

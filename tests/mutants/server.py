@@ -3,8 +3,8 @@
 Started by the driver with the interpreter of a copy of the tree. Each line of standard input is a
 JSON object (``files``, ``tests`` in the order to run or null for all, ``timeout_s``,
 ``trace``), each line of standard output the answer (``outcome``: "passed", "failed" or "timeout",
-``test``: the first that failed, ``took_s`` by test, and with ``trace`` the ``lines`` that each
-test reached by file).
+``test``: the first that failed, ``took_s`` by test in seconds of CPU, and with ``trace`` the
+``lines`` that each test reached by file).
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ class Watch:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        began = time.perf_counter()
+        began = time.process_time()
         if self.coverage is not None:
             _forget_cached()  # or only the first test that asks would seem to reach what is cached
             self.coverage.switch_context(item.nodeid)
         result = yield
-        self.took_s[item.nodeid] = time.perf_counter() - began
+        self.took_s[item.nodeid] = time.process_time() - began
         return result
 
     @pytest.hookimpl(wrapper=True)
@@ -91,9 +91,13 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         found = Path(folder) / "answer.json"
         child = os.fork()
         if not child:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.setsid()
             _child(request, found, Path(folder))
-        status = _wait(child, request["timeout_s"])
+        try:
+            status = _wait(child, request["timeout_s"])
+        finally:
+            _kill_group(child)
         if status is None:
             return {"outcome": "timeout", "test": "", "took_s": {}}
         if not found.is_file():
@@ -168,7 +172,6 @@ def _wait(child: int, timeout_s: float) -> int | None:
     while time.monotonic() < until:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
-            _kill_group(child)
             return status
         time.sleep(0.01)
     _kill_group(child)
@@ -193,6 +196,7 @@ def _load_libraries() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # with what it has started
     _load_libraries()
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:

@@ -22,8 +22,11 @@ from changes import Change
 from kept import Results, tests_of
 from lists import HERE, ROOT
 
-#: A changed loop may never end; the tests get this many times what they took, and a while to start.
-PATIENCE, START_S = 5, 20.0
+#: A changed loop may never end: the tests get so many times what they took, and a while to start.
+PATIENCE, START_S = 10, 30.0
+#: CPU seconds, while coverage watches. What only a long simulation notices counts as unnoticed: a
+#: promise has to have a quick test as well.
+LONGEST_S = 2.0
 _SHARED = {"", "shared"}  #: contexts of the server's coverage that name no test
 
 
@@ -78,7 +81,7 @@ class Tree:
         try:
             self._server.wait(timeout=5)
         except subprocess.TimeoutExpired:
-            self._server.kill()
+            self._server.terminate()
             self._server.wait()
 
     def _write(self, path: Path, text: str) -> None:
@@ -132,7 +135,7 @@ def _work(
             for change in _until_empty(waiting):
                 reply, reached = _try(tree, change, baselines[tests_of(change.file)])
                 with lock:
-                    results.keep(change, reply["outcome"], reply["test"], reached)
+                    results.keep(change, reply, reached, tree.folder)
                     left = waiting.qsize()
                     if left % 25 == 0:
                         print(f"{total - left} of {total} tried", file=sys.stderr, flush=True)
@@ -169,14 +172,14 @@ def _try(tree: Tree, change: Change, baseline: dict[str, Any]) -> tuple[dict[str
 
 def _reaching(change: Change, baseline: dict[str, Any]) -> list[str]:
     """Those of the file named after the changed one come first, then the quickest."""
-    lines = baseline["lines"].get(change.file, {})
-    contexts: set[str] = set()
-    for line in change.lines:
-        contexts.update(lines.get(str(line), ()))
+    lines: dict[str, list[str]] = baseline["lines"].get(change.file, {})
+    contexts = {test for line in change.lines for test in lines.get(str(line), ())}
     took_s: dict[str, float] = baseline["took_s"]
-    # What runs on import is reached by all who import it.
-    tests = took_s if contexts & _SHARED else [test for test in contexts if test in took_s]
     own = f"test_{Path(change.file).stem}.py"
+    if contexts & _SHARED:  # what runs on import or for several is reached by all who use the file
+        contexts = {test for tests in lines.values() for test in tests}
+        contexts |= {test for test in took_s if own in test}
+    tests = [test for test in contexts if took_s.get(test, LONGEST_S) < LONGEST_S]
     return sorted(tests, key=lambda test: (own not in test, took_s[test]))
 
 
@@ -189,7 +192,7 @@ def _baseline(tree: Tree, tests: str, results: Results) -> dict[str, Any]:
     found = tree.run(None, files=[tests], tests=None, timeout_s=1800, trace=True)
     if found["outcome"] != "passed":
         sys.exit(f"mutants: without any change, {found['test'] or tests} fails")
-    results.keep_baseline(tests, found)
+    results.keep_baseline(tests, found, tree.folder)
     return found
 
 

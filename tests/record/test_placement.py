@@ -79,6 +79,40 @@ def test_time_elsewhere_fails_where_the_runtime_does_not_tell_nodes() -> None:
     assert placement_check(fact(nodes={}, off_device=[], time_share={"npu:0": 1.0}), "t").ok
 
 
+def test_what_a_session_said_of_its_placement_is_kept() -> None:
+    found = fact()
+    assert found.nodes == {"npu:0": 3, "cpu": 1}
+    assert found.off_device == ("odd (Shrink, on cpu: no kernel)",)
+    assert (found.source, found.precision) == ("s", "fp16")
+    assert found.time_share == {"npu:0": 0.6, "cpu": 0.4}
+    unknown = fact(nodes={}, off_device=[], time_share=None)
+    assert (unknown.on_device_share, unknown.on_device_time_share) == (None, None)
+    assert share_on_device(unknown) is None
+    assert share_percent(unknown) == ""
+
+
+def test_nodes_elsewhere_fail_even_where_no_time_was_spent_on_them() -> None:
+    check = placement_check(fact(time_share={"npu:0": 1.0}), "npu:0")
+    assert check is not None
+    assert not check.ok
+    assert check.detail.startswith("99.9% of the time and 3 of 4 nodes ran on npu:0; elsewhere: ")
+
+
+@pytest.mark.parametrize(("off", "end"), [(3, "n0, n1, n2"), (4, "n0, n1, n2 and 1 more")])
+def test_three_nodes_are_named(off: int, end: str) -> None:
+    told = fact(
+        nodes={"cpu": off, "npu:0": 1}, off_device=[f"n{i}" for i in range(off)], time_share={}
+    )
+    check = placement_check(told, "npu:0")
+    assert check is not None
+    assert check.detail == f"1 of {off + 1} nodes ran on npu:0; elsewhere: {end}"
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.1234, "12.3%"), (0.0, "0%"), (0.9982, "99.8%")])
+def test_a_share_has_three_digits(share: float, text: str) -> None:
+    assert share_percent(fact(time_share={"npu:0": share, "cpu": 1 - share})) == text
+
+
 def test_an_old_record_without_times_loads() -> None:
     old = PlacementFact.model_validate(
         {"nodes": {"cpu": 2}, "on_device_share": 1.0, "off_device": [], "source": "s"}

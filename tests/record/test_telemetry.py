@@ -66,6 +66,44 @@ def test_a_device_that_tells_nothing_is_not_judged() -> None:
     assert telemetry_checks([invocation(), invocation(device_readings=3, power_w=50.0)]) == []
 
 
+def test_a_device_that_was_asked_for_reasons_and_gave_none_was_not_throttled() -> None:
+    assert summarise([{"throttled": []}, {}])["throttled"] == {}
+    (check,) = telemetry_checks([invocation(device_readings=5, throttled={})])
+    assert (check.name, check.ok, check.detail) == ("unthrottled", True, "in none of 5 readings")
+
+
+def test_each_reason_is_counted_over_readings_and_invocations() -> None:
+    found = summarise([{"throttled": ["heat", "power brake"]}, {"throttled": ["heat"]}, {}])
+    assert found["throttled"] == {"heat": 2, "power brake": 1}
+    (check,) = telemetry_checks(
+        [
+            invocation(device_readings=3, throttled=found["throttled"]),
+            invocation(device_readings=2, throttled={"heat": 1}),
+            invocation(device_readings=50),  # tells no reasons, so its readings don't count
+        ]
+    )
+    assert (
+        check.detail == "device throttled: heat in 3 of 5 readings, power brake in 1 of 5 readings"
+    )
+
+
+def test_the_default_clock_is_the_latest_and_the_clock_and_power_are_medians() -> None:
+    readings = [
+        {"power_w": w, "clock_hz": c, "default_clock_hz": d}
+        for w, c, d in ((1.0, 1e9, 3e9), (9.0, 5e9, 2e9), (2.0, 2e9, 4e9))
+    ]
+    found = summarise(readings)
+    assert (found["power_w"], found["clock_hz"], found["default_clock_hz"]) == (2.0, 2e9, 4e9)
+
+
+def test_a_clock_at_three_quarters_of_its_default_is_not_slow_and_below_is() -> None:
+    at, below = (invocation(clock_hz=c, default_clock_hz=2e9) for c in (1.5e9, 1.499e9))
+    assert [check.ok for check in telemetry_checks([at])] == [True]
+    (check,) = telemetry_checks([at, below, invocation(clock_hz=1.0), invocation()])
+    assert not check.ok
+    assert "in 1 of 2 invocations; the lowest was 75%" in check.detail
+
+
 def test_the_note_names_the_reason_and_how_often() -> None:
     checks = telemetry_checks(
         [

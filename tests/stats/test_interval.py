@@ -35,9 +35,9 @@ def hierarchical_medians(
     return np.median(np.exp(between + within), axis=2)
 
 
-def untrimmed(values: np.ndarray) -> Interval:
+def untrimmed(values: np.ndarray, confidence: float = 0.95) -> Interval:
     """Student's t-interval on the logarithms of all values: their ratio to 1."""
-    return ratio_interval(np.ones(len(values)), values)
+    return ratio_interval(np.ones(len(values)), values, confidence)
 
 
 def test_the_interval_over_invocations_covers_as_often_as_it_says():
@@ -120,6 +120,31 @@ def test_the_unpaired_interval_is_welchs():
     np.testing.assert_allclose([ours.low, ours.high], expected, rtol=1e-12)
 
 
+def test_welchs_interval_of_values_that_do_not_differ_has_no_width():
+    found = unpaired_ratio_interval([2.0, 2.0], [3.0, 3.0, 3.0])
+    assert (found.low, found.high) == pytest.approx((1.5, 1.5), rel=1e-12)
+    one_side = unpaired_ratio_interval([2.0, 2.0], [3.0, 3.3, 3.6])
+    alone = untrimmed(np.array([3.0, 3.3, 3.6]))
+    assert (one_side.low, one_side.high) == pytest.approx((alone.low / 2, alone.high / 2))
+
+
+def test_variances_near_the_smallest_float_still_give_an_interval():
+    a, b = [1.0, 1.0 + 1e-15], [1.0, 1.0 + 1e-15, 1.0]
+    found = unpaired_ratio_interval(a, b)
+    assert found.low < found.high
+    assert found.relative_half_width < 1e-13
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_of_fewer_than_five_values_none_is_left_out(size):
+    values = np.random.default_rng(size).lognormal(3, 0.4, size)
+    found, plain = trimmed_mean_interval(values, 0.9), untrimmed(values, 0.9)
+    assert (found.low, found.estimate, found.high) == pytest.approx(
+        (plain.low, plain.estimate, plain.high)
+    )
+    assert found.confidence == 0.9
+
+
 @given(pairs, st.floats(0.5, 0.999))
 def test_a_ratio_and_its_inverse_are_mirror_images(values, confidence):
     a, b = map(list, zip(*values, strict=True))
@@ -171,6 +196,13 @@ def test_confidence_is_a_share(confidence):
 def test_what_an_interval_says_of_itself():
     interval = Interval(100.0, 98.0, 103.0, 0.95)
     assert interval.relative_half_width == pytest.approx(0.03)
+    assert Interval(-100.0, -102.0, -97.0, 0.95).relative_half_width == pytest.approx(0.03)
+    assert Interval(100.0, 96.0, 103.0, 0.95).relative_half_width == pytest.approx(0.04)
     assert Interval(0.0, -1.0, 1.0, 0.95).relative_half_width == math.inf
+    assert [interval.contains(x) for x in (97.9, 98.0, 103.0, 103.1)] == [False, True, True, False]
+    inverse = Interval(2.0, 1.0, 4.0, 0.9).inverse()
+    assert inverse == Interval(0.5, 0.25, 1.0, 0.9)
+    with pytest.raises(ValueError, match="positive"):
+        Interval(0.5, 0.0, 1.0, 0.95).inverse()
     with pytest.raises(ValueError, match="positive"):
         Interval(0.0, -1.0, 1.0, 0.95).inverse()

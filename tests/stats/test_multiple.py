@@ -49,3 +49,9 @@ def test_simultaneous_intervals_share_the_error():
 def test_what_is_no_p_value_is_refused(p):
     with pytest.raises(ValueError, match="from 0 to 1"):
         holm_adjusted(p)
+
+
+def test_confidence_is_a_share():
+    for confidence in (0.0, 1.0):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            simultaneous_confidence(3, confidence)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from bench.stats.outliers import classify_outliers, modified_z_scores
 
@@ -41,3 +42,34 @@ def test_mirrored_samples_have_mirrored_outliers(samples):
 def test_samples_are_one_dimensional():
     with pytest.raises(ValueError, match="one-dimensional"):
         modified_z_scores(np.ones((2, 2)))
+
+
+def test_scores_are_scipys_median_absolute_deviations():
+    samples = np.random.default_rng(18).lognormal(5, 1, 51)
+    scale = stats.median_abs_deviation(samples, scale=0.6745)
+    expected = (samples - np.median(samples)) / scale
+    np.testing.assert_allclose(modified_z_scores(samples), expected, rtol=1e-12)
+
+
+def test_where_most_samples_are_equal_the_mean_deviation_takes_the_place_of_the_median_one():
+    scores = modified_z_scores([100] * 98 + [101, 5000])
+    mean_deviation = (1 + 4900) / 100
+    expected = np.sqrt(2 / np.pi) * np.array([1, 4900]) / mean_deviation
+    np.testing.assert_allclose(scores[-2:], expected, rtol=1e-4)
+    np.testing.assert_allclose(modified_z_scores([1.0] * 9 + [1.5])[-1], 7.979)
+    assert modified_z_scores([3.0]).tolist() == [0.0]
+
+
+def test_an_outlier_lies_beyond_the_threshold_and_not_on_it():
+    # A MAD of 0.6745, so that a distance is its score.
+    body = [-0.6745] * 4 + [0.0] + [0.6745] * 4
+    on = [-10.0, -3.5, 3.5, 10.0]
+    assert classify_outliers([*body, *on]).counts() == {
+        "low_severe": 0,
+        "low_mild": 1,
+        "high_mild": 1,
+        "high_severe": 0,
+    }
+    assert set(classify_outliers([*body, -3.5, 3.5]).counts().values()) == {0}
+    beyond = np.nextafter(on, [-np.inf, -np.inf, np.inf, np.inf])
+    assert set(classify_outliers([*body, *beyond]).counts().values()) == {1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,6 +58,60 @@ def test_a_difference_that_does_not_matter_is_none() -> None:
     points = [(1.0, 0.900), (2.0, 0.903), (2.0, 0.950)]
     found = standings(3, *exact(points), cost_margin=0.02, loss=0.005)
     assert found == [Standing("front"), Standing("dominated", by=0), Standing("front")]
+
+
+CASES = [
+    # cost of 0 over 1, accuracy of 0 minus 1, and how 0 and 1 stand; margin 2%, loss 0.5%
+    ("cheaper, as right", (0.9, 0.99), (-0.005, 0.1), ("front", "dominated")),
+    ("cheaper, perhaps less right", (0.9, 0.99), (-0.0051, 0.1), ("front", "open")),
+    ("perhaps as dear, as right", (0.9, 1.0), (-0.005, 0.005), ("open", "open")),
+    ("as dear, more right", (0.9, 1.02), (0.0051, 0.1), ("front", "dominated")),
+    ("perhaps dearer, more right", (0.9, 1.021), (0.0051, 0.1), ("front", "open")),
+    ("as dear, perhaps no more right", (1.0, 1.02), (0.005, 0.1), ("open", "open")),
+    ("surely dearer, surely more right", (1.001, 1.1), (0.0051, 0.1), ("front", "front")),
+    ("surely dearer, perhaps as right", (1.001, 1.1), (-0.1, 0.0051), ("open", "front")),
+    ("surely cheaper, surely less right", (0.9, 0.999), (-0.1, -0.0051), ("front", "front")),
+    ("surely cheaper, less right by the loss", (0.9, 0.999), (-0.1, -0.005), ("front", "open")),
+]
+
+
+@pytest.mark.parametrize(
+    ("price", "right", "states"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+)
+def test_of_two_points_each_stands_as_the_intervals_say(
+    price: tuple[float, float], right: tuple[float, float], states: tuple[str, str]
+) -> None:
+    def cost(i: int, j: int) -> Interval:
+        low, high = price if (i, j) == (0, 1) else (1 / price[1], 1 / price[0])
+        return Interval((low * high) ** 0.5, low, high, 0.95)
+
+    def accuracy(i: int, j: int) -> Interval:
+        low, high = right if (i, j) == (0, 1) else (-right[1], -right[0])
+        return Interval((low + high) / 2, low, high, 0.95)
+
+    found = standings(2, cost, accuracy, cost_margin=0.02, loss=0.005)
+    assert tuple(one.state for one in found) == states
+    assert [one.by for one in found] == [
+        None if state != "dominated" else 1 - place for place, state in enumerate(states)
+    ]
+
+
+def test_a_sure_price_stands_where_the_accuracy_is_unknown() -> None:
+    cost, _ = exact([(1.0, 0.5), (2.0, 0.5)])
+    unknown = standings(2, cost, lambda i, j: None, 0.02, 0.005)
+    assert [one.state for one in unknown] == ["front", "open"]
+    unpriced = standings(2, lambda i, j: None, exact([(1, 0.9), (1, 0.5)])[1], 0.02, 0.005)
+    assert [one.state for one in unpriced] == ["front", "open"]
+
+
+def test_of_several_that_dominate_without_a_known_price_the_first_is_named() -> None:
+    cost, accuracy = exact([(1.0, 0.9), (1.5, 0.9), (3.0, 0.9)])
+
+    def unknown_between_two(i: int, j: int) -> Interval | None:
+        return None if {i, j} == {0, 1} else cost(i, j)
+
+    found = standings(3, unknown_between_two, accuracy, cost_margin=0, loss=0)
+    assert found[2] == Standing("dominated", by=0)
 
 
 def test_the_cheapest_of_those_that_dominate_is_named() -> None:

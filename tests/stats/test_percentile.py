@@ -38,6 +38,36 @@ def test_t_is_the_greatest_number_above_that_the_binomial_allows(n, p):
     assert n < minimum_samples(p, above=above + 1)
 
 
+@pytest.mark.parametrize(("n", "above"), [(63, None), (64, 1), (65, 1), (101, 3), (700, None)])
+def test_the_fewest_above_is_one(n, above):
+    if n == 700:
+        assert early_stopping_above(n, 0.99) == 1
+        assert early_stopping_above(n, 0.999) is None
+        return
+    assert early_stopping_above(n, 0.90) == above
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.999])
+@pytest.mark.parametrize("above", [0, 1, 3])
+def test_the_fewest_samples_are_those_of_the_binomial_at_any_confidence(confidence, above):
+    n = minimum_samples(0.9, confidence, above)
+    assert stats.binom.cdf(above, n, 0.1) < 1 - confidence
+    assert n == above + 1 or stats.binom.cdf(above, n - 1, 0.1) >= 1 - confidence
+
+
+def test_a_bound_that_is_met_exactly_is_not_proven():
+    """0.5^1 is not below 1 - 0.5: strictly, as loadgen has it."""
+    assert minimum_samples(0.5, 0.5, above=0) == 2
+
+
+def test_confidence_is_a_share():
+    for confidence in (0.0, 1.0):
+        with pytest.raises(ValueError, match="confidence must lie"):
+            minimum_samples(0.9, confidence)
+        with pytest.raises(ValueError, match="confidence must lie"):
+            early_stopping_above(100, 0.9, confidence)
+
+
 @given(st.permutations(range(200)))
 def test_the_order_of_the_samples_does_not_matter(samples):
     expected = sorted(samples)[200 - early_stopping_above(200, 0.9)]

@@ -98,6 +98,32 @@ def test_retention_is_near_the_delta_method_for_many_examples():
     np.testing.assert_allclose([interval.low, interval.high], expected, atol=2e-4)
 
 
+@given(st.integers(0, 300), counts, counts, st.sampled_from([0.5, 0.9, 0.95, 0.999]))
+def test_retention_is_bonett_and_prices_hybrid_of_scipys_wilson_intervals(both, b, c, confidence):
+    """As in Fagerland, Lydersen & Laake 2017, "Statistical Analysis of Contingency Tables", section
+    8.7: the two Wilson intervals are at a quantile that gives their ratio the right variance."""
+    first, second, n = both + b, both + c, both + b + c
+    if first == 0:
+        return
+    joint = np.sqrt((b + c + 2) / ((first + 1) * (second + 1)))
+    apart = sum(np.sqrt((1 - (x + 1) / (n + 2)) / (x + 1)) for x in (first, second))
+    reached = 1 - 2 * stats.norm.sf(stats.norm.ppf(0.5 + confidence / 2) * joint / apart)
+    wilson = [stats.binomtest(x, n).proportion_ci(reached, "wilson") for x in (first, second)]
+    found = retention_interval(both, b, c, confidence)
+    assert found.estimate == second / first
+    assert found.low == pytest.approx(wilson[1].low / wilson[0].high, rel=1e-6, abs=1e-12)
+    assert found.high == pytest.approx(wilson[1].high / wilson[0].low, rel=1e-6)
+    assert found.confidence == confidence
+
+
+def test_the_intervals_of_a_published_table():
+    """Airway hyper-responsiveness before and after a transplantation, 1 both, 7 before only, 1
+    after only, 12 neither (Bentur et al. 2009). Fagerland, Lydersen & Laake 2014, Statistics in
+    Medicine 33:2850, give Tango's interval of the difference as -0.517 to -0.026."""
+    difference = paired_difference_interval(7, 1, 21)
+    assert (difference.low, difference.high) == pytest.approx((-0.517, -0.026), abs=5e-4)
+
+
 @given(st.integers(0, 300), counts, counts)
 def test_retention_brackets_its_estimate(both, b, c):
     if both + b == 0:
@@ -113,5 +139,46 @@ def test_impossible_counts_are_refused():
         clopper_pearson(11, 10)
     with pytest.raises(ValueError, match="can't be -1"):
         mcnemar_exact(-1, 3)
+    with pytest.raises(ValueError, match="0 successes in 0"):
+        clopper_pearson(0, 0)
+    with pytest.raises(ValueError, match="can't be -1"):
+        clopper_pearson(-1, 3)
     with pytest.raises(ValueError, match="discordant examples among 10"):
         paired_difference_interval(6, 5, 10)
+    with pytest.raises(ValueError, match="discordant examples among 0"):
+        paired_difference_interval(0, 0, 0)
+    with pytest.raises(ValueError, match="can't be -1"):
+        paired_difference_interval(-1, 5, 10)
+    with pytest.raises(ValueError, match="can't be -1"):
+        retention_interval(5, -1, 3)
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0])
+def test_confidence_is_a_share(confidence):
+    for interval in (clopper_pearson, paired_difference_interval, retention_interval):
+        counted = (1, 2, 5)[: 2 if interval is clopper_pearson else 3]
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            interval(*counted, confidence=confidence)
+
+
+def test_a_single_example_has_intervals():
+    assert clopper_pearson(1, 1).low == pytest.approx(0.025)
+    assert clopper_pearson(0, 1).high == pytest.approx(0.975)
+    assert paired_difference_interval(1, 0, 1).estimate == -1
+    assert paired_difference_interval(5, 5, 10).contains(0)
+
+
+@pytest.mark.parametrize(("b", "c"), [(10, 0), (0, 10)])
+def test_where_all_differ_one_way_the_difference_reaches_its_end(b, c):
+    """Tango's score is infinite beyond: the limit on that side is the estimate itself."""
+    found = paired_difference_interval(b, c, 10)
+    far, near = (found.low, found.high) if b else (found.high, found.low)
+    assert far == found.estimate == (c - b) / 10
+    # The likeliest share is (1 - limit) / 2, so (1 + limit) n = z sqrt(n (1 - limit^2)).
+    square = stats.norm.ppf(0.975) ** 2
+    assert abs(near) == pytest.approx((10 - square) / (10 + square), abs=1e-6)
+
+
+def test_a_difference_states_its_confidence():
+    assert paired_difference_interval(3, 5, 50, 0.9).confidence == 0.9
+    assert clopper_pearson(3, 5, 0.9).confidence == 0.9

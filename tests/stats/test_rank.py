@@ -1,11 +1,14 @@
 """Rank correlation and recall, against scipy and by brute force."""
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
+from bench.stats import rank
 from bench.stats.rank import recall_at, spearman, spearman_difference, spearman_interval
 
 PAIRS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=3, max_size=40)
@@ -48,6 +51,72 @@ def test_a_better_model_is_told_from_a_worse_one_on_the_same_pairs():
     assert (same.low, same.high, p) == (0, 0, 1)
 
 
+def rhos(gold, scores, seed, resamples):
+    """scipy's rho of pairs drawn again and again, one resample after the other."""
+    drawn = np.random.default_rng(seed).integers(0, len(gold), (resamples, len(gold)))
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NaN where a resample has one value only
+        return np.array([spearmanr(gold[row], scores[row]).statistic for row in drawn])
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.95])
+def test_an_interval_of_rho_is_the_percentiles_of_resampled_pairs(confidence):
+    gold, scores = correlated(np.random.default_rng(8), 25, 0.7)
+    found = spearman_interval(gold, scores, confidence, seed=3, resamples=80)
+    tail = (1 - confidence) / 2
+    expected = np.quantile(rhos(gold, scores, 3, 80), [tail, 1 - tail])
+    assert found.estimate == pytest.approx(spearmanr(gold, scores).statistic)
+    assert (found.low, found.high) == pytest.approx(tuple(expected))
+    assert found.confidence == confidence
+
+
+def test_a_difference_of_rhos_is_of_the_same_resampled_pairs():
+    gold, first = correlated(np.random.default_rng(8), 25, 0.7)
+    second = first + np.random.default_rng(9).normal(0, 0.7, 25)
+    found, p = spearman_difference(gold, first, second, 0.9, seed=3, resamples=80)
+    differences = rhos(gold, second, 3, 80) - rhos(gold, first, 3, 80)
+    smaller = min((differences <= 0).sum(), (differences >= 0).sum())
+    assert 0 < smaller < 40
+    assert p == pytest.approx(2 * (smaller + 1) / 81)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(differences, [0.05, 0.95])))
+    assert found.confidence == 0.9
+
+
+def test_resamples_without_an_order_do_not_count():
+    gold, first, second = np.array([0, 0, 0, 1]), np.array([0, 0, 0, 1]), np.array([1, 0, 0, 0])
+    differences = rhos(gold, second, 0, 40) - rhos(gold, first, 0, 40)
+    existing = differences[np.isfinite(differences)]
+    assert 0 < len(existing) < 40
+    found, p = spearman_difference(gold, first, second, resamples=40)
+    smaller = min((existing <= 0).sum(), (existing >= 0).sum())
+    assert p == pytest.approx(min(1, 2 * (smaller + 1) / (len(existing) + 1)))
+    assert found.low == pytest.approx(np.quantile(existing, 0.025))
+
+
+@pytest.mark.parametrize("ranks", [1, 25 * 10])
+def test_resamples_ranked_in_parts_are_those_ranked_at_once(monkeypatch, ranks):
+    gold, scores = correlated(np.random.default_rng(8), 25, 0.7)
+    whole = spearman_interval(gold, scores, resamples=33)
+    monkeypatch.setattr(rank, "_RANKS_AT_A_TIME", ranks)
+    assert spearman_interval(gold, scores, resamples=33) == whole
+
+
+def test_three_pairs_are_the_fewest():
+    assert spearman_interval(np.arange(3), np.arange(3), resamples=50).estimate == 1
+    with pytest.raises(ValueError, match="against"):
+        spearman_interval(np.arange(2), np.arange(2))
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        spearman_interval(np.arange(3), np.arange(3), confidence=1.0)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        spearman_difference(np.arange(3), np.arange(3), np.arange(3), confidence=1.0)
+
+
+def test_an_estimate_beyond_all_resamples_is_still_in_its_interval():
+    gold, scores = np.array([1, 2, 3, 4]), np.array([1, 2, 3, 4])
+    found = spearman_interval(gold, scores, resamples=50)
+    assert (found.low, found.estimate, found.high) == (1, 1, 1)
+
+
 def test_what_has_no_order_is_refused():
     with pytest.raises(ValueError, match="no order"):
         spearman_interval(np.arange(5), np.ones(5))
@@ -64,5 +133,12 @@ def test_recall_counts_relevant_items_among_the_nearest():
 
 def test_equal_similarities_count_against_the_model():
     assert recall_at(np.zeros((1, 4)), np.array([[False, True, False, False]]), 3).tolist() == [0]
-    with pytest.raises(ValueError, match="relevant"):
-        recall_at(np.zeros((1, 2)), np.zeros((1, 2), dtype=bool), 1)
+    similarity, relevant = np.zeros((2, 3)), np.ones((2, 3), dtype=bool)
+    one_without = relevant & [[True], [False]]
+    for wrong in (
+        (similarity, relevant[:1], 1),
+        (similarity, relevant, 0),
+        (similarity, one_without, 1),
+    ):
+        with pytest.raises(ValueError, match="relevant"):
+            recall_at(*wrong)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.special import ndtri
 
 from bench.stats.interval import ratio_interval
@@ -33,6 +34,28 @@ def test_stopping_whenever_one_likes_keeps_the_stated_coverage():
     assert 0.938 <= covered <= 0.962  # 3 standard errors
 
 
+@pytest.mark.parametrize(
+    "schedule", [[2, 3], [3, 4, 6, 8], [2, 10, 11], [5, 7, 10, 14, 20, 28, 40]]
+)
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_all_looks_at_simulated_values_hold_together_as_often_as_stated(schedule, confidence):
+    """The values themselves are drawn here, not only their sums."""
+    number = 60_000
+    values = np.random.default_rng(10).normal(size=(number, schedule[-1]))
+    each = repeated_confidence(schedule, confidence)
+    held = np.ones(number, dtype=bool)
+    for n in schedule:
+        seen = values[:, :n]
+        t = seen.mean(axis=1) / (seen.std(axis=1, ddof=1) / np.sqrt(n))
+        held &= np.abs(t) <= stats.t.ppf(0.5 + each / 2, n - 1)
+    deviation = np.sqrt(confidence * (1 - confidence) * (1 / number + 1 / 120_000))
+    assert held.mean() == pytest.approx(confidence, abs=3.5 * deviation)
+
+
+def test_seven_looks_from_5_to_40_are_at_98_9_percent_each():
+    assert repeated_confidence(geometric_looks(5, 40)) == pytest.approx(0.989, abs=5e-4)
+
+
 def test_without_a_correction_it_would_not():
     schedule = geometric_looks(5, 40)
     covered = np.mean([all_looks_cover(h, schedule, 0.95) for h in histories(schedule, 1000)])
@@ -57,7 +80,24 @@ def test_looks_are_spaced_geometrically():
     assert geometric_looks(2, 6, 1.01) == [2, 3, 4, 5, 6]
 
 
+def test_a_look_that_rounding_would_miss_is_planned():
+    """log(8) / log(2) and the like come out a little below the whole number."""
+    assert geometric_looks(5, 125, 5) == [5, 25, 125]
+    assert geometric_looks(2, 3) == [2, 3]
+
+
+@pytest.mark.parametrize(("first", "last", "growth"), [(1, 5, 2), (5, 4, 2), (5, 9, 1.0)])
+def test_looks_that_cannot_be_planned_are_refused(first, last, growth):
+    with pytest.raises(ValueError, match="no looks"):
+        geometric_looks(first, last, growth)
+
+
 @pytest.mark.parametrize("schedule", [[], [1, 2], [5, 5], [7, 5]])
 def test_looks_at_no_new_data_are_refused(schedule):
     with pytest.raises(ValueError, match="rising numbers"):
         repeated_confidence(schedule)
+
+
+def test_confidence_is_a_share():
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        repeated_confidence([5, 7], 1.0)

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.stats.stopping import RankingRule, stated_interval
+from bench.stats.interval import ratio_interval, trimmed_mean_interval
+from bench.stats.spending import repeated_confidence
+from bench.stats.stopping import RankingRule, stated_interval, stopping_confidence
 
 RULE = RankingRule(cells=2, confidence=0.95, margin=0.02, first=3, last=30)
 
@@ -38,6 +40,66 @@ def test_an_interval_that_stops_when_it_is_narrow_still_covers(spread: float) ->
                 break
     # Three standard errors (0.0056 each) around 93 to 97%.
     assert 0.93 - 0.017 <= covered / histories <= 0.97 + 0.017
+
+
+def test_an_interval_that_decides_when_it_is_shown_spends_half_of_its_error() -> None:
+    """At 95% stated it is as wide as one at 97.5%."""
+    assert stopping_confidence(0.95) == pytest.approx(0.975)
+    assert stopping_confidence(0.8) == pytest.approx(0.9)
+    values = np.exp(np.random.default_rng(1).normal(0, 0.05, 8))
+    stated, wider = stated_interval(values, 0.95), trimmed_mean_interval(values, 0.975)
+    assert (stated.estimate, stated.low, stated.high) == (wider.estimate, wider.low, wider.high)
+    assert stated.confidence == 0.95
+
+
+def test_a_pair_at_a_look_has_its_share_of_the_error() -> None:
+    """Of 5%, split over 6 pairs of 4 cells (Bonferroni) and over the looks."""
+    rule = RankingRule(cells=4, confidence=0.95, margin=0.02, first=3, last=30)
+    assert rule.looks() == (3, 4, 6, 8, 12, 17, 24, 30)
+    expected = repeated_confidence((3, 4, 6, 8, 12, 17, 24, 30), 1 - 0.05 / 6)
+    assert rule.per_look() == expected
+    alone = RankingRule(cells=1, confidence=0.95, margin=0.02, first=3, last=30)
+    assert alone.per_look() == RULE.per_look() == repeated_confidence(rule.looks(), 0.95)
+
+
+def settled(a: list[float], b: list[float], rule: RankingRule = RULE) -> bool:
+    return rule.settled(dict(enumerate(a)), dict(enumerate(b)))
+
+
+def test_a_pair_is_settled_when_its_interval_at_that_confidence_excludes_1() -> None:
+    a = np.exp(np.random.default_rng(2).normal(0, 0.02, 6))
+    half_width = np.sqrt(
+        ratio_interval(a, np.ones(6), RULE.per_look()).high
+        / ratio_interval(a, np.ones(6), RULE.per_look()).low
+    )
+    centre = ratio_interval(a, np.ones(6)).estimate
+    for factor, expected in ((1.001, True), (0.999, False)):
+        b = np.full(6, half_width / centre * factor)
+        assert settled(a.tolist(), b.tolist()) is expected
+        assert settled(b.tolist(), a.tolist()) is expected
+
+
+def test_a_pair_that_surely_differs_by_less_than_the_margin_is_settled() -> None:
+    one = [1.0, 1.00001, 0.99999]
+    assert settled(one, [x * 1.001 for x in one])
+    strict = RankingRule(cells=2, confidence=0.95, margin=0.0, first=3, last=30)
+    assert not settled(one, one[1:] + one[:1], strict)
+
+
+def test_what_came_after_the_last_planned_look_waits_for_the_next() -> None:
+    """Looks are at 3, 4, 6, ...: of 5 values the last is not looked at."""
+    clear, opposed = [1.0, 1.01, 0.99, 1.0], [2.0, 2.01, 1.99, 2.0]
+    assert settled(clear, opposed)
+    assert settled([*clear, 5.0], [*opposed, 0.1])
+    assert not settled([*clear, 5.0, 5.0], [*opposed, 0.1, 0.1])
+
+
+def test_only_generations_that_measured_both_are_compared() -> None:
+    a = {0: 1.0, 1: 1.01, 2: 0.99, 7: 50.0}
+    b = {0: 2.0, 1: 2.01, 2: 1.99, 9: 0.01}
+    assert RULE.settled(a, b)
+    assert not RULE.settled(a, {**b, 2: 2.0, 7: 0.1, 8: 1.0})
+    assert not RULE.settled(a, {8: 2.0, 1: 2.01, 2: 1.99, 9: 2.0})
 
 
 def test_a_wrong_order_is_as_rare_as_stated() -> None:
