@@ -9,6 +9,7 @@ from rich.text import Text
 from bench.numbers import duration, percent, printable
 from bench.present.columns import PORTABILITY_COLUMNS, PORTABILITY_MODEL_COLUMNS, Column
 from bench.present.layout import Figure, Line, lay_out, wrap
+from bench.record.portability import ModelRow, OperatorRow, PortabilityReport, TargetRow
 from bench.trials.portability.matrix import (
     MARKS,
     MODEL_MARKS,
@@ -18,7 +19,6 @@ from bench.trials.portability.matrix import (
     matrix_of,
     suite_words,
 )
-from bench.trials.portability.report import ModelRow, OperatorRow, PortabilityReport, TargetRow
 
 #: Failing operators told for each target; ``--all`` tells every one.
 FAILURES_SHOWN = 12

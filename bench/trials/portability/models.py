@@ -13,10 +13,10 @@ from bench.measure.plan import PlannedCell
 from bench.measure.reference import References
 from bench.numbers import printable, significant
 from bench.record.parity import parity
+from bench.record.portability import ModelOutcome, ModelRow
 from bench.runtimes.processes import Launcher
 from bench.trials.portability.outcomes import outcome_of
 from bench.trials.portability.predict import Forecast, ModelNode
-from bench.trials.portability.report import ModelOutcome, ModelRow
 
 _NODES_NAMED = 20
 

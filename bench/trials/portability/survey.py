@@ -19,6 +19,7 @@ from bench.errors import BenchError, SpecError, Unavailable
 from bench.machine.facts import fingerprint
 from bench.measure.plan import PlannedCell, make_plan
 from bench.measure.reference import References
+from bench.record.portability import ModelRow, PortabilityReport, SuiteFacts, TargetRow
 from bench.runtimes.processes import Launcher
 from bench.runtimes.targets import BackendReport, Choice
 from bench.spec import Suite
@@ -30,7 +31,6 @@ from bench.trials.portability.operators import choose_cases, failure_rows, opera
 from bench.trials.portability.outcomes import TestResult
 from bench.trials.portability.predict import Forecast, ModelNode, OperatorKey, model_nodes, predict
 from bench.trials.portability.progress import Teller
-from bench.trials.portability.report import ModelRow, PortabilityReport, SuiteFacts, TargetRow
 from bench.trials.portability.restate import cases_for
 
 #: The distributions whose versions the report's facts hold.
