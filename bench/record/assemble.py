@@ -17,7 +17,7 @@ from bench.cell import Cell
 from bench.record import estimate
 from bench.record.block import Block, trusted_samples
 from bench.record.facts import CellFacts, ToldPlacement, WorkerFacts
-from bench.record.parity import Reference, form_of, parity
+from bench.record.parity import Reference, parity
 from bench.record.placement import placement_check, placement_fact
 from bench.record.precision import precision_check
 from bench.record.result import (
@@ -32,6 +32,7 @@ from bench.record.result import (
 from bench.record.telemetry import summarise
 from bench.stats.interval import Interval
 from bench.stats.percentile import floor, median
+from bench.variants import held_to
 
 OTHER_SHAPES = "the outputs have other shapes than the reference's"
 #: A copy may take no time on a coarse clock, and estimates are geometric.
@@ -251,8 +252,8 @@ def _parity(evidence: Evidence, placement: PlacementFact | None) -> tuple[Parity
     reference = evidence.reference
     if evidence.outputs is None or reference is None or reference.outputs is None:
         return facts.parity, facts.not_compared
-    form = form_of(evidence.cell.variant, placement.precision if placement else "")
-    found = parity(evidence.outputs, reference, form)
+    held = held_to(evidence.cell.variant, placement.precision if placement else "")
+    found = parity(evidence.outputs, reference, held.name)
     return found, OTHER_SHAPES if found is None else ""
 
 
