@@ -14,6 +14,7 @@ import numpy as np
 
 from bench.arrays import Array
 from bench.cell import Cell
+from bench.discover import Named
 from bench.record import estimate
 from bench.record.block import Block, trusted_samples
 from bench.record.facts import CellFacts, ToldPlacement, WorkerFacts
@@ -43,7 +44,7 @@ class TaskScore(Protocol):
     """A metric as a task computes it (`bench.cards.tasks.base.Score`)."""
 
     @property
-    def metric(self) -> str: ...
+    def metric(self) -> Named: ...
     @property
     def value(self) -> Interval: ...
     @property
@@ -224,7 +225,7 @@ def _accuracy(facts: CellFacts, scores: Sequence[TaskScore]) -> Accuracy | None:
         return None
     primary, *further = scores
     return Accuracy(
-        metric=primary.metric,
+        metric=primary.metric.name,
         value=estimate.as_estimate(primary.value),
         correct=primary.correct,
         examples=primary.examples,
@@ -232,7 +233,7 @@ def _accuracy(facts: CellFacts, scores: Sequence[TaskScore]) -> Accuracy | None:
         dataset_sha256=facts.scored.dataset_sha256,
         predictions=facts.scored.predictions,
         further=tuple(
-            Metric(name=s.metric, value=estimate.as_estimate(s.value), examples=s.examples)
+            Metric(name=s.metric.name, value=estimate.as_estimate(s.value), examples=s.examples)
             for s in further
         ),
     )
