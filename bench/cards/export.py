@@ -97,7 +97,7 @@ def load_module(source: TorchSource) -> Any:
         given = () if source.folder is None else (str(source.folder),)
         module = getattr(loaded, source.factory)(*given)
         if source.weights is not None:
-            from safetensors.torch import load_file
+            from safetensors.torch import load_file  # torch: optional
 
             module.load_state_dict(load_file(str(source.weights)))
     except AttributeError as error:
@@ -139,7 +139,7 @@ def _content_key(card: Card) -> str:
 
 
 def _write_onnx(card: Card, module: Any, path: Path) -> None:
-    import torch
+    import torch  # torch: optional
 
     arrays = example_inputs(card, _TRACED_SIZE)
     dynamic = tuple(
@@ -174,7 +174,7 @@ def _write_onnx(card: Card, module: Any, path: Path) -> None:
 
 def _check(card: Card, path: Path) -> None:
     """The file is valid ONNX, its shapes agree, and the symbolic dimensions stayed symbolic."""
-    import onnx
+    import onnx  # onnx: start-up
 
     try:
         onnx.checker.check_model(str(path), full_check=True)
@@ -197,7 +197,7 @@ def _check(card: Card, path: Path) -> None:
 
 def _compare(card: Card, module: Any, path: Path, size: int) -> None:
     """Refuse a file that computes something else than the module."""
-    import torch
+    import torch  # torch: optional
 
     arrays = example_inputs(card, size, seed=size)
     with torch.inference_mode():
@@ -217,11 +217,11 @@ def _compare(card: Card, module: Any, path: Path, size: int) -> None:
 def run_onnx(path: Path, arrays: dict[str, Array]) -> Sequence[Array]:
     """Outputs by ONNX Runtime where it is installed, else by ONNX's reference evaluator."""
     if importlib.util.find_spec("onnxruntime") is not None:
-        import onnxruntime
+        import onnxruntime  # onnxruntime: optional
 
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         return list(session.run(None, arrays))
-    from onnx.reference import ReferenceEvaluator
+    from onnx.reference import ReferenceEvaluator  # onnx: start-up
 
     return list(ReferenceEvaluator(str(path)).run(None, arrays))
 

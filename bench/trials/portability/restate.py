@@ -17,6 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bench.errors import SpecError
 from bench.trials.portability.cases import Case, NodeTests, imported, since_version
 from bench.trials.portability.outcomes import compare
@@ -44,7 +46,7 @@ def cases_for(
 
 def _with_constants(tests: NodeTests, case: Case, places: tuple[int, ...]) -> Case:
     """``case`` with those of its node's inputs written into the model."""
-    import onnx
+    import onnx  # onnx: start-up
     from onnx import numpy_helper
 
     model = onnx.load(str(tests.model_file(case)))
@@ -94,7 +96,7 @@ def _restated(tests: NodeTests, case: Case, since: int, opset: int) -> Case | No
 
 def _at_version(path: Path, domain: str, opset: int) -> Any:
     """A copy of a model that declares an older version of a domain; None where that is none."""
-    import onnx
+    import onnx  # onnx: start-up
     from onnx import helper
 
     model = onnx.load(str(path))
@@ -108,8 +110,7 @@ def _at_version(path: Path, domain: str, opset: int) -> Any:
 
 
 def _says_the_same(model: Any, tests: NodeTests, case: Case) -> bool:
-    import numpy as np
-    import onnx
+    import onnx  # onnx: start-up
     from onnx.reference import ReferenceEvaluator
 
     feeds, expected = tests.arrays(case)
