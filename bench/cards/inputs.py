@@ -116,7 +116,7 @@ def resolve_shape(
     return tuple(shape)
 
 
-def fingerprint(feeds: Mapping[str, Array]) -> str:
+def input_digest(feeds: Mapping[str, Array]) -> str:
     """SHA-256 over names, types, shapes and values."""
     digest = hashlib.sha256()
     for name in sorted(feeds):

@@ -141,7 +141,7 @@ class MachineFacts:
         return cls(**values)
 
 
-def fingerprint(
+def machine_facts(
     packages: Iterable[str] = (), git_commit: str | None = None, root: Path = ROOT
 ) -> MachineFacts:
     """Read all facts: some 5 ms on Linux, plus ``nvidia-smi`` where there is one.

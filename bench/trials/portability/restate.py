@@ -21,7 +21,7 @@ import numpy as np
 
 from bench.errors import SpecError
 from bench.trials.portability.cases import Case, NodeTests, imported, since_version
-from bench.trials.portability.outcomes import compare
+from bench.trials.portability.outcomes import outcome_of_outputs
 
 
 def cases_for(
@@ -120,4 +120,4 @@ def _says_the_same(model: Any, tests: NodeTests, case: Case) -> bool:
         found = [np.asarray(output) for output in outputs]
     except Exception:  # the evaluator's errors are of every kind
         return False
-    return compare(found, expected, case.rtol, case.atol)[0] == "pass"
+    return outcome_of_outputs(found, expected, case.rtol, case.atol)[0] == "pass"
