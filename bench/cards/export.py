@@ -12,8 +12,9 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -183,16 +184,25 @@ def _check(card: Card, path: Path) -> None:
         raise ExportFailed(
             f"{card.name}: the exported file is not valid ONNX: {_first_line(error)}"
         ) from error
-    found = {value.name: value.type.tensor_type.shape.dim for value in graph.input}
+    sizes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in graph.input
+    }
+    for tensor, dim in _fixed(card, sizes):
+        raise ExportFailed(
+            f"{card.name}: the dimension {dim!r} of {tensor!r} became fixed during the export: the "
+            "module's code depends on its size. Remove that dependence, or write a number in the "
+            "card."
+        )
+
+
+def _fixed(card: Card, sizes: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, str]]:
+    """Inputs and their dimensions that the card names and the file has a size for (0 is none)."""
     for tensor in card.inputs:
-        dims = found.get(tensor.name, [])
-        for axis, dim in enumerate(tensor.shape):
-            if isinstance(dim, str) and (axis >= len(dims) or dims[axis].dim_value > 0):
-                raise ExportFailed(
-                    f"{card.name}: the dimension {dim!r} of {tensor.name!r} became fixed during "
-                    "the export: the module's code depends on its size. Remove that dependence, "
-                    "or write a number in the card."
-                )
+        found = sizes.get(tensor.name, ())
+        for dim, size in zip_longest(tensor.shape, found[: len(tensor.shape)], fillvalue=1):
+            if isinstance(dim, str) and size > 0:
+                yield tensor.name, dim
 
 
 def _compare(card: Card, module: Any, path: Path, size: int) -> None:
@@ -263,13 +273,20 @@ def _root(error: BaseException) -> BaseException:
 def _place_in_model(error: BaseException, card: Card) -> str:
     """``, at nets.py line 12`` where the traceback passes through the model's own file."""
     source = card.model_file().torch
-    cause: BaseException | None = error
-    while cause is not None and source is not None:
-        for frame in reversed(traceback.extract_tb(cause.__traceback__)):
-            if Path(frame.filename) == source.file:
-                return f", at {source.file.name} line {frame.lineno} ({frame.line})"
-        cause = cause.__cause__
+    if source is None:
+        return ""
+    for frame in _frames(error):
+        if Path(frame.filename) == source.file:
+            return f", at {source.file.name} line {frame.lineno} ({frame.line})"
     return ""
+
+
+def _frames(error: BaseException) -> Iterator[traceback.FrameSummary]:
+    """Of the error and of what caused it, each from the innermost outwards."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield from reversed(traceback.extract_tb(cause.__traceback__))
+        cause = cause.__cause__
 
 
 def _first_line(error: BaseException) -> str:

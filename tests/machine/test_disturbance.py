@@ -16,7 +16,6 @@ from bench.machine.disturbance import (
     Watcher,
     block_watcher,
     cgroup_stat_path,
-    clock_facts,
     round_watcher,
 )
 
@@ -247,22 +246,6 @@ def test_files_stay_open_and_are_read_anew(tmp_path):
 
 def test_a_process_that_does_not_exist_has_no_cpu_time():
     assert watch.process_cpu_ns(2**22 + 1) is None
-
-
-def test_the_clock_of_this_machine_is_described():
-    facts = clock_facts()
-    assert facts.monotonic
-    assert 0 < facts.cost_ns < 100_000
-    assert facts.step_ns > 0
-
-
-def test_a_coarse_clock_is_found_out():
-    readings = iter(range(10_000))
-    facts = clock_facts(lambda: next(readings) // 100 * 15_600_000)
-    assert facts.step_ns == 15_600_000
-    assert facts.cost_ns == pytest.approx(156_000, rel=0.1)
-    with pytest.raises(ValueError, match="two readings"):
-        clock_facts(readings=1)
 
 
 # --- where the cgroup counts, and the parsers ------------------------------------------------

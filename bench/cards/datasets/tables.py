@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -113,12 +114,9 @@ def _separated(path: Path, texts: tuple[str, ...]) -> Any:
     from pyarrow import csv
 
     delimiter = "," if path.suffix.lower() == ".csv" else "\t"
-    comments = []
     with open(path, encoding="utf-8", errors="replace") as file:
-        for line in file:
-            if not line.startswith("#"):
-                break
-            comments.append(line.lstrip("# ").rstrip("\n"))
+        first = takewhile(lambda line: line.startswith("#"), file)
+        comments = [line.lstrip("# ").rstrip("\n") for line in first]
     names = comments[-1].split(delimiter) if comments else None
     return csv.read_csv(
         path,

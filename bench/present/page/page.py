@@ -127,7 +127,7 @@ def _run_part(
         throughput.section(records, palette, prefix),
         accuracy.section(records, palette, prefix),
         footprint.section(records, palette, prefix),
-        start.section(records, palette, prefix),
+        start.section(records, prefix),
         failures.section(selection.failed, prefix),
         measured.section(run, records, warnings, prefix),
     )
