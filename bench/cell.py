@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-Scenario = Literal["single-stream", "multi-stream", "offline", "server"]
+from bench.errors import SpecError
+from bench.scenarios import SCENARIOS, find_scenario
+
+
+def _known_scenario(name: str) -> str:
+    try:
+        return find_scenario(name).name
+    except SpecError as error:
+        raise ValueError(str(error)) from error
+
+
+ScenarioName = Annotated[
+    str,
+    AfterValidator(_known_scenario),
+    Field(examples=[row.name for row in SCENARIOS.built_in]),
+]
 Variant = Literal["fp32", "fp16", "bf16", "int8-dynamic", "int8-static"]
 Lane = Literal["prepared", "api", "native"]
 
@@ -41,19 +56,19 @@ class Cell(Frozen):
     model: ModelIdentity
     variant: Variant = "fp32"
     target: str
-    scenario: Scenario
+    scenario: ScenarioName
     batch: int
     shapes: dict[str, tuple[int, ...]]
     threads: int
     lane: Lane = "prepared"
     input_sha256: str  #: of the arrays that are timed
     allow_fallback: bool = False
-    latency_bound_ns: int | None = None  #: server: what the 99th percentile must not exceed
+    latency_bound_ns: int | None = None  #: what the 99th percentile of latency must not exceed
 
     @property
     def is_rate(self) -> bool:
         """Whether the figure is a rate in samples per second, not the latency of a query."""
-        return self.scenario in ("offline", "server")
+        return find_scenario(self.scenario).figure == "rate"
 
     @property
     def id(self) -> str:

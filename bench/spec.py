@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from bench.cell import Frozen, Lane, Scenario, Variant
+from bench.cell import Frozen, Lane, ScenarioName, Variant
 from bench.errors import SpecError
+from bench.scenarios import DEFAULT, SCENARIOS, find_scenario
 from bench.validation import first_problem, read_toml
 
 #: 8 blocks of 10 ms, and starting a process.
@@ -38,7 +39,7 @@ class Suite(Frozen):
     models: tuple[str, ...] = Field((), description="names or paths of models")
     targets: tuple[str, ...] = Field(("*",), description="targets; * is every one present")
     variants: tuple[Variant, ...] = ("fp32",)
-    scenarios: tuple[Scenario, ...] = ("single-stream", "offline")
+    scenarios: tuple[ScenarioName, ...] = DEFAULT
     batch: tuple[Positive, ...] = Field((32,), description="samples a query, offline/multi-stream")
     latency_bound: str | None = Field(
         None, description="server: what the 99th percentile must not exceed, for example 5ms"
@@ -77,10 +78,12 @@ class Suite(Frozen):
                 f"max_invocations ({self.max_invocations}) is below min_invocations "
                 f"({self.min_invocations})"
             )
-        if ("server" in self.scenarios) != (self.latency_bound is not None):
+        bounded = [name for name in self.scenarios if find_scenario(name).bounded]
+        if bool(bounded) != (self.latency_bound is not None):
+            name = (bounded or [row.name for row in SCENARIOS.built_in if row.bounded])[0]
             raise ValueError(
-                "the scenario `server` and `latency_bound` go together: give both, for example "
-                "--scenario server --latency-bound 5ms"
+                f"the scenario `{name}` and `latency_bound` go together: give both, for example "
+                f"--scenario {name} --latency-bound 5ms"
             )
         least_s = self.min_invocations * SECONDS_PER_INVOCATION
         if self.max_time_s < least_s:
@@ -145,10 +148,11 @@ def make_suite(data: dict[str, Any], source: str) -> Suite:
 def with_flags(suite: Suite, flags: dict[str, Any]) -> Suite:
     """``suite`` with ``flags`` (those that were given) laid over it. Raises `SpecError`."""
     merged = make_suite({**suite.model_dump(exclude_unset=True), **flags}, "the flags")
-    if flags.get("batch", (1,)) != (1,) and set(merged.scenarios) <= {"single-stream", "server"}:
+    one_sample = all(find_scenario(name).one_sample for name in merged.scenarios)
+    if flags.get("batch", (1,)) != (1,) and one_sample:
+        larger = [f"--scenario {row.name}" for row in SCENARIOS.built_in if not row.one_sample]
         raise SpecError(
             f"--batch contradicts {' and '.join(merged.scenarios)}: one sample a query (MLPerf's "
-            "meaning); "
-            "use --scenario multi-stream or --scenario offline for larger queries."
+            f"meaning); use {' or '.join(larger)} for larger queries."
         )
     return merged

@@ -38,6 +38,7 @@ def command(
     from bench.cache import cache_folder
     from bench.measure.prepare import prepare
     from bench.present.progress import choose_listener
+    from bench.scenarios import OFFLINE
     from bench.spec import Suite, with_flags
     from bench.trials.bisect import bisect
     from bench.trials.bisect_report import bisect_row, bisect_text
@@ -46,7 +47,7 @@ def command(
         "models": (model,),
         "targets": (target,),
         "variants": (variant,),
-        "scenarios": ("offline",),
+        "scenarios": (OFFLINE.name,),
         "batch": (batch,),
         "shapes": shapes,
         "seed": seed,

@@ -93,9 +93,10 @@ def _scored_now(models: list[str], target: str | None) -> dict[str, Columns]:
     from bench.measure.prepare import prepare
     from bench.measure.scoring import predictions
     from bench.present.progress import choose_listener
+    from bench.scenarios import SINGLE_STREAM
     from bench.spec import Suite
 
-    suite = Suite(models=tuple(models), targets=(target or "*",), scenarios=("single-stream",))
+    suite = Suite(models=tuple(models), targets=(target or "*",), scenarios=(SINGLE_STREAM.name,))
     listener = choose_listener(quiet=False)
     found: dict[str, Columns] = {}
     try:

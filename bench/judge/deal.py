@@ -15,6 +15,7 @@ from bench.cell import Cell
 from bench.errors import SpecError
 from bench.judge.pairs import Changed, Pair, Relation, compare_on_target, same_data, time_ratio
 from bench.record.result import Invocation, Record
+from bench.scenarios import weighing
 from bench.stats.interval import Interval
 from bench.stats.multiple import pairwise_comparisons, simultaneous_confidence
 from bench.stats.pareto import Compared, Standing, standings
@@ -112,12 +113,11 @@ def _unbeaten(place: int, count: int, quality: Compared, loss: float) -> bool:
 
 # -- points ---------------------------------------------------------------------------------------
 
-_SCENARIO: dict[Cost, str] = {
-    "latency": "single-stream",
-    "throughput": "offline",
-    "memory": "single-stream",
-    "size": "single-stream",
-}
+
+def weighed(records: Sequence[Record], cost: Cost) -> str | None:
+    """The scenario that a cost is read from."""
+    kind: Literal["latency", "throughput"] = "throughput" if cost == "throughput" else "latency"
+    return weighing(kind, dict.fromkeys(record.cell.scenario for record in records))
 
 
 def cost_of(record: Record, cost: Cost) -> float | None:
@@ -135,9 +135,10 @@ def _points(records: Sequence[Record], cost: Cost) -> list[Point]:
     """The cheapest first; only what ran, was scored and is no simulation."""
     scored = {_subject(r): r for r in records if r.accuracy is not None}
     found: dict[tuple[str, str, str], Record] = {}
+    wanted = weighed(records, cost)
     for record in records:
         usable = record.status == "ok" and not record.simulated
-        if usable and record.cell.scenario == _SCENARIO[cost] and cost_of(record, cost):
+        if usable and record.cell.scenario == wanted and cost_of(record, cost):
             kept = found.get(_subject(record))
             # The largest batch is what throughput is bought for, the smallest what latency is.
             if kept is None or (record.cell.batch > kept.cell.batch) == (cost == "throughput"):

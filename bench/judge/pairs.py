@@ -15,6 +15,7 @@ from bench.cards.tasks.base import Change
 from bench.cell import ModelIdentity
 from bench.numbers import NAME_LIMIT, printable
 from bench.record.result import Invocation, Record
+from bench.scenarios import weighing
 from bench.stats.interval import (
     FEWEST_INVOCATIONS,
     Interval,
@@ -157,8 +158,8 @@ def compare_on_target(
     """Two models by all their records on one target."""
     cell, other = mine[0].cell, theirs[0].cell
     size, other_size = cell.model.file_bytes, other.model.file_bytes
-    alone = _same_load(mine, theirs, "single-stream", min)
-    offline = _same_load(mine, theirs, "offline", max)
+    alone = _same_load(mine, theirs, "latency", min)
+    offline = _same_load(mine, theirs, "throughput", max)
     return Pair(
         model=cell.model.name,
         other=other.model.name,
@@ -180,10 +181,12 @@ def compare_on_target(
 def _same_load(
     mine: Sequence[Record],
     theirs: Sequence[Record],
-    scenario: str,
+    cost: Literal["latency", "throughput"],
     choose: Callable[[Iterable[int]], int],
 ) -> tuple[Record, Record] | None:
-    """Both models' records of one scenario at a batch that both have."""
+    """Both models' records of the scenario that a cost is read from, at a batch that both have."""
+    both = {r.cell.scenario for r in mine} & {r.cell.scenario for r in theirs}
+    scenario = weighing(cost, sorted(both))
     ours = {r.cell.batch: r for r in mine if r.cell.scenario == scenario}
     others = {r.cell.batch: r for r in theirs if r.cell.scenario == scenario}
     shared = ours.keys() & others.keys()

@@ -19,9 +19,10 @@ from bench.cards.inputs import (
 )
 from bench.cards.ready import Loaded, batch_name, file_bytes, fixed_batch
 from bench.cards.variants import Form
-from bench.cell import Cell, ModelIdentity, Scenario, Variant
+from bench.cell import Cell, ModelIdentity, Variant
 from bench.errors import BenchError, SpecError, Unsupported
 from bench.runtimes.targets import Choice
+from bench.scenarios import Scenario, find_scenario
 from bench.spec import Suite
 
 
@@ -48,8 +49,9 @@ class PlannedCell:
 
     @property
     def streams(self) -> int:
-        """Queries in flight at once: what the target's ``streams`` says, offline alone."""
-        if self.cell.scenario != "offline":
+        """Queries in flight at once: what the target's ``streams`` says, where the scenario has
+        more than one."""
+        if not find_scenario(self.cell.scenario).streams:
             return 1
         text = self.options.extra.get("streams", "1")
         return int(text) if text.isdigit() else 1  # the backend will refuse what is no number
@@ -137,16 +139,12 @@ def model_forms(file: ModelFile) -> set[str]:
     return {form for form, source in found.items() if source is not None}
 
 
-#: Scenarios whose queries carry one sample each (MLPerf's meaning).
-_ONE_SAMPLE = ("single-stream", "server")
-
-
 def _loads(suite: Suite) -> list[tuple[Scenario, int]]:
     """Scenario and samples a query. MLPerf's single-stream sends one sample at a time."""
     return [
         (scenario, batch)
-        for scenario in dict.fromkeys(suite.scenarios)
-        for batch in ([1] if scenario in _ONE_SAMPLE else dict.fromkeys(suite.batch))
+        for scenario in map(find_scenario, dict.fromkeys(suite.scenarios))
+        for batch in ([1] if scenario.one_sample else dict.fromkeys(suite.batch))
     ]
 
 
@@ -163,7 +161,7 @@ def _cells_of_model(
     card = model.card
     fixed = fixed_batch(card)
     refused: BenchError | None = None
-    if fixed is not None and fixed != batch and scenario not in _ONE_SAMPLE:
+    if fixed is not None and fixed != batch and not scenario.one_sample:
         refused = Unsupported(
             f"{card.name}: its batch dimension is fixed at {fixed}, so batch {batch} can't be run. "
             "Export it with a dynamic batch dimension."
@@ -181,14 +179,14 @@ def _cells_of_model(
                 model=_identity(card, form.file),
                 variant=variant,
                 target=str(choice.target),
-                scenario=scenario,
+                scenario=scenario.name,
                 batch=batch if refused or fixed is None else fixed,
                 shapes={name: tuple(array.shape) for name, array in feeds.items()},
                 threads=threads_of(suite, choice),
                 lane=suite.lane,
                 input_sha256=input_sha256,
                 allow_fallback=suite.allow_fallback,
-                latency_bound_ns=suite.latency_bound_ns if scenario == "server" else None,
+                latency_bound_ns=suite.latency_bound_ns if scenario.bounded else None,
             )
             options = Options(
                 threads=cell.threads,

@@ -26,6 +26,7 @@ from bench.numbers import (
 )
 from bench.present.columns import COMPARED_ACCURACY_COLUMNS, COMPARED_COLUMNS
 from bench.present.layout import MARKED, Figure, Line, lay_out, wrap
+from bench.scenarios import find_scenario
 from bench.stats.interval import Interval
 from bench.stats.verdict import Verdict
 from bench.store.run import StoredRun
@@ -141,8 +142,7 @@ def _heading(match: Match, several_variants: bool) -> str:
 
 def _label(cell: Cell, several_batches: bool) -> str:
     parts = [_name(cell.target)]
-    if cell.scenario not in ("single-stream", "offline"):
-        parts.append(cell.scenario)
+    parts.append(find_scenario(cell.scenario).label)
     if several_batches:
         parts.append(f"batch {cell.batch}")
     if cell.lane == "api":

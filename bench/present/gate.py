@@ -22,6 +22,7 @@ from bench.numbers import (
 from bench.present.columns import GATE_COLUMNS
 from bench.present.compare import difference_lines
 from bench.present.layout import FAILED, MARKED, NOTHING, OK, Figure, Line, lay_out, wrap
+from bench.scenarios import find_scenario
 from bench.stats.interval import Interval
 from bench.store.run import StoredRun
 
@@ -117,13 +118,12 @@ def where(finding: Finding) -> str:
     cell = finding.cell
     parts = [printable(cell.target, NAME_LIMIT)]
     if finding.kind not in ("accuracy", "accuracy loss"):
-        if cell.scenario not in ("single-stream", "offline"):
-            parts.append(cell.scenario)
+        parts.append(find_scenario(cell.scenario).label)
         if cell.batch != 1:
             parts.append(f"batch {cell.batch}")
         if cell.lane != "prepared":
             parts.append(cell.lane)
-    return ", ".join(parts)
+    return ", ".join(filter(None, parts))
 
 
 def found_text(finding: Finding) -> str:

@@ -54,6 +54,7 @@ from bench.record.result import (
     Record,
     value_of,
 )
+from bench.scenarios import find_scenario
 
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -134,17 +135,16 @@ _LANE_LABELS = {"api": "user API", "native": "native loop"}
 def _label(record: Record, several_threads: bool) -> str:
     cell = record.cell
     parts = [printable(cell.target, limit=NAME_LIMIT)]
-    if cell.scenario == "multi-stream":
-        parts.append("multi-stream")
+    parts.append(find_scenario(cell.scenario).label)
     if cell.latency_bound_ns is not None:
-        parts.append(f"server, p99 ≤ {duration(cell.latency_bound_ns)}")
+        parts.append(f"p99 ≤ {duration(cell.latency_bound_ns)}")
     if cell.lane in _LANE_LABELS:
         parts.append(_LANE_LABELS[cell.lane])
     if several_threads:
         parts.append(f"{cell.threads} thread{'' if cell.threads == 1 else 's'}")
     if cell.allow_fallback:
         parts.append("fallback allowed")
-    return ", ".join(parts)
+    return ", ".join(filter(None, parts))
 
 
 def _heading(record: Record, several_variants: bool, originals: Set[str | None]) -> str:
@@ -175,7 +175,7 @@ def _parameters(count: int | None) -> str:
 
 def _batches(records: Sequence[Record]) -> tuple[_Batch, ...]:
     """One line for each batch; a latency at batch 1 alone shares the line of the first batch."""
-    latency = {r.cell.batch: r for r in records if r.cell.scenario != "offline"}
+    latency = {r.cell.batch: r for r in records if find_scenario(r.cell.scenario).shows_latency}
     offline = {r.cell.batch: r for r in records if r.cell.is_rate}
     if set(latency) == {1} and offline and 1 not in offline:
         first, *rest = sorted(offline)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.judge.deal import Cost, cost_of
+from bench.judge.deal import Cost, cost_of, weighed
 from bench.record.result import Record
 
 #: More rows than a person scrolls through, and a page that stays well below 10 MB.
@@ -124,7 +124,7 @@ def cost_layers(records: Sequence[Record], cost: Cost, most: int) -> tuple[list[
     Layer after layer of what no other estimate beats is peeled off.
     """
     scores = {_subject(r): r.accuracy.value.value for r in records if r.accuracy is not None}
-    wanted = "offline" if cost == "throughput" else "single-stream"
+    wanted = weighed(records, cost)
     best: dict[tuple[str, str, str], float] = {}
     for record in records:
         price = cost_of(record, cost)

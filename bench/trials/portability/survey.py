@@ -21,6 +21,7 @@ from bench.measure.plan import PlannedCell, make_plan
 from bench.measure.reference import References
 from bench.runtimes.processes import Launcher
 from bench.runtimes.targets import BackendReport, Choice
+from bench.scenarios import SINGLE_STREAM
 from bench.spec import Suite
 from bench.trials.portability.cases import Case, NodeTests, node_tests
 from bench.trials.portability.execute import Job, check_options, run_tests
@@ -245,7 +246,7 @@ class _Survey:
         """A row for each variant of a model on a target."""
         suite = Suite(
             variants=self.request.variants,
-            scenarios=("single-stream",),
+            scenarios=(SINGLE_STREAM.name,),
             shapes=dict(self.request.shapes),
             threads=1,
         )
