@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from bench.errors import SpecError
 from bench.scenarios import SCENARIOS, find_scenario
+from bench.variants import DEFAULT, VARIANTS, suffix
 
 
 def _known_scenario(name: str) -> str:
@@ -24,7 +25,8 @@ ScenarioName = Annotated[
     AfterValidator(_known_scenario),
     Field(examples=[row.name for row in SCENARIOS.built_in]),
 ]
-Variant = Literal["fp32", "fp16", "bf16", "int8-dynamic", "int8-static"]
+#: Not checked where it is read: a run of another distribution's variant is readable without it.
+VariantName = Annotated[str, Field(examples=[row.name for row in VARIANTS.built_in])]
 Lane = Literal["prepared", "api", "native"]
 
 
@@ -54,7 +56,7 @@ class Cell(Frozen):
     """
 
     model: ModelIdentity
-    variant: Variant = "fp32"
+    variant: VariantName = DEFAULT
     target: str
     scenario: ScenarioName
     batch: int
@@ -81,5 +83,5 @@ class Cell(Frozen):
     @property
     def label(self) -> str:
         """How people are told which cell this is."""
-        variant = "" if self.variant == "fp32" else f" {self.variant}"
-        return f"{self.model.name}{variant} {self.target} {self.scenario} batch {self.batch}"
+        model = f"{self.model.name}{suffix(self.variant)}"
+        return f"{model} {self.target} {self.scenario} batch {self.batch}"

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from bench.cell import Frozen, Lane, ScenarioName, Variant
+from bench import scenarios, variants
+from bench.cell import Frozen, Lane, ScenarioName, VariantName
 from bench.errors import SpecError
-from bench.scenarios import DEFAULT, SCENARIOS, find_scenario
+from bench.scenarios import SCENARIOS, find_scenario
 from bench.validation import first_problem, read_toml
 
 #: 8 blocks of 10 ms, and starting a process.
@@ -38,8 +39,8 @@ class Suite(Frozen):
     name: str = Field("bench", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     models: tuple[str, ...] = Field((), description="names or paths of models")
     targets: tuple[str, ...] = Field(("*",), description="targets; * is every one present")
-    variants: tuple[Variant, ...] = ("fp32",)
-    scenarios: tuple[ScenarioName, ...] = DEFAULT
+    variants: tuple[VariantName, ...] = (variants.DEFAULT,)
+    scenarios: tuple[ScenarioName, ...] = scenarios.DEFAULT
     batch: tuple[Positive, ...] = Field((32,), description="samples a query, offline/multi-stream")
     latency_bound: str | None = Field(
         None, description="server: what the 99th percentile must not exceed, for example 5ms"
@@ -140,9 +141,15 @@ def load_suite(path: Path) -> Suite:
 def make_suite(data: dict[str, Any], source: str) -> Suite:
     """Check ``data``; ``source`` is what an error blames (a file, or `the flags`)."""
     try:
-        return Suite.model_validate(data)
+        suite = Suite.model_validate(data)
     except ValidationError as error:
         raise SpecError(f"{source}: {first_problem(error, Suite.model_fields)}") from error
+    for place, name in enumerate(suite.variants):
+        try:
+            variants.find_variant(name)
+        except SpecError as error:
+            raise SpecError(f"{source}: `variants.{place}`: {error}") from error
+    return suite
 
 
 def with_flags(suite: Suite, flags: dict[str, Any]) -> Suite:

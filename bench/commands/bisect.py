@@ -7,6 +7,7 @@ import json
 import click
 
 from bench.commands.flags import read_sizes
+from bench.variants import DEFAULT
 
 _DISAGREES = 3
 
@@ -14,7 +15,7 @@ _DISAGREES = 3
 @click.command(name="bisect")
 @click.argument("model")
 @click.option("-t", "--target", required=True, help="The target that disagrees.")
-@click.option("--variant", default="fp32", show_default=True, help="Precision form of the model.")
+@click.option("--variant", default=DEFAULT, show_default=True, help="Precision form of the model.")
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--shape", "shapes", multiple=True, callback=read_sizes, help="Sizes, e.g. seq=128.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, help="Of the inputs.")

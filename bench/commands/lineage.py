@@ -68,15 +68,16 @@ def _of_file(path: Path) -> Columns:
 
 
 def _of_run(run: Path, models: list[str], target: str | None) -> dict[str, Columns]:
-    """Stored predictions on one target; fp32 where there are several variants."""
+    """Stored predictions on one target; the default where there are several variants."""
     from bench.discover import unknown
     from bench.store.run import read_run
+    from bench.variants import DEFAULT
 
     stored = read_run(run)
     scored = [r for r in stored.records if r.accuracy and r.cell.model.task == "classification"]
     target = target or next((r.cell.target for r in scored), None)
     found: dict[str, Columns] = {}
-    for record in sorted(scored, key=lambda r: r.cell.variant != "fp32"):
+    for record in sorted(scored, key=lambda r: r.cell.variant != DEFAULT):
         name = record.cell.model.name
         if name in models and name not in found and record.cell.target == target:
             found[name] = stored.predictions(record)

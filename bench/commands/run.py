@@ -12,7 +12,9 @@ from bench.cache import cache_folder
 from bench.commands.flags import OUTPUTS, output_options, read_sizes, write_outputs
 from bench.errors import SpecError
 from bench.scenarios import SCENARIOS
+from bench.variants import VARIANTS
 
+_VARIANTS = ", ".join(row.name for row in VARIANTS.built_in)
 _SCENARIOS = ", ".join(row.name for row in SCENARIOS.built_in)
 _INTERRUPTED = 130
 #: Seconds from which on the harness's share of the time says something.
@@ -33,7 +35,7 @@ def _numbers(
 @click.argument("suite", required=False, type=click.Path(path_type=Path))
 @click.option("-m", "--model", "models", multiple=True, help="Model: a name, .onnx or card.")
 @click.option("-t", "--target", "targets", multiple=True, help="Target, e.g. onnxruntime:cpu.")
-@click.option("--variant", "variants", multiple=True, help="Precision form: fp32.")
+@click.option("--variant", "variants", multiple=True, help=f"Precision form: {_VARIANTS}.")
 @click.option("--scenario", "scenarios", multiple=True, help=f"{_SCENARIOS}.")
 @click.option("--latency-bound", help="server: bound of the p99, e.g. 5ms.")
 @click.option("--batch", multiple=True, callback=_numbers, help="Samples a query (offline).")

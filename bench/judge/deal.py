@@ -19,6 +19,7 @@ from bench.scenarios import weighing
 from bench.stats.interval import Interval
 from bench.stats.multiple import pairwise_comparisons, simultaneous_confidence
 from bench.stats.pareto import Compared, Standing, standings
+from bench.variants import DEFAULT
 
 Cost = Literal["latency", "throughput", "memory", "size"]
 
@@ -193,7 +194,7 @@ def _offers(records: Sequence[Record], change: Changed) -> dict[tuple[str, str],
             continue
         original = models[name].distilled_from or models[name].variant_of
         reference = original if original in models else name
-        base = by_subject.get((str(reference), "fp32", target))
+        base = by_subject.get((str(reference), DEFAULT, target))
         if base is None or base is mine:
             continue
         relation: Relation = "original" if models[name].distilled_from in models else "variant"
@@ -209,4 +210,4 @@ def _offers(records: Sequence[Record], change: Changed) -> dict[tuple[str, str],
 def _kind(pair: Pair) -> Literal["distilled", "variant", "distilled variant"]:
     if pair.relation == "variant":
         return "variant"
-    return "distilled" if pair.variant == "fp32" else "distilled variant"
+    return "distilled" if pair.variant == DEFAULT else "distilled variant"

@@ -30,6 +30,7 @@ from bench.stats.interval import FEWEST_INVOCATIONS, Interval, unpaired_ratio_in
 from bench.stats.multiple import simultaneous_confidence
 from bench.stats.verdict import Verdict
 from bench.store.run import StoredRun
+from bench.variants import suffix
 
 #: Checks of which no load of the machine can be the reason.
 CORRECTNESS = ("placement", "precision", "parity", "accuracy")
@@ -103,8 +104,8 @@ class Finding:
         """The cell, and which limit; an accuracy doesn't depend on the load."""
         cell = self.cell
         if self.kind in ("accuracy", "accuracy loss"):
-            variant = "" if cell.variant == "fp32" else f" {cell.variant}"
-            return printable(f"{cell.model.name}{variant} {cell.target}: {self.kind}", NAME_LIMIT)
+            model = f"{cell.model.name}{suffix(cell.variant)}"
+            return printable(f"{model} {cell.target}: {self.kind}", NAME_LIMIT)
         return f"{printable(cell.label, NAME_LIMIT)}: {self.kind}"
 
 

@@ -22,6 +22,7 @@ from bench.stats.interval import (
     ratio_interval,
     unpaired_ratio_interval,
 )
+from bench.variants import DEFAULT
 
 Subject = tuple[str, str]  #: model and variant
 Changed = Callable[[Record, Record], Change | None]
@@ -82,7 +83,7 @@ class Pair:
 
 def compare(records: Sequence[Record], change: Changed) -> list[Pair]:
     """Every pair on every target that both were tried on: the distilled models first, each variant
-    against the same one of the other; then each variant against its own model in fp32.
+    against the same one of the other; then each variant against its own model in the default.
 
     ``change(record, other)`` compares what was stored of two scored records' predictions; None
     where it can't.
@@ -108,8 +109,8 @@ def _related(
             if (name, variant) in subjects and (other, variant) in subjects:
                 yield (name, variant), (other, variant), relation
     for name, variant in subjects:
-        if variant != "fp32" and (name, "fp32") in subjects:
-            yield (name, variant), (name, "fp32"), "variant"
+        if variant != DEFAULT and (name, DEFAULT) in subjects:
+            yield (name, variant), (name, DEFAULT), "variant"
 
 
 def relations(models: Mapping[str, ModelIdentity]) -> list[tuple[str, str, Relation]]:

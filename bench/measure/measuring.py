@@ -18,7 +18,7 @@ from bench.measure.account import Account
 from bench.measure.group import group_class
 from bench.measure.listener import Listener
 from bench.measure.member import Context, try_out
-from bench.measure.parity import form_of, parity
+from bench.measure.parity import parity
 from bench.measure.plan import PlannedCell
 from bench.measure.prepare import Prepared
 from bench.measure.profiled import profiled_placement
@@ -43,6 +43,7 @@ from bench.runtimes.targets import (
 from bench.scenarios import find_scenario
 from bench.store.run import StoredRun
 from bench.store.write import RunStore
+from bench.variants import held_to
 
 
 @dataclass
@@ -269,8 +270,8 @@ class Measuring:
             return None
         with self.account.useful():
             reference = self.references.of(state.planned)
-        form = form_of(state.cell.variant, placement.precision if placement else "")
-        found = parity(state.outputs, reference, form)
+        held = held_to(state.cell.variant, placement.precision if placement else "")
+        found = parity(state.outputs, reference, held.name)
         if found is None:
             why = reference.why_not or "the outputs have other shapes than the reference's"
             checks.append(Check(name="parity", ok=False, detail=f"not compared: {why}"))

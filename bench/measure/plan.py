@@ -19,11 +19,12 @@ from bench.cards.inputs import (
 )
 from bench.cards.ready import Loaded, batch_name, file_bytes, fixed_batch
 from bench.cards.variants import Form
-from bench.cell import Cell, ModelIdentity, Variant
+from bench.cell import Cell, ModelIdentity
 from bench.errors import BenchError, SpecError, Unsupported
 from bench.runtimes.targets import Choice
 from bench.scenarios import Scenario, find_scenario
 from bench.spec import Suite
+from bench.variants import find_variant, suffix
 
 
 @dataclass(frozen=True)
@@ -115,17 +116,16 @@ def _left_out(suite: Suite, models: Sequence[Loaded], choices: Sequence[Choice])
                 yield f"{', '.join(targets)} {verb} left out for {model.card.name}{why}."
 
 
-def _unfit(model: Loaded, variant: Variant, choice: Choice) -> str | None:
+def _unfit(model: Loaded, variant: str, choice: Choice) -> str | None:
     """Why a target can't run a variant of a model at all, as the end of a sentence."""
     runtime = choice.runtime
-    if runtime is not None and variant not in runtime.variants:
+    if runtime is not None and find_variant(variant).runs_as not in runtime.variants:
         return f" in {variant}, which it does not run"
     form = model.form(variant)
     if form.refused is not None and "onnx" in _forms(choice):
         return None  # what went wrong is told in the row
     if model_forms(form.file).isdisjoint(_forms(choice)):
-        which = "" if variant == "fp32" else f" {variant}"
-        return f", which has no{which} {' or '.join(_forms(choice))} form"
+        return f", which has no{suffix(variant)} {' or '.join(_forms(choice))} form"
     return None
 
 

@@ -23,6 +23,7 @@ from bench.present.columns import DEAL_COLUMNS
 from bench.present.layout import TIED, Figure, Line, lay_out, wrap
 from bench.record.result import Estimate, Record
 from bench.stats.interval import Interval
+from bench.variants import in_words, suffix
 
 _TITLES: dict[Cost, str] = {
     "latency": "latency, one sample at a time",
@@ -98,7 +99,7 @@ def _by(point: Point) -> str:
 def point_name(point: Point) -> str:
     """Model, variant and target, as people are told of a point."""
     cell = point.cell
-    variant = "" if cell.variant == "fp32" else f" {cell.variant}"
+    variant = suffix(cell.variant)
     return printable(f"{cell.model.name}{variant} {cell.target}", limit=NAME_LIMIT)
 
 
@@ -186,7 +187,7 @@ def _offer_words(offer: Offer, original: str, loss: float) -> str:
 
 def _offered(offer: Offer) -> str:
     name = printable(offer.pair.model, limit=NAME_LIMIT)
-    variant = "" if offer.pair.variant == "fp32" else f" in {offer.pair.variant}"
+    variant = in_words(offer.pair.variant)
     if offer.kind == "variant":
         return f"{name}{variant}"
     return f"the distilled {name}{variant}"

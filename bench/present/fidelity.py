@@ -10,13 +10,14 @@ from bench.present.columns import FIDELITY_COLUMNS
 from bench.present.deal import interval_row
 from bench.present.layout import Figure, Line, lay_out, wrap
 from bench.stats.interval import Interval
+from bench.variants import in_words
 
 
 def fidelity_text(titled: Titled, width: int = 80) -> Text:
     """The table and one sentence, no line wider than ``width``."""
     found = titled.found
     student, original = _name(titled.student), _name(titled.original)
-    variant = "" if titled.variant == "fp32" else f" in {titled.variant}"
+    variant = in_words(titled.variant)
     against = f", and {_name(titled.control)} trained without it" if titled.control else ""
     heading = (
         f"Is {student}{variant} still {original}? Likeness{against}; {found.examples} examples on "

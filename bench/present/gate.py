@@ -25,6 +25,7 @@ from bench.present.layout import FAILED, MARKED, NOTHING, OK, Figure, Line, lay_
 from bench.scenarios import find_scenario
 from bench.stats.interval import Interval
 from bench.store.run import StoredRun
+from bench.variants import suffix
 
 MARKS = {
     Outcome.ERROR: FAILED,
@@ -88,7 +89,7 @@ def _lines(findings: Sequence[Finding]) -> list[Line]:
     grouped: dict[str, list[Finding]] = {}
     for finding in findings:
         cell = finding.cell
-        variant = "" if cell.variant == "fp32" else f" {cell.variant}"
+        variant = suffix(cell.variant)
         grouped.setdefault(printable(cell.model.name, NAME_LIMIT) + variant, []).append(finding)
     lines = []
     for heading, found in grouped.items():

@@ -23,6 +23,7 @@ from bench.numbers import (
 )
 from bench.present.columns import PAIR_COLUMNS
 from bench.present.layout import TIED, Figure, Line, lay_out, wrap
+from bench.variants import DEFAULT, in_words
 
 
 def pair_table(pairs: Sequence[Pair], width: int = 80) -> Text:
@@ -97,7 +98,7 @@ def _by_heading(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
 
 
 def _heading(pair: Pair) -> str:
-    names = f"{_subject(pair)} / {'fp32' if pair.model == pair.other else _object(pair)}"
+    names = f"{_subject(pair)} / {DEFAULT if pair.model == pair.other else _object(pair)}"
     if pair.relation == "control":
         return f"{names}  what distillation did"
     return f"{names}  {_size_words(pair)}"
@@ -210,14 +211,14 @@ def _bare(fraction: float) -> str:
 
 def _subject(pair: Pair) -> str:
     """The pair's first model as people are told of it."""
-    return _name(pair.model) + ("" if pair.variant == "fp32" else f" in {pair.variant}")
+    return _name(pair.model) + in_words(pair.variant)
 
 
 def _object(pair: Pair) -> str:
     """The other model; as ``its fp32 form`` where it is the same one."""
     if pair.model == pair.other:
         return f"its {pair.other_variant} form"
-    return _name(pair.other) + ("" if pair.other_variant == "fp32" else f" in {pair.other_variant}")
+    return _name(pair.other) + in_words(pair.other_variant)
 
 
 def _name(text: str) -> str:

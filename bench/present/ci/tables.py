@@ -20,6 +20,7 @@ from bench.numbers import (
     with_unit,
 )
 from bench.record.result import Estimate, Record
+from bench.variants import suffix
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def results_table(records: Sequence[Record]) -> Table:
 
 def _result_row(record: Record) -> tuple[str, ...]:
     cell = record.cell
-    variant = "" if cell.variant == "fp32" else f" {cell.variant}"
+    variant = suffix(cell.variant)
     batch = "" if cell.batch == 1 else f", batch {cell.batch}"
     latency = record.latency if not (cell.is_rate or record.simulated) else None
     peak = record.memory.peak_rss_bytes if record.memory else None
@@ -123,7 +124,7 @@ def _pair_row(pair: Pair) -> tuple[str, ...]:
 
 
 def _variant(variant: str) -> str:
-    return "" if variant == "fp32" else f" {variant}"
+    return suffix(variant)
 
 
 def _ratio(found: Ratio | None) -> str:

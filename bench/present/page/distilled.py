@@ -24,6 +24,7 @@ from bench.present.pairs import sentence
 from bench.record.result import Record
 from bench.stats.interval import Interval
 from bench.store.run import StoredRun
+from bench.variants import suffix
 
 _MOST_SENTENCES = 8
 _MOST_LIKENESSES = 6
@@ -91,11 +92,11 @@ def _tells(pair: Pair) -> bool:
 
 def _label(pair: Pair) -> str:
     """``fashion-student / fashion-teacher · openvino:cpu``."""
-    variant = "" if pair.variant == "fp32" else f" {pair.variant}"
+    variant = suffix(pair.variant)
     other = (
         pair.other_variant
         if pair.model == pair.other
-        else f"{pair.other}{'' if pair.other_variant == 'fp32' else f' {pair.other_variant}'}"
+        else f"{pair.other}{suffix(pair.other_variant)}"
     )
     return f"{shown(pair.model)}{variant} / {shown(other)} · {shown(pair.target)}"
 

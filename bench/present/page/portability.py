@@ -19,6 +19,7 @@ from bench.errors import SpecError
 from bench.numbers import printable
 from bench.present.page.names import shown
 from bench.validation import first_problem, refuse_newer
+from bench.variants import DEFAULT, suffix
 
 SCHEMA_VERSION = 1
 MOST_ROWS = 400
@@ -54,7 +55,7 @@ class ModelLine(_Read):
     """One model on one target."""
 
     model: str
-    variant: str = "fp32"
+    variant: str = DEFAULT
     target: str
     outcome: str
     detail: str = ""
@@ -162,7 +163,7 @@ def portability(file: PortabilityFile) -> Portability:
         operators.setdefault(label, {})[line.target] = _operator(line)
     models: dict[str, dict[str, Square]] = {}
     for model in file.models:
-        variant = "" if model.variant == "fp32" else f" {model.variant}"
+        variant = suffix(model.variant)
         square = _square(model.outcome, "", model.detail)
         models.setdefault(f"{model.model}{variant}", {})[model.target] = square
     grids = [

@@ -14,7 +14,6 @@ from pathlib import Path
 from bench import __version__
 from bench.cards.card import Card
 from bench.cards.ready import Loaded, load
-from bench.cell import Variant
 from bench.errors import BenchError, SpecError, Unavailable
 from bench.machine.facts import fingerprint
 from bench.measure.plan import PlannedCell, make_plan
@@ -33,6 +32,7 @@ from bench.trials.portability.predict import Forecast, ModelNode, OperatorKey, m
 from bench.trials.portability.progress import Teller
 from bench.trials.portability.report import ModelRow, PortabilityReport, SuiteFacts, TargetRow
 from bench.trials.portability.restate import cases_for
+from bench.variants import DEFAULT
 
 #: The distributions whose versions the report's facts hold.
 _VERSIONED = ("infer-bench", "numpy", "onnx", "onnxruntime", "openvino", "torch")
@@ -45,7 +45,7 @@ class Request:
     operators: tuple[str, ...] | None = ()
     opset: int | None = None
     models: tuple[Card, ...] = ()
-    variants: tuple[Variant, ...] = ("fp32",)
+    variants: tuple[str, ...] = (DEFAULT,)
     shapes: Mapping[str, int] = field(default_factory=dict)
     try_models: bool = True
     refresh: bool = False
@@ -262,8 +262,8 @@ class _Survey:
     def _model_on(self, planned: PlannedCell, model: _Model, kept: KeptResults | None) -> ModelRow:
         teller = self.machinery.teller
         forecast: Forecast | None = None
-        # The tests are of fp32's graph; a quantised form has other nodes.
-        if kept is not None and model.nodes and planned.cell.variant == "fp32":
+        # The tests are of the default's graph; a quantised form has other nodes.
+        if kept is not None and model.nodes and planned.cell.variant == DEFAULT:
             forecast = predict(model.nodes, model.cases, kept.results)
         if not self.request.try_models:
             return model_row(planned, model.nodes, forecast, None)
