@@ -10,7 +10,7 @@ import click
 from bench.errors import SpecError
 
 if TYPE_CHECKING:
-    from bench.judge.fidelity import Columns
+    from bench.cards.tasks.base import Columns
     from bench.judge.lineage import Lineage
 
 
@@ -74,7 +74,7 @@ def _of_run(run: Path, models: list[str], target: str | None) -> dict[str, Colum
     from bench.variants import DEFAULT
 
     stored = read_run(run)
-    scored = [r for r in stored.records if r.accuracy and r.cell.model.task == "classification"]
+    scored = [r for r in stored.records if r.accuracy and _one_class(r.cell.model.task)]
     target = target or next((r.cell.target for r in scored), None)
     found: dict[str, Columns] = {}
     for record in sorted(scored, key=lambda r: r.cell.variant != DEFAULT):
@@ -116,9 +116,16 @@ def _scored_now(models: list[str], target: str | None) -> dict[str, Columns]:
     return found
 
 
+def _one_class(name: str) -> bool:
+    from bench.cards.tasks import installed_task
+
+    task = installed_task(name)
+    return task is not None and task.one_class
+
+
 def _refuse_unlabelled(planned: Any) -> None:
     card = planned.model.card
-    if card.task != "classification" or planned.model.dataset is None:
+    if not _one_class(card.task) or planned.model.dataset is None:
         raise SpecError(
             f"{card.name}: lineage needs a classifier with labelled data; give a card with the "
             "task `classification` and a [dataset]."

@@ -112,7 +112,7 @@ def score(planned: PlannedCell, context: Context) -> Score:
     columns = predictions(planned, context.launcher, context.cpus[planned.cores])
     primary, *further = task.scores(columns, context.suite.confidence)
     accuracy = Accuracy(
-        metric=primary.metric,
+        metric=primary.metric.name,
         value=as_estimate(primary.value),
         correct=primary.correct,
         examples=primary.examples,
@@ -120,7 +120,8 @@ def score(planned: PlannedCell, context: Context) -> Score:
         dataset_sha256=dataset.sha256,
         predictions=context.store.write_predictions(prediction_name(planned), columns),
         further=tuple(
-            Metric(name=s.metric, value=as_estimate(s.value), examples=s.examples) for s in further
+            Metric(name=s.metric.name, value=as_estimate(s.value), examples=s.examples)
+            for s in further
         ),
     )
     return Score(accuracy, tuple(task.doubts(columns, primary, card)))

@@ -15,12 +15,13 @@ from bench.numbers import (
     NAME_LIMIT,
     RATE_UNITS,
     TIME_UNITS,
+    Scale,
     Unit,
     column_unit,
+    common_scale,
     finite,
     in_unit,
     p_value,
-    points,
     printable,
     ratio,
 )
@@ -189,25 +190,30 @@ def _failed_checks(match: Match) -> list[tuple[str, str]]:
 
 def _accuracy_table(report: Report, width: int) -> Text:
     lines: list[Line] = []
+    scale = common_scale(found.change.metric.scale for found in report.accuracies)
     several_variants = _several_variants([found.match for found in report.accuracies])
     grouped: dict[str, list[AccuracyEffect]] = {}
     for found in report.accuracies:
         grouped.setdefault(_heading(found.match, several_variants), []).append(found)
     for heading, group in grouped.items():
         lines.append(Line(heading))
-        lines.extend(_accuracy_line(found, report.confidence) for found in group)
+        lines.extend(_accuracy_line(found, report.confidence, scale) for found in group)
     text = Text("Accuracy, on the same labelled examples\n")
-    return text.append_text(lay_out(COMPARED_ACCURACY_COLUMNS, {}, lines, width))
+    units = {"change": scale.unit, "difference": scale.steps} if scale else {}
+    return text.append_text(lay_out(COMPARED_ACCURACY_COLUMNS, units, lines, width))
 
 
-def _accuracy_line(found: AccuracyEffect, confidence: float) -> Line:
+def _accuracy_line(found: AccuracyEffect, confidence: float, header: Scale | None) -> Line:
+    """``header`` is the scale whose units the header names."""
     change, difference = found.change, found.change.difference
+    scale = change.metric.scale
+    value = scale.value if header is None else scale.bare
     established = found.established(confidence)
-    style = ("red" if difference.estimate < 0 else "green") if established else ""
-    interval = f"({points(difference.low)} to {points(difference.high)})"
+    style = ("red" if change.gain.estimate < 0 else "green") if established else ""
+    interval = f"({scale.difference(difference.low)} to {scale.difference(difference.high)})"
     figures = {
-        "change": Figure(f"{100 * change.other:.1f} → {100 * change.this:.1f}"),
-        "difference": Figure(points(difference.estimate), interval, style),
+        "change": Figure(f"{value(change.other)} → {value(change.this)}"),
+        "difference": Figure(scale.difference(difference.estimate), interval, style),
         "p": Figure(p_value(found.adjusted_p).removeprefix("p ").removeprefix("= ")),
         "examples": Figure(str(change.examples)),
     }
@@ -330,7 +336,7 @@ def _accuracy_sentences(report: Report) -> list[str]:
         "unclear"
         if not found.established(report.confidence)
         else "less"
-        if found.change.difference.estimate < 0
+        if found.change.gain.estimate < 0
         else "more"
         for found in report.accuracies
     )
@@ -450,7 +456,7 @@ def _accuracy_row(found: AccuracyEffect, confidence: float) -> dict[str, object]
         "a": _cell_row(found.match.a),
         "b": _cell_row(found.match.b),
         "dataset": found.dataset,
-        "metric": change.metric,
+        "metric": change.metric.name,
         "examples": change.examples,
         "a_accuracy": change.other,
         "b_accuracy": change.this,

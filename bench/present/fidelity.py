@@ -57,15 +57,10 @@ def sentence(titled: Titled) -> str:
 
 def _likeness_words(titled: Titled) -> str:
     original = _name(titled.original)
-    found = {m.key: m.value for m in titled.found.measures if m.value is not None}
-    if "rank_agreement" in found:
-        rho = found["rank_agreement"].estimate
-        return f"orders the pairs like {original} (Spearman's rho {rho:.2f} between the two)"
-    if "recall_agreement" in found:
-        share = found["recall_agreement"].estimate
-        return f"finds the same share of what is relevant as {original} in {share:.1%} of queries"
-    share = found["agreement"].estimate if "agreement" in found else 0.0
-    return f"answers like {original} on {share:.1%} of the examples"
+    for measure in titled.found.measures:
+        if measure.says and measure.value is not None:
+            return measure.says.format(original=original, value=measure.value.estimate)
+    return f"was compared with {original}"
 
 
 def _effect_words(titled: Titled) -> str:

@@ -12,10 +12,10 @@ from bench.judge.pairs import Pair, Ratio
 from bench.numbers import (
     MISSING,
     NAME_LIMIT,
+    common_scale,
     finite,
     p_value,
     percent,
-    points,
     printable,
     ratio,
     significant,
@@ -38,7 +38,8 @@ def pair_table(pairs: Sequence[Pair], width: int = 80) -> Text:
     for heading, found in _by_heading(pairs).items():
         lines.append(Line(heading))
         lines.extend(_line(pair) for pair in found)
-    text = lay_out(PAIR_COLUMNS, {}, lines, width)
+    scale = common_scale(pair.accuracy.metric.scale for pair in pairs if pair.accuracy)
+    text = lay_out(PAIR_COLUMNS, {"difference": scale.steps} if scale else {}, lines, width)
     controls = {pair.other for pair in pairs if pair.relation == "control"}
     for found in _by_heading(pairs).values():
         if found[0].model in controls and found[0].relation == "original":
@@ -71,7 +72,7 @@ def _change_row(change: Change | None) -> dict[str, object] | None:
         return None
     kept = change.retained
     return {
-        "metric": change.metric,
+        "metric": change.metric.name,
         "accuracy": change.this,
         "other_accuracy": change.other,
         "difference": change.difference.estimate,
@@ -141,13 +142,12 @@ def _short_reason(missing: str) -> str:
 def _accuracy_figures(change: Change | None) -> dict[str, Figure]:
     if change is None:
         return {}
-    found = change.difference
+    found, scale = change.difference, change.metric.scale
     side = max(found.high - found.estimate, found.estimate - found.low)
-    interval = f"±{_bare(side)}"
     p = p_value(change.p).removeprefix("p ").removeprefix("= ")
-    style = "" if not change.significant else "red" if found.estimate < 0 else "green"
+    style = "" if not change.significant else "red" if change.gain.estimate < 0 else "green"
     return {
-        "difference": Figure(points(found.estimate), interval, style),
+        "difference": Figure(scale.difference(found.estimate), scale.side(side), style),
         "p": Figure(p),
         "retained": Figure(percent(change.retained.estimate) if change.retained else MISSING),
     }
@@ -187,26 +187,33 @@ def _accuracy_words(change: Change | None) -> str:
     if change is None:
         return "accuracy was not compared"
     test = f"({change.test} {p_value(change.p)})".replace(" ", TIED)
-    found = change.difference
+    found, scale = change.difference, change.metric.scale
     if not change.significant:
-        interval = f"{points(found.low)} to {points(found.high)} points"
+        interval = scale.steps_of(
+            f"{scale.difference(found.low)} to {scale.difference(found.high)}"
+        )
         return f"no {_quality(change)} difference was established ({interval}) {test}"
     sign = 1 if found.estimate > 0 else -1
     low, high = sorted((sign * found.low, sign * found.high))
-    interval = f"({_bare(low)} to {_bare(high)})".replace(" ", TIED)
-    more = "more" if sign > 0 else "less"
-    words = f"{more} accurate" if change.only_this_right is not None else ""
-    words = words or f"{'higher' if sign > 0 else 'lower'} in {change.metric} x 100"
-    return f"{_bare(sign * found.estimate)} points {interval} {words} {test}"
+    interval = f"({scale.amount(low)} to {scale.amount(high)})".replace(" ", TIED)
+    amount = scale.steps_of(scale.amount(sign * found.estimate))
+    return f"{amount} {interval} {change_words(change)} {test}"
+
+
+def change_words(change: Change) -> str:
+    """Which way the first of two differs: ``less accurate``, ``higher (worse) in perplexity``."""
+    up, metric = change.difference.estimate > 0, change.metric
+    if metric.share:
+        return f"{'more' if up else 'less'} accurate"
+    way = "higher" if up else "lower"
+    if metric.scale.is_fraction:
+        return f"{way} in {metric.name} x 100"
+    return f"{way} ({'better' if change.gain.estimate > 0 else 'worse'}) in {metric.name}"
 
 
 def _quality(change: Change) -> str:
     """What differs: a proportion of right answers is called accuracy."""
-    return "accuracy" if change.only_this_right is not None else change.metric
-
-
-def _bare(fraction: float) -> str:
-    return points(fraction).removeprefix("+")
+    return "accuracy" if change.metric.share else change.metric.name
 
 
 def _subject(pair: Pair) -> str:

@@ -163,7 +163,7 @@ def _accuracy(run: StoredRun, record: Record, problems: list[str]) -> Accuracy |
     if stored is None:
         return None
     try:
-        columns = run.predictions(record, without=("logits",))
+        columns = run.scored_columns(record)
         scores = find_task(record.cell.model.task).scores(columns, run.header.suite.confidence)
     except SpecError as error:
         problems.append(str(error))
@@ -171,12 +171,12 @@ def _accuracy(run: StoredRun, record: Record, problems: list[str]) -> Accuracy |
     primary, *further = scores
     return stored.model_copy(
         update={
-            "metric": primary.metric,
+            "metric": primary.metric.name,
             "value": estimate.as_estimate(primary.value),
             "correct": primary.correct,
             "examples": primary.examples,
             "further": tuple(
-                Metric(name=s.metric, value=estimate.as_estimate(s.value), examples=s.examples)
+                Metric(name=s.metric.name, value=estimate.as_estimate(s.value), examples=s.examples)
                 for s in further
             ),
         }
