@@ -38,8 +38,6 @@ _Read = TypeVar("_Read")
 
 INVOCATION_FIELDS = ("run", *Invocation.model_fields)
 PREDICTION_FIELDS = ("run", "model", "variant", "target", "item")
-#: As large as all else together, and rarely wanted: `StoredRun.predictions` has it.
-_LEFT_OUT = ("logits",)
 #: Columns of whole numbers; others of numbers end with a unit or stand in `_FRACTIONS`.
 _COUNTS = {
     *("parameters", "batch", "threads", "samples", "p99_samples_needed", "invocations"),
@@ -242,7 +240,7 @@ def _predictions(runs: list[Path], skipped: list[str]) -> pandas.DataFrame:
         scored = {r.accuracy.predictions: r for r in run.records if r.accuracy}
         for record in scored.values():
             try:
-                found = run.predictions(record, without=_LEFT_OUT)
+                found = run.scored_columns(record)
             except SpecError as error:
                 skipped.append(f"left out: {error}")
                 continue

@@ -19,6 +19,7 @@ from bench.trials.portability.matrix import (
     matrix_of,
     suite_words,
 )
+from bench.variants import suffix
 
 #: Failing operators told for each target; ``--all`` tells every one.
 FAILURES_SHOWN = 12
@@ -151,7 +152,7 @@ def _models(rows: Sequence[ModelRow], width: int) -> Text:
         return text
     lines: list[Line] = []
     for model in dict.fromkeys((row.model, row.variant) for row in rows):
-        variant = "" if model[1] == "fp32" else f" {model[1]}"
+        variant = suffix(model[1])
         lines.append(Line(printable(f"{model[0]}{variant}", limit=width - 2)))
         for row in rows:
             if (row.model, row.variant) == model:
