@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from bench.cell import Cell, ModelIdentity
 from bench.commands.cli import COMMANDS, cli
 from bench.machine.facts import MachineFacts
+from bench.record import facts
 from bench.record import result as record
 from bench.record.header import RunHeader
 from bench.spec import Suite
@@ -240,10 +241,10 @@ def test_every_make_target_that_is_named_exists(document: Path) -> None:
 def _models_of_a_record() -> list[type[BaseModel]]:
     found = [
         value
-        for value in vars(record).values()
+        for value in [*vars(record).values(), *vars(facts).values()]
         if isinstance(value, type) and issubclass(value, BaseModel) and value.model_fields
     ]
-    return [*found, Cell, ModelIdentity, RunHeader, Suite]
+    return list(dict.fromkeys([*found, Cell, ModelIdentity, RunHeader, Suite]))
 
 
 def _described() -> set[str]:
@@ -266,7 +267,7 @@ def test_every_column_of_a_sample_file_and_of_json_rows_is_described(tmp_path: P
     import pyarrow.parquet as pq
 
     from bench.cards.tasks.embedding import RECALL_AT
-    from bench.store.samples import Block
+    from bench.record.block import Block
     from bench.store.write import RunStore
 
     for folder in ("samples", "predictions"):

@@ -88,7 +88,7 @@ def test_a_planted_circle_is_found(tmp_path: Path) -> None:
         planted.read_text("utf-8") + "\ndef late():\n    import bench.stats.rank\n", "utf-8"
     )
     (found,) = circles(edges(tmp_path))
-    assert {"bench.stats.interval", "bench.stats.bootstrap", "bench.stats.rank"} <= set(found)
+    assert {"bench.stats.interval", "bench.stats.of_means", "bench.stats.rank"} <= set(found)
 
 
 def test_a_folder_is_neither_an_attic_nor_a_cupboard() -> None:

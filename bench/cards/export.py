@@ -24,6 +24,7 @@ from bench.backend import TorchSource
 from bench.cards.card import Card
 from bench.cards.inputs import random_inputs
 from bench.errors import ExportFailed, SpecError, Unavailable
+from bench.variants import FP32
 
 #: ONNX Runtime, OpenVINO and the ONNX reference evaluator all read it; dynamo emits it natively.
 OPSET = 18
@@ -31,8 +32,7 @@ OPSET = 18
 _TRACED_SIZE = 2
 #: Two batch sizes prove that the batch is really dynamic, one of them not the traced one.
 _COMPARED_SIZES = (1, 5)
-#: fp32 against fp32: what ONNX Runtime's own transformer tests allow.
-TOLERANCE = 1e-4
+TOLERANCE = FP32.tolerance
 
 
 def export(card: Card, cache: Path) -> Path:
@@ -209,8 +209,9 @@ def _compare(card: Card, module: Any, path: Path, size: int) -> None:
         if error is not None:
             raise ExportFailed(
                 f"{card.name}: at batch {size} output {position} of the exported model differs "
-                f"from PyTorch by up to {error:.3g} (allowed: {TOLERANCE:g} relative or absolute), "
-                "so it is not timed. Report it to the exporter, or name an .onnx file of your own."
+                f"from PyTorch by up to {error:.3g} (allowed: {TOLERANCE.absolute:g} relative or "
+                "absolute), so it is not timed. Report it to the exporter, or name an .onnx file "
+                "of your own."
             )
 
 
@@ -231,7 +232,7 @@ def _exceeds(want: Array, got: Array) -> float | None:
     if want.shape != got.shape:
         return float("inf")
     difference = np.abs(want.astype(np.float64) - got.astype(np.float64))
-    allowed = TOLERANCE + TOLERANCE * np.abs(want.astype(np.float64))
+    allowed = TOLERANCE.absolute + TOLERANCE.relative * np.abs(want.astype(np.float64))
     # Written so that a NaN counts as beyond it.
     return None if bool((difference <= allowed).all()) else float(np.nanmax(difference))
 

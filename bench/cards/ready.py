@@ -13,22 +13,24 @@ from bench.cards.card import Card
 from bench.cards.datasets import Dataset, load_dataset
 from bench.cards.files import stored_bytes
 from bench.cards.variants import Form, make_form
-from bench.cell import Variant
+from bench.variants import DEFAULT, find_variant
 
 
 @dataclass(frozen=True)
 class Loaded:
     """A model made ready: its card, its files after export, its data set if it has one, and the
-    variants that were made of it (fp32 is ``file``)."""
+    variants that were made of it (the default is ``file``)."""
 
     card: Card
     file: ModelFile
     dataset: Dataset | None
-    variants: Mapping[Variant, Form] = field(default_factory=dict)
+    variants: Mapping[str, Form] = field(default_factory=dict)
 
-    def form(self, variant: Variant) -> Form:
+    def form(self, variant: str) -> Form:
         """The model's files in the precision ``variant``."""
-        return self.variants.get(variant) or Form(replace(self.file, variant=variant))
+        return self.variants.get(variant) or Form(
+            replace(self.file, variant=find_variant(variant).runs_as)
+        )
 
 
 def batch_name(card: Card) -> str | None:
@@ -56,7 +58,7 @@ def file_bytes(file: ModelFile) -> int:
 
 
 def load(
-    card: Card, cache: Path, say: Callable[[str], None], variants: Sequence[Variant] = ("fp32",)
+    card: Card, cache: Path, say: Callable[[str], None], variants: Sequence[str] = (DEFAULT,)
 ) -> Loaded:
     """Export where needed, make the variants, read the data set where there is one.
 
@@ -72,8 +74,8 @@ def load(
     dataset = load_dataset(card) if card.dataset is not None else None
     forms = {}
     for variant in variants:
-        if variant != "fp32":
+        if variant != DEFAULT:
             say(f"making {card.name} {variant}")
-        calibrate = partial(load_calibration, card, dataset)
+        calibrate = partial(load_calibration, card, dataset, variant)
         forms[variant] = make_form(file, variant, cache, calibrate)
     return Loaded(card, file, dataset, forms)

@@ -17,8 +17,8 @@ from bench.files import write_text
 
 if TYPE_CHECKING:
     from bench.cards.card import Card
+    from bench.record.portability import PortabilityReport
     from bench.runtimes.targets import Choice
-    from bench.trials.portability.report import PortabilityReport
     from bench.trials.portability.survey import Request
 
 _EXIT_FAILED = 1

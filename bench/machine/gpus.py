@@ -6,8 +6,6 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.machine.accelerators import kinds, run_tool
-
 
 @dataclass(frozen=True)
 class Gpu:
@@ -18,15 +16,18 @@ class Gpu:
     memory_bytes: int | None
 
 
-def list_gpus(run: Callable[[Sequence[str]], str] = run_tool) -> tuple[Gpu, ...] | None:
+def list_gpus(run: Callable[[Sequence[str]], str] | None = None) -> tuple[Gpu, ...] | None:
     """What the tools of ``accelerators.toml`` list (``cards``), vendor by vendor; None where every
     tool is absent or fails, which tells nothing."""
+    from bench.machine.accelerators import kinds, run_tool  # pydantic: start-up
+
+    ask = run or run_tool
     found: list[Gpu] | None = None
     for kind in kinds():
         if not kind.cards:
             continue
         try:
-            listed = parse_gpus(run(kind.cards))
+            listed = parse_gpus(ask(kind.cards))
         except (OSError, subprocess.SubprocessError):
             continue
         found = [*(found or []), *listed]

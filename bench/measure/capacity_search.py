@@ -46,11 +46,12 @@ Trial = Callable[[float, int, int], Array]
 
 @dataclass(frozen=True)
 class Capacity:
-    """What a search found. ``latency_ns`` are those of the last trial that held."""
+    """What a search found. ``latency_ns`` are those of the last trial that held; ``held`` says of
+    each trial whether it did."""
 
     rate_per_s: float
     lowest_failed_per_s: float | None
-    trials: int
+    held: tuple[bool, ...]
     latency_ns: Array
 
 
@@ -102,7 +103,12 @@ def find_capacity(trial: Trial, service_ns: float, bound_ns: float) -> Capacity:
         rate = failed[-1] if narrow else _next_rate(low, failed[-1], rate)
     if held is None:
         raise _hopeless(outcomes[-1], failed[-1], service_ns, bound_ns)
-    return Capacity(low, failed[-1] if failed[-1] < math.inf else None, len(outcomes), held)
+    return Capacity(
+        rate_per_s=low,
+        lowest_failed_per_s=failed[-1] if failed[-1] < math.inf else None,
+        held=tuple(outcome.holds for outcome in outcomes),
+        latency_ns=held,
+    )
 
 
 def _next_rate(low: float, high: float, rate: float) -> float:

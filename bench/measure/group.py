@@ -13,9 +13,11 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import cast
 
 import numpy as np
 
+from bench.discover import load_object
 from bench.errors import BenchError
 from bench.machine.disturbance import round_watcher
 from bench.machine.memory import room_for_another
@@ -25,19 +27,21 @@ from bench.measure.member import (
     WARMUP_BUDGET_S,
     Context,
     Member,
-    copy_times,
-    device_readings,
+    keep_placement,
+    last_words,
     start_member,
 )
 from bench.measure.state import CellState
 from bench.measure.stops import stops
+from bench.record.assemble import canary_median, invocation
+from bench.record.block import CANARY, Block, trusted_samples
 from bench.record.estimate import relative_half_width
-from bench.record.result import Invocation, StopReason
-from bench.record.telemetry import summarise
+from bench.record.facts import WorkerFacts
+from bench.record.result import StopReason
 from bench.runtimes.client import Worker
 from bench.runtimes.runtime import Runtime
-from bench.stats.percentile import floor, median, minimum_samples
-from bench.store.samples import CANARY, Block, trusted_samples
+from bench.scenarios import Scenario
+from bench.stats.percentile import minimum_samples
 
 #: Rounds in a generation: the design whose intervals held their coverage there.
 ROUNDS = 8
@@ -182,7 +186,7 @@ class Group:
                 member = members[turn]
                 if member.state.failure is None:
                     with self.failing(member.state):
-                        member.blocks.append(self._block(member, number, position))
+                        member.blocks.append(self.block(member, number, position))
         self._again_where_disturbed(members)
         return canary_blocks
 
@@ -196,9 +200,10 @@ class Group:
             ]
             for position, turn in enumerate(self.context.rng.permutation(len(short))):
                 with self.failing(short[turn].state):
-                    short[turn].blocks.append(self._block(short[turn], number, position))
+                    short[turn].blocks.append(self.block(short[turn], number, position))
 
-    def _block(self, member: Member, number: int, position: int) -> Block:
+    def block(self, member: Member, number: int, position: int) -> Block:
+        """So many calls of one member, back to back."""
         beat = self.beats[member.state.cell.id]
         with self.context.account.useful(member.state):
             member.watcher.start()
@@ -221,61 +226,35 @@ class Group:
         reasons: tuple[str, ...],
     ) -> None:
         """Write what the generation gave, then take it into account."""
-        canary_ns = float(np.median(np.concatenate([b.latency_ns for b in canary_blocks])))
-        done: list[tuple[Member, Invocation]] = []
+        canary_ns = canary_median(canary_blocks)
+        done: list[tuple[Member, WorkerFacts]] = []
         for member in members:
             if member.state.failure is None:
                 with self.failing(member.state):
-                    done.append((member, self._end(member, canary_ns, reasons)))
+                    done.append((member, self._end(member, reasons)))
         blocks = [block for member, _ in done for block in member.blocks]
         if done:
             self.context.store.write_samples(
                 f"{self.name.replace(' ', '-')}-{self.generation:04d}", [*canary_blocks, *blocks]
             )
-            self.context.store.append_invocations([invocation for _, invocation in done])
-        for member, invocation in done:
-            member.state.invocations.append(invocation)
-            member.state.samples[invocation.index] = trusted_samples(member.blocks)
+            found = [invocation(told, member.blocks, canary_ns) for member, told in done]
+            self.context.store.append_workers([told for _, told in done])
+            self.context.store.append_invocations(found)
+            for (member, _), one in zip(done, found, strict=True):
+                member.state.invocations.append(one)
+                member.state.samples[one.index] = trusted_samples(member.blocks)
 
-    def _end(self, member: Member, canary_ns: float, reasons: tuple[str, ...]) -> Invocation:
-        """Take outputs and memory from the worker that was timed, and let it go."""
+    def _end(self, member: Member, reasons: tuple[str, ...]) -> WorkerFacts:
+        """Take outputs and facts from the worker that was timed, and let it go."""
         state = member.state
         with self.context.account.useful(state):
             if state.cell.lane != "api":
                 _, state.outputs = member.worker.request("fetch")
-            memory, _ = member.worker.request("memory")
-            readings = device_readings(member)
-            # The last thing: copying needs memory of its own, and is not what is measured here.
-            copies = copy_times(member)
+            told = last_words(member, self.generation, self.beats[state.cell.id].discard)
             member.worker.end()
-        state.placement = member.bind["placement"]
-        latency_ns = trusted_samples(member.blocks)
-        beat = self.beats[state.cell.id]
-        return Invocation(
-            cell_id=state.cell.id,
-            index=self.generation,
-            load_ns=member.load["load_ns"] + member.bind["bind_ns"],
-            first_inference_ns=member.bind["first_inference_ns"],
-            warmup_calls=member.warmup["calls"],
-            settled=member.warmup["settled"],
-            calls=len(latency_ns),
-            blocks=len(member.blocks),
-            discarded_calls=beat.discard * len(member.blocks),
-            median_ns=median(latency_ns),
-            floor_ns=floor(latency_ns),
-            busy_ns=int(latency_ns.sum()),
-            peak_rss_bytes=memory["peak_rss_bytes"],
-            rss_before_load_bytes=member.load["rss_before_load_bytes"],
-            canary_ns=canary_ns,
-            disturbed_blocks=sum(block.disturbed for block in member.blocks),
-            disturbances=reasons,
-            cpus=self.context.cpus[state.planned.cores],
-            queries_per_call=member.bind["queries_per_call"],
-            capacity_per_s=member.capacity_per_s,
-            generator_late_ns=member.generator_late_ns,
-            h2d_ns=copies.get("h2d_ns"),
-            d2h_ns=copies.get("d2h_ns"),
-            **summarise(readings),
+        keep_placement(member)
+        return told.model_copy(
+            update={"disturbances": reasons, "cpus": self.context.cpus[state.planned.cores]}
         )
 
     def _show(self, state: CellState) -> None:
@@ -297,3 +276,8 @@ class Group:
         except BenchError as error:
             state.failure = error
             self._stop(state, "failed")
+
+
+def group_class(scenario: Scenario) -> type[Group]:
+    """What measures the cells of a scenario."""
+    return cast("type[Group]", load_object("group", scenario.name, scenario.group))

@@ -2,45 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from bench.arrays import Array
 from bench.cards.tasks import find_task
 from bench.cell import Cell
-from bench.errors import BenchError, OutOfMemory
+from bench.errors import BenchError, OutOfMemory, SpecError
 from bench.machine.cores import choose_cores
 from bench.measure.account import Account
-from bench.measure.group import Group
+from bench.measure.group import group_class
 from bench.measure.listener import Listener
-from bench.measure.member import Context, try_out
-from bench.measure.parity import form_of, parity
+from bench.measure.member import Context, told_placement, try_out
 from bench.measure.plan import PlannedCell
 from bench.measure.prepare import Prepared
 from bench.measure.profiled import profiled_placement
 from bench.measure.reference import References
-from bench.measure.scoring import Score, score
-from bench.measure.server_group import ServerGroup
+from bench.measure.scoring import Score, score, stored_score
 from bench.measure.state import CellState
-from bench.record import estimate
-from bench.record.placement import placement_check, placement_fact
-from bench.record.precision import precision_check
-from bench.record.result import (
-    Accuracy,
-    Check,
-    EnvironmentFact,
-    Failure,
-    Parity,
-    PlacementFact,
-    Record,
-)
+from bench.record.assemble import OTHER_SHAPES, Evidence, assemble
+from bench.record.facts import CellFacts, ToldPlacement
+from bench.record.parity import Reference, compared_part
+from bench.record.result import EnvironmentFact, Failure, Record
 from bench.runtimes.targets import (
     Choice,
 )
+from bench.scenarios import find_scenario
 from bench.store.run import StoredRun
 from bench.store.write import RunStore
 
@@ -78,8 +70,8 @@ class Measuring:
         self.outcome = outcome
         self.account = prepared.account
         self.references = References(prepared.reports, prepared.launcher)
-        self.scores: dict[Scored, Score | BenchError] = {}
-        self.placements: dict[tuple[object, ...], dict[str, Any] | None] = {}
+        self.scores: dict[ScoredOnce, Score | BenchError] = {}
+        self.placements: dict[tuple[object, ...], ToldPlacement | None] = {}
         done = {record.cell_id for record in outcome.records}
         self.todo = [p for p in prepared.plan.cells if p.cell.id not in done]
         self._total = len(prepared.plan.cells)
@@ -123,7 +115,7 @@ class Measuring:
         if real:
             cell = real[0].cell
             name = f"{cell.scenario} batch {cell.batch}"
-            kind = ServerGroup if cell.scenario == "server" else Group
+            kind = group_class(find_scenario(cell.scenario))
             kind(name, real, self._context(real[0].planned)).run()
 
     def _context(self, planned: PlannedCell) -> Context:
@@ -155,11 +147,10 @@ class Measuring:
             return
         if not find_task(planned.model.card.task).scored:
             return
-        for record in self.outcome.records:
-            same = (record.cell.model.sha256, record.cell.variant, record.cell.target) == key
-            if same and record.accuracy is not None:
-                self.scores[key] = Score(record.accuracy, _doubts_of(record))
-                return
+        stored = self._stored_score(key)
+        if stored is not None:
+            self.scores[key] = stored
+            return
         self.listener.phase(f"scoring {planned.cell.model.name} on {planned.cell.target}")
         with self.account.useful():
             try:
@@ -167,130 +158,107 @@ class Measuring:
             except BenchError as error:
                 self.scores[key] = error
 
+    def _stored_score(self, key: ScoredOnce) -> Score | None:
+        """What an earlier, interrupted run predicted; None where that is not there."""
+        if self.stored is None:
+            return None
+        for record in self.stored.records:
+            same = (record.cell.model.sha256, record.cell.variant, record.cell.target) == key
+            if same and record.accuracy is not None:
+                with contextlib.suppress(SpecError):
+                    return stored_score(self.stored, record)
+        return None
+
     def finish(self, state: CellState) -> None:
         """Write the record of a cell that stopped."""
-        record = self._record(state)
+        evidence = self._evidence(state)
+        record = assemble(evidence, self.suite.confidence)
+        facts = evidence.facts
+        if not facts.outputs and not facts.not_compared:  # too large to be kept
+            why = OTHER_SHAPES if evidence.reference and record.parity is None else ""
+            facts = facts.model_copy(update={"parity": record.parity, "not_compared": why})
+        self.store.append_facts(facts)
         self.store.append_record(record)
         self.outcome.records.append(record)
         self.listener.cell_finished(record, len(self.outcome.records), self._total)
 
-    def _record(self, state: CellState) -> Record:
-        planned, confidence = state.planned, self.suite.confidence
-        cell, choice = planned.cell, planned.choice
-        taken = state.invocations
-        checks = estimate.checks(taken) if taken else []
-        placement = self._placement(state, checks)
-        accuracy = self._accuracy(planned, checks)
-        measured_parity = self._parity(state, placement, checks)
-        failure = _failure(state.failure) if state.failure else None
-        rates = estimate.figures(cell, taken) if cell.is_rate else np.empty(0)
-        return Record(
-            cell_id=cell.id,
-            cell=cell,
-            status="failed" if failure else "ok",
-            failure=failure,
+    def _evidence(self, state: CellState) -> Evidence:
+        """What was measured and found out of a cell."""
+        planned = state.planned
+        found = self.scores.get(_scored(planned))
+        scored = found if isinstance(found, Score) else None
+        outputs, reference = self._outputs(state)
+        names = self._kept(outputs, reference)
+        facts = CellFacts(
+            cell_id=planned.cell.id,
             stop=state.stop or "failed",
+            failure=_failure(state.failure) if state.failure else None,
             simulated=_simulated(planned),
-            device_name=choice.device.name if choice.device else "",
-            runtime_version=choice.version,
-            environment=_environment_fact(choice),
-            latency=estimate.latency(taken, state.samples, confidence),
-            throughput=estimate.estimate(rates, confidence),
-            load_ns=estimate.estimate([i.load_ns for i in taken], confidence),
-            first_inference_ns=estimate.estimate([i.first_inference_ns for i in taken], confidence),
-            h2d_ns=estimate.estimate([i.h2d_ns for i in taken if i.h2d_ns is not None], confidence),
-            d2h_ns=estimate.estimate([i.d2h_ns for i in taken if i.d2h_ns is not None], confidence),
-            memory=estimate.memory(taken) if taken else None,
-            accuracy=accuracy,
-            parity=measured_parity,
-            placement=placement,
+            device_name=planned.choice.device.name if planned.choice.device else "",
+            runtime_version=planned.choice.version,
+            environment=_environment_fact(planned.choice),
             variant_method=planned.form.method,
-            checks=tuple(checks),
-            invocations=tuple(taken),
-            canary_ns=estimate.estimate(
-                [i.canary_ns for i in taken if i.canary_ns is not None], confidence
-            ),
             group=state.group,
             finished_at=now(),
+            placement=state.placement,
+            profiled=self._profiled(state),
+            outputs=names[0],
+            reference=reference.name if reference else "",
+            reference_outputs=names[1],
+            not_compared=reference.why_not if reference and reference.outputs is None else "",
+            scored=scored.scored if scored else None,
+            not_scored=str(found) if isinstance(found, BenchError) else "",
+        )
+        return Evidence(
+            cell=planned.cell,
+            facts=facts,
+            invocations=state.invocations,
+            samples=state.samples,
+            outputs=outputs,
+            reference=reference,
+            scores=scored.judged.scores if scored else (),
+            doubts=scored.judged.doubts if scored else (),
         )
 
-    def _accuracy(self, planned: PlannedCell, checks: list[Check]) -> Accuracy | None:
-        """The score, with what makes it doubtful among the ``checks``."""
-        found = self.scores.get(_scored(planned))
-        if found is None:
-            return None
-        if isinstance(found, BenchError):
-            checks.append(Check(name="accuracy", ok=False, detail=str(found)))
-            return None
-        checks += [Check(name="sanity", ok=False, detail=text) for text in found.doubts]
-        return found.accuracy
-
-    def _placement(self, state: CellState, checks: list[Check]) -> PlacementFact | None:
-        """Where the cell's nodes and their time were, what they compute in, and checks of both."""
-        if state.placement is None:
-            return None
-        planned = state.planned
-        facts = {**state.placement, **self._profiled(planned, state.placement)}
-        if _simulated(planned):  # what a simulator spends on a node says nothing of the device
-            facts["time_share"] = {}
-        fact = placement_fact(facts, planned.choice.target.device)
-        checks += [
-            check
-            for check in (
-                placement_check(fact, planned.cell.target),
-                precision_check(planned.cell.variant, fact.precision),
-            )
-            if check is not None
-        ]
-        return fact
-
-    def _profiled(self, planned: PlannedCell, plain: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _profiled(self, state: CellState) -> ToldPlacement | None:
         """What a session of its own finds out further: once for each model, variant and target
         while all is on the device; where it isn't, the shares depend on the batch and threads."""
-        if not plain.get("profiles"):
-            return {}
-        cell = planned.cell
+        if state.placement is None or not state.profiles:
+            return None
+        planned, cell = state.planned, state.cell
         key: tuple[object, ...] = _scored(planned)
-        if plain["off_device"]:
+        if state.placement.off_device:
             key = (*key, cell.batch, cell.threads)
         if key not in self.placements:
             with self.account.useful():
-                self.placements[key] = profiled_placement(planned, self._context(planned))
-        found = self.placements[key]
-        if found is None:
-            return {}
-        known = ("precision", "time_share", "source", "off_device")
-        return {name: found[name] for name in known if found.get(name)}
+                plain = profiled_placement(planned, self._context(planned))
+                self.placements[key] = None if plain is None else told_placement(plain)
+        return self.placements[key]
 
-    def _parity(
-        self, state: CellState, placement: PlacementFact | None, checks: list[Check]
-    ) -> Parity | None:
+    def _outputs(self, state: CellState) -> tuple[list[Array] | None, Reference | None]:
+        """What the last timed call put out, as much as is compared, and what it ought to be."""
         if state.outputs is None:
-            return None
+            return None, None
         with self.account.useful():
             reference = self.references.of(state.planned)
-        form = form_of(state.cell.variant, placement.precision if placement else "")
-        found = parity(state.outputs, reference, form)
-        if found is None:
-            why = reference.why_not or "the outputs have other shapes than the reference's"
-            checks.append(Check(name="parity", ok=False, detail=f"not compared: {why}"))
-        else:
-            error = "NaN or Inf" if found.max_abs_error is None else f"{found.max_abs_error:.1e}"
-            flips = f", {found.top1_flips} of {found.samples} top-1" if found.top1_flips else ""
-            detail = f"largest difference from {found.reference}: {error}{flips}; {found.tolerance}"
-            checks.append(Check(name="parity", ok=found.ok, detail=detail))
-        return found
+        return compared_part(state.outputs, reference), reference
+
+    def _kept(
+        self, outputs: Sequence[Array] | None, reference: Reference | None
+    ) -> tuple[str, str]:
+        """The files of both, or none of the two."""
+        if outputs is None or reference is None or reference.outputs is None:
+            return "", ""
+        theirs = self.store.write_outputs(reference.outputs)
+        mine = self.store.write_outputs(outputs) if theirs else ""
+        return (mine, theirs) if mine else ("", "")
 
 
 #: What is scored once: model, variant, target.
-Scored = tuple[str, str, str]
+ScoredOnce = tuple[str, str, str]
 
 
-def _doubts_of(record: Record) -> tuple[str, ...]:
-    return tuple(check.detail for check in record.checks if check.name == "sanity")
-
-
-def _scored(planned: PlannedCell) -> Scored:
+def _scored(planned: PlannedCell) -> ScoredOnce:
     cell = planned.cell
     return cell.model.sha256, cell.variant, cell.target
 

@@ -14,10 +14,11 @@ from bench.machine.disturbance import Thresholds, Watcher, block_watcher
 from bench.measure.account import Account
 from bench.measure.listener import Listener
 from bench.measure.state import CellState
+from bench.record.block import Block
+from bench.record.facts import Reading, ToldPlacement, Trial, WorkerFacts
 from bench.runtimes.client import Worker
 from bench.runtimes.processes import Launcher
 from bench.spec import Suite
-from bench.store.samples import Block
 from bench.store.write import RunStore
 
 WARMUP_BUDGET_S = 3.0
@@ -51,8 +52,7 @@ class Member:
     warmup: dict[str, Any]
     watcher: Watcher
     blocks: list[Block] = field(default_factory=list)
-    capacity_per_s: float | None = None
-    generator_late_ns: float | None = None
+    trials: tuple[Trial, ...] = ()  #: of a server's search
 
     @property
     def grown_bytes(self) -> int:
@@ -92,21 +92,57 @@ def start_member(state: CellState, context: Context) -> Member:
     return Member(state, worker, load, bind, warmup, block_watcher([worker.pid]))
 
 
-def copy_times(member: Member) -> dict[str, float]:
-    """Median times in ns of the copies to and from the device; empty where they aren't known."""
+def copy_times(member: Member) -> dict[str, list[int]]:
+    """Times in ns of each copy to and from the device; empty where they aren't known."""
     if not member.bind.get("times_copies"):
         return {}
     times, _ = member.worker.request("copy-times", latency_ns=member.warmup["latency_ns"])
-    # At least 1 ns: an empty copy may take none on a coarse clock, and estimates are geometric.
-    return {name: max(1.0, float(np.median(values))) for name, values in times.items()}
+    return dict(times)
 
 
-def device_readings(member: Member) -> list[dict[str, Any]]:
+def device_readings(member: Member) -> tuple[Reading, ...]:
     """What the device told of itself after each block; empty where the backend can't ask it."""
     if not member.bind.get("tells_of_device"):
-        return []
+        return ()
     answer, _ = member.worker.request("telemetry")
-    return list(answer["readings"])
+    return tuple(Reading.model_validate(told, extra="ignore") for told in answer["readings"])
+
+
+def last_words(member: Member, index: int, discard: int) -> WorkerFacts:
+    """What is left to ask of a worker whose calls are timed, with all that it told before."""
+    memory, _ = member.worker.request("memory")
+    readings = device_readings(member)
+    # The last thing: copying needs memory of its own, and is not what is measured here.
+    copies = copy_times(member)
+    return WorkerFacts(
+        cell_id=member.state.cell.id,
+        index=index,
+        load_ns=member.load["load_ns"],
+        bind_ns=member.bind["bind_ns"],
+        first_inference_ns=member.bind["first_inference_ns"],
+        warmup_calls=member.warmup["calls"],
+        settled=member.warmup["settled"],
+        discard=discard,
+        rss_before_load_bytes=member.load["rss_before_load_bytes"],
+        peak_rss_bytes=memory["peak_rss_bytes"],
+        queries_per_call=member.bind["queries_per_call"],
+        trials=member.trials,
+        h2d_ns=tuple(copies.get("h2d_ns", ())),
+        d2h_ns=tuple(copies.get("d2h_ns", ())),
+        readings=readings,
+    )
+
+
+def told_placement(plain: Mapping[str, Any]) -> ToldPlacement:
+    """The placement as a worker tells it."""
+    return ToldPlacement.model_validate(plain, extra="ignore")
+
+
+def keep_placement(member: Member) -> None:
+    """Note what the session that was timed says of its placement."""
+    plain = member.bind["placement"]
+    member.state.placement = told_placement(plain)
+    member.state.profiles = bool(plain.get("profiles"))
 
 
 def try_out(state: CellState, context: Context) -> None:
@@ -116,7 +152,7 @@ def try_out(state: CellState, context: Context) -> None:
         with context.account.useful(state):
             _, state.outputs = member.worker.request("fetch")
             member.worker.end()
-        state.placement = member.bind["placement"]
+        keep_placement(member)
         state.stop = "simulated"
     except BenchError as error:
         state.failure, state.stop = error, "failed"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from bench.arrays import Array
 from bench.backend import ModelFile, Options, to_plain
 from bench.errors import BenchError
 from bench.measure.plan import PlannedCell, for_batch
+from bench.record.parity import Reference
 from bench.runtimes.processes import Launcher
 from bench.runtimes.targets import BackendReport
 
@@ -19,15 +18,6 @@ REFERENCE_SAMPLES = 4
 #: probed even when they are not measured.
 REFERENCES = ("torch", "onnx-reference", "onnxruntime")
 _EXTRA = {"onnxruntime": {"graph_optimization": "disabled"}}
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What the outputs ought to be: ``outputs`` is None where no reference could be had."""
-
-    name: str
-    outputs: tuple[Array, ...] | None
-    why_not: str = ""
 
 
 class References:

@@ -38,6 +38,7 @@ def start(prepared: Prepared, results: Path, listener: Listener) -> Outcome:
         facts=fingerprint(_VERSIONED).as_json(),
         cells=tuple(planned.cell for planned in plan.cells),
         environments=_environments(prepared),
+        keeps_raw=True,
     )
     return _carry_out(prepared, RunStore.create(results, header), None, listener)
 

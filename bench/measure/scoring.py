@@ -11,12 +11,14 @@ from bench.arrays import Array
 from bench.backend import to_plain
 from bench.cards.ready import fixed_batch
 from bench.cards.tasks import find_task
+from bench.cards.tasks.base import Judged, judged
 from bench.errors import AccuracyFailed
 from bench.measure.member import Context
 from bench.measure.plan import PlannedCell, for_batch
-from bench.record.estimate import as_estimate
-from bench.record.result import Accuracy, Metric
+from bench.record.facts import Scored
+from bench.record.result import Record
 from bench.runtimes.processes import Launcher
+from bench.store.run import StoredRun
 
 #: Examples in one query while scoring; divides the data sets that ship.
 _EVALUATION_BATCH = 100
@@ -95,10 +97,10 @@ def predictions(
 
 @dataclass(frozen=True)
 class Score:
-    """A score, and what makes it look like a mistake, in words."""
+    """What was scored, and what the task says of it."""
 
-    accuracy: Accuracy
-    doubts: tuple[str, ...]
+    scored: Scored
+    judged: Judged
 
 
 def score(planned: PlannedCell, context: Context) -> Score:
@@ -108,22 +110,27 @@ def score(planned: PlannedCell, context: Context) -> Score:
     """
     dataset, card = planned.model.dataset, planned.model.card
     assert dataset is not None
-    task = find_task(card.task)
     columns = predictions(planned, context.launcher, context.cpus[planned.cores])
-    primary, *further = task.scores(columns, context.suite.confidence)
-    accuracy = Accuracy(
-        metric=primary.metric,
-        value=as_estimate(primary.value),
-        correct=primary.correct,
-        examples=primary.examples,
+    found = judged(find_task(card.task), columns, context.suite.confidence)
+    scored = Scored(
         dataset=dataset.name,
         dataset_sha256=dataset.sha256,
         predictions=context.store.write_predictions(prediction_name(planned), columns),
-        further=tuple(
-            Metric(name=s.metric, value=as_estimate(s.value), examples=s.examples) for s in further
-        ),
     )
-    return Score(accuracy, tuple(task.doubts(columns, primary, card)))
+    return Score(scored, found)
+
+
+def stored_score(run: StoredRun, record: Record) -> Score:
+    """The score of a stored record, from its predictions. Raises `SpecError` without them."""
+    assert record.accuracy is not None
+    columns = run.scored_columns(record)
+    found = judged(find_task(record.cell.model.task), columns, run.header.suite.confidence)
+    scored = Scored(
+        dataset=record.accuracy.dataset,
+        dataset_sha256=record.accuracy.dataset_sha256,
+        predictions=record.accuracy.predictions,
+    )
+    return Score(scored, found)
 
 
 def prediction_name(planned: PlannedCell) -> str:

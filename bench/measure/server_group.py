@@ -6,9 +6,10 @@ from bench.arrays import Array
 from bench.measure.capacity_search import TOLERANCE, find_capacity
 from bench.measure.group import Group
 from bench.measure.member import Member
+from bench.record.block import Block
+from bench.record.facts import Trial
 from bench.runtimes.client import Worker
 from bench.stats.percentile import floor
-from bench.store.samples import Block
 
 
 class ServerGroup(Group):
@@ -33,7 +34,7 @@ class ServerGroup(Group):
         # agreement: each begins at a place of its own.
         service_ns = floor(self._service(member)) * (1 + TOLERANCE * self.context.rng.random())
         seeds = iter(self.context.rng.integers(0, 2**31, size=1000).tolist())
-        late_ns: dict[float, float] = {}
+        tried: list[tuple[float, float]] = []  # rate, how late the generator was
 
         def trial(rate_per_s: float, queries: int, allowed: int) -> Array:
             answer, (latency_ns,) = member.worker.request(
@@ -45,7 +46,7 @@ class ServerGroup(Group):
                 bound_ns=bound_ns,
                 allowed_above=allowed,
             )
-            late_ns[rate_per_s] = answer["generator_late_ns"]
+            tried.append((rate_per_s, answer["generator_late_ns"]))
             return latency_ns
 
         with self.context.account.useful(member.state):
@@ -53,8 +54,10 @@ class ServerGroup(Group):
             found = find_capacity(trial, service_ns, bound_ns)
             # Waiting for a query to arrive is no disturbance, so only the counts are looked at.
             member.watcher.stop()
-        member.capacity_per_s = found.rate_per_s
-        member.generator_late_ns = late_ns[found.rate_per_s]
+        member.trials = tuple(
+            Trial(rate_per_s=rate_per_s, held=held, late_ns=late_ns)
+            for (rate_per_s, late_ns), held in zip(tried, found.held, strict=True)
+        )
         return Block(cell.id, self.generation, 0, position, found.latency_ns)
 
     def _service(self, member: Member) -> Array:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from bench.arrays import Array
 from bench.cell import Cell
 from bench.errors import BenchError
 from bench.measure.plan import PlannedCell
 from bench.record.estimate import figures
+from bench.record.facts import ToldPlacement
 from bench.record.result import Invocation, StopReason
 
 
@@ -20,7 +20,8 @@ class CellState:
     planned: PlannedCell
     invocations: list[Invocation] = field(default_factory=list)
     samples: dict[int, Array] = field(default_factory=dict)
-    placement: dict[str, Any] | None = None
+    placement: ToldPlacement | None = None
+    profiles: bool = False  #: whether a session of its own could find out more of it
     outputs: list[Array] | None = None  #: of the most recent timed call
     spent_s: float = 0.0
     failure: BenchError | None = None

@@ -25,3 +25,6 @@ class RunHeader(Frozen):
     cells: tuple[Cell, ...]
     #: version by distribution of each environment other than the interpreter of `bench`
     environments: dict[str, dict[str, str]] = Field(default_factory=dict)
+    #: whether workers.jsonl and facts.jsonl hold what its records follow from; a run that an older
+    #: bench began has neither
+    keeps_raw: bool = False

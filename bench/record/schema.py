@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 
 from bench.cell import Frozen
 from bench.errors import SpecError
+from bench.record.facts import CellFacts, WorkerFacts
 from bench.record.header import RunHeader
 from bench.record.result import SCHEMA_VERSION, Invocation, Record
 
@@ -39,6 +40,8 @@ MODELS: dict[str, tuple[type[BaseModel], str]] = {
     "run": (RunHeader, "run.json"),
     "record": (Record, "a line of records.jsonl"),
     "invocation": (Invocation, "a line of invocations.jsonl"),
+    "worker": (WorkerFacts, "a line of workers.jsonl"),
+    "facts": (CellFacts, "a line of facts.jsonl"),
     "sample": (Sample, "a row of samples/*.parquet"),
 }
 

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
+from bench.record.facts import Reading
 from bench.record.result import Check, Invocation
 
 #: nvbench discards a sample whose clock is below this share of the device's default.
 LOWEST_CLOCK_SHARE = 0.75
 
 
-def summarise(readings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The fields of an `Invocation` that its readings (see `bench.capabilities`) give."""
-
-    def numbers(name: str) -> list[float]:
-        return [float(reading[name]) for reading in readings if reading.get(name) is not None]
-
-    power, clock, default = map(numbers, ("power_w", "clock_hz", "default_clock_hz"))
+def summarise(readings: Sequence[Reading]) -> dict[str, Any]:
+    """The fields of an `Invocation` that its readings give."""
+    power = [r.power_w for r in readings if r.power_w is not None]
+    clock = [r.clock_hz for r in readings if r.clock_hz is not None]
+    default = [r.default_clock_hz for r in readings if r.default_clock_hz is not None]
     return {
         "device_readings": len(readings),
-        "device_memory_bytes": int(max(numbers("memory_bytes"), default=0)) or None,
+        "device_memory_bytes": max((r.memory_bytes or 0 for r in readings), default=0) or None,
         "power_w": median(power) if power else None,
         "clock_hz": median(clock) if clock else None,
         "default_clock_hz": default[-1] if default else None,
@@ -30,9 +29,9 @@ def summarise(readings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _throttled(readings: Sequence[Mapping[str, Any]]) -> dict[str, int] | None:
+def _throttled(readings: Sequence[Reading]) -> dict[str, int] | None:
     """In how many readings each reason was given; None where the device doesn't tell reasons."""
-    told = [reading["throttled"] for reading in readings if reading.get("throttled") is not None]
+    told = [reading.throttled for reading in readings if reading.throttled is not None]
     return dict(Counter(why for reasons in told for why in reasons)) if told else None
 
 

@@ -1,43 +1,72 @@
-"""The figures of a stored run derived again from what was measured: samples and predictions.
+"""The records of a stored run derived again from its raw data.
 
-What follows from them is computed by the same functions that computed it in the run: of an
-invocation its calls, blocks, median, floor, sum and the canary's median; of a record its latency,
-throughput, start-up, memory and accuracy. What was measured once and left no samples (loading,
-memory, the outputs' difference from the reference, placement) is taken as it is.
+Raw are the samples, the predictions, the outputs, and what the workers and the run told
+(`bench.record.facts`). All else follows from them by the functions that the run itself used
+(`bench.record.assemble`), and is derived here. A run that an older bench began kept no facts: what
+follows from those alone is then taken as it was published, and told (`taken_as_it_is`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench.arrays import Array
-from bench.cards.tasks import find_task
+from bench.cards.tasks import bulky_columns, find_task
+from bench.cards.tasks.base import Judged, judged
+from bench.cell import Cell, Frozen
 from bench.errors import SpecError
-from bench.record import estimate
-from bench.record.result import Accuracy, Invocation, Latency, Metric, Record
-from bench.stats.percentile import floor, median
+from bench.record.assemble import TIMED, Evidence, assemble, canary_median, invocation, timed
+from bench.record.block import CANARY, Block, trusted_samples
+from bench.record.facts import CellFacts, Scored, ToldPlacement
+from bench.record.header import RunHeader
+from bench.record.parity import Reference
+from bench.record.result import Invocation, Record
+from bench.spec import Suite
+from bench.store.outputs import read_outputs
+from bench.store.predictions import read_predictions
+from bench.store.raw import RawFacts, read_raw
 from bench.store.run import StoredRun
-from bench.store.samples import CANARY, Block, trusted_samples
 
 #: By cell and invocation.
 Measured = dict[tuple[str, int], list[Block]]
 
 
 def derived(run: StoredRun) -> tuple[StoredRun, list[str]]:
-    """The same run with every figure derived again, and what could not be.
+    """The same run with all that follows from its raw data derived again, and what could not be.
 
     Raises `SpecError` where the samples can't be read.
     """
-    measured, canaries = read_blocks(run.path)
-    problems: list[str] = []
-    records = [_record(run, record, measured, canaries, problems) for record in run.records]
-    lines = [_invocation(i, measured, canaries, problems) for i in run.invocations]
-    return replace(run, records=records, invocations=lines), list(dict.fromkeys(problems))
+    again = _Derivation(run)
+    invocations = [again.invocation(one) for one in run.invocations]
+    records = [again.record(record, invocations) for record in run.records]
+    again.look_for_strays()
+    header = _header(run.header, records)
+    problems = list(dict.fromkeys(again.problems))
+    return replace(run, header=header, records=records, invocations=invocations), problems
+
+
+def taken_as_it_is(kind: type[Frozen], *, keeps_raw: bool, foreign: bool = False) -> set[str]:
+    """The fields of a record or an invocation (dotted) for which a run has no raw data."""
+    if foreign:
+        return set(kind.model_fields)
+    if keeps_raw:
+        return set()
+    if kind is Invocation:
+        return set(Invocation.model_fields) - set(TIMED) - {"cell_id", "index"}
+    told = taken_as_it_is(Invocation, keeps_raw=False)
+    return {*_KEPT_IN_RECORDS, *(f"invocations.{name}" for name in told)}
+
+
+#: What only a record tells of a cell whose facts were not kept.
+_KEPT_IN_RECORDS = ("parity", "placement.nodes", "placement.time_share")
+
+
+# -- samples --------------------------------------------------------------------------------------
 
 
 def read_blocks(path: Path) -> tuple[Measured, dict[tuple[str, int], float]]:
@@ -56,13 +85,14 @@ def read_blocks(path: Path) -> tuple[Measured, dict[tuple[str, int], float]]:
         found: Measured = {}
         for block in _blocks(table):
             found.setdefault((block.cell_id, block.invocation), []).append(block)
-        beats = [b.latency_ns for (cell, _), bs in found.items() if cell == CANARY for b in bs]
+        beats = [block for (cell, _), blocks in found.items() if cell == CANARY for block in blocks]
+        canary_ns = canary_median(beats)
         for key, blocks in found.items():
             if key[0] == CANARY:
                 continue
             measured[key] = blocks
-            if beats:
-                canaries[key] = float(np.median(np.concatenate(beats)))
+            if canary_ns is not None:
+                canaries[key] = canary_ns
     return measured, canaries
 
 
@@ -94,90 +124,187 @@ def _blocks(table: Any) -> Iterator[Block]:
         )
 
 
-def _invocation(
-    one: Invocation,
-    measured: Measured,
-    canaries: Mapping[tuple[str, int], float],
-    problems: list[str],
-) -> Invocation:
-    key = one.cell_id, one.index
-    blocks = measured.get(key)
-    if not blocks:
-        problems.append(f"cell {one.cell_id}: invocation {one.index} has no samples")
-        return one
-    latency_ns = trusted_samples(blocks)
-    return one.model_copy(
-        update={
-            "calls": len(latency_ns),
-            "blocks": len(blocks),
-            "disturbed_blocks": sum(block.disturbed for block in blocks),
-            "median_ns": median(latency_ns),
-            "floor_ns": floor(latency_ns),
-            "busy_ns": int(latency_ns.sum()),
-            "canary_ns": canaries.get(key),
-        }
+# -- records --------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Derivation:
+    """One run on its way to being derived, and what is wrong with it."""
+
+    run: StoredRun
+    problems: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.measured, self.canaries = read_blocks(self.run.path)
+        self.raw: RawFacts = read_raw(self.run)
+        self.problems += self.raw.skipped
+        self._judged: dict[tuple[str, str], Judged] = {}
+
+    def invocation(self, one: Invocation) -> Invocation:
+        """From the samples, and from what the worker told where that was kept."""
+        key = one.cell_id, one.index
+        blocks, told = self.measured.get(key), self.raw.workers.get(key)
+        if not blocks:
+            self.problems.append(f"cell {one.cell_id}: invocation {one.index} has no samples")
+            return one
+        if told is not None:
+            return invocation(told, blocks, self.canaries.get(key))
+        if self.run.header.keeps_raw:
+            self._lacks(one.cell_id, f"what the worker of invocation {one.index} told")
+        return one.model_copy(update=timed(blocks, self.canaries.get(key)))
+
+    def record(self, record: Record, invocations: Sequence[Invocation]) -> Record:
+        if record.foreign is not None:  # another tool's figures; it says how it came by them
+            return record
+        facts = self.raw.cells.get(record.cell_id)
+        if facts is None:
+            if self.run.header.keeps_raw:
+                self._lacks(record.cell_id, "what was found out of it")
+            facts = facts_of(record)
+        taken = [one for one in invocations if one.cell_id == record.cell_id]
+        outputs, reference = self._outputs(facts)
+        found = self._scores(record, facts.scored)
+        evidence = Evidence(
+            cell=record.cell,
+            facts=facts,
+            invocations=taken,
+            samples=self._samples(taken),
+            outputs=outputs,
+            reference=reference,
+            scores=found.scores if found else (),
+            doubts=found.doubts if found else (),
+        )
+        return assemble(evidence, self.run.header.suite.confidence)
+
+    def look_for_strays(self) -> None:
+        """Raw data that no record or invocation of the run stands for: those were taken out."""
+        told, shown = set(self.raw.workers), {(i.cell_id, i.index) for i in self.run.invocations}
+        for cell_id, index in sorted(told - shown):
+            self.problems.append(f"cell {cell_id}: invocation {index} is missing, its worker told")
+        for cell_id in sorted(set(self.raw.cells) - {r.cell_id for r in self.run.records}):
+            self.problems.append(f"cell {cell_id}: its record is missing, its facts are there")
+        if (told or self.raw.cells) and not self.run.header.keeps_raw:
+            self.problems.append("run.json says that no facts are kept, and they are there")
+
+    def _samples(self, taken: Sequence[Invocation]) -> Mapping[int, Array]:
+        blocks = {i.index: self.measured.get((i.cell_id, i.index)) for i in taken}
+        return {index: trusted_samples(mine) for index, mine in blocks.items() if mine}
+
+    def _outputs(self, facts: CellFacts) -> tuple[list[Array] | None, Reference | None]:
+        if not facts.outputs:
+            return None, None
+        try:
+            theirs = read_outputs(self.run.path, facts.reference_outputs)
+            mine = read_outputs(self.run.path, facts.outputs)
+        except SpecError as error:
+            self.problems.append(str(error))
+            return None, None
+        return mine, Reference(facts.reference, tuple(theirs))
+
+    def _scores(self, record: Record, scored: Scored | None) -> Judged | None:
+        """The task's scores of the predictions; of each file once."""
+        if scored is None:
+            return None
+        task, confidence = record.cell.model.task, self.run.header.suite.confidence
+        key = task, scored.predictions
+        if key not in self._judged:
+            try:
+                columns = read_predictions(self.run.path / scored.predictions, bulky_columns(task))
+                self._judged[key] = judged(find_task(task), columns, confidence)
+            except SpecError as error:
+                self.problems.append(str(error))
+                return None
+        return self._judged[key]
+
+    def _lacks(self, cell_id: str, what: str) -> None:
+        self.problems.append(f"cell {cell_id}: {what} is missing")
+
+
+def facts_of(record: Record) -> CellFacts:
+    """What a record says of itself that a run of today keeps as facts."""
+    details = {check.name: check.detail for check in record.checks if not check.ok}
+    placed, accuracy = record.placement, record.accuracy
+    return CellFacts(
+        cell_id=record.cell_id,
+        stop=record.stop,
+        failure=record.failure,
+        simulated=record.simulated,
+        device_name=record.device_name,
+        runtime_version=record.runtime_version,
+        environment=record.environment,
+        variant_method=record.variant_method,
+        group=record.group,
+        finished_at=record.finished_at,
+        placement=None
+        if placed is None
+        else ToldPlacement(
+            nodes=placed.nodes,
+            source=placed.source,
+            off_device=placed.off_device,
+            precision=placed.precision,
+            time_share=placed.time_share or {},
+        ),
+        parity=record.parity,
+        not_compared=""
+        if record.parity is not None
+        else details.get("parity", "").removeprefix("not compared: "),
+        scored=None
+        if accuracy is None
+        else Scored(
+            dataset=accuracy.dataset,
+            dataset_sha256=accuracy.dataset_sha256,
+            predictions=accuracy.predictions,
+        ),
+        not_scored=details.get("accuracy", ""),
     )
 
 
-def _record(
-    run: StoredRun,
-    record: Record,
-    measured: Measured,
-    canaries: Mapping[tuple[str, int], float],
-    problems: list[str],
-) -> Record:
-    confidence = run.header.suite.confidence
-    taken = [_invocation(i, measured, canaries, problems) for i in record.invocations]
-    samples = {
-        i.index: trusted_samples(measured[i.cell_id, i.index])
-        for i in taken
-        if measured.get((i.cell_id, i.index))
+# -- run.json -------------------------------------------------------------------------------------
+
+
+def _header(header: RunHeader, records: Sequence[Record]) -> RunHeader:
+    """What the cells that were measured say of the plan, of the suite, and of what it meant."""
+    measured = {record.cell_id: record.cell for record in records}
+    cells = tuple(measured.pop(cell.id, cell) for cell in header.cells)
+    cells = (*cells, *measured.values())
+    targets = dict.fromkeys([*header.targets, *(cell.target for cell in cells)])
+    update: dict[str, Any] = {"cells": cells, "targets": tuple(targets)}
+    if header.keeps_raw and cells:
+        update["suite"] = _suite(header.suite, records, cells)
+        update["models"] = _models(header)
+    return header.model_copy(update=update)
+
+
+def _suite(suite: Suite, records: Sequence[Record], cells: Sequence[Cell]) -> Suite:
+    """As much of what was asked for as can be seen in its cells."""
+    first = cells[0]
+    bound_ns = next((c.latency_bound_ns for c in cells if c.latency_bound_ns is not None), None)
+    update: dict[str, Any] = {
+        "scenarios": tuple(dict.fromkeys(cell.scenario for cell in cells)),
+        "variants": tuple(dict.fromkeys([*suite.variants, *(cell.variant for cell in cells)])),
+        "lane": first.lane,
+        "allow_fallback": first.allow_fallback,
+        "accuracy": suite.accuracy or any(record.accuracy is not None for record in records),
     }
-    rates = estimate.figures(record.cell, taken) if record.cell.is_rate and taken else np.empty(0)
-    canary_ns = [i.canary_ns for i in taken if i.canary_ns is not None]
-    return record.model_copy(
-        update={
-            "invocations": tuple(taken),
-            "latency": _latency(taken, samples, confidence),
-            "throughput": estimate.estimate(rates, confidence),
-            "load_ns": estimate.estimate([i.load_ns for i in taken], confidence),
-            "first_inference_ns": estimate.estimate(
-                [i.first_inference_ns for i in taken], confidence
-            ),
-            "memory": estimate.memory(taken) if taken else None,
-            "canary_ns": estimate.estimate(canary_ns, confidence),
-            "accuracy": _accuracy(run, record, problems),
-        }
+    if set(update["scenarios"]) == set(suite.scenarios):
+        update["scenarios"] = suite.scenarios  # one that is named twice is measured once
+    if suite.threads is not None:
+        update["threads"] = first.threads
+    if bound_ns is not None and suite.latency_bound_ns != bound_ns:
+        update["latency_bound"] = f"{bound_ns / 1000:g}us"
+    return suite.model_copy(update=update)
+
+
+def _models(header: RunHeader) -> tuple[str, ...]:
+    """The models that the suite asks for, as the header may write them: a path is absolute."""
+    asked, shown = header.suite.models, header.models
+    if len(asked) != len(shown):
+        return asked
+    return tuple(
+        mine if mine == text or (Path(mine).is_absolute() and _same_file(mine, text)) else text
+        for text, mine in zip(asked, shown, strict=True)
     )
 
 
-def _latency(
-    taken: list[Invocation], samples: Mapping[int, Array], confidence: float
-) -> Latency | None:
-    return estimate.latency(taken, samples, confidence) if taken else None
-
-
-def _accuracy(run: StoredRun, record: Record, problems: list[str]) -> Accuracy | None:
-    """The scores again, from the predictions."""
-    stored = record.accuracy
-    if stored is None:
-        return None
-    try:
-        columns = run.predictions(record, without=("logits",))
-        scores = find_task(record.cell.model.task).scores(columns, run.header.suite.confidence)
-    except SpecError as error:
-        problems.append(str(error))
-        return stored
-    primary, *further = scores
-    return stored.model_copy(
-        update={
-            "metric": primary.metric,
-            "value": estimate.as_estimate(primary.value),
-            "correct": primary.correct,
-            "examples": primary.examples,
-            "further": tuple(
-                Metric(name=s.metric, value=estimate.as_estimate(s.value), examples=s.examples)
-                for s in further
-            ),
-        }
-    )
+def _same_file(mine: str, asked: str) -> bool:
+    return Path(mine).name == Path(asked).name

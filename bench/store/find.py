@@ -16,6 +16,9 @@ from bench.errors import SpecError
 
 HEADER = "run.json"
 RECORDS = "records.jsonl"
+INVOCATIONS = "invocations.jsonl"
+WORKERS = "workers.jsonl"
+FACTS = "facts.jsonl"
 _FEW = 3  #: so many runs are named, more are counted
 
 

@@ -15,7 +15,7 @@ from bench.errors import SpecError
 from bench.record.header import RunHeader
 from bench.record.result import Invocation, Record
 from bench.store.fields import RESULT_FIELDS, RUN_FIELDS, SAMPLE_FIELDS
-from bench.store.find import find_runs, without_copies
+from bench.store.find import INVOCATIONS, find_runs, without_copies
 from bench.store.lines import read_lines
 from bench.store.rows import result_rows
 from bench.store.run import (
@@ -38,8 +38,6 @@ _Read = TypeVar("_Read")
 
 INVOCATION_FIELDS = ("run", *Invocation.model_fields)
 PREDICTION_FIELDS = ("run", "model", "variant", "target", "item")
-#: As large as all else together, and rarely wanted: `StoredRun.predictions` has it.
-_LEFT_OUT = ("logits",)
 #: Columns of whole numbers; others of numbers end with a unit or stand in `_FRACTIONS`.
 _COUNTS = {
     *("parameters", "batch", "threads", "samples", "p99_samples_needed", "invocations"),
@@ -183,7 +181,7 @@ def _invocations(runs: list[Path], skipped: list[str]) -> pandas.DataFrame:
     def read(path: Path) -> None:
         notes: list[str] = []
         version = read_header(path).schema_version
-        lines = read_lines(path / "invocations.jsonl", Invocation, version, notes)
+        lines = read_lines(path / INVOCATIONS, Invocation, version, notes)
         found = {(i.cell_id, i.index): i for i in lines}
         columns["run"] += [str(path)] * len(found)
         for name in Invocation.model_fields:
@@ -242,7 +240,7 @@ def _predictions(runs: list[Path], skipped: list[str]) -> pandas.DataFrame:
         scored = {r.accuracy.predictions: r for r in run.records if r.accuracy}
         for record in scored.values():
             try:
-                found = run.predictions(record, without=_LEFT_OUT)
+                found = run.scored_columns(record)
             except SpecError as error:
                 skipped.append(f"left out: {error}")
                 continue

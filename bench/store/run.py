@@ -2,9 +2,12 @@
 
 run.json            the suite, the environment, the planned cells; written once
 invocations.jsonl   one line for each worker process that measured a cell
+workers.jsonl       one line for each of them: what it told
 records.jsonl       one line for each finished cell
+facts.jsonl         one line for each of them: what was found out of it besides its timed calls
 samples/*.parquet   latencies: one file a generation, all its cells in the order of measuring
 predictions/*.parquet  one file for each model, variant and target: one row an example
+outputs/*.npz       what the timed sessions and the references put out, as much as is compared
 logs/               what the workers printed
 """
 
@@ -27,7 +30,7 @@ from bench.record.header import RunHeader
 from bench.record.migrations import migrated
 from bench.record.result import SCHEMA_VERSION, Invocation, Record
 from bench.spec import Suite
-from bench.store.find import HEADER, only_run
+from bench.store.find import HEADER, INVOCATIONS, only_run
 from bench.store.lines import read_lines, read_records
 from bench.store.predictions import read_predictions
 from bench.store.samples import read_samples
@@ -52,6 +55,12 @@ class StoredRun:
             raise SpecError(f"{self.path}: {record.cell.label} has no predictions.")
         return read_predictions(self.path / record.accuracy.predictions, without)
 
+    def scored_columns(self, record: Record) -> dict[str, Array]:
+        """The predictions without the large columns that no metric is made of."""
+        from bench.cards.tasks import bulky_columns  # brings SciPy, which few readers need
+
+        return self.predictions(record, without=bulky_columns(record.cell.model.task))
+
     def samples(self, cell_id: str) -> dict[int, Array]:
         """The latencies in ns that the figures come from, by invocation (see `trusted_samples`).
 
@@ -72,7 +81,7 @@ def read_run(path: Path) -> StoredRun:
     """
     stored = read_results(path)
     with no_collection():
-        file, version = stored.path / "invocations.jsonl", stored.header.schema_version
+        file, version = stored.path / INVOCATIONS, stored.header.schema_version
         lines = read_lines(file, Invocation, version, stored.skipped)
         # The same line twice where files were joined by hand; of two the last counts.
         invocations = {(i.cell_id, i.index): i for i in lines}
@@ -159,7 +168,7 @@ LEFT_HALF = "left half-written when a run was stopped"
 
 def leftovers(path: Path) -> Iterator[str]:
     """What a fault left of files that are written whole: halves, and other than Parquet."""
-    for kind in ("samples", "predictions"):
+    for kind in ("samples", "predictions", "outputs"):
         for file in sorted((path / kind).glob("*")):
             name = f"{kind}/{file.name}"
             if file.suffix == ".partial":

@@ -15,19 +15,23 @@ import numpy as np
 from bench.arrays import Array
 from bench.cell import Frozen
 from bench.errors import BenchError, SpecError
+from bench.record.block import Block
+from bench.record.facts import CellFacts, WorkerFacts
 from bench.record.header import RunHeader
 from bench.record.result import SCHEMA_VERSION, Invocation, Record
-from bench.store.find import HEADER, RECORDS
+from bench.store import outputs
+from bench.store.find import FACTS, HEADER, INVOCATIONS, RECORDS, WORKERS
 from bench.store.predictions import stored_column
 from bench.store.run import StoredRun, read_run
-from bench.store.samples import Block
 
 
 class RunStore:
     """The writing end of one run directory, held by one process at a time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, keeps_raw: bool = True) -> None:
         self.path = path
+        #: False for a run that an older bench began: it goes on as it began
+        self.keeps_raw = keeps_raw
         self.logs = path / "logs"
         self._lock = _lock(path)
 
@@ -40,14 +44,14 @@ class RunStore:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         try:
             path = _new_folder(results, f"{stamp}-{header.suite.name}")
-            for name in ("samples", "predictions", "logs"):
+            for name in ("samples", "predictions", outputs.FOLDER, "logs"):
                 (path / name).mkdir()
         except OSError as error:
             raise SpecError(
                 f"{results}: a run can't be written there: {error.strerror}. Name another folder "
                 "with --results."
             ) from error
-        store = cls(path)
+        store = cls(path, keeps_raw=header.keeps_raw)
         store.write_atomically("run.json", header.model_dump_json(indent=1).encode())
         return store
 
@@ -56,7 +60,15 @@ class RunStore:
         self._append(RECORDS, [record])
 
     def append_invocations(self, invocations: Sequence[Invocation]) -> None:
-        self._append("invocations.jsonl", invocations)
+        self._append(INVOCATIONS, invocations)
+
+    def append_workers(self, told: Sequence[WorkerFacts]) -> None:
+        if self.keeps_raw:
+            self._append(WORKERS, told)
+
+    def append_facts(self, facts: CellFacts) -> None:
+        if self.keeps_raw:
+            self._append(FACTS, [facts])
 
     def write_samples(self, name: str, blocks: Sequence[Block]) -> None:
         """All blocks of one generation as ``samples/<name>.parquet``."""
@@ -105,6 +117,16 @@ class RunStore:
         self.write_atomically(relative, sink.getvalue().to_pybytes())
         return relative
 
+    def write_outputs(self, arrays: Sequence[Array]) -> str:
+        """Outputs that are compared. Returns the file's name within the run; empty where they are
+        not kept."""
+        if not self.keeps_raw or not outputs.can_be_kept(arrays):
+            return ""
+        name = outputs.file_name(arrays)
+        if not (self.path / name).is_file():
+            self.write_atomically(name, outputs.packed(arrays))
+        return name
+
     def write_atomically(self, relative: str, data: bytes) -> None:
         """The whole file or none of it."""
         path = self.path / relative
@@ -147,7 +169,7 @@ def resume_run(path: Path) -> tuple[RunStore, StoredRun]:
             f"version {stored.header.schema_version}, this one writes {SCHEMA_VERSION}). Start a "
             "new run."
         )
-    return RunStore(stored.path), stored
+    return RunStore(stored.path, keeps_raw=stored.header.keeps_raw), stored
 
 
 def _new_folder(results: Path, name: str) -> Path:

@@ -29,8 +29,8 @@ from compared_runs import a_header  # type: ignore[import-not-found]
 from fake_records import TEACHER, a_cell, a_record  # type: ignore[import-not-found]
 
 from bench import load
+from bench.record.block import Block
 from bench.record.result import Record
-from bench.store.samples import Block
 from bench.store.write import RunStore
 
 CALLS = 20

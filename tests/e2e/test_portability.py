@@ -17,8 +17,8 @@ import psutil
 import pytest
 from onnx import TensorProto, helper
 
+from bench.record.portability import PortabilityReport
 from bench.trials.portability.cases import NodeTests
-from bench.trials.portability.report import PortabilityReport
 
 FRAGILE = ("-t", "fragile:npu:0", "--timeout", "2", "--workers", "1")
 REFERENCE = ("-t", "onnx-reference:cpu", "--workers", "1")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.machine import cores, gpus, linux
+from bench.machine import accelerators, cores, linux
 from bench.machine import facts as machine_facts
 from bench.machine.accelerators import kinds
 from bench.machine.cores import choose_cores
@@ -371,7 +371,7 @@ def test_every_vendors_tool_is_asked_and_a_broken_one_costs_only_its_own_cards(m
     known = next(kind for kind in kinds() if kind.cards)
     tools = {("one", "list"): "A GPU, 550.1, 1024\n", ("broken",): None, ("two",): "B, 1.0, 2\n"}
     several = [known.model_copy(update={"cards": command}) for command in (*tools, ())]
-    monkeypatch.setattr(gpus, "kinds", lambda: several)
+    monkeypatch.setattr(accelerators, "kinds", lambda: several)
 
     def run(command):
         if tools[command] is None:

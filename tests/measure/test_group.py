@@ -26,10 +26,10 @@ from bench.measure.listener import QuietProgress
 from bench.measure.member import Context
 from bench.measure.plan import PlannedCell
 from bench.measure.state import CellState
+from bench.record.block import CANARY, Block
 from bench.runtimes.runtime import Runtime
 from bench.runtimes.targets import Choice, Target
 from bench.spec import Suite
-from bench.store.samples import CANARY, Block
 
 PIDS = itertools.count(1)
 
@@ -83,6 +83,7 @@ class FakeStore:
     def __init__(self) -> None:
         self.samples: dict[str, list[Block]] = {}
         self.invocations: list[Any] = []
+        self.workers: list[Any] = []
 
     def write_samples(self, name: str, blocks: Sequence[Block]) -> None:
         assert name not in self.samples, "a generation was overwritten"
@@ -90,6 +91,9 @@ class FakeStore:
 
     def append_invocations(self, invocations: Sequence[Any]) -> None:
         self.invocations += invocations
+
+    def append_workers(self, told: Sequence[Any]) -> None:
+        self.workers += told
 
 
 class FakeWatcher:

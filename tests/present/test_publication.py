@@ -20,11 +20,11 @@ from bench.cards.tasks import find_task
 from bench.cell import Cell
 from bench.present.publication.check import check
 from bench.record import estimate
+from bench.record.block import Block, trusted_samples
 from bench.record.result import Invocation, Record
 from bench.stats.percentile import floor, median
 from bench.store.derive import derived
 from bench.store.run import read_run
-from bench.store.samples import Block, trusted_samples
 from bench.store.write import RunStore
 
 ROOT = Path(__file__).parents[2]

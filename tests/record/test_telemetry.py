@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.record.facts import Reading
 from bench.record.result import Invocation
 from bench.record.telemetry import summarise, telemetry_checks
 
@@ -20,7 +21,7 @@ readings = st.lists(
             "throttled": st.lists(st.sampled_from(["heat", "power brake"]), unique=True),
             "memory_bytes": st.integers(0, 2**40),
         },
-    )
+    ).map(Reading.model_validate)
 )
 
 
@@ -42,7 +43,8 @@ def test_readings_become_medians_counts_and_the_most_memory() -> None:
         {"power_w": w, "clock_hz": w * 1e7, "default_clock_hz": 2e9, "throttled": why}
         for w, why in ((100.0, []), (300.0, ["heat"]))
     )
-    assert summarise([{**low, "memory_bytes": 7}, {**high, "memory_bytes": 5}, high]) == {
+    told = [{**low, "memory_bytes": 7}, {**high, "memory_bytes": 5}, high]
+    assert summarise([Reading.model_validate(reading) for reading in told]) == {
         "device_readings": 3,
         "device_memory_bytes": 7,
         "power_w": 300.0,

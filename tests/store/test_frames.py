@@ -15,12 +15,12 @@ from fake_records import STUDENT, TEACHER, a_cell, a_failure, a_record
 
 import bench
 from bench.errors import SpecError
+from bench.record.block import Block
 from bench.record.result import Invocation
 from bench.store.fields import RESULT_FIELDS, RUN_FIELDS, SAMPLE_FIELDS
 from bench.store.frames import INVOCATION_FIELDS, ResultsWarning, load, read_runs
 from bench.store.rows import result_rows
 from bench.store.run import read_run
-from bench.store.samples import Block
 from bench.store.write import RunStore
 
 VERSION_1 = Path(__file__).parents[1] / "runs" / "version-1"

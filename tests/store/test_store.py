@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import BenchError, SpecError
+from bench.record.block import Block
 from bench.record.header import RunHeader
 from bench.record.result import Record
 from bench.spec import Suite
 from bench.store.predictions import read_predictions
 from bench.store.run import read_run
-from bench.store.samples import Block
 from bench.store.write import RunStore, resume_run
 
 

@@ -24,12 +24,12 @@ from hypothesis import strategies as st
 from bench.errors import BenchError, SpecError
 from bench.present.results import result_table
 from bench.record import migrations
+from bench.record.block import Block
 from bench.record.result import Record
 from bench.store import lines, run, write
 from bench.store.frames import load
 from bench.store.rows import result_rows
 from bench.store.run import read_run
-from bench.store.samples import Block
 from bench.store.write import RunStore, resume_run
 
 VERSION_1 = Path(__file__).parents[1] / "runs" / "version-1"

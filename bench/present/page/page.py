@@ -30,7 +30,7 @@ from bench.present.page import (
 )
 from bench.present.page.names import Palette
 from bench.present.page.parts import Picture, RunPart, Section, Table
-from bench.present.page.portability import OUTCOMES, Portability
+from bench.present.page.portability import Portability
 from bench.present.page.selection import Selection, select
 from bench.store.run import StoredRun
 
@@ -49,8 +49,6 @@ class Page:
     between: Section | None
     portability: Portability | None
     results: Table
-
-    outcomes: tuple[str, ...] = tuple(OUTCOMES)
 
     def filter_values(self, place: int) -> list[str]:
         """What can be chosen in the menu of a column of the results."""

@@ -1,7 +1,7 @@
 """The portability heat map: which operators and models each target computes, and how.
 
-Reads what `bench portability --json` writes; keys that this module does not know are ignored, so
-that a newer file of the same schema version can be read.
+Reads what `bench portability --json` writes; keys that are not known are ignored, so that a newer
+file of the same schema version can be read.
 """
 
 from __future__ import annotations
@@ -11,70 +11,34 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from bench.errors import SpecError
 from bench.numbers import printable
 from bench.present.page.names import shown
+from bench.record.portability import (
+    SCHEMA_VERSION,
+    ModelOutcome,
+    OperatorOutcome,
+    OperatorRow,
+    PortabilityReport,
+)
 from bench.validation import first_problem, refuse_newer
+from bench.variants import suffix
 
-SCHEMA_VERSION = 1
+#: Of an operator or a model.
+MapOutcome = OperatorOutcome | ModelOutcome
+
 MOST_ROWS = 400
 _DETAIL_LIMIT = 300
-
-
-class _Read(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class TargetLine(_Read):
-    """A target that was tried."""
-
-    target: str
-    simulated: bool = False
-
-
-class OperatorLine(_Read):
-    """One operator on one target; ``outcome`` is the worst of its tests."""
-
-    operator: str
-    opset: int | None = None
-    domain: str = ""
-    target: str
-    outcome: str
-    tests: int = 0
-    passed: int = 0
-    worst_error: float | None = None
-    detail: str = ""
-
-
-class ModelLine(_Read):
-    """One model on one target."""
-
-    model: str
-    variant: str = "fp32"
-    target: str
-    outcome: str
-    detail: str = ""
-
-
-class PortabilityFile(_Read):
-    """What `bench portability --json` writes, as far as a page shows it."""
-
-    kind: Literal["portability"]
-    schema_version: int
-    targets: tuple[TargetLine, ...]
-    operators: tuple[OperatorLine, ...] = ()
-    models: tuple[ModelLine, ...] = ()
 
 
 @dataclass(frozen=True)
 class Square:
     """One field of the map."""
 
-    outcome: str
+    outcome: MapOutcome
     sign: str
     count: str
     detail: str
@@ -102,7 +66,7 @@ class Portability:
 
 
 #: outcome -> sign and meaning; the sign makes the map readable without its colours
-OUTCOMES: dict[str, tuple[str, str]] = {
+OUTCOMES: dict[MapOutcome, tuple[str, str]] = {
     "pass": ("✓", "every test agrees with the reference"),
     "runs": ("✓", "the model runs and agrees with the reference"),
     "partial": ("~", "some tests pass"),
@@ -116,7 +80,7 @@ OUTCOMES: dict[str, tuple[str, str]] = {
     "not-tried": ("·", "nobody tried"),
 }
 _GOOD = ("pass", "runs")
-_WORST_FIRST = (
+WORST_FIRST: tuple[MapOutcome, ...] = (
     "crash",
     "wrong",
     "timeout",
@@ -131,7 +95,7 @@ _WORST_FIRST = (
 )
 
 
-def read_portability(path: Path) -> PortabilityFile:
+def read_portability(path: Path) -> PortabilityReport:
     """Raises `SpecError` with one sentence where the file is absent, foreign or newer."""
     try:
         data = json.loads(path.read_text())
@@ -146,23 +110,24 @@ def read_portability(path: Path) -> PortabilityFile:
         raise SpecError(f"{path}: not a portability file; `bench portability --json` makes one.")
     refuse_newer(path, data.get("schema_version"), SCHEMA_VERSION)
     try:
-        return PortabilityFile.model_validate(data)
+        return PortabilityReport.model_validate(data, extra="ignore")
     except ValidationError as error:
-        raise SpecError(f"{path}: {first_problem(error, PortabilityFile.model_fields)}") from error
+        raise SpecError(
+            f"{path}: {first_problem(error, PortabilityReport.model_fields)}"
+        ) from error
 
 
-def portability(file: PortabilityFile) -> Portability:
+def portability(report: PortabilityReport) -> Portability:
     """The maps: operators by name, models in their order."""
-    targets = tuple(dict.fromkeys(line.target for line in file.targets))
+    targets = tuple(dict.fromkeys(line.target for line in report.targets))
     operators: dict[str, dict[str, Square]] = {}
-    for line in sorted(file.operators, key=lambda o: (o.domain, o.operator, o.opset or 0)):
+    for line in sorted(report.operators, key=lambda o: (o.domain, o.operator, o.opset)):
         domain = f"{line.domain}." if line.domain not in ("", "ai.onnx") else ""
-        since = "" if line.opset is None else f"-{line.opset}"
-        label = f"{domain}{line.operator}{since}"
+        label = f"{domain}{line.operator}-{line.opset}"
         operators.setdefault(label, {})[line.target] = _operator(line)
     models: dict[str, dict[str, Square]] = {}
-    for model in file.models:
-        variant = "" if model.variant == "fp32" else f" {model.variant}"
+    for model in report.models:
+        variant = suffix(model.variant)
         square = _square(model.outcome, "", model.detail)
         models.setdefault(f"{model.model}{variant}", {})[model.target] = square
     grids = [
@@ -179,14 +144,12 @@ def portability(file: PortabilityFile) -> Portability:
         words=tuple(_words(target, operators) for target in targets) if operators else (),
         grids=tuple(grid for grid in grids if grid.rows),
         legend=tuple(
-            (outcome, *OUTCOMES.get(outcome, ("?", "an outcome that this page does not know")))
-            for outcome in (*OUTCOMES, *sorted(used - OUTCOMES.keys()))
-            if outcome in used
+            (outcome, *meaning) for outcome, meaning in OUTCOMES.items() if outcome in used
         ),
     )
 
 
-def _operator(line: OperatorLine) -> Square:
+def _operator(line: OperatorRow) -> Square:
     error = "" if line.worst_error is None else f", largest error {line.worst_error:.0e}"
     words = f"{line.passed} of {line.tests} tests passed{error}"
     detail = f"{words}. {line.detail}" if line.detail else f"{words}."
@@ -194,9 +157,9 @@ def _operator(line: OperatorLine) -> Square:
     return _square(line.outcome, count, detail)
 
 
-def _square(outcome: str, count: str, detail: str) -> Square:
-    sign = OUTCOMES.get(outcome, ("?", ""))[0]
-    return Square(shown(outcome), sign, count, printable(detail, limit=_DETAIL_LIMIT))
+def _square(outcome: MapOutcome, count: str, detail: str) -> Square:
+    sign, _ = OUTCOMES[outcome]
+    return Square(outcome, sign, count, printable(detail, limit=_DETAIL_LIMIT))
 
 
 def _grid(
@@ -208,16 +171,16 @@ def _grid(
     ]
     left_out = ""
     if len(rows) > MOST_ROWS:
-        rows.sort(key=lambda row: min(map(_badness, row[1]), default=len(_WORST_FIRST)))
+        rows.sort(key=lambda row: min(map(_badness, row[1]), default=len(WORST_FIRST)))
         left_out = f"The {MOST_ROWS} with the worst outcomes of {len(rows):,}; the file has all."
         rows = rows[:MOST_ROWS]
     return Grid(name, caption, what, tuple(map(shown, targets)), tuple(rows), left_out)
 
 
 def _badness(square: Square | None) -> int:
-    if square is None or square.outcome not in _WORST_FIRST:
-        return len(_WORST_FIRST)
-    return _WORST_FIRST.index(square.outcome)
+    if square is None:
+        return len(WORST_FIRST)
+    return WORST_FIRST.index(square.outcome)
 
 
 def _words(target: str, operators: dict[str, dict[str, Square]]) -> str:
@@ -225,6 +188,6 @@ def _words(target: str, operators: dict[str, dict[str, Square]]) -> str:
     total = sum(counts.values())
     if not total:
         return f"{shown(target)}: no operator was tried."
-    others = [f"{counts[o]} {o}" for o in _WORST_FIRST if counts[o] and o not in _GOOD]
+    others = [f"{counts[o]} {o}" for o in WORST_FIRST if counts[o] and o not in _GOOD]
     rest = f"; {', '.join(others)}" if others else ""
     return f"{shown(target)} computes {counts['pass']} of {total} operators{rest}."

@@ -1,7 +1,8 @@
 """Whether a publication says what its raw data says: every number is derived again and compared.
 
-A number agrees within 1e-9 of its size: the last digits of a logarithm or of a beta quantile differ
-between builds of numpy and scipy. Everything else has to be equal.
+What can't be derived, for lack of raw data, is counted and said. A number agrees within 1e-9 of
+its size: the last digits of a logarithm or of a beta quantile differ between builds of numpy and
+scipy. Everything else has to be equal.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from bench.cell import Frozen
 from bench.errors import SpecError
+from bench.judge.differences import machine_id_of
 from bench.numbers import printable
 from bench.present.publication.write import (
     MANIFEST,
@@ -31,8 +35,12 @@ from bench.present.publication.write import (
     section,
     tables,
 )
+from bench.record.facts import CellFacts, WorkerFacts
+from bench.record.header import RunHeader
 from bench.record.result import Invocation, Record
-from bench.store.derive import derived
+from bench.store.derive import derived, taken_as_it_is
+from bench.store.find import FACTS, HEADER, INVOCATIONS, RECORDS, WORKERS
+from bench.store.lines import read_lines
 from bench.store.run import StoredRun, read_run
 from bench.validation import first_problem
 
@@ -61,7 +69,8 @@ class Account:
     """What was checked, and what was found."""
 
     runs: int
-    numbers: int
+    numbers: int  #: derived again
+    taken: int  #: numbers without raw data, as an older bench left them: taken as published
     problems: tuple[Problem, ...]
 
 
@@ -83,14 +92,16 @@ def check(folder: Path) -> Account:
     """
     manifest = _manifest(folder)
     problems: list[Problem] = []
-    sections, numbers = [], 0
+    sections, numbers, taken = [], 0, 0
     for name in manifest.runs:
         published = read_run(folder / RUNS / name)
         file = f"{RUNS}/{name}"
         problems += [Problem(file, "", "", text, "whole files") for text in published.skipped]
+        problems += _repeated(file, published)
         again, lost = derived(published)
         problems += [Problem(file, "", "", "a number", f"nothing: {text}") for text in lost]
-        numbers += _compare_runs(file, published, again, problems)
+        counts = _compare_runs(file, published, again, problems)
+        numbers, taken = numbers + counts.numbers, taken + counts.taken
         made, unread = section(name, again)
         problems += [Problem(file, "pairs", "", "a number", f"nothing: {text}") for text in unread]
         sections.append(made)
@@ -99,7 +110,7 @@ def check(folder: Path) -> Account:
         numbers += _compare_csv(file, _read(folder / file), expected[file], problems)
     for file in (README, PAGE):
         _compare_lines(file, _read(folder / file), expected[file], problems)
-    return Account(len(manifest.runs), numbers, tuple(problems))
+    return Account(len(manifest.runs), numbers, taken, tuple(problems))
 
 
 def _manifest(folder: Path) -> Manifest:
@@ -135,25 +146,91 @@ def _read(path: Path) -> str:
 # -- records --------------------------------------------------------------------------------------
 
 
+def _repeated(file: str, run: StoredRun) -> list[Problem]:
+    """Lines that stand for what another line stands for: `bench publish` writes each once."""
+    version = run.header.schema_version
+    found = []
+    for name, kind, key in _LINES:
+        lines = read_lines(run.path / name, kind, version, [])
+        keys = Counter(tuple(getattr(line, part) for part in key) for line in lines)
+        for values, count in keys.items():
+            if count > 1:
+                row = " ".join(f"{part} {value}" for part, value in zip(key, values, strict=True))
+                found.append(Problem(f"{file}/{name}", row, "", f"{count} lines", "one"))
+    return found
+
+
+#: Files of lines, and the fields that tell one line from another.
+_LINES: tuple[tuple[str, type[Frozen], tuple[str, ...]], ...] = (
+    (RECORDS, Record, ("cell_id",)),
+    (INVOCATIONS, Invocation, ("cell_id", "index")),
+    (WORKERS, WorkerFacts, ("cell_id", "index")),
+    (FACTS, CellFacts, ("cell_id",)),
+)
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Numbers that were derived again, and numbers taken as published."""
+
+    numbers: int = 0
+    taken: int = 0
+
+
 def _compare_runs(
     file: str, published: StoredRun, again: StoredRun, problems: list[Problem]
-) -> int:
-    """Every field of every record and invocation; how many numbers there were."""
-    numbers = 0
+) -> _Counts:
+    """Every field of the header and of every record and invocation."""
+    _compare(f"{file}/{HEADER}", "", *_with_machine_id(published, again), problems)
+    numbers = taken = 0
     pairs: tuple[tuple[str, Sequence[Record | Invocation], Sequence[Record | Invocation]], ...] = (
-        ("records.jsonl", published.records, again.records),
-        ("invocations.jsonl", published.invocations, again.invocations),
+        (RECORDS, published.records, again.records),
+        (INVOCATIONS, published.invocations, again.invocations),
     )
     for name, ours, theirs in pairs:
         for mine, other in zip(ours, theirs, strict=True):
-            row = _line_name(mine)
-            one, two = (dict(_leaves(x.model_dump(mode="json"))) for x in (mine, other))
-            for column in dict.fromkeys([*one, *two]):
-                a, b = one.get(column), two.get(column)
-                numbers += isinstance(a, int | float)
-                if not _same(a, b):
-                    problems.append(Problem(f"{file}/{name}", row, column, str(a), str(b)))
-    return numbers
+            leaves = _compare(f"{file}/{name}", _line_name(mine), mine, other, problems)
+            unborne = taken_as_it_is(
+                type(mine),
+                keeps_raw=published.header.keeps_raw,
+                foreign=isinstance(mine, Record) and mine.foreign is not None,
+            )
+            found = [path for path, value in leaves.items() if _is_number(value)]
+            without = [path for path in found if _is_below(path, unborne)]
+            numbers, taken = numbers + len(found) - len(without), taken + len(without)
+    return _Counts(numbers, taken)
+
+
+def _compare(
+    file: str, row: str, mine: Frozen, other: Frozen, problems: list[Problem]
+) -> dict[str, object]:
+    """Name each plain value in which the two differ; those of the first by their dotted paths."""
+    one, two = (dict(_leaves(value.model_dump(mode="json"))) for value in (mine, other))
+    for column in dict.fromkeys([*one, *two]):
+        a, b = one.get(column), two.get(column)
+        if not _same(a, b):
+            problems.append(Problem(file, row, column, str(a), str(b)))
+    return one
+
+
+def _with_machine_id(published: StoredRun, again: StoredRun) -> tuple[RunHeader, RunHeader]:
+    """Both headers, the second with the machine's id as it follows from the facts."""
+    facts = published.header.facts
+    machine_id = machine_id_of(facts)
+    if machine_id is None or not published.header.keeps_raw:
+        return published.header, again.header
+    derived_facts = {**facts, "machine_id": machine_id}
+    return published.header, again.header.model_copy(update={"facts": derived_facts})
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_below(path: str, fields: Collection[str]) -> bool:
+    """Whether a dotted path begins with one of the fields, whichever element of a list it is in."""
+    plain = re.sub(r"\[\d+\]", "", path)
+    return any(plain == name or plain.startswith(f"{name}.") for name in fields)
 
 
 def _line_name(value: Record | Invocation) -> str:
@@ -163,8 +240,10 @@ def _line_name(value: Record | Invocation) -> str:
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every plain value of nested objects, by its dotted path."""
-    if isinstance(value, dict):
+    """Every plain value of nested objects, by its dotted path; of an empty one that it is empty."""
+    if value in ({}, []):
+        yield path, "empty"
+    elif isinstance(value, dict):
         for key, inner in value.items():
             yield from _leaves(inner, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list):

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.cards.tasks import bulky_columns
 from bench.cell import Frozen
 from bench.errors import SpecError
 from bench.judge.changes import Changes
@@ -25,7 +26,11 @@ from bench.present.ci.tables import Table, pairs_table, results_table
 from bench.present.layout import TIED
 from bench.present.pairs import pair_rows, sentence
 from bench.present.publication.page import page
+from bench.record.facts import CellFacts
+from bench.store import outputs
 from bench.store.fields import RESULT_FIELDS
+from bench.store.find import FACTS, HEADER, INVOCATIONS, RECORDS, WORKERS
+from bench.store.raw import read_raw
 from bench.store.run import StoredRun
 
 MANIFEST = "published.json"
@@ -35,7 +40,6 @@ RESULTS = "results.csv"
 PAIRS = "pairs.csv"
 RUNS = "runs"
 SCHEMA_VERSION = 1
-_NOT_COPIED = ("logits",)  #: large, and no published number comes from it
 _ESTIMATES = ("speedup", "floor_speedup", "throughput")
 _RATIO_KEYS = ("value", "low", "high", "confidence", "paired", "invocations", "verdict")
 _CHANGE_KEYS = (
@@ -195,24 +199,44 @@ def _names(runs: Sequence[StoredRun]) -> list[str]:
 
 
 def _copy_run(run: StoredRun, folder: Path) -> None:
-    """What every published number comes from: no logs and no logits, the rest as it is."""
+    """What every published number comes from: no logs and no bulky columns, the rest as it is.
+
+    Facts of what has no invocation or record (of a run that was killed in between) stay behind.
+    """
     import pyarrow.parquet as pq
 
     (folder / "samples").mkdir(parents=True)
     (folder / "predictions").mkdir()
-    _write_lines(folder / "records.jsonl", [r.model_dump_json() for r in run.records])
-    _write_lines(folder / "invocations.jsonl", [i.model_dump_json() for i in run.invocations])
+    _write_lines(folder / RECORDS, [r.model_dump_json() for r in run.records])
+    _write_lines(folder / INVOCATIONS, [i.model_dump_json() for i in run.invocations])
+    raw = read_raw(run)
+    if run.header.keeps_raw:
+        told = [raw.workers.get((i.cell_id, i.index)) for i in run.invocations]
+        facts = [raw.cells.get(record.cell_id) for record in run.records]
+        _write_lines(folder / WORKERS, [one.model_dump_json() for one in told if one])
+        _write_lines(folder / FACTS, [one.model_dump_json() for one in facts if one])
+        _copy_outputs(run, [one for one in facts if one], folder)
     header = run.header.model_dump_json(indent=1)
-    (folder / "run.json").write_text(header, encoding="utf-8", newline="\n")
+    (folder / HEADER).write_text(header, encoding="utf-8", newline="\n")
     for file in sorted((run.path / "samples").glob("*.parquet")):
         shutil.copyfile(file, folder / "samples" / file.name)
-    wanted = {r.accuracy.predictions for r in run.records if r.accuracy is not None}
-    for name in sorted(wanted):
+    wanted = {r.accuracy.predictions: r for r in run.records if r.accuracy is not None}
+    for name, record in sorted(wanted.items()):
         source = run.path / name
         if source.is_file() and source.resolve().is_relative_to(run.path.resolve()):
-            columns = [c for c in pq.read_schema(source).names if c not in _NOT_COPIED]
+            bulky = bulky_columns(record.cell.model.task)
+            columns = [c for c in pq.read_schema(source).names if c not in bulky]
             table = pq.read_table(source, columns=columns)
             pq.write_table(table, folder / name, compression="zstd", compression_level=19)
+
+
+def _copy_outputs(run: StoredRun, facts: Sequence[CellFacts], folder: Path) -> None:
+    (folder / outputs.FOLDER).mkdir()
+    names = {name for one in facts for name in (one.outputs, one.reference_outputs) if name}
+    for name in sorted(names):
+        source = run.path / name
+        if source.is_file() and source.resolve().is_relative_to(run.path.resolve()):
+            shutil.copyfile(source, folder / outputs.FOLDER / source.name)
 
 
 def _write_lines(path: Path, lines: Sequence[str]) -> None:

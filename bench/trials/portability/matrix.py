@@ -4,29 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import get_args
 
-from bench.trials.portability.report import OperatorRow, PortabilityReport
+from bench.present.page.portability import OUTCOMES
+from bench.record.portability import ModelOutcome, OperatorOutcome, OperatorRow, PortabilityReport
 
-#: One character for each outcome of an operator or a model, and what it means.
-MARKS: dict[str, tuple[str, str]] = {
-    "pass": ("✓", "all tests pass"),
-    "partial": ("~", "some tests pass"),
-    "wrong": ("≠", "wrong results"),
-    "unsupported": ("✗", "unsupported"),
-    "crash": ("!", "a test crashed its worker"),
-    "timeout": ("…", "a test did not end in time"),
-    "not-expressible": ("·", "only tests of types that a worker can't be given"),
-    "unavailable": ("?", "the target could not be had"),
+#: What each outcome of an operator means, said of its tests.
+_MEANING: dict[OperatorOutcome, str] = {
+    "pass": "all tests pass",
+    "partial": "some tests pass",
+    "wrong": "wrong results",
+    "unsupported": "unsupported",
+    "crash": "a test crashed its worker",
+    "timeout": "a test did not end in time",
+    "not-expressible": "only tests of types that a worker can't be given",
+    "unavailable": "the target could not be had",
 }
-MODEL_MARKS: dict[str, str] = {
-    "runs": "✓",
-    "fallback": "~",
-    "wrong": "≠",
-    "unsupported": "✗",
-    "crash": "!",
-    "timeout": "…",
-    "unavailable": "?",
-    "not-tried": "·",
+#: The page's character for each outcome of an operator, and what it means here.
+MARKS = {outcome: (OUTCOMES[outcome][0], words) for outcome, words in _MEANING.items()}
+MODEL_MARKS: dict[ModelOutcome, str] = {
+    outcome: OUTCOMES[outcome][0] for outcome in get_args(ModelOutcome)
 }
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from html import escape
 
 from bench.numbers import percent
+from bench.record.portability import ModelRow, OperatorRow, PortabilityReport, TargetRow
 from bench.trials.portability.matrix import (
     MARKS,
     MODEL_MARKS,
@@ -20,7 +21,6 @@ from bench.trials.portability.matrix import (
     matrix_of,
     suite_words,
 )
-from bench.trials.portability.report import ModelRow, OperatorRow, PortabilityReport, TargetRow
 
 #: Background and text in light, then in dark; each pair has a contrast of at least 7 to 1.
 _COLOURS: dict[str, tuple[str, str, str, str]] = {

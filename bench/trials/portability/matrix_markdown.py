@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bench.numbers import percent, printable
+from bench.record.portability import ModelRow, PortabilityReport, TargetRow
 from bench.trials.portability.matrix import (
     MARKS,
     MODEL_MARKS,
@@ -14,7 +15,6 @@ from bench.trials.portability.matrix import (
     matrix_of,
     suite_words,
 )
-from bench.trials.portability.report import ModelRow, PortabilityReport, TargetRow
 
 _DETAIL_LIMIT = 200
 

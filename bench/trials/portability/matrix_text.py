@@ -9,6 +9,7 @@ from rich.text import Text
 from bench.numbers import duration, percent, printable
 from bench.present.columns import PORTABILITY_COLUMNS, PORTABILITY_MODEL_COLUMNS, Column
 from bench.present.layout import Figure, Line, lay_out, wrap
+from bench.record.portability import ModelRow, OperatorRow, PortabilityReport, TargetRow
 from bench.trials.portability.matrix import (
     MARKS,
     MODEL_MARKS,
@@ -18,7 +19,7 @@ from bench.trials.portability.matrix import (
     matrix_of,
     suite_words,
 )
-from bench.trials.portability.report import ModelRow, OperatorRow, PortabilityReport, TargetRow
+from bench.variants import suffix
 
 #: Failing operators told for each target; ``--all`` tells every one.
 FAILURES_SHOWN = 12
@@ -151,7 +152,7 @@ def _models(rows: Sequence[ModelRow], width: int) -> Text:
         return text
     lines: list[Line] = []
     for model in dict.fromkeys((row.model, row.variant) for row in rows):
-        variant = "" if model[1] == "fp32" else f" {model[1]}"
+        variant = suffix(model[1])
         lines.append(Line(printable(f"{model[0]}{variant}", limit=width - 2)))
         for row in rows:
             if (row.model, row.variant) == model:

@@ -9,14 +9,14 @@ from typing import Any
 
 from bench.backend import Options, to_plain
 from bench.errors import BenchError, Unsupported
-from bench.measure.parity import parity
 from bench.measure.plan import PlannedCell
 from bench.measure.reference import References
 from bench.numbers import printable, significant
+from bench.record.parity import parity
+from bench.record.portability import ModelOutcome, ModelRow
 from bench.runtimes.processes import Launcher
 from bench.trials.portability.outcomes import outcome_of
 from bench.trials.portability.predict import Forecast, ModelNode
-from bench.trials.portability.report import ModelOutcome, ModelRow
 
 _NODES_NAMED = 20
 

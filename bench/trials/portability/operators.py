@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bench.discover import nearest
 from bench.errors import SpecError
+from bench.record.portability import FailureRow, OperatorOutcome, OperatorRow
 from bench.trials.portability.cases import Case, since_version
 from bench.trials.portability.outcomes import TestResult
-from bench.trials.portability.report import FailureRow, OperatorOutcome, OperatorRow
 
 Results = Mapping[str, TestResult]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import SpecError
+from bench.record.portability import Expected
 from bench.trials.portability.cases import Case, imported, type_name
 from bench.trials.portability.operators import Results, worst
-from bench.trials.portability.report import Expected
 
 #: operator, domain, version of the domain that the model uses, places of inputs that are constant
 OperatorKey = tuple[str, str, int, tuple[int, ...]]

@@ -9,8 +9,8 @@ from compared_runs import a_header
 from fake_records import a_cell, a_failure, a_record, an_invocation
 
 from bench.cell import ModelIdentity
+from bench.record.block import Block
 from bench.record.result import Check, Record
-from bench.store.samples import Block
 from bench.store.write import RunStore
 
 HOSTILE = "<script>alert(1)</script>"
@@ -131,10 +131,13 @@ PORTABILITY = {
     "kind": "portability",
     "schema_version": 1,
     "bench_version": "0",
+    "created_at": "2026-01-01T00:00:00+00:00",
+    "of_a_newer_bench": HOSTILE,
     "targets": [{"target": "onnxruntime:cpu"}, {"target": HOSTILE, "simulated": True}],
     "operators": [
         {
             "operator": name,
+            "domain": "",
             "opset": 13,
             "target": target,
             "outcome": outcome,
@@ -147,7 +150,7 @@ PORTABILITY = {
             ("Add", "onnxruntime:cpu", "pass", 4),
             ("Add", HOSTILE, "partial", 3),
             (HOSTILE, "onnxruntime:cpu", "crash", 0),
-            (HOSTILE, HOSTILE, "new-outcome", 0),
+            (HOSTILE, HOSTILE, "timeout", 0),
         )
     ],
     "models": [{"model": IMAGE, "variant": "fp32", "target": HOSTILE, "outcome": "runs"}],

@@ -17,7 +17,8 @@ import pytest
 from hostile_run import HOSTILE, IMAGE, LINK, PORTABILITY, write_hostile_run
 
 from bench.present.page.page import make_page, render
-from bench.present.page.portability import PortabilityFile, portability
+from bench.present.page.portability import portability
+from bench.record.portability import PortabilityReport
 from bench.store.run import read_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -48,7 +49,7 @@ CELLS = 28  #: of the hostile run, the failed and the simulated ones included
 def page_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     run = read_run(write_hostile_run(folder))
-    matrix = portability(PortabilityFile.model_validate(PORTABILITY))
+    matrix = portability(PortabilityReport.model_validate(PORTABILITY, extra="ignore"))
     path = folder / "report.html"
     path.write_text(render(make_page([run], matrix)), encoding="utf-8")
     return path

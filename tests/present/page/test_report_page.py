@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -23,12 +23,18 @@ from bench.present.page.draw import log_ticks
 from bench.present.page.names import in_picture
 from bench.present.page.page import Page, as_json, make_page, render
 from bench.present.page.parts import Picture, Table
-from bench.present.page.portability import portability, read_portability
+from bench.present.page.portability import (
+    OUTCOMES,
+    WORST_FIRST,
+    portability,
+    read_portability,
+)
 from bench.present.page.selection import cost_layers, select
 from bench.present.page.throughput import streams_of
+from bench.record.block import Block
+from bench.record.portability import ModelOutcome, OperatorOutcome
 from bench.record.result import Record
 from bench.store.run import StoredRun, read_run
-from bench.store.samples import Block
 from bench.store.write import RunStore
 
 
@@ -316,7 +322,12 @@ def test_the_heat_map_has_every_operator_model_and_outcome(tmp_path: Path) -> No
     assert [label for label, _ in models.rows] == ['"><img src=x onerror=alert(1)>']
     assert [label for label, _ in operators.rows] == [f"{HOSTILE}-13", "Add-13"]
     assert found.words[0] == "onnxruntime:cpu computes 1 of 2 operators; 1 crash."
-    assert ("new-outcome", "?") in {(outcome, sign) for outcome, sign, _ in found.legend}
+    assert [sign for _, sign, _ in found.legend] == ["✓", "✓", "~", "!", "…"]
+
+
+def test_every_outcome_of_an_operator_or_a_model_has_a_sign_and_a_place_in_the_order() -> None:
+    outcomes = {*get_args(OperatorOutcome), *get_args(ModelOutcome)}
+    assert OUTCOMES.keys() == set(WORST_FIRST) == outcomes
 
 
 @pytest.mark.parametrize(
@@ -325,7 +336,7 @@ def test_the_heat_map_has_every_operator_model_and_outcome(tmp_path: Path) -> No
         ("[1]", "not a portability file"),
         ("{", "can't be read as JSON"),
         ('{"kind": "portability", "schema_version": 2}', "reads up to 1"),
-        ('{"kind": "portability", "schema_version": 1}', "`targets` is missing"),
+        ('{"kind": "portability", "schema_version": 1}', "`bench_version` is missing"),
     ],
 )
 def test_another_file_is_refused_in_one_sentence(tmp_path: Path, text: str, words: str) -> None:

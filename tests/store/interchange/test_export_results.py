@@ -17,12 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytest_benchmark.stats import Stats  # type: ignore[import-untyped]
 
+from bench.record.block import Block
 from bench.store.fields import RESULT_FIELDS, RUN_FIELDS
 from bench.store.interchange.foreign import read_foreign, store
 from bench.store.interchange.formats import READERS, WRITERS
 from bench.store.interchange.pytest_benchmark import _statistics
 from bench.store.run import StoredRun, read_run
-from bench.store.samples import Block
 from bench.store.write import RunStore
 
 

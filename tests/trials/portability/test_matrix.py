@@ -7,17 +7,17 @@ from html.parser import HTMLParser
 import pytest
 from rich.cells import cell_len
 
-from bench.trials.portability.matrix import matrix_of
-from bench.trials.portability.matrix_html import report_html
-from bench.trials.portability.matrix_markdown import report_markdown
-from bench.trials.portability.matrix_text import report_text
-from bench.trials.portability.report import (
+from bench.record.portability import (
     ModelRow,
     OperatorRow,
     PortabilityReport,
     SuiteFacts,
     TargetRow,
 )
+from bench.trials.portability.matrix import matrix_of
+from bench.trials.portability.matrix_html import report_html
+from bench.trials.portability.matrix_markdown import report_markdown
+from bench.trials.portability.matrix_text import report_text
 
 NASTY = "<script>alert(1)</script>|`x`\x1b[31m"
 

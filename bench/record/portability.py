@@ -1,4 +1,7 @@
-"""The portability report as data: what ``--json`` prints, and what other forms are made from."""
+"""The portability report as data: what ``--json`` prints, and what other forms are made from.
+
+Readers ignore keys that they don't know; another outcome needs another ``SCHEMA_VERSION``.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,274 @@
+"""One place that makes a record: every figure and every check, from what was measured and told.
+
+`bench run` assembles from what it holds in memory, `bench.store.derive` from the files of a run.
+Both get the same record, and neither computes a figure by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from bench.arrays import Array
+from bench.cell import Cell
+from bench.record import estimate
+from bench.record.block import Block, trusted_samples
+from bench.record.facts import CellFacts, ToldPlacement, WorkerFacts
+from bench.record.parity import Reference, parity
+from bench.record.placement import placement_check, placement_fact
+from bench.record.precision import precision_check
+from bench.record.result import (
+    Accuracy,
+    Check,
+    Invocation,
+    Metric,
+    Parity,
+    PlacementFact,
+    Record,
+)
+from bench.record.telemetry import summarise
+from bench.stats.interval import Interval
+from bench.stats.percentile import floor, median
+from bench.variants import held_to
+
+OTHER_SHAPES = "the outputs have other shapes than the reference's"
+#: A copy may take no time on a coarse clock, and estimates are geometric.
+_SHORTEST_COPY_NS = 1.0
+
+
+class Named(Protocol):
+    """What is written down of a metric."""
+
+    @property
+    def name(self) -> str: ...
+
+
+class TaskScore(Protocol):
+    """A metric as a task computes it (`bench.cards.tasks.base.Score`)."""
+
+    @property
+    def metric(self) -> Named: ...
+    @property
+    def value(self) -> Interval: ...
+    @property
+    def examples(self) -> int: ...
+    @property
+    def correct(self) -> int | None: ...
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that the record of a cell follows from.
+
+    ``samples`` are the trusted latencies of each invocation in ns. ``scores`` are what the task
+    says of the predictions, the primary metric first, and ``doubts`` what looks like a mistake.
+    """
+
+    cell: Cell
+    facts: CellFacts
+    invocations: Sequence[Invocation] = ()
+    samples: Mapping[int, Array] | None = None
+    outputs: Sequence[Array] | None = None
+    reference: Reference | None = None
+    scores: Sequence[TaskScore] = ()
+    doubts: Sequence[str] = ()
+
+
+def assemble(evidence: Evidence, confidence: float) -> Record:
+    """The record of a cell."""
+    facts, taken, cell = evidence.facts, evidence.invocations, evidence.cell
+    placement = _placement(facts, cell)
+    compared, why_not = _parity(evidence, placement)
+    rates = estimate.figures(cell, taken) if cell.is_rate else ()
+
+    def over_invocations(name: str) -> Any:
+        values = [getattr(i, name) for i in taken]
+        return estimate.estimate([value for value in values if value is not None], confidence)
+
+    return Record(
+        cell_id=cell.id,
+        cell=cell,
+        status="failed" if facts.failure else "ok",
+        failure=facts.failure,
+        stop=facts.stop,
+        simulated=facts.simulated,
+        device_name=facts.device_name,
+        runtime_version=facts.runtime_version,
+        environment=facts.environment,
+        latency=estimate.latency(taken, evidence.samples or {}, confidence),
+        throughput=estimate.estimate(rates, confidence),
+        load_ns=over_invocations("load_ns"),
+        first_inference_ns=over_invocations("first_inference_ns"),
+        h2d_ns=over_invocations("h2d_ns"),
+        d2h_ns=over_invocations("d2h_ns"),
+        memory=estimate.memory(taken) if taken else None,
+        accuracy=_accuracy(facts, evidence.scores),
+        parity=compared,
+        placement=placement,
+        variant_method=facts.variant_method,
+        checks=(
+            *(estimate.checks(taken) if taken else ()),
+            *_placement_checks(placement, cell),
+            *_accuracy_checks(facts, evidence.doubts),
+            *_parity_checks(compared, why_not),
+        ),
+        invocations=tuple(taken),
+        canary_ns=over_invocations("canary_ns"),
+        group=facts.group,
+        finished_at=facts.finished_at,
+    )
+
+
+# -- an invocation --------------------------------------------------------------------------------
+
+
+def invocation(told: WorkerFacts, blocks: Sequence[Block], canary_ns: float | None) -> Invocation:
+    """What one worker measured, from what it told and its timed blocks."""
+    # A search goes on above what held, so the last rate that held is the highest.
+    best = next((trial for trial in reversed(told.trials) if trial.held), None)
+    return Invocation(
+        cell_id=told.cell_id,
+        index=told.index,
+        load_ns=told.load_ns + told.bind_ns,
+        first_inference_ns=told.first_inference_ns,
+        warmup_calls=told.warmup_calls,
+        settled=told.settled,
+        discarded_calls=told.discard * len(blocks),
+        peak_rss_bytes=told.peak_rss_bytes,
+        rss_before_load_bytes=told.rss_before_load_bytes,
+        disturbances=told.disturbances,
+        cpus=told.cpus,
+        capacity_per_s=best.rate_per_s if best else None,
+        generator_late_ns=best.late_ns if best else None,
+        queries_per_call=told.queries_per_call,
+        h2d_ns=_copy_ns(told.h2d_ns),
+        d2h_ns=_copy_ns(told.d2h_ns),
+        **summarise(told.readings),
+        **timed(blocks, canary_ns),
+    )
+
+
+#: The fields of an invocation that `timed` gives.
+TIMED = (
+    "calls",
+    "blocks",
+    "disturbed_blocks",
+    "median_ns",
+    "floor_ns",
+    "busy_ns",
+    "canary_ns",
+)
+
+
+def timed(blocks: Sequence[Block], canary_ns: float | None) -> dict[str, Any]:
+    """The fields of an invocation that its timed blocks and the canary's give."""
+    latency_ns = trusted_samples(blocks)
+    values = (
+        len(latency_ns),
+        len(blocks),
+        sum(block.disturbed for block in blocks),
+        median(latency_ns),
+        floor(latency_ns),
+        int(latency_ns.sum()),
+        canary_ns,
+    )
+    return dict(zip(TIMED, values, strict=True))
+
+
+def canary_median(blocks: Sequence[Block]) -> float | None:
+    """The canary's median over the blocks of a generation; None without any."""
+    if not blocks:
+        return None
+    return float(np.median(np.concatenate([block.latency_ns for block in blocks])))
+
+
+def _copy_ns(times: Sequence[int]) -> float | None:
+    return max(_SHORTEST_COPY_NS, float(np.median(times))) if times else None
+
+
+# -- placement, accuracy, parity ------------------------------------------------------------------
+
+
+def _placement(facts: CellFacts, cell: Cell) -> PlacementFact | None:
+    """Where the cell's nodes and their time were, and what they compute in."""
+    if facts.placement is None:
+        return None
+    told = facts.placement.model_dump() | _further(facts.profiled)
+    if facts.simulated:  # what a simulator spends on a node says nothing of the device
+        told["time_share"] = {}
+    return placement_fact(told, device_of(cell.target))
+
+
+def device_of(target: str) -> str:
+    """The device that a target names: ``cuda:0`` of ``onnxruntime:cuda:0?streams=2``."""
+    return target.partition("?")[0].partition(":")[2]
+
+
+def _further(profiled: ToldPlacement | None) -> dict[str, Any]:
+    """What a session of its own found out beyond the timed one."""
+    if profiled is None:
+        return {}
+    found = profiled.model_dump(include={"precision", "time_share", "source", "off_device"})
+    return {name: value for name, value in found.items() if value}
+
+
+def _placement_checks(placement: PlacementFact | None, cell: Cell) -> list[Check]:
+    if placement is None:
+        return []
+    found = (
+        placement_check(placement, cell.target),
+        precision_check(cell.variant, placement.precision),
+    )
+    return [check for check in found if check is not None]
+
+
+def _accuracy(facts: CellFacts, scores: Sequence[TaskScore]) -> Accuracy | None:
+    """The task's scores on the labelled data."""
+    if facts.scored is None or not scores:
+        return None
+    primary, *further = scores
+    return Accuracy(
+        metric=primary.metric.name,
+        value=estimate.as_estimate(primary.value),
+        correct=primary.correct,
+        examples=primary.examples,
+        dataset=facts.scored.dataset,
+        dataset_sha256=facts.scored.dataset_sha256,
+        predictions=facts.scored.predictions,
+        further=tuple(
+            Metric(name=s.metric.name, value=estimate.as_estimate(s.value), examples=s.examples)
+            for s in further
+        ),
+    )
+
+
+def _accuracy_checks(facts: CellFacts, doubts: Sequence[str]) -> list[Check]:
+    """What makes the score doubtful, or why there is none."""
+    if facts.not_scored:
+        return [Check(name="accuracy", ok=False, detail=facts.not_scored)]
+    return [Check(name="sanity", ok=False, detail=text) for text in doubts]
+
+
+def _parity(evidence: Evidence, placement: PlacementFact | None) -> tuple[Parity | None, str]:
+    """How far the timed outputs are from the reference's, or why that is not known; neither where
+    no outputs were taken."""
+    facts = evidence.facts
+    reference = evidence.reference
+    if evidence.outputs is None or reference is None or reference.outputs is None:
+        return facts.parity, facts.not_compared
+    held = held_to(evidence.cell.variant, placement.precision if placement else "")
+    found = parity(evidence.outputs, reference, held.name)
+    return found, OTHER_SHAPES if found is None else ""
+
+
+def _parity_checks(found: Parity | None, why_not: str) -> list[Check]:
+    if found is None:
+        detail = f"not compared: {why_not}"
+        return [Check(name="parity", ok=False, detail=detail)] if why_not else []
+    error = "NaN or Inf" if found.max_abs_error is None else f"{found.max_abs_error:.1e}"
+    flips = f", {found.top1_flips} of {found.samples} top-1" if found.top1_flips else ""
+    detail = f"largest difference from {found.reference}: {error}{flips}; {found.tolerance}"
+    return [Check(name="parity", ok=found.ok, detail=detail)]

@@ -1,0 +1,94 @@
+"""What was found out of a cell and of its workers, as it was told: the raw data behind a record,
+besides the timed calls, the outputs and the predictions.
+
+Nothing here is computed from anything else; all that is computed is in `bench.record.assemble`.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from bench.cell import Frozen
+from bench.record.result import EnvironmentFact, Failure, Parity, StopReason
+
+
+class Reading(Frozen):
+    """What a device told of itself once, right after timed calls; None is what it doesn't tell."""
+
+    power_w: float | None = None
+    clock_hz: float | None = None
+    default_clock_hz: float | None = None
+    throttled: tuple[str, ...] | None = None  #: reasons
+    memory_bytes: int | None = None
+
+
+class Trial(Frozen):
+    """One rate that a server's search tried."""
+
+    rate_per_s: float
+    held: bool
+    late_ns: float  #: 99th percentile of how late the generator was
+
+
+class WorkerFacts(Frozen):
+    """What one worker told, and how it was asked: a line of workers.jsonl."""
+
+    cell_id: str
+    index: int
+    load_ns: int  #: reading and compiling the model
+    bind_ns: int
+    first_inference_ns: int
+    warmup_calls: int
+    settled: bool
+    discard: int  #: first calls of each block, not timed
+    rss_before_load_bytes: int | None = None
+    peak_rss_bytes: int | None = None
+    disturbances: tuple[str, ...] = ()
+    cpus: tuple[int, ...] = ()
+    queries_per_call: int = 1
+    trials: tuple[Trial, ...] = ()  #: server: in the order of the search
+    h2d_ns: tuple[int, ...] = ()  #: each copy of all inputs to the device
+    d2h_ns: tuple[int, ...] = ()  #: each copy of all outputs back
+    readings: tuple[Reading, ...] = ()
+
+
+class ToldPlacement(Frozen):
+    """What a session told of where its nodes are (see `bench.backend.Placement`)."""
+
+    nodes: dict[str, int] = Field(default_factory=dict)
+    source: str = ""
+    off_device: tuple[str, ...] = ()
+    precision: str = ""
+    time_share: dict[str, float] = Field(default_factory=dict)
+
+
+class Scored(Frozen):
+    """What was scored: the data, and the file of the predictions."""
+
+    dataset: str
+    dataset_sha256: str
+    predictions: str
+
+
+class CellFacts(Frozen):
+    """What is known of a finished cell besides what its workers told: a line of facts.jsonl."""
+
+    cell_id: str
+    stop: StopReason
+    failure: Failure | None = None
+    simulated: bool = False
+    device_name: str = ""
+    runtime_version: str = ""
+    environment: EnvironmentFact | None = None
+    variant_method: str = ""
+    group: str = ""
+    finished_at: str = ""
+    placement: ToldPlacement | None = None  #: as the timed session told
+    profiled: ToldPlacement | None = None  #: as a session of its own found out
+    outputs: str = ""  #: file of what the last timed call put out, as much as is compared
+    reference: str = ""
+    reference_outputs: str = ""  #: file of what the reference put out
+    not_compared: str = ""  #: why there is no parity
+    parity: Parity | None = None  #: only where the outputs are too large to be kept
+    scored: Scored | None = None
+    not_scored: str = ""  #: why there is no accuracy

@@ -1,0 +1,37 @@
+"""What a run found out besides its timed calls, read back: of each worker, and of each cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from bench.cell import Frozen
+from bench.record.facts import CellFacts, WorkerFacts
+from bench.store.find import FACTS, WORKERS
+from bench.store.lines import read_lines
+from bench.store.run import StoredRun
+
+_Line = TypeVar("_Line", bound=Frozen)
+
+
+@dataclass(frozen=True)
+class RawFacts:
+    """By cell and invocation, and by cell; of two lines the last counts, as everywhere."""
+
+    workers: dict[tuple[str, int], WorkerFacts]
+    cells: dict[str, CellFacts]
+    skipped: list[str] = field(default_factory=list)
+
+
+def read_raw(run: StoredRun) -> RawFacts:
+    """Both are empty for a run that an older bench began."""
+    skipped: list[str] = []
+
+    def lines(name: str, kind: type[_Line]) -> list[_Line]:
+        return list(read_lines(run.path / name, kind, run.header.schema_version, skipped))
+
+    return RawFacts(
+        workers={(w.cell_id, w.index): w for w in lines(WORKERS, WorkerFacts)},
+        cells={c.cell_id: c for c in lines(FACTS, CellFacts)},
+        skipped=skipped,
+    )
