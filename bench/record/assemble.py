@@ -40,13 +40,6 @@ OTHER_SHAPES = "the outputs have other shapes than the reference's"
 _SHORTEST_COPY_NS = 1.0
 
 
-class Named(Protocol):
-    """What is written down of a metric."""
-
-    @property
-    def name(self) -> str: ...
-
-
 class TaskScore(Protocol):
     """A metric as a task computes it (`bench.cards.tasks.base.Score`)."""
 
