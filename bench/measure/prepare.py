@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cards.catalog import find_model
-from bench.cards.ready import load
+from bench.cards.ready import card_forms, load
 from bench.measure.account import Account
 from bench.measure.listener import Listener
 from bench.measure.plan import Plan, make_plan
-from bench.measure.reference import REFERENCES
+from bench.runtimes.declarations import references_for
 from bench.runtimes.processes import Launcher, launcher
 from bench.runtimes.targets import (
     BackendReport,
@@ -54,11 +54,7 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
     ):
         cards = [find_model(text) for text in suite.models]
         listener.phase("looking for targets")
-        needed = (
-            REFERENCES
-            if any(card.source.torch or card.source.pretrained for card in cards)
-            else REFERENCES[1:]
-        )
+        needed = references_for(card_forms(cards))
         threads = suite.threads or 1
         # Slow to import, and the runtimes are being imported by other processes meanwhile.
         _import_ahead(backends_here(suite.targets, needed), processes, threads)

@@ -18,11 +18,9 @@ from bench.measure.listener import Listener
 from bench.measure.measuring import Measuring, Outcome, now
 from bench.measure.prepare import Prepared
 from bench.record.header import RunHeader
+from bench.runtimes.declarations import versioned_distributions
 from bench.store.run import StoredRun
 from bench.store.write import RunStore, resume_run
-
-#: The distributions whose versions decide what a number means.
-_VERSIONED = ("infer-bench", "numpy", "onnx", "onnxruntime", "openvino", "torch", "scipy")
 
 
 def start(prepared: Prepared, results: Path, listener: Listener) -> Outcome:
@@ -35,7 +33,7 @@ def start(prepared: Prepared, results: Path, listener: Listener) -> Outcome:
         suite=plan.suite,
         targets=tuple(str(choice.target) for choice in prepared.choices),
         models=tuple(_absolute(text) for text in plan.suite.models),
-        facts=machine_facts(_VERSIONED).as_json(),
+        facts=machine_facts(versioned_distributions()).as_json(),
         cells=tuple(planned.cell for planned in plan.cells),
         environments=_environments(prepared),
         keeps_raw=True,
