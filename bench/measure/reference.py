@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bench.arrays import Array
-from bench.backend import ModelFile, Options, to_plain
+from bench.backend import ModelFile, Options
 from bench.errors import BenchError
 from bench.measure.plan import PlannedCell, for_batch
 from bench.record.parity import Reference
+from bench.runtimes.loaded import loaded_worker
 from bench.runtimes.processes import Launcher
 from bench.runtimes.targets import BackendReport
 
@@ -60,23 +61,20 @@ class References:
 
     def _evaluate(self, name: str, file: ModelFile, planned: PlannedCell) -> Reference:
         report = self._reports[name]
-        assert report.runtime is not None
         inputs = first_samples(planned.feeds, planned.cell.batch)
         rows = next((len(a) for a in inputs.values() if a.ndim), 0)
         options = for_batch(planned, rows) if rows != planned.cell.batch else planned.options
+        options = Options(shapes=options.shapes, extra=_EXTRA.get(name, {}))
         try:
-            worker = self._launcher.worker(report.runtime, planned.cell.threads)
-            try:
-                worker.request(
-                    "load",
-                    model=to_plain(file),
-                    device=to_plain(report.devices[0]),
-                    options=to_plain(Options(shapes=options.shapes, extra=_EXTRA.get(name, {}))),
-                    cpus=[],
-                )
-                _, outputs = worker.request("evaluate", *inputs.values(), names=list(inputs))
-            finally:
-                worker.end()
+            with loaded_worker(
+                self._launcher,
+                report.runtime,
+                report.devices[0],
+                file,
+                options,
+                threads=planned.cell.threads,
+            ) as (worker, _):
+                outputs = worker.evaluate(inputs)
         except BenchError as error:
             return Reference(name, None, str(error))
         return Reference(f"{name} {report.version}", tuple(outputs))

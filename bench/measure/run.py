@@ -53,9 +53,9 @@ def _environments(prepared: Prepared) -> dict[str, dict[str, str]]:
         if runtime.environment_name not in found:
             with contextlib.suppress(BenchError):  # what is wrong there its cells will tell
                 worker = prepared.launcher.worker(runtime, planned.cell.threads)
-                answer, _ = worker.request("packages")
+                packages = worker.packages()
                 worker.end()
-                found[runtime.environment_name] = answer["packages"]
+                found[runtime.environment_name] = dict(packages)
     return found
 
 

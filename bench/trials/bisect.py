@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 
 from bench.arrays import Array
-from bench.backend import ModelFile, Options, to_plain
+from bench.backend import ModelFile, Options
 from bench.errors import BenchError, SpecError, Unsupported
 from bench.measure.plan import PlannedCell
 from bench.record.parity import allows
+from bench.runtimes.loaded import loaded_worker
 from bench.runtimes.processes import Launcher
 from bench.runtimes.targets import BackendReport
 from bench.variants import FP32, Tolerance, find_variant, in_words
@@ -182,22 +183,12 @@ def _evaluate(
     planned: PlannedCell, choice: Any, path: Path, options: Options, launcher: Launcher
 ) -> Values:
     """Outputs by name, from a worker of its own."""
-    worker = launcher.worker(choice.runtime, planned.cell.threads)
     file = ModelFile(planned.file.name, onnx=path, variant=planned.file.variant)
-    try:
-        loaded, _ = worker.request(
-            "load",
-            model=to_plain(file),
-            device=to_plain(choice.device),
-            options=to_plain(options),
-            cpus=[],
-        )
-        feeds = planned.feeds
-        _, arrays = worker.request("evaluate", *feeds.values(), names=list(feeds))
-    finally:
-        worker.end()
-    names = [spec["name"] for spec in loaded["outputs"]]
-    return dict(zip(names, arrays, strict=True))
+    with loaded_worker(
+        launcher, choice.runtime, choice.device, file, options, threads=planned.cell.threads
+    ) as (worker, loaded):
+        arrays = worker.evaluate(planned.feeds)
+    return dict(zip([spec.name for spec in loaded.outputs], arrays, strict=True))
 
 
 # -- marking --------------------------------------------------------------------------------------
