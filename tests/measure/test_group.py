@@ -334,8 +334,11 @@ def test_every_block_of_a_cell_has_the_calls_of_its_beat() -> None:
     for name in THREE:
         blocks = [block for requests in bench.heard(TimeBlock, name) for block in requests]
         assert len(set(blocks)) == 1, "the same in every generation"
-    beats = {name: bench.heard(TimeBlock, name)[0][0] for name in THREE}
+    beats = {name: bench.heard(TimeBlock, name)[0][0] for name in (*THREE, CANARY)}
     assert beats["a"] == beats["b"] != beats["c"]
+    for name, latency_ns in {**THREE, CANARY: 1e5}.items():
+        assert 0.7 * BLOCK_NS < beats[name].calls * latency_ns < 1.5 * BLOCK_NS
+        assert beats[name].discard == beat_for(latency_ns).discard
 
 
 def test_an_invocation_says_what_its_worker_did_and_told() -> None:
