@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -320,10 +321,15 @@ def test_what_follows_from_its_invocations_and_its_checks_is_derived_there_too(
     assert found(run)
 
 
-def test_the_canary_of_an_invocation_is_derived_from_its_own_samples(run: Path) -> None:
+@pytest.mark.parametrize("older", [False, True], ids=["with facts", "without"])
+def test_the_canary_of_an_invocation_is_derived_from_its_own_samples(
+    older: bool, run: Path
+) -> None:
+    if older:
+        as_of_an_older_bench(run)
     stored = read_run(run)
     wrong = [one.model_copy(update={"canary_ns": 1.0}) for one in stored.invocations]
-    again, problems = derived(type(stored)(**{**vars(stored), "invocations": wrong}))
+    again, problems = derived(replace(stored, invocations=wrong))
     assert problems == []
     assert [one.canary_ns for one in again.invocations] == [
         one.canary_ns for one in stored.invocations
