@@ -564,7 +564,7 @@ def _loss_finding(record: Record, change: Interval, asked: float, examples: int)
         f"{scale.difference(change.estimate)} ({scale.difference(change.low)} to "
         f"{scale.difference(change.high)})"
     )
-    limit = f"{scale.steps_of(scale.amount(allowed))} may be lost"
+    limit = f"{scale.steps_of(scale.chosen(allowed))} may be lost"
     outcome, words, advice = Outcome.PASS, "", ""
     if gain.high < -allowed:
         outcome, words = Outcome.FAIL, f"it changed by {shown}; {limit}."
