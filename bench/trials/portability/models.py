@@ -15,7 +15,7 @@ from bench.numbers import printable, significant
 from bench.record.parity import parity
 from bench.record.portability import ModelOutcome, ModelRow
 from bench.runtimes.processes import Launcher
-from bench.trials.portability.outcomes import outcome_of
+from bench.trials.portability.outcomes import TestOutcome, outcome_of
 from bench.trials.portability.predict import Forecast, ModelNode
 
 _NODES_NAMED = 20
@@ -93,8 +93,8 @@ def _judge(
     return Tried("runs")
 
 
-def _model_outcome(outcome: str) -> ModelOutcome:
-    return "runs" if outcome == "pass" else outcome  # type: ignore[return-value]
+def _model_outcome(outcome: TestOutcome) -> ModelOutcome:
+    return "runs" if outcome == "pass" else outcome
 
 
 def model_row(
