@@ -224,7 +224,7 @@ def test_too_few_runs_establish_nothing_and_the_fewest_do() -> None:
 
 @pytest.mark.parametrize(
     ("confidence", "runs"),
-    [(0.5, 4), (0.66, 4), (0.67, 5), (0.8, 5), (0.97, 8), (0.972, 9), (0.99, 10)],
+    [(0.5, 4), (0.66, 4), (0.67, 5), (0.79, 5), (0.97, 8), (0.972, 9), (0.99, 10)],
 )
 def test_the_fewest_runs_are_those_of_which_two_choices_are_rare_enough(
     confidence: float, runs: int
