@@ -303,7 +303,7 @@ def card_for_onnx(path: Path) -> Card:
 
     Raises `SpecError` for a file that is missing, truncated or not ONNX.
     """
-    import onnx
+    import onnx  # onnx: start-up
 
     if not path.is_file():
         raise SpecError(f"{path}: there is no such file.")
@@ -335,7 +335,7 @@ def card_for_onnx(path: Path) -> Card:
 
 def _tensor(value: Any, path: Path) -> dict[str, Any]:
     """An ONNX ValueInfoProto in the card's form; an unnamed dimension gets a name by its place."""
-    from onnx import helper
+    from onnx import helper  # onnx: start-up
 
     kind = value.type.tensor_type
     if not value.type.HasField("tensor_type"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from bench.backend import TorchSource
 from bench.cards import pretrained
 from bench.cards.card import Card
+from bench.cards.export import load_module, module_name
 from bench.errors import SpecError
 from bench.validation import first_problem
 
@@ -51,8 +53,6 @@ def card_for_factory(text: str) -> Card:
     or several, or the module does, by Lightning's attribute ``example_input_array``. The first
     axis of each is the batch. Raises `SpecError` where neither is there.
     """
-    from bench.cards.export import load_module
-
     file, _, factory = text.rpartition(":")
     path = Path(file).resolve()
     module = load_module(TorchSource(path, factory))
@@ -80,11 +80,7 @@ def card_for_factory(text: str) -> Card:
 
 
 def _examples(module: Any, path: Path, text: str) -> list[Any]:
-    import sys
-
-    import torch
-
-    from bench.cards.export import module_name
+    import torch  # torch: optional
 
     source = sys.modules[module_name(path)]
     made = getattr(module, "example_input_array", None)

@@ -12,8 +12,9 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def load_module(source: TorchSource) -> Any:
         given = () if source.folder is None else (str(source.folder),)
         module = getattr(loaded, source.factory)(*given)
         if source.weights is not None:
-            from safetensors.torch import load_file
+            from safetensors.torch import load_file  # torch: optional
 
             module.load_state_dict(load_file(str(source.weights)))
     except AttributeError as error:
@@ -139,7 +140,7 @@ def _content_key(card: Card) -> str:
 
 
 def _write_onnx(card: Card, module: Any, path: Path) -> None:
-    import torch
+    import torch  # torch: optional
 
     arrays = example_inputs(card, _TRACED_SIZE)
     dynamic = tuple(
@@ -174,7 +175,7 @@ def _write_onnx(card: Card, module: Any, path: Path) -> None:
 
 def _check(card: Card, path: Path) -> None:
     """The file is valid ONNX, its shapes agree, and the symbolic dimensions stayed symbolic."""
-    import onnx
+    import onnx  # onnx: start-up
 
     try:
         onnx.checker.check_model(str(path), full_check=True)
@@ -183,21 +184,30 @@ def _check(card: Card, path: Path) -> None:
         raise ExportFailed(
             f"{card.name}: the exported file is not valid ONNX: {_first_line(error)}"
         ) from error
-    found = {value.name: value.type.tensor_type.shape.dim for value in graph.input}
+    sizes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in graph.input
+    }
+    for tensor, dim in _fixed(card, sizes):
+        raise ExportFailed(
+            f"{card.name}: the dimension {dim!r} of {tensor!r} became fixed during the export: the "
+            "module's code depends on its size. Remove that dependence, or write a number in the "
+            "card."
+        )
+
+
+def _fixed(card: Card, sizes: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, str]]:
+    """Inputs and their dimensions that the card names and the file has a size for (0 is none)."""
     for tensor in card.inputs:
-        dims = found.get(tensor.name, [])
-        for axis, dim in enumerate(tensor.shape):
-            if isinstance(dim, str) and (axis >= len(dims) or dims[axis].dim_value > 0):
-                raise ExportFailed(
-                    f"{card.name}: the dimension {dim!r} of {tensor.name!r} became fixed during "
-                    "the export: the module's code depends on its size. Remove that dependence, "
-                    "or write a number in the card."
-                )
+        found = sizes.get(tensor.name, ())
+        for dim, size in zip_longest(tensor.shape, found[: len(tensor.shape)], fillvalue=1):
+            if isinstance(dim, str) and size > 0:
+                yield tensor.name, dim
 
 
 def _compare(card: Card, module: Any, path: Path, size: int) -> None:
     """Refuse a file that computes something else than the module."""
-    import torch
+    import torch  # torch: optional
 
     arrays = example_inputs(card, size, seed=size)
     with torch.inference_mode():
@@ -218,11 +228,11 @@ def _compare(card: Card, module: Any, path: Path, size: int) -> None:
 def run_onnx(path: Path, arrays: dict[str, Array]) -> Sequence[Array]:
     """Outputs by ONNX Runtime where it is installed, else by ONNX's reference evaluator."""
     if importlib.util.find_spec("onnxruntime") is not None:
-        import onnxruntime
+        import onnxruntime  # onnxruntime: optional
 
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         return list(session.run(None, arrays))
-    from onnx.reference import ReferenceEvaluator
+    from onnx.reference import ReferenceEvaluator  # onnx: start-up
 
     return list(ReferenceEvaluator(str(path)).run(None, arrays))
 
@@ -264,13 +274,20 @@ def _root(error: BaseException) -> BaseException:
 def _place_in_model(error: BaseException, card: Card) -> str:
     """``, at nets.py line 12`` where the traceback passes through the model's own file."""
     source = card.model_file().torch
-    cause: BaseException | None = error
-    while cause is not None and source is not None:
-        for frame in reversed(traceback.extract_tb(cause.__traceback__)):
-            if Path(frame.filename) == source.file:
-                return f", at {source.file.name} line {frame.lineno} ({frame.line})"
-        cause = cause.__cause__
+    if source is None:
+        return ""
+    for frame in _frames(error):
+        if Path(frame.filename) == source.file:
+            return f", at {source.file.name} line {frame.lineno} ({frame.line})"
     return ""
+
+
+def _frames(error: BaseException) -> Iterator[traceback.FrameSummary]:
+    """Of the error and of what caused it, each from the innermost outwards."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield from reversed(traceback.extract_tb(cause.__traceback__))
+        cause = cause.__cause__
 
 
 def _first_line(error: BaseException) -> str:

@@ -34,7 +34,7 @@ def head_of(config: dict[str, Any]) -> str:
 
 def load(folder: str) -> Any:
     """The checkpoint in fp32, as a module from tensors to one tensor."""
-    import torch
+    import torch  # torch: optional
     import transformers
 
     transformers.utils.logging.disable_progress_bar()

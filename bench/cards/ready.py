@@ -11,6 +11,7 @@ from bench.backend import ModelFile
 from bench.cards.calibration import load_calibration
 from bench.cards.card import Card
 from bench.cards.datasets import Dataset, load_dataset
+from bench.cards.export import export
 from bench.cards.files import stored_bytes
 from bench.cards.variants import Form, make_form
 from bench.variants import DEFAULT, find_variant
@@ -66,8 +67,6 @@ def load(
     """
     file = card.model_file()
     if file.onnx is None and file.torch is not None:
-        from bench.cards.export import export
-
         say(f"exporting {card.name} to ONNX")
         exported = export(card, cache)
         file = ModelFile(name=file.name, onnx=exported, torch=file.torch)

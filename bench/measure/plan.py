@@ -12,8 +12,8 @@ from bench.backend import ModelFile, Options
 from bench.cards.card import Card
 from bench.cards.inputs import (
     draw_samples,
-    fingerprint,
     index_limits,
+    input_digest,
     random_inputs,
     resolve_shape,
 )
@@ -167,7 +167,7 @@ def _cells_of_model(
             "Export it with a dynamic batch dimension."
         )
     feeds = _feeds(model, batch, suite)
-    input_sha256 = fingerprint(feeds)
+    input_sha256 = input_digest(feeds)
     planned = []
     for variant in dict.fromkeys(suite.variants):
         form = model.form(variant)

@@ -14,6 +14,7 @@ import numpy as np
 
 from bench.arrays import Array
 from bench.cell import Cell
+from bench.discover import Named
 from bench.record import estimate
 from bench.record.block import Block, trusted_samples
 from bench.record.facts import CellFacts, ToldPlacement, WorkerFacts
@@ -37,13 +38,6 @@ from bench.variants import held_to
 OTHER_SHAPES = "the outputs have other shapes than the reference's"
 #: A copy may take no time on a coarse clock, and estimates are geometric.
 _SHORTEST_COPY_NS = 1.0
-
-
-class Named(Protocol):
-    """What is written down of a metric."""
-
-    @property
-    def name(self) -> str: ...
 
 
 class TaskScore(Protocol):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from bench.arrays import Array
-from bench.cards.tasks import bulky_columns, find_task
+from bench.cards.tasks import find_task
 from bench.cards.tasks.base import Judged, judged
 from bench.cell import Cell, Frozen
 from bench.errors import SpecError
@@ -209,8 +209,9 @@ class _Derivation:
         key = task, scored.predictions
         if key not in self._judged:
             try:
-                columns = read_predictions(self.run.path / scored.predictions, bulky_columns(task))
-                self._judged[key] = judged(find_task(task), columns, confidence)
+                found = find_task(task)
+                columns = read_predictions(self.run.path / scored.predictions, found.bulky)
+                self._judged[key] = judged(found, columns, confidence)
             except SpecError as error:
                 self.problems.append(str(error))
                 return None

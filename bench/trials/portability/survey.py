@@ -15,7 +15,7 @@ from bench import __version__
 from bench.cards.card import Card
 from bench.cards.ready import Loaded, load
 from bench.errors import BenchError, SpecError, Unavailable
-from bench.machine.facts import fingerprint
+from bench.machine.facts import machine_facts
 from bench.measure.plan import PlannedCell, make_plan
 from bench.measure.reference import References
 from bench.record.portability import ModelRow, PortabilityReport, SuiteFacts, TargetRow
@@ -129,7 +129,7 @@ class _Survey:
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             command=shlex.join(["bench", *sys.argv[1:]]),
             suite=None if request.operators is None else self._suite_facts(),
-            facts=fingerprint(_VERSIONED).as_json(),
+            facts=machine_facts(_VERSIONED).as_json(),
             targets=tuple(targets),
             operators=tuple(operators),
             models=tuple(rows),
