@@ -61,7 +61,8 @@ def geometric_looks(first: int, last: int, growth: float = math.sqrt(2)) -> list
     """
     if not FEWEST_INVOCATIONS <= first <= last or not growth > 1:
         raise ValueError(f"no looks from {first} to {last} invocations by a factor of {growth}")
-    steps = math.floor(math.log(last / first) / math.log(growth) + 1e-9)
+    # Where rounding misses the last step, that is ``last`` itself.
+    steps = math.floor(math.log(last / first) / math.log(growth))
     return sorted({last, *(round(first * growth**step) for step in range(steps + 1))})
 
 

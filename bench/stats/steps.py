@@ -69,7 +69,7 @@ def find_steps(
     return _Search(np.log(array), errors, 1 - confidence, math.log1p(margin), seed).steps()
 
 
-def fewest_runs(confidence: float = 0.95) -> int:
+def fewest_runs(confidence: float) -> int:
     """The fewest runs in which the clearest step, in the middle, can be established: 8 at 95%.
 
     Of n runs C(n, n // 2) choices go before the step, and the observed one and its mirror image are
