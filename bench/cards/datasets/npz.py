@@ -44,7 +44,9 @@ def retrieval(path: Path) -> dict[str, Array]:
 def _arrays(path: Path) -> dict[str, Array]:
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            found = {name: archive[name] for name in archive.files}
+            # What else lies in the zip file comes out as bytes.
+            return {name: array for name, array in found.items() if isinstance(array, np.ndarray)}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
         raise SpecError(f"{path}: not a readable npz file: {error}.") from error
 
