@@ -106,7 +106,12 @@ def result_table(records: Sequence[Record], width: int = 80) -> Text:
             lines.extend(_lines(row, units, notes))
     text = lay_out(RESULT_COLUMNS, _unit_names(units, batches), lines, width)
     text.append("\n")
-    general = (*_legend(batches), *_percentile_notes(batches), *_metric_notes(batches), *_data_notes(batches))
+    general = (
+        *_legend(batches),
+        *_percentile_notes(batches),
+        *_metric_notes(batches),
+        *_data_notes(batches),
+    )
     for note in (*general, *notes.texts(), _summary(rows)):
         text.append(wrap(note, width, indent=2) + "\n", style="dim")
     return text

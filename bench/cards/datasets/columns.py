@@ -1,4 +1,4 @@
-"""Columns of an Arrow table as arrays, texts and labels. What can't be read is named with its row."""
+"""Columns of an Arrow table as arrays, texts and labels; what can't be read is named by its row."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def array_of(table: Any, name: str, path: Path) -> Array:
     column = values_of(table, name, path)
     if isinstance(table.schema.field(name).type, pa.FixedShapeTensorType):
         return np.asarray(table[name].combine_chunks().to_numpy_ndarray())
-    rows, shape = len(column), []
+    rows = len(column)
+    shape: list[int] = []
     while _is_list(column.type):
         shape.append(_length_of_lists(column, name, path, outer=not shape))
         column = _plain(column.flatten())
@@ -111,9 +112,7 @@ def _numbers(column: Any, name: str, path: Path) -> Array:
     if pa.types.is_decimal(kind):
         return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
-        raise SpecError(
-            f"{path}: column {name!r} holds {kind}, not numbers{_first_odd(column)}."
-        )
+        raise SpecError(f"{path}: column {name!r} holds {kind}, not numbers{_first_odd(column)}.")
     return np.asarray(column.to_numpy(zero_copy_only=False))
 
 

@@ -44,16 +44,16 @@ class _Folder:
     images: Mapping[str, tuple[Path, ...]]
     left_out: Mapping[str, tuple[Path, ...]]
 
-    def notes(self, path: Path) -> Iterator[str]:
+    def notes(self) -> Iterator[str]:
         for why, files in self.left_out.items():
             number = counted(len(files), "file is", "files are")
-            yield f"{path}: {number} left out, {why}; the first is {files[0].as_posix()}"
+            yield f"{number} left out, {why}; the first is {files[0].as_posix()}"
         deep = [file for files in self.images.values() for file in files if len(file.parts) > 2]
         if deep:
             number = counted(len(deep), "image lies", "images lie")
             yield (
-                f"{path}: {number} in folders inside a class's folder and counted for that class; "
-                f"the first is {deep[0].as_posix()}"
+                f"{number} in folders inside a class's folder and counted for that class; the "
+                f"first is {deep[0].as_posix()}"
             )
 
 
@@ -73,7 +73,9 @@ def read(path: Path, card: Card) -> Stored:
     found = _look_through(path)
     classes = card.dataset.classes or _classes_of(found, path)
     _refuse_other_classes(path, card, found, classes)
-    files = [(path / file, label) for label, name in enumerate(classes) for file in found.images[name]]
+    files = [
+        (path / file, label) for label, name in enumerate(classes) for file in found.images[name]
+    ]
     how = card.dataset.preprocessing
     pictures = [decode(file.read_bytes(), how, str(file)) for file, _ in files]
     names = [file.relative_to(path).as_posix() for file, _ in files]
@@ -82,7 +84,7 @@ def read(path: Path, card: Card) -> Stored:
         arrays={card.inputs[0].name: stack(pictures, str(path))},
         labels=np.array([label for _, label in files], dtype=np.int64),
         classes=classes,
-        notes=(*found.notes(path), *picture_notes(pictures, names, str(path))),
+        notes=(*found.notes(), *picture_notes(pictures, names)),
     )
 
 
@@ -142,9 +144,7 @@ def _classes_of(found: _Folder, path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _refuse_other_classes(
-    path: Path, card: Card, found: _Folder, classes: tuple[str, ...]
-) -> None:
+def _refuse_other_classes(path: Path, card: Card, found: _Folder, classes: tuple[str, ...]) -> None:
     extra = sorted(set(found.images) - set(classes))
     absent = [name for name in classes if name not in found.images]
     if extra or absent:
@@ -254,20 +254,18 @@ def stack(pictures: Sequence[Picture], where: str) -> Array:
     return np.stack([picture.pixels for picture in pictures])
 
 
-def picture_notes(
-    pictures: Sequence[Picture], names: Sequence[str], where: str
-) -> Iterator[str]:
+def picture_notes(pictures: Sequence[Picture], names: Sequence[str]) -> Iterator[str]:
     """What the pixels leave out of the images called ``names``."""
     several = [name for name, p in zip(names, pictures, strict=True) if p.frames > 1]
     if several:
         number = counted(len(several), "image has", "images have")
-        yield f"{where}: {number} several frames, of which the first is read; first {several[0]}"
+        yield f"{number} several frames, of which the first is read; the first is {several[0]}"
     clear = [name for name, p in zip(names, pictures, strict=True) if p.transparent]
     if clear:
         number = counted(len(clear), "image has", "images have")
         yield (
-            f"{where}: {number} transparent pixels, read as the colour that is stored for them; "
-            f"first {clear[0]}"
+            f"{number} transparent pixels, read as the colour that is stored for them; the first "
+            f"is {clear[0]}"
         )
 
 

@@ -62,8 +62,8 @@ def _whole(labels: Array, path: Path) -> Array:
     odd = np.flatnonzero(whole != labels)
     if len(odd):
         raise SpecError(
-            f"{path}: the label {labels[odd[0]]} in row {odd[0]} ({len(odd)} of {len(labels)} rows) is no "
-            "whole number, which a class has to be."
+            f"{path}: the label {labels[odd[0]]} in row {odd[0]} ({len(odd)} of "
+            f"{len(labels)} rows) is no whole number, which a class has to be."
         )
     return whole
 
@@ -85,8 +85,8 @@ def _refuse_outside(labels: Array, classes: Sequence[str], path: Path) -> None:
     if len(beyond):
         raise SpecError(
             f"{path}: the label {labels[beyond[0]]} in row {beyond[0]} ({len(beyond)} of "
-            f"{len(labels)} rows) is none of the {len(classes)} classes (0 to {len(classes) - 1}); correct it, or "
-            "`dataset.classes`."
+            f"{len(labels)} rows) is none of the {len(classes)} classes (0 to "
+            f"{len(classes) - 1}); correct it, or `dataset.classes`."
         )
 
 

@@ -30,8 +30,12 @@ def load_dataset(card: Card) -> Dataset:
         stored = _read(path, card)
     except OSError as error:
         raise SpecError(f"{path}: can't be read: {error}.") from error
-    if stored.texts:
-        return _of_texts(stored, card, path)
+    found = _of_texts(stored, card, path) if stored.texts else _of_arrays(stored, card, path)
+    return replace(found, notes=tuple(f"{path.name}: {words}" for words in found.notes))
+
+
+def _of_arrays(stored: Stored, card: Card, path: Path) -> Dataset:
+    assert card.dataset is not None
     wanted = {tensor.name: stored.arrays[tensor.name] for tensor in card.inputs}
     inputs = prepared(wanted, card, path)
     examples = len(next(iter(inputs.values())))
@@ -41,7 +45,7 @@ def load_dataset(card: Card) -> Dataset:
         inputs=inputs,
         labels=places_of(stored, examples, card.dataset, path),
         sha256=stored.sha256,
-        notes=(*stored.notes, *gap_notes(inputs, path)),
+        notes=(*stored.notes, *gap_notes(inputs)),
     )
     if card.task == "embedding" and path.suffix.lower() == ".npz":
         return _with_relations(found, npz.retrieval(path), path)
@@ -99,7 +103,7 @@ def _of_texts(stored: Stored, card: Card, path: Path) -> Dataset:
     notes = list(stored.notes)
     if cut:
         notes.append(
-            f"{path}: {len(cut)} of {len(texts)} texts are longer than `max_length` = "
+            f"{len(cut)} of {len(texts)} texts are longer than `max_length` = "
             f"{data.max_length} tokens and were cut; the first begins {texts[cut[0]][0][:40]!r}"
         )
     found = Dataset(
@@ -122,8 +126,8 @@ def _gold(scores: Array, path: Path) -> Array:
     odd = np.flatnonzero(~np.isfinite(scores))
     if len(odd):
         raise SpecError(
-            f"{path}: the score {scores[odd[0]]} in row {odd[0]} ({len(odd)} of {len(scores)} rows) is "
-            "no similarity; leave those rows out."
+            f"{path}: the score {scores[odd[0]]} in row {odd[0]} ({len(odd)} of "
+            f"{len(scores)} rows) is no similarity; leave those rows out."
         )
     return scores
 
@@ -137,7 +141,9 @@ def _with_relations(found: Dataset, extra: dict[str, Array], path: Path) -> Data
                 f"{path}: `{name}` has to hold places among the {found.examples} examples, from 0."
             )
     pairs, scores = extra.get("pairs"), extra.get("scores")
-    if pairs is not None and (scores is None or pairs.shape != (scores.size, 2) or scores.ndim != 1):
+    if pairs is not None and (
+        scores is None or pairs.shape != (scores.size, 2) or scores.ndim != 1
+    ):
         raise SpecError(f"{path}: `pairs` has to be (pairs, 2) and `scores` one number for each.")
     relevant = extra.get("relevant")
     if relevant is not None:

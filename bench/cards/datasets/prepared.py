@@ -35,7 +35,7 @@ def prepared(arrays: Mapping[str, Array], card: Card, path: Path) -> dict[str, A
     }
 
 
-def gap_notes(inputs: Mapping[str, Array], path: Path) -> Iterator[str]:
+def gap_notes(inputs: Mapping[str, Array]) -> Iterator[str]:
     """Where samples hold NaN: some models take it for a missing value, others answer NaN."""
     for name, array in inputs.items():
         if array.dtype.kind != "f":
@@ -43,7 +43,7 @@ def gap_notes(inputs: Mapping[str, Array], path: Path) -> Iterator[str]:
         rows = np.flatnonzero(np.isnan(array).reshape(len(array), -1).any(axis=1))
         if len(rows):
             number = counted(len(rows), "example holds", "examples hold")
-            yield f"{path}: {number} NaN in {name!r}; the first is row {rows[0]}"
+            yield f"{number} NaN in {name!r}; the first is row {rows[0]}"
 
 
 def _concerned(arrays: Mapping[str, Array], card: Card) -> set[str]:

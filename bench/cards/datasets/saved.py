@@ -96,20 +96,15 @@ def _part(file: Path, entry: Mapping[str, Any]) -> Any:
     return tables.arrow_table(file).slice(skip, None if take in (None, -1) else take)
 
 
-def _notes(
-    path: Path, used: Sequence[Path], state: Mapping[str, Any], card: Card
-) -> Iterator[str]:
+def _notes(path: Path, used: Sequence[Path], state: Mapping[str, Any], card: Card) -> Iterator[str]:
     assert card.dataset is not None
     unused = sorted(set(path.glob("*.arrow")) - set(used))
     if unused:
         number = counted(len(unused), "Arrow file is", "Arrow files are")
-        yield f"{path}: {number} left out, since state.json doesn't list it; first {unused[0].name}"
+        yield f"{number} left out, not in state.json's list; the first is {unused[0].name}"
     own = state.get("_split")
     if own and card.dataset.split and own != card.dataset.split:
-        yield (
-            f"{path}: the data set says that it is the split {own}, the card says "
-            f"{card.dataset.split}"
-        )
+        yield f"the data set says that it is the split {own}, the card says {card.dataset.split}"
 
 
 # -- folders of Parquet files ---------------------------------------------------------------------
@@ -138,7 +133,7 @@ def read_parquet_files(path: Path, card: Card) -> Stored:
         raise SpecError(f"{path}: its Parquet files can't be read as one: {reason}.") from error
     others = [file for file in sorted(path.rglob("*")) if file.is_file() and file not in visible]
     number = counted(len(others), "file is", "files are")
-    notes = [f"{path}: {number} left out; the first is {others[0].name}"] if others else []
+    notes = [f"{number} left out; the first is {others[0].name}"] if others else []
     return tables.stored(table, {}, folder_sha256(path, files), path, card, notes)
 
 

@@ -214,7 +214,9 @@ def _parsed(layout: _Layout, quoted: bool, path: Path) -> pa.Table:
         return arrow_csv.read_csv(
             io.BytesIO(data),
             # A row has to fit into a block, so the file is one.
-            arrow_csv.ReadOptions(column_names=layout.names, block_size=min(len(data) + 1, 2**31 - 1)),
+            arrow_csv.ReadOptions(
+                column_names=layout.names, block_size=min(len(data) + 1, 2**31 - 1)
+            ),
             arrow_csv.ParseOptions(
                 delimiter=layout.delimiter,
                 quote_char='"' if quoted else False,

@@ -69,8 +69,8 @@ def _shard_notes(path: Path) -> Iterable[str]:
     found = SHARD.search(path.stem)
     if found and int(found[2]) > 1:
         yield (
-            f"{path}: it is file {int(found[1]) + 1} of {int(found[2])} of its data set, and the "
-            "others are left out; name the folder to read all"
+            f"it is file {int(found[1]) + 1} of {int(found[2])} of its data set, and the others "
+            "are left out; name the folder to read all"
         )
 
 
@@ -185,8 +185,8 @@ def _images(table: Any, name: str, path: Path, card: Card) -> tuple[Array, tuple
         images.decode(_image_bytes(row, f"{where}, row {number}"), how, f"{where}, row {number}")
         for number, row in enumerate(columns.values_of(table, name, path).to_pylist())
     ]
-    rows = [f"row {number}" for number in range(len(pictures))]
-    return images.stack(pictures, where), tuple(images.picture_notes(pictures, rows, where))
+    rows = [f"row {number} of column {name}" for number in range(len(pictures))]
+    return images.stack(pictures, where), tuple(images.picture_notes(pictures, rows))
 
 
 def _image_bytes(row: bytes | dict[str, Any], where: str) -> bytes:

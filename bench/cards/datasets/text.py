@@ -22,8 +22,8 @@ def tokenize(
     and the places of the texts that were cut at ``max_length`` tokens.
 
     Each of ``texts`` is one text, or a pair that the tokenizer puts together. ``tokenizer`` is a
-    ``tokenizer.json`` or a folder that holds one. Raises `Unavailable` without the package ``tokenizers``, `SpecError` for
-    a file that is none, or an input that no tokenizer fills.
+    ``tokenizer.json`` or a folder that holds one. Raises `Unavailable` without the package
+    ``tokenizers``, `SpecError` for a file that is none, or an input that no tokenizer fills.
     """
     strange = [name for name in names if name not in _FIELDS]
     if strange:

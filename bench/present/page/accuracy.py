@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from bench.numbers import printable
 from bench.present.page.draw import Axis, Dot, Lane, checked, dot_plot
 from bench.present.page.names import Palette, in_picture, model_and_variant, shown, target_words
 from bench.present.page.parts import (
@@ -52,7 +53,7 @@ def _data_remarks(records: Sequence[Record]) -> Iterator[str]:
         for words in record.accuracy.notes
     }
     for name, words in sorted(found):
-        yield f"{shown(name)}: {shown(words)}."
+        yield f"{shown(name)}: {printable(words, limit=400)}."
 
 
 def _label(record: Record) -> str:

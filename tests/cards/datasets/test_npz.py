@@ -53,10 +53,19 @@ def test_nothing_is_changed_without_preprocessing() -> None:
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"labels": np.array([0, 1, 2, 0, 1, 0])}, r"the label 2 in row 2 \(1 of 6 rows\) is none of the 2"),
-        ({"labels": np.array([0, -1, 0, 0, 1, 0])}, "the label -1 in row 1 .*leave rows without a class out"),
+        (
+            {"labels": np.array([0, 1, 2, 0, 1, 0])},
+            r"the label 2 in row 2 \(1 of 6 rows\) is none of the 2",
+        ),
+        (
+            {"labels": np.array([0, -1, 0, 0, 1, 0])},
+            "the label -1 in row 1 .*leave rows without a class out",
+        ),
         ({"labels": np.array([0, 1])}, "6 examples but labels of shape"),
-        ({"labels": np.linspace(0, 1, 6)}, r"the label 0\.2 in row 1 \(4 of 6 rows\) is no whole number"),
+        (
+            {"labels": np.linspace(0, 1, 6)},
+            r"the label 0\.2 in row 1 \(4 of 6 rows\) is no whole number",
+        ),
         ({"images": np.ones((6, 5), np.float32)}, "can't be reshaped"),
     ],
 )
