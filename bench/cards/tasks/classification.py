@@ -76,9 +76,9 @@ class Classification(Task):
 
     def columns(self, outputs: Array, data: Dataset, card: Card) -> dict[str, Array]:
         labels = _labels(data, card)
-        if outputs.shape in ((len(labels),), (len(labels), 1)):
+        if outputs.shape in ((len(labels),), (len(labels), 1)) and _are_two_classes(labels, card):
             finite(outputs, card.name)
-            return {"label": labels, "predicted": _of_one_output(outputs.reshape(-1), labels, card)}
+            return {"label": labels, "predicted": _of_one_output(outputs.reshape(-1), card)}
         if outputs.ndim != 2 or len(outputs) != len(labels):
             raise AccuracyFailed(
                 f"{card.name}: a classifier's output is (examples, classes), this one is "
@@ -195,14 +195,18 @@ def _labels(data: Dataset, card: Card) -> Array:
     return data.labels
 
 
-def _of_one_output(outputs: Array, labels: Array, card: Card) -> Array:
+def _are_two_classes(labels: Array, card: Card) -> bool:
+    named = len(card.dataset.classes) if card.dataset else 0
+    return named in (0, 2) and int(labels.max()) <= 1
+
+
+def _of_one_output(outputs: Array, card: Card) -> Array:
     """The predicted class of each example: class 1 where the output is above the threshold.
 
     A probability's is 0.5. Whether other values are logits can't be seen in them, so the card has
     to say.
     """
     assert card.dataset is not None
-    _fits(2, labels, card)
     threshold = card.dataset.threshold
     if threshold is None:
         low, high = float(outputs.min()), float(outputs.max())
