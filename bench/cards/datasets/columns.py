@@ -124,8 +124,8 @@ def _first_odd(column: Any) -> str:
         try:
             float(text)
         except ValueError:
-            return f": row {row} is {text[:40]!r}"
-    return ": store them as such"
+            return f": row {row} is {text[:40]!r}; correct it, or leave the row out"
+    return "; store them as such"
 
 
 def _is_text(kind: Any) -> bool:
@@ -138,5 +138,8 @@ def _is_text(kind: Any) -> bool:
 def _is_list(kind: Any) -> bool:
     import pyarrow as pa
 
-    tests = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    tests = (
+        *(pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list),
+        *(pa.types.is_list_view, pa.types.is_large_list_view),
+    )
     return any(test(kind) for test in tests)

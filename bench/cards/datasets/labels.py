@@ -97,10 +97,13 @@ def _numbered(names: Sequence[str], classes: Sequence[str], path: Path) -> Array
             "has to name them in the order of the model's outputs."
         )
     places = {name: place for place, name in enumerate(classes)}
-    for row, name in enumerate(names):
-        if name not in places:
-            raise SpecError(
-                f"{path}: the label {name!r} in row {row} is none of the card's classes "
-                f"({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''})."
-            )
+    strange = [row for row, name in enumerate(names) if name not in places]
+    if strange:
+        # Among places, what is none is the mistake.
+        row = next((row for row in strange if not _PLACE.fullmatch(names[row])), strange[0])
+        raise SpecError(
+            f"{path}: the label {names[row]!r} in row {row} is none of the card's classes "
+            f"({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}); correct it, or "
+            "`dataset.classes`."
+        )
     return np.array([places[name] for name in names], dtype=np.int64)

@@ -31,7 +31,15 @@ def read(path: Path, card: Card) -> Stored:
         sha256=file_sha256(path),
         arrays={name: arrays[name] for name in names},
         labels=arrays.get("labels"),
+        notes=_label_notes(arrays, names, card),
     )
+
+
+def _label_notes(arrays: dict[str, Array], names: list[str], card: Card) -> tuple[str, ...]:
+    others = _quoted(sorted(set(arrays) - {*names, "images"}))
+    if card.task != "classification" or "labels" in arrays or not others:
+        return ()
+    return (f"it has no array `labels`; {others} is left out",)
 
 
 def retrieval(path: Path) -> dict[str, Array]:

@@ -33,8 +33,10 @@ def read(path: Path, card: Card) -> Stored:
 
     assert card.dataset is not None
     if (path / "dataset_dict.json").is_file():
-        splits = _json(path / "dataset_dict.json").get("splits", [])
-        path = path / _chosen(splits, path, card)
+        splits = _json(path / "dataset_dict.json").get("splits")
+        if not isinstance(splits, list):
+            raise SpecError(f"{path / 'dataset_dict.json'}: it lists no splits. {_AGAIN}")
+        path = path / _chosen([str(name) for name in splits], path, card)
     state = _json(path / "state.json")
     if not state.get("_data_files"):
         raise SpecError(f"{path / 'state.json'}: it lists no data file. {_AGAIN}")

@@ -117,6 +117,9 @@ def stored(
     if table.num_rows == 0:
         raise SpecError(f"{path}: the table has no row.")
     label = named.label or ("label" if "label" in table.column_names else None)
+    if label is None and card.task == "classification":
+        others = ", ".join(map(repr, table.column_names[:8]))
+        notes = (*notes, f"no column is called 'label' (it has {others}); name it in the card")
     scores = None
     if named.score is not None:
         scores = columns.numbers_of(table, named.score, path).astype(np.float64)

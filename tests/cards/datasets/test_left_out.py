@@ -333,3 +333,22 @@ def test_missing_values_in_an_array_are_told(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", x=values, labels=np.zeros(4, np.int64))
     found = loaded(tmp_path, DATA.replace('path = "d"', 'path = "d.npz"'))
     assert found.notes == ("d.npz: 2 examples hold NaN in 'x'; the first is row 2",)
+
+
+def test_labels_under_another_name_are_told(tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", x=np.ones((4, 3), np.float32), y=np.zeros(4, np.int64))
+    found = loaded(tmp_path, DATA.replace('path = "d"', 'path = "d.npz"'))
+    assert found.labels is None
+    assert found.notes == ("d.npz: it has no array `labels`; `y` is left out",)
+    pq.write_table(ROWS.rename_columns(["x", "Label"]), tmp_path / "d.parquet")
+    assert loaded(tmp_path, TABLE).notes == (
+        "d.parquet: no column is called 'label' (it has 'x', 'Label'); name it in the card",
+    )
+
+
+@pytest.mark.parametrize("splits", ['"test"', "[1]", "null"])
+def test_splits_that_are_no_names_are_refused(tmp_path: Path, splits: str) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/dataset_dict.json").write_text(f'{{"splits": {splits}}}')
+    with pytest.raises(SpecError, match=r"it lists no splits|it has the splits 1"):
+        loaded(tmp_path, DATA + 'split = "test"\n')

@@ -142,6 +142,16 @@ def test_lists_in_lists_of_any_kind_are_arrays(tmp_path: Path, values: pa.Array)
     np.testing.assert_array_equal(column(tmp_path, values), LISTS)
 
 
+def test_lists_of_views_are_arrays(tmp_path: Path) -> None:
+    """Which Arrow files may hold, and Parquet does not."""
+    table = pa.table({"x": pa.array([[1, 2]] * 2, pa.list_view(pa.int8())), "label": [0, 1]})
+    with pa.ipc.new_stream(str(tmp_path / "d.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    text = DATA.replace("d.npz", "d.arrow")
+    found = loaded(tmp_path, text, inputs={"x": ("float32", ("batch", 2))})
+    np.testing.assert_array_equal(found.inputs["x"], [[1, 2], [1, 2]])
+
+
 def test_a_gap_inside_a_list_is_named_with_its_row(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="column 'x' has no value in row 1"):
         column(tmp_path, pa.array([[[1, 2], [3, 4]], [[5, 6], [7, None]]]))

@@ -175,6 +175,12 @@ def test_places_written_as_fractions_are_places(tmp_path: Path) -> None:
         assert found.labels.tolist() == [0, 1]
 
 
+def test_among_places_the_cell_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text("f1,f2,f3,label\n1,2,3,0\n4,5,6,\n")
+    with pytest.raises(SpecError, match="the label '' in row 1 is none of the card's classes"):
+        loaded(tmp_path, data("d.csv", 'classes = ["a", "b"]\n') + NUMBERS)
+
+
 def test_the_limit_of_a_cell_is_put_back(tmp_path: Path) -> None:
     before = csv.field_size_limit()
     (tmp_path / "d.csv").write_text('s,label\n"a",0\n')
