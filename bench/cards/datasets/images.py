@@ -14,6 +14,7 @@ import numpy as np
 from bench.arrays import Array
 from bench.cards.card import Card, Preprocessing
 from bench.cards.datasets.base import Stored, counted, folder_sha256
+from bench.cards.datasets.labels import refuse_one_name_for_two
 from bench.errors import SpecError, Unavailable
 
 if TYPE_CHECKING:
@@ -69,9 +70,15 @@ def read(path: Path, card: Card) -> Stored:
     the folders. Raises `SpecError` for folders that don't match the classes and for a broken image.
     """
     assert card.dataset is not None
+    if len(card.inputs) > 1:
+        raise SpecError(
+            f"{path}: a folder of images fills one input, but {card.name} takes "
+            f"{len(card.inputs)}; make an npz file or a table with all of them."
+        )
     path = _of_split(path, card)
     found = _look_through(path)
     classes = card.dataset.classes or _classes_of(found, path)
+    refuse_one_name_for_two(classes, path)
     _refuse_other_classes(path, card, found, classes)
     files = [
         (path / file, label) for label, name in enumerate(classes) for file in found.images[name]

@@ -90,12 +90,23 @@ def _refuse_outside(labels: Array, classes: Sequence[str], path: Path) -> None:
         )
 
 
+def refuse_one_name_for_two(classes: Sequence[str], path: Path) -> None:
+    """Raise `SpecError` where a name can't tell which of the model's outputs it means."""
+    twice = next((name for name in classes if classes.count(name) > 1), None)
+    if twice is not None:
+        raise SpecError(
+            f"{path}: `dataset.classes` names {twice!r} twice, so a label of that name could be "
+            "either; give each class its own name, or the labels as numbers."
+        )
+
+
 def _numbered(names: Sequence[str], classes: Sequence[str], path: Path) -> Array:
     if not classes:
         raise SpecError(
             f"{path}: the labels are text ({names[0]!r} in row 0); `dataset.classes` in the card "
             "has to name them in the order of the model's outputs."
         )
+    refuse_one_name_for_two(classes, path)
     places = {name: place for place, name in enumerate(classes)}
     strange = [row for row, name in enumerate(names) if name not in places]
     if strange:

@@ -74,6 +74,14 @@ def test_names_stored_as_bytes_are_names(tmp_path: Path) -> None:
     assert in_array(tmp_path, stored, 'classes = ["a", "é"]\n') == [1, 0]
 
 
+def test_two_classes_of_one_name_need_numbers_as_labels(tmp_path: Path) -> None:
+    """ImageNet has two cranes."""
+    classes = 'classes = ["crane", "ship", "crane"]\n'
+    assert in_array(tmp_path, [2, 0], classes) == [2, 0]
+    with pytest.raises(SpecError, match="names 'crane' twice"):
+        in_array(tmp_path, ["crane", "ship"], classes)
+
+
 @pytest.mark.parametrize(
     "labels",
     [

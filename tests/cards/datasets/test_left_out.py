@@ -164,6 +164,18 @@ def test_folders_that_are_numbers_are_not_numbered_as_text(tmp_path: Path) -> No
     assert found.labels.tolist() == list(range(11)) == values(found)
 
 
+def test_a_name_that_two_classes_have_counts_no_image_twice(tmp_path: Path) -> None:
+    pictures(tmp_path, "a/1.png", "b/2.png")
+    with pytest.raises(SpecError, match="names 'a' twice"):
+        loaded(tmp_path, DATA + 'classes = ["a", "b", "a"]\n', inputs=SHAPE)
+
+
+def test_images_fill_one_input(tmp_path: Path) -> None:
+    pictures(tmp_path, "a/1.png", "b/2.png")
+    with pytest.raises(SpecError, match="fills one input, but mine takes 2"):
+        loaded(tmp_path, DATA, inputs={**SHAPE, "n": ("int64", ("batch",))})
+
+
 @pytest.mark.parametrize("content", [b"", b"GIF89a", b"no picture"])
 def test_an_image_that_cannot_be_read_is_named_in_one_line(tmp_path: Path, content: bytes) -> None:
     pictures(tmp_path, "a/1.png")
