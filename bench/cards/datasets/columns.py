@@ -35,7 +35,7 @@ def numbers_of(table: Any, name: str, path: Path) -> Array:
 
 def array_of(table: Any, name: str, path: Path) -> Array:
     """A column of numbers, or of equally long lists of such at any depth."""
-    import pyarrow as pa
+    import pyarrow as pa  # pyarrow: start-up
 
     column = values_of(table, name, path)
     if isinstance(table.schema.field(name).type, pa.FixedShapeTensorType):
@@ -65,7 +65,8 @@ def labels_of(table: Any, name: str, path: Path) -> Array:
 
 
 def _plain(column: Any) -> Any:
-    import pyarrow as pa
+    import pyarrow as pa  # pyarrow: start-up
+    import pyarrow.compute as pc
 
     kind = column.type
     if isinstance(kind, pa.BaseExtensionType):
@@ -73,8 +74,6 @@ def _plain(column: Any) -> Any:
     if pa.types.is_dictionary(kind):
         return _plain(column.dictionary_decode())
     if pa.types.is_run_end_encoded(kind):
-        import pyarrow.compute as pc
-
         return _plain(pc.run_end_decode(column))
     return column
 
@@ -89,7 +88,7 @@ def _refuse_gaps(column: Any, name: str, path: Path, values_a_row: int) -> None:
 
 
 def _length_of_lists(column: Any, name: str, path: Path, *, outer: bool) -> int:
-    import pyarrow.compute as pc
+    import pyarrow.compute as pc  # pyarrow: start-up
 
     lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False)
     odd = np.flatnonzero(lengths != lengths[0]) if len(lengths) else lengths
@@ -106,7 +105,7 @@ def _length_of_lists(column: Any, name: str, path: Path, *, outer: bool) -> int:
 
 
 def _numbers(column: Any, name: str, path: Path) -> Array:
-    import pyarrow as pa
+    import pyarrow as pa  # pyarrow: start-up
 
     kind = column.type
     if pa.types.is_decimal(kind):
@@ -129,14 +128,14 @@ def _first_odd(column: Any) -> str:
 
 
 def _is_text(kind: Any) -> bool:
-    import pyarrow as pa
+    import pyarrow as pa  # pyarrow: start-up
 
     tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
     return any(test(kind) for test in tests)
 
 
 def _is_list(kind: Any) -> bool:
-    import pyarrow as pa
+    import pyarrow as pa  # pyarrow: start-up
 
     tests = (
         *(pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list),

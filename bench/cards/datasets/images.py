@@ -205,7 +205,7 @@ def decode(data: bytes, how: Preprocessing, where: str) -> Picture:
     Raises `SpecError` for data that is no image; `Unavailable` without Pillow.
     """
     pillow = _pillow()
-    from PIL import ImageOps
+    from PIL import ImageOps  # PIL: optional
 
     try:
         image = pillow.open(io.BytesIO(data))
@@ -289,7 +289,7 @@ def _centre(pixels: Array, crop: tuple[int, int], where: str) -> Array:
 
 def _pillow() -> Any:
     try:
-        from PIL import Image
+        from PIL import Image  # PIL: optional
     except ImportError as error:
         raise Unavailable(
             "Pillow is not installed, which reading images needs.",

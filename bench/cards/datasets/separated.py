@@ -203,8 +203,8 @@ def _problem(layout: _Layout, quoting: int) -> str:
 
 
 def _parsed(layout: _Layout, quoted: bool, path: Path) -> pa.Table:
-    import pyarrow as pa
-    from pyarrow import csv as arrow_csv
+    import pyarrow as pa  # pyarrow: start-up
+    from pyarrow import csv as arrow_csv  # pyarrow: start-up
 
     data = layout.rows.encode()
     text = dict.fromkeys(layout.names, pa.string())
@@ -232,9 +232,9 @@ def _parsed(layout: _Layout, quoted: bool, path: Path) -> pa.Table:
 
 def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Whole numbers, numbers or truth values where all cells are such or missing; else the text."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    from pyarrow import csv as arrow_csv
+    import pyarrow as pa  # pyarrow: start-up
+    import pyarrow.compute as pc  # pyarrow: start-up
+    from pyarrow import csv as arrow_csv  # pyarrow: start-up
 
     cells = pc.utf8_trim_whitespace(column)
     missing = pc.is_in(cells, value_set=pa.array(arrow_csv.ConvertOptions().null_values))

@@ -28,7 +28,7 @@ _ARROW_MAGIC = b"ARROW1"
 
 def read_file(path: Path, card: Card) -> Stored:
     """A CSV, TSV, Parquet or Arrow file. Raises `SpecError`."""
-    import pyarrow as pa
+    import pyarrow as pa  # pyarrow: start-up
 
     suffix = path.suffix.lower()
     try:
@@ -48,7 +48,7 @@ def read_file(path: Path, card: Card) -> Stored:
 
 def parquet_table(path: Path) -> Any:
     # Not `read_table`, which takes parts of the path for columns ("label=1/data.parquet").
-    import pyarrow.parquet as pq
+    import pyarrow.parquet as pq  # pyarrow: start-up
 
     with pq.ParquetFile(path) as file:
         return file.read()
@@ -56,7 +56,7 @@ def parquet_table(path: Path) -> Any:
 
 def arrow_table(path: Path) -> Any:
     """The stream format (Hugging Face's), or the file format (Feather)."""
-    import pyarrow as pa
+    import pyarrow as pa  # pyarrow: start-up
 
     with pa.memory_map(str(path)) as source:
         if source.read(len(_ARROW_MAGIC)) == _ARROW_MAGIC:
@@ -173,7 +173,7 @@ def _inputs(
 
 def _holds_images(table: Any, name: str, path: Path) -> bool:
     """Whether a column is of encoded images: bytes, alone or as Hugging Face stores them."""
-    import pyarrow as pa
+    import pyarrow as pa  # pyarrow: start-up
 
     kind = columns.values_of(table, name, path).type
     if pa.types.is_struct(kind):
