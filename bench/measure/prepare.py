@@ -61,6 +61,9 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
         reports = discover_for(suite.targets, needed, processes, threads)
         choices = choose_targets(suite.targets, reports)
         models = [load(card, cache, listener.phase, suite.variants) for card in cards]
+        for model in models:
+            for words in model.dataset.notes if model.dataset is not None else ():
+                listener.note(f"{model.card.name}: {words}.")
         plan = make_plan(suite, models, choices)
         for words in plan.left_out:
             listener.note(words)

@@ -106,6 +106,7 @@ def score(planned: PlannedCell, context: Context) -> Score:
         dataset=dataset.name,
         dataset_sha256=dataset.sha256,
         predictions=context.store.write_predictions(prediction_name(planned), columns),
+        notes=dataset.notes,
     )
     return Score(scored, found)
 
@@ -119,6 +120,7 @@ def stored_score(run: StoredRun, record: Record) -> Score:
         dataset=record.accuracy.dataset,
         dataset_sha256=record.accuracy.dataset_sha256,
         predictions=record.accuracy.predictions,
+        notes=record.accuracy.notes,
     )
     return Score(scored, found)
 

@@ -254,6 +254,7 @@ def facts_of(record: Record) -> CellFacts:
         else Scored(
             dataset=accuracy.dataset,
             dataset_sha256=accuracy.dataset_sha256,
+            notes=accuracy.notes,
             predictions=accuracy.predictions,
         ),
         not_scored=details.get("accuracy", ""),
