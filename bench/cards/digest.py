@@ -103,7 +103,7 @@ def _constants(
     if code is None or code in seen:
         return
     seen.add(code)
-    outside = function.__globals__ | inspect.getclosurevars(function).nonlocals
+    outside = {**function.__globals__, **inspect.getclosurevars(function).nonlocals}
     for name in _names_in(code):
         value = outside.get(name)
         if isinstance(value, _PLAIN) and value is not None:

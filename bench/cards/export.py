@@ -201,11 +201,11 @@ def _compare(card: Card, made: Made, path: Path, size: int) -> None:
             f"{len(expected)} tensors, so they can't be compared. Let forward return tensors alone."
         )
     for position, (want, got) in enumerate(zip(expected, actual, strict=True)):
-        error = _exceeds(to_array(want), got, _rounding(want))
-        if error is not None:
+        beyond = _exceeds(to_array(want), got, _rounding(want))
+        if beyond is not None:
             raise ExportFailed(
                 f"{card.name}: at batch {size} output {position} of the exported model differs "
-                f"from PyTorch by up to {error:.3g} (allowed: {TOLERANCE:g} relative or absolute), "
+                f"from PyTorch by up to {beyond:.3g} (allowed: {TOLERANCE:g} relative or absolute), "
                 "so it is not timed. Report it to the exporter, or name an .onnx file of your own."
             )
 

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from bench.cards.tasks.base import Task
 from bench.discover import TASKS_GROUP, entry_points, load_object, unknown
+from bench.guest import guest
 
 
 @lru_cache
@@ -15,5 +16,6 @@ def find_task(name: str) -> Task:
     known = entry_points(TASKS_GROUP)
     if name not in known:
         raise unknown("task", name, known)
-    task: Task = load_object("task", name, known[name])()
+    with guest(f"the task {name} ({known[name]})"):
+        task: Task = load_object("task", name, known[name])()
     return task
