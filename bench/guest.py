@@ -53,6 +53,8 @@ class _Belongings:
 
 
 _belongings: dict[Path, _Belongings] = {}
+#: What `sys.path` and `sys.modules` were when a file that runs now came in.
+_before: dict[Path, tuple[list[str], dict[str, ModuleType]]] = {}
 #: What guests changed and had set back, by file, for whoever tells the user.
 _changed: dict[str, list[str]] = {}
 
@@ -101,7 +103,8 @@ def changes() -> dict[str, list[str]]:
 
 def own_modules(file: Path) -> list[ModuleType]:
     """The modules that a file imported from its own folders, itself among them."""
-    return list(_belongings.get(file, _Belongings()).modules.values())
+    mine = _modules_of(file) if file in _before else _belongings.get(file, _Belongings()).modules
+    return list(mine.values())
 
 
 # -- ending and output ----------------------------------------------------------------------------
@@ -355,7 +358,8 @@ def _at_home(file: Path) -> Iterator[None]:
     from a guest's own folders leaves `sys.modules` with it.
     """
     mine = _belongings.setdefault(file, _Belongings())
-    environment, path, modules = dict(os.environ), list(sys.path), dict(sys.modules)
+    environment = dict(os.environ)
+    path, modules = _before[file] = list(sys.path), dict(sys.modules)
     _move_in(mine)
     try:
         yield
@@ -365,18 +369,27 @@ def _at_home(file: Path) -> Iterator[None]:
             for name in {*environment, *os.environ}
             if environment.get(name) != os.environ.get(name)
         }
+        mine.modules = _modules_of(file)
         mine.path = [entry for entry in sys.path if entry not in path]
-        home = [Path(entry).absolute() for entry in (str(file.parent), *mine.path)]
-        mine.modules = {
-            name: module
-            for name, module in list(sys.modules.items())
-            if modules.get(name) is not module and _lies_in(module, home)
-        }
+        del _before[file]
         for name in mine.modules:
             if name in modules:
                 sys.modules[name] = modules[name]
             else:
                 del sys.modules[name]
+
+
+def _modules_of(file: Path) -> dict[str, ModuleType]:
+    """The modules that came with a file that runs now, and lie in its folder or in one that it
+    imports from."""
+    path, modules = _before[file]
+    added = [entry for entry in sys.path if entry not in path]
+    home = [Path(entry).absolute() for entry in (str(file.parent), *added)]
+    return {
+        name: module
+        for name, module in list(sys.modules.items())
+        if modules.get(name) is not module and _lies_in(module, home)
+    }
 
 
 def _move_in(mine: _Belongings) -> None:

@@ -205,8 +205,9 @@ def _compare(card: Card, made: Made, path: Path, size: int) -> None:
         if beyond is not None:
             raise ExportFailed(
                 f"{card.name}: at batch {size} output {position} of the exported model differs "
-                f"from PyTorch by up to {beyond:.3g} (allowed: {TOLERANCE:g} relative or absolute), "
-                "so it is not timed. Report it to the exporter, or name an .onnx file of your own."
+                f"from PyTorch by up to {beyond:.3g} (allowed: {TOLERANCE:g} relative or "
+                "absolute), so it is not timed. Report it to the exporter, or name an .onnx file of "
+                "your own."
             )
 
 

@@ -160,10 +160,16 @@ def _loaded(
             attn_implementation="eager",
             dtype=torch.float32,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,
             **options,
         )
     finally:
         said.set_verbosity(level)
+    for name, stored, wanted in sorted(info["mismatched_keys"])[:1]:
+        raise ValueError(
+            f"{name} has the shape {tuple(stored)} in the checkpoint and {tuple(wanted)} in what "
+            "config.json describes, so it would be random. Mend config.json."
+        )
     found = [
         sorted(key for key in info[which] if not key.endswith(_COUNTED))
         for which in ("missing_keys", "unexpected_keys")
