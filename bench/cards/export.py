@@ -206,8 +206,8 @@ def _compare(card: Card, made: Made, path: Path, size: int) -> None:
             raise ExportFailed(
                 f"{card.name}: at batch {size} output {position} of the exported model differs "
                 f"from PyTorch by up to {beyond:.3g} (allowed: {TOLERANCE:g} relative or "
-                "absolute), so it is not timed. Report it to the exporter, or name an .onnx file of "
-                "your own."
+                "absolute), so it is not timed. Report it to the exporter, or name an .onnx file "
+                "of your own."
             )
 
 

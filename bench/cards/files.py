@@ -61,9 +61,9 @@ def external_data(path: Path) -> tuple[Path, ...]:
 def without_links(path: Path) -> Path:
     """A file with the same content as an ONNX file, whose external data are no symbolic links.
 
-    onnx and OpenVINO refuse to follow these, and a folder of Hugging Face's cache consists of
-    nothing else. So such a file and its data are linked into the cache as files, or copied where
-    that is another disk. Every other file is ``path`` itself.
+    onnx and OpenVINO refuse to follow these (and onnx hard links too), and a folder of Hugging
+    Face's cache consists of nothing else. So such a file and its data are copied into the cache.
+    Every other file is ``path`` itself.
     """
     parts = (path, *external_data(path))
     if not any(part.is_symlink() for part in parts[1:]):
@@ -91,10 +91,7 @@ def _follow(beside: Path, parts: tuple[Path, ...], folder: Path) -> None:
         for part in parts:
             target = whole / part.relative_to(beside)
             target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(part.resolve(), target)
-            except OSError:
-                shutil.copyfile(part, target)
+            shutil.copyfile(part, target)
         if not folder.is_dir():
             whole.rename(folder)
 
