@@ -31,7 +31,8 @@ from bench.guest import changes, guest, own_modules, stay
     ],
 )
 def test_a_guest_that_ends_the_program_is_an_error_in_one_sentence(code: str) -> None:
-    with pytest.raises(SpecError, match="net.py: it ended the program") as caught, guest("net.py"):
+    ended = r"net\.py: it ended the program"
+    with pytest.raises(SpecError, match=ended) as caught, guest("net.py"):
         exec(code, {})
     assert "\n" not in str(caught.value)
     assert os._exit.__module__ == "posix"

@@ -219,6 +219,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_labels=5,
     )
     transformers.BertForTokenClassification(config).save_pretrained(folder / "tokens")
+    config.num_labels = 2
     transformers.BertForQuestionAnswering(config).save_pretrained(folder / "answers")
     transformers.BertModel(config).save_pretrained(folder / "bare")
     transformers.BertModel(config, add_pooling_layer=False).save_pretrained(folder / "unpooled")
