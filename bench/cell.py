@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-Scenario = Literal["single-stream", "multi-stream", "offline", "server"]
-Variant = Literal["fp32", "fp16", "bf16", "int8-dynamic", "int8-static"]
+from bench.errors import SpecError
+from bench.scenarios import SCENARIOS, find_scenario
+from bench.variants import DEFAULT, VARIANTS, suffix
+
+
+def _known_scenario(name: str) -> str:
+    try:
+        return find_scenario(name).name
+    except SpecError as error:
+        raise ValueError(str(error)) from error
+
+
+ScenarioName = Annotated[
+    str,
+    AfterValidator(_known_scenario),
+    Field(examples=[row.name for row in SCENARIOS.built_in]),
+]
+#: Not checked where it is read: a run of another distribution's variant is readable without it.
+VariantName = Annotated[str, Field(examples=[row.name for row in VARIANTS.built_in])]
 Lane = Literal["prepared", "api", "native"]
 
 
@@ -39,21 +56,21 @@ class Cell(Frozen):
     """
 
     model: ModelIdentity
-    variant: Variant = "fp32"
+    variant: VariantName = DEFAULT
     target: str
-    scenario: Scenario
+    scenario: ScenarioName
     batch: int
     shapes: dict[str, tuple[int, ...]]
     threads: int
     lane: Lane = "prepared"
     input_sha256: str  #: of the arrays that are timed
     allow_fallback: bool = False
-    latency_bound_ns: int | None = None  #: server: what the 99th percentile must not exceed
+    latency_bound_ns: int | None = None  #: what the 99th percentile of latency must not exceed
 
     @property
     def is_rate(self) -> bool:
         """Whether the figure is a rate in samples per second, not the latency of a query."""
-        return self.scenario in ("offline", "server")
+        return find_scenario(self.scenario).figure == "rate"
 
     @property
     def id(self) -> str:
@@ -66,5 +83,5 @@ class Cell(Frozen):
     @property
     def label(self) -> str:
         """How people are told which cell this is."""
-        variant = "" if self.variant == "fp32" else f" {self.variant}"
-        return f"{self.model.name}{variant} {self.target} {self.scenario} batch {self.batch}"
+        model = f"{self.model.name}{suffix(self.variant)}"
+        return f"{model} {self.target} {self.scenario} batch {self.batch}"

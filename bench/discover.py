@@ -2,7 +2,8 @@
 
 Entry-point groups are read. ``bench.backends`` maps a backend's name to ``module:Class``;
 ``bench.models`` maps any name to a package whose folder holds model cards (``*.toml``; suites
-are ``*.suite.toml``). ``bench.tasks`` maps a task's name to ``module:Class``.
+are ``*.suite.toml``). ``bench.tasks`` maps names to classes, ``bench.scenarios`` and
+``bench.variants`` to rows (`Catalogue`).
 
 `importlib.metadata` costs more start-up time than the whole ``bench list`` may take, so the
 ``entry_points.txt`` files on `sys.path` are read here, by the same rules (the first distribution
@@ -15,7 +16,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar, cast
 
 from bench.errors import SpecError, Unavailable
 
@@ -62,6 +65,56 @@ def suite_paths() -> dict[str, Path]:
             for path in sorted(folder.glob(f"*{SUITE_SUFFIX}")):
                 suites.setdefault(path.name.removesuffix(SUITE_SUFFIX), path)
     return dict(sorted(suites.items()))
+
+
+class Named(Protocol):
+    """What can be asked for by its name."""
+
+    @property
+    def name(self) -> str: ...
+
+
+Row = TypeVar("Row", bound=Named)
+
+
+@dataclass(frozen=True)
+class Catalogue(Generic[Row]):
+    """The rows of one kind by name: those that bench brings, and those of other distributions.
+
+    The entry-point group ``group`` maps a name to ``module:ROW``. What bench brings is found
+    without reading an entry point, and can't be replaced by one.
+    """
+
+    noun: str
+    group: str
+    built_in: tuple[Row, ...]
+    _known: dict[str, Row] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self._known.update({row.name: row for row in self.built_in})
+
+    def names(self) -> list[str]:
+        """Ours first, in their order, then the others by name."""
+        ours = [row.name for row in self.built_in]
+        return [*ours, *(name for name in entry_points(self.group) if name not in ours)]
+
+    def find(self, name: str) -> Row:
+        """The row called ``name``. Raises `SpecError` for a name that isn't there."""
+        if name not in self._known:
+            known = entry_points(self.group)
+            if name not in known:
+                raise unknown(self.noun, name, self.names())
+            self._known[name] = self._load(name, known[name])
+        return self._known[name]
+
+    def _load(self, name: str, value: str) -> Row:
+        found = cast("Row", load_object(self.noun, name, value))
+        if not isinstance(found, type(self.built_in[0])) or found.name != name:
+            raise SpecError(
+                f"the {self.noun} {name} ({value}) is no {type(self.built_in[0]).__name__} of that "
+                f"name. Correct the entry point in the group {self.group}."
+            )
+        return found
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:
@@ -162,7 +215,7 @@ def _read_entry_points(path: str, group: str) -> Iterator[tuple[str, str]]:
 
 
 def load_object(noun: str, name: str, value: str) -> type:
-    """Import what an entry point names. Raises `Unavailable` where that fails."""
+    """Import what ``module:attr`` names. Raises `Unavailable` where that fails."""
     import importlib
 
     module, _, attribute = value.partition(":")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 MISSING = "-"
@@ -160,6 +161,72 @@ def points(difference: float | None) -> str:
         return MISSING
     text = f"{100 * difference:+.1f}"
     return "0.0" if text in ("+0.0", "-0.0") else text
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How the values of a metric are written: in percent and points, or as bare numbers.
+
+    ``factor`` of what is stored is what is shown; ``unit`` follows a value, ``steps`` a difference.
+    """
+
+    factor: float
+    unit: str
+    steps: str
+
+    @property
+    def is_fraction(self) -> bool:
+        return self.factor == 100
+
+    def value(
+        self, value: float | None, low: float | None = None, high: float | None = None
+    ) -> str:
+        """``92.7% (92.2–93.2)``, ``12.3 (12.1–12.5)``."""
+        if self.is_fraction:
+            return percent(value, low, high)
+        text = significant(value)
+        if text == MISSING or not finite(low) or not finite(high):
+            return text
+        return f"{text} ({significant(low)}–{significant(high)})"
+
+    def bare(self, value: float | None) -> str:
+        """A value in a column whose header names the unit: ``92.7``."""
+        return self.value(value).removesuffix(self.unit) if self.unit else self.value(value)
+
+    def side(self, value: float) -> str:
+        """The half-width of an interval: ``±0.5``."""
+        return f"±{self.amount(value)}"
+
+    def difference(self, value: float | None) -> str:
+        """``-5.1`` points, or ``+0.31``."""
+        if self.is_fraction:
+            return points(value)
+        text = significant(value)
+        return f"+{text}" if value is not None and value > 0 and text != MISSING else text
+
+    def amount(self, value: float) -> str:
+        """The size of a difference: ``5.1``, ``0.31``."""
+        if self.is_fraction:
+            return points(value).removeprefix("+")
+        return significant(value, 2)
+
+    def steps_of(self, amount: str) -> str:
+        """An amount in words: ``5.1 points``."""
+        return f"{amount} {self.steps}".rstrip()
+
+    def from_points(self, shown: float) -> float:
+        """What is stored of a difference that a person wrote: 0.005 of 0.5 points."""
+        return shown / self.factor
+
+
+FRACTION = Scale(100, "%", "points")
+PLAIN = Scale(1, "", "")
+
+
+def common_scale(scales: Iterable[Scale]) -> Scale | None:
+    """The scale that a column's header can name; None where rows have several."""
+    found = set(scales)
+    return found.pop() if len(found) == 1 else None
 
 
 def p_value(p: float | None) -> str:

@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from bench.cell import Frozen, Lane, Scenario, Variant
+from bench import scenarios, variants
+from bench.cell import Frozen, Lane, ScenarioName, VariantName
 from bench.errors import SpecError
+from bench.scenarios import SCENARIOS, find_scenario
 from bench.validation import first_problem, read_toml
 
 #: 8 blocks of 10 ms, and starting a process.
@@ -37,8 +39,8 @@ class Suite(Frozen):
     name: str = Field("bench", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     models: tuple[str, ...] = Field((), description="names or paths of models")
     targets: tuple[str, ...] = Field(("*",), description="targets; * is every one present")
-    variants: tuple[Variant, ...] = ("fp32",)
-    scenarios: tuple[Scenario, ...] = ("single-stream", "offline")
+    variants: tuple[VariantName, ...] = (variants.DEFAULT,)
+    scenarios: tuple[ScenarioName, ...] = scenarios.DEFAULT
     batch: tuple[Positive, ...] = Field((32,), description="samples a query, offline/multi-stream")
     latency_bound: str | None = Field(
         None, description="server: what the 99th percentile must not exceed, for example 5ms"
@@ -77,10 +79,12 @@ class Suite(Frozen):
                 f"max_invocations ({self.max_invocations}) is below min_invocations "
                 f"({self.min_invocations})"
             )
-        if ("server" in self.scenarios) != (self.latency_bound is not None):
+        bounded = [name for name in self.scenarios if find_scenario(name).bounded]
+        if bool(bounded) != (self.latency_bound is not None):
+            name = (bounded or [row.name for row in SCENARIOS.built_in if row.bounded])[0]
             raise ValueError(
-                "the scenario `server` and `latency_bound` go together: give both, for example "
-                "--scenario server --latency-bound 5ms"
+                f"the scenario `{name}` and `latency_bound` go together: give both, for example "
+                f"--scenario {name} --latency-bound 5ms"
             )
         least_s = self.min_invocations * SECONDS_PER_INVOCATION
         if self.max_time_s < least_s:
@@ -137,18 +141,25 @@ def load_suite(path: Path) -> Suite:
 def make_suite(data: dict[str, Any], source: str) -> Suite:
     """Check ``data``; ``source`` is what an error blames (a file, or `the flags`)."""
     try:
-        return Suite.model_validate(data)
+        suite = Suite.model_validate(data)
     except ValidationError as error:
         raise SpecError(f"{source}: {first_problem(error, Suite.model_fields)}") from error
+    for place, name in enumerate(suite.variants):
+        try:
+            variants.find_variant(name)
+        except SpecError as error:
+            raise SpecError(f"{source}: `variants.{place}`: {error}") from error
+    return suite
 
 
 def with_flags(suite: Suite, flags: dict[str, Any]) -> Suite:
     """``suite`` with ``flags`` (those that were given) laid over it. Raises `SpecError`."""
     merged = make_suite({**suite.model_dump(exclude_unset=True), **flags}, "the flags")
-    if flags.get("batch", (1,)) != (1,) and set(merged.scenarios) <= {"single-stream", "server"}:
+    one_sample = all(find_scenario(name).one_sample for name in merged.scenarios)
+    if flags.get("batch", (1,)) != (1,) and one_sample:
+        larger = [f"--scenario {row.name}" for row in SCENARIOS.built_in if not row.one_sample]
         raise SpecError(
             f"--batch contradicts {' and '.join(merged.scenarios)}: one sample a query (MLPerf's "
-            "meaning); "
-            "use --scenario multi-stream or --scenario offline for larger queries."
+            f"meaning); use {' or '.join(larger)} for larger queries."
         )
     return merged

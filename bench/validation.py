@@ -47,9 +47,10 @@ def first_problem(error: ValidationError, known_keys: Collection[str]) -> str:
     if problem["type"] == "missing":
         return f"the key `{key}` is missing."
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    end = "" if message.endswith((".", "?")) else "."
     if not key:
-        return f"{message}."
-    return f"`{key}` is {_short(problem['input'])}, but {message[0].lower()}{message[1:]}."
+        return f"{message}{end}"
+    return f"`{key}` is {_short(problem['input'])}, but {message[0].lower()}{message[1:]}{end}"
 
 
 def _short(value: object) -> str:

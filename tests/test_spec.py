@@ -31,7 +31,7 @@ def test_a_suite_is_read_with_its_defaults(tmp_path: Path) -> None:
         ('precison = "2%"', ["my.toml", "precison", "Did you mean `precision`?"]),
         ("batch = [0]", ["my.toml", "batch.0", "greater than 0"]),
         ('threads = "many"', ["my.toml", "threads", "'many'", "integer"]),
-        ('scenarios = ["single"]', ["my.toml", "scenarios.0", "'single-stream'"]),
+        ('scenarios = ["single"]', ["my.toml", "scenarios.0", "Did you mean single-stream?"]),
         ("precision = 2", ["my.toml", "precision", "less than 1"]),
         ('precision = "two%"', ["my.toml", "precision"]),
         ("min_invocations = 9\nmax_invocations = 3", ["max_invocations (3)", "below"]),

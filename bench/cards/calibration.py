@@ -7,9 +7,10 @@ from bench.cards.card import Card
 from bench.cards.datasets import Dataset, load_dataset
 from bench.cards.variants import Calibration
 from bench.errors import SpecError
+from bench.variants import INT8_DYNAMIC
 
 
-def load_calibration(card: Card, dataset: Dataset | None) -> Calibration:
+def load_calibration(card: Card, dataset: Dataset | None, variant: str) -> Calibration:
     """The samples that ``card`` names for calibration, prepared like its data set.
 
     Raises `SpecError` where it names none, or where one of them is in the test set ``dataset``:
@@ -18,9 +19,9 @@ def load_calibration(card: Card, dataset: Dataset | None) -> Calibration:
     named = card.calibration
     if named is None or card.dataset is None:
         raise SpecError(
-            f"{card.name}: int8-static needs calibration data, and {card.path.name} names none. "
+            f"{card.name}: {variant} needs calibration data, and {card.path.name} names none. "
             "Add a [calibration] table with `name` and `path` of samples that are not in the test "
-            "set, or take int8-dynamic."
+            f"set, or take a variant that needs none, like {INT8_DYNAMIC.name}."
         )
     like = card.dataset.model_copy(
         update={"name": named.name, "path": named.path, "split": named.split}

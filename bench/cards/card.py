@@ -304,7 +304,7 @@ def card_for_onnx(path: Path) -> Card:
 
     Raises `SpecError` for a file that is missing, truncated or not ONNX.
     """
-    import onnx
+    import onnx  # onnx: start-up
 
     if path.is_symlink() and not path.exists():
         raise SpecError(f"{path}: a symbolic link to {os.readlink(path)}, where there is no file.")
@@ -340,7 +340,7 @@ def card_for_onnx(path: Path) -> Card:
 
 def _tensor(value: Any, path: Path) -> dict[str, Any]:
     """An ONNX ValueInfoProto in the card's form; an unnamed dimension gets a name by its place."""
-    from onnx import helper
+    from onnx import helper  # onnx: start-up
 
     kind = value.type.tensor_type
     if not value.type.HasField("tensor_type"):

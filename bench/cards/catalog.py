@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.cards.card import Card, card_for_onnx, load_card
+from bench.cards.checkpoints import card_for_checkpoint, card_for_factory, is_checkpoint
 from bench.discover import card_paths, unknown
 from bench.errors import SpecError
 
@@ -18,8 +19,6 @@ def find_model(text: str) -> Card:
     """
     path = Path(text)
     if ".py:" in text:
-        from bench.cards.checkpoints import card_for_factory
-
         return card_for_factory(text)
     if path.suffix == ".onnx":
         return card_for_onnx(path)
@@ -28,11 +27,8 @@ def find_model(text: str) -> Card:
     installed = card_paths()
     if text in installed:
         return load_card(installed[text])
-    if path.is_dir():
-        from bench.cards.checkpoints import card_for_checkpoint, is_checkpoint
-
-        if is_checkpoint(path):
-            return card_for_checkpoint(path)
+    if path.is_dir() and is_checkpoint(path):
+        return card_for_checkpoint(path)
     if path.exists():
         raise SpecError(
             f"{text}: not a model that bench can read: give an .onnx file, a card (.toml), "

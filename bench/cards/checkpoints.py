@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from bench.backend import TorchSource
 from bench.cards import pretrained
 from bench.cards.card import Card
+from bench.cards.modules import examples, make
 from bench.errors import SpecError
 from bench.validation import first_problem
 
@@ -50,8 +51,6 @@ def card_for_factory(text: str) -> Card:
     or several, or the module does, by Lightning's attribute ``example_input_array``. The first
     axis of each is the batch. Raises `SpecError` where neither is there.
     """
-    from bench.cards.modules import examples, make
-
     file, _, factory = text.rpartition(":")
     path = Path(file).absolute()
     made = make(TorchSource(path, factory))

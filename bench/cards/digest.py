@@ -23,7 +23,7 @@ _PLAIN = (bool, int, float, str, type(None))
 
 def module_digest(module: Any, file: Path) -> str:
     """SHA-256 over all that decides what a module from the Python file ``file`` computes."""
-    import torch
+    import torch  # torch: optional
 
     digest = hashlib.sha256()
     standard = set(vars(torch.nn.Module()))
@@ -67,7 +67,7 @@ def _state(module: Any) -> Iterator[tuple[str, Any]]:
 def _update(digest: Any, name: str, value: Any) -> None:
     """Add a value as far as it is data: tensors, numbers, words that are no path, and what holds
     such."""
-    import torch
+    import torch  # torch: optional
 
     if isinstance(value, torch.Tensor):
         digest.update(f"{name}:{value.dtype}{tuple(value.shape)}".encode())

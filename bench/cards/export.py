@@ -11,8 +11,9 @@ import logging
 import os
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from bench.cards.modules import (
     to_array,
 )
 from bench.errors import BenchError, ExportFailed, SpecError
+from bench.variants import FP32
 
 #: ONNX Runtime, OpenVINO and the ONNX reference evaluator all read it; dynamo emits it natively.
 OPSET = 18
@@ -41,8 +43,7 @@ OPSET = 18
 TRACED_SIZE = 2
 #: Two batch sizes prove that the batch is really dynamic, one of them not the traced one.
 _COMPARED_SIZES = (1, 5)
-#: fp32 against fp32: what ONNX Runtime's own transformer tests allow.
-TOLERANCE = 1e-4
+TOLERANCE = FP32.tolerance
 
 
 def export(card: Card, cache: Path) -> Path:
@@ -101,10 +102,11 @@ def _still_computes(card: Card, made: Made, path: Path) -> bool:
 
 def feeds_for(card: Card, made: Made, size: int, seed: int = 0) -> dict[str, Array]:
     """Inputs with every symbolic dimension at ``size``: the module's own examples where they have
-    that form, else random ones."""
+    that form and the card gives no value, else `example_inputs`."""
     feeds = example_inputs(card, size, seed)
-    given = examples(made)
-    return (given and for_shapes(given, {n: a.shape for n, a in feeds.items()})) or feeds
+    given = for_shapes(examples(made) or {}, {name: array.shape for name, array in feeds.items()})
+    filled = [tensor.name for tensor in card.inputs if tensor.fill is not None]
+    return (given or feeds) | {name: feeds[name] for name in filled}
 
 
 def example_inputs(card: Card, size: int, seed: int = 0) -> dict[str, Array]:
@@ -130,7 +132,7 @@ def _content_key(card: Card, made: Made) -> str:
 
 
 def _write_onnx(card: Card, made: Made, path: Path) -> None:
-    import torch
+    import torch  # torch: optional
 
     feeds = feeds_for(card, made, TRACED_SIZE)
     names = arguments(made, list(feeds))
@@ -163,7 +165,7 @@ def _write_onnx(card: Card, made: Made, path: Path) -> None:
 
 def _check(card: Card, path: Path) -> None:
     """The file is valid ONNX, its shapes agree, and the symbolic dimensions stayed symbolic."""
-    import onnx
+    import onnx  # onnx: start-up
 
     try:
         onnx.checker.check_model(str(path), full_check=True)
@@ -172,16 +174,25 @@ def _check(card: Card, path: Path) -> None:
         raise ExportFailed(
             f"{card.name}: the exported file is not valid ONNX: {first_line(error)}"
         ) from error
-    found = {value.name: value.type.tensor_type.shape.dim for value in graph.input}
+    sizes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in graph.input
+    }
+    for tensor, dim in _fixed(card, sizes):
+        raise ExportFailed(
+            f"{card.name}: the dimension {dim!r} of {tensor!r} became fixed during the export: the "
+            "module's code depends on its size. Remove that dependence, or write a number in the "
+            "card."
+        )
+
+
+def _fixed(card: Card, sizes: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, str]]:
+    """Inputs and their dimensions that the card names and the file has a size for (0 is none)."""
     for tensor in card.inputs:
-        dims = found.get(tensor.name, [])
-        for axis, dim in enumerate(tensor.shape):
-            if isinstance(dim, str) and (axis >= len(dims) or dims[axis].dim_value > 0):
-                raise ExportFailed(
-                    f"{card.name}: the dimension {dim!r} of {tensor.name!r} became fixed during "
-                    "the export: the module's code depends on its size. Remove that dependence, "
-                    "or write a number in the card."
-                )
+        found = sizes.get(tensor.name, ())
+        for dim, size in zip_longest(tensor.shape, found[: len(tensor.shape)], fillvalue=1):
+            if isinstance(dim, str) and size > 0:
+                yield tensor.name, dim
 
 
 def _compare(card: Card, made: Made, path: Path, size: int) -> None:
@@ -205,7 +216,7 @@ def _compare(card: Card, made: Made, path: Path, size: int) -> None:
         if beyond is not None:
             raise ExportFailed(
                 f"{card.name}: at batch {size} output {position} of the exported model differs "
-                f"from PyTorch by up to {beyond:.3g} (allowed: {TOLERANCE:g} relative or "
+                f"from PyTorch by up to {beyond:.3g} (allowed: {TOLERANCE.absolute:g} relative or "
                 "absolute), so it is not timed. Report it to the exporter, or name an .onnx file "
                 "of your own."
             )
@@ -227,7 +238,7 @@ def _expected(card: Card, made: Made, feeds: dict[str, Array]) -> list[Any]:
 
 def _rounding(tensor: Any) -> float:
     """Relative size of a last bit of the tensor's type, which two right answers may differ in."""
-    import torch
+    import torch  # torch: optional
 
     return float(torch.finfo(tensor.dtype).eps) if tensor.is_floating_point() else 0.0
 
@@ -235,12 +246,12 @@ def _rounding(tensor: Any) -> float:
 def run_onnx(path: Path, arrays: dict[str, Array]) -> Sequence[Array]:
     """Outputs by ONNX Runtime where it is installed and can, else by ONNX's reference evaluator."""
     if importlib.util.find_spec("onnxruntime") is not None:
-        import onnxruntime
+        import onnxruntime  # onnxruntime: optional
 
         with contextlib.suppress(onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented):
             session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
             return list(session.run(None, arrays))
-    from onnx.reference import ReferenceEvaluator
+    from onnx.reference import ReferenceEvaluator  # onnx: start-up
 
     return list(ReferenceEvaluator(str(path)).run(None, arrays))
 
@@ -258,7 +269,7 @@ def _exceeds(want: Array, got: Array, rounding: float = 0.0) -> float | None:
     usual = max(1.0, float(np.median(sizes))) if sizes.size else 1.0
     with np.errstate(invalid="ignore"):
         difference = np.abs(mine - theirs)
-        allowed = TOLERANCE * usual + (TOLERANCE + 2 * rounding) * np.abs(mine)
+        allowed = TOLERANCE.absolute * usual + (TOLERANCE.relative + 2 * rounding) * np.abs(mine)
         # Written so that a NaN counts as beyond it.
         agree = (mine == theirs) | (np.isnan(mine) & np.isnan(theirs)) | (difference <= allowed)
     if bool(agree.all()):
@@ -294,10 +305,17 @@ def _root(error: BaseException) -> BaseException:
 def _place_in_model(error: BaseException, card: Card) -> str:
     """``, at nets.py line 12`` where the traceback passes through the model's own file."""
     source = card.model_file().torch
-    cause: BaseException | None = error
-    while cause is not None and source is not None:
-        for frame in reversed(traceback.extract_tb(cause.__traceback__)):
-            if Path(frame.filename) == source.file:
-                return f", at {source.file.name} line {frame.lineno} ({frame.line})"
-        cause = cause.__cause__
+    if source is None:
+        return ""
+    for frame in _frames(error):
+        if Path(frame.filename) == source.file:
+            return f", at {source.file.name} line {frame.lineno} ({frame.line})"
     return ""
+
+
+def _frames(error: BaseException) -> Iterator[traceback.FrameSummary]:
+    """Of the error and of what caused it, each from the innermost outwards."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield from reversed(traceback.extract_tb(cause.__traceback__))
+        cause = cause.__cause__

@@ -112,7 +112,7 @@ def _locations(path: Path, changed_ns: int, size: int) -> tuple[str, ...]:
     # Importing onnx takes longer than this look, which rules nearly every file out.
     if b"location" not in path.read_bytes():
         return ()
-    import onnx
+    import onnx  # onnx: start-up
     from onnx.external_data_helper import _get_all_tensors, uses_external_data
 
     try:

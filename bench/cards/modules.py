@@ -72,7 +72,7 @@ def source_name(source: TorchSource) -> str:
 
 def _make(source: TorchSource) -> Made:
     try:
-        import torch
+        import torch  # torch: optional
     except ImportError as error:
         raise Unavailable(
             "PyTorch is not installed, which exporting needs.", "pip install 'infer-bench[torch]'"
@@ -111,7 +111,7 @@ def _imported(path: Path, name: str) -> ModuleType:
 
 def _called(file: ModuleType, source: TorchSource) -> Any:
     """What the factory returns, in evaluation mode, with the weights that the card names."""
-    import torch
+    import torch  # torch: optional
 
     name = source_name(source)
     factory = getattr(file, source.factory, None)
@@ -125,7 +125,7 @@ def _called(file: ModuleType, source: TorchSource) -> Any:
                 "has to be measured."
             )
         if source.weights is not None:
-            from safetensors.torch import load_file
+            from safetensors.torch import load_file  # torch: optional
 
             module.load_state_dict(load_file(str(source.weights)))
         module.eval()  # what it returns is the module, unless its own `train` forgot to
@@ -210,7 +210,7 @@ def outputs(made: Made, feeds: Mapping[str, Array]) -> list[Any]:
 
     It is called twice. Raises `SpecError` where it gives another answer each time.
     """
-    import torch
+    import torch  # torch: optional
 
     with made.running() as module, torch.inference_mode():
         first, second = (list(flatten(module(*tensors(made, feeds)))) for _ in range(2))
@@ -241,7 +241,7 @@ def refuse_chance(made: Made, feeds: Mapping[str, Array]) -> None:
 
 def index_limits(made: Made, feeds: Mapping[str, Array]) -> dict[str, int]:
     """Rows of the table that each integer input indexes: of the embeddings that get it as it is."""
-    import torch
+    import torch  # torch: optional
 
     given = {n: a for n, a in feeds.items() if a.dtype.kind in "iu"}
     if not given:
@@ -270,14 +270,14 @@ def _no_nan(tensor: Any) -> Any:
 
 def tensors(made: Made, feeds: Mapping[str, Array]) -> list[Any]:
     """Copies of the arrays as tensors, in the order of forward's parameters."""
-    import torch
+    import torch  # torch: optional
 
     return [torch.from_numpy(np.array(feeds[name])) for name in arguments(made, list(feeds))]
 
 
 def flatten(value: Any) -> Iterator[Any]:
     """Every tensor in nested tuples, lists and mappings; None and plain values are left out."""
-    import torch
+    import torch  # torch: optional
 
     if isinstance(value, torch.Tensor):
         yield value
@@ -291,7 +291,7 @@ def flatten(value: Any) -> Iterator[Any]:
 
 def to_array(tensor: Any) -> Array:
     """A copy as numpy has it; types that numpy lacks (bfloat16, float8) as float32."""
-    import torch
+    import torch  # torch: optional
 
     plain = tensor.detach().cpu()
     if str(plain.dtype).removeprefix("torch.") not in np.sctypeDict:
@@ -318,7 +318,7 @@ def examples(made: Made) -> dict[str, Array] | None:
 
 
 def _examples(made: Made) -> dict[str, Array] | None:
-    import torch
+    import torch  # torch: optional
 
     given = getattr(made.module, "example_input_array", None)
     if given is None and hasattr(made.file, "example_inputs"):

@@ -72,7 +72,7 @@ def load(folder: str) -> Any:
 
     Raises `ValueError`, in words for the user, for weights that aren't the architecture's.
     """
-    import torch
+    import torch  # torch: optional
     import transformers
 
     config = read_config(folder)

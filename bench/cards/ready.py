@@ -10,14 +10,16 @@ from pathlib import Path
 
 from bench.arrays import Array
 from bench.backend import ModelFile, TorchSource
+from bench.cards import modules
 from bench.cards.calibration import load_calibration
 from bench.cards.card import Card
 from bench.cards.checkpoints import checkpoint_limits
 from bench.cards.datasets import Dataset, load_dataset
+from bench.cards.export import TRACED_SIZE, export, feeds_for
 from bench.cards.files import stored_bytes
 from bench.cards.variants import Form, make_form
-from bench.cell import Variant
 from bench.errors import BenchError, SpecError
+from bench.variants import DEFAULT, find_variant
 
 #: Every form that a model can have, in the words of `bench.backend.Backend.forms`.
 FORMS = ("onnx", "torch")
@@ -26,7 +28,7 @@ FORMS = ("onnx", "torch")
 @dataclass(frozen=True)
 class Loaded:
     """A model made ready: its card, its files after export, its data set if it has one, and the
-    variants that were made of it (fp32 is ``file``).
+    variants that were made of it (the default is ``file``).
 
     ``sha256`` identifies what computes. ``examples`` are inputs that the model's own file gives,
     ``index_limits`` the rows of the tables that integer inputs index, where there is no ONNX form
@@ -36,16 +38,18 @@ class Loaded:
     card: Card
     file: ModelFile
     dataset: Dataset | None
-    variants: Mapping[Variant, Form] = field(default_factory=dict)
+    variants: Mapping[str, Form] = field(default_factory=dict)
     sha256: str = ""
     state_bytes: int = 0
     examples: Mapping[str, Array] | None = None
     index_limits: Mapping[str, int] = field(default_factory=dict)
     refused: BenchError | None = None
 
-    def form(self, variant: Variant) -> Form:
+    def form(self, variant: str) -> Form:
         """The model's files in the precision ``variant``."""
-        form = self.variants.get(variant) or Form(replace(self.file, variant=variant))
+        form = self.variants.get(variant) or Form(
+            replace(self.file, variant=find_variant(variant).runs_as)
+        )
         return replace(form, refused=form.refused or self.refused)
 
     @property
@@ -85,7 +89,7 @@ def load(
     card: Card,
     cache: Path,
     say: Callable[[str], None],
-    variants: Sequence[Variant] = ("fp32",),
+    variants: Sequence[str] = (DEFAULT,),
     forms: Collection[str] = FORMS,
 ) -> Loaded:
     """Export where one of ``forms`` asks for it, make the variants, read the data set where there
@@ -99,9 +103,9 @@ def load(
     dataset = load_dataset(card) if card.dataset is not None else None
     made = {}
     for variant in variants:
-        if variant != "fp32":
+        if variant != DEFAULT:
             say(f"making {card.name} {variant}")
-        calibrate = partial(load_calibration, card, dataset)
+        calibrate = partial(load_calibration, card, dataset, variant)
         made[variant] = make_form(model.file, variant, cache, calibrate)
     return replace(model, dataset=dataset, variants=made)
 
@@ -114,9 +118,6 @@ def _from_torch(
     forms: Collection[str],
 ) -> Loaded:
     """A model that is there as a PyTorch module alone: what the module tells, and its export."""
-    from bench.cards import modules
-    from bench.cards.export import export
-
     card = model.card
     try:
         if source.folder is None:
@@ -140,9 +141,6 @@ def _from_torch(
 
 def _described(model: Loaded, source: TorchSource) -> Loaded:
     """What only the module itself can tell. Raises `SpecError` where it can't be measured."""
-    from bench.cards import modules
-    from bench.cards.export import TRACED_SIZE, feeds_for
-
     made = modules.make(source)
     text = f"{model.card.content_sha256()} {made.sha256}"
     feeds = feeds_for(model.card, made, TRACED_SIZE)

@@ -21,13 +21,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bench.arrays import Array
 from bench.backend import ModelFile
 from bench.cards.files import content_sha256, external_data
-from bench.cell import Variant
+from bench.discover import load_object
 from bench.errors import BenchError, ExportFailed, SpecError, Unavailable
+from bench.variants import Variant, find_variant
 
 #: Calibration samples that are run at once; the quantiser keeps every activation of a batch.
 _CALIBRATION_BATCH = 16
@@ -61,46 +62,55 @@ class Form:
 
 
 def make_form(
-    file: ModelFile, variant: Variant, cache: Path, calibrate: Callable[[], Calibration]
+    file: ModelFile, variant: str, cache: Path, calibrate: Callable[[], Calibration]
 ) -> Form:
     """``file`` in the precision ``variant``; a file made earlier from the same content is reused.
 
     ``calibrate`` is asked for calibration data where the variant needs them. Nothing is raised
-    for a variant that can't be made: the form says why.
+    for a variant that can't be made: the form says why. Raises `SpecError` for an unknown one.
     """
-    changed = replace(file, variant=variant)
-    if variant == "fp32":
-        return Form(changed)
-    if variant == "bf16":
-        return Form(changed, "the runtime computes in bfloat16; the file is the fp32 one")
-    torch = file.torch if variant == "fp16" else None
+    row = find_variant(variant)
+    torch = file.torch if row.torch else None
+    form = replace(file, variant=row.runs_as, torch=torch)
+    if not row.maker:
+        return Form(form, row.method)
     if file.onnx is None:
-        return Form(replace(changed, torch=torch), "the module in float16" if torch else "")
+        return Form(form, row.method if torch else "")
     try:
-        maker = _MAKERS[variant](file.onnx, calibrate)
-        onnx = _cached(file.name, file.onnx, variant, maker, cache)
+        recipe = _maker(row)(file.onnx, calibrate() if row.calibrated else None)
+        onnx = _cached(file.name, file.onnx, variant, recipe, cache)
     except BenchError as error:
-        return Form(replace(changed, onnx=None, torch=torch), refused=error)
-    return Form(replace(changed, onnx=onnx, torch=torch), maker.method)
+        return Form(replace(form, onnx=None), refused=error)
+    return Form(replace(form, onnx=onnx), recipe.method)
 
 
 @dataclass(frozen=True)
-class _Maker:
-    """How an ONNX file of a variant is made; ``method`` is what the record says of it."""
+class Recipe:
+    """How an ONNX file of a variant is made: ``write`` reads the first path and writes the second.
+    ``method`` is what the record says of it."""
 
     method: str
-    key: str  #: what besides the model decides the result
     write: Callable[[Path, Path], None]
+    key: str = ""  #: what besides the model and the method decides the result
 
 
-def _float16(source: Path, calibrate: Callable[[], Calibration]) -> _Maker:
+Maker = Callable[[Path, Calibration | None], Recipe]
+
+
+def _maker(row: Variant) -> Maker:
+    return cast("Maker", load_object("maker of the variant", row.name, row.maker))
+
+
+def float16(source: Path, data: Calibration | None) -> Recipe:
+    """Every float32 becomes float16, but for the inputs and outputs."""
     version = _onnxruntime_version()
-    return _Maker(
-        f"onnxruntime {version} float16.convert_float_to_float16, keep_io_types", "", _write_float16
+    return Recipe(
+        f"onnxruntime {version} float16.convert_float_to_float16, keep_io_types", _write_float16
     )
 
 
-def _dynamic(source: Path, calibrate: Callable[[], Calibration]) -> _Maker:
+def int8_dynamic(source: Path, data: Calibration | None) -> Recipe:
+    """Weights in 8 bits, activations too, at run time."""
     version = _onnxruntime_version()
     # ONNX Runtime's ConvInteger has no kernel for signed weights: such a model gets unsigned ones.
     signed = "Conv" not in _operators(source)
@@ -110,12 +120,13 @@ def _dynamic(source: Path, calibrate: Callable[[], Calibration]) -> _Maker:
         _write_dynamic(source, target, signed)
 
     text = f"onnxruntime {version} quantize_dynamic: {weights}, activations quantised at run time"
-    return _Maker(text, "", write)
+    return Recipe(text, write)
 
 
-def _static(source: Path, calibrate: Callable[[], Calibration]) -> _Maker:
+def int8_static(source: Path, data: Calibration | None) -> Recipe:
+    """Weights and activations in 8 bits, the ranges taken from ``data``."""
+    assert data is not None
     version = _onnxruntime_version()
-    data = calibrate()
     # Sums of two products of 8 bits overflow the 16 bits that x86 has for them without VNNI:
     # ONNX Runtime's documentation ("Quantize ONNX models") then asks for weights of 7 bits.
     reduced = not _has_vnni()
@@ -124,24 +135,17 @@ def _static(source: Path, calibrate: Callable[[], Calibration]) -> _Maker:
         _write_static(source, target, data, reduced)
 
     split = f" ({data.split})" if data.split else ""
-    return _Maker(
+    return Recipe(
         f"onnxruntime {version} quantize_static: QDQ, int{7 if reduced else 8} weights per "
         f"channel, uint8 activations, MinMax over {data.samples} samples of {data.name}{split}",
-        data.sha256,
         write,
+        data.sha256,
     )
 
 
-_MAKERS: dict[str, Callable[[Path, Callable[[], Calibration]], _Maker]] = {
-    "fp16": _float16,
-    "int8-dynamic": _dynamic,
-    "int8-static": _static,
-}
-
-
-def _cached(name: str, source: Path, variant: str, maker: _Maker, cache: Path) -> Path:
+def _cached(name: str, source: Path, variant: str, recipe: Recipe, cache: Path) -> Path:
     """The variant's file, made whole or not at all."""
-    key = json.dumps([content_sha256(source), maker.key, maker.method, _RECIPE])
+    key = json.dumps([content_sha256(source), recipe.key, recipe.method, _RECIPE])
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     path = cache / "variants" / f"{name.replace('/', '-')}-{variant}-{digest}.onnx"
     if path.is_file():
@@ -151,7 +155,7 @@ def _cached(name: str, source: Path, variant: str, maker: _Maker, cache: Path) -
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             made = Path(folder) / "model.onnx"
             with _silence():
-                maker.write(source, made)
+                recipe.write(source, made)
             _check(made)
             os.replace(made, path)
     except BenchError:

@@ -9,6 +9,7 @@ import click
 from bench.cache import cache_folder
 from bench.commands.flags import read_sizes
 from bench.commands.output import print_drawing, print_json
+from bench.variants import DEFAULT
 
 _DISAGREES = 3
 
@@ -16,7 +17,7 @@ _DISAGREES = 3
 @click.command(name="bisect")
 @click.argument("model")
 @click.option("-t", "--target", required=True, help="The target that disagrees.")
-@click.option("--variant", default="fp32", show_default=True, help="Precision form of the model.")
+@click.option("--variant", default=DEFAULT, show_default=True, help="Precision form of the model.")
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--shape", "shapes", multiple=True, callback=read_sizes, help="Sizes, e.g. seq=128.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, help="Of the inputs.")
@@ -38,6 +39,7 @@ def command(
     """
     from bench.measure.prepare import prepare  # scipy: start-up
     from bench.present.progress import choose_listener
+    from bench.scenarios import OFFLINE
     from bench.spec import Suite, with_flags
     from bench.trials.bisect import bisect
     from bench.trials.bisect_report import bisect_row, bisect_text
@@ -46,7 +48,7 @@ def command(
         "models": (model,),
         "targets": (target,),
         "variants": (variant,),
-        "scenarios": ("offline",),
+        "scenarios": (OFFLINE.name,),
         "batch": (batch,),
         "shapes": shapes,
         "seed": seed,

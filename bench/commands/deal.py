@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--loss",
-    default="0.5",
-    show_default=True,
     metavar="POINTS",
-    help="Points of accuracy that count as nothing.",
+    help="Points of accuracy (steps of another metric) that count as nothing; default 0.5, or the "
+    "metric's own.",
 )
 @click.option(
     "--temperature",
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     help="Of the distributions that the KL divergence compares.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the deal as JSON.")
-def command(run: Path, cost: str, loss: str, temperature: float, *, as_json: bool) -> None:
+def command(run: Path, cost: str, loss: str | None, temperature: float, *, as_json: bool) -> None:
     """Weigh the models of the stored run in the directory RUN.
 
     The Pareto front of accuracy against cost, with what the intervals leave open; how like its
@@ -54,7 +53,7 @@ def command(run: Path, cost: str, loss: str, temperature: float, *, as_json: boo
 
     stored = read_run(run)
     changes = Changes(stored)
-    deal = make_deal(stored.records, changes.at, cost, _fraction(loss))  # type: ignore[arg-type]
+    deal = make_deal(stored.records, changes.at, cost, _fraction(loss) if loss else None)  # type: ignore[arg-type]
     fidelities = Fidelities(stored, temperature)
     # --json has all targets and variants.
     found = list(fidelities.each()) if as_json else fidelities.first_of_each()

@@ -65,6 +65,16 @@ def _least(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -
     return found
 
 
+def _worst(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> dict[str, float]:
+    """``12.5`` for every model that isn't scored by an accuracy, ``NAME=12.5`` for one."""
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _, value = text.rpartition("=")
+        number, is_percent = _number(value)
+        found[name] = number / 100 if is_percent else number
+    return found
+
+
 @click.command(name="gate")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
@@ -87,10 +97,17 @@ def _least(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -
     help="Least accuracy, of every model or of one.",
 )
 @click.option(
+    "--worst-score",
+    callback=_worst,
+    multiple=True,
+    metavar="[MODEL=]VALUE",
+    help="Worst value of a metric that is no accuracy, like perplexity.",
+)
+@click.option(
     "--max-accuracy-loss",
     callback=_points,
     metavar="POINTS",
-    help="Percentage points that accuracy may lose.",
+    help="Points that accuracy may lose; of another metric, what it may worsen by.",
 )
 @click.option(
     "--max-memory-growth",
@@ -120,6 +137,7 @@ def command(
     baseline: Path | None,
     max_slowdown: float | None,
     min_accuracy: dict[str, float],
+    worst_score: dict[str, float],
     max_accuracy_loss: float | None,
     max_memory_growth: float | None,
     inconclusive: str,
@@ -146,7 +164,7 @@ def command(
         raise click.UsageError("these limits are relative to a baseline: name a --baseline.")
     if baseline is not None and max_slowdown is None:
         max_slowdown = 0.05
-    limits = Limits(max_slowdown, min_accuracy, max_accuracy_loss, max_memory_growth)
+    limits = Limits(max_slowdown, min_accuracy, max_accuracy_loss, max_memory_growth, worst_score)
     stored = read_run(run)
     before = read_baseline(baseline) if baseline is not None else None
     report = _compared(before, stored, allow, confidence) if before is not None else None

@@ -14,7 +14,7 @@ from bench.discover import unknown
 from bench.errors import SpecError
 
 if TYPE_CHECKING:
-    from bench.judge.fidelity import Columns
+    from bench.cards.tasks.base import Columns
     from bench.measure.plan import PlannedCell
 
 
@@ -82,14 +82,15 @@ def _of_file(path: Path) -> Columns:
 
 
 def _of_run(run: Path, models: list[str], target: str | None) -> dict[str, Columns]:
-    """Stored predictions on one target; fp32 where there are several variants."""
+    """Stored predictions on one target; the default where there are several variants."""
     from bench.store.run import read_run  # numpy: start-up
+    from bench.variants import DEFAULT  # pydantic: start-up
 
     stored = read_run(run)
-    scored = [r for r in stored.records if r.accuracy and r.cell.model.task == "classification"]
+    scored = [r for r in stored.records if r.accuracy and _one_class(r.cell.model.task)]
     target = target or next((r.cell.target for r in scored), None)
     found: dict[str, Columns] = {}
-    for record in sorted(scored, key=lambda r: r.cell.variant != "fp32"):
+    for record in sorted(scored, key=lambda r: r.cell.variant != DEFAULT):
         name = record.cell.model.name
         if name in models and name not in found and record.cell.target == target:
             found[name] = stored.predictions(record)
@@ -105,9 +106,10 @@ def _scored_now(models: list[str], target: str | None) -> dict[str, Columns]:
     from bench.measure.prepare import prepare  # scipy: start-up
     from bench.measure.scoring import predictions
     from bench.present.progress import choose_listener
+    from bench.scenarios import SINGLE_STREAM
     from bench.spec import Suite
 
-    suite = Suite(models=tuple(models), targets=(target or "*",), scenarios=("single-stream",))
+    suite = Suite(models=tuple(models), targets=(target or "*",), scenarios=(SINGLE_STREAM.name,))
     found: dict[str, Columns] = {}
     with (
         closing(choose_listener(quiet=False)) as listener,
@@ -123,11 +125,18 @@ def _scored_now(models: list[str], target: str | None) -> dict[str, Columns]:
     return found
 
 
+def _one_class(name: str) -> bool:
+    from bench.cards.tasks import installed_task  # scipy: start-up
+
+    task = installed_task(name)
+    return task is not None and task.one_class
+
+
 def _refuse_unscorable(planned: PlannedCell) -> None:
     if planned.refused is not None:
         raise planned.refused
     card = planned.model.card
-    if card.task != "classification" or planned.model.dataset is None:
+    if not _one_class(card.task) or planned.model.dataset is None:
         raise SpecError(
             f"{card.name}: lineage needs a classifier with labelled data; give a card with the "
             "task `classification` and a [dataset]."

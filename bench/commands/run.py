@@ -14,12 +14,16 @@ from bench.commands.output import print_json
 from bench.commands.show import print_run
 from bench.discover import suite_paths
 from bench.errors import SpecError
+from bench.scenarios import SCENARIOS
+from bench.variants import VARIANTS
 
 if TYPE_CHECKING:
     from bench.measure.measuring import Outcome
     from bench.measure.plan import Plan
     from bench.spec import Suite
 
+_VARIANTS = ", ".join(row.name for row in VARIANTS.built_in)
+_SCENARIOS = ", ".join(row.name for row in SCENARIOS.built_in)
 _INTERRUPTED = 130
 #: Seconds from which on the harness's share of the time says something.
 _LONG_S = 30.0
@@ -39,10 +43,8 @@ def _numbers(
 @click.argument("suite", required=False, type=click.Path(path_type=Path))
 @click.option("-m", "--model", "models", multiple=True, help="Model: a name, .onnx or card.")
 @click.option("-t", "--target", "targets", multiple=True, help="Target, e.g. onnxruntime:cpu.")
-@click.option("--variant", "variants", multiple=True, help="Precision form: fp32.")
-@click.option(
-    "--scenario", "scenarios", multiple=True, help="single-stream, multi-stream, offline, server."
-)
+@click.option("--variant", "variants", multiple=True, help=f"Precision form: {_VARIANTS}.")
+@click.option("--scenario", "scenarios", multiple=True, help=f"{_SCENARIOS}.")
 @click.option("--latency-bound", help="server: bound of the p99, e.g. 5ms.")
 @click.option("--batch", multiple=True, callback=_numbers, help="Samples a query (offline).")
 @click.option("--shape", "shapes", multiple=True, callback=read_sizes, help="Sizes, e.g. seq=128.")

@@ -9,8 +9,6 @@ from bench.record.result import Record
 from bench.store.run import StoredRun
 
 CONFIDENCE = 0.95
-#: Large, and no metric is counted from it.
-_NOT_COMPARED = ("logits",)
 
 
 def change_between(
@@ -29,7 +27,7 @@ def change_between(
 
 
 def _columns(run: StoredRun, record: Record) -> Columns:
-    return run.predictions(record, without=_NOT_COMPARED)
+    return run.scored_columns(record)
 
 
 def _change(

@@ -11,20 +11,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from bench.cards.tasks.base import MetricRow
 from bench.cell import Cell
 from bench.errors import SpecError
 from bench.judge.pairs import Changed, Pair, Relation, compare_on_target, same_data, time_ratio
 from bench.record.result import Invocation, Record
+from bench.scenarios import weighing
 from bench.stats.interval import Interval
 from bench.stats.multiple import pairwise_comparisons, simultaneous_confidence
 from bench.stats.pareto import Compared, Standing, standings
+from bench.store.scores import metric_of
+from bench.variants import DEFAULT
 
 Cost = Literal["latency", "throughput", "memory", "size"]
 
 CONFIDENCE = 0.95
-#: Accuracy that does not matter. MLPerf Inference's rules ask for 99% of the fp32 model's accuracy;
-#: half a point is stricter for every model that is right more often than half.
-LOSS = 0.005
 #: A cost that differs by less counts as the same.
 MARGIN = 0.02
 
@@ -43,6 +44,12 @@ class Point:
     def cell(self) -> Cell:
         return self.record.cell
 
+    @property
+    def metric(self) -> MetricRow:
+        """How its accuracy is read."""
+        assert self.scored is not None
+        return metric_of(self.scored)
+
 
 @dataclass(frozen=True)
 class Offer:
@@ -54,24 +61,38 @@ class Offer:
 
 @dataclass(frozen=True)
 class Deal:
-    """The points of a run by cost, and what is on offer for each original on each target."""
+    """The points of a run by cost, and what is on offer for each original on each target.
+
+    ``loss`` is what counts as nothing of a fraction of 1, and was asked for, or is None.
+    """
 
     cost: Cost
     points: tuple[Point, ...]
     offers: Mapping[tuple[str, str], tuple[Offer, ...]]
-    loss: float
+    loss: float | None
     confidence: float
+
+    def negligible(self, metric: MetricRow) -> float:
+        """The loss of a metric that counts as nothing, as it is stored."""
+        return _negligible(metric, self.loss)
+
+    @property
+    def metrics(self) -> list[MetricRow]:
+        """Those that the points were scored by."""
+        return list(dict.fromkeys(point.metric for point in self.points))
 
 
 def make_deal(
     records: Sequence[Record],
     change: Callable[[float], Changed],
     cost: Cost = "latency",
-    loss: float = LOSS,
+    loss: float | None = None,
     confidence: float = CONFIDENCE,
 ) -> Deal:
     """Place every point of ``records`` and collect what is on offer.
 
+    ``loss`` is what counts as nothing, in steps of a metric's scale over 100: 0.005 is half a point
+    of accuracy, and 0.5 of a metric that is no fraction. Without one each metric has its own.
     ``change(confidence)`` compares stored predictions at that confidence. Raises `SpecError` where
     no record has both a cost and an accuracy.
     """
@@ -89,13 +110,16 @@ def make_deal(
         return _cost_ratio(points[i].record, points[j].record, cost, each)
 
     def quality(i: int, j: int) -> Interval | None:
-        return _accuracy_difference(points[i].scored, points[j].scored, changed)
+        return _quality(points[i].scored, points[j].scored, changed, loss)
 
-    placed = standings(len(points), price, quality, MARGIN, loss)
+    nothing = 0.0 if loss == 0 else 1.0
+    placed = standings(len(points), price, quality, MARGIN, nothing)
     return Deal(
         cost=cost,
         points=tuple(
-            replace(point, standing=standing, as_accurate=_unbeaten(i, len(points), quality, loss))
+            replace(
+                point, standing=standing, as_accurate=_unbeaten(i, len(points), quality, nothing)
+            )
             for i, (point, standing) in enumerate(zip(points, placed, strict=True))
         ),
         offers=_offers(latest, change(confidence)),
@@ -112,12 +136,11 @@ def _unbeaten(place: int, count: int, quality: Compared, loss: float) -> bool:
 
 # -- points ---------------------------------------------------------------------------------------
 
-_SCENARIO: dict[Cost, str] = {
-    "latency": "single-stream",
-    "throughput": "offline",
-    "memory": "single-stream",
-    "size": "single-stream",
-}
+
+def weighed(records: Sequence[Record], cost: Cost) -> str | None:
+    """The scenario that a cost is read from."""
+    kind: Literal["latency", "throughput"] = "throughput" if cost == "throughput" else "latency"
+    return weighing(kind, dict.fromkeys(record.cell.scenario for record in records))
 
 
 def cost_of(record: Record, cost: Cost) -> float | None:
@@ -135,9 +158,10 @@ def _points(records: Sequence[Record], cost: Cost) -> list[Point]:
     """The cheapest first; only what ran, was scored and is no simulation."""
     scored = {_subject(r): r for r in records if r.accuracy is not None}
     found: dict[tuple[str, str, str], Record] = {}
+    wanted = weighed(records, cost)
     for record in records:
         usable = record.status == "ok" and not record.simulated
-        if usable and record.cell.scenario == _SCENARIO[cost] and cost_of(record, cost):
+        if usable and record.cell.scenario == wanted and cost_of(record, cost):
             kept = found.get(_subject(record))
             # The largest batch is what throughput is bought for, the smallest what latency is.
             if kept is None or (record.cell.batch > kept.cell.batch) == (cost == "throughput"):
@@ -167,13 +191,21 @@ _TIMES: dict[str, Callable[[Invocation], float]] = {
 }
 
 
-def _accuracy_difference(
-    one: Record | None, other: Record | None, change: Changed
+def _negligible(metric: MetricRow, loss: float | None) -> float:
+    return metric.negligible if loss is None else metric.scale.from_points(100 * loss)
+
+
+def _quality(
+    one: Record | None, other: Record | None, change: Changed, loss: float | None
 ) -> Interval | None:
+    """How much better one is than the other, counted in what counts as nothing of its metric."""
     if one is None or other is None or not same_data(one, other):
         return None
     found = change(one, other)
-    return None if found is None else found.difference
+    if found is None:
+        return None
+    gain, unit = found.gain, _negligible(found.metric, loss) or 1.0
+    return replace(gain, estimate=gain.estimate / unit, low=gain.low / unit, high=gain.high / unit)
 
 
 # -- offers ---------------------------------------------------------------------------------------
@@ -192,7 +224,7 @@ def _offers(records: Sequence[Record], change: Changed) -> dict[tuple[str, str],
             continue
         original = models[name].distilled_from or models[name].variant_of
         reference = original if original in models else name
-        base = by_subject.get((str(reference), "fp32", target))
+        base = by_subject.get((str(reference), DEFAULT, target))
         if base is None or base is mine:
             continue
         relation: Relation = "original" if models[name].distilled_from in models else "variant"
@@ -208,4 +240,4 @@ def _offers(records: Sequence[Record], change: Changed) -> dict[tuple[str, str],
 def _kind(pair: Pair) -> Literal["distilled", "variant", "distilled variant"]:
     if pair.relation == "variant":
         return "variant"
-    return "distilled" if pair.variant == "fp32" else "distilled variant"
+    return "distilled" if pair.variant == DEFAULT else "distilled variant"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bench.cards.tasks import find_task, installed_task
+from bench.cards.tasks.base import Columns
 from bench.errors import SpecError
-from bench.judge.fidelity import TEMPERATURE, Columns, Titled, fidelity
+from bench.judge.fidelity import TEMPERATURE, Titled, fidelity
 from bench.judge.pairs import relations, same_data
 from bench.record.result import Record
 from bench.store.run import StoredRun
-
-#: Tasks whose predictions `bench.judge.fidelity` can read.
-_TASKS = ("classification", "embedding")
 
 
 class Fidelities:
@@ -25,7 +24,7 @@ class Fidelities:
         self._scored: dict[tuple[str, str, str], Record] = {
             (r.cell.model.name, r.cell.variant, r.cell.target): r
             for r in run.records
-            if r.accuracy is not None and r.cell.model.task in _TASKS
+            if r.accuracy is not None and _measured(r)
         }
         self._columns: dict[str, Columns] = {}
 
@@ -57,6 +56,7 @@ class Fidelities:
             return None
         try:
             found = fidelity(
+                find_task(student.cell.model.task),
                 self._read(student),
                 self._read(teacher),
                 None if undistilled is None else self._read(undistilled),
@@ -75,3 +75,9 @@ class Fidelities:
         if file not in self._columns:
             self._columns[file] = self._run.predictions(record)
         return self._columns[file]
+
+
+def _measured(record: Record) -> bool:
+    """Whether the record's task measures likeness."""
+    task = installed_task(record.cell.model.task)
+    return task is not None and bool(task.likenesses)

@@ -7,36 +7,16 @@ trained without the original; their paired difference is what distillation itsel
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
-from bench.arrays import Array
+from bench.cards.tasks.base import Columns, Task
 from bench.errors import SpecError
-from bench.stats.agreement import agreement, error_consistency, same_wrong_answers
-from bench.stats.calibration import (
-    calibration_interval,
-    difference_of_calibrations,
-    divergence,
-)
 from bench.stats.interval import Interval
-from bench.stats.of_means import OfMeans, intervals, mean_of
-from bench.stats.rank import spearman_difference, spearman_interval
-
-#: What a task stores of n items. Classification: ``label`` and ``predicted``, int64 of shape (n,),
-#: and where they are not too large ``logits``, float32 of shape (n, classes). Embedding: ``gold``
-#: and ``similarity``, float64 of shape (n,), or ``query`` and ``recall_at_10``.
-Columns = Mapping[str, Array]
 
 CONFIDENCE = 0.95
 #: At 1 the distributions are those that a user of the model sees.
 TEMPERATURE = 1.0
-
-#: Of the columns that a task stores, the one that has to be equal for items to be the same.
-_SAME_ITEMS = ("label", "gold", "query")
-_RECALL = "recall_at_10"
 
 
 @dataclass(frozen=True)
@@ -51,6 +31,7 @@ class Measure:
     name: str
     better: Literal["high", "low"]  #: which end of the scale is likeness (of ECE: calibration)
     respect: str  #: ends the sentence "more like the original in ..."; empty for no likeness
+    says: str  #: the value in words, where this is the first to be told
     value: Interval | None
     control: Interval | None = None
     effect: Interval | None = None
@@ -80,133 +61,40 @@ class Fidelity:
     original_calibration: Interval | None = None
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """What a measure is called, and how it is read."""
-
-    name: str
-    better: Literal["high", "low"]
-    respect: str
-
-
-_KINDS = {
-    "agreement": _Kind("same class (top-1 agreement)", "high", "what it answers"),
-    "error_consistency": _Kind("errs on the same examples (kappa)", "high", "where it errs"),
-    "same_wrong": _Kind("same wrong class, where both err", "high", "how it errs"),
-    "divergence": _Kind("KL divergence, nats, T = {temperature}", "low", "its distributions"),
-    "rank_agreement": _Kind("orders the pairs alike (Spearman's rho)", "high", "how it orders"),
-    "similarity_error": _Kind("mean difference of similarity", "low", "its similarities"),
-    "recall_agreement": _Kind("same share of the relevant found", "high", "what it finds"),
-    "calibration_error": _Kind("calibration error (ECE)", "low", ""),
-}
-
-#: By model (``student``, ``control``, ``effect``) and measure.
-_Found = dict[tuple[str, str], Interval | None]
-
-
 def fidelity(
+    task: Task,
     student: Columns,
     original: Columns,
     control: Columns | None = None,
     temperature: float = TEMPERATURE,
     confidence: float = CONFIDENCE,
 ) -> Fidelity:
-    """Compare stored predictions of the same labelled items, in the same order.
+    """Compare what a task stored of the same labelled items, in the same order.
 
-    Raises `SpecError` where they are of other items.
+    Raises `SpecError` where predictions are of other items.
     """
     models = {"student": student} | ({} if control is None else {"control": control})
-    _refuse_other_items(original, *models.values())
-    found = _intervals(models, original, temperature, confidence)
-    if "similarity" in original:
-        found |= _rank_agreements(models, original["similarity"], confidence)
-    found |= _calibrations(models, confidence)
+    if not all(task.same(original, model) for model in models.values()):
+        raise SpecError("the predictions are of other examples, so fidelity is not compared.")
+    found = task.likeness(models, original, temperature, confidence)
     return Fidelity(
         examples=len(next(iter(student.values()))),
         temperature=temperature,
         confidence=confidence,
         measures=tuple(
             Measure(
-                key,
-                kind.name.format(temperature=f"{temperature:g}"),
-                kind.better,
-                kind.respect,
-                *(found.get((who, key)) for who in ("student", "control", "effect")),
+                row.key,
+                row.name.format(temperature=temperature),
+                row.better,
+                row.respect,
+                row.says,
+                *(found.get((who, row.key)) for who in ("student", "control", "effect")),
             )
-            for key, kind in _KINDS.items()
-            if ("student", key) in found
+            for row in task.likenesses
+            if ("student", row.key) in found
         ),
-        original_calibration=(
-            calibration_interval(original["label"], original["logits"], confidence)
-            if "logits" in original
-            else None
-        ),
+        original_calibration=found.get(("original", "calibration_error")),
     )
-
-
-def _refuse_other_items(original: Columns, *others: Columns) -> None:
-    key = next(name for name in _SAME_ITEMS if name in original)
-    if any(key not in o or not np.array_equal(original[key], o[key]) for o in others):
-        raise SpecError("the predictions are of other examples, so fidelity is not compared.")
-
-
-def _intervals(
-    models: Mapping[str, Columns], original: Columns, temperature: float, confidence: float
-) -> _Found:
-    """Of what is a function of means: student, control and their difference, all from the same
-    resamples."""
-    each = {who: _statistics(model, original, temperature) for who, model in models.items()}
-    flat = {(who, key): s for who, found in each.items() for key, s in found.items()}
-    for key, control in each.get("control", {}).items():
-        if key in each["student"]:
-            flat["effect", key] = each["student"][key] - control
-    return dict(zip(flat, intervals(list(flat.values()), confidence), strict=True))
-
-
-def _statistics(model: Columns, original: Columns, temperature: float) -> dict[str, OfMeans]:
-    if "similarity" in original:
-        return {"similarity_error": mean_of(np.abs(model["similarity"] - original["similarity"]))}
-    if "label" not in original:
-        return {"recall_agreement": mean_of(model[_RECALL] == original[_RECALL])}
-    labels, mine, theirs = model["label"], model["predicted"], original["predicted"]
-    found = {
-        "agreement": agreement(mine, theirs),
-        "error_consistency": error_consistency(mine == labels, theirs == labels),
-        "same_wrong": same_wrong_answers(labels, mine, theirs),
-    }
-    both = "logits" in model and "logits" in original
-    if both and model["logits"].shape == original["logits"].shape:
-        found["divergence"] = divergence(original["logits"], model["logits"], temperature)
-    return found
-
-
-def _rank_agreements(models: Mapping[str, Columns], theirs: Array, confidence: float) -> _Found:
-    """Spearman's rho between a model's similarities and the original's."""
-    try:
-        found: _Found = {
-            (who, "rank_agreement"): spearman_interval(theirs, model["similarity"], confidence)
-            for who, model in models.items()
-        }
-        if "control" in models:
-            control, student = (models[who]["similarity"] for who in ("control", "student"))
-            effect, _ = spearman_difference(theirs, control, student, confidence)
-            found["effect", "rank_agreement"] = effect
-    except ValueError:  # all similarities of a model are equal: there is no order
-        return {}
-    return found
-
-
-def _calibrations(models: Mapping[str, Columns], confidence: float) -> _Found:
-    known = {who: (m["label"], m["logits"]) for who, m in models.items() if "logits" in m}
-    found: _Found = {
-        (who, "calibration_error"): calibration_interval(*model, confidence)
-        for who, model in known.items()
-    }
-    if {"student", "control"} <= set(known):
-        found["effect", "calibration_error"] = difference_of_calibrations(
-            known["student"], known["control"], confidence
-        )
-    return found
 
 
 @dataclass(frozen=True)

@@ -19,23 +19,27 @@ from typing import Any, Literal
 from scipy.special import stdtrit
 
 from bench.cards.tasks import find_task
-from bench.cards.tasks.base import Score
+from bench.cards.tasks.base import MetricRow, Score
 from bench.cell import Cell
 from bench.errors import SpecError, Unavailable
 from bench.judge.compare import Comparison, Effect, Report
 from bench.judge.matching import Match, Matched, sides
-from bench.numbers import NAME_LIMIT, percent, points, printable, ratio, significant
+from bench.numbers import NAME_LIMIT, printable, ratio, significant
 from bench.record.result import Accuracy, Record
 from bench.stats.interval import FEWEST_INVOCATIONS, Interval, unpaired_ratio_interval
 from bench.stats.multiple import simultaneous_confidence
 from bench.stats.verdict import Verdict
 from bench.store.run import StoredRun
+from bench.store.scores import metric_of
+from bench.variants import suffix
 
 #: Checks of which no load of the machine can be the reason.
 CORRECTNESS = ("placement", "precision", "parity", "accuracy")
 #: More invocations than this are no advice.
 MOST_INVOCATIONS = 500
 _MESSAGE_LIMIT = 300
+#: The flags that the two kinds of limit on a score have.
+_LEAST, _WORST = "--min-accuracy", "--worst-score"
 
 Kind = Literal["latency", "throughput", "accuracy", "accuracy loss", "memory", "check", "ran"]
 
@@ -66,16 +70,27 @@ EXIT_CODES = {Decision.PASS: 0, Decision.FAIL: 1, Decision.INCONCLUSIVE: 3}
 class Limits:
     """What is allowed: shares, and accuracies as fractions of 1. None is no limit.
 
-    ``min_accuracy`` maps a model's name, or ``""`` for all others, to its least accuracy.
+    ``min_accuracy`` maps a model's name, or ``""`` for all others, to its least accuracy, where
+    that is a fraction and higher is better; ``worst_score`` to the worst value of any other metric,
+    as it is stored. ``max_accuracy_loss`` is 0.01 for a point, and for 1 of a metric that is no
+    fraction.
     """
 
     max_slowdown: float | None = None
     min_accuracy: Mapping[str, float] = field(default_factory=dict)
     max_accuracy_loss: float | None = None
     max_memory_growth: float | None = None
+    worst_score: Mapping[str, float] = field(default_factory=dict)
 
-    def accuracy_of(self, model: str) -> float | None:
-        return self.min_accuracy.get(model, self.min_accuracy.get(""))
+    def of(self, model: str, metric: MetricRow) -> float | None:
+        """The worst that a model's metric may be."""
+        limits = self.min_accuracy if _is_accuracy(metric) else self.worst_score
+        return limits.get(model, limits.get(""))
+
+
+def _is_accuracy(metric: MetricRow) -> bool:
+    """Whether --min-accuracy is about it; --worst-score is about the others."""
+    return metric.scale.is_fraction and metric.better == "higher"
 
 
 @dataclass(frozen=True)
@@ -97,14 +112,15 @@ class Finding:
     limit: float | None = None
     before: float | None = None
     now: float | None = None
+    metric: MetricRow | None = None  #: of an accuracy, or its change
 
     @property
     def label(self) -> str:
         """The cell, and which limit; an accuracy doesn't depend on the load."""
         cell = self.cell
         if self.kind in ("accuracy", "accuracy loss"):
-            variant = "" if cell.variant == "fp32" else f" {cell.variant}"
-            return printable(f"{cell.model.name}{variant} {cell.target}: {self.kind}", NAME_LIMIT)
+            model = f"{cell.model.name}{suffix(cell.variant)}"
+            return printable(f"{model} {cell.target}: {self.kind}", NAME_LIMIT)
         return f"{printable(cell.label, NAME_LIMIT)}: {self.kind}"
 
 
@@ -171,14 +187,35 @@ def judge(
 
 def _check(run: StoredRun, limits: Limits, report: Report | None) -> None:
     names = {record.cell.model.name for record in run.records}
-    for name in limits.min_accuracy:
-        if name and name not in names:
-            known = ", ".join(sorted(names)) or "none"
-            raise SpecError(f"--min-accuracy {name}: {run.path} has no such model, but {known}.")
-    if report is None and not limits.min_accuracy:
+    for flag, limit in _score_limits(limits):
+        for name in filter(None, limit):
+            if name not in names:
+                known = ", ".join(sorted(names)) or "none"
+                raise SpecError(f"{flag} {name}: {run.path} has no such model, but {known}.")
+            _check_metric(run, flag, name)
+    if report is None and not limits.min_accuracy and not limits.worst_score:
         raise SpecError(
-            "there is nothing to hold the run against: name a --baseline, or a --min-accuracy."
+            "there is nothing to hold the run against: name a --baseline, a --min-accuracy or a "
+            "--worst-score."
         )
+
+
+def _score_limits(limits: Limits) -> list[tuple[str, Mapping[str, float]]]:
+    return [(_LEAST, limits.min_accuracy), (_WORST, limits.worst_score)]
+
+
+def _check_metric(run: StoredRun, flag: str, name: str) -> None:
+    """Raise `SpecError` where a flag is not the one for the metric of a model."""
+    for record in run.records:
+        if record.cell.model.name != name or record.accuracy is None:
+            continue
+        metric = metric_of(record)
+        right = _LEAST if _is_accuracy(metric) else _WORST
+        if flag != right:
+            raise SpecError(
+                f"{flag} {name}: it is scored by {metric.name}, of which {metric.better} is "
+                f"better; use {right} {name}=LIMIT."
+            )
 
 
 # -- what ran, and how fast -----------------------------------------------------------------------
@@ -386,21 +423,25 @@ def _accuracy_floors(
     """Each model, variant and target once, whatever its loads."""
     wanted: dict[tuple[str, str, str], tuple[Record, float]] = {}
     for record in run.records:
-        least = limits.accuracy_of(record.cell.model.name)
-        if record.accuracy is not None and least is not None:
-            wanted.setdefault(_scored(record.cell), (record, least))
+        if record.accuracy is None:
+            continue
+        worst = limits.of(record.cell.model.name, metric_of(record))
+        if worst is not None:
+            wanted.setdefault(_scored(record.cell), (record, worst))
     each = simultaneous_confidence(max(1, len(wanted)), confidence)
     findings, warnings = [], []
-    for record, least in wanted.values():
+    for record, worst in wanted.values():
         try:
             interval = _score(run, record, each).value
         except SpecError as error:
             warnings.append(str(error))
             interval = _as_interval(record.accuracy)
-        findings.append(_floor_finding(record, interval, least))
-    for name in limits.min_accuracy:
-        if not any(name in ("", record.cell.model.name) for record, _ in wanted.values()):
-            warnings.append(f"--min-accuracy: no record of {run.path} was scored on labelled data.")
+        findings.append(_score_finding(record, interval, worst))
+    for flag, limit in _score_limits(limits):
+        held = [r for r, _ in wanted.values() if _is_accuracy(metric_of(r)) == (flag == _LEAST)]
+        for name in limit:
+            if not any(name in ("", record.cell.model.name) for record in held):
+                warnings.append(f"{flag}: no record of {run.path} was scored on such data.")
     return findings, list(dict.fromkeys(warnings))
 
 
@@ -410,7 +451,7 @@ def _scored(cell: Cell) -> tuple[str, str, str]:
 
 def _score(run: StoredRun, record: Record, confidence: float) -> Score:
     """The primary metric again, from what the run has stored."""
-    columns = run.predictions(record, without=("logits",))
+    columns = run.scored_columns(record)
     return find_task(record.cell.model.task).scores(columns, confidence)[0]
 
 
@@ -420,23 +461,40 @@ def _as_interval(accuracy: Accuracy | None) -> Interval:
     return Interval(value.value, value.low, value.high, value.confidence)
 
 
-def _floor_finding(record: Record, found: Interval, least: float) -> Finding:
+def _score_finding(record: Record, found: Interval, worst: float) -> Finding:
+    """A metric's whole interval has to be at the better side of the worst that is allowed."""
     assert record.accuracy is not None
-    shown = percent(found.estimate, found.low, found.high)
-    examples = record.accuracy.examples
-    if found.high < least:
-        outcome, words, advice = Outcome.FAIL, f"it is {shown}; at least {percent(least)}.", ""
-    elif found.low >= least:
-        outcome, words, advice = Outcome.PASS, "", ""
-    else:
-        outcome, words = (
-            Outcome.INCONCLUSIVE,
-            f"it is {shown}; whether that is {percent(least)} is open.",
-        )
-        advice = _more_examples(found.estimate - least, found, examples)
+    metric = metric_of(record)
+    room = metric.gain(_minus(found, worst))
+    shown, limit = metric.scale.value(found.estimate, found.low, found.high), _bound(metric, worst)
+    outcome, words, advice = Outcome.PASS, "", ""
+    if room.high < 0:
+        outcome, words = Outcome.FAIL, f"it is {shown}; {limit}."
+    elif room.low < 0:
+        outcome = Outcome.INCONCLUSIVE
+        words = f"it is {shown}; whether that is {limit} is open."
+        advice = _more_examples(room.estimate, room, record.accuracy.examples)
     return Finding(
-        "accuracy", record.cell, outcome, words, advice, found, least, now=found.estimate
+        "accuracy",
+        record.cell,
+        outcome,
+        words,
+        advice,
+        found,
+        worst,
+        now=found.estimate,
+        metric=metric,
     )
+
+
+def _minus(found: Interval, value: float) -> Interval:
+    return replace(
+        found, estimate=found.estimate - value, low=found.low - value, high=found.high - value
+    )
+
+
+def _bound(metric: MetricRow, worst: float) -> str:
+    return f"{'at least' if metric.sign > 0 else 'at most'} {metric.scale.value(worst)}"
 
 
 def _more_examples(distance: float, found: Interval, have: int) -> str:
@@ -497,17 +555,22 @@ def _unpaired_difference(before: Accuracy, now: Accuracy) -> Interval:
     return Interval(estimate, estimate - down, estimate + up, min(one.confidence, other.confidence))
 
 
-def _loss_finding(record: Record, change: Interval, allowed: float, examples: int) -> Finding:
+def _loss_finding(record: Record, change: Interval, asked: float, examples: int) -> Finding:
+    """How much worse a metric may become, in steps of its scale over 100."""
     assert record.accuracy is not None
-    shown = f"{points(change.estimate)} ({points(change.low)} to {points(change.high)}) points"
-    limit = f"{points(allowed).removeprefix('+')} points may be lost"
-    if change.high < -allowed:
-        outcome, words, advice = Outcome.FAIL, f"it changed by {shown}; {limit}.", ""
-    elif change.low >= -allowed:
-        outcome, words, advice = Outcome.PASS, "", ""
-    else:
+    metric = metric_of(record)
+    scale, allowed, gain = metric.scale, metric.scale.from_points(100 * asked), metric.gain(change)
+    shown = scale.steps_of(
+        f"{scale.difference(change.estimate)} ({scale.difference(change.low)} to "
+        f"{scale.difference(change.high)})"
+    )
+    limit = f"{scale.steps_of(scale.amount(allowed))} may be lost"
+    outcome, words, advice = Outcome.PASS, "", ""
+    if gain.high < -allowed:
+        outcome, words = Outcome.FAIL, f"it changed by {shown}; {limit}."
+    elif gain.low < -allowed:
         outcome, words = Outcome.INCONCLUSIVE, f"it changed by {shown}; {limit}: open."
-        advice = _more_examples(change.estimate + allowed, change, examples)
+        advice = _more_examples(gain.estimate + allowed, gain, examples)
     now = record.accuracy.value.value
     return Finding(
         "accuracy loss",
@@ -516,9 +579,10 @@ def _loss_finding(record: Record, change: Interval, allowed: float, examples: in
         words,
         advice,
         found=change,
-        limit=-allowed,
+        limit=-allowed * metric.sign,
         before=now - change.estimate,
         now=now,
+        metric=metric,
     )
 
 

@@ -208,13 +208,7 @@ def _with_changes(series: Series, confidence: float, margin: float) -> Series:
                 step.index, ratio, slower, step.p, _canary(before, after), _changed(before, after)
             )
         )
-    return _replaced(series, tuple(changes), "")
-
-
-def _replaced(series: Series, changes: tuple[Change, ...], why: str) -> Series:
-    from dataclasses import replace
-
-    return replace(series, changes=changes, why_none=why)
+    return replace(series, changes=tuple(changes))
 
 
 def _canary(before: Sequence[Point], after: Sequence[Point]) -> Interval | None:

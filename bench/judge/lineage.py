@@ -15,8 +15,8 @@ from typing import Literal
 
 import numpy as np
 
+from bench.cards.tasks.base import Columns
 from bench.errors import SpecError
-from bench.judge.fidelity import Columns
 from bench.numbers import points
 from bench.stats.agreement import agreement, error_consistency, same_wrong_answers
 from bench.stats.interval import Interval

@@ -15,12 +15,14 @@ from bench.cards.tasks.base import Change
 from bench.cell import ModelIdentity
 from bench.numbers import NAME_LIMIT, printable
 from bench.record.result import Invocation, Record
+from bench.scenarios import weighing
 from bench.stats.interval import (
     FEWEST_INVOCATIONS,
     Interval,
     ratio_interval,
     unpaired_ratio_interval,
 )
+from bench.variants import DEFAULT
 
 Subject = tuple[str, str]  #: model and variant
 Changed = Callable[[Record, Record], Change | None]
@@ -81,7 +83,7 @@ class Pair:
 
 def compare(records: Sequence[Record], change: Changed) -> list[Pair]:
     """Every pair on every target that both were tried on: the distilled models first, each variant
-    against the same one of the other; then each variant against its own model in fp32.
+    against the same one of the other; then each variant against its own model in the default.
 
     ``change(record, other)`` compares what was stored of two scored records' predictions; None
     where it can't.
@@ -107,8 +109,8 @@ def _related(
             if (name, variant) in subjects and (other, variant) in subjects:
                 yield (name, variant), (other, variant), relation
     for name, variant in subjects:
-        if variant != "fp32" and (name, "fp32") in subjects:
-            yield (name, variant), (name, "fp32"), "variant"
+        if variant != DEFAULT and (name, DEFAULT) in subjects:
+            yield (name, variant), (name, DEFAULT), "variant"
 
 
 def relations(models: Mapping[str, ModelIdentity]) -> list[tuple[str, str, Relation]]:
@@ -157,8 +159,8 @@ def compare_on_target(
     """Two models by all their records on one target."""
     cell, other = mine[0].cell, theirs[0].cell
     size, other_size = cell.model.file_bytes, other.model.file_bytes
-    alone = _same_load(mine, theirs, "single-stream", min)
-    offline = _same_load(mine, theirs, "offline", max)
+    alone = _same_load(mine, theirs, "latency", min)
+    offline = _same_load(mine, theirs, "throughput", max)
     return Pair(
         model=cell.model.name,
         other=other.model.name,
@@ -180,10 +182,12 @@ def compare_on_target(
 def _same_load(
     mine: Sequence[Record],
     theirs: Sequence[Record],
-    scenario: str,
+    cost: Literal["latency", "throughput"],
     choose: Callable[[Iterable[int]], int],
 ) -> tuple[Record, Record] | None:
-    """Both models' records of one scenario at a batch that both have."""
+    """Both models' records of the scenario that a cost is read from, at a batch that both have."""
+    both = {r.cell.scenario for r in mine} & {r.cell.scenario for r in theirs}
+    scenario = weighing(cost, sorted(both))
     ours = {r.cell.batch: r for r in mine if r.cell.scenario == scenario}
     others = {r.cell.batch: r for r in theirs if r.cell.scenario == scenario}
     shared = ours.keys() & others.keys()

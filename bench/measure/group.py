@@ -13,9 +13,11 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import cast
 
 import numpy as np
 
+from bench.discover import load_object
 from bench.errors import BenchError
 from bench.machine.disturbance import round_watcher
 from bench.machine.memory import room_for_another
@@ -38,6 +40,7 @@ from bench.record.facts import WorkerFacts
 from bench.record.result import StopReason
 from bench.runtimes.client import Worker
 from bench.runtimes.runtime import Runtime
+from bench.scenarios import Scenario
 from bench.stats.percentile import minimum_samples
 
 #: Rounds in a generation: the design whose intervals held their coverage there.
@@ -183,7 +186,7 @@ class Group:
                 member = members[turn]
                 if member.state.failure is None:
                     with self.failing(member.state):
-                        member.blocks.append(self._block(member, number, position))
+                        member.blocks.append(self.block(member, number, position))
         self._again_where_disturbed(members)
         return canary_blocks
 
@@ -197,9 +200,10 @@ class Group:
             ]
             for position, turn in enumerate(self.context.rng.permutation(len(short))):
                 with self.failing(short[turn].state):
-                    short[turn].blocks.append(self._block(short[turn], number, position))
+                    short[turn].blocks.append(self.block(short[turn], number, position))
 
-    def _block(self, member: Member, number: int, position: int) -> Block:
+    def block(self, member: Member, number: int, position: int) -> Block:
+        """So many calls of one member, back to back."""
         beat = self.beats[member.state.cell.id]
         with self.context.account.useful(member.state):
             member.watcher.start()
@@ -272,3 +276,8 @@ class Group:
         except BenchError as error:
             state.failure = error
             self._stop(state, "failed")
+
+
+def group_class(scenario: Scenario) -> type[Group]:
+    """What measures the cells of a scenario."""
+    return cast("type[Group]", load_object("group", scenario.name, scenario.group))

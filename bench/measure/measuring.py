@@ -16,7 +16,7 @@ from bench.cell import Cell
 from bench.errors import BenchError, OutOfMemory, SpecError
 from bench.machine.cores import choose_cores
 from bench.measure.account import Account
-from bench.measure.group import Group
+from bench.measure.group import group_class
 from bench.measure.listener import Listener
 from bench.measure.member import Context, told_placement, try_out
 from bench.measure.plan import PlannedCell
@@ -24,7 +24,6 @@ from bench.measure.prepare import Prepared
 from bench.measure.profiled import profiled_placement
 from bench.measure.reference import References
 from bench.measure.scoring import Score, score, stored_score
-from bench.measure.server_group import ServerGroup
 from bench.measure.state import CellState
 from bench.record.assemble import OTHER_SHAPES, Evidence, assemble
 from bench.record.facts import CellFacts, ToldPlacement
@@ -33,6 +32,7 @@ from bench.record.result import EnvironmentFact, Failure, Record
 from bench.runtimes.targets import (
     Choice,
 )
+from bench.scenarios import find_scenario
 from bench.store.run import StoredRun
 from bench.store.write import RunStore
 
@@ -115,7 +115,7 @@ class Measuring:
         if real:
             cell = real[0].cell
             name = f"{cell.scenario} batch {cell.batch}"
-            kind = ServerGroup if cell.scenario == "server" else Group
+            kind = group_class(find_scenario(cell.scenario))
             kind(name, real, self._context(real[0].planned)).run()
 
     def _context(self, planned: PlannedCell) -> Context:

@@ -11,18 +11,20 @@ from bench.arrays import Array
 from bench.backend import ModelFile, Options
 from bench.cards.inputs import (
     draw_samples,
-    fingerprint,
     index_limits,
+    input_digest,
     random_inputs,
     resolve_shape,
 )
 from bench.cards.modules import for_shapes
 from bench.cards.ready import Loaded, batch_name, file_bytes, fixed_batch
 from bench.cards.variants import Form
-from bench.cell import Cell, ModelIdentity, Scenario, Variant
+from bench.cell import Cell, ModelIdentity
 from bench.errors import BenchError, SpecError, Unsupported
 from bench.runtimes.targets import Choice
+from bench.scenarios import Scenario, find_scenario
 from bench.spec import Suite
+from bench.variants import find_variant, suffix
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,9 @@ class PlannedCell:
 
     @property
     def streams(self) -> int:
-        """Queries in flight at once: what the target's ``streams`` says, offline alone."""
-        if self.cell.scenario != "offline":
+        """Queries in flight at once: what the target's ``streams`` says, where the scenario has
+        more than one."""
+        if not find_scenario(self.cell.scenario).streams:
             return 1
         text = self.options.extra.get("streams", "1")
         return int(text) if text.isdigit() else 1  # the backend will refuse what is no number
@@ -113,17 +116,16 @@ def _left_out(suite: Suite, models: Sequence[Loaded], choices: Sequence[Choice])
                 yield f"{', '.join(targets)} {verb} left out for {model.card.name}{why}."
 
 
-def _unfit(model: Loaded, variant: Variant, choice: Choice) -> str | None:
+def _unfit(model: Loaded, variant: str, choice: Choice) -> str | None:
     """Why a target can't run a variant of a model at all, as the end of a sentence."""
     runtime = choice.runtime
-    if runtime is not None and variant not in runtime.variants:
+    if runtime is not None and find_variant(variant).runs_as not in runtime.variants:
         return f" in {variant}, which it does not run"
     form = model.form(variant)
     if form.refused is not None and "onnx" in _forms(choice):
         return None  # what went wrong is told in the row
     if model_forms(form.file).isdisjoint(_forms(choice)):
-        which = "" if variant == "fp32" else f" {variant}"
-        return f", which has no{which} {' or '.join(_forms(choice))} form"
+        return f", which has no{suffix(variant)} {' or '.join(_forms(choice))} form"
     return None
 
 
@@ -137,16 +139,12 @@ def model_forms(file: ModelFile) -> set[str]:
     return {form for form, source in found.items() if source is not None}
 
 
-#: Scenarios whose queries carry one sample each (MLPerf's meaning).
-_ONE_SAMPLE = ("single-stream", "server")
-
-
 def _loads(suite: Suite) -> list[tuple[Scenario, int]]:
     """Scenario and samples a query. MLPerf's single-stream sends one sample at a time."""
     return [
         (scenario, batch)
-        for scenario in dict.fromkeys(suite.scenarios)
-        for batch in ([1] if scenario in _ONE_SAMPLE else dict.fromkeys(suite.batch))
+        for scenario in map(find_scenario, dict.fromkeys(suite.scenarios))
+        for batch in ([1] if scenario.one_sample else dict.fromkeys(suite.batch))
     ]
 
 
@@ -166,13 +164,13 @@ def _cells_of_model(
     card = model.card
     fixed = fixed_batch(card)
     refused: BenchError | None = None
-    if fixed is not None and fixed != batch and scenario not in _ONE_SAMPLE:
+    if fixed is not None and fixed != batch and not scenario.one_sample:
         refused = Unsupported(
             f"{card.name}: its batch dimension is fixed at {fixed}, so batch {batch} can't be run. "
             "Export it with a dynamic batch dimension."
         )
     feeds = _feeds(model, batch, suite)
-    input_sha256 = fingerprint(feeds)
+    input_sha256 = input_digest(feeds)
     planned = []
     for variant in dict.fromkeys(suite.variants):
         form = model.form(variant)
@@ -184,14 +182,14 @@ def _cells_of_model(
                 model=_identity(model, form.file),
                 variant=variant,
                 target=str(choice.target),
-                scenario=scenario,
+                scenario=scenario.name,
                 batch=batch if refused or fixed is None else fixed,
                 shapes={name: tuple(array.shape) for name, array in feeds.items()},
                 threads=threads_of(suite, choice),
                 lane=suite.lane,
                 input_sha256=input_sha256,
                 allow_fallback=suite.allow_fallback,
-                latency_bound_ns=suite.latency_bound_ns if scenario == "server" else None,
+                latency_bound_ns=suite.latency_bound_ns if scenario.bounded else None,
             )
             options = Options(
                 threads=cell.threads,
@@ -243,9 +241,6 @@ def _feeds(model: Loaded, batch: int, suite: Suite) -> dict[str, Array]:
         spec.name: resolve_shape(card.name, spec.name, tuple(spec.shape), batch, sizes)
         for spec in card.inputs
     }
-    given = for_shapes(model.examples, shapes) if model.examples else None
-    if given is not None:
-        return given
     dtypes = {spec.name: spec.dtype for spec in model.card.inputs}
     needs_limits = model.file.onnx is not None and any(
         np.dtype(dtype).kind in "iu" for dtype in dtypes.values()
@@ -253,7 +248,8 @@ def _feeds(model: Loaded, batch: int, suite: Suite) -> dict[str, Array]:
     limits = model.index_limits
     if needs_limits and model.file.onnx:
         limits = index_limits(model.file.onnx)
-    feeds = random_inputs(shapes, dtypes, limits, seed)
+    given = for_shapes(model.examples, shapes) if model.examples else None
+    feeds = given or random_inputs(shapes, dtypes, limits, seed)
     filled = {spec.name: spec.fill for spec in model.card.inputs if spec.fill is not None}
     return feeds | {n: np.full_like(feeds[n], value) for n, value in filled.items()}
 

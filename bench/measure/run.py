@@ -14,7 +14,7 @@ from pathlib import Path
 from bench import __version__
 from bench.cards.catalog import wherever
 from bench.errors import BenchError
-from bench.machine.facts import fingerprint
+from bench.machine.facts import machine_facts
 from bench.measure.listener import Listener
 from bench.measure.measuring import Measuring, Outcome, now
 from bench.measure.prepare import Prepared
@@ -36,7 +36,7 @@ def start(prepared: Prepared, results: Path, listener: Listener) -> Outcome:
         suite=plan.suite,
         targets=tuple(str(choice.target) for choice in prepared.choices),
         models=tuple(wherever(text) for text in plan.suite.models),
-        facts=fingerprint(_VERSIONED).as_json(),
+        facts=machine_facts(_VERSIONED).as_json(),
         cells=tuple(planned.cell for planned in plan.cells),
         environments=_environments(prepared),
         keeps_raw=True,

@@ -123,7 +123,7 @@ def score(planned: PlannedCell, context: Context) -> Score:
 def stored_score(run: StoredRun, record: Record) -> Score:
     """The score of a stored record, from its predictions. Raises `SpecError` without them."""
     assert record.accuracy is not None
-    columns = run.predictions(record, without=("logits",))
+    columns = run.scored_columns(record)
     found = judged(find_task(record.cell.model.task), columns, run.header.suite.confidence)
     scored = Scored(
         dataset=record.accuracy.dataset,

@@ -36,7 +36,7 @@ RESULT_COLUMNS = (
 
 PAIR_COLUMNS = (
     Column("speedup", "Speed-up", "median latency: the other's over this one's, with its interval"),
-    Column("difference", "Accuracy, points", "accuracy: this one's minus the other's"),
+    Column("difference", "Accuracy", "accuracy: this one's minus the other's"),
     Column("p", "p", "could the accuracies be equal? (McNemar's exact test, or bootstrap)"),
     Column("retained", "Kept", "accuracy: this one's over the other's"),
     Column("throughput", "Throughput", "throughput: this one's over the other's", essential=False),
@@ -68,8 +68,8 @@ COMPARED_COLUMNS = (
 
 #: `bench compare`: how right
 COMPARED_ACCURACY_COLUMNS = (
-    Column("change", "A → B, %", "accuracy of A and of B", essential=False),
-    Column("difference", "Change, points", "accuracy of B minus that of A, with its interval"),
+    Column("change", "A → B", "accuracy of A and of B", essential=False),
+    Column("difference", "Change", "accuracy of B minus that of A, with its interval"),
     Column("p", "p", "could the accuracies be equal? (McNemar or bootstrap, Holm-corrected)"),
     Column("examples", "examples", "labelled examples that both were scored on", essential=False),
 )

@@ -15,17 +15,19 @@ from bench.numbers import (
     NAME_LIMIT,
     RATE_UNITS,
     TIME_UNITS,
+    Scale,
     Unit,
     column_unit,
+    common_scale,
     finite,
     in_unit,
     p_value,
-    points,
     printable,
     ratio,
 )
 from bench.present.columns import COMPARED_ACCURACY_COLUMNS, COMPARED_COLUMNS
 from bench.present.layout import MARKED, Figure, Line, lay_out, wrap
+from bench.scenarios import find_scenario
 from bench.stats.interval import Interval
 from bench.stats.verdict import Verdict
 from bench.store.run import StoredRun
@@ -143,8 +145,7 @@ def _heading(match: Match, *, several_variants: bool) -> str:
 
 def _label(cell: Cell, *, several_batches: bool) -> str:
     parts = [_name(cell.target)]
-    if cell.scenario not in ("single-stream", "offline"):
-        parts.append(cell.scenario)
+    parts.append(find_scenario(cell.scenario).label)
     if several_batches:
         parts.append(f"batch {cell.batch}")
     if cell.lane == "api":
@@ -194,6 +195,7 @@ def _failed_checks(match: Match) -> list[tuple[str, str]]:
 
 def _accuracy_table(report: Report, width: int) -> Text:
     lines: list[Line] = []
+    scale = common_scale(found.change.metric.scale for found in report.accuracies)
     several_variants = _several_variants([found.match for found in report.accuracies])
     grouped: dict[str, list[AccuracyEffect]] = {}
     for found in report.accuracies:
@@ -202,19 +204,23 @@ def _accuracy_table(report: Report, width: int) -> Text:
         )
     for heading, group in grouped.items():
         lines.append(Line(heading))
-        lines.extend(_accuracy_line(found, report.confidence) for found in group)
+        lines.extend(_accuracy_line(found, report.confidence, scale) for found in group)
     text = Text("Accuracy, on the same labelled examples\n")
-    return text.append_text(lay_out(COMPARED_ACCURACY_COLUMNS, {}, lines, width))
+    units = {"change": scale.unit, "difference": scale.steps} if scale else {}
+    return text.append_text(lay_out(COMPARED_ACCURACY_COLUMNS, units, lines, width))
 
 
-def _accuracy_line(found: AccuracyEffect, confidence: float) -> Line:
+def _accuracy_line(found: AccuracyEffect, confidence: float, header: Scale | None) -> Line:
+    """``header`` is the scale whose units the header names."""
     change, difference = found.change, found.change.difference
+    scale = change.metric.scale
+    value = scale.value if header is None else scale.bare
     established = found.established(confidence)
-    style = ("red" if difference.estimate < 0 else "green") if established else ""
-    interval = f"({points(difference.low)} to {points(difference.high)})"
+    style = ("red" if change.gain.estimate < 0 else "green") if established else ""
+    interval = f"({scale.difference(difference.low)} to {scale.difference(difference.high)})"
     figures = {
-        "change": Figure(f"{100 * change.other:.1f} → {100 * change.this:.1f}"),
-        "difference": Figure(points(difference.estimate), interval, style),
+        "change": Figure(f"{value(change.other)} → {value(change.this)}"),
+        "difference": Figure(scale.difference(difference.estimate), interval, style),
         "p": Figure(p_value(found.adjusted_p).removeprefix("p ").removeprefix("= ")),
         "examples": Figure(str(change.examples)),
     }
@@ -282,11 +288,10 @@ def _drift_notes(effects: Sequence[Effect]) -> list[str]:
 def _check_notes(found: Sequence[Comparison]) -> list[str]:
     """Few failures in full; of many, how many a check has."""
     failures: dict[str, list[str]] = {}
-    for comparison in found:
-        if comparison.effect is not None:
-            for name, words in _failed_checks(comparison.match):
-                label = _name(comparison.match.b.cell.label)
-                failures.setdefault(name, []).append(f"{MARKED} {name}: {label}: {words}")
+    for match in (comparison.match for comparison in found if comparison.effect is not None):
+        for name, words in _failed_checks(match):
+            label = _name(match.b.cell.label)
+            failures.setdefault(name, []).append(f"{MARKED} {name}: {label}: {words}")
     return [note for name, notes in failures.items() for note in _few(name, notes)]
 
 
@@ -337,7 +342,7 @@ def _accuracy_sentences(report: Report) -> list[str]:
         "unclear"
         if not found.established(report.confidence)
         else "less"
-        if found.change.difference.estimate < 0
+        if found.change.gain.estimate < 0
         else "more"
         for found in report.accuracies
     )
@@ -457,7 +462,7 @@ def _accuracy_row(found: AccuracyEffect, confidence: float) -> dict[str, object]
         "a": _cell_row(found.match.a),
         "b": _cell_row(found.match.b),
         "dataset": found.dataset,
-        "metric": change.metric,
+        "metric": change.metric.name,
         "examples": change.examples,
         "a_accuracy": change.other,
         "b_accuracy": change.this,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from bench.cards.tasks.base import Change
+from bench.cards.tasks.base import Change, MetricRow
 from bench.judge.deal import MARGIN, Cost, Deal, Offer, Point, cost_of
 from bench.numbers import (
     BYTE_UNITS,
@@ -13,16 +13,18 @@ from bench.numbers import (
     TIME_UNITS,
     Unit,
     column_unit,
+    common_scale,
     half_width,
     in_unit,
-    points,
     printable,
     ratio,
 )
 from bench.present.columns import DEAL_COLUMNS
 from bench.present.layout import TIED, Figure, Line, lay_out, wrap
+from bench.present.pairs import change_words
 from bench.record.result import Estimate, Record
 from bench.stats.interval import Interval
+from bench.variants import in_words, suffix
 
 _TITLES: dict[Cost, str] = {
     "latency": "latency, one sample at a time",
@@ -56,7 +58,9 @@ def _table(deal: Deal, width: int) -> Text:
         Line(f"{place:>2} {point_name(point)}", " ", _figures(point, value, unit, deal.cost))
         for place, (point, value) in enumerate(zip(deal.points, shown, strict=True), 1)
     ]
-    return lay_out(DEAL_COLUMNS, {"cost": unit.name, "accuracy": "%"}, lines, width)
+    scale = common_scale(metric.scale for metric in deal.metrics)
+    units = {"cost": unit.name} | ({"accuracy": scale.unit} if scale else {})
+    return lay_out(DEAL_COLUMNS, units, lines, width)
 
 
 def _shown(record: Record, cost: Cost) -> float | None:
@@ -86,9 +90,9 @@ def _spread(record: Record, cost: Cost) -> Estimate | None:
 def _accuracy(point: Point) -> Figure:
     assert point.scored is not None
     assert point.scored.accuracy is not None
-    score = point.scored.accuracy.value
+    score, scale = point.scored.accuracy.value, point.metric.scale
     side = max(score.high - score.value, score.value - score.low)
-    return Figure(f"{100 * score.value:.1f}", f"±{100 * side:.1f}")
+    return Figure(scale.bare(score.value), scale.side(side))
 
 
 def _by(point: Point) -> str:
@@ -98,20 +102,26 @@ def _by(point: Point) -> str:
 def point_name(point: Point) -> str:
     """Model, variant and target, as people are told of a point."""
     cell = point.cell
-    variant = "" if cell.variant == "fp32" else f" {cell.variant}"
+    variant = suffix(cell.variant)
     return printable(f"{cell.model.name}{variant} {cell.target}", limit=NAME_LIMIT)
 
 
 def notes(deal: Deal) -> list[str]:
     """What the standings mean, and how sure they are."""
     share = f"{100 * deal.confidence:g}%"
-    lost = _points(deal.loss)
+    lost = " and ".join(_negligible_words(deal, metric) for metric in deal.metrics)
     return [
         "front: nothing else is surely as cheap and as accurate; beaten by: that one surely is; "
         "open: the intervals leave it open.",
-        f"{lost} points of accuracy count as nothing; all intervals behind the standings hold "
-        f"together at {share}.",
+        f"{lost} count as nothing; all intervals behind the standings hold together at {share}.",
+        *(f"accuracy is {metric.words()}." for metric in deal.metrics if metric.words()),
     ]
+
+
+def _negligible_words(deal: Deal, metric: MetricRow) -> str:
+    """``0.5 points of accuracy``, ``0.05 of perplexity``."""
+    what = "accuracy" if metric.scale.is_fraction else metric.name
+    return f"{metric.scale.steps_of(metric.scale.amount(deal.negligible(metric)))} of {what}"
 
 
 # -- sentences ------------------------------------------------------------------------------------
@@ -121,7 +131,7 @@ def sentences(deal: Deal) -> list[str]:
     """The answer, then one for each original and target: what is on offer in its place."""
     said = [answer(deal)]
     for (original, target), offers in deal.offers.items():
-        worth = [w for offer in offers if (w := _offer_words(offer, original, deal.loss))]
+        worth = [w for offer in offers if (w := _offer_words(offer, original, deal))]
         if worth:
             text = f"On {printable(target, limit=NAME_LIMIT)} {'; '.join(worth)}."
             said.append(text)
@@ -136,10 +146,11 @@ def answer(deal: Deal) -> str:
         return f"The {most} is {point_name(best)}, and nothing is surely more accurate."
     if safe is None:
         return f"The {most} is {point_name(best)}; which is the most accurate is open."
-    lost = _points(deal.loss)
+    scale = safe.metric.scale
+    lost = scale.steps_of(scale.amount(deal.negligible(safe.metric)))
     return (
         f"The {most} of all is {point_name(best)}; the {most} that is surely within "
-        f"{lost} points of the most accurate is {point_name(safe)}."
+        f"{lost} of the most accurate is {point_name(safe)}."
     )
 
 
@@ -155,13 +166,13 @@ def cheapest(deal: Deal) -> Point:
     tied = [
         p for p, cost in zip(deal.points, costs, strict=True) if cost <= costs[0] * (1 + MARGIN)
     ]
-    return max(tied, key=_accuracy_value)
+    return max(tied, key=_goodness)
 
 
-def _accuracy_value(point: Point) -> float:
+def _goodness(point: Point) -> float:
     assert point.scored is not None
     assert point.scored.accuracy is not None
-    return point.scored.accuracy.value.value
+    return point.metric.sign * point.scored.accuracy.value.value
 
 
 def superlative(cost: Cost) -> str:
@@ -169,7 +180,7 @@ def superlative(cost: Cost) -> str:
     return {"latency": "fastest", "throughput": "fastest"}.get(cost, "smallest")
 
 
-def _offer_words(offer: Offer, original: str, loss: float) -> str:
+def _offer_words(offer: Offer, original: str, deal: Deal) -> str:
     """``the distilled x is 9.8x faster than y and 2.1 points less accurate``."""
     speed, change = offer.pair.speedup, offer.pair.accuracy
     if speed is None or change is None:
@@ -181,35 +192,27 @@ def _offer_words(offer: Offer, original: str, loss: float) -> str:
     else:
         fast = f"not surely faster or slower ({ratio(speed.value, speed.low, speed.high)})"
     than = f" than {printable(original, limit=NAME_LIMIT)}" if offer.kind == "distilled" else ""
-    return f"{_offered(offer)} is {fast}{than} and {_lost_words(change, loss)}"
+    lost = _lost_words(change, deal.negligible(change.metric))
+    return f"{_offered(offer)} is {fast}{than} and {lost}"
 
 
 def _offered(offer: Offer) -> str:
     name = printable(offer.pair.model, limit=NAME_LIMIT)
-    variant = "" if offer.pair.variant == "fp32" else f" in {offer.pair.variant}"
+    variant = in_words(offer.pair.variant)
     if offer.kind == "variant":
         return f"{name}{variant}"
     return f"the distilled {name}{variant}"
 
 
 def _lost_words(change: Change, loss: float) -> str:
-    found = change.difference
+    gain, scale = change.gain, change.metric.scale
     if not change.significant:
-        if found.low >= -loss:
+        if gain.low >= -loss:
             return "loses nothing measurable"
-        return f"may lose up to {_points(-found.low)} points"
-    lost = found.estimate < 0
-    low, high = sorted((abs(found.low), abs(found.high)))
-    interval = f"({_points(low)} to {_points(high)})".replace(" ", TIED)
-    if change.only_this_right is not None:
-        what = f"{'less' if lost else 'more'} accurate"
-    else:
-        what = f"{'lower' if lost else 'higher'} in {change.metric} x 100"
-    return f"{_points(abs(found.estimate))} points {interval} {what}"
-
-
-def _points(fraction: float) -> str:
-    return points(fraction).removeprefix("+")
+        return f"may lose up to {scale.steps_of(scale.amount(-gain.low))}"
+    low, high = sorted((abs(gain.low), abs(gain.high)))
+    interval = f"({scale.amount(low)} to {scale.amount(high)})".replace(" ", TIED)
+    return f"{scale.steps_of(scale.amount(abs(gain.estimate)))} {interval} {change_words(change)}"
 
 
 # -- raw ------------------------------------------------------------------------------------------
@@ -219,7 +222,7 @@ def deal_rows(deal: Deal) -> dict[str, object]:
     """The deal as JSON-ready data."""
     return {
         "cost": deal.cost,
-        "loss": deal.loss,
+        "loss": deal.negligible(deal.metrics[0]),
         "confidence": deal.confidence,
         "points": [_row(point, deal) for point in deal.points],
         "sentences": sentences(deal),

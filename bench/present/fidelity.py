@@ -10,13 +10,14 @@ from bench.present.columns import FIDELITY_COLUMNS
 from bench.present.deal import interval_row
 from bench.present.layout import Figure, Line, lay_out, wrap
 from bench.stats.interval import Interval
+from bench.variants import in_words
 
 
 def fidelity_text(titled: Titled, width: int = 80) -> Text:
     """The table and one sentence, no line wider than ``width``."""
     found = titled.found
     student, original = _name(titled.student), _name(titled.original)
-    variant = "" if titled.variant == "fp32" else f" in {titled.variant}"
+    variant = in_words(titled.variant)
     against = f", and {_name(titled.control)} trained without it" if titled.control else ""
     heading = (
         f"Is {student}{variant} still {original}? Likeness{against}; {found.examples} examples on "
@@ -56,15 +57,10 @@ def sentence(titled: Titled) -> str:
 
 def _likeness_words(titled: Titled) -> str:
     original = _name(titled.original)
-    found = {m.key: m.value for m in titled.found.measures if m.value is not None}
-    if "rank_agreement" in found:
-        rho = found["rank_agreement"].estimate
-        return f"orders the pairs like {original} (Spearman's rho {rho:.2f} between the two)"
-    if "recall_agreement" in found:
-        share = found["recall_agreement"].estimate
-        return f"finds the same share of what is relevant as {original} in {share:.1%} of queries"
-    share = found["agreement"].estimate if "agreement" in found else 0.0
-    return f"answers like {original} on {share:.1%} of the examples"
+    for measure in titled.found.measures:
+        if measure.says and measure.value is not None:
+            return measure.says.format(original=original, value=measure.value.estimate)
+    return f"was compared with {original}"
 
 
 def _effect_words(titled: Titled) -> str:

@@ -17,13 +17,16 @@ from bench.numbers import (
     printable,
     rate,
     ratio,
+    significant,
     size,
 )
 from bench.present.columns import GATE_COLUMNS
 from bench.present.compare import difference_lines
 from bench.present.layout import FAILED, MARKED, NOTHING, OK, Figure, Line, lay_out, wrap
+from bench.scenarios import find_scenario
 from bench.stats.interval import Interval
 from bench.store.run import StoredRun
+from bench.variants import suffix
 
 MARKS = {
     Outcome.ERROR: FAILED,
@@ -87,7 +90,7 @@ def _lines(findings: Sequence[Finding]) -> list[Line]:
     grouped: dict[str, list[Finding]] = {}
     for finding in findings:
         cell = finding.cell
-        variant = "" if cell.variant == "fp32" else f" {cell.variant}"
+        variant = suffix(cell.variant)
         grouped.setdefault(printable(cell.model.name, NAME_LIMIT) + variant, []).append(finding)
     lines = []
     for heading, found in grouped.items():
@@ -117,13 +120,12 @@ def where(finding: Finding) -> str:
     cell = finding.cell
     parts = [printable(cell.target, NAME_LIMIT)]
     if finding.kind not in ("accuracy", "accuracy loss"):
-        if cell.scenario not in ("single-stream", "offline"):
-            parts.append(cell.scenario)
+        parts.append(find_scenario(cell.scenario).label)
         if cell.batch != 1:
             parts.append(f"batch {cell.batch}")
         if cell.lane != "prepared":
             parts.append(cell.lane)
-    return ", ".join(parts)
+    return ", ".join(filter(None, parts))
 
 
 def found_text(finding: Finding) -> str:
@@ -131,32 +133,31 @@ def found_text(finding: Finding) -> str:
     found = finding.found
     if found is None:
         return MISSING
-    if finding.kind == "accuracy":
-        return percent(found.estimate, found.low, found.high)
-    if finding.kind == "accuracy loss":
-        return f"{points(found.estimate)} ({points(found.low)} to {points(found.high)})"
+    if finding.metric is not None:
+        scale = finding.metric.scale
+        if finding.kind == "accuracy":
+            return scale.value(found.estimate, found.low, found.high)
+        low, high = scale.difference(found.low), scale.difference(found.high)
+        return f"{scale.difference(found.estimate)} ({low} to {high})"
     return ratio(found.estimate, *_bounds(found))
 
 
 def limit_text(finding: Finding) -> str:
     if finding.limit is None:
         return MISSING
-    if finding.kind == "accuracy":
-        return f"≥ {percent(finding.limit)}"
-    if finding.kind == "accuracy loss":
-        return f"≥ {points(finding.limit)}"
+    if finding.metric is not None:
+        scale, sign = finding.metric.scale, "≥" if finding.metric.sign > 0 else "≤"
+        shown = scale.value if finding.kind == "accuracy" else scale.difference
+        return f"{sign} {shown(finding.limit)}"
     return f"≤ {ratio(finding.limit)}"
 
 
 def figures_text(finding: Finding) -> tuple[str, str]:
     """The baseline's figure and the run's, each with its unit."""
-    form = {
-        "latency": duration,
-        "throughput": rate,
-        "memory": size,
-        "accuracy": percent,
-        "accuracy loss": percent,
-    }.get(finding.kind)
+    if finding.metric is not None:
+        scale = finding.metric.scale
+        return scale.value(finding.before), scale.value(finding.now)
+    form = {"latency": duration, "throughput": rate, "memory": size}.get(finding.kind)
     if form is None:
         return MISSING, MISSING
     return form(finding.before), form(finding.now)
@@ -204,6 +205,7 @@ def gate_json(judgement: Judgement) -> dict[str, object]:
             "min_accuracy": dict(judgement.limits.min_accuracy),
             "max_accuracy_loss": judgement.limits.max_accuracy_loss,
             "max_memory_growth": judgement.limits.max_memory_growth,
+            "worst_score": dict(judgement.limits.worst_score),
         },
         "findings": [_row(finding) for finding in judgement.findings],
         "warnings": list(judgement.warnings),
@@ -256,6 +258,9 @@ def limits_in_words(limits: Limits) -> Sequence[str]:
     for name, least in limits.min_accuracy.items():
         model = printable(name, NAME_LIMIT) or "every model"
         found.append(f"accuracy of {model} ≥ {percent(least)}")
+    for name, worst in limits.worst_score.items():
+        model = printable(name, NAME_LIMIT) or "every model that has no accuracy"
+        found.append(f"score of {model} no worse than {significant(worst)}")
     if limits.max_accuracy_loss is not None:
         found.append(f"at most {points(limits.max_accuracy_loss).removeprefix('+')} points lost")
     if limits.max_memory_growth is not None:

@@ -24,6 +24,7 @@ from bench.numbers import (
 from bench.present.columns import HISTORY_COLUMNS
 from bench.present.layout import Figure, Line, clip, lay_out, wrap
 from bench.stats.verdict import side
+from bench.variants import suffix
 
 _BARS = "▁▂▃▄▅▆▇█"
 _STEP = "│"
@@ -69,7 +70,7 @@ def sparkline(values: Sequence[float], breaks: Sequence[int], room: int) -> str:
 
 def _title(series: Series) -> str:
     cell = series.cell
-    variant = "" if series.foreign or cell.variant == "fp32" else f" {cell.variant}"
+    variant = "" if series.foreign else suffix(cell.variant)
     threads = "" if series.foreign else f", {cell.threads} thread{'s' * (cell.threads != 1)}"
     name = printable(f"{cell.model.name}{variant} {cell.target}", limit=NAME_LIMIT)
     return f"{name} {cell.scenario} batch {cell.batch}{threads} ({series.cell_id})"

@@ -12,10 +12,10 @@ from bench.judge.pairs import Pair, Ratio
 from bench.numbers import (
     MISSING,
     NAME_LIMIT,
+    common_scale,
     finite,
     p_value,
     percent,
-    points,
     printable,
     ratio,
     significant,
@@ -23,6 +23,7 @@ from bench.numbers import (
 )
 from bench.present.columns import PAIR_COLUMNS
 from bench.present.layout import TIED, Figure, Line, lay_out, wrap
+from bench.variants import DEFAULT, in_words
 
 
 def pair_table(pairs: Sequence[Pair], width: int = 80) -> Text:
@@ -37,7 +38,8 @@ def pair_table(pairs: Sequence[Pair], width: int = 80) -> Text:
     for heading, found in _by_heading(pairs).items():
         lines.append(Line(heading))
         lines.extend(_line(pair) for pair in found)
-    text = lay_out(PAIR_COLUMNS, {}, lines, width)
+    scale = common_scale(pair.accuracy.metric.scale for pair in pairs if pair.accuracy)
+    text = lay_out(PAIR_COLUMNS, {"difference": scale.steps} if scale else {}, lines, width)
     controls = {pair.other for pair in pairs if pair.relation == "control"}
     for found in _by_heading(pairs).values():
         if found[0].model in controls and found[0].relation == "original":
@@ -70,7 +72,7 @@ def _change_row(change: Change | None) -> dict[str, object] | None:
         return None
     kept = change.retained
     return {
-        "metric": change.metric,
+        "metric": change.metric.name,
         "accuracy": change.this,
         "other_accuracy": change.other,
         "difference": change.difference.estimate,
@@ -97,7 +99,7 @@ def _by_heading(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
 
 
 def _heading(pair: Pair) -> str:
-    names = f"{_subject(pair)} / {'fp32' if pair.model == pair.other else _object(pair)}"
+    names = f"{_subject(pair)} / {DEFAULT if pair.model == pair.other else _object(pair)}"
     if pair.relation == "control":
         return f"{names}  what distillation did"
     return f"{names}  {_size_words(pair)}"
@@ -140,13 +142,12 @@ def _short_reason(missing: str) -> str:
 def _accuracy_figures(change: Change | None) -> dict[str, Figure]:
     if change is None:
         return {}
-    found = change.difference
+    found, scale = change.difference, change.metric.scale
     side = max(found.high - found.estimate, found.estimate - found.low)
-    interval = f"±{_bare(side)}"
     p = p_value(change.p).removeprefix("p ").removeprefix("= ")
-    style = "" if not change.significant else "red" if found.estimate < 0 else "green"
+    style = "" if not change.significant else "red" if change.gain.estimate < 0 else "green"
     return {
-        "difference": Figure(points(found.estimate), interval, style),
+        "difference": Figure(scale.difference(found.estimate), scale.side(side), style),
         "p": Figure(p),
         "retained": Figure(percent(change.retained.estimate) if change.retained else MISSING),
     }
@@ -186,38 +187,45 @@ def _accuracy_words(change: Change | None) -> str:
     if change is None:
         return "accuracy was not compared"
     test = f"({change.test} {p_value(change.p)})".replace(" ", TIED)
-    found = change.difference
+    found, scale = change.difference, change.metric.scale
     if not change.significant:
-        interval = f"{points(found.low)} to {points(found.high)} points"
+        interval = scale.steps_of(
+            f"{scale.difference(found.low)} to {scale.difference(found.high)}"
+        )
         return f"no {_quality(change)} difference was established ({interval}) {test}"
     sign = 1 if found.estimate > 0 else -1
     low, high = sorted((sign * found.low, sign * found.high))
-    interval = f"({_bare(low)} to {_bare(high)})".replace(" ", TIED)
-    more = "more" if sign > 0 else "less"
-    words = f"{more} accurate" if change.only_this_right is not None else ""
-    words = words or f"{'higher' if sign > 0 else 'lower'} in {change.metric} x 100"
-    return f"{_bare(sign * found.estimate)} points {interval} {words} {test}"
+    interval = f"({scale.amount(low)} to {scale.amount(high)})".replace(" ", TIED)
+    amount = scale.steps_of(scale.amount(sign * found.estimate))
+    return f"{amount} {interval} {change_words(change)} {test}"
+
+
+def change_words(change: Change) -> str:
+    """Which way the first of two differs: ``less accurate``, ``higher (worse) in perplexity``."""
+    up, metric = change.difference.estimate > 0, change.metric
+    if metric.share:
+        return f"{'more' if up else 'less'} accurate"
+    way = "higher" if up else "lower"
+    if metric.scale.is_fraction:
+        return f"{way} in {metric.name} x 100"
+    return f"{way} ({'better' if change.gain.estimate > 0 else 'worse'}) in {metric.name}"
 
 
 def _quality(change: Change) -> str:
     """What differs: a proportion of right answers is called accuracy."""
-    return "accuracy" if change.only_this_right is not None else change.metric
-
-
-def _bare(fraction: float) -> str:
-    return points(fraction).removeprefix("+")
+    return "accuracy" if change.metric.share else change.metric.name
 
 
 def _subject(pair: Pair) -> str:
     """The pair's first model as people are told of it."""
-    return _name(pair.model) + ("" if pair.variant == "fp32" else f" in {pair.variant}")
+    return _name(pair.model) + in_words(pair.variant)
 
 
 def _object(pair: Pair) -> str:
     """The other model; as ``its fp32 form`` where it is the same one."""
     if pair.model == pair.other:
         return f"its {pair.other_variant} form"
-    return _name(pair.other) + ("" if pair.other_variant == "fp32" else f" in {pair.other_variant}")
+    return _name(pair.other) + in_words(pair.other_variant)
 
 
 def _name(text: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from rich.text import Text
 
+from bench.cards.tasks.base import MetricRow
 from bench.cell import ModelIdentity
 from bench.numbers import (
     BYTE_UNITS,
@@ -20,8 +21,10 @@ from bench.numbers import (
     NAME_LIMIT,
     RATE_UNITS,
     TIME_UNITS,
+    Scale,
     Unit,
     column_unit,
+    common_scale,
     duration,
     half_width,
     in_unit,
@@ -45,7 +48,6 @@ from bench.present.layout import (
 )
 from bench.record.placement import is_all_on_device, share_on_device, share_percent
 from bench.record.result import (
-    Accuracy,
     Check,
     Estimate,
     Failure,
@@ -54,6 +56,8 @@ from bench.record.result import (
     Record,
     value_of,
 )
+from bench.scenarios import find_scenario
+from bench.store.scores import metric_of
 
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -136,17 +140,16 @@ _LANE_LABELS = {"api": "user API", "native": "native loop"}
 def _label(record: Record, *, several_threads: bool) -> str:
     cell = record.cell
     parts = [printable(cell.target, limit=NAME_LIMIT)]
-    if cell.scenario == "multi-stream":
-        parts.append("multi-stream")
+    parts.append(find_scenario(cell.scenario).label)
     if cell.latency_bound_ns is not None:
-        parts.append(f"server, p99 ≤ {duration(cell.latency_bound_ns)}")
+        parts.append(f"p99 ≤ {duration(cell.latency_bound_ns)}")
     if cell.lane in _LANE_LABELS:
         parts.append(_LANE_LABELS[cell.lane])
     if several_threads:
         parts.append(f"{cell.threads} thread{'' if cell.threads == 1 else 's'}")
     if cell.allow_fallback:
         parts.append("fallback allowed")
-    return ", ".join(parts)
+    return ", ".join(filter(None, parts))
 
 
 def _heading(record: Record, *, several_variants: bool, originals: Set[str | None]) -> str:
@@ -177,7 +180,7 @@ def _parameters(count: int | None) -> str:
 
 def _batches(records: Sequence[Record]) -> tuple[_Batch, ...]:
     """One line for each batch; a latency at batch 1 alone shares the line of the first batch."""
-    latency = {r.cell.batch: r for r in records if r.cell.scenario != "offline"}
+    latency = {r.cell.batch: r for r in records if find_scenario(r.cell.scenario).shows_latency}
     offline = {r.cell.batch: r for r in records if r.cell.is_rate}
     if set(latency) == {1} and offline and 1 not in offline:
         first, *rest = sorted(offline)
@@ -210,7 +213,9 @@ def _units(batches: Sequence[_Batch]) -> dict[str, Unit]:
 def _unit_names(units: Mapping[str, Unit], batches: Sequence[_Batch]) -> dict[str, str]:
     names = {key: unit.name for key, unit in units.items()}
     names["p90"] = names["p99"] = names["latency"]
-    names["accuracy"] = "%"
+    scale = _scale(batches)
+    if scale is not None:
+        names["accuracy"] = scale.unit
     if {b.latency.cell.batch for b in batches if b.latency} == {1}:
         names["latency"] += ", batch 1"
     return names
@@ -346,12 +351,13 @@ def _throughput(record: Record | None, unit: Unit) -> Figure:
 
 
 def _accuracy(row: _Row) -> Figure:
-    found: list[Accuracy] = [r.accuracy for r in row.records if r.accuracy is not None]
+    found = [record for record in row.records if record.accuracy is not None]
     if not found:
         return NOTHING
-    score = found[0].value
-    side = max(score.high - score.value, score.value - score.low)
-    return Figure(f"{100 * score.value:.1f}", f"±{100 * side:.1f}")
+    score, scale = found[0].accuracy, metric_of(found[0]).scale
+    assert score is not None
+    side = max(score.value.high - score.value.value, score.value.value - score.value.low)
+    return Figure(scale.bare(score.value.value), scale.side(side))
 
 
 def _on_device(row: _Row) -> Figure:
@@ -427,13 +433,18 @@ def _percentile_notes(batches: Sequence[_Batch]) -> list[str]:
 
 def _metric_notes(batches: Sequence[_Batch]) -> list[str]:
     """What the accuracy column shows where that is no share of right answers."""
-    found = {
-        record.accuracy.metric
-        for batch in batches
-        for record in batch.records
-        if record.accuracy is not None
-    }
-    return [f"{MISSING} accuracy is {metric} x 100." for metric in sorted(found - {"top-1"})]
+    words = {metric.words() for metric in _metrics(batches)}
+    return [f"{MISSING} accuracy is {text}." for text in sorted(filter(None, words))]
+
+
+def _metrics(batches: Sequence[_Batch]) -> set[MetricRow]:
+    records = [record for batch in batches for record in batch.records]
+    return {metric_of(record) for record in records if record.accuracy is not None}
+
+
+def _scale(batches: Sequence[_Batch]) -> Scale | None:
+    """That of the accuracies, where they have one."""
+    return common_scale(metric.scale for metric in _metrics(batches))
 
 
 def _summary(rows: Sequence[_Row]) -> str:

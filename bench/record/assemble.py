@@ -14,10 +14,11 @@ import numpy as np
 
 from bench.arrays import Array
 from bench.cell import Cell
+from bench.discover import Named
 from bench.record import estimate
 from bench.record.block import Block, trusted_samples
 from bench.record.facts import CellFacts, ToldPlacement, WorkerFacts
-from bench.record.parity import Reference, form_of, parity
+from bench.record.parity import Reference, parity
 from bench.record.placement import placement_check, placement_fact
 from bench.record.precision import precision_check
 from bench.record.result import (
@@ -32,6 +33,7 @@ from bench.record.result import (
 from bench.record.telemetry import summarise
 from bench.stats.interval import Interval
 from bench.stats.percentile import floor, median
+from bench.variants import held_to
 
 OTHER_SHAPES = "the outputs have other shapes than the reference's"
 #: A copy may take no time on a coarse clock, and estimates are geometric.
@@ -42,7 +44,7 @@ class TaskScore(Protocol):
     """A metric as a task computes it (`bench.cards.tasks.base.Score`)."""
 
     @property
-    def metric(self) -> str: ...
+    def metric(self) -> Named: ...
     @property
     def value(self) -> Interval: ...
     @property
@@ -223,7 +225,7 @@ def _accuracy(facts: CellFacts, scores: Sequence[TaskScore]) -> Accuracy | None:
         return None
     primary, *further = scores
     return Accuracy(
-        metric=primary.metric,
+        metric=primary.metric.name,
         value=estimate.as_estimate(primary.value),
         correct=primary.correct,
         examples=primary.examples,
@@ -231,7 +233,7 @@ def _accuracy(facts: CellFacts, scores: Sequence[TaskScore]) -> Accuracy | None:
         dataset_sha256=facts.scored.dataset_sha256,
         predictions=facts.scored.predictions,
         further=tuple(
-            Metric(name=s.metric, value=estimate.as_estimate(s.value), examples=s.examples)
+            Metric(name=s.metric.name, value=estimate.as_estimate(s.value), examples=s.examples)
             for s in further
         ),
     )
@@ -251,8 +253,8 @@ def _parity(evidence: Evidence, placement: PlacementFact | None) -> tuple[Parity
     reference = evidence.reference
     if evidence.outputs is None or reference is None or reference.outputs is None:
         return facts.parity, facts.not_compared
-    form = form_of(evidence.cell.variant, placement.precision if placement else "")
-    found = parity(evidence.outputs, reference, form)
+    held = held_to(evidence.cell.variant, placement.precision if placement else "")
+    found = parity(evidence.outputs, reference, held.name)
     return found, OTHER_SHAPES if found is None else ""
 
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.arrays import Array
-from bench.cell import Variant
 from bench.record.result import Parity
+from bench.variants import DEFAULT, FP32, Tolerance, find_variant
+
+FP32_TOLERANCE = FP32.tolerance.absolute
 
 
 @dataclass(frozen=True)
@@ -21,65 +23,25 @@ class Reference:
     why_not: str = ""
 
 
-@dataclass(frozen=True)
-class Tolerance:
-    """Each value within ``absolute + relative * |reference|``; or, where ``cosine`` is given, each
-    output's cosine similarity to the reference's at least that. ``source`` says whose limit it is.
-    """
-
-    source: str
-    absolute: float = 0.0
-    relative: float = 0.0
-    cosine: float | None = None
-
-    def allows(self, mine: Array, theirs: Array) -> bool:
-        """Whether two float64 arrays of one shape agree; NaN and Inf never do, nor do unequal ones
-        of the same sign."""
-        if not np.isfinite(mine).all():
-            return False
-        if self.cosine is not None:
-            found = cosine(mine, theirs)
-            return np.array_equal(mine, theirs) if found is None else found >= self.cosine
-        return bool((np.abs(mine - theirs) <= self.absolute + self.relative * np.abs(theirs)).all())
+def allows(tolerance: Tolerance, mine: Array, theirs: Array) -> bool:
+    """Whether two float64 arrays of one shape agree; NaN and Inf never do, nor do unequal ones of
+    the same sign."""
+    if not np.isfinite(mine).all():
+        return False
+    if tolerance.cosine is not None:
+        found = cosine(mine, theirs)
+        return np.array_equal(mine, theirs) if found is None else found >= tolerance.cosine
+    limit = tolerance.absolute + tolerance.relative * np.abs(theirs)
+    return bool((np.abs(mine - theirs) <= limit).all())
 
 
-FP32_TOLERANCE = 1e-4
-_DIRECTION = Tolerance("cosine >= 0.99 (below it Huawei's ait suspects an operator)", cosine=0.99)
-TOLERANCES: dict[Variant, Tolerance] = {
-    "fp32": Tolerance(
-        "rtol = atol = 1e-4 (ONNX Runtime's transformer tests, fp32)",
-        absolute=FP32_TOLERANCE,
-        relative=FP32_TOLERANCE,
-    ),
-    "fp16": Tolerance(
-        "rtol = 5e-2, atol = 1e-1 (ONNX Runtime's transformer tests, fp16)",
-        absolute=1e-1,
-        relative=5e-2,
-    ),
-    "bf16": _DIRECTION,
-    "int8-dynamic": _DIRECTION,
-    "int8-static": _DIRECTION,
-}
-
-
-def form_of(variant: Variant, precision: str) -> Variant:
-    """The variant whose tolerance holds. A file that others made in int8 is called fp32 for want of
-    a better word; one that a runtime computes in half precision unasked gets no such excuse.
-
-    ``precision`` is what it computes in, as in `bench.backend.Placement.precision`.
-    """
-    return "int8-static" if variant == "fp32" and "int8" in precision.split("+") else variant
-
-
-def parity(
-    outputs: Sequence[Array], reference: Reference, variant: Variant = "fp32"
-) -> Parity | None:
+def parity(outputs: Sequence[Array], reference: Reference, variant: str = DEFAULT) -> Parity | None:
     """How far ``outputs`` are from the reference's (all of them together); None where the two
     can't be compared: no reference, other shapes."""
     pairs = _pairs(outputs, reference)
     if pairs is None:
         return None
-    tolerance = TOLERANCES[variant]
+    tolerance = find_variant(variant).tolerance
     mine = np.concatenate([a.ravel() for a, _ in pairs])
     theirs = np.concatenate([b.ravel() for _, b in pairs])
     finite = bool(np.isfinite(mine).all())
@@ -92,7 +54,7 @@ def parity(
         max_rel_error=None if relative is None else float(relative.max(initial=0.0)),
         cosine=cosine(mine, theirs) if finite else None,
         tolerance=tolerance.source,
-        ok=all(tolerance.allows(a, b) for a, b in pairs),
+        ok=all(allows(tolerance, a, b) for a, b in pairs),
         top1_flips=flips if finite else None,
         samples=samples,
     )

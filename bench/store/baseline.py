@@ -30,8 +30,6 @@ from bench.validation import first_problem, refuse_newer
 
 KIND = "bench-baseline"
 SCHEMA_VERSION = 1
-#: Large, and no accuracy is counted from it.
-_LEFT_OUT = ("logits",)
 _BIGGEST_COLUMN = 1 << 30  #: bytes; a file that claims more is broken or hostile
 
 
@@ -121,7 +119,7 @@ def make_baseline(run: StoredRun) -> tuple[BaselineFile, list[str]]:
         if record.accuracy is None or record.accuracy.predictions in predictions:
             continue
         try:
-            found = run.predictions(record, without=_LEFT_OUT)
+            found = run.scored_columns(record)
         except SpecError as error:
             problems.append(str(error))
             continue

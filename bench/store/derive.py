@@ -209,8 +209,9 @@ class _Derivation:
         key = task, scored.predictions
         if key not in self._judged:
             try:
-                columns = read_predictions(self.run.path / scored.predictions, ("logits",))
-                self._judged[key] = judged(find_task(task), columns, confidence)
+                found = find_task(task)
+                columns = read_predictions(self.run.path / scored.predictions, found.bulky)
+                self._judged[key] = judged(found, columns, confidence)
             except SpecError as error:
                 self.problems.append(str(error))
                 return None

@@ -55,6 +55,12 @@ class StoredRun:
             raise SpecError(f"{self.path}: {record.cell.label} has no predictions.")
         return read_predictions(self.path / record.accuracy.predictions, without)
 
+    def scored_columns(self, record: Record) -> dict[str, Array]:
+        """The predictions without the large columns that no metric is made of."""
+        from bench.cards.tasks import bulky_columns  # brings SciPy, which few readers need
+
+        return self.predictions(record, without=bulky_columns(record.cell.model.task))
+
     def samples(self, cell_id: str) -> dict[int, Array]:
         """The latencies in ns that the figures come from, by invocation (see `trusted_samples`).
 

@@ -22,9 +22,10 @@ from bench.arrays import Array
 from bench.backend import ModelFile, Options, to_plain
 from bench.errors import BenchError, SpecError, Unsupported
 from bench.measure.plan import PlannedCell
-from bench.record.parity import TOLERANCES, Tolerance
+from bench.record.parity import allows
 from bench.runtimes.processes import Launcher
 from bench.runtimes.targets import BackendReport
+from bench.variants import FP32, Tolerance, find_variant, in_words
 
 Values = Mapping[str, Array]
 #: Outputs of a model file on fixed inputs, by name.
@@ -100,11 +101,12 @@ def bisect(
     def target(path: Path) -> Values:
         return _evaluate(planned, planned.choice, path, planned.options, launcher)
 
-    tolerance = TOLERANCES["fp32" if planned.cell.variant == "bf16" else planned.cell.variant]
+    row = find_variant(planned.cell.variant)
+    # Where no file is made it is the default's that is searched.
+    tolerance = (row if row.maker else FP32).tolerance
     with tempfile.TemporaryDirectory(prefix="bench-bisect-") as folder:
         found = search(planned.file.onnx, target, reference, tolerance, Path(folder))
-    variant = "" if planned.cell.variant == "fp32" else f" in {planned.cell.variant}"
-    model = f"{planned.cell.model.name}{variant}"
+    model = f"{planned.cell.model.name}{in_words(planned.cell.variant)}"
     return replace(found, model=model, target=str(choice.target), reference=name)
 
 
@@ -277,7 +279,7 @@ class _Comparison:
             shape=tuple(value.shape),
             max_abs_error=largest,
             error=None if largest is None else largest / max(scale, 1e-12),
-            ok=mine.shape == right.shape and self._tolerance.allows(mine, right),
+            ok=mine.shape == right.shape and allows(self._tolerance, mine, right),
         )
 
 

@@ -21,7 +21,7 @@ from bench.arrays import Array
 from bench.backend import Device, ModelFile, Options, to_plain
 from bench.capabilities import TRIAL_BATCH
 from bench.errors import BenchError, SpecError, Unavailable, WorkerCrashed, WorkerTimeout
-from bench.record.parity import TOLERANCES, Reference, parity
+from bench.record.parity import Reference, parity
 from bench.runtimes.client import Worker
 from bench.runtimes.probe import probe
 from bench.runtimes.processes import Launcher
@@ -34,6 +34,7 @@ from bench.trials.sample_models import (
     write_truncated,
     write_unknown_operator,
 )
+from bench.variants import FP16, FP32, HALVES
 
 Outcome = Literal["ok", "failed", "skipped"]
 
@@ -45,8 +46,6 @@ _SETTLING_CYCLES = 2
 #: What a cycle of loading and unloading a model of a fifth of this may leave behind.
 _LEAK_BYTES = 2**20
 _CALLS_TIMED = 30
-#: Which precision's tolerance holds for what a model computes in.
-_TOLERANCE_OF = {"fp16": "fp16", "bf16": "bf16"}
 #: Errors that answer a bad request; others (a crash, a hang) are faults.
 _REFUSALS = ("spec", "unsupported", "unavailable", "out-of-memory")
 
@@ -110,7 +109,7 @@ class SelfTest:
         for trial in self.trials:
             words = "&".join(f"{key}={value}" for key, value in trial.items())
             self._step(f"with {words}", partial(self._infer, samples[1], TRIAL_BATCH, extra=trial))
-        if "fp16" in self.runtime.variants:
+        if FP16.name in self.runtime.variants:
             self._step("float16", lambda: self._float16(samples[1]))
         self._step("two bindings", lambda: self._two_bindings(samples[0]))
         for name, attempt in self._bad_requests(samples):
@@ -229,15 +228,16 @@ class SelfTest:
         from onnx.reference import ReferenceEvaluator
 
         right = ReferenceEvaluator(str(sample.file.onnx)).run(None, dict(feeds))
-        lower = next((_TOLERANCE_OF[p] for p in precision.split("+") if p in _TOLERANCE_OF), "fp32")
-        found = parity(outputs, Reference("onnx", tuple(right)), lower)  # type: ignore[arg-type]
+        parts = precision.split("+")
+        held = next((row for row in HALVES if row.computes_in in parts), FP32)
+        found = parity(outputs, Reference("onnx", tuple(right)), held.name)
         if found is None:
             shapes = [output.shape for output in outputs]
             raise BenchError(f"the outputs have the shapes {shapes}, not the reference's.")
         if not found.ok:
             error = "NaN or Inf" if found.max_abs_error is None else f"{found.max_abs_error:.2g}"
-            tolerance = TOLERANCES[lower].source  # type: ignore[index]
-            raise BenchError(f"outputs differ from the reference by {error}; allowed: {tolerance}.")
+            allowed = held.tolerance.source
+            raise BenchError(f"outputs differ from the reference by {error}; allowed: {allowed}.")
         return float(found.max_abs_error or 0.0)
 
     def _float16(self, sample: Sample) -> Found:
@@ -248,12 +248,12 @@ class SelfTest:
             raise AssertionError("float16 needs no calibration data")
 
         try:
-            form = make_form(sample.file, "fp16", self.folder, never)
+            form = make_form(sample.file, FP16.name, self.folder, never)
         except Unavailable as error:
             raise Skip(f"the float16 form can't be made here: {error}") from error
         found = self._infer(sample, 1, form.file)
         precision = found.facts["placement"]["precision"]
-        if precision and "fp16" not in precision:
+        if precision and FP16.computes_in not in precision:
             raise BenchError(f"float16 was asked for, but it computes in {precision}.")
         return found
 
@@ -265,7 +265,7 @@ class SelfTest:
                 worker.request("bind", *feeds.values(), names=["x"], lane="prepared")
                 _, outputs = worker.request("fetch")
         # Float16's tolerance: what is looked for are other inputs' outputs, not rounding.
-        return Found(f"largest error {self._compare(sample, feeds, outputs, 'fp16'):.2g}")
+        return Found(f"largest error {self._compare(sample, feeds, outputs, FP16.computes_in):.2g}")
 
     def _bad_requests(self, samples: list[Sample]) -> Iterator[tuple[str, Callable[[], Found]]]:
         first = samples[0]

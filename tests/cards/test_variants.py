@@ -179,7 +179,7 @@ def test_another_precision_than_asked_for_fails_a_check(variant: str, found: str
 def test_the_shipped_calibration_images_are_no_test_images() -> None:
     card = load_card(card_paths()["fashion-teacher"])
     dataset = load_dataset(card)
-    found = load_calibration(card, dataset)
+    found = load_calibration(card, dataset, "int8-static")
     assert found.samples == 512
     assert shared_samples(dict(found.inputs), dataset.inputs) == 0
 
@@ -191,11 +191,11 @@ def test_calibrating_on_the_test_set_is_refused(tmp_path: Path) -> None:
     cheating = card.calibration.model_copy(update={"path": card.dataset.path})
     card = card.model_copy(update={"calibration": cheating})
     with pytest.raises(SpecError, match="512 of 512 calibration samples are in the test set"):
-        load_calibration(card, load_dataset(card))
+        load_calibration(card, load_dataset(card), "int8-static")
 
 
 def test_a_card_without_calibration_data_says_what_to_add() -> None:
     card = load_card(card_paths()["fashion-student"]).model_copy(update={"calibration": None})
     with pytest.raises(SpecError, match=r"\[calibration\] table") as caught:
-        load_calibration(card, None)
+        load_calibration(card, None, "int8-static")
     assert "int8-dynamic" in str(caught.value)

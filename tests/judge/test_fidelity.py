@@ -9,12 +9,16 @@ import pytest
 from rich.cells import cell_len
 from scipy.stats import spearmanr
 
+from bench.cards.tasks.base import Columns
+from bench.cards.tasks.classification import Classification
+from bench.cards.tasks.embedding import Embedding
 from bench.errors import SpecError
-from bench.judge.fidelity import Columns, Titled, fidelity
+from bench.judge.fidelity import Titled, fidelity
 from bench.judge.lineage import lineage, sentences
 from bench.present.fidelity import fidelity_row, fidelity_text, sentence
 from bench.present.lineage import lineage_row, lineage_text
 
+CLASSIFICATION, EMBEDDING = Classification(), Embedding()
 N, CLASSES = 3000, 10
 
 
@@ -50,7 +54,7 @@ def family(seed: int = 0) -> dict[str, Columns]:
 
 def test_distillation_shows_in_every_measure_of_likeness() -> None:
     m = family()
-    found = fidelity(m["student"], m["teacher"], m["control"])
+    found = fidelity(CLASSIFICATION, m["student"], m["teacher"], m["control"])
     gained = {each.key: each.gained for each in found.measures}
     for key in ("agreement", "error_consistency", "same_wrong", "divergence"):
         assert gained[key] == "more", key
@@ -60,7 +64,7 @@ def test_distillation_shows_in_every_measure_of_likeness() -> None:
 
 def test_two_models_that_know_nothing_of_the_original_do_not_differ() -> None:
     m = family()
-    found = fidelity(m["control"], m["teacher"], m["other"])
+    found = fidelity(CLASSIFICATION, m["control"], m["teacher"], m["other"])
     unclear = [each.key for each in found.measures if each.gained == "unclear"]
     assert {"agreement", "error_consistency", "divergence"} <= set(unclear)
 
@@ -70,7 +74,7 @@ def test_without_outputs_or_control_what_is_left_is_compared() -> None:
         name: {k: v for k, v in columns.items() if k != "logits"}
         for name, columns in family().items()
     }
-    found = fidelity(m["student"], m["teacher"])
+    found = fidelity(CLASSIFICATION, m["student"], m["teacher"])
     values = {each.key: each.value for each in found.measures}
     assert values.keys() == {"agreement", "error_consistency", "same_wrong"}
     assert values["agreement"] is not None
@@ -95,7 +99,7 @@ def pairs(seed: int = 0) -> dict[str, Columns]:
 
 def test_an_embedding_is_like_its_original_in_how_it_orders_pairs() -> None:
     m = pairs()
-    found = fidelity(m["student"], m["original"], m["control"])
+    found = fidelity(EMBEDDING, m["student"], m["original"], m["control"])
     each = {measure.key: measure for measure in found.measures}
     assert each.keys() == {"rank_agreement", "similarity_error"}
     value = each["rank_agreement"].value
@@ -111,7 +115,7 @@ def test_an_embedding_is_like_its_original_in_how_it_orders_pairs() -> None:
 def test_an_embedding_whose_similarities_are_all_equal_has_no_order() -> None:
     m = pairs()
     flat = {**m["student"], "similarity": np.ones(300)}
-    keys = {measure.key for measure in fidelity(flat, m["original"]).measures}
+    keys = {measure.key for measure in fidelity(EMBEDDING, flat, m["original"]).measures}
     assert keys == {"similarity_error"}
 
 
@@ -119,7 +123,7 @@ def test_retrieval_is_alike_where_the_same_queries_succeed() -> None:
     query = np.arange(50)
     original = {"query": query, "recall_at_10": (query % 2).astype(float)}
     student = {"query": query, "recall_at_10": np.where(query < 40, query % 2, 1.0)}
-    found = fidelity(student, original)
+    found = fidelity(EMBEDDING, student, original)
     (measure,) = found.measures
     assert measure.key == "recall_agreement"
     assert measure.value is not None
@@ -129,7 +133,7 @@ def test_retrieval_is_alike_where_the_same_queries_succeed() -> None:
 
 def test_calibration_has_an_interval_and_an_effect() -> None:
     m = family()
-    found = fidelity(m["student"], m["teacher"], m["control"])
+    found = fidelity(CLASSIFICATION, m["student"], m["teacher"], m["control"])
     ece = {measure.key: measure for measure in found.measures}["calibration_error"]
     for interval in (ece.value, ece.control, ece.effect, found.original_calibration):
         assert interval is not None
@@ -141,7 +145,7 @@ def test_calibration_has_an_interval_and_an_effect() -> None:
 def test_other_examples_are_refused() -> None:
     one, other = family(0)["student"], family(1)["teacher"]
     with pytest.raises(SpecError, match="other examples"):
-        fidelity(one, other)
+        fidelity(CLASSIFICATION, one, other)
     with pytest.raises(SpecError, match="b was scored on other examples than a"):
         lineage(("a", one), ("b", other), {})
 
@@ -149,7 +153,7 @@ def test_other_examples_are_refused() -> None:
 @pytest.mark.parametrize("name", ["fashion-student", "[red]x[/red]", "\x1b[31m", "y" * 300])
 def test_the_reports_fit_80_columns_and_are_json(name: str) -> None:
     m = family()
-    found = fidelity(m["student"], m["teacher"], m["control"])
+    found = fidelity(CLASSIFICATION, m["student"], m["teacher"], m["control"])
     titled = Titled(name, "teacher", "control", "x:cpu", "fp32", found)
     kin = lineage((name, m["student"]), ("b", m["teacher"]), {"c": m["control"]})
     for text in (fidelity_text(titled, 80).plain, lineage_text(kin, 80).plain):

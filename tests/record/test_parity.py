@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from bench.measure.reference import first_samples
-from bench.record.parity import FP32_TOLERANCE, Reference, form_of, parity
+from bench.record.parity import FP32_TOLERANCE, Reference, parity
+from bench.variants import FP16, FP32, INT8_STATIC, held_to
 
 
 def reference(*outputs: Any) -> Reference:
@@ -51,10 +52,10 @@ def test_nan_and_infinity_never_agree(bad: float) -> None:
 
 
 def test_a_file_that_holds_int8_is_allowed_what_int8_is() -> None:
-    assert form_of("fp32", "fp32+int8") == "int8-static"
-    assert form_of("fp32", "fp32") == form_of("fp32", "") == "fp32"
-    assert form_of("fp32", "bf16") == "fp32", "half precision that nobody asked for is no excuse"
-    assert form_of("fp16", "fp16+int8") == "fp16"
+    assert held_to("fp32", "fp32+int8") is INT8_STATIC
+    assert held_to("fp32", "fp32") is held_to("fp32", "") is FP32
+    assert held_to("fp32", "bf16") is FP32, "half precision that nobody asked for is no excuse"
+    assert held_to("fp16", "fp16+int8") is FP16
 
 
 def test_what_cannot_be_compared_is_not_compared() -> None:

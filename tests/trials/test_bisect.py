@@ -15,12 +15,11 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from rich.cells import cell_len
 
-from bench.record.parity import TOLERANCES
 from bench.trials.bisect import Values, search
 from bench.trials.bisect_report import bisect_row, bisect_text
+from bench.variants import FP32
 
 FEEDS = {"x": np.random.default_rng(0).normal(size=(2, 8)).astype(np.float32)}
-FP32 = TOLERANCES["fp32"]
 
 
 @pytest.fixture
@@ -78,7 +77,7 @@ def outputs_of(path: Path) -> set[str]:
 
 
 def test_a_target_that_agrees_is_said_to(chain: Path, tmp_path: Path) -> None:
-    found = search(chain, evaluate, evaluate, FP32, tmp_path)
+    found = search(chain, evaluate, evaluate, FP32.tolerance, tmp_path)
     assert found.agrees
     assert found.first is None
 
@@ -89,7 +88,7 @@ def test_a_target_that_agrees_is_said_to(chain: Path, tmp_path: Path) -> None:
 def test_the_wrong_node_is_named(
     chain: Path, tmp_path: Path, op: type, tensor: str, node: str
 ) -> None:
-    found = search(chain, lambda p: evaluate(p, [op]), evaluate, FP32, tmp_path)
+    found = search(chain, lambda p: evaluate(p, [op]), evaluate, FP32.tolerance, tmp_path)
     assert not found.agrees
     assert found.first is not None
     assert (found.first.tensor, found.first.node) == (tensor, node)
@@ -115,7 +114,7 @@ def fused(*inside: str) -> Callable[[Path], Values]:
 def test_a_fault_that_vanishes_when_looked_at_is_narrowed_to_its_fusion(
     chain: Path, tmp_path: Path
 ) -> None:
-    found = search(chain, fused("t1", "t2"), evaluate, FP32, tmp_path)
+    found = search(chain, fused("t1", "t2"), evaluate, FP32.tolerance, tmp_path)
     assert not found.agrees
     assert "t2" in {each.tensor for each in found.region}
     assert len(found.region) > 1
@@ -126,7 +125,7 @@ def test_a_fault_that_vanishes_when_looked_at_is_narrowed_to_its_fusion(
 def test_the_report_fits_80_columns_and_is_json(
     chain: Path, tmp_path: Path, target: Callable[[Path], Values]
 ) -> None:
-    found = search(chain, target, evaluate, FP32, tmp_path)
+    found = search(chain, target, evaluate, FP32.tolerance, tmp_path)
     assert max(map(cell_len, bisect_text(found, 80).plain.splitlines())) <= 80
     row = bisect_row(found)
     assert json.loads(json.dumps(row, allow_nan=False))["agrees"] is found.agrees

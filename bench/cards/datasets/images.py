@@ -47,7 +47,7 @@ def decode(data: bytes, how: Preprocessing, where: str) -> Array:
     Raises `SpecError` for data that is no image; `Unavailable` without Pillow.
     """
     try:
-        from PIL import Image, ImageOps
+        from PIL import Image, ImageOps  # PIL: optional
     except ImportError as error:
         raise Unavailable(
             "Pillow is not installed, which reading images needs.",

@@ -7,7 +7,10 @@ A Hugging Face data set on disk is a folder of Arrow streams; `pyarrow` reads it
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import json
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,7 @@ SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
 
 def read_file(path: Path, card: Card) -> Stored:
     """A CSV, TSV or Parquet file. Raises `SpecError`."""
-    import pyarrow as pa
+    import pyarrow as pa  # pyarrow: start-up
 
     try:
         if path.suffix.lower() == ".parquet":
@@ -47,7 +50,7 @@ def is_saved_to_disk(path: Path) -> bool:
 
 def read_saved_to_disk(path: Path, card: Card) -> Stored:
     """One split of a Hugging Face data set. Raises `SpecError`."""
-    import pyarrow as pa
+    import pyarrow as pa  # pyarrow: start-up
 
     assert card.dataset is not None
     if (path / "dataset_dict.json").is_file():
@@ -84,14 +87,14 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _stream(path: Path) -> Any:
-    import pyarrow as pa
+    import pyarrow as pa  # pyarrow: start-up
 
     with pa.memory_map(str(path)) as source:
         return pa.ipc.open_stream(source).read_all()
 
 
 def _parquet(path: Path) -> Any:
-    import pyarrow.parquet as pq
+    import pyarrow.parquet as pq  # pyarrow: start-up
 
     return pq.read_table(path)
 
@@ -108,16 +111,13 @@ def _kept_as_text(card: Card) -> tuple[str, ...]:
 def _separated(path: Path, texts: tuple[str, ...]) -> Any:
     """Commas in ``.csv``, else tabs. Lines that begin with ``#`` before the first row are comments,
     the last of which names the columns."""
-    import pyarrow as pa
+    import pyarrow as pa  # pyarrow: start-up
     from pyarrow import csv
 
     delimiter = "," if path.suffix.lower() == ".csv" else "\t"
-    comments = []
     with open(path, encoding="utf-8", errors="replace") as file:
-        for line in file:
-            if not line.startswith("#"):
-                break
-            comments.append(line.lstrip("# ").rstrip("\n"))
+        first = takewhile(lambda line: line.startswith("#"), file)
+        comments = [line.lstrip("# ").rstrip("\n") for line in first]
     names = comments[-1].split(delimiter) if comments else None
     return csv.read_csv(
         path,
@@ -133,10 +133,7 @@ def read_function(path: Path, function: str, card: Card) -> Stored:
     Raises `SpecError` for a function that isn't there, fails, or returns no table. The hash is of
     what it returned.
     """
-    import hashlib
-    import importlib.util
-
-    import pyarrow as pa
+    import pyarrow as pa  # pyarrow: start-up
 
     spec = importlib.util.spec_from_file_location("bench_data", path)
     assert spec is not None
@@ -193,7 +190,7 @@ def _inputs(table: Any, columns: ColumnsCard, path: Path, card: Card) -> dict[st
 
 
 def _one_column(table: Any, name: str, path: Path, card: Card) -> Array:
-    import pyarrow as pa
+    import pyarrow as pa  # pyarrow: start-up
 
     assert card.dataset is not None
     column = _column(table, name, path)
@@ -231,7 +228,7 @@ def _as_numbers(rows: list[Any], name: str, path: Path) -> Array:
 
 
 def _numbers(table: Any, name: str, path: Path) -> Array:
-    import pyarrow as pa
+    import pyarrow as pa  # pyarrow: start-up
 
     column = _column(table, name, path)
     kind = column.type

@@ -42,7 +42,7 @@ def tokenize(
 
 def _load(path: Path) -> Any:
     try:
-        from tokenizers import Tokenizer
+        from tokenizers import Tokenizer  # tokenizers: optional
     except ImportError as error:
         raise Unavailable(
             "the package tokenizers is not installed, which text needs.",

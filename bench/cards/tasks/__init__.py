@@ -1,5 +1,5 @@
 """Tasks: what *right* means for a model. Plugins, found through the entry-point group
-``bench.tasks``; the protocol is `bench.cards.tasks.base.Task`."""
+``bench.tasks``; their base is `bench.cards.tasks.base.Task`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, cast
 
-from bench.cards.tasks.base import Task
+from bench.cards.tasks.base import MetricRow, Task
 from bench.discover import TASKS_GROUP, entry_points, load_object, unknown
+from bench.errors import BenchError
 from bench.guest import guest
+from bench.numbers import PLAIN
 
 
 @lru_cache
@@ -25,6 +27,26 @@ def find_task(name: str) -> Task:
         return task
     guarded: Any = _AsGuest(task, where)
     return cast(Task, guarded)
+
+
+def installed_task(name: str) -> Task | None:
+    """The task called ``name``, which what is stored may say of another installation."""
+    try:
+        return find_task(name)
+    except BenchError:
+        return None
+
+
+def find_metric(task: str, name: str) -> MetricRow:
+    """How a stored metric is read; as a bare number where its task is not installed here."""
+    found = installed_task(task)
+    return found.metric(name) if found else MetricRow(name, scale=PLAIN)
+
+
+def bulky_columns(task: str) -> tuple[str, ...]:
+    """Columns that no metric of a task is made of; none where it is not installed here."""
+    found = installed_task(task)
+    return found.bulky if found else ()
 
 
 class _AsGuest:

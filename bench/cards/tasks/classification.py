@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -9,8 +10,25 @@ import numpy as np
 from bench.arrays import Array
 from bench.cards.card import Card
 from bench.cards.datasets import Dataset
-from bench.cards.tasks.base import Change, Columns, Score, finite
+from bench.cards.tasks.base import (
+    Change,
+    Columns,
+    Likenesses,
+    LikenessRow,
+    MetricRow,
+    Score,
+    Task,
+    finite,
+    from_means,
+)
 from bench.errors import AccuracyFailed
+from bench.stats.agreement import agreement, error_consistency, same_wrong_answers
+from bench.stats.calibration import (
+    calibration_interval,
+    difference_of_calibrations,
+    divergence,
+)
+from bench.stats.of_means import OfMeans
 from bench.stats.proportion import (
     clopper_pearson,
     mcnemar_exact,
@@ -26,11 +44,35 @@ _EXAMPLES_A_CLASS = 10
 _BETTER_ORDER = 0.1
 
 
-class Classification:
+TOP1 = MetricRow("top-1", share=True)
+TOP5 = MetricRow("top-5", share=True)
+
+
+class Classification(Task):
     """Top-1 accuracy (Clopper and Pearson's exact interval), compared by McNemar's exact test."""
 
     name: ClassVar[str] = "classification"
-    scored: ClassVar[bool] = True
+    metrics: ClassVar[tuple[MetricRow, ...]] = (TOP1, TOP5)
+    bulky: ClassVar[tuple[str, ...]] = ("logits",)
+    same_items: ClassVar[tuple[str, ...]] = ("label",)
+    one_class: ClassVar[bool] = True
+    likenesses: ClassVar[tuple[LikenessRow, ...]] = (
+        LikenessRow(
+            "agreement",
+            "same class (top-1 agreement)",
+            "high",
+            "what it answers",
+            "answers like {original} on {value:.1%} of the examples",
+        ),
+        LikenessRow(
+            "error_consistency", "errs on the same examples (kappa)", "high", "where it errs"
+        ),
+        LikenessRow("same_wrong", "same wrong class, where both err", "high", "how it errs"),
+        LikenessRow(
+            "divergence", "KL divergence, nats, T = {temperature:g}", "low", "its distributions"
+        ),
+        LikenessRow("calibration_error", "calibration error (ECE)", "low"),
+    )
 
     def columns(self, outputs: Array, data: Dataset, card: Card) -> dict[str, Array]:
         labels = _labels(data, card)
@@ -53,22 +95,24 @@ class Classification:
 
     def scores(self, columns: Columns, confidence: float) -> list[Score]:
         labels, right = columns["label"], right_of(columns)
-        scores = [_proportion("top-1", right, confidence)]
+        scores = [_proportion(TOP1, right, confidence)]
         if "in_top5" in columns:
-            scores.append(_proportion("top-5", columns["in_top5"], confidence))
+            scores.append(_proportion(TOP5, columns["in_top5"], confidence))
         for label in np.unique(labels):
-            scores.append(_proportion(f"class {label}", right[labels == label], confidence))
+            scores.append(
+                _proportion(self.metric(f"class {label}"), right[labels == label], confidence)
+            )
         return scores
 
     def change(self, this: Columns, other: Columns, confidence: float) -> Change | None:
-        if len(this["label"]) == 0 or not np.array_equal(this["label"], other["label"]):
+        if len(this["label"]) == 0 or not self.same(this, other):
             return None
         mine, theirs = right_of(this), right_of(other)
         both = int(np.sum(mine & theirs))
         lost, gained = int(np.sum(theirs & ~mine)), int(np.sum(mine & ~theirs))
         kept = retention_interval(both, lost, gained, confidence) if both + lost else None
         return Change(
-            metric="top-1",
+            metric=TOP1,
             this=float(np.mean(mine)),
             other=float(np.mean(theirs)),
             difference=paired_difference_interval(lost, gained, len(mine), confidence),
@@ -94,6 +138,45 @@ class Classification:
         if better:
             doubts.append(better)
         return doubts
+
+    def likeness(
+        self,
+        models: Mapping[str, Columns],
+        original: Columns,
+        temperature: float,
+        confidence: float,
+    ) -> Likenesses:
+        each = {who: _alike(model, original, temperature) for who, model in models.items()}
+        return from_means(each, confidence) | _calibrations(models, original, confidence)
+
+
+def _alike(model: Columns, original: Columns, temperature: float) -> dict[str, OfMeans]:
+    labels, mine, theirs = model["label"], model["predicted"], original["predicted"]
+    found = {
+        "agreement": agreement(mine, theirs),
+        "error_consistency": error_consistency(mine == labels, theirs == labels),
+        "same_wrong": same_wrong_answers(labels, mine, theirs),
+    }
+    both = "logits" in model and "logits" in original
+    if both and model["logits"].shape == original["logits"].shape:
+        found["divergence"] = divergence(original["logits"], model["logits"], temperature)
+    return found
+
+
+def _calibrations(
+    models: Mapping[str, Columns], original: Columns, confidence: float
+) -> Likenesses:
+    every = {**models, "original": original}
+    known = {who: (m["label"], m["logits"]) for who, m in every.items() if "logits" in m}
+    found: Likenesses = {
+        (who, "calibration_error"): calibration_interval(*model, confidence)
+        for who, model in known.items()
+    }
+    if {"student", "control"} <= set(known):
+        found["effect", "calibration_error"] = difference_of_calibrations(
+            known["student"], known["control"], confidence
+        )
+    return found
 
 
 def right_of(columns: Columns) -> Array:
@@ -124,7 +207,7 @@ def _fits(width: int, labels: Array, card: Card) -> None:
         )
 
 
-def _proportion(metric: str, right: Array, confidence: float) -> Score:
+def _proportion(metric: MetricRow, right: Array, confidence: float) -> Score:
     correct = int(right.sum())
     return Score(metric, clopper_pearson(correct, len(right), confidence), len(right), correct)
 

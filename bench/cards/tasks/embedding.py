@@ -6,6 +6,7 @@ MTEB), and queries with relevant items (retrieval: recall@k).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,22 +14,52 @@ import numpy as np
 from bench.arrays import Array
 from bench.cards.card import Card
 from bench.cards.datasets import Dataset
-from bench.cards.tasks.base import Change, Columns, Score, finite
+from bench.cards.tasks.base import (
+    Change,
+    Columns,
+    Likenesses,
+    LikenessRow,
+    MetricRow,
+    Score,
+    Task,
+    finite,
+    from_means,
+)
 from bench.errors import AccuracyFailed
 from bench.stats.of_means import OfMeans, intervals, mean_of, two_sided_p
 from bench.stats.rank import recall_at, spearman, spearman_difference, spearman_interval
 
-RHO = "Spearman's rho"
+RHO = MetricRow("Spearman's rho")
+PEARSON = MetricRow("Pearson's r")
 #: Retrieval is scored at the last of these, which is what MTEB's and BEIR's tables name first.
 RECALL_AT = (1, 10)
+RECALLS = {k: MetricRow(f"recall@{k}") for k in RECALL_AT}
 _MASK = "attention_mask"
 
 
-class Embedding:
+class Embedding(Task):
     """Spearman's rho or recall@k, compared by the paired bootstrap over pairs or queries."""
 
     name: ClassVar[str] = "embedding"
-    scored: ClassVar[bool] = True
+    metrics: ClassVar[tuple[MetricRow, ...]] = (RHO, *RECALLS.values(), PEARSON)
+    same_items: ClassVar[tuple[str, ...]] = ("gold", "query")
+    likenesses: ClassVar[tuple[LikenessRow, ...]] = (
+        LikenessRow(
+            "rank_agreement",
+            "orders the pairs alike (Spearman's rho)",
+            "high",
+            "how it orders",
+            "orders the pairs like {original} (Spearman's rho {value:.2f} between the two)",
+        ),
+        LikenessRow("similarity_error", "mean difference of similarity", "low", "its similarities"),
+        LikenessRow(
+            "recall_agreement",
+            "same share of the relevant found",
+            "high",
+            "what it finds",
+            "finds the same share of what is relevant as {original} in {value:.1%} of queries",
+        ),
+    )
 
     def columns(self, outputs: Array, data: Dataset, card: Card) -> dict[str, Array]:
         finite(outputs, card.name)
@@ -50,11 +81,11 @@ class Embedding:
             gold, similarity = columns["gold"], columns["similarity"]
             rho = Score(RHO, spearman_interval(gold, similarity, confidence), len(gold))
             (pearson,) = intervals([_pearson(gold, similarity)], confidence)
-            return [rho, *([Score("Pearson's r", pearson, len(gold))] if pearson else [])]
+            return [rho, *([Score(PEARSON, pearson, len(gold))] if pearson else [])]
         recalls = [(k, columns[f"recall_at_{k}"]) for k in reversed(RECALL_AT)]
         found = intervals([mean_of(recall) for _, recall in recalls], confidence)
         return [
-            Score(f"recall@{k}", interval, len(recall))
+            Score(RECALLS[k], interval, len(recall))
             for (k, recall), interval in zip(recalls, found, strict=True)
             if interval is not None
         ]
@@ -64,12 +95,25 @@ class Embedding:
             return _changed_rho(this, other, confidence)
         return _changed_recall(this, other, confidence)
 
+    def likeness(
+        self,
+        models: Mapping[str, Columns],
+        original: Columns,
+        temperature: float,
+        confidence: float,
+    ) -> Likenesses:
+        each = {who: _alike(model, original) for who, model in models.items()}
+        found = from_means(each, confidence)
+        if "similarity" in original:
+            found |= _rank_agreements(models, original["similarity"], confidence)
+        return found
+
     def doubts(self, columns: Columns, score: Score) -> list[str]:
         if score.metric != RHO or score.value.low > 0:
             return []
         return [
-            f"{RHO} of {score.value.estimate:.2f} is not surely above 0, which unrelated vectors "
-            "give: check the tokenizer, the pooling and which output is scored"
+            f"{RHO.name} of {score.value.estimate:.2f} is not surely above 0, which unrelated "
+            "vectors give: check the tokenizer, the pooling and which output is scored"
         ]
 
 
@@ -136,7 +180,7 @@ def _changed_recall(this: Columns, other: Columns, confidence: float) -> Change 
     (difference,) = intervals([mine - theirs], confidence)
     assert difference is not None
     return Change(
-        metric=f"recall@{k}",
+        metric=RECALLS[k],
         this=mine.estimate(),
         other=theirs.estimate(),
         difference=difference,
@@ -144,3 +188,26 @@ def _changed_recall(this: Columns, other: Columns, confidence: float) -> Change 
         test="bootstrap",
         examples=len(this["query"]),
     )
+
+
+def _alike(model: Columns, original: Columns) -> dict[str, OfMeans]:
+    if "similarity" in original:
+        return {"similarity_error": mean_of(np.abs(model["similarity"] - original["similarity"]))}
+    recall = f"recall_at_{RECALL_AT[-1]}"
+    return {"recall_agreement": mean_of(model[recall] == original[recall])}
+
+
+def _rank_agreements(models: Mapping[str, Columns], theirs: Array, confidence: float) -> Likenesses:
+    """Spearman's rho between a model's similarities and the original's."""
+    try:
+        found: Likenesses = {
+            (who, "rank_agreement"): spearman_interval(theirs, model["similarity"], confidence)
+            for who, model in models.items()
+        }
+        if "control" in models:
+            control, student = (models[who]["similarity"] for who in ("control", "student"))
+            effect, _ = spearman_difference(theirs, control, student, confidence)
+            found["effect", "rank_agreement"] = effect
+    except ValueError:  # all similarities of a model are equal: there is no order
+        return {}
+    return found

@@ -7,11 +7,11 @@ from typing import ClassVar
 from bench.arrays import Array
 from bench.cards.card import Card
 from bench.cards.datasets import Dataset
-from bench.cards.tasks.base import Change, Columns, Score
+from bench.cards.tasks.base import Change, Columns, Score, Task
 from bench.errors import AccuracyFailed
 
 
-class Raw:
+class Raw(Task):
     """Parity alone."""
 
     name: ClassVar[str] = "raw"
@@ -25,6 +25,3 @@ class Raw:
 
     def change(self, this: Columns, other: Columns, confidence: float) -> Change | None:
         return None
-
-    def doubts(self, columns: Columns, score: Score) -> list[str]:
-        return []

@@ -8,11 +8,13 @@ they are first sent.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from bench.files import write_text
 from bench.present.ci.base import Subject, names
 from bench.record.result import Estimate, Record
+from bench.store.scores import metric_of
 
 
 class Bencher:
@@ -42,8 +44,16 @@ def metrics(record: Record) -> dict[str, dict[str, float]]:
         if record.memory is not None and record.memory.peak_rss_bytes is not None:
             measures["peak-memory"] = {"value": record.memory.peak_rss_bytes}
     if record.accuracy is not None:
-        measures["accuracy"] = _metric(record.accuracy.value, 100)
+        metric = metric_of(record)
+        # A measure has one unit and one direction, so another metric is another measure.
+        slug = "accuracy" if metric.scale.is_fraction else _slug(metric.name)
+        measures[slug] = _metric(record.accuracy.value, metric.scale.factor)
     return measures
+
+
+def _slug(name: str) -> str:
+    """``bits per byte`` is ``bits-per-byte``."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def _metric(estimate: Estimate, scale: float = 1) -> dict[str, float]:

@@ -13,6 +13,7 @@ from bench.files import write_text
 from bench.numbers import half_width
 from bench.present.ci.base import Subject, names
 from bench.record.result import Estimate, Record
+from bench.store.scores import metric_of
 
 SMALLER = "smaller-is-better.json"
 BIGGER = "bigger-is-better.json"
@@ -36,9 +37,10 @@ def github_action_rows(subject: Subject) -> dict[str, list[Row]]:
         if not record.simulated:
             _timed(rows, record, name, extra)
         if record.accuracy is not None:
-            value = record.accuracy.value
-            metric = record.accuracy.metric
-            rows[BIGGER].append(_row(f"{name}: {metric}", "%", value, extra, 100, points=True))
+            value, metric = record.accuracy.value, metric_of(record)
+            kind, scale = BIGGER if metric.sign > 0 else SMALLER, metric.scale
+            what, unit = f"{name}: {metric.name}", scale.unit or metric.name
+            rows[kind].append(_row(what, unit, value, extra, scale.factor, points=True))
     return rows
 
 

@@ -24,6 +24,7 @@ from bench.present.gate import (
     summary,
     where,
 )
+from bench.variants import suffix
 
 #: GitHub's limit is 1 MiB; a little is left for what is appended to the same summary.
 LIMIT = 1_000_000
@@ -110,7 +111,7 @@ def _gate_table(judgement: Judgement) -> Table:
     found = sorted(judgement.findings, key=lambda finding: ORDER.index(finding.outcome))
     rows = []
     for finding in found:
-        variant = "" if finding.cell.variant == "fp32" else f" {finding.cell.variant}"
+        variant = suffix(finding.cell.variant)
         rows.append(
             (
                 f"{_SYMBOLS[finding.outcome]} {finding.outcome.value}",

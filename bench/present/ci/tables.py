@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.cards.tasks.base import Change
 from bench.judge.pairs import Pair, Ratio
 from bench.numbers import (
     BYTE_UNITS,
@@ -12,14 +13,16 @@ from bench.numbers import (
     RATE_UNITS,
     TIME_UNITS,
     Unit,
+    common_scale,
     half_width,
     p_value,
     percent,
-    points,
     ratio,
     with_unit,
 )
 from bench.record.result import Estimate, Record
+from bench.store.scores import metric_of
+from bench.variants import suffix
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,10 @@ def results_table(records: Sequence[Record]) -> Table:
 
 def _result_row(record: Record) -> tuple[str, ...]:
     cell = record.cell
-    variant = "" if cell.variant == "fp32" else f" {cell.variant}"
+    variant = suffix(cell.variant)
     batch = "" if cell.batch == 1 else f", batch {cell.batch}"
     latency = record.latency if not (cell.is_rate or record.simulated) else None
     peak = record.memory.peak_rss_bytes if record.memory else None
-    accuracy = record.accuracy.value if record.accuracy else None
     return (
         f"{cell.model.name}{variant}",
         cell.target,
@@ -65,7 +67,7 @@ def _result_row(record: Record) -> tuple[str, ...]:
         with_unit(latency.p99.value_ns if latency else None, TIME_UNITS),
         _estimate(None if record.simulated else record.throughput, RATE_UNITS),
         with_unit(peak, BYTE_UNITS),
-        percent(accuracy.value, accuracy.low, accuracy.high) if accuracy else MISSING,
+        _score(record),
         _state(record),
     )
 
@@ -75,6 +77,13 @@ def _estimate(estimate: Estimate | None, units: tuple[Unit, ...]) -> str:
         return MISSING
     width = half_width(estimate.value, estimate.low, estimate.high)
     return f"{with_unit(estimate.value, units)} {width}"
+
+
+def _score(record: Record) -> str:
+    if record.accuracy is None:
+        return MISSING
+    found = record.accuracy.value
+    return metric_of(record).scale.value(found.value, found.low, found.high)
 
 
 def _state(record: Record) -> str:
@@ -96,7 +105,7 @@ def pairs_table(pairs: Sequence[Pair]) -> Table:
         "Target",
         "Speed-up",
         "Throughput",
-        "Accuracy, points",
+        _change_title(pairs),
         "p",
         "Kept",
     )
@@ -106,7 +115,6 @@ def pairs_table(pairs: Sequence[Pair]) -> Table:
 
 def _pair_row(pair: Pair) -> tuple[str, ...]:
     change = pair.accuracy
-    difference = change.difference if change else None
     kept = change.retained if change else None
     return (
         f"{pair.model}{_variant(pair.variant)}",
@@ -114,16 +122,27 @@ def _pair_row(pair: Pair) -> tuple[str, ...]:
         pair.target,
         _ratio(pair.speedup) if pair.speedup else pair.missing or MISSING,
         _ratio(pair.throughput),
-        f"{points(difference.estimate)} ({points(difference.low)} to {points(difference.high)})"
-        if difference
-        else MISSING,
+        _change(change),
         p_value(change.p) if change else MISSING,
         percent(kept.estimate) if kept else MISSING,
     )
 
 
+def _change_title(pairs: Sequence[Pair]) -> str:
+    scale = common_scale(pair.accuracy.metric.scale for pair in pairs if pair.accuracy)
+    return f"Accuracy, {scale.steps}" if scale and scale.steps else "Accuracy"
+
+
+def _change(change: Change | None) -> str:
+    if change is None:
+        return MISSING
+    found, scale = change.difference, change.metric.scale
+    low, high = scale.difference(found.low), scale.difference(found.high)
+    return f"{scale.difference(found.estimate)} ({low} to {high})"
+
+
 def _variant(variant: str) -> str:
-    return "" if variant == "fp32" else f" {variant}"
+    return suffix(variant)
 
 
 def _ratio(found: Ratio | None) -> str:

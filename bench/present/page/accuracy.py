@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.numbers import percent
 from bench.present.page.draw import Axis, Dot, Lane, checked, dot_plot
 from bench.present.page.names import Palette, in_picture, model_and_variant, shown, target_words
 from bench.present.page.parts import (
@@ -15,10 +14,12 @@ from bench.present.page.parts import (
     Table,
     bounds,
     number_entry,
-    share_entry,
+    score_entry,
+    score_unit,
 )
 from bench.present.page.selection import MOST_LANES, cut_words, subjects
 from bench.record.result import Record
+from bench.store.scores import metric_of
 
 
 def section(records: Sequence[Record], palette: Palette, prefix: str) -> Section:
@@ -44,24 +45,28 @@ def _label(record: Record) -> str:
 
 def _picture(records: Sequence[Record], what: str, palette: Palette, name: str) -> Picture:
     lanes = []
+    metric = metric_of(records[0])
+    scale = metric.scale
     for record in records[:MOST_LANES]:
         assert record.accuracy is not None
         found, label = record.accuracy.value, in_picture(_label(record))
         hover = (
-            f"<b>{label}</b><br>{percent(found.value, found.low, found.high)}<br>"
+            f"<b>{label}</b><br>{scale.value(found.value, found.low, found.high)}<br>"
             f"{record.accuracy.examples} examples"
         )
         colour = palette.colour(record.cell.model.name)
         symbol = palette.symbol(record.cell.target)
         lanes.append(Lane(label, (Dot(found.value, found.low, found.high, hover, colour, symbol),)))
-    spec, height = dot_plot(lanes, Axis(f"{in_picture(what)}, %", 0.01))
-    best = max(records, key=lambda r: r.accuracy.value.value if r.accuracy else 0)
+    title = f"{in_picture(what)}, {scale.unit}" if scale.unit else in_picture(what)
+    spec, height = dot_plot(lanes, Axis(title, 1 / scale.factor))
+    best = max(records, key=lambda r: metric.sign * r.accuracy.value.value if r.accuracy else 0)
+    way, end = ("right", "highest") if metric.sign > 0 else ("left", "lowest")
     assert best.accuracy is not None
     return Picture(
         name=name,
         title=f"Accuracy: {shown(what)}",
-        words=f"The score with its 95% interval; further right is better. The highest is "
-        f"{_label(best)} with {percent(best.accuracy.value.value)}. Models overlap here that "
+        words=f"The score with its 95% interval; further {way} is better. The {end} is "
+        f"{_label(best)} with {scale.value(best.accuracy.value.value)}. Models overlap here that "
         "differ surely example by example: pairs are compared under the heading above."
         f"{cut_words(len(lanes), len(records), 'rows')}",
         spec=checked(spec),
@@ -76,7 +81,7 @@ def _table(records: Sequence[Record], name: str) -> Table:
         Column(("target",), "Target"),
         Column(("simulated",), "Device"),
         Column(("metric",), "Metric"),
-        Column(bounds("accuracy"), "Accuracy", "%", numeric=True),
+        Column(bounds("accuracy"), "Accuracy", score_unit(records), numeric=True),
         Column(("examples",), "Examples", numeric=True),
         Column(("max_abs_error",), "Max error", numeric=True, meaning="against the reference"),
     )
@@ -91,7 +96,7 @@ def _table(records: Sequence[Record], name: str) -> Table:
                 Entry(target_words(record.cell)),
                 Entry("simulated" if record.simulated else "real"),
                 Entry(shown(accuracy.metric)),
-                share_entry(accuracy.value),
+                score_entry(record),
                 number_entry(accuracy.examples),
                 Entry(
                     "-" if error is None else f"{error:.0e}".replace("e-0", "e-"), values=(error,)

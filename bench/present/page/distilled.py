@@ -6,15 +6,25 @@ Sentences and verdicts are those of `bench.judge.pairs`, `bench.present.pairs` a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
 
+from bench.cards.tasks.base import MetricRow
 from bench.judge.changes import Changes
 from bench.judge.fidelities import Fidelities
 from bench.judge.fidelity import Measure, Titled
 from bench.judge.pairs import Pair, Ratio, compare
-from bench.numbers import MISSING, p_value, percent, points, ratio, significant, size
+from bench.numbers import (
+    MISSING,
+    Scale,
+    common_scale,
+    p_value,
+    percent,
+    ratio,
+    significant,
+    size,
+)
 from bench.present.fidelity import sentence as fidelity_sentence
 from bench.present.page.draw import Axis, Dot, Lane, checked, dot_plot
 from bench.present.page.names import COLOURS, NEUTRAL, Palette, in_picture, shown
@@ -24,6 +34,7 @@ from bench.present.pairs import sentence
 from bench.record.result import Record
 from bench.stats.interval import Interval
 from bench.store.run import StoredRun
+from bench.variants import suffix
 
 _MOST_SENTENCES = 8
 _MOST_LIKENESSES = 6
@@ -43,11 +54,11 @@ def section(
     told = [sentence(pair) for pair in worth]
     speedups = _speedups(pairs, palette, f"{prefix}speedup")
     kept = _changes(pairs, palette, f"{prefix}kept")
-    if speedups is not None and speedups.table is not None and kept is not None:
-        kept = replace(kept, table=None, data_of=speedups.table.name)
+    if speedups is not None and speedups.table is not None:
+        kept = [replace(one, table=None, data_of=speedups.table.name) for one in kept]
     pictures = [
         speedups,
-        kept,
+        *kept,
         *(_likeness(found, f"{prefix}like{n}") for n, found in enumerate(likenesses, 1)),
     ]
     return Section(
@@ -91,11 +102,11 @@ def _tells(pair: Pair) -> bool:
 
 def _label(pair: Pair) -> str:
     """``fashion-student / fashion-teacher · openvino:cpu``."""
-    variant = "" if pair.variant == "fp32" else f" {pair.variant}"
+    variant = suffix(pair.variant)
     other = (
         pair.other_variant
         if pair.model == pair.other
-        else f"{pair.other}{'' if pair.other_variant == 'fp32' else f' {pair.other_variant}'}"
+        else f"{pair.other}{suffix(pair.other_variant)}"
     )
     return f"{shown(pair.model)}{variant} / {shown(other)} · {shown(pair.target)}"
 
@@ -139,35 +150,55 @@ def _dot(found: Interval, hover: str, pair: Pair, palette: Palette) -> Dot:
     return Dot(found.estimate, found.low, found.high, hover, colour, symbol)
 
 
-def _changes(pairs: Sequence[Pair], palette: Palette, name: str) -> Picture | None:
-    found = [pair for pair in pairs if pair.accuracy is not None]
-    if not found:
-        return None
+def _changes(pairs: Sequence[Pair], palette: Palette, name: str) -> list[Picture]:
+    """A picture for each way of writing a difference."""
+    grouped: dict[tuple[Scale, int], list[Pair]] = {}
+    for pair in pairs:
+        if pair.accuracy is not None:
+            metric = pair.accuracy.metric
+            grouped.setdefault((metric.scale, metric.sign), []).append(pair)
+    return [
+        _changed(found, pairs, palette, f"{name}{number if number > 1 else ''}")
+        for number, found in enumerate(grouped.values(), 1)
+    ]
+
+
+def _changed(found: Sequence[Pair], pairs: Sequence[Pair], palette: Palette, name: str) -> Picture:
     lanes = []
+    assert found[0].accuracy is not None
+    metric = found[0].accuracy.metric
+    scale, higher = metric.scale, metric.sign > 0
     for pair in found[:MOST_LANES]:
         change = pair.accuracy
         assert change is not None
         label, difference = in_picture(_label(pair)), change.difference
-        interval = f"{points(difference.low)} to {points(difference.high)}"
+        interval = f"{scale.difference(difference.low)} to {scale.difference(difference.high)}"
+        amount = scale.steps_of(scale.difference(difference.estimate))
         hover = (
-            f"<b>{label}</b><br>{points(difference.estimate)} points ({interval})<br>"
+            f"<b>{label}</b><br>{amount} ({interval})<br>"
             f"{change.test} {p_value(change.p)}, {change.examples} examples"
         )
         lanes.append(Lane(label, (_dot(difference, hover, pair, palette),)))
-    spec, height = dot_plot(lanes, Axis("Accuracy, points", 0.01, reference=0.0))
-    worst = min(found, key=lambda p: p.accuracy.difference.estimate if p.accuracy else 0)
+    what = f"Accuracy, {scale.steps}" if scale.is_fraction else in_picture(metric.name)
+    spec, height = dot_plot(lanes, Axis(what, 1 / scale.factor, reference=0.0))
+    worst = min(found, key=lambda p: p.accuracy.gain.estimate if p.accuracy else 0)
     assert worst.accuracy is not None
     return Picture(
         name=name,
         title="Accuracy kept",
-        words="Points of accuracy more or less than the model after the stroke, on the same "
-        f"examples; left of the dotted line is lost. The largest loss: {_label(worst)}, "
-        f"{points(worst.accuracy.difference.estimate)} points."
+        words=f"{_what(metric)} more or less than the model after the stroke, on the same "
+        f"examples; {'left' if higher else 'right'} of the dotted line is lost. The largest loss: "
+        f"{_label(worst)}, {scale.steps_of(scale.difference(worst.accuracy.difference.estimate))}."
         f"{cut_words(len(lanes), len(found), 'pairs')}",
         spec=checked(spec),
         table=_table(pairs, f"{name}-data"),
         height=height,
     )
+
+
+def _what(metric: MetricRow) -> str:
+    steps = metric.scale.steps
+    return f"{steps.capitalize()} of accuracy" if steps else shown(metric.name).capitalize()
 
 
 def _likeness(titled: Titled, name: str) -> Picture | None:
@@ -211,13 +242,15 @@ def _likeness_hover(measure: Measure, who: str, found: Interval) -> str:
 
 
 def _table(pairs: Sequence[Pair], name: str) -> Table:
+    scale = common_scale(pair.accuracy.metric.scale for pair in pairs if pair.accuracy)
+    title = f"Accuracy, {scale.steps}" if scale and scale.steps else "Accuracy"
     columns = (
         Column(("model",), "Model"),
         Column(("other",), "Against"),
         Column(("target",), "Target"),
         Column(bounds("speedup"), "Speed-up", numeric=True),
         Column(bounds("throughput_ratio"), "Throughput", numeric=True),
-        Column(bounds("accuracy_difference"), "Accuracy, points", numeric=True),
+        Column(bounds("accuracy_difference"), title, numeric=True),
         Column(("p",), "p", numeric=True),
         Column(bounds("retained"), "Kept", numeric=True),
         Column(("size_ratio",), "Size", numeric=True),
@@ -234,11 +267,15 @@ def _table(pairs: Sequence[Pair], name: str) -> Table:
                 Entry(target),
                 _ratio_entry(pair.speedup, pair.missing),
                 _ratio_entry(pair.throughput),
-                _interval_entry(change.difference if change else None, points),
+                _interval_entry(change.difference, change.metric.scale.difference)
+                if change
+                else _absent(3),
                 Entry(p_value(change.p).removeprefix("p ").removeprefix("= "), values=(change.p,))
                 if change
                 else _absent(1),
-                _interval_entry(change.retained if change else None, percent),
+                _interval_entry(change.retained, percent)
+                if change and change.retained
+                else _absent(3),
                 Entry(
                     f"{size(pair.file_bytes)} / {size(pair.other_file_bytes)}",
                     values=(pair.size_ratio,),
@@ -264,10 +301,7 @@ def _ratio_entry(found: Ratio | None, missing: str = "") -> Entry:
     return Entry(value, interval, (found.value, found.low, found.high), tone)
 
 
-def _interval_entry(found: Interval | None, words: object) -> Entry:
-    if found is None:
-        return _absent(3)
-    text = points if words is points else percent
+def _interval_entry(found: Interval, text: Callable[[float | None], str]) -> Entry:
     interval = f"({text(found.low)} to {text(found.high)})"
     return Entry(text(found.estimate), interval, (found.estimate, found.low, found.high))
 

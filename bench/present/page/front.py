@@ -16,7 +16,6 @@ from bench.numbers import (
     column_unit,
     duration,
     half_width,
-    percent,
     rate,
 )
 from bench.present.deal import cheapest, notes, point_name, safest, sentences, superlative
@@ -46,7 +45,8 @@ from bench.present.page.parts import (
     Table,
     bounds,
     estimate_entry,
-    share_entry,
+    score_entry,
+    score_unit,
 )
 from bench.present.page.selection import (
     MOST_POINTS,
@@ -141,7 +141,7 @@ def _choice(why: str, point: Point, cost: Cost) -> Choice:
         figures.append(f"{words(spread.value)} {width}")
     score = point.scored.accuracy.value if point.scored and point.scored.accuracy else None
     if score is not None:
-        figures.append(percent(score.value, score.low, score.high))
+        figures.append(point.metric.scale.value(score.value, score.low, score.high))
     cell = point.cell
     return Choice(why, f"{model_and_variant(cell)} · {target_words(cell)}", tuple(figures))
 
@@ -200,7 +200,8 @@ def _front_spec(deal: Deal, unit: Unit, palette: Palette) -> dict[str, Any]:
         "layout": layout(
             _FRONT_HEIGHT,
             xaxis=log_axis(f"{what}, {unit.name} (log scale)", costs),
-            yaxis=plain_axis(_accuracy_title(deal), nticks=7),
+            yaxis=plain_axis(_accuracy_title(deal), nticks=7)
+            | ({} if deal.points[0].metric.sign > 0 else {"autorange": "reversed"}),
             showlegend=True,
             legend={
                 "orientation": "h",
@@ -219,9 +220,8 @@ def _front_spec(deal: Deal, unit: Unit, palette: Palette) -> dict[str, Any]:
 
 def _accuracy_title(deal: Deal) -> str:
     """A metric that is no share of right answers is named."""
-    scored = deal.points[0].scored
-    metric = scored.accuracy.metric if scored and scored.accuracy else "top-1"
-    return "Accuracy, %" if metric == "top-1" else f"{in_picture(metric)} x 100"
+    metric = deal.points[0].metric
+    return in_picture(metric.words()) or f"Accuracy, {metric.scale.unit}"
 
 
 def _ends(found: Estimate, unit: Unit) -> tuple[float, float]:
@@ -232,6 +232,7 @@ def _point_trace(deal: Deal, place: int, unit: Unit, palette: Palette) -> dict[s
     point = deal.points[place]
     cost, score = _spread(point.record, deal.cost), _score(point)
     assert cost is not None
+    factor = point.metric.scale.factor
     colour = palette.colour(point.cell.model.name)
     symbol = palette.symbol(point.cell.target)
     dot = Dot(cost.value, cost.low, cost.high, "", colour)
@@ -240,9 +241,9 @@ def _point_trace(deal: Deal, place: int, unit: Unit, palette: Palette) -> dict[s
         "type": "scatter",
         "mode": "markers+text",
         "x": [cost.value / unit.scale],
-        "y": [100 * score.value],
+        "y": [factor * score.value],
         "error_x": {**error_bars([dot], unit.scale, colour), "thickness": 1.2, "width": 3},
-        "error_y": {**error_bars([right], 0.01, colour), "thickness": 1.2, "width": 3},
+        "error_y": {**error_bars([right], 1 / factor, colour), "thickness": 1.2, "width": 3},
         "marker": {
             "color": colour,
             "symbol": symbol + _FORM[point.standing.state],
@@ -283,7 +284,7 @@ def _point_hover(deal: Deal, place: int, cost: Estimate, score: Estimate) -> str
             f"<b>{place + 1} {in_picture(model_and_variant(cell))}</b>",
             in_picture(target_words(cell)),
             f"{words(cost.value)} ({words(cost.low)} to {words(cost.high)})",
-            percent(score.value, score.low, score.high),
+            deal.points[place].metric.scale.value(score.value, score.low, score.high),
             _standing(deal, place),
         )
     )
@@ -298,7 +299,7 @@ def _standing(deal: Deal, place: int) -> str:
 def _stairs(deal: Deal, unit: Unit) -> dict[str, Any]:
     """The steps between the points on the front."""
     found = sorted(
-        (cost.value / unit.scale, 100 * _score(point).value)
+        (cost.value / unit.scale, point.metric.scale.factor * _score(point).value)
         for point in deal.points
         if point.standing.state == "front" and (cost := _spread(point.record, deal.cost))
     )
@@ -341,13 +342,14 @@ def _legend(deal: Deal, palette: Palette) -> list[dict[str, Any]]:
 def _front_table(deal: Deal, unit: Unit, name: str) -> Table:
     stem = "median_ns" if deal.cost == "latency" else "throughput_per_s"
     stem, _, per = stem.partition("_")
+    scored = [point.scored for point in deal.points if point.scored is not None]
     columns = (
         Column(("place",), "", numeric=True, meaning="place by cost"),
         Column(("model",), "Model"),
         Column(("variant",), "Variant"),
         Column(("target",), "Target"),
         Column(bounds(stem, per), deal.cost.capitalize(), unit.name, numeric=True),
-        Column(bounds("accuracy"), "Accuracy", "%", numeric=True),
+        Column(bounds("accuracy"), "Accuracy", score_unit(scored), numeric=True),
         Column(("standing",), "Standing"),
     )
     rows = []
@@ -361,7 +363,7 @@ def _front_table(deal: Deal, unit: Unit, name: str) -> Table:
                 Entry(cell.variant),
                 Entry(target_words(cell)),
                 estimate_entry(_spread(point.record, deal.cost), unit),
-                share_entry(_score(point)),
+                score_entry(point.scored),
                 Entry(_standing(deal, place), tone=tone),
             )
         )

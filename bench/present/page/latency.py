@@ -29,6 +29,7 @@ from bench.present.page.parts import (
 )
 from bench.present.page.selection import MOST_LANES, cut_words, latency_records, time_of_sample
 from bench.record.result import Record
+from bench.scenarios import find_scenario
 from bench.stats.percentile import minimum_samples
 from bench.store.run import StoredRun
 
@@ -165,7 +166,8 @@ def _panel(
     records: Sequence[Record], curves: Mapping[str, Sequence[Curve]], palette: Palette, name: str
 ) -> Picture:
     cell = records[0].cell
-    load = "" if cell.scenario == "single-stream" else f", {cell.scenario} batch {cell.batch}"
+    label = find_scenario(cell.scenario).label
+    load = f", {label} batch {cell.batch}" if label else ""
     values = [q for r in records for c in curves[r.cell_id] for q in c.quantiles_ns]
     unit = column_unit([float(np.median(values))], TIME_UNITS)
     traces = [

@@ -9,6 +9,7 @@ from html import escape
 from bench.cell import Cell
 from bench.numbers import NAME_LIMIT, printable
 from bench.record.result import Record
+from bench.variants import suffix
 
 #: After Okabe & Ito 2008 ("Color universal design"), the light ones darkened so that each has a
 #: contrast of 3:1 or more with a white and with a nearly black background (WCAG 2.2, 1.4.11).
@@ -33,7 +34,7 @@ def in_picture(text: str) -> str:
 
 def model_and_variant(cell: Cell) -> str:
     """``fashion-student int8-static``."""
-    variant = "" if cell.variant == "fp32" else f" {cell.variant}"
+    variant = suffix(cell.variant)
     return shown(f"{cell.model.name}{variant}")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench.numbers import MISSING, Unit, half_width, in_unit, significant
-from bench.record.result import Estimate
+from bench.numbers import MISSING, Unit, common_scale, half_width, in_unit, significant
+from bench.record.result import Estimate, Record
+from bench.store.scores import metric_of
 
 #: Rows of a figure's table: more belong into a file.
 MOST_DATA_ROWS = 500
@@ -139,13 +140,21 @@ def number_entry(value: float | None, unit: Unit | None = None) -> Entry:
     return Entry(in_unit(value, unit) if unit else count, values=(value,))
 
 
-def share_entry(found: Estimate | None) -> Entry:
-    """A fraction of 1 in percent with its half-width in points; three raw values."""
-    if found is None:
+def score_entry(record: Record | None) -> Entry:
+    """The score of a record on its metric's scale, with its half-width; three raw values."""
+    if record is None or record.accuracy is None:
         return Entry(MISSING, values=(None, None, None), tone="dim")
+    found, scale = record.accuracy.value, metric_of(record).scale
     side = max(found.high - found.value, found.value - found.low)
-    interval = f"±{100 * side:.1f}"
-    return Entry(f"{100 * found.value:.1f}", interval, (found.value, found.low, found.high))
+    shown = (found.value, found.low, found.high)
+    return Entry(scale.bare(found.value), scale.side(side), shown)
+
+
+def score_unit(records: Iterable[Record]) -> str:
+    """The unit that a column of scores names; none where their scales differ."""
+    scored = [record for record in records if record.accuracy is not None]
+    scale = common_scale(metric_of(record).scale for record in scored)
+    return scale.unit if scale else ""
 
 
 def bounds(stem: str, unit: str = "") -> tuple[str, str, str]:

@@ -25,6 +25,7 @@ from bench.record.portability import (
     PortabilityReport,
 )
 from bench.validation import first_problem, refuse_newer
+from bench.variants import suffix
 
 #: Of an operator or a model.
 MapOutcome = OperatorOutcome | ModelOutcome
@@ -126,7 +127,7 @@ def portability(report: PortabilityReport) -> Portability:
         operators.setdefault(label, {})[line.target] = _operator(line)
     models: dict[str, dict[str, Square]] = {}
     for model in report.models:
-        variant = "" if model.variant == "fp32" else f" {model.variant}"
+        variant = suffix(model.variant)
         square = _square(model.outcome, "", model.detail)
         models.setdefault(f"{model.model}{variant}", {})[model.target] = square
     grids = [

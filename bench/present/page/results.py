@@ -19,7 +19,8 @@ from bench.present.page.parts import (
     bounds,
     estimate_entry,
     number_entry,
-    share_entry,
+    score_entry,
+    score_unit,
 )
 from bench.record.result import Record
 
@@ -42,7 +43,7 @@ def results_table(found: Sequence[_Lettered], name: str, left_out: str) -> Table
         Column(("p99_ns",), "p99", units["latency"].name, numeric=True),
         Column(bounds("throughput", "per_s"), "Throughput", units["rate"].name, numeric=True),
         Column(("peak_rss_bytes",), "Memory", units["memory"].name, numeric=True),
-        Column(bounds("accuracy"), "Accuracy", "%", numeric=True),
+        Column(bounds("accuracy"), "Accuracy", score_unit(records), numeric=True),
         Column(("load_ns",), "Load", units["load"].name, numeric=True),
         Column(("first_inference_ns",), "First run", units["first"].name, numeric=True),
         Column(("invocations",), "Invocations", numeric=True),
@@ -96,7 +97,7 @@ def _row(record: Record, units: dict[str, Unit]) -> tuple[Entry, ...]:
         number_entry(p99, units["latency"]),
         estimate_entry(throughput, units["rate"]),
         number_entry(memory, units["memory"]),
-        share_entry(record.accuracy.value if record.accuracy else None),
+        score_entry(record),
         number_entry(start.load_ns.value if start and start.load_ns else None, units["load"]),
         number_entry(
             start.first_inference_ns.value if start and start.first_inference_ns else None,

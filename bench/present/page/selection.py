@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice, zip_longest
 
-from bench.judge.deal import Cost, cost_of
+from bench.judge.deal import Cost, cost_of, weighed
 from bench.record.result import Record
+from bench.store.scores import metric_of
 
 #: More rows than a person scrolls through, and a page that stays well below 10 MB.
 MOST_RECORDS = 1_000
@@ -56,14 +58,8 @@ def select(records: Sequence[Record], most: int = MOST_RECORDS) -> Selection:
 
 def _in_turns(groups: Sequence[Sequence[Record]], most: int) -> set[str]:
     """Ids of the first of each group, then of the second of each, and so on."""
-    chosen: set[str] = set()
-    for place in range(max(map(len, groups), default=0)):
-        for group in groups:
-            if place < len(group):
-                chosen.add(group[place].cell_id)
-                if len(chosen) == most:
-                    return chosen
-    return chosen
+    turns = (record for turn in zip_longest(*groups) for record in turn if record is not None)
+    return set(islice(dict.fromkeys(record.cell_id for record in turns), most))
 
 
 def best_of_each_load(records: Sequence[Record], most: int) -> list[Record]:
@@ -123,8 +119,8 @@ def cost_layers(records: Sequence[Record], cost: Cost, most: int) -> tuple[list[
 
     Layer after layer of what no other estimate beats is peeled off.
     """
-    scores = {_subject(r): r.accuracy.value.value for r in records if r.accuracy is not None}
-    wanted = "offline" if cost == "throughput" else "single-stream"
+    scores = {_subject(r): _goodness(r) for r in records if r.accuracy is not None}
+    wanted = weighed(records, cost)
     best: dict[tuple[str, str, str], float] = {}
     for record in records:
         price = cost_of(record, cost)
@@ -159,6 +155,11 @@ def _peel(points: Sequence[_Estimated]) -> tuple[list[_Estimated], list[_Estimat
         else:
             rest.append(point)
     return layer, rest
+
+
+def _goodness(record: Record) -> float:
+    assert record.accuracy is not None
+    return metric_of(record).sign * record.accuracy.value.value
 
 
 def _subject(record: Record) -> tuple[str, str, str]:

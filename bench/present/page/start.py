@@ -8,7 +8,6 @@ from bench.numbers import TIME_UNITS, column_unit, duration
 from bench.present.page.draw import Axis, Dot, Lane, checked, dot_plot
 from bench.present.page.names import (
     NEUTRAL,
-    Palette,
     in_picture,
     lane_label,
     model_and_variant,
@@ -23,7 +22,7 @@ _COLOURS = {_LOAD: "#d55e00", _FIRST: "#c77700", _STEADY: NEUTRAL}
 _SYMBOLS = {_LOAD: "square", _FIRST: "diamond", _STEADY: "circle"}
 
 
-def section(records: Sequence[Record], palette: Palette, prefix: str) -> Section:
+def section(records: Sequence[Record], prefix: str) -> Section:
     """What the first answer costs, which no steady figure contains."""
     found = subjects([record for record in latency_records(records) if record.load_ns])
     if not found:

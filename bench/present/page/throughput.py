@@ -31,6 +31,7 @@ from bench.present.page.parts import (
 )
 from bench.present.page.selection import MOST_LANES, cut_words, rate_records, time_of_sample
 from bench.record.result import Record
+from bench.scenarios import find_scenario
 
 _HEIGHT = 380
 _MOST_LINES = 12
@@ -120,11 +121,12 @@ def _without_streams(target: str) -> str:
 
 
 def _varied(rated: Sequence[Record], variable: str) -> list[_Line]:
-    """Lines of offline records that differ in nothing but the variable, two points at least."""
+    """Lines of records whose queries may be of any size that differ in nothing but the variable,
+    two points at least."""
     grouped: dict[tuple[object, ...], list[tuple[int, Record]]] = {}
     for record in rated:
         cell = record.cell
-        if cell.scenario != "offline":
+        if find_scenario(cell.scenario).one_sample:
             continue
         if variable == "batch":
             key: tuple[object, ...] = (cell.model.name, cell.variant, cell.target, cell.threads)
@@ -133,14 +135,15 @@ def _varied(rated: Sequence[Record], variable: str) -> list[_Line]:
             base = _without_streams(cell.target)
             key = (cell.model.name, cell.variant, base, cell.threads, cell.batch)
             value = streams_of(cell.target)
-        grouped.setdefault((*key, cell.lane), []).append((value, record))
+        grouped.setdefault((*key, cell.lane, cell.scenario), []).append((value, record))
     found: list[_Line] = []
     for points in grouped.values():
         if len({value for value, _ in points}) > 1:
             cell = points[0][1].cell
             batch = f", batch {cell.batch}" if variable == "streams" else ""
             target = cell.target if variable == "batch" else _without_streams(cell.target)
-            label = f"{model_and_variant(cell)} · {shown(target)}{batch}"
+            load = find_scenario(cell.scenario).label
+            label = f"{model_and_variant(cell)} · {shown(target)}{batch}{load and f', {load}'}"
             found.append((label, cell.model.name, target, sorted(points, key=lambda p: p[0])))
     return found
 
@@ -176,7 +179,7 @@ def _lines(lines: Sequence[_Line], variable: str, palette: Palette, name: str) -
     return Picture(
         name=name,
         title=f"Throughput against {variable}",
-        words=f"Offline samples a second at each {variable}, with 95% intervals; a line that goes "
+        words=f"Samples a second at each {variable}, with 95% intervals; a line that goes "
         f"on rising has something to gain from more. The highest: {model_and_variant(best.cell)} "
         f"on {target_words(best.cell)} at batch {best.cell.batch}."
         f"{cut_words(len(drawn), len(lines), 'lines')}",

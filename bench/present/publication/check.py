@@ -320,7 +320,7 @@ def _compare_lines(file: str, published: str, again: str, problems: list[Problem
             header = []
         if mine == other:
             continue
-        if len(a) == len(b) == len(header):
+        if a and len(a) == len(b) == len(header):
             row = " ".join(b[:3])
             for column, one, two in zip(header, a, b, strict=True):
                 if one != two:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.cards.tasks import bulky_columns
 from bench.cell import Frozen
 from bench.errors import SpecError
 from bench.judge.changes import Changes
@@ -39,7 +40,6 @@ RESULTS = "results.csv"
 PAIRS = "pairs.csv"
 RUNS = "runs"
 SCHEMA_VERSION = 1
-_NOT_COPIED = ("logits",)  #: large, and no published number comes from it
 _ESTIMATES = ("speedup", "floor_speedup", "throughput")
 _RATIO_KEYS = ("value", "low", "high", "confidence", "paired", "invocations", "verdict")
 _CHANGE_KEYS = (
@@ -199,7 +199,7 @@ def _names(runs: Sequence[StoredRun]) -> list[str]:
 
 
 def _copy_run(run: StoredRun, folder: Path) -> None:
-    """What every published number comes from: no logs and no logits, the rest as it is.
+    """What every published number comes from: no logs and no bulky columns, the rest as it is.
 
     Facts of what has no invocation or record (of a run that was killed in between) stay behind.
     """
@@ -220,11 +220,12 @@ def _copy_run(run: StoredRun, folder: Path) -> None:
     (folder / HEADER).write_text(header, encoding="utf-8", newline="\n")
     for file in sorted((run.path / "samples").glob("*.parquet")):
         shutil.copyfile(file, folder / "samples" / file.name)
-    wanted = {r.accuracy.predictions for r in run.records if r.accuracy is not None}
-    for name in sorted(wanted):
+    wanted = {r.accuracy.predictions: r for r in run.records if r.accuracy is not None}
+    for name, record in sorted(wanted.items()):
         source = run.path / name
         if source.is_file() and source.resolve().is_relative_to(run.path.resolve()):
-            columns = [c for c in pq.read_schema(source).names if c not in _NOT_COPIED]
+            bulky = bulky_columns(record.cell.model.task)
+            columns = [c for c in pq.read_schema(source).names if c not in bulky]
             table = pq.read_table(source, columns=columns)
             pq.write_table(table, folder / name, compression="zstd", compression_level=19)
 

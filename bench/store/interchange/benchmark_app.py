@@ -14,8 +14,8 @@ import json
 import re
 from typing import Any
 
-from bench.cell import Scenario
 from bench.record.result import Foreign
+from bench.scenarios import back_to_back
 from bench.store.interchange.foreign import ForeignRun, Result, time_ns
 
 NAME = "benchmark_app"
@@ -64,7 +64,6 @@ def _result(
     if "throughput" not in results:
         raise ValueError(f"no throughput: {results.get('error', 'the run did not finish')}")
     requests = int(setup.get("number of parallel infer requests", 1))
-    scenario: Scenario = "single-stream" if requests == 1 else "multi-stream"
     model = str(options.get("-m") or setup.get("topology") or "unknown")
     percentiles = {
         f"p{match[1]}_ns": time_ns(value, _MS)
@@ -90,7 +89,7 @@ def _result(
     device = str(setup.get("target device") or options.get("-d") or "unknown")
     batch = int(setup.get("batch size", 1))
     threads = int(options.get("-nthreads") or 0)
-    return Result(foreign, _file_name(model), device, scenario, batch, threads)
+    return Result(foreign, _file_name(model), device, back_to_back(requests).name, batch, threads)
 
 
 def _file_name(path: str) -> str:

@@ -16,12 +16,13 @@ import numpy as np
 
 from bench import __version__
 from bench.arrays import Array
-from bench.cell import Cell, ModelIdentity, Scenario
+from bench.cell import Cell, ModelIdentity
 from bench.errors import SpecError
 from bench.numbers import printable
 from bench.record.block import Block
 from bench.record.header import RunHeader
 from bench.record.result import Foreign, Record
+from bench.scenarios import SINGLE_STREAM
 from bench.spec import Suite
 from bench.store.write import RunStore
 
@@ -37,7 +38,7 @@ class Result:
     foreign: Foreign
     model: str
     device: str = "unknown"
-    scenario: Scenario = "single-stream"
+    scenario: str = SINGLE_STREAM.name
     batch: int = 1
     threads: int = 0
     file_bytes: int = 0

@@ -111,7 +111,7 @@ def node_tests(cache: Path) -> NodeTests:
 
     Raises `SpecError` where they can't be written.
     """
-    import onnx
+    import onnx  # onnx: start-up
 
     folder = cache / "portability" / f"tests-{onnx.__version__}-{_FORMAT}"
     found = _read(folder, onnx.__version__)
@@ -171,7 +171,7 @@ def _write(folder: Path) -> None:
 
 def _all_cases() -> Iterator[tuple[Case, Any]]:
     """Every node test with its facts; the names of operators are those of the tests' one node."""
-    from onnx.backend.test.loader import load_model_tests
+    from onnx.backend.test.loader import load_model_tests  # onnx: start-up
 
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         # The package's own overflows and prints, which are none of the user's business.
@@ -210,7 +210,7 @@ def _facts(test: Any, operator: str, domain: str, opset: int, *, expanded: bool)
 
 def type_name(value: Any) -> str:
     """ONNX's name for the element type of a ValueInfoProto; for what is no tensor its kind."""
-    from onnx import TensorProto
+    from onnx import TensorProto  # onnx: start-up
 
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
@@ -227,7 +227,7 @@ def imported(model: Any, domain: str) -> int:
 def since_version(operator: str, domain: str, opset: int) -> int:
     """Since which version an operator is defined as ``opset`` defines it; ``opset`` itself where
     ONNX knows no such operator."""
-    from onnx import defs
+    from onnx import defs  # onnx: start-up
 
     try:
         return int(defs.get_schema(operator, opset, domain).since_version)
@@ -253,6 +253,6 @@ def _named_arrays(case: Case, test: Any) -> dict[str, Array]:
 
 
 def _plain_array(value: Any) -> Array:
-    from onnx import TensorProto, numpy_helper
+    from onnx import TensorProto, numpy_helper  # onnx: start-up
 
     return numpy_helper.to_array(value) if isinstance(value, TensorProto) else np.asarray(value)

@@ -21,7 +21,7 @@ from bench.runtimes.client import Worker
 from bench.runtimes.processes import Launcher, launcher
 from bench.runtimes.targets import Choice
 from bench.trials.portability.cases import Case, NodeTests
-from bench.trials.portability.outcomes import TestResult, compare, outcome_of
+from bench.trials.portability.outcomes import TestResult, outcome_of, outcome_of_outputs
 
 #: How long the main thread sleeps before it looks again whether it was interrupted.
 _LOOK_S = 0.1
@@ -182,7 +182,7 @@ class _Shard(threading.Thread):
             if outcome in _DEADLY or not worker.alive:
                 self._drop()
             return TestResult(test=case.name, outcome=outcome, detail=detail)
-        outcome, detail, error_size = compare(outputs, expected, case.rtol, case.atol)
+        outcome, detail, error_size = outcome_of_outputs(outputs, expected, case.rtol, case.atol)
         return TestResult(test=case.name, outcome=outcome, detail=detail, max_abs_error=error_size)
 
     def _fresh(self, processes: Launcher) -> Worker:

@@ -86,7 +86,7 @@ def model_nodes(path: Path) -> tuple[ModelNode, ...]:
 
     Raises `SpecError` for a file that isn't an ONNX model.
     """
-    import onnx
+    import onnx  # onnx: start-up
 
     try:
         model = onnx.load(str(path), load_external_data=False)
@@ -133,7 +133,7 @@ def _constant_places(node: Any, constant: Set[str]) -> tuple[int, ...]:
 
 def _types(model: Any) -> dict[str, str]:
     """Element types by the name of the tensor, as far as they are stored or can be inferred."""
-    import onnx
+    import onnx  # onnx: start-up
     from onnx import TensorProto
 
     try:

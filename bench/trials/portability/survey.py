@@ -14,14 +14,14 @@ from pathlib import Path
 from bench import __version__
 from bench.cards.card import Card
 from bench.cards.ready import Loaded, load
-from bench.cell import Variant
 from bench.errors import BenchError, SpecError, Unavailable
-from bench.machine.facts import fingerprint
+from bench.machine.facts import machine_facts
 from bench.measure.plan import PlannedCell, make_plan
 from bench.measure.reference import References
 from bench.record.portability import ModelRow, PortabilityReport, SuiteFacts, TargetRow
 from bench.runtimes.processes import Launcher
 from bench.runtimes.targets import BackendReport, Choice
+from bench.scenarios import SINGLE_STREAM
 from bench.spec import Suite
 from bench.trials.portability.cases import Case, NodeTests, node_tests
 from bench.trials.portability.execute import Job, check_options, run_tests
@@ -32,6 +32,7 @@ from bench.trials.portability.outcomes import TestResult
 from bench.trials.portability.predict import Forecast, ModelNode, OperatorKey, model_nodes, predict
 from bench.trials.portability.progress import Teller
 from bench.trials.portability.restate import cases_for
+from bench.variants import DEFAULT
 
 #: The distributions whose versions the report's facts hold.
 _VERSIONED = ("infer-bench", "numpy", "onnx", "onnxruntime", "openvino", "torch")
@@ -44,7 +45,7 @@ class Request:
     operators: tuple[str, ...] | None = ()
     opset: int | None = None
     models: tuple[Card, ...] = ()
-    variants: tuple[Variant, ...] = ("fp32",)
+    variants: tuple[str, ...] = (DEFAULT,)
     shapes: Mapping[str, int] = field(default_factory=dict)
     try_models: bool = True
     refresh: bool = False
@@ -128,7 +129,7 @@ class _Survey:
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             command=shlex.join(["bench", *sys.argv[1:]]),
             suite=None if request.operators is None else self._suite_facts(),
-            facts=fingerprint(_VERSIONED).as_json(),
+            facts=machine_facts(_VERSIONED).as_json(),
             targets=tuple(targets),
             operators=tuple(operators),
             models=tuple(rows),
@@ -248,7 +249,7 @@ class _Survey:
         """A row for each variant of a model on a target."""
         suite = Suite(
             variants=self.request.variants,
-            scenarios=("single-stream",),
+            scenarios=(SINGLE_STREAM.name,),
             shapes=dict(self.request.shapes),
             threads=1,
         )
@@ -264,8 +265,8 @@ class _Survey:
     def _model_on(self, planned: PlannedCell, model: _Model, kept: KeptResults | None) -> ModelRow:
         teller = self.machinery.teller
         forecast: Forecast | None = None
-        # The tests are of fp32's graph; a quantised form has other nodes.
-        if kept is not None and model.nodes and planned.cell.variant == "fp32":
+        # The tests are of the default's graph; a quantised form has other nodes.
+        if kept is not None and model.nodes and planned.cell.variant == DEFAULT:
             forecast = predict(model.nodes, model.cases, kept.results)
         if not self.request.try_models:
             return model_row(planned, model.nodes, forecast, None)

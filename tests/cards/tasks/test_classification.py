@@ -45,7 +45,7 @@ def test_scores_are_those_of_scikit_learn() -> None:
     labels = np.random.default_rng(0).integers(0, 8, 400)
     logits = outputs(labels, 8, 0.8)
     columns = TASK.columns(logits, a_dataset(labels), a_card(8))
-    scores = {s.metric: s for s in TASK.scores(columns, 0.95)}
+    scores = {s.metric.name: s for s in TASK.scores(columns, 0.95)}
     assert scores["top-1"].value.estimate == accuracy_score(labels, logits.argmax(axis=1))
     assert scores["top-5"].value.estimate == top_k_accuracy_score(labels, logits, k=5)
     for label in range(8):

@@ -91,7 +91,7 @@ def test_retrieval_counts_what_is_found() -> None:
     columns = TASK.columns(vectors, data, a_card())
     assert columns["recall_at_1"][1] == 1
     at_10, at_1 = TASK.scores(columns, 0.95)
-    assert (at_10.metric, at_1.metric) == ("recall@10", "recall@1")
+    assert (at_10.metric.name, at_1.metric.name) == ("recall@10", "recall@1")
     assert at_1.value.estimate == columns["recall_at_1"].mean()
 
 
