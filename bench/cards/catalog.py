@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.cards.card import Card, card_for_onnx, load_card
@@ -35,3 +36,43 @@ def find_model(text: str) -> Card:
             "model (`bench list models`)."
         )
     raise unknown("model", text, installed)
+
+
+def wherever(text: str) -> str:
+    """What calls the same model from every folder: its path, if it is one, from the root on, with
+    the links in it as they were given."""
+    file, colon, factory = text.rpartition(":") if ".py:" in text else (text, "", "")
+    if not colon and not text.endswith((".onnx", ".toml")) and text in card_paths():
+        return text
+    return f"{Path(file).absolute()}{colon}{factory}" if Path(file).exists() else text
+
+
+def told_apart(cards: Sequence[Card]) -> list[Card]:
+    """Cards of distinct names: those that were made from a file, and are called alike, are named
+    with as many of its folders as it takes (``v1/model``, ``v2/model``).
+
+    Two models that say their own name keep it, and so does the same file given twice.
+    """
+    return [_told_apart(card, [other for other in cards if other is not card]) for card in cards]
+
+
+def _told_apart(card: Card, others: Sequence[Card]) -> Card:
+    alike = [other for other in others if other.name == card.name]
+    if not alike or card.path.suffix == ".toml":
+        return card
+    own, paths = _long_name(card), [_long_name(o) for o in alike if o.path.suffix != ".toml"]
+    for length in range(2, len(own) + 1):
+        name = own[-length:]
+        if all(name != path[-length:] for path in paths):
+            return card.model_copy(update={"name": "/".join(name)})
+    return card
+
+
+def _long_name(card: Card) -> tuple[str, ...]:
+    """The folders above a model's file, and its name."""
+    folder = card.path.parent
+    if card.source.pretrained:
+        folder = folder.parent
+    if card.source.torch:
+        folder = card.path.with_suffix("")
+    return (*folder.parts[1:], card.name)

@@ -24,7 +24,7 @@ from bench.cards.calibration import shared_samples
 from bench.cards.card import Card, DatasetCard
 from bench.cards.datasets import Dataset, load_dataset
 from bench.cards.export import run_onnx
-from bench.cards.files import file_sha256
+from bench.cards.files import file_sha256, relative_to
 from bench.cards.ready import Loaded
 from bench.cards.text import tensors_toml, toml_text
 from bench.errors import SpecError, Unavailable
@@ -102,7 +102,7 @@ def _training_data(original: Loaded, data: str) -> Dataset:
             f"{card.name}: the recipe's student takes one input, vectors (batch, n) or images "
             "(batch, channels, height, width); train your own and give it a card."
         )
-    update = {"name": Path(data).name, "path": str(Path(data).resolve()), "split": "train"}
+    update = {"name": Path(data).name, "path": str(Path(data).absolute()), "split": "train"}
     like: DatasetCard = card.dataset.model_copy(update=update)
     found = load_dataset(card.model_copy(update={"dataset": like}))
     shared = shared_samples(found.inputs, original.dataset.inputs)
@@ -335,13 +335,11 @@ def _card(original: Card, training: Dataset, recipe: Recipe, out: Path) -> str:
     """The student's card: its files, the original's labelled data, and how it was made."""
     assert original.dataset is not None
     data = original.dataset.model_dump(mode="json", exclude_defaults=True)
-    data["path"] = os.path.relpath(original.file(original.dataset.path), out.resolve())
+    data["path"] = relative_to(original.file(original.dataset.path), out)
     calibration = {}
     if original.calibration is not None:
         calibration = original.calibration.model_dump(mode="json", exclude_defaults=True)
-        calibration["path"] = os.path.relpath(
-            original.file(original.calibration.path), out.resolve()
-        )
+        calibration["path"] = relative_to(original.file(original.calibration.path), out)
     from_ = "the labels of" if recipe.control_of else f"the logits of {original.name} on"
     said = (
         f"{from_} {training.examples} examples of {training.name}; temperature "

@@ -147,7 +147,7 @@ def _cached(name: str, source: Path, variant: str, recipe: Recipe, cache: Path) 
     """The variant's file, made whole or not at all."""
     key = json.dumps([content_sha256(source), recipe.key, recipe.method, _RECIPE])
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-    path = cache / "variants" / f"{name}-{variant}-{digest}.onnx"
+    path = cache / "variants" / f"{name.replace('/', '-')}-{variant}-{digest}.onnx"
     if path.is_file():
         return path
     try:

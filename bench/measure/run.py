@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench import __version__
+from bench.cards.catalog import wherever
 from bench.errors import BenchError
 from bench.machine.facts import machine_facts
 from bench.measure.listener import Listener
@@ -32,7 +33,7 @@ def start(prepared: Prepared, results: Path, listener: Listener) -> Outcome:
         command=shlex.join(["bench", *sys.argv[1:]]),
         suite=plan.suite,
         targets=tuple(str(choice.target) for choice in prepared.choices),
-        models=tuple(_absolute(text) for text in plan.suite.models),
+        models=tuple(wherever(text) for text in plan.suite.models),
         facts=machine_facts(versioned_distributions()).as_json(),
         cells=tuple(planned.cell for planned in plan.cells),
         environments=_environments(prepared),
@@ -109,8 +110,3 @@ def _away_from(cpus: set[int]) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, allowed)
-
-
-def _absolute(text: str) -> str:
-    """Paths are stored absolute, so that a run can be resumed from another folder."""
-    return str(Path(text).resolve()) if os.path.exists(text) else text

@@ -19,6 +19,7 @@ from bench.cards.datasets import columns, images, separated
 from bench.cards.datasets.base import Stored
 from bench.cards.files import file_sha256
 from bench.errors import SpecError
+from bench.guest import guest
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".arrow", ".feather", ".ipc")
 #: How Hugging Face's libraries name the files of a data set in several.
@@ -87,8 +88,11 @@ def read_function(path: Path, function: str, card: Card) -> Stored:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-        table = pa.table(getattr(module, function)())
+        with guest(f"{path}:{function}", path):
+            spec.loader.exec_module(module)
+            table = pa.table(getattr(module, function)())
+    except SpecError:
+        raise
     except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise SpecError(

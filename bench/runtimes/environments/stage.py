@@ -22,7 +22,7 @@ from bench.cache import cache_folder
 from bench.discover import backend_entry_points
 from bench.errors import Unavailable
 
-_CORE = ("__init__.py", "backend.py", "cache.py", "capabilities.py", "errors.py")
+_CORE = ("__init__.py", "backend.py", "cache.py", "capabilities.py", "errors.py", "guest.py")
 _LEFT_OUT = ("__pycache__", ".pyc")
 
 #: An adapter is some kilobytes of Python; what is far above holds a runtime or models.

@@ -224,7 +224,10 @@ class _Survey:
         for card in self.request.models:
             self.machinery.teller.phase(f"reading {card.name}")
             try:
-                loaded.append(load(card, self.machinery.cache, _say_nothing, self.request.variants))
+                model = load(card, self.machinery.cache, _say_nothing, self.request.variants)
+                if model.refused is not None:
+                    raise model.refused
+                loaded.append(model)
             except BenchError as error:
                 refused += [
                     refused_row(card.name, variant, str(choice.target), error)

@@ -302,3 +302,22 @@ def test_pairs_and_queries_are_read(tmp_path: Path) -> None:
     assert found.labels is None
     assert found.scores is not None
     assert found.scores.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import sys; sys.exit('prepared')", "it ended the program"),
+        ("def rows():\n    quit()", "it ended the program"),
+        ("def rows():\n    return input()", "gave no table of labelled data: EOFError"),
+    ],
+)
+def test_a_file_of_data_that_ends_the_program_is_one_sentence(
+    tmp_path: Path, code: str, words: str
+) -> None:
+    from bench.cards.datasets.tables import read_function
+
+    (tmp_path / "rows.py").write_text(code)
+    with pytest.raises(SpecError, match=words) as caught:
+        read_function(tmp_path / "rows.py", "rows", None)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
