@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from bench.cards.tasks.base import Columns
+from bench.defaults import CONFIDENCE
 from bench.errors import SpecError
 from bench.numbers import points
 from bench.stats.agreement import agreement, error_consistency, same_wrong_answers
@@ -23,7 +24,6 @@ from bench.stats.interval import Interval
 from bench.stats.multiple import simultaneous_confidence
 from bench.stats.of_means import OfMeans, intervals, mean_of
 
-CONFIDENCE = 0.95
 #: A control whose accuracy differs by more makes agreement hard to read: the better two models
 #: are, the more they agree. Kappa corrects for it.
 ACCURACY_MARGIN = 0.02

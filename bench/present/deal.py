@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.text import Text
 
 from bench.cards.tasks.base import Change, MetricRow
-from bench.judge.deal import MARGIN, Cost, Deal, Offer, Point, cost_of
+from bench.defaults import MARGIN
+from bench.judge.deal import Cost, Deal, Offer, Point, cost_of
 from bench.numbers import (
     BYTE_UNITS,
     NAME_LIMIT,

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from bench.defaults import CONFIDENCE
 from bench.stats.interval import FEWEST_INVOCATIONS, check_confidence
 from bench.stats.multiple import simultaneous_confidence
 
@@ -33,7 +34,7 @@ HISTORIES = 120_000
 SEED = 1969
 
 
-def repeated_confidence(invocations: Sequence[int], confidence: float = 0.95) -> float:
+def repeated_confidence(invocations: Sequence[int], confidence: float = CONFIDENCE) -> float:
     """The confidence for the t-interval at every look, so that all hold together.
 
     ``invocations`` are the numbers of values at the planned looks, rising, the first >= 2. This is

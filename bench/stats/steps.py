@@ -25,6 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from bench.defaults import CONFIDENCE
+
 Floats = NDArray[np.float64]
 
 #: One deviating run is an outlier, whatever it is: a step has as many runs on either side.
@@ -48,7 +50,7 @@ class Step:
 def find_steps(
     values: Sequence[float] | NDArray[Any],
     log_errors: Sequence[float] | NDArray[Any] | None = None,
-    confidence: float = 0.95,
+    confidence: float = CONFIDENCE,
     margin: float = 0.0,
     seed: int = 1,
 ) -> list[Step]:
