@@ -20,8 +20,8 @@ import numpy as np
 
 from bench.arrays import Array
 from bench.cards.architecture import Architecture
-from bench.errors import SpecError
 from bench.cards.tasks.base import Columns
+from bench.errors import SpecError
 from bench.stats.agreement import agreement, error_consistency, same_wrong_answers
 from bench.stats.interval import Interval
 from bench.stats.kinship import kinship
@@ -133,10 +133,10 @@ def lineage(
 ) -> Lineage:
     """Compare stored predictions of the same labelled examples, in the same order.
 
-    ``a`` and ``b`` are a name and what its task stored (`bench.cards.tasks.base.Columns`). ``known``
-    is what cards tell, by the same names. Of a control whose architecture nothing tells, somebody
-    has to vouch that it is of B's architecture and recipe, or it is not counted. Raises `SpecError`
-    where predictions are of other examples, or where two are called the same.
+    ``a`` and ``b`` are a name and what its task stored. ``known`` is what cards tell, by the same
+    names. Of a control whose architecture nothing tells, somebody has to vouch that it is of B's
+    architecture and recipe, or it is not counted. Raises `SpecError` where predictions are of other
+    examples, or where two are called the same.
     """
     models = _named([a, b, *controls.items()])
     passed_over = _Controls(models, a[0], b[0], dict(known or {}), vouched_for, confidence).unfit()
