@@ -93,7 +93,7 @@ DEAL_COLUMNS = (
 FIDELITY_COLUMNS = (
     Column("student", "Distilled", "the distilled model against its original"),
     Column("control", "Control", "the same small network, trained without the original"),
-    Column("effect", "Difference", "what distillation did, on the same examples"),
+    Column("effect", "Difference", "of the two, on the same examples"),
 )
 
 #: `bench bisect`: tensors in the order of the graph

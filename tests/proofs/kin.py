@@ -240,7 +240,7 @@ DERIVED = ("copied", "quantised to 8 bits", "fine-tuned", "distilled")
 class Trial:
     """What was said of one trial's models.
 
-    ``verdict`` is that of the independent pair by the first five controls, ``by_all`` whether it is
+    ``verdict`` is that of the independent pair by the first five controls that count, ``by_all`` whether it is
     accused by all that count; ``choices`` how many of the choices of five accuse it, and how many
     there are; ``pairs`` the same for all pairs of the trial, five controls each; ``related`` the
     verdict of what was derived of the first.
@@ -271,10 +271,10 @@ def trial(kind: Kind | Forests, seed: int, number: int) -> Trial:
     }
     alien = None
     if kind is DENSE:
-        others = CONVOLUTIONAL.train(CONVOLUTIONAL.training_sets(FEWEST_CONTROLS, rng), seed)
-        controls = CONVOLUTIONAL.predictions(others, FEWEST_CONTROLS)
+        others = CONVOLUTIONAL.train(CONVOLUTIONAL.training_sets(8, rng), seed)
+        controls = CONVOLUTIONAL.predictions(others, 8)
         alien = verdict(models[0], models[1], controls)
-    related = {name: verdict(models[0], made, models[2:7]) for name, made in derived.items()}
+    related = {name: verdict(models[0], made, models[1:]) for name, made in derived.items()}
     return judged(kind.name, models, related, alien)
 
 
@@ -310,9 +310,11 @@ def rounded(values: Tensor) -> Tensor:
     return values if scale == 0 else torch.round(values / scale) * scale
 
 
-def verdict(a: Columns, b: Columns, controls: Sequence[Columns]) -> Verdict:
-    """What `bench lineage` finds, with somebody's word that the controls are of B's recipe."""
-    named = {f"control {place}": each for place, each in enumerate(controls)}
+def verdict(a: Columns, b: Columns, candidates: Sequence[Columns]) -> Verdict:
+    """What `bench lineage` finds by the first five candidates of B's accuracy, with somebody's word
+    that they are of its recipe."""
+    fit = [each for each in candidates if accuracy_gap(each, b) is None]
+    named = {f"control {place}": each for place, each in enumerate(fit[:FEWEST_CONTROLS])}
     return lineage(("a", a), ("b", b), named, vouched_for=frozenset(named)).finding
 
 
@@ -333,7 +335,7 @@ def judged(
             pairs.append(accuses(measured, (one, other, *rest[:FEWEST_CONTROLS])))
     return Trial(
         kind,
-        verdict(a, b, controls[:FEWEST_CONTROLS]),
+        verdict(a, b, controls),
         len(fit) >= FEWEST_CONTROLS and accuses(measured, (0, 1, *fit)),
         (sum(accused), len(accused)),
         (sum(pairs), len(pairs)),
