@@ -12,7 +12,7 @@ Nothing here is a finding of guilt.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -329,25 +329,30 @@ def _judged(
     """The measures with what is expected of a new independent model; ``models`` are A, B and the
     controls that count."""
     found = []
+    compared = matrices(models, [each.key for each in measured])
     for each in measured:
-        kin = kinship(*matrices(each.key, models), confidence)
-        if kin is not None:
-            each = replace(each, expected=kin.expected, excess=kin.excess)
-        found.append(each)
+        kin = kinship(*compared[each.key], confidence)
+        expected, excess = (kin.expected, kin.excess) if kin is not None else (None, None)
+        found.append(replace(each, expected=expected, excess=excess))
     return tuple(found)
 
 
-def matrices(key: str, models: list[Columns]) -> tuple[Array, Array]:
-    """A measure of every pair of m models, shape (m, m), and of resampled examples (resamples, m,
-    m); NaN on the diagonal."""
+def matrices(models: Sequence[Columns], keys: Sequence[str]) -> dict[str, tuple[Array, Array]]:
+    """Measures of every pair of m models, shape (m, m), and the same of resampled examples, shape
+    (resamples, m, m); NaN on the diagonal."""
     one, other = np.triu_indices(len(models), 1)
-    pairs = [_statistic(key, models[i], models[j]) for i, j in zip(one, other, strict=True)]
-    found = np.full((len(models), len(models)), np.nan)
-    found[one, other] = found[other, one] = [pair.estimate() for pair in pairs]
-    resampled = replicas(pairs)
-    cube = np.full((len(resampled), *found.shape), np.nan)
-    cube[:, one, other] = cube[:, other, one] = resampled
-    return found, cube
+    pairs = [(models[i], models[j]) for i, j in zip(one, other, strict=True)]
+    statistics = [_statistic(key, *pair) for key in keys for pair in pairs]
+    resampled = replicas(statistics)
+    found = {}
+    for place, key in enumerate(keys):
+        mine = slice(place * len(pairs), (place + 1) * len(pairs))
+        values = np.full((len(models), len(models)), np.nan)
+        values[one, other] = values[other, one] = [each.estimate() for each in statistics[mine]]
+        cube = np.full((len(resampled), *values.shape), np.nan)
+        cube[:, one, other] = cube[:, other, one] = resampled[:, mine]
+        found[key] = values, cube
+    return found
 
 
 # -- words ----------------------------------------------------------------------------------------

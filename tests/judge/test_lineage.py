@@ -37,10 +37,10 @@ class World:
 
     def distilled(self, teacher: Logits) -> Logits:
         """Learned from the teacher's logits, and no label."""
-        return np.asarray(teacher + self.rng.normal(0, 0.5, teacher.shape))
+        return np.asarray(teacher + self.rng.normal(0, 0.3, teacher.shape))
 
     def fine_tuned(self, original: Logits) -> Logits:
-        return np.asarray(0.85 * original + 0.15 * self.trained())
+        return np.asarray(0.9 * original + 0.1 * self.trained())
 
     def quantised(self, original: Logits) -> Logits:
         return np.round(original * 16) / 16
@@ -74,7 +74,7 @@ def test_independent_models_are_not_called_alike() -> None:
     for seed in range(60):
         world = World(seed)
         a, b = (world.answers(world.trained()) for _ in range(2))
-        found.append(judge(a, b, world.controls()).finding)
+        found.append(judge(a, b, world.controls(8)).finding)
     # At 95% on both sides, 1.5 of 60 are to be expected.
     assert found.count("more alike") <= 2
     assert found.count("withheld") <= 6
@@ -164,7 +164,7 @@ def test_controls_that_are_nearly_equal_accuse_nobody() -> None:
     world = World(12)
     a, b = (world.answers(world.trained()) for _ in range(2))
     trained = world.trained()
-    clones = {name: world.answers(world.fine_tuned(trained)) for name in CONTROLS}
+    clones = {name: world.answers(world.distilled(trained)) for name in CONTROLS}
     found = judge(a, b, clones)
     assert len(found.controls) == FEWEST_CONTROLS
     assert found.finding != "more alike"

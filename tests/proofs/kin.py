@@ -36,6 +36,7 @@ from bench.stats.proportion import clopper_pearson
 MODELS = 10  #: of a trial: a pair, and eight to choose controls from
 BATCH = 50
 PROCESSES = 2
+KAPPA = "error_consistency"
 Parameters = list[Tensor]
 
 
@@ -229,7 +230,7 @@ TRIALS: dict[Kind | Forests, int] = {
     DIGITS: 40,
 }
 #: So many of each kind derive models of the first too, and are judged by controls of another kind.
-TRIALS_OF_POWER = 20
+TRIALS_OF_POWER = 12
 DERIVED = ("copied", "quantised to 8 bits", "fine-tuned", "distilled")
 
 
@@ -240,10 +241,11 @@ DERIVED = ("copied", "quantised to 8 bits", "fine-tuned", "distilled")
 class Trial:
     """What was said of one trial's models.
 
-    ``verdict`` is that of the independent pair by the first five controls that count, ``by_all`` whether it is
-    accused by all that count; ``choices`` how many of the choices of five accuse it, and how many
-    there are; ``pairs`` the same for all pairs of the trial, five controls each; ``related`` the
-    verdict of what was derived of the first.
+    ``verdict`` is that of the independent pair by the first five controls that count, ``by_all``
+    whether it is accused by all that count; ``choices`` how many of the choices of five accuse it,
+    and how many there are; ``pairs`` the same for all pairs of the trial, five controls each;
+    ``related`` the verdict of what was derived of the first; ``alien`` that of the pair by controls
+    of another kind.
     """
 
     kind: str
@@ -325,7 +327,7 @@ def judged(
     alien: Verdict | None = None,
 ) -> Trial:
     a, b, *controls = models
-    measured = matrices("error_consistency", models)
+    measured = matrices(models, [KAPPA])[KAPPA]
     fit = _fit(models, 0, 1)
     accused = [accuses(measured, (0, 1, *chosen)) for chosen in itertools.combinations(fit, 5)]
     pairs = []
@@ -394,8 +396,7 @@ def findings(trials: Sequence[Trial]) -> list[Finding]:
         )
     )
     found += [*_choices(trials), _all_pairs(trials)]
-    for name in DERIVED:
-        found += _power(name, [t for t in trials if name in t.related])
+    found += [_power(name, [t for t in trials if name in t.related]) for name in DERIVED]
     aliens = [t.alien == "more alike" for t in trials if t.alien is not None]
     if aliens:
         found.append(
@@ -462,20 +463,14 @@ def _all_pairs(trials: Sequence[Trial]) -> Finding:
     )
 
 
-def _power(name: str, trials: Sequence[Trial]) -> Iterator[Finding]:
+def _power(name: str, trials: Sequence[Trial]) -> Finding:
     """Of one way of deriving a model: found, of those that were judged."""
-    for kind in dict.fromkeys(t.kind for t in trials):
-        verdicts = [t.related[name] for t in trials if t.kind == kind]
-        seen = [v for v in verdicts if v != "withheld"]
-        aside = len(verdicts) - len(seen)
-        words = f"; withheld for {aside} more" if aside else ""
-        found = sum(v == "more alike" for v in seen)
-        yield Finding(
-            f"found when {name}: {kind}, five controls",
-            _share(found, len(seen)) + words,
-            "-",
-            None,
-        )
+    verdicts = [t.related[name] for t in trials]
+    seen = [v for v in verdicts if v != "withheld"]
+    found = sum(v == "more alike" for v in seen)
+    words = f"{_share(found, len(seen))}; withheld for {len(verdicts) - len(seen)} more"
+    met = len(seen) > 0 and found / len(seen) >= 0.9
+    return Finding(f"networks found to be related when {name}, five controls", words, "90%", met)
 
 
 def details(trials: Sequence[Trial]) -> dict[str, Any]:
