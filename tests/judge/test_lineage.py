@@ -71,13 +71,13 @@ def words(found: Lineage) -> str:
 
 def test_independent_models_are_not_called_alike() -> None:
     found = []
-    for seed in range(60):
+    for seed in range(40):
         world = World(seed)
         a, b = (world.answers(world.trained()) for _ in range(2))
         found.append(judge(a, b, world.controls(8)).finding)
-    # At 95% on both sides, 1.5 of 60 are to be expected.
-    assert found.count("more alike") <= 2
-    assert found.count("withheld") <= 6
+    # At 95% on both sides, one of 40 is to be expected.
+    assert found.count("more alike") <= 1
+    assert found.count("withheld") <= 10
 
 
 @pytest.mark.parametrize("made", [World.distilled, World.fine_tuned, World.quantised])
@@ -90,7 +90,9 @@ def test_a_derived_model_is_found_to_be_more_alike(
         original = world.trained()
         derived = world.answers(made(world, original))
         found.append(judge(world.answers(original), derived, world.controls(8)).finding)
-    assert found.count("more alike") >= 9
+    decided = [finding for finding in found if finding != "withheld"]
+    assert len(decided) >= 6
+    assert decided.count("more alike") >= len(decided) - 1
 
 
 def test_a_copy_is_found_and_the_words_accuse_nobody() -> None:
