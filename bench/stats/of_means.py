@@ -80,6 +80,21 @@ def intervals(
     return [_interval(s, part, confidence) for s, part in zip(statistics, parts, strict=True)]
 
 
+def replicas(
+    statistics: Sequence[OfMeans], seed: int = 0, resamples: int = RESAMPLES
+) -> NDArray[np.float64]:
+    """Each statistic in each resample, shape (resamples, statistics): NaN where it does not exist.
+
+    The resamples are those of `intervals` for the same seed.
+    """
+    features = np.concatenate([s.features for s in statistics], axis=1, dtype=np.float64)
+    means = _resampled_means(features, seed, resamples)
+    ends = np.cumsum([s.features.shape[1] for s in statistics])
+    parts = np.split(means, ends[:-1], axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.stack([s.value(part) for s, part in zip(statistics, parts, strict=True)], axis=1)
+
+
 def two_sided_p(interval_of: OfMeans, seed: int = 0, resamples: int = RESAMPLES) -> float:
     """Bootstrap p-value of "the statistic is 0": twice the smaller tail of the resamples beyond 0.
 
