@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.discover import load_object
+from bench.present.ci.formats import CiFormat, ci_formats
+
 if TYPE_CHECKING:
     from bench.judge.gate import Judgement
     from bench.store.run import StoredRun
-
-_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 def read_sizes(
@@ -30,34 +31,27 @@ def read_sizes(
     return sizes
 
 
-#: the parameters that `output_options` adds
-OUTPUTS = ("markdown", "markdown_limit", "link", "junit", "bencher", "github_action")
-
-
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The files for CI that a command can write beside what it prints; see `write_outputs`."""
-    for option in reversed(
-        (
-            click.option("--markdown", type=_FILE, help="Write Markdown (a step summary)."),
-            click.option(
-                "--markdown-limit",
-                type=click.IntRange(min=2_000),
-                metavar="BYTES",
-                help="Cut its rows to this size; default 1000000.",
-            ),
-            click.option("--link", metavar="URL", help="Where all of it is, for cut Markdown."),
-            click.option("--junit", type=_FILE, help="Write JUnit XML."),
-            click.option("--bencher", type=_FILE, help="Write Bencher Metric Format."),
-            click.option(
-                "--github-action",
-                type=click.Path(path_type=Path, file_okay=False),
-                metavar="DIRECTORY",
-                help="Write github-action-benchmark's JSON.",
-            ),
-        )
-    ):
+    options = [option for row in ci_formats() for option in _options_of(row)]
+    for option in reversed(options):
         command = option(command)
     return command
+
+
+def _options_of(row: CiFormat) -> Iterator[Callable[..., Any]]:
+    path = click.Path(path_type=Path, dir_okay=row.folder, file_okay=not row.folder)
+    shown = "DIRECTORY" if row.folder else None
+    yield click.option(f"--{row.name}", row.field, type=path, metavar=shown, help=row.help)
+    for further in row.options:
+        kind = click.STRING if further.least is None else click.IntRange(min=further.least)
+        flag = f"--{further.field.replace('_', '-')}"
+        yield click.option(flag, type=kind, metavar=further.metavar, help=further.help)
+
+
+def output_names() -> list[str]:
+    """The parameters that `output_options` adds."""
+    return [n for row in ci_formats() for n in (row.field, *(o.field for o in row.options))]
 
 
 def write_outputs(
@@ -67,14 +61,12 @@ def write_outputs(
     given = {name: value for name, value in outputs.items() if value is not None}
     if not given:
         return
-    from bench.present.ci import FORMATS, Subject  # scipy: start-up
+    from bench.present.ci.base import Format, Subject  # scipy: start-up
 
-    subject = Subject(
-        run,
-        judgement,
-        link=given.get("link", ""),
-        markdown_limit=given.get("markdown_limit"),
-    )
-    for name, form in FORMATS.items():
-        if name in given:
-            form.write(subject, given[name])
+    rows = ci_formats()
+    further = {o.field for row in rows for o in row.options}
+    subject = Subject(run, judgement, **{k: v for k, v in given.items() if k in further})
+    for row in rows:
+        if row.field in given:
+            writer: Format = load_object("CI format", row.name, row.writer)()
+            writer.write(subject, given[row.field])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cache import cache_folder
-from bench.commands.flags import OUTPUTS, output_options, read_sizes, write_outputs
+from bench.commands.flags import output_names, output_options, read_sizes, write_outputs
 from bench.commands.output import print_json
 from bench.commands.show import print_run
 from bench.discover import suite_paths
@@ -89,7 +89,7 @@ def command(
     from bench.measure.run import resume, start
     from bench.present.progress import choose_listener
 
-    outputs = {name: flags.pop(name) for name in OUTPUTS}
+    outputs = {name: flags.pop(name) for name in output_names()}
     flags["accuracy"] = False if no_accuracy else None
     flags = {**_preset(preset), **{key: value for key, value in flags.items() if _given(value)}}
     plan_suite = _suite(suite, resumed, flags)

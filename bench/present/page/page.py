@@ -16,21 +16,16 @@ from typing import TYPE_CHECKING, Any
 from bench import __version__
 from bench.numbers import printable
 from bench.present.page import (
-    accuracy,
     between,
     distilled,
-    failures,
-    footprint,
     front,
-    latency,
     measured,
     results,
-    start,
-    throughput,
 )
 from bench.present.page.names import Palette
 from bench.present.page.parts import Picture, RunPart, Section, Table
 from bench.present.page.portability import Portability
+from bench.present.page.sections import SECTIONS, About
 from bench.present.page.selection import Selection, select
 from bench.store.run import StoredRun
 
@@ -121,14 +116,10 @@ def _run_part(
     answers, unread = front.answers(shown, records, palette, prefix)
     pairs, unread_too = distilled.section(shown, records, palette, prefix)
     warnings = list(dict.fromkeys([*run.skipped, *unread, *unread_too]))
+    about = About(run, records, selection.failed, palette, prefix)
     sections = (
         pairs,
-        latency.section(run, records, palette, prefix),
-        throughput.section(records, palette, prefix),
-        accuracy.section(records, palette, prefix),
-        footprint.section(records, palette, prefix),
-        start.section(records, prefix),
-        failures.section(selection.failed, prefix),
+        *(SECTIONS.find(name).draw(about) for name in SECTIONS.names()),
         measured.section(run, records, warnings, prefix),
     )
     created = printable(run.header.created_at, limit=40).replace("T", " ")

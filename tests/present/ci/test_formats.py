@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from bench.__main__ import main
+from bench.discover import load_object
 from bench.judge.compare import compare
 from bench.judge.gate import Judgement, Limits, judge
 from bench.judge.matching import match_runs
-from bench.present.ci import FORMATS, Subject
-from bench.present.ci.base import names
+from bench.present.ci.base import Subject, names
 from bench.present.ci.bencher import bencher_text
+from bench.present.ci.formats import CI_FORMATS
 from bench.present.ci.github_action import BIGGER, SMALLER, github_action_rows
 from bench.present.ci.junit import junit_text
 from bench.present.ci.markdown import cell_text, code, markdown_text, text
@@ -183,6 +184,11 @@ def rendered(markdown: str) -> list[str]:
     return parser.tags
 
 
+def write(name: str, subject: Subject, path: Path) -> None:
+    writer: Any = load_object("CI format", name, CI_FORMATS.find(name).writer)
+    writer().write(subject, path)
+
+
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_names_stay_text_in_every_format(name: str, tmp_path: Path) -> None:
     records = records_of(name)
@@ -196,8 +202,8 @@ def test_hostile_names_stay_text_in_every_format(name: str, tmp_path: Path) -> N
         assert tags.count("tr") == rows + 1
         assert tags.count("td") == rows * 9
         for form, target in (("markdown", "m"), ("junit", "j"), ("bencher", "b")):
-            FORMATS[form].write(subject, tmp_path / target)
-        FORMATS["github_action"].write(subject, tmp_path / "g")
+            write(form, subject, tmp_path / target)
+        write("github-action", subject, tmp_path / "g")
         assert json.loads((tmp_path / "g" / SMALLER).read_text()) is not None
 
 
