@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 def __getattr__(name):
     """`bench.load` brings pandas, so it is imported when it is first asked for."""
     if name in ("load", "ResultsWarning"):
-        from bench.store import frames as results
+        from bench.store import frames as results  # pandas: start-up
 
         return getattr(results, name)
     raise AttributeError("module 'bench' has no attribute %r" % name)

@@ -119,7 +119,7 @@ class Catalogue(Generic[Row]):
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:
     """Up to three of the known names that look like ``name``, the likest first."""
-    import difflib
+    import difflib  # start-up
 
     by_lower = {item.lower(): item for item in known}
     # difflib is quadratic in the length of a name, and no real name is this long.
@@ -159,7 +159,7 @@ def _path_is_plain() -> bool:
 
 
 def _ask_importlib(group: str) -> dict[str, str]:
-    from importlib import metadata
+    from importlib import metadata  # start-up
 
     found: dict[str, str] = {}
     for point in metadata.entry_points(group=group):
@@ -216,7 +216,7 @@ def _read_entry_points(path: str, group: str) -> Iterator[tuple[str, str]]:
 
 def load_object(noun: str, name: str, value: str) -> type:
     """Import what ``module:attr`` names. Raises `Unavailable` where that fails."""
-    import importlib
+    import importlib  # start-up
 
     module, _, attribute = value.partition(":")
     try:
@@ -231,7 +231,7 @@ def load_object(noun: str, name: str, value: str) -> type:
 
 def _package_folders(package: str) -> list[Path]:
     """Where a package's files lie, without running the package (its parents do run)."""
-    from importlib.util import find_spec
+    from importlib.util import find_spec  # start-up
 
     try:
         spec = find_spec(package.partition(":")[0])

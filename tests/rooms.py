@@ -83,6 +83,27 @@ def _named(node: ast.AST) -> list[str]:
     return []
 
 
+def silent_imports(text: str) -> list[int]:
+    """The lines of imports inside functions that no comment explains: neither on the import, nor on
+    one of those directly above it, which it then belongs to."""
+    lines = text.splitlines()
+    inside = {
+        child.lineno: child.end_lineno or child.lineno
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        for child in ast.walk(node)
+        if isinstance(child, (ast.Import, ast.ImportFrom))
+    }
+    found, explained_to = [], 0
+    for first, last in sorted(inside.items()):
+        own = any("#" in line for line in lines[first - 1 : last])
+        if own or explained_to == first - 1:
+            explained_to = last
+        else:
+            found.append(first)
+    return found
+
+
 def forbidden(
     found: list[Edge], allowed: Mapping[str, set[str]], exceptions: set[tuple[str, str]]
 ) -> list[Edge]:

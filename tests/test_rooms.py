@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from rooms import ROOT, circles, edges, forbidden, modules
+from rooms import ROOT, circles, edges, forbidden, modules, silent_imports
 
 REPOSITORY = Path(__file__).parents[1]
 #: Importer and imported of the front doors: each imports its room when it is called.
@@ -100,3 +100,20 @@ def test_a_folder_is_neither_an_attic_nor_a_cupboard() -> None:
         name = folder.relative_to(REPOSITORY).as_posix()
         assert count <= MOST_MODULES, f"{name} has {count} modules"
         assert count >= 3 or name in SMALL, f"{name} has {count} modules"
+
+
+def test_an_import_inside_a_function_says_why_it_is_there() -> None:
+    """An adapter imports its runtime inside functions: that is its contract, and needs no words."""
+    silent = [
+        f"{module.name}, line {line}"
+        for module in modules(REPOSITORY).values()
+        if module.room not in ("backends", "models")
+        for line in silent_imports(module.path.read_text("utf-8"))
+    ]
+    assert silent == []
+
+
+def test_an_import_without_words_is_found() -> None:
+    text = "def f():\n    import a  # heavy\n    import b\n    x = 1\n    import c\n"
+    assert silent_imports(text) == [5]
+    assert silent_imports("import a\ndef f():\n    from b import c\n") == [3]

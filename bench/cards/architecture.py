@@ -58,7 +58,7 @@ class Architecture:
 
 def architecture_of(onnx_file: Path) -> Architecture:
     """Read from the graph; external data are not loaded."""
-    import onnx
+    import onnx  # onnx: start-up
 
     graph = onnx.load(str(onnx_file), load_external_data=False).graph
     families, weights = set(), 0

@@ -176,9 +176,9 @@ def _cached(name: str, source: Path, variant: str, recipe: Recipe, cache: Path) 
 
 
 def _write_float16(source: Path, target: Path) -> None:
-    import onnx
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-    from onnxruntime.transformers.onnx_model import OnnxModel
+    import onnx  # onnx: start-up
+    from onnxruntime.transformers.float16 import convert_float_to_float16  # an extra
+    from onnxruntime.transformers.onnx_model import OnnxModel  # an extra
 
     model = OnnxModel(convert_float_to_float16(onnx.load(str(source)), keep_io_types=True))
     model.topological_sort()  # the converter puts its casts at the end
@@ -186,7 +186,7 @@ def _write_float16(source: Path, target: Path) -> None:
 
 
 def _write_dynamic(source: Path, target: Path, *, signed: bool, reduced: bool) -> None:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization import QuantType, quantize_dynamic  # an extra
 
     quantize_dynamic(
         _prepared(source, target),
@@ -198,7 +198,7 @@ def _write_dynamic(source: Path, target: Path, *, signed: bool, reduced: bool) -
 
 
 def _write_static(source: Path, target: Path, data: Calibration, reduced: bool) -> None:
-    from onnxruntime.quantization import (
+    from onnxruntime.quantization import (  # an extra
         CalibrationMethod,
         QuantFormat,
         QuantType,
@@ -220,8 +220,8 @@ def _write_static(source: Path, target: Path, data: Calibration, reduced: bool) 
 
 def _prepared(source: Path, target: Path) -> Path:
     """The quantiser's own first step: shapes inferred, the graph simplified."""
-    import onnx
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    import onnx  # onnx: start-up
+    from onnxruntime.quantization.shape_inference import quant_pre_process  # an extra
 
     prepared = target.with_name("prepared.onnx")
     whole = source
@@ -234,7 +234,7 @@ def _prepared(source: Path, target: Path) -> Path:
 
 def _reader(data: Calibration) -> Any:
     """The samples in batches, as the quantiser asks for them."""
-    from onnxruntime.quantization import CalibrationDataReader
+    from onnxruntime.quantization import CalibrationDataReader  # an extra
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -250,7 +250,7 @@ def _reader(data: Calibration) -> Any:
 
 
 def _operators(path: Path) -> set[str]:
-    import onnx
+    import onnx  # onnx: start-up
 
     return {node.op_type for node in onnx.load(str(path), load_external_data=False).graph.node}
 
@@ -261,14 +261,14 @@ def _has_vnni() -> bool:
     Sums of two products of 8 bits overflow the 16 bits that x86 has for them without VNNI: ONNX
     Runtime's documentation ("Quantize ONNX models") then asks for weights of 7 bits.
     """
-    import cpuinfo
+    import cpuinfo  # runs other programs
 
     flags = cpuinfo.get_cpu_info().get("flags", [])
     return any("vnni" in flag for flag in flags)
 
 
 def _check(path: Path) -> None:
-    import onnx
+    import onnx  # onnx: start-up
 
     onnx.checker.check_model(str(path))
 

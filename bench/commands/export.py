@@ -38,7 +38,7 @@ def command(model: str, output: Path, *, force: bool) -> None:
         onnx = export(card, cache_folder())
     else:
         onnx = file.onnx
-    from bench.cards.files import external_data
+    from bench.cards.files import external_data  # onnx: start-up
 
     for part in external_data(onnx):
         beside = output.parent / part.relative_to(onnx.parent)

@@ -129,7 +129,7 @@ def _made_of(model: Card | ModelIdentity) -> frozenset[str]:
 
 def _scored_now(models: list[str], target: str | None) -> dict[str, _Read]:
     """Score each model on its own labelled data; nothing is timed."""
-    from bench.cards.architecture import architecture_of
+    from bench.cards.architecture import architecture_of  # onnx: start-up
     from bench.judge.lineage import Known  # scipy: start-up
     from bench.measure.prepare import prepare  # scipy: start-up
     from bench.measure.scoring import predictions

@@ -21,7 +21,7 @@ from bench.cards.ready import Loaded, batch_name, file_bytes, fixed_batch
 from bench.cards.variants import Form
 from bench.cell import Cell, ModelIdentity
 from bench.errors import BenchError, SpecError, Unsupported
-from bench.runtimes.targets import Choice
+from bench.runtimes.targets import Choice, default_threads
 from bench.scenarios import Scenario, find_scenario
 from bench.spec import Suite
 from bench.variants import find_variant, suffix
@@ -270,7 +270,6 @@ def threads_of(suite: Suite, choice: Choice) -> int:
     """Compute threads of a cell: the suite's, else every physical core that may be used."""
     if suite.threads is not None:
         return suite.threads
-    from bench.runtimes.targets import default_threads
 
     return default_threads()
 

@@ -15,6 +15,8 @@ from bench.capabilities import declaration
 from bench.config import ENVIRONMENT_NAME
 from bench.discover import backend_entry_points, load_backend, unknown
 from bench.errors import BenchError, NotInBuild, SpecError, Unavailable
+from bench.machine.cores import choose_cores
+from bench.machine.linux import cpu_quota
 from bench.runtimes.environments.find import Environment, existing_environments, find_environment
 from bench.runtimes.environments.interpreter import Interpreter
 from bench.runtimes.handshake import Greeting
@@ -392,9 +394,6 @@ def _makeable(report: BackendReport) -> str:
 
 def default_threads() -> int:
     """The physical cores that this process may use, which is what runtimes take by default."""
-    from bench.machine.cores import choose_cores
-    from bench.machine.linux import cpu_quota
-
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = max(1, len(choose_cores(usable or 1)))
     quota = cpu_quota()

@@ -104,7 +104,7 @@ def _resampled(
 
 def _rhos(gold: Array, scores: Array) -> NDArray[np.float64]:
     """rho of each row, shape (rows,)."""
-    from scipy.stats import rankdata
+    from scipy.stats import rankdata  # scipy: start-up
 
     x, y = rankdata(gold, axis=1), rankdata(scores, axis=1)
     x -= x.mean(axis=1, keepdims=True)

@@ -82,8 +82,8 @@ _KEPT_IN_RECORDS = ("parity", "placement.nodes", "placement.time_share")
 def read_blocks(path: Path) -> tuple[Measured, dict[tuple[str, int], float]]:
     """All blocks of a run, and for each invocation the canary's median in its generation, which is
     a file. Raises `SpecError` where a file is broken."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow as pa  # pyarrow: start-up
+    import pyarrow.parquet as pq  # pyarrow: start-up
 
     measured: Measured = {}
     canaries: dict[tuple[str, int], float] = {}

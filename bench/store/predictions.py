@@ -13,7 +13,7 @@ from bench.errors import SpecError
 
 
 def stored_column(values: Array) -> Any:
-    import pyarrow as pa
+    import pyarrow as pa  # pyarrow: start-up
 
     if values.ndim == 1:
         return pa.array(values)
@@ -23,8 +23,8 @@ def stored_column(values: Array) -> Any:
 def read_predictions(path: Path, without: Collection[str] = ()) -> dict[str, Array]:
     """The columns of `RunStore.write_predictions`. Raises `SpecError` when the file is lost or
     broken."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow as pa  # pyarrow: start-up
+    import pyarrow.parquet as pq  # pyarrow: start-up
 
     try:
         names = [name for name in pq.read_schema(path).names if name not in without]
@@ -35,7 +35,7 @@ def read_predictions(path: Path, without: Collection[str] = ()) -> dict[str, Arr
 
 
 def array_of(column: Any) -> Array:
-    import pyarrow as pa
+    import pyarrow as pa  # pyarrow: start-up
 
     if pa.types.is_fixed_size_list(column.type):
         flat: Array = column.flatten().to_numpy(zero_copy_only=False)

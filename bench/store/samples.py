@@ -21,8 +21,8 @@ def read_samples(path: Path) -> dict[str, dict[int, Array]]:
 
     Each file is read once; one that can't be read is left out. int64, in the order of measuring.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow as pa  # pyarrow: start-up
+    import pyarrow.parquet as pq  # pyarrow: start-up
 
     found: dict[str, dict[int, Array]] = {}
     columns = ["cell_id", "invocation", "disturbed", "latency_ns"]

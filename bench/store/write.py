@@ -72,8 +72,8 @@ class RunStore:
 
     def write_samples(self, name: str, blocks: Sequence[Block]) -> None:
         """All blocks of one generation as ``samples/<name>.parquet``."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        import pyarrow as pa  # pyarrow: start-up
+        import pyarrow.parquet as pq  # pyarrow: start-up
 
         counts = [len(block.latency_ns) for block in blocks]
 
@@ -107,8 +107,8 @@ class RunStore:
 
         Returns the file's name within the run.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        import pyarrow as pa  # pyarrow: start-up
+        import pyarrow.parquet as pq  # pyarrow: start-up
 
         table = pa.table({key: stored_column(values) for key, values in columns.items()})
         sink = pa.BufferOutputStream()
@@ -185,7 +185,7 @@ def _new_folder(results: Path, name: str) -> Path:
 
 def _lock(path: Path) -> int:
     """An exclusive lock that ends with the process. Raises `SpecError` when another holds it."""
-    import fcntl
+    import fcntl  # not on Windows
 
     try:
         descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)

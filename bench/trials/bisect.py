@@ -205,7 +205,7 @@ class Marked:
     """
 
     def __init__(self, path: Path, folder: Path) -> None:
-        import onnx
+        import onnx  # onnx: start-up
 
         self._folder = folder
         self._made = 0
@@ -224,7 +224,7 @@ class Marked:
 
     def with_outputs(self, names: Sequence[str]) -> Path:
         """A copy whose outputs are the model's own and ``names``."""
-        import onnx
+        import onnx  # onnx: start-up
 
         copy = onnx.ModelProto()
         copy.CopyFrom(self._model)

@@ -20,7 +20,9 @@ import numpy as np
 from bench.arrays import Array
 from bench.backend import Device, ModelFile, Options, to_plain
 from bench.capabilities import TRIAL_BATCH
+from bench.cards.variants import make_form
 from bench.errors import BenchError, SpecError, Unavailable, WorkerCrashed, WorkerTimeout
+from bench.numbers import duration
 from bench.record.parity import Reference, parity
 from bench.runtimes.client import Worker
 from bench.runtimes.probe import probe
@@ -219,7 +221,7 @@ class SelfTest:
         self, sample: Sample, feeds: Mapping[str, Array], outputs: list[Array], precision: str
     ) -> float:
         """The largest error. Raises where it is beyond the tolerance of what was compiled."""
-        from onnx.reference import ReferenceEvaluator
+        from onnx.reference import ReferenceEvaluator  # onnx: start-up
 
         right = ReferenceEvaluator(str(sample.file.onnx)).run(None, dict(feeds))
         parts = precision.split("+")
@@ -236,7 +238,6 @@ class SelfTest:
 
     def _float16(self, sample: Sample) -> Found:
         """The same model in float16, made as `bench run --variant fp16` makes it."""
-        from bench.cards.variants import make_form
 
         def never() -> Any:
             raise AssertionError("float16 needs no calibration data")
@@ -345,8 +346,6 @@ class SelfTest:
 
 
 def _words(facts: Mapping[str, Any], precision: str) -> str:
-    from bench.numbers import duration
-
     words = [f"{duration(facts['median_ns'])} a call", f"loaded in {duration(facts['load_ns'])}"]
     if "h2d_ns" in facts:
         words.append(f"copies {duration(facts['h2d_ns'])} there, {duration(facts['d2h_ns'])} back")

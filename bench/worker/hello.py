@@ -24,7 +24,7 @@ def main():  # type: ignore[no-untyped-def]
         os.write(int(sys.argv[1]), json.dumps(greeting).encode() + b"\n")
         if "numpy" not in greeting:
             return
-    from bench.worker.__main__ import main as serve
+    from bench.worker.__main__ import main as serve  # brings the runtime
 
     serve()
 
@@ -36,7 +36,7 @@ def greet():  # type: ignore[no-untyped-def]
     if sys.version_info[:2] < OLDEST_PYTHON:
         return greeting
     try:
-        import numpy
+        import numpy  # may be absent
 
         greeting["numpy"] = numpy.__version__
     except Exception as error:  # a numpy that is half there raises anything

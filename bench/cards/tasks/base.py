@@ -12,6 +12,7 @@ import numpy as np
 from bench.arrays import Array
 from bench.cards.card import Card
 from bench.cards.datasets import Dataset
+from bench.errors import AccuracyFailed
 from bench.numbers import FRACTION, Scale
 from bench.stats.interval import Interval
 from bench.stats.of_means import OfMeans, intervals
@@ -218,8 +219,6 @@ def judged(task: Task, columns: Columns, confidence: float) -> Judged:
 
 def finite(outputs: Array, name: str) -> None:
     """Raise `AccuracyFailed` where ``outputs`` hold NaN or Inf."""
-    from bench.errors import AccuracyFailed
-
     if not np.isfinite(outputs).all():
         raise AccuracyFailed(
             f"{name}: its outputs for the labelled data contain NaN or Inf, so they are not scored."

@@ -248,7 +248,7 @@ def _another_order(columns: Columns) -> str:
     classes = int(max(labels.max(), predicted.max())) + 1
     if classes > 1000 or len(labels) < _EXAMPLES_A_CLASS * classes:
         return ""
-    from scipy.optimize import linear_sum_assignment
+    from scipy.optimize import linear_sum_assignment  # scipy: start-up
 
     counts = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(counts, (labels, predicted), 1)

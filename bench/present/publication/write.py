@@ -31,6 +31,7 @@ from bench.store import outputs
 from bench.store.fields import RESULT_FIELDS
 from bench.store.find import FACTS, HEADER, INVOCATIONS, RECORDS, WORKERS
 from bench.store.raw import read_raw
+from bench.store.rows import result_rows
 from bench.store.run import StoredRun
 
 MANIFEST = "published.json"
@@ -203,7 +204,7 @@ def _copy_run(run: StoredRun, folder: Path) -> None:
 
     Facts of what has no invocation or record (of a run that was killed in between) stay behind.
     """
-    import pyarrow.parquet as pq
+    import pyarrow.parquet as pq  # pyarrow: start-up
 
     (folder / "samples").mkdir(parents=True)
     (folder / "predictions").mkdir()
@@ -280,8 +281,6 @@ def _readme(title: str, sections: Sequence[Section]) -> str:
 
 
 def _result_rows(sections: Sequence[Section]) -> list[dict[str, object]]:
-    from bench.store.rows import result_rows
-
     return [{"run": one.name, **row} for one in sections for row in result_rows(one.run.records)]
 
 
