@@ -36,6 +36,8 @@ def start(environment: dict[str, str], tmp_path: Path) -> Callable[..., subproce
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # What a script starts in the background ignores SIGINT, and so would what this starts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     return run
