@@ -122,6 +122,8 @@ def test_an_interrupted_run_leaves_no_process_and_the_next_goes_on(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # What a script starts in the background ignores SIGINT, and so would what this starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while not (tmp_path / "loaded").exists() or len((tmp_path / "loaded").read_text()) < 200:
