@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.conftest import PLUGINS, Bench
+from conftest import PLUGINS, Bench
 
 CARD = """
 name = "{name}"
