@@ -341,7 +341,7 @@ def matrices(models: Sequence[Columns], keys: Sequence[str]) -> dict[str, tuple[
     """Measures of every pair of m models, shape (m, m), and the same of resampled examples, shape
     (resamples, m, m); NaN on the diagonal."""
     one, other = np.triu_indices(len(models), 1)
-    pairs = [(models[i], models[j]) for i, j in zip(one, other, strict=True)]
+    pairs = [(models[i], models[j]) for i, j in zip(one.tolist(), other.tolist(), strict=True)]
     statistics = [_statistic(key, *pair) for key in keys for pair in pairs]
     resampled = replicas(statistics)
     found = {}
