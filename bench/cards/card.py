@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bench.backend import ModelFile, TorchSource
-from bench.cards.files import content_sha256, file_sha256
+from bench.cards.files import content_sha256, file_sha256, without_links
 from bench.cards.packages import PREFIX, in_packages
 from bench.cell import Frozen
 from bench.discover import task_names
@@ -108,6 +109,7 @@ class DatasetCard(Frozen):
     path: str
     split: str = ""
     output: str | None = None  #: which output is scored; the first where none is named
+    threshold: float | None = None  #: of a single output, above which it means class 1
     pooling: Literal["", "mean", "cls"] = ""  #: of an embedding's tokens
     classes: tuple[str, ...] = ()
     columns: ColumnsCard | None = None
@@ -177,7 +179,7 @@ class Card(Frozen):
         installed package brought, relative to the folders that Python imports from."""
         if name.startswith(PREFIX):
             return in_packages(name.removeprefix(PREFIX))
-        return (self.path.parent / name).resolve()
+        return self.path.parent / name
 
     def model_file(self) -> ModelFile:
         """The model's files in the form that backends take."""
@@ -188,7 +190,7 @@ class Card(Frozen):
             torch = TorchSource(self.file(file), factory, weights)
         if self.source.pretrained is not None:
             torch = TorchSource(_LOADER, "load", folder=self.file(self.source.pretrained))
-        onnx = self.file(self.source.onnx) if self.source.onnx else None
+        onnx = without_links(self.file(self.source.onnx)) if self.source.onnx else None
         return ModelFile(self.name, onnx=onnx, torch=torch)
 
     def named_files(self) -> Iterator[str]:
@@ -243,7 +245,7 @@ def load_card(path: Path) -> Card:
     """Read and check a card. Raises `SpecError` naming the file, the key and what is expected."""
     data = read_toml(path, "model card")
     try:
-        card = Card.model_validate({**data, "path": path.resolve()})
+        card = Card.model_validate({**data, "path": path.absolute()})
     except ValidationError as error:
         raise SpecError(f"{path}: {first_problem(error, _known_keys())}") from error
     _check_files(card)
@@ -303,13 +305,17 @@ def card_for_onnx(path: Path) -> Card:
 
     Raises `SpecError` for a file that is missing, truncated or not ONNX.
     """
-    import onnx
+    import onnx  # onnx: start-up
 
+    if path.is_symlink() and not path.exists():
+        raise SpecError(f"{path}: a symbolic link to {os.readlink(path)}, where there is no file.")
     if not path.is_file():
         raise SpecError(f"{path}: there is no such file.")
     try:
         model = onnx.load(str(path), load_external_data=False)
-        onnx.checker.check_model(str(path))
+        onnx.checker.check_model(str(without_links(path)))
+    except SpecError:
+        raise
     except Exception as error:
         first = str(error).strip().splitlines()
         reason = first[0] if first else type(error).__name__
@@ -325,7 +331,7 @@ def card_for_onnx(path: Path) -> Card:
         "source": {"onnx": path.name},
         "inputs": [_tensor(v, path) for v in model.graph.input if v.name not in initialised],
         "outputs": [_tensor(v, path) for v in model.graph.output],
-        "path": path.resolve(),
+        "path": path.absolute(),
     }
     try:
         return Card.model_validate(data)
@@ -335,7 +341,7 @@ def card_for_onnx(path: Path) -> Card:
 
 def _tensor(value: Any, path: Path) -> dict[str, Any]:
     """An ONNX ValueInfoProto in the card's form; an unnamed dimension gets a name by its place."""
-    from onnx import helper
+    from onnx import helper  # onnx: start-up
 
     kind = value.type.tensor_type
     if not value.type.HasField("tensor_type"):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.cards.card import Card, card_for_onnx, load_card
+from bench.cards.checkpoints import card_for_checkpoint, card_for_factory, is_checkpoint
 from bench.discover import card_paths, unknown
 from bench.errors import SpecError
 
@@ -17,8 +19,6 @@ def find_model(text: str) -> Card:
     """
     path = Path(text)
     if ".py:" in text:
-        from bench.cards.checkpoints import card_for_factory
-
         return card_for_factory(text)
     if path.suffix == ".onnx":
         return card_for_onnx(path)
@@ -27,11 +27,8 @@ def find_model(text: str) -> Card:
     installed = card_paths()
     if text in installed:
         return load_card(installed[text])
-    if path.is_dir():
-        from bench.cards.checkpoints import card_for_checkpoint, is_checkpoint
-
-        if is_checkpoint(path):
-            return card_for_checkpoint(path)
+    if path.is_dir() and is_checkpoint(path):
+        return card_for_checkpoint(path)
     if path.exists():
         raise SpecError(
             f"{text}: not a model that bench can read: give an .onnx file, a card (.toml), "
@@ -39,3 +36,43 @@ def find_model(text: str) -> Card:
             "model (`bench list models`)."
         )
     raise unknown("model", text, installed)
+
+
+def wherever(text: str) -> str:
+    """What calls the same model from every folder: its path, if it is one, from the root on, with
+    the links in it as they were given."""
+    file, colon, factory = text.rpartition(":") if ".py:" in text else (text, "", "")
+    if not colon and not text.endswith((".onnx", ".toml")) and text in card_paths():
+        return text
+    return f"{Path(file).absolute()}{colon}{factory}" if Path(file).exists() else text
+
+
+def told_apart(cards: Sequence[Card]) -> list[Card]:
+    """Cards of distinct names: those that were made from a file, and are called alike, are named
+    with as many of its folders as it takes (``v1/model``, ``v2/model``).
+
+    Two models that say their own name keep it, and so does the same file given twice.
+    """
+    return [_told_apart(card, [other for other in cards if other is not card]) for card in cards]
+
+
+def _told_apart(card: Card, others: Sequence[Card]) -> Card:
+    alike = [other for other in others if other.name == card.name]
+    if not alike or card.path.suffix == ".toml":
+        return card
+    own, paths = _long_name(card), [_long_name(o) for o in alike if o.path.suffix != ".toml"]
+    for length in range(2, len(own) + 1):
+        name = own[-length:]
+        if all(name != path[-length:] for path in paths):
+            return card.model_copy(update={"name": "/".join(name)})
+    return card
+
+
+def _long_name(card: Card) -> tuple[str, ...]:
+    """The folders above a model's file, and its name."""
+    folder = card.path.parent
+    if card.source.pretrained:
+        folder = folder.parent
+    if card.source.torch:
+        folder = card.path.with_suffix("")
+    return (*folder.parts[1:], card.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from pydantic import ValidationError
 from bench.backend import TorchSource
 from bench.cards import pretrained
 from bench.cards.card import Card
+from bench.cards.modules import examples, make
 from bench.errors import SpecError
 from bench.validation import first_problem
 
@@ -28,18 +28,18 @@ def card_for_checkpoint(path: Path) -> Card:
         config = pretrained.read_config(str(path))
     except (OSError, ValueError) as error:
         raise SpecError(f"{path / CONFIG}: can't be read: {error}.") from error
-    if config.get("is_encoder_decoder"):
-        raise SpecError(
-            f"{path}: an encoder-decoder takes its own outputs as inputs, which bench can't feed. "
-            "Export one half of it, and name the .onnx file."
-        )
+    try:
+        pretrained.head_of(config)
+    except ValueError as error:
+        raise SpecError(f"{path}: {error}") from error
+    folder = path.absolute()
     data = {
-        "name": path.resolve().name,
+        "name": folder.name or folder.resolve().name,
         "task": _task(config),
         "source": {"pretrained": "."},
         "inputs": _inputs(config, path),
-        "outputs": [_output(config)],
-        "path": path.resolve() / CONFIG,
+        "outputs": _outputs(config),
+        "path": folder / CONFIG,
     }
     return _validated(data, path)
 
@@ -51,61 +51,39 @@ def card_for_factory(text: str) -> Card:
     or several, or the module does, by Lightning's attribute ``example_input_array``. The first
     axis of each is the batch. Raises `SpecError` where neither is there.
     """
-    from bench.cards.export import load_module
-
     file, _, factory = text.rpartition(":")
-    path = Path(file).resolve()
-    module = load_module(TorchSource(path, factory))
-    examples = _examples(module, path, text)
-    names = list(inspect.signature(module.forward).parameters)[: len(examples)]
-    if len(names) < len(examples):
+    path = Path(file).absolute()
+    made = make(TorchSource(path, factory))
+    given = examples(made)
+    if given is None:
         raise SpecError(
-            f"{text}: `forward` takes {len(names)} inputs and the example has {len(examples)}."
+            f"{text}: nothing says what it takes: define `example_inputs()` in {path.name}, which "
+            "returns a tensor for each input, or write a card with [[inputs]]."
         )
     data = {
         "name": factory.replace("_", "-"),
         "task": "raw",
         "source": {"torch": f"{path.name}:{factory}"},
         "inputs": [
-            {
-                "name": name,
-                "dtype": str(example.dtype).removeprefix("torch."),
-                "shape": ["batch", *example.shape[1:]],
-            }
-            for name, example in zip(names, examples, strict=True)
+            {"name": name, "dtype": example.dtype.name, "shape": ["batch", *example.shape[1:]]}
+            for name, example in given.items()
         ],
         "path": path,
     }
     return _validated(data, path)
 
 
-def _examples(module: Any, path: Path, text: str) -> list[Any]:
-    import sys
-
-    import torch
-
-    from bench.cards.export import module_name
-
-    source = sys.modules[module_name(path)]
-    made = getattr(module, "example_input_array", None)
-    if made is None and hasattr(source, "example_inputs"):
-        made = source.example_inputs()
-    if made is None:
-        raise SpecError(
-            f"{text}: nothing says what it takes: define `example_inputs()` in {path.name}, which "
-            "returns a tensor for each input, or write a card with [[inputs]]."
-        )
-    examples = [made] if isinstance(made, torch.Tensor) else list(made)
-    if not all(isinstance(e, torch.Tensor) and e.ndim > 0 for e in examples) or not examples:
-        raise SpecError(f"{text}: `example_inputs()` has to return tensors with a batch axis.")
-    return examples
+def checkpoint_limits(folder: Path) -> dict[str, int]:
+    """Rows of the table that token ids index."""
+    config = pretrained.read_config(str(folder))
+    return {"input_ids": config["vocab_size"]} if "vocab_size" in config else {}
 
 
 def _task(config: dict[str, Any]) -> str:
     head = pretrained.head_of(config)
     if head in ("ForSequenceClassification", "ForImageClassification"):
         return "classification"
-    return "raw" if head else "embedding"
+    return "embedding" if head == "Model" else "raw"
 
 
 def _inputs(config: dict[str, Any], path: Path) -> list[dict[str, Any]]:
@@ -125,15 +103,20 @@ def _inputs(config: dict[str, Any], path: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _output(config: dict[str, Any]) -> dict[str, Any]:
-    if _task(config) == "classification":
-        return {"name": "logits", "shape": ["batch", len(config.get("id2label", {})) or 2]}
-    if pretrained.head_of(config) == "ForMaskedLM":
-        return {"name": "logits", "shape": ["batch", "seq", config["vocab_size"]]}
-    states: list[Any] = ["batch", "tokens", config.get("hidden_size", "width")]
-    if not pretrained.takes_pixels(config):
-        states[1] = "seq"
-    return {"name": "last_hidden_state", "shape": states}
+def _outputs(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the head gives, with the shapes that config.json tells."""
+    head = pretrained.head_of(config)
+    classes = len(config.get("id2label", {})) or 2
+    states = "tokens" if pretrained.takes_pixels(config) else "seq"
+    shapes: dict[str, list[Any]] = {
+        "ForSequenceClassification": ["batch", classes],
+        "ForImageClassification": ["batch", classes],
+        "ForTokenClassification": ["batch", "seq", classes],
+        "ForQuestionAnswering": ["batch", "seq"],
+        "ForMaskedLM": ["batch", "seq", config.get("vocab_size", "words")],
+        "Model": ["batch", states, config.get("hidden_size", "width")],
+    }
+    return [{"name": name, "shape": shapes[head]} for name in pretrained.HEADS[head]]
 
 
 def _validated(data: dict[str, Any], path: Path) -> Card:

@@ -8,6 +8,7 @@ distilled model of their own data to measure. Whoever wants better students brin
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -23,8 +24,9 @@ from bench.cards.calibration import shared_samples
 from bench.cards.card import Card, DatasetCard
 from bench.cards.datasets import Dataset, load_dataset
 from bench.cards.export import run_onnx
-from bench.cards.files import file_sha256
+from bench.cards.files import file_sha256, relative_to
 from bench.cards.ready import Loaded
+from bench.cards.text import tensors_toml, toml_text
 from bench.errors import SpecError, Unavailable
 
 Say = Callable[[str], None]
@@ -60,12 +62,14 @@ def distill(original: Loaded, data: str, recipe: Recipe, out: Path, say: Say) ->
     recipe than the one begun in ``out``; `Unavailable` without torch.
     """
     try:
-        import torch
+        import torch  # torch: optional
     except ImportError as error:
         raise Unavailable(
             "PyTorch is not installed, which training needs.", "pip install 'infer-bench[torch]'"
         ) from error
     training = _training_data(original, data)
+    for words in training.notes:
+        say(f"note: {words}")
     classes = _classes(original.card)
     _writable(out)
     network = out / f"{recipe.name}.py"
@@ -98,7 +102,7 @@ def _training_data(original: Loaded, data: str) -> Dataset:
             f"{card.name}: the recipe's student takes one input, vectors (batch, n) or images "
             "(batch, channels, height, width); train your own and give it a card."
         )
-    update = {"name": Path(data).name, "path": str(Path(data).resolve()), "split": "train"}
+    update = {"name": Path(data).name, "path": str(Path(data).absolute()), "split": "train"}
     like: DatasetCard = card.dataset.model_copy(update=update)
     found = load_dataset(card.model_copy(update={"dataset": like}))
     shared = shared_samples(found.inputs, original.dataset.inputs)
@@ -144,7 +148,7 @@ def _train(
     net: Any, training: Dataset, targets: Array, recipe: Recipe, out: Path, say: Say
 ) -> None:
     """SGD with Nesterov momentum on a one-cycle schedule; a state file after each epoch."""
-    import torch
+    import torch  # torch: optional
 
     inputs = torch.from_numpy(next(iter(training.inputs.values())))
     wanted = torch.from_numpy(targets)
@@ -187,7 +191,7 @@ def _train(
 def _loss(recipe: Recipe) -> Callable[[Any, Any], Any]:
     """Cross-entropy with the labels, or KL divergence of softened outputs times T^2 (section 2 of
     the paper)."""
-    from torch.nn import functional
+    from torch.nn import functional  # torch: optional
 
     if recipe.control_of:
         return functional.cross_entropy
@@ -202,7 +206,7 @@ def _loss(recipe: Recipe) -> Callable[[Any, Any], Any]:
 
 def _held_out(net: Any, inputs: Any, wanted: Any) -> float:
     """Share of the held-out examples with the wanted class: the original's, or the label."""
-    import torch
+    import torch  # torch: optional
 
     net.eval()
     with torch.inference_mode():
@@ -221,7 +225,7 @@ class _State:
 
     def resume(self, say: Say) -> int:
         """The epochs that are done already."""
-        import torch
+        import torch  # torch: optional
 
         if not self._path.is_file():
             return 0
@@ -244,7 +248,7 @@ class _State:
         return int(stored["epoch"])
 
     def keep(self, epoch: int) -> None:
-        import torch
+        import torch  # torch: optional
 
         partial = self._path.with_suffix(".partial")
         parts = [part.state_dict() for part in self._parts]
@@ -312,8 +316,6 @@ def student():
 
 
 def _import(path: Path) -> Callable[[], Any]:
-    import importlib.util
-
     spec = importlib.util.spec_from_file_location("bench_student", path)
     assert spec is not None
     assert spec.loader is not None
@@ -324,24 +326,20 @@ def _import(path: Path) -> Callable[[], Any]:
 
 
 def _save(net: Any, path: Path) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save_file  # torch: optional
 
     save_file({name: value.contiguous() for name, value in net.state_dict().items()}, str(path))
 
 
 def _card(original: Card, training: Dataset, recipe: Recipe, out: Path) -> str:
     """The student's card: its files, the original's labelled data, and how it was made."""
-    from bench.cards.text import tensors_toml, toml_text
-
     assert original.dataset is not None
     data = original.dataset.model_dump(mode="json", exclude_defaults=True)
-    data["path"] = os.path.relpath(original.file(original.dataset.path), out.resolve())
+    data["path"] = relative_to(original.file(original.dataset.path), out)
     calibration = {}
     if original.calibration is not None:
         calibration = original.calibration.model_dump(mode="json", exclude_defaults=True)
-        calibration["path"] = os.path.relpath(
-            original.file(original.calibration.path), out.resolve()
-        )
+        calibration["path"] = relative_to(original.file(original.calibration.path), out)
     from_ = "the labels of" if recipe.control_of else f"the logits of {original.name} on"
     said = (
         f"{from_} {training.examples} examples of {training.name}; temperature "

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
+import tempfile
 from functools import lru_cache
 from pathlib import Path
 
+from bench.cache import cache_folder
 from bench.errors import SpecError
 
 
@@ -41,6 +45,11 @@ def external_data(path: Path) -> tuple[Path, ...]:
         path.parent / name for name in _locations(path, status.st_mtime_ns, status.st_size)
     )
     for part in found:
+        if part.is_symlink() and not part.exists():
+            raise SpecError(
+                f"{path}: its weights lie in {part.name}, a symbolic link to {os.readlink(part)}, "
+                "where there is no file. Copy that file too."
+            )
         if not part.is_file():
             raise SpecError(
                 f"{path}: its weights lie in {part.name}, which is missing beside it. Copy that "
@@ -49,13 +58,61 @@ def external_data(path: Path) -> tuple[Path, ...]:
     return found
 
 
+def without_links(path: Path) -> Path:
+    """A file with the same content as an ONNX file, whose external data are no symbolic links.
+
+    onnx and OpenVINO refuse to follow these (and onnx hard links too), and a folder of Hugging
+    Face's cache consists of nothing else. So such a file and its data are copied into the cache.
+    Every other file is ``path`` itself.
+    """
+    parts = (path, *external_data(path))
+    if not any(part.is_symlink() for part in parts[1:]):
+        return path
+    status = [(str(part.resolve()), part.stat().st_mtime_ns, part.stat().st_size) for part in parts]
+    key = hashlib.sha256(repr(status).encode()).hexdigest()[:16]
+    folder = cache_folder() / "followed" / key
+    if not folder.is_dir():
+        try:
+            _follow(path.parent, parts, folder)
+        except OSError as error:
+            raise SpecError(
+                f"{path}: its weights are symbolic links, which runtimes don't follow, and "
+                f"{folder} can't hold what they lead to: {error.strerror}. Copy the model with "
+                "its weights (cp -L), or set BENCH_CACHE to a folder with room."
+            ) from error
+    return folder / path.name
+
+
+def _follow(beside: Path, parts: tuple[Path, ...], folder: Path) -> None:
+    """Make ``folder`` with what ``parts`` lead to, under the names that they have."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as making:
+        whole = Path(making) / "whole"
+        for part in parts:
+            target = whole / part.relative_to(beside)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(part, target)
+        if not folder.is_dir():
+            whole.rename(folder)
+
+
+def relative_to(path: Path, folder: Path) -> str:
+    """How a file is called from ``folder``, links as they are given.
+
+    `os.path.relpath` drops ``name/..`` even where ``name`` is a link to elsewhere.
+    """
+    if ".." in path.parts:
+        path = path.parent.resolve() / path.name
+    return os.path.relpath(path.absolute(), folder.resolve())
+
+
 @lru_cache
 def _locations(path: Path, changed_ns: int, size: int) -> tuple[str, ...]:
     """What the graph names as locations of weights, sorted."""
     # Importing onnx takes longer than this look, which rules nearly every file out.
     if b"location" not in path.read_bytes():
         return ()
-    import onnx
+    import onnx  # onnx: start-up
     from onnx.external_data_helper import _get_all_tensors, uses_external_data
 
     try:

@@ -71,7 +71,7 @@ def index_limits(onnx_file: Path) -> dict[str, int]:
     Follows an input through operators that keep its values (Cast, Reshape, ...) to the indices
     of a Gather whose table is an initializer.
     """
-    import onnx
+    import onnx  # onnx: start-up
 
     graph = onnx.load(str(onnx_file), load_external_data=False).graph
     rows = {tensor.name: tensor.dims[0] for tensor in graph.initializer if len(tensor.dims) >= 1}
@@ -116,7 +116,7 @@ def resolve_shape(
     return tuple(shape)
 
 
-def fingerprint(feeds: Mapping[str, Array]) -> str:
+def input_digest(feeds: Mapping[str, Array]) -> str:
     """SHA-256 over names, types, shapes and values."""
     digest = hashlib.sha256()
     for name in sorted(feeds):

@@ -7,17 +7,24 @@ file is loaded by path, by the exporter and by PyTorch's adapters alike, so it i
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
 
-#: What each head gives, by the end of the architecture's name in config.json. Everything else is
-#: loaded as the bare model, whose first output are the states of its last layer.
+#: What is kept of what a model returns, by the end of its architecture's name in config.json.
 HEADS = {
-    "ForSequenceClassification": "AutoModelForSequenceClassification",
-    "ForImageClassification": "AutoModelForImageClassification",
-    "ForMaskedLM": "AutoModelForMaskedLM",
+    "ForSequenceClassification": ("logits",),
+    "ForTokenClassification": ("logits",),
+    "ForQuestionAnswering": ("start_logits", "end_logits"),
+    "ForMaskedLM": ("logits",),
+    "ForImageClassification": ("logits",),
+    "Model": ("last_hidden_state",),
 }
+#: Architectures that generate text, whose names end like those of bare models.
+_GENERATES = ("ForCausalLM", "LMHeadModel", "HeadsModel", "ForConditionalGeneration")
+#: Constants that count positions: old checkpoints hold them, newer classes make them.
+_COUNTED = "position_ids"
 
 
 def read_config(folder: str) -> dict[str, Any]:
@@ -26,23 +33,57 @@ def read_config(folder: str) -> dict[str, Any]:
     return found
 
 
+def architecture_of(config: dict[str, Any]) -> str:
+    """The name of the class that the checkpoint was saved from; empty where none is named."""
+    return str((config.get("architectures") or [""])[0])
+
+
 def head_of(config: dict[str, Any]) -> str:
-    """The key of `HEADS` that the architecture ends with; empty for a bare model."""
-    architecture = (config.get("architectures") or [""])[0]
-    return next((head for head in HEADS if architecture.endswith(head)), "")
+    """The key of `HEADS` that the architecture ends with; a checkpoint that names none is bare.
+
+    Raises `ValueError`, in words for the user, for an architecture that can't be measured.
+    """
+    name = architecture_of(config) or "Model"
+    if name.endswith(_GENERATES):
+        raise ValueError(
+            f"the architecture {name} generates text, which bench can't measure yet. It measures "
+            f"{_supported()}."
+        )
+    if config.get("is_encoder_decoder") and not name.endswith("EncoderModel"):
+        raise ValueError(
+            "an encoder-decoder takes its own outputs as inputs, which bench can't feed. Export "
+            "one half of it, and name the .onnx file."
+        )
+    head = next((head for head in HEADS if name.endswith(head)), None)
+    if head is None:
+        raise ValueError(
+            f"the architecture {name} has a head that bench doesn't know. It measures "
+            f"{_supported()}. Export this one yourself, and name the .onnx file."
+        )
+    return head
+
+
+def _supported() -> str:
+    return "bare models (...Model) and " + ", ".join(f"...{h}" for h in HEADS if h != "Model")
 
 
 def load(folder: str) -> Any:
-    """The checkpoint in fp32, as a module from tensors to one tensor."""
-    import torch
+    """The checkpoint in fp32, as a module from tensors to the tensors that its head gives.
+
+    Raises `ValueError`, in words for the user, for weights that aren't the architecture's.
+    """
+    import torch  # torch: optional
     import transformers
 
-    transformers.utils.logging.disable_progress_bar()
-    kind = getattr(transformers, HEADS.get(head_of(read_config(folder)), "AutoModel"))
-    # Eager attention exports to plain operators, and computes what the fused kernels do.
-    model = kind.from_pretrained(
-        folder, local_files_only=True, attn_implementation="eager", dtype=torch.float32
-    )
+    config = read_config(folder)
+    model = _whole_model(torch, transformers, folder, config)
+    kept = HEADS[head_of(config)]
+    fed = "pixel_values" if takes_pixels(config) else "input_ids"
+    if fed not in inspect.signature(model.forward).parameters:
+        raise ValueError(
+            f"{type(model).__name__} takes no {fed}, which is all that bench knows to feed. "
+            "Export it yourself, and name the .onnx file."
+        )
 
     class OfTokens(torch.nn.Module):  # type: ignore[misc]
         """Token ids and their mask."""
@@ -52,9 +93,8 @@ def load(folder: str) -> Any:
             self.model = model
 
         def forward(self, input_ids: Any, attention_mask: Any) -> Any:
-            return self.model(
-                input_ids=input_ids, attention_mask=attention_mask, return_dict=False
-            )[0]
+            found = self.model(input_ids=input_ids, attention_mask=attention_mask, return_dict=True)
+            return tuple(found[name] for name in kept)
 
     class OfPixels(torch.nn.Module):  # type: ignore[misc]
         """Prepared images."""
@@ -64,9 +104,82 @@ def load(folder: str) -> Any:
             self.model = model
 
         def forward(self, pixel_values: Any) -> Any:
-            return self.model(pixel_values=pixel_values, return_dict=False)[0]
+            found = self.model(pixel_values=pixel_values, return_dict=True)
+            return tuple(found[name] for name in kept)
 
-    return (OfPixels if takes_pixels(read_config(folder)) else OfTokens)().eval()
+    return (OfPixels if takes_pixels(config) else OfTokens)().eval()
+
+
+def _whole_model(torch: Any, transformers: Any, folder: str, config: dict[str, Any]) -> Any:
+    """The class that the checkpoint was saved from, with every weight of it from the checkpoint.
+
+    A pooler that the checkpoint lacks is left out, since nothing of it is kept.
+    """
+    name = architecture_of(config)
+    head_of(config)  # refuses
+    kind = getattr(transformers, name or "AutoModel", None)
+    if kind is None:
+        raise ValueError(
+            f"transformers {transformers.__version__} has no {name}, and code that comes with a "
+            "checkpoint is never run. Install a version that has it, or export the model yourself "
+            "and name the .onnx file."
+        )
+    model, missing, unused = _loaded(torch, transformers, kind, folder)
+    optional = "add_pooling_layer" in inspect.signature(type(model).__init__).parameters
+    if missing and optional and all(key.split(".")[0] == "pooler" for key in missing):
+        model, missing, unused = _loaded(torch, transformers, kind, folder, add_pooling_layer=False)
+    what = type(model).__name__
+    if missing:
+        raise ValueError(
+            f"the checkpoint has no weights for {_some(missing)} of {what}, which would be random. "
+            "Save the whole model, or name the architecture that it is in config.json."
+        )
+    if unused:
+        raise ValueError(
+            f"the checkpoint has weights that {what} doesn't use, {_some(unused)}, so it is "
+            "another network. Name the architecture that it is in config.json."
+        )
+    return model
+
+
+def _loaded(
+    torch: Any, transformers: Any, kind: Any, folder: str, **options: Any
+) -> tuple[Any, list[str], list[str]]:
+    """A model, and the names of its weights that aren't in the checkpoint and the other way
+    round."""
+    said = transformers.utils.logging
+    level = said.get_verbosity()
+    said.disable_progress_bar()
+    said.set_verbosity(said.CRITICAL)  # what is wrong is said once, below
+    try:
+        # Eager attention exports to plain operators, and computes what the fused kernels do.
+        model, info = kind.from_pretrained(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            attn_implementation="eager",
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **options,
+        )
+    finally:
+        said.set_verbosity(level)
+    for name, stored, wanted in sorted(info["mismatched_keys"])[:1]:
+        raise ValueError(
+            f"{name} has the shape {tuple(stored)} in the checkpoint and {tuple(wanted)} in what "
+            "config.json describes, so it would be random. Mend config.json."
+        )
+    found = [
+        sorted(key for key in info[which] if not key.endswith(_COUNTED))
+        for which in ("missing_keys", "unexpected_keys")
+    ]
+    return model, found[0], found[1]
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def takes_pixels(config: dict[str, Any]) -> bool:

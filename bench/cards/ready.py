@@ -2,35 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from bench.backend import ModelFile
+from bench.arrays import Array
+from bench.backend import ModelFile, TorchSource
+from bench.cards import modules
 from bench.cards.calibration import load_calibration
 from bench.cards.card import Card
+from bench.cards.checkpoints import checkpoint_limits
 from bench.cards.datasets import Dataset, load_dataset
+from bench.cards.export import TRACED_SIZE, export, feeds_for
 from bench.cards.files import stored_bytes
 from bench.cards.variants import Form, make_form
+from bench.errors import BenchError, SpecError
 from bench.variants import DEFAULT, find_variant
+
+#: Every form that a model can have, in the words of `bench.backend.Backend.forms`.
+FORMS = ("onnx", "torch")
 
 
 @dataclass(frozen=True)
 class Loaded:
     """A model made ready: its card, its files after export, its data set if it has one, and the
-    variants that were made of it (the default is ``file``)."""
+    variants that were made of it (the default is ``file``).
+
+    ``sha256`` identifies what computes. ``examples`` are inputs that the model's own file gives,
+    ``index_limits`` the rows of the tables that integer inputs index, where there is no ONNX form
+    that shows them. ``refused`` says why there is no ONNX form where one was needed.
+    """
 
     card: Card
     file: ModelFile
     dataset: Dataset | None
     variants: Mapping[str, Form] = field(default_factory=dict)
+    sha256: str = ""
+    state_bytes: int = 0
+    examples: Mapping[str, Array] | None = None
+    index_limits: Mapping[str, int] = field(default_factory=dict)
+    refused: BenchError | None = None
 
     def form(self, variant: str) -> Form:
         """The model's files in the precision ``variant``."""
-        return self.variants.get(variant) or Form(
+        form = self.variants.get(variant) or Form(
             replace(self.file, variant=find_variant(variant).runs_as)
         )
+        return replace(form, refused=form.refused or self.refused)
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of what computes."""
+        return self.sha256 or self.card.content_sha256()
+
+
+def card_forms(cards: Sequence[Card]) -> set[str]:
+    """The forms (`bench.backend.Backend.forms`) that models of these cards will be there in: a
+    PyTorch module is exported as well."""
+    torch = any(card.source.torch or card.source.pretrained for card in cards)
+    return {"onnx", "torch"} if torch else {"onnx"}
 
 
 def batch_name(card: Card) -> str | None:
@@ -54,28 +86,76 @@ def file_bytes(file: ModelFile) -> int:
         return stored_bytes(file.onnx)
     if file.torch is not None and file.torch.weights is not None:
         return file.torch.weights.stat().st_size
+    if file.torch is not None and file.torch.folder is not None:
+        found = file.torch.folder.glob("*")
+        return sum(part.stat().st_size for part in found if part.suffix in (".safetensors", ".bin"))
     return 0
 
 
 def load(
-    card: Card, cache: Path, say: Callable[[str], None], variants: Sequence[str] = (DEFAULT,)
+    card: Card,
+    cache: Path,
+    say: Callable[[str], None],
+    variants: Sequence[str] = (DEFAULT,),
+    forms: Collection[str] = FORMS,
 ) -> Loaded:
-    """Export where needed, make the variants, read the data set where there is one.
+    """Export where one of ``forms`` asks for it, make the variants, read the data set where there
+    is one. Where the export fails, what is loaded says why.
 
     ``say`` is told what takes time while it is done.
     """
-    file = card.model_file()
-    if file.onnx is None and file.torch is not None:
-        from bench.cards.export import export
-
-        say(f"exporting {card.name} to ONNX")
-        exported = export(card, cache)
-        file = ModelFile(name=file.name, onnx=exported, torch=file.torch)
+    model = Loaded(card, card.model_file(), None)
+    if model.file.onnx is None and model.file.torch is not None:
+        model = _from_torch(model, model.file.torch, cache, say, forms)
     dataset = load_dataset(card) if card.dataset is not None else None
-    forms = {}
+    made = {}
     for variant in variants:
         if variant != DEFAULT:
             say(f"making {card.name} {variant}")
         calibrate = partial(load_calibration, card, dataset, variant)
-        forms[variant] = make_form(file, variant, cache, calibrate)
-    return Loaded(card, file, dataset, forms)
+        made[variant] = make_form(model.file, variant, cache, calibrate)
+    return replace(model, dataset=dataset, variants=made)
+
+
+def _from_torch(
+    model: Loaded,
+    source: TorchSource,
+    cache: Path,
+    say: Callable[[str], None],
+    forms: Collection[str],
+) -> Loaded:
+    """A model that is there as a PyTorch module alone: what the module tells, and its export."""
+    card = model.card
+    try:
+        if source.folder is None:
+            say(f"making {card.name}")
+            model = _described(model, source)
+        if "onnx" in forms:
+            say(f"exporting {card.name} to ONNX")
+            model = replace(model, file=replace(model.file, onnx=export(card, cache)))
+        elif source.folder is not None:
+            model = replace(model, index_limits=checkpoint_limits(source.folder))
+    except SpecError as error:
+        if source.folder is None:  # the user's own code: nothing of it can be measured
+            raise
+        model = replace(model, refused=error)
+    except BenchError as error:
+        model = replace(model, refused=error)
+    finally:
+        modules.forget(source)
+    return model
+
+
+def _described(model: Loaded, source: TorchSource) -> Loaded:
+    """What only the module itself can tell. Raises `SpecError` where it can't be measured."""
+    made = modules.make(source)
+    text = f"{model.card.content_sha256()} {made.sha256}"
+    feeds = feeds_for(model.card, made, TRACED_SIZE)
+    modules.refuse_chance(made, feeds)
+    return replace(
+        model,
+        sha256=hashlib.sha256(text.encode()).hexdigest(),
+        state_bytes=made.state_bytes,
+        examples=modules.examples(made),
+        index_limits=modules.index_limits(made, feeds),
+    )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from bench.cards.card import Card, Tensor
-from bench.cards.files import file_sha256
+from bench.cards.files import file_sha256, relative_to
 
 _CLASSIFICATION = """\
 # [dataset]                     # labelled data: without it the model is timed, and not scored
@@ -99,7 +98,7 @@ def _path(card: Card, name: str, folder: Path) -> str:
 
 
 def _relative(path: Path, folder: Path) -> str:
-    return Path(os.path.relpath(path, folder.resolve())).as_posix()
+    return Path(relative_to(path, folder)).as_posix()
 
 
 def toml_text(value: str) -> str:

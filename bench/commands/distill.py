@@ -67,5 +67,7 @@ def command(
     )
     with closing(choose_listener(quiet=False)) as listener:
         original = load(found, cache_folder(), listener.phase)
+        if original.refused is not None:
+            raise original.refused
         path = distill(original, data, recipe, out, lambda text: click.echo(text, err=True))
     click.echo(f"wrote {path}; try it: bench run -m {card} -m {path}")

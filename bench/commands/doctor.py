@@ -11,7 +11,7 @@ import click
 
 from bench.commands.env import environment_lines
 from bench.commands.output import print_json
-from bench.machine.facts import fingerprint
+from bench.machine.facts import machine_facts
 from bench.machine.noise import noise_warnings
 from bench.numbers import printable, significant, size
 
@@ -38,7 +38,7 @@ def command(*, as_json: bool) -> None:
     reports = discover_backends()
     present = [f"{report.name}:{device.id}" for report in reports for device in report.devices]
     accelerators = find_accelerators(present)
-    facts = fingerprint(PACKAGES)
+    facts = machine_facts(PACKAGES)
     warnings = noise_warnings(facts)
     if as_json:
         _print_json(reports, accelerators, facts.as_json(), warnings)

@@ -38,6 +38,14 @@ def command(model: str, output: Path, *, force: bool) -> None:
         onnx = export(card, cache_folder())
     else:
         onnx = file.onnx
+    from bench.cards.files import external_data
+
+    for part in external_data(onnx):
+        beside = output.parent / part.relative_to(onnx.parent)
+        if beside.exists() and not force and not beside.samefile(part):
+            raise SpecError(f"{beside} is there already. Use --force to replace it.")
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        _copy(part, beside)
     _copy(onnx, output)
     click.echo(f"wrote {output}")
 

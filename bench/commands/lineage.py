@@ -104,7 +104,7 @@ def _of_run(run: Path, models: list[str], target: str | None) -> dict[str, _Read
     """Stored predictions on one target; the default where there are several variants."""
     from bench.judge.lineage import Known  # scipy: start-up
     from bench.store.run import read_run  # numpy: start-up
-    from bench.variants import DEFAULT
+    from bench.variants import DEFAULT  # pydantic: start-up
 
     stored = read_run(run)
     scored = [r for r in stored.records if r.accuracy and _one_class(r.cell.model.task)]
@@ -157,7 +157,7 @@ def _scored_now(models: list[str], target: str | None) -> dict[str, _Read]:
 
 
 def _one_class(name: str) -> bool:
-    from bench.cards.tasks import installed_task
+    from bench.cards.tasks import installed_task  # scipy: start-up
 
     task = installed_task(name)
     return task is not None and task.one_class

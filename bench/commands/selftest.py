@@ -11,7 +11,7 @@ import click
 from bench.discover import load_backend
 from bench.errors import SpecError
 from bench.files import write_text
-from bench.machine.facts import fingerprint
+from bench.machine.facts import machine_facts
 from bench.numbers import printable
 
 PACKAGES = ("infer-bench", "numpy", "onnx")
@@ -67,7 +67,7 @@ def command(target: str, output: Path | None, timeout_s: float) -> int:
             trials=declaration(load_backend(wanted.backend)).trials,
         )
         test.run()
-    data = as_data(test, fingerprint(PACKAGES))
+    data = as_data(test, machine_facts(PACKAGES))
     write_text(path, as_markdown(data))
     click.echo()
     click.echo(f"{'passed' if test.ok else 'FAILED'}; the report is in {path}")

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.cards.tasks.base import Columns, Task
+from bench.defaults import CONFIDENCE
 from bench.errors import SpecError
 from bench.stats.interval import Interval
 
-CONFIDENCE = 0.95
 #: At 1 the distributions are those that a user of the model sees.
 TEMPERATURE = 1.0
 

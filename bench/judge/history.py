@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.cell import Cell
+from bench.defaults import CONFIDENCE, MARGIN
 from bench.discover import nearest
 from bench.errors import SpecError
 from bench.record.result import Estimate, Record
@@ -18,9 +19,6 @@ from bench.stats.interval import FEWEST_INVOCATIONS, Interval, unpaired_ratio_in
 from bench.stats.multiple import simultaneous_confidence
 from bench.stats.steps import fewest_runs, find_steps, log_error
 from bench.store.frames import Finished, Paths, read_finished_runs
-
-CONFIDENCE = 0.95
-MARGIN = 0.02
 
 
 @dataclass(frozen=True)
@@ -208,13 +206,7 @@ def _with_changes(series: Series, confidence: float, margin: float) -> Series:
                 step.index, ratio, slower, step.p, _canary(before, after), _changed(before, after)
             )
         )
-    return _replaced(series, tuple(changes), "")
-
-
-def _replaced(series: Series, changes: tuple[Change, ...], why: str) -> Series:
-    from dataclasses import replace
-
-    return replace(series, changes=changes, why_none=why)
+    return replace(series, changes=tuple(changes))
 
 
 def _canary(before: Sequence[Point], after: Sequence[Point]) -> Interval | None:

@@ -21,6 +21,7 @@ import numpy as np
 from bench.arrays import Array
 from bench.cards.architecture import Architecture
 from bench.cards.tasks.base import Columns
+from bench.defaults import CONFIDENCE
 from bench.errors import SpecError
 from bench.stats.agreement import agreement, error_consistency, same_wrong_answers
 from bench.stats.interval import Interval
@@ -28,7 +29,6 @@ from bench.stats.kinship import kinship
 from bench.stats.of_means import OfMeans, intervals, mean_of, replicas
 from bench.stats.proportion import paired_difference_interval
 
-CONFIDENCE = 0.95
 #: With fewer, Student's quantile makes the interval so wide that only a copy stands out, and
 #: whoever picks the controls decides the answer (`python tests/proofs lineage` measures it).
 FEWEST_CONTROLS = 5
@@ -341,7 +341,7 @@ def matrices(models: Sequence[Columns], keys: Sequence[str]) -> dict[str, tuple[
     """Measures of every pair of m models, shape (m, m), and the same of resampled examples, shape
     (resamples, m, m); NaN on the diagonal."""
     one, other = np.triu_indices(len(models), 1)
-    pairs = [(models[i], models[j]) for i, j in zip(one.tolist(), other.tolist(), strict=True)]
+    pairs = [(models[int(i)], models[int(j)]) for i, j in zip(one, other, strict=True)]
     statistics = [_statistic(key, *pair) for key in keys for pair in pairs]
     resampled = replicas(statistics)
     found = {}

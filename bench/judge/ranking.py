@@ -84,6 +84,7 @@ def _step(effects: dict[tuple[str, str], Effect], one: str, other: str) -> Effec
         a=turned.b,
         b=turned.a,
         ratio=turned.ratio.inverse(),
+        floor=None if turned.floor is None else turned.floor.inverse(),
         verdict=mirrored.get(turned.verdict, turned.verdict),
     )
 

@@ -83,7 +83,7 @@ def find_accelerators(
     found = []
     for kind in kinds():
         pci, nodes = _on_the_bus(kind, root), _nodes(kind, root)
-        if kind.pci is not None and not pci and not _owned(kind, nodes):
+        if kind.pci is not None and not pci and not _owned(nodes):
             continue
         if pci or nodes:
             found.append(_describe(kind, pci, nodes, answered, root, run or run_tool))
@@ -96,7 +96,7 @@ def kinds() -> list[Kind]:
     return [Kind.model_validate(entry) for entry in tomllib.loads(text)["accelerator"]]
 
 
-def _owned(kind: Kind, nodes: tuple[str, ...]) -> bool:
+def _owned(nodes: tuple[str, ...]) -> bool:
     """Whether a device file proves the vendor: in a container the bus may be hidden, but files
     under ``/dev/dri`` and ``/dev/accel`` are of any vendor."""
     return any(not node.startswith(("dev/dri/", "dev/accel/")) for node in nodes)

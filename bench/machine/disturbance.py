@@ -28,7 +28,7 @@ import os
 import re
 import time
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Callable, Iterator, Mapping, Sequence
 
 if TYPE_CHECKING:  # Python 3.9 can't evaluate the alias
     Read = Callable[[str], bytes | None]
@@ -364,15 +364,21 @@ def round_watcher(own: Sequence[int], cpus: Sequence[int]) -> Watcher:
 def cgroup_stat_path(read: Read | None = None) -> str | None:
     """Where this process's cgroup counts its throttling; None where there is no such file."""
     take = read or _read_once
+    groups = (take("/proc/self/cgroup") or b"").decode(errors="replace")
+    readable = (path for path in _cpu_stats(groups) if parse_cgroup_stat(take(path) or b""))
+    return next(readable, None)
+
+
+def _cpu_stats(groups: str) -> Iterator[str]:
+    """Where the lines of ``/proc/self/cgroup`` say that ``cpu.stat`` may be: below the mount, or at
+    its root, as containers see it."""
     mounts = {"": "/sys/fs/cgroup", "cpu": "/sys/fs/cgroup/cpu"}
-    for line in (take("/proc/self/cgroup") or b"").decode(errors="replace").splitlines():
+    for line in groups.splitlines():
         controllers, _, path = line.partition(":")[2].partition(":")
         mount = mounts.get("cpu" if "cpu" in controllers.split(",") else controllers)
-        for folder in (path.rstrip("/"), ""):
-            candidate = f"{mount}{folder}/cpu.stat"
-            if mount and parse_cgroup_stat(take(candidate) or b""):
-                return candidate
-    return None
+        if mount:
+            yield f"{mount}{path.rstrip('/')}/cpu.stat"
+            yield f"{mount}/cpu.stat"
 
 
 def _total(parts: Sequence[Mapping[str, int]]) -> dict[str, int]:

@@ -132,7 +132,7 @@ class MachineFacts:
         return cls(**values)
 
 
-def fingerprint(
+def machine_facts(
     packages: Iterable[str] = (), git_commit: str | None = None, root: Path = ROOT
 ) -> MachineFacts:
     """Read all facts: some 5 ms on Linux, plus the vendors' own tools where there are any.
@@ -189,7 +189,7 @@ def _cpu_model(root: Path) -> str | None:
     if model or root != ROOT:
         return model
     try:
-        import cpuinfo
+        import cpuinfo  # cpuinfo: where /proc is silent
 
         brand = cpuinfo.get_cpu_info().get("brand_raw")
     except Exception:  # py-cpuinfo runs other programs, and raises whatever they make it raise
@@ -250,7 +250,7 @@ def _memory(root: Path) -> dict[str, int]:
     if text is not None or root != ROOT:
         return parse_meminfo(text or "")
     try:
-        import psutil
+        import psutil  # psutil: off Linux
 
         memory, swap = psutil.virtual_memory(), psutil.swap_memory()
     except (ImportError, OSError):

@@ -33,7 +33,7 @@ def allowed_cpus() -> tuple[int, ...] | None:
     if hasattr(os, "sched_getaffinity"):
         return tuple(sorted(os.sched_getaffinity(0)))
     try:
-        import psutil
+        import psutil  # psutil: off Linux
 
         return tuple(sorted(psutil.Process().cpu_affinity()))
     except (ImportError, AttributeError, OSError):
@@ -113,7 +113,7 @@ def _share(limit: str, period: str) -> float | None:
 
 def psutil_count(*, logical: bool) -> int | None:
     try:
-        import psutil
+        import psutil  # psutil: off Linux
 
         count = psutil.cpu_count(logical=logical)
     except (ImportError, OSError):

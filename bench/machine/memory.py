@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
+
 #: What must stay free, so that the kernel need not drop the page cache that loading models uses.
 RESERVED_SHARE = 0.08
 RESERVED_BYTES = 512 * 2**20
@@ -11,8 +13,6 @@ RESERVED_BYTES = 512 * 2**20
 
 def room_for_another(largest_worker_bytes: int) -> bool:
     """Whether a worker as large as the largest so far fits beside those that are alive."""
-    import psutil
-
     memory = psutil.virtual_memory()
     reserved = max(RESERVED_BYTES, RESERVED_SHARE * memory.total)
     available = float(min(memory.available, _cgroup_left(memory.total)))

@@ -9,14 +9,14 @@ import numpy as np
 
 from bench.arrays import Array
 from bench.backend import ModelFile, Options
-from bench.cards.card import Card
 from bench.cards.inputs import (
     draw_samples,
-    fingerprint,
     index_limits,
+    input_digest,
     random_inputs,
     resolve_shape,
 )
+from bench.cards.modules import for_shapes
 from bench.cards.ready import Loaded, batch_name, file_bytes, fixed_batch
 from bench.cards.variants import Form
 from bench.cell import Cell, ModelIdentity
@@ -152,7 +152,10 @@ def _refuse_two_of_a_name(models: Sequence[Loaded]) -> None:
     names = [model.card.name for model in models]
     for name in names:
         if names.count(name) > 1:
-            raise SpecError(f"two models are called {name!r}; give each its own name.")
+            raise SpecError(
+                f"two models are called {name!r}; give each its own `name` in its card "
+                "(`bench init-card MODEL -o x.toml` writes one)."
+            )
 
 
 def _cells_of_model(
@@ -167,7 +170,7 @@ def _cells_of_model(
             "Export it with a dynamic batch dimension."
         )
     feeds = _feeds(model, batch, suite)
-    input_sha256 = fingerprint(feeds)
+    input_sha256 = input_digest(feeds)
     planned = []
     for variant in dict.fromkeys(suite.variants):
         form = model.form(variant)
@@ -176,7 +179,7 @@ def _cells_of_model(
             if why is not None and not choice.named:
                 continue
             cell = Cell(
-                model=_identity(card, form.file),
+                model=_identity(model, form.file),
                 variant=variant,
                 target=str(choice.target),
                 scenario=scenario.name,
@@ -213,25 +216,27 @@ def _refusal(form: Form, choice: Choice, name: str, why: str | None) -> BenchErr
     return form.refused if "onnx" in _forms(choice) and form.file.onnx is None else None
 
 
-def _identity(card: Card, file: ModelFile) -> ModelIdentity:
+def _identity(model: Loaded, file: ModelFile) -> ModelIdentity:
+    card = model.card
     return ModelIdentity(
         name=card.name,
-        sha256=card.content_sha256(),
+        sha256=model.identity,
         task=card.task,
         distilled_from=card.distilled_from,
         control_of=card.control_of,
         variant_of=card.variant_of,
-        file_bytes=file_bytes(file),
+        file_bytes=file_bytes(file) or model.state_bytes,
     )
 
 
 def _feeds(model: Loaded, batch: int, suite: Suite) -> dict[str, Array]:
-    """What one query holds: samples of the data set, else seeded random values."""
+    """What one query holds: samples of the data set, else the examples that the model's own file
+    gives, else seeded random values."""
     card, seed = model.card, suite.seed
     if model.dataset is not None:
         return draw_samples(model.dataset.inputs, batch, seed)
     symbol = batch_name(card)
-    sizes = suite.shapes | ({symbol: batch} if symbol is not None else {})
+    sizes = _example_sizes(model) | suite.shapes | ({symbol: batch} if symbol is not None else {})
     shapes = {
         spec.name: resolve_shape(card.name, spec.name, tuple(spec.shape), batch, sizes)
         for spec in card.inputs
@@ -240,10 +245,25 @@ def _feeds(model: Loaded, batch: int, suite: Suite) -> dict[str, Array]:
     needs_limits = model.file.onnx is not None and any(
         np.dtype(dtype).kind in "iu" for dtype in dtypes.values()
     )
-    limits = index_limits(model.file.onnx) if needs_limits and model.file.onnx else {}
-    feeds = random_inputs(shapes, dtypes, limits, seed)
+    limits = model.index_limits
+    if needs_limits and model.file.onnx:
+        limits = index_limits(model.file.onnx)
+    given = for_shapes(model.examples, shapes) if model.examples else None
+    feeds = given or random_inputs(shapes, dtypes, limits, seed)
     filled = {spec.name: spec.fill for spec in model.card.inputs if spec.fill is not None}
     return feeds | {n: np.full_like(feeds[n], value) for n, value in filled.items()}
+
+
+def _example_sizes(model: Loaded) -> dict[str, int]:
+    """Sizes of symbolic dimensions as the model's own examples have them."""
+    examples = model.examples or {}
+    return {
+        dim: size
+        for spec in model.card.inputs
+        if spec.name in examples and len(spec.shape) == examples[spec.name].ndim
+        for dim, size in zip(spec.shape, examples[spec.name].shape, strict=True)
+        if isinstance(dim, str)
+    }
 
 
 def threads_of(suite: Suite, choice: Choice) -> int:

@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cards.catalog import find_model
-from bench.cards.ready import load
+from bench import guest
+from bench.cards.catalog import find_model, told_apart
+from bench.cards.ready import card_forms, load
 from bench.measure.account import Account
 from bench.measure.listener import Listener
 from bench.measure.plan import Plan, make_plan
-from bench.measure.reference import REFERENCES
+from bench.runtimes.declarations import references_for
 from bench.runtimes.processes import Launcher, launcher
 from bench.runtimes.targets import (
     BackendReport,
@@ -52,24 +53,32 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
         tempfile.TemporaryDirectory(prefix="bench-logs-") as folder,
         launcher(Path(folder), suite.cell_timeout_s) as processes,
     ):
-        cards = [find_model(text) for text in suite.models]
+        cards = told_apart([find_model(text) for text in suite.models])
         listener.phase("looking for targets")
-        needed = (
-            REFERENCES
-            if any(card.source.torch or card.source.pretrained for card in cards)
-            else REFERENCES[1:]
-        )
+        needed = references_for(card_forms(cards))
         threads = suite.threads or 1
         # Slow to import, and the runtimes are being imported by other processes meanwhile.
         _import_ahead(backends_here(suite.targets, needed), processes, threads)
         reports = discover_for(suite.targets, needed, processes, threads)
         choices = choose_targets(suite.targets, reports)
-        models = [load(card, cache, listener.phase, suite.variants) for card in cards]
+        forms = needed_forms(choices)
+        models = [load(card, cache, listener.phase, suite.variants, forms) for card in cards]
+        for model in models:
+            for words in model.dataset.notes if model.dataset is not None else ():
+                listener.note(f"{model.card.name}: {words}.")
+        for where, what in guest.changes().items():
+            listener.note(f"{where} sets {', '.join(what)}, which does not count while bench runs.")
         plan = make_plan(suite, models, choices)
         for words in plan.left_out:
             listener.note(words)
         account.started_up()
         yield Prepared(plan, processes, reports, choices, account)
+
+
+def needed_forms(choices: Sequence[Choice]) -> set[str]:
+    """In which forms the models are needed for the targets that are present."""
+    present = (choice.runtime for choice in choices if choice.unavailable is None)
+    return {form for runtime in present if runtime is not None for form in runtime.forms}
 
 
 def _import_ahead(backends: Sequence[str], processes: Launcher, threads: int) -> None:

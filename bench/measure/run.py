@@ -12,17 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench import __version__
+from bench.cards.catalog import wherever
 from bench.errors import BenchError
-from bench.machine.facts import fingerprint
+from bench.machine.facts import machine_facts
 from bench.measure.listener import Listener
 from bench.measure.measuring import Measuring, Outcome, now
 from bench.measure.prepare import Prepared
 from bench.record.header import RunHeader
+from bench.runtimes.declarations import versioned_distributions
 from bench.store.run import StoredRun
 from bench.store.write import RunStore, resume_run
-
-#: The distributions whose versions decide what a number means.
-_VERSIONED = ("infer-bench", "numpy", "onnx", "onnxruntime", "openvino", "torch", "scipy")
 
 
 def start(prepared: Prepared, results: Path, listener: Listener) -> Outcome:
@@ -34,8 +33,8 @@ def start(prepared: Prepared, results: Path, listener: Listener) -> Outcome:
         command=shlex.join(["bench", *sys.argv[1:]]),
         suite=plan.suite,
         targets=tuple(str(choice.target) for choice in prepared.choices),
-        models=tuple(_absolute(text) for text in plan.suite.models),
-        facts=fingerprint(_VERSIONED).as_json(),
+        models=tuple(wherever(text) for text in plan.suite.models),
+        facts=machine_facts(versioned_distributions()).as_json(),
         cells=tuple(planned.cell for planned in plan.cells),
         environments=_environments(prepared),
         keeps_raw=True,
@@ -53,9 +52,9 @@ def _environments(prepared: Prepared) -> dict[str, dict[str, str]]:
         if runtime.environment_name not in found:
             with contextlib.suppress(BenchError):  # what is wrong there its cells will tell
                 worker = prepared.launcher.worker(runtime, planned.cell.threads)
-                answer, _ = worker.request("packages")
+                packages = worker.packages()
                 worker.end()
-                found[runtime.environment_name] = answer["packages"]
+                found[runtime.environment_name] = dict(packages)
     return found
 
 
@@ -111,8 +110,3 @@ def _away_from(cpus: set[int]) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, allowed)
-
-
-def _absolute(text: str) -> str:
-    """Paths are stored absolute, so that a run can be resumed from another folder."""
-    return str(Path(text).resolve()) if os.path.exists(text) else text

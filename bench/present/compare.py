@@ -288,11 +288,10 @@ def _drift_notes(effects: Sequence[Effect]) -> list[str]:
 def _check_notes(found: Sequence[Comparison]) -> list[str]:
     """Few failures in full; of many, how many a check has."""
     failures: dict[str, list[str]] = {}
-    for comparison in found:
-        if comparison.effect is not None:
-            for name, words in _failed_checks(comparison.match):
-                label = _name(comparison.match.b.cell.label)
-                failures.setdefault(name, []).append(f"{MARKED} {name}: {label}: {words}")
+    for match in (comparison.match for comparison in found if comparison.effect is not None):
+        for name, words in _failed_checks(match):
+            label = _name(match.b.cell.label)
+            failures.setdefault(name, []).append(f"{MARKED} {name}: {label}: {words}")
     return [note for name, notes in failures.items() for note in _few(name, notes)]
 
 

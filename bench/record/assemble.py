@@ -14,6 +14,7 @@ import numpy as np
 
 from bench.arrays import Array
 from bench.cell import Cell
+from bench.discover import Named
 from bench.record import estimate
 from bench.record.block import Block, trusted_samples
 from bench.record.facts import CellFacts, ToldPlacement, WorkerFacts
@@ -37,13 +38,6 @@ from bench.variants import held_to
 OTHER_SHAPES = "the outputs have other shapes than the reference's"
 #: A copy may take no time on a coarse clock, and estimates are geometric.
 _SHORTEST_COPY_NS = 1.0
-
-
-class Named(Protocol):
-    """What is written down of a metric."""
-
-    @property
-    def name(self) -> str: ...
 
 
 class TaskScore(Protocol):
@@ -237,6 +231,7 @@ def _accuracy(facts: CellFacts, scores: Sequence[TaskScore]) -> Accuracy | None:
         examples=primary.examples,
         dataset=facts.scored.dataset,
         dataset_sha256=facts.scored.dataset_sha256,
+        notes=facts.scored.notes,
         predictions=facts.scored.predictions,
         further=tuple(
             Metric(name=s.metric.name, value=estimate.as_estimate(s.value), examples=s.examples)

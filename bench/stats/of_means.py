@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from bench.arrays import Array
+from bench.defaults import CONFIDENCE
 from bench.stats.interval import Interval, check_confidence
 
 RESAMPLES = 2000  #: Efron & Tibshirani 1993, chapter 14.3: at least 1000 for such an interval
@@ -57,7 +58,7 @@ def mean_of(values: Array) -> OfMeans:
 
 def intervals(
     statistics: Sequence[OfMeans],
-    confidence: float = 0.95,
+    confidence: float = CONFIDENCE,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> list[Interval | None]:

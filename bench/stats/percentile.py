@@ -114,9 +114,7 @@ def floor(samples: Samples) -> float:
 
 
 def _supports(n: int, above: int, p: float, confidence: float) -> bool:
-    """Whether ``above`` of ``n`` queries over the bound prove that a share p lies below it."""
-    if above >= n:
-        return False
+    """Whether ``above`` < ``n`` queries over the bound prove that a share p lies below it."""
     # Strictly below, as in find_min_passing.
     return bool(betainc(n - above, above + 1, p) < 1 - confidence)
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+import numpy as np
+
 from bench.errors import SpecError
 from bench.record.header import RunHeader
 from bench.record.result import Invocation, Record
@@ -195,8 +197,7 @@ def _invocations(runs: list[Path], skipped: list[str]) -> pandas.DataFrame:
 
 def _samples(runs: list[Path], skipped: list[str]) -> pandas.DataFrame:
     """Files are joined as Arrow tables; what the runs have in common is stored once."""
-    import numpy as np
-    import pyarrow as pa
+    import pyarrow as pa  # pyarrow: start-up
 
     tables = []
     for path in runs:
@@ -213,7 +214,7 @@ def _samples(runs: list[Path], skipped: list[str]) -> pandas.DataFrame:
 
 def _sample_tables(files: list[Path], skipped: list[str]) -> list[Any]:
     """All files in one read, which uses all cores; file by file where one of them is broken."""
-    import pyarrow as pa
+    import pyarrow as pa  # pyarrow: start-up
     import pyarrow.parquet as pq
 
     names = [name for name in SAMPLE_FIELDS if name != "run"]
@@ -230,7 +231,7 @@ def _sample_tables(files: list[Path], skipped: list[str]) -> list[Any]:
 
 
 def _predictions(runs: list[Path], skipped: list[str]) -> pandas.DataFrame:
-    import pandas
+    import pandas  # pandas: start-up
 
     tables = []
 
@@ -271,14 +272,14 @@ _READERS: dict[str, Callable[[list[Path], list[str]], pandas.DataFrame]] = {
 
 
 def _table(columns: dict[str, list[Any]]) -> pandas.DataFrame:
-    import pandas
+    import pandas  # pandas: start-up
 
     return pandas.DataFrame({name: _series(name, found) for name, found in columns.items()})
 
 
 def _series(name: str, values: list[Any]) -> Any:
     """One column with the same type whatever is in it, so that runs can be joined."""
-    import pandas
+    import pandas  # pandas: start-up
 
     if name in _TIMES:
         texts = pandas.Series(values, dtype=object)
@@ -295,6 +296,6 @@ def _series(name: str, values: list[Any]) -> Any:
 
 
 def _empty(names: Iterable[str]) -> pandas.DataFrame:
-    import pandas
+    import pandas  # pandas: start-up
 
     return pandas.DataFrame({name: [] for name in names})

@@ -9,6 +9,9 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.cards.card import load_card
+from bench.cards.export import export_module
+
 CLASSES = (
     "T-shirt/top",
     "Trouser",
@@ -42,9 +45,6 @@ class Trained:
 
 def publish(trained: Trained, folder: Path, mean: float, std: float) -> Path:
     """Write ``folder/NAME.onnx`` from the weights beside it, and ``folder/NAME.toml``."""
-    from bench.cards.card import load_card
-    from bench.cards.export import export_module
-
     path = folder / f"{trained.name}.toml"
     onnx = folder / f"{trained.name}.onnx"
     onnx.unlink(missing_ok=True)

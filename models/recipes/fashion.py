@@ -23,7 +23,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from scipy.stats import binomtest
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -218,8 +219,6 @@ class Family:
         torch.manual_seed(self.arguments.seed)
         net = nets.teacher()
         if self.arguments.teacher is not None:
-            from safetensors.torch import load_file
-
             net.load_state_dict(load_file(self.arguments.teacher))
             return net.eval()
         split = Split.labelled(*self.training)
@@ -271,8 +270,6 @@ class McNemar:
 
 def mcnemar(student: Tensor, control: Tensor) -> McNemar:
     """The exact McNemar test: a two-sided sign test on the images where only one is right."""
-    from scipy.stats import binomtest
-
     gained, lost = int((student & ~control).sum()), int((~student & control).sum())
     return McNemar(gained, lost, float(binomtest(gained, gained + lost, 0.5).pvalue))
 

@@ -21,6 +21,7 @@ import numpy as np
 from bench.cache import cache_folder
 from bench.cards.card import Card
 from bench.cards.catalog import find_model
+from bench.cards.distill import table_toml
 from bench.cards.export import export
 from bench.cards.files import file_sha256
 from bench.cards.text import tensors_toml, toml_text
@@ -67,7 +68,7 @@ def main() -> None:
 
 def make(original: Card, width: int, name: str, out: Path) -> Path:
     """Write the network, its table and a card to ``out``; gives the card's path."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save_file  # safetensors: optional
 
     out.mkdir(parents=True, exist_ok=True)
     vectors, special = vocabulary_vectors(original)
@@ -83,7 +84,7 @@ def make(original: Card, width: int, name: str, out: Path) -> Path:
 def vocabulary_vectors(original: Card) -> tuple[np.ndarray, list[int]]:
     """The original's vector for each vocabulary entry, float32 (entries, width), and the places of
     the special ones. Tokens are pooled by their mean, as the card says."""
-    import onnxruntime
+    import onnxruntime  # onnxruntime, tokenizers: optional
     from tokenizers import Tokenizer
 
     assert original.dataset is not None
@@ -121,8 +122,6 @@ def rarity(entries: int) -> np.ndarray:
 
 
 def card_text(original: Card, width: int, name: str, out: Path) -> str:
-    from bench.cards.distill import table_toml
-
     assert original.dataset is not None
     data = original.dataset.model_dump(mode="json", exclude_defaults=True)
     data.pop("output", None)

@@ -27,6 +27,13 @@ def a_checkpoint(folder: Path, **config: Any) -> Path:
     [
         ({}, "embedding", ("batch", "seq", 8)),
         ({"architectures": ["BertForMaskedLM"]}, "raw", ("batch", "seq", 50)),
+        ({"architectures": []}, "embedding", ("batch", "seq", 8)),
+        (
+            {"architectures": ["XForTokenClassification"], "id2label": {"0": "a", "1": "b"}},
+            "raw",
+            ("batch", "seq", 2),
+        ),
+        ({"architectures": ["XForQuestionAnswering"]}, "raw", ("batch", "seq")),
         (
             {"architectures": ["XForSequenceClassification"], "id2label": {"0": "a", "1": "b"}},
             "classification",
@@ -67,6 +74,10 @@ def test_the_content_follows_the_checkpoints_files(tmp_path: Path) -> None:
     [
         ("{", "config.json: can't be read"),
         ('{"is_encoder_decoder": true}', "an encoder-decoder takes its own outputs"),
+        ('{"architectures": ["GPT2LMHeadModel"]}', "GPT2LMHeadModel generates text"),
+        ('{"architectures": ["LlamaForCausalLM"]}', "LlamaForCausalLM generates text"),
+        ('{"architectures": ["GPT2DoubleHeadsModel"]}', "generates text"),
+        ('{"architectures": ["BertForMultipleChoice"]}', "BertForMultipleChoice has a head that"),
         ('{"hidden_size": 4}', "neither `vocab_size` nor `image_size`"),
     ],
 )
@@ -121,6 +132,8 @@ def test_a_factory_is_described_by_its_example(tmp_path: Path) -> None:
         ("def f():\n    import torch\n    return torch.nn.ReLU()", "define `example_inputs"),
         ("def f():\n    raise OSError('no weights')", "can't be made: OSError: no weights"),
         ("x = 1", "no usable factory f"),
+        ("import sys; sys.exit('trained')", "net.py:f: it ended the program"),
+        ("def f():\n    quit()", "net.py:f: it ended the program"),
         (FACTORY.replace("torch.ones(2, 8), ", "torch.ones(2, 8), 1, ") + "\nf = make_net", "has"),
     ],
 )
@@ -189,3 +202,91 @@ def test_a_real_checkpoint_is_exported_with_dynamic_batch_and_sequence(tmp_path:
         with torch.inference_mode():
             wanted = model(torch.from_numpy(ids), torch.from_numpy(mask)).logits.numpy()
         np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small checkpoints that `save_pretrained` wrote, by what they are."""
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("saved")
+    config = transformers.BertConfig(
+        vocab_size=60,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=32,
+        num_labels=5,
+    )
+    transformers.BertForTokenClassification(config).save_pretrained(folder / "tokens")
+    config.num_labels = 2
+    transformers.BertForQuestionAnswering(config).save_pretrained(folder / "answers")
+    transformers.BertModel(config).save_pretrained(folder / "bare")
+    transformers.BertModel(config, add_pooling_layer=False).save_pretrained(folder / "unpooled")
+    return folder
+
+
+def changed(saved: Path, name: str, folder: Path, **config: Any) -> Path:
+    """A copy of a checkpoint with another configuration."""
+    import shutil
+
+    shutil.copytree(saved / name, folder)
+    found = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**found, **config}))
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "shapes"),
+    [
+        ("tokens", [(2, 7, 5)]),
+        ("answers", [(2, 7), (2, 7)]),
+        ("bare", [(2, 7, 16)]),
+        ("unpooled", [(2, 7, 16)]),
+    ],
+)
+def test_a_checkpoint_is_the_class_that_it_names_with_all_of_its_outputs(
+    saved: Path, name: str, shapes: list[tuple[int, ...]]
+) -> None:
+    import numpy as np
+
+    from bench.cards.modules import make, outputs
+
+    card = find_model(str(saved / name))
+    source = card.model_file().torch
+    assert source is not None
+    feeds = {tensor.name: np.ones((2, 7), np.int64) for tensor in card.inputs}
+    assert [tuple(tensor.shape) for tensor in outputs(make(source), feeds)] == shapes
+    assert [len(tensor.shape) for tensor in card.outputs] == [len(shape) for shape in shapes]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "config", "words"),
+    [
+        ("bare", {"architectures": ["BertForSequenceClassification"]}, "no weights for classifier"),
+        ("tokens", {"architectures": ["BertModel"]}, "weights that BertModel doesn't use, class"),
+        ("tokens", {"architectures": []}, "weights that BertModel doesn't use, class"),
+        ("tokens", {"id2label": {"0": "a", "1": "b"}}, r"has the shape \(5,\) in the checkpoint"),
+        ("bare", {"num_hidden_layers": 2}, "no weights for encoder.layer.1.*which would be random"),
+        (
+            "bare",
+            {"architectures": ["MineModel"], "auto_map": {"AutoModel": "evil.Mine"}},
+            "has no MineModel, and code that comes with a checkpoint is never run",
+        ),
+    ],
+)
+def test_a_checkpoint_of_other_weights_than_it_names_is_refused_by_name(
+    saved: Path, tmp_path: Path, name: str, config: dict[str, Any], words: str
+) -> None:
+    from bench.cards.modules import make
+
+    folder = changed(saved, name, tmp_path / "mine", **config)
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    source = find_model(str(folder)).model_file().torch
+    assert source is not None
+    with pytest.raises(SpecError, match=words) as caught:
+        make(source)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "ran").exists()

@@ -14,7 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 from bench.cards.card import load_card
 from bench.cards.datasets import load_dataset
 from bench.cards.distill import Recipe, distill
-from bench.cards.export import export, load_module
+from bench.cards.export import export
+from bench.cards.modules import make
 from bench.cards.ready import Loaded
 from bench.errors import SpecError
 
@@ -56,7 +57,7 @@ def original(tmp_path: Path) -> Loaded:
 def weights(card: Path) -> dict[str, Any]:
     source = load_card(card).model_file().torch
     assert source is not None
-    return {k: v.numpy() for k, v in load_module(source).state_dict().items()}
+    return {k: v.numpy() for k, v in make(source).module.state_dict().items()}
 
 
 def silent(text: str) -> None:

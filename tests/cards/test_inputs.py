@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from bench.cards.inputs import draw_samples, fingerprint, index_limits, random_inputs, resolve_shape
+from bench.cards.inputs import (
+    draw_samples,
+    index_limits,
+    input_digest,
+    random_inputs,
+    resolve_shape,
+)
 from bench.errors import SpecError
 
 DTYPES = ["float16", "float32", "float64", "int8", "int32", "int64", "uint8", "bool"]
@@ -87,6 +93,6 @@ def test_samples_are_drawn_without_repeats_while_they_last(
 def test_the_fingerprint_sees_values_types_and_names() -> None:
     x = np.ones((2, 3), np.float32)
     others = [{"x": x * 2}, {"y": x}, {"x": x.astype(np.float64)}, {"x": x.reshape(3, 2)}]
-    assert fingerprint({"x": x}) == fingerprint({"x": x.copy()})
+    assert input_digest({"x": x}) == input_digest({"x": x.copy()})
     for other in others:
-        assert fingerprint(other) != fingerprint({"x": x})
+        assert input_digest(other) != input_digest({"x": x})

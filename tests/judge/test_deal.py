@@ -14,7 +14,7 @@ from bench.cards.tasks.base import Change
 from bench.cards.tasks.classification import Classification
 from bench.cell import ModelIdentity
 from bench.errors import SpecError
-from bench.judge.deal import make_deal
+from bench.judge.deal import cost_of, make_deal
 from bench.judge.pairs import Changed
 from bench.present.deal import answer, deal_rows, deal_text, sentences
 from bench.record.result import Record
@@ -118,6 +118,102 @@ def test_each_cost_is_weighed_at_80_columns_and_as_json(cost: str) -> None:
     assert max(map(cell_len, text.splitlines())) <= 80
     row = deal_rows(deal)
     assert json.loads(json.dumps(row, allow_nan=False)) == row
+
+
+def at_batch(model: ModelIdentity, scenario: str, batch: int, ns: float) -> Record:
+    cell = a_cell(model, "onnxruntime:cpu", scenario, batch)
+    return a_record(cell, ns)
+
+
+def test_latency_is_paid_at_the_smallest_batch_and_throughput_at_the_largest() -> None:
+    for order in (1, -1):
+        loads = [(scenario, b) for scenario in ("single-stream", "offline") for b in (1, 8)]
+        everything = [at_batch(TEACHER, s, b, b * 1e5) for s, b in loads[::order]]
+        (latency,) = make_deal(everything, change, "latency").points
+        (throughput,) = make_deal(everything, change, "throughput").points
+        assert (latency.cell.scenario, latency.cell.batch) == ("single-stream", 1)
+        assert (throughput.cell.scenario, throughput.cell.batch) == ("offline", 8)
+
+
+def test_a_cost_is_a_time_a_sample_bytes_resident_or_bytes_on_the_disk() -> None:
+    record = at_batch(TEACHER, "offline", 8, 1e6)
+    assert cost_of(record, "latency") == 1e6
+    assert cost_of(record, "throughput") == pytest.approx(1e6 / 8)
+    assert cost_of(record, "memory") == 117_000_000
+    assert cost_of(record, "size") == TEACHER.file_bytes
+    bare = record.model_copy(update={"latency": None, "throughput": None, "memory": None})
+    assert [cost_of(bare, c) for c in ("latency", "throughput", "memory")] == [None] * 3
+    unsized = a_record(a_cell(TEACHER.model_copy(update={"file_bytes": 0})))
+    assert cost_of(unsized, "size") is None
+
+
+def test_what_failed_or_is_simulated_is_no_point() -> None:
+    ours = measured(STUDENT, "fp32", 20e3)
+    failed = measured(TEACHER, "fp32", 200e3).model_copy(update={"status": "failed"})
+    simulated = measured(CONTROL, "fp32", 20e3).model_copy(update={"simulated": True})
+    deal = make_deal([ours, failed, simulated], change)
+    assert [p.cell.model.name for p in deal.points] == [STUDENT.name]
+
+
+def test_points_come_by_cost_and_the_last_record_of_a_cell_counts() -> None:
+    again = measured(STUDENT, "fp32", 300e3)
+    deal = make_deal([*records(), again], change)
+    costs = [cost_of(p.record, "latency") for p in deal.points]
+    assert costs == sorted(costs)
+    assert costs[-1] == 300e3
+
+
+def test_all_intervals_of_a_front_hold_together() -> None:
+    """Two for each of the 10 pairs of 5 points, of price and of accuracy; offers on their own."""
+    asked: list[float] = []
+
+    def noted(confidence: float) -> Changed:
+        asked.append(confidence)
+        return change(confidence)
+
+    make_deal(records(), noted, confidence=0.9)
+    assert asked == pytest.approx([1 - 0.1 / 20, 0.9])
+
+
+def test_what_is_surely_as_accurate_as_every_other_is_marked() -> None:
+    marked = {
+        (p.cell.model.name, p.cell.variant)
+        for p in make_deal(records(), change).points
+        if p.as_accurate
+    }
+    assert marked == {("fashion-teacher", "fp32"), ("fashion-teacher", "int8-static")}
+    strict = make_deal(records(), change, loss=0.0)  # 2 of 10,000 examples are no certainty
+    assert not any(p.as_accurate for p in strict.points)
+
+
+def test_offers_are_of_each_original_on_each_target_the_distilled_first() -> None:
+    elsewhere = [
+        measured(TEACHER, "fp32", 300e3, "openvino:cpu"),
+        measured(STUDENT, "fp32", 30e3, "openvino:cpu"),
+    ]
+    offers = make_deal([*records()[::-1], *elsewhere], change).offers
+    found = {
+        key: [(o.kind, o.pair.model, o.pair.variant, o.pair.other_variant) for o in offered]
+        for key, offered in offers.items()
+    }
+    assert found == {
+        ("fashion-teacher", "onnxruntime:cpu"): [
+            ("distilled", "fashion-student", "fp32", "fp32"),
+            ("variant", "fashion-teacher", "int8-static", "fp32"),
+            ("distilled variant", "fashion-student", "int8-static", "fp32"),
+        ],
+        ("fashion-teacher", "openvino:cpu"): [("distilled", "fashion-student", "fp32", "fp32")],
+    }
+
+
+def test_a_distilled_model_without_its_original_is_weighed_against_itself() -> None:
+    alone = [measured(STUDENT, "fp32", 20e3), measured(STUDENT, "int8-static", 10e3)]
+    (offer,) = make_deal(alone, change).offers["fashion-student", "onnxruntime:cpu"]
+    assert (offer.kind, offer.pair.relation, offer.pair.variant) == (
+        "variant",
+        "variant",
+        "int8-static",
+    )
 
 
 def without_accuracy(found: Sequence[Record]) -> list[Record]:

@@ -11,6 +11,7 @@ import pytest
 from compared_runs import MACHINE, on_disk
 from conftest import Bench
 from fake_records import STUDENT, a_cell, a_failure, a_record, estimate
+from scipy import stats
 
 from bench.errors import SpecError
 from bench.judge.history import Selection, Series, history
@@ -69,6 +70,80 @@ def test_a_regression_is_told_with_its_commit_and_size(tmp_path: Path) -> None:
     text = history_text([series], 80).plain
     assert "2026-01-13: slower, 1.19x" in " ".join(text.split())
     assert "commit 00120012 → 00130013" in " ".join(text.split())
+
+
+def test_a_steps_size_is_welchs_ratio_of_the_runs_on_either_side(tmp_path: Path) -> None:
+    nightly(tmp_path, 1.2, canary=1.1)
+    series = one(tmp_path)
+    (change,) = series.changes
+    for found, values in (
+        (change.ratio, [p.value for p in series.points]),
+        (change.canary, [p.canary_ns for p in series.points]),
+    ):
+        before, after = np.log(values[: change.index]), np.log(values[change.index :])
+        ends = stats.ttest_ind(after, before, equal_var=False).confidence_interval(0.95)
+        assert found is not None
+        assert (found.low, found.high) == pytest.approx((np.exp(ends.low), np.exp(ends.high)))
+        assert found.estimate == pytest.approx(np.exp(after.mean() - before.mean()))
+
+
+def test_a_faster_run_is_a_step_that_is_not_slower(tmp_path: Path) -> None:
+    nightly(tmp_path, 0.8)
+    (latency,) = one(tmp_path).changes
+    (rate,) = one(tmp_path, Selection(scenario="offline")).changes
+    assert (latency.slower, rate.slower) == (False, False)
+    assert latency.ratio.high < 1 < rate.ratio.low
+
+
+def test_two_steps_are_each_measured_between_their_neighbours(tmp_path: Path) -> None:
+    for day in range(1, 31):
+        level = 1e5 if day <= 10 else 2e5 if day <= 20 else 8e5
+        write(tmp_path, day, level * (1 + day % 3 / 1000), git_commit=f"c{day}")
+    first, second = one(tmp_path).changes
+    assert (first.index, second.index) == (10, 20)
+    assert (first.ratio.estimate, second.ratio.estimate) == pytest.approx((2, 4), rel=0.01)
+    assert [c.changed for c in (first, second)] == [
+        (("commit", "c10", "c11"),),
+        (("commit", "c20", "c21"),),
+    ]
+
+
+def test_a_canary_that_fewer_than_two_runs_of_a_side_have_is_no_witness(tmp_path: Path) -> None:
+    for day in range(1, 17):
+        known = day in (1, 2) or day == 16
+        level = 1e5 if day <= 8 else 2e5
+        write(tmp_path, day, level * (1 + day % 3 / 1000), canary_ns=1000.0 if known else 0.0)
+    (change,) = one(tmp_path).changes
+    assert change.canary is None
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        Selection(model="other"),
+        Selection(target="other:cpu"),
+        Selection(scenario="server"),
+        Selection(variant="fp16"),
+        Selection(cell="fashion-teacher@onnxruntime:cpu/offline"),
+    ],
+)
+def test_each_filter_leaves_out_what_it_does_not_name(selection: Selection, tmp_path: Path) -> None:
+    write(tmp_path, 1, 1e5)
+    with pytest.raises(SpecError, match="is what was asked for"):
+        history(tmp_path, selection)
+
+
+def test_all_filters_together_choose_one_cell(tmp_path: Path) -> None:
+    write(tmp_path, 1, 1e5)
+    wanted = Selection(
+        "fashion-teacher@onnxruntime:cpu/single-stream",
+        "fashion-teacher",
+        "onnxruntime:cpu",
+        "single-stream",
+        "fp32",
+    )
+    assert one(tmp_path, wanted).cell == a_cell()
+    assert len(history(tmp_path, Selection())[0]) == 2
 
 
 def test_of_a_throughput_less_is_slower(tmp_path: Path) -> None:

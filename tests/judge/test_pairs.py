@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,10 +18,11 @@ from fake_records import (
     an_invocation,
 )
 from rich.cells import cell_len
+from scipy import stats
 
 from bench.cards.tasks.base import Change
 from bench.cards.tasks.classification import Classification
-from bench.judge.pairs import Changed, Pair, compare, relations
+from bench.judge.pairs import Changed, Pair, Ratio, compare, relations
 from bench.present.pairs import pair_rows, pair_table, sentence
 from bench.record.result import Record
 
@@ -120,6 +122,139 @@ def test_different_invocations_are_compared_unpaired() -> None:
     assert not pair.speedup.paired
     assert pair.speedup.invocations == 3
     assert pair.speedup.value == pytest.approx(9.8, rel=0.02)
+
+
+A, B = [270e3, 280e3, 260e3, 275e3], [27e3, 29e3, 27.5e3, 26e3]
+
+
+def test_a_speedup_is_the_other_ones_time_over_its_own_generation_by_generation() -> None:
+    pair = only_pair(measured(dict(enumerate(A))), measured(dict(enumerate(B)), STUDENT))
+    logs = np.log(np.array(A) / B)
+    low, high = np.exp(stats.t.interval(0.95, 3, logs.mean(), stats.sem(logs)))
+    assert pair.speedup is not None
+    found = pair.speedup
+    assert (found.low, found.value, found.high) == pytest.approx((low, np.exp(logs.mean()), high))
+    assert (found.confidence, found.paired, found.invocations) == (0.95, True, 4)
+    assert (found.interval.low, found.interval.estimate, found.interval.high) == (
+        found.low,
+        found.value,
+        found.high,
+    )
+
+
+def test_invocations_are_paired_by_their_index_and_not_by_their_place() -> None:
+    turned = measured(dict(reversed(list(enumerate(B)))), STUDENT)
+    straight = measured(dict(enumerate(B)), STUDENT)
+    teacher = measured(dict(enumerate(A)))
+    assert only_pair(teacher, turned).speedup == only_pair(teacher, straight).speedup
+
+
+def test_an_interval_that_touches_1_says_nothing() -> None:
+    def verdict(low: float, high: float) -> str:
+        return Ratio(1.0, low, high, 0.95, True, 5).verdict
+
+    assert [verdict(1.0, 1.2), verdict(1.001, 1.2)] == ["unclear", "faster"]
+    assert [verdict(0.8, 1.0), verdict(0.8, 0.999)] == ["unclear", "slower"]
+
+
+def test_two_invocations_are_enough_and_one_that_measured_nothing_does_not_count() -> None:
+    teacher, student = measured({0: 270e3, 1: 271e3}), measured({0: 27e3, 1: 27.1e3}, STUDENT)
+    assert only_pair(teacher, student).speedup is not None
+    one, other = student.invocations
+    empty = student.model_copy(update={"invocations": (one, other.model_copy(update={"calls": 0}))})
+    assert only_pair(teacher, empty).speedup is None
+    nothing = student.model_copy(
+        update={"invocations": (one, other.model_copy(update={"median_ns": 0.0}))}
+    )
+    assert only_pair(teacher, nothing).speedup is None
+
+
+def loaded(model: object, batch: int, scenario: str, ns: float) -> Record:
+    cell = a_cell(model, "onnxruntime:cpu", scenario, batch)  # type: ignore[arg-type]
+    found = tuple(an_invocation(i, ns * (1 + i / 1000), cell) for i in range(4))
+    return a_record(cell, invocations=found)
+
+
+def test_latency_is_compared_at_the_smallest_batch_of_both_and_throughput_at_the_largest() -> None:
+    records = [
+        loaded(model, batch, scenario, factor * batch * 1e5)
+        for model, factor in ((TEACHER, 10), (STUDENT, 1))
+        for scenario in ("single-stream", "offline")
+        for batch in (1, 2)
+    ]
+    records += [loaded(STUDENT, 4, "offline", 1.0), loaded(TEACHER, 8, "offline", 1.0)]
+    (pair,) = compare(records, right_counts())
+    assert pair.speedup is not None
+    assert pair.throughput is not None
+    assert pair.speedup.value == pytest.approx(10)
+    assert pair.throughput.value == pytest.approx(10)
+    fewer = [r for r in records if (r.cell.scenario, r.cell.batch) != ("offline", 2)]
+    slower = [*fewer, loaded(TEACHER, 2, "offline", 3e5), loaded(STUDENT, 2, "offline", 1e5)]
+    (pair,) = compare(slower, right_counts())
+    assert pair.throughput is not None
+    assert pair.throughput.value == pytest.approx(3)
+    without = [r for r in records if r.cell.scenario != "offline"]
+    assert compare(without, right_counts())[0].throughput is None
+
+
+@pytest.mark.parametrize(
+    "other", [{"threads": 4}, {"lane": "api"}, {"allow_fallback": True}, {"target": "openvino:cpu"}]
+)
+def test_only_the_same_target_with_the_same_settings_is_compared(other: dict) -> None:
+    changed = {"target": "onnxruntime:cpu", **other}
+    assert compare([a_record(), a_record(a_cell(STUDENT, **changed))], right_counts()) == []
+
+
+def test_sizes_are_compared_as_the_others_over_its_own() -> None:
+    pair = only_pair(a_record(), a_record(a_cell(STUDENT)))
+    assert (pair.file_bytes, pair.other_file_bytes) == (STUDENT.file_bytes, TEACHER.file_bytes)
+    assert pair.size_ratio == pytest.approx(TEACHER.file_bytes / STUDENT.file_bytes)
+    unknown = STUDENT.model_copy(update={"file_bytes": 0})
+    assert np.isnan(only_pair(a_record(), a_record(a_cell(unknown))).size_ratio)
+
+
+def test_a_variant_is_compared_with_the_same_of_the_other_and_with_its_own_fp32() -> None:
+    records = [
+        a_record(a_cell(model).model_copy(update={"variant": variant}))
+        for model in (TEACHER, STUDENT)
+        for variant in ("fp32", "int8-static")
+    ]
+    found = [
+        (p.model, p.variant, p.other, p.other_variant, p.relation)
+        for p in compare(records, lambda one, other: None)
+    ]
+    assert found == [
+        ("fashion-student", "fp32", "fashion-teacher", "fp32", "original"),
+        ("fashion-student", "int8-static", "fashion-teacher", "int8-static", "original"),
+        ("fashion-teacher", "int8-static", "fashion-teacher", "fp32", "variant"),
+        ("fashion-student", "int8-static", "fashion-student", "fp32", "variant"),
+    ]
+    alone = [records[1], records[2]]
+    assert compare(alone, lambda one, other: None) == []
+
+
+def test_a_form_that_others_made_is_compared_with_the_model_itself() -> None:
+    form = TEACHER.model_copy(update={"name": "small", "variant_of": TEACHER.name})
+    assert relations({"small": form, TEACHER.name: TEACHER}) == [
+        ("small", "fashion-teacher", "variant")
+    ]
+    itself = TEACHER.model_copy(update={"variant_of": TEACHER.name})
+    assert relations({TEACHER.name: itself}) == []
+
+
+def test_medians_and_floors_have_to_disagree_for_sure_to_be_contended() -> None:
+    faster, slower, unclear = (
+        Ratio(1.0, *ends, 0.95, True, 5) for ends in ((1.1, 1.2), (0.8, 0.9), (0.9, 1.1))
+    )
+    plain = only_pair(a_record(), a_record(a_cell(STUDENT)))
+
+    def contended(speedup: Ratio | None, floor: Ratio | None) -> bool:
+        return replace(plain, speedup=speedup, floor_speedup=floor).contended
+
+    assert contended(faster, slower)
+    assert contended(slower, faster)
+    for pair in ((faster, faster), (faster, unclear), (faster, None), (None, slower)):
+        assert not contended(*pair)
 
 
 def test_one_invocation_is_too_few_for_a_speedup() -> None:

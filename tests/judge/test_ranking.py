@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from compared_runs import in_memory, measured, noisy
-from fake_records import a_cell
+from fake_records import STUDENT, TEACHER, a_cell
 
 from bench.judge.ranking import ranking_sentences, rankings
 from bench.spec import Suite
@@ -48,6 +49,44 @@ def test_a_step_reads_the_same_whichever_target_was_planned_first() -> None:
     assert one.targets == other.targets == ("a:cpu", "b:cpu")
     assert one.steps[0].verdict is other.steps[0].verdict is Verdict.SLOWER
     assert 1.9 < other.steps[0].ratio.estimate < 2.1
+    for ranking in (one, other):
+        (step,) = ranking.steps
+        assert step.a < step.b
+        assert step.floor is not None
+        assert step.floor.estimate == pytest.approx(step.ratio.estimate)
+
+
+def test_throughputs_are_ranked_from_the_largest_on() -> None:
+    rng = np.random.default_rng(4)
+    cells = [a_cell(target=t, scenario="offline", batch=8) for t in ("slow:cpu", "fast:cpu")]
+    records = [
+        measured(noisy(rng, center, 8, 0.005), cell, group="g")
+        for cell, center in zip(cells, (2e5, 1e5), strict=True)
+    ]
+    (ranking,) = rankings(in_memory(records, suite=RANK), 0.02, 0.95)
+    assert ranking.what == "fashion-teacher offline batch 8"
+    assert ranking.targets == ("fast:cpu", "slow:cpu")
+    assert ranking.steps[0].verdict is Verdict.SLOWER
+    assert ranking.steps[0].a > ranking.steps[0].b
+    assert ranking.steps[0].ratio.estimate == pytest.approx(0.5, rel=0.05)
+
+
+def test_each_model_variant_and_load_is_ranked_on_its_own() -> None:
+    rng = np.random.default_rng(4)
+    cells = [
+        a_cell(model, target, scenario)
+        for model in (TEACHER, STUDENT)
+        for scenario in ("single-stream", "offline")
+        for target in ("x:cpu", "y:cpu")
+    ]
+    records = [measured(noisy(rng, 1e5, 8, 0.005), cell, group="g") for cell in cells]
+    found = rankings(in_memory(records, suite=RANK), 0.02, 0.95)
+    assert [one.what for one in found] == [
+        "fashion-teacher single-stream",
+        "fashion-teacher offline",
+        "fashion-student single-stream",
+        "fashion-student offline",
+    ]
 
 
 def test_there_is_no_order_of_one_target_or_of_another_goal() -> None:

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.machine import accelerators, cores, linux
-from bench.machine import facts as machine_facts
+from bench.machine import facts as facts_module
 from bench.machine.accelerators import kinds
 from bench.machine.cores import choose_cores
-from bench.machine.facts import MachineFacts, fingerprint
+from bench.machine.facts import MachineFacts, machine_facts
 from bench.machine.gpus import Gpu, list_gpus, parse_gpus
 from bench.machine.linux import cpu_quota
 from bench.machine.noise import noise_warnings
@@ -51,7 +51,7 @@ def allow(monkeypatch):
     """Pretend that the process may use these CPUs."""
 
     def allow(cpus):
-        for module in (cores, machine_facts):
+        for module in (cores, facts_module):
             monkeypatch.setattr(module, "allowed_cpus", lambda: tuple(cpus))
 
     return allow
@@ -128,7 +128,7 @@ def test_no_threads_need_no_cores_and_are_a_mistake():
 
 
 def test_an_empty_machine_yields_none_and_never_a_guess(tmp_path):
-    facts = fingerprint(root=tmp_path)
+    facts = machine_facts(root=tmp_path)
     unknown = (
         "cpu_model smt_siblings cpu_quota memory_limit_bytes governor frequency_hz "
         "max_frequency_hz caches memory_total_bytes memory_available_bytes swap_used_bytes "
@@ -165,13 +165,13 @@ def full_machine(root: Path) -> Path:
 
 
 def test_the_files_of_linux_are_read(tmp_path):
-    facts = fingerprint(["numpy", "no-such-package"], "abc123", full_machine(tmp_path))
+    facts = machine_facts(["numpy", "no-such-package"], "abc123", full_machine(tmp_path))
     assert facts.cpu_model == "Some CPU @ 3.00GHz"
     assert (facts.physical_cores, facts.logical_cores) == (2, 4)
     assert facts.smt_siblings == ((0, 2), (1, 3))
     assert facts.governor == "performance, powersave"
     assert (facts.frequency_hz, facts.max_frequency_hz) == (3e9, 4e9)
-    assert facts.caches == (machine_facts.Cache(1, "Data", 48 * 1024),)
+    assert facts.caches == (facts_module.Cache(1, "Data", 48 * 1024),)
     assert facts.memory_total_bytes == 1000 * 1024
     assert facts.swap_used_bytes == 30 * 1024
     assert facts.huge_pages == 4
@@ -185,12 +185,12 @@ def test_the_files_of_linux_are_read(tmp_path):
 
 def test_an_x86_cpu_without_the_flag_is_no_virtual_machine(tmp_path):
     root = lay_out(tmp_path, {"proc/cpuinfo": CPUINFO.format(flags="")})
-    assert fingerprint(root=root).virtualisation == "none"
-    assert fingerprint(root=root).frequency_hz == 2600.5e6
+    assert machine_facts(root=root).virtualisation == "none"
+    assert machine_facts(root=root).frequency_hz == 2600.5e6
 
 
 def test_facts_survive_json(tmp_path):
-    facts = fingerprint(["numpy"], "abc", full_machine(tmp_path))
+    facts = machine_facts(["numpy"], "abc", full_machine(tmp_path))
     facts = replace(facts, gpus=(Gpu("A GPU", "550.1", 2**34),))
     written = json.dumps(facts.as_json())
     assert MachineFacts.from_json(json.loads(written)) == facts
@@ -198,12 +198,12 @@ def test_facts_survive_json(tmp_path):
 
 
 def test_the_host_is_told_apart_but_not_named():
-    facts = fingerprint()
+    facts = machine_facts()
     assert os.uname().nodename not in json.dumps(facts.as_json())
 
 
 def test_what_changes_from_minute_to_minute_leaves_the_machine_the_same(tmp_path):
-    facts = fingerprint(root=full_machine(tmp_path))
+    facts = machine_facts(root=full_machine(tmp_path))
     later = replace(
         facts, load_average=(9.0, 9.0, 9.0), frequency_hz=1e9, memory_available_bytes=1, python="x"
     )
@@ -223,7 +223,7 @@ def test_what_changes_from_minute_to_minute_leaves_the_machine_the_same(tmp_path
     ids=lambda change: next(iter(change)),
 )
 def test_what_changes_latencies_makes_another_machine(tmp_path, change):
-    facts = fingerprint(root=full_machine(tmp_path))
+    facts = machine_facts(root=full_machine(tmp_path))
     other = replace(facts, **change)
     assert other.machine_id != facts.machine_id
     differing = [k for k, v in facts.comparable.items() if other.comparable[k] != v]
@@ -245,7 +245,7 @@ def test_a_quota_of_cgroup_v2_is_the_least_over_the_ancestors(tmp_path):
         },
     )
     assert cpu_quota(root) == 1.5
-    assert fingerprint(root=root).memory_limit_bytes == 2**20
+    assert machine_facts(root=root).memory_limit_bytes == 2**20
 
 
 def test_a_quota_of_cgroup_v1_whose_path_is_the_hosts_is_read_at_the_mount(tmp_path):
@@ -259,7 +259,7 @@ def test_a_quota_of_cgroup_v1_whose_path_is_the_hosts_is_read_at_the_mount(tmp_p
         },
     )
     assert cpu_quota(root) == 2.0
-    assert fingerprint(root=root).memory_limit_bytes is None
+    assert machine_facts(root=root).memory_limit_bytes is None
 
 
 def test_a_negative_quota_is_no_limit(tmp_path):
@@ -280,7 +280,7 @@ def test_a_negative_quota_is_no_limit(tmp_path):
 @pytest.fixture
 def quiet(tmp_path) -> MachineFacts:
     return replace(
-        fingerprint(root=full_machine(tmp_path)),
+        machine_facts(root=full_machine(tmp_path)),
         physical_cores=16,
         logical_cores=16,
         governor="performance",
@@ -339,7 +339,7 @@ def test_cpu_lists_are_read_back(cpus):
 
 @given(st.text())
 def test_no_text_breaks_the_parsers(text):
-    machine_facts.parse_meminfo(text)
+    facts_module.parse_meminfo(text)
     parse_gpus(text)
 
 
@@ -356,7 +356,7 @@ def test_garbage_in_the_files_is_an_unknown_fact(tmp_path_factory, garbage):
     ):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(garbage)
-    json.dumps(fingerprint(root=root).as_json())
+    json.dumps(machine_facts(root=root).as_json())
 
 
 def test_gpus_are_read_from_csv():

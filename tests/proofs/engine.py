@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.machine.facts import fingerprint
+from bench.machine.facts import machine_facts
 from bench.measure.listener import QuietProgress
 from bench.measure.prepare import prepare
 from bench.measure.run import start
@@ -107,7 +107,7 @@ def report(name: str, findings: Sequence[Finding], details: dict[str, Any]) -> N
     for finding in findings:
         mark = {True: "met   ", False: "MISSED", None: "      "}[finding.met]
         print(f"{mark} {finding.claim}: {finding.figure} (goal: {finding.goal})", flush=True)
-    facts = fingerprint(("numpy", "onnxruntime", "openvino", "torch"))
+    facts = machine_facts(("numpy", "onnxruntime", "openvino", "torch"))
     RESULTS.mkdir(parents=True, exist_ok=True)
     value = {
         "proof": name,

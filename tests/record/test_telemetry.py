@@ -67,13 +67,14 @@ def test_a_device_that_tells_nothing_is_not_judged() -> None:
 
 
 def test_a_device_that_was_asked_for_reasons_and_gave_none_was_not_throttled() -> None:
-    assert summarise([{"throttled": []}, {}])["throttled"] == {}
+    assert summarise([Reading(throttled=()), Reading()])["throttled"] == {}
     (check,) = telemetry_checks([invocation(device_readings=5, throttled={})])
     assert (check.name, check.ok, check.detail) == ("unthrottled", True, "in none of 5 readings")
 
 
 def test_each_reason_is_counted_over_readings_and_invocations() -> None:
-    found = summarise([{"throttled": ["heat", "power brake"]}, {"throttled": ["heat"]}, {}])
+    reasons = (("heat", "power brake"), ("heat",), None)
+    found = summarise([Reading(throttled=each) for each in reasons])
     assert found["throttled"] == {"heat": 2, "power brake": 1}
     (check,) = telemetry_checks(
         [
@@ -89,7 +90,7 @@ def test_each_reason_is_counted_over_readings_and_invocations() -> None:
 
 def test_the_default_clock_is_the_latest_and_the_clock_and_power_are_medians() -> None:
     readings = [
-        {"power_w": w, "clock_hz": c, "default_clock_hz": d}
+        Reading(power_w=w, clock_hz=c, default_clock_hz=d)
         for w, c, d in ((1.0, 1e9, 3e9), (9.0, 5e9, 2e9), (2.0, 2e9, 4e9))
     ]
     found = summarise(readings)

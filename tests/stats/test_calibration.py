@@ -198,6 +198,18 @@ def test_bins_are_open_below_and_closed_above(confidence, bins, mixed):
     assert found == pytest.approx(abs(up - down) if mixed else up + down, abs=1e-6)
 
 
+def test_there_are_15_bins():
+    """0.60 is in the ninth of 15 and 0.62 in the tenth; of 16 both are in the tenth."""
+    wrong, right = stated(10, 0, 0.60), stated(10, 10, 0.62)
+    labels, outputs = (np.concatenate(parts) for parts in zip(wrong, right, strict=True))
+    assert calibration_interval(labels, outputs).estimate == pytest.approx(0.5 * (0.60 + 0.38))
+
+
+def test_logits_of_any_size_have_probabilities():
+    found = log_probabilities(np.array([[-3000.0, -3001.0], [3000.0, 1000.0]]))
+    np.testing.assert_allclose(found, [log_softmax([1.0, 0.0]), [0.0, -2000.0]])
+
+
 def test_a_model_that_is_sure_and_right_is_calibrated_within_0_and_1():
     found = calibration_interval(*stated(5, 5, 1.0))
     assert found.estimate == pytest.approx(0, abs=1e-9)

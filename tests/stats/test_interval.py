@@ -168,6 +168,19 @@ def test_equal_values_give_an_interval_of_no_width():
     assert interval.relative_half_width == pytest.approx(0.0)
 
 
+@pytest.mark.parametrize("count", [2, 3, 6, 7, 11])
+def test_of_equal_values_rounding_makes_no_spread(count):
+    for value in np.random.default_rng(9).lognormal(10, 3, 200):
+        found = trimmed_mean_interval([value] * count)
+        assert found.low == found.estimate == found.high
+
+
+def test_values_of_which_the_lowest_are_equal_have_a_spread():
+    assert trimmed_mean_interval([1.0, 1.0, 1.0, 2.0, 3.0]).low < 1.1
+    found, plain = trimmed_mean_interval([1.0, 1.0, 2.0]), untrimmed(np.array([1.0, 1.0, 2.0]))
+    assert found.high == pytest.approx(plain.high)
+
+
 def test_two_invocations_far_apart_say_that_they_know_nothing():
     interval = trimmed_mean_interval([1e-150, 1e150], 0.999)
     assert interval.low == 0

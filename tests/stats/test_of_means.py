@@ -28,9 +28,15 @@ def bias_corrected(statistic, confidence, seed, resamples):
     return np.quantile(values, norm.cdf([2 * norm.ppf(below) + z for z in (tail, -tail)]))
 
 
-@pytest.mark.parametrize(
-    "statistic", [mean_of(VALUES), RATIO, mean_of(VALUES) - mean_of(RATIO.features[:, 0])]
-)
+STATISTICS = {
+    "mean": mean_of(VALUES),
+    "ratio": RATIO,
+    "difference": mean_of(VALUES) - mean_of(RATIO.features[:, 0]),
+    "share, with ties": mean_of(np.arange(30) % 3 == 0),
+}
+
+
+@pytest.mark.parametrize("statistic", STATISTICS.values(), ids=STATISTICS)
 @pytest.mark.parametrize("confidence", [0.5, 0.95])
 def test_an_interval_is_the_bias_corrected_percentiles(statistic, confidence):
     (found,) = intervals([statistic], confidence, seed=3, resamples=200)
@@ -76,6 +82,19 @@ def test_resamples_in_which_a_statistic_does_not_exist_do_not_count():
     assert two_sided_p(share, 7, 60) == expected
     (found,) = intervals([share], seed=7, resamples=60)
     assert 0 <= found.low <= found.estimate <= found.high <= 1
+
+
+def test_a_statistic_that_exists_only_elsewhere_or_only_here_has_no_interval():
+    mean = VALUES.mean()
+
+    def statistic(here, elsewhere):
+        return OfMeans(
+            VALUES[:, np.newaxis],
+            lambda m: np.where(np.abs(m[..., 0] - mean) < 1e-12, here, elsewhere),
+        )
+
+    assert intervals([statistic(np.nan, 1.0)], resamples=10) == [None]
+    assert intervals([statistic(1.0, np.nan)], resamples=10) == [None]
 
 
 def test_a_statistic_that_exists_in_no_resample_has_no_interval_and_no_evidence():

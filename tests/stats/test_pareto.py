@@ -118,3 +118,9 @@ def test_the_cheapest_of_those_that_dominate_is_named() -> None:
     points = [(3.0, 0.9), (2.0, 0.9), (1.0, 0.9)]
     found = standings(3, *exact(points), cost_margin=0, loss=0)
     assert [standing.by for standing in found] == [2, 2, None]
+    points = [(1.0, 0.9), (1.5, 0.9), (3.0, 0.9)]
+    found = standings(3, *exact(points), cost_margin=0, loss=0)
+    assert [standing.by for standing in found] == [None, 0, 0]
+    points = [(1.0, 0.9), (1.0, 0.9), (2.0, 0.9)]  # of equals the first
+    found = standings(3, *exact(points), cost_margin=0, loss=0)
+    assert [standing.by for standing in found] == [None, None, 0]

@@ -100,6 +100,8 @@ def test_a_percentile_is_a_share(p):
         sample_percentile([1, 2], p)
     with pytest.raises(ValueError, match="percentile lies"):
         minimum_samples(p)
+    with pytest.raises(ValueError, match="percentile lies"):
+        minimum_samples(0.0)
 
 
 def test_what_is_no_list_of_samples_is_refused():

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -57,7 +57,9 @@ def test_no_discordant_example_still_leaves_doubt():
     assert interval.low == -interval.high
 
 
-@pytest.mark.parametrize(("b", "c", "n"), [(2, 12, 50), (30, 40, 500), (5, 9, 40)])
+@pytest.mark.parametrize(
+    ("b", "c", "n"), [(2, 12, 50), (30, 40, 500), (5, 9, 40), (1, 1, 2), (1, 0, 3), (0, 1, 3)]
+)
 def test_each_limit_is_where_the_constrained_likelihood_says(b, c, n):
     # Tango's limits, with the nuisance share found by maximising the likelihood numerically.
     interval = paired_difference_interval(b, c, n)
@@ -99,6 +101,10 @@ def test_retention_is_near_the_delta_method_for_many_examples():
 
 
 @given(st.integers(0, 300), counts, counts, st.sampled_from([0.5, 0.9, 0.95, 0.999]))
+@example(0, 5, 0, 0.95)
+@example(0, 5, 1, 0.95)
+@example(1, 0, 5, 0.95)
+@example(7, 0, 0, 0.95)
 def test_retention_is_bonett_and_prices_hybrid_of_scipys_wilson_intervals(both, b, c, confidence):
     """As in Fagerland, Lydersen & Laake 2017, "Statistical Analysis of Contingency Tables", section
     8.7: the two Wilson intervals are at a quantile that gives their ratio the right variance."""
@@ -162,6 +168,7 @@ def test_confidence_is_a_share(confidence):
 
 
 def test_a_single_example_has_intervals():
+    assert clopper_pearson(3, 5).estimate == 0.6
     assert clopper_pearson(1, 1).low == pytest.approx(0.025)
     assert clopper_pearson(0, 1).high == pytest.approx(0.975)
     assert paired_difference_interval(1, 0, 1).estimate == -1

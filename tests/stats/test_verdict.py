@@ -49,6 +49,12 @@ def test_without_a_margin_nothing_is_the_same():
         decide(QUIET_SAME, None, margin=-0.01)
 
 
+def test_an_interval_that_reaches_the_end_of_the_margin_is_not_the_same():
+    assert decide(Interval(1.0, 0.9, 1.25, 0.95), None, margin=0.25) == Verdict.INCONCLUSIVE
+    assert decide(Interval(1.0, 0.8, 1.1, 0.95), None, margin=0.25) == Verdict.INCONCLUSIVE
+    assert decide(Interval(1.0, 0.81, 1.24, 0.95), None, margin=0.25) == Verdict.SAME
+
+
 ratios = st.tuples(st.floats(0.5, 2), st.floats(1, 1.5)).map(lambda t: ratio(t[0], t[0] * t[1]))
 MIRROR = {Verdict.FASTER: Verdict.SLOWER, Verdict.SLOWER: Verdict.FASTER}
 

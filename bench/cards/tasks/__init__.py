@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, cast
 
 from bench.cards.tasks.base import MetricRow, Task
 from bench.discover import TASKS_GROUP, entry_points, load_object, unknown
 from bench.errors import BenchError
+from bench.guest import guest
 from bench.numbers import PLAIN
 
 
@@ -17,8 +20,13 @@ def find_task(name: str) -> Task:
     known = entry_points(TASKS_GROUP)
     if name not in known:
         raise unknown("task", name, known)
-    task: Task = load_object("task", name, known[name])()
-    return task
+    where = f"the task {name} ({known[name]})"
+    with guest(where):
+        task: Task = load_object("task", name, known[name])()
+    if known[name].startswith("bench."):
+        return task
+    guarded: Any = _AsGuest(task, where)
+    return cast(Task, guarded)
 
 
 def installed_task(name: str) -> Task | None:
@@ -39,3 +47,19 @@ def bulky_columns(task: str) -> tuple[str, ...]:
     """Columns that no metric of a task is made of; none where it is not installed here."""
     found = installed_task(task)
     return found.bulky if found else ()
+
+
+class _AsGuest:
+    """A task that others wrote, each of whose methods runs as a guest."""
+
+    def __init__(self, task: Task, where: str) -> None:
+        self._task = task
+        self._where = where
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._task, name)
+        return partial(self._call, value) if callable(value) else value
+
+    def _call(self, method: Callable[..., Any], *given: Any) -> Any:
+        with guest(self._where):
+            return method(*given)

@@ -49,7 +49,7 @@ def read_curves(run: Path, cell_ids: Sequence[str], most: int) -> dict[str, list
 
 
 def _curves_of(file: Path, cell_ids: Sequence[str]) -> list[tuple[str, Curve]]:
-    import pyarrow as pa
+    import pyarrow as pa  # pyarrow: start-up
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 

@@ -268,7 +268,7 @@ def _reference(axis: Axis) -> list[dict[str, Any]]:
 
 def checked(figure: dict[str, Any]) -> dict[str, Any]:
     """The figure, checked by plotly's own validators, as JSON-ready data."""
-    import plotly.graph_objects as go
+    import plotly.graph_objects as go  # plotly: start-up
 
     found: dict[str, Any] = json.loads(go.Figure(figure).to_json())
     return found

@@ -36,20 +36,7 @@ def _memory(records: Sequence[Record], palette: Palette, name: str) -> Picture |
     found = subjects(known)
     if not found:
         return None
-    lanes = []
-    for record in found[:MOST_LANES]:
-        memory, label = record.memory, in_picture(lane_label(record.cell))
-        assert memory is not None
-        colour = palette.colour(record.cell.model.name)
-        dots = []
-        for series, value, symbol in (
-            ("peak of the worker", memory.peak_rss_bytes, "circle"),
-            ("added by loading and running", memory.added_rss_bytes, "circle-open"),
-        ):
-            if value:
-                hover = f"<b>{label}</b><br>{series}: {size(value)}"
-                dots.append(Dot(value, None, None, hover, colour, symbol, series))
-        lanes.append(Lane(label, tuple(dots)))
+    lanes = [_memory_lane(record, palette) for record in found[:MOST_LANES]]
     unit = column_unit([r.memory.peak_rss_bytes for r in found if r.memory], BYTE_UNITS)
     axis = Axis(f"Resident memory, {unit.name}", unit.scale, from_zero=True)
     spec, height = dot_plot(lanes, axis)
@@ -63,6 +50,21 @@ def _memory(records: Sequence[Record], palette: Palette, name: str) -> Picture |
         table=_memory_table(known, f"{name}-data"),
         height=height,
     )
+
+
+def _memory_lane(record: Record, palette: Palette) -> Lane:
+    memory, label = record.memory, in_picture(lane_label(record.cell))
+    assert memory is not None
+    colour = palette.colour(record.cell.model.name)
+    dots = [
+        Dot(value, None, None, f"<b>{label}</b><br>{series}: {size(value)}", colour, symbol, series)
+        for series, value, symbol in (
+            ("peak of the worker", memory.peak_rss_bytes, "circle"),
+            ("added by loading and running", memory.added_rss_bytes, "circle-open"),
+        )
+        if value
+    ]
+    return Lane(label, tuple(dots))
 
 
 def _memory_table(records: Sequence[Record], name: str) -> Table:

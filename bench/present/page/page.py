@@ -127,7 +127,7 @@ def _run_part(
         throughput.section(records, palette, prefix),
         accuracy.section(records, palette, prefix),
         footprint.section(records, palette, prefix),
-        start.section(records, palette, prefix),
+        start.section(records, prefix),
         failures.section(selection.failed, prefix),
         measured.section(run, records, warnings, prefix),
     )
@@ -195,7 +195,7 @@ def _results(lettered: Sequence[tuple[str, StoredRun]], chosen: dict[str, Select
 
 def render(page: Page) -> str:
     """The page as one HTML document without a link to anything outside of it."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # plotly: start-up
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
@@ -220,7 +220,7 @@ def render(page: Page) -> str:
 
 def _with_code(text: str) -> Markup:
     """Escaped text in which what stands in backticks is code."""
-    from markupsafe import Markup, escape
+    from markupsafe import Markup, escape  # markupsafe: start-up
 
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 

@@ -24,10 +24,10 @@ def write_pictures(pictures: Sequence[Picture], folder: Path) -> int:
     Raises `Unavailable` without kaleido or a browser, `SpecError` where the folder can't be made.
     """
     try:
-        import kaleido
+        import kaleido  # kaleido: optional
     except ImportError as error:
         raise Unavailable("PNG files need kaleido, which is not installed.", _REMEDY) from error
-    import plotly.graph_objects as go
+    import plotly.graph_objects as go  # plotly: start-up
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

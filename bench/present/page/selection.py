@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice, zip_longest
 
 from bench.judge.deal import Cost, cost_of, weighed
 from bench.record.result import Record
@@ -57,14 +58,8 @@ def select(records: Sequence[Record], most: int = MOST_RECORDS) -> Selection:
 
 def _in_turns(groups: Sequence[Sequence[Record]], most: int) -> set[str]:
     """Ids of the first of each group, then of the second of each, and so on."""
-    chosen: set[str] = set()
-    for place in range(max(map(len, groups), default=0)):
-        for group in groups:
-            if place < len(group):
-                chosen.add(group[place].cell_id)
-                if len(chosen) == most:
-                    return chosen
-    return chosen
+    turns = (record for turn in zip_longest(*groups) for record in turn if record is not None)
+    return set(islice(dict.fromkeys(record.cell_id for record in turns), most))
 
 
 def best_of_each_load(records: Sequence[Record], most: int) -> list[Record]:

@@ -8,7 +8,6 @@ from bench.numbers import TIME_UNITS, column_unit, duration
 from bench.present.page.draw import Axis, Dot, Lane, checked, dot_plot
 from bench.present.page.names import (
     NEUTRAL,
-    Palette,
     in_picture,
     lane_label,
     model_and_variant,
@@ -23,7 +22,7 @@ _COLOURS = {_LOAD: "#d55e00", _FIRST: "#c77700", _STEADY: NEUTRAL}
 _SYMBOLS = {_LOAD: "square", _FIRST: "diamond", _STEADY: "circle"}
 
 
-def section(records: Sequence[Record], palette: Palette, prefix: str) -> Section:
+def section(records: Sequence[Record], prefix: str) -> Section:
     """What the first answer costs, which no steady figure contains."""
     found = subjects([record for record in latency_records(records) if record.load_ns])
     if not found:
@@ -72,9 +71,10 @@ def _stages(record: Record) -> dict[str, Estimate | None]:
 
 def _table(records: Sequence[Record], name: str) -> Table:
     stages = [_stages(record) for record in records]
+    by_stage = {what: [stage[what] for stage in stages] for what in (_LOAD, _FIRST, _STEADY)}
     units = {
-        what: column_unit([s[what].value if s[what] else None for s in stages], TIME_UNITS)  # type: ignore[union-attr]
-        for what in (_LOAD, _FIRST, _STEADY)
+        what: column_unit([one.value if one else None for one in found], TIME_UNITS)
+        for what, found in by_stage.items()
     }
     keys = {_LOAD: "load", _FIRST: "first_inference", _STEADY: "median"}
     columns = (

@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from bench.cache import cache_folder
 from bench.discover import backend_entry_points
 from bench.errors import Unavailable
 
-_CORE = ("__init__.py", "backend.py", "cache.py", "capabilities.py", "errors.py")
+_CORE = ("__init__.py", "backend.py", "cache.py", "capabilities.py", "errors.py", "guest.py")
 _LEFT_OUT = ("__pycache__", ".pyc")
 
 #: An adapter is some kilobytes of Python; what is far above holds a runtime or models.
@@ -97,7 +98,7 @@ def _package_files(module: str) -> Files:
     )
 
 
-def _spec(name: str):  # type: ignore[no-untyped-def]
+def _spec(name: str) -> ModuleSpec | None:
     try:
         return find_spec(name)
     except (ImportError, ValueError):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from collections.abc import Sequence
 
-from bench.store.frames import run_row
+from bench.store.frames import load, run_row
 from bench.store.rows import result_rows
 from bench.store.run import StoredRun
 
@@ -31,8 +32,6 @@ def write_csv(runs: Sequence[StoredRun]) -> Written:
     A text that a spreadsheet would take for a formula gets an apostrophe in front (OWASP, "CSV
     injection").
     """
-    import csv
-
     table = rows(runs)
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, fieldnames=list(table[0]) if table else [])
@@ -43,8 +42,6 @@ def write_csv(runs: Sequence[StoredRun]) -> Written:
 
 def write_parquet(runs: Sequence[StoredRun]) -> Written:
     """The table of `bench.load`, zstd-compressed."""
-    from bench.store.frames import load
-
     buffer = io.BytesIO()
     load([run.path for run in runs]).to_parquet(buffer, compression="zstd", index=False)
     return buffer.getvalue(), []

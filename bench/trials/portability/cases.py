@@ -111,7 +111,7 @@ def node_tests(cache: Path) -> NodeTests:
 
     Raises `SpecError` where they can't be written.
     """
-    import onnx
+    import onnx  # onnx: start-up
 
     folder = cache / "portability" / f"tests-{onnx.__version__}-{_FORMAT}"
     found = _read(folder, onnx.__version__)
@@ -148,21 +148,26 @@ def _case(row: dict[str, Any]) -> Case:
     return Case(**{**row, **lists})
 
 
+def _write_cases(made: Path) -> None:
+    """An index of all cases, and of the runnable ones the model and the arrays."""
+    arrays: dict[str, Array] = {}
+    cases = []
+    for case, test in _all_cases():
+        cases.append(case)
+        if case.runnable:
+            (made / "models" / f"{case.name}.onnx").write_bytes(test.model.SerializeToString())
+            arrays.update(_named_arrays(case, test))
+    np.savez(made / "arrays.npz", **arrays)  # type: ignore[arg-type]
+    (made / "index.json").write_text(json.dumps([asdict(case) for case in cases]))
+
+
 def _write(folder: Path) -> None:
     """All files in a folder of their own first, so that no reader sees half of them."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="tests-") as name:
         made = Path(name, "made")
         (made / "models").mkdir(parents=True)
-        arrays: dict[str, Array] = {}
-        cases = []
-        for case, test in _all_cases():
-            cases.append(case)
-            if case.runnable:
-                (made / "models" / f"{case.name}.onnx").write_bytes(test.model.SerializeToString())
-                arrays.update(_named_arrays(case, test))
-        np.savez(made / "arrays.npz", **arrays)  # type: ignore[arg-type]
-        (made / "index.json").write_text(json.dumps([asdict(case) for case in cases]))
+        _write_cases(made)
         shutil.rmtree(folder, ignore_errors=True)
         # Where another process was faster its files are as good.
         with contextlib.suppress(FileExistsError):
@@ -171,7 +176,7 @@ def _write(folder: Path) -> None:
 
 def _all_cases() -> Iterator[tuple[Case, Any]]:
     """Every node test with its facts; the names of operators are those of the tests' one node."""
-    from onnx.backend.test.loader import load_model_tests
+    from onnx.backend.test.loader import load_model_tests  # onnx: start-up
 
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         # The package's own overflows and prints, which are none of the user's business.
@@ -210,7 +215,7 @@ def _facts(test: Any, operator: str, domain: str, opset: int, *, expanded: bool)
 
 def type_name(value: Any) -> str:
     """ONNX's name for the element type of a ValueInfoProto; for what is no tensor its kind."""
-    from onnx import TensorProto
+    from onnx import TensorProto  # onnx: start-up
 
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
@@ -227,7 +232,7 @@ def imported(model: Any, domain: str) -> int:
 def since_version(operator: str, domain: str, opset: int) -> int:
     """Since which version an operator is defined as ``opset`` defines it; ``opset`` itself where
     ONNX knows no such operator."""
-    from onnx import defs
+    from onnx import defs  # onnx: start-up
 
     try:
         return int(defs.get_schema(operator, opset, domain).since_version)
@@ -253,6 +258,6 @@ def _named_arrays(case: Case, test: Any) -> dict[str, Array]:
 
 
 def _plain_array(value: Any) -> Array:
-    from onnx import TensorProto, numpy_helper
+    from onnx import TensorProto, numpy_helper  # onnx: start-up
 
     return numpy_helper.to_array(value) if isinstance(value, TensorProto) else np.asarray(value)

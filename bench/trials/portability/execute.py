@@ -15,13 +15,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.backend import ModelFile, Options, to_plain
+from bench.backend import ModelFile, Options
 from bench.errors import BenchError, SpecError
 from bench.runtimes.client import Worker
 from bench.runtimes.processes import Launcher, launcher
 from bench.runtimes.targets import Choice
 from bench.trials.portability.cases import Case, NodeTests
-from bench.trials.portability.outcomes import TestResult, compare, outcome_of
+from bench.trials.portability.outcomes import TestResult, outcome_of, outcome_of_outputs
 
 #: How long the main thread sleeps before it looks again whether it was interrupted.
 _LOOK_S = 0.1
@@ -92,13 +92,8 @@ def check_options(choice: Choice, tests: NodeTests, launcher: Launcher) -> None:
 
 
 def _load(worker: Worker, choice: Choice, tests: NodeTests, case: Case, options: Options) -> None:
-    worker.request(
-        "load",
-        model=to_plain(ModelFile(case.name, onnx=tests.model_file(case))),
-        device=to_plain(choice.device),
-        options=to_plain(options),
-        cpus=[],
-    )
+    assert choice.device is not None
+    worker.load(ModelFile(case.name, onnx=tests.model_file(case)), choice.device, options)
 
 
 class _Shard(threading.Thread):
@@ -165,6 +160,8 @@ class _Shard(threading.Thread):
     def _once(self, case: Case, processes: Launcher) -> TestResult:
         """One try, in the worker that is at hand or in a fresh one."""
         worker = self._worker = self._worker or self._fresh(processes)
+        if self._stopped.is_set():  # while it started, when `stop` found no worker to end
+            worker.kill()
         with self._reading:
             feeds, expected = self._job.tests.arrays(case)
         shapes = {name: array.shape for name, array in feeds.items()}
@@ -172,7 +169,7 @@ class _Shard(threading.Thread):
         options = Options(threads=1, shapes=shapes, extra=dict(choice.target.options))
         try:
             _load(worker, choice, self._job.tests, case, options)
-            _, outputs = worker.request("evaluate", *feeds.values(), names=list(feeds))
+            outputs = worker.evaluate(feeds)
         except BenchError as error:
             file = self._job.tests.model_file(case)
             outcome, detail = outcome_of(error, alive=worker.alive, file=file)
@@ -182,7 +179,7 @@ class _Shard(threading.Thread):
             if outcome in _DEADLY or not worker.alive:
                 self._drop()
             return TestResult(test=case.name, outcome=outcome, detail=detail)
-        outcome, detail, error_size = compare(outputs, expected, case.rtol, case.atol)
+        outcome, detail, error_size = outcome_of_outputs(outputs, expected, case.rtol, case.atol)
         return TestResult(test=case.name, outcome=outcome, detail=detail, max_abs_error=error_size)
 
     def _fresh(self, processes: Launcher) -> Worker:

@@ -36,7 +36,7 @@ def report_text(report: PortabilityReport, width: int = 80, *, everything: bool 
     text.append_text(_summary(report, width))
     if matrix.rows:
         text.append_text(_matrix(matrix, width, everything=everything))
-        text.append_text(_failures(report, matrix, width, everything=everything))
+        text.append_text(_failures(matrix, width, everything=everything))
     if text and report.models:
         text.append("\n")
     text.append_text(_models(report.models, width))
@@ -114,7 +114,7 @@ def _target_columns(matrix: Matrix, width: int) -> tuple[Column, ...]:
     )
 
 
-def _failures(report: PortabilityReport, matrix: Matrix, width: int, *, everything: bool) -> Text:
+def _failures(matrix: Matrix, width: int, *, everything: bool) -> Text:
     """For each target the operators that fail, the worst first, with a reason."""
     text = Text()
     for target in matrix.targets:
@@ -154,17 +154,17 @@ def _models(rows: Sequence[ModelRow], width: int) -> Text:
     for model in dict.fromkeys((row.model, row.variant) for row in rows):
         variant = suffix(model[1])
         lines.append(Line(printable(f"{model[0]}{variant}", limit=width - 2)))
-        for row in rows:
-            if (row.model, row.variant) == model:
-                figures = {"outcome": Figure(row.outcome), "predicted": Figure(_foretold(row))}
-                lines.append(
-                    Line(printable(row.target, limit=60), MODEL_MARKS[row.outcome], figures)
-                )
+        lines += [_on_target(row) for row in rows if (row.model, row.variant) == model]
     text.append_text(lay_out(PORTABILITY_MODEL_COLUMNS, {}, lines, width))
     for row in rows:
         for words in _model_details(row):
             text.append(wrap(words, width, 2) + "\n")
     return text
+
+
+def _on_target(row: ModelRow) -> Line:
+    figures = {"outcome": Figure(row.outcome), "predicted": Figure(_foretold(row))}
+    return Line(printable(row.target, limit=60), MODEL_MARKS[row.outcome], figures)
 
 
 def _foretold(row: ModelRow) -> str:

@@ -14,7 +14,7 @@ from bench.cell import Frozen
 from bench.errors import BenchError, OutOfMemory, Unavailable, WorkerCrashed, WorkerTimeout
 from bench.numbers import printable, significant
 
-Outcome = Literal["pass", "wrong", "unsupported", "crash", "timeout", "unavailable"]
+TestOutcome = Literal["pass", "wrong", "unsupported", "crash", "timeout", "unavailable"]
 
 _DETAIL_LIMIT = 300
 #: The output of a worker lies in a temporary folder, so an outcome that is kept must not name it.
@@ -28,15 +28,15 @@ class TestResult(Frozen):
     __test__ = False  # for pytest
 
     test: str
-    outcome: Outcome
+    outcome: TestOutcome
     detail: str = ""
     max_abs_error: float | None = None
     seconds: float = 0.0
 
 
-def compare(
+def outcome_of_outputs(
     outputs: Sequence[Array], expected: Sequence[Array], rtol: float, atol: float
-) -> tuple[Outcome, str, float | None]:
+) -> tuple[TestOutcome, str, float | None]:
     """Outcome, detail and largest error of outputs against what the test expects.
 
     The rule is that of ONNX's runner (`onnx.backend.test.runner.Runner.assert_similar_outputs`):
@@ -76,7 +76,9 @@ def _largest_error(mine: Array, right: Array) -> float | None:
     return float(np.abs(a[finite] - b[finite]).max(initial=0.0))
 
 
-def outcome_of(error: BenchError, *, alive: bool, file: Path | None = None) -> tuple[Outcome, str]:
+def outcome_of(
+    error: BenchError, *, alive: bool, file: Path | None = None
+) -> tuple[TestOutcome, str]:
     """What an error means, and the words for it, where ``file`` has its name without its folder.
 
     ``alive`` tells whether the worker lives on: a runtime that refuses or raises in good order says

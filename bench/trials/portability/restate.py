@@ -17,9 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bench.errors import SpecError
 from bench.trials.portability.cases import Case, NodeTests, imported, since_version
-from bench.trials.portability.outcomes import compare
+from bench.trials.portability.outcomes import outcome_of_outputs
 
 
 def cases_for(
@@ -44,7 +46,7 @@ def cases_for(
 
 def _with_constants(tests: NodeTests, case: Case, places: tuple[int, ...]) -> Case:
     """``case`` with those of its node's inputs written into the model."""
-    import onnx
+    import onnx  # onnx: start-up
     from onnx import numpy_helper
 
     model = onnx.load(str(tests.model_file(case)))
@@ -94,7 +96,7 @@ def _restated(tests: NodeTests, case: Case, since: int, opset: int) -> Case | No
 
 def _at_version(path: Path, domain: str, opset: int) -> Any:
     """A copy of a model that declares an older version of a domain; None where that is none."""
-    import onnx
+    import onnx  # onnx: start-up
     from onnx import helper
 
     model = onnx.load(str(path))
@@ -108,8 +110,7 @@ def _at_version(path: Path, domain: str, opset: int) -> Any:
 
 
 def _says_the_same(model: Any, tests: NodeTests, case: Case) -> bool:
-    import numpy as np
-    import onnx
+    import onnx  # onnx: start-up
     from onnx.reference import ReferenceEvaluator
 
     feeds, expected = tests.arrays(case)
@@ -119,4 +120,4 @@ def _says_the_same(model: Any, tests: NodeTests, case: Case) -> bool:
         found = [np.asarray(output) for output in outputs]
     except Exception:  # the evaluator's errors are of every kind
         return False
-    return compare(found, expected, case.rtol, case.atol)[0] == "pass"
+    return outcome_of_outputs(found, expected, case.rtol, case.atol)[0] == "pass"

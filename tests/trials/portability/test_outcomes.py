@@ -19,7 +19,7 @@ from bench.errors import (
     WorkerCrashed,
     WorkerTimeout,
 )
-from bench.trials.portability.outcomes import compare, outcome_of
+from bench.trials.portability.outcomes import outcome_of, outcome_of_outputs
 
 RTOL, ATOL = 1e-3, 1e-7
 
@@ -37,12 +37,14 @@ def test_a_result_is_right_exactly_where_onnx_would_say_so(right: np.ndarray, of
         expected = "pass"
     except AssertionError:
         expected = "wrong"
-    assert compare([mine], [right], RTOL, ATOL)[0] == expected
+    assert outcome_of_outputs([mine], [right], RTOL, ATOL)[0] == expected
 
 
 def test_the_largest_error_of_all_outputs_is_told() -> None:
     zero = np.zeros(2)
-    outcome, detail, error = compare([zero + 0.25, zero + 3, zero], [zero, zero, zero], RTOL, ATOL)
+    outcome, detail, error = outcome_of_outputs(
+        [zero + 0.25, zero + 3, zero], [zero, zero, zero], RTOL, ATOL
+    )
     assert (outcome, error) == ("wrong", 3.0)
     assert "output 1 is off by up to 3" in detail
 
@@ -59,15 +61,15 @@ def test_the_largest_error_of_all_outputs_is_told() -> None:
 def test_another_shape_type_count_or_nan_is_wrong_without_an_error_size(
     mine: list[np.ndarray], words: str
 ) -> None:
-    outcome, detail, error = compare(mine, [np.zeros(2, np.float32)], RTOL, ATOL)
+    outcome, detail, error = outcome_of_outputs(mine, [np.zeros(2, np.float32)], RTOL, ATOL)
     assert (outcome, error) == ("wrong", None)
     assert words in detail
 
 
 def test_nan_and_infinity_where_they_are_expected_are_right() -> None:
     right = np.array([np.nan, np.inf, 1.0])
-    assert compare([right.copy()], [right], RTOL, ATOL)[0] == "pass"
-    outcome, _, error = compare([np.array([np.nan, np.inf, 2.0])], [right], RTOL, ATOL)
+    assert outcome_of_outputs([right.copy()], [right], RTOL, ATOL)[0] == "pass"
+    outcome, _, error = outcome_of_outputs([np.array([np.nan, np.inf, 2.0])], [right], RTOL, ATOL)
     assert (outcome, error) == ("wrong", 1.0)
 
 

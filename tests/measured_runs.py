@@ -1,0 +1,200 @@
+"""A run whose lines were assembled as `bench run` assembles them, with something in each field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from compared_runs import a_header
+from fake_records import CONTROL, STUDENT, TEACHER, a_cell
+
+from bench.cards.tasks import find_task
+from bench.cards.tasks.base import Judged, judged
+from bench.cell import Cell
+from bench.machine.facts import machine_facts
+from bench.record.assemble import Evidence, assemble, canary_median, invocation
+from bench.record.block import CANARY, Block, trusted_samples
+from bench.record.facts import CellFacts, Reading, Scored, ToldPlacement, Trial, WorkerFacts
+from bench.record.parity import Reference
+from bench.record.result import EnvironmentFact, Failure, Invocation
+from bench.spec import Suite
+from bench.store.write import RunStore
+
+GENERATIONS = 4
+SUITE = Suite(
+    name="a",
+    models=("fashion-teacher", "fashion-student"),
+    scenarios=("single-stream", "offline", "server"),
+    latency_bound="5ms",
+    shapes={"tokens": 8},
+    threads=1,
+)
+
+
+def planned_cells(teacher_name: str = "") -> list[Cell]:
+    """Four that are scored, one of each further scenario, one on a device; the last one fails."""
+    teacher = TEACHER.model_copy(update={"name": teacher_name or TEACHER.name})
+    cells = [a_cell(model, target) for model in (teacher, STUDENT) for target in ("x:cpu", "y:cpu")]
+    other = CONTROL.model_copy(update={"variant_of": STUDENT.name})
+    return [
+        *cells,
+        a_cell(STUDENT, "x:cpu", "offline", 8),
+        a_cell(other, "x:cpu", "server", latency_bound_ns=5_000_000),
+        a_cell(other, "w@fast:npu:0"),
+        a_cell(STUDENT, "z:npu"),
+    ]
+
+
+def measured_run(folder: Path, name: str = "a", hostile: str = "") -> Path:
+    """Written by the same functions that a run writes with; ``hostile`` names the first model."""
+    rng = np.random.default_rng(1)
+    cells = planned_cells(hostile)
+    *measured, failed = cells
+    header = a_header(
+        cells,
+        machine_facts(("numpy",), git_commit="0123abcd").as_json(),
+        suite=SUITE,
+        models=("fashion-teacher", "/models/fashion-student"),
+        targets=tuple(dict.fromkeys(cell.target for cell in cells)),
+        environments={"fast": {"numpy": "2.1"}},
+        keeps_raw=True,
+    )
+    store = RunStore.create(folder / name, header)
+    blocks: dict[str, list[list[Block]]] = {cell.id: [] for cell in measured}
+    taken: dict[str, list[Invocation]] = {cell.id: [] for cell in measured}
+    for generation in range(GENERATIONS):
+        _measure_generation(store, generation, measured, blocks, taken, rng)
+    for number, cell in enumerate(measured):
+        samples = {n: trusted_samples(b) for n, b in enumerate(blocks[cell.id])}
+        _finish(store, cell, _facts(store, cell, number, rng), taken[cell.id], samples)
+    failure = Failure(kind="unavailable", message="no NPU was found", log_tail="dlopen: no")
+    facts = CellFacts(
+        cell_id=failed.id, stop="failed", failure=failure, not_scored="no NPU was found"
+    )
+    _finish(store, failed, (facts, {}), [], {})
+    store.close()
+    return store.path
+
+
+def _measure_generation(
+    store: RunStore,
+    generation: int,
+    cells: Sequence[Cell],
+    blocks: dict[str, list[list[Block]]],
+    taken: dict[str, list[Invocation]],
+    rng: np.random.Generator,
+) -> None:
+    canary = [Block(CANARY, generation, r, 0, rng.integers(900, 1100, 20)) for r in range(8)]
+    workers = []
+    for number, cell in enumerate(cells):
+        mine = [
+            Block(
+                cell.id,
+                generation,
+                r,
+                number + 1,
+                rng.integers(9_000, 11_000, 30) * (number + 1),
+                disturbed=r == generation,
+            )
+            for r in range(8)
+        ]
+        blocks[cell.id].append(mine)
+        workers.append(_worker(cell, generation))
+        taken[cell.id].append(invocation(workers[-1], mine, canary_median(canary)))
+    found = [block for cell in cells for block in blocks[cell.id][-1]]
+    store.write_samples(f"single-{generation:04d}", [*canary, *found])
+    store.append_workers(workers)
+    store.append_invocations([taken[cell.id][-1] for cell in cells])
+
+
+def _worker(cell: Cell, generation: int) -> WorkerFacts:
+    on_device = cell.target.endswith("npu:0")
+    reading = Reading(
+        power_w=90 + generation,
+        clock_hz=1.9e9,
+        default_clock_hz=2e9,
+        throttled=("heat",),
+        memory_bytes=10**9 + generation,
+    )
+    trials = (
+        Trial(rate_per_s=4000 + generation, held=True, late_ns=2500.0),
+        Trial(rate_per_s=8000, held=False, late_ns=2700.0),
+    )
+    return WorkerFacts(
+        cell_id=cell.id,
+        index=generation,
+        load_ns=10**7 + generation,
+        bind_ns=1000,
+        first_inference_ns=10**6 + generation,
+        warmup_calls=10,
+        settled=True,
+        discard=5,
+        peak_rss_bytes=10**8 + generation,
+        rss_before_load_bytes=9 * 10**7,
+        disturbances=("other processes used 40% of a CPU",),
+        cpus=(1,),
+        queries_per_call=2 if cell.scenario == "offline" else 1,
+        trials=trials if cell.scenario == "server" else (),
+        h2d_ns=(5000, 5100 + generation, 5200) if on_device else (),
+        d2h_ns=(700, 710 + generation, 720) if on_device else (),
+        readings=(reading, reading) if on_device else (),
+    )
+
+
+def _facts(
+    store: RunStore, cell: Cell, number: int, rng: np.random.Generator
+) -> tuple[CellFacts, dict[str, object]]:
+    """The facts of a cell, and the rest of its evidence."""
+    reference = Reference("torch 2", (rng.random((4, 10)).astype(np.float32),))
+    assert reference.outputs is not None
+    outputs = [reference.outputs[0] * np.float32(1.00001)]
+    outputs[0][0, 0] = 2.0  # another class, so that a flip is counted
+    scored, found = _score(store, number, rng) if number < 4 else (None, Judged((), ()))
+    on_device = cell.target.endswith("npu:0")
+    facts = CellFacts(
+        cell_id=cell.id,
+        stop="precision",
+        simulated=number == 3,
+        device_name="AMD EPYC",
+        runtime_version="1.32.0",
+        environment=EnvironmentFact(name="fast", python="3.9", numpy="2.1") if on_device else None,
+        variant_method="by hand" if on_device else "",
+        group="single-stream batch 1, part 1",
+        finished_at="2026-11-23T12:00:00+00:00",
+        placement=ToldPlacement(nodes={"npu:0": 8, "cpu": 1}, source="it says", off_device=("a",))
+        if on_device
+        else ToldPlacement(nodes={"cpu": 9}, source="it says"),
+        profiled=ToldPlacement(precision="fp32", time_share={"npu:0": 0.75, "cpu": 0.25})
+        if on_device or number == 3
+        else None,
+        outputs=store.write_outputs(outputs),
+        reference=reference.name,
+        reference_outputs=store.write_outputs(reference.outputs),
+        scored=scored,
+    )
+    evidence: dict[str, object] = {"outputs": outputs, "reference": reference}
+    return facts, {**evidence, "scores": found.scores, "doubts": found.doubts}
+
+
+def _score(store: RunStore, number: int, rng: np.random.Generator) -> tuple[Scored, Judged]:
+    label = np.arange(200) % 10
+    right = 0.05 if number == 3 else 0.9 - 0.02 * number
+    predicted = np.where(rng.random(200) < right, label, (label + 1) % 10)
+    columns = {"label": label, "predicted": predicted, "logits": rng.random((200, 10))}
+    file = store.write_predictions(f"p{number}", columns)
+    scored = Scored(dataset="fashion-mnist", dataset_sha256="e" * 64, predictions=file)
+    return scored, judged(find_task("classification"), columns, SUITE.confidence)
+
+
+def _finish(
+    store: RunStore,
+    cell: Cell,
+    facts: tuple[CellFacts, dict[str, object]],
+    taken: Sequence[Invocation],
+    samples: dict[int, np.ndarray],
+) -> None:
+    told, rest = facts
+    evidence = Evidence(cell, told, taken, samples, **rest)  # type: ignore[arg-type]
+    store.append_facts(told)
+    store.append_record(assemble(evidence, SUITE.confidence))
