@@ -1,8 +1,8 @@
-"""Measure the claims of the measuring engine on this machine.
+"""Measure the claims of the measuring engine and of the verdicts on this machine.
 
     python tests/proofs [--quick] [NAME ...]
 
-Without a name all of them, which takes about half an hour; `--quick` only tries them out.
+Without a name all of them, which takes about forty minutes; `--quick` only tries them out.
 """
 
 from __future__ import annotations

@@ -22,10 +22,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 10, 1000)
     hard = rng.random(1000) ** 3
+    chance = (hard + 0.05) / (hard + 0.05).sum()
     found = {}
     for name in NAMES:
-        wrong = rng.random(1000) < 0.6 * hard + 0.03
-        predicted = np.where(wrong, (labels + rng.integers(1, 10, 1000)) % 10, labels)
+        predicted = labels.copy()
+        wrong = rng.choice(1000, 200, replace=False, p=chance)
+        predicted[wrong] = (labels[wrong] + rng.integers(1, 10, 200)) % 10
         if name == "a":
             original = predicted
         path = folder / f"{name}.parquet"
