@@ -12,6 +12,7 @@ from typing import Any, Callable, ClassVar, Mapping
 import numpy as np
 
 from bench.backend import Device, Feeds, ModelFile, Options, Placement, TensorSpec
+from bench.capabilities import ReferenceRole
 from bench.errors import BenchError, Unavailable, Unsupported
 
 from .shared.checks import Array, check_feeds, first_line, read_extra, require_onnx
@@ -24,6 +25,9 @@ class OnnxReference:
 
     name: ClassVar[str] = "onnx-reference"
     forms: ClassVar[tuple[str, ...]] = ("onnx",)
+    distributions: ClassVar[tuple[str, ...]] = ("onnx",)
+    #: The evaluator of the standard itself, which shares no code with any runtime.
+    reference: ClassVar[ReferenceRole] = ReferenceRole(10)
     variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8-dynamic", "int8-static")
     preload: ClassVar[tuple[str, ...]] = ("onnx.reference",)
     fork_safe: ClassVar[bool] = True

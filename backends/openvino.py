@@ -62,6 +62,7 @@ class OpenVino:
 
     name: ClassVar[str] = "openvino"
     forms: ClassVar[tuple[str, ...]] = ("onnx",)
+    distributions: ClassVar[tuple[str, ...]] = ("openvino",)
     variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "bf16", "int8-dynamic", "int8-static")
     preload: ClassVar[tuple[str, ...]] = ("openvino",)
     fork_safe: ClassVar[bool] = True

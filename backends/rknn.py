@@ -43,6 +43,7 @@ class Rknn:
 
     name: ClassVar[str] = "rknn"
     forms: ClassVar[tuple[str, ...]] = ("onnx",)
+    distributions: ClassVar[tuple[str, ...]] = ("rknn-toolkit2",)
     # QDQ models (int8-static) run, but with other results than ONNX Runtime's.
     variants: ClassVar[tuple[str, ...]] = ("fp16",)
     preload: ClassVar[tuple[str, ...]] = ("rknn.api",)

@@ -45,6 +45,7 @@ class Tract:
 
     name: ClassVar[str] = "tract"
     forms: ClassVar[tuple[str, ...]] = ("onnx",)
+    distributions: ClassVar[tuple[str, ...]] = ("tract",)
     # It runs QDQ models (int8-static) too, but dequantises the weights when loading and computes in
     # fp32, so that isn't offered; fp16 models made by ONNX Runtime's converter fail on Gemm.
     variants: ClassVar[tuple[str, ...]] = ("fp32", "int8-dynamic")

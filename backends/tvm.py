@@ -38,6 +38,7 @@ class Tvm:
 
     name: ClassVar[str] = "tvm"
     forms: ClassVar[tuple[str, ...]] = ("onnx",)
+    distributions: ClassVar[tuple[str, ...]] = ("apache-tvm",)
     variants: ClassVar[tuple[str, ...]] = ("fp32",)
     preload: ClassVar[tuple[str, ...]] = ("tvm.relax.frontend.onnx",)
     fork_safe: ClassVar[bool] = True

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Callable, ClassVar, Protocol
+from typing import Any, Callable, ClassVar, Optional, Protocol
 
 import numpy as np
 
@@ -27,7 +27,7 @@ class Device:
     vendor: str
     name: str
     driver: str = ""
-    memory_bytes: int | None = None
+    memory_bytes: Optional[int] = None
     simulated: bool = False  #: its results count, its latency means nothing
 
 
@@ -49,8 +49,8 @@ class TorchSource:
 
     file: Path
     factory: str
-    weights: Path | None = None
-    folder: Path | None = None
+    weights: Optional[Path] = None
+    folder: Optional[Path] = None
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class ModelFile:
     """
 
     name: str
-    onnx: Path | None = None
-    torch: TorchSource | None = None
+    onnx: Optional[Path] = None
+    torch: Optional[TorchSource] = None
     variant: str = "fp32"
 
 
@@ -181,31 +181,3 @@ def to_plain(value: object) -> Any:
         return item
 
     return plain(asdict(value))  # type: ignore[call-overload]
-
-
-def model_file_from_plain(data: Mapping[str, Any]) -> ModelFile:
-    """The inverse of `to_plain` for a `ModelFile`."""
-    source = data.get("torch")
-    return ModelFile(
-        name=data["name"],
-        onnx=Path(data["onnx"]) if data.get("onnx") else None,
-        torch=None
-        if source is None
-        else TorchSource(
-            file=Path(source["file"]),
-            factory=source["factory"],
-            weights=Path(source["weights"]) if source.get("weights") else None,
-            folder=Path(source["folder"]) if source.get("folder") else None,
-        ),
-        variant=data.get("variant", "fp32"),
-    )
-
-
-def options_from_plain(data: Mapping[str, Any]) -> Options:
-    """The inverse of `to_plain` for `Options`."""
-    return Options(
-        threads=data["threads"],
-        allow_fallback=data["allow_fallback"],
-        shapes={name: tuple(shape) for name, shape in data["shapes"].items()},
-        extra=dict(data["extra"]),
-    )

@@ -181,12 +181,41 @@ class DeclaresRequirements(Protocol):
 
 
 @dataclass(frozen=True)
+class ReferenceRole:
+    """How a backend serves as the reference: what a model's outputs ought to be.
+
+    References are asked in the order of ``rank``, the lowest first, until one runs the model.
+    ``options`` (as behind ``?``) switch off what could make its outputs differ from the model's.
+    """
+
+    rank: int
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class DeclaresReference(Protocol):
+    """That its outputs may be the reference; it is then probed even when it isn't measured."""
+
+    reference: ReferenceRole
+
+
+@runtime_checkable
+class DeclaresDistributions(Protocol):
+    """The distributions (PyPI's names) whose versions decide what its figures mean: a run notes
+    the version of each that is installed."""
+
+    distributions: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Declaration:
     """The optional attributes of a backend's class, with what it means to leave one out."""
 
     variants: Tuple[str, ...] = ("fp32",)
     trials: Tuple[Mapping[str, str], ...] = ()
     requirements: Mapping[str, Steps] = field(default_factory=dict)
+    reference: Optional[ReferenceRole] = None
+    distributions: Tuple[str, ...] = ()
 
 
 def declaration(adapter: object) -> Declaration:
@@ -202,4 +231,8 @@ def declaration(adapter: object) -> Declaration:
         declared["trials"] = tuple(adapter.trials)
     if isinstance(adapter, DeclaresRequirements):
         declared["requirements"] = adapter.requirements
+    if isinstance(adapter, DeclaresReference):
+        declared["reference"] = adapter.reference
+    if isinstance(adapter, DeclaresDistributions):
+        declared["distributions"] = tuple(adapter.distributions)
     return Declaration(**declared)

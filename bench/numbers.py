@@ -210,6 +210,10 @@ class Scale:
             return points(value).removeprefix("+")
         return significant(value, 2)
 
+    def chosen(self, value: float) -> str:
+        """A difference that a person chose, as they wrote it: ``0.5``, ``0.1``."""
+        return self.amount(value) if self.is_fraction else f"{value:g}"
+
     def steps_of(self, amount: str) -> str:
         """An amount in words: ``5.1 points``."""
         return f"{amount} {self.steps}".rstrip()

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bench import scenarios, variants
 from bench.cell import Frozen, Lane, ScenarioName, VariantName
+from bench.defaults import CONFIDENCE, MARGIN
 from bench.errors import SpecError
 from bench.scenarios import SCENARIOS, find_scenario
 from bench.validation import first_problem, read_toml
@@ -51,12 +52,12 @@ class Suite(Frozen):
     precision: float = Field(
         0.02, gt=0, lt=1, description="half-width of the interval over the estimate"
     )
-    confidence: float = Field(0.95, ge=0.5, lt=1)
+    confidence: float = Field(CONFIDENCE, ge=0.5, lt=1)
     max_time_s: float = Field(20.0, gt=0, description="seconds a cell may take in its workers")
     goal: Literal["precision", "rank"] = Field(
         "precision", description="stop at narrow intervals, or when the order of targets is settled"
     )
-    margin: float = Field(0.02, gt=0, lt=1, description="what differs by less counts as the same")
+    margin: float = Field(MARGIN, gt=0, lt=1, description="what differs by less counts as the same")
     min_invocations: int = Field(5, ge=2)
     max_invocations: int = Field(30, ge=2)
     cell_timeout_s: float = Field(300.0, gt=0, description="seconds until a worker counts as hung")

@@ -12,7 +12,7 @@ from fake_records import CONTROL, STUDENT, TEACHER, a_cell
 from bench.cards.tasks import find_task
 from bench.cards.tasks.base import Judged, judged
 from bench.cell import Cell
-from bench.machine.facts import fingerprint
+from bench.machine.facts import machine_facts
 from bench.record.assemble import Evidence, assemble, canary_median, invocation
 from bench.record.block import CANARY, Block, trusted_samples
 from bench.record.facts import CellFacts, Reading, Scored, ToldPlacement, Trial, WorkerFacts
@@ -53,7 +53,7 @@ def measured_run(folder: Path, name: str = "a", hostile: str = "") -> Path:
     *measured, failed = cells
     header = a_header(
         cells,
-        fingerprint(("numpy",), git_commit="0123abcd").as_json(),
+        machine_facts(("numpy",), git_commit="0123abcd").as_json(),
         suite=SUITE,
         models=("fashion-teacher", "/models/fashion-student"),
         targets=tuple(dict.fromkeys(cell.target for cell in cells)),

@@ -172,6 +172,25 @@ def test_a_model_made_by_the_walk_through_is_measured_from_its_card_and_from_a_p
         walk.follow(block)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["scenario", "variant", "task"])
+def test_what_a_walk_through_adds_is_measured(walk: Walk, what: str) -> None:
+    text = section(f"Add a {what}")
+    if what == "task":
+        pytest.importorskip("sklearn")
+        card = section("Add a model").partition("\n### In a package\n")[0]
+        for name, body in files(card).items():
+            (walk.folder / name).write_text(body)
+        walk.follow("$ python make.py\n")
+    for name, body in files(text).items():
+        if name.endswith(".toml"):
+            walk.install(body)
+        else:
+            (walk.installed / name).write_text(body)
+    for block in blocks(text, "console"):
+        walk.follow(block)
+
+
 def _command_lines() -> Iterator[tuple[str, str]]:
     """Every ``bench ...`` command line: in shell blocks, and in `code` that stands in the text."""
     for document in DOCUMENTS:

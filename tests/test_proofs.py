@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 from collections.abc import Callable
@@ -181,3 +182,59 @@ def test_a_trial_with_small_sizes_leaves_the_published_results_alone(
     engine.use_scratch_results()
     assert published != engine.RESULTS
     assert engine.RESULTS.is_dir()
+
+
+# -- lineage --------------------------------------------------------------------------------------
+
+
+def judged(proof: Proof, verdict: str, choices: tuple[int, int] = (0, 56), **more: Any) -> Any:
+    return proof("kin").Trial("dense", verdict, verdict == "more alike", choices, (0, 45), **more)
+
+
+def by_claim(proof: Proof, trials: list[Any]) -> dict[str, Any]:
+    return {finding.claim: finding for finding in proof("kin").findings(trials)}
+
+
+@pytest.mark.parametrize(("alarms", "met"), [(0, True), (2, True), (4, False)])
+def test_false_alarms_miss_the_goal_where_their_interval_reaches_beyond_5_percent(
+    proof: Proof, alarms: int, met: bool
+) -> None:
+    trials = [judged(proof, "more alike") for _ in range(alarms)]
+    trials += [judged(proof, "inconclusive") for _ in range(146)]
+    trials += [judged(proof, "withheld") for _ in range(10)]
+    found = by_claim(proof, trials)["independent models found to be more alike, five controls"]
+    assert found.met == met
+    assert f"{alarms} of {146 + alarms} " in found.figure  # what is withheld is no success
+    assert "withheld for 10 more" in found.figure
+
+
+def test_a_pair_that_one_choice_of_controls_accuses_counts_as_accused(proof: Proof) -> None:
+    trials = [judged(proof, "inconclusive", (1, 56))] * 2 + [judged(proof, "inconclusive")] * 18
+    found = by_claim(proof, trials)
+    worst = found["pairs that some choice of five of the eight accuses"]
+    assert worst.figure.startswith("2 of 20 (10.0%")
+    assert not worst.met
+    assert found["the same over all choices of five of the eight, mean of the pairs"].met
+
+
+def test_power_is_of_those_that_were_judged(proof: Proof) -> None:
+    names = proof("kin").DERIVED
+    related = [dict.fromkeys(names, v) for v in ("more alike", "inconclusive", "withheld")]
+    trials = [judged(proof, "inconclusive", related=each) for each in related]
+    found = by_claim(proof, trials)["networks found to be related when copied, five controls"]
+    assert found.figure.startswith("1 of 2 ")
+    assert not found.met
+
+
+@pytest.mark.parametrize("kind", ["DENSE", "CONVOLUTIONAL"])
+def test_networks_trained_at_once_learn_and_differ(proof: Proof, kind: str) -> None:
+    kin = proof("kin")
+    small = dataclasses.replace(getattr(kin, kind), examples=300, epochs=3)
+    rng = np.random.default_rng(0)
+    trained = small.train(small.training_sets(2, rng), 1)
+    one, other = small.predictions(trained, 2)
+    for each in (one, other):
+        assert np.mean(each["label"] == each["predicted"]) > 0.4
+    assert not np.array_equal(one["predicted"], other["predicted"])
+    again = small.predictions(small.train(small.training_sets(2, np.random.default_rng(0)), 1), 2)
+    assert np.array_equal(again[0]["predicted"], one["predicted"])

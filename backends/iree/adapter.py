@@ -49,6 +49,7 @@ class Iree:
 
     name: ClassVar[str] = "iree"
     forms: ClassVar[tuple[str, ...]] = ("onnx",)
+    distributions: ClassVar[tuple[str, ...]] = ("iree-base-runtime", "iree-base-compiler")
     # In the compiler's own dump, QDQ convolutions multiply i8 by i8 in i32.
     variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8-dynamic", "int8-static")
     preload: ClassVar[tuple[str, ...]] = ("iree.runtime", "iree.compiler.tools", "onnx")

@@ -45,6 +45,7 @@ class Mnn:
 
     name: ClassVar[str] = "mnn"
     forms: ClassVar[tuple[str, ...]] = ("onnx",)
+    distributions: ClassVar[tuple[str, ...]] = ("MNN",)
     variants: ClassVar[tuple[str, ...]] = ("fp32",)
     preload: ClassVar[tuple[str, ...]] = ("MNN", "onnx")
     fork_safe: ClassVar[bool] = True

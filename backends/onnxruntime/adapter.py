@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import ClassVar, Dict, List, Mapping
 
 from bench.backend import Device, ModelFile, Options
-from bench.capabilities import Reading
+from bench.capabilities import Reading, ReferenceRole
 from bench.errors import Unavailable, Unsupported
 
 from ..shared import nvidia
@@ -30,6 +30,17 @@ class OnnxRuntime:
 
     name: ClassVar[str] = "onnxruntime"
     forms: ClassVar[tuple[str, ...]] = ("onnx",)
+    distributions: ClassVar[tuple[str, ...]] = (
+        "onnxruntime",
+        "onnxruntime-gpu",
+        "onnxruntime-openvino",
+        "onnxruntime-cann",
+        "onnxruntime-qnn",
+        "onnxruntime-directml",
+        "onnxruntime-migraphx",
+    )
+    #: Where ONNX's own evaluator lacks an operator; what isn't optimised isn't fused either.
+    reference: ClassVar[ReferenceRole] = ReferenceRole(20, {"graph_optimization": "disabled"})
     variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8-dynamic", "int8-static")
     preload: ClassVar[tuple[str, ...]] = ("onnxruntime",)
     fork_safe: ClassVar[bool] = True

@@ -36,6 +36,7 @@ class TorchCompile:
 
     name: ClassVar[str] = "torch-compile"
     forms: ClassVar[tuple[str, ...]] = ("torch",)
+    distributions: ClassVar[tuple[str, ...]] = ("torch",)
     variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "bf16")
     preload: ClassVar[tuple[str, ...]] = (*TorchEager.preload, "torch._inductor.compile_fx")
     fork_safe: ClassVar[bool] = True

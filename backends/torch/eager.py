@@ -13,7 +13,7 @@ import platform
 from typing import ClassVar, Mapping, Optional
 
 from bench.backend import Device, ModelFile, Options
-from bench.capabilities import Reading
+from bench.capabilities import Reading, ReferenceRole
 from bench.errors import Unavailable
 
 from ..shared.checks import ANY_NUMBER, read_extra
@@ -33,6 +33,9 @@ class TorchEager:
 
     name: ClassVar[str] = "torch"
     forms: ClassVar[tuple[str, ...]] = ("torch",)
+    distributions: ClassVar[tuple[str, ...]] = ("torch",)
+    #: The original itself, wherever a model is a PyTorch module.
+    reference: ClassVar[ReferenceRole] = ReferenceRole(0)
     variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "bf16")
     preload: ClassVar[tuple[str, ...]] = ("torch", "safetensors.torch")
     fork_safe: ClassVar[bool] = True

@@ -38,6 +38,7 @@ class TorchNpu:
 
     name: ClassVar[str] = "torch-npu"
     forms: ClassVar[tuple[str, ...]] = ("torch",)
+    distributions: ClassVar[tuple[str, ...]] = ("torch", "torch-npu")
     variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "bf16")
     trials: ClassVar[tuple[Mapping[str, str], ...]] = ({"mode": "graph"},)
     #: it imports torch; without it, nothing spends seconds on that

@@ -109,6 +109,7 @@ class DatasetCard(Frozen):
     path: str
     split: str = ""
     output: str | None = None  #: which output is scored; the first where none is named
+    threshold: float | None = None  #: of a single output, above which it means class 1
     pooling: Literal["", "mean", "cls"] = ""  #: of an embedding's tokens
     classes: tuple[str, ...] = ()
     columns: ColumnsCard | None = None

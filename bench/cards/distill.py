@@ -68,6 +68,8 @@ def distill(original: Loaded, data: str, recipe: Recipe, out: Path, say: Say) ->
             "PyTorch is not installed, which training needs.", "pip install 'infer-bench[torch]'"
         ) from error
     training = _training_data(original, data)
+    for words in training.notes:
+        say(f"note: {words}")
     classes = _classes(original.card)
     _writable(out)
     network = out / f"{recipe.name}.py"

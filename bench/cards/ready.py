@@ -58,6 +58,13 @@ class Loaded:
         return self.sha256 or self.card.content_sha256()
 
 
+def card_forms(cards: Sequence[Card]) -> set[str]:
+    """The forms (`bench.backend.Backend.forms`) that models of these cards will be there in: a
+    PyTorch module is exported as well."""
+    torch = any(card.source.torch or card.source.pretrained for card in cards)
+    return {"onnx", "torch"} if torch else {"onnx"}
+
+
 def batch_name(card: Card) -> str | None:
     """The symbolic dimension that is the batch: the first axis of the first input that names it."""
     first = (spec.shape[0] for spec in card.inputs if len(spec.shape) > 0)

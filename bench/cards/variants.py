@@ -114,10 +114,14 @@ def int8_dynamic(source: Path, data: Calibration | None) -> Recipe:
     version = _onnxruntime_version()
     # ONNX Runtime's ConvInteger has no kernel for signed weights: such a model gets unsigned ones.
     signed = "Conv" not in _operators(source)
-    weights = "int8 weights per channel" if signed else "uint8 weights per tensor"
+    # Two unsigned factors don't overflow: without VNNI their kernels widen before they multiply.
+    reduced = signed and not _has_vnni()
+    weights = (
+        f"int{7 if reduced else 8} weights per channel" if signed else "uint8 weights per tensor"
+    )
 
     def write(source: Path, target: Path) -> None:
-        _write_dynamic(source, target, signed)
+        _write_dynamic(source, target, signed=signed, reduced=reduced)
 
     text = f"onnxruntime {version} quantize_dynamic: {weights}, activations quantised at run time"
     return Recipe(text, write)
@@ -127,8 +131,6 @@ def int8_static(source: Path, data: Calibration | None) -> Recipe:
     """Weights and activations in 8 bits, the ranges taken from ``data``."""
     assert data is not None
     version = _onnxruntime_version()
-    # Sums of two products of 8 bits overflow the 16 bits that x86 has for them without VNNI:
-    # ONNX Runtime's documentation ("Quantize ONNX models") then asks for weights of 7 bits.
     reduced = not _has_vnni()
 
     def write(source: Path, target: Path) -> None:
@@ -183,13 +185,14 @@ def _write_float16(source: Path, target: Path) -> None:
     onnx.save(model.model, str(target))
 
 
-def _write_dynamic(source: Path, target: Path, signed: bool) -> None:
+def _write_dynamic(source: Path, target: Path, *, signed: bool, reduced: bool) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantize_dynamic(
         _prepared(source, target),
         target,
         per_channel=signed,
+        reduce_range=reduced,
         weight_type=QuantType.QInt8 if signed else QuantType.QUInt8,
     )
 
@@ -253,6 +256,11 @@ def _operators(path: Path) -> set[str]:
 
 
 def _has_vnni() -> bool:
+    """Whether this CPU multiplies unsigned by signed bytes without overflow.
+
+    Sums of two products of 8 bits overflow the 16 bits that x86 has for them without VNNI: ONNX
+    Runtime's documentation ("Quantize ONNX models") then asks for weights of 7 bits.
+    """
     import cpuinfo
 
     flags = cpuinfo.get_cpu_info().get("flags", [])

@@ -33,8 +33,9 @@ def command(path: Path) -> int:
         )
         if account.taken:
             click.echo(
-                f"{folder}: {account.taken} further numbers could not be derived, because the "
-                "bench that measured kept no raw data of them (load times, memory, parity, where "
-                "the nodes ran): they are taken as published."
+                f"{folder}: {account.taken} further numbers could not be derived, because no raw "
+                "data of them was kept (by an older bench load times, memory, parity and where the "
+                "nodes ran; by any outputs that are too large, and another tool's figures): they "
+                "are taken as published."
             )
     return 1 if differences else 0

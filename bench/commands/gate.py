@@ -9,6 +9,7 @@ import click
 
 from bench.commands.flags import output_options, write_outputs
 from bench.commands.output import print_drawing, print_json, warn
+from bench.defaults import CONFIDENCE
 from bench.errors import SpecError
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _worst(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -
 @click.option(
     "--confidence",
     type=click.FloatRange(0.5, 1, max_open=True),
-    default=0.95,
+    default=CONFIDENCE,
     show_default=True,
     help="That all intervals hold together.",
 )

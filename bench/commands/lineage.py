@@ -14,8 +14,13 @@ from bench.discover import unknown
 from bench.errors import SpecError
 
 if TYPE_CHECKING:
+    from bench.cards.card import Card
     from bench.cards.tasks.base import Columns
+    from bench.cell import ModelIdentity
+    from bench.judge.lineage import Known
     from bench.measure.plan import PlannedCell
+
+    _Read = tuple[Columns, Known]
 
 
 @click.command(name="lineage")
@@ -26,7 +31,13 @@ if TYPE_CHECKING:
     "controls",
     multiple=True,
     metavar="C",
-    help="A model trained independently of both; give several.",
+    help="A model of B's kind that was trained independently of both; give five or more.",
+)
+@click.option(
+    "--same-recipe",
+    is_flag=True,
+    help="You know that the controls are of B's architecture and recipe; for models of which no "
+    "card tells it.",
 )
 @click.option(
     "--run", "run", type=click.Path(path_type=Path), help="Take the predictions that RUN stored."
@@ -40,15 +51,17 @@ def command(
     run: Path | None,
     target: str | None,
     *,
+    same_recipe: bool,
     as_json: bool,
 ) -> None:
     """How much more alike A and B are than independently trained models.
 
     Each is a model (a name, card or .onnx with labelled data) or a file of stored predictions
-    (.parquet with the columns label and predicted). What is found is evidence, with intervals; it
-    can't tell copying from training on the same data.
+    (.parquet with the columns label and predicted). It takes five controls of B's accuracy,
+    architecture and recipe; with fewer, nothing is concluded. What is found is evidence, with
+    intervals; it can't tell copying from training on the same data.
     """
-    from bench.judge.lineage import lineage  # scipy: start-up
+    from bench.judge.lineage import Known, lineage  # scipy: start-up
     from bench.present.lineage import lineage_row, lineage_text
 
     names = [a, b, *controls]
@@ -56,12 +69,18 @@ def command(
         raise SpecError("lineage compares different models; one is named twice.")
     files = [name for name in names if name.endswith(".parquet")]
     models = [name for name in names if name not in files]
-    columns = {name: _of_file(Path(name)) for name in files}
+    read: dict[str, _Read] = {name: (_of_file(Path(name)), Known(name)) for name in files}
     if models and run is not None:
-        columns |= _of_run(run, models, target)
+        read |= _of_run(run, models, target)
     elif models:
-        columns |= _scored_now(models, target)
-    found = lineage((a, columns[a]), (b, columns[b]), {name: columns[name] for name in controls})
+        read |= _scored_now(models, target)
+    found = lineage(
+        (a, read[a][0]),
+        (b, read[b][0]),
+        {name: read[name][0] for name in controls},
+        known={name: known for name, (_, known) in read.items()},
+        vouched_for=frozenset(controls if same_recipe else ()),
+    )
     if as_json:
         print_json(lineage_row(found))
     else:
@@ -81,28 +100,37 @@ def _of_file(path: Path) -> Columns:
     return columns
 
 
-def _of_run(run: Path, models: list[str], target: str | None) -> dict[str, Columns]:
+def _of_run(run: Path, models: list[str], target: str | None) -> dict[str, _Read]:
     """Stored predictions on one target; the default where there are several variants."""
+    from bench.judge.lineage import Known  # scipy: start-up
     from bench.store.run import read_run  # numpy: start-up
     from bench.variants import DEFAULT  # pydantic: start-up
 
     stored = read_run(run)
     scored = [r for r in stored.records if r.accuracy and _one_class(r.cell.model.task)]
     target = target or next((r.cell.target for r in scored), None)
-    found: dict[str, Columns] = {}
+    found: dict[str, _Read] = {}
     for record in sorted(scored, key=lambda r: r.cell.variant != DEFAULT):
-        name = record.cell.model.name
+        model = record.cell.model
+        name = model.name
         if name in models and name not in found and record.cell.target == target:
-            found[name] = stored.predictions(record)
+            known = Known(name, _made_of(model), file_bytes=model.file_bytes)
+            found[name] = stored.predictions(record), known
     for name in models:
         if name not in found:
-            known = {r.cell.model.name for r in scored if r.cell.target == target}
-            raise unknown(f"classifier scored on {target} in {run}:", name, sorted(known))
+            there = {r.cell.model.name for r in scored if r.cell.target == target}
+            raise unknown(f"classifier scored on {target} in {run}:", name, sorted(there))
     return found
 
 
-def _scored_now(models: list[str], target: str | None) -> dict[str, Columns]:
+def _made_of(model: Card | ModelIdentity) -> frozenset[str]:
+    return frozenset(filter(None, (model.distilled_from, model.variant_of)))
+
+
+def _scored_now(models: list[str], target: str | None) -> dict[str, _Read]:
     """Score each model on its own labelled data; nothing is timed."""
+    from bench.cards.architecture import architecture_of
+    from bench.judge.lineage import Known  # scipy: start-up
     from bench.measure.prepare import prepare  # scipy: start-up
     from bench.measure.scoring import predictions
     from bench.present.progress import choose_listener
@@ -110,7 +138,7 @@ def _scored_now(models: list[str], target: str | None) -> dict[str, Columns]:
     from bench.spec import Suite
 
     suite = Suite(models=tuple(models), targets=(target or "*",), scenarios=(SINGLE_STREAM.name,))
-    found: dict[str, Columns] = {}
+    found: dict[str, _Read] = {}
     with (
         closing(choose_listener(quiet=False)) as listener,
         prepare(suite, listener, cache_folder()) as prepared,
@@ -121,7 +149,10 @@ def _scored_now(models: list[str], target: str | None) -> dict[str, Columns]:
         for given, planned in zip(models, first.values(), strict=True):
             _refuse_unscorable(planned)
             listener.phase(f"scoring {planned.cell.model.name} on {planned.cell.target}")
-            found[given] = predictions(planned, prepared.launcher)
+            card, onnx = planned.model.card, planned.model.file.onnx
+            architecture = None if onnx is None else architecture_of(onnx)
+            known = Known(card.name, _made_of(card), architecture)
+            found[given] = predictions(planned, prepared.launcher), known
     return found
 
 

@@ -137,8 +137,9 @@ def _survey(
     request: Request, targets: tuple[str, ...], model_timeout_s: float, *, quiet: bool
 ) -> tuple[PortabilityReport, list[str]]:
     """The report, and the named targets that could not be had."""
-    from bench.measure.reference import REFERENCES  # scipy: start-up
-    from bench.measure.run import termination_as_interrupt
+    from bench.cards.ready import card_forms  # numpy: start-up
+    from bench.measure.run import termination_as_interrupt  # scipy: start-up
+    from bench.runtimes.declarations import references_for
     from bench.runtimes.processes import launcher
     from bench.runtimes.targets import choose_targets, discover_backends, requested_backends
     from bench.trials.portability.progress import telling
@@ -146,9 +147,8 @@ def _survey(
 
     known = list(backend_entry_points())
     names = requested_backends(targets, known)
-    torch = any(card.source.torch or card.source.pretrained for card in request.models)
-    references = (REFERENCES if torch else REFERENCES[1:]) if request.models else ()
-    probed = [name for name in dict.fromkeys([*names, *references]) if name in known]
+    references = references_for(card_forms(request.models)) if request.models else []
+    probed = list(dict.fromkeys([*names, *references]))
     with (
         termination_as_interrupt(),
         tempfile.TemporaryDirectory(prefix="bench-portability-") as folder,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from bench.cards.tasks import find_task
 from bench.cards.tasks.base import Change, Columns
+from bench.defaults import CONFIDENCE
 from bench.errors import SpecError
 from bench.record.result import Record
 from bench.store.run import StoredRun
-
-CONFIDENCE = 0.95
 
 
 def change_between(

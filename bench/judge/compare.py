@@ -20,6 +20,7 @@ from typing import Literal
 import numpy as np
 
 from bench.cards.tasks.base import Change
+from bench.defaults import CONFIDENCE, MARGIN
 from bench.errors import SpecError
 from bench.judge.changes import change_between
 from bench.judge.differences import Difference, differences
@@ -39,8 +40,6 @@ from bench.stats.verdict import Verdict, decide, side, within_margin
 Measure = Literal["latency", "throughput"]
 Times = Mapping[int, float]  #: one figure an invocation, by its index
 
-CONFIDENCE = 0.95
-MARGIN = 0.02
 _MESSAGE_LIMIT = 200
 
 
@@ -340,7 +339,7 @@ def _accuracies(
     warnings: list[str] = []
     for match in scored.values():
         try:
-            changes.append((match, _change(match, each)))
+            changes.append((match, change_of(match, each)))
         except SpecError as error:
             if str(error) not in warnings:
                 warnings.append(str(error))
@@ -363,7 +362,7 @@ def _predictions_key(match: Match) -> tuple[object, ...] | None:
     return match.a.run.path, a.predictions, match.b.run.path, b.predictions
 
 
-def _change(match: Match, confidence: float) -> Change:
+def change_of(match: Match, confidence: float) -> Change:
     """B against A. Raises `SpecError` where predictions are lost, or are of other examples."""
     assert match.a.record is not None
     assert match.b.record is not None

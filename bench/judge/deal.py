@@ -13,6 +13,7 @@ from typing import Literal
 
 from bench.cards.tasks.base import MetricRow
 from bench.cell import Cell
+from bench.defaults import CONFIDENCE, MARGIN
 from bench.errors import SpecError
 from bench.judge.pairs import Changed, Pair, Relation, compare_on_target, same_data, time_ratio
 from bench.record.result import Invocation, Record
@@ -24,10 +25,6 @@ from bench.store.scores import metric_of
 from bench.variants import DEFAULT
 
 Cost = Literal["latency", "throughput", "memory", "size"]
-
-CONFIDENCE = 0.95
-#: A cost that differs by less counts as the same.
-MARGIN = 0.02
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 Accuracy alone can't tell: two models of the same accuracy may be right on different examples.
 Each measure is taken of the distilled model and of the control, the same small network that was
-trained without the original; their paired difference is what distillation itself did.
+trained without the original; their paired difference is of these two models on these examples. How
+much another control would differ is not in its interval, so it tells nothing of where a model comes
+from: `bench.judge.lineage` asks that.
 """
 
 from __future__ import annotations
@@ -11,10 +13,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.cards.tasks.base import Columns, Task
+from bench.defaults import CONFIDENCE
 from bench.errors import SpecError
 from bench.stats.interval import Interval
 
-CONFIDENCE = 0.95
 #: At 1 the distributions are those that a user of the model sees.
 TEMPERATURE = 1.0
 
@@ -38,8 +40,8 @@ class Measure:
 
     @property
     def gained(self) -> Literal["more", "less", "unclear", "unknown"]:
-        """Whether distillation made the model more like its original in this respect (of ECE:
-        whether it is better calibrated)."""
+        """Whether the model is more like the original than its control is in this respect, on these
+        examples (of ECE: whether it is better calibrated)."""
         if self.effect is None:
             return "unknown"
         if self.effect.low <= 0 <= self.effect.high:

@@ -16,13 +16,14 @@ from enum import StrEnum
 from itertools import chain
 from typing import Any, Literal
 
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 from bench.cards.tasks import find_task
 from bench.cards.tasks.base import MetricRow, Score
 from bench.cell import Cell
+from bench.defaults import CONFIDENCE
 from bench.errors import SpecError, Unavailable
-from bench.judge.compare import Comparison, Effect, Report
+from bench.judge.compare import Comparison, Effect, Report, change_of
 from bench.judge.matching import Match, Matched, sides
 from bench.numbers import NAME_LIMIT, printable, ratio, significant
 from bench.record.result import Accuracy, Record
@@ -154,7 +155,7 @@ def judge(
     run: StoredRun,
     limits: Limits,
     report: Report | None = None,
-    confidence: float = 0.95,
+    confidence: float = CONFIDENCE,
 ) -> Judgement:
     """Hold ``run`` against its limits; ``report`` compares it (B) with the baseline (A).
 
@@ -435,7 +436,7 @@ def _accuracy_floors(
             interval = _score(run, record, each).value
         except SpecError as error:
             warnings.append(str(error))
-            interval = _as_interval(record.accuracy)
+            interval = _kept_interval(record.accuracy, each)
         findings.append(_score_finding(record, interval, worst))
     for flag, limit in _score_limits(limits):
         held = [r for r, _ in wanted.values() if _is_accuracy(metric_of(r)) == (flag == _LEAST)]
@@ -455,10 +456,18 @@ def _score(run: StoredRun, record: Record, confidence: float) -> Score:
     return find_task(record.cell.model.task).scores(columns, confidence)[0]
 
 
-def _as_interval(accuracy: Accuracy | None) -> Interval:
+def _kept_interval(accuracy: Accuracy | None, confidence: float) -> Interval:
+    """A score whose predictions are lost, at another confidence than it was kept with: each side as
+    wide as a normal error of that size would make it."""
     assert accuracy is not None
     value = accuracy.value
-    return Interval(value.value, value.low, value.high, value.confidence)
+    wider = float(ndtri(0.5 + confidence / 2) / ndtri(0.5 + value.confidence / 2))
+    return Interval(
+        value.value,
+        value.value - (value.value - value.low) * wider,
+        value.value + (value.high - value.value) * wider,
+        confidence,
+    )
 
 
 def _score_finding(record: Record, found: Interval, worst: float) -> Finding:
@@ -514,15 +523,13 @@ def _accuracy_losses(
     if report is None or limits.max_accuracy_loss is None:
         return [], []
     findings, warnings = [], []
-    paired = {_scored(found.match.b.cell): found for found in report.accuracies}
-    seen: set[tuple[str, str, str]] = set()
-    for match in matched.matches:
-        key, a, b = _scored(match.b.cell), match.a.record, match.b.record
-        if key in seen or a is None or b is None or a.accuracy is None or b.accuracy is None:
-            continue
-        seen.add(key)
+    paired = {_scored(found.match.b.cell): found.match for found in report.accuracies}
+    each = simultaneous_confidence(max(1, len(_both_scored(matched))), confidence)
+    for key, (a, b) in _both_scored(matched).items():
+        assert a.accuracy is not None
+        assert b.accuracy is not None
         if key in paired:
-            change = paired[key].change
+            change = change_of(paired[key], each)
             findings.append(
                 _loss_finding(b, change.difference, limits.max_accuracy_loss, change.examples)
             )
@@ -538,21 +545,31 @@ def _accuracy_losses(
                 "Predictions are missing, so accuracies are compared by their intervals alone, "
                 "which is less sharp."
             )
-            difference = _unpaired_difference(a.accuracy, b.accuracy)
+            difference = _unpaired_difference(a.accuracy, b.accuracy, each)
             findings.append(
                 _loss_finding(b, difference, limits.max_accuracy_loss, b.accuracy.examples)
             )
     return findings, list(dict.fromkeys(warnings))
 
 
-def _unpaired_difference(before: Accuracy, now: Accuracy) -> Interval:
+def _both_scored(matched: Matched) -> dict[tuple[str, str, str], tuple[Record, Record]]:
+    """The records of A and B of each model, variant and target that both were scored on, once."""
+    found: dict[tuple[str, str, str], tuple[Record, Record]] = {}
+    for match in matched.matches:
+        a, b = match.a.record, match.b.record
+        if a is not None and b is not None and a.accuracy is not None and b.accuracy is not None:
+            found.setdefault(_scored(match.b.cell), (a, b))
+    return found
+
+
+def _unpaired_difference(before: Accuracy, now: Accuracy, confidence: float) -> Interval:
     """From each one's own interval: Newcombe 1998, Statistics in Medicine 17:873, method 10, with
     exact intervals in the place of Wilson's."""
-    one, other = _as_interval(before), _as_interval(now)
+    one, other = _kept_interval(before, confidence), _kept_interval(now, confidence)
     estimate = other.estimate - one.estimate
     down = math.hypot(other.estimate - other.low, one.high - one.estimate)
     up = math.hypot(other.high - other.estimate, one.estimate - one.low)
-    return Interval(estimate, estimate - down, estimate + up, min(one.confidence, other.confidence))
+    return Interval(estimate, estimate - down, estimate + up, confidence)
 
 
 def _loss_finding(record: Record, change: Interval, asked: float, examples: int) -> Finding:
@@ -564,7 +581,7 @@ def _loss_finding(record: Record, change: Interval, asked: float, examples: int)
         f"{scale.difference(change.estimate)} ({scale.difference(change.low)} to "
         f"{scale.difference(change.high)})"
     )
-    limit = f"{scale.steps_of(scale.amount(allowed))} may be lost"
+    limit = f"{scale.steps_of(scale.chosen(allowed))} may be lost"
     outcome, words, advice = Outcome.PASS, "", ""
     if gain.high < -allowed:
         outcome, words = Outcome.FAIL, f"it changed by {shown}; {limit}."

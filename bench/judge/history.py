@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.cell import Cell
+from bench.defaults import CONFIDENCE, MARGIN
 from bench.discover import nearest
 from bench.errors import SpecError
 from bench.record.result import Estimate, Record
@@ -18,9 +19,6 @@ from bench.stats.interval import FEWEST_INVOCATIONS, Interval, unpaired_ratio_in
 from bench.stats.multiple import simultaneous_confidence
 from bench.stats.steps import fewest_runs, find_steps, log_error
 from bench.store.frames import Finished, Paths, read_finished_runs
-
-CONFIDENCE = 0.95
-MARGIN = 0.02
 
 
 @dataclass(frozen=True)

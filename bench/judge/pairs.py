@@ -13,6 +13,7 @@ from typing import Literal
 
 from bench.cards.tasks.base import Change
 from bench.cell import ModelIdentity
+from bench.defaults import CONFIDENCE
 from bench.numbers import NAME_LIMIT, printable
 from bench.record.result import Invocation, Record
 from bench.scenarios import weighing
@@ -27,7 +28,6 @@ from bench.variants import DEFAULT
 Subject = tuple[str, str]  #: model and variant
 Changed = Callable[[Record, Record], Change | None]
 Relation = Literal["original", "control", "variant"]
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import cast
 
 import numpy as np
 
+from bench.backend import Device, ModelFile, Options
 from bench.discover import load_object
 from bench.errors import BenchError
 from bench.machine.disturbance import round_watcher
@@ -137,7 +138,7 @@ class Group:
             for member in members:
                 member.worker.kill()
             raise
-        new = {m.state.cell.id: float(m.warmup["latency_ns"]) for m in members}
+        new = {m.state.cell.id: float(m.warmup.latency_ns) for m in members}
         if not set(new) <= set(self.beats):
             self.beats = equal_beats(new)
             for member in members:
@@ -150,7 +151,7 @@ class Group:
         if cell.is_rate:
             return
         needed = minimum_samples(P99)
-        latency_s = member.warmup["latency_ns"] / 1e9
+        latency_s = member.warmup.latency_ns / 1e9
         per_invocation = ROUNDS * self.beats[cell.id].calls
         enough_s = math.ceil(needed * latency_s)
         if suite.max_time_s < enough_s:
@@ -166,13 +167,9 @@ class Group:
 
     def _start_canary(self) -> Worker:
         worker = self.context.launcher.worker(CANARY_RUNTIME, 1)
-        device = {"id": "cpu", "vendor": "", "name": CANARY}
-        options = {"threads": 1, "allow_fallback": False, "shapes": {}, "extra": {}}
-        cpus = list(self.cpus[-1:])
-        worker.request("load", model={"name": CANARY}, device=device, options=options, cpus=cpus)
-        worker.request("bind", names=[], lane="prepared")
-        warmup, _ = worker.request("warm-up", budget_s=WARMUP_BUDGET_S)
-        self.beats_canary = beat_for(warmup["latency_ns"])
+        worker.load(ModelFile(CANARY), Device("cpu", "", CANARY), Options(), self.cpus[-1:])
+        worker.bind({})
+        self.beats_canary = beat_for(worker.warm_up(WARMUP_BUDGET_S).latency_ns)
         return worker
 
     def rounds(self, members: list[Member], canary: Worker) -> list[Block]:
@@ -207,16 +204,14 @@ class Group:
         beat = self.beats[member.state.cell.id]
         with self.context.account.useful(member.state):
             member.watcher.start()
-            _, (latency_ns,) = member.worker.request(
-                "block", calls=beat.calls, discard=beat.discard
-            )
+            latency_ns = member.worker.block(calls=beat.calls, discard=beat.discard)
             disturbed = bool(member.watcher.stop().disturbed(BLOCK_THRESHOLDS))
         return Block(member.state.cell.id, self.generation, number, position, latency_ns, disturbed)
 
     def canary_block(self, canary: Worker, number: int, position: int) -> Block:
         beat = self.beats_canary
         with self.context.account.useful():
-            _, (latency_ns,) = canary.request("block", calls=beat.calls, discard=beat.discard)
+            latency_ns = canary.block(calls=beat.calls, discard=beat.discard)
         return Block(CANARY, self.generation, number, position, latency_ns)
 
     def _collect(
@@ -249,10 +244,10 @@ class Group:
         state = member.state
         with self.context.account.useful(state):
             if state.cell.lane != "api":
-                _, state.outputs = member.worker.request("fetch")
+                state.outputs = member.worker.fetch()
             told = last_words(member, self.generation, self.beats[state.cell.id].discard)
             member.worker.end()
-        keep_placement(member)
+        keep_placement(state, member.bound)
         return told.model_copy(
             update={"disturbances": reasons, "cpus": self.context.cpus[state.planned.cores]}
         )

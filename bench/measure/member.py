@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from bench.backend import to_plain
+from bench.backend import Placement
 from bench.errors import BenchError
 from bench.machine.disturbance import Thresholds, Watcher, block_watcher
 from bench.measure.account import Account
@@ -20,6 +19,7 @@ from bench.runtimes.client import Worker
 from bench.runtimes.processes import Launcher
 from bench.spec import Suite
 from bench.store.write import RunStore
+from bench.worker.messages import Bound, LoadedInfo, Warmup
 
 WARMUP_BUDGET_S = 3.0
 #: A block's figure is a median, which waiting for a tenth of the block hardly moves; at 2% nearly
@@ -47,9 +47,9 @@ class Member:
 
     state: CellState
     worker: Worker
-    load: dict[str, Any]
-    bind: dict[str, Any]
-    warmup: dict[str, Any]
+    loaded: LoadedInfo
+    bound: Bound
+    warmup: Warmup
     watcher: Watcher
     blocks: list[Block] = field(default_factory=list)
     trials: tuple[Trial, ...] = ()  #: of a server's search
@@ -57,102 +57,98 @@ class Member:
     @property
     def grown_bytes(self) -> int:
         """What loading and binding added to the worker, as far as the system tells."""
-        before, after = self.load["rss_before_load_bytes"], self.bind["rss_bytes"]
+        before, after = self.loaded.rss_before_load_bytes, self.bound.rss_bytes
         return max(0, after - before) if before is not None and after is not None else 0
 
 
-def start_member(state: CellState, context: Context) -> Member:
-    """Fork, load, bind and warm up one worker. Raises `BenchError`; leaves no worker then."""
+def bound_worker(state: CellState, context: Context) -> tuple[Worker, LoadedInfo, Bound]:
+    """Fork a worker, load the cell's model and bind its inputs. Raises `BenchError`; leaves no
+    worker then."""
     planned = state.planned
     assert planned.choice.runtime is not None
     assert planned.choice.device is not None
+    worker = context.launcher.worker(planned.choice.runtime, planned.cell.threads)
+    try:
+        cpus = context.cpus[planned.cores]
+        loaded = worker.load(planned.file, planned.choice.device, planned.options, cpus)
+        bound = worker.bind(planned.feeds, lane=planned.cell.lane, streams=planned.streams)
+    except BaseException:
+        worker.kill()
+        raise
+    return worker, loaded, bound
+
+
+def start_member(state: CellState, context: Context) -> Member:
+    """A worker that is bound and warm. Raises `BenchError`; leaves no worker then."""
     with context.account.useful(state):
-        worker = context.launcher.worker(planned.choice.runtime, planned.cell.threads)
+        worker, loaded, bound = bound_worker(state, context)
         try:
-            load, _ = worker.request(
-                "load",
-                model=to_plain(planned.file),
-                device=to_plain(planned.choice.device),
-                options=to_plain(planned.options),
-                cpus=list(context.cpus[planned.cores]),
-            )
-            bind, _ = worker.request(
-                "bind",
-                *planned.feeds.values(),
-                names=list(planned.feeds),
-                lane=planned.cell.lane,
-                streams=planned.streams,
-            )
-            warmup: dict[str, Any] = {}
-            if not planned.choice.device.simulated:
-                warmup, _ = worker.request("warm-up", budget_s=WARMUP_BUDGET_S)
+            warmup = worker.warm_up(WARMUP_BUDGET_S)
         except BaseException:
             worker.kill()
             raise
-    return Member(state, worker, load, bind, warmup, block_watcher([worker.pid]))
+    return Member(state, worker, loaded, bound, warmup, block_watcher([worker.pid]))
 
 
-def copy_times(member: Member) -> dict[str, list[int]]:
+def copy_times(member: Member) -> Mapping[str, tuple[int, ...]]:
     """Times in ns of each copy to and from the device; empty where they aren't known."""
-    if not member.bind.get("times_copies"):
+    if not member.bound.times_copies:
         return {}
-    times, _ = member.worker.request("copy-times", latency_ns=member.warmup["latency_ns"])
-    return dict(times)
+    return member.worker.copy_times(member.warmup.latency_ns)
 
 
 def device_readings(member: Member) -> tuple[Reading, ...]:
     """What the device told of itself after each block; empty where the backend can't ask it."""
-    if not member.bind.get("tells_of_device"):
+    if not member.bound.tells_of_device:
         return ()
-    answer, _ = member.worker.request("telemetry")
-    return tuple(Reading.model_validate(told, extra="ignore") for told in answer["readings"])
+    return tuple(Reading.model_validate(told) for told in member.worker.readings())
 
 
 def last_words(member: Member, index: int, discard: int) -> WorkerFacts:
     """What is left to ask of a worker whose calls are timed, with all that it told before."""
-    memory, _ = member.worker.request("memory")
+    peak_rss_bytes = member.worker.peak_rss_bytes()
     readings = device_readings(member)
     # The last thing: copying needs memory of its own, and is not what is measured here.
     copies = copy_times(member)
     return WorkerFacts(
         cell_id=member.state.cell.id,
         index=index,
-        load_ns=member.load["load_ns"],
-        bind_ns=member.bind["bind_ns"],
-        first_inference_ns=member.bind["first_inference_ns"],
-        warmup_calls=member.warmup["calls"],
-        settled=member.warmup["settled"],
+        load_ns=member.loaded.load_ns,
+        bind_ns=member.bound.bind_ns,
+        first_inference_ns=member.bound.first_inference_ns,
+        warmup_calls=member.warmup.calls,
+        settled=member.warmup.settled,
         discard=discard,
-        rss_before_load_bytes=member.load["rss_before_load_bytes"],
-        peak_rss_bytes=memory["peak_rss_bytes"],
-        queries_per_call=member.bind["queries_per_call"],
+        rss_before_load_bytes=member.loaded.rss_before_load_bytes,
+        peak_rss_bytes=peak_rss_bytes,
+        queries_per_call=member.bound.queries_per_call,
         trials=member.trials,
-        h2d_ns=tuple(copies.get("h2d_ns", ())),
-        d2h_ns=tuple(copies.get("d2h_ns", ())),
+        h2d_ns=copies.get("h2d_ns", ()),
+        d2h_ns=copies.get("d2h_ns", ()),
         readings=readings,
     )
 
 
-def told_placement(plain: Mapping[str, Any]) -> ToldPlacement:
-    """The placement as a worker tells it."""
-    return ToldPlacement.model_validate(plain, extra="ignore")
+def told_placement(told: Placement) -> ToldPlacement:
+    """The placement as a worker tells it, to be kept."""
+    return ToldPlacement.model_validate(asdict(told))
 
 
-def keep_placement(member: Member) -> None:
+def keep_placement(state: CellState, bound: Bound) -> None:
     """Note what the session that was timed says of its placement."""
-    plain = member.bind["placement"]
-    member.state.placement = told_placement(plain)
-    member.state.profiles = bool(plain.get("profiles"))
+    state.placement, state.profiles = told_placement(bound.placement), bound.profiles
 
 
 def try_out(state: CellState, context: Context) -> None:
     """A simulated device: its outputs and placement count, and no latency is taken."""
     try:
-        member = start_member(state, context)
         with context.account.useful(state):
-            _, state.outputs = member.worker.request("fetch")
-            member.worker.end()
-        keep_placement(member)
+            worker, _, bound = bound_worker(state, context)
+            try:
+                state.outputs = worker.fetch()
+            finally:
+                worker.end()
+        keep_placement(state, bound)
         state.stop = "simulated"
     except BenchError as error:
         state.failure, state.stop = error, "failed"

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from bench import guest
 from bench.cards.catalog import find_model, told_apart
-from bench.cards.ready import load
+from bench.cards.ready import card_forms, load
 from bench.measure.account import Account
 from bench.measure.listener import Listener
 from bench.measure.plan import Plan, make_plan
-from bench.measure.reference import REFERENCES
+from bench.runtimes.declarations import references_for
 from bench.runtimes.processes import Launcher, launcher
 from bench.runtimes.targets import (
     BackendReport,
@@ -55,11 +55,7 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
     ):
         cards = told_apart([find_model(text) for text in suite.models])
         listener.phase("looking for targets")
-        needed = (
-            REFERENCES
-            if any(card.source.torch or card.source.pretrained for card in cards)
-            else REFERENCES[1:]
-        )
+        needed = references_for(card_forms(cards))
         threads = suite.threads or 1
         # Slow to import, and the runtimes are being imported by other processes meanwhile.
         _import_ahead(backends_here(suite.targets, needed), processes, threads)
@@ -67,6 +63,9 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
         choices = choose_targets(suite.targets, reports)
         forms = needed_forms(choices)
         models = [load(card, cache, listener.phase, suite.variants, forms) for card in cards]
+        for model in models:
+            for words in model.dataset.notes if model.dataset is not None else ():
+                listener.note(f"{model.card.name}: {words}.")
         for where, what in guest.changes().items():
             listener.note(f"{where} sets {', '.join(what)}, which does not count while bench runs.")
         plan = make_plan(suite, models, choices)

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from bench.arrays import Array
-from bench.backend import ModelFile, Options, to_plain
+from bench.backend import ModelFile, Options
 from bench.errors import BenchError
-from bench.measure.plan import PlannedCell, for_batch
+from bench.measure.plan import PlannedCell, for_batch, model_forms
 from bench.record.parity import Reference
+from bench.runtimes.declarations import ReferenceBackend, reference_backends
+from bench.runtimes.loaded import loaded_worker
 from bench.runtimes.processes import Launcher
 from bench.runtimes.targets import BackendReport
 
 #: The reference interpreter is slow: so many samples are compared at most.
 REFERENCE_SAMPLES = 4
 
-#: Backends whose outputs can be the reference, the best first: the PyTorch original, ONNX's own
-#: evaluator, and where that lacks an operator ONNX Runtime with its optimisations off. They are
-#: probed even when they are not measured.
-REFERENCES = ("torch", "onnx-reference", "onnxruntime")
-_EXTRA = {"onnxruntime": {"graph_optimization": "disabled"}}
-
 
 class References:
     """Reference outputs for timed inputs, computed once for each model and batch.
 
-    The reference is the fp32 form of the model: the PyTorch original where it can run, else ONNX's
-    own reference evaluator: implementations that no measured runtime shares code with. Where
-    neither can (an operator of ONNX Runtime's own), ONNX Runtime with optimisations off.
+    The reference is the fp32 form of the model, run by the first backend that can among those that
+    declare a `bench.capabilities.ReferenceRole`. Ours are the PyTorch original, then ONNX's own
+    evaluator: implementations that no measured runtime shares code with; and where neither can (an
+    operator of one runtime's own), a runtime with its optimisations off.
     """
 
     def __init__(self, reports: dict[str, BackendReport], launcher: Launcher) -> None:
@@ -40,43 +37,42 @@ class References:
         return self._known[key]
 
     def _compute(self, planned: PlannedCell) -> Reference:
-        """The first of `REFERENCES` that answers, or why the last that was tried did not."""
+        """The first reference that answers, or why the last that was tried did not."""
         file = planned.model.file
-        missing = Reference("", None, f"none of {', '.join(REFERENCES)} is installed")
-        for name in REFERENCES:
-            form = "torch" if name == "torch" else "onnx"
-            if getattr(file, form) is None:
+        missing = Reference("", None, "no backend that can be the reference is installed")
+        for backend in reference_backends():
+            name = backend.name
+            if model_forms(file).isdisjoint(backend.forms):
                 continue
             if not self._has(name):
                 report = self._reports.get(name)
                 if report is not None and report.unavailable is not None:
                     missing = Reference(name, None, str(report.unavailable))
                 continue
-            found = self._evaluate(name, file, planned)
+            found = self._evaluate(backend, file, planned)
             if found.outputs is not None:
                 return found
             missing = found
         return missing
 
-    def _evaluate(self, name: str, file: ModelFile, planned: PlannedCell) -> Reference:
-        report = self._reports[name]
-        assert report.runtime is not None
+    def _evaluate(
+        self, backend: ReferenceBackend, file: ModelFile, planned: PlannedCell
+    ) -> Reference:
+        name, report = backend.name, self._reports[backend.name]
         inputs = first_samples(planned.feeds, planned.cell.batch)
         rows = next((len(a) for a in inputs.values() if a.ndim), 0)
         options = for_batch(planned, rows) if rows != planned.cell.batch else planned.options
+        options = Options(shapes=options.shapes, extra=backend.role.options)
         try:
-            worker = self._launcher.worker(report.runtime, planned.cell.threads)
-            try:
-                worker.request(
-                    "load",
-                    model=to_plain(file),
-                    device=to_plain(report.devices[0]),
-                    options=to_plain(Options(shapes=options.shapes, extra=_EXTRA.get(name, {}))),
-                    cpus=[],
-                )
-                _, outputs = worker.request("evaluate", *inputs.values(), names=list(inputs))
-            finally:
-                worker.end()
+            with loaded_worker(
+                self._launcher,
+                report.runtime,
+                report.devices[0],
+                file,
+                options,
+                threads=planned.cell.threads,
+            ) as (worker, _):
+                outputs = worker.evaluate(inputs)
         except BenchError as error:
             return Reference(name, None, str(error))
         return Reference(f"{name} {report.version}", tuple(outputs))

@@ -19,11 +19,9 @@ from bench.measure.listener import Listener
 from bench.measure.measuring import Measuring, Outcome, now
 from bench.measure.prepare import Prepared
 from bench.record.header import RunHeader
+from bench.runtimes.declarations import versioned_distributions
 from bench.store.run import StoredRun
 from bench.store.write import RunStore, resume_run
-
-#: The distributions whose versions decide what a number means.
-_VERSIONED = ("infer-bench", "numpy", "onnx", "onnxruntime", "openvino", "torch", "scipy")
 
 
 def start(prepared: Prepared, results: Path, listener: Listener) -> Outcome:
@@ -36,7 +34,7 @@ def start(prepared: Prepared, results: Path, listener: Listener) -> Outcome:
         suite=plan.suite,
         targets=tuple(str(choice.target) for choice in prepared.choices),
         models=tuple(wherever(text) for text in plan.suite.models),
-        facts=machine_facts(_VERSIONED).as_json(),
+        facts=machine_facts(versioned_distributions()).as_json(),
         cells=tuple(planned.cell for planned in plan.cells),
         environments=_environments(prepared),
         keeps_raw=True,
@@ -54,9 +52,9 @@ def _environments(prepared: Prepared) -> dict[str, dict[str, str]]:
         if runtime.environment_name not in found:
             with contextlib.suppress(BenchError):  # what is wrong there its cells will tell
                 worker = prepared.launcher.worker(runtime, planned.cell.threads)
-                answer, _ = worker.request("packages")
+                packages = worker.packages()
                 worker.end()
-                found[runtime.environment_name] = answer["packages"]
+                found[runtime.environment_name] = dict(packages)
     return found
 
 

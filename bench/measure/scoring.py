@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.arrays import Array
-from bench.backend import to_plain
 from bench.cards.ready import fixed_batch
 from bench.cards.tasks import find_task
 from bench.cards.tasks.base import Judged, judged
@@ -17,6 +16,7 @@ from bench.measure.member import Context
 from bench.measure.plan import PlannedCell, for_batch
 from bench.record.facts import Scored
 from bench.record.result import Record
+from bench.runtimes.loaded import loaded_worker
 from bench.runtimes.processes import Launcher
 from bench.store.run import StoredRun
 
@@ -36,26 +36,16 @@ def outputs_on(
     Scored is the output that the card names in ``dataset.output``, else the first.
     """
     options, choice = for_batch(planned, batch), planned.choice
-    assert choice.runtime is not None
-    worker = launcher.worker(choice.runtime, options.threads)
-    try:
-        loaded, _ = worker.request(
-            "load",
-            model=to_plain(planned.file),
-            device=to_plain(choice.device),
-            options=to_plain(options),
-            cpus=list(cpus),
-        )
-        place = _scored_output(planned, [spec["name"] for spec in loaded["outputs"]])
+    with loaded_worker(
+        launcher, choice.runtime, choice.device, planned.file, options, cpus=cpus
+    ) as (worker, loaded):
+        place = _scored_output(planned, [spec.name for spec in loaded.outputs])
         total = len(next(iter(inputs.values())))
         chunks = []
         for start in range(0, total, batch):
-            chunk = [_padded(array[start : start + batch], batch) for array in inputs.values()]
-            _, results = worker.request("evaluate", *chunk, names=list(inputs))
-            chunks.append(results[place][: total - start])
+            chunk = {n: _padded(array[start : start + batch], batch) for n, array in inputs.items()}
+            chunks.append(worker.evaluate(chunk)[place][: total - start])
         return np.concatenate(chunks)
-    finally:
-        worker.end()
 
 
 def _scored_output(planned: PlannedCell, names: Sequence[str]) -> int:
@@ -116,6 +106,7 @@ def score(planned: PlannedCell, context: Context) -> Score:
         dataset=dataset.name,
         dataset_sha256=dataset.sha256,
         predictions=context.store.write_predictions(prediction_name(planned), columns),
+        notes=dataset.notes,
     )
     return Score(scored, found)
 
@@ -129,6 +120,7 @@ def stored_score(run: StoredRun, record: Record) -> Score:
         dataset=record.accuracy.dataset,
         dataset_sha256=record.accuracy.dataset_sha256,
         predictions=record.accuracy.predictions,
+        notes=record.accuracy.notes,
     )
     return Score(scored, found)
 

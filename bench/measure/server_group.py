@@ -10,6 +10,7 @@ from bench.record.block import Block
 from bench.record.facts import Trial
 from bench.runtimes.client import Worker
 from bench.stats.percentile import floor
+from bench.worker.messages import ServeQueries
 
 
 class ServerGroup(Group):
@@ -37,17 +38,18 @@ class ServerGroup(Group):
         tried: list[tuple[float, float]] = []  # rate, how late the generator was
 
         def trial(rate_per_s: float, queries: int, allowed: int) -> Array:
-            answer, (latency_ns,) = member.worker.request(
-                "open-loop",
-                discard=beat.discard,
-                rate_per_s=rate_per_s,
-                queries=queries,
-                seed=next(seeds),
-                bound_ns=bound_ns,
-                allowed_above=allowed,
+            served = member.worker.serve_queries(
+                ServeQueries(
+                    rate_per_s=rate_per_s,
+                    queries=queries,
+                    seed=next(seeds),
+                    bound_ns=bound_ns,
+                    allowed_above=allowed,
+                    discard=beat.discard,
+                )
             )
-            tried.append((rate_per_s, answer["generator_late_ns"]))
-            return latency_ns
+            tried.append((rate_per_s, served.generator_late_ns))
+            return served.latency_ns
 
         with self.context.account.useful(member.state):
             member.watcher.start()
@@ -64,7 +66,4 @@ class ServerGroup(Group):
         """Latencies of back-to-back calls, which tell where to begin."""
         beat = self.beats[member.state.cell.id]
         with self.context.account.useful(member.state):
-            _, (latency_ns,) = member.worker.request(
-                "block", calls=beat.calls, discard=beat.discard
-            )
-        return latency_ns
+            return member.worker.block(calls=beat.calls, discard=beat.discard)

@@ -93,7 +93,7 @@ DEAL_COLUMNS = (
 FIDELITY_COLUMNS = (
     Column("student", "Distilled", "the distilled model against its original"),
     Column("control", "Control", "the same small network, trained without the original"),
-    Column("effect", "Difference", "what distillation did, on the same examples"),
+    Column("effect", "Difference", "of the two, on the same examples"),
 )
 
 #: `bench bisect`: tensors in the order of the graph
@@ -107,7 +107,8 @@ BISECT_COLUMNS = (
 #: `bench lineage`: how like each other two models are, and how like the controls
 LINEAGE_COLUMNS = (
     Column("value", "Likeness", "of A and B, and of A and each control"),
-    Column("excess", "Excess", "of A and B beyond that of A and the control; they hold together"),
+    Column("expected", "Expected", "of A and a new independent model, by the controls"),
+    Column("excess", "Excess", "of A and B beyond what is expected"),
 )
 
 #: `bench portability`: tests by outcome, a line a target

@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.text import Text
 
 from bench.cards.tasks.base import Change, MetricRow
-from bench.judge.deal import MARGIN, Cost, Deal, Offer, Point, cost_of
+from bench.defaults import MARGIN
+from bench.judge.deal import Cost, Deal, Offer, Point, cost_of
 from bench.numbers import (
     BYTE_UNITS,
     NAME_LIMIT,
@@ -121,7 +122,7 @@ def notes(deal: Deal) -> list[str]:
 def _negligible_words(deal: Deal, metric: MetricRow) -> str:
     """``0.5 points of accuracy``, ``0.05 of perplexity``."""
     what = "accuracy" if metric.scale.is_fraction else metric.name
-    return f"{metric.scale.steps_of(metric.scale.amount(deal.negligible(metric)))} of {what}"
+    return f"{metric.scale.steps_of(metric.scale.chosen(deal.negligible(metric)))} of {what}"
 
 
 # -- sentences ------------------------------------------------------------------------------------
@@ -147,7 +148,7 @@ def answer(deal: Deal) -> str:
     if safe is None:
         return f"The {most} is {point_name(best)}; which is the most accurate is open."
     scale = safe.metric.scale
-    lost = scale.steps_of(scale.amount(deal.negligible(safe.metric)))
+    lost = scale.steps_of(scale.chosen(deal.negligible(safe.metric)))
     return (
         f"The {most} of all is {point_name(best)}; the {most} that is surely within "
         f"{lost} of the most accurate is {point_name(safe)}."

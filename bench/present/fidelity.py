@@ -48,10 +48,11 @@ def _figure(found: Interval | None, *, signed: bool = False, style: str = "") ->
 
 
 def sentence(titled: Titled) -> str:
-    """What distillation did, in plain words."""
+    """What was measured on these examples, in plain words: with one control it tells nothing of
+    where a model comes from (that is `bench.judge.lineage`'s question)."""
     begin = f"{_name(titled.student)} {_likeness_words(titled)}"
     if titled.control is None:
-        return f"{begin}; without a control, what distillation did to that is not known."
+        return f"{begin}; there is no control to compare that with."
     return f"{begin}; {_effect_words(titled)}."
 
 
@@ -67,12 +68,15 @@ def _effect_words(titled: Titled) -> str:
     measures = [m for m in titled.found.measures if m.respect]
     more = [m.respect for m in measures if m.gained == "more"]
     less = [m.respect for m in measures if m.gained == "less"]
-    parts = []
-    if more:
-        parts.append(f"distillation made it more like the original in {_listed(more)}")
-    if less:
-        parts.append(f"{'and' if more else 'distillation made it'} less so in {_listed(less)}")
-    return " ".join(parts) or "no effect of distillation on its likeness was established"
+    control = _name(titled.control)
+    if not more and not less:
+        return f"no difference in likeness from {control} was established on these examples"
+    words = "more" if more else "less"
+    said = f"on these examples it is {words} like the original than {control} is in "
+    said += _listed(more or less)
+    if more and less:
+        said += f" and less so in {_listed(less)}"
+    return f"{said} (one control doesn't tell how much independent models differ)"
 
 
 def _listed(words: list[str]) -> str:

@@ -17,9 +17,9 @@ def lineage_text(found: Lineage, width: int = 80) -> Text:
     text = Text(f"Accuracy on the same {found.examples} examples\n")
     for name, accuracy in found.accuracies.items():
         side = max(accuracy.high - accuracy.estimate, accuracy.estimate - accuracy.low)
-        role = "control" if name in found.controls else ""
         value = f"{100 * accuracy.estimate:.1f} ±{100 * side:.1f}%"
-        text.append(wrap(f"  {value}  {printable(name, limit=NAME_LIMIT)} {role}", width, 4) + "\n")
+        said = f"  {value}  {printable(name, limit=NAME_LIMIT)} {_role(found, name)}"
+        text.append(wrap(said, width, 4) + "\n")
     text.append(f"\n{printable(found.a, limit=40)} and {printable(found.b, limit=40)}\n")
     lines: list[Line] = []
     for likeness in found.likenesses:
@@ -31,11 +31,23 @@ def lineage_text(found: Lineage, width: int = 80) -> Text:
     return text
 
 
+def _role(found: Lineage, name: str) -> str:
+    if name in found.passed_over:
+        return "not counted"
+    return "control" if name in found.controls else ""
+
+
 def _lines(likeness: Likeness) -> list[Line]:
-    found = [Line(likeness.name, " ", {"value": _figure(likeness.value)})]
+    figures = {
+        "value": _figure(likeness.value),
+        "expected": _figure(likeness.expected),
+        "excess": _figure(likeness.excess, signed=True),
+    }
+    found = [Line(likeness.name, " ", figures)]
     for name, value in likeness.controls.items():
-        figures = {"value": _figure(value), "excess": _figure(likeness.excess[name], signed=True)}
-        found.append(Line(f"  of A and {printable(name, limit=40)}", " ", figures))
+        found.append(
+            Line(f"  of A and {printable(name, limit=40)}", " ", {"value": _figure(value)})
+        )
     return found
 
 
@@ -52,7 +64,9 @@ def lineage_row(found: Lineage) -> dict[str, object]:
     return {
         "a": found.a,
         "b": found.b,
-        "controls": found.controls,
+        "controls": list(found.controls),
+        "passed_over": dict(found.passed_over),
+        "controls_missing": found.missing,
         "examples": found.examples,
         "confidence": found.confidence,
         "accuracies": {name: interval_row(each) for name, each in found.accuracies.items()},
@@ -60,12 +74,13 @@ def lineage_row(found: Lineage) -> dict[str, object]:
             each.key: {
                 "value": interval_row(each.value),
                 "controls": {name: interval_row(c) for name, c in each.controls.items()},
-                "excess": {name: interval_row(e) for name, e in each.excess.items()},
                 "b_with_controls": {name: interval_row(c) for name, c in each.beside.items()},
-                "finding": each.finding,
+                "expected": interval_row(each.expected),
+                "excess": interval_row(each.excess),
             }
             for each in found.likenesses
         },
         "finding": found.finding,
+        "withheld": found.withheld,
         "sentences": sentences(found),
     }

@@ -106,7 +106,12 @@ def result_table(records: Sequence[Record], width: int = 80) -> Text:
             lines.extend(_lines(row, units, notes))
     text = lay_out(RESULT_COLUMNS, _unit_names(units, batches), lines, width)
     text.append("\n")
-    general = (*_legend(batches), *_percentile_notes(batches), *_metric_notes(batches))
+    general = (
+        *_legend(batches),
+        *_percentile_notes(batches),
+        *_metric_notes(batches),
+        *_data_notes(batches),
+    )
     for note in (*general, *notes.texts(), _summary(rows)):
         text.append(wrap(note, width, indent=2) + "\n", style="dim")
     return text
@@ -445,6 +450,21 @@ def _metrics(batches: Sequence[_Batch]) -> set[MetricRow]:
 def _scale(batches: Sequence[_Batch]) -> Scale | None:
     """That of the accuracies, where they have one."""
     return common_scale(metric.scale for metric in _metrics(batches))
+
+
+def _data_notes(batches: Sequence[_Batch]) -> list[str]:
+    """What of the labelled data is not in the accuracy."""
+    found = {
+        (record.cell.model.name, words)
+        for batch in batches
+        for record in batch.records
+        if record.accuracy is not None
+        for words in record.accuracy.notes
+    }
+    return [
+        f"{MISSING} accuracy of {printable(name, limit=NAME_LIMIT)}: {printable(words, limit=400)}."
+        for name, words in sorted(found)
+    ]
 
 
 def _summary(rows: Sequence[_Row]) -> str:

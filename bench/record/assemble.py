@@ -231,6 +231,7 @@ def _accuracy(facts: CellFacts, scores: Sequence[TaskScore]) -> Accuracy | None:
         examples=primary.examples,
         dataset=facts.scored.dataset,
         dataset_sha256=facts.scored.dataset_sha256,
+        notes=facts.scored.notes,
         predictions=facts.scored.predictions,
         further=tuple(
             Metric(name=s.metric.name, value=estimate.as_estimate(s.value), examples=s.examples)

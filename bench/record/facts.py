@@ -63,11 +63,12 @@ class ToldPlacement(Frozen):
 
 
 class Scored(Frozen):
-    """What was scored: the data, and the file of the predictions."""
+    """What was scored: the data, what of it was left out, and the file of the predictions."""
 
     dataset: str
     dataset_sha256: str
     predictions: str
+    notes: tuple[str, ...] = ()
 
 
 class CellFacts(Frozen):

@@ -122,7 +122,8 @@ class Accuracy(Frozen):
     """The score on the labelled data, through a session compiled with the cell's options.
 
     ``metric`` is the task's primary one; a proportion or correlation as a fraction of 1.
-    ``correct`` is None where the metric is no proportion.
+    ``correct`` is None where the metric is no proportion. ``notes`` tell what of the labelled data
+    was left out or cut, and so isn't in the score.
     """
 
     metric: str
@@ -133,6 +134,7 @@ class Accuracy(Frozen):
     dataset_sha256: str
     predictions: str  #: file in the run directory: one row a scored item
     further: tuple[Metric, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Parity(Frozen):

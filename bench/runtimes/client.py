@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from bench.backend import Device, ModelFile, Options, Placement
+from bench.capabilities import Nanoseconds, Reading
 from bench.errors import (
     BenchError,
     OutOfMemory,
@@ -20,13 +24,15 @@ from bench.errors import (
 )
 from bench.runtimes.handshake import Greeting
 from bench.runtimes.runtime import Runtime
-from bench.worker import PROTOCOL
+from bench.worker import PROTOCOL, messages
+from bench.worker.codec import MessageError, decode, encode
 from bench.worker.wire import Channel, ChannelClosed, ChannelTimeout
 
 Arrays = list[np.ndarray[Any, Any]]
 
 
 _Error = TypeVar("_Error", bound=BenchError)
+_Answer = TypeVar("_Answer")
 _LOG_TAIL_LINES = 12
 
 
@@ -67,35 +73,116 @@ class Worker:
 
     def greet(self) -> None:
         """Check that both sides speak the same protocol."""
-        hello, _ = self._receive("start")
-        if hello.get("protocol") != PROTOCOL:
+        try:
+            hello = decode(*self._receive("start"), (messages.Hello,))
+        except MessageError as error:
+            raise with_log(
+                WorkerCrashed(f"{self._server.name}: {error} Is its bench another version?"),
+                log_tail(self.log),
+            ) from error
+        if hello.protocol != PROTOCOL:
             raise WorkerCrashed(
                 f"{self._server.name}: its interpreter has another version of bench (protocol "
-                f"{hello.get('protocol')}, this is {PROTOCOL}). Install the same version there."
+                f"{hello.protocol}, this is {PROTOCOL}). Install the same version there."
             )
 
-    def request(
-        self, op: str, *arrays: np.ndarray[Any, Any], **fields: Any
-    ) -> tuple[dict[str, Any], Arrays]:
-        """Ask the worker to do ``op`` and wait.
+    # Each of the following asks for one thing and waits. All raise the worker's own `BenchError`,
+    # `WorkerTimeout` (the worker is killed), `WorkerCrashed` or `OutOfMemory` (it died), and
+    # `MessageError` where one side doesn't understand the other.
 
-        Raises the worker's own `BenchError`, `WorkerTimeout` (the worker is killed),
-        `WorkerCrashed` or `OutOfMemory` (it died).
-        """
+    def version(self) -> str:
+        """The runtime's own version. Raises `Unavailable` where it isn't there at all."""
+        return self.ask(messages.AskVersion(), messages.Version).version
+
+    def devices(self) -> messages.Devices:
+        """The devices that answer when touched, and why others that the build is for do not."""
+        return self.ask(messages.AskDevices(), messages.Devices)
+
+    def packages(self) -> Mapping[str, str]:
+        """The versions of every distribution that its interpreter can import from."""
+        return self.ask(messages.AskPackages(), messages.Packages).packages
+
+    def load(
+        self, model: ModelFile, device: Device, options: Options, cpus: Sequence[int] = ()
+    ) -> messages.LoadedInfo:
+        """Read and compile a model, pinned to ``cpus`` where some are given."""
+        request = messages.Load(model, device, options, tuple(cpus))
+        return self.ask(request, messages.LoadedInfo)
+
+    def bind(
+        self, feeds: messages.Inputs, *, lane: messages.Lane = "prepared", streams: int = 1
+    ) -> messages.Bound:
+        """Bind inputs and make the first inference."""
+        return self.ask(messages.Bind(feeds, lane, streams), messages.Bound)
+
+    def warm_up(self, budget_s: float) -> messages.Warmup:
+        """Call until the latency is steady, or ``budget_s`` seconds are spent."""
+        return self.ask(messages.WarmUp(budget_s), messages.Warmup)
+
+    def block(self, *, calls: int, discard: int) -> Nanoseconds:
+        """The latencies of ``calls`` back-to-back calls, after ``discard`` that don't count."""
+        return self.ask(messages.TimeBlock(calls, discard), messages.TimedBlock).latency_ns
+
+    def serve_queries(self, asked: messages.ServeQueries) -> messages.ServedQueries:
+        """Queries that arrive at random moments."""
+        return self.ask(asked, messages.ServedQueries)
+
+    def fetch(self) -> Arrays:
+        """The outputs that the last timed call left."""
+        return list(self.ask(messages.Fetch(), messages.Outputs).arrays)
+
+    def evaluate(self, feeds: messages.Inputs) -> Arrays:
+        """The outputs of the checked path."""
+        return list(self.ask(messages.Evaluate(feeds), messages.Outputs).arrays)
+
+    def copy_times(self, latency_ns: float) -> Mapping[str, tuple[int, ...]]:
+        """Times in ns of the copies of what is bound, by ``h2d_ns`` and ``d2h_ns``; empty where
+        they can't be timed. One inference takes ``latency_ns``."""
+        return self.ask(messages.TimeCopies(latency_ns), messages.CopyTimes).times
+
+    def device_memory(self, device: Device) -> messages.DeviceMemory:
+        """Free and total bytes of the device, where the backend can tell."""
+        return self.ask(messages.AskDeviceMemory(device), messages.DeviceMemory)
+
+    def readings(self) -> Sequence[Reading]:
+        """What the device told of itself after each block."""
+        return self.ask(messages.AskReadings(), messages.Readings).readings
+
+    def placement(self, feeds: messages.Inputs) -> Placement:
+        """The placement, with all that the session can find out on ``feeds`` in its own time."""
+        return self.ask(messages.FindPlacement(feeds), messages.FoundPlacement).placement
+
+    def peak_rss_bytes(self) -> int | None:
+        """The most memory that it held since it loaded; None where the system doesn't tell."""
+        return self.ask(messages.AskMemory(), messages.Memory).peak_rss_bytes
+
+    def unload(self) -> None:
+        """Close the session; another model may be loaded then."""
+        self.ask(messages.Unload(), messages.Done)
+
+    def ask(self, request: messages.Request, answer: type[_Answer]) -> _Answer:
+        """Send a request and wait for its answer, which is an ``answer``."""
+        op = _words(type(request))
+        message, arrays = encode(request)
         try:
-            self._channel.send({"op": op, **fields}, *arrays)
+            self._channel.send(message, *arrays)
         except ChannelClosed as error:
             raise self._obituary(op) from error
-        answer, results = self._receive(op)
-        if "error" in answer:
-            raise self._described(op, answer)
-        return answer, results
+        try:
+            found = decode(*self._receive(op), (answer, messages.Failed))
+        except MessageError as error:
+            text = f"{self._server.name}: what `{op}` was answered is not understood: {error}"
+            raise with_log(MessageError(text), log_tail(self.log)) from error
+        if isinstance(found, messages.Failed):
+            raise self._described(op, found)
+        assert isinstance(found, answer)  # there was no third
+        return found
 
     def end(self) -> None:
         """Close the session, then the process; never raises."""
         try:
             self.timeout_s = min(self.timeout_s, 10.0)
-            self.request("close")
+            self.ask(messages.Close(), messages.Done)
         except BenchError:
             pass
         finally:
@@ -108,7 +195,7 @@ class Worker:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
 
-    def _receive(self, op: str) -> tuple[dict[str, Any], Arrays]:
+    def _receive(self, op: str) -> tuple[object, Arrays]:
         try:
             return self._channel.receive(self.timeout_s)
         except ChannelTimeout as error:
@@ -118,7 +205,7 @@ class Worker:
             raise self._obituary(op) from error
 
     def _timeout_words(self, op: str) -> str:
-        if op == "devices":
+        if op == _words(messages.AskDevices):
             return (
                 f"{self._server.name} did not list its devices within {self.timeout_s:g} s, so its "
                 "driver seems to hang. The vendor's own tool may tell more; often a restart helps."
@@ -145,21 +232,26 @@ class Worker:
         text = f"{self._server.name}: the worker {exit_words(code)} during `{op}`."
         return with_log(WorkerCrashed(f"{text} Its output is in {self.log}."), tail)
 
-    def _described(self, op: str, answer: dict[str, Any]) -> BenchError:
-        message, elsewhere = answer["message"], self._server.runtime.interpreter
-        if answer["error"] == Unavailable.kind:
-            error: BenchError = Unavailable(answer["reason"], answer["remedy"])
-            if op == "version" and elsewhere is not None:
+    def _described(self, op: str, failed: messages.Failed) -> BenchError:
+        text, elsewhere = failed.text, self._server.runtime.interpreter
+        if failed.kind == Unavailable.kind:
+            error: BenchError = Unavailable(failed.reason, failed.remedy)
+            if op == _words(messages.AskVersion) and elsewhere is not None:
                 # Its runtime can't be imported there; the adapter's advice is for our interpreter.
-                reason = f"{self._server.name}: in {elsewhere.python} {answer['reason']}"
+                reason = f"{self._server.name}: in {elsewhere.python} {failed.reason}"
                 error = Unavailable(reason, elsewhere.mend)
-        elif answer["error"] == "crashed" and any(w in message.lower() for w in _MEMORY_WORDS):
-            error = OutOfMemory(f"{self._server.name}: {message}. Use a smaller batch.")
-        elif answer["error"] == "crashed":
-            error = WorkerCrashed(f"{self._server.name}: {message}")
+        elif failed.kind == WorkerCrashed.kind and any(w in text.lower() for w in _MEMORY_WORDS):
+            error = OutOfMemory(f"{self._server.name}: {text}. Use a smaller batch.")
+        elif failed.kind == WorkerCrashed.kind:
+            error = WorkerCrashed(f"{self._server.name}: {text}")
         else:
-            error = from_kind(answer["error"], message)
+            error = from_kind(failed.kind, text)
         return with_log(error, log_tail(self.log))
+
+
+def _words(request: type) -> str:
+    """``WarmUp`` -> ``warm-up``, for messages to people."""
+    return re.sub("(?<=[a-z])(?=[A-Z])", "-", request.__name__).lower()
 
 
 def with_log(error: _Error, tail: str) -> _Error:

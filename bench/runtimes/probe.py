@@ -24,11 +24,10 @@ class Probe(NamedTuple):
 
 def probe(worker: Worker) -> Probe:
     """The runtime's version and the devices that answered when touched."""
-    version, _ = worker.request("version")
-    found, _ = worker.request("devices")
+    version = worker.version()
+    found = worker.devices()
     absent = {
-        kind: (NotInBuild if another_build else Unavailable)(reason, remedy)
-        for kind, (reason, remedy, another_build) in found["absent"].items()
+        kind: (NotInBuild if why.not_in_build else Unavailable)(why.reason, why.remedy)
+        for kind, why in found.absent.items()
     }
-    devices = [Device(**device) for device in found["devices"]]
-    return Probe(version["version"], devices, absent, worker.greeting)
+    return Probe(version, list(found.devices), absent, worker.greeting)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from bench.arrays import Array
+from bench.defaults import CONFIDENCE
 from bench.stats.interval import Interval, check_confidence
 from bench.stats.of_means import OfMeans, mean_of
 
@@ -53,7 +54,7 @@ def divergence(original: Array, other: Array, temperature: float = 1.0) -> OfMea
 
 
 def calibration_interval(
-    labels: Array, outputs: Array, confidence: float = 0.95, bins: int = BINS
+    labels: Array, outputs: Array, confidence: float = CONFIDENCE, bins: int = BINS
 ) -> Interval:
     """Expected calibration error of the most probable class, with ``bins`` bins of equal width.
 
@@ -82,7 +83,7 @@ def calibration_interval(
 
 
 def difference_of_calibrations(
-    this: tuple[Array, Array], other: tuple[Array, Array], confidence: float = 0.95
+    this: tuple[Array, Array], other: tuple[Array, Array], confidence: float = CONFIDENCE
 ) -> Interval:
     """``this`` calibration error minus ``other``'s; each is (labels, outputs).
 

@@ -25,6 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from bench.defaults import CONFIDENCE
+
 Values = Sequence[float] | NDArray[Any]
 
 FEWEST_INVOCATIONS = 2
@@ -63,7 +65,7 @@ class Interval:
         return Interval(1 / self.estimate, 1 / self.high, 1 / self.low, self.confidence)
 
 
-def trimmed_mean_interval(values: Values, confidence: float = 0.95) -> Interval:
+def trimmed_mean_interval(values: Values, confidence: float = CONFIDENCE) -> Interval:
     """The *typical* invocation: the geometric mean without the `TRIM` share at either end.
 
     Student's t-interval of a trimmed mean on the logarithms, its standard error from the Winsorised
@@ -85,7 +87,7 @@ def trimmed_mean_interval(values: Values, confidence: float = 0.95) -> Interval:
     return _exponential(float(kept.mean()), error, kept.size - 1, confidence)
 
 
-def ratio_interval(a: Values, b: Values, confidence: float = 0.95) -> Interval:
+def ratio_interval(a: Values, b: Values, confidence: float = CONFIDENCE) -> Interval:
     """The ratio b / a, from a and b measured *interleaved*: a[i] and b[i] in the same generation.
 
     ``a`` and ``b`` have shape (k,), k >= 2, finite and positive, in the same unit. The t-interval
@@ -102,7 +104,7 @@ def ratio_interval(a: Values, b: Values, confidence: float = 0.95) -> Interval:
     return _exponential(float(log_ratios.mean()), error, log_ratios.size - 1, confidence)
 
 
-def unpaired_ratio_interval(a: Values, b: Values, confidence: float = 0.95) -> Interval:
+def unpaired_ratio_interval(a: Values, b: Values, confidence: float = CONFIDENCE) -> Interval:
     """The ratio b / a of values from *different* runs, of unequal variance and number.
 
     ``a`` has shape (k,), ``b`` (m,), k and m >= 2, finite and positive. Welch's t-interval on the

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.defaults import CONFIDENCE
 from bench.stats.interval import check_confidence
 
 
@@ -35,7 +36,7 @@ def holm_adjusted(p_values: Sequence[float] | NDArray[Any]) -> NDArray[np.float6
     return adjusted
 
 
-def simultaneous_confidence(intervals: int, confidence: float = 0.95) -> float:
+def simultaneous_confidence(intervals: int, confidence: float = CONFIDENCE) -> float:
     """The confidence of each of so many intervals that all hold together at ``confidence``.
 
     Bonferroni's inequality (Dunn 1961, JASA 56:52): 1 - alpha / intervals, whatever their

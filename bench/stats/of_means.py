@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from bench.arrays import Array
+from bench.defaults import CONFIDENCE
 from bench.stats.interval import Interval, check_confidence
 
 RESAMPLES = 2000  #: Efron & Tibshirani 1993, chapter 14.3: at least 1000 for such an interval
@@ -57,7 +58,7 @@ def mean_of(values: Array) -> OfMeans:
 
 def intervals(
     statistics: Sequence[OfMeans],
-    confidence: float = 0.95,
+    confidence: float = CONFIDENCE,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> list[Interval | None]:
@@ -77,6 +78,21 @@ def intervals(
     ends = np.cumsum([s.features.shape[1] for s in statistics])
     parts = np.split(means, ends[:-1], axis=1)
     return [_interval(s, part, confidence) for s, part in zip(statistics, parts, strict=True)]
+
+
+def replicas(
+    statistics: Sequence[OfMeans], seed: int = 0, resamples: int = RESAMPLES
+) -> NDArray[np.float64]:
+    """Each statistic in each resample, shape (resamples, statistics): NaN where it does not exist.
+
+    The resamples are those of `intervals` for the same seed.
+    """
+    features = np.concatenate([s.features for s in statistics], axis=1, dtype=np.float64)
+    means = _resampled_means(features, seed, resamples)
+    ends = np.cumsum([s.features.shape[1] for s in statistics])
+    parts = np.split(means, ends[:-1], axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.stack([s.value(part) for s, part in zip(statistics, parts, strict=True)], axis=1)
 
 
 def two_sided_p(interval_of: OfMeans, seed: int = 0, resamples: int = RESAMPLES) -> float:

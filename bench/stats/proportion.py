@@ -18,10 +18,11 @@ from collections.abc import Callable
 
 from scipy.special import bdtr, betaincinv, ndtri
 
+from bench.defaults import CONFIDENCE
 from bench.stats.interval import Interval, check_confidence
 
 
-def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> Interval:
+def clopper_pearson(successes: int, n: int, confidence: float = CONFIDENCE) -> Interval:
     """The exact interval of a share: coverage is never below ``confidence``, for any n >= 1.
 
     Clopper & Pearson 1934, Biometrika 26:404, by beta quantiles. Raises `ValueError` unless
@@ -48,7 +49,7 @@ def mcnemar_exact(b: int, c: int) -> float:
     return min(1.0, 2 * float(bdtr(min(b, c), b + c, 0.5)))
 
 
-def paired_difference_interval(b: int, c: int, n: int, confidence: float = 0.95) -> Interval:
+def paired_difference_interval(b: int, c: int, n: int, confidence: float = CONFIDENCE) -> Interval:
     """Share right of the second model minus that of the first, on the same ``n`` examples.
 
     ``b`` examples only the first has right, ``c`` only the second: the estimate is (c - b) / n, so
@@ -69,7 +70,7 @@ def paired_difference_interval(b: int, c: int, n: int, confidence: float = 0.95)
 
 
 def retention_interval(
-    both: int, only_first: int, only_second: int, confidence: float = 0.95
+    both: int, only_first: int, only_second: int, confidence: float = CONFIDENCE
 ) -> Interval:
     """Accuracy retained: share right of the second model over that of the first, same examples.
 

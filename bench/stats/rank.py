@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.arrays import Array
+from bench.defaults import CONFIDENCE
 from bench.stats.interval import Interval, check_confidence
 from bench.stats.of_means import RESAMPLES
 
@@ -22,7 +23,11 @@ def spearman(gold: Array, scores: Array) -> float:
 
 
 def spearman_interval(
-    gold: Array, scores: Array, confidence: float = 0.95, seed: int = 0, resamples: int = RESAMPLES
+    gold: Array,
+    scores: Array,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> Interval:
     """Spearman's rho with a percentile bootstrap interval over the n >= 3 pairs.
 
@@ -38,7 +43,7 @@ def spearman_difference(
     gold: Array,
     first: Array,
     second: Array,
-    confidence: float = 0.95,
+    confidence: float = CONFIDENCE,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> tuple[Interval, float]:

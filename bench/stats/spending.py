@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from bench.defaults import CONFIDENCE
 from bench.stats.interval import FEWEST_INVOCATIONS, check_confidence
 from bench.stats.multiple import simultaneous_confidence
 
@@ -33,7 +34,7 @@ HISTORIES = 120_000
 SEED = 1969
 
 
-def repeated_confidence(invocations: Sequence[int], confidence: float = 0.95) -> float:
+def repeated_confidence(invocations: Sequence[int], confidence: float = CONFIDENCE) -> float:
     """The confidence for the t-interval at every look, so that all hold together.
 
     ``invocations`` are the numbers of values at the planned looks, rising, the first >= 2. This is
@@ -61,7 +62,8 @@ def geometric_looks(first: int, last: int, growth: float = math.sqrt(2)) -> list
     """
     if not FEWEST_INVOCATIONS <= first <= last or not growth > 1:
         raise ValueError(f"no looks from {first} to {last} invocations by a factor of {growth}")
-    steps = math.floor(math.log(last / first) / math.log(growth) + 1e-9)
+    # Where rounding misses the last step, that is ``last`` itself.
+    steps = math.floor(math.log(last / first) / math.log(growth))
     return sorted({last, *(round(first * growth**step) for step in range(steps + 1))})
 
 

@@ -25,6 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from bench.defaults import CONFIDENCE
+
 Floats = NDArray[np.float64]
 
 #: One deviating run is an outlier, whatever it is: a step has as many runs on either side.
@@ -48,7 +50,7 @@ class Step:
 def find_steps(
     values: Sequence[float] | NDArray[Any],
     log_errors: Sequence[float] | NDArray[Any] | None = None,
-    confidence: float = 0.95,
+    confidence: float = CONFIDENCE,
     margin: float = 0.0,
     seed: int = 1,
 ) -> list[Step]:
@@ -69,7 +71,7 @@ def find_steps(
     return _Search(np.log(array), errors, 1 - confidence, math.log1p(margin), seed).steps()
 
 
-def fewest_runs(confidence: float = 0.95) -> int:
+def fewest_runs(confidence: float) -> int:
     """The fewest runs in which the clearest step, in the middle, can be established: 8 at 95%.
 
     Of n runs C(n, n // 2) choices go before the step, and the observed one and its mirror image are

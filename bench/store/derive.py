@@ -3,7 +3,7 @@
 Raw are the samples, the predictions, the outputs, and what the workers and the run told
 (`bench.record.facts`). All else follows from them by the functions that the run itself used
 (`bench.record.assemble`), and is derived here. A run that an older bench began kept no facts: what
-follows from those alone is then taken as it was published, and told (`taken_as_it_is`).
+follows from those alone is then taken as it was published, and told (`Derived.taken_as_it_is`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from bench.arrays import Array
 from bench.cards.tasks import find_task
 from bench.cards.tasks.base import Judged, judged
-from bench.cell import Cell, Frozen
+from bench.cell import Cell
 from bench.errors import SpecError
 from bench.record.assemble import TIMED, Evidence, assemble, canary_median, invocation, timed
 from bench.record.block import CANARY, Block, trusted_samples
@@ -36,32 +36,42 @@ from bench.store.run import StoredRun
 Measured = dict[tuple[str, int], list[Block]]
 
 
-def derived(run: StoredRun) -> tuple[StoredRun, list[str]]:
-    """The same run with all that follows from its raw data derived again, and what could not be.
+@dataclass(frozen=True)
+class Derived:
+    """A run with all that follows from its raw data derived again."""
 
-    Raises `SpecError` where the samples can't be read.
-    """
+    run: StoredRun
+    problems: list[str]  #: what could not be derived although it should, and what contradicts
+    without_outputs: frozenset[str] = frozenset()  #: cells whose outputs were too large to keep
+
+    def taken_as_it_is(self, value: Invocation | Record) -> set[str]:
+        """The fields (dotted) of a record or an invocation for which there is no raw data."""
+        if isinstance(value, Record) and value.foreign is not None:
+            return set(Record.model_fields)
+        keeps_raw = self.run.header.keeps_raw
+        if isinstance(value, Record):
+            if keeps_raw:
+                return {"parity"} if value.cell_id in self.without_outputs else set()
+            return {*_KEPT_IN_RECORDS, *(f"invocations.{name}" for name in _UNTIMED)}
+        return set() if keeps_raw else set(_UNTIMED)
+
+
+def derived(run: StoredRun) -> Derived:
+    """Raises `SpecError` where the samples can't be read."""
     again = _Derivation(run)
     invocations = [again.invocation(one) for one in run.invocations]
     records = [again.record(record, invocations) for record in run.records]
     again.look_for_strays()
     header = _header(run.header, records)
-    problems = list(dict.fromkeys(again.problems))
-    return replace(run, header=header, records=records, invocations=invocations), problems
+    return Derived(
+        run=replace(run, header=header, records=records, invocations=invocations),
+        problems=list(dict.fromkeys(again.problems)),
+        without_outputs=frozenset(f.cell_id for f in again.raw.cells.values() if f.parity),
+    )
 
 
-def taken_as_it_is(kind: type[Frozen], *, keeps_raw: bool, foreign: bool = False) -> set[str]:
-    """The fields of a record or an invocation (dotted) for which a run has no raw data."""
-    if foreign:
-        return set(kind.model_fields)
-    if keeps_raw:
-        return set()
-    if kind is Invocation:
-        return set(Invocation.model_fields) - set(TIMED) - {"cell_id", "index"}
-    told = taken_as_it_is(Invocation, keeps_raw=False)
-    return {*_KEPT_IN_RECORDS, *(f"invocations.{name}" for name in told)}
-
-
+#: What only the worker of an invocation tells of it.
+_UNTIMED = set(Invocation.model_fields) - set(TIMED) - {"cell_id", "index"}
 #: What only a record tells of a cell whose facts were not kept.
 _KEPT_IN_RECORDS = ("parity", "placement.nodes", "placement.time_share")
 
@@ -254,6 +264,7 @@ def facts_of(record: Record) -> CellFacts:
         else Scored(
             dataset=accuracy.dataset,
             dataset_sha256=accuracy.dataset_sha256,
+            notes=accuracy.notes,
             predictions=accuracy.predictions,
         ),
         not_scored=details.get("accuracy", ""),

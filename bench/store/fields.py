@@ -51,6 +51,7 @@ RESULT_FIELDS: dict[str, str] = {
     "accuracy_low": "",
     "accuracy_high": "",
     "accuracy_examples": "examples scored",
+    "accuracy_notes": "what of the labelled data was left out or cut, or null",
     "max_abs_error": "largest absolute difference from the reference's output",
     "on_device_share": "share of nodes that ran on the asked device",
     "on_device_time_share": "share of the nodes' time on the asked device, or null",

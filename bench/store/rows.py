@@ -102,6 +102,7 @@ def _raw_measures(record: Record) -> dict[str, object]:
             "accuracy_low": record.accuracy.value.low,
             "accuracy_high": record.accuracy.value.high,
             "accuracy_examples": record.accuracy.examples,
+            "accuracy_notes": "; ".join(record.accuracy.notes) or None,
         }
     if record.parity is not None:
         row["max_abs_error"] = record.parity.max_abs_error

@@ -19,10 +19,12 @@ from typing import Any
 import numpy as np
 
 from bench.arrays import Array
-from bench.backend import ModelFile, Options, to_plain
+from bench.backend import ModelFile, Options
 from bench.errors import BenchError, SpecError, Unsupported
 from bench.measure.plan import PlannedCell
 from bench.record.parity import allows
+from bench.runtimes.declarations import reference_backends
+from bench.runtimes.loaded import loaded_worker
 from bench.runtimes.processes import Launcher
 from bench.runtimes.targets import BackendReport
 from bench.variants import FP32, Tolerance, find_variant, in_words
@@ -31,11 +33,6 @@ Values = Mapping[str, Array]
 #: Outputs of a model file on fixed inputs, by name.
 Evaluate = Callable[[Path], Values]
 
-#: Who says what is right, the best first. Neither fuses anything.
-REFERENCES: tuple[tuple[str, dict[str, str]], ...] = (
-    ("onnx-reference", {}),
-    ("onnxruntime", {"graph_optimization": "disabled"}),
-)
 #: A node whose output's error is this many times that of its inputs makes it rather than passes
 #: it on. Our choice.
 JUMP = 10.0
@@ -157,13 +154,20 @@ def _reference(
     planned: PlannedCell, reports: Mapping[str, BackendReport], launcher: Launcher
 ) -> tuple[str, Evaluate]:
     """The first reference that can run the model, and its name."""
-    problem: BenchError = SpecError("neither onnx-reference nor onnxruntime is installed.")
-    for name, extra in REFERENCES:
-        report = reports.get(name)
-        if report is None or report.runtime is None or not report.devices:
+    problem: BenchError = SpecError(
+        "no backend that can be the reference of an ONNX file is installed."
+    )
+    for backend in reference_backends():
+        report = reports.get(backend.name)
+        if (
+            "onnx" not in backend.forms
+            or report is None
+            or report.runtime is None
+            or not report.devices
+        ):
             continue
         choice = replace(planned.choice, runtime=report.runtime, device=report.devices[0])
-        options = Options(shapes=planned.options.shapes, extra=extra)
+        options = Options(shapes=planned.options.shapes, extra=backend.role.options)
 
         def run(path: Path, choice: Any = choice, options: Options = options) -> Values:
             return _evaluate(planned, choice, path, options, launcher)
@@ -174,7 +178,7 @@ def _reference(
         except BenchError as error:
             problem = error
             continue
-        return f"{name} {report.version}", run
+        return f"{backend.name} {report.version}", run
     raise problem
 
 
@@ -182,22 +186,12 @@ def _evaluate(
     planned: PlannedCell, choice: Any, path: Path, options: Options, launcher: Launcher
 ) -> Values:
     """Outputs by name, from a worker of its own."""
-    worker = launcher.worker(choice.runtime, planned.cell.threads)
     file = ModelFile(planned.file.name, onnx=path, variant=planned.file.variant)
-    try:
-        loaded, _ = worker.request(
-            "load",
-            model=to_plain(file),
-            device=to_plain(choice.device),
-            options=to_plain(options),
-            cpus=[],
-        )
-        feeds = planned.feeds
-        _, arrays = worker.request("evaluate", *feeds.values(), names=list(feeds))
-    finally:
-        worker.end()
-    names = [spec["name"] for spec in loaded["outputs"]]
-    return dict(zip(names, arrays, strict=True))
+    with loaded_worker(
+        launcher, choice.runtime, choice.device, file, options, threads=planned.cell.threads
+    ) as (worker, loaded):
+        arrays = worker.evaluate(planned.feeds)
+    return dict(zip([spec.name for spec in loaded.outputs], arrays, strict=True))
 
 
 # -- marking --------------------------------------------------------------------------------------

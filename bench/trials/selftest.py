@@ -35,6 +35,7 @@ from bench.trials.sample_models import (
     write_unknown_operator,
 )
 from bench.variants import FP16, FP32, HALVES
+from bench.worker.messages import LoadedInfo
 
 Outcome = Literal["ok", "failed", "skipped"]
 
@@ -167,17 +168,12 @@ class SelfTest:
     def _options(self, shapes: Mapping[str, tuple[int, ...]], **extra: str) -> Options:
         return Options(shapes=shapes, extra={**dict(self.target.options), **extra})
 
-    def _load(self, worker: Worker, file: ModelFile, options: Options, **changes: str) -> Any:
+    def _load(
+        self, worker: Worker, file: ModelFile, options: Options, device_id: str | None = None
+    ) -> LoadedInfo:
         assert self.device is not None
-        device = replace(self.device, **changes)  # type: ignore[arg-type]
-        answer, _ = worker.request(
-            "load",
-            model=to_plain(file),
-            device=to_plain(device),
-            options=to_plain(options),
-            cpus=[],
-        )
-        return answer
+        device = self.device if device_id is None else replace(self.device, id=device_id)
+        return worker.load(file, device, options)
 
     def _infer(
         self,
@@ -191,28 +187,26 @@ class SelfTest:
         feeds = sample.feeds(batch)
         options = self._options(sample.shapes(batch), **(extra or {}))
         with self._worker() as worker:
-            load = self._load(worker, file or sample.file, options)
-            bind, _ = worker.request("bind", *feeds.values(), names=list(feeds), lane="prepared")
-            _, (latency_ns,) = worker.request("block", calls=_CALLS_TIMED, discard=5)
-            _, outputs = worker.request("fetch")
-            _, again = worker.request("evaluate", *feeds.values(), names=list(feeds))
+            loaded = self._load(worker, file or sample.file, options)
+            bound = worker.bind(feeds)
+            latency_ns = worker.block(calls=_CALLS_TIMED, discard=5)
+            outputs, again = worker.fetch(), worker.evaluate(feeds)
             median_ns = float(np.median(latency_ns))
-            copies: dict[str, Any] = {}
-            if bind.get("times_copies"):
-                copies, _ = worker.request("copy-times", latency_ns=median_ns)
-        placement = bind["placement"]
-        precision = placement["precision"] or (file or sample.file).variant
+            copies = worker.copy_times(median_ns) if bound.times_copies else {}
+        placement = bound.placement
+        precision = placement.precision or (file or sample.file).variant
         error = self._compare(sample, feeds, outputs, precision)
         self._compare(sample, feeds, again, precision)
-        if set(placement["nodes"]) != {self._device_id} or placement["off_device"]:
-            raise BenchError(f"nodes ran elsewhere: {placement['nodes']}, not all on the device.")
+        if set(placement.nodes) != {self._device_id} or placement.off_device:
+            nodes = dict(placement.nodes)
+            raise BenchError(f"nodes ran elsewhere: {nodes}, not all on the device.")
         facts = {
-            "load_ns": load["load_ns"],
-            "first_inference_ns": bind["first_inference_ns"],
+            "load_ns": loaded.load_ns,
+            "first_inference_ns": bound.first_inference_ns,
             "median_ns": median_ns,
             **{name: float(np.median(values)) for name, values in copies.items()},
             "max_abs_error": error,
-            "placement": placement,
+            "placement": to_plain(placement),
         }
         return Found(_words(facts, precision), facts)
 
@@ -262,8 +256,8 @@ class SelfTest:
         with self._worker() as worker:
             self._load(worker, sample.file, self._options(sample.shapes(4)))
             for feeds in (sample.feeds(4), {"x": -sample.feeds(4)["x"]}):
-                worker.request("bind", *feeds.values(), names=["x"], lane="prepared")
-                _, outputs = worker.request("fetch")
+                worker.bind(feeds)
+                outputs = worker.fetch()
         # Float16's tolerance: what is looked for are other inputs' outputs, not rounding.
         return Found(f"largest error {self._compare(sample, feeds, outputs, FP16.computes_in):.2g}")
 
@@ -279,17 +273,21 @@ class SelfTest:
         yield "refuses half a file", lambda: self._refused(cut, plain, ("spec", "unsupported"))
         yield (
             "refuses an absent device",
-            lambda: self._refused(first.file, plain, ("unavailable",), id="nowhere:99"),
+            lambda: self._refused(first.file, plain, ("unavailable",), "nowhere:99"),
         )
         yield "runs out of memory in order", lambda: self._out_of_memory(first)
 
     def _refused(
-        self, file: ModelFile, options: Options, kinds: tuple[str, ...], **changes: str
+        self,
+        file: ModelFile,
+        options: Options,
+        kinds: tuple[str, ...],
+        device_id: str | None = None,
     ) -> Found:
         """A bad request has to end in an error of one of ``kinds``."""
         try:
             with self._worker() as worker:
-                self._load(worker, file, options, **changes)
+                self._load(worker, file, options, device_id)
         except BenchError as error:
             if error.kind in kinds:
                 return Found(f"{error.kind}: {error}")
@@ -307,7 +305,7 @@ class SelfTest:
         try:
             with self._worker() as worker:
                 self._load(worker, hungry.file, self._options(hungry.shapes(1)))
-                worker.request("bind", *feeds.values(), names=["x"], lane="prepared")
+                worker.bind(feeds)
         except BenchError as error:
             if error.kind not in _REFUSALS:
                 raise
@@ -319,24 +317,25 @@ class SelfTest:
 
     def _cycles(self, sample: Sample) -> Found:
         """Load, run and unload again and again: what grows?"""
-        device: list[Any] = []
-        host: list[Any] = []
+        assert self.device is not None
+        device: list[int | None] = []
+        host: list[int | None] = []
         feeds = sample.feeds(1)
         with self._worker() as worker:
             for _ in range(CYCLES):
                 self._load(worker, sample.file, self._options(sample.shapes(1)))
-                bind, _ = worker.request("bind", *feeds.values(), names=["x"], lane="prepared")
-                worker.request("unload")
-                memory, _ = worker.request("device-memory", device=to_plain(self.device))
-                host.append(bind["rss_bytes"])
-                device.append(memory["memory"][0] if memory["memory"] else None)
+                host.append(worker.bind(feeds).rss_bytes)
+                worker.unload()
+                device.append(worker.device_memory(self.device).free_bytes)
         facts = {"rss_bytes": host, "device_free_bytes": device}
+        kept = [free for free in device if free is not None]
+        held = [rss for rss in host if rss is not None]
         settled = CYCLES - 1 - _SETTLING_CYCLES
-        if None not in device:
-            lost = (device[_SETTLING_CYCLES] - device[-1]) / settled
+        if len(kept) == CYCLES:
+            lost = (kept[_SETTLING_CYCLES] - kept[-1]) / settled
             where = "device memory (others may use the device too)"
-        elif None not in host:
-            lost = (host[-1] - host[_SETTLING_CYCLES]) / settled
+        elif len(held) == CYCLES:
+            lost = (held[-1] - held[_SETTLING_CYCLES]) / settled
             where = "host memory"
         else:
             raise Skip("neither the backend nor the system tells how much memory is used")

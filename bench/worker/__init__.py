@@ -1,11 +1,12 @@
 """The worker's side of the process boundary.
 
 Everything in this package runs in any interpreter from Python 3.9 on, with the standard library,
-numpy and one runtime; it never imports the rest of `bench` but `bench.backend` and `bench.errors`.
+numpy and one runtime; of the rest of `bench` it imports the contract alone (`bench.backend`,
+`bench.capabilities`) and `bench.errors`.
 """
 
 #: What both sides have to speak alike; the first message of a worker's process says its own.
-PROTOCOL = 2
+PROTOCOL = 3
 
 #: Holds the folder that another interpreter imports `bench` and the adapters from. Not PYTHONPATH,
 #: which the programs that a runtime starts would inherit and wrapper scripts like to replace.

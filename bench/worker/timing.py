@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from itertools import repeat, starmap
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable
 
 import numpy as np
+
+from bench.worker.messages import Warmup
 
 Call = Callable[[], object]
 Clock = Callable[[], int]
@@ -31,14 +33,6 @@ def time_calls(
     began = clock()
     marks = np.array([began, *[clock() for _ in starmap(call, repeat((), calls))]], dtype=np.int64)
     return np.subtract(marks[1:], marks[:-1])
-
-
-class Warmup(NamedTuple):
-    """How a session warmed up."""
-
-    calls: int
-    settled: bool
-    latency_ns: int  #: median of the last window
 
 
 def warm_up(call: Call, budget_s: float, clock: Clock = time.perf_counter_ns) -> Warmup:

@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from bench.backend import ModelFile, TorchSource
+from bench.cards import variants
 from bench.cards.calibration import load_calibration, shared_samples
 from bench.cards.card import load_card
 from bench.cards.datasets import load_dataset
@@ -92,6 +93,23 @@ def test_the_weights_have_the_type_of_the_variant(tmp_path: Path) -> None:
         form = form_of(tmp_path, variant)
         assert form.file.onnx is not None
         assert kind in types_in(form.file.onnx), variant
+
+
+@pytest.mark.parametrize("variant", ["int8-dynamic", "int8-static"])
+@pytest.mark.parametrize(("vnni", "bits"), [(True, 8), (False, 7)])
+def test_weights_have_as_many_bits_as_the_cpu_multiplies_without_overflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variant: str, vnni: bool, bits: int
+) -> None:
+    monkeypatch.setattr(variants, "_has_vnni", lambda: vnni)
+    form = form_of(tmp_path, variant)
+    assert f"int{bits} weights" in form.method
+    assert form.file.onnx is not None
+    weights = [
+        onnx.numpy_helper.to_array(tensor)
+        for tensor in onnx.load(str(form.file.onnx)).graph.initializer
+        if tensor.data_type == TensorProto.INT8 and len(tensor.dims) == 2
+    ]
+    assert max(np.abs(each.astype(int)).max() for each in weights) == (127 if vnni else 64)
 
 
 def test_the_method_names_the_calibration_and_its_count(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -50,6 +51,26 @@ def test_a_run_leaves_records_samples_and_a_table(
         ]
     assert stored.header.facts["logical_cores"] >= 1
     assert stored.skipped == []
+
+
+def test_what_of_the_labelled_data_was_left_out_is_told_and_stored(
+    bench: Any, tmp_path: Path, doubling_model: Path
+) -> None:
+    rows = pa.table({"x": [[1.0, 0, 0, 0], [0, 0, 1.0, 0]], "label": [0, 1]})
+    pq.write_table(rows, tmp_path / "test-00000-of-00002.parquet")
+    (tmp_path / "m.toml").write_text(
+        f'name = "m"\ntask = "classification"\n[source]\nonnx = "{doubling_model}"\n'
+        '[[inputs]]\nname = "x"\nshape = ["batch", 4]\n'
+        '[dataset]\nname = "d"\npath = "test-00000-of-00002.parquet"\n'
+    )
+    result = bench("run", "-m", "m.toml", "-t", STAND_IN, *SHORT, "--scenario", "single-stream")
+    words = "it is file 1 of 2 of its data set"
+    assert f"note: m: test-00000-of-00002.parquet: {words}" in result.stderr
+    assert words in " ".join(result.stdout.split())
+    (record,) = only_run(tmp_path).records
+    assert record.accuracy is not None
+    assert record.accuracy.value.value == 0.5
+    assert words in record.accuracy.notes[0]
 
 
 def test_every_sample_is_kept_with_its_place_in_the_order(

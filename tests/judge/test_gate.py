@@ -290,6 +290,34 @@ def test_lost_accuracy_is_compared_example_by_example(tmp_path: Path) -> None:
     assert any("Predictions are missing" in warning for warning in again.warnings)
 
 
+@pytest.mark.parametrize("kept", [True, False], ids=["paired", "predictions lost"])
+def test_how_much_accuracy_may_be_lost_is_judged_at_the_confidence_asked_for(
+    tmp_path: Path, kept: bool
+) -> None:
+    rng = np.random.default_rng(8)
+    before = rng.random(4000) < 0.9
+    now = before.copy()
+    now[np.flatnonzero(before)[:36]] = False
+    a, b = _scored_runs(tmp_path, before, now)
+    report = compare(match_runs(a, b))
+    for file in () if kept else (b.path / "predictions").glob("*.parquet"):
+        file.unlink()
+    widths = []
+    for confidence in (0.5, 0.95, 0.999):
+        found = judge(
+            b,
+            Limits(max_accuracy_loss=0.007),
+            report if kept else compare(match_runs(a, b)),
+            confidence,
+        ).findings
+        interval = next(f.found for f in found if f.kind == "accuracy loss")
+        assert interval is not None
+        widths.append(interval.high - interval.low)
+        assert interval.confidence == pytest.approx(confidence)
+    assert widths == sorted(widths)
+    assert widths[2] > 3 * widths[0]
+
+
 def test_memory_that_grew_fails() -> None:
     def with_peak(share: float) -> Record:
         record = steady()

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar, get_args
 
 import numpy as np
 import pytest
@@ -15,61 +15,124 @@ from fake_records import TEACHER, a_cell
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.backend import Device, ModelFile, Options
+from bench.backend import Device, ModelFile, Options, Placement
 from bench.cards.ready import Loaded
 from bench.errors import BenchError, WorkerCrashed
 from bench.measure import group, member
 from bench.measure.account import Account
-from bench.measure.beats import BLOCK_NS, beat_for, equal_beats
+from bench.measure.beats import BLOCK_NS, DISCARDED_CALLS, beat_for, equal_beats
 from bench.measure.group import EXTRA_ROUNDS, ROUNDS, Group
 from bench.measure.listener import QuietProgress
-from bench.measure.member import Context
+from bench.measure.member import WARMUP_BUDGET_S, Context
 from bench.measure.plan import PlannedCell
 from bench.measure.state import CellState
+from bench.measure.stops import fewest
 from bench.record.block import CANARY, Block
+from bench.runtimes.client import Worker
 from bench.runtimes.runtime import Runtime
 from bench.runtimes.targets import Choice, Target
 from bench.spec import Suite
+from bench.worker import messages
+from bench.worker.codec import decode, encode
+from bench.worker.messages import (
+    AskMemory,
+    AskReadings,
+    Bind,
+    Bound,
+    Fetch,
+    Load,
+    LoadedInfo,
+    TimeBlock,
+    TimeCopies,
+    WarmUp,
+)
 
 PIDS = itertools.count(1)
+#: By how many cores a cell computes on.
+CPUS = {1: (1,), 2: (4, 6), 6: (0, 2, 4, 6, 8, 10)}
+Heard = TypeVar("Heard")
 
 
-class FakeWorker:
-    """Answers like a worker whose latencies come from ``latency_ns(calls)``."""
+class FakeWorker(Worker):
+    """Answers like a worker whose latencies come from ``latency_ns(calls)``.
+
+    What it is asked travels through the codec, is kept in ``heard``, and has to be what ``wanted``
+    (the planned cell, None for the canary) says.
+    """
 
     def __init__(
-        self, name: str, latency_ns: Callable[[int], np.ndarray], broken: set[str]
+        self,
+        name: str,
+        latency_ns: Callable[[int], np.ndarray],
+        broken: set[type],
+        wanted: PlannedCell | None,
+        cpus: Sequence[int],
     ) -> None:
         self.name = name
         self.pid = next(PIDS)
         self.latency_ns = latency_ns
         self.broken = broken
+        self.wanted = wanted
+        self.cpus = tuple(cpus)
+        self.heard: list[Any] = []
         self.ended = False
 
-    def request(self, op: str, *arrays: Any, **fields: Any) -> tuple[dict[str, Any], list[Any]]:
+    def ask(self, request: messages.Request, answer: type[Any]) -> Any:
         assert not self.ended
-        if op in self.broken:
-            raise WorkerCrashed(f"{self.name} died during {op}")
-        latency = float(np.median(self.latency_ns(5)))
-        answers: dict[str, tuple[dict[str, Any], list[Any]]] = {
-            "load": ({"load_ns": 5, "rss_before_load_bytes": 100}, []),
-            "bind": (
-                {
-                    "bind_ns": 1,
-                    "queries_per_call": 1,
-                    "first_inference_ns": 9,
-                    "rss_bytes": 150,
-                    "placement": {"nodes": {}, "off_device": [], "source": "", "precision": ""},
-                },
-                [],
-            ),
-            "warm-up": ({"calls": 10, "settled": True, "latency_ns": latency}, []),
-            "fetch": ({}, [np.zeros(1)]),
-            "memory": ({"peak_rss_bytes": 200}, []),
-        }
-        if op == "block":
-            return {}, [self.latency_ns(fields["calls"])]
-        return answers[op]
+        arrived = decode(*encode(request), get_args(messages.Request))
+        self.heard.append(arrived)
+        self.check(arrived)
+        if type(arrived) in self.broken:
+            raise WorkerCrashed(f"{self.name} died during {type(arrived).__name__}")
+        told = decode(*encode(self.answer_to(arrived)), (answer,))
+        assert isinstance(told, answer)
+        return told
+
+    def check(self, request: messages.Request) -> None:
+        """Whoever measures asks for what the cell says, and for nothing else."""
+        if isinstance(request, messages.Load):
+            assert request.cpus == self.cpus
+            if self.wanted is not None:
+                assert request.model == self.wanted.file
+                assert request.device == self.wanted.choice.device
+                assert request.options == self.wanted.options
+        if isinstance(request, messages.Bind):
+            assert request.lane == (self.wanted.cell.lane if self.wanted else "prepared")
+            assert request.streams == (self.wanted.streams if self.wanted else 1)
+            assert list(request.feeds) == list(self.wanted.feeds if self.wanted else ())
+        if isinstance(request, messages.WarmUp):
+            assert request.budget_s == WARMUP_BUDGET_S
+        if isinstance(request, messages.TimeBlock):
+            assert request.calls >= 1
+            assert 1 <= request.discard <= DISCARDED_CALLS
+
+    def answer_to(self, request: messages.Request) -> messages.Answer:
+        if isinstance(request, messages.Load):
+            return LoadedInfo(load_ns=5, rss_before_load_bytes=100, inputs=(), outputs=())
+        if isinstance(request, messages.Bind):
+            return Bound(
+                bind_ns=1,
+                first_inference_ns=9,
+                queries_per_call=1,
+                rss_bytes=150,
+                placement=Placement({}, ""),
+                profiles=False,
+                times_copies=True,
+                tells_of_device=True,
+            )
+        if isinstance(request, messages.WarmUp):
+            return messages.Warmup(10, True, int(np.median(self.latency_ns(5))))
+        if isinstance(request, messages.TimeBlock):
+            return messages.TimedBlock(self.latency_ns(request.calls))
+        if isinstance(request, messages.Fetch):
+            return messages.Outputs((np.zeros(1),))
+        if isinstance(request, messages.AskMemory):
+            return messages.Memory(200)
+        if isinstance(request, messages.AskReadings):
+            return messages.Readings(({"power_w": 7.0},))
+        if isinstance(request, messages.TimeCopies):
+            return messages.CopyTimes({"h2d_ns": (3, 4, 5), "d2h_ns": (0, 0, 9)})
+        raise AssertionError(f"nobody asks a worker that is timed for {request}")
 
     def end(self) -> None:
         self.ended = True
@@ -127,15 +190,17 @@ class Bench:
         self,
         latencies: dict[str, float],
         suite: Suite,
-        broken: Callable[[str, int], set[str]] = lambda name, generation: set(),
+        broken: Callable[[str, int], set[type]] = lambda name, generation: set(),
         spread: float = 0.01,
+        cells: Callable[[str], PlannedCell] | None = None,
     ) -> None:
         self.rng = np.random.default_rng(5)
+        self.workers: list[FakeWorker] = []
         self.latencies, self.spread, self.broken = latencies, spread, broken
         self.started: Counter[str] = Counter()
         self.finished: list[CellState] = []
         self.store = FakeStore()
-        self.states = [CellState(planned(name)) for name in latencies]
+        self.states = [CellState((cells or planned)(name)) for name in latencies]
         self.context = Context(
             suite=suite,
             launcher=self,  # type: ignore[arg-type]
@@ -143,7 +208,7 @@ class Bench:
             listener=QuietProgress(),
             account=Account(itertools.count(0.0, 0.005).__next__),
             rng=np.random.default_rng(suite.seed),
-            cpus={1: (1,)},
+            cpus=CPUS,
             finish=self.finished.append,
         )
 
@@ -156,7 +221,23 @@ class Bench:
         def latency_ns(calls: int) -> np.ndarray:
             return np.maximum(1, self.rng.normal(level, level / 100, calls)).astype(np.int64)
 
-        return FakeWorker(name, latency_ns, self.broken(name, generation))
+        cells = {state.planned.choice.target.backend: state.planned for state in self.states}
+        wanted = cells.get(name)
+        assert threads == (wanted.cell.threads if wanted else 1)
+        # The canary computes on the last of the cores that the group uses.
+        most = max(state.planned.cores for state in self.states)
+        cpus = CPUS[wanted.cores] if wanted else CPUS[most][-1:]
+        worker = FakeWorker(name, latency_ns, self.broken(name, generation), wanted, cpus)
+        self.workers.append(worker)
+        return worker
+
+    def heard(self, kind: type[Heard], name: str = "a") -> list[list[Heard]]:
+        """What each of the workers of a cell was asked for of that kind, in order."""
+        return [
+            [request for request in worker.heard if isinstance(request, kind)]
+            for worker in self.workers
+            if worker.name == name
+        ]
 
     def run(self) -> Bench:
         Group("single-stream batch 1", self.states, self.context).run()
@@ -166,15 +247,15 @@ class Bench:
         return [block for blocks in self.store.samples.values() for block in blocks]
 
 
-def planned(name: str) -> PlannedCell:
+def planned(name: str, options: Options | None = None, **cell: Any) -> PlannedCell:
     device = Device(id="cpu", vendor="", name="")
     runtime = Runtime(name, "nowhere:Nothing", {})
     return PlannedCell(
-        cell=a_cell(target=f"{name}:cpu"),
+        cell=a_cell(target=f"{name}:cpu", **cell),
         model=Loaded(card=None, file=ModelFile(name), dataset=None),  # type: ignore[arg-type]
         choice=Choice(Target(name, "cpu"), runtime, device),
-        options=Options(),
-        feeds={},
+        options=options or Options(),
+        feeds={"image": np.ones((1, 2), np.float32), "mask": np.zeros(1, np.int64)},
     )
 
 
@@ -213,11 +294,75 @@ def test_cells_of_similar_latency_make_equal_calls(latencies: dict[str, float]) 
             assert beats[one] == beats[other]
 
 
+@pytest.mark.parametrize(
+    ("latency_ns", "discarded"), [(1e4, 5), (4e5, 5), (6e5, 4), (1e6, 2), (2e6, 1), (1e9, 1)]
+)
+def test_calls_that_do_not_count_fill_two_milliseconds_and_are_five_at_most(
+    latency_ns: float, discarded: int
+) -> None:
+    """A long call warms its own caches; docs/method.md."""
+    assert beat_for(latency_ns).discard == discarded
+
+
+# -- what workers are asked -----------------------------------------------------------------------
+
+
+def test_a_worker_is_asked_for_what_its_cell_says_and_pinned_to_its_cores() -> None:
+    """The fake worker compares each field with the cell; here they are all unlike the defaults."""
+    options = Options(2, True, {"image": (8, 2)}, {"streams": "3"})
+    changes: dict[str, Any] = {"scenario": "offline", "lane": "native", "threads": 2, "batch": 8}
+    bench = Bench({"a": 1e5}, suite(), cells=lambda name: planned(name, options, **changes)).run()
+    for (load,), (bind,) in zip(bench.heard(Load), bench.heard(Bind), strict=True):
+        assert load == Load(ModelFile("a"), Device("cpu", "", ""), options, CPUS[6])
+        assert (bind.lane, bind.streams) == ("native", 3)
+        np.testing.assert_array_equal(bind.feeds["image"], [[1, 1]])
+    (canary,) = bench.heard(Load, CANARY)
+    assert canary[0].cpus == (10,)
+    assert {i.cpus for i in bench.states[0].invocations} == {CPUS[6]}
+
+
+def test_outputs_are_taken_from_the_call_that_was_timed_where_it_leaves_them() -> None:
+    """The usual API returns its outputs and leaves none to fetch."""
+    for lane, fetched in (("prepared", 1), ("native", 1), ("api", 0)):
+        bench = Bench({"a": 1e5}, suite(), cells=lambda n, lane=lane: planned(n, lane=lane)).run()
+        assert all(len(requests) == fetched for requests in bench.heard(Fetch))
+        assert (bench.states[0].outputs is not None) == bool(fetched)
+
+
+def test_every_block_of_a_cell_has_the_calls_of_its_beat() -> None:
+    bench = Bench(THREE, suite()).run()
+    for name in THREE:
+        blocks = [block for requests in bench.heard(TimeBlock, name) for block in requests]
+        assert len(set(blocks)) == 1, "the same in every generation"
+    beats = {name: bench.heard(TimeBlock, name)[0][0] for name in (*THREE, CANARY)}
+    assert beats["a"] == beats["b"] != beats["c"]
+    for name, latency_ns in {**THREE, CANARY: 1e5}.items():
+        assert 0.7 * BLOCK_NS < beats[name].calls * latency_ns < 1.5 * BLOCK_NS
+        assert beats[name].discard == beat_for(latency_ns).discard
+
+
+def test_an_invocation_says_what_its_worker_did_and_told() -> None:
+    bench = Bench({"a": 1e5}, suite()).run()
+    kept = {i.index: i for i in bench.states[0].invocations}
+    for index, asked in enumerate(bench.heard(TimeBlock)):
+        made, samples = kept[index], bench.states[0].samples[index]
+        assert made.blocks == len(asked) == ROUNDS
+        assert made.discarded_calls == sum(block.discard for block in asked)
+        assert made.calls == len(samples) == sum(block.calls for block in asked)
+        assert made.busy_ns == samples.sum()
+        assert made.load_ns == 5 + 1  # compiling and binding
+        assert made.first_inference_ns == 9
+        assert (made.warmup_calls, made.settled) == (10, True)
+        assert (made.rss_before_load_bytes, made.peak_rss_bytes) == (100, 200)
+        assert (made.h2d_ns, made.d2h_ns) == (4.0, 1.0)  # medians; a coarse clock's 0 is 1
+        assert (made.power_w, made.device_readings) == (7.0, 1)
+
+
 # -- the order of measuring -----------------------------------------------------------------------
 
 
 def test_each_cell_has_one_block_a_round_and_the_canary_takes_part() -> None:
-    bench = Bench(THREE, suite()).run()
+    bench = Bench(THREE, suite(max_invocations=3)).run()
     for blocks in bench.store.samples.values():
         for number in range(ROUNDS):
             in_round = [block for block in blocks if block.round == number]
@@ -238,6 +383,20 @@ def test_the_order_is_random_and_the_same_for_the_same_seed() -> None:
     assert len(first_turns) == 4
 
 
+def test_each_round_has_an_order_of_its_own() -> None:
+    """Else a neighbour that wakes up in step with the rounds would hit the same cell each time."""
+    for blocks in Bench(THREE, suite(max_invocations=3)).run().store.samples.values():
+        orders = {
+            tuple(
+                block.cell_id
+                for block in sorted(blocks, key=lambda block: block.position)
+                if block.round == number
+            )
+            for number in range(ROUNDS)
+        }
+        assert len(orders) > ROUNDS / 2
+
+
 # -- when it ends ---------------------------------------------------------------------------------
 
 
@@ -253,6 +412,14 @@ def test_a_noisy_cell_ends_with_its_budget_and_says_so() -> None:
     timed = Bench(THREE, suite(precision=0.001, max_time_s=0.5), spread=0.3).run()
     assert {state.stop for state in timed.finished} == {"max-time"}
     assert all(len(state.invocations) >= 3 for state in timed.states)
+
+
+def test_a_cell_may_overdraw_its_time_threefold_for_its_first_invocations() -> None:
+    """Then two have to do: a model that takes minutes to compile would take hours."""
+    state, rules = CellState(planned("a")), suite(max_time_s=10, min_invocations=5)
+    for spent_s, invocations in ((9.0, 5), (29.9, 5), (30.0, 2), (299.0, 2)):
+        state.spent_s = spent_s
+        assert fewest(state, rules) == invocations
 
 
 def test_ranking_ends_for_a_settled_cell_and_goes_on_for_an_open_pair() -> None:
@@ -284,7 +451,7 @@ def test_a_p99_out_of_reach_is_said_before_measuring_with_what_would_be_enough()
 
 
 def test_a_crashed_worker_fails_its_cell_and_the_others_go_on() -> None:
-    bench = Bench(THREE, suite(), lambda name, generation: {"block"} if name == "b" else set())
+    bench = Bench(THREE, suite(), lambda name, at: {TimeBlock} if name == "b" else set())
     bench.run()
     stops = {state.cell.target: state.stop for state in bench.finished}
     assert stops == {"a:cpu": "precision", "b:cpu": "failed", "c:cpu": "precision"}
@@ -292,15 +459,15 @@ def test_a_crashed_worker_fails_its_cell_and_the_others_go_on() -> None:
 
 
 def test_what_was_measured_before_a_crash_is_kept() -> None:
-    def broken(name: str, generation: int) -> set[str]:
-        return {"load"} if name == "b" and generation == 2 else set()
+    def broken(name: str, generation: int) -> set[type]:
+        return {Load} if name == "b" and generation == 2 else set()
 
     bench = Bench(THREE, suite(), broken).run()
     assert bench.states[1].stop == "failed"
     assert len(bench.states[1].invocations) == 2
 
 
-OPS = ["load", "bind", "warm-up", "block", "fetch", "memory"]
+OPS = [Load, Bind, WarmUp, TimeBlock, Fetch, AskMemory, AskReadings, TimeCopies]
 
 
 @settings(max_examples=40, deadline=None)
@@ -312,7 +479,7 @@ OPS = ["load", "bind", "warm-up", "block", "fetch", "memory"]
     )
 )
 def test_whatever_fails_each_cell_ends_once_and_no_sample_is_lost(
-    failures: dict[tuple[str, int], set[str]],
+    failures: dict[tuple[str, int], set[type]],
 ) -> None:
     bench = Bench(THREE, suite(), lambda name, at: failures.get((name, at), set())).run()
     assert Counter(state.cell.id for state in bench.finished) == Counter(
@@ -359,10 +526,14 @@ def test_cells_that_do_not_fit_into_memory_are_measured_afterwards(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fits = itertools.cycle([True, False])
-    monkeypatch.setattr(group, "room_for_another", lambda largest: next(fits))
+    asked: list[int] = []
+    monkeypatch.setattr(
+        group, "room_for_another", lambda largest: asked.append(largest) or next(fits)
+    )
     latencies = {"a": 1e5, "b": 1e5, "c": 1e5, "d": 1e5}
     bench = Bench(latencies, suite()).run()
     assert len(bench.finished) == 4
+    assert set(asked) == {150 - 100}, "what loading and binding added to the largest"
     parts: dict[str, set[int]] = {}
     for state in bench.states:
         parts.setdefault(state.group, set()).update(i.index for i in state.invocations)

@@ -14,6 +14,7 @@ from fake_records import (
     a_failure,
     a_record,
     a_run,
+    an_accuracy,
 )
 from rich.cells import cell_len
 
@@ -176,6 +177,17 @@ def test_hostile_names_are_shown_as_text(name: str) -> None:
     assert text.replace("\n", "").isprintable()
     if name == "[red]x[/red]":
         assert name in text
+
+
+def test_what_is_not_in_the_accuracy_stands_under_the_table_once() -> None:
+    accuracy = an_accuracy(0.9).model_copy(update={"notes": ("d: 2 files are left out, hidden",)})
+    records = [
+        a_record(a_cell(TEACHER, target)).model_copy(update={"accuracy": accuracy})
+        for target in ("onnxruntime:cpu", "openvino:cpu")
+    ]
+    words = "- accuracy of fashion-teacher: d: 2 files are left out, hidden."
+    assert shown(*records).count(words) == 1
+    assert result_rows(records)[0]["accuracy_notes"] == "d: 2 files are left out, hidden"
 
 
 def test_raw_rows_have_the_named_keys_and_are_json() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import calls
 import engine
 import intervals
+import kin
 import peers
 import verdicts
 
@@ -23,6 +24,7 @@ PROOFS: dict[str, Callable[[bool], None]] = {
     "ranking": verdicts.ranking,
     "coverage": intervals.prove,
     "peers": peers.prove,
+    "lineage": kin.prove,
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from engine import Finding, report
 
-from bench.backend import Device, Options, to_plain
+from bench.backend import Device, Options
 from bench.cards.card import load_card
 from bench.cards.datasets import load_dataset
 from bench.discover import card_paths, load_backend
@@ -92,17 +92,11 @@ def interference(quick: bool) -> None:
 
         def ready(number: int) -> Any:
             worker = processes.worker(runtimes[number % len(runtimes)], 1)
-            device = {"id": "cpu", "vendor": "", "name": ""}
             shapes = {key: array.shape for key, array in feeds.items()}
-            worker.request(
-                "load",
-                model=to_plain(card.model_file()),
-                device=device,
-                options=to_plain(Options(threads=1, shapes=shapes)),
-                cpus=list(choose_cores(1)),
-            )
-            worker.request("bind", *feeds.values(), names=list(feeds), lane="prepared")
-            worker.request("warm-up", budget_s=1.0)
+            options = Options(threads=1, shapes=shapes)
+            worker.load(card.model_file(), Device("cpu", "", ""), options, choose_cores(1))
+            worker.bind(feeds)
+            worker.warm_up(1.0)
             return worker
 
         for _ in range(rounds):
@@ -110,8 +104,8 @@ def interference(quick: bool) -> None:
                 others = [ready(number) for number in range(int(idle))]
                 timed = ready(0)
                 for other in others:  # they worked just now, as in a round
-                    other.request("block", calls=20, discard=0)
-                blocks = [timed.request("block", calls=40, discard=5)[1][0] for _ in range(8)]
+                    other.block(calls=20, discard=0)
+                blocks = [timed.block(calls=40, discard=5) for _ in range(8)]
                 medians[int(idle)].append(float(np.median(np.concatenate(blocks))))
                 for worker in (*others, timed):
                     worker.kill()

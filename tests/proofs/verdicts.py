@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from engine import Finding, Measured, measure, plugin, report
 
-from bench.backend import to_plain
 from bench.machine.cores import choose_cores
 from bench.measure.listener import QuietProgress
 from bench.measure.plan import PlannedCell
@@ -101,19 +100,13 @@ def sequential_median(planned: PlannedCell, seconds: float, processes: Any) -> f
     assert choice.device is not None
     worker = processes.worker(choice.runtime, 1)
     try:
-        worker.request(
-            "load",
-            model=to_plain(planned.model.file),
-            device=to_plain(choice.device),
-            options=to_plain(planned.options),
-            cpus=list(choose_cores(1)),
-        )
-        worker.request("bind", *planned.feeds.values(), names=list(planned.feeds), lane="prepared")
-        worker.request("warm-up", budget_s=1.0)
+        worker.load(planned.model.file, choice.device, planned.options, choose_cores(1))
+        worker.bind(planned.feeds)
+        worker.warm_up(1.0)
         samples = []
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            samples.append(worker.request("block", calls=200, discard=0)[1][0])
+            samples.append(worker.block(calls=200, discard=0))
         return float(np.median(np.concatenate(samples)))
     finally:
         worker.kill()

@@ -67,15 +67,14 @@ def test_a_device_that_tells_nothing_is_not_judged() -> None:
 
 
 def test_a_device_that_was_asked_for_reasons_and_gave_none_was_not_throttled() -> None:
-    assert summarise([Reading(throttled=[]), Reading()])["throttled"] == {}
+    assert summarise([Reading(throttled=()), Reading()])["throttled"] == {}
     (check,) = telemetry_checks([invocation(device_readings=5, throttled={})])
     assert (check.name, check.ok, check.detail) == ("unthrottled", True, "in none of 5 readings")
 
 
 def test_each_reason_is_counted_over_readings_and_invocations() -> None:
-    found = summarise(
-        [Reading(throttled=["heat", "power brake"]), Reading(throttled=["heat"]), Reading()]
-    )
+    reasons = (("heat", "power brake"), ("heat",), None)
+    found = summarise([Reading(throttled=each) for each in reasons])
     assert found["throttled"] == {"heat": 2, "power brake": 1}
     (check,) = telemetry_checks(
         [

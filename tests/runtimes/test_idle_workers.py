@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.backend import Options, to_plain
+from bench.backend import Device, ModelFile, Options
 from bench.cards.card import load_card
 from bench.discover import card_paths
 from bench.machine.cores import choose_cores
@@ -53,16 +53,12 @@ def start(processes: Launcher) -> Start:
 
     def started(spinning: str) -> Worker:
         worker = processes.worker(find_runtime("onnxruntime"), THREADS)
-        load, _ = worker.request(
-            "load",
-            model=to_plain(card.model_file()),
-            device={"id": "cpu", "vendor": "", "name": ""},
-            options=to_plain(Options(**options, extra={"spinning": spinning})),
-            cpus=list(choose_cores(THREADS)),
-        )
-        (name,) = (spec["name"] for spec in load["inputs"])
-        worker.request("bind", image, names=[name], lane="prepared")
-        worker.request("warm-up", budget_s=1.0)
+        made = Options(**options, extra={"spinning": spinning})
+        cpus = choose_cores(THREADS)
+        loaded = worker.load(card.model_file(), Device("cpu", "", ""), made, cpus)
+        (spec,) = loaded.inputs
+        worker.bind({spec.name: image})
+        worker.warm_up(1.0)
         return worker
 
     return started
@@ -80,7 +76,7 @@ def cpu_s(workers: Sequence[Worker]) -> float:
 def burnt_after_work(idle: Sequence[Worker], meanwhile: Callable[[], Any]) -> float:
     """Seconds of CPU that the workers burn in a window right after a block of each."""
     for worker in idle:
-        worker.request("block", calls=20, discard=0)
+        worker.block(calls=20, discard=0)
     before = cpu_s(idle)
     end = time.monotonic() + WINDOW_S
     while time.monotonic() < end:
@@ -91,16 +87,10 @@ def burnt_after_work(idle: Sequence[Worker], meanwhile: Callable[[], Any]) -> fl
 def test_idle_workers_burn_no_cpu_while_another_measures(processes: Launcher, start: Start) -> None:
     idle = [start("0") for _ in range(3)]
     timed = processes.worker(CANARY_RUNTIME, 1)
-    timed.request(
-        "load",
-        model={"name": "canary"},
-        device={"id": "cpu", "vendor": "", "name": ""},
-        options=to_plain(Options()),
-        cpus=[],
-    )
-    timed.request("bind", names=[], lane="prepared")
+    timed.load(ModelFile("canary"), Device("cpu", "", ""), Options())
+    timed.bind({})
     before = cpu_s([timed])
-    burnt = burnt_after_work(idle, lambda: timed.request("block", calls=50, discard=0))
+    burnt = burnt_after_work(idle, lambda: timed.block(calls=50, discard=0))
     assert burnt < ALLOWED_S
     assert cpu_s([timed]) - before > ALLOWED_S  # or the clock that is read stands still
 

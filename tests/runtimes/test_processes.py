@@ -12,19 +12,15 @@ import numpy as np
 import psutil
 import pytest
 
+from bench.backend import Device, ModelFile, Options
 from bench.errors import BenchError, OutOfMemory, WorkerCrashed, WorkerTimeout
 from bench.measure.group import CANARY_RUNTIME
 from bench.runtimes.client import Worker
 from bench.runtimes.probe import probe
-from bench.runtimes.processes import Launcher, launcher
+from bench.runtimes.processes import Launcher, launcher, thread_environment
 from bench.runtimes.runtime import Runtime
 
-LOAD = {
-    "model": {"name": "canary"},
-    "device": {"id": "cpu", "vendor": "", "name": ""},
-    "options": {"threads": 1, "allow_fallback": False, "shapes": {}, "extra": {}},
-    "cpus": [],
-}
+LOAD = (ModelFile("canary"), Device("cpu", "", ""), Options())
 
 
 @pytest.fixture
@@ -39,12 +35,10 @@ def worker(processes: Launcher) -> Worker:
 
 
 def test_a_worker_loads_binds_and_times_blocks(worker: Worker) -> None:
-    load, _ = worker.request("load", **LOAD)
-    assert load["load_ns"] > 0
-    worker.request("bind", names=[], lane="prepared")
-    warmup, _ = worker.request("warm-up", budget_s=1.0)
-    assert warmup["calls"] >= 5
-    _, (latency_ns,) = worker.request("block", calls=7, discard=2)
+    assert worker.load(*LOAD).load_ns > 0
+    worker.bind({})
+    assert worker.warm_up(1.0).calls >= 5
+    latency_ns = worker.block(calls=7, discard=2)
     assert latency_ns.shape == (7,)
     assert latency_ns.dtype == np.int64
     assert (latency_ns > 0).all()
@@ -53,27 +47,27 @@ def test_a_worker_loads_binds_and_times_blocks(worker: Worker) -> None:
 def test_a_worker_killed_from_outside_is_reported_as_out_of_memory(worker: Worker) -> None:
     os.kill(worker.pid, signal.SIGKILL)
     with pytest.raises(OutOfMemory, match="out-of-memory killer"):
-        worker.request("memory")
+        worker.peak_rss_bytes()
 
 
 def test_a_segfault_is_named(worker: Worker) -> None:
     os.kill(worker.pid, signal.SIGSEGV)
     with pytest.raises(WorkerCrashed, match="SIGSEGV"):
-        worker.request("memory")
+        worker.peak_rss_bytes()
 
 
 def test_a_worker_that_hangs_is_killed_in_time(worker: Worker) -> None:
     os.kill(worker.pid, signal.SIGSTOP)
     worker.timeout_s = 0.2
     with pytest.raises(WorkerTimeout, match="--cell-timeout"):
-        worker.request("memory")
+        worker.peak_rss_bytes()
     _wait_until_gone(worker.pid)
 
 
 def test_requests_out_of_order_are_errors_and_the_worker_lives_on(worker: Worker) -> None:
     with pytest.raises(BenchError, match="no input is bound"):
-        worker.request("block", calls=1, discard=0)
-    assert worker.request("memory")[0]["peak_rss_bytes"] > 0
+        worker.block(calls=1, discard=0)
+    assert (worker.peak_rss_bytes() or 0) > 0
 
 
 def test_a_dead_server_fails_its_worker_and_is_replaced(processes: Launcher) -> None:
@@ -99,6 +93,21 @@ def test_no_process_is_left_behind(tmp_path: Path) -> None:
         workers = [processes.worker(CANARY_RUNTIME, 1) for _ in range(3)]
     for worker in workers:
         _wait_until_gone(worker.pid)
+
+
+def test_threads_of_a_runtime_sleep_when_they_have_nothing_to_do() -> None:
+    """OpenMP's and MKL's pools spin for up to 200 ms after a call unless these say otherwise, and
+    would heat the core that another worker is timed on."""
+    variables = thread_environment(3)
+    assert variables["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert variables["KMP_BLOCKTIME"] == "0"
+    assert variables["GOMP_SPINCOUNT"] == "0"
+
+
+def test_the_thread_count_is_told_to_every_library_that_has_a_pool() -> None:
+    variables = thread_environment(3)
+    pools = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    assert {name: variables[name] for name in pools} == dict.fromkeys(pools, "3")
 
 
 def _wait_until_gone(pid: int) -> None:

@@ -81,7 +81,7 @@ def test_looks_are_spaced_geometrically():
 
 
 def test_a_look_that_rounding_would_miss_is_planned():
-    """log(8) / log(2) and the like come out a little below the whole number."""
+    """log(125) / log(5) and the like may come out a little below the whole number."""
     assert geometric_looks(5, 125, 5) == [5, 25, 125]
     assert geometric_looks(2, 3) == [2, 3]
 
@@ -99,5 +99,6 @@ def test_looks_at_no_new_data_are_refused(schedule):
 
 
 def test_confidence_is_a_share():
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        repeated_confidence([5, 7], 1.0)
+    for looks in ([5], [5, 7]):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            repeated_confidence(looks, 1.0)

@@ -222,6 +222,17 @@ def test_too_few_runs_establish_nothing_and_the_fewest_do() -> None:
         assert len(find_steps(values)) == found
 
 
+@pytest.mark.parametrize(
+    ("confidence", "runs"),
+    [(0.5, 4), (0.66, 4), (0.67, 5), (0.79, 5), (0.97, 8), (0.972, 9), (0.99, 10)],
+)
+def test_the_fewest_runs_are_those_of_which_two_choices_are_rare_enough(
+    confidence: float, runs: int
+) -> None:
+    """Of 4 runs 2 of 6 choices, a third; of 5 a fifth; of 8 1/35, of 9 1/63, of 10 1/126."""
+    assert fewest_runs(confidence) == runs
+
+
 def test_a_stricter_confidence_needs_more_runs() -> None:
     values = [1.0] * 4 + [2.0] * 4
     assert find_steps(values, confidence=0.95)

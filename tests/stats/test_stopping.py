@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 
 from bench.stats.interval import ratio_interval, trimmed_mean_interval
 from bench.stats.spending import repeated_confidence
-from bench.stats.stopping import RankingRule, stated_interval, stopping_confidence
+from bench.stats.stopping import (
+    FEWEST_TO_RANK,
+    RankingRule,
+    stated_interval,
+    stopping_confidence,
+)
 
 RULE = RankingRule(cells=2, confidence=0.95, margin=0.02, first=3, last=30)
 
@@ -86,6 +91,12 @@ def test_a_pair_that_surely_differs_by_less_than_the_margin_is_settled() -> None
     assert not settled(one, one[1:] + one[:1], strict)
 
 
+def test_three_invocations_tell_apart_what_differs_by_tens_of_percent() -> None:
+    rule = RankingRule(2, 0.95, 0.02, FEWEST_TO_RANK, 30)
+    assert rule.looks()[0] == 3
+    assert settled([1.0, 1.01, 0.99], [1.4, 1.4, 1.41], rule)
+
+
 def test_what_came_after_the_last_planned_look_waits_for_the_next() -> None:
     """Looks are at 3, 4, 6, ...: of 5 values the last is not looked at."""
     clear, opposed = [1.0, 1.01, 0.99, 1.0], [2.0, 2.01, 1.99, 2.0]
@@ -145,4 +156,4 @@ def test_only_cells_with_an_open_order_go_on() -> None:
 def test_any_figures_can_be_asked_about(a: list[float], b: list[float]) -> None:
     settled = RULE.settled(dict(enumerate(a)), dict(enumerate(b)))
     if min(len(a), len(b)) < 3:
-        assert not settled
+        assert settled is False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -274,6 +275,18 @@ def test_outputs_that_were_changed_are_found(run: Path) -> None:
     assert any("not those that the run stored" in text for text in found(run))
 
 
+def test_parity_of_outputs_that_were_too_large_is_counted_and_not_passed_over(run: Path) -> None:
+    facts, records = read_lines(run / "facts.jsonl"), read_lines(run / "records.jsonl")
+    facts[0] |= {"outputs": "", "reference_outputs": "", "parity": records[0]["parity"]}
+    write_lines(run / "facts.jsonl", facts)
+    account = check(run.parents[1])
+    assert [str(problem) for problem in account.problems] == []
+    assert account.taken == 5, "two errors, the cosine, flips and samples"
+    records[0]["parity"]["max_abs_error"] = 0.0
+    write_lines(run / "records.jsonl", records)
+    assert found(run)
+
+
 # -- a run of an older bench ----------------------------------------------------------------------
 
 
@@ -320,11 +333,16 @@ def test_what_follows_from_its_invocations_and_its_checks_is_derived_there_too(
     assert found(run)
 
 
-def test_the_canary_of_an_invocation_is_derived_from_its_own_samples(run: Path) -> None:
+@pytest.mark.parametrize("older", [False, True], ids=["with facts", "without"])
+def test_the_canary_of_an_invocation_is_derived_from_its_own_samples(
+    older: bool, run: Path
+) -> None:
+    if older:
+        as_of_an_older_bench(run)
     stored = read_run(run)
     wrong = [one.model_copy(update={"canary_ns": 1.0}) for one in stored.invocations]
-    again, problems = derived(type(stored)(**{**vars(stored), "invocations": wrong}))
-    assert problems == []
-    assert [one.canary_ns for one in again.invocations] == [
+    again = derived(replace(stored, invocations=wrong))
+    assert again.problems == []
+    assert [one.canary_ns for one in again.run.invocations] == [
         one.canary_ns for one in stored.invocations
     ]

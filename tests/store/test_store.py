@@ -15,10 +15,13 @@ from hypothesis import strategies as st
 
 from bench.errors import BenchError, SpecError
 from bench.record.block import Block
+from bench.record.facts import CellFacts, WorkerFacts
 from bench.record.header import RunHeader
 from bench.record.result import Record
 from bench.spec import Suite
+from bench.store.outputs import MOST_BYTES, read_outputs
 from bench.store.predictions import read_predictions
+from bench.store.raw import read_raw
 from bench.store.run import read_run
 from bench.store.write import RunStore, resume_run
 
@@ -37,6 +40,7 @@ def header() -> RunHeader:
         models=("a",),
         facts={"cpu": "x"},
         cells=(a_cell(),),
+        keeps_raw=True,
     )
 
 
@@ -150,6 +154,70 @@ def test_a_full_disk_says_so_and_what_was_written_stays(
     monkeypatch.undo()
     assert "a" in [r.cell.model.name for r in read_run(store.path).records]
     assert not (store.path / "samples" / "g.parquet").exists()
+
+
+def test_a_file_is_on_the_disk_before_it_gets_its_name(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power cut may leave the name with nothing, or half of it, behind."""
+    done: list[str] = []
+    sync, rename = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        done.append(f"{os.fstat(descriptor).st_size} bytes forced to the disk")
+        sync(descriptor)
+
+    def renamed(self: Path, target: Path) -> Path:
+        done.append(f"{self.name} becomes {target.name}")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    store.write_atomically("a", b"12345")
+    assert done == ["5 bytes forced to the disk", "a.partial becomes a"]
+
+
+def test_what_workers_told_is_kept_only_by_a_run_that_keeps_facts_from_its_beginning(
+    tmp_path: Path,
+) -> None:
+    told = WorkerFacts(
+        cell_id="c",
+        index=0,
+        load_ns=1,
+        bind_ns=1,
+        first_inference_ns=1,
+        warmup_calls=1,
+        settled=True,
+        discard=1,
+    )
+    for keeps in (True, False):
+        began = header().model_copy(update={"keeps_raw": keeps})
+        RunStore.create(tmp_path / str(keeps), began).close()
+        again, stored = resume_run(tmp_path / str(keeps))
+        again.append_workers([told])
+        again.append_facts(CellFacts(cell_id="c", stop="precision"))
+        name = again.write_outputs([np.arange(3.0)])
+        again.close()
+        raw = read_raw(stored)
+        assert list(raw.workers.values()) == [told] * keeps
+        assert list(raw.cells) == ["c"] * keeps
+        assert bool(name) == keeps
+
+
+def test_outputs_are_read_back_and_equal_ones_are_one_file(store: RunStore) -> None:
+    arrays = [np.arange(6, dtype=np.float16).reshape(2, 3), np.array(True), np.zeros((0, 4))]
+    name = store.write_outputs(arrays)
+    assert store.write_outputs([array.copy() for array in arrays]) == name
+    assert store.write_outputs(arrays[:1]) not in ("", name)
+    for mine, back in zip(arrays, read_outputs(store.path, name), strict=True):
+        np.testing.assert_array_equal(mine, back)
+        assert mine.dtype == back.dtype
+
+
+def test_outputs_that_are_large_or_of_no_plain_type_are_not_kept(store: RunStore) -> None:
+    assert store.write_outputs([np.zeros(MOST_BYTES // 8 + 1)]) == ""
+    assert store.write_outputs([np.array(["text"])]) == ""
+    assert list((store.path / "outputs").iterdir()) == []
 
 
 def test_an_unwritable_results_folder_is_one_sentence(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import gc
 import itertools
+import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -15,8 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.backend import Feeds, Placement, TensorSpec
+from bench.backend import Device, Feeds, ModelFile, Options, Placement, TensorSpec
+from bench.capabilities import QUERIES_PER_STREAM
 from bench.errors import OutOfMemory
+from bench.worker import messages, resident
+from bench.worker.messages import Bound
 from bench.worker.timing import WARMUP_CALLS, time_calls, warm_up
 from bench.worker.wire import Channel, ChannelClosed, ChannelTimeout
 from bench.worker.work import Work
@@ -100,7 +105,7 @@ def test_warm_up_ends_when_latency_is_steady() -> None:
     clock = FakeClock(itertools.chain([900, 500, 300, 200], itertools.repeat(100)))
     warmup = warm_up(clock.call, budget_s=1.0, clock=clock)
     assert warmup.settled
-    assert warmup.calls == WARMUP_CALLS
+    assert warmup.calls == 10
     assert warmup.latency_ns == 100
 
 
@@ -125,8 +130,9 @@ def test_warm_up_always_ends(latencies: list[int]) -> None:
 
 
 def test_what_a_worker_imports_is_in_the_syntax_of_python_3_9() -> None:
-    files = [*(ROOT / "bench/worker").glob("*.py"), *(ROOT / "backends").glob("*.py")]
-    files += [ROOT / name for name in ("bench/__init__.py", "bench/backend.py", "bench/errors.py")]
+    files = [*(ROOT / "bench/worker").glob("*.py"), *(ROOT / "backends").rglob("*.py")]
+    core = ("__init__", "backend", "cache", "capabilities", "errors")
+    files += [ROOT / f"bench/{name}.py" for name in core]
     for file in files:
         ast.parse(file.read_text(), str(file), feature_version=(3, 9))
 
@@ -201,63 +207,60 @@ class CopyingBackend:
         return self.sessions[-1]
 
 
-def loaded(backend: CopyingBackend, lane: str = "prepared") -> tuple[Work, dict[str, Any]]:
+DEVICE = Device("npu:0", "", "")
+
+
+def loaded(backend: CopyingBackend, lane: messages.Lane = "prepared") -> tuple[Work, Bound]:
     """A worker's state with a model loaded and inputs bound, and what binding answered."""
     work = Work(backend)  # type: ignore[arg-type]
     load(work)
-    request = {"op": "bind", "names": ["x"], "lane": lane}
-    answer, _ = work.handle(request, [np.zeros((2, 4), np.float32)])
-    return work, answer
+    feeds = {"x": np.zeros((2, 4), np.float32)}
+    return work, work.bind(messages.Bind(feeds, lane, streams=1))
 
 
-def load(work: Work) -> None:
-    device = {"id": "npu:0", "vendor": "", "name": ""}
-    options = {"threads": 1, "allow_fallback": False, "shapes": {}, "extra": {}}
-    work.handle(
-        {"op": "load", "model": {"name": "m"}, "device": device, "options": options, "cpus": []}, []
-    )
+def load(work: Work, cpus: tuple[int, ...] = ()) -> None:
+    work.load(messages.Load(ModelFile("m"), DEVICE, Options(), cpus))
 
 
 def test_copies_are_timed_where_the_session_can_as_often_as_time_allows() -> None:
-    work, answer = loaded(CopyingBackend())
-    assert answer["times_copies"]
+    work, bound = loaded(CopyingBackend())
+    assert bound.times_copies
     for latency_ns, repeats in ((10, 20), (20_000_000, 10), (10**12, 2)):
-        times, _ = work.handle({"op": "copy-times", "latency_ns": latency_ns}, [])
-        assert times == {"h2d_ns": [10] * repeats, "d2h_ns": [32] * repeats}
+        found = work.copy_times(messages.TimeCopies(latency_ns))
+        assert found.times == {"h2d_ns": (10,) * repeats, "d2h_ns": (32,) * repeats}
 
 
 def test_copies_that_are_part_of_the_call_are_not_timed_apart() -> None:
-    work, answer = loaded(CopyingBackend(), lane="api")
-    assert not answer["times_copies"]
-    assert work.handle({"op": "copy-times", "latency_ns": 10}, []) == ({}, [])
+    work, bound = loaded(CopyingBackend(), lane="api")
+    assert not bound.times_copies
+    assert work.copy_times(messages.TimeCopies(10)).times == {}
 
 
 def test_copies_that_cannot_be_timed_fail_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     work, _ = loaded(CopyingBackend(fails=True))
-    assert work.handle({"op": "copy-times", "latency_ns": 10}, []) == ({}, [])
+    assert work.copy_times(messages.TimeCopies(10)).times == {}
     assert "no room for copies" in capsys.readouterr().err
 
 
 def test_an_unloaded_model_is_closed_and_another_can_be_loaded() -> None:
     backend = CopyingBackend()
     work, _ = loaded(backend)
-    work.handle({"op": "unload"}, [])
+    work.unload(messages.Unload())
     assert backend.sessions[0].closed
     load(work)
     assert [session.closed for session in backend.sessions] == [True, False]
-    work.handle({"op": "close"}, [])
+    work.close(messages.Close())
     assert work.closed
     assert all(session.closed for session in backend.sessions)
 
 
-def test_device_memory_is_null_where_the_backend_cannot_tell() -> None:
+def test_device_memory_is_none_where_the_backend_cannot_tell() -> None:
     backend = CopyingBackend()
-    device = {"id": "npu:0", "vendor": "", "name": ""}
-    request = {"op": "device-memory", "device": device}
+    request = messages.AskDeviceMemory(DEVICE)
     work = Work(backend)  # type: ignore[arg-type]
-    assert work.handle(request, [])[0] == {"memory": None}
+    assert work.device_memory(request) == messages.DeviceMemory(None, None)
     backend.device_memory = lambda device: (3, 4)  # type: ignore[attr-defined]
-    assert work.handle(request, [])[0] == {"memory": [3, 4]}
+    assert work.device_memory(request) == messages.DeviceMemory(3, 4)
 
 
 def test_the_device_is_asked_after_each_block_and_not_in_it() -> None:
@@ -269,14 +272,129 @@ def test_the_device_is_asked_after_each_block_and_not_in_it() -> None:
     work, _ = loaded(backend)
     assert asked == ["npu:0"]  # opens the driver's library, which must not wait for a block
     for _ in range(3):
-        work.handle({"op": "block", "calls": 5, "discard": 1}, [])
-    answer, _ = work.handle({"op": "telemetry"}, [])
-    assert answer == {"readings": [{"power_w": 2.0}, {"power_w": 3.0}, {"power_w": 4.0}]}
-    work.handle({"op": "unload"}, [])
-    assert work.handle({"op": "telemetry"}, [])[0] == {"readings": []}
+        work.block(messages.TimeBlock(calls=5, discard=1))
+    found = work.told_readings(messages.AskReadings()).readings
+    assert found == ({"power_w": 2.0}, {"power_w": 3.0}, {"power_w": 4.0})
+    work.unload(messages.Unload())
+    assert work.told_readings(messages.AskReadings()).readings == ()
 
 
 def test_a_device_that_tells_nothing_has_no_readings() -> None:
     work, _ = loaded(CopyingBackend())
-    work.handle({"op": "block", "calls": 5, "discard": 1}, [])
-    assert work.handle({"op": "telemetry"}, [])[0] == {"readings": []}
+    work.block(messages.TimeBlock(calls=5, discard=1))
+    assert work.told_readings(messages.AskReadings()).readings == ()
+
+
+class Counting(CopyingBackend):
+    """Its calls and loops are counted; the calls of a block are told by the clock that times them.
+
+    It has a native lane, and streams.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+        self.loops: list[int] = []
+
+    def compile(self, *_: Any) -> Any:
+        session = super().compile()
+        session.bind = lambda feeds: self.call  # type: ignore[method-assign]
+        session.api_call = lambda feeds: lambda: self.looped(-1)  # type: ignore[method-assign]
+        session.native_timer = lambda feeds, time_calls: self.looped  # type: ignore[attr-defined]
+        session.bind_streams = (  # type: ignore[attr-defined]
+            lambda feeds, streams: lambda: self.looped(-10 * streams)
+        )
+        return session
+
+    def call(self) -> None:
+        self.calls += 1
+
+    def looped(self, calls: int) -> Any:
+        self.loops.append(calls)
+        return np.full(max(calls, 1), 7, np.int64)
+
+
+def test_the_first_calls_of_a_block_are_made_and_do_not_count() -> None:
+    backend = Counting()
+    work, _ = loaded(backend)
+    before = backend.calls
+    timed = work.block(messages.TimeBlock(calls=5, discard=3))
+    assert timed.latency_ns.shape == (5,)
+    assert backend.calls - before == 8
+
+
+def test_calls_before_a_search_for_the_highest_rate_are_made_and_do_not_count() -> None:
+    backend = Counting()
+    work, _ = loaded(backend)
+    before = backend.calls
+    asked = messages.ServeQueries(1e6, queries=4, seed=1, bound_ns=1e12, allowed_above=9, discard=3)
+    served = work.serve_queries(asked)
+    assert served.latency_ns.shape == (4,)
+    assert backend.calls - before == 7
+
+
+def test_the_lane_asked_for_is_the_one_that_is_timed() -> None:
+    feeds = {"x": np.zeros((2, 4), np.float32)}
+    backend = Counting()
+    work, _ = loaded(backend, "native")
+    work.block(messages.TimeBlock(calls=5, discard=2))
+    assert backend.loops == [1, 2, 5]  # the first inference, those that don't count, the block
+    work.bind(messages.Bind(feeds, "api", streams=1))
+    work.block(messages.TimeBlock(calls=2, discard=0))
+    assert backend.loops[3:] == [-1, -1, -1]
+    bound = work.bind(messages.Bind(feeds, "prepared", streams=3))
+    assert backend.loops[-1] == -30
+    assert bound.queries_per_call == 3 * QUERIES_PER_STREAM
+    assert backend.calls == 0
+    work.bind(messages.Bind(feeds, "prepared", streams=1))
+    assert backend.calls == 1
+
+
+@pytest.fixture
+def collector() -> Iterator[None]:
+    """The garbage collector as it was, whatever a worker did to it."""
+    yield
+    gc.unfreeze()
+    gc.enable()
+
+
+@pytest.mark.usefixtures("collector")
+def test_blocks_are_timed_with_the_garbage_collector_off_and_nothing_left_for_it() -> None:
+    work, _ = loaded(CopyingBackend())
+    assert gc.isenabled()
+    gc.unfreeze()
+    work.warm_up(messages.WarmUp(budget_s=1.0))
+    assert not gc.isenabled()
+    assert gc.get_freeze_count() > 1000  # whatever a collection would look at, numpy and all
+
+
+def test_the_most_memory_is_counted_from_loading_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forked worker inherits its parent's pages, and the high-water mark of them."""
+    done: list[str] = []
+    monkeypatch.setattr(resident, "reset_peak", lambda: done.append("reset"))
+    backend = CopyingBackend()
+    compiled = backend.compile
+    backend.compile = lambda *_: done.append("compile") or compiled()  # type: ignore[method-assign]
+    load(Work(backend))  # type: ignore[arg-type]
+    assert done == ["reset", "compile"]
+
+
+def test_the_high_water_mark_can_be_started_again() -> None:
+    if not os.access("/proc/self/clear_refs", os.W_OK):
+        pytest.skip("this system has no clear_refs")
+    held = np.ones(2**25)  # 256 MiB
+    with_it = resident.peak_rss_bytes() or 0
+    del held
+    resident.reset_peak()
+    assert (resident.peak_rss_bytes() or 0) < with_it - 2**27
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins nothing")
+def test_a_worker_is_pinned_to_the_cores_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned: list[tuple[int, tuple[int, ...]]] = []
+    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cpus: pinned.append((pid, cpus)))
+    work = Work(CopyingBackend())  # type: ignore[arg-type]
+    load(work)
+    assert pinned == []
+    load(work, cpus=(1, 3))
+    assert pinned == [(0, (1, 3))]

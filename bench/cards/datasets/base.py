@@ -14,7 +14,8 @@ from bench.cards.files import file_sha256
 @dataclass(frozen=True)
 class Dataset:
     """``inputs`` maps input names to arrays of shape (examples, ...), ready for the model;
-    ``sha256`` is of the content of the file or folder.
+    ``sha256`` is of the content of the file or folder. ``notes`` tell what of that content was left
+    out or cut, with how much there is of it and the first.
 
     Of the labels those are there that the task needs: ``labels``, int64 of shape (examples,);
     ``pairs``, int64 of shape (pairs, 2), places among the examples, with ``scores``, float64 of
@@ -32,6 +33,7 @@ class Dataset:
     queries: Array | None = None
     items: Array | None = None
     relevant: Array | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def examples(self) -> int:
@@ -45,7 +47,8 @@ class Stored:
     ``arrays`` maps input names (or ``images``) to arrays of shape (examples, ...). ``labels`` are
     whole numbers, or text that ``classes`` or the card numbers. ``texts`` holds, where a tokenizer
     has yet to run, one list for each column of text, all of one length; ``scores`` their gold
-    similarities. ``classes`` are the names that the storage itself knows.
+    similarities. ``classes`` are the names that the storage itself knows. ``notes`` tell what was
+    left out.
     """
 
     sha256: str
@@ -54,6 +57,12 @@ class Stored:
     classes: tuple[str, ...] = ()
     texts: tuple[list[str], ...] = ()
     scores: Array | None = None
+    notes: tuple[str, ...] = ()
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """``1 file``, ``3 files``; ``several`` where the plural takes more than an s."""
+    return f"{number} {one}" if number == 1 else f"{number} {several or one + 's'}"
 
 
 def folder_sha256(folder: Path, files: Iterable[Path]) -> str:

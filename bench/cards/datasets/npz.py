@@ -31,7 +31,15 @@ def read(path: Path, card: Card) -> Stored:
         sha256=file_sha256(path),
         arrays={name: arrays[name] for name in names},
         labels=arrays.get("labels"),
+        notes=_label_notes(arrays, names, card),
     )
+
+
+def _label_notes(arrays: dict[str, Array], names: list[str], card: Card) -> tuple[str, ...]:
+    others = _quoted(sorted(set(arrays) - {*names, "images"}))
+    if card.task != "classification" or "labels" in arrays or not others:
+        return ()
+    return (f"it has no array `labels`; {others} is left out",)
 
 
 def retrieval(path: Path) -> dict[str, Array]:
@@ -44,7 +52,9 @@ def retrieval(path: Path) -> dict[str, Array]:
 def _arrays(path: Path) -> dict[str, Array]:
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            found = {name: archive[name] for name in archive.files}
+            # What else lies in the zip file comes out as bytes.
+            return {name: array for name, array in found.items() if isinstance(array, np.ndarray)}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
         raise SpecError(f"{path}: not a readable npz file: {error}.") from error
 

@@ -16,13 +16,14 @@ _FIELDS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_i
 
 
 def tokenize(
-    texts: Sequence[str], tokenizer: Path, max_length: int, names: Sequence[str]
-) -> dict[str, Array]:
-    """An array for each of ``names``, int64 of shape (texts, tokens), padded to the longest text.
+    texts: Sequence[tuple[str, ...]], tokenizer: Path, max_length: int, names: Sequence[str]
+) -> tuple[dict[str, Array], list[int]]:
+    """An array for each of ``names``, int64 of shape (texts, tokens), padded to the longest text;
+    and the places of the texts that were cut at ``max_length`` tokens.
 
-    ``tokenizer`` is a ``tokenizer.json`` or a folder that holds one. Longer texts are cut at
-    ``max_length`` tokens. Raises `Unavailable` without the package ``tokenizers``, `SpecError` for
-    a file that is none, or an input that no tokenizer fills.
+    Each of ``texts`` is one text, or a pair that the tokenizer puts together. ``tokenizer`` is a
+    ``tokenizer.json`` or a folder that holds one. Raises `Unavailable` without the package
+    ``tokenizers``, `SpecError` for a file that is none, or an input that no tokenizer fills.
     """
     strange = [name for name in names if name not in _FIELDS]
     if strange:
@@ -33,11 +34,13 @@ def tokenize(
     loaded = _load(tokenizer)
     loaded.enable_truncation(max_length)
     loaded.enable_padding(**_padding(loaded))
-    encodings = loaded.encode_batch(list(texts))
-    return {
+    encodings = loaded.encode_batch([text if len(text) > 1 else text[0] for text in texts])
+    cut = [place for place, encoding in enumerate(encodings) if encoding.overflowing]
+    arrays = {
         name: np.array([getattr(e, _FIELDS[name]) for e in encodings], dtype=np.int64)
         for name in names
     }
+    return arrays, cut
 
 
 def _load(path: Path) -> Any:

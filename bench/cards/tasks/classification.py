@@ -76,6 +76,9 @@ class Classification(Task):
 
     def columns(self, outputs: Array, data: Dataset, card: Card) -> dict[str, Array]:
         labels = _labels(data, card)
+        if outputs.shape in ((len(labels),), (len(labels), 1)) and _are_two_classes(labels, card):
+            finite(outputs, card.name)
+            return {"label": labels, "predicted": _of_one_output(outputs.reshape(-1), card)}
         if outputs.ndim != 2 or len(outputs) != len(labels):
             raise AccuracyFailed(
                 f"{card.name}: a classifier's output is (examples, classes), this one is "
@@ -190,6 +193,30 @@ def _labels(data: Dataset, card: Card) -> Array:
             f"{card.name}: the data set {data.name} has no labels, which classification needs."
         )
     return data.labels
+
+
+def _are_two_classes(labels: Array, card: Card) -> bool:
+    named = len(card.dataset.classes) if card.dataset else 0
+    return named in (0, 2) and int(labels.max()) <= 1
+
+
+def _of_one_output(outputs: Array, card: Card) -> Array:
+    """The predicted class of each example: class 1 where the output is above the threshold.
+
+    A probability's is 0.5. Whether other values are logits can't be seen in them, so the card has
+    to say.
+    """
+    assert card.dataset is not None
+    threshold = card.dataset.threshold
+    if threshold is None:
+        low, high = float(outputs.min()), float(outputs.max())
+        if low < 0 or high > 1:
+            raise AccuracyFailed(
+                f"{card.name}: its one output runs from {low:.3g} to {high:.3g}, so it is no "
+                "probability of class 1; set `dataset.threshold` (0 for logits)."
+            )
+        threshold = 0.5
+    return (outputs > threshold).astype(np.int64)
 
 
 def _fits(width: int, labels: Array, card: Card) -> None:

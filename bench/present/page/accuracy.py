@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from bench.numbers import printable
 from bench.present.page.draw import Axis, Dot, Lane, checked, dot_plot
 from bench.present.page.names import Palette, in_picture, model_and_variant, shown, target_words
 from bench.present.page.parts import (
@@ -35,7 +36,24 @@ def section(records: Sequence[Record], palette: Palette, prefix: str) -> Section
         _picture(found, f"{metric} on {dataset}", palette, f"{prefix}accuracy{number}")
         for number, ((metric, dataset, _), found) in enumerate(grouped.items(), 1)
     ]
-    return Section(f"{prefix}accuracy-section", "Accuracy", pictures=tuple(pictures))
+    return Section(
+        f"{prefix}accuracy-section",
+        "Accuracy",
+        pictures=tuple(pictures),
+        remarks=tuple(_data_remarks(scored)),
+    )
+
+
+def _data_remarks(records: Sequence[Record]) -> Iterator[str]:
+    """What of the labelled data is not in the scores."""
+    found = {
+        (record.cell.model.name, words)
+        for record in records
+        if record.accuracy is not None
+        for words in record.accuracy.notes
+    }
+    for name, words in sorted(found):
+        yield f"{shown(name)}: {printable(words, limit=400)}."
 
 
 def _label(record: Record) -> str:

@@ -71,9 +71,10 @@ def _stages(record: Record) -> dict[str, Estimate | None]:
 
 def _table(records: Sequence[Record], name: str) -> Table:
     stages = [_stages(record) for record in records]
+    by_stage = {what: [stage[what] for stage in stages] for what in (_LOAD, _FIRST, _STEADY)}
     units = {
-        what: column_unit([s[what].value if s[what] else None for s in stages], TIME_UNITS)  # type: ignore[union-attr]
-        for what in (_LOAD, _FIRST, _STEADY)
+        what: column_unit([one.value if one else None for one in found], TIME_UNITS)
+        for what, found in by_stage.items()
     }
     keys = {_LOAD: "load", _FIRST: "first_inference", _STEADY: "median"}
     columns = (

@@ -38,7 +38,7 @@ from bench.present.publication.write import (
 from bench.record.facts import CellFacts, WorkerFacts
 from bench.record.header import RunHeader
 from bench.record.result import Invocation, Record
-from bench.store.derive import derived, taken_as_it_is
+from bench.store.derive import Derived, derived
 from bench.store.find import FACTS, HEADER, INVOCATIONS, RECORDS, WORKERS
 from bench.store.lines import read_lines
 from bench.store.run import StoredRun, read_run
@@ -70,7 +70,7 @@ class Account:
 
     runs: int
     numbers: int  #: derived again
-    taken: int  #: numbers without raw data, as an older bench left them: taken as published
+    taken: int  #: numbers without raw data: taken as published
     problems: tuple[Problem, ...]
 
 
@@ -98,11 +98,13 @@ def check(folder: Path) -> Account:
         file = f"{RUNS}/{name}"
         problems += [Problem(file, "", "", text, "whole files") for text in published.skipped]
         problems += _repeated(file, published)
-        again, lost = derived(published)
-        problems += [Problem(file, "", "", "a number", f"nothing: {text}") for text in lost]
+        again = derived(published)
+        problems += [
+            Problem(file, "", "", "a number", f"nothing: {text}") for text in again.problems
+        ]
         counts = _compare_runs(file, published, again, problems)
         numbers, taken = numbers + counts.numbers, taken + counts.taken
-        made, unread = section(name, again)
+        made, unread = section(name, again.run)
         problems += [Problem(file, "pairs", "", "a number", f"nothing: {text}") for text in unread]
         sections.append(made)
     expected = tables(manifest.title, sections)
@@ -178,23 +180,19 @@ class _Counts:
 
 
 def _compare_runs(
-    file: str, published: StoredRun, again: StoredRun, problems: list[Problem]
+    file: str, published: StoredRun, again: Derived, problems: list[Problem]
 ) -> _Counts:
     """Every field of the header and of every record and invocation."""
-    _compare(f"{file}/{HEADER}", "", *_with_machine_id(published, again), problems)
+    _compare(f"{file}/{HEADER}", "", *_with_machine_id(published, again.run), problems)
     numbers = taken = 0
     pairs: tuple[tuple[str, Sequence[Record | Invocation], Sequence[Record | Invocation]], ...] = (
-        (RECORDS, published.records, again.records),
-        (INVOCATIONS, published.invocations, again.invocations),
+        (RECORDS, published.records, again.run.records),
+        (INVOCATIONS, published.invocations, again.run.invocations),
     )
     for name, ours, theirs in pairs:
         for mine, other in zip(ours, theirs, strict=True):
             leaves = _compare(f"{file}/{name}", _line_name(mine), mine, other, problems)
-            unborne = taken_as_it_is(
-                type(mine),
-                keeps_raw=published.header.keeps_raw,
-                foreign=isinstance(mine, Record) and mine.foreign is not None,
-            )
+            unborne = again.taken_as_it_is(mine)
             found = [path for path, value in leaves.items() if _is_number(value)]
             without = [path for path in found if _is_below(path, unborne)]
             numbers, taken = numbers + len(found) - len(without), taken + len(without)

@@ -137,11 +137,11 @@ def _created(
 
 def _refuse_unknown_backends(config: Config) -> None:
     known = backend_entry_points()
-    for name, table in config.environments.items():
-        for backend in table.backend:
-            if backend not in known:
-                error = unknown("backend", backend, known)
-                raise SpecError(f"{config_path()}: [environments.{name}]: {error}")
+    named = [(name, one) for name, table in config.environments.items() for one in table.backend]
+    for name, backend in named:
+        if backend not in known:
+            error = unknown("backend", backend, known)
+            raise SpecError(f"{config_path()}: [environments.{name}]: {error}")
 
 
 def _script(table: EnvironmentTable) -> Path | None:

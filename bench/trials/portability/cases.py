@@ -148,21 +148,26 @@ def _case(row: dict[str, Any]) -> Case:
     return Case(**{**row, **lists})
 
 
+def _write_cases(made: Path) -> None:
+    """An index of all cases, and of the runnable ones the model and the arrays."""
+    arrays: dict[str, Array] = {}
+    cases = []
+    for case, test in _all_cases():
+        cases.append(case)
+        if case.runnable:
+            (made / "models" / f"{case.name}.onnx").write_bytes(test.model.SerializeToString())
+            arrays.update(_named_arrays(case, test))
+    np.savez(made / "arrays.npz", **arrays)  # type: ignore[arg-type]
+    (made / "index.json").write_text(json.dumps([asdict(case) for case in cases]))
+
+
 def _write(folder: Path) -> None:
     """All files in a folder of their own first, so that no reader sees half of them."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="tests-") as name:
         made = Path(name, "made")
         (made / "models").mkdir(parents=True)
-        arrays: dict[str, Array] = {}
-        cases = []
-        for case, test in _all_cases():
-            cases.append(case)
-            if case.runnable:
-                (made / "models" / f"{case.name}.onnx").write_bytes(test.model.SerializeToString())
-                arrays.update(_named_arrays(case, test))
-        np.savez(made / "arrays.npz", **arrays)  # type: ignore[arg-type]
-        (made / "index.json").write_text(json.dumps([asdict(case) for case in cases]))
+        _write_cases(made)
         shutil.rmtree(folder, ignore_errors=True)
         # Where another process was faster its files are as good.
         with contextlib.suppress(FileExistsError):

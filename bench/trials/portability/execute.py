@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.backend import ModelFile, Options, to_plain
+from bench.backend import ModelFile, Options
 from bench.errors import BenchError, SpecError
 from bench.runtimes.client import Worker
 from bench.runtimes.processes import Launcher, launcher
@@ -92,13 +92,8 @@ def check_options(choice: Choice, tests: NodeTests, launcher: Launcher) -> None:
 
 
 def _load(worker: Worker, choice: Choice, tests: NodeTests, case: Case, options: Options) -> None:
-    worker.request(
-        "load",
-        model=to_plain(ModelFile(case.name, onnx=tests.model_file(case))),
-        device=to_plain(choice.device),
-        options=to_plain(options),
-        cpus=[],
-    )
+    assert choice.device is not None
+    worker.load(ModelFile(case.name, onnx=tests.model_file(case)), choice.device, options)
 
 
 class _Shard(threading.Thread):
@@ -165,6 +160,8 @@ class _Shard(threading.Thread):
     def _once(self, case: Case, processes: Launcher) -> TestResult:
         """One try, in the worker that is at hand or in a fresh one."""
         worker = self._worker = self._worker or self._fresh(processes)
+        if self._stopped.is_set():  # while it started, when `stop` found no worker to end
+            worker.kill()
         with self._reading:
             feeds, expected = self._job.tests.arrays(case)
         shapes = {name: array.shape for name, array in feeds.items()}
@@ -172,7 +169,7 @@ class _Shard(threading.Thread):
         options = Options(threads=1, shapes=shapes, extra=dict(choice.target.options))
         try:
             _load(worker, choice, self._job.tests, case, options)
-            _, outputs = worker.request("evaluate", *feeds.values(), names=list(feeds))
+            outputs = worker.evaluate(feeds)
         except BenchError as error:
             file = self._job.tests.model_file(case)
             outcome, detail = outcome_of(error, alive=worker.alive, file=file)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench.backend import Options, to_plain
+from bench.backend import Options, Placement
 from bench.errors import BenchError, Unsupported
 from bench.measure.plan import PlannedCell
 from bench.measure.reference import References
@@ -15,7 +15,7 @@ from bench.numbers import printable, significant
 from bench.record.parity import parity
 from bench.record.portability import ModelOutcome, ModelRow
 from bench.runtimes.processes import Launcher
-from bench.trials.portability.outcomes import outcome_of
+from bench.trials.portability.outcomes import TestOutcome, outcome_of
 from bench.trials.portability.predict import Forecast, ModelNode
 
 _NODES_NAMED = 20
@@ -51,18 +51,13 @@ def _once(
 ) -> Tried:
     choice, feeds = planned.choice, planned.feeds
     assert choice.runtime is not None
+    assert choice.device is not None
     worker = None
     try:
         worker = launcher.worker(choice.runtime, options.threads)
-        worker.request(
-            "load",
-            model=to_plain(planned.file),
-            device=to_plain(choice.device),
-            options=to_plain(options),
-            cpus=[],
-        )
-        bound, _ = worker.request("bind", *feeds.values(), names=list(feeds), lane="prepared")
-        _, outputs = worker.request("fetch")
+        worker.load(planned.file, choice.device, options)
+        bound = worker.bind(feeds)
+        outputs = worker.fetch()
     except BenchError as error:
         outcome, detail = outcome_of(
             error, alive=worker is not None and worker.alive, file=planned.file.onnx
@@ -72,14 +67,14 @@ def _once(
     finally:
         if worker is not None:
             worker.end()
-    return _judge(planned, outputs, bound["placement"], references)
+    return _judge(planned, outputs, bound.placement, references)
 
 
 def _judge(
-    planned: PlannedCell, outputs: list[Any], placement: Mapping[str, Any], references: References
+    planned: PlannedCell, outputs: list[Any], placement: Placement, references: References
 ) -> Tried:
     """Right or wrong, and where its nodes ran."""
-    off_device = tuple(placement["off_device"])
+    off_device = placement.off_device
     reference = references.of(planned)
     found = parity(outputs, reference, planned.cell.variant)
     if found is None:
@@ -92,14 +87,14 @@ def _judge(
         detail = f"largest error {error} against {found.reference}; allowed: {found.tolerance}"
         return Tried("wrong", detail, off_device[:_NODES_NAMED])
     if off_device:
-        total = sum(placement["nodes"].values())
+        total = sum(placement.nodes.values())
         detail = f"{len(off_device)} of {total} nodes ran elsewhere"
         return Tried("fallback", detail, off_device[:_NODES_NAMED])
     return Tried("runs")
 
 
-def _model_outcome(outcome: str) -> ModelOutcome:
-    return "runs" if outcome == "pass" else outcome  # type: ignore[return-value]
+def _model_outcome(outcome: TestOutcome) -> ModelOutcome:
+    return "runs" if outcome == "pass" else outcome
 
 
 def model_row(

@@ -15,7 +15,13 @@ from bench.trials.portability.outcomes import TestResult
 Results = Mapping[str, TestResult]
 
 #: From the worst on: which failure an operator is named after.
-_WORST_FIRST = ("crash", "timeout", "wrong", "unsupported", "unavailable")
+_WORST_FIRST: tuple[OperatorOutcome, ...] = (
+    "crash",
+    "timeout",
+    "wrong",
+    "unsupported",
+    "unavailable",
+)
 
 
 def choose_cases(
@@ -92,7 +98,7 @@ def outcome_of_operator(counts: Mapping[str, int]) -> OperatorOutcome:
     if not failed:
         return "pass" if counts.get("pass") else "not-expressible"
     if failed[0] in ("crash", "timeout") or not counts.get("pass"):
-        return failed[0]  # type: ignore[return-value]
+        return failed[0]
     return "partial"
 
 

@@ -106,9 +106,8 @@ def model_nodes(path: Path) -> tuple[ModelNode, ...]:
                 name = node.name or next((o for o in node.output if o), "")
                 places = _constant_places(node, constant)
                 yield ModelNode((node.op_type, domain, version, places), name, kind)
-            for attribute in node.attribute:
-                for graph in (attribute.g, *attribute.graphs):
-                    yield from walk(graph.node)
+            for graph in _inner_graphs(node):
+                yield from walk(graph.node)
 
     functions = [node for function in model.functions for node in function.node]
     return tuple(walk([*model.graph.node, *functions]))
@@ -120,9 +119,14 @@ def _constants(graph: Any) -> Iterator[str]:
     for node in graph.node:
         if node.op_type == "Constant":
             yield from node.output
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _constants(inner)
+        for inner in _inner_graphs(node):
+            yield from _constants(inner)
+
+
+def _inner_graphs(node: Any) -> Iterator[Any]:
+    """The branches and bodies of a node."""
+    for attribute in node.attribute:
+        yield from (attribute.g, *attribute.graphs)
 
 
 def _constant_places(node: Any, constant: Set[str]) -> tuple[int, ...]:

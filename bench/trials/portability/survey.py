@@ -19,6 +19,7 @@ from bench.machine.facts import machine_facts
 from bench.measure.plan import PlannedCell, make_plan
 from bench.measure.reference import References
 from bench.record.portability import ModelRow, PortabilityReport, SuiteFacts, TargetRow
+from bench.runtimes.declarations import versioned_distributions
 from bench.runtimes.processes import Launcher
 from bench.runtimes.targets import BackendReport, Choice
 from bench.scenarios import SINGLE_STREAM
@@ -35,7 +36,6 @@ from bench.trials.portability.restate import cases_for
 from bench.variants import DEFAULT
 
 #: The distributions whose versions the report's facts hold.
-_VERSIONED = ("infer-bench", "numpy", "onnx", "onnxruntime", "openvino", "torch")
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class _Survey:
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             command=shlex.join(["bench", *sys.argv[1:]]),
             suite=None if request.operators is None else self._suite_facts(),
-            facts=machine_facts(_VERSIONED).as_json(),
+            facts=machine_facts(versioned_distributions()).as_json(),
             targets=tuple(targets),
             operators=tuple(operators),
             models=tuple(rows),

@@ -11,7 +11,15 @@ from onnx import TensorProto, helper
 from bench.cards.card import Card, load_card
 from bench.cards.datasets import Dataset, load_dataset
 
-KINDS = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
+KINDS = {
+    "bool": TensorProto.BOOL,
+    "float16": TensorProto.FLOAT16,
+    "float32": TensorProto.FLOAT,
+    "float64": TensorProto.DOUBLE,
+    "int8": TensorProto.INT8,
+    "int64": TensorProto.INT64,
+    "uint8": TensorProto.UINT8,
+}
 
 
 def a_card(

@@ -11,7 +11,7 @@ from small_card import GOOD, save_model
 
 from bench.cards.card import Preprocessing, load_card
 from bench.cards.datasets import load_dataset
-from bench.cards.datasets.load import preprocess
+from bench.cards.datasets.prepared import preprocess
 from bench.errors import SpecError
 
 DATA = """
@@ -47,16 +47,25 @@ def test_samples_are_scaled_shifted_and_shaped(tmp_path: Path) -> None:
 
 def test_nothing_is_changed_without_preprocessing() -> None:
     stored = np.arange(6).reshape(2, 3)
-    np.testing.assert_array_equal(preprocess(stored, Preprocessing()), stored)
+    np.testing.assert_array_equal(preprocess(stored, Preprocessing(), np.dtype(np.float32)), stored)
 
 
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"labels": np.array([0, 1, 2, 0, 1, 0])}, "labels run from 0 to 2, but the card names 2"),
-        ({"labels": np.array([0, -1, 0, 0, 1, 0])}, "labels run from -1"),
+        (
+            {"labels": np.array([0, 1, 2, 0, 1, 0])},
+            r"the label 2 in row 2 \(1 of 6 rows\) is none of the 2",
+        ),
+        (
+            {"labels": np.array([0, -1, 0, 0, 1, 0])},
+            "the label -1 in row 1 .*leave rows without a class out",
+        ),
         ({"labels": np.array([0, 1])}, "6 examples but labels of shape"),
-        ({"labels": np.linspace(0, 1, 6)}, "whole numbers"),
+        (
+            {"labels": np.linspace(0, 1, 6)},
+            r"the label 0\.2 in row 1 \(4 of 6 rows\) is no whole number",
+        ),
         ({"images": np.ones((6, 5), np.float32)}, "can't be reshaped"),
     ],
 )

@@ -37,7 +37,7 @@ def test_a_number_without_a_name_is_refused_in_any_order_of_the_classes(
     tmp_path: Path, labels: list[int]
 ) -> None:
     saved_to_disk(tmp_path / "d", labels, ["b", "a"])
-    with pytest.raises(SpecError, match="labels run from"):
+    with pytest.raises(SpecError, match=rf"the label {labels[1]} in row 1"):
         loaded(tmp_path, data("d", 'classes = ["a", "b"]'))
 
 

@@ -221,6 +221,40 @@ def test_labelled_texts_stay_one_example_a_row(tokenizer: Path) -> None:
     assert found.labels.tolist() == [1, 1, 0]
 
 
+def test_texts_that_were_cut_are_told(tokenizer: Path) -> None:
+    rows = {"one": ["a cat", "a cat runs a dog", "a dog runs a cat"], "label": [1, 1, 0]}
+    write(tokenizer / "d.csv", rows)
+    text = TEXT.replace('text = ["one", "other"]\nscore = "alike"', 'text = ["one"]')
+    found = loaded(tokenizer, text, inputs=TOKENS)
+    assert found.notes == (
+        "d.csv: 2 of 3 texts are longer than `max_length` = 4 tokens and were cut; the first "
+        "begins 'a cat runs a dog'",
+    )
+    assert loaded(tokenizer, text.replace("= 4", "= 5"), inputs=TOKENS).notes == ()
+
+
+def test_two_labelled_texts_are_one_example_together(tokenizer: Path) -> None:
+    write(tokenizer / "d.csv", {"one": ["a cat", "a"], "other": ["runs", "dog"], "label": [1, 0]})
+    found = loaded(tokenizer, TEXT.replace('\nscore = "alike"', ""), inputs=TOKENS)
+    assert found.inputs["input_ids"].tolist() == [[2, 3, 5], [2, 4, 0]]
+    assert found.labels is not None
+    assert found.labels.tolist() == [1, 0]
+
+
+def test_numbers_are_no_texts(tokenizer: Path) -> None:
+    pq.write_table(pa.table({"one": [1, 2], "label": [1, 0]}), tokenizer / "d.parquet")
+    text = TEXT.replace('text = ["one", "other"]\nscore = "alike"', 'text = ["one"]')
+    with pytest.raises(SpecError, match="column 'one' holds int64, not text"):
+        loaded(tokenizer, text.replace("d.csv", "d.parquet"), inputs=TOKENS)
+
+
+def test_a_score_that_is_no_number_is_named(tokenizer: Path) -> None:
+    rows = {"one": ["a", "b"], "other": ["b", "a"], "alike": [1.0, float("nan")]}
+    pq.write_table(pa.table(rows), tokenizer / "d.parquet")
+    with pytest.raises(SpecError, match=r"the score nan in row 1 \(1 of 2 rows\)"):
+        loaded(tokenizer, TEXT.replace("d.csv", "d.parquet"), inputs=TOKENS, task="embedding")
+
+
 def test_mistakes_about_tokenizers(tokenizer: Path) -> None:
     write(tokenizer / "d.csv", {"one": ["a"], "other": ["a"], "alike": [1.0]})
     with pytest.raises(SpecError, match=r"needs `dataset\.tokenizer`"):

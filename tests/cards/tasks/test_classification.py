@@ -62,11 +62,32 @@ def test_large_outputs_are_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "logits" not in TASK.columns(outputs(labels, 4, 0.1), a_dataset(labels), a_card())
 
 
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+@pytest.mark.parametrize(
+    ("values", "threshold"),
+    [([0.1, 0.9, 0.5, 0.51], None), ([-3, 2, -0.1, 0.1], 0.0), ([0.2, 0.9, 0.8, 0.85], 0.8)],
+)
+def test_a_single_output_means_class_1_above_its_threshold(
+    shape: tuple[int, ...], values: list[float], threshold: float | None
+) -> None:
+    found = np.array(values, np.float32).reshape(shape)
+    columns = TASK.columns(found, a_dataset(np.array([0, 1, 1, 1])), a_card(2, threshold=threshold))
+    assert columns["predicted"].tolist() == [0, 1, 0, 1]
+    assert TASK.scores(columns, 0.95)[0].value.estimate == 0.75
+
+
+def test_a_single_output_that_is_no_probability_needs_a_threshold() -> None:
+    logits = np.array([[-3.0], [2.0], [0.1], [0.2]], np.float32)
+    with pytest.raises(AccuracyFailed, match=r"from -3 to 2, .*set `dataset\.threshold`"):
+        TASK.columns(logits, a_dataset(np.array([0, 1, 1, 1])), a_card(2))
+
+
 @pytest.mark.parametrize(
     ("labels", "shape", "classes", "words"),
     [
         (np.array([0, 1, 2, 3]), (4, 3), 0, "3 classes, but the labels go up to 3"),
         (np.array([0, 1, 2, 0]), (4, 3), 4, "3 classes, the card names 4"),
+        (np.array([0, 1, 2, 0]), (4, 1), 0, "1 classes, but the labels go up to 2"),
         (np.array([0, 1, 2, 0]), (4,), 3, r"is \(examples, classes\)"),
         (np.array([0, 1, 2, 0]), (5, 3), 3, "for 4 labels"),
         (None, (4, 3), 3, "has no labels"),

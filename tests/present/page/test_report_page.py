@@ -140,6 +140,15 @@ def test_models_of_different_data_are_not_weighed_against_each_other() -> None:
     assert len(make_page([in_memory(records)]).runs[0].answers) == 2
 
 
+def test_what_is_not_in_the_accuracy_is_told_beside_it() -> None:
+    record = a_record(a_cell(TEACHER))
+    assert record.accuracy is not None
+    noted = record.accuracy.model_copy(update={"notes": ("d: 2 files are left out, hidden",)})
+    page = make_page([in_memory([record.model_copy(update={"accuracy": noted})])])
+    (section,) = (s for s in page.runs[0].sections if s.title == "Accuracy")
+    assert section.remarks == ("fashion-teacher: d: 2 files are left out, hidden.",)
+
+
 def test_lost_predictions_are_told_and_the_page_is_made(tmp_path: Path) -> None:
     page = make_page([on_disk(tmp_path, a_run())])
     section = next(s for s in page.runs[0].sections if s.title == "How it was measured")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from interpreters import bare_python, python_with_numpy, script
 
+from bench.backend import Device, ModelFile, Options
 from bench.errors import BenchError, Unavailable
 from bench.runtimes.client import Worker
 from bench.runtimes.environments.interpreter import Interpreter
@@ -23,12 +24,7 @@ from bench.worker import PROTOCOL
 
 CANARY = "bench.worker.canary:Canary"
 ONNXRUNTIME = "bench.backends.onnxruntime.adapter:OnnxRuntime"
-LOAD = {
-    "model": {"name": "canary"},
-    "device": {"id": "cpu", "vendor": "", "name": ""},
-    "options": {"threads": 1, "allow_fallback": False, "shapes": {}, "extra": {}},
-    "cpus": [],
-}
+LOAD = (ModelFile("canary"), Device("cpu", "", ""), Options())
 
 
 @pytest.fixture
@@ -69,12 +65,10 @@ def test_a_worker_in_another_interpreter_measures_and_tells_its_versions(
     found = probe(worker)
     assert found.version == "1"
     assert found.greeting.numpy == np.__version__
-    worker.request("load", **LOAD)
-    worker.request("bind", names=[], lane="prepared")
-    _, (latency_ns,) = worker.request("block", calls=3, discard=1)
-    assert (latency_ns > 0).all()
-    packages, _ = worker.request("packages")
-    assert packages["packages"] == {"numpy": np.__version__}
+    worker.load(*LOAD)
+    worker.bind({})
+    assert (worker.block(calls=3, discard=1) > 0).all()
+    assert worker.packages() == {"numpy": np.__version__}
 
 
 def test_it_sees_nothing_of_the_interpreter_of_bench(
@@ -197,7 +191,7 @@ def test_a_set_up_script_brings_modules_into_the_path(
     setup = tmp_path / "set_env.sh"
     setup.write_text(f'export PYTHONPATH="{vendor}:$PYTHONPATH"\n')
     worker = start(python, ONNXRUNTIME, setup=setup)
-    assert worker.request("version")[0]["version"] == "9.9"
+    assert worker.version() == "9.9"
 
 
 @pytest.mark.parametrize(

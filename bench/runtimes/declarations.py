@@ -1,0 +1,65 @@
+"""What the installed backends declare of themselves that a whole run asks about."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+
+from bench.backend import Backend
+from bench.capabilities import Declaration, ReferenceRole, declaration
+from bench.discover import backend_entry_points, load_backend
+from bench.errors import BenchError
+
+#: The distributions that decide what any figure means, whatever measured it.
+_OURS = ("infer-bench", "numpy", "onnx", "scipy")
+
+
+@dataclass(frozen=True)
+class ReferenceBackend:
+    """An installed backend whose outputs can be the reference, for models of ``forms``."""
+
+    name: str
+    forms: tuple[str, ...]
+    role: ReferenceRole
+
+
+@cache
+def reference_backends() -> tuple[ReferenceBackend, ...]:
+    """Who can say what is right, the best first."""
+    found = [
+        ReferenceBackend(name, tuple(adapter.forms), declared.reference)
+        for name, adapter, declared in _declared()
+        if declared.reference is not None
+    ]
+    return tuple(sorted(found, key=lambda one: (one.role.rank, one.name)))
+
+
+def references_for(forms: Collection[str]) -> list[str]:
+    """The names of the references for models that are there in any of ``forms``, best first."""
+    return [one.name for one in reference_backends() if set(one.forms) & set(forms)]
+
+
+def versioned_distributions() -> tuple[str, ...]:
+    """The installed distributions whose versions decide what a number means: ours, and those that
+    the backends declare."""
+    named = [name for _, _, declared in _declared() for name in declared.distributions]
+    return (*_OURS, *(name for name in dict.fromkeys(named) if name not in _OURS and _here(name)))
+
+
+def _declared() -> Iterator[tuple[str, type[Backend], Declaration]]:
+    """Each installed backend; one that can't be imported says so when it is asked for."""
+    for name in backend_entry_points():
+        with contextlib.suppress(BenchError):
+            adapter = load_backend(name)
+            yield name, adapter, declaration(adapter)
+
+
+def _here(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,332 @@
+"""What the scheduler asks of a worker, and what it is answered: one frozen dataclass each.
+
+Both sides import this module, encode what they say and decode what they hear
+(`bench.worker.codec`): a message of another name, an unknown or missing field, or a value that
+isn't of its field's type is a `MessageError` on the side that notices it, be it the sender.
+
+Fields are in ns, bytes and seconds as their names say. Arrays travel as they are; a mapping of
+inputs keeps its order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Mapping, Optional, Tuple, Union
+
+import numpy as np
+
+from bench.backend import Device, ModelFile, Options, Placement, TensorSpec
+from bench.capabilities import Nanoseconds, Reading
+
+Array = np.ndarray[Any, Any]
+#: Inputs by their names.
+Inputs = Mapping[str, Array]
+#: How an inference is made: the prepared call, the runtime's usual API, a loop without Python.
+Lane = Literal["prepared", "api", "native"]
+
+
+# What a worker says unasked.
+
+
+@dataclass(frozen=True)
+class Hello:
+    """The first message of a worker."""
+
+    protocol: int
+
+
+# Requests, and behind each what answers it.
+
+
+@dataclass(frozen=True)
+class AskVersion:
+    """Is the runtime there at all?"""
+
+
+@dataclass(frozen=True)
+class Version:
+    """The runtime's own version."""
+
+    version: str
+
+
+@dataclass(frozen=True)
+class AskDevices:
+    """Which devices answer when touched?"""
+
+
+@dataclass(frozen=True)
+class Absence:
+    """Why a kind of device is not there."""
+
+    reason: str
+    remedy: str
+    not_in_build: bool  #: another build of the runtime would be for it
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Devices that answered, and by its kind why one that this build is for did not."""
+
+    devices: Tuple[Device, ...]
+    absent: Mapping[str, Absence]
+
+
+@dataclass(frozen=True)
+class AskPackages:
+    """Which distributions can this interpreter import from?"""
+
+
+@dataclass(frozen=True)
+class Packages:
+    """Their versions by name, sorted."""
+
+    packages: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Load:
+    """Read and compile a model; one that was loaded before is closed."""
+
+    model: ModelFile
+    device: Device
+    options: Options
+    cpus: Tuple[int, ...]  #: the worker is pinned to; where there are none it stays as it is
+
+
+@dataclass(frozen=True)
+class LoadedInfo:
+    """A compiled model, and what that cost."""
+
+    load_ns: int
+    rss_before_load_bytes: Optional[int]
+    inputs: Tuple[TensorSpec, ...]
+    outputs: Tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
+class Bind:
+    """Bind inputs for one lane, in so many streams, and make the first call."""
+
+    feeds: Inputs
+    lane: Lane
+    streams: int
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What is bound, where it runs, and what more can be asked about it."""
+
+    bind_ns: int
+    first_inference_ns: int
+    queries_per_call: int
+    rss_bytes: Optional[int]
+    placement: Placement
+    profiles: bool  #: a session like this one could find out more of its placement
+    times_copies: bool
+    tells_of_device: bool
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """Call until the latency is steady, or so many seconds are spent."""
+
+    budget_s: float
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """How a session warmed up."""
+
+    calls: int
+    settled: bool
+    latency_ns: int  #: median of the last window
+
+
+@dataclass(frozen=True)
+class TimeBlock:
+    """Make ``discard`` calls that don't count, then time ``calls``."""
+
+    calls: int
+    discard: int
+
+
+@dataclass(frozen=True)
+class TimedBlock:
+    """The latency of each call, in order."""
+
+    latency_ns: Nanoseconds
+
+
+@dataclass(frozen=True)
+class ServeQueries:
+    """Queries that arrive at random moments (`bench.worker.openloop`), until more than
+    ``allowed_above`` have taken longer than ``bound_ns``."""
+
+    rate_per_s: float
+    queries: int
+    seed: int
+    bound_ns: float
+    allowed_above: int
+    discard: int
+
+
+@dataclass(frozen=True)
+class ServedQueries:
+    """Latencies from when each query was to arrive; how late the generator was (p99)."""
+
+    latency_ns: Nanoseconds
+    generator_late_ns: float
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """What did the last timed call leave?"""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """What does the checked path compute of these inputs?"""
+
+    feeds: Inputs
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """In the order of the session's outputs."""
+
+    arrays: Tuple[Array, ...]
+
+
+@dataclass(frozen=True)
+class TimeCopies:
+    """How long do the copies of what is bound take? One inference takes ``latency_ns``."""
+
+    latency_ns: float
+
+
+@dataclass(frozen=True)
+class CopyTimes:
+    """Times in ns by what they are of (``h2d_ns``, ``d2h_ns``); none where they can't be timed."""
+
+    times: Mapping[str, Tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class AskDeviceMemory:
+    """How much memory has the device left?"""
+
+    device: Device
+
+
+@dataclass(frozen=True)
+class DeviceMemory:
+    """Bytes now; None where the backend can't tell."""
+
+    free_bytes: Optional[int]
+    total_bytes: Optional[int]
+
+
+@dataclass(frozen=True)
+class AskReadings:
+    """What did the device tell of itself after each block?"""
+
+
+@dataclass(frozen=True)
+class Readings:
+    """In the order of the blocks; none where the device tells nothing."""
+
+    readings: Tuple[Reading, ...]
+
+
+@dataclass(frozen=True)
+class FindPlacement:
+    """The placement, with all that the session can find out on these inputs in its own time."""
+
+    feeds: Inputs
+
+
+@dataclass(frozen=True)
+class FoundPlacement:
+    """Where the nodes ran."""
+
+    placement: Placement
+
+
+@dataclass(frozen=True)
+class AskMemory:
+    """How much memory did this process hold at most since it loaded its model?"""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The high-water mark; None where the system doesn't tell."""
+
+    peak_rss_bytes: Optional[int]
+
+
+@dataclass(frozen=True)
+class Unload:
+    """Close the session, if there is one; another model may be loaded then."""
+
+
+@dataclass(frozen=True)
+class Close:
+    """Close the session and end."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """It is done, and there is nothing to tell."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Instead of any answer: an error of this kind (`bench.errors`) was raised.
+
+    ``reason`` and ``remedy`` are apart where the kind has them.
+    """
+
+    kind: str
+    text: str
+    reason: str = ""
+    remedy: str = ""
+
+
+Request = Union[
+    AskVersion,
+    AskDevices,
+    AskPackages,
+    Load,
+    Bind,
+    WarmUp,
+    TimeBlock,
+    ServeQueries,
+    Fetch,
+    Evaluate,
+    TimeCopies,
+    AskDeviceMemory,
+    AskReadings,
+    FindPlacement,
+    AskMemory,
+    Unload,
+    Close,
+]
+Answer = Union[
+    Version,
+    Devices,
+    Packages,
+    LoadedInfo,
+    Bound,
+    Warmup,
+    TimedBlock,
+    ServedQueries,
+    Outputs,
+    CopyTimes,
+    DeviceMemory,
+    Readings,
+    FoundPlacement,
+    Memory,
+    Done,
+    Failed,
+]

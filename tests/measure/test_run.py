@@ -1,0 +1,52 @@
+"""What a run does around measuring: where the harness itself computes meanwhile."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from bench.measure.run import _away_from
+
+
+class Affinity:
+    """The CPUs that this process may use, as the system keeps them."""
+
+    def __init__(self, allowed: set[int]) -> None:
+        self.allowed = allowed
+
+    def get(self, pid: int) -> set[int]:
+        assert pid == 0
+        return set(self.allowed)
+
+    def set(self, pid: int, cpus: set[int]) -> None:
+        assert pid == 0
+        assert cpus, "a process without any CPU"
+        self.allowed = set(cpus)
+
+
+@pytest.fixture
+def affinity(monkeypatch: pytest.MonkeyPatch) -> Affinity:
+    kept = Affinity({0, 1, 2, 3})
+    monkeypatch.setattr(os, "sched_getaffinity", kept.get, raising=False)
+    monkeypatch.setattr(os, "sched_setaffinity", kept.set, raising=False)
+    return kept
+
+
+def test_the_harness_leaves_the_cpus_that_workers_are_timed_on_and_comes_back(
+    affinity: Affinity,
+) -> None:
+    with _away_from({1, 3}):
+        assert affinity.allowed == {0, 2}
+    assert affinity.allowed == {0, 1, 2, 3}
+
+
+def test_the_harness_stays_where_there_is_no_other_cpu(affinity: Affinity) -> None:
+    with _away_from({0, 1, 2, 3}):
+        assert affinity.allowed == {0, 1, 2, 3}
+
+
+def test_the_harness_comes_back_after_an_interrupt(affinity: Affinity) -> None:
+    with pytest.raises(KeyboardInterrupt), _away_from({1}):
+        raise KeyboardInterrupt
+    assert affinity.allowed == {0, 1, 2, 3}
