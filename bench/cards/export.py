@@ -270,8 +270,8 @@ def _exceeds(want: Array, got: Array, rounding: float = 0.0) -> float | None:
     with np.errstate(invalid="ignore"):
         difference = np.abs(mine - theirs)
         allowed = TOLERANCE.absolute * usual + (TOLERANCE.relative + 2 * rounding) * np.abs(mine)
-        # Written so that a NaN counts as beyond it.
-        agree = (mine == theirs) | (np.isnan(mine) & np.isnan(theirs)) | (difference <= allowed)
+        near = np.isfinite(mine) & (difference <= allowed)  # a NaN is near nothing
+    agree = (mine == theirs) | (np.isnan(mine) & np.isnan(theirs)) | near
     if bool(agree.all()):
         return None
     beyond = difference[~agree]
