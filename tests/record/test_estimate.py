@@ -149,6 +149,10 @@ def test_throughput_counts_samples_over_the_time_of_the_calls() -> None:
     assert found.tolist() == [320.0, 320.0]
 
 
+def test_the_figure_of_a_latency_is_the_median_of_each_process() -> None:
+    assert estimate.figures(a_cell(), invocations(1e6, 2e6)).tolist() == [1e6, 2e6]
+
+
 def test_throughput_counts_the_queries_of_all_streams() -> None:
     cell = a_cell(scenario="offline", batch=2)
     one_call = invocations(1e6, 1e6, calls=10, busy_ns=int(1e9), queries_per_call=8)

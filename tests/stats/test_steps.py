@@ -194,7 +194,7 @@ def test_orders_drawn_in_parts_are_those_drawn_at_once(monkeypatch: pytest.Monke
     values = np.exp(np.random.default_rng(33).normal(0, 0.02, 12) + 0.04 * (np.arange(12) >= 5))
     whole = find_steps(values, confidence=0.8)
     assert whole
-    for at_once in (1, 12 * 100):
+    for at_once in (1, 12 * 100, 12 * 600):
         monkeypatch.setattr(steps_module, "_AT_ONCE", at_once)
         assert find_steps(values, confidence=0.8) == whole
 
