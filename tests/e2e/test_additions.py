@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-
 from conftest import PLUGINS, Bench
+from onnx import TensorProto, helper, numpy_helper
 
 CARD = """
 name = "{name}"

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from bench.errors import SpecError
 from bench.present.publication.check import check
 from bench.present.publication.write import publish
+from bench.record import estimate
 from bench.record.header import RunHeader
 from bench.record.result import Invocation, Record
 from bench.store.derive import derived
@@ -155,6 +156,14 @@ def read_lines(path: Path) -> list[Any]:
 
 def write_lines(path: Path, lines: list[Any]) -> None:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_resamples() -> Iterator[None]:
+    """The intervals are made anew for each of some 200 changes, by whatever number of resamples."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(estimate, "_BOOTSTRAP_RESAMPLES", 10)
+        yield
 
 
 @pytest.fixture(scope="module")
