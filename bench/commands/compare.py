@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.commands.output import print_drawing, print_json, warn
+from bench.defaults import CONFIDENCE, MARGIN
 from bench.store.find import find_runs, only_run
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def _share(ctx: click.Context, param: click.Parameter, text: str) -> float:
     "--margin",
     callback=_share,
     metavar="SHARE",
-    default="2%",
+    default=f"{MARGIN:.0%}",
     show_default=True,
     help="Within this, two cells are the same.",
 )
@@ -63,7 +64,7 @@ def _share(ctx: click.Context, param: click.Parameter, text: str) -> float:
     "--confidence",
     callback=_share,
     metavar="SHARE",
-    default="95%",
+    default=f"{CONFIDENCE:.0%}",
     show_default=True,
     help="That all intervals hold together.",
 )

@@ -8,6 +8,7 @@ import click
 
 from bench.commands.compare import share
 from bench.commands.output import print_drawing, print_json, warn
+from bench.defaults import CONFIDENCE, MARGIN
 
 
 @click.command(name="history")
@@ -19,14 +20,14 @@ from bench.commands.output import print_drawing, print_json, warn
 @click.option("--variant", default="", metavar="NAME", help="Only cells of this variant.")
 @click.option(
     "--margin",
-    default="2%",
+    default=f"{MARGIN:.0%}",
     show_default=True,
     metavar="SHARE",
     help="Smaller steps are not told.",
 )
 @click.option(
     "--confidence",
-    default="95%",
+    default=f"{CONFIDENCE:.0%}",
     show_default=True,
     metavar="SHARE",
     help="That not even one step in all that is shown is false.",

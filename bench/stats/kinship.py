@@ -46,6 +46,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from bench.arrays import Array
+from bench.defaults import CONFIDENCE
 from bench.stats.interval import Interval, check_confidence
 
 #: Two give a variance; how many a verdict needs is for the caller to say.
@@ -61,7 +62,7 @@ class Kinship:
     excess: Interval
 
 
-def kinship(likeness: Array, replicas: Array, confidence: float = 0.95) -> Kinship | None:
+def kinship(likeness: Array, replicas: Array, confidence: float = CONFIDENCE) -> Kinship | None:
     """The excess likeness of the first two of m models; the others are the controls.
 
     ``likeness`` has shape (m, m), symmetric, its diagonal unused; ``replicas`` (resamples, m, m)
