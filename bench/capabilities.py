@@ -194,7 +194,10 @@ class ReferenceRole:
 
 @runtime_checkable
 class DeclaresReference(Protocol):
-    """That its outputs may be the reference; it is then probed even when it isn't measured."""
+    """That its outputs may be the reference; it is then probed even when it isn't measured.
+
+    This one isn't inherited: a backend derived from a reference computes something else.
+    """
 
     reference: ReferenceRole
 
@@ -231,8 +234,14 @@ def declaration(adapter: object) -> Declaration:
         declared["trials"] = tuple(adapter.trials)
     if isinstance(adapter, DeclaresRequirements):
         declared["requirements"] = adapter.requirements
-    if isinstance(adapter, DeclaresReference):
+    if isinstance(adapter, DeclaresReference) and _says_itself(adapter, "reference"):
         declared["reference"] = adapter.reference
     if isinstance(adapter, DeclaresDistributions):
         declared["distributions"] = tuple(adapter.distributions)
     return Declaration(**declared)
+
+
+def _says_itself(adapter: object, name: str) -> bool:
+    """Whether an attribute stands in the class itself (or on the object), not in a base of it."""
+    own = adapter if isinstance(adapter, type) else type(adapter)
+    return name in vars(own) or name in vars(adapter)

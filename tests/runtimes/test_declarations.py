@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import pytest
 
-from bench.capabilities import ReferenceRole
+from bench.backends.onnx_reference import OnnxReference
+from bench.capabilities import ReferenceRole, declaration
 from bench.errors import Unavailable
 from bench.runtimes import declarations
 from bench.runtimes.declarations import (
@@ -65,3 +66,19 @@ def test_a_run_notes_the_versions_of_what_is_installed_and_declared() -> None:
     assert {"infer-bench", "numpy", "onnx", "scipy", "pydantic"} <= set(noted)
     assert "no-such-distribution" not in noted
     assert len(noted) == len(set(noted))
+
+
+def test_being_the_reference_is_not_inherited() -> None:
+    """Who derives a backend from ONNX's evaluator and changes a kernel is not what is right."""
+
+    class Changed(OnnxReference):
+        name = "changed"
+
+    class Claimed(OnnxReference):
+        name = "claimed"
+        reference = ReferenceRole(rank=5)
+
+    assert declaration(OnnxReference).reference is not None
+    assert declaration(Changed).reference is None
+    assert declaration(Changed()).reference is None
+    assert declaration(Claimed()).reference == ReferenceRole(rank=5)
