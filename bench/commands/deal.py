@@ -12,7 +12,7 @@ from bench.commands.output import print_drawing, print_json, warn
 from bench.errors import SpecError
 
 if TYPE_CHECKING:
-    from bench.judge.deal import Deal
+    from bench.judge.deal import Cost, Deal
     from bench.judge.fidelity import Titled
 
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     help="Of the distributions that the KL divergence compares.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the deal as JSON.")
-def command(run: Path, cost: str, loss: str | None, temperature: float, *, as_json: bool) -> None:
+def command(run: Path, cost: Cost, loss: str | None, temperature: float, *, as_json: bool) -> None:
     """Weigh the models of the stored run in the directory RUN.
 
     The Pareto front of accuracy against cost, with what the intervals leave open; how like its
@@ -53,7 +53,7 @@ def command(run: Path, cost: str, loss: str | None, temperature: float, *, as_js
 
     stored = read_run(run)
     changes = Changes(stored)
-    deal = make_deal(stored.records, changes.at, cost, _fraction(loss) if loss else None)  # type: ignore[arg-type]
+    deal = make_deal(stored.records, changes.at, cost, _fraction(loss) if loss else None)
     fidelities = Fidelities(stored, temperature)
     # --json has all targets and variants.
     found = list(fidelities.each()) if as_json else fidelities.first_of_each()
