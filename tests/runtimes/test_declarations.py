@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 import pytest
-
 from bench.backends.onnx_reference import OnnxReference
+
 from bench.capabilities import ReferenceRole, declaration
 from bench.errors import Unavailable
 from bench.runtimes import declarations
