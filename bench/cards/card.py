@@ -28,6 +28,8 @@ Dimension = Annotated[int, Field(gt=0)] | Annotated[str, Field(min_length=1)]
 
 #: Loads a checkpoint folder, in the exporter and in workers.
 _LOADER = Path(__file__).with_name("pretrained.py")
+#: The same for what generates text.
+_DECODER_LOADER = Path(__file__).parent / "language" / "causal.py"
 #: What a checkpoint consists of.
 _CHECKPOINT_FILES = (".json", ".safetensors", ".bin", ".txt", ".model")
 
@@ -189,7 +191,8 @@ class Card(Frozen):
             weights = self.file(self.source.weights) if self.source.weights else None
             torch = TorchSource(self.file(file), factory, weights)
         if self.source.pretrained is not None:
-            torch = TorchSource(_LOADER, "load", folder=self.file(self.source.pretrained))
+            loader = _DECODER_LOADER if self.task == "text-generation" else _LOADER
+            torch = TorchSource(loader, "load", folder=self.file(self.source.pretrained))
         onnx = without_links(self.file(self.source.onnx)) if self.source.onnx else None
         return ModelFile(self.name, onnx=onnx, torch=torch)
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from bench.cards.card import Card, card_for_onnx, load_card
 from bench.cards.checkpoints import card_for_checkpoint, card_for_factory, is_checkpoint
+from bench.cards.language.cards import card_for_decoder
+from bench.cards.language.causal import is_causal
+from bench.cards.pretrained import read_config
 from bench.discover import card_paths, unknown
 from bench.errors import SpecError
 
@@ -28,7 +31,7 @@ def find_model(text: str) -> Card:
     if text in installed:
         return load_card(installed[text])
     if path.is_dir() and is_checkpoint(path):
-        return card_for_checkpoint(path)
+        return _card_for_checkpoint(path)
     if path.exists():
         raise SpecError(
             f"{text}: not a model that bench can read: give an .onnx file, a card (.toml), "
@@ -36,6 +39,15 @@ def find_model(text: str) -> Card:
             "model (`bench list models`)."
         )
     raise unknown("model", text, installed)
+
+
+def _card_for_checkpoint(path: Path) -> Card:
+    """A card for whatever a checkpoint folder holds."""
+    try:
+        causal = is_causal(read_config(str(path)))
+    except (OSError, ValueError):
+        causal = False  # what is wrong with config.json is told there
+    return card_for_decoder(path) if causal else card_for_checkpoint(path)
 
 
 def wherever(text: str) -> str:

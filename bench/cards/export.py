@@ -60,7 +60,7 @@ def export(card: Card, cache: Path) -> Path:
     if source is None:
         raise SpecError(f"{card.path}: the card has neither an ONNX nor a PyTorch source.")
     made = make(source)
-    key = _content_key(card, made)[:16]
+    key = content_key(card, made)[:16]
     path = cache / "exports" / f"{card.name.replace('/', '-')}-{key}.onnx"
     if path.is_file() and _still_computes(card, made, path):
         return path
@@ -120,7 +120,7 @@ def example_inputs(card: Card, size: int, seed: int = 0) -> dict[str, Array]:
     return feeds | {n: np.full_like(feeds[n], value) for n, value in filled.items()}
 
 
-def _content_key(card: Card, made: Made) -> str:
+def content_key(card: Card, made: Made) -> str:
     """Hash of all that is known to decide the export."""
     versions = []
     for package in ("torch", "onnxscript", "transformers"):
@@ -142,7 +142,7 @@ def _write_onnx(card: Card, made: Made, path: Path) -> None:
     }
     dynamic = tuple(dict.fromkeys(symbolic[name], torch.export.Dim.DYNAMIC) for name in names)
     try:
-        with _silence(), made.running() as module:
+        with silence(), made.running() as module:
             program = torch.onnx.export(
                 module,
                 tuple(tensors(made, feeds)),
@@ -157,8 +157,8 @@ def _write_onnx(card: Card, made: Made, path: Path) -> None:
             program.save(str(path), external_data=False)
     except Exception as error:
         raise ExportFailed(
-            f"{card.name}: PyTorch could not export it: {first_line(_root(error))}"
-            f"{_place_in_model(error, card)}. Replace that operation by one that ONNX has, or "
+            f"{card.name}: PyTorch could not export it: {first_line(root_cause(error))}"
+            f"{place_in_model(error, card)}. Replace that operation by one that ONNX has, or "
             "export the model yourself and name the .onnx file in the card."
         ) from error
 
@@ -212,7 +212,7 @@ def _compare(card: Card, made: Made, path: Path, size: int) -> None:
             f"{len(expected)} tensors, so they can't be compared. Let forward return tensors alone."
         )
     for position, (want, got) in enumerate(zip(expected, actual, strict=True)):
-        beyond = _exceeds(to_array(want), got, _rounding(want))
+        beyond = exceeds(to_array(want), got, _rounding(want))
         if beyond is not None:
             raise ExportFailed(
                 f"{card.name}: at batch {size} output {position} of the exported model differs "
@@ -232,7 +232,7 @@ def _expected(card: Card, made: Made, feeds: dict[str, Array]) -> list[Any]:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
         raise ExportFailed(
             f"{card.name}: the module refused {shapes}: {first_line(error)}"
-            f"{_place_in_model(error, card)}."
+            f"{place_in_model(error, card)}."
         ) from error
 
 
@@ -256,7 +256,7 @@ def run_onnx(path: Path, arrays: dict[str, Array]) -> Sequence[Array]:
     return list(ReferenceEvaluator(str(path)).run(None, arrays))
 
 
-def _exceeds(want: Array, got: Array, rounding: float = 0.0) -> float | None:
+def exceeds(want: Array, got: Array, rounding: float = 0.0) -> float | None:
     """The largest difference, where any lies beyond the tolerance; None where all agree.
 
     Values that are the same, infinities and NaN too, agree. What is allowed absolutely grows with
@@ -279,7 +279,7 @@ def _exceeds(want: Array, got: Array, rounding: float = 0.0) -> float | None:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """The exporter logs and prints about packages that nobody asked for."""
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -295,14 +295,14 @@ def _silence() -> Iterator[None]:
         logging.disable(disabled)
 
 
-def _root(error: BaseException) -> BaseException:
+def root_cause(error: BaseException) -> BaseException:
     """The exception that began it: the exporter wraps the one that names the operator."""
     while error.__cause__ is not None:
         error = error.__cause__
     return error
 
 
-def _place_in_model(error: BaseException, card: Card) -> str:
+def place_in_model(error: BaseException, card: Card) -> str:
     """``, at nets.py line 12`` where the traceback passes through the model's own file."""
     source = card.model_file().torch
     if source is None:

@@ -17,7 +17,11 @@ from bench.cards.checkpoints import checkpoint_limits
 from bench.cards.datasets import Dataset, load_dataset
 from bench.cards.export import TRACED_SIZE, export, feeds_for
 from bench.cards.files import stored_bytes
+from bench.cards.language.cards import TASK, described
+from bench.cards.language.export import export_decoder
+from bench.cards.language.found import decoder_in
 from bench.cards.variants import Form, make_form
+from bench.decoding import Decoder
 from bench.errors import BenchError, SpecError
 from bench.variants import DEFAULT, find_variant
 
@@ -32,7 +36,8 @@ class Loaded:
 
     ``sha256`` identifies what computes. ``examples`` are inputs that the model's own file gives,
     ``index_limits`` the rows of the tables that integer inputs index, where there is no ONNX form
-    that shows them. ``refused`` says why there is no ONNX form where one was needed.
+    that shows them. ``decoder`` describes the state of a language model. ``refused`` says why
+    there is no ONNX form where one was needed.
     """
 
     card: Card
@@ -44,6 +49,7 @@ class Loaded:
     examples: Mapping[str, Array] | None = None
     index_limits: Mapping[str, int] = field(default_factory=dict)
     refused: BenchError | None = None
+    decoder: Decoder | None = None
 
     def form(self, variant: str) -> Form:
         """The model's files in the precision ``variant``."""
@@ -107,6 +113,7 @@ def load(
     model = Loaded(card, card.model_file(), None)
     if model.file.onnx is None and model.file.torch is not None:
         model = _from_torch(model, model.file.torch, cache, say, forms)
+    model = replace(model, decoder=_decoder(model))
     dataset = load_dataset(card) if card.dataset is not None else None
     made = {}
     for variant in variants:
@@ -132,7 +139,8 @@ def _from_torch(
             model = _described(model, source)
         if "onnx" in forms:
             say(f"exporting {card.name} to ONNX")
-            model = replace(model, file=replace(model.file, onnx=export(card, cache)))
+            make_onnx = export_decoder if card.task == TASK else export
+            model = replace(model, file=replace(model.file, onnx=make_onnx(card, cache)))
         elif source.folder is not None:
             model = replace(model, index_limits=checkpoint_limits(source.folder))
     except SpecError as error:
@@ -144,6 +152,14 @@ def _from_torch(
     finally:
         modules.forget(source)
     return model
+
+
+def _decoder(model: Loaded) -> Decoder | None:
+    """The description of a language model's state; None for every other model."""
+    if model.file.onnx is not None:
+        return decoder_in(model.file.onnx)
+    folder = model.file.torch.folder if model.file.torch is not None else None
+    return described(folder) if model.card.task == TASK and folder is not None else None
 
 
 def _described(model: Loaded, source: TorchSource) -> Loaded:

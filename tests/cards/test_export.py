@@ -83,7 +83,7 @@ def test_an_earlier_export_is_compared_with_the_module_before_it_is_used(
 ) -> None:
     """What forward asks the environment for while it runs is in no hash."""
     card = tiny(tmp_path)
-    monkeypatch.setattr(exporting, "_content_key", lambda card, made: "0" * 16)
+    monkeypatch.setattr(exporting, "content_key", lambda card, made: "0" * 16)
     code = NETS.replace("+ 1", "+ float(__import__('os').environ.get('ADDED', 1))")
     (tmp_path / "nets.py").write_text(code)
     for added in (1.0, 2.0):
@@ -102,7 +102,7 @@ def test_other_content_is_another_export(tmp_path: Path) -> None:
         source = card.model_file().torch
         assert source is not None
         forget(source)
-        return exporting._content_key(card, make(source))
+        return exporting.content_key(card, make(source))
 
     first = key()
     assert key() == first
@@ -111,7 +111,7 @@ def test_other_content_is_another_export(tmp_path: Path) -> None:
     source = card.model_file().torch
     assert source is not None
     forget(source)
-    assert exporting._content_key(load_card(card.path), make(source)) != first
+    assert exporting.content_key(load_card(card.path), make(source)) != first
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_other_content_is_another_export(tmp_path: Path) -> None:
 def test_equal_infinities_agree_and_the_tolerance_grows_with_the_output(
     want: list[float], got: list[float], agrees: bool
 ) -> None:
-    beyond = exporting._exceeds(np.array(want, np.float32), np.array(got, np.float32))
+    beyond = exporting.exceeds(np.array(want, np.float32), np.array(got, np.float32))
     assert (beyond is None) == agrees
 
 

@@ -18,7 +18,7 @@ class Raw(Task):
     scored: ClassVar[bool] = False
 
     def columns(self, outputs: Array, data: Dataset, card: Card) -> dict[str, Array]:
-        raise AccuracyFailed(f"{card.name}: a model of the task `raw` is not scored.")
+        raise AccuracyFailed(f"{card.name}: a model of the task `{self.name}` is not scored.")
 
     def scores(self, columns: Columns, confidence: float) -> list[Score]:
         return []

@@ -1,0 +1,1 @@
+"""Decoder-only language models: loaded, described, exported and checked with their state."""

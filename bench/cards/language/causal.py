@@ -1,0 +1,198 @@
+"""A causal language model as a plain PyTorch module: token ids and the past in, logits and the
+present out. Runs in workers too: needs torch and transformers.
+
+`load` is the factory that a `bench.backend.TorchSource` names; it is called with the checkpoint's
+folder, or with a GGUF file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+from bench.cards import pretrained
+from bench.cards.language.states import Plan, cache_argument, plan_state, put
+from bench.cards.language.tracing import FILLS, branchless
+from bench.decoding import Decoder
+
+#: How the names of classes end that give logits of the next token.
+HEADS = ("ForCausalLM", "LMHeadModel")
+#: Experts in a form that exports: "grouped_mm" and "eager" don't (docs/language-models.md).
+EXPERTS = "batched_mm"
+
+
+def is_causal(config: dict[str, Any]) -> bool:
+    """Whether config.json names a class that gives logits of the next token."""
+    return architecture_of(config).endswith(HEADS)
+
+
+def architecture_of(config: dict[str, Any]) -> str:
+    return str((config.get("architectures") or [""])[0])
+
+
+def load(source: str) -> Any:
+    """The checkpoint in fp32, as a module with its state as inputs and outputs.
+
+    Its attribute ``decoder`` describes them. Raises `ValueError`, in words for the user, for a
+    class that isn't supported, and for weights that aren't the class's.
+    """
+    kind, config = class_of(source)
+    plan = plan_state(kind, config, FILLS)
+    model = _whole_model(kind, source)
+    return decoding_module(model, plan)
+
+
+def describe(source: str) -> Decoder:
+    """What `load` would take and give, without reading the weights."""
+    kind, config = class_of(source)
+    return decoder_of(kind, config, plan_state(kind, config, FILLS))
+
+
+def class_of(source: str) -> tuple[Any, Any]:
+    """The class that config.json names and its configuration. Raises `ValueError`."""
+    import transformers  # transformers: optional
+
+    found = json.loads((Path(source) / "config.json").read_text("utf-8"))
+    name = architecture_of(found)
+    kind = getattr(transformers, name, None)
+    if kind is None:
+        raise ValueError(
+            f"transformers {transformers.__version__} has no {name}, and code that comes with a "
+            "checkpoint is never run. Install a version that has it, or export the model yourself "
+            "and name the .onnx file."
+        )
+    if found.get("is_encoder_decoder"):
+        raise ValueError(
+            f"{name} has an encoder beside its decoder, which bench can't feed. It measures "
+            "decoder-only models."
+        )
+    config = kind.config_class.from_pretrained(source, local_files_only=True)
+    return kind, prepared(config)
+
+
+def prepared(config: Any) -> Any:
+    """The configuration, so that what follows from it can be exported."""
+    config.use_cache = True
+    config._attn_implementation = "eager"
+    config._experts_implementation = EXPERTS
+    return config
+
+
+def decoder_of(kind: Any, config: Any, plan: Plan) -> Decoder:
+    """The description of the class's module."""
+    return Decoder(
+        architecture=kind.__name__,
+        vocabulary=int(config.vocab_size),
+        state=plan.tensors,
+        lengths=dict(plan.lengths),
+        context=getattr(config, "max_position_embeddings", None),
+        mask="attention_mask" if plan.counted else "",
+        chooses=tuple(_chosen(config)),
+    )
+
+
+def _chosen(config: Any) -> Any:
+    """What the class chooses by rank, in words."""
+    experts = getattr(config, "num_experts_per_tok", None)
+    if experts:
+        yield f"{experts} experts a token"
+    if getattr(config, "index_topk", None):
+        yield f"{config.index_topk} entries of the sparse attention"
+
+
+def decoding_module(model: Any, plan: Plan) -> Any:
+    """``model`` with the state that ``plan`` describes as inputs and outputs."""
+    import torch  # torch: optional
+    from transformers import DynamicCache
+
+    decoder = decoder_of(type(model), model.config, plan)
+    names = [decoder.tokens, *filter(None, [decoder.mask]), *(t.input for t in decoder.state)]
+    argument = cache_argument(model)
+
+    def restored(past: tuple[Any, ...], position: Any) -> Any:
+        cache = DynamicCache(config=model.config)
+        for place, settled in plan.settled.items():
+            put(cache, place, settled)
+        for layer in cache.layers:
+            layer.device = past[0].device
+        for places, tensor in zip(plan.slots, past, strict=True):
+            for place in places:
+                put(cache, place, tensor)
+        for place, length in plan.counts.items():
+            put(cache, place, length.of(position))
+        return cache
+
+    class Decoding(torch.nn.Module):  # type: ignore[misc]
+        """One step: any number of new tokens after the past."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, *given: Any) -> Any:
+            input_ids, *past = given
+            position: Any = 0
+            if decoder.mask:
+                position = past.pop(0).shape[1] - input_ids.shape[1]
+            elif grows is not None:
+                position = past[grows[0]].shape[grows[1]]
+            cache = restored(tuple(past), position)
+            exporting = torch.compiler.is_exporting()
+            with branchless() if exporting else contextlib.nullcontext():
+                found = self.model(
+                    input_ids=input_ids, use_cache=True, return_dict=True, **{argument: cache}
+                )
+            return (found["logits"], *(taken(cache, places[0]) for places in plan.slots))
+
+    grows = next(
+        (
+            (index, tensor.axis)
+            for index, tensor in enumerate(decoder.state)
+            if decoder.change(tensor) == "grows"
+        ),
+        None,
+    )
+    Decoding.forward.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+            for name in ("self", *names)
+        ]
+    )
+    module = Decoding().eval()
+    module.decoder = decoder
+    return module
+
+
+def taken(cache: Any, place: Any) -> Any:
+    """What is at ``place`` of a cache."""
+    number, name, *keys = place
+    value = getattr(cache.layers[number], name)
+    for key in keys:
+        value = value[key]
+    return value
+
+
+def _whole_model(kind: Any, source: str) -> Any:
+    """Every weight of the class from the checkpoint, none made up."""
+    import torch  # torch: optional
+    import transformers
+
+    model, missing, unused = pretrained._loaded(
+        torch, transformers, kind, source, experts_implementation=EXPERTS
+    )
+    if missing:
+        raise ValueError(
+            f"the checkpoint has no weights for {pretrained._some(missing)} of {kind.__name__}, "
+            "which would be random. Save the whole model, its head too."
+        )
+    if unused:
+        raise ValueError(
+            f"the checkpoint has weights that {kind.__name__} doesn't use, "
+            f"{pretrained._some(unused)}, so it is another network. Name the architecture that it "
+            "is in config.json."
+        )
+    prepared(model.config)
+    return model
