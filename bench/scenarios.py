@@ -7,10 +7,11 @@ its name to ``module:ROW``.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from bench.discover import Catalogue
+from bench.errors import SpecError
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ class Scenario:
     plain: bool = False
     #: which cost of a model the pairs, the deal and the front read from it
     weighs: Literal["", "latency", "throughput"] = ""
+    #: of a language model: what ``size`` counts, tokens of the ``prompt`` or those in the cache
+    #: (``depth``); empty for scenarios that know no cache
+    counts: Literal["", "prompt", "depth"] = ""
+    #: so many of them; the suite's ``prompt`` or ``depth`` says how many where it is None
+    size: int | None = None
     #: what measures its cells: ``module:Class``, a `bench.measure.group.Group`
     group: str = "bench.measure.group:Group"
 
@@ -40,7 +46,18 @@ class Scenario:
         """What tells its rows from those of others."""
         return "" if self.plain else self.name
 
+    @property
+    def tokens(self) -> int:
+        """Tokens that a language model has seen when a query ends."""
+        return (self.size or 0) + (self.counts == "depth")
 
+    def of_size(self, size: int) -> Scenario:
+        """The scenario at one length: ``decode@512``."""
+        return replace(self, name=f"{self.name}{AT}{size}", size=size)
+
+
+#: Between a scenario's name and its length in tokens.
+AT = "@"
 SINGLE_STREAM = Scenario("single-stream", "latency", one_sample=True, plain=True, weighs="latency")
 MULTI_STREAM = Scenario("multi-stream", "latency")
 OFFLINE = Scenario(
@@ -53,14 +70,33 @@ SERVER = Scenario(
     bounded=True,
     group="bench.measure.server_group:ServerGroup",
 )
-SCENARIOS = Catalogue("scenario", "bench.scenarios", (SINGLE_STREAM, MULTI_STREAM, OFFLINE, SERVER))
+PREFILL = Scenario("prefill", "latency", one_sample=True, counts="prompt")
+DECODE = Scenario("decode", "latency", one_sample=True, counts="depth", weighs="latency")
+SCENARIOS = Catalogue(
+    "scenario",
+    "bench.scenarios",
+    (SINGLE_STREAM, MULTI_STREAM, OFFLINE, SERVER, PREFILL, DECODE),
+)
 #: What a run measures unless it is told otherwise.
 DEFAULT = (SINGLE_STREAM.name, OFFLINE.name)
+#: The same for language models, instead of `DEFAULT`.
+LANGUAGE_DEFAULT = (PREFILL.name, DECODE.name)
 
 
 def find_scenario(name: str) -> Scenario:
-    """The scenario called ``name``. Raises `SpecError` for a name that isn't there."""
-    return SCENARIOS.find(name)
+    """The scenario called ``name``, a length in tokens included (``decode@512``).
+
+    Raises `SpecError` for a name that isn't there.
+    """
+    plain, at, size = name.partition(AT)
+    row = SCENARIOS.find(plain)
+    if not at:
+        return row
+    if not row.counts or not size.isdigit() or int(size) < 1:
+        raise SpecError(
+            f"{name!r}: a length belongs to prefill and decode, in tokens: prefill{AT}128."
+        )
+    return row.of_size(int(size))
 
 
 def back_to_back(batch: int) -> Scenario:

@@ -46,6 +46,8 @@ class Suite(Frozen):
     latency_bound: str | None = Field(
         None, description="server: what the 99th percentile must not exceed, for example 5ms"
     )
+    prompt: tuple[Positive, ...] = Field((128,), description="prefill: tokens of the prompt")
+    depth: tuple[Positive, ...] = Field((32, 512), description="decode: tokens in the cache")
     shapes: dict[str, Positive] = Field({}, description="sizes of symbolic dimensions")
     threads: Positive | None = Field(None, description="compute threads; default: physical cores")
     lane: Lane = "prepared"

@@ -35,7 +35,7 @@ def _numbers(
     """``1,8`` or several flags as a tuple of positive integers."""
     parts = [part.strip() for value in values for part in value.split(",")]
     if any(not part.isdigit() or int(part) < 1 for part in parts):
-        raise click.BadParameter("a batch size is a whole number from 1 up, for example 1,8,32")
+        raise click.BadParameter("whole numbers from 1 up are wanted, for example 1,8,32")
     return tuple(int(part) for part in parts)
 
 
@@ -47,6 +47,10 @@ def _numbers(
 @click.option("--scenario", "scenarios", multiple=True, help=f"{_SCENARIOS}.")
 @click.option("--latency-bound", help="server: bound of the p99, e.g. 5ms.")
 @click.option("--batch", multiple=True, callback=_numbers, help="Samples a query (offline).")
+@click.option("--prompt", multiple=True, callback=_numbers, help="prefill: tokens, e.g. 128.")
+@click.option(
+    "--depth", multiple=True, callback=_numbers, help="decode: tokens cached, e.g. 32,512."
+)
 @click.option("--shape", "shapes", multiple=True, callback=read_sizes, help="Sizes, e.g. seq=128.")
 @click.option("--threads", type=int, help="Compute threads of one inference.")
 @click.option("--lane", help="prepared (default), api (what users write), native (no Python).")

@@ -16,6 +16,7 @@ from bench.cell import Cell
 from bench.errors import BenchError, OutOfMemory, SpecError
 from bench.machine.cores import choose_cores
 from bench.measure.account import Account
+from bench.measure.decoding import with_past
 from bench.measure.group import group_class
 from bench.measure.listener import Listener
 from bench.measure.member import Context, told_placement, try_out
@@ -89,8 +90,21 @@ class Measuring:
         for group in self.prepared.plan.groups():
             wanted = [p for p in group if p.cell.id in todo and p.refused is None]
             fitting = [p for p in wanted if not self._refused_as_too_big(p)]
-            if fitting:
-                self._measure([self._state(planned) for planned in fitting])
+            ready = [found for p in fitting if (found := self._with_past(p)) is not None]
+            if ready:
+                self._measure([self._state(planned) for planned in ready])
+
+    def _with_past(self, planned: PlannedCell) -> PlannedCell | None:
+        """A cell with what its cache has to hold; None, and finished, where that can't be had."""
+        if planned.prompt is None:
+            return planned
+        self.listener.phase(f"filling the cache of {planned.cell.model.name}")
+        with self.account.useful():
+            try:
+                return with_past(planned, self.references)
+            except BenchError as error:
+                self.finish(CellState(planned, failure=error, stop="failed"))
+                return None
 
     def _refused_as_too_big(self, planned: PlannedCell) -> bool:
         """Finish a cell untried where a smaller batch of the same model did not fit the device."""

@@ -21,8 +21,9 @@ from bench.cards.ready import Loaded, batch_name, file_bytes, fixed_batch
 from bench.cards.variants import Form
 from bench.cell import Cell, ModelIdentity
 from bench.errors import BenchError, SpecError, Unsupported
+from bench.measure import decoding
 from bench.runtimes.targets import Choice, default_threads
-from bench.scenarios import Scenario, find_scenario
+from bench.scenarios import DEFAULT, LANGUAGE_DEFAULT, Scenario, find_scenario
 from bench.spec import Suite
 from bench.variants import find_variant, suffix
 
@@ -37,6 +38,7 @@ class PlannedCell:
     options: Options
     feeds: dict[str, Array]
     refused: BenchError | None = None  #: known before measuring that it can't be had
+    prompt: Array | None = None  #: what has to be in a language model's cache before it is timed
 
     @property
     def form(self) -> Form:
@@ -95,8 +97,9 @@ def make_plan(suite: Suite, models: Sequence[Loaded], choices: Sequence[Choice])
     _refuse_two_of_a_name(models)
     cells = [
         planned
-        for scenario, batch in _loads(suite)
+        for scenario, batch in _loads(suite, models)
         for model in models
+        if _asked(suite, model, scenario)
         for planned in _cells_of_model(suite, model, scenario, batch, choices)
     ]
     return Plan(suite, tuple(cells), tuple(_left_out(suite, models, choices)))
@@ -139,13 +142,34 @@ def model_forms(file: ModelFile) -> set[str]:
     return {form for form, source in found.items() if source is not None}
 
 
-def _loads(suite: Suite) -> list[tuple[Scenario, int]]:
+def _loads(suite: Suite, models: Sequence[Loaded]) -> list[tuple[Scenario, int]]:
     """Scenario and samples a query. MLPerf's single-stream sends one sample at a time."""
+    names = dict.fromkeys(suite.scenarios)
+    if _by_default(suite) and any(model.decoder for model in models):
+        names |= dict.fromkeys(LANGUAGE_DEFAULT)
     return [
-        (scenario, batch)
-        for scenario in map(find_scenario, dict.fromkeys(suite.scenarios))
+        (sized, batch)
+        for scenario in map(find_scenario, names)
+        for sized in _sized(suite, scenario)
         for batch in ([1] if scenario.one_sample else dict.fromkeys(suite.batch))
     ]
+
+
+def _sized(suite: Suite, scenario: Scenario) -> list[Scenario]:
+    """A language model's scenario at each of the suite's lengths."""
+    sizes = {"prompt": suite.prompt, "depth": suite.depth}.get(scenario.counts, ())
+    if scenario.size is not None or not sizes:
+        return [scenario]
+    return [scenario.of_size(size) for size in dict.fromkeys(sizes)]
+
+
+def _by_default(suite: Suite) -> bool:
+    return suite.scenarios == DEFAULT
+
+
+def _asked(suite: Suite, model: Loaded, scenario: Scenario) -> bool:
+    """Whether a scenario is meant for a model: nobody has to name those of language models."""
+    return not _by_default(suite) or bool(scenario.counts) == (model.decoder is not None)
 
 
 def _refuse_two_of_a_name(models: Sequence[Loaded]) -> None:
@@ -169,8 +193,8 @@ def _cells_of_model(
             f"{card.name}: its batch dimension is fixed at {fixed}, so batch {batch} can't be run. "
             "Export it with a dynamic batch dimension."
         )
-    feeds = _feeds(model, batch, suite)
-    input_sha256 = input_digest(feeds)
+    refused = refused or decoding.refusal(model, scenario)
+    feeds, prompt, input_sha256 = _step(suite, model, scenario, batch, refused)
     planned = []
     for variant in dict.fromkeys(suite.variants):
         form = model.form(variant)
@@ -198,7 +222,7 @@ def _cells_of_model(
                 extra=dict(choice.target.options),
             )
             unable = refused or choice.unavailable or _refusal(form, choice, card.name, why)
-            planned.append(PlannedCell(cell, model, choice, options, feeds, unable))
+            planned.append(PlannedCell(cell, model, choice, options, feeds, unable, prompt))
     return planned
 
 
@@ -227,6 +251,19 @@ def _identity(model: Loaded, file: ModelFile) -> ModelIdentity:
         variant_of=card.variant_of,
         file_bytes=file_bytes(file) or model.state_bytes,
     )
+
+
+def _step(
+    suite: Suite, model: Loaded, scenario: Scenario, batch: int, refused: BenchError | None
+) -> tuple[dict[str, Array], Array | None, str]:
+    """What one query holds, what a cache has to hold before it, and the hash of both."""
+    if model.decoder is None and not scenario.counts:
+        feeds = _feeds(model, batch, suite)
+        return feeds, None, input_digest(feeds)
+    if refused is not None:  # there is no such query
+        return {}, None, ""
+    step = decoding.step_of(model, scenario, batch, suite.seed)
+    return step.feeds, step.prompt, step.sha256
 
 
 def _feeds(model: Loaded, batch: int, suite: Suite) -> dict[str, Array]:

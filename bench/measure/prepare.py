@@ -14,6 +14,7 @@ from bench import guest
 from bench.cards.catalog import find_model, told_apart
 from bench.cards.ready import card_forms, load
 from bench.measure.account import Account
+from bench.measure import decoding
 from bench.measure.listener import Listener
 from bench.measure.plan import Plan, make_plan
 from bench.runtimes.declarations import references_for
@@ -65,6 +66,9 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
         models = [load(card, cache, listener.phase, suite.variants, forms) for card in cards]
         for model in models:
             for words in model.dataset.notes if model.dataset is not None else ():
+                listener.note(f"{model.card.name}: {words}.")
+        for model in models:
+            for words in decoding.notes(model):
                 listener.note(f"{model.card.name}: {words}.")
         for where, what in guest.changes().items():
             listener.note(f"{where} sets {', '.join(what)}, which does not count while bench runs.")

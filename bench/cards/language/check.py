@@ -1,4 +1,4 @@
-"""Is an exported decoder still the model? Compared with PyTorch step by step, before it is timed."""
+"""Is an exported decoder still the model? Compared with PyTorch step by step, before timing."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from bench.arrays import Array
 from bench.cards.export import TOLERANCE, exceeds
+from bench.cards.language.prompts import first_past, step_feeds
 from bench.cards.modules import Made, first_line, to_array
 from bench.decoding import Decoder
 from bench.errors import ExportFailed
@@ -156,28 +157,6 @@ class _Comparison:
             tensor.input: np.ascontiguousarray(array)
             for tensor, array in zip(self.decoder.state, outputs[1:], strict=True)
         }
-
-
-def first_past(decoder: Decoder, batch: int) -> dict[str, Array]:
-    """The state before the first token."""
-    return {
-        tensor.input: np.full(decoder.shape(tensor, batch, 0), tensor.fill, tensor.dtype)
-        for tensor in decoder.state
-    }
-
-
-def step_feeds(
-    decoder: Decoder, tokens: Array, past: Mapping[str, Array], position: int
-) -> dict[str, Array]:
-    """The inputs of one step: new tokens [batch, count] behind ``position`` others."""
-    batch, count = tokens.shape
-    feeds = {decoder.tokens: np.ascontiguousarray(tokens, np.int64)}
-    if decoder.mask:
-        feeds[decoder.mask] = np.ones((batch, position + count), np.int64)
-    if decoder.positions:
-        places = np.arange(position, position + count)
-        feeds[decoder.positions] = np.tile(places, (batch, 1)).astype(np.int64)
-    return {**feeds, **past}
 
 
 def _runner(name: str, path: Path) -> Runner:

@@ -85,8 +85,8 @@ def _write(card: Card, made: Made, path: Path) -> None:
     except Exception as error:
         raise ExportFailed(
             f"{card.name}: PyTorch could not export {decoder.architecture} with its cache: "
-            f"{first_line(root_cause(error))}{place_in_model(error, card)}. Export it yourself, and "
-            "name the .onnx file."
+            f"{first_line(root_cause(error))}{place_in_model(error, card)}. Export it yourself, "
+            "and name the .onnx file."
         ) from error
 
 

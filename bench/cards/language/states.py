@@ -2,8 +2,8 @@
 back. Runs in workers too: needs torch and transformers, and of `bench` only `bench.decoding`.
 
 No table of architectures: the model's skeleton (without weights, on torch's ``meta`` device) is run
-at a few lengths, every tensor and count that its cache then holds is looked at, and the law that its
-size follows is the one that fits all of them.
+at a few lengths, every tensor and count that its cache then holds is looked at, and the law that
+its size follows is the one that fits all of them.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class _Probes:
         self._model = model
         self._argument = cache_argument(model)
         self._seen: dict[tuple[int, int], _Seen] = {}
-        self._fresh = {place: value for place, value in walk(self._new())}
+        self._fresh = dict(walk(self._new()))
 
     def at(self, position: int, batch: int = _BATCHES[0]) -> _Seen:
         if (position, batch) not in self._seen:
