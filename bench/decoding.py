@@ -97,7 +97,7 @@ class Decoder:
         )
 
     def change(self, tensor: StateTensor) -> str:
-        """How a step changes it: the kind of its length, or ``replaced`` where only values change."""
+        """How a step changes it: the kind of its length; ``replaced`` where only values change."""
         axis = tensor.axis
         return "replaced" if axis is None else self.lengths[str(tensor.shape[axis])].kind
 

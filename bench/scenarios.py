@@ -51,6 +51,11 @@ class Scenario:
         """Tokens that a language model has seen when a query ends."""
         return (self.size or 0) + (self.counts == "depth")
 
+    @property
+    def new_tokens(self) -> int:
+        """Tokens that one query of a language model's sample takes or makes."""
+        return (self.size or 0) if self.counts == "prompt" else 1
+
     def of_size(self, size: int) -> Scenario:
         """The scenario at one length: ``decode@512``."""
         return replace(self, name=f"{self.name}{AT}{size}", size=size)

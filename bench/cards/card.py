@@ -30,6 +30,8 @@ Dimension = Annotated[int, Field(gt=0)] | Annotated[str, Field(min_length=1)]
 _LOADER = Path(__file__).with_name("pretrained.py")
 #: The same for what generates text.
 _DECODER_LOADER = Path(__file__).parent / "language" / "causal.py"
+#: The task of language models.
+_GENERATES = "text-generation"
 #: What a checkpoint consists of.
 _CHECKPOINT_FILES = (".json", ".safetensors", ".bin", ".txt", ".model")
 
@@ -155,7 +157,7 @@ class Card(Frozen):
     control_of: str | None = None
     variant_of: str | None = None  #: of which model others made this one a precision form
     source: Source
-    inputs: tuple[Tensor, ...] = Field(min_length=1)
+    inputs: tuple[Tensor, ...] = ()  #: a language model's follow from its class
     outputs: tuple[Tensor, ...] = ()
     dataset: DatasetCard | None = None
     calibration: CalibrationCard | None = None
@@ -166,6 +168,12 @@ class Card(Frozen):
     def _calibrates_for_something(self) -> Card:
         if self.calibration is not None and self.dataset is None:
             raise ValueError("`calibration` is prepared as `dataset` says, so it needs one")
+        return self
+
+    @model_validator(mode="after")
+    def _takes_something(self) -> Card:
+        if not self.inputs and not (self.task == _GENERATES and self.source.pretrained):
+            raise ValueError("`inputs` has to name what the model takes: [[inputs]]")
         return self
 
     @field_validator("task")
@@ -191,7 +199,7 @@ class Card(Frozen):
             weights = self.file(self.source.weights) if self.source.weights else None
             torch = TorchSource(self.file(file), factory, weights)
         if self.source.pretrained is not None:
-            loader = _DECODER_LOADER if self.task == "text-generation" else _LOADER
+            loader = _DECODER_LOADER if self.task == _GENERATES else _LOADER
             torch = TorchSource(loader, "load", folder=self.file(self.source.pretrained))
         onnx = without_links(self.file(self.source.onnx)) if self.source.onnx else None
         return ModelFile(self.name, onnx=onnx, torch=torch)

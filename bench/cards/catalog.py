@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.cards.card import Card, card_for_onnx, load_card
 from bench.cards.checkpoints import card_for_checkpoint, card_for_factory, is_checkpoint
-from bench.cards.language.cards import card_for_decoder
+from bench.cards.language.cards import card_for_decoder, completed
 from bench.cards.language.causal import is_causal
 from bench.cards.pretrained import read_config
 from bench.discover import card_paths, unknown
@@ -24,12 +24,12 @@ def find_model(text: str) -> Card:
     if ".py:" in text:
         return card_for_factory(text)
     if path.suffix == ".onnx":
-        return card_for_onnx(path)
+        return completed(card_for_onnx(path))
     if path.suffix == ".toml":
-        return load_card(path)
+        return completed(load_card(path))
     installed = card_paths()
     if text in installed:
-        return load_card(installed[text])
+        return completed(load_card(installed[text]))
     if path.is_dir() and is_checkpoint(path):
         return _card_for_checkpoint(path)
     if path.exists():

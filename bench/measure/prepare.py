@@ -13,8 +13,8 @@ from pathlib import Path
 from bench import guest
 from bench.cards.catalog import find_model, told_apart
 from bench.cards.ready import card_forms, load
-from bench.measure.account import Account
 from bench.measure import decoding
+from bench.measure.account import Account
 from bench.measure.listener import Listener
 from bench.measure.plan import Plan, make_plan
 from bench.runtimes.declarations import references_for

@@ -110,6 +110,7 @@ def result_table(records: Sequence[Record], width: int = 80) -> Text:
         *_legend(batches),
         *_percentile_notes(batches),
         *_metric_notes(batches),
+        *_token_notes(records),
         *_data_notes(batches),
     )
     for note in (*general, *notes.texts(), _summary(rows)):
@@ -440,6 +441,37 @@ def _metric_notes(batches: Sequence[_Batch]) -> list[str]:
     """What the accuracy column shows where that is no share of right answers."""
     words = {metric.words() for metric in _metrics(batches)}
     return [f"{MISSING} accuracy is {text}." for text in sorted(filter(None, words))]
+
+
+#: What the latency of a language model's scenario is called, and what it is.
+_TOKEN_WORDS = {
+    "prompt": "the model's time to first token (ttft_model) for a prompt of {} tokens",
+    "depth": "the time of one token (tpot) with {} tokens in the cache",
+}
+
+
+def _token_notes(records: Sequence[Record]) -> list[str]:
+    """What the latency is where tokens are counted, and tokens a second."""
+    found: dict[str, list[str]] = {}
+    for record in records:
+        scenario = find_scenario(record.cell.scenario)
+        if not scenario.counts or record.latency is None or record.simulated:
+            continue
+        per_query = record.cell.batch * scenario.new_tokens
+        speed = significant(per_query * 1e9 / record.latency.median_ns.value)
+        words = f"{speed} tokens/s on {printable(record.cell.target, limit=NAME_LIMIT)}"
+        if len({other.cell.model.name for other in records}) > 1:
+            words += f" ({printable(record.cell.model.name, limit=NAME_LIMIT)})"
+        found.setdefault(scenario.name, []).append(words)
+    return [
+        f"{MISSING} {name} is {_token_words(name)}: {', '.join(speeds)}."
+        for name, speeds in found.items()
+    ]
+
+
+def _token_words(name: str) -> str:
+    scenario = find_scenario(name)
+    return _TOKEN_WORDS[scenario.counts].format(scenario.size)
 
 
 def _metrics(batches: Sequence[_Batch]) -> set[MetricRow]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 
 from bench.cards.card import Card
 from bench.cards.language import causal
+from bench.cards.language.found import decoder_in
 from bench.decoding import BATCH, Decoder
 from bench.errors import SpecError, Unavailable
 from bench.validation import first_problem
@@ -36,6 +38,18 @@ def card_for_decoder(folder: Path) -> Card:
         raise SpecError(f"{folder}: {first_problem(error, [])}") from error
 
 
+def completed(card: Card) -> Card:
+    """The card of a language model with what it need not say: its inputs and outputs, and that an
+    ONNX file with a cache is one."""
+    if card.source.onnx is not None:
+        decoder = decoder_in(card.file(card.source.onnx)) if card.task in ("raw", TASK) else None
+        return card if decoder is None else card.model_copy(update={"task": TASK})
+    if card.task != TASK or card.inputs or card.source.pretrained is None:
+        return card
+    found = tensors(described(card.file(card.source.pretrained)))
+    return Card.model_validate({**card.model_dump(), **found})
+
+
 def described(folder: Path) -> Decoder:
     """What the checkpoint's class takes and gives."""
     try:
@@ -51,21 +65,22 @@ def described(folder: Path) -> Decoder:
 
 def tensors(decoder: Decoder) -> dict[str, Any]:
     """The inputs and outputs of a decoder, as a card lists them."""
-    inputs = [{"name": decoder.tokens, "dtype": "int64", "shape": [BATCH, "seq"]}]
-    if decoder.mask:
-        inputs.append({"name": decoder.mask, "dtype": "int64", "shape": [BATCH, "total"]})
-    if decoder.positions:
-        inputs.append({"name": decoder.positions, "dtype": "int64", "shape": [BATCH, "seq"]})
-    inputs += [
-        {"name": tensor.input, "dtype": tensor.dtype, "shape": list(tensor.shape)}
-        for tensor in decoder.state
+    tokens = [BATCH, "seq"]
+    inputs = [
+        _tensor(decoder.tokens, "int64", tokens),
+        *([_tensor(decoder.mask, "int64", [BATCH, "total"])] if decoder.mask else []),
+        *([_tensor(decoder.positions, "int64", tokens)] if decoder.positions else []),
+        *(_tensor(tensor.input, tensor.dtype, tensor.shape) for tensor in decoder.state),
     ]
-    outputs = [{"name": decoder.logits, "shape": [BATCH, "seq", decoder.vocabulary]}]
-    outputs += [
-        {"name": tensor.output, "dtype": tensor.dtype, "shape": _next(tensor.shape)}
-        for tensor in decoder.state
+    outputs = [
+        _tensor(decoder.logits, "float32", [*tokens, decoder.vocabulary]),
+        *(_tensor(tensor.output, tensor.dtype, _next(tensor.shape)) for tensor in decoder.state),
     ]
     return {"inputs": inputs, "outputs": outputs}
+
+
+def _tensor(name: str, dtype: str, shape: Sequence[int | str]) -> dict[str, Any]:
+    return {"name": name, "dtype": dtype, "shape": shape}
 
 
 def _next(shape: tuple[int | str, ...]) -> list[int | str]:

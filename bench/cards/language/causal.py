@@ -22,6 +22,10 @@ from bench.decoding import Decoder
 HEADS = ("ForCausalLM", "LMHeadModel")
 #: Experts in a form that exports: "grouped_mm" and "eager" don't (docs/language-models.md).
 EXPERTS = "batched_mm"
+#: Tokens that a class is tried on when it is loaded.
+_TRIED = 4
+#: Rounding in a few layers of float32 is far below; another answer is far above.
+_SAME = 1e-3
 
 
 def is_causal(config: dict[str, Any]) -> bool:
@@ -41,8 +45,9 @@ def load(source: str) -> Any:
     """
     kind, config = class_of(source)
     plan = plan_state(kind, config, FILLS)
-    model = _whole_model(kind, source)
-    return decoding_module(model, plan)
+    module = decoding_module(_whole_model(kind, source), plan)
+    _refuse_other_answers(module)
+    return module
 
 
 def describe(source: str) -> Decoder:
@@ -164,6 +169,38 @@ def decoding_module(model: Any, plan: Plan) -> Any:
     module = Decoding().eval()
     module.decoder = decoder
     return module
+
+
+def _refuse_other_answers(module: Any) -> None:
+    """Raise `ValueError` for a class that answers otherwise where its state was taken out and put
+    back between two tokens: some do more than look into their cache."""
+    import torch  # torch: optional
+
+    decoder: Decoder = module.decoder
+    ids = torch.arange(_TRIED).unsqueeze(0) % decoder.vocabulary
+    past = [
+        torch.full(decoder.shape(tensor, 1, 0), tensor.fill, dtype=getattr(torch, tensor.dtype))
+        for tensor in decoder.state
+    ]
+    try:
+        with torch.inference_mode():
+            whole = module.model(input_ids=ids, use_cache=False).logits
+            for end in (_TRIED - 1, _TRIED):
+                new = ids[:, _TRIED - 1 :] if end == _TRIED else ids[:, :end]
+                mask = [torch.ones(1, end, dtype=torch.long)] if decoder.mask else []
+                logits, *past = module(new, *mask, *past)
+        same = torch.allclose(logits[:, -1], whole[:, -1], rtol=_SAME, atol=_SAME)
+    except Exception as error:
+        raise ValueError(
+            f"{decoder.architecture} can't go on from a state that was put back into its cache: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not same:
+        raise ValueError(
+            f"{decoder.architecture} answers otherwise once its state was taken out of its cache "
+            "and put back, so bench can't decode with it step by step. Export it yourself, and "
+            "name the .onnx file."
+        )
 
 
 def taken(cache: Any, place: Any) -> Any:

@@ -36,7 +36,8 @@ def prompt_tokens(
             "It is another model's tokenizer: replace it, or remove it to time drawn ids."
         )
     starts = rng.choice(len(ids), size=batch, replace=batch > len(ids))
-    return ids[(starts[:, None] + np.arange(count)) % len(ids)]
+    found: Array = ids[(starts[:, None] + np.arange(count)) % len(ids)]
+    return found
 
 
 def _encoded(tokenizer: Path) -> Array:

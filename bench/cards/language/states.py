@@ -193,7 +193,7 @@ class _Probes:
 
 
 def walk(cache: Any) -> Iterator[tuple[Path, Any]]:
-    """Every value in the layers of a cache with its place: layer, attribute, and keys from there."""
+    """Every value in the layers of a cache with its place: layer, attribute, keys from there."""
     for number, layer in enumerate(cache.layers):
         for name, value in vars(layer).items():
             yield from _inside((number, name), value)
@@ -235,10 +235,10 @@ def _law(place: Path, probes: _Probes, sizes: list[int]) -> int | Length:
         laws = _fitting(values, sizes)
         if not laws:
             break
-        position = _parting(laws, probes.positions())
-        if position is None:
+        further = _parting(laws, probes.positions())
+        if further is None:
             return laws[0]
-        probes.at(position)
+        probes.at(further)
     raise ValueError(
         f"the cache of {type(probes._model).__name__} has something at "
         f"{'.'.join(map(str, place))} whose size follows no law that bench knows, so it can't be "
@@ -248,8 +248,7 @@ def _law(place: Path, probes: _Probes, sizes: list[int]) -> int | Length:
 
 def _fitting(values: Mapping[int, int], sizes: list[int]) -> list[int | Length]:
     """The laws that agree with all that was seen, the plainest first."""
-    fixed: list[int | Length] = [next(iter(values.values()))]
-    candidates = fixed + [Length("grows")]
+    candidates: list[int | Length] = [next(iter(values.values())), Length("grows")]
     candidates += [Length(kind, s) for kind in ("slides", "rest", "groups") for s in sizes]
     return [law for law in candidates if all(_of(law, p) == v for p, v in values.items())]
 
@@ -257,7 +256,7 @@ def _fitting(values: Mapping[int, int], sizes: list[int]) -> list[int | Length]:
 def _parting(laws: list[int | Length], known: Collection[int]) -> int | None:
     """A position not looked at yet, at which the laws that are left don't all say the same."""
     sizes = {law.size for law in laws if isinstance(law, Length)} - {0}
-    positions = sorted({p for s in sizes for p in (s - 1, s, s + 1, 2 * s + 1)} | {2, 3})
+    positions = {p for size in sizes for p in (size - 1, size, size + 1, 2 * size + 1)} | {2, 3}
     for position in sorted(positions, reverse=True):
         if position > 0 and position not in known and len({_of(w, position) for w in laws}) > 1:
             return position
