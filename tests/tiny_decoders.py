@@ -89,12 +89,11 @@ def tiny(name: str) -> Any:
 
     config_name, values = CLASSES[name]
     config = getattr(transformers, config_name)(**values)
-    generator = torch.Generator().manual_seed(1)
-    model = getattr(transformers, name)(config).eval()
-    with torch.no_grad():
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = getattr(transformers, name)(config).eval()
         for weight in model.parameters():
-            scale = 0.3 if weight.ndim < 2 else 0.1
-            weight.add_(scale * torch.randn(weight.shape, generator=generator))
+            weight.add_((0.3 if weight.ndim < 2 else 0.1) * torch.randn_like(weight))
     return model
 
 

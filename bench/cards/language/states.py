@@ -22,6 +22,8 @@ _BATCHES = (3, 2)
 _FIRST_POSITIONS = (1, 5)
 #: What can't be told apart after so many looks has no law that is known here.
 _MOST_PROBES = 24
+#: Of a class that doesn't say what it is made for.
+_CONTEXT = 2**16
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,10 @@ def plan_state(kind: Any, config: Any, fills: Mapping[str, float]) -> Plan:
     with torch.device("meta"):
         model = kind(config).eval()
     probes = _Probes(model)
-    sizes = sorted({n for c in _numbers(config.to_dict()) for n in (c - 1, c) if n > 1})
-    far = 2 * max((s for s in sizes if s <= _widest(config)), default=64) + 1
+    numbers = {n for c in _numbers(config.to_dict()) for n in (c - 1, c)}
+    # A window that is as wide as the context never slides.
+    sizes = sorted(n for n in numbers if 1 < n < probes.context - 1)
+    far = min(2 * max(sizes, default=2) + 1, probes.context)
     last = probes.at(far)
     if not last.tensors:
         raise ValueError(
@@ -130,6 +134,7 @@ class _Probes:
     def __init__(self, model: Any) -> None:
         self._model = model
         self._argument = cache_argument(model)
+        self.context = int(getattr(model.config, "max_position_embeddings", None) or _CONTEXT)
         self._seen: dict[tuple[int, int], _Seen] = {}
         self._fresh = dict(walk(self._new()))
 
@@ -163,8 +168,14 @@ class _Probes:
 
         cache = self._new()
         ids = torch.zeros(batch, position, dtype=torch.long, device="meta")
-        with torch.no_grad():
-            self._model(input_ids=ids, use_cache=True, **{self._argument: cache})
+        try:
+            with torch.no_grad():
+                self._model(input_ids=ids, use_cache=True, **{self._argument: cache})
+        except Exception as error:
+            raise ValueError(
+                f"{type(self._model).__name__} can't be run without its weights, which is how "
+                f"bench finds what it keeps in its cache: {type(error).__name__}: {error}"
+            ) from error
         return self._described(cache)
 
     def _described(self, cache: Any) -> _Seen:
@@ -235,7 +246,7 @@ def _law(place: Path, probes: _Probes, sizes: list[int]) -> int | Length:
         laws = _fitting(values, sizes)
         if not laws:
             break
-        further = _parting(laws, probes.positions())
+        further = _parting(laws, probes.positions(), probes.context)
         if further is None:
             return laws[0]
         probes.at(further)
@@ -253,12 +264,16 @@ def _fitting(values: Mapping[int, int], sizes: list[int]) -> list[int | Length]:
     return [law for law in candidates if all(_of(law, p) == v for p, v in values.items())]
 
 
-def _parting(laws: list[int | Length], known: Collection[int]) -> int | None:
+def _parting(laws: list[int | Length], known: Collection[int], most: int) -> int | None:
     """A position not looked at yet, at which the laws that are left don't all say the same."""
     sizes = {law.size for law in laws if isinstance(law, Length)} - {0}
     positions = {p for size in sizes for p in (size - 1, size, size + 1, 2 * size + 1)} | {2, 3}
     for position in sorted(positions, reverse=True):
-        if position > 0 and position not in known and len({_of(w, position) for w in laws}) > 1:
+        if (
+            0 < position <= most
+            and position not in known
+            and len({_of(w, position) for w in laws}) > 1
+        ):
             return position
     return None
 
@@ -282,11 +297,6 @@ def _numbers(value: Any) -> Iterator[int]:
             yield from _numbers(item)
     elif isinstance(value, int) and not isinstance(value, bool):
         yield value
-
-
-def _widest(config: Any) -> int:
-    """Windows are no wider than what the model is made for."""
-    return int(getattr(config, "max_position_embeddings", None) or 2**16)
 
 
 def _name(path: Path) -> str:

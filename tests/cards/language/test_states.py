@@ -118,5 +118,5 @@ def test_a_description_is_read_back_as_it_was_written() -> None:
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"state": [{}]}', "nonsense"])
 def test_what_describes_no_decoder_is_refused(text: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"decoder|JSON|value"):
         Decoder.from_json(text)
