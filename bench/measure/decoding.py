@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,10 +13,6 @@ from bench.cards.language.prompts import TOKENIZER, first_past, prompt_tokens, s
 from bench.cards.ready import Loaded
 from bench.errors import BenchError, Unsupported
 from bench.scenarios import Scenario
-
-if TYPE_CHECKING:
-    from bench.measure.plan import PlannedCell
-    from bench.measure.reference import References
 
 
 @dataclass(frozen=True)
@@ -69,32 +64,6 @@ def step_of(model: Loaded, scenario: Scenario, batch: int, seed: int) -> Step:
         for tensor in decoder.state
     }
     return Step(step_feeds(decoder, tokens[:, depth:], past, depth), tokens[:, :depth], digest)
-
-
-def with_past(planned: PlannedCell, references: References) -> PlannedCell:
-    """The cell with a real past in its inputs: the state that the reference has after the prompt.
-
-    All targets decode from the same state. Raises `BenchError` where no reference can tell it.
-    """
-    decoder, prompt = planned.model.decoder, planned.prompt
-    if decoder is None or prompt is None:
-        return planned
-    feeds = step_feeds(decoder, prompt, first_past(decoder, len(prompt)), 0)
-    shapes = {name: tuple(array.shape) for name, array in feeds.items()}
-    asked = replace(
-        planned,
-        feeds=feeds,
-        cell=planned.cell.model_copy(update={"input_sha256": input_digest(feeds)}),
-        options=replace(planned.options, shapes=shapes),
-    )
-    found = references.of(asked)
-    if found.outputs is None:
-        raise BenchError(
-            f"{planned.cell.label}: nothing can fill its cache with a prompt: {found.why_not}."
-        )
-    names = [tensor.input for tensor in decoder.state]
-    past = dict(zip(names, found.outputs[-len(names) :], strict=True))
-    return replace(planned, feeds={**planned.feeds, **past})
 
 
 def notes(model: Loaded) -> list[str]:

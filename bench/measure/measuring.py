@@ -16,10 +16,10 @@ from bench.cell import Cell
 from bench.errors import BenchError, OutOfMemory, SpecError
 from bench.machine.cores import choose_cores
 from bench.measure.account import Account
-from bench.measure.decoding import with_past
 from bench.measure.group import group_class
 from bench.measure.listener import Listener
 from bench.measure.member import Context, told_placement, try_out
+from bench.measure.pasts import with_past
 from bench.measure.plan import PlannedCell
 from bench.measure.prepare import Prepared
 from bench.measure.profiled import profiled_placement

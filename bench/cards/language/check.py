@@ -199,7 +199,7 @@ def _runner(name: str, path: Path) -> Runner:
 @contextlib.contextmanager
 def _recorded(torch: Any, ranks: list[Any]) -> Iterator[None]:
     """Notes the scores that every choice of the best k is made from, with k."""
-    from torch.overrides import TorchFunctionMode
+    from torch.overrides import TorchFunctionMode  # torch: optional
 
     topk = (torch.topk, torch.Tensor.topk)
 

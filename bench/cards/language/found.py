@@ -58,6 +58,8 @@ def decoder_in(path: Path) -> Decoder | None:
 
 
 def _may_hold_one(path: Path) -> bool:
+    if path.with_name(_GENAI).is_file():
+        return True
     content = path.read_bytes()
     return METADATA_KEY.encode() in content or (b"past" in content and b"present" in content)
 

@@ -172,9 +172,13 @@ def test_a_class_whose_state_does_not_carry_on_is_refused_when_it_is_loaded(
     """It looks at words to come, so what its cache holds of a beginning is not what it uses."""
     import transformers
 
-    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = transformers.BertConfig(**sizes, vocab_size=128, intermediate_size=64)
-    transformers.BertLMHeadModel(config).save_pretrained(tmp_path / "bert")
+    model = transformers.BertLMHeadModel(config)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(5)
+    model.save_pretrained(tmp_path / "bert")
     source = find_model(str(tmp_path / "bert")).model_file().torch
     assert source is not None
     with pytest.raises(SpecError, match="BertLMHeadModel answers otherwise"):
