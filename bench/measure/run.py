@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 import signal
 import sys
@@ -72,7 +71,7 @@ def _carry_out(
     prepared.launcher.logs = store.logs
     measuring = Measuring(prepared, store, stored, listener, outcome)
     try:
-        with termination_as_interrupt(), _away_from(measuring.cpus):
+        with termination_as_interrupt(), measuring.cpus:
             measuring.run()
     except KeyboardInterrupt:
         # What is measured is on the disk already; the workers end with the launcher.
@@ -96,17 +95,3 @@ def termination_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _away_from(cpus: set[int]) -> Iterator[None]:
-    """Keep the harness off the CPUs that workers are timed on, where there are others."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, allowed - cpus or allowed)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, allowed)
