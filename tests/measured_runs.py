@@ -134,6 +134,7 @@ def _worker(cell: Cell, generation: int) -> WorkerFacts:
         rss_before_load_bytes=9 * 10**7,
         disturbances=("other processes used 40% of a CPU",),
         cpus=(1,),
+        waited=(0.01, 0.02, 0.03 + generation / 100, 0.04, 0.05, 0.06, 0.07, 0.08),
         queries_per_call=2 if cell.scenario == "offline" else 1,
         trials=trials if cell.scenario == "server" else (),
         h2d_ns=(5000, 5100 + generation, 5200) if on_device else (),

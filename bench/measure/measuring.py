@@ -14,7 +14,7 @@ from bench.arrays import Array
 from bench.cards.tasks import find_task
 from bench.cell import Cell
 from bench.errors import BenchError, OutOfMemory, SpecError
-from bench.machine.cores import choose_cores
+from bench.machine.quiet import Cores
 from bench.measure.account import Account
 from bench.measure.group import group_class
 from bench.measure.listener import Listener
@@ -75,13 +75,12 @@ class Measuring:
         done = {record.cell_id for record in outcome.records}
         self.todo = [p for p in prepared.plan.cells if p.cell.id not in done]
         self._total = len(prepared.plan.cells)
-        # Before the harness moves away: this reads the process's own affinity.
-        counts = {planned.cores for planned in self.todo}
-        self._cpus = {count: tuple(choose_cores(count)) for count in counts}
-        self.cpus = {cpu for cpus in self._cpus.values() for cpu in cpus}
+        self.cpus = Cores({planned.cores for planned in self.todo})
 
     def run(self) -> None:
         self.listener.run_started([planned.cell for planned in self.todo], self.store.path)
+        for words in self._crowded():
+            self.listener.note(words)
         todo = {planned.cell.id for planned in self.todo}
         for planned in self.todo:
             if planned.refused is not None:
@@ -91,6 +90,16 @@ class Measuring:
             fitting = [p for p in wanted if not self._refused_as_too_big(p)]
             if fitting:
                 self._measure([self._state(planned) for planned in fitting])
+
+    def _crowded(self) -> list[str]:
+        """More threads than CPUs that the process may use, in words; their rows are marked too."""
+        asked = {p.cell.threads: len(self.cpus[p.cores]) for p in self.todo if p.refused is None}
+        return [
+            f"{threads} threads take turns on {count} CPU{'s' * (count != 1)}, all that this "
+            f"process may use: --threads {count} is what they can do at once."
+            for threads, count in sorted(asked.items())
+            if threads > count
+        ]
 
     def _refused_as_too_big(self, planned: PlannedCell) -> bool:
         """Finish a cell untried where a smaller batch of the same model did not fit the device."""
@@ -126,7 +135,7 @@ class Measuring:
             listener=self.listener,
             account=self.account,
             rng=np.random.default_rng(self.suite.seed),
-            cpus=self._cpus,
+            cpus=self.cpus,
             finish=self.finish,
         )
 

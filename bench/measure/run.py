@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from bench import __version__
@@ -72,7 +68,7 @@ def _carry_out(
     prepared.launcher.logs = store.logs
     measuring = Measuring(prepared, store, stored, listener, outcome)
     try:
-        with termination_as_interrupt(), _away_from(measuring.cpus):
+        with measuring.cpus:
             measuring.run()
     except KeyboardInterrupt:
         # What is measured is on the disk already; the workers end with the launcher.
@@ -82,31 +78,3 @@ def _carry_out(
         store.close()
     listener.run_finished(store.path)
     return outcome
-
-
-@contextmanager
-def termination_as_interrupt() -> Iterator[None]:
-    """SIGTERM (a CI job that is cancelled) ends a run like Ctrl-C does."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _away_from(cpus: set[int]) -> Iterator[None]:
-    """Keep the harness off the CPUs that workers are timed on, where there are others."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, allowed - cpus or allowed)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, allowed)

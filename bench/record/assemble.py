@@ -104,7 +104,7 @@ def assemble(evidence: Evidence, confidence: float) -> Record:
         placement=placement,
         variant_method=facts.variant_method,
         checks=(
-            *(estimate.checks(taken) if taken else ()),
+            *(estimate.checks(taken, cell.threads) if taken else ()),
             *_placement_checks(placement, cell),
             *_accuracy_checks(facts, evidence.doubts),
             *_parity_checks(compared, why_not),
@@ -135,6 +135,7 @@ def invocation(told: WorkerFacts, blocks: Sequence[Block], canary_ns: float | No
         rss_before_load_bytes=told.rss_before_load_bytes,
         disturbances=told.disturbances,
         cpus=told.cpus,
+        waited_share=_waited_share(told.waited, blocks),
         capacity_per_s=best.rate_per_s if best else None,
         generator_late_ns=best.late_ns if best else None,
         queries_per_call=told.queries_per_call,
@@ -170,6 +171,14 @@ def timed(blocks: Sequence[Block], canary_ns: float | None) -> dict[str, Any]:
         canary_ns,
     )
     return dict(zip(TIMED, values, strict=True))
+
+
+def _waited_share(waited: Sequence[float], blocks: Sequence[Block]) -> float | None:
+    """The mean over the blocks that the figures come from; None where the system didn't tell."""
+    if len(waited) != len(blocks) or not blocks:
+        return None
+    shares = [share for share, block in zip(waited, blocks, strict=True) if not block.disturbed]
+    return float(np.mean(shares or waited))
 
 
 def canary_median(blocks: Sequence[Block]) -> float | None:

@@ -45,6 +45,7 @@ class WorkerFacts(Frozen):
     peak_rss_bytes: int | None = None
     disturbances: tuple[str, ...] = ()
     cpus: tuple[int, ...] = ()
+    waited: tuple[float, ...] = ()  #: share of each block in which a thread had no CPU
     queries_per_call: int = 1
     trials: tuple[Trial, ...] = ()  #: server: in the order of the search
     h2d_ns: tuple[int, ...] = ()  #: each copy of all inputs to the device

@@ -82,6 +82,8 @@ class Invocation(Frozen):
     disturbed_blocks: int = 0
     disturbances: tuple[str, ...] = ()  #: what else used the machine in this generation
     cpus: tuple[int, ...] = ()
+    #: share of the blocks that count in which a thread was ready to run and had no CPU
+    waited_share: float | None = None
     capacity_per_s: float | None = None  #: server: the highest rate at which the bound held
     #: server: 99th percentile of how late queries came that found the system idle
     generator_late_ns: float | None = None

@@ -26,6 +26,7 @@ from bench.runtimes.handshake import Greeting
 from bench.runtimes.runtime import Runtime
 from bench.worker import PROTOCOL, messages
 from bench.worker.codec import MessageError, decode, encode
+from bench.worker.family import descendants, end_all, end_group
 from bench.worker.wire import Channel, ChannelClosed, ChannelTimeout
 
 Arrays = list[np.ndarray[Any, Any]]
@@ -179,21 +180,24 @@ class Worker:
         return found
 
     def end(self) -> None:
-        """Close the session, then the process; never raises."""
+        """Close the session, then the process and what it started; never raises."""
+        family = descendants(self.pid)
         try:
             self.timeout_s = min(self.timeout_s, 10.0)
             self.ask(messages.Close(), messages.Done)
         except BenchError:
             pass
         finally:
+            end_all(family)
             self.kill()
 
     def kill(self) -> None:
-        """End the process at once."""
+        """End the process at once, with what it started."""
         self.alive = False
         self._channel.close()
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+        family = descendants(self.pid)
+        end_group(self.pid)
+        end_all(family)
 
     def _receive(self, op: str) -> tuple[object, Arrays]:
         try:

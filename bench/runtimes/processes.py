@@ -25,6 +25,8 @@ from bench.worker.wire import Channel
 
 #: Importing torch on a slow disk takes tens of seconds; past this the runtime is taken to hang.
 _START_TIMEOUT_S = 120.0
+#: Longer than its warden waits for what it ends (`bench.worker.warden`).
+_END_TIMEOUT_S = 10.0
 
 
 class ForkServer:
@@ -52,7 +54,7 @@ class ForkServer:
                 # order.
                 self._process = subprocess.Popen(
                     command,
-                    stdin=subprocess.DEVNULL,
+                    stdin=subprocess.PIPE,  # held open as long as the process is wanted
                     stdout=output,
                     stderr=output,
                     pass_fds=[theirs.fileno()],
@@ -94,12 +96,14 @@ class ForkServer:
     def hang_up(self) -> None:
         """Tell the server to end, and with it every worker that it still has."""
         self._control.close()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
 
     def close(self) -> None:
         """Hang up and wait for the end."""
         self.hang_up()
         try:
-            self._process.wait(timeout=5)
+            self._process.wait(timeout=_END_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -23,6 +23,7 @@ from typing import Any
 
 from bench.backend import Backend
 from bench.worker import START
+from bench.worker.family import die_with_parent, end_group
 from bench.worker.wire import Channel
 from bench.worker.work import serve
 
@@ -78,8 +79,7 @@ class Server:
             if self.control.fileno() in ready and not self.accept():
                 break
         for pid in self.children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            end_group(pid)
         # Nothing is left to tidy up, and unloading a runtime takes up to half a second.
         os._exit(0)
 
@@ -89,8 +89,12 @@ class Server:
         if not data:
             return False
         channel_fd, log_fd = descriptors
+        server = os.getpid()
         pid = os.fork()
         if pid == 0:
+            # A session of its own, so that it can be ended with all that it starts.
+            os.setsid()
+            die_with_parent(server)
             self.become_worker(channel_fd, log_fd)
         os.close(channel_fd)
         os.close(log_fd)
@@ -133,6 +137,7 @@ class Server:
             if pid == 0:
                 return
             self.children.discard(pid)
+            end_group(pid)  # what it started and left behind
             _send(self.control, {"ended": pid, "status": status})
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from bench.backend import Device, ModelFile, Options
 from bench.errors import BenchError, OutOfMemory, WorkerCrashed, WorkerTimeout
-from bench.measure.group import CANARY_RUNTIME
+from bench.measure.canary import CANARY_RUNTIME
 from bench.runtimes.client import Worker
 from bench.runtimes.probe import probe
 from bench.runtimes.processes import Launcher, launcher, thread_environment
