@@ -43,6 +43,7 @@ from bench.runtimes.client import Worker
 from bench.runtimes.runtime import Runtime
 from bench.scenarios import Scenario
 from bench.stats.percentile import minimum_samples
+from bench.unchanged import check_unchanged
 
 #: Rounds in a generation: the design whose intervals held their coverage there.
 ROUNDS = 8
@@ -242,6 +243,7 @@ class Group:
     def _end(self, member: Member, reasons: tuple[str, ...]) -> WorkerFacts:
         """Take outputs and facts from the worker that was timed, and let it go."""
         state = member.state
+        check_unchanged(state.planned.file)  # a runtime may have mapped it, and not copied
         with self.context.account.useful(state):
             if state.cell.lane != "api":
                 state.outputs = member.worker.fetch()
