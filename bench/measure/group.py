@@ -69,9 +69,8 @@ class Group:
         self.cpus = context.cpus[max(state.planned.cores for state in states)]
         self.part = 0
         self.beats: dict[str, Beat] = {}
-        self.generation = 1 + max(
-            (i.index for state in states for i in state.invocations), default=-1
-        )
+        taken = [i.index for state in states for i in state.invocations]
+        self.generation = max([context.first_generation, *(index + 1 for index in taken)])
 
     def run(self) -> None:
         """Measure; every cell ends with a record. Interrupting loses at most one generation."""

@@ -39,6 +39,7 @@ class Context:
     rng: np.random.Generator
     cpus: Mapping[int, tuple[int, ...]]  #: by how many cores a cell computes on
     finish: Callable[[CellState], None]  #: writes the record
+    first_generation: int = 0  #: those below were measured before the run was gone on with
 
 
 @dataclass
