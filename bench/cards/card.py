@@ -14,11 +14,12 @@ import numpy as np
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bench.backend import ModelFile, TorchSource
-from bench.cards.files import content_sha256, file_sha256, without_links
+from bench.cards.files import content_sha256, without_links
 from bench.cards.packages import PREFIX, in_packages
 from bench.cell import Frozen
 from bench.discover import task_names
 from bench.errors import SpecError
+from bench.unchanged import file_sha256
 from bench.validation import first_problem, read_toml
 
 Positive = Annotated[int, Field(gt=0)]
@@ -218,6 +219,10 @@ class Card(Frozen):
 
     @cached_property
     def _content(self) -> str:
+        return self.read_again_sha256()
+
+    def read_again_sha256(self) -> str:
+        """What `content_sha256` is of the files as they are now."""
         digest = hashlib.sha256()
         defining = {
             "torch": self.source.torch,

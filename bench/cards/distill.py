@@ -24,10 +24,11 @@ from bench.cards.calibration import shared_samples
 from bench.cards.card import Card, DatasetCard
 from bench.cards.datasets import Dataset, load_dataset
 from bench.cards.export import run_onnx
-from bench.cards.files import file_sha256, relative_to
+from bench.cards.files import relative_to
 from bench.cards.ready import Loaded
 from bench.cards.text import tensors_toml, toml_text
 from bench.errors import SpecError, Unavailable
+from bench.unchanged import file_sha256
 
 Say = Callable[[str], None]
 

@@ -15,10 +15,12 @@ from bench.cards.calibration import load_calibration
 from bench.cards.card import Card
 from bench.cards.checkpoints import checkpoint_limits
 from bench.cards.datasets import Dataset, load_dataset
+from bench.cards.digest import own_files
 from bench.cards.export import TRACED_SIZE, export, feeds_for
-from bench.cards.files import stored_bytes
+from bench.cards.files import external_data, stored_bytes
 from bench.cards.variants import Form, make_form
-from bench.errors import BenchError, SpecError
+from bench.errors import BenchError, ModelChanged, SpecError
+from bench.unchanged import stored_files
 from bench.variants import DEFAULT, find_variant
 
 #: Every form that a model can have, in the words of `bench.backend.Backend.forms`.
@@ -32,7 +34,8 @@ class Loaded:
 
     ``sha256`` identifies what computes. ``examples`` are inputs that the model's own file gives,
     ``index_limits`` the rows of the tables that integer inputs index, where there is no ONNX form
-    that shows them. ``refused`` says why there is no ONNX form where one was needed.
+    that shows them. ``refused`` says why there is no ONNX form where one was needed. ``code``
+    are the Python files that its own file imports from its folders.
     """
 
     card: Card
@@ -44,6 +47,7 @@ class Loaded:
     examples: Mapping[str, Array] | None = None
     index_limits: Mapping[str, int] = field(default_factory=dict)
     refused: BenchError | None = None
+    code: tuple[Path, ...] = ()
 
     def form(self, variant: str) -> Form:
         """The model's files in the precision ``variant``."""
@@ -113,8 +117,28 @@ def load(
         if variant != DEFAULT:
             say(f"making {card.name} {variant}")
         calibrate = partial(load_calibration, card, dataset, variant)
-        made[variant] = make_form(model.file, variant, cache, calibrate)
-    return replace(model, dataset=dataset, variants=made)
+        form = make_form(model.file, variant, cache, calibrate)
+        made[variant] = replace(form, file=_with_files(form.file, model))
+    file = _with_files(model.file, model)
+    _refuse_changed(model.card)
+    return replace(model, file=file, dataset=dataset, variants=made)
+
+
+def _with_files(file: ModelFile, model: Loaded) -> ModelFile:
+    """With all that it consists of, as it is now."""
+    card = model.card
+    named = [card.file(n) for n in card.named_files() if n not in card.data_paths()]
+    graph = [] if file.onnx is None else [file.onnx, *external_data(file.onnx)]
+    return replace(file, files=stored_files([*named, *graph, *model.code]))
+
+
+def _refuse_changed(card: Card) -> None:
+    """What was hashed for the model's identity has to be what is loaded."""
+    if card.read_again_sha256() != card.content_sha256():
+        raise ModelChanged(
+            f"{card.name}: its files were changed while they were read. Leave them alone, "
+            "then run again."
+        )
 
 
 def _from_torch(
@@ -158,4 +182,5 @@ def _described(model: Loaded, source: TorchSource) -> Loaded:
         state_bytes=made.state_bytes,
         examples=modules.examples(made),
         index_limits=modules.index_limits(made, feeds),
+        code=own_files(source.file),
     )

@@ -64,6 +64,13 @@ def _numbers(
 @click.option("--no-accuracy", is_flag=True, help="Do not score the labelled data.")
 @click.option("--results", type=click.Path(path_type=Path), help="Folder of runs.")
 @click.option("--resume", "resumed", type=click.Path(path_type=Path), help="Go on with a run.")
+@click.option("--retry-failed", is_flag=True, help="--resume: try failed cells again.")
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="machine|versions|model|plan",
+    help="--resume although that is no longer the same; it is recorded.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="Records as JSON on standard output.")
@@ -77,6 +84,8 @@ def command(
     quiet: bool,
     as_json: bool,
     no_accuracy: bool,
+    retry_failed: bool,
+    allow: tuple[str, ...],
     preset: str | None,
     **flags: Any,
 ) -> int:
@@ -86,12 +95,16 @@ def command(
     an original, its distilled student and a control on every target that is present.
     """
     from bench.measure.prepare import prepare  # scipy: start-up
+    from bench.measure.resuming import check_kinds
     from bench.measure.run import resume, start
     from bench.present.progress import choose_listener
 
     outputs = {name: flags.pop(name) for name in output_names()}
     flags["accuracy"] = False if no_accuracy else None
     flags = {**_preset(preset), **{key: value for key, value in flags.items() if _given(value)}}
+    if resumed is None and (retry_failed or allow):
+        raise SpecError("--retry-failed and --allow are for a run that is gone on with: --resume.")
+    check_kinds(allow)
     plan_suite = _suite(suite, resumed, flags)
     outcome: Outcome | None = None
     with (
@@ -99,7 +112,7 @@ def command(
         prepare(plan_suite, listener, cache_folder()) as prepared,
     ):
         if resumed is not None and not dry_run:
-            outcome = resume(prepared, resumed, listener)
+            outcome = resume(prepared, resumed, listener, allowed=allow, retries=retry_failed)
         elif not dry_run:
             outcome = start(prepared, results or default_results(), listener)
     if outcome is None:

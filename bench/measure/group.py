@@ -40,6 +40,7 @@ from bench.record.facts import WorkerFacts
 from bench.record.result import StopReason
 from bench.scenarios import Scenario
 from bench.stats.percentile import minimum_samples
+from bench.unchanged import check_unchanged
 
 #: Rounds in a generation: the design whose intervals held their coverage there.
 ROUNDS = 8
@@ -77,9 +78,8 @@ class Group:
         self.part = 0
         self.elsewhere = True  #: the CPUs are chosen anew before the next generation
         self.beats: dict[str, Beat] = {}
-        self.generation = 1 + max(
-            (i.index for state in states for i in state.invocations), default=-1
-        )
+        taken = [i.index for state in states for i in state.invocations]
+        self.generation = max([context.first_generation, *(index + 1 for index in taken)])
 
     def run(self) -> None:
         """Measure; every cell ends with a record. Interrupting loses at most one generation."""
@@ -260,6 +260,7 @@ class Group:
     def _end(self, member: Member, reasons: tuple[str, ...]) -> WorkerFacts:
         """Take outputs and facts from the worker that was timed, and let it go."""
         state = member.state
+        check_unchanged(state.planned.file)  # a runtime may have mapped it, and not copied
         with self.context.account.useful(state):
             if state.cell.lane != "api":
                 state.outputs = member.worker.fetch()

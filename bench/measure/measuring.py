@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +33,9 @@ from bench.runtimes.targets import (
     Choice,
 )
 from bench.scenarios import find_scenario
-from bench.store.run import StoredRun
+from bench.store.derive import derived
+from bench.store.raw import read_raw
+from bench.store.run import StoredRun, read_run
 from bench.store.write import RunStore
 
 
@@ -75,13 +77,17 @@ class Measuring:
         done = {record.cell_id for record in outcome.records}
         self.todo = [p for p in prepared.plan.cells if p.cell.id not in done]
         self._total = len(prepared.plan.cells)
-        self.cpus = Cores({planned.cores for planned in self.todo})
+        taken = [one.index for one in stored.invocations] if stored is not None else []
+        # Of all cells: the samples of a generation are one file, and a new one must not replace it.
+        self._first_generation = max(taken, default=-1) + 1
+        self.cpus = Cores({planned.cores for planned in prepared.plan.cells})
 
     def run(self) -> None:
         self.listener.run_started([planned.cell for planned in self.todo], self.store.path)
         for words in self._crowded():
             self.listener.note(words)
         todo = {planned.cell.id for planned in self.todo}
+        self._score_late()
         for planned in self.todo:
             if planned.refused is not None:
                 self.finish(CellState(planned, failure=planned.refused, stop="failed"))
@@ -137,6 +143,7 @@ class Measuring:
             rng=np.random.default_rng(self.suite.seed),
             cpus=self.cpus,
             finish=self.finish,
+            first_generation=self._first_generation,
         )
 
     def _state(self, planned: PlannedCell) -> CellState:
@@ -167,6 +174,40 @@ class Measuring:
             except BenchError as error:
                 self.scores[key] = error
 
+    def _score_late(self) -> None:
+        """Score what an earlier part of this run measured and could not score, for example because
+        the disk was full when the predictions were to be written."""
+        facts = self._not_scored()
+        late = {p.cell.id: p for p in self.prepared.plan.cells if p.cell.id in facts}
+        found: list[str] = []
+        for cell_id, planned in late.items():
+            self._score(planned)
+            scores = self.scores.get(_scored(planned))
+            if isinstance(scores, Score):
+                update = {"scored": scores.scored, "not_scored": ""}
+                self.store.append_facts(facts[cell_id].model_copy(update=update))
+                found.append(cell_id)
+        if found:
+            self._record_again(found)
+
+    def _not_scored(self) -> dict[str, CellFacts]:
+        """What is known of the measured cells that have no accuracy and ought to, by their ids."""
+        if self.stored is None or not self.stored.header.keeps_raw:
+            return {}
+        known = read_raw(self.stored).cells
+        measured = {r.cell_id for r in self.outcome.records if r.status == "ok"}
+        return {n: facts for n, facts in known.items() if n in measured and facts.not_scored}
+
+    def _record_again(self, cell_ids: Collection[str]) -> None:
+        """New records of cells whose facts are new, from what is stored of them."""
+        again = {r.cell_id: r for r in derived(read_run(self.store.path)).run.records}
+        records = self.outcome.records
+        for place, old in enumerate(records):
+            if old.cell_id in cell_ids:
+                self.store.append_record(again[old.cell_id])
+                records[place] = again[old.cell_id]
+                self.listener.note(f"{old.cell.label} is scored now.")
+
     def _stored_score(self, key: ScoredOnce) -> Score | None:
         """What an earlier, interrupted run predicted; None where that is not there."""
         if self.stored is None:
@@ -189,6 +230,8 @@ class Measuring:
         self.store.append_facts(facts)
         self.store.append_record(record)
         self.outcome.records.append(record)
+        if record.status == "ok" and facts.not_scored:
+            self.listener.note(f"{record.cell.label} has no accuracy: {facts.not_scored}")
         self.listener.cell_finished(record, len(self.outcome.records), self._total)
 
     def _evidence(self, state: CellState) -> Evidence:

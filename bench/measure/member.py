@@ -40,6 +40,7 @@ class Context:
     rng: np.random.Generator
     cpus: Cores  #: by how many cores a cell computes on
     finish: Callable[[CellState], None]  #: writes the record
+    first_generation: int = 0  #: those below were measured before the run was gone on with
 
 
 @dataclass

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from bench import __version__
@@ -14,7 +16,9 @@ from bench.machine.facts import machine_facts
 from bench.measure.listener import Listener
 from bench.measure.measuring import Measuring, Outcome, now
 from bench.measure.prepare import Prepared
+from bench.measure.resuming import changes, refuse
 from bench.record.header import RunHeader
+from bench.record.resumption import Resumption
 from bench.runtimes.declarations import versioned_distributions
 from bench.store.run import StoredRun
 from bench.store.write import RunStore, resume_run
@@ -22,8 +26,14 @@ from bench.store.write import RunStore, resume_run
 
 def start(prepared: Prepared, results: Path, listener: Listener) -> Outcome:
     """Carry out a plan in a new run directory."""
+    header = _header(prepared)
+    return _carry_out(prepared, RunStore.create(results, header), None, listener)
+
+
+def _header(prepared: Prepared) -> RunHeader:
+    """What is asked for, where, and what will be measured."""
     plan = prepared.plan
-    header = RunHeader(
+    return RunHeader(
         bench_version=__version__,
         created_at=now(),
         command=shlex.join(["bench", *sys.argv[1:]]),
@@ -35,7 +45,6 @@ def start(prepared: Prepared, results: Path, listener: Listener) -> Outcome:
         environments=_environments(prepared),
         keeps_raw=True,
     )
-    return _carry_out(prepared, RunStore.create(results, header), None, listener)
 
 
 def _environments(prepared: Prepared) -> dict[str, dict[str, str]]:
@@ -54,10 +63,40 @@ def _environments(prepared: Prepared) -> dict[str, dict[str, str]]:
     return found
 
 
-def resume(prepared: Prepared, path: Path, listener: Listener) -> Outcome:
-    """Go on where a run stopped: cells with a record are not measured again."""
+def resume(
+    prepared: Prepared,
+    path: Path,
+    listener: Listener,
+    *,
+    allowed: Collection[str] = (),
+    retries: bool = False,
+) -> Outcome:
+    """Go on where a run stopped: cells with a record are not measured again, failed ones only where
+    that is asked for.
+
+    Raises `SpecError` where something changed since it began that isn't among ``allowed``
+    (`bench.record.resumption.CHANGES`); what is allowed is recorded.
+    """
     store, stored = resume_run(path)
-    return _carry_out(prepared, store, stored, listener)
+    try:
+        now_here = _header(prepared)
+        found = changes(stored.header, now_here)
+        refuse(found, allowed, stored.path)
+        failed = [r.cell_id for r in stored.records if retries and r.status == "failed"]
+        store.append_resumption(
+            Resumption(
+                resumed_at=now(),
+                command=now_here.command,
+                bench_version=__version__,
+                changes=tuple(found),
+                retried=tuple(failed),
+            )
+        )
+    except BaseException:
+        store.close()
+        raise
+    kept = [record for record in stored.records if record.cell_id not in failed]
+    return _carry_out(prepared, store, replace(stored, records=kept), listener)
 
 
 def _carry_out(

@@ -24,6 +24,7 @@ from bench.errors import (
 )
 from bench.runtimes.handshake import Greeting
 from bench.runtimes.runtime import Runtime
+from bench.unchanged import unchanged
 from bench.worker import PROTOCOL, messages
 from bench.worker.codec import MessageError, decode, encode
 from bench.worker.family import descendants, end_all, end_group
@@ -106,9 +107,11 @@ class Worker:
     def load(
         self, model: ModelFile, device: Device, options: Options, cpus: Sequence[int] = ()
     ) -> messages.LoadedInfo:
-        """Read and compile a model, pinned to ``cpus`` where some are given."""
+        """Read and compile a model, pinned to ``cpus`` where some are given. Raises `ModelChanged`
+        where its files are no longer what they were."""
         request = messages.Load(model, device, options, tuple(cpus))
-        return self.ask(request, messages.LoadedInfo)
+        with unchanged(model):
+            return self.ask(request, messages.LoadedInfo)
 
     def bind(
         self, feeds: messages.Inputs, *, lane: messages.Lane = "prepared", streams: int = 1

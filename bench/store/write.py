@@ -19,8 +19,9 @@ from bench.record.block import Block
 from bench.record.facts import CellFacts, WorkerFacts
 from bench.record.header import RunHeader
 from bench.record.result import SCHEMA_VERSION, Invocation, Record
+from bench.record.resumption import Resumption
 from bench.store import outputs
-from bench.store.find import FACTS, HEADER, INVOCATIONS, RECORDS, WORKERS
+from bench.store.find import FACTS, HEADER, INVOCATIONS, RECORDS, RESUMES, WORKERS, only_run
 from bench.store.predictions import stored_column
 from bench.store.run import StoredRun, read_run
 
@@ -69,6 +70,9 @@ class RunStore:
     def append_facts(self, facts: CellFacts) -> None:
         if self.keeps_raw:
             self._append(FACTS, [facts])
+
+    def append_resumption(self, resumption: Resumption) -> None:
+        self._append(RESUMES, [resumption])
 
     def write_samples(self, name: str, blocks: Sequence[Block]) -> None:
         """All blocks of one generation as ``samples/<name>.parquet``."""
@@ -157,7 +161,20 @@ class RunStore:
 
 def resume_run(path: Path) -> tuple[RunStore, StoredRun]:
     """Open a stopped run for going on. Raises `SpecError` when it is not one, or in use."""
-    stored = read_run(path)
+    path = only_run(path)
+    # Locked before it is read: another process may be adding to it until then.
+    store = RunStore(path)
+    try:
+        stored = read_run(path)
+        _refuse_unresumable(stored)
+    except BaseException:
+        store.close()
+        raise
+    store.keeps_raw = stored.header.keeps_raw
+    return store, stored
+
+
+def _refuse_unresumable(stored: StoredRun) -> None:
     if stored.header_lost:
         raise SpecError(
             f"{stored.path}: it can't be gone on with, because its {HEADER} is broken. What was "
@@ -169,7 +186,6 @@ def resume_run(path: Path) -> tuple[RunStore, StoredRun]:
             f"version {stored.header.schema_version}, this one writes {SCHEMA_VERSION}). Start a "
             "new run."
         )
-    return RunStore(stored.path, keeps_raw=stored.header.keeps_raw), stored
 
 
 def _new_folder(results: Path, name: str) -> Path:

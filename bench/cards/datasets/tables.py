@@ -17,9 +17,9 @@ from bench.arrays import Array
 from bench.cards.card import Card, ColumnsCard
 from bench.cards.datasets import columns, images, separated
 from bench.cards.datasets.base import Stored
-from bench.cards.files import file_sha256
 from bench.errors import SpecError
 from bench.guest import guest
+from bench.unchanged import file_sha256
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".arrow", ".feather", ".ipc")
 #: How Hugging Face's libraries name the files of a data set in several.

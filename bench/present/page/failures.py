@@ -18,6 +18,7 @@ _NEXT = {
     "unsupported": "the runtime can't do this; leave it out, or try another variant",
     "unavailable": "`bench doctor` says how to get it",
     "spec": "mend what was asked for",
+    "model-changed": "leave the model's files alone during a run; then run again",
     "crashed": "read the log below; then `bench run --resume`",
     "timeout": "allow more time, or leave it out",
     "out-of-memory": "free memory, or take a smaller batch",

@@ -29,7 +29,7 @@ from bench.present.publication.page import page
 from bench.record.facts import CellFacts
 from bench.store import outputs
 from bench.store.fields import RESULT_FIELDS
-from bench.store.find import FACTS, HEADER, INVOCATIONS, RECORDS, WORKERS
+from bench.store.find import FACTS, HEADER, INVOCATIONS, RECORDS, RESUMES, WORKERS
 from bench.store.raw import read_raw
 from bench.store.rows import result_rows
 from bench.store.run import StoredRun
@@ -210,6 +210,8 @@ def _copy_run(run: StoredRun, folder: Path) -> None:
     (folder / "predictions").mkdir()
     _write_lines(folder / RECORDS, [r.model_dump_json() for r in run.records])
     _write_lines(folder / INVOCATIONS, [i.model_dump_json() for i in run.invocations])
+    if run.resumptions:
+        _write_lines(folder / RESUMES, [r.model_dump_json() for r in run.resumptions])
     raw = read_raw(run)
     if run.header.keeps_raw:
         told = [raw.workers.get((i.cell_id, i.index)) for i in run.invocations]
