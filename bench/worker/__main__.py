@@ -19,7 +19,7 @@ import signal
 import socket
 import sys
 import traceback
-from typing import Any
+from typing import Any, NoReturn
 
 from bench.backend import Backend
 from bench.worker import START
@@ -31,7 +31,7 @@ from bench.worker.work import serve
 def main() -> None:
     if sys.argv[1] == "--worker":
         serve(Channel(socket.socket(fileno=int(sys.argv[2]))), _import_backend(sys.argv[3]))
-        return
+        _leave(0)
     control = socket.socket(fileno=int(sys.argv[1]))
     backend = _import_backend(sys.argv[2])
     _send(control, {"ready": True})
@@ -51,6 +51,18 @@ def _import_backend(reference: str) -> Backend:
         except Exception:
             traceback.print_exc()
     return backend
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process without the runtime's own end.
+
+    Destructors of a runtime inherited through fork may hang or crash. And what a runtime does when
+    the interpreter ends would race the scheduler, which kills a worker that has closed its session.
+    """
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def _send(control: socket.socket, message: dict[str, Any]) -> None:
@@ -122,11 +134,7 @@ class Server:
             traceback.print_exc()
             code = 1
         finally:
-            with contextlib.suppress(Exception):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            # Not sys.exit: destructors of a runtime inherited through fork may hang or crash.
-            os._exit(code)
+            _leave(code)
 
     def reap(self) -> None:
         while self.children:
