@@ -1,7 +1,8 @@
 """The reference evaluator of the package ``onnx``: what a model means, computed slowly by numpy.
 
-Its outputs are the yardstick for other runtimes; its latency means nothing, so its one device
-counts as simulated. There are no options behind ``?``.
+Its outputs are the yardstick for other runtimes, so operators that it is known to get wrong are put
+right or refused (`shared.onnx_corrections`); its latency means nothing, so its one device counts as
+simulated. There are no options behind ``?``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from bench.errors import BenchError, Unavailable, Unsupported
 
 from .shared.checks import Array, check_feeds, first_line, read_extra, require_onnx
 from .shared.host import cpu_device
+from .shared.onnx_corrections import evaluator_class, refusal
 from .shared.onnx_file import read_onnx
 
 
@@ -49,7 +51,11 @@ class OnnxReference:
         path = require_onnx(model, target)
         where = f"{model.name} on {target}"
         graph = read_onnx(path)
-        return ReferenceSession(onnx, _evaluator(graph, where), graph.graph, where)
+        opsets = {entry.domain: entry.version for entry in graph.opset_import}
+        wrong = refusal(graph.graph, opsets)
+        if wrong:
+            raise Unsupported(f"{where}: {wrong} by onnx.reference.")
+        return ReferenceSession(onnx, _evaluator(onnx, graph, where), graph.graph, where)
 
 
 class ReferenceSession:
@@ -109,11 +115,9 @@ def _import() -> ModuleType:
     return onnx  # type: ignore[no-any-return]
 
 
-def _evaluator(model: Any, where: str) -> Any:
-    from onnx.reference import ReferenceEvaluator
-
+def _evaluator(onnx: ModuleType, model: Any, where: str) -> Any:
     try:
-        return ReferenceEvaluator(model)
+        return evaluator_class(onnx)(model)
     except Exception as error:
         ops = sorted({_op_name(node) for node in model.graph.node if _lacks(node, model)})
         lacking = f"the operator {', '.join(ops)} is not supported" if ops else "it can't be read"
