@@ -83,7 +83,7 @@ def test_accuracy_parity_and_placement_count_and_latency_does_not(
     assert result.returncode == 0, result.stdout + result.stderr
     found = records(tmp_path)
     assert set(found) == {"fp32", "int8-static"}
-    for variant, record in found.items():
+    for record in found.values():
         assert record.simulated
         assert record.latency is None
         assert record.accuracy is not None
