@@ -19,6 +19,12 @@ def room_for_another(largest_worker_bytes: int) -> bool:
     return bool(available - largest_worker_bytes >= reserved)
 
 
+def free_bytes() -> int:
+    """What can be had without taking from others."""
+    memory = psutil.virtual_memory()
+    return int(max(0, min(memory.available, _cgroup_left(memory.total))))
+
+
 def _cgroup_left(total: int) -> int:
     """Bytes below the memory limit of the cgroup (v2, mounted as containers see it)."""
     folder = Path("/sys/fs/cgroup")

@@ -33,11 +33,12 @@ from bench.measure.member import (
 )
 from bench.measure.state import CellState
 from bench.measure.stops import stops
-from bench.record.assemble import canary_median, invocation
+from bench.measure.taken import as_answered, figured
+from bench.record.assemble import canary_median
 from bench.record.block import CANARY, Block, trusted_samples
 from bench.record.estimate import relative_half_width
 from bench.record.facts import WorkerFacts
-from bench.record.result import StopReason
+from bench.record.result import Invocation, StopReason
 from bench.scenarios import Scenario
 from bench.stats.percentile import minimum_samples
 from bench.unchanged import check_unchanged
@@ -240,20 +241,20 @@ class Group:
     ) -> None:
         """Write what the generation gave, then take it into account."""
         canary_ns = canary_median(canary_blocks)
-        done: list[tuple[Member, WorkerFacts]] = []
+        done: list[tuple[Member, WorkerFacts, Invocation]] = []
         for member in members:
             if member.state.failure is None:
                 with self.failing(member.state):
-                    done.append((member, self._end(member, reasons)))
-        blocks = [block for member, _ in done for block in member.blocks]
+                    told = self._end(member, reasons)
+                    done.append((member, told, figured(told, member.blocks, canary_ns)))
+        blocks = [block for member, *_ in done for block in member.blocks]
         if done:
             self.context.store.write_samples(
                 f"{self.name.replace(' ', '-')}-{self.generation:04d}", [*canary_blocks, *blocks]
             )
-            found = [invocation(told, member.blocks, canary_ns) for member, told in done]
-            self.context.store.append_workers([told for _, told in done])
-            self.context.store.append_invocations(found)
-            for (member, _), one in zip(done, found, strict=True):
+            self.context.store.append_workers([told for _, told, _ in done])
+            self.context.store.append_invocations([one for *_, one in done])
+            for member, _, one in done:
                 member.state.invocations.append(one)
                 member.state.samples[one.index] = trusted_samples(member.blocks)
 
@@ -284,9 +285,11 @@ class Group:
 
     @contextmanager
     def failing(self, state: CellState) -> Iterator[None]:
-        """A typed error ends this cell, not the run."""
+        """An error ends this cell, not the run: one that was meant, or what came of an answer that
+        nobody thought of."""
         try:
-            yield
+            with as_answered(state.cell.target):
+                yield
         except BenchError as error:
             state.failure = error
             self._stop(state, "failed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 from bench.arrays import Array
 from bench.cards.tasks import find_task
 from bench.cell import Cell
-from bench.errors import BenchError, OutOfMemory, SpecError
+from bench.errors import BenchError, OutOfMemory, SpecError, WorkerCrashed
 from bench.machine.quiet import Cores
 from bench.measure.account import Account
 from bench.measure.group import group_class
@@ -25,6 +25,7 @@ from bench.measure.profiled import profiled_placement
 from bench.measure.reference import References
 from bench.measure.scoring import Score, score, stored_score
 from bench.measure.state import CellState
+from bench.measure.taken import as_answered
 from bench.record.assemble import OTHER_SHAPES, Evidence, assemble
 from bench.record.facts import CellFacts, ToldPlacement
 from bench.record.parity import Reference, compared_part
@@ -170,7 +171,8 @@ class Measuring:
         self.listener.phase(f"scoring {planned.cell.model.name} on {planned.cell.target}")
         with self.account.useful():
             try:
-                self.scores[key] = score(planned, self._context(planned))
+                with as_answered(planned.cell.target):
+                    self.scores[key] = score(planned, self._context(planned))
             except BenchError as error:
                 self.scores[key] = error
 
@@ -221,8 +223,7 @@ class Measuring:
 
     def finish(self, state: CellState) -> None:
         """Write the record of a cell that stopped."""
-        evidence = self._evidence(state)
-        record = assemble(evidence, self.suite.confidence)
+        evidence, record = self._recorded(state)
         facts = evidence.facts
         if not facts.outputs and not facts.not_compared:  # too large to be kept
             why = OTHER_SHAPES if evidence.reference and record.parity is None else ""
@@ -233,6 +234,24 @@ class Measuring:
         if record.status == "ok" and facts.not_scored:
             self.listener.note(f"{record.cell.label} has no accuracy: {facts.not_scored}")
         self.listener.cell_finished(record, len(self.outcome.records), self._total)
+
+    def _recorded(self, state: CellState) -> tuple[Evidence, Record]:
+        """The record of a cell; a failed one where none can be made of what its workers answered,
+        first without the outputs, then without the invocations."""
+        for outputs, taken in (
+            (state.outputs, state.invocations),
+            (None, state.invocations),
+            (None, []),
+        ):
+            tried = replace(state, outputs=outputs, invocations=taken)
+            try:
+                with as_answered(state.cell.target):
+                    evidence = self._evidence(tried)
+                    return evidence, assemble(evidence, self.suite.confidence)
+            except WorkerCrashed as error:
+                state.failure, state.stop = state.failure or error, "failed"
+        assert state.failure is not None
+        raise state.failure
 
     def _evidence(self, state: CellState) -> Evidence:
         """What was measured and found out of a cell."""

@@ -14,6 +14,7 @@ from bench.machine.quiet import Cores
 from bench.measure.account import Account
 from bench.measure.listener import Listener
 from bench.measure.state import CellState
+from bench.measure.taken import as_answered
 from bench.record.block import Block
 from bench.record.facts import Reading, ToldPlacement, Trial, WorkerFacts
 from bench.runtimes.client import Worker
@@ -151,13 +152,14 @@ def keep_placement(state: CellState, bound: Bound) -> None:
 def try_out(state: CellState, context: Context) -> None:
     """A simulated device: its outputs and placement count, and no latency is taken."""
     try:
-        with context.account.useful(state):
-            worker, _, bound = bound_worker(state, context)
-            try:
-                state.outputs = worker.fetch()
-            finally:
-                worker.end()
-        keep_placement(state, bound)
+        with as_answered(state.cell.target):
+            with context.account.useful(state):
+                worker, _, bound = bound_worker(state, context)
+                try:
+                    state.outputs = worker.fetch()
+                finally:
+                    worker.end()
+            keep_placement(state, bound)
         state.stop = "simulated"
     except BenchError as error:
         state.failure, state.stop = error, "failed"

@@ -17,14 +17,17 @@ from bench.errors import (
     WorkerCrashed,
     WorkerTimeout,
 )
-from bench.runtimes.client import Worker, exit_words, log_tail, with_log
+from bench.runtimes.client import Worker, exit_words, with_log
 from bench.runtimes.handshake import Greeting, cannot_start, check_greeting, silent
+from bench.runtimes.logs import cap_log, log_tail
 from bench.runtimes.runtime import Runtime
 from bench.worker import START
 from bench.worker.wire import Channel
 
 #: Importing torch on a slow disk takes tens of seconds; past this the runtime is taken to hang.
 _START_TIMEOUT_S = 120.0
+#: What a fork server says of itself and of a worker takes some hundred.
+_MOST_LINE_BYTES = 1 << 20
 #: Longer than its warden waits for what it ends (`bench.worker.warden`).
 _END_TIMEOUT_S = 10.0
 
@@ -107,6 +110,7 @@ class ForkServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        cap_log(self.log)
 
     def _await(self, done: Any, timeout_s: float) -> None:
         """Read the server's messages until ``done()``."""
@@ -125,8 +129,15 @@ class ForkServer:
             if not data:
                 raise self._dead()
             *lines, self._buffer = (self._buffer + data).split(b"\n")
-            for line in lines:
-                self._note(json.loads(line))
+            try:
+                for line in lines:
+                    self._note(json.loads(line))
+                if len(self._buffer) > _MOST_LINE_BYTES:
+                    raise ValueError("a line without an end")
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                raise WorkerCrashed(
+                    f"{self.name}: what its process said is not understood ({error!r:.200})."
+                ) from error
 
     def _note(self, message: dict[str, Any]) -> None:
         if "hello" in message:
@@ -135,9 +146,9 @@ class ForkServer:
         elif "ready" in message:
             self.ready = True
         elif "pid" in message:
-            self._pids.append(message["pid"])
+            self._pids.append(_number(message["pid"]))
         else:
-            self._ended[message["ended"]] = message["status"]
+            self._ended[_number(message["ended"])] = _number(message["status"])
 
     def _dead(self) -> BenchError:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -156,6 +167,13 @@ class ForkServer:
             ),
             tail,
         )
+
+
+def _number(value: object) -> int:
+    """A process or a wait status. Raises `TypeError` for anything else: it would be killed."""
+    if type(value) is not int or value < 0:
+        raise TypeError(f"{value!r:.80} is no number of a process")
+    return value
 
 
 class Launcher:
