@@ -12,12 +12,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.apart import exit_words
 from bench.errors import (
     BenchError,
     WorkerCrashed,
     WorkerTimeout,
 )
-from bench.runtimes.client import Worker, exit_words, log_tail, with_log
+from bench.runtimes.client import Worker, log_tail, with_log
 from bench.runtimes.handshake import Greeting, cannot_start, check_greeting, silent
 from bench.runtimes.runtime import Runtime
 from bench.worker import START
