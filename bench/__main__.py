@@ -15,6 +15,8 @@ from bench.commands.cli import cli
 from bench.errors import BenchError, SpecError
 from bench.numbers import printable
 
+#: Set where a shell asks for completions (see `bench completion`).
+COMPLETE = "_BENCH_COMPLETE"
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -62,11 +64,22 @@ def _termination_as_interrupt() -> Iterator[None]:
 
 
 def _run(arguments: list[str]) -> int:
-    """The exit code of one command, whether it returns it or exits with it."""
+    """The exit code of one command, which it returns.
+
+    Only the completion of shells exits by itself. Whatever else does is code that a command called,
+    and has not done what was asked for.
+    """
     try:
         code = cli.main(args=arguments, prog_name="bench", standalone_mode=False)
     except SystemExit as stop:
-        code = stop.code
+        if COMPLETE in os.environ:
+            return stop.code if isinstance(stop.code, int) else 0
+        if isinstance(stop.__context__, BrokenPipeError):  # click's way to say that
+            raise stop.__context__ from None
+        raise BenchError(
+            f"something that the command called ended the program ({stop.code or 'no reason'}), so "
+            "it is not done. Run it again with --debug to see what."
+        ) from stop
     return code if isinstance(code, int) else 0
 
 

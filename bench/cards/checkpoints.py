@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from bench.apart import apart
 from bench.backend import TorchSource
 from bench.cards import pretrained
 from bench.cards.card import Card
@@ -53,8 +54,7 @@ def card_for_factory(text: str) -> Card:
     """
     file, _, factory = text.rpartition(":")
     path = Path(file).absolute()
-    made = make(TorchSource(path, factory))
-    given = examples(made)
+    given = apart(text, lambda: examples(make(TorchSource(path, factory))))
     if given is None:
         raise SpecError(
             f"{text}: nothing says what it takes: define `example_inputs()` in {path.name}, which "

@@ -70,13 +70,19 @@ def source_name(source: TorchSource) -> str:
     return f"{source.file}:{source.factory}" if source.folder is None else str(source.folder)
 
 
-def _make(source: TorchSource) -> Made:
+def import_torch() -> Any:
+    """The module torch. Raises `Unavailable` where it is not installed."""
     try:
         import torch  # torch: optional
     except ImportError as error:
         raise Unavailable(
             "PyTorch is not installed, which exporting needs.", "pip install 'infer-bench[torch]'"
         ) from error
+    return torch
+
+
+def _make(source: TorchSource) -> Made:
+    torch = import_torch()
     if not source.file.is_file():
         raise SpecError(f"{source.file}: there is no such Python file.")
     name = source_name(source)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from bench.apart import apart, tell
 from bench.arrays import Array
 from bench.backend import ModelFile, TorchSource
 from bench.cards import modules
@@ -19,7 +20,7 @@ from bench.cards.digest import own_files
 from bench.cards.export import TRACED_SIZE, export, feeds_for
 from bench.cards.files import external_data, stored_bytes
 from bench.cards.variants import Form, make_form
-from bench.errors import BenchError, ModelChanged, SpecError
+from bench.errors import BenchError, ModelChanged, OutOfMemory, SpecError, WorkerCrashed
 from bench.unchanged import stored_files
 from bench.variants import DEFAULT, find_variant
 
@@ -110,7 +111,7 @@ def load(
     """
     model = Loaded(card, card.model_file(), None)
     if model.file.onnx is None and model.file.torch is not None:
-        model = _from_torch(model, model.file.torch, cache, say, forms)
+        model = _made_apart(model, model.file.torch, cache, say, forms)
     dataset = load_dataset(card) if card.dataset is not None else None
     made = {}
     for variant in variants:
@@ -141,21 +142,32 @@ def _refuse_changed(card: Card) -> None:
         )
 
 
-def _from_torch(
+def _made_apart(
     model: Loaded,
     source: TorchSource,
     cache: Path,
     say: Callable[[str], None],
     forms: Collection[str],
 ) -> Loaded:
+    """`_from_torch` in a process of its own. Where that dies the model's rows say so."""
+    modules.import_torch()  # once, and not in each of these processes
+    try:
+        name = modules.source_name(source)
+        made = apart(name, lambda: _from_torch(model, source, cache, forms), say)
+    except (WorkerCrashed, OutOfMemory) as error:
+        return replace(model, refused=error)
+    return replace(made, card=model.card)
+
+
+def _from_torch(model: Loaded, source: TorchSource, cache: Path, forms: Collection[str]) -> Loaded:
     """A model that is there as a PyTorch module alone: what the module tells, and its export."""
     card = model.card
     try:
         if source.folder is None:
-            say(f"making {card.name}")
+            tell(f"making {card.name}")
             model = _described(model, source)
         if "onnx" in forms:
-            say(f"exporting {card.name} to ONNX")
+            tell(f"exporting {card.name} to ONNX")
             model = replace(model, file=replace(model.file, onnx=export(card, cache)))
         elif source.folder is not None:
             model = replace(model, index_limits=checkpoint_limits(source.folder))

@@ -19,10 +19,12 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
+from bench.apart import apart
 from bench.arrays import Array
 from bench.backend import ModelFile
 from bench.cards.files import content_sha256, external_data
@@ -157,7 +159,7 @@ def _cached(name: str, source: Path, variant: str, recipe: Recipe, cache: Path) 
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             made = Path(folder) / "model.onnx"
             with _silence():
-                recipe.write(source, made)
+                apart(f"{name} {variant}", partial(recipe.write, source, made))
             _check(made)
             os.replace(made, path)
     except BenchError:

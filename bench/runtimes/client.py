@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
@@ -12,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from bench.apart import exit_words
 from bench.backend import Device, ModelFile, Options, Placement
 from bench.capabilities import Nanoseconds, Reading
 from bench.errors import (
@@ -296,13 +296,3 @@ def _words(request: type) -> str:
 def with_log(error: _Error, tail: str) -> _Error:
     error.log_tail = tail
     return error
-
-
-def exit_words(code: int | None) -> str:
-    if code is None:
-        return "closed its channel"
-    if code >= 0:
-        return f"ended with exit code {code}"
-    with contextlib.suppress(ValueError):
-        return f"died of {signal.Signals(-code).name}"
-    return f"died of signal {-code}"

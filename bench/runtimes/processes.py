@@ -12,12 +12,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.apart import exit_words
 from bench.errors import (
     BenchError,
     WorkerCrashed,
     WorkerTimeout,
 )
-from bench.runtimes.client import Worker, exit_words, with_log
+from bench.runtimes.client import Worker, with_log
 from bench.runtimes.handshake import Greeting, cannot_start, check_greeting, silent
 from bench.runtimes.logs import cap_log, log_tail
 from bench.runtimes.runtime import Runtime

@@ -255,11 +255,19 @@ def test_debug_shows_where_wherever_it_stands(raising: Callable[..., int]) -> No
         raising(ValueError("oops"), "--debug")
 
 
-@pytest.mark.parametrize(("stop", "code"), [(SystemExit(3), 3), (SystemExit(), 0)])
-def test_a_command_may_exit_with_its_code(
-    raising: Callable[..., int], stop: SystemExit, code: int
+@pytest.mark.parametrize("stop", [SystemExit(0), SystemExit(3), SystemExit(), SystemExit("bye")])
+def test_what_ends_the_program_from_within_is_a_failure_in_one_sentence(
+    raising: Callable[..., int], stop: SystemExit, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert raising(stop) == code
+    assert raising(stop) == 1
+    assert capsys.readouterr().err.count("ended the program") == 1
+
+
+def test_the_completion_of_shells_exits_with_its_own_code(
+    raising: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_BENCH_COMPLETE", "bash_source")
+    assert raising(SystemExit(0)) == 0
 
 
 # -- commands that do something --------------------------------------------------------------------
