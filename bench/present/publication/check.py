@@ -1,4 +1,4 @@
-"""Whether a publication says what its raw data says: all is derived again and compared, whole files.
+"""Whether a publication says what its raw data says: whole files are derived again and compared.
 
 What can't be derived, for lack of raw data, is counted and said. A number in full precision agrees
 within 1e-9 of its size: the last digits of a logarithm or of a beta quantile differ between builds
