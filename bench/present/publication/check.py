@@ -195,7 +195,7 @@ def _changed(folder: Path, manifest: Manifest) -> list[Problem]:
 
 def _unaccounted(folder: Path, file: str, run: StoredRun) -> list[Problem]:
     """Files of a run that nothing in it refers to."""
-    expected = run_files(run.header, run.records, read_raw(run).cells.values())
+    expected = run_files(run, read_raw(run).cells.values())
     expected |= {f"samples/{path.name}" for path in sample_files(run.path)}
     return [
         Problem(f"{file}/{name}", "", "", "a file", "none")

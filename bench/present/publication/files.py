@@ -15,9 +15,8 @@ from pathlib import Path
 
 from bench.errors import SpecError
 from bench.record.facts import CellFacts
-from bench.record.header import RunHeader
-from bench.record.result import Record
-from bench.store.find import FACTS, HEADER, INVOCATIONS, RECORDS, WORKERS
+from bench.store.find import FACTS, HEADER, INVOCATIONS, RECORDS, RESUMES, WORKERS
+from bench.store.run import StoredRun
 
 MANIFEST = "published.json"
 RUNS = "runs"
@@ -53,12 +52,14 @@ def refuse_links(run: Path) -> None:
             )
 
 
-def run_files(header: RunHeader, records: Iterable[Record], facts: Iterable[CellFacts]) -> set[str]:
+def run_files(run: StoredRun, facts: Iterable[CellFacts]) -> set[str]:
     """What the folder of a published run may hold besides samples."""
     found = {HEADER, RECORDS, INVOCATIONS}
-    if header.keeps_raw:
+    if run.resumptions:
+        found.add(RESUMES)
+    if run.header.keeps_raw:
         found |= {WORKERS, FACTS}
-    found |= {record.accuracy.predictions for record in records if record.accuracy is not None}
+    found |= {r.accuracy.predictions for r in run.records if r.accuracy is not None}
     for one in facts:
         found |= {one.outputs, one.reference_outputs} - {""}
     return found

@@ -286,7 +286,7 @@ def _copy_predictions(run: StoredRun, folder: Path) -> None:
     wanted = {r.accuracy.predictions: r for r in run.records if r.accuracy is not None}
     for name, record in sorted(wanted.items()):
         source = run.path / name
-        if source.is_file() and source.resolve().is_relative_to(run.path.resolve()):
+        if source.is_file():
             bulky = bulky_columns(record.cell.model.task)
             columns = [c for c in pq.read_schema(source).names if c not in bulky]
             table = pq.read_table(source, columns=columns)
@@ -298,7 +298,7 @@ def _copy_outputs(run: StoredRun, facts: Sequence[CellFacts], folder: Path) -> N
     names = {name for one in facts for name in (one.outputs, one.reference_outputs) if name}
     for name in sorted(names):
         source = run.path / name
-        if source.is_file() and source.resolve().is_relative_to(run.path.resolve()):
+        if source.is_file():
             shutil.copyfile(source, folder / outputs.FOLDER / source.name)
 
 
