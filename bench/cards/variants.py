@@ -30,6 +30,7 @@ from bench.backend import ModelFile
 from bench.cards.files import content_sha256, external_data
 from bench.discover import load_object
 from bench.errors import BenchError, ExportFailed, SpecError, Unavailable
+from bench.files import file_stem
 from bench.variants import Variant, find_variant
 
 #: Calibration samples that are run at once; the quantiser keeps every activation of a batch.
@@ -151,7 +152,7 @@ def _cached(name: str, source: Path, variant: str, recipe: Recipe, cache: Path) 
     """The variant's file, made whole or not at all."""
     key = json.dumps([content_sha256(source), recipe.key, recipe.method, _RECIPE])
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-    path = cache / "variants" / f"{name.replace('/', '-')}-{variant}-{digest}.onnx"
+    path = cache / "variants" / f"{file_stem(name)}-{file_stem(variant)}-{digest}.onnx"
     if path.is_file():
         return path
     try:

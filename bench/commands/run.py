@@ -168,7 +168,7 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
         return
     for planned in plan.cells:
         refused = f"  (will fail: {planned.refused})" if planned.refused else ""
-        click.echo(f"{planned.cell.id}  {planned.cell.label}{refused}")
+        click.echo(printable(f"{planned.cell.id}  {planned.cell.label}{refused}"))
     suite = plan.suite
     click.echo(
         f"{len(plan.cells)} cells; each until its interval is within "

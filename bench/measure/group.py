@@ -19,6 +19,7 @@ import numpy as np
 
 from bench.discover import load_object
 from bench.errors import BenchError
+from bench.files import file_stem
 from bench.machine.disturbance import round_watcher
 from bench.machine.memory import room_for_another
 from bench.measure.beats import Beat, equal_beats
@@ -249,8 +250,9 @@ class Group:
                     done.append((member, told, figured(told, member.blocks, canary_ns)))
         blocks = [block for member, *_ in done for block in member.blocks]
         if done:
+            stem = file_stem(self.name.replace(" ", "-"))
             self.context.store.write_samples(
-                f"{self.name.replace(' ', '-')}-{self.generation:04d}", [*canary_blocks, *blocks]
+                f"{stem}-{self.generation:04d}", [*canary_blocks, *blocks]
             )
             self.context.store.append_workers([told for _, told, _ in done])
             self.context.store.append_invocations([one for *_, one in done])

@@ -12,6 +12,7 @@ from bench.cards.ready import fixed_batch
 from bench.cards.tasks import find_task
 from bench.cards.tasks.base import Judged, judged
 from bench.errors import AccuracyFailed
+from bench.files import file_stem
 from bench.measure.member import Context
 from bench.measure.plan import PlannedCell, for_batch
 from bench.record.facts import Scored
@@ -126,6 +127,13 @@ def stored_score(run: StoredRun, record: Record) -> Score:
 
 
 def prediction_name(planned: PlannedCell) -> str:
-    """A file name for the predictions of one model, variant and target."""
-    target = "".join(c if c.isalnum() else "-" for c in planned.cell.target)
-    return f"{planned.cell.model.sha256[:12]}-{planned.cell.variant}-{target}"
+    """A file name for the predictions of one model, data set, variant and target."""
+    cell, dataset = planned.cell, planned.model.dataset
+    parts = (
+        file_stem(cell.model.name),
+        cell.model.sha256[:12],
+        dataset.sha256[:12] if dataset is not None else "",
+        file_stem(cell.variant),
+        file_stem(cell.target),
+    )
+    return "-".join(filter(None, parts))

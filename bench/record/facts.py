@@ -9,6 +9,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from bench.cell import Frozen
+from bench.record.files import OutputsFile, PredictionsFile
 from bench.record.result import EnvironmentFact, Failure, Parity, StopReason
 
 
@@ -68,7 +69,7 @@ class Scored(Frozen):
 
     dataset: str
     dataset_sha256: str
-    predictions: str
+    predictions: PredictionsFile
     notes: tuple[str, ...] = ()
 
 
@@ -87,9 +88,9 @@ class CellFacts(Frozen):
     finished_at: str = ""
     placement: ToldPlacement | None = None  #: as the timed session told
     profiled: ToldPlacement | None = None  #: as a session of its own found out
-    outputs: str = ""  #: file of what the last timed call put out, as much as is compared
+    outputs: OutputsFile = ""  #: file of what the last timed call put out, as much as is compared
     reference: str = ""
-    reference_outputs: str = ""  #: file of what the reference put out
+    reference_outputs: OutputsFile = ""  #: file of what the reference put out
     not_compared: str = ""  #: why there is no parity
     parity: Parity | None = None  #: only where the outputs are too large to be kept
     scored: Scored | None = None

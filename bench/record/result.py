@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from bench.cell import Cell, Frozen
+from bench.record.files import PredictionsFile
 
 SCHEMA_VERSION = 1
 
@@ -134,7 +135,7 @@ class Accuracy(Frozen):
     examples: int  #: scored items: examples, pairs of texts, queries
     dataset: str
     dataset_sha256: str
-    predictions: str  #: file in the run directory: one row a scored item
+    predictions: PredictionsFile  #: file in the run directory: one row a scored item
     further: tuple[Metric, ...] = ()
     notes: tuple[str, ...] = ()
 

@@ -70,6 +70,16 @@ def derived(run: StoredRun) -> Derived:
     )
 
 
+def invocations_used(run: StoredRun) -> set[tuple[str, int | None]]:
+    """Whose samples the records follow from, by cell and index; None is any index, where another
+    tool measured the cell."""
+    finished = {record.cell_id for record in run.records}
+    used: set[tuple[str, int | None]] = {
+        (one.cell_id, one.index) for one in run.invocations if one.cell_id in finished
+    }
+    return used | {(r.cell_id, None) for r in run.records if r.foreign is not None}
+
+
 #: What only the worker of an invocation tells of it.
 _UNTIMED = set(Invocation.model_fields) - set(TIMED) - {"cell_id", "index"}
 #: What only a record tells of a cell whose facts were not kept.
@@ -165,7 +175,7 @@ class _Derivation:
 
     def record(self, record: Record, invocations: Sequence[Invocation]) -> Record:
         if record.foreign is not None:  # another tool's figures; it says how it came by them
-            return record
+            return record.model_copy(update={"cell_id": record.cell.id})
         facts = self.raw.cells.get(record.cell_id)
         if facts is None:
             if self.run.header.keeps_raw:
@@ -193,6 +203,14 @@ class _Derivation:
             self.problems.append(f"cell {cell_id}: invocation {index} is missing, its worker told")
         for cell_id in sorted(set(self.raw.cells) - {r.cell_id for r in self.run.records}):
             self.problems.append(f"cell {cell_id}: its record is missing, its facts are there")
+        used = invocations_used(self.run)
+        for cell_id, index in sorted(set(self.measured) - used):
+            if (cell_id, None) not in used:
+                self.problems.append(
+                    f"cell {cell_id}: no record uses the samples of invocation {index}"
+                )
+        for cell_id, index in sorted(shown - used):
+            self.problems.append(f"cell {cell_id}: no record uses invocation {index}")
         if (told or self.raw.cells) and not self.run.header.keeps_raw:
             self.problems.append("run.json says that no facts are kept, and they are there")
 
