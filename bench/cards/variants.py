@@ -26,6 +26,7 @@ from typing import Any, cast
 from bench.arrays import Array
 from bench.backend import ModelFile
 from bench.cards.files import content_sha256, external_data
+from bench.cards.half import write_float16
 from bench.discover import load_object
 from bench.errors import BenchError, ExportFailed, SpecError, Unavailable
 from bench.variants import Variant, find_variant
@@ -33,7 +34,7 @@ from bench.variants import Variant, find_variant
 #: Calibration samples that are run at once; the quantiser keeps every activation of a batch.
 _CALIBRATION_BATCH = 16
 #: Raised whenever the way that a variant is made changes, so that older files are not reused.
-_RECIPE = 1
+_RECIPE = 2
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def float16(source: Path, data: Calibration | None) -> Recipe:
     """Every float32 becomes float16, but for the inputs and outputs."""
     version = _onnxruntime_version()
     return Recipe(
-        f"onnxruntime {version} float16.convert_float_to_float16, keep_io_types", _write_float16
+        f"onnxruntime {version} float16.convert_float_to_float16, keep_io_types", write_float16
     )
 
 
@@ -173,16 +174,6 @@ def _cached(name: str, source: Path, variant: str, recipe: Recipe, cache: Path) 
             f"out, or make it yourself and name the file with -m."
         ) from error
     return path
-
-
-def _write_float16(source: Path, target: Path) -> None:
-    import onnx  # onnx: start-up
-    from onnxruntime.transformers.float16 import convert_float_to_float16  # an extra
-    from onnxruntime.transformers.onnx_model import OnnxModel  # an extra
-
-    model = OnnxModel(convert_float_to_float16(onnx.load(str(source)), keep_io_types=True))
-    model.topological_sort()  # the converter puts its casts at the end
-    onnx.save(model.model, str(target))
 
 
 def _write_dynamic(source: Path, target: Path, *, signed: bool, reduced: bool) -> None:
