@@ -80,7 +80,8 @@ def _rename(graph: Any, outer: Mapping[str, str], taken: set[str]) -> None:
 def _move_casts(graph: Any) -> None:
     """Put each cast into the graph whose value it casts."""
     home = {name: inner for inner in _graphs(graph) for name in _defined(inner)}
-    stay, leave = [], []
+    stay: list[Any] = []
+    leave: list[Any] = []
     for node in graph.node:
         strayed = node.op_type == "Cast" and home.get(node.input[0], graph) is not graph
         (leave if strayed else stay).append(node)
