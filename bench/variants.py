@@ -96,6 +96,8 @@ INT8_STATIC = Variant(
 VARIANTS = Catalogue("variant", "bench.variants", (FP32, FP16, BF16, INT8_DYNAMIC, INT8_STATIC))
 #: The model as it is, which the others are compared with, and which goes without saying.
 DEFAULT = FP32.name
+#: What a form is calibrated on where nobody gave samples; stands in the record's `variant_method`.
+MADE_UP = "made-up inputs"
 #: What the default must not be turned into in silence.
 HALVES = (FP16, BF16)
 

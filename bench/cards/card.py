@@ -120,13 +120,15 @@ class DatasetCard(Frozen):
 
 
 class CalibrationCard(Frozen):
-    """Samples that static quantisation takes the ranges of activations from: stored like the data
-    set, prepared by its preprocessing, and never part of the test set."""
+    """Samples that static quantisation takes the ranges of activations from, without labels: stored
+    like the data set, prepared by its preprocessing unless they have their own, and never part of
+    the test set."""
 
     name: str
     path: str
     split: str = ""
     samples: int = Field(256, gt=0, description="how many of them are used, from the first on")
+    preprocessing: Preprocessing | None = None
 
 
 class Provenance(Frozen):
@@ -160,12 +162,6 @@ class Card(Frozen):
     calibration: CalibrationCard | None = None
     provenance: Provenance = Provenance()
     path: Path  #: of the card itself, or of the ONNX file that it was made from
-
-    @model_validator(mode="after")
-    def _calibrates_for_something(self) -> Card:
-        if self.calibration is not None and self.dataset is None:
-            raise ValueError("`calibration` is prepared as `dataset` says, so it needs one")
-        return self
 
     @field_validator("task")
     @classmethod

@@ -103,11 +103,13 @@ def load(
     say: Callable[[str], None],
     variants: Sequence[str] = (DEFAULT,),
     forms: Collection[str] = FORMS,
+    guess: Callable[[Loaded, int], Mapping[str, Array]] | None = None,
 ) -> Loaded:
     """Export where one of ``forms`` asks for it, make the variants, read the data set where there
     is one. Where the export fails, what is loaded says why.
 
-    ``say`` is told what takes time while it is done.
+    ``say`` is told what takes time while it is done. ``guess(model, number)`` makes up inputs of a
+    model that has none to be calibrated on.
     """
     model = Loaded(card, card.model_file(), None)
     if model.file.onnx is None and model.file.torch is not None:
@@ -117,7 +119,8 @@ def load(
     for variant in variants:
         if variant != DEFAULT:
             say(f"making {card.name} {variant}")
-        calibrate = partial(load_calibration, card, dataset, variant)
+        made_up = partial(guess, model) if guess is not None else None
+        calibrate = partial(load_calibration, card, dataset, variant, made_up)
         form = make_form(model.file, variant, cache, calibrate)
         made[variant] = replace(form, file=_with_files(form.file, model))
     file = _with_files(model.file, model)

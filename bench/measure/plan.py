@@ -169,7 +169,7 @@ def _cells_of_model(
             f"{card.name}: its batch dimension is fixed at {fixed}, so batch {batch} can't be run. "
             "Export it with a dynamic batch dimension."
         )
-    feeds = _feeds(model, batch, suite)
+    feeds = feeds_of(model, batch, suite)
     input_sha256 = input_digest(feeds)
     planned = []
     for variant in dict.fromkeys(suite.variants):
@@ -229,7 +229,7 @@ def _identity(model: Loaded, file: ModelFile) -> ModelIdentity:
     )
 
 
-def _feeds(model: Loaded, batch: int, suite: Suite) -> dict[str, Array]:
+def feeds_of(model: Loaded, batch: int, suite: Suite) -> dict[str, Array]:
     """What one query holds: samples of the data set, else the examples that the model's own file
     gives, else seeded random values."""
     card, seed = model.card, suite.seed

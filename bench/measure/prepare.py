@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import importlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench import guest
+from bench.arrays import Array
 from bench.cards.catalog import find_model, told_apart
-from bench.cards.ready import card_forms, load
+from bench.cards.ready import Loaded, card_forms, load
 from bench.measure.account import Account
 from bench.measure.listener import Listener
-from bench.measure.plan import Plan, make_plan
+from bench.measure.plan import Plan, feeds_of, make_plan
 from bench.runtimes.declarations import references_for
 from bench.runtimes.processes import Launcher, launcher
 from bench.runtimes.targets import (
@@ -62,9 +64,11 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
         reports = discover_for(suite.targets, needed, processes, threads)
         choices = choose_targets(suite.targets, reports)
         forms = needed_forms(choices)
-        models = [load(card, cache, listener.phase, suite.variants, forms) for card in cards]
+        guess = partial(_made_up, suite)
+        models = [load(card, cache, listener.phase, suite.variants, forms, guess) for card in cards]
         for model in models:
-            for words in model.dataset.notes if model.dataset is not None else ():
+            notes = model.dataset.notes if model.dataset is not None else ()
+            for words in (*notes, *(n for form in model.variants.values() for n in form.notes)):
                 listener.note(f"{model.card.name}: {words}.")
         for where, what in guest.changes().items():
             listener.note(f"{where} sets {', '.join(what)}, which does not count while bench runs.")
@@ -73,6 +77,11 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
             listener.note(words)
         account.started_up()
         yield Prepared(plan, processes, reports, choices, account)
+
+
+def _made_up(suite: Suite, model: Loaded, number: int) -> Mapping[str, Array]:
+    """Inputs like those that are timed, of other values."""
+    return feeds_of(model, 1, suite.model_copy(update={"seed": suite.seed + number}))
 
 
 def needed_forms(choices: Sequence[Choice]) -> set[str]:

@@ -58,6 +58,7 @@ from bench.record.result import (
 )
 from bench.scenarios import find_scenario
 from bench.store.scores import metric_of
+from bench.variants import MADE_UP
 
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -159,8 +160,9 @@ def _label(record: Record, *, several_threads: bool) -> str:
 
 def _heading(record: Record, *, several_variants: bool, originals: Set[str | None]) -> str:
     model = record.cell.model
-    bytes_known = size(model.file_bytes) if model.file_bytes or not record.foreign else ""
-    facts = [_role(model, originals), bytes_known, _parameters(model.parameters)]
+    bytes_known = size(model.file_bytes) if model.file_bytes else ""
+    guessed = f"calibrated on {MADE_UP}" if MADE_UP in record.variant_method else ""
+    facts = [_role(model, originals), bytes_known, _parameters(model.parameters), guessed]
     if several_variants and not record.foreign:
         facts.insert(0, record.cell.variant)
     return f"{printable(model.name, limit=NAME_LIMIT)}  {', '.join(filter(None, facts))}"
