@@ -32,7 +32,8 @@ class Loaded:
 
     ``sha256`` identifies what computes. ``examples`` are inputs that the model's own file gives,
     ``index_limits`` the rows of the tables that integer inputs index, where there is no ONNX form
-    that shows them. ``refused`` says why there is no ONNX form where one was needed.
+    that shows them, ``computes_in`` the types of a module's parameters. ``refused`` says
+    why there is no ONNX form where one was needed.
     """
 
     card: Card
@@ -43,6 +44,7 @@ class Loaded:
     state_bytes: int = 0
     examples: Mapping[str, Array] | None = None
     index_limits: Mapping[str, int] = field(default_factory=dict)
+    computes_in: str = ""
     refused: BenchError | None = None
 
     def form(self, variant: str) -> Form:
@@ -158,4 +160,5 @@ def _described(model: Loaded, source: TorchSource) -> Loaded:
         state_bytes=made.state_bytes,
         examples=modules.examples(made),
         index_limits=modules.index_limits(made, feeds),
+        computes_in=modules.computes_in(made),
     )
