@@ -242,6 +242,8 @@ def _why_no_speed(
     for record in alone or ():
         if record.failure is not None:
             return f"{printable(record.cell.model.name, limit=NAME_LIMIT)} failed"
+        if record.wrong:
+            return f"{printable(record.cell.model.name, limit=NAME_LIMIT)} is WRONG"
     return "" if alone else "not measured"
 
 

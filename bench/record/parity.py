@@ -44,7 +44,7 @@ def allows(tolerance: Tolerance, mine: Array, theirs: Array) -> bool:
         # As far apart as vectors of one length at that angle.
         off = float(np.sqrt(2 * (1 - tolerance.cosine)))
         size = max(float(np.linalg.norm(b)), _LEAST_NORM * np.sqrt(len(b)))
-        return float(np.linalg.norm(a - b)) <= off * size
+        return bool(np.linalg.norm(a - b) <= off * size)
     found = cosine(a, b)
     return bool(np.array_equal(a, b) if found is None else found >= tolerance.cosine)
 
@@ -72,9 +72,7 @@ def parity(
     tolerance = find_variant(variant).tolerance
     mine = np.concatenate([as_numbers(a, b).ravel() for a, b in pairs])
     theirs = np.concatenate([as_numbers(b, a).ravel() for a, b in pairs])
-    with np.errstate(invalid="ignore"):
-        same = (mine == theirs) | (np.isnan(mine) & np.isnan(theirs))
-        difference = np.where(same, 0.0, np.abs(mine - theirs))
+    difference = _differences(mine, theirs)
     comparable = bool(np.isfinite(difference).all())
     relative = difference / np.maximum(np.abs(theirs), FP32_TOLERANCE) if comparable else None
     finite = np.isfinite(mine) & np.isfinite(theirs)
@@ -92,6 +90,20 @@ def parity(
         samples=samples,
         doubted_by=() if ok else _doubted_by(outputs, reference, variant, witnesses),
     )
+
+
+def largest_difference(mine: Array, theirs: Array) -> float | None:
+    """Of two arrays of one shape; None where NaN or Inf is in one of the two alone."""
+    found = _differences(as_numbers(mine, theirs), as_numbers(theirs, mine))
+    return float(found.max(initial=0.0)) if np.isfinite(found).all() else None
+
+
+def _differences(mine: Array, theirs: Array) -> Array:
+    """Of float64 arrays, value by value; what is the same, infinities and NaN too, differs by 0."""
+    with np.errstate(invalid="ignore"):
+        same = (mine == theirs) | (np.isnan(mine) & np.isnan(theirs))
+        found: Array = np.where(same, 0.0, np.abs(mine - theirs))
+    return found
 
 
 def _doubted_by(
