@@ -269,6 +269,13 @@ def index_limits(made: Made, feeds: Mapping[str, Array]) -> dict[str, int]:
     return limits
 
 
+def computes_in(made: Made) -> str:
+    """The types of the floating parameters, as in `bench.backend.Placement.precision`."""
+    names = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32", "float64": "fp64"}
+    kinds = (str(p.dtype).removeprefix("torch.") for p in made.module.parameters())
+    return "+".join(sorted({names[kind] for kind in kinds if kind in names})) or "fp32"
+
+
 def _no_nan(tensor: Any) -> Any:
     """NaN equals nothing; a module that gives it twice does the same twice."""
     return tensor.nan_to_num(0.5) if tensor.is_floating_point() else tensor

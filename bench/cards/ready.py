@@ -35,8 +35,9 @@ class Loaded:
 
     ``sha256`` identifies what computes. ``examples`` are inputs that the model's own file gives,
     ``index_limits`` the rows of the tables that integer inputs index, where there is no ONNX form
-    that shows them. ``refused`` says why there is no ONNX form where one was needed. ``code``
-    are the Python files that its own file imports from its folders.
+    that shows them, ``computes_in`` the types of a module's parameters. ``refused`` says why there
+    is no ONNX form where one was needed. ``code`` are the Python files that its own file imports
+    from its folders.
     """
 
     card: Card
@@ -47,6 +48,7 @@ class Loaded:
     state_bytes: int = 0
     examples: Mapping[str, Array] | None = None
     index_limits: Mapping[str, int] = field(default_factory=dict)
+    computes_in: str = ""
     refused: BenchError | None = None
     code: tuple[Path, ...] = ()
 
@@ -198,4 +200,5 @@ def _described(model: Loaded, source: TorchSource) -> Loaded:
         examples=modules.examples(made),
         index_limits=modules.index_limits(made, feeds),
         code=own_files(source.file),
+        computes_in=modules.computes_in(made),
     )

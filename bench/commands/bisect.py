@@ -34,8 +34,9 @@ def command(
 ) -> int:
     """Find the first tensor of MODEL on which a target disagrees with the reference.
 
-    Names the node and the operator. The exit status is 0 where the target agrees, 3 where it does
-    not, and 1 or 2 where that can't be said.
+    Names the node and the operator. The exit status is 0 where the target agrees with the
+    reference, or with independent runtimes that contradict it; 3 where it does not, and 1 or 2
+    where that can't be said.
     """
     from bench.measure.prepare import prepare  # scipy: start-up
     from bench.present.progress import choose_listener
@@ -63,4 +64,6 @@ def command(
         print_json(bisect_row(found))
     else:
         print_drawing(lambda width: bisect_text(found, width))
-    return 0 if found.agrees else _DISAGREES
+    if found.chance:
+        return 1
+    return 0 if found.agrees or found.doubted_by else _DISAGREES

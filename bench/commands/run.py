@@ -14,6 +14,7 @@ from bench.commands.output import print_json
 from bench.commands.show import print_run
 from bench.discover import suite_paths
 from bench.errors import SpecError
+from bench.numbers import printable
 from bench.scenarios import SCENARIOS
 from bench.variants import VARIANTS
 

@@ -161,6 +161,8 @@ def _why_not(match: Match) -> str:
             return f"{letter} failed ({printable(record.failure.kind)}): {message}"
         if record.status == "failed":
             return f"{letter} failed"
+        if record.wrong:
+            return f"{letter} is WRONG ({', '.join(record.wrong)}), so its figures say nothing"
         if record.simulated:
             return f"{letter} is simulated: its latency means nothing"
         usable = _times(record, lambda i: i.median_ns)

@@ -243,7 +243,7 @@ def _why_not_judged(match: Match) -> Finding | None:
     if now is None:
         advice = f"Go on with it: bench run --resume {match.b.run.path}."
         return Finding("ran", cell, Outcome.INCONCLUSIVE, "it was not measured.", advice)
-    worked = before is not None and before.status == "ok"
+    worked = before is not None and before.standing == "ok"
     if now.status == "failed":
         return _failed(now, worked)
     if not worked:

@@ -22,13 +22,13 @@ from bench.measure.member import Context, told_placement, try_out
 from bench.measure.plan import PlannedCell
 from bench.measure.prepare import Prepared
 from bench.measure.profiled import profiled_placement
-from bench.measure.reference import References
+from bench.measure.reference import References, SecondLook, numeric
 from bench.measure.scoring import Score, score, stored_score
 from bench.measure.state import CellState
 from bench.measure.taken import as_answered
 from bench.record.assemble import OTHER_SHAPES, Evidence, assemble
-from bench.record.facts import CellFacts, ToldPlacement
-from bench.record.parity import Reference, compared_part
+from bench.record.facts import CellFacts, ToldPlacement, Witness
+from bench.record.parity import Reference
 from bench.record.result import EnvironmentFact, Failure, Record
 from bench.runtimes.targets import (
     Choice,
@@ -51,7 +51,8 @@ class Outcome:
 
     @property
     def failed(self) -> bool:
-        return any(record.status == "failed" for record in self.records)
+        """Whether any cell has no figures that count."""
+        return any(record.standing != "ok" for record in self.records)
 
 
 class Measuring:
@@ -258,8 +259,8 @@ class Measuring:
         planned = state.planned
         found = self.scores.get(_scored(planned))
         scored = found if isinstance(found, Score) else None
-        outputs, reference = self._outputs(state)
-        names = self._kept(outputs, reference)
+        outputs, reference, second = self._outputs(state)
+        names, witnesses = self._kept(outputs, reference, second.witnesses)
         facts = CellFacts(
             cell_id=planned.cell.id,
             stop=state.stop or "failed",
@@ -273,10 +274,13 @@ class Measuring:
             finished_at=now(),
             placement=state.placement,
             profiled=self._profiled(state),
+            computes_in=numeric(planned),
             outputs=names[0],
             reference=reference.name if reference else "",
             reference_outputs=names[1],
-            not_compared=reference.why_not if reference and reference.outputs is None else "",
+            witnesses=witnesses,
+            not_compared=second.chance
+            or (reference.why_not if reference and reference.outputs is None else ""),
             scored=scored.scored if scored else None,
             not_scored=str(found) if isinstance(found, BenchError) else "",
         )
@@ -287,6 +291,7 @@ class Measuring:
             samples=state.samples,
             outputs=outputs,
             reference=reference,
+            witnesses=second.witnesses,
             scores=scored.judged.scores if scored else (),
             doubts=scored.judged.doubts if scored else (),
         )
@@ -306,23 +311,36 @@ class Measuring:
                 self.placements[key] = None if plain is None else told_placement(plain)
         return self.placements[key]
 
-    def _outputs(self, state: CellState) -> tuple[list[Array] | None, Reference | None]:
-        """What the last timed call put out, as much as is compared, and what it ought to be."""
+    def _outputs(self, state: CellState) -> tuple[list[Array] | None, Reference | None, SecondLook]:
+        """What the last timed call put out, what it ought to be, and what others say where the two
+        differ. Outputs that chance is in are compared with nothing."""
         if state.outputs is None:
-            return None, None
+            return None, None, SecondLook()
         with self.account.useful():
-            reference = self.references.of(state.planned)
-        return compared_part(state.outputs, reference), reference
+            judged = self.references.judge(state.planned, state.outputs)
+        if judged.second.chance:
+            return None, None, judged.second
+        return state.outputs, judged.reference, judged.second
 
     def _kept(
-        self, outputs: Sequence[Array] | None, reference: Reference | None
-    ) -> tuple[str, str]:
-        """The files of both, or none of the two."""
+        self,
+        outputs: Sequence[Array] | None,
+        reference: Reference | None,
+        witnesses: Sequence[Reference],
+    ) -> tuple[tuple[str, str], tuple[Witness, ...]]:
+        """The files of both and of all witnesses, or none of any."""
+        nothing: tuple[tuple[str, str], tuple[Witness, ...]] = (("", ""), ())
         if outputs is None or reference is None or reference.outputs is None:
-            return "", ""
+            return nothing
         theirs = self.store.write_outputs(reference.outputs)
         mine = self.store.write_outputs(outputs) if theirs else ""
-        return (mine, theirs) if mine else ("", "")
+        told = [
+            Witness(name=w.name, outputs=self.store.write_outputs(w.outputs or ()))
+            for w in witnesses
+        ]
+        if not mine or not all(each.outputs for each in told):
+            return nothing
+        return (mine, theirs), tuple(told)
 
 
 #: What is scored once: model, variant, target.

@@ -138,7 +138,8 @@ def _ratio_figure(found: Ratio | None, missing: str = "") -> Figure:
 def _short_reason(missing: str) -> str:
     if missing == "simulated":
         return missing
-    return "failed" if missing.endswith(" failed") else MISSING
+    reasons = {" failed": "failed", " is WRONG": "WRONG"}
+    return next((short for end, short in reasons.items() if missing.endswith(end)), MISSING)
 
 
 def _accuracy_figures(change: Change | None) -> dict[str, Figure]:

@@ -40,6 +40,7 @@ from bench.present.layout import (
     NOTHING,
     OK,
     SHORT_MESSAGE,
+    WRONG,
     Figure,
     Line,
     clip,
@@ -60,6 +61,8 @@ from bench.scenarios import find_scenario
 from bench.store.scores import metric_of
 from bench.variants import MADE_UP
 
+#: Behind the label of a row whose figures are of something else than was asked for.
+WRONG_ROW = "WRONG"
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -240,13 +243,16 @@ def _lines(row: _Row, units: Mapping[str, Unit], notes: _Notes) -> list[Line]:
         return [Line(row.label + marks, mark, message=_short_failure(row.records[0].failure))]
     lines = [Line("", figures=_figures(batch, row, units)) for batch in row.batches]
     whole = {"accuracy": _accuracy(row), "device": _on_device(row)}
-    first = Line(row.label + marks, mark, {**lines[0].figures, **whole})
+    label = f"{row.label}, {WRONG_ROW}" if mark == WRONG else row.label
+    first = Line(label + marks, mark, {**lines[0].figures, **whole})
     return [first, *lines[1:]]
 
 
 def _mark(row: _Row) -> str:
     if any(r.status == "failed" for r in row.records):
         return FAILED
+    if any(r.standing == "wrong" for r in row.records):
+        return WRONG
     if any(r.foreign is not None for r in row.records):
         return FOREIGN
     marked = any(not check.ok for r in row.records for check in r.checks)
@@ -402,7 +408,12 @@ class _Notes:
 
 
 def _remarks(row: _Row) -> list[str]:
-    checks = [_check_text(c) for r in row.records for c in r.checks if not c.ok]
+    checks = [
+        f"{f'{WRONG_ROW}, ' if c.name in r.wrong else ''}{_check_text(c)}"
+        for r in row.records
+        for c in r.checks
+        if not c.ok
+    ]
     checks = [_foreign_text(r.foreign) for r in row.records if r.foreign is not None] + checks
     failures = [_failure_text(r.failure) for r in row.records if r.failure is not None]
     in_full = len(failures) == len(row.records) and len(set(failures)) == 1
@@ -471,7 +482,7 @@ def _data_notes(batches: Sequence[_Batch]) -> list[str]:
 
 def _summary(rows: Sequence[_Row]) -> str:
     marks = [_mark(row) for row in rows]
-    meanings = {OK: "ok", MARKED: "ok, but a check failed", FAILED: "failed"}
+    meanings = {OK: "ok", MARKED: "ok, but a check failed", WRONG: WRONG_ROW, FAILED: "failed"}
     meanings[FOREIGN] = "measured by another tool"
     counts = [f"{m} {marks.count(m)} {words}" for m, words in meanings.items() if m in marks]
     return "; ".join(counts) + "."

@@ -67,6 +67,7 @@ class Evidence:
     samples: Mapping[int, Array] | None = None
     outputs: Sequence[Array] | None = None
     reference: Reference | None = None
+    witnesses: Sequence[Reference] = ()
     scores: Sequence[TaskScore] = ()
     doubts: Sequence[str] = ()
 
@@ -105,7 +106,7 @@ def assemble(evidence: Evidence, confidence: float) -> Record:
         variant_method=facts.variant_method,
         checks=(
             *(estimate.checks(taken, cell.threads) if taken else ()),
-            *_placement_checks(placement, cell),
+            *_placement_checks(placement, cell, facts.computes_in),
             *_accuracy_checks(facts, evidence.doubts),
             *_parity_checks(compared, why_not),
         ),
@@ -218,12 +219,12 @@ def _further(profiled: ToldPlacement | None) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value}
 
 
-def _placement_checks(placement: PlacementFact | None, cell: Cell) -> list[Check]:
+def _placement_checks(placement: PlacementFact | None, cell: Cell, file: str) -> list[Check]:
     if placement is None:
         return []
     found = (
         placement_check(placement, cell.target),
-        precision_check(cell.variant, placement.precision),
+        precision_check(cell.variant, placement.precision, file),
     )
     return [check for check in found if check is not None]
 
@@ -263,9 +264,15 @@ def _parity(evidence: Evidence, placement: PlacementFact | None) -> tuple[Parity
     reference = evidence.reference
     if evidence.outputs is None or reference is None or reference.outputs is None:
         return facts.parity, facts.not_compared
-    held = held_to(evidence.cell.variant, placement.precision if placement else "")
-    found = parity(evidence.outputs, reference, held.name)
+    held = held_to(evidence.cell.variant, facts.computes_in or _int8_alone(placement))
+    found = parity(evidence.outputs, reference, held.name, evidence.witnesses)
     return found, OTHER_SHAPES if found is None else ""
+
+
+def _int8_alone(placement: PlacementFact | None) -> str:
+    """What is known of a file that nobody looked into: runtimes don't make int8 of their own."""
+    parts = placement.precision.split("+") if placement else []
+    return "int8" if "int8" in parts else ""
 
 
 def _parity_checks(found: Parity | None, why_not: str) -> list[Check]:
@@ -275,4 +282,8 @@ def _parity_checks(found: Parity | None, why_not: str) -> list[Check]:
     error = "NaN or Inf" if found.max_abs_error is None else f"{found.max_abs_error:.1e}"
     flips = f", {found.top1_flips} of {found.samples} top-1" if found.top1_flips else ""
     detail = f"largest difference from {found.reference}: {error}{flips}; {found.tolerance}"
+    if found.doubted_by:
+        agrees = f"{' and '.join(found.doubted_by)} agree{'s' * (len(found.doubted_by) == 1)}"
+        detail = f"{found.reference} is in doubt: {agrees} with what was timed; {detail}"
+        return [Check(name="reference", ok=False, detail=detail)]
     return [Check(name="parity", ok=found.ok, detail=detail)]

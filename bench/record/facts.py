@@ -73,6 +73,13 @@ class Scored(Frozen):
     notes: tuple[str, ...] = ()
 
 
+class Witness(Frozen):
+    """An independent runtime, and the file of what it makes of the same model and inputs."""
+
+    name: str
+    outputs: OutputsFile
+
+
 class CellFacts(Frozen):
     """What is known of a finished cell besides what its workers told: a line of facts.jsonl."""
 
@@ -88,9 +95,11 @@ class CellFacts(Frozen):
     finished_at: str = ""
     placement: ToldPlacement | None = None  #: as the timed session told
     profiled: ToldPlacement | None = None  #: as a session of its own found out
+    computes_in: str = ""  #: the narrowest types of the model's file; empty where that isn't known
     outputs: OutputsFile = ""  #: file of what the last timed call put out, as much as is compared
     reference: str = ""
     reference_outputs: OutputsFile = ""  #: file of what the reference put out
+    witnesses: tuple[Witness, ...] = ()  #: asked where the two disagree
     not_compared: str = ""  #: why there is no parity
     parity: Parity | None = None  #: only where the outputs are too large to be kept
     scored: Scored | None = None

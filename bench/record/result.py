@@ -15,6 +15,7 @@ from bench.record.files import PredictionsFile
 SCHEMA_VERSION = 1
 
 Status = Literal["ok", "failed"]
+Standing = Literal["ok", "wrong", "failed"]
 StopReason = Literal[
     "precision", "ranked", "max-time", "max-invocations", "simulated", "failed", "foreign"
 ]
@@ -148,7 +149,7 @@ class Parity(Frozen):
     """
 
     reference: str
-    max_abs_error: float | None  #: None where the outputs hold NaN or Inf
+    max_abs_error: float | None  #: None where NaN or Inf is in one of the two alone
     max_rel_error: float | None
     cosine: float | None
     tolerance: str
@@ -157,6 +158,9 @@ class Parity(Frozen):
         None  #: samples whose largest output is another; None for no classifier
     )
     samples: int | None = None
+    #: independent runtimes that agree with these outputs and not with the reference, where none
+    #: agrees with the reference: then that is in doubt, and not what was timed
+    doubted_by: tuple[str, ...] = ()
 
 
 class PlacementFact(Frozen):
@@ -251,3 +255,25 @@ class Record(Frozen):
     group: str = ""  #: cells of one group were measured interleaved
     finished_at: str = ""
     foreign: Foreign | None = None  #: set where another tool measured it; then `latency` is None
+
+    @property
+    def wrong(self) -> tuple[str, ...]:
+        """The checks that say that this is no measurement of what was asked for: outputs that are
+        not the model's, another place, another precision. Its figures are kept and not ranked.
+
+        Outputs that nothing could be compared with, or of which only the reference's are in doubt,
+        are not known to be wrong; nor is a place that the user allowed.
+        """
+        found = {check.name for check in self.checks if not check.ok}
+        parity = self.parity is not None and not self.parity.ok and not self.parity.doubted_by
+        wrong = {
+            "parity": parity,
+            "placement": "placement" in found and not self.cell.allow_fallback,
+            "precision": "precision" in found,
+        }
+        return tuple(name for name, is_wrong in wrong.items() if is_wrong)
+
+    @property
+    def standing(self) -> Standing:
+        """Whether its figures count: the status, told apart where it ran and is `wrong`."""
+        return "wrong" if self.status == "ok" and self.wrong else self.status

@@ -182,7 +182,7 @@ class _Derivation:
                 self._lacks(record.cell_id, "what was found out of it")
             facts = facts_of(record)
         taken = [one for one in invocations if one.cell_id == record.cell_id]
-        outputs, reference = self._outputs(facts)
+        outputs, reference, witnesses = self._outputs(facts)
         found = self._scores(record, facts.scored)
         evidence = Evidence(
             cell=record.cell,
@@ -191,6 +191,7 @@ class _Derivation:
             samples=self._samples(taken),
             outputs=outputs,
             reference=reference,
+            witnesses=witnesses,
             scores=found.scores if found else (),
             doubts=found.doubts if found else (),
         )
@@ -218,16 +219,24 @@ class _Derivation:
         blocks = {i.index: self.measured.get((i.cell_id, i.index)) for i in taken}
         return {index: trusted_samples(mine) for index, mine in blocks.items() if mine}
 
-    def _outputs(self, facts: CellFacts) -> tuple[list[Array] | None, Reference | None]:
+    def _outputs(
+        self, facts: CellFacts
+    ) -> tuple[list[Array] | None, Reference | None, list[Reference]]:
+        """What was timed, what it ought to be, and what others make of it."""
         if not facts.outputs:
-            return None, None
+            return None, None, []
+        path = self.run.path
         try:
-            theirs = read_outputs(self.run.path, facts.reference_outputs)
-            mine = read_outputs(self.run.path, facts.outputs)
+            theirs = read_outputs(path, facts.reference_outputs)
+            mine = read_outputs(path, facts.outputs)
+            witnesses = [
+                Reference(each.name, tuple(read_outputs(path, each.outputs)))
+                for each in facts.witnesses
+            ]
         except SpecError as error:
             self.problems.append(str(error))
-            return None, None
-        return mine, Reference(facts.reference, tuple(theirs))
+            return None, None, []
+        return mine, Reference(facts.reference, tuple(theirs)), witnesses
 
     def _scores(self, record: Record, scored: Scored | None) -> Judged | None:
         """The task's scores of the predictions; of each file once."""

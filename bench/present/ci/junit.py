@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 from bench.errors import Unavailable
 from bench.files import write_text
-from bench.judge.gate import CORRECTNESS, Judgement, Outcome
+from bench.judge.gate import Judgement, Outcome
 from bench.numbers import printable
 from bench.present.ci.base import Subject, name, names
 from bench.present.gate import found_text, limit_text
@@ -104,7 +104,11 @@ def _state(record: Record) -> tuple[str, str, str]:
         return tag, record.failure.kind, record.failure.message
     if record.status == "failed":
         return "error", "failed", "the cell failed"
-    wrong = [c for c in record.checks if not c.ok and c.name in CORRECTNESS]
+    failing = (
+        *record.wrong,
+        "accuracy",
+    )  # outputs that can't be compared are not known to be wrong
+    wrong = [c for c in record.checks if not c.ok and c.name in failing]
     if wrong:
         return "failure", wrong[0].name, "; ".join(f"{c.name}: {c.detail}" for c in wrong)
     return "", "", ""
