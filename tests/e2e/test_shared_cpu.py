@@ -34,6 +34,7 @@ def neighbours() -> Iterator[int]:
         program.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="needs Linux with schedstat")
 def test_a_figure_of_a_shared_cpu_is_marked_and_so_are_threads_that_take_turns(
     bench: Any, tmp_path: Path, doubling_model: Path, neighbours: int
