@@ -213,6 +213,7 @@ def _compared(
         raise SpecError(
             f"the baseline {before.path} is not comparable with {now.path}: they differ in {words} "
             f"({detail}). Measure a baseline that fits, or compare all the same: {flags}."
+            + (" That holds the speed of a retrained model." if kinds == ["model"] else "")
         )
     return report
 
