@@ -26,8 +26,10 @@ SPLITS = frozenset(
 )
 #: What Windows, macOS (in archives) and Synology (thumbnails) leave beside a user's files.
 _SYSTEM = frozenset(
-    ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "lost+found")
-    + ("$recycle.bin", "system volume information")
+    (
+        *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"),
+        *("$recycle.bin", "system volume information", "lost+found"),
+    )
 )
 _HIDDEN = "hidden or a system's own"
 _NO_IMAGE = "of no image format that Pillow reads"

@@ -15,12 +15,8 @@ from xml.etree import ElementTree
 
 from bench.errors import Unavailable
 from bench.files import write_text
-<<<<<<< HEAD
-from bench.judge.gate import Judgement, Outcome
-=======
 from bench.judge.finding import Decision, Outcome
-from bench.judge.gate import CORRECTNESS, Judgement
->>>>>>> 77a1c21 (The gate fails where a cell of its baseline is gone, and passes no limit that it never held)
+from bench.judge.gate import Judgement
 from bench.numbers import printable
 from bench.present.ci.base import Subject, name, names
 from bench.present.gate import found_text, limit_text, summary
