@@ -31,6 +31,9 @@ def not_judged(match: Match, limits: Limits) -> Finding | None:
     worked = before is not None and before.standing == "ok"
     if now.status == "failed":
         return _failed(now, limits, match.b.run) if worked else _failed_too(now)
+    if now.wrong and before is not None and before.wrong:
+        words = f"it is wrong ({', '.join(now.wrong)}), and was in the baseline."
+        return Finding("ran", cell, Outcome.SKIPPED, words)
     if not worked:
         return Finding("ran", cell, Outcome.NEW, "it works; the baseline has no figures of it.")
     if now.simulated and before is not None and not before.simulated:

@@ -218,8 +218,9 @@ def test_a_cell_that_was_not_reached_leaves_the_gate_open() -> None:
 @pytest.mark.parametrize("check", ["parity", "placement", "precision", "accuracy"])
 def test_an_output_that_became_wrong_fails_however_fast_it_is(check: str) -> None:
     broken = steady(checks=(a_failed_check(check, "largest difference 3e-1"),))
-    assert gate([steady()], [broken]).decision is Decision.FAIL
-    assert gate([broken], [broken]).decision is Decision.PASS
+    right = steady(CELLS[3])
+    assert gate([steady(), right], [broken, right]).decision is Decision.FAIL
+    assert gate([broken, right], [broken, right]).decision is Decision.PASS
 
 
 def test_a_busy_machine_is_no_failure() -> None:
