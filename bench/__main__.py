@@ -14,6 +14,7 @@ import click
 from bench.commands.cli import cli
 from bench.errors import BenchError, SpecError
 from bench.numbers import printable
+from bench.streams import drop, open_what_is_closed, remember_failures
 
 #: Set where a shell asks for completions (see `bench completion`).
 COMPLETE = "_BENCH_COMPLETE"
@@ -25,7 +26,8 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; say what went wrong in one sentence; return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    _never_fail_to_encode()
+    open_what_is_closed()
+    output = remember_failures()
     try:
         with _termination_as_interrupt():
             code = _run(arguments)
@@ -33,14 +35,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        return _reader_went_away()
+    except BrokenPipeError:  # ``bench ... | head``: say nothing
+        drop(1)
+        return EXIT_FAILED
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return EXIT_USAGE
     except Exception as error:
         if _wants_debug(arguments):
             raise
+        if output is not None and output.failure is not None:
+            drop(1)
+            _complain(f"standard output can't be written: {output.failure.strerror}.")
+            return EXIT_FAILED
         _complain(_sentence(error))
         return EXIT_USAGE if isinstance(error, (SpecError, click.UsageError)) else EXIT_FAILED
     return code
@@ -83,20 +90,16 @@ def _run(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _never_fail_to_encode() -> None:
-    """A terminal that lacks a character shows a question mark instead of ending the program."""
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="replace")
-
-
 def _wants_debug(arguments: Sequence[str]) -> bool:
     end = arguments.index("--") if "--" in arguments else len(arguments)
     return "--debug" in arguments[:end]
 
 
 def _complain(sentence: str) -> None:
-    click.echo(f"bench: {printable(sentence, limit=2000)}", err=True)
+    try:
+        click.echo(f"bench: {printable(sentence, limit=2000)}", err=True)
+    except OSError:  # it may be full as well
+        drop(2)
 
 
 def _sentence(error: Exception) -> str:
@@ -113,12 +116,6 @@ def _sentence(error: Exception) -> str:
         f"this is a bug in bench: {type(error).__name__}: {error}. "
         "Run the same command with --debug to see where it happened."
     )
-
-
-def _reader_went_away() -> int:
-    """``bench ... | head``: say nothing, and keep the interpreter's last flush silent too."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return EXIT_FAILED
 
 
 if __name__ == "__main__":

@@ -102,11 +102,11 @@ def command(
 
     outputs = {name: flags.pop(name) for name in output_names()}
     flags["accuracy"] = False if no_accuracy else None
-    flags = {**_preset(preset), **{key: value for key, value in flags.items() if _given(value)}}
+    flags = {key: value for key, value in flags.items() if _given(value)}
     if resumed is None and (retry_failed or allow):
         raise SpecError("--retry-failed and --allow are for a run that is gone on with: --resume.")
     check_kinds(allow)
-    plan_suite = _suite(suite, resumed, flags)
+    plan_suite = _suite(suite, resumed, _preset(preset), flags)
     outcome: Outcome | None = None
     with (
         closing(choose_listener(quiet=quiet)) as listener,
@@ -125,27 +125,31 @@ def command(
     return 1 if outcome.failed else 0
 
 
-def _suite(path: Path | None, resumed: Path | None, flags: dict[str, Any]) -> Suite:
-    """The suite to run: a resumed run's own, or a file's (or the default) with flags over it."""
+def _suite(
+    path: Path | None, resumed: Path | None, preset: dict[str, Any], flags: dict[str, Any]
+) -> Suite:
+    """The suite to run: a resumed run's own, or a file's (or the default) with a preset over it,
+    and flags over both."""
     from bench.spec import Suite, load_suite, with_flags  # numpy: start-up
     from bench.store.run import read_run
 
     if resumed is not None:
-        if path is not None or flags:
+        given = [*preset, *flags]
+        if path is not None or given:
             raise SpecError(
                 "--resume goes on with the run's own suite; leave out the suite and the flags "
-                f"that change it ({', '.join(flags) or path})."
+                f"that change it ({', '.join(given) or path})."
             )
         header = read_run(resumed).header
         return header.suite.model_copy(update={"models": header.models})
     if path is not None:
-        return with_flags(load_suite(path), flags)
+        return with_flags(with_flags(load_suite(path), preset), flags)
     if "models" in flags:
-        return with_flags(Suite(), flags)
+        return with_flags(with_flags(Suite(), preset), flags)
     installed = suite_paths()
     if "default" not in installed:
         raise SpecError("the default suite is not installed: name a model with -m.")
-    return with_flags(load_suite(installed["default"]), flags)
+    return with_flags(with_flags(load_suite(installed["default"]), preset), flags)
 
 
 def _given(value: object) -> bool:
