@@ -10,8 +10,14 @@ import pytest
 from onnx import TensorProto, helper
 from test_batch_axis import floats, saved, times
 
-from bench.cards.card import card_for_onnx
-from bench.cards.query import Query, batch_axis_of, make_query, refuse_unknown_names
+from bench.cards.card import card_for_onnx, checker_words
+from bench.cards.query import (
+    Query,
+    batch_axis_of,
+    make_query,
+    not_compared,
+    refuse_unknown_names,
+)
 from bench.cards.ready import Loaded
 from bench.errors import SpecError
 
@@ -200,3 +206,27 @@ def test_a_model_without_inputs_has_an_empty_query(tmp_path: Path) -> None:
 
 def test_a_size_of_zero_in_the_file_is_a_size(tmp_path: Path) -> None:
     assert shapes(query(passed(tmp_path, "past", ["batch", 0, 8]))) == {"past": (2, 0, 8)}
+
+
+def test_what_the_checker_refuses_is_a_model_with_a_note(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Relu", ["m"], ["y"]), times("x", "w", "m")]  # out of order
+    inputs = [("x", ["batch", 16])]
+    path = saved(tmp_path / "m.onnx", nodes, inputs, [("y", ["batch", 4])], w=floats(16, 4))
+    words = checker_words(card_for_onnx(path))
+    assert words is not None
+    assert "topologically sorted" in words
+    assert "not output of any previous nodes" in words  # the whole sentence
+
+
+def test_a_model_that_the_checker_likes_has_no_note(tmp_path: Path) -> None:
+    assert checker_words(card_for_onnx(passed(tmp_path, "x", ["batch", 4]))) is None
+
+
+def test_a_model_that_was_folded_into_a_constant_is_a_model(tmp_path: Path) -> None:
+    path = saved(tmp_path / "m.onnx", [], [], [("y", [2, 3])], y=floats(2, 3))
+    assert query(path).feeds == {}
+
+
+def test_an_output_that_is_no_tensor_of_numbers_is_said(tmp_path: Path) -> None:
+    path = passed(tmp_path, "s", ["batch", 1], TensorProto.STRING)
+    assert "'y' is no tensor of numbers" in not_compared(card_for_onnx(path))[0]
