@@ -8,7 +8,7 @@ simulated. There are no options behind ``?``.
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any, Callable, ClassVar, Mapping
+from typing import Any, Callable, ClassVar, Mapping, Sequence
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from .shared.checks import Array, check_feeds, first_line, read_extra, require_o
 from .shared.host import cpu_device
 from .shared.onnx_corrections import evaluator_class, refusal
 from .shared.onnx_file import read_onnx
+from .shared.values import array_type, is_decoded
 
 
 class OnnxReference:
@@ -65,16 +66,19 @@ class ReferenceSession:
         self._evaluator = evaluator
         self._where = where
         self._nodes = len(graph.node)
-        self._result: list[list[Array]] = []
+        self._result: list[list[Any]] = []
         weights = {tensor.name for tensor in graph.initializer}
         self.inputs = [_spec(onnx, v, where) for v in graph.input if v.name not in weights]
-        self.outputs = [_spec(onnx, v, where) for v in graph.output]
+        self._kinds = [_kind(onnx, value) for value in graph.output]
+        self.outputs = [
+            _spec(onnx, v, where) for v, kind in zip(graph.output, self._kinds) if array_type(kind)
+        ]
 
     def bind(self, feeds: Feeds) -> Callable[[], object]:
         check_feeds(self._where, self.inputs, feeds)
         own = {name: np.array(array) for name, array in feeds.items()}
         run = self._evaluator.run
-        result: list[list[Array]] = []
+        result: list[list[Any]] = []
         self._result = result
 
         def call() -> None:
@@ -85,11 +89,19 @@ class ReferenceSession:
     def fetch(self) -> list[Array]:
         if not self._result:
             raise BenchError(f"{self._where}: there is no output yet; bind inputs and call first.")
-        return [np.array(array) for array in self._result[0]]
+        return self._arrays(self._result[0])
 
     def run(self, feeds: Feeds) -> list[Array]:
         check_feeds(self._where, self.inputs, feeds)
-        return [np.array(array) for array in self._evaluator.run(None, dict(feeds))]
+        return self._arrays(self._evaluator.run(None, dict(feeds)))
+
+    def _arrays(self, outputs: Sequence[Any]) -> list[Array]:
+        """Copies of the outputs that are tensors of numbers, types that numpy lacks as float32."""
+        return [
+            np.array(value, dtype=np.float32 if is_decoded(kind) else None)
+            for value, kind in zip(outputs, self._kinds)
+            if array_type(kind)
+        ]
 
     def api_call(self, feeds: Feeds) -> Callable[[], object]:
         return self.bind(feeds)
@@ -137,10 +149,19 @@ def _lacks(node: Any, model: Any) -> bool:
     return not onnx.defs.has(node.op_type, node.domain)
 
 
+def _kind(onnx: ModuleType, value: Any) -> str:
+    """The type of a tensor by ONNX's name in small letters; empty for what is no tensor."""
+    if not value.type.HasField("tensor_type"):
+        return ""
+    return str(onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)).lower()
+
+
 def _spec(onnx: ModuleType, value: Any, where: str) -> TensorSpec:
     kind = value.type.tensor_type
     if not value.type.HasField("tensor_type"):
         raise Unsupported(f"{where}: {value.name!r} is not a tensor.")
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
+    dtype = array_type(_kind(onnx, value))
+    if not dtype:
+        raise Unsupported(f"{where}: {value.name!r} is no tensor of numbers.")
     dims = (d.dim_value if d.HasField("dim_value") else -1 for d in kind.shape.dim)
     return TensorSpec(value.name, dtype, tuple(dims))

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from bench.errors import SpecError
 from bench.scenarios import SCENARIOS, find_scenario
@@ -20,6 +20,13 @@ def _known_scenario(name: str) -> str:
         raise ValueError(str(error)) from error
 
 
+def _axis_number(value: object) -> object:
+    """An axis may be written as a number."""
+    return str(value) if type(value) is int else value
+
+
+#: What a user calls an axis: its name, its number, or ``none``.
+AxisName = Annotated[str, BeforeValidator(_axis_number)]
 ScenarioName = Annotated[
     str,
     AfterValidator(_known_scenario),

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bench import scenarios, variants
-from bench.cell import Frozen, Lane, ScenarioName, VariantName
+from bench.cell import AxisName, Frozen, Lane, ScenarioName, VariantName
 from bench.defaults import CONFIDENCE, MARGIN
 from bench.errors import SpecError
 from bench.scenarios import SCENARIOS, find_scenario
@@ -34,6 +34,8 @@ def _number(text: str) -> str:
 
 
 Positive = Annotated[int, Field(gt=0)]
+#: What is meant where nobody says how many samples a query holds.
+BATCH = (32,)
 
 
 class Suite(Frozen):
@@ -44,11 +46,16 @@ class Suite(Frozen):
     targets: tuple[str, ...] = Field(("*",), description="targets; * is every one present")
     variants: tuple[VariantName, ...] = (variants.DEFAULT,)
     scenarios: tuple[ScenarioName, ...] = scenarios.DEFAULT
-    batch: tuple[Positive, ...] = Field((32,), description="samples a query, offline/multi-stream")
+    batch: tuple[Positive, ...] = Field(BATCH, description="samples a query, offline/multi-stream")
     latency_bound: str | None = Field(
         None, description="server: what the 99th percentile must not exceed, for example 5ms"
     )
-    shapes: dict[str, Positive] = Field({}, description="sizes of symbolic dimensions")
+    shapes: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        {}, description="sizes of symbolic dimensions"
+    )
+    batch_axis: AxisName | None = Field(
+        None, description="which axis counts samples: its name, its number, or none"
+    )
     threads: Positive | None = Field(None, description="compute threads; default: physical cores")
     lane: Lane = "prepared"
     precision: float = Field(

@@ -189,6 +189,8 @@ def _facts(
             for each in agreeing
         ),
         scored=scored,
+        sizes={"tokens": 8},
+        assumed=("the first axis is taken for the batch",),
     )
     evidence: dict[str, object] = {
         "outputs": outputs,

@@ -13,7 +13,7 @@ from bench.arrays import Array
 from bench.backend import ModelFile, TorchSource
 from bench.cards import modules
 from bench.cards.calibration import load_calibration
-from bench.cards.card import Card
+from bench.cards.card import Card, checker_words
 from bench.cards.checkpoints import checkpoint_limits
 from bench.cards.datasets import Dataset, load_dataset
 from bench.cards.digest import own_files
@@ -36,8 +36,8 @@ class Loaded:
     ``sha256`` identifies what computes. ``examples`` are inputs that the model's own file gives,
     ``index_limits`` the rows of the tables that integer inputs index, where there is no ONNX form
     that shows them, ``computes_in`` the types of a module's parameters. ``refused`` says why there
-    is no ONNX form where one was needed. ``code`` are the Python files that its own file imports
-    from its folders.
+    is no ONNX form where one was needed, ``doubts`` what looks wrong with the file. ``code`` are
+    the Python files that its own file imports from its folders.
     """
 
     card: Card
@@ -51,6 +51,7 @@ class Loaded:
     computes_in: str = ""
     refused: BenchError | None = None
     code: tuple[Path, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     def form(self, variant: str) -> Form:
         """The model's files in the precision ``variant``."""
@@ -70,20 +71,6 @@ def card_forms(cards: Sequence[Card]) -> set[str]:
     PyTorch module is exported as well."""
     torch = any(card.source.torch or card.source.pretrained for card in cards)
     return {"onnx", "torch"} if torch else {"onnx"}
-
-
-def batch_name(card: Card) -> str | None:
-    """The symbolic dimension that is the batch: the first axis of the first input that names it."""
-    first = (spec.shape[0] for spec in card.inputs if len(spec.shape) > 0)
-    return next((dim for dim in first if isinstance(dim, str)), None)
-
-
-def fixed_batch(card: Card) -> int | None:
-    """The batch size that the model's file insists on; None when it is dynamic or has none."""
-    if batch_name(card) is not None:
-        return None
-    first = [spec.shape[0] for spec in card.inputs if len(spec.shape) > 0]
-    return next((dim for dim in first if isinstance(dim, int)), None)
 
 
 def file_bytes(file: ModelFile) -> int:
@@ -113,7 +100,8 @@ def load(
     ``say`` is told what takes time while it is done. ``guess(model, number)`` makes up inputs of a
     model that has none to be calibrated on.
     """
-    model = Loaded(card, card.model_file(), None)
+    words = checker_words(card)
+    model = Loaded(card, card.model_file(), None, doubts=() if words is None else (words,))
     if model.file.onnx is None and model.file.torch is not None:
         model = _made_apart(model, model.file.torch, cache, say, forms)
     dataset = load_dataset(card) if card.dataset is not None else None

@@ -20,6 +20,7 @@ _DISAGREES = 3
 @click.option("--variant", default=DEFAULT, show_default=True, help="Precision form of the model.")
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--shape", "shapes", multiple=True, callback=read_sizes, help="Sizes, e.g. seq=128.")
+@click.option("--batch-axis", help="Which axis is the batch: a name, a number, or none.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, help="Of the inputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 def command(
@@ -28,6 +29,7 @@ def command(
     variant: str,
     batch: int,
     shapes: dict[str, int],
+    batch_axis: str | None,
     seed: int,
     *,
     as_json: bool,
@@ -52,6 +54,7 @@ def command(
         "scenarios": (OFFLINE.name,),
         "batch": (batch,),
         "shapes": shapes,
+        "batch_axis": batch_axis,
         "seed": seed,
     }
     with (

@@ -49,6 +49,7 @@ def _numbers(
 @click.option("--latency-bound", help="server: bound of the p99, e.g. 5ms.")
 @click.option("--batch", multiple=True, callback=_numbers, help="Samples a query (offline).")
 @click.option("--shape", "shapes", multiple=True, callback=read_sizes, help="Sizes, e.g. seq=128.")
+@click.option("--batch-axis", help="Which axis is the batch: a name, a number, or none.")
 @click.option("--threads", type=int, help="Compute threads of one inference.")
 @click.option("--lane", help="prepared (default), api (what users write), native (no Python).")
 @click.option("--goal", help="precision (default), or rank: until the order of targets is settled.")

@@ -283,6 +283,8 @@ class Measuring:
             or (reference.why_not if reference and reference.outputs is None else ""),
             scored=scored.scored if scored else None,
             not_scored=str(found) if isinstance(found, BenchError) else "",
+            sizes=dict(planned.sizes),
+            assumed=planned.assumed,
         )
         return Evidence(
             cell=planned.cell,
@@ -314,7 +316,7 @@ class Measuring:
     def _outputs(self, state: CellState) -> tuple[list[Array] | None, Reference | None, SecondLook]:
         """What the last timed call put out, what it ought to be, and what others say where the two
         differ. Outputs that chance is in are compared with nothing."""
-        if state.outputs is None:
+        if not state.outputs:  # not taken, or none of them is a tensor of numbers
             return None, None, SecondLook()
         with self.account.useful():
             judged = self.references.judge(state.planned, state.outputs)

@@ -14,10 +14,11 @@ from pathlib import Path
 from bench import guest
 from bench.arrays import Array
 from bench.cards.catalog import find_model, told_apart
+from bench.cards.query import batch_axis_of, make_query
 from bench.cards.ready import Loaded, card_forms, load
 from bench.measure.account import Account
 from bench.measure.listener import Listener
-from bench.measure.plan import Plan, feeds_of, make_plan
+from bench.measure.plan import Plan, make_plan
 from bench.runtimes.declarations import references_for
 from bench.runtimes.processes import Launcher, launcher
 from bench.runtimes.targets import (
@@ -68,12 +69,13 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
         models = [load(card, cache, listener.phase, suite.variants, forms, guess) for card in cards]
         for model in models:
             notes = model.dataset.notes if model.dataset is not None else ()
-            for words in (*notes, *(n for form in model.variants.values() for n in form.notes)):
+            made = (words for form in model.variants.values() for words in form.notes)
+            for words in (*model.doubts, *notes, *made):
                 listener.note(f"{model.card.name}: {words}.")
         for where, what in guest.changes().items():
             listener.note(f"{where} sets {', '.join(what)}, which does not count while bench runs.")
         plan = make_plan(suite, models, choices)
-        for words in plan.left_out:
+        for words in (*plan.left_out, *plan.assumed):
             listener.note(words)
         account.started_up()
         yield Prepared(plan, processes, reports, choices, account)
@@ -81,7 +83,11 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
 
 def _made_up(suite: Suite, model: Loaded, number: int) -> Mapping[str, Array]:
     """Inputs like those that are timed, of other values."""
-    return feeds_of(model, 1, suite.model_copy(update={"seed": suite.seed + number}))
+    batch_axis = batch_axis_of(model, suite.batch_axis, suite.batch)
+    query = make_query(model, batch_axis, 1, suite.shapes, suite.seed + number)
+    if query.refused is not None:
+        raise query.refused
+    return query.feeds
 
 
 def needed_forms(choices: Sequence[Choice]) -> set[str]:

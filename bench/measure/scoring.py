@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.arrays import Array
-from bench.cards.ready import fixed_batch
 from bench.cards.tasks import find_task
 from bench.cards.tasks.base import Judged, judged
 from bench.errors import AccuracyFailed
@@ -81,7 +80,7 @@ def predictions(
     """
     dataset, card = planned.model.dataset, planned.model.card
     assert dataset is not None
-    batch = fixed_batch(card) or _EVALUATION_BATCH
+    batch = planned.batch_axis.samples(_EVALUATION_BATCH)
     outputs = outputs_on(planned, dataset.inputs, batch, launcher, cpus)
     return find_task(card.task).columns(outputs, dataset, card)
 

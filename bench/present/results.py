@@ -114,6 +114,7 @@ def result_table(records: Sequence[Record], width: int = 80) -> Text:
         *_legend(batches),
         *_percentile_notes(batches),
         *_metric_notes(batches),
+        *_input_notes(batches),
         *_data_notes(batches),
     )
     for note in (*general, *notes.texts(), _summary(rows)):
@@ -463,6 +464,19 @@ def _metrics(batches: Sequence[_Batch]) -> set[MetricRow]:
 def _scale(batches: Sequence[_Batch]) -> Scale | None:
     """That of the accuracies, where they have one."""
     return common_scale(metric.scale for metric in _metrics(batches))
+
+
+def _input_notes(batches: Sequence[_Batch]) -> list[str]:
+    """The sizes that were asked for, and what of the inputs was guessed."""
+    records = [record for batch in batches for record in batch.records]
+    told: dict[str, None] = {}
+    for record in records:
+        name = printable(record.cell.model.name, limit=NAME_LIMIT)
+        sizes = ", ".join(f"{dim}={size}" for dim, size in record.sizes.items())
+        for words in (f"measured at {sizes}" if sizes else "", *record.assumed):
+            if words:
+                told[f"{MISSING} {name}: {printable(words, limit=400)}."] = None
+    return list(told)
 
 
 def _data_notes(batches: Sequence[_Batch]) -> list[str]:

@@ -113,6 +113,8 @@ def assemble(evidence: Evidence, confidence: float) -> Record:
         invocations=tuple(taken),
         canary_ns=over_invocations("canary_ns"),
         group=facts.group,
+        sizes=facts.sizes,
+        assumed=facts.assumed,
         finished_at=facts.finished_at,
     )
 

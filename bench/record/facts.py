@@ -104,3 +104,5 @@ class CellFacts(Frozen):
     parity: Parity | None = None  #: only where the outputs are too large to be kept
     scored: Scored | None = None
     not_scored: str = ""  #: why there is no accuracy
+    sizes: dict[str, int] = Field(default_factory=dict)  #: of dimensions, as asked for by name
+    assumed: tuple[str, ...] = ()  #: what of the inputs nobody said, in words

@@ -253,6 +253,9 @@ class Record(Frozen):
     invocations: tuple[Invocation, ...] = ()
     canary_ns: Estimate | None = None
     group: str = ""  #: cells of one group were measured interleaved
+    #: sizes of dimensions, as they were asked for by name
+    sizes: dict[str, int] = Field(default_factory=dict)
+    assumed: tuple[str, ...] = ()  #: what of the inputs nobody said and was guessed, in words
     finished_at: str = ""
     foreign: Foreign | None = None  #: set where another tool measured it; then `latency` is None
 

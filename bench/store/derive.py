@@ -272,6 +272,8 @@ def facts_of(record: Record) -> CellFacts:
         environment=record.environment,
         variant_method=record.variant_method,
         group=record.group,
+        sizes=record.sizes,
+        assumed=record.assumed,
         finished_at=record.finished_at,
         placement=None
         if placed is None

@@ -40,6 +40,7 @@ UNDERIVED = {
         "suite.name": "what was asked for leaves no trace in what was measured",
         "suite.targets": "patterns, which `targets` says the meaning of",
         "suite.batch": "a model of fixed batch is measured at its own",
+        "suite.batch_axis": "only the shapes that it led to can be seen",
         "suite.shapes": "only the shapes that they led to can be seen",
         "suite.precision": "when to stop",
         "suite.max_time_s": "when to stop",
