@@ -29,8 +29,8 @@ from bench.store.run import StoredRun
 
 #: Checks of which no load of the machine can be the reason.
 CORRECTNESS = ("placement", "precision", "parity", "accuracy")
-#: The check that fails where other programs used the CPU while a cell was measured.
-DISTURBANCE = "undisturbed"
+#: The checks that fail where other programs used the CPU while a cell was measured.
+DISTURBANCE = ("undisturbed", "own-cpu")
 _CALM = "Measure both again on a calm machine."
 
 
@@ -186,7 +186,7 @@ def _doubt(outcome: Outcome, match: Match, effect: Effect, limit: float) -> str:
 def _disturbed(one: Side) -> str:
     """What the check of that name says, where it failed."""
     checks = one.record.checks if one.record is not None else ()
-    found = [c.detail for c in checks if c.name == DISTURBANCE and not c.ok]
+    found = [c.detail for c in checks if c.name in DISTURBANCE and not c.ok]
     return printable(found[0], limit=MESSAGE_LIMIT) if found else ""
 
 

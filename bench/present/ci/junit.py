@@ -113,10 +113,8 @@ def _state(record: Record) -> tuple[str, str, str]:
         return tag, record.failure.kind, record.failure.message
     if record.status == "failed":
         return "error", "failed", "the cell failed"
-    failing = (
-        *record.wrong,
-        "accuracy",
-    )  # outputs that can't be compared are not known to be wrong
+    # Outputs that can't be compared are not known to be wrong.
+    failing = (*record.wrong, "accuracy")
     wrong = [c for c in record.checks if not c.ok and c.name in failing]
     if wrong:
         return "failure", wrong[0].name, "; ".join(f"{c.name}: {c.detail}" for c in wrong)
