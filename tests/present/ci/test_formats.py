@@ -105,7 +105,9 @@ def test_junit_has_a_failure_for_a_regression_an_error_for_a_crash_and_skips_the
 
 
 def test_junit_of_a_run_alone_tells_crashes_absent_devices_and_wrong_outputs_apart() -> None:
-    wrong = measured([1e5] * 3, a_cell(target="w:cpu"), checks=(a_failed_check("precision", "far"),))
+    wrong = measured(
+        [1e5] * 3, a_cell(target="w:cpu"), checks=(a_failed_check("precision", "far"),)
+    )
     busy = measured([1e5] * 3, a_cell(target="b:cpu"), checks=(a_failed_check("undisturbed", ""),))
     absent = a_failure(a_cell(target="n:npu"), "unavailable", "none")
     run = in_memory([wrong, busy, absent, a_failure(a_cell(target="c:cpu"), "crashed", "dead")])
