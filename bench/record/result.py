@@ -268,7 +268,8 @@ class Record(Frozen):
         are not known to be wrong; nor is a place that the user allowed.
         """
         found = {check.name for check in self.checks if not check.ok}
-        parity = self.parity is not None and not self.parity.ok and not self.parity.doubted_by
+        # Without `parity` nothing was compared; one in doubt has a check of another name.
+        parity = self.parity is not None and "parity" in found
         wrong = {
             "parity": parity,
             "placement": "placement" in found and not self.cell.allow_fallback,
