@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -21,7 +22,8 @@ from bench.cards.inputs import draw_samples, filled, random_inputs, unfeedable
 from bench.cards.modules import for_shapes
 from bench.cards.ready import Loaded
 from bench.cards.sizes import UNNAMED, Sizes, resolve, unnamed
-from bench.errors import BenchError, SpecError, Unsupported
+from bench.errors import BenchError, OutOfMemory, SpecError, Unsupported
+from bench.numbers import size
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,15 @@ def _known_names(models: Sequence[Loaded], axes: Mapping[int, BatchAxis]) -> str
 
 
 def make_query(
-    model: Loaded, batch_axis: BatchAxis, batch: int, sizes: Mapping[str, int], seed: int
+    model: Loaded,
+    batch_axis: BatchAxis,
+    batch: int,
+    sizes: Mapping[str, int],
+    seed: int,
+    spare_bytes: int | None = None,
 ) -> Query:
-    """One query of ``batch`` samples, the dimensions sized as ``sizes`` says.
+    """One query of ``batch`` samples, the dimensions sized as ``sizes`` says. Inputs that
+    ``spare_bytes`` of memory can't hold are refused before they are made.
 
     Raises `SpecError` where a size is not known, or is another in the data set.
     """
@@ -125,15 +133,41 @@ def make_query(
     if why is not None:
         refused = Unsupported(f"{card.name}: its input {why[0]!r} {why[1]}.")
         return Query({}, found.given, refused=refused)
+    dtypes = {tensor.name: tensor.dtype for tensor in card.inputs}
+    too_large = _too_large(card.name, found.shapes, dtypes, spare_bytes)
+    if too_large is not None:
+        return Query({}, found.given, refused=too_large)
     limits = _limits(model, facts, found)
     given = for_shapes(model.examples, found.shapes) if model.examples else None
-    dtypes = {tensor.name: tensor.dtype for tensor in card.inputs}
     feeds = given or random_inputs(found.shapes, dtypes, limits, seed)
     told, guessed = filled(card.inputs, found.shapes, batch_axis)
     guessed = {} if given else guessed
     feeds = feeds | {n: np.full_like(feeds[n], v) for n, v in (guessed | told).items()}
     values = {f"the value of {name}": int(value) for name, value in guessed.items()}
     return Query(feeds, found.given, tuple(_guesses(found.guessed, values)))
+
+
+#: Of the inputs: as they are drawn, as a message to a worker, and in the worker.
+_COPIES = 3
+
+
+def _too_large(
+    model: str,
+    shapes: Mapping[str, Sequence[int]],
+    dtypes: Mapping[str, str],
+    spare_bytes: int | None,
+) -> OutOfMemory | None:
+    taken = {n: math.prod(shape) * np.dtype(dtypes[n]).itemsize for n, shape in shapes.items()}
+    needed = _COPIES * sum(taken.values())
+    if spare_bytes is None or needed <= spare_bytes:
+        return None
+    largest = max(taken, key=lambda name: taken[name])
+    text = "x".join(map(str, shapes[largest]))
+    return OutOfMemory(
+        f"{model}: its inputs ({largest} is {text} {dtypes[largest]}) take {size(needed)} with the "
+        f"copies of the processes that they pass through, and {size(max(0, spare_bytes))} of memory "
+        "are left. Take a smaller batch or shape, or a larger machine."
+    )
 
 
 def _guesses(sizes: Mapping[str, int], values: Mapping[str, int]) -> list[str]:

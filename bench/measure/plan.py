@@ -19,6 +19,7 @@ from bench.cards.ready import Loaded, file_bytes
 from bench.cards.variants import Form
 from bench.cell import Cell, ModelIdentity
 from bench.errors import BenchError, SpecError, Unsupported
+from bench.machine.memory import spare_bytes
 from bench.runtimes.targets import Choice, default_threads
 from bench.scenarios import Scenario, find_scenario
 from bench.spec import BATCH, Suite
@@ -174,7 +175,7 @@ def _cells_of_model(
     refused: BenchError | None = None
     if batch_axis.samples(batch) != batch and not scenario.one_sample and suite.batch != BATCH:
         refused = _other_batch(card.name, batch_axis, batch)
-    query = make_query(model, batch_axis, batch, suite.shapes, suite.seed)
+    query = make_query(model, batch_axis, batch, suite.shapes, suite.seed, spare_bytes())
     feeds = query.feeds
     input_sha256 = input_digest(feeds)
     planned = []

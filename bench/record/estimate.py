@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from bench.arrays import Array
-from bench.cell import Cell
+from bench.cell import MOST, Cell
+from bench.errors import AccuracyFailed
 from bench.record.result import (
+    LEAST,
     Check,
     Estimate,
     Invocation,
@@ -50,10 +54,19 @@ def estimate(values: Sequence[float] | Array, confidence: float) -> Estimate | N
     """
     if len(values) < 2:
         return None
-    return as_estimate(stated_interval(values, confidence))
+    stated = stated_interval(values, confidence)
+    # Two invocations that are a thousandfold apart have bounds beyond all that is written down.
+    low, high = max(stated.low, LEAST), min(stated.high, float(MOST))
+    return as_estimate(replace(stated, low=low, high=high))
 
 
 def as_estimate(interval: Interval) -> Estimate:
+    """As it is written down. Raises `AccuracyFailed` for what is no number."""
+    if not all(map(math.isfinite, (interval.estimate, interval.low, interval.high))):
+        raise AccuracyFailed(
+            f"what was computed is no number: {interval.estimate} ({interval.low} to "
+            f"{interval.high}). Look for NaN and infinities in the model's outputs."
+        )
     return Estimate(
         value=interval.estimate,
         low=interval.low,

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from bench.cell import Frozen
+from bench.cell import Frozen, Positive
 from bench.record.files import OutputsFile, PredictionsFile
-from bench.record.result import EnvironmentFact, Failure, Parity, StopReason
+from bench.record.result import Above, EnvironmentFact, Failure, Parity, StopReason
 
 
 class Reading(Frozen):
@@ -26,7 +26,7 @@ class Reading(Frozen):
 class Trial(Frozen):
     """One rate that a server's search tried."""
 
-    rate_per_s: float
+    rate_per_s: Above
     held: bool
     late_ns: float  #: 99th percentile of how late the generator was
 
@@ -47,7 +47,7 @@ class WorkerFacts(Frozen):
     disturbances: tuple[str, ...] = ()
     cpus: tuple[int, ...] = ()
     waited: tuple[float, ...] = ()  #: share of each block in which a thread had no CPU
-    queries_per_call: int = 1
+    queries_per_call: Positive = 1
     trials: tuple[Trial, ...] = ()  #: server: in the order of the search
     h2d_ns: tuple[int, ...] = ()  #: each copy of all inputs to the device
     d2h_ns: tuple[int, ...] = ()  #: each copy of all outputs back

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from bench.arrays import Array
 from bench.cell import Frozen
@@ -24,6 +25,7 @@ from bench.store import outputs
 from bench.store.find import FACTS, HEADER, INVOCATIONS, RECORDS, RESUMES, WORKERS, only_run
 from bench.store.predictions import stored_column
 from bench.store.run import StoredRun, read_run
+from bench.validation import first_problem
 
 
 class RunStore:
@@ -149,7 +151,7 @@ class RunStore:
     def _append(self, name: str, values: Sequence[Frozen]) -> None:
         """Append whole lines and force them to the disk."""
         path = self.path / name
-        data = b"".join(value.model_dump_json().encode() + b"\n" for value in values)
+        data = b"".join(_line(path, value) for value in values)
         with _disk_errors(self.path), path.open("ab") as file:
             if file.tell() and not _ends_with_newline(path):
                 # A run killed in the middle of a line: that line is lost, the next must not be.
@@ -186,6 +188,21 @@ def _refuse_unresumable(stored: StoredRun) -> None:
             f"version {stored.header.schema_version}, this one writes {SCHEMA_VERSION}). Start a "
             "new run."
         )
+
+
+def _line(path: Path, value: Frozen) -> bytes:
+    """A value as a line that reads back as the same value: what can't be read is not written."""
+    text = value.model_dump_json()
+    try:
+        same = type(value).model_validate_json(text) == value
+    except ValidationError as error:
+        problem = first_problem(error, type(value).model_fields)
+        raise BenchError(
+            f"{path}: a line was not written, nobody could read it: {problem}"
+        ) from error
+    if not same:
+        raise BenchError(f"{path}: a line was not written, it would be read as something else.")
+    return text.encode() + b"\n"
 
 
 def _new_folder(results: Path, name: str) -> Path:
