@@ -8,7 +8,7 @@ INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check --constr
 # The tests are mostly waiting for processes of their own; those that time something run alone.
 JOBS := 2
 
-.PHONY: run test lint types unit bench proof mutants clean
+.PHONY: run test lint types unit bench proof faults mutants clean
 
 run: $(VENV)/.ready
 	$(VENV)/bin/bench run
@@ -38,6 +38,10 @@ bench: $(VENV)/.ready-test
 proof: $(VENV)/.ready-test
 	$(INSTALL) --editable '.[cpu,test,proof]'
 	$(PYTHON) tests/proofs
+
+# What is too slow for every change: hundreds of odd runs through every reader.
+faults: $(VENV)/.ready-test
+	BENCH_ODD_RUNS=300 $(VENV)/bin/pytest tests/commands/test_any_run_is_readable.py
 
 # The tests, tested: the code changed in one place at a time. An hour or more; goes on where it was.
 mutants: $(VENV)/.ready-test
