@@ -23,7 +23,7 @@ from bench.cards.modules import for_shapes
 from bench.cards.ready import Loaded
 from bench.cards.sizes import UNNAMED, Sizes, resolve, unnamed
 from bench.errors import BenchError, OutOfMemory, SpecError, Unsupported
-from bench.numbers import size
+from bench.numbers import size as in_bytes
 
 
 @dataclass(frozen=True)
@@ -164,9 +164,9 @@ def _too_large(
     largest = max(taken, key=lambda name: taken[name])
     text = "x".join(map(str, shapes[largest]))
     return OutOfMemory(
-        f"{model}: its inputs ({largest} is {text} {dtypes[largest]}) take {size(needed)} with the "
-        f"copies of the processes that they pass through, and {size(max(0, spare_bytes))} of memory "
-        "are left. Take a smaller batch or shape, or a larger machine."
+        f"{model}: its inputs ({largest} is {text} {dtypes[largest]}) take {in_bytes(needed)} with "
+        f"the copies of the processes that they pass through, and {in_bytes(max(0, spare_bytes))} "
+        "of memory are left. Take a smaller batch or shape, or a larger machine."
     )
 
 

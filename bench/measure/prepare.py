@@ -16,6 +16,7 @@ from bench.arrays import Array
 from bench.cards.catalog import find_model, told_apart
 from bench.cards.query import batch_axis_of, make_query
 from bench.cards.ready import Loaded, card_forms, load
+from bench.machine.memory import spare_bytes
 from bench.measure.account import Account
 from bench.measure.listener import Listener
 from bench.measure.plan import Plan, make_plan
@@ -84,7 +85,7 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
 def _made_up(suite: Suite, model: Loaded, number: int) -> Mapping[str, Array]:
     """Inputs like those that are timed, of other values."""
     batch_axis = batch_axis_of(model, suite.batch_axis, suite.batch)
-    query = make_query(model, batch_axis, 1, suite.shapes, suite.seed + number)
+    query = make_query(model, batch_axis, 1, suite.shapes, suite.seed + number, spare_bytes())
     if query.refused is not None:
         raise query.refused
     return query.feeds
