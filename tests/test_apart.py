@@ -21,6 +21,11 @@ from bench.apart import apart, tell
 from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, WorkerCrashed
 
 
+@pytest.fixture(autouse=True)
+def really_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BENCH_IN_PROCESS", raising=False)
+
+
 def test_a_value_comes_back_whatever_its_size() -> None:
     large = np.arange(2_000_000)
     np.testing.assert_array_equal(apart("it", lambda: large * 2), large * 2)
