@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import resource
 import signal
@@ -71,6 +72,7 @@ def test_a_process_that_dies_is_one_sentence(
 ) -> None:
     def without_core() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        faulthandler.disable()
         work()
 
     with pytest.raises(kind, match=words) as caught:
