@@ -8,7 +8,7 @@ INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check --constr
 # The tests are mostly waiting for processes of their own; those that time something run alone.
 JOBS := 2
 
-.PHONY: run test lint types unit bench proof faults mutants clean
+.PHONY: run test lint types unit faults audit bench proof mutants clean
 
 run: $(VENV)/.ready
 	$(VENV)/bin/bench run
@@ -23,8 +23,17 @@ types: $(VENV)/.ready-test
 	$(VENV)/bin/mypy
 
 unit: $(VENV)/.ready-test
-	$(VENV)/bin/pytest -m alone
-	$(VENV)/bin/pytest -m "not alone" -n $(JOBS) --dist loadgroup
+	$(VENV)/bin/pytest -m "alone and not faults"
+	$(VENV)/bin/pytest -m "not alone and not faults" -n $(JOBS) --dist loadgroup
+
+# Faults by real means that take long: kills at random moments, full disks.
+faults: $(VENV)/.ready-test
+	$(VENV)/bin/pytest -m faults
+	BENCH_ODD_RUNS=300 $(VENV)/bin/pytest tests/commands/test_any_run_is_readable.py
+
+# Known flaws of what is installed; skipped, in words, where nobody can be asked.
+audit: $(VENV)/.ready-test
+	$(PYTHON) tests/audit.py
 
 # Ratios measured in one run; nothing here fails on a time.
 bench: $(VENV)/.ready-test
@@ -38,10 +47,6 @@ bench: $(VENV)/.ready-test
 proof: $(VENV)/.ready-test
 	$(INSTALL) --editable '.[cpu,test,proof]'
 	$(PYTHON) tests/proofs
-
-# What is too slow for every change: hundreds of odd runs through every reader.
-faults: $(VENV)/.ready-test
-	BENCH_ODD_RUNS=300 $(VENV)/bin/pytest tests/commands/test_any_run_is_readable.py
 
 # The tests, tested: the code changed in one place at a time. An hour or more; goes on where it was.
 mutants: $(VENV)/.ready-test

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from typing import TextIO
 
 import click
 
@@ -15,6 +16,7 @@ from bench.commands.cli import cli
 from bench.errors import BenchError, SpecError
 from bench.numbers import printable
 from bench.streams import drop, open_what_is_closed, remember_failures
+from bench.trust import Untrusted
 
 #: Set where a shell asks for completions (see `bench completion`).
 COMPLETE = "_BENCH_COMPLETE"
@@ -30,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = remember_failures()
     try:
         with _termination_as_interrupt():
-            code = _run(arguments)
+            code = _run_trusting(arguments)
         if sys.stdout is not None:
             sys.stdout.flush()
     except (click.Abort, KeyboardInterrupt):
@@ -70,19 +72,39 @@ def _termination_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _run_trusting(arguments: list[str]) -> int:
+    """Run a command; where it stopped before a file that is to be trusted first, ask at a
+    terminal, and run it again."""
+    try:
+        return _run(arguments)
+    except Untrusted as error:
+        if not (_is_terminal(sys.stdin) and _is_terminal(sys.stderr)):
+            raise
+        click.echo(f"bench: {printable(str(error), limit=2000)}", err=True)
+        if not click.confirm("Trust it as it is now?", err=True):
+            raise click.Abort from error
+        error.grant()
+    return _run(arguments)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()
+
+
 def _run(arguments: list[str]) -> int:
     """The exit code of one command, which it returns.
 
     Only the completion of shells exits by itself. Whatever else does is code that a command called,
     and has not done what was asked for.
     """
+    stdout = sys.stdout
     try:
         code = cli.main(args=arguments, prog_name="bench", standalone_mode=False)
     except SystemExit as stop:
         if COMPLETE in os.environ:
             return stop.code if isinstance(stop.code, int) else 0
-        if isinstance(stop.__context__, BrokenPipeError):  # click's way to say that
-            raise stop.__context__ from None
+        if sys.stdout is not stdout:  # click's way to say that the reader went away
+            raise BrokenPipeError from stop
         raise BenchError(
             f"something that the command called ended the program ({stop.code or 'no reason'}), so "
             "it is not done. Run it again with --debug to see what."

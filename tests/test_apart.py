@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import resource
 import signal
@@ -19,6 +20,11 @@ import pytest
 from bench import guest
 from bench.apart import apart, tell
 from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, WorkerCrashed
+
+
+@pytest.fixture(autouse=True)
+def really_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BENCH_IN_PROCESS", raising=False)
 
 
 def test_a_value_comes_back_whatever_its_size() -> None:
@@ -66,6 +72,7 @@ def test_a_process_that_dies_is_one_sentence(
 ) -> None:
     def without_core() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        faulthandler.disable()
         work()
 
     with pytest.raises(kind, match=words) as caught:
