@@ -1,13 +1,14 @@
 """The reference evaluator of the package ``onnx``: what a model means, computed slowly by numpy.
 
-Its outputs are the yardstick for other runtimes; its latency means nothing, so its one device
-counts as simulated. There are no options behind ``?``.
+Its outputs are the yardstick for other runtimes, so operators that it is known to get wrong are put
+right or refused (`shared.onnx_corrections`); its latency means nothing, so its one device counts as
+simulated. There are no options behind ``?``.
 """
 
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any, Callable, ClassVar, Mapping
+from typing import Any, Callable, ClassVar, Mapping, Sequence
 
 import numpy as np
 
@@ -17,7 +18,9 @@ from bench.errors import BenchError, Unavailable, Unsupported
 
 from .shared.checks import Array, check_feeds, first_line, read_extra, require_onnx
 from .shared.host import cpu_device
+from .shared.onnx_corrections import evaluator_class, refusal
 from .shared.onnx_file import read_onnx
+from .shared.values import array_type, is_decoded
 
 
 class OnnxReference:
@@ -49,7 +52,11 @@ class OnnxReference:
         path = require_onnx(model, target)
         where = f"{model.name} on {target}"
         graph = read_onnx(path)
-        return ReferenceSession(onnx, _evaluator(graph, where), graph.graph, where)
+        opsets = {entry.domain: entry.version for entry in graph.opset_import}
+        wrong = refusal(graph.graph, opsets)
+        if wrong:
+            raise Unsupported(f"{where}: {wrong} by onnx.reference.")
+        return ReferenceSession(onnx, _evaluator(onnx, graph, where), graph.graph, where)
 
 
 class ReferenceSession:
@@ -59,16 +66,19 @@ class ReferenceSession:
         self._evaluator = evaluator
         self._where = where
         self._nodes = len(graph.node)
-        self._result: list[list[Array]] = []
+        self._result: list[list[Any]] = []
         weights = {tensor.name for tensor in graph.initializer}
         self.inputs = [_spec(onnx, v, where) for v in graph.input if v.name not in weights]
-        self.outputs = [_spec(onnx, v, where) for v in graph.output]
+        self._kinds = [_kind(onnx, value) for value in graph.output]
+        self.outputs = [
+            _spec(onnx, v, where) for v, kind in zip(graph.output, self._kinds) if array_type(kind)
+        ]
 
     def bind(self, feeds: Feeds) -> Callable[[], object]:
         check_feeds(self._where, self.inputs, feeds)
         own = {name: np.array(array) for name, array in feeds.items()}
         run = self._evaluator.run
-        result: list[list[Array]] = []
+        result: list[list[Any]] = []
         self._result = result
 
         def call() -> None:
@@ -79,11 +89,19 @@ class ReferenceSession:
     def fetch(self) -> list[Array]:
         if not self._result:
             raise BenchError(f"{self._where}: there is no output yet; bind inputs and call first.")
-        return [np.array(array) for array in self._result[0]]
+        return self._arrays(self._result[0])
 
     def run(self, feeds: Feeds) -> list[Array]:
         check_feeds(self._where, self.inputs, feeds)
-        return [np.array(array) for array in self._evaluator.run(None, dict(feeds))]
+        return self._arrays(self._evaluator.run(None, dict(feeds)))
+
+    def _arrays(self, outputs: Sequence[Any]) -> list[Array]:
+        """Copies of the outputs that are tensors of numbers, types that numpy lacks as float32."""
+        return [
+            np.array(value, dtype=np.float32 if is_decoded(kind) else None)
+            for value, kind in zip(outputs, self._kinds)
+            if array_type(kind)
+        ]
 
     def api_call(self, feeds: Feeds) -> Callable[[], object]:
         return self.bind(feeds)
@@ -109,11 +127,9 @@ def _import() -> ModuleType:
     return onnx  # type: ignore[no-any-return]
 
 
-def _evaluator(model: Any, where: str) -> Any:
-    from onnx.reference import ReferenceEvaluator
-
+def _evaluator(onnx: ModuleType, model: Any, where: str) -> Any:
     try:
-        return ReferenceEvaluator(model)
+        return evaluator_class(onnx)(model)
     except Exception as error:
         ops = sorted({_op_name(node) for node in model.graph.node if _lacks(node, model)})
         lacking = f"the operator {', '.join(ops)} is not supported" if ops else "it can't be read"
@@ -133,10 +149,19 @@ def _lacks(node: Any, model: Any) -> bool:
     return not onnx.defs.has(node.op_type, node.domain)
 
 
+def _kind(onnx: ModuleType, value: Any) -> str:
+    """The type of a tensor by ONNX's name in small letters; empty for what is no tensor."""
+    if not value.type.HasField("tensor_type"):
+        return ""
+    return str(onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)).lower()
+
+
 def _spec(onnx: ModuleType, value: Any, where: str) -> TensorSpec:
     kind = value.type.tensor_type
     if not value.type.HasField("tensor_type"):
         raise Unsupported(f"{where}: {value.name!r} is not a tensor.")
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
+    dtype = array_type(_kind(onnx, value))
+    if not dtype:
+        raise Unsupported(f"{where}: {value.name!r} is no tensor of numbers.")
     dims = (d.dim_value if d.HasField("dim_value") else -1 for d in kind.shape.dim)
     return TensorSpec(value.name, dtype, tuple(dims))

@@ -54,7 +54,17 @@ _OPTIONS = {
 _PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
 #: Layers that hold or move numbers and don't compute: their type is not the model's precision.
 _STILL_LAYERS = ("Const", "Input", "Output")
-_MOVING_LAYERS = ("Reorder", "Convert", "Transpose", "Reshape", "Split", "Concatenation")
+_MOVING_LAYERS = (
+    *("Reorder", "Convert", "Transpose", "Reshape", "Split", "Concatenation", "Gather"),
+    *("GatherElements", "GatherND", "StridedSlice", "Pad", "Tile", "Broadcast", "ShapeOf"),
+    *("ScatterUpdate", "ScatterElementsUpdate", "ScatterNDUpdate", "DepthToSpace", "SpaceToDepth"),
+)
+#: Layers that are quantised where a model is. Others whose type has 8 bits take booleans, masks
+#: and images: a comparison says u8. GPUs name some in their own way.
+_QUANTISED_LAYERS = (
+    *("convolution", "deconvolution", "fullyconnected", "fully_connected", "matmul", "gemm"),
+    *("rnncell", "rnnseq", "lstm_seq", "gru_seq"),
+)
 
 
 class OpenVino:
@@ -189,7 +199,7 @@ class OpenVinoSession:
                 # bf16 asked for it says f32, and its numbers are bf16's.
                 types.add(self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
             elif kind not in _MOVING_LAYERS:
-                types.add(facts["runtimePrecision"].astype(str))
+                types.add(_type_of(kind, facts["runtimePrecision"].astype(str)))
         elsewhere = () if place == _device_id(self._name) else tuple(layers)
         precision = "+".join(sorted({_PRECISIONS[name] for name in types if name in _PRECISIONS}))
         source = "openvino: EXECUTION_DEVICES and get_runtime_model"
@@ -214,6 +224,12 @@ class OpenVinoSession:
         except Exception as error:
             raise _explain(error, self._where, f"{self._where}: binding failed") from error
         return request
+
+
+def _type_of(layer: str, precision: str) -> str:
+    """The type that a layer computes in; empty where its 8 bits are none of a quantised model's."""
+    quantised = layer.lower() in _QUANTISED_LAYERS
+    return precision if quantised or _PRECISIONS.get(precision) != "int8" else ""
 
 
 def _import() -> ModuleType:

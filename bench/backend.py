@@ -54,19 +54,31 @@ class TorchSource:
 
 
 @dataclass(frozen=True)
+class StoredFile:
+    """A file of a model as it was when the run was planned; the ``signature`` is what the file
+    system said of it."""
+
+    path: Path
+    sha256: str
+    signature: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class ModelFile:
     """A model as files. A backend takes the form that it understands and raises `Unsupported`
     when that form is None.
 
     ``variant`` is the precision form that is asked for. An ONNX file holds it already where ONNX
     can express it (fp16, int8); for ``bf16`` the file is the fp32 one and the runtime computes in
-    bfloat16. A PyTorch source is always fp32, and the backend converts the module.
+    bfloat16. A PyTorch source is always fp32, and the backend converts the module. ``files`` are
+    all that it consists of, which each load finds unchanged.
     """
 
     name: str
     onnx: Optional[Path] = None
     torch: Optional[TorchSource] = None
     variant: str = "fp32"
+    files: tuple[StoredFile, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from bench.errors import SpecError
 from bench.scenarios import SCENARIOS, find_scenario
@@ -20,6 +20,13 @@ def _known_scenario(name: str) -> str:
         raise ValueError(str(error)) from error
 
 
+def _axis_number(value: object) -> object:
+    """An axis may be written as a number."""
+    return str(value) if type(value) is int else value
+
+
+#: What a user calls an axis: its name, its number, or ``none``.
+AxisName = Annotated[str, BeforeValidator(_axis_number)]
 ScenarioName = Annotated[
     str,
     AfterValidator(_known_scenario),
@@ -28,12 +35,17 @@ ScenarioName = Annotated[
 #: Not checked where it is read: a run of another distribution's variant is readable without it.
 VariantName = Annotated[str, Field(examples=[row.name for row in VARIANTS.built_in])]
 Lane = Literal["prepared", "api", "native"]
+#: What is larger was never counted: as many ns are 31 years.
+MOST = 10**18
+Count = Annotated[int, Field(ge=0, le=MOST)]
+Positive = Annotated[int, Field(gt=0, le=MOST)]
 
 
 class Frozen(BaseModel):
-    """Base of every value that is written down: immutable, and unknown keys are refused."""
+    """Base of every value that is written down: immutable; unknown keys are refused, and numbers
+    that JSON has no form for (NaN and the infinities, which would go out as null)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ModelIdentity(Frozen):
@@ -45,8 +57,8 @@ class ModelIdentity(Frozen):
     distilled_from: str | None = None
     control_of: str | None = None
     variant_of: str | None = None
-    file_bytes: int  #: size of the file that the runtime loaded
-    parameters: int | None = None
+    file_bytes: Count  #: size of the file that the runtime loaded
+    parameters: Count | None = None
 
 
 class Cell(Frozen):
@@ -59,13 +71,13 @@ class Cell(Frozen):
     variant: VariantName = DEFAULT
     target: str
     scenario: ScenarioName
-    batch: int
-    shapes: dict[str, tuple[int, ...]]
-    threads: int
+    batch: Positive
+    shapes: dict[str, tuple[Count, ...]]
+    threads: Count
     lane: Lane = "prepared"
     input_sha256: str  #: of the arrays that are timed
     allow_fallback: bool = False
-    latency_bound_ns: int | None = None  #: what the 99th percentile of latency must not exceed
+    latency_bound_ns: Positive | None = None  #: what the 99th percentile of latency must not exceed
 
     @property
     def is_rate(self) -> bool:

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import os
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import click
 from pydantic import Field, ValidationError, field_validator
 
 from bench.cell import Frozen
 from bench.errors import SpecError
+from bench.trust import check_trusted
 from bench.validation import first_problem, read_toml
 
 CONFIG_VARIABLE = "BENCH_CONFIG"
+#: Anybody may have put it there (`bench.trust`).
+LOCAL = Path("bench.toml")
 
 #: What stands behind the ``@`` of a target, and is the name of a folder.
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -71,7 +76,7 @@ def config_path() -> Path | None:
             raise SpecError(f"{CONFIG_VARIABLE} names {named}, and there is no such file.")
         return Path(named)
     base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    places = (Path("bench.toml"), base / "infer-bench" / "config.toml")
+    places = (LOCAL, base / "infer-bench" / "config.toml")
     return next((path for path in places if path.is_file()), None)
 
 
@@ -81,7 +86,28 @@ def load_config() -> Config:
     if path is None:
         return Config()
     try:
-        return Config.model_validate(read_toml(path, "configuration"))
+        config = Config.model_validate(read_toml(path, "configuration"))
     except ValidationError as error:
         known = [*Config.model_fields, *EnvironmentTable.model_fields]
         raise SpecError(f"{path}: {first_problem(error, known)}") from error
+    if config.environments and path == LOCAL and not os.environ.get(CONFIG_VARIABLE):
+        check_trusted(path, setup_scripts(path, config))
+        _say_once(path, tuple(config.environments))
+    return config
+
+
+def setup_scripts(path: Path, config: Config) -> list[Path]:
+    """The scripts that a configuration sources."""
+    found = (table.setup for table in config.environments.values())
+    return [beside(path, text) for text in dict.fromkeys(found) if text is not None]
+
+
+def beside(file: Path | None, text: str) -> Path:
+    """A path as a file means it: ``~`` is the home, and a relative one starts beside the file."""
+    folder = file.absolute().parent if file is not None else Path()
+    return Path(os.path.normpath(folder / Path(text).expanduser()))
+
+
+@cache
+def _say_once(path: Path, names: tuple[str, ...]) -> None:
+    click.echo(f"using {path} of this folder (environments: {', '.join(names)})", err=True)

@@ -13,6 +13,7 @@ with distributions of its own), `importlib.metadata` answers instead.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -220,13 +221,28 @@ def load_object(noun: str, name: str, value: str) -> type:
 
     module, _, attribute = value.partition(":")
     try:
-        found: type = getattr(importlib.import_module(module), attribute)
+        with _as_guest(module, f"the {noun} {name} ({value})"):
+            found: type = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise Unavailable(
             f"the {noun} {name} ({value}) can't be loaded: {error}.",
             "Reinstall the distribution that provides it.",
         ) from error
+    except SpecError as error:  # it ended the program
+        raise Unavailable(str(error)) from error
     return found
+
+
+@contextlib.contextmanager
+def _as_guest(module: str, where: str) -> Iterator[None]:
+    """While a module is imported that is not one of ours: nothing that it does steers bench."""
+    if module in sys.modules or module.partition(".")[0] == "bench":
+        yield
+        return
+    from bench.guest import guest  # numpy: start-up
+
+    with guest(where):
+        yield
 
 
 def _package_folders(package: str) -> list[Path]:

@@ -58,6 +58,12 @@ class AccuracyFailed(BenchError):
     kind = "accuracy-failed"
 
 
+class ModelChanged(BenchError):
+    """A model's files are no longer those that the run began with."""
+
+    kind = "model-changed"
+
+
 class WorkerCrashed(BenchError):
     """The process that measured a cell died or raised an error of its own."""
 
@@ -84,6 +90,7 @@ _BY_KIND = {
         Unsupported,
         ExportFailed,
         AccuracyFailed,
+        ModelChanged,
         WorkerCrashed,
         WorkerTimeout,
         OutOfMemory,

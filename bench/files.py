@@ -1,8 +1,11 @@
-"""Files that a user names to be written: whole or not at all, and errors in one sentence."""
+"""Files that a user names to be written: whole or not at all, and errors in one sentence; and
+names of files that are made of other names."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from pathlib import Path
 
 from bench.errors import SpecError
@@ -31,3 +34,20 @@ def write_bytes(path: Path, data: bytes) -> None:
             partial.unlink(missing_ok=True)
     except OSError as error:
         raise SpecError(f"{path}: can't be written: {error.strerror or error}.") from error
+
+
+#: Characters that mean nothing to any file system.
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+#: Characters kept of a name. A file's name has 255 bytes at most (Linux, `NAME_MAX`), and what
+#: stands before and after it takes its share.
+_LONGEST = 48
+
+
+def file_stem(name: str) -> str:
+    """A name from outside as part of a file's name: it leads nowhere else, and two names that
+    differ in anything give two. A plain one stays as it is."""
+    if _PLAIN.fullmatch(name) and len(name) <= _LONGEST:
+        return name
+    shown = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")[:_LONGEST]
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{shown}-{digest}" if shown else digest

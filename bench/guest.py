@@ -101,6 +101,13 @@ def changes() -> dict[str, list[str]]:
     return found
 
 
+def note_changes(found: dict[str, list[str]]) -> None:
+    """Take over what guests of another process changed."""
+    for where, names in found.items():
+        mine = _changed.get(where, [])
+        _changed[where] = [*mine, *(name for name in names if name not in mine)]
+
+
 def own_modules(file: Path) -> list[ModuleType]:
     """The modules that a file imported from its own folders, itself among them."""
     mine = _modules_of(file) if file in _before else _belongings.get(file, _Belongings()).modules

@@ -96,6 +96,8 @@ INT8_STATIC = Variant(
 VARIANTS = Catalogue("variant", "bench.variants", (FP32, FP16, BF16, INT8_DYNAMIC, INT8_STATIC))
 #: The model as it is, which the others are compared with, and which goes without saying.
 DEFAULT = FP32.name
+#: What a form is calibrated on where nobody gave samples; stands in the record's `variant_method`.
+MADE_UP = "made-up inputs"
 #: What the default must not be turned into in silence.
 HALVES = (FP16, BF16)
 
@@ -105,15 +107,16 @@ def find_variant(name: str) -> Variant:
     return VARIANTS.find(name)
 
 
-def held_to(variant: str, precision: str) -> Variant:
-    """The variant whose tolerance holds for what computes in ``precision`` (as in
-    `bench.backend.Placement.precision`).
+def held_to(variant: str, file: str) -> Variant:
+    """The variant whose tolerance holds for a file that computes in ``file`` (types joined by
+    ``+``, as in `bench.backend.Placement.precision`).
 
-    A file that others made in int8 is called the default for want of a better word; one that a
-    runtime computes in half precision unasked gets no such excuse.
+    A file that others made in int8 or in half precision is called the default for want of a better
+    word. What a runtime turns an fp32 file into unasked is no excuse.
     """
-    quantised = INT8_STATIC.computes_in in precision.split("+")
-    return INT8_STATIC if variant == DEFAULT and quantised else find_variant(variant)
+    parts = file.split("+")
+    own = (row for row in (INT8_STATIC, BF16, FP16) if row.computes_in in parts)
+    return next(own, FP32) if variant == DEFAULT else find_variant(variant)
 
 
 def suffix(variant: str) -> str:

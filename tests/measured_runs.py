@@ -15,7 +15,15 @@ from bench.cell import Cell
 from bench.machine.facts import machine_facts
 from bench.record.assemble import Evidence, assemble, canary_median, invocation
 from bench.record.block import CANARY, Block, trusted_samples
-from bench.record.facts import CellFacts, Reading, Scored, ToldPlacement, Trial, WorkerFacts
+from bench.record.facts import (
+    CellFacts,
+    Reading,
+    Scored,
+    ToldPlacement,
+    Trial,
+    Witness,
+    WorkerFacts,
+)
 from bench.record.parity import Reference
 from bench.record.result import EnvironmentFact, Failure, Invocation
 from bench.spec import Suite
@@ -134,6 +142,7 @@ def _worker(cell: Cell, generation: int) -> WorkerFacts:
         rss_before_load_bytes=9 * 10**7,
         disturbances=("other processes used 40% of a CPU",),
         cpus=(1,),
+        waited=(0.01, 0.02, 0.03 + generation / 100, 0.04, 0.05, 0.06, 0.07, 0.08),
         queries_per_call=2 if cell.scenario == "offline" else 1,
         trials=trials if cell.scenario == "server" else (),
         h2d_ns=(5000, 5100 + generation, 5200) if on_device else (),
@@ -149,7 +158,10 @@ def _facts(
     reference = Reference("torch 2", (rng.random((4, 10)).astype(np.float32),))
     assert reference.outputs is not None
     outputs = [reference.outputs[0] * np.float32(1.00001)]
-    outputs[0][0, 0] = 2.0  # another class, so that a flip is counted
+    if number in (1, 4):
+        outputs[0][0, 0] = 2.0  # another class, so that a flip is counted
+    # What the fifth put out is what another runtime makes of it, too.
+    agreeing = [Reference("tract 0.2", tuple(outputs))] if number == 4 else []
     scored, found = _score(store, number, rng) if number < 4 else (None, Judged((), ()))
     on_device = cell.target.endswith("npu:0")
     facts = CellFacts(
@@ -171,9 +183,20 @@ def _facts(
         outputs=store.write_outputs(outputs),
         reference=reference.name,
         reference_outputs=store.write_outputs(reference.outputs),
+        computes_in="fp32",
+        witnesses=tuple(
+            Witness(name=each.name, outputs=store.write_outputs(each.outputs or ()))
+            for each in agreeing
+        ),
         scored=scored,
+        sizes={"tokens": 8},
+        assumed=("the first axis is taken for the batch",),
     )
-    evidence: dict[str, object] = {"outputs": outputs, "reference": reference}
+    evidence: dict[str, object] = {
+        "outputs": outputs,
+        "reference": reference,
+        "witnesses": agreeing,
+    }
     return facts, {**evidence, "scores": found.scores, "doubts": found.doubts}
 
 

@@ -136,7 +136,7 @@ def test_the_script_for_gitlab_gates_and_keeps_a_baseline(shell: Shell, tmp_path
 
 
 def test_exit_codes_in_the_document_are_those_of_the_gate() -> None:
-    from bench.judge.gate import EXIT_CODES, Decision
+    from bench.judge.finding import EXIT_CODES, Decision
 
     rows = dict(re.findall(r"^\| (\d) \| (\w+)", TEXT, re.M))
     for decision, code in EXIT_CODES.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,24 @@ def test_a_percentage_is_a_fraction(percent: float) -> None:
 def test_a_suite_survives_being_written_down() -> None:
     suite = make_suite({"models": ["a"], "shapes": {"seq": 7}, "batch": [1, 8]}, "s")
     assert Suite.model_validate_json(suite.model_dump_json()) == suite
+
+
+@pytest.mark.parametrize("count", [3, 6, 7, 9, 23])
+def test_the_time_that_is_said_to_be_enough_is_enough(count: int) -> None:
+    bounds = {"min_invocations": count, "max_invocations": 30}
+    with pytest.raises(SpecError, match="would be enough") as caught:
+        with_flags(Suite(), {**bounds, "max_time_s": 0.05})
+    enough = re.search(r"at least ([\d.]+) s", str(caught.value))
+    assert enough is not None
+    assert with_flags(Suite(), {**bounds, "max_time_s": float(enough[1])}).min_invocations == count
+
+
+def test_of_the_two_bounds_on_invocations_the_one_that_is_given_moves_the_other() -> None:
+    more = with_flags(Suite(), {"min_invocations": 58})
+    assert (more.min_invocations, more.max_invocations) == (58, 58)
+    fewer = with_flags(Suite(), {"max_invocations": 3})
+    assert (fewer.min_invocations, fewer.max_invocations) == (3, 3)
+    kept = with_flags(Suite(), {"min_invocations": 8})
+    assert (kept.min_invocations, kept.max_invocations) == (8, 30)
+    with pytest.raises(SpecError, match="is below min_invocations"):
+        with_flags(Suite(), {"min_invocations": 8, "max_invocations": 4})

@@ -18,6 +18,7 @@ from bench.errors import SpecError, Unavailable
 
 from ..shared.checks import read_extra, require_onnx
 from ..shared.huawei import cann_version
+from ..shared.onnx_inputs import output_names
 from .acl import Acl, import_acl
 from .atc import PRECISIONS, Job, compile_om, read_gears
 from .device import PROCESS, device_memory, find_devices, find_soc
@@ -66,7 +67,7 @@ class Ascend:
         )
         _check_gears(job)
         precision = PRECISIONS[job.precision] or ("fp16" if model.variant == "fp16" else "fp32")
-        return AscendSession(acl, index, compile_om(job), precision)
+        return AscendSession(acl, index, compile_om(job), precision, output_names(path))
 
     def device_memory(self, device: Device) -> Optional[tuple[int, int]]:
         """Free and total bytes of the device's memory."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 import re
 import shutil
 import signal
@@ -24,6 +25,7 @@ from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupp
 
 from ..shared.huawei import cann_version
 from .acl import SETUP, brief
+from .folder import external_data, placed, scratch_in
 
 #: Values of `--precision_mode_v2` (ATC guide) and what a model then computes in, as `bench` names
 #: it; the empty one is that of the graph. The hif8 ones, which one family of chips knows, are left
@@ -89,6 +91,12 @@ def compile_om(job: Job) -> Path:
             f"{job.where}: atc, CANN's compiler, is not on the PATH.",
             f"`{SETUP}`, or install the CANN toolkit (atc needs no NPU).",
         )
+    for name in job.shapes:
+        if ";" in name:
+            raise Unsupported(
+                f"{job.where}: the name of input {name!r} holds a `;`, at which atc splits its "
+                "--input_shape. Rename that input in the ONNX file."
+            )
     folder = cache_folder() / "ascend"
     path = folder / f"{job.model.stem}-{_key(job, Path(atc))}.om"
     if path.is_file():
@@ -96,9 +104,10 @@ def compile_om(job: Job) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # atc leaves kernel_meta/ and fusion_result.json where it runs.
-        with tempfile.TemporaryDirectory(prefix="atc-", dir=folder) as scratch:
-            made = _run(job, atc, Path(scratch))
-            made.replace(path)
+        with tempfile.TemporaryDirectory(prefix="atc-", dir=scratch_in(folder)) as scratch:
+            whole = path.with_name(f"{path.name}.{os.getpid()}.partial")
+            shutil.move(str(_run(job, atc, Path(scratch))), whole)
+            whole.replace(path)
     except OSError as error:
         raise SpecError(
             f"{folder}: compiled models can't be kept there: {error.strerror or error}. "
@@ -108,7 +117,8 @@ def compile_om(job: Job) -> Path:
 
 
 def _run(job: Job, atc: str, folder: Path) -> Path:
-    command = [atc, f"--model={job.model.absolute()}", f"--output={folder / 'model'}"]
+    model, output = placed(job.model, folder), folder.resolve() / "model"
+    command = [atc, f"--model={model}", f"--output={output}"]
     done = subprocess.run(
         [*command, *job.options()],
         cwd=folder,
@@ -173,24 +183,12 @@ def _key(job: Job, atc: Path) -> str:
     status = atc.resolve().stat()
     compiler = f"{cann_version(atc)} {status.st_size} {status.st_mtime_ns}"
     digest = hashlib.sha256("\n".join([compiler, *job.options()]).encode())
-    for path in (job.model, *_external_data(job.model)):
+    weights = [job.model.parent / name for name in external_data(job.model)]
+    for path in (job.model, *weights):
         with path.open("rb") as file:
             for block in iter(partial(file.read, _BLOCK_BYTES), b""):
                 digest.update(block)
     return digest.hexdigest()[:16]
-
-
-def _external_data(model: Path) -> list[Path]:
-    """Files beside the model that it names: they may hold its weights.
-
-    The package onnx, which could tell for sure, is seldom in a vendor's interpreter. A file too
-    many changes a name in the cache and nothing else.
-    """
-    content = model.read_bytes()
-    if b"location" not in content:
-        return []
-    beside = (file for file in sorted(model.parent.iterdir()) if file.is_file())
-    return [file for file in beside if file != model and file.name.encode() in content]
 
 
 def read_gears(target: str, text: str) -> tuple[int, ...]:

@@ -92,8 +92,10 @@ class Npu:
 class Process:
     """pyACL in this process: initialised at most once, finalised when the interpreter ends.
 
-    Not in a destructor, which Huawei advises against (pyACL: `acl.finalize`), and not where pyACL
-    was initialised by someone else, who goes on using it.
+    Not in a destructor, which Huawei advises against (pyACL: `acl.finalize`), not where pyACL was
+    initialised by someone else, who goes on using it, and not while a session is open. A worker
+    of `bench` closes its session, which resets the device, and ends there without finalising, which
+    may wait for seconds.
     """
 
     def __init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,10 +46,12 @@ class OfflineModel:
     """A ``.om`` file, loaded in the current context; ``held`` unloads it.
 
     With gears, batch sizes that it was compiled for, an input more carries the one that is set.
+    ``outputs`` are what the ONNX file calls its outputs, as far as that is known.
     """
 
-    def __init__(self, acl: Acl, om: Path, held: Held) -> None:
+    def __init__(self, acl: Acl, om: Path, held: Held, outputs: Sequence[str] = ()) -> None:
         self._acl = acl
+        self._own_outputs = outputs
         self.id: int = acl.get("mdl.load_from_file", str(om))
         held.keep(acl.do, "mdl.unload", self.id)
         self._desc = acl.handle("mdl.create_desc")
@@ -99,8 +102,9 @@ class OfflineModel:
 
     def _slot(self, kind: str, index: int) -> Slot:
         ask, desc = self._acl.ask, self._desc
-        # An output's name is "node:number:tensor", where the last part is the one in the graph.
-        name = str(ask(f"mdl.get_{kind}_name_by_index", desc, index) or "").rpartition(":")[2]
+        name = str(ask(f"mdl.get_{kind}_name_by_index", desc, index) or "")
+        if kind == "output":
+            name = name_in_file(name, self._own_outputs)
         if not name:
             raise BenchError(
                 f"{self._acl.where}: {kind} {index} of the compiled model has no name."
@@ -124,3 +128,17 @@ class OfflineModel:
         if not self.gears or shape[:1] != (max(self.gears),):
             return slot
         return replace(slot, spec=replace(slot.spec, shape=(-1, *shape[1:])))
+
+
+def name_in_file(told: str, own: Sequence[str]) -> str:
+    """The output among ``own`` that the compiled model calls ``told``.
+
+    An input keeps its name; an output becomes ``node:number:tensor`` (atc: omg.cc). Names of nodes
+    and of tensors may hold colons themselves (``onnx::Flatten_0``, ``output:0``), so the file's own
+    names decide; where it has none that fits, the first ``:number:`` is taken for the border.
+    """
+    fitting = [name for name in own if re.fullmatch(rf"(.*:\d+:)?{re.escape(name)}", told, re.S)]
+    if fitting:
+        return max(fitting, key=len)
+    border = re.match(r".*?:\d+:(?=.)", told, re.S)
+    return told[border.end() :] if border else told

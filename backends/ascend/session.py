@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Callable, Mapping, Optional
+from typing import Callable, Mapping, Optional, Sequence
 
 import numpy as np
 
@@ -46,7 +46,10 @@ class Bound:
 class AscendSession:
     """A model loaded from a ``.om`` file, on a stream of its own."""
 
-    def __init__(self, acl: Acl, index: int, om: Path, precision: str) -> None:
+    def __init__(
+        self, acl: Acl, index: int, om: Path, precision: str, outputs: Sequence[str] = ()
+    ) -> None:
+        """``outputs`` are what the ONNX file calls its outputs."""
         self._acl = acl
         self._device_id = f"npu:{index}"
         self._precision = precision
@@ -58,7 +61,7 @@ class AscendSession:
             self._npu.use()
             self._stream: int = acl.get("rt.create_stream")
             self._held.keep(acl.do, "rt.destroy_stream", self._stream)
-            self._model = OfflineModel(acl, om, self._held)
+            self._model = OfflineModel(acl, om, self._held, outputs)
         except BaseException:
             self._held.release()  # the first error is the one to tell
             raise

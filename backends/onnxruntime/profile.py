@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import time
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence
@@ -16,35 +17,46 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence
 from bench.backend import Feeds
 
 #: ONNX Runtime's names for types, as a model's variants are called; of several inputs of a node
-#: the first type here that one of them has is the one that it computes in.
+#: the first type here that one of them has is the one that it computes in. Integers that no
+#: quantised operator takes are images, masks and indices.
 _PRECISIONS = {
-    "int8": "int8",
-    "uint8": "int8",
     "float16": "fp16",
     "bfloat16": "bf16",
     "float": "fp32",
     "double": "fp64",
 }
+#: Operators that compute with 8 bits, of ONNX and of ONNX Runtime's own: `QLinearConv`,
+#: `MatMulIntegerToFloat`, `QAttention`, `DynamicQuantizeLSTM`.
+_QUANTISED = re.compile(r"QLinear|Q[A-Z]|DynamicQuantize(?!Linear)|\w*(Conv|MatMul|Gemm)Integer")
 #: Operators that convert or move numbers and don't compute.
 _MOVING = {
     "Cast",
+    "Compress",
     "Concat",
+    "DepthToSpace",
     "DequantizeLinear",
     "DynamicQuantizeLinear",
     "Expand",
     "Flatten",
     "Gather",
+    "GatherElements",
+    "GatherND",
     "Identity",
     "MemcpyFromHost",
     "MemcpyToHost",
+    "Pad",
     "QuantizeLinear",
     "ReorderInput",
     "ReorderOutput",
     "Reshape",
+    "ScatterElements",
+    "ScatterND",
     "Shape",
     "Slice",
+    "SpaceToDepth",
     "Split",
     "Squeeze",
+    "Tile",
     "Transpose",
     "Unsqueeze",
 }
@@ -74,10 +86,14 @@ def profile(open_session: Callable[[Any], Any], options: Any, feeds: Feeds) -> L
 
 
 def computed_precision(events: Sequence[Event]) -> str:
-    """``fp32``, or ``fp32+int8`` where nodes differ; empty where no node computes with floats.
+    """``fp32``, or ``fp32+int8`` where nodes differ; empty where that isn't known.
 
-    A graph that a provider compiled is one node, which is judged by the inputs of the whole.
+    It isn't where a provider compiled a part of the graph: that is one node, whose inputs tell
+    nothing of what is computed inside it.
     """
+    names = {event["args"].get("op_name", "") for event in _kernels(events)}
+    if any(name and not name.isalnum() for name in names):  # QNNExecutionProvider_6335_1
+        return ""
     return "+".join(sorted(set(_precisions(events))))
 
 
@@ -86,9 +102,10 @@ def _precisions(events: Sequence[Event]) -> Iterator[str]:
         facts = event["args"]
         if facts.get("op_name") in _MOVING:
             continue
+        if _QUANTISED.match(facts.get("op_name", "")):
+            yield "int8"
+            continue
         types = {kind for tensor in facts.get("input_type_shape", []) for kind in tensor}
-        if facts.get("op_name", "").startswith("DynamicQuantize"):
-            types.add("int8")  # a fused node whose weights' scale comes first
         found = next((_PRECISIONS[kind] for kind in _PRECISIONS if kind in types), None)
         if found is not None:
             yield found

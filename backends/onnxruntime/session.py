@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from bench.errors import BenchError, OutOfMemory, SpecError, Unsupported
 
 from ..shared.captured import captured_stderr
 from ..shared.checks import Array, check_feeds, first_line, is_out_of_memory
+from ..shared.values import array_type, decoded, is_decoded
 from .messages import describe, reasons
 from .native import NativeLoop
 from .profile import computed_precision, profile, time_share
@@ -46,7 +48,12 @@ class OrtSession:
         self._binding: Any = None
         self._kept: List[Any] = []
         self.inputs = [_spec(self._where, value) for value in session.get_inputs()]
-        self.outputs = [_spec(self._where, value) for value in session.get_outputs()]
+        #: of every output its name and type; those that are no tensors of numbers are timed alone
+        self._kinds = [(value.name, _kind(value.type)) for value in session.get_outputs()]
+        self._plain = not any(is_decoded(kind) or not array_type(kind) for _, kind in self._kinds)
+        self.outputs = [
+            _output(value) for value in session.get_outputs() if array_type(_kind(value.type))
+        ]
 
     def bind(self, feeds: Feeds) -> Callable[[], object]:
         """An output is allocated on the device by the first call, and used again by later ones."""
@@ -57,8 +64,11 @@ class OrtSession:
         self._kept.append(values)
         for spec, value in zip(self.inputs, values):
             binding.bind_ortvalue_input(spec.name, value)
-        for spec in self.outputs:
-            binding.bind_output(spec.name, self._memory, self._index)
+        for name, kind in self._kinds:
+            memory = self._memory if array_type(kind) and not is_decoded(kind) else "cpu"
+            binding.bind_output(name, memory, self._index if memory == self._memory else 0)
+        if self._captures:
+            self._refuse_other_types("a CUDA graph")
         options = self._capture(binding) if self._captures else None
         self._binding = binding
         call = self._prepared(binding, options)
@@ -91,6 +101,10 @@ class OrtSession:
             binding.bind_ortvalue_output(spec.name, own)
         self._graphs += 1
         return self._run_options(str(self._graphs))
+
+    def _refuse_other_types(self, what: str) -> None:
+        if not self._plain:
+            raise Unsupported(f"{self._where}: {what} takes outputs of numpy's own types alone.")
 
     def _run_options(self, graph: str) -> Any:
         options = self._ort.RunOptions()
@@ -125,6 +139,7 @@ class OrtSession:
         """A loop of inferences through the C API, in a session of its own with the same options."""
         if self._recipe.provider.kind != "cpu":
             raise Unsupported(f"{self._where}: the native lane is for the CPU alone.")
+        self._refuse_other_types("the native lane")
         check_feeds(self._where, self.inputs, feeds)
         recipe = self._recipe
         loop = self._native = NativeLoop(
@@ -145,13 +160,17 @@ class OrtSession:
         # Copying out what was never allocated would crash the process.
         if not values or not all(value.has_value() for value in values):
             raise BenchError(f"{self._where}: there is no output yet; bind inputs and call first.")
-        return [np.array(value.numpy()) for value in values]
+        return self._arrays(values)
 
     def run(self, feeds: Feeds) -> list[Array]:
         check_feeds(self._where, self.inputs, feeds)
         options = self._run_options("-1") if self._captures else None
         try:
-            return list(self._session.run(None, dict(feeds), options))
+            if self._plain:
+                return list(self._session.run(None, dict(feeds), options))
+            from_array = self._ort.OrtValue.ortvalue_from_numpy
+            given = {name: from_array(np.array(array, order="C")) for name, array in feeds.items()}
+            return self._arrays(self._session.run_with_ort_values(None, given, options))
         except Exception as error:
             if is_out_of_memory(error):
                 raise OutOfMemory(f"{self._where}: {first_line(error)}. Use less.") from error
@@ -161,6 +180,14 @@ class OrtSession:
                     f"{self._where}: the values of {names} are refused: {first_line(error)}."
                 ) from error
             raise
+
+    def _arrays(self, values: Sequence[Any]) -> List[Array]:
+        """Copies of the outputs that are tensors of numbers."""
+        return [
+            _numbers(value, kind)
+            for value, (_, kind) in zip(values, self._kinds)
+            if array_type(kind)
+        ]
 
     def api_call(self, feeds: Feeds) -> Callable[[], object]:
         check_feeds(self._where, self.inputs, feeds)
@@ -242,13 +269,31 @@ class OnDeviceSession(OrtSession):
         return times
 
 
+def _kind(text: str) -> str:
+    """``float`` of ``tensor(float)``; what is no tensor keeps its name."""
+    match = re.fullmatch(r"tensor\((\w+)\)", text)
+    return match[1] if match else text
+
+
+def _output(value: Any) -> TensorSpec:
+    shape = tuple(dim if isinstance(dim, int) else -1 for dim in value.shape)
+    return TensorSpec(value.name, array_type(_kind(value.type)), shape)
+
+
+def _numbers(value: Any, kind: str) -> Array:
+    """What a tensor holds, types that numpy lacks as float32."""
+    if not is_decoded(kind):
+        return np.array(value.numpy())
+    raw = ctypes.string_at(value.data_ptr(), value.tensor_size_in_bytes())
+    return decoded(np.frombuffer(raw, np.uint8), kind).reshape(value.shape())
+
+
 def _spec(where: str, value: Any) -> TensorSpec:
     """``tensor(float)`` and dimensions that are numbers, names or None."""
-    match = re.fullmatch(r"tensor\((\w+)\)", value.type)
-    dtype = {"float": "float32", "double": "float64", "bfloat16": ""}.get(
-        match[1] if match else "", match[1] if match else ""
-    )
-    if not dtype or dtype == "string":
-        raise Unsupported(f"{where}: {value.name!r} is a {value.type}, which numpy does not have.")
+    kind = _kind(value.type)
+    if is_decoded(kind) or not array_type(kind):
+        raise Unsupported(
+            f"{where}: the input {value.name!r} is a {value.type}, which numpy does not have."
+        )
     shape = tuple(dim if isinstance(dim, int) else -1 for dim in value.shape)
-    return TensorSpec(value.name, dtype, shape)
+    return TensorSpec(value.name, array_type(kind), shape)

@@ -1,4 +1,4 @@
-"""The names of a model's free dimensions, read from the ONNX file without any runtime.
+"""Names in an ONNX file, of free dimensions and of outputs, read without any runtime.
 
 Providers that compile for fixed shapes want each symbolic dimension's size by its name, before
 there is a session that could tell the names. The file is a protobuf message: fields are walked and
@@ -14,9 +14,11 @@ from typing import Dict, Iterator, Mapping, Sequence, Tuple, Union
 
 from bench.errors import SpecError, Unsupported
 
-#: ModelProto.graph, GraphProto.input, ValueInfoProto.name and .type, TypeProto.tensor_type,
-#: TypeProto.Tensor.shape, TensorShapeProto.dim, Dimension.dim_value and .dim_param
-_GRAPH, _INPUT, _NAME, _TYPE, _TENSOR, _SHAPE, _DIM, _VALUE, _PARAM = 7, 11, 1, 2, 1, 2, 1, 1, 2
+#: ModelProto.graph, GraphProto.input and .output, ValueInfoProto.name and .type,
+#: TypeProto.tensor_type, TypeProto.Tensor.shape, TensorShapeProto.dim, Dimension.dim_value
+#: and .dim_param
+_GRAPH, _INPUT, _OUTPUT, _NAME, _TYPE = 7, 11, 12, 1, 2
+_TENSOR, _SHAPE, _DIM, _VALUE, _PARAM = 1, 2, 1, 1, 2
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 #: a size, a name, or None for a dimension that has neither
@@ -49,6 +51,19 @@ def free_dimensions(path: Path, shapes: Mapping[str, Sequence[int]], where: str)
     return found
 
 
+def output_names(path: Path) -> Tuple[str, ...]:
+    """What the graph calls its outputs, in their order; empty where the file is no ONNX model."""
+    try:
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return tuple(
+                _name(data, info)
+                for graph in _messages(data, (0, len(data)), _GRAPH)
+                for info in _messages(data, graph, _OUTPUT)
+            )
+    except (OSError, ValueError, IndexError):
+        return ()
+
+
 def _inputs(path: Path) -> Dict[str, Sequence[Dimension]]:
     """Input name -> its dimensions; empty where the file is no whole ONNX model."""
     try:
@@ -61,11 +76,14 @@ def _inputs(path: Path) -> Dict[str, Sequence[Dimension]]:
 def _value_infos(data: mmap.mmap) -> Iterator[Tuple[str, Sequence[Dimension]]]:
     for graph in _messages(data, (0, len(data)), _GRAPH):
         for info in _messages(data, graph, _INPUT):
-            names = [data[start:end] for start, end in _messages(data, info, _NAME)]
             spans = [info]
             for number in (_TYPE, _TENSOR, _SHAPE, _DIM):
                 spans = [inner for span in spans for inner in _messages(data, span, number)]
-            yield b"".join(names).decode(), [_dimension(data, span) for span in spans]
+            yield _name(data, info), [_dimension(data, span) for span in spans]
+
+
+def _name(data: mmap.mmap, info: Span) -> str:
+    return b"".join(data[start:end] for start, end in _messages(data, info, _NAME)).decode()
 
 
 def _dimension(data: mmap.mmap, span: Span) -> Dimension:

@@ -1,8 +1,9 @@
 """PyTorch compiled by inductor (``torch.compile``), on the CPU and on CUDA.
 
 Options behind ``?``: ``mode`` (default, reduce-overhead, max-autotune) and ``cache``. Inductor
-keeps what it compiled on the disk (TORCHINDUCTOR_CACHE_DIR) and finds it again in the next process,
-so the load time of a second run is far below that of a first; ``cache=0`` compiles anew.
+keeps what it compiled on the disk (TORCHINDUCTOR_CACHE_DIR, else below the cache of bench) and
+finds it again in the next process, so the load time of a second run is far below that of a first;
+``cache=0`` compiles anew.
 
 The whole model has to become one graph: parts that Python would run in between are a fallback,
 which is refused unless it is allowed.
@@ -17,6 +18,7 @@ import sysconfig
 from typing import Any, ClassVar, Mapping, Optional
 
 from bench.backend import Device, ModelFile, Options
+from bench.cache import cache_folder
 from bench.capabilities import Reading
 from bench.errors import Unavailable
 
@@ -79,6 +81,8 @@ class TorchCompile:
 
 def _inductor(mode: str, cache: bool, kind: str) -> Compiler:
     """Inductor in one of its modes; on a GPU those that replay CUDA graphs."""
+    # Its own place is a folder below /tmp whose name everybody can guess.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "torchinductor"))
     from torch._inductor import list_mode_options
     from torch._inductor.compile_fx import compile_fx
 

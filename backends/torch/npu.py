@@ -105,7 +105,10 @@ def _import() -> tuple[ModuleType, ModuleType]:
 def _unavailable(error: Exception) -> Unavailable:
     reason = first_line(error)
     if isinstance(error, ModuleNotFoundError) and error.name == "torch_npu":
-        remedy = "Install it beside its own release of torch: `bench env create torch-npu`."
+        remedy = (
+            "Install Huawei's CANN toolkit and source its set_env.sh, then `bench env create "
+            "torch-npu`, which installs it beside its own release of torch."
+        )
     elif ".so" in reason:  # libascendcl.so, libhccl.so: cannot open shared object file
         remedy = "Install Huawei's CANN toolkit, and source its set_env.sh before you start bench."
     else:

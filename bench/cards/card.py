@@ -14,16 +14,17 @@ import numpy as np
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bench.backend import ModelFile, TorchSource
-from bench.cards.files import content_sha256, file_sha256, without_links
+from bench.cards.files import content_sha256, without_links
 from bench.cards.packages import PREFIX, in_packages
-from bench.cell import Frozen
+from bench.cell import AxisName, Frozen
 from bench.discover import task_names
 from bench.errors import SpecError
+from bench.unchanged import file_sha256
 from bench.validation import first_problem, read_toml
 
 Positive = Annotated[int, Field(gt=0)]
 Deviation = Annotated[float, Field(gt=0)]
-Dimension = Annotated[int, Field(gt=0)] | Annotated[str, Field(min_length=1)]
+Dimension = Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1)]
 
 
 #: Loads a checkpoint folder, in the exporter and in workers.
@@ -32,6 +33,8 @@ _LOADER = Path(__file__).with_name("pretrained.py")
 _DECODER_LOADER = Path(__file__).parent / "language" / "causal.py"
 #: The task of language models.
 _GENERATES = "text-generation"
+#: Characters of what ONNX's checker says that are shown: its sentences are shorter.
+_LONGEST_WORDS = 300
 #: What a checkpoint consists of.
 _CHECKPOINT_FILES = (".json", ".safetensors", ".bin", ".txt", ".model")
 
@@ -47,6 +50,16 @@ class Tensor(Frozen):
     dtype: str = "float32"
     shape: tuple[Dimension, ...]
     fill: float | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unnamed(cls, data: Any) -> Any:
+        """A dimension without a name gets one by its place: two of them need not be alike."""
+        if not isinstance(data, dict) or not isinstance(data.get("shape"), (list, tuple)):
+            return data
+        called = data.get("name", "")
+        shape = [f"{called}_dim{n}" if d in ("", "?") else d for n, d in enumerate(data["shape"])]
+        return {**data, "shape": shape}
 
     @field_validator("dtype")
     @classmethod
@@ -123,13 +136,15 @@ class DatasetCard(Frozen):
 
 
 class CalibrationCard(Frozen):
-    """Samples that static quantisation takes the ranges of activations from: stored like the data
-    set, prepared by its preprocessing, and never part of the test set."""
+    """Samples that static quantisation takes the ranges of activations from, without labels: stored
+    like the data set, prepared by its preprocessing unless they have their own, and never part of
+    the test set."""
 
     name: str
     path: str
     split: str = ""
     samples: int = Field(256, gt=0, description="how many of them are used, from the first on")
+    preprocessing: Preprocessing | None = None
 
 
 class Provenance(Frozen):
@@ -157,6 +172,8 @@ class Card(Frozen):
     control_of: str | None = None
     variant_of: str | None = None  #: of which model others made this one a precision form
     source: Source
+    #: which axis counts samples: a symbolic dimension, an axis' number, or "none"
+    batch_axis: AxisName | None = None
     inputs: tuple[Tensor, ...] = ()  #: a language model's follow from its class
     outputs: tuple[Tensor, ...] = ()
     dataset: DatasetCard | None = None
@@ -165,14 +182,9 @@ class Card(Frozen):
     path: Path  #: of the card itself, or of the ONNX file that it was made from
 
     @model_validator(mode="after")
-    def _calibrates_for_something(self) -> Card:
-        if self.calibration is not None and self.dataset is None:
-            raise ValueError("`calibration` is prepared as `dataset` says, so it needs one")
-        return self
-
-    @model_validator(mode="after")
     def _takes_something(self) -> Card:
-        if not self.inputs and not (self.task == _GENERATES and self.source.pretrained):
+        follow = self.task == _GENERATES and self.source.pretrained is not None
+        if "inputs" not in self.model_fields_set and not follow:
             raise ValueError("`inputs` has to name what the model takes: [[inputs]]")
         return self
 
@@ -229,6 +241,10 @@ class Card(Frozen):
 
     @cached_property
     def _content(self) -> str:
+        return self.read_again_sha256()
+
+    def read_again_sha256(self) -> str:
+        """What `content_sha256` is of the files as they are now."""
         digest = hashlib.sha256()
         defining = {
             "torch": self.source.torch,
@@ -314,7 +330,8 @@ def _check_files(card: Card) -> None:
 def card_for_onnx(path: Path) -> Card:
     """A card for a bare ONNX file: task ``raw``, inputs as the graph declares them.
 
-    Raises `SpecError` for a file that is missing, truncated or not ONNX.
+    Raises `SpecError` for a file that is missing, truncated or not ONNX. What runtimes take, though
+    ONNX's checker does not, is a card too; `checker_words` says what it finds.
     """
     import onnx  # onnx: start-up
 
@@ -324,16 +341,19 @@ def card_for_onnx(path: Path) -> Card:
         raise SpecError(f"{path}: there is no such file.")
     try:
         model = onnx.load(str(path), load_external_data=False)
-        onnx.checker.check_model(str(without_links(path)))
+        without_links(path)
     except SpecError:
         raise
     except Exception as error:
-        first = str(error).strip().splitlines()
-        reason = first[0] if first else type(error).__name__
         raise SpecError(
-            f"{path}: not a valid ONNX model (truncated, or another format): {reason}"
+            f"{path}: not a valid ONNX model (truncated, or another format): {_words(error)}"
         ) from error
-    if not model.graph.node:
+    if not model.graph.output:
+        raise SpecError(
+            f"{path}: not a valid ONNX model (truncated, or another format): it has no output."
+        )
+    constants = {tensor.name for tensor in model.graph.initializer}
+    if not model.graph.node and not {value.name for value in model.graph.output} <= constants:
         raise SpecError(f"{path}: the ONNX model has no node, so there is nothing to run.")
     initialised = {tensor.name for tensor in model.graph.initializer}
     data = {
@@ -341,7 +361,7 @@ def card_for_onnx(path: Path) -> Card:
         "task": "raw",
         "source": {"onnx": path.name},
         "inputs": [_tensor(v, path) for v in model.graph.input if v.name not in initialised],
-        "outputs": [_tensor(v, path) for v in model.graph.output],
+        "outputs": [_output(v) for v in model.graph.output],
         "path": path.absolute(),
     }
     try:
@@ -350,19 +370,51 @@ def card_for_onnx(path: Path) -> Card:
         raise SpecError(f"{path}: {first_problem(error, _known_keys())}") from error
 
 
+def checker_words(card: Card) -> str | None:
+    """What ONNX's checker finds in a model that was given as an ONNX file; None where it is
+    content."""
+    import onnx  # onnx: start-up
+
+    if card.source.onnx is None or card.path.suffix != ".onnx":
+        return None
+    try:
+        onnx.checker.check_model(str(without_links(card.path)))
+    except Exception as error:
+        found = _words(error)
+        return f"ONNX's checker refuses the file, which a runtime may take all the same: {found}"
+    return None
+
+
+def _words(error: Exception) -> str:
+    """An error's text on one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines).partition("==> Context")[0].strip(" .") or type(error).__name__
+    return text if len(text) <= _LONGEST_WORDS else f"{text[:_LONGEST_WORDS]}..."
+
+
 def _tensor(value: Any, path: Path) -> dict[str, Any]:
-    """An ONNX ValueInfoProto in the card's form; an unnamed dimension gets a name by its place."""
+    """An ONNX ValueInfoProto in the card's form."""
+    if not value.type.HasField("tensor_type"):
+        raise SpecError(
+            f"{path}: the input {value.name!r} is not a tensor but a "
+            f"{value.type.WhichOneof('value') or 'value'}, which bench can't feed."
+        )
+    return _output(value)
+
+
+def _output(value: Any) -> dict[str, Any]:
+    """As `_tensor`; what is no tensor of numbers (text, a sequence, a map) is an ``object``."""
     from onnx import helper  # onnx: start-up
 
-    kind = value.type.tensor_type
     if not value.type.HasField("tensor_type"):
-        raise SpecError(f"{path}: {value.name!r} is not a tensor, which bench can't feed.")
+        return {"name": value.name, "dtype": "object", "shape": []}
+    kind = value.type.tensor_type
     shape = [
-        dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else dim.dim_param
+        dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else dim.dim_param
         for dim in kind.shape.dim
     ]
     return {
         "name": value.name,
         "dtype": np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)).name,
-        "shape": [dim or f"{value.name}_dim{place}" for place, dim in enumerate(shape)],
+        "shape": shape,
     }

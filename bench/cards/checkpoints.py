@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from bench.apart import apart
 from bench.backend import TorchSource
 from bench.cards import pretrained
 from bench.cards.card import Card
@@ -53,8 +54,7 @@ def card_for_factory(text: str) -> Card:
     """
     file, _, factory = text.rpartition(":")
     path = Path(file).absolute()
-    made = make(TorchSource(path, factory))
-    given = examples(made)
+    given = apart(text, lambda: examples(make(TorchSource(path, factory))))
     if given is None:
         raise SpecError(
             f"{text}: nothing says what it takes: define `example_inputs()` in {path.name}, which "
@@ -83,19 +83,18 @@ def _task(config: dict[str, Any]) -> str:
     head = pretrained.head_of(config)
     if head in ("ForSequenceClassification", "ForImageClassification"):
         return "classification"
-    return "embedding" if head == "Model" else "raw"
+    return "embedding" if head.endswith(("Model", "WithProjection")) else "raw"
 
 
 def _inputs(config: dict[str, Any], path: Path) -> list[dict[str, Any]]:
     if pretrained.takes_pixels(config):
-        size = config["image_size"]
-        height, width = size if isinstance(size, list) else (size, size)
+        height, width = pretrained.image_size(str(path), config)
         shape = ["batch", config.get("num_channels", 3), height, width]
         return [{"name": "pixel_values", "dtype": "float32", "shape": shape}]
     if "vocab_size" not in config:
         raise SpecError(
-            f"{path / CONFIG}: neither `vocab_size` nor `image_size` is there, so what the model "
-            "takes is not known. Write a card with [[inputs]]."
+            f"{path / CONFIG}: neither `vocab_size` nor `image_size` nor `num_channels` is there, "
+            "so what the model takes is not known. Write a card with [[inputs]]."
         )
     return [
         {"name": name, "dtype": "int64", "shape": ["batch", "seq"]}
@@ -114,7 +113,11 @@ def _outputs(config: dict[str, Any]) -> list[dict[str, Any]]:
         "ForTokenClassification": ["batch", "seq", classes],
         "ForQuestionAnswering": ["batch", "seq"],
         "ForMaskedLM": ["batch", "seq", config.get("vocab_size", "words")],
-        "Model": ["batch", states, config.get("hidden_size", "width")],
+        "VisionModelWithProjection": ["batch", config.get("projection_dim", "width")],
+        "TextModelWithProjection": ["batch", config.get("projection_dim", "width")],
+        "Model": ["batch", "channels", "height", "width"]
+        if "hidden_sizes" in config
+        else ["batch", states, config.get("hidden_size", "width")],
     }
     return [{"name": name, "shape": shapes[head]} for name in pretrained.HEADS[head]]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from bench.cards.files import file_sha256
 from bench.guest import own_modules
+from bench.unchanged import file_sha256
 
 #: What a hash can hold of an attribute.
 _PLAIN = (bool, int, float, str, type(None))
@@ -37,7 +37,7 @@ def module_digest(module: Any, file: Path) -> str:
                 _update(digest, *constant)
     for name, value in _state(module):
         _update(digest, name, value)
-    for sha256 in sorted(_own_files(file)):
+    for sha256 in sorted(file_sha256(path) for path in own_files(file)):
         digest.update(sha256.encode())
     return digest.hexdigest()
 
@@ -48,12 +48,10 @@ def state_bytes(module: Any) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in held.values())
 
 
-def _own_files(file: Path) -> Iterator[str]:
-    """Hashes of the Python files that ``file`` imported from its own folders, and of itself."""
+def own_files(file: Path) -> tuple[Path, ...]:
+    """The Python files that ``file`` imported from its own folders, and itself."""
     found = {Path(module.__file__) for module in own_modules(file) if module.__file__}
-    for path in {file, *found}:
-        if path.suffix == ".py" and path.is_file():
-            yield file_sha256(path)
+    return tuple(sorted(p for p in {file, *found} if p.suffix == ".py" and p.is_file()))
 
 
 def _state(module: Any) -> Iterator[tuple[str, Any]]:

@@ -24,10 +24,12 @@ from bench.cards.calibration import shared_samples
 from bench.cards.card import Card, DatasetCard
 from bench.cards.datasets import Dataset, load_dataset
 from bench.cards.export import run_onnx
-from bench.cards.files import file_sha256, relative_to
+from bench.cards.files import relative_to
 from bench.cards.ready import Loaded
 from bench.cards.text import tensors_toml, toml_text
 from bench.errors import SpecError, Unavailable
+from bench.files import file_stem
+from bench.unchanged import file_sha256
 
 Say = Callable[[str], None]
 
@@ -53,6 +55,11 @@ class Recipe:
     seed: int = 1
     control_of: str | None = None
 
+    @property
+    def stem(self) -> str:
+        """What the names of its files begin with."""
+        return file_stem(self.name)
+
 
 def distill(original: Loaded, data: str, recipe: Recipe, out: Path, say: Say) -> Path:
     """Train, and write ``NAME.toml`` with its network and weights to ``out``; gives its path.
@@ -72,7 +79,7 @@ def distill(original: Loaded, data: str, recipe: Recipe, out: Path, say: Say) ->
         say(f"note: {words}")
     classes = _classes(original.card)
     _writable(out)
-    network = out / f"{recipe.name}.py"
+    network = out / f"{recipe.stem}.py"
     network.write_text(_network(original.card, classes, recipe.width), encoding="utf-8")
     targets = _targets(original, training, recipe, say)
     torch.manual_seed(recipe.seed)
@@ -80,9 +87,9 @@ def distill(original: Loaded, data: str, recipe: Recipe, out: Path, say: Say) ->
     with torch.inference_mode(False), torch.enable_grad():
         net = _import(network)()
         _train(net, training, targets, recipe, out, say)
-    _save(net, out / f"{recipe.name}.safetensors")
-    (out / f"{recipe.name}.training.pt").unlink(missing_ok=True)
-    card = out / f"{recipe.name}.toml"
+    _save(net, out / f"{recipe.stem}.safetensors")
+    (out / f"{recipe.stem}.training.pt").unlink(missing_ok=True)
+    card = out / f"{recipe.stem}.toml"
     card.write_text(_card(original.card, training, recipe, out), encoding="utf-8")
     return card
 
@@ -163,7 +170,7 @@ def _train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, max_lr=recipe.rate, total_steps=recipe.epochs * steps
     )
-    state = _State(out / f"{recipe.name}.training.pt", recipe, net, optimiser, schedule)
+    state = _State(out / f"{recipe.stem}.training.pt", recipe, net, optimiser, schedule)
     loss_of = _loss(recipe)
     for epoch in range(state.resume(say), recipe.epochs):
         generator = torch.Generator().manual_seed(recipe.seed * 1000 + epoch)
@@ -179,7 +186,7 @@ def _train(
             schedule.step()
             total += float(loss.detach())
         right = _held_out(net, inputs[held], wanted[held])
-        _log(out / f"{recipe.name}.log.csv", epoch + 1, total / steps, right)
+        _log(out / f"{recipe.stem}.log.csv", epoch + 1, total / steps, right)
         state.keep(epoch + 1)
         say(
             f"{recipe.name}: epoch {epoch + 1}/{recipe.epochs}, loss {total / steps:.4f}, "
@@ -348,7 +355,7 @@ def _card(original: Card, training: Dataset, recipe: Recipe, out: Path) -> str:
     relation = f"distilled_from = {toml_text(original.name)}\n"
     if recipe.control_of:
         relation = f"control_of = {toml_text(recipe.control_of)}\n"
-    files = [f"{recipe.name}.py", f"{recipe.name}.safetensors"]
+    files = [f"{recipe.stem}.py", f"{recipe.stem}.safetensors"]
     digests = "\n".join(f"{toml_text(n)} = {toml_text(file_sha256(out / n))}" for n in files)
     return (
         f'name = {toml_text(recipe.name)}\ntask = "classification"\n{relation}\n[source]\n'

@@ -35,6 +35,7 @@ from bench.cards.modules import (
     to_array,
 )
 from bench.errors import BenchError, ExportFailed, SpecError
+from bench.files import file_stem
 from bench.variants import FP32
 
 #: ONNX Runtime, OpenVINO and the ONNX reference evaluator all read it; dynamo emits it natively.
@@ -61,7 +62,7 @@ def export(card: Card, cache: Path) -> Path:
         raise SpecError(f"{card.path}: the card has neither an ONNX nor a PyTorch source.")
     made = make(source)
     key = content_key(card, made)[:16]
-    path = cache / "exports" / f"{card.name.replace('/', '-')}-{key}.onnx"
+    path = cache / "exports" / f"{file_stem(card.name)}-{key}.onnx"
     if path.is_file() and _still_computes(card, made, path):
         return path
     try:

@@ -11,11 +11,7 @@ from pathlib import Path
 
 from bench.cache import cache_folder
 from bench.errors import SpecError
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+from bench.unchanged import file_sha256
 
 
 def content_sha256(path: Path) -> str:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from pathlib import Path
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from bench.arrays import Array
+from bench.cards.batch import BatchAxis
+from bench.cards.card import Tensor
+from bench.cards.sizes import is_rate
 from bench.errors import SpecError
 
 #: Integer inputs of unknown meaning take 0 and 1: both are valid as a mask, a flag, a segment
 #: number and an index into any table of two rows or more.
 _SAFE_INTEGERS = 2
+#: What speech models are trained on, in samples a second.
+SAMPLE_RATE = 16_000
+_LENGTHS = re.compile(r"(.*_)?(lengths?|lens?)|lengths?_?\w*")
 
 
 def draw_samples(inputs: Mapping[str, Array], batch: int, seed: int) -> dict[str, Array]:
@@ -49,6 +55,9 @@ def random_inputs(
 def _random_array(
     rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any], limit: int | None
 ) -> Array:
+    if dtype.kind == "c":
+        parts = rng.standard_normal((2, *shape))
+        return np.asarray(parts[0] + 1j * parts[1], dtype)
     if dtype.kind == "f":
         return np.asarray(rng.standard_normal(shape, dtype=np.float32), dtype)
     if dtype.kind in "iu":
@@ -56,64 +65,70 @@ def _random_array(
     elif dtype.kind == "b":
         values = np.asarray(rng.integers(0, 2, size=shape), dtype)
     else:
-        raise SpecError(
-            f"an input has the type {dtype}, for which no random values can be made. "
-            "Give the model a card with a data set."
-        )
+        raise SpecError(f"there are no random values of the type {dtype}.")
     if values.size and limit is None:
         values.flat[0] = 1
     return values
 
 
-def index_limits(onnx_file: Path) -> dict[str, int]:
-    """Rows of the table that each integer input indexes, as far as the graph shows it.
-
-    Follows an input through operators that keep its values (Cast, Reshape, ...) to the indices
-    of a Gather whose table is an initializer.
-    """
-    import onnx  # onnx: start-up
-
-    graph = onnx.load(str(onnx_file), load_external_data=False).graph
-    rows = {tensor.name: tensor.dims[0] for tensor in graph.initializer if len(tensor.dims) >= 1}
-    origin = {value.name: value.name for value in graph.input}
-    limits: dict[str, int] = {}
-    for node in graph.node:  # ONNX orders nodes topologically
-        if node.op_type in _KEEPS_VALUES and node.input and node.input[0] in origin:
-            origin[node.output[0]] = origin[node.input[0]]
-        if node.op_type != "Gather" or len(node.input) < 2:
+def filled(
+    inputs: Sequence[Tensor], shapes: Mapping[str, tuple[int, ...]], batch_axis: BatchAxis
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Inputs that have one value throughout: those of which the card says it, and those whose name
+    suggests it, a sample rate or the lengths of what other inputs hold."""
+    told = {tensor.name: tensor.fill for tensor in inputs if tensor.fill is not None}
+    guessed: dict[str, float] = {}
+    for tensor in inputs:
+        if tensor.name in told:
             continue
-        table, source = rows.get(node.input[0]), origin.get(node.input[1])
-        axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
-        if table and source and axis == 0:
-            limits[source] = min(table, limits.get(source, table))
-    return limits
+        if is_rate(tensor):
+            guessed[tensor.name] = SAMPLE_RATE
+        elif _is_lengths(tensor) and (steps := _steps(inputs, shapes, batch_axis, tensor)):
+            guessed[tensor.name] = steps
+    return told, guessed
 
 
-_KEEPS_VALUES = {"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose"}
+def _is_lengths(tensor: Tensor) -> bool:
+    return (
+        len(tensor.shape) <= 1
+        and np.dtype(tensor.dtype).kind in "iu"
+        and _LENGTHS.fullmatch(tensor.name.lower()) is not None
+    )
 
 
-def resolve_shape(
-    model: str, name: str, dims: tuple[int | str, ...], batch: int, sizes: Mapping[str, int]
-) -> tuple[int, ...]:
-    """The shape of one query of ``batch`` samples.
+def _steps(
+    inputs: Sequence[Tensor],
+    shapes: Mapping[str, tuple[int, ...]],
+    batch_axis: BatchAxis,
+    lengths: Tensor,
+) -> int | None:
+    """The size of the axis that lengths count along: the first open one that isn't the batch."""
+    return next(
+        (
+            shapes[tensor.name][axis]
+            for tensor in inputs
+            if tensor is not lengths
+            for axis, dim in enumerate(tensor.shape)
+            if isinstance(dim, str) and batch_axis.axes.get(tensor.name) != axis
+        ),
+        None,
+    )
 
-    A symbolic first dimension is the batch; the others take their sizes from ``sizes``
-    (``--shape``). Raises `SpecError` for an unknown size.
-    """
-    shape: list[int] = []
-    for position, dim in enumerate(dims):
-        if isinstance(dim, int):
-            shape.append(dim)
-        elif position == 0:
-            shape.append(batch)
-        elif dim in sizes:
-            shape.append(sizes[dim])
-        else:
-            raise SpecError(
-                f"{model}: input {name!r} has the dimension {dim!r}, whose size is not known. "
-                f"Give it: --shape {dim}=128."
-            )
-    return tuple(shape)
+
+def unfeedable(tensor: Tensor) -> str | None:
+    """Why no values can be made for an input, as the end of a sentence; None where they can."""
+    dtype = np.dtype(tensor.dtype)
+    if dtype.kind in "fiubc":
+        return None
+    if dtype.kind == "O":
+        return (
+            "takes text, which can't be bound and timed. Encode it before the model: cut the file "
+            "behind the node that does"
+        )
+    return (
+        f"takes {dtype.name}, which numpy and so bench can't feed. Let the file take float32 and "
+        f"begin with a Cast to {dtype.name}"
+    )
 
 
 def input_digest(feeds: Mapping[str, Array]) -> str:

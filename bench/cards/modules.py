@@ -70,13 +70,19 @@ def source_name(source: TorchSource) -> str:
     return f"{source.file}:{source.factory}" if source.folder is None else str(source.folder)
 
 
-def _make(source: TorchSource) -> Made:
+def import_torch() -> Any:
+    """The module torch. Raises `Unavailable` where it is not installed."""
     try:
         import torch  # torch: optional
     except ImportError as error:
         raise Unavailable(
             "PyTorch is not installed, which exporting needs.", "pip install 'infer-bench[torch]'"
         ) from error
+    return torch
+
+
+def _make(source: TorchSource) -> Made:
+    torch = import_torch()
     if not source.file.is_file():
         raise SpecError(f"{source.file}: there is no such Python file.")
     name = source_name(source)
@@ -261,6 +267,13 @@ def index_limits(made: Made, feeds: Mapping[str, Array]) -> dict[str, int]:
         for hook in hooks:
             hook.remove()
     return limits
+
+
+def computes_in(made: Made) -> str:
+    """The types of the floating parameters, as in `bench.backend.Placement.precision`."""
+    names = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32", "float64": "fp64"}
+    kinds = (str(p.dtype).removeprefix("torch.") for p in made.module.parameters())
+    return "+".join(sorted({names[kind] for kind in kinds if kind in names})) or "fp32"
 
 
 def _no_nan(tensor: Any) -> Any:

@@ -19,10 +19,14 @@ HEADS = {
     "ForQuestionAnswering": ("start_logits", "end_logits"),
     "ForMaskedLM": ("logits",),
     "ForImageClassification": ("logits",),
+    "VisionModelWithProjection": ("image_embeds",),
+    "TextModelWithProjection": ("text_embeds",),
     "Model": ("last_hidden_state",),
 }
 #: Architectures that generate text, whose names end like those of bare models.
 _GENERATES = ("ForCausalLM", "LMHeadModel", "HeadsModel", "ForConditionalGeneration")
+#: What networks for images that say nothing were trained on.
+_IMAGENET = (224, 224)
 #: Constants that count positions: old checkpoints hold them, newer classes make them.
 _COUNTED = "position_ids"
 
@@ -51,8 +55,15 @@ def head_of(config: dict[str, Any]) -> str:
         )
     if config.get("is_encoder_decoder") and not name.endswith("EncoderModel"):
         raise ValueError(
-            "an encoder-decoder takes its own outputs as inputs, which bench can't feed. Export "
-            "one half of it, and name the .onnx file."
+            "an encoder-decoder takes its own outputs as inputs, which bench can't feed. Save its "
+            "encoder where transformers has a class for that (as T5EncoderModel is of T5), or "
+            "export one half of it, and name the .onnx file."
+        )
+    if "text_config" in config and "vision_config" in config:
+        raise ValueError(
+            f"{name} is two networks, one of text and one of images. Save the one to measure, for "
+            f"example `transformers.{_stem(name)}VisionModel.from_pretrained(FOLDER)"
+            ".save_pretrained(OTHER)`, and name that folder."
         )
     head = next((head for head in HEADS if name.endswith(head)), None)
     if head is None:
@@ -61,6 +72,11 @@ def head_of(config: dict[str, Any]) -> str:
             f"{_supported()}. Export this one yourself, and name the .onnx file."
         )
     return head
+
+
+def _stem(name: str) -> str:
+    """``CLIP`` of ``CLIPModel`` and of ``CLIPForImageClassification``."""
+    return name.partition("For")[0].removesuffix("Model")
 
 
 def _supported() -> str:
@@ -159,6 +175,8 @@ def _loaded(
             trust_remote_code=False,
             attn_implementation="eager",
             dtype=torch.float32,
+            # The default multiplies by a grouped product, which ONNX doesn't have.
+            **({"experts_implementation": "batched_mm"} if _has_experts(folder) else {}),
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             **options,
@@ -177,11 +195,39 @@ def _loaded(
     return model, found[0], found[1]
 
 
+def _has_experts(folder: str) -> bool:
+    """Whether config.json counts experts, as mixtures of them do under one name or another."""
+    return any("expert" in name and count for name, count in read_config(folder).items())
+
+
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
 
 
 def takes_pixels(config: dict[str, Any]) -> bool:
-    """Whether the model takes images."""
-    return "image_size" in config and "vocab_size" not in config
+    """Whether the model takes images. Networks of convolutions take any size and tell none."""
+    return "vocab_size" not in config and ("image_size" in config or "num_channels" in config)
+
+
+def image_size(folder: str, config: dict[str, Any]) -> tuple[int, int]:
+    """Height and width: of config.json, else what the images are prepared to
+    (preprocessor_config.json), else those of ImageNet."""
+    sizes = [config.get("image_size")]
+    try:
+        prepared = json.loads((Path(folder) / "preprocessor_config.json").read_text("utf-8"))
+        if prepared.get("do_center_crop", True):
+            sizes.append(prepared.get("crop_size"))
+        sizes.append(prepared.get("size"))
+    except (OSError, ValueError):
+        pass
+    return next((found for size in sizes if (found := _height_and_width(size))), _IMAGENET)
+
+
+def _height_and_width(size: Any) -> tuple[int, int] | None:
+    """Of a number, a pair, or what an image processor writes."""
+    if isinstance(size, dict):
+        edge = size.get("shortest_edge")
+        size = [size.get("height", edge), size.get("width", edge)]
+    height, width = size if isinstance(size, list) and len(size) == 2 else (size, size)
+    return (height, width) if isinstance(height, int) and isinstance(width, int) else None

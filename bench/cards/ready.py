@@ -8,21 +8,24 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from bench.apart import apart, tell
 from bench.arrays import Array
 from bench.backend import ModelFile, TorchSource
 from bench.cards import modules
 from bench.cards.calibration import load_calibration
-from bench.cards.card import Card
+from bench.cards.card import Card, checker_words
 from bench.cards.checkpoints import checkpoint_limits
 from bench.cards.datasets import Dataset, load_dataset
+from bench.cards.digest import own_files
 from bench.cards.export import TRACED_SIZE, export, feeds_for
-from bench.cards.files import stored_bytes
+from bench.cards.files import external_data, stored_bytes
 from bench.cards.language.cards import TASK, described
 from bench.cards.language.export import export_decoder
 from bench.cards.language.found import decoder_in
 from bench.cards.variants import Form, make_form
 from bench.decoding import Decoder
-from bench.errors import BenchError, SpecError
+from bench.errors import BenchError, ModelChanged, OutOfMemory, SpecError, WorkerCrashed
+from bench.unchanged import stored_files
 from bench.variants import DEFAULT, find_variant
 
 #: Every form that a model can have, in the words of `bench.backend.Backend.forms`.
@@ -36,8 +39,10 @@ class Loaded:
 
     ``sha256`` identifies what computes. ``examples`` are inputs that the model's own file gives,
     ``index_limits`` the rows of the tables that integer inputs index, where there is no ONNX form
-    that shows them. ``decoder`` describes the state of a language model. ``refused`` says why
-    there is no ONNX form where one was needed.
+    that shows them, ``computes_in`` the types of a module's parameters. ``refused`` says why there
+    is no ONNX form where one was needed, ``doubts`` what looks wrong with the file. ``code`` are
+    the Python files that its own file imports from its folders. ``decoder`` describes the state of
+    a language model.
     """
 
     card: Card
@@ -48,8 +53,11 @@ class Loaded:
     state_bytes: int = 0
     examples: Mapping[str, Array] | None = None
     index_limits: Mapping[str, int] = field(default_factory=dict)
+    computes_in: str = ""
     refused: BenchError | None = None
     decoder: Decoder | None = None
+    code: tuple[Path, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     def form(self, variant: str) -> Form:
         """The model's files in the precision ``variant``."""
@@ -71,20 +79,6 @@ def card_forms(cards: Sequence[Card]) -> set[str]:
     return {"onnx", "torch"} if torch else {"onnx"}
 
 
-def batch_name(card: Card) -> str | None:
-    """The symbolic dimension that is the batch: the first axis of the first input that names it."""
-    first = (spec.shape[0] for spec in card.inputs if len(spec.shape) > 0)
-    return next((dim for dim in first if isinstance(dim, str)), None)
-
-
-def fixed_batch(card: Card) -> int | None:
-    """The batch size that the model's file insists on; None when it is dynamic or has none."""
-    if batch_name(card) is not None:
-        return None
-    first = [spec.shape[0] for spec in card.inputs if len(spec.shape) > 0]
-    return next((dim for dim in first if isinstance(dim, int)), None)
-
-
 def file_bytes(file: ModelFile) -> int:
     """Size of the ONNX file with its external data, or of the weights where there is no ONNX form;
     0 where neither is a file."""
@@ -104,41 +98,76 @@ def load(
     say: Callable[[str], None],
     variants: Sequence[str] = (DEFAULT,),
     forms: Collection[str] = FORMS,
+    guess: Callable[[Loaded, int], Mapping[str, Array]] | None = None,
 ) -> Loaded:
     """Export where one of ``forms`` asks for it, make the variants, read the data set where there
     is one. Where the export fails, what is loaded says why.
 
-    ``say`` is told what takes time while it is done.
+    ``say`` is told what takes time while it is done. ``guess(model, number)`` makes up inputs of a
+    model that has none to be calibrated on.
     """
-    model = Loaded(card, card.model_file(), None)
+    words = checker_words(card)
+    model = Loaded(card, card.model_file(), None, doubts=() if words is None else (words,))
     if model.file.onnx is None and model.file.torch is not None:
-        model = _from_torch(model, model.file.torch, cache, say, forms)
+        model = _made_apart(model, model.file.torch, cache, say, forms)
     model = replace(model, decoder=_decoder(model))
     dataset = load_dataset(card) if card.dataset is not None else None
     made = {}
     for variant in variants:
         if variant != DEFAULT:
             say(f"making {card.name} {variant}")
-        calibrate = partial(load_calibration, card, dataset, variant)
-        made[variant] = make_form(model.file, variant, cache, calibrate)
-    return replace(model, dataset=dataset, variants=made)
+        made_up = partial(guess, model) if guess is not None else None
+        calibrate = partial(load_calibration, card, dataset, variant, made_up)
+        form = make_form(model.file, variant, cache, calibrate)
+        made[variant] = replace(form, file=_with_files(form.file, model))
+    file = _with_files(model.file, model)
+    _refuse_changed(model.card)
+    return replace(model, file=file, dataset=dataset, variants=made)
 
 
-def _from_torch(
+def _with_files(file: ModelFile, model: Loaded) -> ModelFile:
+    """With all that it consists of, as it is now."""
+    card = model.card
+    named = [card.file(n) for n in card.named_files() if n not in card.data_paths()]
+    graph = [] if file.onnx is None else [file.onnx, *external_data(file.onnx)]
+    return replace(file, files=stored_files([*named, *graph, *model.code]))
+
+
+def _refuse_changed(card: Card) -> None:
+    """What was hashed for the model's identity has to be what is loaded."""
+    if card.read_again_sha256() != card.content_sha256():
+        raise ModelChanged(
+            f"{card.name}: its files were changed while they were read. Leave them alone, "
+            "then run again."
+        )
+
+
+def _made_apart(
     model: Loaded,
     source: TorchSource,
     cache: Path,
     say: Callable[[str], None],
     forms: Collection[str],
 ) -> Loaded:
+    """`_from_torch` in a process of its own. Where that dies the model's rows say so."""
+    modules.import_torch()  # once, and not in each of these processes
+    try:
+        name = modules.source_name(source)
+        made = apart(name, lambda: _from_torch(model, source, cache, forms), say)
+    except (WorkerCrashed, OutOfMemory) as error:
+        return replace(model, refused=error)
+    return replace(made, card=model.card)
+
+
+def _from_torch(model: Loaded, source: TorchSource, cache: Path, forms: Collection[str]) -> Loaded:
     """A model that is there as a PyTorch module alone: what the module tells, and its export."""
     card = model.card
     try:
         if source.folder is None:
-            say(f"making {card.name}")
+            tell(f"making {card.name}")
             model = _described(model, source)
         if "onnx" in forms:
-            say(f"exporting {card.name} to ONNX")
+            tell(f"exporting {card.name} to ONNX")
             make_onnx = export_decoder if card.task == TASK else export
             model = replace(model, file=replace(model.file, onnx=make_onnx(card, cache)))
         elif source.folder is not None:
@@ -174,4 +203,6 @@ def _described(model: Loaded, source: TorchSource) -> Loaded:
         state_bytes=made.state_bytes,
         examples=modules.examples(made),
         index_limits=modules.index_limits(made, feeds),
+        code=own_files(source.file),
+        computes_in=modules.computes_in(made),
     )

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from bench.cards.card import Card, Tensor
-from bench.cards.files import file_sha256, relative_to
+from bench.cards.files import relative_to
+from bench.unchanged import file_sha256
 
 _CLASSIFICATION = """\
 # [dataset]                     # labelled data: without it the model is timed, and not scored

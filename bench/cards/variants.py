@@ -17,48 +17,65 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
+from bench.apart import apart
 from bench.arrays import Array
 from bench.backend import ModelFile
 from bench.cards.files import content_sha256, external_data
+from bench.cards.half import write_float16
 from bench.discover import load_object
 from bench.errors import BenchError, ExportFailed, SpecError, Unavailable
+from bench.files import file_stem
 from bench.variants import Variant, find_variant
 
 #: Calibration samples that are run at once; the quantiser keeps every activation of a batch.
 _CALIBRATION_BATCH = 16
+#: From here on `DequantizeLinear` has an axis (onnx: Operator changelog).
+_PER_CHANNEL_OPSET = 13
 #: Raised whenever the way that a variant is made changes, so that older files are not reused.
-_RECIPE = 1
+_RECIPE = 2
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Inputs that the ranges of activations are taken from: input name to an array of shape
-    (samples, ...), ready for the model. ``sha256`` identifies them."""
+    """Inputs that the ranges of activations are taken from: ``batches`` are what is run at once,
+    input name to an array, and hold ``samples`` samples together. ``words`` say what they are,
+    ``sha256`` identifies them; ``notes`` tell a user what to know of them."""
 
-    name: str
-    split: str
-    inputs: Mapping[str, Array]
+    words: str
+    batches: Sequence[Mapping[str, Array]]
+    samples: int
     sha256: str
+    notes: tuple[str, ...] = ()
 
-    @property
-    def samples(self) -> int:
-        return len(next(iter(self.inputs.values())))
+
+def in_batches(inputs: Mapping[str, Array], fixed: int | None) -> list[Mapping[str, Array]]:
+    """Samples, arrays of shape (samples, ...), as the model takes them: ``fixed`` at a time where
+    its file insists on that, the last ones filled up with the first."""
+    total = len(next(iter(inputs.values())))
+    size = fixed or _CALIBRATION_BATCH
+    ends = range(0, total, size)
+    rows = [np.arange(start, start + size if fixed else min(start + size, total)) for start in ends]
+    return [{name: array[each % total] for name, array in inputs.items()} for each in rows]
 
 
 @dataclass(frozen=True)
 class Form:
     """One variant of a model as files; ``method`` says how it was made, ``refused`` why it
-    can't be had."""
+    can't be had, ``notes`` what a user has to know of it."""
 
     file: ModelFile
     method: str = ""
     refused: BenchError | None = None
+    notes: tuple[str, ...] = ()
 
 
 def make_form(
@@ -77,11 +94,12 @@ def make_form(
     if file.onnx is None:
         return Form(form, row.method if torch else "")
     try:
-        recipe = _maker(row)(file.onnx, calibrate() if row.calibrated else None)
+        data = calibrate() if row.calibrated else None
+        recipe = _maker(row)(file.onnx, data)
         onnx = _cached(file.name, file.onnx, variant, recipe, cache)
     except BenchError as error:
         return Form(replace(form, onnx=None), refused=error)
-    return Form(replace(form, onnx=onnx), recipe.method)
+    return Form(replace(form, onnx=onnx), recipe.method, notes=data.notes if data else ())
 
 
 @dataclass(frozen=True)
@@ -105,7 +123,7 @@ def float16(source: Path, data: Calibration | None) -> Recipe:
     """Every float32 becomes float16, but for the inputs and outputs."""
     version = _onnxruntime_version()
     return Recipe(
-        f"onnxruntime {version} float16.convert_float_to_float16, keep_io_types", _write_float16
+        f"onnxruntime {version} float16.convert_float_to_float16, keep_io_types", write_float16
     )
 
 
@@ -131,15 +149,16 @@ def int8_static(source: Path, data: Calibration | None) -> Recipe:
     """Weights and activations in 8 bits, the ranges taken from ``data``."""
     assert data is not None
     version = _onnxruntime_version()
-    reduced = not _has_vnni()
+    reduced, opset = not _has_vnni(), _opset(source)
+    per_channel = opset >= _PER_CHANNEL_OPSET
 
     def write(source: Path, target: Path) -> None:
-        _write_static(source, target, data, reduced)
+        _write_static(source, target, data, reduced=reduced, per_channel=per_channel)
 
-    split = f" ({data.split})" if data.split else ""
+    each = "channel" if per_channel else f"tensor (opset {opset} has no other)"
     return Recipe(
         f"onnxruntime {version} quantize_static: QDQ, int{7 if reduced else 8} weights per "
-        f"channel, uint8 activations, MinMax over {data.samples} samples of {data.name}{split}",
+        f"{each}, uint8 activations, MinMax over {data.words}",
         write,
         data.sha256,
     )
@@ -149,7 +168,7 @@ def _cached(name: str, source: Path, variant: str, recipe: Recipe, cache: Path) 
     """The variant's file, made whole or not at all."""
     key = json.dumps([content_sha256(source), recipe.key, recipe.method, _RECIPE])
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-    path = cache / "variants" / f"{name.replace('/', '-')}-{variant}-{digest}.onnx"
+    path = cache / "variants" / f"{file_stem(name)}-{file_stem(variant)}-{digest}.onnx"
     if path.is_file():
         return path
     try:
@@ -157,7 +176,7 @@ def _cached(name: str, source: Path, variant: str, recipe: Recipe, cache: Path) 
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             made = Path(folder) / "model.onnx"
             with _silence():
-                recipe.write(source, made)
+                apart(f"{name} {variant}", partial(recipe.write, source, made))
             _check(made)
             os.replace(made, path)
     except BenchError:
@@ -175,16 +194,6 @@ def _cached(name: str, source: Path, variant: str, recipe: Recipe, cache: Path) 
     return path
 
 
-def _write_float16(source: Path, target: Path) -> None:
-    import onnx  # onnx: start-up
-    from onnxruntime.transformers.float16 import convert_float_to_float16  # an extra
-    from onnxruntime.transformers.onnx_model import OnnxModel  # an extra
-
-    model = OnnxModel(convert_float_to_float16(onnx.load(str(source)), keep_io_types=True))
-    model.topological_sort()  # the converter puts its casts at the end
-    onnx.save(model.model, str(target))
-
-
 def _write_dynamic(source: Path, target: Path, *, signed: bool, reduced: bool) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic  # an extra
 
@@ -197,7 +206,9 @@ def _write_dynamic(source: Path, target: Path, *, signed: bool, reduced: bool) -
     )
 
 
-def _write_static(source: Path, target: Path, data: Calibration, reduced: bool) -> None:
+def _write_static(
+    source: Path, target: Path, data: Calibration, *, reduced: bool, per_channel: bool
+) -> None:
     from onnxruntime.quantization import (  # an extra
         CalibrationMethod,
         QuantFormat,
@@ -210,7 +221,7 @@ def _write_static(source: Path, target: Path, data: Calibration, reduced: bool) 
         target,
         _reader(data),
         quant_format=QuantFormat.QDQ,
-        per_channel=True,
+        per_channel=per_channel,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         reduce_range=reduced,
@@ -233,18 +244,16 @@ def _prepared(source: Path, target: Path) -> Path:
 
 
 def _reader(data: Calibration) -> Any:
-    """The samples in batches, as the quantiser asks for them."""
+    """The batches, as the quantiser asks for them."""
     from onnxruntime.quantization import CalibrationDataReader  # an extra
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self._starts = iter(range(0, data.samples, _CALIBRATION_BATCH))
+            self._batches = iter(data.batches)
 
         def get_next(self) -> dict[str, Array] | None:
-            start = next(self._starts, None)
-            if start is None:
-                return None
-            return {k: a[start : start + _CALIBRATION_BATCH] for k, a in data.inputs.items()}
+            batch = next(self._batches, None)
+            return None if batch is None else dict(batch)
 
     return Reader()
 
@@ -253,6 +262,13 @@ def _operators(path: Path) -> set[str]:
     import onnx  # onnx: start-up
 
     return {node.op_type for node in onnx.load(str(path), load_external_data=False).graph.node}
+
+
+def _opset(path: Path) -> int:
+    import onnx  # onnx: start-up
+
+    imports = onnx.load(str(path), load_external_data=False).opset_import
+    return max((each.version for each in imports if each.domain in ("", "ai.onnx")), default=1)
 
 
 def _has_vnni() -> bool:

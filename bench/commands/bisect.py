@@ -20,6 +20,7 @@ _DISAGREES = 3
 @click.option("--variant", default=DEFAULT, show_default=True, help="Precision form of the model.")
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--shape", "shapes", multiple=True, callback=read_sizes, help="Sizes, e.g. seq=128.")
+@click.option("--batch-axis", help="Which axis is the batch: a name, a number, or none.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, help="Of the inputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 def command(
@@ -28,14 +29,16 @@ def command(
     variant: str,
     batch: int,
     shapes: dict[str, int],
+    batch_axis: str | None,
     seed: int,
     *,
     as_json: bool,
 ) -> int:
     """Find the first tensor of MODEL on which a target disagrees with the reference.
 
-    Names the node and the operator. The exit status is 0 where the target agrees, 3 where it does
-    not, and 1 or 2 where that can't be said.
+    Names the node and the operator. The exit status is 0 where the target agrees with the
+    reference, or with independent runtimes that contradict it; 3 where it does not, and 1 or 2
+    where that can't be said.
     """
     from bench.measure.prepare import prepare  # scipy: start-up
     from bench.present.progress import choose_listener
@@ -51,6 +54,7 @@ def command(
         "scenarios": (OFFLINE.name,),
         "batch": (batch,),
         "shapes": shapes,
+        "batch_axis": batch_axis,
         "seed": seed,
     }
     with (
@@ -63,4 +67,6 @@ def command(
         print_json(bisect_row(found))
     else:
         print_drawing(lambda width: bisect_text(found, width))
-    return 0 if found.agrees else _DISAGREES
+    if found.chance:
+        return 1
+    return 0 if found.agrees or found.doubted_by else _DISAGREES

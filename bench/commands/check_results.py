@@ -12,10 +12,10 @@ _MOST = 20
 @click.command(name="check-results")
 @click.argument("path", type=click.Path(path_type=Path))
 def command(path: Path) -> int:
-    """Derive every number of the publications at or below PATH again from their raw data.
+    """Derive the publications at or below PATH again from their raw data, and compare whole files.
 
     Exit code 0: all that can be derived agrees, and it is said how many numbers can't be; 1: some
-    differ, and each is named.
+    of it differs, and each difference is named.
     """
     from bench.present.publication.check import check, publications  # scipy: start-up
 
@@ -31,6 +31,12 @@ def command(path: Path) -> int:
         click.echo(
             f"{folder}: {account.numbers} numbers of {account.runs} runs derived again; {verdict}."
         )
+        if account.problems and account.written_by:
+            click.echo(
+                f"{folder}: {account.written_by} wrote it, and its tables are compared with those "
+                "of this one. Where only their words and columns differ, publish its runs again "
+                "with `bench publish`."
+            )
         if account.taken:
             click.echo(
                 f"{folder}: {account.taken} further numbers could not be derived, because no raw "

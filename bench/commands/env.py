@@ -164,6 +164,21 @@ def _as_json(environment: Environment) -> dict[str, object]:
 
 
 @command.command()
+def trust() -> None:
+    """Trust the bench.toml of this folder, as it is now, and the scripts that it names."""
+    from bench.config import LOCAL, load_config  # pydantic: start-up
+    from bench.trust import Untrusted
+
+    if not LOCAL.is_file():
+        raise SpecError(f"there is no {LOCAL} in this folder.")
+    try:
+        load_config()
+    except Untrusted as error:
+        error.grant()
+    click.echo(f"{LOCAL} is trusted, until it or a script that it names changes.")
+
+
+@command.command()
 @click.argument("name")
 def remove(name: str) -> None:
     """Delete the environment NAME, which `bench env create` made."""

@@ -33,9 +33,10 @@ def command(model: str, output: Path, *, force: bool) -> None:
     card = find_model(model)
     file = card.model_file()
     if file.onnx is None:
-        from bench.cards.export import export  # numpy: start-up
+        from bench.apart import apart  # numpy: start-up
+        from bench.cards.export import export
 
-        onnx = export(card, cache_folder())
+        onnx = apart(card.name, lambda: export(card, cache_folder()))
     else:
         onnx = file.onnx
     from bench.cards.files import external_data  # onnx: start-up

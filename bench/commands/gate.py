@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +124,11 @@ def _worst(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -
     show_default=True,
     help="What inconclusive is: exit code 3, 1 or 0.",
 )
+@click.option(
+    "--allow-missing",
+    is_flag=True,
+    help="Pass although the baseline has cells, or devices, that the run lacks.",
+)
 @click.option("--allow", multiple=True, metavar="KIND", help="Compare though this differs.")
 @click.option(
     "--confidence",
@@ -145,6 +151,7 @@ def command(
     allow: tuple[str, ...],
     confidence: float,
     *,
+    allow_missing: bool,
     as_json: bool,
     **outputs: Any,
 ) -> int:
@@ -152,11 +159,12 @@ def command(
 
     \b
     0  pass: every interval lies within its limit
-    1  fail: an interval lies beyond its limit, or what worked has crashed
+    1  fail: an interval lies beyond its limit, or what worked has crashed or is gone
     2  wrong usage, or nothing that could be compared
     3  inconclusive: the figures don't decide; what would is said
     """
-    from bench.judge.gate import EXIT_CODES, Decision, Limits, judge  # scipy: start-up
+    from bench.judge.finding import Decision, Limits  # numpy: start-up
+    from bench.judge.gate import judge  # scipy: start-up
     from bench.store.baseline import read_baseline
     from bench.store.run import read_run
 
@@ -165,16 +173,24 @@ def command(
         raise click.UsageError("these limits are relative to a baseline: name a --baseline.")
     if baseline is not None and max_slowdown is None:
         max_slowdown = 0.05
-    limits = Limits(max_slowdown, min_accuracy, max_accuracy_loss, max_memory_growth, worst_score)
+    limits = Limits(
+        max_slowdown,
+        min_accuracy,
+        max_accuracy_loss,
+        max_memory_growth,
+        worst_score,
+        allow_missing=allow_missing,
+    )
     stored = read_run(run)
     before = read_baseline(baseline) if baseline is not None else None
     report = _compared(before, stored, allow, confidence) if before is not None else None
-    judgement = judge(stored, limits, report, confidence)
+    judgement = replace(
+        judge(stored, limits, report, confidence),
+        inconclusive=Decision.INCONCLUSIVE if inconclusive == "report" else Decision(inconclusive),
+    )
     write_outputs(outputs, stored, judgement)
     _print(judgement, as_json=as_json)
-    if judgement.decision is Decision.INCONCLUSIVE:
-        return {"report": 3, "fail": 1, "pass": 0}[inconclusive]
-    return EXIT_CODES[judgement.decision]
+    return judgement.exit_code
 
 
 def _compared(
@@ -197,6 +213,7 @@ def _compared(
         raise SpecError(
             f"the baseline {before.path} is not comparable with {now.path}: they differ in {words} "
             f"({detail}). Measure a baseline that fits, or compare all the same: {flags}."
+            + (" That holds the speed of a retrained model." if kinds == ["model"] else "")
         )
     return report
 

@@ -138,7 +138,6 @@ def _survey(
 ) -> tuple[PortabilityReport, list[str]]:
     """The report, and the named targets that could not be had."""
     from bench.cards.ready import card_forms  # numpy: start-up
-    from bench.measure.run import termination_as_interrupt  # scipy: start-up
     from bench.runtimes.declarations import references_for
     from bench.runtimes.processes import launcher
     from bench.runtimes.targets import choose_targets, discover_backends, requested_backends
@@ -150,7 +149,6 @@ def _survey(
     references = references_for(card_forms(request.models)) if request.models else []
     probed = list(dict.fromkeys([*names, *references]))
     with (
-        termination_as_interrupt(),
         tempfile.TemporaryDirectory(prefix="bench-portability-") as folder,
         telling(quiet=quiet) as teller,
         launcher(Path(folder), model_timeout_s) as processes,

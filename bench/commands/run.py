@@ -14,6 +14,7 @@ from bench.commands.output import print_json
 from bench.commands.show import print_run
 from bench.discover import suite_paths
 from bench.errors import SpecError
+from bench.numbers import printable
 from bench.scenarios import SCENARIOS
 from bench.variants import VARIANTS
 
@@ -52,6 +53,7 @@ def _numbers(
     "--depth", multiple=True, callback=_numbers, help="decode: tokens cached, e.g. 32,512."
 )
 @click.option("--shape", "shapes", multiple=True, callback=read_sizes, help="Sizes, e.g. seq=128.")
+@click.option("--batch-axis", help="Which axis is the batch: a name, a number, or none.")
 @click.option("--threads", type=int, help="Compute threads of one inference.")
 @click.option("--lane", help="prepared (default), api (what users write), native (no Python).")
 @click.option("--goal", help="precision (default), or rank: until the order of targets is settled.")
@@ -68,6 +70,13 @@ def _numbers(
 @click.option("--no-accuracy", is_flag=True, help="Do not score the labelled data.")
 @click.option("--results", type=click.Path(path_type=Path), help="Folder of runs.")
 @click.option("--resume", "resumed", type=click.Path(path_type=Path), help="Go on with a run.")
+@click.option("--retry-failed", is_flag=True, help="--resume: try failed cells again.")
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="machine|versions|model|plan",
+    help="--resume although that is no longer the same; it is recorded.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="Records as JSON on standard output.")
@@ -81,6 +90,8 @@ def command(
     quiet: bool,
     as_json: bool,
     no_accuracy: bool,
+    retry_failed: bool,
+    allow: tuple[str, ...],
     preset: str | None,
     **flags: Any,
 ) -> int:
@@ -90,20 +101,24 @@ def command(
     an original, its distilled student and a control on every target that is present.
     """
     from bench.measure.prepare import prepare  # scipy: start-up
+    from bench.measure.resuming import check_kinds
     from bench.measure.run import resume, start
     from bench.present.progress import choose_listener
 
     outputs = {name: flags.pop(name) for name in output_names()}
     flags["accuracy"] = False if no_accuracy else None
-    flags = {**_preset(preset), **{key: value for key, value in flags.items() if _given(value)}}
-    plan_suite = _suite(suite, resumed, flags)
+    flags = {key: value for key, value in flags.items() if _given(value)}
+    if resumed is None and (retry_failed or allow):
+        raise SpecError("--retry-failed and --allow are for a run that is gone on with: --resume.")
+    check_kinds(allow)
+    plan_suite = _suite(suite, resumed, _preset(preset), flags)
     outcome: Outcome | None = None
     with (
         closing(choose_listener(quiet=quiet)) as listener,
         prepare(plan_suite, listener, cache_folder()) as prepared,
     ):
         if resumed is not None and not dry_run:
-            outcome = resume(prepared, resumed, listener)
+            outcome = resume(prepared, resumed, listener, allowed=allow, retries=retry_failed)
         elif not dry_run:
             outcome = start(prepared, results or default_results(), listener)
     if outcome is None:
@@ -115,27 +130,31 @@ def command(
     return 1 if outcome.failed else 0
 
 
-def _suite(path: Path | None, resumed: Path | None, flags: dict[str, Any]) -> Suite:
-    """The suite to run: a resumed run's own, or a file's (or the default) with flags over it."""
+def _suite(
+    path: Path | None, resumed: Path | None, preset: dict[str, Any], flags: dict[str, Any]
+) -> Suite:
+    """The suite to run: a resumed run's own, or a file's (or the default) with a preset over it,
+    and flags over both."""
     from bench.spec import Suite, load_suite, with_flags  # numpy: start-up
     from bench.store.run import read_run
 
     if resumed is not None:
-        if path is not None or flags:
+        given = [*preset, *flags]
+        if path is not None or given:
             raise SpecError(
                 "--resume goes on with the run's own suite; leave out the suite and the flags "
-                f"that change it ({', '.join(flags) or path})."
+                f"that change it ({', '.join(given) or path})."
             )
         header = read_run(resumed).header
         return header.suite.model_copy(update={"models": header.models})
     if path is not None:
-        return with_flags(load_suite(path), flags)
+        return with_flags(with_flags(load_suite(path), preset), flags)
     if "models" in flags:
-        return with_flags(Suite(), flags)
+        return with_flags(with_flags(Suite(), preset), flags)
     installed = suite_paths()
     if "default" not in installed:
         raise SpecError("the default suite is not installed: name a model with -m.")
-    return with_flags(load_suite(installed["default"]), flags)
+    return with_flags(with_flags(load_suite(installed["default"]), preset), flags)
 
 
 def _given(value: object) -> bool:
@@ -159,7 +178,7 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
         return
     for planned in plan.cells:
         refused = f"  (will fail: {planned.refused})" if planned.refused else ""
-        click.echo(f"{planned.cell.id}  {planned.cell.label}{refused}")
+        click.echo(printable(f"{planned.cell.id}  {planned.cell.label}{refused}"))
     suite = plan.suite
     click.echo(
         f"{len(plan.cells)} cells; each until its interval is within "

@@ -161,6 +161,8 @@ def _why_not(match: Match) -> str:
             return f"{letter} failed ({printable(record.failure.kind)}): {message}"
         if record.status == "failed":
             return f"{letter} failed"
+        if record.wrong:
+            return f"{letter} is WRONG ({', '.join(record.wrong)}), so its figures say nothing"
         if record.simulated:
             return f"{letter} is simulated: its latency means nothing"
         usable = _times(record, lambda i: i.median_ns)
@@ -203,8 +205,8 @@ def _effect(match: Match, margin: float, confidence: float, other_machine: bool)
         measure=measure,
         a=_shown(typical[0], measure),
         b=_shown(typical[1], measure),
-        ratio=p50 if measure == "latency" else _inverse(p50),
-        floor=floor if measure == "latency" else _inverse(floor),
+        ratio=p50 if measure == "latency" else p50.inverse(),
+        floor=floor if measure == "latency" else floor.inverse(),
         paired=paired,
         invocations=(len(typical[0]), len(typical[1])),
         verdict=verdict,
@@ -265,12 +267,6 @@ def _ratio(both: Sequence[Times], paired: bool, confidence: float) -> Interval:
     interval = ratio_interval if paired else unpaired_ratio_interval
     a, b = (list(times.values()) for times in both)
     return interval(a, b, confidence)
-
-
-def _inverse(found: Interval) -> Interval:
-    """Like `Interval.inverse`, for bounds at the ends of the floats' range too."""
-    low, high = (1 / x if x > 0 else float("inf") for x in (found.high, found.low))
-    return Interval(1 / found.estimate, low, high, found.confidence)
 
 
 def _shown(times: Times, measure: Measure) -> float:

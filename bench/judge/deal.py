@@ -157,7 +157,7 @@ def _points(records: Sequence[Record], cost: Cost) -> list[Point]:
     found: dict[tuple[str, str, str], Record] = {}
     wanted = weighed(records, cost)
     for record in records:
-        usable = record.status == "ok" and not record.simulated
+        usable = record.standing == "ok" and not record.simulated
         if usable and record.cell.scenario == wanted and cost_of(record, cost):
             kept = found.get(_subject(record))
             # The largest batch is what throughput is bought for, the smallest what latency is.

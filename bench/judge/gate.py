@@ -9,120 +9,29 @@ them.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
-from scipy.special import ndtri, stdtrit
-
-from bench.cards.tasks import find_task
-from bench.cards.tasks.base import MetricRow, Score
-from bench.cell import Cell
 from bench.defaults import CONFIDENCE
-from bench.errors import SpecError, Unavailable
-from bench.judge.compare import Comparison, Effect, Report, change_of
-from bench.judge.matching import Match, Matched, sides
-from bench.numbers import NAME_LIMIT, printable, ratio, significant
-from bench.record.result import Accuracy, Record
+from bench.errors import SpecError
+from bench.judge.advice import more_invocations
+from bench.judge.compare import Comparison, Effect, Report
+from bench.judge.finding import EXIT_CODES, Decision, Finding, Kind, Limits, Outcome
+from bench.judge.matching import Match, Matched, Side
+from bench.judge.presence import MESSAGE_LIMIT, failures, not_judged, unmatched
+from bench.judge.score_limits import accuracy_floors, accuracy_losses, check_score_limits
+from bench.numbers import printable, ratio
 from bench.stats.interval import FEWEST_INVOCATIONS, Interval, unpaired_ratio_interval
 from bench.stats.multiple import simultaneous_confidence
 from bench.stats.verdict import Verdict
 from bench.store.run import StoredRun
-from bench.store.scores import metric_of
-from bench.variants import suffix
 
 #: Checks of which no load of the machine can be the reason.
 CORRECTNESS = ("placement", "precision", "parity", "accuracy")
-#: More invocations than this are no advice.
-MOST_INVOCATIONS = 500
-_MESSAGE_LIMIT = 300
-#: The flags that the two kinds of limit on a score have.
-_LEAST, _WORST = "--min-accuracy", "--worst-score"
-
-Kind = Literal["latency", "throughput", "accuracy", "accuracy loss", "memory", "check", "ran"]
-
-
-class Outcome(StrEnum):
-    """What was found of one limit of one cell."""
-
-    ERROR = "error"  #: it worked in the baseline, and doesn't
-    FAIL = "fail"
-    INCONCLUSIVE = "inconclusive"
-    PASS = "pass"
-    SKIPPED = "skipped"  #: its device is absent, or it failed before too
-    NEW = "new"
-
-
-class Decision(StrEnum):
-    """What was found of the whole run."""
-
-    PASS = "pass"
-    FAIL = "fail"
-    INCONCLUSIVE = "inconclusive"
-
-
-EXIT_CODES = {Decision.PASS: 0, Decision.FAIL: 1, Decision.INCONCLUSIVE: 3}
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What is allowed: shares, and accuracies as fractions of 1. None is no limit.
-
-    ``min_accuracy`` maps a model's name, or ``""`` for all others, to its least accuracy, where
-    that is a fraction and higher is better; ``worst_score`` to the worst value of any other metric,
-    as it is stored. ``max_accuracy_loss`` is 0.01 for a point, and for 1 of a metric that is no
-    fraction.
-    """
-
-    max_slowdown: float | None = None
-    min_accuracy: Mapping[str, float] = field(default_factory=dict)
-    max_accuracy_loss: float | None = None
-    max_memory_growth: float | None = None
-    worst_score: Mapping[str, float] = field(default_factory=dict)
-
-    def of(self, model: str, metric: MetricRow) -> float | None:
-        """The worst that a model's metric may be."""
-        limits = self.min_accuracy if _is_accuracy(metric) else self.worst_score
-        return limits.get(model, limits.get(""))
-
-
-def _is_accuracy(metric: MetricRow) -> bool:
-    """Whether --min-accuracy is about it; --worst-score is about the others."""
-    return metric.scale.is_fraction and metric.better == "higher"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One limit held against one cell.
-
-    ``found`` is what the limit is about: the time or memory of the run over the baseline's, an
-    accuracy, or an accuracy's change. ``before`` and ``now`` are the two figures (ns, samples/s,
-    bytes, fractions). ``words`` say what is wrong, or why there is nothing to judge; ``advice``
-    says what to do.
-    """
-
-    kind: Kind
-    cell: Cell
-    outcome: Outcome
-    words: str = ""
-    advice: str = ""
-    found: Interval | None = None
-    limit: float | None = None
-    before: float | None = None
-    now: float | None = None
-    metric: MetricRow | None = None  #: of an accuracy, or its change
-
-    @property
-    def label(self) -> str:
-        """The cell, and which limit; an accuracy doesn't depend on the load."""
-        cell = self.cell
-        if self.kind in ("accuracy", "accuracy loss"):
-            model = f"{cell.model.name}{suffix(cell.variant)}"
-            return printable(f"{model} {cell.target}: {self.kind}", NAME_LIMIT)
-        return f"{printable(cell.label, NAME_LIMIT)}: {self.kind}"
+#: The checks that fail where other programs used the CPU while a cell was measured.
+DISTURBANCE = ("undisturbed", "own-cpu")
+_CALM = "Measure both again on a calm machine."
 
 
 @dataclass(frozen=True)
@@ -136,11 +45,24 @@ class Judgement:
     confidence: float
     report: Report | None = None
     warnings: tuple[str, ...] = ()
+    #: what an inconclusive judgement counts as
+    inconclusive: Decision = Decision.INCONCLUSIVE
+
+    @property
+    def counts_as(self) -> Decision:
+        """What everybody is told who takes a yes or a no: exit code, JUnit, a comment's symbol."""
+        found = self.decision
+        return self.inconclusive if found is Decision.INCONCLUSIVE else found
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.counts_as]
 
     @property
     def decision(self) -> Decision:
+        """What the findings say, whatever inconclusive counts as."""
         found = {finding.outcome for finding in self.findings}
-        if found & {Outcome.FAIL, Outcome.ERROR}:
+        if found & {Outcome.FAIL, Outcome.ERROR, Outcome.MISSING}:
             return Decision.FAIL
         # What judged nothing at all has shown nothing.
         if Outcome.INCONCLUSIVE in found or Outcome.PASS not in found:
@@ -165,11 +87,11 @@ def judge(
     _check(run, limits, report)
     matched = report.matched if report is not None else Matched(())
     comparisons = report.comparisons if report is not None else ()
-    scored, warnings = _accuracy_floors(run, limits, confidence)
-    lost, more = _accuracy_losses(matched, report, limits, confidence)
+    scored, warnings = accuracy_floors(run, matched, limits, confidence)
+    lost, more = accuracy_losses(matched, report, limits, confidence)
     findings = [
         *chain.from_iterable(_ran_and_speed(c, limits) for c in comparisons),
-        *_unmatched(run, matched, report is not None),
+        *(unmatched(run, matched, limits) if report is not None else failures(run, limits)),
         *_memory(matched, limits, confidence),
         *scored,
         *lost,
@@ -187,13 +109,7 @@ def judge(
 
 
 def _check(run: StoredRun, limits: Limits, report: Report | None) -> None:
-    names = {record.cell.model.name for record in run.records}
-    for flag, limit in _score_limits(limits):
-        for name in filter(None, limit):
-            if name not in names:
-                known = ", ".join(sorted(names)) or "none"
-                raise SpecError(f"{flag} {name}: {run.path} has no such model, but {known}.")
-            _check_metric(run, flag, name)
+    check_score_limits(run, limits)
     if report is None and not limits.min_accuracy and not limits.worst_score:
         raise SpecError(
             "there is nothing to hold the run against: name a --baseline, a --min-accuracy or a "
@@ -201,127 +117,77 @@ def _check(run: StoredRun, limits: Limits, report: Report | None) -> None:
         )
 
 
-def _score_limits(limits: Limits) -> list[tuple[str, Mapping[str, float]]]:
-    return [(_LEAST, limits.min_accuracy), (_WORST, limits.worst_score)]
-
-
-def _check_metric(run: StoredRun, flag: str, name: str) -> None:
-    """Raise `SpecError` where a flag is not the one for the metric of a model."""
-    for record in run.records:
-        if record.cell.model.name != name or record.accuracy is None:
-            continue
-        metric = metric_of(record)
-        right = _LEAST if _is_accuracy(metric) else _WORST
-        if flag != right:
-            raise SpecError(
-                f"{flag} {name}: it is scored by {metric.name}, of which {metric.better} is "
-                f"better; use {right} {name}=LIMIT."
-            )
-
-
-# -- what ran, and how fast -----------------------------------------------------------------------
+# -- how fast -------------------------------------------------------------------------------------
 
 
 def _ran_and_speed(comparison: Comparison, limits: Limits) -> list[Finding]:
     match, cell = comparison.match, comparison.match.b.cell
-    stopped = _why_not_judged(match)
+    stopped = not_judged(match, limits)
     if stopped is not None:
         return [stopped]
     if limits.max_slowdown is None:
         return []
     kind: Kind = "throughput" if cell.is_rate else "latency"
-    if comparison.effect is None:
-        words = comparison.missing.replace("A ", "the baseline ", 1).replace("B ", "the run ", 1)
-        outcome = Outcome.SKIPPED if "simulated" in words else Outcome.INCONCLUSIVE
-        return [Finding(kind, cell, outcome, f"{words}.")]
-    return [_speed(kind, cell, comparison.effect, limits.max_slowdown)]
+    if comparison.effect is not None:
+        return [_speed(kind, match, comparison.effect, limits.max_slowdown)]
+    words = comparison.missing.replace("A ", "the baseline ", 1).replace("B ", "the run ", 1)
+    if any(one.record is not None and one.record.simulated for one in (match.a, match.b)):
+        return [Finding(kind, cell, Outcome.SKIPPED, f"{words}.")]
+    return [Finding(kind, cell, Outcome.INCONCLUSIVE, f"{words}.", "Measure it again.")]
 
 
-def _why_not_judged(match: Match) -> Finding | None:
-    """What there is to say of a cell that did not run, now or before."""
-    cell, before, now = match.b.cell, match.a.record, match.b.record
-    if now is None:
-        advice = f"Go on with it: bench run --resume {match.b.run.path}."
-        return Finding("ran", cell, Outcome.INCONCLUSIVE, "it was not measured.", advice)
-    worked = before is not None and before.status == "ok"
-    if now.status == "failed":
-        return _failed(now, worked)
-    if not worked:
-        return Finding("ran", cell, Outcome.NEW, "it works; the baseline has no figures of it.")
-    return None
-
-
-def _failed(record: Record, worked: bool) -> Finding:
-    """A crash is an error where the baseline worked; an absent device is no fault of the model."""
-    failure = record.failure
-    kind = failure.kind if failure else "failed"
-    message = printable(failure.message, limit=_MESSAGE_LIMIT) if failure else ""
-    words = f"{printable(kind)}: {message}" if message else printable(kind)
-    if kind == Unavailable.kind:
-        return Finding("ran", record.cell, Outcome.SKIPPED, words)
-    if not worked:
-        return Finding("ran", record.cell, Outcome.SKIPPED, f"not in the baseline either: {words}")
-    return Finding("ran", record.cell, Outcome.ERROR, words, "`bench show` has its log.")
-
-
-def _unmatched(run: StoredRun, matched: Matched, compared: bool) -> list[Finding]:
-    """Cells that only one side has; without a baseline every cell is judged for itself."""
-    if not compared:
-        records = [side.record for side in sides(run) if side.record is not None]
-        return [_failed(record, True) for record in records if record.status == "failed"]
-    known = {record.cell_id: record for record in run.records}
-    found = [
-        Finding("ran", cell, Outcome.SKIPPED, "only the baseline has it.")
-        for cell in matched.only_a
-    ]
-    for cell in matched.only_b:
-        record = known.get(cell.id)
-        failed = record is not None and record.status == "failed"
-        if failed and record is not None:
-            found.append(replace(_failed(record, False), outcome=Outcome.NEW))
-        else:
-            found.append(Finding("ran", cell, Outcome.NEW, "the baseline doesn't have it."))
-    return found
-
-
-def _speed(kind: Kind, cell: Cell, effect: Effect, allowed: float) -> Finding:
+def _speed(kind: Kind, match: Match, effect: Effect, allowed: float) -> Finding:
     """The time of a query, or of a sample, may grow by the share ``allowed``."""
-    times = effect.ratio if kind == "latency" else _inverse(effect.ratio)
+    times = effect.ratio if kind == "latency" else effect.ratio.inverse()
     limit = 1 + allowed
     outcome = _outcome(times, limit)
-    words = ""
-    if outcome is Outcome.FAIL and effect.verdict is Verdict.CONTENTION_DEPENDENT:
-        outcome, words = (
-            Outcome.INCONCLUSIVE,
-            "it is slower at the median and faster at its best (p1), so it depends on the load "
-            "of the machine.",
-        )
-    if effect.relative is not None and outcome is not Outcome.INCONCLUSIVE:
-        in_canaries = _outcome(effect.relative, limit)
-        if in_canaries is not outcome:
-            outcome, words = (
-                Outcome.INCONCLUSIVE,
-                "the machine itself changed between the two runs, by "
-                f"{ratio(effect.drift.estimate) if effect.drift else 'an unknown factor'}.",
-            )
-    advice = ""
-    if outcome is Outcome.INCONCLUSIVE:
-        advice = (
-            "Measure both again on a calm machine."
-            if words
-            else _more_invocations(times, limit, effect.invocations)
-        )
+    doubt = _doubt(outcome, match, effect, limit)
+    if doubt:
+        outcome, words, advice = Outcome.INCONCLUSIVE, doubt, _CALM
+    else:
+        words, advice = _slower_words(outcome, times, limit), ""
+        if outcome is Outcome.INCONCLUSIVE:
+            advice = more_invocations(times, limit, effect.invocations, match, "--max-slowdown")
     return Finding(
         kind,
-        cell,
+        match.b.cell,
         outcome,
-        words or _slower_words(outcome, times, limit),
+        words,
         advice,
         found=times,
         limit=limit,
         before=effect.a,
         now=effect.b,
     )
+
+
+def _doubt(outcome: Outcome, match: Match, effect: Effect, limit: float) -> str:
+    """Why the figures decide nothing although their interval does; empty where they do."""
+    if outcome is Outcome.INCONCLUSIVE:
+        return ""
+    if outcome is Outcome.FAIL and effect.verdict is Verdict.CONTENTION_DEPENDENT:
+        return (
+            "it is slower at the median and faster at its best (p1), so it depends on the load "
+            "of the machine."
+        )
+    if effect.relative is not None and _outcome(effect.relative, limit) is not outcome:
+        changed = ratio(effect.drift.estimate) if effect.drift else "an unknown factor"
+        return f"the machine itself changed between the two runs, by {changed}."
+    before, now = _disturbed(match.a), _disturbed(match.b)
+    # Load makes slow. A run that keeps to its limit in spite of it is no slower without; one
+    # that is held against a slowed baseline alone may be.
+    if before and (outcome is Outcome.FAIL or not now):
+        return f"the baseline was disturbed: {before}."
+    if now and outcome is Outcome.FAIL:
+        return f"it was disturbed: {now}."
+    return ""
+
+
+def _disturbed(one: Side) -> str:
+    """What the check of that name says, where it failed."""
+    checks = one.record.checks if one.record is not None else ()
+    found = [c.detail for c in checks if c.name in DISTURBANCE and not c.ok]
+    return printable(found[0], limit=MESSAGE_LIMIT) if found else ""
 
 
 def _outcome(found: Interval, most: float) -> Outcome:
@@ -340,46 +206,6 @@ def _slower_words(outcome: Outcome, times: Interval, limit: float) -> str:
     return ""
 
 
-def _more_invocations(found: Interval, limit: float, have: tuple[int, int]) -> str:
-    """How many invocations of either run would bring the nearer end of the interval to the limit,
-    were the estimate and the spread right."""
-    needed = _invocations_needed(found, limit, min(have))
-    if needed is None:
-        return (
-            f"More than {MOST_INVOCATIONS} invocations would be needed: measure on a calmer "
-            "machine, or choose a wider limit."
-        )
-    return (
-        f"About {needed} invocations in both runs would decide (now {have[0]} and {have[1]}): "
-        f"--min-invocations {needed}."
-    )
-
-
-def _invocations_needed(found: Interval, limit: float, have: int) -> int | None:
-    """On a logarithmic scale an interval reaches t(n) s / sqrt(n) to either side, t with the
-    degrees of freedom of two groups of n alike."""
-    end = found.high if found.estimate < limit else found.low
-    if found.estimate == limit or end <= 0:
-        return None
-    if end == math.inf:
-        return have + 1
-    reach, distance = (abs(math.log(x / found.estimate)) for x in (end, limit))
-    spread = reach / _reach_of(have, found.confidence)
-    for n in range(have + 1, MOST_INVOCATIONS + 1):
-        if spread * _reach_of(n, found.confidence) <= distance:
-            return n
-    return None
-
-
-def _reach_of(n: int, confidence: float) -> float:
-    return float(stdtrit(2 * n - 2, 0.5 + confidence / 2)) / math.sqrt(n)
-
-
-def _inverse(found: Interval) -> Interval:
-    low, high = (1 / x if x > 0 else math.inf for x in (found.high, found.low))
-    return Interval(1 / found.estimate, low, high, found.confidence)
-
-
 # -- memory ---------------------------------------------------------------------------------------
 
 
@@ -387,220 +213,47 @@ def _memory(matched: Matched, limits: Limits, confidence: float) -> list[Finding
     """Peak resident set of the workers, over the baseline's."""
     if limits.max_memory_growth is None:
         return []
-    pairs = [
-        (match.b.cell, _peaks(match.a.record), _peaks(match.b.record)) for match in matched.matches
+    works = [m for m in matched.matches if _works(m.a) and _works(m.b)]
+    known = [m for m in works if min(len(_peaks(m.a)), len(_peaks(m.b))) >= FEWEST_INVOCATIONS]
+    each = simultaneous_confidence(max(1, len(known)), confidence)
+    return [
+        _grown(m, 1 + limits.max_memory_growth, each) if m in known else _no_memory(m)
+        for m in works
     ]
-    pairs = [pair for pair in pairs if min(len(pair[1]), len(pair[2])) >= FEWEST_INVOCATIONS]
-    each = simultaneous_confidence(max(1, len(pairs)), confidence)
-    limit, findings = 1 + limits.max_memory_growth, []
-    for cell, before, now in pairs:
-        found = unpaired_ratio_interval(before, now, each)
-        outcome = _outcome(found, limit)
-        shown = ratio(found.estimate, found.low, found.high)
-        words = {
-            Outcome.FAIL: f"it takes {shown} of the baseline's memory; {ratio(limit)} is allowed.",
-            Outcome.INCONCLUSIVE: f"it takes {shown} of the baseline's memory; whether that keeps "
-            f"to {ratio(limit)} is open.",
-        }.get(outcome, "")
-        advice = ""
-        if outcome is Outcome.INCONCLUSIVE:
-            advice = _more_invocations(found, limit, (len(before), len(now)))
-        peaks = max(before), max(now)
-        findings.append(Finding("memory", cell, outcome, words, advice, found, limit, *peaks))
-    return findings
 
 
-def _peaks(record: Record | None) -> list[float]:
-    invocations = record.invocations if record is not None else ()
+def _grown(match: Match, limit: float, confidence: float) -> Finding:
+    before, now = _peaks(match.a), _peaks(match.b)
+    found = unpaired_ratio_interval(before, now, confidence)
+    outcome = _outcome(found, limit)
+    shown = ratio(found.estimate, found.low, found.high)
+    words = {
+        Outcome.FAIL: f"it takes {shown} of the baseline's memory; {ratio(limit)} is allowed.",
+        Outcome.INCONCLUSIVE: f"it takes {shown} of the baseline's memory; whether that keeps "
+        f"to {ratio(limit)} is open.",
+    }.get(outcome, "")
+    advice = ""
+    if outcome is Outcome.INCONCLUSIVE:
+        have = len(before), len(now)
+        advice = more_invocations(found, limit, have, match, "--max-memory-growth")
+    peaks = max(before), max(now)
+    return Finding("memory", match.b.cell, outcome, words, advice, found, limit, *peaks)
+
+
+def _no_memory(match: Match) -> Finding:
+    known = f"{len(_peaks(match.a))} invocations of the baseline and {len(_peaks(match.b))} of it"
+    words = f"peak memory is known of {known}; {FEWEST_INVOCATIONS} of both are needed."
+    advice = "Measure both again, or leave out --max-memory-growth."
+    return Finding("memory", match.b.cell, Outcome.INCONCLUSIVE, words, advice)
+
+
+def _works(one: Side) -> bool:
+    return one.record is not None and one.record.status == "ok"
+
+
+def _peaks(one: Side) -> list[float]:
+    invocations = one.record.invocations if one.record is not None else ()
     return [float(i.peak_rss_bytes) for i in invocations if i.peak_rss_bytes]
-
-
-# -- accuracy -------------------------------------------------------------------------------------
-
-
-def _accuracy_floors(
-    run: StoredRun, limits: Limits, confidence: float
-) -> tuple[list[Finding], list[str]]:
-    """Each model, variant and target once, whatever its loads."""
-    wanted: dict[tuple[str, str, str], tuple[Record, float]] = {}
-    for record in run.records:
-        if record.accuracy is None:
-            continue
-        worst = limits.of(record.cell.model.name, metric_of(record))
-        if worst is not None:
-            wanted.setdefault(_scored(record.cell), (record, worst))
-    each = simultaneous_confidence(max(1, len(wanted)), confidence)
-    findings, warnings = [], []
-    for record, worst in wanted.values():
-        try:
-            interval = _score(run, record, each).value
-        except SpecError as error:
-            warnings.append(str(error))
-            interval = _kept_interval(record.accuracy, each)
-        findings.append(_score_finding(record, interval, worst))
-    for flag, limit in _score_limits(limits):
-        held = [r for r, _ in wanted.values() if _is_accuracy(metric_of(r)) == (flag == _LEAST)]
-        for name in limit:
-            if not any(name in ("", record.cell.model.name) for record in held):
-                warnings.append(f"{flag}: no record of {run.path} was scored on such data.")
-    return findings, list(dict.fromkeys(warnings))
-
-
-def _scored(cell: Cell) -> tuple[str, str, str]:
-    return cell.model.name, cell.variant, cell.target
-
-
-def _score(run: StoredRun, record: Record, confidence: float) -> Score:
-    """The primary metric again, from what the run has stored."""
-    columns = run.scored_columns(record)
-    return find_task(record.cell.model.task).scores(columns, confidence)[0]
-
-
-def _kept_interval(accuracy: Accuracy | None, confidence: float) -> Interval:
-    """A score whose predictions are lost, at another confidence than it was kept with: each side as
-    wide as a normal error of that size would make it."""
-    assert accuracy is not None
-    value = accuracy.value
-    wider = float(ndtri(0.5 + confidence / 2) / ndtri(0.5 + value.confidence / 2))
-    return Interval(
-        value.value,
-        value.value - (value.value - value.low) * wider,
-        value.value + (value.high - value.value) * wider,
-        confidence,
-    )
-
-
-def _score_finding(record: Record, found: Interval, worst: float) -> Finding:
-    """A metric's whole interval has to be at the better side of the worst that is allowed."""
-    assert record.accuracy is not None
-    metric = metric_of(record)
-    room = metric.gain(_minus(found, worst))
-    shown, limit = metric.scale.value(found.estimate, found.low, found.high), _bound(metric, worst)
-    outcome, words, advice = Outcome.PASS, "", ""
-    if room.high < 0:
-        outcome, words = Outcome.FAIL, f"it is {shown}; {limit}."
-    elif room.low < 0:
-        outcome = Outcome.INCONCLUSIVE
-        words = f"it is {shown}; whether that is {limit} is open."
-        advice = _more_examples(room.estimate, room, record.accuracy.examples)
-    return Finding(
-        "accuracy",
-        record.cell,
-        outcome,
-        words,
-        advice,
-        found,
-        worst,
-        now=found.estimate,
-        metric=metric,
-    )
-
-
-def _minus(found: Interval, value: float) -> Interval:
-    return replace(
-        found, estimate=found.estimate - value, low=found.low - value, high=found.high - value
-    )
-
-
-def _bound(metric: MetricRow, worst: float) -> str:
-    return f"{'at least' if metric.sign > 0 else 'at most'} {metric.scale.value(worst)}"
-
-
-def _more_examples(distance: float, found: Interval, have: int) -> str:
-    """As `_more_invocations`; an accuracy's interval is about as wide on either side."""
-    reach = max(found.high - found.estimate, found.estimate - found.low)
-    needed = have * (reach / distance) ** 2 if distance else math.inf
-    if not needed <= 100 * have:
-        return "It lies too near the limit to decide; choose another limit."
-    return f"About {significant(needed, 2)} labelled examples would decide (now {have})."
-
-
-def _accuracy_losses(
-    matched: Matched, report: Report | None, limits: Limits, confidence: float
-) -> tuple[list[Finding], list[str]]:
-    """How much accuracy was lost since the baseline: example by example where both predictions
-    are there, else from the two intervals."""
-    if report is None or limits.max_accuracy_loss is None:
-        return [], []
-    findings, warnings = [], []
-    paired = {_scored(found.match.b.cell): found.match for found in report.accuracies}
-    each = simultaneous_confidence(max(1, len(_both_scored(matched))), confidence)
-    for key, (a, b) in _both_scored(matched).items():
-        assert a.accuracy is not None
-        assert b.accuracy is not None
-        if key in paired:
-            change = change_of(paired[key], each)
-            findings.append(
-                _loss_finding(b, change.difference, limits.max_accuracy_loss, change.examples)
-            )
-        elif (a.accuracy.metric, a.accuracy.dataset_sha256) != (
-            b.accuracy.metric,
-            b.accuracy.dataset_sha256,
-        ):
-            words = "it was scored on other data, or by another metric, than the baseline."
-            advice = "Measure the baseline again."
-            findings.append(Finding("accuracy loss", b.cell, Outcome.INCONCLUSIVE, words, advice))
-        else:
-            warnings.append(
-                "Predictions are missing, so accuracies are compared by their intervals alone, "
-                "which is less sharp."
-            )
-            difference = _unpaired_difference(a.accuracy, b.accuracy, each)
-            findings.append(
-                _loss_finding(b, difference, limits.max_accuracy_loss, b.accuracy.examples)
-            )
-    return findings, list(dict.fromkeys(warnings))
-
-
-def _both_scored(matched: Matched) -> dict[tuple[str, str, str], tuple[Record, Record]]:
-    """The records of A and B of each model, variant and target that both were scored on, once."""
-    found: dict[tuple[str, str, str], tuple[Record, Record]] = {}
-    for match in matched.matches:
-        a, b = match.a.record, match.b.record
-        if a is not None and b is not None and a.accuracy is not None and b.accuracy is not None:
-            found.setdefault(_scored(match.b.cell), (a, b))
-    return found
-
-
-def _unpaired_difference(before: Accuracy, now: Accuracy, confidence: float) -> Interval:
-    """From each one's own interval: Newcombe 1998, Statistics in Medicine 17:873, method 10, with
-    exact intervals in the place of Wilson's."""
-    one, other = _kept_interval(before, confidence), _kept_interval(now, confidence)
-    estimate = other.estimate - one.estimate
-    down = math.hypot(other.estimate - other.low, one.high - one.estimate)
-    up = math.hypot(other.high - other.estimate, one.estimate - one.low)
-    return Interval(estimate, estimate - down, estimate + up, confidence)
-
-
-def _loss_finding(record: Record, change: Interval, asked: float, examples: int) -> Finding:
-    """How much worse a metric may become, in steps of its scale over 100."""
-    assert record.accuracy is not None
-    metric = metric_of(record)
-    scale, allowed, gain = metric.scale, metric.scale.from_points(100 * asked), metric.gain(change)
-    shown = scale.steps_of(
-        f"{scale.difference(change.estimate)} ({scale.difference(change.low)} to "
-        f"{scale.difference(change.high)})"
-    )
-    limit = f"{scale.steps_of(scale.chosen(allowed))} may be lost"
-    outcome, words, advice = Outcome.PASS, "", ""
-    if gain.high < -allowed:
-        outcome, words = Outcome.FAIL, f"it changed by {shown}; {limit}."
-    elif gain.low < -allowed:
-        outcome, words = Outcome.INCONCLUSIVE, f"it changed by {shown}; {limit}: open."
-        advice = _more_examples(gain.estimate + allowed, gain, examples)
-    now = record.accuracy.value.value
-    return Finding(
-        "accuracy loss",
-        record.cell,
-        outcome,
-        words,
-        advice,
-        found=change,
-        limit=-allowed * metric.sign,
-        before=now - change.estimate,
-        now=now,
-        metric=metric,
-    )
 
 
 # -- validity -------------------------------------------------------------------------------------
@@ -618,7 +271,7 @@ def _broken_checks(run: StoredRun, matched: Matched) -> list[Finding]:
             "check",
             record.cell,
             Outcome.FAIL,
-            f"{printable(check.name)}: {printable(check.detail, limit=_MESSAGE_LIMIT)}",
+            f"{printable(check.name)}: {printable(check.detail, limit=MESSAGE_LIMIT)}",
         )
         for record in run.records
         for check in record.checks

@@ -167,7 +167,7 @@ def _figure(record: Record) -> tuple[float, float | None, float | None, float] |
     estimate: Estimate | None = record.throughput if record.cell.is_rate else None
     if not record.cell.is_rate and record.latency is not None:
         estimate = record.latency.median_ns
-    if estimate is None or record.status != "ok":
+    if estimate is None or record.standing != "ok":
         return None
     return estimate.value, estimate.low, estimate.high, estimate.confidence
 

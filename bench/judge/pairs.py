@@ -203,7 +203,7 @@ def time_ratio(
     confidence: float = CONFIDENCE,
 ) -> Ratio | None:
     """How many times as long the other takes; None where that can't be said."""
-    if both is None or any(r.status == "failed" or r.simulated for r in both):
+    if both is None or any(r.standing != "ok" or r.simulated for r in both):
         return None
     mine, theirs = ({i.index: time(i) for i in r.invocations if i.calls > 0} for r in both)
     return _ratio(mine, theirs, confidence)
@@ -242,6 +242,8 @@ def _why_no_speed(
     for record in alone or ():
         if record.failure is not None:
             return f"{printable(record.cell.model.name, limit=NAME_LIMIT)} failed"
+        if record.wrong:
+            return f"{printable(record.cell.model.name, limit=NAME_LIMIT)} is WRONG"
     return "" if alone else "not measured"
 
 

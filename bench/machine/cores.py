@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.machine.linux import (
@@ -15,35 +16,70 @@ from bench.machine.linux import (
     sibling_cpus,
 )
 
+#: CPU time of others is compared in quarters of the window: one tick of the kernel's clock in a
+#: short window is no reason to move.
+_LEVELS = 4
 
-def choose_cores(threads: int, root: Path = ROOT) -> list[int]:
+
+def choose_cores(
+    threads: int,
+    root: Path = ROOT,
+    *,
+    allowed: Sequence[int] | None = None,
+    busy: Mapping[int, float] | None = None,
+) -> list[int]:
     """The logical CPUs to measure on: at most ``threads``, one per physical core, ascending.
 
-    Taken from the affinity mask, the highest-numbered physical cores first, so that the lowest is
-    left to the harness where there are more than needed; cores of a lower capacity (the
-    efficiency cores of a hybrid CPU) come last. Fewer than ``threads`` are returned where the mask
-    holds fewer physical cores. Where the system tells no topology, CPUs count as cores (every
-    second one where psutil says that a core has two); where it has no affinity (macOS), the
-    numbers are nominal and only their count means something. Ask before the process pins itself,
-    for the mask is its own. Raises `ValueError` for threads < 1.
+    Taken from ``allowed`` (the affinity mask of this process), the highest-numbered physical cores
+    first, so that the lowest is left to the harness where there are more than needed; cores of a
+    lower capacity (the efficiency cores of a hybrid CPU) come last. ``busy`` says which share of
+    each CPU's time others use (`bench.machine.quiet`): among cores of one kind the idlest win, both
+    hardware threads of a core counted, and on one socket where that has enough. Fewer than
+    ``threads`` are returned where the mask holds fewer physical cores. Where the system tells no
+    topology, CPUs count as cores (every second one where psutil says that a core has two); where it
+    has no affinity (macOS), the numbers are nominal and only their count means something. Ask
+    before the process pins itself, for the mask is its own. Raises `ValueError` for threads < 1.
     """
     if threads < 1:
         raise ValueError(f"threads must be at least 1, not {threads}")
-    cores = _allowed_cores(root)
-    weak = _weak_cpus(root)
-    capacities = {cpu: read_integer(root, f"{CPUS}/cpu{cpu}/cpu_capacity") or 0 for cpu in cores}
-    order = sorted(
-        cores,
-        key=lambda cpu: (cpu not in weak, capacities[cpu], _package(root, cpu), cpu),
-        reverse=True,
-    )
-    return sorted(order[:threads])
-
-
-def _allowed_cores(root: Path) -> list[int]:
-    """The first allowed logical CPU of each physical core."""
-    allowed = allowed_cpus() or tuple(range(os.cpu_count() or 1))
     siblings = sibling_cpus(root)
+    usable = tuple(allowed or allowed_cpus() or range(os.cpu_count() or 1))
+    weak = _weak_cpus(root)
+    cores = _cores_among(usable, siblings)
+    kinds = {
+        cpu: (cpu not in weak, read_integer(root, f"{CPUS}/cpu{cpu}/cpu_capacity") or 0)
+        for cpu in cores
+    }
+    order = sorted(cores, key=lambda cpu: (kinds[cpu], _package(root, cpu), cpu), reverse=True)
+    chosen = order[:threads]
+    if busy:
+        level = _levels(order, siblings, busy)
+        # Both sorts are stable: what is alike keeps the order of above.
+        calm = sorted(
+            sorted(order, key=lambda cpu: level[cpu]), key=kinds.__getitem__, reverse=True
+        )
+        packages = dict.fromkeys(_package(root, cpu) for cpu in order)
+        pools = [[c for c in calm if _package(root, c) == one] for one in packages]
+        sets = [pool[:threads] for pool in pools if len(pool) >= threads] or [calm[:threads]]
+        wanted = sorted(kinds[cpu] for cpu in chosen)
+        alike = [cpus for cpus in sets if sorted(kinds[cpu] for cpu in cpus) == wanted]
+        chosen = min(alike, key=lambda cpus: sum(level[cpu] for cpu in cpus), default=chosen)
+    return sorted(chosen)
+
+
+def _levels(
+    cores: Sequence[int], siblings: Sequence[Sequence[int]] | None, busy: Mapping[int, float]
+) -> dict[int, int]:
+    """How busy each core is, its other hardware threads included, in quarters of its time."""
+    group_of = {cpu: group for group in siblings or () for cpu in group}
+    return {
+        cpu: int(_LEVELS * min(1.0, sum(busy.get(one, 0.0) for one in group_of.get(cpu, (cpu,)))))
+        for cpu in cores
+    }
+
+
+def _cores_among(allowed: Sequence[int], siblings: Sequence[Sequence[int]] | None) -> list[int]:
+    """The first allowed logical CPU of each physical core."""
     if siblings:
         core_of = {cpu: group[0] for group in siblings for cpu in group}
         first: dict[int, int] = {}

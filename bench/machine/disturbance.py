@@ -4,7 +4,7 @@ A watcher reads the kernel's counters before and after; the difference is a `Dis
 
 What a block of 10 ms can show, and what it can't:
 
-- Nanosecond counters (CPU time of a process, how long its main thread waited for a CPU) and plain
+- Nanosecond counters (CPU time of a process, how long its threads waited for a CPU) and plain
   counts (page faults, switches, throttled periods) are right for a block of any length.
 - ``/proc/stat`` counts steal and busy time in *jiffies*, usually of 10 ms, so in one block it
   shows 0 or 1 and means nothing. Watch a whole round in one window instead: begin and end then
@@ -71,7 +71,8 @@ class Disturbance:
     steal_ns: int | None = None  #: all CPUs
     busy_ns: int | None = None  #: all CPUs, all processes
     own_cpu_ns: int | None = None
-    own_wait_ns: int | None = None  #: main threads only: ready to run, without a CPU
+    #: ready to run, without a CPU: main threads, or the thread of a process that waited longest
+    own_wait_ns: int | None = None
     own_timeslices: int | None = None  #: main threads only
     context_switches: int | None = None  #: all CPUs, all processes
     minor_faults: int | None = None
@@ -82,6 +83,11 @@ class Disturbance:
     thermal_throttles: int | None = None
     frequency_hz: float | None = None  #: the lowest of the watched CPUs when the window ended
     max_frequency_hz: float | None = None
+
+    @property
+    def wait_share(self) -> float | None:
+        """Which share of the time our threads were ready to run and had no CPU."""
+        return None if self.own_wait_ns is None else self.own_wait_ns / self.duration_ns
 
     @property
     def other_cpu_ns(self) -> int | None:
@@ -247,6 +253,14 @@ def process_cpu_ns(pid: int) -> int | None:
         return None
 
 
+def thread_names(pid: int) -> list[str]:
+    """The ids of a process's threads; none where the system doesn't list them."""
+    try:
+        return os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+
+
 def jiffy_nanoseconds() -> int:
     """The unit of ``/proc/stat``: USER_HZ, 100 a second wherever Linux runs today."""
     try:
@@ -260,26 +274,33 @@ class Watcher:
     """Reads counters at `start` and `stop`; the difference is what happened between.
 
     ``own`` are the processes that take part (the one that measures, the harness); others' CPU time
-    is what they didn't use. ``cpus`` are those measured on. Use it as a context manager, or close
-    it. The reading functions can be replaced, so that a test feeds it any machine.
+    is what they didn't use. ``cpus`` are those measured on. With ``every_thread`` the thread that
+    waited longest for a CPU counts, for an inference ends with its last thread. Use it as a
+    context manager, or close it. The reading functions can be replaced, so that a test feeds it any
+    machine.
     """
 
     own: Sequence[int]
     cpus: Sequence[int] = ()
     whole_machine: bool = False
+    every_thread: bool = False
     cgroup_stat: str | None = None
     files: OpenFiles = field(default_factory=OpenFiles)
     read: Read | None = None
+    tasks: Callable[[int], Sequence[str]] = thread_names
     cpu_ns: Callable[[int], int | None] = process_cpu_ns
     clock_ns: Callable[[], int] = time.perf_counter_ns
     jiffy_ns: int = field(default_factory=jiffy_nanoseconds)
     cpu_count: int = field(default_factory=lambda: os.cpu_count() or 1)
     _before: dict[str, int] | None = field(default=None, init=False)
     _began_ns: int = field(default=0, init=False)
+    _threads: tuple[str, ...] | None = field(default=None, init=False)
+    _waits: dict[str, int] = field(default_factory=dict, init=False)
 
     def start(self) -> None:
         """Begin a window. Starting again forgets the window that was open."""
         self._before = self._counters()
+        self._waits = self._thread_waits()
         self._began_ns = self.clock_ns()
 
     def stop(self) -> Disturbance:
@@ -288,6 +309,7 @@ class Watcher:
         if self._before is None:
             raise RuntimeError("the watcher was stopped before it was started")
         before, after = self._before, self._counters()
+        waits = self._thread_waits()
         self._before = None
         grown = {
             name: after[name] - before[name]
@@ -295,6 +317,8 @@ class Watcher:
             # A counter that fell was reset (a process or CPU came or went): unknown.
             if name in before and name in after and after[name] >= before[name]
         }
+        if both := waits.keys() & self._waits.keys():
+            grown["own_wait_ns"] = max(waits[path] - self._waits[path] for path in both)
         frequency, highest = self._frequencies() if self.whole_machine else (None, None)
         return Disturbance(
             duration_ns=max(1, ended_ns - self._began_ns),
@@ -327,6 +351,18 @@ class Watcher:
             found.update(_total([self._thermal(cpu) for cpu in self.cpus]))
         return found
 
+    def _thread_waits(self) -> dict[str, int]:
+        """How long each thread of ours has waited for a CPU, by its file; those of the first look,
+        which comes after the warm-up: runtimes have made theirs by then."""
+        if not self.every_thread:
+            return {}
+        if self._threads is None:
+            self._threads = tuple(
+                f"/proc/{pid}/task/{task}/schedstat" for pid in self.own for task in self.tasks(pid)
+            )
+        told = ((path, parse_schedstat(self._text(path))) for path in self._threads)
+        return {path: found["own_wait_ns"] for path, found in told if found}
+
     def _process(self, pid: int) -> dict[str, int]:
         found = parse_process_stat(self._text(f"/proc/{pid}/stat"))
         found.update(parse_schedstat(self._text(f"/proc/{pid}/schedstat")))
@@ -352,8 +388,9 @@ class Watcher:
 
 
 def block_watcher(own: Sequence[int]) -> Watcher:
-    """A watcher for around each block: the processes ``own`` and the cgroup's throttling."""
-    return Watcher(own, cgroup_stat=cgroup_stat_path())
+    """A watcher for around each block: the processes ``own``, their threads, and the cgroup's
+    throttling."""
+    return Watcher(own, every_thread=True, cgroup_stat=cgroup_stat_path())
 
 
 def round_watcher(own: Sequence[int], cpus: Sequence[int]) -> Watcher:

@@ -13,10 +13,20 @@ RESERVED_BYTES = 512 * 2**20
 
 def room_for_another(largest_worker_bytes: int) -> bool:
     """Whether a worker as large as the largest so far fits beside those that are alive."""
+    return spare_bytes() >= largest_worker_bytes
+
+
+def spare_bytes() -> int:
+    """How much may still be taken, in the machine or in this process's container."""
     memory = psutil.virtual_memory()
     reserved = max(RESERVED_BYTES, RESERVED_SHARE * memory.total)
-    available = float(min(memory.available, _cgroup_left(memory.total)))
-    return bool(available - largest_worker_bytes >= reserved)
+    return int(min(memory.available, _cgroup_left(memory.total)) - reserved)
+
+
+def free_bytes() -> int:
+    """What can be had without taking from others."""
+    memory = psutil.virtual_memory()
+    return int(max(0, min(memory.available, _cgroup_left(memory.total))))
 
 
 def _cgroup_left(total: int) -> int:

@@ -17,15 +17,15 @@ from typing import cast
 
 import numpy as np
 
-from bench.backend import Device, ModelFile, Options
 from bench.discover import load_object
 from bench.errors import BenchError
+from bench.files import file_stem
 from bench.machine.disturbance import round_watcher
 from bench.machine.memory import room_for_another
-from bench.measure.beats import Beat, beat_for, equal_beats
+from bench.measure.beats import Beat, equal_beats
+from bench.measure.canary import Canary
 from bench.measure.member import (
     BLOCK_THRESHOLDS,
-    WARMUP_BUDGET_S,
     Context,
     Member,
     keep_placement,
@@ -34,22 +34,34 @@ from bench.measure.member import (
 )
 from bench.measure.state import CellState
 from bench.measure.stops import stops
-from bench.record.assemble import canary_median, invocation
+from bench.measure.taken import as_answered, figured
+from bench.record.assemble import canary_median
 from bench.record.block import CANARY, Block, trusted_samples
 from bench.record.estimate import relative_half_width
 from bench.record.facts import WorkerFacts
-from bench.record.result import StopReason
-from bench.runtimes.client import Worker
-from bench.runtimes.runtime import Runtime
+from bench.record.result import Invocation, StopReason
 from bench.scenarios import Scenario
 from bench.stats.percentile import minimum_samples
+from bench.unchanged import check_unchanged
 
 #: Rounds in a generation: the design whose intervals held their coverage there.
 ROUNDS = 8
 P99 = 0.99
 #: At most so many rounds more, for blocks that were disturbed.
 EXTRA_ROUNDS = 4
-CANARY_RUNTIME = Runtime(CANARY, "bench.worker.canary:Canary", {})
+
+
+#: An invocation of which a larger part of the blocks was disturbed is followed by a look at which
+#: CPUs are idle; as for the mark of a cell (`bench.record.estimate`).
+MOVING_SHARE = 0.25
+
+
+def shares_cpu(member: Member) -> bool:
+    """Whether other programs had the member's CPUs in too many of its blocks; those of a server are
+    never marked as disturbed, but how long it waited is told of them too."""
+    disturbed = sum(block.disturbed for block in member.blocks)
+    waited = sum(share > BLOCK_THRESHOLDS.wait_share for share in member.waited)
+    return max(disturbed, waited) > MOVING_SHARE * len(member.blocks)
 
 
 def undisturbed(blocks: Sequence[Block]) -> int:
@@ -65,23 +77,24 @@ class Group:
         self.states = list(states)
         self.context = context
         self.suite = context.suite
-        self.cpus = context.cpus[max(state.planned.cores for state in states)]
         self.part = 0
+        self.elsewhere = True  #: the CPUs are chosen anew before the next generation
         self.beats: dict[str, Beat] = {}
-        self.generation = 1 + max(
-            (i.index for state in states for i in state.invocations), default=-1
-        )
+        taken = [i.index for state in states for i in state.invocations]
+        self.generation = max([context.first_generation, *(index + 1 for index in taken)])
 
     def run(self) -> None:
         """Measure; every cell ends with a record. Interrupting loses at most one generation."""
-        canary = self._start_canary()
-        try:
+        with Canary(self.context.launcher) as canary:
             while waiting := [state for state in self.states if not state.stop]:
                 self._part(waiting, canary)
-        finally:
-            canary.kill()
 
-    def _part(self, waiting: Sequence[CellState], canary: Worker) -> None:
+    @property
+    def cpus(self) -> tuple[int, ...]:
+        """Those that the cells of the group are measured on now."""
+        return self.context.cpus[max(state.planned.cores for state in self.states)]
+
+    def _part(self, waiting: Sequence[CellState], canary: Canary) -> None:
         """Measure as many cells as fit into memory together until they have their answers."""
         cells = "1 cell" if len(waiting) == 1 else f"{len(waiting)} cells in turn"
         self.context.listener.phase(f"measuring {self.name}, {cells}")
@@ -95,18 +108,20 @@ class Group:
         while active := [state for state in together if not state.stop]:
             self._generation(active, canary)
 
-    def _generation(self, active: Sequence[CellState], canary: Worker) -> list[CellState]:
+    def _generation(self, active: Sequence[CellState], canary: Canary) -> list[CellState]:
         """One more invocation of each cell; the cells that had room, failed ones included."""
+        self._choose_cpus(canary)
         members, without_room = self._start_members(active)
         active = [state for state in active if state not in without_room]
         for state in active:
             state.group = state.group or f"{self.name}, part {self.part}"
-        own = [os.getpid(), canary.pid, *(member.worker.pid for member in members)]
+        own = [os.getpid(), *canary.pids, *(member.worker.pid for member in members)]
         try:
             with round_watcher(own, self.cpus) as watcher:
                 watcher.start()
                 canary_blocks = self.rounds(members, canary)
                 reasons = tuple(watcher.stop().disturbed())
+            self.elsewhere = any(shares_cpu(member) for member in members)
             self._collect(members, canary_blocks, reasons)
         finally:
             for member in members:
@@ -165,20 +180,21 @@ class Group:
             f"each; {remedy} would be enough."
         )
 
-    def _start_canary(self) -> Worker:
-        worker = self.context.launcher.worker(CANARY_RUNTIME, 1)
-        worker.load(ModelFile(CANARY), Device("cpu", "", CANARY), Options(), self.cpus[-1:])
-        worker.bind({})
-        self.beats_canary = beat_for(worker.warm_up(WARMUP_BUDGET_S).latency_ns)
-        return worker
+    def _choose_cpus(self, canary: Canary) -> None:
+        """Where this generation is measured: where the one before it was, if it had its CPUs for
+        itself, else on the idlest CPUs as they are now, all cells and the canary alike."""
+        if self.elsewhere:
+            self.context.cpus.choose_again()
+        with self.context.account.useful():
+            canary.stay_on(self.cpus[-1])
 
-    def rounds(self, members: list[Member], canary: Worker) -> list[Block]:
+    def rounds(self, members: list[Member], canary: Canary) -> list[Block]:
         """Blocks in random turn; a member whose worker fails leaves, the others go on."""
         canary_blocks: list[Block] = []
         for number in range(ROUNDS):
             for position, turn in enumerate(self.context.rng.permutation(len(members) + 1)):
                 if turn == len(members):
-                    canary_blocks.append(self.canary_block(canary, number, position))
+                    canary_blocks += self.canary_blocks(canary, number, position)
                     continue
                 member = members[turn]
                 if member.state.failure is None:
@@ -205,14 +221,18 @@ class Group:
         with self.context.account.useful(member.state):
             member.watcher.start()
             latency_ns = member.worker.block(calls=beat.calls, discard=beat.discard)
-            disturbed = bool(member.watcher.stop().disturbed(BLOCK_THRESHOLDS))
+            seen = member.watcher.stop()
+        disturbed = bool(seen.disturbed(BLOCK_THRESHOLDS))
+        member.note_wait(seen)
         return Block(member.state.cell.id, self.generation, number, position, latency_ns, disturbed)
 
-    def canary_block(self, canary: Worker, number: int, position: int) -> Block:
-        beat = self.beats_canary
+    def canary_blocks(self, canary: Canary, number: int, position: int) -> list[Block]:
+        """One block of the canary; none where it died in it."""
         with self.context.account.useful():
-            latency_ns = canary.block(calls=beat.calls, discard=beat.discard)
-        return Block(CANARY, self.generation, number, position, latency_ns)
+            latency_ns = canary.block()
+        if latency_ns is None:
+            return []
+        return [Block(CANARY, self.generation, number, position, latency_ns)]
 
     def _collect(
         self,
@@ -222,26 +242,28 @@ class Group:
     ) -> None:
         """Write what the generation gave, then take it into account."""
         canary_ns = canary_median(canary_blocks)
-        done: list[tuple[Member, WorkerFacts]] = []
+        done: list[tuple[Member, WorkerFacts, Invocation]] = []
         for member in members:
             if member.state.failure is None:
                 with self.failing(member.state):
-                    done.append((member, self._end(member, reasons)))
-        blocks = [block for member, _ in done for block in member.blocks]
+                    told = self._end(member, reasons)
+                    done.append((member, told, figured(told, member.blocks, canary_ns)))
+        blocks = [block for member, *_ in done for block in member.blocks]
         if done:
+            stem = file_stem(self.name.replace(" ", "-"))
             self.context.store.write_samples(
-                f"{self.name.replace(' ', '-')}-{self.generation:04d}", [*canary_blocks, *blocks]
+                f"{stem}-{self.generation:04d}", [*canary_blocks, *blocks]
             )
-            found = [invocation(told, member.blocks, canary_ns) for member, told in done]
-            self.context.store.append_workers([told for _, told in done])
-            self.context.store.append_invocations(found)
-            for (member, _), one in zip(done, found, strict=True):
+            self.context.store.append_workers([told for _, told, _ in done])
+            self.context.store.append_invocations([one for *_, one in done])
+            for member, _, one in done:
                 member.state.invocations.append(one)
                 member.state.samples[one.index] = trusted_samples(member.blocks)
 
     def _end(self, member: Member, reasons: tuple[str, ...]) -> WorkerFacts:
         """Take outputs and facts from the worker that was timed, and let it go."""
         state = member.state
+        check_unchanged(state.planned.file)  # a runtime may have mapped it, and not copied
         with self.context.account.useful(state):
             if state.cell.lane != "api":
                 state.outputs = member.worker.fetch()
@@ -265,9 +287,11 @@ class Group:
 
     @contextmanager
     def failing(self, state: CellState) -> Iterator[None]:
-        """A typed error ends this cell, not the run."""
+        """An error ends this cell, not the run: one that was meant, or what came of an answer that
+        nobody thought of."""
         try:
-            yield
+            with as_answered(state.cell.target):
+                yield
         except BenchError as error:
             state.failure = error
             self._stop(state, "failed")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,8 +13,8 @@ import numpy as np
 from bench.arrays import Array
 from bench.cards.tasks import find_task
 from bench.cell import Cell
-from bench.errors import BenchError, OutOfMemory, SpecError
-from bench.machine.cores import choose_cores
+from bench.errors import BenchError, OutOfMemory, SpecError, WorkerCrashed
+from bench.machine.quiet import Cores
 from bench.measure.account import Account
 from bench.measure.group import group_class
 from bench.measure.listener import Listener
@@ -23,18 +23,21 @@ from bench.measure.pasts import with_past
 from bench.measure.plan import PlannedCell
 from bench.measure.prepare import Prepared
 from bench.measure.profiled import profiled_placement
-from bench.measure.reference import References
+from bench.measure.reference import References, SecondLook, numeric
 from bench.measure.scoring import Score, score, stored_score
 from bench.measure.state import CellState
+from bench.measure.taken import as_answered
 from bench.record.assemble import OTHER_SHAPES, Evidence, assemble
-from bench.record.facts import CellFacts, ToldPlacement
-from bench.record.parity import Reference, compared_part
+from bench.record.facts import CellFacts, ToldPlacement, Witness
+from bench.record.parity import Reference
 from bench.record.result import EnvironmentFact, Failure, Record
 from bench.runtimes.targets import (
     Choice,
 )
 from bench.scenarios import find_scenario
-from bench.store.run import StoredRun
+from bench.store.derive import derived
+from bench.store.raw import read_raw
+from bench.store.run import StoredRun, read_run
 from bench.store.write import RunStore
 
 
@@ -49,7 +52,8 @@ class Outcome:
 
     @property
     def failed(self) -> bool:
-        return any(record.status == "failed" for record in self.records)
+        """Whether any cell has no figures that count."""
+        return any(record.standing != "ok" for record in self.records)
 
 
 class Measuring:
@@ -76,14 +80,17 @@ class Measuring:
         done = {record.cell_id for record in outcome.records}
         self.todo = [p for p in prepared.plan.cells if p.cell.id not in done]
         self._total = len(prepared.plan.cells)
-        # Before the harness moves away: this reads the process's own affinity.
-        counts = {planned.cores for planned in self.todo}
-        self._cpus = {count: tuple(choose_cores(count)) for count in counts}
-        self.cpus = {cpu for cpus in self._cpus.values() for cpu in cpus}
+        taken = [one.index for one in stored.invocations] if stored is not None else []
+        # Of all cells: the samples of a generation are one file, and a new one must not replace it.
+        self._first_generation = max(taken, default=-1) + 1
+        self.cpus = Cores({planned.cores for planned in prepared.plan.cells})
 
     def run(self) -> None:
         self.listener.run_started([planned.cell for planned in self.todo], self.store.path)
+        for words in self._crowded():
+            self.listener.note(words)
         todo = {planned.cell.id for planned in self.todo}
+        self._score_late()
         for planned in self.todo:
             if planned.refused is not None:
                 self.finish(CellState(planned, failure=planned.refused, stop="failed"))
@@ -105,6 +112,16 @@ class Measuring:
             except BenchError as error:
                 self.finish(CellState(planned, failure=error, stop="failed"))
                 return None
+
+    def _crowded(self) -> list[str]:
+        """More threads than CPUs that the process may use, in words; their rows are marked too."""
+        asked = {p.cell.threads: len(self.cpus[p.cores]) for p in self.todo if p.refused is None}
+        return [
+            f"{threads} threads take turns on {count} CPU{'s' * (count != 1)}, all that this "
+            f"process may use: --threads {count} is what they can do at once."
+            for threads, count in sorted(asked.items())
+            if threads > count
+        ]
 
     def _refused_as_too_big(self, planned: PlannedCell) -> bool:
         """Finish a cell untried where a smaller batch of the same model did not fit the device."""
@@ -140,8 +157,9 @@ class Measuring:
             listener=self.listener,
             account=self.account,
             rng=np.random.default_rng(self.suite.seed),
-            cpus=self._cpus,
+            cpus=self.cpus,
             finish=self.finish,
+            first_generation=self._first_generation,
         )
 
     def _state(self, planned: PlannedCell) -> CellState:
@@ -168,9 +186,44 @@ class Measuring:
         self.listener.phase(f"scoring {planned.cell.model.name} on {planned.cell.target}")
         with self.account.useful():
             try:
-                self.scores[key] = score(planned, self._context(planned))
+                with as_answered(planned.cell.target):
+                    self.scores[key] = score(planned, self._context(planned))
             except BenchError as error:
                 self.scores[key] = error
+
+    def _score_late(self) -> None:
+        """Score what an earlier part of this run measured and could not score, for example because
+        the disk was full when the predictions were to be written."""
+        facts = self._not_scored()
+        late = {p.cell.id: p for p in self.prepared.plan.cells if p.cell.id in facts}
+        found: list[str] = []
+        for cell_id, planned in late.items():
+            self._score(planned)
+            scores = self.scores.get(_scored(planned))
+            if isinstance(scores, Score):
+                update = {"scored": scores.scored, "not_scored": ""}
+                self.store.append_facts(facts[cell_id].model_copy(update=update))
+                found.append(cell_id)
+        if found:
+            self._record_again(found)
+
+    def _not_scored(self) -> dict[str, CellFacts]:
+        """What is known of the measured cells that have no accuracy and ought to, by their ids."""
+        if self.stored is None or not self.stored.header.keeps_raw:
+            return {}
+        known = read_raw(self.stored).cells
+        measured = {r.cell_id for r in self.outcome.records if r.status == "ok"}
+        return {n: facts for n, facts in known.items() if n in measured and facts.not_scored}
+
+    def _record_again(self, cell_ids: Collection[str]) -> None:
+        """New records of cells whose facts are new, from what is stored of them."""
+        again = {r.cell_id: r for r in derived(read_run(self.store.path)).run.records}
+        records = self.outcome.records
+        for place, old in enumerate(records):
+            if old.cell_id in cell_ids:
+                self.store.append_record(again[old.cell_id])
+                records[place] = again[old.cell_id]
+                self.listener.note(f"{old.cell.label} is scored now.")
 
     def _stored_score(self, key: ScoredOnce) -> Score | None:
         """What an earlier, interrupted run predicted; None where that is not there."""
@@ -185,8 +238,7 @@ class Measuring:
 
     def finish(self, state: CellState) -> None:
         """Write the record of a cell that stopped."""
-        evidence = self._evidence(state)
-        record = assemble(evidence, self.suite.confidence)
+        evidence, record = self._recorded(state)
         facts = evidence.facts
         if not facts.outputs and not facts.not_compared:  # too large to be kept
             why = OTHER_SHAPES if evidence.reference and record.parity is None else ""
@@ -194,15 +246,35 @@ class Measuring:
         self.store.append_facts(facts)
         self.store.append_record(record)
         self.outcome.records.append(record)
+        if record.status == "ok" and facts.not_scored:
+            self.listener.note(f"{record.cell.label} has no accuracy: {facts.not_scored}")
         self.listener.cell_finished(record, len(self.outcome.records), self._total)
+
+    def _recorded(self, state: CellState) -> tuple[Evidence, Record]:
+        """The record of a cell; a failed one where none can be made of what its workers answered,
+        first without the outputs, then without the invocations."""
+        for outputs, taken in (
+            (state.outputs, state.invocations),
+            (None, state.invocations),
+            (None, []),
+        ):
+            tried = replace(state, outputs=outputs, invocations=taken)
+            try:
+                with as_answered(state.cell.target):
+                    evidence = self._evidence(tried)
+                    return evidence, assemble(evidence, self.suite.confidence)
+            except WorkerCrashed as error:
+                state.failure, state.stop = state.failure or error, "failed"
+        assert state.failure is not None
+        raise state.failure
 
     def _evidence(self, state: CellState) -> Evidence:
         """What was measured and found out of a cell."""
         planned = state.planned
         found = self.scores.get(_scored(planned))
         scored = found if isinstance(found, Score) else None
-        outputs, reference = self._outputs(state)
-        names = self._kept(outputs, reference)
+        outputs, reference, second = self._outputs(state)
+        names, witnesses = self._kept(outputs, reference, second.witnesses)
         facts = CellFacts(
             cell_id=planned.cell.id,
             stop=state.stop or "failed",
@@ -216,12 +288,17 @@ class Measuring:
             finished_at=now(),
             placement=state.placement,
             profiled=self._profiled(state),
+            computes_in=numeric(planned),
             outputs=names[0],
             reference=reference.name if reference else "",
             reference_outputs=names[1],
-            not_compared=reference.why_not if reference and reference.outputs is None else "",
+            witnesses=witnesses,
+            not_compared=second.chance
+            or (reference.why_not if reference and reference.outputs is None else ""),
             scored=scored.scored if scored else None,
             not_scored=str(found) if isinstance(found, BenchError) else "",
+            sizes=dict(planned.sizes),
+            assumed=planned.assumed,
         )
         return Evidence(
             cell=planned.cell,
@@ -230,6 +307,7 @@ class Measuring:
             samples=state.samples,
             outputs=outputs,
             reference=reference,
+            witnesses=second.witnesses,
             scores=scored.judged.scores if scored else (),
             doubts=scored.judged.doubts if scored else (),
         )
@@ -249,23 +327,36 @@ class Measuring:
                 self.placements[key] = None if plain is None else told_placement(plain)
         return self.placements[key]
 
-    def _outputs(self, state: CellState) -> tuple[list[Array] | None, Reference | None]:
-        """What the last timed call put out, as much as is compared, and what it ought to be."""
-        if state.outputs is None:
-            return None, None
+    def _outputs(self, state: CellState) -> tuple[list[Array] | None, Reference | None, SecondLook]:
+        """What the last timed call put out, what it ought to be, and what others say where the two
+        differ. Outputs that chance is in are compared with nothing."""
+        if not state.outputs:  # not taken, or none of them is a tensor of numbers
+            return None, None, SecondLook()
         with self.account.useful():
-            reference = self.references.of(state.planned)
-        return compared_part(state.outputs, reference), reference
+            judged = self.references.judge(state.planned, state.outputs)
+        if judged.second.chance:
+            return None, None, judged.second
+        return state.outputs, judged.reference, judged.second
 
     def _kept(
-        self, outputs: Sequence[Array] | None, reference: Reference | None
-    ) -> tuple[str, str]:
-        """The files of both, or none of the two."""
+        self,
+        outputs: Sequence[Array] | None,
+        reference: Reference | None,
+        witnesses: Sequence[Reference],
+    ) -> tuple[tuple[str, str], tuple[Witness, ...]]:
+        """The files of both and of all witnesses, or none of any."""
+        nothing: tuple[tuple[str, str], tuple[Witness, ...]] = (("", ""), ())
         if outputs is None or reference is None or reference.outputs is None:
-            return "", ""
+            return nothing
         theirs = self.store.write_outputs(reference.outputs)
         mine = self.store.write_outputs(outputs) if theirs else ""
-        return (mine, theirs) if mine else ("", "")
+        told = [
+            Witness(name=w.name, outputs=self.store.write_outputs(w.outputs or ()))
+            for w in witnesses
+        ]
+        if not mine or not all(each.outputs for each in told):
+            return nothing
+        return (mine, theirs), tuple(told)
 
 
 #: What is scored once: model, variant, target.

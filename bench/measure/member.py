@@ -9,10 +9,12 @@ import numpy as np
 
 from bench.backend import Placement
 from bench.errors import BenchError
-from bench.machine.disturbance import Thresholds, Watcher, block_watcher
+from bench.machine.disturbance import Disturbance, Thresholds, Watcher, block_watcher
+from bench.machine.quiet import Cores
 from bench.measure.account import Account
 from bench.measure.listener import Listener
 from bench.measure.state import CellState
+from bench.measure.taken import as_answered
 from bench.record.block import Block
 from bench.record.facts import Reading, ToldPlacement, Trial, WorkerFacts
 from bench.runtimes.client import Worker
@@ -37,8 +39,9 @@ class Context:
     listener: Listener
     account: Account
     rng: np.random.Generator
-    cpus: Mapping[int, tuple[int, ...]]  #: by how many cores a cell computes on
+    cpus: Cores  #: by how many cores a cell computes on
     finish: Callable[[CellState], None]  #: writes the record
+    first_generation: int = 0  #: those below were measured before the run was gone on with
 
 
 @dataclass
@@ -53,12 +56,18 @@ class Member:
     watcher: Watcher
     blocks: list[Block] = field(default_factory=list)
     trials: tuple[Trial, ...] = ()  #: of a server's search
+    waited: list[float] = field(default_factory=list)  #: share of each block without a CPU
 
     @property
     def grown_bytes(self) -> int:
         """What loading and binding added to the worker, as far as the system tells."""
         before, after = self.loaded.rss_before_load_bytes, self.bound.rss_bytes
         return max(0, after - before) if before is not None and after is not None else 0
+
+    def note_wait(self, seen: Disturbance) -> None:
+        """Keep which share of a block its threads were without a CPU, where the system tells."""
+        if seen.wait_share is not None:
+            self.waited.append(round(seen.wait_share, 4))
 
 
 def bound_worker(state: CellState, context: Context) -> tuple[Worker, LoadedInfo, Bound]:
@@ -123,6 +132,7 @@ def last_words(member: Member, index: int, discard: int) -> WorkerFacts:
         peak_rss_bytes=peak_rss_bytes,
         queries_per_call=member.bound.queries_per_call,
         trials=member.trials,
+        waited=tuple(member.waited),
         h2d_ns=copies.get("h2d_ns", ()),
         d2h_ns=copies.get("d2h_ns", ()),
         readings=readings,
@@ -142,13 +152,14 @@ def keep_placement(state: CellState, bound: Bound) -> None:
 def try_out(state: CellState, context: Context) -> None:
     """A simulated device: its outputs and placement count, and no latency is taken."""
     try:
-        with context.account.useful(state):
-            worker, _, bound = bound_worker(state, context)
-            try:
-                state.outputs = worker.fetch()
-            finally:
-                worker.end()
-        keep_placement(state, bound)
+        with as_answered(state.cell.target):
+            with context.account.useful(state):
+                worker, _, bound = bound_worker(state, context)
+                try:
+                    state.outputs = worker.fetch()
+                finally:
+                    worker.end()
+            keep_placement(state, bound)
         state.stop = "simulated"
     except BenchError as error:
         state.failure, state.stop = error, "failed"

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from bench.arrays import Array
 from bench.backend import ModelFile, Options
-from bench.cards.inputs import (
-    draw_samples,
-    index_limits,
-    input_digest,
-    random_inputs,
-    resolve_shape,
+from bench.cards.batch import NO_BATCH, BatchAxis
+from bench.cards.inputs import input_digest
+from bench.cards.query import (
+    Query,
+    batch_axis_of,
+    make_query,
+    not_compared,
+    refuse_unknown_names,
 )
-from bench.cards.modules import for_shapes
-from bench.cards.ready import Loaded, batch_name, file_bytes, fixed_batch
+from bench.cards.ready import Loaded, file_bytes
 from bench.cards.variants import Form
 from bench.cell import Cell, ModelIdentity
 from bench.errors import BenchError, SpecError, Unsupported
+from bench.machine.memory import spare_bytes
 from bench.measure import decoding
 from bench.runtimes.targets import Choice, default_threads
 from bench.scenarios import DEFAULT, LANGUAGE_DEFAULT, Scenario, find_scenario
-from bench.spec import Suite
+from bench.spec import BATCH, Suite
 from bench.variants import find_variant, suffix
 
 
@@ -38,6 +38,9 @@ class PlannedCell:
     options: Options
     feeds: dict[str, Array]
     refused: BenchError | None = None  #: known before measuring that it can't be had
+    batch_axis: BatchAxis = NO_BATCH
+    sizes: Mapping[str, int] = field(default_factory=dict)  #: that were asked for by name
+    assumed: tuple[str, ...] = ()  #: what of the inputs nobody said, in words
     prompt: Array | None = None  #: what has to be in a language model's cache before it is timed
 
     @property
@@ -73,6 +76,12 @@ class Plan:
     cells: tuple[PlannedCell, ...]
     left_out: tuple[str, ...] = ()  #: what a wildcard would have meant but can't be, in words
 
+    @property
+    def assumed(self) -> list[str]:
+        """What of the models' inputs nobody said, each with its model, once."""
+        told = (f"{p.cell.model.name}: {words}." for p in self.cells for words in p.assumed)
+        return list(dict.fromkeys(told))
+
     def groups(self) -> list[list[PlannedCell]]:
         """Cells that will be compared: the same scenario, batch and thread count."""
         groups: dict[tuple[object, ...], list[PlannedCell]] = {}
@@ -95,6 +104,7 @@ def make_plan(suite: Suite, models: Sequence[Loaded], choices: Sequence[Choice])
             "`pip install 'infer-bench[onnxruntime]'`; `bench doctor` tells what is missing."
         )
     _refuse_two_of_a_name(models)
+    refuse_unknown_names(models, suite.shapes, suite.batch_axis, suite.batch)
     cells = [
         planned
         for scenario, batch in _loads(suite, models)
@@ -186,15 +196,13 @@ def _cells_of_model(
     suite: Suite, model: Loaded, scenario: Scenario, batch: int, choices: Sequence[Choice]
 ) -> list[PlannedCell]:
     card = model.card
-    fixed = fixed_batch(card)
+    batch_axis = batch_axis_of(model, suite.batch_axis, suite.batch)
     refused: BenchError | None = None
-    if fixed is not None and fixed != batch and not scenario.one_sample:
-        refused = Unsupported(
-            f"{card.name}: its batch dimension is fixed at {fixed}, so batch {batch} can't be run. "
-            "Export it with a dynamic batch dimension."
-        )
+    if batch_axis.samples(batch) != batch and not scenario.one_sample and suite.batch != BATCH:
+        refused = _other_batch(card.name, batch_axis, batch)
     refused = refused or decoding.refusal(model, scenario)
-    feeds, prompt, input_sha256 = _step(suite, model, scenario, batch, refused)
+    query, prompt, input_sha256 = _query(suite, model, scenario, batch_axis, batch, refused)
+    feeds = query.feeds
     planned = []
     for variant in dict.fromkeys(suite.variants):
         form = model.form(variant)
@@ -207,7 +215,7 @@ def _cells_of_model(
                 variant=variant,
                 target=str(choice.target),
                 scenario=scenario.name,
-                batch=batch if refused or fixed is None else fixed,
+                batch=batch if refused else batch_axis.samples(batch),
                 shapes={name: tuple(array.shape) for name, array in feeds.items()},
                 threads=threads_of(suite, choice),
                 lane=suite.lane,
@@ -221,9 +229,54 @@ def _cells_of_model(
                 shapes=cell.shapes,
                 extra=dict(choice.target.options),
             )
-            unable = refused or choice.unavailable or _refusal(form, choice, card.name, why)
-            planned.append(PlannedCell(cell, model, choice, options, feeds, unable, prompt))
+            unable = (
+                query.refused
+                or refused
+                or choice.unavailable
+                or _refusal(form, choice, card.name, why)
+            )
+            planned.append(
+                PlannedCell(
+                    cell,
+                    model,
+                    choice,
+                    options,
+                    feeds,
+                    unable,
+                    batch_axis,
+                    query.sizes,
+                    (
+                        *_batch_words(batch_axis, batch, scenario),
+                        *query.assumed,
+                        *not_compared(card),
+                    ),
+                    prompt,
+                )
+            )
     return planned
+
+
+def _other_batch(name: str, batch_axis: BatchAxis, batch: int) -> Unsupported:
+    """Why a batch that was asked for can't be had."""
+    if batch_axis.fixed is not None:
+        return Unsupported(
+            f"{name}: its batch dimension is fixed at {batch_axis.fixed}, so batch {batch} can't "
+            "be run. Export it with a dynamic batch dimension."
+        )
+    return Unsupported(
+        f"{name}: {batch_axis.why or 'it has no batch axis'}, and batch {batch} can't be run. Name "
+        "the axis with --batch-axis, or leave --batch out."
+    )
+
+
+def _batch_words(batch_axis: BatchAxis, batch: int, scenario: Scenario) -> Iterator[str]:
+    """What was decided of the batch, where it changes what a query holds."""
+    size = batch_axis.samples(batch)
+    if batch_axis.fixed is not None:
+        if size != batch:
+            yield f"its batch is fixed at {size}, so that is how many samples a query has"
+    elif batch_axis.why and (batch_axis.axes or not scenario.one_sample):
+        yield f"{batch_axis.why} (--batch-axis says otherwise)"
 
 
 def _refusal(form: Form, choice: Choice, name: str, why: str | None) -> BenchError | None:
@@ -253,54 +306,22 @@ def _identity(model: Loaded, file: ModelFile) -> ModelIdentity:
     )
 
 
-def _step(
-    suite: Suite, model: Loaded, scenario: Scenario, batch: int, refused: BenchError | None
-) -> tuple[dict[str, Array], Array | None, str]:
+def _query(
+    suite: Suite,
+    model: Loaded,
+    scenario: Scenario,
+    batch_axis: BatchAxis,
+    batch: int,
+    refused: BenchError | None,
+) -> tuple[Query, Array | None, str]:
     """What one query holds, what a cache has to hold before it, and the hash of both."""
     if model.decoder is None and not scenario.counts:
-        feeds = _feeds(model, batch, suite)
-        return feeds, None, input_digest(feeds)
+        query = make_query(model, batch_axis, batch, suite.shapes, suite.seed, spare_bytes())
+        return query, None, input_digest(query.feeds)
     if refused is not None:  # there is no such query
-        return {}, None, ""
+        return Query({}), None, ""
     step = decoding.step_of(model, scenario, batch, suite.seed)
-    return step.feeds, step.prompt, step.sha256
-
-
-def _feeds(model: Loaded, batch: int, suite: Suite) -> dict[str, Array]:
-    """What one query holds: samples of the data set, else the examples that the model's own file
-    gives, else seeded random values."""
-    card, seed = model.card, suite.seed
-    if model.dataset is not None:
-        return draw_samples(model.dataset.inputs, batch, seed)
-    symbol = batch_name(card)
-    sizes = _example_sizes(model) | suite.shapes | ({symbol: batch} if symbol is not None else {})
-    shapes = {
-        spec.name: resolve_shape(card.name, spec.name, tuple(spec.shape), batch, sizes)
-        for spec in card.inputs
-    }
-    dtypes = {spec.name: spec.dtype for spec in model.card.inputs}
-    needs_limits = model.file.onnx is not None and any(
-        np.dtype(dtype).kind in "iu" for dtype in dtypes.values()
-    )
-    limits = model.index_limits
-    if needs_limits and model.file.onnx:
-        limits = index_limits(model.file.onnx)
-    given = for_shapes(model.examples, shapes) if model.examples else None
-    feeds = given or random_inputs(shapes, dtypes, limits, seed)
-    filled = {spec.name: spec.fill for spec in model.card.inputs if spec.fill is not None}
-    return feeds | {n: np.full_like(feeds[n], value) for n, value in filled.items()}
-
-
-def _example_sizes(model: Loaded) -> dict[str, int]:
-    """Sizes of symbolic dimensions as the model's own examples have them."""
-    examples = model.examples or {}
-    return {
-        dim: size
-        for spec in model.card.inputs
-        if spec.name in examples and len(spec.shape) == examples[spec.name].ndim
-        for dim, size in zip(spec.shape, examples[spec.name].shape, strict=True)
-        if isinstance(dim, str)
-    }
+    return Query(step.feeds), step.prompt, step.sha256
 
 
 def threads_of(suite: Suite, choice: Choice) -> int:
@@ -313,9 +334,5 @@ def threads_of(suite: Suite, choice: Choice) -> int:
 
 def for_batch(planned: PlannedCell, batch: int) -> Options:
     """The cell's own options, with the shapes of another batch size."""
-    symbol = batch_name(planned.model.card)
-    shapes = dict(planned.options.shapes)
-    for spec in planned.model.card.inputs:
-        dims = zip(spec.shape, shapes[spec.name], strict=True)
-        shapes[spec.name] = tuple(batch if dim == symbol else size for dim, size in dims)
+    shapes = planned.batch_axis.resized(planned.options.shapes, batch)
     return replace(planned.options, shapes=shapes)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import importlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench import guest
+from bench.arrays import Array
 from bench.cards.catalog import find_model, told_apart
-from bench.cards.ready import card_forms, load
+from bench.cards.query import batch_axis_of, make_query
+from bench.cards.ready import Loaded, card_forms, load
+from bench.machine.memory import spare_bytes
 from bench.measure import decoding
 from bench.measure.account import Account
 from bench.measure.listener import Listener
@@ -63,9 +67,12 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
         reports = discover_for(suite.targets, needed, processes, threads)
         choices = choose_targets(suite.targets, reports)
         forms = needed_forms(choices)
-        models = [load(card, cache, listener.phase, suite.variants, forms) for card in cards]
+        guess = partial(_made_up, suite)
+        models = [load(card, cache, listener.phase, suite.variants, forms, guess) for card in cards]
         for model in models:
-            for words in model.dataset.notes if model.dataset is not None else ():
+            notes = model.dataset.notes if model.dataset is not None else ()
+            made = (words for form in model.variants.values() for words in form.notes)
+            for words in (*model.doubts, *notes, *made):
                 listener.note(f"{model.card.name}: {words}.")
         for model in models:
             for words in decoding.notes(model):
@@ -73,10 +80,19 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
         for where, what in guest.changes().items():
             listener.note(f"{where} sets {', '.join(what)}, which does not count while bench runs.")
         plan = make_plan(suite, models, choices)
-        for words in plan.left_out:
+        for words in (*plan.left_out, *plan.assumed):
             listener.note(words)
         account.started_up()
         yield Prepared(plan, processes, reports, choices, account)
+
+
+def _made_up(suite: Suite, model: Loaded, number: int) -> Mapping[str, Array]:
+    """Inputs like those that are timed, of other values."""
+    batch_axis = batch_axis_of(model, suite.batch_axis, suite.batch)
+    query = make_query(model, batch_axis, 1, suite.shapes, suite.seed + number, spare_bytes())
+    if query.refused is not None:
+        raise query.refused
+    return query.feeds
 
 
 def needed_forms(choices: Sequence[Choice]) -> set[str]:

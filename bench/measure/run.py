@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from bench import __version__
@@ -18,7 +16,9 @@ from bench.machine.facts import machine_facts
 from bench.measure.listener import Listener
 from bench.measure.measuring import Measuring, Outcome, now
 from bench.measure.prepare import Prepared
+from bench.measure.resuming import changes, refuse
 from bench.record.header import RunHeader
+from bench.record.resumption import Resumption
 from bench.runtimes.declarations import versioned_distributions
 from bench.store.run import StoredRun
 from bench.store.write import RunStore, resume_run
@@ -26,8 +26,14 @@ from bench.store.write import RunStore, resume_run
 
 def start(prepared: Prepared, results: Path, listener: Listener) -> Outcome:
     """Carry out a plan in a new run directory."""
+    header = _header(prepared)
+    return _carry_out(prepared, RunStore.create(results, header), None, listener)
+
+
+def _header(prepared: Prepared) -> RunHeader:
+    """What is asked for, where, and what will be measured."""
     plan = prepared.plan
-    header = RunHeader(
+    return RunHeader(
         bench_version=__version__,
         created_at=now(),
         command=shlex.join(["bench", *sys.argv[1:]]),
@@ -39,7 +45,6 @@ def start(prepared: Prepared, results: Path, listener: Listener) -> Outcome:
         environments=_environments(prepared),
         keeps_raw=True,
     )
-    return _carry_out(prepared, RunStore.create(results, header), None, listener)
 
 
 def _environments(prepared: Prepared) -> dict[str, dict[str, str]]:
@@ -58,10 +63,40 @@ def _environments(prepared: Prepared) -> dict[str, dict[str, str]]:
     return found
 
 
-def resume(prepared: Prepared, path: Path, listener: Listener) -> Outcome:
-    """Go on where a run stopped: cells with a record are not measured again."""
+def resume(
+    prepared: Prepared,
+    path: Path,
+    listener: Listener,
+    *,
+    allowed: Collection[str] = (),
+    retries: bool = False,
+) -> Outcome:
+    """Go on where a run stopped: cells with a record are not measured again, failed ones only where
+    that is asked for.
+
+    Raises `SpecError` where something changed since it began that isn't among ``allowed``
+    (`bench.record.resumption.CHANGES`); what is allowed is recorded.
+    """
     store, stored = resume_run(path)
-    return _carry_out(prepared, store, stored, listener)
+    try:
+        now_here = _header(prepared)
+        found = changes(stored.header, now_here)
+        refuse(found, allowed, stored.path)
+        failed = [r.cell_id for r in stored.records if retries and r.status == "failed"]
+        store.append_resumption(
+            Resumption(
+                resumed_at=now(),
+                command=now_here.command,
+                bench_version=__version__,
+                changes=tuple(found),
+                retried=tuple(failed),
+            )
+        )
+    except BaseException:
+        store.close()
+        raise
+    kept = [record for record in stored.records if record.cell_id not in failed]
+    return _carry_out(prepared, store, replace(stored, records=kept), listener)
 
 
 def _carry_out(
@@ -72,7 +107,7 @@ def _carry_out(
     prepared.launcher.logs = store.logs
     measuring = Measuring(prepared, store, stored, listener, outcome)
     try:
-        with termination_as_interrupt(), _away_from(measuring.cpus):
+        with measuring.cpus:
             measuring.run()
     except KeyboardInterrupt:
         # What is measured is on the disk already; the workers end with the launcher.
@@ -82,31 +117,3 @@ def _carry_out(
         store.close()
     listener.run_finished(store.path)
     return outcome
-
-
-@contextmanager
-def termination_as_interrupt() -> Iterator[None]:
-    """SIGTERM (a CI job that is cancelled) ends a run like Ctrl-C does."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _away_from(cpus: set[int]) -> Iterator[None]:
-    """Keep the harness off the CPUs that workers are timed on, where there are others."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, allowed - cpus or allowed)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, allowed)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.arrays import Array
-from bench.cards.ready import fixed_batch
 from bench.cards.tasks import find_task
 from bench.cards.tasks.base import Judged, judged
 from bench.errors import AccuracyFailed
+from bench.files import file_stem
 from bench.measure.member import Context
 from bench.measure.plan import PlannedCell, for_batch
 from bench.record.facts import Scored
@@ -80,7 +80,7 @@ def predictions(
     """
     dataset, card = planned.model.dataset, planned.model.card
     assert dataset is not None
-    batch = fixed_batch(card) or _EVALUATION_BATCH
+    batch = planned.batch_axis.samples(_EVALUATION_BATCH)
     outputs = outputs_on(planned, dataset.inputs, batch, launcher, cpus)
     return find_task(card.task).columns(outputs, dataset, card)
 
@@ -126,6 +126,13 @@ def stored_score(run: StoredRun, record: Record) -> Score:
 
 
 def prediction_name(planned: PlannedCell) -> str:
-    """A file name for the predictions of one model, variant and target."""
-    target = "".join(c if c.isalnum() else "-" for c in planned.cell.target)
-    return f"{planned.cell.model.sha256[:12]}-{planned.cell.variant}-{target}"
+    """A file name for the predictions of one model, data set, variant and target."""
+    cell, dataset = planned.cell, planned.model.dataset
+    parts = (
+        file_stem(cell.model.name),
+        cell.model.sha256[:12],
+        dataset.sha256[:12] if dataset is not None else "",
+        file_stem(cell.variant),
+        file_stem(cell.target),
+    )
+    return "-".join(filter(None, parts))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from bench.arrays import Array
+from bench.measure.canary import Canary
 from bench.measure.capacity_search import TOLERANCE, find_capacity
 from bench.measure.group import Group
 from bench.measure.member import Member
 from bench.record.block import Block
 from bench.record.facts import Trial
-from bench.runtimes.client import Worker
 from bench.stats.percentile import floor
 from bench.worker.messages import ServeQueries
 
@@ -17,15 +17,15 @@ class ServerGroup(Group):
     """Cells whose figure is a capacity. Their searches take turns in random order, whole: queries
     that arrive at random moments can't be cut into blocks."""
 
-    def rounds(self, members: list[Member], canary: Worker) -> list[Block]:
+    def rounds(self, members: list[Member], canary: Canary) -> list[Block]:
         """One search for each member, the canary before each."""
         canary_blocks: list[Block] = []
         for position, turn in enumerate(self.context.rng.permutation(len(members))):
             member = members[turn]
-            canary_blocks.append(self.canary_block(canary, 0, 2 * position))
+            canary_blocks += self.canary_blocks(canary, 0, 2 * position)
             with self.failing(member.state):
                 member.blocks.append(self._search(member, 2 * position + 1))
-        return canary_blocks or [self.canary_block(canary, 0, 0)]
+        return canary_blocks or self.canary_blocks(canary, 0, 0)
 
     def _search(self, member: Member, position: int) -> Block:
         cell = member.state.cell
@@ -55,7 +55,7 @@ class ServerGroup(Group):
             member.watcher.start()
             found = find_capacity(trial, service_ns, bound_ns)
             # Waiting for a query to arrive is no disturbance, so only the counts are looked at.
-            member.watcher.stop()
+            member.note_wait(member.watcher.stop())
         member.trials = tuple(
             Trial(rate_per_s=rate_per_s, held=held, late_ns=late_ns)
             for (rate_per_s, late_ns), held in zip(tried, found.held, strict=True)

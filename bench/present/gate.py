@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from bench.judge.gate import Finding, Judgement, Limits, Outcome
+from bench.judge.finding import Decision, Finding, Limits, Outcome
+from bench.judge.gate import Judgement
 from bench.numbers import (
     MISSING,
     NAME_LIMIT,
@@ -31,6 +32,7 @@ from bench.variants import suffix
 MARKS = {
     Outcome.ERROR: FAILED,
     Outcome.FAIL: FAILED,
+    Outcome.MISSING: FAILED,
     Outcome.INCONCLUSIVE: MARKED,
     Outcome.PASS: OK,
     Outcome.SKIPPED: " ",
@@ -39,6 +41,7 @@ MARKS = {
 _STYLES = {
     Outcome.ERROR: "red",
     Outcome.FAIL: "red",
+    Outcome.MISSING: "red",
     Outcome.INCONCLUSIVE: "yellow",
     Outcome.PASS: "green",
 }
@@ -46,12 +49,13 @@ _STYLES = {
 ORDER = (
     Outcome.ERROR,
     Outcome.FAIL,
+    Outcome.MISSING,
     Outcome.INCONCLUSIVE,
     Outcome.PASS,
     Outcome.SKIPPED,
     Outcome.NEW,
 )
-_TOLD = (Outcome.ERROR, Outcome.FAIL, Outcome.INCONCLUSIVE)
+_TOLD = (Outcome.ERROR, Outcome.FAIL, Outcome.MISSING, Outcome.INCONCLUSIVE)
 _MOST_SENTENCES = 8
 _MOST_DIFFERENCES = 6
 
@@ -196,6 +200,8 @@ def gate_json(judgement: Judgement) -> dict[str, object]:
     """The judgement, JSON-ready: times as ratios, accuracies as fractions, figures as stored."""
     return {
         "decision": judgement.decision.value,
+        "counts_as": judgement.counts_as.value,
+        "exit_code": judgement.exit_code,
         "sentence": summary(judgement),
         "run": str(judgement.run.path),
         "baseline": str(judgement.baseline.path) if judgement.baseline is not None else None,
@@ -206,6 +212,7 @@ def gate_json(judgement: Judgement) -> dict[str, object]:
             "max_accuracy_loss": judgement.limits.max_accuracy_loss,
             "max_memory_growth": judgement.limits.max_memory_growth,
             "worst_score": dict(judgement.limits.worst_score),
+            "allow_missing": judgement.limits.allow_missing,
         },
         "findings": [_row(finding) for finding in judgement.findings],
         "warnings": list(judgement.warnings),
@@ -239,15 +246,26 @@ def summary(judgement: Judgement) -> str:
     words = {
         Outcome.ERROR: "stopped working",
         Outcome.FAIL: "beyond the limit",
+        Outcome.MISSING: "missing",
         Outcome.INCONCLUSIVE: "inconclusive",
         Outcome.PASS: "within",
         Outcome.SKIPPED: "skipped",
         Outcome.NEW: "new",
     }
     said = [f"{counts[outcome]} {text}" for outcome, text in words.items() if counts[outcome]]
+    counted = _counted(judgement)
     if not judged:
-        return f"{head}, because nothing could be judged ({', '.join(said) or 'no records'})."
-    return f"{head}; {', '.join(said)}."
+        because = f"because nothing could be judged ({', '.join(said) or 'no records'})"
+        return f"{head}, {because}{counted}."
+    return f"{head}; {', '.join(said)}{counted}."
+
+
+def _counted(judgement: Judgement) -> str:
+    """What --inconclusive makes of an inconclusive judgement."""
+    if judgement.counts_as is judgement.decision:
+        return ""
+    words = {Decision.PASS: "a pass", Decision.FAIL: "a failure"}
+    return f"; by --inconclusive it counts as {words[judgement.counts_as]}"
 
 
 def limits_in_words(limits: Limits) -> Sequence[str]:

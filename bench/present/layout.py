@@ -22,10 +22,10 @@ TIED = "\u00a0"  #: a space at which `wrap` doesn't break
 
 
 SHORT_MESSAGE = 48  #: what a failed row has room for at 80 columns
-OK, MARKED, FAILED, FOREIGN = "✓", "!", "✗", "·"
+OK, MARKED, WRONG, FAILED, FOREIGN = "✓", "!", "≠", "✗", "·"
 
 
-STYLES = {OK: "green", MARKED: "yellow", FAILED: "red"}
+STYLES = {OK: "green", MARKED: "yellow", WRONG: "red", FAILED: "red"}
 
 
 @dataclass(frozen=True)

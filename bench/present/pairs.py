@@ -102,10 +102,12 @@ def _heading(pair: Pair) -> str:
     names = f"{_subject(pair)} / {DEFAULT if pair.model == pair.other else _object(pair)}"
     if pair.relation == "control":
         return f"{names}  what distillation did"
-    return f"{names}  {_size_words(pair)}"
+    return f"{names}  {_size_words(pair)}".rstrip()
 
 
 def _size_words(pair: Pair) -> str:
+    if not (pair.file_bytes and pair.other_file_bytes):
+        return ""  # one of them is no file, or could not be made
     sizes = f"{size(pair.file_bytes)} against {size(pair.other_file_bytes)}"
     if not finite(pair.size_ratio) or pair.size_ratio <= 0:
         return sizes
@@ -136,7 +138,8 @@ def _ratio_figure(found: Ratio | None, missing: str = "") -> Figure:
 def _short_reason(missing: str) -> str:
     if missing == "simulated":
         return missing
-    return "failed" if missing.endswith(" failed") else MISSING
+    reasons = {" failed": "failed", " is WRONG": "WRONG"}
+    return next((short for end, short in reasons.items() if missing.endswith(end)), MISSING)
 
 
 def _accuracy_figures(change: Change | None) -> dict[str, Figure]:

@@ -69,7 +69,7 @@ class LineProgress:
 
     def cell_finished(self, record: Record, done: int, total: int) -> None:
         self._done, self._total = done, total
-        self._say(f"[{done}/{total}] {record.status:<6} {record.cell.label}: {outcome(record)}")
+        self._say(f"[{done}/{total}] {_standing(record):<6} {record.cell.label}: {outcome(record)}")
 
     def note(self, text: str) -> None:
         self._say(f"note: {text}")
@@ -123,8 +123,8 @@ class RichProgress:
     def cell_finished(self, record: Record, done: int, total: int) -> None:
         self._done, self._total = done, total
         self._finished_here += 1
-        if record.status == "failed":
-            self._print(f"failed  {record.cell.label}: {outcome(record)}", "red")
+        if record.standing != "ok":
+            self._print(f"{_standing(record)}  {record.cell.label}: {outcome(record)}", "red")
 
     def note(self, text: str) -> None:
         self._print(f"note: {text}", "yellow")
@@ -185,8 +185,14 @@ class RichProgress:
         self._console.print(Text(printable(text, limit=1000), style=style))
 
 
+def _standing(record: Record) -> str:
+    return "WRONG" if record.standing == "wrong" else record.standing
+
+
 def outcome(record: Record) -> str:
     """What came of a cell, in a few words."""
+    if record.wrong:
+        return "; ".join(f"{c.name}: {c.detail}" for c in record.checks if c.name in record.wrong)
     if record.failure is not None:
         return f"{record.failure.kind}: {record.failure.message}"
     if record.simulated:

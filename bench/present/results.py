@@ -40,6 +40,7 @@ from bench.present.layout import (
     NOTHING,
     OK,
     SHORT_MESSAGE,
+    WRONG,
     Figure,
     Line,
     clip,
@@ -58,7 +59,10 @@ from bench.record.result import (
 )
 from bench.scenarios import find_scenario
 from bench.store.scores import metric_of
+from bench.variants import MADE_UP
 
+#: Behind the label of a row whose figures are of something else than was asked for.
+WRONG_ROW = "WRONG"
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -111,6 +115,7 @@ def result_table(records: Sequence[Record], width: int = 80) -> Text:
         *_percentile_notes(batches),
         *_metric_notes(batches),
         *_token_notes(records),
+        *_input_notes(batches),
         *_data_notes(batches),
     )
     for note in (*general, *notes.texts(), _summary(rows)):
@@ -160,8 +165,9 @@ def _label(record: Record, *, several_threads: bool) -> str:
 
 def _heading(record: Record, *, several_variants: bool, originals: Set[str | None]) -> str:
     model = record.cell.model
-    bytes_known = size(model.file_bytes) if model.file_bytes or not record.foreign else ""
-    facts = [_role(model, originals), bytes_known, _parameters(model.parameters)]
+    bytes_known = size(model.file_bytes) if model.file_bytes else ""
+    guessed = f"calibrated on {MADE_UP}" if MADE_UP in record.variant_method else ""
+    facts = [_role(model, originals), bytes_known, _parameters(model.parameters), guessed]
     if several_variants and not record.foreign:
         facts.insert(0, record.cell.variant)
     return f"{printable(model.name, limit=NAME_LIMIT)}  {', '.join(filter(None, facts))}"
@@ -239,13 +245,16 @@ def _lines(row: _Row, units: Mapping[str, Unit], notes: _Notes) -> list[Line]:
         return [Line(row.label + marks, mark, message=_short_failure(row.records[0].failure))]
     lines = [Line("", figures=_figures(batch, row, units)) for batch in row.batches]
     whole = {"accuracy": _accuracy(row), "device": _on_device(row)}
-    first = Line(row.label + marks, mark, {**lines[0].figures, **whole})
+    label = f"{row.label}, {WRONG_ROW}" if mark == WRONG else row.label
+    first = Line(label + marks, mark, {**lines[0].figures, **whole})
     return [first, *lines[1:]]
 
 
 def _mark(row: _Row) -> str:
     if any(r.status == "failed" for r in row.records):
         return FAILED
+    if any(r.standing == "wrong" for r in row.records):
+        return WRONG
     if any(r.foreign is not None for r in row.records):
         return FOREIGN
     marked = any(not check.ok for r in row.records for check in r.checks)
@@ -401,7 +410,12 @@ class _Notes:
 
 
 def _remarks(row: _Row) -> list[str]:
-    checks = [_check_text(c) for r in row.records for c in r.checks if not c.ok]
+    checks = [
+        f"{f'{WRONG_ROW}, ' if c.name in r.wrong else ''}{_check_text(c)}"
+        for r in row.records
+        for c in r.checks
+        if not c.ok
+    ]
     checks = [_foreign_text(r.foreign) for r in row.records if r.foreign is not None] + checks
     failures = [_failure_text(r.failure) for r in row.records if r.failure is not None]
     in_full = len(failures) == len(row.records) and len(set(failures)) == 1
@@ -484,6 +498,19 @@ def _scale(batches: Sequence[_Batch]) -> Scale | None:
     return common_scale(metric.scale for metric in _metrics(batches))
 
 
+def _input_notes(batches: Sequence[_Batch]) -> list[str]:
+    """The sizes that were asked for, and what of the inputs was guessed."""
+    records = [record for batch in batches for record in batch.records]
+    told: dict[str, None] = {}
+    for record in records:
+        name = printable(record.cell.model.name, limit=NAME_LIMIT)
+        sizes = ", ".join(f"{dim}={size}" for dim, size in record.sizes.items())
+        for words in (f"measured at {sizes}" if sizes else "", *record.assumed):
+            if words:
+                told[f"{MISSING} {name}: {printable(words, limit=400)}."] = None
+    return list(told)
+
+
 def _data_notes(batches: Sequence[_Batch]) -> list[str]:
     """What of the labelled data is not in the accuracy."""
     found = {
@@ -501,7 +528,7 @@ def _data_notes(batches: Sequence[_Batch]) -> list[str]:
 
 def _summary(rows: Sequence[_Row]) -> str:
     marks = [_mark(row) for row in rows]
-    meanings = {OK: "ok", MARKED: "ok, but a check failed", FAILED: "failed"}
+    meanings = {OK: "ok", MARKED: "ok, but a check failed", WRONG: WRONG_ROW, FAILED: "failed"}
     meanings[FOREIGN] = "measured by another tool"
     counts = [f"{m} {marks.count(m)} {words}" for m, words in meanings.items() if m in marks]
     return "; ".join(counts) + "."

@@ -67,6 +67,7 @@ class Evidence:
     samples: Mapping[int, Array] | None = None
     outputs: Sequence[Array] | None = None
     reference: Reference | None = None
+    witnesses: Sequence[Reference] = ()
     scores: Sequence[TaskScore] = ()
     doubts: Sequence[str] = ()
 
@@ -104,14 +105,16 @@ def assemble(evidence: Evidence, confidence: float) -> Record:
         placement=placement,
         variant_method=facts.variant_method,
         checks=(
-            *(estimate.checks(taken) if taken else ()),
-            *_placement_checks(placement, cell),
+            *(estimate.checks(taken, cell.threads) if taken else ()),
+            *_placement_checks(placement, cell, facts.computes_in),
             *_accuracy_checks(facts, evidence.doubts),
             *_parity_checks(compared, why_not),
         ),
         invocations=tuple(taken),
         canary_ns=over_invocations("canary_ns"),
         group=facts.group,
+        sizes=facts.sizes,
+        assumed=facts.assumed,
         finished_at=facts.finished_at,
     )
 
@@ -135,6 +138,7 @@ def invocation(told: WorkerFacts, blocks: Sequence[Block], canary_ns: float | No
         rss_before_load_bytes=told.rss_before_load_bytes,
         disturbances=told.disturbances,
         cpus=told.cpus,
+        waited_share=_waited_share(told.waited, blocks),
         capacity_per_s=best.rate_per_s if best else None,
         generator_late_ns=best.late_ns if best else None,
         queries_per_call=told.queries_per_call,
@@ -170,6 +174,14 @@ def timed(blocks: Sequence[Block], canary_ns: float | None) -> dict[str, Any]:
         canary_ns,
     )
     return dict(zip(TIMED, values, strict=True))
+
+
+def _waited_share(waited: Sequence[float], blocks: Sequence[Block]) -> float | None:
+    """The mean over the blocks that the figures come from; None where the system didn't tell."""
+    if len(waited) != len(blocks) or not blocks:
+        return None
+    shares = [share for share, block in zip(waited, blocks, strict=True) if not block.disturbed]
+    return float(np.mean(shares or waited))
 
 
 def canary_median(blocks: Sequence[Block]) -> float | None:
@@ -209,12 +221,12 @@ def _further(profiled: ToldPlacement | None) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value}
 
 
-def _placement_checks(placement: PlacementFact | None, cell: Cell) -> list[Check]:
+def _placement_checks(placement: PlacementFact | None, cell: Cell, file: str) -> list[Check]:
     if placement is None:
         return []
     found = (
         placement_check(placement, cell.target),
-        precision_check(cell.variant, placement.precision),
+        precision_check(cell.variant, placement.precision, file),
     )
     return [check for check in found if check is not None]
 
@@ -254,9 +266,15 @@ def _parity(evidence: Evidence, placement: PlacementFact | None) -> tuple[Parity
     reference = evidence.reference
     if evidence.outputs is None or reference is None or reference.outputs is None:
         return facts.parity, facts.not_compared
-    held = held_to(evidence.cell.variant, placement.precision if placement else "")
-    found = parity(evidence.outputs, reference, held.name)
+    held = held_to(evidence.cell.variant, facts.computes_in or _int8_alone(placement))
+    found = parity(evidence.outputs, reference, held.name, evidence.witnesses)
     return found, OTHER_SHAPES if found is None else ""
+
+
+def _int8_alone(placement: PlacementFact | None) -> str:
+    """What is known of a file that nobody looked into: runtimes don't make int8 of their own."""
+    parts = placement.precision.split("+") if placement else []
+    return "int8" if "int8" in parts else ""
 
 
 def _parity_checks(found: Parity | None, why_not: str) -> list[Check]:
@@ -266,4 +284,8 @@ def _parity_checks(found: Parity | None, why_not: str) -> list[Check]:
     error = "NaN or Inf" if found.max_abs_error is None else f"{found.max_abs_error:.1e}"
     flips = f", {found.top1_flips} of {found.samples} top-1" if found.top1_flips else ""
     detail = f"largest difference from {found.reference}: {error}{flips}; {found.tolerance}"
+    if found.doubted_by:
+        agrees = f"{' and '.join(found.doubted_by)} agree{'s' * (len(found.doubted_by) == 1)}"
+        detail = f"{found.reference} is in doubt: {agrees} with what was timed; {detail}"
+        return [Check(name="reference", ok=False, detail=detail)]
     return [Check(name="parity", ok=found.ok, detail=detail)]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from bench.arrays import Array
-from bench.cell import Cell
+from bench.cell import MOST, Cell
+from bench.errors import AccuracyFailed
 from bench.record.result import (
+    LEAST,
     Check,
     Estimate,
     Invocation,
@@ -50,10 +54,19 @@ def estimate(values: Sequence[float] | Array, confidence: float) -> Estimate | N
     """
     if len(values) < 2:
         return None
-    return as_estimate(stated_interval(values, confidence))
+    stated = stated_interval(values, confidence)
+    # Two invocations that are a thousandfold apart have bounds beyond all that is written down.
+    low, high = max(stated.low, LEAST), min(stated.high, float(MOST))
+    return as_estimate(replace(stated, low=low, high=high))
 
 
 def as_estimate(interval: Interval) -> Estimate:
+    """As it is written down. Raises `AccuracyFailed` for what is no number."""
+    if not all(map(math.isfinite, (interval.estimate, interval.low, interval.high))):
+        raise AccuracyFailed(
+            f"what was computed is no number: {interval.estimate} ({interval.low} to "
+            f"{interval.high}). Look for NaN and infinities in the model's outputs."
+        )
     return Estimate(
         value=interval.estimate,
         low=interval.low,
@@ -133,8 +146,8 @@ def memory(invocations: Sequence[Invocation]) -> Memory:
     )
 
 
-def checks(invocations: Sequence[Invocation]) -> list[Check]:
-    """What has to hold for the figures to be trusted."""
+def checks(invocations: Sequence[Invocation], threads: int = 1) -> list[Check]:
+    """What has to hold for the figures to be trusted; one inference computes in ``threads``."""
     settled = sum(i.settled for i in invocations)
     blocks = sum(i.blocks for i in invocations)
     disturbed = sum(i.disturbed_blocks for i in invocations)
@@ -149,9 +162,37 @@ def checks(invocations: Sequence[Invocation]) -> list[Check]:
             ok=disturbed <= blocks * _DISTURBED_SHARE,
             detail=f"{disturbed} of {blocks} blocks were disturbed by other load",
         ),
+        *_own_cpu(invocations, threads),
         *telemetry_checks(invocations),
     ]
 
 
+def _own_cpu(invocations: Sequence[Invocation], threads: int) -> list[Check]:
+    """Whether the figures are those of CPUs that the worker had for itself."""
+    waited = [i.waited_share for i in invocations if i.waited_share is not None]
+    fewest = min((len(i.cpus) for i in invocations if i.cpus), default=threads)
+    crowded = fewest < threads
+    if not waited and not crowded:
+        return []
+    shared = [share for share in waited if share > _SHARED_CPU]
+    words = []
+    if waited and not shared:
+        words.append(f"all {len(waited)} invocations had their CPUs for themselves")
+    if shared:
+        words.append(
+            f"{len(shared)} of {len(waited)} invocations shared a CPU with other programs and "
+            f"waited for it {np.mean(shared):.0%} of the time, so latencies read high"
+        )
+    if crowded:
+        words.append(f"{threads} threads took turns on {fewest} CPU{'s' * (fewest != 1)}")
+    ok = len(shared) <= len(waited) * _SHARED_INVOCATIONS and not crowded
+    return [Check(name="own-cpu", ok=ok, detail="; ".join(words))]
+
+
 #: The median of a cell moves little while fewer blocks than this were hit.
 _DISTURBED_SHARE = 0.25
+#: A worker that waited for longer than this shared its CPU: the limit of a disturbed block
+#: (`bench.measure.member`). The blocks that count exceed it only where none was left undisturbed.
+_SHARED_CPU = 0.10
+#: The estimate leaves out the fifth of the invocations that was slowest.
+_SHARED_INVOCATIONS = 0.2

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from bench.cell import Frozen
-from bench.record.result import EnvironmentFact, Failure, Parity, StopReason
+from bench.cell import Frozen, Positive
+from bench.record.files import OutputsFile, PredictionsFile
+from bench.record.result import Above, EnvironmentFact, Failure, Parity, StopReason
 
 
 class Reading(Frozen):
@@ -25,7 +26,7 @@ class Reading(Frozen):
 class Trial(Frozen):
     """One rate that a server's search tried."""
 
-    rate_per_s: float
+    rate_per_s: Above
     held: bool
     late_ns: float  #: 99th percentile of how late the generator was
 
@@ -45,7 +46,8 @@ class WorkerFacts(Frozen):
     peak_rss_bytes: int | None = None
     disturbances: tuple[str, ...] = ()
     cpus: tuple[int, ...] = ()
-    queries_per_call: int = 1
+    waited: tuple[float, ...] = ()  #: share of each block in which a thread had no CPU
+    queries_per_call: Positive = 1
     trials: tuple[Trial, ...] = ()  #: server: in the order of the search
     h2d_ns: tuple[int, ...] = ()  #: each copy of all inputs to the device
     d2h_ns: tuple[int, ...] = ()  #: each copy of all outputs back
@@ -67,8 +69,15 @@ class Scored(Frozen):
 
     dataset: str
     dataset_sha256: str
-    predictions: str
+    predictions: PredictionsFile
     notes: tuple[str, ...] = ()
+
+
+class Witness(Frozen):
+    """An independent runtime, and the file of what it makes of the same model and inputs."""
+
+    name: str
+    outputs: OutputsFile
 
 
 class CellFacts(Frozen):
@@ -86,10 +95,14 @@ class CellFacts(Frozen):
     finished_at: str = ""
     placement: ToldPlacement | None = None  #: as the timed session told
     profiled: ToldPlacement | None = None  #: as a session of its own found out
-    outputs: str = ""  #: file of what the last timed call put out, as much as is compared
+    computes_in: str = ""  #: the narrowest types of the model's file; empty where that isn't known
+    outputs: OutputsFile = ""  #: file of what the last timed call put out, as much as is compared
     reference: str = ""
-    reference_outputs: str = ""  #: file of what the reference put out
+    reference_outputs: OutputsFile = ""  #: file of what the reference put out
+    witnesses: tuple[Witness, ...] = ()  #: asked where the two disagree
     not_compared: str = ""  #: why there is no parity
     parity: Parity | None = None  #: only where the outputs are too large to be kept
     scored: Scored | None = None
     not_scored: str = ""  #: why there is no accuracy
+    sizes: dict[str, int] = Field(default_factory=dict)  #: of dimensions, as asked for by name
+    assumed: tuple[str, ...] = ()  #: what of the inputs nobody said, in words

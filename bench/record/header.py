@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from bench.cell import Cell, Frozen
 from bench.record.result import SCHEMA_VERSION
@@ -28,3 +29,9 @@ class RunHeader(Frozen):
     #: whether workers.jsonl and facts.jsonl hold what its records follow from; a run that an older
     #: bench began has neither
     keeps_raw: bool = False
+
+    @field_validator("facts")
+    @classmethod
+    def _are_json(cls, facts: dict[str, Any]) -> dict[str, Any]:
+        json.dumps(facts, allow_nan=False, default=str)  # ValueError: what JSON has no form for
+        return facts

@@ -5,32 +5,51 @@ Times are integer nanoseconds, sizes bytes, rates samples per second, accuracies
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from bench.cell import Cell, Frozen
+from bench.cell import MOST, Cell, Count, Frozen, Positive
+from bench.record.files import PredictionsFile
 
 SCHEMA_VERSION = 1
 
 Status = Literal["ok", "failed"]
+Standing = Literal["ok", "wrong", "failed"]
 StopReason = Literal[
     "precision", "ranked", "max-time", "max-invocations", "simulated", "failed", "foreign"
 ]
 
 
+#: Below any clock's resolution in ns, and of a rate 31 years.
+LEAST = 1e-9
+#: What others divide by, or take the logarithm of: times in ns, rates.
+Above = Annotated[float, Field(ge=LEAST, le=MOST)]
+Figure = Annotated[float, Field(ge=-MOST, le=MOST)]
+
+
 class Estimate(Frozen):
     """A value with its confidence interval, both in the unit of the field that holds it."""
 
-    value: float
-    low: float
-    high: float
-    confidence: float
+    value: Figure
+    low: Figure
+    high: Figure
+    confidence: Annotated[float, Field(gt=0, lt=1)]
 
 
 def value_of(estimate: Estimate | None) -> float | None:
     """The value alone; None where there is no estimate."""
     return None if estimate is None else estimate.value
+
+
+def _above_zero(estimate: Estimate) -> Estimate:
+    if min(estimate.value, estimate.low, estimate.high) < LEAST:
+        raise ValueError(f"must be at least {LEAST:g}, in its value and its bounds")
+    return estimate
+
+
+#: An estimate of a time or of a rate.
+Amount = Annotated[Estimate, AfterValidator(_above_zero)]
 
 
 class Percentile(Frozen):
@@ -40,59 +59,61 @@ class Percentile(Frozen):
     None where ``samples`` are fewer than the ``samples_needed`` for it.
     """
 
-    p: float
-    value_ns: float | None
-    low_ns: float | None = None
-    high_ns: float | None = None
-    samples: int
-    samples_needed: int
+    p: Annotated[float, Field(gt=0, lt=1)]
+    value_ns: Above | None
+    low_ns: Above | None = None
+    high_ns: Above | None = None
+    samples: Count
+    samples_needed: Count
 
 
 class Latency(Frozen):
     """Latency of one query, over all samples of all invocations."""
 
-    median_ns: Estimate
-    floor_ns: Estimate  #: the 1st percentile: what the machine can do when left alone
+    median_ns: Amount
+    floor_ns: Amount  #: the 1st percentile: what the machine can do when left alone
     p90: Percentile
     p99: Percentile
-    samples: int
-    outliers: dict[str, int]  #: counts by class; outliers are kept in every figure
+    samples: Count
+    outliers: dict[str, Count]  #: counts by class; outliers are kept in every figure
 
 
 class Invocation(Frozen):
     """One worker process that measured a cell once."""
 
     cell_id: str
-    index: int
-    load_ns: int  #: reading and compiling the model, and binding its inputs
-    first_inference_ns: int
-    warmup_calls: int
+    index: Count
+    load_ns: Positive  #: reading and compiling the model, and binding its inputs
+    first_inference_ns: Positive
+    warmup_calls: Count
     settled: bool  #: steady state was reached before measuring
-    calls: int
-    blocks: int
-    discarded_calls: int
-    median_ns: float
-    floor_ns: float
-    busy_ns: int  #: sum over all measured calls
-    peak_rss_bytes: int | None
-    rss_before_load_bytes: int | None
+    calls: Positive
+    blocks: Count
+    discarded_calls: Count
+    median_ns: Above
+    floor_ns: Above
+    busy_ns: Positive  #: sum over all measured calls
+    peak_rss_bytes: Count | None
+    rss_before_load_bytes: Count | None
     #: the most that the worker held on the device, as its driver or the runtime tells
-    device_memory_bytes: int | None = None
-    canary_ns: float | None = None  #: the canary's median in the same rounds
-    disturbed_blocks: int = 0
+    device_memory_bytes: Count | None = None
+    canary_ns: Above | None = None  #: the canary's median in the same rounds
+    disturbed_blocks: Count = 0
     disturbances: tuple[str, ...] = ()  #: what else used the machine in this generation
-    cpus: tuple[int, ...] = ()
-    capacity_per_s: float | None = None  #: server: the highest rate at which the bound held
+    cpus: tuple[Count, ...] = ()
+    #: share of the blocks that count in which a thread was ready to run and had no CPU
+    waited_share: float | None = None
+    capacity_per_s: Above | None = None  #: server: the highest rate at which the bound held
     #: server: 99th percentile of how late queries came that found the system idle
-    generator_late_ns: float | None = None
-    queries_per_call: int = 1  #: above 1 where a call runs several streams at once
-    h2d_ns: float | None = None  #: median time of copying all inputs to the device
-    d2h_ns: float | None = None  #: median time of copying all outputs from the device
-    device_readings: int = 0  #: how often the device was asked for what follows
-    power_w: float | None = None  #: median, of the whole device
-    clock_hz: float | None = None  #: median, of what computes
-    default_clock_hz: float | None = None
-    throttled: dict[str, int] | None = None  #: reason -> in how many readings; None if not told
+    generator_late_ns: Figure | None = None
+    queries_per_call: Positive = 1  #: above 1 where a call runs several streams at once
+    h2d_ns: Above | None = None  #: median time of copying all inputs to the device
+    d2h_ns: Above | None = None  #: median time of copying all outputs from the device
+    device_readings: Count = 0  #: how often the device was asked for what follows
+    power_w: Figure | None = None  #: median, of the whole device
+    clock_hz: Figure | None = None  #: median, of what computes
+    default_clock_hz: Figure | None = None
+    throttled: dict[str, Count] | None = None  #: reason -> in how many readings; None if not told
 
     @property
     def query_ns(self) -> float:
@@ -105,9 +126,9 @@ class Invocation(Frozen):
 class Memory(Frozen):
     """Peak resident set of the worker over its life, and what loading and running added to it."""
 
-    peak_rss_bytes: int | None
-    added_rss_bytes: int | None
-    device_bytes: int | None = None
+    peak_rss_bytes: Count | None
+    added_rss_bytes: Count | None
+    device_bytes: Count | None = None
 
 
 class Metric(Frozen):
@@ -115,7 +136,7 @@ class Metric(Frozen):
 
     name: str
     value: Estimate
-    examples: int
+    examples: Count
 
 
 class Accuracy(Frozen):
@@ -128,11 +149,11 @@ class Accuracy(Frozen):
 
     metric: str
     value: Estimate
-    correct: int | None
-    examples: int  #: scored items: examples, pairs of texts, queries
+    correct: Count | None
+    examples: Count  #: scored items: examples, pairs of texts, queries
     dataset: str
     dataset_sha256: str
-    predictions: str  #: file in the run directory: one row a scored item
+    predictions: PredictionsFile  #: file in the run directory: one row a scored item
     further: tuple[Metric, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -145,28 +166,31 @@ class Parity(Frozen):
     """
 
     reference: str
-    max_abs_error: float | None  #: None where the outputs hold NaN or Inf
+    max_abs_error: float | None  #: None where NaN or Inf is in one of the two alone
     max_rel_error: float | None
     cosine: float | None
     tolerance: str
     ok: bool
-    top1_flips: int | None = (
+    top1_flips: Count | None = (
         None  #: samples whose largest output is another; None for no classifier
     )
     samples: int | None = None
+    #: independent runtimes that agree with these outputs and not with the reference, where none
+    #: agrees with the reference: then that is in doubt, and not what was timed
+    doubted_by: tuple[str, ...] = ()
 
 
 class PlacementFact(Frozen):
     """Where the nodes ran. ``off_device`` names those elsewhere, and why where that is known."""
 
-    nodes: dict[str, int]
-    on_device_share: float | None  #: of the nodes, 0 to 1
+    nodes: dict[str, Count]
+    on_device_share: Figure | None  #: of the nodes, 0 to 1
     off_device: tuple[str, ...] = ()
     source: str
     precision: str = ""
     #: device -> its fraction of the nodes' time, where that was measured
-    time_share: dict[str, float] | None = None
-    on_device_time_share: float | None = None  #: of that time, 0 to 1
+    time_share: dict[str, Figure] | None = None
+    on_device_time_share: Figure | None = None  #: of that time, 0 to 1
 
 
 class EnvironmentFact(Frozen):
@@ -205,16 +229,16 @@ class Foreign(Frozen):
     version: str = ""
     source: str  #: name of the file that it was read from
     name: str  #: what the tool calls this result
-    median_ns: float | None = None
-    mean_ns: float | None = None
-    stddev_ns: float | None = None
-    min_ns: float | None = None
-    max_ns: float | None = None
-    p90_ns: float | None = None
-    p99_ns: float | None = None
-    throughput_per_s: float | None = None
-    samples: int | None = None
-    stored_samples: int = 0
+    median_ns: Above | None = None
+    mean_ns: Above | None = None
+    stddev_ns: Figure | None = None
+    min_ns: Above | None = None
+    max_ns: Above | None = None
+    p90_ns: Above | None = None
+    p99_ns: Above | None = None
+    throughput_per_s: Above | None = None
+    samples: Count | None = None
+    stored_samples: Count = 0
     details: dict[str, str] = Field({}, description="what else the file says of it")
 
 
@@ -232,11 +256,11 @@ class Record(Frozen):
     runtime_version: str = ""
     environment: EnvironmentFact | None = None
     latency: Latency | None = None
-    throughput: Estimate | None = None  #: samples per second, back-to-back queries
-    load_ns: Estimate | None = None
-    first_inference_ns: Estimate | None = None
-    h2d_ns: Estimate | None = None  #: copying all inputs to the device; not part of the latency
-    d2h_ns: Estimate | None = None  #: copying all outputs from the device; nor this
+    throughput: Amount | None = None  #: samples per second, back-to-back queries
+    load_ns: Amount | None = None
+    first_inference_ns: Amount | None = None
+    h2d_ns: Amount | None = None  #: copying all inputs to the device; not part of the latency
+    d2h_ns: Amount | None = None  #: copying all outputs from the device; nor this
     memory: Memory | None = None
     accuracy: Accuracy | None = None
     parity: Parity | None = None
@@ -244,7 +268,33 @@ class Record(Frozen):
     variant_method: str = ""  #: how the variant was made: tool, options, calibration data
     checks: tuple[Check, ...] = ()
     invocations: tuple[Invocation, ...] = ()
-    canary_ns: Estimate | None = None
+    canary_ns: Amount | None = None
     group: str = ""  #: cells of one group were measured interleaved
+    #: sizes of dimensions, as they were asked for by name
+    sizes: dict[str, int] = Field(default_factory=dict)
+    assumed: tuple[str, ...] = ()  #: what of the inputs nobody said and was guessed, in words
     finished_at: str = ""
     foreign: Foreign | None = None  #: set where another tool measured it; then `latency` is None
+
+    @property
+    def wrong(self) -> tuple[str, ...]:
+        """The checks that say that this is no measurement of what was asked for: outputs that are
+        not the model's, another place, another precision. Its figures are kept and not ranked.
+
+        Outputs that nothing could be compared with, or of which only the reference's are in doubt,
+        are not known to be wrong; nor is a place that the user allowed.
+        """
+        found = {check.name for check in self.checks if not check.ok}
+        # Without `parity` nothing was compared; one in doubt has a check of another name.
+        parity = self.parity is not None and "parity" in found
+        wrong = {
+            "parity": parity,
+            "placement": "placement" in found and not self.cell.allow_fallback,
+            "precision": "precision" in found,
+        }
+        return tuple(name for name, is_wrong in wrong.items() if is_wrong)
+
+    @property
+    def standing(self) -> Standing:
+        """Whether its figures count: the status, told apart where it ran and is `wrong`."""
+        return "wrong" if self.status == "ok" and self.wrong else self.status

@@ -19,6 +19,7 @@ from bench.errors import SpecError
 from bench.record.facts import CellFacts, WorkerFacts
 from bench.record.header import RunHeader
 from bench.record.result import SCHEMA_VERSION, Invocation, Record
+from bench.record.resumption import Resumption
 
 FOLDER = Path(__file__).parent / "schemas"
 _SUFFIX = ".schema.json"
@@ -42,6 +43,7 @@ MODELS: dict[str, tuple[type[BaseModel], str]] = {
     "invocation": (Invocation, "a line of invocations.jsonl"),
     "worker": (WorkerFacts, "a line of workers.jsonl"),
     "facts": (CellFacts, "a line of facts.jsonl"),
+    "resumption": (Resumption, "a line of resumes.jsonl"),
     "sample": (Sample, "a row of samples/*.parquet"),
 }
 

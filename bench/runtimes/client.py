@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
@@ -12,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from bench.apart import exit_words
 from bench.backend import Device, ModelFile, Options, Placement
 from bench.capabilities import Nanoseconds, Reading
 from bench.errors import (
@@ -22,22 +22,26 @@ from bench.errors import (
     WorkerTimeout,
     from_kind,
 )
+from bench.machine.memory import free_bytes
 from bench.runtimes.handshake import Greeting
+from bench.runtimes.logs import cap_log, log_tail
 from bench.runtimes.runtime import Runtime
+from bench.unchanged import unchanged
 from bench.worker import PROTOCOL, messages
 from bench.worker.codec import MessageError, decode, encode
-from bench.worker.wire import Channel, ChannelClosed, ChannelTimeout
+from bench.worker.family import descendants, end_all, end_group
+from bench.worker.wire import Channel, ChannelClosed, ChannelGarbled, ChannelTimeout
 
 Arrays = list[np.ndarray[Any, Any]]
 
 
 _Error = TypeVar("_Error", bound=BenchError)
 _Answer = TypeVar("_Answer")
-_LOG_TAIL_LINES = 12
-
 
 #: How runtimes word an allocation that failed, on the host or on a device.
 _MEMORY_WORDS = ("bad_alloc", "out of memory", "allocate memory", "failed to allocate")
+#: Characters of a runtime's own words in a message.
+_MOST_WORDS = 2000
 
 
 class Server(Protocol):
@@ -60,6 +64,7 @@ class Worker:
     ) -> None:
         self._server = server
         self._channel = channel
+        channel.free_bytes = free_bytes
         self.pid = pid
         self.log = log
         self.timeout_s = timeout_s
@@ -105,9 +110,11 @@ class Worker:
     def load(
         self, model: ModelFile, device: Device, options: Options, cpus: Sequence[int] = ()
     ) -> messages.LoadedInfo:
-        """Read and compile a model, pinned to ``cpus`` where some are given."""
+        """Read and compile a model, pinned to ``cpus`` where some are given. Raises `ModelChanged`
+        where its files are no longer what they were."""
         request = messages.Load(model, device, options, tuple(cpus))
-        return self.ask(request, messages.LoadedInfo)
+        with unchanged(model):
+            return self.ask(request, messages.LoadedInfo)
 
     def bind(
         self, feeds: messages.Inputs, *, lane: messages.Lane = "prepared", streams: int = 1
@@ -117,11 +124,19 @@ class Worker:
 
     def warm_up(self, budget_s: float) -> messages.Warmup:
         """Call until the latency is steady, or ``budget_s`` seconds are spent."""
-        return self.ask(messages.WarmUp(budget_s), messages.Warmup)
+        found = self.ask(messages.WarmUp(budget_s), messages.Warmup)
+        if found.latency_ns <= 0:
+            raise self._absurd("warm-up", f"a call took {found.latency_ns} ns")
+        return found
 
     def block(self, *, calls: int, discard: int) -> Nanoseconds:
         """The latencies of ``calls`` back-to-back calls, after ``discard`` that don't count."""
-        return self.ask(messages.TimeBlock(calls, discard), messages.TimedBlock).latency_ns
+        found = self.ask(messages.TimeBlock(calls, discard), messages.TimedBlock).latency_ns
+        if found.shape != (calls,):
+            raise self._absurd("time-block", f"{found.shape} latencies for {calls} calls")
+        if (found < 0).any():
+            raise self._absurd("time-block", f"a call took {found.min()} ns")
+        return found
 
     def serve_queries(self, asked: messages.ServeQueries) -> messages.ServedQueries:
         """Queries that arrive at random moments."""
@@ -160,14 +175,25 @@ class Worker:
         """Close the session; another model may be loaded then."""
         self.ask(messages.Unload(), messages.Done)
 
+    def _absurd(self, op: str, what: str) -> MessageError:
+        """The error for an answer of the right type that can't be true."""
+        return MessageError(f"{self._server.name}: `{op}` was answered with nonsense: {what}.")
+
     def ask(self, request: messages.Request, answer: type[_Answer]) -> _Answer:
         """Send a request and wait for its answer, which is an ``answer``."""
         op = _words(type(request))
+        if not self.alive:
+            raise WorkerCrashed(
+                f"{self._server.name}: `{op}` was asked of a worker that has ended."
+            )
         message, arrays = encode(request)
         try:
             self._channel.send(message, *arrays)
         except ChannelClosed as error:
             raise self._obituary(op) from error
+        except BaseException:
+            self.kill()
+            raise
         try:
             found = decode(*self._receive(op), (answer, messages.Failed))
         except MessageError as error:
@@ -179,30 +205,42 @@ class Worker:
         return found
 
     def end(self) -> None:
-        """Close the session, then the process; never raises."""
+        """Close the session, then the process and what it started; never raises."""
+        family = descendants(self.pid)
         try:
             self.timeout_s = min(self.timeout_s, 10.0)
             self.ask(messages.Close(), messages.Done)
         except BenchError:
             pass
         finally:
+            end_all(family)
             self.kill()
 
     def kill(self) -> None:
-        """End the process at once."""
+        """End the process at once, with what it started."""
         self.alive = False
         self._channel.close()
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+        family = descendants(self.pid)
+        end_group(self.pid)
+        end_all(family)
+        cap_log(self.log)
 
     def _receive(self, op: str) -> tuple[object, Arrays]:
         try:
             return self._channel.receive(self.timeout_s)
+        except ChannelGarbled as error:
+            self.kill()
+            text = f"{self._server.name}: what it sent in answer to `{op}` is no message: {error}."
+            raise with_log(MessageError(text), log_tail(self.log)) from error
         except ChannelTimeout as error:
             self.kill()
             raise with_log(WorkerTimeout(self._timeout_words(op)), log_tail(self.log)) from error
         except ChannelClosed as error:
             raise self._obituary(op) from error
+        except BaseException:
+            # Part of a message may be read: what comes next would be taken for a beginning.
+            self.kill()
+            raise
 
     def _timeout_words(self, op: str) -> str:
         if op == _words(messages.AskDevices):
@@ -233,12 +271,13 @@ class Worker:
         return with_log(WorkerCrashed(f"{text} Its output is in {self.log}."), tail)
 
     def _described(self, op: str, failed: messages.Failed) -> BenchError:
-        text, elsewhere = failed.text, self._server.runtime.interpreter
+        text, elsewhere = failed.text[:_MOST_WORDS], self._server.runtime.interpreter
         if failed.kind == Unavailable.kind:
-            error: BenchError = Unavailable(failed.reason, failed.remedy)
+            reason, remedy = failed.reason[:_MOST_WORDS], failed.remedy[:_MOST_WORDS]
+            error: BenchError = Unavailable(reason, remedy)
             if op == _words(messages.AskVersion) and elsewhere is not None:
                 # Its runtime can't be imported there; the adapter's advice is for our interpreter.
-                reason = f"{self._server.name}: in {elsewhere.python} {failed.reason}"
+                reason = f"{self._server.name}: in {elsewhere.python} {reason}"
                 error = Unavailable(reason, elsewhere.mend)
         elif failed.kind == WorkerCrashed.kind and any(w in text.lower() for w in _MEMORY_WORDS):
             error = OutOfMemory(f"{self._server.name}: {text}. Use a smaller batch.")
@@ -257,22 +296,3 @@ def _words(request: type) -> str:
 def with_log(error: _Error, tail: str) -> _Error:
     error.log_tail = tail
     return error
-
-
-def exit_words(code: int | None) -> str:
-    if code is None:
-        return "closed its channel"
-    if code >= 0:
-        return f"ended with exit code {code}"
-    with contextlib.suppress(ValueError):
-        return f"died of {signal.Signals(-code).name}"
-    return f"died of signal {-code}"
-
-
-def log_tail(log: Path) -> str:
-    """The last lines of a worker's output; empty when there are none."""
-    try:
-        lines = log.read_text(errors="replace").splitlines()
-    except OSError:
-        return ""
-    return "\n".join(lines[-_LOG_TAIL_LINES:])

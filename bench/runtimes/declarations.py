@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -40,6 +40,51 @@ def reference_backends() -> tuple[ReferenceBackend, ...]:
 def references_for(forms: Collection[str]) -> list[str]:
     """The names of the references for models that are there in any of ``forms``, best first."""
     return [one.name for one in reference_backends() if set(one.forms) & set(forms)]
+
+
+@dataclass(frozen=True)
+class Witness:
+    """An installed backend that can say what a model gives, for models of ``forms``."""
+
+    name: str
+    forms: tuple[str, ...]
+    distributions: frozenset[str]
+    options: Mapping[str, str]
+
+
+@cache
+def _witnesses() -> tuple[Witness, ...]:
+    """The backends that say what they are made of, references first."""
+    ranked = [one.name for one in reference_backends()]
+    found = [
+        Witness(
+            name,
+            tuple(adapter.forms),
+            frozenset(declared.distributions),
+            declared.reference.options if declared.reference is not None else {},
+        )
+        for name, adapter, declared in _declared()
+        if declared.distributions
+    ]
+    last = len(ranked)
+    return tuple(
+        sorted(found, key=lambda w: (ranked.index(w.name) if w.name in ranked else last, w.name))
+    )
+
+
+def independent_of(targets: Collection[str], forms: Collection[str]) -> list[Witness]:
+    """Who shares no code with any of ``targets`` and takes a model that is there in ``forms``: no
+    package in common, and neither's name in the other's (``onnxruntime:openvino-cpu``)."""
+    known = {witness.name: witness for witness in _witnesses()}
+    backends = [target.partition("?")[0].partition(":")[0].partition("@")[0] for target in targets]
+    taken = {d for name in backends if name in known for d in known[name].distributions}
+    return [
+        witness
+        for witness in known.values()
+        if set(witness.forms) & set(forms)
+        and not witness.distributions & taken
+        and not any(witness.name in target for target in targets)
+    ]
 
 
 def versioned_distributions() -> tuple[str, ...]:

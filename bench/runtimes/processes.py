@@ -12,19 +12,25 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.apart import exit_words
 from bench.errors import (
     BenchError,
     WorkerCrashed,
     WorkerTimeout,
 )
-from bench.runtimes.client import Worker, exit_words, log_tail, with_log
+from bench.runtimes.client import Worker, with_log
 from bench.runtimes.handshake import Greeting, cannot_start, check_greeting, silent
+from bench.runtimes.logs import cap_log, log_tail
 from bench.runtimes.runtime import Runtime
 from bench.worker import START
 from bench.worker.wire import Channel
 
 #: Importing torch on a slow disk takes tens of seconds; past this the runtime is taken to hang.
 _START_TIMEOUT_S = 120.0
+#: What a fork server says of itself and of a worker takes some hundred.
+_MOST_LINE_BYTES = 1 << 20
+#: Longer than its warden waits for what it ends (`bench.worker.warden`).
+_END_TIMEOUT_S = 10.0
 
 
 class ForkServer:
@@ -52,7 +58,7 @@ class ForkServer:
                 # order.
                 self._process = subprocess.Popen(
                     command,
-                    stdin=subprocess.DEVNULL,
+                    stdin=subprocess.PIPE,  # held open as long as the process is wanted
                     stdout=output,
                     stderr=output,
                     pass_fds=[theirs.fileno()],
@@ -94,15 +100,18 @@ class ForkServer:
     def hang_up(self) -> None:
         """Tell the server to end, and with it every worker that it still has."""
         self._control.close()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
 
     def close(self) -> None:
         """Hang up and wait for the end."""
         self.hang_up()
         try:
-            self._process.wait(timeout=5)
+            self._process.wait(timeout=_END_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        cap_log(self.log)
 
     def _await(self, done: Any, timeout_s: float) -> None:
         """Read the server's messages until ``done()``."""
@@ -121,8 +130,15 @@ class ForkServer:
             if not data:
                 raise self._dead()
             *lines, self._buffer = (self._buffer + data).split(b"\n")
-            for line in lines:
-                self._note(json.loads(line))
+            try:
+                for line in lines:
+                    self._note(json.loads(line))
+                if len(self._buffer) > _MOST_LINE_BYTES:
+                    raise ValueError("a line without an end")
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                raise WorkerCrashed(
+                    f"{self.name}: what its process said is not understood ({error!r:.200})."
+                ) from error
 
     def _note(self, message: dict[str, Any]) -> None:
         if "hello" in message:
@@ -131,9 +147,9 @@ class ForkServer:
         elif "ready" in message:
             self.ready = True
         elif "pid" in message:
-            self._pids.append(message["pid"])
+            self._pids.append(_number(message["pid"]))
         else:
-            self._ended[message["ended"]] = message["status"]
+            self._ended[_number(message["ended"])] = _number(message["status"])
 
     def _dead(self) -> BenchError:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -152,6 +168,13 @@ class ForkServer:
             ),
             tail,
         )
+
+
+def _number(value: object) -> int:
+    """A process or a wait status. Raises `TypeError` for anything else: it would be killed."""
+    if type(value) is not int or value < 0:
+        raise TypeError(f"{value!r:.80} is no number of a process")
+    return value
 
 
 class Launcher:

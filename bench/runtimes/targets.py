@@ -45,7 +45,8 @@ class Target:
 
     def __str__(self) -> str:
         tail = "&".join(f"{key}={value}" for key, value in self.options)
-        return f"{self.label}:{self.device}" + (f"?{tail}" if tail else "")
+        device = "" if self.device == "*" else f":{self.device}"
+        return f"{self.label}{device}" + (f"?{tail}" if tail else "")
 
 
 def place_label(backend: str, environment: str) -> str:
@@ -371,15 +372,13 @@ def _absent(target: Target, places: Sequence[BackendReport]) -> Choice:
         error: BenchError = report.absent[kind]
     else:
         error = report.unavailable or _no_device(target, report)
-    device_id = "cpu" if target.device == "*" else target.device
-    asked = replace(target, device=device_id)
-    return Choice(asked, report.runtime, None, report.version, error)
+    return Choice(target, report.runtime, None, report.version, error)
 
 
 def _no_device(target: Target, report: BackendReport) -> Unavailable:
     present = ", ".join(f"{report.label}:{device.id}" for device in report.devices)
     return Unavailable(
-        f"{target.label}:{target.device} is not available: {report.label} found no such device.",
+        f"{replace(target, options=())} is not available: {report.label} found no such device.",
         f"Present: {present}.{_makeable(report)}" if present else "See `bench doctor`.",
     )
 

@@ -57,12 +57,20 @@ class Interval:
         return self.low <= value <= self.high
 
     def inverse(self) -> Interval:
-        """The interval of the inverse of a positive quantity: of a/b from that of b/a."""
-        if not self.low > 0:
+        """The interval of the inverse of a positive quantity: of a/b from that of b/a.
+
+        A bound that left the range of floats, 0 or infinite, comes back at the other end.
+        """
+        if not self.low >= 0:
             raise ValueError(
-                f"only a positive interval has an inverse, and this one begins at {self.low}"
+                f"only a positive quantity has an inverse, and this interval begins at {self.low}"
             )
-        return Interval(1 / self.estimate, 1 / self.high, 1 / self.low, self.confidence)
+        estimate, low, high = map(_inverse, (self.estimate, self.high, self.low))
+        return Interval(estimate, low, high, self.confidence)
+
+
+def _inverse(x: float) -> float:
+    return 1 / x if x > 0 else math.inf
 
 
 def trimmed_mean_interval(values: Values, confidence: float = CONFIDENCE) -> Interval:

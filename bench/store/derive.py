@@ -70,6 +70,16 @@ def derived(run: StoredRun) -> Derived:
     )
 
 
+def invocations_used(run: StoredRun) -> set[tuple[str, int | None]]:
+    """Whose samples the records follow from, by cell and index; None is any index, where another
+    tool measured the cell."""
+    finished = {record.cell_id for record in run.records}
+    used: set[tuple[str, int | None]] = {
+        (one.cell_id, one.index) for one in run.invocations if one.cell_id in finished
+    }
+    return used | {(r.cell_id, None) for r in run.records if r.foreign is not None}
+
+
 #: What only the worker of an invocation tells of it.
 _UNTIMED = set(Invocation.model_fields) - set(TIMED) - {"cell_id", "index"}
 #: What only a record tells of a cell whose facts were not kept.
@@ -165,14 +175,14 @@ class _Derivation:
 
     def record(self, record: Record, invocations: Sequence[Invocation]) -> Record:
         if record.foreign is not None:  # another tool's figures; it says how it came by them
-            return record
+            return record.model_copy(update={"cell_id": record.cell.id})
         facts = self.raw.cells.get(record.cell_id)
         if facts is None:
             if self.run.header.keeps_raw:
                 self._lacks(record.cell_id, "what was found out of it")
             facts = facts_of(record)
         taken = [one for one in invocations if one.cell_id == record.cell_id]
-        outputs, reference = self._outputs(facts)
+        outputs, reference, witnesses = self._outputs(facts)
         found = self._scores(record, facts.scored)
         evidence = Evidence(
             cell=record.cell,
@@ -181,6 +191,7 @@ class _Derivation:
             samples=self._samples(taken),
             outputs=outputs,
             reference=reference,
+            witnesses=witnesses,
             scores=found.scores if found else (),
             doubts=found.doubts if found else (),
         )
@@ -193,6 +204,14 @@ class _Derivation:
             self.problems.append(f"cell {cell_id}: invocation {index} is missing, its worker told")
         for cell_id in sorted(set(self.raw.cells) - {r.cell_id for r in self.run.records}):
             self.problems.append(f"cell {cell_id}: its record is missing, its facts are there")
+        used = invocations_used(self.run)
+        for cell_id, index in sorted(set(self.measured) - used):
+            if (cell_id, None) not in used:
+                self.problems.append(
+                    f"cell {cell_id}: no record uses the samples of invocation {index}"
+                )
+        for cell_id, index in sorted(shown - used):
+            self.problems.append(f"cell {cell_id}: no record uses invocation {index}")
         if (told or self.raw.cells) and not self.run.header.keeps_raw:
             self.problems.append("run.json says that no facts are kept, and they are there")
 
@@ -200,16 +219,24 @@ class _Derivation:
         blocks = {i.index: self.measured.get((i.cell_id, i.index)) for i in taken}
         return {index: trusted_samples(mine) for index, mine in blocks.items() if mine}
 
-    def _outputs(self, facts: CellFacts) -> tuple[list[Array] | None, Reference | None]:
+    def _outputs(
+        self, facts: CellFacts
+    ) -> tuple[list[Array] | None, Reference | None, list[Reference]]:
+        """What was timed, what it ought to be, and what others make of it."""
         if not facts.outputs:
-            return None, None
+            return None, None, []
+        path = self.run.path
         try:
-            theirs = read_outputs(self.run.path, facts.reference_outputs)
-            mine = read_outputs(self.run.path, facts.outputs)
+            theirs = read_outputs(path, facts.reference_outputs)
+            mine = read_outputs(path, facts.outputs)
+            witnesses = [
+                Reference(each.name, tuple(read_outputs(path, each.outputs)))
+                for each in facts.witnesses
+            ]
         except SpecError as error:
             self.problems.append(str(error))
-            return None, None
-        return mine, Reference(facts.reference, tuple(theirs))
+            return None, None, []
+        return mine, Reference(facts.reference, tuple(theirs)), witnesses
 
     def _scores(self, record: Record, scored: Scored | None) -> Judged | None:
         """The task's scores of the predictions; of each file once."""
@@ -245,6 +272,8 @@ def facts_of(record: Record) -> CellFacts:
         environment=record.environment,
         variant_method=record.variant_method,
         group=record.group,
+        sizes=record.sizes,
+        assumed=record.assumed,
         finished_at=record.finished_at,
         placement=None
         if placed is None

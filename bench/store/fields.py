@@ -22,7 +22,7 @@ RESULT_FIELDS: dict[str, str] = {
     "threads": "compute threads of one inference",
     "lane": "prepared call or the runtime's usual API call",
     "allow_fallback": "nodes may run off the device",
-    "status": "ok or failed",
+    "status": "ok, failed, or wrong: its outputs, place or precision are not those asked for",
     "stop": "why measuring stopped",
     "failure_kind": "kind of failure, or null",
     "failure_message": "what happened, or null",

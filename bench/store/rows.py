@@ -39,7 +39,7 @@ def _raw_row(record: Record) -> dict[str, object]:
         "threads": cell.threads,
         "lane": cell.lane,
         "allow_fallback": cell.allow_fallback,
-        "status": record.status,
+        "status": record.standing,
         "stop": record.stop,
         "invocations": len(record.invocations),
         "load_ns": value_of(record.load_ns),

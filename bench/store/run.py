@@ -4,6 +4,7 @@ run.json            the suite, the environment, the planned cells; written once
 invocations.jsonl   one line for each worker process that measured a cell
 workers.jsonl       one line for each of them: what it told
 records.jsonl       one line for each finished cell
+resumes.jsonl       one line for each time that it was gone on with
 facts.jsonl         one line for each of them: what was found out of it besides its timed calls
 samples/*.parquet   latencies: one file a generation, all its cells in the order of measuring
 predictions/*.parquet  one file for each model, variant and target: one row an example
@@ -18,7 +19,7 @@ import gc
 import json
 import os
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -29,8 +30,9 @@ from bench.errors import SpecError
 from bench.record.header import RunHeader
 from bench.record.migrations import migrated
 from bench.record.result import SCHEMA_VERSION, Invocation, Record
+from bench.record.resumption import Resumption
 from bench.spec import Suite
-from bench.store.find import HEADER, INVOCATIONS, only_run
+from bench.store.find import HEADER, INVOCATIONS, RESUMES, only_run
 from bench.store.lines import read_lines, read_records
 from bench.store.predictions import read_predictions
 from bench.store.samples import read_samples
@@ -47,6 +49,7 @@ class StoredRun:
     invocations: list[Invocation]
     skipped: list[str]
     header_lost: bool = False  #: `run.json` is broken, and `header` is what the records tell
+    resumptions: list[Resumption] = field(default_factory=list)
 
     def predictions(self, record: Record, without: Collection[str] = ()) -> dict[str, Array]:
         """What the record's accuracy was counted from, one row an item (`Task.columns`), but for
@@ -96,7 +99,8 @@ def read_results(path: Path) -> StoredRun:
     with no_collection():
         header, records, lost = read_finished(path, skipped)
     skipped += leftovers(path)
-    return StoredRun(path, header, records, [], skipped, lost)
+    resumptions = list(read_lines(path / RESUMES, Resumption, header.schema_version, skipped))
+    return StoredRun(path, header, records, [], skipped, lost, resumptions)
 
 
 def read_finished(path: Path, skipped: list[str]) -> tuple[RunHeader, list[Record], bool]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from bench.arrays import Array
 from bench.cell import Frozen
@@ -19,10 +20,12 @@ from bench.record.block import Block
 from bench.record.facts import CellFacts, WorkerFacts
 from bench.record.header import RunHeader
 from bench.record.result import SCHEMA_VERSION, Invocation, Record
+from bench.record.resumption import Resumption
 from bench.store import outputs
-from bench.store.find import FACTS, HEADER, INVOCATIONS, RECORDS, WORKERS
+from bench.store.find import FACTS, HEADER, INVOCATIONS, RECORDS, RESUMES, WORKERS, only_run
 from bench.store.predictions import stored_column
 from bench.store.run import StoredRun, read_run
+from bench.validation import first_problem
 
 
 class RunStore:
@@ -69,6 +72,9 @@ class RunStore:
     def append_facts(self, facts: CellFacts) -> None:
         if self.keeps_raw:
             self._append(FACTS, [facts])
+
+    def append_resumption(self, resumption: Resumption) -> None:
+        self._append(RESUMES, [resumption])
 
     def write_samples(self, name: str, blocks: Sequence[Block]) -> None:
         """All blocks of one generation as ``samples/<name>.parquet``."""
@@ -145,7 +151,7 @@ class RunStore:
     def _append(self, name: str, values: Sequence[Frozen]) -> None:
         """Append whole lines and force them to the disk."""
         path = self.path / name
-        data = b"".join(value.model_dump_json().encode() + b"\n" for value in values)
+        data = b"".join(_line(path, value) for value in values)
         with _disk_errors(self.path), path.open("ab") as file:
             if file.tell() and not _ends_with_newline(path):
                 # A run killed in the middle of a line: that line is lost, the next must not be.
@@ -157,7 +163,20 @@ class RunStore:
 
 def resume_run(path: Path) -> tuple[RunStore, StoredRun]:
     """Open a stopped run for going on. Raises `SpecError` when it is not one, or in use."""
-    stored = read_run(path)
+    path = only_run(path)
+    # Locked before it is read: another process may be adding to it until then.
+    store = RunStore(path)
+    try:
+        stored = read_run(path)
+        _refuse_unresumable(stored)
+    except BaseException:
+        store.close()
+        raise
+    store.keeps_raw = stored.header.keeps_raw
+    return store, stored
+
+
+def _refuse_unresumable(stored: StoredRun) -> None:
     if stored.header_lost:
         raise SpecError(
             f"{stored.path}: it can't be gone on with, because its {HEADER} is broken. What was "
@@ -169,7 +188,21 @@ def resume_run(path: Path) -> tuple[RunStore, StoredRun]:
             f"version {stored.header.schema_version}, this one writes {SCHEMA_VERSION}). Start a "
             "new run."
         )
-    return RunStore(stored.path, keeps_raw=stored.header.keeps_raw), stored
+
+
+def _line(path: Path, value: Frozen) -> bytes:
+    """A value as a line that reads back as the same value: what can't be read is not written."""
+    text = value.model_dump_json()
+    try:
+        same = type(value).model_validate_json(text) == value
+    except ValidationError as error:
+        problem = first_problem(error, type(value).model_fields)
+        raise BenchError(
+            f"{path}: a line was not written, nobody could read it: {problem}"
+        ) from error
+    if not same:
+        raise BenchError(f"{path}: a line was not written, it would be read as something else.")
+    return text.encode() + b"\n"
 
 
 def _new_folder(results: Path, name: str) -> Path:

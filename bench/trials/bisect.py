@@ -22,12 +22,14 @@ from bench.arrays import Array
 from bench.backend import ModelFile, Options
 from bench.errors import BenchError, SpecError, Unsupported
 from bench.measure.plan import PlannedCell
-from bench.record.parity import allows
+from bench.measure.reference import References, numeric
+from bench.record.parity import allows, largest_difference
 from bench.runtimes.declarations import reference_backends
 from bench.runtimes.loaded import loaded_worker
 from bench.runtimes.processes import Launcher
 from bench.runtimes.targets import BackendReport
-from bench.variants import FP32, Tolerance, find_variant, in_words
+from bench.tolerance import as_numbers
+from bench.variants import DEFAULT, Tolerance, find_variant, held_to, in_words
 
 Values = Mapping[str, Array]
 #: Outputs of a model file on fixed inputs, by name.
@@ -44,8 +46,8 @@ _ROUNDING = 2.0**-23
 class Compared:
     """A tensor on the target against the reference's, and the node that makes it.
 
-    ``error`` is the largest difference over the largest magnitude of the reference; None where the
-    target's values hold NaN or Inf, or have another shape.
+    ``error`` is the largest difference over the largest magnitude of the reference; None where NaN
+    or Inf is in one of the two alone, or the target's values have another shape.
     """
 
     tensor: str
@@ -71,6 +73,9 @@ class Bisection:
     outputs: tuple[Compared, ...]
     first: Compared | None = None
     region: tuple[Compared, ...] = ()
+    #: independent runtimes that give what the target does, where none gives what the reference does
+    doubted_by: tuple[str, ...] = ()
+    chance: str = ""  #: why the model's outputs can't be compared at all
 
     @property
     def agrees(self) -> bool:
@@ -100,11 +105,17 @@ def bisect(
 
     row = find_variant(planned.cell.variant)
     # Where no file is made it is the default's that is searched.
-    tolerance = (row if row.maker else FP32).tolerance
+    tolerance = held_to(row.name if row.maker else DEFAULT, numeric(planned)).tolerance
     with tempfile.TemporaryDirectory(prefix="bench-bisect-") as folder:
         found = search(planned.file.onnx, target, reference, tolerance, Path(folder))
     model = f"{planned.cell.model.name}{in_words(planned.cell.variant)}"
-    return replace(found, model=model, target=str(choice.target), reference=name)
+    found = replace(found, model=model, target=str(choice.target), reference=name)
+    # Others are asked of the default's file; one that was made of it has no other reference.
+    if found.agrees or planned.file.onnx != planned.model.file.onnx:
+        return found
+    judged = References(reports, launcher).judge(planned, list(target(planned.file.onnx).values()))
+    doubted_by = judged.parity.doubted_by if judged.parity is not None else ()
+    return replace(found, doubted_by=doubted_by, chance=judged.second.chance)
 
 
 def search(
@@ -261,11 +272,10 @@ class _Comparison:
         return Compared(name, node.name, _operator(node), shape, None, None, False)
 
     def _one(self, name: str, value: Array) -> Compared:
-        node, right = self._graph.node_of[name], self._right[name].astype(np.float64)
-        mine = np.asarray(value, dtype=np.float64)
-        comparable = mine.shape == right.shape and bool(np.isfinite(mine).all())
-        largest = float(np.abs(mine - right).max(initial=0.0)) if comparable else None
-        scale = float(np.abs(right).max(initial=0.0))
+        node, right = self._graph.node_of[name], self._right[name]
+        largest = largest_difference(value, right) if value.shape == right.shape else None
+        sizes = np.abs(as_numbers(right, value))
+        scale = float(sizes.max(initial=0.0, where=np.isfinite(sizes)))
         return Compared(
             tensor=name,
             node=node.name,
@@ -273,7 +283,7 @@ class _Comparison:
             shape=tuple(value.shape),
             max_abs_error=largest,
             error=None if largest is None else largest / max(scale, 1e-12),
-            ok=mine.shape == right.shape and allows(self._tolerance, mine, right),
+            ok=value.shape == right.shape and allows(self._tolerance, value, right),
         )
 
 

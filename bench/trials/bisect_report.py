@@ -34,6 +34,15 @@ def sentence(found: Bisection) -> str:
     target, model = _name(found.target), _name(found.model)
     if found.agrees:
         return f"{target} agrees with the reference on {model}."
+    if found.chance:
+        return f"{model} can't be compared on {target}: {found.chance}."
+    if found.doubted_by:
+        where = f", from {_name(found.first.tensor)} on" if found.first is not None else ""
+        by = " and ".join(found.doubted_by)
+        return (
+            f"The reference is in doubt: {found.reference} differs from {target} on "
+            f"{model}{where}, and {by} agree{'s' * (len(found.doubted_by) == 1)} with {target}."
+        )
     if found.first is None:
         return (
             f"{target} disagrees on the outputs of {model}, and no intermediate tensor of floating "

@@ -19,10 +19,11 @@ import signal
 import socket
 import sys
 import traceback
-from typing import Any
+from typing import Any, NoReturn
 
 from bench.backend import Backend
 from bench.worker import START
+from bench.worker.family import die_with_parent, end_group
 from bench.worker.wire import Channel
 from bench.worker.work import serve
 
@@ -30,7 +31,7 @@ from bench.worker.work import serve
 def main() -> None:
     if sys.argv[1] == "--worker":
         serve(Channel(socket.socket(fileno=int(sys.argv[2]))), _import_backend(sys.argv[3]))
-        return
+        _leave(0)
     control = socket.socket(fileno=int(sys.argv[1]))
     backend = _import_backend(sys.argv[2])
     _send(control, {"ready": True})
@@ -50,6 +51,18 @@ def _import_backend(reference: str) -> Backend:
         except Exception:
             traceback.print_exc()
     return backend
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process without the runtime's own end.
+
+    Destructors of a runtime inherited through fork may hang or crash. And what a runtime does when
+    the interpreter ends would race the scheduler, which kills a worker that has closed its session.
+    """
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def _send(control: socket.socket, message: dict[str, Any]) -> None:
@@ -78,8 +91,7 @@ class Server:
             if self.control.fileno() in ready and not self.accept():
                 break
         for pid in self.children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            end_group(pid)
         # Nothing is left to tidy up, and unloading a runtime takes up to half a second.
         os._exit(0)
 
@@ -89,8 +101,12 @@ class Server:
         if not data:
             return False
         channel_fd, log_fd = descriptors
+        server = os.getpid()
         pid = os.fork()
         if pid == 0:
+            # A session of its own, so that it can be ended with all that it starts.
+            os.setsid()
+            die_with_parent(server)
             self.become_worker(channel_fd, log_fd)
         os.close(channel_fd)
         os.close(log_fd)
@@ -118,11 +134,7 @@ class Server:
             traceback.print_exc()
             code = 1
         finally:
-            with contextlib.suppress(Exception):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            # Not sys.exit: destructors of a runtime inherited through fork may hang or crash.
-            os._exit(code)
+            _leave(code)
 
     def reap(self) -> None:
         while self.children:
@@ -133,6 +145,7 @@ class Server:
             if pid == 0:
                 return
             self.children.discard(pid)
+            end_group(pid)  # what it started and left behind
             _send(self.control, {"ended": pid, "status": status})
 
 

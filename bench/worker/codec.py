@@ -30,6 +30,11 @@ from typing import (
 import numpy as np
 
 from bench.errors import WorkerCrashed
+from bench.worker.wire import can_be_sent
+
+#: Characters of one text in a message: far above any name, and a screen of a runtime's words.
+MOST_TEXT = 10_000
+_MOST = 1 << 63
 
 Array = np.ndarray[Any, Any]
 Encoded = Tuple[Dict[str, Any], List[Array]]
@@ -67,6 +72,8 @@ def decode(data: object, arrays: Sequence[Array], expected: Sequence[Type[_Messa
 
 def _plain(value: Any, arrays: List[Array]) -> Any:
     if isinstance(value, np.ndarray):
+        if not can_be_sent(value.dtype):
+            raise MessageError(f"an array of Python objects ({_brief(value)}) can't be sent.")
         arrays.append(value)
         return len(arrays) - 1
     if dataclasses.is_dataclass(value):
@@ -97,7 +104,10 @@ def _read(kind: Any, data: Any, arrays: Sequence[Array], where: str) -> Any:
     if origin is abc.Mapping:
         _require(isinstance(data, dict), data, where, "a mapping")
         _require(all(isinstance(key, str) for key in data), data, where, "a mapping of names")
-        return {key: _read(inner[1], item, arrays, f"{where}.{key}") for key, item in data.items()}
+        return {
+            _text(key): _read(inner[1], item, arrays, f"{where}.{_text(key)}")
+            for key, item in data.items()
+        }
     if origin is Literal:
         _require(data in inner, data, where, " or ".join(map(repr, inner)))
         return data
@@ -114,7 +124,14 @@ def _read_leaf(kind: Any, data: Any, where: str) -> Any:
         _require(type(data) is int or isinstance(data, float), data, where, "float")
         return float(data)
     _require(type(data) is kind, data, where, kind.__name__)
-    return data
+    if kind is int:
+        _require(abs(data) < _MOST, data, where, "a number of 64 bits")
+    return _text(data) if kind is str else data
+
+
+def _text(data: str) -> str:
+    """What can be written to a file: no halves of a character, and no novel."""
+    return data[:MOST_TEXT].encode("utf-8", "replace").decode("utf-8")
 
 
 def _read_fields(
@@ -170,5 +187,8 @@ def _require(fine: bool, data: object, where: str, wanted: str) -> None:
 
 
 def _brief(data: object) -> str:
-    text = repr(data)
+    try:
+        text = repr(data)
+    except Exception:  # of an object that an adapter made
+        text = f"a {type(data).__name__}"
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -20,6 +20,10 @@ OLDEST_PYTHON = (3, 9)
 def main():  # type: ignore[no-untyped-def]
     """Greet, then become the fork server, or end where that can't be."""
     if sys.argv[1] != "--worker":
+        if sys.version_info[:2] >= OLDEST_PYTHON:
+            from bench.worker.warden import guard  # newer syntax
+
+            guard()
         greeting = greet()  # type: ignore[no-untyped-call]
         os.write(int(sys.argv[1]), json.dumps(greeting).encode() + b"\n")
         if "numpy" not in greeting:

@@ -3,19 +3,50 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 import struct
 import time
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
 
 _LENGTH = struct.Struct("!Q")
+#: A head holds names, numbers and the shapes of arrays. The largest that are meant, a worker's
+#: packages and the readings of a long search, are some 100 kB.
+MOST_HEAD_BYTES = 16 << 20
+#: Arrays of so many bytes in all are taken without a look at how much memory is left.
+_SMALL_BYTES = 64 << 20
+#: Kinds of numpy's types whose bytes mean the same on both sides: numbers, texts, times, and what
+#: other packages define on plain bytes (bfloat16). Pointers to objects mean nothing elsewhere.
+_KINDS = "biufcSUmMV"
 
 
 def _bytes_of(array: np.ndarray[Any, Any]) -> memoryview:
     """The bytes of a contiguous array, without a copy."""
     return array.reshape(-1).view(np.uint8).data
+
+
+def can_be_sent(dtype: np.dtype[Any]) -> bool:
+    """Whether an array of this type means the same to the other side."""
+    return dtype.kind in _KINDS and not dtype.hasobject
+
+
+def _checked_type(name: object) -> np.dtype[Any]:
+    """Raises `ValueError` or `TypeError` for what is no type whose bytes can be sent."""
+    if not isinstance(name, str):
+        raise TypeError(f"{name!r:.80} is no type of an array")
+    dtype = np.dtype(name)
+    if not can_be_sent(dtype):
+        raise ValueError(f"an array of {name!r:.80} can't be sent")
+    return dtype
+
+
+def _checked_shape(shape: object) -> tuple[int, ...]:
+    """Raises `ValueError` for what is no shape."""
+    if not isinstance(shape, list) or any(type(n) is not int or n < 0 for n in shape):
+        raise ValueError(f"{shape!r:.80} is no shape")
+    return tuple(shape)
 
 
 class ChannelClosed(Exception):
@@ -26,11 +57,17 @@ class ChannelTimeout(Exception):
     """No whole message came before the deadline."""
 
 
+class ChannelGarbled(Exception):
+    """What came is no message, and where the next one would begin is unknown."""
+
+
 class Channel:
     """A stream socket that carries whole messages."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        #: how many bytes the arrays of a message may have, asked when they are many
+        self.free_bytes: Optional[Callable[[], int]] = None
 
     def send(self, message: dict[str, Any], *arrays: np.ndarray[Any, Any]) -> None:
         """Send ``message`` (JSON-ready) and ``arrays``. Raises `ChannelClosed`."""
@@ -51,19 +88,37 @@ class Channel:
     ) -> tuple[dict[str, Any], list[np.ndarray[Any, Any]]]:
         """The next message and its arrays.
 
-        Raises `ChannelClosed` at the end of the stream and `ChannelTimeout` when ``timeout_s``
-        seconds pass first (the channel is of no use after that).
+        Raises `ChannelClosed` at the end of the stream, `ChannelTimeout` when ``timeout_s``
+        seconds pass first and `ChannelGarbled` for what is no message or is too long (the channel
+        is of no use after any of them).
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         (length,) = _LENGTH.unpack(self._read(_LENGTH.size, deadline))
-        message, shapes = json.loads(bytes(self._read(length, deadline)))
-        arrays = [self._read_array(dtype, shape, deadline) for dtype, shape in shapes]
-        return message, arrays
+        if length > MOST_HEAD_BYTES:
+            raise ChannelGarbled(f"a message of {length} bytes, without its arrays, is none")
+        head = bytes(self._read(length, deadline))
+        try:
+            message, shapes = json.loads(head)
+            plans = [(_checked_type(dtype), _checked_shape(shape)) for dtype, shape in shapes]
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ChannelGarbled(f"{type(error).__name__}: {error}"[:200]) from error
+        self._check_size(sum(dtype.itemsize * math.prod(shape) for dtype, shape in plans))
+        try:
+            return message, [self._read_array(dtype, shape, deadline) for dtype, shape in plans]
+        except (MemoryError, ValueError) as error:
+            raise ChannelGarbled(f"its arrays can't be held: {error}"[:200]) from error
+
+    def _check_size(self, size: int) -> None:
+        if self.free_bytes is None or size <= _SMALL_BYTES:
+            return
+        free = self.free_bytes()
+        if size > free:
+            raise ChannelGarbled(f"its arrays are of {size} bytes, and {free} are free for them")
 
     def _read_array(
-        self, dtype: str, shape: list[int], deadline: Optional[float]
+        self, dtype: np.dtype[Any], shape: tuple[int, ...], deadline: Optional[float]
     ) -> np.ndarray[Any, Any]:
-        array = np.empty(shape, dtype=np.dtype(dtype))
+        array = np.empty(shape, dtype=dtype)
         if array.nbytes:
             self._fill(_bytes_of(array), deadline)
         return array

@@ -37,7 +37,7 @@ from bench.errors import (
 )
 from bench.worker import PROTOCOL, openloop, resident
 from bench.worker import messages as m
-from bench.worker.codec import Encoded, decode, encode
+from bench.worker.codec import MOST_TEXT, Encoded, decode, encode
 from bench.worker.timing import time_calls, warm_up
 from bench.worker.wire import Channel, ChannelClosed
 
@@ -75,16 +75,26 @@ def answer(work: Work, data: object, arrays: Sequence[m.Array]) -> Encoded:
     except MemoryError:
         return encode(m.Failed(OutOfMemory.kind, "the worker ran out of memory"))
     except Exception as error:
-        traceback.print_exc()  # into the worker's log
-        last = str(error).strip().splitlines()
-        text = f"{type(error).__name__}: {last[0] if last else '(no message)'}"
+        words = _words(error)
+        print("".join(traceback.format_tb(error.__traceback__)), words, file=sys.stderr, flush=True)
+        first = words.strip().splitlines()
+        text = f"{type(error).__name__}: {first[0] if first else '(no message)'}"
         return encode(m.Failed(WorkerCrashed.kind, text))
+
+
+def _words(error: BaseException) -> str:
+    """What an error says of itself, cut to what can be told."""
+    try:
+        return str(error)[:MOST_TEXT]
+    except Exception as another:  # of a runtime's own class
+        return f"(no message: {type(another).__name__})"
 
 
 def _failure(error: BenchError) -> m.Failed:
     if isinstance(error, Unavailable):
-        return m.Failed(error.kind, str(error), error.reason, error.remedy)
-    return m.Failed(error.kind, str(error))
+        reason, remedy = error.reason[:MOST_TEXT], error.remedy[:MOST_TEXT]
+        return m.Failed(error.kind, _words(error), reason, remedy)
+    return m.Failed(error.kind, _words(error))
 
 
 class Work:

@@ -23,9 +23,9 @@ from bench.cards.card import Card
 from bench.cards.catalog import find_model
 from bench.cards.distill import table_toml
 from bench.cards.export import export
-from bench.cards.files import file_sha256
 from bench.cards.text import tensors_toml, toml_text
 from bench.errors import BenchError
+from bench.unchanged import file_sha256
 
 NETWORK = '''"""A text as the mean of its tokens' vectors; made by models/recipes/static_text.py."""
 

@@ -286,16 +286,6 @@ def test_the_command_line_of_atc(tmp_path: Path) -> None:
     ]
 
 
-def test_weights_beside_the_model_are_part_of_what_is_compiled(acl: Any, tmp_path: Path) -> None:
-    from bench.backends.ascend.atc import _external_data
-
-    model = tmp_path / "m.onnx"
-    model.write_bytes(b"...location...weights.bin...")
-    (tmp_path / "weights.bin").write_bytes(b"1")
-    (tmp_path / "unrelated.bin").write_bytes(b"2")
-    assert _external_data(model) == [tmp_path / "weights.bin"]
-
-
 def test_an_operator_without_a_parser_is_named(acl: Any, tmp_path: Path, device: Device) -> None:
     with pytest.raises(Unsupported, match="does not know the operator Frobnicate: E19010"):
         Ascend().compile(write_unknown_op(tmp_path), device, Options())

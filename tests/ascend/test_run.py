@@ -67,6 +67,7 @@ def test_a_target_on_the_stand_in_is_measured_named_as_one_and_left_clean(
     lines = (tmp_path / "misuses.log").read_text().splitlines()
     processes = {line.rpartition(" ")[2] for line in lines}
     assert len(processes) >= 3  # the one that probed, and two that measured
+    # Each closed what it held and ended there: none finalises, as docs/ascend.md says.
     assert [line for line in lines if not line.startswith("device 0 was reset")] == []
 
 

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import onnx
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
 
 from bench.cards.inputs import (
     draw_samples,
-    index_limits,
     input_digest,
     random_inputs,
-    resolve_shape,
 )
-from bench.errors import SpecError
 
 DTYPES = ["float16", "float32", "float64", "int8", "int32", "int64", "uint8", "bool"]
 
@@ -44,38 +36,6 @@ def test_indices_stay_within_their_table(rows: int, seed: int) -> None:
     made = random_inputs({"ids": (8, 16)}, {"ids": "int64"}, {"ids": rows}, seed)["ids"]
     assert made.min() >= 0
     assert made.max() < rows
-
-
-def test_an_input_without_random_values_asks_for_a_card() -> None:
-    with pytest.raises(SpecError, match="card"):
-        random_inputs({"x": (2,)}, {"x": "O"}, {}, 0)
-
-
-def test_the_rows_of_an_embedding_are_read_from_the_graph(tmp_path: Path) -> None:
-    table = numpy_helper.from_array(np.zeros((37, 4), np.float32), "table")
-    nodes = [
-        helper.make_node("Cast", ["ids"], ["wide"], to=TensorProto.INT64),
-        helper.make_node("Gather", ["table", "wide"], ["y"]),
-        helper.make_node("Identity", ["mask"], ["kept"]),
-    ]
-    inputs = [
-        helper.make_tensor_value_info("ids", TensorProto.INT32, ["batch", "seq"]),
-        helper.make_tensor_value_info("mask", TensorProto.INT64, ["batch", "seq"]),
-    ]
-    outputs = [
-        helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", "seq", 4]),
-        helper.make_tensor_value_info("kept", TensorProto.INT64, ["batch", "seq"]),
-    ]
-    graph = helper.make_graph(nodes, "g", inputs, outputs, [table])
-    path = tmp_path / "m.onnx"
-    onnx.save(helper.make_model(graph), str(path))
-    assert index_limits(path) == {"ids": 37}
-
-
-def test_symbolic_dimensions_take_their_sizes() -> None:
-    assert resolve_shape("m", "x", ("batch", 3, "seq"), 8, {"seq": 128}) == (8, 3, 128)
-    with pytest.raises(SpecError, match="--shape seq=128"):
-        resolve_shape("m", "x", ("batch", "seq"), 8, {})
 
 
 @given(st.integers(1, 20), st.integers(1, 40), st.integers(0, 99))

@@ -51,7 +51,7 @@ def save_mlp(path: Path, external: bool = False) -> Path:
 
 
 def calibration() -> Calibration:
-    return Calibration("made", "train", SAMPLES, "c" * 64)
+    return Calibration("64 samples of made (train)", [SAMPLES], 64, "c" * 64, ("one was cut",))
 
 
 def nothing() -> Calibration:
@@ -117,6 +117,11 @@ def test_the_method_names_the_calibration_and_its_count(tmp_path: Path) -> None:
     assert "QDQ" in method
     assert "MinMax over 64 samples of made (train)" in method
     assert "per channel" in method
+
+
+def test_what_is_to_know_of_the_calibration_goes_with_the_form(tmp_path: Path) -> None:
+    assert form_of(tmp_path, "int8-static").notes == ("one was cut",)
+    assert form_of(tmp_path, "int8-dynamic").notes == ()
 
 
 def test_a_variant_is_reused_by_content_alone(tmp_path: Path) -> None:
@@ -199,7 +204,8 @@ def test_the_shipped_calibration_images_are_no_test_images() -> None:
     dataset = load_dataset(card)
     found = load_calibration(card, dataset, "int8-static")
     assert found.samples == 512
-    assert shared_samples(dict(found.inputs), dataset.inputs) == 0
+    assert sum(len(batch["image"]) for batch in found.batches) == 512
+    assert all(shared_samples(dict(batch), dataset.inputs) == 0 for batch in found.batches)
 
 
 def test_calibrating_on_the_test_set_is_refused(tmp_path: Path) -> None:

@@ -187,7 +187,11 @@ def test_a_terminal_without_the_characters_shows_question_marks(
     environment: dict[str, str],
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "import bench.__main__ as m; m._never_fail_to_encode(); print('±')"],
+        [
+            sys.executable,
+            "-c",
+            "from bench.streams import remember_failures as r; r(); print('±')",
+        ],
         env={**environment, "PYTHONIOENCODING": "ascii"},
         capture_output=True,
         text=True,
@@ -255,11 +259,19 @@ def test_debug_shows_where_wherever_it_stands(raising: Callable[..., int]) -> No
         raising(ValueError("oops"), "--debug")
 
 
-@pytest.mark.parametrize(("stop", "code"), [(SystemExit(3), 3), (SystemExit(), 0)])
-def test_a_command_may_exit_with_its_code(
-    raising: Callable[..., int], stop: SystemExit, code: int
+@pytest.mark.parametrize("stop", [SystemExit(0), SystemExit(3), SystemExit(), SystemExit("bye")])
+def test_what_ends_the_program_from_within_is_a_failure_in_one_sentence(
+    raising: Callable[..., int], stop: SystemExit, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert raising(stop) == code
+    assert raising(stop) == 1
+    assert capsys.readouterr().err.count("ended the program") == 1
+
+
+def test_the_completion_of_shells_exits_with_its_own_code(
+    raising: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_BENCH_COMPLETE", "bash_source")
+    assert raising(SystemExit(0)) == 0
 
 
 # -- commands that do something --------------------------------------------------------------------

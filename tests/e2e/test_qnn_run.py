@@ -83,7 +83,7 @@ def test_accuracy_parity_and_placement_count_and_latency_does_not(
     assert result.returncode == 0, result.stdout + result.stderr
     found = records(tmp_path)
     assert set(found) == {"fp32", "int8-static"}
-    for variant, record in found.items():
+    for record in found.values():
         assert record.simulated
         assert record.latency is None
         assert record.accuracy is not None
@@ -93,7 +93,7 @@ def test_accuracy_parity_and_placement_count_and_latency_does_not(
         assert record.placement is not None
         assert set(record.placement.nodes) == {"qnn"}
         assert record.placement.time_share is None, "a simulator's time says nothing"
-        assert record.placement.precision == {"fp32": "fp32", "int8-static": "int8"}[variant]
+        assert not record.placement.precision, "QNN doesn't tell what it compiled the graph to"
         assert all(check.ok for check in record.checks)
     assert "simulated" in result.stdout
 

@@ -264,7 +264,7 @@ def test_a_wildcard_takes_only_what_is_present(bench: Any, doubling_model: Path)
         (["-m", "ok.onnx", "--results", "ok.onnx/runs"], "a run can't be written there"),
         (["-m", "ok.onnx", "--precision", "0"], "greater than 0"),
         (["-m", "ok.onnx", "--max-time", "0.01"], "would be enough"),
-        (["-m", "sequence.onnx"], "Give it: --shape seq=128"),
+        (["-m", "sequence.onnx"], "Give it: --shape foo=128"),
         (["-m", "ok.onnx", "-t", "not a target"], "not of the form backend:device"),
     ],
 )
@@ -295,8 +295,8 @@ def _write_sequence_model(path: Path) -> None:
     graph = helper.make_graph(
         [helper.make_node("Relu", ["x"], ["y"])],
         "sequence",
-        [value("x", TensorProto.FLOAT, ["batch", "seq"])],
-        [value("y", TensorProto.FLOAT, ["batch", "seq"])],
+        [value("x", TensorProto.FLOAT, ["batch", "foo"])],
+        [value("y", TensorProto.FLOAT, ["batch", "foo"])],
     )
     onnx.save(helper.make_model(graph, ir_version=10), str(path))
 

@@ -283,7 +283,7 @@ def test_cells_that_failed_or_are_simulated_are_listed_and_never_ranked() -> Non
         a_failure(cells[1], "crashed", "the worker died (SIGSEGV)."),
         a_record(cells[2], simulated=True),
         measured([1e5], cells[3]),
-        measured([0.0, 0.0, 0.0], cells[4]),
+        measured([], cells[4]),
     ]
     report = two_runs(ours, theirs)
     assert len(report.effects) == 1

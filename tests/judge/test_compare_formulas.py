@@ -130,8 +130,10 @@ def test_a_throughput_is_shown_as_samples_a_second_and_its_ratio_turned() -> Non
 
 def test_a_bound_of_nothing_turns_into_one_without_end() -> None:
     cell = a_cell(TEACHER, "x:cpu", "offline", 8)
-    far = [1.0, 1e200]
-    found = effect_of(measured(far, cell), measured(far, cell))
+    near = measured([1.0, 1.0], cell)
+    other = near.invocations[1].model_copy(update={"busy_ns": 10**203})
+    far = near.model_copy(update={"invocations": (near.invocations[0], other)})
+    found = effect_of(far, far)
     assert found.ratio.high == math.inf
     assert found.ratio.low == 0
 

@@ -50,6 +50,21 @@ from bench.worker.messages import (
 PIDS = itertools.count(1)
 #: By how many cores a cell computes on.
 CPUS = {1: (1,), 2: (4, 6), 6: (0, 2, 4, 6, 8, 10)}
+
+
+class FakeCores(dict[int, tuple[int, ...]]):
+    """Gives other CPUs each time that they are chosen anew."""
+
+    def __init__(self) -> None:
+        super().__init__(CPUS)
+        self.looks = 0
+
+    def choose_again(self) -> None:
+        self.looks += 1
+        step = 100 * (self.looks - 1)
+        self.update({count: tuple(cpu + step for cpu in cpus) for count, cpus in CPUS.items()})
+
+
 Heard = TypeVar("Heard")
 
 
@@ -66,14 +81,14 @@ class FakeWorker(Worker):
         latency_ns: Callable[[int], np.ndarray],
         broken: set[type],
         wanted: PlannedCell | None,
-        cpus: Sequence[int],
+        cpus: Callable[[], Sequence[int]],
     ) -> None:
         self.name = name
         self.pid = next(PIDS)
         self.latency_ns = latency_ns
         self.broken = broken
         self.wanted = wanted
-        self.cpus = tuple(cpus)
+        self.cpus = cpus
         self.heard: list[Any] = []
         self.ended = False
 
@@ -91,7 +106,7 @@ class FakeWorker(Worker):
     def check(self, request: messages.Request) -> None:
         """Whoever measures asks for what the cell says, and for nothing else."""
         if isinstance(request, messages.Load):
-            assert request.cpus == self.cpus
+            assert request.cpus == tuple(self.cpus())
             if self.wanted is not None:
                 assert request.model == self.wanted.file
                 assert request.device == self.wanted.choice.device
@@ -162,6 +177,8 @@ class FakeStore:
 class FakeWatcher:
     """Finds every ``every``-th block disturbed."""
 
+    wait_share = 0.01
+
     def __init__(self, every: int = 0) -> None:
         self.every = every
         self.count = 0
@@ -208,7 +225,7 @@ class Bench:
             listener=QuietProgress(),
             account=Account(itertools.count(0.0, 0.005).__next__),
             rng=np.random.default_rng(suite.seed),
-            cpus=CPUS,
+            cpus=FakeCores(),  # type: ignore[arg-type]
             finish=self.finished.append,
         )
 
@@ -226,7 +243,10 @@ class Bench:
         assert threads == (wanted.cell.threads if wanted else 1)
         # The canary computes on the last of the cores that the group uses.
         most = max(state.planned.cores for state in self.states)
-        cpus = CPUS[wanted.cores] if wanted else CPUS[most][-1:]
+
+        def cpus() -> Sequence[int]:
+            return self.context.cpus[wanted.cores] if wanted else self.context.cpus[most][-1:]
+
         worker = FakeWorker(name, latency_ns, self.broken(name, generation), wanted, cpus)
         self.workers.append(worker)
         return worker
@@ -319,6 +339,53 @@ def test_a_worker_is_asked_for_what_its_cell_says_and_pinned_to_its_cores() -> N
     (canary,) = bench.heard(Load, CANARY)
     assert canary[0].cpus == (10,)
     assert {i.cpus for i in bench.states[0].invocations} == {CPUS[6]}
+
+
+def test_a_generation_that_was_left_alone_is_followed_by_one_on_the_same_cpus() -> None:
+    bench = Bench({"a": 1e5, "b": 1e5}, suite()).run()
+    assert len(bench.heard(Load)) >= 3
+    assert bench.context.cpus.looks == 1  # type: ignore[attr-defined]
+    assert {i.cpus for i in bench.store.invocations} == {CPUS[1]}
+
+
+@pytest.mark.parametrize("watcher", ["every block disturbed", "waiting alone"])
+def test_a_disturbed_generation_is_followed_by_another_choice_for_all_of_its_workers(
+    monkeypatch: pytest.MonkeyPatch, watcher: str
+) -> None:
+    """The fake worker checks that it is pinned where its generation is, the canary too."""
+    found = FakeWatcher(every=1 if watcher == "every block disturbed" else 0)
+    found.wait_share = 0.3
+    monkeypatch.setattr(member, "block_watcher", lambda own: found)
+    bench = Bench({"a": 1e5, "b": 1e5}, suite()).run()
+    by_index: dict[int, set[tuple[int, ...]]] = {}
+    for one in bench.store.invocations:
+        by_index.setdefault(one.index, set()).add(one.cpus)
+        assert one.waited_share == pytest.approx(0.3)
+    assert by_index == {g: {(1 + 100 * g,)} for g in range(len(by_index))}
+    assert [load.cpus for load in bench.heard(Load, CANARY)[0]] == [
+        (1 + 100 * g,) for g in range(len(by_index))
+    ]
+
+
+def test_a_canary_that_dies_is_started_again_and_no_cell_fails() -> None:
+    def broken(name: str, started: int) -> set[type]:
+        return {TimeBlock} if name == CANARY and started == 0 else set()
+
+    bench = Bench({"a": 1e5}, suite(), broken).run()
+    assert [state.failure for state in bench.states] == [None]
+    assert bench.started[CANARY] == 2
+    first, *others = bench.states[0].invocations
+    assert first.canary_ns is None
+    assert all(one.canary_ns is not None for one in others)
+
+
+def test_without_any_canary_the_cells_are_measured_all_the_same() -> None:
+    def broken(name: str, started: int) -> set[type]:
+        return {Load} if name == CANARY else set()
+
+    bench = Bench({"a": 1e5}, suite(), broken).run()
+    assert [state.failure for state in bench.states] == [None]
+    assert {i.canary_ns for i in bench.states[0].invocations} == {None}
 
 
 def test_outputs_are_taken_from_the_call_that_was_timed_where_it_leaves_them() -> None:

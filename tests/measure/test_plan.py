@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from bench.backend import Device
 from bench.cards.card import card_for_onnx
 from bench.cards.datasets import Dataset
-from bench.cards.ready import Loaded, fixed_batch
+from bench.cards.ready import Loaded
 from bench.cell import Cell, ModelIdentity
 from bench.errors import SpecError, Unavailable
 from bench.measure.plan import for_batch, make_plan
@@ -122,13 +122,47 @@ def test_a_target_named_in_full_stays_though_it_will_fail(tmp_path: Path) -> Non
 
 def test_a_fixed_batch_runs_alone_and_is_refused_at_other_sizes(tmp_path: Path) -> None:
     fixed = model(tmp_path, shape=(2, 4))
-    assert fixed_batch(fixed.card) == 2
     single, same, other = make_plan(suite(batch=(2, 8)), [fixed], [choice()]).cells
     assert single.refused is None
     assert single.cell.batch == 2
     assert same.refused is None
     assert other.refused is not None
     assert "fixed at 2" in str(other.refused)
+
+
+def test_where_nobody_asked_for_a_batch_a_fixed_one_is_measured_at_its_own(tmp_path: Path) -> None:
+    plan = make_plan(suite(), [model(tmp_path, shape=(1, 4))], [choice()])
+    assert [(p.cell.scenario, p.cell.batch, p.refused) for p in plan.cells] == [
+        ("single-stream", 1, None),
+        ("offline", 1, None),
+    ]
+    assert plan.assumed == ["m: its batch is fixed at 1, so that is how many samples a query has."]
+
+
+def test_a_model_without_a_batch_is_measured_a_call_a_sample_or_refused(tmp_path: Path) -> None:
+    loaded = model(tmp_path, shape=("rooms", 4))
+    sized = {"shapes": {"rooms": 7}}
+    for planned in make_plan(suite(**sized), [loaded], [choice()]).cells:
+        assert (planned.cell.batch, planned.cell.shapes) == (1, {"x": (7, 4)})
+        assert planned.sizes == {"rooms": 7}
+    _, offline = make_plan(suite(**sized, batch=(8,)), [loaded], [choice()]).cells
+    assert "--batch-axis" in str(offline.refused)
+    _, named = make_plan(suite(batch=(8,), batch_axis="rooms"), [loaded], [choice()]).cells
+    assert (named.refused, named.cell.shapes) == (None, {"x": (8, 4)})
+
+
+def test_an_axis_that_no_model_has_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"no axis 'romos'.* m has rooms, x_dim1"):
+        make_plan(suite(batch_axis="romos"), [model(tmp_path, shape=("rooms", 4))], [choice()])
+
+
+def test_a_size_that_the_labelled_data_does_not_have_is_refused(tmp_path: Path) -> None:
+    bare = model(tmp_path, shape=("batch", "pixels"))
+    data = Dataset("d", "test", {"x": np.ones((9, 4), np.float32)}, np.zeros(9, np.int64), "e" * 64)
+    loaded = Loaded(bare.card, bare.file, data)
+    with pytest.raises(SpecError, match="its data set has pixels=4"):
+        make_plan(suite(shapes={"pixels": 5}), [loaded], [choice()])
+    assert make_plan(suite(shapes={"pixels": 4}), [loaded], [choice()]).cells[0].sizes
 
 
 def test_samples_come_from_the_data_set_where_there_is_one(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from bench.measure.run import _away_from
+from bench.machine import quiet
+from bench.machine.quiet import Cores
 
 
 class Affinity:
@@ -33,20 +34,43 @@ def affinity(monkeypatch: pytest.MonkeyPatch) -> Affinity:
     return kept
 
 
+def cores(monkeypatch: pytest.MonkeyPatch, *chosen: list[int]) -> Cores:
+    """Of one CPU for a cell; each choice that is made is the next of ``chosen``."""
+    choices = iter(chosen)
+    monkeypatch.setattr(quiet, "choose_cores", lambda *_, **__: next(choices))
+    monkeypatch.setattr(quiet, "read_text", lambda *_: "cpu0 1 0 0 1 0 0 0 0\n")
+    return Cores({1}, sleep=lambda seconds: None)
+
+
 def test_the_harness_leaves_the_cpus_that_workers_are_timed_on_and_comes_back(
-    affinity: Affinity,
+    affinity: Affinity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with _away_from({1, 3}):
+    with cores(monkeypatch, [1, 3]):
         assert affinity.allowed == {0, 2}
     assert affinity.allowed == {0, 1, 2, 3}
 
 
-def test_the_harness_stays_where_there_is_no_other_cpu(affinity: Affinity) -> None:
-    with _away_from({0, 1, 2, 3}):
+def test_the_harness_makes_room_where_workers_move_to(
+    affinity: Affinity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with cores(monkeypatch, [3], [0]) as chosen:
+        assert affinity.allowed == {0, 1, 2}
+        chosen.choose_again()
+        assert chosen[1] == (0,)
+        assert affinity.allowed == {1, 2, 3}
+    assert affinity.allowed == {0, 1, 2, 3}
+
+
+def test_the_harness_stays_where_there_is_no_other_cpu(
+    affinity: Affinity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with cores(monkeypatch, [0, 1, 2, 3]):
         assert affinity.allowed == {0, 1, 2, 3}
 
 
-def test_the_harness_comes_back_after_an_interrupt(affinity: Affinity) -> None:
-    with pytest.raises(KeyboardInterrupt), _away_from({1}):
+def test_the_harness_comes_back_after_an_interrupt(
+    affinity: Affinity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KeyboardInterrupt), cores(monkeypatch, [1]):
         raise KeyboardInterrupt
     assert affinity.allowed == {0, 1, 2, 3}

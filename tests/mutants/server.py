@@ -34,7 +34,7 @@ LIBRARIES = (
 )
 #: A change may ask for all the memory there is.
 MOST_MEMORY_BYTES = 6 << 30
-LEFT_OUT = "not slow and not alone"
+LEFT_OUT = "not slow and not alone and not faults"
 #: The context of what ran for no test in particular.
 SHARED = "shared"
 
@@ -130,6 +130,8 @@ def _run(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     )
     hypothesis.settings.load_profile("mutants")
     coverage = _coverage() if request["trace"] else None
+    if coverage is not None:
+        os.environ["BENCH_IN_PROCESS"] = "1"  # what a forked process runs is not counted
     watch = Watch(request["tests"], coverage)
     arguments = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", LEFT_OUT]
     arguments += [f"--basetemp={folder / 'pytest'}", *request["files"]]

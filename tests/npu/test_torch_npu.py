@@ -79,7 +79,7 @@ def test_what_is_missing_is_named(fault: str, reason: str, remedy: str) -> None:
 
 
 def test_without_the_package_it_says_how_to_get_it() -> None:
-    with pytest.raises(Unavailable, match=r"No module named 'torch_npu'.*bench env create"):
+    with pytest.raises(Unavailable, match=r"No module named 'torch_npu'.*CANN.*bench env create"):
         TorchNpu().devices()
 
 

@@ -220,19 +220,19 @@ def test_the_results_that_this_project_publishes_follow_from_their_raw_data(
     assert account.numbers > 100
 
 
-def test_a_column_that_came_later_is_no_difference_and_an_invented_one_is(
-    published: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("file", ["results.csv", "pairs.csv"])
+def test_a_column_that_was_taken_out_or_invented_is_found(
+    published: Path, file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = published / "results.csv"
+    path = published / file
     rows = list(csv.reader(path.read_text().splitlines()))
 
     def write(changed: list[list[str]]) -> None:
         with path.open("w", newline="") as out:
             csv.writer(out, lineterminator="\n").writerows(changed)
 
-    place = rows[0].index("floor_ns")
-    write([row[:place] + row[place + 1 :] for row in rows])
-    assert main(["check-results", str(published)]) == 0
+    write([row[:5] + row[6:] for row in rows])
+    assert main(["check-results", str(published)]) == 1
     write([[*row, "speed" if number == 0 else "1"] for number, row in enumerate(rows)])
     assert main(["check-results", str(published)]) == 1
-    assert "header" in capsys.readouterr().out
+    assert capsys.readouterr().out.count(f"{file}, header: published") == 2

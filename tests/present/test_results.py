@@ -190,6 +190,18 @@ def test_what_is_not_in_the_accuracy_stands_under_the_table_once() -> None:
     assert result_rows(records)[0]["accuracy_notes"] == "d: 2 files are left out, hidden"
 
 
+def test_sizes_that_were_asked_for_and_guesses_stand_under_the_table_once() -> None:
+    told = {"sizes": {"seq": 64}, "assumed": ("guessed sizes: past=128",)}
+    records = [
+        a_record(a_cell(STUDENT, target)).model_copy(update=told)
+        for target in ("onnxruntime:cpu", "openvino:cpu")
+    ]
+    text = shown(*records)
+    assert text.count("measured at seq=64.") == 1
+    assert text.count("guessed sizes: past=128.") == 1
+    assert "measured at" not in shown(a_record(a_cell(STUDENT, "onnxruntime:cpu")))
+
+
 def test_raw_rows_have_the_named_keys_and_are_json() -> None:
     rows = result_rows(a_run())
     assert all(list(row) == list(RESULT_FIELDS) for row in rows)

@@ -194,7 +194,7 @@ def test_a_score_is_what_the_task_says_and_a_doubt_is_a_check() -> None:
     from bench.cards.tasks.base import MetricRow, Score
     from bench.stats.interval import Interval
 
-    scored = Scored(dataset="d", dataset_sha256="s", predictions="p")
+    scored = Scored(dataset="d", dataset_sha256="s", predictions="predictions/p.parquet")
     scores = [
         Score(MetricRow("top-1"), Interval(0.5, 0.4, 0.6, 0.9), 10, 5),
         Score(MetricRow("top-5"), Interval(0.9, 0.8, 1.0, 0.9), 10, 9),

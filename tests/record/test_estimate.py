@@ -194,6 +194,8 @@ def test_memory_that_some_processes_did_not_tell_is_that_of_the_others() -> None
         ({"clock_hz": 1.5e9, "default_clock_hz": 2e9}, set()),
         ({"clock_hz": 1.49e9, "default_clock_hz": 2e9}, {"device-clock"}),
         ({"clock_hz": 1.4e9}, set()),
+        ({"waited_share": 0.1}, set()),
+        ({"waited_share": 0.11}, {"own-cpu"}),
     ],
 )
 def test_each_check_fails_for_its_reason(changes: dict, failed: set[str]) -> None:
@@ -210,3 +212,23 @@ def test_the_checks_count_over_all_processes() -> None:
     assert steady.detail == "1 of 2 invocations settled in the warm-up"
     assert undisturbed.ok
     assert undisturbed.detail == "3 of 16 blocks were disturbed by other load"
+
+
+def test_an_invocation_of_a_shared_cpu_that_the_estimate_leaves_out_marks_nothing() -> None:
+    alone = invocations(1e3, 1e3, 1e3, 1e3, 1e3, waited_share=0.01)
+    shared = [i.model_copy(update={"waited_share": 0.5}) for i in alone]
+    for count, ok in ((0, True), (1, True), (2, False), (5, False)):
+        found = {c.name: c for c in estimate.checks([*shared[:count], *alone[count:]])}["own-cpu"]
+        assert found.ok == ok
+    assert found.detail == (
+        "5 of 5 invocations shared a CPU with other programs and waited for it 50% of the time, "
+        "so latencies read high"
+    )
+
+
+def test_more_threads_than_cpus_are_told() -> None:
+    crowded = estimate.checks(invocations(1e3, 1e3, cpus=(0, 1)), 64)
+    assert {c.name: c.detail for c in crowded if not c.ok} == {
+        "own-cpu": "64 threads took turns on 2 CPUs"
+    }
+    assert all(c.ok for c in estimate.checks(invocations(1e3, 1e3, cpus=(0, 1)), 2))

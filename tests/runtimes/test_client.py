@@ -71,7 +71,7 @@ def worker() -> Iterator[Callable[[Answers], Worker]]:
         (lambda w: w.bind({}, lane="api", streams=3), m.Bind({}, "api", 3), BOUND, BOUND),
         (lambda w: w.bind({}), m.Bind({}, "prepared", 1), BOUND, BOUND),
         (lambda w: w.warm_up(2.5), m.WarmUp(2.5), m.Warmup(9, True, 7), m.Warmup(9, True, 7)),
-        (lambda w: w.block(calls=7, discard=2), m.TimeBlock(7, 2), m.TimedBlock(NS), NS),
+        (lambda w: w.block(calls=2, discard=3), m.TimeBlock(2, 3), m.TimedBlock(NS), NS),
         (
             lambda w: w.serve_queries(SERVE),
             SERVE,
@@ -125,6 +125,30 @@ def test_an_answer_that_is_not_understood_fails_in_words_as_a_crash_does(
     assert isinstance(caught.value, WorkerCrashed)
     assert caught.value.kind == "crashed"
     assert str(caught.value).startswith("acme: what `ask-memory` was answered is not understood: ")
+
+
+@pytest.mark.parametrize(
+    ("call", "answered", "words"),
+    [
+        (lambda w: w.block(calls=3, discard=1), m.TimedBlock(NS), r"\(2,\) latencies for 3 calls"),
+        (lambda w: w.block(calls=2, discard=1), m.TimedBlock(-NS), "a call took -4 ns"),
+        (lambda w: w.warm_up(1.0), m.Warmup(9, True, 0), "a call took 0 ns"),
+    ],
+)
+def test_an_answer_that_cannot_be_true_is_refused(
+    worker: Callable[[Answers], Worker], call: Callable[[Worker], object], answered: Any, words: str
+) -> None:
+    with pytest.raises(MessageError, match=f"was answered with nonsense: {words}"):
+        call(worker(lambda request: encode(answered)))
+
+
+def test_an_error_of_any_length_is_told_in_few_words(
+    worker: Callable[[Answers], Worker],
+) -> None:
+    for failed in (m.Failed("crashed", "x" * 9000), m.Failed("unavailable", "", "y" * 9000)):
+        with pytest.raises((WorkerCrashed, Unavailable)) as caught:
+            worker(lambda request, failed=failed: encode(failed)).fetch()
+        assert len(str(caught.value)) < 2100
 
 
 def test_a_request_of_another_type_than_its_fields_is_not_sent(

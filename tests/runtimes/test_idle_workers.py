@@ -19,7 +19,7 @@ from bench.backend import Device, ModelFile, Options
 from bench.cards.card import load_card
 from bench.discover import card_paths
 from bench.machine.cores import choose_cores
-from bench.measure.group import CANARY_RUNTIME
+from bench.measure.canary import CANARY_RUNTIME
 from bench.runtimes.client import Worker
 from bench.runtimes.processes import Launcher, launcher
 from bench.runtimes.targets import find_runtime

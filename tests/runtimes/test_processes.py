@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -14,11 +16,13 @@ import pytest
 
 from bench.backend import Device, ModelFile, Options
 from bench.errors import BenchError, OutOfMemory, WorkerCrashed, WorkerTimeout
-from bench.measure.group import CANARY_RUNTIME
+from bench.measure.canary import CANARY_RUNTIME
 from bench.runtimes.client import Worker
+from bench.runtimes.logs import MOST_LOG_BYTES, cap_log, log_tail
 from bench.runtimes.probe import probe
-from bench.runtimes.processes import Launcher, launcher, thread_environment
+from bench.runtimes.processes import ForkServer, Launcher, launcher, thread_environment
 from bench.runtimes.runtime import Runtime
+from bench.worker.wire import Channel
 
 LOAD = (ModelFile("canary"), Device("cpu", "", ""), Options())
 
@@ -115,3 +119,69 @@ def _wait_until_gone(pid: int) -> None:
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, f"process {pid} is still there"
         time.sleep(0.01)
+
+
+# -- a channel that is of no more use -------------------------------------------------------------
+
+
+def test_an_interrupted_worker_is_killed_and_never_talked_to_again(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a message may be read by then: what came next would be taken for a beginning."""
+
+    def interrupted(self: Channel, timeout_s: float | None = None) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Channel, "receive", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            worker.peak_rss_bytes()
+    _wait_until_gone(worker.pid)
+    with pytest.raises(WorkerCrashed, match="asked of a worker that has ended"):
+        worker.peak_rss_bytes()
+    worker.end()
+
+
+def test_what_a_worker_prints_is_kept_up_to_a_limit_and_shown_in_part(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_bytes(b"first\n" + b"x" * (2 * MOST_LOG_BYTES) + b"\nlast \xff")
+    *_, line, last = log_tail(log).splitlines()
+    assert len(line) < 1000
+    assert last == "last \N{REPLACEMENT CHARACTER}"
+    cap_log(log)
+    kept = log.read_bytes()
+    assert len(kept) <= MOST_LOG_BYTES
+    assert kept.startswith(b"[the beginning was cut off]\n")
+    assert kept.endswith(b"x\nlast \xff")
+    cap_log(log)
+    assert log.read_bytes() == kept
+    assert log_tail(tmp_path / "none.log") == ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"{{\n", b"7\n", b"{}\n", b'{"pid": -1}\n', b'{"pid": "1"}\n', b"an endless line" * 100_000],
+    ids=["no JSON", "a number", "nothing", "all processes", "a text", "a line without an end"],
+)
+def test_a_server_that_says_nonsense_is_a_crash_and_nobody_is_killed_for_it(
+    tmp_path: Path, line: bytes
+) -> None:
+    program = tmp_path / "server"
+    program.write_text(
+        f"#!{sys.executable}\nimport os, sys, time\n"
+        f"os.write(int(sys.argv[3]), {line!r})\ntime.sleep(60)\n"
+    )
+    program.chmod(0o755)
+    runtime = SimpleNamespace(
+        label="acme",
+        python=str(program),
+        reference="a:B",
+        interpreter=None,
+        start_variables=lambda: dict(os.environ),
+    )
+    server = ForkServer(runtime, {}, tmp_path / "log")  # type: ignore[arg-type]
+    with pytest.raises(WorkerCrashed, match="what its process said is not understood"):
+        server.spawn(tmp_path / "worker.log", 5)
+    server.hang_up()
+    server._process.kill()
+    server.close()

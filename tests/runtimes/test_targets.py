@@ -110,6 +110,10 @@ def test_options_go_with_each_device_and_make_another_target() -> None:
 def test_an_absent_target_stays_with_its_reason() -> None:
     (gone,) = choose_targets(["gone:npu:0"], REPORTS)
     assert str(gone.unavailable) == "no library. Install it."
+    (unnamed,) = choose_targets(["gone"], REPORTS)
+    assert str(unnamed.target) == "gone"  # nobody knows which devices it would have
+    (optioned,) = choose_targets(["gone?a=1"], REPORTS)
+    assert str(optioned.target) == "gone?a=1"
     (missing,) = choose_targets(["ort:cuda:9"], REPORTS)
     assert "found no such device. Present: ort:cpu, ort:cuda:0." in str(missing.unavailable)
 

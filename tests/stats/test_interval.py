@@ -215,7 +215,7 @@ def test_what_an_interval_says_of_itself():
     assert [interval.contains(x) for x in (97.9, 98.0, 103.0, 103.1)] == [False, True, True, False]
     inverse = Interval(2.0, 1.0, 4.0, 0.9).inverse()
     assert inverse == Interval(0.5, 0.25, 1.0, 0.9)
-    with pytest.raises(ValueError, match="positive"):
-        Interval(0.5, 0.0, 1.0, 0.95).inverse()
+    whole = Interval(0.5, 0.0, math.inf, 0.95).inverse()
+    assert whole == Interval(2.0, 0.0, math.inf, 0.95)
     with pytest.raises(ValueError, match="positive"):
         Interval(0.0, -1.0, 1.0, 0.95).inverse()

@@ -16,12 +16,14 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import pytest
 from measured_runs import GENERATIONS, measured_run
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from bench.errors import SpecError
 from bench.present.publication.check import check
-from bench.present.publication.write import publish
+from bench.present.publication.files import digests
+from bench.present.publication.write import Manifest, publish
 from bench.record import estimate
+from bench.record.facts import CellFacts, WorkerFacts
 from bench.record.header import RunHeader
 from bench.record.result import Invocation, Record
 from bench.store.derive import derived
@@ -38,6 +40,7 @@ UNDERIVED = {
         "suite.name": "what was asked for leaves no trace in what was measured",
         "suite.targets": "patterns, which `targets` says the meaning of",
         "suite.batch": "a model of fixed batch is measured at its own",
+        "suite.batch_axis": "only the shapes that it led to can be seen",
         "suite.shapes": "only the shapes that they led to can be seen",
         "suite.precision": "when to stop",
         "suite.max_time_s": "when to stop",
@@ -154,8 +157,27 @@ def read_lines(path: Path) -> list[Any]:
     return [json.loads(text)] if path.suffix == ".json" else [*map(json.loads, text.splitlines())]
 
 
+KINDS: dict[str, type[BaseModel]] = {
+    "records.jsonl": Record,
+    "invocations.jsonl": Invocation,
+    "workers.jsonl": WorkerFacts,
+    "facts.jsonl": CellFacts,
+    "run.json": RunHeader,
+}
+
+
 def write_lines(path: Path, lines: list[Any]) -> None:
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    """As bench writes them, so that what they say is all that was changed."""
+    indent, end = (1, "") if path.name == "run.json" else (None, "\n")
+    path.write_text("".join(_written(line, KINDS[path.name], indent) + end for line in lines))
+
+
+def _written(line: Any, kind: type[BaseModel], indent: int | None) -> str:
+    try:
+        value = kind.model_validate_json(json.dumps(line))
+    except ValidationError:
+        return json.dumps(line)  # no value of that kind, which is to be found
+    return value.model_dump_json(exclude_unset=True, indent=indent)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -188,8 +210,17 @@ def run(published: Path) -> Iterator[Path]:
     kept.rename(path)
 
 
+def seal(folder: Path) -> None:
+    """Make a publication's manifest name the files as they are: what is derived has to be found by
+    deriving it, whatever the digests say."""
+    path = folder / "published.json"
+    manifest = Manifest.model_validate_json(path.read_text())
+    path.write_text(manifest.model_copy(update={"files": digests(folder)}).text)
+
+
 def found(run: Path) -> list[str]:
-    """What `bench check-results` finds."""
+    """What `bench check-results` finds in a publication whose digests fit."""
+    seal(run.parents[1])
     try:
         return [str(problem) for problem in check(run.parents[1]).problems]
     except SpecError as error:
@@ -221,7 +252,7 @@ def test_a_fact_of_the_machine_is_found_or_known_to_be_raw(run: Path) -> None:
         changed = dict(header["facts"], **{name: told})
         if name not in ("packages", "gpus") and value not in (None, [], 0):
             changed[name] = another(value, None)
-        (run / "run.json").write_text(json.dumps(header | {"facts": changed}))
+        write_lines(run / "run.json", [header | {"facts": changed}])
         assert bool(found(run)) != (f"facts.{name}" in UNDERIVED["run"]), name
 
 
@@ -286,8 +317,12 @@ def test_outputs_that_were_changed_are_found(run: Path) -> None:
 
 def test_parity_of_outputs_that_were_too_large_is_counted_and_not_passed_over(run: Path) -> None:
     facts, records = read_lines(run / "facts.jsonl"), read_lines(run / "records.jsonl")
+    kept = [facts[0]["outputs"], facts[0]["reference_outputs"]]
     facts[0] |= {"outputs": "", "reference_outputs": "", "parity": records[0]["parity"]}
     write_lines(run / "facts.jsonl", facts)
+    for name in kept:
+        (run / name).unlink()
+    seal(run.parents[1])
     account = check(run.parents[1])
     assert [str(problem) for problem in account.problems] == []
     assert account.taken == 5, "two errors, the cosine, flips and samples"
@@ -302,7 +337,7 @@ def test_parity_of_outputs_that_were_too_large_is_counted_and_not_passed_over(ru
 def as_of_an_older_bench(run: Path) -> None:
     header = json.loads((run / "run.json").read_text())
     del header["keeps_raw"]
-    (run / "run.json").write_text(json.dumps(header))
+    write_lines(run / "run.json", [header])
     for name in ("workers.jsonl", "facts.jsonl"):
         (run / name).unlink()
     shutil.rmtree(run / "outputs")
@@ -310,6 +345,7 @@ def as_of_an_older_bench(run: Path) -> None:
 
 def test_of_a_run_without_facts_the_numbers_that_cannot_be_derived_are_counted(run: Path) -> None:
     as_of_an_older_bench(run)
+    seal(run.parents[1])
     account = check(run.parents[1])
     assert [str(problem) for problem in account.problems] == []
     assert account.taken > 500

@@ -13,7 +13,7 @@ import pytest
 from bench.backend import Device, ModelFile, Options, Placement, TensorSpec, TorchSource
 from bench.errors import OutOfMemory, Unavailable, Unsupported, WorkerCrashed
 from bench.worker import messages as m
-from bench.worker.codec import MessageError, decode, encode
+from bench.worker.codec import MOST_TEXT, MessageError, decode, encode
 from bench.worker.work import Work, answer
 
 DEVICE = Device("npu:1", "Acme", "A card", "7.1", 2**34, simulated=True)
@@ -217,3 +217,24 @@ def test_what_an_adapter_answers_in_another_type_is_told_in_words() -> None:
 def test_an_error_of_an_adapter_is_an_answer(error: Exception, failed: m.Failed) -> None:
     assert told(Adapter(version=error), m.AskVersion()) == failed
     assert OutOfMemory.kind == "out-of-memory"
+
+
+def test_texts_of_an_answer_can_be_written_to_a_file_and_have_an_end() -> None:
+    """Halves of a character come out of JSON's escapes, and out of names of files."""
+    told = m.Packages({"a\udcff": "\ud800", "long": "x" * (MOST_TEXT + 1)})
+    data, arrays = encode(told)
+    found = decode(json.loads(json.dumps(data)), arrays, (m.Packages,))
+    assert found.packages == {"a?": "?", "long": "x" * MOST_TEXT}
+    with pytest.raises(MessageError, match="has to be a number of 64 bits"):
+        decode({"message": "Memory", "fields": {"peak_rss_bytes": 1 << 63}}, [], (m.Memory,))
+
+
+def test_an_array_of_python_objects_is_refused_by_the_side_that_has_it() -> None:
+    class Odd:
+        def __repr__(self) -> str:
+            raise RuntimeError("not even a name")
+
+    for values in ([{}], [Odd()], ["text"]):
+        with pytest.raises(MessageError, match="an array of Python objects"):
+            encode(m.Outputs((np.array(values, dtype=object),)))
+    assert encode(m.Outputs((np.array(["text"]),)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import gc
 import itertools
 import os
@@ -23,7 +24,13 @@ from bench.errors import OutOfMemory
 from bench.worker import messages, resident
 from bench.worker.messages import Bound
 from bench.worker.timing import WARMUP_CALLS, time_calls, warm_up
-from bench.worker.wire import Channel, ChannelClosed, ChannelTimeout
+from bench.worker.wire import (
+    MOST_HEAD_BYTES,
+    Channel,
+    ChannelClosed,
+    ChannelGarbled,
+    ChannelTimeout,
+)
 from bench.worker.work import Work
 
 ROOT = Path(__file__).parents[2]
@@ -91,6 +98,65 @@ def test_a_message_cut_short_is_a_closed_channel(channels: tuple[Channel, Channe
     left.close()
     with pytest.raises(ChannelClosed):
         right.receive(5)
+
+
+@given(st.binary(max_size=200), st.booleans())
+def test_bytes_that_are_no_message_are_told_from_the_end_of_the_stream(
+    data: bytes, framed: bool
+) -> None:
+    """Whatever comes: a message, nonsense, or the end, and never another exception."""
+    left, right = (Channel(sock) for sock in socket.socketpair())
+    left.sock.sendall((len(data).to_bytes(8, "big") if framed else b"") + data)
+    left.close()
+    with contextlib.suppress(ChannelClosed, ChannelGarbled):
+        right.receive(5)
+    right.close()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "[1]",
+        "{}",
+        "[1, [[2, [3]]]]",
+        '[1, [["O", [1]]]]',
+        '[1, [["f4,O", [1]]]]',
+        '[1, [["f4", [-1]]]]',
+        '[1, [["f4", [1.5]]]]',
+        '[1, [["f4", [true]]]]',
+        '[1, [["no type", [1]]]]',
+        f'[1, [["f4", [{1 << 60}, {1 << 60}]]]]',
+        "[" * 100_000,
+    ],
+)
+def test_a_head_that_announces_what_cannot_come_is_refused_before_memory_is_taken(
+    channels: tuple[Channel, Channel], head: str
+) -> None:
+    left, right = channels
+    right.free_bytes = lambda: 1 << 30
+    left.sock.sendall(len(head).to_bytes(8, "big") + head.encode())
+    with pytest.raises(ChannelGarbled):
+        right.receive(5)
+
+
+def test_a_length_that_no_message_has_is_not_waited_for(channels: tuple[Channel, Channel]) -> None:
+    left, right = channels
+    left.sock.sendall((MOST_HEAD_BYTES + 1).to_bytes(8, "big"))
+    with pytest.raises(ChannelGarbled, match=str(MOST_HEAD_BYTES + 1)):
+        right.receive(5)
+
+
+def test_arrays_that_memory_does_not_hold_are_refused_and_others_are_not(
+    channels: tuple[Channel, Channel],
+) -> None:
+    left, right = channels
+    right.free_bytes = lambda: 100 << 20
+    for count, fits in ((99 << 20, True), (101 << 20, False)):
+        head = f'[1, [["i1", [{count}]]]]'.encode()
+        left.sock.sendall(len(head).to_bytes(8, "big") + head)
+        wanted = ChannelTimeout if fits else ChannelGarbled
+        with pytest.raises(wanted):
+            right.receive(0.05)
 
 
 @given(st.lists(st.integers(0, 10**9), min_size=1, max_size=50))

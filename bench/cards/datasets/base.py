@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.arrays import Array
-from bench.cards.files import file_sha256
+from bench.unchanged import file_sha256
 
 
 @dataclass(frozen=True)

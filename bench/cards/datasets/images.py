@@ -25,7 +25,12 @@ SPLITS = frozenset(
     ("train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval")
 )
 #: What Windows, macOS (in archives) and Synology (thumbnails) leave beside a user's files.
-_SYSTEM = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir"))
+_SYSTEM = frozenset(
+    (
+        *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"),
+        *("$recycle.bin", "system volume information", "lost+found"),
+    )
+)
 _HIDDEN = "hidden or a system's own"
 _NO_IMAGE = "of no image format that Pillow reads"
 _LOOSE = "in no class's folder"
@@ -98,7 +103,7 @@ def read(path: Path, card: Card) -> Stored:
 def _of_split(path: Path, card: Card) -> Path:
     """The folder of the card's split, where ``path`` holds a folder for each split."""
     assert card.dataset is not None
-    names = {folder.name for folder in path.iterdir() if folder.is_dir() and _is_visible(folder)}
+    names = {folder.name for folder in _folders(path)}
     if not names or not {name.lower() for name in names} <= SPLITS:
         return path
     if names <= set(card.dataset.classes):
@@ -112,11 +117,7 @@ def _of_split(path: Path, card: Card) -> Path:
 
 
 def _look_through(path: Path) -> _Folder:
-    images: dict[str, list[Path]] = {
-        folder.name: []
-        for folder in sorted(path.iterdir())
-        if folder.is_dir() and _is_visible(folder)
-    }
+    images: dict[str, list[Path]] = {folder.name: [] for folder in _folders(path)}
     left_out: dict[str, list[Path]] = {}
     for file in (file.relative_to(path) for file in _files(path)):
         if not _is_visible(file):
@@ -179,7 +180,13 @@ def _files(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]
             yield from _files(entry, above)
 
 
+def _folders(path: Path) -> list[Path]:
+    """The visible folders in ``path``, wherever that lies: below ``~/.cache``, for example."""
+    return [f for f in sorted(path.iterdir()) if f.is_dir() and _is_visible(Path(f.name))]
+
+
 def _is_visible(file: Path) -> bool:
+    """Of a path within a data set."""
     return not any(part.startswith(".") or part.lower() in _SYSTEM for part in file.parts)
 
 

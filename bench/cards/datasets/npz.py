@@ -10,8 +10,8 @@ import numpy as np
 from bench.arrays import Array
 from bench.cards.card import Card
 from bench.cards.datasets.base import Stored
-from bench.cards.files import file_sha256
 from bench.errors import SpecError
+from bench.unchanged import file_sha256
 
 
 def read(path: Path, card: Card) -> Stored:

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from bench.apart import apart
 from bench.arrays import Array
 from bench.cards.card import Card, ColumnsCard
 from bench.cards.datasets import columns, images, separated
 from bench.cards.datasets.base import Stored
-from bench.cards.files import file_sha256
-from bench.errors import SpecError
+from bench.errors import BenchError, SpecError
 from bench.guest import guest
+from bench.unchanged import file_sha256
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".arrow", ".feather", ".ipc")
 #: How Hugging Face's libraries name the files of a data set in several.
@@ -81,6 +82,18 @@ def read_function(path: Path, function: str, card: Card) -> Stored:
     Raises `SpecError` for a function that isn't there, fails, or returns no table. The hash is of
     what it returned.
     """
+    try:
+        table = apart(f"{path}:{function}", lambda: _called(path, function))
+    except SpecError:
+        raise
+    except BenchError as error:  # its process died
+        raise SpecError(str(error)) from error
+    content = json.dumps(table.to_pydict(), sort_keys=True, default=str)
+    return stored(table, {}, hashlib.sha256(content.encode()).hexdigest(), path, card)
+
+
+def _called(path: Path, function: str) -> Any:
+    """The table that the function returns."""
     import pyarrow as pa  # pyarrow: start-up
 
     spec = importlib.util.spec_from_file_location("bench_data", path)
@@ -90,7 +103,7 @@ def read_function(path: Path, function: str, card: Card) -> Stored:
     try:
         with guest(f"{path}:{function}", path):
             spec.loader.exec_module(module)
-            table = pa.table(getattr(module, function)())
+            return pa.table(getattr(module, function)())
     except SpecError:
         raise
     except Exception as error:
@@ -99,8 +112,6 @@ def read_function(path: Path, function: str, card: Card) -> Stored:
             f"{path}:{function}: gave no table of labelled data: {type(error).__name__}: "
             f"{reason[0]}. It has to return a list for each column."
         ) from error
-    content = json.dumps(table.to_pydict(), sort_keys=True, default=str)
-    return stored(table, {}, hashlib.sha256(content.encode()).hexdigest(), path, card)
 
 
 # -- what the columns mean ------------------------------------------------------------------------

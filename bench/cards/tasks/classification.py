@@ -86,13 +86,16 @@ class Classification(Task):
                 "name the output in `dataset.output`."
             )
         _fits(outputs.shape[1], labels, card)
-        finite(outputs, card.name)
+        # A class that is masked out has -inf, which is less than any other; one is left at least.
+        masked = np.isneginf(outputs)
+        finite(np.where(masked & ~masked.all(axis=1, keepdims=True), 0, outputs), card.name)
         predicted = outputs.argmax(axis=1).astype(np.int64)
         columns = {"label": labels, "predicted": predicted}
         if outputs.shape[1] > 5:
             best = np.argpartition(outputs, -5, axis=1)[:, -5:]
             columns["in_top5"] = (best == labels[:, None]).any(axis=1)
-        if outputs.size * 4 <= STORED_BYTES:
+        # The divergence of two distributions needs logits that are numbers.
+        if outputs.size * 4 <= STORED_BYTES and not masked.any():
             columns["logits"] = outputs.astype(np.float32)
         return columns
 

@@ -34,7 +34,7 @@ def bencher_text(subject: Subject) -> str:
 def metrics(record: Record) -> dict[str, dict[str, float]]:
     """The measures of one record, by Bencher's slugs."""
     measures: dict[str, dict[str, float]] = {}
-    if record.status == "failed":
+    if record.standing != "ok":
         return measures
     if not record.simulated:
         if record.latency is not None and not record.cell.is_rate:

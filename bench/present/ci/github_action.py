@@ -31,7 +31,7 @@ def github_action_rows(subject: Subject) -> dict[str, list[Row]]:
     called = names(subject.run.records)
     rows: dict[str, list[Row]] = {SMALLER: [], BIGGER: []}
     for record in subject.run.records:
-        if record.status == "failed":
+        if record.standing != "ok":
             continue
         name, extra = called[record.cell_id], _extra(record)
         if not record.simulated:

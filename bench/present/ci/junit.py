@@ -1,8 +1,9 @@
 """JUnit XML as Jenkins, GitLab and GitHub's test reporters read it.
 
-A regression is a ``failure``, a crash an ``error``, what could not be judged (an absent device, an
-inconclusive interval) is ``skipped`` with its reason. Only those elements and attributes are used
-that Jenkins' schema has (jenkinsci/xunit-plugin, ``junit-10.xsd``).
+A regression is a ``failure``, as is what a run lacks of its baseline, a crash an ``error``; what
+could not be judged (an inconclusive interval, a simulated device) is ``skipped`` with its reason.
+There is a failure or error just where the exit code is that of one. Only those elements and
+attributes are used that Jenkins' schema has (jenkinsci/xunit-plugin, ``junit-10.xsd``).
 """
 
 from __future__ import annotations
@@ -14,15 +15,17 @@ from xml.etree import ElementTree
 
 from bench.errors import Unavailable
 from bench.files import write_text
-from bench.judge.gate import CORRECTNESS, Judgement, Outcome
+from bench.judge.finding import Decision, Outcome
+from bench.judge.gate import Judgement
 from bench.numbers import printable
 from bench.present.ci.base import Subject, name, names
-from bench.present.gate import found_text, limit_text
+from bench.present.gate import found_text, limit_text, summary
 from bench.record.result import Record
 
 _TAGS = {
     Outcome.ERROR: "error",
     Outcome.FAIL: "failure",
+    Outcome.MISSING: "failure",
     Outcome.INCONCLUSIVE: "skipped",
     Outcome.SKIPPED: "skipped",
     Outcome.NEW: "skipped",
@@ -68,6 +71,12 @@ def junit_text(subject: Subject) -> str:
 
 
 def _of_gate(judgement: Judgement) -> Iterator[Case]:
+    tags = dict(_TAGS)
+    if judgement.counts_as is Decision.FAIL and judgement.decision is Decision.INCONCLUSIVE:
+        tags[Outcome.INCONCLUSIVE] = "failure"
+        if not judgement.of(Outcome.INCONCLUSIVE):
+            words = summary(judgement)
+            yield Case("bench gate", "anything could be judged", "failure", "inconclusive", words)
     for finding in judgement.findings:
         outcome = finding.outcome
         shown = f"{found_text(finding)}, {limit_text(finding)} is allowed"
@@ -75,7 +84,7 @@ def _of_gate(judgement: Judgement) -> Iterator[Case]:
         yield Case(
             suite=finding.cell.model.name,
             name=f"{name(finding.cell)}: {finding.kind}",
-            tag=_TAGS.get(outcome, ""),
+            tag=tags.get(outcome, ""),
             type=outcome.value,
             message=f"{outcome.value}: {words}" if words else outcome.value,
             text=shown if finding.found is not None else "",
@@ -104,7 +113,9 @@ def _state(record: Record) -> tuple[str, str, str]:
         return tag, record.failure.kind, record.failure.message
     if record.status == "failed":
         return "error", "failed", "the cell failed"
-    wrong = [c for c in record.checks if not c.ok and c.name in CORRECTNESS]
+    # Outputs that can't be compared are not known to be wrong.
+    failing = (*record.wrong, "accuracy")
+    wrong = [c for c in record.checks if not c.ok and c.name in failing]
     if wrong:
         return "failure", wrong[0].name, "; ".join(f"{c.name}: {c.detail}" for c in wrong)
     return "", "", ""

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.files import write_text
-from bench.judge.gate import Judgement, Outcome
+from bench.judge.finding import Outcome
+from bench.judge.gate import Judgement
 from bench.numbers import NAME_LIMIT, printable
 from bench.present.ci.base import Subject
 from bench.present.ci.tables import Table, results_table
@@ -37,6 +38,7 @@ _NAMED = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 _SYMBOLS = {
     Outcome.ERROR: "❌",
     Outcome.FAIL: "❌",
+    Outcome.MISSING: "❌",
     Outcome.INCONCLUSIVE: "⚠️",
     Outcome.PASS: "✅",
     Outcome.SKIPPED: "⏭️",
@@ -59,7 +61,8 @@ def markdown_text(subject: Subject) -> str:
     else:
         lead = [f"### Benchmark of {code(subject.run.header.suite.name)}", ""]
         table, end = results_table(subject.run.records), _run_notes(subject)
-    return _within(limit, lead, table, end, subject.link)
+    command = "bench gate" if judgement is not None else "bench show RUN"
+    return _within(limit, lead, table, end, _all_rows(subject.link, command))
 
 
 # -- escaping -------------------------------------------------------------------------------------
@@ -102,7 +105,7 @@ def _entities(shown: str) -> str:
 
 
 def _gate_lead(judgement: Judgement) -> list[str]:
-    symbol = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️"}[judgement.decision.value]
+    symbol = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️"}[judgement.counts_as.value]
     return [f"### {symbol} {text(summary(judgement))}", ""]
 
 
@@ -158,12 +161,13 @@ def _row_line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _within(limit: int, lead: Sequence[str], table: Table, end: Sequence[str], link: str) -> str:
-    """As many rows as there is room for, and how many were left out."""
+def _within(limit: int, lead: Sequence[str], table: Table, end: Sequence[str], more: str) -> str:
+    """As many rows as there is room for, and how many were left out; ``more`` says where they
+    are."""
     head, rows = table_lines(table)[:2], table_lines(table)[2:]
     if _size([*lead, *head, *rows, *end]) <= limit:
         return "\n".join([*lead, *head, *rows, *end]) + "\n"
-    room = limit - _size([*lead, *head, *_notice(len(rows), len(rows), link), *end])
+    room = limit - _size([*lead, *head, *_notice(len(rows), len(rows), more), *end])
     if room < 0:
         # Not even the notes fit: the verdict and the notice do.
         room += _size(end)
@@ -174,12 +178,15 @@ def _within(limit: int, lead: Sequence[str], table: Table, end: Sequence[str], l
         if room < 0:
             break
         kept.append(row)
-    notice = _notice(len(rows) - len(kept), len(rows), link)
+    notice = _notice(len(rows) - len(kept), len(rows), more)
     return "\n".join([*lead, *head, *kept, *notice, *end]) + "\n"
 
 
-def _notice(left_out: int, rows: int, link: str) -> list[str]:
-    more = f"[All of them]({_url(link)})." if link else "`bench show RUN` has all of them."
+def _all_rows(link: str, command: str) -> str:
+    return f"[All of them]({_url(link)})." if link else f"`{command}` prints all of them."
+
+
+def _notice(left_out: int, rows: int, more: str) -> list[str]:
     return ["", f"{left_out} of {rows} rows are left out here to keep to the size limit. {more}"]
 
 

@@ -92,6 +92,8 @@ def _state(record: Record) -> str:
     if record.status == "failed":
         return "❌ failed"
     failed = [check.name for check in record.checks if not check.ok]
+    if record.wrong:
+        return f"❌ WRONG: {', '.join(failed)}"
     words = ["simulated"] if record.simulated else []
     words += [f"failed: {', '.join(failed)}"] if failed else []
     return f"⚠️ {'; '.join(words)}" if words else "✅"

@@ -277,7 +277,10 @@ def _table(pairs: Sequence[Pair], name: str) -> Table:
                 if change and change.retained
                 else _absent(3),
                 Entry(
-                    f"{size(pair.file_bytes)} / {size(pair.other_file_bytes)}",
+                    " / ".join(
+                        size(each) if each else MISSING
+                        for each in (pair.file_bytes, pair.other_file_bytes)
+                    ),
                     values=(pair.size_ratio,),
                 ),
             )

@@ -18,10 +18,12 @@ _NEXT = {
     "unsupported": "the runtime can't do this; leave it out, or try another variant",
     "unavailable": "`bench doctor` says how to get it",
     "spec": "mend what was asked for",
+    "model-changed": "leave the model's files alone during a run; then run again",
     "crashed": "read the log below; then `bench run --resume`",
     "timeout": "allow more time, or leave it out",
     "out-of-memory": "free memory, or take a smaller batch",
     "export-failed": "`bench export` tries this model alone",
+    "WRONG": "`bench bisect` finds the first tensor that differs",
     "accuracy-failed": "`bench bisect` finds the first tensor that differs",
 }
 
@@ -31,7 +33,7 @@ def section(failed: Sequence[Record], prefix: str) -> Section:
     grouped: dict[tuple[str, str], list[Record]] = {}
     for record in failed:
         failure = record.failure
-        key = (failure.kind, failure.message) if failure else ("failed", "no reason was recorded")
+        key = (failure.kind, failure.message) if failure else _without_failure(record)
         grouped.setdefault(key, []).append(record)
     columns = (
         Column(("kind",), "Kind"),
@@ -48,13 +50,21 @@ def section(failed: Sequence[Record], prefix: str) -> Section:
     table = Table(f"{prefix}failures-data", "Failures by reason", columns, rows, left_out)
     total = len(failed)
     words = f"{total:,} {'cell' if total == 1 else 'cells'} failed, for {len(grouped):,} "
-    words += f"{'reason' if len(grouped) == 1 else 'reasons'}. No figure of theirs is shown."
+    words += f"{'reason' if len(grouped) == 1 else 'reasons'}. Figures of theirs are in no picture."
     return Section(
         f"{prefix}failures",
         "What failed and why",
         paragraphs=(words,) if failed else (),
         tables=(table,) if failed else (),
     )
+
+
+def _without_failure(record: Record) -> tuple[str, str]:
+    """Kind and message of a cell that ran, and gave something else than was asked for."""
+    wrong = [
+        f"{check.name}: {check.detail}" for check in record.checks if check.name in record.wrong
+    ]
+    return ("WRONG", "; ".join(wrong)) if wrong else ("failed", "no reason was recorded")
 
 
 def _row(kind: str, message: str, records: Sequence[Record]) -> tuple[Entry, ...]:

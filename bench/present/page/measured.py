@@ -24,6 +24,7 @@ _FACT_LIMIT = 300
 _ASKS = {
     "steady-state": "did every invocation settle in its warm-up?",
     "undisturbed": "were at most a quarter of the blocks disturbed by other load?",
+    "own-cpu": "did workers have the CPUs that they were timed on for themselves?",
     "placement": "did every node run on the device that the row names?",
     "parity": "do the timed session's outputs agree with the reference's?",
     "accuracy": "could the labelled data be scored?",

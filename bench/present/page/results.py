@@ -38,7 +38,9 @@ def results_table(found: Sequence[_Lettered], name: str, left_out: str) -> Table
         Column(("target",), "Target"),
         Column(("scenario",), "Scenario"),
         Column(("batch",), "Batch", numeric=True, meaning="samples in one query"),
-        Column(("status",), "Status", meaning="ok, marked (a check failed), simulated, failed"),
+        Column(
+            ("status",), "Status", meaning="ok, marked (a check failed), WRONG, simulated, failed"
+        ),
         Column(bounds("median", "ns"), "Latency", units["latency"].name, numeric=True),
         Column(("p99_ns",), "p99", units["latency"].name, numeric=True),
         Column(bounds("throughput", "per_s"), "Throughput", units["rate"].name, numeric=True),
@@ -114,6 +116,8 @@ def _status(record: Record) -> Entry:
         return Entry("failed", kind, tone="bad")
     if record.simulated:
         return Entry("simulated", tone="warn")
+    if record.wrong:
+        return Entry("WRONG", ", ".join(record.wrong), tone="bad")
     marks = [shown(check.name) for check in record.checks if not check.ok]
     if marks:
         return Entry("marked", ", ".join(marks), tone="warn")

@@ -27,7 +27,7 @@ class Selection:
     """The records that are shown, and how many there are of each sort."""
 
     records: tuple[Record, ...]
-    failed: tuple[Record, ...]  #: all of them
+    failed: tuple[Record, ...]  #: all of them, those with figures of something else among them
     measured: int
 
     @property
@@ -43,8 +43,8 @@ class Selection:
 
 def select(records: Sequence[Record], most: int = MOST_RECORDS) -> Selection:
     """Of the records that went well the best ``most``, each load and model having its turn."""
-    failed = tuple(record for record in records if record.status == "failed")
-    well = [record for record in records if record.status == "ok"]
+    failed = tuple(record for record in records if record.standing != "ok")
+    well = [record for record in records if record.standing == "ok"]
     if len(well) <= most:
         return Selection(tuple(well), failed, len(well))
     groups: dict[tuple[object, ...], list[Record]] = {}

@@ -1,8 +1,8 @@
-"""Whether a publication says what its raw data says: every number is derived again and compared.
+"""Whether a publication says what its raw data says: whole files are derived again and compared.
 
-What can't be derived, for lack of raw data, is counted and said. A number agrees within 1e-9 of
-its size: the last digits of a logarithm or of a beta quantile differ between builds of numpy and
-scipy. Everything else has to be equal.
+What can't be derived, for lack of raw data, is counted and said. A number in full precision agrees
+within 1e-9 of its size: the last digits of a logarithm or of a beta quantile differ between builds
+of numpy and scipy. Everything else has to be equal, to the character.
 """
 
 from __future__ import annotations
@@ -19,17 +19,24 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from bench import __version__
 from bench.cell import Frozen
 from bench.errors import SpecError
 from bench.judge.differences import machine_id_of
 from bench.numbers import printable
-from bench.present.publication.write import (
+from bench.present.publication.files import (
     MANIFEST,
+    RUNS,
+    digests,
+    irregular,
+    regular_files,
+    run_files,
+)
+from bench.present.publication.write import (
     PAGE,
     PAIRS,
     README,
     RESULTS,
-    RUNS,
     SCHEMA_VERSION,
     Manifest,
     section,
@@ -41,7 +48,9 @@ from bench.record.result import Invocation, Record
 from bench.store.derive import Derived, derived
 from bench.store.find import FACTS, HEADER, INVOCATIONS, RECORDS, WORKERS
 from bench.store.lines import read_lines
+from bench.store.raw import read_raw
 from bench.store.run import StoredRun, read_run
+from bench.store.samples import sample_files
 from bench.validation import first_problem
 
 TOLERANCE = 1e-9
@@ -72,6 +81,7 @@ class Account:
     numbers: int  #: derived again
     taken: int  #: numbers without raw data: taken as published
     problems: tuple[Problem, ...]
+    written_by: str = ""  #: where another bench than this one wrote it
 
 
 def publications(path: Path) -> list[Path]:
@@ -90,14 +100,18 @@ def check(folder: Path) -> Account:
 
     Raises `SpecError` where it can't be read at all.
     """
-    manifest = _manifest(folder)
-    problems: list[Problem] = []
+    manifest, text = _manifest(folder)
+    problems = _files(folder, manifest, text)
+    if irregular(folder):  # what a link leads to is nothing to be read here
+        return Account(len(manifest.runs), 0, 0, tuple(problems))
     sections, numbers, taken = [], 0, 0
     for name in manifest.runs:
         published = read_run(folder / RUNS / name)
         file = f"{RUNS}/{name}"
         problems += [Problem(file, "", "", text, "whole files") for text in published.skipped]
         problems += _repeated(file, published)
+        problems += _rewritten(file, published)
+        problems += _unaccounted(folder, file, published)
         again = derived(published)
         problems += [
             Problem(file, "", "", "a number", f"nothing: {text}") for text in again.problems
@@ -107,18 +121,28 @@ def check(folder: Path) -> Account:
         made, unread = section(name, again.run)
         problems += [Problem(file, "pairs", "", "a number", f"nothing: {text}") for text in unread]
         sections.append(made)
-    expected = tables(manifest.title, sections)
-    for file in (RESULTS, PAIRS):
-        numbers += _compare_csv(file, _read(folder / file), expected[file], problems)
-    for file in (README, PAGE):
-        _compare_lines(file, _read(folder / file), expected[file], problems)
-    return Account(len(manifest.runs), numbers, taken, tuple(problems))
+    for file, expected in tables(manifest.title, sections).items():
+        numbers += compare_table(file, _read(folder / file), expected, problems)
+    named = {problem.file for problem in problems}
+    problems += [one for one in _changed(folder, manifest) if one.file not in named]
+    return Account(len(manifest.runs), numbers, taken, tuple(problems), _made_by(manifest))
 
 
-def _manifest(folder: Path) -> Manifest:
+def _made_by(manifest: Manifest) -> str:
+    """Which other bench wrote the publication, whose tables may be worded or laid out otherwise."""
+    if manifest.bench_version == __version__:
+        return ""
+    return f"bench {manifest.bench_version}" if manifest.bench_version else "an older bench"
+
+
+def _manifest(folder: Path) -> tuple[Manifest, str]:
+    """What the manifest says, and how it is written."""
     path = folder / MANIFEST
+    if path.is_symlink():
+        raise SpecError(f"{path}: it is a link. A publication consists of plain files.")
+    text = _read(path)
     try:
-        data = json.loads(_read(path))
+        data = json.loads(text)
     except ValueError as error:
         raise SpecError(f"{path}: can't be read: {error}.") from error
     version = data.get("schema_version") if isinstance(data, dict) else None
@@ -134,15 +158,50 @@ def _manifest(folder: Path) -> Manifest:
     for name in found.runs:
         if Path(name).name != name or name in ("", ".", ".."):
             raise SpecError(f"{path}: {name!r} is not the name of a folder below {RUNS}/.")
-    return found
+    return found, text
 
 
 def _read(path: Path) -> str:
+    """The text with its line ends as they are."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise SpecError(f"{path}: can't be read: {reason}.") from error
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+def _files(folder: Path, manifest: Manifest, text: str) -> list[Problem]:
+    """What is no part of a publication, and a manifest that is written otherwise."""
+    found = [Problem(name, "", "", "a link", "a plain file") for name in irregular(folder)]
+    known = {MANIFEST, README, PAGE, RESULTS, PAIRS}
+    inside = tuple(f"{RUNS}/{name}/" for name in manifest.runs)
+    outside = [name for name in regular_files(folder) if not name.startswith(inside)]
+    found += [Problem(name, "", "", "a file", "none") for name in outside if name not in known]
+    if text != manifest.text:
+        found.append(Problem(MANIFEST, "", "", text, manifest.text))
+    return found
+
+
+def _changed(folder: Path, manifest: Manifest) -> list[Problem]:
+    """Files that are not those whose digests the manifest holds."""
+    there, column = digests(folder), f"SHA-256 in {MANIFEST}"
+    pairs = {n: (manifest.files.get(n, "none"), there.get(n, "none")) for n in there}
+    pairs |= {n: (digest, "none") for n, digest in manifest.files.items() if n not in there}
+    return [Problem(n, "", column, one, two) for n, (one, two) in pairs.items() if one != two]
+
+
+def _unaccounted(folder: Path, file: str, run: StoredRun) -> list[Problem]:
+    """Files of a run that nothing in it refers to."""
+    expected = run_files(run, read_raw(run).cells.values())
+    expected |= {f"samples/{path.name}" for path in sample_files(run.path)}
+    return [
+        Problem(f"{file}/{name}", "", "", "a file", "none")
+        for name in regular_files(folder / file)
+        if name not in expected
+    ]
 
 
 # -- records --------------------------------------------------------------------------------------
@@ -169,6 +228,42 @@ _LINES: tuple[tuple[str, type[Frozen], tuple[str, ...]], ...] = (
     (WORKERS, WorkerFacts, ("cell_id", "index")),
     (FACTS, CellFacts, ("cell_id",)),
 )
+
+
+def _rewritten(file: str, run: StoredRun) -> list[Problem]:
+    """Lines that bench would write otherwise, as one in which a key is there twice: another reader
+    could take it for something else. Fields that only a later bench writes may be absent."""
+    found = []
+    for name, kind, _ in _LINES:
+        path = run.path / name
+        lines = path.read_bytes().split(b"\n") if path.is_file() else [b""]
+        for number, line in enumerate(lines, start=1):
+            if _written_as(line, kind, None) != line or (number == len(lines) and line):
+                found.append(
+                    Problem(f"{file}/{name}", f"line {number}", "", _words(line), _AS_WRITTEN)
+                )
+    header = (run.path / HEADER).read_bytes()
+    if _written_as(header, RunHeader, 1) != header:
+        found.append(Problem(f"{file}/{HEADER}", "", "", _words(header), _AS_WRITTEN))
+    return found
+
+
+_AS_WRITTEN = "JSON as bench writes it"
+
+
+def _written_as(line: bytes, kind: type[Frozen], indent: int | None) -> bytes:
+    """How bench writes the value of a line; a line that is broken is told of elsewhere."""
+    if not line:
+        return line
+    try:
+        value = kind.model_validate_json(line)
+    except ValidationError:
+        return line
+    return value.model_dump_json(exclude_unset=True, indent=indent).encode()
+
+
+def _words(line: bytes) -> str:
+    return line.decode("utf-8", errors="replace")
 
 
 @dataclass(frozen=True)
@@ -262,28 +357,42 @@ def _same(a: Any, b: Any) -> bool:
 # -- tables ---------------------------------------------------------------------------------------
 
 
-def _compare_csv(file: str, published: str, again: str, problems: list[Problem]) -> int:
-    """Cell by cell, by the name of the column; how many numbers there were.
+def compare_table(file: str, published: str, again: str, problems: list[Problem]) -> int:
+    """Add each difference of a published table from the one that is derived; how many numbers of
+    full precision there were."""
+    if file in (RESULTS, PAIRS):
+        return _compare_csv(file, published, again, problems)
+    _compare_lines(file, published, again, problems)
+    return 0
 
-    A column that a later version of bench has beside the published ones is no difference.
-    """
+
+def _compare_csv(file: str, published: str, again: str, problems: list[Problem]) -> int:
+    """Cell by cell, by the name of the column; how many numbers there were."""
+    before = len(problems)
     ours, theirs = (list(csv.reader(io.StringIO(text))) for text in (published, again))
     shown, header, numbers = ours[0] if ours else [], theirs[0], 0
-    unknown = [column for column in shown if column not in header]
-    if unknown or "run" not in shown or len(set(shown)) < len(shown):
+    if shown != header:
         problems.append(Problem(file, "header", "", ",".join(shown), ",".join(header)))
         return 0
     if len(ours) != len(theirs):
         problems.append(Problem(file, "", "", f"{len(ours) - 1} rows", f"{len(theirs) - 1} rows"))
     for mine, other in zip(ours[1:], theirs[1:], strict=False):
-        row, values = _row_name(header, other), dict(zip(header, other, strict=True))
-        padded = [*mine, *[""] * (len(shown) - len(mine))]
-        for column, a in zip(shown, padded, strict=False):
-            b = values[column]
+        row = _row_name(header, other)
+        if len(mine) != len(header):
+            problems.append(Problem(file, row, "", f"{len(mine)} cells", f"{len(header)} cells"))
+        for column, a, b in zip(header, mine, other, strict=False):
             numbers += _number(b) is not None
             if a != b and not _same_text(a, b):
                 problems.append(Problem(file, row, column, a, b))
+    if len(problems) == before and published != _as_written(ours):
+        problems.append(Problem(file, "", "", "quotes or line ends of others", "those of bench"))
     return numbers
+
+
+def _as_written(rows: Sequence[Sequence[str]]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(rows)
+    return out.getvalue()
 
 
 def _row_name(header: Sequence[str], row: Sequence[str]) -> str:
@@ -293,8 +402,9 @@ def _row_name(header: Sequence[str], row: Sequence[str]) -> str:
 
 
 def _same_text(a: str, b: str) -> bool:
-    numbers = _number(a), _number(b)
-    return None not in numbers and _same(*numbers)
+    """Whether two cells are one number, of which a last digit may differ; written in full."""
+    one, two = _number(a), _number(b)
+    return one is not None and two is not None and a == repr(one) and _same(one, two)
 
 
 def _number(text: str) -> float | None:
@@ -305,8 +415,8 @@ def _number(text: str) -> float | None:
 
 
 def _compare_lines(file: str, published: str, again: str, problems: list[Problem]) -> None:
-    """Line by line, and cell by cell where both lines are rows of a table."""
-    ours, theirs = published.splitlines(), again.splitlines()
+    """Line by line, and cell by cell where both lines are rows of one table."""
+    ours, theirs = published.split("\n"), again.split("\n")
     if len(ours) != len(theirs):
         problems.append(Problem(file, "", "", f"{len(ours)} lines", f"{len(theirs)} lines"))
     header: list[str] = []
@@ -318,13 +428,13 @@ def _compare_lines(file: str, published: str, again: str, problems: list[Problem
             header = []
         if mine == other:
             continue
-        if a and len(a) == len(b) == len(header):
-            row = " ".join(b[:3])
-            for column, one, two in zip(header, a, b, strict=True):
-                if one != two:
-                    problems.append(Problem(file, f"line {number} {row}", column, one, two))
-        else:
-            problems.append(Problem(file, f"line {number}", "", mine, other))
+        differing: list[Problem] = []
+        if len(a) == len(b) == len(header):
+            row = f"line {number} {' '.join(b[:3])}"
+            cells = zip(header, a, b, strict=True)
+            differing = [Problem(file, row, name, x, y) for name, x, y in cells if x != y]
+        # No cell where the line is none of a table, or where it differs between the cells alone.
+        problems += differing or [Problem(file, f"line {number}", "", mine, other)]
 
 
 def _cells(line: str) -> list[str]:

@@ -11,10 +11,16 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from pydantic import Field
+
+from bench import __version__
+from bench.arrays import Array
 from bench.cards.tasks import bulky_columns
 from bench.cell import Frozen
 from bench.errors import SpecError
@@ -25,21 +31,23 @@ from bench.present.ci.markdown import code, table_lines, text
 from bench.present.ci.tables import Table, pairs_table, results_table
 from bench.present.layout import TIED
 from bench.present.pairs import pair_rows, sentence
+from bench.present.publication.files import MANIFEST, RUNS, digests, refuse_links
 from bench.present.publication.page import page
+from bench.record.block import CANARY
 from bench.record.facts import CellFacts
 from bench.store import outputs
+from bench.store.derive import invocations_used
 from bench.store.fields import RESULT_FIELDS
-from bench.store.find import FACTS, HEADER, INVOCATIONS, RECORDS, WORKERS
+from bench.store.find import FACTS, HEADER, INVOCATIONS, RECORDS, RESUMES, WORKERS
 from bench.store.raw import read_raw
 from bench.store.rows import result_rows
 from bench.store.run import StoredRun
+from bench.store.samples import sample_files
 
-MANIFEST = "published.json"
 README = "README.md"
 PAGE = "index.html"
 RESULTS = "results.csv"
 PAIRS = "pairs.csv"
-RUNS = "runs"
 SCHEMA_VERSION = 1
 _ESTIMATES = ("speedup", "floor_speedup", "throughput")
 _RATIO_KEYS = ("value", "low", "high", "confidence", "paired", "invocations", "verdict")
@@ -84,6 +92,14 @@ class Manifest(Frozen):
     schema_version: int = SCHEMA_VERSION
     title: str
     runs: tuple[str, ...]  #: folders below `runs/`
+    bench_version: str = ""  #: which wrote it: another one may word or lay out the tables otherwise
+    #: the SHA-256 of every other file, by its name within the publication
+    files: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The file."""
+        return self.model_dump_json(indent=1) + "\n"
 
 
 @dataclass(frozen=True)
@@ -110,7 +126,18 @@ class Section:
             ("Machine", f"{cpu}, {cores} cores" if cores else cpu),
             ("Versions", printable(shown, limit=1000) or "unknown"),
             ("Intervals", f"{100 * header.suite.confidence:g}%"),
+            *self._unfinished,
         ]
+
+    @property
+    def _unfinished(self) -> list[tuple[str, str]]:
+        """The planned cells that have no record, where the run was stopped before its end."""
+        finished = {record.cell_id for record in self.run.records}
+        missing = [cell.label for cell in self.run.header.cells if cell.id not in finished]
+        if not missing:
+            return []
+        count = f"{len(missing)} of {len(self.run.header.cells)} planned cells"
+        return [("Not measured", printable(f"{count}: {', '.join(missing)}", limit=1000))]
 
 
 def section(name: str, run: StoredRun) -> tuple[Section, list[str]]:
@@ -141,6 +168,7 @@ def publish(runs: Sequence[StoredRun], folder: Path, title: str) -> list[str]:
     for name, run in zip(names, runs, strict=True):
         if not run.records:
             raise SpecError(f"{run.path}: it has no records yet, so there is nothing to publish.")
+        refuse_links(run.path)
         problems += [f"{run.path}: skipped {text}" for text in run.skipped]
         made, unread = section(name, run)
         problems += unread
@@ -152,13 +180,12 @@ def publish(runs: Sequence[StoredRun], folder: Path, title: str) -> list[str]:
         fresh.mkdir(parents=True)
         for name, run in zip(names, runs, strict=True):
             _copy_run(run, fresh / RUNS / name)
-        manifest = Manifest(title=title, runs=tuple(names))
-        written = tables(title, sections)
-        for file, content in {
-            **written,
-            MANIFEST: manifest.model_dump_json(indent=1) + "\n",
-        }.items():
+        for file, content in tables(title, sections).items():
             (fresh / file).write_text(content, encoding="utf-8", newline="\n")
+        manifest = Manifest(
+            title=title, runs=tuple(names), bench_version=__version__, files=digests(fresh)
+        )
+        (fresh / MANIFEST).write_text(manifest.text, encoding="utf-8", newline="\n")
         _replace(folder, fresh)
     except OSError as error:
         raise SpecError(f"{folder}: can't be written: {error.strerror or error}.") from error
@@ -202,14 +229,16 @@ def _names(runs: Sequence[StoredRun]) -> list[str]:
 def _copy_run(run: StoredRun, folder: Path) -> None:
     """What every published number comes from: no logs and no bulky columns, the rest as it is.
 
-    Facts of what has no invocation or record (of a run that was killed in between) stay behind.
+    What belongs to no record or invocation (of a run that was killed in between) stays behind.
     """
-    import pyarrow.parquet as pq  # pyarrow: start-up
-
+    finished = {record.cell_id for record in run.records}
+    run = replace(run, invocations=[i for i in run.invocations if i.cell_id in finished])
     (folder / "samples").mkdir(parents=True)
     (folder / "predictions").mkdir()
     _write_lines(folder / RECORDS, [r.model_dump_json() for r in run.records])
     _write_lines(folder / INVOCATIONS, [i.model_dump_json() for i in run.invocations])
+    if run.resumptions:
+        _write_lines(folder / RESUMES, [r.model_dump_json() for r in run.resumptions])
     raw = read_raw(run)
     if run.header.keeps_raw:
         told = [raw.workers.get((i.cell_id, i.index)) for i in run.invocations]
@@ -219,12 +248,45 @@ def _copy_run(run: StoredRun, folder: Path) -> None:
         _copy_outputs(run, [one for one in facts if one], folder)
     header = run.header.model_dump_json(indent=1)
     (folder / HEADER).write_text(header, encoding="utf-8", newline="\n")
-    for file in sorted((run.path / "samples").glob("*.parquet")):
-        shutil.copyfile(file, folder / "samples" / file.name)
+    for file in sample_files(run.path):
+        _copy_samples(file, folder / "samples" / file.name, run)
+    _copy_predictions(run, folder)
+
+
+def _copy_samples(source: Path, target: Path, run: StoredRun) -> None:
+    """The file as it is where records use all of it, else without the rows that none uses."""
+    import pyarrow as pa  # pyarrow: start-up
+    import pyarrow.parquet as pq  # pyarrow: start-up
+
+    try:
+        table = pq.read_table(source, read_dictionary=["cell_id"])
+    except (OSError, pa.ArrowException) as error:
+        raise SpecError(f"{source}: the samples can't be read: {error}.") from error
+    used = _used_rows(table, invocations_used(run))
+    if used.all():
+        shutil.copyfile(source, target)
+    elif used.any():
+        pq.write_table(table.filter(pa.array(used)), target, compression="zstd")
+
+
+def _used_rows(table: Any, used: Collection[tuple[str, int | None]]) -> Array:
+    """A mask of the rows that some record uses; the canary's are used where others are."""
+    cells, invocations = table["cell_id"].combine_chunks(), table["invocation"].to_numpy()
+    names, codes = cells.dictionary.to_pylist(), cells.indices.to_numpy(zero_copy_only=False)
+    keys, places = np.unique(np.stack([codes, invocations], axis=1), axis=0, return_inverse=True)
+    pairs = [(names[code], int(index)) for code, index in keys]
+    known = np.array([key in used or (key[0], None) in used for key in pairs], dtype=bool)
+    beats = np.array([name == CANARY for name, _ in pairs], dtype=bool)
+    return ((known | beats) if known.any() else known)[places.ravel()]
+
+
+def _copy_predictions(run: StoredRun, folder: Path) -> None:
+    import pyarrow.parquet as pq  # pyarrow: start-up
+
     wanted = {r.accuracy.predictions: r for r in run.records if r.accuracy is not None}
     for name, record in sorted(wanted.items()):
         source = run.path / name
-        if source.is_file() and source.resolve().is_relative_to(run.path.resolve()):
+        if source.is_file():
             bulky = bulky_columns(record.cell.model.task)
             columns = [c for c in pq.read_schema(source).names if c not in bulky]
             table = pq.read_table(source, columns=columns)
@@ -236,7 +298,7 @@ def _copy_outputs(run: StoredRun, facts: Sequence[CellFacts], folder: Path) -> N
     names = {name for one in facts for name in (one.outputs, one.reference_outputs) if name}
     for name in sorted(names):
         source = run.path / name
-        if source.is_file() and source.resolve().is_relative_to(run.path.resolve()):
+        if source.is_file():
             shutil.copyfile(source, folder / outputs.FOLDER / source.name)
 
 

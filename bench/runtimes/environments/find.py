@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bench.config import Config, EnvironmentTable, config_path, load_config
+from bench.config import Config, EnvironmentTable, beside, config_path, load_config
 from bench.discover import backend_entry_points, unknown
 from bench.errors import SpecError, Unavailable
 from bench.runtimes.environments.created import (
@@ -145,16 +145,9 @@ def _refuse_unknown_backends(config: Config) -> None:
 
 
 def _script(table: EnvironmentTable) -> Path | None:
-    return None if table.setup is None else _beside_config(table.setup)
+    return None if table.setup is None else beside(config_path(), table.setup)
 
 
 def _python(text: str) -> str:
     """A bare name (``python3.10``) is looked for on PATH; a path is one."""
-    return str(_beside_config(text)) if os.sep in text else text
-
-
-def _beside_config(text: str) -> Path:
-    """A path as the file means it: ``~`` is the home, and a relative one starts beside the file."""
-    file = config_path()
-    folder = file.absolute().parent if file is not None else Path()
-    return Path(os.path.normpath(folder / Path(text).expanduser()))
+    return str(beside(config_path(), text)) if os.sep in text else text

@@ -20,7 +20,8 @@ from pathlib import Path
 import bench
 from bench.cache import cache_folder
 from bench.discover import backend_entry_points
-from bench.errors import Unavailable
+from bench.errors import SpecError, Unavailable
+from bench.trust import refuse_foreign
 
 _CORE = ("__init__.py", "backend.py", "cache.py", "capabilities.py", "errors.py", "guest.py")
 _LEFT_OUT = ("__pycache__", ".pyc")
@@ -42,10 +43,14 @@ def stage(reference: str) -> Path:
     for module in sorted({*_adapters_of_bench(), reference.partition(":")[0]}):
         files.update(_package_files(module))
     folder = cache_folder() / "workers" / _key(files)
-    if folder.is_dir():
-        os.utime(folder)
-        return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
+    _refuse_others(folder.parent)
+    if folder.is_dir():
+        _refuse_others(folder)
+        if _key(_files_in(folder)) == folder.name:
+            os.utime(folder)
+            return folder
+        shutil.rmtree(folder, ignore_errors=True)  # damaged, or not what it was
     _remove_unused(folder.parent)
     making = Path(tempfile.mkdtemp(prefix=".making-", dir=folder.parent))
     for name, path in files.items():
@@ -111,6 +116,20 @@ def _files_below(folder: Path, target: str) -> Files:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.name.endswith(_LEFT_OUT) and "__pycache__" not in path.parts
     }
+
+
+def _files_in(folder: Path) -> Files:
+    """What was staged in a folder, by the names that it has there."""
+    found = _files_below(folder, "")
+    return {name.removeprefix("/"): path for name, path in found.items()}
+
+
+def _refuse_others(folder: Path) -> None:
+    """Raises `Unavailable` for a folder that another user could put modules into."""
+    try:
+        refuse_foreign(folder)
+    except SpecError as error:
+        raise Unavailable(str(error), "Or set BENCH_CACHE to a folder of your own.") from error
 
 
 def _limited(name: str, files: Files) -> Files:

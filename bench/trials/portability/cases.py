@@ -26,6 +26,7 @@ import numpy as np
 
 from bench.arrays import Array
 from bench.errors import SpecError
+from bench.randomness import is_random
 
 #: Of the files below; a change makes them anew.
 _FORMAT = 3
@@ -34,14 +35,6 @@ _FORMAT = 3
 EXPRESSIBLE = frozenset(
     {"FLOAT", "DOUBLE", "FLOAT16", "BOOL", "INT8", "INT16", "INT32", "INT64"}
     | {"UINT8", "UINT16", "UINT32", "UINT64"}
-)
-
-#: Operators that draw random numbers. ONNX's own runners leave their tests out "because they
-#: consist in generating random number" (onnx/test/test_backend_reference.py, test_bernoulli), and
-#: that of ONNX Runtime training-mode Dropout too (test_backend_onnxruntime.py, training_dropout).
-_RANDOM = frozenset(
-    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike"}
-    | {"RandomUniform", "RandomUniformLike"}
 )
 
 
@@ -241,13 +234,22 @@ def since_version(operator: str, domain: str, opset: int) -> int:
 
 
 def _is_random(test: Any) -> bool:
-    nodes = test.model.graph.node
-    if any(node.op_type in _RANDOM for node in nodes):
-        return True
-    inputs = test.data_sets[0][0]
-    if nodes[0].op_type != "Dropout" or len(inputs) < 3:
-        return False
-    return bool(np.asarray(inputs[2])) and bool(np.asarray(inputs[1]) != 0)
+    """Whether it draws random numbers; that of ONNX Runtime leaves out training-mode Dropout, too
+    (test_backend_onnxruntime.py, training_dropout)."""
+    names = [value.name for value in test.model.graph.input]
+    fed = dict(zip(names, map(_tensor, test.data_sets[0][0]), strict=False))
+    return any(is_random(node, fed) for node in test.model.graph.node)
+
+
+def _tensor(value: Any) -> Any:
+    """As ONNX keeps it; None for what is no tensor."""
+    from onnx import TensorProto, numpy_helper  # onnx: start-up
+
+    if isinstance(value, (TensorProto, np.ndarray, np.generic)):
+        return (
+            value if isinstance(value, TensorProto) else numpy_helper.from_array(np.asarray(value))
+        )
+    return None
 
 
 def _named_arrays(case: Case, test: Any) -> dict[str, Array]:

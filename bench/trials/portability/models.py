@@ -12,7 +12,6 @@ from bench.errors import BenchError, Unsupported
 from bench.measure.plan import PlannedCell
 from bench.measure.reference import References
 from bench.numbers import printable, significant
-from bench.record.parity import parity
 from bench.record.portability import ModelOutcome, ModelRow
 from bench.runtimes.processes import Launcher
 from bench.trials.portability.outcomes import TestOutcome, outcome_of
@@ -75,22 +74,27 @@ def _judge(
 ) -> Tried:
     """Right or wrong, and where its nodes ran."""
     off_device = placement.off_device
-    reference = references.of(planned)
-    found = parity(outputs, reference, planned.cell.variant)
+    judged = references.judge(planned, outputs)
+    found = judged.parity
     if found is None:
         # It ran; that nothing can vouch for its numbers is said.
-        why = reference.why_not or "the shapes differ from the reference's"
+        why = judged.why_not or "the shapes differ from the reference's"
         detail = f"its outputs could not be compared: {printable(why, limit=200)}"
         return Tried("fallback" if off_device else "runs", detail, off_device[:_NODES_NAMED])
+    detail = ""
     if not found.ok:
         error = "not finite" if found.max_abs_error is None else significant(found.max_abs_error)
         detail = f"largest error {error} against {found.reference}; allowed: {found.tolerance}"
-        return Tried("wrong", detail, off_device[:_NODES_NAMED])
+        if not found.doubted_by:
+            return Tried("wrong", detail, off_device[:_NODES_NAMED])
+        by = " and ".join(found.doubted_by)
+        detail = f"{found.reference} is in doubt, since {by} gives what this does: {detail}"
     if off_device:
         total = sum(placement.nodes.values())
-        detail = f"{len(off_device)} of {total} nodes ran elsewhere"
+        moved = f"{len(off_device)} of {total} nodes ran elsewhere"
+        detail = "; ".join(filter(None, (moved, detail)))
         return Tried("fallback", detail, off_device[:_NODES_NAMED])
-    return Tried("runs")
+    return Tried("runs", detail)
 
 
 def _model_outcome(outcome: TestOutcome) -> ModelOutcome:

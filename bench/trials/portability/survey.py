@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench import __version__
 from bench.cards.card import Card
+from bench.cards.query import refuse_unknown_names, sizes_for
 from bench.cards.ready import Loaded, load
 from bench.errors import BenchError, SpecError, Unavailable
 from bench.machine.facts import machine_facts
@@ -234,6 +235,8 @@ class _Survey:
                     for variant in self.request.variants
                     for choice in self.choices
                 ]
+        if loaded:
+            refuse_unknown_names(loaded, self.request.shapes, None, ())
         return loaded, refused
 
     def _with_tests(self, model: Loaded) -> _Model:
@@ -250,7 +253,7 @@ class _Survey:
         suite = Suite(
             variants=self.request.variants,
             scenarios=(SINGLE_STREAM.name,),
-            shapes=dict(self.request.shapes),
+            shapes=sizes_for(model.loaded.card, self.request.shapes),
             threads=1,
         )
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import platform
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,10 @@ def read_options(arguments: list[str]) -> dict[str, str]:
 
 
 def compile_model(options: dict[str, str]) -> None:
-    model = read_model(options["model"])
+    check_path("model", os.path.realpath(options["model"]))
+    check_path("output", options["output"])
+    check_path("output", os.path.realpath(options["output"]))
+    model = read_model(os.path.realpath(options["model"]))
     gears = [int(g) for g in options.get("dynamic_batch_size", "").split(",") if g]
     if len(gears) == 1:
         raise Failed("E10035: [--dynamic_batch_size] has 1 shape, which is less than 2.")
@@ -82,7 +86,7 @@ def compile_model(options: dict[str, str]) -> None:
     takes = [value for value in model.graph.input if value.name not in weights]
     for name in shapes:
         if name not in [value.name for value in takes]:
-            raise Failed(f"E10016: Opname [{name}] specified in [--input_shape] is not found.")
+            raise Failed(f"E10016: Op name {name} specified in --input_shape is not found.")
     inputs = [describe(value, shapes) for value in takes]
     for tensor in inputs:
         if -1 in tensor.dims[1:] or (-1 in tensor.dims and not gears):
@@ -113,7 +117,9 @@ def name_of(output: str) -> str:
 
 def read_model(path: str) -> Any:
     try:
-        model = onnx.load(path)
+        model = onnx.load(path, load_external_data=False)
+        for tensor in model.graph.initializer:
+            read_weights(tensor, Path(path).parent)
     except Exception as error:
         raise Failed(f"E16004: Read proto file [{path}] failed. Wrong format.") from error
     lacking = [
@@ -131,10 +137,44 @@ def read_model(path: str) -> Any:
     return model
 
 
+def read_weights(tensor: Any, folder: Path) -> None:
+    """Put external data into the file, from beside the real path; atc has no other rule for them.
+
+    The package onnx would refuse links.
+    """
+    if tensor.data_location != onnx.TensorProto.EXTERNAL:
+        return
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    start, length = int(entries.get("offset", 0)), int(entries.get("length", -1))
+    content = (folder / entries["location"]).read_bytes()
+    tensor.raw_data = content[start:] if length < 0 else content[start : start + length]
+    tensor.ClearField("external_data")
+    tensor.data_location = onnx.TensorProto.DEFAULT
+
+
+def check_path(option: str, path: str) -> None:
+    """atc's own pattern (hicann/ge: file_util.cc)."""
+    if not re.fullmatch(r"[\u4e00-\u9fa5A-Za-z0-9./_-]+", path):
+        raise Failed(
+            f"E10001: Value {path} for parameter --{option} is invalid. Reason: The path can only "
+            "contain 'a-z' 'A-Z' '0-9' '-' '.' '_' and Chinese characters."
+        )
+
+
 def read_shapes(text: str) -> dict[str, list[int]]:
-    """``a:1,3;b:-1``."""
-    parts = [part.rpartition(":") for part in text.split(";") if part]
-    return {name: [int(d) for d in dims.split(",") if d] for name, _, dims in parts}
+    """``a:1,3;b:-1``: atc splits at each semicolon, then at the last colon (option_utils.cc)."""
+    shapes = {}
+    for part in filter(None, text.split(";")):
+        name, colon, dims = part.rpartition(":")
+        if not colon:
+            raise Failed(
+                f"E10002: Value {part} for parameter --input_shape is invalid. Reason: The shape "
+                "must contain two parts: name and value."
+            )
+        if not re.fullmatch(r"(-?\d+(,-?\d+)*)?", dims):
+            raise Failed(f"E10014: Value {dims} for parameter --input_shape is invalid.")
+        shapes[name.strip()] = [int(d) for d in dims.split(",") if d]
+    return shapes
 
 
 def describe(value: Any, shapes: dict[str, list[int]]) -> offline.Tensor:

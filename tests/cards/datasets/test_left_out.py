@@ -78,6 +78,23 @@ def test_hidden_files_and_what_systems_leave_are_told_with_their_number(tmp_path
     assert note.startswith("d: 6 files are left out, hidden or a system's own; the first is ")
 
 
+@pytest.mark.parametrize("name", ["$RECYCLE.BIN", "System Volume Information", "lost+found"])
+def test_a_folder_that_a_system_makes_on_every_disk_is_no_class(tmp_path: Path, name: str) -> None:
+    pictures(tmp_path, "a/1.png", "b/2.png")
+    picture(tmp_path / "d" / name / "deleted.png")
+    found = loaded(tmp_path, DATA, inputs=SHAPE)
+    assert found.labels is not None
+    assert found.labels.tolist() == [0, 1]
+
+
+def test_images_below_a_hidden_folder_are_found(tmp_path: Path) -> None:
+    """Downloads lie below ~/.cache: it is their place in the data set that hides files."""
+    home = tmp_path / ".cache"
+    home.mkdir()
+    pictures(home, "a/1.png", "b/2.png")
+    assert loaded(home, DATA, inputs=SHAPE).examples == 2
+
+
 def test_other_files_and_images_of_no_class_are_told_with_their_number(tmp_path: Path) -> None:
     pictures(tmp_path, "a/1.png", "b/2.png", "loose.png")
     for name in ("a/notes.txt", "b/2.xml", "labels.csv"):

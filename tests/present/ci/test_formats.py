@@ -21,7 +21,8 @@ from markdown_it import MarkdownIt
 from bench.__main__ import main
 from bench.discover import load_object
 from bench.judge.compare import compare
-from bench.judge.gate import Judgement, Limits, judge
+from bench.judge.finding import Limits
+from bench.judge.gate import Judgement, judge
 from bench.judge.matching import match_runs
 from bench.present.ci.base import Subject, names
 from bench.present.ci.bencher import bencher_text
@@ -95,17 +96,19 @@ def test_junit_has_a_failure_for_a_regression_an_error_for_a_crash_and_skips_the
         "fashion-teacher y:cpu": ["failure"],
         "fashion-teacher z:cpu": ["skipped"],
         "fashion-student x:cpu": ["error"],
-        "fashion-student y:cpu": ["skipped"],
+        "fashion-student y:cpu": ["failure"],
         "fashion-student z:cpu": ["skipped"],
     }
-    assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("6", "1", "1")
+    assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("6", "2", "1")
     inconclusive = root.find(".//skipped[@type='inconclusive']")
     assert inconclusive is not None
     assert "invocations" in (inconclusive.get("message") or "")
 
 
 def test_junit_of_a_run_alone_tells_crashes_absent_devices_and_wrong_outputs_apart() -> None:
-    wrong = measured([1e5] * 3, a_cell(target="w:cpu"), checks=(a_failed_check("parity", "far"),))
+    wrong = measured(
+        [1e5] * 3, a_cell(target="w:cpu"), checks=(a_failed_check("precision", "bf16"),)
+    )
     busy = measured([1e5] * 3, a_cell(target="b:cpu"), checks=(a_failed_check("undisturbed", ""),))
     absent = a_failure(a_cell(target="n:npu"), "unavailable", "none")
     run = in_memory([wrong, busy, absent, a_failure(a_cell(target="c:cpu"), "crashed", "dead")])

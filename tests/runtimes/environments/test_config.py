@@ -20,6 +20,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
     monkeypatch.setenv("BENCH_ENVIRONMENTS", str(tmp_path / "environments"))
     monkeypatch.delenv("BENCH_CONFIG", raising=False)
+    monkeypatch.setattr(config, "check_trusted", lambda path, scripts: None)
 
 
 def write(path: Path, text: str) -> Path:

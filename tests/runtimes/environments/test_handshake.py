@@ -162,8 +162,9 @@ def test_another_version_of_bench_that_forces_itself_in_is_found_out(
     other.mkdir(parents=True)
     (other.parent / "__init__.py").write_text("")
     (other / "__init__.py").write_text("PROTOCOL = 999\n")
-    source = Path(__file__).parents[3] / "bench" / "worker" / "hello.py"
-    shutil.copy(source, other / "hello.py")
+    source = Path(__file__).parents[3] / "bench" / "worker"
+    for name in ("hello.py", "warden.py", "family.py"):
+        shutil.copy(source / name, other / name)
     wrapper = script(
         tmp_path / "wrapper",
         f'BENCH_WORKER_PATH="{tmp_path / "other"}" exec "{python}" "$@"',

@@ -178,6 +178,7 @@ class Machine:
         for leak in self.leaks():
             self.note(f"leak at finalize: {leak}")
         self.state = "finalised"
+        log(f"finalised in process {os.getpid()}")
 
     def get_soc_name(self) -> str:
         return self.soc
@@ -469,7 +470,8 @@ class Machine:
         return self._input(desc, index).name
 
     def get_output_name_by_index(self, desc: int, index: int) -> str:
-        return f"node_{index}:0:{self._output(desc, index).name}"
+        # The name of a node may hold colons, and so may that of a tensor.
+        return f"/head/onnx::node_{index}:0:{self._output(desc, index).name}"
 
     def get_input_index_by_name(self, desc: int, name: str) -> int:
         names = [self._input(desc, i).name for i in range(self.get_num_inputs(desc))]

@@ -1,0 +1,202 @@
+"""Work in a process of its own: what it breaks, ends or leaves behind breaks nothing else.
+
+Code of the user's and exporters may exit, read address zero, run out of memory or start processes
+that stay. `apart` forks, so that what is imported already needs not be imported again, and gets the
+result back through a pipe.
+
+With the environment variable BENCH_IN_PROCESS set the work is done in this process, for debuggers
+and for what counts the lines that ran.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import pickle
+import select
+import signal
+import struct
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from bench import guest
+from bench.errors import BenchError, OutOfMemory, WorkerCrashed
+
+IN_PROCESS = "BENCH_IN_PROCESS"
+_Result = TypeVar("_Result")
+#: A value to be returned, an error to be raised, a text to be said.
+_VALUE, _ERROR, _TEXT = b"v", b"e", b"t"
+_HEAD = struct.Struct("<cQ")
+#: How often a process that says nothing is looked after.
+_LOOK_S = 0.05
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_end_at_once = os._exit  # before anybody replaces it
+
+
+def apart(
+    where: str, work: Callable[[], _Result], say: Callable[[str], None] | None = None
+) -> _Result:
+    """What ``work`` returns. Its errors are raised here.
+
+    ``where`` is what messages call it; where ``say`` is given, it is told what `tell` tells there.
+    Raises `WorkerCrashed` or `OutOfMemory` where the process ends without a result.
+    """
+    global _say
+    if os.environ.get(IN_PROCESS) or not hasattr(os, "fork"):
+        before, _say = _say, say or _unheard
+        try:
+            return work()
+        finally:
+            _say = before
+    reading, writing = os.pipe()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reading)
+        _child(work, writing, parent)
+    os.close(writing)
+    try:
+        found: _Result = _result(where, reading, pid, say or _unheard)
+        return found
+    finally:
+        os.close(reading)
+        # Whatever it started goes with it; the processes that it waited for are gone already.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+
+
+def tell(text: str) -> None:
+    """From work that is done apart: what takes time now."""
+    _say(text)
+
+
+def exit_words(code: int | None) -> str:
+    """How a process ended, as a predicate; None where that isn't known."""
+    if code is None:
+        return "closed its channel"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    with contextlib.suppress(ValueError):
+        return f"died of {signal.Signals(-code).name}"
+    return f"died of signal {-code}"
+
+
+def _unheard(text: str) -> None: ...
+
+
+_say: Callable[[str], None] = _unheard
+
+
+# -- the process that works -----------------------------------------------------------------------
+
+
+def _child(work: Callable[[], object], writing: int, parent: int) -> None:
+    """Do the work, send what comes of it, and end without what else an interpreter does at its
+    end: that belongs to the process that was forked."""
+    global _say
+    try:
+        _settle_in(parent)
+        _say = lambda text: _send(writing, _TEXT, text)  # noqa: E731
+        try:
+            value = work()
+            _send(writing, _VALUE, (value, guest.changes()))
+        except BaseException as error:
+            _send(writing, _ERROR, _sendable(error))
+    finally:
+        _end_at_once(0)
+
+
+def _settle_in(parent: int) -> None:
+    os.setsid()  # so that all that it starts can be ended with it
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        _end_at_once(1)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    # The streams of the other process may be locked by a thread that is not here.
+    with contextlib.suppress(OSError):
+        os.dup2(2, 1)
+    sys.stdout = sys.stderr = open(2, "w", buffering=1, errors="replace", closefd=False)  # noqa: SIM115
+    if "torch" in sys.modules:
+        # A pool of OpenMP's threads does not survive a fork, and one thread needs none.
+        sys.modules["torch"].set_num_threads(1)
+
+
+def _sendable(error: BaseException) -> BaseException:
+    """The error, or where it can't be sent what it says."""
+    with contextlib.suppress(Exception):
+        if isinstance(pickle.loads(pickle.dumps(error)), type(error)):
+            return error
+    return RuntimeError(f"{type(error).__name__}: {error}")
+
+
+def _send(writing: int, kind: bytes, value: object) -> None:
+    data = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+    left = memoryview(_HEAD.pack(kind, len(data)) + data)
+    while left:
+        left = left[os.write(writing, left) :]
+
+
+# -- the process that waits -----------------------------------------------------------------------
+
+
+def _result(where: str, reading: int, pid: int, say: Callable[[str], None]) -> Any:
+    """What the other process sends, which ran this very code and what the user asked it to run."""
+    while True:
+        head = _read(reading, pid, _HEAD.size)
+        kind, size = _HEAD.unpack(head) if head is not None else (b"", 0)
+        data = _read(reading, pid, size) if head is not None else None
+        if data is None:
+            raise _death(where, pid)
+        try:
+            value = pickle.loads(data)
+        except Exception as error:
+            raise BenchError(f"{where}: what it gave can't be read: {error}.") from error
+        if kind == _TEXT:
+            say(value)
+        elif kind == _ERROR:
+            raise value
+        else:
+            found, changes = value
+            guest.note_changes(changes)
+            return found
+
+
+def _read(reading: int, pid: int, size: int) -> bytes | None:
+    """So many bytes; None where the process ended before. A process of its own may keep the pipe
+    open, so the end of the pipe is not waited for."""
+    found = bytearray()
+    while len(found) < size:
+        ready, _, _ = select.select([reading], [], [], _LOOK_S)
+        if not ready:
+            if _ended(pid):
+                return None
+            continue
+        part = os.read(reading, min(size - len(found), 1 << 20))
+        if not part:
+            return None
+        found += part
+    return bytes(found)
+
+
+def _ended(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _death(where: str, pid: int) -> BenchError:
+    _, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code == -signal.SIGKILL:
+        return OutOfMemory(
+            f"{where}: the process that ran it was killed, most likely by the kernel's "
+            "out-of-memory killer. Free memory, or use a smaller model."
+        )
+    return WorkerCrashed(
+        f"{where}: the process that ran it {exit_words(code)}. What it printed is above; run it "
+        "alone to see more."
+    )

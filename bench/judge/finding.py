@@ -1,0 +1,99 @@
+"""What a gate says of one limit of one cell, and of a whole run: the words, without the judging."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from bench.cards.tasks.base import MetricRow
+from bench.cell import Cell
+from bench.numbers import NAME_LIMIT, printable
+from bench.stats.interval import Interval
+from bench.variants import suffix
+
+Kind = Literal["latency", "throughput", "accuracy", "accuracy loss", "memory", "check", "ran"]
+
+
+class Outcome(StrEnum):
+    """What was found of one limit of one cell."""
+
+    ERROR = "error"  #: it worked in the baseline, and doesn't
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    PASS = "pass"
+    #: the baseline has figures of it, and the run has none: a target, model or device is gone
+    MISSING = "missing"
+    SKIPPED = "skipped"  #: there was nothing to hold it against, or it failed before too
+    NEW = "new"
+
+
+class Decision(StrEnum):
+    """What was found of the whole run."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+
+
+EXIT_CODES = {Decision.PASS: 0, Decision.FAIL: 1, Decision.INCONCLUSIVE: 3}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is allowed: shares, and accuracies as fractions of 1. None is no limit.
+
+    ``min_accuracy`` maps a model's name, or ``""`` for all others, to its least accuracy, where
+    that is a fraction and higher is better; ``worst_score`` to the worst value of any other metric,
+    as it is stored. ``max_accuracy_loss`` is 0.01 for a point, and for 1 of a metric that is no
+    fraction.
+    """
+
+    max_slowdown: float | None = None
+    min_accuracy: Mapping[str, float] = field(default_factory=dict)
+    max_accuracy_loss: float | None = None
+    max_memory_growth: float | None = None
+    worst_score: Mapping[str, float] = field(default_factory=dict)
+    allow_missing: bool = False  #: whether what only the baseline has may be left out
+
+    def of(self, model: str, metric: MetricRow) -> float | None:
+        """The worst that a model's metric may be."""
+        limits = self.min_accuracy if is_accuracy(metric) else self.worst_score
+        return limits.get(model, limits.get(""))
+
+
+def is_accuracy(metric: MetricRow) -> bool:
+    """Whether --min-accuracy is about it; --worst-score is about the others."""
+    return metric.scale.is_fraction and metric.better == "higher"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One limit held against one cell.
+
+    ``found`` is what the limit is about: the time or memory of the run over the baseline's, an
+    accuracy, or an accuracy's change. ``before`` and ``now`` are the two figures (ns, samples/s,
+    bytes, fractions). ``words`` say what is wrong, or why there is nothing to judge; ``advice``
+    says what to do.
+    """
+
+    kind: Kind
+    cell: Cell
+    outcome: Outcome
+    words: str = ""
+    advice: str = ""
+    found: Interval | None = None
+    limit: float | None = None
+    before: float | None = None
+    now: float | None = None
+    metric: MetricRow | None = None  #: of an accuracy, or its change
+
+    @property
+    def label(self) -> str:
+        """The cell, and which limit; an accuracy doesn't depend on the load."""
+        cell = self.cell
+        if self.kind in ("accuracy", "accuracy loss"):
+            model = f"{cell.model.name}{suffix(cell.variant)}"
+            return printable(f"{model} {cell.target}: {self.kind}", NAME_LIMIT)
+        return f"{printable(cell.label, NAME_LIMIT)}: {self.kind}"

@@ -1,0 +1,117 @@
+"""Whether a run has what its baseline has: a target, model or device that is gone is no pass.
+
+A driver that broke, a model that was renamed or a wildcard that found less leaves fewer cells to be
+judged, and all that are left may pass. So a cell that the baseline has figures of and the run has
+none of is *missing*, which fails unless the limits allow it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+
+from bench.cell import Cell
+from bench.errors import Unavailable
+from bench.judge.finding import Finding, Limits, Outcome
+from bench.judge.matching import Match, Matched, sides
+from bench.numbers import NAME_LIMIT, printable
+from bench.record.result import Record
+from bench.store.run import StoredRun
+
+MESSAGE_LIMIT = 300
+_ALLOW = "--allow-missing where that is meant"
+
+
+def not_judged(match: Match, limits: Limits) -> Finding | None:
+    """What there is to say of a cell of both sides that has no figures now, or had none before."""
+    cell, before, now = match.b.cell, match.a.record, match.b.record
+    if now is None:
+        advice = f"Go on with it: bench run --resume {shlex.quote(str(match.b.run.path))}."
+        return Finding("ran", cell, Outcome.INCONCLUSIVE, "it was not measured.", advice)
+    worked = before is not None and before.standing == "ok"
+    if now.status == "failed":
+        return _failed(now, limits, match.b.run) if worked else _failed_too(now)
+    if now.wrong and before is not None and before.wrong:
+        words = f"it is wrong ({', '.join(now.wrong)}), and was in the baseline."
+        return Finding("ran", cell, Outcome.SKIPPED, words)
+    if not worked:
+        return Finding("ran", cell, Outcome.NEW, "it works; the baseline has no figures of it.")
+    if now.simulated and before is not None and not before.simulated:
+        words = "its device is simulated now, and was a real one in the baseline."
+        return _missing(cell, limits, words, "Measure on the device, or")
+    return None
+
+
+def failures(run: StoredRun, limits: Limits) -> list[Finding]:
+    """What failed in a run that is judged for itself, without a baseline."""
+    found = []
+    for side in sides(run):
+        record = side.record
+        if record is not None and record.status == "failed":
+            absent = _kind(record) == Unavailable.kind
+            found.append(
+                Finding("ran", record.cell, Outcome.SKIPPED, _failure_words(record))
+                if absent
+                else _failed(record, limits, run)
+            )
+    return found
+
+
+def unmatched(run: StoredRun, matched: Matched, limits: Limits) -> list[Finding]:
+    """Cells that only one side has."""
+    baseline = matched.matches[0].a.run
+    return [
+        *[_only_before(cell, baseline, matched, limits) for cell in matched.only_a],
+        *[_only_now(cell, run) for cell in matched.only_b],
+    ]
+
+
+def _only_before(cell: Cell, baseline: StoredRun, matched: Matched, limits: Limits) -> Finding:
+    worked = any(r.cell_id == cell.id and r.standing == "ok" for r in baseline.records)
+    if not worked:
+        words = "only the baseline has it, and no figures of it either."
+        return Finding("ran", cell, Outcome.SKIPPED, words)
+    renamed = [c.model.name for c in matched.only_b if c.model.sha256 == cell.model.sha256]
+    if renamed:
+        name = printable(renamed[0], NAME_LIMIT)
+        words = f"only the baseline has it; the run has the same model as {name}."
+        return _missing(cell, limits, words, "Where it was renamed, write the baseline again; or")
+    words = "only the baseline has it."
+    return _missing(cell, limits, words, "Measure it again, write the baseline without it, or")
+
+
+def _only_now(cell: Cell, run: StoredRun) -> Finding:
+    for record in run.records:
+        if record.cell_id == cell.id and record.status == "failed":
+            return replace(_failed_too(record), outcome=Outcome.NEW, words=_failure_words(record))
+    return Finding("ran", cell, Outcome.NEW, "the baseline doesn't have it.")
+
+
+def _missing(cell: Cell, limits: Limits, words: str, advice: str) -> Finding:
+    if limits.allow_missing:
+        return Finding("ran", cell, Outcome.SKIPPED, words)
+    return Finding("ran", cell, Outcome.MISSING, words, f"{advice} {_ALLOW}.")
+
+
+def _failed(record: Record, limits: Limits, run: StoredRun) -> Finding:
+    """It worked before, or nothing is known of before: absent is another thing than broken."""
+    words = _failure_words(record)
+    if _kind(record) == Unavailable.kind:
+        return _missing(record.cell, limits, words, "`bench doctor` says what is here;")
+    advice = f"The page of `bench report {shlex.quote(str(run.path))}` has its log."
+    return Finding("ran", record.cell, Outcome.ERROR, words, advice)
+
+
+def _failed_too(record: Record) -> Finding:
+    words = f"not in the baseline either: {_failure_words(record)}"
+    return Finding("ran", record.cell, Outcome.SKIPPED, words)
+
+
+def _kind(record: Record) -> str:
+    return record.failure.kind if record.failure else "failed"
+
+
+def _failure_words(record: Record) -> str:
+    kind = printable(_kind(record))
+    message = printable(record.failure.message, limit=MESSAGE_LIMIT) if record.failure else ""
+    return f"{kind}: {message}" if message else kind

@@ -1,0 +1,111 @@
+"""The CPUs to measure on, chosen by what other programs leave idle, and chosen again.
+
+A worker is pinned, so it can't step aside when another program is put on its CPU: from then on
+both get half of it. `Cores` looks which CPUs are idle in a short window in which nothing of ours
+runs, and takes all the CPUs of a generation from that one look.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from types import TracebackType
+
+from bench.machine.cores import choose_cores
+from bench.machine.linux import ROOT, allowed_cpus, read_text
+
+#: Five ticks of the kernel's usual clock (100 a second): enough to tell a CPU that another program
+#: uses from an idle one, and too short to be noticed in a run of seconds.
+WINDOW_S = 0.05
+
+
+def parse_cpu_times(text: str) -> dict[int, tuple[int, int]]:
+    """By CPU the ticks that are not idle, and all of them, from ``/proc/stat`` (proc(5)).
+
+    Time that the hypervisor gave to others counts as used; waiting for a disk does not.
+    """
+    found = {}
+    for cpu, numbers in re.findall(r"^cpu([0-9]+)((?: [0-9]+){8,})", text, re.MULTILINE):
+        user, nice, system, idle, iowait, irq, softirq, steal = map(int, numbers.split()[:8])
+        used = user + nice + system + irq + softirq + steal
+        found[int(cpu)] = used, used + idle + iowait
+    return found
+
+
+def busy_shares(
+    before: Mapping[int, tuple[int, int]], after: Mapping[int, tuple[int, int]]
+) -> dict[int, float]:
+    """Which share of each CPU's time was used between two readings."""
+    shares = {}
+    for cpu in before.keys() & after.keys():
+        used, ticks = (late - early for early, late in zip(before[cpu], after[cpu], strict=True))
+        shares[cpu] = min(1.0, max(0.0, used / ticks)) if ticks > 0 else 0.0
+    return shares
+
+
+class Cores:
+    """The CPUs that a cell is measured on, by how many it computes on.
+
+    As a context manager it keeps the harness off them, where there are others.
+    """
+
+    def __init__(
+        self,
+        counts: Collection[int],
+        root: Path = ROOT,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._root, self._sleep = root, sleep
+        self._counts = sorted(counts)
+        # Of now: once the harness stays off the chosen ones, its mask is another.
+        self._allowed = allowed_cpus()
+        self._entered = False
+        self._chosen = self._choice({})
+
+    def __getitem__(self, count: int) -> tuple[int, ...]:
+        return self._chosen[count]
+
+    def choose_again(self) -> None:
+        """Look which CPUs others use, and take the idlest; for all counts from the same look."""
+        if self._allowed is None or len(self._allowed) < 2:
+            return
+        before = self._times()
+        if not before:
+            return
+        self._sleep(WINDOW_S)
+        self._chosen = self._choice(busy_shares(before, self._times()))
+        self._step_aside()
+
+    def __enter__(self) -> Cores:
+        self._entered = True
+        self._step_aside()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._entered = False
+        if self._allowed is not None and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, self._allowed)
+
+    def _step_aside(self) -> None:
+        """Keep this process off the chosen CPUs, where there are others."""
+        if not self._entered or self._allowed is None or not hasattr(os, "sched_setaffinity"):
+            return
+        taken = {cpu for cpus in self._chosen.values() for cpu in cpus}
+        os.sched_setaffinity(0, set(self._allowed) - taken or self._allowed)
+
+    def _choice(self, busy: Mapping[int, float]) -> dict[int, tuple[int, ...]]:
+        return {
+            count: tuple(choose_cores(count, self._root, allowed=self._allowed, busy=busy))
+            for count in self._counts
+        }
+
+    def _times(self) -> dict[int, tuple[int, int]]:
+        return parse_cpu_times(read_text(self._root, "proc/stat") or "")

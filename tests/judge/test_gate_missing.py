@@ -1,0 +1,206 @@
+"""`bench gate` passes nothing that is gone, that nobody scored, or that a busy machine blurred."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from compared_runs import in_memory, measured
+from fake_records import STUDENT, TEACHER, a_cell, a_failed_check, a_failure, an_accuracy
+
+from bench.commands.run import command as bench_run
+from bench.judge.compare import compare
+from bench.judge.finding import Decision, Finding, Limits, Outcome
+from bench.judge.gate import Judgement, judge
+from bench.judge.matching import match_runs
+from bench.present.ci.base import Subject
+from bench.present.ci.junit import junit_text
+from bench.present.ci.markdown import markdown_text
+from bench.present.gate import gate_json, summary
+from bench.record.result import Record
+from bench.spec import QUICK, Suite, with_flags
+
+X, Y = a_cell(target="x:cpu"), a_cell(target="y:cpu")
+FIVE_PERCENT = Limits(max_slowdown=0.05)
+BUSY = (a_failed_check("undisturbed", "9 of 10 blocks were disturbed by other load"),)
+
+
+def steady(cell: Any = X, time_ns: float = 1e5, **changes: Any) -> Record:
+    changes = {"accuracy": None, **changes}
+    return measured([f * time_ns for f in (1, 1.001, 0.999, 1.0005)], cell, **changes)
+
+
+def gate(
+    before: Sequence[Record], now: Sequence[Record], limits: Limits = FIVE_PERCENT, **header: Any
+) -> Judgement:
+    matched = match_runs(in_memory(before), in_memory(now, "b", **header))
+    return judge(matched.matches[0].b.run, limits, compare(matched))
+
+
+def only(judgement: Judgement, outcome: Outcome) -> Finding:
+    (finding,) = judgement.of(outcome)
+    return finding
+
+
+# -- what is gone ---------------------------------------------------------------------------------
+
+RENAMED = a_cell(STUDENT.model_copy(update={"name": "student-2"}), "x:cpu")
+GONE = {
+    "a target that a wildcard no longer found": ([steady(X)], Y),
+    "a device that is absent now": ([steady(X), a_failure(Y, "unavailable", "no driver")], Y),
+    "a device that is a simulation now": ([steady(X), steady(Y, simulated=True)], Y),
+    "a model that was renamed": ([steady(X), steady(RENAMED)], a_cell(STUDENT, "x:cpu")),
+}
+
+
+@pytest.mark.parametrize("what", GONE)
+def test_what_the_baseline_has_and_the_run_lost_fails_unless_it_may(what: str) -> None:
+    now, lost = GONE[what]
+    judgement = gate([steady(X), steady(lost)], now)
+    assert judgement.decision is Decision.FAIL
+    found = only(judgement, Outcome.MISSING)
+    assert found.cell == lost
+    assert "--allow-missing" in found.advice
+    assert "1 missing" in summary(judgement)
+    allowed = gate([steady(X), steady(lost)], now, replace(FIVE_PERCENT, allow_missing=True))
+    assert allowed.decision is Decision.PASS
+
+
+def test_a_renamed_model_is_told_by_its_new_name() -> None:
+    now, lost = GONE["a model that was renamed"]
+    assert "student-2" in only(gate([steady(X), steady(lost)], now), Outcome.MISSING).words
+
+
+def test_what_the_baseline_has_no_figures_of_can_not_be_lost() -> None:
+    judgement = gate([steady(X), a_failure(Y)], [steady(X)])
+    assert judgement.decision is Decision.PASS
+    assert only(judgement, Outcome.SKIPPED).cell == Y
+
+
+# -- limits that nothing was held against ---------------------------------------------------------
+
+
+def test_a_least_accuracy_of_a_run_that_nobody_scored_is_no_pass() -> None:
+    run = in_memory([steady(X)])
+    for limits in (Limits(min_accuracy={"": 0.8}), Limits(min_accuracy={TEACHER.name: 0.8})):
+        assert judge(run, limits).decision is Decision.INCONCLUSIVE
+    beside = gate([steady(X)], [steady(X)], Limits(0.05, {"": 0.8}))
+    assert only(beside, Outcome.INCONCLUSIVE).kind == "accuracy"
+    assert "labelled data" in only(beside, Outcome.INCONCLUSIVE).advice
+
+
+def test_the_advice_to_score_names_the_flag_that_left_scoring_out() -> None:
+    unscored = Suite(models=("a",), accuracy=False)
+    found = gate([steady(X)], [steady(X)], Limits(0.05, {"": 0.8}), suite=unscored)
+    assert "--no-accuracy" in only(found, Outcome.INCONCLUSIVE).advice
+
+
+def test_a_limit_on_another_kind_of_metric_holds_nothing() -> None:
+    scored = steady(X).model_copy(update={"accuracy": an_accuracy(0.9)})
+    judgement = gate([scored], [scored], Limits(0.05, worst_score={"": 12}))
+    assert "--worst-score" in only(judgement, Outcome.INCONCLUSIVE).words
+
+
+def test_a_target_on_which_a_scored_model_was_not_scored_is_open_and_another_model_is_not() -> None:
+    scored = steady(X).model_copy(update={"accuracy": an_accuracy(0.95)})
+    unlabelled = steady(a_cell(STUDENT, "x:cpu"))
+    limits = Limits(min_accuracy={"": 0.8})
+    assert judge(in_memory([scored, unlabelled]), limits).decision is Decision.PASS
+    judgement = judge(in_memory([scored, steady(Y)]), limits)
+    assert only(judgement, Outcome.INCONCLUSIVE).cell == Y
+    loads = [scored, steady(a_cell(target="x:cpu", scenario="offline", batch=32))]
+    assert judge(in_memory(loads), limits).decision is Decision.PASS
+
+
+@pytest.mark.parametrize("side", ["before", "now", "both"])
+def test_a_loss_of_accuracy_that_one_side_does_not_know_is_open(side: str) -> None:
+    scored = steady(X).model_copy(update={"accuracy": an_accuracy(0.9)})
+    before = steady(X) if side in ("before", "both") else scored
+    now = steady(X) if side in ("now", "both") else scored
+    judgement = gate([before], [now], Limits(0.05, max_accuracy_loss=0.01))
+    assert only(judgement, Outcome.INCONCLUSIVE).kind == "accuracy loss"
+    assert judgement.decision is Decision.INCONCLUSIVE
+
+
+# -- a busy machine -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("busy", ["run", "baseline", "both"])
+def test_a_slowdown_on_a_disturbed_machine_is_inconclusive_and_says_so(busy: str) -> None:
+    before = steady(X, checks=BUSY if busy in ("baseline", "both") else ())
+    now = steady(X, 2e5, checks=BUSY if busy in ("run", "both") else ())
+    judgement = gate([before], [now])
+    found = only(judgement, Outcome.INCONCLUSIVE)
+    assert "disturbed: 9 of 10 blocks" in found.words
+    assert "calm machine" in found.advice
+    assert gate([steady(X)], [steady(X, 2e5)]).decision is Decision.FAIL
+
+
+def test_a_run_that_keeps_to_its_limit_in_spite_of_load_passes() -> None:
+    assert gate([steady(X)], [steady(X, checks=BUSY)]).decision is Decision.PASS
+    both = steady(X, checks=BUSY)
+    assert gate([both], [both]).decision is Decision.PASS
+
+
+def test_a_calm_run_does_not_pass_because_its_baseline_was_slowed() -> None:
+    judgement = gate([steady(X, 2e5, checks=BUSY)], [steady(X)])
+    assert "the baseline was disturbed" in only(judgement, Outcome.INCONCLUSIVE).words
+
+
+# -- advice that can be followed ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spread", [0.02, 0.06, 0.12, 0.25])
+@pytest.mark.parametrize("first", [{}, QUICK, {"max_invocations": 4, "min_invocations": 3}])
+def test_the_flags_of_an_advice_make_a_suite_in_which_so_many_invocations_fit(
+    spread: float, first: dict[str, Any]
+) -> None:
+    suite = with_flags(Suite(models=("a",)), first)
+    wide = [1e5 * (1 + spread * k) for k in (-1, 0.5, 1, -0.5, 0.2)]
+    matched = match_runs(
+        in_memory([measured(wide, X)], suite=suite), in_memory([measured(wide, X)], "b")
+    )
+    judgement = judge(matched.matches[0].b.run, FIVE_PERCENT, compare(matched))
+    advice = judgement.findings[0].advice
+    flags = re.search(r"(--min-invocations \d+.*)\.$", advice)
+    if flags is None:
+        assert judgement.decision is Decision.PASS or "More than 500" in advice
+        return
+    parsed = bench_run.make_context("run", shlex.split(flags[1])).params
+    given = {key: value for key, value in parsed.items() if key in Suite.model_fields and value}
+    again = with_flags(suite, given)
+    needed = given["min_invocations"]
+    assert again.max_invocations >= again.min_invocations == needed
+    assert again.max_time_s >= 0.1 * needed
+
+
+# -- what else is told agrees with the exit code --------------------------------------------------
+
+
+@pytest.mark.parametrize("counts_as", list(Decision))
+@pytest.mark.parametrize("what", ["open", "nothing judged", "failed", "passed", "missing"])
+def test_every_format_agrees_with_the_exit_code(what: str, counts_as: Decision) -> None:
+    judgement = {
+        "open": lambda: gate([steady(X)], [steady(X, 2e5, checks=BUSY)]),
+        "nothing judged": lambda: gate([a_failure(X)], [a_failure(X)]),
+        "failed": lambda: gate([steady(X)], [steady(X, 2e5)]),
+        "passed": lambda: gate([steady(X)], [steady(X)]),
+        "missing": lambda: gate([steady(X), steady(Y)], [steady(X)]),
+    }[what]()
+    judgement = replace(judgement, inconclusive=counts_as)
+    subject = Subject(judgement.run, judgement)
+    root = ElementTree.fromstring(junit_text(subject))
+    assert (root.get("failures"), root.get("errors")) != ("0", "0") or judgement.exit_code != 1
+    assert (root.get("failures"), root.get("errors")) == ("0", "0") or judgement.exit_code == 1
+    symbol = {0: "✅", 1: "❌", 3: "⚠️"}[judgement.exit_code]
+    assert markdown_text(subject).startswith(f"### {symbol} ")
+    assert gate_json(judgement)["exit_code"] == judgement.exit_code
+    open_ = what in ("open", "nothing judged")
+    assert ("--inconclusive" in summary(judgement)) == (
+        open_ and counts_as is not Decision.INCONCLUSIVE
+    )

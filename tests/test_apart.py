@@ -1,0 +1,185 @@
+"""What is done apart breaks, ends and leaves behind nothing here."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from bench import guest
+from bench.apart import apart, tell
+from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, WorkerCrashed
+
+
+@pytest.fixture(autouse=True)
+def really_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BENCH_IN_PROCESS", raising=False)
+
+
+def test_a_value_comes_back_whatever_its_size() -> None:
+    large = np.arange(2_000_000)
+    np.testing.assert_array_equal(apart("it", lambda: large * 2), large * 2)
+    assert apart("it", lambda: None) is None
+
+
+def test_an_error_comes_back_as_what_it_is() -> None:
+    def unavailable() -> None:
+        raise Unavailable("It is not there.", "Install it.")
+
+    with pytest.raises(Unavailable) as caught:
+        apart("it", unavailable)
+    assert (caught.value.reason, caught.value.remedy) == ("It is not there.", "Install it.")
+    with pytest.raises(ZeroDivisionError):
+        apart("it", lambda: 1 // 0)
+
+    class OfItsOwn(Exception):
+        pass
+
+    def raises() -> None:
+        raise OfItsOwn("what nobody else knows")
+
+    with pytest.raises(RuntimeError, match="OfItsOwn: what nobody else knows"):
+        apart("it", raises)
+
+
+def dies_of(number: int) -> Callable[[], None]:
+    return lambda: os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize(
+    ("work", "kind", "words"),
+    [
+        (lambda: ctypes.string_at(0), WorkerCrashed, "died of SIGSEGV"),
+        (dies_of(signal.SIGABRT), WorkerCrashed, "died of SIGABRT"),
+        (dies_of(signal.SIGTERM), WorkerCrashed, "died of SIGTERM"),
+        (dies_of(signal.SIGKILL), OutOfMemory, "most likely by the kernel's"),
+        (lambda: os._exit(0), WorkerCrashed, "ended with exit code 0"),
+    ],
+)
+def test_a_process_that_dies_is_one_sentence(
+    work: Callable[[], None], kind: type[BenchError], words: str
+) -> None:
+    def without_core() -> None:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        faulthandler.disable()
+        work()
+
+    with pytest.raises(kind, match=words) as caught:
+        apart("net.py:net", without_core)
+    assert str(caught.value).startswith("net.py:net: ")
+
+
+def test_nothing_that_it_sets_is_set_here() -> None:
+    def sets() -> None:
+        os.environ["SET_APART"] = "1"
+        os.chdir("/")
+        sys.modules["made_apart"] = sys
+
+    here = os.getcwd()
+    apart("it", sets)
+    assert "SET_APART" not in os.environ
+    assert os.getcwd() == here
+    assert "made_apart" not in sys.modules
+
+
+def test_no_process_that_it_started_outlives_it() -> None:
+    def starts() -> list[int]:
+        plain = subprocess.Popen(["sleep", "60"])
+        forked = os.fork()
+        if forked == 0:
+            time.sleep(60)
+            os._exit(0)
+        return [plain.pid, forked]
+
+    for pid in apart("it", starts):
+        deadline = time.monotonic() + 10
+        while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline, "it is still there"
+            time.sleep(0.02)
+
+
+def test_a_process_that_keeps_the_pipe_open_keeps_nobody_waiting() -> None:
+    def leaves_one() -> None:
+        if os.fork() == 0:
+            os.setsid()
+            time.sleep(3)
+            os._exit(0)
+        os._exit(1)
+
+    started = time.monotonic()
+    with pytest.raises(WorkerCrashed, match="ended with exit code 1"):
+        apart("it", leaves_one)
+    assert time.monotonic() - started < 2.5
+
+
+def test_it_ends_with_the_process_that_waits_for_it(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib, time\nfrom bench.apart import apart\n"
+        f"note = pathlib.Path({str(tmp_path / 'pid')!r})\n"
+        "def work():\n"
+        "    note.with_suffix('.new').write_text(str(os.getpid()))\n"
+        "    note.with_suffix('.new').rename(note)\n    time.sleep(60)\n"
+        "apart('it', work)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        while not (tmp_path / "pid").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait()
+    pid = int((tmp_path / "pid").read_text())
+    deadline = time.monotonic() + 10
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "it is still there"
+        time.sleep(0.02)
+
+
+def test_what_takes_time_is_told_and_what_guests_set_is_noted() -> None:
+    said: list[str] = []
+
+    def works() -> int:
+        tell("one")
+        tell("two")
+        with guest.guest("net.py"):
+            os.chdir("/")
+        return 3
+
+    guest.changes()
+    assert apart("it", works, said.append) == 3
+    assert said == ["one", "two"]
+    assert guest.changes() == {"net.py": ["the working folder"]}
+
+
+def test_it_is_done_here_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_IN_PROCESS", "1")
+    said: list[str] = []
+    assert apart("it", lambda: (tell("one"), os.getpid())[1], said.append) == os.getpid()
+    assert said == ["one"]
+    with pytest.raises(SpecError):
+        apart("it", _refuses)
+
+
+def _refuses() -> None:
+    raise SpecError("no")
+
+
+def test_what_it_prints_is_not_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
+    apart("it", lambda: os.system("echo from a child"))
+    apart("it", lambda: print("from Python"))
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "from a child" in err
+    assert "from Python" in err
