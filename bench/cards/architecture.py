@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from bench.cards.bodies import all_graphs
 
 #: Operators that hold what was learned, or mark a family, by what they are in any precision.
 #: Others (activations, reshapes, quantisation) come and go with exporters.
@@ -62,21 +63,11 @@ def architecture_of(onnx_file: Path) -> Architecture:
 
     graph = onnx.load(str(onnx_file), load_external_data=False).graph
     families, weights = set(), 0
-    for part in _graphs(graph):
+    for part in all_graphs(graph):
         families |= {_FAMILIES[n.op_type] for n in part.node if n.op_type in _FAMILIES}
         weights += sum(math.prod(tensor.dims) for tensor in part.initializer)
         weights += sum(_stored_in(node) for node in part.node)
     return Architecture(frozenset(families), weights)
-
-
-def _graphs(graph: Any) -> Iterator[Any]:
-    """The graph and those inside its nodes (branches, loops)."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                if inner.node:
-                    yield from _graphs(inner)
 
 
 def _stored_in(node: Any) -> int:

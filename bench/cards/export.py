@@ -61,10 +61,19 @@ def export(card: Card, cache: Path) -> Path:
     if source is None:
         raise SpecError(f"{card.path}: the card has neither an ONNX nor a PyTorch source.")
     made = make(source)
-    key = content_key(card, made)[:16]
-    path = cache / "exports" / f"{file_stem(card.name)}-{key}.onnx"
+    path = kept_place(card, made, cache)
     if path.is_file() and _still_computes(card, made, path):
         return path
+    return export_module(card, source, path)
+
+
+def kept_place(card: Card, made: Made, cache: Path) -> Path:
+    """Where the export of a module as it is now is kept, in a folder that is there.
+
+    Raises `SpecError` where it can't be made.
+    """
+    key = content_key(card, made)[:16]
+    path = cache / "exports" / f"{file_stem(card.name)}-{key}.onnx"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -72,7 +81,7 @@ def export(card: Card, cache: Path) -> Path:
             f"{path.parent}: exports can't be kept there: {error.strerror}. Set BENCH_CACHE to a "
             "writable folder."
         ) from error
-    return export_module(card, source, path)
+    return path
 
 
 def export_module(card: Card, source: TorchSource, path: Path) -> Path:

@@ -9,6 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from bench.cards.bodies import all_graphs, all_nodes
+
 #: A size, the name of one, or None where nothing tells.
 Dim = int | str | None
 Dims = tuple[Dim, ...]
@@ -103,7 +105,7 @@ class _Graph:
         self._shapes: dict[str, Dims] = {}
         self._inputs = inputs
         self._outputs = [value.name for value in model.graph.output]
-        self._nodes = list(_all_nodes(model.graph))
+        self._nodes = list(all_nodes(model.graph))
         for tensor in _all_constants(model.graph):
             self._constants[tensor.name] = tensor
             self._shapes[tensor.name] = tuple(tensor.dims)
@@ -287,26 +289,11 @@ def _dim(dim: Any) -> Dim:
     return dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
 
 
-def _graphs(graph: Any) -> Iterator[Any]:
-    """The graph, and those inside its nodes."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                if inner.node:
-                    yield from _graphs(inner)
-
-
-def _all_nodes(graph: Any) -> Iterator[Any]:
-    for part in _graphs(graph):
-        yield from part.node
-
-
 def _all_constants(graph: Any) -> Iterator[Any]:
     """Initializers, and what Constant nodes hold, under the name of their output."""
     import onnx  # onnx: start-up
 
-    for part in _graphs(graph):
+    for part in all_graphs(graph):
         for tensor in part.initializer:
             yield onnx.TensorProto(name=tensor.name, dims=tensor.dims)
         for node in part.node:

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.cards.bodies import all_graphs, bodies
+
 
 def write_float16(source: Path, target: Path) -> None:
     """Every float32 becomes float16, but for the inputs and outputs."""
@@ -21,25 +23,9 @@ def write_float16(source: Path, target: Path) -> None:
     _name_apart(whole.graph)
     model = convert_float_to_float16(whole, keep_io_types=True)
     _move_casts(model.graph)
-    for graph in _graphs(model.graph):
+    for graph in all_graphs(model.graph):
         _sort(graph)
     onnx.save(model, str(target))
-
-
-def _inner(node: Any) -> Iterator[Any]:
-    """The graphs that a node holds: branches, the body of a loop."""
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
-
-
-def _graphs(graph: Any) -> Iterator[Any]:
-    """The graph, and those inside it at any depth."""
-    yield graph
-    for node in graph.node:
-        for inner in _inner(node):
-            yield from _graphs(inner)
 
 
 def _defined(graph: Any) -> list[str]:
@@ -53,7 +39,7 @@ def _name_apart(graph: Any) -> None:
     """Give inner values that are called like one of another graph a name of their own."""
     taken = set(_defined(graph))
     for node in graph.node:
-        for inner in _inner(node):
+        for inner in bodies(node):
             _rename(inner, {}, taken)
 
 
@@ -73,13 +59,13 @@ def _rename(graph: Any, outer: Mapping[str, str], taken: set[str]) -> None:
     for node in graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]
-        for inner in _inner(node):
+        for inner in bodies(node):
             _rename(inner, names, taken)
 
 
 def _move_casts(graph: Any) -> None:
     """Put each cast into the graph whose value it casts."""
-    home = {name: inner for inner in _graphs(graph) for name in _defined(inner)}
+    home = {name: inner for inner in all_graphs(graph) for name in _defined(inner)}
     stay: list[Any] = []
     leave: list[Any] = []
     for node in graph.node:
@@ -108,7 +94,7 @@ def _sort(graph: Any) -> None:
 def _taken(node: Any) -> Iterator[str]:
     """What a node and the graphs inside it take, in part from further inside."""
     yield from node.input
-    for inner in _inner(node):
+    for inner in bodies(node):
         yield from (value.name for value in inner.output)
         for part in inner.node:
             yield from _taken(part)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.cards.bodies import bodies
 from bench.randomness import is_random
 
 #: Quantised operators of ONNX and of ONNX Runtime (com.microsoft), as they are named.
@@ -47,7 +48,7 @@ def _graphs(path: Path) -> list[tuple[list[Any], list[Any]]]:
     found = list(_inner(model.graph))
     for function in model.functions:
         found.append((list(function.node), []))
-        found += [pair for node in function.node for pair in _bodies(node)]
+        found += [p for node in function.node for body in bodies(node) for p in _inner(body)]
     return found
 
 
@@ -62,14 +63,8 @@ def _inner(graph: Any) -> Iterator[tuple[list[Any], list[Any]]]:
                 constants.append(tensor)
     yield list(graph.node), constants
     for node in graph.node:
-        yield from _bodies(node)
-
-
-def _bodies(node: Any) -> Iterator[tuple[list[Any], list[Any]]]:
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            if graph.node:
-                yield from _inner(graph)
+        for body in bodies(node):
+            yield from _inner(body)
 
 
 def _kinds(nodes: list[Any], tensors: list[Any]) -> Iterator[str]:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.cards.card import Card
-from bench.cards.export import OPSET, content_key, place_in_model, root_cause, silence
+from bench.cards.export import OPSET, kept_place, place_in_model, root_cause, silence
 from bench.cards.language.check import Checked, check
 from bench.cards.modules import Made, first_line, make
 from bench.decoding import BATCH, METADATA_KEY, Decoder, Length
-from bench.errors import ExportFailed, SpecError
+from bench.errors import ExportFailed
 
 #: A protobuf holds 2 GiB at most (protobuf.dev/programming-guides/proto-limits); above this, which
 #: leaves room for the graph, the weights lie in a file beside it.
@@ -34,16 +34,9 @@ def export_decoder(card: Card, cache: Path) -> Path:
     source = card.model_file().torch
     assert source is not None, "only a module is exported"
     made = make(source)
-    path = cache / "exports" / f"{card.name.replace('/', '-')}-{content_key(card, made)[:16]}.onnx"
+    path = kept_place(card, made, cache)
     if path.is_file() and _still_computes(card, made, path):
         return path
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SpecError(
-            f"{path.parent}: exports can't be kept there: {error.strerror}. Set BENCH_CACHE to a "
-            "writable folder."
-        ) from error
     # Weights in a file of their own are named by the graph, so both have their last names at once.
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".making-") as folder:
         making = Path(folder) / path.name

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.cards.bodies import bodies
 from bench.errors import SpecError
 from bench.record.portability import Expected
 from bench.trials.portability.cases import Case, imported, type_name
@@ -106,7 +107,7 @@ def model_nodes(path: Path) -> tuple[ModelNode, ...]:
                 name = node.name or next((o for o in node.output if o), "")
                 places = _constant_places(node, constant)
                 yield ModelNode((node.op_type, domain, version, places), name, kind)
-            for graph in _inner_graphs(node):
+            for graph in bodies(node):
                 yield from walk(graph.node)
 
     functions = [node for function in model.functions for node in function.node]
@@ -119,14 +120,8 @@ def _constants(graph: Any) -> Iterator[str]:
     for node in graph.node:
         if node.op_type == "Constant":
             yield from node.output
-        for inner in _inner_graphs(node):
+        for inner in bodies(node):
             yield from _constants(inner)
-
-
-def _inner_graphs(node: Any) -> Iterator[Any]:
-    """The branches and bodies of a node."""
-    for attribute in node.attribute:
-        yield from (attribute.g, *attribute.graphs)
 
 
 def _constant_places(node: Any, constant: Set[str]) -> tuple[int, ...]:
