@@ -8,9 +8,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from bench.apart import apart
 from bench.cards.card import Card
 from bench.cards.language import causal
 from bench.cards.language.found import decoder_in
+from bench.cards.modules import import_torch
 from bench.decoding import BATCH, Decoder
 from bench.errors import SpecError, Unavailable
 from bench.validation import first_problem
@@ -51,7 +53,13 @@ def completed(card: Card) -> Card:
 
 
 def described(folder: Path) -> Decoder:
-    """What the checkpoint's class takes and gives."""
+    """What the checkpoint's class takes and gives: found in a process of its own, since threads
+    that PyTorch starts here would be missing in those that are forked from here."""
+    import_torch()
+    return apart(str(folder), lambda: _described(folder))
+
+
+def _described(folder: Path) -> Decoder:
     try:
         return causal.describe(str(folder))
     except ImportError as error:

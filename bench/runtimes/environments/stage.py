@@ -23,7 +23,22 @@ from bench.discover import backend_entry_points
 from bench.errors import SpecError, Unavailable
 from bench.trust import refuse_foreign
 
-_CORE = ("__init__.py", "backend.py", "cache.py", "capabilities.py", "errors.py", "guest.py")
+_CORE = (
+    "__init__.py",
+    "backend.py",
+    "cache.py",
+    "capabilities.py",
+    "decoding.py",
+    "errors.py",
+    "guest.py",
+    # what loads a language model, which torch's adapters run wherever they are
+    "cards/__init__.py",
+    "cards/pretrained.py",
+    "cards/language/__init__.py",
+    "cards/language/causal.py",
+    "cards/language/states.py",
+    "cards/language/tracing.py",
+)
 _LEFT_OUT = ("__pycache__", ".pyc")
 
 #: An adapter is some kilobytes of Python; what is far above holds a runtime or models.
