@@ -28,6 +28,9 @@ import numpy as np
 
 from bench.errors import SpecError
 
+#: Torch's compiler sets these itself (torch/_inductor/runtime/cache_dir_utils.py, runtime_utils of
+#: 2.x), also while it exports: no guest did.
+_OF_TORCH = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 #: Every guest begins with the same random numbers, so a factory that doesn't seed makes the same
 #: weights in each process.
 SEED = 0
@@ -228,8 +231,12 @@ def _switch_collector(enabled: bool) -> None:
     (gc.enable if enabled else gc.disable)()
 
 
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in _OF_TORCH}
+
+
 def _write_environment(wanted: dict[str, str]) -> None:
-    for name in set(os.environ) - set(wanted):
+    for name in set(_environment()) - set(wanted):
         del os.environ[name]
     for name, value in wanted.items():
         if os.environ.get(name) != value:
@@ -255,7 +262,7 @@ _PROCESS = (
         lambda value: setattr(sys, "dont_write_bytecode", value),
     ),
     Setting("the working folder", os.getcwd, os.chdir),
-    Setting("environment variables", lambda: dict(os.environ), _write_environment),
+    Setting("environment variables", _environment, _write_environment),
     Setting("", lambda: list(sys.path), lambda value: sys.path.__setitem__(slice(None), value)),
     Setting("the file mode mask", _umask, os.umask),
     Setting("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),

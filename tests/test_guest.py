@@ -170,3 +170,17 @@ def test_a_worker_keeps_what_the_module_needs_later(
     assert os.environ["MY_MODE"] == "slow"
     stay(file)
     assert os.environ["MY_MODE"] == "fast"
+
+
+def test_what_torch_sets_for_its_compiler_is_not_laid_to_a_guest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    changes()
+    with guest("net.py"):
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = "/somewhere"
+    assert changes() == {}
+    with guest("net.py"):
+        os.environ["OF_THE_GUEST"] = "1"
+    assert changes() == {"net.py": ["environment variables"]}
+    assert "OF_THE_GUEST" not in os.environ

@@ -12,7 +12,7 @@ from bench.backend import TorchSource
 from bench.cards import pretrained
 from bench.cards.card import Card
 from bench.cards.modules import examples, make
-from bench.errors import SpecError
+from bench.errors import SpecError, WorkerCrashed
 from bench.validation import first_problem
 
 CONFIG = "config.json"
@@ -54,23 +54,37 @@ def card_for_factory(text: str) -> Card:
     """
     file, _, factory = text.rpartition(":")
     path = Path(file).absolute()
-    given = apart(text, lambda: examples(make(TorchSource(path, factory))))
+    try:
+        given = apart(text, lambda: examples(make(TorchSource(path, factory))))
+    except WorkerCrashed as error:
+        raise SpecError(str(error)) from error
     if given is None:
         raise SpecError(
             f"{text}: nothing says what it takes: define `example_inputs()` in {path.name}, which "
             "returns a tensor for each input, or write a card with [[inputs]]."
         )
-    data = {
+    inputs = [
+        {"name": name, "dtype": example.dtype.name, "shape": ["batch", *example.shape[1:]]}
+        for name, example in given.items()
+    ]
+    return _validated(_of_factory(path, factory, inputs), path)
+
+
+def unmade_card(text: str) -> Card:
+    """A card that stands for a ``file.py:factory`` which can't say what it takes."""
+    file, _, factory = text.rpartition(":")
+    path = Path(file).absolute()
+    return _validated(_of_factory(path, factory, []), path)
+
+
+def _of_factory(path: Path, factory: str, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
         "name": factory.replace("_", "-"),
         "task": "raw",
         "source": {"torch": f"{path.name}:{factory}"},
-        "inputs": [
-            {"name": name, "dtype": example.dtype.name, "shape": ["batch", *example.shape[1:]]}
-            for name, example in given.items()
-        ],
+        "inputs": inputs,
         "path": path,
     }
-    return _validated(data, path)
 
 
 def checkpoint_limits(folder: Path) -> dict[str, int]:

@@ -121,8 +121,24 @@ def make_query(
     """One query of ``batch`` samples, the dimensions sized as ``sizes`` says. Inputs that
     ``spare_bytes`` of memory can't hold are refused before they are made.
 
-    Raises `SpecError` where a size is not known, or is another in the data set.
+    What can't be had (a size that is not known, or is another in the data set) is refused.
     """
+    if model.unfit is not None:
+        return Query({}, refused=model.unfit)
+    try:
+        return _query(model, batch_axis, batch, sizes, seed, spare_bytes)
+    except SpecError as error:
+        return Query({}, refused=error)
+
+
+def _query(
+    model: Loaded,
+    batch_axis: BatchAxis,
+    batch: int,
+    sizes: Mapping[str, int],
+    seed: int,
+    spare_bytes: int | None,
+) -> Query:
     card = model.card
     if model.dataset is not None:
         feeds = draw_samples(model.dataset.inputs, batch_axis.samples(batch), seed)

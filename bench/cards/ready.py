@@ -40,9 +40,9 @@ class Loaded:
     ``sha256`` identifies what computes. ``examples`` are inputs that the model's own file gives,
     ``index_limits`` the rows of the tables that integer inputs index, where there is no ONNX form
     that shows them, ``computes_in`` the types of a module's parameters. ``refused`` says why there
-    is no ONNX form where one was needed, ``doubts`` what looks wrong with the file. ``code`` are
-    the Python files that its own file imports from its folders. ``decoder`` describes the state of
-    a language model.
+    is no ONNX form where one was needed, ``unfit`` why nothing of the model can be measured,
+    ``doubts`` what looks wrong with the file. ``code`` are the Python files that its own file
+    imports from its folders. ``decoder`` describes the state of a language model.
     """
 
     card: Card
@@ -56,6 +56,7 @@ class Loaded:
     computes_in: str = ""
     refused: BenchError | None = None
     decoder: Decoder | None = None
+    unfit: BenchError | None = None
     code: tuple[Path, ...] = ()
     doubts: tuple[str, ...] = ()
 
@@ -172,11 +173,9 @@ def _from_torch(model: Loaded, source: TorchSource, cache: Path, forms: Collecti
             model = replace(model, file=replace(model.file, onnx=make_onnx(card, cache)))
         elif source.folder is not None:
             model = replace(model, index_limits=checkpoint_limits(source.folder))
-    except SpecError as error:
-        if source.folder is None:  # the user's own code: nothing of it can be measured
-            raise
-        model = replace(model, refused=error)
     except BenchError as error:
+        if source.folder is None and isinstance(error, SpecError):
+            raise  # the user's own code: nothing of it can be measured
         model = replace(model, refused=error)
     finally:
         modules.forget(source)

@@ -94,7 +94,8 @@ class Plan:
 def make_plan(suite: Suite, models: Sequence[Loaded], choices: Sequence[Choice]) -> Plan:
     """Every model x variant x target x scenario x batch of ``suite``.
 
-    Raises `SpecError` when there is nothing to run or an input's size is unknown.
+    A model that can't be measured costs its own cells. Raises `SpecError` when there is nothing to
+    run, and what is wrong with the models where that is all of them.
     """
     if not models:
         raise SpecError("there is no model to run: name one with -m, or in the suite's `models`.")
@@ -112,6 +113,7 @@ def make_plan(suite: Suite, models: Sequence[Loaded], choices: Sequence[Choice])
         if _asked(suite, model, scenario)
         for planned in _cells_of_model(suite, model, scenario, batch, choices)
     ]
+    _refuse_where_all_is_wrong(cells)
     return Plan(suite, tuple(cells), tuple(_left_out(suite, models, choices)))
 
 
@@ -131,6 +133,8 @@ def _left_out(suite: Suite, models: Sequence[Loaded], choices: Sequence[Choice])
 
 def _unfit(model: Loaded, variant: str, choice: Choice) -> str | None:
     """Why a target can't run a variant of a model at all, as the end of a sentence."""
+    if model.unfit is not None:
+        return None  # told in the row
     runtime = choice.runtime
     if runtime is not None and find_variant(variant).runs_as not in runtime.variants:
         return f" in {variant}, which it does not run"
@@ -190,6 +194,13 @@ def _refuse_two_of_a_name(models: Sequence[Loaded]) -> None:
                 f"two models are called {name!r}; give each its own `name` in its card "
                 "(`bench init-card MODEL -o x.toml` writes one)."
             )
+
+
+def _refuse_where_all_is_wrong(cells: Sequence[PlannedCell]) -> None:
+    """Raise what is wrong with the models where there is no cell of another."""
+    wrong = [p.refused for p in cells if p.model.unfit or isinstance(p.refused, SpecError)]
+    if wrong and len(wrong) == len(cells) and wrong[0] is not None:
+        raise wrong[0]
 
 
 def _cells_of_model(

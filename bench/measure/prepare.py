@@ -13,13 +13,13 @@ from pathlib import Path
 
 from bench import guest
 from bench.arrays import Array
-from bench.cards.catalog import find_model, told_apart
 from bench.cards.query import batch_axis_of, make_query
 from bench.cards.ready import Loaded, card_forms, load
 from bench.machine.memory import spare_bytes
 from bench.measure import decoding
 from bench.measure.account import Account
 from bench.measure.listener import Listener
+from bench.measure.models import find_models, made_ready
 from bench.measure.plan import Plan, make_plan
 from bench.runtimes.declarations import references_for
 from bench.runtimes.processes import Launcher, launcher
@@ -49,7 +49,7 @@ class Prepared:
 def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]:
     """Models exported, targets probed, cells planned; nothing measured or written to results.
 
-    Raises `SpecError` or `ExportFailed`.
+    Raises `SpecError` for what is asked for wrongly, and where no model can be measured.
     """
     account = Account()
     for doubt in suite.doubts():
@@ -58,9 +58,9 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
         tempfile.TemporaryDirectory(prefix="bench-logs-") as folder,
         launcher(Path(folder), suite.cell_timeout_s) as processes,
     ):
-        cards = told_apart([find_model(text) for text in suite.models])
+        named = find_models(suite.models)
         listener.phase("looking for targets")
-        needed = references_for(card_forms(cards))
+        needed = references_for(card_forms([one.card for one in named]))
         threads = suite.threads or 1
         # Slow to import, and the runtimes are being imported by other processes meanwhile.
         _import_ahead(backends_here(suite.targets, needed), processes, threads)
@@ -68,7 +68,15 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
         choices = choose_targets(suite.targets, reports)
         forms = needed_forms(choices)
         guess = partial(_made_up, suite)
-        models = [load(card, cache, listener.phase, suite.variants, forms, guess) for card in cards]
+        ready = partial(
+            load,
+            cache=cache,
+            say=listener.phase,
+            variants=suite.variants,
+            forms=forms,
+            guess=guess,
+        )
+        models = [made_ready(one, ready) for one in named]
         for model in models:
             notes = model.dataset.notes if model.dataset is not None else ()
             made = (words for form in model.variants.values() for words in form.notes)

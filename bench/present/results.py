@@ -47,6 +47,7 @@ from bench.present.layout import (
     lay_out,
     wrap,
 )
+from bench.present.told import told
 from bench.record.placement import is_all_on_device, share_on_device, share_percent
 from bench.record.result import (
     Check,
@@ -115,8 +116,7 @@ def result_table(records: Sequence[Record], width: int = 80) -> Text:
         *_percentile_notes(batches),
         *_metric_notes(batches),
         *_token_notes(records),
-        *_input_notes(batches),
-        *_data_notes(batches),
+        *(f"{MISSING} {words}" for words in told([r for b in batches for r in b.records])),
     )
     for note in (*general, *notes.texts(), _summary(rows)):
         text.append(wrap(note, width, indent=2) + "\n", style="dim")
@@ -496,34 +496,6 @@ def _metrics(batches: Sequence[_Batch]) -> set[MetricRow]:
 def _scale(batches: Sequence[_Batch]) -> Scale | None:
     """That of the accuracies, where they have one."""
     return common_scale(metric.scale for metric in _metrics(batches))
-
-
-def _input_notes(batches: Sequence[_Batch]) -> list[str]:
-    """The sizes that were asked for, and what of the inputs was guessed."""
-    records = [record for batch in batches for record in batch.records]
-    told: dict[str, None] = {}
-    for record in records:
-        name = printable(record.cell.model.name, limit=NAME_LIMIT)
-        sizes = ", ".join(f"{dim}={size}" for dim, size in record.sizes.items())
-        for words in (f"measured at {sizes}" if sizes else "", *record.assumed):
-            if words:
-                told[f"{MISSING} {name}: {printable(words, limit=400)}."] = None
-    return list(told)
-
-
-def _data_notes(batches: Sequence[_Batch]) -> list[str]:
-    """What of the labelled data is not in the accuracy."""
-    found = {
-        (record.cell.model.name, words)
-        for batch in batches
-        for record in batch.records
-        if record.accuracy is not None
-        for words in record.accuracy.notes
-    }
-    return [
-        f"{MISSING} accuracy of {printable(name, limit=NAME_LIMIT)}: {printable(words, limit=400)}."
-        for name, words in sorted(found)
-    ]
 
 
 def _summary(rows: Sequence[_Row]) -> str:

@@ -25,6 +25,7 @@ from bench.present.gate import (
     summary,
     where,
 )
+from bench.present.told import told
 from bench.variants import suffix
 
 #: GitHub's limit is 1 MiB; a little is left for what is appended to the same summary.
@@ -138,7 +139,9 @@ def _run_notes(subject: Subject) -> list[str]:
     header = subject.run.header
     machine = printable(str(header.facts.get("cpu_model", "")), limit=NAME_LIMIT)
     confidence = 100 * header.suite.confidence
+    notes_told = [f"- {text(words, 500)}" for words in told(subject.run.records)]
     return [
+        *(["", *notes_told] if notes_told else []),
         "",
         f"± is the {confidence:g}% interval; p99 is an upper bound at 99% confidence.",
         "",

@@ -11,6 +11,7 @@ from bench.numbers import TIME_UNITS, column_unit, duration, in_unit, printable,
 from bench.present.page.draw import checked, layout, plain_axis
 from bench.present.page.names import COLOURS, in_picture, lane_label, shown
 from bench.present.page.parts import Column, Entry, Picture, Section, Table, number_entry
+from bench.present.told import told
 from bench.record.result import Record
 from bench.store.run import StoredRun
 
@@ -42,7 +43,7 @@ def section(
     return Section(
         f"{prefix}measured",
         "How it was measured",
-        paragraphs=_words(records),
+        paragraphs=(*_words(records), *told(records)),
         pictures=(noise,) if noise else (),
         tables=(
             *((checks,) if checks.rows else ()),

@@ -33,6 +33,7 @@ from bench.present.layout import TIED
 from bench.present.pairs import pair_rows, sentence
 from bench.present.publication.files import MANIFEST, RUNS, digests, refuse_links
 from bench.present.publication.page import page
+from bench.present.told import told
 from bench.record.block import CANARY
 from bench.record.facts import CellFacts
 from bench.store import outputs
@@ -126,6 +127,7 @@ class Section:
             ("Machine", f"{cpu}, {cores} cores" if cores else cpu),
             ("Versions", printable(shown, limit=1000) or "unknown"),
             ("Intervals", f"{100 * header.suite.confidence:g}%"),
+            *[("Note", words) for words in told(self.run.records)],
             *self._unfinished,
         ]
 
