@@ -8,7 +8,7 @@ INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check --constr
 # The tests are mostly waiting for processes of their own; those that time something run alone.
 JOBS := 2
 
-.PHONY: run test lint types unit faults audit bench proof mutants clean
+.PHONY: run test lint types unit faults long audit bench proof mutants clean
 
 run: $(VENV)/.ready
 	$(VENV)/bin/bench run
@@ -23,13 +23,17 @@ types: $(VENV)/.ready-test
 	$(VENV)/bin/mypy
 
 unit: $(VENV)/.ready-test
-	$(VENV)/bin/pytest -m "alone and not faults"
-	$(VENV)/bin/pytest -m "not alone and not faults" -n $(JOBS) --dist loadgroup
+	$(VENV)/bin/pytest -m "alone and not faults and not long"
+	$(VENV)/bin/pytest -m "not alone and not faults and not long" -n $(JOBS) --dist loadgroup
 
 # Faults by real means that take long: kills at random moments, full disks.
 faults: $(VENV)/.ready-test
 	$(VENV)/bin/pytest -m faults
 	BENCH_ODD_RUNS=300 $(VENV)/bin/pytest tests/commands/test_any_run_is_readable.py
+
+# What takes minutes a test: language models of every architecture exported and compared.
+long: $(VENV)/.ready-test
+	$(VENV)/bin/pytest -m long
 
 # Known flaws of what is installed; skipped, in words, where nobody can be asked.
 audit: $(VENV)/.ready-test

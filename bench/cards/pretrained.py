@@ -29,6 +29,8 @@ _GENERATES = ("ForCausalLM", "LMHeadModel", "HeadsModel", "ForConditionalGenerat
 _IMAGENET = (224, 224)
 #: Constants that count positions: old checkpoints hold them, newer classes make them.
 _COUNTED = "position_ids"
+#: Experts in a form that exports: "grouped_mm", the default, and "eager" don't.
+EXPERTS = "batched_mm"
 
 
 def read_config(folder: str) -> dict[str, Any]:
@@ -140,6 +142,14 @@ def _whole_model(torch: Any, transformers: Any, folder: str, config: dict[str, A
             "checkpoint is never run. Install a version that has it, or export the model yourself "
             "and name the .onnx file."
         )
+    return with_all_weights(torch, transformers, kind, folder)
+
+
+def with_all_weights(torch: Any, transformers: Any, kind: Any, folder: str) -> Any:
+    """A model of the class ``kind``, every weight of it from the checkpoint, and none left over.
+
+    Raises `ValueError`, in words for the user, where that can't be.
+    """
     model, missing, unused = _loaded(torch, transformers, kind, folder)
     optional = "add_pooling_layer" in inspect.signature(type(model).__init__).parameters
     if missing and optional and all(key.split(".")[0] == "pooler" for key in missing):
@@ -148,7 +158,8 @@ def _whole_model(torch: Any, transformers: Any, folder: str, config: dict[str, A
     if missing:
         raise ValueError(
             f"the checkpoint has no weights for {_some(missing)} of {what}, which would be random. "
-            "Save the whole model, or name the architecture that it is in config.json."
+            "Save the whole model, its head too, or name the architecture that it is in "
+            "config.json."
         )
     if unused:
         raise ValueError(
@@ -175,8 +186,7 @@ def _loaded(
             trust_remote_code=False,
             attn_implementation="eager",
             dtype=torch.float32,
-            # The default multiplies by a grouped product, which ONNX doesn't have.
-            **({"experts_implementation": "batched_mm"} if _has_experts(folder) else {}),
+            **({"experts_implementation": EXPERTS} if _has_experts(folder) else {}),
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             **options,

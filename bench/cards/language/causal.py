@@ -20,8 +20,6 @@ from bench.decoding import Decoder
 
 #: How the names of classes end that give logits of the next token.
 HEADS = ("ForCausalLM", "LMHeadModel")
-#: Experts in a form that exports: "grouped_mm" and "eager" don't (docs/language-models.md).
-EXPERTS = "batched_mm"
 #: Tokens that a class is tried on when it is loaded.
 _TRIED = 4
 #: Rounding in a few layers of float32 is far below; another answer is far above.
@@ -82,7 +80,7 @@ def prepared(config: Any) -> Any:
     """The configuration, so that what follows from it can be exported."""
     config.use_cache = True
     config._attn_implementation = "eager"
-    config._experts_implementation = EXPERTS
+    config._experts_implementation = pretrained.EXPERTS
     return config
 
 
@@ -217,19 +215,6 @@ def _whole_model(kind: Any, source: str) -> Any:
     import torch  # torch: optional
     import transformers
 
-    model, missing, unused = pretrained._loaded(
-        torch, transformers, kind, source, experts_implementation=EXPERTS
-    )
-    if missing:
-        raise ValueError(
-            f"the checkpoint has no weights for {pretrained._some(missing)} of {kind.__name__}, "
-            "which would be random. Save the whole model, its head too."
-        )
-    if unused:
-        raise ValueError(
-            f"the checkpoint has weights that {kind.__name__} doesn't use, "
-            f"{pretrained._some(unused)}, so it is another network. Name the architecture that it "
-            "is in config.json."
-        )
+    model = pretrained.with_all_weights(torch, transformers, kind, source)
     prepared(model.config)
     return model

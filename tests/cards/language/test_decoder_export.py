@@ -194,7 +194,7 @@ def test_a_card_of_a_language_model_need_not_list_its_state(checkpoint: Path) ->
     assert names[:2] == ["input_ids", "past_key_values_0_key"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", CLASSES)
 def test_every_architecture_is_exported_with_its_whole_state(name: str, tmp_path: Path) -> None:
     model = load(find_model(str(save(name, tmp_path))), tmp_path / "cache", quiet)
