@@ -253,6 +253,13 @@ def _rounding(tensor: Any) -> float:
     return float(torch.finfo(tensor.dtype).eps) if tensor.is_floating_point() else 0.0
 
 
+#: Types that ONNX Runtime's Python interface can't hand over, as it calls them.
+_NUMPY_LACKS = frozenset(
+    f"tensor({name})"
+    for name in ("bfloat16", "float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz")
+)
+
+
 def run_onnx(path: Path, arrays: dict[str, Array]) -> Sequence[Array]:
     """Outputs by ONNX Runtime where it is installed and can, else by ONNX's reference evaluator."""
     if importlib.util.find_spec("onnxruntime") is not None:
@@ -260,7 +267,8 @@ def run_onnx(path: Path, arrays: dict[str, Array]) -> Sequence[Array]:
 
         with contextlib.suppress(onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented):
             session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-            return list(session.run(None, arrays))
+            if _NUMPY_LACKS.isdisjoint(output.type for output in session.get_outputs()):
+                return list(session.run(None, arrays))
     from onnx.reference import ReferenceEvaluator  # onnx: start-up
 
     return list(ReferenceEvaluator(str(path)).run(None, arrays))

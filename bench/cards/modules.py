@@ -307,9 +307,10 @@ def to_array(tensor: Any) -> Array:
     import torch  # torch: optional
 
     plain = tensor.detach().cpu()
-    if str(plain.dtype).removeprefix("torch.") not in np.sctypeDict:
-        plain = plain.to(torch.float32)
-    return np.array(plain.numpy())
+    try:
+        return np.array(plain.numpy())
+    except TypeError:  # torch knows which; numpy's own list grows by what ml_dtypes registers
+        return np.array(plain.to(torch.float32).numpy())
 
 
 def examples(made: Made) -> dict[str, Array] | None:

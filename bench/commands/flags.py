@@ -27,7 +27,11 @@ def read_sizes(
         name, _, size = item.partition("=")
         if not name.strip() or not size.strip().isdecimal():
             raise click.BadParameter(f"{item!r} is not of the form name=size, for example seq=128")
-        sizes[name.strip()] = int(size)
+        if sizes.setdefault(name.strip(), int(size)) != int(size):
+            raise click.BadParameter(
+                f"{name.strip()} is {sizes[name.strip()]} and {int(size)}; a run has one size of a "
+                "name"
+            )
     return sizes
 
 
