@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_plan import choice, model, suite
+from test_plan import choice, model, suite  # type: ignore[import-not-found]
 
 from bench.arrays import Array
-from bench.cards import query
+from bench.cards import inputs, query
 from bench.cards.datasets import Dataset
 from bench.cards.ready import Loaded
 from bench.errors import ModelChanged, OutOfMemory
@@ -26,12 +26,12 @@ from bench.measure.plan import PlannedCell, make_plan
 def alive(monkeypatch: pytest.MonkeyPatch) -> weakref.WeakSet[Any]:
     """The made-up inputs that something still holds."""
     found: weakref.WeakSet[Any] = weakref.WeakSet()
-    made = query.random_inputs
+    made = inputs.random_inputs
 
     class Kept(np.ndarray[Any, Any]):
         """Hashable by identity, so that a weak set can hold it."""
 
-        __hash__ = object.__hash__
+        __hash__ = object.__hash__  # type: ignore[assignment]
 
     def random_inputs(*asked: Any) -> dict[str, Array]:
         arrays: dict[str, Array] = {name: a.view(Kept) for name, a in made(*asked).items()}
@@ -45,7 +45,7 @@ def alive(monkeypatch: pytest.MonkeyPatch) -> weakref.WeakSet[Any]:
 
 def count(alive: weakref.WeakSet[Any]) -> int:
     gc.collect()
-    return len(list(alive.data))  # type: ignore[attr-defined]
+    return len(list(alive.data))
 
 
 def test_a_plan_holds_no_inputs(tmp_path: Path, alive: weakref.WeakSet[Any]) -> None:

@@ -33,9 +33,7 @@ def test_arrays_are_refused_by_their_size_in_memory_before_they_are_read(
     card = arrays(tmp_path, save)
     assert load_dataset(card, NEEDED).examples == ROWS
     monkeypatch.setattr(load, "_read", lambda *_: pytest.fail("it was read"))
-    with pytest.raises(
-        OutOfMemory, match=r"d\.npz: its samples take 22.5 KiB"
-    ):
+    with pytest.raises(OutOfMemory, match=r"d\.npz: its samples take 22.5 KiB"):
         load_dataset(card, NEEDED - 1)
 
 
