@@ -11,8 +11,8 @@ from bench.errors import ModelChanged, OutOfMemory
 
 
 class Feeds:
-    """What ``make`` gives with its digest, made again where it is wanted: the inputs of a whole plan may be larger
-    than memory, and each of them is needed in one group.
+    """What ``make`` gives with its digest, made again where it is wanted: the inputs of a whole
+    plan may be larger than memory, and each of them is needed in one group.
 
     ``sha256`` is the digest that the cells were planned with.
     """

@@ -45,7 +45,7 @@ def alive(monkeypatch: pytest.MonkeyPatch) -> weakref.WeakSet[Any]:
 
 def count(alive: weakref.WeakSet[Any]) -> int:
     gc.collect()
-    return len(list(alive.data))
+    return len([one() for one in alive.data])
 
 
 def test_a_plan_holds_no_inputs(tmp_path: Path, alive: weakref.WeakSet[Any]) -> None:
