@@ -141,7 +141,14 @@ def _query(
 ) -> Query:
     card = model.card
     if model.dataset is not None:
-        feeds = draw_samples(model.dataset.inputs, batch_axis.samples(batch), seed)
+        samples = batch_axis.samples(batch)
+        stored = model.dataset.inputs
+        drawn = {name: (samples, *array.shape[1:]) for name, array in stored.items()}
+        types = {name: str(array.dtype) for name, array in stored.items()}
+        too_large = _too_large(card.name, drawn, types, spare_bytes)
+        if too_large is not None:
+            return Query({}, refused=too_large)
+        feeds = draw_samples(stored, samples, seed)
         return Query(feeds, _as_drawn(card, feeds, sizes))
     facts = facts_of(model)
     found = resolve(card, batch_axis, batch, sizes, _example_sizes(model), facts)

@@ -100,19 +100,21 @@ def load(
     variants: Sequence[str] = (DEFAULT,),
     forms: Collection[str] = FORMS,
     guess: Callable[[Loaded, int], Mapping[str, Array]] | None = None,
+    spare_bytes: int | None = None,
 ) -> Loaded:
     """Export where one of ``forms`` asks for it, make the variants, read the data set where there
     is one. Where the export fails, what is loaded says why.
 
     ``say`` is told what takes time while it is done. ``guess(model, number)`` makes up inputs of a
-    model that has none to be calibrated on.
+    model that has none to be calibrated on. Raises `OutOfMemory` for a data set that
+    ``spare_bytes`` of memory can't hold.
     """
     words = checker_words(card)
     model = Loaded(card, card.model_file(), None, doubts=() if words is None else (words,))
     if model.file.onnx is None and model.file.torch is not None:
         model = _made_apart(model, model.file.torch, cache, say, forms)
     model = replace(model, decoder=_decoder(model))
-    dataset = load_dataset(card) if card.dataset is not None else None
+    dataset = load_dataset(card, spare_bytes) if card.dataset is not None else None
     made = {}
     for variant in variants:
         if variant != DEFAULT:

@@ -49,11 +49,12 @@ def command(run: Path, cost: Cost, loss: str | None, temperature: float, *, as_j
     from bench.judge.changes import Changes  # scipy: start-up
     from bench.judge.deal import make_deal
     from bench.judge.fidelities import Fidelities
-    from bench.store.run import read_run
+    from bench.store.run import no_collection, read_results
 
-    stored = read_run(run)
-    changes = Changes(stored)
-    deal = make_deal(stored.records, changes.at, cost, _fraction(loss) if loss else None)
+    with no_collection():
+        stored = read_results(run)
+        changes = Changes(stored)
+        deal = make_deal(stored.records, changes.at, cost, _fraction(loss) if loss else None)
     fidelities = Fidelities(stored, temperature)
     # --json has all targets and variants.
     found = list(fidelities.each()) if as_json else fidelities.first_of_each()

@@ -15,6 +15,7 @@ from bench.errors import SpecError
 
 if TYPE_CHECKING:
     from bench.judge.compare import Report
+    from bench.judge.finding import Limits
     from bench.judge.gate import Judgement
     from bench.store.run import StoredRun
 
@@ -164,9 +165,7 @@ def command(
     3  inconclusive: the figures don't decide; what would is said
     """
     from bench.judge.finding import Decision, Limits  # numpy: start-up
-    from bench.judge.gate import judge  # scipy: start-up
-    from bench.store.baseline import read_baseline
-    from bench.store.run import read_run
+    from bench.store.run import no_collection
 
     relative = (max_slowdown, max_accuracy_loss, max_memory_growth)
     if baseline is None and any(limit is not None for limit in relative):
@@ -181,16 +180,29 @@ def command(
         worst_score,
         allow_missing=allow_missing,
     )
-    stored = read_run(run)
+    with no_collection():
+        judgement = replace(
+            _judged(run, baseline, limits, allow, confidence),
+            inconclusive=Decision.INCONCLUSIVE
+            if inconclusive == "report"
+            else Decision(inconclusive),
+        )
+        write_outputs(outputs, judgement.run, judgement)
+        _print(judgement, as_json=as_json)
+    return judgement.exit_code
+
+
+def _judged(
+    run: Path, baseline: Path | None, limits: Limits, allow: tuple[str, ...], confidence: float
+) -> Judgement:
+    from bench.judge.gate import judge  # scipy: start-up
+    from bench.store.baseline import read_baseline
+    from bench.store.run import read_results
+
+    stored = read_results(run)
     before = read_baseline(baseline) if baseline is not None else None
     report = _compared(before, stored, allow, confidence) if before is not None else None
-    judgement = replace(
-        judge(stored, limits, report, confidence),
-        inconclusive=Decision.INCONCLUSIVE if inconclusive == "report" else Decision(inconclusive),
-    )
-    write_outputs(outputs, stored, judgement)
-    _print(judgement, as_json=as_json)
-    return judgement.exit_code
+    return judge(stored, limits, report, confidence)
 
 
 def _compared(

@@ -53,12 +53,14 @@ def command(
     """
     from bench.judge.history import Selection, history  # scipy: start-up
     from bench.present.history import history_json, history_text
+    from bench.store.run import no_collection
 
     confidence_share = share(confidence, "--confidence")
     if confidence_share == 0:
         raise click.UsageError("--confidence has to lie between 0 and 1 (100%).")
     selection = Selection(cell, model, target, scenario, variant)
-    found, skipped = history(paths, selection, confidence_share, share(margin, "--margin"))
+    with no_collection():
+        found, skipped = history(paths, selection, confidence_share, share(margin, "--margin"))
     for warning in skipped:
         warn(warning)
     if as_json:

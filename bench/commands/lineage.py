@@ -103,10 +103,10 @@ def _of_file(path: Path) -> Columns:
 def _of_run(run: Path, models: list[str], target: str | None) -> dict[str, _Read]:
     """Stored predictions on one target; the default where there are several variants."""
     from bench.judge.lineage import Known  # scipy: start-up
-    from bench.store.run import read_run  # numpy: start-up
+    from bench.store.run import read_results  # numpy: start-up
     from bench.variants import DEFAULT  # pydantic: start-up
 
-    stored = read_run(run)
+    stored = read_results(run)
     scored = [r for r in stored.records if r.accuracy and _one_class(r.cell.model.task)]
     target = target or next((r.cell.target for r in scored), None)
     found: dict[str, _Read] = {}

@@ -27,6 +27,13 @@ def command(runs: tuple[Path, ...], *, as_json: bool, **outputs: Any) -> None:
     RUNS are run directories, or folders that hold some at any depth. The files for CI are of one
     run.
     """
+    from bench.store.run import no_collection  # numpy: start-up
+
+    with no_collection():
+        _show(runs, outputs, as_json=as_json)
+
+
+def _show(runs: tuple[Path, ...], outputs: dict[str, Any], *, as_json: bool) -> None:
     from bench.store.frames import read_runs  # numpy: start-up
 
     found, skipped = read_runs(runs)

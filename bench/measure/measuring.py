@@ -97,9 +97,20 @@ class Measuring:
         for group in self.prepared.plan.groups():
             wanted = [p for p in group if p.cell.id in todo and p.refused is None]
             fitting = [p for p in wanted if not self._refused_as_too_big(p)]
-            ready = [found for p in fitting if (found := self._with_past(p)) is not None]
-            if ready:
-                self._measure([self._state(planned) for planned in ready])
+            with contextlib.ExitStack() as held:
+                there = [p for p in fitting if self._has_inputs(p, held)]
+                ready = [found for p in there if (found := self._with_past(p)) is not None]
+                if ready:
+                    self._measure([self._state(planned) for planned in ready])
+
+    def _has_inputs(self, planned: PlannedCell, held: contextlib.ExitStack) -> bool:
+        """Make a cell's inputs for as long as its group is measured, or finish it untried."""
+        try:
+            held.enter_context(planned.inputs.held())
+        except BenchError as error:
+            self.finish(CellState(planned, failure=error, stop="failed"))
+            return False
+        return True
 
     def _with_past(self, planned: PlannedCell) -> PlannedCell | None:
         """A cell with what its cache has to hold; None, and finished, where that can't be had."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from bench.cards.inputs import input_digest
 from bench.cards.language.prompts import first_past, step_feeds
 from bench.errors import BenchError
+from bench.measure.feeds import Feeds
 from bench.measure.plan import PlannedCell
 from bench.measure.reference import References
 
@@ -23,7 +24,7 @@ def with_past(planned: PlannedCell, references: References) -> PlannedCell:
     shapes = {name: tuple(array.shape) for name, array in feeds.items()}
     asked = replace(
         planned,
-        feeds=feeds,
+        inputs=Feeds.given(feeds),
         cell=planned.cell.model_copy(update={"input_sha256": input_digest(feeds)}),
         options=replace(planned.options, shapes=shapes),
     )
@@ -34,4 +35,4 @@ def with_past(planned: PlannedCell, references: References) -> PlannedCell:
         )
     names = [tensor.input for tensor in decoder.state]
     past = dict(zip(names, found.outputs[-len(names) :], strict=True))
-    return replace(planned, feeds={**planned.feeds, **past})
+    return replace(planned, inputs=Feeds.given({**planned.feeds, **past}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from bench.arrays import Array
 from bench.backend import ModelFile, Options
@@ -22,6 +23,7 @@ from bench.cell import Cell, ModelIdentity
 from bench.errors import BenchError, SpecError, Unsupported
 from bench.machine.memory import spare_bytes
 from bench.measure import decoding
+from bench.measure.feeds import Feeds
 from bench.runtimes.targets import Choice, default_threads
 from bench.scenarios import DEFAULT, LANGUAGE_DEFAULT, Scenario, find_scenario
 from bench.spec import BATCH, Suite
@@ -36,12 +38,17 @@ class PlannedCell:
     model: Loaded
     choice: Choice
     options: Options
-    feeds: dict[str, Array]
+    inputs: Feeds
     refused: BenchError | None = None  #: known before measuring that it can't be had
     batch_axis: BatchAxis = NO_BATCH
     sizes: Mapping[str, int] = field(default_factory=dict)  #: that were asked for by name
     assumed: tuple[str, ...] = ()  #: what of the inputs nobody said, in words
     prompt: Array | None = None  #: what has to be in a language model's cache before it is timed
+
+    @property
+    def feeds(self) -> dict[str, Array]:
+        """The arrays that it is timed on. Raises `BenchError` where they can't be made again."""
+        return self.inputs.arrays
 
     @property
     def form(self) -> Form:
@@ -212,8 +219,11 @@ def _cells_of_model(
     if batch_axis.samples(batch) != batch and not scenario.one_sample and suite.batch != BATCH:
         refused = _other_batch(card.name, batch_axis, batch)
     refused = refused or decoding.refusal(model, scenario)
-    query, prompt, input_sha256 = _query(suite, model, scenario, batch_axis, batch, refused)
-    feeds = query.feeds
+    make = partial(_query, suite, model, scenario, batch_axis, batch, refused)
+    query, prompt, input_sha256 = make()
+    shapes = {name: tuple(array.shape) for name, array in query.feeds.items()}
+    query = replace(query, feeds={})  # before the next model's are made
+    inputs = Feeds(lambda: make()[::2], input_sha256)
     planned = []
     for variant in dict.fromkeys(suite.variants):
         form = model.form(variant)
@@ -227,7 +237,7 @@ def _cells_of_model(
                 target=str(choice.target),
                 scenario=scenario.name,
                 batch=batch if refused else batch_axis.samples(batch),
-                shapes={name: tuple(array.shape) for name, array in feeds.items()},
+                shapes=shapes,
                 threads=threads_of(suite, choice),
                 lane=suite.lane,
                 input_sha256=input_sha256,
@@ -252,7 +262,7 @@ def _cells_of_model(
                     model,
                     choice,
                     options,
-                    feeds,
+                    inputs,
                     unable,
                     batch_axis,
                     query.sizes,
@@ -325,7 +335,8 @@ def _query(
     batch: int,
     refused: BenchError | None,
 ) -> tuple[Query, Array | None, str]:
-    """What one query holds, what a cache has to hold before it, and the hash of both."""
+    """What one query holds, what a cache has to hold before it, and the hash of both: the same at
+    each call, and refused where memory can't hold it at that time."""
     if model.decoder is None and not scenario.counts:
         query = make_query(model, batch_axis, batch, suite.shapes, suite.seed, spare_bytes())
         return query, None, input_digest(query.feeds)

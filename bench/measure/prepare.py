@@ -75,6 +75,7 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
             variants=suite.variants,
             forms=forms,
             guess=guess,
+            spare_bytes=spare_bytes(),
         )
         models = [made_ready(one, ready) for one in named]
         for model in models:

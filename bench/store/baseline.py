@@ -25,7 +25,7 @@ from bench.cell import Frozen
 from bench.errors import SpecError
 from bench.record.header import RunHeader
 from bench.record.result import Record
-from bench.store.run import StoredRun, read_run
+from bench.store.run import StoredRun, read_results
 from bench.validation import first_problem, refuse_newer
 
 KIND = "bench-baseline"
@@ -82,7 +82,7 @@ class Baseline(StoredRun):
 def read_baseline(path: Path) -> StoredRun:
     """A run directory, or a baseline file. Raises `SpecError` where it is neither."""
     if path.is_dir():
-        return read_run(path)
+        return read_results(path)
     try:
         data = json.loads(path.read_bytes())
     except FileNotFoundError as error:

@@ -27,7 +27,10 @@ from bench.store.run import (
     no_collection,
     read_finished,
     read_header,
+    read_header_or_none,
+    read_results,
     read_run,
+    take_finished,
 )
 from bench.store.samples import sample_files
 
@@ -84,7 +87,8 @@ def load(paths: Paths, what: What = "records") -> pandas.DataFrame:
 
 
 def read_runs(paths: Paths) -> tuple[list[StoredRun], list[str]]:
-    """All runs that ``paths`` mean, the oldest first, and those that were left out.
+    """All runs that ``paths`` mean, the oldest first, and those that were left out; each as
+    `read_results` gives it.
 
     What was skipped within a run is in its `StoredRun.skipped`. Raises `SpecError` where there is
     none that can be read.
@@ -92,7 +96,7 @@ def read_runs(paths: Paths) -> tuple[list[StoredRun], list[str]]:
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     runs, skipped = without_copies(find_runs(given))
     with no_collection():
-        found = list(_readable(runs, skipped, read_run))
+        found = list(_readable(runs, skipped, read_results))
     return sorted(found, key=lambda run: run.header.created_at), skipped
 
 
@@ -106,13 +110,13 @@ class Finished:
 
 
 def read_finished_runs(paths: Paths) -> tuple[list[Finished], list[str]]:
-    """Like `read_runs`, in half of the time, with everything that was skipped in the list."""
+    """Like `read_runs`, with everything that was skipped in the list."""
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     runs, skipped = without_copies(find_runs(given))
 
     def read(path: Path) -> Finished:
         notes: list[str] = []
-        header, records, _ = read_finished(path, notes)
+        header, records, _ = read_finished(path, notes, packed=True)
         skipped.extend(f"{path}: skipped {note}" for note in notes)
         return Finished(path, header, records)
 
@@ -146,20 +150,32 @@ def _readable(
 def _records(runs: list[Path], skipped: list[str]) -> pandas.DataFrame:
     columns: dict[str, list[Any]] = {name: [] for name in (*RUN_FIELDS, *RESULT_FIELDS)}
 
-    def read(path: Path) -> tuple[RunHeader, list[Record]]:
+    def read(path: Path) -> None:
         notes: list[str] = []
-        header, records, _ = read_finished(path, notes)
+        header, rows = read_rows(path, notes)
         skipped.extend(f"{path}: skipped {note}" for note in (*notes, *leftovers(path)))
         for name, value in run_row(path, header).items():
-            columns[name] += [value] * len(records)
-        for row in result_rows(records):
-            for name, value in row.items():
-                columns[name].append(value)
-        return header, records
+            columns[name] += [value] * len(rows)
+        for place, name in enumerate(RESULT_FIELDS):
+            columns[name] += [row[place] for row in rows]
 
     for _ in _readable(runs, skipped, read):
         pass
     return _table(columns)
+
+
+def read_rows(path: Path, notes: list[str]) -> tuple[RunHeader, list[tuple[object, ...]]]:
+    """The header of a run, and of each finished record the values of `RESULT_FIELDS`."""
+
+    def values(record: Record) -> tuple[object, ...]:
+        (row,) = result_rows([record])
+        return tuple(row[name] for name in RESULT_FIELDS)
+
+    header = read_header_or_none(path, notes)
+    rows = take_finished(path, header, notes, values)
+    if header is None:
+        header, _, _ = read_finished(path, [], packed=True)
+    return header, rows
 
 
 def run_row(path: Path, header: RunHeader) -> dict[str, Any]:

@@ -28,15 +28,8 @@ def read_lines(path: Path, kind: type[_Line], version: int, skipped: list[str]) 
     A broken line is left out, and a field that this bench doesn't know, which a later one of the
     same version may write; ``skipped`` tells of both.
     """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        skipped.append(f"{path.name}: {error.strerror}")
-        return
     unknown: dict[str, None] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_lines(path, skipped), start=1):
         if not line.strip():
             continue
         try:
@@ -48,6 +41,17 @@ def read_lines(path: Path, kind: type[_Line], version: int, skipped: list[str]) 
             f"{path.name}: fields that this bench does not know ({', '.join(unknown)}); update it "
             "to see them"
         )
+
+
+def _lines(path: Path, skipped: list[str]) -> Iterator[bytes]:
+    """One after the other, so that a file may be larger than memory; none where there is none."""
+    try:
+        with path.open("rb") as file:
+            yield from file
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        skipped.append(f"{path.name}: {error.strerror}")
 
 
 def _read_line(line: bytes, kind: type[_Line], version: int, unknown: dict[str, None]) -> _Line:

@@ -2,7 +2,9 @@
 
 ``python tests/benchmarks/results.py`` makes two synthetic runs in a temporary folder (10,000
 records and a million samples in all; ``--full`` makes ten times that), then reads them in turn with
-`bench` and with the libraries alone. Only ratios are printed; the aim is at most 2.
+`bench` and with the libraries alone. Only ratios are printed; the aim is at most 2. Then each
+command reads them in a process of its own, as users start it: its time over that of `bench.load`,
+for which the aim of ``show`` is at most 3, and its peak of memory, below 1 GB at ``--full``.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ import argparse
 import contextlib
 import gc
 import io
+import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -139,11 +143,56 @@ def _in_turn(
     return seconds(ours, runs), theirs
 
 
+# -- each in a process of its own -----------------------------------------------------------------
+
+#: What is read, and by which words of the command line; `load` has none.
+COMMANDS: dict[str, Callable[[list[str]], list[str]]] = {
+    "load": lambda runs: [],
+    "show": lambda runs: ["show", *runs],
+    "show --json": lambda runs: ["show", "--json", *runs],
+    "compare": lambda runs: ["compare", *runs],
+    "gate": lambda runs: ["gate", runs[1], "--baseline", runs[0]],
+    "history": lambda runs: ["history", *runs],
+    "deal": lambda runs: ["deal", runs[0]],
+    "report": lambda runs: ["report", *runs, "-o", f"{runs[0]}.html"],
+}
+
+
+def alone(name: str, runs: list[Path]) -> tuple[float, float]:
+    """Seconds and the peak in MB of a process that does nothing else."""
+    words = [sys.executable, __file__, "--alone", name, *map(str, runs)]
+    start = time.perf_counter()
+    told = subprocess.run(words, check=True, capture_output=True, text=True).stderr
+    return time.perf_counter() - start, float(told.split()[-1])
+
+
+def _alone(name: str, runs: list[str]) -> None:
+    from bench.__main__ import main as bench_main
+
+    if name == "load":
+        load(runs)
+    else:
+        bench_main(COMMANDS[name](runs))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(peak * (1 if sys.platform == "darwin" else 1024) / 1e6, file=sys.stderr)
+
+
+def print_alone(runs: list[Path]) -> None:
+    of_load, _ = base = alone("load", runs)
+    for name in COMMANDS:
+        seconds_taken, peak = base if name == "load" else alone(name, runs)
+        print(f"{name}: {seconds_taken / of_load:.2f}x of load, {peak:.0f} MB at most", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="100,000 records, 10 million samples")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--alone", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.alone:
+        _alone(arguments.alone[0], arguments.alone[1:])
+        return
     cells = 50_000 if arguments.full else 5_000
     with tempfile.TemporaryDirectory() as folder:
         runs = [make_run(Path(folder), cells, seed) for seed in (1, 2)]
@@ -158,6 +207,7 @@ def main() -> None:
                 f"({ratios[0]:.2f} to {ratios[-1]:.2f}; ours {min(b[0] for b in both):.1f} s)",
                 flush=True,
             )
+        print_alone(runs)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from bench.errors import BenchError, WorkerCrashed
 from bench.measure import group, member
 from bench.measure.account import Account
 from bench.measure.beats import BLOCK_NS, DISCARDED_CALLS, beat_for, equal_beats
+from bench.measure.feeds import Feeds
 from bench.measure.group import EXTRA_ROUNDS, ROUNDS, Group
 from bench.measure.listener import QuietProgress
 from bench.measure.member import WARMUP_BUDGET_S, Context
@@ -267,6 +268,9 @@ class Bench:
         return [block for blocks in self.store.samples.values() for block in blocks]
 
 
+FEEDS = {"image": np.ones((1, 2), np.float32), "mask": np.zeros(1, np.int64)}
+
+
 def planned(name: str, options: Options | None = None, **cell: Any) -> PlannedCell:
     device = Device(id="cpu", vendor="", name="")
     runtime = Runtime(name, "nowhere:Nothing", {})
@@ -275,7 +279,7 @@ def planned(name: str, options: Options | None = None, **cell: Any) -> PlannedCe
         model=Loaded(card=None, file=ModelFile(name), dataset=None),  # type: ignore[arg-type]
         choice=Choice(Target(name, "cpu"), runtime, device),
         options=options or Options(),
-        feeds={"image": np.ones((1, 2), np.float32), "mask": np.zeros(1, np.int64)},
+        inputs=Feeds.given(FEEDS),
     )
 
 

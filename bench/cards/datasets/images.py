@@ -68,6 +68,11 @@ def holds_images(path: Path) -> bool:
     return path.is_dir() and any(_is_image(file.relative_to(path)) for file in _files(path))
 
 
+def count(path: Path) -> int:
+    """How many images there are in ``path``, at any depth."""
+    return sum(_is_image(file.relative_to(path)) for file in _files(path))
+
+
 def read(path: Path, card: Card) -> Stored:
     """Every image below ``path``, labelled by its folder.
 

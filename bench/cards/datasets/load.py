@@ -13,20 +13,22 @@ from bench.cards.datasets import images, npz, saved, tables
 from bench.cards.datasets.base import Dataset, Stored
 from bench.cards.datasets.labels import places_of
 from bench.cards.datasets.prepared import gap_notes, prepared
+from bench.cards.datasets.room import refuse_too_large
 from bench.cards.datasets.text import tokenize
 from bench.errors import SpecError
 
 
-def load_dataset(card: Card) -> Dataset:
+def load_dataset(card: Card, spare_bytes: int | None = None) -> Dataset:
     """The data set that ``card`` names.
 
     Raises `SpecError` when it can't be read or does not fit the card, `Unavailable` where a
-    package that reads it is not installed.
+    package that reads it is not installed, `OutOfMemory` where ``spare_bytes`` can't hold it.
     """
     if card.dataset is None:
         raise SpecError(f"{card.path}: the card names no data set.")
     path = card.file(card.dataset.path)
     try:
+        refuse_too_large(path, card, spare_bytes)
         stored = _read(path, card)
     except OSError as error:
         raise SpecError(f"{path}: can't be read: {error}.") from error

@@ -48,14 +48,14 @@ def try_model(planned: PlannedCell, launcher: Launcher, references: References) 
 def _once(
     planned: PlannedCell, options: Options, launcher: Launcher, references: References
 ) -> Tried:
-    choice, feeds = planned.choice, planned.feeds
+    choice = planned.choice
     assert choice.runtime is not None
     assert choice.device is not None
     worker = None
     try:
         worker = launcher.worker(choice.runtime, options.threads)
         worker.load(planned.file, choice.device, options)
-        bound = worker.bind(feeds)
+        bound = worker.bind(planned.feeds)
         outputs = worker.fetch()
     except BenchError as error:
         outcome, detail = outcome_of(
