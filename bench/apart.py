@@ -100,12 +100,12 @@ def _child(work: Callable[[], object], writing: int, parent: int) -> None:
     global _say
     try:
         _settle_in(parent)
-        _say = lambda text: _send(writing, _TEXT, text)  # noqa: E731
+        _say = lambda text: _write(writing, _TEXT, _pickled(text))  # noqa: E731
         try:
-            value = work()
-            _send(writing, _VALUE, (value, guest.changes()))
+            kind, sent = _VALUE, _pickled((work(), guest.changes()))
         except BaseException as error:
-            _send(writing, _ERROR, _sendable(error))
+            kind, sent = _ERROR, _pickled(_sendable(error))
+        _write(writing, kind, sent)
     finally:
         _end_at_once(0)
 
@@ -135,8 +135,15 @@ def _sendable(error: BaseException) -> BaseException:
     return RuntimeError(f"{type(error).__name__}: {error}")
 
 
-def _send(writing: int, kind: bytes, value: object) -> None:
-    data = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+def _pickled(value: object) -> bytes:
+    """Raises `BenchError` for what lives in this process alone: a function, an open file."""
+    try:
+        return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        raise BenchError(f"what it gave can't be sent to another process: {error}.") from error
+
+
+def _write(writing: int, kind: bytes, data: bytes) -> None:
     left = memoryview(_HEAD.pack(kind, len(data)) + data)
     while left:
         left = left[os.write(writing, left) :]
