@@ -11,7 +11,6 @@ and for what counts the lines that ran.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import pickle
 import select
@@ -23,6 +22,7 @@ from typing import Any, TypeVar
 
 from bench import guest
 from bench.errors import BenchError, OutOfMemory, WorkerCrashed
+from bench.worker.warden import guard
 
 IN_PROCESS = "BENCH_IN_PROCESS"
 _Result = TypeVar("_Result")
@@ -31,7 +31,6 @@ _VALUE, _ERROR, _TEXT = b"v", b"e", b"t"
 _HEAD = struct.Struct("<cQ")
 #: How often a process that says nothing is looked after.
 _LOOK_S = 0.05
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _end_at_once = os._exit  # before anybody replaces it
 
 
@@ -51,20 +50,21 @@ def apart(
         finally:
             _say = before
     reading, writing = os.pipe()
-    parent = os.getpid()
+    wanted, wanting = os.pipe()  # it is wanted for as long as this end is open
     pid = os.fork()
     if pid == 0:
         os.close(reading)
-        _child(work, writing, parent)
+        os.close(wanting)
+        _child(work, writing, wanted)
     os.close(writing)
+    os.close(wanted)
     try:
         found: _Result = _result(where, reading, pid, say or _unheard)
         return found
     finally:
         os.close(reading)
-        # Whatever it started goes with it; the processes that it waited for are gone already.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
+        os.close(wanting)
+        # Whatever it started goes with it, what is in a session of its own too.
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)
 
@@ -94,34 +94,34 @@ _say: Callable[[str], None] = _unheard
 # -- the process that works -----------------------------------------------------------------------
 
 
-def _child(work: Callable[[], object], writing: int, parent: int) -> None:
+def _child(work: Callable[[], object], writing: int, wanted: int) -> None:
     """Do the work, send what comes of it, and end without what else an interpreter does at its
     end: that belongs to the process that was forked."""
     global _say
     try:
-        _settle_in(parent)
-        _say = lambda text: _send(writing, _TEXT, text)  # noqa: E731
+        _settle_in(wanted)
+        _say = lambda text: _write(writing, _TEXT, _pickled(text))  # noqa: E731
         try:
-            value = work()
-            _send(writing, _VALUE, (value, guest.changes()))
+            kind, sent = _VALUE, _pickled((work(), guest.changes()))
         except BaseException as error:
-            _send(writing, _ERROR, _sendable(error))
+            kind, sent = _ERROR, _pickled(_sendable(error))
+        _write(writing, kind, sent)
     finally:
         _end_at_once(0)
 
 
-def _settle_in(parent: int) -> None:
-    os.setsid()  # so that all that it starts can be ended with it
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        _end_at_once(1)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
+def _settle_in(wanted: int) -> None:
+    """Below a warden, which ends all that is below it once ``wanted`` closes."""
+    os.setsid()
     # The streams of the other process may be locked by a thread that is not here.
     with contextlib.suppress(OSError):
         os.dup2(2, 1)
     sys.stdout = sys.stderr = open(2, "w", buffering=1, errors="replace", closefd=False)  # noqa: SIM115
+    os.dup2(wanted, 0)
+    os.close(wanted)
+    guard()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     if "torch" in sys.modules:
         # A pool of OpenMP's threads does not survive a fork, and one thread needs none.
         sys.modules["torch"].set_num_threads(1)
@@ -135,8 +135,15 @@ def _sendable(error: BaseException) -> BaseException:
     return RuntimeError(f"{type(error).__name__}: {error}")
 
 
-def _send(writing: int, kind: bytes, value: object) -> None:
-    data = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+def _pickled(value: object) -> bytes:
+    """Raises `BenchError` for what lives in this process alone: a function, an open file."""
+    try:
+        return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        raise BenchError(f"what it gave can't be sent to another process: {error}.") from error
+
+
+def _write(writing: int, kind: bytes, data: bytes) -> None:
     left = memoryview(_HEAD.pack(kind, len(data)) + data)
     while left:
         left = left[os.write(writing, left) :]

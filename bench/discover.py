@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar, cast
 
-from bench.errors import SpecError, Unavailable
+from bench.errors import BenchError, SpecError, Unavailable
 
 BACKENDS_GROUP = "bench.backends"
 MODELS_GROUP = "bench.models"
@@ -223,34 +223,54 @@ def load_object(noun: str, name: str, value: str) -> type:
     try:
         with _as_guest(module, f"the {noun} {name} ({value})"):
             found: type = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except Unavailable:
+        raise
+    except BenchError as error:  # it ended the program, or read address zero
         raise Unavailable(
-            f"the {noun} {name} ({value}) can't be loaded: {error}.",
+            str(error), "Reinstall the distribution that provides it, or remove it."
+        ) from error
+    except Exception as error:
+        kind = "" if isinstance(error, (ImportError, AttributeError)) else type(error).__name__
+        words = ": ".join(filter(None, [kind, str(error)]))
+        raise Unavailable(
+            f"the {noun} {name} ({value}) can't be loaded: {words}.",
             "Reinstall the distribution that provides it.",
         ) from error
-    except SpecError as error:  # it ended the program
-        raise Unavailable(str(error)) from error
     return found
 
 
 @contextlib.contextmanager
 def _as_guest(module: str, where: str) -> Iterator[None]:
-    """While a module is imported that is not one of ours: nothing that it does steers bench."""
+    """While a module is imported that is not one of ours: nothing that it does steers bench.
+
+    It is imported in a process of its own first, which shows whether one survives that. Raises
+    `BenchError` where it doesn't.
+    """
     if module in sys.modules or module.partition(".")[0] == "bench":
         yield
         return
-    from bench.guest import guest  # numpy: start-up
+    from bench.apart import apart  # numpy: start-up
+    from bench.guest import guest
 
+    def survives() -> None:
+        with contextlib.suppress(BaseException), guest(where):
+            __import__(module)
+
+    apart(where, survives)
     with guest(where):
         yield
 
 
 def _package_folders(package: str) -> list[Path]:
-    """Where a package's files lie, without running the package (its parents do run)."""
+    """Where a package's files lie, without running the package (its parents do run); nowhere for
+    one that can't be found."""
     from importlib.util import find_spec  # start-up
 
+    name = package.partition(":")[0]
+    parent = name.rpartition(".")[0]
     try:
-        spec = find_spec(package.partition(":")[0])
-    except (ImportError, ValueError):
+        with _as_guest(parent, f"the package {parent}") if parent else contextlib.nullcontext():
+            spec = find_spec(name)
+    except Exception:
         return []
     return [Path(place) for place in (spec and spec.submodule_search_locations) or []]

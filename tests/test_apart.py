@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import os
@@ -93,20 +94,45 @@ def test_nothing_that_it_sets_is_set_here() -> None:
     assert "made_apart" not in sys.modules
 
 
-def test_no_process_that_it_started_outlives_it() -> None:
-    def starts() -> list[int]:
-        plain = subprocess.Popen(["sleep", "60"])
-        forked = os.fork()
-        if forked == 0:
-            time.sleep(60)
-            os._exit(0)
-        return [plain.pid, forked]
-
-    for pid in apart("it", starts):
-        deadline = time.monotonic() + 10
+def until_gone(pids: list[int]) -> None:
+    deadline = time.monotonic() + 10
+    for pid in pids:
         while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
             assert time.monotonic() < deadline, "it is still there"
             time.sleep(0.02)
+
+
+#: A plain child, one in a session of its own, one that was forked, and a daemon.
+STARTS = """
+def starts():
+    plain = subprocess.Popen(["sleep", "60"])
+    session = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    forked = os.fork()
+    if forked == 0:
+        time.sleep(60)
+        os._exit(0)
+    daemon = subprocess.run(["sh", "-c", "setsid sleep 60 >/dev/null & echo $!"], stdout=-1).stdout
+    return [plain.pid, session.pid, forked, int(daemon)]
+"""
+
+
+@pytest.mark.parametrize("ends", ["returns", "segfaults", "exits"])
+def test_no_process_that_it_started_outlives_it(ends: str, tmp_path: Path) -> None:
+    def starts() -> list[int]:
+        place = dict(globals())
+        exec(STARTS, place)
+        found: list[int] = place["starts"]()
+        (tmp_path / "pids").write_text(" ".join(map(str, found)))
+        if ends == "segfaults":
+            faulthandler.disable()
+            ctypes.string_at(0)
+        if ends == "exits":
+            os._exit(0)
+        return found
+
+    with contextlib.suppress(WorkerCrashed):
+        assert len(apart("it", starts)) == 4
+    until_gone([int(pid) for pid in (tmp_path / "pids").read_text().split()])
 
 
 def test_a_process_that_keeps_the_pipe_open_keeps_nobody_waiting() -> None:
@@ -123,28 +149,29 @@ def test_a_process_that_keeps_the_pipe_open_keeps_nobody_waiting() -> None:
     assert time.monotonic() - started < 2.5
 
 
-def test_it_ends_with_the_process_that_waits_for_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_it_ends_with_the_process_that_waits_for_it_and_all_that_it_started(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     code = (
-        "import os, pathlib, time\nfrom bench.apart import apart\n"
-        f"note = pathlib.Path({str(tmp_path / 'pid')!r})\n"
+        "import os, pathlib, signal, subprocess, time\nfrom bench.apart import apart\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"note = pathlib.Path({str(tmp_path / 'pid')!r})\n{STARTS}"
         "def work():\n"
-        "    note.with_suffix('.new').write_text(str(os.getpid()))\n"
+        "    pids = [os.getpid(), *starts()]\n"
+        "    note.with_suffix('.new').write_text(' '.join(map(str, pids)))\n"
         "    note.with_suffix('.new').rename(note)\n    time.sleep(60)\n"
         "apart('it', work)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code])
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     try:
         while not (tmp_path / "pid").exists():
             assert process.poll() is None
             time.sleep(0.02)
     finally:
-        process.kill()
+        process.send_signal(number)
         process.wait()
-    pid = int((tmp_path / "pid").read_text())
-    deadline = time.monotonic() + 10
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline, "it is still there"
-        time.sleep(0.02)
+    until_gone([int(pid) for pid in (tmp_path / "pid").read_text().split()])
 
 
 def test_what_takes_time_is_told_and_what_guests_set_is_noted() -> None:

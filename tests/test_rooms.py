@@ -11,7 +11,12 @@ from rooms import ROOT, circles, edges, forbidden, modules, silent_imports
 
 REPOSITORY = Path(__file__).parents[1]
 #: Importer and imported of the front doors: each imports its room when it is called.
-FRONT_DOORS = {("bench", "bench.store.frames"), ("bench.__main__", "bench.commands.cli")}
+FRONT_DOORS = {
+    ("bench", "bench.store.frames"),
+    ("bench.__main__", "bench.commands.cli"),
+    # What is done apart is guarded as workers are; the warden needs the standard library alone.
+    ("bench.apart", "bench.worker.warden"),
+}
 #: Folders with fewer than three modules, and why.
 SMALL = {
     "bench/fixture": "a plugin that pytest always imports, and what it imports when it is asked",

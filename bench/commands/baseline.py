@@ -32,7 +32,7 @@ def command(run: Path, output: Path) -> None:
     content, problems = make_baseline(stored)
     text = baseline_text(content)
     write_text(output, text)
-    for problem in (*[f"skipped {text}" for text in stored.skipped], *problems):
+    for problem in (*stored.remarks, *problems):
         warn(problem)
     click.echo(
         f"{output}: {len(content.records)} cells of {printable(str(stored.path))}, "

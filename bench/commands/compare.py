@@ -127,17 +127,17 @@ def _compare(
 
 
 def _matched(runs: tuple[Path, ...], cells: tuple[str, ...]) -> tuple[Matched, list[str]]:
-    """What is compared with what, and what could not be read of the runs."""
+    """What is compared with what, and what has to be told of the runs."""
     from bench.judge.matching import match_cells, match_runs, match_targets  # numpy: start-up
     from bench.store.run import read_results
 
     stored = [read_results(path) for path in _one_or_two(runs)]
-    skipped = [f"{run.path}: skipped {text}" for run in stored for text in run.skipped]
+    remarks = [f"{run.path}: {text}" for run in stored for text in run.remarks]
     if len(stored) == 2:
-        return match_runs(stored[0], stored[1], cells), skipped
+        return match_runs(stored[0], stored[1], cells), remarks
     if cells:
-        return match_cells(stored[0], cells), skipped
-    return match_targets(stored[0]), skipped
+        return match_cells(stored[0], cells), remarks
+    return match_targets(stored[0]), remarks
 
 
 def _one_or_two(given: tuple[Path, ...]) -> list[Path]:

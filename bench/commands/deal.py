@@ -58,7 +58,7 @@ def command(run: Path, cost: Cost, loss: str | None, temperature: float, *, as_j
     fidelities = Fidelities(stored, temperature)
     # --json has all targets and variants.
     found = list(fidelities.each()) if as_json else fidelities.first_of_each()
-    warnings = [f"skipped {text}" for text in stored.skipped]
+    warnings = stored.remarks
     warnings += dict.fromkeys([*changes.problems, *fidelities.problems])
     if as_json:
         _print_json(stored.path, deal, found, warnings)

@@ -41,7 +41,7 @@ def command(runs: tuple[Path, ...], output: Path, name: str | None) -> None:
 
     found, skipped = read_runs(runs)
     data, left_out = WRITERS[chosen](found)
-    skipped += [f"{run.path}: skipped {text}" for run in found for text in run.skipped]
+    skipped += [f"{run.path}: {text}" for run in found for text in run.remarks]
     for warning in (*skipped, *(f"left out: {text}" for text in left_out)):
         warn(warning)
     output.write_bytes(data)

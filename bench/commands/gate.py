@@ -233,13 +233,13 @@ def _compared(
 def _print(judgement: Judgement, *, as_json: bool) -> None:
     from bench.present.gate import gate_json, gate_text  # scipy: start-up
 
-    skipped = [
-        f"{one.path}: skipped {text}"
+    remarks = [
+        f"{one.path}: {text}"
         for one in (judgement.baseline, judgement.run)
         if one is not None
-        for text in one.skipped
+        for text in one.remarks
     ]
-    for warning in (*skipped, *judgement.warnings):
+    for warning in (*remarks, *judgement.warnings):
         warn(warning)
     if as_json:
         print_json(gate_json(judgement))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -30,16 +32,51 @@ def free_bytes() -> int:
 
 
 def _cgroup_left(total: int) -> int:
-    """Bytes below the memory limit of the cgroup (v2, mounted as containers see it)."""
-    folder = Path("/sys/fs/cgroup")
+    """Bytes below the least memory limit of the cgroups that this process is in."""
     try:
-        limit = (folder / "memory.max").read_text().strip()
-        used = int((folder / "memory.current").read_text())
+        groups = Path("/proc/self/cgroup").read_text()
+    except OSError:
+        return total
+    left = (_left_in(folder, files) for folder, files in _memory_groups(groups))
+    return min((bytes_ for bytes_ in left if bytes_ is not None), default=total)
+
+
+class _Files(NamedTuple):
+    """What a version of cgroups calls its files, and the page cache in its statistics."""
+
+    limit: str
+    used: str
+    cached: str
+
+
+_V1 = _Files("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_V2 = _Files("memory.max", "memory.current", "inactive_file")
+_MOUNT = Path("/sys/fs/cgroup")
+
+
+def _memory_groups(groups: str) -> Iterator[tuple[Path, _Files]]:
+    """The folders of what ``/proc/self/cgroup`` names and of all above it. Containers see theirs as
+    the root of the mount, whatever the path is."""
+    for line in groups.splitlines():
+        controllers, _, path = line.partition(":")[2].partition(":")
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        mount, files = (_MOUNT / "memory", _V1) if controllers else (_MOUNT, _V2)
+        folder = mount / path.lstrip("/")
+        yield folder, files
+        yield from ((above, files) for above in folder.parents if above.is_relative_to(mount))
+
+
+def _left_in(folder: Path, files: _Files) -> int | None:
+    """None where the folder isn't there or has no limit."""
+    try:
+        limit = (folder / files.limit).read_text().strip()
+        used = int((folder / files.used).read_text())
         # What the page cache holds is given back before anybody is killed.
         statistics = dict(
             line.split() for line in (folder / "memory.stat").read_text().splitlines()
         )
-        cached = int(statistics.get("inactive_file", 0))
+        cached = int(statistics.get(files.cached, 0))
+        return None if limit == "max" else max(0, int(limit) - used + cached)
     except (OSError, ValueError):
-        return total
-    return total if limit == "max" else int(limit) - used + cached
+        return None

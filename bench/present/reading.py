@@ -36,12 +36,7 @@ def read_out(stored: StoredRun) -> Reading:
     changes, fidelities = Changes(stored), Fidelities(stored)
     pairs = compare(stored.records, changes)
     likeness = fidelities.first_of_each()
-    warnings = [f"skipped {text}" for text in stored.skipped]
-    warnings += [
-        f"it was gone on with at {resumption.resumed_at} although another {change}"
-        for resumption in stored.resumptions
-        for change in resumption.changes
-    ]
+    warnings = stored.remarks
     warnings += dict.fromkeys([*changes.problems, *fidelities.problems])
     return Reading(
         pairs=tuple(pairs),

@@ -24,7 +24,7 @@ from bench.errors import (
 )
 from bench.machine.memory import free_bytes
 from bench.runtimes.handshake import Greeting
-from bench.runtimes.logs import cap_log, log_tail
+from bench.runtimes.logs import cap_log, last_words, log_tail
 from bench.runtimes.runtime import Runtime
 from bench.unchanged import unchanged
 from bench.worker import PROTOCOL, messages
@@ -267,8 +267,8 @@ class Worker:
                 "kernel's out-of-memory killer. Use a smaller batch or free memory."
             )
             return with_log(OutOfMemory(text), tail)
-        text = f"{self._server.name}: the worker {exit_words(code)} during `{op}`."
-        return with_log(WorkerCrashed(f"{text} Its output is in {self.log}."), tail)
+        text = f"{self._server.name}: the worker {exit_words(code)} during `{op}`"
+        return with_log(WorkerCrashed(f"{text}{last_words(tail)}."), tail)
 
     def _described(self, op: str, failed: messages.Failed) -> BenchError:
         text, elsewhere = failed.text[:_MOST_WORDS], self._server.runtime.interpreter

@@ -26,6 +26,12 @@ def log_tail(log: Path) -> str:
     return "\n".join(cut)
 
 
+def last_words(tail: str) -> str:
+    """The last line of a log, to stand in a message: the log itself goes with the run's end."""
+    line = tail.splitlines()[-1].strip() if tail else ""
+    return f" ({line})" if line else ""
+
+
 def cap_log(log: Path) -> None:
     """Keep the end of a log that grew too large."""
     with contextlib.suppress(OSError):

@@ -20,7 +20,7 @@ from bench.errors import (
 )
 from bench.runtimes.client import Worker, with_log
 from bench.runtimes.handshake import Greeting, cannot_start, check_greeting, silent
-from bench.runtimes.logs import cap_log, log_tail
+from bench.runtimes.logs import cap_log, last_words, log_tail
 from bench.runtimes.runtime import Runtime
 from bench.worker import START
 from bench.worker.wire import Channel
@@ -121,10 +121,9 @@ class ForkServer:
             try:
                 data = self._control.recv(65536)
             except TimeoutError as error:
-                raise WorkerTimeout(
-                    f"{self.name}: its process did not answer within {timeout_s:.0f} s "
-                    f"(output: {self.log})."
-                ) from error
+                tail = log_tail(self.log)
+                text = f"{self.name}: its process did not answer within {timeout_s:.0f} s"
+                raise with_log(WorkerTimeout(f"{text}{last_words(tail)}."), tail) from error
             except OSError as error:
                 raise self._dead() from error
             if not data:
@@ -156,18 +155,12 @@ class ForkServer:
             self._process.wait(timeout=5)
         how = exit_words(self._process.returncode)
         tail = log_tail(self.log)
-        reason = f" ({tail.splitlines()[-1].strip()})" if tail else ""
         if self.greeting is None:
-            said = f"{how}{reason}"
+            said = f"{how}{last_words(tail)}"
             runtime = self.runtime
             return with_log(silent(said, self.name, runtime.python, runtime.interpreter), tail)
-        return with_log(
-            WorkerCrashed(
-                f"{self.name}: the process that imports the runtime {how}{reason}. "
-                f"Its output is in {self.log}."
-            ),
-            tail,
-        )
+        text = f"{self.name}: the process that imports the runtime {how}{last_words(tail)}."
+        return with_log(WorkerCrashed(text), tail)
 
 
 def _number(value: object) -> int:

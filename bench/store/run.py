@@ -55,6 +55,21 @@ class StoredRun:
     header_lost: bool = False  #: `run.json` is broken, and `header` is what the records tell
     resumptions: list[Resumption] = field(default_factory=list)
 
+    @property
+    def remarks(self) -> list[str]:
+        """What whoever reads the records has to be told of them: what could not be read, and what
+        was no longer the same when the run was gone on with."""
+        return [*(f"skipped {text}" for text in self.skipped), *self.changed]
+
+    @property
+    def changed(self) -> list[str]:
+        """What was no longer the same when the run was gone on with, in words."""
+        return [
+            f"it was gone on with at {resumption.resumed_at} although another {change}"
+            for resumption in self.resumptions
+            for change in resumption.changes
+        ]
+
     def predictions(self, record: Record, without: Collection[str] = ()) -> dict[str, Array]:
         """What the record's accuracy was counted from, one row an item (`Task.columns`), but for
         the columns in ``without``. Raises `SpecError` where it is lost or broken."""

@@ -68,8 +68,14 @@ def shorten(path: Path) -> None:
     header.write_text(changed)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        # The same way out, whose other tests are quicker.
+        pytest.param(signal.SIGTERM, marks=pytest.mark.faults),
+    ],
+)
 def test_an_interrupted_run_keeps_what_it_has_and_goes_on(
     start: Any, bench: Any, tmp_path: Path, doubling_model: Path, number: signal.Signals
 ) -> None:
@@ -132,7 +138,7 @@ def test_two_processes_cannot_write_one_run(
         process.communicate()
 
 
-@pytest.mark.slow
+@pytest.mark.faults  # `tests/store/test_store_faults.py` has the quick one
 def test_a_full_disk_is_one_sentence_and_earlier_records_stay(
     environment: dict[str, str], tmp_path: Path, doubling_model: Path
 ) -> None:

@@ -111,8 +111,14 @@ def test_a_run_that_ends_and_cells_that_fail_leave_nothing(family: Family, start
     family.assert_gone()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.faults),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_that_is_ended_leaves_nothing(
     family: Family, start: Start, number: signal.Signals
 ) -> None:

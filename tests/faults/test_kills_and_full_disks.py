@@ -50,6 +50,15 @@ def test_a_run_that_is_killed_again_and_again_ends_with_each_record_once(
     for record in stored.records:
         assert record.status == "ok"
         assert set(stored.samples(record.cell_id)) >= {i.index for i in record.invocations}
+    for command in (("publish", "results", "-o", "published"), ("check-results", "published")):
+        done = subprocess.run(
+            [sys.executable, "-m", "bench", *command],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture

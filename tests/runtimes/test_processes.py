@@ -185,3 +185,31 @@ def test_a_server_that_says_nonsense_is_a_crash_and_nobody_is_killed_for_it(
     server.hang_up()
     server._process.kill()
     server.close()
+
+
+# -- messages about what is gone ------------------------------------------------------------------
+
+
+def test_how_a_worker_ended_is_told_with_its_last_words_and_names_no_file_that_will_be_gone(
+    processes: Launcher, worker: Worker
+) -> None:
+    worker.log.write_text("much before\nthe driver gave up\n")
+    os.kill(worker.pid, signal.SIGSEGV)
+    with pytest.raises(WorkerCrashed) as caught:
+        worker.peak_rss_bytes()
+    assert str(caught.value).endswith("during `ask-memory` (the driver gave up).")
+    assert str(processes.logs) not in str(caught.value)
+    assert caught.value.log_tail == "much before\nthe driver gave up"
+
+
+def test_a_dead_server_is_told_with_its_last_words_and_names_no_file(processes: Launcher) -> None:
+    first = processes.worker(CANARY_RUNTIME, 1)
+    (server,) = processes._servers.values()
+    server.log.write_text("cannot open libcard.so\n")
+    parent = psutil.Process(first.pid).parent()
+    assert parent is not None
+    parent.kill()
+    with pytest.raises(WorkerCrashed) as caught:
+        processes.worker(CANARY_RUNTIME, 1)
+    assert str(processes.logs) not in str(caught.value)
+    assert "the runtime died of SIGKILL (cannot open libcard.so)." in str(caught.value)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, cast
 
+from bench.apart import apart
 from bench.cards.tasks.base import MetricRow, Task
 from bench.discover import TASKS_GROUP, entry_points, load_object, unknown
 from bench.errors import BenchError
@@ -50,7 +51,7 @@ def bulky_columns(task: str) -> tuple[str, ...]:
 
 
 class _AsGuest:
-    """A task that others wrote, each of whose methods runs as a guest."""
+    """A task that others wrote, each of whose own methods runs as a guest in a process apart."""
 
     def __init__(self, task: Task, where: str) -> None:
         self._task = task
@@ -58,8 +59,13 @@ class _AsGuest:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._task, name)
-        return partial(self._call, value) if callable(value) else value
+        if not callable(value) or getattr(value, "__module__", "").startswith("bench."):
+            return value
+        return partial(self._call, value)
 
     def _call(self, method: Callable[..., Any], *given: Any) -> Any:
-        with guest(self._where):
-            return method(*given)
+        def called() -> Any:
+            with guest(self._where):
+                return method(*given)
+
+        return apart(self._where, called)

@@ -104,7 +104,7 @@ def _title(runs: Sequence[StoredRun]) -> str:
 def _only(run: StoredRun, selection: Selection) -> StoredRun:
     """The run with the records that are shown, its failures, and no others."""
     header = run.header.model_copy(update={"cells": tuple(r.cell for r in selection.rows)})
-    return StoredRun(run.path, header, selection.rows, [], run.skipped)
+    return StoredRun(run.path, header, selection.rows, [], run.skipped, resumptions=run.resumptions)
 
 
 def _run_part(
@@ -115,7 +115,7 @@ def _run_part(
     shown = _only(run, selection)
     answers, unread = front.answers(shown, records, palette, prefix)
     pairs, unread_too = distilled.section(shown, records, palette, prefix)
-    warnings = list(dict.fromkeys([*run.skipped, *unread, *unread_too]))
+    warnings = list(dict.fromkeys([*run.skipped, *run.changed, *unread, *unread_too]))
     about = About(run, records, selection.failed, palette, prefix)
     sections = (
         pairs,

@@ -128,8 +128,15 @@ class Section:
             ("Versions", printable(shown, limit=1000) or "unknown"),
             ("Intervals", f"{100 * header.suite.confidence:g}%"),
             *[("Note", words) for words in told(self.run.records)],
+            *self._changed,
             *self._unfinished,
         ]
+
+    @property
+    def _changed(self) -> list[tuple[str, str]]:
+        """What was no longer the same when it was gone on with."""
+        told = "; ".join(self.run.changed)
+        return [("Not all alike", printable(told, limit=1000))] if told else []
 
     @property
     def _unfinished(self) -> list[tuple[str, str]]:
@@ -171,7 +178,7 @@ def publish(runs: Sequence[StoredRun], folder: Path, title: str) -> list[str]:
         if not run.records:
             raise SpecError(f"{run.path}: it has no records yet, so there is nothing to publish.")
         refuse_links(run.path)
-        problems += [f"{run.path}: skipped {text}" for text in run.skipped]
+        problems += [f"{run.path}: {text}" for text in run.remarks]
         made, unread = section(name, run)
         problems += unread
         sections.append(made)

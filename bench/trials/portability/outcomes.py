@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -17,8 +16,6 @@ from bench.numbers import printable, significant
 TestOutcome = Literal["pass", "wrong", "unsupported", "crash", "timeout", "unavailable"]
 
 _DETAIL_LIMIT = 300
-#: The output of a worker lies in a temporary folder, so an outcome that is kept must not name it.
-_LOG_WORDS = re.compile(r"\s*Its output is in \S+\.$")
 
 
 class TestResult(Frozen):
@@ -84,8 +81,7 @@ def outcome_of(
     ``alive`` tells whether the worker lives on: a runtime that refuses or raises in good order says
     that it can't do this, which is unsupported; one that dies has crashed.
     """
-    words = _LOG_WORDS.sub("", str(error))
-    words = words if file is None else words.replace(str(file), file.name)
+    words = str(error) if file is None else str(error).replace(str(file), file.name)
     detail = printable(words, limit=_DETAIL_LIMIT)
     if isinstance(error, WorkerTimeout):
         return "timeout", detail

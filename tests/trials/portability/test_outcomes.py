@@ -91,11 +91,6 @@ def test_a_runtime_that_refuses_in_good_order_has_not_crashed(
     assert outcome_of(error, alive=alive)[0] == outcome
 
 
-def test_a_detail_names_no_file_that_will_be_gone() -> None:
-    error = WorkerCrashed("x: the worker died of SIGSEGV. Its output is in /tmp/y/z.log.")
-    assert outcome_of(error, alive=False)[1] == "x: the worker died of SIGSEGV."
-
-
 def test_a_detail_names_a_file_without_its_folder() -> None:
     error = SpecError("/home/me/.cache/x.onnx: it can't be read: Load from /home/me/.cache/x.onnx.")
     detail = outcome_of(error, alive=True, file=Path("/home/me/.cache/x.onnx"))[1]
