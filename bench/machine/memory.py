@@ -21,7 +21,7 @@ def room_for_another(largest_worker_bytes: int) -> bool:
 def spare_bytes() -> int:
     """How much may still be taken, in the machine or in this process's container."""
     memory = psutil.virtual_memory()
-    reserved = max(RESERVED_BYTES, RESERVED_SHARE * memory.total)
+    reserved = max(RESERVED_BYTES, RESERVED_SHARE * _cgroup_limit(memory.total))
     return int(min(memory.available, _cgroup_left(memory.total)) - reserved)
 
 
@@ -33,12 +33,21 @@ def free_bytes() -> int:
 
 def _cgroup_left(total: int) -> int:
     """Bytes below the least memory limit of the cgroups that this process is in."""
+    return min((total, *(left for _, left in _limits())))
+
+
+def _cgroup_limit(total: int) -> int:
+    """The least of these limits."""
+    return min((total, *(limit for limit, _ in _limits())))
+
+
+def _limits() -> list[tuple[int, int]]:
+    """The limit of each cgroup that has one, and what is left of it."""
     try:
         groups = Path("/proc/self/cgroup").read_text()
     except OSError:
-        return total
-    left = (_left_in(folder, files) for folder, files in _memory_groups(groups))
-    return min((bytes_ for bytes_ in left if bytes_ is not None), default=total)
+        return []
+    return [found for group in _memory_groups(groups) if (found := _limit_in(*group))]
 
 
 class _Files(NamedTuple):
@@ -67,8 +76,8 @@ def _memory_groups(groups: str) -> Iterator[tuple[Path, _Files]]:
         yield from ((above, files) for above in folder.parents if above.is_relative_to(mount))
 
 
-def _left_in(folder: Path, files: _Files) -> int | None:
-    """None where the folder isn't there or has no limit."""
+def _limit_in(folder: Path, files: _Files) -> tuple[int, int] | None:
+    """The limit and what is left of it; None where the folder isn't there or has no limit."""
     try:
         limit = (folder / files.limit).read_text().strip()
         used = int((folder / files.used).read_text())
@@ -77,6 +86,6 @@ def _left_in(folder: Path, files: _Files) -> int | None:
             line.split() for line in (folder / "memory.stat").read_text().splitlines()
         )
         cached = int(statistics.get(files.cached, 0))
-        return None if limit == "max" else max(0, int(limit) - used + cached)
+        return None if limit == "max" else (int(limit), max(0, int(limit) - used + cached))
     except (OSError, ValueError):
         return None

@@ -16,7 +16,7 @@ from bench.store.run import read_run
 pytestmark = pytest.mark.faults
 SHORT = ("--threads", "1", "--scenario", "single-stream", "--precision", "50%", "--no-accuracy")
 FEW = ("--min-invocations", "2", "--max-invocations", "2", "--max-time", "1")
-LIMIT_BYTES = 1 << 30
+LIMIT_BYTES = 2 << 30
 GREEDY = """
 import resource
 import numpy as np

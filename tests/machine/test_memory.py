@@ -18,7 +18,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A machine of 100 GiB, in no container; ``available`` is set by the test."""
     found = SimpleNamespace(total=100 * GIB, available=100 * GIB)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: found)
-    monkeypatch.setattr(memory, "_cgroup_left", lambda total: total)
+    monkeypatch.setattr(memory, "_limits", list)
     return found
 
 
@@ -42,7 +42,8 @@ def test_of_a_small_machine_half_a_gigabyte_stays_free(machine: SimpleNamespace)
 def test_a_container_with_less_left_than_the_machine_decides(
     machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "_cgroup_left", lambda total: 9 * GIB)
+    """And what stays free is a share of what the container has."""
+    monkeypatch.setattr(memory, "_limits", lambda: [(10 * GIB, 2 * GIB)])
     assert memory.room_for_another(GIB)
     assert not memory.room_for_another(2 * GIB)
 
@@ -81,8 +82,8 @@ def test_the_limit_of_a_cgroup_counts_whichever_version_it_is_of(
     (place / used).write_text(f"{7 * GIB}\n")
     (place / "memory.stat").write_text(f"anon 5\n{cached} {2 * GIB}\n")
     monkeypatch.setattr(memory, "_MOUNT", mount)
-    left = [memory._left_in(*group) for group in memory._memory_groups(groups)]
-    assert [one for one in left if one is not None] == [5 * GIB]
+    left = [memory._limit_in(*group) for group in memory._memory_groups(groups)]
+    assert [one for one in left if one is not None] == [(10 * GIB, 5 * GIB)]
 
 
 def test_a_cgroup_without_a_limit_leaves_the_machine(
@@ -91,4 +92,4 @@ def test_a_cgroup_without_a_limit_leaves_the_machine(
     for name, text in (("max", "max"), ("current", "5"), ("stat", "inactive_file 3")):
         (tmp_path / f"memory.{name}").write_text(text)
     monkeypatch.setattr(memory, "_MOUNT", tmp_path)
-    assert [memory._left_in(*g) for g in memory._memory_groups("0::/\n")] == [None]
+    assert [memory._limit_in(*g) for g in memory._memory_groups("0::/\n")] == [None]
