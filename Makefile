@@ -31,7 +31,8 @@ faults: $(VENV)/.ready-test
 	$(VENV)/bin/pytest -m faults
 	BENCH_ODD_RUNS=300 $(VENV)/bin/pytest tests/commands/test_any_run_is_readable.py
 
-# What takes minutes a test: language models of every architecture exported and compared.
+# What takes too long for every change: the walk-throughs of CONTRIBUTING, all of ONNX's node tests,
+# language models of every architecture exported and compared.
 long: $(VENV)/.ready-test
 	$(VENV)/bin/pytest -m long
 

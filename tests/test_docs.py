@@ -132,7 +132,7 @@ def walk(tmp_path: Path) -> Walk:
     return Walk(tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_backend_made_by_the_walk_through_works_and_keeps_the_contract(walk: Walk) -> None:
     text = section("Add a backend")
     found = files(text)
@@ -142,7 +142,7 @@ def test_a_backend_made_by_the_walk_through_works_and_keeps_the_contract(walk: W
         walk.follow(block)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_model_made_by_the_walk_through_is_measured_from_its_card_and_from_a_package(
     walk: Walk,
 ) -> None:
@@ -172,7 +172,7 @@ def test_a_model_made_by_the_walk_through_is_measured_from_its_card_and_from_a_p
         walk.follow(block)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "what",
     ["a scenario", "a variant", "a task", "a CI format", "a section to the report"],

@@ -129,7 +129,7 @@ def test_what_another_distribution_adds_goes_all_the_way(bench: Bench, models: P
     assert "rested" in history
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_higher_perplexity_is_a_loss_in_compare_and_at_the_gate(
     bench: Bench, models: Path
 ) -> None:

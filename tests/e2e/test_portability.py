@@ -260,7 +260,7 @@ def test_forty_operators_on_two_targets_agree_with_onnx(portability: Portability
     assert {row.outcome for row in report.operators} == {"pass"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_whole_suite_runs_on_every_cpu_target(portability: Portability) -> None:
     targets = ["onnx-reference:cpu"]
     for name in ("onnxruntime", "openvino"):

@@ -10,7 +10,7 @@ import pytest
 from bench.store.run import read_run
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.alone
 def test_the_capacity_of_a_known_server_is_found(
     bench: Any, tmp_path: Path, doubling_model: Path

@@ -67,6 +67,7 @@ def test_independent_pairs_are_accused_in_fewer_than_one_of_forty(controls: int)
     assert count <= 50
 
 
+@pytest.mark.long
 def test_few_pairs_are_accused_by_some_choice_of_five_of_eight_controls() -> None:
     rng = np.random.default_rng(5)
     count = 0

@@ -42,6 +42,8 @@ UNDERIVED = {
         "suite.batch": "a model of fixed batch is measured at its own",
         "suite.batch_axis": "only the shapes that it led to can be seen",
         "suite.shapes": "only the shapes that they led to can be seen",
+        "suite.prompt": "the scenarios' names have the lengths that were measured",
+        "suite.depth": "the scenarios' names have the lengths that were measured",
         "suite.precision": "when to stop",
         "suite.max_time_s": "when to stop",
         "suite.goal": "when to stop",

@@ -72,7 +72,9 @@ def class_of(source: str) -> tuple[Any, Any]:
             f"{name} has an encoder beside its decoder, which bench can't feed. It measures "
             "decoder-only models."
         )
-    config = kind.config_class.from_pretrained(source, local_files_only=True)
+    config = kind.config_class.from_pretrained(
+        source, local_files_only=True, trust_remote_code=False
+    )
     return kind, prepared(config)
 
 

@@ -24,6 +24,9 @@ from bench.cards.modules import make  # noqa: E402
 from bench.cards.ready import load  # noqa: E402
 from bench.errors import ExportFailed, SpecError  # noqa: E402
 
+# One worker of pytest-xdist, so that the export that most look at is made once.
+pytestmark = pytest.mark.xdist_group("decoder")
+
 
 def quiet(words: str) -> None:
     pass

@@ -25,6 +25,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 
 pytestmark = [
+    pytest.mark.xdist_group("browser"),  # one worker makes the pages and starts the browser
     pytest.mark.skipif(
         CHROMIUM is None or DRIVER is None,
         reason="needs Chromium and its driver (Debian: chromium, chromium-driver)",

@@ -125,7 +125,7 @@ def local(wheels: Path, *wanted: str) -> tuple[str, ...]:
     return ("--no-index", "--find-links", str(wheels), *wanted)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_environment_is_made_listed_found_stale_made_anew_and_removed(
     bench: Bench, declare: Callable[..., None], wheels: Path, tmp_path: Path
 ) -> None:
