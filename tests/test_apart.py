@@ -22,6 +22,9 @@ from bench import guest
 from bench.apart import apart, tell
 from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, WorkerCrashed
 
+# Forks this process: one in which other tests loaded runtimes may not survive that.
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(autouse=True)
 def really_apart(monkeypatch: pytest.MonkeyPatch) -> None:

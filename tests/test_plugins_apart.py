@@ -16,6 +16,9 @@ from bench.discover import card_paths, load_backend
 from bench.errors import BenchError, Unavailable, WorkerCrashed
 from bench.runtimes.declarations import reference_backends
 
+# Forks this process: one in which other tests loaded runtimes may not survive that.
+pytestmark = pytest.mark.alone
+
 #: Pytest would print the stacks of the process that dies.
 DIES = "import ctypes, faulthandler\nfaulthandler.disable()\nctypes.string_at(0)\n"
 TASK = """
