@@ -11,6 +11,7 @@ and for what counts the lines that ran.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import pickle
 import select
@@ -112,6 +113,9 @@ def _child(work: Callable[[], object], writing: int, wanted: int) -> None:
 
 def _settle_in(wanted: int) -> None:
     """Below a warden, which ends all that is below it once ``wanted`` closes."""
+    # What was there before the fork isn't torn down here: a runtime's session that waits to be
+    # collected would join threads that this process, and its warden, don't have.
+    gc.freeze()
     os.setsid()
     # The streams of the other process may be locked by a thread that is not here.
     with contextlib.suppress(OSError):
