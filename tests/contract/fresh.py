@@ -33,6 +33,7 @@ def main(reference: str, device_id: str, folder: str) -> None:
     for preload in adapter.preload:
         importlib.import_module(preload)
     facts["threads_started_by_preload"] = _threads() - before
+    facts["drivers_mapped_by_preload"] = sorted(filter(_is_driver, _mapped()))
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -48,6 +49,16 @@ def main(reference: str, device_id: str, folder: str) -> None:
     facts["exit_code_of_fork"] = status
     facts.update(json.loads(answer) if answer else {})
     print(json.dumps(facts))
+
+
+def _mapped() -> set[str]:
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    return {os.path.basename(line.split()[-1]) for line in lines if "/" in line}
+
+
+def _is_driver(library: str) -> bool:
+    """Whether a library talks to a device's driver, which what is forked later then can't."""
+    return library.startswith(("libcuda.so", "libascendcl.so", "libamdhip64.so"))
 
 
 def _use(backend: Any, device_id: str, folder: Path) -> dict[str, Any]:
