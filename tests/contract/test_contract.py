@@ -46,8 +46,8 @@ def test_preloading_starts_no_thread(fresh_facts: dict[str, Any]) -> None:
     assert fresh_facts["threads_started_by_preload"] == 0
 
 
-def test_preloading_maps_no_driver(fresh_facts: dict[str, Any]) -> None:
-    assert fresh_facts["drivers_mapped_by_preload"] == []
+def test_preloading_starts_no_driver(fresh_facts: dict[str, Any]) -> None:
+    assert fresh_facts["devices_opened_by_preload"] == []
 
 
 def test_a_forked_child_can_use_the_runtime(subject: Subject, fresh_facts: dict[str, Any]) -> None:
