@@ -16,6 +16,7 @@ from the text alone. Training goes on where it was interrupted.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -37,10 +38,17 @@ from transformers import (
 )
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
 sys.path.insert(0, str(HERE))
 import kjv  # noqa: E402  (files beside this one, not part of a package on the path)
+from language_cards import DATA, Trained, publish, save_checkpoint  # noqa: E402
 
+#: What the three are called in the models' folder.
+PUBLISHED = {
+    "original": "verse-moe",
+    "student": "verse-student",
+    "control": "verse-student-ce",
+}
+NAMES = tuple(PUBLISHED)
 VOCABULARY = 1024
 #: Ends every chapter; the first token is foretold after it.
 END = "<|endoftext|>"
@@ -48,6 +56,9 @@ CONTEXT = 4096
 #: Tokens of a step, as short sequences; every sixteenth step is one long sequence, so that the
 #: models have seen places up to that.
 TOKENS, SHORT, LONG_EVERY = 1024, 256, 16
+#: Tokens that a document is scored in at once, as `bench` does it.
+WINDOW = 1024
+RESAMPLES = 10_000
 #: How far a router's bias moves in a step against the load of its experts
 #: (DeepSeek-V3, arXiv:2412.19437, section 4.2: 0.001).
 BALANCE = 1e-3
@@ -136,7 +147,7 @@ def tokens_of(tokenizer: Tokenizer, chapters: tuple[kjv.Chapter, ...]) -> list[l
 
 
 def batch(stream: Tensor, seed: int, step: int) -> Tensor:
-    """The sequences of one step [count, length + 1]: the same for every model and after a restart."""
+    """The sequences of one step [count, length + 1]: the same for every model and each time."""
     length = TOKENS if step % LONG_EVERY == LONG_EVERY - 1 else SHORT
     rng = np.random.default_rng([seed, step])
     starts = rng.integers(0, len(stream) - length - 1, TOKENS // length)
@@ -271,32 +282,57 @@ def distillation_loss(teacher: PreTrainedModel, temperature: float) -> Loss:
 
 
 @dataclass(frozen=True)
-class Score:
-    """What a model says of one document."""
+class Scores:
+    """What a model says of documents, a number of each: bits that their text takes, tokens that it
+    foretold right, and their sizes."""
 
-    bits: float
-    right: int
-    tokens: int
+    bits: np.ndarray
+    right: np.ndarray
+    tokens: np.ndarray
+    bytes: np.ndarray
+
+    def bits_per_byte(self) -> float:
+        return float(self.bits.sum() / self.bytes.sum())
+
+    def accuracy(self) -> float:
+        return float(self.right.sum() / self.tokens.sum())
 
 
-def scores(net: PreTrainedModel, documents: list[list[int]]) -> list[Score]:
-    """Each document by itself, every token foretold from all before it."""
+def scores(net: PreTrainedModel, documents: list[list[int]], sizes: list[int]) -> Scores:
+    """Each document by itself: windows of `WINDOW` tokens, each half over the one before, of which
+    what is scored has at least half a window before it (but for the document's beginning)."""
     net.eval()
-    found = []
-    with torch.inference_mode():
-        for ids in documents:
-            tokens = torch.tensor(ids)[None]
-            logits = logits_of(net, tokens[:, :-1])[0]
-            wanted = tokens[0, 1:]
-            nats = functional.cross_entropy(logits, wanted, reduction="sum")
-            right = int((logits.argmax(-1) == wanted).sum())
-            found.append(Score(float(nats) / float(np.log(2)), right, len(wanted)))
-    return found
+    found = [_score(net, torch.tensor(ids)) for ids in documents]
+    bits, right, tokens = (np.array(column) for column in zip(*found, strict=True))
+    return Scores(bits, right, tokens, np.array(sizes))
 
 
-def bits_per_byte(found: list[Score], chapters: tuple[kjv.Chapter, ...]) -> float:
-    size = sum(len(chapter.text.encode()) for chapter in chapters)
-    return sum(score.bits for score in found) / size
+def _score(net: PreTrainedModel, ids: Tensor) -> tuple[float, int, int]:
+    nats, right, start, scored = 0.0, 0, 0, 0
+    while scored < len(ids) - 1:
+        seen = ids[start : start + WINDOW + 1]
+        with torch.inference_mode():
+            logits = logits_of(net, seen[None, :-1])[0, scored - start :]
+        wanted = seen[1 + scored - start :]
+        nats += float(functional.cross_entropy(logits.double(), wanted, reduction="sum"))
+        right += int((logits.argmax(-1) == wanted).sum())
+        start, scored = start + WINDOW // 2, scored + len(wanted)
+    return nats / math.log(2), right, scored
+
+
+def interval(over: np.ndarray, under: np.ndarray) -> tuple[float, float]:
+    """95% interval of sum by sum, from documents drawn again: tokens of one are alike."""
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, len(over), (RESAMPLES, len(over)))
+    low, high = np.quantile(over[drawn].sum(1) / under[drawn].sum(1), (0.025, 0.975))
+    return float(low), float(high)
+
+
+def sign_flip_p(differences: np.ndarray) -> float:
+    """Two-sided p-value of "neither is better" (Fisher's randomisation test over documents)."""
+    signs = np.random.default_rng(0).choice((-1, 1), (RESAMPLES, len(differences)))
+    as_far = np.abs(signs @ differences) >= abs(differences.sum()) * (1 - 1e-12)
+    return float((1 + as_far.sum()) / (1 + RESAMPLES))
 
 
 def main() -> None:
@@ -310,7 +346,11 @@ def main() -> None:
     parser.add_argument("--original-rate", type=float, default=5e-3)
     parser.add_argument("--student-rate", type=float, default=5e-3)
     parser.add_argument("--temperature", type=float, default=1.0)
-    parser.add_argument("--only", choices=("original", "student", "control"))
+    parser.add_argument(
+        "--only",
+        choices=NAMES,
+        help="train this one (the student needs the original), and write no files",
+    )
     arguments = parser.parse_args()
     # Sums come out differently on another number of threads, and training amplifies that.
     torch.set_num_threads(1)
@@ -323,6 +363,7 @@ class Family:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
+        self.out: Path = arguments.out
         self.work: Path = arguments.work
         self.work.mkdir(parents=True, exist_ok=True)
         self.corpus = kjv.read(arguments.text)
@@ -332,18 +373,21 @@ class Family:
         print(f"{len(ids)} tokens of training text")
 
     def make(self) -> None:
-        wanted = self.arguments.only
-        self.original()
-        if wanted in (None, "student"):
-            self.small("student")
-        if wanted in (None, "control"):
-            self.small("control")
+        make = {
+            "original": self.original,
+            "student": lambda: self.small("student"),
+            "control": lambda: self.small("control"),
+        }
+        if self.arguments.only is not None:
+            make[self.arguments.only]()
+        else:
+            self.finish({name: make[name]() for name in NAMES})
 
     def original(self) -> PreTrainedModel:
         torch.manual_seed(self.arguments.seed)
         net = original()
         steps, rate = self.arguments.original_steps, self.arguments.original_rate
-        self._trained(net, Training("original", steps, rate, self.arguments.seed), text_loss)
+        self._train(net, Training("original", steps, rate, self.arguments.seed), text_loss)
         return net
 
     def small(self, name: str) -> PreTrainedModel:
@@ -354,17 +398,128 @@ class Family:
         loss = text_loss
         if name == "student":
             loss = distillation_loss(self.original(), self.arguments.temperature)
-        self._trained(net, Training(name, steps, rate, self.arguments.seed), loss)
+        self._train(net, Training(name, steps, rate, self.arguments.seed), loss)
         return net
 
-    def _trained(self, net: PreTrainedModel, training: Training, loss: Loss) -> None:
+    def _train(self, net: PreTrainedModel, training: Training, loss: Loss) -> None:
         train(net, self.stream, training, loss, self.work / f"{training.name}.pt")
-        found = scores(net, tokens_of(self.tokenizer, self.corpus.validation))
+        found = self._scores(net, self.corpus.validation)
         print(
-            f"{training.name}: validation {bits_per_byte(found, self.corpus.validation):.4f} bits "
-            f"a byte, {sum(s.right for s in found) / sum(s.tokens for s in found):.4f} right",
+            f"{training.name}: validation {found.bits_per_byte():.4f} bits a byte, "
+            f"{found.accuracy():.4f} of the next tokens right",
             flush=True,
         )
+
+    def _scores(self, net: PreTrainedModel, chapters: tuple[kjv.Chapter, ...]) -> Scores:
+        sizes = [len(chapter.text.encode()) for chapter in chapters]
+        return scores(net, tokens_of(self.tokenizer, chapters), sizes)
+
+    def finish(self, nets: dict[str, PreTrainedModel]) -> None:
+        """Write the files, and look at the test books, for the only time."""
+        (self.out / "data").mkdir(parents=True, exist_ok=True)
+        kjv.write_documents(self.corpus.test, kjv.TEST, self.out / DATA)
+        found, parameters = {}, {}
+        for name, net in nets.items():
+            save_checkpoint(net, self.tokenizer, END, self.out / PUBLISHED[name])
+            shipped = type(net).from_pretrained(self.out / PUBLISHED[name], dtype=torch.float32)
+            parameters[name] = sum(weight.numel() for weight in shipped.parameters())
+            found[name] = self._scores(shipped, self.corpus.test)
+        for trained in describe(self.arguments, parameters, found):
+            path = publish(trained, self.out, self.work)
+            print(f"wrote {path}: {trained.figures}", flush=True)
+
+
+def describe(
+    arguments: argparse.Namespace, parameters: dict[str, int], found: dict[str, Scores]
+) -> Iterator[Trained]:
+    """What the three cards say."""
+    text = f"53 books of the King James Bible, {TOKENS} tokens a step"
+    lengths = (
+        f"Sequences of {SHORT} tokens, every {LONG_EVERY}th step one of {WINDOW}: beyond that "
+        "nothing was learned, though the context holds more. "
+    )
+    choices = (
+        "Rates and sizes were chosen on five other books (Lamentations, Amos, Galatians, 1 Peter, "
+        "Titus); the eight test books were scored once."
+    )
+
+    def figures(name: str) -> dict[str, float | int]:
+        score = found[name]
+        low, high = interval(score.bits, score.bytes)
+        right_low, right_high = interval(score.right, score.tokens)
+        original = name == "original"
+        return {
+            "seed": arguments.seed,
+            "parameters": parameters[name],
+            "steps": arguments.original_steps if original else arguments.student_steps,
+            "documents": len(score.bits),
+            "bits_per_byte": score.bits_per_byte(),
+            "bits_per_byte_low": low,
+            "bits_per_byte_high": high,
+            "next_token_accuracy": score.accuracy(),
+            "next_token_accuracy_low": right_low,
+            "next_token_accuracy_high": right_high,
+        }
+
+    steps, rate = arguments.student_steps, arguments.student_rate
+    yield Trained(
+        name=PUBLISHED["original"],
+        description="A small mixture of experts in DeepSeek-V4's architecture: the original.",
+        relation="",
+        trained_on=f"{text}, {arguments.original_steps} steps, rate {arguments.original_rate:g}",
+        notes=lengths
+        + "The indexer of its sparse attention keeps its first random weights: no gradient passes "
+        "a choice by rank. " + choices,
+        figures=figures("original"),
+    )
+    yield Trained(
+        name=PUBLISHED["student"],
+        description="A small dense network (Qwen3's architecture) that learned from verse-moe: "
+        "the distilled model.",
+        relation=f'distilled_from = "{PUBLISHED["original"]}"\n',
+        trained_on=f"verse-moe's distributions of the next token (KL divergence, temperature "
+        f"{arguments.temperature:g}) at every place of {text}, {steps} steps, rate {rate:g}",
+        notes=lengths + verdict(found) + choices,
+        figures={**figures("student"), **difference(found)},
+    )
+    yield Trained(
+        name=PUBLISHED["control"],
+        description="The student's network trained on the text alone: the control.",
+        relation=f'control_of = "{PUBLISHED["student"]}"\n',
+        trained_on=f"{text}, {steps} steps, rate {rate:g}",
+        notes="Same seed, first weights, sequences, order and number of steps as verse-student. "
+        + lengths
+        + choices,
+        figures=figures("control"),
+    )
+
+
+def difference(found: dict[str, Scores]) -> dict[str, float]:
+    """The student against its control on the same documents."""
+    student, control = found["student"], found["control"]
+    less = control.bits - student.bits
+    low, high = interval(less, student.bytes)
+    return {
+        "fewer_bits_per_byte_than_control": float(less.sum() / student.bytes.sum()),
+        "fewer_bits_per_byte_than_control_low": low,
+        "fewer_bits_per_byte_than_control_high": high,
+        "fewer_bits_per_byte_than_control_p": sign_flip_p(less),
+    }
+
+
+def verdict(found: dict[str, Scores]) -> str:
+    """What distillation did, in a sentence."""
+    compared = difference(found)
+    low, high = (compared[f"fewer_bits_per_byte_than_control_{end}"] for end in ("low", "high"))
+    if low > 0:
+        return (
+            "On the test books it needs fewer bits a byte than the network without verse-moe. "
+        )
+    if high < 0:
+        return (
+            "On the test books it needs more bits a byte than the network without verse-moe. "
+        )
+    return "On the test books no difference from the network without verse-moe was found. "
 
 
 if __name__ == "__main__":
