@@ -43,12 +43,13 @@ def card_for_decoder(folder: Path) -> Card:
 def completed(card: Card) -> Card:
     """The card of a language model with what it need not say: its inputs and outputs, and that an
     ONNX file with a cache is one."""
-    if card.source.onnx is not None:
-        decoder = decoder_in(card.file(card.source.onnx)) if card.task in ("raw", TASK) else None
-        return card if decoder is None else card.model_copy(update={"task": TASK})
+    decoder = None
+    if card.source.onnx is not None and card.task in ("raw", TASK):
+        decoder = decoder_in(card.file(card.source.onnx))
+        card = card if decoder is None else card.model_copy(update={"task": TASK})
     if card.task != TASK or card.inputs or card.source.pretrained is None:
         return card
-    found = tensors(described(card.file(card.source.pretrained)))
+    found = tensors(decoder or described(card.file(card.source.pretrained)))
     return Card.model_validate({**card.model_dump(), **found})
 
 

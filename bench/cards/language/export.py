@@ -134,6 +134,9 @@ def _describe(decoder: Decoder, path: Path, checked: Checked) -> None:
         model, {METADATA_KEY: decoder.to_json(), CHECKED_KEY: json.dumps(asdict(checked))}
     )
     del model.graph.value_info[:]  # names axes after the exporter's numbers
+    for node in model.graph.node:
+        # Where each node came from: longer than the graph, with the paths of whoever exported.
+        del node.metadata_props[:]
     shapes: dict[str, tuple[int | str, ...]]
     shapes = {decoder.tokens: (BATCH, "seq"), decoder.mask: (BATCH, "total")}
     shapes |= {tensor.input: tensor.shape for tensor in decoder.state}
