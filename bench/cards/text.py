@@ -68,6 +68,8 @@ def _source(card: Card, folder: Path) -> list[str]:
         found.append('# weights = "model.safetensors"  # where the factory does not load them')
     if source.pretrained:
         found.append(f"pretrained = {_path(card, source.pretrained, folder)}")
+    if source.gguf:
+        found.append(f"gguf = {_path(card, source.gguf, folder)}")
     return found
 
 

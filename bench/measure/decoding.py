@@ -14,6 +14,8 @@ from bench.cards.ready import Loaded
 from bench.errors import BenchError, Unsupported
 from bench.scenarios import Scenario
 
+_NO_TOKENIZER = "it has no tokenizer.json"
+
 
 @dataclass(frozen=True)
 class Step:
@@ -68,9 +70,18 @@ def step_of(model: Loaded, scenario: Scenario, batch: int, seed: int) -> Step:
 
 def notes(model: Loaded) -> list[str]:
     """What a reader has to know of the inputs."""
-    if model.decoder is None or tokenizer_of(model) is not None:
+    if model.decoder is None:
         return []
-    return ["it has no tokenizer.json, so its token ids are drawn, and are no text"]
+    stored = model.stored
+    found = []
+    if stored is not None:
+        found.append(
+            f"its weights were {stored.words}: what is timed is that form, and not llama.cpp's"
+        )
+    if tokenizer_of(model) is None:
+        why = stored.no_tokenizer if stored is not None and stored.no_tokenizer else _NO_TOKENIZER
+        found.append(f"{why}, so its token ids are drawn, and are no text")
+    return found
 
 
 def tokenizer_of(model: Loaded) -> Path | None:

@@ -167,7 +167,8 @@ def _heading(record: Record, *, several_variants: bool, originals: Set[str | Non
     model = record.cell.model
     bytes_known = size(model.file_bytes) if model.file_bytes else ""
     guessed = f"calibrated on {MADE_UP}" if MADE_UP in record.variant_method else ""
-    facts = [_role(model, originals), bytes_known, _parameters(model.parameters), guessed]
+    was = f"was {printable(model.stored_as, limit=NAME_LIMIT)}" if model.stored_as else ""
+    facts = [_role(model, originals), was, bytes_known, _parameters(model.parameters), guessed]
     if several_variants and not record.foreign:
         facts.insert(0, record.cell.variant)
     return f"{printable(model.name, limit=NAME_LIMIT)}  {', '.join(filter(None, facts))}"

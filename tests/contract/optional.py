@@ -34,7 +34,7 @@ from bench.worker.timing import time_calls
 from .models import Example
 from .subject import Subject, assert_close, attempt
 
-_VARIANTS = {"fp32", "fp16", "bf16", "int8-dynamic", "int8-static"}
+_VARIANTS = {"fp32", "fp16", "bf16", "int8-dynamic", "int8-static", "int4"}
 #: Clocks that the runtime reads may differ from ours by so much, relatively.
 _CLOCKS_DIFFER = 0.1
 
