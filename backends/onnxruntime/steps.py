@@ -83,7 +83,7 @@ class OrtSteps(Steps):
         return self._last(logits)
 
     def _last(self, logits: Any) -> Logits:
-        """Behind the last token; those of the rest of a prompt, which may be large, aren't copied."""
+        """Behind the last token; those of the rest of a prompt, which may be many, stay."""
         if logits.data_type() != "tensor(float)":
             return last_logits(self._numbers_of(logits))
         shape = logits.shape()
