@@ -16,6 +16,7 @@ from bench.cell import Cell
 from bench.errors import BenchError, OutOfMemory, SpecError, WorkerCrashed
 from bench.machine.quiet import Cores
 from bench.measure.account import Account
+from bench.measure.answers import behind_its_text
 from bench.measure.group import group_class
 from bench.measure.listener import Listener
 from bench.measure.member import Context, told_placement, try_out
@@ -180,6 +181,7 @@ class Measuring:
             mine = [i for i in self.stored.invocations if i.cell_id == planned.cell.id]
             if mine:
                 state.samples = self.stored.samples(planned.cell.id)
+                state.ttft = self.stored.ttft_samples(planned.cell.id)
                 state.invocations = [i for i in mine if i.index in state.samples]
         return state
 
@@ -316,6 +318,7 @@ class Measuring:
             facts=facts,
             invocations=state.invocations,
             samples=state.samples,
+            ttft=state.ttft,
             outputs=outputs,
             reference=reference,
             witnesses=second.witnesses,
@@ -344,10 +347,11 @@ class Measuring:
         if not state.outputs:  # not taken, or none of them is a tensor of numbers
             return None, None, SecondLook()
         with self.account.useful():
-            judged = self.references.judge(state.planned, state.outputs)
+            asked, outputs = behind_its_text(state.planned, state.outputs)
+            judged = self.references.judge(asked, outputs)
         if judged.second.chance:
             return None, None, judged.second
-        return state.outputs, judged.reference, judged.second
+        return list(outputs), judged.reference, judged.second
 
     def _kept(
         self,

@@ -21,7 +21,7 @@ from bench.cards.tasks.base import Judged, judged
 from bench.cell import Cell
 from bench.errors import SpecError
 from bench.record.assemble import TIMED, Evidence, assemble, canary_median, invocation, timed
-from bench.record.block import CANARY, Block, trusted_samples
+from bench.record.block import CANARY, Block, trusted_samples, trusted_ttft
 from bench.record.facts import CellFacts, Scored, ToldPlacement
 from bench.record.header import RunHeader
 from bench.record.parity import Reference
@@ -31,6 +31,7 @@ from bench.store.outputs import read_outputs
 from bench.store.predictions import read_predictions
 from bench.store.raw import RawFacts, read_raw
 from bench.store.run import StoredRun
+from bench.store.samples import TTFT
 
 #: By cell and invocation.
 Measured = dict[tuple[str, int], list[Block]]
@@ -128,6 +129,7 @@ def _blocks(table: Any) -> Iterator[Block]:
         else table[name].to_numpy()
         for name in ("invocation", "round", "position", "disturbed", "latency_ns")
     }
+    ttft_ns = table[TTFT].fill_null(-1).to_numpy() if TTFT in table.column_names else None
     keys = (codes, columns["invocation"], columns["round"], columns["position"])
     changes = np.zeros(len(cells) - 1, dtype=bool)
     for key in keys:
@@ -141,6 +143,9 @@ def _blocks(table: Any) -> Iterator[Block]:
             position=int(columns["position"][start]),
             latency_ns=columns["latency_ns"][start:end],
             disturbed=bool(columns["disturbed"][start]),
+            ttft_ns=None
+            if ttft_ns is None or (ttft_ns[start:end] < 0).any()
+            else ttft_ns[start:end],
         )
 
 
@@ -189,6 +194,7 @@ class _Derivation:
             facts=facts,
             invocations=taken,
             samples=self._samples(taken),
+            ttft=self._ttft(taken),
             outputs=outputs,
             reference=reference,
             witnesses=witnesses,
@@ -218,6 +224,10 @@ class _Derivation:
     def _samples(self, taken: Sequence[Invocation]) -> Mapping[int, Array]:
         blocks = {i.index: self.measured.get((i.cell_id, i.index)) for i in taken}
         return {index: trusted_samples(mine) for index, mine in blocks.items() if mine}
+
+    def _ttft(self, taken: Sequence[Invocation]) -> Mapping[int, Array]:
+        found = {i.index: trusted_ttft(self.measured.get((i.cell_id, i.index), ())) for i in taken}
+        return {index: mine for index, mine in found.items() if mine is not None}
 
     def _outputs(
         self, facts: CellFacts
