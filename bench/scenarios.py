@@ -104,10 +104,13 @@ PREFILL = Scenario("prefill", "latency", one_sample=True, counts="prompt", for_a
 DECODE = Scenario(
     "decode", "latency", one_sample=True, counts="depth", for_all=False, weighs="latency"
 )
+GENERATE = Scenario(
+    "generate", "latency", one_sample=True, counts="text", for_all=False, weighs="latency"
+)
 SCENARIOS = Catalogue(
     "scenario",
     "bench.scenarios",
-    (SINGLE_STREAM, MULTI_STREAM, OFFLINE, SERVER, PREFILL, DECODE),
+    (SINGLE_STREAM, MULTI_STREAM, OFFLINE, SERVER, PREFILL, DECODE, GENERATE),
 )
 #: What a run measures unless it is told otherwise.
 DEFAULT = (SINGLE_STREAM.name, OFFLINE.name)
@@ -130,7 +133,7 @@ def find_scenario(name: str) -> Scenario:
     if len(lengths) != wanted or not all(map(_is_length, lengths)):
         raise SpecError(
             f"{name!r}: lengths belong to scenarios of language models, in tokens: prefill{AT}128, "
-            f"decode{AT}512, and of a prompt and its answer offline{AT}128{PLUS}64."
+            f"decode{AT}512, and of a prompt and its answer generate{AT}128{PLUS}64."
         )
     first, *answer = map(int, lengths)
     return row.of_text(first, *answer) if answer else row.of_size(first)

@@ -231,6 +231,7 @@ class Group:
             timed.latency_ns,
             disturbed=bool(seen.disturbed(BLOCK_THRESHOLDS)),
             ttft_ns=timed.ttft_ns,
+            gaps_ns=timed.gaps_ns,
         )
 
     def canary_blocks(self, canary: Canary, number: int, position: int) -> list[Block]:

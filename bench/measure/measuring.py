@@ -182,6 +182,7 @@ class Measuring:
             if mine:
                 state.samples = self.stored.samples(planned.cell.id)
                 state.ttft = self.stored.ttft_samples(planned.cell.id)
+                state.gaps = self.stored.gap_samples(planned.cell.id)
                 state.invocations = [i for i in mine if i.index in state.samples]
         return state
 
@@ -319,6 +320,7 @@ class Measuring:
             invocations=state.invocations,
             samples=state.samples,
             ttft=state.ttft,
+            gaps=state.gaps,
             outputs=outputs,
             reference=reference,
             witnesses=second.witnesses,

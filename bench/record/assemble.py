@@ -59,7 +59,8 @@ class Evidence:
     """All that the record of a cell follows from.
 
     ``samples`` are the trusted latencies of each invocation in ns, and ``ttft`` of the same calls
-    the times to the first token, where they are whole queries. ``scores`` are what the task
+    the times to the first token, where they are whole queries, and ``gaps`` those from token to
+    token, (calls, tokens). ``scores`` are what the task
     says of the predictions, the primary metric first, and ``doubts`` what looks like a mistake.
     """
 
@@ -68,6 +69,7 @@ class Evidence:
     invocations: Sequence[Invocation] = ()
     samples: Mapping[int, Array] | None = None
     ttft: Mapping[int, Array] | None = None
+    gaps: Mapping[int, Array] | None = None
     outputs: Sequence[Array] | None = None
     reference: Reference | None = None
     witnesses: Sequence[Reference] = ()
@@ -81,7 +83,14 @@ def assemble(evidence: Evidence, confidence: float) -> Record:
     placement = _placement(facts, cell)
     compared, why_not = _parity(evidence, placement)
     rates = estimate.figures(cell, taken) if cell.is_rate else ()
-    queries = of_queries(cell, taken, evidence.samples or {}, evidence.ttft or {}, confidence)
+    queries = of_queries(
+        cell,
+        taken,
+        evidence.samples or {},
+        evidence.ttft or {},
+        evidence.gaps or {},
+        confidence,
+    )
 
     def over_invocations(name: str) -> Any:
         values = [getattr(i, name) for i in taken]

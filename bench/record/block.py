@@ -16,7 +16,8 @@ CANARY = "canary"
 @dataclass(frozen=True)
 class Block:
     """Consecutive timed calls of one worker: ``latency_ns`` is int64 of shape (calls,), and so is
-    ``ttft_ns``, the time to the first token, where a call is a language model's whole query."""
+    ``ttft_ns``, the time to the first token, where a call is a language model's whole query; of
+    such a call ``gaps_ns``, (calls, tokens), are the times from each token to the next."""
 
     cell_id: str
     invocation: int
@@ -25,6 +26,7 @@ class Block:
     latency_ns: Array
     disturbed: bool = False
     ttft_ns: Array | None = None
+    gaps_ns: Array | None = None
 
 
 def trusted_samples(blocks: Sequence[Block]) -> Array:
@@ -38,6 +40,12 @@ def trusted_samples(blocks: Sequence[Block]) -> Array:
 def trusted_ttft(blocks: Sequence[Block]) -> Array | None:
     """Of the same calls the times to the first token; None where there are none."""
     found = [block.ttft_ns for block in _trusted(blocks) if block.ttft_ns is not None]
+    return np.concatenate(found) if found else None
+
+
+def trusted_gaps(blocks: Sequence[Block]) -> Array | None:
+    """Of the same calls the times from each token to the next; None where there are none."""
+    found = [block.gaps_ns for block in _trusted(blocks) if block.gaps_ns is not None]
     return np.concatenate(found) if found else None
 
 

@@ -33,6 +33,7 @@ def of_queries(
     invocations: Sequence[Invocation],
     samples: Mapping[int, Array],
     first: Mapping[int, Array],
+    gaps: Mapping[int, Array],
     confidence: float,
 ) -> Queries | None:
     """What is known of a cell's queries; None where it isn't of whole queries, or too few processes
@@ -46,12 +47,14 @@ def of_queries(
     per_token = (time_per_token(samples[i.index], first[i.index], answer) for i in taken)
     arrays = [array for array in per_token if array is not None]
     tpot = _time(arrays, cell.tpot_bound_ns, confidence) if arrays else None
+    between = [gaps[i.index].ravel() for i in taken if i.index in gaps and answer > 1]
     waited = scenario.bounded  # then a time to the first token holds that in the queue, too
     return Queries(
         prompt_tokens=prompt,
         new_tokens=answer,
         ttft=ttft,
         tpot=tpot,
+        itl=_time(between, None, confidence) if len(between) > 1 else None,
         prompt_per_s=None
         if waited
         else estimate.estimate([prompt_rate(i, cell.batch * prompt) for i in taken], confidence),

@@ -154,6 +154,8 @@ class Queries(Frozen):
     new_tokens: Positive
     ttft: QueryTime
     tpot: QueryTime | None = None  #: None where a query makes one token
+    #: from each token to the next, one by one; not of queries that may have waited
+    itl: QueryTime | None = None
     prompt_per_s: Amount | None = None  #: None for queries that may have waited
     new_per_s: Amount | None = None
     bounds: Kept | None = None  #: whether all bounds are kept

@@ -147,6 +147,11 @@ class Worker:
                 raise self._absurd("time-block", f"{times.shape} {what} for {calls} calls")
             if (times < 0).any():
                 raise self._absurd("time-block", f"a call took {times.min()} ns")
+        gaps_ns = found.gaps_ns
+        if gaps_ns is not None and (gaps_ns.ndim != 2 or len(gaps_ns) != calls):
+            raise self._absurd("time-block", f"{gaps_ns.shape} gaps of tokens for {calls} calls")
+        if gaps_ns is not None and (gaps_ns < 0).any():
+            raise self._absurd("time-block", f"a token took {gaps_ns.min()} ns")
         return found
 
     def serve_queries(self, asked: messages.ServeQueries) -> messages.ServedQueries:

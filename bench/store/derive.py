@@ -195,6 +195,7 @@ class _Derivation:
             invocations=taken,
             samples=self._samples(taken),
             ttft=self._ttft(taken),
+            gaps=self.run.gap_samples(record.cell_id),
             outputs=outputs,
             reference=reference,
             witnesses=witnesses,

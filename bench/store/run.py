@@ -34,6 +34,7 @@ from bench.record.result import SCHEMA_VERSION, Invocation, Record
 from bench.record.resumption import Resumption
 from bench.spec import Suite
 from bench.store.find import HEADER, INVOCATIONS, RESUMES, only_run
+from bench.store.gaps import read_gaps
 from bench.store.held import Holder
 from bench.store.lines import read_lines, read_records
 from bench.store.predictions import read_predictions
@@ -93,6 +94,14 @@ class StoredRun:
     def ttft_samples(self, cell_id: str) -> dict[int, Array]:
         """Of the same calls the times to the first token, where they are whole queries."""
         return self._ttft_samples.get(cell_id, {})
+
+    def gap_samples(self, cell_id: str) -> dict[int, Array]:
+        """Of the same calls the times from token to token, (calls, tokens)."""
+        return self._gap_samples.get(cell_id, {})
+
+    @cached_property
+    def _gap_samples(self) -> dict[str, dict[int, Array]]:
+        return read_gaps(self.path)
 
     @cached_property
     def _ttft_samples(self) -> dict[str, dict[int, Array]]:

@@ -23,6 +23,7 @@ from bench.record.result import SCHEMA_VERSION, Invocation, Record
 from bench.record.resumption import Resumption
 from bench.store import outputs
 from bench.store.find import FACTS, HEADER, INVOCATIONS, RECORDS, RESUMES, WORKERS, only_run
+from bench.store.gaps import GAPS, gaps_column
 from bench.store.predictions import stored_column
 from bench.store.run import StoredRun, read_run
 from bench.store.samples import TTFT
@@ -104,6 +105,8 @@ class RunStore:
         }
         if any(block.ttft_ns is not None for block in blocks):
             columns[TTFT] = pa.concat_arrays([_first(block) for block in blocks])
+        if any(block.gaps_ns is not None for block in blocks):
+            columns[GAPS] = gaps_column(blocks)
         table = pa.table(columns)
         with _disk_errors(self.path):
             sink = pa.BufferOutputStream()

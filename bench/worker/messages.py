@@ -166,10 +166,12 @@ class TimeBlock:
 
 @dataclass(frozen=True)
 class TimedBlock:
-    """The latency of each call, in order; of whole queries also the time to their first token."""
+    """The latency of each call, in order; of whole queries also the time to their first token, and
+    those from each token to the next, (calls, new tokens - 1)."""
 
     latency_ns: Nanoseconds
     ttft_ns: Optional[Nanoseconds] = None
+    gaps_ns: Optional[Nanoseconds] = None
 
 
 @dataclass(frozen=True)

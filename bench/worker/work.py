@@ -249,7 +249,9 @@ class Work:
             self.queries.forget()
         latency_ns = time_calls(call, request.calls)
         self._read_device()
-        return m.TimedBlock(latency_ns, self.queries.ttft_ns() if self.queries else None)
+        if self.queries is None:
+            return m.TimedBlock(latency_ns)
+        return m.TimedBlock(latency_ns, self.queries.ttft_ns(), self.queries.gaps_ns())
 
     def serve_queries(self, request: m.ServeQueries) -> m.ServedQueries:
         """Queries at random moments, their latencies counted from when they were to arrive."""
