@@ -89,6 +89,7 @@ def assemble(evidence: Evidence, confidence: float) -> Record:
         evidence.samples or {},
         evidence.ttft or {},
         evidence.gaps or {},
+        facts,
         confidence,
     )
 

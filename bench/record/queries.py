@@ -4,6 +4,7 @@ was done. The definitions are in docs/scenarios.md."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from bench.arrays import Array
 from bench.cell import Cell
 from bench.numbers import duration
 from bench.record import estimate
+from bench.record.facts import CellFacts
 from bench.record.result import Check, Invocation, Kept, Percentile, Queries, QueryTime
 from bench.scenarios import find_scenario
 from bench.stats.percentile import median
@@ -34,6 +36,7 @@ def of_queries(
     samples: Mapping[int, Array],
     first: Mapping[int, Array],
     gaps: Mapping[int, Array],
+    facts: CellFacts,
     confidence: float,
 ) -> Queries | None:
     """What is known of a cell's queries; None where it isn't of whole queries, or too few processes
@@ -55,6 +58,7 @@ def of_queries(
         ttft=ttft,
         tpot=tpot,
         itl=_time(between, None, confidence) if len(between) > 1 else None,
+        **_of_request(ttft, facts),
         prompt_per_s=None
         if waited
         else estimate.estimate([prompt_rate(i, cell.batch * prompt) for i in taken], confidence),
@@ -63,6 +67,20 @@ def of_queries(
         else estimate.estimate([new_rate(i, cell.batch * (answer - 1)) for i in taken], confidence),
         bounds=all_kept(time.kept for time in (ttft, tpot) if time is not None),
     )
+
+
+def _of_request(ttft: QueryTime, facts: CellFacts) -> dict[str, Any]:
+    """What a request takes besides, and with it to the first token."""
+    if not facts.tokenizing_ns:
+        return {}
+    before_ns = max(float(np.median(facts.tokenizing_ns)), _SHORTEST_NS)
+    model = ttft.median_ns
+    shifted = {name: getattr(model, name) + before_ns for name in ("value", "low", "high")}
+    return {
+        "tokenizing_ns": before_ns,
+        "templated": facts.templated,
+        "ttft_request_ns": model.model_copy(update=shifted),
+    }
 
 
 def prompt_rate(one: Invocation, tokens: int) -> float:

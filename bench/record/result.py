@@ -156,6 +156,11 @@ class Queries(Frozen):
     tpot: QueryTime | None = None  #: None where a query makes one token
     #: from each token to the next, one by one; not of queries that may have waited
     itl: QueryTime | None = None
+    #: making token ids of a request's text, timed apart: a median; None where that wasn't timed
+    tokenizing_ns: Above | None = None
+    templated: bool = False  #: whether a chat template is in that
+    #: that and the time to the first token: what a user waits
+    ttft_request_ns: Amount | None = None
     prompt_per_s: Amount | None = None  #: None for queries that may have waited
     new_per_s: Amount | None = None
     bounds: Kept | None = None  #: whether all bounds are kept

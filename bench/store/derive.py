@@ -26,6 +26,7 @@ from bench.record.facts import CellFacts, Scored, ToldPlacement
 from bench.record.header import RunHeader
 from bench.record.parity import Reference
 from bench.record.result import Invocation, Record
+from bench.record.steps import steps_checked
 from bench.spec import Suite
 from bench.store.outputs import read_outputs
 from bench.store.predictions import read_predictions
@@ -61,7 +62,7 @@ def derived(run: StoredRun) -> Derived:
     """Raises `SpecError` where the samples can't be read."""
     again = _Derivation(run)
     invocations = [again.invocation(one) for one in run.invocations]
-    records = [again.record(record, invocations) for record in run.records]
+    records = steps_checked([again.record(record, invocations) for record in run.records])
     again.look_for_strays()
     header = _header(run.header, records)
     return Derived(

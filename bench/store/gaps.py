@@ -28,8 +28,8 @@ def gaps_column(blocks: Sequence[Block]) -> Any:
 
 
 def read_gaps(path: Path) -> dict[str, dict[int, Array]]:
-    """Those of a run's trusted queries by cell and invocation, (queries, tokens), as they were made.
-    What can't be read is left out."""
+    """Those of a run's trusted queries by cell and invocation, (queries, tokens), in the order of
+    measuring. What can't be read is left out."""
     import pyarrow as pa  # pyarrow: start-up
     import pyarrow.parquet as pq  # pyarrow: start-up
 
