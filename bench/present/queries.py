@@ -22,25 +22,30 @@ def query_notes(records: Sequence[Record]) -> list[str]:
         scenario = find_scenario(record.cell.scenario)
         model = f" ({printable(record.cell.model.name, limit=NAME_LIMIT)})" if several else ""
         target = printable(record.cell.target, limit=NAME_LIMIT)
-        words = (_loaded if scenario.bounded else _back_to_back)(record, record.queries)
+        words = "; ".join(filter(None, (_times(record.queries), _rates(record, record.queries))))
         found.setdefault(_what(scenario, record.cell.batch), []).append(f"{target}{model}: {words}")
     return [f"{MISSING} {what}; {'; '.join(rows)}." for what, rows in found.items()]
 
 
 def _what(scenario: Scenario, batch: int) -> str:
     """The load, and what is not in it."""
-    each = (
-        f"a query is {'a prompt' if batch == 1 else f'{batch} prompts'} of {scenario.size} tokens"
-    )
     answer = f"{scenario.answer} greedy token{'s' * (scenario.answer != 1)}"
+    if not scenario.one_sample:
+        return (
+            f"{scenario.name} batch {batch}: a query is {batch} prompts of {scenario.size} tokens "
+            f"and {answer} each, made together"
+        )
+    each = f"{scenario.name}: a query is a prompt of {scenario.size} tokens and {answer}"
     if scenario.bounded:
         order = "one query at a time, first come, first served (no continuous batching)"
-        return f"{scenario.name}: {each} and {answer}; {order}; TTFT counts from the arrival"
-    return f"{scenario.name} batch {batch}: {each} and {answer} each, the batch together"
+        return f"{each}; {order}; TTFT counts from the arrival"
+    return f"{each}, one after the other; the latency is that of whole queries"
 
 
-def _back_to_back(record: Record, queries: Queries) -> str:
-    """Tokens a second, of prompts and of answers apart."""
+def _rates(record: Record, queries: Queries) -> str:
+    """Tokens a second, of prompts and of answers apart; none where queries may have waited."""
+    if queries.prompt_per_s is None:
+        return ""
     parts = [f"{_rate(queries.prompt_per_s)} prompt tokens/s"]
     if queries.new_per_s is not None:
         parts.append(f"{_rate(queries.new_per_s)} generated tokens/s behind the first")
@@ -50,8 +55,8 @@ def _back_to_back(record: Record, queries: Queries) -> str:
     return ", ".join(parts)
 
 
-def _loaded(record: Record, queries: Queries) -> str:
-    """The times under the load of the highest rate, and whether the bounds are met."""
+def _times(queries: Queries) -> str:
+    """The times of tokens, and whether bounds on them are met."""
     times = (("TTFT", queries.ttft), ("TPOT", queries.tpot))
     parts = [f"{name} {_time(time)}" for name, time in times if time is not None]
     if queries.bounds is not None:
