@@ -1,10 +1,13 @@
-"""Pairs of limits on a language model's queries under load, as MLPerf Inference sets them."""
+"""What a query's times must not exceed: in words, and for language models the pairs of limits that
+MLPerf Inference sets."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bench.cell import Cell
 from bench.errors import SpecError
+from bench.numbers import duration
 
 MS_NS = 1_000_000
 
@@ -46,3 +49,13 @@ def preset(name: str) -> TokenBounds:
             return one
     known = ", ".join(one.name for one in PRESETS)
     raise SpecError(f"{name!r} is no pair of bounds; there are {known}.")
+
+
+def in_words(cell: Cell) -> str:
+    """The bounds that a cell is asked under; empty where there are none."""
+    bounds = (
+        ("", cell.latency_bound_ns),
+        ("TTFT ", cell.ttft_bound_ns),
+        ("TPOT ", cell.tpot_bound_ns),
+    )
+    return ", ".join(f"{name}p99 ≤ {duration(ns)}" for name, ns in bounds if ns is not None)

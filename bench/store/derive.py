@@ -27,6 +27,7 @@ from bench.record.header import RunHeader
 from bench.record.parity import Reference
 from bench.record.result import Invocation, Record
 from bench.record.steps import steps_checked
+from bench.scenarios import DEFAULT, LANGUAGE_DEFAULT, find_scenario
 from bench.spec import Suite
 from bench.store.outputs import read_outputs
 from bench.store.predictions import read_predictions
@@ -333,19 +334,41 @@ def _suite(suite: Suite, records: Sequence[Record], cells: Sequence[Cell]) -> Su
     first = cells[0]
     bound_ns = next((c.latency_bound_ns for c in cells if c.latency_bound_ns is not None), None)
     update: dict[str, Any] = {
-        "scenarios": tuple(dict.fromkeys(cell.scenario for cell in cells)),
+        "scenarios": _scenarios(suite, cells),
         "variants": tuple(dict.fromkeys([*suite.variants, *(cell.variant for cell in cells)])),
         "lane": first.lane,
         "allow_fallback": first.allow_fallback,
         "accuracy": suite.accuracy or any(record.accuracy is not None for record in records),
     }
-    if set(update["scenarios"]) == set(suite.scenarios):
-        update["scenarios"] = suite.scenarios  # one that is named twice is measured once
     if suite.threads is not None:
         update["threads"] = first.threads
     if bound_ns is not None and suite.latency_bound_ns != bound_ns:
         update["latency_bound"] = f"{bound_ns / 1000:g}us"
-    return suite.model_copy(update=update)
+    return suite.model_copy(update=update | _token_bounds(suite, cells))
+
+
+def _scenarios(suite: Suite, cells: Sequence[Cell]) -> tuple[str, ...]:
+    """Those of the cells, in the suite's words where these mean the same: a language model's have
+    the lengths in their names, nobody has to ask for those of its default, and one that is named
+    twice is measured once."""
+    asked = set(suite.scenarios)
+    names = dict.fromkeys(
+        cell.scenario if cell.scenario in asked else find_scenario(cell.scenario).plain_name
+        for cell in cells
+    )
+    unasked = set(LANGUAGE_DEFAULT) if suite.scenarios == DEFAULT else set()
+    found = tuple(name for name in names if name not in unasked)
+    return suite.scenarios if not found or set(found) == asked else found
+
+
+def _token_bounds(suite: Suite, cells: Sequence[Cell]) -> dict[str, Any]:
+    """What the cells say of the bounds on TTFT and TPOT, where the suite says something else."""
+    pairs = ((cell.ttft_bound_ns, cell.tpot_bound_ns) for cell in cells)
+    found = next((pair for pair in pairs if pair[0] is not None and pair[1] is not None), None)
+    if found is None or found == (suite.ttft_bound_ns, suite.tpot_bound_ns):
+        return {}
+    ttft, tpot = (f"{ns / 1000:g}us" for ns in found if ns is not None)
+    return {"bounds": None, "ttft_bound": ttft, "tpot_bound": tpot}
 
 
 def _models(header: RunHeader) -> tuple[str, ...]:

@@ -14,6 +14,22 @@ from bench.arrays import Array
 TTFT = "ttft_ns"
 
 
+def sample_schema() -> Any:
+    """What the columns hold, those included that not every file has."""
+    import pyarrow as pa  # pyarrow: start-up
+
+    whole = ("invocation", "round", "position")
+    times = ("latency_ns", TTFT)
+    return pa.schema(
+        [
+            ("cell_id", pa.dictionary(pa.int32(), pa.string())),
+            *((name, pa.int32()) for name in whole),
+            ("disturbed", pa.bool_()),
+            *((name, pa.int64()) for name in times),
+        ]
+    )
+
+
 def sample_files(path: Path) -> list[Path]:
     """The files of samples of a run directory, in the order of measuring."""
     return sorted((path / "samples").glob("*.parquet"))
