@@ -9,7 +9,8 @@ import numpy as np
 
 from bench.arrays import Array
 from bench.cards.inputs import input_digest
-from bench.cards.language.prompts import TOKENIZER, first_past, prompt_tokens, step_feeds
+from bench.cards.language.prompts import first_past, prompt_tokens, step_feeds
+from bench.cards.language.tokens import TOKENIZER
 from bench.cards.ready import Loaded
 from bench.errors import BenchError, Unsupported
 from bench.scenarios import Scenario

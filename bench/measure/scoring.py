@@ -14,6 +14,7 @@ from bench.errors import AccuracyFailed
 from bench.files import file_stem
 from bench.measure.member import Context
 from bench.measure.plan import PlannedCell, for_batch
+from bench.measure.texts import language_columns
 from bench.record.facts import Scored
 from bench.record.result import Record
 from bench.runtimes.loaded import loaded_worker
@@ -80,6 +81,8 @@ def predictions(
     """
     dataset, card = planned.model.dataset, planned.model.card
     assert dataset is not None
+    if dataset.language:
+        return language_columns(planned, launcher, cpus)
     batch = planned.batch_axis.samples(_EVALUATION_BATCH)
     outputs = outputs_on(planned, dataset.inputs, batch, launcher, cpus)
     return find_task(card.task).columns(outputs, dataset, card)

@@ -199,6 +199,35 @@ class Outputs:
 
 
 @dataclass(frozen=True)
+class ScoreTokens:
+    """How probable is each target after the tokens before it?
+
+    ``output`` is the place of the logits among the session's outputs; ``targets``, int64 [batch,
+    tokens], are the ids that come next, -1 where none is scored. ``top`` is how many of the most
+    probable ids are told of each.
+    """
+
+    feeds: Inputs
+    output: int
+    targets: Array
+    top: int
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """One row for each target that is scored, row by row of the batch.
+
+    Natural logarithms of probabilities: ``right`` of the target; ``best`` of the most probable
+    ``ids``, the first of them first; ``tail`` of all others together.
+    """
+
+    right: Array  #: float32 [targets]
+    ids: Array  #: int32 [targets, top]
+    best: Array  #: float32 [targets, top]
+    tail: Array  #: float32 [targets]
+
+
+@dataclass(frozen=True)
 class TimeCopies:
     """How long do the copies of what is bound take? One inference takes ``latency_ns``."""
 
@@ -304,6 +333,7 @@ Request = Union[
     ServeQueries,
     Fetch,
     Evaluate,
+    ScoreTokens,
     TimeCopies,
     AskDeviceMemory,
     AskReadings,
@@ -322,6 +352,7 @@ Answer = Union[
     TimedBlock,
     ServedQueries,
     Outputs,
+    TokenScores,
     CopyTimes,
     DeviceMemory,
     Readings,

@@ -38,6 +38,7 @@ from bench.errors import (
 from bench.worker import PROTOCOL, openloop, resident
 from bench.worker import messages as m
 from bench.worker.codec import MOST_TEXT, Encoded, decode, encode
+from bench.worker.likelihoods import likelihoods
 from bench.worker.timing import time_calls, warm_up
 from bench.worker.wire import Channel, ChannelClosed
 
@@ -120,6 +121,7 @@ class Work:
             m.ServeQueries: self.serve_queries,
             m.Fetch: self.fetch,
             m.Evaluate: self.evaluate,
+            m.ScoreTokens: self.score_tokens,
             m.TimeCopies: self.copy_times,
             m.AskDeviceMemory: self.device_memory,
             m.AskReadings: self.told_readings,
@@ -239,6 +241,11 @@ class Work:
     def evaluate(self, request: m.Evaluate) -> m.Outputs:
         """Outputs for a chunk of a data set, through the checked path."""
         return m.Outputs(tuple(map(np.asarray, self._session().run(request.feeds))))
+
+    def score_tokens(self, request: m.ScoreTokens) -> m.TokenScores:
+        """How probable the targets are: logits of a whole text are too large to be told."""
+        outputs = self._session().run(request.feeds)
+        return likelihoods(outputs[request.output], request.targets, request.top)
 
     def copy_times(self, request: m.TimeCopies) -> m.CopyTimes:
         """How long the copies of what is bound take; nothing where the session can't tell.
