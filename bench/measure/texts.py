@@ -59,27 +59,25 @@ def windows(ids: Array, size: int, stride: int) -> Iterator[Window]:
         start, scored = start + stride, end
 
 
-def language_columns(
-    planned: PlannedCell, launcher: Launcher, cpus: Sequence[int]
+def document_columns(
+    planned: PlannedCell, texts: Sequence[Document], launcher: Launcher, cpus: Sequence[int]
 ) -> dict[str, Array]:
     """One row for each token of the data set's texts (see `TextGeneration`).
 
     A text's first token, where nothing comes before it, is not predicted: it has the probability
     1 / vocabulary, and -1 for what was predicted.
     """
-    data = planned.model.dataset
-    assert data is not None
     decoder, tokens = language_of(planned)
     size, stride = _window(planned, decoder)
-    texts = [one for one in data.language if isinstance(one, Document)]
     encoded = [tokens.encoded(text.text) for text in texts]
-    _refuse_strange([one.ids for one in encoded], decoder, tokens)
+    refuse_strange([one.ids for one in encoded], decoder, tokens)
     names = {name: place for place, name in enumerate(dict.fromkeys(t.document for t in texts))}
     begun = [] if tokens.first is None else [tokens.first]
     every = [w for one in encoded for w in windows(_joined(begun, one.ids), size, stride)]
     if sum(len(one.ids) for one in encoded) < 2 or not every:
         raise AccuracyFailed(
-            f"{data.name}: its texts are a single token each, so there is nothing to predict."
+            f"{planned.model.card.name}: the texts are a single token each, so there is nothing "
+            "to predict."
         )
     found = scored(planned, decoder, every, launcher, cpus)
     token = np.concatenate([one.ids for one in encoded])
@@ -138,7 +136,7 @@ def _window(planned: PlannedCell, decoder: Decoder) -> tuple[int, int]:
     return size, min(size, stride or max(1, size // 2))
 
 
-def _refuse_strange(texts: Iterable[Array], decoder: Decoder, tokens: Tokens) -> None:
+def refuse_strange(texts: Iterable[Array], decoder: Decoder, tokens: Tokens) -> None:
     """Raise `AccuracyFailed` where the tokenizer gives ids that the model has no logits for."""
     largest = max((int(ids.max(initial=-1)) for ids in texts), default=-1)
     if decoder.vocabulary and max(largest, tokens.first or 0) >= decoder.vocabulary:

@@ -228,6 +228,27 @@ class TokenScores:
 
 
 @dataclass(frozen=True)
+class GoOn:
+    """What does a language model say after these tokens, int64 [tokens], if it always takes the
+    most probable one? It ends with one of ``ends``, or after ``most``.
+
+    ``decoder`` is a `bench.decoding.Decoder` as JSON.
+    """
+
+    decoder: str
+    tokens: Array
+    ends: Array  #: int64 [ends]
+    most: int
+
+
+@dataclass(frozen=True)
+class WentOn:
+    """The tokens that it said, int64, with the one that ended them where there was one."""
+
+    tokens: Array
+
+
+@dataclass(frozen=True)
 class TimeCopies:
     """How long do the copies of what is bound take? One inference takes ``latency_ns``."""
 
@@ -334,6 +355,7 @@ Request = Union[
     Fetch,
     Evaluate,
     ScoreTokens,
+    GoOn,
     TimeCopies,
     AskDeviceMemory,
     AskReadings,
@@ -353,6 +375,7 @@ Answer = Union[
     ServedQueries,
     Outputs,
     TokenScores,
+    WentOn,
     CopyTimes,
     DeviceMemory,
     Readings,

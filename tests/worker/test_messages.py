@@ -52,6 +52,8 @@ EXAMPLES = (
     m.Outputs((np.ones((2, 0)), np.array(True))),
     m.ScoreTokens(FEEDS, output=1, targets=np.array([[3, -1]]), top=2),
     m.TokenScores(*(np.ones(n, np.float32) for n in (1, 2, 2, 1))),
+    m.GoOn("{}", np.array([3, 4]), ends=np.array([0]), most=5),
+    m.WentOn(np.array([1, 0])),
     m.TimeCopies(7.5),
     m.CopyTimes({"h2d_ns": (1, 2), "d2h_ns": ()}),
     m.AskDeviceMemory(DEVICE),

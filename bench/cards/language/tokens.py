@@ -89,6 +89,11 @@ class Tokens:
         return frozenset(self._named("eos"))
 
     @cached_property
+    def newlines(self) -> frozenset[int]:
+        """The ids whose text holds the end of a line."""
+        return frozenset(n for n in range(self.largest + 1) if "\n" in self._reader.decode([n]))
+
+    @cached_property
     def _special(self) -> frozenset[int]:
         """What is marked as special. An id that a configuration names and that is not, is of
         another vocabulary: transformers writes the defaults of a class into every config.json."""

@@ -1,4 +1,4 @@
-"""``text-generation``: a language model, scored on texts: bits per byte, perplexity, top-1.
+"""``text-generation``: a language model, scored on texts, questions with choices, or answers.
 
 Evidence is by document: what a model makes of one token says little new about the next.
 """
@@ -14,6 +14,7 @@ import numpy as np
 from bench.arrays import Array
 from bench.cards.card import Card
 from bench.cards.datasets import Dataset
+from bench.cards.tasks import decisions
 from bench.cards.tasks.base import (
     Change,
     Columns,
@@ -40,16 +41,21 @@ _MOST_STRETCHES = 40
 
 
 class TextGeneration(Task):
-    """Bits per byte, compared document by document.
+    """Bits per byte, compared document by document; or how many questions are right.
 
     Texts are stored token by token: ``document``, ``bytes`` that the token is of, ``token``,
     ``vocabulary``, ``log_p`` (natural logarithm) and ``predicted``, the most probable id, or -1
     where nothing came before. ``top_ids`` and ``top_log_p`` are the beginning of the distribution
-    and ``tail_log_p`` all the rest of it; ids are -1 where it isn't kept.
+    and ``tail_log_p`` all the rest of it; ids are -1 where it isn't kept. Questions are stored
+    choice by choice, with ``question``, ``choice``, ``gold``, ``log_p`` and ``bytes``; answers one
+    a row, with ``right`` and ``answer``.
     """
 
     name: ClassVar[str] = "text-generation"
-    metrics: ClassVar[tuple[MetricRow, ...]] = (BITS, PERPLEXITY, NEXT)
+    metrics: ClassVar[tuple[MetricRow, ...]] = (
+        *(BITS, decisions.NORMALISED, decisions.EXACT),
+        *(PERPLEXITY, NEXT, decisions.LIKELIEST),
+    )
     bulky: ClassVar[tuple[str, ...]] = ("top_ids", "top_log_p", "tail_log_p")
     likenesses: ClassVar[tuple[LikenessRow, ...]] = (
         LikenessRow(
@@ -58,6 +64,20 @@ class TextGeneration(Task):
             "high",
             "what it says next",
             "puts the same token first as {original} for {value:.1%} of the tokens",
+        ),
+        LikenessRow(
+            "same_choice",
+            "same choice",
+            "high",
+            "what it chooses",
+            "chooses like {original} in {value:.1%} of the questions",
+        ),
+        LikenessRow(
+            "same_answer",
+            "same answer, word for word",
+            "high",
+            "what it answers",
+            "answers like {original} in {value:.1%} of the prompts",
         ),
         LikenessRow(
             "divergence", "KL divergence, nats a token (at least)", "low", "its distributions"
@@ -73,6 +93,8 @@ class TextGeneration(Task):
         )
 
     def scores(self, columns: Columns, confidence: float) -> list[Score]:
+        if "token" not in columns:
+            return _decided(columns, confidence)
         texts = _Texts(columns)
         told = [(BITS, texts.bits), (PERPLEXITY, texts.perplexity), (NEXT, texts.right)]
         found = cluster_intervals([statistic for _, statistic in told], confidence)
@@ -83,8 +105,15 @@ class TextGeneration(Task):
         ]
 
     def change(self, this: Columns, other: Columns, confidence: float) -> Change | None:
-        if not _same_texts(this, other):
+        if not self.same(this, other):
             return None
+        if "token" not in this:
+            metric = decisions.EXACT if "right" in this else decisions.NORMALISED
+            mine, theirs = decisions.right(this), decisions.right(other)
+            return decisions.changed(metric, mine, theirs, confidence)
+        return self._changed_bits(this, other, confidence)
+
+    def _changed_bits(self, this: Columns, other: Columns, confidence: float) -> Change | None:
         mine, theirs = _Texts(this), _Texts(other)
         (difference,) = cluster_intervals([mine.bits - theirs.bits], confidence)
         if difference is None:
@@ -100,9 +129,13 @@ class TextGeneration(Task):
         )
 
     def doubts(self, columns: Columns, score: Score) -> list[str]:
+        if "choice" in columns:
+            return _no_better_than_guessing(score, decisions.guessing(columns))
+        if score.metric != BITS:
+            return []
         uniform = len(columns["token"]) * math.log2(columns["vocabulary"][0])
         guessed = uniform / columns["bytes"].sum()
-        if score.metric != BITS or score.value.high < guessed:
+        if score.value.high < guessed:
             return []
         return [
             f"{score.value.estimate:.2f} bits per byte are not surely below the {guessed:.2f} that "
@@ -110,9 +143,19 @@ class TextGeneration(Task):
         ]
 
     def same(self, one: Columns, other: Columns) -> bool:
-        return _same_texts(one, other)
+        kinds = [set(columns) - set(self.bulky) for columns in (one, other)]
+        if kinds[0] != kinds[1]:
+            return False
+        if "token" in one:
+            return _same_texts(one, other)
+        told = ("question", "choice", "gold", "bytes", "document")
+        return len(one["document"]) == len(other["document"]) and all(
+            np.array_equal(one[name], other[name]) for name in told if name in one
+        )
 
     def unlike(self, one: Columns, other: Columns) -> str:
+        if "token" not in one:
+            return ""
         same = all(np.array_equal(one[name], other[name]) for name in ("token", "document"))
         if not same:
             return (
@@ -134,6 +177,8 @@ class TextGeneration(Task):
         temperature: float,
         confidence: float,
     ) -> Likenesses:
+        if "token" not in original and len(decisions.documents(original)) < 2:
+            return {}
         each = {who: _alike(model, original) for who, model in models.items()}
         flat = {(who, key): s for who, found in each.items() for key, s in found.items()}
         for key, control in each.get("control", {}).items():
@@ -146,6 +191,26 @@ class TextGeneration(Task):
             else _clipped(interval, 0.0, math.inf if key == "divergence" else 1.0)
             for (who, key), interval in zip(flat, found, strict=True)
         }
+
+
+def _decided(columns: Columns, confidence: float) -> list[Score]:
+    documents = decisions.documents(columns)
+    if "right" in columns:
+        return [decisions.share(decisions.EXACT, decisions.right(columns), documents, confidence)]
+    return [
+        decisions.share(metric, decisions.right(columns, by_bytes=by_bytes), documents, confidence)
+        for metric, by_bytes in ((decisions.NORMALISED, True), (decisions.LIKELIEST, False))
+    ]
+
+
+def _no_better_than_guessing(score: Score, guessed: float) -> list[str]:
+    if score.value.low > guessed:
+        return []
+    return [
+        f"{score.metric.name} of {score.value.estimate:.1%} is not surely above the {guessed:.1%} "
+        "that choosing blindly gives: check the form of the questions, the tokenizer and the "
+        "weights"
+    ]
 
 
 class _Texts:
@@ -204,6 +269,8 @@ def _same_texts(one: Columns, other: Columns) -> bool:
 
 
 def _alike(model: Columns, original: Columns) -> dict[str, OfMeans]:
+    if "token" not in original:
+        return _decides_alike(model, original)
     texts = _Texts(original)
     told = texts.predicted & (model["predicted"] >= 0)
     tokens = texts.sums(told)
@@ -221,6 +288,20 @@ def _alike(model: Columns, original: Columns) -> dict[str, OfMeans]:
         found["divergence"] = ratio(texts.sums(nats), kept_tokens)
         found["tail"] = ratio(texts.sums(beyond), kept_tokens)
     return found
+
+
+def _decides_alike(model: Columns, original: Columns) -> dict[str, OfMeans]:
+    documents = decisions.documents(original)
+    if "right" in original:
+        key, same = "same_answer", model["answer"] == original["answer"]
+    else:
+        mine, theirs = (decisions.chosen(each, by_bytes=True) for each in (model, original))
+        key, same = "same_choice", mine == theirs
+    flips = decisions.right(model) != decisions.right(original)
+    return {
+        key: decisions.mean(same, documents),
+        "flips": decisions.mean(flips, documents),
+    }
 
 
 def _inside(metric: MetricRow, interval: Interval) -> Interval:
