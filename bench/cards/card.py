@@ -34,7 +34,7 @@ _LOADER = Path(__file__).with_name("pretrained.py")
 #: The same for what generates text.
 _DECODER_LOADER = Path(__file__).parent / "language" / "causal.py"
 #: The task of language models.
-_GENERATES = "text-generation"
+GENERATES = "text-generation"
 #: Characters of what ONNX's checker says that are shown: its sentences are shorter.
 _LONGEST_WORDS = 300
 #: What a checkpoint consists of.
@@ -142,7 +142,16 @@ class DatasetCard(Frozen):
     columns: ColumnsCard | None = None
     tokenizer: str | None = None
     max_length: Positive = 128  #: tokens of a text
+    window: Positive | None = None  #: tokens that a language model sees at once
+    stride: Positive | None = None  #: tokens of each further window that none before it scored
+    max_tokens: Positive = 64  #: of a language model's answer
     preprocessing: Preprocessing = Preprocessing()
+
+    @model_validator(mode="after")
+    def _windows_overlap(self) -> DatasetCard:
+        if self.stride is not None and self.stride > (self.window or self.stride):
+            raise ValueError("`stride` can't be larger than `window`: tokens would be left out")
+        return self
 
 
 class CalibrationCard(Frozen):
@@ -193,9 +202,9 @@ class Card(Frozen):
 
     @model_validator(mode="after")
     def _takes_something(self) -> Card:
-        if self.source.gguf is not None and self.task != _GENERATES:
-            raise ValueError(f'a GGUF file is a language model: `task = "{_GENERATES}"`')
-        follow = self.task == _GENERATES and self.source.is_checkpoint
+        if self.source.gguf is not None and self.task != GENERATES:
+            raise ValueError(f'a GGUF file is a language model: `task = "{GENERATES}"`')
+        follow = self.task == GENERATES and self.source.is_checkpoint
         if "inputs" not in self.model_fields_set and not follow:
             raise ValueError("`inputs` has to name what the model takes: [[inputs]]")
         return self
@@ -224,7 +233,7 @@ class Card(Frozen):
             torch = TorchSource(self.file(file), factory, weights)
         folder = self.checkpoint_folder()
         if folder is not None:
-            loader = _DECODER_LOADER if self.task == _GENERATES else _LOADER
+            loader = _DECODER_LOADER if self.task == GENERATES else _LOADER
             torch = TorchSource(loader, "load", folder=folder, imports=imports_of(str(folder)))
         onnx = without_links(self.file(self.source.onnx)) if self.source.onnx else None
         return ModelFile(self.name, onnx=onnx, torch=torch)

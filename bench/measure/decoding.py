@@ -11,7 +11,8 @@ import numpy as np
 from bench.arrays import Array
 from bench.bounds import PRESETS
 from bench.cards.inputs import input_digest
-from bench.cards.language.prompts import TOKENIZER, first_past, prompt_tokens, step_feeds
+from bench.cards.language.prompts import first_past, prompt_tokens, step_feeds
+from bench.cards.language.tokens import TOKENIZER
 from bench.cards.ready import Loaded
 from bench.decoding import Decoder
 from bench.errors import BenchError, Unsupported

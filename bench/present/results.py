@@ -65,6 +65,8 @@ from bench.variants import MADE_UP
 
 #: Behind the label of a row whose figures are of something else than was asked for.
 WRONG_ROW = "WRONG"
+#: Details of another tool that a note tells.
+_MOST_DETAILS = 3
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -518,7 +520,16 @@ def _foreign_text(found: Foreign) -> str:
     return (
         f"measured by {printable(found.tool, limit=60)}, read from "
         f"{printable(found.source, limit=NAME_LIMIT)}: no interval, none of our checks{typical}"
+        f"{_told_instead(found)}"
     )
+
+
+def _told_instead(found: Foreign) -> str:
+    """The first that a tool says of what it didn't time, an accuracy for example."""
+    if any((found.median_ns, found.mean_ns, found.throughput_per_s)):
+        return ""
+    said = [f"{name} {value}" for name, value in found.details.items()][:_MOST_DETAILS]
+    return f"; it says {printable(', '.join(said), limit=NAME_LIMIT)}" if said else ""
 
 
 # -- rows as data ---------------------------------------------------------------------------------

@@ -192,6 +192,11 @@ class Task(ABC):
             for name in told
         )
 
+    def unlike(self, one: Columns, other: Columns) -> str:
+        """Why the likeness of two models has no meaning although they saw the same items; empty
+        where it has."""
+        return ""
+
 
 def from_means(each: Mapping[str, Mapping[str, OfMeans]], confidence: float) -> Likenesses:
     """Likenesses that are functions of means, of student, control and their difference, all from
