@@ -74,6 +74,8 @@ class OpenVino:
     forms: ClassVar[tuple[str, ...]] = ("onnx",)
     distributions: ClassVar[tuple[str, ...]] = ("openvino",)
     variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "bf16", "int8-dynamic", "int8-static")
+    # docs.openvino.ai, NPU device: "models with static shapes only".
+    static_shapes: ClassVar[tuple[str, ...]] = ("npu",)
     preload: ClassVar[tuple[str, ...]] = ("openvino",)
     fork_safe: ClassVar[bool] = True
     environment: ClassVar[Mapping[str, str]] = {

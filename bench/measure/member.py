@@ -79,8 +79,9 @@ def bound_worker(state: CellState, context: Context) -> tuple[Worker, LoadedInfo
     worker = context.launcher.worker(planned.choice.runtime, planned.cell.threads)
     try:
         cpus = context.cpus[planned.cores]
-        loaded = worker.load(planned.file, planned.choice.device, planned.options, cpus)
-        bound = worker.bind(planned.feeds, lane=planned.cell.lane, streams=planned.streams)
+        given = planned.loads
+        loaded = worker.load(given.file, planned.choice.device, given.options, cpus)
+        bound = worker.bind(given.feeds, lane=planned.cell.lane, streams=planned.streams)
     except BaseException:
         worker.kill()
         raise
@@ -156,7 +157,7 @@ def try_out(state: CellState, context: Context) -> None:
             with context.account.useful(state):
                 worker, _, bound = bound_worker(state, context)
                 try:
-                    state.outputs = worker.fetch()
+                    state.outputs = state.planned.given(worker.fetch())
                 finally:
                     worker.end()
             keep_placement(state, bound)
