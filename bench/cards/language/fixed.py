@@ -74,7 +74,6 @@ def fixed(model: Any, shapes: Mapping[str, Shape], where: str) -> Fixed:
                 break
     finally:
         model.graph.initializer.extend(weights.values())
-    _drop_unread(model.graph)
     told = []
     for name, dtype in outputs.items():
         size = sizes.get(name)
@@ -84,9 +83,10 @@ def fixed(model: Any, shapes: Mapping[str, Shape], where: str) -> Fixed:
                 "inputs, so it has no static form."
             )
         told.append(Output(name, dtype, size))
-    found = Fixed(model, tuple(value.name for value in model.graph.input), tuple(told))
-    _keep_outputs(model.graph, found)
-    return found
+    _sort_what_may_be_in_any_order(model.graph)
+    _keep_outputs(model.graph, told)
+    _drop_unread(model.graph)
+    return Fixed(model, tuple(value.name for value in model.graph.input), tuple(told))
 
 
 def _set_inputs(graph: Any, shapes: Mapping[str, Shape]) -> None:
@@ -309,6 +309,14 @@ def _read(node: Any) -> Iterator[str]:
             yield from _read(inner)
 
 
+def _sort_what_may_be_in_any_order(graph: Any) -> None:
+    """Ask for the largest in order: an order is as right as none, and TVM knows only that."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "TopK" and attribute.name == "sorted":
+                attribute.i = 1
+
+
 def _drop_unread(graph: Any) -> None:
     """Inputs and weights that nothing reads."""
     read = {name for node in graph.node for name in _read(node)}
@@ -320,12 +328,12 @@ def _drop_unread(graph: Any) -> None:
     _replace(graph.initializer, initializers)
 
 
-def _keep_outputs(graph: Any, found: Fixed) -> None:
+def _keep_outputs(graph: Any, outputs: Sequence[Output]) -> None:
     """Outputs with their sizes, those without an element left out; a constant one is passed through
     a node, since some runtimes want each output to come from one."""
     from onnx import helper  # onnx: start-up
 
-    shapes = {out.name: out.shape for out in found.outputs}
+    shapes = {out.name: out.shape for out in outputs}
     kept = []
     weights = {tensor.name: tensor for tensor in graph.initializer}
     for value in graph.output:
