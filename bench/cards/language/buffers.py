@@ -11,7 +11,7 @@ import inspect
 from typing import Any
 
 from bench.cards.language.states import Plan, cache_argument
-from bench.decoding import BATCH, POSITION, Decoder
+from bench.decoding import POSITION, Decoder
 from bench.errors import Unsupported
 
 #: Attributes of a cache's layer that buffers can stand for.
