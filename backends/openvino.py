@@ -28,8 +28,10 @@ from bench.backend import (
     TensorSpec,
 )
 from bench.capabilities import QUERIES_PER_STREAM
+from bench.decoding import Decoder
 from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupported
 
+from .openvino_steps import OpenVinoSteps
 from .shared import tiny
 from .shared.checks import (
     ANY_NUMBER,
@@ -164,6 +166,25 @@ class OpenVinoSession:
         for request in requests:  # `wait` needs a query to wait for
             request.start_async()
         return call
+
+    def decoding(self, decoder: Decoder, batch: int, capacity: int) -> OpenVinoSteps:
+        """Two requests in turn, each of which reads what the other has left."""
+        for spec, port in zip(self.inputs, self._compiled.inputs):
+            if spec.name == decoder.tokens and port.get_partial_shape().is_static:
+                raise Unsupported(
+                    f"{self._where}: it is compiled for fixed lengths, and texts grow. Compile it "
+                    "without shapes."
+                )
+        return OpenVinoSteps(
+            self._ov,
+            self._compiled,
+            [spec.name for spec in self.inputs[: len(self._compiled.inputs)]],
+            lambda error, what: _explain(error, self._where, f"{self._where}: {what}"),
+            self._where,
+            decoder,
+            batch,
+            capacity,
+        )
 
     def fetch(self) -> list[Array]:
         if self._request is None or self._request.latency == 0:

@@ -26,10 +26,15 @@ from typing import (
 import numpy as np
 
 from bench.backend import Device, Feeds, Placement
+from bench.decoding import Decoder
 from bench.errors import Unavailable
 
 #: Latencies, one a call.
 Nanoseconds = np.ndarray[Any, np.dtype[np.int64]]
+#: Token ids [batch, new tokens].
+Tokens = np.ndarray[Any, np.dtype[np.int64]]
+#: Scores of each token of the vocabulary, [batch, vocabulary].
+Logits = np.ndarray[Any, np.dtype[np.float32]]
 
 #: Queries that a stream makes before it waits for the others: waiting costs less, the more it
 #: is shared by.
@@ -103,6 +108,43 @@ class TimesCopies(Protocol):
 
         Leaves bound callables, and what `fetch` gives, as they were. Raises a `BenchError` where
         copies can't be timed, which fails nothing.
+        """
+        ...
+
+
+class DecodingStream(Protocol):
+    """A language model that goes on from the state that its own last step left."""
+
+    @property
+    def position(self) -> int:
+        """How many tokens it has taken since it was made or `reset`."""
+        ...
+
+    def reset(self) -> None:
+        """Forget them all: the next step begins a text."""
+        ...
+
+    def step(self, tokens: Tokens) -> Logits:
+        """Take one or more tokens behind those taken so far; the logits of the last one.
+
+        Returns when they are on the host, in an array of the caller's own. The state stays where
+        the model runs, and the next step takes it up there: no copy of it passes through the host.
+        Raises `SpecError` for tokens of another type or batch, or for more than the capacity
+        holds, and is then as it was.
+        """
+        ...
+
+
+@runtime_checkable
+class DecodesFromState(Protocol):
+    """For language models: whole texts, token after token."""
+
+    def decoding(self, decoder: Decoder, batch: int, capacity: int) -> DecodingStream:
+        """A stream of ``batch`` texts of up to ``capacity`` tokens each, which has taken none.
+
+        Streams of one session don't disturb each other, nor what is bound. A runtime that compiles
+        for shapes has to be compiled without them (``Options.shapes`` empty), so that lengths stay
+        free. Raises `Unsupported`, with the reason, where this session can't.
         """
         ...
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from bench.backend import Feeds, Placement, TensorSpec
 from bench.capabilities import QUERIES_PER_STREAM, Nanoseconds, TimeCalls
+from bench.decoding import Decoder
 from bench.errors import BenchError, OutOfMemory, SpecError, Unsupported
 
 from ..shared.captured import captured_stderr
@@ -24,6 +25,7 @@ from .native import NativeLoop
 from .profile import computed_precision, profile, time_share
 from .provider import lowered
 from .recipe import INFORMATION, Recipe, elsewhere
+from .steps import OrtSteps
 
 #: Run option of CUDA and TensorRT: which captured graph to replay, and -1 to run without one
 #: (onnxruntime_run_options_config_keys.h).
@@ -152,6 +154,27 @@ class OrtSession:
             self.run(feeds),
         )
         return partial(loop.time, time_calls)
+
+    def decoding(self, decoder: Decoder, batch: int, capacity: int) -> OrtSteps:
+        """Each step takes up what the last one left where it is, on the device."""
+        if self._captures:
+            raise Unsupported(
+                f"{self._where}: a CUDA graph is of fixed lengths, and texts grow. Leave "
+                "cuda_graph=1 out."
+            )
+        if self._recipe.sizes:
+            raise Unsupported(f"{self._where}: it is compiled for fixed lengths, and texts grow.")
+        kind = dict(self._kinds)[decoder.logits]
+        return OrtSteps(
+            self._ort,
+            self._session,
+            self._ort.OrtDevice.make(self._memory, self._index)._get_c_device(),
+            partial(_numbers, kind=kind),
+            self._where,
+            decoder,
+            batch,
+            capacity,
+        )
 
     def fetch(self) -> list[Array]:
         if self._native is not None:

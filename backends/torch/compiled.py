@@ -11,11 +11,13 @@ from typing import Any, Callable, Mapping
 import numpy as np
 
 from bench.backend import Feeds, Options, Placement
+from bench.decoding import Decoder
 from bench.errors import BenchError, OutOfMemory, Unsupported
 
 from ..shared.checks import Array, describe_feeds, first_line, is_out_of_memory
 from .module import precision_of
 from .session import TorchSession
+from .steps import TorchSteps
 from .tensors import flatten
 
 
@@ -86,6 +88,27 @@ class CompiledSession(TorchSession):
         self._compile(feeds)
         return super().api_call(feeds)
 
+    def decoding(self, decoder: Decoder, batch: int, capacity: int) -> TorchSteps:
+        """Compiled for lengths that change: once for prompts and once for single tokens.
+
+        A class whose state has windows or groups asks how long they are, and would be compiled
+        anew for each answer.
+        """
+        if self._compiler.overwrites:
+            raise Unsupported(
+                f"{self._where}: it replays CUDA graphs, which are of fixed lengths, and texts "
+                "grow. Leave mode= out."
+            )
+        if decoder.boundaries():
+            raise Unsupported(
+                f"{self._where}: {self._compiler.name} would compile it anew for each length of "
+                "the windows and groups that its state has. Use eager mode."
+            )
+        compiled = self._torch.compile(
+            self._module, backend=self._noted, dynamic=True, fullgraph=not self._allow_fallback
+        )
+        return self._steps(compiled.forward, decoder, batch, capacity)
+
     def placement(self) -> Placement:
         """What the compiler was given; parts that fell back to Python show as further graphs."""
         nodes: Counter[str] = sum(self._graphs_bound, Counter())
@@ -150,6 +173,9 @@ class CompiledSession(TorchSession):
             before = 0
         self._graphs_bound = self._graphs[before:] or self._graphs_bound
         return result
+
+    def _step_error(self, error: Exception, what: str) -> BenchError:
+        return self._compile_error(error)
 
     def _compile_error(self, error: Exception) -> BenchError:
         if is_out_of_memory(error):

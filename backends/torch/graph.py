@@ -7,10 +7,12 @@ from typing import Any, Callable
 import numpy as np
 
 from bench.backend import Feeds
+from bench.decoding import Decoder
 from bench.errors import BenchError, OutOfMemory, Unsupported
 
 from ..shared.checks import describe_feeds, first_line, is_out_of_memory
 from .session import Bound, TorchSession, on_copies
+from .steps import TorchSteps
 
 #: Calls before a capture, so that libraries have chosen and loaded their kernels: as often as in
 #: PyTorch's notes on CUDA semantics ("Whole-network capture").
@@ -48,6 +50,12 @@ class GraphSession(TorchSession):
             return self._to_numpy(result)
 
         return call
+
+    def decoding(self, decoder: Decoder, batch: int, capacity: int) -> TorchSteps:
+        raise Unsupported(
+            f"{self._where}: a CUDA graph is of fixed lengths, and texts grow. Leave cuda_graph=1 "
+            "out."
+        )
 
     def _launch_into_streams(self, feeds: Feeds, streams: int) -> Callable[[], object]:
         raise Unsupported(f"{self._where}: a CUDA graph can't be replayed by several streams.")

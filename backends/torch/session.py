@@ -10,11 +10,13 @@ import numpy as np
 
 from bench.backend import Feeds, Placement, TensorSpec
 from bench.capabilities import QUERIES_PER_STREAM
+from bench.decoding import Decoder
 from bench.errors import BenchError, OutOfMemory, SpecError, Unsupported
 
 from ..shared.checks import Array, check_feeds, describe_feeds, first_line, is_out_of_memory
 from .device import device_api
 from .module import parameter_names, precision_of
+from .steps import TorchSteps
 from .tensors import flatten, recording
 
 
@@ -103,6 +105,23 @@ class TorchSession:
                 lane.synchronize()
 
         return call
+
+    def decoding(self, decoder: Decoder, batch: int, capacity: int) -> TorchSteps:
+        """The tensors that a pass returns are what the next one is given."""
+        return self._steps(self._module, decoder, batch, capacity)
+
+    def _steps(self, forward: Any, decoder: Decoder, batch: int, capacity: int) -> TorchSteps:
+        return TorchSteps(
+            self._torch,
+            forward,
+            [spec.name for spec in self.inputs],
+            self._place,
+            self._step_error,
+            self._where,
+            decoder,
+            batch,
+            capacity,
+        )
 
     def fetch(self) -> list[Array]:
         if self._bound is None or self._bound.result is None:
@@ -233,6 +252,9 @@ class TorchSession:
             return self._forward(*tensors)
         except Exception as error:
             raise self._refusal(error, describe_feeds(feeds)) from error
+
+    def _step_error(self, error: Exception, what: str) -> BenchError:
+        return self._refusal(error, what)
 
     def _refusal(self, error: Exception, fed: str) -> BenchError:
         if isinstance(error, BenchError):

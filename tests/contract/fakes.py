@@ -13,8 +13,10 @@ import numpy as np
 from bench.backends.onnx_reference import OnnxReference
 
 from bench.backend import Device, Feeds, ModelFile, Options, Placement
-from bench.capabilities import QUERIES_PER_STREAM, Nanoseconds, TimeCalls
+from bench.capabilities import QUERIES_PER_STREAM, DecodingStream, Logits, Nanoseconds, TimeCalls
+from bench.decoding import Decoder
 from bench.errors import BenchError, Unavailable, Unsupported
+from bench.steps import RunSteps
 
 
 class Wrapped:
@@ -189,6 +191,11 @@ class CapableSession(Wrapped):
                 values.append(time.perf_counter_ns() - started)
         return times
 
+    steps: type[RunSteps] = RunSteps
+
+    def decoding(self, decoder: Decoder, batch: int, capacity: int) -> DecodingStream:
+        return self.steps(self.inner, "a fake", decoder, batch, capacity)
+
     def profiled_placement(self, feeds: Feeds) -> Placement:
         found: Placement = self.inner.placement()
         return replace(found, time_share={"cpu": 1.0}, precision="fp32")
@@ -268,6 +275,45 @@ def _fail(self: Capable, device: Device) -> Any:
     raise BenchError("the driver did not answer this time; ask again.")
 
 
+def steps_that(**methods: Any) -> type[Capable]:
+    """A capable backend whose streams have these methods in place of their own."""
+    return session_that(steps=type("Steps", (RunSteps,), methods))
+
+
+def _forget_the_state(self: RunSteps, tokens: np.ndarray, end: int) -> Logits:
+    self._past = self._first_state()
+    return RunSteps._advance(self, tokens, end)
+
+
+def _keep_the_state(self: RunSteps) -> None:
+    if not self._past:
+        self._past = self._first_state()
+
+
+def _keep_the_position(self: RunSteps) -> None:
+    self._begin()
+
+
+def _reuse_logits(self: RunSteps, tokens: np.ndarray, end: int) -> Logits:
+    kept = vars(self).setdefault("kept", np.empty((self._batch, self._decoder.vocabulary), "f4"))
+    kept[...] = RunSteps._advance(self, tokens, end)
+    return kept
+
+
+def _wait_a_step(self: RunSteps, tokens: np.ndarray) -> Logits:
+    """Takes the tokens when the next come."""
+    late = vars(self).get("late")
+    self.late = tokens
+    return RunSteps.step(self, tokens if late is None else np.array(late))
+
+
+def _share_a_stream(self: Any, decoder: Decoder, batch: int, capacity: int) -> DecodingStream:
+    made: dict[int, DecodingStream] = vars(self).setdefault("made", {})
+    if not made:
+        made[0] = RunSteps(self.inner, "a fake", decoder, batch, capacity)
+    return made[0]
+
+
 def backend_that(**attributes: Any) -> type[Capable]:
     """A capable backend with these attributes in place of its own."""
     return type("Capable", (Capable,), attributes)
@@ -333,6 +379,27 @@ BROKEN: dict[str, dict[str, type[Capable]]] = {
         "a node more that is elsewhere": session_that(
             profiled_placement=_placed(off_device=("Conv (cpu)",))
         ),
+    },
+    "check_steps_go_on_from_the_state_that_the_last_one_left": {
+        "a step after nothing": steps_that(_advance=_forget_the_state),
+        "a state that outlives a reset": steps_that(_begin=_keep_the_state),
+        "a position that outlives a reset": steps_that(reset=_keep_the_position),
+        "the logits of the first new token": steps_that(
+            _advance=lambda self, tokens, end: RunSteps._advance(self, tokens[:, :1], end)
+        ),
+        "doubles": steps_that(
+            step=lambda self, tokens: RunSteps.step(self, tokens).astype(np.float64)
+        ),
+    },
+    "check_steps_copy_their_tokens_and_logits": {
+        "logits that the next step overwrites": steps_that(_advance=_reuse_logits),
+        "tokens that are looked at later": steps_that(step=_wait_a_step),
+    },
+    "check_two_streams_are_independent": {
+        "one stream for all": session_that(decoding=_share_a_stream),
+    },
+    "check_steps_that_do_not_fit_are_refused_and_change_nothing": {
+        "whatever it is given": steps_that(_count=lambda self, tokens: tokens.shape[1]),
     },
     "check_the_devices_memory_is_in_bytes": {
         "total and free": backend_that(memory=(2**31, 2**30)),

@@ -18,6 +18,8 @@ from bench.backend import Placement, Session
 from bench.capabilities import (
     QUERIES_PER_STREAM,
     TRIAL_BATCH,
+    DecodesFromState,
+    DecodingStream,
     ExplainsAbsence,
     NativeTimer,
     ProfilesPlacement,
@@ -31,8 +33,9 @@ from bench.capabilities import (
 from bench.errors import BenchError, SpecError, Unavailable, Unsupported
 from bench.worker.timing import time_calls
 
+from .decoders import VOCABULARY
 from .models import Example
-from .subject import Subject, assert_close, attempt
+from .subject import Subject, assert_close, attempt, raises
 
 _VARIANTS = {"fp32", "fp16", "bf16", "int8-dynamic", "int8-static"}
 #: Clocks that the runtime reads may differ from ours by so much, relatively.
@@ -216,6 +219,82 @@ def check_a_profiled_placement_is_the_placement_and_more(subject: Subject) -> No
         assert len(found.off_device) == len(plain.off_device)
         assert all(0 <= share <= 1 for share in found.time_share.values())
         assert sum(found.time_share.values()) < 1 + 1e-6
+
+
+def check_steps_go_on_from_the_state_that_the_last_one_left(subject: Subject) -> None:
+    """However a text is cut into steps, the logits are those of the whole text so far; `position`
+    counts its tokens, and after `reset` another one begins."""
+    for streams in _decoding(subject):
+        stream = streams(2, 14)
+        for text, sizes in ((0, (9, 1, 1, 2, 1)), (1, (1,) * 14), (0, (14,))):
+            tokens = _text(text)
+            stream.reset()
+            for count in sizes:
+                begin, end = stream.position, stream.position + count
+                logits = stream.step(tokens[:, begin:end])
+                assert stream.position == end
+                assert logits.dtype == np.float32
+                assert_close([logits], [subject.decoder.right(tokens[:, :end])])
+
+
+def check_steps_copy_their_tokens_and_logits(subject: Subject) -> None:
+    """Tokens may be overwritten after a step, and what it gave isn't by the next one."""
+    for streams in _decoding(subject):
+        stream, text = streams(2, 14), _text(2)
+        given = text[:, :5].copy()
+        first = stream.step(given)
+        given[...] = 0
+        kept = first.copy()
+        assert_close([stream.step(text[:, 5:6])], [subject.decoder.right(text[:, :6])])
+        assert_close([first], [kept], 0)
+
+
+def check_two_streams_are_independent(subject: Subject) -> None:
+    """Of one session, in turn, of different batches."""
+    for streams in _decoding(subject):
+        one, other = streams(2, 14), streams(1, 8)
+        mine, its = _text(3), _text(4)[:1]
+        one.step(mine[:, :6]), other.step(its[:, :3])
+        for place in range(4):
+            ends = 7 + place, 4 + place
+            logits = one.step(mine[:, ends[0] - 1 : ends[0]])
+            assert_close([logits], [subject.decoder.right(mine[:, : ends[0]])])
+            logits = other.step(its[:, ends[1] - 1 : ends[1]])
+            assert_close([logits], [subject.decoder.right(its[:, : ends[1]])])
+        one.reset()
+        assert one.position == 0
+        assert other.position == 7
+
+
+def check_steps_that_do_not_fit_are_refused_and_change_nothing(subject: Subject) -> None:
+    """`SpecError` for more tokens than the capacity, no token, another type or batch."""
+    for streams in _decoding(subject):
+        stream, text = streams(2, 8), _text(5)
+        stream.step(text[:, :7])
+        for bad in (text[:, 7:9], text[:, :0], text[:1, 7:8], text[:, 7:8].astype(np.int32)):
+            with raises(SpecError):
+                stream.step(bad)
+        assert stream.position == 7
+        assert_close([stream.step(text[:, 7:8])], [subject.decoder.right(text[:, :8])])
+        with raises(SpecError):
+            stream.step(text[:, 8:9])
+
+
+def _text(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, VOCABULARY, (2, 14))
+
+
+def _decoding(subject: Subject) -> Iterator[Callable[[int, int], DecodingStream]]:
+    """Makes streams of so many texts of so many tokens, where sessions decode from their state."""
+    if not isinstance(subject.session(subject.conv), DecodesFromState):
+        return  # nor does a session of another model
+    session = _offered(lambda: subject.compile(subject.decoder.file))
+    if session is None:  # it compiles for shapes alone
+        return
+    with contextlib.closing(session):
+        assert isinstance(session, DecodesFromState)
+        if _offered(partial(session.decoding, subject.decoder.decoder, 2, 14)) is not None:
+            yield partial(session.decoding, subject.decoder.decoder)
 
 
 def check_the_devices_memory_is_in_bytes(subject: Subject) -> None:

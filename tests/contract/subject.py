@@ -12,6 +12,7 @@ import numpy as np
 from bench.backend import Backend, Device, ModelFile, Options, Session
 from bench.errors import BenchError, Unsupported
 
+from .decoders import write_decoder
 from .models import Example, write_conv, write_embed, write_many, write_truncated, write_unknown_op
 
 #: What ONNX Runtime's own tests of transformers allow at fp32.
@@ -27,6 +28,7 @@ class Subject:
         self.conv = write_conv(folder)
         self.embed = write_embed(folder)
         self.many = write_many(folder)
+        self.decoder = write_decoder(folder)
         self.unknown_op = write_unknown_op(folder)
         self.truncated = write_truncated(folder, self.conv.file)
         self._sessions: dict[tuple[str, int], Session] = {}

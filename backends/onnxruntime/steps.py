@@ -1,0 +1,91 @@
+"""Decoding step by step in ONNX Runtime: what one step leaves is handed to the next as it is."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from types import ModuleType
+from typing import Any, Callable, List, Tuple
+
+import numpy as np
+
+from bench.capabilities import Logits
+from bench.decoding import Decoder
+from bench.errors import OutOfMemory, SpecError
+from bench.steps import Steps, last_logits
+
+from ..shared.checks import Array, first_line, is_out_of_memory
+
+
+class OrtSteps(Steps):
+    """The state stays on the device, in memory that ONNX Runtime's arena gives to each step anew
+    out of what the state before last has left: two buffers in turn, as long as they have to be. So
+    nothing is bound for ``capacity`` tokens, and lengths of any law are right. The logits alone
+    come to the host.
+
+    `run_with_ortvaluevector` passes all values at once. For 60 tensors of state that costs 0.1 to
+    0.2 ms a step less than binding each, and 0.6 ms less than binding views of buffers.
+    """
+
+    def __init__(
+        self,
+        ort: ModuleType,
+        session: Any,
+        device: Any,
+        numbers: Callable[[Any], Array],
+        where: str,
+        decoder: Decoder,
+        batch: int,
+        capacity: int,
+    ) -> None:
+        """``numbers`` copies out logits that aren't float32."""
+        super().__init__(where, decoder, batch, capacity)
+        state = ort.capi.onnxruntime_pybind11_state
+        self._vector = state.OrtValueVector
+        self._wrap = ort.OrtValue.ortvalue_from_numpy
+        self._run = getattr(session, "_sess", session).run_with_ortvaluevector
+        self._options = ort.RunOptions()
+        self._takes = [name for name, _ in self._beside(np.zeros((batch, 1), np.int64), 1)]
+        self._takes += [tensor.input for tensor in decoder.state]
+        self._gives = [decoder.logits, *(tensor.output for tensor in decoder.state)]
+        host = ort.OrtDevice.make("cpu", 0)._get_c_device()
+        self._devices = [host, *[device] * len(decoder.state)]
+        self._numbers_of = numbers
+        self._past: List[Any] = []
+        #: what values on the host look at, since they don't own it
+        self._kept: Tuple[List[Array], List[Any]] = ([], [])
+        self.reset()
+
+    def _begin(self) -> None:
+        arrays = self._first_state()
+        values = [self._wrap(array) for array in arrays]
+        self._kept = (arrays, values)
+        self._past = [value._ortvalue for value in values]
+
+    def _advance(self, tokens: Array, end: int) -> Logits:
+        given = self._vector()
+        beside = [self._wrap(array) for _, array in self._beside(tokens, end)]
+        for value in beside:
+            given.push_back(value._ortvalue)
+        for past in self._past:
+            given.push_back(past)
+        found = self._vector()
+        try:
+            self._run(self._options, self._takes, given, self._gives, found, self._devices)
+        except Exception as error:
+            reason = first_line(error)
+            if is_out_of_memory(error):
+                raise OutOfMemory(f"{self._where}: {reason}. Use a smaller batch.") from error
+            if "INVALID_ARGUMENT" in str(error):  # an index beyond a table, for example
+                raise SpecError(f"{self._where}: a step is refused: {reason}.") from error
+            raise
+        logits, *self._past = found
+        return self._last(logits)
+
+    def _last(self, logits: Any) -> Logits:
+        """Behind the last token; those of the rest of a prompt, which may be large, aren't copied."""
+        if logits.data_type() != "tensor(float)":
+            return last_logits(self._numbers_of(logits))
+        shape = logits.shape()
+        whole = (ctypes.c_float * math.prod(shape)).from_address(logits.data_ptr())
+        return last_logits(np.frombuffer(whole, np.float32).reshape(shape))

@@ -1,0 +1,123 @@
+"""Decoding step by step: what all streams do alike, and the one that any session can make.
+
+Adapters and workers import it: standard library and numpy alone, Python 3.9.
+"""
+
+from __future__ import annotations
+
+from typing import Any, List, Tuple
+
+import numpy as np
+
+from bench.backend import Session
+from bench.capabilities import DecodesFromState, DecodingStream, Logits, Tokens
+from bench.decoding import Decoder
+from bench.errors import SpecError
+
+Array = np.ndarray[Any, Any]
+
+
+class Steps:
+    """A `bench.capabilities.DecodingStream` but for the runtime's part, `_begin` and `_advance`."""
+
+    def __init__(self, where: str, decoder: Decoder, batch: int, capacity: int) -> None:
+        self._where = where
+        self._decoder = decoder
+        self._batch = batch
+        self._capacity = capacity
+        self._position = 0
+        self._ones = np.ones(batch * capacity, np.int64)
+        self._numbers = np.arange(capacity, dtype=np.int64)
+
+    @property
+    def position(self) -> int:
+        return self._position
+
+    def reset(self) -> None:
+        self._begin()
+        self._position = 0
+
+    def step(self, tokens: Tokens) -> Logits:
+        new = self._count(tokens)
+        logits = self._advance(np.ascontiguousarray(tokens), self._position + new)
+        self._position += new
+        return logits
+
+    def _begin(self) -> None:
+        """Put the state before the first token in place."""
+        raise NotImplementedError
+
+    def _advance(self, tokens: Array, end: int) -> Logits:
+        """One step, behind which ``end`` tokens were taken."""
+        raise NotImplementedError
+
+    def _count(self, tokens: Tokens) -> int:
+        """How many new tokens a step takes. Raises `SpecError` where it can't take them."""
+        if tokens.dtype != np.int64 or tokens.ndim != 2 or len(tokens) != self._batch:
+            raise SpecError(
+                f"{self._where}: a step takes int64 [{self._batch}, tokens], not "
+                f"{tokens.dtype.name} {list(tokens.shape)}."
+            )
+        new = int(tokens.shape[1])
+        if not 0 < new <= self._capacity - self._position:
+            raise SpecError(
+                f"{self._where}: a step of {new} tokens behind {self._position} does not fit: "
+                f"the stream was made for {self._capacity}. Give it a larger capacity."
+            )
+        return new
+
+    def _first_state(self) -> List[Array]:
+        """Each tensor of the state before the first token."""
+        decoder = self._decoder
+        return [
+            np.full(decoder.shape(tensor, self._batch, 0), tensor.fill, tensor.dtype)
+            for tensor in decoder.state
+        ]
+
+    def _beside(self, tokens: Array, end: int) -> List[Tuple[str, Array]]:
+        """The inputs of a step that aren't state, by name."""
+        decoder, batch = self._decoder, self._batch
+        fed = [(decoder.tokens, tokens)]
+        if decoder.mask:
+            fed.append((decoder.mask, self._ones[: batch * end].reshape(batch, end)))
+        if decoder.positions:
+            places = self._numbers[end - tokens.shape[1] : end]
+            fed.append((decoder.positions, places.reshape(1, -1).repeat(batch, axis=0)))
+        return fed
+
+
+class RunSteps(Steps):
+    """Through a session's `run`, the state copied to the host and back in every step: right, and
+    too slow to be timed."""
+
+    def __init__(
+        self, session: Session, where: str, decoder: Decoder, batch: int, capacity: int
+    ) -> None:
+        super().__init__(where, decoder, batch, capacity)
+        self._session = session
+        self._past: List[Array] = []
+        self.reset()
+
+    def _begin(self) -> None:
+        self._past = self._first_state()
+
+    def _advance(self, tokens: Array, end: int) -> Logits:
+        names = [tensor.input for tensor in self._decoder.state]
+        feeds = {**dict(self._beside(tokens, end)), **dict(zip(names, self._past))}
+        logits, *past = self._session.run(feeds)
+        self._past = past[: len(names)]
+        return last_logits(logits)
+
+
+def stream_of(
+    session: Session, where: str, decoder: Decoder, batch: int, capacity: int
+) -> DecodingStream:
+    """The session's own stream, else one through its `run`."""
+    if isinstance(session, DecodesFromState):
+        return session.decoding(decoder, batch, capacity)
+    return RunSteps(session, where, decoder, batch, capacity)
+
+
+def last_logits(logits: Any) -> Logits:
+    """Those behind the last token, of [batch, new tokens, vocabulary], copied."""
+    return np.array(logits[:, -1], np.float32)
