@@ -87,6 +87,8 @@ class OpenVino:
         *("fp32", "fp16", "bf16"),
         *("int8-dynamic", "int8-static", "int4"),
     )
+    # docs.openvino.ai, NPU device: "models with static shapes only".
+    static_shapes: ClassVar[tuple[str, ...]] = ("npu",)
     preload: ClassVar[tuple[str, ...]] = ("openvino",)
     fork_safe: ClassVar[bool] = True
     environment: ClassVar[Mapping[str, str]] = {

@@ -46,6 +46,7 @@ class Rknn:
     distributions: ClassVar[tuple[str, ...]] = ("rknn-toolkit2",)
     # QDQ models (int8-static) run, but with other results than ONNX Runtime's.
     variants: ClassVar[tuple[str, ...]] = ("fp16",)
+    static_shapes: ClassVar[tuple[str, ...]] = _CHIPS
     preload: ClassVar[tuple[str, ...]] = ("rknn.api",)
     fork_safe: ClassVar[bool] = True
     environment: ClassVar[Mapping[str, str]] = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

@@ -49,6 +49,7 @@ class Tract:
     # It runs QDQ models (int8-static) too, but dequantises the weights when loading and computes in
     # fp32, so that isn't offered; fp16 models made by ONNX Runtime's converter fail on Gemm.
     variants: ClassVar[tuple[str, ...]] = ("fp32", "int8-dynamic")
+    static_shapes: ClassVar[tuple[str, ...]] = ("cpu",)
     preload: ClassVar[tuple[str, ...]] = ("tract",)
     fork_safe: ClassVar[bool] = True
     environment: ClassVar[Mapping[str, str]] = {

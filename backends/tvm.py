@@ -40,6 +40,7 @@ class Tvm:
     forms: ClassVar[tuple[str, ...]] = ("onnx",)
     distributions: ClassVar[tuple[str, ...]] = ("apache-tvm",)
     variants: ClassVar[tuple[str, ...]] = ("fp32",)
+    static_shapes: ClassVar[tuple[str, ...]] = ("cpu",)
     preload: ClassVar[tuple[str, ...]] = ("tvm.relax.frontend.onnx",)
     fork_safe: ClassVar[bool] = True
     environment: ClassVar[Mapping[str, str]] = {

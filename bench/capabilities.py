@@ -253,6 +253,15 @@ class DeclaresDistributions(Protocol):
     distributions: Tuple[str, ...]
 
 
+@runtime_checkable
+class DeclaresStaticShapes(Protocol):
+    """The kinds of its devices (``cpu``, ``npu``; without a number) that compile a graph for one
+    set of shapes and take no tensor without an element, as language models have before their first
+    token. A language model is given to them as a graph for each kind of step, its sizes fixed."""
+
+    static_shapes: Tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Declaration:
     """The optional attributes of a backend's class, with what it means to leave one out."""
@@ -262,6 +271,7 @@ class Declaration:
     requirements: Mapping[str, Steps] = field(default_factory=dict)
     reference: Optional[ReferenceRole] = None
     distributions: Tuple[str, ...] = ()
+    static_shapes: Tuple[str, ...] = ()
 
 
 def declaration(adapter: object) -> Declaration:
@@ -281,6 +291,8 @@ def declaration(adapter: object) -> Declaration:
         declared["reference"] = adapter.reference
     if isinstance(adapter, DeclaresDistributions):
         declared["distributions"] = tuple(adapter.distributions)
+    if isinstance(adapter, DeclaresStaticShapes):
+        declared["static_shapes"] = tuple(adapter.static_shapes)
     return Declaration(**declared)
 
 

@@ -17,6 +17,9 @@ from typing import Any
 METADATA_KEY = "bench.decoder"
 #: The one symbolic axis that isn't a length.
 BATCH = "batch"
+#: In the form with a static cache: the input [1] that tells the place of the first new token, and
+#: what the axis of places is called. Its other inputs and outputs are called as in the dynamic one.
+POSITION, CAPACITY = "position", "capacity"
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,13 @@ class Decoder:
             else batch
             if dim == BATCH
             else self.lengths[dim].of(position)
+            for dim in tensor.shape
+        )
+
+    def buffer(self, tensor: StateTensor, batch: int, capacity: int) -> tuple[int, ...]:
+        """The tensor's shape in the form with a static cache."""
+        return tuple(
+            dim if isinstance(dim, int) else batch if dim == BATCH else capacity
             for dim in tensor.shape
         )
 

@@ -31,6 +31,7 @@ class Ascend:
     name: ClassVar[str] = "ascend"
     forms: ClassVar[tuple[str, ...]] = ("onnx",)
     variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
+    static_shapes: ClassVar[tuple[str, ...]] = ("npu",)
     trials: ClassVar[tuple[Mapping[str, str], ...]] = (
         {"gears": "1,4"},
         {"precision": "fp16"},

@@ -52,6 +52,7 @@ class Iree:
     distributions: ClassVar[tuple[str, ...]] = ("iree-base-runtime", "iree-base-compiler")
     # In the compiler's own dump, QDQ convolutions multiply i8 by i8 in i32.
     variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8-dynamic", "int8-static")
+    static_shapes: ClassVar[tuple[str, ...]] = ("cpu",)
     preload: ClassVar[tuple[str, ...]] = ("iree.runtime", "iree.compiler.tools", "onnx")
     fork_safe: ClassVar[bool] = True
     environment: ClassVar[Mapping[str, str]] = {

@@ -47,6 +47,7 @@ class Mnn:
     forms: ClassVar[tuple[str, ...]] = ("onnx",)
     distributions: ClassVar[tuple[str, ...]] = ("MNN",)
     variants: ClassVar[tuple[str, ...]] = ("fp32",)
+    static_shapes: ClassVar[tuple[str, ...]] = ("cpu",)
     preload: ClassVar[tuple[str, ...]] = ("MNN", "onnx")
     fork_safe: ClassVar[bool] = True
     environment: ClassVar[Mapping[str, str]] = {

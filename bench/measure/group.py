@@ -271,10 +271,10 @@ class Group:
     def _end(self, member: Member, reasons: tuple[str, ...]) -> WorkerFacts:
         """Take outputs and facts from the worker that was timed, and let it go."""
         state = member.state
-        check_unchanged(state.planned.file)  # a runtime may have mapped it, and not copied
+        check_unchanged(state.planned.loads.file)  # a runtime may have mapped it, and not copied
         with self.context.account.useful(state):
             if state.cell.lane != "api":
-                state.outputs = member.worker.fetch()
+                state.outputs = state.planned.given(member.worker.fetch())
             told = last_words(member, self.generation, self.beats[state.cell.id].discard)
             member.worker.end()
         keep_placement(state, member.bound)

@@ -29,6 +29,7 @@ from bench.measure.profiled import profiled_placement
 from bench.measure.reference import References, SecondLook, numeric
 from bench.measure.scoring import Score, score, stored_score
 from bench.measure.state import CellState
+from bench.measure.static_form import in_static_form
 from bench.measure.taken import as_answered
 from bench.record.assemble import OTHER_SHAPES, Evidence, assemble
 from bench.record.facts import CellFacts, ToldPlacement, Witness
@@ -127,13 +128,15 @@ class Measuring:
         return True
 
     def _with_past(self, planned: PlannedCell) -> PlannedCell | None:
-        """A cell with what its cache has to hold; None, and finished, where that can't be had."""
-        if planned.prompt is None:
+        """A language model's cell with what its cache has to hold, and in the form that its target
+        takes; None, and finished, where these can't be had."""
+        if planned.model.decoder is None:
             return planned
-        self.listener.phase(f"filling the cache of {planned.cell.model.name}")
+        if planned.prompt is not None:
+            self.listener.phase(f"filling the cache of {planned.cell.model.name}")
         with self.account.useful():
             try:
-                return with_past(planned, self.references)
+                return in_static_form(with_past(planned, self.references))
             except BenchError as error:
                 self.finish(CellState(planned, failure=error, stop="failed"))
                 return None

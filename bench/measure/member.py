@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from bench.arrays import Array
 from bench.backend import Placement
 from bench.errors import BenchError
 from bench.machine.disturbance import Disturbance, Thresholds, Watcher, block_watcher
@@ -72,10 +73,10 @@ class Member:
             self.waited.append(round(seen.wait_share, 4))
 
 
-def bind(worker: Worker, planned: PlannedCell) -> Bound:
+def bind(worker: Worker, planned: PlannedCell, feeds: Mapping[str, Array]) -> Bound:
     """Bind what a cell is timed on."""
     if planned.prompts is None:
-        return worker.bind(planned.feeds, lane=planned.cell.lane, streams=planned.streams)
+        return worker.bind(feeds, lane=planned.cell.lane, streams=planned.streams)
     decoder, answer = planned.model.decoder, find_scenario(planned.cell.scenario).answer
     assert decoder is not None
     assert answer is not None
@@ -88,12 +89,12 @@ def bound_worker(state: CellState, context: Context) -> tuple[Worker, LoadedInfo
     planned = state.planned
     assert planned.choice.runtime is not None
     assert planned.choice.device is not None
-    runtime, file = planned.choice.runtime, planned.file
-    worker = context.launcher.worker(runtime, planned.cell.threads, file.imports)
+    runtime, given = planned.choice.runtime, planned.loads
+    worker = context.launcher.worker(runtime, planned.cell.threads, given.file.imports)
     try:
         cpus = context.cpus[planned.cores]
-        loaded = worker.load(file, planned.choice.device, planned.options, cpus)
-        bound = bind(worker, planned)
+        loaded = worker.load(given.file, planned.choice.device, given.options, cpus)
+        bound = bind(worker, planned, given.feeds)
     except BaseException:
         worker.kill()
         raise
@@ -169,7 +170,7 @@ def try_out(state: CellState, context: Context) -> None:
             with context.account.useful(state):
                 worker, _, bound = bound_worker(state, context)
                 try:
-                    state.outputs = worker.fetch()
+                    state.outputs = state.planned.given(worker.fetch())
                 finally:
                     worker.end()
             keep_placement(state, bound)

@@ -11,6 +11,7 @@ from bench.arrays import Array
 from bench.backend import ModelFile, Options
 from bench.cards.batch import NO_BATCH, BatchAxis
 from bench.cards.inputs import input_digest
+from bench.cards.language.static import StaticForm
 from bench.cards.query import (
     Query,
     batch_axis_of,
@@ -32,6 +33,15 @@ from bench.variants import find_variant, suffix
 
 
 @dataclass(frozen=True)
+class Loads:
+    """What a worker loads, how, and what it binds."""
+
+    file: ModelFile
+    options: Options
+    feeds: dict[str, Array]
+
+
+@dataclass(frozen=True)
 class PlannedCell:
     """A cell and what is needed to measure it."""
 
@@ -47,6 +57,7 @@ class PlannedCell:
     prompt: Array | None = None  #: what has to be in a language model's cache before it is timed
     prompts: Array | None = None  #: of a language model's whole queries, [prompts, batch, tokens]
     last_logits: bool = False  #: of what it puts out, the logits behind the last token alone count
+    static: StaticForm | None = None  #: what is loaded in the model's place, for its shapes alone
 
     @property
     def feeds(self) -> dict[str, Array]:
@@ -62,6 +73,24 @@ class PlannedCell:
     def file(self) -> ModelFile:
         """What is loaded."""
         return self.form.file
+
+    @property
+    def loads(self) -> Loads:
+        """What a worker is given; the reference and other judges get the model as it is."""
+        if self.static is None:
+            return Loads(self.file, self.options, self.feeds)
+        kept = self.static.inputs
+        shapes = {name: self.options.shapes[name] for name in kept}
+        feeds = self.feeds
+        return Loads(
+            replace(self.file, onnx=self.static.path, files=self.static.files),
+            replace(self.options, shapes=shapes),
+            {name: feeds[name] for name in kept},
+        )
+
+    def given(self, outputs: Sequence[Array]) -> list[Array]:
+        """A worker's outputs as those of the model, in its order."""
+        return list(outputs) if self.static is None else self.static.whole(outputs)
 
     @property
     def streams(self) -> int:

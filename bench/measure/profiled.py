@@ -15,16 +15,17 @@ def profiled_placement(planned: PlannedCell, context: Context) -> Placement | No
     None where no such session can be had.
     """
     choice, cpus = planned.choice, context.cpus[planned.cores]
+    given = planned.loads
     try:
         with loaded_worker(
             context.launcher,
             choice.runtime,
             choice.device,
-            planned.file,
-            planned.options,
+            given.file,
+            given.options,
             threads=planned.cell.threads,
             cpus=cpus,
         ) as (worker, _):
-            return worker.placement(planned.feeds)
+            return worker.placement(given.feeds)
     except BenchError:
         return None  # the cell's own workers tell what is wrong with it

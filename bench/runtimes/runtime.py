@@ -24,6 +24,7 @@ class Runtime:
     variants: tuple[str, ...] = ("fp32",)
     interpreter: Interpreter | None = None
     requirable: tuple[str, ...] = ()  #: environments that `bench env create` makes for it
+    static_shapes: tuple[str, ...] = ()  #: kinds of its devices that take fixed shapes alone
 
     @property
     def label(self) -> str:

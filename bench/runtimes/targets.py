@@ -86,6 +86,13 @@ class Choice:
     named: bool = True  #: asked for by name, not by a wildcard
     greeting: Greeting | None = None  #: of the interpreter that its workers run in
 
+    @property
+    def static_shapes(self) -> bool:
+        """Whether it takes graphs of fixed shapes alone."""
+        if self.runtime is None or self.device is None:
+            return False
+        return self.device.id.partition(":")[0] in self.runtime.static_shapes
+
 
 def parse_target(text: str) -> Target:
     """``backend[@environment][:device][?key=value&...]``.
@@ -128,6 +135,7 @@ def find_runtime(name: str, interpreter: Interpreter | None = None) -> Runtime:
         variants=declared.variants,
         interpreter=interpreter,
         requirable=tuple(declared.requirements),
+        static_shapes=declared.static_shapes,
     )
 
 
