@@ -51,7 +51,7 @@ def command(
     CARD is a classifier with labelled data. A training that was interrupted goes on.
     """
     from bench.cards.catalog import find_model  # numpy: start-up
-    from bench.cards.distill import Recipe, distill
+    from bench.cards.distilling.classifiers import Recipe, distill
     from bench.cards.ready import load
     from bench.present.progress import choose_listener
 
