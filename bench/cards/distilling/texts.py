@@ -18,8 +18,8 @@ _PLAIN = ".txt"
 #: Fewer leave none to hold out that tells anything.
 _FEWEST = 4
 #: Looked at of all documents that are held out, and of each: their figures are for orientation, and
-#: a model of 100 million parameters takes a minute for so many on two cores.
-_HELD_OUT_CHARACTERS = 60_000
+#: a model of 100 million parameters takes a minute for so many on two busy cores.
+_HELD_OUT_CHARACTERS = 30_000
 _CHARACTERS_EACH = 4_000
 #: Tokenised at once: documents of a large text fit into memory as ids, not as what a tokenizer
 #: says of each of them.
