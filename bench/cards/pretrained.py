@@ -196,7 +196,7 @@ def _loaded(
             trust_remote_code=False,
             attn_implementation="eager",
             dtype=torch.float32,
-            **({"experts_implementation": EXPERTS} if _has_experts(folder) else {}),
+            **({"experts_implementation": EXPERTS} if has_experts(folder) else {}),
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             **options,
@@ -215,7 +215,7 @@ def _loaded(
     return model, found[0], found[1]
 
 
-def _has_experts(folder: str) -> bool:
+def has_experts(folder: str) -> bool:
     """Whether config.json counts experts, as mixtures of them do under one name or another."""
     return any("expert" in name and count for name, count in read_config(folder).items())
 

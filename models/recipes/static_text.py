@@ -21,7 +21,7 @@ import numpy as np
 from bench.cache import cache_folder
 from bench.cards.card import Card
 from bench.cards.catalog import find_model
-from bench.cards.distill import table_toml
+from bench.cards.text import table_toml
 from bench.cards.export import export
 from bench.cards.text import tensors_toml, toml_text
 from bench.errors import BenchError

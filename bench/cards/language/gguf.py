@@ -196,12 +196,13 @@ def _refuse_left_over(path: Path, facts: Any, model: Any) -> None:
 
 
 def _write_tokenizer(path: Path, folder: Path) -> str:
-    """tokenizer.json from what the file holds; where that can't be had, why not."""
+    """tokenizer.json, and a chat's template, from what the file holds; where that can't be had, why
+    not."""
     import transformers  # transformers: optional
 
     try:
         found = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-        found.backend_tokenizer.save(str(folder / "tokenizer.json"))
+        found.save_pretrained(folder)
     except BenchError:
         raise
     except Exception as error:
