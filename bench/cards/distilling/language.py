@@ -21,7 +21,7 @@ from bench.cards.distilling.state import TrainingState
 from bench.cards.distilling.students import student_of
 from bench.cards.distilling.texts import Rows, Texts, Tokens, read_texts, tokenised
 from bench.cards.language import causal
-from bench.cards.language.prompts import TOKENIZER
+from bench.cards.language.tokens import TOKENIZER
 from bench.cards.modules import import_torch
 from bench.errors import OutOfMemory, SpecError, Unavailable
 from bench.files import file_stem, make_folder, write_text

@@ -76,7 +76,7 @@ def _layers_of(original: Any, count: int, name: str) -> str:
             f"{name}: bench doesn't find the {count} layers of {type(original).__name__}, so it "
             "can't leave some out. Train your own student and give it a card."
         )
-    return min(found, key=lambda place: place.count("."))
+    return str(min(found, key=lambda place: place.count(".")))
 
 
 def _take_over(student: Any, original: Any, place: str, kept: Sequence[int], name: str) -> None:

@@ -76,6 +76,8 @@ def _layer(plain: Any, position: Any) -> Any:
     from transformers.cache_utils import CacheLayerMixin
 
     class Buffers(CacheLayerMixin):  # type: ignore[misc]
+        keys: Any
+        values: Any
         is_sliding = plain.is_sliding
         is_compileable = True
 
