@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bench.record.assemble import invocation
 from bench.record.block import Block
-from bench.record.facts import WorkerFacts
+from bench.record.facts import CellFacts, WorkerFacts
 from bench.record.queries import all_kept, bounds_check, kept, of_queries, time_per_token
 from bench.record.result import Percentile, Queries
 
@@ -39,7 +39,8 @@ def queries(
         )
         taken.append(invocation(told, [block], None))
         samples[index], first[index] = block.latency_ns, ttft
-    return of_queries(cell, taken, samples, first, {}, 0.95)
+    facts = CellFacts(cell_id=cell.id, stop="precision")
+    return of_queries(cell, taken, samples, first, {}, facts, 0.95)
 
 
 @given(st.lists(st.tuples(NS, NS), min_size=1, max_size=20), st.integers(2, 4000))
