@@ -50,6 +50,7 @@ _OF_LANGUAGE_MODELS = (
     "bf16",
     "device",
     "keep_every_s",
+    "sample",
 )
 
 
@@ -84,6 +85,7 @@ _OF_LANGUAGE_MODELS = (
 @click.option("--batch", type=click.IntRange(min=1), help="Rows of a step; default 8.")
 @click.option("--length", type=click.IntRange(min=2), help="Tokens of a row; default 256.")
 @click.option("--rate", type=_ABOVE_0, help="Largest learning rate; default 5e-4.")
+@click.option("--sample", type=click.IntRange(min=1), help="Texts that MODEL writes, learnt too.")
 @click.option("--device", metavar="cpu|cuda[:N]", help="Where a language model trains.")
 @click.option("--bf16", is_flag=True, default=None, help="Multiply in bfloat16.")
 @click.option("--keep-every", "keep_every_s", type=Duration(), help="Of its state; default 5m.")

@@ -14,6 +14,7 @@ import pytest
 
 from bench.cards.card import Card, load_card
 from bench.cards.distilling.language import LanguageRecipe, distill_language
+from bench.cards.distilling.sampled import _to_its_end
 from bench.cards.distilling.state import TrainingState
 from bench.cards.distilling.students import kept_layers, student_of
 from bench.cards.distilling.texts import Rows, Tokens, read_texts, tokenised
@@ -343,6 +344,44 @@ def test_each_pass_reads_the_whole_text_in_another_order() -> None:
     np.testing.assert_array_equal(again.of_step(6), rows.of_step(6))
     with pytest.raises(SpecError, match="48 tokens to learn from, and a step takes 64"):
         Rows(documents, length=16, batch=4, seed=1)
+
+
+def test_the_original_writes_more_text_once_and_a_training_that_goes_on_finds_it(
+    card: Card, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(RECIPE, sample=70, length=40)
+    whole = weights(distill_language(card, [text], recipe, tmp_path / "whole", silent))
+    keep = TrainingState.keep
+
+    def die_after(state: TrainingState, kept: Mapping[str, Any]) -> None:
+        keep(state, kept)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingState, "keep", die_after)
+        with pytest.raises(KeyboardInterrupt):
+            distill_language(card, [text], recipe, tmp_path / "cut", silent, keep_every_s=1e-9)
+    drawn = json.loads((tmp_path / "cut/pupil.sampled.json").read_text())["ids"]
+    assert len(drawn) == 70
+    assert all(17 <= len(ids) <= 40 for ids in drawn)
+    # The same beginnings go on in other ways.
+    assert drawn[0][:16] == drawn[38][:16]
+    assert drawn[0][16:] != drawn[38][16:]
+    said: list[str] = []
+    path = distill_language(card, [text], recipe, tmp_path / "cut", said.append)
+    assert not any("drawn" in words for words in said)
+    for name, values in weights(path).items():
+        np.testing.assert_array_equal(values, whole[name])
+    assert "and 70 texts that master went on" in load_card(path).provenance.trained_on
+    assert not list((tmp_path / "cut").glob("*.sampled.*"))
+    with pytest.raises(SpecError, match="more than 16 tokens"):
+        distill_language(card, [text], replace(recipe, length=16), tmp_path / "short", silent)
+
+
+def test_a_text_that_the_original_ended_ends_there() -> None:
+    ids = np.array([*range(16), 7, 2, 9])
+    assert _to_its_end(ids, np.array([2, 5])).tolist() == [*range(16), 7, 2]
+    assert _to_its_end(ids, np.array([])).tolist() == ids.tolist()
 
 
 # -- what goes wrong -------------------------------------------------------------------------------

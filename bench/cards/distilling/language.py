@@ -17,6 +17,7 @@ from typing import Any
 
 from bench.cards.card import Card
 from bench.cards.distilling.checkpoint import Origin, Trained, write_student
+from bench.cards.distilling.sampled import sampled
 from bench.cards.distilling.state import TrainingState
 from bench.cards.distilling.students import student_of
 from bench.cards.distilling.texts import Rows, Texts, Tokens, read_texts, tokenised
@@ -66,6 +67,7 @@ class LanguageRecipe:
     rate: float = 5e-4
     seed: int = 1
     bf16: bool = False
+    sample: int = 0  #: texts that the original writes, learnt from besides those given
     control_of: str | None = None
 
     @property
@@ -88,6 +90,7 @@ class LanguageRecipe:
             ("--temperature", f"{self.temperature:g}"),
             ("--rate", f"{self.rate:g}"),
             ("--seed", self.seed),
+            ("--sample", self.sample or None),
             ("--control-of", self.control_of),
         ):
             words += [] if value is None else [flag, str(value)]
@@ -134,7 +137,19 @@ def distill_language(
         recipe = replace(recipe, layers=recipe.layers or -(-_layers(original) // 2))
         assert recipe.layers is not None
         student = student_of(original, recipe.layers, card.name).to(where)
-        training = _Training(original, student, _read(card, original, texts), recipe)
+        tokens = _read(card, original, texts)
+        drawn = out / f"{recipe.stem}.sampled.json"
+        if recipe.sample:
+            tokens["training"] += sampled(
+                original,
+                tokens["training"],
+                drawn,
+                count=recipe.sample,
+                length=recipe.length,
+                seed=recipe.seed,
+                say=say,
+            )
+        training = _Training(original, student, tokens, recipe)
         state = training.state(card, texts, out)
         trained = training.run(state, card.name, say, keep_every_s)
         write_text(out / f"{recipe.stem}.log.csv", training.log())
@@ -142,6 +157,7 @@ def distill_language(
             student, recipe.name, recipe.stem, _origin(card, paths, texts, recipe), trained, out
         )
     state.forget()
+    drawn.unlink(missing_ok=True)
     return path
 
 
@@ -227,6 +243,8 @@ def _origin(card: Card, paths: Sequence[Path], texts: Texts, recipe: LanguageRec
     """What the student's card says of where it comes from."""
     files = ", ".join(path.name for path in paths)
     documents = f"{len(texts.training)} documents of {files} (sha256 {texts.sha256[:12]})"
+    if recipe.sample:
+        documents += f" and {recipe.sample} texts that {card.name} went on from their beginnings"
     if recipe.control_of:
         return Origin(
             card,
