@@ -45,6 +45,7 @@ def save_checkpoint(net: PreTrainedModel, tokenizer: Tokenizer, end: str, folder
     rounded = {name: weight.bfloat16() for name, weight in net.state_dict().items()}
     net.save_pretrained(folder, state_dict=rounded)
     (folder / "generation_config.json").unlink(missing_ok=True)
+    (folder / "model.safetensors").chmod(0o644)  # safetensors makes it readable to its owner alone
     tokenizer.save(str(folder / "tokenizer.json"))
     described = {
         "tokenizer_class": "PreTrainedTokenizerFast",
