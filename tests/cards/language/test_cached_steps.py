@@ -1,4 +1,4 @@
-"""bench/cards/language/causal.py: steps that keep the class's own cache, as PyTorch's stream makes."""
+"""bench/cards/language/causal.py: steps that keep the cache of the class, as PyTorch's stream does."""
 
 from __future__ import annotations
 
