@@ -1,4 +1,4 @@
-"""bench/cards/language/causal.py: steps that keep the cache of the class, as PyTorch's stream does."""
+"""bench/cards/language/causal.py: steps that keep the cache of the class between them."""
 
 from __future__ import annotations
 
