@@ -88,10 +88,11 @@ def bound_worker(state: CellState, context: Context) -> tuple[Worker, LoadedInfo
     planned = state.planned
     assert planned.choice.runtime is not None
     assert planned.choice.device is not None
-    worker = context.launcher.worker(planned.choice.runtime, planned.cell.threads)
+    runtime, file = planned.choice.runtime, planned.file
+    worker = context.launcher.worker(runtime, planned.cell.threads, file.imports)
     try:
         cpus = context.cpus[planned.cores]
-        loaded = worker.load(planned.file, planned.choice.device, planned.options, cpus)
+        loaded = worker.load(file, planned.choice.device, planned.options, cpus)
         bound = bind(worker, planned)
     except BaseException:
         worker.kill()
