@@ -17,10 +17,7 @@ PROMPT, ANSWER = 6, 5
 
 def write_tokenizer(folder: Path) -> None:
     tokenizers: Any = pytest.importorskip("tokenizers")
-    words = {
-        word: place
-        for place, word in enumerate(["God", "created", "the", "heaven", "and", "of", "earth"])
-    }
+    words = {"God": 0, "created": 1, "the": 2, "heaven": 3, "and": 4, "of": 5, "earth": 6}
     made = tokenizers.Tokenizer(tokenizers.models.WordLevel(words | {"?": VOCABULARY - 1}, "?"))
     made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     made.save(str(folder / "tokenizer.json"))
