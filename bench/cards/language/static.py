@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from bench.arrays import Array
-from bench.backend import StoredFile
+from bench.backend import StaticStep, StoredFile
 from bench.cache import cache_folder
 from bench.cards.files import content_sha256, external_data
 from bench.cards.language.fixed import Fixed, Output, Shape, fixed
+from bench.decoding import POSITION, Decoder
 from bench.errors import SpecError
 from bench.unchanged import stored_files
 
@@ -76,6 +77,20 @@ def static_form(path: Path, shapes: Mapping[str, Shape], name: str) -> StaticFor
         tuple(told["inputs"]),
         tuple(Output(n, dtype, tuple(shape)) for n, dtype, shape in told["outputs"]),
     )
+
+
+def static_steps(
+    path: Path, decoder: Decoder, batch: int, capacity: int, prompt: int, name: str
+) -> tuple[tuple[StaticStep, ...], tuple[StaticForm, ...]]:
+    """Files for whole texts of up to ``capacity`` tokens out of ``path``, the form with a static
+    cache: one for a single token, and one for a prompt of ``prompt`` tokens."""
+    steps, forms = [], []
+    for tokens in sorted({1, prompt}):
+        shapes: dict[str, Shape] = {decoder.tokens: (batch, tokens), POSITION: (1,)}
+        shapes |= {t.input: decoder.buffer(t, batch, capacity) for t in decoder.state}
+        forms.append(static_form(path, shapes, name))
+        steps.append(StaticStep(forms[-1].path, batch, tokens, capacity))
+    return tuple(steps), tuple(forms)
 
 
 def _keep(source: Path, made: Fixed, target: Path) -> None:
