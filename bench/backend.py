@@ -67,7 +67,9 @@ class StoredFile:
 class StaticStep:
     """An ONNX file of fixed sizes that takes ``tokens`` new tokens of ``batch`` texts, whose keys
     and values lie in buffers for ``capacity`` tokens: its inputs and outputs are called as the
-    decoder says, and `bench.decoding.POSITION` tells the place of the first new token."""
+    decoder says, and `bench.decoding.POSITION` tells the place of the first new token.
+
+    One of 0 tokens has no fixed sizes: for runtimes that compile it for several numbers at once."""
 
     path: Path
     batch: int

@@ -61,6 +61,10 @@ class ModelIdentity(Frozen):
     parameters: Count | None = None
 
 
+#: Fields that cells did not always have.
+_LATER = ("ttft_bound_ns", "tpot_bound_ns")
+
+
 class Cell(Frozen):
     """One point of the cross product that a plan measures.
 
@@ -78,6 +82,8 @@ class Cell(Frozen):
     input_sha256: str  #: of the arrays that are timed
     allow_fallback: bool = False
     latency_bound_ns: Positive | None = None  #: what the 99th percentile of latency must not exceed
+    ttft_bound_ns: Positive | None = None  #: the same of a language model's time to first token
+    tpot_bound_ns: Positive | None = None  #: the same of its time per output token
 
     @property
     def is_rate(self) -> bool:
@@ -88,6 +94,9 @@ class Cell(Frozen):
     def id(self) -> str:
         """12 hex digits of the SHA-256 over everything that defines the cell."""
         defining = self.model_dump(mode="json", exclude={"model"})
+        for name in _LATER:  # where there is none, ids are as they were before there could be
+            if defining[name] is None:
+                del defining[name]
         defining["model"] = [self.model.name, self.model.sha256]
         text = json.dumps(defining, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -23,7 +23,7 @@ class Scenario:
     figure: Literal["latency", "rate"]
     #: whether each query carries one sample; else the suite's ``batch`` says how many
     one_sample: bool = False
-    #: whether it is asked under a bound on the 99th percentile of latency
+    #: whether it is asked under bounds on 99th percentiles
     bounded: bool = False
     #: whether several queries are in flight at once, as many as the target's ``streams``
     streams: bool = False
@@ -33,11 +33,17 @@ class Scenario:
     plain: bool = False
     #: which cost of a model the pairs, the deal and the front read from it
     weighs: Literal["", "latency", "throughput"] = ""
-    #: of a language model: what ``size`` counts, tokens of the ``prompt`` or those in the cache
-    #: (``depth``); empty for scenarios that know no cache
-    counts: Literal["", "prompt", "depth"] = ""
-    #: so many of them; the suite's ``prompt`` or ``depth`` says how many where it is None
+    #: of a language model: what a query of its samples is, by what has to be told of it: the tokens
+    #: of a ``prompt``; those in the cache (``depth``) before one token; those of a ``text``, a
+    #: prompt and its answer; empty for scenarios that know no cache
+    counts: Literal["", "prompt", "depth", "text"] = ""
+    #: whether it is for models without a cache, too
+    for_all: bool = True
+    #: so many of them, of a text those of its prompt; the suite's ``prompt`` or ``depth`` says how
+    #: many where it is None
     size: int | None = None
+    #: of a text: how many tokens the model makes; the suite's ``answer`` says how many
+    answer: int | None = None
     #: what measures its cells: ``module:Class``, a `bench.measure.group.Group`
     group: str = "bench.measure.group:Group"
 
@@ -47,40 +53,64 @@ class Scenario:
         return "" if self.plain else self.name
 
     @property
+    def plain_name(self) -> str:
+        """Its name without lengths."""
+        return self.name.partition(AT)[0]
+
+    @property
     def tokens(self) -> int:
-        """Tokens that a language model has seen when a query ends."""
-        return (self.size or 0) + (self.counts == "depth")
+        """Tokens that a language model has seen, and made, when a query ends."""
+        return (self.size or 0) + (self.answer or 0) + (self.counts == "depth")
 
     @property
     def new_tokens(self) -> int:
         """Tokens that one query of a language model's sample takes or makes."""
-        return (self.size or 0) if self.counts == "prompt" else 1
+        return 1 if self.counts == "depth" else self.tokens
 
     def of_size(self, size: int) -> Scenario:
         """The scenario at one length: ``decode@512``."""
-        return replace(self, name=f"{self.name}{AT}{size}", size=size)
+        return replace(self, name=f"{self.name}{AT}{size}", size=size, plain=False)
+
+    def of_text(self, prompt: int, answer: int) -> Scenario:
+        """The scenario at the lengths of a prompt and its answer: ``offline@128+64``."""
+        sized = self.of_size(prompt)
+        return replace(sized, name=f"{sized.name}{PLUS}{answer}", answer=answer)
 
 
 #: Between a scenario's name and its length in tokens.
 AT = "@"
+#: Between the lengths of a prompt and its answer.
+PLUS = "+"
 SINGLE_STREAM = Scenario("single-stream", "latency", one_sample=True, plain=True, weighs="latency")
 MULTI_STREAM = Scenario("multi-stream", "latency")
 OFFLINE = Scenario(
-    "offline", "rate", streams=True, shows_latency=False, plain=True, weighs="throughput"
+    "offline",
+    "rate",
+    streams=True,
+    shows_latency=False,
+    plain=True,
+    weighs="throughput",
+    counts="text",
 )
 SERVER = Scenario(
     "server",
     "rate",
     one_sample=True,
     bounded=True,
+    counts="text",
     group="bench.measure.server_group:ServerGroup",
 )
-PREFILL = Scenario("prefill", "latency", one_sample=True, counts="prompt")
-DECODE = Scenario("decode", "latency", one_sample=True, counts="depth", weighs="latency")
+PREFILL = Scenario("prefill", "latency", one_sample=True, counts="prompt", for_all=False)
+DECODE = Scenario(
+    "decode", "latency", one_sample=True, counts="depth", for_all=False, weighs="latency"
+)
+GENERATE = Scenario(
+    "generate", "latency", one_sample=True, counts="text", for_all=False, weighs="latency"
+)
 SCENARIOS = Catalogue(
     "scenario",
     "bench.scenarios",
-    (SINGLE_STREAM, MULTI_STREAM, OFFLINE, SERVER, PREFILL, DECODE),
+    (SINGLE_STREAM, MULTI_STREAM, OFFLINE, SERVER, PREFILL, DECODE, GENERATE),
 )
 #: What a run measures unless it is told otherwise.
 DEFAULT = (SINGLE_STREAM.name, OFFLINE.name)
@@ -89,19 +119,28 @@ LANGUAGE_DEFAULT = (PREFILL.name, DECODE.name)
 
 
 def find_scenario(name: str) -> Scenario:
-    """The scenario called ``name``, a length in tokens included (``decode@512``).
+    """The scenario called ``name``, lengths in tokens included (``decode@512``,
+    ``offline@128+64``).
 
     Raises `SpecError` for a name that isn't there.
     """
-    plain, at, size = name.partition(AT)
+    plain, at, text = name.partition(AT)
     row = SCENARIOS.find(plain)
     if not at:
         return row
-    if not row.counts or not size.isdigit() or int(size) < 1:
+    lengths = text.split(PLUS)
+    wanted = {"prompt": 1, "depth": 1, "text": 2}.get(row.counts, 0)
+    if len(lengths) != wanted or not all(map(_is_length, lengths)):
         raise SpecError(
-            f"{name!r}: a length belongs to prefill and decode, in tokens: prefill{AT}128."
+            f"{name!r}: lengths belong to scenarios of language models, in tokens: prefill{AT}128, "
+            f"decode{AT}512, and of a prompt and its answer generate{AT}128{PLUS}64."
         )
-    return row.of_size(int(size))
+    first, *answer = map(int, lengths)
+    return row.of_text(first, *answer) if answer else row.of_size(first)
+
+
+def _is_length(text: str) -> bool:
+    return text.isdecimal() and text.isascii() and int(text) >= 1
 
 
 def back_to_back(batch: int) -> Scenario:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from bench import scenarios, variants
+from bench import bounds, scenarios, variants
 from bench.cell import AxisName, Frozen, Lane, ScenarioName, VariantName
 from bench.defaults import CONFIDENCE, MARGIN
 from bench.errors import SpecError
@@ -33,6 +33,14 @@ def _number(text: str) -> str:
     return found.group() if found else ""
 
 
+def _ns(text: str | None) -> int | None:
+    """A time with its unit in ns."""
+    if text is None:
+        return None
+    unit = text.removeprefix(_number(text)).strip()
+    return round(float(_number(text)) * _TIME_UNITS_NS[unit])
+
+
 Positive = Annotated[int, Field(gt=0)]
 #: What is meant where nobody says how many samples a query holds.
 BATCH = (32,)
@@ -50,7 +58,17 @@ class Suite(Frozen):
     latency_bound: str | None = Field(
         None, description="server: what the 99th percentile must not exceed, for example 5ms"
     )
-    prompt: tuple[Positive, ...] = Field((128,), description="prefill: tokens of the prompt")
+    ttft_bound: str | None = Field(
+        None, description="server of a language model: what the p99 of TTFT must not exceed"
+    )
+    tpot_bound: str | None = Field(
+        None, description="server of a language model: what the p99 of TPOT must not exceed"
+    )
+    bounds: str | None = Field(
+        None, description="both by name, for example llama3.1-8b-server (MLPerf's)"
+    )
+    prompt: tuple[Positive, ...] = Field((128,), description="tokens of a language model's prompt")
+    answer: tuple[Positive, ...] = Field((64,), description="tokens that a query makes")
     depth: tuple[Positive, ...] = Field((32, 512), description="decode: tokens in the cache")
     shapes: dict[str, Annotated[int, Field(ge=0)]] = Field(
         {}, description="sizes of symbolic dimensions"
@@ -91,13 +109,7 @@ class Suite(Frozen):
                 f"max_invocations ({self.max_invocations}) is below min_invocations "
                 f"({self.min_invocations})"
             )
-        bounded = [name for name in self.scenarios if find_scenario(name).bounded]
-        if bool(bounded) != (self.latency_bound is not None):
-            name = (bounded or [row.name for row in SCENARIOS.built_in if row.bounded])[0]
-            raise ValueError(
-                f"the scenario `{name}` and `latency_bound` go together: give both, for example "
-                f"--scenario {name} --latency-bound 5ms"
-            )
+        self._bounds_fit()
         # Rounded, for 3 x 0.1 is more than the 0.3 that is asked for, and shown.
         least_s = round(self.min_invocations * SECONDS_PER_INVOCATION, 3)
         if self.max_time_s < least_s:
@@ -107,7 +119,34 @@ class Suite(Frozen):
             )
         return self
 
-    @field_validator("latency_bound")
+    def _bounds_fit(self) -> None:
+        """A scenario that is bounded has bounds, and others have none."""
+        bounded = [name for name in self.scenarios if find_scenario(name).bounded]
+        of_tokens = (self.ttft_bound, self.tpot_bound)
+        if bool(bounded) != any((self.latency_bound, self.bounds, *of_tokens)):
+            name = (bounded or [row.name for row in SCENARIOS.built_in if row.bounded])[0]
+            raise ValueError(
+                f"the scenario `{name}` and its bounds go together: give both, for example "
+                f"--scenario {name} --latency-bound 5ms, and for a language model "
+                f"--scenario {name} --bounds {bounds.PRESETS[0].name}"
+            )
+        if any(of_tokens) and (self.bounds or not all(of_tokens)):
+            raise ValueError(
+                "`ttft_bound` and `tpot_bound` go together: give both, or a pair by its name with "
+                f"--bounds {bounds.PRESETS[0].name}"
+            )
+
+    @field_validator("bounds")
+    @classmethod
+    def _is_a_pair(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                bounds.preset(value)
+            except SpecError as error:
+                raise ValueError(str(error)) from error
+        return value
+
+    @field_validator("latency_bound", "ttft_bound", "tpot_bound")
     @classmethod
     def _is_a_time(cls, value: str | None) -> str | None:
         if value is not None and (_TIME.fullmatch(value) is None or float(_number(value)) <= 0):
@@ -117,10 +156,17 @@ class Suite(Frozen):
     @property
     def latency_bound_ns(self) -> int | None:
         """The bound in ns."""
-        if self.latency_bound is None:
-            return None
-        unit = self.latency_bound.removeprefix(_number(self.latency_bound)).strip()
-        return round(float(_number(self.latency_bound)) * _TIME_UNITS_NS[unit])
+        return _ns(self.latency_bound)
+
+    @property
+    def ttft_bound_ns(self) -> int | None:
+        """That of TTFT in ns."""
+        return bounds.preset(self.bounds).ttft_ns if self.bounds else _ns(self.ttft_bound)
+
+    @property
+    def tpot_bound_ns(self) -> int | None:
+        """That of TPOT in ns."""
+        return bounds.preset(self.bounds).tpot_ns if self.bounds else _ns(self.tpot_bound)
 
     def doubts(self) -> list[str]:
         """What is possible but unlikely to be reached, with what would be enough."""

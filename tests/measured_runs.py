@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from bench.cards.tasks.base import Judged, judged
 from bench.cell import Cell
 from bench.machine.facts import machine_facts
 from bench.record.assemble import Evidence, assemble, canary_median, invocation
-from bench.record.block import CANARY, Block, trusted_samples
+from bench.record.block import CANARY, Block, trusted_gaps, trusted_samples, trusted_ttft
 from bench.record.facts import (
     CellFacts,
     Reading,
@@ -26,6 +27,7 @@ from bench.record.facts import (
 )
 from bench.record.parity import Reference
 from bench.record.result import EnvironmentFact, Failure, Invocation
+from bench.scenarios import Scenario, find_scenario
 from bench.spec import Suite
 from bench.store.write import RunStore
 
@@ -33,15 +35,19 @@ GENERATIONS = 4
 SUITE = Suite(
     name="a",
     models=("fashion-teacher", "fashion-student"),
-    scenarios=("single-stream", "offline", "server"),
+    scenarios=("single-stream", "offline", "server", "generate"),
     latency_bound="5ms",
+    bounds="llama3.1-8b-server",
+    prompt=(8,),
+    answer=(4,),
     shapes={"tokens": 8},
     threads=1,
 )
 
 
 def planned_cells(teacher_name: str = "") -> list[Cell]:
-    """Four that are scored, one of each further scenario, one on a device; the last one fails."""
+    """Four that are scored, one of each further scenario, one on a device, three of a language
+    model's whole queries; the last one fails."""
     teacher = TEACHER.model_copy(update={"name": teacher_name or TEACHER.name})
     cells = [a_cell(model, target) for model in (teacher, STUDENT) for target in ("x:cpu", "y:cpu")]
     other = CONTROL.model_copy(update={"variant_of": STUDENT.name})
@@ -50,6 +56,9 @@ def planned_cells(teacher_name: str = "") -> list[Cell]:
         a_cell(STUDENT, "x:cpu", "offline", 8),
         a_cell(other, "x:cpu", "server", latency_bound_ns=5_000_000),
         a_cell(other, "w@fast:npu:0"),
+        a_cell(STUDENT, "x:cpu", "offline@8+4", 2),
+        a_cell(STUDENT, "x:cpu", "generate@8+4"),
+        a_cell(STUDENT, "x:cpu", "server@8+4", ttft_bound_ns=2 * 10**9, tpot_bound_ns=10**8),
         a_cell(STUDENT, "z:npu"),
     ]
 
@@ -75,7 +84,9 @@ def measured_run(folder: Path, name: str = "a", hostile: str = "") -> Path:
         _measure_generation(store, generation, measured, blocks, taken, rng)
     for number, cell in enumerate(measured):
         samples = {n: trusted_samples(b) for n, b in enumerate(blocks[cell.id])}
-        _finish(store, cell, _facts(store, cell, number, rng), taken[cell.id], samples)
+        facts, rest = _facts(store, cell, number, rng)
+        rest |= _token_times(blocks[cell.id])
+        _finish(store, cell, (facts, rest), taken[cell.id], samples)
     failure = Failure(kind="unavailable", message="no NPU was found", log_tail="dlopen: no")
     facts = CellFacts(
         cell_id=failed.id, stop="failed", failure=failure, not_scored="no NPU was found"
@@ -97,13 +108,16 @@ def _measure_generation(
     workers = []
     for number, cell in enumerate(cells):
         mine = [
-            Block(
-                cell.id,
-                generation,
-                r,
-                number + 1,
-                rng.integers(9_000, 11_000, 30) * (number + 1),
-                disturbed=r == generation,
+            _with_tokens(
+                Block(
+                    cell.id,
+                    generation,
+                    r,
+                    number + 1,
+                    rng.integers(9_000, 11_000, 30) * (number + 1),
+                    disturbed=r == generation,
+                ),
+                find_scenario(cell.scenario),
             )
             for r in range(8)
         ]
@@ -114,6 +128,28 @@ def _measure_generation(
     store.write_samples(f"single-{generation:04d}", [*canary, *found])
     store.append_workers(workers)
     store.append_invocations([taken[cell.id][-1] for cell in cells])
+
+
+def _with_tokens(block: Block, scenario: Scenario) -> Block:
+    """The block, with the times of the tokens where its calls are whole queries."""
+    if scenario.answer is None:
+        return block
+    ttft_ns = block.latency_ns * 2 // 5
+    if scenario.name.startswith("server"):
+        return replace(block, ttft_ns=ttft_ns)
+    gap_ns = (block.latency_ns - ttft_ns) // (scenario.answer - 1)
+    gaps_ns = gap_ns[:, None] + np.arange(-1, scenario.answer - 2)
+    return replace(block, ttft_ns=ttft_ns, gaps_ns=gaps_ns)
+
+
+def _token_times(blocks: list[list[Block]]) -> dict[str, object]:
+    """The times of the tokens by invocation, as far as there are any."""
+    ttft = {n: trusted_ttft(mine) for n, mine in enumerate(blocks)}
+    gaps = {n: trusted_gaps(mine) for n, mine in enumerate(blocks)}
+    return {
+        "ttft": {n: found for n, found in ttft.items() if found is not None},
+        "gaps": {n: found for n, found in gaps.items() if found is not None},
+    }
 
 
 def _worker(cell: Cell, generation: int) -> WorkerFacts:
@@ -144,7 +180,7 @@ def _worker(cell: Cell, generation: int) -> WorkerFacts:
         cpus=(1,),
         waited=(0.01, 0.02, 0.03 + generation / 100, 0.04, 0.05, 0.06, 0.07, 0.08),
         queries_per_call=2 if cell.scenario == "offline" else 1,
-        trials=trials if cell.scenario == "server" else (),
+        trials=trials if cell.scenario.startswith("server") else (),
         h2d_ns=(5000, 5100 + generation, 5200) if on_device else (),
         d2h_ns=(700, 710 + generation, 720) if on_device else (),
         readings=(reading, reading) if on_device else (),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.bounds import PRESETS
 from bench.cache import cache_folder
 from bench.commands.flags import output_names, output_options, read_sizes, write_outputs
 from bench.commands.output import print_json
@@ -47,8 +48,12 @@ def _numbers(
 @click.option("--variant", "variants", multiple=True, help=f"Precision form: {_VARIANTS}.")
 @click.option("--scenario", "scenarios", multiple=True, help=f"{_SCENARIOS}.")
 @click.option("--latency-bound", help="server: bound of the p99, e.g. 5ms.")
+@click.option("--ttft-bound", help="server, language models: bound of TTFT's p99, e.g. 2s.")
+@click.option("--tpot-bound", help="server, language models: bound of TPOT's p99, e.g. 100ms.")
+@click.option("--bounds", help=f"Both by name, as MLPerf has them: {PRESETS[0].name}, ...")
 @click.option("--batch", multiple=True, callback=_numbers, help="Samples a query (offline).")
-@click.option("--prompt", multiple=True, callback=_numbers, help="prefill: tokens, e.g. 128.")
+@click.option("--prompt", multiple=True, callback=_numbers, help="Tokens of a prompt, e.g. 128.")
+@click.option("--answer", multiple=True, callback=_numbers, help="Tokens a query makes, e.g. 64.")
 @click.option(
     "--depth", multiple=True, callback=_numbers, help="decode: tokens cached, e.g. 32,512."
 )

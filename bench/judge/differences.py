@@ -11,12 +11,13 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from bench.bounds import in_words
 from bench.cell import Cell
 from bench.discover import nearest
 from bench.errors import SpecError
 from bench.judge.matching import Match, Matched
 from bench.machine.facts import COMPARABLE, MachineFacts
-from bench.numbers import duration, printable
+from bench.numbers import printable
 from bench.record.result import Record
 from bench.store.run import StoredRun
 
@@ -218,7 +219,7 @@ def _unequal_sha(kind: str, a: str, b: str, subjects: tuple[str, ...]) -> Iterat
 
 
 def _bound(cell: Cell) -> str:
-    return "none" if cell.latency_bound_ns is None else duration(cell.latency_bound_ns)
+    return in_words(cell) or "none"
 
 
 def _shapes(cell: Cell) -> str:

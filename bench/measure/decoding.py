@@ -1,4 +1,5 @@
-"""What language models are timed on: a prompt after nothing, or one token after others."""
+"""What language models are timed on: a prompt after nothing, one token after others, or prompts
+that are answered."""
 
 from __future__ import annotations
 
@@ -8,11 +9,18 @@ from pathlib import Path
 import numpy as np
 
 from bench.arrays import Array
+from bench.bounds import PRESETS
 from bench.cards.inputs import input_digest
 from bench.cards.language.prompts import TOKENIZER, first_past, prompt_tokens, step_feeds
 from bench.cards.ready import Loaded
+from bench.decoding import Decoder
 from bench.errors import BenchError, Unsupported
+from bench.runtimes.targets import Choice
 from bench.scenarios import Scenario
+from bench.spec import Suite
+
+#: Prompts that the queries of a cell take in turn: a cache of prompts would be of little use.
+PROMPTS = 8
 
 
 @dataclass(frozen=True)
@@ -22,36 +30,79 @@ class Step:
     feeds: dict[str, Array]
     prompt: Array | None
     sha256: str
+    prompts: Array | None = None  #: of whole queries, [prompts, batch, tokens]; the feeds are one
 
 
-def refusal(model: Loaded, scenario: Scenario) -> BenchError | None:
+def refusal(model: Loaded, scenario: Scenario, suite: Suite) -> BenchError | None:
     """Why a scenario can't be asked of a model."""
-    name = model.card.name
     if model.decoder is None:
-        if scenario.counts:
-            return Unsupported(
-                f"{name} keeps no cache of tokens, which {scenario.name} is about. Use "
-                "--scenario single-stream."
-            )
-        return None
+        return _refused_without_cache(model.card.name, scenario, suite)
+    name, context = model.card.name, model.decoder.context
     if not scenario.counts:
         return Unsupported(
             f"{name} generates text, and {scenario.name} knows no cache, so its figure would mean "
             "nothing. Use --scenario prefill or --scenario decode."
         )
-    context = model.decoder.context
     if context is not None and scenario.tokens > context:
+        shorter = {"text": "--prompt or --answer"}.get(scenario.counts, f"--{scenario.counts}")
         return Unsupported(
             f"{name}: {scenario.name} takes {scenario.tokens} tokens, and its context holds "
-            f"{context}. Give a smaller --{scenario.counts}."
+            f"{context}. Give a smaller {shorter}."
+        )
+    return _refused_text(name, scenario, suite) if scenario.counts == "text" else None
+
+
+def _refused_without_cache(name: str, scenario: Scenario, suite: Suite) -> BenchError | None:
+    if scenario.size is not None or not scenario.for_all:
+        return Unsupported(
+            f"{name} keeps no cache of tokens, which {scenario.name} is about. Use "
+            "--scenario single-stream."
+        )
+    if scenario.bounded and suite.latency_bound is None:
+        return Unsupported(
+            f"{name} makes no tokens, so TTFT and TPOT mean nothing for it. Give --latency-bound."
         )
     return None
+
+
+def _refused_text(name: str, scenario: Scenario, suite: Suite) -> BenchError | None:
+    """Why whole queries can't be asked of a language model."""
+    if suite.lane != "prepared":
+        return Unsupported(
+            f"{name}: whole queries are answered in one way, so there is no lane to choose. Leave "
+            "out --lane."
+        )
+    if not scenario.bounded:
+        return None
+    if scenario.answer == 1:
+        return Unsupported(
+            f"{name}: a query of one token has no TPOT, the time between its tokens. Ask for 2 or "
+            "more with --answer."
+        )
+    if suite.ttft_bound_ns is None:
+        return Unsupported(
+            f"{name} generates text, and {scenario.name} asks it under two bounds. Give "
+            f"--ttft-bound and --tpot-bound, or both by name: --bounds {PRESETS[0].name}."
+        )
+    return None
+
+
+def refused_streams(name: str, choice: Choice) -> BenchError | None:
+    """Why a target can't answer a language model's queries as its options say."""
+    if dict(choice.target.options).get("streams", "1") == "1":
+        return None
+    return Unsupported(
+        f"{name}: whole queries are answered one after the other, so {choice.target} has no use "
+        "for streams. Leave them out, or give a larger --batch."
+    )
 
 
 def step_of(model: Loaded, scenario: Scenario, batch: int, seed: int) -> Step:
     """What a language model's cell is timed on; the cache's contents are made later."""
     decoder = model.decoder
     assert decoder is not None
+    if scenario.counts == "text":
+        return _text(model, decoder, scenario, batch, seed)
     tokens = prompt_tokens(decoder, tokenizer_of(model), batch, scenario.tokens, seed)
     digest = input_digest({"tokens": tokens})
     if scenario.counts == "prompt":
@@ -64,6 +115,15 @@ def step_of(model: Loaded, scenario: Scenario, batch: int, seed: int) -> Step:
         for tensor in decoder.state
     }
     return Step(step_feeds(decoder, tokens[:, depth:], past, depth), tokens[:, :depth], digest)
+
+
+def _text(model: Loaded, decoder: Decoder, scenario: Scenario, batch: int, seed: int) -> Step:
+    """Prompts to be answered, all of one length: nothing is padded."""
+    length = scenario.size or 0
+    drawn = prompt_tokens(decoder, tokenizer_of(model), PROMPTS * batch, length, seed)
+    prompts = drawn.reshape(PROMPTS, batch, length)
+    feeds = step_feeds(decoder, prompts[0], first_past(decoder, batch), 0)
+    return Step(feeds, None, input_digest({"tokens": prompts}), prompts)
 
 
 def notes(model: Loaded) -> list[str]:

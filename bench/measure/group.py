@@ -36,7 +36,7 @@ from bench.measure.state import CellState
 from bench.measure.stops import stops
 from bench.measure.taken import as_answered, figured
 from bench.record.assemble import canary_median
-from bench.record.block import CANARY, Block, trusted_samples
+from bench.record.block import CANARY, Block
 from bench.record.estimate import relative_half_width
 from bench.record.facts import WorkerFacts
 from bench.record.result import Invocation, StopReason
@@ -220,11 +220,19 @@ class Group:
         beat = self.beats[member.state.cell.id]
         with self.context.account.useful(member.state):
             member.watcher.start()
-            latency_ns = member.worker.block(calls=beat.calls, discard=beat.discard)
+            timed = member.worker.timed_block(calls=beat.calls, discard=beat.discard)
             seen = member.watcher.stop()
-        disturbed = bool(seen.disturbed(BLOCK_THRESHOLDS))
         member.note_wait(seen)
-        return Block(member.state.cell.id, self.generation, number, position, latency_ns, disturbed)
+        return Block(
+            member.state.cell.id,
+            self.generation,
+            number,
+            position,
+            timed.latency_ns,
+            disturbed=bool(seen.disturbed(BLOCK_THRESHOLDS)),
+            ttft_ns=timed.ttft_ns,
+            gaps_ns=timed.gaps_ns,
+        )
 
     def canary_blocks(self, canary: Canary, number: int, position: int) -> list[Block]:
         """One block of the canary; none where it died in it."""
@@ -258,7 +266,7 @@ class Group:
             self.context.store.append_invocations([one for *_, one in done])
             for member, _, one in done:
                 member.state.invocations.append(one)
-                member.state.samples[one.index] = trusted_samples(member.blocks)
+                member.state.take(one.index, member.blocks)
 
     def _end(self, member: Member, reasons: tuple[str, ...]) -> WorkerFacts:
         """Take outputs and facts from the worker that was timed, and let it go."""

@@ -11,11 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from bench.arrays import Array
+from bench.cards.language.requests import RequestTimes, request_times
 from bench.cards.tasks import find_task
 from bench.cell import Cell
 from bench.errors import BenchError, OutOfMemory, SpecError, WorkerCrashed
 from bench.machine.quiet import Cores
 from bench.measure.account import Account
+from bench.measure.answers import behind_its_text
+from bench.measure.decoding import tokenizer_of
 from bench.measure.group import group_class
 from bench.measure.listener import Listener
 from bench.measure.member import Context, told_placement, try_out
@@ -32,6 +35,7 @@ from bench.record.assemble import OTHER_SHAPES, Evidence, assemble
 from bench.record.facts import CellFacts, ToldPlacement, Witness
 from bench.record.parity import Reference
 from bench.record.result import EnvironmentFact, Failure, Record
+from bench.record.steps import steps_checked
 from bench.runtimes.targets import (
     Choice,
 )
@@ -77,6 +81,7 @@ class Measuring:
         self.account = prepared.account
         self.references = References(prepared.reports, prepared.launcher)
         self.scores: dict[ScoredOnce, Score | BenchError] = {}
+        self.requests: dict[tuple[str, str, int], RequestTimes | None] = {}
         self.placements: dict[tuple[object, ...], ToldPlacement | None] = {}
         done = {record.cell_id for record in outcome.records}
         self.todo = [p for p in prepared.plan.cells if p.cell.id not in done]
@@ -103,6 +108,15 @@ class Measuring:
                 ready = [found for p in there if (found := self._with_past(p)) is not None]
                 if ready:
                     self._measure([self._state(planned) for planned in ready])
+        self._check_sums()
+
+    def _check_sums(self) -> None:
+        """New records of whole queries whose steps were measured too."""
+        records = self.outcome.records
+        for place, found in enumerate(steps_checked(records)):
+            if found != records[place]:
+                self.store.append_record(found)
+                records[place] = found
 
     def _has_inputs(self, planned: PlannedCell, held: contextlib.ExitStack) -> bool:
         """Make a cell's inputs for as long as its group is measured, or finish it untried."""
@@ -183,6 +197,8 @@ class Measuring:
             mine = [i for i in self.stored.invocations if i.cell_id == planned.cell.id]
             if mine:
                 state.samples = self.stored.samples(planned.cell.id)
+                state.ttft = self.stored.ttft_samples(planned.cell.id)
+                state.gaps = self.stored.gap_samples(planned.cell.id)
                 state.invocations = [i for i in mine if i.index in state.samples]
         return state
 
@@ -289,6 +305,7 @@ class Measuring:
         scored = found if isinstance(found, Score) else None
         outputs, reference, second = self._outputs(state)
         names, witnesses = self._kept(outputs, reference, second.witnesses)
+        request = self._request(planned)
         facts = CellFacts(
             cell_id=planned.cell.id,
             stop=state.stop or "failed",
@@ -311,6 +328,8 @@ class Measuring:
             or (reference.why_not if reference and reference.outputs is None else ""),
             scored=scored.scored if scored else None,
             not_scored=str(found) if isinstance(found, BenchError) else "",
+            tokenizing_ns=request.ns if request else (),
+            templated=request is not None and request.templated,
             sizes=dict(planned.sizes),
             assumed=planned.assumed,
         )
@@ -319,12 +338,27 @@ class Measuring:
             facts=facts,
             invocations=state.invocations,
             samples=state.samples,
+            ttft=state.ttft,
+            gaps=state.gaps,
             outputs=outputs,
             reference=reference,
             witnesses=second.witnesses,
             scores=scored.judged.scores if scored else (),
             doubts=scored.judged.doubts if scored else (),
         )
+
+    def _request(self, planned: PlannedCell) -> RequestTimes | None:
+        """What a whole query's text takes before the model sees it, once for each model and load;
+        queries that wait for others count from their arrival and have no such part."""
+        tokenizer = tokenizer_of(planned.model)
+        scenario = find_scenario(planned.cell.scenario)
+        if planned.prompts is None or tokenizer is None or scenario.bounded:
+            return None
+        key = planned.cell.model.name, scenario.name, planned.cell.batch
+        if key not in self.requests:
+            with self.account.useful():
+                self.requests[key] = request_times(tokenizer, planned.prompts)
+        return self.requests[key]
 
     def _profiled(self, state: CellState) -> ToldPlacement | None:
         """What a session of its own finds out further: once for each model, variant and target
@@ -347,10 +381,11 @@ class Measuring:
         if not state.outputs:  # not taken, or none of them is a tensor of numbers
             return None, None, SecondLook()
         with self.account.useful():
-            judged = self.references.judge(state.planned, state.outputs)
+            asked, outputs = behind_its_text(state.planned, state.outputs)
+            judged = self.references.judge(asked, outputs)
         if judged.second.chance:
             return None, None, judged.second
-        return state.outputs, judged.reference, judged.second
+        return list(outputs), judged.reference, judged.second
 
     def _kept(
         self,

@@ -13,15 +13,17 @@ from bench.machine.disturbance import Disturbance, Thresholds, Watcher, block_wa
 from bench.machine.quiet import Cores
 from bench.measure.account import Account
 from bench.measure.listener import Listener
+from bench.measure.plan import PlannedCell
 from bench.measure.state import CellState
 from bench.measure.taken import as_answered
 from bench.record.block import Block
 from bench.record.facts import Reading, ToldPlacement, Trial, WorkerFacts
 from bench.runtimes.client import Worker
 from bench.runtimes.processes import Launcher
+from bench.scenarios import find_scenario
 from bench.spec import Suite
 from bench.store.write import RunStore
-from bench.worker.messages import Bound, LoadedInfo, Warmup
+from bench.worker.messages import BindQueries, Bound, LoadedInfo, Warmup
 
 WARMUP_BUDGET_S = 3.0
 #: A block's figure is a median, which waiting for a tenth of the block hardly moves; at 2% nearly
@@ -70,6 +72,16 @@ class Member:
             self.waited.append(round(seen.wait_share, 4))
 
 
+def bind(worker: Worker, planned: PlannedCell) -> Bound:
+    """Bind what a cell is timed on."""
+    if planned.prompts is None:
+        return worker.bind(planned.loads.feeds, lane=planned.cell.lane, streams=planned.streams)
+    decoder, answer = planned.model.decoder, find_scenario(planned.cell.scenario).answer
+    assert decoder is not None
+    assert answer is not None
+    return worker.bind_queries(BindQueries(decoder.to_json(), planned.prompts, answer))
+
+
 def bound_worker(state: CellState, context: Context) -> tuple[Worker, LoadedInfo, Bound]:
     """Fork a worker, load the cell's model and bind its inputs. Raises `BenchError`; leaves no
     worker then."""
@@ -81,7 +93,7 @@ def bound_worker(state: CellState, context: Context) -> tuple[Worker, LoadedInfo
         cpus = context.cpus[planned.cores]
         given = planned.loads
         loaded = worker.load(given.file, planned.choice.device, given.options, cpus)
-        bound = worker.bind(given.feeds, lane=planned.cell.lane, streams=planned.streams)
+        bound = bind(worker, planned)
     except BaseException:
         worker.kill()
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -54,6 +55,8 @@ class PlannedCell:
     sizes: Mapping[str, int] = field(default_factory=dict)  #: that were asked for by name
     assumed: tuple[str, ...] = ()  #: what of the inputs nobody said, in words
     prompt: Array | None = None  #: what has to be in a language model's cache before it is timed
+    prompts: Array | None = None  #: of a language model's whole queries, [prompts, batch, tokens]
+    last_logits: bool = False  #: of what it puts out, the logits behind the last token alone count
     static: StaticForm | None = None  #: what is loaded in the model's place, for its shapes alone
 
     @property
@@ -76,13 +79,15 @@ class PlannedCell:
         """What a worker is given; the reference and other judges get the model as it is."""
         if self.static is None:
             return Loads(self.file, self.options, self.feeds)
-        kept = self.static.inputs
+        file = replace(
+            self.file, onnx=self.static.path, files=self.static.files, static=self.static.steps
+        )
+        if self.static.steps:  # whole texts: what each of its steps is fed follows from the last
+            return Loads(file, self.options, {})
+        kept, feeds = self.static.inputs, self.feeds
         shapes = {name: self.options.shapes[name] for name in kept}
-        feeds = self.feeds
         return Loads(
-            replace(self.file, onnx=self.static.path, files=self.static.files),
-            replace(self.options, shapes=shapes),
-            {name: feeds[name] for name in kept},
+            file, replace(self.options, shapes=shapes), {name: feeds[name] for name in kept}
         )
 
     def given(self, outputs: Sequence[Array]) -> list[Array]:
@@ -206,11 +211,16 @@ def _loads(suite: Suite, models: Sequence[Loaded]) -> list[tuple[Scenario, int]]
 
 
 def _sized(suite: Suite, scenario: Scenario) -> list[Scenario]:
-    """A language model's scenario at each of the suite's lengths."""
-    sizes = {"prompt": suite.prompt, "depth": suite.depth}.get(scenario.counts, ())
-    if scenario.size is not None or not sizes:
+    """A language model's scenario at each of the suite's lengths; without any, too, where it is for
+    other models as well."""
+    if scenario.size is not None or not scenario.counts:
         return [scenario]
-    return [scenario.of_size(size) for size in dict.fromkeys(sizes)]
+    without = [scenario] if scenario.for_all else []
+    if scenario.counts == "text":
+        lengths = dict.fromkeys(itertools.product(suite.prompt, suite.answer))
+        return [*without, *(scenario.of_text(*both) for both in lengths)]
+    sizes = suite.prompt if scenario.counts == "prompt" else suite.depth
+    return [*without, *(scenario.of_size(size) for size in dict.fromkeys(sizes))]
 
 
 def _by_default(suite: Suite) -> bool:
@@ -218,8 +228,14 @@ def _by_default(suite: Suite) -> bool:
 
 
 def _asked(suite: Suite, model: Loaded, scenario: Scenario) -> bool:
-    """Whether a scenario is meant for a model: nobody has to name those of language models."""
-    return not _by_default(suite) or bool(scenario.counts) == (model.decoder is not None)
+    """Whether a scenario is meant for a model: nobody has to name those of language models, and one
+    that is for all models has lengths for these alone."""
+    language = model.decoder is not None
+    if _by_default(suite) and language != (scenario.plain_name in LANGUAGE_DEFAULT):
+        return False
+    if scenario.name in suite.scenarios and scenario.size is not None:
+        return True
+    return not (scenario.for_all and scenario.counts) or language == (scenario.size is not None)
 
 
 def _refuse_two_of_a_name(models: Sequence[Loaded]) -> None:
@@ -247,12 +263,13 @@ def _cells_of_model(
     refused: BenchError | None = None
     if batch_axis.samples(batch) != batch and not scenario.one_sample and suite.batch != BATCH:
         refused = _other_batch(card.name, batch_axis, batch)
-    refused = refused or decoding.refusal(model, scenario)
+    refused = refused or decoding.refusal(model, scenario, suite)
     make = partial(_query, suite, model, scenario, batch_axis, batch, refused)
-    query, prompt, input_sha256 = make()
+    query, step, input_sha256 = make()
     shapes = {name: tuple(array.shape) for name, array in query.feeds.items()}
     query = replace(query, feeds={})  # before the next model's are made
     inputs = Feeds(lambda: make()[::2], input_sha256)
+    prompts = step.prompts if step else None
     planned = []
     for variant in dict.fromkeys(suite.variants):
         form = model.form(variant)
@@ -271,12 +288,13 @@ def _cells_of_model(
                 lane=suite.lane,
                 input_sha256=input_sha256,
                 allow_fallback=suite.allow_fallback,
-                latency_bound_ns=suite.latency_bound_ns if scenario.bounded else None,
+                **_bounds(suite, model, scenario),
             )
             options = Options(
                 threads=cell.threads,
                 allow_fallback=suite.allow_fallback,
-                shapes=cell.shapes,
+                # Those of a query's steps differ.
+                shapes=cell.shapes if prompts is None else {},
                 extra=dict(choice.target.options),
             )
             unable = (
@@ -284,6 +302,7 @@ def _cells_of_model(
                 or refused
                 or choice.unavailable
                 or _refusal(form, choice, card.name, why)
+                or (decoding.refused_streams(card.name, choice) if prompts is not None else None)
             )
             planned.append(
                 PlannedCell(
@@ -300,10 +319,20 @@ def _cells_of_model(
                         *query.assumed,
                         *not_compared(card),
                     ),
-                    prompt,
+                    step.prompt if step else None,
+                    prompts,
                 )
             )
     return planned
+
+
+def _bounds(suite: Suite, model: Loaded, scenario: Scenario) -> dict[str, int | None]:
+    """What the times of a query must not exceed, as fields of its cell."""
+    if not scenario.bounded:
+        return {}
+    if model.decoder is None:
+        return {"latency_bound_ns": suite.latency_bound_ns}
+    return {"ttft_bound_ns": suite.ttft_bound_ns, "tpot_bound_ns": suite.tpot_bound_ns}
 
 
 def _other_batch(name: str, batch_axis: BatchAxis, batch: int) -> Unsupported:
@@ -363,16 +392,16 @@ def _query(
     batch_axis: BatchAxis,
     batch: int,
     refused: BenchError | None,
-) -> tuple[Query, Array | None, str]:
-    """What one query holds, what a cache has to hold before it, and the hash of both: the same at
-    each call, and refused where memory can't hold it at that time."""
-    if model.decoder is None and not scenario.counts:
+) -> tuple[Query, decoding.Step | None, str]:
+    """What one query holds, of a language model with what belongs to it, and the hash of both: the
+    same at each call, and refused where memory can't hold it at that time."""
+    if model.decoder is None and scenario.size is None:
         query = make_query(model, batch_axis, batch, suite.shapes, suite.seed, spare_bytes())
         return query, None, input_digest(query.feeds)
     if refused is not None:  # there is no such query
         return Query({}), None, ""
     step = decoding.step_of(model, scenario, batch, suite.seed)
-    return Query(step.feeds), step.prompt, step.sha256
+    return Query(step.feeds), step, step.sha256
 
 
 def threads_of(suite: Suite, choice: Choice) -> int:

@@ -142,6 +142,8 @@ class References:
             ) as (worker, _):
                 worker.timeout_s = min(worker.timeout_s, _PATIENCE_S)
                 outputs = worker.evaluate(planned.feeds)
+                if planned.last_logits:
+                    outputs = [outputs[0][:, -1]]
         except BenchError as error:
             return Reference(name, None, str(error))
         return Reference(f"{name} {version}", tuple(outputs))

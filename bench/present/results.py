@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from rich.text import Text
 
+from bench.bounds import in_words
 from bench.cards.tasks.base import MetricRow
 from bench.cell import ModelIdentity
 from bench.numbers import (
@@ -25,7 +26,6 @@ from bench.numbers import (
     Unit,
     column_unit,
     common_scale,
-    duration,
     half_width,
     in_unit,
     printable,
@@ -47,6 +47,7 @@ from bench.present.layout import (
     lay_out,
     wrap,
 )
+from bench.present.queries import query_notes
 from bench.present.told import told
 from bench.record.placement import is_all_on_device, share_on_device, share_percent
 from bench.record.result import (
@@ -116,6 +117,7 @@ def result_table(records: Sequence[Record], width: int = 80) -> Text:
         *_percentile_notes(batches),
         *_metric_notes(batches),
         *_token_notes(records),
+        *query_notes(records),
         *(f"{MISSING} {words}" for words in told([r for b in batches for r in b.records])),
     )
     for note in (*general, *notes.texts(), _summary(rows)):
@@ -152,8 +154,7 @@ def _label(record: Record, *, several_threads: bool) -> str:
     cell = record.cell
     parts = [printable(cell.target, limit=NAME_LIMIT)]
     parts.append(find_scenario(cell.scenario).label)
-    if cell.latency_bound_ns is not None:
-        parts.append(f"p99 ≤ {duration(cell.latency_bound_ns)}")
+    parts.append(in_words(cell))
     if cell.lane in _LANE_LABELS:
         parts.append(_LANE_LABELS[cell.lane])
     if several_threads:
@@ -469,7 +470,12 @@ def _token_notes(records: Sequence[Record]) -> list[str]:
     found: dict[str, list[str]] = {}
     for record in records:
         scenario = find_scenario(record.cell.scenario)
-        if not scenario.counts or record.latency is None or record.simulated:
+        if (
+            scenario.size is None
+            or scenario.answer is not None
+            or record.latency is None
+            or record.simulated
+        ):
             continue
         per_query = record.cell.batch * scenario.new_tokens
         speed = significant(per_query * 1e9 / record.latency.median_ns.value)

@@ -16,11 +16,12 @@ from bench.arrays import Array
 from bench.cell import Cell
 from bench.discover import Named
 from bench.record import estimate
-from bench.record.block import Block, trusted_samples
+from bench.record.block import Block, trusted_samples, trusted_ttft
 from bench.record.facts import CellFacts, ToldPlacement, WorkerFacts
 from bench.record.parity import Reference, parity
 from bench.record.placement import placement_check, placement_fact
 from bench.record.precision import precision_check
+from bench.record.queries import bounds_check, of_queries
 from bench.record.result import (
     Accuracy,
     Check,
@@ -57,7 +58,9 @@ class TaskScore(Protocol):
 class Evidence:
     """All that the record of a cell follows from.
 
-    ``samples`` are the trusted latencies of each invocation in ns. ``scores`` are what the task
+    ``samples`` are the trusted latencies of each invocation in ns, and ``ttft`` of the same calls
+    the times to the first token, where they are whole queries, and ``gaps`` those from token to
+    token, (calls, tokens). ``scores`` are what the task
     says of the predictions, the primary metric first, and ``doubts`` what looks like a mistake.
     """
 
@@ -65,6 +68,8 @@ class Evidence:
     facts: CellFacts
     invocations: Sequence[Invocation] = ()
     samples: Mapping[int, Array] | None = None
+    ttft: Mapping[int, Array] | None = None
+    gaps: Mapping[int, Array] | None = None
     outputs: Sequence[Array] | None = None
     reference: Reference | None = None
     witnesses: Sequence[Reference] = ()
@@ -78,6 +83,15 @@ def assemble(evidence: Evidence, confidence: float) -> Record:
     placement = _placement(facts, cell)
     compared, why_not = _parity(evidence, placement)
     rates = estimate.figures(cell, taken) if cell.is_rate else ()
+    queries = of_queries(
+        cell,
+        taken,
+        evidence.samples or {},
+        evidence.ttft or {},
+        evidence.gaps or {},
+        facts,
+        confidence,
+    )
 
     def over_invocations(name: str) -> Any:
         values = [getattr(i, name) for i in taken]
@@ -95,6 +109,7 @@ def assemble(evidence: Evidence, confidence: float) -> Record:
         environment=facts.environment,
         latency=estimate.latency(taken, evidence.samples or {}, confidence),
         throughput=estimate.estimate(rates, confidence),
+        queries=queries,
         load_ns=over_invocations("load_ns"),
         first_inference_ns=over_invocations("first_inference_ns"),
         h2d_ns=over_invocations("h2d_ns"),
@@ -106,6 +121,7 @@ def assemble(evidence: Evidence, confidence: float) -> Record:
         variant_method=facts.variant_method,
         checks=(
             *(estimate.checks(taken, cell.threads) if taken else ()),
+            *bounds_check(queries),
             *_placement_checks(placement, cell, facts.computes_in),
             *_accuracy_checks(facts, evidence.doubts),
             *_parity_checks(compared, why_not),
@@ -158,12 +174,15 @@ TIMED = (
     "floor_ns",
     "busy_ns",
     "canary_ns",
+    "ttft_ns",
+    "rest_ns",
+    "ttft_busy_ns",
 )
 
 
 def timed(blocks: Sequence[Block], canary_ns: float | None) -> dict[str, Any]:
     """The fields of an invocation that its timed blocks and the canary's give."""
-    latency_ns = trusted_samples(blocks)
+    latency_ns, ttft_ns = trusted_samples(blocks), trusted_ttft(blocks)
     values = (
         len(latency_ns),
         len(blocks),
@@ -172,6 +191,9 @@ def timed(blocks: Sequence[Block], canary_ns: float | None) -> dict[str, Any]:
         floor(latency_ns),
         int(latency_ns.sum()),
         canary_ns,
+        None if ttft_ns is None else median(ttft_ns),
+        None if ttft_ns is None else median(latency_ns - ttft_ns),
+        None if ttft_ns is None else int(ttft_ns.sum()),
     )
     return dict(zip(TIMED, values, strict=True))
 

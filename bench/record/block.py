@@ -15,7 +15,9 @@ CANARY = "canary"
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive timed calls of one worker: ``latency_ns`` is int64 of shape (calls,)."""
+    """Consecutive timed calls of one worker: ``latency_ns`` is int64 of shape (calls,), and so is
+    ``ttft_ns``, the time to the first token, where a call is a language model's whole query; of
+    such a call ``gaps_ns``, (calls, tokens), are the times from each token to the next."""
 
     cell_id: str
     invocation: int
@@ -23,6 +25,8 @@ class Block:
     position: int  #: its turn within the round
     latency_ns: Array
     disturbed: bool = False
+    ttft_ns: Array | None = None
+    gaps_ns: Array | None = None
 
 
 def trusted_samples(blocks: Sequence[Block]) -> Array:
@@ -30,5 +34,20 @@ def trusted_samples(blocks: Sequence[Block]) -> Array:
 
     Those of undisturbed blocks; of all blocks where every one was disturbed.
     """
-    kept = [b.latency_ns for b in blocks if not b.disturbed] or [b.latency_ns for b in blocks]
-    return np.concatenate(kept)
+    return np.concatenate([block.latency_ns for block in _trusted(blocks)])
+
+
+def trusted_ttft(blocks: Sequence[Block]) -> Array | None:
+    """Of the same calls the times to the first token; None where there are none."""
+    found = [block.ttft_ns for block in _trusted(blocks) if block.ttft_ns is not None]
+    return np.concatenate(found) if found else None
+
+
+def trusted_gaps(blocks: Sequence[Block]) -> Array | None:
+    """Of the same calls the times from each token to the next; None where there are none."""
+    found = [block.gaps_ns for block in _trusted(blocks) if block.gaps_ns is not None]
+    return np.concatenate(found) if found else None
+
+
+def _trusted(blocks: Sequence[Block]) -> Sequence[Block]:
+    return [block for block in blocks if not block.disturbed] or blocks

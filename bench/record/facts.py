@@ -104,5 +104,8 @@ class CellFacts(Frozen):
     parity: Parity | None = None  #: only where the outputs are too large to be kept
     scored: Scored | None = None
     not_scored: str = ""  #: why there is no accuracy
+    #: of whole queries: each time of making token ids of a request's text, in ns
+    tokenizing_ns: tuple[int, ...] = ()
+    templated: bool = False  #: whether these have a chat template in them
     sizes: dict[str, int] = Field(default_factory=dict)  #: of dimensions, as asked for by name
     assumed: tuple[str, ...] = ()  #: what of the inputs nobody said, in words

@@ -106,6 +106,11 @@ class Invocation(Frozen):
     capacity_per_s: Above | None = None  #: server: the highest rate at which the bound held
     #: server: 99th percentile of how late queries came that found the system idle
     generator_late_ns: Figure | None = None
+    #: of a language model's whole queries: the median time to the first token, and the median time
+    #: from there to the last
+    ttft_ns: Above | None = None
+    rest_ns: Figure | None = None
+    ttft_busy_ns: Count | None = None  #: sum of the times to first tokens over all measured calls
     queries_per_call: Positive = 1  #: above 1 where a call runs several streams at once
     h2d_ns: Above | None = None  #: median time of copying all inputs to the device
     d2h_ns: Above | None = None  #: median time of copying all outputs from the device
@@ -121,6 +126,44 @@ class Invocation(Frozen):
         if self.capacity_per_s is not None:
             return 1e9 / self.capacity_per_s
         return self.busy_ns / (self.calls * self.queries_per_call)
+
+
+#: Whether a bound is kept: sure that it is, sure that it isn't, or neither.
+Kept = Literal["met", "missed", "inconclusive"]
+
+
+class QueryTime(Frozen):
+    """One time of a language model's whole queries, over all of them."""
+
+    median_ns: Amount
+    p90: Percentile
+    p99: Percentile
+    bound_ns: Positive | None = None  #: what its 99th percentile must not exceed
+    kept: Kept | None = None  #: whether it does not, as far as the queries tell
+
+
+class Queries(Frozen):
+    """A language model's whole queries; the definitions are in docs/scenarios.md.
+
+    ``prompt_tokens`` and ``new_tokens`` are those of each of a query's samples. The rates are
+    tokens a second of all samples: those of the prompts over the time to the first tokens, and
+    the others that were made over the time from there.
+    """
+
+    prompt_tokens: Positive
+    new_tokens: Positive
+    ttft: QueryTime
+    tpot: QueryTime | None = None  #: None where a query makes one token
+    #: from each token to the next, one by one; not of queries that may have waited
+    itl: QueryTime | None = None
+    #: making token ids of a request's text, timed apart: a median; None where that wasn't timed
+    tokenizing_ns: Above | None = None
+    templated: bool = False  #: whether a chat template is in that
+    #: that and the time to the first token: what a user waits
+    ttft_request_ns: Amount | None = None
+    prompt_per_s: Amount | None = None  #: None for queries that may have waited
+    new_per_s: Amount | None = None
+    bounds: Kept | None = None  #: whether all bounds are kept
 
 
 class Memory(Frozen):
@@ -257,6 +300,7 @@ class Record(Frozen):
     environment: EnvironmentFact | None = None
     latency: Latency | None = None
     throughput: Amount | None = None  #: samples per second, back-to-back queries
+    queries: Queries | None = None  #: where a query is a language model's prompt and its answer
     load_ns: Amount | None = None
     first_inference_ns: Amount | None = None
     h2d_ns: Amount | None = None  #: copying all inputs to the device; not part of the latency

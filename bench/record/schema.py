@@ -34,6 +34,9 @@ class Sample(Frozen):
     position: int = Field(ge=0, description="the block's turn within the round")
     disturbed: bool = Field(description="something else used the CPU meanwhile")
     latency_ns: int = Field(ge=0)
+    ttft_ns: int | None = Field(
+        None, ge=0, description="of a whole query the time to its first token"
+    )
 
 
 #: name -> the model, and what it describes

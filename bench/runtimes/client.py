@@ -122,6 +122,10 @@ class Worker:
         """Bind inputs and make the first inference."""
         return self.ask(messages.Bind(feeds, lane, streams), messages.Bound)
 
+    def bind_queries(self, asked: messages.BindQueries) -> messages.Bound:
+        """Bind whole queries of a language model and make the first."""
+        return self.ask(asked, messages.Bound)
+
     def warm_up(self, budget_s: float) -> messages.Warmup:
         """Call until the latency is steady, or ``budget_s`` seconds are spent."""
         found = self.ask(messages.WarmUp(budget_s), messages.Warmup)
@@ -131,11 +135,23 @@ class Worker:
 
     def block(self, *, calls: int, discard: int) -> Nanoseconds:
         """The latencies of ``calls`` back-to-back calls, after ``discard`` that don't count."""
-        found = self.ask(messages.TimeBlock(calls, discard), messages.TimedBlock).latency_ns
-        if found.shape != (calls,):
-            raise self._absurd("time-block", f"{found.shape} latencies for {calls} calls")
-        if (found < 0).any():
-            raise self._absurd("time-block", f"a call took {found.min()} ns")
+        return self.timed_block(calls=calls, discard=discard).latency_ns
+
+    def timed_block(self, *, calls: int, discard: int) -> messages.TimedBlock:
+        """The same, of whole queries with the times to their first tokens."""
+        found = self.ask(messages.TimeBlock(calls, discard), messages.TimedBlock)
+        for times, what in ((found.latency_ns, "latencies"), (found.ttft_ns, "first tokens")):
+            if times is None:
+                continue
+            if times.shape != (calls,):
+                raise self._absurd("time-block", f"{times.shape} {what} for {calls} calls")
+            if (times < 0).any():
+                raise self._absurd("time-block", f"a call took {times.min()} ns")
+        gaps_ns = found.gaps_ns
+        if gaps_ns is not None and (gaps_ns.ndim != 2 or len(gaps_ns) != calls):
+            raise self._absurd("time-block", f"{gaps_ns.shape} gaps of tokens for {calls} calls")
+        if gaps_ns is not None and (gaps_ns < 0).any():
+            raise self._absurd("time-block", f"a token took {gaps_ns.min()} ns")
         return found
 
     def serve_queries(self, asked: messages.ServeQueries) -> messages.ServedQueries:

@@ -21,16 +21,19 @@ from bench.cards.tasks.base import Judged, judged
 from bench.cell import Cell
 from bench.errors import SpecError
 from bench.record.assemble import TIMED, Evidence, assemble, canary_median, invocation, timed
-from bench.record.block import CANARY, Block, trusted_samples
+from bench.record.block import CANARY, Block, trusted_samples, trusted_ttft
 from bench.record.facts import CellFacts, Scored, ToldPlacement
 from bench.record.header import RunHeader
 from bench.record.parity import Reference
 from bench.record.result import Invocation, Record
+from bench.record.steps import steps_checked
+from bench.scenarios import DEFAULT, LANGUAGE_DEFAULT, find_scenario
 from bench.spec import Suite
 from bench.store.outputs import read_outputs
 from bench.store.predictions import read_predictions
 from bench.store.raw import RawFacts, read_raw
 from bench.store.run import StoredRun
+from bench.store.samples import TTFT
 
 #: By cell and invocation.
 Measured = dict[tuple[str, int], list[Block]]
@@ -60,7 +63,7 @@ def derived(run: StoredRun) -> Derived:
     """Raises `SpecError` where the samples can't be read."""
     again = _Derivation(run)
     invocations = [again.invocation(one) for one in run.invocations]
-    records = [again.record(record, invocations) for record in run.records]
+    records = steps_checked([again.record(record, invocations) for record in run.records])
     again.look_for_strays()
     header = _header(run.header, records)
     return Derived(
@@ -128,6 +131,7 @@ def _blocks(table: Any) -> Iterator[Block]:
         else table[name].to_numpy()
         for name in ("invocation", "round", "position", "disturbed", "latency_ns")
     }
+    ttft_ns = table[TTFT].fill_null(-1).to_numpy() if TTFT in table.column_names else None
     keys = (codes, columns["invocation"], columns["round"], columns["position"])
     changes = np.zeros(len(cells) - 1, dtype=bool)
     for key in keys:
@@ -141,6 +145,9 @@ def _blocks(table: Any) -> Iterator[Block]:
             position=int(columns["position"][start]),
             latency_ns=columns["latency_ns"][start:end],
             disturbed=bool(columns["disturbed"][start]),
+            ttft_ns=None
+            if ttft_ns is None or (ttft_ns[start:end] < 0).any()
+            else ttft_ns[start:end],
         )
 
 
@@ -189,6 +196,8 @@ class _Derivation:
             facts=facts,
             invocations=taken,
             samples=self._samples(taken),
+            ttft=self._ttft(taken),
+            gaps=self.run.gap_samples(record.cell_id),
             outputs=outputs,
             reference=reference,
             witnesses=witnesses,
@@ -218,6 +227,10 @@ class _Derivation:
     def _samples(self, taken: Sequence[Invocation]) -> Mapping[int, Array]:
         blocks = {i.index: self.measured.get((i.cell_id, i.index)) for i in taken}
         return {index: trusted_samples(mine) for index, mine in blocks.items() if mine}
+
+    def _ttft(self, taken: Sequence[Invocation]) -> Mapping[int, Array]:
+        found = {i.index: trusted_ttft(self.measured.get((i.cell_id, i.index), ())) for i in taken}
+        return {index: mine for index, mine in found.items() if mine is not None}
 
     def _outputs(
         self, facts: CellFacts
@@ -321,19 +334,41 @@ def _suite(suite: Suite, records: Sequence[Record], cells: Sequence[Cell]) -> Su
     first = cells[0]
     bound_ns = next((c.latency_bound_ns for c in cells if c.latency_bound_ns is not None), None)
     update: dict[str, Any] = {
-        "scenarios": tuple(dict.fromkeys(cell.scenario for cell in cells)),
+        "scenarios": _scenarios(suite, cells),
         "variants": tuple(dict.fromkeys([*suite.variants, *(cell.variant for cell in cells)])),
         "lane": first.lane,
         "allow_fallback": first.allow_fallback,
         "accuracy": suite.accuracy or any(record.accuracy is not None for record in records),
     }
-    if set(update["scenarios"]) == set(suite.scenarios):
-        update["scenarios"] = suite.scenarios  # one that is named twice is measured once
     if suite.threads is not None:
         update["threads"] = first.threads
     if bound_ns is not None and suite.latency_bound_ns != bound_ns:
         update["latency_bound"] = f"{bound_ns / 1000:g}us"
-    return suite.model_copy(update=update)
+    return suite.model_copy(update=update | _token_bounds(suite, cells))
+
+
+def _scenarios(suite: Suite, cells: Sequence[Cell]) -> tuple[str, ...]:
+    """Those of the cells, in the suite's words where these mean the same: a language model's have
+    the lengths in their names, nobody has to ask for those of its default, and one that is named
+    twice is measured once."""
+    asked = set(suite.scenarios)
+    names = dict.fromkeys(
+        cell.scenario if cell.scenario in asked else find_scenario(cell.scenario).plain_name
+        for cell in cells
+    )
+    unasked = set(LANGUAGE_DEFAULT) if suite.scenarios == DEFAULT else set()
+    found = tuple(name for name in names if name not in unasked)
+    return suite.scenarios if not found or set(found) == asked else found
+
+
+def _token_bounds(suite: Suite, cells: Sequence[Cell]) -> dict[str, Any]:
+    """What the cells say of the bounds on TTFT and TPOT, where the suite says something else."""
+    pairs = ((cell.ttft_bound_ns, cell.tpot_bound_ns) for cell in cells)
+    found = next((pair for pair in pairs if pair[0] is not None and pair[1] is not None), None)
+    if found is None or found == (suite.ttft_bound_ns, suite.tpot_bound_ns):
+        return {}
+    ttft, tpot = (f"{ns / 1000:g}us" for ns in found if ns is not None)
+    return {"bounds": None, "ttft_bound": ttft, "tpot_bound": tpot}
 
 
 def _models(header: RunHeader) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ from bench.store.run import (
     read_run,
     take_finished,
 )
-from bench.store.samples import sample_files
+from bench.store.samples import sample_files, sample_schema
 
 if TYPE_CHECKING:
     import pandas
@@ -47,7 +47,7 @@ PREDICTION_FIELDS = ("run", "model", "variant", "target", "item")
 _COUNTS = {
     *("parameters", "batch", "threads", "samples", "p99_samples_needed", "invocations"),
     *("accuracy_examples", "index", "warmup_calls", "calls", "blocks", "discarded_calls"),
-    *("disturbed_blocks", "queries_per_call"),
+    *("disturbed_blocks", "queries_per_call", "prompt_tokens", "new_tokens"),
 }
 _FRACTIONS = {"confidence", "accuracy", "accuracy_low", "accuracy_high", "on_device_share"}
 _TIMES = ("created_at", "finished_at")
@@ -233,11 +233,11 @@ def _sample_tables(files: list[Path], skipped: list[str]) -> list[Any]:
     import pyarrow as pa  # pyarrow: start-up
     import pyarrow.parquet as pq
 
-    names = [name for name in SAMPLE_FIELDS if name != "run"]
     if not files:
         return []
     try:
-        return [pq.read_table(files, columns=names, read_dictionary=["cell_id"])]
+        # By the schema, so that a column that a file doesn't have is null.
+        return [pq.read_table(files, schema=sample_schema(), read_dictionary=["cell_id"])]
     except (OSError, pa.ArrowException) as error:
         if len(files) > 1:
             return [table for file in files for table in _sample_tables([file], skipped)]

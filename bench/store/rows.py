@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from bench.record.result import (
     Foreign,
+    Queries,
     Record,
     value_of,
 )
@@ -69,6 +70,23 @@ def _raw_foreign(found: Foreign, threads: int) -> dict[str, object]:
     }
 
 
+def _of_queries(queries: Queries) -> dict[str, object]:
+    """The keys of a language model's whole queries."""
+    row: dict[str, object] = {
+        "prompt_tokens": queries.prompt_tokens,
+        "new_tokens": queries.new_tokens,
+        "bounds": queries.bounds,
+        "prompt_tokens_per_s": value_of(queries.prompt_per_s),
+        "new_tokens_per_s": value_of(queries.new_per_s),
+    }
+    for name, time in (("ttft", queries.ttft), ("tpot", queries.tpot)):
+        if time is not None:
+            row[f"{name}_ns"] = time.median_ns.value
+            row[f"{name}_p99_ns"] = time.p99.value_ns
+            row[f"{name}_bound_ns"] = time.bound_ns
+    return row
+
+
 def _raw_measures(record: Record) -> dict[str, object]:
     """The keys of those parts of a record that may be absent."""
     row: dict[str, object] = {}
@@ -93,6 +111,8 @@ def _raw_measures(record: Record) -> dict[str, object]:
             "throughput_low_per_s": record.throughput.low,
             "throughput_high_per_s": record.throughput.high,
         }
+    if record.queries is not None:
+        row |= _of_queries(record.queries)
     if record.memory is not None:
         row |= record.memory.model_dump()
     if record.accuracy is not None:

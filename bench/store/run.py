@@ -34,10 +34,11 @@ from bench.record.result import SCHEMA_VERSION, Invocation, Record
 from bench.record.resumption import Resumption
 from bench.spec import Suite
 from bench.store.find import HEADER, INVOCATIONS, RESUMES, only_run
+from bench.store.gaps import read_gaps
 from bench.store.held import Holder
 from bench.store.lines import read_lines, read_records
 from bench.store.predictions import read_predictions
-from bench.store.samples import read_samples
+from bench.store.samples import read_samples, read_ttft
 from bench.validation import first_problem, refuse_newer
 
 _Taken = TypeVar("_Taken")
@@ -89,6 +90,22 @@ class StoredRun:
         The first call reads the samples of all cells; a file that can't be read is left out.
         """
         return self._samples.get(cell_id, {})
+
+    def ttft_samples(self, cell_id: str) -> dict[int, Array]:
+        """Of the same calls the times to the first token, where they are whole queries."""
+        return self._ttft_samples.get(cell_id, {})
+
+    def gap_samples(self, cell_id: str) -> dict[int, Array]:
+        """Of the same calls the times from token to token, (calls, tokens)."""
+        return self._gap_samples.get(cell_id, {})
+
+    @cached_property
+    def _gap_samples(self) -> dict[str, dict[int, Array]]:
+        return read_gaps(self.path)
+
+    @cached_property
+    def _ttft_samples(self) -> dict[str, dict[int, Array]]:
+        return read_ttft(self.path)
 
     @cached_property
     def _samples(self) -> dict[str, dict[int, Array]]:

@@ -23,8 +23,10 @@ from bench.record.result import SCHEMA_VERSION, Invocation, Record
 from bench.record.resumption import Resumption
 from bench.store import outputs
 from bench.store.find import FACTS, HEADER, INVOCATIONS, RECORDS, RESUMES, WORKERS, only_run
+from bench.store.gaps import GAPS, gaps_column
 from bench.store.predictions import stored_column
 from bench.store.run import StoredRun, read_run
+from bench.store.samples import TTFT
 from bench.validation import first_problem
 
 
@@ -89,20 +91,23 @@ class RunStore:
         cells = [block.cell_id for block in blocks]
         names = sorted(set(cells))
         places = {name: place for place, name in enumerate(names)}
-        table = pa.table(
-            {
-                "cell_id": pa.DictionaryArray.from_arrays(
-                    spread((places[cell] for cell in cells), np.int32), names
-                ),
-                "invocation": spread((b.invocation for b in blocks), np.int32),
-                "round": spread((b.round for b in blocks), np.int32),
-                "position": spread((b.position for b in blocks), np.int32),
-                "disturbed": spread((b.disturbed for b in blocks), np.bool_),
-                "latency_ns": np.concatenate([b.latency_ns for b in blocks])
-                if blocks
-                else np.empty(0, np.int64),
-            }
-        )
+        columns: dict[str, Any] = {
+            "cell_id": pa.DictionaryArray.from_arrays(
+                spread((places[cell] for cell in cells), np.int32), names
+            ),
+            "invocation": spread((b.invocation for b in blocks), np.int32),
+            "round": spread((b.round for b in blocks), np.int32),
+            "position": spread((b.position for b in blocks), np.int32),
+            "disturbed": spread((b.disturbed for b in blocks), np.bool_),
+            "latency_ns": np.concatenate([b.latency_ns for b in blocks])
+            if blocks
+            else np.empty(0, np.int64),
+        }
+        if any(block.ttft_ns is not None for block in blocks):
+            columns[TTFT] = pa.concat_arrays([_first(block) for block in blocks])
+        if any(block.gaps_ns is not None for block in blocks):
+            columns[GAPS] = gaps_column(blocks)
+        table = pa.table(columns)
         with _disk_errors(self.path):
             sink = pa.BufferOutputStream()
             pq.write_table(table, sink, compression="zstd")
@@ -203,6 +208,15 @@ def _line(path: Path, value: Frozen) -> bytes:
     if not same:
         raise BenchError(f"{path}: a line was not written, it would be read as something else.")
     return text.encode() + b"\n"
+
+
+def _first(block: Block) -> Any:
+    """A block's times to first tokens as a column; nulls where it has none."""
+    import pyarrow as pa  # pyarrow: start-up
+
+    if block.ttft_ns is None:
+        return pa.nulls(len(block.latency_ns), pa.int64())
+    return pa.array(block.ttft_ns, pa.int64())
 
 
 def _new_folder(results: Path, name: str) -> Path:

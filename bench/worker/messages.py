@@ -114,6 +114,19 @@ class Bind:
 
 
 @dataclass(frozen=True)
+class BindQueries:
+    """Whole queries of a language model: bind a stream of the session and make the first query.
+
+    ``prompts`` are int64 of shape (prompts, batch, tokens), taken in turn; each gives
+    ``new_tokens`` more. ``decoder`` is a `bench.decoding.Decoder` as JSON.
+    """
+
+    decoder: str
+    prompts: Array
+    new_tokens: int
+
+
+@dataclass(frozen=True)
 class Bound:
     """What is bound, where it runs, and what more can be asked about it."""
 
@@ -153,30 +166,44 @@ class TimeBlock:
 
 @dataclass(frozen=True)
 class TimedBlock:
-    """The latency of each call, in order."""
+    """The latency of each call, in order; of whole queries also the time to their first token, and
+    those from each token to the next, (calls, new tokens - 1)."""
 
     latency_ns: Nanoseconds
+    ttft_ns: Optional[Nanoseconds] = None
+    gaps_ns: Optional[Nanoseconds] = None
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a query's times must not exceed; None where nothing is asked of one."""
+
+    latency_ns: Optional[float] = None
+    ttft_ns: Optional[float] = None
+    tpot_ns: Optional[float] = None
 
 
 @dataclass(frozen=True)
 class ServeQueries:
     """Queries that arrive at random moments (`bench.worker.openloop`), until more than
-    ``allowed_above`` have taken longer than ``bound_ns``."""
+    ``allowed_above`` are beyond one of ``bounds``."""
 
     rate_per_s: float
     queries: int
     seed: int
-    bound_ns: float
+    bounds: Bounds
     allowed_above: int
     discard: int
 
 
 @dataclass(frozen=True)
 class ServedQueries:
-    """Latencies from when each query was to arrive; how late the generator was (p99)."""
+    """Latencies from when each query was to arrive, of whole queries also the times from then to
+    their first token; how late the generator was (p99)."""
 
     latency_ns: Nanoseconds
     generator_late_ns: float
+    ttft_ns: Optional[Nanoseconds] = None
 
 
 @dataclass(frozen=True)
@@ -299,6 +326,7 @@ Request = Union[
     AskPackages,
     Load,
     Bind,
+    BindQueries,
     WarmUp,
     TimeBlock,
     ServeQueries,

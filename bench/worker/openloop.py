@@ -9,7 +9,7 @@ a query could be sent at last, is called coordinated omission).
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
@@ -17,6 +17,8 @@ Call = Callable[[], object]
 Clock = Callable[[], int]
 Sleep = Callable[[float], object]
 Array = np.ndarray[Any, np.dtype[np.int64]]
+#: Whether a query was too slow, by when it was due and when it had its answer.
+Beyond = Callable[[int, int], bool]
 
 #: A sleeping process wakes up to 1.2 ms late on a virtual machine: the last stretch is spun.
 SPIN_NS = 2_000_000
@@ -27,7 +29,8 @@ class Served(NamedTuple):
 
     latency_ns: Array  #: from the scheduled arrival to the answer; shorter where it was given up
     late_ns: Array  #: how late the generator was, of the queries that found the system idle
-    above: int  #: queries that took longer than the bound
+    above: Tuple[int, ...]  #: queries beyond each bound
+    due_ns: Array  #: when each query was due, on the clock
 
 
 def poisson_arrivals_ns(rate_per_s: float, queries: int, seed: int | list[int]) -> Array:
@@ -42,10 +45,15 @@ def poisson_arrivals_ns(rate_per_s: float, queries: int, seed: int | list[int]) 
     return np.cumsum(gaps_ns).astype(np.int64)
 
 
+def longer_than(bound_ns: float) -> Beyond:
+    """Whether the answer came later than ``bound_ns`` after the query was due."""
+    return lambda due, now: now - due > bound_ns
+
+
 def serve(
     call: Call,
     arrivals_ns: Array,
-    bound_ns: float = float("inf"),
+    bounds: Sequence[Beyond] = (),
     allowed_above: int = 0,
     clock: Clock = time.perf_counter_ns,
     sleep: Sleep = time.sleep,
@@ -53,12 +61,12 @@ def serve(
 ) -> Served:
     """Make one call for each arrival, one at a time, in order.
 
-    Gives up as soon as more than ``allowed_above`` queries took longer than ``bound_ns``: no
-    later query can mend that, and the backlog of an overloaded system only grows.
+    Gives up as soon as more than ``allowed_above`` queries are beyond one of ``bounds``: no later
+    query can mend that, and the backlog of an overloaded system only grows.
     """
     latencies: list[int] = []
     late: list[int] = []
-    above = 0
+    above = [0] * len(bounds)
     # Before the clock starts: making the list takes longer than many a call.
     arrivals = arrivals_ns.tolist()
     began = now = clock()
@@ -70,11 +78,13 @@ def serve(
         call()
         now = clock()
         latencies.append(now - due)
-        if now - due > bound_ns:
-            above += 1
-            if above > allowed_above:
-                break
-    return Served(np.array(latencies, np.int64), np.array(late, np.int64), above)
+        for place, beyond in enumerate(bounds):
+            above[place] += beyond(due, now)
+        if max(above, default=0) > allowed_above:
+            break
+    latency_ns = np.array(latencies, np.int64)
+    due_ns = began + arrivals_ns[: len(latencies)]
+    return Served(latency_ns, np.array(late, np.int64), tuple(above), due_ns)
 
 
 def _wait(due: int, now: int, clock: Clock, sleep: Sleep, spin_ns: int) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 from bench.backend import Backend, Device, Session
 from bench.capabilities import (
     QUERIES_PER_STREAM,
+    DecodesFromState,
     ExplainsAbsence,
     Nanoseconds,
     NativeTimer,
@@ -27,6 +28,7 @@ from bench.capabilities import (
     Telemetry,
     TimesCopies,
 )
+from bench.decoding import Decoder
 from bench.errors import (
     BenchError,
     NotInBuild,
@@ -38,6 +40,7 @@ from bench.errors import (
 from bench.worker import PROTOCOL, openloop, resident
 from bench.worker import messages as m
 from bench.worker.codec import MOST_TEXT, Encoded, decode, encode
+from bench.worker.queries import Queries
 from bench.worker.timing import time_calls, warm_up
 from bench.worker.wire import Channel, ChannelClosed
 
@@ -105,6 +108,7 @@ class Work:
         self.session: Optional[Session] = None
         self.call: Optional[Callable[[], object]] = None
         self.timer: Optional[Callable[[int], Nanoseconds]] = None
+        self.queries: Optional[Queries] = None  #: the call, where it is a whole query
         self.copied: Optional[m.Inputs] = None  #: what is bound, where its copies can be timed
         self.device: Optional[Device] = None
         self.readings: List[Reading] = []
@@ -115,6 +119,7 @@ class Work:
             m.AskPackages: self.packages,
             m.Load: self.load,
             m.Bind: self.bind,
+            m.BindQueries: self.bind_queries,
             m.WarmUp: self.warm_up,
             m.TimeBlock: self.block,
             m.ServeQueries: self.serve_queries,
@@ -176,14 +181,37 @@ class Work:
 
     def bind(self, request: m.Bind) -> m.Bound:
         """Bind the inputs and make the first inference."""
-        session, self.timer = self._session(), None
+        session, self.timer, self.queries = self._session(), None, None
         started = time.perf_counter_ns()
         self.call, queries_per_call = self._make_call(session, request)
         bind_ns = time.perf_counter_ns() - started
         times_copies = isinstance(session, TimesCopies) and request.lane == "prepared"
         self.copied = request.feeds if times_copies else None
+        return self._first_call(session, self.call, bind_ns, queries_per_call)
+
+    def bind_queries(self, request: m.BindQueries) -> m.Bound:
+        """Make a stream of the session, and the first whole query."""
+        session, self.timer, self.copied = self._session(), None, None
+        if not isinstance(session, DecodesFromState):
+            raise Unsupported(
+                f"{self.backend.name} doesn't keep a model's state between two steps, so there is "
+                "no whole query to time on it. Use --scenario prefill or --scenario decode."
+            )
+        _, batch, tokens = request.prompts.shape
         started = time.perf_counter_ns()
-        self.call()
+        stream = session.decoding(
+            Decoder.from_json(request.decoder), batch, tokens + request.new_tokens
+        )
+        self.call = self.queries = Queries(stream, request.prompts, request.new_tokens)
+        bind_ns = time.perf_counter_ns() - started
+        return self._first_call(session, self.call, bind_ns, 1)
+
+    def _first_call(
+        self, session: Session, call: Callable[[], object], bind_ns: int, queries_per_call: int
+    ) -> m.Bound:
+        """Make it, and say what is bound."""
+        started = time.perf_counter_ns()
+        call()
         first_ns = time.perf_counter_ns() - started
         return m.Bound(
             bind_ns=bind_ns,
@@ -192,7 +220,7 @@ class Work:
             rss_bytes=resident.current_rss_bytes(),
             placement=session.placement(),
             profiles=isinstance(session, ProfilesPlacement),
-            times_copies=times_copies,
+            times_copies=self.copied is not None,
             tells_of_device=isinstance(self.backend, Telemetry),
         )
 
@@ -217,9 +245,13 @@ class Work:
             return m.TimedBlock(self.timer(request.calls))
         for _ in range(request.discard):
             call()
+        if self.queries is not None:
+            self.queries.forget()
         latency_ns = time_calls(call, request.calls)
         self._read_device()
-        return m.TimedBlock(latency_ns)
+        if self.queries is None:
+            return m.TimedBlock(latency_ns)
+        return m.TimedBlock(latency_ns, self.queries.ttft_ns(), self.queries.gaps_ns())
 
     def serve_queries(self, request: m.ServeQueries) -> m.ServedQueries:
         """Queries at random moments, their latencies counted from when they were to arrive."""
@@ -227,13 +259,29 @@ class Work:
         call = self._call()
         for _ in range(request.discard):
             call()
-        served = openloop.serve(call, arrivals, request.bound_ns, request.allowed_above)
+        if self.queries is not None:
+            self.queries.forget()
+        bounds = self._bounds(request.bounds)
+        served = openloop.serve(call, arrivals, bounds, request.allowed_above)
         self._read_device()
         late_ns = float(np.quantile(served.late_ns, 0.99)) if len(served.late_ns) else 0.0
-        return m.ServedQueries(served.latency_ns, late_ns)
+        ttft_ns = self.queries.ttft_since(served.due_ns) if self.queries else None
+        return m.ServedQueries(served.latency_ns, late_ns, ttft_ns)
+
+    def _bounds(self, asked: m.Bounds) -> List[openloop.Beyond]:
+        """What says of a query whether it was beyond each of the bounds."""
+        found = [] if asked.latency_ns is None else [openloop.longer_than(asked.latency_ns)]
+        if self.queries is not None and asked.ttft_ns is not None:
+            found.append(self.queries.first_later_than(asked.ttft_ns))
+        if self.queries is not None and asked.tpot_ns is not None:
+            found.append(self.queries.tokens_longer_than(asked.tpot_ns))
+        return found
 
     def fetch(self, request: m.Fetch) -> m.Outputs:
-        """The outputs that the last timed call left."""
+        """The outputs that the last timed call left; of a whole query the tokens that its last step
+        had seen, and the logits that it gave."""
+        if self.queries is not None:
+            return m.Outputs((self.queries.text, self.queries.logits))
         return m.Outputs(tuple(map(np.asarray, self._session().fetch())))
 
     def evaluate(self, request: m.Evaluate) -> m.Outputs:
@@ -290,7 +338,7 @@ class Work:
 
     def unload(self, request: m.Unload) -> m.Done:
         session, self.session = self.session, None
-        self.call = self.timer = self.copied = None
+        self.call = self.timer = self.copied = self.queries = None
         self.readings = []
         if session is not None:
             session.close()

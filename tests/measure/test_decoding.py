@@ -137,7 +137,7 @@ def test_what_has_no_meaning_is_refused_in_a_sentence(
 
 def test_a_context_that_is_just_enough_is_not_refused() -> None:
     for name in ("decode@63", "prefill@64"):
-        assert refusal(model(), find_scenario(name)) is None
+        assert refusal(model(), find_scenario(name), Suite()) is None
 
 
 @pytest.mark.parametrize("name", ["offline@3", "decode@", "decode@0", "decode@x", "decode@-1"])

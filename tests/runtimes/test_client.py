@@ -27,7 +27,8 @@ DEVICE, MODEL, OPTIONS = Device("cpu", "", ""), ModelFile("net"), Options(extra=
 NS = np.array([3, 4], np.int64)
 PLACEMENT = Placement({"cpu": 1}, "told")
 BOUND = m.Bound(1, 2, 1, None, PLACEMENT, True, False, False)
-SERVE = m.ServeQueries(9.5, queries=3, seed=1, bound_ns=2.0, allowed_above=2, discard=4)
+SERVE = m.ServeQueries(9.5, 3, seed=1, bounds=m.Bounds(2.0), allowed_above=2, discard=4)
+ASK_QUERIES = m.BindQueries("{}", np.ones((1, 1, 2), np.int64), new_tokens=3)
 SERVED = m.ServedQueries(NS, 1.5)
 Answers = Callable[[Any], tuple[Any, list[np.ndarray]]]
 
@@ -70,6 +71,7 @@ def worker() -> Iterator[Callable[[Answers], Worker]]:
         ),
         (lambda w: w.bind({}, lane="api", streams=3), m.Bind({}, "api", 3), BOUND, BOUND),
         (lambda w: w.bind({}), m.Bind({}, "prepared", 1), BOUND, BOUND),
+        (lambda w: w.bind_queries(ASK_QUERIES), ASK_QUERIES, BOUND, BOUND),
         (lambda w: w.warm_up(2.5), m.WarmUp(2.5), m.Warmup(9, True, 7), m.Warmup(9, True, 7)),
         (lambda w: w.block(calls=2, discard=3), m.TimeBlock(2, 3), m.TimedBlock(NS), NS),
         (
@@ -132,6 +134,7 @@ def test_an_answer_that_is_not_understood_fails_in_words_as_a_crash_does(
     [
         (lambda w: w.block(calls=3, discard=1), m.TimedBlock(NS), r"\(2,\) latencies for 3 calls"),
         (lambda w: w.block(calls=2, discard=1), m.TimedBlock(-NS), "a call took -4 ns"),
+        (lambda w: w.block(calls=2, discard=1), m.TimedBlock(NS, NS[:1]), r"\(1,\) first tokens"),
         (lambda w: w.warm_up(1.0), m.Warmup(9, True, 0), "a call took 0 ns"),
     ],
 )

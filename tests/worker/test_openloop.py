@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.worker.openloop import Served, poisson_arrivals_ns, serve
+from bench.worker.openloop import Beyond, Served, longer_than, poisson_arrivals_ns, serve
 
 MS = 1_000_000
 
@@ -32,8 +32,12 @@ class Machine:
         self.now += self.service_ns(self.calls)
         self.calls += 1
 
-    def serve(self, arrivals_ns: np.ndarray, **bound: int) -> Served:
-        return serve(self.call, arrivals_ns, clock=self.clock, sleep=self.sleep, spin_ns=0, **bound)
+    def serve(
+        self, arrivals_ns: np.ndarray, bounds: Sequence[Beyond] = (), allowed_above: int = 0
+    ) -> Served:
+        return serve(
+            self.call, arrivals_ns, bounds, allowed_above, self.clock, self.sleep, spin_ns=0
+        )
 
 
 def every(gap_ns: int, queries: int) -> np.ndarray:
@@ -102,16 +106,16 @@ def test_waiting_times_are_those_of_an_m_d_1_queue(load: float) -> None:
 
 
 def test_a_hopeless_backlog_is_given_up() -> None:
-    served = Machine(lambda _: 2 * MS).serve(every(MS, 10_000), bound_ns=10 * MS, allowed_above=3)
-    assert served.above == 4
+    served = Machine(lambda _: 2 * MS).serve(every(MS, 10_000), [longer_than(10 * MS)], 3)
+    assert served.above == (4,)
     assert len(served.latency_ns) == 13  # the queue grows by 1 ms a query
 
 
 def test_as_many_queries_above_the_bound_as_are_allowed_end_nothing() -> None:
     served = Machine(lambda i: 5 * MS if i % 10 == 0 else MS).serve(
-        every(10 * MS, 100), bound_ns=2 * MS, allowed_above=10
+        every(10 * MS, 100), [longer_than(2 * MS)], allowed_above=10
     )
-    assert (served.above, len(served.latency_ns)) == (10, 100)
+    assert (served.above, len(served.latency_ns)) == ((10,), 100)
 
 
 @given(

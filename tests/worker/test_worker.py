@@ -226,9 +226,11 @@ def test_what_precedes_the_greeting_imports_nothing(name: str) -> None:
 def test_what_a_worker_imports_is_the_standard_library_and_numpy() -> None:
     """Workers run in interpreters that have neither pydantic nor the rest of bench."""
     files = [*(ROOT / "bench/worker").glob("*.py"), ROOT / "bench/backend.py"]
-    files += [ROOT / f"bench/{name}.py" for name in ("capabilities", "errors", "__init__")]
+    files += [
+        ROOT / f"bench/{name}.py" for name in ("capabilities", "decoding", "errors", "__init__")
+    ]
     allowed = {*sys.stdlib_module_names, "numpy"}
-    allowed_bench = {"bench.backend", "bench.capabilities", "bench.errors"}
+    allowed_bench = {f"bench.{name}" for name in ("backend", "capabilities", "decoding", "errors")}
     for file in files:
         for name in imports(file):
             fine = name.split(".")[0] in allowed or name in allowed_bench
@@ -393,7 +395,8 @@ def test_calls_before_a_search_for_the_highest_rate_are_made_and_do_not_count() 
     backend = Counting()
     work, _ = loaded(backend)
     before = backend.calls
-    asked = messages.ServeQueries(1e6, queries=4, seed=1, bound_ns=1e12, allowed_above=9, discard=3)
+    bounds = messages.Bounds(latency_ns=1e12)
+    asked = messages.ServeQueries(1e6, queries=4, seed=1, bounds=bounds, allowed_above=9, discard=3)
     served = work.serve_queries(asked)
     assert served.latency_ns.shape == (4,)
     assert backend.calls - before == 7

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,15 +30,19 @@ _RECIPE = 1
 @dataclass(frozen=True)
 class StaticForm:
     """A file for one set of shapes: the inputs that it has, and all outputs of the dynamic graph,
-    of which those without an element are not in the file."""
+    of which those without an element are not in the file. ``steps`` are the files for whole texts,
+    of which it is then the one for a single token."""
 
     path: Path
     files: tuple[StoredFile, ...]
     inputs: tuple[str, ...]
     outputs: tuple[Output, ...]
+    steps: tuple[StaticStep, ...] = ()
 
     def whole(self, given: Sequence[Array]) -> list[Array]:
-        """The outputs of the dynamic graph from those of the file."""
+        """The outputs of the dynamic graph from those of the file; a text's are its logits."""
+        if self.steps:
+            return list(given)
         left = iter(given)
         return [
             np.zeros(out.shape, out.dtype) if 0 in out.shape else next(left) for out in self.outputs
@@ -79,18 +83,23 @@ def static_form(path: Path, shapes: Mapping[str, Shape], name: str) -> StaticFor
     )
 
 
-def static_steps(
-    path: Path, decoder: Decoder, batch: int, capacity: int, prompt: int, name: str
-) -> tuple[tuple[StaticStep, ...], tuple[StaticForm, ...]]:
-    """Files for whole texts of up to ``capacity`` tokens out of ``path``, the form with a static
-    cache: one for a single token, and one for a prompt of ``prompt`` tokens."""
-    steps, forms = [], []
-    for tokens in sorted({1, prompt}):
+def static_texts(
+    path: Path, decoder: Decoder, batch: int, prompt: int, answer: int, name: str
+) -> StaticForm:
+    """Files for texts of a prompt and its answer out of ``path``, the form with a static cache:
+    for a single token, for the whole prompt, and for any number where a runtime has gears."""
+    capacity, forms = prompt + answer, {}
+    for tokens in {1, prompt}:
         shapes: dict[str, Shape] = {decoder.tokens: (batch, tokens), POSITION: (1,)}
         shapes |= {t.input: decoder.buffer(t, batch, capacity) for t in decoder.state}
-        forms.append(static_form(path, shapes, name))
-        steps.append(StaticStep(forms[-1].path, batch, tokens, capacity))
-    return tuple(steps), tuple(forms)
+        forms[tokens] = static_form(path, shapes, name)
+    steps = [StaticStep(form.path, batch, n, capacity) for n, form in sorted(forms.items())]
+    files = stored_files([path, *external_data(path)])
+    return replace(
+        forms[1],
+        files=(*files, *(file for form in forms.values() for file in form.files)),
+        steps=(*steps, StaticStep(path, batch, 0, capacity)),
+    )
 
 
 def _keep(source: Path, made: Fixed, target: Path) -> None:

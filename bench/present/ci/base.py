@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from bench.bounds import in_words
 from bench.cell import Cell
 from bench.judge.gate import Judgement
-from bench.numbers import NAME_LIMIT, duration, printable
+from bench.numbers import NAME_LIMIT, printable
 from bench.record.result import Record
 from bench.store.run import StoredRun
 
@@ -64,5 +65,5 @@ def name(cell: Cell) -> str:
 
 def _detailed(cell: Cell) -> str:
     """With what tells apart cells that are alike but for it."""
-    bound = f", p99 ≤ {duration(cell.latency_bound_ns)}" if cell.latency_bound_ns else ""
-    return f"{name(cell)}, {cell.threads} threads, {cell.lane}{bound}"
+    parts = (name(cell), f"{cell.threads} threads", cell.lane, in_words(cell))
+    return ", ".join(filter(None, parts))

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
+from bench.bounds import in_words
 from bench.cell import Cell
-from bench.numbers import RATE_UNITS, Unit, column_unit, duration, rate
+from bench.numbers import RATE_UNITS, Unit, column_unit, rate
 from bench.present.page.draw import (
     Axis,
     Dot,
@@ -52,8 +53,7 @@ def section(records: Sequence[Record], palette: Palette, prefix: str) -> Section
 
 
 def _load(cell: Cell) -> str:
-    bound = f", p99 ≤ {duration(cell.latency_bound_ns)}" if cell.latency_bound_ns else ""
-    return f"{cell.scenario} batch {cell.batch}{bound}"
+    return ", ".join(filter(None, (f"{cell.scenario} batch {cell.batch}", in_words(cell))))
 
 
 def _dots(rated: Sequence[Record], palette: Palette, name: str) -> Picture:
