@@ -22,8 +22,8 @@ def in_static_form(planned: PlannedCell) -> PlannedCell:
         return replace(planned, static=static_form(source, shapes, name))
     if model.buffered is None:
         raise model.not_buffered or Unsupported(
-            f"{name}: {planned.choice.target} takes fixed shapes alone, and whole texts need a form "
-            "with a static cache, which is exported from a checkpoint's folder. Name the folder."
+            f"{name}: {planned.choice.target} takes fixed shapes alone, and whole texts need the "
+            "form with a static cache, exported from a checkpoint's folder. Name the folder."
         )
     if planned.cell.variant != "fp32":
         raise Unsupported(
