@@ -159,6 +159,8 @@ def _layer(plain: Any, position: Any) -> Any:
     class Buffers(CacheLayerMixin):  # type: ignore[misc]
         is_sliding = plain.is_sliding
         is_compileable = True
+        keys: Any
+        values: Any
 
         def lazy_initialization(self, key_states: Any, value_states: Any) -> None:
             raise AssertionError("the buffers are there from the beginning")
