@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from bench.backends.ascend.adapter import Ascend
 from contract.static_decoders import write_static_decoder
-from made_decoders import DECODER, VOCABULARY, right, write_static
+from made_decoders import DECODER, VOCABULARY, right
 
-from bench.backend import ModelFile, Options, StaticStep
+from bench.backend import ModelFile, Options
 from bench.errors import Unsupported
 
 CAPACITY = 14
@@ -19,10 +19,7 @@ CAPACITY = 14
 
 @pytest.fixture
 def file(tmp_path: Path) -> ModelFile:
-    """With the graph that takes any number of tokens, as the planner gives it."""
-    made = write_static_decoder(tmp_path).file
-    free = StaticStep(write_static(tmp_path / "free.onnx"), 2, 0, CAPACITY)
-    return ModelFile(made.name, made.onnx, static=(*made.static, free))
+    return write_static_decoder(tmp_path).file
 
 
 def test_a_text_is_decoded_with_the_state_in_two_sets_of_device_buffers(

@@ -37,5 +37,7 @@ def write_static_decoder(folder: Path) -> StaticDecoderExample:
         target = folder / f"static_decoder-{batch}-{tokens}-{capacity}.onnx"
         onnx.save(made, target)
         steps.append(StaticStep(target, batch, tokens, capacity))
+    # For those that compile one file for several numbers of tokens.
+    steps += [StaticStep(path, batch, 0, 14) for batch in (2, 1)]
     file = ModelFile("decoder", steps[0].path, static=tuple(steps))
     return StaticDecoderExample(file, DECODER, TABLE)
