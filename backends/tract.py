@@ -12,8 +12,9 @@ import ctypes
 import json
 import os
 import re
+from pathlib import Path
 from types import ModuleType
-from typing import Any, Callable, ClassVar, Mapping
+from typing import Any, Callable, ClassVar, Mapping, Sequence
 
 from bench.backend import Device, Feeds, ModelFile, Options, Placement, TensorSpec
 from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupported
@@ -28,6 +29,7 @@ from .shared.checks import (
     require_onnx,
 )
 from .shared.host import cpu_device
+from .shared.static_steps import Stepping
 
 #: `tract.DatumType`, as numpy calls it. Others (complex, symbolic dimensions) have no equal there.
 _TYPES = {
@@ -74,27 +76,13 @@ class Tract:
         where = f"{model.name} on {target}"
         # Read once, when the pool for attention starts with the first inference that needs it.
         os.environ["RAYON_NUM_THREADS"] = str(options.threads)
-        try:
-            graph = tract.onnx().load(str(path))
-        except Exception as error:
-            raise _explain(error, where, f"{path}: tract can't read it") from error
-        try:
-            _name_sizes(graph, options.shapes)
-            typed = graph.into_model()
-            names = [typed.input_name(index) for index in range(typed.input_count())]
-            inputs = [_spec(n, f, where) for n, f in zip(names, typed.input_facts())]
-            check_shapes(where, inputs, options.shapes)
-            _set_symbols(tract, typed, names, options.shapes)
-            outputs = [typed.output_name(index) for index in range(typed.output_count())]
-            runnable = typed.into_runnable()
-        except BenchError:
-            raise
-        except Exception as error:
-            raise _explain(error, where, f"{where}: it can't be compiled") from error
-        return TractSession(tract, runnable, names, outputs, where)
+        session = _make(tract, path, where, options.shapes)
+        session.static = model.static
+        session.remade = lambda step: _make(tract, step.path, where, {})
+        return session
 
 
-class TractSession:
+class TractSession(Stepping):
     """A `Runnable`, which makes a fresh state for each inference, as a stateless model needs."""
 
     def __init__(
@@ -102,7 +90,7 @@ class TractSession:
     ) -> None:
         self._tract = tract
         self._runnable = runnable
-        self._where = where
+        self.where = where
         self._bound: _Call | None = None
         self.inputs = [_spec(n, f, where) for n, f in zip(inputs, runnable.input_facts())]
         self.outputs = [_spec(n, f, where) for n, f in zip(outputs, runnable.output_facts())]
@@ -110,25 +98,32 @@ class TractSession:
     def bind(self, feeds: Feeds) -> Callable[[], object]:
         """Copies into tensors of tract's own; the call makes new outputs, as it always does."""
         tensors = self._tensors(feeds)
-        self._bound = _Call(self._tract, self._runnable, tensors, len(self.outputs), self._where)
+        self._bound = _Call(self._tract, self._runnable, tensors, len(self.outputs), self.where)
         return self._bound
 
     def fetch(self) -> list[Array]:
         arrays = self._bound.arrays() if self._bound is not None else []
         if not arrays:
-            raise BenchError(f"{self._where}: there is no output yet; bind inputs and call first.")
+            raise BenchError(f"{self.where}: there is no output yet; bind inputs and call first.")
         return arrays
 
     def run(self, feeds: Feeds) -> list[Array]:
+        return [tensor.to_numpy() for tensor in self.step(self._tensors(feeds))]
+
+    def put(self, array: Array) -> Any:
+        return self._tract.Tensor.from_numpy(array)
+
+    def step(self, values: Sequence[Any]) -> Sequence[Any]:
         try:
-            return [tensor.to_numpy() for tensor in self._runnable.run(self._tensors(feeds))]
-        except BenchError:
-            raise
+            return self._runnable.run(list(values))  # type: ignore[no-any-return]
         except Exception as error:
-            raise _explain(error, self._where, f"{self._where}: inference failed") from error
+            raise _explain(error, self.where, f"{self.where}: inference failed") from error
+
+    def take(self, value: Any, spec: TensorSpec) -> Array:
+        return value.to_numpy()  # type: ignore[no-any-return]
 
     def api_call(self, feeds: Feeds) -> Callable[[], object]:
-        own = [array.copy() for array in check_feeds(self._where, self.inputs, feeds)]
+        own = [array.copy() for array in check_feeds(self.where, self.inputs, feeds)]
         run = self._runnable.run
         return lambda: [tensor.to_numpy() for tensor in run(own)]
 
@@ -142,8 +137,7 @@ class TractSession:
         self._runnable = None
 
     def _tensors(self, feeds: Feeds) -> list[Any]:
-        arrays = check_feeds(self._where, self.inputs, feeds)
-        return [self._tract.Tensor.from_numpy(array) for array in arrays]
+        return [self.put(array) for array in check_feeds(self.where, self.inputs, feeds)]
 
 
 class _Call:
@@ -155,7 +149,7 @@ class _Call:
         lib = tract.bindings.lib
         self._run, self._destroy = lib.tract_runnable_run, lib.tract_tensor_destroy
         self._tract = tract
-        self._where = where
+        self.where = where
         self._keep = (runnable, tensors)
         self._pointer = runnable.ptr
         self._inputs = (ctypes.c_void_p * len(tensors))(*(t.ptr.value for t in tensors))
@@ -174,8 +168,8 @@ class _Call:
         try:
             self._tract.bindings.check(1)
         except Exception as error:
-            return _explain(error, self._where, f"{self._where}: inference failed")
-        return BenchError(f"{self._where}: inference failed and tract does not say why.")
+            return _explain(error, self.where, f"{self.where}: inference failed")
+        return BenchError(f"{self.where}: inference failed and tract does not say why.")
 
     def arrays(self) -> list[Array]:
         """Copies of the outputs of the last call; none before the first."""
@@ -203,6 +197,29 @@ def _import() -> ModuleType:
             "Install it: pip install 'infer-bench[tract]'.",
         ) from error
     return tract  # type: ignore[no-any-return]
+
+
+def _make(
+    tract: ModuleType, path: Path, where: str, shapes: Mapping[str, tuple[int, ...]]
+) -> TractSession:
+    try:
+        graph = tract.onnx().load(str(path))
+    except Exception as error:
+        raise _explain(error, where, f"{path}: tract can't read it") from error
+    try:
+        _name_sizes(graph, shapes)
+        typed = graph.into_model()
+        names = [typed.input_name(index) for index in range(typed.input_count())]
+        inputs = [_spec(n, f, where) for n, f in zip(names, typed.input_facts())]
+        check_shapes(where, inputs, shapes)
+        _set_symbols(tract, typed, names, shapes)
+        outputs = [typed.output_name(index) for index in range(typed.output_count())]
+        runnable = typed.into_runnable()
+    except BenchError:
+        raise
+    except Exception as error:
+        raise _explain(error, where, f"{where}: it can't be compiled") from error
+    return TractSession(tract, runnable, names, outputs, where)
 
 
 def _name_sizes(graph: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:

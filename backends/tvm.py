@@ -10,7 +10,7 @@ import os
 import tempfile
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Callable, ClassVar, Mapping, Optional
+from typing import Any, Callable, ClassVar, Mapping, Optional, Sequence
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from .shared.checks import (
 )
 from .shared.host import cpu_device
 from .shared.onnx_file import Shapes, fix_shapes, read_onnx, require_known_operators, spec_of
+from .shared.static_steps import Stepping
 
 #: The threads of the pool that this process has: TVM reads their number once.
 _pool_threads: Optional[int] = None
@@ -71,10 +72,13 @@ class Tvm:
         path = require_onnx(model, target)
         where = f"{model.name} on {target}"
         _set_threads(options.threads, where)
-        return _make(path, where, options.shapes)
+        session = _make(path, where, options.shapes)
+        session.static = model.static
+        session.remade = lambda step: _make(step.path, where, {})
+        return session
 
 
-class TvmSession:
+class TvmSession(Stepping):
     """A relax `VirtualMachine` on the CPU."""
 
     def __init__(
@@ -87,7 +91,7 @@ class TvmSession:
         where: str,
     ) -> None:
         self._tvm = tvm
-        self._where = where
+        self.where = where
         self._place = tvm.cpu()
         self._main: Any = tvm.relax.VirtualMachine(executable, self._place)["main"]
         source = "tvm: the kernels of the compiled module, all for llvm, in a machine on the CPU"
@@ -109,19 +113,28 @@ class TvmSession:
 
     def fetch(self) -> list[Array]:
         if not self._results:
-            raise BenchError(f"{self._where}: there is no output yet; bind inputs and call first.")
+            raise BenchError(f"{self.where}: there is no output yet; bind inputs and call first.")
         return self._copied(self._results[0])
 
     def run(self, feeds: Feeds) -> list[Array]:
-        tensors = self._tensors(feeds)
+        values = self.step(self._tensors(feeds))
+        return [self.take(value, spec) for value, spec in zip(values, self.outputs)]
+
+    def put(self, array: Array) -> Any:
+        return self._tvm.runtime.tensor(np.array(array, order="C"), self._place)
+
+    def step(self, values: Sequence[Any]) -> Sequence[Any]:
         try:
-            return self._copied(self._main(*tensors))
+            return self._several(self._main(*values))
         except Exception as error:
-            raise _explain(error, self._where, "inference failed") from error
+            raise _explain(error, self.where, "inference failed") from error
+
+    def take(self, value: Any, spec: TensorSpec) -> Array:
+        return np.array(value.numpy())
 
     def api_call(self, feeds: Feeds) -> Callable[[], object]:
         own = {name: array.copy() for name, array in feeds.items()}
-        check_feeds(self._where, self.inputs, own)
+        check_feeds(self.where, self.inputs, own)
         return lambda: self._copied(self._main(*self._tensors(own)))
 
     def placement(self) -> Placement:
@@ -132,13 +145,13 @@ class TvmSession:
         self._results = []
 
     def _tensors(self, feeds: Feeds) -> list[Any]:
-        arrays = check_feeds(self._where, self.inputs, feeds)
-        make = self._tvm.runtime.tensor
-        return [make(np.array(array, order="C"), self._place) for array in arrays]
+        return [self.put(array) for array in check_feeds(self.where, self.inputs, feeds)]
 
     def _copied(self, result: Any) -> list[Array]:
-        several = [result] if len(self.outputs) == 1 and hasattr(result, "numpy") else list(result)
-        return [np.array(tensor.numpy()) for tensor in several]
+        return [np.array(tensor.numpy()) for tensor in self._several(result)]
+
+    def _several(self, result: Any) -> list[Any]:
+        return [result] if len(self.outputs) == 1 and hasattr(result, "numpy") else list(result)
 
 
 def _import() -> ModuleType:

@@ -66,6 +66,20 @@ class StoredFile:
 
 
 @dataclass(frozen=True)
+class StaticStep:
+    """An ONNX file of fixed sizes that takes ``tokens`` new tokens of ``batch`` texts, whose keys
+    and values lie in buffers for ``capacity`` tokens: its inputs and outputs are called as the
+    decoder says, and `bench.decoding.POSITION` tells the place of the first new token.
+
+    One of 0 tokens has no fixed sizes: for runtimes that compile it for several numbers at once."""
+
+    path: Path
+    batch: int
+    tokens: int
+    capacity: int
+
+
+@dataclass(frozen=True)
 class ModelFile:
     """A model as files. A backend takes the form that it understands and raises `Unsupported`
     when that form is None.
@@ -73,7 +87,9 @@ class ModelFile:
     ``variant`` is the precision form that is asked for. An ONNX file holds it already where ONNX
     can express it (fp16, int8); for ``bf16`` the file is the fp32 one and the runtime computes in
     bfloat16. A PyTorch source is always fp32, and the backend converts the module. ``files`` are
-    all that it consists of, which each load finds unchanged.
+    all that it consists of, which each load finds unchanged. ``static`` are a language model's
+    files for targets of fixed shapes (`bench.capabilities.DeclaresStaticShapes`), one of them for a
+    single token.
     """
 
     name: str
@@ -81,6 +97,7 @@ class ModelFile:
     torch: Optional[TorchSource] = None
     variant: str = "fp32"
     files: tuple[StoredFile, ...] = field(default=(), compare=False, repr=False)
+    static: tuple[StaticStep, ...] = ()
 
     @property
     def imports(self) -> tuple[str, ...]:

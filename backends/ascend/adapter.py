@@ -11,9 +11,11 @@ takes) and ``soc`` (the chip to compile for, where it can't be asked).
 from __future__ import annotations
 
 import re
-from typing import ClassVar, Mapping, Optional
+from pathlib import Path
+from typing import ClassVar, Mapping, Optional, Sequence
 
 from bench.backend import Device, ModelFile, Options
+from bench.decoding import Decoder
 from bench.errors import SpecError, Unavailable
 
 from ..shared.checks import read_extra, require_onnx
@@ -23,6 +25,7 @@ from .acl import Acl, import_acl
 from .atc import PRECISIONS, Job, compile_om, read_gears
 from .device import PROCESS, device_memory, find_devices, find_soc
 from .session import AscendSession
+from .steps import geared
 
 
 class Ascend:
@@ -68,7 +71,17 @@ class Ascend:
         )
         _check_gears(job)
         precision = PRECISIONS[job.precision] or ("fp16" if model.variant == "fp16" else "fp32")
-        return AscendSession(acl, index, compile_om(job), precision, output_names(path))
+        session = AscendSession(acl, index, compile_om(job), precision, output_names(path))
+
+        def steps(
+            decoder: Decoder, batch: int, capacity: int
+        ) -> tuple[Path, Sequence[str], tuple[int, ...]]:
+            found = geared(model.static, batch, capacity, acl.where)
+            made = compile_om(found.job(decoder, acl.where, job.soc, job.precision))
+            return made, output_names(found.step.path), found.gears
+
+        session.compiles_steps(steps)
+        return session
 
     def device_memory(self, device: Device) -> Optional[tuple[int, int]]:
         """Free and total bytes of the device's memory."""

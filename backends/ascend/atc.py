@@ -44,7 +44,8 @@ _BLOCK_BYTES = 2**20
 @dataclass(frozen=True)
 class Job:
     """What to compile: for ``soc``, with these input shapes (none: those in the file), and, where
-    there are ``gears``, for each of these sizes of the batch."""
+    there are ``gears``, for each of these sizes of the batch; where there are ``dims``, for each of
+    these sizes of the one dimension that is -1."""
 
     model: Path
     where: str
@@ -52,6 +53,7 @@ class Job:
     precision: str = "origin"
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     gears: tuple[int, ...] = ()
+    dims: tuple[int, ...] = ()
 
     def options(self) -> list[str]:
         """The command line after the names of files."""
@@ -66,6 +68,8 @@ class Job:
             given.append(f"--input_shape={shapes}")
         if self.gears:
             given.append(f"--dynamic_batch_size={','.join(map(str, self.gears))}")
+        if self.dims:  # ATC guide, --dynamic_dims: a gear has a value for each -1
+            given += [f"--dynamic_dims={';'.join(map(str, self.dims))}", "--input_format=ND"]
         return given
 
     def _dims(self, name: str) -> tuple[int, ...]:

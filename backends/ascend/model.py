@@ -73,6 +73,21 @@ class OfflineModel:
         index = self._acl.get("mdl.get_input_index_by_name", self._desc, _GEAR_INPUT)
         self._acl.do("mdl.set_dynamic_batch_size", self.id, inputs, index, batch)
 
+    def require_dims(self, count: int) -> None:
+        """Raise `BenchError` unless it has so many gears of dimensions."""
+        found = int(self._acl.get("mdl.get_input_dynamic_gear_count", self._desc, -1))
+        if self.gear_slot is None or found != count:
+            raise BenchError(
+                f"{self._acl.where}: the compiled model has {found} gears of its dimensions, and "
+                f"{count} were asked for."
+            )
+
+    def set_dims(self, inputs: int, dims: Sequence[int]) -> None:
+        """Say in the dataset ``inputs`` which gear it is for, as the dimensions of all inputs."""
+        index = self._acl.get("mdl.get_input_index_by_name", self._desc, _GEAR_INPUT)
+        told = {"name": "", "dimCount": len(dims), "dims": list(dims)}
+        self._acl.do("mdl.set_input_dynamic_dims", self.id, inputs, index, told)
+
     def output_shape(self, slot: Slot) -> tuple[int, ...]:
         """For the batch that was set last."""
         dims = self._acl.get("mdl.get_cur_output_dims", self._desc, slot.index)["dims"]

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Callable, Mapping, Optional, Sequence
+from typing import Callable, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from bench.backend import Feeds, Placement
-from bench.errors import BenchError
+from bench.decoding import Decoder
+from bench.errors import BenchError, Unsupported
 
 from ..shared.checks import Array, check_feeds
 from .acl import Acl, Held
 from .device import DEVICE_TO_HOST, HOST_TO_DEVICE, HOST_TO_HOST, PROCESS
 from .model import OfflineModel, Slot
+from .steps import AscendSteps
+
+#: For a decoder, a batch and a capacity: the compiled model, its outputs' names, and its gears.
+Compiled = Callable[[Decoder, int, int], Tuple[Path, Sequence[str], Tuple[int, ...]]]
 
 
 @dataclass
@@ -51,6 +56,7 @@ class AscendSession:
     ) -> None:
         """``outputs`` are what the ONNX file calls its outputs."""
         self._acl = acl
+        self._steps: Optional[Compiled] = None
         self._device_id = f"npu:{index}"
         self._precision = precision
         self._bound: Optional[Bound] = None
@@ -88,6 +94,28 @@ class AscendSession:
             bound.called = True
 
         return call
+
+    def compiles_steps(self, steps: Compiled) -> None:
+        """How `decoding` gets its model, for which another file is compiled."""
+        self._steps = steps
+
+    def decoding(self, decoder: Decoder, batch: int, capacity: int) -> AscendSteps:
+        """Two sets of device buffers hold the state in turn; gears are the sizes of a step."""
+        if self._steps is None:
+            raise Unsupported(f"{self._acl.where}: it was loaded for single inferences.")
+        om, outputs, gears = self._steps(decoder, batch, capacity)
+        return AscendSteps(
+            self._acl,
+            self._npu,
+            self._stream,
+            om,
+            outputs,
+            gears,
+            self._held,
+            decoder,
+            batch,
+            capacity,
+        )
 
     def fetch(self) -> list[Array]:
         if self._bound is None or not self._bound.called:

@@ -16,11 +16,11 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Callable, ClassVar, Mapping, Optional
+from typing import Any, Callable, ClassVar, Mapping, Optional, Sequence
 
 import numpy as np
 
-from bench.backend import Device, Feeds, ModelFile, Options, Placement
+from bench.backend import Device, Feeds, ModelFile, Options, Placement, TensorSpec
 from bench.errors import BenchError, OutOfMemory, Unavailable, Unsupported
 
 from ..shared import tiny
@@ -33,6 +33,7 @@ from ..shared.checks import (
     require_onnx,
 )
 from ..shared.host import cpu_device
+from ..shared.static_steps import Stepping
 from .compile import Compiled, compile_onnx
 
 _OPTIONS = {
@@ -78,15 +79,23 @@ class Iree:
         path = require_onnx(model, target)
         where = f"{model.name} on {target}"
         flags = [*_FLAGS, "--iree-opt-data-tiling"] if extra["data_tiling"] == "1" else _FLAGS
-        compiled = compile_onnx(path, where, options.shapes, flags, extra["cache"] == "1")
+        keep = extra["cache"] == "1"
+        compiled = compile_onnx(path, where, options.shapes, flags, keep)
         place, how = _find_place(rt, extra["driver"], options.threads, where)
-        try:
-            return IreeSession(rt, compiled, place, how, where)
-        except Exception as error:
-            raise _explain(error, where) from error
+
+        def made(compiled: Compiled) -> IreeSession:
+            try:
+                return IreeSession(rt, compiled, place, how, where)
+            except Exception as error:
+                raise _explain(error, where) from error
+
+        session = made(compiled)
+        session.static = model.static
+        session.remade = lambda step: made(compile_onnx(step.path, where, {}, flags, keep))
+        return session
 
 
-class IreeSession:
+class IreeSession(Stepping):
     """A module in a context of its own that knows one device."""
 
     def __init__(
@@ -94,7 +103,7 @@ class IreeSession:
     ) -> None:
         self._rt = rt
         self._place = place
-        self._where = where
+        self.where = where
         self._placement = Placement(
             {"cpu": compiled.dispatches},
             f"iree: dispatches that its compiler counted, in a context that has {how} alone",
@@ -126,20 +135,40 @@ class IreeSession:
 
     def fetch(self) -> list[Array]:
         if not self._returned:
-            raise BenchError(f"{self._where}: there is no output yet; bind inputs and call first.")
+            raise BenchError(f"{self.where}: there is no output yet; bind inputs and call first.")
         return self._copied(self._returned[0])
 
     def run(self, feeds: Feeds) -> list[Array]:
-        arguments = self._arguments(feeds)
-        results = self._rt.VmVariantList(len(self.outputs))
+        return self._copied(self._invoked(self._arguments(feeds)))
+
+    def put(self, array: Array) -> Any:
+        rt = self._rt
         try:
-            self._context.invoke(self._function, arguments, results)
+            # IREE has no type of one bit: numpy's bool is its i8.
+            plain = np.ascontiguousarray(array.view(np.int8) if array.dtype == bool else array)
+            return self._place.allocator.allocate_buffer_copy(
+                memory_type=rt.MemoryType.DEVICE_LOCAL,
+                allowed_usage=rt.BufferUsage.DEFAULT,
+                device=self._place,
+                buffer=plain.reshape(array.shape),
+                element_type=rt.array_interop.map_dtype_to_hal_element_type(array.dtype),
+            )
         except Exception as error:
-            raise _explain(error, self._where) from error
-        return self._copied(results)
+            raise _explain(error, self.where) from error
+
+    def step(self, values: Sequence[Any]) -> Sequence[Any]:
+        arguments = self._rt.VmVariantList(len(values))
+        for view in values:
+            arguments.push_ref(view)
+        results = self._invoked(arguments)
+        view = self._rt.HalBufferView
+        return [results.get_as_object(index, view) for index in range(len(self.outputs))]
+
+    def take(self, value: Any, spec: TensorSpec) -> Array:
+        return np.array(self._rt.DeviceArray(self._place, value).to_host(), dtype=spec.dtype)
 
     def api_call(self, feeds: Feeds) -> Callable[[], object]:
-        own = [array.copy() for array in check_feeds(self._where, self.inputs, feeds)]
+        own = [array.copy() for array in check_feeds(self.where, self.inputs, feeds)]
         invoker = self._invoker
 
         def call() -> list[Array]:
@@ -157,33 +186,26 @@ class IreeSession:
         self._invoker = self._function = self._context = None
 
     def _arguments(self, feeds: Feeds) -> Any:
-        rt = self._rt
-        arrays = check_feeds(self._where, self.inputs, feeds)
-        arguments = rt.VmVariantList(len(arrays))
-        try:
-            for array in arrays:
-                # IREE has no type of one bit: numpy's bool is its i8.
-                plain = np.ascontiguousarray(array.view(np.int8) if array.dtype == bool else array)
-                view = self._place.allocator.allocate_buffer_copy(
-                    memory_type=rt.MemoryType.DEVICE_LOCAL,
-                    allowed_usage=rt.BufferUsage.DEFAULT,
-                    device=self._place,
-                    buffer=plain.reshape(array.shape),
-                    element_type=rt.array_interop.map_dtype_to_hal_element_type(array.dtype),
-                )
-                arguments.push_ref(view)
-        except Exception as error:
-            raise _explain(error, self._where) from error
+        arrays = check_feeds(self.where, self.inputs, feeds)
+        arguments = self._rt.VmVariantList(len(arrays))
+        for array in arrays:
+            arguments.push_ref(self.put(array))
         return arguments
 
+    def _invoked(self, arguments: Any) -> Any:
+        results = self._rt.VmVariantList(len(self.outputs))
+        try:
+            self._context.invoke(self._function, arguments, results)
+        except Exception as error:
+            raise _explain(error, self.where) from error
+        return results
+
     def _copied(self, results: Any) -> list[Array]:
-        rt = self._rt
-        arrays = []
-        for index, spec in enumerate(self.outputs):
-            view = results.get_as_object(index, rt.HalBufferView)
-            array = rt.DeviceArray(self._place, view).to_host()
-            arrays.append(np.array(array, dtype=spec.dtype))
-        return arrays
+        view = self._rt.HalBufferView
+        return [
+            self.take(results.get_as_object(index, view), spec)
+            for index, spec in enumerate(self.outputs)
+        ]
 
 
 def _import() -> ModuleType:

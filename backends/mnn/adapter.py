@@ -8,9 +8,10 @@ was made for and no others. Whole numbers are 32 bits wide in MNN.
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Callable, ClassVar, Mapping
+from typing import Any, Callable, ClassVar, Mapping, Sequence
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from ..shared.checks import (
 )
 from ..shared.host import cpu_device
 from ..shared.onnx_file import fix_shapes, read_onnx, spec_of
+from ..shared.static_steps import Stepping
 from .convert import convert
 
 #: The type that MNN computes in for each type of an ONNX model.
@@ -75,10 +77,14 @@ class Mnn:
             raise Unavailable(f"{target} is not available: this adapter has only mnn:cpu.")
         read_extra(target, options.extra, {})
         path = require_onnx(model, target)
-        return _make(mnn, path, f"{model.name} on {target}", options)
+        where = f"{model.name} on {target}"
+        session = _make(mnn, path, where, options)
+        session.static = model.static
+        session.remade = lambda step: _make(mnn, step.path, where, replace(options, shapes={}))
+        return session
 
 
-class MnnSession:
+class MnnSession(Stepping):
     """An `Interpreter`; each bound call has a session of MNN's of its own."""
 
     def __init__(
@@ -93,7 +99,7 @@ class MnnSession:
         self._mnn = mnn
         self._interpreter = interpreter
         self._threads = threads
-        self._where = where
+        self.where = where
         self.inputs = list(inputs)
         self._bound: _Bound | None = None
         self._checked: _Bound | None = None
@@ -104,27 +110,36 @@ class MnnSession:
 
     def bind(self, feeds: Feeds) -> Callable[[], object]:
         """Copies into tensors of the host; outputs are the session's, written in place."""
-        arrays = check_feeds(self._where, self.inputs, feeds)
+        arrays = check_feeds(self.where, self.inputs, feeds)
         self._bound = bound = self._prepare()
         bound.take(self.inputs, arrays)
         return bound
 
     def fetch(self) -> list[Array]:
         if self._bound is None or not self._bound.ran:
-            raise BenchError(f"{self._where}: there is no output yet; bind inputs and call first.")
+            raise BenchError(f"{self.where}: there is no output yet; bind inputs and call first.")
         return self._bound.read(self.outputs)
 
     def run(self, feeds: Feeds) -> list[Array]:
-        arrays = check_feeds(self._where, self.inputs, feeds)
+        return self.step(check_feeds(self.where, self.inputs, feeds))
+
+    def put(self, array: Array) -> Any:
+        """MNN's tensors belong to a session, so what goes from one to another is an array."""
+        return array
+
+    def step(self, values: Sequence[Any]) -> list[Array]:
         self._checked = session = self._checked or self._prepare()
-        session.take(self.inputs, arrays)
+        session.take(self.inputs, list(values))
         session()
         return session.read(self.outputs)
+
+    def take(self, value: Any, spec: TensorSpec) -> Array:
+        return value  # type: ignore[no-any-return]
 
     def api_call(self, feeds: Feeds) -> Callable[[], object]:
         """From numpy to numpy, in one session, as MNN's users write it."""
         own = {name: array.copy() for name, array in feeds.items()}
-        arrays = check_feeds(self._where, self.inputs, own)
+        arrays = check_feeds(self.where, self.inputs, own)
         session = self._prepare()
 
         def call() -> list[Array]:
@@ -149,9 +164,7 @@ class MnnSession:
     def _prepare(self) -> _Bound:
         """A new session, but first the one that told the shapes: MNN releases none in Python."""
         spare, self._spare = self._spare, None
-        return spare or _Bound(
-            self._mnn, self._interpreter, self.inputs, self._threads, self._where
-        )
+        return spare or _Bound(self._mnn, self._interpreter, self.inputs, self._threads, self.where)
 
 
 class _Bound:

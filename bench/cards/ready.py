@@ -19,6 +19,7 @@ from bench.cards.datasets import Dataset, load_dataset
 from bench.cards.digest import own_files
 from bench.cards.export import TRACED_SIZE, export, feeds_for
 from bench.cards.files import external_data, stored_bytes
+from bench.cards.language.buffers import export_buffered
 from bench.cards.language.cards import TASK, described
 from bench.cards.language.export import export_decoder
 from bench.cards.language.found import decoder_in
@@ -38,6 +39,8 @@ from bench.variants import DEFAULT, find_variant
 
 #: Every form that a model can have, in the words of `bench.backend.Backend.forms`.
 FORMS = ("onnx", "torch")
+#: Beside "onnx": a language model's second form, with a static cache.
+STATIC_CACHE = "static cache"
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class Loaded:
     unfit: BenchError | None = None
     code: tuple[Path, ...] = ()
     doubts: tuple[str, ...] = ()
+    buffered: Path | None = None  #: a language model's form with a static cache
+    not_buffered: BenchError | None = None  #: why there is none where one was needed
 
     def form(self, variant: str) -> Form:
         """The model's files in the precision ``variant``."""
@@ -131,6 +136,9 @@ def load(
     if model.file.onnx is None and model.file.torch is not None:
         model = _made_apart(model, model.file.torch, cache, say, forms)
     model = replace(model, decoder=_decoder(model))
+    has_folder = model.file.torch is not None and model.file.torch.folder is not None
+    if STATIC_CACHE in forms and model.decoder is not None and has_folder:
+        model = _with_static_cache(model, cache, say)
     dataset = load_dataset(card, spare_bytes) if card.dataset is not None else None
     made = {}
     for variant in variants:
@@ -217,6 +225,17 @@ def _from_torch(model: Loaded, source: TorchSource, cache: Path, forms: Collecti
     finally:
         modules.forget(source)
     return model
+
+
+def _with_static_cache(model: Loaded, cache: Path, say: Callable[[str], None]) -> Loaded:
+    """With the form for whole texts on targets of fixed shapes, or why there is none."""
+    say(f"exporting {model.card.name} with a static cache")
+    modules.import_torch()
+    try:
+        path = apart(model.card.name, lambda: export_buffered(model.card, cache))
+        return replace(model, buffered=path)
+    except BenchError as error:
+        return replace(model, not_buffered=error)
 
 
 def _decoder(model: Loaded) -> Decoder | None:

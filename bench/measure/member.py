@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from bench.arrays import Array
 from bench.backend import Placement
 from bench.errors import BenchError
 from bench.machine.disturbance import Disturbance, Thresholds, Watcher, block_watcher
@@ -73,10 +72,10 @@ class Member:
             self.waited.append(round(seen.wait_share, 4))
 
 
-def bind(worker: Worker, planned: PlannedCell, feeds: Mapping[str, Array]) -> Bound:
+def bind(worker: Worker, planned: PlannedCell) -> Bound:
     """Bind what a cell is timed on."""
     if planned.prompts is None:
-        return worker.bind(feeds, lane=planned.cell.lane, streams=planned.streams)
+        return worker.bind(planned.loads.feeds, lane=planned.cell.lane, streams=planned.streams)
     decoder, answer = planned.model.decoder, find_scenario(planned.cell.scenario).answer
     assert decoder is not None
     assert answer is not None
@@ -94,7 +93,7 @@ def bound_worker(state: CellState, context: Context) -> tuple[Worker, LoadedInfo
     try:
         cpus = context.cpus[planned.cores]
         loaded = worker.load(given.file, planned.choice.device, given.options, cpus)
-        bound = bind(worker, planned, given.feeds)
+        bound = bind(worker, planned)
     except BaseException:
         worker.kill()
         raise

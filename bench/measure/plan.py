@@ -79,13 +79,15 @@ class PlannedCell:
         """What a worker is given; the reference and other judges get the model as it is."""
         if self.static is None:
             return Loads(self.file, self.options, self.feeds)
-        kept = self.static.inputs
+        file = replace(
+            self.file, onnx=self.static.path, files=self.static.files, static=self.static.steps
+        )
+        if self.static.steps:  # whole texts: what each of its steps is fed follows from the last
+            return Loads(file, self.options, {})
+        kept, feeds = self.static.inputs, self.feeds
         shapes = {name: self.options.shapes[name] for name in kept}
-        feeds = self.feeds
         return Loads(
-            replace(self.file, onnx=self.static.path, files=self.static.files),
-            replace(self.options, shapes=shapes),
-            {name: feeds[name] for name in kept},
+            file, replace(self.options, shapes=shapes), {name: feeds[name] for name in kept}
         )
 
     def given(self, outputs: Sequence[Array]) -> list[Array]:

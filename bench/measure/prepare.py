@@ -14,7 +14,7 @@ from pathlib import Path
 from bench import guest
 from bench.arrays import Array
 from bench.cards.query import batch_axis_of, make_query
-from bench.cards.ready import Loaded, card_forms, load
+from bench.cards.ready import STATIC_CACHE, Loaded, card_forms, load
 from bench.machine.memory import spare_bytes
 from bench.measure import decoding
 from bench.measure.account import Account
@@ -31,6 +31,7 @@ from bench.runtimes.targets import (
     discover_for,
     find_runtime,
 )
+from bench.scenarios import find_scenario
 from bench.spec import Suite
 
 
@@ -66,7 +67,7 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
         _import_ahead(backends_here(suite.targets, needed), processes, threads)
         reports = discover_for(suite.targets, needed, processes, threads)
         choices = choose_targets(suite.targets, reports)
-        forms = needed_forms(choices)
+        forms = needed_forms(choices) | static_forms(suite, choices)
         guess = partial(_made_up, suite)
         ready = partial(
             load,
@@ -108,6 +109,13 @@ def needed_forms(choices: Sequence[Choice]) -> set[str]:
     """In which forms the models are needed for the targets that are present."""
     present = (choice.runtime for choice in choices if choice.unavailable is None)
     return {form for runtime in present if runtime is not None for form in runtime.forms}
+
+
+def static_forms(suite: Suite, choices: Sequence[Choice]) -> set[str]:
+    """What targets of fixed shapes need beside: whole texts, where they are asked for."""
+    texts = any(find_scenario(name).counts == "text" for name in suite.scenarios)
+    static = any(choice.unavailable is None and choice.static_shapes for choice in choices)
+    return {STATIC_CACHE} if texts and static else set()
 
 
 def _import_ahead(backends: Sequence[str], processes: Launcher, threads: int) -> None:

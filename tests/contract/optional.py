@@ -33,7 +33,7 @@ from bench.capabilities import (
 from bench.errors import BenchError, SpecError, Unavailable, Unsupported
 from bench.worker.timing import time_calls
 
-from .decoders import VOCABULARY
+from .decoders import VOCABULARY, DecoderExample
 from .models import Example
 from .subject import Subject, assert_close, attempt, raises
 
@@ -234,7 +234,7 @@ def check_steps_go_on_from_the_state_that_the_last_one_left(subject: Subject) ->
                 logits = stream.step(tokens[:, begin:end])
                 assert stream.position == end
                 assert logits.dtype == np.float32
-                assert_close([logits], [subject.decoder.right(tokens[:, :end])])
+                assert_close([logits], [decoder_of(subject).right(tokens[:, :end])])
 
 
 def check_steps_copy_their_tokens_and_logits(subject: Subject) -> None:
@@ -245,7 +245,7 @@ def check_steps_copy_their_tokens_and_logits(subject: Subject) -> None:
         first = stream.step(given)
         given[...] = 0
         kept = first.copy()
-        assert_close([stream.step(text[:, 5:6])], [subject.decoder.right(text[:, :6])])
+        assert_close([stream.step(text[:, 5:6])], [decoder_of(subject).right(text[:, :6])])
         assert_close([first], [kept], 0)
 
 
@@ -258,9 +258,9 @@ def check_two_streams_are_independent(subject: Subject) -> None:
         for place in range(4):
             ends = 7 + place, 4 + place
             logits = one.step(mine[:, ends[0] - 1 : ends[0]])
-            assert_close([logits], [subject.decoder.right(mine[:, : ends[0]])])
+            assert_close([logits], [decoder_of(subject).right(mine[:, : ends[0]])])
             logits = other.step(its[:, ends[1] - 1 : ends[1]])
-            assert_close([logits], [subject.decoder.right(its[:, : ends[1]])])
+            assert_close([logits], [decoder_of(subject).right(its[:, : ends[1]])])
         one.reset()
         assert one.position == 0
         assert other.position == 7
@@ -275,7 +275,7 @@ def check_steps_that_do_not_fit_are_refused_and_change_nothing(subject: Subject)
             with raises(SpecError):
                 stream.step(bad)
         assert stream.position == 7
-        assert_close([stream.step(text[:, 7:8])], [subject.decoder.right(text[:, :8])])
+        assert_close([stream.step(text[:, 7:8])], [decoder_of(subject).right(text[:, :8])])
         with raises(SpecError):
             stream.step(text[:, 8:9])
 
@@ -288,13 +288,21 @@ def _decoding(subject: Subject) -> Iterator[Callable[[int, int], DecodingStream]
     """Makes streams of so many texts of so many tokens, where sessions decode from their state."""
     if not isinstance(subject.session(subject.conv), DecodesFromState):
         return  # nor does a session of another model
-    session = _offered(lambda: subject.compile(subject.decoder.file))
+    example = decoder_of(subject)
+    session = _offered(lambda: subject.compile(example.file))
     if session is None:  # it compiles for shapes alone
         return
     with contextlib.closing(session):
         assert isinstance(session, DecodesFromState)
-        if _offered(partial(session.decoding, subject.decoder.decoder, 2, 14)) is not None:
-            yield partial(session.decoding, subject.decoder.decoder)
+        if _offered(partial(session.decoding, example.decoder, 2, 14)) is not None:
+            yield partial(session.decoding, example.decoder)
+
+
+def decoder_of(subject: Subject) -> DecoderExample:
+    """The language model in the form that the subject's device takes."""
+    kind = subject.device.id.partition(":")[0]
+    static = kind in declaration(type(subject.backend)).static_shapes
+    return subject.static_decoder if static else subject.decoder
 
 
 def check_the_devices_memory_is_in_bytes(subject: Subject) -> None:

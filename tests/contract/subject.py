@@ -14,6 +14,7 @@ from bench.errors import BenchError, Unsupported
 
 from .decoders import write_decoder
 from .models import Example, write_conv, write_embed, write_many, write_truncated, write_unknown_op
+from .static_decoders import write_static_decoder
 
 #: What ONNX Runtime's own tests of transformers allow at fp32.
 TOLERANCE = 1e-4
@@ -29,6 +30,7 @@ class Subject:
         self.embed = write_embed(folder)
         self.many = write_many(folder)
         self.decoder = write_decoder(folder)
+        self.static_decoder = write_static_decoder(folder)
         self.unknown_op = write_unknown_op(folder)
         self.truncated = write_truncated(folder, self.conv.file)
         self._sessions: dict[tuple[str, int], Session] = {}

@@ -8,14 +8,27 @@ step. Windows are masked and not dropped: all buffers are as long as the longest
 from __future__ import annotations
 
 import inspect
+import shutil
+import tempfile
+from pathlib import Path
 from typing import Any
 
-from bench.cards.language.states import Plan, cache_argument
-from bench.decoding import POSITION, Decoder
-from bench.errors import Unsupported
+from bench.cards.card import Card
+from bench.cards.export import OPSET, kept_place, place_in_model, root_cause, silence
+from bench.cards.language.check import check_buffered
+from bench.cards.language.export import SINGLE_FILE_BYTES
+from bench.cards.language.states import Plan, cache_argument, plan_state
+from bench.cards.language.tracing import FILLS
+from bench.cards.modules import Made, first_line, make
+from bench.decoding import BATCH, CAPACITY, POSITION, Decoder
+from bench.errors import ExportFailed, Unsupported
 
 #: Attributes of a cache's layer that buffers can stand for.
 _WRITTEN = ("keys", "values")
+#: Least capacity of a graph; traced with twice as many, so that no size equals another.
+_TRACED = 8
+#: More than any model is made for, and far enough from what an index may be.
+_MOST = 2**20
 
 
 def refuse_other_states(decoder: Decoder, plan: Plan) -> None:
@@ -70,6 +83,74 @@ def buffered_module(model: Any, plan: Plan, decoder: Decoder) -> Any:
     return module
 
 
+def export_buffered(card: Card, cache: Path) -> Path:
+    """The ONNX graph of ``card``'s decoder with a static cache: any batch, number of new tokens and
+    capacity. It gives what the module does, or isn't kept.
+
+    Raises `Unsupported` for a class that has no such form, `ExportFailed` with the numbers.
+    """
+    source = card.model_file().torch
+    assert source is not None, "only a module is exported"
+    made = make(source)
+    decoder: Decoder = made.module.decoder
+    plain = kept_place(card, made, cache)
+    path = plain.with_name(f"{plain.stem}-static.onnx")
+    if path.is_file():
+        return path
+    plan = plan_state(type(made.module.model), made.module.model.config, FILLS)
+    refuse_other_states(decoder, plan)
+    # Weights in a file of their own are named by the graph, so both have their last names at once.
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".making-") as folder:
+        making = Path(folder) / path.name
+        _write(card, made, buffered_module(made.module.model, plan, decoder), making)
+        check_buffered(card.name, made, making)
+        for part in sorted(Path(folder).iterdir(), key=lambda part: part == making):
+            shutil.move(part, path.parent / part.name)  # the graph last: it says that all is there
+    return path
+
+
+def _write(card: Card, made: Made, module: Any, path: Path) -> None:
+    import torch  # torch: optional
+    from torch.export import Dim
+
+    decoder: Decoder = module.decoder
+    batch, seq = (Dim(name, min=2, max=_MOST) for name in (BATCH, "seq"))
+    capacity = Dim(CAPACITY, min=_TRACED, max=_MOST)
+    arguments = [torch.zeros((2, 3), dtype=torch.long), torch.tensor([5])]
+    dynamic: list[dict[int, Any]] = [{0: batch, 1: seq}, {}]
+    for tensor in decoder.state:
+        shape = decoder.buffer(tensor, 2, 2 * _TRACED)
+        arguments.append(torch.zeros(shape, dtype=getattr(torch, tensor.dtype)))
+        dynamic.append(
+            {
+                axis: batch if dim == BATCH else capacity
+                for axis, dim in enumerate(tensor.shape)
+                if isinstance(dim, str)
+            }
+        )
+    names = [decoder.tokens, POSITION, *(tensor.input for tensor in decoder.state)]
+    try:
+        with silence(), torch.no_grad():
+            program = torch.onnx.export(
+                module,
+                tuple(arguments),
+                dynamo=True,
+                dynamic_shapes=tuple(dynamic),
+                opset_version=OPSET,
+                input_names=names,
+                output_names=[decoder.logits, *(tensor.output for tensor in decoder.state)],
+                verbose=False,
+            )
+            assert program is not None
+            program.save(str(path), external_data=made.state_bytes > SINGLE_FILE_BYTES)
+    except Exception as error:
+        raise ExportFailed(
+            f"{card.name}: PyTorch could not export {decoder.architecture} with a static cache: "
+            f"{first_line(root_cause(error))}{place_in_model(error, card)}. Whole texts on targets "
+            "of fixed shapes can't be measured."
+        ) from error
+
+
 def _layer(plain: Any, position: Any) -> Any:
     """In the place of a layer of a dynamic cache: buffers that are there from the beginning."""
     import torch  # torch: optional
@@ -80,6 +161,8 @@ def _layer(plain: Any, position: Any) -> Any:
         values: Any
         is_sliding = plain.is_sliding
         is_compileable = True
+        keys: Any
+        values: Any
 
         def lazy_initialization(self, key_states: Any, value_states: Any) -> None:
             raise AssertionError("the buffers are there from the beginning")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from bench.arrays import Array
 from bench.cards.export import TOLERANCE, exceeds
 from bench.cards.language.prompts import first_past, step_feeds
 from bench.cards.modules import Made, first_line, to_array
-from bench.decoding import Decoder
+from bench.decoding import POSITION, Decoder, StateTensor
 from bench.errors import ExportFailed
 
 #: Greedy tokens that have to be the same.
@@ -70,6 +70,16 @@ def check(name: str, made: Made, path: Path, *, thorough: bool = True) -> Checke
     return Checked(tally.steps, tally.worst, tally.ties)
 
 
+def check_buffered(name: str, made: Made, path: Path) -> None:
+    """Compare the form with a static cache: texts of several cuts, across every boundary of the
+    state, in buffers that are longer than they. Raises `ExportFailed` with the numbers."""
+    decoder: Decoder = made.module.decoder
+    far = 2 * max(decoder.boundaries(), default=2) + 1
+    comparison = _Comparison(name, decoder, made, _runner(name, path))
+    for sizes in ((5, 1, 1, far, 1), (1, 1, 1)):
+        comparison.in_buffers(sizes, sum(sizes) + 4)
+
+
 class _Comparison:
     """The same steps by PyTorch and by the exported file."""
 
@@ -91,6 +101,38 @@ class _Comparison:
             want, first_tie = self._expected(feeds, count)
             self._compare(want, self.run(feeds), position, first_tie)
             past, position = self._next(want), position + count
+
+    def in_buffers(self, sizes: Sequence[int], capacity: int) -> None:
+        """A text in steps of ``sizes``: by PyTorch with a state of its own length, and by a file
+        whose state is buffers of ``capacity``."""
+        rng = np.random.default_rng(len(sizes))
+        decoder, position = self.decoder, 0
+        tokens = rng.integers(0, decoder.vocabulary, (_BATCH, sum(sizes)))
+        past = first_past(decoder, _BATCH)
+        buffers = {
+            t.input: np.zeros(decoder.buffer(t, _BATCH, capacity), t.dtype) for t in decoder.state
+        }
+        for count in sizes:
+            new = tokens[:, position : position + count]
+            want, first_tie = self._expected(step_feeds(decoder, new, past, position), count)
+            got = self.run({decoder.tokens: new, POSITION: np.array([position]), **buffers})
+            past, position = self._next(want), position + count
+            seen = [got[0], *(self._seen(t, a, position) for t, a in self._by_tensor(got))]
+            ties = self.tally.ties
+            self._compare(want, seen, position - count, first_tie)
+            if self.tally.ties > ties:
+                return  # what follows a tie may differ in both, and be right
+            buffers = self._next(got)
+
+    def _by_tensor(self, outputs: list[Array]) -> Iterator[tuple[StateTensor, Array]]:
+        return zip(self.decoder.state, outputs[1:], strict=True)
+
+    def _seen(self, tensor: StateTensor, buffer: Array, position: int) -> Array:
+        """Of a buffer what a state of its own length would hold."""
+        axis = tensor.axis
+        assert axis is not None
+        length = self.decoder.shape(tensor, _BATCH, position)[axis]
+        return buffer.take(np.arange(position - length, position), axis=axis)
 
     def greedy(self, prompt: int, count: int) -> None:
         """The likeliest tokens, each side going on from its own state and its own choice."""

@@ -7,16 +7,17 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from bench.arrays import Array
-from bench.backend import StoredFile
+from bench.backend import StaticStep, StoredFile
 from bench.cache import cache_folder
 from bench.cards.files import content_sha256, external_data
 from bench.cards.language.fixed import Fixed, Output, Shape, fixed
+from bench.decoding import POSITION, Decoder
 from bench.errors import SpecError
 from bench.unchanged import stored_files
 
@@ -29,15 +30,19 @@ _RECIPE = 1
 @dataclass(frozen=True)
 class StaticForm:
     """A file for one set of shapes: the inputs that it has, and all outputs of the dynamic graph,
-    of which those without an element are not in the file."""
+    of which those without an element are not in the file. ``steps`` are the files for whole texts,
+    of which it is then the one for a single token."""
 
     path: Path
     files: tuple[StoredFile, ...]
     inputs: tuple[str, ...]
     outputs: tuple[Output, ...]
+    steps: tuple[StaticStep, ...] = ()
 
     def whole(self, given: Sequence[Array]) -> list[Array]:
-        """The outputs of the dynamic graph from those of the file."""
+        """The outputs of the dynamic graph from those of the file; a text's are its logits."""
+        if self.steps:
+            return list(given)
         left = iter(given)
         return [
             np.zeros(out.shape, out.dtype) if 0 in out.shape else next(left) for out in self.outputs
@@ -75,6 +80,25 @@ def static_form(path: Path, shapes: Mapping[str, Shape], name: str) -> StaticFor
         stored_files([target, *external_data(target)]),
         tuple(told["inputs"]),
         tuple(Output(n, dtype, tuple(shape)) for n, dtype, shape in told["outputs"]),
+    )
+
+
+def static_texts(
+    path: Path, decoder: Decoder, batch: int, prompt: int, answer: int, name: str
+) -> StaticForm:
+    """Files for texts of a prompt and its answer out of ``path``, the form with a static cache:
+    for a single token, for the whole prompt, and for any number where a runtime has gears."""
+    capacity, forms = prompt + answer, {}
+    for tokens in {1, prompt}:
+        shapes: dict[str, Shape] = {decoder.tokens: (batch, tokens), POSITION: (1,)}
+        shapes |= {t.input: decoder.buffer(t, batch, capacity) for t in decoder.state}
+        forms[tokens] = static_form(path, shapes, name)
+    steps = [StaticStep(form.path, batch, n, capacity) for n, form in sorted(forms.items())]
+    files = stored_files([path, *external_data(path)])
+    return replace(
+        forms[1],
+        files=(*files, *(file for form in forms.values() for file in form.files)),
+        steps=(*steps, StaticStep(path, batch, 0, capacity)),
     )
 
 

@@ -26,6 +26,8 @@ KNOWN = {
     "soc_version",
     "input_shape",
     "dynamic_batch_size",
+    "dynamic_dims",
+    "input_format",
     "precision_mode",
     "precision_mode_v2",
     "log",
@@ -81,6 +83,9 @@ def compile_model(options: dict[str, str]) -> None:
     gears = [int(g) for g in options.get("dynamic_batch_size", "").split(",") if g]
     if len(gears) == 1:
         raise Failed("E10035: [--dynamic_batch_size] has 1 shape, which is less than 2.")
+    by_dims = "dynamic_dims" in options
+    if by_dims:
+        gears = read_dims(options)
     shapes = read_shapes(options.get("input_shape", ""))
     weights = {tensor.name for tensor in model.graph.initializer}
     takes = [value for value in model.graph.input if value.name not in weights]
@@ -88,10 +93,12 @@ def compile_model(options: dict[str, str]) -> None:
         if name not in [value.name for value in takes]:
             raise Failed(f"E10016: Op name {name} specified in --input_shape is not found.")
     inputs = [describe(value, shapes) for value in takes]
-    for tensor in inputs:
+    if by_dims and [d for tensor in inputs for d in tensor.dims].count(-1) != 1:
+        raise Failed("E10035: [--dynamic_dims] has another number of values than there are -1.")
+    for tensor in [] if by_dims else inputs:
         if -1 in tensor.dims[1:] or (-1 in tensor.dims and not gears):
             raise Failed(f"E10014: Value [-1] for the shape of [{tensor.name}] is invalid.")
-    dims = {gear: output_dims(model, inputs, gear) for gear in (gears or [0])}
+    dims = {gear: output_dims(model, inputs, gear, by_dims) for gear in (gears or [0])}
     outputs = [
         offline.Tensor(value.name, code(value), dims[max(gears, default=0)][index])
         for index, value in enumerate(model.graph.output)
@@ -104,8 +111,21 @@ def compile_model(options: dict[str, str]) -> None:
         outputs,
         dims,
         model.SerializeToString(),
+        by_dims,
     )
     made.write(Path(name_of(options["output"])))
+
+
+def read_dims(options: dict[str, str]) -> list[int]:
+    """``1;16``, one value a gear: this stand-in knows models with one dynamic dimension."""
+    if "dynamic_batch_size" in options:
+        raise Failed("E10003: [--dynamic_dims] and [--dynamic_batch_size] exclude each other.")
+    if options.get("input_format") != "ND" or "input_shape" not in options:
+        raise Failed("E10003: [--dynamic_dims] needs --input_shape and --input_format=ND.")
+    gears = [int(gear) for gear in options["dynamic_dims"].split(";")]
+    if len(gears) < 2:
+        raise Failed("E10035: [--dynamic_dims] has 1 profile, which is less than 2.")
+    return gears
 
 
 def name_of(output: str) -> str:
@@ -192,7 +212,9 @@ def code(value: Any) -> int:
     return offline.TYPES[dtype]
 
 
-def output_dims(model: Any, inputs: list[offline.Tensor], gear: int) -> list[list[int]]:
+def output_dims(
+    model: Any, inputs: list[offline.Tensor], gear: int, by_dims: bool
+) -> list[list[int]]:
     """By shape inference with every input fixed; -1 where the data decides."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
@@ -202,6 +224,8 @@ def output_dims(model: Any, inputs: list[offline.Tensor], gear: int) -> list[lis
             dims = value.type.tensor_type.shape.dim
             for dim, size in zip(dims, by_name[value.name].dims, strict=True):
                 dim.dim_value = gear if size == -1 else size
+    if by_dims:
+        return folded_dims(fixed, by_name, gear)
     for value in fixed.graph.output:
         value.type.tensor_type.ClearField("shape")
     inferred = shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True)
@@ -209,6 +233,16 @@ def output_dims(model: Any, inputs: list[offline.Tensor], gear: int) -> list[lis
         [d.dim_value if d.HasField("dim_value") else -1 for d in v.type.tensor_type.shape.dim]
         for v in itertools.islice(inferred.graph.output, None)
     ]
+
+
+def folded_dims(model: Any, inputs: dict[str, Any], gear: int) -> list[list[int]]:
+    """atc computes what follows from the sizes of a gear before it infers shapes."""
+    from bench.cards.language.fixed import fixed
+
+    shapes = {
+        name: tuple(gear if d == -1 else d for d in tensor.dims) for name, tensor in inputs.items()
+    }
+    return [list(output.shape) for output in fixed(model, shapes, "atc").outputs]
 
 
 if __name__ == "__main__":

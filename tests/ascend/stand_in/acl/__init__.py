@@ -46,14 +46,14 @@ SHAPES: dict[Callable[[Any, int], Any], str] = {
         rt.set_device rt.reset_device rt.set_context rt.destroy_context rt.destroy_stream
         rt.synchronize_stream rt.destroy_event rt.record_event rt.free rt.free_host rt.memcpy
         rt.memcpy_async mdl.unload mdl.destroy_desc mdl.get_desc mdl.destroy_dataset
-        mdl.set_dynamic_batch_size mdl.execute mdl.execute_async
+        mdl.set_dynamic_batch_size mdl.set_input_dynamic_dims mdl.execute mdl.execute_async
     """,
     _returns_value: """
         get_tensor_desc_dim_v2
         rt.get_device_count rt.create_context rt.create_stream rt.create_event
         rt.event_elapsed_time rt.malloc rt.malloc_host mdl.load_from_file mdl.add_dataset_buffer
         mdl.get_input_dims mdl.get_output_dims mdl.get_cur_output_dims mdl.get_dynamic_batch
-        mdl.get_input_index_by_name
+        mdl.get_input_index_by_name mdl.get_input_dynamic_gear_count
     """,
     _returns_pair: "rt.get_mem_info",
     _returns_bare: """

@@ -512,8 +512,15 @@ class Machine:
         return _dims(self._output(desc, index).name, found.output_dims[gear][index])
 
     def get_dynamic_batch(self, desc: int) -> dict[str, Any]:
-        gears = self._described(desc).gears
+        found = self._described(desc)
+        gears = [] if found.by_dims else found.gears
         return {"batchCount": len(gears), "batch": list(gears)}
+
+    def get_input_dynamic_gear_count(self, desc: int, index: int) -> int:
+        if index != -1:
+            raise Fault(INVALID, "the index is reserved, and has to be -1")
+        found = self._described(desc)
+        return len(found.gears) if found.by_dims else 0
 
     def create_dataset(self) -> int:
         return self.make("dataset", buffers=[], gear=0, shapes=[])
@@ -537,12 +544,28 @@ class Machine:
     def set_dynamic_batch_size(self, number: int, dataset: int, index: int, batch: int) -> None:
         model = self._model(number)
         found = model.facts["offline"]
-        if index != len(found.inputs) or batch not in found.gears:
+        if found.by_dims or index != len(found.inputs) or batch not in found.gears:
             raise Fault(GEAR, f"batch {batch} at input {index} is not among {found.gears}")
         buffers = self.find(dataset, "dataset").facts["buffers"]
         if len(buffers) <= index:
             raise self.misuse("a batch is set before the input for it is in the dataset")
         model.facts["gear"] = self.things[dataset].facts["gear"] = batch
+
+    def set_input_dynamic_dims(
+        self, number: int, dataset: int, index: int, told: dict[str, Any]
+    ) -> None:
+        """The dimensions of all inputs one behind the other, which have to be those of a gear."""
+        model = self._model(number)
+        found = model.facts["offline"]
+        own = [dim for tensor in found.inputs for dim in tensor.dims]
+        gears = {gear: [gear if d == -1 else d for d in own] for gear in found.gears}
+        fitting = [gear for gear, dims in gears.items() if dims == told["dims"]]
+        counted = told["dimCount"] == len(own)
+        if not (found.by_dims and fitting and counted and index == len(found.inputs)):
+            raise Fault(GEAR, f"{told} at input {index} is none of {gears}")
+        if len(self.find(dataset, "dataset").facts["buffers"]) <= index:
+            raise self.misuse("dimensions are set before the input for them is in the dataset")
+        model.facts["gear"] = self.things[dataset].facts["gear"] = fitting[0]
 
     def execute(self, number: int, inputs: int, outputs: int) -> None:
         self._task(number, inputs, outputs, 0).work()

@@ -43,6 +43,8 @@ class Offline:
     outputs: list[Tensor]
     output_dims: dict[int, list[list[int]]]
     onnx: bytes = b""
+    #: whether the gears are of a dimension of any input (--dynamic_dims), and not of the batch
+    by_dims: bool = False
 
     def write(self, path: Path) -> None:
         facts = asdict(self)
@@ -65,4 +67,5 @@ def read(path: Path) -> Offline | None:
         outputs=[Tensor(**tensor) for tensor in facts["outputs"]],
         output_dims={int(gear): dims for gear, dims in facts["output_dims"].items()},
         onnx=onnx,
+        by_dims=facts["by_dims"],
     )
