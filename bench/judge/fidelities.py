@@ -1,4 +1,4 @@
-"""The fidelity of every distilled model of a stored run."""
+"""The fidelity of every distilled model of a stored run, and of a language model's variants."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from bench.judge.fidelity import TEMPERATURE, Titled, fidelity
 from bench.judge.pairs import relations, same_data
 from bench.record.result import Record
 from bench.store.run import StoredRun
+from bench.variants import DEFAULT
 
 
 class Fidelities:
@@ -29,7 +30,18 @@ class Fidelities:
         self._columns: dict[str, Columns] = {}
 
     def each(self) -> Iterator[Titled]:
-        """Every distilled model against its original, variant by variant, target by target."""
+        """Every distilled model against its original, variant by variant, target by target; then
+        the variants of a model against its default, where its task tells of them."""
+        yield from self._distilled()
+        for name, variant, target in list(self._scored):
+            record = self._scored[name, variant, target]
+            whole = (name, DEFAULT, target) in self._scored
+            if variant != DEFAULT and whole and find_task(record.cell.model.task).tells_variants:
+                found = self._one((name, variant, target), (name, DEFAULT), None)
+                if found is not None:
+                    yield found
+
+    def _distilled(self) -> Iterator[Titled]:
         models = {r.cell.model.name: r.cell.model for r in self._scored.values()}
         controls = {m.control_of: m.name for m in models.values() if m.control_of}
         for name, original, relation in relations(models):
@@ -37,20 +49,25 @@ class Fidelities:
                 continue
             for student, variant, target in list(self._scored):
                 if student == name and (original, variant, target) in self._scored:
-                    found = self._one((name, variant, target), original, controls.get(name))
+                    key, other = (name, variant, target), (original, variant)
+                    found = self._one(key, other, controls.get(name))
                     if found is not None:
                         yield found
 
     def first_of_each(self) -> list[Titled]:
-        """One for each distilled model: targets and variants differ little from the first."""
-        found: dict[str, Titled] = {}
+        """One for each distilled model: targets and variants differ little from the first. And
+        one for each variant that is told of."""
+        found: dict[tuple[str, str], Titled] = {}
         for titled in self.each():
-            found.setdefault(titled.student, titled)
+            own = titled.variant if titled.student == titled.original else ""
+            found.setdefault((titled.student, own), titled)
         return list(found.values())
 
-    def _one(self, key: tuple[str, str, str], original: str, control: str | None) -> Titled | None:
-        name, variant, target = key
-        student, teacher = self._scored[key], self._scored[original, variant, target]
+    def _one(
+        self, key: tuple[str, str, str], other: tuple[str, str], control: str | None
+    ) -> Titled | None:
+        (name, variant, target), original = key, other[0]
+        student, teacher = self._scored[key], self._scored[*other, target]
         undistilled = self._scored.get((str(control), variant, target))
         if not same_data(student, teacher):
             return None

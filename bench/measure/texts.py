@@ -36,6 +36,8 @@ KEPT_DISTRIBUTIONS = 16_384
 #: float32 logits of one call of the session, and the most rows of it.
 _LOGITS_BYTES = 64 << 20
 _MOST_ROWS = 16
+#: Those of a window that nobody asked for: half of a small machine's gigabyte.
+_MOST_LOGITS_BYTES = 512 << 20
 #: Lengths are rounded up to a multiple: few shapes for runtimes that compile each.
 _ROUND = 16
 
@@ -131,7 +133,8 @@ def _window(planned: PlannedCell, decoder: Decoder) -> tuple[int, int]:
             f"{planned.model.card.name}: `dataset.window` is {size} tokens, and its context holds "
             f"{context}."
         )
-    size = size or min(context, LONGEST_WINDOW)
+    affordable = _MOST_LOGITS_BYTES // (4 * max(1, decoder.vocabulary))
+    size = size or max(1, min(context, LONGEST_WINDOW, affordable))
     stride = data.stride if data is not None else None
     return size, min(size, stride or max(1, size // 2))
 

@@ -143,6 +143,8 @@ class Task(ABC):
     same_items: ClassVar[tuple[str, ...]] = ()
     #: whether an item has one right class: the columns `label` and `predicted`
     one_class: ClassVar[bool] = False
+    #: whether the likeness of a precision form to the model itself is told
+    tells_variants: ClassVar[bool] = False
     #: how likeness to an original is measured; none where it isn't
     likenesses: ClassVar[tuple[LikenessRow, ...]] = ()
 

@@ -57,6 +57,7 @@ class TextGeneration(Task):
         *(PERPLEXITY, NEXT, decisions.LIKELIEST),
     )
     bulky: ClassVar[tuple[str, ...]] = ("top_ids", "top_log_p", "tail_log_p")
+    tells_variants: ClassVar[bool] = True
     likenesses: ClassVar[tuple[LikenessRow, ...]] = (
         LikenessRow(
             "same_token",
