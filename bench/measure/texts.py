@@ -27,17 +27,16 @@ from bench.runtimes.loaded import loaded_worker
 from bench.runtimes.processes import Launcher
 from bench.worker.messages import ScoreTokens, TokenScores
 
-#: Of a window where the card says no other, at most: GPT-2's whole context.
-LONGEST_WINDOW = 1024
+#: Of a window where the card says no other, at most: what llama.cpp's perplexity takes.
+LONGEST_WINDOW = 512
 #: The most probable ids that are kept of a token's distribution.
 TOP = 8
 #: Distributions are kept of so many tokens of a data set, evenly spread: a megabyte.
 KEPT_DISTRIBUTIONS = 16_384
-#: float32 logits of one call of the session, and the most rows of it.
+#: Several windows are one call of the session up to so many bytes of float32 logits, and so many
+#: tokens: exported mixtures of experts gather the weights of each token's experts.
 _LOGITS_BYTES = 64 << 20
-_MOST_ROWS = 16
-#: Those of a window that nobody asked for: half of a small machine's gigabyte.
-_MOST_LOGITS_BYTES = 512 << 20
+_MOST_TOKENS = 1024
 #: Lengths are rounded up to a multiple: few shapes for runtimes that compile each.
 _ROUND = 16
 
@@ -133,8 +132,7 @@ def _window(planned: PlannedCell, decoder: Decoder) -> tuple[int, int]:
             f"{planned.model.card.name}: `dataset.window` is {size} tokens, and its context holds "
             f"{context}."
         )
-    affordable = _MOST_LOGITS_BYTES // (4 * max(1, decoder.vocabulary))
-    size = size or max(1, min(context, LONGEST_WINDOW, affordable))
+    size = size or min(context, LONGEST_WINDOW)
     stride = data.stride if data is not None else None
     return size, min(size, stride or max(1, size // 2))
 
@@ -206,7 +204,8 @@ def scored(
 
 def _rows(planned: PlannedCell, decoder: Decoder, length: int, windows: int) -> int:
     affordable = _LOGITS_BYTES // (4 * length * max(1, decoder.vocabulary))
-    return planned.batch_axis.samples(max(1, min(affordable, _MOST_ROWS, windows)))
+    most = min(affordable, _MOST_TOKENS // length, windows)
+    return planned.batch_axis.samples(max(1, most))
 
 
 def _asked(

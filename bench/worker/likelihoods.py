@@ -15,6 +15,8 @@ from bench.worker.messages import TokenScores
 Array = np.ndarray[Any, Any]
 #: Numbers in float64 that are worked on at once: 16 MiB.
 _AT_ONCE = 2_000_000
+#: The least logarithm that is told of what isn't the target: e^-1000 is 0 in float64.
+_LEAST = -1000.0
 
 
 def likelihoods(logits: Array, targets: Array, top: int) -> TokenScores:
@@ -52,8 +54,8 @@ def likelihoods(logits: Array, targets: Array, top: int) -> TokenScores:
     return TokenScores(
         right.astype(np.float32),
         ids.astype(np.int32),
-        best.astype(np.float32),
-        tail.astype(np.float32),
+        np.maximum(best, _LEAST).astype(np.float32),
+        np.maximum(tail, _LEAST).astype(np.float32),
     )
 
 
