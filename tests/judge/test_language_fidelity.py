@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+import pytest
 from fake_records import TEACHER, a_cell, a_record
 
 from bench.judge.fidelities import Fidelities
@@ -45,7 +46,7 @@ def test_a_language_models_variant_is_compared_with_the_model_itself() -> None:
     assert titled.variant == "int8-dynamic"
     flips = {m.key: m.value for m in titled.found.measures}["flips"]
     assert flips is not None
-    assert flips.estimate == 0.1
+    assert flips.estimate == pytest.approx(0.1)
     assert "in int8-dynamic still" in " ".join(fidelity_text(titled).plain.split())
 
 

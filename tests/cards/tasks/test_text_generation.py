@@ -84,7 +84,7 @@ def test_texts_are_scored_in_bits_per_byte_perplexity_and_next_tokens() -> None:
     nats = -columns["log_p"].astype(np.float64)
     assert bits.value.estimate == pytest.approx(nats.sum() / math.log(2) / (3 * len(nats)))
     assert perplexity.value.estimate == pytest.approx(np.exp(nats.mean()))
-    assert right.value.estimate == np.mean(columns["predicted"] == columns["token"])
+    assert right.value.estimate == pytest.approx(np.mean(columns["predicted"] == columns["token"]))
     assert [s.metric.better for s in (bits, perplexity, right)] == ["lower", "lower", "higher"]
     for score in (bits, perplexity, right):
         assert score.value.low < score.value.estimate < score.value.high
@@ -171,7 +171,7 @@ def test_the_likeness_of_distributions_is_told_with_its_effect_against_a_control
     mine, theirs = MODELS["student"], MODELS["original"]
     same = measures["same_token"]
     assert same.value is not None
-    assert same.value.estimate == np.mean(mine["predicted"] == theirs["predicted"])
+    assert same.value.estimate == pytest.approx(np.mean(mine["predicted"] == theirs["predicted"]))
     assert same.gained == "more"
     assert measures["divergence"].gained == "more"
     ratio = measures["perplexity_ratio"].value
@@ -180,7 +180,7 @@ def test_the_likeness_of_distributions_is_told_with_its_effect_against_a_control
     flips = measures["flips"].value
     hits = [each["predicted"] == each["token"] for each in (mine, theirs)]
     assert flips is not None
-    assert flips.estimate == np.mean(hits[0] != hits[1])
+    assert flips.estimate == pytest.approx(np.mean(hits[0] != hits[1]))
 
 
 def test_a_model_is_like_itself() -> None:
