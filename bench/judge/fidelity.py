@@ -104,7 +104,8 @@ def fidelity(
 
 @dataclass(frozen=True)
 class Titled:
-    """A fidelity with the names that it is of."""
+    """A fidelity with the names that it is of; ``against`` is the original's target, where that is
+    another."""
 
     student: str
     original: str
@@ -112,3 +113,4 @@ class Titled:
     target: str
     variant: str
     found: Fidelity
+    against: str = ""

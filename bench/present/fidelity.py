@@ -99,6 +99,7 @@ def fidelity_row(titled: Titled) -> dict[str, object]:
         "original": titled.original,
         "control": titled.control,
         "target": titled.target,
+        "original_target": titled.against or titled.target,
         "variant": titled.variant,
         "examples": found.examples,
         "temperature": found.temperature,

@@ -11,7 +11,7 @@ import pytest
 from fake_records import TEACHER, a_cell, a_record
 
 from bench.judge.fidelities import Fidelities
-from bench.present.fidelity import fidelity_text
+from bench.present.fidelity import fidelity_row, fidelity_text
 from bench.record.result import Record
 from bench.stats.interval import Interval
 from bench.store.run import StoredRun
@@ -48,6 +48,25 @@ def test_a_language_models_variant_is_compared_with_the_model_itself() -> None:
     assert flips is not None
     assert flips.estimate == pytest.approx(0.1)
     assert "in int8-dynamic still" in " ".join(fidelity_text(titled).plain.split())
+
+
+def test_a_further_target_is_compared_with_the_first_and_told_as_data() -> None:
+    run = stored("text-generation", {"fp32": answers(0), "fp32 ": answers(2)})
+    other = run.records[1]
+    cell = other.cell.model_copy(update={"variant": "fp32", "target": "openvino:cpu"})
+    run.records[1] = other.model_copy(update={"cell": cell})
+
+    def predictions(record: Record) -> dict[str, np.ndarray]:
+        return answers(2 if record.cell.target == "openvino:cpu" else 0)
+
+    again = cast(
+        StoredRun, cast(Any, SimpleNamespace(records=run.records, predictions=predictions))
+    )
+    fidelities = Fidelities(again)
+    (titled,) = fidelities.each()
+    row = fidelity_row(titled)
+    assert (row["target"], row["original_target"]) == ("openvino:cpu", "onnxruntime:cpu")
+    assert fidelities.first_of_each() == []
 
 
 def test_variants_of_others_and_the_default_alone_are_not() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -200,14 +200,18 @@ class Task(ABC):
         return ""
 
 
-def from_means(each: Mapping[str, Mapping[str, OfMeans]], confidence: float) -> Likenesses:
+def from_means(
+    each: Mapping[str, Mapping[str, OfMeans]],
+    confidence: float,
+    intervals_of: Callable[[Sequence[OfMeans], float], list[Interval | None]] = intervals,
+) -> Likenesses:
     """Likenesses that are functions of means, of student, control and their difference, all from
     the same resamples."""
     flat = {(who, key): s for who, found in each.items() for key, s in found.items()}
     for key, control in each.get("control", {}).items():
         if key in each["student"]:
             flat["effect", key] = each["student"][key] - control
-    return dict(zip(flat, intervals(list(flat.values()), confidence), strict=True))
+    return dict(zip(flat, intervals_of(list(flat.values()), confidence), strict=True))
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from bench.cards.tasks.base import (
     MetricRow,
     Score,
     Task,
+    from_means,
 )
 from bench.errors import AccuracyFailed
 from bench.numbers import PLAIN
@@ -30,6 +31,7 @@ from bench.stats.clusters import cluster_intervals, ratio, sign_flip_p, sums
 from bench.stats.divergence import coarse_divergence
 from bench.stats.interval import Interval
 from bench.stats.of_means import OfMeans
+from bench.stats.proportion import clopper_pearson
 
 #: A hundredth of a bit a byte is about 1% of what good models need on English: our choice.
 BITS = MetricRow("bits per byte", better="lower", scale=PLAIN, negligible=0.01)
@@ -181,17 +183,13 @@ class TextGeneration(Task):
         if "token" not in original and len(decisions.documents(original)) < 2:
             return {}
         each = {who: _alike(model, original) for who, model in models.items()}
-        flat = {(who, key): s for who, found in each.items() for key, s in found.items()}
-        for key, control in each.get("control", {}).items():
-            if key in each["student"]:
-                flat["effect", key] = each["student"][key] - control
-        found = cluster_intervals(list(flat.values()), confidence)
-        return {
-            (who, key): interval
-            if interval is None or who == "effect" or key == "perplexity_ratio"
-            else _clipped(interval, 0.0, math.inf if key == "divergence" else 1.0)
-            for (who, key), interval in zip(flat, found, strict=True)
-        }
+        questions = 0 if "token" in original else len(decisions.documents(original))
+        found = from_means(each, confidence, cluster_intervals)
+        for (who, key), interval in found.items():
+            if interval is not None and who != "effect" and key != "perplexity_ratio":
+                inside = _clipped(interval, 0.0, math.inf if key == "divergence" else 1.0)
+                found[who, key] = _widened(inside, questions)
+        return found
 
 
 def _decided(columns: Columns, confidence: float) -> list[Score]:
@@ -303,6 +301,13 @@ def _decides_alike(model: Columns, original: Columns) -> dict[str, OfMeans]:
         key: decisions.mean(same, documents),
         "flips": decisions.mean(flips, documents),
     }
+
+
+def _widened(found: Interval, questions: int) -> Interval:
+    """The exact interval of a share where all questions are alike, which no resample changes."""
+    if not questions or found.low < found.high or found.estimate not in (0.0, 1.0):
+        return found
+    return clopper_pearson(round(found.estimate * questions), questions, found.confidence)
 
 
 def _inside(metric: MetricRow, interval: Interval) -> Interval:

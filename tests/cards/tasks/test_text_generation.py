@@ -226,6 +226,13 @@ def test_decisions_are_compared_by_the_questions_that_one_alone_has_right() -> N
     assert measures["flips"].estimate == pytest.approx((lost + gained) / 60)
 
 
+def test_a_few_questions_that_are_all_alike_leave_room_for_others() -> None:
+    one = answers(np.ones(6, bool), np.arange(6))
+    for measure in fidelity(TASK, one, one).measures:
+        share = 0 if measure.key == "flips" else 6
+        assert measure.value == clopper_pearson(share, 6, 0.95)
+
+
 def test_questions_of_one_document_are_no_independent_evidence() -> None:
     right = np.repeat(np.random.default_rng(1).random(30) < 0.5, 10)
     alone = answers(right, np.arange(300))
