@@ -161,8 +161,6 @@ def _layer(plain: Any, position: Any) -> Any:
         values: Any
         is_sliding = plain.is_sliding
         is_compileable = True
-        keys: Any
-        values: Any
 
         def lazy_initialization(self, key_states: Any, value_states: Any) -> None:
             raise AssertionError("the buffers are there from the beginning")
