@@ -178,7 +178,7 @@ def test_a_checkpoint_that_names_no_class_is_not_taken_for_one_without_a_head(
     (folder / "config.json").write_text(json.dumps(config | {"architectures": None}))
     source = find_model(str(folder)).model_file().torch
     assert source is not None
-    with pytest.raises(SpecError, match='names no architecture.*"GPT2LMHeadModel"'):
+    with pytest.raises(SpecError, match=r'names no architecture.*"GPT2LMHeadModel"'):
         make(source)
 
 
@@ -192,7 +192,9 @@ def test_code_that_comes_with_a_checkpoint_is_never_run(tmp_path: Path) -> None:
     }
     (folder / "config.json").write_text(json.dumps(config | theirs))
     (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    with pytest.raises(SpecError, match="has no MineForCausalLM, and code.*is never run") as caught:
+    with pytest.raises(
+        SpecError, match=r"has no MineForCausalLM, and code.*is never run"
+    ) as caught:
         find_model(str(folder))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "ran").exists()
