@@ -24,13 +24,15 @@ def footprint(planned: PlannedCell) -> Footprint | None:
     weights = planned.cell.model.file_bytes
     before = decoder.state_bytes(batch, scenario.tokens - scenario.new_tokens)
     after = decoder.state_bytes(batch, scenario.tokens)
-    logits = _LOGIT_BYTES * decoder.vocabulary * batch
-    needed = weights + before + after + logits * scenario.new_tokens
+    # An answer's tokens come one by one, so the most logits at once are its prompt's.
+    at_once = 1 if scenario.counts == "depth" else scenario.size
+    logits = _LOGIT_BYTES * decoder.vocabulary * batch * at_once
+    needed = weights + before + after + logits
     return Footprint(
         weights_bytes=weights,
         cache_bytes=after,
         cache_token_bytes=decoder.token_bytes(),
-        logits_bytes=logits * scenario.new_tokens,
+        logits_bytes=logits,
         needed_bytes=max(needed, _filling_bytes(planned)),
     )
 
@@ -80,6 +82,7 @@ def too_large(planned: PlannedCell) -> OutOfMemory | None:
 def _refusal(planned: PlannedCell, told: Footprint, needed: int, room: str) -> OutOfMemory:
     cell = planned.cell
     counts = find_scenario(cell.scenario).counts
+    smaller = "--prompt or --answer" if counts == "text" else f"--{counts}"
     parts = [
         f"{size(told.weights_bytes)} of weights",
         f"a cache of {size(told.cache_bytes)} ({size(told.cache_token_bytes)} a token)",
@@ -87,7 +90,7 @@ def _refusal(planned: PlannedCell, told: Footprint, needed: int, room: str) -> O
     ]
     return OutOfMemory(
         f"{cell.label}: not loaded, since it takes at least {size(needed)} of memory "
-        f"({', '.join(parts)}), and {room}. Give a smaller --{counts}"
+        f"({', '.join(parts)}), and {room}. Give a smaller {smaller}"
         f"{' or --batch' if cell.batch > 1 else ''}, or free memory."
     )
 

@@ -185,7 +185,7 @@ class Footprint(Frozen):
     weights_bytes: Count  #: of the file that is loaded
     cache_bytes: Count  #: the state that the query leaves, of all its samples
     cache_token_bytes: Figure  #: what a token of one sample adds to it in the long run
-    logits_bytes: Count  #: [batch, new tokens, vocabulary] in float32
+    logits_bytes: Count  #: [batch, new tokens at once, vocabulary] in float32
     needed_bytes: Count
     #: measured: the state that was bound before the query, as the reference left it
     cache_held_bytes: Count | None = None
