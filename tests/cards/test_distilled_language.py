@@ -13,11 +13,17 @@ import numpy as np
 import pytest
 
 from bench.cards.card import Card, load_card
-from bench.cards.distilling.language import LanguageRecipe, distill_language
+from bench.cards.distilling.language import (
+    LanguageRecipe,
+    _Training,
+    distill_language,
+    divergence,
+)
 from bench.cards.distilling.sampled import _to_its_end
 from bench.cards.distilling.state import TrainingState
 from bench.cards.distilling.students import kept_layers, student_of
 from bench.cards.distilling.texts import Rows, Tokens, read_texts, tokenised
+from bench.cards.language.causal import load_for_training
 from bench.errors import OutOfMemory, SpecError, Unavailable
 
 torch = pytest.importorskip("torch")
@@ -214,6 +220,36 @@ def test_a_step_in_parts_gives_the_gradient_of_the_whole(
     parts = weights(distill_language(card, [text], recipe, tmp_path / "parts", silent))
     for name, values in whole.items():
         np.testing.assert_allclose(values, parts[name], atol=1e-4)
+
+
+def test_the_loss_is_the_divergence_of_the_student_from_the_original() -> None:
+    drawn = np.random.default_rng(1)
+    mine, theirs = (drawn.normal(size=(3, 5)) for _ in range(2))
+    for t in (1.0, 2.0):
+        p, q = (np.exp(x / t) / np.exp(x / t).sum(1, keepdims=True) for x in (theirs, mine))
+        expected = t**2 * (p * np.log(p / q)).sum(1).mean()
+        found = divergence(torch.from_numpy(mine), torch.from_numpy(theirs), t)
+        assert float(found) == pytest.approx(expected)
+
+
+def test_steps_go_as_far_as_the_rate_says(
+    card: Card, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LanguageRecipe, "rate_at", lambda recipe, progress: 0.0)
+    path = distill_language(card, [text], replace(RECIPE, steps=2), tmp_path, silent)
+    figures = load_card(path).provenance.figures
+    assert figures["trained_bits_per_byte"] == figures["untrained_bits_per_byte"]
+
+
+def test_a_model_that_guesses_needs_the_bits_of_a_guess(folder: Path) -> None:
+    with torch.inference_mode(False):
+        original = load_for_training(str(folder))
+        student = student_of(original, 1, "master")
+    with torch.no_grad():
+        student.lm_head.weight.zero_()
+    documents = [Tokens(np.arange(n) % 32, n - 1) for n in (120, 33, 2)]
+    training = _Training(original, student, {"training": documents, "held out": documents}, RECIPE)
+    assert training.bits_per_byte(student) == pytest.approx(5.0)  # one of 32 for each byte
 
 
 # -- students --------------------------------------------------------------------------------------

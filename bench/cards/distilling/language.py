@@ -408,9 +408,7 @@ class _Training:
             return functional.cross_entropy(mine[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
         with torch.no_grad():
             theirs = self._logits(self.original, ids)
-        t = self.recipe.temperature
-        mine, theirs = (functional.log_softmax(x / t, -1).flatten(0, 1) for x in (mine, theirs))
-        return functional.kl_div(mine, theirs, reduction="batchmean", log_target=True) * t**2
+        return divergence(mine.flatten(0, 1), theirs.flatten(0, 1), self.recipe.temperature)
 
     def _logits(self, model: Any, ids: Any) -> Any:
         """Float32 [batch, length, vocabulary]."""
@@ -434,6 +432,16 @@ class _Training:
                     logits = self._logits(model, part[None, :-1])[0]
                     nats += float(functional.cross_entropy(logits, part[1:], reduction="sum"))
         return nats / math.log(2) / sum(document.spelt_bytes for document in self.held_out)
+
+
+def divergence(mine: Any, theirs: Any, temperature: float) -> Any:
+    """The mean over rows of KL(theirs || mine) in nats, of logits at a temperature, times its
+    square (section 2 of Hinton et al.)."""
+    from torch.nn import functional  # torch: optional
+
+    mine, theirs = (functional.log_softmax(logits / temperature, -1) for logits in (mine, theirs))
+    found = functional.kl_div(mine, theirs, reduction="batchmean", log_target=True)
+    return found * temperature**2
 
 
 def _adamw(student: Any, rate: float) -> Any:
