@@ -28,7 +28,7 @@ TEST = {
     "Phi": "Philippians",
     "Jas": "James",
 }
-#: What choices (learning rates, temperature) were made on.
+#: Neither trained nor tested on: what training is watched by.
 VALIDATION = {
     "Lam": "Lamentations",
     "Amos": "Amos",
