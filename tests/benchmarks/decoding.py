@@ -3,7 +3,8 @@
     python tests/benchmarks/decoding.py [MODEL]
 
 MODEL is whatever `bench run -m` takes; without one, a small decoder that takes no training. All
-loops run on ONNX Runtime's CPU provider with one thread, and take turns in short blocks:
+loops run on ONNX Runtime's CPU provider with one thread, and take turns in short blocks. Times are
+the process' CPU time, so that what else the machine does is left out:
 
 - one step at a fixed depth: what a worker times (``bind``), against the same step with inputs and
   outputs bound by hand. The aim is at most 1.02;
@@ -15,6 +16,7 @@ loops run on ONNX Runtime's CPU provider with one thread, and take turns in shor
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import statistics
@@ -51,13 +53,13 @@ Loop = Callable[[], object]
 
 
 def medians_ns(loops: dict[str, Loop], steps: int) -> dict[str, float]:
-    """The median time of a step over blocks in random turn, the first of each left out."""
+    """The median CPU time of a step over blocks in random turn, the first of each left out."""
     found: dict[str, list[float]] = {name: [] for name in loops}
     for _ in range(BLOCKS + 1):
         for name in random.sample(list(loops), len(loops)):
-            started = time.perf_counter_ns()
+            started = time.process_time_ns()
             loops[name]()
-            found[name].append((time.perf_counter_ns() - started) / steps)
+            found[name].append((time.process_time_ns() - started) / steps)
     return {name: statistics.median(times[1:]) for name, times in found.items()}
 
 
@@ -142,13 +144,17 @@ def text_by_genai(checkpoint: Path, folder: Path, tokens: Array) -> Loop | str:
         return f"onnxruntime-genai can't build it: {built.stderr.strip().splitlines()[-1]}"
     import onnxruntime_genai as genai
 
+    settings = folder / "genai_config.json"
+    described = json.loads(settings.read_text("utf-8"))
+    described["model"]["decoder"]["session_options"]["intra_op_num_threads"] = 1
+    settings.write_text(json.dumps(described))
     model = genai.Model(str(folder))
 
     def loop() -> None:
-        settings = genai.GeneratorParams(model)
+        asked = genai.GeneratorParams(model)
         length = tokens.shape[1] + TOKENS
-        settings.set_search_options(do_sample=False, max_length=length, min_length=length)
-        generator = genai.Generator(model, settings)
+        asked.set_search_options(do_sample=False, max_length=length, min_length=length)
+        generator = genai.Generator(model, asked)
         generator.append_tokens(tokens[0].tolist())
         for _ in range(TOKENS):
             generator.generate_next_token()
