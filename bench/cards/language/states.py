@@ -73,9 +73,9 @@ def plan_state(kind: Any, config: Any, fills: Mapping[str, float]) -> Plan:
     probes = _Probes(model)
     if probes.keeps_a_recurrent_state():
         raise ValueError(
-            f"{kind.__name__} keeps a recurrent state (as Mamba and linear attention do), which its "
-            "layers overwrite in place, and bench can't hand that on from step to step. Export it "
-            "yourself, and name the .onnx file."
+            f"{kind.__name__} keeps a recurrent state (as Mamba and linear attention do), which "
+            "its layers overwrite in place, and bench can't hand that on from step to step. Export "
+            "it yourself, and name the .onnx file."
         )
     numbers = {n for c in _numbers(config.to_dict()) for n in (c - 1, c)}
     # A window that is as wide as the context never slides.
