@@ -6,7 +6,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # The tests are mostly waiting for processes of their own; those that time something run alone.
-JOBS := 2
+JOBS := 3
 
 .PHONY: run test lint types unit faults long audit bench proof mutants clean
 

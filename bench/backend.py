@@ -45,12 +45,14 @@ class TorchSource:
     """A PyTorch module: ``file`` defines ``factory()``; the weights are safetensors.
 
     A ``folder`` (a checkpoint with its configuration) is what the factory is called with.
+    ``imports`` are modules that the factory is going to import, where that takes long.
     """
 
     file: Path
     factory: str
     weights: Optional[Path] = None
     folder: Optional[Path] = None
+    imports: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,11 @@ class ModelFile:
     variant: str = "fp32"
     files: tuple[StoredFile, ...] = field(default=(), compare=False, repr=False)
     static: tuple[StaticStep, ...] = ()
+
+    @property
+    def imports(self) -> tuple[str, ...]:
+        """What a worker that loads the module is going to import."""
+        return () if self.torch is None else self.torch.imports
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def test_the_steps_of_the_workflow_measure_gate_and_keep_a_baseline(
 _CRASH = '"status":"failed","failure":{"kind":"crashed","message":"SIGSEGV","log_tail":""}'
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_script_for_gitlab_gates_and_keeps_a_baseline(shell: Shell, tmp_path: Path) -> None:
     lines = [line for line in GITLAB["benchmark"]["script"] if not line.startswith("pip ")]
     script = "\n".join(shortened(line) for line in lines)

@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sysconfig
+from importlib.util import find_spec
 from typing import Any, ClassVar, Mapping, Optional
 
 from bench.backend import Device, ModelFile, Options
@@ -33,6 +34,13 @@ _KINDS = ("cpu", "cuda")
 _OPTIONS = {"mode": ("default", "reduce-overhead", "max-autotune"), "cache": ("1", "0")}
 
 
+def _compiler_to_preload() -> tuple[str, ...]:
+    """Inductor, unless importing it loads a driver: with triton it does, and starts a thread, and
+    CUDA can't be used in what is forked from a process that did (seen on an H200: "Cannot
+    re-initialize CUDA in forked subprocess"). Each worker then imports it for itself."""
+    return () if find_spec("triton") else ("torch._inductor.compile_fx",)
+
+
 class TorchCompile:
     """Adapter to ``torch.compile``."""
 
@@ -40,7 +48,7 @@ class TorchCompile:
     forms: ClassVar[tuple[str, ...]] = ("torch",)
     distributions: ClassVar[tuple[str, ...]] = ("torch",)
     variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "bf16")
-    preload: ClassVar[tuple[str, ...]] = (*TorchEager.preload, "torch._inductor.compile_fx")
+    preload: ClassVar[tuple[str, ...]] = (*TorchEager.preload, *_compiler_to_preload())
     fork_safe: ClassVar[bool] = True
     environment: ClassVar[Mapping[str, str]] = {
         **TorchEager.environment,

@@ -107,13 +107,18 @@ class TorchSession:
         return call
 
     def decoding(self, decoder: Decoder, batch: int, capacity: int) -> TorchSteps:
-        """The tensors that a pass returns are what the next one is given."""
-        return self._steps(self._module, decoder, batch, capacity)
+        """The tensors that a pass returns are what the next one is given, or the module keeps
+        them."""
+        cached = getattr(self._module, "cached_steps", None)
+        return self._steps(self._module, decoder, batch, capacity, cached)
 
-    def _steps(self, forward: Any, decoder: Decoder, batch: int, capacity: int) -> TorchSteps:
+    def _steps(
+        self, forward: Any, decoder: Decoder, batch: int, capacity: int, cached: Any = None
+    ) -> TorchSteps:
         return TorchSteps(
             self._torch,
             forward,
+            cached,
             [spec.name for spec in self.inputs],
             self._place,
             self._step_error,

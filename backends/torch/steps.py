@@ -15,12 +15,14 @@ from .tensors import flatten
 
 
 class TorchSteps(Steps):
-    """What a forward pass returns, logits first, is what the next one is given."""
+    """What a forward pass returns, logits first, is what the next one is given; a module that
+    makes steps with a cache of its own (`bench.cards.language.causal`) makes those."""
 
     def __init__(
         self,
         torch: ModuleType,
         forward: Callable[..., Any],
+        cached_steps: Callable[[], Callable[[Any], Any]] | None,
         names: Sequence[str],
         place: Any,
         explain: Callable[[Exception, str], BenchError],
@@ -33,6 +35,8 @@ class TorchSteps(Steps):
         super().__init__(where, decoder, batch, capacity)
         self._torch = torch
         self._forward = forward
+        self._cached_steps = cached_steps
+        self._cached: Any = None
         self._place = place
         self._explain = explain
         taken = {tensor.input: index for index, tensor in enumerate(decoder.state)}
@@ -42,20 +46,30 @@ class TorchSteps(Steps):
         self.reset()
 
     def _begin(self) -> None:
+        if self._cached_steps is not None:
+            self._cached = self._cached_steps()
+            return
         self._state = [self._on_device(array) for array in self._first_state()]
 
     def _advance(self, tokens: Array, end: int) -> Logits:
+        try:
+            found = self._pass(tokens, end) if self._cached is None else self._cached_pass(tokens)
+            # The copy waits until the device has computed them.
+            logits: Logits = found[:, -1].float().cpu().numpy()
+        except Exception as error:
+            raise self._explain(error, f"a step behind {self._position} tokens") from error
+        return logits.copy()
+
+    def _cached_pass(self, tokens: Array) -> Any:
+        return self._cached(self._on_device(tokens))
+
+    def _pass(self, tokens: Array, end: int) -> Any:
         beside = {name: self._on_device(array) for name, array in self._beside(tokens, end)}
         state = self._state
         given = [state[key] if isinstance(key, int) else beside[key] for key in self._order]
-        try:
-            found = [tensor for _, tensor in flatten(self._torch, "", self._forward(*given))]
-            # The copy waits until the device has computed them.
-            logits: Logits = found[0][:, -1].float().cpu().numpy()
-        except Exception as error:
-            raise self._explain(error, f"a step behind {self._position} tokens") from error
-        self._state = found[1 : len(state) + 1]
-        return logits.copy()
+        logits, *found = (tensor for _, tensor in flatten(self._torch, "", self._forward(*given)))
+        self._state = found[: len(state)]
+        return logits
 
     def _on_device(self, array: Array) -> Any:
         return self._torch.from_numpy(array).to(self._place)

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from bench.backend import ModelFile, TorchSource
 from bench.cards.files import content_sha256, without_links
 from bench.cards.packages import PREFIX, in_packages
+from bench.cards.pretrained import imports_of
 from bench.cell import AxisName, Frozen
 from bench.discover import task_names
 from bench.errors import SpecError
@@ -212,7 +213,8 @@ class Card(Frozen):
             torch = TorchSource(self.file(file), factory, weights)
         if self.source.pretrained is not None:
             loader = _DECODER_LOADER if self.task == _GENERATES else _LOADER
-            torch = TorchSource(loader, "load", folder=self.file(self.source.pretrained))
+            folder = self.file(self.source.pretrained)
+            torch = TorchSource(loader, "load", folder=folder, imports=imports_of(str(folder)))
         onnx = without_links(self.file(self.source.onnx)) if self.source.onnx else None
         return ModelFile(self.name, onnx=onnx, torch=torch)
 

@@ -39,6 +39,16 @@ def read_config(folder: str) -> dict[str, Any]:
     return found
 
 
+def imports_of(folder: str) -> tuple[str, ...]:
+    """The modules of transformers that loading the checkpoint imports, which takes seconds."""
+    try:
+        kind = str(read_config(folder).get("model_type", "")).replace("-", "_")
+    except (OSError, ValueError):
+        kind = ""
+    modeling = (f"transformers.models.{kind}.modeling_{kind}",) if kind.isidentifier() else ()
+    return ("transformers.modeling_utils", *modeling)
+
+
 def architecture_of(config: dict[str, Any]) -> str:
     """The name of the class that the checkpoint was saved from; empty where none is named."""
     return str((config.get("architectures") or [""])[0])

@@ -22,6 +22,7 @@ from bench.judge.matching import Match, Matched, Side
 from bench.judge.presence import MESSAGE_LIMIT, failures, not_judged, unmatched
 from bench.judge.score_limits import accuracy_floors, accuracy_losses, check_score_limits
 from bench.numbers import printable, ratio
+from bench.record.queries import bounds_check
 from bench.stats.interval import FEWEST_INVOCATIONS, Interval, unpaired_ratio_interval
 from bench.stats.multiple import simultaneous_confidence
 from bench.stats.verdict import Verdict
@@ -96,6 +97,7 @@ def judge(
         *scored,
         *lost,
         *_broken_checks(run, matched),
+        *_bounds_not_met(run),
     ]
     return Judgement(
         run=run,
@@ -278,4 +280,21 @@ def _broken_checks(run: StoredRun, matched: Matched) -> list[Finding]:
         if not check.ok
         and check.name in CORRECTNESS
         and check.name not in before.get(record.cell_id, ())
+    ]
+
+
+def _bounds_not_met(run: StoredRun) -> list[Finding]:
+    """Rates under bounds that are not met, or not surely, whatever the baseline's are: such a rate
+    is none of those that were asked for."""
+    outcomes = {"missed": Outcome.FAIL, "inconclusive": Outcome.INCONCLUSIVE}
+    return [
+        Finding(
+            "check",
+            record.cell,
+            outcomes[record.queries.bounds],
+            f"{printable(check.name)}: {printable(check.detail, limit=MESSAGE_LIMIT)}",
+        )
+        for record in run.records
+        if record.queries is not None and record.queries.bounds in outcomes
+        for check in bounds_check(record.queries)
     ]

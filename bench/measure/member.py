@@ -88,10 +88,10 @@ def bound_worker(state: CellState, context: Context) -> tuple[Worker, LoadedInfo
     planned = state.planned
     assert planned.choice.runtime is not None
     assert planned.choice.device is not None
-    worker = context.launcher.worker(planned.choice.runtime, planned.cell.threads)
+    runtime, given = planned.choice.runtime, planned.loads
+    worker = context.launcher.worker(runtime, planned.cell.threads, given.file.imports)
     try:
         cpus = context.cpus[planned.cores]
-        given = planned.loads
         loaded = worker.load(given.file, planned.choice.device, given.options, cpus)
         bound = bind(worker, planned)
     except BaseException:

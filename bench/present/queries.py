@@ -57,8 +57,12 @@ def _rates(record: Record, queries: Queries) -> str:
 
 def _times(queries: Queries) -> str:
     """The times of tokens, and whether bounds on them are met."""
-    times = (("TTFT", queries.ttft), ("TPOT", queries.tpot))
+    times = (("TTFT", queries.ttft), ("TPOT", queries.tpot), ("ITL", queries.itl))
     parts = [f"{name} {_time(time)}" for name, time in times if time is not None]
+    if queries.ttft_request_ns is not None and queries.tokenizing_ns is not None:
+        before = f"{'template and ' * queries.templated}tokenising"
+        request = duration(queries.ttft_request_ns.value)
+        parts.insert(1, f"of the request {request} ({before} {duration(queries.tokenizing_ns)})")
     if queries.bounds is not None:
         parts.append(_KEPT.get(queries.bounds, _UNSURE))
     return ", ".join(parts)

@@ -31,7 +31,8 @@ def loaded_worker(
     """
     assert runtime is not None, "a target that is absent loads nothing"
     assert device is not None, "a target that is absent loads nothing"
-    worker = launcher.worker(runtime, options.threads if threads is None else threads)
+    threads = options.threads if threads is None else threads
+    worker = launcher.worker(runtime, threads, file.imports)
     try:
         yield worker, worker.load(file, device, options, cpus)
     finally:

@@ -8,7 +8,7 @@ import json
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +72,9 @@ class ForkServer:
             theirs.close()
         self.ready = False
 
-    def spawn(self, log: Path, timeout_s: float) -> Worker:
+    def spawn(self, log: Path, timeout_s: float, imports: Sequence[str] = ()) -> Worker:
         """Fork one worker whose output goes to ``log``; each of its answers may take ``timeout_s``.
+        Modules of ``imports`` are imported before, once for all workers.
 
         Raises `WorkerCrashed` when the server or the worker dies at once.
         """
@@ -81,7 +82,8 @@ class ForkServer:
         ours, theirs = socket.socketpair()
         with log.open("ab") as output:
             try:
-                socket.send_fds(self._control, [b"fork\n"], [theirs.fileno(), output.fileno()])
+                request = json.dumps({"fork": list(imports)}).encode()
+                socket.send_fds(self._control, [request], [theirs.fileno(), output.fileno()])
             except OSError as error:
                 raise self._dead() from error
             finally:
@@ -195,9 +197,11 @@ class Launcher:
         except BenchError as error:
             self._broken[key] = error
 
-    def worker(self, runtime: Runtime, threads: int) -> Worker:
-        """A fresh worker. Raises `Unavailable`, `WorkerCrashed` or `WorkerTimeout` when none can
-        be had."""
+    def worker(self, runtime: Runtime, threads: int, imports: Sequence[str] = ()) -> Worker:
+        """A fresh worker; ``imports`` as for `ForkServer.spawn`.
+
+        Raises `Unavailable`, `WorkerCrashed` or `WorkerTimeout` when none can be had.
+        """
         key = (runtime.reference, runtime.environment_name, threads)
         self.prepare(runtime, threads)
         if key in self._broken:
@@ -206,7 +210,7 @@ class Launcher:
         log = self.logs / f"{runtime.label}-{self._spawned:04d}.log"
         server = self._servers[key]
         try:
-            return server.spawn(log, self.timeout_s)
+            return server.spawn(log, self.timeout_s, imports)
         except BenchError as error:
             # A server that took harm is replaced when the next worker is wanted, but a runtime
             # that could not even be imported would fail again, slowly, for each of its cells.

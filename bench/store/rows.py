@@ -79,10 +79,16 @@ def _of_queries(queries: Queries) -> dict[str, object]:
         "prompt_tokens_per_s": value_of(queries.prompt_per_s),
         "new_tokens_per_s": value_of(queries.new_per_s),
     }
-    for name, time in (("ttft", queries.ttft), ("tpot", queries.tpot)):
+    if queries.ttft_request_ns is not None:
+        row |= {
+            "tokenizing_ns": queries.tokenizing_ns,
+            "ttft_request_ns": queries.ttft_request_ns.value,
+        }
+    for name, time in (("ttft", queries.ttft), ("tpot", queries.tpot), ("itl", queries.itl)):
         if time is not None:
             row[f"{name}_ns"] = time.median_ns.value
             row[f"{name}_p99_ns"] = time.p99.value_ns
+        if time is not None and name != "itl":
             row[f"{name}_bound_ns"] = time.bound_ns
     return row
 

@@ -2,10 +2,11 @@
 
     python -m bench.worker CONTROL_FD MODULE:CLASS
 
-Each request on the control socket carries two file descriptors: the new worker's channel and its
-log. The server answers ``{"pid": ...}``, and later ``{"ended": pid, "status": ...}`` with the wait
-status that `os.waitstatus_to_exitcode` understands. Where a runtime can't live through a fork,
-the child starts a fresh interpreter instead (``--worker``).
+Each request on the control socket, ``{"fork": [modules]}``, carries two file descriptors: the new
+worker's channel and its log. The modules are imported before the first fork that asks for them. The
+server answers ``{"pid": ...}``, and later ``{"ended": pid, "status": ...}`` with the wait status
+that `os.waitstatus_to_exitcode` understands. Where a runtime can't live through a fork, or an
+import has started threads, the child starts a fresh interpreter instead (``--worker``).
 """
 
 from __future__ import annotations
@@ -53,6 +54,14 @@ def _import_backend(reference: str) -> Backend:
     return backend
 
 
+def _threads() -> int:
+    """Of this process; 0 where the system doesn't tell."""
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        return 0
+
+
 def _leave(code: int) -> NoReturn:
     """End the process without the runtime's own end.
 
@@ -76,6 +85,8 @@ class Server:
         self.control = control
         self.backend = backend
         self.children: set[int] = set()
+        self.imported: set[str] = set()
+        self.forks = backend.fork_safe
 
     def run(self) -> None:
         """Until the scheduler closes the control socket; then no worker is left behind."""
@@ -101,6 +112,7 @@ class Server:
         if not data:
             return False
         channel_fd, log_fd = descriptors
+        self.preload(json.loads(data)["fork"])
         server = os.getpid()
         pid = os.fork()
         if pid == 0:
@@ -114,6 +126,22 @@ class Server:
         _send(self.control, {"pid": pid})
         return True
 
+    def preload(self, modules: list[str]) -> None:
+        """Import what the model of the next worker needs, once for all workers.
+
+        What can't be imported is left to the worker, which says so. A thread that an import starts
+        would be missing in each child, and what it does with it: nothing is forked from then on.
+        """
+        if not self.forks or "torch" not in self.backend.forms:  # an ONNX file needs none
+            return
+        for name in modules:
+            if name not in self.imported:
+                self.imported.add(name)
+                before = _threads()
+                with contextlib.suppress(Exception):
+                    importlib.import_module(name)
+                self.forks = self.forks and _threads() == before
+
     def become_worker(self, channel_fd: int, log_fd: int) -> None:
         """In the child: never returns."""
         code = 0
@@ -125,7 +153,7 @@ class Server:
             os.dup2(log_fd, 1)
             os.dup2(log_fd, 2)
             os.close(log_fd)
-            if not self.backend.fork_safe:
+            if not self.forks:
                 os.set_inheritable(channel_fd, True)
                 again = [sys.executable, "-c", START, "--worker", str(channel_fd)]
                 os.execv(sys.executable, [*again, sys.argv[2]])

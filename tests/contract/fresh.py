@@ -33,6 +33,7 @@ def main(reference: str, device_id: str, folder: str) -> None:
     for preload in adapter.preload:
         importlib.import_module(preload)
     facts["threads_started_by_preload"] = _threads() - before
+    facts["devices_opened_by_preload"] = sorted(_opened_devices())
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -48,6 +49,18 @@ def main(reference: str, device_id: str, folder: str) -> None:
     facts["exit_code_of_fork"] = status
     facts.update(json.loads(answer) if answer else {})
     print(json.dumps(facts))
+
+
+def _opened_devices() -> set[str]:
+    """Devices that a driver was started for: what is forked later can't use it. (A library of the
+    driver that is merely mapped, as torch's build for CUDA maps one, does no harm.)"""
+    opened = set()
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            opened.add(os.readlink(link))
+        except OSError:  # the listing's own
+            continue
+    return {path for path in opened if path.startswith(("/dev/nvidia", "/dev/davinci", "/dev/kfd"))}
 
 
 def _use(backend: Any, device_id: str, folder: Path) -> dict[str, Any]:

@@ -46,6 +46,10 @@ def test_preloading_starts_no_thread(fresh_facts: dict[str, Any]) -> None:
     assert fresh_facts["threads_started_by_preload"] == 0
 
 
+def test_preloading_starts_no_driver(fresh_facts: dict[str, Any]) -> None:
+    assert fresh_facts["devices_opened_by_preload"] == []
+
+
 def test_a_forked_child_can_use_the_runtime(subject: Subject, fresh_facts: dict[str, Any]) -> None:
     if not subject.backend.fork_safe:
         pytest.skip("it says that it is not safe to fork")

@@ -131,7 +131,7 @@ def cann(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_flavours_of_one_runtime_are_compared_in_one_run_and_no_cpu_is_called_an_npu(
     bench: Bench, environment: dict[str, str], cann: Path, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from compared_runs import MACHINE, in_memory, measured, noisy, on_disk, with_predictions
+from fake_queries import queries
 from fake_records import STUDENT, TEACHER, a_cell, a_failed_check, a_failure, a_record, an_accuracy
 from hypothesis import given
 from hypothesis import strategies as st
@@ -221,6 +222,20 @@ def test_an_output_that_became_wrong_fails_however_fast_it_is(check: str) -> Non
     right = steady(CELLS[3])
     assert gate([steady(), right], [broken, right]).decision is Decision.FAIL
     assert gate([broken, right], [broken, right]).decision is Decision.PASS
+
+
+@pytest.mark.parametrize(
+    ("tpot_bound_ms", "count", "decision"),
+    [(3, 700, Decision.PASS), (2, 700, Decision.FAIL), (3, 100, Decision.INCONCLUSIVE)],
+)
+def test_a_rate_under_bounds_passes_only_where_both_are_met(
+    tpot_bound_ms: int, count: int, decision: Decision
+) -> None:
+    """TTFT is met; TPOT is 2.5 ms."""
+    bounds = {"ttft_bound_ns": 3_000_000, "tpot_bound_ns": tpot_bound_ms * 1_000_000}
+    asked = queries("server@8+5", 2_000_000, 10_000_000, count=count, **bounds)
+    served = steady().model_copy(update={"queries": asked})
+    assert gate([served], [served]).decision is decision
 
 
 def test_a_busy_machine_is_no_failure() -> None:

@@ -230,7 +230,7 @@ class Bench:
             finish=self.finished.append,
         )
 
-    def worker(self, runtime: Runtime, threads: int) -> FakeWorker:
+    def worker(self, runtime: Runtime, threads: int, imports: Sequence[str] = ()) -> FakeWorker:
         name = runtime.name
         generation = self.started[name]
         self.started[name] += 1

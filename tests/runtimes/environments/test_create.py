@@ -170,7 +170,7 @@ def test_an_environment_is_made_listed_found_stale_made_anew_and_removed(
     assert "there is no created environment called 'acme'" in twice.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_creation_that_is_killed_goes_on_and_trusts_no_half_installed_package(
     bench: Bench,
     declare: Callable[..., None],
@@ -200,7 +200,7 @@ def test_a_creation_that_is_killed_goes_on_and_trusts_no_half_installed_package(
     assert states(bench)["acme"] == "whole"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_was_done_before_a_failure_is_kept_and_each_failure_is_one_sentence(
     bench: Bench, declare: Callable[..., None], environment: dict[str, str], wheels: Path
 ) -> None:

@@ -1,0 +1,82 @@
+"""What a fork server imports for the models of its workers, and what follows from that."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench.backend import TorchSource
+from bench.cards.pretrained import imports_of
+from bench.worker.__main__ import Server
+
+
+@pytest.fixture
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "harmless_library.py").write_text("")
+    (tmp_path / "threaded_library.py").write_text(
+        "import threading\n"
+        "threading.Thread(target=threading.Event().wait, daemon=True, args=[9]).start()\n"
+    )
+    (tmp_path / "broken_library.py").write_text("raise RuntimeError('no driver')\n")
+    yield tmp_path
+    for path in tmp_path.glob("*_library.py"):
+        sys.modules.pop(path.stem, None)
+
+
+def server(forms: tuple[str, ...] = ("torch",), *, fork_safe: bool = True) -> Server:
+    backend: Any = SimpleNamespace(forms=forms, fork_safe=fork_safe)
+    return Server(socket.socketpair()[0], backend)
+
+
+def test_what_a_module_needs_is_imported_before_the_fork(modules: Path) -> None:
+    one = server()
+    one.preload(["harmless_library"])
+    assert "harmless_library" in sys.modules
+    assert one.forks
+
+
+def test_a_runtime_that_takes_onnx_alone_imports_nothing_of_a_module(modules: Path) -> None:
+    server(("onnx",)).preload(["harmless_library"])
+    assert "harmless_library" not in sys.modules
+
+
+def test_where_workers_are_fresh_interpreters_the_server_imports_nothing(modules: Path) -> None:
+    server(fork_safe=False).preload(["harmless_library"])
+    assert "harmless_library" not in sys.modules
+
+
+def test_after_an_import_that_starts_a_thread_nothing_is_forked(modules: Path) -> None:
+    one = server()
+    one.preload(["threaded_library"])
+    assert not one.forks
+    one.preload(["harmless_library"])
+    assert "harmless_library" not in sys.modules
+
+
+def test_what_cannot_be_imported_is_left_to_the_worker(modules: Path) -> None:
+    one = server()
+    one.preload(["broken_library", "no_such_library_at_all", "harmless_library"])
+    assert one.forks
+    assert "harmless_library" in sys.modules
+
+
+def test_a_checkpoint_names_its_class_of_transformers(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "deepseek-v4"}')
+    assert imports_of(str(tmp_path)) == (
+        "transformers.modeling_utils",
+        "transformers.models.deepseek_v4.modeling_deepseek_v4",
+    )
+    (tmp_path / "config.json").write_text('{"model_type": "../os"}')
+    assert imports_of(str(tmp_path)) == ("transformers.modeling_utils",)
+    assert imports_of(str(tmp_path / "missing")) == ("transformers.modeling_utils",)
+
+
+def test_two_sources_are_the_same_whatever_they_import() -> None:
+    assert TorchSource(Path("a.py"), "f", imports=("os",)) == TorchSource(Path("a.py"), "f")
