@@ -53,7 +53,15 @@ _OPTIONS = {
 
 #: OpenVINO's names for types, as a model's variants are called. The rest (i64, boolean, ...) are
 #: indices and masks, which say nothing of the precision.
-_PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
+_PRECISIONS = {
+    "f32": "fp32",
+    "f16": "fp16",
+    "bf16": "bf16",
+    "i8": "int8",
+    "u8": "int8",
+    "i4": "int4",
+    "u4": "int4",
+}
 #: Layers that hold or move numbers and don't compute: their type is not the model's precision.
 _STILL_LAYERS = ("Const", "Input", "Output")
 _MOVING_LAYERS = (
@@ -75,7 +83,10 @@ class OpenVino:
     name: ClassVar[str] = "openvino"
     forms: ClassVar[tuple[str, ...]] = ("onnx",)
     distributions: ClassVar[tuple[str, ...]] = ("openvino",)
-    variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "bf16", "int8-dynamic", "int8-static")
+    variants: ClassVar[tuple[str, ...]] = (
+        *("fp32", "fp16", "bf16"),
+        *("int8-dynamic", "int8-static", "int4"),
+    )
     # docs.openvino.ai, NPU device: "models with static shapes only".
     static_shapes: ClassVar[tuple[str, ...]] = ("npu",)
     preload: ClassVar[tuple[str, ...]] = ("openvino",)
@@ -252,7 +263,7 @@ class OpenVinoSession:
 def _type_of(layer: str, precision: str) -> str:
     """The type that a layer computes in; empty where its 8 bits are none of a quantised model's."""
     quantised = layer.lower() in _QUANTISED_LAYERS
-    return precision if quantised or _PRECISIONS.get(precision) != "int8" else ""
+    return precision if quantised or _PRECISIONS.get(precision) not in ("int8", "int4") else ""
 
 
 def _import() -> ModuleType:

@@ -200,7 +200,8 @@ class ExplainsAbsence(Protocol):
 class DeclaresVariants(Protocol):
     """The precision forms that it runs."""
 
-    variants: Tuple[str, ...]  #: of ``fp32``, ``fp16``, ``bf16``, ``int8-dynamic``, ``int8-static``
+    #: of ``fp32``, ``fp16``, ``bf16``, ``int8-dynamic``, ``int8-static``, ``int4``
+    variants: Tuple[str, ...]
 
 
 @runtime_checkable

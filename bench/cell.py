@@ -59,6 +59,9 @@ class ModelIdentity(Frozen):
     variant_of: str | None = None
     file_bytes: Count  #: size of the file that the runtime loaded
     parameters: Count | None = None
+    #: the precision that the weights had in the user's file, where they were dequantised
+    #: from it before anything else was done: ``GGUF Q4_1``
+    stored_as: str = ""
 
 
 #: Fields that cells did not always have.

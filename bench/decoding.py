@@ -9,6 +9,8 @@ read by whatever feeds that, workers too: standard library alone, Python 3.9.
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -111,6 +113,25 @@ class Decoder:
         axis = tensor.axis
         return "replaced" if axis is None else self.lengths[str(tensor.shape[axis])].kind
 
+    def state_bytes(self, batch: int, position: int) -> int:
+        """Bytes of the whole state after ``position`` tokens."""
+        return sum(
+            math.prod(self.shape(tensor, batch, position)) * _item_bytes(tensor.dtype)
+            for tensor in self.state
+        )
+
+    def token_bytes(self) -> float:
+        """What a token of one sample adds to the state in the long run: a whole entry of what grows
+        with every token, a share of what grows with every group, nothing of what slides."""
+        return sum(
+            math.prod(self.shape(tensor, 1, 1)[: tensor.axis])
+            * math.prod(self.shape(tensor, 1, 1)[tensor.axis + 1 :])
+            * _item_bytes(tensor.dtype)
+            / max(1, self.lengths[str(tensor.shape[tensor.axis])].size)
+            for tensor in self.state
+            if tensor.axis is not None and self.change(tensor) in ("grows", "groups")
+        )
+
     def boundaries(self) -> tuple[int, ...]:
         """Positions at which something of the state begins to behave otherwise: a window is full,
         a group of tokens is whole."""
@@ -132,3 +153,9 @@ class Decoder:
             return cls(**data)
         except (KeyError, TypeError) as error:
             raise ValueError(f"it is no description of a decoder: {error}") from error
+
+
+def _item_bytes(dtype: str) -> int:
+    """Of a value: ``float16`` has 2."""
+    bits = re.search(r"\d+$", dtype)
+    return int(bits[0]) // 8 if bits else 1

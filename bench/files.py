@@ -36,6 +36,14 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise SpecError(f"{path}: can't be written: {error.strerror or error}.") from error
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder that a user names, where it isn't there. Raises `SpecError`."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SpecError(f"{path}: can't be made: {error.strerror}.") from error
+
+
 #: Characters that mean nothing to any file system.
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 #: Characters kept of a name. A file's name has 255 bytes at most (Linux, `NAME_MAX`), and what

@@ -1,20 +1,44 @@
-"""Decoding step by step: what all streams do alike, and the one that any session can make.
+"""What a decoder is fed with, step by step: what all streams do alike, and the one that any session
+can make.
 
-Adapters and workers import it: standard library and numpy alone, Python 3.9.
+The exporter, the harness, adapters and workers import it: standard library and numpy alone,
+Python 3.9.
 """
 
 from __future__ import annotations
 
-from typing import Any, List, Tuple
+from typing import Any, List, Mapping, Tuple
 
 import numpy as np
 
 from bench.backend import Session
 from bench.capabilities import DecodesFromState, DecodingStream, Logits, Tokens
 from bench.decoding import Decoder
-from bench.errors import SpecError
+from bench.errors import SpecError, Unsupported
 
 Array = np.ndarray[Any, Any]
+
+
+def first_past(decoder: Decoder, batch: int) -> dict[str, Array]:
+    """The state before the first token."""
+    return {
+        tensor.input: np.full(decoder.shape(tensor, batch, 0), tensor.fill, tensor.dtype)
+        for tensor in decoder.state
+    }
+
+
+def step_feeds(
+    decoder: Decoder, tokens: Array, past: Mapping[str, Array], position: int
+) -> dict[str, Array]:
+    """The inputs of one step: new tokens [batch, count] behind ``position`` others."""
+    batch, count = tokens.shape
+    feeds = {decoder.tokens: np.ascontiguousarray(tokens, np.int64)}
+    if decoder.mask:
+        feeds[decoder.mask] = np.ones((batch, position + count), np.int64)
+    if decoder.positions:
+        places = np.arange(position, position + count, dtype=np.int64)
+        feeds[decoder.positions] = np.tile(places, (batch, 1))
+    return {**feeds, **past}
 
 
 class Steps:
@@ -68,11 +92,7 @@ class Steps:
 
     def _first_state(self) -> List[Array]:
         """Each tensor of the state before the first token."""
-        decoder = self._decoder
-        return [
-            np.full(decoder.shape(tensor, self._batch, 0), tensor.fill, tensor.dtype)
-            for tensor in decoder.state
-        ]
+        return list(first_past(self._decoder, self._batch).values())
 
     def _beside(self, tokens: Array, end: int) -> List[Tuple[str, Array]]:
         """The inputs of a step that aren't state, by name."""
@@ -95,6 +115,11 @@ class RunSteps(Steps):
     ) -> None:
         super().__init__(where, decoder, batch, capacity)
         self._session = session
+        names = [spec.name for spec in session.outputs]
+        wanted = [decoder.logits, *(tensor.output for tensor in decoder.state)]
+        # PyTorch's outputs have no names: the decoder's order is theirs.
+        known = set(wanted) <= set(names)
+        self._places = [names.index(n) for n in wanted] if known else list(range(len(wanted)))
         self._past: List[Array] = []
         self.reset()
 
@@ -104,17 +129,20 @@ class RunSteps(Steps):
     def _advance(self, tokens: Array, end: int) -> Logits:
         names = [tensor.input for tensor in self._decoder.state]
         feeds = {**dict(self._beside(tokens, end)), **dict(zip(names, self._past))}
-        logits, *past = self._session.run(feeds)
-        self._past = past[: len(names)]
+        outputs = self._session.run(feeds)
+        logits, *self._past = [outputs[place] for place in self._places]
         return last_logits(logits)
 
 
 def stream_of(
     session: Session, where: str, decoder: Decoder, batch: int, capacity: int
 ) -> DecodingStream:
-    """The session's own stream, else one through its `run`."""
+    """The session's own stream, else one through its `run`, for answers that aren't timed."""
     if isinstance(session, DecodesFromState):
-        return session.decoding(decoder, batch, capacity)
+        try:
+            return session.decoding(decoder, batch, capacity)
+        except Unsupported:
+            pass
     return RunSteps(session, where, decoder, batch, capacity)
 
 

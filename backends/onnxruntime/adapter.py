@@ -41,7 +41,7 @@ class OnnxRuntime:
     )
     #: Where ONNX's own evaluator lacks an operator; what isn't optimised isn't fused either.
     reference: ClassVar[ReferenceRole] = ReferenceRole(20, {"graph_optimization": "disabled"})
-    variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8-dynamic", "int8-static")
+    variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8-dynamic", "int8-static", "int4")
     # docs: onnxruntime.ai/docs/execution-providers, QNN and OpenVINO.
     static_shapes: ClassVar[tuple[str, ...]] = ("qnn", "openvino-npu")
     preload: ClassVar[tuple[str, ...]] = ("onnxruntime",)

@@ -60,6 +60,8 @@ _MOVING = {
     "Transpose",
     "Unsqueeze",
 }
+#: Of MatMulNBits' attribute `bits` (ONNX Runtime's ContribOperators.md).
+_DEFAULT_BITS = 4
 _INFERENCES = 6  #: the first is dropped: it allocates
 _BUDGET_S = 2.0  #: an emulated device takes seconds for one inference
 
@@ -102,6 +104,9 @@ def _precisions(events: Sequence[Event]) -> Iterator[str]:
         facts = event["args"]
         if facts.get("op_name") in _MOVING:
             continue
+        if facts.get("op_name") == "MatMulNBits":
+            yield f"int{_bits(facts.get('input_type_shape', []))}"
+            continue
         if _QUANTISED.match(facts.get("op_name", "")):
             yield "int8"
             continue
@@ -109,6 +114,19 @@ def _precisions(events: Sequence[Event]) -> Iterator[str]:
         found = next((_PRECISIONS[kind] for kind in _PRECISIONS if kind in types), None)
         if found is not None:
             yield found
+
+
+def _bits(inputs: Sequence[Mapping[str, Sequence[int]]]) -> int:
+    """Bits of a weight of MatMulNBits: the profile tells shapes and no attributes.
+
+    The matrix [rows, blocks, bytes of a block] holds so many of each column of the first input, or
+    up to a block more. Where a kernel packed it away only the operator's default can be told.
+    """
+    shapes = [shape for each in inputs for shape in each.values()]
+    if len(shapes) < 2 or len(shapes[1]) != 3:
+        return _DEFAULT_BITS
+    held = 8 * shapes[1][1] * shapes[1][2] / shapes[0][-1]
+    return max((bits for bits in (2, 4, 8) if bits <= held), default=_DEFAULT_BITS)
 
 
 def time_share(events: Sequence[Event], asynchronous: str = "") -> Dict[str, float]:

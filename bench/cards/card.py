@@ -17,6 +17,7 @@ from bench.backend import ModelFile, TorchSource
 from bench.cards.files import content_sha256, without_links
 from bench.cards.packages import PREFIX, in_packages
 from bench.cards.pretrained import imports_of
+from bench.cards.unpacked import unpacked_folder
 from bench.cell import AxisName, Frozen
 from bench.discover import task_names
 from bench.errors import SpecError
@@ -33,7 +34,7 @@ _LOADER = Path(__file__).with_name("pretrained.py")
 #: The same for what generates text.
 _DECODER_LOADER = Path(__file__).parent / "language" / "causal.py"
 #: The task of language models.
-_GENERATES = "text-generation"
+GENERATES = "text-generation"
 #: Characters of what ONNX's checker says that are shown: its sentences are shorter.
 _LONGEST_WORDS = 300
 #: What a checkpoint consists of.
@@ -73,22 +74,30 @@ class Tensor(Frozen):
 
 class Source(Frozen):
     """Files of the model, relative to the card. With both, ``onnx`` is the export of the other;
-    ``pretrained`` is a Hugging Face checkpoint folder."""
+    ``pretrained`` is a Hugging Face checkpoint folder, ``gguf`` llama.cpp's form of one."""
 
     onnx: str | None = None
     pretrained: str | None = None
+    gguf: str | None = Field(None, pattern=r"\.gguf$")
     torch: str | None = Field(None, pattern=r"^[^:]+\.py:[A-Za-z_]\w*$")
     weights: str | None = None
 
     @model_validator(mode="after")
     def _something(self) -> Source:
-        if self.onnx is None and self.torch is None and self.pretrained is None:
+        modules = [n for n in ("torch", "pretrained", "gguf") if getattr(self, n) is not None]
+        if self.onnx is None and not modules:
             raise ValueError(
-                'needs `onnx = "file.onnx"`, `torch = "file.py:factory"` or `pretrained = "folder"`'
+                'needs `onnx = "file.onnx"`, `torch = "file.py:factory"`, `pretrained = "folder"` '
+                'or `gguf = "file.gguf"`'
             )
-        if self.torch is not None and self.pretrained is not None:
-            raise ValueError("takes `torch` or `pretrained`, not both")
+        if len(modules) > 1:
+            raise ValueError(f"takes `{modules[0]}` or `{modules[1]}`, not both")
         return self
+
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether transformers knows the class."""
+        return self.pretrained is not None or self.gguf is not None
 
 
 class Preprocessing(Frozen):
@@ -133,7 +142,16 @@ class DatasetCard(Frozen):
     columns: ColumnsCard | None = None
     tokenizer: str | None = None
     max_length: Positive = 128  #: tokens of a text
+    window: Positive | None = None  #: tokens that a language model sees at once
+    stride: Positive | None = None  #: tokens of each further window that none before it scored
+    max_tokens: Positive = 64  #: of a language model's answer
     preprocessing: Preprocessing = Preprocessing()
+
+    @model_validator(mode="after")
+    def _windows_overlap(self) -> DatasetCard:
+        if self.stride is not None and self.stride > (self.window or self.stride):
+            raise ValueError("`stride` can't be larger than `window`: tokens would be left out")
+        return self
 
 
 class CalibrationCard(Frozen):
@@ -184,7 +202,9 @@ class Card(Frozen):
 
     @model_validator(mode="after")
     def _takes_something(self) -> Card:
-        follow = self.task == _GENERATES and self.source.pretrained is not None
+        if self.source.gguf is not None and self.task != GENERATES:
+            raise ValueError(f'a GGUF file is a language model: `task = "{GENERATES}"`')
+        follow = self.task == GENERATES and self.source.is_checkpoint
         if "inputs" not in self.model_fields_set and not follow:
             raise ValueError("`inputs` has to name what the model takes: [[inputs]]")
         return self
@@ -211,15 +231,25 @@ class Card(Frozen):
             file, _, factory = self.source.torch.partition(":")
             weights = self.file(self.source.weights) if self.source.weights else None
             torch = TorchSource(self.file(file), factory, weights)
-        if self.source.pretrained is not None:
-            loader = _DECODER_LOADER if self.task == _GENERATES else _LOADER
-            folder = self.file(self.source.pretrained)
+        folder = self.checkpoint_folder()
+        if folder is not None:
+            loader = _DECODER_LOADER if self.task == GENERATES else _LOADER
             torch = TorchSource(loader, "load", folder=folder, imports=imports_of(str(folder)))
         onnx = without_links(self.file(self.source.onnx)) if self.source.onnx else None
         return ModelFile(self.name, onnx=onnx, torch=torch)
 
+    def checkpoint_folder(self) -> Path | None:
+        """The folder that transformers loads: the card's, or where its GGUF file is unpacked."""
+        if self.source.pretrained is not None:
+            return self.file(self.source.pretrained)
+        if self.source.gguf is not None:
+            return unpacked_folder(self.file(self.source.gguf))
+        return None
+
     def named_files(self) -> Iterator[str]:
         """Every file that the card needs, as the card writes it."""
+        if self.source.gguf:
+            yield self.source.gguf
         if self.source.onnx:
             yield self.source.onnx
         if self.source.torch:

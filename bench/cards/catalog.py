@@ -9,7 +9,9 @@ from bench.cards.card import Card, card_for_onnx, load_card
 from bench.cards.checkpoints import card_for_checkpoint, card_for_factory, is_checkpoint
 from bench.cards.language.cards import card_for_decoder, completed
 from bench.cards.language.causal import is_causal
+from bench.cards.language.gguf import card_for_gguf, unpack
 from bench.cards.pretrained import read_config
+from bench.cards.unpacked import SUFFIX as GGUF
 from bench.discover import card_paths, unknown
 from bench.errors import SpecError
 
@@ -25,20 +27,30 @@ def find_model(text: str) -> Card:
         return card_for_factory(text)
     if path.suffix == ".onnx":
         return completed(card_for_onnx(path))
+    if path.suffix == GGUF:
+        return card_for_gguf(path)
     if path.suffix == ".toml":
-        return completed(load_card(path))
+        return _written_card(path)
     installed = card_paths()
     if text in installed:
-        return completed(load_card(installed[text]))
+        return _written_card(installed[text])
     if path.is_dir() and is_checkpoint(path):
         return _card_for_checkpoint(path)
     if path.exists():
         raise SpecError(
-            f"{text}: not a model that bench can read: give an .onnx file, a card (.toml), "
-            "file.py:factory, a checkpoint folder with a config.json, or the name of an installed "
-            "model (`bench list models`)."
+            f"{text}: not a model that bench can read: give an .onnx or .gguf file, a card "
+            "(.toml), file.py:factory, a checkpoint folder with a config.json, or the name of an "
+            "installed model (`bench list models`)."
         )
     raise unknown("model", text, installed)
+
+
+def _written_card(path: Path) -> Card:
+    """A card that somebody wrote, with what it need not say."""
+    card = load_card(path)
+    if card.source.gguf is not None:
+        unpack(card.file(card.source.gguf))
+    return completed(card)
 
 
 def _card_for_checkpoint(path: Path) -> Card:
@@ -54,7 +66,7 @@ def wherever(text: str) -> str:
     """What calls the same model from every folder: its path, if it is one, from the root on, with
     the links in it as they were given."""
     file, colon, factory = text.rpartition(":") if ".py:" in text else (text, "", "")
-    if not colon and not text.endswith((".onnx", ".toml")) and text in card_paths():
+    if not colon and not text.endswith((".onnx", ".toml", GGUF)) and text in card_paths():
         return text
     return f"{Path(file).absolute()}{colon}{factory}" if Path(file).exists() else text
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.cards.bodies import all_graphs, bodies
+from bench.cards.large import is_large, save, with_shapes
 
 
 def write_float16(source: Path, target: Path) -> None:
@@ -19,13 +20,14 @@ def write_float16(source: Path, target: Path) -> None:
     import onnx  # onnx: start-up
     from onnxruntime.transformers.float16 import convert_float_to_float16  # an extra
 
-    whole = onnx.load(str(source))
+    large = is_large(source)
+    whole = with_shapes(source, target.parent) if large else onnx.load(str(source))
     _name_apart(whole.graph)
-    model = convert_float_to_float16(whole, keep_io_types=True)
+    model = convert_float_to_float16(whole, keep_io_types=True, disable_shape_infer=large)
     _move_casts(model.graph)
     for graph in all_graphs(model.graph):
         _sort(graph)
-    onnx.save(model, str(target))
+    save(model, target)
 
 
 def _defined(graph: Any) -> list[str]:

@@ -11,8 +11,10 @@ from bench.cards.bodies import bodies
 from bench.randomness import is_random
 
 #: Quantised operators of ONNX and of ONNX Runtime (com.microsoft), as they are named.
-_QUANTISED = ("QLinear", "QGemm", "QAttention", "DynamicQuantize", "MatMulNBits", "QMoE")
-_QUANTISED_END = ("QuantizeLinear", "Integer", "IntegerToFloat", "BlockQuantized")
+_QUANTISED = ("QLinear", "QGemm", "QAttention", "DynamicQuantize", "QMoE")
+#: Those whose weights have as many bits as an attribute says, by default 4.
+_BY_BITS = ("MatMulNBits", "GatherBlockQuantized")
+_QUANTISED_END = ("QuantizeLinear", "Integer", "IntegerToFloat")
 _NARROW = {"FLOAT16": "fp16", "BFLOAT16": "bf16"}
 
 
@@ -79,7 +81,9 @@ def _kinds(nodes: list[Any], tensors: list[Any]) -> Iterator[str]:
             yield "int8"  # as coarse
     for node in nodes:
         operator = node.op_type
-        if operator.startswith(_QUANTISED) or operator.endswith(_QUANTISED_END):
+        if operator in _BY_BITS:
+            yield f"int{next((a.i for a in node.attribute if a.name == 'bits'), 4)}"
+        elif operator.startswith(_QUANTISED) or operator.endswith(_QUANTISED_END):
             yield "int8"
 
 

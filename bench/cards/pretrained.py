@@ -152,7 +152,25 @@ def _whole_model(torch: Any, transformers: Any, folder: str, config: dict[str, A
             "checkpoint is never run. Install a version that has it, or export the model yourself "
             "and name the .onnx file."
         )
+    if not name:
+        _refuse_what_may_have_lost_its_head(config)
     return with_all_weights(torch, transformers, kind, folder)
+
+
+def _refuse_what_may_have_lost_its_head(config: dict[str, Any]) -> None:
+    """Raise `ValueError` where config.json names no class and the model's kind generates text: its
+    head may be its embedding, so that no weight tells whether it has one."""
+    from transformers.models.auto import modeling_auto  # transformers: optional
+
+    kind = config.get("model_type", "")
+    generating = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind)
+    if generating is not None and kind not in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        bare = modeling_auto.MODEL_MAPPING_NAMES.get(kind)
+        raise ValueError(
+            "config.json names no architecture, so nothing tells whether the model generates text. "
+            f'Add "architectures": ["{generating}"], or ["{bare}"] for the network without its '
+            "head."
+        )
 
 
 def with_all_weights(torch: Any, transformers: Any, kind: Any, folder: str) -> Any:
@@ -196,7 +214,7 @@ def _loaded(
             trust_remote_code=False,
             attn_implementation="eager",
             dtype=torch.float32,
-            **({"experts_implementation": EXPERTS} if _has_experts(folder) else {}),
+            **({"experts_implementation": EXPERTS} if has_experts(folder) else {}),
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             **options,
@@ -215,7 +233,7 @@ def _loaded(
     return model, found[0], found[1]
 
 
-def _has_experts(folder: str) -> bool:
+def has_experts(folder: str) -> bool:
     """Whether config.json counts experts, as mixtures of them do under one name or another."""
     return any("expert" in name and count for name, count in read_config(folder).items())
 

@@ -23,9 +23,17 @@ from bench.cards.language.buffers import export_buffered
 from bench.cards.language.cards import TASK, described
 from bench.cards.language.export import export_decoder
 from bench.cards.language.found import decoder_in
-from bench.cards.variants import Form, make_form
+from bench.cards.unpacked import Stored, stored_in
+from bench.cards.variants import Calibration, Form, make_form
 from bench.decoding import Decoder
-from bench.errors import BenchError, ModelChanged, OutOfMemory, SpecError, WorkerCrashed
+from bench.errors import (
+    BenchError,
+    ModelChanged,
+    OutOfMemory,
+    SpecError,
+    Unsupported,
+    WorkerCrashed,
+)
 from bench.unchanged import stored_files
 from bench.variants import DEFAULT, find_variant
 
@@ -45,7 +53,8 @@ class Loaded:
     that shows them, ``computes_in`` the types of a module's parameters. ``refused`` says why there
     is no ONNX form where one was needed, ``unfit`` why nothing of the model can be measured,
     ``doubts`` what looks wrong with the file. ``code`` are the Python files that its own file
-    imports from its folders. ``decoder`` describes the state of a language model.
+    imports from its folders. ``decoder`` describes the state of a language model, ``stored`` how a
+    GGUF file stored its weights.
     """
 
     card: Card
@@ -59,6 +68,7 @@ class Loaded:
     computes_in: str = ""
     refused: BenchError | None = None
     decoder: Decoder | None = None
+    stored: Stored | None = None
     unfit: BenchError | None = None
     code: tuple[Path, ...] = ()
     doubts: tuple[str, ...] = ()
@@ -81,7 +91,7 @@ class Loaded:
 def card_forms(cards: Sequence[Card]) -> set[str]:
     """The forms (`bench.backend.Backend.forms`) that models of these cards will be there in: a
     PyTorch module is exported as well."""
-    torch = any(card.source.torch or card.source.pretrained for card in cards)
+    torch = any(card.source.torch or card.source.is_checkpoint for card in cards)
     return {"onnx", "torch"} if torch else {"onnx"}
 
 
@@ -115,7 +125,14 @@ def load(
     ``spare_bytes`` of memory can't hold.
     """
     words = checker_words(card)
-    model = Loaded(card, card.model_file(), None, doubts=() if words is None else (words,))
+    folder = card.checkpoint_folder()
+    model = Loaded(
+        card,
+        card.model_file(),
+        None,
+        doubts=() if words is None else (words,),
+        stored=None if folder is None else stored_in(folder),
+    )
     if model.file.onnx is None and model.file.torch is not None:
         model = _made_apart(model, model.file.torch, cache, say, forms)
     model = replace(model, decoder=_decoder(model))
@@ -127,13 +144,31 @@ def load(
     for variant in variants:
         if variant != DEFAULT:
             say(f"making {card.name} {variant}")
-        made_up = partial(guess, model) if guess is not None else None
-        calibrate = partial(load_calibration, card, dataset, variant, made_up)
-        form = make_form(model.file, variant, cache, calibrate)
+        form = make_form(model.file, variant, cache, _calibration(model, dataset, variant, guess))
         made[variant] = replace(form, file=_with_files(form.file, model))
     file = _with_files(model.file, model)
     _refuse_changed(model.card)
     return replace(model, file=file, dataset=dataset, variants=made)
+
+
+def _calibration(
+    model: Loaded,
+    dataset: Dataset | None,
+    variant: str,
+    guess: Callable[[Loaded, int], Mapping[str, Array]] | None,
+) -> Callable[[], Calibration]:
+    """What gives the samples that a variant of a model is calibrated on, or says why it can't."""
+    if model.decoder is not None:
+        return partial(_nothing_cached, model.card.name, variant)
+    made_up = partial(guess, model) if guess is not None else None
+    return partial(load_calibration, model.card, dataset, variant, made_up)
+
+
+def _nothing_cached(name: str, variant: str) -> Calibration:
+    raise Unsupported(
+        f"{name}: {variant} takes the ranges of activations from samples, and bench has none of "
+        "what a language model's cache holds. Use int8-dynamic or int4."
+    )
 
 
 def _with_files(file: ModelFile, model: Loaded) -> ModelFile:

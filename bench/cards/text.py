@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from bench.cards.card import Card, Tensor
 from bench.cards.files import relative_to
@@ -68,6 +69,8 @@ def _source(card: Card, folder: Path) -> list[str]:
         found.append('# weights = "model.safetensors"  # where the factory does not load them')
     if source.pretrained:
         found.append(f"pretrained = {_path(card, source.pretrained, folder)}")
+    if source.gguf:
+        found.append(f"gguf = {_path(card, source.gguf, folder)}")
     return found
 
 
@@ -105,3 +108,16 @@ def _relative(path: Path, folder: Path) -> str:
 def toml_text(value: str) -> str:
     """A TOML basic string; JSON's escapes are a subset of TOML's."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def table_toml(name: str, values: dict[str, Any]) -> str:
+    """A TOML table with its tables."""
+    if not values:
+        return ""
+    plain = {key: value for key, value in values.items() if not isinstance(value, dict)}
+    lines = [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in plain.items()), ""]
+    text = "\n".join(lines) + "\n"
+    for key, value in values.items():
+        if isinstance(value, dict):
+            text += table_toml(f"{name}.{key}", value)
+    return text

@@ -7,6 +7,7 @@
 | bf16 | the fp32 file; the runtime is told to compute in bfloat16 | ``module.to(bfloat16)`` |
 | int8-dynamic | `onnxruntime.quantization.quantize_dynamic` | none |
 | int8-static | `onnxruntime.quantization.quantize_static`, QDQ, per channel | none |
+| int4 | `onnxruntime.quantization.matmul_nbits_quantizer`, `MatMulNBits` | none |
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,8 +30,10 @@ import numpy as np
 from bench.apart import apart
 from bench.arrays import Array
 from bench.backend import ModelFile
+from bench.cards.bodies import all_nodes
 from bench.cards.files import content_sha256, external_data
 from bench.cards.half import write_float16
+from bench.cards.large import data_name, is_large, save
 from bench.discover import load_object
 from bench.errors import BenchError, ExportFailed, SpecError, Unavailable
 from bench.files import file_stem
@@ -40,6 +43,9 @@ from bench.variants import Variant, find_variant
 _CALIBRATION_BATCH = 16
 #: From here on `DequantizeLinear` has an axis (onnx: Operator changelog).
 _PER_CHANNEL_OPSET = 13
+#: Weights of int4 that share a scale, and what their products are summed in (4: the activations in
+#: 8 bits too), as ONNX Runtime GenAI's builder makes models for the CPU.
+_BLOCK, _ACCURACY_LEVEL = 32, 4
 #: Raised whenever the way that a variant is made changes, so that older files are not reused.
 _RECIPE = 2
 
@@ -164,6 +170,17 @@ def int8_static(source: Path, data: Calibration | None) -> Recipe:
     )
 
 
+def int4(source: Path, data: Calibration | None) -> Recipe:
+    """The constant matrices of products in 4 bits: those of linear layers, the head's too. What is
+    looked up, an embedding, stays as it is."""
+    version = _onnxruntime_version()
+    return Recipe(
+        f"onnxruntime {version} MatMulNBitsQuantizer: 4 bits, symmetric, a scale for {_BLOCK} "
+        f"weights, accuracy_level {_ACCURACY_LEVEL}; embeddings as they were",
+        _write_int4,
+    )
+
+
 def _cached(name: str, source: Path, variant: str, recipe: Recipe, cache: Path) -> Path:
     """The variant's file, made whole or not at all."""
     key = json.dumps([content_sha256(source), recipe.key, recipe.method, _RECIPE])
@@ -174,11 +191,12 @@ def _cached(name: str, source: Path, variant: str, recipe: Recipe, cache: Path) 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            made = Path(folder) / "model.onnx"
+            made = Path(folder) / path.name  # which the graph calls the file of its weights after
             with _silence():
                 apart(f"{name} {variant}", partial(recipe.write, source, made))
             _check(made)
-            os.replace(made, path)
+            for part in (*external_data(made), made):  # the graph last: it says that all is there
+                shutil.move(part, path.parent / part.name)
     except BenchError:
         raise
     except OSError as error:
@@ -203,6 +221,7 @@ def _write_dynamic(source: Path, target: Path, *, signed: bool, reduced: bool) -
         per_channel=signed,
         reduce_range=reduced,
         weight_type=QuantType.QInt8 if signed else QuantType.QUInt8,
+        use_external_data_format=is_large(source),
     )
 
 
@@ -226,20 +245,45 @@ def _write_static(
         weight_type=QuantType.QInt8,
         reduce_range=reduced,
         calibrate_method=CalibrationMethod.MinMax,
+        use_external_data_format=is_large(source),
     )
+
+
+def _write_int4(source: Path, target: Path) -> None:
+    import onnx  # onnx: start-up
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer  # an extra
+
+    quantizer = MatMulNBitsQuantizer(
+        onnx.load(str(_prepared(source, target))),
+        bits=4,
+        block_size=_BLOCK,
+        is_symmetric=True,
+        accuracy_level=_ACCURACY_LEVEL,
+    )
+    quantizer.process()
+    model = quantizer.model.model
+    if all(node.op_type != "MatMulNBits" for node in all_nodes(model.graph)):
+        raise ExportFailed(
+            "no node multiplies by a constant matrix (MatMul), which is what int4 stores in 4 "
+            "bits. Leave the variant out."
+        )
+    save(model, target)
 
 
 def _prepared(source: Path, target: Path) -> Path:
     """The quantiser's own first step: shapes inferred, the graph simplified."""
-    import onnx  # onnx: start-up
     from onnxruntime.quantization.shape_inference import quant_pre_process  # an extra
 
     prepared = target.with_name("prepared.onnx")
-    whole = source
-    if external_data(source):  # the step looks for them in a folder of its own
-        whole = target.with_name("whole.onnx")
-        onnx.save(onnx.load(str(source)), str(whole))
-    quant_pre_process(whole, prepared, skip_symbolic_shape=True)
+    quant_pre_process(
+        source,
+        prepared,
+        skip_symbolic_shape=True,
+        # Else it looks for weights beside the file in a folder of its own.
+        save_as_external_data=bool(external_data(source)),
+        all_tensors_to_one_file=True,
+        external_data_location=data_name(prepared),
+    )
     return prepared
 
 

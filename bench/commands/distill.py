@@ -1,73 +1,156 @@
-"""``bench distill CARD --data TRAIN -o DIR``: a small student of an original."""
+"""``bench distill MODEL -o DIR``: a small student of an original."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.cache import cache_folder
+from bench.errors import SpecError
+
+if TYPE_CHECKING:
+    from bench.cards.card import Card
+
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smh]?)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases alone
+    """``150s``, ``20m``, ``1.5h``; seconds where no unit is given."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> float:
+        found = _DURATION.fullmatch(str(value))
+        if found is None or not float(found[1]):
+            self.fail(f"{value!r} is no duration: write 150s, 20m or 1.5h.", param, context)
+        return float(found[1]) * _SECONDS[found[2]]
+
+
+_FILE = click.Path(path_type=Path)
+_ABOVE_0 = click.FloatRange(min=0, min_open=True)
+#: Flags of one kind of model: `Recipe` and `LanguageRecipe` have the defaults.
+_OF_CLASSIFIERS = ("data", "epochs", "width")
+_OF_LANGUAGE_MODELS = (
+    "text",
+    "layers",
+    "steps",
+    "max_time_s",
+    "batch",
+    "length",
+    "rate",
+    "bf16",
+    "device",
+    "keep_every_s",
+    "sample",
+)
 
 
 @click.command(name="distill")
-@click.argument("card")
-@click.option("--data", required=True, help="Training examples, in a format that cards name.")
+@click.argument("model")
 @click.option(
     "-o",
     "--output",
     "out",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
-    help="Folder for the student's card, network and weights.",
+    help="Folder for the student's card and weights.",
 )
 @click.option("--name", help="Of the student; default: the original's with -student.")
-@click.option("--epochs", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option("--temperature", type=_ABOVE_0, help="Softens both; default 2, of text 1.")
+@click.option("--seed", type=click.IntRange(min=0), help="Default 1.")
 @click.option(
-    "--temperature",
-    type=click.FloatRange(min=0, min_open=True),
-    default=2.0,
-    show_default=True,
-    help="Softens both models' distributions.",
+    "--control-of", metavar="STUDENT", help="Train its control: the same on labels or text alone."
 )
-@click.option("--width", type=click.IntRange(min=2), default=16, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
+@click.option("--data", help="Of a classifier: training examples, in a format that cards name.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Of a classifier; default 20.")
+@click.option("--width", type=click.IntRange(min=2), help="Of a classifier's student; default 16.")
 @click.option(
-    "--control-of", metavar="STUDENT", help="Train its control: the same network on labels alone."
+    "--text",
+    type=_FILE,
+    multiple=True,
+    help="Of a language model: a .txt file, a folder of them, or documents as .jsonl.",
 )
-def command(
-    card: str,
-    data: str,
-    out: Path,
-    name: str | None,
-    epochs: int,
-    temperature: float,
-    width: int,
-    seed: int,
-    control_of: str | None,
-) -> None:
-    """Train a small student of CARD by matching its logits on training examples.
+@click.option("--layers", type=click.IntRange(min=1), help="Default: half of the original's.")
+@click.option("--steps", type=click.IntRange(min=1), help="Default 1000, or as --max-time lets it.")
+@click.option("--max-time", "max_time_s", type=Duration(), help="Of the training: 150s, 20m, 2h.")
+@click.option("--batch", type=click.IntRange(min=1), help="Rows of a step; default 8.")
+@click.option("--length", type=click.IntRange(min=2), help="Tokens of a row; default 256.")
+@click.option("--rate", type=_ABOVE_0, help="Largest learning rate; default 5e-4.")
+@click.option("--sample", type=click.IntRange(min=1), help="Texts that MODEL writes, learnt too.")
+@click.option("--device", metavar="cpu|cuda[:N]", help="Where a language model trains.")
+@click.option("--bf16", is_flag=True, default=None, help="Multiply in bfloat16.")
+@click.option("--keep-every", "keep_every_s", type=Duration(), help="Of its state; default 5m.")
+def command(model: str, out: Path, **given: Any) -> None:
+    """Train a small student of MODEL by matching what it says.
 
-    CARD is a classifier with labelled data. A training that was interrupted goes on.
+    MODEL is a classifier with labelled data (--data: its student is a small network that learns
+    its logits) or a language model with its weights (--text: its student has fewer of its layers
+    and learns its distributions of the next token). A training that was interrupted goes on.
     """
     from bench.cards.catalog import find_model  # numpy: start-up
-    from bench.cards.distill import Recipe, distill
+    from bench.cards.language.cards import TASK
+
+    found = find_model(model)
+    # What wasn't given is left to the recipe's own defaults.
+    given = {name: value for name, value in given.items() if value not in (None, ())}
+    suffix = "control" if "control_of" in given else "student"
+    given.setdefault("name", f"{found.name}-{suffix}")
+    student = _language_model if found.task == TASK else _classifier
+    path = student(found, out, given)
+    click.echo(f"wrote {path}; try it: bench run -m {model} -m {path}")
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _classifier(card: Card, out: Path, given: Mapping[str, Any]) -> Path:
+    from bench.cards.distilling.classifiers import Recipe, distill  # numpy: start-up
     from bench.cards.ready import load
     from bench.present.progress import choose_listener
 
-    found = find_model(card)
-    suffix = "control" if control_of else "student"
-    recipe = Recipe(
-        name=name or f"{found.name}-{suffix}",
-        epochs=epochs,
-        temperature=temperature,
-        width=width,
-        seed=seed,
-        control_of=control_of,
-    )
+    settings = _settings(card, given, "data", others=_OF_LANGUAGE_MODELS)
+    data = settings.pop("data")
     with closing(choose_listener(quiet=False)) as listener:
-        original = load(found, cache_folder(), listener.phase)
+        original = load(card, cache_folder(), listener.phase)
         if original.refused is not None:
             raise original.refused
-        path = distill(original, data, recipe, out, lambda text: click.echo(text, err=True))
-    click.echo(f"wrote {path}; try it: bench run -m {card} -m {path}")
+        return distill(original, data, Recipe(**settings), out, _say)
+
+
+def _language_model(card: Card, out: Path, given: Mapping[str, Any]) -> Path:
+    from bench.cards.distilling.language import (  # numpy: start-up
+        LanguageRecipe,
+        distill_language,
+    )
+
+    settings = _settings(card, given, "text", others=_OF_CLASSIFIERS)
+    paths = settings.pop("text")
+    how = {name: settings.pop(name) for name in ("device", "keep_every_s") if name in settings}
+    if "max_time_s" in settings:
+        settings.setdefault("steps", None)
+    return distill_language(card, paths, LanguageRecipe(**settings), out, _say, **how)
+
+
+def _settings(
+    card: Card, given: Mapping[str, Any], needed: str, others: tuple[str, ...]
+) -> dict[str, Any]:
+    """What was given, without flags that mean nothing for the model. Raises `SpecError`."""
+    wrong = [name for name in others if name in given]
+    if wrong:
+        flag = wrong[0].removesuffix("_s").replace("_", "-")
+        raise SpecError(f"{card.name}: --{flag} means nothing for its task, {card.task}.")
+    if needed not in given:
+        raise SpecError(
+            f"{card.name}: give what its student learns from (task {card.task}): --{needed}."
+        )
+    return dict(given)

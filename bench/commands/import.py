@@ -8,7 +8,13 @@ from pathlib import Path
 
 import click
 
-FORMATS = ("pytest-benchmark", "benchmark_app", "llama-bench", "onnxruntime_perf_test")
+FORMATS = (
+    "pytest-benchmark",
+    "benchmark_app",
+    "llama-bench",
+    "onnxruntime_perf_test",
+    "lm-evaluation-harness",
+)
 
 
 @click.command(name="import")
@@ -29,6 +35,7 @@ def command(files: tuple[Path, ...], name: str | None, results: Path) -> None:
     benchmark_app           -report_type no_counters -report_folder D [-json_stats]
     llama-bench             -o json, -o jsonl
     onnxruntime_perf_test   its result file, or its profile (-p)
+    lm-evaluation-harness   --output_path, --log_samples
 
     Their records are marked foreign: they have no interval and none of our checks.
     """

@@ -116,6 +116,9 @@ def _of_run(run: Path, models: list[str], target: str | None) -> dict[str, _Read
         if name in models and name not in found and record.cell.target == target:
             known = Known(name, _made_of(model), file_bytes=model.file_bytes)
             found[name] = stored.predictions(record), known
+    for record in stored.records:
+        if record.cell.model.name in set(models) - set(found):
+            refuse_task(record.cell.model.name, record.cell.model.task)
     for name in models:
         if name not in found:
             there = {r.cell.model.name for r in scored if r.cell.target == target}
@@ -163,10 +166,23 @@ def _one_class(name: str) -> bool:
     return task is not None and task.one_class
 
 
+def refuse_task(name: str, task: str) -> None:
+    """Raise `SpecError` for a language model: what independent ones have in common, whose texts
+    are learned from the same sources, nobody measured here."""
+    if task == "text-generation":
+        raise SpecError(
+            f"{name} is a language model, for which lineage is not available: it rests on the "
+            "examples that classifiers get wrong, and how alike independently trained language "
+            "models are was not measured. `bench deal` tells how like a distilled one is to its "
+            "original."
+        )
+
+
 def _refuse_unscorable(planned: PlannedCell) -> None:
+    card = planned.model.card
+    refuse_task(card.name, card.task)
     if planned.refused is not None:
         raise planned.refused
-    card = planned.model.card
     if not _one_class(card.task) or planned.model.dataset is None:
         raise SpecError(
             f"{card.name}: lineage needs a classifier with labelled data; give a card with the "

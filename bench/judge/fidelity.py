@@ -78,6 +78,9 @@ def fidelity(
     models = {"student": student} | ({} if control is None else {"control": control})
     if not all(task.same(original, model) for model in models.values()):
         raise SpecError("the predictions are of other examples, so fidelity is not compared.")
+    for model in models.values():
+        if why := task.unlike(original, model):
+            raise SpecError(f"fidelity is not compared: {why}.")
     found = task.likeness(models, original, temperature, confidence)
     return Fidelity(
         examples=len(next(iter(student.values()))),
@@ -101,7 +104,8 @@ def fidelity(
 
 @dataclass(frozen=True)
 class Titled:
-    """A fidelity with the names that it is of."""
+    """A fidelity with the names that it is of; ``against`` is the original's target, where that is
+    another."""
 
     student: str
     original: str
@@ -109,3 +113,4 @@ class Titled:
     target: str
     variant: str
     found: Fidelity
+    against: str = ""

@@ -11,7 +11,8 @@ import numpy as np
 from bench.arrays import Array
 from bench.bounds import PRESETS
 from bench.cards.inputs import input_digest
-from bench.cards.language.prompts import TOKENIZER, first_past, prompt_tokens, step_feeds
+from bench.cards.language.prompts import first_past, prompt_tokens, step_feeds
+from bench.cards.language.tokens import TOKENIZER
 from bench.cards.ready import Loaded
 from bench.decoding import Decoder
 from bench.errors import BenchError, Unsupported
@@ -21,6 +22,8 @@ from bench.spec import Suite
 
 #: Prompts that the queries of a cell take in turn: a cache of prompts would be of little use.
 PROMPTS = 8
+
+_NO_TOKENIZER = "it has no tokenizer.json"
 
 
 @dataclass(frozen=True)
@@ -128,9 +131,18 @@ def _text(model: Loaded, decoder: Decoder, scenario: Scenario, batch: int, seed:
 
 def notes(model: Loaded) -> list[str]:
     """What a reader has to know of the inputs."""
-    if model.decoder is None or tokenizer_of(model) is not None:
+    if model.decoder is None:
         return []
-    return ["it has no tokenizer.json, so its token ids are drawn, and are no text"]
+    stored = model.stored
+    found = []
+    if stored is not None:
+        found.append(
+            f"its weights were {stored.words}: what is timed is that form, and not llama.cpp's"
+        )
+    if tokenizer_of(model) is None:
+        why = stored.no_tokenizer if stored is not None and stored.no_tokenizer else _NO_TOKENIZER
+        found.append(f"{why}, so its token ids are drawn, and are no text")
+    return found
 
 
 def tokenizer_of(model: Loaded) -> Path | None:

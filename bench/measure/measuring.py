@@ -19,6 +19,7 @@ from bench.machine.quiet import Cores
 from bench.measure.account import Account
 from bench.measure.answers import behind_its_text
 from bench.measure.decoding import tokenizer_of
+from bench.measure.footprint import footprint, too_large, with_held
 from bench.measure.group import group_class
 from bench.measure.listener import Listener
 from bench.measure.member import Context, told_placement, try_out
@@ -34,7 +35,7 @@ from bench.measure.taken import as_answered
 from bench.record.assemble import OTHER_SHAPES, Evidence, assemble
 from bench.record.facts import CellFacts, ToldPlacement, Witness
 from bench.record.parity import Reference
-from bench.record.result import EnvironmentFact, Failure, Record
+from bench.record.result import EnvironmentFact, Failure, Footprint, Record
 from bench.record.steps import steps_checked
 from bench.runtimes.targets import (
     Choice,
@@ -102,7 +103,11 @@ class Measuring:
                 self.finish(CellState(planned, failure=planned.refused, stop="failed"))
         for group in self.prepared.plan.groups():
             wanted = [p for p in group if p.cell.id in todo and p.refused is None]
-            fitting = [p for p in wanted if not self._refused_as_too_big(p)]
+            fitting = [
+                p
+                for p in wanted
+                if not self._refused_as_too_big(p) and not self._refused_as_foretold(p)
+            ]
             with contextlib.ExitStack() as held:
                 there = [p for p in fitting if self._has_inputs(p, held)]
                 ready = [found for p in there if (found := self._with_past(p)) is not None]
@@ -163,6 +168,13 @@ class Measuring:
         )
         self.finish(CellState(planned, failure=failure, stop="failed"))
         return True
+
+    def _refused_as_foretold(self, planned: PlannedCell) -> bool:
+        """Finish a cell untried whose weights, cache and logits alone are more than there is."""
+        failure = too_large(planned)
+        if failure is not None:
+            self.finish(CellState(planned, failure=failure, stop="failed"))
+        return failure is not None
 
     def _measure(self, states: Sequence[CellState]) -> None:
         for state in states:
@@ -330,6 +342,7 @@ class Measuring:
             not_scored=str(found) if isinstance(found, BenchError) else "",
             tokenizing_ns=request.ns if request else (),
             templated=request is not None and request.templated,
+            footprint=self._footprint(state),
             sizes=dict(planned.sizes),
             assumed=planned.assumed,
         )
@@ -359,6 +372,11 @@ class Measuring:
             with self.account.useful():
                 self.requests[key] = request_times(tokenizer, planned.prompts)
         return self.requests[key]
+
+    def _footprint(self, state: CellState) -> Footprint | None:
+        """What was foretold; and what the bound state takes, where the cell got that far."""
+        told = footprint(state.planned)
+        return told if state.failure is not None else with_held(told, state.planned)
 
     def _profiled(self, state: CellState) -> ToldPlacement | None:
         """What a session of its own finds out further: once for each model, variant and target

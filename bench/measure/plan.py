@@ -382,6 +382,7 @@ def _identity(model: Loaded, file: ModelFile) -> ModelIdentity:
         control_of=card.control_of,
         variant_of=card.variant_of,
         file_bytes=file_bytes(file) or model.state_bytes,
+        stored_as=model.stored.label if model.stored is not None else "",
     )
 
 

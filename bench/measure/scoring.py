@@ -8,12 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.arrays import Array
+from bench.cards.datasets.examples import Document, Examples, Prompt, Question
 from bench.cards.tasks import find_task
 from bench.cards.tasks.base import Judged, judged
 from bench.errors import AccuracyFailed
 from bench.files import file_stem
 from bench.measure.member import Context
 from bench.measure.plan import PlannedCell, for_batch
+from bench.measure.questions import answer_columns, question_columns
+from bench.measure.texts import document_columns
 from bench.record.facts import Scored
 from bench.record.result import Record
 from bench.runtimes.loaded import loaded_worker
@@ -80,9 +83,25 @@ def predictions(
     """
     dataset, card = planned.model.dataset, planned.model.card
     assert dataset is not None
+    if dataset.language:
+        return _language_columns(planned, dataset.language, launcher, cpus)
     batch = planned.batch_axis.samples(_EVALUATION_BATCH)
     outputs = outputs_on(planned, dataset.inputs, batch, launcher, cpus)
     return find_task(card.task).columns(outputs, dataset, card)
+
+
+def _language_columns(
+    planned: PlannedCell, examples: Examples, launcher: Launcher, cpus: Sequence[int]
+) -> dict[str, Array]:
+    """By the shape of the examples, which is that of the first."""
+    texts = [one for one in examples if isinstance(one, Document)]
+    if texts:
+        return document_columns(planned, texts, launcher, cpus)
+    questions = [one for one in examples if isinstance(one, Question)]
+    if questions:
+        return question_columns(planned, questions, launcher, cpus)
+    prompts = [one for one in examples if isinstance(one, Prompt)]
+    return answer_columns(planned, prompts, launcher, cpus)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rich.text import Text
 
 from bench.judge.fidelity import Measure, Titled
@@ -43,8 +45,10 @@ def _figure(found: Interval | None, *, signed: bool = False, style: str = "") ->
     if found is None:
         return Figure("–")
     side = max(found.high - found.estimate, found.estimate - found.low)
-    value = f"{found.estimate:+.3f}" if signed else f"{found.estimate:.3f}"
-    return Figure(value, f"±{side:.3f}", style)
+    # Divergences of a model from its own precision forms are far below a thousandth.
+    decimals = max(3, min(7, 1 - math.floor(math.log10(side)))) if side > 0 else 3
+    value = f"{found.estimate:{'+' if signed else ''}.{decimals}f}"
+    return Figure(value, f"±{side:.{decimals}f}", style)
 
 
 def sentence(titled: Titled) -> str:
@@ -95,6 +99,7 @@ def fidelity_row(titled: Titled) -> dict[str, object]:
         "original": titled.original,
         "control": titled.control,
         "target": titled.target,
+        "original_target": titled.against or titled.target,
         "variant": titled.variant,
         "examples": found.examples,
         "temperature": found.temperature,

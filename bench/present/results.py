@@ -60,11 +60,14 @@ from bench.record.result import (
     value_of,
 )
 from bench.scenarios import find_scenario
+from bench.store.cached import token_bytes_held
 from bench.store.scores import metric_of
 from bench.variants import MADE_UP
 
 #: Behind the label of a row whose figures are of something else than was asked for.
 WRONG_ROW = "WRONG"
+#: Details of another tool that a note tells.
+_MOST_DETAILS = 3
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -138,7 +141,9 @@ def _groups(records: Sequence[Record]) -> list[tuple[str, list[_Row]]]:
     return [
         (
             _heading(
-                next(iter(rows.values()))[0], several_variants=several_variants, originals=originals
+                [record for found in rows.values() for record in found],
+                several_variants=several_variants,
+                originals=originals,
             ),
             [_Row(label, tuple(found), _batches(found)) for label, found in rows.items()],
         )
@@ -164,14 +169,36 @@ def _label(record: Record, *, several_threads: bool) -> str:
     return ", ".join(filter(None, parts))
 
 
-def _heading(record: Record, *, several_variants: bool, originals: Set[str | None]) -> str:
+def _heading(
+    records: Sequence[Record], *, several_variants: bool, originals: Set[str | None]
+) -> str:
+    record = records[0]
     model = record.cell.model
     bytes_known = size(model.file_bytes) if model.file_bytes else ""
     guessed = f"calibrated on {MADE_UP}" if MADE_UP in record.variant_method else ""
-    facts = [_role(model, originals), bytes_known, _parameters(model.parameters), guessed]
+    was = f"was {printable(model.stored_as, limit=NAME_LIMIT)}" if model.stored_as else ""
+    cached = _cached(records)
+    facts = [
+        _role(model, originals),
+        was,
+        bytes_known,
+        cached,
+        _parameters(model.parameters),
+        guessed,
+    ]
     if several_variants and not record.foreign:
         facts.insert(0, record.cell.variant)
     return f"{printable(model.name, limit=NAME_LIMIT)}  {', '.join(filter(None, facts))}"
+
+
+def _cached(records: Sequence[Record]) -> str:
+    """What a token adds to a language model's cache, foretold and as it was measured."""
+    told = next((r.footprint.cache_token_bytes for r in records if r.footprint), None)
+    if told is None:
+        return ""
+    held = token_bytes_held(records)
+    measured = f" (measured: {size(held)})" if held is not None else ""
+    return f"cache {size(told)} a token{measured}"
 
 
 def _role(model: ModelIdentity, originals: Set[str | None]) -> str:
@@ -517,7 +544,16 @@ def _foreign_text(found: Foreign) -> str:
     return (
         f"measured by {printable(found.tool, limit=60)}, read from "
         f"{printable(found.source, limit=NAME_LIMIT)}: no interval, none of our checks{typical}"
+        f"{_told_instead(found)}"
     )
+
+
+def _told_instead(found: Foreign) -> str:
+    """The first that a tool says of what it didn't time, an accuracy for example."""
+    if any((found.median_ns, found.mean_ns, found.throughput_per_s)):
+        return ""
+    said = [f"{name} {value}" for name, value in found.details.items()][:_MOST_DETAILS]
+    return f"; it says {printable(', '.join(said), limit=NAME_LIMIT)}" if said else ""
 
 
 # -- rows as data ---------------------------------------------------------------------------------

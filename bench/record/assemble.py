@@ -115,6 +115,7 @@ def assemble(evidence: Evidence, confidence: float) -> Record:
         h2d_ns=over_invocations("h2d_ns"),
         d2h_ns=over_invocations("d2h_ns"),
         memory=estimate.memory(taken) if taken else None,
+        footprint=facts.footprint,
         accuracy=_accuracy(facts, evidence.scores),
         parity=compared,
         placement=placement,

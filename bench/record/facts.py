@@ -10,7 +10,7 @@ from pydantic import Field
 
 from bench.cell import Frozen, Positive
 from bench.record.files import OutputsFile, PredictionsFile
-from bench.record.result import Above, EnvironmentFact, Failure, Parity, StopReason
+from bench.record.result import Above, EnvironmentFact, Failure, Footprint, Parity, StopReason
 
 
 class Reading(Frozen):
@@ -102,6 +102,7 @@ class CellFacts(Frozen):
     witnesses: tuple[Witness, ...] = ()  #: asked where the two disagree
     not_compared: str = ""  #: why there is no parity
     parity: Parity | None = None  #: only where the outputs are too large to be kept
+    footprint: Footprint | None = None
     scored: Scored | None = None
     not_scored: str = ""  #: why there is no accuracy
     #: of whole queries: each time of making token ids of a request's text, in ns

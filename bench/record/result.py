@@ -174,6 +174,23 @@ class Memory(Frozen):
     device_bytes: Count | None = None
 
 
+class Footprint(Frozen):
+    """What a language model takes in memory for one query, foretold before anything is loaded from
+    the description of its state; ``cache_held_bytes`` is measured.
+
+    ``needed_bytes`` are the least that running it can take: weights, the state before and after,
+    logits; for a cache that has to be filled first, what filling it takes where that is more.
+    """
+
+    weights_bytes: Count  #: of the file that is loaded
+    cache_bytes: Count  #: the state that the query leaves, of all its samples
+    cache_token_bytes: Figure  #: what a token of one sample adds to it in the long run
+    logits_bytes: Count  #: [batch, new tokens, vocabulary] in float32
+    needed_bytes: Count
+    #: measured: the state that was bound before the query, as the reference left it
+    cache_held_bytes: Count | None = None
+
+
 class Metric(Frozen):
     """A further metric of the same outputs: top-5, or one class (``class 3``)."""
 
@@ -306,6 +323,7 @@ class Record(Frozen):
     h2d_ns: Amount | None = None  #: copying all inputs to the device; not part of the latency
     d2h_ns: Amount | None = None  #: copying all outputs from the device; nor this
     memory: Memory | None = None
+    footprint: Footprint | None = None  #: of a language model
     accuracy: Accuracy | None = None
     parity: Parity | None = None
     placement: PlacementFact | None = None

@@ -166,6 +166,22 @@ class Worker:
         """The outputs of the checked path."""
         return list(self.ask(messages.Evaluate(feeds), messages.Outputs).arrays)
 
+    def score_tokens(self, asked: messages.ScoreTokens) -> messages.TokenScores:
+        """How probable the targets are after the tokens before them."""
+        found = self.ask(asked, messages.TokenScores)
+        scored = int((asked.targets >= 0).sum())
+        shapes = found.right.shape, found.ids.shape, found.best.shape, found.tail.shape
+        if shapes != ((scored,), found.best.shape, found.ids.shape, (scored,)):
+            raise self._absurd("score-tokens", f"{shapes} for {scored} targets")
+        return found
+
+    def go_on(self, asked: messages.GoOn) -> messages.Array:
+        """The most probable continuation, int64 [tokens]."""
+        found = self.ask(asked, messages.WentOn).tokens
+        if found.ndim != 1 or len(found) > asked.most or found.dtype.kind != "i":
+            raise self._absurd("go-on", f"{found.shape} tokens where {asked.most} are the most")
+        return found
+
     def copy_times(self, latency_ns: float) -> Mapping[str, tuple[int, ...]]:
         """Times in ns of the copies of what is bound, by ``h2d_ns`` and ``d2h_ns``; empty where
         they can't be timed. One inference takes ``latency_ns``."""

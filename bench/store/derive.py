@@ -284,6 +284,7 @@ def facts_of(record: Record) -> CellFacts:
         runtime_version=record.runtime_version,
         environment=record.environment,
         variant_method=record.variant_method,
+        footprint=record.footprint,
         group=record.group,
         sizes=record.sizes,
         assumed=record.assumed,

@@ -121,6 +121,8 @@ def _raw_measures(record: Record) -> dict[str, object]:
         row |= _of_queries(record.queries)
     if record.memory is not None:
         row |= record.memory.model_dump()
+    if record.footprint is not None:
+        row |= record.footprint.model_dump()
     if record.accuracy is not None:
         row |= {
             "accuracy_metric": record.accuracy.metric,

@@ -226,6 +226,56 @@ class Outputs:
 
 
 @dataclass(frozen=True)
+class ScoreTokens:
+    """How probable is each target after the tokens before it?
+
+    ``output`` is the place of the logits among the session's outputs; ``targets``, int64 [batch,
+    tokens], are the ids that come next, -1 where none is scored. ``top`` is how many of the most
+    probable ids are told of each.
+    """
+
+    feeds: Inputs
+    output: int
+    targets: Array
+    top: int
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """One row for each target that is scored, row by row of the batch.
+
+    Natural logarithms of probabilities: ``right`` of the target; ``best`` of the most probable
+    ``ids``, the first of them first; ``tail`` of all others together.
+    """
+
+    right: Array  #: float32 [targets]
+    ids: Array  #: int32 [targets, top]
+    best: Array  #: float32 [targets, top]
+    tail: Array  #: float32 [targets]
+
+
+@dataclass(frozen=True)
+class GoOn:
+    """What does a language model say after these tokens, int64 [tokens], if it always takes the
+    most probable one? It ends with one of ``ends``, or after ``most``.
+
+    ``decoder`` is a `bench.decoding.Decoder` as JSON.
+    """
+
+    decoder: str
+    tokens: Array
+    ends: Array  #: int64 [ends]
+    most: int
+
+
+@dataclass(frozen=True)
+class WentOn:
+    """The tokens that it said, int64, with the one that ended them where there was one."""
+
+    tokens: Array
+
+
+@dataclass(frozen=True)
 class TimeCopies:
     """How long do the copies of what is bound take? One inference takes ``latency_ns``."""
 
@@ -332,6 +382,8 @@ Request = Union[
     ServeQueries,
     Fetch,
     Evaluate,
+    ScoreTokens,
+    GoOn,
     TimeCopies,
     AskDeviceMemory,
     AskReadings,
@@ -350,6 +402,8 @@ Answer = Union[
     TimedBlock,
     ServedQueries,
     Outputs,
+    TokenScores,
+    WentOn,
     CopyTimes,
     DeviceMemory,
     Readings,

@@ -40,6 +40,8 @@ from bench.errors import (
 from bench.worker import PROTOCOL, openloop, resident
 from bench.worker import messages as m
 from bench.worker.codec import MOST_TEXT, Encoded, decode, encode
+from bench.worker.greedy import greedy
+from bench.worker.likelihoods import likelihoods
 from bench.worker.queries import Queries
 from bench.worker.timing import time_calls, warm_up
 from bench.worker.wire import Channel, ChannelClosed
@@ -125,6 +127,8 @@ class Work:
             m.ServeQueries: self.serve_queries,
             m.Fetch: self.fetch,
             m.Evaluate: self.evaluate,
+            m.ScoreTokens: self.score_tokens,
+            m.GoOn: self.go_on,
             m.TimeCopies: self.copy_times,
             m.AskDeviceMemory: self.device_memory,
             m.AskReadings: self.told_readings,
@@ -287,6 +291,17 @@ class Work:
     def evaluate(self, request: m.Evaluate) -> m.Outputs:
         """Outputs for a chunk of a data set, through the checked path."""
         return m.Outputs(tuple(map(np.asarray, self._session().run(request.feeds))))
+
+    def score_tokens(self, request: m.ScoreTokens) -> m.TokenScores:
+        """How probable the targets are: logits of a whole text are too large to be told."""
+        outputs = self._session().run(request.feeds)
+        return likelihoods(outputs[request.output], request.targets, request.top)
+
+    def go_on(self, request: m.GoOn) -> m.WentOn:
+        """The most probable continuation."""
+        decoder = Decoder.from_json(request.decoder)
+        said = greedy(self._session(), decoder, request.tokens, set(request.ends), request.most)
+        return m.WentOn(np.array(said, np.int64))
 
     def copy_times(self, request: m.TimeCopies) -> m.CopyTimes:
         """How long the copies of what is bound take; nothing where the session can't tell.

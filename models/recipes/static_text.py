@@ -21,9 +21,8 @@ import numpy as np
 from bench.cache import cache_folder
 from bench.cards.card import Card
 from bench.cards.catalog import find_model
-from bench.cards.distill import table_toml
 from bench.cards.export import export
-from bench.cards.text import tensors_toml, toml_text
+from bench.cards.text import table_toml, tensors_toml, toml_text
 from bench.errors import BenchError
 from bench.unchanged import file_sha256
 

@@ -108,3 +108,22 @@ def test_standard_error_is_whole_again_after_an_exception(
         raise ValueError("x")
     os.write(2, b"after\n")
     assert capfd.readouterr().err == "after\n"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "precision"),
+    [
+        ([[1, 64], [32, 2, 16], [32, 2]], "int4"),
+        ([[1, 64], [32, 2, 32], [32, 2]], "int8"),
+        ([[1, 40], [32, 2, 16], [32, 2]], "int4"),  # the last block is not full
+        ([[1, 64], [32, 2]], "int4"),  # packed away: the operator's default
+    ],
+)
+def test_the_bits_of_a_weight_follow_from_the_shapes(
+    shapes: list[list[int]], precision: str
+) -> None:
+    event = kernel("a", CPU, 1, op="MatMulNBits")
+    kinds = ["float", "uint8", "float"]
+    told = [{kind: shape} for kind, shape in zip(kinds, shapes, strict=False)]
+    event["args"]["input_type_shape"] = told
+    assert computed_precision([event]) == precision

@@ -113,7 +113,7 @@ def test_a_half_with_its_projection_is_an_embedding(
 def test_experts_are_known_by_their_count(
     tmp_path: Path, config: dict[str, int], experts: bool
 ) -> None:
-    assert pretrained._has_experts(str(a_folder(tmp_path / "m", **config))) is experts
+    assert pretrained.has_experts(str(a_folder(tmp_path / "m", **config))) is experts
 
 
 def test_an_encoder_decoder_is_refused_with_a_way_to_its_encoder(tmp_path: Path) -> None:

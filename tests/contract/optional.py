@@ -37,7 +37,7 @@ from .decoders import VOCABULARY, DecoderExample
 from .models import Example
 from .subject import Subject, assert_close, attempt, raises
 
-_VARIANTS = {"fp32", "fp16", "bf16", "int8-dynamic", "int8-static"}
+_VARIANTS = {"fp32", "fp16", "bf16", "int8-dynamic", "int8-static", "int4"}
 #: Clocks that the runtime reads may differ from ours by so much, relatively.
 _CLOCKS_DIFFER = 0.1
 

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from bench.__main__ import main
 from bench.backend import ModelFile
-from bench.cards.distill import Recipe as Training
+from bench.cards.distilling.classifiers import Recipe as Training
 from bench.cards.variants import Recipe, _cached
 from bench.files import file_stem
 from bench.measure.scoring import prediction_name

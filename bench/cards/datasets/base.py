@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.arrays import Array
+from bench.cards.datasets.examples import Examples
 from bench.unchanged import file_sha256
 
 
@@ -20,7 +21,8 @@ class Dataset:
     Of the labels those are there that the task needs: ``labels``, int64 of shape (examples,);
     ``pairs``, int64 of shape (pairs, 2), places among the examples, with ``scores``, float64 of
     shape (pairs,); or ``queries`` and ``items``, places too, with ``relevant``, bool of shape
-    (queries, items).
+    (queries, items). Of a language model ``language`` holds the examples as text, and ``inputs``
+    nothing: each model has a tokenizer of its own.
     """
 
     name: str
@@ -34,10 +36,11 @@ class Dataset:
     items: Array | None = None
     relevant: Array | None = None
     notes: tuple[str, ...] = ()
+    language: Examples = ()
 
     @property
     def examples(self) -> int:
-        return len(next(iter(self.inputs.values())))
+        return len(self.language or next(iter(self.inputs.values())))
 
 
 @dataclass(frozen=True)

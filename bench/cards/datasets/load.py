@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from bench.arrays import Array
-from bench.cards.card import Card
+from bench.cards.card import GENERATES, Card
 from bench.cards.datasets import images, npz, saved, tables
 from bench.cards.datasets.base import Dataset, Stored
+from bench.cards.datasets.documents import read_language
 from bench.cards.datasets.labels import places_of
 from bench.cards.datasets.prepared import gap_notes, prepared
 from bench.cards.datasets.room import refuse_too_large
@@ -29,11 +30,18 @@ def load_dataset(card: Card, spare_bytes: int | None = None) -> Dataset:
     path = card.file(card.dataset.path)
     try:
         refuse_too_large(path, card, spare_bytes)
-        stored = _read(path, card)
+        found = _found(path, card)
     except OSError as error:
         raise SpecError(f"{path}: can't be read: {error}.") from error
-    found = _of_texts(stored, card, path) if stored.texts else _of_arrays(stored, card, path)
     return replace(found, notes=tuple(f"{path.name}: {words}" for words in found.notes))
+
+
+def _found(path: Path, card: Card) -> Dataset:
+    assert card.dataset is not None
+    if card.task == GENERATES:
+        return read_language(path, card.dataset)
+    stored = _read(path, card)
+    return _of_texts(stored, card, path) if stored.texts else _of_arrays(stored, card, path)
 
 
 def _of_arrays(stored: Stored, card: Card, path: Path) -> Dataset:

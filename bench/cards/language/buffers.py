@@ -16,9 +16,9 @@ from typing import Any
 from bench.cards.card import Card
 from bench.cards.export import OPSET, kept_place, place_in_model, root_cause, silence
 from bench.cards.language.check import check_buffered
-from bench.cards.language.export import SINGLE_FILE_BYTES
 from bench.cards.language.states import Plan, cache_argument, plan_state
 from bench.cards.language.tracing import FILLS
+from bench.cards.large import SINGLE_FILE_BYTES
 from bench.cards.modules import Made, first_line, make
 from bench.decoding import BATCH, CAPACITY, POSITION, Decoder
 from bench.errors import ExportFailed, Unsupported
@@ -157,10 +157,10 @@ def _layer(plain: Any, position: Any) -> Any:
     from transformers.cache_utils import CacheLayerMixin
 
     class Buffers(CacheLayerMixin):  # type: ignore[misc]
-        is_sliding = plain.is_sliding
-        is_compileable = True
         keys: Any
         values: Any
+        is_sliding = plain.is_sliding
+        is_compileable = True
 
         def lazy_initialization(self, key_states: Any, value_states: Any) -> None:
             raise AssertionError("the buffers are there from the beginning")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,30 +25,38 @@ def card_for_decoder(folder: Path) -> Card:
 
     Raises `SpecError` for a class that isn't supported, `Unavailable` without transformers.
     """
-    decoder = described(folder)
-    where = folder.absolute()
+    path = folder.absolute() / "config.json"
+    name = path.parent.name or path.parent.resolve().name
+    return card_of_decoder(path, folder, {"pretrained": "."}, name)
+
+
+def card_of_decoder(path: Path, folder: Path, source: Mapping[str, str], name: str = "") -> Card:
+    """The card of a decoder whose checkpoint is in ``folder``; ``path`` is what it is made from,
+    and what its name is taken from where none is given. Raises `SpecError`."""
     data = {
-        "name": where.name or where.resolve().name,
+        "name": name or path.stem,
         "task": TASK,
-        "source": {"pretrained": "."},
-        **tensors(decoder),
-        "path": where / "config.json",
+        "source": source,
+        **tensors(described(folder)),
+        "path": path.absolute(),
     }
     try:
         return Card.model_validate(data)
     except ValidationError as error:
-        raise SpecError(f"{folder}: {first_problem(error, [])}") from error
+        raise SpecError(f"{path}: {first_problem(error, [])}") from error
 
 
 def completed(card: Card) -> Card:
     """The card of a language model with what it need not say: its inputs and outputs, and that an
     ONNX file with a cache is one."""
-    if card.source.onnx is not None:
-        decoder = decoder_in(card.file(card.source.onnx)) if card.task in ("raw", TASK) else None
-        return card if decoder is None else card.model_copy(update={"task": TASK})
-    if card.task != TASK or card.inputs or card.source.pretrained is None:
+    decoder = None
+    if card.source.onnx is not None and card.task in ("raw", TASK):
+        decoder = decoder_in(card.file(card.source.onnx))
+        card = card if decoder is None else card.model_copy(update={"task": TASK})
+    folder = card.checkpoint_folder()
+    if card.task != TASK or card.inputs or folder is None:
         return card
-    found = tensors(described(card.file(card.source.pretrained)))
+    found = tensors(decoder or described(folder))
     return Card.model_validate({**card.model_dump(), **found})
 
 

@@ -20,6 +20,8 @@ from bench.decoding import Decoder
 
 #: How the names of classes end that give logits of the next token.
 HEADS = ("ForCausalLM", "LMHeadModel")
+#: Experts in the form that trains in a tenth of the time that the exported one takes.
+_TRAINED_EXPERTS = "grouped_mm"
 #: Tokens that a class is tried on when it is loaded.
 _TRIED = 4
 #: Rounding in a few layers of float32 is far below; another answer is far above.
@@ -46,6 +48,20 @@ def load(source: str) -> Any:
     module = decoding_module(_whole_model(kind, source), plan)
     _refuse_other_answers(module)
     return module
+
+
+def load_for_training(source: str) -> Any:
+    """The checkpoint's model as transformers has it, computed in the forms that train fast.
+
+    Raises `ValueError` as `load` does.
+    """
+    kind, _ = class_of(source)
+    model = _whole_model(kind, source)
+    if kind._supports_sdpa:
+        model.config._attn_implementation = "sdpa"
+    experts = pretrained.has_experts(source)
+    model.config._experts_implementation = _TRAINED_EXPERTS if experts else None
+    return model.eval()
 
 
 def describe(source: str) -> Decoder:

@@ -12,13 +12,11 @@ from typing import Any
 from bench.cards.card import Card
 from bench.cards.export import OPSET, kept_place, place_in_model, root_cause, silence
 from bench.cards.language.check import Checked, check
+from bench.cards.large import SINGLE_FILE_BYTES
 from bench.cards.modules import Made, first_line, make
 from bench.decoding import BATCH, METADATA_KEY, Decoder, Length
 from bench.errors import ExportFailed
 
-#: A protobuf holds 2 GiB at most (protobuf.dev/programming-guides/proto-limits); above this, which
-#: leaves room for the graph, the weights lie in a file beside it.
-SINGLE_FILE_BYTES = 3 * 2**29
 #: The key of ``metadata_props`` that tells what the check of the file found.
 CHECKED_KEY = "bench.checked"
 #: More than any model is made for, and far enough from what an index may be.
@@ -134,6 +132,9 @@ def _describe(decoder: Decoder, path: Path, checked: Checked) -> None:
         model, {METADATA_KEY: decoder.to_json(), CHECKED_KEY: json.dumps(asdict(checked))}
     )
     del model.graph.value_info[:]  # names axes after the exporter's numbers
+    for node in model.graph.node:
+        # Where each node came from: longer than the graph, with the paths of whoever exported.
+        del node.metadata_props[:]
     shapes: dict[str, tuple[int | str, ...]]
     shapes = {decoder.tokens: (BATCH, "seq"), decoder.mask: (BATCH, "total")}
     shapes |= {tensor.input: tensor.shape for tensor in decoder.state}

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from bench.arrays import Array
+from bench.cards.language.tokens import Tokens
 from bench.decoding import Decoder
-from bench.errors import SpecError, Unavailable
+from bench.errors import SpecError
+from bench.steps import first_past as first_past
+from bench.steps import step_feeds as step_feeds
 
 #: Genesis 1:1-23 of the King James Bible (1611), out of copyright in most places.
 _TEXT = Path(__file__).with_name("genesis.txt")
-TOKENIZER = "tokenizer.json"
 #: The least vocabulary of a model whose tokenizer isn't known.
 _SMALLEST = 2
 
@@ -29,7 +30,7 @@ def prompt_tokens(
     rng = np.random.default_rng(seed)
     if tokenizer is None:
         return rng.integers(0, max(decoder.vocabulary, _SMALLEST), (batch, count))
-    ids = _encoded(tokenizer)
+    ids = Tokens(tokenizer).ids(_TEXT.read_text("utf-8"))
     if decoder.vocabulary and ids.max() >= decoder.vocabulary:
         raise SpecError(
             f"{tokenizer}: it gives the id {ids.max()}, and the model knows {decoder.vocabulary}. "
@@ -38,40 +39,3 @@ def prompt_tokens(
     starts = rng.choice(len(ids), size=batch, replace=batch > len(ids))
     found: Array = ids[(starts[:, None] + np.arange(count)) % len(ids)]
     return found
-
-
-def _encoded(tokenizer: Path) -> Array:
-    try:
-        from tokenizers import Tokenizer  # tokenizers: optional
-    except ImportError as error:
-        raise Unavailable(
-            f"{tokenizer}: {error}, which reads it.", "pip install 'infer-bench[hf]'"
-        ) from error
-    try:
-        reader = Tokenizer.from_file(str(tokenizer))
-    except Exception as error:
-        raise SpecError(f"{tokenizer}: can't be read: {error}.") from error
-    text = _TEXT.read_text("utf-8")
-    return np.array(reader.encode(text, add_special_tokens=False).ids, np.int64)
-
-
-def first_past(decoder: Decoder, batch: int) -> dict[str, Array]:
-    """The state before the first token."""
-    return {
-        tensor.input: np.full(decoder.shape(tensor, batch, 0), tensor.fill, tensor.dtype)
-        for tensor in decoder.state
-    }
-
-
-def step_feeds(
-    decoder: Decoder, tokens: Array, past: Mapping[str, Array], position: int
-) -> dict[str, Array]:
-    """The inputs of one step: new tokens [batch, count] behind ``position`` others."""
-    batch, count = tokens.shape
-    feeds = {decoder.tokens: np.ascontiguousarray(tokens, np.int64)}
-    if decoder.mask:
-        feeds[decoder.mask] = np.ones((batch, position + count), np.int64)
-    if decoder.positions:
-        places = np.arange(position, position + count, dtype=np.int64)
-        feeds[decoder.positions] = np.tile(places, (batch, 1))
-    return {**feeds, **past}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -143,6 +143,8 @@ class Task(ABC):
     same_items: ClassVar[tuple[str, ...]] = ()
     #: whether an item has one right class: the columns `label` and `predicted`
     one_class: ClassVar[bool] = False
+    #: whether the likeness of a precision form to the model itself is told
+    tells_variants: ClassVar[bool] = False
     #: how likeness to an original is measured; none where it isn't
     likenesses: ClassVar[tuple[LikenessRow, ...]] = ()
 
@@ -192,15 +194,24 @@ class Task(ABC):
             for name in told
         )
 
+    def unlike(self, one: Columns, other: Columns) -> str:
+        """Why the likeness of two models has no meaning although they saw the same items; empty
+        where it has."""
+        return ""
 
-def from_means(each: Mapping[str, Mapping[str, OfMeans]], confidence: float) -> Likenesses:
+
+def from_means(
+    each: Mapping[str, Mapping[str, OfMeans]],
+    confidence: float,
+    intervals_of: Callable[[Sequence[OfMeans], float], list[Interval | None]] = intervals,
+) -> Likenesses:
     """Likenesses that are functions of means, of student, control and their difference, all from
     the same resamples."""
     flat = {(who, key): s for who, found in each.items() for key, s in found.items()}
     for key, control in each.get("control", {}).items():
         if key in each["student"]:
             flat["effect", key] = each["student"][key] - control
-    return dict(zip(flat, intervals(list(flat.values()), confidence), strict=True))
+    return dict(zip(flat, intervals_of(list(flat.values()), confidence), strict=True))
 
 
 @dataclass(frozen=True)

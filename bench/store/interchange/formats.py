@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from bench.store.interchange import (
     benchmark_app,
     llama_bench,
+    lm_eval,
     onnxruntime_perf_test,
     pytest_benchmark,
     tables,
@@ -19,6 +20,7 @@ READERS: tuple[Reader, ...] = (
     benchmark_app,
     llama_bench,
     onnxruntime_perf_test,
+    lm_eval,
 )
 
 #: What makes a file of runs, and a line for each record that it has no place for.

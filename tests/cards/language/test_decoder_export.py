@@ -169,6 +169,37 @@ def test_a_class_that_is_not_supported_is_refused_by_name(
         find_model(str(folder))
 
 
+def test_a_checkpoint_that_names_no_class_is_not_taken_for_one_without_a_head(
+    tmp_path: Path,
+) -> None:
+    """Its head is its embedding, so that all weights of the network without one are there."""
+    folder = save("GPT2LMHeadModel", tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": None}))
+    source = find_model(str(folder)).model_file().torch
+    assert source is not None
+    with pytest.raises(SpecError, match=r'names no architecture.*"GPT2LMHeadModel"'):
+        make(source)
+
+
+def test_code_that_comes_with_a_checkpoint_is_never_run(tmp_path: Path) -> None:
+    folder = save("LlamaForCausalLM", tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    theirs = {
+        "architectures": ["MineForCausalLM"],
+        "model_type": "mine",
+        "auto_map": {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Mine"},
+    }
+    (folder / "config.json").write_text(json.dumps(config | theirs))
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(
+        SpecError, match=r"has no MineForCausalLM, and code.*is never run"
+    ) as caught:
+        find_model(str(folder))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_class_whose_state_does_not_carry_on_is_refused_when_it_is_loaded(
     tmp_path: Path,
 ) -> None:

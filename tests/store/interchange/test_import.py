@@ -1,7 +1,8 @@
 """Files that other tools wrote become runs whose records are marked foreign.
 
 The files of pytest-benchmark, benchmark_app and the profile of ONNX Runtime were written by those
-programs; those of llama-bench and onnxruntime_perf_test by hand, after their sources.
+programs; those of llama-bench, onnxruntime_perf_test
+and lm-evaluation-harness by hand, after their sources.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ TOOLS = {
     "llama_bench.json": "llama-bench",
     "onnxruntime_perf_test.csv": "onnxruntime_perf_test",
     "onnxruntime_profile.json": "onnxruntime_perf_test",
+    "lm_eval_results.json": "lm-evaluation-harness",
+    "samples_hellaswag_2026-11-27T10-00-00.jsonl": "lm-evaluation-harness",
 }
 
 
@@ -73,6 +76,33 @@ def test_the_rows_of_foreign_records_have_bounds_and_variant_missing(tmp_path: P
     assert row["throughput_per_s"] == 25480.14
     missing = ("median_low_ns", "median_high_ns", "throughput_low_per_s", "variant", "confidence")
     assert [row[key] for key in missing] == [None] * len(missing)
+
+
+def test_what_lm_evaluation_harness_scored_stands_in_the_details(tmp_path: Path) -> None:
+    run = imported("lm_eval_results.json", tmp_path)
+    found = by_name(run)
+    assert set(found) == {"hellaswag", "wikitext", "gsm8k"}
+    told = {name: record.foreign.details for name, record in found.items() if record.foreign}
+    assert told["hellaswag"]["acc_norm"] == "0.552 (standard error 0.005)"
+    assert told["hellaswag"]["items scored"] == "10042"
+    assert told["wikitext"]["bits_per_byte"] == "0.84, lower is better"
+    assert told["gsm8k"]["exact_match (flexible-extract)"].startswith("0.03 ")
+    assert found["gsm8k"].cell.model.name == "HuggingFaceTB/SmolLM2-135M gsm8k"
+    assert run.header.facts["cpu_model"] == "AMD EPYC 7763"
+    assert run.header.created_at == "2025-06-15T15:06:40+00:00"
+    assert "acc_norm 0.552" in " ".join(result_table(run.records, 200).plain.split())
+
+
+def test_samples_of_lm_evaluation_harness_are_averaged(tmp_path: Path) -> None:
+    run = imported("samples_hellaswag_2026-11-27T10-00-00.jsonl", tmp_path)
+    (record,) = run.records
+    assert record.foreign is not None
+    assert record.foreign.name == "hellaswag"
+    assert record.foreign.details == {
+        "acc": "0.5",
+        "acc_norm": "1",
+        "items scored": "4",
+    }
 
 
 def test_pytest_benchmark_timings_are_kept_and_agree_with_its_statistics(tmp_path: Path) -> None:

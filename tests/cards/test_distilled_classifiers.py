@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bench.cards.card import load_card
 from bench.cards.datasets import load_dataset
-from bench.cards.distill import Recipe, distill
+from bench.cards.distilling.classifiers import Recipe, distill
 from bench.cards.export import export
 from bench.cards.modules import make
 from bench.cards.ready import Loaded

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import csv
 import importlib.util
-import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -23,12 +21,13 @@ from bench.arrays import Array
 from bench.cards.calibration import shared_samples
 from bench.cards.card import Card, DatasetCard
 from bench.cards.datasets import Dataset, load_dataset
+from bench.cards.distilling.state import TrainingState
 from bench.cards.export import run_onnx
 from bench.cards.files import relative_to
 from bench.cards.ready import Loaded
-from bench.cards.text import tensors_toml, toml_text
+from bench.cards.text import table_toml, tensors_toml, toml_text
 from bench.errors import SpecError, Unavailable
-from bench.files import file_stem
+from bench.files import file_stem, make_folder
 from bench.unchanged import file_sha256
 
 Say = Callable[[str], None]
@@ -78,7 +77,7 @@ def distill(original: Loaded, data: str, recipe: Recipe, out: Path, say: Say) ->
     for words in training.notes:
         say(f"note: {words}")
     classes = _classes(original.card)
-    _writable(out)
+    make_folder(out)
     network = out / f"{recipe.stem}.py"
     network.write_text(_network(original.card, classes, recipe.width), encoding="utf-8")
     targets = _targets(original, training, recipe, say)
@@ -170,9 +169,16 @@ def _train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, max_lr=recipe.rate, total_steps=recipe.epochs * steps
     )
-    state = _State(out / f"{recipe.stem}.training.pt", recipe, net, optimiser, schedule)
+    state = TrainingState(
+        out / f"{recipe.stem}.training.pt",
+        asdict(recipe),
+        {"net": net, "optimiser": optimiser, "schedule": schedule},
+    )
     loss_of = _loss(recipe)
-    for epoch in range(state.resume(say), recipe.epochs):
+    done = state.resume().get("epochs", 0)
+    if done:
+        say(f"{recipe.name}: goes on after epoch {done}")
+    for epoch in range(done, recipe.epochs):
         generator = torch.Generator().manual_seed(recipe.seed * 1000 + epoch)
         rows_of = seen[torch.randperm(len(seen), generator=generator)]
         net.train()
@@ -187,7 +193,7 @@ def _train(
             total += float(loss.detach())
         right = _held_out(net, inputs[held], wanted[held])
         _log(out / f"{recipe.stem}.log.csv", epoch + 1, total / steps, right)
-        state.keep(epoch + 1)
+        state.keep({"epochs": epoch + 1})
         say(
             f"{recipe.name}: epoch {epoch + 1}/{recipe.epochs}, loss {total / steps:.4f}, "
             f"{right:.1%} as wanted on held-out examples"
@@ -222,47 +228,6 @@ def _held_out(net: Any, inputs: Any, wanted: Any) -> float:
     return float((predicted == right).float().mean())
 
 
-class _State:
-    """What is needed to go on after an interruption."""
-
-    def __init__(self, path: Path, recipe: Recipe, *parts: Any) -> None:
-        self._path = path
-        self._recipe = asdict(recipe)
-        self._parts = parts
-
-    def resume(self, say: Say) -> int:
-        """The epochs that are done already."""
-        import torch  # torch: optional
-
-        if not self._path.is_file():
-            return 0
-        try:
-            stored = torch.load(self._path, weights_only=True)
-            recipe = json.loads(stored["recipe"])
-        except Exception as error:
-            raise SpecError(
-                f"{self._path}: can't be read; delete it to begin anew: {error}."
-            ) from error
-        if recipe != self._recipe:
-            changed = [key for key, value in recipe.items() if value != self._recipe[key]]
-            raise SpecError(
-                f"{self._path}: a training with another {', '.join(changed)} was begun there. "
-                "Delete the file to begin anew, or give the same settings to go on."
-            )
-        for part, state in zip(self._parts, stored["parts"], strict=True):
-            part.load_state_dict(state)
-        say(f"{self._recipe['name']}: goes on after epoch {stored['epoch']}")
-        return int(stored["epoch"])
-
-    def keep(self, epoch: int) -> None:
-        import torch  # torch: optional
-
-        partial = self._path.with_suffix(".partial")
-        parts = [part.state_dict() for part in self._parts]
-        torch.save({"epoch": epoch, "recipe": json.dumps(self._recipe), "parts": parts}, partial)
-        os.replace(partial, self._path)
-
-
 def _log(path: Path, epoch: int, loss: float, right: float) -> None:
     """One line an epoch; the first epoch begins the file anew."""
     with open(path, "w" if epoch == 1 else "a", newline="", encoding="utf-8") as file:
@@ -271,13 +236,6 @@ def _log(path: Path, epoch: int, loss: float, right: float) -> None:
 
 
 # -- files ----------------------------------------------------------------------------------------
-
-
-def _writable(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SpecError(f"{out}: can't be made: {error.strerror}.") from error
 
 
 def _network(card: Card, classes: int, width: int) -> str:
@@ -369,16 +327,3 @@ def _card(original: Card, training: Dataset, recipe: Recipe, out: Path) -> str:
         + f'[provenance]\ntrained_on = {toml_text(said)}\nrecipe = "bench distill"\n\n'
         + f"[provenance.sha256]\n{digests}\n"
     )
-
-
-def table_toml(name: str, values: dict[str, Any]) -> str:
-    """A TOML table with its tables."""
-    if not values:
-        return ""
-    plain = {key: value for key, value in values.items() if not isinstance(value, dict)}
-    lines = [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in plain.items()), ""]
-    text = "\n".join(lines) + "\n"
-    for key, value in values.items():
-        if isinstance(value, dict):
-            text += table_toml(f"{name}.{key}", value)
-    return text

@@ -1,0 +1,1 @@
+"""Students of an original: of a classifier, and of a language model."""

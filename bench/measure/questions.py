@@ -1,0 +1,142 @@
+"""Scoring language models: which of several continuations is likeliest, and what they answer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from bench.arrays import Array
+from bench.backend import Options
+from bench.cards.datasets.examples import Prompt, Question
+from bench.cards.language.tokens import Tokens
+from bench.decoding import Decoder
+from bench.errors import AccuracyFailed
+from bench.measure.plan import PlannedCell
+from bench.measure.texts import Window, language_of, refuse_strange, scored
+from bench.runtimes.loaded import loaded_worker
+from bench.runtimes.processes import Launcher
+from bench.worker.messages import GoOn
+
+
+def question_columns(
+    planned: PlannedCell, questions: Sequence[Question], launcher: Launcher, cpus: Sequence[int]
+) -> dict[str, Array]:
+    """One row for each choice of each question: ``log_p`` is the natural logarithm of its
+    probability after the context, the sum of those of its tokens; ``bytes`` are its own."""
+    decoder, tokens = language_of(planned)
+    rows = [
+        (place, number, question, choice)
+        for place, question in enumerate(questions)
+        for number, choice in enumerate(question.choices)
+    ]
+    every = [_choice(question, choice, decoder, tokens) for _, _, question, choice in rows]
+    refuse_strange([_last_two(window) for window in every], decoder, tokens)
+    found = scored(planned, decoder, every, launcher, cpus)
+    counts = [int((window.targets >= 0).sum()) for window in every]
+    owner = np.repeat(np.arange(len(rows)), counts)
+    log_p = np.bincount(owner, found.right.astype(np.float64), minlength=len(rows))
+    return {
+        "document": _documents([question.document for _, _, question, _ in rows]),
+        "question": np.array([place for place, _, _, _ in rows]),
+        "choice": np.array([number for _, number, _, _ in rows]),
+        "gold": np.array([number == question.gold for _, number, question, _ in rows]),
+        "log_p": log_p,
+        "bytes": np.array([len(choice.encode()) for _, _, _, choice in rows]),
+    }
+
+
+def _last_two(window: Window) -> Array:
+    return np.concatenate([window.tokens, window.targets])
+
+
+def _choice(question: Question, choice: str, decoder: Decoder, tokens: Tokens) -> Window:
+    """What is seen, and the choice's tokens as targets.
+
+    A space comes between context and choice where neither has one there, and is the choice's;
+    both are split into tokens together (as in lm-evaluation-harness).
+    """
+    context = question.context.rstrip()
+    between = question.context[len(context) :]
+    if context and not between and not choice[:1].isspace():
+        between = " "
+    whole = tokens.ids(context + between + choice)
+    begun = [] if tokens.first is None else [tokens.first]
+    seen = min(len(tokens.ids(context)), len(whole) - 1) + len(begun)
+    ids = np.array([*begun, *whole], np.int64)
+    if seen == 0:
+        raise AccuracyFailed(
+            f"{question.document}: its context is empty and the tokenizer has no token to begin "
+            "with, so nothing comes before a choice."
+        )
+    _refuse_long(question.document, len(ids) - 1, decoder)
+    targets = ids[1:].copy()
+    targets[: seen - 1] = -1
+    return Window(ids[:-1], targets)
+
+
+def _refuse_long(document: str, count: int, decoder: Decoder) -> None:
+    if decoder.context is not None and count > decoder.context:
+        raise AccuracyFailed(
+            f"{document}: it takes {count} tokens, and the context holds {decoder.context}. "
+            "Shorten it, or leave it out."
+        )
+
+
+def _documents(names: Sequence[str]) -> Array:
+    """Numbers from 0 in the order of their first."""
+    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    return np.array([places[name] for name in names], np.int64)
+
+
+# -- answers --------------------------------------------------------------------------------------
+
+
+def answer_columns(
+    planned: PlannedCell, prompts: Sequence[Prompt], launcher: Launcher, cpus: Sequence[int]
+) -> dict[str, Array]:
+    """One row for each prompt: whether the most probable answer is right, a hash of its text, and
+    how many tokens it has.
+
+    An answer ends with the first line, the end of the text, or `dataset.max_tokens`; it is compared
+    without spaces at its ends.
+    """
+    decoder, tokens = language_of(planned)
+    data = planned.model.card.dataset
+    assert data is not None
+    begun = [] if tokens.first is None else [tokens.first]
+    asked = [np.array([*begun, *tokens.ids(one.text)], np.int64) for one in prompts]
+    refuse_strange(asked, decoder, tokens)
+    for prompt, ids in zip(prompts, asked, strict=True):
+        if not len(ids):
+            raise AccuracyFailed(f"{prompt.document}: its prompt is empty.")
+        _refuse_long(prompt.document, len(ids) + data.max_tokens, decoder)
+    ends, described = np.array(sorted(tokens.ends | tokens.newlines), np.int64), decoder.to_json()
+    choice = planned.choice
+    options = Options(
+        planned.options.threads, planned.options.allow_fallback, extra=planned.options.extra
+    )
+    said = []
+    with loaded_worker(
+        launcher, choice.runtime, choice.device, planned.file, options, cpus=cpus
+    ) as (worker, _):
+        for ids in asked:
+            said.append(worker.go_on(GoOn(described, ids, ends, data.max_tokens)))
+    texts = [tokens.text(ids).partition("\n")[0].strip() for ids in said]
+    return {
+        "document": _documents([prompt.document for prompt in prompts]),
+        "right": np.array(
+            [
+                text in {answer.strip() for answer in prompt.answers}
+                for prompt, text in zip(prompts, texts, strict=True)
+            ]
+        ),
+        "answer": np.array([_hash(text) for text in texts], np.int64),
+        "tokens": np.array([len(ids) for ids in said], np.int64),
+    }
+
+
+def _hash(text: str) -> int:
+    """Of a text, as a number: tells whether two are the same."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True)

@@ -1,0 +1,98 @@
+"""The text of the language models: the King James Bible, its books split into three."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+HOW = (
+    "Install Debian's packages bible-kjv and bible-kjv-text (`apt-get install bible-kjv`), or "
+    "give a file with a verse a line (`Ge1:1 In the beginning ...`) with --text."
+)
+#: All 66 books, by the program's abbreviations, as Debian's bible-kjv 4.38 writes them.
+_COMMAND = ("bible", "-f", "-l", "100000", "Gen1:1-Rev22:21")
+_VERSE = re.compile(r"(\d?[A-Za-z]+)(\d+):(\d+) (.*)")
+#: Never seen by the tokenizer or in training. Books whose text is repeated in others (Mark in
+#: Matthew and Luke, Kings in Chronicles and Isaiah) would not be held out, and aren't here.
+TEST = {
+    "Ruth": "Ruth",
+    "Est": "Esther",
+    "Eccl": "Ecclesiastes",
+    "Dan": "Daniel",
+    "Jonah": "Jonah",
+    "John": "John",
+    "Phi": "Philippians",
+    "Jas": "James",
+}
+#: What choices (learning rates, temperature) were made on.
+VALIDATION = {
+    "Lam": "Lamentations",
+    "Amos": "Amos",
+    "Gal": "Galatians",
+    "1Pet": "1 Peter",
+    "Titus": "Titus",
+}
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A document: a chapter, a verse a line, without its numbers."""
+
+    book: str
+    number: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The chapters by what they are for."""
+
+    training: tuple[Chapter, ...]
+    validation: tuple[Chapter, ...]
+    test: tuple[Chapter, ...]
+
+
+def read(path: Path | None) -> Corpus:
+    """The text from a file, or from the program `bible`."""
+    text = path.read_text("utf-8") if path else _from_program()
+    chapters = tuple(_chapters(text.splitlines()))
+    if len({chapter.book for chapter in chapters}) != 66:
+        raise SystemExit(f"This isn't the whole Bible. {HOW}")
+    held = TEST.keys() | VALIDATION.keys()
+    return Corpus(
+        tuple(chapter for chapter in chapters if chapter.book not in held),
+        tuple(chapter for chapter in chapters if chapter.book in VALIDATION),
+        tuple(chapter for chapter in chapters if chapter.book in TEST),
+    )
+
+
+def _from_program() -> str:
+    try:
+        return subprocess.run(
+            _COMMAND, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SystemExit(f"The text isn't here ({error}). {HOW}") from error
+
+
+def _chapters(lines: Iterable[str]) -> Iterator[Chapter]:
+    verses: dict[tuple[str, int], list[str]] = {}
+    for line in lines:
+        if match := _VERSE.fullmatch(line):
+            book, chapter, _, verse = match.groups()
+            verses.setdefault((book, int(chapter)), []).append(verse)
+    for (book, number), found in verses.items():
+        yield Chapter(book, number, "\n".join(found) + "\n")
+
+
+def write_documents(chapters: Iterable[Chapter], names: dict[str, str], path: Path) -> None:
+    """JSON lines, a chapter a line."""
+    lines = (
+        json.dumps({"text": chapter.text, "document": f"{names[chapter.book]} {chapter.number}"})
+        for chapter in chapters
+    )
+    path.write_text("".join(f"{line}\n" for line in lines), "utf-8")

@@ -1,0 +1,264 @@
+"""text-generation: scores by document, paired comparisons, likeness, and what is told apart."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+
+from bench.cards.tasks import find_task
+from bench.errors import SpecError
+from bench.judge.fidelity import fidelity
+from bench.stats.proportion import clopper_pearson, mcnemar_exact
+
+TASK = find_task("text-generation")
+VOCABULARY = 20
+Columns = dict[str, np.ndarray]
+
+
+def texts(logits: np.ndarray, token: np.ndarray, document: np.ndarray, size: int = 3) -> Columns:
+    """What is stored of texts whose tokens take ``size`` bytes each."""
+    log_p = log_softmax(logits.astype(np.float64), axis=1)
+    order = np.argsort(-log_p, axis=1)[:, :8]
+    best = np.take_along_axis(log_p, order, axis=1)
+    return {
+        "document": document,
+        "bytes": np.full(len(token), size),
+        "token": token,
+        "vocabulary": np.full(len(token), VOCABULARY),
+        "log_p": log_p[np.arange(len(token)), token].astype(np.float32),
+        "predicted": order[:, 0],
+        "top_ids": order,
+        "top_log_p": best.astype(np.float32),
+        "tail_log_p": np.log(1 - np.exp(best).sum(axis=1)).astype(np.float32),
+    }
+
+
+def models(documents: int = 25) -> dict[str, Columns]:
+    """An original, one like it, and one that is less like it and worse."""
+    rng = np.random.default_rng(0)
+    count = documents * 40
+    token, document = rng.integers(0, VOCABULARY, count), np.repeat(np.arange(documents), 40)
+    original = rng.normal(0, 1, (count, VOCABULARY))
+    original[np.arange(count), token] += 2
+    noise = rng.normal(0, 1, (count, VOCABULARY))
+    return {
+        "original": texts(original, token, document),
+        "student": texts(original + 0.3 * noise, token, document),
+        "control": texts(0.4 * original + noise, token, document),
+    }
+
+
+MODELS = models()
+
+
+def questions(gold: list[int], log_p: list[list[float]], sizes: list[list[int]]) -> Columns:
+    rows = [(q, c) for q, each in enumerate(log_p) for c in range(len(each))]
+    return {
+        "document": np.array([q for q, _ in rows]),
+        "question": np.array([q for q, _ in rows]),
+        "choice": np.array([c for _, c in rows]),
+        "gold": np.array([gold[q] == c for q, c in rows]),
+        "log_p": np.array([log_p[q][c] for q, c in rows]),
+        "bytes": np.array([sizes[q][c] for q, c in rows]),
+    }
+
+
+def answers(right: np.ndarray, answer: np.ndarray) -> Columns:
+    return {
+        "document": np.arange(len(right)),
+        "right": right,
+        "answer": answer,
+        "tokens": np.ones(len(right), int),
+    }
+
+
+# -- texts ----------------------------------------------------------------------------------------
+
+
+def test_texts_are_scored_in_bits_per_byte_perplexity_and_next_tokens() -> None:
+    columns = MODELS["original"]
+    bits, perplexity, right = TASK.scores(columns, 0.95)
+    nats = -columns["log_p"].astype(np.float64)
+    assert bits.value.estimate == pytest.approx(nats.sum() / math.log(2) / (3 * len(nats)))
+    assert perplexity.value.estimate == pytest.approx(np.exp(nats.mean()))
+    assert right.value.estimate == pytest.approx(np.mean(columns["predicted"] == columns["token"]))
+    assert [s.metric.better for s in (bits, perplexity, right)] == ["lower", "lower", "higher"]
+    for score in (bits, perplexity, right):
+        assert score.value.low < score.value.estimate < score.value.high
+        assert score.examples == 25
+
+
+def test_a_first_token_that_nothing_predicts_costs_bits_and_is_in_no_other_figure() -> None:
+    whole = MODELS["original"]
+    first = np.r_[True, np.diff(whole["document"]) != 0]
+    columns = whole | {
+        "predicted": np.where(first, -1, whole["predicted"]),
+        "log_p": np.where(first, -math.log(VOCABULARY), whole["log_p"]),
+    }
+    bits, perplexity, right = TASK.scores(columns, 0.95)
+    later = -whole["log_p"][~first].astype(np.float64)
+    expected = (later.sum() + 25 * math.log(VOCABULARY)) / math.log(2) / (3 * len(first))
+    assert bits.value.estimate == pytest.approx(expected)
+    assert perplexity.value.estimate == pytest.approx(np.exp(later.mean()))
+    hits = (whole["predicted"] == whole["token"])[~first]
+    assert right.value.estimate == pytest.approx(hits.mean())
+
+
+def test_a_change_is_paired_by_document_and_less_is_better() -> None:
+    change = TASK.change(MODELS["control"], MODELS["student"], 0.95)
+    assert change is not None
+    assert change.this > change.other
+    assert change.difference.low > 0
+    assert change.gain.high < 0
+    assert change.p < 0.01
+    assert change.test == "sign flips"
+    alone = [TASK.scores(MODELS[name], 0.95)[0].value for name in ("control", "student")]
+    widths = [interval.high - interval.low for interval in alone]
+    assert change.difference.high - change.difference.low < sum(widths)
+    same = TASK.change(MODELS["control"], MODELS["control"], 0.95)
+    assert same is not None
+    assert (same.p, same.difference.estimate) == (1, 0)
+
+
+def test_models_of_other_tokenizers_are_compared_in_bits_and_not_in_distributions() -> None:
+    fine, coarse = MODELS["original"], {k: v[::2] for k, v in MODELS["student"].items()}
+    coarse["bytes"] = coarse["bytes"] * 2
+    change = TASK.change(coarse, fine, 0.95)
+    assert change is not None
+    assert change.this < change.other
+    with pytest.raises(SpecError, match=r"into other tokens.*bits per byte are"):
+        fidelity(TASK, coarse, fine)
+    other = MODELS["student"] | {"vocabulary": np.full(1000, 24)}
+    with pytest.raises(SpecError, match="of 20 and 24 tokens"):
+        fidelity(TASK, other, fine)
+
+
+def test_other_texts_are_not_compared() -> None:
+    other = MODELS["student"] | {"bytes": MODELS["student"]["bytes"] + 1}
+    assert TASK.change(other, MODELS["original"], 0.95) is None
+    assert TASK.change(answers(np.ones(3, bool), np.arange(3)), MODELS["original"], 0.95) is None
+
+
+def test_a_single_document_is_cut_into_stretches_that_tokenizers_share() -> None:
+    alone = {k: (v * 0 if k == "document" else v) for k, v in MODELS["original"].items()}
+    bits = TASK.scores(alone, 0.95)[0]
+    assert bits.value.low < bits.value.estimate < bits.value.high
+    assert bits.examples == 3000 // 256
+    halves = {k: v[::2] for k, v in alone.items()}
+    halves["bytes"] = halves["bytes"] * 2
+    assert TASK.scores(halves, 0.95)[0].examples == bits.examples
+    assert TASK.change(halves, alone, 0.95) is not None
+
+
+def test_a_model_that_knows_nothing_is_doubted() -> None:
+    columns = MODELS["original"]
+    blind = columns | {"log_p": np.full(1000, -math.log(VOCABULARY))}
+    (words,) = TASK.doubts(blind, TASK.scores(blind, 0.95)[0])
+    assert "not surely below the 1.44 that guessing blindly takes" in words
+    assert TASK.doubts(columns, TASK.scores(columns, 0.95)[0]) == []
+
+
+# -- likeness -------------------------------------------------------------------------------------
+
+
+def test_the_likeness_of_distributions_is_told_with_its_effect_against_a_control() -> None:
+    found = fidelity(TASK, MODELS["student"], MODELS["original"], MODELS["control"])
+    measures = {measure.key: measure for measure in found.measures}
+    assert list(measures) == ["same_token", "divergence", "tail", "perplexity_ratio", "flips"]
+    mine, theirs = MODELS["student"], MODELS["original"]
+    same = measures["same_token"]
+    assert same.value is not None
+    assert same.value.estimate == pytest.approx(np.mean(mine["predicted"] == theirs["predicted"]))
+    assert same.gained == "more"
+    assert measures["divergence"].gained == "more"
+    ratio = measures["perplexity_ratio"].value
+    assert ratio is not None
+    assert ratio.estimate == pytest.approx(np.mean(theirs["log_p"] - mine["log_p"]), abs=1e-6)
+    flips = measures["flips"].value
+    hits = [each["predicted"] == each["token"] for each in (mine, theirs)]
+    assert flips is not None
+    assert flips.estimate == pytest.approx(np.mean(hits[0] != hits[1]))
+
+
+def test_a_model_is_like_itself() -> None:
+    found = fidelity(TASK, MODELS["original"], MODELS["original"])
+    values = {m.key: m.value.estimate for m in found.measures if m.value is not None}
+    assert values.pop("tail") > 0
+    expected = {"same_token": 1, "divergence": 0, "perplexity_ratio": 0, "flips": 0}
+    assert values == pytest.approx(expected)
+
+
+def test_without_distributions_the_rest_is_told() -> None:
+    small = {
+        name: {k: v for k, v in columns.items() if k not in TASK.bulky}
+        for name, columns in MODELS.items()
+    }
+    found = fidelity(TASK, small["student"], small["original"])
+    assert [m.key for m in found.measures] == ["same_token", "perplexity_ratio", "flips"]
+
+
+# -- questions and answers ------------------------------------------------------------------------
+
+
+def test_a_choice_is_right_by_its_probability_and_by_that_of_a_byte() -> None:
+    columns = questions([0, 1, 1], [[-6, -5], [-3, -4], [-4, -2]], [[12, 2], [3, 8], [1, 1]])
+    normalised, plain = TASK.scores(columns, 0.95)
+    assert (normalised.metric.name, normalised.correct) == ("acc_norm", 3)
+    assert (plain.metric.name, plain.correct) == ("acc", 1)
+    assert normalised.value == clopper_pearson(3, 3, 0.95)
+
+
+def test_decisions_are_compared_by_the_questions_that_one_alone_has_right() -> None:
+    rng = np.random.default_rng(2)
+    mine, theirs = rng.random(60) < 0.8, rng.random(60) < 0.5
+    one, other = (answers(right, rng.integers(0, 9, 60)) for right in (mine, theirs))
+    change = TASK.change(one, other, 0.95)
+    assert change is not None
+    lost, gained = int((theirs & ~mine).sum()), int((mine & ~theirs).sum())
+    assert (change.only_other_right, change.only_this_right) == (lost, gained)
+    assert (change.test, change.p) == ("McNemar", mcnemar_exact(lost, gained))
+    measures = {m.key: m.value for m in fidelity(TASK, one, other).measures}
+    assert set(measures) == {"same_answer", "flips"}
+    assert measures["flips"] is not None
+    assert measures["flips"].estimate == pytest.approx((lost + gained) / 60)
+
+
+def test_a_few_questions_that_are_all_alike_leave_room_for_others() -> None:
+    one = answers(np.ones(6, bool), np.arange(6))
+    for measure in fidelity(TASK, one, one).measures:
+        share = 0 if measure.key == "flips" else 6
+        assert measure.value == clopper_pearson(share, 6, 0.95)
+
+
+def test_questions_of_one_document_are_no_independent_evidence() -> None:
+    right = np.repeat(np.random.default_rng(1).random(30) < 0.5, 10)
+    alone = answers(right, np.arange(300))
+    together = alone | {"document": np.repeat(np.arange(30), 10)}
+    widths = [
+        score.value.high - score.value.low
+        for columns in (alone, together)
+        for score in TASK.scores(columns, 0.95)
+    ]
+    assert widths[1] > 2 * widths[0]
+
+
+def test_choosing_no_better_than_blindly_is_doubted() -> None:
+    columns = questions([0, 1] * 6, [[-1, -2]] * 12, [[1, 1]] * 12)
+    (words,) = TASK.doubts(columns, TASK.scores(columns, 0.95)[0])
+    assert "50.0% that choosing blindly gives" in words
+    surely = questions([0] * 12, [[-1, -2]] * 12, [[1, 1]] * 12)
+    assert TASK.doubts(surely, TASK.scores(surely, 0.95)[0]) == []
+
+
+def test_a_single_question_has_a_score_and_no_likeness() -> None:
+    one = questions([0], [[-1, -2]], [[1, 1]])
+    assert TASK.scores(one, 0.95)[0].correct == 1
+    assert fidelity(TASK, one, one).measures == ()
+    assert TASK.change(one, one, 0.95) is not None
+
+
+def test_lineage_is_for_models_whose_items_have_one_right_class() -> None:
+    assert not TASK.one_class
