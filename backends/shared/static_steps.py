@@ -43,7 +43,8 @@ class Stepping:
 
     def decoding(self, decoder: Decoder, batch: int, capacity: int) -> StaticSteps:
         """The state stays in values of the runtime's."""
-        fitting = [s for s in self.static if s.batch == batch and s.capacity >= capacity]
+        fixed = [step for step in self.static if step.tokens]
+        fitting = [s for s in fixed if s.batch == batch and s.capacity >= capacity]
         if not any(step.tokens == 1 for step in fitting):
             raise Unsupported(
                 f"{self.where}: it takes fixed shapes alone, and the model has no form with a "
