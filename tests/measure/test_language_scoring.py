@@ -282,6 +282,18 @@ def test_an_answer_is_the_likeliest_text_up_to_the_end_of_the_line(
     assert session.asked[:3] == [(1, 3), (1, 1), (1, 1)]
 
 
+def test_what_a_token_holds_behind_the_end_of_a_line_is_no_part_of_the_answer(
+    session: Bigrams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def text(tokens: Tokens, ids: np.ndarray) -> str:
+        assert len(ids)
+        return " abc\nmore"
+
+    monkeypatch.setattr(Tokens, "text", text)
+    data = lines({"prompt": "a", "answer": "abc"}, {"prompt": "a", "answer": "abc\nmore"})
+    assert predictions(planned(tmp_path, data), NOBODY)["right"].tolist() == [True, False]
+
+
 # -- what is wrong with the input -----------------------------------------------------------------
 
 
