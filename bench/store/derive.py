@@ -311,7 +311,16 @@ def facts_of(record: Record) -> CellFacts:
             predictions=accuracy.predictions,
         ),
         not_scored=details.get("accuracy", ""),
+        tokenizing_ns=_tokenizing(record),
+        templated=record.queries is not None and record.queries.templated,
     )
+
+
+def _tokenizing(record: Record) -> tuple[int, ...]:
+    """What making token ids took, of which the record has the median alone."""
+    if record.queries is None or record.queries.tokenizing_ns is None:
+        return ()
+    return (round(record.queries.tokenizing_ns),)
 
 
 # -- run.json -------------------------------------------------------------------------------------
