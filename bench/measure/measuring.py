@@ -22,7 +22,7 @@ from bench.measure.decoding import tokenizer_of
 from bench.measure.group import group_class
 from bench.measure.listener import Listener
 from bench.measure.member import Context, told_placement, try_out
-from bench.measure.pasts import footprint, too_large, with_held, with_past
+from bench.measure.pasts import footprint, names_to_fill, too_large, with_held, with_past
 from bench.measure.plan import PlannedCell
 from bench.measure.prepare import Prepared
 from bench.measure.profiled import profiled_placement
@@ -109,6 +109,8 @@ class Measuring:
             ]
             with contextlib.ExitStack() as held:
                 there = [p for p in fitting if self._has_inputs(p, held)]
+                for name in names_to_fill(there):
+                    self.listener.phase(f"filling the cache of {name}")
                 ready = [found for p in there if (found := self._with_past(p)) is not None]
                 if ready:
                     self._measure([self._state(planned) for planned in ready])
@@ -136,8 +138,6 @@ class Measuring:
         takes; None, and finished, where these can't be had."""
         if planned.model.decoder is None:
             return planned
-        if planned.prompt is not None:
-            self.listener.phase(f"filling the cache of {planned.cell.model.name}")
         with self.account.useful():
             try:
                 return in_static_form(with_past(planned, self.references))

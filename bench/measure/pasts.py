@@ -3,6 +3,7 @@ how much memory a cell takes at least, before anything of it is loaded."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from bench.cards.inputs import input_digest
@@ -20,6 +21,13 @@ from bench.scenarios import find_scenario
 #: Of a logit: every export gives float32, whatever it computes in.
 _LOGIT_BYTES = 4
 _HOST = "cpu"
+
+
+def names_to_fill(cells: Iterable[PlannedCell]) -> list[str]:
+    """The models whose cache has to hold a prompt first: each once, however many targets take it
+    up."""
+    filled = (p for p in cells if p.model.decoder is not None and p.prompt is not None)
+    return list(dict.fromkeys(planned.cell.model.name for planned in filled))
 
 
 def with_past(planned: PlannedCell, references: References) -> PlannedCell:

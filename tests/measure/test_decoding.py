@@ -17,7 +17,7 @@ from bench.cards.ready import Loaded
 from bench.decoding import Decoder, Length, StateTensor
 from bench.errors import BenchError, SpecError, Unsupported
 from bench.measure.decoding import refusal
-from bench.measure.pasts import with_past
+from bench.measure.pasts import names_to_fill, with_past
 from bench.measure.plan import PlannedCell, make_plan
 from bench.record.parity import Reference
 from bench.runtimes.runtime import Runtime
@@ -108,6 +108,11 @@ def test_a_token_is_decoded_after_a_state_that_the_prompt_left() -> None:
     assert (ready.feeds["past_gate"] == gate).all()
     shapes = {name: array.shape for name, array in ready.feeds.items()}
     assert shapes == planned.cell.shapes
+
+
+def test_a_cache_that_is_filled_is_told_of_once() -> None:
+    assert names_to_fill(plan(Suite(scenarios=("decode@8", "decode@16")), model())) == ["tiny"]
+    assert names_to_fill(plan(Suite(scenarios=("prefill@8",)), model())) == []
 
 
 def test_a_cache_that_nothing_can_fill_fails_its_cell() -> None:
