@@ -45,6 +45,7 @@ bench: $(VENV)/.ready-test
 	$(PYTHON) tests/benchmarks/startup.py
 	$(PYTHON) tests/benchmarks/overhead.py
 	$(PYTHON) tests/benchmarks/lanes.py
+	$(PYTHON) tests/benchmarks/decoding.py
 	$(PYTHON) tests/benchmarks/results.py
 	$(PYTHON) tests/benchmarks/report.py
 

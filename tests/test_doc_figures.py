@@ -11,11 +11,19 @@ from typing import Any
 import pytest
 
 from bench.__main__ import main
+from bench.cards.catalog import find_model
 from bench.store.run import read_run
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 (PUBLISHED,) = (ROOT / "results" / "default" / "runs").iterdir()
+#: Publication -> the original that its tables begin with.
+ORIGINALS = {"default": "fashion-teacher", "language": "verse-moe"}
+RUNS = {
+    original: run
+    for name, original in ORIGINALS.items()
+    for run in (ROOT / "results" / name / "runs").glob("*")
+}
 README = (ROOT / "README.md").read_text("utf-8")
 
 
@@ -29,15 +37,38 @@ def quoted(block: str) -> list[str]:
     return [line.rstrip() for line in block.splitlines() if line.strip() not in ("", "...")]
 
 
-def test_the_tables_in_the_readme_are_those_of_the_published_run(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("original", RUNS)
+def test_the_tables_in_the_readme_are_those_of_the_published_runs(
+    original: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    assert main(["show", str(PUBLISHED)]) == 0
+    assert main(["show", str(RUNS[original])]) == 0
     printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
-    (shown,) = [body for body in blocks(ROOT / "README.md", "text") if "Latency   p99" in body]
+    (shown,) = [
+        body for body in blocks(ROOT / "README.md", "text") if f"{original}  original" in body
+    ]
     for line in quoted(shown):
         assert line in printed, f"README.md: {line!r} is not what `bench show` prints"
+
+
+def test_the_scores_of_language_models_are_those_of_their_cards() -> None:
+    for name in ("verse-moe", "verse-student", "verse-student-ce"):
+        figures = find_model(name).provenance.figures
+        bits = [figures[f"bits_per_byte{end}"] for end in ("", "_low", "_high")]
+        right = [100 * figures[f"next_token_accuracy{end}"] for end in ("", "_low", "_high")]
+        row = (
+            f"| `{name}` | {figures['parameters']:,} "
+            f"| {bits[0]:.3f} ({bits[1]:.3f} to {bits[2]:.3f}) "
+            f"| {right[0]:.1f}% ({right[1]:.1f} to {right[2]:.1f}) |"
+        )
+        assert row in README.splitlines()
+    figures = find_model("verse-student").provenance.figures
+    less, low, high = (
+        figures[f"fewer_bits_per_byte_than_control{e}"] for e in ("", "_low", "_high")
+    )
+    assert f"needs {less:.3f} ({low:.3f} to {high:.3f}) bits a byte less" in README
 
 
 def test_the_figures_of_portability_are_those_of_the_matrix() -> None:

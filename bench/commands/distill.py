@@ -21,18 +21,16 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smh]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
-class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases alone
+def _read_duration(
+    context: click.Context, flag: click.Parameter, value: str | None
+) -> float | None:
     """``150s``, ``20m``, ``1.5h``; seconds where no unit is given."""
-
-    name = "duration"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, context: click.Context | None
-    ) -> float:
-        found = _DURATION.fullmatch(str(value))
-        if found is None or not float(found[1]):
-            self.fail(f"{value!r} is no duration: write 150s, 20m or 1.5h.", param, context)
-        return float(found[1]) * _SECONDS[found[2]]
+    if value is None:
+        return None
+    found = _DURATION.fullmatch(value)
+    if found is None or not float(found[1]):
+        raise click.BadParameter(f"{value!r} is no duration: write 150s, 20m or 1.5h.")
+    return float(found[1]) * _SECONDS[found[2]]
 
 
 _FILE = click.Path(path_type=Path)
@@ -81,14 +79,26 @@ _OF_LANGUAGE_MODELS = (
 )
 @click.option("--layers", type=click.IntRange(min=1), help="Default: half of the original's.")
 @click.option("--steps", type=click.IntRange(min=1), help="Default 1000, or as --max-time lets it.")
-@click.option("--max-time", "max_time_s", type=Duration(), help="Of the training: 150s, 20m, 2h.")
+@click.option(
+    "--max-time",
+    "max_time_s",
+    callback=_read_duration,
+    metavar="TIME",
+    help="Of the training: 150s, 20m, 2h.",
+)
 @click.option("--batch", type=click.IntRange(min=1), help="Rows of a step; default 8.")
 @click.option("--length", type=click.IntRange(min=2), help="Tokens of a row; default 256.")
 @click.option("--rate", type=_ABOVE_0, help="Largest learning rate; default 5e-4.")
 @click.option("--sample", type=click.IntRange(min=1), help="Texts that MODEL writes, learnt too.")
 @click.option("--device", metavar="cpu|cuda[:N]", help="Where a language model trains.")
 @click.option("--bf16", is_flag=True, default=None, help="Multiply in bfloat16.")
-@click.option("--keep-every", "keep_every_s", type=Duration(), help="Of its state; default 5m.")
+@click.option(
+    "--keep-every",
+    "keep_every_s",
+    callback=_read_duration,
+    metavar="TIME",
+    help="Of its state; default 5m.",
+)
 def command(model: str, out: Path, **given: Any) -> None:
     """Train a small student of MODEL by matching what it says.
 

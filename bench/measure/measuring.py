@@ -19,11 +19,10 @@ from bench.machine.quiet import Cores
 from bench.measure.account import Account
 from bench.measure.answers import behind_its_text
 from bench.measure.decoding import tokenizer_of
-from bench.measure.footprint import footprint, too_large, with_held
 from bench.measure.group import group_class
 from bench.measure.listener import Listener
 from bench.measure.member import Context, told_placement, try_out
-from bench.measure.pasts import with_past
+from bench.measure.pasts import footprint, too_large, with_held, with_past
 from bench.measure.plan import PlannedCell
 from bench.measure.prepare import Prepared
 from bench.measure.profiled import profiled_placement

@@ -13,10 +13,10 @@ from bench.cards.tasks import find_task
 from bench.cards.tasks.base import Judged, judged
 from bench.errors import AccuracyFailed
 from bench.files import file_stem
+from bench.measure.language.questions import answer_columns, question_columns
+from bench.measure.language.texts import document_columns
 from bench.measure.member import Context
 from bench.measure.plan import PlannedCell, for_batch
-from bench.measure.questions import answer_columns, question_columns
-from bench.measure.texts import document_columns
 from bench.record.facts import Scored
 from bench.record.result import Record
 from bench.runtimes.loaded import loaded_worker

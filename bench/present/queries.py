@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.numbers import MISSING, NAME_LIMIT, duration, half_width, printable, significant
-from bench.record.result import Amount, Queries, QueryTime, Record
+from bench.record.result import Amount, Queries, Record, TokenTime
 from bench.scenarios import Scenario, find_scenario
 
 _KEPT = {"met": "both bounds are met", "missed": "a bound is missed"}
@@ -68,7 +68,7 @@ def _times(queries: Queries) -> str:
     return ", ".join(parts)
 
 
-def _time(time: QueryTime) -> str:
+def _time(time: TokenTime) -> str:
     median = duration(time.median_ns.value)
     if time.p99.value_ns is None:
         return f"{median} (no p99: {time.p99.samples} of {time.p99.samples_needed} queries)"

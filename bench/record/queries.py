@@ -13,7 +13,7 @@ from bench.cell import Cell
 from bench.numbers import duration
 from bench.record import estimate
 from bench.record.facts import CellFacts
-from bench.record.result import Check, Invocation, Kept, Percentile, Queries, QueryTime
+from bench.record.result import Check, Invocation, Kept, Percentile, Queries, QueryTime, TokenTime
 from bench.scenarios import find_scenario
 from bench.stats.percentile import median
 
@@ -57,7 +57,7 @@ def of_queries(
         new_tokens=answer,
         ttft=ttft,
         tpot=tpot,
-        itl=_time(between, None, confidence) if len(between) > 1 else None,
+        itl=_spread(between, confidence) if len(between) > 1 else None,
         **_of_request(ttft, facts),
         prompt_per_s=None
         if waited
@@ -137,16 +137,22 @@ def _words(name: str, time: QueryTime) -> str:
 
 
 def _time(arrays: Sequence[Array], bound_ns: int | None, confidence: float) -> QueryTime:
-    """One time of the queries of each invocation."""
+    """One time of the queries of each invocation, held against its bound."""
+    found = _spread(arrays, confidence)
+    return QueryTime(
+        median_ns=found.median_ns,
+        p90=found.p90,
+        p99=found.p99,
+        bound_ns=bound_ns,
+        kept=None if bound_ns is None else kept(found.p99, bound_ns),
+    )
+
+
+def _spread(arrays: Sequence[Array], confidence: float) -> TokenTime:
+    """The times of each invocation, over all."""
     arrays = [np.maximum(array, _SHORTEST_NS) for array in arrays]
     pooled = np.concatenate(arrays)
     middle = estimate.estimate([median(array) for array in arrays], confidence)
     assert middle is not None
-    p99 = estimate.percentile(pooled, arrays, 0.99, confidence)
-    return QueryTime(
-        median_ns=middle,
-        p90=estimate.percentile(pooled, arrays, 0.90, confidence),
-        p99=p99,
-        bound_ns=bound_ns,
-        kept=None if bound_ns is None else kept(p99, bound_ns),
-    )
+    p90, p99 = (estimate.percentile(pooled, arrays, p, confidence) for p in (0.90, 0.99))
+    return TokenTime(median_ns=middle, p90=p90, p99=p99)

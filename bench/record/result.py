@@ -132,12 +132,17 @@ class Invocation(Frozen):
 Kept = Literal["met", "missed", "inconclusive"]
 
 
-class QueryTime(Frozen):
-    """One time of a language model's whole queries, over all of them."""
+class TokenTime(Frozen):
+    """One time that whole queries of a language model are made up of, over all of them."""
 
     median_ns: Amount
     p90: Percentile
     p99: Percentile
+
+
+class QueryTime(TokenTime):
+    """One time of each of a language model's whole queries, which may be asked under a bound."""
+
     bound_ns: Positive | None = None  #: what its 99th percentile must not exceed
     kept: Kept | None = None  #: whether it does not, as far as the queries tell
 
@@ -155,7 +160,7 @@ class Queries(Frozen):
     ttft: QueryTime
     tpot: QueryTime | None = None  #: None where a query makes one token
     #: from each token to the next, one by one; not of queries that may have waited
-    itl: QueryTime | None = None
+    itl: TokenTime | None = None
     #: making token ids of a request's text, timed apart: a median; None where that wasn't timed
     tokenizing_ns: Above | None = None
     templated: bool = False  #: whether a chat template is in that
@@ -185,7 +190,7 @@ class Footprint(Frozen):
     weights_bytes: Count  #: of the file that is loaded
     cache_bytes: Count  #: the state that the query leaves, of all its samples
     cache_token_bytes: Figure  #: what a token of one sample adds to it in the long run
-    logits_bytes: Count  #: [batch, new tokens, vocabulary] in float32
+    logits_bytes: Count  #: [batch, new tokens at once, vocabulary] in float32
     needed_bytes: Count
     #: measured: the state that was bound before the query, as the reference left it
     cache_held_bytes: Count | None = None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from bench.record.result import (
     Foreign,
     Queries,
+    QueryTime,
     Record,
     value_of,
 )
@@ -88,7 +89,7 @@ def _of_queries(queries: Queries) -> dict[str, object]:
         if time is not None:
             row[f"{name}_ns"] = time.median_ns.value
             row[f"{name}_p99_ns"] = time.p99.value_ns
-        if time is not None and name != "itl":
+        if isinstance(time, QueryTime):
             row[f"{name}_bound_ns"] = time.bound_ns
     return row
 

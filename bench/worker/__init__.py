@@ -2,7 +2,7 @@
 
 Everything in this package runs in any interpreter from Python 3.9 on, with the standard library,
 numpy and one runtime; of the rest of `bench` it imports the contract alone (`bench.backend`,
-`bench.capabilities`) and `bench.errors`.
+`bench.capabilities`; of language models `bench.decoding` and `bench.steps`) and `bench.errors`.
 """
 
 #: What both sides have to speak alike; the first message of a worker's process says its own.

@@ -3,8 +3,8 @@
     python models/recipes/language.py [--out models] [--work DIR] [--only original] [--seed 1]
 
 Text: the King James Bible (1611, out of copyright in most places), from Debian's packages
-bible-kjv and bible-kjv-text. Eight books are the test text, five the validation text on which
-every choice was made; the tokenizer and the models learn from the other 53.
+bible-kjv and bible-kjv-text. Eight books are the test text, five the validation text by
+which training is watched; the tokenizer and the models learn from the other 53.
 
 The original has DeepSeek-V4's architecture: a mixture of experts, a sliding window and both kinds
 of compressed attention. The student is dense (Qwen3's architecture) and learns the original's
@@ -445,14 +445,14 @@ def describe(
 ) -> Iterator[Trained]:
     """What the three cards say."""
     books = f"53 books of the King James Bible (1,089 chapters), {TOKENS} tokens a step"
-    few = f"every fifth of these chapters, {TOKENS} tokens a step"
+    few = f"every fifth of the 1,089 training chapters, {TOKENS} tokens a step"
     lengths = (
         f"Sequences of {SHORT} tokens, every {LONG_EVERY}th step one of {WINDOW}: beyond that "
         "nothing was learned, though the context holds more. "
     )
     choices = (
-        "What was chosen was chosen on five other books (Lamentations, Amos, Galatians, 1 Peter, "
-        "Titus); the eight test books were scored once."
+        "The rate comes from a short comparison of training losses; no choice was made on the "
+        "eight test books, which were scored once."
     )
 
     def figures(name: str) -> dict[str, float | int]:

@@ -13,17 +13,26 @@ import numpy as np
 import pytest
 
 from bench.cards.card import Card, load_card
-from bench.cards.distilling.language import LanguageRecipe, distill_language
+from bench.cards.distilling.language import (
+    LanguageRecipe,
+    _Training,
+    distill_language,
+    divergence,
+)
 from bench.cards.distilling.sampled import _to_its_end
 from bench.cards.distilling.state import TrainingState
 from bench.cards.distilling.students import kept_layers, student_of
-from bench.cards.distilling.texts import Rows, Tokens, read_texts, tokenised
+from bench.cards.distilling.texts import Rows, read_texts, tokenised
+from bench.cards.language.causal import load_for_training
+from bench.cards.language.tokens import Encoded
 from bench.errors import OutOfMemory, SpecError, Unavailable
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
+pytest.importorskip("tokenizers")
 
 from tiny_decoders import CLASSES  # noqa: E402
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers  # noqa: E402
 
 RECIPE = LanguageRecipe("pupil", layers=2, steps=20, batch=4, length=16, rate=2e-3)
 #: Its layers are elsewhere; they differ by a list; they differ by a count.
@@ -33,8 +42,6 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz .,"
 
 def save_tokenizer(path: Path, letters: str = LETTERS) -> None:
     """One token for each letter; 0 is every other."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-
     ids = {"?": 0, **{letter: number for number, letter in enumerate(letters, start=1)}}
     reader = Tokenizer(models.WordLevel(ids, unk_token="?"))
     reader.pre_tokenizer = pre_tokenizers.Split("", "isolated")
@@ -216,6 +223,36 @@ def test_a_step_in_parts_gives_the_gradient_of_the_whole(
         np.testing.assert_allclose(values, parts[name], atol=1e-4)
 
 
+def test_the_loss_is_the_divergence_of_the_student_from_the_original() -> None:
+    drawn = np.random.default_rng(1)
+    mine, theirs = (drawn.normal(size=(3, 5)) for _ in range(2))
+    for t in (1.0, 2.0):
+        p, q = (np.exp(x / t) / np.exp(x / t).sum(1, keepdims=True) for x in (theirs, mine))
+        expected = t**2 * (p * np.log(p / q)).sum(1).mean()
+        found = divergence(torch.from_numpy(mine), torch.from_numpy(theirs), t)
+        assert float(found) == pytest.approx(expected)
+
+
+def test_steps_go_as_far_as_the_rate_says(
+    card: Card, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LanguageRecipe, "rate_at", lambda recipe, progress: 0.0)
+    path = distill_language(card, [text], replace(RECIPE, steps=2), tmp_path, silent)
+    figures = load_card(path).provenance.figures
+    assert figures["trained_bits_per_byte"] == figures["untrained_bits_per_byte"]
+
+
+def test_a_model_that_guesses_needs_the_bits_of_a_guess(folder: Path) -> None:
+    with torch.inference_mode(False):
+        original = load_for_training(str(folder))
+        student = student_of(original, 1, "master")
+    with torch.no_grad():
+        student.lm_head.weight.zero_()
+    documents = [Encoded(np.arange(n) % 32, np.ones(n, np.int64)) for n in (120, 33, 2)]
+    training = _Training(original, student, {"training": documents, "held out": documents}, RECIPE)
+    assert training.bits_per_byte(student) == pytest.approx(5.0)  # one of 32 for each byte
+
+
 # -- students --------------------------------------------------------------------------------------
 
 
@@ -293,6 +330,15 @@ def test_documents_come_from_files_folders_and_lines_and_some_are_held_out(tmp_p
     assert other.sha256 == found.sha256
 
 
+def test_lines_of_one_document_are_held_out_together(tmp_path: Path) -> None:
+    lines = [json.dumps({"text": f"{n} {part}", "document": n}) for n in range(6) for part in "ab"]
+    (tmp_path / "lines.jsonl").write_text("\n".join(lines))
+    found = read_texts([tmp_path / "lines.jsonl"], 0.2, seed=1)
+    assert len(found.training) == 10
+    assert len({text.split()[0] for text in found.held_out}) == 1
+    assert len(found.held_out) == 2
+
+
 def test_text_that_cannot_be_learnt_from_is_refused_in_a_sentence(tmp_path: Path) -> None:
     def refusal(path: Path) -> str:
         with pytest.raises(SpecError) as refused:
@@ -301,39 +347,41 @@ def test_text_that_cannot_be_learnt_from_is_refused_in_a_sentence(tmp_path: Path
 
     assert "No such file" in refusal(tmp_path / "none.txt")
     (tmp_path / "empty").mkdir()
-    assert "no .txt file in that folder" in refusal(tmp_path / "empty")
+    assert "no .txt file in this folder" in refusal(tmp_path / "empty")
     (tmp_path / "one.txt").write_text("one document")
     assert "1 documents; 4 are needed" in refusal(tmp_path / "one.txt")
     (tmp_path / "bad.txt").write_bytes(b"\xff\xfe")
-    assert "not text in UTF-8" in refusal(tmp_path / "bad.txt")
-    (tmp_path / "bad.jsonl").write_text('{"text": "good"}\n{"prompt": "other"}\n')
-    assert "bad.jsonl, line 2: a document is written as" in refusal(tmp_path / "bad.jsonl")
-    (tmp_path / "bad.jsonl").write_text('{"text": 3}\n')
-    assert '"text" is no text' in refusal(tmp_path / "bad.jsonl")
-    (tmp_path / "a.pdf").write_text("text")
-    assert "give text as a .txt file" in refusal(tmp_path / "a.pdf")
+    assert "is no UTF-8" in refusal(tmp_path / "bad.txt")
+    (tmp_path / "bad.jsonl").write_text('{"text": "good"}\n{"other": 1}\n')
+    assert "bad.jsonl: line 2 has 'other'" in refusal(tmp_path / "bad.jsonl")
+    (tmp_path / "bad.jsonl").write_text('{"prompt": "1 + 1", "answer": "2"}\n')
+    assert "a student learns from texts" in refusal(tmp_path / "bad.jsonl")
 
 
-def test_all_bytes_count_but_those_of_a_first_token_that_nothing_predicts(tmp_path: Path) -> None:
+def test_a_document_is_read_behind_the_token_that_begins_one(tmp_path: Path) -> None:
     save_tokenizer(tmp_path / "tokenizer.json")
-    (behind,) = tokenised(["abcé"], tmp_path / "tokenizer.json", 32, first=31)
-    assert behind.ids.tolist() == [31, 1, 2, 3, 0]
-    assert behind.spelt_bytes == 5
-    (alone,) = tokenised(["abcé"], tmp_path / "tokenizer.json", 32, first=None)
+    (alone,) = tokenised(["abcé"], tmp_path / "tokenizer.json", 32)
     assert alone.ids.tolist() == [1, 2, 3, 0]
-    assert alone.spelt_bytes == 4
+    assert alone.bytes.tolist() == [1, 1, 1, 2]
+    reader = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    reader.add_special_tokens(["<begin>"])
+    reader.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text('{"bos_token": "<begin>"}')
+    (behind,) = tokenised(["abcé"], tmp_path / "tokenizer.json", 32)
+    assert behind.ids.tolist() == [len(LETTERS) + 1, 1, 2, 3, 0]
+    assert behind.bytes.tolist() == [0, 1, 1, 1, 2]
 
 
 def test_a_tokenizer_that_is_missing_or_of_another_vocabulary_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"tokenizer\.json: there is no such file"):
-        tokenised(["abc"], tmp_path / "tokenizer.json", 32, None)
+        tokenised(["abc"], tmp_path / "tokenizer.json", 32)
     save_tokenizer(tmp_path / "tokenizer.json")
     with pytest.raises(SpecError, match="gives the id 3, and the model knows 3"):
-        tokenised(["abc"], tmp_path / "tokenizer.json", 3, None)
+        tokenised(["abc"], tmp_path / "tokenizer.json", 3)
 
 
 def test_each_pass_reads_the_whole_text_in_another_order() -> None:
-    documents = [Tokens(np.full(4, n), 4) for n in range(12)]
+    documents = [Encoded(np.full(4, n), np.ones(4, np.int64)) for n in range(12)]
     rows = Rows(documents, length=4, batch=3, seed=1)
     assert rows.steps_a_pass == 4
     passes = [np.concatenate([rows.of_step(s) for s in range(a, a + 4)]) for a in (0, 4)]

@@ -26,7 +26,7 @@ def test_each_architecture_is_right_on_three_targets(bench: Any, tmp_path: Path)
     assert result.returncode == 0, result.stderr
     (run,) = (tmp_path / "results" / "runs").iterdir()
     found = {
-        (r.cell.model, r.cell.target, r.cell.scenario): (r.status, r.parity and r.parity.ok)
+        (r.cell.model.name, r.cell.target, r.cell.scenario): (r.status, r.parity and r.parity.ok)
         for r in read_run(run).records
     }
     assert found == {

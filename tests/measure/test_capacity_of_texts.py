@@ -123,6 +123,20 @@ def test_a_tpot_that_fails_is_not_satisfied_however_early_the_first_tokens_come(
         search(machine, 5, 10_000, 5)
 
 
+@pytest.mark.parametrize("beyond", ["TTFT", "TPOT"])
+def test_each_bound_is_held_against_its_own_times_of_whole_trials(beyond: str) -> None:
+    """2 of 100 queries are beyond one bound and none beyond the other, and nobody gave up."""
+
+    def trial(rate: float, count: int, allowed: int) -> Made:
+        slow = np.arange(count) % 50 == 0
+        ttft_ns = np.where(slow & (beyond == "TTFT"), 9 * MS, MS)
+        rest_ns = np.where(slow & (beyond == "TPOT"), 36 * MS, 4 * MS)
+        return Made(ttft_ns + rest_ns, ttft_ns, 5)
+
+    with pytest.raises(Unsupported, match=f"the {beyond} bound of 5.00 ms does not hold"):
+        find_capacity(trial, 5 * MS, [ttft_bound(5 * MS, MS), tpot_bound(5 * MS, MS)])
+
+
 @pytest.mark.parametrize(
     ("ttft_ms", "tpot_ms", "words"),
     [

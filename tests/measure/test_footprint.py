@@ -17,9 +17,9 @@ from bench.cards.language.cards import tensors
 from bench.cards.ready import Loaded
 from bench.decoding import Decoder, Length, StateTensor
 from bench.errors import OutOfMemory
-from bench.measure import footprint as measuring
+from bench.measure import pasts as measuring
 from bench.measure.feeds import Feeds
-from bench.measure.footprint import footprint, too_large, with_held
+from bench.measure.pasts import footprint, too_large, with_held
 from bench.measure.plan import PlannedCell, make_plan
 from bench.present.results import _heading
 from bench.record.result import Footprint, Record
@@ -106,6 +106,19 @@ def test_a_token_is_foretold_with_the_state_before_and_after_and_what_filling_it
     told = footprint(planned)
     assert told is not None
     assert told.needed_bytes == 100 * TOKEN + 100 * 5000 * 4  # the reference's file isn't there
+
+
+def test_a_text_is_foretold_with_all_its_tokens_and_its_prompts_logits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (planned,) = plan(CPU, "generate@20+30")
+    told = footprint(planned)
+    assert told is not None
+    assert told.cache_bytes == 50 * TOKEN
+    assert told.logits_bytes == 20 * 64 * 4
+    assert told.needed_bytes == 1000 + 50 * TOKEN + 20 * 64 * 4
+    monkeypatch.setattr(measuring, "spare_bytes", lambda: 0)
+    assert "Give a smaller --prompt or --answer, or" in str(too_large(planned))
 
 
 def test_what_has_no_cache_has_no_footprint() -> None:

@@ -22,10 +22,10 @@ from bench.cards.language.tokens import Tokens
 from bench.cards.ready import Loaded
 from bench.cards.tasks import find_task
 from bench.errors import AccuracyFailed, SpecError
-from bench.measure import questions, texts
+from bench.measure.language import questions, texts
+from bench.measure.language.texts import Window, windows
 from bench.measure.plan import PlannedCell, make_plan
 from bench.measure.scoring import predictions
-from bench.measure.texts import Window, windows
 from bench.runtimes.processes import Launcher
 from bench.runtimes.runtime import Runtime
 from bench.runtimes.targets import Choice, parse_target

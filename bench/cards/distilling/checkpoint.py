@@ -68,6 +68,9 @@ def write_student(
         with tempfile.TemporaryDirectory(dir=out, prefix=".making-") as making:
             whole = Path(making) / stem
             student.save_pretrained(whole)
+            for weights in whole.glob("*.safetensors"):
+                # safetensors makes them readable to their owner alone
+                weights.chmod((whole / "config.json").stat().st_mode)
             for beside in _BESIDE:
                 if (origin.folder / beside).is_file():
                     shutil.copyfile(origin.folder / beside, whole / beside)

@@ -20,9 +20,9 @@ from bench.cards.distilling.checkpoint import Origin, Trained, write_student
 from bench.cards.distilling.sampled import sampled
 from bench.cards.distilling.state import TrainingState
 from bench.cards.distilling.students import student_of
-from bench.cards.distilling.texts import Rows, Texts, Tokens, read_texts, tokenised
+from bench.cards.distilling.texts import Rows, Texts, read_texts, tokenised
 from bench.cards.language import causal
-from bench.cards.language.tokens import TOKENIZER
+from bench.cards.language.tokens import TOKENIZER, Encoded
 from bench.cards.modules import import_torch
 from bench.errors import OutOfMemory, SpecError, Unavailable
 from bench.files import file_stem, make_folder, write_text
@@ -221,20 +221,12 @@ def _layers(original: Any) -> int:
     return int(original.config.num_hidden_layers)
 
 
-def _read(card: Card, original: Any, texts: Texts) -> dict[str, list[Tokens]]:
+def _read(card: Card, original: Any, texts: Texts) -> dict[str, list[Encoded]]:
     """The training documents and those held out as ids."""
-    config = original.config
-    first = next(
-        (
-            token
-            for token in (config.bos_token_id, config.eos_token_id)
-            if isinstance(token, int) and token < config.vocab_size
-        ),
-        None,
-    )
+    vocabulary = int(original.config.vocab_size)
     tokenizer = _folder(card) / TOKENIZER
     return {
-        name: tokenised(documents, tokenizer, int(config.vocab_size), first)
+        name: tokenised(documents, tokenizer, vocabulary)
         for name, documents in (("training", texts.training), ("held out", texts.held_out))
     }
 
@@ -282,7 +274,7 @@ class _Training:
         self,
         original: Any,
         student: Any,
-        tokens: Mapping[str, Sequence[Tokens]],
+        tokens: Mapping[str, Sequence[Encoded]],
         recipe: LanguageRecipe,
     ) -> None:
         self.original = original
@@ -292,7 +284,7 @@ class _Training:
         self.rows = Rows(
             tokens["training"], length=recipe.length, batch=recipe.batch, seed=recipe.seed
         )
-        self.held_out = [d for d in tokens["held out"] if len(d.ids) > 1 and d.spelt_bytes]
+        self.held_out = [d for d in tokens["held out"] if len(d.ids) > 1]
         self.done = _Progress()
         # No dropout: the student is to say what the original says, and a training that goes on
         # after an interruption has no random numbers to go on with.
@@ -408,9 +400,7 @@ class _Training:
             return functional.cross_entropy(mine[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
         with torch.no_grad():
             theirs = self._logits(self.original, ids)
-        t = self.recipe.temperature
-        mine, theirs = (functional.log_softmax(x / t, -1).flatten(0, 1) for x in (mine, theirs))
-        return functional.kl_div(mine, theirs, reduction="batchmean", log_target=True) * t**2
+        return divergence(mine.flatten(0, 1), theirs.flatten(0, 1), self.recipe.temperature)
 
     def _logits(self, model: Any, ids: Any) -> Any:
         """Float32 [batch, length, vocabulary]."""
@@ -433,7 +423,17 @@ class _Training:
                     part = ids[start : start + length + 1]
                     logits = self._logits(model, part[None, :-1])[0]
                     nats += float(functional.cross_entropy(logits, part[1:], reduction="sum"))
-        return nats / math.log(2) / sum(document.spelt_bytes for document in self.held_out)
+        return nats / math.log(2) / sum(int(document.bytes[1:].sum()) for document in self.held_out)
+
+
+def divergence(mine: Any, theirs: Any, temperature: float) -> Any:
+    """The mean over rows of KL(theirs || mine) in nats, of logits at a temperature, times its
+    square (section 2 of Hinton et al.)."""
+    from torch.nn import functional  # torch: optional
+
+    mine, theirs = (functional.log_softmax(logits / temperature, -1) for logits in (mine, theirs))
+    found = functional.kl_div(mine, theirs, reduction="batchmean", log_target=True)
+    return found * temperature**2
 
 
 def _adamw(student: Any, rate: float) -> Any:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from bench.arrays import Array
-from bench.cards.distilling.texts import Tokens
 from bench.cards.language.states import cache_argument
+from bench.cards.language.tokens import Encoded
 from bench.errors import SpecError
 from bench.files import write_text
 
@@ -24,14 +24,14 @@ _AT_ONCE = 128
 
 def sampled(
     original: Any,
-    documents: Sequence[Tokens],
+    documents: Sequence[Encoded],
     kept: Path,
     *,
     count: int,
     length: int,
     seed: int,
     say: Callable[[str], None],
-) -> list[Tokens]:
+) -> list[Encoded]:
     """``count`` texts of ``length`` tokens at most: the beginnings of ``documents`` in turn, each
     with another continuation. They are drawn once and lie in ``kept``, where a training that is
     taken up again finds them.
@@ -54,7 +54,7 @@ def sampled(
             say(f"{len(found)} of {count} texts drawn from the original")
         content = {**settings, "ids": [ids.tolist() for ids in found]}
         write_text(kept, json.dumps(content))
-    return [Tokens(ids, 0) for ids in found]
+    return [Encoded(ids, np.zeros(len(ids), np.int64)) for ids in found]
 
 
 def _read(kept: Path, settings: dict[str, int]) -> list[Array] | None:

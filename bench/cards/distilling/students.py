@@ -66,7 +66,7 @@ def _layers_of(original: Any, count: int, name: str) -> str:
     """Where the layers are: ``model.layers``, ``transformer.h``."""
     import torch  # torch: optional
 
-    found = [
+    found: list[str] = [
         place
         for place, part in original.named_modules()
         if isinstance(part, torch.nn.ModuleList) and len(part) == count

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from bench.arrays import Array
-from bench.errors import SpecError, Unavailable
+from bench.cards.card import DatasetCard
+from bench.cards.datasets.documents import read_language
+from bench.cards.datasets.examples import Document
+from bench.cards.language.tokens import Encoded, Tokens
+from bench.errors import SpecError
 
-_LINES = ".jsonl"
-_PLAIN = ".txt"
 #: Fewer leave none to hold out that tells anything.
 _FEWEST = 4
 #: Looked at of all documents that are held out, and of each: their figures are for orientation, and
 #: a model of 100 million parameters takes a minute for so many on two busy cores.
 _HELD_OUT_CHARACTERS = 30_000
 _CHARACTERS_EACH = 4_000
-#: Tokenised at once: documents of a large text fit into memory as ids, not as what a tokenizer
-#: says of each of them.
-_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -38,34 +36,28 @@ class Texts:
     sha256: str
 
 
-@dataclass(frozen=True)
-class Tokens:
-    """A document's ids behind the token that begins one (where the model has such), and the bytes
-    that predicting all but the first of them spells."""
-
-    ids: Array
-    spelt_bytes: int
-
-
 def read_texts(paths: Sequence[Path], share: float, seed: int) -> Texts:
     """The documents of ``paths``, shuffled by ``seed``; ``share`` of them are held out.
 
-    A .txt file is a document, a folder one for each .txt file in it, a .jsonl file one for each
-    line (``{"text": ...}``). Raises `SpecError`.
+    They are read as the data that language models are scored on. Raises `SpecError`.
     """
-    documents = [text for path in paths for text in _documents(path) if text.strip()]
+    documents = [document for path in paths for document in _documents(path)]
     if len(documents) < _FEWEST:
         raise SpecError(
             f"{', '.join(map(str, paths))}: {len(documents)} documents; {_FEWEST} are needed at "
             "least, since some are held out. A .txt file is one, a .jsonl file has one a line: "
             '{"text": "..."}.'
         )
-    digest = hashlib.sha256("\0".join(documents).encode("utf-8", "surrogatepass"))
+    together = "\0".join(text for document in documents for text in document)
+    digest = hashlib.sha256(together.encode("utf-8", "surrogatepass"))
     order = np.random.default_rng(seed).permutation(len(documents))
     shuffled = [documents[place] for place in order]
     held = max(1, round(share * len(shuffled)))
-    looked_at = tuple(_beginnings(shuffled[:held]))
-    return Texts(tuple(shuffled[held:]), looked_at, digest.hexdigest())
+    held_out, training = (
+        [text for document in part for text in document]
+        for part in (shuffled[:held], shuffled[held:])
+    )
+    return Texts(tuple(training), tuple(_beginnings(held_out)), digest.hexdigest())
 
 
 def _beginnings(documents: Sequence[str]) -> Iterator[str]:
@@ -78,48 +70,26 @@ def _beginnings(documents: Sequence[str]) -> Iterator[str]:
         left -= min(len(text), _CHARACTERS_EACH)
 
 
-def _documents(path: Path) -> Iterator[str]:
-    if path.is_dir():
-        inside = sorted(path.glob(f"*{_PLAIN}"))
-        if not inside:
-            raise SpecError(f"{path}: there is no {_PLAIN} file in that folder.")
-        yield from (_read(file) for file in inside)
-    elif path.suffix == _LINES:
-        for number, line in enumerate(_read(path).splitlines(), start=1):
-            if line.strip():
-                yield _text_of(line, f"{path}, line {number}")
-    elif path.suffix == _PLAIN:
-        yield _read(path)
-    else:
-        raise SpecError(
-            f"{path}: give text as a {_PLAIN} file, a folder of them, or a {_LINES} file with a "
-            'document a line: {"text": "..."}.'
-        )
-
-
-def _read(path: Path) -> str:
+def _documents(path: Path) -> list[tuple[str, ...]]:
+    """The texts of ``path``, those of one document together. Raises `SpecError`."""
     try:
-        return path.read_text("utf-8")
+        found = read_language(path, DatasetCard(name=path.name, path=str(path)))
     except OSError as error:
         raise SpecError(f"{path}: can't be read: {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise SpecError(f"{path}: not text in UTF-8: {error.reason}.") from error
+    documents: dict[str, list[str]] = {}
+    for one in found.language:
+        if not isinstance(one, Document):
+            raise SpecError(
+                f"{path}: a student learns from texts, and these are questions: give a line as "
+                '{"text": "..."}.'
+            )
+        if one.text.strip():
+            documents.setdefault(one.document, []).append(one.text)
+    return [tuple(texts) for texts in documents.values()]
 
 
-def _text_of(line: str, where: str) -> str:
-    try:
-        text = json.loads(line)["text"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise SpecError(f'{where}: a document is written as {{"text": "..."}}.') from error
-    if not isinstance(text, str):
-        raise SpecError(f'{where}: "text" is no text.')
-    return text
-
-
-def tokenised(
-    documents: Sequence[str], tokenizer: Path, vocabulary: int, first: int | None
-) -> list[Tokens]:
-    """The ids of each document, behind ``first`` where that is given.
+def tokenised(documents: Sequence[str], tokenizer: Path, vocabulary: int) -> list[Encoded]:
+    """The ids of each document, behind the one that begins a text where there is such.
 
     Raises `SpecError` for a tokenizer that isn't there or is of another vocabulary.
     """
@@ -127,30 +97,13 @@ def tokenised(
         raise SpecError(
             f"{tokenizer}: there is no such file, and without its tokenizer a model can't read."
         )
-    try:
-        from tokenizers import Tokenizer  # tokenizers: optional
-    except ImportError as error:
-        raise Unavailable(
-            f"{tokenizer}: {error}, which reads it.", "pip install 'infer-bench[hf]'"
-        ) from error
-    try:
-        reader = Tokenizer.from_file(str(tokenizer))
-    except Exception as error:
-        raise SpecError(f"{tokenizer}: can't be read: {error}.") from error
-    reader.no_truncation()
-    reader.no_padding()
+    tokens = Tokens(tokenizer)
+    begin = [] if tokens.first is None else [tokens.first]
     found = []
-    for start in range(0, len(documents), _AT_ONCE):
-        part = documents[start : start + _AT_ONCE]
-        for text, encoding in zip(
-            part, reader.encode_batch(list(part), add_special_tokens=False), strict=True
-        ):
-            spelt = len(text.encode("utf-8", "surrogatepass"))
-            if first is None and encoding.offsets:
-                unseen = text[: encoding.offsets[0][1]]
-                spelt -= len(unseen.encode("utf-8", "surrogatepass"))
-            begin = [] if first is None else [first]
-            found.append(Tokens(np.array([*begin, *encoding.ids], np.int64), spelt))
+    for text in documents:
+        one = tokens.encoded(text)
+        ids, sizes = [*begin, *one.ids], [*[0 for _ in begin], *one.bytes]
+        found.append(Encoded(np.array(ids, np.int64), np.array(sizes, np.int64)))
     largest = max((int(one.ids.max()) for one in found if len(one.ids)), default=0)
     if largest >= vocabulary:
         raise SpecError(
@@ -164,7 +117,7 @@ class Rows:
     """What a student reads at each step: documents one behind the other, cut into rows of equal
     length. Their order is another in each pass over the text, and follows from the seed."""
 
-    def __init__(self, documents: Sequence[Tokens], *, length: int, batch: int, seed: int) -> None:
+    def __init__(self, documents: Sequence[Encoded], *, length: int, batch: int, seed: int) -> None:
         self._documents = documents
         self._length = length
         self._batch = batch

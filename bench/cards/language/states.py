@@ -71,6 +71,12 @@ def plan_state(kind: Any, config: Any, fills: Mapping[str, float]) -> Plan:
     with torch.device("meta"):
         model = kind(config).eval()
     probes = _Probes(model)
+    if probes.keeps_a_recurrent_state():
+        raise ValueError(
+            f"{kind.__name__} keeps a recurrent state (as Mamba and linear attention do), which "
+            "its layers overwrite in place, and bench can't hand that on from step to step. Export "
+            "it yourself, and name the .onnx file."
+        )
     numbers = {n for c in _numbers(config.to_dict()) for n in (c - 1, c)}
     # A window that is as wide as the context never slides.
     sizes = sorted(n for n in numbers if 1 < n < probes.context - 1)
@@ -137,6 +143,10 @@ class _Probes:
         self.context = int(getattr(model.config, "max_position_embeddings", None) or _CONTEXT)
         self._seen: dict[tuple[int, int], _Seen] = {}
         self._fresh = dict(walk(self._new()))
+
+    def keeps_a_recurrent_state(self) -> bool:
+        """Whether a layer has what transformers' LinearAttentionCacheLayerMixin has."""
+        return any(hasattr(layer, "update_recurrent_state") for layer in self._new().layers)
 
     def at(self, position: int, batch: int = _BATCHES[0]) -> _Seen:
         if (position, batch) not in self._seen:

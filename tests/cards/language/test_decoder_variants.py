@@ -141,8 +141,9 @@ def test_a_cache_has_no_samples_to_calibrate_on(tmp_path: Path) -> None:
     assert "Use int8-dynamic or int4" in str(refused)
 
 
-@pytest.mark.parametrize("variant", [*VARIANTS, "fp32"])
-@pytest.mark.parametrize("beside", [True, False])
+@pytest.mark.parametrize(
+    ("variant", "beside"), [*((name, True) for name in (*VARIANTS, "fp32")), ("int4", False)]
+)
 def test_weights_that_are_too_many_for_one_file_lie_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variant: str, beside: bool
 ) -> None:

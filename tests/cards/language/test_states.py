@@ -120,3 +120,31 @@ def test_a_description_is_read_back_as_it_was_written() -> None:
 def test_what_describes_no_decoder_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"decoder|JSON|value"):
         Decoder.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("Mamba", {"hidden_size": 32, "state_size": 8}),
+        (
+            "Lfm2",
+            {
+                "hidden_size": 32,
+                "num_attention_heads": 2,
+                "layer_types": ["conv", "full_attention"],
+            },
+        ),
+    ],
+    ids=["instead of keys and values", "beside them"],
+)
+def test_a_class_with_a_recurrent_state_is_refused_by_name(
+    name: str, values: dict[str, Any]
+) -> None:
+    """Its layers write into the tensor that they were given: the caller's bound buffer."""
+    import transformers
+
+    config = getattr(transformers, f"{name}Config")(vocab_size=64, num_hidden_layers=2, **values)
+    kind = getattr(transformers, f"{name}ForCausalLM")
+    with pytest.raises(ValueError, match=f"{name}ForCausalLM keeps a recurrent state") as caught:
+        plan_state(kind, config, FILLS)
+    assert "\n" not in str(caught.value)

@@ -13,8 +13,8 @@ from bench.cards.datasets.examples import Prompt, Question
 from bench.cards.language.tokens import Tokens
 from bench.decoding import Decoder
 from bench.errors import AccuracyFailed
+from bench.measure.language.texts import Window, language_of, refuse_strange, scored
 from bench.measure.plan import PlannedCell
-from bench.measure.texts import Window, language_of, refuse_strange, scored
 from bench.runtimes.loaded import loaded_worker
 from bench.runtimes.processes import Launcher
 from bench.worker.messages import GoOn

@@ -1,0 +1,1 @@
+"""Scoring language models: texts, questions with choices, and answers."""
