@@ -106,7 +106,7 @@ class CellFacts(Frozen):
     scored: Scored | None = None
     not_scored: str = ""  #: why there is no accuracy
     #: of whole queries: each time of making token ids of a request's text, in ns
-    tokenizing_ns: tuple[int, ...] = ()
+    tokenizing_ns: tuple[float, ...] = ()
     templated: bool = False  #: whether these have a chat template in them
     sizes: dict[str, int] = Field(default_factory=dict)  #: of dimensions, as asked for by name
     assumed: tuple[str, ...] = ()  #: what of the inputs nobody said, in words
