@@ -214,8 +214,7 @@ def _from_torch(model: Loaded, source: TorchSource, cache: Path, forms: Collecti
             model = _described(model, source)
         if "onnx" in forms:
             tell(f"exporting {card.name} to ONNX")
-            make_onnx = export_decoder if card.task == TASK else export
-            model = replace(model, file=replace(model.file, onnx=make_onnx(card, cache)))
+            model = replace(model, file=replace(model.file, onnx=exported(card, cache)))
         elif source.folder is not None:
             model = replace(model, index_limits=checkpoint_limits(source.folder))
     except BenchError as error:
@@ -225,6 +224,11 @@ def _from_torch(model: Loaded, source: TorchSource, cache: Path, forms: Collecti
     finally:
         modules.forget(source)
     return model
+
+
+def exported(card: Card, cache: Path) -> Path:
+    """The card's module as a checked ONNX file in the cache. Raises what the exporters raise."""
+    return (export_decoder if card.task == TASK else export)(card, cache)
 
 
 def _with_static_cache(model: Loaded, cache: Path, say: Callable[[str], None]) -> Loaded:

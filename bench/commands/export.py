@@ -34,9 +34,9 @@ def command(model: str, output: Path, *, force: bool) -> None:
     file = card.model_file()
     if file.onnx is None:
         from bench.apart import apart  # numpy: start-up
-        from bench.cards.export import export
+        from bench.cards.ready import exported
 
-        onnx = apart(card.name, lambda: export(card, cache_folder()))
+        onnx = apart(card.name, lambda: exported(card, cache_folder()))
     else:
         onnx = file.onnx
     from bench.cards.files import external_data  # onnx: start-up

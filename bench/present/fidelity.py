@@ -46,7 +46,7 @@ def _figure(found: Interval | None, *, signed: bool = False, style: str = "") ->
         return Figure("–")
     side = max(found.high - found.estimate, found.estimate - found.low)
     # Divergences of a model from its own precision forms are far below a thousandth.
-    decimals = max(3, min(7, 1 - math.floor(math.log10(side)))) if side > 0 else 3
+    decimals = max(3, min(7, -math.floor(math.log10(side)))) if side > 0 else 3
     value = f"{found.estimate:{'+' if signed else ''}.{decimals}f}"
     return Figure(value, f"±{side:.{decimals}f}", style)
 
