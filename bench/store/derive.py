@@ -275,8 +275,6 @@ def facts_of(record: Record) -> CellFacts:
     """What a record says of itself that a run of today keeps as facts."""
     details = {check.name: check.detail for check in record.checks if not check.ok}
     placed, accuracy = record.placement, record.accuracy
-    queries = record.queries
-    before_ns = queries.tokenizing_ns if queries is not None else None
     return CellFacts(
         cell_id=record.cell_id,
         stop=record.stop,
@@ -287,8 +285,6 @@ def facts_of(record: Record) -> CellFacts:
         environment=record.environment,
         variant_method=record.variant_method,
         footprint=record.footprint,
-        tokenizing_ns=() if before_ns is None else (before_ns,),
-        templated=queries is not None and queries.templated,
         group=record.group,
         sizes=record.sizes,
         assumed=record.assumed,
