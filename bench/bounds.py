@@ -4,10 +4,13 @@ MLPerf Inference sets."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from bench.cell import Cell
 from bench.errors import SpecError
 from bench.numbers import duration
+
+if TYPE_CHECKING:  # start-up: the help of `bench run` names the presets
+    from bench.cell import Cell
 
 MS_NS = 1_000_000
 

@@ -26,7 +26,7 @@ from bench.record.facts import (
     WorkerFacts,
 )
 from bench.record.parity import Reference
-from bench.record.result import EnvironmentFact, Failure, Invocation
+from bench.record.result import EnvironmentFact, Failure, Footprint, Invocation
 from bench.scenarios import Scenario, find_scenario
 from bench.spec import Suite
 from bench.store.write import RunStore
@@ -42,6 +42,16 @@ SUITE = Suite(
     answer=(4,),
     shapes={"tokens": 8},
     threads=1,
+)
+
+
+FOOTPRINT = Footprint(
+    weights_bytes=4000,
+    cache_bytes=1200,
+    cache_token_bytes=100.5,
+    logits_bytes=320,
+    needed_bytes=6720,
+    cache_held_bytes=800,
 )
 
 
@@ -209,6 +219,7 @@ def _facts(
         runtime_version="1.32.0",
         environment=EnvironmentFact(name="fast", python="3.9", numpy="2.1") if on_device else None,
         variant_method="by hand" if on_device else "",
+        footprint=FOOTPRINT if whole else None,
         group="single-stream batch 1, part 1",
         finished_at="2026-11-23T12:00:00+00:00",
         placement=ToldPlacement(nodes={"npu:0": 8, "cpu": 1}, source="it says", off_device=("a",))

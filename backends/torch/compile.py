@@ -38,7 +38,11 @@ def _compiler_to_preload() -> tuple[str, ...]:
     """Inductor, unless importing it loads a driver: with triton it does, and starts a thread, and
     CUDA can't be used in what is forked from a process that did (seen on an H200: "Cannot
     re-initialize CUDA in forked subprocess"). Each worker then imports it for itself."""
-    return () if find_spec("triton") else ("torch._inductor.compile_fx",)
+    try:
+        found = find_spec("triton") is not None
+    except (ImportError, ValueError):  # what can't even be looked for
+        found = False
+    return () if found else ("torch._inductor.compile_fx",)
 
 
 class TorchCompile:

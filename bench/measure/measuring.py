@@ -17,12 +17,12 @@ from bench.cell import Cell
 from bench.errors import BenchError, OutOfMemory, SpecError, WorkerCrashed
 from bench.machine.quiet import Cores
 from bench.measure.account import Account
-from bench.measure.answers import behind_its_text
-from bench.measure.decoding import tokenizer_of
 from bench.measure.group import group_class
+from bench.measure.language.answers import behind_its_text
+from bench.measure.language.pasts import footprint, names_to_fill, too_large, with_held, with_past
+from bench.measure.language.steps import tokenizer_of
 from bench.measure.listener import Listener
 from bench.measure.member import Context, told_placement, try_out
-from bench.measure.pasts import footprint, names_to_fill, too_large, with_held, with_past
 from bench.measure.plan import PlannedCell
 from bench.measure.prepare import Prepared
 from bench.measure.profiled import profiled_placement

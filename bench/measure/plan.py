@@ -24,8 +24,8 @@ from bench.cards.variants import Form
 from bench.cell import Cell, ModelIdentity
 from bench.errors import BenchError, SpecError, Unsupported
 from bench.machine.memory import spare_bytes
-from bench.measure import decoding
 from bench.measure.feeds import Feeds
+from bench.measure.language import steps
 from bench.runtimes.targets import Choice, default_threads
 from bench.scenarios import DEFAULT, LANGUAGE_DEFAULT, Scenario, find_scenario
 from bench.spec import BATCH, Suite
@@ -263,7 +263,7 @@ def _cells_of_model(
     refused: BenchError | None = None
     if batch_axis.samples(batch) != batch and not scenario.one_sample and suite.batch != BATCH:
         refused = _other_batch(card.name, batch_axis, batch)
-    refused = refused or decoding.refusal(model, scenario, suite)
+    refused = refused or steps.refusal(model, scenario, suite)
     make = partial(_query, suite, model, scenario, batch_axis, batch, refused)
     query, step, input_sha256 = make()
     shapes = {name: tuple(array.shape) for name, array in query.feeds.items()}
@@ -302,7 +302,7 @@ def _cells_of_model(
                 or refused
                 or choice.unavailable
                 or _refusal(form, choice, card.name, why)
-                or (decoding.refused_streams(card.name, choice) if prompts is not None else None)
+                or (steps.refused_streams(card.name, choice) if prompts is not None else None)
             )
             planned.append(
                 PlannedCell(
@@ -393,7 +393,7 @@ def _query(
     batch_axis: BatchAxis,
     batch: int,
     refused: BenchError | None,
-) -> tuple[Query, decoding.Step | None, str]:
+) -> tuple[Query, steps.Step | None, str]:
     """What one query holds, of a language model with what belongs to it, and the hash of both: the
     same at each call, and refused where memory can't hold it at that time."""
     if model.decoder is None and scenario.size is None:
@@ -401,7 +401,7 @@ def _query(
         return query, None, input_digest(query.feeds)
     if refused is not None:  # there is no such query
         return Query({}), None, ""
-    step = decoding.step_of(model, scenario, batch, suite.seed)
+    step = steps.step_of(model, scenario, batch, suite.seed)
     return Query(step.feeds), step, step.sha256
 
 

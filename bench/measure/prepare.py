@@ -16,8 +16,8 @@ from bench.arrays import Array
 from bench.cards.query import batch_axis_of, make_query
 from bench.cards.ready import STATIC_CACHE, Loaded, card_forms, load
 from bench.machine.memory import spare_bytes
-from bench.measure import decoding
 from bench.measure.account import Account
+from bench.measure.language import steps
 from bench.measure.listener import Listener
 from bench.measure.models import find_models, made_ready
 from bench.measure.plan import Plan, make_plan
@@ -85,7 +85,7 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
             for words in (*model.doubts, *notes, *made):
                 listener.note(f"{model.card.name}: {words}.")
         for model in models:
-            for words in decoding.notes(model):
+            for words in steps.notes(model):
                 listener.note(f"{model.card.name}: {words}.")
         for where, what in guest.changes().items():
             listener.note(f"{where} sets {', '.join(what)}, which does not count while bench runs.")

@@ -106,6 +106,9 @@ class StandIn:
         self.OrtValue = Value
         self.RunOptions = RunOptions
         self.SessionOptions = SessionOptions
+        self.OrtDevice = OrtDevice
+        state = SimpleNamespace(OrtValueVector=OrtValueVector, OrtValue=InnerValue)
+        self.capi = SimpleNamespace(onnxruntime_pybind11_state=state)
         self.preloaded = False
 
     def get_available_providers(self) -> list[str]:
@@ -179,6 +182,54 @@ class Value:
     def update_inplace(self, array: np.ndarray) -> None:
         assert array.flags["C_CONTIGUOUS"]
         self.array[...] = array
+
+
+class OrtDevice:
+    """Where a value lies: ``cuda``, 1."""
+
+    def __init__(self, device: str, index: int) -> None:
+        self.place = (device, index)
+
+    @classmethod
+    def make(cls, device: str, index: int) -> OrtDevice:
+        return cls(device, index)
+
+    def _get_c_device(self) -> OrtDevice:
+        return self
+
+
+class InnerValue:
+    """The `OrtValue` of the extension module: on the host it looks at the caller's memory and
+    doesn't own it; on a device it can't be read as an array of the host."""
+
+    def __init__(self, array: np.ndarray, place: tuple[str, int]) -> None:
+        self.array, self.place = array, place
+
+    @classmethod
+    def ortvalue_from_numpy(cls, array: np.ndarray, device: OrtDevice) -> InnerValue:
+        assert array.flags["C_CONTIGUOUS"]
+        return cls(array if device.place[0] == "cpu" else array.copy(), device.place)
+
+    def data_type(self) -> str:
+        return {"float32": "tensor(float)", "float16": "tensor(float16)"}[self.array.dtype.name]
+
+    def shape(self) -> list[int]:
+        return list(self.array.shape)
+
+    def data_ptr(self) -> int:
+        assert self.place[0] == "cpu", "memory of a device was read by the host"
+        return int(self.array.ctypes.data)
+
+    def numpy(self) -> np.ndarray:
+        assert self.place[0] == "cpu", "memory of a device was read by the host"
+        return self.array.copy()
+
+
+class OrtValueVector(list):  # type: ignore[type-arg]
+    """Values in order."""
+
+    def push_back(self, value: InnerValue) -> None:
+        self.append(value)
 
 
 class Binding:
@@ -316,6 +367,24 @@ class Session:
         binding.queued = True
         if self.name == "CPUExecutionProvider":
             binding.synchronize_outputs()
+
+    def run_with_ortvaluevector(
+        self,
+        options: RunOptions,
+        takes: list[str],
+        given: OrtValueVector,
+        gives: list[str],
+        found: OrtValueVector,
+        devices: list[OrtDevice],
+    ) -> None:
+        """Synchronous, as the real one is; what is given may be on the host, which the real one
+        copies to the device."""
+        assert not self.captures, "a session with CUDA graphs captures fixed lengths"
+        assert not found, "outputs are put into an empty vector"
+        feeds = {name: value.array for name, value in zip(takes, given, strict=True)}
+        outputs = self.inner.run(list(gives), feeds)
+        for array, device in zip(outputs, devices, strict=True):
+            found.push_back(InnerValue(np.ascontiguousarray(array), device.place))
 
     def compute(self, binding: Binding) -> None:
         feeds = {name: value.array for name, value in binding.inputs.items()}

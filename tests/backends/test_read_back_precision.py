@@ -131,7 +131,7 @@ def kernel(op: str, *kinds: str) -> Any:
         ("QGemm", ("uint8",), "int8"),
         ("Equal", ("uint8", "uint8"), ""),
         ("Max", ("uint8",), ""),
-        ("MatMulNBits", ("float", "uint8"), "fp32"),  # weights alone are in few bits
+        ("MatMulNBits", ("float", "uint8"), "int4"),  # its weights; the packed ones hide their bits
         ("DynamicQuantizeLinear", ("float",), ""),
         ("Quick", ("float",), "fp32"),
     ],

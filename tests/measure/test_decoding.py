@@ -1,4 +1,4 @@
-"""bench/measure/decoding.py and pasts.py: what the cells of language models are timed on."""
+"""bench/measure/language/steps.py and pasts.py: what the cells of language models are timed on."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from bench.cards.language.prompts import prompt_tokens
 from bench.cards.ready import Loaded
 from bench.decoding import Decoder, Length, StateTensor
 from bench.errors import BenchError, SpecError, Unsupported
-from bench.measure.decoding import refusal
-from bench.measure.pasts import names_to_fill, with_past
+from bench.measure.language.pasts import names_to_fill, with_past
+from bench.measure.language.steps import refusal
 from bench.measure.plan import PlannedCell, make_plan
 from bench.record.parity import Reference
 from bench.runtimes.runtime import Runtime

@@ -17,9 +17,9 @@ from bench.cards.language.cards import tensors
 from bench.cards.ready import Loaded
 from bench.decoding import Decoder, Length, StateTensor
 from bench.errors import OutOfMemory
-from bench.measure import pasts as measuring
 from bench.measure.feeds import Feeds
-from bench.measure.pasts import footprint, too_large, with_held
+from bench.measure.language import pasts as measuring
+from bench.measure.language.pasts import footprint, too_large, with_held
 from bench.measure.plan import PlannedCell, make_plan
 from bench.present.results import _heading
 from bench.record.result import Footprint, Record

@@ -9,7 +9,7 @@ from bench.backend import Device
 from bench.bounds import PRESETS, in_words
 from bench.cell import Cell
 from bench.errors import SpecError, Unsupported
-from bench.measure.decoding import refusal, refused_streams
+from bench.measure.language.steps import refusal, refused_streams
 from bench.measure.plan import PlannedCell, make_plan
 from bench.runtimes.targets import Choice, parse_target
 from bench.scenarios import find_scenario

@@ -127,7 +127,9 @@ def _class_of(path: Path, facts: Any) -> tuple[Any, Any]:
     name = _field(facts, "general.architecture")
     which = f"transformers {transformers.__version__}"
     try:
-        config = transformers.AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
+        config = transformers.AutoConfig.from_pretrained(
+            path.parent, gguf_file=path.name, local_files_only=True, trust_remote_code=False
+        )
     except Exception as error:
         raise SpecError(
             f"{path}: {which} reads no GGUF file of the architecture {name!r}: "
@@ -156,6 +158,8 @@ def _dequantised(path: Path, facts: Any, config: Any, kind: Any) -> Any:
             path.parent,
             config=config,
             gguf_file=path.name,
+            local_files_only=True,
+            trust_remote_code=False,
             dtype=torch.float32,
             output_loading_info=True,
         )
@@ -201,7 +205,9 @@ def _write_tokenizer(path: Path, folder: Path) -> str:
     import transformers  # transformers: optional
 
     try:
-        found = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        found = transformers.AutoTokenizer.from_pretrained(
+            path.parent, gguf_file=path.name, local_files_only=True, trust_remote_code=False
+        )
         found.save_pretrained(folder)
     except BenchError:
         raise

@@ -1,1 +1,2 @@
-"""Scoring language models: texts, questions with choices, and answers."""
+"""What is asked of language models: steps from a state, and texts, questions and prompts that score
+them."""

@@ -20,7 +20,7 @@ from bench.cards.language.prompts import first_past, step_feeds
 from bench.cards.language.tokens import Tokens
 from bench.decoding import Decoder
 from bench.errors import AccuracyFailed
-from bench.measure.decoding import tokenizer_of
+from bench.measure.language.steps import tokenizer_of
 from bench.measure.plan import PlannedCell
 from bench.runtimes.client import Worker
 from bench.runtimes.loaded import loaded_worker

@@ -23,7 +23,7 @@ from bench.cards.modules import make  # noqa: E402
 from bench.cards.ready import load  # noqa: E402
 from bench.cards.unpacked import stored_in  # noqa: E402
 from bench.errors import SpecError, Unavailable  # noqa: E402
-from bench.measure.decoding import notes, tokenizer_of  # noqa: E402
+from bench.measure.language.steps import notes, tokenizer_of  # noqa: E402
 from bench.measure.plan import _identity  # noqa: E402
 
 # One worker of pytest-xdist, which imports transformers once.
