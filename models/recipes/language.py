@@ -432,7 +432,9 @@ class Family:
         found, parameters = {}, {}
         for name, net in nets.items():
             save_checkpoint(net, self.tokenizer, END, self.out / PUBLISHED[name])
-            shipped = type(net).from_pretrained(self.out / PUBLISHED[name], dtype=torch.float32, trust_remote_code=False)
+            shipped = type(net).from_pretrained(
+                self.out / PUBLISHED[name], dtype=torch.float32, trust_remote_code=False
+            )
             parameters[name] = sum(weight.numel() for weight in shipped.parameters())
             found[name] = self._scores(shipped, self.corpus.test)
         for trained in describe(self.arguments, parameters, found):

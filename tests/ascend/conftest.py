@@ -42,6 +42,7 @@ def acl(toolkit: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[An
     import acl
     from bench.backends.ascend.device import PROCESS
 
+    PROCESS.end()  # what tests that share a session began
     acl.reset()
     yield acl
     PROCESS.end()

@@ -26,6 +26,7 @@ def test_a_text_is_decoded_with_the_state_in_two_sets_of_device_buffers(
     acl: Any, file: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ATC_STAND_IN_COUNT", str(tmp_path / "calls"))
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))  # where nothing is compiled yet
     backend = Ascend()
     (device,) = backend.devices()
     session = backend.compile(file, device, Options())
