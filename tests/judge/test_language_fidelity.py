@@ -84,4 +84,4 @@ def test_a_divergence_far_below_a_thousandth_is_still_a_number() -> None:
     tiny = Interval(0.00042, 0.0004, 0.00044, 0.95)
     measures = (replace(titled.found.measures[0], value=tiny),)
     shown = fidelity_text(replace(titled, found=replace(titled.found, measures=measures))).plain
-    assert "0.000420 ±0.000020" in shown
+    assert "0.00042 ±0.00002" in shown
