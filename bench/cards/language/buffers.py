@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.cards.card import Card
-from bench.cards.export import OPSET, kept_place, place_in_model, root_cause, silence
+from bench.cards.export import kept_place, place_in_model, root_cause
 from bench.cards.language.check import check_buffered
+from bench.cards.language.export import write_graph
 from bench.cards.language.states import Plan, cache_argument, plan_state
 from bench.cards.language.tracing import FILLS
-from bench.cards.large import SINGLE_FILE_BYTES
 from bench.cards.modules import Made, first_line, make
 from bench.decoding import BATCH, CAPACITY, POSITION, Decoder
 from bench.errors import ExportFailed, Unsupported
@@ -130,19 +130,7 @@ def _write(card: Card, made: Made, module: Any, path: Path) -> None:
         )
     names = [decoder.tokens, POSITION, *(tensor.input for tensor in decoder.state)]
     try:
-        with silence(), torch.no_grad():
-            program = torch.onnx.export(
-                module,
-                tuple(arguments),
-                dynamo=True,
-                dynamic_shapes=tuple(dynamic),
-                opset_version=OPSET,
-                input_names=names,
-                output_names=[decoder.logits, *(tensor.output for tensor in decoder.state)],
-                verbose=False,
-            )
-            assert program is not None
-            program.save(str(path), external_data=made.state_bytes > SINGLE_FILE_BYTES)
+        write_graph(module, tuple(arguments), tuple(dynamic), names, path, made.state_bytes)
     except Exception as error:
         raise ExportFailed(
             f"{card.name}: PyTorch could not export {decoder.architecture} with a static cache: "

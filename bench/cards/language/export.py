@@ -57,31 +57,44 @@ def _still_computes(card: Card, made: Made, path: Path) -> bool:
 
 
 def _write(card: Card, made: Made, path: Path) -> None:
-    import torch  # torch: optional
-
     decoder: Decoder = made.module.decoder
     arguments, dynamic = _traced(decoder)
-    names = list(made.parameters)
     try:
-        with silence(), _without_collecting(), made.running() as module:
-            program = torch.onnx.export(
-                module,
-                arguments,
-                dynamo=True,
-                dynamic_shapes=dynamic,
-                opset_version=OPSET,
-                input_names=names,
-                output_names=[decoder.logits, *(tensor.output for tensor in decoder.state)],
-                verbose=False,
-            )
-            assert program is not None
-            program.save(str(path), external_data=made.state_bytes > SINGLE_FILE_BYTES)
+        with made.running() as module:
+            write_graph(module, arguments, dynamic, list(made.parameters), path, made.state_bytes)
     except Exception as error:
         raise ExportFailed(
             f"{card.name}: PyTorch could not export {decoder.architecture} with its cache: "
             f"{first_line(root_cause(error))}{place_in_model(error, card)}. Export it yourself, "
             "and name the .onnx file."
         ) from error
+
+
+def write_graph(
+    module: Any,
+    arguments: tuple[Any, ...],
+    dynamic: tuple[Any, ...],
+    inputs: list[str],
+    path: Path,
+    weights_bytes: int,
+) -> None:
+    """A module that has a ``decoder`` as an ONNX file, with its inputs by these names."""
+    import torch  # torch: optional
+
+    decoder: Decoder = module.decoder
+    with silence(), _without_collecting(), torch.no_grad():
+        program = torch.onnx.export(
+            module,
+            arguments,
+            dynamo=True,
+            dynamic_shapes=dynamic,
+            opset_version=OPSET,
+            input_names=inputs,
+            output_names=[decoder.logits, *(tensor.output for tensor in decoder.state)],
+            verbose=False,
+        )
+        assert program is not None
+        program.save(str(path), external_data=weights_bytes > SINGLE_FILE_BYTES)
 
 
 @contextlib.contextmanager
