@@ -5,12 +5,12 @@ The sentences and figures of a card come from the training run that made its wei
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cards.card import load_card
 from bench.cards.export import export_module
+from bench.unchanged import file_sha256
 
 CLASSES = (
     "T-shirt/top",
@@ -63,7 +63,7 @@ def _text(trained: Trained, folder: Path, mean: float, std: float) -> str:
     data, calibration = "data/fashion-mnist-test.npz", "data/fashion-mnist-calibration.npz"
     named = ("nets.py", weights, onnx, data, calibration)
     files = [name for name in named if (folder / name).is_file()]
-    digests = "\n".join(f'"{name}" = "{_sha256(folder / name)}"' for name in files)
+    digests = "\n".join(f'"{name}" = "{file_sha256(folder / name)}"' for name in files)
     figures = "\n".join(f"{name} = {value!r}" for name, value in trained.figures.items())
     classes = ", ".join(f'"{name}"' for name in CLASSES)
     onnx_line = f'onnx = "{onnx}"\n' if onnx in files else ""
@@ -117,7 +117,3 @@ notes = "{trained.notes}"
 [provenance.figures]
 {figures}
 '''
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -5,7 +5,6 @@ The sentences and figures of a card come from the training run that made its wei
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from transformers import PreTrainedModel
 
 from bench.cards.catalog import find_model
 from bench.cards.language.export import export_decoder
+from bench.unchanged import file_sha256
 
 DATA = "data/verse-test.jsonl"
 ONNX = "model.onnx"
@@ -72,7 +72,7 @@ def publish(trained: Trained, folder: Path, cache: Path) -> Path:
 
 def _text(trained: Trained, folder: Path) -> str:
     files = [*sorted((folder / trained.name).iterdir()), folder / DATA]
-    digests = "\n".join(f'"{file.relative_to(folder)}" = "{_sha256(file)}"' for file in files)
+    digests = "\n".join(f'"{file.relative_to(folder)}" = "{file_sha256(file)}"' for file in files)
     figures = "\n".join(f"{name} = {value!r}" for name, value in trained.figures.items())
     onnx = f"{trained.name}/{ONNX}"
     onnx_line = f'onnx = "{onnx}"\n' if (folder / onnx).is_file() else ""
@@ -103,7 +103,3 @@ notes = "{trained.notes}"
 [provenance.figures]
 {figures}
 '''
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -22,6 +22,7 @@ from bench.cards.distilling.state import TrainingState
 from bench.cards.distilling.students import student_of
 from bench.cards.distilling.texts import Rows, Texts, read_texts, tokenised
 from bench.cards.language import causal
+from bench.cards.language.cards import reading
 from bench.cards.language.tokens import TOKENIZER, Encoded
 from bench.cards.modules import import_torch
 from bench.errors import OutOfMemory, SpecError, Unavailable
@@ -194,15 +195,8 @@ def _memory(device: str) -> Iterator[None]:
 def _original(card: Card, where: Any) -> Any:
     """The model that is learnt from, which doesn't change. Raises `SpecError`, `Unavailable`."""
     folder = _folder(card)
-    try:
+    with reading(folder):
         model = causal.load_for_training(str(folder))
-    except ImportError as error:
-        raise Unavailable(
-            f"{folder}: {error}, which language models need.",
-            "pip install 'infer-bench[hf,torch]'",
-        ) from error
-    except (OSError, ValueError) as error:
-        raise SpecError(f"{folder}: {error}") from error
     return model.requires_grad_(False).to(where)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,15 @@ def described(folder: Path) -> Decoder:
 
 
 def _described(folder: Path) -> Decoder:
-    try:
+    with reading(folder):
         return causal.describe(str(folder))
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """What `causal` raises of a checkpoint, as errors that name it: `SpecError`, `Unavailable`."""
+    try:
+        yield
     except ImportError as error:
         raise Unavailable(
             f"{folder}: {error}, which language models need.",

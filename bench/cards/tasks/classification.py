@@ -21,6 +21,7 @@ from bench.cards.tasks.base import (
     finite,
     from_means,
 )
+from bench.cards.tasks.paired import paired_change
 from bench.errors import AccuracyFailed
 from bench.stats.agreement import agreement, error_consistency, same_wrong_answers
 from bench.stats.calibration import (
@@ -31,9 +32,6 @@ from bench.stats.calibration import (
 from bench.stats.of_means import OfMeans
 from bench.stats.proportion import (
     clopper_pearson,
-    mcnemar_exact,
-    paired_difference_interval,
-    retention_interval,
 )
 
 #: Outputs beyond this are not stored with the predictions; fidelity then knows the classes alone.
@@ -113,22 +111,7 @@ class Classification(Task):
     def change(self, this: Columns, other: Columns, confidence: float) -> Change | None:
         if len(this["label"]) == 0 or not self.same(this, other):
             return None
-        mine, theirs = right_of(this), right_of(other)
-        both = int(np.sum(mine & theirs))
-        lost, gained = int(np.sum(theirs & ~mine)), int(np.sum(mine & ~theirs))
-        kept = retention_interval(both, lost, gained, confidence) if both + lost else None
-        return Change(
-            metric=TOP1,
-            this=float(np.mean(mine)),
-            other=float(np.mean(theirs)),
-            difference=paired_difference_interval(lost, gained, len(mine), confidence),
-            p=mcnemar_exact(lost, gained),
-            test="McNemar",
-            examples=len(mine),
-            retained=kept,
-            only_this_right=gained,
-            only_other_right=lost,
-        )
+        return paired_change(TOP1, right_of(this), right_of(other), confidence)
 
     def doubts(self, columns: Columns, score: Score) -> list[str]:
         labels = columns["label"]

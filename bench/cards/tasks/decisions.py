@@ -9,15 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from bench.arrays import Array
-from bench.cards.tasks.base import Change, Columns, MetricRow, Score
+from bench.cards.tasks.base import Columns, MetricRow, Score
 from bench.stats.clusters import cluster_intervals, ratio, sums
 from bench.stats.interval import Interval
 from bench.stats.of_means import OfMeans
 from bench.stats.proportion import (
     clopper_pearson,
-    mcnemar_exact,
-    paired_difference_interval,
-    retention_interval,
 )
 
 #: The choice whose log-probability by UTF-8 byte is the largest. lm-evaluation-harness divides by
@@ -69,24 +66,6 @@ def mean(values: Array, clusters: Array) -> OfMeans:
     places = np.unique(clusters, return_inverse=True)[1].reshape(-1)
     count = int(places.max()) + 1
     return ratio(sums(values, places, count), sums(np.ones(len(values)), places, count))
-
-
-def changed(metric: MetricRow, mine: Array, theirs: Array, confidence: float) -> Change:
-    """Two models on the same questions, by McNemar's exact test."""
-    both = int(np.sum(mine & theirs))
-    lost, gained = int(np.sum(theirs & ~mine)), int(np.sum(mine & ~theirs))
-    return Change(
-        metric=metric,
-        this=float(np.mean(mine)),
-        other=float(np.mean(theirs)),
-        difference=paired_difference_interval(lost, gained, len(mine), confidence),
-        p=mcnemar_exact(lost, gained),
-        test="McNemar",
-        examples=len(mine),
-        retained=retention_interval(both, lost, gained, confidence) if both + lost else None,
-        only_this_right=gained,
-        only_other_right=lost,
-    )
 
 
 def guessing(columns: Columns) -> float:

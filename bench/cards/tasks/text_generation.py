@@ -25,6 +25,7 @@ from bench.cards.tasks.base import (
     Task,
     from_means,
 )
+from bench.cards.tasks.paired import paired_change
 from bench.errors import AccuracyFailed
 from bench.numbers import PLAIN
 from bench.stats.clusters import cluster_intervals, ratio, sign_flip_p, sums
@@ -113,7 +114,7 @@ class TextGeneration(Task):
         if "token" not in this:
             metric = decisions.EXACT if "right" in this else decisions.NORMALISED
             mine, theirs = decisions.right(this), decisions.right(other)
-            return decisions.changed(metric, mine, theirs, confidence)
+            return paired_change(metric, mine, theirs, confidence)
         return self._changed_bits(this, other, confidence)
 
     def _changed_bits(self, this: Columns, other: Columns, confidence: float) -> Change | None:
