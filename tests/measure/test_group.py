@@ -15,7 +15,7 @@ from fake_records import TEACHER, a_cell
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.backend import Device, ModelFile, Options, Placement
+from bench.backend import Device, ModelFile, Options, Placement, TorchSource
 from bench.cards.ready import Loaded
 from bench.errors import BenchError, WorkerCrashed
 from bench.measure import group, member
@@ -242,6 +242,7 @@ class Bench:
         cells = {state.planned.choice.target.backend: state.planned for state in self.states}
         wanted = cells.get(name)
         assert threads == (wanted.cell.threads if wanted else 1)
+        assert imports == (wanted.file.imports if wanted else ())
         # The canary computes on the last of the cores that the group uses.
         most = max(state.planned.cores for state in self.states)
 
@@ -271,12 +272,17 @@ class Bench:
 FEEDS = {"image": np.ones((1, 2), np.float32), "mask": np.zeros(1, np.int64)}
 
 
+def model_file(name: str) -> ModelFile:
+    source = TorchSource(Path("nets.py"), "net", imports=("a_large_library",))
+    return ModelFile(name, torch=source)
+
+
 def planned(name: str, options: Options | None = None, **cell: Any) -> PlannedCell:
     device = Device(id="cpu", vendor="", name="")
     runtime = Runtime(name, "nowhere:Nothing", {})
     return PlannedCell(
         cell=a_cell(target=f"{name}:cpu", **cell),
-        model=Loaded(card=None, file=ModelFile(name), dataset=None),  # type: ignore[arg-type]
+        model=Loaded(card=None, file=model_file(name), dataset=None),  # type: ignore[arg-type]
         choice=Choice(Target(name, "cpu"), runtime, device),
         options=options or Options(),
         inputs=Feeds.given(FEEDS),
@@ -337,7 +343,7 @@ def test_a_worker_is_asked_for_what_its_cell_says_and_pinned_to_its_cores() -> N
     changes: dict[str, Any] = {"scenario": "offline", "lane": "native", "threads": 2, "batch": 8}
     bench = Bench({"a": 1e5}, suite(), cells=lambda name: planned(name, options, **changes)).run()
     for (load,), (bind,) in zip(bench.heard(Load), bench.heard(Bind), strict=True):
-        assert load == Load(ModelFile("a"), Device("cpu", "", ""), options, CPUS[6])
+        assert load == Load(model_file("a"), Device("cpu", "", ""), options, CPUS[6])
         assert (bind.lane, bind.streams) == ("native", 3)
         np.testing.assert_array_equal(bind.feeds["image"], [[1, 1]])
     (canary,) = bench.heard(Load, CANARY)

@@ -13,6 +13,8 @@ import pytest
 
 from bench.backend import TorchSource
 from bench.cards.pretrained import imports_of
+from bench.runtimes.processes import Launcher, launcher
+from bench.runtimes.runtime import Runtime
 from bench.worker.__main__ import Server
 
 
@@ -65,6 +67,45 @@ def test_what_cannot_be_imported_is_left_to_the_worker(modules: Path) -> None:
     one.preload(["broken_library", "no_such_library_at_all", "harmless_library"])
     assert one.forks
     assert "harmless_library" in sys.modules
+
+
+ADAPTER = """
+import sys
+from bench.worker.canary import Canary
+
+
+class Telling(Canary):
+    forms = ("torch",)
+
+    def version(self):
+        found = [name for name in sys.modules if name.endswith("_library")]
+        return " ".join(["fresh" if sys.argv[1] == "--worker" else "forked", *found])
+"""
+
+
+@pytest.fixture
+def processes(modules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Launcher]:
+    monkeypatch.setenv("PYTHONPATH", str(modules))
+    (modules / "telling_adapter.py").write_text(ADAPTER)
+    with launcher(tmp_path / "logs", timeout_s=20) as started:
+        yield started
+
+
+TELLING = Runtime("telling", "telling_adapter:Telling", {}, forms=("torch",))
+
+
+def test_a_real_worker_is_forked_with_what_its_model_needs(processes: Launcher) -> None:
+    assert processes.worker(TELLING, 1).version() == "forked"
+    assert processes.worker(TELLING, 1, ("harmless_library",)).version() == (
+        "forked harmless_library"
+    )
+
+
+def test_a_real_worker_is_a_fresh_interpreter_where_an_import_started_a_thread(
+    processes: Launcher,
+) -> None:
+    for _ in range(2):
+        assert processes.worker(TELLING, 1, ("threaded_library",)).version() == "fresh"
 
 
 def test_a_checkpoint_names_its_class_of_transformers(tmp_path: Path) -> None:

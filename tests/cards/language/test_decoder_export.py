@@ -16,6 +16,7 @@ pytest.importorskip("transformers")
 torch = pytest.importorskip("torch")
 onnxruntime = pytest.importorskip("onnxruntime")
 
+from bench.__main__ import main  # noqa: E402
 from bench.cards.catalog import find_model  # noqa: E402
 from bench.cards.language import check as checking  # noqa: E402
 from bench.cards.language import export as exporting  # noqa: E402
@@ -48,6 +49,17 @@ def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     assert model.refused is None
     assert model.file.onnx is not None
     return model.file.onnx
+
+
+def test_bench_export_writes_the_graph_with_its_cache(
+    checkpoint: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_CACHE", str(exported.parent.parent))  # where it is made already
+    output = tmp_path / "decoder.onnx"
+    assert main(["export", str(checkpoint), "-o", str(output)]) == 0
+    assert decoder_in(output) == decoder_in(exported)
+    assert decoder_in(output) is not None
+    assert output.read_bytes() == exported.read_bytes()
 
 
 def greedy(path: Path, prompt: list[int], count: int) -> list[int]:
