@@ -353,11 +353,9 @@ class Session:
         return list(self.inner.run(names, feeds))
 
     def run_with_iobinding(self, binding: Binding, options: RunOptions | None) -> None:
-        memory = {"CANNExecutionProvider": "cann"}.get(self.name, "cuda")
-        index = int(self.settings.get("device_id", 0))
         places = [(v.device, v.index) for v in binding.inputs.values()]
         if self.name != "CPUExecutionProvider":
-            assert {*places, *binding.places.values()} == {(memory, index)}, "not on the device"
+            assert {*places, *binding.places.values()} == {self._place()}, "not on the device"
         graph = _graph_of(options)
         if self.captures and graph != "-1":
             addresses = tuple(id(v) for v in (*binding.inputs.values(), *binding.outputs.values()))
@@ -367,6 +365,10 @@ class Session:
         binding.queued = True
         if self.name == "CPUExecutionProvider":
             binding.synchronize_outputs()
+
+    def _place(self) -> tuple[str, int]:
+        memory = {"CANNExecutionProvider": "cann"}.get(self.name, "cuda")
+        return memory, int(self.settings.get("device_id", 0))
 
     def run_with_ortvaluevector(
         self,
@@ -378,7 +380,10 @@ class Session:
         devices: list[OrtDevice],
     ) -> None:
         """Synchronous, as the real one is; what is given may be on the host, which the real one
-        copies to the device."""
+        copies to the device. The first output is what the caller looks at; all others are handed
+        to the next run, so they have to stay where they are computed."""
+        if self.name != "CPUExecutionProvider":
+            assert {device.place for device in devices[1:]} == {self._place()}, "not on the device"
         assert not self.captures, "a session with CUDA graphs captures fixed lengths"
         assert not found, "outputs are put into an empty vector"
         feeds = {name: value.array for name, value in zip(takes, given, strict=True)}
