@@ -49,7 +49,11 @@ _COUNTS = {
     *("accuracy_examples", "index", "warmup_calls", "calls", "blocks", "discarded_calls"),
     *("disturbed_blocks", "queries_per_call", "prompt_tokens", "new_tokens"),
 }
-_FRACTIONS = {"confidence", "accuracy", "accuracy_low", "accuracy_high", "on_device_share"}
+#: ``cache_token_bytes``: what grows once in several tokens adds a share of its bytes to each.
+_FRACTIONS = {
+    *("confidence", "accuracy", "accuracy_low", "accuracy_high", "on_device_share"),
+    "cache_token_bytes",
+}
 _TIMES = ("created_at", "finished_at")
 
 

@@ -12,6 +12,7 @@ import pandas
 import pytest
 from compared_runs import MACHINE, a_header, on_disk, with_predictions
 from fake_records import STUDENT, TEACHER, a_cell, a_failure, a_record
+from measured_runs import measured_run
 
 import bench
 from bench.errors import SpecError
@@ -62,6 +63,14 @@ def test_columns_have_the_same_types_whatever_is_in_them(results: Path, tmp_path
     assert load(failed.path)[[*RESULT_FIELDS]].median_ns.dtype == np.float64
     for name in ("median_ns", "accuracy", "samples", "peak_rss_bytes", "finished_at", "batch"):
         assert load(failed.path)[name].dtype == load(results)[name].dtype, name
+
+
+def test_every_field_that_a_record_can_hold_has_a_column_that_takes_it(tmp_path: Path) -> None:
+    loaded = load(measured_run(tmp_path))
+
+    assert 100.5 in set(loaded["cache_token_bytes"])  # half a byte: grows once in two tokens
+    for name in set(RESULT_FIELDS) - {"foreign"}:
+        assert loaded[name].notna().any(), name
 
 
 def test_paths_may_be_texts_lists_and_patterns(results: Path) -> None:
