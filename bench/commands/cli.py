@@ -22,6 +22,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "run": "Measure models on targets, and print the tables.",
         "portability": "Say which operators and models run where, and right.",
         "bisect": "Find the first tensor on which a target disagrees.",
+        "certify": "Say whether a model on another target is still the model.",
     },
     "Read results": {
         "show": "Print the tables of stored runs again.",

@@ -24,7 +24,7 @@ from bench.runtimes.processes import Launcher
 from bench.store.run import StoredRun
 
 #: Examples in one query while scoring; divides the data sets that ship.
-_EVALUATION_BATCH = 100
+EVALUATION_BATCH = 100
 
 
 def outputs_on(
@@ -42,16 +42,16 @@ def outputs_on(
     with loaded_worker(
         launcher, choice.runtime, choice.device, planned.file, options, cpus=cpus
     ) as (worker, loaded):
-        place = _scored_output(planned, [spec.name for spec in loaded.outputs])
+        place = scored_output(planned, [spec.name for spec in loaded.outputs])
         total = len(next(iter(inputs.values())))
         chunks = []
         for start in range(0, total, batch):
-            chunk = {n: _padded(array[start : start + batch], batch) for n, array in inputs.items()}
+            chunk = {n: padded(array[start : start + batch], batch) for n, array in inputs.items()}
             chunks.append(worker.evaluate(chunk)[place][: total - start])
         return np.concatenate(chunks)
 
 
-def _scored_output(planned: PlannedCell, names: Sequence[str]) -> int:
+def scored_output(planned: PlannedCell, names: Sequence[str]) -> int:
     """Which of the session's outputs is scored."""
     card = planned.model.card
     wanted = card.dataset.output if card.dataset else None
@@ -68,7 +68,7 @@ def _scored_output(planned: PlannedCell, names: Sequence[str]) -> int:
     return list(names).index(wanted)
 
 
-def _padded(array: Array, batch: int) -> Array:
+def padded(array: Array, batch: int) -> Array:
     """The last chunk at full size, by repeating its last row: a session may be static."""
     missing = batch - len(array)
     return array if not missing else np.concatenate([array, array[-1:].repeat(missing, axis=0)])
@@ -85,7 +85,7 @@ def predictions(
     assert dataset is not None
     if dataset.language:
         return _language_columns(planned, dataset.language, launcher, cpus)
-    batch = planned.batch_axis.samples(_EVALUATION_BATCH)
+    batch = planned.batch_axis.samples(EVALUATION_BATCH)
     outputs = outputs_on(planned, dataset.inputs, batch, launcher, cpus)
     return find_task(card.task).columns(outputs, dataset, card)
 

@@ -13,12 +13,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.arrays import Array
 
 #: The least that a rest is taken for: sums of float32 probabilities are off by as much.
 _LEAST_REST = 1e-7
 _ROWS_AT_ONCE = 65_536
+
+
+def divergences(original: Array, candidate: Array) -> NDArray[np.float64]:
+    """For each row KL(original, candidate) in nats, infinite where the candidate gives 0 to what
+    the original gives more; both are natural logarithms of probabilities, shape (rows, outcomes).
+
+    Kullback & Leibler 1951, Annals of Mathematical Statistics 22:79: the sum of p ln(p / q), where
+    p = 0 adds nothing.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(np.isneginf(original), 0.0, np.exp(original) * (original - candidate))
+    found: NDArray[np.float64] = np.maximum(terms.sum(axis=1), 0.0)
+    return found
+
+
+def acceptances(original: Array, candidate: Array) -> NDArray[np.float64]:
+    """For each row the sum of min(p, q), which is 1 - their total variation distance: how often a
+    token drawn from ``candidate`` is accepted for ``original`` in speculative decoding (Leviathan,
+    Kalman & Matias 2023, arXiv 2211.17192, theorem 3.5). Shapes as of `divergences`."""
+    found: NDArray[np.float64] = np.minimum(
+        np.exp(np.minimum(original, candidate)).sum(axis=1), 1.0
+    )
+    return found
 
 
 def coarse_divergence(

@@ -1,0 +1,119 @@
+"""``bench certify MODEL --reference R --on T``: is the model on that target still the model?"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bench.commands.output import print_drawing
+from bench.defaults import CONFIDENCE
+from bench.files import file_stem
+
+if TYPE_CHECKING:
+    from bench.record.certificate import Certificate
+
+_DEGRADED = 1
+_INCONCLUSIVE = 3
+
+
+@click.command(name="certify")
+@click.argument("model")
+@click.option("-r", "--reference", required=True, help="The target that is right.")
+@click.option("-t", "--on", "on", multiple=True, required=True, help="Targets to be certified.")
+@click.option("--against", default="", help="The model that is right, where it is another.")
+@click.option("--variant", "variants", multiple=True, help="Precision forms to be certified.")
+@click.option(
+    "--margin",
+    type=click.FloatRange(min=0, min_open=True),
+    help="What the task's metric may lose, in its own unit (0.005: half a point of accuracy).",
+)
+@click.option(
+    "--confidence",
+    type=click.FloatRange(min=0.5, max=1, max_open=True),
+    default=CONFIDENCE,
+    show_default=True,
+)
+@click.option("--examples", type=click.IntRange(min=1), help="So many of the data; default: all.")
+@click.option("--threads", type=click.IntRange(min=1), help="Compute threads.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, help="Of inputs that are drawn.")
+@click.option("--where/--no-where", "looks_where", default=True, help="Go on to where it differs.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder to write; default: certificates/MODEL-TIME.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the certificate as JSON.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+def command(
+    model: str,
+    reference: str,
+    on: tuple[str, ...],
+    against: str,
+    variants: tuple[str, ...],
+    margin: float | None,
+    confidence: float,
+    examples: int | None,
+    threads: int | None,
+    seed: int,
+    *,
+    looks_where: bool,
+    output: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Certify that MODEL on other targets (or in other precision) is still the model.
+
+    Runs both on the same inputs and says of each target: same, different but equivalent (within a
+    margin of the task's metric), degraded, or inconclusive with the number of examples that would
+    decide. The exit status is 1 where one is degraded, else 3 where one is inconclusive, else 0.
+    """
+    from bench.present.certificate import certificate_text  # scipy: start-up
+    from bench.present.progress import choose_listener
+    from bench.trials.certify.make import Request, make
+
+    request = Request(
+        model=model,
+        reference=reference,
+        on=on,
+        against=against,
+        variants=variants,
+        margin=margin,
+        confidence=confidence,
+        examples=examples,
+        threads=threads,
+        seed=seed,
+        looks_where=looks_where,
+    )
+    folder = output or _folder(model)
+    with closing(choose_listener(quiet=quiet)) as listener:
+        certificate = make(request, listener, folder, _command())
+    if as_json:
+        click.echo(certificate.model_dump_json(indent=1))
+    else:
+        print_drawing(lambda width: certificate_text(certificate, width))
+        click.echo(f"\nWritten to {folder}")
+    return exit_status(certificate)
+
+
+def exit_status(certificate: Certificate) -> int:
+    """By the worst verdict."""
+    verdicts = {finding.verdict for finding in certificate.findings}
+    if "degraded" in verdicts:
+        return _DEGRADED
+    return _INCONCLUSIVE if "inconclusive" in verdicts else 0
+
+
+def _folder(model: str) -> Path:
+    now = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return Path("certificates") / f"{file_stem(Path(model).stem)}-{now}"
+
+
+def _command() -> str:
+    return shlex.join(["bench", *sys.argv[1:]])

@@ -1,0 +1,157 @@
+"""Whether the primary metric is equivalent, worse, or not decided yet: whole, and in each group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from bench.arrays import Array
+from bench.cards.tasks.base import Change, Columns, Task
+from bench.record.certificate import Decisions, Group
+from bench.record.result import Estimate
+from bench.stats.equivalence import (
+    needed_of_means,
+    needed_of_proportions,
+    two_one_sided,
+)
+from bench.stats.interval import Interval
+from bench.stats.multiple import holm_adjusted
+from bench.stats.proportion import paired_difference_interval
+
+#: A group of fewer rows is not judged by itself.
+FEWEST_IN_A_GROUP = 10
+
+
+def decisions_of(
+    task: Task,
+    candidate: Columns,
+    reference: Columns,
+    margin: float,
+    confidence: float,
+    groups: Sequence[str] = (),
+) -> Decisions | None:
+    """The change of the task's primary metric, held to ``margin``; None where the items differ or
+    there is no metric.
+
+    Columns may have `group`, the place in ``groups`` of what each row belongs to.
+    """
+    group = candidate.get("group")
+    mine, theirs = _without_group(candidate), _without_group(reference)
+    change = task.change(mine, theirs, two_one_sided(confidence))
+    if change is None:
+        return None
+    return Decisions(
+        metric=change.metric.name,
+        better=change.metric.better,
+        reference=change.other,
+        candidate=change.this,
+        gain=_estimate(change.gain),
+        margin=margin,
+        p=change.p,
+        test=change.test,
+        examples=change.examples,
+        lost=change.only_other_right,
+        gained=change.only_this_right,
+        groups=_groups(task, mine, theirs, margin, confidence, group, groups),
+        needed=_needed(change, margin, confidence),
+    )
+
+
+def default_margin(task: Task, columns: Columns, confidence: float) -> float | None:
+    """What of the primary metric doesn't matter, unless somebody says otherwise."""
+    scores = task.scores(_without_group(columns), confidence)
+    return scores[0].metric.negligible if scores else None
+
+
+def _needed(change: Change, margin: float, confidence: float) -> int | None:
+    lost, gained = change.only_other_right, change.only_this_right
+    if lost is not None and gained is not None:
+        return needed_of_proportions(lost, gained, change.examples, margin, confidence)
+    return needed_of_means(change.gain, change.examples, margin)
+
+
+def _groups(
+    task: Task,
+    candidate: Columns,
+    reference: Columns,
+    margin: float,
+    confidence: float,
+    group: Array | None,
+    names: Sequence[str],
+) -> tuple[Group, ...]:
+    """Each group of its own, with Holm's correction: one that is surely worse by more than the
+    margin is degraded, whatever the whole says."""
+    if group is None or len(names) < 2:
+        return ()
+    found: list[tuple[str, Change, float]] = []
+    for place, name in enumerate(names):
+        mask = group == place
+        if mask.sum() < FEWEST_IN_A_GROUP:
+            continue
+        mine, theirs = ({n: v[mask] for n, v in c.items()} for c in (candidate, reference))
+        change = _change(task, mine, theirs, confidence)
+        if change is not None:
+            found.append((name, change, _p_of_worse(change, margin)))
+    adjusted = holm_adjusted([p for _, _, p in found]) if found else np.array([])
+    return tuple(
+        Group(
+            name=name,
+            examples=change.examples,
+            gain=_estimate(change.gain),
+            p=float(p),
+            degraded=bool(p <= 1 - confidence),
+        )
+        for (name, change, _), p in zip(found, adjusted, strict=True)
+    )
+
+
+def _change(task: Task, mine: Columns, theirs: Columns, confidence: float) -> Change | None:
+    try:
+        return task.change(mine, theirs, two_one_sided(confidence))
+    except ValueError:  # a single document has no interval
+        return None
+
+
+def _p_of_worse(change: Change, margin: float) -> float:
+    """One-sided p of "not worse by more than the margin": the smallest level at which the interval
+    lies beyond it. Of proportions by the score interval that it inverts, else by the normal."""
+    from scipy.special import ndtr  # scipy: start-up
+
+    lost, gained = change.only_other_right, change.only_this_right
+    if change.gain.estimate >= -margin:
+        return 1.0
+    if lost is not None and gained is not None:
+        return _smallest_level(lost, gained, change.examples, margin)
+    reach = change.gain.high - change.gain.estimate
+    if reach <= 0:
+        return 0.0
+    quantile = _normal_quantile(0.5 + change.gain.confidence / 2)
+    return float(ndtr((change.gain.estimate + margin) / (reach / quantile)))
+
+
+def _smallest_level(lost: int, gained: int, examples: int, margin: float) -> float:
+    low, high = 1e-9, 0.5
+    if paired_difference_interval(lost, gained, examples, 1 - 2 * low).high < -margin:
+        return low
+    for _ in range(40):
+        middle = (low * high) ** 0.5
+        beyond = paired_difference_interval(lost, gained, examples, 1 - 2 * middle).high < -margin
+        low, high = (low, middle) if beyond else (middle, high)
+    return high
+
+
+def _normal_quantile(share: float) -> float:
+    from scipy.special import ndtri  # scipy: start-up
+
+    return float(ndtri(share))
+
+
+def _without_group(columns: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: values for name, values in columns.items() if name != "group"}
+
+
+def _estimate(found: Interval) -> Estimate:
+    return Estimate(
+        value=found.estimate, low=found.low, high=found.high, confidence=found.confidence
+    )

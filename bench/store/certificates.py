@@ -1,0 +1,137 @@
+"""Certificates on disk: ``certificate.json`` and the evidence beside it.
+
+```text
+<folder>/
+  certificate.json     what was asked and seen, and what follows (bench.record.certificate)
+  evidence/*.parquet   a row a sample or token: comparisons with the reference, and predictions
+```
+
+Evidence is named by its content, so that equal columns are stored once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from bench.arrays import Array
+from bench.errors import SpecError
+from bench.files import make_folder, write_bytes, write_text
+from bench.record.certificate import CERTIFICATE_VERSION, Certificate
+from bench.store.predictions import read_predictions, stored_column
+from bench.validation import first_problem
+
+FILE = "certificate.json"
+EVIDENCE = "evidence"
+
+
+class Evidence:
+    """Columns that are kept, each table once, by the name of its file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.files: dict[str, str] = {}  #: SHA-256 by name
+        self._known: dict[str, Mapping[str, Array]] = {}
+
+    def keep(self, columns: Mapping[str, Array]) -> str:
+        """Write the columns. Returns the file's name within the folder."""
+        data = _packed(columns)
+        digest = hashlib.sha256(data).hexdigest()
+        name = f"{EVIDENCE}/{digest[:16]}.parquet"
+        if name not in self.files:
+            make_folder(self._folder / EVIDENCE)
+            write_bytes(self._folder / name, data)
+            self.files[name] = digest
+        self._known[name] = columns
+        return name
+
+    def read(self, name: str) -> Mapping[str, Array]:
+        """What was kept under a name."""
+        return self._known[name]
+
+
+def _packed(columns: Mapping[str, Array]) -> bytes:
+    import pyarrow as pa  # pyarrow: start-up
+    import pyarrow.parquet as pq  # pyarrow: start-up
+
+    out = io.BytesIO()
+    table = pa.table({name: stored_column(values) for name, values in columns.items()})
+    pq.write_table(table, out, compression="zstd")
+    return out.getvalue()
+
+
+def write_certificate(folder: Path, certificate: Certificate) -> Path:
+    """Write `certificate.json`; its evidence is there already."""
+    path = folder / FILE
+    write_text(path, certificate.model_dump_json(indent=1) + "\n")
+    return path
+
+
+def read_certificate(path: Path) -> Certificate:
+    """A certificate by its file or folder. Raises `SpecError` where it is none, of another schema,
+    or names files that lie elsewhere."""
+    file = path / FILE if path.is_dir() else path
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise SpecError(f"{file}: can't be read: {error.strerror or error}.") from error
+    _refuse_other_version(file, data)
+    try:
+        return Certificate.model_validate_json(data)
+    except ValidationError as error:
+        problem = first_problem(error, list(Certificate.model_fields))
+        raise SpecError(f"{file}: no certificate: {problem}.") from error
+
+
+def _refuse_other_version(file: Path, data: bytes) -> None:
+    try:
+        version = json.loads(data)["certificate_version"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise SpecError(
+            f"{file}: it is no certificate, which `bench certify -o FOLDER` writes."
+        ) from error
+    if version != CERTIFICATE_VERSION:
+        raise SpecError(
+            f"{file}: a certificate of version {version!r}, and this bench reads version "
+            f"{CERTIFICATE_VERSION}. Read it with the bench that wrote it, or certify again."
+        )
+
+
+class StoredEvidence:
+    """The evidence of a certificate that was read, held to its digests."""
+
+    def __init__(self, folder: Path, certificate: Certificate) -> None:
+        self._folder = folder
+        self._files = certificate.files
+        self._known: dict[str, Mapping[str, Array]] = {}
+
+    def changed(self) -> list[str]:
+        """What is lost or is not what was certified, in words."""
+        found = []
+        for name, digest in self._files.items():
+            path = self._folder / name
+            if path.is_symlink() or not path.is_file():
+                found.append(f"{name}: it is missing")
+            elif hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+                found.append(f"{name}: it is not the file that was certified")
+        return found
+
+    def read(self, name: str) -> Mapping[str, Array]:
+        """The columns of one file. Raises `SpecError` where it is lost, changed or not named."""
+        if name not in self._known:
+            path = self._folder / name
+            if name not in self._files:
+                raise SpecError(f"{path}: it is no evidence of this certificate.")
+            try:
+                data = path.read_bytes()
+            except OSError as error:
+                raise SpecError(f"{path}: can't be read: {error.strerror or error}.") from error
+            if hashlib.sha256(data).hexdigest() != self._files[name]:
+                raise SpecError(f"{path}: it is not the file that was certified.")
+            self._known[name] = read_predictions(path)
+        return self._known[name]

@@ -1,0 +1,153 @@
+"""From what is asked to a certificate in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench import __version__
+from bench.cache import cache_folder
+from bench.cards.tasks import find_task
+from bench.defaults import CONFIDENCE
+from bench.errors import SpecError
+from bench.judge.certify.decisions import default_margin
+from bench.judge.certify.finding import Seen, findings
+from bench.machine.facts import machine_facts
+from bench.measure.listener import Listener
+from bench.measure.plan import PlannedCell
+from bench.measure.prepare import Prepared, prepare
+from bench.record.certificate import Asked, Certificate
+from bench.runtimes.declarations import versioned_distributions
+from bench.runtimes.targets import choose_targets
+from bench.scenarios import OFFLINE
+from bench.spec import Suite, with_flags
+from bench.store.certificates import FILE, Evidence, write_certificate
+from bench.trials.certify.examiner import Examiner
+from bench.trials.certify.passes import Cast, Passes, cast, examine, limit_of
+from bench.trials.certify.samples import Samples
+from bench.trials.certify.where import places
+from bench.variants import DEFAULT
+
+#: Where a task names no difference that doesn't matter, and where there is no metric at all.
+_MARGIN = 0.005
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be certified. ``margin`` is None where the task's own counts."""
+
+    model: str
+    reference: str
+    on: tuple[str, ...]
+    against: str = ""
+    variants: tuple[str, ...] = ()
+    margin: float | None = None
+    confidence: float = CONFIDENCE
+    examples: int | None = None
+    threads: int | None = None
+    seed: int = 1
+    looks_where: bool = True  #: go on to where it differs
+
+
+def make(request: Request, listener: Listener, folder: Path, command: str) -> Certificate:
+    """Run everything, and write the certificate with its evidence into ``folder``.
+
+    Raises `SpecError` for what is asked for wrongly, and `BenchError` where the reference itself
+    can't be run.
+    """
+    if (folder / FILE).exists():
+        raise SpecError(f"{folder}: there is a certificate already. Name another folder.")
+    evidence = Evidence(folder)
+    with prepare(_suite(request), listener, cache_folder()) as prepared:
+        found = _cast(request, prepared)
+        examiner = _examiner(request, found.reference, prepared)
+        passes = examine(found, examiner, evidence, listener)
+        seen = Seen(
+            _asked(request, found, passes, evidence),
+            examiner.examined,
+            tuple(passes.parties),
+            tuple(passes.passes),
+            (),
+        )
+        floor, judged = findings(seen, evidence.read)
+        where = places(found, judged, prepared, listener) if request.looks_where else ()
+    certificate = Certificate(
+        bench_version=__version__,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=command,
+        facts=machine_facts(versioned_distributions()).as_json(),
+        asked=seen.asked,
+        examined=seen.examined,
+        limit=limit_of(found.reference).source,
+        parties=seen.parties,
+        passes=seen.passes,
+        answers=seen.answers,
+        files=evidence.files,
+        floor=floor,
+        findings=judged,
+        places=where,
+    )
+    write_certificate(folder, certificate)
+    return certificate
+
+
+def _asked(request: Request, found: Cast, passes: Passes, evidence: Evidence) -> Asked:
+    card = found.reference.model.card
+    scored = next((p.predictions for p in passes.passes if p.party == 0 and p.predictions), "")
+    margin = request.margin
+    if margin is None and scored:
+        task = find_task(card.task)
+        margin = default_margin(task, evidence.read(scored), request.confidence)
+    return Asked(
+        model=request.model,
+        against=request.against,
+        reference=str(found.reference.choice.target),
+        on=tuple(dict.fromkeys(str(p.choice.target) for p in found.candidates)),
+        variants=tuple(dict.fromkeys(p.cell.variant for p in found.candidates)),
+        margin=margin or _MARGIN,
+        confidence=request.confidence,
+        seed=request.seed,
+    )
+
+
+def _suite(request: Request) -> Suite:
+    flags: dict[str, object] = {
+        "models": tuple(dict.fromkeys(filter(None, (request.model, request.against)))),
+        "targets": tuple(dict.fromkeys((request.reference, *request.on))),
+        "variants": tuple(dict.fromkeys((DEFAULT, *request.variants))),
+        "scenarios": (OFFLINE.name,),
+        "confidence": request.confidence,
+        "seed": request.seed,
+    }
+    if request.threads is not None:
+        flags["threads"] = request.threads
+    return with_flags(Suite(), flags)
+
+
+def _cast(request: Request, prepared: Prepared) -> Cast:
+    names = list(dict.fromkeys(p.cell.model.name for p in prepared.plan.cells))
+    reference = _targets((request.reference,), prepared)
+    if len(reference) != 1:
+        raise SpecError(
+            f"{request.reference}: a reference is one target, this names {len(reference)}. Name it "
+            "in full, for example onnxruntime:cpu."
+        )
+    against = names[-1] if request.against else names[0]
+    wanted = request.variants or (DEFAULT,)
+    found = cast(prepared, names[0], against, reference[0], _targets(request.on, prepared), wanted)
+    if not found.candidates:
+        raise SpecError(
+            f"nothing is left to certify: {request.model} on {', '.join(request.on)} is the "
+            "reference itself. Name another target, a variant, or a model with --against."
+        )
+    return found
+
+
+def _targets(texts: Sequence[str], prepared: Prepared) -> list[str]:
+    return [str(choice.target) for choice in choose_targets(texts, prepared.reports)]
+
+
+def _examiner(request: Request, reference: PlannedCell, prepared: Prepared) -> Examiner:
+    return Samples(reference, prepared.launcher, limit_of(reference), request.examples)
