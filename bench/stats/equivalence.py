@@ -15,9 +15,10 @@ from bench.stats.interval import Interval
 from bench.stats.proportion import paired_difference_interval
 
 Standing = Literal["equivalent", "better", "worse", "undecided"]
-#: Beyond so many times the examples at hand, no number is told: what is known of the difference is
-#: too little to plan with.
+#: Beyond so many times the examples at hand, and so many examples, no number is told: what is known
+#: of the difference is too little to plan with.
 MOST_TIMES = 1000
+MOST = 1_000_000
 
 
 def two_one_sided(confidence: float) -> float:
@@ -28,13 +29,13 @@ def two_one_sided(confidence: float) -> float:
 def standing(gain: Interval, margin: float) -> Standing:
     """What an interval says of a difference that is better above 0.
 
-    ``better`` and ``worse`` are surely beyond the margin; a margin of 0 is never equivalent.
+    ``better`` and ``worse`` are surely beyond the margin, which is above 0.
     """
-    if not margin >= 0:
-        raise ValueError(f"a margin can't be negative: {margin}")
+    if not margin > 0:
+        raise ValueError(f"a margin is above 0, not {margin}")
     if -margin < gain.low and gain.high < margin:
         return "equivalent"
-    if gain.low >= margin > 0:
+    if gain.low >= margin:
         return "better"
     return "worse" if gain.high <= -margin else "undecided"
 
@@ -46,7 +47,7 @@ def needed_of_proportions(
     interval of `bench.stats.proportion.paired_difference_interval`, with the counts in proportion,
     no longer holds -margin or margin.
 
-    None where `MOST_TIMES` as many would not. Raises `ValueError` for no examples.
+    None where `MOST` or `MOST_TIMES` as many would not. Raises `ValueError` for no examples.
     """
     if examples < 1:
         raise ValueError("a plan takes at least one example")
@@ -61,7 +62,7 @@ def needed_of_proportions(
     low, high = 0, examples
     while not decided(high):
         low, high = high, high * 2
-        if high > MOST_TIMES * examples:
+        if high > max(MOST, MOST_TIMES * examples):
             return None
     while high - low > max(1, high // 1000):
         middle = (low + high) // 2

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from scipy.special import bdtr, betaincinv, ndtri
+from scipy.special import bdtr, betaincinv, ndtr, ndtri
 
 from bench.defaults import CONFIDENCE
 from bench.stats.interval import Interval, check_confidence
@@ -67,6 +67,18 @@ def paired_difference_interval(b: int, c: int, n: int, confidence: float = CONFI
     low = _crossing(lambda d: _tango_score(b, c, n, d) <= quantile, -1.0, estimate)
     high = _crossing(lambda d: _tango_score(b, c, n, d) < -quantile, estimate, 1.0)
     return Interval(estimate, min(low, estimate), max(high, estimate), confidence)
+
+
+def p_of_worse(b: int, c: int, n: int, margin: float) -> float:
+    """One-sided p-value of "the second model's share right is no more than ``margin`` below that of
+    the first": the smallest level at which `paired_difference_interval` lies below -margin.
+
+    By the score that the interval inverts, at the normal. Raises `ValueError` as that does.
+    """
+    _check_counts(b=b, c=c, n=n)
+    if n < 1 or b + c > n:
+        raise ValueError(f"{b} + {c} discordant examples among {n}")
+    return float(ndtr(_tango_score(b, c, n, -margin)))
 
 
 def retention_interval(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from scipy.special import ndtr, ndtri
 
 from bench.arrays import Array
 from bench.cards.tasks.base import Change, Columns, Task
@@ -17,7 +18,7 @@ from bench.stats.equivalence import (
 )
 from bench.stats.interval import Interval
 from bench.stats.multiple import holm_adjusted
-from bench.stats.proportion import paired_difference_interval
+from bench.stats.proportion import p_of_worse
 
 #: A group of fewer rows is not judged by itself.
 FEWEST_IN_A_GROUP = 10
@@ -114,37 +115,16 @@ def _change(task: Task, mine: Columns, theirs: Columns, confidence: float) -> Ch
 
 
 def _p_of_worse(change: Change, margin: float) -> float:
-    """One-sided p of "not worse by more than the margin": the smallest level at which the interval
-    lies beyond it. Of proportions by the score interval that it inverts, else by the normal."""
-    from scipy.special import ndtr  # scipy: start-up
-
+    """One-sided p of "no worse than the margin": of proportions by the score that their interval
+    inverts, else by the normal that has the interval's width."""
     lost, gained = change.only_other_right, change.only_this_right
-    if change.gain.estimate >= -margin:
-        return 1.0
     if lost is not None and gained is not None:
-        return _smallest_level(lost, gained, change.examples, margin)
-    reach = change.gain.high - change.gain.estimate
+        return p_of_worse(lost, gained, change.examples, margin)
+    gain = change.gain
+    reach = (gain.high - gain.estimate) / ndtri(0.5 + gain.confidence / 2)
     if reach <= 0:
-        return 0.0
-    quantile = _normal_quantile(0.5 + change.gain.confidence / 2)
-    return float(ndtr((change.gain.estimate + margin) / (reach / quantile)))
-
-
-def _smallest_level(lost: int, gained: int, examples: int, margin: float) -> float:
-    low, high = 1e-9, 0.5
-    if paired_difference_interval(lost, gained, examples, 1 - 2 * low).high < -margin:
-        return low
-    for _ in range(40):
-        middle = (low * high) ** 0.5
-        beyond = paired_difference_interval(lost, gained, examples, 1 - 2 * middle).high < -margin
-        low, high = (low, middle) if beyond else (middle, high)
-    return high
-
-
-def _normal_quantile(share: float) -> float:
-    from scipy.special import ndtri  # scipy: start-up
-
-    return float(ndtri(share))
+        return float(gain.estimate >= -margin)
+    return float(ndtr((gain.estimate + margin) / reach))
 
 
 def _without_group(columns: Mapping[str, Array]) -> dict[str, Array]:
