@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Callable
 
 import calls
+import certificates
 import engine
 import intervals
 import kin
@@ -25,6 +26,7 @@ PROOFS: dict[str, Callable[[bool], None]] = {
     "coverage": intervals.prove,
     "peers": peers.prove,
     "lineage": kin.prove,
+    "certificates": certificates.prove,
 }
 
 

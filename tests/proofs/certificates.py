@@ -1,0 +1,312 @@
+"""How often `bench certify` calls an honest port the same, and a wrong one.
+
+Wrong ports are the embedded models with one fault each, written into a copy of their graph: a layer
+whose weights are off by 1%, a layer rounded to 8 bits, a kernel or a head transposed, outputs
+halved (the first stays the first, the distributions are flatter). Honest ones are the same models
+on every other runtime here, and on the reference's with another number of threads.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from engine import HERE, Finding, report
+from onnx import numpy_helper
+from scipy.special import log_softmax, rel_entr
+
+from bench.cards.tasks import find_task
+from bench.judge.certify.decisions import decisions_of
+from bench.judge.certify.verdict import judge
+from bench.measure.listener import QuietProgress
+from bench.record.certificate import Certificate, Numbers
+from bench.stats.divergence import divergences
+from bench.stats.proportion import clopper_pearson
+from bench.trials.certify.make import Request, make
+
+MODELS = HERE.parents[1] / "models"
+REFERENCE = "onnxruntime:cpu"
+CLASSIFIERS = ("fashion-teacher", "fashion-student", "fashion-student-ce")
+LANGUAGE = ("verse-student", "verse-student-ce")
+EXAMPLES = 2000
+MARGIN = 0.005
+TRIALS = 4000  #: simulated ports at each edge of the margin
+#: a graph's faults by name; each tells which tensor it is in
+Fault = Callable[[onnx.ModelProto], Iterator[tuple[str, onnx.ModelProto]]]
+
+
+# -- ports ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Port:
+    """One certificate: what was certified, and the verdict."""
+
+    name: str
+    verdict: str
+    roundings: float | None
+    reason: str
+
+
+def certified(**asked: Any) -> Certificate:
+    with tempfile.TemporaryDirectory(prefix="bench-proof-certificate-") as folder:
+        request = Request(reference=REFERENCE, looks_where=False, **asked)
+        return make(request, QuietProgress(), Path(folder) / "certificate", "proof")
+
+
+def ports(certificate: Certificate, name: str) -> list[Port]:
+    found = []
+    for finding in certificate.findings:
+        party = certificate.parties[finding.party]
+        found.append(
+            Port(
+                f"{name} on {party.target}, {party.threads} threads",
+                finding.verdict,
+                finding.numbers.roundings if finding.numbers else None,
+                finding.reasons[-1],
+            )
+        )
+    return found
+
+
+def honest(quick: bool) -> list[Port]:
+    """Every model on every other target here that isn't simulated, and with one thread."""
+    found = []
+    for name in CLASSIFIERS[:1] if quick else (*CLASSIFIERS, *LANGUAGE):
+        for threads in (2,) if quick else (2, 1):
+            certificate = certified(model=name, on=("*",), threads=threads, examples=EXAMPLES)
+            found += ports(certificate, name)
+            print(f"  {found[-1]}", flush=True)
+    return [port for port in found if not port.reason.startswith("Left out")]
+
+
+def wrong(quick: bool) -> list[Port]:
+    found = []
+    with tempfile.TemporaryDirectory(prefix="bench-proof-faults-") as folder:
+        for name in CLASSIFIERS[1:2] if quick else (*CLASSIFIERS, *LANGUAGE):
+            for fault, card in faulty(name, Path(folder)):
+                certificate = certified(
+                    model=str(card), against=name, on=(REFERENCE,), examples=EXAMPLES
+                )
+                found += ports(certificate, f"{name}, {fault}")
+                print(f"  {found[-1]}", flush=True)
+    return found
+
+
+# -- faults ---------------------------------------------------------------------------------------
+
+
+def faulty(name: str, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Cards of the model with one fault each."""
+    card = tomllib.loads((MODELS / f"{name}.toml").read_text())
+    source = MODELS / card["source"]["onnx"]
+    for number, (what, graph) in enumerate(every_fault(source)):
+        stem = f"{name}-{number}"
+        (folder / stem).mkdir()
+        onnx.save(graph, str(folder / stem / "model.onnx"))
+        if "pretrained" in card["source"]:
+            for file in (MODELS / card["source"]["pretrained"]).glob("*.json"):
+                (folder / stem / file.name).write_bytes(file.read_bytes())
+        yield what, write_card(card, stem, folder)
+
+
+def write_card(card: dict[str, Any], stem: str, folder: Path) -> Path:
+    """The model's card with another graph, and nothing else to compute from."""
+    text = (MODELS / f"{card['name']}.toml").read_text().partition("[provenance]")[0]
+    for pattern, instead in {
+        r'^name = ".*"$': f'name = "{stem}"',
+        r"^(torch|weights|pretrained|distilled_from|control_of) = .*\n": "",
+        r"^onnx = .*$": f'onnx = "{stem}/model.onnx"',
+    }.items():
+        text = re.sub(pattern, instead, text, count=0 if "torch" in pattern else 1, flags=re.M)
+    text = re.sub(r'^path = "(.*)"$', rf'path = "{MODELS}/\1"', text, flags=re.M)
+    path = folder / f"{stem}.toml"
+    path.write_text(text)
+    return path
+
+
+def every_fault(source: Path) -> Iterator[tuple[str, onnx.ModelProto]]:
+    graph = onnx.load(str(source))
+    weights = [
+        place
+        for place, tensor in enumerate(graph.graph.initializer)
+        if len(tensor.dims) > 1 and min(tensor.dims) > 1
+    ]
+    for kind, change in (("1% off", off), ("rounded to 8 bits", rounded), ("transposed", turned)):
+        for place in weights:
+            tensor = graph.graph.initializer[place]
+            values = change(numpy_helper.to_array(tensor))
+            if values is not None:
+                yield f"{tensor.name} {kind}", with_weights(graph, place, values)
+    yield "outputs halved", halved(graph)
+
+
+def with_weights(graph: onnx.ModelProto, place: int, values: np.ndarray) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(graph)
+    name = copy.graph.initializer[place].name
+    copy.graph.initializer[place].CopyFrom(numpy_helper.from_array(values, name))
+    return copy
+
+
+def off(weights: np.ndarray) -> np.ndarray:
+    """Each weight 1% more or less, in turn."""
+    sign = np.where(np.arange(weights.size) % 2, 1.0, -1.0).reshape(weights.shape)
+    return np.asarray(weights * (1 + 0.01 * sign), weights.dtype)
+
+
+def rounded(weights: np.ndarray) -> np.ndarray:
+    """To 255 levels, one scale for all."""
+    step = np.abs(weights).max() / 127
+    return np.asarray(np.round(weights / step) * step, weights.dtype)
+
+
+def turned(weights: np.ndarray) -> np.ndarray | None:
+    """The kernel's rows for its columns; of a matrix the first square of 8, as of one head."""
+    values = weights.copy()
+    if weights.ndim == 4:
+        return np.ascontiguousarray(values.swapaxes(2, 3)) if weights.shape[2] > 1 else None
+    if weights.ndim != 2 or min(weights.shape) < 8:
+        return None
+    values[:8, :8] = weights[:8, :8].T
+    return values
+
+
+def halved(graph: onnx.ModelProto) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(graph)
+    name = copy.graph.output[0].name
+    for node in copy.graph.node:
+        node.output[:] = [f"{name}_whole" if each == name else each for each in node.output]
+    copy.graph.initializer.append(numpy_helper.from_array(np.float32(0.5), "half"))
+    copy.graph.node.append(onnx.helper.make_node("Mul", [f"{name}_whole", "half"], [name]))
+    return copy
+
+
+# -- error rates ----------------------------------------------------------------------------------
+
+
+def simulated(difference: float, flips: float, examples: int, seed: int) -> dict[str, int]:
+    """Verdicts on ports whose true change of top-1 is ``difference`` and which flip a share
+    ``flips`` of the answers, in ten classes alike."""
+    rng = np.random.default_rng(seed)
+    label = np.arange(examples) % 10
+    lost, gained = (flips - difference) / 2, (flips + difference) / 2
+    far = Numbers(
+        rows=examples,
+        beyond=examples,
+        nonfinite=0,
+        nonfinite_reference=0,
+        largest=1.0,
+        median=1.0,
+        p99=1.0,
+        roundings=1e6,
+    )
+    found: dict[str, int] = {}
+    for _ in range(TRIALS):
+        kind = rng.choice(4, examples, p=[lost, gained, 0.85, 0.15 - flips])
+        theirs = np.where((kind == 0) | (kind == 2), label, 10)
+        mine = np.where((kind == 1) | (kind == 2), label, 10)
+        reference = {"label": label, "predicted": theirs, "group": label}
+        decisions = decisions_of(
+            find_task("classification"),
+            {**reference, "predicted": mine},
+            reference,
+            MARGIN,
+            0.95,
+            [str(c) for c in range(10)],
+        )
+        verdict = judge(far, [], decisions, "example").verdict
+        found[verdict] = found.get(verdict, 0) + 1
+    return found
+
+
+def share(count: int, of: int) -> str:
+    found = clopper_pearson(count, of)
+    return (
+        f"{count} of {of} ({found.estimate:.1%}; 95% interval {found.low:.1%} to {found.high:.1%})"
+    )
+
+
+def divergence_error() -> float:
+    rng = np.random.default_rng(0)
+    p, q = (log_softmax(rng.normal(0, 4, (20_000, 50)), axis=1) for _ in range(2))
+    return float(np.abs(divergences(p, q) - rel_entr(np.exp(p), np.exp(q)).sum(axis=1)).max())
+
+
+# -- the figures ----------------------------------------------------------------------------------
+
+
+def prove(quick: bool) -> None:
+    global TRIALS
+    if quick:
+        TRIALS = 200
+    worse = simulated(-MARGIN, 0.02, 5000, 1)
+    kept = simulated(0.0, 0.004, 10_000, 2)
+    edge = simulated(-MARGIN, 0.006, 5000, 3)
+    good, bad = honest(quick), wrong(quick)
+    same = sum(port.verdict == "same" for port in good)
+    fooled = sum(port.verdict == "same" for port in bad)
+    error = divergence_error()
+    report(
+        "certificates",
+        _findings(good, bad, same, fooled, worse, kept, edge, error),
+        {
+            "honest": [vars(port) for port in good],
+            "wrong": [vars(port) for port in bad],
+        },
+    )
+
+
+def _findings(
+    good: list[Port],
+    bad: list[Port],
+    same: int,
+    fooled: int,
+    worse: dict[str, int],
+    kept: dict[str, int],
+    edge: dict[str, int],
+    error: float,
+) -> list[Finding]:
+    equivalent = worse.get("equivalent", 0), edge.get("equivalent", 0)
+    degraded = kept.get("degraded", 0)
+    return [
+        Finding("wrong ports called the same", share(fooled, len(bad)), "none", fooled == 0),
+        Finding(
+            "honest ports called the same",
+            share(same, len(good)),
+            "at least 95% of 30",
+            len(good) >= 30 and same / len(good) >= 0.95,
+        ),
+        Finding(
+            "simulated ports worse by the margin called equivalent, 2% of answers flipped",
+            share(equivalent[0], TRIALS),
+            "at most 5%",
+            equivalent[0] / TRIALS <= 0.057,
+        ),
+        Finding(
+            "the same, 0.6% of answers flipped",
+            share(equivalent[1], TRIALS),
+            "at most 5%",
+            equivalent[1] / TRIALS <= 0.057,
+        ),
+        Finding(
+            "simulated ports without a true change called degraded",
+            share(degraded, TRIALS),
+            "at most 5%",
+            degraded / TRIALS <= 0.05,
+        ),
+        Finding(
+            "KL divergence of 20,000 distributions beside SciPy's, largest difference",
+            f"{error:.1e} nats",
+            "1e-6",
+            error <= 1e-6,
+        ),
+    ]
