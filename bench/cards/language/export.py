@@ -12,7 +12,7 @@ from typing import Any
 from bench.cards.card import Card
 from bench.cards.export import OPSET, kept_place, place_in_model, root_cause, silence
 from bench.cards.language.check import Checked, check
-from bench.cards.language.exporter import without_collecting
+from bench.cards.language.exporter import quickened
 from bench.cards.large import SINGLE_FILE_BYTES
 from bench.cards.modules import Made, first_line, make
 from bench.decoding import BATCH, METADATA_KEY, Decoder, Length
@@ -80,7 +80,7 @@ def write_graph(
     import torch  # torch: optional
 
     decoder: Decoder = module.decoder
-    with silence(), without_collecting(), torch.no_grad():
+    with silence(), quickened(), torch.no_grad():
         program = torch.onnx.export(
             module,
             arguments,
