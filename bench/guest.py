@@ -398,7 +398,7 @@ def _modules_of(file: Path) -> dict[str, ModuleType]:
     imports from."""
     path, modules = _before[file]
     added = [entry for entry in sys.path if entry not in path]
-    home = [Path(entry).absolute() for entry in (str(file.parent), *added)]
+    home = [os.path.abspath(entry) for entry in (str(file.parent), *added)]
     return {
         name: module
         for name, module in list(sys.modules.items())
@@ -416,13 +416,18 @@ def _move_in(mine: _Belongings) -> None:
     sys.modules.update(mine.modules)
 
 
-def _lies_in(module: ModuleType, folders: list[Path]) -> bool:
+def _lies_in(module: ModuleType, folders: list[str]) -> bool:
     """Whether a module's file is in one of the folders, and not in an installed package there."""
     where = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", [])), None)
     if not where:
         return False
-    path = Path(where).absolute()
+    # In plain strings: this is asked of every module of the process whenever a guest leaves.
+    path = os.path.abspath(where)
     return any(
-        path.is_relative_to(folder) and "site-packages" not in path.relative_to(folder).parts
+        path == folder
+        or (
+            path.startswith(folder.rstrip(os.sep) + os.sep)
+            and "site-packages" not in path[len(folder) :].split(os.sep)
+        )
         for folder in folders
     )

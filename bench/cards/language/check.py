@@ -26,6 +26,9 @@ _BATCH = 2
 #: Candidates whose scores are nearer than this, relative to the largest, may change places by
 #: rounding: a hundred last bits of float32, which is what scores differ by after some layers.
 _TIED = 1e-5
+#: Below so many bytes of weights a step is too short for threads to meet: with two on a busy
+#: machine, checking a model of 2 MB took seven times the CPU time of one.
+_SMALL_BYTES = 64 * 2**20
 
 Runner = Callable[[Mapping[str, Array]], list[Array]]
 
@@ -53,13 +56,14 @@ def check(name: str, made: Made, path: Path, *, thorough: bool = True) -> Checke
     of the state, and a greedy continuation. Raises `ExportFailed` with the numbers."""
     decoder: Decoder = made.module.decoder
     comparison = _Comparison(name, decoder, made, _runner(name, path))
-    for prompt in _PROMPTS if thorough else _PROMPTS[1:2]:
-        comparison.decode(prompt, steps=2)
-    if thorough:
-        for boundary in decoder.boundaries():
-            comparison.decode(max(1, boundary - 2), steps=5)
-            comparison.decode(2 * boundary + 1, steps=1)
-    comparison.greedy(_PROMPTS[1], GREEDY if thorough else 2)
+    with _threads_fit_for(made):
+        for prompt in _PROMPTS if thorough else _PROMPTS[1:2]:
+            comparison.decode(prompt, steps=2)
+        if thorough:
+            for boundary in decoder.boundaries():
+                comparison.decode(max(1, boundary - 2), steps=5)
+                comparison.decode(2 * boundary + 1, steps=1)
+        comparison.greedy(_PROMPTS[1], GREEDY if thorough else 2)
     tally = comparison.tally
     if tally.ties * 2 > tally.steps:
         raise ExportFailed(
@@ -76,8 +80,23 @@ def check_buffered(name: str, made: Made, path: Path) -> None:
     decoder: Decoder = made.module.decoder
     far = 2 * max(decoder.boundaries(), default=2) + 1
     comparison = _Comparison(name, decoder, made, _runner(name, path))
-    for sizes in ((5, 1, 1, far, 1), (1, 1, 1)):
-        comparison.in_buffers(sizes, sum(sizes) + 4)
+    with _threads_fit_for(made):
+        for sizes in ((5, 1, 1, far, 1), (1, 1, 1)):
+            comparison.in_buffers(sizes, sum(sizes) + 4)
+
+
+@contextlib.contextmanager
+def _threads_fit_for(made: Made) -> Iterator[None]:
+    """While it lasts, PyTorch computes a small model on one thread."""
+    import torch  # torch: optional
+
+    threads = torch.get_num_threads()
+    if made.state_bytes < _SMALL_BYTES:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _Comparison:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ from typing import Any
 from bench.cards.card import Card
 from bench.cards.export import OPSET, kept_place, place_in_model, root_cause, silence
 from bench.cards.language.check import Checked, check
+from bench.cards.language.exporter import quickened
 from bench.cards.large import SINGLE_FILE_BYTES
 from bench.cards.modules import Made, first_line, make
 from bench.decoding import BATCH, METADATA_KEY, Decoder, Length
@@ -82,7 +80,7 @@ def write_graph(
     import torch  # torch: optional
 
     decoder: Decoder = module.decoder
-    with silence(), _without_collecting(), torch.no_grad():
+    with silence(), quickened(), torch.no_grad():
         program = torch.onnx.export(
             module,
             arguments,
@@ -95,19 +93,6 @@ def write_graph(
         )
         assert program is not None
         program.save(str(path), external_data=weights_bytes > SINGLE_FILE_BYTES)
-
-
-@contextlib.contextmanager
-def _without_collecting() -> Iterator[None]:
-    """While it lasts, nothing looks for cycles: tracing makes millions of objects that all live to
-    its end, and looking through them again and again took a fifth of an export's time."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 def _traced(decoder: Decoder) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -137,17 +136,6 @@ def test_a_file_that_computes_something_else_is_refused_with_the_numbers(
     assert source is not None
     with pytest.raises(ExportFailed, match=r"differs from PyTorch by up to 0\.01"):
         checking.check(card.name, make(source), exported)
-
-
-def test_an_export_that_fails_leaves_the_collector_of_garbage_on() -> None:
-    def fail() -> None:
-        with exporting._without_collecting():
-            assert not gc.isenabled()
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert gc.isenabled()
 
 
 def test_a_tie_is_told_from_an_error() -> None:
