@@ -45,8 +45,8 @@ VALIDATION = {
 }
 
 
-#: Verses of a chapter's opening: all 72 openings are some 7,000 tokens, which a model of 100 million
-#: parameters scores in about a minute on two cores.
+#: Verses of a chapter's opening: all 72 openings are some 7,000 tokens, which a model of 100
+#: million parameters scores in about a minute on two cores.
 OPENING = 3
 
 
