@@ -195,8 +195,8 @@ class Task(ABC):
         )
 
     def unlike(self, one: Columns, other: Columns) -> str:
-        """Why the likeness of two models has no meaning although they saw the same items; empty
-        where it has."""
+        """Why the distributions of two models can't be compared although they saw the same items;
+        empty where they can."""
         return ""
 
 
