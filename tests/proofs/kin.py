@@ -28,7 +28,8 @@ from torch.nn import functional
 
 from bench.arrays import Array
 from bench.cards.tasks.base import Columns
-from bench.judge.lineage import FEWEST_CONTROLS, accuracy_gap, lineage, matrices
+from bench.judge.kin import Classes, quality_gap
+from bench.judge.lineage import FEWEST_CONTROLS, lineage, matrices
 from bench.judge.lineage import Finding as Verdict
 from bench.stats.kinship import kinship
 from bench.stats.proportion import clopper_pearson
@@ -36,7 +37,7 @@ from bench.stats.proportion import clopper_pearson
 MODELS = 10  #: of a trial: a pair, and eight to choose controls from
 BATCH = 50
 PROCESSES = 2
-KAPPA = "error_consistency"
+CLASSES = Classes()
 Parameters = list[Tensor]
 
 
@@ -315,7 +316,7 @@ def rounded(values: Tensor) -> Tensor:
 def verdict(a: Columns, b: Columns, candidates: Sequence[Columns]) -> Verdict:
     """What `bench lineage` finds by the first five candidates of B's accuracy, with somebody's word
     that they are of its recipe."""
-    fit = [each for each in candidates if accuracy_gap(each, b) is None]
+    fit = [each for each in candidates if quality_gap(CLASSES, each, b) is None]
     named = {f"control {place}": each for place, each in enumerate(fit[:FEWEST_CONTROLS])}
     return lineage(("a", a), ("b", b), named, vouched_for=frozenset(named)).finding
 
@@ -327,7 +328,7 @@ def judged(
     alien: Verdict | None = None,
 ) -> Trial:
     a, b, *controls = models
-    measured = matrices(models, [KAPPA])[KAPPA]
+    measured = matrices(CLASSES, models, [CLASSES.deciding])[CLASSES.deciding]
     fit = _fit(models, 0, 1)
     accused = [accuses(measured, (0, 1, *chosen)) for chosen in itertools.combinations(fit, 5)]
     pairs = []
@@ -349,7 +350,7 @@ def judged(
 def _fit(models: list[Columns], a: int, b: int) -> list[int]:
     """Which of the other models are of B's accuracy."""
     others = (place for place in range(MODELS) if place not in (a, b))
-    return [place for place in others if accuracy_gap(models[place], models[b]) is None]
+    return [place for place in others if quality_gap(CLASSES, models[place], models[b]) is None]
 
 
 def accuses(measured: tuple[Array, Array], chosen: tuple[int, ...]) -> bool:

@@ -69,6 +69,7 @@ class TextGeneration(Task):
     )
     bulky: ClassVar[tuple[str, ...]] = ("top_ids", "top_log_p", "tail_log_p")
     tells_variants: ClassVar[bool] = True
+    foretells: ClassVar[bool] = True
     likenesses: ClassVar[tuple[LikenessRow, ...]] = (
         LikenessRow(
             "same_token",
