@@ -2,7 +2,7 @@
 
     python tests/proofs [--quick] [NAME ...]
 
-Without a name all of them, which takes about forty minutes; `--quick` only tries them out.
+Without a name all of them, which takes about an hour; `--quick` only tries them out.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import calls
 import engine
 import intervals
 import kin
+import kin_language
 import peers
 import verdicts
 
@@ -25,6 +26,7 @@ PROOFS: dict[str, Callable[[bool], None]] = {
     "coverage": intervals.prove,
     "peers": peers.prove,
     "lineage": kin.prove,
+    "lineage-language": kin_language.prove,
 }
 
 
