@@ -49,7 +49,7 @@ bench: $(VENV)/.ready-test
 	$(PYTHON) tests/benchmarks/results.py
 	$(PYTHON) tests/benchmarks/report.py
 
-# The claims, measured: forty minutes, best on a machine that does nothing else.
+# The claims, measured: an hour, best on a machine that does nothing else.
 proof: $(VENV)/.ready-test
 	$(INSTALL) --editable '.[cpu,test,proof]'
 	$(PYTHON) tests/proofs

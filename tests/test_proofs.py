@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -238,3 +238,75 @@ def test_networks_trained_at_once_learn_and_differ(proof: Proof, kind: str) -> N
     assert not np.array_equal(one["predicted"], other["predicted"])
     again = small.predictions(small.train(small.training_sets(2, np.random.default_rng(0)), 1), 2)
     assert np.array_equal(again[0]["predicted"], one["predicted"])
+
+
+# -- lineage of language models -------------------------------------------------------------------
+
+
+def said_of(proof: Proof, verdict: str, accused: int = 0, **more: Any) -> Any:
+    kin = proof("kin_language")
+    four = (accused, 4)
+    return kin.Trial(
+        kin.KINDS[False], verdict, (accused, 6), four, (0, 28), four, (0.1, 0.2), (0.5, 0.6), **more
+    )
+
+
+@pytest.mark.parametrize(("alarms", "met"), [(0, True), (1, True), (2, False)])
+def test_more_than_one_false_alarm_among_twenty_language_models_misses_the_goal(
+    proof: Proof, alarms: int, met: bool
+) -> None:
+    trials = [said_of(proof, "more alike", 1) for _ in range(alarms)]
+    trials += [said_of(proof, "inconclusive") for _ in range(20 - alarms)]
+    trials += [said_of(proof, "withheld")] * 5
+    first, *others = proof("kin_language").findings(trials)
+    assert first.met == met
+    assert first.figure.startswith(f"{alarms} of 20 ")
+    assert "withheld for 5 more" in first.figure
+    by_claim = {finding.claim: finding for finding in others}
+    alone = by_claim[
+        "what documents alone would accuse, controls taken for all models that there are"
+    ]
+    assert alone.figure.startswith(f"{alarms} of 100")
+    assert alone.met is None
+
+
+def test_the_power_of_lineage_is_of_language_models_that_were_judged(proof: Proof) -> None:
+    verdicts = ["more alike"] * 8 + ["inconclusive", "withheld"]
+    trials = [said_of(proof, "inconclusive", related={"distilled": v}) for v in verdicts]
+    found = {f.claim: f for f in proof("kin_language").findings(trials)}
+    power = found["language models found to agree more when distilled, five controls"]
+    assert power.figure.startswith("8 of 9 ")
+    assert not power.met
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    torch = importlib.import_module("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_tiny_language_model_learns_and_what_is_distilled_of_it_says_the_same(
+    proof: Proof, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = proof("tiny_language")
+    rng = np.random.default_rng(0)
+    follows = rng.permutation(40)
+    ids = [0]
+    for surprise in rng.random(3000) < 0.3:
+        ids.append(int(rng.integers(40)) if surprise else int(follows[ids[-1]]))
+    joined = proof("torch").tensor(ids)
+    documents = (np.array(ids[:500]), np.array(ids[500:800]))
+    text = tiny.Text(joined, documents, (1,) * 40, 40, "made up")
+    monkeypatch.setattr(tiny, "text", lambda: text)
+    monkeypatch.setattr(tiny, "BATCH", 8)
+    one = tiny.trained(joined, 1, steps=30)
+    said = tiny.said(one)
+    distilled = tiny.trained(joined, 2, steps=30, teach=lambda ids: tiny.logits(one, ids))
+    columns = tiny.columns(said)
+    assert np.mean(columns["token"] == columns["predicted"]) > 0.5
+    assert np.mean(tiny.said(distilled) == said) > 0.8
+    assert [int((columns["document"] == number).sum()) for number in (0, 1)] == [499, 299]

@@ -57,7 +57,9 @@ def command(
     """How much more alike A and B are than independently trained models.
 
     Each is a model (a name, card or .onnx with labelled data) or a file of stored predictions
-    (.parquet with the columns label and predicted). It takes five controls of B's accuracy,
+    (.parquet with the columns label and predicted; of language models document, token and
+    predicted). Classifiers are compared by where they err, language models of one tokenizer by
+    which token they put first in the same texts. It takes five controls of B's accuracy,
     architecture and recipe; with fewer, nothing is concluded. What is found is evidence, with
     intervals; it can't tell copying from training on the same data.
     """
@@ -87,17 +89,19 @@ def command(
         print_drawing(lambda width: lineage_text(found, width))
 
 
+_NEEDED = ("label", "predicted"), ("document", "token", "predicted")
+
+
 def _of_file(path: Path) -> Columns:
     from bench.store.predictions import read_predictions  # numpy: start-up
 
     columns = read_predictions(path)
-    lacking = [name for name in ("label", "predicted") if name not in columns]
-    if lacking:
-        raise SpecError(
-            f"{path}: needs the columns label and predicted, one row an example; it has "
-            f"{', '.join(columns)}."
-        )
-    return columns
+    if any(all(name in columns for name in needed) for needed in _NEEDED):
+        return columns
+    raise SpecError(
+        f"{path}: needs the columns label and predicted, one row an example, or of a language "
+        f"model document, token and predicted, one row a token; it has {', '.join(columns)}."
+    )
 
 
 def _of_run(run: Path, models: list[str], target: str | None) -> dict[str, _Read]:
@@ -107,7 +111,7 @@ def _of_run(run: Path, models: list[str], target: str | None) -> dict[str, _Read
     from bench.variants import DEFAULT  # pydantic: start-up
 
     stored = read_results(run)
-    scored = [r for r in stored.records if r.accuracy and _one_class(r.cell.model.task)]
+    scored = [r for r in stored.records if r.accuracy and _has_kin(r.cell.model.task)]
     target = target or next((r.cell.target for r in scored), None)
     found: dict[str, _Read] = {}
     for record in sorted(scored, key=lambda r: r.cell.variant != DEFAULT):
@@ -116,13 +120,10 @@ def _of_run(run: Path, models: list[str], target: str | None) -> dict[str, _Read
         if name in models and name not in found and record.cell.target == target:
             known = Known(name, _made_of(model), file_bytes=model.file_bytes)
             found[name] = stored.predictions(record), known
-    for record in stored.records:
-        if record.cell.model.name in set(models) - set(found):
-            refuse_task(record.cell.model.name, record.cell.model.task)
     for name in models:
         if name not in found:
             there = {r.cell.model.name for r in scored if r.cell.target == target}
-            raise unknown(f"classifier scored on {target} in {run}:", name, sorted(there))
+            raise unknown(f"model scored on {target} in {run}:", name, sorted(there))
     return found
 
 
@@ -137,10 +138,9 @@ def _scored_now(models: list[str], target: str | None) -> dict[str, _Read]:
     from bench.measure.prepare import prepare  # scipy: start-up
     from bench.measure.scoring import predictions
     from bench.present.progress import choose_listener
-    from bench.scenarios import SINGLE_STREAM
     from bench.spec import Suite
 
-    suite = Suite(models=tuple(models), targets=(target or "*",), scenarios=(SINGLE_STREAM.name,))
+    suite = Suite(models=tuple(models), targets=(target or "*",))
     found: dict[str, _Read] = {}
     with (
         closing(choose_listener(quiet=False)) as listener,
@@ -159,32 +159,20 @@ def _scored_now(models: list[str], target: str | None) -> dict[str, _Read]:
     return found
 
 
-def _one_class(name: str) -> bool:
+def _has_kin(name: str) -> bool:
     from bench.cards.tasks import installed_task  # scipy: start-up
 
     task = installed_task(name)
-    return task is not None and task.one_class
-
-
-def refuse_task(name: str, task: str) -> None:
-    """Raise `SpecError` for a language model: what independent ones have in common, whose texts
-    are learned from the same sources, nobody measured here."""
-    if task == "text-generation":
-        raise SpecError(
-            f"{name} is a language model, for which lineage is not available: it rests on the "
-            "examples that classifiers get wrong, and how alike independently trained language "
-            "models are was not measured. `bench deal` tells how like a distilled one is to its "
-            "original."
-        )
+    return task is not None and (task.one_class or task.foretells)
 
 
 def _refuse_unscorable(planned: PlannedCell) -> None:
     card = planned.model.card
-    refuse_task(card.name, card.task)
     if planned.refused is not None:
         raise planned.refused
-    if not _one_class(card.task) or planned.model.dataset is None:
+    if not _has_kin(card.task) or planned.model.dataset is None:
         raise SpecError(
-            f"{card.name}: lineage needs a classifier with labelled data; give a card with the "
-            "task `classification` and a [dataset]."
+            f"{card.name}: lineage needs a classifier with labelled data, or a language model with "
+            "texts; give a card with the task `classification` or `text-generation` and a "
+            "[dataset]."
         )

@@ -53,7 +53,8 @@ class Measure:
 class Fidelity:
     """What was found of one distilled model, over ``examples`` labelled items.
 
-    ``original_calibration`` is the expected calibration error of the original itself.
+    ``original_calibration`` is the expected calibration error of the original itself. ``limits``
+    say why distributions were not compared; there are none where they were.
     """
 
     examples: int
@@ -61,6 +62,7 @@ class Fidelity:
     confidence: float
     measures: tuple[Measure, ...]
     original_calibration: Interval | None = None
+    limits: tuple[str, ...] = ()
 
 
 def fidelity(
@@ -78,9 +80,7 @@ def fidelity(
     models = {"student": student} | ({} if control is None else {"control": control})
     if not all(task.same(original, model) for model in models.values()):
         raise SpecError("the predictions are of other examples, so fidelity is not compared.")
-    for model in models.values():
-        if why := task.unlike(original, model):
-            raise SpecError(f"fidelity is not compared: {why}.")
+    limits = [task.unlike(original, model) for model in models.values()]
     found = task.likeness(models, original, temperature, confidence)
     return Fidelity(
         examples=len(next(iter(student.values()))),
@@ -99,6 +99,7 @@ def fidelity(
             if ("student", row.key) in found
         ),
         original_calibration=found.get(("original", "calibration_error")),
+        limits=tuple(dict.fromkeys(filter(None, limits))),
     )
 
 

@@ -7,13 +7,13 @@ owe nothing to A. What they have in common with A tells what a *new* independent
 (`bench.stats.kinship`), and how much more B has is evidence that it is derived from A: by
 distillation, by fine-tuning, by copying, or by the same training data and recipe, which no test of
 outputs can tell apart. Where the controls are too few or not of B's kind, nothing is said.
-Nothing here is a finding of guilt.
+Nothing here is a finding of guilt. What is compared, classes or tokens, is `bench.judge.kin`'s.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -23,22 +23,15 @@ from bench.cards.architecture import Architecture
 from bench.cards.tasks.base import Columns
 from bench.defaults import CONFIDENCE
 from bench.errors import SpecError
-from bench.stats.agreement import agreement, error_consistency, same_wrong_answers
+from bench.judge.kin import Compared, kind_of, quality_gap
+from bench.numbers import p_value
 from bench.stats.interval import Interval
 from bench.stats.kinship import kinship
-from bench.stats.of_means import OfMeans, intervals, mean_of, replicas
-from bench.stats.proportion import paired_difference_interval
+from bench.stats.of_means import replicas
 
 #: With fewer, Student's quantile makes the interval so wide that only a copy stands out, and
 #: whoever picks the controls decides the answer (`python tests/proofs lineage` measures it).
 FEWEST_CONTROLS = 5
-#: Where a model is wrong less often, one shared mistake moves kappa by more than a twentieth.
-FEWEST_ERRORS = 20
-#: A control whose accuracy surely differs from B's by more is not of its kind: the better two
-#: models are, the more they agree, and kappa corrects for chance alone.
-ACCURACY_MARGIN = 0.02
-#: Nor by more than this share of B's errors: among models that err in 2%, 2 points are a lot.
-ERROR_SHARE = 0.25
 #: Stored files of one architecture differ by no more (names and metadata).
 _SAME_SIZE = 0.02
 
@@ -81,18 +74,22 @@ class Lineage:
     """What was found of A and B, over ``examples`` labelled examples.
 
     ``passed_over`` has the reason for each control that is not counted; ``withheld`` says why
-    nothing is concluded, and is empty where something is.
+    nothing is concluded, and is empty where something is. ``beyond`` has for each control that
+    counts the corrected p-value of `Compared.beyond`.
     """
 
+    kind: Compared
     a: str
     b: str
     examples: int
+    extent: str
     accuracies: Mapping[str, Interval]
     controls: tuple[str, ...]
     passed_over: Mapping[str, str]
     likenesses: tuple[Likeness, ...]
     withheld: str
     confidence: float
+    beyond: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def missing(self) -> int:
@@ -100,27 +97,21 @@ class Lineage:
         return max(0, FEWEST_CONTROLS - len(self.controls))
 
     @property
-    def kappa(self) -> Likeness:
-        """Error consistency: the measure that the finding is of, since it is corrected for
-        accuracy."""
-        return _kappa(self.likenesses)
+    def deciding(self) -> Likeness:
+        """The measure that the finding is of."""
+        return _deciding(self.kind, self.likenesses)
 
     @property
     def finding(self) -> Finding:
-        """What the excess of kappa allows to say."""
-        excess = self.kappa.excess
+        """What the excess allows to say, and where a kind tests it the examples with each control
+        by itself."""
+        excess = self.deciding.excess
         if self.withheld or excess is None:
             return "withheld"
         if excess.low > 0:
-            return "more alike"
+            surely = all(p <= 1 - self.confidence for p in self.beyond.values())
+            return "more alike" if surely else "inconclusive"
         return "not more alike" if excess.high <= 0 else "inconclusive"
-
-
-_NAMES = {
-    "agreement": "same class (top-1 agreement)",
-    "error_consistency": "err on the same examples (kappa)",
-    "same_wrong": "same wrong class, where both err",
-}
 
 
 def lineage(
@@ -133,30 +124,41 @@ def lineage(
 ) -> Lineage:
     """Compare stored predictions of the same labelled examples, in the same order.
 
-    ``a`` and ``b`` are a name and what its task stored. ``known`` is what cards tell, by the same
+    ``a`` and ``b`` are a name and what its task stored: ``label`` and ``predicted``, or
+    ``document``, ``token`` and ``predicted``. ``known`` is what cards tell, by the same
     names. Of a control whose architecture nothing tells, somebody has to vouch that it is of B's
     architecture and recipe, or it is not counted. Raises `SpecError` where predictions are of other
     examples, or where two are called the same.
     """
     models = _named([a, b, *controls.items()])
-    passed_over = _Controls(models, a[0], b[0], dict(known or {}), vouched_for, confidence).unfit()
-    counted = tuple(name for name in controls if name not in passed_over)
-    withheld = _why_not(a, b, len(counted))
-    accuracies, found = _measured(models, confidence)
+    kind = _kind(models)
+    passed_over = _Controls(
+        kind, models, a[0], b[0], dict(known or {}), vouched_for, confidence
+    ).unfit()
+    counted = {name: model for name, model in controls.items() if name not in passed_over}
+    withheld = _too_few(len(counted)) or kind.too_little(dict((a, b)), len(counted), confidence)
+    accuracies, found = _measured(kind, models, confidence)
+    beyond: dict[str, float] = {}
     if not withheld:
-        found = _judged(found, [models[name] for name in (a[0], b[0], *counted)], confidence)
-        if _kappa(found).excess is None:
-            withheld = "kappa does not exist for a pair, because a model is always right or wrong"
+        found = _judged(kind, found, [a[1], b[1], *counted.values()], confidence)
+        beyond = kind.beyond(a[1], b[1], counted)
+        if _deciding(kind, found).excess is None:
+            withheld = (
+                f"{kind.figure} does not exist for a pair, because a model is always right or wrong"
+            )
     return Lineage(
+        kind=kind,
         a=a[0],
         b=b[0],
-        examples=len(a[1]["label"]),
+        examples=len(a[1]["predicted"]),
+        extent=kind.extent(a[1]),
         accuracies=accuracies,
-        controls=counted,
+        controls=tuple(counted),
         passed_over=passed_over,
         likenesses=found,
         withheld=withheld,
         confidence=confidence,
+        beyond=beyond,
     )
 
 
@@ -164,34 +166,32 @@ def _named(models: list[tuple[str, Columns]]) -> dict[str, Columns]:
     found = dict(models)
     if len(found) < len(models):
         raise SpecError("lineage compares different models: each has to have a name of its own.")
-    first, labels = models[0][0], models[0][1]["label"]
-    for name, columns in models[1:]:
-        if not np.array_equal(labels, columns["label"]):
-            raise SpecError(f"{name} was scored on other examples than {first}: use the same data.")
     return found
 
 
-def _right(model: Columns) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    return np.asarray(model["label"] == model["predicted"])
-
-
-def _why_not(a: tuple[str, Columns], b: tuple[str, Columns], counted: int) -> str:
-    """Why no verdict is possible; empty where one is."""
-    missing = FEWEST_CONTROLS - counted
-    if missing > 0:
-        count = "no control counts" if counted == 0 else f"{counted} of the controls count"
-        return (
-            f"{count}, and it takes {FEWEST_CONTROLS} to tell how much independently trained "
-            f"models differ: {missing} more {'is' if missing == 1 else 'are'} needed"
-        )
-    for name, model in (a, b):
-        errors = int((~_right(model)).sum())
-        if errors < FEWEST_ERRORS:
-            return (
-                f"{name} errs on {errors} of the {len(model['label'])} examples, and it takes "
-                f"{FEWEST_ERRORS} errors to tell whether two models err alike: use more examples"
+def _kind(models: Mapping[str, Columns]) -> Compared:
+    """What all models were asked. Raises `SpecError` where it isn't the same."""
+    first, *others = models
+    kind = kind_of(models[first])
+    for name in others:
+        if kind_of(models[name]) is not kind:
+            raise SpecError(
+                f"{first} and {name} are no models of one kind: compare like with like."
             )
-    return ""
+    kind.check(models)
+    return kind
+
+
+def _too_few(counted: int) -> str:
+    """Why so many controls don't do; empty where they do."""
+    missing = FEWEST_CONTROLS - counted
+    if missing <= 0:
+        return ""
+    count = "no control counts" if counted == 0 else f"{counted} of the controls count"
+    return (
+        f"{count}, and it takes {FEWEST_CONTROLS} to tell how much independently trained "
+        f"models differ: {missing} more {'is' if missing == 1 else 'are'} needed"
+    )
 
 
 class _Controls:
@@ -199,6 +199,7 @@ class _Controls:
 
     def __init__(
         self,
+        kind: Compared,
         models: Mapping[str, Columns],
         a: str,
         b: str,
@@ -206,6 +207,7 @@ class _Controls:
         vouched_for: frozenset[str],
         confidence: float,
     ) -> None:
+        self._kind = kind
         self._models = models
         self._a, self._b = a, b
         self._known = {name: known.get(name, Known(name)) for name in models}
@@ -250,11 +252,12 @@ class _Controls:
         return f"it was made of {min(shared)}, as {self._a} was" if shared else ""
 
     def _accuracy(self, name: str) -> str:
-        gap = accuracy_gap(self._models[name], self._models[self._b], self._confidence)
+        gap = quality_gap(self._kind, self._models[name], self._models[self._b], self._confidence)
         if gap is None:
             return ""
         side = "above" if gap.estimate > 0 else "below"
-        return f"its accuracy is {100 * abs(gap.estimate):.1f} points {side} that of {self._b}"
+        points = f"{100 * abs(gap.estimate):.1f} points"
+        return f"its {self._kind.quality_name} is {points} {side} that of {self._b}"
 
     def _architecture(self, name: str) -> str:
         mine, theirs = self._known[name], self._known[self._b]
@@ -273,49 +276,30 @@ class _Controls:
         )
 
 
-def accuracy_gap(control: Columns, b: Columns, confidence: float = CONFIDENCE) -> Interval | None:
-    """The control's accuracy minus B's, where that is surely not 0 and too large for models of one
-    kind; else None."""
-    theirs, mine = _right(control), _right(b)
-    gap = paired_difference_interval(
-        int((mine & ~theirs).sum()), int((theirs & ~mine).sum()), len(mine), confidence
-    )
-    margin = min(ACCURACY_MARGIN, ERROR_SHARE * float((~mine).mean()))
-    if gap.low <= 0 <= gap.high or abs(gap.estimate) <= margin:
-        return None
-    return gap
-
-
 def _same_size(one: int | None, other: int | None) -> bool:
     if not one or not other:
         return False
     return abs(one - other) <= _SAME_SIZE * max(one, other)
 
 
-def _statistic(key: str, one: Columns, other: Columns) -> OfMeans:
-    if key == "agreement":
-        return agreement(one["predicted"], other["predicted"])
-    if key == "error_consistency":
-        return error_consistency(_right(one), _right(other))
-    return same_wrong_answers(one["label"], one["predicted"], other["predicted"])
-
-
-def _kappa(likenesses: tuple[Likeness, ...]) -> Likeness:
-    return next(each for each in likenesses if each.key == "error_consistency")
+def _deciding(kind: Compared, likenesses: tuple[Likeness, ...]) -> Likeness:
+    return next(each for each in likenesses if each.key == kind.deciding)
 
 
 def _measured(
-    models: Mapping[str, Columns], confidence: float
+    kind: Compared, models: Mapping[str, Columns], confidence: float
 ) -> tuple[dict[str, Interval], tuple[Likeness, ...]]:
     """Accuracies, and every measure on these examples, all from the same resamples."""
     a, b, *controls = models
     pairs = [(a, b), *((a, control) for control in controls), *((b, c) for c in controls)]
-    statistics = [mean_of(_right(model)) for model in models.values()]
-    statistics += [_statistic(key, models[i], models[j]) for key in _NAMES for i, j in pairs]
-    found = iter(intervals(statistics, confidence))
+    statistics = [kind.right(model) for model in models.values()]
+    statistics += [
+        kind.statistic(key, models[i], models[j]) for key in kind.measures for i, j in pairs
+    ]
+    found = iter(kind.intervals(statistics, confidence))
     accuracies = {name: next(found) for name in models}
     likenesses = []
-    for key, name in _NAMES.items():
+    for key, name in kind.measures.items():
         value = next(found)
         with_a = {control: next(found) for control in controls}
         likenesses.append(Likeness(key, name, value, with_a, {c: next(found) for c in controls}))
@@ -324,12 +308,12 @@ def _measured(
 
 
 def _judged(
-    measured: tuple[Likeness, ...], models: list[Columns], confidence: float
+    kind: Compared, measured: tuple[Likeness, ...], models: list[Columns], confidence: float
 ) -> tuple[Likeness, ...]:
     """The measures with what is expected of a new independent model; ``models`` are A, B and the
     controls that count."""
     found = []
-    compared = matrices(models, [each.key for each in measured])
+    compared = matrices(kind, models, [each.key for each in measured])
     for each in measured:
         kin = kinship(*compared[each.key], confidence)
         expected, excess = (kin.expected, kin.excess) if kin is not None else (None, None)
@@ -337,12 +321,14 @@ def _judged(
     return tuple(found)
 
 
-def matrices(models: Sequence[Columns], keys: Sequence[str]) -> dict[str, tuple[Array, Array]]:
-    """Measures of every pair of m models, shape (m, m), and the same of resampled examples, shape
-    (resamples, m, m); NaN on the diagonal."""
+def matrices(
+    kind: Compared, models: Sequence[Columns], keys: Sequence[str]
+) -> dict[str, tuple[Array, Array]]:
+    """Measures of every pair of m models, shape (m, m), and the same of resampled examples (or
+    documents), shape (resamples, m, m); NaN on the diagonal."""
     one, other = np.triu_indices(len(models), 1)
     pairs = [(models[int(i)], models[int(j)]) for i, j in zip(one, other, strict=True)]
-    statistics = [_statistic(key, *pair) for key in keys for pair in pairs]
+    statistics = [kind.statistic(key, *pair) for key in keys for pair in pairs]
     resampled = replicas(statistics)
     found = {}
     for place, key in enumerate(keys):
@@ -374,7 +360,8 @@ def sentences(found: Lineage) -> list[str]:
     if found.finding == "withheld":
         said.append(f"The verdict is withheld: {found.withheld}.")
         return said
-    said += [_evidence(found), *_about_agreement(found), _reservation(found)]
+    said += [_evidence(found), *_each_control(found), *_about_agreement(found)]
+    said.append(_reservation(found))
     return said
 
 
@@ -390,7 +377,8 @@ def _listed(names: list[str]) -> str:
 
 
 def _evidence(found: Lineage) -> str:
-    value, expected, excess = found.kappa.value, found.kappa.expected, found.kappa.excess
+    kind, deciding = found.kind, found.deciding
+    value, expected, excess = deciding.value, deciding.expected, deciding.excess
     assert value is not None
     assert expected is not None
     assert excess is not None
@@ -400,18 +388,36 @@ def _evidence(found: Lineage) -> str:
         "inconclusive": "no more than a model trained independently, like the controls, may",
     }[found.finding]
     return (
-        f"{found.b} errs where {found.a} does {words}: kappa {_figure(value)}, where "
+        f"{found.b} {kind.does.format(a=found.a)} {words}: {kind.figure} {_figure(value)}, where "
         f"{_figure(expected)} is expected of such a model at {found.confidence:.0%}, by "
         f"{len(found.controls)} controls; excess {excess.estimate:+.2f} ({excess.low:+.2f} to "
         f"{excess.high:+.2f})."
     )
 
 
+def _each_control(found: Lineage) -> list[str]:
+    """What the examples say of each control by itself, where a kind tests that."""
+    if not found.beyond:
+        return []
+    beyond = [name for name, p in found.beyond.items() if p <= 1 - found.confidence]
+    largest = max(found.beyond.values())
+    if len(beyond) == len(found.beyond):
+        return [
+            f"By documents, {found.a} agrees with {found.b} more than with any of the "
+            f"{len(beyond)} controls ({p_value(largest)} or less, by Holm's correction)."
+        ]
+    return [
+        f"By documents, {found.a} agrees with {found.b} surely more than with {len(beyond)} of the "
+        f"{len(found.beyond)} controls (the largest {p_value(largest)}, by Holm's correction)."
+    ]
+
+
 def _about_agreement(found: Lineage) -> list[str]:
+    """The share that a reader can picture, where the finding is of something else."""
     same = next(each for each in found.likenesses if each.key == "agreement")
     others = [same.controls[name] for name in found.controls]
     highest = max((other.estimate for other in others if other is not None), default=None)
-    if same.value is None or highest is None:
+    if same is found.deciding or same.value is None or highest is None:
         return []
     return [
         f"They name the same class for {same.value.estimate:.1%} of {found.examples} examples; "

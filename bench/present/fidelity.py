@@ -28,7 +28,8 @@ def fidelity_text(titled: Titled, width: int = 80) -> Text:
     text = Text(wrap(heading, width, indent=2) + "\n")
     lines = [Line(m.name, " ", _figures(m)) for m in found.measures if m.value is not None]
     text.append_text(lay_out(FIDELITY_COLUMNS, {}, lines, width))
-    text.append(wrap(sentence(titled), width, indent=2) + "\n")
+    for said in [sentence(titled), *limits(titled)]:
+        text.append(wrap(said, width, indent=2) + "\n")
     return text
 
 
@@ -58,6 +59,11 @@ def sentence(titled: Titled) -> str:
     if titled.control is None:
         return f"{begin}; there is no control to compare that with."
     return f"{begin}; {_effect_words(titled)}."
+
+
+def limits(titled: Titled) -> list[str]:
+    """Why distributions aren't among the measures, in words."""
+    return [f"Their distributions are not compared: {why}." for why in titled.found.limits]
 
 
 def _likeness_words(titled: Titled) -> str:
@@ -114,4 +120,5 @@ def fidelity_row(titled: Titled) -> dict[str, object]:
         },
         "original_calibration_error": interval_row(found.original_calibration),
         "sentence": sentence(titled),
+        "limits": limits(titled),
     }

@@ -14,7 +14,8 @@ from bench.stats.interval import Interval
 
 def lineage_text(found: Lineage, width: int = 80) -> Text:
     """Accuracies, likenesses and sentences, no line wider than ``width``."""
-    text = Text(f"Accuracy on the same {found.examples} examples\n")
+    quality = found.kind.quality_name
+    text = Text(f"{quality[0].upper()}{quality[1:]} on the same {found.extent}\n")
     for name, accuracy in found.accuracies.items():
         side = max(accuracy.high - accuracy.estimate, accuracy.estimate - accuracy.low)
         value = f"{100 * accuracy.estimate:.1f} ±{100 * side:.1f}%"
@@ -62,6 +63,7 @@ def _figure(found: Interval | None, *, signed: bool = False) -> Figure:
 def lineage_row(found: Lineage) -> dict[str, object]:
     """A lineage as JSON-ready data."""
     return {
+        "compared": found.kind.key,
         "a": found.a,
         "b": found.b,
         "controls": list(found.controls),
@@ -80,6 +82,7 @@ def lineage_row(found: Lineage) -> dict[str, object]:
             }
             for each in found.likenesses
         },
+        "p_beyond_controls": dict(found.beyond),
         "finding": found.finding,
         "withheld": found.withheld,
         "sentences": sentences(found),

@@ -1,7 +1,7 @@
-"""How alike two classifiers are on the same examples: what they answer, and where they err.
+"""How alike two models are on the same examples: what they answer, and where they err.
 
 Each function gives a statistic (`bench.stats.of_means.OfMeans`) of arrays of shape (n,):
-``first`` and ``second`` are predicted classes, ``labels`` the right ones.
+``first`` and ``second`` are predicted classes (or tokens), ``labels`` the right ones.
 """
 
 from __future__ import annotations
@@ -48,3 +48,30 @@ def same_wrong_answers(labels: Array, first: Array, second: Array) -> OfMeans:
     both = (first != labels) & (second != labels)
     features = np.stack([both & (first == second), both], axis=1)
     return OfMeans(features, lambda means: np.asarray(means[..., 0] / means[..., 1]))
+
+
+def flips(first_right: Array, second_right: Array) -> OfMeans:
+    """Share of the examples that one gets right and the other wrong, both ways together.
+
+    Dutta et al. 2024, "Accuracy is not all you need" (arXiv 2407.09141), section 3: two models of
+    one accuracy may be right on different examples.
+    """
+    return mean_of(np.asarray(first_right) != np.asarray(second_right))
+
+
+def probability_change(first_log_p: Array, second_log_p: Array) -> OfMeans:
+    """Root mean square of how far the probability of what came moved: llama.cpp's ``RMS Δp``
+    (tools/perplexity/perplexity.cpp, ``kl_divergence``), as a share and not in percent."""
+    first, second = (np.exp(np.asarray(each, np.float64)) for each in (first_log_p, second_log_p))
+    square = mean_of((first - second) ** 2)
+    return OfMeans(square.features, lambda means: np.sqrt(square.value(means)))
+
+
+def log_perplexity_ratio(first_log_p: Array, second_log_p: Array) -> OfMeans:
+    """ln of the first's perplexity over the second's, from the log-probabilities of what came.
+
+    It is the mean of the differences token by token, so whatever the two have in common leaves the
+    interval: Var(a) + Var(b) - 2 Cov(a, b), which llama.cpp adds up from its parts.
+    """
+    first, second = (np.asarray(each, np.float64) for each in (first_log_p, second_log_p))
+    return mean_of(second - first)

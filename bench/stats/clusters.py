@@ -45,6 +45,22 @@ def ratio(over: Array, under: Array) -> OfMeans:
     return OfMeans(np.stack([over, under], axis=1), value)
 
 
+def by_cluster(statistic: OfMeans, clusters: Array, where: Array | None = None) -> OfMeans:
+    """A statistic of items as one of the clusters that they come in: of its features' sums over
+    the number of items, so that a cluster counts by its size. ``clusters`` has shape (items,), any
+    labels; only items ``where`` it is True count."""
+    places = np.unique(clusters, return_inverse=True)[1].reshape(-1)
+    count = int(places.max()) + 1
+    counted = np.ones(len(places)) if where is None else np.asarray(where, np.float64)
+    features = np.asarray(statistic.features, np.float64)
+    kept = [sums(column * counted, places, count) for column in features.T]
+
+    def value(means: Array) -> Array:
+        return statistic.value(means[..., :-1] / means[..., -1:])
+
+    return OfMeans(np.stack([*kept, sums(counted, places, count)], axis=1), value)
+
+
 def cluster_intervals(
     statistics: Sequence[OfMeans], confidence: float, seed: int = 0
 ) -> list[Interval | None]:

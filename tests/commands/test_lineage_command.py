@@ -10,8 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from bench.commands.lineage import command, refuse_task
-from bench.errors import SpecError
+from bench.commands.lineage import command
 
 NAMES = ("a", "b", "copy", "c1", "c2", "c3", "c4", "c5")
 
@@ -93,10 +92,3 @@ def test_without_a_control_it_says_how_many_it_takes(files: dict[str, str]) -> N
     done = run(files, "a", "b", 0)
     assert done.exit_code == 0
     assert "at least 5 independently trained models" in text(done)
-
-
-def test_language_models_have_no_lineage() -> None:
-    """`bench deal` says how alike two are; where one comes from nobody measured."""
-    with pytest.raises(SpecError, match="lm is a language model, for which lineage is not avail"):
-        refuse_task("lm", "text-generation")
-    refuse_task("net", "classification")

@@ -100,8 +100,8 @@ def test_a_copy_is_found_and_the_words_accuse_nobody() -> None:
     a = world.answers(world.trained())
     found = judge(a, dict(a), world.controls())
     assert found.finding == "more alike"
-    assert found.kappa.value is not None
-    assert found.kappa.value.estimate == 1
+    assert found.deciding.value is not None
+    assert found.deciding.value.estimate == 1
     assert "b errs where a does more than a new model trained independently" in words(found)
     assert "outputs alone can't tell these apart" in words(found)
     assert "owe nothing to a" in words(found)
@@ -130,7 +130,7 @@ def test_with_too_few_controls_it_says_how_many_more(count: int, said: str) -> N
     assert found.missing == FEWEST_CONTROLS - count
     assert said in words(found)
     assert all(each.excess is None for each in found.likenesses)
-    assert found.kappa.value is not None  # what was measured is shown nevertheless
+    assert found.deciding.value is not None  # what was measured is shown nevertheless
 
 
 def test_without_controls_it_says_what_is_needed() -> None:
@@ -209,7 +209,7 @@ def test_models_that_are_always_right_have_no_verdict() -> None:
     found = judge(perfect, perfect, dict.fromkeys(CONTROLS, perfect))
     assert found.finding == "withheld"
     assert lineage_text(found).plain
-    assert found.kappa.value is None
+    assert found.deciding.value is None
 
 
 def test_one_shared_error_among_few_is_no_evidence() -> None:

@@ -2,7 +2,7 @@
 
     python tests/proofs [--quick] [NAME ...]
 
-Without a name all of them, which takes about forty minutes; `--quick` only tries them out.
+Without a name all of them, which takes about an hour; `--quick` only tries them out.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import certificates
 import engine
 import intervals
 import kin
+import kin_language
 import peers
 import verdicts
 
@@ -27,6 +28,7 @@ PROOFS: dict[str, Callable[[bool], None]] = {
     "peers": peers.prove,
     "lineage": kin.prove,
     "certificates": certificates.prove,
+    "lineage-language": kin_language.prove,
 }
 
 

@@ -28,7 +28,8 @@ from torch.nn import functional
 
 from bench.arrays import Array
 from bench.cards.tasks.base import Columns
-from bench.judge.lineage import FEWEST_CONTROLS, accuracy_gap, lineage, matrices
+from bench.judge.kin import Classes, Compared, quality_gap
+from bench.judge.lineage import FEWEST_CONTROLS, lineage, matrices
 from bench.judge.lineage import Finding as Verdict
 from bench.stats.kinship import kinship
 from bench.stats.proportion import clopper_pearson
@@ -36,7 +37,7 @@ from bench.stats.proportion import clopper_pearson
 MODELS = 10  #: of a trial: a pair, and eight to choose controls from
 BATCH = 50
 PROCESSES = 2
-KAPPA = "error_consistency"
+CLASSES = Classes()
 Parameters = list[Tensor]
 
 
@@ -312,10 +313,12 @@ def rounded(values: Tensor) -> Tensor:
     return values if scale == 0 else torch.round(values / scale) * scale
 
 
-def verdict(a: Columns, b: Columns, candidates: Sequence[Columns]) -> Verdict:
+def verdict(
+    a: Columns, b: Columns, candidates: Sequence[Columns], compared: Compared = CLASSES
+) -> Verdict:
     """What `bench lineage` finds by the first five candidates of B's accuracy, with somebody's word
     that they are of its recipe."""
-    fit = [each for each in candidates if accuracy_gap(each, b) is None]
+    fit = [each for each in candidates if quality_gap(compared, each, b) is None]
     named = {f"control {place}": each for place, each in enumerate(fit[:FEWEST_CONTROLS])}
     return lineage(("a", a), ("b", b), named, vouched_for=frozenset(named)).finding
 
@@ -327,7 +330,7 @@ def judged(
     alien: Verdict | None = None,
 ) -> Trial:
     a, b, *controls = models
-    measured = matrices(models, [KAPPA])[KAPPA]
+    measured = matrices(CLASSES, models, [CLASSES.deciding])[CLASSES.deciding]
     fit = _fit(models, 0, 1)
     accused = [accuses(measured, (0, 1, *chosen)) for chosen in itertools.combinations(fit, 5)]
     pairs = []
@@ -349,7 +352,7 @@ def judged(
 def _fit(models: list[Columns], a: int, b: int) -> list[int]:
     """Which of the other models are of B's accuracy."""
     others = (place for place in range(MODELS) if place not in (a, b))
-    return [place for place in others if accuracy_gap(models[place], models[b]) is None]
+    return [place for place in others if quality_gap(CLASSES, models[place], models[b]) is None]
 
 
 def accuses(measured: tuple[Array, Array], chosen: tuple[int, ...]) -> bool:
@@ -383,14 +386,14 @@ def prove(quick: bool) -> None:
 
 def findings(trials: Sequence[Trial]) -> list[Finding]:
     """False alarms, then power."""
-    found = [_alarms("independent models found to be more alike, five controls", trials)]
+    found = [alarms("independent models found to be more alike, five controls", trials)]
     for kind in dict.fromkeys(t.kind for t in trials):
-        found.append(_alarms(f"the same, {kind}", [t for t in trials if t.kind == kind], None))
+        found.append(alarms(f"the same, {kind}", [t for t in trials if t.kind == kind], None))
     accused = sum(t.by_all for t in trials)
     found.append(
         Finding(
             "the same, all controls that count, five to eight",
-            _share(accused, len(trials)),
+            share(accused, len(trials)),
             "at most 5%",
             accused / len(trials) <= 0.05,
         )
@@ -403,7 +406,7 @@ def findings(trials: Sequence[Trial]) -> list[Finding]:
             Finding(
                 "independent dense networks found to be more alike where somebody vouches for "
                 "convolutional controls",
-                _share(sum(aliens), len(aliens)),
+                share(sum(aliens), len(aliens)),
                 "-",
                 None,
             )
@@ -411,7 +414,7 @@ def findings(trials: Sequence[Trial]) -> list[Finding]:
     return found
 
 
-def _share(count: int, of: int) -> str:
+def share(count: int, of: int) -> str:
     """A share with its exact interval; the units have to be independent."""
     if of == 0:
         return "none judged"
@@ -421,10 +424,10 @@ def _share(count: int, of: int) -> str:
     )
 
 
-def _alarms(claim: str, trials: Sequence[Trial], most: float | None = 0.05) -> Finding:
+def alarms(claim: str, trials: Sequence[Trial], most: float | None = 0.05) -> Finding:
     seen = [t.verdict for t in trials if t.verdict != "withheld"]
     count, aside = sum(v == "more alike" for v in seen), len(trials) - len(seen)
-    words = f"{_share(count, len(seen))}; withheld for {aside} more"
+    words = f"{share(count, len(seen))}; withheld for {aside} more"
     if most is None or not seen:
         return Finding(claim, words, "-", None)
     met = clopper_pearson(count, len(seen)).high <= most
@@ -445,7 +448,7 @@ def _choices(trials: Sequence[Trial]) -> list[Finding]:
         ),
         Finding(
             "pairs that some choice of five of the eight accuses",
-            _share(worst, len(judged_at_all)),
+            share(worst, len(judged_at_all)),
             "at most 5%",
             worst / len(judged_at_all) <= 0.05,
         ),
@@ -468,7 +471,7 @@ def _power(name: str, trials: Sequence[Trial]) -> Finding:
     verdicts = [t.related[name] for t in trials]
     seen = [v for v in verdicts if v != "withheld"]
     found = sum(v == "more alike" for v in seen)
-    words = f"{_share(found, len(seen))}; withheld for {len(verdicts) - len(seen)} more"
+    words = f"{share(found, len(seen))}; withheld for {len(verdicts) - len(seen)} more"
     met = len(seen) > 0 and found / len(seen) >= 0.9
     return Finding(f"networks found to be related when {name}, five controls", words, "90%", met)
 

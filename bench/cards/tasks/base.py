@@ -143,6 +143,8 @@ class Task(ABC):
     same_items: ClassVar[tuple[str, ...]] = ()
     #: whether an item has one right class: the columns `label` and `predicted`
     one_class: ClassVar[bool] = False
+    #: whether texts are foretold token by token: the columns `document`, `token` and `predicted`
+    foretells: ClassVar[bool] = False
     #: whether the likeness of a precision form to the model itself is told
     tells_variants: ClassVar[bool] = False
     #: how likeness to an original is measured; none where it isn't
@@ -195,8 +197,8 @@ class Task(ABC):
         )
 
     def unlike(self, one: Columns, other: Columns) -> str:
-        """Why the likeness of two models has no meaning although they saw the same items; empty
-        where it has."""
+        """Why the distributions of two models can't be compared although they saw the same items;
+        empty where they can."""
         return ""
 
 

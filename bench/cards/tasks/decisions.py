@@ -10,9 +10,9 @@ import numpy as np
 
 from bench.arrays import Array
 from bench.cards.tasks.base import Columns, MetricRow, Score
-from bench.stats.clusters import cluster_intervals, ratio, sums
+from bench.stats.clusters import by_cluster, cluster_intervals
 from bench.stats.interval import Interval
-from bench.stats.of_means import OfMeans
+from bench.stats.of_means import OfMeans, mean_of
 from bench.stats.proportion import (
     clopper_pearson,
 )
@@ -63,9 +63,7 @@ def share(metric: MetricRow, hits: Array, clusters: Array, confidence: float) ->
 
 def mean(values: Array, clusters: Array) -> OfMeans:
     """The mean of a question's value, as a function of sums by document."""
-    places = np.unique(clusters, return_inverse=True)[1].reshape(-1)
-    count = int(places.max()) + 1
-    return ratio(sums(values, places, count), sums(np.ones(len(values)), places, count))
+    return by_cluster(mean_of(values), clusters)
 
 
 def guessing(columns: Columns) -> float:

@@ -28,7 +28,15 @@ from bench.cards.tasks.base import (
 from bench.cards.tasks.paired import paired_change
 from bench.errors import AccuracyFailed
 from bench.numbers import PLAIN
-from bench.stats.clusters import cluster_intervals, ratio, sign_flip_p, sums
+from bench.stats.acceptance import coarse_acceptance
+from bench.stats.agreement import (
+    agreement,
+    error_consistency,
+    flips,
+    log_perplexity_ratio,
+    probability_change,
+)
+from bench.stats.clusters import by_cluster, cluster_intervals, ratio, sign_flip_p, sums
 from bench.stats.divergence import coarse_divergence
 from bench.stats.interval import Interval
 from bench.stats.of_means import OfMeans
@@ -61,6 +69,7 @@ class TextGeneration(Task):
     )
     bulky: ClassVar[tuple[str, ...]] = ("top_ids", "top_log_p", "tail_log_p")
     tells_variants: ClassVar[bool] = True
+    foretells: ClassVar[bool] = True
     likenesses: ClassVar[tuple[LikenessRow, ...]] = (
         LikenessRow(
             "same_token",
@@ -84,10 +93,21 @@ class TextGeneration(Task):
             "answers like {original} in {value:.1%} of the prompts",
         ),
         LikenessRow(
+            "bits",
+            "bits per byte beyond the original's",
+            "low",
+            "how well it foretells the text",
+            "takes {value:+.3f} bits per byte beyond what {original} takes",
+        ),
+        LikenessRow(
             "divergence", "KL divergence, nats a token (at least)", "low", "its distributions"
         ),
         LikenessRow("tail", "probability beyond what both list", "low"),
+        LikenessRow("acceptance", "expected acceptance of a draft (at least)", "high"),
+        LikenessRow("acceptance_most", "the same, at most", "high"),
+        LikenessRow("probability_change", "change of the right token's probability (RMS)", "low"),
         LikenessRow("perplexity_ratio", "ln of perplexity over the original's", "low"),
+        LikenessRow("error_consistency", "right on the same (kappa)", "high"),
         LikenessRow("flips", "flips: right for wrong, or wrong for right", "low", "where it errs"),
     )
 
@@ -163,14 +183,14 @@ class TextGeneration(Task):
         same = all(np.array_equal(one[name], other[name]) for name in ("token", "document"))
         if not same:
             return (
-                "their tokenizers split the texts into other tokens, so their distributions are "
-                "not comparable; bits per byte are"
+                "their tokenizers split the texts into other tokens, so there are no two "
+                "distributions of the same thing to compare; bits per byte are of the same bytes"
             )
         sizes = one["vocabulary"][0], other["vocabulary"][0]
         if sizes[0] != sizes[1]:
             return (
                 f"their vocabularies are of {sizes[0]} and {sizes[1]} tokens, so their "
-                "distributions are not comparable; bits per byte are"
+                "distributions are not of the same outcomes; bits per byte are of the same bytes"
             )
         return ""
 
@@ -181,16 +201,13 @@ class TextGeneration(Task):
         temperature: float,
         confidence: float,
     ) -> Likenesses:
-        if "token" not in original and len(decisions.documents(original)) < 2:
-            return {}
-        each = {who: _alike(model, original) for who, model in models.items()}
-        questions = 0 if "token" in original else len(decisions.documents(original))
+        if "token" not in original:
+            return _decides_alike(models, original, confidence)
+        apart = any(self.unlike(original, model) for model in models.values())
+        alike = _bits_apart if apart else _foretells_alike
+        each = {who: alike(model, original) for who, model in models.items()}
         found = from_means(each, confidence, cluster_intervals)
-        for (who, key), interval in found.items():
-            if interval is not None and who != "effect" and key != "perplexity_ratio":
-                inside = _clipped(interval, 0.0, math.inf if key == "divergence" else 1.0)
-                found[who, key] = _widened(inside, questions)
-        return found
+        return {place: _on_its_scale(*place, interval) for place, interval in found.items()}
 
 
 def _decided(columns: Columns, confidence: float) -> list[Score]:
@@ -268,45 +285,99 @@ def _same_texts(one: Columns, other: Columns) -> bool:
     return np.array_equal(mine, theirs)
 
 
-def _alike(model: Columns, original: Columns) -> dict[str, OfMeans]:
-    if "token" not in original:
-        return _decides_alike(model, original)
+def _foretells_alike(model: Columns, original: Columns) -> dict[str, OfMeans]:
+    """The measures of two models with one vocabulary, of the tokens that both were asked for."""
     texts = _Texts(original)
     told = texts.predicted & (model["predicted"] >= 0)
-    tokens = texts.sums(told)
+    right = is_right(model), is_right(original)
+    likelihoods = model["log_p"], original["log_p"]
     found = {
-        "same_token": ratio(
-            texts.sums((model["predicted"] == original["predicted"]) & told), tokens
-        ),
-        "perplexity_ratio": ratio(texts.sums((original["log_p"] - model["log_p"]) * told), tokens),
-        "flips": ratio(texts.sums((is_right(model) != is_right(original)) & told), tokens),
+        "same_token": agreement(model["predicted"], original["predicted"]),
+        "probability_change": probability_change(*likelihoods),
+        "perplexity_ratio": log_perplexity_ratio(*likelihoods),
+        "error_consistency": error_consistency(*right),
+        "flips": flips(*right),
     }
-    if "top_ids" in model and "top_ids" in original:
-        kept = told & (original["top_ids"][:, 0] >= 0) & (model["top_ids"][:, 0] >= 0)
-        nats, beyond = coarse_divergence(original, model, kept)
-        kept_tokens = texts.sums(kept)
-        found["divergence"] = ratio(texts.sums(nats), kept_tokens)
-        found["tail"] = ratio(texts.sums(beyond), kept_tokens)
-    return found
+    clustered = {key: by_cluster(each, texts.clusters, told) for key, each in found.items()}
+    return clustered | _distributed_alike(model, original, told, texts)
 
 
-def _decides_alike(model: Columns, original: Columns) -> dict[str, OfMeans]:
+def _distributed_alike(
+    model: Columns, original: Columns, told: Array, texts: _Texts
+) -> dict[str, OfMeans]:
+    """What the stored beginnings of the distributions tell; nothing where none are stored."""
+    if "top_ids" not in model or "top_ids" not in original:
+        return {}
+    kept = told & (original["top_ids"][:, 0] >= 0) & (model["top_ids"][:, 0] >= 0)
+    values = dict(
+        zip(("divergence", "tail"), coarse_divergence(original, model, kept), strict=True)
+    )
+    bounds = coarse_acceptance(original, model, kept)
+    values |= dict(zip(("acceptance", "acceptance_most"), bounds, strict=True))
+    tokens = texts.sums(kept)
+    return {key: ratio(texts.sums(value), tokens) for key, value in values.items()}
+
+
+def _bits_apart(model: Columns, original: Columns) -> dict[str, OfMeans]:
+    """Of models that don't share a vocabulary: what the same bytes cost each."""
+    return {"bits": _Texts(model).bits - _Texts(original).bits}
+
+
+def _decides_alike(
+    models: Mapping[str, Columns], original: Columns, confidence: float
+) -> Likenesses:
+    """Of questions and answers, whatever the vocabularies: what both say is text."""
     documents = decisions.documents(original)
-    if "right" in original:
-        key, same = "same_answer", model["answer"] == original["answer"]
-    else:
-        mine, theirs = (decisions.chosen(each, by_bytes=True) for each in (model, original))
-        key, same = "same_choice", mine == theirs
-    flips = decisions.right(model) != decisions.right(original)
+    if len(documents) < 2:
+        return {}
+    each = {
+        who: {
+            key: by_cluster(statistic, documents)
+            for key, statistic in _decided_alike(model, original).items()
+        }
+        for who, model in models.items()
+    }
+    found = from_means(each, confidence, cluster_intervals)
     return {
-        key: decisions.mean(same, documents),
-        "flips": decisions.mean(flips, documents),
+        (who, key): _widened(_on_its_scale(who, key, interval), len(documents), who, key)
+        for (who, key), interval in found.items()
     }
 
 
-def _widened(found: Interval, questions: int) -> Interval:
+def _decided_alike(model: Columns, original: Columns) -> dict[str, OfMeans]:
+    if "right" in original:
+        key, said = "same_answer", [each["answer"] for each in (model, original)]
+    else:
+        key = "same_choice"
+        said = [decisions.chosen(each, by_bytes=True) for each in (model, original)]
+    right = [decisions.right(each) for each in (model, original)]
+    return {
+        key: agreement(*said),
+        "error_consistency": error_consistency(*right),
+        "flips": flips(*right),
+    }
+
+
+#: The ends of the scales that are no shares.
+_SCALES = {
+    "divergence": (0.0, math.inf),
+    "perplexity_ratio": (-math.inf, math.inf),
+    "bits": (-math.inf, math.inf),
+    "error_consistency": (-1.0, 1.0),
+}
+
+
+def _on_its_scale(who: str, key: str, found: Interval | None) -> Interval | None:
+    if found is None or who == "effect":
+        return found
+    return _clipped(found, *_SCALES.get(key, (0.0, 1.0)))
+
+
+def _widened(found: Interval | None, questions: int, who: str, key: str) -> Interval | None:
     """The exact interval of a share where all questions are alike, which no resample changes."""
-    if not questions or found.low < found.high or found.estimate not in (0.0, 1.0):
+    if found is None or who == "effect" or key in _SCALES:
+        return found
+    if found.low < found.high or found.estimate not in (0.0, 1.0):
         return found
     return clopper_pearson(round(found.estimate * questions), questions, found.confidence)
 

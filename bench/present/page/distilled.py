@@ -25,6 +25,7 @@ from bench.numbers import (
     significant,
     size,
 )
+from bench.present.fidelity import limits
 from bench.present.fidelity import sentence as fidelity_sentence
 from bench.present.page.draw import Axis, Dot, Lane, checked, dot_plot
 from bench.present.page.names import COLOURS, NEUTRAL, Palette, in_picture, shown
@@ -224,7 +225,8 @@ def _likeness(titled: Titled, name: str) -> Picture | None:
         name=name,
         title=f"Is {shown(titled.student)} still {shown(titled.original)}?",
         words=f"Likeness of the answers to the original's{against}, over {titled.found.examples} "
-        f"examples on {shown(titled.target)}. {fidelity_sentence(titled)}",
+        f"examples on {shown(titled.target)}. "
+        f"{' '.join([fidelity_sentence(titled), *limits(titled)])}",
         spec=checked(spec),
         table=_likeness_table(titled, f"{name}-data"),
         height=height,

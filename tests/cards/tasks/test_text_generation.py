@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 from scipy.special import log_softmax
+from sklearn.metrics import cohen_kappa_score
 
 from bench.cards.tasks import find_task
-from bench.errors import SpecError
 from bench.judge.fidelity import fidelity
 from bench.stats.proportion import clopper_pearson, mcnemar_exact
 
@@ -129,11 +129,16 @@ def test_models_of_other_tokenizers_are_compared_in_bits_and_not_in_distribution
     change = TASK.change(coarse, fine, 0.95)
     assert change is not None
     assert change.this < change.other
-    with pytest.raises(SpecError, match=r"into other tokens.*bits per byte are"):
-        fidelity(TASK, coarse, fine)
+    found = fidelity(TASK, coarse, fine, MODELS["control"])
+    (bits,) = found.measures
+    assert bits.key == "bits"
+    assert bits.value == change.difference
+    assert bits.gained == "more"
+    (why,) = found.limits
+    assert "into other tokens, so there are no two distributions of the same thing" in why
     other = MODELS["student"] | {"vocabulary": np.full(1000, 24)}
-    with pytest.raises(SpecError, match="of 20 and 24 tokens"):
-        fidelity(TASK, other, fine)
+    assert "of 20 and 24 tokens" in fidelity(TASK, other, fine).limits[0]
+    assert fidelity(TASK, MODELS["student"], fine).limits == ()
 
 
 def test_other_texts_are_not_compared() -> None:
@@ -163,11 +168,20 @@ def test_a_model_that_knows_nothing_is_doubted() -> None:
 
 # -- likeness -------------------------------------------------------------------------------------
 
+OF_DRAFTS = ["acceptance", "acceptance_most"]
+OF_TOKENS = [
+    "same_token",
+    "probability_change",
+    "perplexity_ratio",
+    "error_consistency",
+    "flips",
+]
+
 
 def test_the_likeness_of_distributions_is_told_with_its_effect_against_a_control() -> None:
     found = fidelity(TASK, MODELS["student"], MODELS["original"], MODELS["control"])
     measures = {measure.key: measure for measure in found.measures}
-    assert list(measures) == ["same_token", "divergence", "tail", "perplexity_ratio", "flips"]
+    assert list(measures) == [*("same_token", "divergence", "tail"), *OF_DRAFTS, *OF_TOKENS[1:]]
     mine, theirs = MODELS["student"], MODELS["original"]
     same = measures["same_token"]
     assert same.value is not None
@@ -181,14 +195,55 @@ def test_the_likeness_of_distributions_is_told_with_its_effect_against_a_control
     hits = [each["predicted"] == each["token"] for each in (mine, theirs)]
     assert flips is not None
     assert flips.estimate == pytest.approx(np.mean(hits[0] != hits[1]))
+    kappa = measures["error_consistency"].value
+    assert kappa is not None
+    assert kappa.estimate == pytest.approx(cohen_kappa_score(*hits))
+    moved = measures["probability_change"].value
+    p, q = (np.exp(each["log_p"].astype(np.float64)) for each in (mine, theirs))
+    assert moved is not None
+    assert moved.estimate == pytest.approx(np.sqrt(np.mean((p - q) ** 2)))
+    assert all(measures[key].gained == "more" for key in OF_DRAFTS)
+    assert measures["probability_change"].gained == "more"
+
+
+def test_the_acceptance_of_drafts_lies_between_what_is_told() -> None:
+    rng = np.random.default_rng(4)
+    token, document = rng.integers(0, VOCABULARY, 600), np.repeat(np.arange(30), 20)
+    whole = [rng.normal(0, 2, (600, VOCABULARY)) for _ in range(2)]
+    whole[1] += whole[0]
+    one, other = (texts(logits, token, document) for logits in whole)
+    measures = {m.key: m.value for m in fidelity(TASK, other, one).measures}
+    least, most = (measures[key] for key in OF_DRAFTS)
+    p, q = (np.exp(log_softmax(logits, axis=1)) for logits in whole)
+    truth = float(np.minimum(p, q).sum(axis=1).mean())
+    assert least is not None
+    assert most is not None
+    assert least.estimate < truth < most.estimate
+    assert most.estimate - least.estimate < 0.1
+
+
+def test_the_interval_of_a_perplexity_ratio_takes_in_what_documents_have_in_common() -> None:
+    """Some documents are harder for both: that leaves the ratio as it is."""
+    mine, theirs = MODELS["student"], MODELS["original"]
+    hard = np.repeat(np.random.default_rng(3).normal(0, 3, 25), 40)
+    harder = [each | {"log_p": each["log_p"] - abs(hard)} for each in (mine, theirs)]
+    widths = []
+    for one, other in ((mine, theirs), harder):
+        measures = {m.key: m.value for m in fidelity(TASK, one, other).measures}
+        found = measures["perplexity_ratio"]
+        assert found is not None
+        widths.append(found.high - found.low)
+    assert widths[1] == pytest.approx(widths[0], rel=1e-4)
 
 
 def test_a_model_is_like_itself() -> None:
     found = fidelity(TASK, MODELS["original"], MODELS["original"])
     values = {m.key: m.value.estimate for m in found.measures if m.value is not None}
-    assert values.pop("tail") > 0
-    expected = {"same_token": 1, "divergence": 0, "perplexity_ratio": 0, "flips": 0}
-    assert values == pytest.approx(expected)
+    assert (tail := values.pop("tail")) > 0
+    assert values.pop("acceptance") + tail == pytest.approx(1, abs=1e-6)
+    alike = {"same_token", "acceptance_most", "error_consistency"}
+    expected = {key: float(key in alike) for key in values}
+    assert values == pytest.approx(expected, abs=1e-6)
 
 
 def test_without_distributions_the_rest_is_told() -> None:
@@ -197,7 +252,7 @@ def test_without_distributions_the_rest_is_told() -> None:
         for name, columns in MODELS.items()
     }
     found = fidelity(TASK, small["student"], small["original"])
-    assert [m.key for m in found.measures] == ["same_token", "perplexity_ratio", "flips"]
+    assert [m.key for m in found.measures] == OF_TOKENS
 
 
 # -- questions and answers ------------------------------------------------------------------------
@@ -221,16 +276,22 @@ def test_decisions_are_compared_by_the_questions_that_one_alone_has_right() -> N
     assert (change.only_other_right, change.only_this_right) == (lost, gained)
     assert (change.test, change.p) == ("McNemar", mcnemar_exact(lost, gained))
     measures = {m.key: m.value for m in fidelity(TASK, one, other).measures}
-    assert set(measures) == {"same_answer", "flips"}
+    assert set(measures) == {"same_answer", "error_consistency", "flips"}
+    kappa = measures["error_consistency"]
+    assert kappa is not None
+    assert kappa.estimate == pytest.approx(cohen_kappa_score(mine, theirs))
     assert measures["flips"] is not None
     assert measures["flips"].estimate == pytest.approx((lost + gained) / 60)
 
 
 def test_a_few_questions_that_are_all_alike_leave_room_for_others() -> None:
     one = answers(np.ones(6, bool), np.arange(6))
-    for measure in fidelity(TASK, one, one).measures:
-        share = 0 if measure.key == "flips" else 6
-        assert measure.value == clopper_pearson(share, 6, 0.95)
+    values = {measure.key: measure.value for measure in fidelity(TASK, one, one).measures}
+    assert values == {
+        "same_answer": clopper_pearson(6, 6, 0.95),
+        "error_consistency": None,  # there is no chance to correct for
+        "flips": clopper_pearson(0, 6, 0.95),
+    }
 
 
 def test_questions_of_one_document_are_no_independent_evidence() -> None:
