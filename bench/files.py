@@ -1,11 +1,13 @@
-"""Files that a user names to be written: whole or not at all, and errors in one sentence; and
-names of files that are made of other names."""
+"""Files that a user names to be written: whole or not at all, and errors in one sentence; what a
+folder holds; and names of files that are made of other names."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench.errors import SpecError
@@ -42,6 +44,26 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SpecError(f"{path}: can't be made: {error.strerror}.") from error
+
+
+def regular_files(folder: Path) -> list[str]:
+    """The plain files below a folder, by their names within it, with ``/`` between the parts."""
+    return [name for name, mode in _entries(folder) if stat.S_ISREG(mode)]
+
+
+def irregular(folder: Path) -> list[str]:
+    """What is neither a plain file nor a folder: links, pipes, devices. They are not followed."""
+    return [name for name, mode in _entries(folder) if not stat.S_ISREG(mode)]
+
+
+def _entries(folder: Path) -> Iterator[tuple[str, int]]:
+    """All below a folder but for folders, in order, each with its mode; no link is followed."""
+    for top, below, names in os.walk(folder):
+        below.sort()
+        links = [name for name in below if os.path.islink(os.path.join(top, name))]
+        for name in sorted([*names, *links]):
+            path = Path(top, name)
+            yield path.relative_to(folder).as_posix(), path.lstat().st_mode
 
 
 #: Characters that mean nothing to any file system.

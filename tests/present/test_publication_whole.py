@@ -18,10 +18,11 @@ from measured_runs import GENERATIONS, measured_run
 
 from bench.__main__ import main
 from bench.errors import SpecError
-from bench.present.publication.check import Problem, check, compare_table
+from bench.present.publication.check import check, compare_table
 from bench.present.publication.files import digests
 from bench.present.publication.write import Manifest, publish
 from bench.record import estimate
+from bench.record.differing import Problem
 from bench.store.run import read_run
 
 TEXTS = ("README.md", "index.html", "results.csv", "pairs.csv", "published.json")

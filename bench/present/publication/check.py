@@ -1,8 +1,7 @@
 """Whether a publication says what its raw data says: whole files are derived again and compared.
 
-What can't be derived, for lack of raw data, is counted and said. A number in full precision agrees
-within 1e-9 of its size: the last digits of a logarithm or of a beta quantile differ between builds
-of numpy and scipy. Everything else has to be equal, to the character.
+What can't be derived, for lack of raw data, is counted and said. When two values agree is told by
+`bench.record.differing`.
 """
 
 from __future__ import annotations
@@ -12,26 +11,18 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from bench import __version__
 from bench.cell import Frozen
 from bench.errors import SpecError
+from bench.files import irregular, regular_files
 from bench.judge.differences import machine_id_of
-from bench.numbers import printable
-from bench.present.publication.files import (
-    MANIFEST,
-    RUNS,
-    digests,
-    irregular,
-    regular_files,
-    run_files,
-)
+from bench.present.publication.files import MANIFEST, RUNS, digests, run_files
 from bench.present.publication.write import (
     PAGE,
     PAIRS,
@@ -42,6 +33,7 @@ from bench.present.publication.write import (
     section,
     tables,
 )
+from bench.record.differing import Problem, compare, is_number, same
 from bench.record.facts import CellFacts, WorkerFacts
 from bench.record.header import RunHeader
 from bench.record.result import Invocation, Record
@@ -52,25 +44,6 @@ from bench.store.raw import read_raw
 from bench.store.run import StoredRun, read_run
 from bench.store.samples import sample_files
 from bench.validation import first_problem
-
-TOLERANCE = 1e-9
-_SHOWN = 400
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One difference: in which file, which row and column, and the two values."""
-
-    file: str
-    row: str
-    column: str
-    published: str
-    derived: str
-
-    def __str__(self) -> str:
-        row, column = printable(self.row, _SHOWN), printable(self.column, _SHOWN)
-        where = ", ".join(filter(None, (self.file, row, column)))
-        return f"{where}: published {_quoted(self.published)}, derived {_quoted(self.derived)}"
 
 
 @dataclass(frozen=True)
@@ -278,7 +251,7 @@ def _compare_runs(
     file: str, published: StoredRun, again: Derived, problems: list[Problem]
 ) -> _Counts:
     """Every field of the header and of every record and invocation."""
-    _compare(f"{file}/{HEADER}", "", *_with_machine_id(published, again.run), problems)
+    compare(f"{file}/{HEADER}", "", *_with_machine_id(published, again.run), problems)
     numbers = taken = 0
     pairs: tuple[tuple[str, Sequence[Record | Invocation], Sequence[Record | Invocation]], ...] = (
         (RECORDS, published.records, again.run.records),
@@ -286,24 +259,12 @@ def _compare_runs(
     )
     for name, ours, theirs in pairs:
         for mine, other in zip(ours, theirs, strict=True):
-            leaves = _compare(f"{file}/{name}", _line_name(mine), mine, other, problems)
+            leaves = compare(f"{file}/{name}", _line_name(mine), mine, other, problems)
             unborne = again.taken_as_it_is(mine)
-            found = [path for path, value in leaves.items() if _is_number(value)]
+            found = [path for path, value in leaves.items() if is_number(value)]
             without = [path for path in found if _is_below(path, unborne)]
             numbers, taken = numbers + len(found) - len(without), taken + len(without)
     return _Counts(numbers, taken)
-
-
-def _compare(
-    file: str, row: str, mine: Frozen, other: Frozen, problems: list[Problem]
-) -> dict[str, object]:
-    """Name each plain value in which the two differ; those of the first by their dotted paths."""
-    one, two = (dict(_leaves(value.model_dump(mode="json"))) for value in (mine, other))
-    for column in dict.fromkeys([*one, *two]):
-        a, b = one.get(column), two.get(column)
-        if not _same(a, b):
-            problems.append(Problem(file, row, column, str(a), str(b)))
-    return one
 
 
 def _with_machine_id(published: StoredRun, again: StoredRun) -> tuple[RunHeader, RunHeader]:
@@ -316,10 +277,6 @@ def _with_machine_id(published: StoredRun, again: StoredRun) -> tuple[RunHeader,
     return published.header, again.header.model_copy(update={"facts": derived_facts})
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _is_below(path: str, fields: Collection[str]) -> bool:
     """Whether a dotted path begins with one of the fields, whichever element of a list it is in."""
     plain = re.sub(r"\[\d+\]", "", path)
@@ -330,28 +287,6 @@ def _line_name(value: Record | Invocation) -> str:
     if isinstance(value, Invocation):
         return f"cell {value.cell_id} invocation {value.index}"
     return f"cell {value.cell_id} ({value.cell.label})"
-
-
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every plain value of nested objects, by its dotted path; of an empty one that it is empty."""
-    if value in ({}, []):
-        yield path, "empty"
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _leaves(inner, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, list):
-        for place, inner in enumerate(value):
-            yield from _leaves(inner, f"{path}[{place}]")
-    else:
-        yield path, value
-
-
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, bool) or isinstance(b, bool) or not isinstance(a, int | float):
-        return bool(a == b)
-    if not isinstance(b, int | float):
-        return False
-    return bool(a == b or abs(a - b) <= TOLERANCE * max(abs(a), abs(b)))
 
 
 # -- tables ---------------------------------------------------------------------------------------
@@ -404,7 +339,7 @@ def _row_name(header: Sequence[str], row: Sequence[str]) -> str:
 def _same_text(a: str, b: str) -> bool:
     """Whether two cells are one number, of which a last digit may differ; written in full."""
     one, two = _number(a), _number(b)
-    return one is not None and two is not None and a == repr(one) and _same(one, two)
+    return one is not None and two is not None and a == repr(one) and same(one, two)
 
 
 def _number(text: str) -> float | None:
@@ -443,7 +378,3 @@ def _cells(line: str) -> list[str]:
         return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
     found = re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", line)
     return [re.sub(r"<[^>]*>", "", cell) for cell in found]
-
-
-def _quoted(value: str) -> str:
-    return printable(value, _SHOWN) or "nothing"

@@ -8,12 +8,11 @@ compared with that digest.
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from bench.errors import SpecError
+from bench.files import irregular, regular_files
 from bench.record.facts import CellFacts
 from bench.store.find import FACTS, HEADER, INVOCATIONS, RECORDS, RESUMES, WORKERS
 from bench.store.run import StoredRun
@@ -29,16 +28,6 @@ def digests(folder: Path) -> dict[str, str]:
         for name in sorted(regular_files(folder))
         if name != MANIFEST
     }
-
-
-def regular_files(folder: Path) -> list[str]:
-    """The plain files below a folder, by their names within it, with ``/`` between the parts."""
-    return [name for name, mode in _entries(folder) if stat.S_ISREG(mode)]
-
-
-def irregular(folder: Path) -> list[str]:
-    """What is neither a plain file nor a folder: links, pipes, devices. They are not followed."""
-    return [name for name, mode in _entries(folder) if not stat.S_ISREG(mode)]
 
 
 def refuse_links(run: Path) -> None:
@@ -63,13 +52,3 @@ def run_files(run: StoredRun, facts: Iterable[CellFacts]) -> set[str]:
     for one in facts:
         found |= {one.outputs, one.reference_outputs} - {""}
     return found
-
-
-def _entries(folder: Path) -> Iterator[tuple[str, int]]:
-    """All below a folder but for folders, in order, each with its mode; no link is followed."""
-    for top, below, names in os.walk(folder):
-        below.sort()
-        links = [name for name in below if os.path.islink(os.path.join(top, name))]
-        for name in sorted([*names, *links]):
-            path = Path(top, name)
-            yield path.relative_to(folder).as_posix(), path.lstat().st_mode
