@@ -1,10 +1,17 @@
-"""``bench check-results PATH``: does a publication say what its raw data says?"""
+"""``bench check-results PATH``: does a publication or certificate say what its raw data says?"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from bench.errors import SpecError
+
+if TYPE_CHECKING:
+    from bench.record.differing import Problem
 
 _MOST = 20
 
@@ -12,36 +19,68 @@ _MOST = 20
 @click.command(name="check-results")
 @click.argument("path", type=click.Path(path_type=Path))
 def command(path: Path) -> int:
-    """Derive the publications at or below PATH again from their raw data, and compare whole files.
+    """Derive the publications and certificates at or below PATH again from their raw data, and
+    compare whole files.
 
     Exit code 0: all that can be derived agrees, and it is said how many numbers can't be; 1: some
     of it differs, and each difference is named.
     """
-    from bench.present.publication.check import check, publications  # scipy: start-up
+    from bench.judge.certify.check import certificates  # scipy: start-up
+    from bench.present.publication.check import publications
 
-    differences = 0
-    for folder in publications(path):
-        account = check(folder)
-        for problem in account.problems[:_MOST]:
-            click.echo(f"{folder}/{problem}")
-        if len(account.problems) > _MOST:
-            click.echo(f"{folder}: {len(account.problems) - _MOST} more differences.")
-        differences += len(account.problems)
-        verdict = "all agree" if not account.problems else f"{len(account.problems)} differ"
-        click.echo(
-            f"{folder}: {account.numbers} numbers of {account.runs} runs derived again; {verdict}."
+    published, certified = publications(path), certificates(path)
+    if not published and not certified:
+        raise SpecError(
+            f"{path}: there is no publication and no certificate of bench at or below it (no "
+            "published.json, no certificate.json). Make one with `bench publish`, or with "
+            "`bench certify`."
         )
-        if account.problems and account.written_by:
-            click.echo(
-                f"{folder}: {account.written_by} wrote it, and its tables are compared with those "
-                "of this one. Where only their words and columns differ, publish its runs again "
-                "with `bench publish`."
-            )
-        if account.taken:
-            click.echo(
-                f"{folder}: {account.taken} further numbers could not be derived, because no raw "
-                "data of them was kept (by an older bench load times, memory, parity and where the "
-                "nodes ran; by any outputs that are too large, and another tool's figures): they "
-                "are taken as published."
-            )
+    differences = sum(_publication(folder) for folder in published)
+    differences += sum(_certificate(folder) for folder in certified)
     return 1 if differences else 0
+
+
+def _publication(folder: Path) -> int:
+    """How many differences there are; each is printed."""
+    from bench.present.publication.check import check  # scipy: start-up
+
+    account = check(folder)
+    verdict = _told(folder, account.problems)
+    click.echo(
+        f"{folder}: {account.numbers} numbers of {account.runs} runs derived again; {verdict}."
+    )
+    if account.problems and account.written_by:
+        click.echo(
+            f"{folder}: {account.written_by} wrote it, and its tables are compared with those "
+            "of this one. Where only their words and columns differ, publish its runs again "
+            "with `bench publish`."
+        )
+    if account.taken:
+        click.echo(
+            f"{folder}: {account.taken} further numbers could not be derived, because no raw "
+            "data of them was kept (by an older bench load times, memory, parity and where the "
+            "nodes ran; by any outputs that are too large, and another tool's figures): they "
+            "are taken as published."
+        )
+    return len(account.problems)
+
+
+def _certificate(folder: Path) -> int:
+    """The same of a certificate."""
+    from bench.judge.certify.check import check  # scipy: start-up
+
+    account = check(folder)
+    verdict = _told(folder, account.problems)
+    parties = len(account.certificate.findings)
+    click.echo(
+        f"{folder}: {account.numbers} numbers of {parties} verdicts derived again; {verdict}."
+    )
+    return len(account.problems)
+
+
+def _told(folder: Path, problems: Sequence[Problem]) -> str:
+    for problem in problems[:_MOST]:
+        click.echo(f"{folder}/{problem}")
+    if len(problems) > _MOST:
+        click.echo(f"{folder}: {len(problems) - _MOST} more differences.")
+    return f"{len(problems)} differ" if problems else "all agree"

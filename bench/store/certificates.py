@@ -110,15 +110,17 @@ class StoredEvidence:
         self._files = certificate.files
         self._known: dict[str, Mapping[str, Array]] = {}
 
-    def changed(self) -> list[str]:
-        """What is lost or is not what was certified, in words."""
-        found = []
+    def changed(self) -> dict[str, str]:
+        """What is lost or is not what was certified: names of files, and what each is, in words."""
+        found = {}
         for name, digest in self._files.items():
             path = self._folder / name
-            if path.is_symlink() or not path.is_file():
-                found.append(f"{name}: it is missing")
+            if not path.is_file():
+                found[name] = "no file"
+            elif path.is_symlink():
+                found[name] = "a link"
             elif hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-                found.append(f"{name}: it is not the file that was certified")
+                found[name] = "another file"
         return found
 
     def read(self, name: str) -> Mapping[str, Array]:

@@ -58,14 +58,8 @@ class Account:
 
 
 def publications(path: Path) -> list[Path]:
-    """The publications at or below ``path``. Raises `SpecError` where there is none."""
-    found = sorted(manifest.parent for manifest in path.rglob(MANIFEST)) if path.is_dir() else []
-    if not found:
-        raise SpecError(
-            f"{path}: there is no publication of bench at or below it (no {MANIFEST}). Make one "
-            "with `bench publish`."
-        )
-    return found
+    """The publications at or below ``path``."""
+    return sorted(manifest.parent for manifest in path.rglob(MANIFEST)) if path.is_dir() else []
 
 
 def check(folder: Path) -> Account:
