@@ -14,6 +14,7 @@ from bench.defaults import CONFIDENCE
 from bench.errors import SpecError
 
 if TYPE_CHECKING:
+    from bench.judge.certified import Held
     from bench.judge.compare import Report
     from bench.judge.finding import Limits
     from bench.judge.gate import Judgement
@@ -79,7 +80,7 @@ def _worst(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -
 
 
 @click.command(name="gate")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--baseline",
     type=click.Path(path_type=Path),
@@ -119,6 +120,13 @@ def _worst(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -
     help="Peak memory over the baseline's.",
 )
 @click.option(
+    "--certificate",
+    "certificates",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="A certificate of `bench certify`: what was measured has to be certified.",
+)
+@click.option(
     "--inconclusive",
     type=click.Choice(["report", "fail", "pass"]),
     default="report",
@@ -141,13 +149,14 @@ def _worst(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -
 @click.option("--json", "as_json", is_flag=True, help="Print the judgement as JSON.")
 @output_options
 def command(
-    run: Path,
+    run: Path | None,
     baseline: Path | None,
     max_slowdown: float | None,
     min_accuracy: dict[str, float],
     worst_score: dict[str, float],
     max_accuracy_loss: float | None,
     max_memory_growth: float | None,
+    certificates: tuple[Path, ...],
     inconclusive: str,
     allow: tuple[str, ...],
     confidence: float,
@@ -156,7 +165,8 @@ def command(
     as_json: bool,
     **outputs: Any,
 ) -> int:
-    """Hold the stored run RUN against a baseline and limits.
+    """Hold the stored run RUN against a baseline, limits and certificates; or, without RUN, judge
+    the certificates alone.
 
     \b
     0  pass: every interval lies within its limit
@@ -167,6 +177,10 @@ def command(
     from bench.judge.finding import Decision, Limits  # numpy: start-up
     from bench.store.run import no_collection
 
+    if run is None and not certificates:
+        raise click.UsageError("Missing argument 'RUN'.")
+    if run is None and any((baseline, min_accuracy, worst_score)):
+        raise click.UsageError("these limits are of a run: name RUN.")
     relative = (max_slowdown, max_accuracy_loss, max_memory_growth)
     if baseline is None and any(limit is not None for limit in relative):
         raise click.UsageError("these limits are relative to a baseline: name a --baseline.")
@@ -178,31 +192,57 @@ def command(
         max_accuracy_loss,
         max_memory_growth,
         worst_score,
+        certificates=tuple(map(str, certificates)),
         allow_missing=allow_missing,
     )
     with no_collection():
+        given = _certificates(certificates, allow)
         judgement = replace(
-            _judged(run, baseline, limits, allow, confidence),
+            _judged(run, baseline, limits, given, allow, confidence),
             inconclusive=Decision.INCONCLUSIVE
             if inconclusive == "report"
             else Decision(inconclusive),
         )
-        write_outputs(outputs, judgement.run, judgement)
+        write_outputs(outputs, judgement.run or _as_run(given), judgement)
         _print(judgement, as_json=as_json)
     return judgement.exit_code
 
 
 def _judged(
-    run: Path, baseline: Path | None, limits: Limits, allow: tuple[str, ...], confidence: float
+    run: Path | None,
+    baseline: Path | None,
+    limits: Limits,
+    given: list[Held],
+    allow: tuple[str, ...],
+    confidence: float,
 ) -> Judgement:
-    from bench.judge.gate import judge  # scipy: start-up
+    from bench.judge.certified import certified  # scipy: start-up
+    from bench.judge.gate import Judgement, judge
     from bench.store.baseline import read_baseline
     from bench.store.run import read_results
 
+    if run is None:
+        return Judgement(None, None, limits, tuple(certified(None, given, allow)), confidence)
     stored = read_results(run)
     before = read_baseline(baseline) if baseline is not None else None
     report = _compared(before, stored, allow, confidence) if before is not None else None
-    return judge(stored, limits, report, confidence)
+    return judge(stored, limits, report, confidence, certified(stored, given, allow))
+
+
+def _certificates(paths: tuple[Path, ...], allow: tuple[str, ...]) -> list[Held]:
+    if not paths:
+        return []
+    from bench.judge.certified import held  # scipy: start-up
+    from bench.judge.differences import check_allowed_kinds
+
+    check_allowed_kinds(allow)
+    return [one for path in paths for one in held(path)]
+
+
+def _as_run(given: list[Held]) -> StoredRun:
+    from bench.judge.certified import as_run  # scipy: start-up
+
+    return as_run(given[0])
 
 
 def _compared(

@@ -13,7 +13,11 @@ from bench.numbers import NAME_LIMIT, printable
 from bench.stats.interval import Interval
 from bench.variants import suffix
 
-Kind = Literal["latency", "throughput", "accuracy", "accuracy loss", "memory", "check", "ran"]
+Kind = Literal[
+    "latency", "throughput", "accuracy", "accuracy loss", "memory", "check", "ran", "certificate"
+]
+#: What is the same whatever the load.
+OF_NO_LOAD = ("accuracy", "accuracy loss", "certificate")
 
 
 class Outcome(StrEnum):
@@ -55,6 +59,7 @@ class Limits:
     max_accuracy_loss: float | None = None
     max_memory_growth: float | None = None
     worst_score: Mapping[str, float] = field(default_factory=dict)
+    certificates: tuple[str, ...] = ()  #: their paths: what was measured has to be certified
     allow_missing: bool = False  #: whether what only the baseline has may be left out
 
     def of(self, model: str, metric: MetricRow) -> float | None:
@@ -93,7 +98,11 @@ class Finding:
     def label(self) -> str:
         """The cell, and which limit; an accuracy doesn't depend on the load."""
         cell = self.cell
-        if self.kind in ("accuracy", "accuracy loss"):
-            model = f"{cell.model.name}{suffix(cell.variant)}"
-            return printable(f"{model} {cell.target}: {self.kind}", NAME_LIMIT)
+        if self.kind in OF_NO_LOAD:
+            return printable(f"{self.subject}: {self.kind}", NAME_LIMIT)
         return f"{printable(cell.label, NAME_LIMIT)}: {self.kind}"
+
+    @property
+    def subject(self) -> str:
+        """The model and where it runs, without a load."""
+        return f"{self.cell.model.name}{suffix(self.cell.variant)} {self.cell.target}"

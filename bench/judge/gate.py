@@ -9,6 +9,7 @@ them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -39,7 +40,7 @@ _CALM = "Measure both again on a calm machine."
 class Judgement:
     """All findings of a run, and what was compared to get them."""
 
-    run: StoredRun
+    run: StoredRun | None  #: None where certificates alone are judged
     baseline: StoredRun | None
     limits: Limits
     findings: tuple[Finding, ...]
@@ -79,8 +80,10 @@ def judge(
     limits: Limits,
     report: Report | None = None,
     confidence: float = CONFIDENCE,
+    certificates: Sequence[Finding] = (),
 ) -> Judgement:
-    """Hold ``run`` against its limits; ``report`` compares it (B) with the baseline (A).
+    """Hold ``run`` against its limits; ``report`` compares it (B) with the baseline (A), and
+    ``certificates`` are what `bench.judge.certified.certified` found.
 
     Whether the two may be compared is the business of `bench.judge.differences.refuse`. Raises
     `SpecError` where a limit has nothing that it could be held against.
@@ -98,6 +101,7 @@ def judge(
         *lost,
         *_broken_checks(run, matched),
         *_bounds_not_met(run),
+        *certificates,
     ]
     return Judgement(
         run=run,
@@ -112,10 +116,11 @@ def judge(
 
 def _check(run: StoredRun, limits: Limits, report: Report | None) -> None:
     check_score_limits(run, limits)
-    if report is None and not limits.min_accuracy and not limits.worst_score:
+    held_to = (report, limits.min_accuracy, limits.worst_score, limits.certificates)
+    if not any(held_to):
         raise SpecError(
-            "there is nothing to hold the run against: name a --baseline, a --min-accuracy or a "
-            "--worst-score."
+            "there is nothing to hold the run against: name a --baseline, a --min-accuracy, a "
+            "--worst-score or a --certificate."
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from bench.judge.finding import Decision, Finding, Limits, Outcome
+from bench.judge.finding import OF_NO_LOAD, Decision, Finding, Limits, Outcome
 from bench.judge.gate import Judgement
 from bench.numbers import (
     MISSING,
@@ -123,7 +123,7 @@ def where(finding: Finding) -> str:
     """Target, and the load where the limit is about one."""
     cell = finding.cell
     parts = [printable(cell.target, NAME_LIMIT)]
-    if finding.kind not in ("accuracy", "accuracy loss"):
+    if finding.kind not in OF_NO_LOAD:
         parts.append(find_scenario(cell.scenario).label)
         if cell.batch != 1:
             parts.append(f"batch {cell.batch}")
@@ -175,7 +175,7 @@ def _bounds(interval: Interval) -> tuple[float | None, float | None]:
 
 def notes(judgement: Judgement) -> list[str]:
     """What was compared with what, the limits, and how sure the intervals are."""
-    found = [f"Run {_run_words(judgement.run)}"]
+    found = [f"Run {_run_words(judgement.run)}"] if judgement.run is not None else []
     if judgement.baseline is not None:
         found.append(f"Baseline {_run_words(judgement.baseline)}")
     report = judgement.report
@@ -203,7 +203,7 @@ def gate_json(judgement: Judgement) -> dict[str, object]:
         "counts_as": judgement.counts_as.value,
         "exit_code": judgement.exit_code,
         "sentence": summary(judgement),
-        "run": str(judgement.run.path),
+        "run": str(judgement.run.path) if judgement.run is not None else None,
         "baseline": str(judgement.baseline.path) if judgement.baseline is not None else None,
         "confidence": judgement.confidence,
         "limits": {
@@ -212,6 +212,7 @@ def gate_json(judgement: Judgement) -> dict[str, object]:
             "max_accuracy_loss": judgement.limits.max_accuracy_loss,
             "max_memory_growth": judgement.limits.max_memory_growth,
             "worst_score": dict(judgement.limits.worst_score),
+            "certificates": list(judgement.limits.certificates),
             "allow_missing": judgement.limits.allow_missing,
         },
         "findings": [_row(finding) for finding in judgement.findings],
@@ -220,12 +221,13 @@ def gate_json(judgement: Judgement) -> dict[str, object]:
 
 
 def _row(finding: Finding) -> dict[str, object]:
-    found = finding.found
+    # A certificate is of every load, and of a target that may not have been measured.
+    found, certified = finding.found, finding.kind == "certificate"
     return {
         "outcome": finding.outcome.value,
         "limit": finding.kind,
-        "cell_id": finding.cell.id,
-        "cell": finding.cell.label,
+        "cell_id": None if certified else finding.cell.id,
+        "cell": finding.subject if certified else finding.cell.label,
         "words": finding.words,
         "advice": finding.advice,
         "value": found.estimate if found else None,
@@ -283,4 +285,5 @@ def limits_in_words(limits: Limits) -> Sequence[str]:
         found.append(f"at most {points(limits.max_accuracy_loss).removeprefix('+')} points lost")
     if limits.max_memory_growth is not None:
         found.append(f"at most {ratio(1 + limits.max_memory_growth)} the baseline's memory")
+    found += [f"as certified by {printable(name)}" for name in limits.certificates]
     return found

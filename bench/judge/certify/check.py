@@ -115,10 +115,13 @@ def _told(certificate: Certificate) -> Iterator[Problem]:
         if told != there:
             yield Problem(FILE, "", column, _listed(told), _listed(there))
     places = {*range(len(parties))}
-    every = (*certificate.passes, *certificate.answers, *certificate.places)
-    for each in every:
-        if each.party not in places:
-            yield Problem(FILE, "", "party", str(each.party), f"one of {len(parties)} parties")
+    named = {
+        *(one.party for one in certificate.passes),
+        *(one.party for one in certificate.answers),
+        *(one.party for one in certificate.places),
+    }
+    for party in sorted(named - places):
+        yield Problem(FILE, "", "party", str(party), f"one of {len(parties)} parties")
     twice = Counter((p.party, p.condition) for p in certificate.passes)
     for (party, condition), count in twice.items():
         if count > 1:

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 from bench.errors import Unavailable
 from bench.files import write_text
-from bench.judge.finding import Decision, Outcome
+from bench.judge.finding import Decision, Finding, Outcome
 from bench.judge.gate import Judgement
 from bench.numbers import printable
 from bench.present.ci.base import Subject, name, names
@@ -83,12 +83,17 @@ def _of_gate(judgement: Judgement) -> Iterator[Case]:
         words = " ".join(filter(None, (finding.words, finding.advice)))
         yield Case(
             suite=finding.cell.model.name,
-            name=f"{name(finding.cell)}: {finding.kind}",
+            name=f"{_case_name(finding)}: {finding.kind}",
             tag=tags.get(outcome, ""),
             type=outcome.value,
             message=f"{outcome.value}: {words}" if words else outcome.value,
             text=shown if finding.found is not None else "",
         )
+
+
+def _case_name(finding: Finding) -> str:
+    """The cell; a certificate is of no load."""
+    return finding.subject if finding.kind == "certificate" else name(finding.cell)
 
 
 def _of_run(subject: Subject) -> Iterator[Case]:
