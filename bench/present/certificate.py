@@ -42,7 +42,12 @@ WORDS: Mapping[VerdictName, str] = {
     "inconclusive": "inconclusive",
 }
 _STYLES = {"same": "green", "equivalent": "green", "degraded": "red", "inconclusive": "yellow"}
-_MARKS = {"same": OK, "equivalent": OK, "degraded": FAILED, "inconclusive": MARKED}
+MARKS: Mapping[VerdictName, str] = {
+    "same": OK,
+    "equivalent": OK,
+    "degraded": FAILED,
+    "inconclusive": MARKED,
+}
 _SAID_LIMIT = 1000
 _MOST_ROUNDINGS = 1e7  #: above which a number has an exponent
 
@@ -150,7 +155,7 @@ def _table(certificate: Certificate, width: int) -> Text:
         if name != heading:
             lines.append(Line(heading := name))
         label = _name(party.target) + (" (simulated)" if party.simulated else "")
-        lines.append(Line(label, _MARKS[finding.verdict], _figures(certificate, finding)))
+        lines.append(Line(label, MARKS[finding.verdict], _figures(certificate, finding)))
     return lay_out(CERTIFICATE_COLUMNS, _units(certificate), lines, width)
 
 
