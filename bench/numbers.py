@@ -55,6 +55,20 @@ def significant(value: float | None, digits: int = DIGITS) -> str:
     return f"{rounded:.{decimals}f}"
 
 
+def tiny(value: float | None) -> str:
+    """A number that may lie far below 1, to two digits: ``0.0012``, ``1.2e-5``."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    if value == 0 or abs(value) >= 1e-3:
+        return significant(value, 2)
+    return f"{value:.1e}".replace("e-0", "e-")
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 thread``, ``10,000 examples``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def column_unit(values: Iterable[float | None], units: tuple[Unit, ...]) -> Unit:
     """The unit for a whole column: the smallest value is at least 1 in it, unless that would
     write the largest with more than five digits before the point."""
@@ -209,6 +223,22 @@ class Scale:
         if self.is_fraction:
             return points(value).removeprefix("+")
         return significant(value, 2)
+
+    def held_to(self, difference: float | None, margin: float) -> str:
+        """A signed difference to one digit more than the first of the ``margin`` that it is held
+        to: ``+0.08`` beside 0.5 points."""
+        if difference is None or not math.isfinite(difference):
+            return MISSING
+        text = f"{difference * self.factor:+.{self._places(margin)}f}"
+        return text if float(text) else text[1:]
+
+    def margin(self, margin: float) -> str:
+        """The margin itself, as exactly and in words: ``0.50 points``."""
+        return self.steps_of(f"{margin * self.factor:.{self._places(margin)}f}")
+
+    def _places(self, margin: float) -> int:
+        shown = margin * self.factor
+        return max(1, 1 - math.floor(math.log10(shown))) if shown > 0 else 1
 
     def chosen(self, value: float) -> str:
         """A difference that a person chose, as they wrote it: ``0.5``, ``0.1``."""

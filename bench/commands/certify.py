@@ -13,7 +13,7 @@ import click
 
 from bench.commands.output import print_drawing
 from bench.defaults import CONFIDENCE
-from bench.files import file_stem
+from bench.files import file_stem, write_text
 
 if TYPE_CHECKING:
     from bench.record.certificate import Certificate
@@ -24,25 +24,51 @@ _INCONCLUSIVE = 3
 
 @click.command(name="certify")
 @click.argument("model")
-@click.option("-r", "--reference", required=True, help="The target that is right.")
-@click.option("-t", "--on", "on", multiple=True, required=True, help="Targets to be certified.")
-@click.option("--against", default="", help="The model that is right, where it is another.")
-@click.option("--variant", "variants", multiple=True, help="Precision forms to be certified.")
+@click.option(
+    "-r",
+    "--reference",
+    required=True,
+    help="The target that counts as right, e.g. onnxruntime:cpu.",
+)
+@click.option(
+    "-t", "--on", "on", multiple=True, required=True, help="Target to certify; can be repeated."
+)
+@click.option(
+    "--against",
+    default="",
+    metavar="MODEL",
+    help="Hold MODEL against this one, not against itself.",
+)
+@click.option(
+    "--variant",
+    "variants",
+    multiple=True,
+    help="Precision to certify; can be repeated. Default: fp32.",
+)
 @click.option(
     "--margin",
     type=click.FloatRange(min=0, min_open=True),
-    help="What the task's metric may lose, in its own unit (0.005: half a point of accuracy).",
+    help="Change of the metric that counts as equivalent (0.005: half a point of accuracy); "
+    "default: the task's own.",
 )
 @click.option(
     "--confidence",
     type=click.FloatRange(min=0.5, max=1, max_open=True),
     default=CONFIDENCE,
     show_default=True,
+    help="Of every interval and test.",
 )
-@click.option("--examples", type=click.IntRange(min=1), help="So many of the data; default: all.")
+@click.option(
+    "--examples", type=click.IntRange(min=1), help="Use the first N examples; default: all."
+)
 @click.option("--threads", type=click.IntRange(min=1), help="Compute threads.")
-@click.option("--seed", type=click.IntRange(min=0), default=1, help="Of inputs that are drawn.")
-@click.option("--where/--no-where", "looks_where", default=True, help="Go on to where it differs.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, help="Seed of random inputs.")
+@click.option(
+    "--where/--no-where",
+    "looks_where",
+    default=True,
+    help="Search for the first tensor that differs.",
+)
 @click.option(
     "-o",
     "--output",
@@ -68,14 +94,19 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Certify that MODEL on other targets (or in other precision) is still the model.
+    """Certify that MODEL on other targets, or in other precision, is still the model.
 
-    Runs both on the same inputs and says of each target: same, different but equivalent (within a
-    margin of the task's metric), degraded, or inconclusive with the number of examples that would
-    decide. The exit status is 1 where one is degraded, else 3 where one is inconclusive, else 0.
+    Runs it there and on the reference on the same inputs, and says of each target: same, different
+    but equivalent (within a margin of the task's metric), degraded, or inconclusive, with the
+    number of examples that would decide. Writes a folder with the verdicts, their evidence and a
+    page to read.
+
+    Exit status: 1 where one is degraded, else 3 where one is inconclusive, else 0.
     """
     from bench.present.certificate import certificate_text  # scipy: start-up
+    from bench.present.page.certificate import certificate_html, certificate_page
     from bench.present.progress import choose_listener
+    from bench.store.certificates import FILE, PAGE, StoredEvidence
     from bench.trials.certify.make import Request, make
 
     request = Request(
@@ -94,11 +125,16 @@ def command(
     folder = output or _folder(model)
     with closing(choose_listener(quiet=quiet)) as listener:
         certificate = make(request, listener, folder, _command())
+    page = certificate_page(certificate, StoredEvidence(folder, certificate).read)
+    write_text(folder / PAGE, certificate_html(page))
     if as_json:
         click.echo(certificate.model_dump_json(indent=1))
     else:
         print_drawing(lambda width: certificate_text(certificate, width))
-        click.echo(f"\nWritten to {folder}")
+        click.echo(
+            f"\nWritten to {folder}: {FILE} with its evidence, and {PAGE} to read."
+            f"\n`bench check-results {shlex.quote(str(folder))}` derives all of it again."
+        )
     return exit_status(certificate)
 
 

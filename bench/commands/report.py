@@ -1,4 +1,4 @@
-"""``bench report RUN...``: stored runs as one self-contained HTML page."""
+"""``bench report RUN...``: stored runs, or a certificate, as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -57,7 +57,14 @@ def command(
 
     The page needs no network and nothing beside it: answers in words, pictures with intervals, a
     table to filter, sort and copy. Of several runs the first is the baseline of the others.
+
+    A certificate (the folder that `bench certify` writes) is written as its own page.
     """
+    from bench.store.certificates import is_certificate  # pydantic: start-up
+
+    if any(map(is_certificate, runs)):
+        _write(output, _certificate(runs, title, portability_file, allow, png))
+        return
     from bench.judge.differences import check_allowed_kinds  # scipy: start-up
     from bench.present.page.page import make_page, render
     from bench.present.page.portability import portability, read_portability
@@ -71,6 +78,20 @@ def command(
         _write(output, render(page))
     if png is not None:
         _write_pictures(page, png)
+
+
+def _certificate(runs: tuple[Path, ...], *others: object) -> str:
+    """The page of one certificate, to which nothing else can be added."""
+    from bench.present.page.certificate import certificate_html, certificate_page  # numpy: start-up
+    from bench.store.certificates import StoredEvidence, read_certificate
+
+    if len(runs) > 1 or any(others):
+        raise SpecError(
+            "A certificate is a page of its own. Give one certificate alone, with -o alone."
+        )
+    folder = runs[0].parent if runs[0].is_file() else runs[0]
+    certificate = read_certificate(folder)
+    return certificate_html(certificate_page(certificate, StoredEvidence(folder, certificate).read))
 
 
 def _read(runs: tuple[Path, ...]) -> list[StoredRun]:

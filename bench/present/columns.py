@@ -96,6 +96,15 @@ FIDELITY_COLUMNS = (
     Column("effect", "Difference", "of the two, on the same examples"),
 )
 
+#: `bench certify`: a line a target
+CERTIFICATE_COLUMNS = (
+    Column("verdict", "Verdict", "same, equivalent, degraded or inconclusive"),
+    Column("roundings", "Largest", "largest difference of an output, in float32 roundings"),
+    Column("floors", "of floor", "the same over the reference's own largest", essential=False),
+    Column("divergence", "KL", "mean divergence of the distributions from the reference's"),
+    Column("change", "Change", "the metric minus the reference's, with its interval"),
+)
+
 #: `bench bisect`: tensors in the order of the graph
 BISECT_COLUMNS = (
     Column("op", "Operator", "that makes the tensor"),

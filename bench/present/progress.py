@@ -22,7 +22,7 @@ from rich.text import Text
 
 from bench.cell import Cell
 from bench.measure.listener import Listener, QuietProgress
-from bench.numbers import duration, printable, rate, relative_half_width
+from bench.numbers import counted, duration, printable, rate, relative_half_width
 from bench.record.result import Record
 
 HEARTBEAT_S = 10.0  #: plain lines: at most one line on unfinished cells in this time
@@ -50,7 +50,7 @@ class LineProgress:
 
     def run_started(self, cells: Sequence[Cell], run_dir: Path) -> None:
         self._total = len(cells)
-        self._say(f"{_count(len(cells), 'cell')} to measure; records go to {run_dir}")
+        self._say(f"{counted(len(cells), 'cell')} to measure; records go to {run_dir}")
 
     def phase(self, text: str) -> None:
         self._say(text)
@@ -216,16 +216,12 @@ def elapsed(seconds: float) -> str:
 
 
 def _estimate(invocations: int, median_ns: float | None, share: float | None) -> str:
-    counted = _count(invocations, "invocation")
+    told = counted(invocations, "invocation")
     if median_ns is None:
-        return counted
+        return told
     interval = f" {relative_half_width(share)}" if share is not None else ""
-    return f"{duration(median_ns)}{interval} after {counted}"
+    return f"{duration(median_ns)}{interval} after {told}"
 
 
 def _share(value: float, low: float, high: float) -> float | None:
     return max(high - value, value - low) / abs(value) if value else None
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -4,6 +4,7 @@
 <folder>/
   certificate.json     what was asked and seen, and what follows (bench.record.certificate)
   evidence/*.parquet   a row a sample or token: comparisons with the reference, and predictions
+  index.html           the certificate as a page, which `bench report` writes again
 ```
 
 Evidence is named by its content, so that equal columns are stored once.
@@ -28,6 +29,7 @@ from bench.validation import first_problem
 
 FILE = "certificate.json"
 EVIDENCE = "evidence"
+PAGE = "index.html"
 
 
 class Evidence:
@@ -70,6 +72,11 @@ def write_certificate(folder: Path, certificate: Certificate) -> Path:
     path = folder / FILE
     write_text(path, certificate.model_dump_json(indent=1) + "\n")
     return path
+
+
+def is_certificate(path: Path) -> bool:
+    """Whether a path is that of a certificate: the file, or a folder that has one."""
+    return path.name == FILE or (path / FILE).is_file()
 
 
 def read_certificate(path: Path) -> Certificate:

@@ -15,6 +15,7 @@ from bench.judge.certify.distributions import distributions_of
 from bench.judge.certify.numbers import floor_of, numbers_of
 from bench.judge.certify.running import running_of
 from bench.judge.certify.verdict import Judged, judge
+from bench.numbers import PLAIN
 from bench.record.certificate import (
     Answers,
     Asked,
@@ -88,7 +89,9 @@ class _Judge:
 
     def _judged(self, place: int, numbers: Numbers | None, decisions: Decisions | None) -> Judged:
         party, examined = self._seen.parties[place], self._seen.examined
-        return judge(numbers, list(self._floor.values()), decisions, examined.unit, _doubts(party))
+        scale = self._task.metric(decisions.metric).scale if decisions is not None else PLAIN
+        floor = list(self._floor.values())
+        return judge(numbers, floor, decisions, examined.unit, _doubts(party), scale)
 
     def _pass(self, place: int, condition: str) -> Pass | None:
         found = (p for p in self._seen.passes if (p.party, p.condition) == (place, condition))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.judge.certify.numbers import explained
-from bench.numbers import significant
+from bench.numbers import PLAIN, Scale, counted, tiny
 from bench.record.certificate import Decisions, Numbers, VerdictName
 from bench.stats.equivalence import standing
 from bench.stats.interval import Interval
@@ -26,6 +26,7 @@ def judge(
     decisions: Decisions | None,
     unit: str,
     doubts: Sequence[str] = (),
+    scale: Scale = PLAIN,
 ) -> Judged:
     """The first that applies:
 
@@ -38,7 +39,8 @@ def judge(
     5. the metric surely within the margin, or surely better: ``equivalent``;
     6. ``inconclusive``, and how many examples would decide.
 
-    ``doubts`` are reasons for which not even ``same`` may be said (a target that fell back).
+    ``doubts`` are reasons for which not even ``same`` may be said (a target that fell back);
+    ``scale`` is how the metric is written.
     """
     if numbers is not None and numbers.nonfinite:
         return Judged("degraded", (_not_numbers(numbers.nonfinite, numbers.rows, unit),))
@@ -48,91 +50,82 @@ def judge(
         return Judged("inconclusive", tuple(doubts))
     if numbers is not None and explained(numbers, floor):
         return Judged("same", (_explained(numbers, unit),))
-    differs = (_differs(numbers, unit),) if numbers is not None else ()
     if decisions is None:
+        differs = (_differs(numbers, unit),) if numbers is not None else ()
         return Judged("inconclusive", (*differs, _NO_METRIC))
-    return _decided(decisions, differs)
+    return _decided(decisions, scale)
 
 
-def _decided(decisions: Decisions, differs: tuple[str, ...]) -> Judged:
-    margin, metric = significant(decisions.margin), decisions.metric
+def _decided(decisions: Decisions, scale: Scale) -> Judged:
+    margin, metric = scale.margin(decisions.margin), decisions.metric
     gain = decisions.gain
     interval = Interval(gain.value, gain.low, gain.high, gain.confidence)
     if decisions.floor is not None and decisions.floor > decisions.margin:
-        return Judged(
-            "inconclusive",
-            (
-                *differs,
-                f"The reference disagrees with itself by {significant(decisions.floor)} in "
-                f"{metric}, more than the margin of {margin}: no target can be held to it. Give a "
-                "wider margin, or a reference that is deterministic.",
-            ),
+        floor = scale.steps_of(scale.amount(decisions.floor))
+        why = (
+            f"The reference disagrees with itself by {floor} in {metric}, more than the margin of "
+            f"{margin}: no target can be held to it. Give a wider margin, or a reference that is "
+            "deterministic."
         )
+        return Judged("inconclusive", (why,))
     found = standing(interval, decisions.margin)
     worse = [group.name for group in decisions.groups if group.degraded]
-    told = f"{metric} changes by {change_words(decisions)}"
+    told = change_words(decisions, scale)
     if found == "worse":
-        return Judged("degraded", (*differs, f"{told}: worse by more than the margin of {margin}."))
+        return Judged("degraded", (f"{told}: worse by more than the margin of {margin}.",))
     if worse:
-        return Judged(
-            "degraded",
-            (
-                *differs,
-                f"{told}; in {', '.join(worse)} it is worse by more than the margin of {margin}.",
-            ),
-        )
+        where = f"in {', '.join(worse)} it is worse by more than the margin of {margin}"
+        return Judged("degraded", (f"{told}; {where}.",))
     if found == "equivalent":
-        return Judged("equivalent", (*differs, f"{told}: within the margin of {margin}."))
+        return Judged("equivalent", (f"{told}: within the margin of {margin}.",))
     if found == "better":
-        return Judged("equivalent", (*differs, f"{told}: not worse, better by more than {margin}."))
-    return Judged(
-        "inconclusive", (*differs, f"{told}, where the margin is {margin}. {_needed(decisions)}")
-    )
+        return Judged("equivalent", (f"{told}: better by more than the margin of {margin}.",))
+    why = f"{told}, which neither keeps to the margin of {margin} nor surely exceeds it."
+    return Judged("inconclusive", (f"{why} {_needed(decisions)}",))
 
 
-def change_words(decisions: Decisions) -> str:
-    """``-0.2 (-0.5 to 0.1) of 93.4``, above 0 better, in the unit of the metric as stored."""
-    gain = decisions.gain
-    low, high = significant(gain.low), significant(gain.high)
-    return f"{significant(gain.value)} ({low} to {high}, above 0 better)"
+def change_words(decisions: Decisions, scale: Scale) -> str:
+    """``top-1 changes by +0.08 points (-0.03 to +0.20)``: the candidate's minus the reference's."""
+    gain, margin = decisions.gain, decisions.margin
+    sign = 1 if decisions.better == "higher" else -1
+    low, high = sorted((sign * gain.low, sign * gain.high))
+    changed = scale.steps_of(scale.held_to(sign * gain.value, margin))
+    interval = f"({scale.held_to(low, margin)} to {scale.held_to(high, margin)})"
+    worse = "" if decisions.better == "higher" else ", where less is better"
+    return f"{decisions.metric} changes by {changed} {interval}{worse}"
 
 
 def _needed(decisions: Decisions) -> str:
     if decisions.needed is None:
         return "It lies too near the margin to tell how many examples would decide."
     more = max(1, decisions.needed - decisions.examples)
-    return f"{more:,} more examples like these would decide."
+    return f"About {counted(more, 'more example')} like these would decide."
 
 
 def _not_numbers(count: int, rows: int, unit: str) -> str:
-    return f"{count:,} of {rows:,} {unit}s have NaN or Inf where the reference has numbers."
+    return f"{count:,} of {counted(rows, unit)} have NaN or Inf where the reference has numbers."
 
 
 def _no_reference(numbers: Numbers, unit: str) -> str:
     return (
-        f"The reference has NaN or Inf in {numbers.nonfinite_reference:,} of {numbers.rows:,} "
-        f"{unit}s where the target has numbers, so it is no reference."
+        f"The reference has NaN or Inf in {numbers.nonfinite_reference:,} of "
+        f"{counted(numbers.rows, unit)} where the target has numbers, so it is no reference."
     )
 
 
 def _explained(numbers: Numbers, unit: str) -> str:
+    rows = counted(numbers.rows, unit)
     if not numbers.largest:
-        return f"All outputs of {numbers.rows:,} {unit}s are equal, bit for bit."
-    beside = (
-        f", {significant(numbers.floors, 2)} times what the reference differs from itself"
-        if numbers.floors is not None
-        else ""
-    )
-    return (
-        f"No output of {numbers.rows:,} {unit}s differs by more than rounding explains: at most "
-        f"{significant(numbers.largest)}{beside}."
-    )
+        return f"All outputs are equal, bit for bit, in {rows}."
+    if not numbers.beyond:
+        return f"No output differs by more than rounding explains, in {rows}."
+    return f"No output differs by more than the reference's own from pass to pass, in {rows}."
 
 
 def _differs(numbers: Numbers, unit: str) -> str:
     return (
-        f"{numbers.beyond:,} of {numbers.rows:,} {unit}s differ by more than rounding explains; "
-        f"the largest difference is {significant(numbers.largest)}."
+        f"{numbers.beyond:,} of {counted(numbers.rows, unit)} differ by more than rounding "
+        f"explains, by up to {tiny(numbers.largest)}."
     )
 
 

@@ -1,19 +1,14 @@
 """The page: what it holds, from stored runs; and its HTML, one file that needs no network.
 
 Everything that came from outside (names, messages, paths) passes the template's autoescaping as
-text, or `as_json` where it stands inside a script element.
+text (`bench.present.page.template`).
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any
 
-from bench import __version__
 from bench.numbers import printable
 from bench.present.page import (
     between,
@@ -27,10 +22,8 @@ from bench.present.page.parts import Picture, RunPart, Section, Table
 from bench.present.page.portability import Portability
 from bench.present.page.sections import SECTIONS, About
 from bench.present.page.selection import Selection, select
+from bench.present.page.template import rendered
 from bench.store.run import StoredRun
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
 
 _TITLE_LIMIT = 160
 
@@ -181,43 +174,10 @@ def _results(lettered: Sequence[tuple[str, StoredRun]], chosen: dict[str, Select
     return results.results_table(found, "results", words)
 
 
-# -- HTML -----------------------------------------------------------------------------------------
-
-
 def render(page: Page) -> str:
     """The page as one HTML document without a link to anything outside of it."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # plotly: start-up
-    from markupsafe import Markup
+    from markupsafe import Markup  # plotly: start-up
     from plotly.offline import get_plotlyjs
 
-    environment = Environment(
-        loader=PackageLoader("bench.present.page", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["words"] = _with_code
-    environment.filters["as_json"] = lambda value: Markup(as_json(value))
-    assets = files("bench.present.page")
-    return environment.get_template("page.html.jinja").render(
-        page=page,
-        version=__version__,
-        css=Markup((assets / "page.css").read_text(encoding="utf-8")),
-        script=Markup((assets / "page.js").read_text(encoding="utf-8")),
-        plotly=Markup(get_plotlyjs().replace("</script", "<\\/script")),
-    )
-
-
-def _with_code(text: str) -> Markup:
-    """Escaped text in which what stands in backticks is code."""
-    from markupsafe import Markup, escape  # markupsafe: start-up
-
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
-
-
-def as_json(value: Any) -> str:
-    """JSON that can stand in a script element: nothing in it can end the element or begin
-    another (HTML standard, 4.12.1.3 "Restrictions for contents of script elements")."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    script = Markup(get_plotlyjs().replace("</script", "<\\/script"))
+    return rendered("page.html.jinja", page=page, plotly=script)

@@ -15,6 +15,7 @@ from bench.errors import Unsupported
 from bench.measure.member import told_placement
 from bench.measure.plan import PlannedCell, for_batch
 from bench.measure.scoring import EVALUATION_BATCH, padded, scored_output
+from bench.numbers import counted
 from bench.record.certificate import Condition, Examined
 from bench.record.rows import distribution_rows, output_rows
 from bench.runtimes.loaded import loaded_worker
@@ -58,7 +59,7 @@ class Samples:
     def conditions(self, planned: PlannedCell) -> dict[Condition, str]:
         ways: dict[Condition, str] = {"again": "in a fresh process"}
         other = _other_threads(planned.options.threads)
-        ways["threads"] = f"{other} threads instead of {planned.options.threads}"
+        ways["threads"] = f"{counted(other, 'thread')} instead of {planned.options.threads}"
         batch = self._batch(planned)
         if batch > 1 and planned.batch_axis.fixed is None and self._by_rows(planned):
             ways["batch"] = f"one sample a query instead of {batch}"

@@ -9,9 +9,10 @@ from bench.measure.listener import Listener
 from bench.measure.plan import PlannedCell
 from bench.measure.prepare import Prepared
 from bench.record.certificate import Finding, Place
-from bench.trials.bisect import bisect
+from bench.trials.bisect import Bisection, bisect
 from bench.trials.bisect_report import sentence
 from bench.trials.certify.passes import Cast
+from bench.variants import DEFAULT
 
 WHOLE = "whole model"
 
@@ -42,5 +43,16 @@ def _place(party: int, planned: PlannedCell, stage: str, prepared: Prepared) -> 
         node="" if first is None else first.node,
         op="" if first is None else first.op,
         error=None if first is None else first.error,
-        sentence=sentence(bisection),
+        sentence=_sentence(bisection, planned),
     )
+
+
+def _sentence(found: Bisection, planned: PlannedCell) -> str:
+    """A target that computes another precision rightly isn't what differs."""
+    variant = planned.cell.variant
+    if found.agrees and variant != DEFAULT:
+        return (
+            f"{found.target} computes the {variant} file as {found.reference} does: what differs "
+            f"comes with {variant} and not with the target."
+        )
+    return sentence(found)

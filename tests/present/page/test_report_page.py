@@ -21,7 +21,8 @@ from bench.present.deal import sentences
 from bench.present.page.distributions import SHARES, read_curves
 from bench.present.page.draw import log_ticks
 from bench.present.page.names import in_picture
-from bench.present.page.page import Page, as_json, make_page, render
+from bench.present.page.page import Page, make_page, render
+from bench.present.page.template import as_json
 from bench.present.page.parts import Picture, Table
 from bench.present.page.portability import (
     OUTCOMES,
