@@ -67,13 +67,13 @@ class _Judge:
 
     def finding(self, place: int) -> Finding:
         plain = self._pass(place, "plain")
-        if plain is None or plain.failure:
+        if plain is None or not (plain.rows or plain.predictions):
             why = plain.failure if plain is not None else "it was not run."
             return Finding(party=place, verdict="inconclusive", reasons=(why,))
         rows = self._read(plain.rows) if plain.rows else None
         numbers = None if rows is None else numbers_of(rows, floor_of(self._floor.values()))
         decisions = self._decisions(plain)
-        judged = self._judged(place, numbers, decisions)
+        judged = self._judged(place, plain.failure, numbers, decisions)
         again = self._pass(place, "again")
         return Finding(
             party=place,
@@ -86,9 +86,12 @@ class _Judge:
             running=self._running(place),
         )
 
-    def _judged(self, place: int, numbers: Numbers | None, decisions: Decisions | None) -> Judged:
-        party, examined = self._seen.parties[place], self._seen.examined
-        return judge(numbers, list(self._floor.values()), decisions, examined.unit, _doubts(party))
+    def _judged(
+        self, place: int, apart: str, numbers: Numbers | None, decisions: Decisions | None
+    ) -> Judged:
+        floor, unit = list(self._floor.values()), self._seen.examined.unit
+        doubts = _doubts(self._seen.parties[place])
+        return judge(numbers, floor, decisions, unit, doubts, apart)
 
     def _pass(self, place: int, condition: str) -> Pass | None:
         found = (p for p in self._seen.passes if (p.party, p.condition) == (place, condition))

@@ -26,6 +26,7 @@ def judge(
     decisions: Decisions | None,
     unit: str,
     doubts: Sequence[str] = (),
+    apart: str = "",
 ) -> Judged:
     """The first that applies:
 
@@ -39,6 +40,8 @@ def judge(
     6. ``inconclusive``, and how many examples would decide.
 
     ``doubts`` are reasons for which not even ``same`` may be said (a target that fell back).
+    ``apart`` says why there are no numbers, where outputs can't be compared but decisions can: such
+    a party is never the same.
     """
     if numbers is not None and numbers.nonfinite:
         return Judged("degraded", (_not_numbers(numbers.nonfinite, numbers.rows, unit),))
@@ -48,7 +51,7 @@ def judge(
         return Judged("inconclusive", tuple(doubts))
     if numbers is not None and explained(numbers, floor):
         return Judged("same", (_explained(numbers, unit),))
-    differs = (_differs(numbers, unit),) if numbers is not None else ()
+    differs = tuple(filter(None, (apart,))) if numbers is None else (_differs(numbers, unit),)
     if decisions is None:
         return Judged("inconclusive", (*differs, _NO_METRIC))
     return _decided(decisions, differs)

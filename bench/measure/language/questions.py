@@ -40,13 +40,23 @@ class Choices:
         rows = _rows(self.questions)
         log_p = np.bincount(self.owner, found.right.astype(np.float64), minlength=len(rows))
         return {
-            "document": document_numbers([question.document for _, _, question, _ in rows]),
-            "question": np.array([place for place, _, _, _ in rows]),
+            "document": self.documents,
+            "question": self.of_question,
             "choice": np.array([number for _, number, _, _ in rows]),
             "gold": np.array([number == question.gold for _, number, question, _ in rows]),
             "log_p": log_p,
             "bytes": np.array([len(choice.encode()) for _, _, _, choice in rows]),
         }
+
+    @property
+    def documents(self) -> Array:
+        """For each choice the number of its question's document."""
+        return document_numbers([question.document for _, _, question, _ in _rows(self.questions)])
+
+    @property
+    def of_question(self) -> Array:
+        """For each choice the number of its question."""
+        return np.array([place for place, _, _, _ in _rows(self.questions)])
 
     @property
     def owner(self) -> Array:
