@@ -40,6 +40,13 @@ _INCONCLUSIVE = 3
     show_default=True,
 )
 @click.option("--examples", type=click.IntRange(min=1), help="So many of the data; default: all.")
+@click.option(
+    "--prompts",
+    type=click.IntRange(min=0),
+    default=32,
+    show_default=True,
+    help="Texts that a language model goes on with by itself.",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="Compute threads.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, help="Of inputs that are drawn.")
 @click.option("--where/--no-where", "looks_where", default=True, help="Go on to where it differs.")
@@ -60,6 +67,7 @@ def command(
     margin: float | None,
     confidence: float,
     examples: int | None,
+    prompts: int,
     threads: int | None,
     seed: int,
     *,
@@ -87,6 +95,7 @@ def command(
         margin=margin,
         confidence=confidence,
         examples=examples,
+        prompts=prompts,
         threads=threads,
         seed=seed,
         looks_where=looks_where,

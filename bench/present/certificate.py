@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich.text import Text
 
 from bench.numbers import NAME_LIMIT, percent, printable, significant
 from bench.present.layout import wrap
-from bench.record.certificate import Certificate, Decisions, Distributions, Finding, Numbers
+from bench.record.certificate import (
+    Certificate,
+    Decisions,
+    Distributions,
+    Finding,
+    FreeRunning,
+    Numbers,
+)
 from bench.record.result import Estimate
 from bench.variants import in_words
 
@@ -77,6 +84,8 @@ def _evidence(certificate: Certificate, finding: Finding) -> Iterator[str]:
         yield f"Distributions: {distributions_words(finding.distributions)}."
     if finding.decisions is not None:
         yield f"Decisions: {decisions_words(finding.decisions)}."
+    if finding.running is not None:
+        yield f"By itself: {running_words(finding.running)}."
     for place in certificate.places:
         if place.party == finding.party:
             yield f"Where ({place.stage}): {place.sentence}"
@@ -120,6 +129,30 @@ def decisions_words(found: Decisions) -> str:
         f"{found.metric} {significant(found.candidate)} beside {significant(found.reference)}"
         f"{flips}; {found.test} p = {significant(found.p, 2)}, margin {significant(found.margin)}"
     )
+
+
+def running_words(found: FreeRunning) -> str:
+    """How many whole answers are the same, where the others part, and what the reference does."""
+    again = found.same_again
+    itself = "" if again is None else f"; the reference's own, given again: {again:.1%}"
+    told = (
+        f"{_percent(found.same)} of {found.prompts} greedy answers are the same to the last token"
+    )
+    differ = found.prompts - round(found.same.value * found.prompts)
+    if not differ:
+        return told + itself
+    parts = (
+        f"the other{'s part' if differ > 1 else ' parts'} from the reference's after "
+        f"{_tokens(found.first)} tokens"
+    )
+    ties = f"{found.ties} of {differ} where its two likeliest tokens tie"
+    return f"{told}; {parts}, {ties}{itself}"
+
+
+def _tokens(first: Mapping[str, float]) -> str:
+    if first["least"] == first["p75"]:
+        return f"{first['least']:.0f}"
+    return f"{first['p50']:.0f} (the first after {first['least']:.0f})"
 
 
 def _estimate(found: Estimate | None) -> str:

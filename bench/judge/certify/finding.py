@@ -140,16 +140,13 @@ class _Judge:
         return max(found, default=None)
 
     def _running(self, place: int) -> FreeRunning | None:
-        def rows_of(party: int, condition: str) -> Mapping[str, Array] | None:
-            for each in self._seen.answers:
-                if (each.party, each.condition) == (party, condition) and each.rows:
-                    return self._read(each.rows)
+        mine = self._answers(place)
+        if not mine:
             return None
+        return running_of(mine[0], self._answers(0), self._seen.asked.confidence)
 
-        mine = rows_of(place, "plain")
-        if mine is None:
-            return None
-        return running_of(mine, rows_of(0, "again"), self._seen.asked.confidence)
+    def _answers(self, party: int) -> list[Mapping[str, Array]]:
+        return [self._read(a.rows) for a in self._seen.answers if a.party == party and a.rows]
 
 
 def _doubts(party: Party) -> list[str]:

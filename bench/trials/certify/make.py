@@ -17,13 +17,14 @@ from bench.judge.certify.finding import Seen, findings
 from bench.machine.facts import machine_facts
 from bench.measure.listener import Listener
 from bench.measure.prepare import Prepared, prepare
-from bench.record.certificate import Asked, Certificate
+from bench.record.certificate import Answers, Asked, Certificate
 from bench.runtimes.declarations import versioned_distributions
 from bench.runtimes.targets import choose_targets
 from bench.spec import Suite, with_flags
 from bench.store.certificates import FILE, Evidence, write_certificate
 from bench.trials.certify.examiner import Examiner
 from bench.trials.certify.passes import Cast, Passes, cast, examine, limit_of
+from bench.trials.certify.running import PROMPTS, go_on_alone
 from bench.trials.certify.samples import Samples
 from bench.trials.certify.texts import Texts
 from bench.trials.certify.where import places
@@ -48,6 +49,7 @@ class Request:
     margin: float | None = None
     confidence: float = CONFIDENCE
     examples: int | None = None
+    prompts: int = PROMPTS  #: texts that a language model goes on with by itself
     threads: int | None = None
     seed: int = 1
     looks_where: bool = True  #: go on to where it differs
@@ -71,7 +73,7 @@ def make(request: Request, listener: Listener, folder: Path, command: str) -> Ce
             examiner.examined,
             tuple(passes.parties),
             tuple(passes.passes),
-            (),
+            _answers(request, found, examiner, prepared, evidence, listener),
         )
         floor, judged = findings(seen, evidence.read)
         where = places(found, judged, prepared, listener) if request.looks_where else ()
@@ -147,6 +149,20 @@ def _cast(request: Request, prepared: Prepared) -> Cast:
             "reference itself. Name another target, a variant, or a model with --against."
         )
     return found
+
+
+def _answers(
+    request: Request,
+    found: Cast,
+    examiner: Examiner,
+    prepared: Prepared,
+    evidence: Evidence,
+    listener: Listener,
+) -> tuple[Answers, ...]:
+    """What language models go on with by themselves; nothing of other models."""
+    if not isinstance(examiner, Texts):
+        return ()
+    return go_on_alone(found, examiner, prepared.launcher, evidence, listener, request.prompts)
 
 
 def _targets(texts: Sequence[str], prepared: Prepared) -> list[str]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,6 +32,8 @@ from bench.worker.messages import TokenScores
 
 #: Where a model has no data: so many texts of so many tokens, or as many as its context holds.
 _DRAWN, _DRAWN_TOKENS = 16, 256
+#: Of a text that is gone on with, so many tokens are given; of a prompt or a question all.
+_GIVEN = 32
 
 Columns = dict[str, Array]
 
@@ -76,8 +78,8 @@ def view_of(planned: PlannedCell, examples: Examples, span: tuple[int, int]) -> 
     if questions:
         return _of_questions(planned, questions)
     prompts = [one for one in examples if isinstance(one, Prompt)]
-    seen = _of_texts(planned, [Document(one.document, one.text) for one in prompts], span)
-    return View(seen.decoder, seen.every, seen.clusters, seen.starts, seen.split)
+    seen = _of_texts(planned, [Document(one.document, one.text) for one in prompts], span, None)
+    return replace(seen, columns=None)
 
 
 def drawn_view(planned: PlannedCell, seed: int) -> View:
@@ -93,12 +95,17 @@ def drawn_view(planned: PlannedCell, seed: int) -> View:
         decoder,
         every,
         np.repeat(np.arange(len(every)), [int((w.targets >= 0).sum()) for w in every]),
-        tuple(tokens),
+        tuple(tokens[:, :_GIVEN]),
         _split(decoder, own, every),
     )
 
 
-def _of_texts(planned: PlannedCell, texts: Sequence[Document], span: tuple[int, int]) -> View:
+def _of_texts(
+    planned: PlannedCell,
+    texts: Sequence[Document],
+    span: tuple[int, int],
+    given: int | None = _GIVEN,
+) -> View:
     decoder, tokens = language_of(planned)
     seen = tokenised(planned, texts, span)
     begun = [] if tokens.first is None else [tokens.first]
@@ -108,7 +115,7 @@ def _of_texts(planned: PlannedCell, texts: Sequence[Document], span: tuple[int, 
         decoder,
         seen.every,
         clusters({"document": document, "bytes": sizes})[seen.predicted],
-        tuple(np.array([*begun, *one.ids], np.int64) for one in seen.encoded),
+        tuple(np.array([*begun, *one.ids], np.int64)[:given] for one in seen.encoded),
         _split(decoder, vocabulary_of(tokens), seen.every),
         seen.columns,
     )
