@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 from rich.text import Text
@@ -141,18 +142,16 @@ def running_words(found: FreeRunning) -> str:
     differ = found.prompts - round(found.same.value * found.prompts)
     if not differ:
         return told + itself
-    parts = (
-        f"the other{'s part' if differ > 1 else ' parts'} from the reference's after "
-        f"{_tokens(found.first)} tokens"
+    ties = f"{found.ties:,} of them" if found.ties else "none of them"
+    return (
+        f"{told}; {differ:,} part from the reference's, {_tokens(found.first)}, {ties} where its "
+        f"two likeliest tokens tie{itself}"
     )
-    ties = f"{found.ties} of {differ} where its two likeliest tokens tie"
-    return f"{told}; {parts}, {ties}{itself}"
 
 
 def _tokens(first: Mapping[str, float]) -> str:
-    if first["least"] == first["p75"]:
-        return f"{first['least']:.0f}"
-    return f"{first['p50']:.0f} (the first after {first['least']:.0f})"
+    """``half within 14 tokens and the first after 1``."""
+    return f"half within {math.ceil(first['p50'])} tokens and the first after {first['least']:.0f}"
 
 
 def _estimate(found: Estimate | None) -> str:
