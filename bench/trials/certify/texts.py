@@ -351,14 +351,15 @@ def _asked(
 def _rows_of_whole(
     mine: Array, theirs: Array, right: Array, tolerance: Tolerance
 ) -> dict[str, Array]:
-    """The columns of rows that were kept whole."""
+    """The columns of rows that were kept whole; none where no row was."""
     step = max(1, _AT_ONCE // max(1, mine.shape[1]))
     parts = []
-    for start in range(0, max(1, len(mine)), step):
+    for start in range(0, len(mine), step):
         a, b = (np.asarray(each[start : start + step]) for each in (mine, theirs))
         found = output_rows([a], [b], tolerance)
         parts.append(found | distribution_rows(a, b, right[start : start + step]))
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    names = parts[0] if parts else ()
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
 def _whole_rows(rows: int, vocabulary: int) -> int:
