@@ -9,6 +9,7 @@ import numpy as np
 
 from bench.arrays import Array
 from bench.backend import Options
+from bench.decoding import Decoder
 from bench.errors import BenchError
 from bench.measure.language.texts import Window, scored
 from bench.measure.listener import Listener
@@ -24,7 +25,7 @@ from bench.worker.messages import GoOn
 
 #: Texts that are gone on with, unless somebody says otherwise.
 PROMPTS = 32
-#: Tokens of an answer.
+#: Tokens of an answer; half the context where that is less.
 _ANSWERED = 64
 
 
@@ -105,11 +106,15 @@ def _first_other(one: Array, other: Array) -> int:
     return -1 if len(one) == len(other) else count
 
 
+def _answered(decoder: Decoder) -> int:
+    return _ANSWERED if decoder.context is None else min(_ANSWERED, decoder.context // 2)
+
+
 def _asked(examiner: Texts, reference: PlannedCell, prompts: int) -> list[Array]:
     """The beginnings of the first texts that the context holds with an answer."""
     view = examiner.view(reference)
     context = view.decoder.context
-    room = None if context is None else context - _ANSWERED
+    room = None if context is None else context - _answered(view.decoder)
     fit = [ids for ids in view.starts if len(ids) and (room is None or len(ids) <= room)]
     return fit[:prompts]
 
@@ -118,7 +123,8 @@ def _said(
     examiner: Texts, planned: PlannedCell, asked: Sequence[Array], launcher: Launcher
 ) -> list[Array]:
     """What a party goes on with; nothing ends an answer but its length, so that all are as long."""
-    described = examiner.view(planned).decoder.to_json()
+    decoder = examiner.view(planned).decoder
+    described, most = decoder.to_json(), _answered(decoder)
     options, choice = planned.options, planned.choice
     options = Options(options.threads, options.allow_fallback, extra=options.extra)
     ends = np.array([], np.int64)
@@ -126,7 +132,7 @@ def _said(
         worker,
         _,
     ):
-        return [worker.go_on(GoOn(described, ids, ends, _ANSWERED)) for ids in asked]
+        return [worker.go_on(GoOn(described, ids, ends, most)) for ids in asked]
 
 
 def _gaps(
