@@ -61,6 +61,13 @@ _INCONCLUSIVE = 3
 @click.option(
     "--examples", type=click.IntRange(min=1), help="Use the first N examples; default: all."
 )
+@click.option(
+    "--prompts",
+    type=click.IntRange(min=0),
+    default=32,
+    show_default=True,
+    help="Texts that a language model goes on with by itself.",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="Compute threads.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, help="Seed of random inputs.")
 @click.option(
@@ -86,6 +93,7 @@ def command(
     margin: float | None,
     confidence: float,
     examples: int | None,
+    prompts: int,
     threads: int | None,
     seed: int,
     *,
@@ -118,6 +126,7 @@ def command(
         margin=margin,
         confidence=confidence,
         examples=examples,
+        prompts=prompts,
         threads=threads,
         seed=seed,
         looks_where=looks_where,

@@ -182,9 +182,9 @@ class FreeRunning(Frozen):
     tokens: Count  #: that the reference answered, in all
     same: Estimate  #: share of prompts with the same answer throughout
     first: dict[str, Figure] = Field(default_factory=dict)  #: place of the first other token
-    #: of those that differ, where the reference's two best were as near as rounding
+    #: of those that differ, where the reference's two best were as near as rounding leaves them
     ties: Count = 0
-    same_again: Share | None = None  #: the same share of the reference's own second time
+    same_again: Share | None = None  #: the same share of the reference's own further answers
 
 
 class Finding(Frozen):

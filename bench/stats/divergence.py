@@ -11,6 +11,7 @@ it leaves out is the probability of the rest times the divergence inside it, whi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,54 @@ def acceptances(original: Array, candidate: Array) -> NDArray[np.float64]:
         np.exp(np.minimum(original, candidate)).sum(axis=1), 1.0
     )
     return found
+
+
+@dataclass(frozen=True)
+class Tail:
+    """What is known of all outcomes that aren't listed, row by row, as natural logarithms: the
+    probability of all together, of the likeliest and of the least likely. -inf, of all three, where
+    every outcome is listed."""
+
+    together: Array
+    most: Array
+    least: Array
+
+
+def partial_divergences(
+    original: Array, candidate: Array, beyond: Tail, candidate_beyond: Tail
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """For each row the least that KL(original, candidate) can be, nats, and how much more it can be
+    at most, where the probabilities of the same outcomes are known of both and a tail of the rest.
+
+    With p and q the two, P and Q their tails' probabilities, and sums over the tail:
+
+    - sum p ln(p / q) >= P ln(P / Q), the log-sum inequality (Cover & Thomas 2006, theorem 2.7.1),
+      so the listed outcomes' terms and this one are the least;
+    - with m the largest p and l the least q in the tail, ln p <= ln m and ln q >= ln l, so
+      sum p ln(p / q) <= P (ln m - ln l);
+    - so the rest is between 0 and P (ln m - ln l - ln P + ln Q): infinite where the candidate gives
+      0 to something in the tail and the original gives the tail more, and 0 where all are listed.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(np.isneginf(original), 0.0, np.exp(original) * (original - candidate))
+        p, q = np.asarray(beyond.together, np.float64), candidate_beyond.together
+        tail = np.where(np.isneginf(p), 0.0, np.exp(p) * (p - q))
+        room = np.where(
+            np.isneginf(p), 0.0, np.exp(p) * (beyond.most - candidate_beyond.least - p + q)
+        )
+    # A candidate whose whole tail is 0 makes the least infinite already: nothing can be added.
+    room = np.where(np.isposinf(tail), 0.0, room)
+    return np.maximum(terms.sum(axis=1) + tail, 0.0), np.maximum(room, 0.0)
+
+
+def partial_acceptances(
+    original: Array, candidate: Array, beyond: Tail, candidate_beyond: Tail
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """For each row the least that the sum of min(p, q) can be, and how much more at most: of the
+    tail it is between 0 and the smaller of the two tails (min is at most either, term by term)."""
+    least = np.minimum(np.exp(np.minimum(original, candidate)).sum(axis=1), 1.0)
+    more = np.exp(np.minimum(beyond.together, candidate_beyond.together))
+    return least, np.minimum(more, 1.0 - least)
 
 
 def coarse_divergence(

@@ -6,6 +6,11 @@ so the disagreement can vanish under the lens; then tensors are marked one at a 
 search, which narrows it down to the nodes that the runtime fuses.
 
 Tensors inside the bodies of If, Loop and Scan are not looked at.
+
+A precision form has a file of its own. On that file a target may agree with the reference, and the
+form still differ from the model that it was made of: `bisect_form` compares the tensors of its file
+with those of equal names in the model's, for quantisers keep the names of what they leave in
+floating point.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ import numpy as np
 from bench.arrays import Array
 from bench.backend import ModelFile, Options
 from bench.errors import BenchError, SpecError, Unsupported
+from bench.measure.language.pasts import with_past
 from bench.measure.plan import PlannedCell
 from bench.measure.reference import References, numeric
 from bench.record.parity import allows, largest_difference
@@ -75,6 +81,7 @@ class Bisection:
     region: tuple[Compared, ...] = ()
     #: independent runtimes that give what the target does, where none gives what the reference does
     doubted_by: tuple[str, ...] = ()
+    beside: str = ""  #: the form that the reference has, where it is another
     chance: str = ""  #: why the model's outputs can't be compared at all
 
     @property
@@ -89,6 +96,56 @@ def bisect(
 
     Raises `Unsupported` for a target that takes no ONNX, and whatever running the model raises.
     """
+    planned, path = _ready(planned, reports, launcher)
+    name, reference = _reference(planned, path, reports, launcher)
+    target = _target(planned, launcher)
+    row = find_variant(planned.cell.variant)
+    # Where no file is made it is the default's that is searched.
+    tolerance = held_to(row.name if row.maker else DEFAULT, numeric(planned)).tolerance
+    with tempfile.TemporaryDirectory(prefix="bench-bisect-") as folder:
+        found = search(path, target, reference, tolerance, Path(folder))
+    model = f"{planned.cell.model.name}{in_words(planned.cell.variant)}"
+    found = replace(found, model=model, target=str(planned.choice.target), reference=name)
+    # Others are asked of the default's file; one that was made of it has no other reference.
+    if found.agrees or has_own_file(planned):
+        return found
+    judged = References(reports, launcher).judge(planned, list(target(path).values()))
+    doubted_by = judged.parity.doubted_by if judged.parity is not None else ()
+    return replace(found, doubted_by=doubted_by, chance=judged.second.chance)
+
+
+def has_own_file(planned: PlannedCell) -> bool:
+    """Whether the cell's variant is another file than the model's."""
+    return planned.file.onnx != planned.model.file.onnx
+
+
+def bisect_form(
+    planned: PlannedCell, reports: Mapping[str, BackendReport], launcher: Launcher
+) -> Bisection:
+    """Compare the file of the cell's variant on its target with the model's own file on the
+    reference, by tensors of equal names: where does the form leave what it was made of?
+
+    Raises as `bisect` does.
+    """
+    planned, path = _ready(planned, reports, launcher)
+    original = planned.model.file.onnx
+    assert original is not None
+    name, reference = _reference(planned, original, reports, launcher)
+    tolerance = held_to(DEFAULT, numeric(planned)).tolerance
+    with tempfile.TemporaryDirectory(prefix="bench-bisect-") as folder:
+        found = search(
+            path, _target(planned, launcher), reference, tolerance, Path(folder), original
+        )
+    model = f"{planned.cell.model.name}{in_words(planned.cell.variant)}"
+    target = str(planned.choice.target)
+    return replace(found, model=model, target=target, reference=name, beside=DEFAULT)
+
+
+def _ready(
+    planned: PlannedCell, reports: Mapping[str, BackendReport], launcher: Launcher
+) -> tuple[PlannedCell, Path]:
+    """A cell with all that its inputs hold, and the file of its variant. Raises where its tensors
+    can't be marked, or its inputs can't be made."""
     choice = planned.choice
     if planned.refused is not None:
         raise planned.refused
@@ -98,33 +155,27 @@ def bisect(
             f"{choice.target}: its model is no ONNX graph, whose tensors could be marked. Bisect "
             "on a target that takes ONNX."
         )
-    name, reference = _reference(planned, reports, launcher)
-
-    def target(path: Path) -> Values:
-        return _evaluate(planned, planned.choice, path, planned.options, launcher)
-
-    row = find_variant(planned.cell.variant)
-    # Where no file is made it is the default's that is searched.
-    tolerance = held_to(row.name if row.maker else DEFAULT, numeric(planned)).tolerance
-    with tempfile.TemporaryDirectory(prefix="bench-bisect-") as folder:
-        found = search(planned.file.onnx, target, reference, tolerance, Path(folder))
-    model = f"{planned.cell.model.name}{in_words(planned.cell.variant)}"
-    found = replace(found, model=model, target=str(choice.target), reference=name)
-    # Others are asked of the default's file; one that was made of it has no other reference.
-    if found.agrees or planned.file.onnx != planned.model.file.onnx:
-        return found
-    judged = References(reports, launcher).judge(planned, list(target(planned.file.onnx).values()))
-    doubted_by = judged.parity.doubted_by if judged.parity is not None else ()
-    return replace(found, doubted_by=doubted_by, chance=judged.second.chance)
+    return with_past(planned, References(reports, launcher)), planned.file.onnx
 
 
 def search(
-    model: Path, target: Evaluate, reference: Evaluate, tolerance: Tolerance, folder: Path
+    model: Path,
+    target: Evaluate,
+    reference: Evaluate,
+    tolerance: Tolerance,
+    folder: Path,
+    original: Path | None = None,
 ) -> Bisection:
-    """The search itself, on anything that evaluates model files."""
+    """The search itself, on anything that evaluates model files.
+
+    Where the reference has another file, ``original``, the tensors that both have are compared, as
+    that one's nodes make them.
+    """
     graph = Marked(model, folder)
-    right = reference(graph.with_outputs(graph.tensors))
-    compare = _Comparison(graph, right, tolerance)
+    if original is not None:
+        graph = graph.beside(Marked(original, folder))
+    right = reference(graph.original.with_outputs(graph.tensors))
+    compare = _Comparison(graph.original, right, tolerance)
     outputs = compare.each(graph.outputs, target(model))
     empty = Bisection("", "", "", tolerance.source, (), outputs)
     if empty.agrees:
@@ -161,10 +212,22 @@ def _narrow(graph: Marked, target: Evaluate, compare: _Comparison, empty: Bisect
 # -- evaluating -----------------------------------------------------------------------------------
 
 
+def _target(planned: PlannedCell, launcher: Launcher) -> Evaluate:
+    """The cell's own target."""
+
+    def run(path: Path) -> Values:
+        return _evaluate(planned, planned.choice, path, planned.options, launcher)
+
+    return run
+
+
 def _reference(
-    planned: PlannedCell, reports: Mapping[str, BackendReport], launcher: Launcher
+    planned: PlannedCell,
+    file: Path,
+    reports: Mapping[str, BackendReport],
+    launcher: Launcher,
 ) -> tuple[str, Evaluate]:
-    """The first reference that can run the model, and its name."""
+    """The first reference that can run ``file``, and its name."""
     problem: BenchError = SpecError(
         "no backend that can be the reference of an ONNX file is installed."
     )
@@ -184,8 +247,7 @@ def _reference(
             return _evaluate(planned, choice, path, options, launcher)
 
         try:
-            assert planned.file.onnx is not None
-            run(planned.file.onnx)
+            run(file)
         except BenchError as error:
             problem = error
             continue
@@ -218,8 +280,9 @@ class Marked:
     def __init__(self, path: Path, folder: Path) -> None:
         import onnx  # onnx: start-up
 
-        self._folder = folder
+        self._folder = Path(tempfile.mkdtemp(dir=folder))
         self._made = 0
+        self.original = self  #: whose nodes and types are told
         self._model = onnx.load(str(path))
         inferred = onnx.shape_inference.infer_shapes(self._model).graph
         self._known = {v.name: v for v in (*inferred.value_info, *inferred.output)}
@@ -232,6 +295,21 @@ class Marked:
             for name in self.node_of
             if name in self._known and self._known[name].type.tensor_type.elem_type in kinds
         ]
+
+    def beside(self, original: Marked) -> Marked:
+        """The same, of tensors alone that ``original`` has too, in its order.
+
+        What a quantiser leaves in floating point keeps its name and its type, and the operators
+        that it puts in may be of a kind whose types nobody can infer.
+        """
+        from onnx.helper import make_tensor_value_info  # onnx: start-up
+
+        self.original = original
+        self.tensors = [name for name in original.tensors if name in self.node_of]
+        for name in self.tensors:
+            kind = original._known[name].type.tensor_type.elem_type
+            self._known[name] = make_tensor_value_info(name, kind, None)
+        return self
 
     def with_outputs(self, names: Sequence[str]) -> Path:
         """A copy whose outputs are the model's own and ``names``."""

@@ -32,6 +32,8 @@ def bisect_text(found: Bisection, width: int = 80) -> Text:
 def sentence(found: Bisection) -> str:
     """What was found, in plain words."""
     target, model = _name(found.target), _name(found.model)
+    if found.beside:
+        return _of_form(found)
     if found.agrees:
         return f"{target} agrees with the reference on {model}."
     if found.chance:
@@ -59,6 +61,22 @@ def sentence(found: Bisection) -> str:
         f"{target} disagrees on {model}: the first tensor that differs is "
         f"{_name(found.first.tensor)}, made by {_node(found.first)}; its error is "
         f"{_error(found.first)} of the largest value."
+    )
+
+
+def _of_form(found: Bisection) -> str:
+    """The same of a precision form beside what it was made of."""
+    model, form = f"{_name(found.model)} on {_name(found.target)}", _name(found.beside)
+    if found.agrees:
+        return f"{model} agrees with {form} on the reference."
+    if found.first is None:
+        return f"{model} differs from {form}, and they have no tensor in common that tells where."
+    between = ""
+    if len(found.region) > 1:
+        between = f" or one of the {len(found.region) - 1} before it, which can't be told apart"
+    return (
+        f"{model} differs from {form} first in the tensor {_name(found.first.tensor)}, made by "
+        f"{_node(found.first)}{between}; its error is {_error(found.first)} of the largest value."
     )
 
 

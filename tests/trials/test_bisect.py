@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from onnx.reference.op_run import OpRun
 from rich.cells import cell_len
 
 from bench.trials.bisect import Values, search
-from bench.trials.bisect_report import bisect_row, bisect_text
+from bench.trials.bisect_report import bisect_row, bisect_text, sentence
 from bench.variants import FP32
 
 FEEDS = {"x": np.random.default_rng(0).normal(size=(2, 8)).astype(np.float32)}
@@ -119,6 +120,45 @@ def test_a_fault_that_vanishes_when_looked_at_is_narrowed_to_its_fusion(
     assert "t2" in {each.tensor for each in found.region}
     assert len(found.region) > 1
     assert "in how it fuses them" in bisect_text(found).plain.replace("\n  ", " ")
+
+
+def test_a_form_that_its_runtime_computes_rightly_is_searched_beside_what_it_was_made_of(
+    chain: Path, tmp_path: Path
+) -> None:
+    """The form multiplies by an operator more, and has lost one tensor: the rest keep their
+    names."""
+    model = onnx.load(str(chain))
+    nodes = {node.output[0]: node for node in model.graph.node}
+    nodes["t2"].output[0] = "t2_scaled"
+    nodes["t2"].name = ""
+    scale = numpy_helper.from_array(np.array([1.05], np.float32), "scale")
+    model.graph.initializer.append(scale)
+    restored = helper.make_node("Mul", ["t2_scaled", "scale"], ["t2"], name="dequantise")
+    place = next(i for i, n in enumerate(model.graph.node) if "t2" in n.input)
+    model.graph.node.insert(place, restored)
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = ["other" if name == "t0" else name for name in names]
+    form = tmp_path / "form.onnx"
+    onnx.save(model, str(form))
+    assert search(form, evaluate, evaluate, FP32.tolerance, tmp_path).agrees
+    asked: list[Path] = []
+
+    def reference(path: Path) -> Values:
+        asked.append(path)
+        assert "scale" not in {tensor.name for tensor in onnx.load(str(path)).graph.initializer}
+        return evaluate(path)
+
+    found = search(form, evaluate, reference, FP32.tolerance, tmp_path, chain)
+    assert asked
+    assert not found.agrees
+    assert found.first is not None
+    assert (found.first.tensor, found.first.node) == ("t2", "mul_2"), "as the original's has it"
+    assert [each.tensor for each in found.compared] == ["t1", "t2", "t3", "y"]
+    told = sentence(replace(found, model="chain in int8-dynamic", target="a:cpu", beside="fp32"))
+    assert told.startswith(
+        "chain in int8-dynamic on a:cpu differs from fp32 first in the tensor t2, made by Mul mul_2"
+    )
 
 
 @pytest.mark.parametrize("target", [lambda p: evaluate(p, [Softmax]), fused("t1"), evaluate])

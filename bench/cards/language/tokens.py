@@ -66,9 +66,15 @@ class Tokens:
         return found
 
     @cached_property
+    def vocabulary(self) -> Mapping[str, int]:
+        """The id of every piece of text that it knows, as it writes them."""
+        found: dict[str, int] = self._reader.get_vocab(with_added_tokens=True)
+        return found
+
+    @cached_property
     def largest(self) -> int:
         """The largest id that it gives."""
-        return max(self._reader.get_vocab(with_added_tokens=True).values(), default=-1)
+        return max(self.vocabulary.values(), default=-1)
 
     @cached_property
     def first(self) -> int | None:

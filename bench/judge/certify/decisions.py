@@ -37,7 +37,6 @@ def decisions_of(
 
     Columns may have `group`, the place in ``groups`` of what each row belongs to.
     """
-    group = candidate.get("group")
     mine, theirs = _without_group(candidate), _without_group(reference)
     change = task.change(mine, theirs, two_one_sided(confidence))
     if change is None:
@@ -54,7 +53,7 @@ def decisions_of(
         examples=change.examples,
         lost=change.only_other_right,
         gained=change.only_this_right,
-        groups=_groups(task, mine, theirs, margin, confidence, group, groups),
+        groups=_groups(task, candidate, reference, margin, confidence, groups),
         needed=_needed(change, margin, confidence),
     )
 
@@ -78,19 +77,18 @@ def _groups(
     reference: Columns,
     margin: float,
     confidence: float,
-    group: Array | None,
     names: Sequence[str],
 ) -> tuple[Group, ...]:
     """Each group of its own, with Holm's correction: one that is surely worse by more than the
     margin is degraded, whatever the whole says."""
-    if group is None or len(names) < 2:
+    if "group" not in candidate or "group" not in reference or len(names) < 2:
         return ()
     found: list[tuple[str, Change, float]] = []
     for place, name in enumerate(names):
-        mask = group == place
-        if mask.sum() < FEWEST_IN_A_GROUP:
+        # Each by its own: the same text may be of other tokens to the two.
+        mine, theirs = (_of_group(columns, place) for columns in (candidate, reference))
+        if min(len(next(iter(each.values()))) for each in (mine, theirs)) < FEWEST_IN_A_GROUP:
             continue
-        mine, theirs = ({n: v[mask] for n, v in c.items()} for c in (candidate, reference))
         change = _change(task, mine, theirs, confidence)
         if change is not None:
             found.append((name, change, _p_of_worse(change, margin)))
@@ -125,6 +123,11 @@ def _p_of_worse(change: Change, margin: float) -> float:
     if reach <= 0:
         return float(gain.estimate >= -margin)
     return float(ndtr((gain.estimate + margin) / reach))
+
+
+def _of_group(columns: Columns, place: int) -> dict[str, Array]:
+    mask = columns["group"] == place
+    return {name: values[mask] for name, values in _without_group(columns).items()}
 
 
 def _without_group(columns: Mapping[str, Array]) -> dict[str, Array]:

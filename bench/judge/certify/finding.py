@@ -68,13 +68,13 @@ class _Judge:
 
     def finding(self, place: int) -> Finding:
         plain = self._pass(place, "plain")
-        if plain is None or plain.failure:
+        if plain is None or not (plain.rows or plain.predictions):
             why = plain.failure if plain is not None else "it was not run."
             return Finding(party=place, verdict="inconclusive", reasons=(why,))
         rows = self._read(plain.rows) if plain.rows else None
         numbers = None if rows is None else numbers_of(rows, floor_of(self._floor.values()))
         decisions = self._decisions(plain)
-        judged = self._judged(place, numbers, decisions)
+        judged = self._judged(place, plain.failure, numbers, decisions)
         again = self._pass(place, "again")
         return Finding(
             party=place,
@@ -87,11 +87,13 @@ class _Judge:
             running=self._running(place),
         )
 
-    def _judged(self, place: int, numbers: Numbers | None, decisions: Decisions | None) -> Judged:
-        party, examined = self._seen.parties[place], self._seen.examined
+    def _judged(
+        self, place: int, apart: str, numbers: Numbers | None, decisions: Decisions | None
+    ) -> Judged:
+        floor, unit = list(self._floor.values()), self._seen.examined.unit
         scale = self._task.metric(decisions.metric).scale if decisions is not None else PLAIN
-        floor = list(self._floor.values())
-        return judge(numbers, floor, decisions, examined.unit, _doubts(party), scale)
+        doubts = _doubts(self._seen.parties[place])
+        return judge(numbers, floor, decisions, unit, doubts, scale, apart)
 
     def _pass(self, place: int, condition: str) -> Pass | None:
         found = (p for p in self._seen.passes if (p.party, p.condition) == (place, condition))
@@ -140,16 +142,13 @@ class _Judge:
         return max(found, default=None)
 
     def _running(self, place: int) -> FreeRunning | None:
-        def rows_of(party: int, condition: str) -> Mapping[str, Array] | None:
-            for each in self._seen.answers:
-                if (each.party, each.condition) == (party, condition) and each.rows:
-                    return self._read(each.rows)
+        mine = self._answers(place)
+        if not mine:
             return None
+        return running_of(mine[0], self._answers(0), self._seen.asked.confidence)
 
-        mine = rows_of(place, "plain")
-        if mine is None:
-            return None
-        return running_of(mine, rows_of(0, "again"), self._seen.asked.confidence)
+    def _answers(self, party: int) -> list[Mapping[str, Array]]:
+        return [self._read(a.rows) for a in self._seen.answers if a.party == party and a.rows]
 
 
 def _doubts(party: Party) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -11,17 +11,18 @@ from bench.record.certificate import FreeRunning
 from bench.record.result import Estimate
 from bench.stats.proportion import clopper_pearson
 
-#: Two logits nearer than this share of the largest are a tie, which rounding splits: what float32
-#: leaves of a sum of a thousand terms. Our choice.
+#: Two log-probabilities nearer than this are a tie, which rounding splits: what parity in float32
+#: allows logits to differ by (`bench.variants.FP32`).
 TIE = 1e-4
 
 
 def running_of(
-    rows: Mapping[str, Array], again: Mapping[str, Array] | None, confidence: float
+    rows: Mapping[str, Array], again: Sequence[Mapping[str, Array]], confidence: float
 ) -> FreeRunning:
     """From one row a prompt: ``tokens`` that the reference answered, ``first`` (the place of the
     first other token, -1 where there is none), ``gap`` (the difference of the reference's two
-    largest log-probabilities there, in nats; NaN where they agree)."""
+    largest log-probabilities there, in nats; NaN where they agree). ``again`` are the same of the
+    reference's further answers, of which the least like is told."""
     same = rows["first"] < 0
     other = rows["first"][~same]
     found = clopper_pearson(int(same.sum()), len(same), confidence)
@@ -33,7 +34,7 @@ def running_of(
         ),
         first=_quantiles(other),
         ties=int((rows["gap"][~same] <= TIE).sum()),
-        same_again=None if again is None else float(np.mean(again["first"] < 0)),
+        same_again=min((float(np.mean(each["first"] < 0)) for each in again), default=None),
     )
 
 

@@ -27,6 +27,7 @@ def judge(
     unit: str,
     doubts: Sequence[str] = (),
     scale: Scale = PLAIN,
+    apart: str = "",
 ) -> Judged:
     """The first that applies:
 
@@ -40,7 +41,8 @@ def judge(
     6. ``inconclusive``, and how many examples would decide.
 
     ``doubts`` are reasons for which not even ``same`` may be said (a target that fell back);
-    ``scale`` is how the metric is written.
+    ``scale`` is how the metric is written. ``apart`` says why there are no numbers, where outputs
+    can't be compared but decisions can: such a party is never the same.
     """
     if numbers is not None and numbers.nonfinite:
         return Judged("degraded", (_not_numbers(numbers.nonfinite, numbers.rows, unit),))
@@ -50,10 +52,12 @@ def judge(
         return Judged("inconclusive", tuple(doubts))
     if numbers is not None and explained(numbers, floor):
         return Judged("same", (_explained(numbers, unit),))
+    told = (apart,) if numbers is None and apart else ()
     if decisions is None:
-        differs = (_differs(numbers, unit),) if numbers is not None else ()
+        differs = (_differs(numbers, unit),) if numbers is not None else told
         return Judged("inconclusive", (*differs, _NO_METRIC))
-    return _decided(decisions, scale)
+    found = _decided(decisions, scale)
+    return Judged(found.verdict, (*told, *found.reasons))
 
 
 def _decided(decisions: Decisions, scale: Scale) -> Judged:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,38 +14,82 @@ from bench.cards.datasets.examples import Prompt, Question
 from bench.cards.language.tokens import Tokens
 from bench.decoding import Decoder
 from bench.errors import AccuracyFailed
-from bench.measure.language.texts import Window, language_of, refuse_strange, scored
+from bench.measure.language.texts import (
+    Window,
+    document_numbers,
+    language_of,
+    refuse_strange,
+    scored,
+)
 from bench.measure.plan import PlannedCell
 from bench.runtimes.loaded import loaded_worker
 from bench.runtimes.processes import Launcher
-from bench.worker.messages import GoOn
+from bench.worker.messages import GoOn, TokenScores
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Questions as one model sees them: a window for each choice, whose targets are its tokens."""
+
+    questions: tuple[Question, ...]
+    every: tuple[Window, ...]
+
+    def columns(self, found: TokenScores) -> dict[str, Array]:
+        """One row for each choice of each question: ``log_p`` is the natural logarithm of its
+        probability after the context, the sum of those of its tokens; ``bytes`` are its own."""
+        rows = _rows(self.questions)
+        log_p = np.bincount(self.owner, found.right.astype(np.float64), minlength=len(rows))
+        return {
+            "document": self.documents,
+            "question": self.of_question,
+            "choice": np.array([number for _, number, _, _ in rows]),
+            "gold": np.array([number == question.gold for _, number, question, _ in rows]),
+            "log_p": log_p,
+            "bytes": np.array([len(choice.encode()) for _, _, _, choice in rows]),
+        }
+
+    @property
+    def documents(self) -> Array:
+        """For each choice the number of its question's document."""
+        return document_numbers([question.document for _, _, question, _ in _rows(self.questions)])
+
+    @property
+    def of_question(self) -> Array:
+        """For each choice the number of its question."""
+        return np.array([place for place, _, _, _ in _rows(self.questions)])
+
+    @property
+    def owner(self) -> Array:
+        """For each scored token the row of the choice that it is part of."""
+        counts = [int((window.targets >= 0).sum()) for window in self.every]
+        return np.repeat(np.arange(len(self.every)), counts)
+
+
+def _rows(questions: Sequence[Question]) -> list[tuple[int, int, Question, str]]:
+    return [
+        (place, number, question, choice)
+        for place, question in enumerate(questions)
+        for number, choice in enumerate(question.choices)
+    ]
+
+
+def choices(planned: PlannedCell, questions: Sequence[Question]) -> Choices:
+    """Questions as the cell's model sees them. Raises `AccuracyFailed` for one that is too long."""
+    decoder, tokens = language_of(planned)
+    every = [
+        _choice(question, choice, decoder, tokens) for _, _, question, choice in _rows(questions)
+    ]
+    refuse_strange([_last_two(window) for window in every], decoder, tokens)
+    return Choices(tuple(questions), tuple(every))
 
 
 def question_columns(
     planned: PlannedCell, questions: Sequence[Question], launcher: Launcher, cpus: Sequence[int]
 ) -> dict[str, Array]:
-    """One row for each choice of each question: ``log_p`` is the natural logarithm of its
-    probability after the context, the sum of those of its tokens; ``bytes`` are its own."""
-    decoder, tokens = language_of(planned)
-    rows = [
-        (place, number, question, choice)
-        for place, question in enumerate(questions)
-        for number, choice in enumerate(question.choices)
-    ]
-    every = [_choice(question, choice, decoder, tokens) for _, _, question, choice in rows]
-    refuse_strange([_last_two(window) for window in every], decoder, tokens)
-    found = scored(planned, decoder, every, launcher, cpus)
-    counts = [int((window.targets >= 0).sum()) for window in every]
-    owner = np.repeat(np.arange(len(rows)), counts)
-    log_p = np.bincount(owner, found.right.astype(np.float64), minlength=len(rows))
-    return {
-        "document": _documents([question.document for _, _, question, _ in rows]),
-        "question": np.array([place for place, _, _, _ in rows]),
-        "choice": np.array([number for _, number, _, _ in rows]),
-        "gold": np.array([number == question.gold for _, number, question, _ in rows]),
-        "log_p": log_p,
-        "bytes": np.array([len(choice.encode()) for _, _, _, choice in rows]),
-    }
+    """One row for each choice of each question (see `Choices.columns`)."""
+    decoder, _ = language_of(planned)
+    seen = choices(planned, questions)
+    return seen.columns(scored(planned, decoder, seen.every, launcher, cpus))
 
 
 def _last_two(window: Window) -> Array:
@@ -84,12 +129,6 @@ def _refuse_long(document: str, count: int, decoder: Decoder) -> None:
         )
 
 
-def _documents(names: Sequence[str]) -> Array:
-    """Numbers from 0 in the order of their first."""
-    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
-    return np.array([places[name] for name in names], np.int64)
-
-
 # -- answers --------------------------------------------------------------------------------------
 
 
@@ -105,13 +144,7 @@ def answer_columns(
     decoder, tokens = language_of(planned)
     data = planned.model.card.dataset
     assert data is not None
-    begun = [] if tokens.first is None else [tokens.first]
-    asked = [np.array([*begun, *tokens.ids(one.text)], np.int64) for one in prompts]
-    refuse_strange(asked, decoder, tokens)
-    for prompt, ids in zip(prompts, asked, strict=True):
-        if not len(ids):
-            raise AccuracyFailed(f"{prompt.document}: its prompt is empty.")
-        _refuse_long(prompt.document, len(ids) + data.max_tokens, decoder)
+    asked = prompt_ids(planned, prompts, data.max_tokens)
     ends, described = np.array(sorted(tokens.ends | tokens.newlines), np.int64), decoder.to_json()
     choice = planned.choice
     options = Options(
@@ -125,7 +158,7 @@ def answer_columns(
             said.append(worker.go_on(GoOn(described, ids, ends, data.max_tokens)))
     texts = [tokens.text(ids).partition("\n")[0].strip() for ids in said]
     return {
-        "document": _documents([prompt.document for prompt in prompts]),
+        "document": document_numbers([prompt.document for prompt in prompts]),
         "right": np.array(
             [
                 text in {answer.strip() for answer in prompt.answers}
@@ -135,6 +168,20 @@ def answer_columns(
         "answer": np.array([_hash(text) for text in texts], np.int64),
         "tokens": np.array([len(ids) for ids in said], np.int64),
     }
+
+
+def prompt_ids(planned: PlannedCell, prompts: Sequence[Prompt], answer: int) -> list[Array]:
+    """Each prompt in the model's tokens, behind what a text begins with. Raises `AccuracyFailed`
+    for one that is empty, or that the context can't hold with ``answer`` tokens more."""
+    decoder, tokens = language_of(planned)
+    begun = [] if tokens.first is None else [tokens.first]
+    asked = [np.array([*begun, *tokens.ids(one.text)], np.int64) for one in prompts]
+    refuse_strange(asked, decoder, tokens)
+    for prompt, ids in zip(prompts, asked, strict=True):
+        if not len(ids):
+            raise AccuracyFailed(f"{prompt.document}: its prompt is empty.")
+        _refuse_long(prompt.document, len(ids) + answer, decoder)
+    return asked
 
 
 def _hash(text: str) -> int:

@@ -15,17 +15,17 @@ from pathlib import Path
 import numpy as np
 
 from bench.arrays import Array
+from bench.backend import Options
 from bench.cards.datasets.examples import Document
 from bench.cards.language.prompts import first_past, step_feeds
-from bench.cards.language.tokens import Tokens
+from bench.cards.language.tokens import Encoded, Tokens
 from bench.decoding import Decoder
 from bench.errors import AccuracyFailed
 from bench.measure.language.steps import tokenizer_of
 from bench.measure.plan import PlannedCell
-from bench.runtimes.client import Worker
 from bench.runtimes.loaded import loaded_worker
 from bench.runtimes.processes import Launcher
-from bench.worker.messages import ScoreTokens, TokenScores
+from bench.worker.messages import LoadedInfo, ScoreTokens, TokenScores
 
 #: Of a window where the card says no other, at most: what llama.cpp's perplexity takes.
 LONGEST_WINDOW = 512
@@ -60,19 +60,61 @@ def windows(ids: Array, size: int, stride: int) -> Iterator[Window]:
         start, scored = start + stride, end
 
 
-def document_columns(
-    planned: PlannedCell, texts: Sequence[Document], launcher: Launcher, cpus: Sequence[int]
-) -> dict[str, Array]:
-    """One row for each token of the data set's texts (see `TextGeneration`).
+@dataclass(frozen=True)
+class Tokenised:
+    """Texts as one model's tokenizer splits them.
 
-    A text's first token, where nothing comes before it, is not predicted: it has the probability
-    1 / vocabulary, and -1 for what was predicted.
+    ``every`` are the windows that score all tokens with something before them; ``documents`` the
+    number of each text's document, from 0; ``begun`` says whether something comes before a text's
+    first token.
+    """
+
+    encoded: tuple[Encoded, ...]
+    documents: Array
+    every: tuple[Window, ...]
+    vocabulary: int
+    begun: bool
+
+    @property
+    def predicted(self) -> Array:
+        """For each token whether anything predicts it: that is what the windows score, in order."""
+        first = np.concatenate([np.arange(len(one.ids)) == 0 for one in self.encoded])
+        return np.ones(len(first), bool) if self.begun else ~first
+
+    def columns(self, found: TokenScores) -> dict[str, Array]:
+        """One row for each token (see `TextGeneration`), from what the windows' targets scored.
+
+        A text's first token, where nothing comes before it, is not predicted: it has the
+        probability 1 / vocabulary, and -1 for what was predicted.
+        """
+        token = np.concatenate([one.ids for one in self.encoded])
+        predicted = self.predicted
+        step = -(-len(token) // KEPT_DISTRIBUTIONS)
+        kept = predicted & (np.arange(len(token)) % step == 0)
+        return {
+            "document": np.repeat(self.documents, [len(one.ids) for one in self.encoded]),
+            "bytes": np.concatenate([one.bytes for one in self.encoded]),
+            "token": token,
+            "vocabulary": np.full(len(token), self.vocabulary),
+            "log_p": _placed(found.right, predicted, -np.log(self.vocabulary)),
+            "predicted": _placed(found.ids[:, 0], predicted, -1),
+            "top_ids": np.where(kept[:, np.newaxis], _placed(found.ids, predicted, -1), -1),
+            "top_log_p": np.where(kept[:, np.newaxis], _placed(found.best, predicted, 0), 0),
+            "tail_log_p": np.where(kept, _placed(found.tail, predicted, 0), 0),
+        }
+
+
+def tokenised(
+    planned: PlannedCell, texts: Sequence[Document], span: tuple[int, int] | None = None
+) -> Tokenised:
+    """Texts as the cell's model sees them, in windows of its own or of ``span``, size and stride.
+
+    Raises `AccuracyFailed` where there is nothing to predict.
     """
     decoder, tokens = language_of(planned)
-    size, stride = _window(planned, decoder)
-    encoded = [tokens.encoded(text.text) for text in texts]
+    size, stride = span or window_span(planned, decoder)
+    encoded = tuple(tokens.encoded(text.text) for text in texts)
     refuse_strange([one.ids for one in encoded], decoder, tokens)
-    names = {name: place for place, name in enumerate(dict.fromkeys(t.document for t in texts))}
     begun = [] if tokens.first is None else [tokens.first]
     every = [w for one in encoded for w in windows(_joined(begun, one.ids), size, stride)]
     if sum(len(one.ids) for one in encoded) < 2 or not every:
@@ -80,24 +122,28 @@ def document_columns(
             f"{planned.model.card.name}: the texts are a single token each, so there is nothing "
             "to predict."
         )
-    found = scored(planned, decoder, every, launcher, cpus)
-    token = np.concatenate([one.ids for one in encoded])
-    vocabulary = decoder.vocabulary or int(tokens.largest) + 1
-    first = np.concatenate([np.arange(len(one.ids)) == 0 for one in encoded])
-    predicted = ~first if tokens.first is None else np.ones(len(token), bool)
-    step = -(-len(token) // KEPT_DISTRIBUTIONS)
-    kept = predicted & (np.arange(len(token)) % step == 0)
-    return {
-        "document": np.repeat([names[t.document] for t in texts], [len(e.ids) for e in encoded]),
-        "bytes": np.concatenate([one.bytes for one in encoded]),
-        "token": token,
-        "vocabulary": np.full(len(token), vocabulary),
-        "log_p": _placed(found.right, predicted, -np.log(vocabulary)),
-        "predicted": _placed(found.ids[:, 0], predicted, -1),
-        "top_ids": np.where(kept[:, np.newaxis], _placed(found.ids, predicted, -1), -1),
-        "top_log_p": np.where(kept[:, np.newaxis], _placed(found.best, predicted, 0), 0),
-        "tail_log_p": np.where(kept, _placed(found.tail, predicted, 0), 0),
-    }
+    return Tokenised(
+        encoded,
+        document_numbers([text.document for text in texts]),
+        tuple(every),
+        decoder.vocabulary or int(tokens.largest) + 1,
+        bool(begun),
+    )
+
+
+def document_columns(
+    planned: PlannedCell, texts: Sequence[Document], launcher: Launcher, cpus: Sequence[int]
+) -> dict[str, Array]:
+    """One row for each token of the data set's texts (see `Tokenised.columns`)."""
+    decoder, _ = language_of(planned)
+    seen = tokenised(planned, texts)
+    return seen.columns(scored(planned, decoder, seen.every, launcher, cpus))
+
+
+def document_numbers(names: Sequence[str]) -> Array:
+    """Numbers from 0 in the order of their first."""
+    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    return np.array([places[name] for name in names], np.int64)
 
 
 def language_of(planned: PlannedCell) -> tuple[Decoder, Tokens]:
@@ -124,7 +170,8 @@ def _tokenizer(planned: PlannedCell) -> Path | None:
     return tokenizer_of(planned.model)
 
 
-def _window(planned: PlannedCell, decoder: Decoder) -> tuple[int, int]:
+def window_span(planned: PlannedCell, decoder: Decoder) -> tuple[int, int]:
+    """The size of a model's windows and their stride, as its card says."""
     data, context = planned.model.card.dataset, decoder.context or LONGEST_WINDOW
     size = data.window if data is not None and data.window is not None else None
     if size is not None and size > context:
@@ -161,6 +208,59 @@ def _placed(values: Array, where: Array, otherwise: float) -> Array:
 # -- through the session --------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Form:
+    """How windows are put to a session: ``rows`` of them at once, each ``length`` tokens long."""
+
+    rows: int
+    length: int
+
+
+def form_of(planned: PlannedCell, decoder: Decoder, every: Sequence[Window]) -> Form:
+    """One shape for all calls: windows are filled up behind their end, which what comes before
+    doesn't see."""
+    longest = max((len(window.tokens) for window in every), default=1)
+    length = max(longest, min(-(-longest // _ROUND) * _ROUND, decoder.context or longest))
+    affordable = _LOGITS_BYTES // (4 * length * max(1, decoder.vocabulary))
+    most = min(affordable, _MOST_TOKENS // length, len(every))
+    return Form(planned.batch_axis.samples(max(1, most)), length)
+
+
+def options_for(planned: PlannedCell, decoder: Decoder, form: Form) -> Options:
+    """The cell's own options, with the shapes of such a call."""
+    feeds = _feeds(decoder, (), form)
+    return replace(planned.options, shapes={n: tuple(a.shape) for n, a in feeds.items()})
+
+
+def queries(
+    decoder: Decoder, every: Sequence[Window], form: Form
+) -> Iterator[tuple[dict[str, Array], Array]]:
+    """The inputs of each call, and the targets, [rows, length], -1 where none is scored."""
+    for start in range(0, len(every), form.rows):
+        some = every[start : start + form.rows]
+        targets = np.full((form.rows, form.length), -1, np.int64)
+        for row, window in enumerate(some):
+            targets[row, : len(window.targets)] = window.targets
+        yield _feeds(decoder, [window.tokens for window in some], form), targets
+
+
+def logits_place(decoder: Decoder, loaded: LoadedInfo) -> int:
+    """Which of a session's outputs the logits are."""
+    names = [spec.name for spec in loaded.outputs]
+    # PyTorch's outputs have no names: the decoder's order is theirs.
+    return names.index(decoder.logits) if decoder.logits in names else 0
+
+
+def joined_scores(parts: Sequence[TokenScores]) -> TokenScores:
+    """Those of several calls together."""
+    return TokenScores(
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("right", "ids", "best", "tail")
+        )
+    )
+
+
 def scored(
     planned: PlannedCell,
     decoder: Decoder,
@@ -170,30 +270,17 @@ def scored(
 ) -> TokenScores:
     """Each window's targets, in order, by a session with the cell's own options.
 
-    Windows are filled up behind their end, which what comes before doesn't see: all calls have one
-    shape. Raises `AccuracyFailed` where a target has no probability at all.
+    Raises `AccuracyFailed` where a target has no probability at all.
     """
-    longest = max((len(window.tokens) for window in every), default=1)
-    length = max(longest, min(-(-longest // _ROUND) * _ROUND, decoder.context or longest))
-    rows = _rows(planned, decoder, length, len(every))
-    feeds = _feeds(decoder, (), rows, length)
-    options = replace(planned.options, shapes={n: tuple(a.shape) for n, a in feeds.items()})
-    choice, found = planned.choice, []
+    form, choice, found = form_of(planned, decoder, every), planned.choice, []
+    options = options_for(planned, decoder, form)
     with loaded_worker(
         launcher, choice.runtime, choice.device, planned.file, options, cpus=cpus
     ) as (worker, loaded):
-        names = [spec.name for spec in loaded.outputs]
-        # PyTorch's outputs have no names: the decoder's order is theirs.
-        output = names.index(decoder.logits) if decoder.logits in names else 0
-        for start in range(0, len(every), rows):
-            some = every[start : start + rows]
-            found.append(_asked(worker, decoder, some, rows, length, output))
-    together = TokenScores(
-        *(
-            np.concatenate([getattr(part, name) for part in found])
-            for name in ("right", "ids", "best", "tail")
-        )
-    )
+        place = logits_place(decoder, loaded)
+        for feeds, targets in queries(decoder, every, form):
+            found.append(worker.score_tokens(ScoreTokens(feeds, place, targets, TOP)))
+    together = joined_scores(found)
     if not np.isfinite(together.right).all():
         raise AccuracyFailed(
             f"{planned.model.card.name}: it gives a token that comes the probability 0, so its "
@@ -202,30 +289,9 @@ def scored(
     return together
 
 
-def _rows(planned: PlannedCell, decoder: Decoder, length: int, windows: int) -> int:
-    affordable = _LOGITS_BYTES // (4 * length * max(1, decoder.vocabulary))
-    most = min(affordable, _MOST_TOKENS // length, windows)
-    return planned.batch_axis.samples(max(1, most))
-
-
-def _asked(
-    worker: Worker,
-    decoder: Decoder,
-    some: Sequence[Window],
-    rows: int,
-    length: int,
-    output: int,
-) -> TokenScores:
-    targets = np.full((rows, length), -1, np.int64)
-    for row, window in enumerate(some):
-        targets[row, : len(window.targets)] = window.targets
-    feeds = _feeds(decoder, [window.tokens for window in some], rows, length)
-    return worker.score_tokens(ScoreTokens(feeds, output, targets, TOP))
-
-
-def _feeds(decoder: Decoder, some: Sequence[Array], rows: int, length: int) -> dict[str, Array]:
+def _feeds(decoder: Decoder, some: Sequence[Array], form: Form) -> dict[str, Array]:
     """A prompt in each row, after nothing; id 0 where there is no token."""
-    tokens = np.zeros((rows, length), np.int64)
+    tokens = np.zeros((form.rows, form.length), np.int64)
     for row, ids in enumerate(some):
         tokens[row, : len(ids)] = ids
-    return step_feeds(decoder, tokens, first_past(decoder, rows), 0)
+    return step_feeds(decoder, tokens, first_past(decoder, form.rows), 0)

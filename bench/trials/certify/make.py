@@ -16,22 +16,25 @@ from bench.judge.certify.decisions import default_margin
 from bench.judge.certify.finding import Seen, findings
 from bench.machine.facts import machine_facts
 from bench.measure.listener import Listener
-from bench.measure.plan import PlannedCell
 from bench.measure.prepare import Prepared, prepare
-from bench.record.certificate import Asked, Certificate
+from bench.record.certificate import Answers, Asked, Certificate
 from bench.runtimes.declarations import versioned_distributions
 from bench.runtimes.targets import choose_targets
-from bench.scenarios import OFFLINE
 from bench.spec import Suite, with_flags
 from bench.store.certificates import FILE, Evidence, write_certificate
 from bench.trials.certify.examiner import Examiner
 from bench.trials.certify.passes import Cast, Passes, cast, examine, limit_of
+from bench.trials.certify.running import PROMPTS, go_on_alone
 from bench.trials.certify.samples import Samples
+from bench.trials.certify.texts import Texts
 from bench.trials.certify.where import places
 from bench.variants import DEFAULT
 
 #: Where a task names no difference that doesn't matter, and where there is no metric at all.
 _MARGIN = 0.005
+#: Tokens of a language model's prompt, and in its cache before one token, where it is looked for
+#: what differs: the first that its context holds.
+_PROMPTS, _DEPTHS = (128, 16), (32, 8)
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Request:
     margin: float | None = None
     confidence: float = CONFIDENCE
     examples: int | None = None
+    prompts: int = PROMPTS  #: texts that a language model goes on with by itself
     threads: int | None = None
     seed: int = 1
     looks_where: bool = True  #: go on to where it differs
@@ -62,14 +66,14 @@ def make(request: Request, listener: Listener, folder: Path, command: str) -> Ce
     evidence = Evidence(folder)
     with prepare(_suite(request), listener, cache_folder()) as prepared:
         found = _cast(request, prepared)
-        examiner = _examiner(request, found.reference, prepared)
+        examiner = _examiner(request, found, prepared)
         passes = examine(found, examiner, evidence, listener)
         seen = Seen(
             _asked(request, found, passes, evidence),
             examiner.examined,
             tuple(passes.parties),
             tuple(passes.passes),
-            (),
+            _answers(request, found, examiner, prepared, evidence, listener),
         )
         floor, judged = findings(seen, evidence.read)
         where = places(found, judged, prepared, listener) if request.looks_where else ()
@@ -117,7 +121,9 @@ def _suite(request: Request) -> Suite:
         "models": tuple(dict.fromkeys(filter(None, (request.model, request.against)))),
         "targets": tuple(dict.fromkeys((request.reference, *request.on))),
         "variants": tuple(dict.fromkeys((DEFAULT, *request.variants))),
-        "scenarios": (OFFLINE.name,),
+        # The default's: samples of most models, prompts and single tokens of language models.
+        "prompt": _PROMPTS,
+        "depth": _DEPTHS,
         "confidence": request.confidence,
         "seed": request.seed,
     }
@@ -145,9 +151,26 @@ def _cast(request: Request, prepared: Prepared) -> Cast:
     return found
 
 
+def _answers(
+    request: Request,
+    found: Cast,
+    examiner: Examiner,
+    prepared: Prepared,
+    evidence: Evidence,
+    listener: Listener,
+) -> tuple[Answers, ...]:
+    """What language models go on with by themselves; nothing of other models."""
+    if not isinstance(examiner, Texts):
+        return ()
+    return go_on_alone(found, examiner, prepared.launcher, evidence, listener, request.prompts)
+
+
 def _targets(texts: Sequence[str], prepared: Prepared) -> list[str]:
     return [str(choice.target) for choice in choose_targets(texts, prepared.reports)]
 
 
-def _examiner(request: Request, reference: PlannedCell, prepared: Prepared) -> Examiner:
-    return Samples(reference, prepared.launcher, limit_of(reference), request.examples)
+def _examiner(request: Request, found: Cast, prepared: Prepared) -> Examiner:
+    tolerance, most = limit_of(found.reference), request.examples
+    if found.reference.model.decoder is None:
+        return Samples(found.reference, prepared.launcher, tolerance, most)
+    return Texts(found.all, prepared.launcher, tolerance, most, request.seed)

@@ -15,6 +15,7 @@ from bench.measure.reference import numeric
 from bench.record.certificate import Condition, Party, Pass
 from bench.record.facts import ToldPlacement
 from bench.record.placement import placement_fact
+from bench.scenarios import OFFLINE, find_scenario
 from bench.store.certificates import Evidence
 from bench.trials.certify.examiner import Answer, Examiner
 from bench.variants import DEFAULT, Tolerance, held_to
@@ -44,7 +45,7 @@ def cast(
 
     Raises `SpecError` where the reference can't be had: without it nothing can be said.
     """
-    cells = prepared.plan.cells
+    cells = _examined(prepared.plan.cells)
     found = next(
         (
             p
@@ -68,6 +69,20 @@ def cast(
         and p.cell.variant in variants
     ]
     return Cast(found, tuple(candidates))
+
+
+def _examined(cells: Sequence[PlannedCell]) -> list[PlannedCell]:
+    """Of each model, variant and target the cell that it is examined in: of a language model that
+    of a prompt, the first that its context holds, of any other that of samples."""
+    found: dict[tuple[str, str, str], PlannedCell] = {}
+    for planned in cells:
+        scenario = find_scenario(planned.cell.scenario)
+        language = planned.model.decoder is not None
+        if scenario.counts == "prompt" if language else scenario.name == OFFLINE.name:
+            key = planned.cell.model.name, planned.cell.variant, planned.cell.target
+            if key not in found or found[key].refused is not None:
+                found[key] = planned
+    return list(found.values())
 
 
 def _absent(planned: PlannedCell) -> BenchError | None:
@@ -119,17 +134,17 @@ def _of_candidate(
         return
     try:
         mine = examiner.answer(candidate, "plain")
-        rows = examiner.rows(mine, theirs)
     except BenchError as error:
         yield Pass(party=place, condition="plain", failure=str(error))
         return
     seen.parties[place] = party(candidate, mine.placement)
-    yield Pass(
-        party=place,
-        condition="plain",
-        rows=evidence.keep(rows),
-        predictions=_kept(mine.predictions, evidence),
-    )
+    kept, failure = "", ""
+    try:
+        kept = evidence.keep(examiner.rows(mine, theirs))
+    except BenchError as error:  # what each decides may still be held against the other
+        failure = str(error)
+    predictions = _kept(mine.predictions, evidence)
+    yield Pass(party=place, condition="plain", rows=kept, predictions=predictions, failure=failure)
     yield _again(place, candidate, "again", "in a fresh process", mine, examiner, evidence)
 
 

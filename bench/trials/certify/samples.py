@@ -58,7 +58,7 @@ class Samples:
 
     def conditions(self, planned: PlannedCell) -> dict[Condition, str]:
         ways: dict[Condition, str] = {"again": "in a fresh process"}
-        other = _other_threads(planned.options.threads)
+        other = other_threads(planned.options.threads)
         ways["threads"] = f"{counted(other, 'thread')} instead of {planned.options.threads}"
         batch = self._batch(planned)
         if batch > 1 and planned.batch_axis.fixed is None and self._by_rows(planned):
@@ -113,7 +113,7 @@ class Samples:
         some = min(total, FLOOR_ROWS) if self._by_rows(planned) else total
         return {
             "again": _Way(some, batch, threads),
-            "threads": _Way(some, batch, _other_threads(threads)),
+            "threads": _Way(some, batch, other_threads(threads)),
             "batch": _Way(some, 1, threads),
             "position": _Way(some, batch, threads, _SHIFT),
         }[condition]
@@ -187,5 +187,6 @@ def _by_sample(outputs: Sequence[Array], batch: int) -> list[Array]:
     ]
 
 
-def _other_threads(threads: int) -> int:
+def other_threads(threads: int) -> int:
+    """Another number of threads than that."""
     return 1 if threads > 1 else 2

@@ -22,7 +22,6 @@ from bench.present.page.distributions import SHARES, read_curves
 from bench.present.page.draw import log_ticks
 from bench.present.page.names import in_picture
 from bench.present.page.page import Page, make_page, render
-from bench.present.page.template import as_json
 from bench.present.page.parts import Picture, Table
 from bench.present.page.portability import (
     OUTCOMES,
@@ -31,6 +30,7 @@ from bench.present.page.portability import (
     read_portability,
 )
 from bench.present.page.selection import cost_layers, select
+from bench.present.page.template import as_json
 from bench.present.page.throughput import streams_of
 from bench.record.block import Block
 from bench.record.portability import ModelOutcome, OperatorOutcome
