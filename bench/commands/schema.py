@@ -1,4 +1,4 @@
-"""``bench schema [NAME]``: the JSON Schema of the files of a run."""
+"""``bench schema [NAME]``: the JSON Schema of the files of a run, and of a certificate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import click
 @click.command(name="schema")
 @click.argument("name", required=False)
 def command(name: str | None) -> None:
-    """Print the JSON Schema of a file of a run: NAME is run, record, invocation or sample.
+    """Print the JSON Schema of a file of a run (NAME is run, record, invocation or sample), or of a
+    certificate.
 
     Without NAME: which there are.
     """

@@ -1,4 +1,4 @@
-"""The JSON Schema of every file of a run, generated from the models that write them.
+"""The JSON Schema of every file of a run, and of a certificate, from the models that write them.
 
 The schemas ship as ``bench/record/schemas/*.schema.json``; ``python -m bench.record.schema`` writes
 them again, and a test says that they are what the models generate. They allow fields that they
@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 
 from bench.cell import Frozen
 from bench.errors import SpecError
+from bench.record.certificate import CERTIFICATE_VERSION, Certificate
 from bench.record.facts import CellFacts, WorkerFacts
 from bench.record.header import RunHeader
 from bench.record.result import SCHEMA_VERSION, Invocation, Record
@@ -39,6 +40,7 @@ class Sample(Frozen):
     )
 
 
+CERTIFICATE = "certificate"
 #: name -> the model, and what it describes
 MODELS: dict[str, tuple[type[BaseModel], str]] = {
     "run": (RunHeader, "run.json"),
@@ -48,6 +50,7 @@ MODELS: dict[str, tuple[type[BaseModel], str]] = {
     "facts": (CellFacts, "a line of facts.jsonl"),
     "resumption": (Resumption, "a line of resumes.jsonl"),
     "sample": (Sample, "a row of samples/*.parquet"),
+    CERTIFICATE: (Certificate, "certificate.json"),
 }
 
 
@@ -58,9 +61,15 @@ def generate(name: str) -> dict[str, Any]:
     schema = _open(schema)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"{what} of a bench run, schema version {SCHEMA_VERSION}",
+        "title": f"{what} of {_whose(name)}",
         **{key: value for key, value in schema.items() if key != "title"},
     }
+
+
+def _whose(name: str) -> str:
+    if name == CERTIFICATE:
+        return f"bench certify, version {CERTIFICATE_VERSION}"
+    return f"a bench run, schema version {SCHEMA_VERSION}"
 
 
 def shipped(name: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 from compared_runs import on_disk
 from fake_records import a_run
 from jsonschema import Draft202012Validator
+from made_certificates import broken, made_certificate, moved, outputs
 
 from bench.errors import SpecError
 from bench.record.schema import FOLDER, MODELS, generate, shipped, text
@@ -59,6 +60,14 @@ def test_failed_simulated_and_foreign_records_fulfil_them(tmp_path: Path) -> Non
     check_run(on_disk(tmp_path, a_run()).path)
     found = read_foreign(FOREIGN / "llama_bench.json", READERS, None)
     check_run(store(found, tmp_path, "bench import"))
+
+
+def test_a_certificate_fulfils_its_schema(tmp_path: Path) -> None:
+    targets = {"openvino:cpu": moved(outputs()), "tract:cpu": broken(outputs())}
+    made_certificate(tmp_path, targets)
+    told = json.loads((tmp_path / "certificate.json").read_text())
+    check("certificate", [told])
+    assert not Draft202012Validator(shipped("certificate")).is_valid(told | {"findings": None})
 
 
 def test_a_schema_refuses_what_is_no_record() -> None:
