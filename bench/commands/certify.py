@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from contextlib import closing
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 
 _DEGRADED = 1
 _INCONCLUSIVE = 3
+
+
+def _finite(ctx: click.Context, param: click.Parameter, number: float | None) -> float | None:
+    """NaN is within every range."""
+    if number is not None and not math.isfinite(number):
+        raise click.BadParameter(f"{number} is not a finite number.")
+    return number
 
 
 @click.command(name="certify")
@@ -48,12 +56,14 @@ _INCONCLUSIVE = 3
 @click.option(
     "--margin",
     type=click.FloatRange(min=0, min_open=True),
+    callback=_finite,
     help="Change of the metric that counts as equivalent (0.005: half a point of accuracy); "
     "default: the task's own.",
 )
 @click.option(
     "--confidence",
     type=click.FloatRange(min=0.5, max=1, max_open=True),
+    callback=_finite,
     default=CONFIDENCE,
     show_default=True,
     help="Of every interval and test.",

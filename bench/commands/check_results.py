@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from bench import __version__
 from bench.errors import SpecError
 
 if TYPE_CHECKING:
+    from bench.record.certificate import Certificate
     from bench.record.differing import Problem
 
 _MOST = 20
@@ -70,12 +72,40 @@ def _certificate(folder: Path) -> int:
     from bench.judge.certify.check import check  # scipy: start-up
 
     account = check(folder)
-    verdict = _told(folder, account.problems)
+    problems = [*account.problems]
+    if not problems:
+        problems += _page(folder, account.certificate)
+    verdict = _told(folder, problems)
     parties = len(account.certificate.findings)
     click.echo(
         f"{folder}: {account.numbers} numbers of {parties} verdicts derived again; {verdict}."
     )
-    return len(account.problems)
+    return len(problems)
+
+
+def _page(folder: Path, certificate: Certificate) -> Iterator[Problem]:
+    """The page beside a certificate, line by line, where there is one."""
+    from bench.present.page.certificate import (  # numpy: start-up
+        certificate_html,
+        certificate_page,
+    )
+    from bench.present.publication.check import compare_table
+    from bench.store.certificates import PAGE, StoredEvidence
+
+    path = folder / PAGE
+    if not path.is_file():
+        return
+    if certificate.bench_version != __version__:
+        click.echo(
+            f"{path}: bench {certificate.bench_version} drew it, so it is not compared. "
+            "`bench report` draws it again."
+        )
+        return
+    page = certificate_page(certificate, StoredEvidence(folder, certificate).read)
+    problems: list[Problem] = []
+    published = path.read_bytes().decode("utf-8", errors="replace")
+    compare_table(PAGE, published, certificate_html(page), problems)
+    yield from problems
 
 
 def _told(folder: Path, problems: Sequence[Problem]) -> str:

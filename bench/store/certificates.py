@@ -12,6 +12,7 @@ Evidence is named by its content, so that equal columns are stored once.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -33,9 +34,22 @@ PAGE = "index.html"
 
 
 class Evidence:
-    """Columns that are kept, each table once, by the name of its file."""
+    """Columns that are kept, each table once, by the name of its file, in a folder of their own.
+
+    Raises `SpecError` where the folder holds something already, or can't be written.
+    """
 
     def __init__(self, folder: Path) -> None:
+        try:
+            taken = folder.is_dir() and any(folder.iterdir())
+        except OSError as error:
+            raise SpecError(f"{folder}: can't be read: {error.strerror}.") from error
+        if taken:
+            raise SpecError(
+                f"{folder}: there is something in it already, and a certificate has a folder of "
+                "its own. Name another."
+            )
+        make_folder(folder / EVIDENCE)
         self._folder = folder
         self.files: dict[str, str] = {}  #: SHA-256 by name
         self._known: dict[str, Mapping[str, Array]] = {}
@@ -46,7 +60,6 @@ class Evidence:
         digest = hashlib.sha256(data).hexdigest()
         name = f"{EVIDENCE}/{digest[:16]}.parquet"
         if name not in self.files:
-            make_folder(self._folder / EVIDENCE)
             write_bytes(self._folder / name, data)
             self.files[name] = digest
         self._known[name] = columns
@@ -55,6 +68,14 @@ class Evidence:
     def read(self, name: str) -> Mapping[str, Array]:
         """What was kept under a name."""
         return self._known[name]
+
+    def discard(self) -> None:
+        """Remove what was kept: without a certificate it is evidence of nothing."""
+        for name in self.files:
+            (self._folder / name).unlink(missing_ok=True)
+        for folder in (self._folder / EVIDENCE, self._folder):
+            with contextlib.suppress(OSError):  # somebody put something there meanwhile
+                folder.rmdir()
 
 
 def _packed(columns: Mapping[str, Array]) -> bytes:

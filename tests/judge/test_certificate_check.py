@@ -17,8 +17,9 @@ from made_certificates import broken, made_certificate, moved, outputs, rounded,
 from bench.__main__ import main
 from bench.errors import SpecError
 from bench.judge.certify.check import certificates, check
+from bench.present.page.certificate import certificate_html, certificate_page
 from bench.record.certificate import Certificate
-from bench.store.certificates import Evidence
+from bench.store.certificates import Evidence, StoredEvidence, read_certificate
 
 
 @pytest.fixture(scope="module")
@@ -263,7 +264,7 @@ def test_a_file_that_nothing_names_is_named(name: str, folder: Path) -> None:
 
 def test_evidence_that_was_written_again_with_its_digest_is_found(folder: Path) -> None:
     """Whoever makes rows of their own has to make verdicts of their own as well."""
-    made = Evidence(folder)
+    made = Evidence(folder.parent / "another")
 
     def change(data: dict[str, Any]) -> None:
         plain = next(p for p in data["passes"] if p["party"] == 2 and p["rows"])
@@ -272,11 +273,30 @@ def test_evidence_that_was_written_again_with_its_digest_is_found(folder: Path) 
         (folder / plain["rows"]).unlink()
         del data["files"][plain["rows"]]
         plain["rows"] = made.keep(columns)
+        (folder.parent / "another" / plain["rows"]).rename(folder / plain["rows"])
         data["files"] |= made.files
 
     rewrite(folder, change)
     found = problems(folder)
     assert any("predicted" in problem for problem in found), found
+
+
+def test_a_page_that_was_edited_is_found(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    certificate = read_certificate(folder)
+    told = certificate_page(certificate, StoredEvidence(folder, certificate).read)
+    page = folder / "index.html"
+    page.write_text(certificate_html(told))
+    monkeypatch.setattr("bench.commands.check_results.__version__", certificate.bench_version)
+    assert main(["check-results", str(folder)]) == 0
+    assert "degraded" in page.read_text()
+    page.write_text(page.read_text().replace("degraded", "the same"))
+    assert main(["check-results", str(folder)]) == 1
+    assert "index.html" in capsys.readouterr().out
+    monkeypatch.undo()
+    assert main(["check-results", str(folder)]) == 0, "another bench's words are not ours"
+    assert "bench 0.0 drew it" in capsys.readouterr().out
 
 
 def test_a_link_in_place_of_the_certificate_is_refused(folder: Path) -> None:

@@ -21,7 +21,7 @@ from bench.record.certificate import Answers, Asked, Certificate
 from bench.runtimes.declarations import versioned_distributions
 from bench.runtimes.targets import choose_targets
 from bench.spec import Suite, with_flags
-from bench.store.certificates import FILE, Evidence, write_certificate
+from bench.store.certificates import Evidence, write_certificate
 from bench.trials.certify.examiner import Examiner
 from bench.trials.certify.passes import Cast, Passes, cast, examine, limit_of
 from bench.trials.certify.running import PROMPTS, go_on_alone
@@ -59,11 +59,19 @@ def make(request: Request, listener: Listener, folder: Path, command: str) -> Ce
     """Run everything, and write the certificate with its evidence into ``folder``.
 
     Raises `SpecError` for what is asked for wrongly, and `BenchError` where the reference itself
-    can't be run.
+    can't be run; nothing is left in the folder then.
     """
-    if (folder / FILE).exists():
-        raise SpecError(f"{folder}: there is a certificate already. Name another folder.")
     evidence = Evidence(folder)
+    try:
+        certificate = _made(request, listener, evidence, command)
+        write_certificate(folder, certificate)
+    except BaseException:
+        evidence.discard()
+        raise
+    return certificate
+
+
+def _made(request: Request, listener: Listener, evidence: Evidence, command: str) -> Certificate:
     with prepare(_suite(request), listener, cache_folder()) as prepared:
         found = _cast(request, prepared)
         examiner = _examiner(request, found, prepared)
@@ -77,7 +85,7 @@ def make(request: Request, listener: Listener, folder: Path, command: str) -> Ce
         )
         floor, judged = findings(seen, evidence.read)
         where = places(found, judged, prepared, listener) if request.looks_where else ()
-    certificate = Certificate(
+    return Certificate(
         bench_version=__version__,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command,
@@ -93,8 +101,6 @@ def make(request: Request, listener: Listener, folder: Path, command: str) -> Ce
         findings=judged,
         places=where,
     )
-    write_certificate(folder, certificate)
-    return certificate
 
 
 def _asked(request: Request, found: Cast, passes: Passes, evidence: Evidence) -> Asked:

@@ -18,7 +18,7 @@ from bench.record.placement import placement_fact
 from bench.scenarios import OFFLINE, find_scenario
 from bench.store.certificates import Evidence
 from bench.trials.certify.examiner import Answer, Examiner
-from bench.variants import DEFAULT, Tolerance, held_to
+from bench.variants import DEFAULT, FP32, Tolerance, held_to
 
 
 @dataclass(frozen=True)
@@ -197,8 +197,13 @@ def party(planned: PlannedCell, placement: ToldPlacement | None) -> Party:
 
 def limit_of(reference: PlannedCell) -> Tolerance:
     """How far values may be from the reference's and count as rounding: what its own precision
-    leaves."""
-    return held_to(reference.cell.variant, numeric(reference)).tolerance
+    leaves.
+
+    A cosine says nothing of values: a reference that is held to one elsewhere is held to float32's
+    rounding, and what it differs by from itself is its floor.
+    """
+    tolerance = held_to(reference.cell.variant, numeric(reference)).tolerance
+    return FP32.tolerance if tolerance.cosine is not None else tolerance
 
 
 def _words(planned: PlannedCell) -> str:

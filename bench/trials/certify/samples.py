@@ -11,7 +11,7 @@ from bench.arrays import Array
 from bench.cards.datasets import Dataset
 from bench.cards.inputs import input_digest
 from bench.cards.tasks import find_task
-from bench.errors import Unsupported
+from bench.errors import AccuracyFailed, Unsupported
 from bench.measure.member import told_placement
 from bench.measure.plan import PlannedCell, for_batch
 from bench.measure.scoring import EVALUATION_BATCH, padded, scored_output
@@ -131,7 +131,12 @@ class Samples:
     def _predictions(self, output: Array, planned: PlannedCell) -> dict[str, Array]:
         if self._dataset is None or len(output) < self._dataset.examples:
             return {}
-        columns = self._task.columns(output, self._dataset, planned.model.card)
+        try:
+            columns = self._task.columns(output, self._dataset, planned.model.card)
+        except AccuracyFailed:
+            if np.isfinite(output).all():
+                raise
+            return {}  # which rows aren't numbers is seen by comparing them
         found = {n: v for n, v in columns.items() if n not in self._task.bulky}
         if self._task.one_class:
             found["group"] = columns["label"]
