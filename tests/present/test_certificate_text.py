@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from shown_certificates import made_certificate
 from rich.cells import cell_len
+from shown_certificates import made_certificate
 
 from bench.present.certificate import certificate_text, roundings
 from bench.record.certificate import Certificate, Distributions, FreeRunning
