@@ -117,6 +117,8 @@ def apart_words(found: Numbers) -> str:
 
 def legend(certificate: Certificate) -> Iterator[str]:
     """What the columns of the table mean, and what is allowed."""
+    if any(certificate.parties[finding.party].simulated for finding in certificate.findings):
+        yield "* a simulated device: its answers count, its speed would not."
     numbers = [f.numbers for f in certificate.findings if f.numbers is not None]
     if any(each.largest for each in numbers):
         floors = (
@@ -154,7 +156,7 @@ def _table(certificate: Certificate, width: int) -> Text:
         name = _name(f"{party.model.name}{in_words(party.variant)}")
         if name != heading:
             lines.append(Line(heading := name))
-        label = _name(party.target) + (" (simulated)" if party.simulated else "")
+        label = _name(party.target) + (" *" if party.simulated else "")
         lines.append(Line(label, MARKS[finding.verdict], _figures(certificate, finding)))
     return lay_out(CERTIFICATE_COLUMNS, _units(certificate), lines, width)
 
@@ -230,7 +232,7 @@ def evidence(certificate: Certificate, finding: Finding) -> Iterator[tuple[str, 
 
 def _device(party: Party) -> Iterator[tuple[str, str]]:
     if party.simulated:
-        yield "Device", "simulated: its answers count, its speed would not."
+        yield "Device", "simulated."
     check = None if party.placement is None else placement_check(party.placement, party.target)
     if check is not None and not check.ok:
         yield "Placement", f"{printable(check.detail, _SAID_LIMIT)}."

@@ -100,8 +100,8 @@ FIDELITY_COLUMNS = (
 CERTIFICATE_COLUMNS = (
     Column("verdict", "Verdict", "same, equivalent, degraded or inconclusive"),
     Column("roundings", "Largest", "largest difference of an output, in float32 roundings"),
-    Column("floors", "of floor", "the same over the reference's own largest", essential=False),
-    Column("divergence", "KL", "mean divergence of the distributions from the reference's"),
+    Column("divergence", "KL", "mean divergence from the reference's", essential=False),
+    Column("floors", "of floor", "largest, over the reference's own largest", essential=False),
     Column("change", "Change", "the metric minus the reference's, with its interval"),
 )
 

@@ -167,7 +167,7 @@ def _verdict_row(certificate: Certificate, finding: Finding) -> tuple[Entry, ...
     return (
         Entry(shown(party.model.name)),
         Entry(party.variant),
-        Entry(shown(party.target) + (" (simulated)" if party.simulated else "")),
+        Entry(shown(party.target) + (" *" if party.simulated else "")),
         Entry(f"{MARKS[finding.verdict]} {WORDS[finding.verdict]}", tone=TONES[finding.verdict]),
         Entry(roundings(numbers.roundings), values=(numbers.roundings,)) if numbers else _absent(1),
         Entry(tiny(floors), values=(floors,)) if floors is not None else _absent(1),
