@@ -52,11 +52,15 @@ def party_words(certificate: Certificate, place: int) -> str:
 
 def _head(certificate: Certificate) -> Iterator[str]:
     examined = certificate.examined
-    data = f" of {examined.dataset}" if examined.dataset else ", drawn"
+    # What tokens are drawn from is in the notes.
+    drawn = "" if examined.unit == "token" else ", drawn"
+    data = f" of {examined.dataset}" if examined.dataset else drawn
     yield (
         f"{party_words(certificate, 0)} is the reference; {examined.examples:,} "
         f"{examined.unit}s{data}."
     )
+    for note in examined.notes:
+        yield f"Note: {note}."
     yield f"Noise floor, the reference beside itself: {floor_words(certificate)}."
 
 
