@@ -86,11 +86,15 @@ def _name(text: str) -> str:
 def head(certificate: Certificate) -> Iterator[str]:
     """What everything is held against."""
     examined = certificate.examined
-    data = f" of {_name(examined.dataset)}" if examined.dataset else ", drawn at random"
+    # What tokens are drawn from is in the notes.
+    drawn = "" if examined.unit == "token" else ", drawn at random"
+    data = f" of {_name(examined.dataset)}" if examined.dataset else drawn
     if examined.clusters != examined.examples:
         data += f", in {counted(examined.clusters, 'document')}"
     rows = counted(examined.examples, examined.unit)
     yield f"Reference: {party_words(certificate, 0)}; {rows}{data}."
+    for note in examined.notes:
+        yield f"Note: {printable(note, _SAID_LIMIT)}."
     yield f"Noise floor, the reference beside itself: {floor_words(certificate)}."
 
 

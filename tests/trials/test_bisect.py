@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -16,6 +17,8 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from rich.cells import cell_len
 
+from bench.measure.reference import References
+from bench.trials import bisect as bisect_module
 from bench.trials.bisect import Values, search
 from bench.trials.bisect_report import bisect_row, bisect_text, sentence
 from bench.variants import FP32
@@ -169,6 +172,39 @@ def test_the_report_fits_80_columns_and_is_json(
     assert max(map(cell_len, bisect_text(found, 80).plain.splitlines())) <= 80
     row = bisect_row(found)
     assert json.loads(json.dumps(row, allow_nan=False))["agrees"] is found.agrees
+
+
+def test_a_token_is_looked_at_behind_the_past_that_its_prompt_leaves(
+    chain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A language model's cell is planned with a past of zeros, which no fault may show in."""
+    identity = SimpleNamespace(name="chain")
+    file = SimpleNamespace(onnx=chain)
+    planned = SimpleNamespace(
+        choice=SimpleNamespace(runtime=SimpleNamespace(forms=("onnx",)), target="a:cpu"),
+        refused=None,
+        file=file,
+        model=SimpleNamespace(file=file),
+        cell=SimpleNamespace(variant="fp32", model=identity),
+        past="zeros",
+    )
+    filled = SimpleNamespace(**{**vars(planned), "past": "real"})
+
+    def with_past(given: object, references: References) -> object:
+        assert given is planned
+        assert isinstance(references, References)
+        return filled
+
+    def of(given: object, *rest: object) -> Callable[[Path], Values]:
+        assert given is filled
+        return evaluate
+
+    monkeypatch.setattr(bisect_module, "with_past", with_past)
+    monkeypatch.setattr(bisect_module, "numeric", lambda given: "fp32")
+    monkeypatch.setattr(bisect_module, "_target", of)
+    monkeypatch.setattr(bisect_module, "_reference", lambda *given: ("another", of(given[0])))
+    for search_one in (bisect_module.bisect, bisect_module.bisect_form):
+        assert search_one(cast(Any, planned), {}, cast(Any, None)).agrees
 
 
 # -- the command ----------------------------------------------------------------------------------

@@ -75,9 +75,8 @@ class Session:
         return Placement({"cpu": 3}, "a test")
 
     def go_on(self, asked: m.GoOn) -> np.ndarray:
-        assert not len(asked.ends)
-        said, last = [], asked.tokens[-1]
-        for _ in range(asked.most):
+        said, last = [], int(asked.tokens[-1])
+        while len(said) < asked.most and last not in asked.ends.tolist():
             last = int(self.table[last].argmax())
             said.append(last)
         return np.array(said, np.int64)
@@ -94,7 +93,8 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> Sessions:
     found = Sessions()
     monkeypatch.setattr(texts, "loaded_worker", found.loaded)
     monkeypatch.setattr(running, "loaded_worker", found.loaded)
-    monkeypatch.setattr("bench.measure.language.texts.loaded_worker", found.loaded)
+    for name in ("texts", "questions"):
+        monkeypatch.setattr(f"bench.measure.language.{name}.loaded_worker", found.loaded)
     monkeypatch.setattr(texts, "FLOOR_TOKENS", 400)
     return found
 
@@ -435,6 +435,53 @@ def test_other_vocabularies_cannot_be_compared_row_by_row(
     with pytest.raises(Unsupported, match="has 300 tokens and the reference's 257"):
         examiner.rows(mine, theirs)
     assert mine.predictions
+
+
+def of_data(sessions: Sessions, folder: Path, table: np.ndarray, data: str) -> PlannedCell:
+    folder.mkdir()
+    sessions.tables[folder / "model.onnx"] = table
+    return planned(folder, data)
+
+
+def test_of_questions_the_tokens_of_each_choice_are_compared_and_the_questions_decide(
+    sessions: Sessions, tmp_path: Path, table: np.ndarray
+) -> None:
+    data = lines(
+        *(
+            {"context": text[:40], "choices": [text[40:50], "zzz"], "answer": 0}
+            for text in PIECES[:12]
+        )
+    )
+    party = of_data(sessions, tmp_path / "model", table, data)
+    examiner = Texts((party,), NOBODY, limit_of(party))
+    answer = examiner.answer(party, "plain")
+    assert answer.predictions["gold"].sum() == 12
+    assert examiner.examined.clusters == 12
+    rows = examiner.rows(answer, answer)
+    assert (rows["document"][:10] == 0).all()
+    assert len(rows["difference"]) == examiner.examined.examples == answer.outputs[0].shape[0]
+    # The question is gone on with, and not a choice of it.
+    starts = examiner.view(party).starts
+    assert len(starts) == 12
+    assert len(starts[0]) in (40, 41)
+
+
+def test_of_prompts_their_tokens_are_compared_and_the_answers_decide(
+    sessions: Sessions, tmp_path: Path, table: np.ndarray
+) -> None:
+    data = lines(*({"prompt": text[:70], "answer": "of"} for text in PIECES[:12]))
+    party = of_data(sessions, tmp_path / "model", table, data)
+    examiner = Texts((party,), NOBODY, limit_of(party))
+    answer = examiner.answer(party, "plain")
+    assert set(answer.predictions) == {"document", "right", "answer", "tokens"}
+    assert len(answer.predictions["right"]) == 12
+    assert examiner.examined.examples == 12 * 70
+    assert [len(start) for start in examiner.view(party).starts] == [71] * 12, "all of it"
+    again = examiner.answer(party, "again")
+    some = len(again.predictions["right"])
+    assert 0 < some < 12
+    assert (again.predictions["answer"] == answer.predictions["answer"][:some]).all()
+    assert examiner.answer(party, "threads").predictions
 
 
 # -- greedy answers -------------------------------------------------------------------------------
