@@ -28,6 +28,7 @@ from bench.store.certificates import Evidence
 from bench.trials.certify import running, texts
 from bench.trials.certify.passes import Cast, examine, limit_of
 from bench.trials.certify.texts import Texts
+from bench.trials.certify.where import of_language
 from bench.worker import messages as m
 
 NOBODY = cast(Launcher, None)
@@ -339,6 +340,31 @@ def test_a_difference_outside_of_what_is_kept_is_seen(
     (tmp_path / "again").mkdir()
     rows = the_rows(sessions, tmp_path / "again", table, masked)
     assert (rows["nonfinite"] == 1).all()
+
+
+def test_it_is_looked_where_it_differs_on_the_shortest_text_after_which_it_does(
+    sessions: Sessions, tmp_path: Path, table: np.ndarray, came: np.ndarray
+) -> None:
+    party = a_party(sessions, tmp_path, table, "model")
+    examiner = Texts((party,), NOBODY, limit_of(party))
+    view = examiner.view(party)
+    nowhere = np.zeros(view.rows)
+    assert list(of_language(examiner)(party, {"excess": nowhere, "nonfinite": nowhere})) == []
+    excess = nowhere.copy()
+    excess[[3, 150 + 70, 150 + 20, 300 + 40]] = 2  # of the texts' own tokens, 150 each
+    found = dict(of_language(examiner)(party, {"excess": excess, "nonfinite": nowhere}))
+    text = np.array([bigrams.END, *came[150 : 150 + 20]])
+    assert found["prefill"].feeds["input_ids"].tolist() == [text.tolist()]
+    assert found["prefill"].prompt is None
+    decode = found["decode"]
+    assert decode.feeds["input_ids"].tolist() == [[text[-1]]]
+    assert decode.prompt is not None
+    assert decode.prompt.tolist() == [text[:-1].tolist()]
+    assert decode.options.shapes["past_key_values.0.key"] == (1, 1, 20, 1)
+    nonfinite = nowhere.copy()
+    nonfinite[2] = 1
+    found = dict(of_language(examiner)(party, {"excess": nowhere, "nonfinite": nonfinite}))
+    assert found["prefill"].feeds["input_ids"].shape == (1, 3)
 
 
 # -- the noise floor ------------------------------------------------------------------------------

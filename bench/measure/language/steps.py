@@ -107,17 +107,26 @@ def step_of(model: Loaded, scenario: Scenario, batch: int, seed: int) -> Step:
     if scenario.counts == "text":
         return _text(model, decoder, scenario, batch, seed)
     tokens = prompt_tokens(decoder, tokenizer_of(model), batch, scenario.tokens, seed)
-    digest = input_digest({"tokens": tokens})
-    if scenario.counts == "prompt":
-        return Step(step_feeds(decoder, tokens, first_past(decoder, batch), 0), None, digest)
-    depth = tokens.shape[1] - 1
+    return (prompt_step if scenario.counts == "prompt" else token_step)(decoder, tokens)
+
+
+def prompt_step(decoder: Decoder, tokens: Array) -> Step:
+    """A prompt, [batch, tokens], after nothing."""
+    feeds = step_feeds(decoder, tokens, first_past(decoder, len(tokens)), 0)
+    return Step(feeds, None, input_digest({"tokens": tokens}))
+
+
+def token_step(decoder: Decoder, tokens: Array) -> Step:
+    """The last of the tokens, [batch, tokens], after all others, whose past is all zeros yet."""
+    batch, depth = tokens.shape[0], tokens.shape[1] - 1
     past = {
         tensor.input: np.broadcast_to(
             np.zeros(1, tensor.dtype), decoder.shape(tensor, batch, depth)
         )
         for tensor in decoder.state
     }
-    return Step(step_feeds(decoder, tokens[:, depth:], past, depth), tokens[:, :depth], digest)
+    feeds = step_feeds(decoder, tokens[:, depth:], past, depth)
+    return Step(feeds, tokens[:, :depth], input_digest({"tokens": tokens}))
 
 
 def _text(model: Loaded, decoder: Decoder, scenario: Scenario, batch: int, seed: int) -> Step:

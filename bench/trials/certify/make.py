@@ -17,7 +17,7 @@ from bench.judge.certify.finding import Seen, findings
 from bench.machine.facts import machine_facts
 from bench.measure.listener import Listener
 from bench.measure.prepare import Prepared, prepare
-from bench.record.certificate import Answers, Asked, Certificate
+from bench.record.certificate import Answers, Asked, Certificate, Finding, Place
 from bench.runtimes.declarations import versioned_distributions
 from bench.runtimes.targets import choose_targets
 from bench.spec import Suite, with_flags
@@ -27,14 +27,14 @@ from bench.trials.certify.passes import Cast, Passes, cast, examine, limit_of
 from bench.trials.certify.running import PROMPTS, go_on_alone
 from bench.trials.certify.samples import Samples
 from bench.trials.certify.texts import Texts
-from bench.trials.certify.where import places
+from bench.trials.certify.where import of_language, places, whole_model
 from bench.variants import DEFAULT
 
 #: Where a task names no difference that doesn't matter, and where there is no metric at all.
 _MARGIN = 0.005
-#: Tokens of a language model's prompt, and in its cache before one token, where it is looked for
-#: what differs: the first that its context holds.
-_PROMPTS, _DEPTHS = (128, 16), (32, 8)
+#: Tokens of the prompt that a language model is planned with, the first that its context holds; it
+#: is examined on texts.
+_PROMPTS = (128, 16)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,11 @@ def _made(request: Request, listener: Listener, evidence: Evidence, command: str
             _answers(request, found, examiner, prepared, evidence, listener),
         )
         floor, judged = findings(seen, evidence.read)
-        where = places(found, judged, prepared, listener) if request.looks_where else ()
+        where = (
+            _where(found, judged, seen, evidence, examiner, prepared, listener)
+            if request.looks_where
+            else ()
+        )
     return Certificate(
         bench_version=__version__,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -127,9 +131,8 @@ def _suite(request: Request) -> Suite:
         "models": tuple(dict.fromkeys(filter(None, (request.model, request.against)))),
         "targets": tuple(dict.fromkeys((request.reference, *request.on))),
         "variants": tuple(dict.fromkeys((DEFAULT, *request.variants))),
-        # The default's: samples of most models, prompts and single tokens of language models.
+        # By default samples are planned of most models, and prompts of language models.
         "prompt": _PROMPTS,
-        "depth": _DEPTHS,
         "confidence": request.confidence,
         "seed": request.seed,
     }
@@ -169,6 +172,25 @@ def _answers(
     if not isinstance(examiner, Texts):
         return ()
     return go_on_alone(found, examiner, prepared.launcher, evidence, listener, request.prompts)
+
+
+def _where(
+    found: Cast,
+    judged: Sequence[Finding],
+    seen: Seen,
+    evidence: Evidence,
+    examiner: Examiner,
+    prepared: Prepared,
+    listener: Listener,
+) -> tuple[Place, ...]:
+    """Where each party differs that does."""
+    rows = {
+        each.party: evidence.read(each.rows)
+        for each in seen.passes
+        if each.party and each.condition == "plain" and each.rows
+    }
+    stages = of_language(examiner) if isinstance(examiner, Texts) else whole_model
+    return places(found, judged, rows, stages, prepared, listener)
 
 
 def _targets(texts: Sequence[str], prepared: Prepared) -> list[str]:

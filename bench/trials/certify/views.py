@@ -34,6 +34,8 @@ from bench.worker.messages import TokenScores
 _DRAWN, _DRAWN_TOKENS = 16, 256
 #: Of a text that is gone on with, so many tokens are given; of a prompt or a question all.
 _GIVEN = 32
+#: A text of fewer tokens shows little of what attention does.
+_FEWEST = 16
 
 Columns = dict[str, Array]
 
@@ -64,6 +66,22 @@ class View:
     def right(self) -> Array:
         """The tokens that come, in order."""
         return np.concatenate([window.targets[window.targets >= 0] for window in self.every])
+
+
+def differing_text(view: View, differs: Array) -> Array | None:
+    """The tokens, [1, tokens], up to one after which the logits differ: of windows' beginnings that
+    end so the shortest, but of `_FEWEST` tokens or more where there is one. None where no row
+    differs."""
+    every = [np.flatnonzero(window.targets >= 0) for window in view.every]
+    window = np.repeat(np.arange(len(every)), [len(places) for places in every])
+    lengths = np.concatenate(every) + 1
+    rows = np.flatnonzero(differs)
+    if not len(rows):
+        return None
+    some = lengths[rows]
+    row = rows[np.where(some >= _FEWEST, some, some.max() + _FEWEST - some).argmin()]
+    found: Array = view.every[window[row]].tokens[np.newaxis, : lengths[row]]
+    return found
 
 
 def view_of(planned: PlannedCell, examples: Examples, span: tuple[int, int]) -> View:
