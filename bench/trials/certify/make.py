@@ -31,7 +31,7 @@ from bench.trials.certify.where import places
 from bench.variants import DEFAULT
 
 #: Where a task names no difference that doesn't matter, and where there is no metric at all.
-_MARGIN = 0.005
+MARGIN = 0.005
 #: Tokens of a language model's prompt, and in its cache before one token, where it is looked for
 #: what differs: the first that its context holds.
 _PROMPTS, _DEPTHS = (128, 16), (32, 8)
@@ -116,7 +116,7 @@ def _asked(request: Request, found: Cast, passes: Passes, evidence: Evidence) ->
         reference=str(found.reference.choice.target),
         on=tuple(dict.fromkeys(str(p.choice.target) for p in found.candidates)),
         variants=tuple(dict.fromkeys(p.cell.variant for p in found.candidates)),
-        margin=margin or _MARGIN,
+        margin=margin or MARGIN,
         confidence=request.confidence,
         seed=request.seed,
     )
