@@ -78,6 +78,13 @@ def _finite(ctx: click.Context, param: click.Parameter, number: float | None) ->
     show_default=True,
     help="Texts that a language model goes on with by itself.",
 )
+@click.option(
+    "--runs",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="RUN",
+    help="Compare what was scored in stored runs; nothing is run.",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="Compute threads.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, help="Seed of random inputs.")
 @click.option(
@@ -104,6 +111,7 @@ def command(
     confidence: float,
     examples: int | None,
     prompts: int,
+    runs: tuple[Path, ...],
     threads: int | None,
     seed: int,
     *,
@@ -126,6 +134,7 @@ def command(
     from bench.present.progress import choose_listener
     from bench.store.certificates import FILE, PAGE, StoredEvidence
     from bench.trials.certify.make import Request, make
+    from bench.trials.certify.stored import make_of_runs
 
     request = Request(
         model=model,
@@ -142,8 +151,15 @@ def command(
         looks_where=looks_where,
     )
     folder = output or _folder(model)
-    with closing(choose_listener(quiet=quiet)) as listener:
-        certificate = make(request, listener, folder, _command())
+    if runs:
+        if examples is not None or threads is not None:
+            raise click.UsageError(
+                "--examples and --threads are of what is run, and --runs is not."
+            )
+        certificate = make_of_runs(request, runs, folder, _command())
+    else:
+        with closing(choose_listener(quiet=quiet)) as listener:
+            certificate = make(request, listener, folder, _command())
     page = certificate_page(certificate, StoredEvidence(folder, certificate).read)
     write_text(folder / PAGE, certificate_html(page))
     if as_json:

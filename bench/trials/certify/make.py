@@ -31,7 +31,7 @@ from bench.trials.certify.where import of_language, places, whole_model
 from bench.variants import DEFAULT
 
 #: Where a task names no difference that doesn't matter, and where there is no metric at all.
-_MARGIN = 0.005
+MARGIN = 0.005
 #: Tokens of the prompt that a language model is planned with, the first that its context holds; it
 #: is examined on texts.
 _PROMPTS = (128, 16)
@@ -120,7 +120,7 @@ def _asked(request: Request, found: Cast, passes: Passes, evidence: Evidence) ->
         reference=str(found.reference.choice.target),
         on=tuple(dict.fromkeys(str(p.choice.target) for p in found.candidates)),
         variants=tuple(dict.fromkeys(p.cell.variant for p in found.candidates)),
-        margin=margin or _MARGIN,
+        margin=margin or MARGIN,
         confidence=request.confidence,
         seed=request.seed,
     )
