@@ -11,6 +11,7 @@ import click
 from bench.errors import SpecError
 
 if TYPE_CHECKING:
+    from bench.record.certificate import Certificate
     from bench.record.differing import Problem
 
 _MOST = 20
@@ -70,12 +71,31 @@ def _certificate(folder: Path) -> int:
     from bench.judge.certify.check import check  # scipy: start-up
 
     account = check(folder)
-    verdict = _told(folder, account.problems)
+    problems = account.problems or _page(folder, account.certificate)
+    verdict = _told(folder, problems)
     parties = len(account.certificate.findings)
     click.echo(
         f"{folder}: {account.numbers} numbers of {parties} verdicts derived again; {verdict}."
     )
-    return len(account.problems)
+    return len(problems)
+
+
+def _page(folder: Path, certificate: Certificate) -> tuple[Problem, ...]:
+    """Whether the page beside a certificate, where there is one, is what follows from it."""
+    from bench.present.page.certificate import certificate_html, certificate_page  # numpy: start-up
+    from bench.record.differing import Problem
+    from bench.store.certificates import PAGE, StoredEvidence
+
+    page = folder / PAGE
+    if not page.is_file():
+        return ()
+    drawn = certificate_html(
+        certificate_page(certificate, StoredEvidence(folder, certificate).read)
+    )
+    if page.read_bytes() == drawn.encode():
+        return ()
+    again = f"what `bench report {folder} -o {page}` writes"
+    return (Problem(PAGE, "", "", "another page", again),)
 
 
 def _told(folder: Path, problems: Sequence[Problem]) -> str:

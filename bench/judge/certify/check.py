@@ -18,10 +18,8 @@ from bench.files import irregular, regular_files
 from bench.judge.certify.finding import Seen, findings
 from bench.record.certificate import Certificate, Pass
 from bench.record.differing import Problem, compare, is_number, leaves
-from bench.store.certificates import EVIDENCE, FILE, StoredEvidence, read_certificate
+from bench.store.certificates import EVIDENCE, FILE, PAGE, StoredEvidence, read_certificate
 
-#: The page beside a certificate, which is compared by whoever draws it.
-PAGE = "index.html"
 _NUMERIC = ("difference", "excess", "roundings", "nonfinite")
 
 
