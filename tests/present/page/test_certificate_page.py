@@ -143,6 +143,24 @@ def test_bench_report_takes_a_certificate_alone(folder: Path) -> None:
     assert "one certificate alone" in str(done.exception)
 
 
+def test_check_results_holds_the_page_to_the_certificate(tmp_path: Path) -> None:
+    certificate = made_certificate(tmp_path)
+    text = certificate_html(
+        certificate_page(certificate, StoredEvidence(tmp_path, certificate).read)
+    )
+
+    def checked(page: str) -> tuple[object, str]:
+        (tmp_path / "index.html").write_text(page)
+        done = CliRunner().invoke(cli, ["check-results", str(tmp_path)], standalone_mode=False)
+        return done.return_value, done.output
+
+    assert checked(text)[0] == 0, checked(text)[1]
+    code, said = checked(text.replace("✗ degraded", "✓ same"))
+    assert code == 1
+    assert "index.html" in said
+    assert "bench report" in said
+
+
 # -- pictures -------------------------------------------------------------------------------------
 
 
