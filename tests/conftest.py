@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,14 @@ def plugin_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def no_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The private environments of whoever runs the tests take no part in them."""
     monkeypatch.setenv("BENCH_ENVIRONMENTS", str(tmp_path / "environments"))
+
+
+@pytest.fixture(scope="module")
+def few_resamples() -> Iterator[None]:
+    """For tests that derive intervals again and again, and compare them whatever they are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bench.record.estimate._BOOTSTRAP_RESAMPLES", 10)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,19 +11,13 @@ from bench.__main__ import main
 from bench.present.publication.check import check
 from bench.present.publication.files import digests
 from bench.present.publication.write import Manifest
-from bench.record import estimate
 from bench.record.resumption import Change, Resumption
 from bench.store.write import resume_run
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 OTHER = Change(kind="machine", what="cpu_model", was="One CPU", now="Another CPU")
 TOLD = "although another machine: cpu_model was One CPU and is Another CPU"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _few_resamples() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(estimate, "_BOOTSTRAP_RESAMPLES", 10)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,20 +20,13 @@ from bench.errors import SpecError
 from bench.present.publication.check import check, compare_table
 from bench.present.publication.files import digests
 from bench.present.publication.write import Manifest, publish
-from bench.record import estimate
 from bench.record.differing import Problem
 from bench.store.run import read_run
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 TEXTS = ("README.md", "index.html", "results.csv", "pairs.csv", "published.json")
 LINES = ("records.jsonl", "invocations.jsonl", "workers.jsonl", "facts.jsonl", "run.json")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _few_resamples() -> Iterator[None]:
-    """Every change derives all intervals again, by whatever number of resamples."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(estimate, "_BOOTSTRAP_RESAMPLES", 10)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -22,12 +22,13 @@ from bench.errors import SpecError
 from bench.present.publication.check import check
 from bench.present.publication.files import digests
 from bench.present.publication.write import Manifest, publish
-from bench.record import estimate
 from bench.record.facts import CellFacts, WorkerFacts
 from bench.record.header import RunHeader
 from bench.record.result import Invocation, Record
 from bench.store.derive import derived
 from bench.store.run import read_run
+
+pytestmark = pytest.mark.usefixtures("few_resamples")
 
 #: What is itself raw, or another tool's, and why nothing else in a run tells it.
 UNDERIVED = {
@@ -183,14 +184,6 @@ def _written(line: Any, kind: type[BaseModel], indent: int | None) -> str:
     except ValidationError:
         return json.dumps(line)  # no value of that kind, which is to be found
     return value.model_dump_json(exclude_unset=True, indent=indent)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _few_resamples() -> Iterator[None]:
-    """The intervals are made anew for each of some 200 changes, by whatever number of resamples."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(estimate, "_BOOTSTRAP_RESAMPLES", 10)
-        yield
 
 
 @pytest.fixture(scope="module")
