@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bench.commands.lineage import command
+from bench.errors import SpecError
 
 NAMES = ("a", "b", "copy", "c1", "c2", "c3", "c4", "c5")
 
@@ -92,3 +94,60 @@ def test_without_a_control_it_says_how_many_it_takes(files: dict[str, str]) -> N
     done = run(files, "a", "b", 0)
     assert done.exit_code == 0
     assert "at least 5 independently trained models" in text(done)
+
+
+# -- language models ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What independent language models put first in ten documents, and one that follows the first;
+    and one of another tokenizer."""
+    folder = tmp_path_factory.mktemp("said")
+    rng = np.random.default_rng(1)
+    document, token = np.repeat(np.arange(10), 200), rng.integers(0, 50, 2000)
+    found, original = {}, np.zeros(0)
+    for name in (*NAMES, "coarse"):
+        predicted = np.where(
+            rng.permutation(2000) < 800, token, (token + rng.integers(1, 50, 2000)) % 50
+        )
+        if name == "a":
+            original = predicted
+        if name == "copy":
+            predicted = np.where(rng.random(2000) < 0.7, original, predicted)
+        columns = {"document": document, "bytes": token * 0 + 3, "token": token}
+        table = pa.table(columns | {"predicted": predicted})
+        if name == "coarse":
+            table = pa.table({"document": document, "bytes": token * 0 + 3, "token": token[::-1]})
+            table = table.append_column("predicted", pa.array(predicted))
+        found[name] = str(folder / f"{name}.parquet")
+        pq.write_table(table, found[name])
+    return found
+
+
+def test_language_models_are_told_by_the_tokens_that_they_put_first(said: dict[str, str]) -> None:
+    done = run(said, "a", "copy", 5, "--same-recipe")
+    assert done.exit_code == 0
+    assert text(done).startswith("Next-token top-1 on the same 2000 tokens of 10 documents")
+    assert "puts the same token first as" in text(done)
+    assert "more than with any of the 5 controls" in text(done)
+    found = json.loads(run(said, "a", "copy", 5, "--same-recipe", "--json").stdout)
+    assert (found["compared"], found["finding"]) == ("next tokens", "more alike")
+    assert max(found["p_beyond_controls"].values()) <= 0.05
+    assert json.loads(run(said, "a", "b", 5, "--same-recipe", "--json").stdout)["finding"] != (
+        "more alike"
+    )
+
+
+def test_another_tokenizer_is_refused(said: dict[str, str]) -> None:
+    with pytest.raises(SpecError, match="have different tokenizers"):
+        run(said, "a", "coarse", 5)
+
+
+def test_a_file_that_tells_neither_classes_nor_tokens_says_what_it_takes(
+    tmp_path: Path, said: dict[str, str]
+) -> None:
+    path = tmp_path / "odd.parquet"
+    pq.write_table(pa.table({"token": np.arange(3), "predicted": np.arange(3)}), path)
+    with pytest.raises(SpecError, match=r"label and predicted.*document, token and predicted"):
+        run(said | {"odd": str(path)}, "a", "odd", 0)
