@@ -33,9 +33,9 @@ def judge(
 
     1. values that are NaN or infinite in the candidate alone: ``degraded``; in the reference alone
        ``inconclusive``, for then it is no reference;
-    2. every value as near the reference's as rounding or the reference's own wandering explains:
-       ``same``;
+    2. every value as near the reference's as rounding explains: ``same``;
     3. a reference whose metric wanders by more than the margin decides nothing: ``inconclusive``;
+       by less, and every value as near as its own wandering explains: ``same``;
     4. the metric, or that of a group, surely worse by more than the margin: ``degraded``;
     5. the metric surely within the margin, or surely better: ``equivalent``;
     6. ``inconclusive``, and how many examples would decide.
@@ -50,7 +50,8 @@ def judge(
         return Judged("inconclusive", (_no_reference(numbers, unit),))
     if doubts:
         return Judged("inconclusive", tuple(doubts))
-    if numbers is not None and explained(numbers, floor):
+    rounding = numbers is not None and not numbers.beyond
+    if numbers is not None and (rounding or not _wanders(decisions)) and explained(numbers, floor):
         return Judged("same", (_explained(numbers, unit),))
     told = (apart,) if numbers is None and apart else ()
     if decisions is None:
@@ -60,11 +61,18 @@ def judge(
     return Judged(found.verdict, (*told, *found.reasons))
 
 
+def _wanders(decisions: Decisions | None) -> bool:
+    """Whether the reference's own passes change the metric by more than the margin."""
+    return (
+        decisions is not None and decisions.floor is not None and decisions.floor > decisions.margin
+    )
+
+
 def _decided(decisions: Decisions, scale: Scale) -> Judged:
     margin, metric = scale.margin(decisions.margin), decisions.metric
     gain = decisions.gain
     interval = Interval(gain.value, gain.low, gain.high, gain.confidence)
-    if decisions.floor is not None and decisions.floor > decisions.margin:
+    if decisions.floor is not None and _wanders(decisions):
         floor = scale.steps_of(scale.amount(decisions.floor))
         why = (
             f"The reference disagrees with itself by {floor} in {metric}, more than the margin of "
