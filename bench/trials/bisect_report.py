@@ -59,8 +59,7 @@ def sentence(found: Bisection) -> str:
         )
     return (
         f"{target} disagrees on {model}: the first tensor that differs is "
-        f"{_name(found.first.tensor)}, made by {_node(found.first)}; its error is "
-        f"{_error(found.first)} of the largest value."
+        f"{_name(found.first.tensor)}, made by {_node(found.first)}; {_size(found.first)}."
     )
 
 
@@ -76,7 +75,7 @@ def _of_form(found: Bisection) -> str:
         between = f" or one of the {len(found.region) - 1} before it, which can't be told apart"
     return (
         f"{model} differs from {form} first in the tensor {_name(found.first.tensor)}, made by "
-        f"{_node(found.first)}{between}; its error is {_error(found.first)} of the largest value."
+        f"{_node(found.first)}{between}; {_size(found.first)}."
     )
 
 
@@ -95,6 +94,13 @@ def _figures(each: Compared) -> dict[str, Figure]:
         "error": Figure(_error(each), style=style),
         "jump": Figure("begins here" if each.jumped and not each.ok else ""),
     }
+
+
+def _size(each: Compared) -> str:
+    """How large an error is, as the end of a sentence."""
+    if each.error is None:
+        return "one of the two has NaN or Inf there, or another shape"
+    return f"its error is {_error(each)} of the largest value"
 
 
 def _error(each: Compared) -> str:

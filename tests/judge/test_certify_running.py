@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from bench.cards.tasks import find_task
+from bench.cards.tasks.base import Task
 from bench.judge.certify.decisions import decisions_of
 from bench.judge.certify.running import TIE, running_of
 from bench.judge.certify.verdict import judge
 from bench.present.certificate import running_words
+from bench.record.certificate import Decisions
 
 
 def answers(first: list[int], gap: list[float]) -> dict[str, np.ndarray]:
@@ -31,18 +33,17 @@ def test_the_share_of_same_answers_the_places_and_the_ties_are_told() -> None:
     assert (found.first["least"], found.first["p50"]) == (3, 9)
     assert found.same_again == pytest.approx(0.8), "the least like of the reference's own"
     told = running_words(found)
-    assert "40.0%" in told
-    assert "of 5 greedy answers are the same to the last token" in told
-    assert "3 part from the reference's, half within 9 tokens and the first after 3" in told
-    assert "1 of them where its two likeliest tokens tie" in told
-    assert told.endswith("the reference's own, given again: 80.0%")
+    assert told.startswith("of 5 greedy answers (320 tokens) 40.0% (")
+    assert "80.0% of the reference's own second time" in told
+    assert "the others part after 9 tokens (median), at the earliest after 3" in told
+    assert told.endswith("1 of them where the reference's two best were tied")
 
 
 def test_where_all_answers_are_the_same_nothing_is_said_of_where_they_part() -> None:
     found = running_of(answers([-1, -1], [np.nan, np.nan]), [], 0.95)
     assert found.first == {}
     assert found.same_again is None
-    assert running_words(found).endswith("to the last token")
+    assert running_words(found).endswith("all are the same throughout")
 
 
 def texts(tokens_each: int, bits: float) -> dict[str, np.ndarray]:
@@ -61,6 +62,13 @@ def texts(tokens_each: int, bits: float) -> dict[str, np.ndarray]:
     }
 
 
+def wobbling(task: Task) -> Decisions | None:
+    """Documents of which every other is better, and the rest are worse."""
+    mine = texts(4, 1.5)
+    mine["log_p"] = mine["log_p"] * np.repeat([1.1, 0.9, 1.1, 1.0] * 2, 4)
+    return decisions_of(task, mine, texts(4, 1.5), 0.01, 0.95)
+
+
 def test_texts_in_other_tokens_are_held_together_group_by_group() -> None:
     task = find_task("text-generation")
     found = decisions_of(task, texts(4, 1.6), texts(3, 1.5), 0.01, 0.95, ("Ruth", "Ezra"))
@@ -68,6 +76,9 @@ def test_texts_in_other_tokens_are_held_together_group_by_group() -> None:
     assert found.gain.value == pytest.approx(-0.1)
     assert [(group.name, group.examples) for group in found.groups] == [("Ruth", 4), ("Ezra", 4)]
     assert all(group.gain.value == pytest.approx(-0.1) for group in found.groups)
+    unsure = judge(None, (), wobbling(task), "token")
+    assert unsure.verdict == "inconclusive"
+    assert "more documents like these would decide" in unsure.reasons[-1]
     same = decisions_of(task, texts(4, 1.5), texts(3, 1.5), 0.01, 0.95, ("Ruth", "Ezra"))
     apart = "Its tokenizer isn't the reference's."
     judged = judge(None, (), same, "token", apart=apart)

@@ -57,7 +57,9 @@ def judge(
     if decisions is None:
         differs = (_differs(numbers, unit),) if numbers is not None else told
         return Judged("inconclusive", (*differs, _NO_METRIC))
-    found = _decided(decisions, scale)
+    # Of tokens it is texts that decide, unless questions or answers do, which are counted.
+    item = "document" if unit == "token" and decisions.lost is None else "example"
+    found = _decided(decisions, scale, item)
     return Judged(found.verdict, (*told, *found.reasons))
 
 
@@ -68,7 +70,7 @@ def _wanders(decisions: Decisions | None) -> bool:
     )
 
 
-def _decided(decisions: Decisions, scale: Scale) -> Judged:
+def _decided(decisions: Decisions, scale: Scale, item: str) -> Judged:
     margin, metric = scale.margin(decisions.margin), decisions.metric
     gain = decisions.gain
     interval = Interval(gain.value, gain.low, gain.high, gain.confidence)
@@ -93,7 +95,7 @@ def _decided(decisions: Decisions, scale: Scale) -> Judged:
     if found == "better":
         return Judged("equivalent", (f"{told}: better by more than the margin of {margin}.",))
     why = f"{told}, which neither keeps to the margin of {margin} nor surely exceeds it."
-    return Judged("inconclusive", (f"{why} {_needed(decisions)}",))
+    return Judged("inconclusive", (f"{why} {_needed(decisions, item)}",))
 
 
 def change_words(decisions: Decisions, scale: Scale) -> str:
@@ -107,11 +109,11 @@ def change_words(decisions: Decisions, scale: Scale) -> str:
     return f"{decisions.metric} changes by {changed} {interval}{worse}"
 
 
-def _needed(decisions: Decisions) -> str:
+def _needed(decisions: Decisions, item: str) -> str:
     if decisions.needed is None:
-        return "It lies too near the margin to tell how many examples would decide."
+        return f"It lies too near the margin to tell how many {item}s would decide."
     more = max(1, decisions.needed - decisions.examples)
-    return f"About {counted(more, 'more example')} like these would decide."
+    return f"About {counted(more, f'more {item}')} like these would decide."
 
 
 def _not_numbers(count: int, rows: int, unit: str) -> str:
