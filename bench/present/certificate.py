@@ -185,7 +185,8 @@ def _figures(certificate: Certificate, finding: Finding) -> dict[str, Figure]:
     if decisions is not None:
         scale, margin = scale_of(certificate, decisions), decisions.margin
         found = changed(decisions, decisions.gain)
-        low, high = (scale.held_to(end, margin) for end in (found.low, found.high))
+        ends = (scale.held_to(end, margin) for end in (found.low, found.high))
+        low, high = (end.removeprefix("+") for end in ends)
         shown["change"] = Figure(scale.held_to(found.value, margin), f"({low} to {high})")
     return shown
 
@@ -329,7 +330,7 @@ def running_words(found: FreeRunning) -> str:
     answers = f"{counted(found.prompts, 'greedy answer')} ({counted(found.tokens, 'token')})"
     told = [f"of {answers} {_share(found.same)} are the same throughout"]
     if found.same_again is not None:
-        told.append(f"{percent(found.same_again)} of the reference's own second time")
+        told.append(f"of the reference's own, given again, {percent(found.same_again)}")
     if "p50" in found.first:
         told.append(
             f"the others part at token {found.first['p50']:.0f} (median), at the earliest "
