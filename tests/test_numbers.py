@@ -161,3 +161,35 @@ def test_escapes_and_lone_surrogates_are_spelled_out() -> None:
     assert numbers.printable("\udcff") == "\\udcff"
     assert numbers.printable("[red]x[/red]") == "[red]x[/red]"
     assert numbers.printable("two\nlines") == "two lines"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0123, "0.012"), (0.001, "0.0010"), (1.23e-5, "1.2e-5"), (9.9e-14, "9.9e-14"), (0, "0")],
+)
+def test_what_may_be_tiny_has_two_digits_and_an_exponent(value: float, text: str) -> None:
+    assert numbers.tiny(value) == text
+
+
+def test_one_is_told_apart_from_many() -> None:
+    assert [numbers.counted(n, "thread") for n in (0, 1, 2000)] == [
+        "0 threads",
+        "1 thread",
+        "2,000 threads",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scale", "margin", "difference", "text", "words"),
+    [
+        (numbers.FRACTION, 0.005, 0.0008, "+0.08", "0.50 points"),
+        (numbers.FRACTION, 0.005, -0.00001, "0.00", "0.50 points"),
+        (numbers.FRACTION, 0.05, -0.0123, "-1.2", "5.0 points"),
+        (numbers.PLAIN, 0.01, 0.0032, "+0.003", "0.010"),
+    ],
+)
+def test_a_difference_is_told_to_the_place_behind_its_margins_first(
+    scale: numbers.Scale, margin: float, difference: float, text: str, words: str
+) -> None:
+    assert scale.held_to(difference, margin) == text
+    assert scale.margin(margin) == words

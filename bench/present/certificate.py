@@ -288,7 +288,11 @@ def decisions_words(certificate: Certificate, finding: Finding) -> str:
     assert found is not None
     scale = scale_of(certificate, found)
     metric = printable(found.metric, 80)
-    told = [f"{metric} {scale.value(found.candidate)} beside {scale.value(found.reference)}"]
+    mine, theirs = (
+        scale.held_to(value, found.margin).removeprefix("+") + scale.unit
+        for value in (found.candidate, found.reference)
+    )
+    told = [f"{metric} {mine} beside {theirs}"]
     change = change_words(found, scale)
     if not any(change in reason for reason in finding.reasons):
         told[0] += f", a change of {change.partition(' changes by ')[2]}"

@@ -15,10 +15,13 @@ from typing import Any
 
 import pytest
 from hostile_run import HOSTILE, IMAGE, LINK, PORTABILITY, write_hostile_run
+from shown_certificates import made_certificate
 
+from bench.present.page.certificate import certificate_html, certificate_page
 from bench.present.page.page import make_page, render
 from bench.present.page.portability import portability
 from bench.record.portability import PortabilityReport
+from bench.store.certificates import StoredEvidence
 from bench.store.run import read_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -89,8 +92,20 @@ def page(browser: Any, page_path: Path) -> Any:
 
 
 def load(browser: Any, path: Path, width: int, dark: bool = False) -> Any:
+    """The page with everything drawn."""
     from selenium.webdriver.support.ui import WebDriverWait
 
+    opened(browser, path, width, dark)
+    WebDriverWait(browser, 60).until(
+        lambda b: b.execute_script(
+            "return document.querySelectorAll('.plot').length > 0 && "
+            "[...document.querySelectorAll('.plot')].every((p) => p.dataset.drawn)"
+        )
+    )
+    return browser
+
+
+def opened(browser: Any, path: Path, width: int, dark: bool = False) -> Any:
     for log in ("browser", "performance"):
         browser.get_log(log)
     metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
@@ -99,12 +114,6 @@ def load(browser: Any, path: Path, width: int, dark: bool = False) -> Any:
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
     browser.get("about:blank")
     browser.get(path.as_uri())
-    WebDriverWait(browser, 60).until(
-        lambda b: b.execute_script(
-            "return document.querySelectorAll('.plot').length > 0 && "
-            "[...document.querySelectorAll('.plot')].every((p) => p.dataset.drawn)"
-        )
-    )
     return browser
 
 
@@ -391,3 +400,30 @@ def test_pictures_are_written_as_files(page_path: Path, tmp_path: Path) -> None:
         data = (tmp_path / f"{picture.name}.png").read_bytes()
         height = (picture.height + TITLE_HEIGHT) * SCALE
         assert struct.unpack(">II", data[16:24]) == (WIDTH * SCALE, height)
+
+
+def test_a_certificate_is_read_on_a_phone_in_the_dark(browser: Any, tmp_path: Path) -> None:
+    width = 360
+    certificate = made_certificate(tmp_path)
+    path = tmp_path / "index.html"
+    read = StoredEvidence(tmp_path, certificate).read
+    path.write_text(certificate_html(certificate_page(certificate, read)), encoding="utf-8")
+
+    page = opened(browser, path, width, dark=True)
+
+    assert page.execute_script("return document.documentElement.scrollWidth") <= width
+    assert [entry for entry in page.get_log("browser") if entry["level"] != "INFO"] == []
+    sides = page.execute_script(
+        "return [...document.querySelectorAll('.small-plot text')]"
+        ".map((t) => t.getBoundingClientRect()).filter((r) => r.left < -1 || r.right > innerWidth)"
+        ".length"
+    )
+    assert sides == 0
+    axe = pytest.importorskip("axe_core_python")
+    page.execute_script((Path(axe.__file__).parent / "axe.min.js").read_text())
+    page.set_script_timeout(120)
+    found = page.execute_async_script(
+        "const done = arguments[0]; axe.run().then((r) => done(r.violations))"
+    )
+    serious = [v for v in found if v["impact"] in ("serious", "critical")]
+    assert [(v["id"], [n["html"][:160] for n in v["nodes"]][:3]) for v in serious] == []
