@@ -305,11 +305,20 @@ class Marked:
         from onnx.helper import make_tensor_value_info  # onnx: start-up
 
         self.original = original
-        self.tensors = [name for name in original.tensors if name in self.node_of]
+        self.tensors = [
+            name for name in original.tensors if name in self.node_of and not self._merged(name)
+        ]
         for name in self.tensors:
             kind = original._known[name].type.tensor_type.elem_type
             self._known[name] = make_tensor_value_info(name, kind, None)
         return self
+
+    def _merged(self, name: str) -> bool:
+        """Whether the node that makes a tensor in the original is gone, and its input has taken the
+        name: a quantiser leaves a Relu to the range of the QuantizeLinear behind it."""
+        before = self.original.node_of
+        made_from = (before[i] for i in before[name].input if i in before and i not in self.node_of)
+        return any(node.op_type == self.node_of[name].op_type for node in made_from)
 
     def with_outputs(self, names: Sequence[str]) -> Path:
         """A copy whose outputs are the model's own and ``names``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -162,6 +163,40 @@ def test_a_form_that_its_runtime_computes_rightly_is_searched_beside_what_it_was
     assert told.startswith(
         "chain in int8-dynamic on a:cpu differs from fp32 first in the tensor t2, made by Mul mul_2"
     )
+
+
+def test_a_name_that_stands_for_something_else_in_the_form_is_not_compared(tmp_path: Path) -> None:
+    """A quantiser takes the Relu out, and what it clipped has its output's name."""
+    value = partial(helper.make_tensor_value_info, elem_type=TensorProto.FLOAT, shape=[4])
+    scale = numpy_helper.from_array(np.array([1.05], np.float32), "scale")
+
+    def written(nodes: list[Any], name: str) -> Path:
+        graph = helper.make_graph(nodes, name, [value("x")], [value("y")], [scale])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+        model.ir_version = 8
+        path = tmp_path / f"{name}.onnx"
+        onnx.save(model, str(path))
+        return path
+
+    last = helper.make_node("Mul", ["clipped", "scale"], ["y"])
+    original = written(
+        [
+            helper.make_node("Neg", ["x"], ["minus"]),
+            helper.make_node("Relu", ["minus"], ["clipped"]),
+            last,
+        ],
+        "original",
+    )
+    form = written([helper.make_node("Neg", ["x"], ["clipped"]), last], "form")
+
+    def run(path: Path) -> Values:
+        feeds = {"x": np.array([-1, 1, -2, 2], np.float32)}
+        session = ReferenceEvaluator(onnx.load(str(path)))
+        return dict(zip(session.output_names, session.run(None, feeds), strict=True))
+
+    found = search(form, run, run, FP32.tolerance, tmp_path, original)
+
+    assert [each.tensor for each in found.compared] == ["y"]
 
 
 @pytest.mark.parametrize("target", [lambda p: evaluate(p, [Softmax]), fused("t1"), evaluate])
