@@ -337,11 +337,10 @@ def running_words(found: FreeRunning) -> str:
         told.append(f"of the reference's own, given again, {percent(found.same_again)}")
     if "p50" in found.first:
         told.append(
-            f"the others part at token {found.first['p50']:.0f} (median), at the earliest "
-            f"{found.first.get('least', 0):.0f}"
+            f"the others part after {found.first['p50']:.0f} tokens (median), at the earliest "
+            f"after {found.first.get('least', 0):.0f}, "
+            f"{found.ties or 'none'} of them where the reference's two best were tied"
         )
-    if found.ties:
-        told.append(f"{found.ties:,} where the reference's two best were tied")
     return "; ".join(told)
 
 
