@@ -33,17 +33,16 @@ def test_the_share_of_same_answers_the_places_and_the_ties_are_told() -> None:
     assert (found.first["least"], found.first["p50"]) == (3, 9)
     assert found.same_again == pytest.approx(0.8), "the least like of the reference's own"
     told = running_words(found)
-    assert told.startswith("of 5 greedy answers (320 tokens) 40.0% (")
-    assert "80.0% of the reference's own second time" in told
-    assert "the others part after 9 tokens (median), at the earliest after 3" in told
-    assert told.endswith("1 of them where the reference's two best were tied")
+    assert told.startswith("of 5 greedy answers (320 tokens) 40.0%")
+    assert "of the reference's own, given again, 80.0%" in told
+    assert "part after 9 tokens (median), at the earliest after 3, 1 of them where" in told
 
 
 def test_where_all_answers_are_the_same_nothing_is_said_of_where_they_part() -> None:
     found = running_of(answers([-1, -1], [np.nan, np.nan]), [], 0.95)
     assert found.first == {}
     assert found.same_again is None
-    assert running_words(found).endswith("all are the same throughout")
+    assert running_words(found).endswith("are the same throughout")
 
 
 def texts(tokens_each: int, bits: float) -> dict[str, np.ndarray]:
