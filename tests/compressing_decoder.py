@@ -160,7 +160,8 @@ def _grouped() -> list[onnx.NodeProto]:
 
 
 def _together() -> list[onnx.NodeProto]:
-    """Logits from what lies around a token, the groups that are whole there, and what was before."""
+    """Logits from what lies around a token, the groups that are whole there, and what came before
+    it."""
     node = helper.make_node
     return [
         node("Shape", ["around"], ["near"], start=1, end=2),

@@ -57,6 +57,7 @@ def _numbers(
 @click.option(
     "--depth", multiple=True, callback=_numbers, help="decode: tokens cached, e.g. 32,512."
 )
+@click.option("--draft", multiple=True, callback=_numbers, help="verify: tokens drafted, e.g. 4.")
 @click.option("--shape", "shapes", multiple=True, callback=read_sizes, help="Sizes, e.g. seq=128.")
 @click.option("--batch-axis", help="Which axis is the batch: a name, a number, or none.")
 @click.option("--threads", type=int, help="Compute threads of one inference.")

@@ -1,9 +1,10 @@
 """Intervals of sums and quotients of independent estimates, from the intervals of their parts.
 
-Each part's own distances to its bounds are added in quadrature (MOVER: Zou & Donner 2008, Statistics
-in Medicine 27:1693; for quotients on logarithms, Donner & Zou 2012, Statistical Methods in Medical
-Research 21:347). So a part whose interval is lopsided leaves that in the whole, and nothing has to
-be known of the samples behind it. Parts that rise and fall together make it too wide for a quotient.
+Each part's own distances to its bounds are added in quadrature (MOVER: Zou & Donner 2008,
+Statistics in Medicine 27:1693; for quotients on logarithms, Donner & Zou 2012, Statistical Methods
+in Medical Research 21:347). So a part whose interval is lopsided leaves that in the whole, and
+nothing has to be known of the samples behind it. Two that rise and fall together make the interval
+of their quotient too wide.
 """
 
 from __future__ import annotations

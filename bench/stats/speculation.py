@@ -114,4 +114,5 @@ def shares(sizes: Array, known: Sequence[int]) -> NDArray[np.float64] | None:
         return None
     places = np.arange(len(known), dtype=np.float64)
     place = np.interp(sizes, known, places)
-    return np.maximum(0.0, 1.0 - np.abs(place[:, np.newaxis] - places)).sum(axis=0)
+    parts = np.maximum(0.0, 1.0 - np.abs(place[:, np.newaxis] - places))
+    return np.asarray(parts.sum(axis=0), np.float64)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, List, Sequence, Tuple
+from typing import Any, Callable, List, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -95,9 +95,7 @@ def speculate(
         drafting.put_back(kept[accepted])
         behind = new[-1:]
         if len(tokens) < most:  # behind the last token nobody needs the state
-            waiting = _taken_back(
-                original, checking, before, position, [*waiting, *new], length
-            )
+            waiting = _taken_back(original, checking, before, position, [*waiting, *new], length)
     ended = clock()
     return Said(tokens, first - began, ended - first, drafted_counts, accepted_counts, [])
 
@@ -181,7 +179,7 @@ def _rewinding(stream: object, which: str) -> ChecksDrafts:
     return stream
 
 
-def _row(tokens: Sequence[int]) -> Array:
+def _row(tokens: Union[Sequence[int], Array]) -> Array:
     return np.array(tokens, np.int64).reshape(1, -1)
 
 

@@ -12,6 +12,7 @@ pytest.importorskip("transformers")
 torch = pytest.importorskip("torch")
 
 from bench.backends.torch.steps import TorchSteps  # noqa: E402
+
 from bench.cards.language.causal import decoding_module, prepared  # noqa: E402
 from bench.cards.language.states import plan_state  # noqa: E402
 from bench.cards.language.tracing import FILLS  # noqa: E402

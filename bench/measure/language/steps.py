@@ -1,5 +1,5 @@
-"""What language models are timed on: a prompt after nothing, one token after others, or prompts
-that are answered."""
+"""What language models are timed on: a prompt after nothing, one token or a draft after others, or
+prompts that are answered."""
 
 from __future__ import annotations
 
@@ -47,10 +47,9 @@ def refusal(model: Loaded, scenario: Scenario, suite: Suite) -> BenchError | Non
             "nothing. Use --scenario prefill or --scenario decode."
         )
     if context is not None and scenario.tokens > context:
-        shorter = {"text": "--prompt or --answer"}.get(scenario.counts, f"--{scenario.counts}")
         return Unsupported(
             f"{name}: {scenario.name} takes {scenario.tokens} tokens, and its context holds "
-            f"{context}. Give a smaller {shorter}."
+            f"{context}. Give a smaller {scenario.flags}."
         )
     return _refused_text(name, scenario, suite) if scenario.counts == "text" else None
 
@@ -110,7 +109,7 @@ def step_of(model: Loaded, scenario: Scenario, batch: int, seed: int) -> Step:
     digest = input_digest({"tokens": tokens})
     if scenario.counts == "prompt":
         return Step(step_feeds(decoder, tokens, first_past(decoder, batch), 0), None, digest)
-    depth = tokens.shape[1] - 1
+    depth = tokens.shape[1] - scenario.new_tokens
     past = {
         tensor.input: np.broadcast_to(
             np.zeros(1, tensor.dtype), decoder.shape(tensor, batch, depth)
