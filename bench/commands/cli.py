@@ -22,6 +22,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "run": "Measure models on targets, and print the tables.",
         "portability": "Say which operators and models run where, and right.",
         "bisect": "Find the first tensor on which a target disagrees.",
+        "speculate": "What a small model's drafts are worth to a large one.",
     },
     "Read results": {
         "show": "Print the tables of stored runs again.",

@@ -31,7 +31,7 @@ _INTERRUPTED = 130
 _LONG_S = 30.0
 
 
-def _numbers(
+def read_numbers(
     context: click.Context, flag: click.Parameter, values: tuple[str, ...]
 ) -> tuple[int, ...]:
     """``1,8`` or several flags as a tuple of positive integers."""
@@ -51,13 +51,19 @@ def _numbers(
 @click.option("--ttft-bound", help="server, language models: bound of TTFT's p99, e.g. 2s.")
 @click.option("--tpot-bound", help="server, language models: bound of TPOT's p99, e.g. 100ms.")
 @click.option("--bounds", help=f"Both by name, as MLPerf has them: {PRESETS[0].name}, ...")
-@click.option("--batch", multiple=True, callback=_numbers, help="Samples a query (offline).")
-@click.option("--prompt", multiple=True, callback=_numbers, help="Tokens of a prompt, e.g. 128.")
-@click.option("--answer", multiple=True, callback=_numbers, help="Tokens a query makes, e.g. 64.")
+@click.option("--batch", multiple=True, callback=read_numbers, help="Samples a query (offline).")
 @click.option(
-    "--depth", multiple=True, callback=_numbers, help="decode: tokens cached, e.g. 32,512."
+    "--prompt", multiple=True, callback=read_numbers, help="Tokens of a prompt, e.g. 128."
 )
-@click.option("--draft", multiple=True, callback=_numbers, help="verify: tokens drafted, e.g. 4.")
+@click.option(
+    "--answer", multiple=True, callback=read_numbers, help="Tokens a query makes, e.g. 64."
+)
+@click.option(
+    "--depth", multiple=True, callback=read_numbers, help="decode: tokens cached, e.g. 32,512."
+)
+@click.option(
+    "--draft", multiple=True, callback=read_numbers, help="verify: tokens drafted, e.g. 4."
+)
 @click.option("--shape", "shapes", multiple=True, callback=read_sizes, help="Sizes, e.g. seq=128.")
 @click.option("--batch-axis", help="Which axis is the batch: a name, a number, or none.")
 @click.option("--threads", type=int, help="Compute threads of one inference.")

@@ -309,6 +309,7 @@ class Speculated:
     drafted: Array  #: int64 [iterations]
     accepted: Array  #: int64 [iterations]
     margins: Array  #: float64 [tokens], of the model alone
+    cuts: bool  #: whether its state is cut to the tokens that are accepted
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import numpy as np
 from bench.backend import Backend, Device, Session
 from bench.capabilities import (
     QUERIES_PER_STREAM,
+    ChecksDrafts,
     DecodesFromState,
     DecodingStream,
     ExplainsAbsence,
@@ -341,6 +342,7 @@ class Work:
             drafted=np.array(said.drafted, np.int64),
             accepted=np.array(said.accepted, np.int64),
             margins=np.array(said.margins, np.float64),
+            cuts=isinstance(original, ChecksDrafts) and original.cuts,
         )
 
     def read_text(self, request: m.ReadText) -> m.TextRead:

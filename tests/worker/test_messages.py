@@ -60,7 +60,7 @@ EXAMPLES = (
     m.WentOn(np.array([1, 0])),
     m.LoadDraft(MODEL, DEVICE, OPTIONS),
     m.Speculate("{}", "{}", np.array([3, 4]), most=5, length=2),
-    m.Speculated(np.array([1, 0]), 5, 6, np.array([2]), np.array([1]), np.array([0.5])),
+    m.Speculated(np.array([1, 0]), 5, 6, np.array([2]), np.array([1]), np.array([0.5]), True),
     m.ReadText("{}", of_draft=True, prompt=np.array([3]), text=np.array([4, 5]), at_once=2),
     m.TextRead(np.array([1, 0]), TIMES_NS),
     m.TimeCopies(7.5),
