@@ -7,8 +7,8 @@ from contextlib import closing
 import click
 
 from bench.cache import cache_folder
+from bench.commands.flags import read_numbers
 from bench.commands.output import print_drawing, print_json
-from bench.commands.run import read_numbers
 
 _OTHER_ANSWERS = 3
 
@@ -57,7 +57,8 @@ def command(
 
     The original answers alone and with drafts, in turns; every answer is compared token for token,
     and the speed-up with what is foretold from the times of single steps. The exit status is 3
-    where an answer is another one and no near tie explains it, and 1 where no target could be tried.
+    where an answer is another one and no near tie explains it, and 1 where no target could be
+    tried.
     """
     from bench.measure.prepare import prepare  # scipy: start-up
     from bench.present.progress import choose_listener
@@ -85,11 +86,9 @@ def command(
         prepare(with_flags(Suite(), flags), listener, cache_folder()) as prepared,
     ):
         cells = prepared.plan.cells
-        names = list(dict.fromkeys(planned.cell.model.name for planned in cells))
-        pairs = [
-            [planned for planned in cells if planned.choice is choice]
-            for choice in prepared.choices
-        ]
+        half = len(cells) // 2  # the original's, target by target, then the draft's
+        pairs = list(zip(cells[:half], cells[half:], strict=True))
+        names = [planned.cell.model.name for planned in pairs[0]]
         check_vocabularies(*pairs[0])
         asked = Asked(
             prompts_for(pairs[0][0], prompts, prompt, seed),
@@ -99,14 +98,13 @@ def command(
             seed,
         )
         found = [
-            speculate(*pair, asked, prepared.launcher, listener.phase)  # type: ignore[arg-type]
-            for pair in pairs
+            speculate(one, other, asked, prepared.launcher, listener.phase) for one, other in pairs
         ]
     if as_json:
         rows = [speculation_rows(each) for each in found]
         print_json({"original": names[0], "draft": names[1], "targets": rows})
     else:
-        print_drawing(lambda width: speculation_text(found, *names, width=width))
+        print_drawing(lambda width: speculation_text(found, names[0], names[1], width))
     if any(each.wrong for each in found):
         return _OTHER_ANSWERS
     return 1 if all(each.failure for each in found) else 0

@@ -38,6 +38,8 @@ from bench.worker.messages import ReadText, Speculate, Speculated, TextRead
 #: break either way where several tokens are computed at once: hundreds of float32 roundings. Our
 #: choice.
 TIE = 1e-4
+#: Text that most tokenizers split each in a way of its own.
+_PLAIN = "In the beginning God created the heaven and the earth; 1,189 chapters follow (Gen. 1)."
 
 
 @dataclass(frozen=True)
@@ -156,17 +158,12 @@ def check_vocabularies(original: PlannedCell, draft: PlannedCell) -> None:
     paths = tokenizer_of(mine), tokenizer_of(its)
     if None in paths:
         return
-    text = prompts_text()
-    if not np.array_equal(*(Tokens(path).ids(text) for path in paths if path is not None)):
+    one_text, other_text = (Tokens(path).ids(_PLAIN) for path in paths if path is not None)
+    if not np.array_equal(one_text, other_text):
         raise SpecError(
             f"{names}: their tokenizers split text into other ids, so one can't draft for the "
             "other. A student with its original's tokenizer can: bench distill."
         )
-
-
-def prompts_text() -> str:
-    """A sentence that most tokenizers split each in a way of its own."""
-    return "In the beginning God created the heaven and the earth; 1,189 chapters follow (Gen. 1)."
 
 
 def speculate(

@@ -88,8 +88,8 @@ def _held(found: Speculation) -> str:
     worst = max(off, key=lambda at: abs(at.fit.estimate - 1))
     return (
         f"What was predicted is not what was measured: with drafts of {_tokens(worst.length)} the "
-        f"loop reaches {_times(worst.fit)} of it. What lies between the steps (states kept and cut, "
-        "lengths that change) is not in the prediction."
+        f"speed-up is {_times(worst.fit)} of it. What lies between the steps (states kept and "
+        "cut, lengths that change) is not in the prediction."
     )
 
 
