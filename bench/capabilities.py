@@ -35,6 +35,8 @@ Nanoseconds = np.ndarray[Any, np.dtype[np.int64]]
 Tokens = np.ndarray[Any, np.dtype[np.int64]]
 #: Scores of each token of the vocabulary, [batch, vocabulary].
 Logits = np.ndarray[Any, np.dtype[np.float32]]
+#: The same for each of several tokens, [batch, tokens, vocabulary].
+EachLogits = np.ndarray[Any, np.dtype[np.float32]]
 
 #: Queries that a stream makes before it waits for the others: waiting costs less, the more it
 #: is shared by.
@@ -132,6 +134,34 @@ class DecodingStream(Protocol):
         Raises `SpecError` for tokens of another type or batch, or for more than the capacity
         holds, and is then as it was.
         """
+        ...
+
+
+@runtime_checkable
+class ChecksDrafts(Protocol):
+    """What a `DecodingStream` may have beside: several tokens checked in one step, and steps taken
+    back. Speculative decoding needs both."""
+
+    @property
+    def cuts(self) -> bool:
+        """Whether `cut` can be had: tensors of which each token has an entry of its own."""
+        ...
+
+    def step_each(self, tokens: Tokens) -> EachLogits:
+        """A `step` that gives the logits behind each of its tokens."""
+        ...
+
+    def keep(self) -> object:
+        """The state as it is, for `put_back`; later steps leave it as it is, at no copy's cost."""
+        ...
+
+    def put_back(self, kept: object) -> None:
+        """Be as when that was kept, in the same text: what came after it was never taken."""
+        ...
+
+    def cut(self, position: int) -> None:
+        """Forget the tokens behind the first ``position``, 1 or more. Raises `Unsupported` where
+        the state doesn't allow it."""
         ...
 
 

@@ -113,6 +113,12 @@ class Decoder:
         axis = tensor.axis
         return "replaced" if axis is None else self.lengths[str(tensor.shape[axis])].kind
 
+    @property
+    def cuts(self) -> bool:
+        """Whether the state behind fewer tokens is a part of the state: each has entries of its own
+        in every tensor."""
+        return all(self.change(tensor) == "grows" for tensor in self.state)
+
     def state_bytes(self, batch: int, position: int) -> int:
         """Bytes of the whole state after ``position`` tokens."""
         return sum(

@@ -6,7 +6,7 @@ its name to ``module:ROW``.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -34,9 +34,10 @@ class Scenario:
     #: which cost of a model the pairs, the deal and the front read from it
     weighs: Literal["", "latency", "throughput"] = ""
     #: of a language model: what a query of its samples is, by what has to be told of it: the tokens
-    #: of a ``prompt``; those in the cache (``depth``) before one token; those of a ``text``, a
-    #: prompt and its answer; empty for scenarios that know no cache
-    counts: Literal["", "prompt", "depth", "text"] = ""
+    #: of a ``prompt``; those in the cache (``depth``) before one token; those before a ``draft``,
+    #: which is checked at once, and its own; those of a ``text``, a prompt and its answer; empty
+    #: for scenarios that know no cache
+    counts: Literal["", "prompt", "depth", "draft", "text"] = ""
     #: whether it is for models without a cache, too
     for_all: bool = True
     #: so many of them, of a text those of its prompt; the suite's ``prompt`` or ``depth`` says how
@@ -44,6 +45,8 @@ class Scenario:
     size: int | None = None
     #: of a text: how many tokens the model makes; the suite's ``answer`` says how many
     answer: int | None = None
+    #: how many tokens a draft has; the suite's ``draft`` says how many where it is None
+    draft: int | None = None
     #: what measures its cells: ``module:Class``, a `bench.measure.group.Group`
     group: str = "bench.measure.group:Group"
 
@@ -60,12 +63,24 @@ class Scenario:
     @property
     def tokens(self) -> int:
         """Tokens that a language model has seen, and made, when a query ends."""
-        return (self.size or 0) + (self.answer or 0) + (self.counts == "depth")
+        return (self.size or 0) + (self.answer or 0) + (self.behind and self.new_tokens)
+
+    @property
+    def behind(self) -> bool:
+        """Whether it is a step behind tokens in the cache."""
+        return self.counts in ("depth", "draft")
 
     @property
     def new_tokens(self) -> int:
-        """Tokens that one query of a language model's sample takes or makes."""
-        return 1 if self.counts == "depth" else self.tokens
+        """Tokens that one query of a language model's sample takes or makes; of a draft also the
+        one before it, which is where checking begins."""
+        return (self.draft or 0) + 1 if self.behind else self.tokens
+
+    @property
+    def flags(self) -> str:
+        """Which flags say its lengths, in words."""
+        two = {"text": "--prompt or --answer", "draft": "--depth or --draft"}
+        return two.get(self.counts, f"--{self.counts}")
 
     def of_size(self, size: int) -> Scenario:
         """The scenario at one length: ``decode@512``."""
@@ -76,10 +91,15 @@ class Scenario:
         sized = self.of_size(prompt)
         return replace(sized, name=f"{sized.name}{PLUS}{answer}", answer=answer)
 
+    def of_draft(self, depth: int, draft: int) -> Scenario:
+        """The scenario behind so many tokens, with a draft of so many: ``verify@512+4``."""
+        sized = self.of_size(depth)
+        return replace(sized, name=f"{sized.name}{PLUS}{draft}", draft=draft)
+
 
 #: Between a scenario's name and its length in tokens.
 AT = "@"
-#: Between the lengths of a prompt and its answer.
+#: Between the lengths of a prompt and its answer, and between a depth and that of a draft.
 PLUS = "+"
 SINGLE_STREAM = Scenario("single-stream", "latency", one_sample=True, plain=True, weighs="latency")
 MULTI_STREAM = Scenario("multi-stream", "latency")
@@ -104,13 +124,15 @@ PREFILL = Scenario("prefill", "latency", one_sample=True, counts="prompt", for_a
 DECODE = Scenario(
     "decode", "latency", one_sample=True, counts="depth", for_all=False, weighs="latency"
 )
+#: What the original's step takes that checks a draft (speculative decoding).
+VERIFY = Scenario("verify", "latency", one_sample=True, counts="draft", for_all=False)
 GENERATE = Scenario(
     "generate", "latency", one_sample=True, counts="text", for_all=False, weighs="latency"
 )
 SCENARIOS = Catalogue(
     "scenario",
     "bench.scenarios",
-    (SINGLE_STREAM, MULTI_STREAM, OFFLINE, SERVER, PREFILL, DECODE, GENERATE),
+    (SINGLE_STREAM, MULTI_STREAM, OFFLINE, SERVER, PREFILL, DECODE, VERIFY, GENERATE),
 )
 #: What a run measures unless it is told otherwise.
 DEFAULT = (SINGLE_STREAM.name, OFFLINE.name)
@@ -129,14 +151,20 @@ def find_scenario(name: str) -> Scenario:
     if not at:
         return row
     lengths = text.split(PLUS)
-    wanted = {"prompt": 1, "depth": 1, "text": 2}.get(row.counts, 0)
-    if len(lengths) != wanted or not all(map(_is_length, lengths)):
+    made: dict[str, Callable[..., Scenario]] = {
+        "prompt": row.of_size,
+        "depth": row.of_size,
+        "draft": row.of_draft,
+        "text": row.of_text,
+    }
+    wanted = 2 if row.counts in ("draft", "text") else 1
+    if row.counts not in made or len(lengths) != wanted or not all(map(_is_length, lengths)):
         raise SpecError(
             f"{name!r}: lengths belong to scenarios of language models, in tokens: prefill{AT}128, "
-            f"decode{AT}512, and of a prompt and its answer generate{AT}128{PLUS}64."
+            f"decode{AT}512, of a draft behind 512 tokens verify{AT}512{PLUS}4, and of a prompt "
+            f"and its answer generate{AT}128{PLUS}64."
         )
-    first, *answer = map(int, lengths)
-    return row.of_text(first, *answer) if answer else row.of_size(first)
+    return made[row.counts](*map(int, lengths))
 
 
 def _is_length(text: str) -> bool:

@@ -70,6 +70,9 @@ class Suite(Frozen):
     prompt: tuple[Positive, ...] = Field((128,), description="tokens of a language model's prompt")
     answer: tuple[Positive, ...] = Field((64,), description="tokens that a query makes")
     depth: tuple[Positive, ...] = Field((32, 512), description="decode: tokens in the cache")
+    draft: tuple[Positive, ...] = Field(
+        (1, 2, 4, 8), description="verify: drafted tokens that are checked at once"
+    )
     shapes: dict[str, Annotated[int, Field(ge=0)]] = Field(
         {}, description="sizes of symbolic dimensions"
     )

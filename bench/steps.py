@@ -12,8 +12,8 @@ from typing import Any, List, Mapping, Tuple
 import numpy as np
 
 from bench.backend import Session
-from bench.capabilities import DecodesFromState, DecodingStream, Logits, Tokens
-from bench.decoding import Decoder
+from bench.capabilities import DecodesFromState, DecodingStream, EachLogits, Logits, Tokens
+from bench.decoding import Decoder, StateTensor
 from bench.errors import SpecError, Unsupported
 
 Array = np.ndarray[Any, Any]
@@ -106,7 +106,61 @@ class Steps:
         return fed
 
 
-class RunSteps(Steps):
+class RewindingSteps(Steps):
+    """A `bench.capabilities.ChecksDrafts` but for the runtime's part, `_advance_each`, `_held`,
+    `_hold` and `_cut`, for streams whose steps leave the tensors that they were given alone."""
+
+    @property
+    def cuts(self) -> bool:
+        return self._decoder.cuts
+
+    def step_each(self, tokens: Tokens) -> EachLogits:
+        new = self._count(tokens)
+        logits = self._advance_each(np.ascontiguousarray(tokens), self._position + new)
+        self._position += new
+        return logits
+
+    def keep(self) -> object:
+        return self._position, self._held()
+
+    def put_back(self, kept: Any) -> None:
+        self._position, held = kept
+        self._hold(held)
+
+    def cut(self, position: int) -> None:
+        if not self.cuts:
+            raise Unsupported(
+                f"{self._where}: not every token has entries of its own in the state, so it can't "
+                "be cut. Put back what was kept."
+            )
+        if not 0 < position <= self._position:
+            raise SpecError(f"{self._where}: there is no cut to {position} of {self._position}.")
+        self._cut(position)
+        self._position = position
+
+    def _advance_each(self, tokens: Array, end: int) -> EachLogits:
+        """As `_advance`, with the logits behind each token."""
+        raise NotImplementedError
+
+    def _held(self) -> object:
+        """What the state is in now."""
+        raise NotImplementedError
+
+    def _hold(self, held: Any) -> None:
+        """Take up what `_held` gave."""
+        raise NotImplementedError
+
+    def _cut(self, position: int) -> None:
+        """Leave the first ``position`` entries of each tensor."""
+        raise NotImplementedError
+
+    def _first(self, position: int, tensor: StateTensor) -> Tuple[slice, ...]:
+        """Those entries of a tensor that grows, as an index."""
+        assert tensor.axis is not None
+        return (*[slice(None)] * tensor.axis, slice(position))
+
+
+class RunSteps(RewindingSteps):
     """Through a session's `run`, the state copied to the host and back in every step: right, and
     too slow to be timed."""
 
@@ -127,11 +181,27 @@ class RunSteps(Steps):
         self._past = self._first_state()
 
     def _advance(self, tokens: Array, end: int) -> Logits:
+        return last_logits(self._pass(tokens, end))
+
+    def _advance_each(self, tokens: Array, end: int) -> EachLogits:
+        return np.array(self._pass(tokens, end), np.float32)
+
+    def _pass(self, tokens: Array, end: int) -> Array:
         names = [tensor.input for tensor in self._decoder.state]
         feeds = {**dict(self._beside(tokens, end)), **dict(zip(names, self._past))}
         outputs = self._session.run(feeds)
         logits, *self._past = [outputs[place] for place in self._places]
-        return last_logits(logits)
+        return logits
+
+    def _held(self) -> List[Array]:
+        return self._past
+
+    def _hold(self, held: List[Array]) -> None:
+        self._past = list(held)
+
+    def _cut(self, position: int) -> None:
+        both = zip(self._past, self._decoder.state)
+        self._past = [array[self._first(position, tensor)] for array, tensor in both]
 
 
 def stream_of(

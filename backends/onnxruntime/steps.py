@@ -5,19 +5,19 @@ from __future__ import annotations
 import ctypes
 import math
 from types import ModuleType
-from typing import Any, Callable, List
+from typing import Any, Callable, List, Tuple
 
 import numpy as np
 
-from bench.capabilities import Logits
+from bench.capabilities import EachLogits, Logits
 from bench.decoding import Decoder
 from bench.errors import OutOfMemory, SpecError
-from bench.steps import Steps, last_logits
+from bench.steps import RewindingSteps, last_logits
 
 from ..shared.checks import Array, first_line, is_out_of_memory
 
 
-class OrtSteps(Steps):
+class OrtSteps(RewindingSteps):
     """The state stays on the device, in memory that ONNX Runtime's arena gives to each step anew
     out of what the state before last has left: two buffers in turn, as long as they have to be. So
     nothing is bound for ``capacity`` tokens, and lengths of any law are right. The logits alone
@@ -50,6 +50,7 @@ class OrtSteps(Steps):
         self._takes += [tensor.input for tensor in decoder.state]
         self._gives = [decoder.logits, *(tensor.output for tensor in decoder.state)]
         self._devices = [host, *[device] * len(decoder.state)]
+        self._on_host = device.device_type() == host.device_type()
         self._numbers_of = numbers
         self._past: List[Any] = []
         self._kept: List[Array] = []  #: what values on the host look at, since they don't own it
@@ -60,6 +61,21 @@ class OrtSteps(Steps):
         self._past = [self._value(array, self._host) for array in self._kept]
 
     def _advance(self, tokens: Array, end: int) -> Logits:
+        logits = self._pass(tokens, end)
+        if logits.data_type() != "tensor(float)":
+            return last_logits(self._numbers_of(logits))
+        if tokens.shape[1] > 1:
+            return _last(logits)
+        copied: Logits = logits.numpy()[:, 0]
+        return copied
+
+    def _advance_each(self, tokens: Array, end: int) -> EachLogits:
+        logits = self._pass(tokens, end)
+        copied = logits.data_type() == "tensor(float)"
+        return np.array(logits.numpy() if copied else self._numbers_of(logits), np.float32)
+
+    def _pass(self, tokens: Array, end: int) -> Any:
+        """The logits of a step, as ONNX Runtime's value."""
         given = self._vector()
         beside = self._beside(tokens, end)
         for _, array in beside:
@@ -78,17 +94,35 @@ class OrtSteps(Steps):
             raise
         # One by one: the end of an iteration over them is an exception in C++, which takes 50 us.
         self._past = [found[place] for place in range(1, len(self._gives))]
-        logits = found[0]
-        if logits.data_type() != "tensor(float)":
-            return last_logits(self._numbers_of(logits))
-        if tokens.shape[1] > 1:
-            return _last(logits)
-        copied: Logits = logits.numpy()[:, 0]
-        return copied
+        return found[0]
+
+    @property
+    def cuts(self) -> bool:
+        """On the host: elsewhere ONNX Runtime's Python copies no part of a tensor."""
+        return self._on_host and self._decoder.cuts
+
+    def _held(self) -> Tuple[List[Any], List[Array]]:
+        return self._past, self._kept
+
+    def _hold(self, held: Tuple[List[Any], List[Array]]) -> None:
+        self._past, self._kept = held
+
+    def _cut(self, position: int) -> None:
+        both = zip(self._past, self._decoder.state)
+        self._kept = [
+            np.ascontiguousarray(_whole(value, tensor.dtype)[self._first(position, tensor)])
+            for value, tensor in both
+        ]
+        self._past = [self._value(array, self._host) for array in self._kept]
+
+
+def _whole(value: Any, dtype: str) -> Array:
+    """A tensor on the host, where it lies."""
+    shape, kind = value.shape(), np.dtype(dtype)
+    there = (ctypes.c_char * (math.prod(shape) * kind.itemsize)).from_address(value.data_ptr())
+    return np.frombuffer(there, kind).reshape(shape)
 
 
 def _last(logits: Any) -> Logits:
     """Behind the last token; those of the rest of a prompt, which may be many, aren't copied."""
-    shape = logits.shape()
-    whole = (ctypes.c_float * math.prod(shape)).from_address(logits.data_ptr())
-    return last_logits(np.frombuffer(whole, np.float32).reshape(shape))
+    return last_logits(_whole(logits, "float32"))

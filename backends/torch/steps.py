@@ -5,16 +5,16 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any, Callable, List, Sequence
 
-from bench.capabilities import Logits
+from bench.capabilities import EachLogits, Logits
 from bench.decoding import Decoder
 from bench.errors import BenchError
-from bench.steps import Steps
+from bench.steps import RewindingSteps
 
 from ..shared.checks import Array
 from .tensors import flatten
 
 
-class TorchSteps(Steps):
+class TorchSteps(RewindingSteps):
     """What a forward pass returns, logits first, is what the next one is given; a module that
     makes steps with a cache of its own (`bench.cards.language.causal`) makes those."""
 
@@ -22,7 +22,7 @@ class TorchSteps(Steps):
         self,
         torch: ModuleType,
         forward: Callable[..., Any],
-        cached_steps: Callable[[], Callable[[Any], Any]] | None,
+        cached_steps: Callable[[], Any] | None,
         names: Sequence[str],
         place: Any,
         explain: Callable[[Exception, str], BenchError],
@@ -52,13 +52,40 @@ class TorchSteps(Steps):
         self._state = [self._on_device(array) for array in self._first_state()]
 
     def _advance(self, tokens: Array, end: int) -> Logits:
+        return self._logits(tokens, end, slice(-1, None))[:, 0]
+
+    def _advance_each(self, tokens: Array, end: int) -> EachLogits:
+        return self._logits(tokens, end, slice(None))
+
+    def _logits(self, tokens: Array, end: int, wanted: slice) -> EachLogits:
         try:
             found = self._pass(tokens, end) if self._cached is None else self._cached_pass(tokens)
             # The copy waits until the device has computed them.
-            logits: Logits = found[:, -1].float().cpu().numpy()
+            logits: EachLogits = found[:, wanted].float().cpu().numpy()
         except Exception as error:
             raise self._explain(error, f"a step behind {self._position} tokens") from error
         return logits.copy()
+
+    def _held(self) -> Any:
+        if self._cached is None:
+            return list(self._state)
+        return self._cached.state() if self._position else []
+
+    def _hold(self, held: Any) -> None:
+        if self._cached is None:
+            self._state = list(held)
+        elif self._position:
+            self._cached.put_back(held, self._position)
+        else:
+            self._begin()
+
+    def _cut(self, position: int) -> None:
+        both = zip(self._held(), self._decoder.state)
+        cut = [tensor[self._first(position, described)] for tensor, described in both]
+        if self._cached is None:
+            self._state = cut
+        else:
+            self._cached.put_back(cut, position)
 
     def _cached_pass(self, tokens: Array) -> Any:
         return self._cached(self._on_device(tokens))

@@ -23,6 +23,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "portability": "Say which operators and models run where, and right.",
         "bisect": "Find the first tensor on which a target disagrees.",
         "certify": "Say whether a model on another target is still the model.",
+        "speculate": "What a small model's drafts are worth to a large one.",
     },
     "Read results": {
         "show": "Print the tables of stored runs again.",

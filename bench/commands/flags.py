@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from bench.store.run import StoredRun
 
 
+def read_numbers(
+    context: click.Context, flag: click.Parameter, values: tuple[str, ...]
+) -> tuple[int, ...]:
+    """``1,8`` or several flags as a tuple of positive integers."""
+    parts = [part.strip() for value in values for part in value.split(",")]
+    if any(not part.isdigit() or int(part) < 1 for part in parts):
+        raise click.BadParameter("whole numbers from 1 up are wanted, for example 1,8,32")
+    return tuple(int(part) for part in parts)
+
+
 def read_sizes(
     context: click.Context, flag: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, int]:

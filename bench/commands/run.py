@@ -11,6 +11,7 @@ import click
 from bench.bounds import PRESETS
 from bench.cache import cache_folder
 from bench.commands.flags import output_names, output_options, read_sizes, write_outputs
+from bench.commands.flags import read_numbers as _numbers
 from bench.commands.output import print_json
 from bench.commands.show import print_run
 from bench.discover import suite_paths
@@ -31,16 +32,6 @@ _INTERRUPTED = 130
 _LONG_S = 30.0
 
 
-def _numbers(
-    context: click.Context, flag: click.Parameter, values: tuple[str, ...]
-) -> tuple[int, ...]:
-    """``1,8`` or several flags as a tuple of positive integers."""
-    parts = [part.strip() for value in values for part in value.split(",")]
-    if any(not part.isdigit() or int(part) < 1 for part in parts):
-        raise click.BadParameter("whole numbers from 1 up are wanted, for example 1,8,32")
-    return tuple(int(part) for part in parts)
-
-
 @click.command()
 @click.argument("suite", required=False, type=click.Path(path_type=Path))
 @click.option("-m", "--model", "models", multiple=True, help="Model: a name, .onnx or card.")
@@ -57,6 +48,7 @@ def _numbers(
 @click.option(
     "--depth", multiple=True, callback=_numbers, help="decode: tokens cached, e.g. 32,512."
 )
+@click.option("--draft", multiple=True, callback=_numbers, help="verify: tokens drafted, e.g. 4.")
 @click.option("--shape", "shapes", multiple=True, callback=read_sizes, help="Sizes, e.g. seq=128.")
 @click.option("--batch-axis", help="Which axis is the batch: a name, a number, or none.")
 @click.option("--threads", type=int, help="Compute threads of one inference.")

@@ -219,6 +219,9 @@ def _sized(suite: Suite, scenario: Scenario) -> list[Scenario]:
     if scenario.counts == "text":
         lengths = dict.fromkeys(itertools.product(suite.prompt, suite.answer))
         return [*without, *(scenario.of_text(*both) for both in lengths)]
+    if scenario.counts == "draft":
+        lengths = dict.fromkeys(itertools.product(suite.depth, suite.draft))
+        return [*without, *(scenario.of_draft(*both) for both in lengths)]
     sizes = suite.prompt if scenario.counts == "prompt" else suite.depth
     return [*without, *(scenario.of_size(size) for size in dict.fromkeys(sizes))]
 

@@ -113,6 +113,15 @@ BISECT_COLUMNS = (
     Column("jump", "", "where the error is not passed on by the inputs"),
 )
 
+#: `bench speculate`: what drafts of each length are worth
+SPECULATE_COLUMNS = (
+    Column("accepted", "Accepted", "of the drafted tokens"),
+    Column("tokens", "Tokens", "that come out of an iteration: a draft and its check"),
+    Column("predicted", "Predicted", "speed-up, from times of steps and what the draft foresees"),
+    Column("measured", "Measured", "speed-up of what comes behind the first token"),
+    Column("whole", "With prompt", "speed-up of whole queries", essential=False),
+)
+
 #: `bench lineage`: how like each other two models are, and how like the controls
 LINEAGE_COLUMNS = (
     Column("value", "Likeness", "of A and B, and of A and each control"),

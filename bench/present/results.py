@@ -489,6 +489,7 @@ def _metric_notes(batches: Sequence[_Batch]) -> list[str]:
 _TOKEN_WORDS = {
     "prompt": "the model's time to first token (ttft_model) for a prompt of {} tokens",
     "depth": "the time of one token (tpot) with {} tokens in the cache",
+    "draft": "the time of a step that checks a draft, {1} tokens at once with {0} in the cache",
 }
 
 
@@ -518,7 +519,7 @@ def _token_notes(records: Sequence[Record]) -> list[str]:
 
 def _token_words(name: str) -> str:
     scenario = find_scenario(name)
-    return _TOKEN_WORDS[scenario.counts].format(scenario.size)
+    return _TOKEN_WORDS[scenario.counts].format(scenario.size, scenario.new_tokens)
 
 
 def _metrics(batches: Sequence[_Batch]) -> set[MetricRow]:

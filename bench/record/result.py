@@ -192,6 +192,9 @@ class Footprint(Frozen):
     cache_token_bytes: Figure  #: what a token of one sample adds to it in the long run
     logits_bytes: Count  #: [batch, new tokens at once, vocabulary] in float32
     needed_bytes: Count
+    #: whether the state behind fewer tokens is a part of it, so that drafted tokens that are
+    #: rejected can be cut off
+    cache_cuts: bool | None = None
     #: measured: the state that was bound before the query, as the reference left it
     cache_held_bytes: Count | None = None
 

@@ -182,6 +182,28 @@ class Worker:
             raise self._absurd("go-on", f"{found.shape} tokens where {asked.most} are the most")
         return found
 
+    def load_draft(self, model: ModelFile, device: Device, options: Options) -> messages.LoadedInfo:
+        """Read and compile a second model beside the first, as `load` does."""
+        with unchanged(model):
+            return self.ask(messages.LoadDraft(model, device, options), messages.LoadedInfo)
+
+    def speculate(self, asked: messages.Speculate) -> messages.Speculated:
+        """A greedy answer, with drafts or without."""
+        found = self.ask(asked, messages.Speculated)
+        if found.tokens.shape != (asked.most,) or min(found.prompt_ns, found.rest_ns) < 0:
+            raise self._absurd("speculate", f"{found.tokens.shape} tokens of {asked.most}")
+        if found.drafted.shape != found.accepted.shape or (found.accepted > found.drafted).any():
+            raise self._absurd("speculate", "more accepted than drafted")
+        return found
+
+    def read_text(self, asked: messages.ReadText) -> messages.TextRead:
+        """What a model puts first behind each token of a text."""
+        found = self.ask(asked, messages.TextRead)
+        steps = len(asked.text) // asked.at_once
+        if (len(found.predicted), len(found.step_ns)) != (steps * asked.at_once, steps):
+            raise self._absurd("read-text", f"{len(found.step_ns)} steps where {steps} fit")
+        return found
+
     def copy_times(self, latency_ns: float) -> Mapping[str, tuple[int, ...]]:
         """Times in ns of the copies of what is bound, by ``h2d_ns`` and ``d2h_ns``; empty where
         they can't be timed. One inference takes ``latency_ns``."""

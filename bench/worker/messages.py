@@ -276,6 +276,63 @@ class WentOn:
 
 
 @dataclass(frozen=True)
+class LoadDraft:
+    """Read and compile a second model beside the first, one that drafts for it."""
+
+    model: ModelFile
+    device: Device
+    options: Options
+
+
+@dataclass(frozen=True)
+class Speculate:
+    """``most`` greedy tokens behind a prompt, int64 [tokens], with drafts of up to ``length``
+    tokens; with 0 the first model alone.
+
+    ``decoder`` and ``draft`` are each a `bench.decoding.Decoder` as JSON.
+    """
+
+    decoder: str
+    draft: str
+    prompt: Array
+    most: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Speculated:
+    """The answer, times and iterations (`bench.worker.speculation.Said`)."""
+
+    tokens: Array  #: int64 [tokens]
+    prompt_ns: int
+    rest_ns: int
+    drafted: Array  #: int64 [iterations]
+    accepted: Array  #: int64 [iterations]
+    margins: Array  #: float64 [tokens], of the model alone
+    cuts: bool  #: whether its state is cut to the tokens that are accepted
+
+
+@dataclass(frozen=True)
+class ReadText:
+    """What does the model (the second, if ``of_draft``) put first behind each token of ``text``,
+    taken in steps of ``at_once`` tokens behind ``prompt``; both int64 [tokens]?"""
+
+    decoder: str
+    of_draft: bool
+    prompt: Array
+    text: Array
+    at_once: int
+
+
+@dataclass(frozen=True)
+class TextRead:
+    """The most probable ids, int64, and each step's time."""
+
+    predicted: Array
+    step_ns: Nanoseconds
+
+
+@dataclass(frozen=True)
 class TimeCopies:
     """How long do the copies of what is bound take? One inference takes ``latency_ns``."""
 
@@ -384,6 +441,9 @@ Request = Union[
     Evaluate,
     ScoreTokens,
     GoOn,
+    LoadDraft,
+    Speculate,
+    ReadText,
     TimeCopies,
     AskDeviceMemory,
     AskReadings,
@@ -404,6 +464,8 @@ Answer = Union[
     Outputs,
     TokenScores,
     WentOn,
+    Speculated,
+    TextRead,
     CopyTimes,
     DeviceMemory,
     Readings,

@@ -17,7 +17,9 @@ import numpy as np
 from bench.backend import Backend, Device, Session
 from bench.capabilities import (
     QUERIES_PER_STREAM,
+    ChecksDrafts,
     DecodesFromState,
+    DecodingStream,
     ExplainsAbsence,
     Nanoseconds,
     NativeTimer,
@@ -37,7 +39,7 @@ from bench.errors import (
     Unsupported,
     WorkerCrashed,
 )
-from bench.worker import PROTOCOL, openloop, resident
+from bench.worker import PROTOCOL, openloop, resident, speculation
 from bench.worker import messages as m
 from bench.worker.codec import MOST_TEXT, Encoded, decode, encode
 from bench.worker.greedy import greedy
@@ -102,12 +104,21 @@ def _failure(error: BenchError) -> m.Failed:
     return m.Failed(error.kind, _words(error))
 
 
+def _collect_no_more() -> None:
+    """A full collection with a runtime loaded takes up to 100 ms, and the loops make no garbage."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+
+
 class Work:
-    """The state of one worker: at most one session and one bound call."""
+    """The state of one worker: at most one session and one bound call; a second where one model
+    drafts for the other."""
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.session: Optional[Session] = None
+        self.draft: Optional[Session] = None  #: a second model, which drafts for the first
         self.call: Optional[Callable[[], object]] = None
         self.timer: Optional[Callable[[int], Nanoseconds]] = None
         self.queries: Optional[Queries] = None  #: the call, where it is a whole query
@@ -129,6 +140,9 @@ class Work:
             m.Evaluate: self.evaluate,
             m.ScoreTokens: self.score_tokens,
             m.GoOn: self.go_on,
+            m.LoadDraft: self.load_draft,
+            m.Speculate: self.speculate,
+            m.ReadText: self.read_text,
             m.TimeCopies: self.copy_times,
             m.AskDeviceMemory: self.device_memory,
             m.AskReadings: self.told_readings,
@@ -235,10 +249,7 @@ class Work:
             # A loop of one is mostly the way into it; the blocks are sized by a real one.
             latency_ns = int(np.median(self.timer(_NATIVE_PILOT_CALLS)))
             warmup = replace(warmup, latency_ns=latency_ns)
-        # A full collection with a runtime loaded takes up to 100 ms, and the loop makes no garbage.
-        gc.collect()
-        gc.freeze()
-        gc.disable()
+        _collect_no_more()
         return warmup
 
     def block(self, request: m.TimeBlock) -> m.TimedBlock:
@@ -303,6 +314,65 @@ class Work:
         said = greedy(self._session(), decoder, request.tokens, set(request.ends), request.most)
         return m.WentOn(np.array(said, np.int64))
 
+    def load_draft(self, request: m.LoadDraft) -> m.LoadedInfo:
+        """Read and compile a model beside the one that is loaded."""
+        self._close_draft()
+        rss_before = resident.current_rss_bytes()
+        started = time.perf_counter_ns()
+        draft = self.draft = self.backend.compile(request.model, request.device, request.options)
+        load_ns = time.perf_counter_ns() - started
+        _collect_no_more()
+        return m.LoadedInfo(load_ns, rss_before, tuple(draft.inputs), tuple(draft.outputs))
+
+    def speculate(self, request: m.Speculate) -> m.Speculated:
+        """An answer with drafts, or without."""
+        capacity = len(request.prompt) + request.most
+        original = self._stream(self._session(), request.decoder, capacity)
+        if request.length:
+            draft = self._stream(self._draft(), request.draft, capacity)
+            said = speculation.speculate(
+                original, draft, request.prompt, request.most, request.length
+            )
+        else:
+            said = speculation.alone(original, request.prompt, request.most)
+        return m.Speculated(
+            tokens=np.array(said.tokens, np.int64),
+            prompt_ns=said.prompt_ns,
+            rest_ns=said.rest_ns,
+            drafted=np.array(said.drafted, np.int64),
+            accepted=np.array(said.accepted, np.int64),
+            margins=np.array(said.margins, np.float64),
+            cuts=isinstance(original, ChecksDrafts) and original.cuts,
+        )
+
+    def read_text(self, request: m.ReadText) -> m.TextRead:
+        """A text in steps of one size."""
+        session = self._draft() if request.of_draft else self._session()
+        capacity = len(request.prompt) + len(request.text)
+        stream = self._stream(session, request.decoder, capacity)
+        found = speculation.read(stream, request.prompt, request.text, request.at_once)
+        return m.TextRead(found.predicted, np.array(found.step_ns, np.int64))
+
+    def _stream(self, session: Session, decoder: str, capacity: int) -> DecodingStream:
+        """Of one text. Raises `Unsupported` where the state doesn't stay where the model runs:
+        times would be those of copies."""
+        if not isinstance(session, DecodesFromState):
+            raise Unsupported(
+                f"{self.backend.name} doesn't keep a model's state between two steps, so there is "
+                "nothing to draft for on it. Use onnxruntime or torch."
+            )
+        return session.decoding(Decoder.from_json(decoder), 1, capacity)
+
+    def _draft(self) -> Session:
+        if self.draft is None:
+            raise BenchError("no draft is loaded in this worker: the scheduler skipped it.")
+        return self.draft
+
+    def _close_draft(self) -> None:
+        draft, self.draft = self.draft, None
+        if draft is not None:
+            draft.close()
+
     def copy_times(self, request: m.TimeCopies) -> m.CopyTimes:
         """How long the copies of what is bound take; nothing where the session can't tell.
 
@@ -352,6 +422,7 @@ class Work:
         return self.unload(m.Unload())
 
     def unload(self, request: m.Unload) -> m.Done:
+        self._close_draft()
         session, self.session = self.session, None
         self.call = self.timer = self.copied = self.queries = None
         self.readings = []

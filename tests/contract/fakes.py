@@ -401,6 +401,14 @@ BROKEN: dict[str, dict[str, type[Capable]]] = {
     "check_steps_that_do_not_fit_are_refused_and_change_nothing": {
         "whatever it is given": steps_that(_count=lambda self, tokens: tokens.shape[1]),
     },
+    "check_drafts_are_checked_and_taken_back": {
+        "the last logits alone": steps_that(
+            step_each=lambda self, tokens: RunSteps.step(self, tokens)[:, None]
+        ),
+        "a state that isn't kept": steps_that(_hold=lambda self, held: None),
+        "a position that isn't kept": steps_that(put_back=lambda self, kept: self._hold(kept[1])),
+        "a cut through what has no entries": steps_that(cuts=True),
+    },
     "check_the_devices_memory_is_in_bytes": {
         "total and free": backend_that(memory=(2**31, 2**30)),
         "MiB": backend_that(memory=(2**10, 2**11)),

@@ -18,6 +18,7 @@ from bench.backend import Placement, Session
 from bench.capabilities import (
     QUERIES_PER_STREAM,
     TRIAL_BATCH,
+    ChecksDrafts,
     DecodesFromState,
     DecodingStream,
     ExplainsAbsence,
@@ -278,6 +279,37 @@ def check_steps_that_do_not_fit_are_refused_and_change_nothing(subject: Subject)
         assert_close([stream.step(text[:, 7:8])], [decoder_of(subject).right(text[:, :8])])
         with raises(SpecError):
             stream.step(text[:, 8:9])
+
+
+def check_drafts_are_checked_and_taken_back(subject: Subject) -> None:
+    """A step of several tokens gives logits behind each, the last of them those of a step; what was
+    kept can be gone back to, as often as one likes; a state that can't be cut says so."""
+    for streams in _decoding(subject):
+        stream, text, other = streams(2, 14), _text(6), _text(7)
+        if not isinstance(stream, ChecksDrafts):
+            return
+        right = decoder_of(subject).right
+        nothing = stream.keep()
+        stream.step(text[:, :6])
+        kept = stream.keep()
+        for drafted, count in ((other, 5), (text, 8), (other, 2)):
+            tokens = drafted[:, 6 : 6 + count]
+            logits = stream.step_each(tokens)
+            assert stream.position == 6 + count
+            assert logits.shape == (2, count, VOCABULARY)
+            assert logits.dtype == np.float32
+            whole = np.concatenate([text[:, :6], tokens], axis=1)
+            assert_close([logits[:, -1]], [right(whole)])
+            stream.put_back(kept)
+            assert stream.position == 6
+        assert_close([stream.step(text[:, 6:7])], [right(text[:, :7])])
+        stream.put_back(nothing)
+        assert_close([stream.step(other[:, :5])], [right(other[:, :5])])
+        if not decoder_of(subject).decoder.cuts:
+            assert not stream.cuts
+            with raises(Unsupported):
+                stream.cut(3)
+            assert stream.position == 5
 
 
 def _text(seed: int) -> np.ndarray:

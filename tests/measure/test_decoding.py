@@ -16,7 +16,7 @@ from bench.cards.language.prompts import prompt_tokens
 from bench.cards.ready import Loaded
 from bench.decoding import Decoder, Length, StateTensor
 from bench.errors import BenchError, SpecError, Unsupported
-from bench.measure.language.pasts import names_to_fill, with_past
+from bench.measure.language.pasts import footprint, names_to_fill, with_past
 from bench.measure.language.steps import refusal
 from bench.measure.plan import PlannedCell, make_plan
 from bench.record.parity import Reference
@@ -110,6 +110,28 @@ def test_a_token_is_decoded_after_a_state_that_the_prompt_left() -> None:
     assert shapes == planned.cell.shapes
 
 
+def test_a_draft_is_checked_with_the_token_before_it_behind_the_same_state() -> None:
+    suite = Suite(scenarios=("verify",), depth=(8, 16), draft=(1, 4))
+    cells = plan(suite, model())
+    assert [p.cell.scenario for p in cells] == [
+        *("verify@8+1", "verify@8+4", "verify@16+1", "verify@16+4"),
+    ]
+    for planned, depth, tokens in zip(cells, (8, 8, 16, 16), (2, 5, 2, 5), strict=True):
+        assert planned.prompt is not None
+        assert planned.prompt.shape == (1, depth)
+        assert planned.feeds["input_ids"].shape == (1, tokens)
+        assert planned.feeds["attention_mask"].shape == (1, depth + tokens)
+        assert planned.feeds["past_key"].shape == (1, 2, depth, 4)
+        told = footprint(planned)
+        assert told is not None
+        assert told.logits_bytes == 4 * 50 * tokens
+        assert told.cache_bytes == DECODER.state_bytes(1, depth + tokens)
+        assert told.cache_cuts is False, "the gate is replaced"
+    one = plan(Suite(scenarios=("decode@8",)), model())[0]
+    assert (one.prompt == cells[0].prompt).all()
+    assert (one.feeds["input_ids"][0] == cells[0].feeds["input_ids"][0, :1]).all()
+
+
 def test_a_cache_that_is_filled_is_told_of_once() -> None:
     assert names_to_fill(plan(Suite(scenarios=("decode@8", "decode@16")), model())) == ["tiny"]
     assert names_to_fill(plan(Suite(scenarios=("prefill@8",)), model())) == []
@@ -127,6 +149,7 @@ def test_a_cache_that_nothing_can_fill_fails_its_cell() -> None:
         ("multi-stream", DECODER, "knows no cache"),
         ("decode@64", DECODER, "65 tokens, and its context holds 64"),
         ("prefill@65", DECODER, "a smaller --prompt"),
+        ("verify@60+4", DECODER, "65 tokens, and its context holds 64. Give a smaller --depth or"),
         ("decode@8", None, "keeps no cache"),
     ],
 )
@@ -145,7 +168,9 @@ def test_a_context_that_is_just_enough_is_not_refused() -> None:
         assert refusal(model(), find_scenario(name), Suite()) is None
 
 
-@pytest.mark.parametrize("name", ["offline@3", "decode@", "decode@0", "decode@x", "decode@-1"])
+@pytest.mark.parametrize(
+    "name", ["offline@3", "decode@", "decode@0", "decode@x", "decode@-1", "verify@8", "decode@8+1"]
+)
 def test_a_length_belongs_to_what_counts_tokens(name: str) -> None:
     with pytest.raises(SpecError, match="prefill@128"):
         find_scenario(name)

@@ -92,6 +92,7 @@ def test_a_prompt_is_foretold_with_the_logits_of_all_its_tokens() -> None:
         cache_token_bytes=TOKEN,
         logits_bytes=100 * 64 * 4,
         needed_bytes=1000 + 100 * TOKEN + 100 * 64 * 4,
+        cache_cuts=True,
     )
 
 

@@ -169,16 +169,26 @@ def decoding_module(model: Any, plan: Plan) -> Any:
             return (found["logits"], *(taken(cache, places[0]) for places in plan.slots))
 
         def cached_steps(self) -> Any:
-            """A text from its beginning: a function of new tokens that gives their logits, and
-            keeps the class's own cache in between. The same steps as `forward`'s, without taking
-            the state out of the cache and putting it back."""
-            cache = DynamicCache(config=model.config)
+            """A text from its beginning. The same steps as `forward`'s, without taking the state
+            out of the cache and putting it back."""
+            return CachedSteps()
 
-            def step(input_ids: Any) -> Any:
-                given = {"input_ids": input_ids, argument: cache}
-                return self.model(use_cache=True, return_dict=True, **given)["logits"]
+    class CachedSteps:
+        """A function of new tokens that gives their logits, and keeps the class's own cache in
+        between; its `state` is what `forward` would give, while there are tokens in it."""
 
-            return step
+        def __init__(self) -> None:
+            self.cache = DynamicCache(config=model.config)
+
+        def __call__(self, input_ids: Any) -> Any:
+            given = {"input_ids": input_ids, argument: self.cache}
+            return model(use_cache=True, return_dict=True, **given)["logits"]
+
+        def state(self) -> list[Any]:
+            return [taken(self.cache, places[0]) for places in plan.slots]
+
+        def put_back(self, state: Any, position: int) -> None:
+            self.cache = restored(tuple(state), position)
 
     grows = next(
         (

@@ -66,7 +66,7 @@ def footprint(planned: PlannedCell) -> Footprint | None:
     before = decoder.state_bytes(batch, scenario.tokens - scenario.new_tokens)
     after = decoder.state_bytes(batch, scenario.tokens)
     # An answer's tokens come one by one, so the most logits at once are its prompt's.
-    at_once = 1 if scenario.counts == "depth" else scenario.size
+    at_once = scenario.new_tokens if scenario.behind else scenario.size
     logits = _LOGIT_BYTES * decoder.vocabulary * batch * at_once
     needed = weights + before + after + logits
     return Footprint(
@@ -75,6 +75,7 @@ def footprint(planned: PlannedCell) -> Footprint | None:
         cache_token_bytes=decoder.token_bytes(),
         logits_bytes=logits,
         needed_bytes=max(needed, _filling_bytes(planned)),
+        cache_cuts=decoder.cuts,
     )
 
 
@@ -122,8 +123,7 @@ def too_large(planned: PlannedCell) -> OutOfMemory | None:
 
 def _refusal(planned: PlannedCell, told: Footprint, needed: int, room: str) -> OutOfMemory:
     cell = planned.cell
-    counts = find_scenario(cell.scenario).counts
-    smaller = "--prompt or --answer" if counts == "text" else f"--{counts}"
+    smaller = find_scenario(cell.scenario).flags
     parts = [
         f"{size(told.weights_bytes)} of weights",
         f"a cache of {size(told.cache_bytes)} ({size(told.cache_token_bytes)} a token)",

@@ -1,5 +1,5 @@
-"""What language models are timed on: a prompt after nothing, one token after others, or prompts
-that are answered."""
+"""What language models are timed on: a prompt after nothing, one token or a draft after others, or
+prompts that are answered."""
 
 from __future__ import annotations
 
@@ -47,10 +47,9 @@ def refusal(model: Loaded, scenario: Scenario, suite: Suite) -> BenchError | Non
             "nothing. Use --scenario prefill or --scenario decode."
         )
     if context is not None and scenario.tokens > context:
-        shorter = {"text": "--prompt or --answer"}.get(scenario.counts, f"--{scenario.counts}")
         return Unsupported(
             f"{name}: {scenario.name} takes {scenario.tokens} tokens, and its context holds "
-            f"{context}. Give a smaller {shorter}."
+            f"{context}. Give a smaller {scenario.flags}."
         )
     return _refused_text(name, scenario, suite) if scenario.counts == "text" else None
 
@@ -107,7 +106,9 @@ def step_of(model: Loaded, scenario: Scenario, batch: int, seed: int) -> Step:
     if scenario.counts == "text":
         return _text(model, decoder, scenario, batch, seed)
     tokens = prompt_tokens(decoder, tokenizer_of(model), batch, scenario.tokens, seed)
-    return (prompt_step if scenario.counts == "prompt" else token_step)(decoder, tokens)
+    if scenario.counts == "prompt":
+        return prompt_step(decoder, tokens)
+    return token_step(decoder, tokens, scenario.new_tokens)
 
 
 def prompt_step(decoder: Decoder, tokens: Array) -> Step:
@@ -116,9 +117,10 @@ def prompt_step(decoder: Decoder, tokens: Array) -> Step:
     return Step(feeds, None, input_digest({"tokens": tokens}))
 
 
-def token_step(decoder: Decoder, tokens: Array) -> Step:
-    """The last of the tokens, [batch, tokens], after all others, whose past is all zeros yet."""
-    batch, depth = tokens.shape[0], tokens.shape[1] - 1
+def token_step(decoder: Decoder, tokens: Array, new: int = 1) -> Step:
+    """The last ``new`` of the tokens, [batch, tokens], after all others, whose past is all zeros
+    yet."""
+    batch, depth = tokens.shape[0], tokens.shape[1] - new
     past = {
         tensor.input: np.broadcast_to(
             np.zeros(1, tensor.dtype), decoder.shape(tensor, batch, depth)

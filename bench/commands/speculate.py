@@ -1,0 +1,110 @@
+"""``bench speculate ORIGINAL --draft STUDENT``: what a small model's drafts are worth."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import click
+
+from bench.cache import cache_folder
+from bench.commands.flags import read_numbers
+from bench.commands.output import print_drawing, print_json
+
+_OTHER_ANSWERS = 3
+
+
+@click.command(name="speculate")
+@click.argument("original")
+@click.option("--draft", required=True, help="The small model that drafts for it.")
+@click.option("-t", "--target", "targets", multiple=True, required=True, help="Where both run.")
+@click.option(
+    "--length",
+    "lengths",
+    multiple=True,
+    default=("1,2,4,8",),
+    show_default=True,
+    callback=read_numbers,
+    help="Tokens of a draft.",
+)
+@click.option("--prompts", type=click.IntRange(min=2), default=8, show_default=True)
+@click.option("--prompt", type=click.IntRange(min=1), default=32, show_default=True, help="Tokens.")
+@click.option("--answer", type=click.IntRange(min=3), default=64, show_default=True, help="Tokens.")
+@click.option(
+    "--turns",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Processes that all prompts are asked in.",
+)
+@click.option("--threads", type=click.IntRange(min=1), help="Compute threads of one step.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, help="Of prompts and order.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+def command(
+    original: str,
+    draft: str,
+    targets: tuple[str, ...],
+    lengths: tuple[int, ...],
+    prompts: int,
+    prompt: int,
+    answer: int,
+    turns: int,
+    threads: int | None,
+    seed: int,
+    *,
+    as_json: bool,
+) -> int:
+    """Let a small model draft for ORIGINAL (speculative decoding, greedy), and time it.
+
+    The original answers alone and with drafts, in turns; every answer is compared token for token,
+    and the speed-up with what is foretold from the times of single steps. The exit status is 3
+    where an answer is another one and no near tie explains it, and 1 where no target could be
+    tried.
+    """
+    from bench.measure.prepare import prepare  # scipy: start-up
+    from bench.present.progress import choose_listener
+    from bench.scenarios import GENERATE
+    from bench.spec import Suite, with_flags
+    from bench.trials.speculate import (
+        Asked,
+        check_answer,
+        check_vocabularies,
+        prompts_for,
+        speculate,
+    )
+    from bench.trials.speculate_report import speculation_rows, speculation_text
+
+    check_answer(answer, lengths)
+    flags = {
+        "models": (original, draft),
+        "targets": targets,
+        "scenarios": (GENERATE.of_text(prompt, answer).name,),
+        "threads": threads,
+        "seed": seed,
+    }
+    with (
+        closing(choose_listener(quiet=False)) as listener,
+        prepare(with_flags(Suite(), flags), listener, cache_folder()) as prepared,
+    ):
+        cells = prepared.plan.cells
+        half = len(cells) // 2  # the original's, target by target, then the draft's
+        pairs = list(zip(cells[:half], cells[half:], strict=True))
+        names = [planned.cell.model.name for planned in pairs[0]]
+        check_vocabularies(*pairs[0])
+        asked = Asked(
+            prompts_for(pairs[0][0], prompts, prompt, seed),
+            answer,
+            tuple(dict.fromkeys(lengths)),
+            turns,
+            seed,
+        )
+        found = [
+            speculate(one, other, asked, prepared.launcher, listener.phase) for one, other in pairs
+        ]
+    if as_json:
+        rows = [speculation_rows(each) for each in found]
+        print_json({"original": names[0], "draft": names[1], "targets": rows})
+    else:
+        print_drawing(lambda width: speculation_text(found, names[0], names[1], width))
+    if any(each.wrong for each in found):
+        return _OTHER_ANSWERS
+    return 1 if all(each.failure for each in found) else 0
