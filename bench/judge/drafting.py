@@ -66,7 +66,7 @@ def draftings(run: StoredRun) -> list[Drafting]:
     latest = {record.cell_id: record for record in run.records}
     records = [r for r in latest.values() if r.cell.variant == DEFAULT and r.cell.batch == 1]
     models = {record.cell.model.name: record.cell.model for record in records}
-    found = []
+    found: list[Drafting] = []
     for draft, original, relation in relations(models):
         is_control = models[draft].control_of is not None
         if relation != "original" or is_control or models[draft].task != TextGeneration.name:
