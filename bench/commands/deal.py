@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +49,7 @@ def command(run: Path, cost: Cost, loss: str | None, temperature: float, *, as_j
     """
     from bench.judge.changes import Changes  # scipy: start-up
     from bench.judge.deal import make_deal
+    from bench.judge.drafting import draftings
     from bench.judge.fidelities import Fidelities
     from bench.store.run import no_collection, read_results
 
@@ -55,6 +57,7 @@ def command(run: Path, cost: Cost, loss: str | None, temperature: float, *, as_j
         stored = read_results(run)
         changes = Changes(stored)
         deal = make_deal(stored.records, changes.at, cost, _fraction(loss) if loss else None)
+        deal = replace(deal, draftings=tuple(draftings(stored)))
     fidelities = Fidelities(stored, temperature)
     # --json has all targets and variants.
     found = list(fidelities.each()) if as_json else fidelities.first_of_each()

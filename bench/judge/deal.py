@@ -15,6 +15,7 @@ from bench.cards.tasks.base import MetricRow
 from bench.cell import Cell
 from bench.defaults import CONFIDENCE, MARGIN
 from bench.errors import SpecError
+from bench.judge.drafting import Drafting
 from bench.judge.pairs import Changed, Pair, Relation, compare_on_target, same_data, time_ratio
 from bench.record.result import Invocation, Record
 from bench.scenarios import weighing
@@ -68,6 +69,8 @@ class Deal:
     offers: Mapping[tuple[str, str], tuple[Offer, ...]]
     loss: float | None
     confidence: float
+    #: what distilled language models would be worth as drafters
+    draftings: tuple[Drafting, ...] = ()
 
     def negligible(self, metric: MetricRow) -> float:
         """The loss of a metric that counts as nothing, as it is stored."""

@@ -7,6 +7,7 @@ from rich.text import Text
 from bench.cards.tasks.base import Change, MetricRow
 from bench.defaults import MARGIN
 from bench.judge.deal import Cost, Deal, Offer, Point, cost_of
+from bench.judge.drafting import Drafting
 from bench.numbers import (
     BYTE_UNITS,
     NAME_LIMIT,
@@ -136,7 +137,67 @@ def sentences(deal: Deal) -> list[str]:
         if worth:
             text = f"On {printable(target, limit=NAME_LIMIT)} {'; '.join(worth)}."
             said.append(text)
+        said += _drafting_words(deal, original, target)
     return said
+
+
+def _drafting_words(deal: Deal, original: str, target: str) -> list[str]:
+    """What each distilled model would be worth as a drafter; of several depths the greatest that
+    something is known of."""
+    found: dict[str, Drafting] = {}
+    for each in deal.draftings:
+        if (each.original, each.target) != (original, target):
+            continue
+        kept = found.get(each.draft)
+        if kept is None or bool(each.lengths) >= bool(kept.lengths):
+            found[each.draft] = each
+    return [_drafted(each) + _three(each, deal) for each in found.values()]
+
+
+def _drafted(drafting: Drafting) -> str:
+    draft, original, target = (
+        printable(text, limit=NAME_LIMIT)
+        for text in (drafting.draft, drafting.original, drafting.target)
+    )
+    best, measured = drafting.best, f"bench speculate {original} --draft {draft} -t {target}"
+    if best is None:
+        return f"{draft} as a drafter for {original} on {target}: {drafting.missing}."
+    times = best.speedup
+    value = ratio(times.estimate, times.low, times.high)
+    if times.low > 1:
+        worth = f"an expected {value} faster, and loses nothing"
+    elif times.high < 1:
+        worth = f"not worth it: an expected {value} as fast"
+    else:
+        worth = f"not surely worth it: an expected {value} as fast"
+    others = ", ".join(
+        f"{each.length}: {ratio(each.speedup.estimate)}"
+        for each in drafting.lengths
+        if each is not best
+    )
+    of_others = f"; {others}" if others else ""
+    length = f"{best.length} token{'s' * (best.length != 1)}"
+    return (
+        f"On {target} {draft} as a drafter for {original} is {worth} (drafts of {length}"
+        f"{of_others}; behind {drafting.depth} tokens). `{measured}` measures it."
+    )
+
+
+def _three(drafting: Drafting, deal: Deal) -> str:
+    """Replace, draft or quantise: what each is worth, where all are known."""
+    best, told = drafting.best, []
+    for offer in deal.offers.get((drafting.original, drafting.target), ()):
+        speed = offer.pair.speedup
+        if speed is None:
+            continue
+        if offer.kind == "distilled" and offer.pair.model == drafting.draft:
+            told.append(f"replacing it is {ratio(speed.value)} as fast")
+        elif offer.kind == "variant":
+            told.append(f"quantising{in_words(offer.pair.variant)} {ratio(speed.value)}")
+    if best is None or not told:
+        return ""
+    told.insert(1, f"drafting {ratio(best.speedup.estimate)} with the same text")
+    return f" Replace, draft or quantise: {', '.join(told)}."
 
 
 def answer(deal: Deal) -> str:
@@ -226,6 +287,7 @@ def deal_rows(deal: Deal) -> dict[str, object]:
         "loss": deal.negligible(deal.metrics[0]),
         "confidence": deal.confidence,
         "points": [_row(point, deal) for point in deal.points],
+        "drafting": [_drafting_row(each) for each in deal.draftings],
         "sentences": sentences(deal),
     }
 
@@ -247,6 +309,21 @@ def _row(point: Point, deal: Deal) -> dict[str, object]:
         "accuracy_high": accuracy.value.high,
         "standing": point.standing.state,
         "dominated_by": None if by is None else deal.points[by].record.cell_id,
+    }
+
+
+def _drafting_row(each: Drafting) -> dict[str, object]:
+    return {
+        "original": each.original,
+        "draft": each.draft,
+        "target": each.target,
+        "depth": each.depth,
+        "agreement": interval_row(each.agreement),
+        "missing": each.missing,
+        "lengths": [
+            {"length": at.length, "tokens": at.tokens, "speedup": interval_row(at.speedup)}
+            for at in each.lengths
+        ],
     }
 
 

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from bench.numbers import NAME_LIMIT, duration, percent, printable, ratio, significant
 from bench.present.columns import SPECULATE_COLUMNS
+from bench.present.deal import interval_row
 from bench.present.layout import Figure, Line, lay_out, wrap
 from bench.stats.interval import Interval
 from bench.trials.speculate import AtLength, Speculation
@@ -133,10 +134,10 @@ def speculation_rows(found: Speculation) -> dict[str, object]:
     return {
         "target": found.target,
         "failure": found.failure,
-        "agreement": _row(found.agreement),
+        "agreement": interval_row(found.agreement),
         "step_ns": found.step_ns,
-        "draft_step": _row(found.draft_step),
-        "checks": {str(size): _row(each) for size, each in found.checks.items()},
+        "draft_step": interval_row(found.draft_step),
+        "checks": {str(size): interval_row(each) for size, each in found.checks.items()},
         "cuts": found.cuts,
         "lengths": [
             {
@@ -144,7 +145,7 @@ def speculation_rows(found: Speculation) -> dict[str, object]:
                 "accepted": at.accepted,
                 "tokens": at.tokens,
                 **{
-                    name: _row(getattr(at, name))
+                    name: interval_row(getattr(at, name))
                     for name in ("measured", "predicted", "fit", "whole")
                 },
             }
@@ -162,15 +163,4 @@ def speculation_rows(found: Speculation) -> dict[str, object]:
             for split in found.splits
         ],
         "sentences": sentences(found),
-    }
-
-
-def _row(found: Interval | None) -> dict[str, float] | None:
-    if found is None:
-        return None
-    return {
-        "value": found.estimate,
-        "low": found.low,
-        "high": found.high,
-        "confidence": found.confidence,
     }
