@@ -71,6 +71,18 @@ def test_the_scores_of_language_models_are_those_of_their_cards() -> None:
     assert f"needs {less:.3f} ({low:.3f} to {high:.3f}) bits a byte less" in README
 
 
+def test_the_figures_of_the_student_of_an_hour_are_those_that_were_published() -> None:
+    published = (ROOT / "results" / "smollm2" / "README.md").read_text("utf-8")
+    manual = (ROOT / "docs" / "language-models.md").read_text("utf-8")
+    rows = [line for line in manual.splitlines() if line.startswith("| `smollm2-135m")]
+    figures = re.findall(r"[\d.]+ ms ±\d+%|1\.\d\d \([\d.–]+\)", "".join(rows[:2]))
+    assert len(figures) == 8
+    said = re.search(r"([\d.]+x \([\d.–]+\)) faster a token", README)
+    assert said is not None
+    for figure in (*figures, said[1]):
+        assert figure in published, figure
+
+
 def test_the_figures_of_portability_are_those_of_the_matrix() -> None:
     matrix = json.loads((ROOT / "results" / "portability" / "cpu.json").read_text("utf-8"))
     said = re.search(

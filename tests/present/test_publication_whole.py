@@ -318,6 +318,18 @@ def test_what_a_link_in_a_run_leads_to_is_not_published(
     assert not (tmp_path / "p").exists()
 
 
+def test_the_folder_that_a_model_lies_in_is_not_published(tmp_path: Path) -> None:
+    path = measured_run(tmp_path)
+    header = json.loads((path / "run.json").read_text())
+    assert header["models"] == ["fashion-teacher", "/models/fashion-student"]
+    assert publish([read_run(path)], tmp_path / "p", "x") == []
+    published = json.loads((tmp_path / "p/runs" / path.name / "run.json").read_text())
+    assert published["models"] == header["suite"]["models"]
+    for file in (tmp_path / "p").rglob("*.*"):
+        assert b"/models/fashion-student" not in file.read_bytes()
+    assert found(tmp_path / "p") == []
+
+
 def test_a_run_that_was_stopped_is_published_with_what_it_has_and_says_what_is_missing(
     tmp_path: Path,
 ) -> None:

@@ -36,6 +36,7 @@ from bench.present.publication.page import page
 from bench.present.told import told
 from bench.record.block import CANARY
 from bench.record.facts import CellFacts
+from bench.record.header import RunHeader
 from bench.store import outputs
 from bench.store.derive import invocations_used
 from bench.store.fields import RESULT_FIELDS
@@ -255,11 +256,20 @@ def _copy_run(run: StoredRun, folder: Path) -> None:
         _write_lines(folder / WORKERS, [one.model_dump_json() for one in told if one])
         _write_lines(folder / FACTS, [one.model_dump_json() for one in facts if one])
         _copy_outputs(run, [one for one in facts if one], folder)
-    header = run.header.model_dump_json(indent=1)
+    header = _as_asked(run.header).model_dump_json(indent=1)
     (folder / HEADER).write_text(header, encoding="utf-8", newline="\n")
     for file in sample_files(run.path):
         _copy_samples(file, folder / "samples" / file.name, run)
     _copy_predictions(run, folder)
+
+
+def _as_asked(header: RunHeader) -> RunHeader:
+    """The header with models in the suite's words: which of a user's folders they lie in is nobody
+    else's business, and where it is gone on from in another folder is the run's alone."""
+    asked = header.suite.models
+    if not header.keeps_raw or len(asked) != len(header.models):
+        return header
+    return header.model_copy(update={"models": asked})
 
 
 def _copy_samples(source: Path, target: Path, run: StoredRun) -> None:
