@@ -9,6 +9,7 @@ on every other runtime here, and on the reference's with another number of threa
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
@@ -121,8 +122,12 @@ def faulty(name: str, folder: Path) -> Iterator[tuple[str, Path]]:
         (folder / stem).mkdir()
         onnx.save(graph, str(folder / stem / "model.onnx"))
         if "pretrained" in card["source"]:
-            for file in (MODELS / card["source"]["pretrained"]).glob("*.json"):
-                (folder / stem / file.name).write_bytes(file.read_bytes())
+            shutil.copytree(
+                MODELS / card["source"]["pretrained"],
+                folder / stem,
+                ignore=shutil.ignore_patterns("*.onnx"),
+                dirs_exist_ok=True,
+            )
         yield what, write_card(card, stem, folder)
 
 
@@ -131,7 +136,8 @@ def write_card(card: dict[str, Any], stem: str, folder: Path) -> Path:
     text = (MODELS / f"{card['name']}.toml").read_text().partition("[provenance]")[0]
     for pattern, instead in {
         r'^name = ".*"$': f'name = "{stem}"',
-        r"^(torch|weights|pretrained|distilled_from|control_of) = .*\n": "",
+        r"^(torch|weights|distilled_from|control_of) = .*\n": "",
+        r"^pretrained = .*$": f'pretrained = "{stem}"',
         r"^onnx = .*$": f'onnx = "{stem}/model.onnx"',
     }.items():
         text = re.sub(pattern, instead, text, count=0 if "torch" in pattern else 1, flags=re.M)
