@@ -52,6 +52,7 @@ FOOTPRINT = Footprint(
     logits_bytes=320,
     needed_bytes=6720,
     cache_held_bytes=800,
+    cache_cuts=True,
 )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 PROOFS = Path(__file__).parent / "proofs"
 
@@ -24,6 +25,13 @@ def proof(monkeypatch: pytest.MonkeyPatch) -> Proof:
     monkeypatch.syspath_prepend(str(PROOFS))
     monkeypatch.syspath_prepend(str(PROOFS / "plugin"))
     return importlib.import_module
+
+
+@pytest.fixture(autouse=True)
+def _gradients() -> Iterator[None]:
+    """A session of PyTorch that another test keeps open has switched them off in this process."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 def lognormal(spread: float, size: int = 400) -> np.ndarray[Any, np.dtype[np.float64]]:

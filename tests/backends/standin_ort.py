@@ -197,6 +197,10 @@ class OrtDevice:
     def _get_c_device(self) -> OrtDevice:
         return self
 
+    def device_type(self) -> int:
+        """As of the extension module: CUDA devices are of the kind GPU, CANN's of the kind NPU."""
+        return {"cpu": 0, "cuda": 1, "cann": 3}[self.place[0]]
+
 
 class InnerValue:
     """The `OrtValue` of the extension module: on the host it looks at the caller's memory and

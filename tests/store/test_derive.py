@@ -48,6 +48,7 @@ UNDERIVED = {
         "suite.answer": "the scenarios' names have the lengths that were measured",
         "suite.prompt": "the scenarios' names have the lengths that were measured",
         "suite.depth": "the scenarios' names have the lengths that were measured",
+        "suite.draft": "the scenarios' names have the lengths that were measured",
         "suite.precision": "when to stop",
         "suite.max_time_s": "when to stop",
         "suite.goal": "when to stop",

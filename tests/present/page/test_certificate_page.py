@@ -157,8 +157,9 @@ def test_check_results_holds_the_page_to_the_certificate(tmp_path: Path) -> None
     assert checked(text)[0] == 0, checked(text)[1]
     code, said = checked(text.replace("✗ degraded", "✓ same"))
     assert code == 1
-    assert "index.html" in said
-    assert "bench report" in said
+    assert "index.html, line" in said
+    assert "✓ same" in said
+    assert "✗ degraded" in said
 
 
 # -- pictures -------------------------------------------------------------------------------------
