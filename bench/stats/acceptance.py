@@ -27,9 +27,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from bench.arrays import Array
-
-_ROWS_AT_ONCE = 65_536
-_USED = ("top_ids", "top_log_p", "token", "log_p")
+from bench.stats.divergence import by_rows
 
 
 def coarse_acceptance(
@@ -37,14 +35,7 @@ def coarse_acceptance(
 ) -> tuple[Array, Array]:
     """For each row the least and the most that the sum of min(p, q) can be; 0 where ``where`` is
     False. Columns are those of `bench.stats.divergence.coarse_divergence`."""
-    least, most = np.zeros(len(where)), np.zeros(len(where))
-    places = np.flatnonzero(where)
-    for start in range(0, len(places), _ROWS_AT_ONCE):
-        some = places[start : start + _ROWS_AT_ONCE]
-        least[some], most[some] = _bounds(
-            *({name: columns[name][some] for name in _USED} for columns in (original, candidate))
-        )
-    return least, most
+    return by_rows(_bounds, original, candidate, where)
 
 
 def _bounds(original: Mapping[str, Array], candidate: Mapping[str, Array]) -> tuple[Array, Array]:

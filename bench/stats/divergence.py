@@ -10,7 +10,7 @@ it leaves out is the probability of the rest times the divergence inside it, whi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,17 +106,28 @@ def coarse_divergence(
     Both have the columns ``top_ids`` and ``top_log_p``, shape (rows, top), and ``token`` and
     ``log_p`` of what came, shape (rows,).
     """
-    nats, beyond = np.zeros(len(where)), np.zeros(len(where))
-    places = np.flatnonzero(where)
-    for start in range(0, len(places), _ROWS_AT_ONCE):
-        some = places[start : start + _ROWS_AT_ONCE]
-        nats[some], beyond[some] = _coarse(
-            *({name: columns[name][some] for name in _USED} for columns in (original, candidate))
-        )
-    return nats, beyond
+    return by_rows(_coarse, original, candidate, where)
 
 
 _USED = ("top_ids", "top_log_p", "token", "log_p")
+
+
+#: Two figures for each row of two models' kept outcomes.
+OfRows = Callable[[Mapping[str, Array], Mapping[str, Array]], tuple[Array, Array]]
+
+
+def by_rows(
+    figures: OfRows, original: Mapping[str, Array], candidate: Mapping[str, Array], where: Array
+) -> tuple[Array, Array]:
+    """``figures`` of the rows ``where`` it is True, some at a time, and 0 of all others."""
+    first, second = np.zeros(len(where)), np.zeros(len(where))
+    places = np.flatnonzero(where)
+    for start in range(0, len(places), _ROWS_AT_ONCE):
+        some = places[start : start + _ROWS_AT_ONCE]
+        first[some], second[some] = figures(
+            *({name: columns[name][some] for name in _USED} for columns in (original, candidate))
+        )
+    return first, second
 
 
 def _coarse(original: Mapping[str, Array], candidate: Mapping[str, Array]) -> tuple[Array, Array]:

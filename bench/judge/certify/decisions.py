@@ -10,13 +10,12 @@ from scipy.special import ndtr, ndtri
 from bench.arrays import Array
 from bench.cards.tasks.base import Change, Columns, Task
 from bench.record.certificate import Decisions, Group
-from bench.record.result import Estimate
+from bench.record.estimate import as_estimate
 from bench.stats.equivalence import (
     needed_of_means,
     needed_of_proportions,
     two_one_sided,
 )
-from bench.stats.interval import Interval
 from bench.stats.multiple import holm_adjusted
 from bench.stats.proportion import p_of_worse
 
@@ -46,7 +45,7 @@ def decisions_of(
         better=change.metric.better,
         reference=change.other,
         candidate=change.this,
-        gain=_estimate(change.gain),
+        gain=as_estimate(change.gain),
         margin=margin,
         p=change.p,
         test=change.test,
@@ -56,6 +55,14 @@ def decisions_of(
         groups=_groups(task, candidate, reference, margin, confidence, groups),
         needed=_needed(change, margin, confidence),
     )
+
+
+def moved(task: Task, again: Columns, plain: Columns, confidence: float) -> float | None:
+    """By how much the primary metric differs between two passes of one party; None where the items
+    differ."""
+    mine, theirs = _without_group(again), _without_group(plain)
+    change = _change(task, mine, theirs, confidence)
+    return None if change is None else abs(change.gain.estimate)
 
 
 def default_margin(task: Task, columns: Columns, confidence: float) -> float | None:
@@ -97,7 +104,7 @@ def _groups(
         Group(
             name=name,
             examples=change.examples,
-            gain=_estimate(change.gain),
+            gain=as_estimate(change.gain),
             p=float(p),
             degraded=bool(p <= 1 - confidence),
         )
@@ -132,9 +139,3 @@ def _of_group(columns: Columns, place: int) -> dict[str, Array]:
 
 def _without_group(columns: Mapping[str, Array]) -> dict[str, Array]:
     return {name: values for name, values in columns.items() if name != "group"}
-
-
-def _estimate(found: Interval) -> Estimate:
-    return Estimate(
-        value=found.estimate, low=found.low, high=found.high, confidence=found.confidence
-    )

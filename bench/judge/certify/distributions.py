@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from bench.arrays import Array
 from bench.record.certificate import Distributions
+from bench.record.estimate import as_estimate
 from bench.record.result import Estimate
-from bench.stats.clusters import cluster_intervals, ratio, sums
+from bench.stats.clusters import by_cluster, cluster_intervals
 from bench.stats.interval import Interval
-from bench.stats.of_means import OfMeans
+from bench.stats.of_means import OfMeans, mean_of
 
 
 def distributions_of(
@@ -50,18 +52,14 @@ def distributions_of(
 def _statistics(
     rows: Mapping[str, Array], clusters: Array, *, of_tokens: bool
 ) -> dict[str, OfMeans]:
-    places = np.unique(clusters, return_inverse=True)[1].reshape(-1)
-    count = int(places.max()) + 1
-
     def mean(values: Array) -> OfMeans:
-        return ratio(sums(values, places, count), sums(np.ones(len(values)), places, count))
+        return by_cluster(mean_of(values), clusters)
 
     # Rows of an infinite divergence are counted apart.
     finite = np.isfinite(rows["divergence"])
     found = {
-        "divergence": ratio(
-            sums(np.where(finite, rows["divergence"], 0.0), places, count),
-            sums(finite, places, count),
+        "divergence": by_cluster(
+            mean_of(np.where(finite, rows["divergence"], 0.0)), clusters, finite
         ),
         "same_first": mean(rows["same_first"]),
         "acceptance": mean(rows["acceptance"]),
@@ -93,7 +91,7 @@ def _inside(found: Interval | None, least: float | None, most: float | None) -> 
         return None
     low = found.low if least is None else max(least, found.low)
     high = found.high if most is None else min(most, found.high)
-    return Estimate(value=found.estimate, low=low, high=high, confidence=found.confidence)
+    return as_estimate(replace(found, low=low, high=high))
 
 
 def _bound(rows: Mapping[str, Array], name: str) -> float | None:

@@ -10,7 +10,7 @@ import numpy as np
 from bench.arrays import Array
 from bench.cards.tasks import find_task
 from bench.cards.tasks.base import Columns, Task
-from bench.judge.certify.decisions import decisions_of
+from bench.judge.certify.decisions import decisions_of, moved
 from bench.judge.certify.distributions import distributions_of
 from bench.judge.certify.numbers import floor_of, numbers_of
 from bench.judge.certify.running import running_of
@@ -65,6 +65,7 @@ class _Judge:
     def __init__(self, seen: Seen, read: Read, floor: Mapping[str, Numbers]) -> None:
         self._seen, self._read, self._floor = seen, read, floor
         self._task: Task = find_task(seen.parties[0].model.task)
+        self._wandering = self._moved()
 
     def finding(self, place: int) -> Finding:
         plain = self._pass(place, "plain")
@@ -118,7 +119,7 @@ class _Judge:
         found = self._compared(self._read(plain.predictions), theirs)
         if found is None:
             return None
-        return found.model_copy(update={"floor": self._wandering(theirs)})
+        return found.model_copy(update={"floor": self._wandering})
 
     def _compared(self, mine: Columns, theirs: Columns) -> Decisions | None:
         asked = self._seen.asked
@@ -129,17 +130,18 @@ class _Judge:
         except ValueError:  # a single document has no interval
             return None
 
-    def _wandering(self, plain: Columns) -> float | None:
+    def _moved(self) -> float | None:
         """The largest change of the metric between the reference's own passes, on their rows."""
-        found = []
+        reference = self._pass(0, "plain")
+        if reference is None or not reference.predictions:
+            return None
+        plain, found = self._read(reference.predictions), []
         for each in self._seen.passes:
             if each.party == 0 and each.condition != "plain" and each.predictions:
                 again = self._read(each.predictions)
                 some = {name: values[: len(again[name])] for name, values in plain.items()}
-                change = self._compared(again, some)
-                if change is not None:
-                    found.append(abs(change.gain.value))
-        return max(found, default=None)
+                found.append(moved(self._task, again, some, self._seen.asked.confidence))
+        return max((change for change in found if change is not None), default=None)
 
     def _running(self, place: int) -> FreeRunning | None:
         mine = self._answers(place)

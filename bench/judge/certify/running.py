@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.arrays import Array
 from bench.record.certificate import FreeRunning
-from bench.record.result import Estimate
+from bench.record.estimate import as_estimate
 from bench.stats.proportion import clopper_pearson
 
 #: Two log-probabilities nearer than this are a tie, which rounding splits: what parity in float32
@@ -29,9 +29,7 @@ def running_of(
     return FreeRunning(
         prompts=len(same),
         tokens=int(rows["tokens"].sum()),
-        same=Estimate(
-            value=found.estimate, low=found.low, high=found.high, confidence=found.confidence
-        ),
+        same=as_estimate(found),
         first=_quantiles(other),
         ties=int((rows["gap"][~same] <= TIE).sum()),
         same_again=min((float(np.mean(each["first"] < 0)) for each in again), default=None),
