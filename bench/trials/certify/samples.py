@@ -94,7 +94,7 @@ class Samples:
     def rows(self, mine: Answer, theirs: Answer) -> dict[str, Array]:
         if len(mine.outputs) != len(theirs.outputs):
             raise Unsupported(
-                f"it has {len(mine.outputs)} outputs and the reference {len(theirs.outputs)}, so "
+                f"it has {counted(len(mine.outputs), 'output')} and the reference {len(theirs.outputs)}, so "
                 "they can't be compared. Certify a model with the same outputs."
             )
         count = min(len(mine.outputs[0]), len(theirs.outputs[0]))
