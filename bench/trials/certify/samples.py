@@ -94,8 +94,9 @@ class Samples:
     def rows(self, mine: Answer, theirs: Answer) -> dict[str, Array]:
         if len(mine.outputs) != len(theirs.outputs):
             raise Unsupported(
-                f"it has {counted(len(mine.outputs), 'output')} and the reference {len(theirs.outputs)}, so "
-                "they can't be compared. Certify a model with the same outputs."
+                f"it has {counted(len(mine.outputs), 'output')} and the reference "
+                f"{len(theirs.outputs)}, so they can't be compared. Certify a model with the same "
+                "outputs."
             )
         count = min(len(mine.outputs[0]), len(theirs.outputs[0]))
         a, b = ([array[:count] for array in each.outputs] for each in (mine, theirs))
