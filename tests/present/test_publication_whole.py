@@ -158,6 +158,24 @@ def test_only_the_last_digits_of_a_number_in_full_may_be_those_of_another_librar
 
 
 @pytest.mark.parametrize(
+    ("sorted_by", "shown", "expected"),
+    [
+        ("47.473295787058035 9", "47", 0),
+        ("47.4733 9", "47", 1),
+        ("47.473295787058056 8", "47", 1),
+        ("47.473295787058056", "47", 1),
+        ("47.473295787058035 9", "48", 1),
+    ],
+)
+def test_what_a_page_is_sorted_by_may_differ_in_its_last_digits_alone(
+    sorted_by: str, shown: str, expected: int
+) -> None:
+    line = '<tr><td class="n" data-v="{}">{}</td><td>a</td></tr>'
+    published = line.format("47.473295787058056 9", "47")
+    assert len(differences("index.html", published, line.format(sorted_by, shown))) == expected
+
+
+@pytest.mark.parametrize(
     ("old", "new"),
     [
         (
