@@ -127,7 +127,8 @@ def command(
     number of examples that would decide. Writes a folder with the verdicts, their evidence and a
     page to read.
 
-    Exit status: 1 where one is degraded, else 3 where one is inconclusive, else 0.
+    Exit status: 1 where one is degraded, else 3 where one is inconclusive or none could be run,
+    else 0.
     """
     from bench.present.certificate import certificate_text  # scipy: start-up
     from bench.present.page.certificate import certificate_html, certificate_page
@@ -178,7 +179,9 @@ def exit_status(certificate: Certificate) -> int:
     verdicts = {finding.verdict for finding in certificate.findings}
     if "degraded" in verdicts:
         return _DEGRADED
-    return _INCONCLUSIVE if "inconclusive" in verdicts else 0
+    # What a target refuses is no verdict on it, unless nothing else was asked.
+    open_still = "inconclusive" in verdicts or verdicts == {"impossible"}
+    return _INCONCLUSIVE if open_still else 0
 
 
 def _folder(model: str) -> Path:
