@@ -62,10 +62,11 @@ def made_certificate(
     model: ModelIdentity = STUDENT,
     margin: float = 0.02,
     variants: Sequence[str] = ("fp32",),
+    refused: str = "",
     **party: Any,
 ) -> Certificate:
-    """Written into ``folder``: each target's outputs held against `outputs`; ``party`` overrides
-    fields of everybody."""
+    """Written into ``folder``: each target's outputs held against `outputs`; ``refused`` is one
+    more target, which can't run the model; ``party`` overrides fields of everybody."""
     evidence, theirs = Evidence(folder), outputs()
     given = {"openvino:cpu": rounded(theirs)} if targets is None else targets
     plain = _predictions(theirs)
@@ -91,10 +92,15 @@ def made_certificate(
             passes.append(Pass(party=place, condition="plain", rows=rows, predictions=predicted))
             again_rows = evidence.keep(_rows(mine, mine))
             passes.append(Pass(party=place, condition="again", rows=again_rows))
+    if refused:
+        parties.append(_party(refused, model, variants[0], party))
+        why = f"{refused} computes no such model."
+        place = len(parties) - 1
+        passes.append(Pass(party=place, condition="plain", failure=why, impossible=True))
     asked = Asked(
         model=model.name,
         reference=REFERENCE,
-        on=tuple(given),
+        on=(*given, *filter(None, [refused])),
         variants=tuple(variants),
         margin=margin,
         confidence=0.95,

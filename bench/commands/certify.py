@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import sys
 from contextlib import closing
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bench.commands.flags import FiniteRange
 from bench.commands.output import print_drawing
 from bench.defaults import CONFIDENCE
 from bench.files import file_stem, write_text
@@ -21,13 +21,6 @@ if TYPE_CHECKING:
 
 _DEGRADED = 1
 _INCONCLUSIVE = 3
-
-
-def _finite(ctx: click.Context, param: click.Parameter, number: float | None) -> float | None:
-    """NaN is within every range."""
-    if number is not None and not math.isfinite(number):
-        raise click.BadParameter(f"{number} is not a finite number.")
-    return number
 
 
 @click.command(name="certify")
@@ -55,15 +48,13 @@ def _finite(ctx: click.Context, param: click.Parameter, number: float | None) ->
 )
 @click.option(
     "--margin",
-    type=click.FloatRange(min=0, min_open=True),
-    callback=_finite,
+    type=FiniteRange(min=0, min_open=True),
     help="Change of the metric that counts as equivalent (0.005: half a point of accuracy); "
     "default: the task's own.",
 )
 @click.option(
     "--confidence",
-    type=click.FloatRange(min=0.5, max=1, max_open=True),
-    callback=_finite,
+    type=FiniteRange(min=0.5, max=1, max_open=True),
     default=CONFIDENCE,
     show_default=True,
     help="Of every interval and test.",
@@ -127,7 +118,8 @@ def command(
     number of examples that would decide. Writes a folder with the verdicts, their evidence and a
     page to read.
 
-    Exit status: 1 where one is degraded, else 3 where one is inconclusive, else 0.
+    Exit status: 1 where one is degraded, else 3 where one is inconclusive or none could be run,
+    else 0.
     """
     from bench.present.certificate import certificate_text  # scipy: start-up
     from bench.present.page.certificate import certificate_html, certificate_page
@@ -178,7 +170,9 @@ def exit_status(certificate: Certificate) -> int:
     verdicts = {finding.verdict for finding in certificate.findings}
     if "degraded" in verdicts:
         return _DEGRADED
-    return _INCONCLUSIVE if "inconclusive" in verdicts else 0
+    # What a target refuses is no verdict on it, unless nothing else was asked.
+    open_still = "inconclusive" in verdicts or verdicts == {"impossible"}
+    return _INCONCLUSIVE if open_still else 0
 
 
 def _folder(model: str) -> Path:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bench.commands.flags import FiniteRange
 from bench.commands.output import print_drawing, print_json, warn
 from bench.errors import SpecError
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--temperature",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=1.0,
     show_default=True,
     help="Of the distributions that the KL divergence compares.",

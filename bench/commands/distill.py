@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cache import cache_folder
+from bench.commands.flags import FiniteRange
 from bench.errors import SpecError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def _read_duration(
 
 
 _FILE = click.Path(path_type=Path)
-_ABOVE_0 = click.FloatRange(min=0, min_open=True)
+_ABOVE_0 = FiniteRange(min=0, min_open=True)
 #: Flags of one kind of model: `Recipe` and `LanguageRecipe` have the defaults.
 _OF_CLASSIFIERS = ("data", "epochs", "width")
 _OF_LANGUAGE_MODELS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,16 @@ from bench.present.ci.formats import CiFormat, ci_formats
 if TYPE_CHECKING:
     from bench.judge.gate import Judgement
     from bench.store.run import StoredRun
+
+
+class FiniteRange(click.FloatRange):
+    """A number within bounds. Comparisons let NaN through, and an open end infinity."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number.", param, ctx)
+        return number
 
 
 def read_numbers(

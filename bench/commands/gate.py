@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.commands.flags import output_options, write_outputs
+from bench.commands.flags import FiniteRange, output_options, write_outputs
 from bench.commands.output import print_drawing, print_json, warn
 from bench.defaults import CONFIDENCE
 from bench.errors import SpecError
@@ -141,7 +141,7 @@ def _worst(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -
 @click.option("--allow", multiple=True, metavar="KIND", help="Compare though this differs.")
 @click.option(
     "--confidence",
-    type=click.FloatRange(0.5, 1, max_open=True),
+    type=FiniteRange(0.5, 1, max_open=True),
     default=CONFIDENCE,
     show_default=True,
     help="That all intervals hold together.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +43,12 @@ if TYPE_CHECKING:
 @click.option(
     "--run", "run", type=click.Path(path_type=Path), help="Take the predictions that RUN stored."
 )
-@click.option("-t", "--target", help="Where the models run, or ran; default: the first target.")
+@click.option(
+    "-t",
+    "--target",
+    help="Where the models run, or ran; default: onnxruntime:cpu where all do, else the first that "
+    "runs them all.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the evidence as JSON.")
 def command(
     a: str,
@@ -89,6 +95,8 @@ def command(
         print_drawing(lambda width: lineage_text(found, width))
 
 
+#: The runtime that exports are checked with, and variants made.
+_USUAL = "onnxruntime:cpu"
 _NEEDED = ("label", "predicted"), ("document", "token", "predicted")
 
 
@@ -112,7 +120,7 @@ def _of_run(run: Path, models: list[str], target: str | None) -> dict[str, _Read
 
     stored = read_results(run)
     scored = [r for r in stored.records if r.accuracy and _has_kin(r.cell.model.task)]
-    target = target or next((r.cell.target for r in scored), None)
+    target = target or _chosen((r.cell.target, r.cell.model.name) for r in scored)
     found: dict[str, _Read] = {}
     for record in sorted(scored, key=lambda r: r.cell.variant != DEFAULT):
         model = record.cell.model
@@ -125,6 +133,17 @@ def _of_run(run: Path, models: list[str], target: str | None) -> dict[str, _Read
             there = {r.cell.model.name for r in scored if r.cell.target == target}
             raise unknown(f"model scored on {target} in {run}:", name, sorted(there))
     return found
+
+
+def _chosen(ran: Iterable[tuple[str, str]]) -> str | None:
+    """Of targets and the models that each runs, the one to compare on: by its runtime, and not by
+    the alphabet."""
+    models: dict[str, set[str]] = {}
+    for target, model in ran:
+        models.setdefault(target, set()).add(model)
+    most = max(map(len, models.values()), default=0)
+    fit = [target for target, names in models.items() if len(names) == most]
+    return _USUAL if _USUAL in fit else next(iter(fit), None)
 
 
 def _made_of(model: Card | ModelIdentity) -> frozenset[str]:
@@ -146,8 +165,12 @@ def _scored_now(models: list[str], target: str | None) -> dict[str, _Read]:
         closing(choose_listener(quiet=False)) as listener,
         prepare(suite, listener, cache_folder()) as prepared,
     ):
+        cells = prepared.plan.cells
+        chosen = target or _chosen(
+            (p.cell.target, p.cell.model.name) for p in cells if p.refused is None
+        )
         first: dict[str, PlannedCell] = {}
-        for planned in prepared.plan.cells:
+        for planned in sorted(cells, key=lambda p: p.cell.target != chosen):
             first.setdefault(planned.cell.model.name, planned)
         for given, planned in zip(models, first.values(), strict=True):
             _refuse_unscorable(planned)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cache import cache_folder
-from bench.commands.flags import read_sizes
+from bench.commands.flags import FiniteRange, read_sizes
 from bench.commands.output import print_drawing
 from bench.discover import backend_entry_points, card_paths
 from bench.errors import BenchError, SpecError
@@ -38,7 +38,7 @@ _EXIT_INTERRUPTED = 130
 @click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=30.0,
     show_default=True,
     help="Seconds that a test may take to load, and to compute.",
@@ -46,7 +46,7 @@ _EXIT_INTERRUPTED = 130
 @click.option(
     "--model-timeout",
     "model_timeout_s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=300.0,
     show_default=True,
     help="Seconds that a model may take to load, and to run.",

@@ -8,6 +8,7 @@ from shutil import get_terminal_size
 
 import click
 
+from bench.commands.flags import FiniteRange
 from bench.discover import load_backend
 from bench.errors import SpecError
 from bench.files import write_text
@@ -28,7 +29,7 @@ PACKAGES = ("infer-bench", "numpy", "onnx")
 @click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(min=1),
+    type=FiniteRange(min=1),
     default=600.0,
     show_default=True,
     help="Seconds that one answer of a worker may take.",

@@ -33,6 +33,7 @@ _OUTCOMES = {
     "equivalent": Outcome.PASS,
     "degraded": Outcome.FAIL,
     "inconclusive": Outcome.INCONCLUSIVE,
+    "impossible": Outcome.SKIPPED,
 }
 _SHA_DIGITS = 12
 _DEVICE = "device"  #: the kind of `bench.judge.differences` that --allow takes
@@ -193,8 +194,7 @@ def _changed(party: Party, record: Record, allowed: Collection[str]) -> Iterator
 
 def _uncovered(run: StoredRun, given: Sequence[Held]) -> Iterator[Finding]:
     """Each model, variant and target of the run once."""
-    parties = [party for one in given for party in one.certificate.parties[1:]]
-    covered = {_name_of(party) for party in parties}
+    covered = {_name_of(party) for one in given for party in _certified_parties(one.certificate)}
     first = [one.certificate.parties[0] for one in given if one.certificate.parties]
     references = {(_name_of(party), party.model.sha256) for party in first}
     seen: set[tuple[str, str, str]] = set()
@@ -214,6 +214,12 @@ def _uncovered(run: StoredRun, given: Sequence[Held]) -> Iterator[Finding]:
             "no certificate is of it.",
             f"Certify it: {_command(_nearest(given, cell), cell)}.",
         )
+
+
+def _certified_parties(certificate: Certificate) -> list[Party]:
+    """All but the reference and those that could not be run when the certificate was made."""
+    absent = {each.party for each in certificate.findings if each.verdict == "impossible"}
+    return [p for place, p in enumerate(certificate.parties) if place and place not in absent]
 
 
 def _nearest(given: Sequence[Held], cell: Cell) -> Certificate:

@@ -40,13 +40,21 @@ WORDS: Mapping[VerdictName, str] = {
     "equivalent": "different but equivalent",
     "degraded": "degraded",
     "inconclusive": "inconclusive",
+    "impossible": "not possible here",
 }
-_STYLES = {"same": "green", "equivalent": "green", "degraded": "red", "inconclusive": "yellow"}
+_STYLES: Mapping[VerdictName, str] = {
+    "same": "green",
+    "equivalent": "green",
+    "degraded": "red",
+    "inconclusive": "yellow",
+    "impossible": "dim",
+}
 MARKS: Mapping[VerdictName, str] = {
     "same": OK,
     "equivalent": OK,
     "degraded": FAILED,
     "inconclusive": MARKED,
+    "impossible": "",
 }
 _SAID_LIMIT = 1000
 _MOST_ROUNDINGS = 1e7  #: above which a number has an exponent

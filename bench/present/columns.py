@@ -98,7 +98,7 @@ FIDELITY_COLUMNS = (
 
 #: `bench certify`: a line a target
 CERTIFICATE_COLUMNS = (
-    Column("verdict", "Verdict", "same, equivalent, degraded or inconclusive"),
+    Column("verdict", "Verdict", "same, equivalent, degraded, inconclusive or impossible"),
     Column("roundings", "Largest", "largest difference of an output, in float32 roundings"),
     Column("divergence", "KL", "mean divergence from the reference's", essential=False),
     Column("floors", "of floor", "largest, over the reference's own largest", essential=False),

@@ -16,7 +16,8 @@ from bench.record.result import Estimate, Figure, PlacementFact
 #: Of the file `certificate.json`.
 CERTIFICATE_VERSION = 1
 
-VerdictName = Literal["same", "equivalent", "degraded", "inconclusive"]
+#: ``impossible``: the target refuses the model or the precision, so nothing could be wrong.
+VerdictName = Literal["same", "equivalent", "degraded", "inconclusive", "impossible"]
 #: What differs between a pass over the inputs and the first, in one party:
 #: nothing but the process; the number of threads; the samples a query; a sample's place in it.
 Condition = Literal["plain", "again", "threads", "batch", "position"]
@@ -80,6 +81,7 @@ class Pass(Frozen):
     rows: EvidenceFile = ""
     predictions: EvidenceFile = ""
     failure: str = ""  #: why there is nothing
+    impossible: bool = False  #: the target can't do what is asked; it didn't fail at it
 
 
 class Answers(Frozen):

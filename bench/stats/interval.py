@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,10 @@ class Interval:
     def contains(self, value: float) -> bool:
         """Whether ``value`` lies in the interval, ends included."""
         return self.low <= value <= self.high
+
+    def within(self, low: float, high: float) -> Interval:
+        """Cut to the scale that the value has: Student's t knows no bounds."""
+        return replace(self, low=max(low, self.low), high=min(high, self.high))
 
     def inverse(self) -> Interval:
         """The interval of the inverse of a positive quantity: of a/b from that of b/a.

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +24,7 @@ from bench.arrays import Array
 from bench.errors import SpecError
 from bench.files import make_folder, write_bytes, write_text
 from bench.record.certificate import CERTIFICATE_VERSION, Certificate
-from bench.store.predictions import read_predictions, stored_column
+from bench.store.predictions import packed, read_predictions
 from bench.validation import first_problem
 
 FILE = "certificate.json"
@@ -56,7 +55,7 @@ class Evidence:
 
     def keep(self, columns: Mapping[str, Array]) -> str:
         """Write the columns. Returns the file's name within the folder."""
-        data = _packed(columns)
+        data = packed(columns)
         digest = hashlib.sha256(data).hexdigest()
         name = f"{EVIDENCE}/{digest[:16]}.parquet"
         if name not in self.files:
@@ -76,21 +75,6 @@ class Evidence:
         for folder in (self._folder / EVIDENCE, self._folder):
             with contextlib.suppress(OSError):  # somebody put something there meanwhile
                 folder.rmdir()
-
-
-def _packed(columns: Mapping[str, Array]) -> bytes:
-    import pyarrow as pa  # pyarrow: start-up
-    import pyarrow.parquet as pq  # pyarrow: start-up
-
-    out = io.BytesIO()
-    table = pa.table({name: stored_column(values) for name, values in columns.items()})
-    # Measured figures repeat no value: their bytes compress by place, and a dictionary only costs.
-    floats = [field.name for field in table.schema if pa.types.is_floating(field.type)]
-    rest = [field.name for field in table.schema if field.name not in floats]
-    pq.write_table(
-        table, out, compression="zstd", use_byte_stream_split=floats, use_dictionary=rest
-    )
-    return out.getvalue()
 
 
 def write_certificate(folder: Path, certificate: Certificate) -> Path:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import io
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from bench.arrays import Array
 from bench.errors import SpecError
 
 
-def stored_column(values: Array) -> Any:
+def _stored_column(values: Array) -> Any:
     import pyarrow as pa  # pyarrow: start-up
 
     if values.ndim == 1:
@@ -20,8 +21,25 @@ def stored_column(values: Array) -> Any:
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
 
 
+def packed(columns: Mapping[str, Array]) -> bytes:
+    """A Parquet file of columns with one row an item; one of shape (items, n) becomes lists of
+    n."""
+    import pyarrow as pa  # pyarrow: start-up
+    import pyarrow.parquet as pq  # pyarrow: start-up
+
+    out = io.BytesIO()
+    table = pa.table({name: _stored_column(values) for name, values in columns.items()})
+    # Measured figures repeat no value: their bytes compress by place, and a dictionary only costs.
+    floats = [field.name for field in table.schema if pa.types.is_floating(field.type)]
+    rest = [field.name for field in table.schema if field.name not in floats]
+    pq.write_table(
+        table, out, compression="zstd", use_byte_stream_split=floats, use_dictionary=rest
+    )
+    return out.getvalue()
+
+
 def read_predictions(path: Path, without: Collection[str] = ()) -> dict[str, Array]:
-    """The columns of `RunStore.write_predictions`. Raises `SpecError` when the file is lost or
+    """The columns that were `packed`. Raises `SpecError` when the file is lost or
     broken."""
     import pyarrow as pa  # pyarrow: start-up
     import pyarrow.parquet as pq  # pyarrow: start-up

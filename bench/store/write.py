@@ -24,7 +24,7 @@ from bench.record.resumption import Resumption
 from bench.store import outputs
 from bench.store.find import FACTS, HEADER, INVOCATIONS, RECORDS, RESUMES, WORKERS, only_run
 from bench.store.gaps import GAPS, gaps_column
-from bench.store.predictions import stored_column
+from bench.store.predictions import packed
 from bench.store.run import StoredRun, read_run
 from bench.store.samples import TTFT
 from bench.validation import first_problem
@@ -118,14 +118,8 @@ class RunStore:
 
         Returns the file's name within the run.
         """
-        import pyarrow as pa  # pyarrow: start-up
-        import pyarrow.parquet as pq  # pyarrow: start-up
-
-        table = pa.table({key: stored_column(values) for key, values in columns.items()})
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
         relative = f"predictions/{name}.parquet"
-        self.write_atomically(relative, sink.getvalue().to_pybytes())
+        self.write_atomically(relative, packed(columns))
         return relative
 
     def write_outputs(self, arrays: Sequence[Array]) -> str:

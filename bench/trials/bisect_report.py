@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from rich.text import Text
 
-from bench.numbers import NAME_LIMIT, printable
+from bench.numbers import NAME_LIMIT, printable, significant
 from bench.present.columns import BISECT_COLUMNS
 from bench.present.layout import Figure, Line, lay_out, wrap
 from bench.trials.bisect import Bisection, Compared
@@ -100,6 +100,8 @@ def _size(each: Compared) -> str:
     """How large an error is, as the end of a sentence."""
     if each.error is None:
         return "one of the two has NaN or Inf there, or another shape"
+    if each.error > 1:
+        return f"its error is {significant(each.error, 2)} times the largest value"
     return f"its error is {_error(each)} of the largest value"
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from bench.commands.lineage import command
+from bench.commands.lineage import _chosen, command
 from bench.errors import SpecError
 
 NAMES = ("a", "b", "copy", "c1", "c2", "c3", "c4", "c5")
@@ -142,6 +142,13 @@ def test_language_models_are_told_by_the_tokens_that_they_put_first(said: dict[s
 def test_another_tokenizer_is_refused(said: dict[str, str]) -> None:
     with pytest.raises(SpecError, match="have different tokenizers"):
         run(said, "a", "coarse", 5)
+
+
+def test_stored_models_are_compared_where_all_ran_and_not_by_the_alphabet() -> None:
+    ran = [("iree:cpu", "a"), *((t, m) for t in ("mnn:cpu", "onnxruntime:cpu") for m in "ab")]
+    assert _chosen(ran) == "onnxruntime:cpu"
+    assert _chosen(ran[:3]) == "mnn:cpu"
+    assert _chosen([]) is None
 
 
 def test_a_file_that_tells_neither_classes_nor_tokens_says_what_it_takes(

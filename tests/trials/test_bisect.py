@@ -20,7 +20,7 @@ from rich.cells import cell_len
 
 from bench.measure.reference import References
 from bench.trials import bisect as bisect_module
-from bench.trials.bisect import Values, search
+from bench.trials.bisect import Bisection, Compared, Values, search
 from bench.trials.bisect_report import bisect_row, bisect_text, sentence
 from bench.variants import FP32
 
@@ -163,6 +163,16 @@ def test_a_form_that_its_runtime_computes_rightly_is_searched_beside_what_it_was
     assert told.startswith(
         "chain in int8-dynamic on a:cpu differs from fp32 first in the tensor t2, made by Mul mul_2"
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(0.0049, "its error is 4.9e-03 of the largest value."), (1.1, "1.1 times the largest value.")],
+)
+def test_an_error_beyond_the_largest_value_is_told_in_times(error: float, words: str) -> None:
+    first = Compared("t", "mul", "Mul", (4,), max_abs_error=1.0, error=error, ok=False)
+    found = Bisection("m", "a:cpu", "onnx", "", (first,), (first,), first)
+    assert sentence(found).endswith(words)
 
 
 def test_a_name_that_stands_for_something_else_in_the_form_is_not_compared(tmp_path: Path) -> None:

@@ -370,7 +370,7 @@ _SCALES = {
 def _on_its_scale(who: str, key: str, found: Interval | None) -> Interval | None:
     if found is None or who == "effect":
         return found
-    return _clipped(found, *_SCALES.get(key, (0.0, 1.0)))
+    return found.within(*_SCALES.get(key, (0.0, 1.0)))
 
 
 def _widened(found: Interval | None, questions: int, who: str, key: str) -> Interval | None:
@@ -383,14 +383,4 @@ def _widened(found: Interval | None, questions: int, who: str, key: str) -> Inte
 
 
 def _inside(metric: MetricRow, interval: Interval) -> Interval:
-    return _clipped(interval, 0.0, 1.0 if metric.share else math.inf)
-
-
-def _clipped(interval: Interval, low: float, high: float) -> Interval:
-    """Student's t knows no bounds of a scale."""
-    return Interval(
-        interval.estimate,
-        max(low, interval.low),
-        min(high, interval.high),
-        interval.confidence,
-    )
+    return interval.within(0.0, 1.0 if metric.share else math.inf)

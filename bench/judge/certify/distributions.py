@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -37,14 +37,14 @@ def distributions_of(
     finite = some["divergence"][np.isfinite(some["divergence"])]
     return Distributions(
         rows=int(there.sum()),
-        divergence=_inside(found.get("divergence"), 0.0, None),
+        divergence=_stored(found.get("divergence"), 0.0),
         divergence_error=_bound(some, "divergence_error"),
         infinite=int(np.isinf(some["divergence"]).sum()),
         quantiles=_quantiles(finite),
-        probability_change=_inside(found.get("probability_change"), 0.0, 1.0),
-        same_first=_inside(found.get("same_first"), 0.0, 1.0),
-        ln_perplexity_ratio=_inside(found.get("ln_perplexity_ratio"), None, None),
-        acceptance=_inside(found.get("acceptance"), 0.0, 1.0),
+        probability_change=_stored(found.get("probability_change"), 0.0, 1.0),
+        same_first=_stored(found.get("same_first"), 0.0, 1.0),
+        ln_perplexity_ratio=_stored(found.get("ln_perplexity_ratio")),
+        acceptance=_stored(found.get("acceptance"), 0.0, 1.0),
         acceptance_error=_bound(some, "acceptance_error") or 0.0,
     )
 
@@ -85,13 +85,13 @@ def _intervals(statistics: dict[str, OfMeans], confidence: float) -> dict[str, I
     return dict(zip(statistics, every, strict=True))
 
 
-def _inside(found: Interval | None, least: float | None, most: float | None) -> Estimate | None:
-    """As it is stored, within the scale: Student's t knows no bounds."""
+def _stored(
+    found: Interval | None, least: float = -math.inf, most: float = math.inf
+) -> Estimate | None:
+    """As it is stored, within the scale that it has."""
     if found is None or not np.isfinite([found.estimate, found.low, found.high]).all():
         return None
-    low = found.low if least is None else max(least, found.low)
-    high = found.high if most is None else min(most, found.high)
-    return as_estimate(replace(found, low=low, high=high))
+    return as_estimate(found.within(least, most))
 
 
 def _bound(rows: Mapping[str, Array], name: str) -> float | None:

@@ -71,7 +71,8 @@ class _Judge:
         plain = self._pass(place, "plain")
         if plain is None or not (plain.rows or plain.predictions):
             why = plain.failure if plain is not None else "it was not run."
-            return Finding(party=place, verdict="inconclusive", reasons=(why,))
+            verdict = "impossible" if plain is not None and plain.impossible else "inconclusive"
+            return Finding(party=place, verdict=verdict, reasons=(why,))
         rows = self._read(plain.rows) if plain.rows else None
         numbers = None if rows is None else numbers_of(rows, floor_of(self._floor.values()))
         decisions = self._decisions(plain)

@@ -40,6 +40,7 @@ TONES: Mapping[VerdictName, str] = {
     "equivalent": "good",
     "degraded": "bad",
     "inconclusive": "warn",
+    "impossible": "dim",
 }
 _BINS_A_DECADE = 6
 _MOST_BINS = 60
@@ -133,8 +134,8 @@ def _headline(certificate: Certificate) -> str:
     if len(verdicts) == 1:
         finding = certificate.findings[0]
         said = f"{party_words(certificate, finding.party)} is {WORDS[finding.verdict]}"
-        if finding.verdict == "inconclusive":
-            said = f"{party_words(certificate, finding.party)}: inconclusive"
+        if finding.verdict in ("inconclusive", "impossible"):
+            said = f"{party_words(certificate, finding.party)}: {WORDS[finding.verdict]}"
     else:
         said = f"Of {len(verdicts)} held against the reference: {', '.join(told)}"
     return f"{said}. Reference: {party_words(certificate, 0)}."

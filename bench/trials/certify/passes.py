@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.arrays import Array
-from bench.errors import BenchError, SpecError
+from bench.errors import BenchError, SpecError, Unsupported
 from bench.measure.listener import Listener
 from bench.measure.plan import PlannedCell
 from bench.measure.prepare import Prepared
@@ -130,12 +130,12 @@ def _of_candidate(
 ) -> Iterator[Pass]:
     absent = _absent(candidate)
     if absent is not None:
-        yield Pass(party=place, condition="plain", failure=str(absent))
+        yield _without(place, absent)
         return
     try:
         mine = examiner.answer(candidate, "plain")
     except BenchError as error:
-        yield Pass(party=place, condition="plain", failure=str(error))
+        yield _without(place, error)
         return
     seen.parties[place] = party(candidate, mine.placement)
     kept, failure = "", ""
@@ -146,6 +146,16 @@ def _of_candidate(
     predictions = _kept(mine.predictions, evidence)
     yield Pass(party=place, condition="plain", rows=kept, predictions=predictions, failure=failure)
     yield _again(place, candidate, "again", "in a fresh process", mine, examiner, evidence)
+
+
+def _without(place: int, error: BenchError) -> Pass:
+    """The pass of a party that has no answers: it can't do what is asked, or it failed at it."""
+    return Pass(
+        party=place,
+        condition="plain",
+        failure=str(error),
+        impossible=isinstance(error, Unsupported),
+    )
 
 
 def _again(

@@ -1,0 +1,42 @@
+"""No command takes NaN or infinity for a number: they are within every range that is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+import pytest
+from click.types import FloatParamType
+
+from bench.commands.cli import cli
+from bench.commands.flags import FiniteRange
+
+#: Of `bench run`: the suite's schema refuses them.
+BY_THE_SUITE = {"max_time_s", "cell_timeout_s"}
+
+
+def numbers() -> Iterator[tuple[str, click.Parameter]]:
+    context = click.Context(cli)
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command is not None
+        for each in getattr(command, "commands", {"": command}).values():
+            for parameter in each.params:
+                if isinstance(parameter.type, FloatParamType):
+                    yield name, parameter
+
+
+def test_every_number_of_a_command_is_read_by_what_refuses_them() -> None:
+    found = [(name, p.name) for name, p in numbers() if not isinstance(p.type, FiniteRange)]
+    assert {parameter for _, parameter in found} <= BY_THE_SUITE
+    assert {("gate", "confidence"), ("certify", "margin"), ("deal", "temperature")} <= {
+        (name, p.name) for name, p in numbers()
+    }
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "NaN"])
+def test_it_is_refused_as_a_number_out_of_range_is(value: str) -> None:
+    for name, parameter in numbers():
+        if parameter.name not in BY_THE_SUITE:
+            with pytest.raises(click.BadParameter):
+                parameter.type_cast_value(click.Context(click.Command(name)), value)
