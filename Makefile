@@ -43,6 +43,7 @@ audit: $(VENV)/.ready-test
 # Ratios measured in one run; nothing here fails on a time.
 bench: $(VENV)/.ready-test
 	$(PYTHON) tests/benchmarks/startup.py
+	$(PYTHON) tests/benchmarks/starting.py
 	$(PYTHON) tests/benchmarks/overhead.py
 	$(PYTHON) tests/benchmarks/lanes.py
 	$(PYTHON) tests/benchmarks/decoding.py

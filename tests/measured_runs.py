@@ -187,6 +187,7 @@ def _worker(cell: Cell, generation: int) -> WorkerFacts:
         discard=5,
         peak_rss_bytes=10**8 + generation,
         rss_before_load_bytes=9 * 10**7,
+        start_ns=2 * 10**9 + generation,
         disturbances=("other processes used 40% of a CPU",),
         cpus=(1,),
         waited=(0.01, 0.02, 0.03 + generation / 100, 0.04, 0.05, 0.06, 0.07, 0.08),

@@ -196,8 +196,8 @@ def _print_outcome(outcome: Outcome, *, as_json: bool, outputs: dict[str, Any]) 
     if account.total_s >= _LONG_S:
         click.echo(
             f"{account.startup_s:.0f} s to start up, {account.total_s - account.startup_s:.0f} s "
-            f"to measure, {account.overhead:.1%} of them neither loading, compiling, scoring nor "
-            "timing.",
+            f"to measure, {account.starting_s:.0f} s of them to start workers (load and compile), "
+            f"{account.overhead:.1%} neither that nor scoring or timing.",
             err=True,
         )
     if outcome.interrupted:

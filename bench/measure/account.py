@@ -11,13 +11,14 @@ from bench.measure.state import CellState
 
 class Account:
     """Where the wall time of a run went: starting up (importing runtimes, finding devices,
-    exporting), loading, compiling and measuring, or anything else."""
+    exporting), starting workers (loading, compiling), measuring, or anything else."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._started = clock()
         self.startup_s = 0.0
         self.useful_s = 0.0
+        self.starting_s = 0.0
 
     def started_up(self) -> None:
         """All that is to be measured is known and ready."""
@@ -35,12 +36,22 @@ class Account:
             if state is not None:
                 state.spent_s += spent
 
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """Time inside is that of workers that start; it counts against no cell's budget."""
+        started = self._clock()
+        try:
+            yield
+        finally:
+            self.starting_s += self._clock() - started
+
     @property
     def total_s(self) -> float:
         return self._clock() - self._started
 
     @property
     def overhead(self) -> float:
-        """The share of the time since the start-up that was neither loading nor measuring."""
+        """The share of the time since the start-up that was neither starting workers nor
+        measuring."""
         since = self.total_s - self.startup_s
-        return 1 - self.useful_s / since if since > 0 else 0.0
+        return 1 - (self.useful_s + self.starting_s) / since if since > 0 else 0.0

@@ -21,7 +21,6 @@ from bench.discover import load_object
 from bench.errors import BenchError
 from bench.files import file_stem
 from bench.machine.disturbance import round_watcher
-from bench.machine.memory import room_for_another
 from bench.measure.beats import Beat, equal_beats
 from bench.measure.canary import Canary
 from bench.measure.member import (
@@ -30,8 +29,8 @@ from bench.measure.member import (
     Member,
     keep_placement,
     last_words,
-    start_member,
 )
+from bench.measure.starting import Room, start_members
 from bench.measure.state import CellState
 from bench.measure.stops import stops
 from bench.measure.taken import as_answered, figured
@@ -80,6 +79,7 @@ class Group:
         self.part = 0
         self.elsewhere = True  #: the CPUs are chosen anew before the next generation
         self.beats: dict[str, Beat] = {}
+        self.room = Room()
         taken = [i.index for state in states for i in state.invocations]
         self.generation = max([context.first_generation, *(index + 1 for index in taken)])
 
@@ -137,28 +137,19 @@ class Group:
 
     def _start_members(self, active: Sequence[CellState]) -> tuple[list[Member], list[CellState]]:
         """A worker for each cell, as long as memory lasts; and the cells that found no room."""
-        members: list[Member] = []
-        without_room: list[CellState] = []
-        largest_bytes = 0
-        try:
-            for position in self.context.rng.permutation(len(active)):
-                state = active[position]
-                if members and not room_for_another(largest_bytes):
-                    without_room.append(state)
-                    continue
-                with self.failing(state):
-                    members.append(start_member(state, self.context))
-                    largest_bytes = max(largest_bytes, members[-1].grown_bytes)
-        except BaseException:
-            for member in members:
-                member.worker.kill()
-            raise
-        new = {m.state.cell.id: float(m.warmup.latency_ns) for m in members}
+        order = [active[position] for position in self.context.rng.permutation(len(active))]
+        # Calls of a block are equal among cells of similar latency: all are sized, or none.
+        sized = self.beats.keys() if {s.cell.id for s in active} <= self.beats.keys() else ()
+        self.room.emptied()
+        started = start_members(order, self.context, self.room, sized)
+        for state, error in started.failed:
+            self._fail(state, error)
+        new = {m.state.cell.id: float(m.warmup.latency_ns) for m in started.members}
         if not set(new) <= set(self.beats):
             self.beats = equal_beats(new)
-            for member in members:
+            for member in started.members:
                 self._doubt_percentile(member)
-        return members, without_room
+        return started.members, started.without_room
 
     def _doubt_percentile(self, member: Member) -> None:
         """Say, before anything is timed, that a p99 is out of reach, and what would be enough."""
@@ -301,8 +292,11 @@ class Group:
             with as_answered(state.cell.target):
                 yield
         except BenchError as error:
-            state.failure = error
-            self._stop(state, "failed")
+            self._fail(state, error)
+
+    def _fail(self, state: CellState, error: BenchError) -> None:
+        state.failure = error
+        self._stop(state, "failed")
 
 
 def group_class(scenario: Scenario) -> type[Group]:

@@ -36,9 +36,7 @@ from bench.record.facts import CellFacts, ToldPlacement, Witness
 from bench.record.parity import Reference
 from bench.record.result import EnvironmentFact, Failure, Footprint, Record
 from bench.record.steps import steps_checked
-from bench.runtimes.targets import (
-    Choice,
-)
+from bench.runtimes.targets import Choice, default_threads
 from bench.scenarios import find_scenario
 from bench.store.derive import derived
 from bench.store.raw import read_raw
@@ -90,6 +88,7 @@ class Measuring:
         # Of all cells: the samples of a generation are one file, and a new one must not replace it.
         self._first_generation = max(taken, default=-1) + 1
         self.cpus = Cores({planned.cores for planned in prepared.plan.cells})
+        self._at_once = default_threads()  # before this process stays off some of the cores
 
     def run(self) -> None:
         self.listener.run_started([planned.cell for planned in self.todo], self.store.path)
@@ -199,6 +198,7 @@ class Measuring:
             cpus=self.cpus,
             finish=self.finish,
             first_generation=self._first_generation,
+            at_once=self._at_once,
         )
 
     def _state(self, planned: PlannedCell) -> CellState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 
@@ -23,9 +24,11 @@ from bench.runtimes.processes import Launcher
 from bench.scenarios import find_scenario
 from bench.spec import Suite
 from bench.store.write import RunStore
-from bench.worker.messages import BindQueries, Bound, LoadedInfo, Warmup
+from bench.worker.messages import BindQueries, Bound, DeviceMemory, LoadedInfo, Warmup
 
 WARMUP_BUDGET_S = 3.0
+#: Of a worker that was not warmed up yet.
+COLD = Warmup(calls=0, settled=False, latency_ns=0)
 #: A block's figure is a median, which waiting for a tenth of the block hardly moves; at 2% nearly
 #: every block of a busy two-core machine was marked, and a mark that all rows carry says nothing.
 BLOCK_THRESHOLDS = Thresholds(wait_share=0.10)
@@ -44,6 +47,7 @@ class Context:
     cpus: Cores  #: by how many cores a cell computes on
     finish: Callable[[CellState], None]  #: writes the record
     first_generation: int = 0  #: those below were measured before the run was gone on with
+    at_once: int = 1  #: workers that may start beside each other
 
 
 @dataclass
@@ -56,6 +60,8 @@ class Member:
     bound: Bound
     warmup: Warmup
     watcher: Watcher
+    start_ns: int  #: until it was ready, beside whatever else started
+    device_memory: DeviceMemory | None = None  #: an accelerator's, once the worker was on it
     blocks: list[Block] = field(default_factory=list)
     trials: tuple[Trial, ...] = ()  #: of a server's search
     waited: list[float] = field(default_factory=list)  #: share of each block without a CPU
@@ -82,15 +88,18 @@ def bind(worker: Worker, planned: PlannedCell) -> Bound:
     return worker.bind_queries(BindQueries(decoder.to_json(), planned.prompts, answer))
 
 
-def bound_worker(state: CellState, context: Context) -> tuple[Worker, LoadedInfo, Bound]:
-    """Fork a worker, load the cell's model and bind its inputs. Raises `BenchError`; leaves no
-    worker then."""
+def bound_worker(
+    state: CellState, context: Context, born: Callable[[Worker], None] = lambda worker: None
+) -> tuple[Worker, LoadedInfo, Bound]:
+    """Fork a worker, which ``born`` is told of, load the cell's model and bind its inputs. Raises
+    `BenchError`; leaves no worker then."""
     planned = state.planned
     assert planned.choice.runtime is not None
     assert planned.choice.device is not None
     runtime, given = planned.choice.runtime, planned.loads
     worker = context.launcher.worker(runtime, planned.cell.threads, given.file.imports)
     try:
+        born(worker)
         cpus = context.cpus[planned.cores]
         loaded = worker.load(given.file, planned.choice.device, given.options, cpus)
         bound = bind(worker, planned)
@@ -100,16 +109,33 @@ def bound_worker(state: CellState, context: Context) -> tuple[Worker, LoadedInfo
     return worker, loaded, bound
 
 
-def start_member(state: CellState, context: Context) -> Member:
-    """A worker that is bound and warm. Raises `BenchError`; leaves no worker then."""
-    with context.account.useful(state):
-        worker, loaded, bound = bound_worker(state, context)
+def start_member(
+    state: CellState, context: Context, born: Callable[[Worker], None], *, warm: bool
+) -> Member:
+    """A worker that is bound and, if wanted, warm. Raises `BenchError`; leaves no worker then.
+
+    Several may be started by threads at once: nothing is touched but the cell's own state."""
+    began_ns = time.monotonic_ns()
+    try:
+        worker, loaded, bound = bound_worker(state, context, born)
         try:
-            warmup = worker.warm_up(WARMUP_BUDGET_S)
+            warmup = worker.warm_up(WARMUP_BUDGET_S) if warm else COLD
+            held = _device_memory(worker, state.planned)
         except BaseException:
             worker.kill()
             raise
-    return Member(state, worker, loaded, bound, warmup, block_watcher([worker.pid]))
+    finally:
+        start_ns = time.monotonic_ns() - began_ns
+        state.starting_s += start_ns / 1e9
+    watcher = block_watcher([worker.pid])
+    return Member(state, worker, loaded, bound, warmup, watcher, start_ns, held)
+
+
+def _device_memory(worker: Worker, planned: PlannedCell) -> DeviceMemory | None:
+    """What is left on an accelerator, where the backend tells."""
+    if not planned.on_accelerator or planned.choice.device is None:
+        return None
+    return worker.device_memory(planned.choice.device)
 
 
 def copy_times(member: Member) -> Mapping[str, tuple[int, ...]]:
@@ -135,6 +161,7 @@ def last_words(member: Member, index: int, discard: int) -> WorkerFacts:
     return WorkerFacts(
         cell_id=member.state.cell.id,
         index=index,
+        start_ns=member.start_ns,
         load_ns=member.loaded.load_ns,
         bind_ns=member.bound.bind_ns,
         first_inference_ns=member.bound.first_inference_ns,

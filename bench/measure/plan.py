@@ -104,6 +104,11 @@ class PlannedCell:
         return int(text) if text.isdigit() else 1  # the backend will refuse what is no number
 
     @property
+    def on_accelerator(self) -> bool:
+        """Whether it computes on something else than the CPU."""
+        return self.choice.on_accelerator
+
+    @property
     def cores(self) -> int:
         """CPU cores that the cell computes on."""
         return self.cell.threads * max(1, self.streams)

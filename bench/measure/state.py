@@ -27,7 +27,8 @@ class CellState:
     placement: ToldPlacement | None = None
     profiles: bool = False  #: whether a session of its own could find out more of it
     outputs: list[Array] | None = None  #: of the most recent timed call
-    spent_s: float = 0.0
+    spent_s: float = 0.0  #: in its workers, once they are ready
+    starting_s: float = 0.0  #: until they were
     failure: BenchError | None = None
     stop: StopReason | None = None
     group: str = ""  #: cells of one group share its generations

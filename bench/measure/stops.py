@@ -12,6 +12,9 @@ from bench.stats.stopping import FEWEST_TO_RANK, RankingRule
 
 #: A cell may overdraw its time by this factor for its first invocations.
 PATIENCE = 3.0
+#: Starting its workers does not count against a cell's time, but may not take longer than this many
+#: times it: a model that takes minutes to compile would take hours.
+STARTING_PATIENCE = 5.0
 
 
 def stops(
@@ -25,17 +28,28 @@ def stops(
         count = len(state.invocations)
         if state.cell.id in done:
             found.append((state, "ranked" if suite.goal == "rank" else "precision"))
-        elif state.spent_s >= suite.max_time_s and count >= fewest(state, suite):
+        elif out_of_time(state, suite) and count >= fewest(state, suite):
             found.append((state, "max-time"))
         elif count >= suite.max_invocations:
             found.append((state, "max-invocations"))
     return found
 
 
+def out_of_time(state: CellState, suite: Suite) -> bool:
+    """Whether the cell's workers have used up its time, or what they may take to start."""
+    return state.spent_s >= suite.max_time_s or _starts_too_long(state, suite)
+
+
 def fewest(state: CellState, suite: Suite) -> int:
     """Invocations that a cell gets although its time is up: an interval from two processes is
     hundreds of percent wide. A model that takes minutes to compile makes do with two."""
-    return suite.min_invocations if state.spent_s < PATIENCE * suite.max_time_s else 2
+    if state.spent_s >= PATIENCE * suite.max_time_s or _starts_too_long(state, suite):
+        return 2
+    return suite.min_invocations
+
+
+def _starts_too_long(state: CellState, suite: Suite) -> bool:
+    return state.starting_s >= STARTING_PATIENCE * suite.max_time_s
 
 
 def _precise(active: Sequence[CellState], everybody: Sequence[CellState], suite: Suite) -> set[str]:

@@ -153,6 +153,7 @@ def invocation(told: WorkerFacts, blocks: Sequence[Block], canary_ns: float | No
         discarded_calls=told.discard * len(blocks),
         peak_rss_bytes=told.peak_rss_bytes,
         rss_before_load_bytes=told.rss_before_load_bytes,
+        start_ns=told.start_ns,
         disturbances=told.disturbances,
         cpus=told.cpus,
         waited_share=_waited_share(told.waited, blocks),

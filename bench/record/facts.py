@@ -42,6 +42,8 @@ class WorkerFacts(Frozen):
     warmup_calls: int
     settled: bool
     discard: int  #: first calls of each block, not timed
+    #: from asking for the process to its being ready, beside what else started
+    start_ns: int | None = None
     rss_before_load_bytes: int | None = None
     peak_rss_bytes: int | None = None
     disturbances: tuple[str, ...] = ()

@@ -95,6 +95,7 @@ class Invocation(Frozen):
     busy_ns: Positive  #: sum over all measured calls
     peak_rss_bytes: Count | None
     rss_before_load_bytes: Count | None
+    start_ns: Count | None = None  #: until its process was ready, beside what else started
     #: the most that the worker held on the device, as its driver or the runtime tells
     device_memory_bytes: Count | None = None
     canary_ns: Above | None = None  #: the canary's median in the same rounds

@@ -7,6 +7,7 @@ import contextlib
 import json
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,7 +38,8 @@ class ForkServer:
     """One interpreter with one runtime imported, from which workers are forked.
 
     ``environment`` is added to the variables. Raises `Unavailable` for an interpreter that can't
-    be started; what it says about itself is checked when the first worker is wanted.
+    be started; what it says about itself is checked when the first worker is wanted. Threads may
+    ask for workers at the same time: forking them is quick, and what takes long is theirs alone.
     """
 
     def __init__(self, runtime: Runtime, environment: Mapping[str, str], log: Path) -> None:
@@ -48,6 +50,7 @@ class ForkServer:
         self._ended: dict[int, int] = {}
         self._pids: collections.deque[int] = collections.deque()
         self._buffer = b""
+        self._turn = threading.RLock()  # whose question the next line on the control socket answers
         ours, theirs = socket.socketpair()
         self._control = ours
         command = [runtime.python, "-c", START, str(theirs.fileno()), runtime.reference]
@@ -78,26 +81,31 @@ class ForkServer:
 
         Raises `WorkerCrashed` when the server or the worker dies at once.
         """
-        self._await(lambda: self.ready, _START_TIMEOUT_S)
         ours, theirs = socket.socketpair()
-        with log.open("ab") as output:
+        with self._turn:
+            pid = self._fork(theirs, log, imports)
+        worker = Worker(self, pid, Channel(ours), log, timeout_s)
+        worker.greet()  # which a fresh interpreter does once it has imported the runtime
+        return worker
+
+    def _fork(self, channel: socket.socket, log: Path, imports: Sequence[str]) -> int:
+        """Have a worker forked at the other end of a channel, which is closed here."""
+        with channel, log.open("ab") as output:
+            self._await(lambda: self.ready, _START_TIMEOUT_S)
             try:
                 request = json.dumps({"fork": list(imports)}).encode()
-                socket.send_fds(self._control, [request], [theirs.fileno(), output.fileno()])
+                socket.send_fds(self._control, [request], [channel.fileno(), output.fileno()])
             except OSError as error:
                 raise self._dead() from error
-            finally:
-                theirs.close()
         self._await(lambda: bool(self._pids), _START_TIMEOUT_S)
-        worker = Worker(self, self._pids.popleft(), Channel(ours), log, timeout_s)
-        worker.greet()
-        return worker
+        return self._pids.popleft()
 
     def exit_status(self, pid: int, wait_s: float) -> int | None:
         """The wait status of a worker that ended; None if it has not within ``wait_s`` seconds."""
-        with contextlib.suppress(BenchError):
-            self._await(lambda: pid in self._ended, wait_s)
-        return self._ended.pop(pid, None)
+        with self._turn:
+            with contextlib.suppress(BenchError):
+                self._await(lambda: pid in self._ended, wait_s)
+            return self._ended.pop(pid, None)
 
     def hang_up(self) -> None:
         """Tell the server to end, and with it every worker that it still has."""
@@ -173,14 +181,17 @@ def _number(value: object) -> int:
 
 
 class Launcher:
-    """Fork servers by (adapter, thread count), started when first needed and kept."""
+    """Fork servers by (adapter, thread count), started when first needed and kept. Threads may ask
+    for workers at the same time."""
 
     def __init__(self, logs: Path, timeout_s: float) -> None:
         self.logs = logs
         self.timeout_s = timeout_s
         self._servers: dict[tuple[str, str, int], ForkServer] = {}
         self._broken: dict[tuple[str, str, int], BenchError] = {}
+        self._replaced: list[ForkServer] = []
         self._spawned = 0
+        self._turn = threading.RLock()
 
     def prepare(self, runtime: Runtime, threads: int) -> None:
         """Start a runtime's fork server without waiting, so that runtimes import side by side.
@@ -188,14 +199,15 @@ class Launcher:
         Why one can't be started is kept for who wants a worker of it.
         """
         key = (runtime.reference, runtime.environment_name, threads)
-        if key in self._servers or key in self._broken:
-            return
-        environment = {**thread_environment(threads), **runtime.environment}
-        log = self.logs / f"{runtime.label}-{threads}-server.log"
-        try:
-            self._servers[key] = ForkServer(runtime, environment, log)
-        except BenchError as error:
-            self._broken[key] = error
+        with self._turn:
+            if key in self._servers or key in self._broken:
+                return
+            environment = {**thread_environment(threads), **runtime.environment}
+            log = self.logs / f"{runtime.label}-{threads}-server.log"
+            try:
+                self._servers[key] = ForkServer(runtime, environment, log)
+            except BenchError as error:
+                self._broken[key] = error
 
     def worker(self, runtime: Runtime, threads: int, imports: Sequence[str] = ()) -> Worker:
         """A fresh worker; ``imports`` as for `ForkServer.spawn`.
@@ -203,29 +215,39 @@ class Launcher:
         Raises `Unavailable`, `WorkerCrashed` or `WorkerTimeout` when none can be had.
         """
         key = (runtime.reference, runtime.environment_name, threads)
-        self.prepare(runtime, threads)
-        if key in self._broken:
-            raise self._broken[key]
-        self._spawned += 1
-        log = self.logs / f"{runtime.label}-{self._spawned:04d}.log"
-        server = self._servers[key]
+        with self._turn:
+            self.prepare(runtime, threads)
+            if key in self._broken:
+                raise self._broken[key]
+            self._spawned += 1
+            log = self.logs / f"{runtime.label}-{self._spawned:04d}.log"
+            server = self._servers[key]
         try:
             return server.spawn(log, self.timeout_s, imports)
         except BenchError as error:
-            # A server that took harm is replaced when the next worker is wanted, but a runtime
-            # that could not even be imported would fail again, slowly, for each of its cells.
-            self._servers.pop(key).close()
+            self._replace(key, server, error)
+            raise
+
+    def _replace(self, key: tuple[str, str, int], server: ForkServer, error: BenchError) -> None:
+        """A server that took harm is replaced when the next worker is wanted, but a runtime that
+        could not even be imported would fail again, slowly, for each of its cells. Other workers
+        of it may live on."""
+        with self._turn:
+            if self._servers.get(key) is not server:  # another thread has seen to it
+                return
+            self._replaced.append(self._servers.pop(key))
             if not server.ready:
                 self._broken[key] = error
-            raise
 
     def close(self) -> None:
         # All at once: giving back the memory of a runtime takes the kernel a while.
-        for server in self._servers.values():
+        servers = [*self._servers.values(), *self._replaced]
+        for server in servers:
             server.hang_up()
-        for server in self._servers.values():
+        for server in servers:
             server.close()
         self._servers.clear()
+        self._replaced.clear()
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from bench.runtimes.runtime import Runtime
 
 #: A runtime that needs longer than this to list its devices is reported as hanging.
 PROBE_TIMEOUT_S = 60.0
+_HOST = "cpu"
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,17 @@ class Choice:
         if self.runtime is None or self.device is None:
             return False
         return self.device.id.partition(":")[0] in self.runtime.static_shapes
+
+    @property
+    def on_accelerator(self) -> bool:
+        """Whether it computes on something else than the CPU; simulators compute on that."""
+        device = self.device
+        return device is not None and not on_host(device) and not device.simulated
+
+
+def on_host(device: Device) -> bool:
+    """Whether it is the CPU itself, whose memory is the machine's."""
+    return device.id.partition(":")[0] == _HOST
 
 
 def parse_target(text: str) -> Target:
@@ -215,7 +228,7 @@ def _places_in(environments: Iterable[Environment], backends: Iterable[str]) -> 
 def probe_places(
     places: Sequence[Place], using: Launcher | None = None, threads: int = 1
 ) -> list[BackendReport]:
-    """Probe each place once, all of them starting at the same time."""
+    """Probe each place once, all of them at the same time."""
     if using is None:
         with (
             tempfile.TemporaryDirectory(prefix="bench-probe-") as folder,
@@ -228,7 +241,17 @@ def probe_places(
         runtimes[label] = runtime = _runtime_of(place)
         if isinstance(runtime, Runtime):
             using.prepare(runtime, threads)
-    return [_probe(p, runtimes[label], using, threads) for label, p in different.items()]
+    # Most of it is waiting for drivers and compilers, each in a process of its own.
+    pool = ThreadPoolExecutor(max(1, len(different)), "probe")
+    try:
+        asked = [
+            pool.submit(_probe, place, runtimes[label], using, threads)
+            for label, place in different.items()
+        ]
+        return [one.result() for one in asked]
+    finally:
+        # Interrupted, a driver that hangs is not waited for: it ends with its process.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _runtime_of(place: Place) -> Runtime | BenchError:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from bench.backend import Device, ModelFile, Options, Placement, TorchSource
 from bench.cards.ready import Loaded
 from bench.errors import BenchError, WorkerCrashed
+from bench.machine import memory
 from bench.measure import group, member
 from bench.measure.account import Account
 from bench.measure.beats import BLOCK_NS, DISCARDED_CALLS, beat_for, equal_beats
@@ -605,7 +606,7 @@ def test_cells_that_do_not_fit_into_memory_are_measured_afterwards(
     fits = itertools.cycle([True, False])
     asked: list[int] = []
     monkeypatch.setattr(
-        group, "room_for_another", lambda largest: asked.append(largest) or next(fits)
+        memory, "room_for_another", lambda largest: asked.append(largest) or next(fits)
     )
     latencies = {"a": 1e5, "b": 1e5, "c": 1e5, "d": 1e5}
     bench = Bench(latencies, suite()).run()

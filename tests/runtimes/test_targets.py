@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -218,3 +219,26 @@ def test_an_adapter_that_cannot_be_imported_does_not_take_the_others_with_it(
     assert "no_such_module" in str(broken.unavailable)
     assert fine.unavailable is None
     assert "ok" in [d.id for d in fine.devices]
+
+
+def test_backends_are_asked_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them waits for its driver: it is answered only once all of them have been asked."""
+    names = ("one", "two", "three")
+    together = threading.Barrier(len(names), timeout=20)
+
+    class Patient:
+        """Of the kind of a launcher."""
+
+        def prepare(self, runtime: Runtime, threads: int) -> None: ...
+
+        def worker(self, runtime: Runtime, threads: int) -> None:
+            together.wait()
+            raise Unavailable(f"{runtime.name} is not available.")
+
+    monkeypatch.setattr(targets, "find_runtime", lambda name, _: Runtime(name, "nowhere:No", {}))
+    places = [targets.Place(name) for name in names]
+    reports = targets.probe_places(places, Patient())  # type: ignore[arg-type]
+    assert [report.name for report in reports] == list(names)
+    assert [str(report.unavailable) for report in reports] == [
+        f"{name} is not available." for name in names
+    ]

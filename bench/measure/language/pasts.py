@@ -16,11 +16,11 @@ from bench.measure.plan import PlannedCell
 from bench.measure.reference import References
 from bench.numbers import size
 from bench.record.result import Footprint
+from bench.runtimes.targets import on_host
 from bench.scenarios import find_scenario
 
 #: Of a logit: every export gives float32, whatever it computes in.
 _LOGIT_BYTES = 4
-_HOST = "cpu"
 
 
 def names_to_fill(cells: Iterable[PlannedCell]) -> list[str]:
@@ -109,12 +109,12 @@ def too_large(planned: PlannedCell) -> OutOfMemory | None:
     if told is None:
         return None
     device = planned.choice.device
-    on_host = device is None or device.id.partition(":")[0] == _HOST
-    needed = told.needed_bytes if on_host else _filling_bytes(planned)
+    here = device is None or on_host(device)
+    needed = told.needed_bytes if here else _filling_bytes(planned)
     room = spare_bytes()
     if needed > room:
         return _refusal(planned, told, needed, f"{size(max(0, room))} of this machine's are left")
-    if device is not None and not on_host and device.memory_bytes is not None:
+    if device is not None and not here and device.memory_bytes is not None:
         needed = told.needed_bytes
         if needed > device.memory_bytes:
             return _refusal(planned, told, needed, f"{device.name} has {size(device.memory_bytes)}")

@@ -1,0 +1,210 @@
+"""Starting the workers of a generation: side by side, while nothing is measured.
+
+Loading, compiling and making a device's context take from a fraction of a second to minutes, in
+which the scheduler only waits. As many workers start at once as there are cores, and as memory
+holds while they do. How fast a cell is, which its blocks are sized by, is found out after that,
+one worker at a time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from threading import Event
+
+from bench.errors import BenchError
+from bench.machine import memory
+from bench.measure.member import COLD, WARMUP_BUDGET_S, Context, Member, start_member
+from bench.measure.state import CellState
+from bench.measure.taken import as_answered
+from bench.runtimes.client import Worker
+
+#: A worker that starts beside others may hold its model twice for a moment: as it was read, and as
+#: it was compiled.
+_TWICE = 2
+
+
+@dataclass
+class DeviceRoom:
+    """What is known of a device's memory; everything else on it counts as used."""
+
+    before_bytes: int  #: free before the generation's first worker was on it
+    free_bytes: int  #: after the last worker that told
+    largest_bytes: int  #: what a worker takes of it, at most
+    bound: bool  #: `largest_bytes` may be others' in part: one worker alone told it
+
+    def holds(self, starting: int) -> bool:
+        """Whether another fits beside those that start on it."""
+        return self.free_bytes >= (starting + 1) * self.largest_bytes
+
+
+@dataclass
+class Room:
+    """What workers take, as those that started before told, and whether another fits."""
+
+    grown_bytes: dict[str, int] = field(default_factory=dict)  #: by cell
+    devices: dict[str, DeviceRoom] = field(default_factory=dict)
+
+    def emptied(self) -> None:
+        """The workers of a generation have ended."""
+        for device in self.devices.values():
+            device.free_bytes = device.before_bytes
+
+    def learn(self, member: Member, *, alone: bool) -> None:
+        """What a worker took; ``alone``: no other started on its device meanwhile."""
+        self.grown_bytes[member.state.cell.id] = member.grown_bytes
+        name, told = device_of(member.state), member.device_memory
+        if told is None or told.free_bytes is None or told.total_bytes is None:
+            return
+        known, used = self.devices.get(name), told.total_bytes - told.free_bytes
+        if known is None:
+            self.devices[name] = DeviceRoom(told.total_bytes, told.free_bytes, used, bound=True)
+            return
+        if alone:
+            took = max(0, known.free_bytes - told.free_bytes)
+            known.largest_bytes = took if known.bound else max(known.largest_bytes, took)
+            if known.bound:
+                known.before_bytes = min(known.before_bytes, known.free_bytes + took)
+            known.bound = False
+        known.free_bytes = min(known.free_bytes, told.free_bytes)
+
+    def for_another(self, state: CellState, starting: Sequence[CellState], started: int) -> bool:
+        """Whether the cell's worker fits beside those that are starting and have started."""
+        if not starting and not started:
+            return True  # the first: how much it takes is learnt from it
+        return self._in_memory(state, starting) and self._on_device(state, starting)
+
+    def _in_memory(self, state: CellState, starting: Sequence[CellState]) -> bool:
+        if not self.grown_bytes:
+            return False
+        largest = max(self.grown_bytes.values())
+        needed = [self.grown_bytes.get(s.cell.id, largest) for s in (*starting, state)]
+        if not starting:
+            return memory.room_for_another(largest)
+        return memory.room_for_another(_TWICE * sum(needed))
+
+    def _on_device(self, state: CellState, starting: Sequence[CellState]) -> bool:
+        name = device_of(state)
+        beside = [one for one in starting if device_of(one) == name]
+        known = self.devices.get(name)
+        if not state.planned.on_accelerator:
+            return True
+        if known is None:  # the first on it is looked at alone
+            return not beside
+        if known.bound and not beside:
+            return True
+        return known.holds(len(beside))
+
+
+def device_of(state: CellState) -> str:
+    """The id of the cell's device."""
+    device = state.planned.choice.device
+    return "" if device is None else device.id
+
+
+@dataclass(frozen=True)
+class Started:
+    """What came of starting a generation's workers, each list in the order that was asked for."""
+
+    members: list[Member]
+    failed: list[tuple[CellState, BenchError]]
+    without_room: list[CellState]
+
+
+def start_members(
+    order: Sequence[CellState], context: Context, room: Room, sized: Collection[str] = ()
+) -> Started:
+    """A warm worker for each cell, as long as memory lasts; the latency of those that are not
+    ``sized`` (by their ids) is one that nothing disturbed. Whatever else is raised ends all."""
+    with context.account.starting():
+        return _Start(order, context, room, sized).run()
+
+
+class _Start:
+    """One generation's start."""
+
+    def __init__(
+        self, order: Sequence[CellState], context: Context, room: Room, sized: Collection[str]
+    ) -> None:
+        self.order, self.context, self.room, self.sized = order, context, room, sized
+        self.waiting = deque(order)
+        self.running: dict[Future[Member], CellState] = {}
+        self.members: list[Member] = []
+        self.failed: list[tuple[CellState, BenchError]] = []
+        self.born: list[Worker] = []
+        self.stopped = Event()
+        self.crowded = False  #: whether any two started at once
+
+    def run(self) -> Started:
+        pool = ThreadPoolExecutor(self.context.at_once, "start")
+        try:
+            while self.waiting or self.running:
+                self._begin(pool)
+                if not self.running:
+                    break
+                for done in wait(self.running, return_when=FIRST_COMPLETED).done:
+                    self._take(done)
+            self._settle()
+        except BaseException:
+            # Threads that wait for a worker see it end. One that hangs elsewhere is not waited for.
+            self.stopped.set()
+            for worker in self.born:
+                worker.kill()
+            raise
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+        place = {id(state): at for at, state in enumerate(self.order)}
+        self.members.sort(key=lambda member: place[id(member.state)])
+        self.failed.sort(key=lambda pair: place[id(pair[0])])
+        return Started(self.members, self.failed, list(self.waiting))
+
+    def _begin(self, pool: ThreadPoolExecutor) -> None:
+        """Start as many of those that wait as fit now."""
+        while self.waiting and len(self.running) < self.context.at_once:
+            beside = list(self.running.values())
+            if not self.room.for_another(self.waiting[0], beside, len(self.members)):
+                return
+            state = self.waiting.popleft()
+            self.crowded = self.crowded or bool(self.running)
+            self.running[pool.submit(self._one, state)] = state
+
+    def _one(self, state: CellState) -> Member:
+        """In a thread: one cell's worker."""
+
+        def born(worker: Worker) -> None:
+            self.born.append(worker)
+            if self.stopped.is_set():
+                worker.kill()
+
+        with as_answered(state.cell.target):
+            return start_member(state, self.context, born, warm=state.cell.id in self.sized)
+
+    def _take(self, done: Future[Member]) -> None:
+        state = self.running.pop(done)
+        try:
+            member = done.result()
+        except BenchError as error:
+            self.failed.append((state, error))
+            return
+        self.members.append(member)
+        others = [device_of(one) for one in self.running.values()]
+        self.room.learn(member, alone=device_of(state) not in others)
+
+    def _settle(self) -> None:
+        """Warm up, one at a time, those whose latency matters now, and those that got no rest to
+        settle in while others started."""
+        for member in list(self.members):
+            cold = member.warmup is COLD
+            if not cold and (member.warmup.settled or not self.crowded):
+                continue
+            try:
+                with as_answered(member.state.cell.target):
+                    again = member.worker.warm_up(WARMUP_BUDGET_S)
+            except BenchError as error:
+                member.watcher.close()
+                self.members.remove(member)
+                self.failed.append((member.state, error))
+                continue
+            member.warmup = replace(again, calls=member.warmup.calls + again.calls)

@@ -1,0 +1,269 @@
+"""Workers of a generation start side by side, on a clock of its own; their time is nobody's."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from test_group import Bench, FakeWatcher, FakeWorker, planned, suite
+
+from bench.backend import Device
+from bench.errors import WorkerCrashed
+from bench.machine import memory
+from bench.measure import group, member, starting
+from bench.measure.account import Account
+from bench.measure.group import Group
+from bench.measure.plan import PlannedCell
+from bench.measure.stops import STARTING_PATIENCE, fewest, stops
+from bench.runtimes.runtime import Runtime
+from bench.worker import messages
+
+LOAD_S = 5.0
+
+
+@pytest.fixture(autouse=True)
+def _watchers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(member, "block_watcher", lambda own: FakeWatcher())
+    monkeypatch.setattr(group, "round_watcher", lambda own, cpus: FakeWatcher())
+    monkeypatch.setattr(memory, "spare_bytes", lambda: 10**12)
+
+
+class VirtualClock:
+    """Time that passes when all who are expected to sleep do; alone if nobody else comes."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.expected = 1
+        self.patience_s = 2.0  #: of the real clock, for somebody who does not come
+        self._sleeping: list[float] = []
+        self._changed = threading.Condition()
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        with self._changed:
+            until = self.now + seconds
+            self._sleeping.append(until)
+            self._changed.notify_all()
+            self._changed.wait_for(
+                lambda: self.now >= until or len(self._sleeping) >= self.expected,
+                timeout=self.patience_s,
+            )
+            if self.now < until:
+                self.now = min(self._sleeping)
+                self._changed.notify_all()
+            self._sleeping.remove(until)
+
+
+class SlowToLoad(Bench):
+    """Cells each of which takes `LOAD_S` to load; some fail at it."""
+
+    def __init__(self, names: Sequence[str], at_once: int, **arguments: Any) -> None:
+        super().__init__(dict.fromkeys(names, 1e5), suite(max_invocations=3), **arguments)
+        self.clock = VirtualClock()
+        self.clock.expected = at_once
+        self.loading: list[set[str]] = []
+        self._now_loading: set[str] = set()
+        self.warming = 0
+        self.context = replace(self.context, account=Account(self.clock), at_once=at_once)
+
+    def worker(self, runtime: Runtime, threads: int, imports: Sequence[str] = ()) -> FakeWorker:
+        worker = super().worker(runtime, threads, imports)
+        plain, name = worker.answer_to, runtime.name
+
+        def answer_to(request: messages.Request) -> messages.Answer:
+            if isinstance(request, messages.Load) and name in self.latencies:
+                self._now_loading.add(name)
+                self.loading.append(set(self._now_loading))
+                self.clock.sleep(LOAD_S)
+                self._now_loading.discard(name)
+            if isinstance(request, messages.WarmUp) and self.generations(name) == 1:
+                assert not self._now_loading, "its latency sizes blocks, and others are starting"
+            if isinstance(request, messages.TimeBlock):
+                assert not self._now_loading, "nothing is measured while workers start"
+                self.clock.now += 0.01
+            return plain(request)
+
+        worker.answer_to = answer_to  # type: ignore[method-assign]
+        return worker
+
+    def generations(self, name: str) -> int:
+        return self.started[name]
+
+
+NAMES = tuple("abcd")
+
+
+@pytest.fixture
+def known_sizes(monkeypatch: pytest.MonkeyPatch) -> Callable[[Bench], Group]:
+    """A group that knows how much its workers take."""
+
+    def make(bench: Bench) -> Group:
+        made = Group("single-stream batch 1", bench.states, bench.context)
+        made.room.grown_bytes = {state.cell.id: 50 for state in bench.states}
+        return made
+
+    return make
+
+
+def test_workers_of_a_generation_start_in_the_time_of_one(
+    known_sizes: Callable[[Bench], Group],
+) -> None:
+    bench = SlowToLoad(NAMES, at_once=4)
+    known_sizes(bench).run()
+    assert {state.stop for state in bench.states} <= {"precision", "max-invocations"}
+    assert len(bench.states[0].invocations) == 3
+    account = bench.context.account
+    assert account.starting_s == pytest.approx(3 * LOAD_S)
+    assert max(len(loading) for loading in bench.loading) == 4
+
+
+def test_one_at_a_time_they_take_the_time_of_all() -> None:
+    bench = SlowToLoad(NAMES, at_once=1)
+    bench.run()
+    assert bench.context.account.starting_s == pytest.approx(3 * 4 * LOAD_S)
+
+
+def test_starting_counts_against_no_cell_and_is_told_apart(
+    known_sizes: Callable[[Bench], Group],
+) -> None:
+    bench = SlowToLoad(NAMES, at_once=4)
+    known_sizes(bench).run()
+    account = bench.context.account
+    for state in bench.states:
+        assert 0 < state.spent_s < LOAD_S
+    assert account.useful_s < LOAD_S
+    assert account.overhead == pytest.approx(0.0, abs=0.01)
+    assert all(one.start_ns is not None for one in bench.store.invocations)
+
+
+def test_the_first_worker_is_alone_where_its_size_is_not_known() -> None:
+    bench = SlowToLoad(NAMES, at_once=3)
+    bench.clock.patience_s = 0.3
+    bench.run()
+    assert len(bench.loading[0]) == 1
+    assert max(len(loading) for loading in bench.loading) > 1
+
+
+def test_one_that_fails_while_others_start_fails_alone(
+    known_sizes: Callable[[Bench], Group],
+) -> None:
+    def broken(name: str, at: int) -> set[type]:
+        return {messages.Load} if name == "b" else set()
+
+    bench = SlowToLoad(NAMES, at_once=4, broken=broken)
+    bench.clock.expected = 3
+    known_sizes(bench).run()
+    assert [type(state.failure) for state in bench.states] == [
+        type(None),
+        WorkerCrashed,
+        type(None),
+        type(None),
+    ]
+    assert all(worker.ended for worker in bench.workers)
+
+
+def test_interrupted_while_workers_start_none_is_left(
+    known_sizes: Callable[[Bench], Group], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = SlowToLoad(NAMES, at_once=4)
+    made = known_sizes(bench)
+    plain = starting.wait
+
+    def interrupted(*given: Any, **named: Any) -> Any:
+        plain(*given, **named)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(starting, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        made.run()
+    assert all(worker.ended for worker in bench.workers if worker.name in NAMES)
+
+
+def test_the_order_of_blocks_does_not_depend_on_who_was_ready_first() -> None:
+    def order(at_once: int) -> list[tuple[str, int]]:
+        bench = SlowToLoad(NAMES, at_once=at_once)
+        bench.clock.expected = 1
+        bench.run()
+        return [(b.cell_id, b.position) for b in bench.blocks()]
+
+    assert order(1) == order(3)
+
+
+# -- memory ---------------------------------------------------------------------------------------
+
+
+def test_as_many_start_at_once_as_memory_holds_twice(
+    known_sizes: Callable[[Bench], Group], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model may be held twice while it is compiled; alone a worker needs its size."""
+    monkeypatch.setattr(memory, "spare_bytes", lambda: 2 * 2 * 50)
+    bench = SlowToLoad(NAMES, at_once=4)
+    bench.clock.expected = 2
+    known_sizes(bench).run()
+    assert max(len(loading) for loading in bench.loading) == 2
+
+
+def accelerated(name: str) -> PlannedCell:
+    made = planned(name)
+    choice = replace(made.choice, device=Device("gpu:0", "", ""))
+    return replace(made, choice=choice)
+
+
+class OnADevice(SlowToLoad):
+    """Workers of an accelerator that holds ``total`` bytes, of which each takes 100."""
+
+    def __init__(self, total: int, others: int = 0) -> None:
+        super().__init__(NAMES, at_once=4, cells=accelerated)
+        self.clock.expected = 1
+        self.total, self.others, self.most = total, others, 0
+
+    def worker(self, runtime: Runtime, threads: int, imports: Sequence[str] = ()) -> FakeWorker:
+        worker = super().worker(runtime, threads, imports)
+        plain = worker.answer_to
+
+        def answer_to(request: messages.Request) -> messages.Answer:
+            alive = sum(not one.ended for one in self.workers if one.name in NAMES)
+            if isinstance(request, messages.AskDeviceMemory):
+                assert request.device.id == "gpu:0"
+                free = self.total - self.others - 100 * alive
+                return messages.DeviceMemory(max(0, free), self.total)
+            if isinstance(request, messages.Load) and runtime.name in NAMES:
+                self.most = max(self.most, alive)
+            return plain(request)
+
+        worker.answer_to = answer_to  # type: ignore[method-assign]
+        return worker
+
+
+@pytest.mark.parametrize(("total", "others", "most"), [(10_000, 0, 4), (250, 0, 2), (560, 300, 2)])
+def test_no_more_workers_are_on_a_device_than_its_memory_holds(
+    total: int, others: int, most: int
+) -> None:
+    """What other programs hold of it is taken for a worker's only until a second one tells."""
+    bench = OnADevice(total, others)
+    bench.run()
+    assert len(bench.finished) == 4
+    assert not any(state.failure for state in bench.states)
+    assert bench.most == most
+
+
+# -- when it takes for ever -----------------------------------------------------------------------
+
+
+def test_a_cell_that_takes_long_to_start_makes_do_with_two_invocations() -> None:
+    bench = Bench({"a": 1e5}, suite(max_time_s=10, min_invocations=5))
+    state = bench.states[0]
+    state.invocations = list(Bench({"a": 1e5}, suite(max_invocations=3)).run().store.invocations)
+    state.samples = {i.index: np.ones(9, np.int64) for i in state.invocations}
+    for starting_s in (0.0, 49.9, 50.0):
+        state.starting_s = starting_s
+        too_long = starting_s >= STARTING_PATIENCE * 10
+        assert fewest(state, bench.context.suite) == (2 if too_long else 5)
+        found = stops([state], [state], bench.context.suite)
+        assert found == ([(state, "max-time")] if too_long else [])
