@@ -18,7 +18,7 @@ IDLE = "idle"
 #: (``dram``); ``platform`` is what RAPL calls psys; none of them is ever added to another.
 Scope = Literal["gpu-board", "npu", "package", "wall", "dram", "platform"]
 #: Scopes of a device: what else uses the CPUs doesn't disturb them.
-OF_DEVICES = ("gpu-board", "npu")
+OF_DEVICES: tuple[Scope, ...] = ("gpu-board", "npu")
 Kind = Literal["counter", "power"]
 Moment = Annotated[int, Field(ge=-MOST, le=MOST)]
 
