@@ -213,6 +213,28 @@ class Telemetry(Protocol):
         ...
 
 
+class EnergyReading(TypedDict, total=False):
+    """What a meter says at one moment; one of the two values may be missing."""
+
+    scope: str  #: what it is the energy of: ``gpu-board``, ``npu``
+    meter: str  #: which device it reads, by a name that no other device has
+    energy_j: float  #: counted since some moment before
+    power_w: float
+
+
+@runtime_checkable
+class MetersEnergy(Protocol):
+    """A meter of a device's energy."""
+
+    def energy(self, device: Device) -> EnergyReading:
+        """What the device's meter says now, with its scope and its name.
+
+        It is asked many times a second, from a process that computes nothing. Never raises for a
+        device that `devices` lists: one without a meter gives ``{}``.
+        """
+        ...
+
+
 @runtime_checkable
 class ExplainsAbsence(Protocol):
     """Why devices that this build of the runtime is for are not there."""

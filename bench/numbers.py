@@ -32,6 +32,15 @@ BYTE_UNITS = (
 )
 RATE_UNITS = (Unit("/s", 1.0), Unit("k/s", 1e3), Unit("M/s", 1e6), Unit("G/s", 1e9))
 
+ENERGY_UNITS = (
+    Unit("nJ", 1e-9),
+    Unit("µJ", 1e-6),
+    Unit("mJ", 1e-3),
+    Unit("J", 1.0),
+    Unit("kJ", 1e3),
+)
+POWER_UNITS = (Unit("mW", 1e-3), Unit("W", 1.0), Unit("kW", 1e3))
+
 #: Names of models and targets are cut at so many characters.
 NAME_LIMIT = 120
 
@@ -104,6 +113,11 @@ def duration(value_ns: float | None) -> str:
 def size(value_bytes: float | None) -> str:
     """``3.14 MiB``."""
     return with_unit(value_bytes, BYTE_UNITS)
+
+
+def energy(value_j: float | None) -> str:
+    """J with the unit that fits."""
+    return with_unit(value_j, ENERGY_UNITS)
 
 
 def rate(per_second: float | None) -> str:

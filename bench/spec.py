@@ -96,6 +96,14 @@ class Suite(Frozen):
     seed: int = Field(1, ge=0)
     allow_fallback: bool = False
     accuracy: bool = True
+    energy: bool = Field(False, description="whether energy is measured, in windows of its own")
+    energy_window_s: float = Field(3.0, ge=1, le=600, description="seconds of such a window")
+    wall_command: str | None = Field(None, description="a command that prints the watts drawn")
+    wall_csv: str | None = Field(None, description="a meter's CSV file: time and watts")
+    wall_zone: str = Field("UTC", description="time zone of the file's times that name none")
+    wall_offset_s: float = Field(
+        0.0, ge=-86400, le=86400, description="seconds to add to the file's times"
+    )
 
     @field_validator("precision", "margin", mode="before")
     @classmethod
@@ -113,6 +121,10 @@ class Suite(Frozen):
                 f"({self.min_invocations})"
             )
         self._bounds_fit()
+        if self.wall_command is not None and self.wall_csv is not None:
+            raise ValueError("`wall_command` and `wall_csv` read the same: give one of them")
+        if (self.wall_command or self.wall_csv) and not self.energy:
+            raise ValueError("a meter at the wall is read where `energy` is measured: --energy")
         # Rounded, for 3 x 0.1 is more than the 0.3 that is asked for, and shown.
         least_s = round(self.min_invocations * SECONDS_PER_INVOCATION, 3)
         if self.max_time_s < least_s:

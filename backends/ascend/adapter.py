@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import ClassVar, Mapping, Optional, Sequence
 
 from bench.backend import Device, ModelFile, Options
+from bench.capabilities import EnergyReading
 from bench.decoding import Decoder
 from bench.errors import SpecError, Unavailable
 
+from ..shared import huawei
 from ..shared.checks import read_extra, require_onnx
 from ..shared.huawei import cann_version
 from ..shared.onnx_inputs import output_names
@@ -87,6 +89,11 @@ class Ascend:
         """Free and total bytes of the device's memory."""
         acl = import_acl()
         return device_memory(acl.at(f"{self.name}:{device.id}"), _index(acl, device.id))
+
+    def energy(self, device: Device) -> EnergyReading:
+        """The power of the NPU, as its driver's tool tells."""
+        kind, _, index = device.id.partition(":")
+        return huawei.energy(int(index)) if kind == "npu" else {}
 
 
 def _read_options(target: str, options: Options) -> dict[str, str]:

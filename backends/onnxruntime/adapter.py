@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import ClassVar, Dict, List, Mapping
 
 from bench.backend import Device, ModelFile, Options
-from bench.capabilities import Reading, ReferenceRole
+from bench.capabilities import EnergyReading, Reading, ReferenceRole
 from bench.errors import Unavailable, Unsupported
 
 from ..shared import nvidia
@@ -95,6 +95,11 @@ class OnnxRuntime:
         """What an NVIDIA GPU tells of itself; of other devices nothing is known."""
         kind, _, index = device.id.partition(":")
         return nvidia.telemetry(int(index)) if kind in ("cuda", "tensorrt") else {}
+
+    def energy(self, device: Device) -> EnergyReading:
+        """What the board of an NVIDIA GPU used."""
+        kind, _, index = device.id.partition(":")
+        return nvidia.energy(int(index)) if kind in ("cuda", "tensorrt") else {}
 
     def compile(self, model: ModelFile, device: Device, options: Options) -> OrtSession:
         ort = _import()

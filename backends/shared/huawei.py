@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import os
 import re
@@ -9,6 +10,8 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import Optional
+
+from bench.capabilities import EnergyReading
 
 _DRIVER_VERSION = Path("/usr/local/Ascend/driver/version.info")
 
@@ -43,17 +46,48 @@ def driver_version() -> str:
     return found[1] if found else ""
 
 
-def npu_smi() -> str:
+def npu_smi(*arguments: str) -> str:
+    """What ``npu-smi info`` prints; empty where the tool is absent, fails or hangs."""
     tool = shutil.which("npu-smi")
     if tool is None:
         return ""
     try:
         done = subprocess.run(
-            [tool, "info"], capture_output=True, text=True, check=False, timeout=30
+            [tool, "info", *arguments], capture_output=True, text=True, check=False, timeout=30
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout
+
+
+def energy(index: int) -> EnergyReading:
+    """The power of an NPU now, by ``npu-smi info -t power -i CARD -c CHIP`` (Huawei, "npu-smi
+    command reference": "NPU Real-time Power(W)"); it has no counter of energy.
+
+    Written after that reference and tried on a stand-in alone.
+    """
+    place = _place(index)
+    if place is None:
+        return {}
+    card, chip = place
+    told = npu_smi("-t", "power", "-i", card, "-c", chip)
+    watts = re.search(r"^\s*NPU Real-time Power\(W\)\s*:\s*(\d+(?:\.\d+)?)\s*$", told, re.MULTILINE)
+    if watts is None:
+        return {}
+    return {"scope": "npu", "meter": f"npu-smi {card}:{chip}", "power_w": float(watts[1])}
+
+
+@functools.lru_cache(maxsize=None)
+def _place(index: int) -> Optional[tuple[str, str]]:
+    """Card and chip of the NPU that runtimes call ``npu:index``, from ``npu-smi info -m``, whose
+    rows are NPU ID, Chip ID, Chip Logic ID and a name; None where that isn't told."""
+    visible = os.environ.get("ASCEND_RT_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else []
+    if names and index >= len(names):
+        return None
+    logic = names[index].strip() if names else str(index)
+    rows = re.findall(r"^\s*(\d+)\s+(\d+)\s+(\d+)\s+\S", npu_smi("-m"), re.MULTILINE)
+    return next(((card, chip) for card, chip, number in rows if number == logic), None)
 
 
 def cann_version(near: Optional[Path] = None) -> str:

@@ -15,7 +15,7 @@ import sys
 from types import ModuleType
 from typing import Any, Callable, Mapping, Optional
 
-from bench.capabilities import Reading
+from bench.capabilities import EnergyReading, Reading
 
 from .checks import first_line
 
@@ -67,6 +67,35 @@ def telemetry(index: int) -> Reading:
     if held is not None:
         found["memory_bytes"] = held
     return found
+
+
+def energy(index: int) -> EnergyReading:
+    """What the meter of the GPU's board says now, as an `EnergyReading`: the energy counted since
+    the driver was loaded (Volta and later), and the power.
+
+    The counter moves about every 100 ms; the power is a mean of the last second on many GPUs
+    (nvml.h, ``nvmlDeviceGetPowerUsage``), so the two differ within short times.
+    """
+    nvml = _open()
+    handle = None if nvml is None else _handle(nvml, index)
+    if nvml is None or handle is None:
+        return {}
+    millijoules = _ask(nvml, "nvmlDeviceGetTotalEnergyConsumption", handle)
+    milliwatts = _ask(nvml, "nvmlDeviceGetPowerUsage", handle)
+    if millijoules is None and milliwatts is None:
+        return {}
+    found: EnergyReading = {"scope": "gpu-board", "meter": _uuid(nvml, index)}
+    if millijoules is not None:
+        found["energy_j"] = millijoules / 1e3
+    if milliwatts is not None:
+        found["power_w"] = milliwatts / 1e3
+    return found
+
+
+@functools.lru_cache(maxsize=None)
+def _uuid(nvml: ModuleType, index: int) -> str:
+    """The GPU's own name, whatever its number."""
+    return str(_ask(nvml, "nvmlDeviceGetUUID", _handle(nvml, index)) or f"GPU {index}")
 
 
 @functools.lru_cache(maxsize=None)

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Mapping, Optional
 
 from bench.backend import Device, ModelFile, Options
 from bench.cache import cache_folder
-from bench.capabilities import Reading
+from bench.capabilities import EnergyReading, Reading
 from bench.errors import Unavailable
 
 from ..shared.checks import first_line, read_extra
@@ -89,6 +89,10 @@ class TorchCompile:
     def telemetry(self, device: Device) -> Reading:
         """What a GPU tells of itself."""
         return torch_device.telemetry(import_torch(self.name), device)
+
+    def energy(self, device: Device) -> EnergyReading:
+        """What a GPU's board used."""
+        return torch_device.energy(device)
 
 
 def _inductor(mode: str, cache: bool, kind: str) -> Compiler:

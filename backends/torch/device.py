@@ -11,10 +11,10 @@ from types import ModuleType
 from typing import Any, Callable, Mapping, Optional, Sequence
 
 from bench.backend import Device
-from bench.capabilities import Reading
+from bench.capabilities import EnergyReading, Reading
 from bench.errors import Unavailable
 
-from ..shared import nvidia
+from ..shared import huawei, nvidia
 from ..shared.checks import first_line
 from ..shared.host import cpu_device
 from ..shared.huawei import cann_version
@@ -30,6 +30,7 @@ class Kind:
     driver: Callable[[ModuleType], str]
     exact: Callable[[ModuleType], None]  #: have fp32 computed as fp32
     telemetry: Callable[[int], Reading]
+    energy: Callable[[int], EnergyReading]
 
     def api(self, torch: ModuleType) -> Any:
         return getattr(torch, self.type)
@@ -81,6 +82,7 @@ CUDA = Kind(
     driver=lambda torch: f"CUDA {torch.version.cuda}",
     exact=_cuda_exact,
     telemetry=nvidia.telemetry,
+    energy=nvidia.energy,
 )
 NPU = Kind(
     type="npu",
@@ -89,6 +91,7 @@ NPU = Kind(
     driver=lambda torch: f"CANN {cann_version() or 'of unknown version'}",
     exact=_npu_exact,
     telemetry=lambda index: {},
+    energy=huawei.energy,
 )
 #: By torch's name for the type of a device.
 KINDS = {kind.type: kind for kind in (CUDA, NPU)}
@@ -157,3 +160,9 @@ def telemetry(torch: ModuleType, device: Device) -> Reading:
     reading: Reading = {"memory_bytes": reserved}
     reading.update(KINDS[kind].telemetry(int(index)))
     return reading
+
+
+def energy(device: Device) -> EnergyReading:
+    """What the device's meter says now; nothing for a CPU."""
+    kind, _, index = device.id.partition(":")
+    return KINDS[kind].energy(int(index)) if kind in KINDS else {}

@@ -13,7 +13,7 @@ import platform
 from typing import ClassVar, Mapping, Optional
 
 from bench.backend import Device, ModelFile, Options
-from bench.capabilities import Reading, ReferenceRole
+from bench.capabilities import EnergyReading, Reading, ReferenceRole
 from bench.errors import Unavailable
 
 from ..shared.checks import ANY_NUMBER, read_extra
@@ -78,3 +78,7 @@ class TorchEager:
     def telemetry(self, device: Device) -> Reading:
         """What a GPU tells of itself."""
         return torch_device.telemetry(import_torch(self.name), device)
+
+    def energy(self, device: Device) -> EnergyReading:
+        """What a GPU's board used."""
+        return torch_device.energy(device)

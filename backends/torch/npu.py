@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import ClassVar, Mapping, Optional
 
 from bench.backend import Device, ModelFile, Options
-from bench.capabilities import Reading
+from bench.capabilities import EnergyReading, Reading
 from bench.errors import Unavailable
 
 from ..shared.checks import ANY_NUMBER, first_line, read_extra
@@ -85,6 +85,10 @@ class TorchNpu:
         """What torch's allocator took on the NPU; its driver isn't asked."""
         torch, _ = _import()
         return torch_device.telemetry(torch, device)
+
+    def energy(self, device: Device) -> EnergyReading:
+        """The power of the NPU, as its driver's tool tells."""
+        return torch_device.energy(device)
 
 
 def _import() -> tuple[ModuleType, ModuleType]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option(
     "--by",
     "cost",
-    type=click.Choice(["latency", "throughput", "memory", "size"]),
+    type=click.Choice(["latency", "throughput", "energy", "memory", "size"]),
     default="latency",
     show_default=True,
     help="What accuracy is paid with.",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 #: Above this a "share" is most likely a percentage that lacks its sign.
 _LARGEST_GROWTH = 100.0
+_MOST_JOULES = 1e12
 
 
 def _number(text: str) -> tuple[float, bool]:
@@ -54,6 +55,21 @@ def _points(ctx: click.Context, param: click.Parameter, text: str | None) -> flo
     if not 0 <= number < 100:
         raise click.BadParameter(f"{text} is not a number of points from 0 to below 100, like 0.5.")
     return number / 100
+
+
+def _joules(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
+    """``2.5mJ`` in J."""
+    if text is None:
+        return None
+    scales = {"nJ": 1e-9, "uJ": 1e-6, "µJ": 1e-6, "mJ": 1e-3, "J": 1.0, "kJ": 1e3}
+    number = text.rstrip("nuµmkJ ")
+    try:
+        value = float(number) * scales[text[len(number) :].strip()]
+    except (ValueError, KeyError) as error:
+        raise click.BadParameter(f"{text!r} is no energy with its unit, like 2.5mJ.") from error
+    if not 0 < value < _MOST_JOULES:
+        raise click.BadParameter(f"{text} is not above 0.")
+    return value
 
 
 def _least(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> dict[str, float]:
@@ -120,6 +136,19 @@ def _worst(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -
     help="Peak memory over the baseline's.",
 )
 @click.option(
+    "--max-energy-growth",
+    callback=_growth,
+    metavar="SHARE",
+    help="Energy of a sample over the baseline's.",
+)
+@click.option(
+    "--max-energy",
+    "max_energy_j",
+    callback=_joules,
+    metavar="ENERGY",
+    help="Most energy of a sample, gross, like 2.5mJ.",
+)
+@click.option(
     "--certificate",
     "certificates",
     type=click.Path(path_type=Path),
@@ -156,6 +185,8 @@ def command(
     worst_score: dict[str, float],
     max_accuracy_loss: float | None,
     max_memory_growth: float | None,
+    max_energy_growth: float | None,
+    max_energy_j: float | None,
     certificates: tuple[Path, ...],
     inconclusive: str,
     allow: tuple[str, ...],
@@ -179,9 +210,9 @@ def command(
 
     if run is None and not certificates:
         raise click.UsageError("Missing argument 'RUN'.")
-    if run is None and any((baseline, min_accuracy, worst_score)):
+    if run is None and any((baseline, min_accuracy, worst_score, max_energy_j)):
         raise click.UsageError("these limits are of a run: name RUN.")
-    relative = (max_slowdown, max_accuracy_loss, max_memory_growth)
+    relative = (max_slowdown, max_accuracy_loss, max_memory_growth, max_energy_growth)
     if baseline is None and any(limit is not None for limit in relative):
         raise click.UsageError("these limits are relative to a baseline: name a --baseline.")
     if baseline is not None and max_slowdown is None:
@@ -193,6 +224,8 @@ def command(
         max_memory_growth,
         worst_score,
         certificates=tuple(map(str, certificates)),
+        max_energy_growth=max_energy_growth,
+        max_energy_j=max_energy_j,
         allow_missing=allow_missing,
     )
     with no_collection():

@@ -24,6 +24,7 @@ from bench.defaults import CONFIDENCE, MARGIN
 from bench.errors import SpecError
 from bench.judge.changes import change_between
 from bench.judge.differences import Difference, differences
+from bench.judge.energy import EnergyEffect, energy_effects
 from bench.judge.matching import Match, Matched, Side
 from bench.numbers import printable
 from bench.record.result import Invocation, Record
@@ -102,6 +103,7 @@ class Report:
     margin: float
     confidence: float
     warnings: tuple[str, ...] = ()
+    energies: tuple[EnergyEffect, ...] = ()
 
     @property
     def effects(self) -> list[Effect]:
@@ -134,6 +136,7 @@ def compare(
         margin=margin,
         confidence=confidence,
         warnings=tuple(warnings),
+        energies=tuple(energy_effects(matched.matches, margin, confidence)),
     )
 
 

@@ -16,6 +16,7 @@ from bench.cell import Cell
 from bench.defaults import CONFIDENCE, MARGIN
 from bench.errors import SpecError
 from bench.judge.drafting import Drafting
+from bench.judge.energy import Way, common_way, energy_ratio, main_energy
 from bench.judge.pairs import Changed, Pair, Relation, compare_on_target, same_data, time_ratio
 from bench.record.result import Invocation, Record
 from bench.scenarios import weighing
@@ -25,7 +26,7 @@ from bench.stats.pareto import Compared, Standing, standings
 from bench.store.scores import metric_of
 from bench.variants import DEFAULT
 
-Cost = Literal["latency", "throughput", "memory", "size"]
+Cost = Literal["latency", "throughput", "energy", "memory", "size"]
 
 
 @dataclass(frozen=True)
@@ -138,13 +139,21 @@ def _unbeaten(place: int, count: int, quality: Compared, loss: float) -> bool:
 
 
 def weighed(records: Sequence[Record], cost: Cost) -> str | None:
-    """The scenario that a cost is read from."""
+    """The scenario that a cost is read from; an energy from that of latencies, else of rates."""
+    if cost == "energy":
+        records = [record for record in records if main_energy(record) is not None]
+        present = dict.fromkeys(record.cell.scenario for record in records)
+        return weighing("latency", present) or weighing("throughput", present)
     kind: Literal["latency", "throughput"] = "throughput" if cost == "throughput" else "latency"
     return weighing(kind, dict.fromkeys(record.cell.scenario for record in records))
 
 
 def cost_of(record: Record, cost: Cost) -> float | None:
-    """What is paid: ns a query, ns a sample, bytes resident at the peak, bytes on the disk."""
+    """What is paid: ns a query, ns a sample, J a sample, bytes resident at the peak, bytes on the
+    disk."""
+    if cost == "energy":
+        found = main_energy(record)
+        return found.gross_j.value / found.samples if found and found.gross_j else None
     if cost == "latency":
         return record.latency.median_ns.value if record.latency else None
     if cost == "throughput":
@@ -159,6 +168,9 @@ def _points(records: Sequence[Record], cost: Cost) -> list[Point]:
     scored = {_subject(r): r for r in records if r.accuracy is not None}
     found: dict[tuple[str, str, str], Record] = {}
     wanted = weighed(records, cost)
+    if cost == "energy":  # of one scope, or they are no costs of one kind
+        way = common_way([r for r in records if r.cell.scenario == wanted])
+        records = [r for r in records if way is not None and way == _way(r)]
     for record in records:
         usable = record.standing == "ok" and not record.simulated
         if usable and record.cell.scenario == wanted and cost_of(record, cost):
@@ -170,6 +182,11 @@ def _points(records: Sequence[Record], cost: Cost) -> list[Point]:
     return sorted(points, key=lambda p: cost_of(p.record, cost) or 0.0)
 
 
+def _way(record: Record) -> Way | None:
+    found = main_energy(record)
+    return None if found is None else (found.scope, found.kind)
+
+
 def _subject(record: Record) -> tuple[str, str, str]:
     return record.cell.model.name, record.cell.variant, record.cell.target
 
@@ -179,6 +196,12 @@ def _cost_ratio(one: Record, other: Record, cost: Cost, confidence: float) -> In
     if cost in ("latency", "throughput"):
         found = time_ratio((other, one), _TIMES[cost], confidence)
         return None if found is None else found.interval
+    if cost == "energy":
+        ours, others = main_energy(one), main_energy(other)
+        if ours is None or others is None:
+            return None
+        known = energy_ratio(others, ours, confidence, in_turn=True)
+        return None if known is None else known[0]
     mine, theirs = cost_of(one, cost), cost_of(other, cost)
     if not mine or not theirs:
         return None

@@ -14,7 +14,15 @@ from bench.stats.interval import Interval
 from bench.variants import suffix
 
 Kind = Literal[
-    "latency", "throughput", "accuracy", "accuracy loss", "memory", "check", "ran", "certificate"
+    "latency",
+    "throughput",
+    "accuracy",
+    "accuracy loss",
+    "energy",
+    "memory",
+    "check",
+    "ran",
+    "certificate",
 ]
 #: What is the same whatever the load.
 OF_NO_LOAD = ("accuracy", "accuracy loss", "certificate")
@@ -44,6 +52,13 @@ class Decision(StrEnum):
 EXIT_CODES = {Decision.PASS: 0, Decision.FAIL: 1, Decision.INCONCLUSIVE: 3}
 
 
+def outcome_of(found: Interval, most: float) -> Outcome:
+    """What an interval says of a limit above."""
+    if found.low > most:
+        return Outcome.FAIL
+    return Outcome.PASS if found.high <= most else Outcome.INCONCLUSIVE
+
+
 @dataclass(frozen=True)
 class Limits:
     """What is allowed: shares, and accuracies as fractions of 1. None is no limit.
@@ -60,6 +75,8 @@ class Limits:
     max_memory_growth: float | None = None
     worst_score: Mapping[str, float] = field(default_factory=dict)
     certificates: tuple[str, ...] = ()  #: their paths: what was measured has to be certified
+    max_energy_growth: float | None = None
+    max_energy_j: float | None = None  #: J a sample, gross
     allow_missing: bool = False  #: whether what only the baseline has may be left out
 
     def of(self, model: str, metric: MetricRow) -> float | None:

@@ -18,7 +18,8 @@ from bench.defaults import CONFIDENCE
 from bench.errors import SpecError
 from bench.judge.advice import more_invocations
 from bench.judge.compare import Comparison, Effect, Report
-from bench.judge.finding import EXIT_CODES, Decision, Finding, Kind, Limits, Outcome
+from bench.judge.energy_limits import energy_limits
+from bench.judge.finding import EXIT_CODES, Decision, Finding, Kind, Limits, Outcome, outcome_of
 from bench.judge.matching import Match, Matched, Side
 from bench.judge.presence import MESSAGE_LIMIT, failures, not_judged, unmatched
 from bench.judge.score_limits import accuracy_floors, accuracy_losses, check_score_limits
@@ -97,6 +98,7 @@ def judge(
         *chain.from_iterable(_ran_and_speed(c, limits) for c in comparisons),
         *(unmatched(run, matched, limits) if report is not None else failures(run, limits)),
         *_memory(matched, limits, confidence),
+        *energy_limits(run, report, limits, confidence),
         *scored,
         *lost,
         *_broken_checks(run, matched),
@@ -117,10 +119,10 @@ def judge(
 def _check(run: StoredRun, limits: Limits, report: Report | None) -> None:
     check_score_limits(run, limits)
     held_to = (report, limits.min_accuracy, limits.worst_score, limits.certificates)
-    if not any(held_to):
+    if not any(held_to) and limits.max_energy_j is None:
         raise SpecError(
             "there is nothing to hold the run against: name a --baseline, a --min-accuracy, a "
-            "--worst-score or a --certificate."
+            "--worst-score, a --max-energy or a --certificate."
         )
 
 
@@ -147,7 +149,7 @@ def _speed(kind: Kind, match: Match, effect: Effect, allowed: float) -> Finding:
     """The time of a query, or of a sample, may grow by the share ``allowed``."""
     times = effect.ratio if kind == "latency" else effect.ratio.inverse()
     limit = 1 + allowed
-    outcome = _outcome(times, limit)
+    outcome = outcome_of(times, limit)
     doubt = _doubt(outcome, match, effect, limit)
     if doubt:
         outcome, words, advice = Outcome.INCONCLUSIVE, doubt, _CALM
@@ -177,7 +179,7 @@ def _doubt(outcome: Outcome, match: Match, effect: Effect, limit: float) -> str:
             "it is slower at the median and faster at its best (p1), so it depends on the load "
             "of the machine."
         )
-    if effect.relative is not None and _outcome(effect.relative, limit) is not outcome:
+    if effect.relative is not None and outcome_of(effect.relative, limit) is not outcome:
         changed = ratio(effect.drift.estimate) if effect.drift else "an unknown factor"
         return f"the machine itself changed between the two runs, by {changed}."
     before, now = _disturbed(match.a), _disturbed(match.b)
@@ -195,13 +197,6 @@ def _disturbed(one: Side) -> str:
     checks = one.record.checks if one.record is not None else ()
     found = [c.detail for c in checks if c.name in DISTURBANCE and not c.ok]
     return printable(found[0], limit=MESSAGE_LIMIT) if found else ""
-
-
-def _outcome(found: Interval, most: float) -> Outcome:
-    """What an interval says of a limit above."""
-    if found.low > most:
-        return Outcome.FAIL
-    return Outcome.PASS if found.high <= most else Outcome.INCONCLUSIVE
 
 
 def _slower_words(outcome: Outcome, times: Interval, limit: float) -> str:
@@ -232,7 +227,7 @@ def _memory(matched: Matched, limits: Limits, confidence: float) -> list[Finding
 def _grown(match: Match, limit: float, confidence: float) -> Finding:
     before, now = _peaks(match.a), _peaks(match.b)
     found = unpaired_ratio_interval(before, now, confidence)
-    outcome = _outcome(found, limit)
+    outcome = outcome_of(found, limit)
     shown = ratio(found.estimate, found.low, found.high)
     words = {
         Outcome.FAIL: f"it takes {shown} of the baseline's memory; {ratio(limit)} is allowed.",

@@ -17,6 +17,7 @@ from bench.cell import Cell
 from bench.errors import BenchError, OutOfMemory, SpecError, WorkerCrashed
 from bench.machine.quiet import Cores
 from bench.measure.account import Account
+from bench.measure.energy.passes import EnergyPass, has_energy
 from bench.measure.group import group_class
 from bench.measure.language.answers import behind_its_text
 from bench.measure.language.pasts import footprint, names_to_fill, too_large, with_held, with_past
@@ -95,12 +96,13 @@ class Measuring:
         for words in self._crowded():
             self.listener.note(words)
         todo = {planned.cell.id for planned in self.todo}
+        unmetered = self._unmetered()
         self._score_late()
         for planned in self.todo:
             if planned.refused is not None:
                 self.finish(CellState(planned, failure=planned.refused, stop="failed"))
         for group in self.prepared.plan.groups():
-            wanted = [p for p in group if p.cell.id in todo and p.refused is None]
+            wanted = [p for p in group if p.cell.id in todo | unmetered and p.refused is None]
             fitting = [
                 p
                 for p in wanted
@@ -111,9 +113,32 @@ class Measuring:
                 for name in names_to_fill(there):
                     self.listener.phase(f"filling the cache of {name}")
                 ready = [found for p in there if (found := self._with_past(p)) is not None]
-                if ready:
-                    self._measure([self._state(planned) for planned in ready])
+                new = [planned for planned in ready if planned.cell.id in todo]
+                if new:
+                    self._measure([self._state(planned) for planned in new])
+                self._measure_energy(ready)
         self._check_sums()
+
+    def _unmetered(self) -> set[str]:
+        """Cells that an earlier part of this run measured, but for their energy."""
+        if not self.suite.energy or not self.store.keeps_raw:
+            return set()
+        return {r.cell_id for r in self.outcome.records if r.status == "ok" and not r.energy}
+
+    def _measure_energy(self, ready: Sequence[PlannedCell]) -> None:
+        """Windows of those that could be measured, and their records with what came of it."""
+        works = {r.cell_id for r in self.outcome.records if r.status == "ok"}
+        cells = [p for p in ready if p.cell.id in works and has_energy(p)]
+        if not self.suite.energy or not self.store.keeps_raw or not cells:
+            return
+        context = self._context(cells[0])
+        metered = EnergyPass(cells, context, self._first_energy_round())
+        if metered.run():
+            self._record_again({planned.cell.id for planned in cells})
+
+    def _first_energy_round(self) -> int:
+        windows = read_raw(read_run(self.store.path)).energy
+        return max((window.index for window in windows), default=-1) + 1
 
     def _check_sums(self) -> None:
         """New records of whole queries whose steps were measured too."""
@@ -247,6 +272,8 @@ class Measuring:
                 found.append(cell_id)
         if found:
             self._record_again(found)
+            for cell_id in found:
+                self.listener.note(f"{late[cell_id].cell.label} is scored now.")
 
     def _not_scored(self) -> dict[str, CellFacts]:
         """What is known of the measured cells that have no accuracy and ought to, by their ids."""
@@ -264,7 +291,6 @@ class Measuring:
             if old.cell_id in cell_ids:
                 self.store.append_record(again[old.cell_id])
                 records[place] = again[old.cell_id]
-                self.listener.note(f"{old.cell.label} is scored now.")
 
     def _stored_score(self, key: ScoredOnce) -> Score | None:
         """What an earlier, interrupted run predicted; None where that is not there."""

@@ -17,6 +17,7 @@ from bench.cards.query import batch_axis_of, make_query
 from bench.cards.ready import STATIC_CACHE, Loaded, card_forms, load
 from bench.machine.memory import spare_bytes
 from bench.measure.account import Account
+from bench.measure.energy.passes import check_wall
 from bench.measure.language import steps
 from bench.measure.listener import Listener
 from bench.measure.models import find_models, made_ready
@@ -55,6 +56,8 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
     account = Account()
     for doubt in suite.doubts():
         listener.note(doubt)
+    if suite.energy:
+        check_wall(suite)
     with (
         tempfile.TemporaryDirectory(prefix="bench-logs-") as folder,
         launcher(Path(folder), suite.cell_timeout_s) as processes,

@@ -34,6 +34,23 @@ RESULT_COLUMNS = (
     Column("error", "Max error", "largest absolute difference from the reference", essential=False),
 )
 
+#: `bench show`: energies, a line a cell and scope
+ENERGY_COLUMNS = (
+    Column("gross", "Gross", "all that was drawn, a sample, with its interval over rounds"),
+    Column("net", "Net", "without what idling would have drawn, a sample"),
+    Column("token", "Token", "gross, a token", essential=False),
+    Column("power", "Power", "mean of the windows", essential=False),
+    Column("idle", "Idle", "power of the idle windows before and after", essential=False),
+    Column("windows", "valid", "windows that are valid, of all", essential=False),
+)
+
+#: `bench compare`: energies
+COMPARED_ENERGY_COLUMNS = (
+    Column("change", "A → B", "energy of a sample of A and of B", essential=False),
+    Column("ratio", "B/A", "ratio of the energies, with its interval"),
+    Column("verdict", "verdict", "what the interval allows to say"),
+)
+
 PAIR_COLUMNS = (
     Column("speedup", "Speed-up", "median latency: the other's over this one's, with its interval"),
     Column("difference", "Accuracy", "accuracy: this one's minus the other's"),
@@ -84,7 +101,7 @@ GATE_COLUMNS = (
 
 #: `bench deal`: accuracy against cost
 DEAL_COLUMNS = (
-    Column("cost", "Cost", "what it costs: latency, throughput, memory or size"),
+    Column("cost", "Cost", "what it costs: latency, throughput, energy, memory or size"),
     Column("accuracy", "Accuracy", "score on the labelled data, with its interval"),
     Column("standing", "", "on the Pareto front, open, or surely beaten by another"),
 )

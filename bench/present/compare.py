@@ -10,6 +10,7 @@ from rich.text import Text
 from bench.cell import Cell
 from bench.judge.compare import AccuracyEffect, Comparison, Effect, Measure, Report, measure_of
 from bench.judge.differences import ALL, not_allowed
+from bench.judge.energy import EnergyEffect, EnergyVerdict
 from bench.judge.matching import Match, Side
 from bench.numbers import (
     NAME_LIMIT,
@@ -26,6 +27,7 @@ from bench.numbers import (
     ratio,
 )
 from bench.present.columns import COMPARED_ACCURACY_COLUMNS, COMPARED_COLUMNS
+from bench.present.energy import compared_energy_table
 from bench.present.layout import MARKED, Figure, Line, lay_out, wrap
 from bench.scenarios import find_scenario
 from bench.stats.interval import Interval
@@ -60,6 +62,9 @@ def report_text(report: Report, width: int = 80) -> Text:
         if found:
             text.append("\n")
             text.append_text(_speed_table(measure, found, width))
+    if report.energies:
+        text.append("\n")
+        text.append_text(compared_energy_table(report.energies, width))
     if report.accuracies:
         text.append("\n")
         text.append_text(_accuracy_table(report, width))
@@ -333,7 +338,23 @@ def sentences(report: Report) -> list[str]:
     ]
     if not total:
         found = ["No speed could be compared."]
-    return found + _accuracy_sentences(report)
+    return [*found, *_energy_sentences(report), *_accuracy_sentences(report)]
+
+
+def _energy_sentences(report: Report) -> list[str]:
+    counts = Counter(effect.verdict for effect in report.energies)
+    total = len(report.energies)
+    words: dict[EnergyVerdict, str] = {
+        "less": "B takes less energy than A",
+        "more": "B takes more energy than A",
+        "same": f"B takes the same energy within {_percent(report.margin)}",
+        "inconclusive": "which takes less energy is inconclusive",
+    }
+    return [
+        f"In {counts[verdict]} of {total} {_plural(total)} {text}."
+        for verdict, text in words.items()
+        if counts[verdict]
+    ]
 
 
 def _accuracy_sentences(report: Report) -> list[str]:
@@ -402,6 +423,7 @@ def report_json(report: Report) -> dict[str, object]:
             for d in report.differences
         ],
         "comparisons": [_comparison_row(c) for c in report.comparisons],
+        "energies": [_energy_row(effect) for effect in report.energies],
         "accuracies": [_accuracy_row(a, report.confidence) for a in report.accuracies],
         "only_in_a": [cell.id for cell in report.matched.only_a],
         "only_in_b": [cell.id for cell in report.matched.only_b],
@@ -454,6 +476,20 @@ def _comparison_row(comparison: Comparison) -> dict[str, object]:
             "withheld_verdict": effect.withheld.value if effect.withheld else None,
         }
     return row
+
+
+def _energy_row(effect: EnergyEffect) -> dict[str, object]:
+    return {
+        "a": _cell_row(effect.match.a),
+        "b": _cell_row(effect.match.b),
+        "scope": effect.scope,
+        "a_sample_j": effect.a,
+        "b_sample_j": effect.b,
+        "ratio": _interval_row(effect.ratio),
+        "paired": effect.paired,
+        "rounds": list(effect.rounds),
+        "verdict": effect.verdict,
+    }
 
 
 def _accuracy_row(found: AccuracyEffect, confidence: float) -> dict[str, object]:

@@ -8,8 +8,10 @@ from bench.cards.tasks.base import Change, MetricRow
 from bench.defaults import MARGIN
 from bench.judge.deal import Cost, Deal, Offer, Point, cost_of
 from bench.judge.drafting import Drafting
+from bench.judge.energy import main_energy
 from bench.numbers import (
     BYTE_UNITS,
+    ENERGY_UNITS,
     NAME_LIMIT,
     RATE_UNITS,
     TIME_UNITS,
@@ -31,12 +33,14 @@ from bench.variants import in_words, suffix
 _TITLES: dict[Cost, str] = {
     "latency": "latency, one sample at a time",
     "throughput": "throughput",
+    "energy": "energy of a sample, gross",
     "memory": "peak memory of the worker",
     "size": "size of the file",
 }
 _UNITS: dict[Cost, tuple[Unit, ...]] = {
     "latency": TIME_UNITS,
     "throughput": RATE_UNITS,
+    "energy": ENERGY_UNITS,
     "memory": BYTE_UNITS,
     "size": BYTE_UNITS,
 }
@@ -86,6 +90,9 @@ def _figures(point: Point, value: float | None, unit: Unit, cost: Cost) -> dict[
 def _spread(record: Record, cost: Cost) -> Estimate | None:
     if cost == "latency":
         return record.latency.median_ns if record.latency else None
+    if cost == "energy":
+        found = main_energy(record)
+        return found.gross_j if found else None
     return record.throughput if cost == "throughput" else None
 
 
@@ -116,8 +123,17 @@ def notes(deal: Deal) -> list[str]:
         "front: nothing else is surely as cheap and as accurate; beaten by: that one surely is; "
         "open: the intervals leave it open.",
         f"{lost} count as nothing; all intervals behind the standings hold together at {share}.",
+        *_energy_words(deal),
         *(f"accuracy is {metric.words()}." for metric in deal.metrics if metric.words()),
     ]
+
+
+def _energy_words(deal: Deal) -> list[str]:
+    """What the energies are of, where that is the cost."""
+    found = main_energy(deal.points[0].record) if deal.cost == "energy" else None
+    if found is None:
+        return []
+    return [f"energies are of {found.scope}; cells without one of it are left out."]
 
 
 def _negligible_words(deal: Deal, metric: MetricRow) -> str:
@@ -239,7 +255,8 @@ def _goodness(point: Point) -> float:
 
 def superlative(cost: Cost) -> str:
     """What the cheapest is called."""
-    return {"latency": "fastest", "throughput": "fastest"}.get(cost, "smallest")
+    words = {"latency": "fastest", "throughput": "fastest", "energy": "thriftiest"}
+    return words.get(cost, "smallest")
 
 
 def _offer_words(offer: Offer, original: str, deal: Deal) -> str:

@@ -12,6 +12,7 @@ from bench.numbers import (
     MISSING,
     NAME_LIMIT,
     duration,
+    energy,
     finite,
     percent,
     points,
@@ -143,6 +144,8 @@ def found_text(finding: Finding) -> str:
             return scale.value(found.estimate, found.low, found.high)
         low, high = scale.difference(found.low), scale.difference(found.high)
         return f"{scale.difference(found.estimate)} ({low} to {high})"
+    if finding.kind == "energy" and finding.before is None:
+        return f"{energy(found.estimate)} ({energy(found.low)} to {energy(found.high)})"
     return ratio(found.estimate, *_bounds(found))
 
 
@@ -153,6 +156,8 @@ def limit_text(finding: Finding) -> str:
         scale, sign = finding.metric.scale, "≥" if finding.metric.sign > 0 else "≤"
         shown = scale.value if finding.kind == "accuracy" else scale.difference
         return f"{sign} {shown(finding.limit)}"
+    if finding.kind == "energy" and finding.before is None:
+        return f"≤ {energy(finding.limit)}"
     return f"≤ {ratio(finding.limit)}"
 
 
@@ -161,8 +166,10 @@ def figures_text(finding: Finding) -> tuple[str, str]:
     if finding.metric is not None:
         scale = finding.metric.scale
         return scale.value(finding.before), scale.value(finding.now)
-    form = {"latency": duration, "throughput": rate, "memory": size}.get(finding.kind)
-    if form is None:
+    form = {"latency": duration, "throughput": rate, "energy": energy, "memory": size}.get(
+        finding.kind
+    )
+    if form is None or finding.before is None:
         return MISSING, MISSING
     return form(finding.before), form(finding.now)
 
@@ -211,6 +218,8 @@ def gate_json(judgement: Judgement) -> dict[str, object]:
             "min_accuracy": dict(judgement.limits.min_accuracy),
             "max_accuracy_loss": judgement.limits.max_accuracy_loss,
             "max_memory_growth": judgement.limits.max_memory_growth,
+            "max_energy_growth": judgement.limits.max_energy_growth,
+            "max_energy_j": judgement.limits.max_energy_j,
             "worst_score": dict(judgement.limits.worst_score),
             "certificates": list(judgement.limits.certificates),
             "allow_missing": judgement.limits.allow_missing,
@@ -285,5 +294,9 @@ def limits_in_words(limits: Limits) -> Sequence[str]:
         found.append(f"at most {points(limits.max_accuracy_loss).removeprefix('+')} points lost")
     if limits.max_memory_growth is not None:
         found.append(f"at most {ratio(1 + limits.max_memory_growth)} the baseline's memory")
+    if limits.max_energy_growth is not None:
+        found.append(f"at most {ratio(1 + limits.max_energy_growth)} the baseline's energy")
+    if limits.max_energy_j is not None:
+        found.append(f"at most {energy(limits.max_energy_j)} a sample")
     found += [f"as certified by {printable(name)}" for name in limits.certificates]
     return found

@@ -17,6 +17,7 @@ from bench.cell import Cell
 from bench.discover import Named
 from bench.record import estimate
 from bench.record.block import Block, trusted_samples, trusted_ttft
+from bench.record.energy import energies
 from bench.record.facts import CellFacts, ToldPlacement, WorkerFacts
 from bench.record.parity import Reference, parity
 from bench.record.placement import placement_check, placement_fact
@@ -32,6 +33,7 @@ from bench.record.result import (
     Record,
 )
 from bench.record.telemetry import summarise
+from bench.record.windows import Window
 from bench.stats.interval import Interval
 from bench.stats.percentile import floor, median
 from bench.variants import held_to
@@ -61,8 +63,7 @@ class Evidence:
     ``samples`` are the trusted latencies of each invocation in ns, and ``ttft`` of the same calls
     the times to the first token, where they are whole queries, and ``gaps`` those from token to
     token, (calls, tokens). ``scores`` are what the task
-    says of the predictions, the primary metric first, and ``doubts`` what looks like a mistake.
-    """
+    ``scores`` are what the task"""
 
     cell: Cell
     facts: CellFacts
@@ -75,6 +76,7 @@ class Evidence:
     witnesses: Sequence[Reference] = ()
     scores: Sequence[TaskScore] = ()
     doubts: Sequence[str] = ()
+    energy: Sequence[Window] = ()
 
 
 def assemble(evidence: Evidence, confidence: float) -> Record:
@@ -116,6 +118,7 @@ def assemble(evidence: Evidence, confidence: float) -> Record:
         d2h_ns=over_invocations("d2h_ns"),
         memory=estimate.memory(taken) if taken else None,
         footprint=facts.footprint,
+        energy=energies(cell, evidence.energy, confidence),
         accuracy=_accuracy(facts, evidence.scores),
         parity=compared,
         placement=placement,

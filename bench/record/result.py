@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field
 
 from bench.cell import MOST, Cell, Count, Frozen, Positive
 from bench.record.files import PredictionsFile
+from bench.record.windows import Kind, Scope
 
 SCHEMA_VERSION = 1
 
@@ -200,6 +201,45 @@ class Footprint(Frozen):
     cache_held_bytes: Count | None = None
 
 
+class EnergyRound(Frozen):
+    """A cell's window in one round and the idle ones around it, where they are valid."""
+
+    index: Count
+    gross_j: Figure  #: a query
+    idle_w: Figure | None = None  #: of the machine, in the middle of the cell's window
+    net_j: Figure | None = None  #: a query, without what idling would have taken
+
+
+class Energy(Frozen):
+    """Energy of one scope over windows of seconds, each in a process of its own.
+
+    ``gross_j`` and ``net_j`` are a query's; a query has ``samples``, and ``tokens`` where it is a
+    language model's. Both are means over rounds. Without enough valid windows there is no figure,
+    and ``missing`` says why.
+    """
+
+    scope: Scope
+    meters: tuple[str, ...]  #: added up
+    kind: Kind  #: a counter of energy, or readings of power
+    samples: Positive
+    tokens: Positive | None = None
+    gross_j: Estimate | None = None
+    net_j: Estimate | None = None
+    power_w: Estimate | None = None
+    idle_w: Estimate | None = None
+    #: by how much a window's energy may be off, as a share, for want of finer times
+    resolution: Figure | None = None
+    rounds: tuple[EnergyRound, ...] = ()
+    windows: Count  #: of this cell, valid or not
+    invalid: dict[str, Count] = Field(default_factory=dict)  #: reason -> windows, idle ones too
+    missing: str = ""
+
+    @property
+    def above_idle(self) -> bool:
+        """Whether it is sure that the cell takes more than idling."""
+        return self.net_j is not None and self.net_j.low > 0
+
+
 class Metric(Frozen):
     """A further metric of the same outputs: top-5, or one class (``class 3``)."""
 
@@ -333,6 +373,7 @@ class Record(Frozen):
     d2h_ns: Amount | None = None  #: copying all outputs from the device; nor this
     memory: Memory | None = None
     footprint: Footprint | None = None  #: of a language model
+    energy: tuple[Energy, ...] = ()  #: by scope, the device's own first
     accuracy: Accuracy | None = None
     parity: Parity | None = None
     placement: PlacementFact | None = None

@@ -21,6 +21,7 @@ from bench.record.facts import CellFacts, WorkerFacts
 from bench.record.header import RunHeader
 from bench.record.result import SCHEMA_VERSION, Invocation, Record
 from bench.record.resumption import Resumption
+from bench.record.windows import Window
 
 FOLDER = Path(__file__).parent / "schemas"
 _SUFFIX = ".schema.json"
@@ -48,6 +49,7 @@ MODELS: dict[str, tuple[type[BaseModel], str]] = {
     "invocation": (Invocation, "a line of invocations.jsonl"),
     "worker": (WorkerFacts, "a line of workers.jsonl"),
     "facts": (CellFacts, "a line of facts.jsonl"),
+    "energy": (Window, "a line of energy.jsonl"),
     "resumption": (Resumption, "a line of resumes.jsonl"),
     "sample": (Sample, "a row of samples/*.parquet"),
     CERTIFICATE: (Certificate, "certificate.json"),

@@ -217,6 +217,16 @@ class Worker:
         """What the device told of itself after each block."""
         return self.ask(messages.AskReadings(), messages.Readings).readings
 
+    def watch_energy(
+        self, device: Device, watch_s: float, every_s: float
+    ) -> messages.EnergyWatched:
+        """What the device's meter said over some time; no readings where it has none."""
+        asked = messages.WatchEnergy(device, watch_s, every_s)
+        found = self.ask(asked, messages.EnergyWatched)
+        if not found.at_ns.shape == found.energy_uj.shape == found.power_mw.shape:
+            raise self._absurd("watch-energy", f"{len(found.energy_uj)} of {len(found.at_ns)}")
+        return found
+
     def placement(self, feeds: messages.Inputs) -> Placement:
         """The placement, with all that the session can find out on ``feeds`` in its own time."""
         return self.ask(messages.FindPlacement(feeds), messages.FoundPlacement).placement

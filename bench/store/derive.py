@@ -27,6 +27,7 @@ from bench.record.header import RunHeader
 from bench.record.parity import Reference
 from bench.record.result import Invocation, Record
 from bench.record.steps import steps_checked
+from bench.record.windows import IDLE
 from bench.scenarios import DEFAULT, LANGUAGE_DEFAULT, find_scenario
 from bench.spec import Suite
 from bench.store.outputs import read_outputs
@@ -203,6 +204,7 @@ class _Derivation:
             witnesses=witnesses,
             scores=found.scores if found else (),
             doubts=found.doubts if found else (),
+            energy=self.raw.energy_of(record.cell_id),
         )
         return assemble(evidence, self.run.header.suite.confidence)
 
@@ -213,6 +215,9 @@ class _Derivation:
             self.problems.append(f"cell {cell_id}: invocation {index} is missing, its worker told")
         for cell_id in sorted(set(self.raw.cells) - {r.cell_id for r in self.run.records}):
             self.problems.append(f"cell {cell_id}: its record is missing, its facts are there")
+        metered = {window.cell_id for window in self.raw.energy} - {IDLE}
+        for cell_id in sorted(metered - {r.cell_id for r in self.run.records}):
+            self.problems.append(f"cell {cell_id}: no record uses its energy")
         used = invocations_used(self.run)
         for cell_id, index in sorted(set(self.measured) - used):
             if (cell_id, None) not in used:

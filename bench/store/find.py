@@ -19,6 +19,7 @@ RECORDS = "records.jsonl"
 INVOCATIONS = "invocations.jsonl"
 WORKERS = "workers.jsonl"
 FACTS = "facts.jsonl"
+ENERGY = "energy.jsonl"
 RESUMES = "resumes.jsonl"
 _FEW = 3  #: so many runs are named, more are counted
 

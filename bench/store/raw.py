@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from bench.cell import Frozen
 from bench.record.facts import CellFacts, WorkerFacts
-from bench.store.find import FACTS, WORKERS
+from bench.record.windows import IDLE, Window
+from bench.store.find import ENERGY, FACTS, WORKERS
 from bench.store.lines import read_lines
 from bench.store.run import StoredRun
 
@@ -20,7 +21,14 @@ class RawFacts:
 
     workers: dict[tuple[str, int], WorkerFacts]
     cells: dict[str, CellFacts]
+    energy: list[Window] = field(default_factory=list)  #: in the order of measuring
     skipped: list[str] = field(default_factory=list)
+
+    def energy_of(self, cell_id: str) -> list[Window]:
+        """The windows of a cell, and the idle ones of their rounds."""
+        rounds = {window.index for window in self.energy if window.cell_id == cell_id}
+        wanted = (cell_id, IDLE)
+        return [w for w in self.energy if w.index in rounds and w.cell_id in wanted]
 
 
 def read_raw(run: StoredRun) -> RawFacts:
@@ -33,5 +41,6 @@ def read_raw(run: StoredRun) -> RawFacts:
     return RawFacts(
         workers={(w.cell_id, w.index): w for w in lines(WORKERS, WorkerFacts)},
         cells={c.cell_id: c for c in lines(FACTS, CellFacts)},
+        energy=lines(ENERGY, Window),
         skipped=skipped,
     )

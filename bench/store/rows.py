@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.record.result import (
+    Energy,
     Foreign,
     Queries,
     QueryTime,
@@ -94,6 +95,25 @@ def _of_queries(queries: Queries) -> dict[str, object]:
     return row
 
 
+def _of_energy(energy: Energy) -> dict[str, object]:
+    """The keys of the energy that stands for a cell: its device's own, where that has a figure."""
+    row: dict[str, object] = {
+        "energy_scope": energy.scope,
+        "energy_windows": len(energy.rounds),
+        "energy_missing": energy.missing or None,
+        "power_w": value_of(energy.power_w),
+        "idle_w": value_of(energy.idle_w),
+    }
+    for name, found in (("gross", energy.gross_j), ("net", energy.net_j)):
+        if found is not None:
+            row[f"energy_{name}_j"] = found.value
+            row[f"energy_{name}_low_j"], row[f"energy_{name}_high_j"] = found.low, found.high
+    if energy.gross_j is not None:
+        row["energy_sample_j"] = energy.gross_j.value / energy.samples
+        row["energy_token_j"] = energy.gross_j.value / energy.tokens if energy.tokens else None
+    return row
+
+
 def _raw_measures(record: Record) -> dict[str, object]:
     """The keys of those parts of a record that may be absent."""
     row: dict[str, object] = {}
@@ -124,6 +144,8 @@ def _raw_measures(record: Record) -> dict[str, object]:
         row |= record.memory.model_dump()
     if record.footprint is not None:
         row |= record.footprint.model_dump()
+    if record.energy:
+        row |= _of_energy(next((e for e in record.energy if e.gross_j), record.energy[0]))
     if record.accuracy is not None:
         row |= {
             "accuracy_metric": record.accuracy.metric,

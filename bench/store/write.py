@@ -21,8 +21,18 @@ from bench.record.facts import CellFacts, WorkerFacts
 from bench.record.header import RunHeader
 from bench.record.result import SCHEMA_VERSION, Invocation, Record
 from bench.record.resumption import Resumption
+from bench.record.windows import Window
 from bench.store import outputs
-from bench.store.find import FACTS, HEADER, INVOCATIONS, RECORDS, RESUMES, WORKERS, only_run
+from bench.store.find import (
+    ENERGY,
+    FACTS,
+    HEADER,
+    INVOCATIONS,
+    RECORDS,
+    RESUMES,
+    WORKERS,
+    only_run,
+)
 from bench.store.gaps import GAPS, gaps_column
 from bench.store.predictions import packed
 from bench.store.run import StoredRun, read_run
@@ -74,6 +84,10 @@ class RunStore:
     def append_facts(self, facts: CellFacts) -> None:
         if self.keeps_raw:
             self._append(FACTS, [facts])
+
+    def append_energy(self, windows: Sequence[Window]) -> None:
+        """Those of one round."""
+        self._append(ENERGY, windows)
 
     def append_resumption(self, resumption: Resumption) -> None:
         self._append(RESUMES, [resumption])

@@ -374,6 +374,27 @@ class Readings:
 
 
 @dataclass(frozen=True)
+class WatchEnergy:
+    """What does the device's meter say, asked again and again for so long? At least once."""
+
+    device: Device
+    watch_s: float
+    every_s: float
+
+
+@dataclass(frozen=True)
+class EnergyWatched:
+    """Readings by time on the clock of latencies; no times where the device has no meter. Values
+    that it doesn't tell are -1."""
+
+    scope: str
+    meter: str
+    at_ns: Nanoseconds
+    energy_uj: Nanoseconds
+    power_mw: Nanoseconds
+
+
+@dataclass(frozen=True)
 class FindPlacement:
     """The placement, with all that the session can find out on these inputs in its own time."""
 
@@ -447,6 +468,7 @@ Request = Union[
     TimeCopies,
     AskDeviceMemory,
     AskReadings,
+    WatchEnergy,
     FindPlacement,
     AskMemory,
     Unload,
@@ -469,6 +491,7 @@ Answer = Union[
     CopyTimes,
     DeviceMemory,
     Readings,
+    EnergyWatched,
     FoundPlacement,
     Memory,
     Done,

@@ -44,6 +44,7 @@ from bench.worker import messages as m
 from bench.worker.codec import MOST_TEXT, Encoded, decode, encode
 from bench.worker.greedy import greedy
 from bench.worker.likelihoods import likelihoods
+from bench.worker.metering import watch_energy
 from bench.worker.queries import Queries
 from bench.worker.timing import time_calls, warm_up
 from bench.worker.wire import Channel, ChannelClosed
@@ -146,6 +147,7 @@ class Work:
             m.TimeCopies: self.copy_times,
             m.AskDeviceMemory: self.device_memory,
             m.AskReadings: self.told_readings,
+            m.WatchEnergy: self.watch_energy,
             m.FindPlacement: self.placement,
             m.AskMemory: self.memory,
             m.Unload: self.unload,
@@ -399,6 +401,10 @@ class Work:
     def told_readings(self, request: m.AskReadings) -> m.Readings:
         """What the device told of itself after each block."""
         return m.Readings(tuple(self.readings))
+
+    def watch_energy(self, request: m.WatchEnergy) -> m.EnergyWatched:
+        """What the meter of a device says over some time; this worker computes nothing."""
+        return watch_energy(self.backend, request)
 
     def _read_device(self) -> None:
         """Ask the device how it is, now that it still is as the calls left it."""

@@ -31,6 +31,7 @@ class NVMLError(Exception):
 class Gpu:
     uuid: str = "GPU-8f5c7b1e-0000"
     milliwatts: int | None = 312_500
+    millijoules: int | None = 13_189_151
     sm_mhz: int | None = 1980
     default_mhz: int | None = 1965
     max_mhz: int | None = 1980
@@ -69,6 +70,9 @@ class Nvml:
 
     def nvmlDeviceGetPowerUsage(self, gpu: Gpu) -> int:
         return self.supported(gpu.milliwatts)
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, gpu: Gpu) -> int:
+        return self.supported(gpu.millijoules)
 
     def nvmlDeviceGetClockInfo(self, gpu: Gpu, kind: int) -> int:
         return self.supported(gpu.sm_mhz, kind)

@@ -29,6 +29,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     def forget() -> None:
         nvidia._open.cache_clear()
         nvidia._handle.cache_clear()
+        nvidia._uuid.cache_clear()
 
     def put(made: Nvml) -> Nvml:
         monkeypatch.setitem(sys.modules, "pynvml", made)
@@ -155,3 +156,27 @@ def test_backends_number_gpus_as_the_driver_does_and_ask_no_cpu(backend: type) -
 def test_onnx_runtime_asks_the_gpu_that_it_computes_on(install: Install, device_id: str) -> None:
     install(Nvml(Gpu()))
     assert OnnxRuntime().telemetry(Device(device_id, "", ""))["power_w"] == 312.5
+
+
+def test_the_meter_of_a_board_tells_joules_and_watts_and_which_gpu_it_is(install: Install) -> None:
+    install(Nvml(*TWO))
+    found = nvidia.energy(1)
+    expected = {"scope": "gpu-board", "meter": "GPU-bbbb-2", "energy_j": 13189.151}
+    assert found == expected | {"power_w": 200.0}
+    assert OnnxRuntime().energy(Device("cuda:1", "NVIDIA", "x", "d")) == found
+    assert TorchEager().energy(Device("cuda:1", "NVIDIA", "x", "d")) == found
+    assert OnnxRuntime().energy(Device("cpu", "x", "x", "d")) == {}
+
+
+def test_a_gpu_without_a_counter_of_energy_tells_its_power(install: Install) -> None:
+    install(Nvml(Gpu(millijoules=None)))
+    assert nvidia.energy(0) == {
+        "scope": "gpu-board",
+        "meter": "GPU-8f5c7b1e-0000",
+        "power_w": 312.5,
+    }
+
+
+def test_a_gpu_that_tells_neither_has_no_meter(install: Install) -> None:
+    install(Nvml(Gpu(millijoules=None, milliwatts=None)))
+    assert nvidia.energy(0) == {}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.discover import Catalogue
-from bench.present.page import accuracy, failures, footprint, latency, start, throughput
+from bench.present.page import accuracy, energy, failures, footprint, latency, start, throughput
 from bench.present.page.names import Palette
 from bench.present.page.parts import Section
 from bench.record.result import Record
@@ -45,6 +45,7 @@ SECTIONS = Catalogue(
         SectionRow("throughput", lambda a: throughput.section(a.records, a.palette, a.prefix)),
         SectionRow("accuracy", lambda a: accuracy.section(a.records, a.palette, a.prefix)),
         SectionRow("footprint", lambda a: footprint.section(a.records, a.palette, a.prefix)),
+        SectionRow("energy", lambda a: energy.section(a.records, a.prefix)),
         SectionRow("start", lambda a: start.section(a.records, a.prefix)),
         SectionRow("failures", lambda a: failures.section(a.failed, a.prefix)),
     ),

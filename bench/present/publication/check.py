@@ -37,8 +37,9 @@ from bench.record.differing import Problem, compare, is_number, same
 from bench.record.facts import CellFacts, WorkerFacts
 from bench.record.header import RunHeader
 from bench.record.result import Invocation, Record
+from bench.record.windows import Window
 from bench.store.derive import Derived, derived
-from bench.store.find import FACTS, HEADER, INVOCATIONS, RECORDS, WORKERS
+from bench.store.find import ENERGY, FACTS, HEADER, INVOCATIONS, RECORDS, WORKERS
 from bench.store.lines import read_lines
 from bench.store.raw import read_raw
 from bench.store.run import StoredRun, read_run
@@ -194,6 +195,7 @@ _LINES: tuple[tuple[str, type[Frozen], tuple[str, ...]], ...] = (
     (INVOCATIONS, Invocation, ("cell_id", "index")),
     (WORKERS, WorkerFacts, ("cell_id", "index")),
     (FACTS, CellFacts, ("cell_id",)),
+    (ENERGY, Window, ("index", "cell_id", "position")),
 )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.errors import SpecError
 from bench.files import irregular, regular_files
 from bench.record.facts import CellFacts
-from bench.store.find import FACTS, HEADER, INVOCATIONS, RECORDS, RESUMES, WORKERS
+from bench.store.find import ENERGY, FACTS, HEADER, INVOCATIONS, RECORDS, RESUMES, WORKERS
 from bench.store.run import StoredRun
 
 MANIFEST = "published.json"
@@ -48,6 +48,8 @@ def run_files(run: StoredRun, facts: Iterable[CellFacts]) -> set[str]:
         found.add(RESUMES)
     if run.header.keeps_raw:
         found |= {WORKERS, FACTS}
+    if any(record.energy for record in run.records):
+        found.add(ENERGY)
     found |= {r.accuracy.predictions for r in run.records if r.accuracy is not None}
     for one in facts:
         found |= {one.outputs, one.reference_outputs} - {""}

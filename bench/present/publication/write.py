@@ -37,10 +37,11 @@ from bench.present.told import told
 from bench.record.block import CANARY
 from bench.record.facts import CellFacts
 from bench.record.header import RunHeader
+from bench.record.windows import IDLE
 from bench.store import outputs
 from bench.store.derive import invocations_used
 from bench.store.fields import RESULT_FIELDS
-from bench.store.find import FACTS, HEADER, INVOCATIONS, RECORDS, RESUMES, WORKERS
+from bench.store.find import ENERGY, FACTS, HEADER, INVOCATIONS, RECORDS, RESUMES, WORKERS
 from bench.store.raw import read_raw
 from bench.store.rows import result_rows
 from bench.store.run import StoredRun
@@ -255,6 +256,9 @@ def _copy_run(run: StoredRun, folder: Path) -> None:
         facts = [raw.cells.get(record.cell_id) for record in run.records]
         _write_lines(folder / WORKERS, [one.model_dump_json() for one in told if one])
         _write_lines(folder / FACTS, [one.model_dump_json() for one in facts if one])
+        kept = [one for one in raw.energy if one.cell_id in {*finished, IDLE}]
+        if kept:
+            _write_lines(folder / ENERGY, [one.model_dump_json() for one in kept])
         _copy_outputs(run, [one for one in facts if one], folder)
     header = _as_asked(run.header).model_dump_json(indent=1)
     (folder / HEADER).write_text(header, encoding="utf-8", newline="\n")

@@ -1,0 +1,122 @@
+"""Energies of two cells: the ratio with its interval, and which takes less.
+
+Only energies of one scope, read in one way, are compared: a GPU's board and the CPUs' package are
+different things, and a counter and readings of power differ within short times.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.judge.matching import Match
+from bench.record.result import Energy, Record
+from bench.stats.interval import (
+    FEWEST_INVOCATIONS,
+    Interval,
+    ratio_interval,
+    unpaired_ratio_interval,
+)
+from bench.stats.multiple import simultaneous_confidence
+from bench.stats.verdict import side, within_margin
+
+EnergyVerdict = Literal["less", "more", "same", "inconclusive"]
+#: What an energy is of, and how it was read.
+Way = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class EnergyEffect:
+    """Energy of a sample, B over A: ``a`` and ``b`` are J, gross."""
+
+    match: Match
+    scope: str
+    a: float
+    b: float
+    ratio: Interval
+    paired: bool
+    verdict: EnergyVerdict
+    rounds: tuple[int, int]
+
+
+def measured(record: Record | None) -> dict[Way, Energy]:
+    """The energies of a record that have figures, the device's own first."""
+    if record is None or record.standing != "ok" or record.simulated:
+        return {}
+    return {(one.scope, one.kind): one for one in record.energy if one.gross_j is not None}
+
+
+def main_energy(record: Record) -> Energy | None:
+    """The energy that stands for a cell: of its device, else of the CPUs, else at the wall."""
+    return next(iter(measured(record).values()), None)
+
+
+def common_way(records: Sequence[Record]) -> Way | None:
+    """The scope that most of the records have an energy of, a device's before others."""
+    found = Counter(way for record in records for way in measured(record))
+    return max(found, key=lambda way: found[way], default=None)
+
+
+def sample_j(energy: Energy) -> dict[int, float]:
+    """J a sample by round."""
+    return {one.index: one.gross_j / energy.samples for one in energy.rounds}
+
+
+def energy_ratio(
+    a: Energy, b: Energy, confidence: float, *, in_turn: bool
+) -> tuple[Interval, bool] | None:
+    """B over A, and whether round by round; None where a window gave no energy at all."""
+    ours, theirs = sample_j(a), sample_j(b)
+    if min([*ours.values(), *theirs.values()], default=0.0) <= 0:
+        return None
+    shared = sorted(ours.keys() & theirs.keys()) if in_turn else []
+    if len(shared) >= FEWEST_INVOCATIONS:
+        one, other = ([side_j[i] for i in shared] for side_j in (ours, theirs))
+        return ratio_interval(one, other, confidence), True
+    return unpaired_ratio_interval(list(ours.values()), list(theirs.values()), confidence), False
+
+
+def energy_effects(
+    matches: Sequence[Match], margin: float, confidence: float
+) -> list[EnergyEffect]:
+    """Every match of which both sides have an energy of one scope; all intervals hold together."""
+    known = [(match, *both) for match in matches if (both := _both(match)) is not None]
+    each = simultaneous_confidence(max(1, len(known)), confidence)
+    effects: list[EnergyEffect] = []
+    for match, a, b in known:
+        found = energy_ratio(a, b, each, in_turn=match.same_run)
+        if found is None:
+            continue
+        interval, paired = found
+        effects.append(
+            EnergyEffect(
+                match,
+                a.scope,
+                _mean(sample_j(a)),
+                _mean(sample_j(b)),
+                interval,
+                paired,
+                _verdict(interval, margin),
+                (len(a.rounds), len(b.rounds)),
+            )
+        )
+    return effects
+
+
+def _both(match: Match) -> tuple[Energy, Energy] | None:
+    a, b = measured(match.a.record), measured(match.b.record)
+    way = next((way for way in b if way in a), None)
+    return None if way is None else (a[way], b[way])
+
+
+def _mean(values: Mapping[int, float]) -> float:
+    return sum(values.values()) / len(values)
+
+
+def _verdict(ratio: Interval, margin: float) -> EnergyVerdict:
+    if within_margin(ratio, margin):
+        return "same"
+    verdicts: dict[int, EnergyVerdict] = {-1: "less", 1: "more", 0: "inconclusive"}
+    return verdicts[side(ratio)]

@@ -1,0 +1,131 @@
+"""Energy counters of this machine's CPUs: RAPL as Linux shows it below ``/sys/class/powercap``.
+
+What is what (kernel: Documentation/power/powercap/powercap.rst): a control type has zones
+(``intel-rapl:0``, named ``package-0``) and these have parts (``intel-rapl:0:0``, named ``core``,
+``uncore`` or ``dram``). AMD's counters are shown under the same names. Energies must not be added
+up blindly:
+
+- ``core`` and ``uncore`` are parts of their package and are not read. ``dram`` is none, and is a
+  scope of its own.
+- ``psys`` is the whole platform and contains the packages: a scope of its own, too.
+- ``intel-rapl-mmio`` shows the same package through another register (codecarbon#950).
+- AMD's multi-die packages show one counter once a die (codecarbon#1274): of ``package-0-die-0``
+  and ``package-0-die-1`` with the same value one is read.
+
+Since CVE-2020-8694 (energies tell secrets of other programs) the counters are for root alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path("/sys/class/powercap")
+#: Two dies whose counters stand so near show one counter: each counts from when the machine was
+#: started, so those of two would be many J apart.
+_MIRRORED_UJ = 1_000_000
+#: What names mean; others are parts of these.
+_SCOPES = {"package": "package", "dram": "dram", "psys": "platform"}
+_DIE = re.compile(r"(package-\d+)-die-\d+")
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A counter: which scope it belongs to, and where it wraps."""
+
+    name: str  #: ``package-0``, or ``package-0 dram``
+    scope: str
+    file: Path
+    wraps_at_uj: int | None
+
+    def read_uj(self) -> int:
+        """Raises `OSError`, or `ValueError` where it holds no number."""
+        return int(self.file.read_text())
+
+
+@dataclass(frozen=True)
+class Found:
+    """The counters that may be read and are added up by scope, and why others are not."""
+
+    zones: tuple[Zone, ...] = ()
+    trouble: str = ""  #: why there are none, with the remedy
+    left_out: tuple[str, ...] = ()
+
+
+def find_zones(root: Path = ROOT) -> Found:
+    """What can be read of the energy of this machine's CPUs."""
+    folders = sorted(root.glob("intel-rapl*:*")) if root.is_dir() else []
+    zones = [zone for folder in folders if (zone := _zone(folder)) is not None]
+    if not zones:
+        return Found(
+            trouble=f"there are no RAPL counters in {root}: in virtual machines they are usually "
+            "hidden; else `sudo modprobe intel_rapl_msr` may bring them. A meter at the wall "
+            "(--wall-command, --wall-csv) does without"
+        )
+    closed = [zone for zone in zones if not _readable(zone)]
+    kept, left_out = _single([zone for zone in zones if zone not in closed])
+    return Found(tuple(kept), _denied(closed, root) if closed else "", tuple(left_out))
+
+
+def _zone(folder: Path) -> Zone | None:
+    """A zone as its folder tells; None for parts of others."""
+    try:
+        name = (folder / "name").read_text().strip()
+        scope = _SCOPES.get(name.partition("-")[0])
+        if scope is None or not (folder / "energy_uj").exists():
+            return None
+        if scope == "dram":
+            name = f"{(_parent(folder) / 'name').read_text().strip()} dram"
+        wraps_at = int((folder / "max_energy_range_uj").read_text())
+    except (OSError, ValueError):
+        return None
+    return Zone(name, scope, folder / "energy_uj", wraps_at or None)
+
+
+def _parent(folder: Path) -> Path:
+    """``intel-rapl:0`` of ``intel-rapl:0:2``, which lies beside it as a link."""
+    return folder.with_name(folder.name.rpartition(":")[0])
+
+
+def _readable(zone: Zone) -> bool:
+    try:
+        zone.read_uj()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _single(zones: Sequence[Zone]) -> tuple[list[Zone], list[str]]:
+    """Each counter once, that of the CPU's own registers first, and what was left out."""
+    kept: list[Zone] = []
+    left_out: list[str] = []
+    for zone in sorted(zones, key=lambda z: ("mmio" in z.file.parent.name, z.file.parent.name)):
+        twin = next((other for other in kept if _same(zone, other)), None)
+        if twin is None:
+            kept.append(zone)
+            continue
+        left_out.append(
+            f"{zone.file.parent.name} ({zone.name}) shows the counter of "
+            f"{twin.file.parent.name} ({twin.name}), which is read"
+        )
+    return kept, left_out
+
+
+def _same(zone: Zone, other: Zone) -> bool:
+    if zone.name == other.name:
+        return True
+    dies = _DIE.fullmatch(zone.name), _DIE.fullmatch(other.name)
+    if not all(dies) or dies[0][1] != dies[1][1]:  # type: ignore[index]
+        return False
+    return abs(zone.read_uj() - other.read_uj()) < _MIRRORED_UJ
+
+
+def _denied(zones: Sequence[Zone], root: Path) -> str:
+    names = ", ".join(zone.name for zone in zones)
+    return (
+        f"the counters of {names} are for root alone, since they tell secrets of other programs "
+        f"(CVE-2020-8694); where nobody else uses the machine: "
+        f"sudo chmod a+r {root}/intel-rapl*/energy_uj"
+    )

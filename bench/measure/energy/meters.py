@@ -1,0 +1,198 @@
+"""The meters of a run, each read beside what is measured, in a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from bench.backend import Device
+from bench.errors import BenchError
+from bench.machine.powercap import Zone
+from bench.machine.wall import MeterFile, read_command
+from bench.record.windows import Kind, Scope, Trace
+from bench.runtimes.client import Worker
+
+#: NVML's counter moves every 100 ms, RAPL's every ms: an edge is known to this.
+EVERY_S = 0.02
+#: Mains meters tell a mean of about a second.
+COMMAND_EVERY_S = 0.5
+#: How long a worker reads before it is asked whether that is enough.
+CHUNK_S = 0.2
+#: How long is waited for the last lines of a meter's file.
+_FILE_PATIENCE_S = 5.0
+
+
+@dataclass
+class Series:
+    """Readings of one meter on `time.perf_counter_ns`."""
+
+    scope: Scope
+    meter: str
+    kind: Kind
+    wraps_at_uj: int | None = None
+    at_ns: list[int] = field(default_factory=list)
+    values: list[int] = field(default_factory=list)
+    missing: str = ""
+
+    def take(self, at_ns: int, value: int) -> None:
+        """One more reading; of two at one moment the first counts."""
+        if not self.at_ns or at_ns > self.at_ns[-1]:
+            self.at_ns.append(at_ns)
+            self.values.append(value)
+
+    def trace(self, began_ns: int, ended_ns: int) -> Trace:
+        """Those of a window, from the last one before to the first one behind it."""
+        before = [n for n, at in enumerate(self.at_ns) if at <= began_ns]
+        after = [n for n, at in enumerate(self.at_ns) if at >= ended_ns]
+        kept = slice(before[-1] if before else 0, after[0] + 1 if after else None)
+        return Trace(
+            scope=self.scope,
+            meter=self.meter,
+            kind=self.kind,
+            wraps_at_uj=self.wraps_at_uj,
+            at_ns=tuple(at - began_ns for at in self.at_ns[kept]),
+            values=tuple(self.values[kept]),
+            missing=self.missing,
+        )
+
+
+class Meter(Protocol):
+    """Something that is read until it is enough."""
+
+    def watch(self, enough: threading.Event) -> list[Series]:
+        """All readings; the last one is taken after ``enough`` was set. Raises nothing: what goes
+        wrong is why readings are missing."""
+        ...
+
+
+@dataclass(frozen=True)
+class ZoneMeter:
+    """RAPL's counters."""
+
+    zones: Sequence[Zone]
+
+    def watch(self, enough: threading.Event) -> list[Series]:
+        found = [Series(_rapl(z), z.name, "counter", z.wraps_at_uj) for z in self.zones]
+        ended = False
+        while not ended:
+            ended = enough.wait(EVERY_S)
+            for zone, series in zip(self.zones, found, strict=True):
+                try:
+                    series.take(time.perf_counter_ns(), zone.read_uj())
+                except (OSError, ValueError) as error:
+                    series.missing = f"{zone.name} could not be read: {error}"
+        return found
+
+
+def _rapl(zone: Zone) -> Scope:
+    scopes: dict[str, Scope] = {"package": "package", "dram": "dram", "platform": "platform"}
+    return scopes[zone.scope]
+
+
+@dataclass(frozen=True)
+class DeviceMeter:
+    """The meter of a device, read by a worker of its runtime that computes nothing."""
+
+    worker: Worker
+    device: Device
+    scope: Scope
+    name: str
+
+    def watch(self, enough: threading.Event) -> list[Series]:
+        energy = Series(self.scope, self.name, "counter")
+        power = Series(self.scope, self.name, "power")
+        try:
+            ended = False
+            while not ended:
+                ended = enough.is_set()
+                told = self.worker.watch_energy(self.device, CHUNK_S, EVERY_S)
+                for at, uj, mw in zip(told.at_ns, told.energy_uj, told.power_mw, strict=True):
+                    for series, value in ((energy, uj), (power, mw)):
+                        if value >= 0:
+                            series.take(int(at), int(value))
+        except BenchError as error:
+            energy.missing = f"the meter could not be read: {error}"
+            return [energy]
+        return [series for series in (energy, power) if series.at_ns] or [
+            Series(self.scope, self.name, "power", missing="the device told no power")
+        ]
+
+
+@dataclass(frozen=True)
+class CommandMeter:
+    """A user's command that prints watts."""
+
+    command: str
+
+    def watch(self, enough: threading.Event) -> list[Series]:
+        series = Series("wall", "--wall-command", "power")
+        ended = False
+        while not ended:
+            ended = enough.is_set()
+            before = time.perf_counter_ns()
+            try:
+                watts = read_command(self.command)
+            except BenchError as error:
+                series.missing = str(error)
+                break
+            series.take((before + time.perf_counter_ns()) // 2, round(1e3 * watts))
+            enough.wait(max(0.0, COMMAND_EVERY_S - (time.perf_counter_ns() - before) / 1e9))
+        return [series]
+
+
+@dataclass(frozen=True)
+class FileMeter:
+    """A meter's CSV file, read when a round is over, by the time of day."""
+
+    file: MeterFile
+    sleep: Callable[[float], None] = time.sleep
+
+    def series(self, ended_ns: int) -> Series:
+        """All its readings; it is waited for those that reach ``ended_ns``, but not for long."""
+        offset_ns = time.time_ns() - time.perf_counter_ns()
+        for _ in range(int(_FILE_PATIENCE_S / COMMAND_EVERY_S)):
+            found = Series("wall", self.file.path.name, "power")
+            try:
+                lines = self.file.read()
+            except BenchError as error:
+                found.missing = str(error)
+                return found
+            for unix_s, watts in lines:
+                found.take(round(unix_s * 1e9) - offset_ns, round(1e3 * watts))
+            if found.at_ns and found.at_ns[-1] >= ended_ns:
+                break
+            self.sleep(COMMAND_EVERY_S)
+        return found
+
+
+class Watch:
+    """Reads meters for as long as its block lasts."""
+
+    def __init__(self, meters: Sequence[Meter]) -> None:
+        self._enough = threading.Event()
+        self._found: list[list[Series]] = [[] for _ in meters]
+        self._threads = [
+            threading.Thread(target=self._read, args=(place, meter), daemon=True)
+            for place, meter in enumerate(meters)
+        ]
+
+    def _read(self, place: int, meter: Meter) -> None:
+        self._found[place] = meter.watch(self._enough)
+
+    def __enter__(self) -> Watch:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._enough.set()
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def series(self) -> list[Series]:
+        """What was read, when the block is over."""
+        return [one for found in self._found for one in found]

@@ -1,0 +1,312 @@
+"""Windows of seconds: every cell's in turn, and the idle machine's before and after.
+
+A round starts a fresh worker for each cell, all of which stay there in all of the round's windows,
+idle ones included: a device with contexts on it idles at another power than one without. Each
+window begins with a lead of the same load that doesn't count, in which the device comes to its
+clocks and meters that tell a mean of the last second forget what was before.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.errors import BenchError
+from bench.machine.disturbance import round_watcher
+from bench.machine.memory import room_for_another
+from bench.machine.powercap import find_zones
+from bench.machine.wall import MeterFile, read_command, zone_of
+from bench.measure.beats import MAX_CALLS
+from bench.measure.energy.meters import (
+    CommandMeter,
+    DeviceMeter,
+    FileMeter,
+    Meter,
+    Series,
+    Watch,
+    ZoneMeter,
+)
+from bench.measure.member import Context, Member, start_member
+from bench.measure.plan import PlannedCell
+from bench.measure.state import CellState
+from bench.measure.taken import as_answered
+from bench.record.energy import FEWEST_ROUNDS
+from bench.record.windows import IDLE, OF_DEVICES, Scope, Window
+from bench.scenarios import find_scenario
+from bench.spec import Suite
+
+#: NVML's power is a mean of the last second on many GPUs, and so are mains meters'.
+LEAD_S = 1.0
+#: Load behind the window, so that the last reading is not of something else.
+TAIL_S = 0.25
+#: Calls are made in blocks of about so long: between two of them nothing computes for some 25 us.
+BLOCK_NS = 100_000_000
+_IDLE_STEP_S = 0.05
+#: Characters of an error in a window.
+_MOST_WORDS = 300
+
+
+def check_wall(suite: Suite) -> None:
+    """Raise `SpecError` where the meter at the wall can't be read as it is asked for."""
+    zone_of(suite.wall_zone)
+    if suite.wall_command is not None:
+        read_command(suite.wall_command)
+
+
+def has_energy(planned: PlannedCell) -> bool:
+    """Whether windows can be taken of a cell: queries back to back, on a device that is real."""
+    simulated = planned.choice.device is not None and planned.choice.device.simulated
+    return not simulated and not find_scenario(planned.cell.scenario).bounded
+
+
+@dataclass
+class Meters:
+    """The meters that a group of cells needs: the machine's, and those of their devices."""
+
+    context: Context
+    machine: list[Meter] = field(default_factory=list)
+    file: FileMeter | None = None
+    devices: dict[str, DeviceMeter] = field(default_factory=dict)  #: by the meter's own name
+    of_cell: dict[str, str] = field(default_factory=dict)  #: cell id -> its device's meter
+
+    def open(self, cells: Sequence[PlannedCell], held: ExitStack) -> None:
+        """Find them; what is missing is told."""
+        suite, note = self.context.suite, self.context.listener.note
+        rapl = find_zones()
+        if rapl.zones:
+            self.machine.append(ZoneMeter(rapl.zones))
+        if suite.wall_command is not None:
+            self.machine.append(CommandMeter(suite.wall_command))
+        if suite.wall_csv is not None:
+            file = MeterFile(Path(suite.wall_csv), suite.wall_offset_s, suite.wall_zone)
+            self.file = FileMeter(file)
+        for planned in cells:
+            self._of(planned, held)
+        for words in rapl.left_out:
+            note(f"energy: {words}.")
+        covered = all(planned.cell.id in self.of_cell for planned in cells)
+        if rapl.trouble and not covered and not self.wall:
+            note(f"energy of the CPUs: {rapl.trouble}.")
+
+    def _of(self, planned: PlannedCell, held: ExitStack) -> None:
+        """The meter of a cell's device, if that has one."""
+        choice, context = planned.choice, self.context
+        assert choice.runtime is not None
+        assert choice.device is not None
+        if choice.device.id.partition(":")[0] == "cpu":
+            return
+        worker = context.launcher.worker(choice.runtime, 1)
+        try:
+            told = worker.watch_energy(choice.device, 0.0, 0.0)
+        except BenchError as error:
+            worker.kill()
+            context.listener.note(f"energy of {planned.cell.target}: {error}")
+            return
+        if not told.scope:
+            worker.end()
+            context.listener.note(f"energy of {planned.cell.target}: the device tells none.")
+            return
+        self.of_cell[planned.cell.id] = told.meter
+        if told.meter in self.devices:
+            worker.end()
+            return
+        held.callback(worker.end)
+        scopes: dict[str, Scope] = {scope: scope for scope in OF_DEVICES}
+        scope = scopes.get(told.scope, "gpu-board")
+        self.devices[told.meter] = DeviceMeter(worker, choice.device, scope, told.meter)
+
+    @property
+    def wall(self) -> bool:
+        return self.context.suite.wall_command is not None or self.file is not None
+
+    @property
+    def any(self) -> bool:
+        return bool(self.machine or self.devices or self.file)
+
+    @property
+    def all(self) -> list[Meter]:
+        """Those that are read meanwhile."""
+        return [*self.machine, *self.devices.values()]
+
+    @property
+    def pids(self) -> list[int]:
+        return [meter.worker.pid for meter in self.devices.values()]
+
+
+@dataclass
+class Taken:
+    """A window before what belongs to it is known from a file, too."""
+
+    window: Window
+    series: list[Series]
+
+    def whole(self, file: Series | None) -> Window:
+        began = self.window.began_ns
+        found = [*self.series, *([file] if file else [])]
+        traces = tuple(one.trace(began, began + self.window.span_ns) for one in found)
+        return self.window.model_copy(update={"traces": traces})
+
+
+class EnergyPass:
+    """Rounds of windows over a group of cells."""
+
+    def __init__(self, cells: Sequence[PlannedCell], context: Context, first: int) -> None:
+        self.cells = [planned for planned in cells if has_energy(planned)]
+        self.context = context
+        self.next = first  #: the index of the next round
+        self.suite = context.suite
+        self.failed: dict[str, str] = {}
+
+    def run(self) -> bool:
+        """Measure and write; whether there was anything to read."""
+        rounds = max(FEWEST_ROUNDS, self.suite.min_invocations)
+        with ExitStack() as held, self.context.account.useful():
+            meters = Meters(self.context)
+            meters.open(self.cells, held)
+            if not meters.any or not self.cells:
+                return False
+            for number in range(rounds):
+                names = "1 cell" if len(self.cells) == 1 else f"{len(self.cells)} cells in turn"
+                self.context.listener.phase(f"energy of {names}, round {number + 1} of {rounds}")
+                self.context.store.append_energy(self._round(meters))
+                self.next += 1
+        return True
+
+    def _round(self, meters: Meters) -> list[Window]:
+        members: dict[str, Member] = {}
+        taken: list[Taken] = []
+        try:
+            for place in self.context.rng.permutation(len(self.cells)):
+                planned = self.cells[place]
+                member = self._start(planned, members)
+                if member is not None:
+                    members[planned.cell.id] = member
+            own = [os.getpid(), *meters.pids, *(m.worker.pid for m in members.values())]
+            taken.append(self._idle(meters, own, 0))
+            for position, (cell_id, member) in enumerate(members.items(), 1):
+                taken.append(self._of_cell(cell_id, member, meters, own, position))
+            taken.append(self._idle(meters, own, len(members) + 1))
+        finally:
+            for member in members.values():
+                member.watcher.close()
+                member.worker.kill()
+        last = max(one.window.began_ns + one.window.span_ns for one in taken)
+        file = meters.file.series(last) if meters.file else None
+        lost = [self._lost(cell_id, why) for cell_id, why in self.failed.items()]
+        return [*(one.whole(file) for one in taken), *lost]
+
+    def _start(self, planned: PlannedCell, members: dict[str, Member]) -> Member | None:
+        """A warm worker; None where there is none to be had, now or before."""
+        cell_id = planned.cell.id
+        if cell_id in self.failed:
+            return None
+        largest = max((member.grown_bytes for member in members.values()), default=0)
+        try:
+            if members and not room_for_another(largest):
+                raise BenchError("memory holds no worker of it beside the others")
+            with as_answered(planned.cell.target):
+                return start_member(CellState(planned), self.context)
+        except BenchError as error:
+            self._fail(planned, error)
+            return None
+
+    def _fail(self, planned: PlannedCell, error: BenchError) -> None:
+        self.failed[planned.cell.id] = str(error)[:_MOST_WORDS]
+        self.context.listener.note(f"{planned.cell.label}: no energy: {error}")
+
+    def _lost(self, cell_id: str, why: str) -> Window:
+        return Window(
+            cell_id=cell_id,
+            index=self.next,
+            position=0,
+            began_at=_now(),
+            began_ns=time.perf_counter_ns(),
+            span_ns=0,
+            queries=0,
+            failed=why,
+        )
+
+    def _idle(self, meters: Meters, own: Sequence[int], position: int) -> Taken:
+        def rest() -> int:
+            time.sleep(_IDLE_STEP_S)
+            return 0
+
+        return self._window(IDLE, rest, meters.all, own, position)
+
+    def _of_cell(
+        self, cell_id: str, member: Member, meters: Meters, own: Sequence[int], position: int
+    ) -> Taken:
+        calls = max(1, min(MAX_CALLS, BLOCK_NS // max(1, member.warmup.latency_ns)))
+
+        def compute() -> int:
+            made = member.worker.timed_block(calls=calls, discard=0)
+            return len(made.latency_ns) * member.bound.queries_per_call
+
+        mine = meters.of_cell.get(cell_id)
+        read = [*meters.machine, *([meters.devices[mine]] if mine else [])]
+        try:
+            with as_answered(member.state.cell.target):
+                taken = self._window(cell_id, compute, read, own, position)
+                throttled = _throttled(member)
+        except BenchError as error:
+            self._fail(member.state.planned, error)
+            why = self.failed[cell_id]
+            return Taken(self._lost(cell_id, why).model_copy(update={"position": position}), [])
+        taken.window = taken.window.model_copy(update={"throttled": throttled})
+        return taken
+
+    def _window(
+        self,
+        cell_id: str,
+        work: Callable[[], int],
+        meters: Sequence[Meter],
+        own: Sequence[int],
+        position: int,
+    ) -> Taken:
+        """Lead, window and tail of one load, the meters read all the time."""
+        cpus = self.context.cpus[max(planned.cores for planned in self.cells)]
+        with round_watcher(own, cpus) as watcher, Watch(meters) as watch:
+            _until(LEAD_S, work)
+            watcher.start()
+            began_at, began_ns = _now(), time.perf_counter_ns()
+            queries = _until(self.suite.energy_window_s, work)
+            span_ns = time.perf_counter_ns() - began_ns
+            disturbed = tuple(watcher.stop().disturbed())
+            _until(TAIL_S, work)
+        window = Window(
+            cell_id=cell_id,
+            index=self.next,
+            position=position,
+            began_at=began_at,
+            began_ns=began_ns,
+            span_ns=span_ns,
+            queries=queries,
+            disturbed=disturbed,
+        )
+        return Taken(window, watch.series)
+
+
+def _until(seconds: float, work: Callable[[], int]) -> int:
+    """Work until so much time is over; what it made together."""
+    end = time.perf_counter_ns() + int(seconds * 1e9)
+    made = work()
+    while time.perf_counter_ns() < end:
+        made += work()
+    return made
+
+
+def _throttled(member: Member) -> tuple[str, ...]:
+    """Why the device was slower than it can be, in any reading of the window."""
+    if not member.bound.tells_of_device:
+        return ()
+    told = [reading.get("throttled", []) for reading in member.worker.readings()]
+    return tuple(dict.fromkeys(why for reasons in told for why in reasons))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

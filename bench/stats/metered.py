@@ -1,0 +1,133 @@
+"""Energy from what a meter said: a counter that is read often, or readings of power.
+
+Pure arithmetic on arrays. Times are in s on one clock, energies in J, powers in W. What can't be
+told of a window is a sentence instead of a number, and is never filled in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from bench.stats.interval import Interval, Values, check_confidence
+
+#: Updates of a counter that a window needs, so that where its edges lie is a small part of it.
+FEWEST_UPDATES = 10
+#: Readings of power that a window needs.
+FEWEST_READINGS = 5
+#: What InferenceX allows between two readings of power (its ``power_valid``).
+LONGEST_GAP_S = 3.0
+
+
+@dataclass(frozen=True)
+class Metered:
+    """Energy of a part of a window: of ``seconds`` between two updates of a counter, or of the
+    whole window. ``resolution`` is the share by which it may be off for want of finer times."""
+
+    joules: float
+    seconds: float
+    resolution: float = 0.0
+
+    @property
+    def watts(self) -> float:
+        """The mean power."""
+        return self.joules / self.seconds
+
+
+def unwrapped(
+    joules: NDArray[np.float64], wraps_at: float | None
+) -> tuple[NDArray[np.float64], int]:
+    """A counter's values as if it never wrapped, and how often it did.
+
+    Raises `ValueError` where it went back although it has no end, or from beyond its end.
+    """
+    back = np.flatnonzero(np.diff(joules) < 0)
+    if len(back) and not wraps_at:
+        raise ValueError("the counter went back, as after a reset of the driver")
+    if not len(back):
+        return joules, 0
+    assert wraps_at is not None
+    if joules.max() > wraps_at:
+        raise ValueError(f"the counter was beyond its own end of {wraps_at:g} J")
+    turns = np.zeros(len(joules))
+    turns[back + 1] = wraps_at
+    return joules + np.cumsum(turns), len(back)
+
+
+def by_counter(
+    at_s: Values, joules: Values, begin_s: float, end_s: float, wraps_at: float | None = None
+) -> Metered | str:
+    """Energy between the first and the last update that came between ``begin_s`` and ``end_s``.
+
+    A counter stands still between updates, so what it shows at any other moment is of an earlier
+    one. When an update came is known within the time between two readings.
+    """
+    at = np.asarray(at_s, np.float64)
+    if len(at) < 2:
+        return f"{len(at)} readings of the counter"
+    try:
+        values, wraps = unwrapped(np.asarray(joules, np.float64), wraps_at)
+    except ValueError as error:
+        return str(error)
+    if wraps > 1:
+        return f"the counter wrapped {wraps} times, so how often it did is not sure"
+    gaps = np.diff(at)
+    fresh = np.flatnonzero(np.diff(values) > 0) + 1
+    inside = fresh[(at[fresh] >= begin_s) & (at[fresh] <= end_s)]
+    if not len(inside):
+        return "the counter did not move"
+    if len(inside) < FEWEST_UPDATES:
+        return (
+            f"{len(inside)} updates of the counter in {end_s - begin_s:.2g} s, and "
+            f"{FEWEST_UPDATES} are needed: --energy-window makes it longer"
+        )
+    first, last = inside[0], inside[-1]
+    seconds = float(at[last] - at[first])
+    if float(gaps[first - 1 : last].max()) > LONGEST_GAP_S:
+        return f"nobody read the counter for {gaps[first - 1 : last].max():.2g} s"
+    unsure = float(gaps[first - 1] + gaps[last - 1])
+    return Metered(float(values[last] - values[first]), seconds, unsure / seconds)
+
+
+def by_power(at_s: Values, watts: Values, begin_s: float, end_s: float) -> Metered | str:
+    """Energy of a whole window by the trapezoidal rule, power at its edges interpolated."""
+    at, power = np.asarray(at_s, np.float64), np.asarray(watts, np.float64)
+    if not len(at) or at[0] > begin_s or at[-1] < end_s:
+        return "the readings of power don't reach from its beginning to its end"
+    inside = (at > begin_s) & (at < end_s)
+    first, last = np.searchsorted(at, begin_s, "right") - 1, np.searchsorted(at, end_s, "left")
+    if int(inside.sum()) < FEWEST_READINGS:
+        return (
+            f"{int(inside.sum())} readings of power in {end_s - begin_s:.2g} s, and "
+            f"{FEWEST_READINGS} are needed: --energy-window makes it longer"
+        )
+    gap = float(np.diff(at[first : last + 1]).max())
+    if gap > LONGEST_GAP_S:
+        return f"a gap of {gap:.2g} s between readings of power"
+    marks = np.concatenate([[begin_s], at[inside], [end_s]])
+    levels = np.interp(marks, at, power)
+    return Metered(float(np.trapezoid(levels, marks)), end_s - begin_s)
+
+
+def between(moment: float, before: tuple[float, float], after: tuple[float, float]) -> float:
+    """What something that drifts steadily is at a moment, from two (moment, value) around it."""
+    (t0, v0), (t1, v1) = before, after
+    return v0 if t1 == t0 else v0 + (v1 - v0) * (moment - t0) / (t1 - t0)
+
+
+def mean_interval(values: Sequence[float], confidence: float) -> Interval:
+    """Student's interval of a plain mean: energies above idle may be below nothing, and have no
+    logarithm. Raises `ValueError` for fewer than 2 values, or for what is no number."""
+    check_confidence(confidence)
+    found = np.asarray(values, np.float64)
+    if found.ndim != 1 or found.size < 2 or not np.isfinite(found).all():
+        raise ValueError(f"an interval needs two values that are numbers, not {values}")
+    error = float(found.std(ddof=1)) / math.sqrt(found.size)
+    reach = float(stdtrit(found.size - 1, 0.5 + confidence / 2)) * error
+    mean = float(found.mean())
+    return Interval(mean, mean - reach, mean + reach, confidence)

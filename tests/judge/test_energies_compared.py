@@ -1,0 +1,146 @@
+"""Energies compared, weighed and held to limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from compared_runs import in_memory
+from energy_windows import rounds
+from fake_records import STUDENT, TEACHER, a_cell, a_record
+
+from bench.judge.compare import compare
+from bench.judge.deal import make_deal
+from bench.judge.energy import main_energy
+from bench.judge.finding import Limits, Outcome
+from bench.judge.gate import judge
+from bench.judge.matching import match_runs, match_targets
+from bench.present.compare import report_json, report_text
+from bench.present.deal import deal_text
+from bench.present.energy import energy_table
+from bench.present.gate import gate_json, gate_text
+from bench.present.page.energy import section
+from bench.record.energy import energies
+from bench.record.result import Record
+from bench.record.windows import Window
+from bench.store.rows import result_rows
+
+ONE, OTHER = a_cell(TEACHER, "x:cpu"), a_cell(TEACHER, "y:cpu")
+Power = Callable[[int], float]
+
+
+def metered(record: Record, windows: list[Window]) -> Record:
+    update = {"energy": energies(record.cell, windows, 0.95)}
+    return record.model_copy(update=update)
+
+
+def two(one: Power, other: Power, **changes: str) -> list[Record]:
+    windows = rounds({ONE.id: one, OTHER.id: other}, **changes)
+    return [metered(a_record(cell), windows) for cell in (ONE, OTHER)]
+
+
+def test_two_cells_of_a_run_are_compared_round_by_round() -> None:
+    warm = (0.0, 30.0, -20.0, 10.0, 5.0)  # of both alike
+    records = two(lambda n: 100 + warm[n], lambda n: 0.8 * (100 + warm[n]))
+    report = compare(match_targets(in_memory(records)))
+    (effect,) = report.energies
+    assert (effect.scope, effect.paired, effect.rounds) == ("package", True, (5, 5))
+    assert effect.ratio.estimate == pytest.approx(0.8)
+    assert effect.ratio.high == pytest.approx(0.8, rel=1e-3)
+    assert effect.verdict == "less"
+    assert effect.a == pytest.approx(1.05)
+    text = report_text(report, 100).plain
+    assert "In 1 of 1 comparison B takes less energy than A." in text
+    row = report_json(report)["energies"]
+    assert isinstance(row, list)
+    assert row[0]["verdict"] == "less"
+
+
+def test_energies_of_two_runs_are_not_paired() -> None:
+    before, now = (two(lambda n: p + n, lambda n: p + n) for p in (100.0, 130.0))  # noqa: B023
+    report = compare(match_runs(in_memory(before, "a"), in_memory(now, "b")))
+    assert [(e.paired, e.verdict) for e in report.energies] == [(False, "more"), (False, "more")]
+
+
+def test_a_board_is_not_compared_with_the_cpus_nor_a_counter_with_readings_of_power() -> None:
+    package = two(lambda n: 100.0 + n, lambda n: 100.0 + n)
+    for other in ({"scope": "wall", "meter": "m", "kind": "power"}, {"kind": "power"}):
+        with_other = two(lambda n: 100.0 + n, lambda n: 100.0 + n, **other)
+        records = [package[0], with_other[1]]
+        report = compare(match_targets(in_memory(records)))
+        assert report.energies == ()
+
+
+def test_a_deal_by_energy_weighs_joules_a_sample_of_one_scope() -> None:
+    student = a_cell(STUDENT, "x:cpu")
+    board = a_cell(STUDENT, "z:cuda:0")
+    windows = rounds({ONE.id: lambda n: 100.0 + n, student.id: lambda n: 50.0 + n})
+    gpu = rounds({board.id: lambda n: 1.0 + n / 9}, scope="gpu-board", meter="G")
+    records = [
+        metered(a_record(ONE, accuracy=0.93), windows),
+        metered(a_record(student, accuracy=0.90), windows),
+        metered(a_record(board, accuracy=0.90), gpu),
+    ]
+    deal = make_deal(records, lambda confidence: lambda one, other: None, "energy")
+    assert [point.cell.id for point in deal.points] == [student.id, ONE.id]
+    text = deal_text(deal, 100).plain
+    assert "energy of a sample" in text
+    assert "The thriftiest is" in text
+    assert "energies are of package; cells without one of it are left out" in text.replace(
+        "\n  ", " "
+    )
+
+
+def outcomes(run: list[Record], before: list[Record] | None, **limits: float) -> list[Outcome]:
+    report = None
+    if before is not None:
+        report = compare(match_runs(in_memory(before, "a"), in_memory(run, "b")))
+    judgement = judge(in_memory(run, "b"), Limits(**limits), report)  # type: ignore[arg-type]
+    assert gate_text(judgement, 100).plain
+    assert gate_json(judgement)["findings"]
+    return [f.outcome for f in judgement.findings if f.kind == "energy"]
+
+
+def test_a_gate_holds_energy_against_the_baseline() -> None:
+    base = two(lambda n: 100 + n, lambda n: 100 + n)
+    worse = two(lambda n: 130 + n, lambda n: 100 + n)
+    unsure = two(lambda n: 104 + 20 * (n % 2), lambda n: 100 + n)
+    wanted = {"max_energy_growth": 0.1}
+    assert outcomes(worse, base, **wanted) == [Outcome.FAIL, Outcome.PASS]
+    assert outcomes(unsure, base, **wanted) == [Outcome.INCONCLUSIVE, Outcome.PASS]
+    assert outcomes([a_record(ONE)], base[:1], **wanted) == [Outcome.INCONCLUSIVE]
+
+
+def test_a_gate_holds_energy_against_joules_without_a_baseline() -> None:
+    run = two(lambda n: 100 + n, lambda n: 200 + n)
+    assert outcomes(run, None, max_energy_j=1.5) == [Outcome.PASS, Outcome.FAIL]
+    assert outcomes([a_record(ONE)], None, max_energy_j=1.5) == [Outcome.INCONCLUSIVE]
+
+
+def test_the_table_tells_gross_net_and_the_scope() -> None:
+    windows = rounds({ONE.id: lambda n: 100.0 + n, OTHER.id: lambda n: 40.0 + (-1) ** n})
+    records = [metered(a_record(cell), windows) for cell in (ONE, OTHER)]
+    text = energy_table(records, 110).plain
+    assert "1020" in text
+    assert "at idle" in text
+    assert "package: the CPUs as RAPL counts them" in text
+    few = [metered(a_record(ONE), rounds({ONE.id: lambda n: 100.0}, count=2))]
+    assert "2 of 2 windows are valid, and 3 are needed" in energy_table(few, 110).plain
+
+
+def test_rows_and_the_page_have_what_the_table_has() -> None:
+    records = two(lambda n: 100.0 + n, lambda n: 100.0 + n)
+    row = result_rows(records)[0]
+    assert row["energy_scope"] == "package"
+    assert row["energy_gross_j"] == row["energy_sample_j"] == pytest.approx(1.02)
+    assert row["energy_net_j"] == pytest.approx(0.62)
+    assert (row["idle_w"], row["energy_token_j"]) == (pytest.approx(40.0), None)
+    found = section(records, "a-")
+    assert len(found.tables[0].rows) == 2
+    assert section([a_record(ONE)], "a-").empty
+
+
+def test_a_cell_that_is_wrong_has_no_energy_that_counts() -> None:
+    (record, _) = two(lambda n: 100.0, lambda n: 100.0)
+    assert main_energy(record) is not None
+    assert main_energy(record.model_copy(update={"simulated": True})) is None

@@ -1,0 +1,81 @@
+"""Power at the wall: a command that prints watts, and a meter's CSV file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.errors import SpecError
+from bench.machine.wall import MeterFile, read_command
+
+
+def test_a_command_prints_the_watts() -> None:
+    assert read_command("echo ' 41.5 W'") == 41.5
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("echo nothing", "has to print one number"),
+        ("echo 1 2", "has to print one number"),
+        ("echo -- -3", "has to print one number"),
+        ("false", "ended with status 1"),
+        ("sh -c 'echo no meter >&2; exit 2'", "status 2: no meter"),
+        ("/no/such/program", "No such file"),
+        ("echo 'open", "No closing quotation"),
+    ],
+)
+def test_a_command_that_tells_no_watts_is_refused(command: str, words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        read_command(command)
+
+
+def file(tmp_path: Path, text: str, offset_s: float = 0.0, zone: str = "UTC") -> MeterFile:
+    path = tmp_path / "meter.csv"
+    path.write_text(text)
+    return MeterFile(path, offset_s, zone)
+
+
+def test_times_of_day_are_of_the_zone_that_is_named(tmp_path: Path) -> None:
+    text = "time,volts,watts\n2026-11-28T08:00:01,230,50.5\n2026-11-28T08:00:00,230,40\n"
+    assert file(tmp_path, text).read() == [(1795852800.0, 40.0), (1795852801.0, 50.5)]
+    assert file(tmp_path, text, zone="Europe/Vienna").read()[0][0] == 1795852800.0 - 3600
+    assert file(tmp_path, text, offset_s=-2.5).read()[0][0] == 1795852797.5
+
+
+def test_a_time_that_names_its_zone_keeps_it(tmp_path: Path) -> None:
+    text = "2026-11-28T09:00:00+01:00,40\n"
+    assert file(tmp_path, text, zone="Asia/Tokyo").read() == [(1795852800.0, 40.0)]
+
+
+def test_seconds_since_1970_need_no_zone(tmp_path: Path) -> None:
+    assert file(tmp_path, "1795852800.5,40\n", zone="Asia/Tokyo").read() == [(1795852800.5, 40.0)]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "two columns"),
+        ("a,b\n1,2\n", "call one `time`"),
+        ("time,watts\n12.5,40\n", "not since the meter was started"),
+        ("time,watts\nyesterday,40\n", "'yesterday' is no time"),
+        ("time,watts\n1795852800,none\n", "'none' are no watts"),
+        ("time,watts\n1795852800,-4\n", "'-4' are no watts"),
+    ],
+)
+def test_what_is_no_meter_s_file_is_refused_with_its_line(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    with pytest.raises(SpecError, match=words):
+        file(tmp_path, text).read()
+
+
+def test_an_unknown_zone_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="no time zone"):
+        file(tmp_path, "2026-11-28T08:00:00,40\n", zone="Mars/Olympus").read()
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="can't be read"):
+        MeterFile(tmp_path / "none.csv").read()

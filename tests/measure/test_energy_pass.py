@@ -1,0 +1,277 @@
+"""The lane of energy: rounds of windows, in turn, with idle before and after."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_records import TEACHER, a_cell
+
+from bench.backend import Device
+from bench.errors import BenchError, SpecError, WorkerCrashed
+from bench.machine.powercap import Found, Zone
+from bench.machine.wall import MeterFile
+from bench.measure.account import Account
+from bench.measure.energy import passes
+from bench.measure.energy.meters import (
+    CommandMeter,
+    DeviceMeter,
+    FileMeter,
+    Series,
+    Watch,
+    ZoneMeter,
+)
+from bench.measure.energy.passes import EnergyPass, check_wall, has_energy
+from bench.record.energy import energies
+from bench.record.windows import IDLE, Window
+from bench.spec import Suite
+from bench.worker.messages import EnergyWatched
+
+GPU = Device("cuda:0", "NVIDIA", "H", "1")
+WATTS = 100.0
+
+
+class Meter:
+    """A worker that reads a board drawing so many watts; it asserts which device it is asked."""
+
+    def __init__(self, log: list[str], fails: bool = False) -> None:
+        self.log, self.fails, self.pid = log, fails, 1
+
+    def watch_energy(self, device: Device, watch_s: float, every_s: float) -> EnergyWatched:
+        assert device is GPU
+        if self.fails:
+            raise WorkerCrashed("the meter's worker died")
+        time.sleep(min(watch_s, 0.02))
+        at = np.array([time.perf_counter_ns()], np.int64)
+        absent = np.full(1, -1, np.int64)
+        return EnergyWatched("gpu-board", "GPU-1", at, (at * WATTS / 1e3).astype(np.int64), absent)
+
+    def end(self) -> None:
+        self.log.append("meter ended")
+
+    kill = end
+
+
+class Computing:
+    """A worker that computes a query a ms."""
+
+    pid = 1
+
+    def __init__(self, log: list[str], name: str, dies: bool = False) -> None:
+        self.log, self.name, self.dies = log, name, dies
+
+    def timed_block(self, *, calls: int, discard: int) -> SimpleNamespace:
+        assert discard == 0, "what is discarded draws power, too"
+        if self.dies:
+            raise WorkerCrashed("it died")
+        self.log.append(self.name)
+        time.sleep(0.01)
+        return SimpleNamespace(latency_ns=np.ones(calls, np.int64))
+
+    def readings(self) -> Sequence[dict[str, Any]]:
+        return [{"throttled": []}, {"throttled": ["heat"]}] if self.name == "hot" else []
+
+    def kill(self) -> None:
+        self.log.append(f"{self.name} ended")
+
+
+class Stage:
+    """What an energy pass needs from a run, with what it did to it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **suite: Any) -> None:
+        self.log: list[str] = []
+        self.notes: list[str] = []
+        self.rounds: list[list[Window]] = []
+        self.fails: dict[str, BenchError] = {}
+        self.dies: set[str] = set()
+        monkeypatch.setattr(passes, "LEAD_S", 0.02)
+        monkeypatch.setattr(passes, "TAIL_S", 0.02)
+        monkeypatch.setattr(passes, "find_zones", lambda: Found(trouble="no counters here"))
+        monkeypatch.setattr(passes, "start_member", self.start)
+        given = {"energy_window_s": 0.25, "min_invocations": 3, "wall_command": None}
+        given |= {"wall_csv": None, "wall_offset_s": 0.0, "wall_zone": "UTC", **suite}
+        self.context: Any = SimpleNamespace(
+            suite=SimpleNamespace(**given),
+            account=Account(),
+            rng=np.random.default_rng(1),
+            cpus={1: (0,)},
+            listener=SimpleNamespace(note=self.notes.append, phase=lambda text: None),
+            launcher=SimpleNamespace(worker=lambda runtime, threads: Meter(self.log)),
+            store=SimpleNamespace(append_energy=self.rounds.append),
+        )
+
+    def start(self, state: Any, context: Any) -> Any:
+        name = state.cell.model.name
+        if name in self.fails:
+            raise self.fails[name]
+        self.log.append(f"{name} started")
+        return SimpleNamespace(
+            worker=Computing(self.log, name, name in self.dies),
+            warmup=SimpleNamespace(latency_ns=1_000_000),
+            bound=SimpleNamespace(queries_per_call=2, tells_of_device=True),
+            watcher=SimpleNamespace(close=lambda: None),
+            grown_bytes=0,
+            state=state,
+        )
+
+    def run(self, *cells: Any) -> bool:
+        return EnergyPass(cells, self.context, 4).run()
+
+
+def planned(name: str = "one", target: str = "x:cuda:0", **changes: Any) -> Any:
+    cell = a_cell(TEACHER.model_copy(update={"name": name}), target, **changes)
+    device = GPU if "cuda" in target else Device("cpu", "AMD", "EPYC", "1")
+    choice = SimpleNamespace(device=device, runtime="a runtime")
+    return SimpleNamespace(cell=cell, choice=choice, cores=1)
+
+
+def test_each_round_has_fresh_workers_and_idle_before_and_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage, cells = Stage(monkeypatch), (planned("one"), planned("hot"))
+    assert stage.run(*cells)
+    assert len(stage.rounds) == 3
+    for number, windows in enumerate(stage.rounds):
+        assert [w.position for w in windows] == [0, 1, 2, 3]
+        assert [w.cell_id == IDLE for w in windows] == [True, False, False, True]
+        assert {w.index for w in windows} == {4 + number}
+        assert [w.queries > 0 for w in windows] == [False, True, True, False]
+    assert stage.log.count("one started") == stage.log.count("one ended") == 3
+    assert stage.log[-1] == "meter ended"
+    hot = [w for windows in stage.rounds for w in windows if w.cell_id == cells[1].cell.id]
+    assert [w.throttled for w in hot] == [("heat",)] * 3
+    (found,) = energies(cells[0].cell, [w for ws in stage.rounds for w in ws], 0.95)
+    assert found.power_w is not None, found.missing
+    assert found.power_w.value == pytest.approx(WATTS, rel=0.02)
+    queries = next(w for w in stage.rounds[0] if w.cell_id == cells[0].cell.id).queries
+    assert queries % 200 == 0, "blocks of 100 ms of a call a ms, two queries a call"
+
+
+def test_queries_of_the_lead_and_the_tail_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch)
+    stage.run(planned("one"))
+    counted = sum(w.queries for windows in stage.rounds for w in windows)
+    assert 0 < counted < 200 * stage.log.count("one")
+
+
+def test_a_cell_that_dies_costs_its_own_windows_and_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage, cells = Stage(monkeypatch), (planned("one"), planned("two"), planned("three"))
+    stage.dies, stage.fails = {"two"}, {"three": BenchError("no such kernel")}
+    assert stage.run(*cells)
+    told = {w.cell_id: w.failed for windows in stage.rounds for w in windows if w.failed}
+    assert told == {cells[1].cell.id: "it died", cells[2].cell.id: "no such kernel"}
+    assert len([note for note in stage.notes if "no energy" in note]) == 2
+    (found,) = energies(cells[0].cell, [w for ws in stage.rounds for w in ws], 0.95)
+    assert found.power_w is not None
+
+
+def test_without_any_meter_nothing_is_measured_and_the_remedy_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = Stage(monkeypatch)
+    assert not stage.run(planned("one", "x:cpu"))
+    assert stage.rounds == []
+    assert stage.notes == ["energy of the CPUs: no counters here."]
+
+
+def test_simulated_devices_and_rates_under_bounds_have_no_energy() -> None:
+    one = planned("one")
+    assert has_energy(one)
+    server = planned("one", scenario="server", latency_bound_ns=5_000_000)
+    assert not has_energy(server)
+    one.choice.device = Device("npu:0", "x", "x", "x", simulated=True)
+    assert not has_energy(one)
+
+
+# -- meters ---------------------------------------------------------------------------------------
+
+
+def watched(meter: Any, seconds: float = 0.1) -> list[Series]:
+    with Watch([meter]) as watch:
+        time.sleep(seconds)
+    return watch.series
+
+
+def test_rapl_is_read_until_it_is_enough(tmp_path: Path) -> None:
+    (tmp_path / "energy_uj").write_text("5\n")
+    (series,) = watched(ZoneMeter([Zone("package-0", "package", tmp_path / "energy_uj", 99)]))
+    assert (series.scope, series.kind, series.wraps_at_uj) == ("package", "counter", 99)
+    assert len(series.values) >= 3
+    assert set(series.values) == {5}
+
+
+def test_a_counter_that_is_taken_away_says_so(tmp_path: Path) -> None:
+    (series,) = watched(ZoneMeter([Zone("package-0", "package", tmp_path / "none", None)]))
+    assert "package-0 could not be read" in series.missing
+
+
+def test_a_device_whose_meter_fails_says_so() -> None:
+    (series,) = watched(DeviceMeter(Meter([], fails=True), GPU, "gpu-board", "GPU-1"))  # type: ignore[arg-type]
+    assert series.missing == "the meter could not be read: the meter's worker died"
+
+
+def test_a_command_at_the_wall_is_read_in_watts() -> None:
+    (series,) = watched(CommandMeter("echo 41.5"), 0.3)
+    assert (series.scope, series.kind, series.values[0]) == ("wall", "power", 41_500)
+    (series,) = watched(CommandMeter("false"), 0.1)
+    assert "status 1" in series.missing
+
+
+def clock(seconds: float) -> str:
+    return repr(time.time() + seconds)
+
+
+def test_a_meter_s_file_is_aligned_by_the_time_of_day(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("".join(f"{clock(s)},{40 + s}\n" for s in range(-5, 6)))
+    began = time.perf_counter_ns()
+    trace = FileMeter(MeterFile(path)).series(began).trace(began, began + 2 * 10**9)
+    assert trace.values == (40_000, 41_000, 42_000, 43_000)
+    assert trace.at_ns[0] == pytest.approx(0, abs=0.2e9)
+    off = FileMeter(MeterFile(path, offset_s=-3)).series(began).trace(began, began + 10**9)
+    assert off.values[0] == 43_000
+
+
+def test_lines_that_are_late_are_waited_for_but_not_for_long(tmp_path: Path) -> None:
+    path, waits = tmp_path / "m.csv", []
+    path.write_text(f"{clock(-5)},40\n")
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            path.write_text(f"{clock(-5)},40\n{clock(5)},40\n")
+
+    meter = FileMeter(MeterFile(path), sleep)
+    assert len(meter.series(time.perf_counter_ns()).values) == 2
+    assert len(waits) == 2
+    meter.series(time.perf_counter_ns() + 10**12)
+    assert 2 < len(waits) < 20
+
+
+def test_a_broken_file_is_why_there_are_no_readings(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("time,watts\nnow,40\n")
+    assert "'now' is no time" in FileMeter(MeterFile(path)).series(0).missing
+
+
+def test_a_wall_that_can_t_be_read_is_told_before_anything_is_measured() -> None:
+    with pytest.raises(SpecError, match="status 1"):
+        check_wall(Suite(energy=True, wall_command="false"))
+    with pytest.raises(SpecError, match="no time zone"):
+        check_wall(Suite(energy=True, wall_csv="m.csv", wall_zone="Mars"))
+    check_wall(Suite(energy=True, wall_command="echo 40"))
+
+
+@pytest.mark.parametrize(
+    "given", [{"wall_command": "x"}, {"energy": True, "wall_command": "x", "wall_csv": "y"}]
+)
+def test_a_wall_without_energy_and_two_walls_are_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"--energy|one of them"):
+        Suite(**given)
