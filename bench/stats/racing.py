@@ -95,19 +95,24 @@ class RacingRule:
         return repeated_confidence(self.looks(), simultaneous_confidence(others, self.confidence))
 
     def standing(
-        self, costs: Mapping[str, Sequence[float]], always: Collection[str] = ()
+        self,
+        costs: Mapping[str, Sequence[float]],
+        always: Collection[str] = (),
+        doubtful: Collection[str] = (),
     ) -> Standing:
         """How it stands after all looks for which there are values: a function of them alone, so
         that a race that was broken off goes on as if it had not been.
 
         ``costs`` holds who takes part, the simplest first; those ``always`` racing are not parked.
+        Nobody is out for being worse than one that is ``doubtful``, which may turn out not to be
+        had, unless all are.
         """
         logs = {name: np.log(np.asarray(values, np.float64)) for name, values in costs.items()}
         now = Standing(0, racing=tuple(costs))
         for look in self.looks():
             if not now.racing or any(len(logs[name]) < look for name in now.racing):
                 break
-            now = self._after(look, now, logs, always)
+            now = self._after(look, now, logs, always, doubtful)
             if self.over(now):
                 break
         return now
@@ -124,10 +129,15 @@ class RacingRule:
         return [name for name, count in counts.items() if count == min(counts.values())]
 
     def _after(
-        self, look: int, before: Standing, logs: Mapping[str, Logs], always: Collection[str]
+        self,
+        look: int,
+        before: Standing,
+        logs: Mapping[str, Logs],
+        always: Collection[str],
+        doubtful: Collection[str],
     ) -> Standing:
         means = {name: float(logs[name][:look].mean()) for name in before.racing}
-        leader = min(means, key=lambda name: means[name])
+        leader = min(means, key=lambda name: (name in doubtful, means[name]))
         # Those that are parked are compared with the leader of now on the values that they have.
         # A fallen one may come back where what it fell against is taken from the race (`costs`).
         out = dict(before.out)
@@ -136,8 +146,9 @@ class RacingRule:
             if ratio.low > 1 + self.margin:
                 out[name] = Out(look, leader, ratio)
         left = [name for name in before.racing if name not in out]
-        goes_on = self._going_on(left, means, always)
-        pick = next(name for name in left if means[name] <= means[leader] + self._log_margin)
+        goes_on = {leader, *self._going_on(left, means, always)}
+        near = [name for name in left if means[name] <= means[leader] + self._log_margin]
+        pick = next((name for name in near if name not in doubtful), leader)
         held = self._over(pick, left, logs, look)
         return Standing(
             look,
@@ -156,8 +167,8 @@ class RacingRule:
     def _going_on(
         self, left: Sequence[str], means: Mapping[str, float], always: Collection[str]
     ) -> set[str]:
-        """The better half by what is known, whoever always races, and those of the leader's kind:
-        the pick is among them."""
+        """The better half by what is known, whoever always races, and the simplest of those that
+        cost about as little as the best."""
         count = max(FEWEST_RACING, math.ceil(GOING_ON * len(left)))
         best = sorted(left, key=lambda name: means[name])[:count]
         near = [n for n in left if means[n] <= means[best[0]] + self._log_margin]
@@ -186,10 +197,10 @@ def ratios(differences: Mapping[str, Logs], confidence: float) -> dict[str, Inte
     )
     means = np.array([values.mean() for values in differences.values()])
     reach = stdtrit(freedom, 0.5 + confidence / 2) * np.sqrt(variances / sizes)
-    bounds = np.exp([means, means - reach, means + reach])
+    found = np.exp(means), np.exp(means - reach), np.exp(means + reach)
     return {
-        name: Interval(*map(float, bounds[:, place]), confidence)
-        for place, name in enumerate(differences)
+        name: Interval(float(estimate), float(low), float(high), confidence)
+        for name, estimate, low, high in zip(differences, *found, strict=True)
     }
 
 
