@@ -183,7 +183,6 @@ class Tuning(Measuring):
                 self._decide()
         self._finish_all()
 
-    @property
     def _rule(self) -> RacingRule:
         return RacingRule(
             len(self.tune.racing), self.suite.confidence, self.suite.margin, FIRST, LAST
@@ -200,7 +199,7 @@ class Tuning(Measuring):
             self._keep(raced_until=self._group.generation)
         while True:
             costs = self._costs()
-            found = found_in(self.tune, standing, costs, self._doubts(standing), self._rule)
+            found = found_in(self.tune, standing, costs, self._doubts(standing), self._rule())
             if not found.pick:
                 break
             if found.pick != self.tune.confirming:
@@ -212,11 +211,11 @@ class Tuning(Measuring):
                 confirm(self, names, partial(self._confirmed, names), self.pace, CONFIRMATIONS)
             if self._holds(found.pick):
                 found = found_in(
-                    self.tune, standing, self._costs(), self._doubts(standing), self._rule
+                    self.tune, standing, self._costs(), self._doubts(standing), self._rule()
                 )
                 break
             # What was raced against it may be better than it seemed.
-            standing = self._rule.standing(self.costs(), always, self.doubtful())
+            standing = self._rule().standing(self.costs(), always, self.doubtful())
         self._keep(found=found)
 
     def _confirmed(self, names: Sequence[str]) -> int:
