@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from tuned import MadeUp
+from made_up_field import MadeUp
 
 from bench.stats.racing import RacingRule
 from bench.trials.tune.race import FIRST, LAST, TOGETHER, Budget, Pace, confirm, race
@@ -61,7 +61,7 @@ def test_one_that_fails_costs_itself_alone() -> None:
 
 
 def test_who_fell_against_one_that_failed_later_comes_back() -> None:
-    rng = np.random.default_rng(4)
+    rng = np.random.default_rng(0)
     spread = {"0": 0.0002, "1": 0.0002, "2": 0.0002, "3": 0.03}
     field = MadeUp({"0": 2.0, "1": 1.035, "2": 1.0, "3": 1.0}, rng, spread, block=0.0002)
     field.fails = {"2": 4}
