@@ -53,8 +53,8 @@ def test_the_best_that_works_is_found_confirmed_and_can_be_pasted(
     assert gain.ratio.low > 2, "400 us against 100, and whatever both wait"
     # A crash and a hang cost their own configurations, with the reason; wrong outputs are named.
     failed = {tune.words(r.cell_id): r.failure.kind for r in stored.records if r.failure}
-    assert failed["fault=crash"] == "worker-crashed"
-    assert failed["fault=hang"] == "worker-timeout"
+    assert failed["fault=crash"] == "crashed"
+    assert failed["fault=hang"] == "timeout"
     assert set(failed) == {
         " ".join(filter(None, (fault, us)))
         for fault in ("fault=crash", "fault=hang")
