@@ -27,7 +27,7 @@ from bench.backend import (
     Placement,
     TensorSpec,
 )
-from bench.capabilities import QUERIES_PER_STREAM
+from bench.capabilities import QUERIES_PER_STREAM, Tunable
 from bench.decoding import Decoder
 from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupported
 
@@ -87,6 +87,10 @@ class OpenVino:
         *("fp32", "fp16", "bf16"),
         *("int8-dynamic", "int8-static", "int4"),
     )
+    tunables: ClassVar[Mapping[str, Tunable]] = {
+        "hint": Tunable(_OPTIONS["hint"]),
+        "streams": Tunable(),
+    }
     # docs.openvino.ai, NPU device: "models with static shapes only".
     static_shapes: ClassVar[tuple[str, ...]] = ("npu",)
     preload: ClassVar[tuple[str, ...]] = ("openvino",)

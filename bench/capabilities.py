@@ -315,6 +315,30 @@ class DeclaresStaticShapes(Protocol):
 
 
 @dataclass(frozen=True)
+class Tunable:
+    """An option (behind ``?``) that changes how fast a model runs and not what it computes, for
+    `bench tune` to try: its ``values``, of which the first is what saying nothing means.
+
+    Without values it is a number of streams, which `bench` chooses by the cores that there are.
+    ``kinds`` of device (``cpu``, ``cuda``; without a number) have it; where none is named all have.
+    One that is ``pooled`` changes nothing with a single thread. ``lingers_s`` says for how long
+    the runtime's threads stay busy after a call with a value, while another worker is to be timed.
+    """
+
+    values: Tuple[str, ...] = ()
+    kinds: Tuple[str, ...] = ()
+    pooled: bool = False
+    lingers_s: Mapping[str, float] = field(default_factory=dict)
+
+
+@runtime_checkable
+class DeclaresTunables(Protocol):
+    """What `bench tune` may try, by the names of the options."""
+
+    tunables: Mapping[str, Tunable]
+
+
+@dataclass(frozen=True)
 class Declaration:
     """The optional attributes of a backend's class, with what it means to leave one out."""
 
@@ -324,6 +348,7 @@ class Declaration:
     reference: Optional[ReferenceRole] = None
     distributions: Tuple[str, ...] = ()
     static_shapes: Tuple[str, ...] = ()
+    tunables: Mapping[str, Tunable] = field(default_factory=dict)
 
 
 def declaration(adapter: object) -> Declaration:
@@ -345,6 +370,8 @@ def declaration(adapter: object) -> Declaration:
         declared["distributions"] = tuple(adapter.distributions)
     if isinstance(adapter, DeclaresStaticShapes):
         declared["static_shapes"] = tuple(adapter.static_shapes)
+    if isinstance(adapter, DeclaresTunables):
+        declared["tunables"] = dict(adapter.tunables)
     return Declaration(**declared)
 
 

@@ -31,6 +31,7 @@ def plugin_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (info / "entry_points.txt").write_text(
         "[bench.backends]\nstand-in = stand_in:StandIn\nmissing = stand_in:Missing\n"
         "skewed = skewed:Skewed\nforgetful = forgetful:Forgetful\nfragile = fragile:Fragile\n"
+        "tunable = tunable:TunableBackend\n"
     )
     return folder
 

@@ -21,6 +21,7 @@ from typing import Any, Callable, ClassVar, Mapping, Optional, Sequence
 import numpy as np
 
 from bench.backend import Device, Feeds, ModelFile, Options, Placement, TensorSpec
+from bench.capabilities import Tunable
 from bench.errors import BenchError, OutOfMemory, Unavailable, Unsupported
 
 from ..shared import tiny
@@ -53,6 +54,11 @@ class Iree:
     distributions: ClassVar[tuple[str, ...]] = ("iree-base-runtime", "iree-base-compiler")
     # In the compiler's own dump, QDQ convolutions multiply i8 by i8 in i32.
     variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8-dynamic", "int8-static")
+    tunables: ClassVar[Mapping[str, Tunable]] = {
+        # With a single thread `auto` is `local-sync` already.
+        "driver": Tunable(_OPTIONS["driver"], pooled=True),
+        "data_tiling": Tunable(_OPTIONS["data_tiling"]),
+    }
     static_shapes: ClassVar[tuple[str, ...]] = ("cpu",)
     preload: ClassVar[tuple[str, ...]] = ("iree.runtime", "iree.compiler.tools", "onnx")
     fork_safe: ClassVar[bool] = True

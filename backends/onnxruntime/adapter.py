@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import ClassVar, Dict, List, Mapping
 
 from bench.backend import Device, ModelFile, Options
-from bench.capabilities import EnergyReading, Reading, ReferenceRole
+from bench.capabilities import EnergyReading, Reading, ReferenceRole, Tunable
 from bench.errors import Unavailable, Unsupported
 
 from ..shared import nvidia
@@ -42,6 +42,17 @@ class OnnxRuntime:
     #: Where ONNX's own evaluator lacks an operator; what isn't optimised isn't fused either.
     reference: ClassVar[ReferenceRole] = ReferenceRole(20, {"graph_optimization": "disabled"})
     variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8-dynamic", "int8-static", "int4")
+    tunables: ClassVar[Mapping[str, Tunable]] = {
+        "graph_optimization": Tunable(SESSION_OPTIONS["graph_optimization"][:3]),
+        "execution_mode": Tunable(SESSION_OPTIONS["execution_mode"], kinds=("cpu",), pooled=True),
+        "arena": Tunable(SESSION_OPTIONS["arena"], kinds=("cpu",)),
+        # Its threads spin for 45 to 58 ms after a call (docs/method.md).
+        "spinning": Tunable(
+            SESSION_OPTIONS["spinning"], kinds=("cpu",), pooled=True, lingers_s={"1": 0.06}
+        ),
+        "cuda_graph": Tunable(("0", "1"), kinds=("cuda",)),
+        "streams": Tunable(),
+    }
     # docs: onnxruntime.ai/docs/execution-providers, QNN and OpenVINO.
     static_shapes: ClassVar[tuple[str, ...]] = ("qnn", "openvino-npu")
     preload: ClassVar[tuple[str, ...]] = ("onnxruntime",)

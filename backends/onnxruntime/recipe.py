@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Tuple
 
 from bench.errors import Unavailable
 
@@ -20,7 +20,7 @@ from .plugins import ep_devices
 from .provider import Asked, Provider, provider_list
 
 #: what every device knows; the first value is the default
-SESSION_OPTIONS: Dict[str, Sequence[str]] = {
+SESSION_OPTIONS: Dict[str, Tuple[str, ...]] = {
     "graph_optimization": ("all", "extended", "basic", "disabled"),
     "execution_mode": ("sequential", "parallel"),
     "arena": ("1", "0"),

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Mapping, Optional
 
 from bench.backend import Device, ModelFile, Options
 from bench.cache import cache_folder
-from bench.capabilities import EnergyReading, Reading
+from bench.capabilities import EnergyReading, Reading, Tunable
 from bench.errors import Unavailable
 
 from ..shared.checks import first_line, read_extra
@@ -52,6 +52,7 @@ class TorchCompile:
     forms: ClassVar[tuple[str, ...]] = ("torch",)
     distributions: ClassVar[tuple[str, ...]] = ("torch",)
     variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "bf16")
+    tunables: ClassVar[Mapping[str, Tunable]] = {"mode": Tunable(_OPTIONS["mode"])}
     preload: ClassVar[tuple[str, ...]] = (*TorchEager.preload, *_compiler_to_preload())
     fork_safe: ClassVar[bool] = True
     environment: ClassVar[Mapping[str, str]] = {

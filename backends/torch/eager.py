@@ -13,7 +13,7 @@ import platform
 from typing import ClassVar, Mapping, Optional
 
 from bench.backend import Device, ModelFile, Options
-from bench.capabilities import EnergyReading, Reading, ReferenceRole
+from bench.capabilities import EnergyReading, Reading, ReferenceRole, Tunable
 from bench.errors import Unavailable
 
 from ..shared.checks import ANY_NUMBER, read_extra
@@ -37,6 +37,10 @@ class TorchEager:
     #: The original itself, wherever a model is a PyTorch module.
     reference: ClassVar[ReferenceRole] = ReferenceRole(0)
     variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "bf16")
+    tunables: ClassVar[Mapping[str, Tunable]] = {
+        "cuda_graph": Tunable(_CUDA_OPTIONS["cuda_graph"], kinds=("cuda",)),
+        "streams": Tunable(kinds=("cuda",)),
+    }
     preload: ClassVar[tuple[str, ...]] = ("torch", "safetensors.torch")
     fork_safe: ClassVar[bool] = True
     environment: ClassVar[Mapping[str, str]] = {

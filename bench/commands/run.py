@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _VARIANTS = ", ".join(row.name for row in VARIANTS.built_in)
 _SCENARIOS = ", ".join(row.name for row in SCENARIOS.built_in)
 _INTERRUPTED = 130
+#: What a run of `bench tune` has beside others'.
+TUNE = "tune.json"
 #: Seconds from which on the harness's share of the time says something.
 _LONG_S = 30.0
 
@@ -148,6 +150,8 @@ def _suite(
                 "--resume goes on with the run's own suite; leave out the suite and the flags "
                 f"that change it ({', '.join(given) or path})."
             )
+        if (resumed / TUNE).is_file():
+            raise SpecError(f"{resumed} is a tune: go on with `bench tune --resume {resumed}`.")
         header = read_run(resumed).header
         return header.suite.model_copy(update={"models": header.models})
     if path is not None:

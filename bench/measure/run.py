@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,11 +23,16 @@ from bench.runtimes.declarations import versioned_distributions
 from bench.store.run import StoredRun
 from bench.store.write import RunStore, resume_run
 
+#: Makes what measures the cells of a run.
+Measurer = Callable[[Prepared, RunStore, StoredRun | None, Listener, Outcome], Measuring]
 
-def start(prepared: Prepared, results: Path, listener: Listener) -> Outcome:
+
+def start(
+    prepared: Prepared, results: Path, listener: Listener, measurer: Measurer = Measuring
+) -> Outcome:
     """Carry out a plan in a new run directory."""
     header = _header(prepared)
-    return _carry_out(prepared, RunStore.create(results, header), None, listener)
+    return _carry_out(prepared, RunStore.create(results, header), None, listener, measurer)
 
 
 def _header(prepared: Prepared) -> RunHeader:
@@ -70,6 +75,7 @@ def resume(
     *,
     allowed: Collection[str] = (),
     retries: bool = False,
+    measurer: Measurer = Measuring,
 ) -> Outcome:
     """Go on where a run stopped: cells with a record are not measured again, failed ones only where
     that is asked for.
@@ -96,16 +102,20 @@ def resume(
         store.close()
         raise
     kept = [record for record in stored.records if record.cell_id not in failed]
-    return _carry_out(prepared, store, replace(stored, records=kept), listener)
+    return _carry_out(prepared, store, replace(stored, records=kept), listener, measurer)
 
 
 def _carry_out(
-    prepared: Prepared, store: RunStore, stored: StoredRun | None, listener: Listener
+    prepared: Prepared,
+    store: RunStore,
+    stored: StoredRun | None,
+    listener: Listener,
+    measurer: Measurer,
 ) -> Outcome:
     outcome = Outcome(store.path, prepared.account, list(stored.records) if stored else [])
     # From here on the workers' output stays with the run.
     prepared.launcher.logs = store.logs
-    measuring = Measuring(prepared, store, stored, listener, outcome)
+    measuring = measurer(prepared, store, stored, listener, outcome)
     try:
         with measuring.cpus:
             measuring.run()

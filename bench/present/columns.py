@@ -139,6 +139,13 @@ SPECULATE_COLUMNS = (
     Column("whole", "With prompt", "speed-up of whole queries", essential=False),
 )
 
+#: `bench tune`: those that can't be told apart from the best
+TUNE_COLUMNS = (
+    Column("figure", "Measured", "of one query, or samples a second"),
+    Column("ratio", "Over the best", "its cost over the lowest one, with an interval for all"),
+    Column("processes", "Processes", "that it raced in", essential=False),
+)
+
 #: `bench lineage`: how like each other two models are, and how like the controls
 LINEAGE_COLUMNS = (
     Column("value", "Likeness", "of A and B, and of A and each control"),

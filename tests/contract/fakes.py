@@ -13,7 +13,14 @@ import numpy as np
 from bench.backends.onnx_reference import OnnxReference
 
 from bench.backend import Device, Feeds, ModelFile, Options, Placement
-from bench.capabilities import QUERIES_PER_STREAM, DecodingStream, Logits, Nanoseconds, TimeCalls
+from bench.capabilities import (
+    QUERIES_PER_STREAM,
+    DecodingStream,
+    Logits,
+    Nanoseconds,
+    TimeCalls,
+    Tunable,
+)
 from bench.decoding import Decoder
 from bench.errors import BenchError, Unavailable, Unsupported
 from bench.steps import RunSteps
@@ -328,9 +335,18 @@ BROKEN: dict[str, dict[str, type[Capable]]] = {
         "an environment with a space": backend_that(requirements={"a b": (("acme",),)}),
         "steps that are text": backend_that(requirements={"acme": ("acme",)}),
         "no steps": backend_that(requirements={"acme": ()}),
+        "a tunable that is no Tunable": backend_that(tunables={"speed": ("low", "high")}),
+        "one value to choose from": backend_that(tunables={"speed": Tunable(("low",))}),
+        "a value that is no text": backend_that(tunables={"speed": Tunable((1, 2))}),
+        "an unknown value that lingers": backend_that(
+            tunables={"speed": Tunable(("low", "high"), lingers_s={"medium": 1.0})}
+        ),
     },
     "check_it_knows_the_options_that_it_wants_tried": {
         "a trial of an unknown option": backend_that(trials=({"speed": "high"},)),
+    },
+    "check_it_knows_the_options_that_it_wants_tuned": {
+        "an unknown option to tune": backend_that(tunables={"speed": Tunable(("low", "high"))}),
     },
     "check_streams_compute_the_model": {
         "returning too early": session_that(bind_streams=_asynchronously),

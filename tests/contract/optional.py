@@ -29,6 +29,7 @@ from bench.capabilities import (
     Streams,
     Telemetry,
     TimesCopies,
+    Tunable,
     declaration,
 )
 from bench.errors import BenchError, SpecError, Unavailable, Unsupported
@@ -69,6 +70,11 @@ def check_what_it_declares_is_well_formed(subject: Subject) -> None:
     for trial in declared.trials:
         assert trial
         assert all(isinstance(text, str) for pair in trial.items() for text in pair)
+    for name, tunable in declared.tunables.items():
+        assert isinstance(tunable, Tunable), f"a value of `tunables` is a Tunable: {tunable!r}"
+        assert len(tunable.values) != 1, f"{name}: one value leaves nothing to tune"
+        assert all(isinstance(text, str) and text for text in (name, *tunable.values))
+        assert set(tunable.lingers_s) <= set(tunable.values)
     for name, steps in declared.requirements.items():
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name)  # as behind the `@` of a target
         assert steps
@@ -89,6 +95,27 @@ def check_it_knows_the_options_that_it_wants_tried(subject: Subject) -> None:
         except BenchError:
             continue
         session.close()
+
+
+def check_it_knows_the_options_that_it_wants_tuned(subject: Subject) -> None:
+    """The last values of its ``tunables``, all together, compile, or are refused for another reason
+    than that it doesn't know them."""
+    kind = subject.device.id.partition(":")[0]
+    extra = {
+        name: tunable.values[-1] if tunable.values else "2"
+        for name, tunable in declaration(type(subject.backend)).tunables.items()
+        if not tunable.kinds or kind in tunable.kinds
+    }
+    if not extra:
+        return
+    try:
+        shapes = subject.conv.shapes(TRIAL_BATCH)
+        session = subject.compile(subject.conv.file, shapes=shapes, extra=extra)
+    except SpecError:
+        raise
+    except BenchError:
+        return
+    session.close()
 
 
 def check_streams_compute_the_model(subject: Subject) -> None:

@@ -17,6 +17,7 @@ import intervals
 import kin
 import kin_language
 import peers
+import tune
 import verdicts
 
 PROOFS: dict[str, Callable[[bool], None]] = {
@@ -29,6 +30,7 @@ PROOFS: dict[str, Callable[[bool], None]] = {
     "lineage": kin.prove,
     "certificates": certificates.prove,
     "lineage-language": kin_language.prove,
+    "tune": tune.prove,
 }
 
 

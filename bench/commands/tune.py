@@ -1,0 +1,203 @@
+"""``bench tune -m MODEL -t TARGET --for latency``: the best configuration, and what it gains."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.cache import cache_folder
+from bench.commands.flags import read_numbers, read_sizes
+from bench.commands.output import print_drawing, print_json
+from bench.commands.run import default_results
+from bench.errors import SpecError
+
+if TYPE_CHECKING:
+    from bench.measure.measuring import Outcome
+    from bench.spec import Suite
+    from bench.trials.tune.kept import Asked
+
+_INTERRUPTED = 130
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+
+
+def _read_time(context: click.Context, flag: click.Parameter, text: str | None) -> float | None:
+    """``5m``, ``90s`` or ``90`` in seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|m|h|)", text or "")
+    if text is None:
+        return None
+    if found is None or float(found[1]) <= 0:
+        raise click.BadParameter(f"{text!r} is no time, for example 90s or 5m.")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def _read_points(context: click.Context, flag: click.Parameter, text: str | None) -> float | None:
+    """``0.5``, ``0.5points`` or ``0.5%``."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(points?|%|)", text)
+    if found is None or not 0 < float(found[1]) < 100:
+        raise click.BadParameter(f"{text!r} is no number of points, for example 0.5points.")
+    return float(found[1])
+
+
+@click.command(name="tune")
+@click.option("-m", "--model", help="Model: a name, .onnx or card.")
+@click.option("-t", "--target", help="Target; options behind its ? are kept as they are.")
+@click.option(
+    "--for",
+    "objective",
+    type=click.Choice(["latency", "throughput", "energy"]),
+    help="What to be best in.",
+)
+@click.option("--latency-bound", help="throughput: bound of a query's p99, e.g. 5ms.")
+@click.option("--within", callback=_read_points, help="Accuracy that may be lost, e.g. 0.5points.")
+@click.option("--max-time", "max_time_s", callback=_read_time, help="For all of it; default 5m.")
+@click.option("--variant", "variants", multiple=True, help="Precision forms to choose from.")
+@click.option("--batch", multiple=True, callback=read_numbers, help="Batches to choose from.")
+@click.option("--threads", type=click.IntRange(min=1), help="Keep to so many compute threads.")
+@click.option("--shape", "shapes", multiple=True, callback=read_sizes, help="Sizes, e.g. seq=128.")
+@click.option("--batch-axis", help="Which axis is the batch: a name, a number, or none.")
+@click.option(
+    "--against",
+    multiple=True,
+    metavar="NAME=VALUE,...",
+    help="Compare the pick with this configuration, too, e.g. threads=2,spinning=1.",
+)
+@click.option("--margin", help="What differs by less counts as the same; default 2%.")
+@click.option("--cell-timeout", "cell_timeout_s", type=float, help="Seconds until a hang is cut.")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of inputs and of the order.")
+@click.option("--results", type=click.Path(path_type=Path), help="Folder of runs.")
+@click.option("--resume", "resumed", type=click.Path(path_type=Path), help="Go on with a tune.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+def command(
+    objective: str | None,
+    target: str | None,
+    model: str | None,
+    results: Path | None,
+    resumed: Path | None,
+    *,
+    quiet: bool,
+    as_json: bool,
+    **flags: Any,
+) -> int:
+    """Find how to run MODEL on TARGET best, and say how much that gains.
+
+    Configurations race: all are measured side by side, those that are surely worse drop out, and
+    the pick is measured anew, on processes that took no part in the choice. The exit status is 1
+    where nothing can be returned.
+    """
+    from bench.measure.prepare import prepare  # scipy: start-up
+    from bench.measure.run import resume, start
+    from bench.present.progress import choose_listener
+    from bench.store.run import read_run
+    from bench.trials.tune.kept import read_tune
+    from bench.trials.tune.measuring import Tuning
+    from bench.trials.tune.objective import find_objective
+    from bench.trials.tune.planning import plan_tune
+
+    given = {key: value for key, value in flags.items() if value not in (None, (), {})}
+    if resumed is not None:
+        given |= {k: v for k, v in (("-m", model), ("-t", target), ("--for", objective)) if v}
+        asked, suite = _gone_on_with(resumed, given)
+    else:
+        if not (model and target and objective):
+            raise SpecError("say what to tune, and for what: -m MODEL -t TARGET --for latency.")
+        asked, suite = _asked(model, target, objective, given)
+    aim = find_objective(asked.objective, asked.latency_bound_ns, asked.target)
+    outcome: Outcome
+    with (
+        closing(choose_listener(quiet=quiet)) as listener,
+        prepare(suite, listener, cache_folder()) as prepared,
+    ):
+        found = plan_tune(prepared, asked, aim)
+        for words in found.notes:
+            listener.note(words)
+        tune = found.tune if resumed is None else read_tune(resumed)
+        if resumed is not None:
+            tune = tune.model_copy(update={"asked": asked})
+        measurer = partial(Tuning, tune=tune, objective=aim, tunables=found.tunables)
+        if resumed is None:
+            outcome = start(found.prepared, results or default_results(), listener, measurer)
+        else:
+            outcome = resume(found.prepared, resumed, listener, measurer=measurer)
+    if outcome.interrupted:
+        click.echo(f"Interrupted. Go on with: bench tune --resume {outcome.path}", err=True)
+        return _INTERRUPTED
+    kept, run = read_tune(outcome.path), read_run(outcome.path)
+    return _print(kept, run, as_json=as_json)
+
+
+def _print(kept: Any, run: Any, *, as_json: bool) -> int:
+    from bench.trials.tune.report import tune_rows, tune_text  # rich: start-up
+
+    if as_json:
+        print_json(tune_rows(kept, run))
+    else:
+        print_drawing(lambda width: tune_text(kept, run, width))
+    return 0 if kept.found is not None and kept.found.best else 1
+
+
+def _asked(model: str, target: str, objective: str, given: dict[str, Any]) -> tuple[Asked, Suite]:
+    """What is asked for, and the suite that its cells are made by."""
+    from bench.spec import Suite, with_flags  # pydantic: start-up
+    from bench.trials.tune.kept import Asked
+    from bench.trials.tune.objective import find_objective
+    from bench.trials.tune.planning import variants_for
+
+    bound = given.pop("latency_bound", None)
+    within = given.pop("within", None)
+    aim = find_objective(objective, _bound_ns(bound), target)
+    asked = Asked(
+        objective=objective,
+        target=target,
+        latency_bound_ns=aim.bound_ns,
+        within=None if within is None else within / 100,
+        max_time_s=given.pop("max_time_s", 300.0),
+        against=given.pop("against", ()),
+    )
+    if not aim.loads and "batch" in given:
+        raise SpecError(f"--batch is for --for throughput; a query of {objective} has one sample.")
+    suite = with_flags(
+        Suite(name="tune"),
+        {
+            # A configuration that hangs must not take the time of all.
+            "cell_timeout_s": max(10.0, asked.max_time_s / 5),
+            **given,
+            "models": (model,),
+            "targets": (target,),
+            "scenarios": (aim.scenario,),
+            "variants": variants_for(target, given.get("variants", ()), asked.within),
+            "accuracy": asked.within is not None,
+        },
+    )
+    return asked, suite
+
+
+def _bound_ns(text: str | None) -> int | None:
+    from bench.spec import Suite, with_flags  # pydantic: start-up
+
+    if text is None:
+        return None
+    flags = {"scenarios": ("server",), "latency_bound": text}
+    return with_flags(Suite(), flags).latency_bound_ns
+
+
+def _gone_on_with(run: Path, given: dict[str, Any]) -> tuple[Asked, Suite]:
+    """What a tune was for; only its time may be another."""
+    from bench.store.run import read_run  # numpy: start-up
+    from bench.trials.tune.kept import read_tune
+
+    others = [name for name in given if name != "max_time_s"]
+    if others:
+        raise SpecError(
+            f"--resume goes on with what the tune was for; leave out {', '.join(others)}."
+        )
+    asked = read_tune(run).asked.model_copy(update=given)
+    header = read_run(run).header
+    return asked, header.suite.model_copy(update={"models": header.models})

@@ -1,0 +1,127 @@
+"""What a race and its confirmation come to: pure functions of what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.record.estimate import as_estimate
+from bench.stats.interval import FEWEST_INVOCATIONS, ratio_interval
+from bench.stats.racing import RacingRule, Standing, ratios
+from bench.trials.tune.kept import Fallen, Found, Gain, Placed, Tune
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Costs by cell and generation, of cells that did not fail."""
+
+    by_cell: Mapping[str, Mapping[int, float]]
+
+    def before(self, tune: Tune) -> dict[str, list[float]]:
+        """What the race is decided on: of those that take part, the simplest first."""
+        end = tune.raced_until
+        return {
+            one.cell_id: [
+                cost
+                for index, cost in sorted(self.by_cell[one.cell_id].items())
+                if end is None or index < end
+            ]
+            for one in tune.racing
+            if one.cell_id in self.by_cell and one.cell_id not in tune.thrown_out
+        }
+
+    def since(self, tune: Tune, names: Sequence[str]) -> dict[str, list[float]]:
+        """What the confirmation is made of: the generations that all these took part in."""
+        start = tune.confirmed_from
+        if start is None or not all(name in self.by_cell for name in names):
+            return {name: [] for name in names}
+        common = sorted(set.intersection(*(set(self.by_cell[name]) for name in names)))
+        return {
+            name: [self.by_cell[name][index] for index in common if index >= start]
+            for name in names
+        }
+
+    def processes_since(self, tune: Tune, names: Sequence[str]) -> int:
+        return min(map(len, self.since(tune, names).values()), default=0)
+
+
+def found_in(
+    tune: Tune, standing: Standing, costs: Costs, doubts: Mapping[str, str], rule: RacingRule
+) -> Found:
+    """What is known of the race as it stands, and of the confirmation as far as it went."""
+    raced = costs.before(tune)
+    best = placed(standing, raced, doubts, rule) if standing.look else ()
+    pick = best[0].cell_id if best and not best[0].doubt else ""
+    others = [one.cell_id for one in tune.against]
+    return Found(
+        processes=standing.look,
+        over=rule.over(standing),
+        best=best if pick else (),
+        fallen=tuple(
+            Fallen(
+                cell_id=name,
+                against=out.against,
+                processes=out.look,
+                ratio=as_estimate(out.ratio),
+            )
+            for name, out in standing.out.items()
+        ),
+        gain=gain_over(tune, costs, pick, tune.default) if pick != tune.default else None,
+        against=tuple(
+            gain for other in others if (gain := gain_over(tune, costs, pick, other)) is not None
+        ),
+    )
+
+
+def placed(
+    standing: Standing,
+    raced: Mapping[str, Sequence[float]],
+    doubts: Mapping[str, str],
+    rule: RacingRule,
+) -> tuple[Placed, ...]:
+    """Those that are left: the pick; then those that raced to the end and cost about as little, the
+    simplest first; then the others by what they seem to cost. Who is in doubt comes behind."""
+    logs = {name: np.log(np.asarray(raced[name], np.float64)) for name in standing.left}
+    counts = {name: min(len(values), standing.look) for name, values in logs.items()}
+    leader = standing.leader
+    over = ratios(
+        {
+            name: logs[name][: counts[name]] - logs[leader][: counts[name]]
+            for name in standing.left
+            if name != leader
+        },
+        rule.per_look(),
+    )
+    simplest = list(raced)
+
+    def order(name: str) -> tuple[object, ...]:
+        estimate = over[name].estimate if name in over else 1.0
+        near = estimate <= 1 + rule.margin and name in standing.racing
+        return (name in doubts, not near, 0.0 if near else estimate, simplest.index(name))
+
+    return tuple(
+        Placed(
+            cell_id=name,
+            processes=counts[name],
+            ratio=as_estimate(over[name]) if name in over else None,
+            doubt=doubts.get(name, ""),
+        )
+        for name in sorted(standing.left, key=order)
+    )
+
+
+def gain_over(tune: Tune, costs: Costs, pick: str, other: str) -> Gain | None:
+    """How many times less the pick costs than another, in the confirmation alone; None where too
+    few processes of it were measured.
+
+    How many there are doesn't depend on what they measured, so the paired t-interval is exact.
+    """
+    if not pick or pick == other:
+        return None
+    both = costs.since(tune, [pick, other])
+    if len(both[pick]) < FEWEST_INVOCATIONS:
+        return None
+    ratio = ratio_interval(both[pick], both[other])
+    return Gain(over=other, ratio=as_estimate(ratio), processes=len(both[pick]))

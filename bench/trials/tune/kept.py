@@ -1,0 +1,130 @@
+"""``tune.json`` in a run directory: what was asked for, how the race stands, what came out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from bench.cell import Count, Frozen
+from bench.errors import SpecError
+from bench.record.result import Amount
+from bench.validation import first_problem
+
+FILE = "tune.json"
+TUNE_VERSION: Literal[1] = 1
+
+
+class Asked(Frozen):
+    """What a tune is for. ``within`` is a difference of the primary metric as it is stored."""
+
+    objective: Literal["latency", "throughput", "energy"]
+    target: str
+    latency_bound_ns: Count | None = None
+    within: float | None = None
+    max_time_s: float = Field(300.0, gt=0)
+    against: tuple[str, ...] = ()  #: configurations that the pick is compared with, in words
+
+
+class Entrant(Frozen):
+    """A configuration: its cell, and in what it departs from the default."""
+
+    cell_id: str
+    departures: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        return " ".join(self.departures) or "the default"
+
+
+class Fallen(Frozen):
+    """Told apart as worse than another, after so many processes of each; cost over cost."""
+
+    cell_id: str
+    against: str
+    processes: Count
+    ratio: Amount
+
+
+class Placed(Frozen):
+    """One that isn't told apart from the best: its cost over that of the leader."""
+
+    cell_id: str
+    processes: Count
+    ratio: Amount | None = None  #: None for the leader itself
+    doubt: str = ""  #: what of its conditions is not shown to hold
+
+
+class Gain(Frozen):
+    """How much better the pick is than another, in processes that took no part in the choice: the
+    other's cost over its own."""
+
+    over: str
+    ratio: Amount
+    processes: Count
+
+
+class Found(Frozen):
+    """What came out: the first of ``best`` is the pick."""
+
+    processes: Count  #: of each that raced to the end
+    over: bool  #: whether the race was decided, not cut off by time
+    best: tuple[Placed, ...] = ()
+    fallen: tuple[Fallen, ...] = ()
+    gain: Gain | None = None  #: over the default; None where the pick is the default
+    against: tuple[Gain, ...] = ()
+
+    @property
+    def pick(self) -> str:
+        return self.best[0].cell_id if self.best else ""
+
+
+class Tune(Frozen):
+    """All of a tune but what was measured, which the run directory holds like any other's."""
+
+    tune_version: Literal[1] = TUNE_VERSION
+    asked: Asked
+    entrants: tuple[Entrant, ...]  #: the simplest first; the first is the default
+    against: tuple[Entrant, ...] = ()  #: only compared with the pick
+    not_tried: dict[str, str] = Field(default_factory=dict)  #: by cell, with the reason
+    thrown_out: dict[str, str] = Field(default_factory=dict)  #: the same
+    beyond: Count = 0  #: configurations that are in no plan, for there were too many
+    spent_s: Annotated[float, Field(ge=0)] = 0.0
+    raced_until: Count | None = None  #: the first generation that took no part in the choice
+    confirmed_from: Count | None = None  #: the first one that confirms the pick
+    confirming: str = ""  #: the cell that it is for
+    found: Found | None = None
+
+    @property
+    def default(self) -> str:
+        return self.entrants[0].cell_id
+
+    @property
+    def racing(self) -> tuple[Entrant, ...]:
+        """Those that were ever to be measured."""
+        return tuple(one for one in self.entrants if one.cell_id not in self.not_tried)
+
+    def words(self, cell_id: str) -> str:
+        """A configuration in words."""
+        named = {one.cell_id: one.words for one in (*self.against, *self.entrants)}
+        return named.get(cell_id, cell_id)
+
+
+def is_tune(run: Path) -> bool:
+    return (run / FILE).is_file()
+
+
+def read_tune(run: Path) -> Tune:
+    """What a run directory keeps of its tune. Raises `SpecError`."""
+    path = run / FILE
+    try:
+        return Tune.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise SpecError(
+            f"{run}: this is no run of `bench tune`, or one that ended before anything was "
+            "measured. `bench run --resume` goes on with others."
+        ) from error
+    except ValidationError as error:
+        problem = first_problem(error, Tune.model_fields)
+        raise SpecError(f"{path}: {problem}") from error

@@ -1,0 +1,351 @@
+"""A tune as a run: its cells are the configurations, measured like those of any run, as long as the
+race wants."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from bench.capabilities import Tunable
+from bench.judge.changes import change_between
+from bench.measure.beats import equal_beats
+from bench.measure.canary import Canary
+from bench.measure.group import P99, ROUNDS, Group
+from bench.measure.listener import Listener
+from bench.measure.measuring import Measuring, Outcome
+from bench.measure.member import Context, Member
+from bench.measure.plan import Plan, PlannedCell
+from bench.measure.prepare import Prepared
+from bench.measure.state import CellState
+from bench.record.block import Block
+from bench.record.result import Record, StopReason
+from bench.stats.equivalence import two_one_sided
+from bench.stats.percentile import minimum_samples
+from bench.stats.racing import RacingRule, Standing
+from bench.store.run import StoredRun, read_run
+from bench.store.write import RunStore
+from bench.trials.tune.found import Costs, found_in
+from bench.trials.tune.kept import FILE, Entrant, Tune
+from bench.trials.tune.objective import Objective
+from bench.trials.tune.race import CONFIRMATIONS, FIRST, LAST, Budget, Pace, confirm, race
+from bench.variants import DEFAULT, in_words
+
+#: Of a bounded configuration: seconds of an invocation, and calls a block at least. Our choice.
+_BOUNDED_S, _FEWEST_CALLS = 1.0, 4
+#: A race stops its cells, not their own intervals or budgets.
+_NEVER = {"precision": 1e-9, "max_time_s": 1e9, "max_invocations": 10**6, "goal": "precision"}
+
+
+@dataclass(frozen=True)
+class Racers(Plan):
+    """A plan whose cells are all measured interleaved, of whatever batch and threads."""
+
+    def groups(self) -> list[list[PlannedCell]]:
+        return [list(self.cells)]
+
+
+class RaceGroup(Group):
+    """Generations of the cells that the race names."""
+
+    def __init__(
+        self,
+        name: str,
+        states: Sequence[CellState],
+        context: Context,
+        tunables: Mapping[str, Tunable],
+        *,
+        bounded: bool,
+    ) -> None:
+        super().__init__(name, states, context)
+        self._lingers = tunables
+        self._bounded = bounded
+        self._latency_ns: dict[str, float] = {}
+        self.part = 1
+
+    def generation_of(self, states: Sequence[CellState], canary: Canary) -> None:
+        """One more invocation of each; those that find no room in memory follow at once."""
+        waiting = list(states)
+        while waiting:
+            had_room = self._generation(waiting, canary)
+            waiting = [s for s in waiting if s not in had_room and s.stop is None]
+
+    def rounds(self, members: list[Member], canary: Canary) -> list[Block]:
+        # Whoever takes part, cells of one latency make equal numbers of calls.
+        self._latency_ns |= {m.state.cell.id: float(m.warmup.latency_ns) for m in members}
+        self.beats = equal_beats(self._latency_ns)
+        if self._bounded:
+            for name, latency_ns in self._latency_ns.items():
+                calls = max(self.beats[name].calls, calls_for_a_percentile(latency_ns))
+                self.beats[name] = replace(self.beats[name], calls=calls)
+        return super().rounds(members, canary)
+
+    def block(self, member: Member, number: int, position: int) -> Block:
+        """A block, and a pause for as long as the runtime's threads stay busy behind it."""
+        found = super().block(member, number, position)
+        options = member.state.planned.options.extra
+        lingers = [t.lingers_s.get(options.get(name, ""), 0.0) for name, t in self._lingers.items()]
+        time.sleep(max(lingers, default=0.0))
+        return found
+
+
+def calls_for_a_percentile(latency_ns: float) -> int:
+    """Calls a block that make a p99 tellable at the first look, or as many as fit into a second of
+    an invocation, and a few at least."""
+    enough = math.ceil(minimum_samples(P99) / (FIRST * ROUNDS))
+    return min(enough, max(_FEWEST_CALLS, int(_BOUNDED_S * 1e9 / (ROUNDS * latency_ns))))
+
+
+class Tuning(Measuring):
+    """A race between the cells of a run, the confirmation of its pick, and what is kept of both."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        store: RunStore,
+        stored: StoredRun | None,
+        listener: Listener,
+        outcome: Outcome,
+        *,
+        tune: Tune,
+        objective: Objective,
+        tunables: Mapping[str, Tunable],
+    ) -> None:
+        super().__init__(prepared, store, stored, listener, outcome)
+        self.tune = tune
+        self.objective = objective
+        self.tunables = tunables
+        self.budget = Budget(tune.asked.max_time_s, tune.spent_s + prepared.account.startup_s)
+        self.pace = Pace(self.budget)
+        self.states: dict[str, CellState] = {}
+
+    def run(self) -> None:
+        self._keep()
+        super().run()
+
+    # -- what the race asks for (`bench.trials.tune.race.Field`) ----------------------------------
+
+    def costs(self) -> Mapping[str, Sequence[float]]:
+        """Of those that may still be returned, from generations before any confirmation."""
+        return self._costs().before(self.tune)
+
+    def _costs(self) -> Costs:
+        return Costs(
+            {
+                name: dict(
+                    zip(
+                        (i.index for i in state.invocations),
+                        self.objective.costs(state.cell, state.invocations),
+                        strict=True,
+                    )
+                )
+                for name, state in self.states.items()
+                if state.failure is None
+            }
+        )
+
+    def doubtful(self) -> set[str]:
+        return {name for name in self.costs() if self._doubt(name)}
+
+    def measure(self, names: Sequence[str]) -> None:
+        self._group.generation_of([self.states[name] for name in names], self._canary)
+        for name in names:
+            self._check(self.states[name])
+        self._keep()
+
+    def leave_out(self, names: Sequence[str]) -> None:
+        if names:
+            why = f"no time in {self.tune.asked.max_time_s:g} s"
+            self._keep(not_tried={**self.tune.not_tried, **dict.fromkeys(names, why)})
+            self.listener.note(
+                f"{len(names)} of {len(self.tune.entrants)} configurations are not tried, those "
+                f"with the most departures from the default: there is {why}. --max-time gives more."
+            )
+
+    # -- from the cells to what is found ----------------------------------------------------------
+
+    def _measure(self, states: Sequence[CellState]) -> None:
+        self.states = {state.cell.id: state for state in states}
+        if self.tune.found is None:
+            self._hold_accuracy()
+            context = replace(
+                self._context(states[0].planned),
+                suite=self.suite.model_copy(update=_NEVER),
+                rng=np.random.default_rng([self.suite.seed, self._first_generation]),
+            )
+            bounded = self.objective.bound_ns is not None
+            self._group = RaceGroup("race", states, context, self.tunables, bounded=bounded)
+            with Canary(context.launcher) as self._canary:
+                self._decide()
+        self._finish_all()
+
+    def _rule(self) -> RacingRule:
+        return RacingRule(
+            len(self.tune.racing), self.suite.confidence, self.suite.margin, FIRST, LAST
+        )
+
+    def _decide(self) -> None:
+        """Race, and confirm picks until one holds."""
+        compared = [one.cell_id for one in self.tune.against]
+        reserve = CONFIRMATIONS * (2 + len(compared))
+        self.listener.phase(f"racing {len(self.costs())} configurations")
+        always = {self.tune.default}
+        standing = race(self._rule, self, self.pace, self._group.context.rng, always, reserve)
+        if self.tune.raced_until is None:
+            self._keep(raced_until=self._group.generation)
+        while True:
+            costs = self._costs()
+            found = found_in(self.tune, standing, costs, self._doubts(standing), self._rule())
+            if not found.pick:
+                break
+            if found.pick != self.tune.confirming:
+                self._keep(confirming=found.pick, confirmed_from=self._group.generation)
+            names = list(dict.fromkeys([found.pick, self.tune.default, *compared]))
+            names = [name for name in names if self._can_run(name)]
+            if len(names) > 1:
+                self.listener.phase(f"confirming {self.tune.words(found.pick)}")
+                confirm(self, names, partial(self._confirmed, names), self.pace, CONFIRMATIONS)
+            if self._holds(found.pick):
+                found = found_in(
+                    self.tune, standing, self._costs(), self._doubts(standing), self._rule()
+                )
+                break
+            # What was raced against it may be better than it seemed.
+            standing = self._rule().standing(self.costs(), always, self.doubtful())
+        self._keep(found=found)
+
+    def _confirmed(self, names: Sequence[str]) -> int:
+        return self._costs().processes_since(self.tune, names)
+
+    def _can_run(self, name: str) -> bool:
+        there = name in self.states and self.states[name].failure is None
+        return there and name not in self.tune.thrown_out
+
+    def _doubts(self, standing: Standing) -> dict[str, str]:
+        """What is not shown to hold of those that are left."""
+        return {name: doubt for name in standing.left if (doubt := self._doubt(name))}
+
+    def _doubt(self, name: str) -> str:
+        state = self.states[name]
+        return self.objective.not_shown_kept(state, self.suite.confidence)
+
+    def _check(self, state: CellState) -> None:
+        """Throw out what computes something else, before the first look at its costs; and what
+        surely breaks a condition."""
+        cell_id = state.cell.id
+        if state.failure is not None or cell_id in self.tune.thrown_out:
+            return
+        why = ""
+        if len(state.invocations) == 1:
+            record = self._tried(state)
+            why = _wrong(record)
+        why = why or self.objective.surely_broken(state, self.suite.confidence)
+        if why and not (cell_id == self.tune.default and not _is_wrong(why)):
+            self._throw_out(cell_id, why)
+
+    def _tried(self, state: CellState) -> Record:
+        """The record as it would be now."""
+        _, record = self._recorded(replace(state, profiles=False, stop="max-time"))
+        return record
+
+    def _throw_out(self, cell_id: str, why: str) -> None:
+        self._keep(thrown_out={**self.tune.thrown_out, cell_id: why})
+        self.listener.note(f"{self.tune.words(cell_id)} is thrown out: {why}.")
+
+    def _holds(self, cell_id: str) -> bool:
+        """Whether the pick is what it is taken for; else it is thrown out."""
+        state = self.states[cell_id]
+        if state.failure is not None:
+            return False
+        why = _wrong(self._tried(state))
+        if not why and self.tune.asked.within is not None and cell_id != self.tune.default:
+            why = self._worse(state.planned)
+        if why:
+            self._throw_out(cell_id, why)
+        return not why
+
+    # -- accuracy ---------------------------------------------------------------------------------
+
+    def _hold_accuracy(self) -> None:
+        """Throw out the variants that aren't shown to be as accurate as the original."""
+        if self.tune.asked.within is None:
+            return
+        simplest: dict[str, Entrant] = {}
+        for one in self.tune.racing:
+            if one.cell_id in self.states:
+                simplest.setdefault(self.states[one.cell_id].cell.variant, one)
+        for variant, one in simplest.items():
+            why = "" if variant == DEFAULT else self._worse(self.states[one.cell_id].planned)
+            if why:
+                same = [
+                    each.cell_id
+                    for each in self.tune.entrants
+                    if each.cell_id in self.states
+                    and self.states[each.cell_id].cell.variant == variant
+                ]
+                self._keep(thrown_out={**self.tune.thrown_out, **dict.fromkeys(same, why)})
+                name = self._default.cell.model.name
+                self.listener.note(f"{name}{in_words(variant)} is thrown out: {why}.")
+
+    @property
+    def _default(self) -> PlannedCell:
+        cells = self.prepared.plan.cells
+        return next(p for p in cells if p.cell.id == self.tune.default)
+
+    def _worse(self, planned: PlannedCell) -> str:
+        """Why a cell is not shown to be as accurate as the default within what is allowed; empty
+        where it is (`bench.stats.equivalence`: one-sided)."""
+        within = self.tune.asked.within
+        assert within is not None
+        both = (planned, self._default)
+        for one in both:
+            self._score(one)
+        mine, its = (self._recorded(CellState(one, stop="max-time"))[1] for one in both)
+        if mine.accuracy is None or its.accuracy is None:
+            return "it could not be scored beside the original"
+        run = read_run(self.store.path)
+        found = change_between(run, mine, run, its, two_one_sided(self.suite.confidence))
+        if found.gain.low > -within:
+            return ""
+        scale = found.metric.scale
+        low, high = (scale.difference(value) for value in (found.gain.low, found.gain.high))
+        allowed = scale.margin(within)
+        return (
+            f"its {found.metric.name} differs from the original's by {low} to {high}, which is not "
+            f"shown to be less than {allowed} worse"
+        )
+
+    # -- keeping ----------------------------------------------------------------------------------
+
+    def _keep(self, **changed: object) -> None:
+        """What is known now, on the disk."""
+        self.tune = self.tune.model_copy(update={**changed, "spent_s": self.budget.spent_s})
+        self.store.write_atomically(FILE, self.tune.model_dump_json(indent=1).encode())
+
+    def _finish_all(self) -> None:
+        """A record of each that was measured."""
+        found = self.tune.found
+        stop: StopReason = "ranked" if found is not None and found.over else "max-time"
+        for state in self.states.values():
+            if state.stop is None and state.invocations:
+                state.stop = stop
+                self.finish(state)
+
+
+def _is_wrong(why: str) -> bool:
+    return why.startswith(_WRONG)
+
+
+_WRONG = "it is WRONG"
+
+
+def _wrong(record: Record) -> str:
+    """Why a record is of something else than was asked for; empty where it isn't."""
+    if not record.wrong:
+        return ""
+    details = [check.detail for check in record.checks if check.name in record.wrong]
+    return f"{_WRONG} ({', '.join(record.wrong)}): {'; '.join(details)}"

@@ -1,0 +1,206 @@
+"""From what is asked for to a run whose cells are the configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bench.capabilities import Tunable, declaration
+from bench.cards.query import batch_axis_of
+from bench.cards.ready import Loaded
+from bench.cards.tasks import find_task
+from bench.discover import load_backend
+from bench.errors import BenchError, SpecError
+from bench.measure.plan import PlannedCell, make_plan
+from bench.measure.prepare import Prepared
+from bench.runtimes.targets import Choice, default_threads, parse_target
+from bench.spec import Suite
+from bench.trials.tune.kept import Asked, Entrant, Tune
+from bench.trials.tune.measuring import Racers
+from bench.trials.tune.objective import Objective
+from bench.trials.tune.space import (
+    BATCHES,
+    MOST,
+    STREAMS,
+    Configuration,
+    Space,
+    configuration,
+    counts_up_to,
+)
+from bench.variants import DEFAULT, VARIANTS
+
+_STREAMS = "streams"
+
+
+@dataclass(frozen=True)
+class TunePlan:
+    """A run to be carried out, and what it is to find out."""
+
+    prepared: Prepared
+    tune: Tune
+    tunables: Mapping[str, Tunable]
+    notes: tuple[str, ...] = ()
+
+
+def variants_for(target: str, named: Sequence[str], within: float | None) -> tuple[str, ...]:
+    """Which forms of the model take part: those that are named; else all that the target runs where
+    it is said how much less accurate they may be, and the model as it is alone where it isn't."""
+    if named:
+        return tuple(dict.fromkeys(named))
+    if within is None:
+        return (DEFAULT,)
+    runs = declaration(load_backend(parse_target(target).backend)).variants
+    return tuple(row.name for row in VARIANTS.built_in if row.name in runs)
+
+
+def plan_tune(prepared: Prepared, asked: Asked, objective: Objective) -> TunePlan:
+    """Raises `SpecError` where there is nothing to choose from, and what is wrong with the target
+    or with the model as it is run by default."""
+    base, choice = _default(prepared)
+    suite = prepared.plan.suite
+    _check_accuracy_is_known(base.model, asked)
+    tunables = _tunables(choice)
+    space = _space(suite, base, choice, objective, tunables)
+    every = space.configurations()
+    configurations = every[:MOST]
+    against = [configuration(text, space.default) for text in asked.against]
+    if len(configurations) < 2 and not against:
+        raise SpecError(
+            f"{choice.target}: there is nothing to tune: it declares no options, and threads, "
+            "batch and variants leave one configuration."
+        )
+    planned = _plan(suite, base.model, choice, [*configurations, *against])
+    refused = {
+        one: found.refused
+        for one, found in planned.items()
+        if found.refused is not None and one != space.default
+    }
+    for one in against:
+        if one in refused:
+            raise refused[one] or SpecError("it can't be run")
+    there = [one for one in configurations if one not in refused]
+    cells = {found.cell.id: found for one, found in planned.items() if one not in refused}
+    tune = Tune(
+        asked=asked,
+        entrants=tuple(_entrant(one, planned, space) for one in there),
+        against=tuple(_entrant(one, planned, space) for one in against),
+        beyond=len(every) - len(configurations),
+    )
+    plan = Racers(suite, tuple(cells.values()))
+    notes = [*_refusals(refused), *_beyond(tune)]
+    return TunePlan(replace(prepared, plan=plan), tune, tunables, tuple(notes))
+
+
+def _default(prepared: Prepared) -> tuple[PlannedCell, Choice]:
+    """What `bench run` would measure."""
+    if len(prepared.choices) != 1:
+        found = ", ".join(str(choice.target) for choice in prepared.choices)
+        raise SpecError(f"one target is tuned at a time, and -t means {found}: name one of them.")
+    (choice,) = prepared.choices
+    cells = prepared.plan.cells
+    if not cells:
+        raise SpecError(
+            "there is nothing to tune: a language model with a cache has no such scenario. "
+            "`bench run` with decode and prefill, and --threads, tries single settings."
+        )
+    if cells[0].refused is not None:
+        raise cells[0].refused
+    if choice.device is not None and choice.device.simulated:
+        raise SpecError(f"{choice.target} is simulated: its latency means nothing to tune by.")
+    return cells[0], choice
+
+
+def _check_accuracy_is_known(model: Loaded, asked: Asked) -> None:
+    if asked.within is None:
+        return
+    if model.dataset is None or not find_task(model.card.task).scored:
+        raise SpecError(
+            f"{model.card.name} has no labelled data, so nothing can be said on --within. Leave it "
+            "out, or name a model with a data set."
+        )
+
+
+def _tunables(choice: Choice) -> dict[str, Tunable]:
+    """What the backend declares for this kind of device, and the target doesn't say already."""
+    kind = choice.target.device.partition(":")[0]
+    declared = declaration(load_backend(choice.target.backend)).tunables
+    given = dict(choice.target.options)
+    return {
+        name: one
+        for name, one in declared.items()
+        if name not in given and (not one.kinds or kind in one.kinds)
+    }
+
+
+def _space(
+    suite: Suite,
+    base: PlannedCell,
+    choice: Choice,
+    objective: Objective,
+    tunables: Mapping[str, Tunable],
+) -> Space:
+    on_cpu = choice.target.device == "cpu"
+    cores = max(default_threads(), base.cell.threads) if on_cpu else 0
+    axis = batch_axis_of(base.model, suite.batch_axis, suite.batch)
+    asked = "batch" in suite.model_fields_set
+    batches = [b for b in (suite.batch if asked else BATCHES) if axis.samples(b) == b]
+    # Queries of several streams are timed together, and a bound is on each one.
+    streams = objective.loads and _STREAMS in tunables and objective.bound_ns is None
+    return Space(
+        Configuration(base.cell.threads, base.cell.batch, base.streams, base.cell.variant),
+        cores,
+        threads=counts_up_to(cores) if on_cpu and suite.threads is None else (),
+        streams=(counts_up_to(cores) if cores else STREAMS) if streams else (),
+        batches=tuple(batches) if objective.loads else (),
+        variants=suite.variants,
+        tunables=tunables,
+    )
+
+
+def _plan(
+    suite: Suite, model: Loaded, choice: Choice, configurations: Sequence[Configuration]
+) -> dict[Configuration, PlannedCell]:
+    """The cell of each, made as those of any run are."""
+    found: dict[Configuration, PlannedCell] = {}
+    loads = dict.fromkeys((one.threads, one.batch) for one in configurations)
+    for threads, batch in loads:
+        mine = [one for one in configurations if (one.threads, one.batch) == (threads, batch)]
+        choices = {str(_choice(choice, one).target): _choice(choice, one) for one in mine}
+        asked = {
+            "threads": threads,
+            "batch": (batch,),
+            "variants": tuple(dict.fromkeys(one.variant for one in mine)),
+        }
+        plan = make_plan(suite.model_copy(update=asked), [model], list(choices.values()))
+        cells = {(p.cell.variant, p.cell.target): p for p in plan.cells}
+        for one in mine:
+            found[one] = cells[one.variant, str(_choice(choice, one).target)]
+    return {one: found[one] for one in configurations}
+
+
+def _choice(choice: Choice, one: Configuration) -> Choice:
+    options = {**dict(choice.target.options), **one.extra}
+    return replace(
+        choice, target=replace(choice.target, options=tuple(sorted(options.items()))), named=True
+    )
+
+
+def _entrant(
+    one: Configuration, planned: Mapping[Configuration, PlannedCell], space: Space
+) -> Entrant:
+    return Entrant(cell_id=planned[one].cell.id, departures=one.departures(space.default))
+
+
+def _refusals(refused: Mapping[Configuration, BenchError | None]) -> list[str]:
+    """What can't be had, each reason once."""
+    return [f"not raced: {why}" for why in dict.fromkeys(str(error) for error in refused.values())]
+
+
+def _beyond(tune: Tune) -> list[str]:
+    if not tune.beyond:
+        return []
+    return [
+        f"there are {len(tune.entrants) + tune.beyond} configurations, and the {MOST} with the "
+        "fewest departures from the default are raced. Name a --batch, --threads or options behind "
+        "the target's ? to leave fewer open."
+    ]

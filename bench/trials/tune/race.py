@@ -1,0 +1,147 @@
+"""The race itself, whoever measures: rounds of a few configurations at a time, until it is decided
+or the time is up, and then the confirmation on fresh processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from bench.stats.racing import RacingRule, Standing
+
+#: So many are measured interleaved at most: each is a process that holds the model.
+TOGETHER = 8
+#: Values of each before the first look, and at the last.
+FIRST, LAST = 3, 20
+#: Fresh processes of the pick and of what it is compared with. At 2% between processes the
+#: interval of their ratio is then +-1.8%.
+CONFIRMATIONS = 12
+#: What a race takes over its first look: 1.5 to 2.1 times as much where it is simulated.
+_LATER_LOOKS = 1.6
+#: A process may take longer than those before it by this factor.
+_SLACK = 1.2
+
+
+class Field(Protocol):
+    """Who races, and who measures them."""
+
+    def costs(self) -> Mapping[str, Sequence[float]]:
+        """What was measured so far of all that may still be returned, the simplest first."""
+        ...
+
+    def doubtful(self) -> Collection[str]:
+        """Those of which it isn't certain yet that they can be had."""
+        ...
+
+    def measure(self, names: Sequence[str]) -> None:
+        """One more process of each, interleaved. One that fails is no longer in `costs`."""
+        ...
+
+    def leave_out(self, names: Sequence[str]) -> None:
+        """There is no time to try these."""
+        ...
+
+
+@dataclass
+class Budget:
+    """Seconds for the whole of a tune, over all its parts where it was interrupted."""
+
+    total_s: float
+    spent_before_s: float = 0.0
+    clock: Callable[[], float] = time.monotonic
+    _started: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._started = self.clock()
+
+    @property
+    def spent_s(self) -> float:
+        return self.spent_before_s + self.clock() - self._started
+
+    @property
+    def left_s(self) -> float:
+        return self.total_s - self.spent_s
+
+
+@dataclass
+class Pace:
+    """How long one process takes, as far as is known."""
+
+    budget: Budget
+    seconds: float = 0.0
+    processes: int = 0
+
+    def measure(self, field: Field, names: Sequence[str]) -> None:
+        if not names:
+            return
+        before = self.budget.spent_s
+        field.measure(names)
+        self.seconds += self.budget.spent_s - before
+        self.processes += len(names)
+
+    @property
+    def each_s(self) -> float:
+        return _SLACK * self.seconds / self.processes if self.processes else 0.0
+
+    def holds(self, processes: float) -> bool:
+        """Whether there is time for so many more."""
+        return self.budget.left_s > processes * self.each_s
+
+
+def race(
+    rule: Callable[[], RacingRule],
+    field: Field,
+    pace: Pace,
+    rng: np.random.Generator,
+    always: Collection[str] = (),
+    reserve: int = 0,
+) -> Standing:
+    """Race until it is decided, or only the time for ``reserve`` more processes is left. The rule
+    is asked for anew each time, since it counts those that there is time for."""
+    while True:
+        costs = field.costs()
+        now = rule().standing(costs, always, field.doubtful())
+        due = rule().due(now, costs)
+        if not due:
+            return now
+        # The simplest come first, to tell how many can be afforded; then all in random order, so
+        # that what the machine does meanwhile favours nobody.
+        first = due[:TOGETHER] if not any(costs.values()) else []
+        others = rng.permutation([name for name in due if name not in first]).tolist()
+        for names in filter(None, (first, *_few_at_a_time(others))):
+            racing = field.costs()
+            names = [name for name in names if name in racing]
+            if names and pace.processes and not pace.holds(len(names) + reserve):
+                return rule().standing(racing, always, field.doubtful())
+            pace.measure(field, names)
+            field.leave_out(_too_many(rule(), field.costs(), pace, reserve))
+
+
+def _few_at_a_time(names: Sequence[str]) -> list[Sequence[str]]:
+    return [names[start : start + TOGETHER] for start in range(0, len(names), TOGETHER)]
+
+
+def _too_many(
+    rule: RacingRule, costs: Mapping[str, Sequence[float]], pace: Pace, reserve: int
+) -> list[str]:
+    """Those not begun that don't come to the first look in time, with what the later looks take of
+    the others: the ones with the most departures."""
+    if not pace.processes:
+        return []
+    to_come = pace.budget.left_s / pace.each_s - reserve + sum(map(len, costs.values()))
+    affordable = int(to_come / (rule.first * _LATER_LOOKS))
+    return [name for place, name in enumerate(costs) if place >= affordable and not costs[name]]
+
+
+def confirm(
+    field: Field, names: Sequence[str], have: Callable[[], int], pace: Pace, count: int
+) -> None:
+    """Measure these side by side until there are ``count`` processes of each, as ``have`` tells, or
+    the time is up; when to end doesn't depend on what comes out."""
+    while (before := have()) < count and pace.holds(len(names)):
+        pace.measure(field, names)
+        if have() <= before:  # one of them failed
+            return

@@ -1,0 +1,211 @@
+"""What a tune found, for people and as raw rows."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from bench.cell import Cell
+from bench.numbers import counted, duration, printable, ratio
+from bench.present.columns import TUNE_COLUMNS
+from bench.present.layout import MARKED, OK, Figure, Line, lay_out, wrap
+from bench.record import estimate
+from bench.record.result import Amount, Record
+from bench.scenarios import find_scenario
+from bench.store.run import StoredRun
+from bench.trials.tune.kept import Entrant, Found, Gain, Tune
+from bench.trials.tune.objective import find_objective
+from bench.variants import DEFAULT
+
+#: So many of those that can't be told apart are listed.
+_LISTED = 12
+_LIMIT = 300
+
+
+def tune_text(tune: Tune, run: StoredRun, width: int = 80) -> Text:
+    """The set with the pick first, what it gains, and what was thrown out."""
+    text = Text()
+    found = tune.found
+    if found is not None and found.best:
+        text.append_text(lay_out(TUNE_COLUMNS, {}, _lines(tune, run, found), width))
+        text.append("\n")
+    for said in sentences(tune, run):
+        text.append(wrap(f"- {said}", width, indent=2) + "\n")
+    line = suite_line(tune, run)
+    if line:
+        # Whole, however wide the terminal is: it is there to be pasted.
+        text.append(f"\n{line}\n")
+    return text
+
+
+def _lines(tune: Tune, run: StoredRun, found: Found) -> list[Line]:
+    cells = {cell.id: cell for cell in run.header.cells}
+    head = cells[tune.default]
+    lines = [Line(f"{printable(head.model.name)} on {printable(tune.asked.target)}")]
+    for placed in found.best[:_LISTED]:
+        figures = {
+            "figure": Figure(_figure(tune, run, placed.cell_id)),
+            "ratio": Figure(_times(placed.ratio) if placed.ratio is not None else "best so far"),
+            "processes": Figure(str(placed.processes)),
+        }
+        mark = OK if placed.cell_id == found.pick else MARKED if placed.doubt else "·"
+        lines.append(Line(tune.words(placed.cell_id), mark, figures))
+    return lines
+
+
+def _figure(tune: Tune, run: StoredRun, cell_id: str) -> str:
+    """What is measured of a configuration, over all its processes."""
+    record = _record(run, cell_id)
+    if record is None or not record.invocations:
+        return ""
+    objective = find_objective(tune.asked.objective, tune.asked.latency_bound_ns, "")
+    found = estimate.estimate(objective.costs(record.cell, record.invocations), 0.95)
+    return objective.shown(found.value) if found is not None else ""
+
+
+def _record(run: StoredRun, cell_id: str) -> Record | None:
+    return next((r for r in reversed(run.records) if r.cell_id == cell_id), None)
+
+
+def _times(found: Amount) -> str:
+    return ratio(found.value, found.low, found.high)
+
+
+def sentences(tune: Tune, run: StoredRun) -> list[str]:
+    """What was found, in plain words."""
+    found = tune.found
+    raced = [one for one in tune.racing if one.cell_id not in tune.thrown_out]
+    said: list[str] = []
+    if found is None:
+        said.append("nothing is found yet: it was interrupted.")
+    elif not found.best:
+        said.append(_nothing(tune, found))
+    else:
+        said += _chosen(tune, found, len(raced))
+    said += _failures(tune, run)
+    said += _thrown_out(tune)
+    if tune.not_tried:
+        count = counted(len(tune.not_tried), "configuration")
+        said.append(f"{count} not tried: {next(iter(tune.not_tried.values()))}.")
+    if tune.beyond:
+        said.append(f"{counted(tune.beyond, 'configuration')} more was not planned at all.")
+    return said
+
+
+def _nothing(tune: Tune, found: Found) -> str:
+    if not found.processes:
+        return (
+            "nothing can be said: the time was up before each configuration had three processes. "
+            "Give a larger --max-time."
+        )
+    if tune.asked.latency_bound_ns is not None:
+        bound = duration(tune.asked.latency_bound_ns)
+        return f"no configuration is shown to keep its p99 within {bound}."
+    return "no configuration can be returned."
+
+
+def _chosen(tune: Tune, found: Found, raced: int) -> list[str]:
+    best = found.best
+    pick = tune.words(best[0].cell_id)
+    others = sum(not one.doubt for one in best) - 1
+    said = [
+        f"best for {tune.asked.objective}: {pick}."
+        + (
+            f" {counted(others, 'other')} can't be told apart from the best by more than the "
+            f"margin; of those that seem to cost as little this is the simplest."
+            if others
+            else f" All {counted(raced - 1, 'other')} cost more, surely by more than the margin."
+        )
+    ]
+    if len(best) > _LISTED:
+        said.append(f"{len(best) - _LISTED} more of them are in tune.json.")
+    if best[0].cell_id == tune.default:
+        said.append("so nothing is gained over the default.")
+    elif found.gain is not None:
+        said.append(f"{_gained(tune, found.gain)} the default: measured anew, {_proof(found.gain)}")
+    else:
+        said.append(
+            "how much it gains over the default is not known: there was no time to confirm it on "
+            "fresh processes, and what it seemed to gain while it was chosen is flattered by luck."
+        )
+    said += [
+        f"{_gained(tune, gain)} {tune.words(gain.over)}: {_proof(gain)}" for gain in found.against
+    ]
+    if not found.over:
+        said.append("the race was not decided when the time was up: more of it may leave fewer.")
+    return said
+
+
+def _gained(tune: Tune, gain: Gain) -> str:
+    """``1.23x (1.20–1.26) of``: how many times less the pick costs."""
+    words = _times(gain.ratio)
+    if gain.ratio.low > 1:
+        return f"{words} better than"
+    return f"{words} better or worse than" if gain.ratio.high >= 1 else f"{words}, worse than"
+
+
+def _proof(gain: Gain) -> str:
+    count = counted(gain.processes, "process").replace("processs", "processes")
+    return f"in {count} of each that took no part in the choice."
+
+
+def _failures(tune: Tune, run: StoredRun) -> list[str]:
+    failed = [r for r in run.records if r.failure is not None]
+    return [
+        f"{tune.words(r.cell_id)} failed ({r.failure.kind}): "
+        f"{printable(r.failure.message, limit=_LIMIT)}"
+        for r in failed
+        if r.failure is not None
+    ]
+
+
+def _thrown_out(tune: Tune) -> list[str]:
+    reasons: dict[str, list[str]] = {}
+    for cell_id, why in tune.thrown_out.items():
+        reasons.setdefault(why, []).append(tune.words(cell_id))
+    return [
+        f"thrown out: {names[0]}"
+        + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+        + f": {printable(why, limit=_LIMIT)}."
+        for why, names in reasons.items()
+    ]
+
+
+def suite_line(tune: Tune, run: StoredRun) -> str:
+    """What measures the pick again; empty where there is none."""
+    if tune.found is None or not tune.found.best:
+        return ""
+    cell = next(c for c in run.header.cells if c.id == tune.found.pick)
+    return command_line(cell, run)
+
+
+def command_line(cell: Cell, run: StoredRun) -> str:
+    """``bench run ...`` for one cell."""
+    suite = run.header.suite
+    words = ["bench", "run", "-m", run.header.models[0], "-t", cell.target]
+    words += ["--scenario", cell.scenario, "--threads", str(cell.threads)]
+    if not find_scenario(cell.scenario).one_sample:
+        words += ["--batch", str(cell.batch)]
+    if cell.variant != DEFAULT:
+        words += ["--variant", cell.variant]
+    for name, size in suite.shapes.items():
+        words += ["--shape", f"{name}={size}"]
+    if suite.batch_axis is not None:
+        words += ["--batch-axis", suite.batch_axis]
+    return shlex.join(words)
+
+
+def tune_rows(tune: Tune, run: StoredRun) -> dict[str, object]:
+    """The same as raw values."""
+    return {
+        "run": str(run.path),
+        "tune": tune.model_dump(mode="json"),
+        "configurations": _named(tune.entrants),
+        "command": suite_line(tune, run),
+    }
+
+
+def _named(entrants: Sequence[Entrant]) -> dict[str, str]:
+    return {one.cell_id: one.words for one in entrants}

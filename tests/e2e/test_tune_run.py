@@ -1,0 +1,125 @@
+"""`bench tune` from end to end, with configurations that crash, hang and compute something else."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.store.run import read_run
+from bench.trials.tune.kept import FILE, read_tune
+
+Bench = Callable[..., "subprocess.CompletedProcess[str]"]
+
+FLAGS = ("--for", "latency", "--threads", "1", "--margin", "5%")
+
+
+def only_run(folder: Path) -> Path:
+    (found,) = (folder / "results" / "runs").iterdir()
+    return found
+
+
+def reason(tune: Any, fault: str) -> str:
+    """Why the configurations with a fault alone are not returned."""
+    (one,) = (e for e in tune.entrants if e.departures == (f"fault={fault}",))
+    return str(tune.thrown_out.get(one.cell_id, ""))
+
+
+@pytest.mark.long
+def test_the_best_that_works_is_found_confirmed_and_can_be_pasted(
+    bench: Bench, doubling_model: Path, tmp_path: Path
+) -> None:
+    done = bench(
+        "tune", "-m", str(doubling_model), "-t", "tunable:cpu", *FLAGS, "--cell-timeout", "2",
+        timeout=400,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    run = only_run(tmp_path)
+    tune, stored = read_tune(run), read_run(run)
+    assert tune.found is not None
+    assert [tune.words(one.cell_id) for one in tune.found.best] == ["us=100"]
+    gain = tune.found.gain
+    assert gain is not None
+    assert (gain.over, gain.processes) == (tune.default, 12)
+    assert gain.ratio.low > 2, "400 us against 100, and whatever both wait"
+    # A crash and a hang cost their own configurations, with the reason; wrong outputs are named.
+    failed = {tune.words(r.cell_id): r.failure.kind for r in stored.records if r.failure}
+    assert failed["fault=crash"] == "crashed"
+    assert failed["fault=hang"] == "timeout"
+    assert set(failed) == {
+        " ".join(filter(None, (fault, us)))
+        for fault in ("fault=crash", "fault=hang")
+        for us in ("", "us=100", "us=900")
+    }
+    assert "WRONG (parity)" in reason(tune, "wrong")
+    assert "us=900" in {tune.words(one.cell_id) for one in tune.found.fallen}
+    # The confirmation is of generations that took no part in the choice.
+    (pick,) = (r for r in stored.records if r.cell_id == tune.found.pick)
+    assert tune.raced_until is not None
+    assert sum(i.index >= tune.raced_until for i in pick.invocations) == 12
+    # What is printed can be pasted, and the run be shown.
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("bench run"))
+    assert "tunable:cpu?us=100" in line
+    again = bench(*shlex.split(line)[1:], "--quick", "--results", "again")
+    assert again.returncode == 0, again.stderr
+    assert "tunable:cpu?us=100" in bench("show", str(run)).stdout
+    assert bench("check-results", str(run)).returncode == 0
+    refused = bench("run", "--resume", str(run))
+    assert refused.returncode == 2
+    assert "bench tune --resume" in refused.stderr
+
+
+@pytest.mark.long
+def test_a_tune_that_was_killed_goes_on(
+    environment: dict[str, str], bench: Bench, doubling_model: Path, tmp_path: Path
+) -> None:
+    command = [
+        sys.executable, "-m", "bench", "tune", "-m", str(doubling_model),
+        "-t", "tunable:cpu?fault=none", *FLAGS, "--quiet",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True)
+    runs = tmp_path / "results" / "runs"
+    deadline = time.monotonic() + 60
+    while not list(runs.glob("*/invocations.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    run = only_run(tmp_path)
+    before = {(i.cell_id, i.index) for i in read_run(run).invocations}
+    assert before
+    assert read_tune(run).found is None
+    done = bench("tune", "--resume", str(run), "--json", timeout=200)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert "us=100" in found["command"]
+    assert before <= {(i.cell_id, i.index) for i in read_run(run).invocations}
+    # Gone on with once more, it has nothing to do, and says the same.
+    again = bench("tune", "--resume", str(run), "--json", timeout=100)
+    assert json.loads(again.stdout)["tune"]["found"] == found["tune"]["found"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--for", "energy"), "no energy meter"),
+        (("--for", "latency", "--latency-bound", "5ms"), "--latency-bound is for --for throughput"),
+        (("--for", "latency", "--within", "0.5points"), "has no labelled data"),
+        (("--for", "latency", "--against", "fault"), "is not of the form name=value"),
+    ],
+)
+def test_what_can_not_be_asked_for_is_refused_before_anything_is_measured(
+    flags: tuple[str, ...], words: str, bench: Bench, doubling_model: Path, tmp_path: Path
+) -> None:
+    done = bench("tune", "-m", str(doubling_model), "-t", "tunable:cpu", *flags)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert not list(tmp_path.glob(f"**/{FILE}"))

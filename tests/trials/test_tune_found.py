@@ -1,0 +1,145 @@
+"""What a tune says it found: the set in its order, and the gain from the confirmation alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fake_records import a_cell
+
+from bench.measure.state import CellState
+from bench.record.result import Invocation
+from bench.stats.racing import RacingRule
+from bench.trials.tune.found import Costs, found_in
+from bench.trials.tune.kept import Asked, Entrant, Tune
+from bench.trials.tune.measuring import calls_for_a_percentile
+from bench.trials.tune.objective import Latency, Throughput, find_objective
+
+RULE = RacingRule(4, 0.95, 0.02, 3, 20)
+NAMES = ("default", "a", "b", "c")
+
+
+def a_tune(**more: object) -> Tune:
+    asked = Asked(objective="latency", target="tunable:cpu")
+    entrants = tuple(Entrant(cell_id=name) for name in NAMES)
+    return Tune(asked=asked, entrants=entrants, **more)  # type: ignore[arg-type]
+
+
+def measured(
+    truth: dict[str, float], indices: range, spread: float = 0.002
+) -> dict[str, dict[int, float]]:
+    rng = np.random.default_rng(1)
+    return {
+        name: {i: cost * float(np.exp(rng.normal(0, 0.002))) for i in indices}
+        for name, cost in truth.items()
+    }
+
+
+def test_the_gain_is_of_processes_that_took_no_part_in_the_choice() -> None:
+    """In the race the pick was lucky: it seemed twice as good as it is."""
+    raced = measured({"default": 2.0, "a": 0.5, "b": 3.0, "c": 3.0}, range(20))
+    confirmed = measured({"default": 2.0, "a": 1.0}, range(20, 32))
+    costs = Costs({name: raced[name] | confirmed.get(name, {}) for name in raced})
+    tune = a_tune(raced_until=20, confirmed_from=20, confirming="a")
+    found = found_in(tune, RULE.standing(costs.before(tune)), costs, {}, RULE)
+    assert found.pick == "a"
+    assert found.gain is not None
+    assert found.gain.processes == 12
+    assert found.gain.ratio.value == pytest.approx(2.0, rel=0.01)
+    assert found.gain.ratio.low > 1.95
+
+
+def test_without_a_confirmation_there_is_no_gain() -> None:
+    costs = Costs(measured({"default": 2.0, "a": 1.0, "b": 3.0, "c": 3.0}, range(20)))
+    tune = a_tune()
+    found = found_in(tune, RULE.standing(costs.before(tune)), costs, {}, RULE)
+    assert (found.pick, found.gain) == ("a", None)
+
+
+def test_only_generations_that_both_took_part_in_are_compared() -> None:
+    raced = measured({"default": 2.0, "a": 1.0, "b": 3.0, "c": 3.0}, range(20))
+    more = measured({"default": 2.0, "a": 1.0}, range(20, 32))
+    del more["a"][25]
+    costs = Costs({name: raced[name] | more.get(name, {}) for name in raced})
+    tune = a_tune(raced_until=20, confirmed_from=20)
+    found = found_in(tune, RULE.standing(costs.before(tune)), costs, {}, RULE)
+    assert found.gain is not None
+    assert found.gain.processes == 11
+
+
+def test_equals_come_in_the_order_of_their_simplicity_and_the_fallen_say_against_whom() -> None:
+    costs = Costs(measured({"default": 1.01, "a": 1.0, "b": 1.005, "c": 2.0}, range(20)))
+    tune = a_tune()
+    found = found_in(tune, RULE.standing(costs.before(tune)), costs, {}, RULE)
+    assert [one.cell_id for one in found.best] == ["default", "a", "b"]
+    (fallen,) = found.fallen
+    assert (fallen.cell_id, fallen.processes) == ("c", 3)
+    assert fallen.ratio.low > 1.02
+
+
+def test_who_is_thrown_out_or_in_doubt_is_not_picked() -> None:
+    costs = Costs(measured({"default": 2.0, "a": 1.0, "b": 1.5, "c": 2.5}, range(20)))
+    tune = a_tune(thrown_out={"a": "it is WRONG"})
+    standing = RULE.standing(costs.before(tune))
+    assert found_in(tune, standing, costs, {}, RULE).pick == "b"
+    nobody = dict.fromkeys(standing.left, "its p99 may be more")
+    assert found_in(tune, standing, costs, nobody, RULE).best == ()
+
+
+# -- objectives -----------------------------------------------------------------------------------
+
+
+def a_state(latencies_ns: np.ndarray) -> CellState:  # type: ignore[type-arg]
+    state = CellState(planned=None)  # type: ignore[arg-type]
+    for index, samples in enumerate(np.array_split(latencies_ns, 8)):
+        state.samples[index] = samples
+        state.invocations.append(Invocation.model_construct(index=index))
+    return state
+
+
+def test_a_bound_is_kept_only_where_the_whole_interval_is_below_it() -> None:
+    objective = Throughput(bound_ns=5_000_000)
+    rng = np.random.default_rng(3)
+    calm = a_state(rng.normal(3e6, 1e5, 2000).astype(np.int64))
+    assert objective.not_shown_kept(calm, 0.95) == ""
+    near = a_state(rng.normal(4.78e6, 1e5, 2000).astype(np.int64))
+    assert "may be" in objective.not_shown_kept(near, 0.95)
+    assert objective.surely_broken(near, 0.95) == ""
+    few = a_state(rng.normal(3e6, 1e5, 100).astype(np.int64))
+    assert "100 queries of the 662" in objective.not_shown_kept(few, 0.95)
+
+
+def test_a_bound_is_broken_only_where_that_is_certain() -> None:
+    objective = Throughput(bound_ns=5_000_000)
+    fast, slow = np.full(780, 3_000_000), np.full(20, 9_000_000)
+    assert objective.surely_broken(a_state(fast), 0.95) == ""
+    broken = objective.surely_broken(a_state(np.concatenate([fast[:180], slow])), 0.95)
+    assert "20 of 200 queries took longer than 5" in broken
+    assert objective.surely_broken(a_state(np.full(24, 9_000_000)), 0.95) != ""
+    rare = np.concatenate([fast, slow[:10]])  # 1.3%, which chance explains
+    assert objective.surely_broken(a_state(rare), 0.95) == ""
+
+
+def test_a_bounded_configuration_makes_the_calls_that_a_percentile_takes() -> None:
+    assert calls_for_a_percentile(1e5) == 28  # 3 x 8 blocks of them are 662 or more
+    assert calls_for_a_percentile(2e7) == 6
+    assert calls_for_a_percentile(1e9) == 4
+
+
+def test_costs_are_lower_where_it_is_better() -> None:
+    cell = a_cell(scenario="offline", batch=8)
+    slow, fast = (
+        Invocation.model_construct(
+            calls=1, busy_ns=busy, queries_per_call=1, capacity_per_s=None, median_ns=float(busy)
+        )
+        for busy in (8_000_000, 4_000_000)
+    )
+    assert Throughput().costs(cell, [slow, fast]) == [1e6, 5e5]
+    assert Throughput().shown(5e5).startswith("2")
+    assert Latency().costs(a_cell(), [slow, fast]) == [8e6, 4e6]
+
+
+def test_energy_names_the_meters_that_are_missing() -> None:
+    from bench.errors import SpecError
+
+    with pytest.raises(SpecError, match=r"`package`.*`gpu-board`"):
+        find_objective("energy", None, "onnxruntime:cpu")
