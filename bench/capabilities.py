@@ -114,6 +114,33 @@ class TimesCopies(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class DeviceTime:
+    """How long a device works on one call, in ns.
+
+    ``gaps`` is False where the device had all its work before it began. It is True where the time
+    goes from the first kernel's beginning to the last one's end and the device may have waited for
+    its host in between: it worked no longer than so.
+    """
+
+    ns: float
+    gaps: bool
+
+
+@runtime_checkable
+class TimesDevice(Protocol):
+    """For devices that compute while the host does something else."""
+
+    def device_time(self, calls: int) -> DeviceTime:
+        """The typical call of ``calls`` (1 or more) more of what `Session.bind` or `bind_streams`
+        gave last.
+
+        Asked after all calls that are timed, since watching a device may slow its host down.
+        Raises a `BenchError` where this can't be told, which fails nothing.
+        """
+        ...
+
+
 class DecodingStream(Protocol):
     """A language model that goes on from the state that its own last step left."""
 
@@ -199,6 +226,8 @@ class Reading(TypedDict, total=False):
     default_clock_hz: float
     throttled: List[str]  #: why it is slower than it can sustain, in words; empty where it isn't
     memory_bytes: int  #: held by this process
+    memory_clock_hz: float
+    temperature_c: float  #: of the chip
 
 
 @runtime_checkable
@@ -206,7 +235,8 @@ class Telemetry(Protocol):
     """Power, clock, throttling and memory of a device."""
 
     def telemetry(self, device: Device) -> Reading:
-        """What the device tells of itself now; it is asked right after timed calls.
+        """What the device tells of itself now; it is asked right before and after timed calls, and
+        while a device that tells its clock is brought to the one that it works at.
 
         Never raises for a device that `devices` lists: one that tells nothing gives ``{}``.
         """

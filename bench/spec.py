@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -13,7 +13,7 @@ from bench import bounds, scenarios, variants
 from bench.cell import AxisName, Frozen, Lane, ScenarioName, VariantName
 from bench.defaults import CONFIDENCE, MARGIN
 from bench.errors import SpecError
-from bench.scenarios import SCENARIOS, find_scenario
+from bench.scenarios import SCENARIOS, Scenario, find_scenario
 from bench.validation import first_problem, read_toml
 
 #: An interval needs two (`bench.stats.interval`, which the vocabulary does not import).
@@ -44,6 +44,10 @@ def _ns(text: str | None) -> int | None:
 Positive = Annotated[int, Field(gt=0)]
 #: What is meant where nobody says how many samples a query holds.
 BATCH = (32,)
+#: Batches are doubled until throughput stops rising.
+AUTO: Final = "auto"
+#: Where that begins.
+_FIRST = (1,)
 
 
 class Suite(Frozen):
@@ -54,7 +58,9 @@ class Suite(Frozen):
     targets: tuple[str, ...] = Field(("*",), description="targets; * is every one present")
     variants: tuple[VariantName, ...] = (variants.DEFAULT,)
     scenarios: tuple[ScenarioName, ...] = scenarios.DEFAULT
-    batch: tuple[Positive, ...] = Field(BATCH, description="samples a query, offline/multi-stream")
+    batch: Literal["auto"] | tuple[Positive, ...] = Field(
+        BATCH, description="samples a query, offline/multi-stream; auto: doubled up to the knee"
+    )
     latency_bound: str | None = Field(
         None, description="server: what the 99th percentile must not exceed, for example 5ms"
     )
@@ -133,6 +139,21 @@ class Suite(Frozen):
                 f"at least {least_s:g} s, or fewer invocations, would be enough"
             )
         return self
+
+    def batches(self, scenario: Scenario) -> tuple[int, ...]:
+        """How many samples a query of a scenario that may have several holds."""
+        if self.batch != AUTO:
+            return self.batch
+        return _FIRST if self.sweeps(scenario) else BATCH
+
+    def sweeps(self, scenario: Scenario) -> bool:
+        """Whether the batch of a scenario is doubled until its rate stops rising."""
+        return self.batch == AUTO and scenario.figure == "rate" and not scenario.one_sample
+
+    @property
+    def sizes_of_batches(self) -> tuple[int, ...]:
+        """Those that are known before anything is measured."""
+        return self.batch if self.batch != AUTO else ()
 
     def _bounds_fit(self) -> None:
         """A scenario that is bounded has bounds, and others have none."""
@@ -241,7 +262,7 @@ def with_flags(suite: Suite, flags: dict[str, Any]) -> Suite:
     given = {**suite.model_dump(exclude_unset=True), **flags, **_bounds_that_give_way(suite, flags)}
     merged = make_suite(given, "the flags")
     one_sample = all(find_scenario(name).one_sample for name in merged.scenarios)
-    if flags.get("batch", (1,)) != (1,) and one_sample:
+    if flags.get("batch", _FIRST) != _FIRST and one_sample:
         larger = [f"--scenario {row.name}" for row in SCENARIOS.built_in if not row.one_sample]
         raise SpecError(
             f"--batch contradicts {' and '.join(merged.scenarios)}: one sample a query (MLPerf's "

@@ -171,6 +171,8 @@ def _worker(cell: Cell, generation: int) -> WorkerFacts:
         default_clock_hz=2e9,
         throttled=("heat",),
         memory_bytes=10**9 + generation,
+        memory_clock_hz=2.6e9,
+        temperature_c=40.0 + generation,
     )
     trials = (
         Trial(rate_per_s=4000 + generation, held=True, late_ns=2500.0),
@@ -196,6 +198,10 @@ def _worker(cell: Cell, generation: int) -> WorkerFacts:
         h2d_ns=(5000, 5100 + generation, 5200) if on_device else (),
         d2h_ns=(700, 710 + generation, 720) if on_device else (),
         readings=(reading, reading) if on_device else (),
+        readings_before=(reading.model_copy(update={"clock_hz": 1.8e9}),) if on_device else (),
+        raising_calls=(30, 2) if on_device else (),
+        device_ns=30_000.0 + generation if on_device else None,
+        device_gaps=on_device,
     )
 
 

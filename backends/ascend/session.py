@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import median
 from typing import Callable, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from bench.backend import Feeds, Placement
+from bench.capabilities import DeviceTime
 from bench.decoding import Decoder
 from bench.errors import BenchError, Unsupported
 
@@ -162,6 +164,20 @@ class AscendSession:
         held.close()
         return times
 
+    def device_time(self, calls: int) -> DeviceTime:
+        """Of what is bound, between events on its stream. A model is launched as a whole, but
+        whatever its device waits for in between is in that."""
+        if self._bound is None:
+            raise BenchError(f"{self._acl.where}: nothing is bound whose work could be timed.")
+        held = Held()
+        try:
+            spans_ms = self._spans(self._bound, calls, held)
+        except BaseException:
+            held.release()
+            raise
+        held.close()
+        return DeviceTime(median(spans_ms) * 1e6, gaps=True)
+
     def placement(self) -> Placement:
         """An offline model is loaded and executed on one device as a whole."""
         source = "ascend: acl.mdl.load_from_file, an offline model is one unit on the device"
@@ -249,6 +265,23 @@ class AscendSession:
         desc = self._acl.handle("mdl.get_dataset_tensor_desc", bound.outputs, slot.index)
         rank = self._acl.ask("get_tensor_desc_num_dims", desc)
         return tuple(self._acl.get("get_tensor_desc_dim_v2", desc, axis) for axis in range(rank))
+
+    def _spans(self, bound: Bound, calls: int, held: Held) -> list[float]:
+        """The time of each of so many executions on the device's own clock, in ms."""
+        acl, stream = self._acl, self._stream
+        self._npu.use()
+        start, end = _event(acl, held), _event(acl, held)
+        # Should a call below fail, work must have ended before its events are destroyed.
+        held.keep(acl.do, "rt.synchronize_stream", stream)
+        spans_ms = []
+        for _ in range(calls):
+            self._drop([tensor for tensor in bound.given if not tensor.slot.size])
+            acl.do("rt.record_event", start, stream)
+            acl.do("mdl.execute_async", self._model.id, bound.inputs, bound.outputs, stream)
+            acl.do("rt.record_event", end, stream)
+            acl.do("rt.synchronize_stream", stream)
+            spans_ms.append(float(acl.get("rt.event_elapsed_time", start, end)))
+        return spans_ms
 
     def _time_copies(self, bound: Bound, repeats: int, held: Held) -> dict[str, list[int]]:
         acl, npu, stream = self._acl, self._npu, self._stream

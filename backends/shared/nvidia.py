@@ -46,14 +46,15 @@ def telemetry(index: int) -> Reading:
         return {}
     mega = 1e6  # NVML's clocks are in MHz, its power in mW
 
-    def clock(function: str) -> Optional[float]:
-        mhz = _ask(nvml, function, handle, nvml.NVML_CLOCK_SM)
+    def clock(function: str, kind: int = nvml.NVML_CLOCK_SM) -> Optional[float]:
+        mhz = _ask(nvml, function, handle, kind)
         return mhz * mega if mhz else None
 
     milliwatts = _ask(nvml, "nvmlDeviceGetPowerUsage", handle)
     now = clock("nvmlDeviceGetClockInfo")
-    # Consumer GPUs have no default to set; the highest is what CUDA calls their clock rate.
-    default = clock("nvmlDeviceGetDefaultApplicationsClock") or clock("nvmlDeviceGetMaxClockInfo")
+    memory = clock("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_MEM)
+    celsius = _ask(nvml, "nvmlDeviceGetTemperature", handle, nvml.NVML_TEMPERATURE_GPU)
+    default = _default_clock(nvml, index)
     reasons, held = _reasons(nvml, handle), _own_memory(nvml, handle)
     found: Reading = {}
     if milliwatts is not None:
@@ -66,6 +67,10 @@ def telemetry(index: int) -> Reading:
         found["throttled"] = reasons
     if held is not None:
         found["memory_bytes"] = held
+    if memory is not None:
+        found["memory_clock_hz"] = memory
+    if celsius is not None:
+        found["temperature_c"] = float(celsius)
     return found
 
 
@@ -127,6 +132,18 @@ def _handle(nvml: ModuleType, index: int) -> Optional[Any]:
         what = f"no power and clocks: cuda:{index}: {first_line(error)}"
         print(f"{what}.", file=sys.stderr, flush=True)
         return None
+
+
+@functools.lru_cache(maxsize=None)
+def _default_clock(nvml: ModuleType, index: int) -> Optional[float]:
+    """The clock that the GPU is meant to keep, in Hz. Asking takes a millisecond, and it stays."""
+    handle = _handle(nvml, index)
+    # Consumer GPUs have no default to set; the highest is what CUDA calls their clock rate.
+    for function in ("nvmlDeviceGetDefaultApplicationsClock", "nvmlDeviceGetMaxClockInfo"):
+        mhz = _ask(nvml, function, handle, nvml.NVML_CLOCK_SM)
+        if mhz:
+            return float(mhz) * 1e6
+    return None
 
 
 def _find(nvml: ModuleType, index: int) -> Any:

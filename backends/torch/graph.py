@@ -11,6 +11,7 @@ from bench.decoding import Decoder
 from bench.errors import BenchError, OutOfMemory, Unsupported
 
 from ..shared.checks import describe_feeds, first_line, is_out_of_memory
+from .busy import Launch
 from .session import Bound, TorchSession, on_copies
 from .steps import TorchSteps
 
@@ -35,6 +36,7 @@ class GraphSession(TorchSession):
             wait()
             bound.result = result
 
+        self._launch = Launch(replay)
         return call
 
     def api_call(self, feeds: Feeds) -> Callable[[], object]:

@@ -9,11 +9,12 @@ from typing import Any, Callable, Mapping, Optional, Sequence
 import numpy as np
 
 from bench.backend import Feeds, Placement, TensorSpec
-from bench.capabilities import QUERIES_PER_STREAM
+from bench.capabilities import QUERIES_PER_STREAM, DeviceTime
 from bench.decoding import Decoder
 from bench.errors import BenchError, OutOfMemory, SpecError, Unsupported
 
 from ..shared.checks import Array, check_feeds, describe_feeds, first_line, is_out_of_memory
+from .busy import Launch, device_time
 from .device import device_api
 from .module import parameter_names, precision_of
 from .steps import TorchSteps
@@ -23,8 +24,8 @@ from .tensors import flatten, recording
 class TorchSession:
     """A module in eager mode. Inference mode is entered once, not per call, and left by `close`.
 
-    ``copy_times`` and ``bind_streams`` (`bench.capabilities`) it has on devices other than the
-    CPU.
+    ``copy_times``, ``device_time`` and ``bind_streams`` (`bench.capabilities`) it has on devices
+    other than the CPU.
     """
 
     def __init__(self, torch: ModuleType, module: Any, place: Any, where: str) -> None:
@@ -39,7 +40,9 @@ class TorchSession:
         if place.type != "cpu":
             self._api = device_api(torch, place)
             self.copy_times = self._time_copies
+            self.device_time = self._time_device
             self.bind_streams = self._launch_into_streams
+        self._launch: Optional[Launch] = None
         self._inputs_seen: Sequence[Any] = ()
         self._arrays_seen: Sequence[Array] = ()
         #: what has the bound call work on copies of its inputs from now on
@@ -83,6 +86,7 @@ class TorchSession:
             call()
             wait()
 
+        self._launch = Launch(call)
         return synchronous
 
     def _launch_into_streams(self, feeds: Feeds, streams: int) -> Callable[[], object]:
@@ -104,6 +108,7 @@ class TorchSession:
             for lane in lanes:
                 lane.synchronize()
 
+        self._launch = Launch(None)
         return call
 
     def decoding(self, decoder: Decoder, batch: int, capacity: int) -> TorchSteps:
@@ -182,7 +187,7 @@ class TorchSession:
     def close(self) -> None:
         if not self._closed:
             self._closed = True
-            self._bound = None
+            self._bound = self._launch = None
             self._inputs_seen = self._arrays_seen = ()
             self._protect = _nothing
             self._module = self._forward = self._bound_forward = None
@@ -251,6 +256,12 @@ class TorchSession:
         except Exception as error:
             raise self._refusal(error, describe_feeds(feeds)) from error
         return times
+
+    def _time_device(self, calls: int) -> DeviceTime:
+        """See `busy`; of what is bound."""
+        if self._launch is None:
+            raise BenchError(f"{self._where}: nothing is bound whose work could be timed.")
+        return device_time(self._torch, self._place, self._launch, calls)
 
     def _call_once(self, tensors: list[Any], feeds: Feeds) -> Any:
         try:

@@ -27,6 +27,10 @@ class FiniteRange(click.FloatRange):
         return number
 
 
+#: As a suite has it (`bench.spec.AUTO`, which imports what starts slowly).
+_AUTO = "auto"
+
+
 def read_numbers(
     context: click.Context, flag: click.Parameter, values: tuple[str, ...]
 ) -> tuple[int, ...]:
@@ -35,6 +39,15 @@ def read_numbers(
     if any(not part.isdigit() or int(part) < 1 for part in parts):
         raise click.BadParameter("whole numbers from 1 up are wanted, for example 1,8,32")
     return tuple(int(part) for part in parts)
+
+
+def read_batches(
+    context: click.Context, flag: click.Parameter, values: tuple[str, ...]
+) -> tuple[int, ...] | str:
+    """``auto``, or ``1,8`` or several flags as a tuple of positive integers."""
+    if [value.strip() for value in values] == [_AUTO]:
+        return _AUTO
+    return read_numbers(context, flag, values)
 
 
 def read_sizes(

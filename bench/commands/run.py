@@ -10,7 +10,13 @@ import click
 
 from bench.bounds import PRESETS
 from bench.cache import cache_folder
-from bench.commands.flags import output_names, output_options, read_sizes, write_outputs
+from bench.commands.flags import (
+    output_names,
+    output_options,
+    read_batches,
+    read_sizes,
+    write_outputs,
+)
 from bench.commands.flags import read_numbers as _numbers
 from bench.commands.output import print_json
 from bench.commands.show import print_run
@@ -44,7 +50,9 @@ _LONG_S = 30.0
 @click.option("--ttft-bound", help="server, language models: bound of TTFT's p99, e.g. 2s.")
 @click.option("--tpot-bound", help="server, language models: bound of TPOT's p99, e.g. 100ms.")
 @click.option("--bounds", help=f"Both by name, as MLPerf has them: {PRESETS[0].name}, ...")
-@click.option("--batch", multiple=True, callback=_numbers, help="Samples a query (offline).")
+@click.option(
+    "--batch", multiple=True, callback=read_batches, help="Samples a query (offline), or auto."
+)
 @click.option("--prompt", multiple=True, callback=_numbers, help="Tokens of a prompt, e.g. 128.")
 @click.option("--answer", multiple=True, callback=_numbers, help="Tokens a query makes, e.g. 64.")
 @click.option(

@@ -31,6 +31,7 @@ from bench.measure.reference import References, SecondLook, numeric
 from bench.measure.scoring import Score, score, stored_score
 from bench.measure.state import CellState
 from bench.measure.static_form import in_static_form
+from bench.measure.sweep import next_cells, swept_key
 from bench.measure.taken import as_answered
 from bench.record.assemble import OTHER_SHAPES, Evidence, assemble
 from bench.record.facts import CellFacts, ToldPlacement, Witness
@@ -85,6 +86,8 @@ class Measuring:
         done = {record.cell_id for record in outcome.records}
         self.todo = [p for p in prepared.plan.cells if p.cell.id not in done]
         self._total = len(prepared.plan.cells)
+        self._planned = {planned.cell.id for planned in prepared.plan.cells}
+        self._out_of_memory: set[tuple[object, ...]] = set()  #: sweeps that ended so
         taken = [one.index for one in stored.invocations] if stored is not None else []
         # Of all cells: the samples of a generation are one file, and a new one must not replace it.
         self._first_generation = max(taken, default=-1) + 1
@@ -102,22 +105,33 @@ class Measuring:
             if planned.refused is not None:
                 self.finish(CellState(planned, failure=planned.refused, stop="failed"))
         for group in self.prepared.plan.groups():
-            wanted = [p for p in group if p.cell.id in todo | unmetered and p.refused is None]
-            fitting = [
-                p
-                for p in wanted
-                if not self._refused_as_too_big(p) and not self._refused_as_foretold(p)
-            ]
-            with contextlib.ExitStack() as held:
-                there = [p for p in fitting if self._has_inputs(p, held)]
-                for name in names_to_fill(there):
-                    self.listener.phase(f"filling the cache of {name}")
-                ready = [found for p in there if (found := self._with_past(p)) is not None]
-                new = [planned for planned in ready if planned.cell.id in todo]
-                if new:
-                    self._measure([self._state(planned) for planned in new])
-                self._measure_energy(ready)
+            self._together([p for p in group if p.cell.id in todo | unmetered], todo)
+        while further := next_cells(self.prepared.plan, self.outcome.records, self._out_of_memory):
+            self._total += len(further)
+            self._together(further, {planned.cell.id for planned in further})
         self._check_sums()
+
+    def _together(self, group: Sequence[PlannedCell], todo: Collection[str]) -> None:
+        """Measure cells in turn that are of one load, but for those that are known not to fit.
+
+        Those that are not of ``todo`` lack their energy alone.
+        """
+        fitting = [
+            p
+            for p in group
+            if p.refused is None
+            and not self._refused_as_too_big(p)
+            and not self._refused_as_foretold(p)
+        ]
+        with contextlib.ExitStack() as held:
+            there = [p for p in fitting if self._has_inputs(p, held)]
+            for name in names_to_fill(there):
+                self.listener.phase(f"filling the cache of {name}")
+            ready = [found for p in there if (found := self._with_past(p)) is not None]
+            new = [planned for planned in ready if planned.cell.id in todo]
+            if new:
+                self._measure([self._state(planned) for planned in new])
+            self._measure_energy(ready)
 
     def _unmetered(self) -> set[str]:
         """Cells that an earlier part of this run measured, but for their energy."""
@@ -304,7 +318,15 @@ class Measuring:
         return None
 
     def finish(self, state: CellState) -> None:
-        """Write the record of a cell that stopped."""
+        """Write the record of a cell that stopped; a larger batch than memory holds ends its sweep
+        instead, and is no failure."""
+        if self._ends_sweep(state):
+            self._out_of_memory.add(swept_key(state.cell))
+            self._total -= 1
+            self.listener.note(
+                f"{state.cell.label} doesn't fit into memory, which ends its sweep: {state.failure}"
+            )
+            return
         evidence, record = self._recorded(state)
         facts = evidence.facts
         if not facts.outputs and not facts.not_compared:  # too large to be kept
@@ -316,6 +338,10 @@ class Measuring:
         if record.status == "ok" and facts.not_scored:
             self.listener.note(f"{record.cell.label} has no accuracy: {facts.not_scored}")
         self.listener.cell_finished(record, len(self.outcome.records), self._total)
+
+    def _ends_sweep(self, state: CellState) -> bool:
+        is_further = state.planned.sweeps and state.cell.id not in self._planned
+        return is_further and isinstance(state.failure, OutOfMemory) and not state.invocations
 
     def _recorded(self, state: CellState) -> tuple[Evidence, Record]:
         """The record of a cell; a failed one where none can be made of what its workers answered,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
 from bench.backend import Placement
+from bench.capabilities import DeviceTime
 from bench.errors import BenchError
 from bench.machine.disturbance import Disturbance, Thresholds, Watcher, block_watcher
 from bench.machine.quiet import Cores
@@ -29,6 +31,8 @@ from bench.worker.messages import BindQueries, Bound, DeviceMemory, LoadedInfo, 
 WARMUP_BUDGET_S = 3.0
 #: Of a worker that was not warmed up yet.
 COLD = Warmup(calls=0, settled=False, latency_ns=0)
+#: A device's own time of a call hardly differs between processes.
+DEVICE_TIMES = 3
 #: A block's figure is a median, which waiting for a tenth of the block hardly moves; at 2% nearly
 #: every block of a busy two-core machine was marked, and a mark that all rows carry says nothing.
 BLOCK_THRESHOLDS = Thresholds(wait_share=0.10)
@@ -110,7 +114,11 @@ def bound_worker(
 
 
 def start_member(
-    state: CellState, context: Context, born: Callable[[Worker], None], *, warm: bool
+    state: CellState,
+    context: Context,
+    born: Callable[[Worker], None] = lambda worker: None,
+    *,
+    warm: bool = True,
 ) -> Member:
     """A worker that is bound and, if wanted, warm. Raises `BenchError`; leaves no worker then.
 
@@ -145,11 +153,31 @@ def copy_times(member: Member) -> Mapping[str, tuple[int, ...]]:
     return member.worker.copy_times(member.warmup.latency_ns)
 
 
-def device_readings(member: Member) -> tuple[Reading, ...]:
-    """What the device told of itself after each block; empty where the backend can't ask it."""
+def device_time(member: Member) -> DeviceTime | None:
+    """How long the device works on a call; None where that isn't known, or known well enough, or a
+    call waits for others."""
+    cell, taken = member.state.cell, member.state.invocations
+    known = sum(one.device_ns is not None for one in taken)
+    if (
+        not member.bound.times_device
+        or known >= DEVICE_TIMES
+        or find_scenario(cell.scenario).bounded
+    ):
+        return None
+    return member.worker.device_time(member.warmup.latency_ns)
+
+
+def device_readings(member: Member) -> dict[str, Any]:
+    """What the device told of itself before and after each block, as fields of `WorkerFacts`; none
+    where the backend can't ask it."""
     if not member.bound.tells_of_device:
-        return ()
-    return tuple(Reading.model_validate(told) for told in member.worker.readings())
+        return {}
+    told = member.worker.readings()
+    return {
+        "readings": tuple(map(Reading.model_validate, told.readings)),
+        "readings_before": tuple(map(Reading.model_validate, told.before)),
+        "raising_calls": told.raising_calls,
+    }
 
 
 def last_words(member: Member, index: int, discard: int) -> WorkerFacts:
@@ -158,6 +186,7 @@ def last_words(member: Member, index: int, discard: int) -> WorkerFacts:
     readings = device_readings(member)
     # The last thing: copying needs memory of its own, and is not what is measured here.
     copies = copy_times(member)
+    device = device_time(member)
     return WorkerFacts(
         cell_id=member.state.cell.id,
         index=index,
@@ -175,7 +204,9 @@ def last_words(member: Member, index: int, discard: int) -> WorkerFacts:
         waited=tuple(member.waited),
         h2d_ns=copies.get("h2d_ns", ()),
         d2h_ns=copies.get("d2h_ns", ()),
-        readings=readings,
+        **readings,
+        device_ns=device.ns if device is not None else None,
+        device_gaps=device is not None and device.gaps,
     )
 
 

@@ -28,7 +28,7 @@ from bench.measure.feeds import Feeds
 from bench.measure.language import steps
 from bench.runtimes.targets import Choice, default_threads
 from bench.scenarios import DEFAULT, LANGUAGE_DEFAULT, Scenario, find_scenario
-from bench.spec import BATCH, Suite
+from bench.spec import AUTO, BATCH, Suite
 from bench.variants import find_variant, suffix
 
 
@@ -56,6 +56,7 @@ class PlannedCell:
     assumed: tuple[str, ...] = ()  #: what of the inputs nobody said, in words
     prompt: Array | None = None  #: what has to be in a language model's cache before it is timed
     prompts: Array | None = None  #: of a language model's whole queries, [prompts, batch, tokens]
+    sweeps: bool = False  #: whether larger batches follow until its throughput stops rising
     last_logits: bool = False  #: of what it puts out, the logits behind the last token alone count
     static: StaticForm | None = None  #: what is loaded in the model's place, for its shapes alone
 
@@ -151,7 +152,7 @@ def make_plan(suite: Suite, models: Sequence[Loaded], choices: Sequence[Choice])
             "`pip install 'infer-bench[onnxruntime]'`; `bench doctor` tells what is missing."
         )
     _refuse_two_of_a_name(models)
-    refuse_unknown_names(models, suite.shapes, suite.batch_axis, suite.batch)
+    refuse_unknown_names(models, suite.shapes, suite.batch_axis, suite.sizes_of_batches)
     cells = [
         planned
         for scenario, batch in _loads(suite, models)
@@ -211,7 +212,7 @@ def _loads(suite: Suite, models: Sequence[Loaded]) -> list[tuple[Scenario, int]]
         (sized, batch)
         for scenario in map(find_scenario, names)
         for sized in _sized(suite, scenario)
-        for batch in ([1] if scenario.one_sample else dict.fromkeys(suite.batch))
+        for batch in ([1] if scenario.one_sample else dict.fromkeys(suite.batches(sized)))
     ]
 
 
@@ -267,9 +268,10 @@ def _cells_of_model(
     suite: Suite, model: Loaded, scenario: Scenario, batch: int, choices: Sequence[Choice]
 ) -> list[PlannedCell]:
     card = model.card
-    batch_axis = batch_axis_of(model, suite.batch_axis, suite.batch)
+    batch_axis = batch_axis_of(model, suite.batch_axis, suite.sizes_of_batches)
     refused: BenchError | None = None
-    if batch_axis.samples(batch) != batch and not scenario.one_sample and suite.batch != BATCH:
+    named = suite.batch not in (BATCH, AUTO)
+    if batch_axis.samples(batch) != batch and not scenario.one_sample and named:
         refused = _other_batch(card.name, batch_axis, batch)
     refused = refused or steps.refusal(model, scenario, suite)
     make = partial(_query, suite, model, scenario, batch_axis, batch, refused)
@@ -324,14 +326,35 @@ def _cells_of_model(
                     query.sizes,
                     (
                         *_batch_words(batch_axis, batch, scenario),
+                        *_sweep_words(suite, batch_axis, scenario),
                         *query.assumed,
                         *not_compared(card),
                     ),
                     step.prompt if step else None,
                     prompts,
+                    sweeps=suite.sweeps(scenario) and _is_free(batch_axis),
                 )
             )
     return planned
+
+
+def at_batch(suite: Suite, planned: PlannedCell, batch: int) -> PlannedCell | None:
+    """The same cell with another batch; None where it is known that such a one can't be had."""
+    scenario = find_scenario(planned.cell.scenario)
+    narrowed = suite.model_copy(update={"variants": (planned.cell.variant,)})
+    (found,) = _cells_of_model(narrowed, planned.model, scenario, batch, [planned.choice])
+    return found if found.refused is None else None
+
+
+def _is_free(batch_axis: BatchAxis) -> bool:
+    return bool(batch_axis.axes) and batch_axis.fixed is None
+
+
+def _sweep_words(suite: Suite, batch_axis: BatchAxis, scenario: Scenario) -> Iterator[str]:
+    """Why there is no sweep over the batch."""
+    if suite.sweeps(scenario) and not _is_free(batch_axis):
+        why = f"fixed at {batch_axis.fixed}" if batch_axis.fixed else "none that is known"
+        yield f"there is no sweep over its batch, which is {why}"
 
 
 def _bounds(suite: Suite, model: Loaded, scenario: Scenario) -> dict[str, int | None]:

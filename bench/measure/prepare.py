@@ -101,7 +101,7 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
 
 def _made_up(suite: Suite, model: Loaded, number: int) -> Mapping[str, Array]:
     """Inputs like those that are timed, of other values."""
-    batch_axis = batch_axis_of(model, suite.batch_axis, suite.batch)
+    batch_axis = batch_axis_of(model, suite.batch_axis, suite.sizes_of_batches)
     query = make_query(model, batch_axis, 1, suite.shapes, suite.seed + number, spare_bytes())
     if query.refused is not None:
         raise query.refused

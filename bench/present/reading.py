@@ -13,6 +13,7 @@ from bench.judge.fidelities import Fidelities
 from bench.judge.fidelity import Titled
 from bench.judge.pairs import Pair, compare
 from bench.judge.ranking import ranking_sentences
+from bench.judge.sweeps import sweep_sentences
 from bench.present.deal import answer
 from bench.present.layout import wrap
 from bench.store.run import StoredRun
@@ -20,9 +21,9 @@ from bench.store.run import StoredRun
 
 @dataclass(frozen=True)
 class Reading:
-    """``likeness`` has one entry for each distilled model; ``orders`` are the ranked targets in
-    words; ``answer`` says what to take (empty for a run without an original and what was made of
-    it); ``warnings`` what could not be read."""
+    """``likeness`` has one entry for each distilled model; ``orders`` are the ranked targets and
+    the knees of sweeps in words; ``answer`` says what to take (empty for a run without an original
+    and what was made of it); ``warnings`` what could not be read."""
 
     pairs: tuple[Pair, ...]
     likeness: tuple[Titled, ...]
@@ -41,7 +42,7 @@ def read_out(stored: StoredRun) -> Reading:
     return Reading(
         pairs=tuple(pairs),
         likeness=tuple(likeness),
-        orders=tuple(ranking_sentences(stored)),
+        orders=(*ranking_sentences(stored), *sweep_sentences(stored)),
         answer=_answer(stored, pairs, changes),
         warnings=tuple(warnings),
     )

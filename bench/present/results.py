@@ -33,6 +33,7 @@ from bench.numbers import (
     size,
 )
 from bench.present.columns import RESULT_COLUMNS
+from bench.present.devices import busy_remark, copy_notes
 from bench.present.layout import (
     FAILED,
     FOREIGN,
@@ -121,6 +122,7 @@ def result_table(records: Sequence[Record], width: int = 80) -> Text:
         *_metric_notes(batches),
         *_token_notes(records),
         *query_notes(records),
+        *copy_notes([r for r in records if r.status == "ok"]),
         *(f"{MISSING} {words}" for words in told([r for b in batches for r in b.records])),
     )
     for note in (*general, *notes.texts(), _summary(rows)):
@@ -445,6 +447,7 @@ def _remarks(row: _Row) -> list[str]:
         if not c.ok
     ]
     checks = [_foreign_text(r.foreign) for r in row.records if r.foreign is not None] + checks
+    checks += [words for r in row.records if (words := busy_remark(r)) is not None]
     failures = [_failure_text(r.failure) for r in row.records if r.failure is not None]
     in_full = len(failures) == len(row.records) and len(set(failures)) == 1
     if in_full and cell_len(failures[0]) <= SHORT_MESSAGE:

@@ -116,6 +116,8 @@ def assemble(evidence: Evidence, confidence: float) -> Record:
         first_inference_ns=over_invocations("first_inference_ns"),
         h2d_ns=over_invocations("h2d_ns"),
         d2h_ns=over_invocations("d2h_ns"),
+        device_ns=over_invocations("device_ns"),
+        busy=estimate.busy(taken, confidence),
         memory=estimate.memory(taken) if taken else None,
         footprint=facts.footprint,
         energy=energies(cell, evidence.energy, confidence),
@@ -165,7 +167,9 @@ def invocation(told: WorkerFacts, blocks: Sequence[Block], canary_ns: float | No
         queries_per_call=told.queries_per_call,
         h2d_ns=_copy_ns(told.h2d_ns),
         d2h_ns=_copy_ns(told.d2h_ns),
-        **summarise(told.readings),
+        device_ns=told.device_ns,
+        device_gaps=told.device_gaps,
+        **summarise(told.readings, told.readings_before, told.raising_calls),
         **timed(blocks, canary_ns),
     )
 

@@ -13,6 +13,7 @@ from bench.cell import MOST, Cell
 from bench.errors import AccuracyFailed
 from bench.record.result import (
     LEAST,
+    Busy,
     Check,
     Estimate,
     Invocation,
@@ -21,6 +22,7 @@ from bench.record.result import (
     Percentile,
 )
 from bench.record.telemetry import telemetry_checks
+from bench.stats.composed import quotient
 from bench.stats.interval import Interval
 from bench.stats.outliers import classify_outliers
 from bench.stats.percentile import (
@@ -93,6 +95,21 @@ def latency(
         samples=len(pooled),
         outliers=classify_outliers(pooled).counts(),
     )
+
+
+def busy(invocations: Sequence[Invocation], confidence: float) -> Busy | None:
+    """How much of a call's time its device worked: the quotient of two estimates, of which the
+    device's own time is known of a few invocations alone."""
+    worked = [i.device_ns for i in invocations if i.device_ns is not None]
+    if min(len(worked), len(invocations)) < 2:
+        return None
+    device, call = (
+        stated_interval(values, confidence)
+        for values in (worked, [i.median_ns for i in invocations])
+    )
+    share = quotient(device, call)
+    bounds = replace(share, low=max(share.low, LEAST), high=min(share.high, float(MOST)))
+    return Busy(share=as_estimate(bounds), at_most=any(i.device_gaps for i in invocations))
 
 
 def percentile(pooled: Array, arrays: Sequence[Array], p: float, confidence: float) -> Percentile:

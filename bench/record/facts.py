@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from bench.cell import Frozen, Positive
+from bench.cell import Count, Frozen, Positive
 from bench.record.files import OutputsFile, PredictionsFile
 from bench.record.result import Above, EnvironmentFact, Failure, Footprint, Parity, StopReason
 
 
 class Reading(Frozen):
-    """What a device told of itself once, right after timed calls; None is what it doesn't tell."""
+    """What a device told of itself once, right before or after timed calls; None is what it doesn't
+    tell."""
 
     power_w: float | None = None
     clock_hz: float | None = None
     default_clock_hz: float | None = None
     throttled: tuple[str, ...] | None = None  #: reasons
     memory_bytes: int | None = None
+    memory_clock_hz: float | None = None
+    temperature_c: float | None = None
 
 
 class Trial(Frozen):
@@ -53,7 +56,11 @@ class WorkerFacts(Frozen):
     trials: tuple[Trial, ...] = ()  #: server: in the order of the search
     h2d_ns: tuple[int, ...] = ()  #: each copy of all inputs to the device
     d2h_ns: tuple[int, ...] = ()  #: each copy of all outputs back
-    readings: tuple[Reading, ...] = ()
+    readings: tuple[Reading, ...] = ()  #: right after each block
+    readings_before: tuple[Reading, ...] = ()
+    raising_calls: tuple[Count, ...] = ()  #: untimed, to bring the device to its clock before each
+    device_ns: Above | None = None  #: what the device worked on a call (`bench.capabilities`)
+    device_gaps: bool = False  #: whether its pauses for the host are in that
 
 
 class ToldPlacement(Frozen):

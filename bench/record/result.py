@@ -24,6 +24,8 @@ StopReason = Literal[
 
 #: Below any clock's resolution in ns, and of a rate 31 years.
 LEAST = 1e-9
+#: A device that works for less of a call's time waits for longer than it works.
+LAUNCH_BOUND = 0.5
 #: What others divide by, or take the logarithm of: times in ns, rates.
 Above = Annotated[float, Field(ge=LEAST, le=MOST)]
 Figure = Annotated[float, Field(ge=-MOST, le=MOST)]
@@ -116,10 +118,16 @@ class Invocation(Frozen):
     queries_per_call: Positive = 1  #: above 1 where a call runs several streams at once
     h2d_ns: Above | None = None  #: median time of copying all inputs to the device
     d2h_ns: Above | None = None  #: median time of copying all outputs from the device
+    device_ns: Above | None = None  #: how long the device worked on a call, watched apart
+    device_gaps: bool = False  #: whether its pauses for the host are in that: then it's at most so
     device_readings: Count = 0  #: how often the device was asked for what follows
     power_w: Figure | None = None  #: median, of the whole device
     clock_hz: Figure | None = None  #: median, of what computes
     default_clock_hz: Figure | None = None
+    clock_before_hz: Figure | None = None  #: median, right before the blocks
+    memory_clock_hz: Figure | None = None  #: median
+    temperature_c: Figure | None = None  #: the highest
+    raising_calls: Count = 0  #: untimed, to bring the device to its working clock before the blocks
     throttled: dict[str, Count] | None = None  #: reason -> in how many readings; None if not told
 
     @property
@@ -238,6 +246,22 @@ class Energy(Frozen):
     def above_idle(self) -> bool:
         """Whether it is sure that the cell takes more than idling."""
         return self.net_j is not None and self.net_j.low > 0
+
+
+class Busy(Frozen):
+    """The device's own time of a call over the time of a call.
+
+    ``at_most`` where pauses in which the device waited for its host are in the former.
+    """
+
+    share: Amount
+    at_most: bool = False
+
+    @property
+    def launch_bound(self) -> bool:
+        """Whether the device surely waits for longer than it works, so that a call takes as long as
+        its host takes to launch its work."""
+        return self.share.high < LAUNCH_BOUND
 
 
 class Metric(Frozen):
@@ -371,6 +395,8 @@ class Record(Frozen):
     first_inference_ns: Amount | None = None
     h2d_ns: Amount | None = None  #: copying all inputs to the device; not part of the latency
     d2h_ns: Amount | None = None  #: copying all outputs from the device; nor this
+    device_ns: Amount | None = None  #: how long the device worked on a call
+    busy: Busy | None = None  #: how much of a call's time that was
     memory: Memory | None = None
     footprint: Footprint | None = None  #: of a language model
     energy: tuple[Energy, ...] = ()  #: by scope, the device's own first

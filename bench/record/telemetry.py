@@ -14,10 +14,16 @@ from bench.record.result import Check, Invocation
 LOWEST_CLOCK_SHARE = 0.75
 
 
-def summarise(readings: Sequence[Reading]) -> dict[str, Any]:
-    """The fields of an `Invocation` that its readings give."""
+def summarise(
+    readings: Sequence[Reading], before: Sequence[Reading] = (), raising: Sequence[int] = ()
+) -> dict[str, Any]:
+    """The fields of an `Invocation` that its readings right after and before each block give, and
+    the calls that brought the device to its clock."""
     power = [r.power_w for r in readings if r.power_w is not None]
     clock = [r.clock_hz for r in readings if r.clock_hz is not None]
+    began = [r.clock_hz for r in before if r.clock_hz is not None]
+    memory = [r.memory_clock_hz for r in readings if r.memory_clock_hz is not None]
+    warm = [r.temperature_c for r in readings if r.temperature_c is not None]
     default = [r.default_clock_hz for r in readings if r.default_clock_hz is not None]
     return {
         "device_readings": len(readings),
@@ -26,6 +32,10 @@ def summarise(readings: Sequence[Reading]) -> dict[str, Any]:
         "clock_hz": median(clock) if clock else None,
         "default_clock_hz": default[-1] if default else None,
         "throttled": _throttled(readings),
+        "clock_before_hz": median(began) if began else None,
+        "memory_clock_hz": median(memory) if memory else None,
+        "temperature_c": max(warm, default=None),
+        "raising_calls": sum(raising),
     }
 
 

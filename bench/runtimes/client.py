@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -13,7 +14,7 @@ import numpy as np
 
 from bench.apart import exit_words
 from bench.backend import Device, ModelFile, Options, Placement
-from bench.capabilities import Nanoseconds, Reading
+from bench.capabilities import DeviceTime, Nanoseconds
 from bench.errors import (
     BenchError,
     OutOfMemory,
@@ -209,13 +210,20 @@ class Worker:
         they can't be timed. One inference takes ``latency_ns``."""
         return self.ask(messages.TimeCopies(latency_ns), messages.CopyTimes).times
 
+    def device_time(self, latency_ns: float) -> DeviceTime | None:
+        """How long the device works on one call of what is bound; None where that can't be told."""
+        found = self.ask(messages.TimeDevice(latency_ns), messages.DeviceTimed).time
+        if found is not None and not (math.isfinite(found.ns) and found.ns > 0):
+            raise self._absurd("time-device", f"a call of {found.ns:g} ns")
+        return found
+
     def device_memory(self, device: Device) -> messages.DeviceMemory:
         """Free and total bytes of the device, where the backend can tell."""
         return self.ask(messages.AskDeviceMemory(device), messages.DeviceMemory)
 
-    def readings(self) -> Sequence[Reading]:
-        """What the device told of itself after each block."""
-        return self.ask(messages.AskReadings(), messages.Readings).readings
+    def readings(self) -> messages.Readings:
+        """What the device told of itself before and after each block."""
+        return self.ask(messages.AskReadings(), messages.Readings)
 
     def watch_energy(
         self, device: Device, watch_s: float, every_s: float

@@ -335,7 +335,9 @@ def _header(header: RunHeader, records: Sequence[Record]) -> RunHeader:
     """What the cells that were measured say of the plan, of the suite, and of what it meant."""
     measured = {record.cell_id: record.cell for record in records}
     cells = tuple(measured.pop(cell.id, cell) for cell in header.cells)
-    cells = (*cells, *measured.values())
+    # The larger batches of a sweep follow from what the smaller ones gave.
+    beyond = (c for c in measured.values() if not header.suite.sweeps(find_scenario(c.scenario)))
+    cells = (*cells, *beyond)
     targets = dict.fromkeys([*header.targets, *(cell.target for cell in cells)])
     update: dict[str, Any] = {"cells": cells, "targets": tuple(targets)}
     if header.keeps_raw and cells:

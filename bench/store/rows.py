@@ -49,6 +49,7 @@ def _raw_row(record: Record) -> dict[str, object]:
         "first_inference_ns": value_of(record.first_inference_ns),
         "h2d_ns": value_of(record.h2d_ns),
         "d2h_ns": value_of(record.d2h_ns),
+        "device_ns": value_of(record.device_ns),
         "checks_failed": [check.name for check in record.checks if not check.ok],
         "finished_at": record.finished_at,
         "canary_ns": value_of(record.canary_ns),
@@ -138,6 +139,10 @@ def _raw_measures(record: Record) -> dict[str, object]:
             "throughput_low_per_s": record.throughput.low,
             "throughput_high_per_s": record.throughput.high,
         }
+    if record.busy is not None:
+        share = record.busy.share
+        row |= {"busy_share": share.value, "busy_low": share.low, "busy_high": share.high}
+        row["busy_at_most"] = record.busy.at_most
     if record.queries is not None:
         row |= _of_queries(record.queries)
     if record.memory is not None:

@@ -16,7 +16,7 @@ from typing import Any, Literal, Mapping, Optional, Tuple, Union
 import numpy as np
 
 from bench.backend import Device, ModelFile, Options, Placement, TensorSpec
-from bench.capabilities import Nanoseconds, Reading
+from bench.capabilities import DeviceTime, Nanoseconds, Reading
 
 Array = np.ndarray[Any, Any]
 #: Inputs by their names.
@@ -137,6 +137,7 @@ class Bound:
     placement: Placement
     profiles: bool  #: a session like this one could find out more of its placement
     times_copies: bool
+    times_device: bool  #: whether the device's own time of a call can be told from the host's
     tells_of_device: bool
 
 
@@ -347,6 +348,20 @@ class CopyTimes:
 
 
 @dataclass(frozen=True)
+class TimeDevice:
+    """How long does the device work on one call of what is bound? One takes ``latency_ns``."""
+
+    latency_ns: float
+
+
+@dataclass(frozen=True)
+class DeviceTimed:
+    """None where that can't be told."""
+
+    time: Optional[DeviceTime]
+
+
+@dataclass(frozen=True)
 class AskDeviceMemory:
     """How much memory has the device left?"""
 
@@ -363,14 +378,17 @@ class DeviceMemory:
 
 @dataclass(frozen=True)
 class AskReadings:
-    """What did the device tell of itself after each block?"""
+    """What did the device tell of itself before and after each block?"""
 
 
 @dataclass(frozen=True)
 class Readings:
     """In the order of the blocks; none where the device tells nothing."""
 
-    readings: Tuple[Reading, ...]
+    readings: Tuple[Reading, ...]  #: right after each
+    before: Tuple[Reading, ...] = ()  #: right before each
+    #: untimed calls that brought the device to its clock before each
+    raising_calls: Tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -466,6 +484,7 @@ Request = Union[
     Speculate,
     ReadText,
     TimeCopies,
+    TimeDevice,
     AskDeviceMemory,
     AskReadings,
     WatchEnergy,
@@ -489,6 +508,7 @@ Answer = Union[
     Speculated,
     TextRead,
     CopyTimes,
+    DeviceTimed,
     DeviceMemory,
     Readings,
     EnergyWatched,

@@ -29,6 +29,7 @@ from bench.capabilities import (
     Streams,
     Telemetry,
     TimesCopies,
+    TimesDevice,
 )
 from bench.decoding import Decoder
 from bench.errors import (
@@ -41,6 +42,7 @@ from bench.errors import (
 )
 from bench.worker import PROTOCOL, openloop, resident, speculation
 from bench.worker import messages as m
+from bench.worker.clocks import WorkingClock
 from bench.worker.codec import MOST_TEXT, Encoded, decode, encode
 from bench.worker.greedy import greedy
 from bench.worker.likelihoods import likelihoods
@@ -50,9 +52,10 @@ from bench.worker.timing import time_calls, warm_up
 from bench.worker.wire import Channel, ChannelClosed
 
 _NATIVE_PILOT_CALLS = 20
-#: Copies are timed so often, but no longer than about so many ns of inferences.
-_COPY_REPEATS = 20
-_COPY_BUDGET_NS = 200_000_000
+#: What is timed beside latencies (copies, the device's own time) is timed so often, but no longer
+#: than about so many ns of inferences.
+_REPEATS = 20
+_BUDGET_NS = 200_000_000
 _REQUESTS = get_args(m.Request)
 
 
@@ -112,6 +115,11 @@ def _collect_no_more() -> None:
     gc.disable()
 
 
+def _affordable(latency_ns: float) -> int:
+    """How often something is timed that takes about as long as a call."""
+    return max(2, min(_REPEATS, int(_BUDGET_NS / max(latency_ns, 1))))
+
+
 class Work:
     """The state of one worker: at most one session and one bound call; a second where one model
     drafts for the other."""
@@ -124,8 +132,12 @@ class Work:
         self.timer: Optional[Callable[[int], Nanoseconds]] = None
         self.queries: Optional[Queries] = None  #: the call, where it is a whole query
         self.copied: Optional[m.Inputs] = None  #: what is bound, where its copies can be timed
+        self.watched: Optional[TimesDevice] = None  #: the session, if it can tell its device's time
         self.device: Optional[Device] = None
-        self.readings: List[Reading] = []
+        self.readings: List[Reading] = []  #: right after each block
+        self.readings_before: List[Reading] = []
+        self.raising_calls: List[int] = []  #: which brought the device to its clock before
+        self.working_clock = WorkingClock()
         self.closed = False
         self._operations: Dict[type, Callable[[Any], m.Answer]] = {
             m.AskVersion: self.version,
@@ -145,6 +157,7 @@ class Work:
             m.Speculate: self.speculate,
             m.ReadText: self.read_text,
             m.TimeCopies: self.copy_times,
+            m.TimeDevice: self.device_time,
             m.AskDeviceMemory: self.device_memory,
             m.AskReadings: self.told_readings,
             m.WatchEnergy: self.watch_energy,
@@ -190,8 +203,8 @@ class Work:
         self.session = self.backend.compile(request.model, request.device, request.options)
         load_ns = time.perf_counter_ns() - started
         self.device = request.device
-        self._read_device()  # the first reading opens the driver's library, which takes long
-        self.readings.clear()
+        self._read_device()  # the first opens the driver's library, which takes long
+        self._forget_device()
         return m.LoadedInfo(
             load_ns=load_ns,
             rss_before_load_bytes=rss_before,
@@ -207,11 +220,15 @@ class Work:
         bind_ns = time.perf_counter_ns() - started
         times_copies = isinstance(session, TimesCopies) and request.lane == "prepared"
         self.copied = request.feeds if times_copies else None
+        self.watched = None
+        if isinstance(session, TimesDevice) and request.lane == "prepared":
+            self.watched = session
         return self._first_call(session, self.call, bind_ns, queries_per_call)
 
     def bind_queries(self, request: m.BindQueries) -> m.Bound:
         """Make a stream of the session, and the first whole query."""
         session, self.timer, self.copied = self._session(), None, None
+        self.watched = None
         if not isinstance(session, DecodesFromState):
             raise Unsupported(
                 f"{self.backend.name} doesn't keep a model's state between two steps, so there is "
@@ -241,6 +258,7 @@ class Work:
             placement=session.placement(),
             profiles=isinstance(session, ProfilesPlacement),
             times_copies=self.copied is not None,
+            times_device=self.watched is not None,
             tells_of_device=isinstance(self.backend, Telemetry),
         )
 
@@ -257,9 +275,12 @@ class Work:
     def block(self, request: m.TimeBlock) -> m.TimedBlock:
         """Discard the first calls (caches are cold after other workers' turns), time the rest."""
         call = self._call()
+        self._ready_device(call)
         if self.timer is not None:
             self.timer(request.discard)
-            return m.TimedBlock(self.timer(request.calls))
+            timed = m.TimedBlock(self.timer(request.calls))
+            self._read_device()
+            return timed
         for _ in range(request.discard):
             call()
         if self.queries is not None:
@@ -274,6 +295,7 @@ class Work:
         """Queries at random moments, their latencies counted from when they were to arrive."""
         arrivals = openloop.poisson_arrivals_ns(request.rate_per_s, request.queries, request.seed)
         call = self._call()
+        self._ready_device(call)
         for _ in range(request.discard):
             call()
         if self.queries is not None:
@@ -383,13 +405,22 @@ class Work:
         session = self._session()
         if self.copied is None or not isinstance(session, TimesCopies):
             return m.CopyTimes({})
-        affordable = int(_COPY_BUDGET_NS / max(request.latency_ns, 1))
         try:
-            times = session.copy_times(self.copied, max(2, min(_COPY_REPEATS, affordable)))
+            times = session.copy_times(self.copied, _affordable(request.latency_ns))
         except BenchError as error:
             print(f"copies could not be timed: {error}", file=sys.stderr, flush=True)
             return m.CopyTimes({})
         return m.CopyTimes({name: tuple(map(int, values)) for name, values in times.items()})
+
+    def device_time(self, request: m.TimeDevice) -> m.DeviceTimed:
+        """How long the device works on a call; nothing where the session can't tell, as above."""
+        if self.watched is None:
+            return m.DeviceTimed(None)
+        try:
+            return m.DeviceTimed(self.watched.device_time(_affordable(request.latency_ns)))
+        except BenchError as error:
+            print(f"the device's time isn't known: {error}", file=sys.stderr, flush=True)
+            return m.DeviceTimed(None)
 
     def device_memory(self, request: m.AskDeviceMemory) -> m.DeviceMemory:
         """Free and total bytes on the device, where the backend can tell."""
@@ -399,8 +430,9 @@ class Work:
         return m.DeviceMemory(*(found if found is not None else (None, None)))
 
     def told_readings(self, request: m.AskReadings) -> m.Readings:
-        """What the device told of itself after each block."""
-        return m.Readings(tuple(self.readings))
+        """What the device told of itself before and after each block."""
+        before, calls = tuple(self.readings_before), tuple(self.raising_calls)
+        return m.Readings(tuple(self.readings), before, calls)
 
     def watch_energy(self, request: m.WatchEnergy) -> m.EnergyWatched:
         """What the meter of a device says over some time; this worker computes nothing."""
@@ -408,10 +440,25 @@ class Work:
 
     def _read_device(self) -> None:
         """Ask the device how it is, now that it still is as the calls left it."""
+        reading = self._reading()
+        if reading:
+            self.readings.append(reading)
+
+    def _ready_device(self, call: Callable[[], object]) -> None:
+        """Have it at its working clock, and ask it how it is before the calls."""
+        reading, calls = self.working_clock.reach(call, self._reading)
+        if reading:
+            self.readings_before.append(reading)
+            self.raising_calls.append(calls)
+
+    def _reading(self) -> Reading:
         if isinstance(self.backend, Telemetry) and self.device is not None:
-            reading = self.backend.telemetry(self.device)
-            if reading:
-                self.readings.append(reading)
+            return self.backend.telemetry(self.device)
+        return {}
+
+    def _forget_device(self) -> None:
+        self.readings, self.readings_before, self.raising_calls = [], [], []
+        self.working_clock = WorkingClock()
 
     def placement(self, request: m.FindPlacement) -> m.FoundPlacement:
         """The placement with all that the session can find out on these inputs, in its own time."""
@@ -430,8 +477,8 @@ class Work:
     def unload(self, request: m.Unload) -> m.Done:
         self._close_draft()
         session, self.session = self.session, None
-        self.call = self.timer = self.copied = self.queries = None
-        self.readings = []
+        self.call = self.timer = self.copied = self.queries = self.watched = None
+        self._forget_device()
         if session is not None:
             session.close()
         return m.Done()

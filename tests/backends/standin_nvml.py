@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-NVML_CLOCK_SM = 1
+NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
 NOT_SUPPORTED, DRIVER_NOT_LOADED, INVALID_ARGUMENT, UNINITIALIZED = 3, 9, 2, 1
 
 
@@ -35,6 +35,8 @@ class Gpu:
     sm_mhz: int | None = 1980
     default_mhz: int | None = 1965
     max_mhz: int | None = 1980
+    memory_mhz: int | None = 3201
+    celsius: int | None = 41
     reasons: int | None = 0
     processes: dict[int, int | None] = field(default_factory=lambda: {os.getpid(): 3 * 2**30, 1: 9})
 
@@ -42,7 +44,8 @@ class Gpu:
 class Nvml:
     """What stands for the module; ``old`` lacks the function that driver 535 named anew."""
 
-    NVML_CLOCK_SM = NVML_CLOCK_SM
+    NVML_CLOCK_SM, NVML_CLOCK_MEM = NVML_CLOCK_SM, NVML_CLOCK_MEM
+    NVML_TEMPERATURE_GPU = NVML_TEMPERATURE_GPU
     NVMLError = NVMLError
 
     def __init__(self, *gpus: Gpu, driver: bool = True, old: bool = False) -> None:
@@ -75,7 +78,14 @@ class Nvml:
         return self.supported(gpu.millijoules)
 
     def nvmlDeviceGetClockInfo(self, gpu: Gpu, kind: int) -> int:
+        if kind == NVML_CLOCK_MEM:
+            return self.supported(gpu.memory_mhz)
         return self.supported(gpu.sm_mhz, kind)
+
+    def nvmlDeviceGetTemperature(self, gpu: Gpu, sensor: int) -> int:
+        if sensor != NVML_TEMPERATURE_GPU:
+            raise NVMLError(INVALID_ARGUMENT)
+        return self.supported(gpu.celsius)
 
     def nvmlDeviceGetDefaultApplicationsClock(self, gpu: Gpu, kind: int) -> int:
         return self.supported(gpu.default_mhz, kind)

@@ -30,6 +30,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
         nvidia._open.cache_clear()
         nvidia._handle.cache_clear()
         nvidia._uuid.cache_clear()
+        nvidia._default_clock.cache_clear()
 
     def put(made: Nvml) -> Nvml:
         monkeypatch.setitem(sys.modules, "pynvml", made)
@@ -48,6 +49,8 @@ def test_a_gpu_tells_in_our_units(install: Install) -> None:
         "default_clock_hz": 1.965e9,
         "throttled": [],
         "memory_bytes": 3 * 2**30,  # of this process, not of the other
+        "memory_clock_hz": 3.201e9,
+        "temperature_c": 41.0,
     }
     assert nvidia.telemetry(0) == expected
     assert nvidia.telemetry(0) == expected
@@ -74,7 +77,15 @@ def test_reasons_for_a_low_clock_are_told_in_words(
 
 
 def test_what_a_gpu_does_not_support_is_left_out(install: Install) -> None:
-    install(Nvml(Gpu(milliwatts=None, reasons=None, default_mhz=None, processes={1: None})))
+    gpu = Gpu(
+        milliwatts=None,
+        reasons=None,
+        default_mhz=None,
+        memory_mhz=None,
+        celsius=None,
+        processes={1: None},
+    )
+    install(Nvml(gpu))
     assert nvidia.telemetry(0) == {"clock_hz": 1.98e9, "default_clock_hz": 1.98e9}
 
 

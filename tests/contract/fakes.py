@@ -16,6 +16,7 @@ from bench.backend import Device, Feeds, ModelFile, Options, Placement
 from bench.capabilities import (
     QUERIES_PER_STREAM,
     DecodingStream,
+    DeviceTime,
     Logits,
     Nanoseconds,
     TimeCalls,
@@ -162,6 +163,7 @@ class CapableSession(Wrapped):
     def bind(self, feeds: Feeds) -> Callable[[], object]:
         self.left = None
         call: Callable[[], object] = self.inner.bind(feeds)
+        self.call = call
         return call
 
     def fetch(self) -> list[np.ndarray]:
@@ -197,6 +199,12 @@ class CapableSession(Wrapped):
                 self.own(feeds)
                 values.append(time.perf_counter_ns() - started)
         return times
+
+    def device_time(self, calls: int) -> DeviceTime:
+        started = time.perf_counter_ns()
+        for _ in range(calls):
+            self.call()
+        return DeviceTime((time.perf_counter_ns() - started) / calls, gaps=True)
 
     steps: type[RunSteps] = RunSteps
 
@@ -268,6 +276,17 @@ def _forget_outputs(self: CapableSession, feeds: Feeds, time_calls: TimeCalls) -
 def _disturb(self: CapableSession, feeds: Feeds, repeats: int) -> dict[str, list[int]]:
     self.once(feeds)
     return CapableSession.copy_times(self, feeds, repeats)
+
+
+def _summed(self: CapableSession, calls: int) -> DeviceTime:
+    """Adds its calls up instead of telling of one."""
+    found = CapableSession.device_time(self, calls)
+    return DeviceTime(found.ns * calls, gaps=True)
+
+
+def _forget(self: CapableSession, calls: int) -> DeviceTime:
+    self.left = [np.zeros((3, 10), np.float32)] * 3
+    return DeviceTime(1000.0, gaps=True)
 
 
 def _copies(change: Callable[[dict[str, list[int]]], Any]) -> Callable[..., Any]:
@@ -385,6 +404,12 @@ BROKEN: dict[str, dict[str, type[Capable]]] = {
     "check_timing_copies_leaves_what_is_bound": {
         "outputs of other inputs": session_that(copy_times=_disturb),
     },
+    "check_the_devices_own_time_is_within_that_of_its_calls": {
+        "femtoseconds": session_that(device_time=lambda self, calls: DeviceTime(1e9, gaps=False)),
+        "of all calls": session_that(device_time=_summed),
+        "no time": session_that(device_time=lambda self, calls: DeviceTime(0.0, gaps=True)),
+        "outputs of nothing": session_that(device_time=_forget),
+    },
     "check_a_profiled_placement_is_the_placement_and_more": {
         "other nodes": session_that(profiled_placement=_placed(nodes={"npu:0": 9})),
         "more than the whole time": session_that(
@@ -435,6 +460,8 @@ BROKEN: dict[str, dict[str, type[Capable]]] = {
         "milliwatts": backend_that(reading={"power_w": 250_000.0}),
         "MHz": backend_that(reading={"clock_hz": 1200.0}),
         "a default clock in MHz": backend_that(reading={"default_clock_hz": 1200.0}),
+        "kelvin": backend_that(reading={"temperature_c": 314.0}),
+        "memory's clock in MHz": backend_that(reading={"memory_clock_hz": 2619.0}),
         "reasons as bits": backend_that(reading={"throttled": [0x40]}),
         "reasons as one text": backend_that(reading={"throttled": "power brake"}),
         "an error": backend_that(telemetry=_fail),

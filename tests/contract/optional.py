@@ -21,6 +21,7 @@ from bench.capabilities import (
     ChecksDrafts,
     DecodesFromState,
     DecodingStream,
+    DeviceTime,
     ExplainsAbsence,
     NativeTimer,
     ProfilesPlacement,
@@ -29,6 +30,7 @@ from bench.capabilities import (
     Streams,
     Telemetry,
     TimesCopies,
+    TimesDevice,
     Tunable,
     declaration,
 )
@@ -40,6 +42,8 @@ from .models import Example
 from .subject import Subject, assert_close, attempt, raises
 
 _VARIANTS = {"fp32", "fp16", "bf16", "int8-dynamic", "int8-static", "int4"}
+#: So many calls are watched.
+_WATCHED = 8
 #: Clocks that the runtime reads may differ from ours by so much, relatively.
 _CLOCKS_DIFFER = 0.1
 
@@ -234,6 +238,27 @@ def check_timing_copies_leaves_what_is_bound(subject: Subject) -> None:
         assert_close(session.fetch(), right)
 
 
+def check_the_devices_own_time_is_within_that_of_its_calls(subject: Subject) -> None:
+    """Of one call in ns, above 0 and no longer than a call takes while it is watched; the bound
+    call computes what it did, and `fetch` gives what it gave."""
+    with _fresh(subject, subject.many) as session:
+        if not isinstance(session, TimesDevice):
+            return
+        feeds = subject.many.feeds(3, 2)
+        right = subject.many.right(feeds)
+        call = session.bind(feeds)
+        call()
+        started = time.perf_counter_ns()
+        found, refusal = attempt(lambda: session.device_time(_WATCHED))
+        took_ns = time.perf_counter_ns() - started
+        assert_close(session.fetch(), right)
+        call()
+        assert_close(session.fetch(), right)
+        if not refusal:
+            assert isinstance(found, DeviceTime)
+            assert 0 < found.ns < took_ns / _WATCHED * (1 + _CLOCKS_DIFFER)
+
+
 def check_a_profiled_placement_is_the_placement_and_more(subject: Subject) -> None:
     """The same nodes on the same devices; shares of the time are fractions, and add up to 1 at
     most."""
@@ -390,8 +415,9 @@ def check_telemetry_is_in_its_units(subject: Subject) -> None:
     assert set(reading) <= set(Reading.__annotations__)
     # Between a microcontroller's and a rack's, between 1 MHz and 100 GHz.
     assert 0 <= reading.get("power_w", 1.0) < 1e5
-    for name in ("clock_hz", "default_clock_hz"):
+    for name in ("clock_hz", "default_clock_hz", "memory_clock_hz"):
         assert 1e6 <= reading.get(name, 1e9) < 1e11
+    assert -50 <= reading.get("temperature_c", 20.0) < 200
     reasons = reading.get("throttled", [])
     assert isinstance(reasons, list)
     assert all(isinstance(why, str) and why for why in reasons)

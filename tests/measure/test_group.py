@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.backend import Device, ModelFile, Options, Placement, TorchSource
+from bench.capabilities import DeviceTime
 from bench.cards.ready import Loaded
 from bench.errors import BenchError, WorkerCrashed
 from bench.machine import memory
@@ -25,7 +26,7 @@ from bench.measure.beats import BLOCK_NS, DISCARDED_CALLS, beat_for, equal_beats
 from bench.measure.feeds import Feeds
 from bench.measure.group import EXTRA_ROUNDS, ROUNDS, Group
 from bench.measure.listener import QuietProgress
-from bench.measure.member import WARMUP_BUDGET_S, Context
+from bench.measure.member import DEVICE_TIMES, WARMUP_BUDGET_S, Context
 from bench.measure.plan import PlannedCell
 from bench.measure.state import CellState
 from bench.measure.stops import fewest
@@ -135,6 +136,7 @@ class FakeWorker(Worker):
                 placement=Placement({}, ""),
                 profiles=False,
                 times_copies=True,
+                times_device=True,
                 tells_of_device=True,
             )
         if isinstance(request, messages.WarmUp):
@@ -149,6 +151,8 @@ class FakeWorker(Worker):
             return messages.Readings(({"power_w": 7.0},))
         if isinstance(request, messages.TimeCopies):
             return messages.CopyTimes({"h2d_ns": (3, 4, 5), "d2h_ns": (0, 0, 9)})
+        if isinstance(request, messages.TimeDevice):
+            return messages.DeviceTimed(DeviceTime(4.0 + self.pid % 2, gaps=False))
         raise AssertionError(f"nobody asks a worker that is timed for {request}")
 
     def end(self) -> None:
@@ -434,6 +438,8 @@ def test_an_invocation_says_what_its_worker_did_and_told() -> None:
         assert (made.rss_before_load_bytes, made.peak_rss_bytes) == (100, 200)
         assert (made.h2d_ns, made.d2h_ns) == (4.0, 1.0)  # medians; a coarse clock's 0 is 1
         assert (made.power_w, made.device_readings) == (7.0, 1)
+        # The device's own time is known well enough from the first few.
+        assert (made.device_ns in (4.0, 5.0)) == (made.index < DEVICE_TIMES)
 
 
 # -- the order of measuring -----------------------------------------------------------------------

@@ -232,3 +232,32 @@ def test_more_threads_than_cpus_are_told() -> None:
         "own-cpu": "64 threads took turns on 2 CPUs"
     }
     assert all(c.ok for c in estimate.checks(invocations(1e3, 1e3, cpus=(0, 1)), 2))
+
+
+def test_how_busy_a_device_was_is_its_own_time_over_that_of_calls() -> None:
+    """Its own time is known of the first invocations alone."""
+    made = invocations(980.0, 1000.0, 1020.0, 990.0, 1010.0)
+    known = [i.model_copy(update={"device_ns": 300.0 + i.index}) for i in made[:3]] + made[3:]
+    found = estimate.busy(known, 0.95)
+    assert found is not None
+    assert found.share.value == pytest.approx(0.301, rel=0.01)
+    # Quotients: as wide as the two together.
+    spread = estimate.estimate([i.median_ns for i in made], 0.95)
+    assert spread is not None
+    assert (found.share.value - found.share.low) / 0.301 > 1 - spread.low / spread.value
+    assert found.launch_bound
+    assert not found.at_most
+
+
+def test_a_device_is_launch_bound_where_it_surely_works_for_less_than_half_of_the_time() -> None:
+    for device_ns, bound in ((300.0, True), (495.0, False), (900.0, False)):
+        made = invocations(980.0, 1000.0, 1020.0, device_ns=device_ns, device_gaps=True)
+        found = estimate.busy(made, 0.95)
+        assert found is not None
+        assert (found.launch_bound, found.at_most) == (bound, True)
+
+
+def test_one_invocation_that_tells_it_is_no_estimate_of_how_busy_a_device_was() -> None:
+    made = invocations(980.0, 1000.0, 1020.0)
+    assert estimate.busy(made, 0.95) is None
+    assert estimate.busy([made[0].model_copy(update={"device_ns": 5.0}), *made[1:]], 0.95) is None

@@ -43,14 +43,21 @@ def test_readings_become_medians_counts_and_the_most_memory() -> None:
         {"power_w": w, "clock_hz": w * 1e7, "default_clock_hz": 2e9, "throttled": why}
         for w, why in ((100.0, []), (300.0, ["heat"]))
     )
-    told = [{**low, "memory_bytes": 7}, {**high, "memory_bytes": 5}, high]
-    assert summarise([Reading.model_validate(reading) for reading in told]) == {
+    hot = {"memory_clock_hz": 2.6e9, "temperature_c": 61.0}
+    told = [{**low, "memory_bytes": 7, "temperature_c": 58.0}, {**high, "memory_bytes": 5}, high]
+    after = [Reading.model_validate({**hot, **reading}) for reading in told]
+    before = [Reading.model_validate({"clock_hz": hz}) for hz in (1e9, 2.9e9, 3e9)]
+    assert summarise(after, before, (90, 0, 4)) == {
         "device_readings": 3,
         "device_memory_bytes": 7,
         "power_w": 300.0,
         "clock_hz": 3e9,
         "default_clock_hz": 2e9,
         "throttled": {"heat": 2},
+        "clock_before_hz": 2.9e9,
+        "memory_clock_hz": 2.6e9,
+        "temperature_c": 61.0,
+        "raising_calls": 94,
     }
 
 
@@ -62,6 +69,10 @@ def test_a_device_that_tells_nothing_is_not_judged() -> None:
         "clock_hz": None,
         "default_clock_hz": None,
         "throttled": None,
+        "clock_before_hz": None,
+        "memory_clock_hz": None,
+        "temperature_c": None,
+        "raising_calls": 0,
     }
     assert telemetry_checks([invocation(), invocation(device_readings=3, power_w=50.0)]) == []
 

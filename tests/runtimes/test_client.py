@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from bench.backend import Device, ModelFile, Options, Placement
+from bench.capabilities import DeviceTime
 from bench.errors import OutOfMemory, Unavailable, Unsupported, WorkerCrashed
 from bench.runtimes.client import Worker
 from bench.worker import PROTOCOL
@@ -26,7 +27,8 @@ FEEDS = {"x": np.ones((1, 2), np.float32)}
 DEVICE, MODEL, OPTIONS = Device("cpu", "", ""), ModelFile("net"), Options(extra={"a": "b"})
 NS = np.array([3, 4], np.int64)
 PLACEMENT = Placement({"cpu": 1}, "told")
-BOUND = m.Bound(1, 2, 1, None, PLACEMENT, True, False, False)
+BOUND = m.Bound(1, 2, 1, None, PLACEMENT, True, False, False, False)
+WORKED = DeviceTime(8.5, gaps=True)
 SERVE = m.ServeQueries(9.5, 3, seed=1, bounds=m.Bounds(2.0), allowed_above=2, discard=4)
 ASK_QUERIES = m.BindQueries("{}", np.ones((1, 1, 2), np.int64), new_tokens=3)
 SERVED = m.ServedQueries(NS, 1.5)
@@ -89,7 +91,8 @@ def worker() -> Iterator[Callable[[Answers], Worker]]:
             m.DeviceMemory(1, 2),
             m.DeviceMemory(1, 2),
         ),
-        (lambda w: w.readings(), m.AskReadings(), m.Readings(({},)), ({},)),
+        (lambda w: w.device_time(7.5), m.TimeDevice(7.5), m.DeviceTimed(WORKED), WORKED),
+        (lambda w: w.readings(), m.AskReadings(), m.Readings(({},)), m.Readings(({},))),
         (lambda w: w.placement({}), m.FindPlacement({}), m.FoundPlacement(PLACEMENT), PLACEMENT),
         (lambda w: w.peak_rss_bytes(), m.AskMemory(), m.Memory(9), 9),
         (lambda w: w.unload(), m.Unload(), m.Done(), None),

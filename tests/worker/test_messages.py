@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bench.backend import Device, ModelFile, Options, Placement, TensorSpec, TorchSource
+from bench.capabilities import DeviceTime
 from bench.errors import OutOfMemory, Unavailable, Unsupported, WorkerCrashed
 from bench.worker import messages as m
 from bench.worker.codec import MOST_TEXT, MessageError, decode, encode
@@ -41,7 +42,9 @@ EXAMPLES = (
     m.LoadedInfo(5, None, SPECS, SPECS * 2),
     m.Bind(FEEDS, "native", streams=2),
     m.BindQueries("{}", np.ones((8, 1, 3), np.int64), new_tokens=4),
-    m.Bound(1, 2, 8, 150, PLACEMENT, profiles=True, times_copies=False, tells_of_device=True),
+    m.Bound(
+        1, 2, 8, 150, PLACEMENT, True, times_copies=False, times_device=True, tells_of_device=False
+    ),
     m.WarmUp(1.5),
     m.Warmup(10, settled=True, latency_ns=7),
     m.TimeBlock(calls=9, discard=5),
@@ -65,10 +68,14 @@ EXAMPLES = (
     m.TextRead(np.array([1, 0]), TIMES_NS),
     m.TimeCopies(7.5),
     m.CopyTimes({"h2d_ns": (1, 2), "d2h_ns": ()}),
+    m.TimeDevice(7.5),
+    m.DeviceTimed(DeviceTime(8.5, gaps=True)),
+    m.DeviceTimed(None),
     m.AskDeviceMemory(DEVICE),
     m.DeviceMemory(1, None),
     m.AskReadings(),
     m.Readings(({"power_w": 7.0, "throttled": ["heat"]}, {})),
+    m.Readings(({},), ({"clock_hz": 1e9},), (3,)),
     m.FindPlacement(FEEDS),
     m.FoundPlacement(PLACEMENT),
     m.AskMemory(),

@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.backend import Device, Feeds, ModelFile, Options, Placement, TensorSpec
-from bench.capabilities import QUERIES_PER_STREAM
-from bench.errors import OutOfMemory
+from bench.capabilities import QUERIES_PER_STREAM, DeviceTime
+from bench.errors import BenchError, OutOfMemory
 from bench.worker import messages, resident
 from bench.worker.messages import Bound
 from bench.worker.timing import WARMUP_CALLS, time_calls, warm_up
@@ -330,7 +330,7 @@ def test_device_memory_is_none_where_the_backend_cannot_tell() -> None:
     assert work.device_memory(request) == messages.DeviceMemory(3, 4)
 
 
-def test_the_device_is_asked_after_each_block_and_not_in_it() -> None:
+def test_the_device_is_asked_before_and_after_each_block_and_not_in_it() -> None:
     backend = CopyingBackend()
     asked: list[str] = []
     backend.telemetry = lambda device: (  # type: ignore[attr-defined]
@@ -340,10 +340,69 @@ def test_the_device_is_asked_after_each_block_and_not_in_it() -> None:
     assert asked == ["npu:0"]  # opens the driver's library, which must not wait for a block
     for _ in range(3):
         work.block(messages.TimeBlock(calls=5, discard=1))
-    found = work.told_readings(messages.AskReadings()).readings
-    assert found == ({"power_w": 2.0}, {"power_w": 3.0}, {"power_w": 4.0})
+    found = work.told_readings(messages.AskReadings())
+    assert found.before == ({"power_w": 2.0}, {"power_w": 4.0}, {"power_w": 6.0})
+    assert found.readings == ({"power_w": 3.0}, {"power_w": 5.0}, {"power_w": 7.0})
+    assert found.raising_calls == (0, 0, 0)  # it tells no clock
     work.unload(messages.Unload())
-    assert work.told_readings(messages.AskReadings()).readings == ()
+    assert work.told_readings(messages.AskReadings()) == messages.Readings(())
+
+
+def test_a_device_is_at_its_working_clock_before_calls_are_timed() -> None:
+    """Each call of the model raises it by 100 MHz, up to 2 GHz; idling between blocks costs 1."""
+    backend, hz = CopyingBackend(), [1e9]
+    backend.telemetry = lambda device: {"clock_hz": hz[0]}  # type: ignore[attr-defined]
+    work, _ = loaded(backend)
+    made: list[float] = []
+
+    def call() -> None:
+        made.append(hz[0])
+        hz[0] = min(2e9, hz[0] + 1e8)
+
+    work.call = call
+    for _ in range(3):
+        timed = work.block(messages.TimeBlock(calls=5, discard=2))
+        assert len(timed.latency_ns) == 5
+        assert set(made[-7:]) == {2e9}
+        hz[0] = 1e9
+    told = work.told_readings(messages.AskReadings())
+    assert told.before == ({"clock_hz": 2e9},) * 3
+    assert sum(told.raising_calls) == len(made) - 3 * 7
+    assert min(told.raising_calls) >= 10
+
+
+class TimedSession(CopyingSession):
+    """Tells its device's own time."""
+
+    def device_time(self, calls: int) -> DeviceTime:
+        if self.fails:
+            raise BenchError("work in several streams")
+        return DeviceTime(1000.0 + calls, gaps=True)
+
+
+@pytest.mark.parametrize(("latency_ns", "calls"), [(10, 20), (20_000_000, 10), (10**12, 2)])
+def test_the_devices_own_time_is_asked_for_where_the_session_tells(
+    latency_ns: float, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.CopyingSession", TimedSession)
+    work, bound = loaded(CopyingBackend())
+    assert bound.times_device
+    found = work.device_time(messages.TimeDevice(latency_ns))
+    assert found.time == DeviceTime(1000.0 + calls, gaps=True)
+
+
+def test_the_devices_own_time_fails_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = messages.TimeDevice(10)
+    assert loaded(CopyingBackend())[0].device_time(request).time is None
+    monkeypatch.setattr(f"{__name__}.CopyingSession", TimedSession)
+    work, bound = loaded(CopyingBackend(), lane="api")  # whose calls copy as well
+    assert not bound.times_device
+    assert work.device_time(request).time is None
+    work, _ = loaded(CopyingBackend(fails=True))
+    assert work.device_time(request).time is None
+    assert "work in several streams" in capsys.readouterr().err
 
 
 def test_a_device_that_tells_nothing_has_no_readings() -> None:

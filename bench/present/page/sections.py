@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.discover import Catalogue
+from bench.judge.sweeps import sweep_sentences
 from bench.present.page import accuracy, energy, failures, footprint, latency, start, throughput
 from bench.present.page.names import Palette
 from bench.present.page.parts import Section
@@ -37,12 +38,17 @@ class SectionRow:
     draw: Callable[[About], Section]
 
 
+def _throughput(about: About) -> Section:
+    knees = sweep_sentences(about.run)
+    return throughput.section(about.records, about.palette, about.prefix, knees)
+
+
 SECTIONS = Catalogue(
     "report section",
     "bench.report_sections",
     (
         SectionRow("latency", lambda a: latency.section(a.run, a.records, a.palette, a.prefix)),
-        SectionRow("throughput", lambda a: throughput.section(a.records, a.palette, a.prefix)),
+        SectionRow("throughput", _throughput),
         SectionRow("accuracy", lambda a: accuracy.section(a.records, a.palette, a.prefix)),
         SectionRow("footprint", lambda a: footprint.section(a.records, a.palette, a.prefix)),
         SectionRow("energy", lambda a: energy.section(a.records, a.prefix)),

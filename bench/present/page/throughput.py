@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
 from bench.bounds import in_words
 from bench.cell import Cell
-from bench.numbers import RATE_UNITS, Unit, column_unit, rate
+from bench.numbers import RATE_UNITS, TIME_UNITS, Unit, column_unit, duration, rate
 from bench.present.page.draw import (
     Axis,
     Dot,
@@ -31,7 +32,7 @@ from bench.present.page.parts import (
     number_entry,
 )
 from bench.present.page.selection import MOST_LANES, cut_words, rate_records, time_of_sample
-from bench.record.result import Record
+from bench.record.result import Estimate, Record, value_of
 from bench.scenarios import find_scenario
 
 _HEIGHT = 380
@@ -39,8 +40,11 @@ _MOST_LINES = 12
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
-def section(records: Sequence[Record], palette: Palette, prefix: str) -> Section:
-    """The rates with their intervals; lines where a load was varied."""
+def section(
+    records: Sequence[Record], palette: Palette, prefix: str, knees: Sequence[str] = ()
+) -> Section:
+    """The rates with their intervals; lines where a load was varied, and where sweeps over the
+    batch have their ``knees``."""
     rated = rate_records(records)
     pictures = []
     if rated:
@@ -48,8 +52,15 @@ def section(records: Sequence[Record], palette: Palette, prefix: str) -> Section
     for variable in ("batch", "streams"):
         lines = _varied(rated, variable)
         if lines:
-            pictures.append(_lines(lines, variable, palette, f"{prefix}by-{variable}"))
-    return Section(f"{prefix}throughput-section", "Throughput", pictures=tuple(pictures))
+            pictures.append(_lines(lines, variable, _RATE, palette, f"{prefix}by-{variable}"))
+        if lines and variable == "batch":
+            pictures.append(_lines(lines, variable, _TIME, palette, f"{prefix}latency-by-batch"))
+    return Section(
+        f"{prefix}throughput-section",
+        "Throughput",
+        paragraphs=tuple(knees),
+        pictures=tuple(pictures),
+    )
 
 
 def _load(cell: Cell) -> str:
@@ -108,6 +119,41 @@ def _unit(records: Sequence[Record]) -> Unit:
 _Line = tuple[str, str, str, list[tuple[int, Record]]]  #: label, model, target, points
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """What is drawn against a load: an estimate of each record, and how it is told."""
+
+    title: str
+    axis: str
+    meaning: str
+    units: tuple[Unit, ...]
+    of: Callable[[Record], Estimate | None]
+    told: Callable[[float | None], str]
+    best: Callable[..., Record]  #: of ``max`` and ``min``
+
+
+_RATE = _Drawn(
+    "Throughput",
+    "Samples",
+    "Samples a second at each {}, with 95% intervals; a line that goes on rising has something to "
+    "gain from more. The highest",
+    RATE_UNITS,
+    lambda record: record.throughput,
+    rate,
+    max,
+)
+_TIME = _Drawn(
+    "Latency of a query",
+    "Median latency",
+    "How long a query of so many samples takes at each {}, with 95% intervals: what a larger one "
+    "costs each of its samples. The lowest",
+    TIME_UNITS,
+    lambda record: record.latency.median_ns if record.latency else None,
+    duration,
+    min,
+)
+
+
 def streams_of(target: str) -> int:
     """How many queries a target's options keep in flight (1 where they say nothing)."""
     text = dict(parse_qsl(target.partition("?")[2])).get("streams", "1")
@@ -148,18 +194,17 @@ def _varied(rated: Sequence[Record], variable: str) -> list[_Line]:
     return found
 
 
-def _lines(lines: Sequence[_Line], variable: str, palette: Palette, name: str) -> Picture:
+def _lines(
+    lines: Sequence[_Line], variable: str, what: _Drawn, palette: Palette, name: str
+) -> Picture:
     drawn = lines[:_MOST_LINES]
     everything = [record for line in drawn for _, record in line[3]]
-    unit = _unit(everything)
+    unit = column_unit([value_of(what.of(record)) for record in everything], what.units)
     values = sorted({value for line in drawn for value, _ in line[3]})
     targets = list(dict.fromkeys(line[2] for line in drawn))
-    traces = [_trace(line, targets, unit, variable, palette) for line in drawn]
+    traces = [_trace(line, targets, unit, variable, what, palette) for line in drawn]
     ends = [
-        x / unit.scale
-        for r in everything
-        if (e := r.throughput) is not None
-        for x in (e.low, e.high)
+        x / unit.scale for r in everything if (e := what.of(r)) is not None for x in (e.low, e.high)
     ]
     x = log_axis(f"{variable.capitalize()} (log scale)", values)
     x |= {"tickvals": values, "ticktext": [str(value) for value in values]}
@@ -169,43 +214,44 @@ def _lines(lines: Sequence[_Line], variable: str, palette: Palette, name: str) -
         "layout": layout(
             _HEIGHT,
             xaxis=x,
-            yaxis=log_axis(f"Samples, {unit.name} (log scale)", ends),
+            yaxis=log_axis(f"{what.axis}, {unit.name} (log scale)", ends),
             showlegend=True,
             legend=legend,
             margin={"l": 8, "r": 16, "t": 8, "b": 8},
         ),
     }
-    best = max(everything, key=lambda r: r.throughput.value if r.throughput else 0)
+    best = what.best(everything, key=lambda r: value_of(what.of(r)) or 0)
     return Picture(
         name=name,
-        title=f"Throughput against {variable}",
-        words=f"Samples a second at each {variable}, with 95% intervals; a line that goes "
-        f"on rising has something to gain from more. The highest: {model_and_variant(best.cell)} "
+        title=f"{what.title} against {variable}",
+        words=f"{what.meaning.format(variable)}: {model_and_variant(best.cell)} "
         f"on {target_words(best.cell)} at batch {best.cell.batch}."
         f"{cut_words(len(drawn), len(lines), 'lines')}",
         spec=checked(spec),
-        table=_table([r for line in lines for _, r in line[3]], unit, f"{name}-data"),
+        table=_table([r for line in lines for _, r in line[3]], _unit(everything), f"{name}-data"),
         height=_HEIGHT,
     )
 
 
 def _trace(
-    line: _Line, targets: Sequence[str], unit: Unit, variable: str, palette: Palette
+    line: _Line, targets: Sequence[str], unit: Unit, variable: str, what: _Drawn, palette: Palette
 ) -> dict[str, Any]:
     label, model, target, points = line
     colour = palette.colour(model)
-    dots = []
+    dots, places = [], []
     for value, record in points:
-        found = record.throughput
-        assert found is not None
-        interval = f"{rate(found.value)} ({rate(found.low)} to {rate(found.high)})"
+        found = what.of(record)
+        if found is None:
+            continue
+        interval = f"{what.told(found.value)} ({what.told(found.low)} to {what.told(found.high)})"
         hover = f"<b>{in_picture(label)}</b><br>{variable} {value}: {interval}"
         dots.append(Dot(found.value, found.low, found.high, hover, colour))
+        places.append(value)
     return {
         "type": "scatter",
         "mode": "lines+markers",
         "name": in_picture(label),
-        "x": [value for value, _ in points],
+        "x": places,
         "y": [dot.value / unit.scale for dot in dots],
         "error_y": error_bars(dots, unit.scale, colour),
         "line": {"color": colour, "width": 1.6, "dash": _DASHES[targets.index(target) % 5]},
@@ -216,6 +262,7 @@ def _trace(
 
 
 def _table(records: Sequence[Record], unit: Unit, name: str) -> Table:
+    time = column_unit([value_of(_TIME.of(record)) for record in records], TIME_UNITS)
     columns = (
         Column(("model",), "Model"),
         Column(("target",), "Target"),
@@ -223,6 +270,7 @@ def _table(records: Sequence[Record], unit: Unit, name: str) -> Table:
         Column(("batch",), "Batch", numeric=True),
         Column(("streams",), "Streams", numeric=True),
         Column(bounds("throughput", "per_s"), "Throughput", unit.name, numeric=True),
+        Column(("median_ns",), "Latency", time.name, numeric=True),
         Column(("invocations",), "Invocations", numeric=True),
     )
     rows = [
@@ -233,6 +281,7 @@ def _table(records: Sequence[Record], unit: Unit, name: str) -> Table:
             number_entry(record.cell.batch),
             number_entry(streams_of(record.cell.target)),
             estimate_entry(record.throughput, unit),
+            number_entry(value_of(_TIME.of(record)), time),
             number_entry(len(record.invocations)),
         )
         for record in records

@@ -141,9 +141,9 @@ def _space(
 ) -> Space:
     on_cpu = choice.target.device == "cpu"
     cores = max(default_threads(), base.cell.threads) if on_cpu else 0
-    axis = batch_axis_of(base.model, suite.batch_axis, suite.batch)
-    asked = "batch" in suite.model_fields_set
-    batches = [b for b in (suite.batch if asked else BATCHES) if axis.samples(b) == b]
+    axis = batch_axis_of(base.model, suite.batch_axis, suite.sizes_of_batches)
+    asked = suite.sizes_of_batches if "batch" in suite.model_fields_set else ()
+    batches = [b for b in asked or BATCHES if axis.samples(b) == b]
     # Queries of several streams are timed together, and a bound is on each one.
     streams = objective.loads and _STREAMS in tunables and objective.bound_ns is None
     return Space(

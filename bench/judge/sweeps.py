@@ -1,0 +1,51 @@
+"""What a run with ``--batch auto`` says of each sweep: from which batch on more buys nothing."""
+
+from __future__ import annotations
+
+from bench.numbers import NAME_LIMIT, printable, rate
+from bench.record.sweeps import Swept, rates_of, swept
+from bench.spec import AUTO
+from bench.stats.sweep import Knee, find_knee
+from bench.store.run import StoredRun
+from bench.variants import suffix
+
+
+def sweep_sentences(run: StoredRun) -> list[str]:
+    """A sentence for the knee of each sweep of a run that made some."""
+    suite = run.header.suite
+    if suite.batch != AUTO:
+        return []
+    return [
+        said
+        for sweep in swept(run.records).values()
+        if (said := _sentence(sweep, suite.margin, suite.confidence))
+    ]
+
+
+def _sentence(sweep: Swept, margin: float, confidence: float) -> str:
+    rates = rates_of(sweep)
+    if len(rates) < 2:
+        return ""
+    knee = find_knee(rates, margin, confidence)
+    cell = next(iter(sweep.batches.values())).cell
+    what = f"{cell.model.name}{suffix(cell.variant)} on {cell.target}, {cell.scenario}"
+    found = f"the knee is at batch {knee.batch}, {_rate(sweep, knee.batch)}{_against(knee, sweep)}"
+    words = f"{what}: {found} (measured: {', '.join(map(str, sorted(rates)))})."
+    return printable(words, limit=5 * NAME_LIMIT)
+
+
+def _rate(sweep: Swept, batch: int) -> str:
+    found = sweep.batches[batch].throughput
+    return rate(found.value if found else None)
+
+
+def _against(knee: Knee, sweep: Swept) -> str:
+    """How it stands to the best batch."""
+    if knee.batch == knee.best:
+        return ": no smaller batch comes near it, and no larger one was better"
+    low, high = (100 * (1 - bound) for bound in (knee.ratio.high, knee.ratio.low))
+    best = _rate(sweep, knee.best)
+    return (
+        f"; the best, {best} at batch {knee.best}, can't be told from it within the margin "
+        f"({max(0, low):.1f} to {max(0, high):.1f}% more)"
+    )

@@ -1,0 +1,90 @@
+"""The meters that a group of cells needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.errors import BenchError
+from bench.machine.powercap import find_zones
+from bench.machine.wall import MeterFile
+from bench.measure.energy.meters import CommandMeter, DeviceMeter, FileMeter, Meter, ZoneMeter
+from bench.measure.member import Context
+from bench.measure.plan import PlannedCell
+from bench.record.windows import OF_DEVICES, Scope
+
+
+@dataclass
+class Meters:
+    """The meters that a group of cells needs: the machine's, and those of their devices."""
+
+    context: Context
+    machine: list[Meter] = field(default_factory=list)
+    file: FileMeter | None = None
+    devices: dict[str, DeviceMeter] = field(default_factory=dict)  #: by the meter's own name
+    of_cell: dict[str, str] = field(default_factory=dict)  #: cell id -> its device's meter
+
+    def open(self, cells: Sequence[PlannedCell], held: ExitStack) -> None:
+        """Find them; what is missing is told."""
+        suite, note = self.context.suite, self.context.listener.note
+        rapl = find_zones()
+        if rapl.zones:
+            self.machine.append(ZoneMeter(rapl.zones))
+        if suite.wall_command is not None:
+            self.machine.append(CommandMeter(suite.wall_command))
+        if suite.wall_csv is not None:
+            file = MeterFile(Path(suite.wall_csv), suite.wall_offset_s, suite.wall_zone)
+            self.file = FileMeter(file)
+        for planned in cells:
+            self._of(planned, held)
+        for words in rapl.left_out:
+            note(f"energy: {words}.")
+        covered = all(planned.cell.id in self.of_cell for planned in cells)
+        if rapl.trouble and not covered and not self.wall:
+            note(f"energy of the CPUs: {rapl.trouble}.")
+
+    def _of(self, planned: PlannedCell, held: ExitStack) -> None:
+        """The meter of a cell's device, if that has one."""
+        choice, context = planned.choice, self.context
+        assert choice.runtime is not None
+        assert choice.device is not None
+        if choice.device.id.partition(":")[0] == "cpu":
+            return
+        worker = context.launcher.worker(choice.runtime, 1)
+        try:
+            told = worker.watch_energy(choice.device, 0.0, 0.0)
+        except BenchError as error:
+            worker.kill()
+            context.listener.note(f"energy of {planned.cell.target}: {error}")
+            return
+        if not told.scope:
+            worker.end()
+            context.listener.note(f"energy of {planned.cell.target}: the device tells none.")
+            return
+        self.of_cell[planned.cell.id] = told.meter
+        if told.meter in self.devices:
+            worker.end()
+            return
+        held.callback(worker.end)
+        scopes: dict[str, Scope] = {scope: scope for scope in OF_DEVICES}
+        scope = scopes.get(told.scope, "gpu-board")
+        self.devices[told.meter] = DeviceMeter(worker, choice.device, scope, told.meter)
+
+    @property
+    def wall(self) -> bool:
+        return self.context.suite.wall_command is not None or self.file is not None
+
+    @property
+    def any(self) -> bool:
+        return bool(self.machine or self.devices or self.file)
+
+    @property
+    def all(self) -> list[Meter]:
+        """Those that are read meanwhile."""
+        return [*self.machine, *self.devices.values()]
+
+    @property
+    def pids(self) -> list[int]:
+        return [meter.worker.pid for meter in self.devices.values()]

@@ -1,0 +1,51 @@
+"""``--batch auto``: batches are doubled until throughput stops rising, or memory ends.
+
+Which batch comes next follows from the records alone, so a run that is gone on with goes on here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from bench.cell import Cell
+from bench.measure.plan import Plan, PlannedCell, at_batch
+from bench.record.result import Record
+from bench.record.sweeps import Swept, rates_of, swept
+from bench.stats.sweep import has_levelled_off
+
+#: No sweep goes on beyond: an accelerator's largest useful batch of the smallest models lies below.
+MOST_BATCH = 65_536
+
+
+def next_cells(
+    plan: Plan, records: Sequence[Record], ended: Collection[tuple[object, ...]]
+) -> list[PlannedCell]:
+    """The next batch of the sweeps that go on; those ``ended`` (`swept_key`) ran out of memory.
+
+    Only the smallest that comes next, so that equal batches are measured in turn.
+    """
+    due: dict[int, list[PlannedCell]] = {}
+    sweeps = swept(records)
+    for planned in plan.cells:
+        key = swept_key(planned.cell)
+        if planned.sweeps and key in sweeps and key not in ended:
+            sweep = sweeps[key]
+            if not _is_over(sweep, plan.suite.margin, plan.suite.confidence):
+                due.setdefault(2 * max(sweep.batches), []).append(planned)
+    for batch, begun in sorted(due.items()):
+        found = [next_one for p in begun if (next_one := at_batch(plan.suite, p, batch))]
+        if found:
+            return found
+    return []
+
+
+def swept_key(cell: Cell) -> tuple[object, ...]:
+    """What the batches of one sweep have in common."""
+    return Swept.key_of(cell)
+
+
+def _is_over(sweep: Swept, margin: float, confidence: float) -> bool:
+    rates = rates_of(sweep)
+    if sweep.failed or not rates or 2 * max(sweep.batches) > MOST_BATCH:
+        return True
+    return has_levelled_off(rates, margin, confidence)

@@ -1,0 +1,51 @@
+"""What a run says of its sweeps over the batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compared_runs import a_header
+from fake_records import TEACHER, a_cell, a_record, an_invocation, estimate
+
+from bench.judge.sweeps import sweep_sentences
+from bench.record.result import Record
+from bench.spec import Suite
+from bench.store.run import StoredRun
+
+SPREAD = (0.998, 1.0, 1.002, 0.999, 1.001)
+
+
+def a_batch(batch: int, rate: float, target: str = "x:cuda:0") -> Record:
+    cell = a_cell(TEACHER, target, "offline", batch)
+    call_ns = batch / rate * 1e9
+    taken = tuple(an_invocation(n, call_ns * factor, cell) for n, factor in enumerate(SPREAD))
+    return a_record(cell, call_ns, invocations=taken, throughput=estimate(rate))
+
+
+def a_run(records: list[Record], batch: str | tuple[int, ...] = "auto") -> StoredRun:
+    suite = Suite(models=("fashion-teacher",), scenarios=("offline",), batch=batch)
+    header = a_header([record.cell for record in records], {}, suite=suite)
+    return StoredRun(Path("x"), header, records, [], [])
+
+
+def test_the_knee_of_each_sweep_is_said_with_what_more_would_bring() -> None:
+    rising = [a_batch(n, r) for n, r in ((1, 1e3), (8, 5e3), (16, 9.95e3), (32, 1e4), (64, 9e3))]
+    (said,) = sweep_sentences(a_run(rising))
+    assert said.startswith(
+        "fashion-teacher on x:cuda:0, offline: the knee is at batch 16, 9.95 k/s; the best, "
+        "10.0 k/s at batch 32, can't be told from it within the margin ("
+    )
+    assert said.endswith("% more) (measured: 1, 8, 16, 32, 64).")
+
+
+def test_a_knee_that_is_the_best_batch_says_so() -> None:
+    two = [a_batch(n, r, t) for t in ("x:cpu", "y:cpu") for n, r in ((1, 1e3), (2, 2e3))]
+    said = sweep_sentences(a_run(two))
+    assert len(said) == 2
+    assert "on y:cpu, offline: the knee is at batch 2, 2.00 k/s: no smaller batch" in said[1]
+
+
+def test_batches_that_were_named_are_no_sweep_nor_is_a_single_one() -> None:
+    records = [a_batch(1, 1e3), a_batch(2, 2e3)]
+    assert sweep_sentences(a_run(records, (1, 2))) == []
+    assert sweep_sentences(a_run(records[:1])) == []
