@@ -258,7 +258,8 @@ class Work:
         """Discard the first calls (caches are cold after other workers' turns), time the rest."""
         call = self._call()
         if self.timer is not None:
-            self.timer(request.discard)
+            if request.discard:
+                self.timer(request.discard)
             return m.TimedBlock(self.timer(request.calls))
         for _ in range(request.discard):
             call()
