@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from bench.errors import SpecError
 
@@ -38,7 +39,7 @@ def read_toml(path: Path, noun: str) -> dict[str, Any]:
 
 def first_problem(error: ValidationError, known_keys: Collection[str]) -> str:
     """The first complaint: which key, what stands there, and what was expected."""
-    problem = error.errors()[0]
+    problem = _most_exact(error)
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key.rpartition(".")[2], known_keys, n=1)
@@ -51,6 +52,16 @@ def first_problem(error: ValidationError, known_keys: Collection[str]) -> str:
     if not key:
         return f"{message}{end}"
     return f"`{key}` is {_short(problem['input'])}, but {message[0].lower()}{message[1:]}{end}"
+
+
+def _most_exact(error: ValidationError) -> ErrorDetails:
+    """The first complaint; where a value may be of several types, that of the type which it came
+    closest to, whose name is no key."""
+    first, *others = error.errors()
+    rivals = [o for o in others if o["loc"][:1] == first["loc"][:1]]
+    closest = max([first, *rivals], key=lambda one: len(one["loc"]))
+    keys = tuple(part for part in closest["loc"] if not (isinstance(part, str) and "[" in part))
+    return {**closest, "loc": keys}
 
 
 def _short(value: object) -> str:

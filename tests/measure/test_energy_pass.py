@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +16,7 @@ from bench.errors import BenchError, SpecError, WorkerCrashed
 from bench.machine.powercap import Found, Zone
 from bench.machine.wall import MeterFile
 from bench.measure.account import Account
-from bench.measure.energy import passes
+from bench.measure.energy import found, passes
 from bench.measure.energy.meters import (
     CommandMeter,
     DeviceMeter,
@@ -30,7 +29,7 @@ from bench.measure.energy.passes import EnergyPass, check_wall, has_energy
 from bench.record.energy import energies
 from bench.record.windows import IDLE, Window
 from bench.spec import Suite
-from bench.worker.messages import EnergyWatched
+from bench.worker.messages import EnergyWatched, Readings
 
 GPU = Device("cuda:0", "NVIDIA", "H", "1")
 WATTS = 100.0
@@ -73,8 +72,8 @@ class Computing:
         time.sleep(0.01)
         return SimpleNamespace(latency_ns=np.ones(calls, np.int64))
 
-    def readings(self) -> Sequence[dict[str, Any]]:
-        return [{"throttled": []}, {"throttled": ["heat"]}] if self.name == "hot" else []
+    def readings(self) -> Readings:
+        return Readings(({"throttled": []}, {"throttled": ["heat"]}) if self.name == "hot" else ())
 
     def kill(self) -> None:
         self.log.append(f"{self.name} ended")
@@ -91,7 +90,7 @@ class Stage:
         self.dies: set[str] = set()
         monkeypatch.setattr(passes, "LEAD_S", 0.02)
         monkeypatch.setattr(passes, "TAIL_S", 0.02)
-        monkeypatch.setattr(passes, "find_zones", lambda: Found(trouble="no counters here"))
+        monkeypatch.setattr(found, "find_zones", lambda: Found(trouble="no counters here"))
         monkeypatch.setattr(passes, "start_member", self.start)
         given = {"energy_window_s": 0.25, "min_invocations": 3, "wall_command": None}
         given |= {"wall_csv": None, "wall_offset_s": 0.0, "wall_zone": "UTC", **suite}

@@ -101,13 +101,14 @@ class Counted(Measuring):
     """Measures nothing: notes how many arrays are alive while a group is."""
 
     def __init__(self, cells: tuple[PlannedCell, ...], alive: weakref.WeakSet[Any]) -> None:
-        groups = plan.Plan(suite(), cells).groups()
-        self.prepared = SimpleNamespace(plan=SimpleNamespace(cells=cells, groups=lambda: groups))  # type: ignore[assignment]
+        self.suite = suite()
+        self.prepared = SimpleNamespace(plan=plan.Plan(self.suite, cells))  # type: ignore[assignment]
         self.todo = list(cells)
         self.outcome = SimpleNamespace(records=[])  # type: ignore[assignment]
         self.listener = SimpleNamespace(run_started=lambda *_: None)  # type: ignore[assignment]
         self.store = SimpleNamespace(path=Path())  # type: ignore[assignment]
         self.stored = None
+        self._out_of_memory = set()
         self.alive = alive
         self.seen: list[tuple[int, int]] = []
         self.failures: list[str] = []
