@@ -296,6 +296,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("one_thread")
 def test_a_tiny_language_model_learns_and_what_is_distilled_of_it_says_the_same(
     proof: Proof, monkeypatch: pytest.MonkeyPatch

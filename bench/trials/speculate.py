@@ -5,7 +5,9 @@ each length, in turns of random order; then the original's own answer is read ag
 steps of one token and of several. That tells what the loop is foretold from without running it:
 what the draft puts first at each token, and how long each kind of step takes.
 
-All intervals come from drawing the prompts again, each with all its turns.
+All intervals come from drawing the prompts again, each with all its turns. Those of the lengths
+hold together (Bonferroni): the best of several is looked for, which one interval alone would
+flatter.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from bench.runtimes.loaded import loaded_worker
 from bench.runtimes.processes import Launcher
 from bench.stats.clusters import cluster_intervals, ratio
 from bench.stats.interval import Interval
+from bench.stats.multiple import simultaneous_confidence
 from bench.stats.of_means import OfMeans
 from bench.stats.speculation import checks, shares, walk
 from bench.worker.messages import ReadText, Speculate, Speculated, TextRead
@@ -334,7 +337,8 @@ def _at(
             _ratio(*predicted),
             OfMeans(fit, lambda m: m[..., 0] / m[..., 1] / (m[..., 2] / m[..., 3])),
             _ratio(whole_alone, whole),
-        ]
+        ],
+        simultaneous_confidence(len(asked.lengths), CONFIDENCE),
     )
     drafted = sum(int(one.drafted.sum()) for each in said for one in each)
     accepted = sum(int(one.accepted.sum()) for each in said for one in each)
@@ -354,10 +358,10 @@ def _ratio(over: Array, under: Array) -> OfMeans:
     return ratio(np.asarray(over, np.float64), np.asarray(under, np.float64))
 
 
-def _intervals(statistics: Sequence[OfMeans]) -> list[Interval]:
-    found = cluster_intervals(statistics, CONFIDENCE)
+def _intervals(statistics: Sequence[OfMeans], confidence: float = CONFIDENCE) -> list[Interval]:
+    unknown = Interval(np.nan, np.nan, np.nan, confidence)
     return [
-        each if each is not None else Interval(np.nan, np.nan, np.nan, CONFIDENCE) for each in found
+        each if each is not None else unknown for each in cluster_intervals(statistics, confidence)
     ]
 
 

@@ -11,8 +11,8 @@ from click.types import FloatParamType
 from bench.commands.cli import cli
 from bench.commands.flags import FiniteRange
 
-#: Of `bench run`: the suite's schema refuses them.
-BY_THE_SUITE = {"max_time_s", "cell_timeout_s"}
+#: Of `bench run` and `bench tune`: the suite's schema refuses them.
+BY_THE_SUITE = {"max_time_s", "cell_timeout_s", "energy_window_s", "wall_offset_s"}
 
 
 def numbers() -> Iterator[tuple[str, click.Parameter]]:

@@ -29,6 +29,7 @@ def with_relu(path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_faulty_operator_is_named_at_a_prompt_and_at_a_token_behind_it(
     bench: Callable[..., CompletedProcess[str]], tmp_path: Path
 ) -> None:

@@ -29,6 +29,7 @@ from bench.trials.certify import running, texts
 from bench.trials.certify.passes import Cast, examine, limit_of
 from bench.trials.certify.texts import Texts
 from bench.trials.certify.where import of_language
+from bench.variants import FP32, held_to
 from bench.worker import messages as m
 
 NOBODY = cast(Launcher, None)
@@ -539,3 +540,27 @@ def test_a_tie_of_the_two_likeliest_is_told_as_one(
     assert found.running.ties == found.running.prompts - round(
         found.running.same.value * found.running.prompts
     )
+
+
+def test_how_near_a_tie_was_is_that_of_the_token_itself_and_of_none_beside_it(
+    sessions: Sessions, tmp_path: Path, table: np.ndarray
+) -> None:
+    reference = a_party(sessions, tmp_path, table, "model")
+    examiner = Texts([reference], NOBODY, limit_of(reference))
+    asked = [np.array([bigrams.END, 40, 41]), np.array([bigrams.END, 90])]
+    said = [np.array([50, 60, 70]), np.array([80, 81])]
+    before = [[41, 50, 60], [90, 80]]
+    expected = [np.diff(np.sort(table[ids])[:, -2:])[:, 0] for ids in before]
+    found = running._gaps(examiner, reference, asked, said, NOBODY)
+    assert [len(each) for each in found] == [3, 2]
+    for gaps, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(gaps, wanted, atol=1e-5)
+
+
+def test_a_reference_that_is_held_to_a_cosine_elsewhere_is_held_to_rounding_here(
+    tmp_path: Path,
+) -> None:
+    found = planned(tmp_path, DATA)
+    quantised = replace(found, cell=found.cell.model_copy(update={"variant": "int8-static"}))
+    assert held_to("int8-static", "").tolerance.cosine is not None
+    assert limit_of(quantised) == limit_of(found) == FP32.tolerance

@@ -77,6 +77,16 @@ def test_a_loop_that_takes_what_its_steps_take_is_foretold(cuts: bool) -> None:
     assert found.answers == 2 * PROMPTS * len(LENGTHS)
 
 
+def test_the_best_of_several_lengths_is_sure_only_where_all_intervals_hold_together() -> None:
+    turn = [answers(seed) for seed in range(PROMPTS)]
+    (alone,) = found_in("here:cpu", replace(ASKED, lengths=(1,)), [turn]).at
+    both = found_in("here:cpu", ASKED, [turn]).at
+    assert alone.measured.confidence == 0.95
+    for name in ("measured", "predicted", "whole", "fit"):
+        assert getattr(both[0], name).confidence == pytest.approx(0.975)
+    assert both[0].measured.low < alone.measured.low
+
+
 def test_a_loop_that_takes_longer_is_told_of() -> None:
     turn = [answers(seed, slower=1.5) for seed in range(PROMPTS)]
     found = found_in("here:cpu", ASKED, [turn])
@@ -127,7 +137,9 @@ def test_other_vocabularies_are_refused() -> None:
         check_vocabularies(planned("a", 9), planned("b", None))
 
 
-@pytest.mark.parametrize("write", [write_compressing, write_growing])
+@pytest.mark.parametrize(
+    "write", [pytest.param(write_compressing, marks=pytest.mark.long), write_growing]
+)
 def test_a_real_loop_is_lossless_whether_its_state_can_be_cut_or_not(
     bench: Any, tmp_path: Path, write: Any
 ) -> None:
