@@ -4,7 +4,7 @@ A model is a Python file with a factory, and safetensors weights. A module doesn
 types and shapes of its inputs, so the specs of a session hold names alone (dtype ``""``), and
 those of the outputs follow from the first outputs. Options behind ``?`` there are on CUDA alone:
 ``cuda_graph=1`` captures each bound call once and replays it, ``streams`` is a number of streams
-that offline queries are launched into. It has never touched a GPU.
+that offline queries are launched into.
 """
 
 from __future__ import annotations

@@ -12,12 +12,16 @@ from bench.errors import BenchError, OutOfMemory, Unsupported
 
 from ..shared.checks import describe_feeds, first_line, is_out_of_memory
 from .busy import Launch
+from .constants import Constants, origin
 from .session import Bound, TorchSession, on_copies
 from .steps import TorchSteps
 
 #: Calls before a capture, so that libraries have chosen and loaded their kernels: as often as in
 #: PyTorch's notes on CUDA semantics ("Whole-network capture").
 _WARM_UP_CALLS = 3
+#: A pass may move to the device in a capture what it doesn't elsewhere: each such tensor costs one
+#: more. So many are far more than any model that was seen.
+_MOST_CAPTURES = 20
 
 
 class GraphSession(TorchSession):
@@ -65,33 +69,52 @@ class GraphSession(TorchSession):
     def _capture(self, tensors: list[Any], fed: str) -> tuple[Callable[[], None], Any]:
         """What replays the forward pass on these tensors, and what it leaves its result in.
 
-        Raises `Unsupported` where the pass can't be captured, for example because it waits for the
-        device to decide what comes next.
+        What the pass makes on the CPU is put on the device before. Raises `Unsupported` where the
+        pass can't be captured, for example because it waits for the device to decide what comes
+        next.
         """
-        api, forward = self._api, self._forward
+        constants = Constants(self._torch, self._place)
+        self._warm_up(tensors, constants, fed)
+        forward = on_copies(self._forward) if self._writes else self._forward
+        for _ in range(_MOST_CAPTURES):
+            graph = self._api.CUDAGraph()
+            try:
+                with self._api.graph(graph), constants.given():
+                    result = forward(*tensors)
+            except Exception as error:
+                if constants.learnt():
+                    continue
+                raise self._no_graph(error) from error
+            if constants.learnt():  # the module made something of that error itself
+                continue
+            graph.replay()
+            self._api.synchronize(self._place)
+            if not constants.restored():
+                return graph.replay, result
+        raise Unsupported(
+            f"{self._where}: its forward pass moves other tensors to the device each time that it "
+            "is called, which a CUDA graph can't. Leave cuda_graph=1 out."
+        )
+
+    def _warm_up(self, tensors: list[Any], constants: Constants, fed: str) -> None:
+        """The calls before a capture."""
+        api = self._api
         aside = api.Stream(device=self._place)
         aside.wait_stream(api.current_stream(self._place))
         try:
-            with api.stream(aside):
+            with api.stream(aside), constants.watched():
                 for _ in range(_WARM_UP_CALLS):
-                    forward(*tensors)
+                    self._forward(*tensors)
         except Exception as error:
             raise self._refusal(error, fed) from error
         api.current_stream(self._place).wait_stream(aside)
         self._look_for_writes(tensors)
-        forward = on_copies(forward) if self._writes else forward
-        graph = api.CUDAGraph()
-        try:
-            with api.graph(graph):
-                result = forward(*tensors)
-        except Exception as error:
-            raise self._no_graph(error) from error
-        return graph.replay, result
 
     def _no_graph(self, error: Exception) -> BenchError:
         if is_out_of_memory(error):
             return OutOfMemory(f"{self._where}: {first_line(error)}. Use a smaller batch.")
+        line = origin(self._torch, error)
         return Unsupported(
-            f"{self._where}: its forward pass can't be captured as a CUDA graph: "
-            f"{first_line(error)}. Leave cuda_graph=1 out."
+            f"{self._where}: its forward pass can't be captured as a CUDA graph"
+            f"{f' (at {line})' if line else ''}: {first_line(error)}. Leave cuda_graph=1 out."
         )

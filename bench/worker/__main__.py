@@ -6,7 +6,8 @@ Each request on the control socket, ``{"fork": [modules]}``, carries two file de
 worker's channel and its log. The modules are imported before the first fork that asks for them. The
 server answers ``{"pid": ...}``, and later ``{"ended": pid, "status": ...}`` with the wait status
 that `os.waitstatus_to_exitcode` understands. Where a runtime can't live through a fork, or an
-import has started threads, the child starts a fresh interpreter instead (``--worker``).
+import has started threads or a device's driver, the child starts a fresh interpreter instead
+(``--worker``).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import signal
 import socket
 import sys
 import traceback
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from bench.backend import Backend
 from bench.worker import START
@@ -28,15 +29,19 @@ from bench.worker.family import die_with_parent, end_group
 from bench.worker.wire import Channel
 from bench.worker.work import serve
 
+#: Files of accelerators' drivers: NVIDIA's, Huawei's, AMD's, and what the kernel has for others.
+_DEVICES = ("/dev/nvidia", "/dev/davinci", "/dev/kfd", "/dev/dri/", "/dev/accel")
+
 
 def main() -> None:
     if sys.argv[1] == "--worker":
         serve(Channel(socket.socket(fileno=int(sys.argv[2]))), _import_backend(sys.argv[3]))
         _leave(0)
     control = socket.socket(fileno=int(sys.argv[1]))
+    before = _Started.now()
     backend = _import_backend(sys.argv[2])
     _send(control, {"ready": True})
-    Server(control, backend).run()
+    Server(control, backend, forks=backend.fork_safe and _Started.now() == before).run()
 
 
 def _import_backend(reference: str) -> Backend:
@@ -54,12 +59,31 @@ def _import_backend(reference: str) -> Backend:
     return backend
 
 
-def _threads() -> int:
-    """Of this process; 0 where the system doesn't tell."""
+class _Started(NamedTuple):
+    """What this process has started that no child of a fork can use: threads would be missing in
+    it, and a driver refuses it ("Cannot re-initialize CUDA in forked subprocess", seen on an H200
+    behind an import of inductor with triton). A library of a driver that is merely mapped, as
+    torch's build for CUDA maps one, does no harm."""
+
+    threads: int  #: 0 where the system doesn't tell
+    devices: frozenset[str]  #: that were opened
+
+    @classmethod
+    def now(cls) -> _Started:
+        """As it is at this moment."""
+        threads = len(_listed("/proc/self/task"))
+        opened = []
+        for number in _listed("/proc/self/fd"):
+            with contextlib.suppress(OSError):  # the listing's own
+                opened.append(os.readlink(f"/proc/self/fd/{number}"))
+        return cls(threads, frozenset(path for path in opened if path.startswith(_DEVICES)))
+
+
+def _listed(folder: str) -> list[str]:
     try:
-        return len(os.listdir("/proc/self/task"))
+        return os.listdir(folder)
     except OSError:
-        return 0
+        return []
 
 
 def _leave(code: int) -> NoReturn:
@@ -81,12 +105,12 @@ def _send(control: socket.socket, message: dict[str, Any]) -> None:
 class Server:
     """Forks workers and reaps them."""
 
-    def __init__(self, control: socket.socket, backend: Backend) -> None:
+    def __init__(self, control: socket.socket, backend: Backend, *, forks: bool) -> None:
         self.control = control
         self.backend = backend
         self.children: set[int] = set()
         self.imported: set[str] = set()
-        self.forks = backend.fork_safe
+        self.forks = forks
 
     def run(self) -> None:
         """Until the scheduler closes the control socket; then no worker is left behind."""
@@ -129,18 +153,18 @@ class Server:
     def preload(self, modules: list[str]) -> None:
         """Import what the model of the next worker needs, once for all workers.
 
-        What can't be imported is left to the worker, which says so. A thread that an import starts
-        would be missing in each child, and what it does with it: nothing is forked from then on.
+        What can't be imported is left to the worker, which says so. Where an import starts what
+        can't be used in a child, nothing is forked from then on.
         """
         if not self.forks or "torch" not in self.backend.forms:  # an ONNX file needs none
             return
         for name in modules:
             if name not in self.imported:
                 self.imported.add(name)
-                before = _threads()
+                before = _Started.now()
                 with contextlib.suppress(Exception):
                     importlib.import_module(name)
-                self.forks = self.forks and _threads() == before
+                self.forks = self.forks and _Started.now() == before
 
     def become_worker(self, channel_fd: int, log_fd: int) -> None:
         """In the child: never returns."""

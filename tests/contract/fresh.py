@@ -30,8 +30,13 @@ def main(reference: str, device_id: str, folder: str) -> None:
         "imported_with_the_adapter": [name for name in adapter.preload if name in sys.modules]
     }
     before = _threads()
+    # The build of a runtime for CUDA may map the driver's library, and start nothing in it.
+    for preload in adapter.preload[:1]:
+        importlib.import_module(preload)
+    mapped = _mapped_drivers()
     for preload in adapter.preload:
         importlib.import_module(preload)
+    facts["drivers_mapped_by_more"] = sorted(_mapped_drivers() - mapped)
     facts["threads_started_by_preload"] = _threads() - before
     facts["devices_opened_by_preload"] = sorted(_opened_devices())
     reader, writer = os.pipe()
@@ -61,6 +66,14 @@ def _opened_devices() -> set[str]:
         except OSError:  # the listing's own
             continue
     return {path for path in opened if path.startswith(("/dev/nvidia", "/dev/davinci", "/dev/kfd"))}
+
+
+def _mapped_drivers() -> set[str]:
+    """Libraries of NVIDIA's driver, and what triton builds to talk to it, in this process."""
+    maps = Path("/proc/self/maps")
+    lines = maps.read_text().splitlines() if maps.exists() else []
+    names = {Path(line.split(maxsplit=5)[5]).name for line in lines if line.count("/") > 0}
+    return {name for name in names if name.startswith(("libcuda.so", "libnvidia-", "cuda_utils"))}
 
 
 def _use(backend: Any, device_id: str, folder: Path) -> dict[str, Any]:

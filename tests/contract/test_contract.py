@@ -48,6 +48,7 @@ def test_preloading_starts_no_thread(fresh_facts: dict[str, Any]) -> None:
 
 def test_preloading_starts_no_driver(fresh_facts: dict[str, Any]) -> None:
     assert fresh_facts["devices_opened_by_preload"] == []
+    assert fresh_facts["drivers_mapped_by_more"] == []
 
 
 def test_a_forked_child_can_use_the_runtime(subject: Subject, fresh_facts: dict[str, Any]) -> None:

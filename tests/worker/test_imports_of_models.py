@@ -33,8 +33,8 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def server(forms: tuple[str, ...] = ("torch",), *, fork_safe: bool = True) -> Server:
-    backend: Any = SimpleNamespace(forms=forms, fork_safe=fork_safe)
-    return Server(socket.socketpair()[0], backend)
+    backend: Any = SimpleNamespace(forms=forms)
+    return Server(socket.socketpair()[0], backend, forks=fork_safe)
 
 
 def test_what_a_module_needs_is_imported_before_the_fork(modules: Path) -> None:
