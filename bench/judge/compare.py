@@ -188,7 +188,7 @@ def measure_of(match: Match) -> Measure:
 
 def _effect(match: Match, margin: float, confidence: float, other_machine: bool) -> Effect:
     measure = measure_of(match)
-    typical = [_typical(one, measure) for one in (match.a, match.b)]
+    typical = [_typical(one, measure, match.same_group) for one in (match.a, match.b)]
     floors = [_floor(one, measure) for one in (match.a, match.b)]
     paired = match.same_group and len(typical[0].keys() & typical[1].keys()) >= FEWEST_INVOCATIONS
     rule = _ranking_rule(match, confidence) if paired else None
@@ -219,11 +219,12 @@ def _effect(match: Match, margin: float, confidence: float, other_machine: bool)
     )
 
 
-def _typical(one: Side, measure: Measure) -> dict[int, float]:
-    """Median time of a query, or the mean time of a sample, in ns."""
+def _typical(one: Side, measure: Measure, same_group: bool) -> dict[int, float]:
+    """The time of a query of the typical block where the two were measured in turn, else its
+    median; or the mean time of a sample, in ns."""
     assert one.record is not None
     if measure == "latency":
-        return _times(one.record, lambda i: i.median_ns)
+        return _times(one.record, lambda i: i.paced_ns if same_group else i.median_ns)
     return _times(one.record, lambda i: i.query_ns / one.cell.batch)
 
 

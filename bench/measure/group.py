@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import cast
 
@@ -21,7 +21,7 @@ from bench.discover import load_object
 from bench.errors import BenchError
 from bench.files import file_stem
 from bench.machine.disturbance import round_watcher
-from bench.measure.beats import Beat, equal_beats
+from bench.measure.beats import Beat, equal_beats, lengthened
 from bench.measure.canary import Canary
 from bench.measure.member import (
     BLOCK_THRESHOLDS,
@@ -30,6 +30,7 @@ from bench.measure.member import (
     keep_placement,
     last_words,
 )
+from bench.measure.spending import P99, ROUNDS, Plan, Spending, takes_part
 from bench.measure.starting import Room, start_members
 from bench.measure.state import CellState
 from bench.measure.stops import stops
@@ -43,9 +44,6 @@ from bench.scenarios import Scenario
 from bench.stats.percentile import minimum_samples
 from bench.unchanged import check_unchanged
 
-#: Rounds in a generation: the design whose intervals held their coverage there.
-ROUNDS = 8
-P99 = 0.99
 #: At most so many rounds more, for blocks that were disturbed.
 EXTRA_ROUNDS = 4
 
@@ -80,6 +78,7 @@ class Group:
         self.elsewhere = True  #: the CPUs are chosen anew before the next generation
         self.beats: dict[str, Beat] = {}
         self.room = Room()
+        self.spending = Spending(self.suite)
         taken = [i.index for state in states for i in state.invocations]
         self.generation = max([context.first_generation, *(index + 1 for index in taken)])
 
@@ -111,7 +110,9 @@ class Group:
     def _generation(self, active: Sequence[CellState], canary: Canary) -> list[CellState]:
         """One more invocation of each cell; the cells that had room, failed ones included."""
         self._choose_cpus(canary)
+        began_s = self.context.account.total_s
         members, without_room = self._start_members(active)
+        self.spending.started(self.context.account.total_s - began_s, len(members))
         active = [state for state in active if state not in without_room]
         for state in active:
             state.group = state.group or f"{self.name}, part {self.part}"
@@ -180,39 +181,97 @@ class Group:
             canary.stay_on(self.cpus[-1])
 
     def rounds(self, members: list[Member], canary: Canary) -> list[Block]:
-        """Blocks in random turn; a member whose worker fails leaves, the others go on."""
-        canary_blocks: list[Block] = []
-        for number in range(ROUNDS):
-            for position, turn in enumerate(self.context.rng.permutation(len(members) + 1)):
-                if turn == len(members):
-                    canary_blocks += self.canary_blocks(canary, number, position)
-                    continue
-                member = members[turn]
-                if member.state.failure is None:
-                    with self.failing(member.state):
-                        member.blocks.append(self.block(member, number, position))
+        """Blocks in random turn; a member whose worker fails leaves, the others go on.
+
+        Where nothing was learned of a cell yet, it has `ROUNDS`, and then as many more as these say
+        are worth it."""
+        plans = self._plans(members)
+        canary_blocks = self._turns(members, canary, 0, {k: p.rounds for k, p in plans.items()})
+        self._find_openings(members)
+        done = max((plan.rounds for plan in plans.values()), default=0)
+        new = [m for m in members if m.state.cell.id not in self.spending.learned]
+        unfinished = {m.state.cell.id: m.blocks for m in new if m.state.failure is None}
+        if unfinished:
+            found = self.spending.plans(self._alive(members), self.beats, unfinished)
+            more = {k: found[k].rounds - ROUNDS for k in unfinished if found[k].rounds > ROUNDS}
+            canary_blocks += self._turns(members, canary, done, more)
         self._again_where_disturbed(members)
         return canary_blocks
 
+    def _plans(self, members: Sequence[Member]) -> dict[str, Plan]:
+        """What each member gets in this generation; longer blocks hold for all that make equal
+        calls, or for none."""
+        found = self.spending.plans(self._alive(members), self.beats)
+        self.beats = lengthened(self.beats, {k: plan.longer for k, plan in found.items()})
+        return {m.state.cell.id: found.get(m.state.cell.id, Plan(ROUNDS)) for m in members}
+
+    @staticmethod
+    def _alive(members: Sequence[Member]) -> list[CellState]:
+        return [member.state for member in members if member.state.failure is None]
+
+    def _turns(
+        self, members: Sequence[Member], canary: Canary, first: int, wanted: Mapping[str, int]
+    ) -> list[Block]:
+        """So many rounds for each cell, spread over those of the cell that gets most; the canary
+        takes part in `ROUNDS` at most. The rounds count on from ``first``."""
+        canary_blocks: list[Block] = []
+        total = max(wanted.values(), default=0)
+        for number in range(total):
+            turns: list[Member | None] = [
+                member
+                for member in members
+                if takes_part(number, wanted.get(member.state.cell.id, 0), total)
+            ]
+            if takes_part(number, min(ROUNDS, total), total):
+                turns.append(None)
+            for position, turn in enumerate(self.context.rng.permutation(len(turns))):
+                member = turns[turn]
+                if member is None:
+                    canary_blocks += self.canary_blocks(canary, first + number, position)
+                elif member.state.failure is None:
+                    with self.failing(member.state):
+                        member.blocks.append(self.block(member, first + number, position))
+        return canary_blocks
+
+    def _find_openings(self, members: Sequence[Member]) -> None:
+        """How many calls at the beginning of each block aren't to count, where that isn't known:
+        the first blocks were timed from their first call on, and lose it now."""
+        for member in members:
+            beat = self.beats[member.state.cell.id]
+            if beat.why or not member.blocks or member.state.failure is not None:
+                continue
+            found = beat.sought([block.latency_ns for block in member.blocks])
+            self.beats[member.state.cell.id] = found
+            member.blocks = [block.without_opening(found.discard) for block in member.blocks]
+
     def _again_where_disturbed(self, members: Sequence[Member]) -> None:
         """One more block for each that was disturbed, in rounds like the others."""
-        for number in range(ROUNDS, ROUNDS + EXTRA_ROUNDS):
+        first = 1 + max((b.round for member in members for b in member.blocks), default=-1)
+        enough = {m.state.cell.id: min(ROUNDS, len(m.blocks)) for m in members}
+        for number in range(first, first + EXTRA_ROUNDS):
             short = [
                 member
                 for member in members
-                if member.state.failure is None and undisturbed(member.blocks) < ROUNDS
+                if member.state.failure is None
+                and undisturbed(member.blocks) < enough[member.state.cell.id]
             ]
             for position, turn in enumerate(self.context.rng.permutation(len(short))):
                 with self.failing(short[turn].state):
                     short[turn].blocks.append(self.block(short[turn], number, position))
 
     def block(self, member: Member, number: int, position: int) -> Block:
-        """So many calls of one member, back to back."""
+        """So many calls of one member, back to back; all that it makes while it isn't known how
+        many of the first are not to count."""
         beat = self.beats[member.state.cell.id]
+        calls, discard = beat.calls, beat.discard
+        if not beat.why:
+            calls, discard = beat.calls + beat.most_opening, 0
+        began_s = self.context.account.total_s
         with self.context.account.useful(member.state):
             member.watcher.start()
-            timed = member.worker.timed_block(calls=beat.calls, discard=beat.discard)
+            timed = member.worker.timed_block(calls=calls, discard=discard)
             seen = member.watcher.stop()
+        self.spending.note_block(member.state.cell.id, self.context.account.total_s - began_s)
         member.note_wait(seen)
         return Block(
             member.state.cell.id,
@@ -255,6 +314,7 @@ class Group:
             )
             self.context.store.append_workers([told for _, told, _ in done])
             self.context.store.append_invocations([one for *_, one in done])
+            self.spending.note({m.state.cell.id: m.blocks for m, *_ in done})
             for member, _, one in done:
                 member.state.invocations.append(one)
                 member.state.take(one.index, member.blocks)
@@ -266,7 +326,7 @@ class Group:
         with self.context.account.useful(state):
             if state.cell.lane != "api":
                 state.outputs = state.planned.given(member.worker.fetch())
-            told = last_words(member, self.generation, self.beats[state.cell.id].discard)
+            told = last_words(member, self.generation, self.beats[state.cell.id])
             member.worker.end()
         keep_placement(state, member.bound)
         return told.model_copy(

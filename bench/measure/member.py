@@ -15,6 +15,7 @@ from bench.errors import BenchError
 from bench.machine.disturbance import Disturbance, Thresholds, Watcher, block_watcher
 from bench.machine.quiet import Cores
 from bench.measure.account import Account
+from bench.measure.beats import Beat
 from bench.measure.listener import Listener
 from bench.measure.plan import PlannedCell
 from bench.measure.state import CellState
@@ -180,7 +181,7 @@ def device_readings(member: Member) -> dict[str, Any]:
     }
 
 
-def last_words(member: Member, index: int, discard: int) -> WorkerFacts:
+def last_words(member: Member, index: int, beat: Beat) -> WorkerFacts:
     """What is left to ask of a worker whose calls are timed, with all that it told before."""
     peak_rss_bytes = member.worker.peak_rss_bytes()
     readings = device_readings(member)
@@ -196,7 +197,8 @@ def last_words(member: Member, index: int, discard: int) -> WorkerFacts:
         first_inference_ns=member.bound.first_inference_ns,
         warmup_calls=member.warmup.calls,
         settled=member.warmup.settled,
-        discard=discard,
+        discard=beat.discard,
+        discard_why=beat.why,
         rss_before_load_bytes=member.loaded.rss_before_load_bytes,
         peak_rss_bytes=peak_rss_bytes,
         queries_per_call=member.bound.queries_per_call,

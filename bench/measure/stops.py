@@ -62,24 +62,37 @@ def _precise(active: Sequence[CellState], everybody: Sequence[CellState], suite:
     }
 
 
-def _ranked(active: Sequence[CellState], everybody: Sequence[CellState], suite: Suite) -> set[str]:
-    """Cells whose order among the targets of their model is settled."""
-    rivals: dict[tuple[str, str], list[CellState]] = {}
+def rivals(everybody: Sequence[CellState]) -> list[list[CellState]]:
+    """Cells whose order is asked for: those of one model and variant that didn't fail."""
+    found: dict[tuple[str, str], list[CellState]] = {}
     for state in everybody:
         if state.failure is None:
-            rivals.setdefault((state.cell.model.sha256, state.cell.variant), []).append(state)
+            found.setdefault((state.cell.model.sha256, state.cell.variant), []).append(state)
+    return list(found.values())
+
+
+def ranking_rule(cells: int, suite: Suite) -> RankingRule:
+    """What settles the order of so many rivals."""
+    first = min(FEWEST_TO_RANK, suite.min_invocations)
+    return RankingRule(cells, suite.confidence, suite.margin, first, suite.max_invocations)
+
+
+def _ranked(active: Sequence[CellState], everybody: Sequence[CellState], suite: Suite) -> set[str]:
+    """Cells whose order among the targets of their model is settled."""
     settled: set[str] = set()
-    for states in rivals.values():
-        first = min(FEWEST_TO_RANK, suite.min_invocations)
-        rule = RankingRule(
-            len(states), suite.confidence, suite.margin, first, suite.max_invocations
-        )
-        figures = {
-            state.cell.id: dict(
-                zip([i.index for i in state.invocations], state.figures().tolist(), strict=True)
-            )
-            for state in states
-        }
-        if min(len(values) for values in figures.values()) >= first:
+    for states in rivals(everybody):
+        rule = ranking_rule(len(states), suite)
+        figures = {state.cell.id: paired_figures(state) for state in states}
+        if min(len(values) for values in figures.values()) >= rule.first:
             settled |= set(figures) - rule.open_cells(figures)
     return settled
+
+
+def paired_figures(state: CellState) -> dict[int, float]:
+    """What is compared of a cell with others of its group, by generation."""
+    if state.cell.is_rate:
+        return {
+            one.index: float(value)
+            for one, value in zip(state.invocations, state.figures(), strict=True)
+        }
+    return {one.index: one.paced_ns for one in state.invocations}

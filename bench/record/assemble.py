@@ -16,7 +16,7 @@ from bench.arrays import Array
 from bench.cell import Cell
 from bench.discover import Named
 from bench.record import estimate
-from bench.record.block import Block, trusted_samples, trusted_ttft
+from bench.record.block import Block, trusted_samples, trusted_ttft, typical_block_ns
 from bench.record.energy import energies
 from bench.record.facts import CellFacts, ToldPlacement, WorkerFacts
 from bench.record.parity import Reference, parity
@@ -180,6 +180,7 @@ TIMED = (
     "blocks",
     "disturbed_blocks",
     "median_ns",
+    "typical_block_ns",
     "floor_ns",
     "busy_ns",
     "canary_ns",
@@ -197,6 +198,7 @@ def timed(blocks: Sequence[Block], canary_ns: float | None) -> dict[str, Any]:
         len(blocks),
         sum(block.disturbed for block in blocks),
         median(latency_ns),
+        typical_block_ns(blocks),
         floor(latency_ns),
         int(latency_ns.sum()),
         canary_ns,

@@ -44,7 +44,8 @@ class WorkerFacts(Frozen):
     first_inference_ns: int
     warmup_calls: int
     settled: bool
-    discard: int  #: first calls of each block, not timed
+    discard: int  #: first calls of each block, not counted
+    discard_why: str = ""  #: how that number was come by, in words
     #: from asking for the process to its being ready, beside what else started
     start_ns: int | None = None
     rss_before_load_bytes: int | None = None

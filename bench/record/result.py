@@ -94,6 +94,9 @@ class Invocation(Frozen):
     blocks: Count
     discarded_calls: Count
     median_ns: Above
+    #: the geometric mean of the blocks' medians, of which ratios of cells measured in turn are
+    #: made; None in runs that were made before it was kept
+    typical_block_ns: Above | None = None
     floor_ns: Above
     busy_ns: Positive  #: sum over all measured calls
     peak_rss_bytes: Count | None
@@ -129,6 +132,11 @@ class Invocation(Frozen):
     temperature_c: Figure | None = None  #: the highest
     raising_calls: Count = 0  #: untimed, to bring the device to its working clock before the blocks
     throttled: dict[str, Count] | None = None  #: reason -> in how many readings; None if not told
+
+    @property
+    def paced_ns(self) -> float:
+        """The time of a query that is compared with that of a cell measured in turn with it."""
+        return self.median_ns if self.typical_block_ns is None else self.typical_block_ns
 
     @property
     def query_ns(self) -> float:

@@ -277,7 +277,8 @@ class Work:
         call = self._call()
         self._ready_device(call)
         if self.timer is not None:
-            self.timer(request.discard)
+            if request.discard:
+                self.timer(request.discard)
             timed = m.TimedBlock(self.timer(request.calls))
             self._read_device()
             return timed

@@ -1,0 +1,184 @@
+"""How many rounds each cell of a group takes part in, learned from what was measured of it.
+
+The first generation begins with the same few rounds for all. What is seen of the blocks there, and
+of the processes in each generation, says how many rounds a process is worth (see
+`bench.stats.allocation`): a cell that wanders from block to block gets many, one that doesn't few.
+The unit of an interval stays the process; pairs stay pairs, for cells with fewer rounds take
+part in rounds spread over the whole generation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.measure.beats import Beat
+from bench.measure.state import CellState
+from bench.measure.stops import ranking_rule, rivals
+from bench.record.block import Block, block_medians, representative
+from bench.spec import Suite
+from bench.stats.allocation import Asked, Costs, longer_blocks, rounds_worth
+from bench.stats.components import (
+    Components,
+    Logs,
+    against_others,
+    calls_variance,
+    estimate,
+    intraclass_of,
+)
+from bench.stats.percentile import minimum_samples
+from bench.stats.stopping import stopping_confidence
+
+#: Rounds of the first generation, after which it is looked at for the first time; the design whose
+#: intervals held their coverage where nothing was learned.
+ROUNDS = 8
+#: Blocks are made longer where so many times the first rounds would be wanted: below that there is
+#: little to save.
+MANY = 2
+P99 = 0.99
+
+
+@dataclass
+class Learned:
+    """What is known of one cell's blocks."""
+
+    medians: list[Logs] = field(default_factory=list)  #: of each process's blocks, as logarithms
+    calls: list[float] = field(default_factory=list)  #: variance of a median by its calls
+    block_s: float = 0.0  #: the dearest that a block was, over a process
+    timed_s: float = 0.0  #: of that in timed calls
+
+    def with_blocks(self, blocks: Sequence[Block]) -> Learned:
+        """The same with one more process."""
+        taken = representative(blocks)
+        variance = calls_variance([block.latency_ns for block in taken])
+        timed_s = float(np.mean([block.latency_ns.sum() for block in taken])) / 1e9
+        return replace(
+            self,
+            medians=[*self.medians, np.log(block_medians(blocks))],
+            calls=[*self.calls, variance],
+            timed_s=timed_s,
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a cell gets in each further generation."""
+
+    rounds: int
+    longer: int = 1  #: by which factor its blocks are
+
+
+class Spending:
+    """Learns how the cells of a group vary, and what measuring them costs."""
+
+    def __init__(self, suite: Suite) -> None:
+        self.suite = suite
+        self.process_s = 0.0  #: of one worker's start, as the account has it
+        self.learned: dict[str, Learned] = {}
+
+    def started(self, seconds: float, workers: int) -> None:
+        """A generation's workers were started in this time, whether beside each other or not."""
+        if workers:
+            self.process_s = seconds / workers
+
+    def note_block(self, cell_id: str, seconds: float) -> None:
+        """A block took so long, all that is not timed included."""
+        learned = self.learned.setdefault(cell_id, Learned())
+        learned.block_s = seconds
+
+    def note(self, blocks: Mapping[str, Sequence[Block]]) -> None:
+        """One more process of each cell."""
+        self.learned |= self._with(blocks)
+
+    def _with(self, blocks: Mapping[str, Sequence[Block]]) -> dict[str, Learned]:
+        return {
+            cell_id: self.learned.get(cell_id, Learned()).with_blocks(mine)
+            for cell_id, mine in blocks.items()
+            if mine
+        }
+
+    def plans(
+        self,
+        states: Sequence[CellState],
+        beats: Mapping[str, Beat],
+        unfinished: Mapping[str, Sequence[Block]] | None = None,
+    ) -> dict[str, Plan]:
+        """For each cell that anything is known of; ``unfinished`` are the blocks of a generation
+        that goes on."""
+        known = self.learned | self._with(unfinished or {})
+        known = {s.cell.id: known[s.cell.id] for s in states if s.cell.id in known}
+        known = {cell_id: found for cell_id, found in known.items() if found.medians}
+        asked = self._asked(states, known)
+        return {
+            cell_id: self._plan(cell_id, known, asked[cell_id], beats[cell_id]) for cell_id in known
+        }
+
+    def _plan(self, cell_id: str, known: Mapping[str, Learned], asked: Asked, beat: Beat) -> Plan:
+        mine = known[cell_id]
+        costs = Costs(self.process_s, mine.block_s, max(0.0, mine.block_s - mine.timed_s))
+        found = self._components(cell_id, known)
+        rounds = max(rounds_worth(each, costs, asked) for each in found)
+        longer = 1
+        if rounds >= MANY * ROUNDS:
+            longer = min(longer_blocks(each, costs, beat.calls) for each in found)
+        affordable = self.suite.max_time_s / asked.processes / max(mine.block_s, 1e-9)
+        rounds = min(rounds // longer, max(ROUNDS, int(affordable)))
+        tail = math.ceil(minimum_samples(P99) / (asked.processes * beat.calls))
+        return Plan(max(rounds, min(ROUNDS, tail)), longer)
+
+    def _components(self, cell_id: str, known: Mapping[str, Learned]) -> list[Components]:
+        """Those of the cell alone, which decide how sure its latency is, unless only the order is
+        asked for; and those against the cells that it is measured in turn with."""
+        names = list(known)
+        calls = float(np.mean(known[cell_id].calls))
+        alone = [known[name].medians for name in names]
+        place = names.index(cell_id)
+        found = []
+        if self.suite.goal != "rank" or len(names) == 1:
+            found.append(estimate(alone[place], calls, intraclass_of(alone)))
+        if len(names) > 1:
+            against = [against_others(alone, each) for each in range(len(names))]
+            found.append(estimate(against[place], calls, intraclass_of(against)))
+        return found
+
+    def _asked(self, states: Sequence[CellState], known: Mapping[str, Learned]) -> dict[str, Asked]:
+        """How sure the answer of each cell has to be."""
+        suite = self.suite
+        if suite.goal != "rank":
+            confidence = stopping_confidence(suite.confidence)
+            asked = Asked(math.log1p(suite.precision), confidence, suite.min_invocations)
+            return dict.fromkeys(known, asked)
+        found: dict[str, Asked] = {}
+        for others in rivals(states):
+            rule = ranking_rule(len(others), suite)
+            levels = {
+                s.cell.id: np.array([m.mean() for m in known[s.cell.id].medians])
+                for s in others
+                if s.cell.id in known
+            }
+            for cell_id, mine in levels.items():
+                gaps = [_gap(mine, theirs) for other, theirs in levels.items() if other != cell_id]
+                width = min([_to_show(gap, suite.margin) for gap in gaps], default=suite.margin)
+                found[cell_id] = Asked(width, rule.per_look(), rule.first)
+        return {cell_id: found[cell_id] for cell_id in known}
+
+
+def _gap(mine: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
+    """How far apart two cells are, as a logarithm."""
+    common = min(len(mine), len(theirs))
+    return abs(float((mine[-common:] - theirs[-common:]).mean()))
+
+
+def _to_show(gap: float, margin: float) -> float:
+    """The half-width that shows that a gap is one, or that it is smaller than the margin."""
+    return gap if gap > margin else max(margin - gap, margin / 4)
+
+
+def takes_part(number: int, wanted: int, total: int) -> bool:
+    """Whether a cell that wants so many of ``total`` rounds takes part in this one: spread evenly,
+    so that what drifts hits it as it hits the others."""
+    return (number + 1) * wanted // total > number * wanted // total

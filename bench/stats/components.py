@@ -1,0 +1,127 @@
+"""How the variance of a cell's latency splits between processes, blocks and calls.
+
+The model is nested and random (Searle, Casella & McCulloch 1992, "Variance components", chapter
+3): the logarithm of the median of block j in process i is ``mean + process_i + block_ij + what the
+block's calls leave``, all independent. Variances are those of logarithms, so 0.0004 is a standard
+deviation of 2%. They say what more of is worth measuring (`bench.stats.allocation`); no interval
+is made of them: those come from one figure a process, as always.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Logs = NDArray[np.float64]
+
+#: Processes weigh as much as so many degrees of freedom of their own cell's when cells are pooled:
+#: a variance of one degree is off by a factor of 4 in half of the cases. Our choice.
+POOLED_FREEDOM = 2.0
+#: Standard deviation of identical pinned processes where it was measured (docs/method.md); taken
+#: while there is one process, which says nothing of the next.
+TYPICAL_PROCESS_SPREAD = 0.02
+
+
+@dataclass(frozen=True)
+class Components:
+    """Variances of log latency."""
+
+    processes: float
+    blocks: float  #: between the medians of one process's blocks, their calls' part included
+    calls: float  #: the part of ``blocks`` that fewer or more calls a block would change
+    freedom: int  #: degrees of freedom of ``processes``; 0 where it is only assumed
+
+
+def calls_variance(blocks: Sequence[NDArray[np.int64]]) -> float:
+    """The variance of the log of a block's median that is due to its calls alone.
+
+    From the medians of the two halves of each block: their difference has twice the variance of a
+    half's median, which is twice that of the whole. No distribution is assumed; a latency drifting
+    within its blocks is taken for noise of calls. 0 where no block has 4 calls.
+    """
+    squares = [_half_difference(block) ** 2 for block in blocks if len(block) >= 4]
+    return float(np.mean(squares)) / 4 if squares else 0.0
+
+
+def _half_difference(block: NDArray[np.int64]) -> float:
+    middle = len(block) // 2
+    halves = np.median(block[:middle]), np.median(block[-middle:])
+    return math.log(max(halves[0], 1.0) / max(halves[1], 1.0))
+
+
+def estimate(
+    medians: Sequence[Logs], calls: float = 0.0, intraclass: float | None = None
+) -> Components:
+    """Components from the log medians of each process's blocks, by the method of moments.
+
+    With unequal numbers of blocks n_i, N together, of a processes, ``MSA`` between and ``MSE``
+    within them, the variance between processes is ``(MSA - MSE) / n0`` with
+    ``n0 = (N - sum(n_i^2) / N) / (a - 1)`` (Searle, Casella & McCulloch 1992, section 3.6; the
+    ANOVA estimators), truncated at 0. ``intraclass`` is what `intraclass_of` found for all cells:
+    the estimate is drawn towards it. With one process, or none that has two blocks, what is not
+    estimable is assumed.
+    """
+    within, within_freedom = _within(medians)
+    blocks = within / within_freedom if within_freedom else 0.0
+    freedom = len(medians) - 1
+    if freedom < 1:
+        return Components(TYPICAL_PROCESS_SPREAD**2, blocks, min(calls, blocks), 0)
+    own = _between(medians, blocks)
+    weight = 0.0 if intraclass is None else POOLED_FREEDOM
+    pooled = 0.0 if intraclass is None else intraclass * blocks
+    processes = (freedom * own + weight * pooled) / (freedom + weight)
+    return Components(max(0.0, processes), blocks, min(calls, blocks), freedom)
+
+
+def intraclass_of(cells: Sequence[Sequence[Logs]]) -> float | None:
+    """The variance between processes over that between blocks, pooled over cells; None where no
+    cell has two processes.
+
+    Cells of one machine differ in how much they wander, so ratios are pooled and not variances,
+    each with the degrees of freedom of its processes. Truncated at 0 at the end alone: truncating
+    each cell's would make the pool too large.
+    """
+    total = weights = 0.0
+    for medians in cells:
+        within, within_freedom = _within(medians)
+        freedom = len(medians) - 1
+        if freedom < 1 or within <= 0:
+            continue
+        blocks = within / within_freedom
+        total += freedom * _between(medians, blocks) / blocks
+        weights += freedom
+    return max(0.0, total / weights) if weights else None
+
+
+def against_others(cells: Sequence[Sequence[Logs]], place: int) -> list[Logs]:
+    """The blocks of one cell less the mean of the others' in the same round: what is left in
+    ratios once that which hit all alike has cancelled. Only processes and rounds that all have."""
+    found = []
+    for process in zip(*cells, strict=False):
+        rounds = min(len(blocks) for blocks in process)
+        others = [b[:rounds] for position, b in enumerate(process) if position != place]
+        if rounds and others:
+            found.append(process[place][:rounds] - np.mean(others, axis=0))
+    return found
+
+
+def _within(medians: Sequence[Logs]) -> tuple[float, int]:
+    """Sum of squares within processes, and its degrees of freedom."""
+    several = [blocks for blocks in medians if len(blocks) > 1]
+    squares = sum(float(((blocks - blocks.mean()) ** 2).sum()) for blocks in several)
+    return squares, sum(len(blocks) - 1 for blocks in several)
+
+
+def _between(medians: Sequence[Logs], blocks: float) -> float:
+    """The variance between processes, not truncated."""
+    sizes = np.array([len(each) for each in medians], dtype=float)
+    means = np.array([each.mean() for each in medians])
+    total, freedom = sizes.sum(), len(medians) - 1
+    grand = float((sizes * means).sum() / total)
+    mean_square = float((sizes * (means - grand) ** 2).sum()) / freedom
+    even = (total - (sizes**2).sum() / total) / freedom
+    return (mean_square - blocks) / float(even)
