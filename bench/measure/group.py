@@ -189,7 +189,7 @@ class Group:
         canary_blocks = self._turns(members, canary, 0, {k: p.rounds for k, p in plans.items()})
         self._find_openings(members)
         done = max((plan.rounds for plan in plans.values()), default=0)
-        new = [m for m in members if m.state.cell.id not in self.spending.learned]
+        new = [m for m in members if not self.spending.knows(m.state.cell.id)]
         unfinished = {m.state.cell.id: m.blocks for m in new if m.state.failure is None}
         if unfinished:
             found = self.spending.plans(self._alive(members), self.beats, unfinished)

@@ -48,7 +48,7 @@ class Learned:
 
     medians: list[Logs] = field(default_factory=list)  #: of each process's blocks, as logarithms
     calls: list[float] = field(default_factory=list)  #: variance of a median by its calls
-    block_s: float = 0.0  #: the dearest that a block was, over a process
+    block_s: float = 0.0  #: what the last block took, all that is not timed included
     timed_s: float = 0.0  #: of that in timed calls
 
     def with_blocks(self, blocks: Sequence[Block]) -> Learned:
@@ -84,6 +84,10 @@ class Spending:
         """A generation's workers were started in this time, whether beside each other or not."""
         if workers:
             self.process_s = seconds / workers
+
+    def knows(self, cell_id: str) -> bool:
+        """Whether a process of the cell was measured."""
+        return cell_id in self.learned and bool(self.learned[cell_id].medians)
 
     def note_block(self, cell_id: str, seconds: float) -> None:
         """A block took so long, all that is not timed included."""

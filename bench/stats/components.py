@@ -21,9 +21,11 @@ Logs = NDArray[np.float64]
 #: Processes weigh as much as so many degrees of freedom of their own cell's when cells are pooled:
 #: a variance of one degree is off by a factor of 4 in half of the cases. Our choice.
 POOLED_FREEDOM = 2.0
-#: Standard deviation of identical pinned processes where it was measured (docs/method.md); taken
-#: while there is one process, which says nothing of the next.
+#: Standard deviation of identical pinned processes where it was measured (docs/method.md). It is
+#: all that is known while there is one process, which says nothing of the next, and counts
+#: as much as two further ones then: of three processes the spread is mostly luck.
 TYPICAL_PROCESS_SPREAD = 0.02
+ASSUMED_FREEDOM = 2.0
 
 
 @dataclass(frozen=True)
@@ -61,19 +63,19 @@ def estimate(
     With unequal numbers of blocks n_i, N together, of a processes, ``MSA`` between and ``MSE``
     within them, the variance between processes is ``(MSA - MSE) / n0`` with
     ``n0 = (N - sum(n_i^2) / N) / (a - 1)`` (Searle, Casella & McCulloch 1992, section 3.6; the
-    ANOVA estimators), truncated at 0. ``intraclass`` is what `intraclass_of` found for all cells:
-    the estimate is drawn towards it. With one process, or none that has two blocks, what is not
-    estimable is assumed.
+    ANOVA estimators), truncated at 0. Before that it is drawn towards what is typical, and towards
+    what `intraclass_of` found for all cells, with the weights of a few degrees of freedom.
     """
     within, within_freedom = _within(medians)
     blocks = within / within_freedom if within_freedom else 0.0
     freedom = len(medians) - 1
-    if freedom < 1:
-        return Components(TYPICAL_PROCESS_SPREAD**2, blocks, min(calls, blocks), 0)
-    own = _between(medians, blocks)
-    weight = 0.0 if intraclass is None else POOLED_FREEDOM
-    pooled = 0.0 if intraclass is None else intraclass * blocks
-    processes = (freedom * own + weight * pooled) / (freedom + weight)
+    weighed = [(ASSUMED_FREEDOM, TYPICAL_PROCESS_SPREAD**2)]
+    if freedom:
+        weighed.append((float(freedom), _between(medians, blocks)))
+    if intraclass is not None:
+        weighed.append((POOLED_FREEDOM, intraclass * blocks))
+    weights = sum(weight for weight, _ in weighed)
+    processes = sum(weight * variance for weight, variance in weighed) / weights
     return Components(max(0.0, processes), blocks, min(calls, blocks), freedom)
 
 
