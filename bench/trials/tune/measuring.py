@@ -15,12 +15,13 @@ from bench.capabilities import Tunable
 from bench.judge.changes import change_between
 from bench.measure.beats import equal_beats
 from bench.measure.canary import Canary
-from bench.measure.group import P99, ROUNDS, Group
+from bench.measure.group import Group
 from bench.measure.listener import Listener
 from bench.measure.measuring import Measuring, Outcome
 from bench.measure.member import Context, Member
 from bench.measure.plan import Plan, PlannedCell
 from bench.measure.prepare import Prepared
+from bench.measure.spending import P99, ROUNDS
 from bench.measure.state import CellState
 from bench.record.block import Block
 from bench.record.result import Record, StopReason
