@@ -193,7 +193,7 @@ class Group:
         unfinished = {m.state.cell.id: m.blocks for m in new if m.state.failure is None}
         if unfinished:
             found = self.spending.plans(self._alive(members), self.beats, unfinished)
-            more = {k: found[k].rounds - ROUNDS for k in unfinished if found[k].rounds > ROUNDS}
+            more = {k: found[k].rounds - ROUNDS for k in unfinished if k in found}
             canary_blocks += self._turns(members, canary, done, more)
         self._again_where_disturbed(members)
         return canary_blocks
@@ -217,7 +217,7 @@ class Group:
         canary_blocks: list[Block] = []
         total = max(wanted.values(), default=0)
         for number in range(total):
-            turns: list[Member | None] = [
+            turns: list[Member | None] = [  # None is the canary's
                 member
                 for member in members
                 if takes_part(number, wanted.get(member.state.cell.id, 0), total)

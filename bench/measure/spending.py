@@ -185,4 +185,5 @@ def _to_show(gap: float, margin: float) -> float:
 def takes_part(number: int, wanted: int, total: int) -> bool:
     """Whether a cell that wants so many of ``total`` rounds takes part in this one: spread evenly,
     so that what drifts hits it as it hits the others."""
+    wanted = max(0, wanted)
     return (number + 1) * wanted // total > number * wanted // total

@@ -17,6 +17,7 @@ import intervals
 import kin
 import kin_language
 import peers
+import spending
 import tune
 import verdicts
 
@@ -27,6 +28,7 @@ PROOFS: dict[str, Callable[[bool], None]] = {
     "ranking": verdicts.ranking,
     "coverage": intervals.prove,
     "peers": peers.prove,
+    "spending": spending.prove,
     "lineage": kin.prove,
     "certificates": certificates.prove,
     "lineage-language": kin_language.prove,

@@ -25,10 +25,10 @@ def drawn(
 def test_the_components_that_were_put_in_are_found_with_unequal_numbers_of_blocks() -> None:
     rng = np.random.default_rng(1)
     sizes = [8, 8, 30, 30, 12] * 4
-    found = [estimate(drawn(rng, 0.05, 0.2, sizes)) for _ in range(200)]
+    found = [estimate(drawn(rng, 0.05, 0.2, sizes)) for _ in range(600)]
     assert np.mean([f.blocks for f in found]) == pytest.approx(0.04, rel=0.05)
     drawn_in = (19 * 0.0025 + ASSUMED_FREEDOM * TYPICAL_PROCESS_SPREAD**2) / (19 + ASSUMED_FREEDOM)
-    assert np.mean([f.processes for f in found]) == pytest.approx(drawn_in, rel=0.1)
+    assert np.mean([f.processes for f in found]) == pytest.approx(drawn_in, rel=0.15)
     assert {f.freedom for f in found} == {19}
 
 
