@@ -58,7 +58,7 @@ class Suite(Frozen):
     targets: tuple[str, ...] = Field(("*",), description="targets; * is every one present")
     variants: tuple[VariantName, ...] = (variants.DEFAULT,)
     scenarios: tuple[ScenarioName, ...] = scenarios.DEFAULT
-    batch: Literal["auto"] | tuple[Positive, ...] = Field(
+    batch: tuple[Positive, ...] | Literal["auto"] = Field(
         BATCH, description="samples a query, offline/multi-stream; auto: doubled up to the knee"
     )
     latency_bound: str | None = Field(
@@ -110,6 +110,7 @@ class Suite(Frozen):
     wall_offset_s: float = Field(
         0.0, ge=-86400, le=86400, description="seconds to add to the file's times"
     )
+    roofline: bool = Field(False, description="hold each cell against its target's measured peaks")
 
     @field_validator("precision", "margin", mode="before")
     @classmethod

@@ -39,7 +39,8 @@ def read_toml(path: Path, noun: str) -> dict[str, Any]:
 def first_problem(error: ValidationError, known_keys: Collection[str]) -> str:
     """The first complaint: which key, what stands there, and what was expected."""
     problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"])
+    # Where it may be of several types, pydantic puts each one's name behind it: `tuple[int, ...]`.
+    key = ".".join(str(part) for part in problem["loc"] if "[" not in str(part))
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key.rpartition(".")[2], known_keys, n=1)
         hint = f"Did you mean `{near[0]}`?" if near else f"Known: {', '.join(known_keys)}."
