@@ -143,7 +143,7 @@ class Suite(Frozen):
 
     def batches(self, scenario: Scenario) -> tuple[int, ...]:
         """How many samples a query of a scenario that may have several holds."""
-        if self.batch != AUTO:
+        if isinstance(self.batch, tuple):
             return self.batch
         return _FIRST if self.sweeps(scenario) else BATCH
 
@@ -154,7 +154,7 @@ class Suite(Frozen):
     @property
     def sizes_of_batches(self) -> tuple[int, ...]:
         """Those that are known before anything is measured."""
-        return self.batch if self.batch != AUTO else ()
+        return self.batch if isinstance(self.batch, tuple) else ()
 
     def _bounds_fit(self) -> None:
         """A scenario that is bounded has bounds, and others have none."""

@@ -96,7 +96,7 @@ def _recurrent(node: _Node) -> int:
 
 
 def _pooling(node: _Node) -> int:
-    return math.prod(_gives(node)) * math.prod(node.attributes["kernel_shape"])
+    return math.prod(_gives(node)) * math.prod(map(int, node.attributes["kernel_shape"]))
 
 
 def _of_result(each: int) -> Callable[[_Node], int]:
