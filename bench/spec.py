@@ -58,7 +58,7 @@ class Suite(Frozen):
     targets: tuple[str, ...] = Field(("*",), description="targets; * is every one present")
     variants: tuple[VariantName, ...] = (variants.DEFAULT,)
     scenarios: tuple[ScenarioName, ...] = scenarios.DEFAULT
-    batch: Literal["auto"] | tuple[Positive, ...] = Field(
+    batch: tuple[Positive, ...] | Literal["auto"] = Field(
         BATCH, description="samples a query, offline/multi-stream; auto: doubled up to the knee"
     )
     latency_bound: str | None = Field(
@@ -110,6 +110,7 @@ class Suite(Frozen):
     wall_offset_s: float = Field(
         0.0, ge=-86400, le=86400, description="seconds to add to the file's times"
     )
+    roofline: bool = Field(False, description="hold each cell against its target's measured peaks")
 
     @field_validator("precision", "margin", mode="before")
     @classmethod
@@ -142,7 +143,7 @@ class Suite(Frozen):
 
     def batches(self, scenario: Scenario) -> tuple[int, ...]:
         """How many samples a query of a scenario that may have several holds."""
-        if self.batch != AUTO:
+        if isinstance(self.batch, tuple):
             return self.batch
         return _FIRST if self.sweeps(scenario) else BATCH
 
@@ -153,7 +154,7 @@ class Suite(Frozen):
     @property
     def sizes_of_batches(self) -> tuple[int, ...]:
         """Those that are known before anything is measured."""
-        return self.batch if self.batch != AUTO else ()
+        return self.batch if isinstance(self.batch, tuple) else ()
 
     def _bounds_fit(self) -> None:
         """A scenario that is bounded has bounds, and others have none."""

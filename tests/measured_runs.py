@@ -26,7 +26,7 @@ from bench.record.facts import (
     WorkerFacts,
 )
 from bench.record.parity import Reference
-from bench.record.result import EnvironmentFact, Failure, Footprint, Invocation
+from bench.record.result import EnvironmentFact, Failure, Footprint, Invocation, Roofline
 from bench.scenarios import Scenario, find_scenario
 from bench.spec import Suite
 from bench.store.write import RunStore
@@ -42,9 +42,17 @@ SUITE = Suite(
     answer=(4,),
     shapes={"tokens": 8},
     threads=1,
+    roofline=True,
 )
 
 
+ROOFLINE = Roofline(
+    operations=10**6,
+    bytes=10**5,
+    unknown={"Twist": 2},
+    peak_operations_per_s=1e12,
+    peak_bytes_per_s=2e11,
+)
 FOOTPRINT = Footprint(
     weights_bytes=4000,
     cache_bytes=1200,
@@ -228,6 +236,7 @@ def _facts(
         environment=EnvironmentFact(name="fast", python="3.9", numpy="2.1") if on_device else None,
         variant_method="by hand" if on_device else "",
         footprint=FOOTPRINT if whole else None,
+        roofline=ROOFLINE if on_device else None,
         group="single-stream batch 1, part 1",
         finished_at="2026-11-23T12:00:00+00:00",
         placement=ToldPlacement(nodes={"npu:0": 8, "cpu": 1}, source="it says", off_device=("a",))

@@ -81,6 +81,7 @@ _LONG_S = 30.0
 @click.option("--wall-csv", help="--energy: a meter's CSV file, time and watts.")
 @click.option("--wall-zone", help="Time zone of that file's times; default UTC.")
 @click.option("--wall-offset", "wall_offset_s", type=float, help="Seconds to add to its times.")
+@click.option("--roofline", is_flag=True, default=None, help="Measure peaks; tell shares of them.")
 @click.option("--results", type=click.Path(path_type=Path), help="Folder of runs.")
 @click.option("--resume", "resumed", type=click.Path(path_type=Path), help="Go on with a run.")
 @click.option("--retry-failed", is_flag=True, help="--resume: try failed cells again.")

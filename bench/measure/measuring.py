@@ -13,6 +13,7 @@ import numpy as np
 from bench.arrays import Array
 from bench.cards.language.requests import RequestTimes, request_times
 from bench.cards.tasks import find_task
+from bench.cards.work import work_of
 from bench.cell import Cell
 from bench.errors import BenchError, OutOfMemory, SpecError, WorkerCrashed
 from bench.machine.quiet import Cores
@@ -24,6 +25,7 @@ from bench.measure.language.pasts import footprint, names_to_fill, too_large, wi
 from bench.measure.language.steps import tokenizer_of
 from bench.measure.listener import Listener
 from bench.measure.member import Context, told_placement, try_out
+from bench.measure.peaks import Peaks, peaks_of
 from bench.measure.plan import PlannedCell
 from bench.measure.prepare import Prepared
 from bench.measure.profiled import profiled_placement
@@ -36,7 +38,7 @@ from bench.measure.taken import as_answered
 from bench.record.assemble import OTHER_SHAPES, Evidence, assemble
 from bench.record.facts import CellFacts, ToldPlacement, Witness
 from bench.record.parity import Reference
-from bench.record.result import EnvironmentFact, Failure, Footprint, Record
+from bench.record.result import EnvironmentFact, Failure, Footprint, Record, Roofline
 from bench.record.steps import steps_checked
 from bench.runtimes.targets import Choice, default_threads
 from bench.scenarios import find_scenario
@@ -83,6 +85,7 @@ class Measuring:
         self.scores: dict[ScoredOnce, Score | BenchError] = {}
         self.requests: dict[tuple[str, str, int], RequestTimes | None] = {}
         self.placements: dict[tuple[object, ...], ToldPlacement | None] = {}
+        self.peaks: dict[tuple[str, int], Peaks | None] = {}
         done = {record.cell_id for record in outcome.records}
         self.todo = [p for p in prepared.plan.cells if p.cell.id not in done]
         self._total = len(prepared.plan.cells)
@@ -394,6 +397,7 @@ class Measuring:
             tokenizing_ns=request.ns if request else (),
             templated=request is not None and request.templated,
             footprint=self._footprint(state),
+            roofline=self._roofline(state),
             sizes=dict(planned.sizes),
             assumed=planned.assumed,
         )
@@ -428,6 +432,34 @@ class Measuring:
         """What was foretold; and what the bound state takes, where the cell got that far."""
         told = footprint(state.planned)
         return told if state.failure is not None else with_held(told, state.planned)
+
+    def _roofline(self, state: CellState) -> Roofline | None:
+        """The work of a query and the peaks of its target, where they are asked for and can be had;
+        the latter once for each target."""
+        planned = state.planned
+        path = planned.file.onnx or planned.model.file.onnx
+        if not self.suite.roofline or state.failure or planned.prompts is not None or path is None:
+            return None
+        key = planned.cell.target, planned.cell.threads
+        if key not in self.peaks:
+            self.listener.phase(f"measuring the peaks of {planned.cell.target}")
+            with self.account.useful():
+                try:
+                    self.peaks[key] = peaks_of(planned, self._context(planned))
+                except BenchError as error:
+                    self.peaks[key] = None
+                    self.listener.note(f"{planned.cell.target} has no roofline: {error}")
+        peaks = self.peaks[key]
+        if peaks is None:
+            return None
+        work = work_of(path, planned.cell.shapes)
+        return Roofline(
+            operations=work.operations,
+            bytes=work.bytes,
+            unknown=dict(work.unknown),
+            peak_operations_per_s=peaks.operations_per_s,
+            peak_bytes_per_s=peaks.bytes_per_s,
+        )
 
     def _profiled(self, state: CellState) -> ToldPlacement | None:
         """What a session of its own finds out further: once for each model, variant and target

@@ -1,12 +1,14 @@
-"""What a table says of devices that compute apart from their host: copies, who waits for whom."""
+"""What a table says of devices: copies, who waits for whom, shares of what they can do at most."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from bench.numbers import MISSING, NAME_LIMIT, duration, printable
+from bench.numbers import MISSING, NAME_LIMIT, duration, printable, significant
 from bench.record.assemble import device_of
 from bench.record.result import Estimate, Record
+from bench.variants import DEFAULT, suffix
 
 #: What people call a kind of device.
 _KINDS = {"cuda": "GPU", "gpu": "GPU", "npu": "NPU"}
@@ -48,3 +50,67 @@ def copy_notes(records: Sequence[Record]) -> list[str]:
         f"{MISSING} copies between host and device are in none of the figures (--lane api has them "
         f"in): {copies}."
     ]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What a cell reaches of its target's peaks; ``compute`` is None where it isn't fp32."""
+
+    compute: float | None
+    memory: float
+
+    @property
+    def limit(self) -> str:
+        """What it is nearer to, as the end of a sentence."""
+        if max(self.compute or 0.0, self.memory) > 1:
+            return (
+                ": above what was measured, by an algorithm that makes fewer operations "
+                "(Winograd's), or because other programs disturbed the peak"
+            )
+        if self.compute is None:
+            return ""
+        return f": nearer to {'compute' if self.compute > self.memory else 'memory'}-bound"
+
+
+def shares_of(record: Record) -> Shares | None:
+    """The work of a query over its median time, over the peaks; None where there is no roofline."""
+    if record.roofline is None or record.latency is None or record.simulated:
+        return None
+    line = record.roofline
+    queries = record.invocations[0].queries_per_call if record.invocations else 1
+    query_s = record.latency.median_ns.value / queries / 1e9
+    compute = line.operations / query_s / line.peak_operations_per_s
+    return Shares(
+        compute=compute if record.cell.variant == DEFAULT else None,
+        memory=line.bytes / query_s / line.peak_bytes_per_s,
+    )
+
+
+def roofline_notes(records: Sequence[Record]) -> list[str]:
+    """What cells reach of what their targets can do at most, a note for each."""
+    notes = []
+    for record in records:
+        found = shares_of(record)
+        if found is None:
+            continue
+        cell = record.cell
+        parts = [f"{_percent(found.memory)} of the measured copy bandwidth at least"]
+        if found.compute is not None:
+            parts.insert(0, f"{_percent(found.compute)} of the measured peak of matrix products")
+        where = printable(f"{cell.model.name}{suffix(cell.variant)} on {cell.target}", limit=240)
+        words = f"{where}, {cell.scenario} batch {cell.batch}: {', '.join(parts)}{found.limit}"
+        notes.append(f"{MISSING} {words}{_uncounted(record)}.")
+    return notes
+
+
+def _percent(fraction: float) -> str:
+    return f"{significant(100 * fraction, 2)}%"
+
+
+def _uncounted(record: Record) -> str:
+    """The operators that are not in the work."""
+    unknown = record.roofline.unknown if record.roofline else {}
+    if not unknown:
+        return ""
+    names = ", ".join(f"{count} {name}" for name, count in unknown.items())
+    return f" (not counted: {printable(names, limit=NAME_LIMIT)})"

@@ -33,7 +33,7 @@ from bench.numbers import (
     size,
 )
 from bench.present.columns import RESULT_COLUMNS
-from bench.present.devices import busy_remark, copy_notes
+from bench.present.devices import busy_remark, copy_notes, roofline_notes
 from bench.present.layout import (
     FAILED,
     FOREIGN,
@@ -123,6 +123,7 @@ def result_table(records: Sequence[Record], width: int = 80) -> Text:
         *_token_notes(records),
         *query_notes(records),
         *copy_notes([r for r in records if r.status == "ok"]),
+        *roofline_notes([r for r in records if r.status == "ok"]),
         *(f"{MISSING} {words}" for words in told([r for b in batches for r in b.records])),
     )
     for note in (*general, *notes.texts(), _summary(rows)):

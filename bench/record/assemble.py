@@ -121,6 +121,7 @@ def assemble(evidence: Evidence, confidence: float) -> Record:
         memory=estimate.memory(taken) if taken else None,
         footprint=facts.footprint,
         energy=energies(cell, evidence.energy, confidence),
+        roofline=facts.roofline,
         accuracy=_accuracy(facts, evidence.scores),
         parity=compared,
         placement=placement,

@@ -10,7 +10,15 @@ from pydantic import Field
 
 from bench.cell import Count, Frozen, Positive
 from bench.record.files import OutputsFile, PredictionsFile
-from bench.record.result import Above, EnvironmentFact, Failure, Footprint, Parity, StopReason
+from bench.record.result import (
+    Above,
+    EnvironmentFact,
+    Failure,
+    Footprint,
+    Parity,
+    Roofline,
+    StopReason,
+)
 
 
 class Reading(Frozen):
@@ -113,6 +121,7 @@ class CellFacts(Frozen):
     not_compared: str = ""  #: why there is no parity
     parity: Parity | None = None  #: only where the outputs are too large to be kept
     footprint: Footprint | None = None
+    roofline: Roofline | None = None
     scored: Scored | None = None
     not_scored: str = ""  #: why there is no accuracy
     #: of whole queries: each time of making token ids of a request's text, in ns

@@ -272,6 +272,21 @@ class Busy(Frozen):
         return self.share.high < LAUNCH_BOUND
 
 
+class Roofline(Frozen):
+    """What one query makes and moves, counted in the model's graph, and what the target's runtime
+    reached at most where it did nothing else.
+
+    ``bytes`` are weights, inputs and outputs, each once: the least. ``unknown`` are operators that
+    were not counted, by their number. The peaks are those of fp32.
+    """
+
+    operations: Count
+    bytes: Count
+    unknown: dict[str, Count] = Field(default_factory=dict)
+    peak_operations_per_s: Above
+    peak_bytes_per_s: Above
+
+
 class Metric(Frozen):
     """A further metric of the same outputs: top-5, or one class (``class 3``)."""
 
@@ -408,6 +423,7 @@ class Record(Frozen):
     memory: Memory | None = None
     footprint: Footprint | None = None  #: of a language model
     energy: tuple[Energy, ...] = ()  #: by scope, the device's own first
+    roofline: Roofline | None = None  #: where it was asked for
     accuracy: Accuracy | None = None
     parity: Parity | None = None
     placement: PlacementFact | None = None

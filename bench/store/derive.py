@@ -290,6 +290,7 @@ def facts_of(record: Record) -> CellFacts:
         environment=record.environment,
         variant_method=record.variant_method,
         footprint=record.footprint,
+        roofline=record.roofline,
         group=record.group,
         sizes=record.sizes,
         assumed=record.assumed,
@@ -355,6 +356,7 @@ def _suite(suite: Suite, records: Sequence[Record], cells: Sequence[Cell]) -> Su
         "variants": tuple(dict.fromkeys([*suite.variants, *(cell.variant for cell in cells)])),
         "lane": first.lane,
         "allow_fallback": first.allow_fallback,
+        "roofline": suite.roofline or any(record.roofline is not None for record in records),
         "accuracy": suite.accuracy or any(record.accuracy is not None for record in records),
     }
     if suite.threads is not None:

@@ -143,6 +143,13 @@ def _raw_measures(record: Record) -> dict[str, object]:
         share = record.busy.share
         row |= {"busy_share": share.value, "busy_low": share.low, "busy_high": share.high}
         row["busy_at_most"] = record.busy.at_most
+    if record.roofline is not None:
+        row |= {
+            "operations": record.roofline.operations,
+            "least_bytes": record.roofline.bytes,
+            "peak_operations_per_s": record.roofline.peak_operations_per_s,
+            "peak_bytes_per_s": record.roofline.peak_bytes_per_s,
+        }
     if record.queries is not None:
         row |= _of_queries(record.queries)
     if record.memory is not None:

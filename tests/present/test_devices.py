@@ -5,7 +5,7 @@ from __future__ import annotations
 from fake_records import TEACHER, a_cell, a_record, estimate
 
 from bench.present.results import result_table
-from bench.record.result import Busy, Record
+from bench.record.result import Busy, Record, Roofline
 from bench.store.rows import result_rows
 
 
@@ -55,3 +55,48 @@ def test_how_busy_a_device_was_is_in_the_raw_rows() -> None:
     row, plain = result_rows([on_gpu(0.31), a_record()])
     assert (row["device_ns"], row["busy_share"], row["busy_at_most"]) == (9e4, 0.31, False)
     assert (plain["device_ns"], plain["busy_share"], plain["busy_at_most"]) == (None, None, None)
+
+
+def with_roofline(variant: str = "fp32", **unknown: int) -> Record:
+    """A query of 100 us: 2 billion operations of 100 a ns, and 12 MB of 200 kB a us."""
+    line = Roofline(
+        operations=2 * 10**9,
+        bytes=12 * 10**6,
+        unknown=unknown,
+        peak_operations_per_s=1e14,
+        peak_bytes_per_s=2e11,
+    )
+    cell = a_cell(TEACHER, "x:cuda:0", "offline", 8, variant=variant)
+    return a_record(cell, 100_000, roofline=line)
+
+
+def test_a_roofline_is_told_as_shares_of_what_the_target_reached() -> None:
+    assert (
+        "fashion-teacher on x:cuda:0, offline batch 8: 20% of the measured peak of matrix "
+        "products, 60% of the measured copy bandwidth at least: nearer to memory-bound."
+    ) in shown(with_roofline())
+
+
+def test_several_queries_of_a_call_are_as_much_work_each() -> None:
+    record = with_roofline()
+    streams = tuple(i.model_copy(update={"queries_per_call": 2}) for i in record.invocations)
+    assert "40% of the measured peak" in shown(record.model_copy(update={"invocations": streams}))
+
+
+def test_other_precisions_are_not_held_against_a_peak_of_fp32() -> None:
+    text = shown(with_roofline("int8-dynamic"))
+    assert "60% of the measured copy bandwidth" in text
+    assert "matrix" not in text
+
+
+def test_operators_that_were_not_counted_are_named() -> None:
+    assert "nearer to memory-bound (not counted: 3 Twist)." in shown(with_roofline(Twist=3))
+
+
+def test_a_share_above_a_peak_is_told_for_what_it_is() -> None:
+    record = with_roofline()
+    low = record.roofline.model_copy(update={"peak_operations_per_s": 1e13})  # type: ignore[union-attr]
+    text = shown(record.model_copy(update={"roofline": low}))
+    assert "200% of the measured peak of matrix products" in text
+    assert "above what was measured" in text
+    assert "nearer" not in text

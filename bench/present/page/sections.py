@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from bench.discover import Catalogue
 from bench.judge.sweeps import sweep_sentences
+from bench.numbers import MISSING
+from bench.present.devices import roofline_notes
 from bench.present.page import accuracy, energy, failures, footprint, latency, start, throughput
 from bench.present.page.names import Palette
 from bench.present.page.parts import Section
@@ -39,8 +41,9 @@ class SectionRow:
 
 
 def _throughput(about: About) -> Section:
-    knees = sweep_sentences(about.run)
-    return throughput.section(about.records, about.palette, about.prefix, knees)
+    lines = (note.removeprefix(f"{MISSING} ") for note in roofline_notes(about.records))
+    said = [*sweep_sentences(about.run), *lines]
+    return throughput.section(about.records, about.palette, about.prefix, said)
 
 
 SECTIONS = Catalogue(

@@ -41,10 +41,10 @@ _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
 def section(
-    records: Sequence[Record], palette: Palette, prefix: str, knees: Sequence[str] = ()
+    records: Sequence[Record], palette: Palette, prefix: str, said: Sequence[str] = ()
 ) -> Section:
-    """The rates with their intervals; lines where a load was varied, and where sweeps over the
-    batch have their ``knees``."""
+    """The rates with their intervals, and lines where a load was varied; ``said`` is what there is
+    to say of them."""
     rated = rate_records(records)
     pictures = []
     if rated:
@@ -58,7 +58,7 @@ def section(
     return Section(
         f"{prefix}throughput-section",
         "Throughput",
-        paragraphs=tuple(knees),
+        paragraphs=tuple(said),
         pictures=tuple(pictures),
     )
 
