@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +16,7 @@ from bench.errors import BenchError, SpecError, WorkerCrashed
 from bench.machine.powercap import Found, Zone
 from bench.machine.wall import MeterFile
 from bench.measure.account import Account
-from bench.measure.energy import passes
+from bench.measure.energy import found, passes
 from bench.measure.energy.meters import (
     CommandMeter,
     DeviceMeter,
@@ -73,8 +72,10 @@ class Computing:
         time.sleep(0.01)
         return SimpleNamespace(latency_ns=np.ones(calls, np.int64))
 
-    def readings(self) -> Sequence[dict[str, Any]]:
-        return [{"throttled": []}, {"throttled": ["heat"]}] if self.name == "hot" else []
+    def readings(self) -> SimpleNamespace:
+        told = ({"throttled": []}, {"throttled": ["heat"]}) if self.name == "hot" else ()
+        raised = [7] * self.log.count(self.name) if self.name == "hot" else []
+        return SimpleNamespace(readings=told, raising_calls=raised)
 
     def kill(self) -> None:
         self.log.append(f"{self.name} ended")
@@ -91,7 +92,7 @@ class Stage:
         self.dies: set[str] = set()
         monkeypatch.setattr(passes, "LEAD_S", 0.02)
         monkeypatch.setattr(passes, "TAIL_S", 0.02)
-        monkeypatch.setattr(passes, "find_zones", lambda: Found(trouble="no counters here"))
+        monkeypatch.setattr(found, "find_zones", lambda: Found(trouble="no counters here"))
         monkeypatch.setattr(passes, "start_member", self.start)
         given = {"energy_window_s": 0.25, "min_invocations": 3, "wall_command": None}
         given |= {"wall_csv": None, "wall_offset_s": 0.0, "wall_zone": "UTC", **suite}
@@ -145,11 +146,20 @@ def test_each_round_has_fresh_workers_and_idle_before_and_after(
     assert stage.log[-1] == "meter ended"
     hot = [w for windows in stage.rounds for w in windows if w.cell_id == cells[1].cell.id]
     assert [w.throttled for w in hot] == [("heat",)] * 3
-    (found,) = energies(cells[0].cell, [w for ws in stage.rounds for w in ws], 0.95)
-    assert found.power_w is not None, found.missing
-    assert found.power_w.value == pytest.approx(WATTS, rel=0.02)
+    (energy,) = energies(cells[0].cell, [w for ws in stage.rounds for w in ws], 0.95)
+    assert energy.power_w is not None, energy.missing
+    assert energy.power_w.value == pytest.approx(WATTS, rel=0.02)
     queries = next(w for w in stage.rounds[0] if w.cell_id == cells[0].cell.id).queries
     assert queries % 200 == 0, "blocks of 100 ms of a call a ms, two queries a call"
+
+
+def test_calls_that_raise_the_clock_count_as_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch)
+    stage.run(planned("hot"))
+    # A block is 100 calls of a ms, and 7 that nobody timed; each call makes two queries.
+    counts = [w.queries for windows in stage.rounds for w in windows if w.queries]
+    assert counts
+    assert all(count % 214 == 0 for count in counts)
 
 
 def test_queries_of_the_lead_and_the_tail_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,8 +178,8 @@ def test_a_cell_that_dies_costs_its_own_windows_and_says_why(
     told = {w.cell_id: w.failed for windows in stage.rounds for w in windows if w.failed}
     assert told == {cells[1].cell.id: "it died", cells[2].cell.id: "no such kernel"}
     assert len([note for note in stage.notes if "no energy" in note]) == 2
-    (found,) = energies(cells[0].cell, [w for ws in stage.rounds for w in ws], 0.95)
-    assert found.power_w is not None
+    (energy,) = energies(cells[0].cell, [w for ws in stage.rounds for w in ws], 0.95)
+    assert energy.power_w is not None
 
 
 def test_without_any_meter_nothing_is_measured_and_the_remedy_is_told(
