@@ -29,7 +29,7 @@ from bench.measure.energy.passes import EnergyPass, check_wall, has_energy
 from bench.record.energy import energies
 from bench.record.windows import IDLE, Window
 from bench.spec import Suite
-from bench.worker.messages import EnergyWatched, Readings
+from bench.worker.messages import EnergyWatched
 
 GPU = Device("cuda:0", "NVIDIA", "H", "1")
 WATTS = 100.0
@@ -72,8 +72,10 @@ class Computing:
         time.sleep(0.01)
         return SimpleNamespace(latency_ns=np.ones(calls, np.int64))
 
-    def readings(self) -> Readings:
-        return Readings(({"throttled": []}, {"throttled": ["heat"]}) if self.name == "hot" else ())
+    def readings(self) -> SimpleNamespace:
+        told = ({"throttled": []}, {"throttled": ["heat"]}) if self.name == "hot" else ()
+        raised = [7] * self.log.count(self.name) if self.name == "hot" else []
+        return SimpleNamespace(readings=told, raising_calls=raised)
 
     def kill(self) -> None:
         self.log.append(f"{self.name} ended")
@@ -144,11 +146,20 @@ def test_each_round_has_fresh_workers_and_idle_before_and_after(
     assert stage.log[-1] == "meter ended"
     hot = [w for windows in stage.rounds for w in windows if w.cell_id == cells[1].cell.id]
     assert [w.throttled for w in hot] == [("heat",)] * 3
-    (found,) = energies(cells[0].cell, [w for ws in stage.rounds for w in ws], 0.95)
-    assert found.power_w is not None, found.missing
-    assert found.power_w.value == pytest.approx(WATTS, rel=0.02)
+    (energy,) = energies(cells[0].cell, [w for ws in stage.rounds for w in ws], 0.95)
+    assert energy.power_w is not None, energy.missing
+    assert energy.power_w.value == pytest.approx(WATTS, rel=0.02)
     queries = next(w for w in stage.rounds[0] if w.cell_id == cells[0].cell.id).queries
     assert queries % 200 == 0, "blocks of 100 ms of a call a ms, two queries a call"
+
+
+def test_calls_that_raise_the_clock_count_as_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch)
+    stage.run(planned("hot"))
+    # A block is 100 calls of a ms, and 7 that nobody timed; each call makes two queries.
+    counts = [w.queries for windows in stage.rounds for w in windows if w.queries]
+    assert counts
+    assert all(count % 214 == 0 for count in counts)
 
 
 def test_queries_of_the_lead_and_the_tail_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,8 +178,8 @@ def test_a_cell_that_dies_costs_its_own_windows_and_says_why(
     told = {w.cell_id: w.failed for windows in stage.rounds for w in windows if w.failed}
     assert told == {cells[1].cell.id: "it died", cells[2].cell.id: "no such kernel"}
     assert len([note for note in stage.notes if "no energy" in note]) == 2
-    (found,) = energies(cells[0].cell, [w for ws in stage.rounds for w in ws], 0.95)
-    assert found.power_w is not None
+    (energy,) = energies(cells[0].cell, [w for ws in stage.rounds for w in ws], 0.95)
+    assert energy.power_w is not None
 
 
 def test_without_any_meter_nothing_is_measured_and_the_remedy_is_told(

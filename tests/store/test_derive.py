@@ -56,6 +56,12 @@ UNDERIVED = {
         "suite.min_invocations": "when to stop",
         "suite.max_invocations": "when to stop",
         "suite.cell_timeout_s": "when to stop",
+        "suite.energy": "whether it was measured, its windows tell",
+        "suite.energy_window_s": "how long they were, they tell themselves",
+        "suite.wall_command": "how a meter was read, whose readings are stored",
+        "suite.wall_csv": "how a meter was read, whose readings are stored",
+        "suite.wall_zone": "how a meter was read, whose readings are stored",
+        "suite.wall_offset_s": "how a meter was read, whose readings are stored",
         "suite.seed": "drew the inputs and the order, which are stored",
         "environments": "versions, as installed",
         # Facts of the machine that neither its id nor a table holds.

@@ -168,11 +168,18 @@ class EnergyPass:
             made = member.worker.timed_block(calls=calls, discard=0)
             return len(made.latency_ns) * member.bound.queries_per_call
 
+        def untimed() -> int:
+            """Calls that brought the device to its clock draw power, too."""
+            if not member.bound.tells_of_device:
+                return 0
+            calls = sum(member.worker.readings().raising_calls)
+            return calls * member.bound.queries_per_call
+
         mine = meters.of_cell.get(cell_id)
         read = [*meters.machine, *([meters.devices[mine]] if mine else [])]
         try:
             with as_answered(member.state.cell.target):
-                taken = self._window(cell_id, compute, read, own, position)
+                taken = self._window(cell_id, compute, read, own, position, untimed)
                 throttled = _throttled(member)
         except BenchError as error:
             self._fail(member.state.planned, error)
@@ -188,15 +195,19 @@ class EnergyPass:
         meters: Sequence[Meter],
         own: Sequence[int],
         position: int,
+        untimed: Callable[[], int] = lambda: 0,
     ) -> Taken:
-        """Lead, window and tail of one load, the meters read all the time."""
+        """Lead, window and tail of one load, the meters read all the time; ``untimed`` counts the
+        queries so far that ``work`` doesn't tell of."""
         cpus = self.context.cpus[max(planned.cores for planned in self.cells)]
         with round_watcher(own, cpus) as watcher, Watch(meters) as watch:
             _until(LEAD_S, work)
+            before = untimed()
             watcher.start()
             began_at, began_ns = _now(), time.perf_counter_ns()
             queries = _until(self.suite.energy_window_s, work)
             span_ns = time.perf_counter_ns() - began_ns
+            queries += untimed() - before
             disturbed = tuple(watcher.stop().disturbed())
             _until(TAIL_S, work)
         window = Window(
