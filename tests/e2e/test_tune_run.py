@@ -110,7 +110,7 @@ def test_a_tune_that_was_killed_goes_on(
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--for", "energy"), "no energy meter"),
+        (("--for", "energy"), "no meter is connected"),
         (("--for", "latency", "--latency-bound", "5ms"), "--latency-bound is for --for throughput"),
         (("--for", "latency", "--within", "0.5points"), "has no labelled data"),
         (("--for", "latency", "--against", "fault"), "is not of the form name=value"),

@@ -76,7 +76,9 @@ class RaceGroup(Group):
 
     def rounds(self, members: list[Member], canary: Canary) -> list[Block]:
         # Whoever takes part, cells of one latency make equal numbers of calls.
-        self._latency_ns |= {m.state.cell.id: float(m.warmup.latency_ns) for m in members}
+        for member in members:
+            latency_ns = float(member.warmup.latency_ns)
+            self._latency_ns.setdefault(member.state.cell.id, latency_ns)
         self.beats = equal_beats(self._latency_ns)
         if self._bounded:
             for name, latency_ns in self._latency_ns.items():
