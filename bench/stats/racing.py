@@ -191,11 +191,13 @@ def ratios(differences: Mapping[str, Logs], confidence: float) -> dict[str, Inte
     are moderated by those of the others."""
     if not differences:
         return {}
-    sizes = np.array([values.size for values in differences.values()], np.float64)
-    variances, freedom = moderated(
-        np.array([values.var(ddof=1) for values in differences.values()]), sizes - 1
-    )
-    means = np.array([values.mean() for values in differences.values()])
+    sizes = np.array([values.size for values in differences.values()])
+    every = np.concatenate(list(differences.values()))
+    # All at once: a race looks at hundreds.
+    starts = np.cumsum(sizes) - sizes
+    means = np.add.reduceat(every, starts) / sizes
+    squares = np.add.reduceat((every - np.repeat(means, sizes)) ** 2, starts)
+    variances, freedom = moderated(squares / (sizes - 1), sizes - 1.0)
     reach = stdtrit(freedom, 0.5 + confidence / 2) * np.sqrt(variances / sizes)
     found = np.exp(means), np.exp(means - reach), np.exp(means + reach)
     return {

@@ -100,7 +100,7 @@ def test_an_unknown_command_is_answered_with_the_nearest(bench: Bench) -> None:
     assert done.stderr == (
         "bench: there is no command 'lsit'. Did you mean list? See 'bench --help'.\n"
     )
-    assert "There are: run, portability" in bench("zzz").stderr
+    assert "There are: run, tune, portability" in bench("zzz").stderr
 
 
 def test_an_unknown_option_is_answered_with_the_nearest(bench: Bench) -> None:

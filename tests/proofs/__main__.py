@@ -33,6 +33,7 @@ PROOFS: dict[str, Callable[[bool], None]] = {
     "certificates": certificates.prove,
     "lineage-language": kin_language.prove,
     "tune": tune.prove,
+    "tune-by-hand": tune.by_hand,
 }
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from fake_records import a_cell
 
+from bench.errors import SpecError
 from bench.measure.state import CellState
 from bench.record.result import Invocation
 from bench.stats.racing import RacingRule
@@ -139,7 +140,10 @@ def test_costs_are_lower_where_it_is_better() -> None:
 
 
 def test_energy_names_the_meters_that_are_missing() -> None:
-    from bench.errors import SpecError
-
     with pytest.raises(SpecError, match=r"`package`.*`gpu-board`"):
         find_objective("energy", None, "onnxruntime:cpu")
+
+
+def test_a_bound_is_refused_where_no_queries_wait_for_others() -> None:
+    with pytest.raises(SpecError, match="--latency-bound is for --for throughput"):
+        find_objective("latency", 5_000_000, "onnxruntime:cpu")

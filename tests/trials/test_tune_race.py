@@ -98,6 +98,16 @@ def test_what_there_is_no_time_for_is_left_out_beginning_with_the_least_simple()
     assert all(len(field.measured[str(i)]) >= FIRST for i in range(kept))
 
 
+def test_little_time_is_spent_on_few_rather_than_on_a_confirmation_of_nothing() -> None:
+    """24 processes of the confirmation alone would be more than there is."""
+    field = spread_out(40, best=1, seed=16)
+    standing = raced(field, total_s=5.0, reserve=24)
+    assert standing.look >= FIRST
+    assert standing.pick == "1"
+    assert set(field.left_out) >= {str(i) for i in range(TOGETHER, 40)}
+    assert field.clock.now < 5.0
+
+
 def test_no_time_at_all_still_ends_and_says_nothing() -> None:
     field = spread_out(40, best=3, seed=9)
     standing = raced(field, total_s=0.1)

@@ -77,7 +77,9 @@ class RaceGroup(Group):
 
     def rounds(self, members: list[Member], canary: Canary) -> list[Block]:
         # Whoever takes part, cells of one latency make equal numbers of calls.
-        self._latency_ns |= {m.state.cell.id: float(m.warmup.latency_ns) for m in members}
+        for member in members:
+            latency_ns = float(member.warmup.latency_ns)
+            self._latency_ns.setdefault(member.state.cell.id, latency_ns)
         self.beats = equal_beats(self._latency_ns)
         if self._bounded:
             for name, latency_ns in self._latency_ns.items():
@@ -198,6 +200,9 @@ class Tuning(Measuring):
         standing = race(self._rule, self, self.pace, self._group.context.rng, always, reserve)
         if self.tune.raced_until is None:
             self._keep(raced_until=self._group.generation)
+        for name in standing.left:
+            self._throw_out_wrong(name)
+        standing = self._rule().standing(self.costs(), always, self.doubtful())
         while True:
             costs = self._costs()
             found = found_in(self.tune, standing, costs, self._doubts(standing), self._rule())
@@ -260,14 +265,21 @@ class Tuning(Measuring):
     def _holds(self, cell_id: str) -> bool:
         """Whether the pick is what it is taken for; else it is thrown out."""
         state = self.states[cell_id]
-        if state.failure is not None:
+        if state.failure is not None or self._throw_out_wrong(cell_id):
             return False
-        why = _wrong(self._tried(state))
-        if not why and self.tune.asked.within is not None and cell_id != self.tune.default:
-            why = self._worse(state.planned)
+        if self.tune.asked.within is None or cell_id == self.tune.default:
+            return True
+        why = self._worse(state.planned)
         if why:
             self._throw_out(cell_id, why)
         return not why
+
+    def _throw_out_wrong(self, cell_id: str) -> bool:
+        """Look again at what the last process put out."""
+        why = _wrong(self._tried(self.states[cell_id]))
+        if why:
+            self._throw_out(cell_id, why)
+        return bool(why)
 
     # -- accuracy ---------------------------------------------------------------------------------
 

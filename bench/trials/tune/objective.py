@@ -143,7 +143,7 @@ def find_objective(name: str, bound_ns: int | None, target: str) -> Objective:
     if name == "throughput":
         return Throughput(bound_ns)
     raise SpecError(
-        f"--for energy on {target}: no energy meter is connected to tuning, neither `package` (a "
-        "CPU's RAPL counters, through powercap) nor `gpu-board` (NVML). Tune --for latency or "
-        "--for throughput."
+        f"--for energy on {target}: no meter is connected to tuning yet, neither `package` (a "
+        "CPU's RAPL counters) nor `gpu-board` (NVML); `bench run --energy` reads them for single "
+        "configurations. Tune --for latency or --for throughput."
     )

@@ -88,7 +88,9 @@ def plan_tune(prepared: Prepared, asked: Asked, objective: Objective) -> TunePla
     )
     plan = Racers(suite, tuple(cells.values()))
     notes = [*_refusals(refused), *_beyond(tune)]
-    return TunePlan(replace(prepared, plan=plan), tune, tunables, tuple(notes))
+    choices = {str(found.choice.target): found.choice for found in cells.values()}
+    made = replace(prepared, plan=plan, choices=list(choices.values()))
+    return TunePlan(made, tune, tunables, tuple(notes))
 
 
 def _default(prepared: Prepared) -> tuple[PlannedCell, Choice]:

@@ -21,6 +21,8 @@ FIRST, LAST = 3, 20
 CONFIRMATIONS = 12
 #: What a race takes over its first look: 1.5 to 2.1 times as much where it is simulated.
 _LATER_LOOKS = 1.6
+#: The share of the whole time that is kept for the confirmation, at most. Our choice.
+_RESERVED = 0.3
 #: A process may take longer than those before it by this factor.
 _SLACK = 1.2
 
@@ -86,9 +88,15 @@ class Pace:
     def each_s(self) -> float:
         return _SLACK * self.seconds / self.processes if self.processes else 0.0
 
-    def holds(self, processes: float) -> bool:
+    def left_s(self, reserve: int) -> float:
+        """The time that is left beside that for ``reserve`` processes, which gives way where it
+        would be most of it."""
+        kept = min(reserve * self.each_s, _RESERVED * self.budget.total_s)
+        return self.budget.left_s - kept
+
+    def holds(self, processes: int, reserve: int = 0) -> bool:
         """Whether there is time for so many more."""
-        return self.budget.left_s > processes * self.each_s
+        return self.left_s(reserve) > processes * self.each_s
 
 
 def race(
@@ -114,10 +122,11 @@ def race(
         for names in filter(None, (first, *_few_at_a_time(others))):
             racing = field.costs()
             names = [name for name in names if name in racing]
-            if names and pace.processes and not pace.holds(len(names) + reserve):
+            if names and pace.processes and not pace.holds(len(names), reserve):
                 return rule().standing(racing, always, field.doubtful())
             pace.measure(field, names)
-            field.leave_out(_too_many(rule(), field.costs(), pace, reserve))
+            if pace.processes and not now.look:
+                field.leave_out(_too_many(rule(), field.costs(), pace, reserve))
 
 
 def _few_at_a_time(names: Sequence[str]) -> list[Sequence[str]]:
@@ -127,13 +136,15 @@ def _few_at_a_time(names: Sequence[str]) -> list[Sequence[str]]:
 def _too_many(
     rule: RacingRule, costs: Mapping[str, Sequence[float]], pace: Pace, reserve: int
 ) -> list[str]:
-    """Those not begun that don't come to the first look in time, with what the later looks take of
-    the others: the ones with the most departures."""
-    if not pace.processes:
-        return []
-    to_come = pace.budget.left_s / pace.each_s - reserve + sum(map(len, costs.values()))
-    affordable = int(to_come / (rule.first * _LATER_LOOKS))
-    return [name for place, name in enumerate(costs) if place >= affordable and not costs[name]]
+    """Those that don't come to the first look in time, with what the later looks take of the
+    others: the ones with the most departures. Two stay, whatever the time."""
+    to_come = pace.left_s(reserve) / pace.each_s + sum(map(len, costs.values()))
+    affordable = max(2, int(to_come / (rule.first * _LATER_LOOKS)))
+    return [
+        name
+        for place, (name, values) in enumerate(costs.items())
+        if place >= affordable and len(values) < rule.first
+    ]
 
 
 def confirm(

@@ -76,14 +76,13 @@ def _times(found: Amount) -> str:
 def sentences(tune: Tune, run: StoredRun) -> list[str]:
     """What was found, in plain words."""
     found = tune.found
-    raced = [one for one in tune.racing if one.cell_id not in tune.thrown_out]
     said: list[str] = []
     if found is None:
         said.append("nothing is found yet: it was interrupted.")
     elif not found.best:
         said.append(_nothing(tune, found))
     else:
-        said += _chosen(tune, found, len(raced))
+        said += _chosen(tune, found)
     said += _failures(tune, run)
     said += _thrown_out(tune)
     if tune.not_tried:
@@ -106,19 +105,17 @@ def _nothing(tune: Tune, found: Found) -> str:
     return "no configuration can be returned."
 
 
-def _chosen(tune: Tune, found: Found, raced: int) -> list[str]:
+def _chosen(tune: Tune, found: Found) -> list[str]:
     best = found.best
     pick = tune.words(best[0].cell_id)
     others = sum(not one.doubt for one in best) - 1
-    said = [
-        f"best for {tune.asked.objective}: {pick}."
-        + (
-            f" {counted(others, 'other')} can't be told apart from the best by more than the "
-            f"margin; of those that seem to cost as little this is the simplest."
-            if others
-            else f" All {counted(raced - 1, 'other')} cost more, surely by more than the margin."
-        )
-    ]
+    apart = (
+        f"{counted(others, 'other')} can't be told apart from the best by more than the margin; of "
+        "those that seem to cost as little this is the simplest."
+        if others
+        else f"{counted(len(found.fallen), 'other')} that worked surely cost more by the margin."
+    )
+    said = [f"best for {tune.asked.objective}: {pick}. {apart}"]
     if len(best) > _LISTED:
         said.append(f"{len(best) - _LISTED} more of them are in tune.json.")
     if best[0].cell_id == tune.default:
@@ -132,6 +129,11 @@ def _chosen(tune: Tune, found: Found, raced: int) -> list[str]:
         )
     said += [
         f"{_gained(tune, gain)} {tune.words(gain.over)}: {_proof(gain)}" for gain in found.against
+    ]
+    said += [
+        f"{pick} is what it was to be compared with."
+        for one in tune.against
+        if one.cell_id == found.pick
     ]
     if not found.over:
         said.append("the race was not decided when the time was up: more of it may leave fewer.")

@@ -1,0 +1,134 @@
+"""What a tune says in words, and the line that it gives to paste."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+from compared_runs import a_header
+from fake_records import a_cell, a_failure, a_record
+
+from bench.commands.run import command
+from bench.record.estimate import as_estimate
+from bench.record.result import Estimate
+from bench.spec import Suite
+from bench.stats.interval import Interval
+from bench.store.run import StoredRun
+from bench.trials.tune.kept import Asked, Entrant, Fallen, Found, Gain, Placed, Tune
+from bench.trials.tune.report import command_line, sentences, suite_line, tune_text
+
+DEFAULT = a_cell(threads=2)
+SPINNING = a_cell(target="onnxruntime:cpu?arena=0&spinning=1", threads=2)
+SINGLE = a_cell()
+
+
+def a_ratio(low: float, high: float) -> Estimate:
+    return as_estimate(Interval((low * high) ** 0.5, low, high, 0.95))
+
+
+def a_found(**changes: object) -> Found:
+    values = {
+        "processes": 8,
+        "over": True,
+        "best": (
+            Placed(cell_id=SPINNING.id, processes=8),
+            Placed(cell_id=SINGLE.id, processes=3, ratio=a_ratio(0.9, 1.2)),
+        ),
+        "gain": Gain(over=DEFAULT.id, ratio=a_ratio(1.2, 1.3), processes=12),
+    }
+    return Found.model_validate({**values, **changes})
+
+
+def a_tune(found: Found | None, **changes: object) -> Tune:
+    values = {
+        "asked": Asked(objective="latency", target="onnxruntime:cpu"),
+        "entrants": (
+            Entrant(cell_id=DEFAULT.id),
+            Entrant(cell_id=SPINNING.id, departures=("arena=0", "spinning=1")),
+            Entrant(cell_id=SINGLE.id, departures=("threads=1",)),
+        ),
+        "found": found,
+    }
+    return Tune.model_validate({**values, **changes})
+
+
+def a_run(*more: object) -> StoredRun:
+    cells = (DEFAULT, SPINNING, SINGLE)
+    header = a_header(cells=cells, models=("fashion teacher.onnx",), suite=Suite())
+    return StoredRun(Path("run"), header, [*map(a_record, cells), *more], [], [])  # type: ignore[list-item]
+
+
+def said(tune: Tune, run: StoredRun | None = None) -> str:
+    return " ".join(sentences(tune, run or a_run()))
+
+
+def test_the_pick_its_gain_and_what_the_gain_rests_on_are_told() -> None:
+    words = said(a_tune(a_found()))
+    assert "best for latency: arena=0 spinning=1. 1 other can't be told apart" in words
+    assert "1.25x (1.20–1.30) better than the default: measured anew, in 12 processes" in words
+
+
+def test_a_gain_that_is_not_established_is_not_called_one() -> None:
+    gain = Gain(over=DEFAULT.id, ratio=a_ratio(0.97, 1.05), processes=12)
+    assert "better or worse than the default" in said(a_tune(a_found(gain=gain)))
+    gain = Gain(over=DEFAULT.id, ratio=a_ratio(0.9, 0.95), processes=12)
+    assert "worse than the default" in said(a_tune(a_found(gain=gain)))
+
+
+def test_a_pick_that_was_not_confirmed_has_no_gain() -> None:
+    assert "how much it gains over the default is not known" in said(a_tune(a_found(gain=None)))
+
+
+def test_the_default_as_the_pick_gains_nothing() -> None:
+    best = (Placed(cell_id=DEFAULT.id, processes=8),)
+    fallen = (Fallen(cell_id=SINGLE.id, against=DEFAULT.id, processes=3, ratio=a_ratio(1.5, 1.6)),)
+    words = said(a_tune(a_found(best=best, gain=None, fallen=fallen)))
+    assert "nothing is gained over the default" in words
+    assert "1 other that worked surely cost more" in words
+
+
+def test_what_failed_what_was_thrown_out_and_what_was_not_tried_are_named() -> None:
+    failed = a_failure(SINGLE, "crashed", "it died of SIGSEGV.")
+    tune = a_tune(
+        a_found(),
+        thrown_out={SPINNING.id: "it is WRONG (parity): far off"},
+        not_tried={SINGLE.id: "no time in 30 s"},
+        beyond=3,
+    )
+    words = said(tune, a_run(failed))
+    assert "threads=1 failed (crashed): it died of SIGSEGV." in words
+    assert "thrown out: arena=0 spinning=1: it is WRONG (parity): far off." in words
+    assert "1 configuration not tried: no time in 30 s." in words
+    assert "3 configurations more" in words
+
+
+def test_a_tune_without_an_answer_says_why() -> None:
+    assert "it was interrupted" in said(a_tune(None))
+    assert "Give a larger --max-time" in said(a_tune(a_found(processes=0, best=())))
+    asked = Asked(objective="throughput", target="t", latency_bound_ns=5_000_000)
+    assert "keep its p99 within 5" in said(a_tune(a_found(best=()), asked=asked))
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [SPINNING, a_cell(scenario="offline", batch=8, variant="int8-dynamic", threads=3)],
+)
+def test_the_line_to_paste_parses_as_the_cell(cell: object) -> None:
+    line = command_line(cell, a_run())  # type: ignore[arg-type]
+    words = shlex.split(line)
+    assert words[:2] == ["bench", "run"]
+    given = command.make_context("run", words[2:]).params
+    assert given["models"] == ("fashion teacher.onnx",)
+    assert given["targets"] == (cell.target,)  # type: ignore[attr-defined]
+    assert given["threads"] == cell.threads  # type: ignore[attr-defined]
+    assert given["scenarios"] == (cell.scenario,)  # type: ignore[attr-defined]
+    assert (given["batch"] or (1,)) == (cell.batch,)  # type: ignore[attr-defined]
+    assert (given["variants"] or ("fp32",)) == (cell.variant,)  # type: ignore[attr-defined]
+
+
+def test_the_line_is_printed_whole_however_narrow_the_terminal_is() -> None:
+    tune, run = a_tune(a_found()), a_run()
+    lines = str(tune_text(tune, run, 40)).splitlines()
+    assert suite_line(tune, run) in lines
+    assert all(len(line) <= 40 for line in lines if not line.startswith("bench run"))
