@@ -44,11 +44,11 @@ MODELS = HERE.parents[1] / "models"
 REFERENCE = "onnxruntime:cpu"
 CLASSIFIERS = ("fashion-teacher", "fashion-student", "fashion-student-ce")
 #: Language models, and of whose faults each so many-th is tried; each begins with another.
-LANGUAGE = {"verse-student": 2, "verse-student-ce": 6}
+LANGUAGE = {"verse-student": 2, "verse-student-ce": 12}
 EXAMPLES = 2000
 DOCUMENTS = 4  #: of language models, some hundred tokens each
 MARGIN = 0.005
-TRIALS = 4000  #: simulated ports at each edge of the margin
+TRIALS = 2000  #: simulated ports at each edge of the margin
 OFF_BY_ONE = "its tokenizer off by one id"
 #: Operators of which three are off by 1%, one at a time.
 HEAVY = ("Conv", "Gemm", "MatMul")
