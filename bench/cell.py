@@ -94,6 +94,11 @@ class Cell(Frozen):
         return find_scenario(self.scenario).figure == "rate"
 
     @property
+    def device_kind(self) -> str:
+        """What its target's device is of: ``cpu``, ``cuda``; empty where the target names none."""
+        return self.target.partition("?")[0].partition(":")[2].partition(":")[0]
+
+    @property
     def id(self) -> str:
         """12 hex digits of the SHA-256 over everything that defines the cell."""
         defining = self.model_dump(mode="json", exclude={"model"})

@@ -16,8 +16,13 @@ from typing import Any, Dict, Iterator, Optional, Tuple
 
 #: Operators that take tensors of the CPU among those of a device, and copy these in silence. All
 #: others read a CPU tensor of no dimension as a number, or refuse.
-_COPYING = ("aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_")
-_COPYING += ("aten::where",)
+_COPYING = (
+    "aten::index",
+    "aten::index_put",
+    "aten::index_put_",
+    "aten::_index_put_impl_",
+    "aten::where",
+)
 
 _Key = Tuple[str, Tuple[int, ...], bytes]
 
@@ -163,7 +168,7 @@ def _changed(value: Any, change: Any) -> Any:
 def origin(torch: ModuleType, error: BaseException) -> str:
     """``file:line`` of the model's own code that raised it, as near to the fault as can be told;
     empty where none of its code took part."""
-    inner = (os.path.dirname(torch.__file__), os.path.dirname(__file__))
+    inner = (os.path.dirname(str(torch.__file__)), os.path.dirname(__file__))
     place = ""
     for frame in traceback.extract_tb(error.__traceback__):
         if place and frame.filename == __file__:  # an operator of the model, on its way through

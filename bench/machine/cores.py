@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -65,6 +66,21 @@ def choose_cores(
         alike = [cpus for cpus in sets if sorted(kinds[cpu] for cpu in cpus) == wanted]
         chosen = min(alike, key=lambda cpus: sum(level[cpu] for cpu in cpus), default=chosen)
     return sorted(chosen)
+
+
+def pin_process(pid: int, cpus: Sequence[int]) -> None:
+    """Keep a process that runs already, with all threads that it has, on these CPUs; threads that
+    they start stay there too. Nothing happens where the system can't, or the process has ended."""
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    pinned: set[int] = set()
+    with contextlib.suppress(OSError):
+        # Once more where a thread was started meanwhile by one that wasn't pinned yet.
+        while new := {int(name) for name in os.listdir(f"/proc/{pid}/task")} - pinned:
+            for thread in new:
+                with contextlib.suppress(ProcessLookupError):
+                    os.sched_setaffinity(thread, cpus)
+            pinned |= new
 
 
 def _levels(

@@ -105,9 +105,13 @@ def bound_worker(
     worker = context.launcher.worker(runtime, planned.cell.threads, given.file.imports)
     try:
         born(worker)
-        cpus = context.cpus[planned.cores]
+        # An accelerator's workers share one core, on which they would make their contexts in turn:
+        # they are pinned once they have.
+        cpus = () if planned.on_accelerator else context.cpus[planned.cores]
         loaded = worker.load(given.file, planned.choice.device, given.options, cpus)
         bound = bind(worker, planned)
+        if planned.on_accelerator:
+            worker.stay_on(context.cpus[planned.cores])
     except BaseException:
         worker.kill()
         raise

@@ -130,11 +130,11 @@ class Plan:
         return list(dict.fromkeys(told))
 
     def groups(self) -> list[list[PlannedCell]]:
-        """Cells that will be compared: the same scenario, batch and thread count."""
+        """Cells that will be compared: the same scenario and batch. All have the threads that were
+        asked for, or the CPU's have all cores and an accelerator's one."""
         groups: dict[tuple[object, ...], list[PlannedCell]] = {}
         for planned in self.cells:
-            cell = planned.cell
-            groups.setdefault((cell.scenario, cell.batch, cell.threads), []).append(planned)
+            groups.setdefault((planned.cell.scenario, planned.cell.batch), []).append(planned)
         return list(groups.values())
 
 
@@ -437,11 +437,11 @@ def _query(
 
 
 def threads_of(suite: Suite, choice: Choice) -> int:
-    """Compute threads of a cell: the suite's, else every physical core that may be used."""
+    """Compute threads of a cell: the suite's, else every physical core that may be used; one for an
+    accelerator, whose host only launches: what wanders from core to core launches unevenly."""
     if suite.threads is not None:
         return suite.threads
-
-    return default_threads()
+    return 1 if choice.on_accelerator else default_threads()
 
 
 def for_batch(planned: PlannedCell, batch: int) -> Options:

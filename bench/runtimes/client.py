@@ -23,6 +23,7 @@ from bench.errors import (
     WorkerTimeout,
     from_kind,
 )
+from bench.machine.cores import pin_process
 from bench.machine.memory import free_bytes
 from bench.runtimes.handshake import Greeting
 from bench.runtimes.logs import cap_log, last_words, log_tail
@@ -116,6 +117,10 @@ class Worker:
         request = messages.Load(model, device, options, tuple(cpus))
         with unchanged(model):
             return self.ask(request, messages.LoadedInfo)
+
+    def stay_on(self, cpus: Sequence[int]) -> None:
+        """Have the process, which may have many threads by now, run on these CPUs alone."""
+        pin_process(self.pid, cpus)
 
     def bind(
         self, feeds: messages.Inputs, *, lane: messages.Lane = "prepared", streams: int = 1

@@ -231,3 +231,10 @@ def test_a_kind_that_needs_no_permission_or_does_not_exist_is_told(kind: str) ->
     with pytest.raises(SpecError, match="--allow"):
         check_allowed_kinds([kind])
     check_allowed_kinds([*REFUSED, "all"])
+
+
+def test_threads_that_launch_are_not_held_against_those_that_compute() -> None:
+    cpu = a_record(a_cell(target="x:cpu", threads=6))
+    gpu, two = (a_record(a_cell(target=t, threads=n)) for t, n in (("x:cuda:0", 1), ("y:cpu", 2)))
+    assert "threads" not in kinds(match_targets(in_memory([cpu, gpu])))
+    assert "threads" in kinds(match_targets(in_memory([cpu, two])))

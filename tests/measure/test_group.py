@@ -96,6 +96,7 @@ class FakeWorker(Worker):
         self.cpus = cpus
         self.heard: list[Any] = []
         self.ended = False
+        self.stays_on: tuple[int, ...] = ()
 
     def ask(self, request: messages.Request, answer: type[Any]) -> Any:
         assert not self.ended
@@ -111,7 +112,8 @@ class FakeWorker(Worker):
     def check(self, request: messages.Request) -> None:
         """Whoever measures asks for what the cell says, and for nothing else."""
         if isinstance(request, messages.Load):
-            assert request.cpus == tuple(self.cpus())
+            later = self.wanted is not None and self.wanted.on_accelerator
+            assert request.cpus == (() if later else tuple(self.cpus()))
             if self.wanted is not None:
                 assert request.model == self.wanted.file
                 assert request.device == self.wanted.choice.device
@@ -125,6 +127,13 @@ class FakeWorker(Worker):
         if isinstance(request, messages.TimeBlock):
             assert request.calls >= 1
             assert 0 <= request.discard <= max(DISCARDED_CALLS, request.calls // 4)
+
+        if isinstance(request, messages.TimeBlock | messages.WarmUp):
+            later = self.wanted is not None and self.wanted.on_accelerator
+            assert self.stays_on == (tuple(self.cpus()) if later else ())
+
+    def stay_on(self, cpus: Sequence[int]) -> None:
+        self.stays_on = tuple(cpus)
 
     def answer_to(self, request: messages.Request) -> messages.Answer:
         if isinstance(request, messages.Load):
