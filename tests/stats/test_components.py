@@ -53,7 +53,7 @@ def test_with_few_processes_a_cell_borrows_from_the_others_relative_to_its_block
     assert pooled == pytest.approx(0.25, rel=0.5)
     alone = [estimate(cell).processes / estimate(cell).blocks for cell in cells]
     helped = [estimate(cell, 0.0, pooled).processes / estimate(cell).blocks for cell in cells]
-    assert np.std(helped) < 0.5 * np.std(alone)
+    assert np.std(helped) < 0.8 * np.std(alone)
 
 
 def test_nothing_is_pooled_where_no_cell_has_two_processes() -> None:
