@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.stats.opening import opening_calls
+from bench.measure.opening import opening_calls
 
 #: Of blocks of 0.6 to 160 ms, 10 ms gave the smallest standard error of a ratio for the same
 #: measuring time on a noisy two-core machine (docs/method.md).
 BLOCK_NS = 10_000_000
 #: The first calls after another worker's turn find cold caches and are 11 to 34% slow. What is
-#: discarded where a block has too few calls to tell (`bench.stats.opening`), and of the canary.
+#: discarded where a block has too few calls to tell (`bench.measure.opening`), and of the canary.
 DISCARDED_CALLS = 5
 #: A long call warms its own caches; past this time discarding more of them buys nothing.
 DISCARD_NS = 2_000_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.stats.opening import FEWEST_BLOCKS, opening_calls
+from bench.measure.opening import FEWEST_BLOCKS, opening_calls
 
 MOST = 10
 
