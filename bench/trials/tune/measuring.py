@@ -161,6 +161,9 @@ class Tuning(Measuring):
         self._keep()
 
     def leave_out(self, names: Sequence[str]) -> None:
+        # Whoever names a configuration has a reason to think that it is good.
+        named = {one.cell_id for one in self.tune.against}
+        names = [name for name in names if name not in named]
         if names:
             why = f"no time in {self.tune.asked.max_time_s:g} s"
             self._keep(not_tried={**self.tune.not_tried, **dict.fromkeys(names, why)})

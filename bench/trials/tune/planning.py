@@ -78,7 +78,7 @@ def plan_tune(prepared: Prepared, asked: Asked, objective: Objective) -> TunePla
     for one in against:
         if one in refused:
             raise refused[one] or SpecError("it can't be run")
-    there = [one for one in configurations if one not in refused]
+    there = [one for one in dict.fromkeys([*configurations, *against]) if one not in refused]
     cells = {found.cell.id: found for one, found in planned.items() if one not in refused}
     tune = Tune(
         asked=asked,
