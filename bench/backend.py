@@ -29,6 +29,7 @@ class Device:
     driver: str = ""
     memory_bytes: Optional[int] = None
     simulated: bool = False  #: its results count, its latency means nothing
+    pci: str = ""  #: its address on the PCI bus, ``0000:06:00.0``, where the runtime tells
 
 
 @dataclass(frozen=True)

@@ -30,14 +30,28 @@ def nvidia_devices() -> list[Device]:
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return [Device("cuda:0", "NVIDIA", "CUDA device")]
-    query = "--query-gpu=name,memory.total,driver_version"
+    query = "--query-gpu=name,memory.total,driver_version,pci.bus_id"
     command = [tool, query, "--format=csv,noheader,nounits"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
-    rows = [line.split(", ") for line in done.stdout.splitlines() if line.count(", ") == 2]
+    rows = [line.split(", ") for line in done.stdout.splitlines() if line.count(", ") == 3]
     return [
-        Device(f"cuda:{index}", "NVIDIA", name, driver, int(mib) * 2**20 if mib.isdigit() else None)
-        for index, (name, mib, driver) in enumerate(rows)
+        Device(
+            f"cuda:{index}",
+            "NVIDIA",
+            name,
+            driver,
+            int(mib) * 2**20 if mib.isdigit() else None,
+            pci=_bus_address(bus),
+        )
+        for index, (name, mib, driver, bus) in enumerate(rows)
     ]
+
+
+def _bus_address(bus: str) -> str:
+    """The kernel's form of what nvidia-smi prints with a domain of eight digits:
+    ``00000000:06:00.0``."""
+    domain, _, rest = bus.strip().lower().partition(":")
+    return f"{domain[-4:]}:{rest}" if rest else ""
 
 
 def _cpuinfo() -> dict[str, str]:

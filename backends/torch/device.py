@@ -51,7 +51,8 @@ class Kind:
             if total == 8:
                 name, memory = str(facts.name), int(facts.total_memory)
                 device_id = f"{self.type}:{index}"
-                found.append(Device(device_id, self.vendor, name, self.driver(torch), memory))
+                driver, pci = self.driver(torch), _bus_address(facts)
+                found.append(Device(device_id, self.vendor, name, driver, memory, pci=pci))
         return found
 
     def trouble(self, torch: ModuleType) -> str:
@@ -166,3 +167,11 @@ def energy(device: Device) -> EnergyReading:
     """What the device's meter says now; nothing for a CPU."""
     kind, _, index = device.id.partition(":")
     return KINDS[kind].energy(int(index)) if kind in KINDS else {}
+
+
+def _bus_address(facts: Any) -> str:
+    """The address on the PCI bus as the kernel writes it; empty where torch doesn't tell: before
+    2.9, and for NPUs."""
+    told = [getattr(facts, f"pci_{part}_id", None) for part in ("domain", "bus", "device")]
+    domain, bus, slot = (part if isinstance(part, int) else -1 for part in told)
+    return f"{domain:04x}:{bus:02x}:{slot:02x}.0" if min(domain, bus, slot) >= 0 else ""

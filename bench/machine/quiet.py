@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -57,16 +57,29 @@ class Cores:
         counts: Collection[int],
         root: Path = ROOT,
         sleep: Callable[[float], None] = time.sleep,
+        near: Collection[tuple[int, ...]] = (),
     ) -> None:
         self._root, self._sleep = root, sleep
         self._counts = sorted(counts)
+        self._near = set(near)  #: sets of CPUs that are asked for with `beside`
+        self._busy: Mapping[int, float] = {}
         # Of now: once the harness stays off the chosen ones, its mask is another.
         self._allowed = allowed_cpus()
         self._entered = False
-        self._chosen = self._choice({})
+        self._chosen = self._choice()
 
     def __getitem__(self, count: int) -> tuple[int, ...]:
         return self._chosen[count]
+
+    def beside(self, count: int, near: tuple[int, ...]) -> tuple[int, ...]:
+        """The CPUs for so many host threads of a device that these are near to, by the same look.
+
+        Those of all cells where none of these may be used, or nothing is known to be near.
+        """
+        usable = sorted(set(near).intersection(self._allowed or near))
+        if not usable or set(usable) >= set(self._allowed or ()):
+            return self[count]
+        return self._chosen_of(count, usable)
 
     def choose_again(self) -> None:
         """Look which CPUs others use, and take the idlest; for all counts from the same look."""
@@ -76,7 +89,8 @@ class Cores:
         if not before:
             return
         self._sleep(WINDOW_S)
-        self._chosen = self._choice(busy_shares(before, self._times()))
+        self._busy = busy_shares(before, self._times())
+        self._chosen = self._choice()
         self._step_aside()
 
     def __enter__(self) -> Cores:
@@ -98,14 +112,16 @@ class Cores:
         """Keep this process off the chosen CPUs, where there are others."""
         if not self._entered or self._allowed is None or not hasattr(os, "sched_setaffinity"):
             return
-        taken = {cpu for cpus in self._chosen.values() for cpu in cpus}
+        chosen = [*self._chosen.values()]
+        chosen += [self.beside(count, near) for count in self._counts for near in self._near]
+        taken = {cpu for cpus in chosen for cpu in cpus}
         os.sched_setaffinity(0, set(self._allowed) - taken or self._allowed)
 
-    def _choice(self, busy: Mapping[int, float]) -> dict[int, tuple[int, ...]]:
-        return {
-            count: tuple(choose_cores(count, self._root, allowed=self._allowed, busy=busy))
-            for count in self._counts
-        }
+    def _choice(self) -> dict[int, tuple[int, ...]]:
+        return {count: self._chosen_of(count, self._allowed) for count in self._counts}
+
+    def _chosen_of(self, count: int, allowed: Sequence[int] | None) -> tuple[int, ...]:
+        return tuple(choose_cores(count, self._root, allowed=allowed, busy=self._busy))
 
     def _times(self) -> dict[int, tuple[int, int]]:
         return parse_cpu_times(read_text(self._root, "proc/stat") or "")

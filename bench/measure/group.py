@@ -27,6 +27,7 @@ from bench.measure.member import (
     BLOCK_THRESHOLDS,
     Context,
     Member,
+    cpus_of,
     keep_placement,
     last_words,
 )
@@ -118,7 +119,8 @@ class Group:
             state.group = state.group or f"{self.name}, part {self.part}"
         own = [os.getpid(), *canary.pids, *(member.worker.pid for member in members)]
         try:
-            with round_watcher(own, self.cpus) as watcher:
+            used = {cpu for state in active for cpu in cpus_of(state.planned, self.context)}
+            with round_watcher(own, sorted({*used, *self.cpus})) as watcher:
                 watcher.start()
                 canary_blocks = self.rounds(members, canary)
                 reasons = tuple(watcher.stop().disturbed())
@@ -330,7 +332,7 @@ class Group:
             member.worker.end()
         keep_placement(state, member.bound)
         return told.model_copy(
-            update={"disturbances": reasons, "cpus": self.context.cpus[state.planned.cores]}
+            update={"disturbances": reasons, "cpus": cpus_of(state.planned, self.context)}
         )
 
     def _show(self, state: CellState) -> None:

@@ -94,7 +94,10 @@ class Measuring:
         taken = [one.index for one in stored.invocations] if stored is not None else []
         # Of all cells: the samples of a generation are one file, and a new one must not replace it.
         self._first_generation = max(taken, default=-1) + 1
-        self.cpus = Cores({planned.cores for planned in prepared.plan.cells})
+        cells = prepared.plan.cells
+        self.cpus = Cores(
+            {planned.cores for planned in cells}, near={planned.near_cpus for planned in cells}
+        )
         self._at_once = default_threads()  # before this process stays off some of the cores
 
     def run(self) -> None:

@@ -93,6 +93,13 @@ def bind(worker: Worker, planned: PlannedCell) -> Bound:
     return worker.bind_queries(BindQueries(decoder.to_json(), planned.prompts, answer))
 
 
+def cpus_of(planned: PlannedCell, context: Context) -> tuple[int, ...]:
+    """The CPUs that the cell's worker is kept on now: near its device, where it has one."""
+    if planned.on_accelerator:
+        return context.cpus.beside(planned.cores, planned.near_cpus)
+    return context.cpus[planned.cores]
+
+
 def bound_worker(
     state: CellState, context: Context, born: Callable[[Worker], None] = lambda worker: None
 ) -> tuple[Worker, LoadedInfo, Bound]:
@@ -107,11 +114,11 @@ def bound_worker(
         born(worker)
         # An accelerator's workers share one core, on which they would make their contexts in turn:
         # they are pinned once they have.
-        cpus = () if planned.on_accelerator else context.cpus[planned.cores]
+        cpus = () if planned.on_accelerator else cpus_of(planned, context)
         loaded = worker.load(given.file, planned.choice.device, given.options, cpus)
         bound = bind(worker, planned)
         if planned.on_accelerator:
-            worker.stay_on(context.cpus[planned.cores])
+            worker.stay_on(cpus_of(planned, context))
     except BaseException:
         worker.kill()
         raise

@@ -24,6 +24,7 @@ from bench.cards.variants import Form
 from bench.cell import Cell, ModelIdentity
 from bench.errors import BenchError, SpecError, Unsupported
 from bench.machine.memory import spare_bytes
+from bench.machine.near import near_cpus
 from bench.measure.feeds import Feeds
 from bench.measure.language import steps
 from bench.runtimes.targets import Choice, default_threads
@@ -108,6 +109,12 @@ class PlannedCell:
     def on_accelerator(self) -> bool:
         """Whether it computes on something else than the CPU."""
         return self.choice.on_accelerator
+
+    @property
+    def near_cpus(self) -> tuple[int, ...]:
+        """The CPUs near the accelerator that it computes on; empty where none is known to be."""
+        device = self.choice.device
+        return near_cpus(device.pci) if self.on_accelerator and device is not None else ()
 
     @property
     def cores(self) -> int:

@@ -64,6 +64,9 @@ class FakeCores(dict[int, tuple[int, ...]]):
         super().__init__(CPUS)
         self.looks = 0
 
+    def beside(self, count: int, near: tuple[int, ...]) -> tuple[int, ...]:
+        return self[count]
+
     def choose_again(self) -> None:
         self.looks += 1
         step = 100 * (self.looks - 1)
