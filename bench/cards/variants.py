@@ -34,6 +34,7 @@ from bench.cards.bodies import all_nodes
 from bench.cards.files import content_sha256, external_data
 from bench.cards.half import write_float16
 from bench.cards.large import data_name, is_large, save
+from bench.cards.stacked import shape_zero_points
 from bench.discover import load_object
 from bench.errors import BenchError, ExportFailed, SpecError, Unavailable
 from bench.files import file_stem
@@ -47,7 +48,7 @@ _PER_CHANNEL_OPSET = 13
 #: 8 bits too), as ONNX Runtime GenAI's builder makes models for the CPU.
 _BLOCK, _ACCURACY_LEVEL = 32, 4
 #: Raised whenever the way that a variant is made changes, so that older files are not reused.
-_RECIPE = 2
+_RECIPE = 3
 
 
 @dataclass(frozen=True)
@@ -223,6 +224,7 @@ def _write_dynamic(source: Path, target: Path, *, signed: bool, reduced: bool) -
         weight_type=QuantType.QInt8 if signed else QuantType.QUInt8,
         use_external_data_format=is_large(source),
     )
+    shape_zero_points(target)
 
 
 def _write_static(

@@ -223,3 +223,28 @@ def test_a_card_without_calibration_data_says_what_to_add() -> None:
     with pytest.raises(SpecError, match=r"\[calibration\] table") as caught:
         load_calibration(card, None, "int8-static")
     assert "int8-dynamic" in str(caught.value)
+
+
+@pytest.mark.parametrize("stack", [(4,), (2, 3)])
+@pytest.mark.parametrize("variant", ["fp16", "int8-dynamic", "int8-static"])
+def test_stacked_matrices_as_experts_have_them_are_multiplied_too(
+    tmp_path: Path, variant: str, stack: tuple[int, ...]
+) -> None:
+    weights = RNG.normal(0, 0.3, (*stack, 16, 8)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "experts"], ["y"])],
+        "experts",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 16])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(weights, "experts")],
+    )
+    original = tmp_path / "experts.onnx"
+    opset = helper.make_opsetid("", 18)
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=10), str(original))
+    form = form_of(tmp_path, variant, original)
+    assert form.file.onnx is not None, form.refused
+    (want,), (got,) = run_onnx(original, SAMPLES), run_onnx(form.file.onnx, SAMPLES)
+    assert np.corrcoef(want.ravel(), got.ravel())[0, 1] > 0.99
+    if variant == "int8-dynamic":
+        shapes = {i.name: tuple(i.dims) for i in onnx.load(str(form.file.onnx)).graph.initializer}
+        assert shapes["experts_zero_point"] == (*stack, 1, 8)
