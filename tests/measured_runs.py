@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from compared_runs import a_header
-from energy_windows import rounds, trace
+from energy_windows import rounds, trace, window
 from fake_records import CONTROL, STUDENT, TEACHER, a_cell
 
 from bench.cards.tasks import find_task
@@ -28,7 +28,7 @@ from bench.record.facts import (
 )
 from bench.record.parity import Reference
 from bench.record.result import EnvironmentFact, Failure, Footprint, Invocation, Roofline
-from bench.record.windows import Window
+from bench.record.windows import IDLE, Window
 from bench.scenarios import Scenario, find_scenario
 from bench.spec import Suite
 from bench.store.write import RunStore
@@ -103,12 +103,14 @@ def measured_run(folder: Path, name: str = "a", hostile: str = "") -> Path:
     taken: dict[str, list[Invocation]] = {cell.id: [] for cell in measured}
     for generation in range(GENERATIONS):
         _measure_generation(store, generation, measured, blocks, taken, rng)
-    energy = _measure_energy(store, measured[8])
+    energy = _measure_energy(store, measured[8], measured[7])
     for number, cell in enumerate(measured):
         samples = {n: trusted_samples(b) for n, b in enumerate(blocks[cell.id])}
         facts, rest = _facts(store, cell, number, rng)
         rest |= _token_times(blocks[cell.id])
-        rest |= {"energy": energy} if number == 8 else {}
+        of_cell = [w for w in energy if w.cell_id == cell.id]
+        around = [w for w in energy if w.cell_id == IDLE and w.index in {o.index for o in of_cell}]
+        rest |= {"energy": sorted([*of_cell, *around], key=energy.index)} if of_cell else {}
         _finish(store, cell, (facts, rest), taken[cell.id], samples)
     failure = Failure(kind="unavailable", message="no NPU was found", log_tail="dlopen: no")
     facts = CellFacts(
@@ -153,12 +155,14 @@ def _measure_generation(
     store.append_invocations([taken[cell.id][-1] for cell in cells])
 
 
-def _measure_energy(store: RunStore, cell: Cell) -> list[Window]:
-    """Windows of one cell: of a board, and of a wall that could not be read."""
+def _measure_energy(store: RunStore, cell: Cell, dead: Cell) -> list[Window]:
+    """Windows of one cell, of a board, and of a wall that could not be read; and of another, whose
+    worker died."""
     board = {"scope": "gpu-board", "meter": "GPU-1"}
     made = rounds({cell.id: lambda n: 100.0 + n}, lambda n, p: 40.0 + n - p, GENERATIONS, **board)
     lost = trace(0.0, "wall", "m.csv", "power", at_ns=(), values=(), missing="it was off")
     found = [one.model_copy(update={"traces": (*one.traces, lost)}) for one in made]
+    found.append(window(dead.id, GENERATIONS - 1, 9, (), queries=0, failed="it died"))
     for index in range(GENERATIONS):
         store.append_energy([one for one in found if one.index == index])
     return found

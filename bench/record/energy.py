@@ -24,9 +24,10 @@ FEWEST_ROUNDS = 3
 
 def energies(cell: Cell, windows: Sequence[Window], confidence: float) -> tuple[Energy, ...]:
     """The energy of a cell in each scope that was metered; ``windows`` are its own, and the idle
-    ones of their rounds."""
+    ones of their rounds, which tell the scopes of a cell none of whose windows could be read."""
     mine = [window for window in windows if window.cell_id == cell.id]
-    scopes = {trace.scope for window in mine for trace in window.traces}
+    read = [window for window in mine if window.traces] or (windows if mine else [])
+    scopes = {trace.scope for window in read for trace in window.traces}
     return tuple(
         _of_scope(cell, scope, windows, confidence) for scope in get_args(Scope) if scope in scopes
     )

@@ -166,6 +166,9 @@ class _Derivation:
         self.measured, self.canaries = read_blocks(self.run.path)
         self.raw: RawFacts = read_raw(self.run)
         self.problems += self.raw.skipped
+        # An older bench didn't have them: its ratios are of medians, in all of the run or nowhere.
+        invocations = self.run.invocations
+        self._typical = any(one.typical_block_ns is not None for one in invocations)
         self._judged: dict[tuple[str, str], Judged] = {}
 
     def invocation(self, one: Invocation) -> Invocation:
@@ -175,11 +178,14 @@ class _Derivation:
         if not blocks:
             self.problems.append(f"cell {one.cell_id}: invocation {one.index} has no samples")
             return one
-        if told is not None:
-            return invocation(told, blocks, self.canaries.get(key))
-        if self.run.header.keeps_raw:
+        if told is None and self.run.header.keeps_raw:
             self._lacks(one.cell_id, f"what the worker of invocation {one.index} told")
-        return one.model_copy(update=timed(blocks, self.canaries.get(key)))
+        canary_ns = self.canaries.get(key)
+        if told is None:
+            again = one.model_copy(update=timed(blocks, canary_ns))
+        else:
+            again = invocation(told, blocks, canary_ns)
+        return again if self._typical else again.model_copy(update={"typical_block_ns": None})
 
     def record(self, record: Record, invocations: Sequence[Invocation]) -> Record:
         if record.foreign is not None:  # another tool's figures; it says how it came by them

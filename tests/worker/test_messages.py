@@ -54,6 +54,8 @@ EXAMPLES = (
     m.ServeQueries(9.5, 3, 1, m.Bounds(ttft_ns=2e9, tpot_ns=float("inf")), 2, discard=4),
     m.ServedQueries(TIMES_NS, 2.5),
     m.ServedQueries(TIMES_NS, 2.5, TIMES_NS),
+    m.WatchEnergy(DEVICE, 0.2, 0.02),
+    m.EnergyWatched("gpu-board", "0000:c1:00.0", TIMES_NS, TIMES_NS, TIMES_NS),
     m.Fetch(),
     m.Evaluate(FEEDS),
     m.Outputs((np.ones((2, 0)), np.array(True))),
