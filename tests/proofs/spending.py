@@ -221,7 +221,7 @@ def whole_runs(runs: int) -> tuple[list[Finding], dict[str, list[float]]]:
 
 def prove(quick: bool) -> None:
     """Simulate on the cases, then run this machine's own."""
-    findings = simulated(100 if quick else 2000)
-    findings += simulated_ranks(60 if quick else 600)
+    findings = simulated(100 if quick else 1000)
+    findings += simulated_ranks(60 if quick else 300)
     whole, details = whole_runs(2 if quick else 12)
     report("spending", [*findings, *whole], {"cases": [vars(case) for case in CASES], **details})
