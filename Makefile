@@ -50,7 +50,7 @@ bench: $(VENV)/.ready-test
 	$(PYTHON) tests/benchmarks/results.py
 	$(PYTHON) tests/benchmarks/report.py
 
-# The claims, measured: an hour, best on a machine that does nothing else.
+# The claims, measured: some hours, best on a machine that does nothing else.
 proof: $(VENV)/.ready-test
 	$(INSTALL) --editable '.[cpu,test,proof]'
 	$(PYTHON) tests/proofs

@@ -2,7 +2,7 @@
 
     python tests/proofs [--quick] [NAME ...]
 
-Without a name all of them, which takes about an hour; `--quick` only tries them out.
+Without a name all of them, which takes some hours; `--quick` only tries them out.
 """
 
 from __future__ import annotations
