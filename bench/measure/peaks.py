@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +21,7 @@ from bench.backend import ModelFile, TorchSource
 from bench.cache import cache_folder
 from bench.files import write_text
 from bench.machine.facts import machine_facts
-from bench.measure.member import Context
+from bench.measure.member import Context, cpus_of
 from bench.measure.plan import PlannedCell
 from bench.runtimes.loaded import loaded_worker
 
@@ -110,7 +110,7 @@ def _fastest_ns(
     choice = planned.choice
     shapes = {name: array.shape for name, array in feeds.items()}
     options = replace(planned.options, shapes=shapes)
-    cpus: Sequence[int] = context.cpus[planned.cores]
+    cpus = cpus_of(planned, context)
     with loaded_worker(
         context.launcher, choice.runtime, choice.device, file, options, cpus=cpus
     ) as (worker, _):

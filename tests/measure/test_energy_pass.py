@@ -56,6 +56,14 @@ class Meter:
     kill = end
 
 
+class NearTheGpu(dict[int, tuple[int, ...]]):
+    """CPU 0 is near, and asked for as such."""
+
+    def beside(self, count: int, near: tuple[int, ...]) -> tuple[int, ...]:
+        assert near == (0,)
+        return self[count]
+
+
 class Computing:
     """A worker that computes a query a ms."""
 
@@ -100,7 +108,7 @@ class Stage:
             suite=SimpleNamespace(**given),
             account=Account(),
             rng=np.random.default_rng(1),
-            cpus={1: (0,)},
+            cpus=NearTheGpu({1: (0,)}),
             listener=SimpleNamespace(note=self.notes.append, phase=lambda text: None),
             launcher=SimpleNamespace(worker=lambda runtime, threads: Meter(self.log)),
             store=SimpleNamespace(append_energy=self.rounds.append),
@@ -128,7 +136,7 @@ def planned(name: str = "one", target: str = "x:cuda:0", **changes: Any) -> Any:
     cell = a_cell(TEACHER.model_copy(update={"name": name}), target, **changes)
     device = GPU if "cuda" in target else Device("cpu", "AMD", "EPYC", "1")
     choice = SimpleNamespace(device=device, runtime="a runtime")
-    return SimpleNamespace(cell=cell, choice=choice, cores=1)
+    return SimpleNamespace(cell=cell, choice=choice, cores=1, on_accelerator=True, near_cpus=(0,))
 
 
 def test_each_round_has_fresh_workers_and_idle_before_and_after(

@@ -21,12 +21,8 @@ from bench.machine.memory import room_for_another
 from bench.machine.wall import read_command, zone_of
 from bench.measure.beats import MAX_CALLS
 from bench.measure.energy.found import Meters
-from bench.measure.energy.meters import (
-    Meter,
-    Series,
-    Watch,
-)
-from bench.measure.member import Context, Member, start_member
+from bench.measure.energy.meters import Meter, Series, Watch
+from bench.measure.member import Context, Member, cpus_of, start_member
 from bench.measure.plan import PlannedCell
 from bench.measure.state import CellState
 from bench.measure.taken import as_answered
@@ -199,7 +195,7 @@ class EnergyPass:
     ) -> Taken:
         """Lead, window and tail of one load, the meters read all the time; ``untimed`` counts the
         queries so far that ``work`` doesn't tell of."""
-        cpus = self.context.cpus[max(planned.cores for planned in self.cells)]
+        cpus = sorted({cpu for planned in self.cells for cpu in cpus_of(planned, self.context)})
         with round_watcher(own, cpus) as watcher, Watch(meters) as watch:
             _until(LEAD_S, work)
             before = untimed()
