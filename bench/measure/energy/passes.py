@@ -83,23 +83,35 @@ class EnergyPass:
         """Measure and write; whether there was anything to read."""
         rounds = max(FEWEST_ROUNDS, self.suite.min_invocations)
         with ExitStack() as held, self.context.account.useful():
-            meters = Meters(self.context)
-            meters.open(self.cells, held)
+            meters = self.meters(held)
             if not meters.any or not self.cells:
                 return False
             for number in range(rounds):
                 names = "1 cell" if len(self.cells) == 1 else f"{len(self.cells)} cells in turn"
                 self.context.listener.phase(f"energy of {names}, round {number + 1} of {rounds}")
-                self.context.store.append_energy(self._round(meters))
-                self.next += 1
+                self.round_of(self.cells, meters)
         return True
 
-    def _round(self, meters: Meters) -> list[Window]:
+    def meters(self, held: ExitStack) -> Meters:
+        """Those of all cells, opened."""
+        context = self.context
+        meters = Meters(context.suite, context.launcher, context.listener.note)
+        meters.open(self.cells, held)
+        return meters
+
+    def round_of(self, cells: Sequence[PlannedCell], meters: Meters) -> list[Window]:
+        """Measure a window of each of these and write them."""
+        windows = self._round(cells, meters)
+        self.context.store.append_energy(windows)
+        self.next += 1
+        return windows
+
+    def _round(self, cells: Sequence[PlannedCell], meters: Meters) -> list[Window]:
         members: dict[str, Member] = {}
         taken: list[Taken] = []
         try:
-            for place in self.context.rng.permutation(len(self.cells)):
-                planned = self.cells[place]
+            for place in self.context.rng.permutation(len(cells)):
+                planned = cells[place]
                 member = self._start(planned, members)
                 if member is not None:
                     members[planned.cell.id] = member
@@ -123,14 +135,19 @@ class EnergyPass:
         if cell_id in self.failed:
             return None
         largest = max((member.grown_bytes for member in members.values()), default=0)
+        if members and not room_for_another(largest):
+            self.without_room(planned)
+            return None
         try:
-            if members and not room_for_another(largest):
-                raise BenchError("memory holds no worker of it beside the others")
             with as_answered(planned.cell.target):
                 return start_member(CellState(planned), self.context)
         except BenchError as error:
             self._fail(planned, error)
             return None
+
+    def without_room(self, planned: PlannedCell) -> None:
+        """Memory holds no worker of it beside the others of the round."""
+        self._fail(planned, BenchError("memory holds no worker of it beside the others"))
 
     def _fail(self, planned: PlannedCell, error: BenchError) -> None:
         self.failed[planned.cell.id] = str(error)[:_MOST_WORDS]
