@@ -17,11 +17,9 @@ from bench.judge.changes import change_between
 from bench.measure.beats import equal_beats
 from bench.measure.canary import Canary
 from bench.measure.group import Group
-from bench.measure.listener import Listener
-from bench.measure.measuring import Measuring, Outcome
+from bench.measure.measuring import Measuring, OpenRun
 from bench.measure.member import Context, Member
 from bench.measure.plan import Plan, PlannedCell
-from bench.measure.prepare import Prepared
 from bench.measure.spending import P99, ROUNDS
 from bench.measure.state import CellState
 from bench.record.block import Block
@@ -31,8 +29,7 @@ from bench.stats.equivalence import two_one_sided
 from bench.stats.percentile import minimum_samples
 from bench.stats.racing import RacingRule, Standing
 from bench.store.raw import read_raw
-from bench.store.run import StoredRun, read_run
-from bench.store.write import RunStore
+from bench.store.run import read_run
 from bench.trials.tune.found import Costs, found_in
 from bench.trials.tune.joules import FUTILE, IDLE_TURNS, RaceWindows, no_energy, turn_s
 from bench.trials.tune.kept import FILE, Entrant, Tune
@@ -112,26 +109,22 @@ class Tuning(Measuring):
 
     def __init__(
         self,
-        prepared: Prepared,
-        store: RunStore,
-        stored: StoredRun | None,
-        listener: Listener,
-        outcome: Outcome,
+        run: OpenRun,
         *,
         tune: Tune,
         objective: Objective,
         tunables: Mapping[str, Tunable],
     ) -> None:
-        super().__init__(prepared, store, stored, listener, outcome)
+        super().__init__(run)
         self.tune = tune
         self.objective = objective
         self.tunables = tunables
-        self.budget = Budget(tune.asked.max_time_s, tune.spent_s + prepared.account.startup_s)
+        self.budget = Budget(tune.asked.max_time_s, tune.spent_s + self.account.startup_s)
         extra, least_s = (IDLE_TURNS, turn_s(self.suite)) if objective.metered else (0, 0.0)
         self.pace = Pace(self.budget, extra, least_s)
         self._windows: list[Window] = []
-        if objective.metered and stored is not None:
-            self._windows = read_raw(stored).energy
+        if objective.metered and run.stored is not None:
+            self._windows = read_raw(run.stored).energy
         self.states: dict[str, CellState] = {}
 
     def run(self) -> None:
