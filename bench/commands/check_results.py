@@ -45,6 +45,7 @@ def command(path: Path) -> int:
 def _publication(folder: Path) -> int:
     """How many differences there are; each is printed."""
     from bench.present.publication.check import check  # scipy: start-up
+    from bench.store.bundle.opened import taken_in_words
 
     account = check(folder)
     verdict = _told(folder, account.problems)
@@ -58,12 +59,7 @@ def _publication(folder: Path) -> int:
             "with `bench publish`."
         )
     if account.taken:
-        click.echo(
-            f"{folder}: {account.taken} further numbers could not be derived, because no raw "
-            "data of them was kept (by an older bench load times, memory, parity and where the "
-            "nodes ran; by any outputs that are too large, and another tool's figures): they "
-            "are taken as published."
-        )
+        click.echo(f"{folder}: {taken_in_words(account.taken)}.")
     return len(account.problems)
 
 

@@ -202,7 +202,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert publish([run], folder / "p", "A title") == []
     account = check(folder / "p")
     assert [str(problem) for problem in account.problems] == []
-    assert account.taken == 0
+    assert not account.taken
     return folder / "p"
 
 
