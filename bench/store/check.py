@@ -6,9 +6,11 @@ What can't be derived, for lack of raw data, is counted by kind and said.
 from __future__ import annotations
 
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -20,12 +22,12 @@ from bench.record.facts import CellFacts, WorkerFacts
 from bench.record.header import RunHeader
 from bench.record.result import Invocation, Record
 from bench.record.windows import Window
-from bench.store.compact import run_files
+from bench.store.compact import copy_run, run_files
 from bench.store.derive import Derived, derived
 from bench.store.find import ENERGY, FACTS, HEADER, INVOCATIONS, RECORDS, WORKERS
 from bench.store.lines import read_lines
 from bench.store.raw import read_raw
-from bench.store.run import StoredRun
+from bench.store.run import StoredRun, read_run
 from bench.store.samples import sample_files
 
 #: What of a number there may be no raw data, by the first parts of its name; the first that fits.
@@ -41,6 +43,17 @@ _KINDS: tuple[tuple[str, str], ...] = (
     ("peak_rss_bytes", "memory"),
     ("rss_before_load_bytes", "memory"),
     ("device_memory_bytes", "memory"),
+    ("cpus", "which CPUs were used"),
+    ("warmup_calls", "warm-ups"),
+    ("discarded_calls", "warm-ups"),
+    ("device_readings", "what the device told"),
+    ("power_w", "what the device told"),
+    ("clock", "what the device told"),
+    ("default_clock_hz", "what the device told"),
+    ("memory_clock_hz", "what the device told"),
+    ("temperature_c", "what the device told"),
+    ("throttled", "what the device told"),
+    ("raising_calls", "what the device told"),
 )
 FOREIGN = "figures of another tool"
 _OTHER = "what else the workers told"
@@ -64,17 +77,6 @@ def check_copy(
     form = [*_repeated(file, run), *_rewritten(file, run)]
     strangers = _unaccounted(file, run)
     form += [p for p in strangers if not (with_logs and p.file.startswith(f"{file}/logs/"))]
-    return _checked(run, file, form, without_predictions=without_predictions)
-
-
-def check_run(run: StoredRun, file: str) -> RunAccount:
-    """Derive a run that is as `bench run` left it again."""
-    return _checked(run, file, [], without_predictions=False)
-
-
-def _checked(
-    run: StoredRun, file: str, form: Sequence[Problem], *, without_predictions: bool
-) -> RunAccount:
     problems = [Problem(file, "", "", text, "whole files") for text in run.skipped]
     problems += form
     if without_predictions and not run.without_predictions:
@@ -83,6 +85,17 @@ def _checked(
     problems += [Problem(file, "", "", "a number", f"nothing: {text}") for text in again.problems]
     numbers, taken = _compare_runs(file, run, again, problems)
     return RunAccount(again, numbers, taken, tuple(problems))
+
+
+def check_run(run: StoredRun, file: str) -> RunAccount:
+    """Derive what a run that is as `bench run` left it has finished again. Raises `SpecError` for
+    one that can't be copied."""
+    with tempfile.TemporaryDirectory(prefix="bench-check-") as top:
+        folder = Path(top) / "run"
+        copy_run(run, folder, run.header)
+        found = check_copy(read_run(folder), file, without_predictions=run.without_predictions)
+    lost = [Problem(file, "", "", text, "whole files") for text in run.skipped]
+    return replace(found, problems=(*lost, *found.problems))
 
 
 def _words_for(path: str) -> str:

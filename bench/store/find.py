@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bench.errors import SpecError
@@ -40,6 +40,11 @@ def find_runs(paths: Iterable[Path | str]) -> list[Path]:
         for run in _below(path):
             found.setdefault(run.resolve(), run)
     return list(found.values())
+
+
+def run_folders(path: Path) -> list[Path]:
+    """The run directories at or below a path; those that are packed into bundles are none."""
+    return _folders(path) if path.is_dir() else []
 
 
 def only_run(path: Path) -> Path:
@@ -133,16 +138,26 @@ def _matched(path: Path) -> list[Path]:
 
 def _walk(top: Path) -> list[Path]:
     found = []
-    for folder, below, files in os.walk(top):
-        below.sort()
-        if HEADER in files:
-            found.append(Path(folder))
-            below.clear()
-            continue
-        for name in sorted(files):
-            if name.endswith(BUNDLE):
-                found += _runs_of(Path(folder, name))
+    for folder, names in _entries(top):
+        if HEADER in names:
+            found.append(folder)
+        else:
+            packed = (folder / name for name in names if name.endswith(BUNDLE))
+            found += [run for bundle in packed for run in _runs_of(bundle)]
     return found
+
+
+def _folders(top: Path) -> list[Path]:
+    return [folder for folder, names in _entries(top) if HEADER in names]
+
+
+def _entries(top: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder with the names of its files, in order; nothing below a run directory."""
+    for folder, below, names in os.walk(top):
+        below.sort()
+        yield Path(folder), sorted(names)
+        if HEADER in names:
+            below.clear()
 
 
 def _identity(run: Path) -> bytes:

@@ -37,6 +37,7 @@ from bench.record.windows import Window
 from bench.store import outputs
 from bench.store.bundle import archive
 from bench.store.bundle.manifest import (
+    BUNDLE_VERSION,
     CERTIFICATES,
     LOGS,
     MANIFEST,
@@ -83,12 +84,12 @@ def pack(
         content = Path(top)
         names = [_copy(run, content / RUNS, choices) for run in _in_order(runs)]
         kept = [_copy_certificate(path, content / CERTIFICATES, choices) for path in certificates]
-        without = [n for n in names if read_run(content / RUNS / n).without_predictions]
-        manifest = _manifest(content, names, kept, without, runs, choices)
-        for name in names:
-            _refuse_underived(content, name, manifest)
+        packed = [read_run(content / RUNS / name) for name in names]
+        manifest = _manifest(content, packed, kept, choices)
+        for run in packed:
+            _refuse_underived(run, manifest)
         (content / MANIFEST).write_bytes(manifest.text)
-        file = _file(output, manifest, runs)
+        file = _file(output, manifest, packed)
         _write(file, {n: content / n for n in regular_files(content)}, manifest.bundle_id)
     return file
 
@@ -99,22 +100,17 @@ def _in_order(runs: Sequence[StoredRun]) -> list[StoredRun]:
 
 
 def _manifest(
-    content: Path,
-    names: Sequence[str],
-    certificates: Sequence[str],
-    without: Sequence[str],
-    runs: Sequence[StoredRun],
-    choices: Choices,
+    content: Path, runs: Sequence[StoredRun], certificates: Sequence[str], choices: Choices
 ) -> Manifest:
     labels = {run.header.label for run in runs} - {""}
     left_out = (*([] if choices.names else [NAMES]), *([] if choices.logs else [LOGS]))
     return Manifest(
-        bundle_version=Manifest().bundle_version,
+        bundle_version=BUNDLE_VERSION,
         label=labels.pop() if len(labels) == 1 else "",
-        runs=tuple(sorted(names)),
+        runs=tuple(sorted(run.path.name for run in runs)),
         certificates=tuple(sorted(certificates)),
         left_out=left_out,
-        without_predictions=tuple(sorted(without)),
+        without_predictions=tuple(sorted(r.path.name for r in runs if r.without_predictions)),
         files={name: _member(content / name) for name in sorted(regular_files(content))},
     )
 
@@ -245,8 +241,8 @@ def _settle(folder: Path) -> None:
     rewrite_lines(folder / RECORDS, Record, lambda line: settled(line, by_id[line["cell_id"]]))
 
 
-def _refuse_underived(content: Path, name: str, manifest: Manifest) -> None:
-    run = read_run(content / RUNS / name)
+def _refuse_underived(run: StoredRun, manifest: Manifest) -> None:
+    name = run.path.name
     account = check_copy(
         run,
         name,
@@ -255,8 +251,8 @@ def _refuse_underived(content: Path, name: str, manifest: Manifest) -> None:
     )
     if account.problems:
         raise SpecError(
-            f"its numbers do not follow from its raw data, so nobody could accept it: "
-            f"{account.problems[0]}"
+            f"{name}: its numbers do not follow from its raw data, so nobody would accept it: "
+            f"{account.problems[0]}."
         )
 
 

@@ -29,7 +29,13 @@ from bench.files import irregular, regular_files
 from bench.numbers import printable
 from bench.store.bundle import limits
 from bench.store.bundle.archive import Archive
-from bench.store.bundle.manifest import BUNDLE_VERSION, MANIFEST, RUNS, Manifest
+from bench.store.bundle.manifest import (
+    BUNDLE_VERSION,
+    CERTIFICATES,
+    MANIFEST,
+    RUNS,
+    Manifest,
+)
 from bench.validation import first_problem
 
 #: Of the cache's folder name: 128 bits of the id, which nobody can make a second bundle for.
@@ -49,6 +55,10 @@ class Unpacked:
     @property
     def runs(self) -> list[Path]:
         return [self.folder / RUNS / name for name in self.manifest.runs]
+
+    @property
+    def certificates(self) -> list[Path]:
+        return [self.folder / CERTIFICATES / name for name in self.manifest.certificates]
 
 
 class Verdict(Frozen):
