@@ -39,6 +39,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "gate": "Pass or fail a run against a baseline and limits.",
         "baseline": "Write a run as one file, to gate later runs by.",
         "publish": "Render tables, with the raw data behind them, from runs.",
+        "pack": "Pack runs into one file that checks itself.",
         "check-results": "Derive every published number again.",
         "import": "Read the results of another benchmark tool.",
         "export-results": "Write results for other tools and tables.",
