@@ -65,6 +65,8 @@ class Effect:
     withheld: Verdict | None = None  #: the verdict, had the machine not drifted
     #: the time of B over A counted in the canary's time, where that changed and can be said
     relative: Interval | None = None
+    #: between two machines the canary's time in B over A, whatever it is
+    canary: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -216,6 +218,7 @@ def _effect(match: Match, margin: float, confidence: float, other_machine: bool)
         drift=drift,
         withheld=withheld,
         relative=relative,
+        canary=_canaries(match, confidence) if match.between_machines else None,
     )
 
 
@@ -283,11 +286,16 @@ def _shown(times: Times, measure: Measure) -> float:
 
 def _drift(match: Match, confidence: float) -> Interval | None:
     """The canary's time in B over A where it certainly changed; None where not, or not known."""
+    found = _canaries(match, confidence)
+    return found if found is not None and side(found) else None
+
+
+def _canaries(match: Match, confidence: float) -> Interval | None:
+    """The canary's time in B over A; None where it isn't known well enough."""
     canaries = [_canary(one) for one in (match.a, match.b)]
     if min(map(len, canaries)) < FEWEST_INVOCATIONS:
         return None
-    found = _ratio(canaries, False, confidence)
-    return found if side(found) else None
+    return _ratio(canaries, False, confidence)
 
 
 def _canary(one: Side) -> dict[int, float]:
