@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -42,10 +43,25 @@ def plugin_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all processes of pytest-xdist; who writes into it takes a lock."""
+    mine = tmp_path_factory.getbasetemp()
+    return mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine
+
+
 @pytest.fixture(autouse=True)
 def no_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The private environments of whoever runs the tests take no part in them."""
     monkeypatch.setenv("BENCH_ENVIRONMENTS", str(tmp_path / "environments"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread_of_torch() -> None:
+    """Threads of several workers of pytest-xdist that wait for each other by spinning take many
+    times as long."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +91,13 @@ def doubling_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def onnx_tests(tmp_path_factory: pytest.TempPathFactory) -> NodeTests:
+def onnx_tests(shared_folder: Path) -> NodeTests:
     """ONNX's node tests as files, written once, since making them takes seconds."""
     from bench.trials.portability.cases import node_tests
 
-    return node_tests(tmp_path_factory.mktemp("onnx-tests"))
+    with (shared_folder / "onnx-tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return node_tests(shared_folder / "onnx-tests")
 
 
 @pytest.fixture
