@@ -373,6 +373,14 @@ class Failure(Frozen):
     log_tail: str = ""
 
 
+class SweepEnd(Frozen):
+    """Why a sweep over the batch (``--batch auto``) has no larger one than this: the next batch did
+    not fit into memory."""
+
+    batch: Positive  #: the one that failed
+    failure: Failure
+
+
 class Foreign(Frozen):
     """What another tool measured, as it says so.
 
@@ -424,6 +432,7 @@ class Record(Frozen):
     footprint: Footprint | None = None  #: of a language model
     energy: tuple[Energy, ...] = ()  #: by scope, the device's own first
     roofline: Roofline | None = None  #: where it was asked for
+    sweep_end: SweepEnd | None = None  #: of the largest batch of a sweep that memory ended
     accuracy: Accuracy | None = None
     parity: Parity | None = None
     placement: PlacementFact | None = None
