@@ -33,6 +33,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "compare": "Compare two runs, or cells of one, with verdicts.",
         "lineage": "How much more alike two models are than independent ones.",
         "history": "Show a cell over many runs, and where it stepped.",
+        "attach-energy": "Put a meter's file to a run's energy windows.",
     },
     "Continuous integration and publishing": {
         "gate": "Pass or fail a run against a baseline and limits.",
