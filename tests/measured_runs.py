@@ -61,6 +61,8 @@ ROOFLINE = Roofline(
     unknown={"Twist": 2},
     peak_operations_per_s=1e12,
     peak_bytes_per_s=2e11,
+    peak_of="fp16",
+    no_peak="none in int8",
 )
 SWEEP_END = SweepEnd(
     batch=16,

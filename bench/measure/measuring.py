@@ -13,7 +13,7 @@ import numpy as np
 from bench.arrays import Array
 from bench.cards.language.requests import RequestTimes, request_times
 from bench.cards.tasks import find_task
-from bench.cards.work import work_of
+from bench.cards.work.count import work_of
 from bench.cell import Cell
 from bench.errors import BenchError, OutOfMemory, SpecError, WorkerCrashed
 from bench.machine.quiet import Cores
@@ -25,7 +25,7 @@ from bench.measure.language.pasts import footprint, names_to_fill, too_large, wi
 from bench.measure.language.steps import tokenizer_of
 from bench.measure.listener import Listener
 from bench.measure.member import Context, told_placement, try_out
-from bench.measure.peaks import Peaks, peaks_of
+from bench.measure.peaks import Peaks, peaks_of, precision_of
 from bench.measure.plan import PlannedCell
 from bench.measure.prepare import Prepared
 from bench.measure.profiled import profiled_placement
@@ -98,7 +98,7 @@ class Measuring:
         self.scores: dict[ScoredOnce, Score | BenchError] = {}
         self.requests: dict[tuple[str, str, int], RequestTimes | None] = {}
         self.placements: dict[tuple[object, ...], ToldPlacement | None] = {}
-        self.peaks: dict[tuple[str, int], Peaks | None] = {}
+        self.peaks: dict[tuple[str, int, str], Peaks | None] = {}
         done = {record.cell_id for record in outcome.records}
         self.todo = [p for p in prepared.plan.cells if p.cell.id not in done]
         self._total = len(prepared.plan.cells)
@@ -468,7 +468,7 @@ class Measuring:
         path = planned.file.onnx or planned.model.file.onnx
         if not self.suite.roofline or state.failure or planned.prompts is not None or path is None:
             return None
-        key = planned.cell.target, planned.cell.threads
+        key = planned.cell.target, planned.cell.threads, precision_of(planned)
         if key not in self.peaks:
             self.listener.phase(f"measuring the peaks of {planned.cell.target}")
             with self.account.useful():
@@ -487,6 +487,8 @@ class Measuring:
             unknown=dict(work.unknown),
             peak_operations_per_s=peaks.operations_per_s,
             peak_bytes_per_s=peaks.bytes_per_s,
+            peak_of=peaks.precision,
+            no_peak=peaks.why_not,
         )
 
     def _profiled(self, state: CellState) -> ToldPlacement | None:

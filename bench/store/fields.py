@@ -67,6 +67,7 @@ RESULT_FIELDS: dict[str, str] = {
     "least_bytes": "weights, inputs and outputs of a query, each once, or null",
     "peak_operations_per_s": "the most that a matrix product reached on the target, or null",
     "peak_bytes_per_s": "the most that a copy read and wrote there, or null",
+    "peak_of": "the precision of that matrix product, or null",
     "sweep_end_batch": "of the largest batch of a sweep: the next one, which failed; or null",
     "sweep_end_kind": "why: out-of-memory; or null",
     "peak_rss_bytes": "peak resident set of the worker",

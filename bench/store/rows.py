@@ -149,6 +149,7 @@ def _raw_measures(record: Record) -> dict[str, object]:
             "least_bytes": record.roofline.bytes,
             "peak_operations_per_s": record.roofline.peak_operations_per_s,
             "peak_bytes_per_s": record.roofline.peak_bytes_per_s,
+            "peak_of": record.roofline.peak_of or "fp32",
         }
     if record.sweep_end is not None:
         row |= {
