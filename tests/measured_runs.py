@@ -27,7 +27,14 @@ from bench.record.facts import (
     WorkerFacts,
 )
 from bench.record.parity import Reference
-from bench.record.result import EnvironmentFact, Failure, Footprint, Invocation, Roofline
+from bench.record.result import (
+    EnvironmentFact,
+    Failure,
+    Footprint,
+    Invocation,
+    Roofline,
+    SweepEnd,
+)
 from bench.record.windows import IDLE, Window
 from bench.scenarios import Scenario, find_scenario
 from bench.spec import Suite
@@ -54,6 +61,12 @@ ROOFLINE = Roofline(
     unknown={"Twist": 2},
     peak_operations_per_s=1e12,
     peak_bytes_per_s=2e11,
+    peak_of="fp16",
+    no_peak="none in int8",
+)
+SWEEP_END = SweepEnd(
+    batch=16,
+    failure=Failure(kind="out-of-memory", message="16 GiB are too many", log_tail="bad_alloc"),
 )
 FOOTPRINT = Footprint(
     weights_bytes=4000,
@@ -258,6 +271,7 @@ def _facts(
         variant_method="by hand" if on_device else "",
         footprint=FOOTPRINT if whole else None,
         roofline=ROOFLINE if on_device else None,
+        sweep_end=SWEEP_END if cell.scenario == "offline" else None,
         group="single-stream batch 1, part 1",
         finished_at="2026-11-23T12:00:00+00:00",
         placement=ToldPlacement(nodes={"npu:0": 8, "cpu": 1}, source="it says", off_device=("a",))

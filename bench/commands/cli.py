@@ -34,6 +34,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "lineage": "How much more alike two models are than independent ones.",
         "history": "Show a cell over many runs, and where it stepped.",
         "merge": "Put runs of several machines together in one folder.",
+        "attach-energy": "Put a meter's file to a run's energy windows.",
     },
     "Continuous integration and publishing": {
         "gate": "Pass or fail a run against a baseline and limits.",

@@ -123,6 +123,7 @@ def assemble(evidence: Evidence, confidence: float) -> Record:
         footprint=facts.footprint,
         energy=energies(cell, evidence.energy, confidence),
         roofline=facts.roofline,
+        sweep_end=facts.sweep_end,
         accuracy=_accuracy(facts, evidence.scores),
         parity=compared,
         placement=placement,

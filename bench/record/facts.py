@@ -18,6 +18,7 @@ from bench.record.result import (
     Parity,
     Roofline,
     StopReason,
+    SweepEnd,
 )
 
 
@@ -122,6 +123,7 @@ class CellFacts(Frozen):
     parity: Parity | None = None  #: only where the outputs are too large to be kept
     footprint: Footprint | None = None
     roofline: Roofline | None = None
+    sweep_end: SweepEnd | None = None
     scored: Scored | None = None
     not_scored: str = ""  #: why there is no accuracy
     #: of whole queries: each time of making token ids of a request's text, in ns

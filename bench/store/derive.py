@@ -313,6 +313,7 @@ def facts_of(record: Record) -> CellFacts:
         variant_method=record.variant_method,
         footprint=record.footprint,
         roofline=record.roofline,
+        sweep_end=record.sweep_end,
         group=record.group,
         sizes=record.sizes,
         assumed=record.assumed,

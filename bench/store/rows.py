@@ -149,6 +149,12 @@ def _raw_measures(record: Record) -> dict[str, object]:
             "least_bytes": record.roofline.bytes,
             "peak_operations_per_s": record.roofline.peak_operations_per_s,
             "peak_bytes_per_s": record.roofline.peak_bytes_per_s,
+            "peak_of": record.roofline.peak_of or "fp32",
+        }
+    if record.sweep_end is not None:
+        row |= {
+            "sweep_end_batch": record.sweep_end.batch,
+            "sweep_end_kind": record.sweep_end.failure.kind,
         }
     if record.queries is not None:
         row |= _of_queries(record.queries)
