@@ -68,7 +68,7 @@ def pool(ratios: Sequence[Interval], confidence: float = CONFIDENCE) -> Pooled:
     if len(ratios) == 1:
         return Pooled(ratios[0], 1)
     logs = np.log([each.estimate for each in ratios])
-    variances = np.array([_variance(each) for each in ratios])
+    variances = np.array([log_variance(each) for each in ratios])
     tau_squared = between_variance(logs, variances)
     mean, error = _mean(logs, max(tau_squared, float(variances.max())) + variances)
     return Pooled(
@@ -100,7 +100,7 @@ def between_variance(logs: Logs, variances: Logs) -> float:
     return found
 
 
-def _variance(ratio: Interval) -> float:
+def log_variance(ratio: Interval) -> float:
     """Of the logarithm, from the interval's width as if it were a normal one: Student's t of few
     invocations makes it larger, as it should."""
     width = math.log(ratio.high) - math.log(ratio.low)
