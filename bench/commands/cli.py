@@ -30,6 +30,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "show": "Print the tables of stored runs again.",
         "report": "Write runs as one page: words, pictures, tables.",
         "deal": "Which model, precision and target is worth what it costs.",
+        "matrix": "Which hardware for which model, over machines.",
         "compare": "Compare two runs, or cells of one, with verdicts.",
         "lineage": "How much more alike two models are than independent ones.",
         "history": "Show a cell over many runs, and where it stepped.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +84,26 @@ def read_sizes(
                 "name"
             )
     return sizes
+
+
+def read_points(context: click.Context, flag: click.Parameter, text: str | None) -> float | None:
+    """``0.5``, ``0.5points`` or ``0.5%``."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(points?|%|)", text)
+    if found is None or not 0 < float(found[1]) < 100:
+        raise click.BadParameter(f"{text!r} is no number of points, for example 0.5points.")
+    return float(found[1])
+
+
+def bound_ns(text: str | None) -> int | None:
+    """A bound of a query's p99 such as ``5ms`` in ns. Raises `SpecError`."""
+    from bench.spec import Suite, with_flags  # pydantic: start-up
+
+    if text is None:
+        return None
+    flags = {"scenarios": ("server",), "latency_bound": text}
+    return with_flags(Suite(), flags).latency_bound_ns
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -83,7 +83,9 @@ def _same(a: StoredRun, b: StoredRun) -> bool:
     if ours != theirs and ours and theirs:
         return False
     if _equal(a, b, "hostname_hash"):
-        return True
+        # Containers of one image have one host name, whatever they run on.
+        cpus = [_text(run.header.facts, "cpu_model") for run in (a, b)]
+        return None in cpus or cpus[0] == cpus[1]
     if ours or theirs:
         return ours == theirs and _equal(a, b, "machine_id")
     # Without a host there is nothing but the hardware to go by.
