@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +63,7 @@ def _runs(path: Path, published: Sequence[Path]) -> list[Path]:
 
 def _bundle(file: Path) -> int:
     """How many differences there are in a bundle and its certificates; each is printed."""
-    from bench.store.bundle.opened import judge, taken_in_words, unpacked  # pydantic: start-up
+    from bench.store.bundle.opened import judge, unpacked  # pydantic: start-up
 
     found = unpacked(file)
     verdict = judge(found)
@@ -74,8 +74,7 @@ def _bundle(file: Path) -> int:
         click.echo(
             f"{file}: {verdict.numbers} numbers of {len(manifest.runs)} runs derived again; {told}."
         )
-        if verdict.taken:
-            click.echo(f"{file}: {taken_in_words(verdict.taken)}.")
+        _further(str(file), verdict.taken, verdict.reworded)
         differences += len(verdict.problems)
     for folder in found.certificates:
         differences += _certificate(folder, f"{file}: {folder.name}")
@@ -84,16 +83,25 @@ def _bundle(file: Path) -> int:
 
 def _run(folder: Path) -> int:
     """The same of a run directory."""
-    from bench.store.bundle.opened import taken_in_words  # scipy: start-up
-    from bench.store.check import check_run
+    from bench.store.check import check_run, reworded  # scipy: start-up
     from bench.store.run import read_run
 
     account = check_run(read_run(folder), folder.name)
-    told = _told(folder.parent, account.problems)
+    differing = [problem for problem in account.problems if not reworded(problem)]
+    told = _told(folder.parent, differing)
     click.echo(f"{folder}: {account.numbers} numbers derived again; {told}.")
-    if account.taken:
-        click.echo(f"{folder}: {taken_in_words(account.taken)}.")
-    return len(account.problems)
+    _further(str(folder), account.taken, len(account.problems) - len(differing))
+    return len(differing)
+
+
+def _further(name: str, taken: Mapping[str, int], words: int) -> None:
+    """What of a run or bundle could not be derived, and what is only worded otherwise."""
+    from bench.store.bundle.opened import reworded_in_words, taken_in_words  # pydantic: start-up
+
+    if taken:
+        click.echo(f"{name}: {taken_in_words(taken)}.")
+    if words:
+        click.echo(f"{name}: {reworded_in_words(words)}.")
 
 
 def _publication(folder: Path) -> int:

@@ -69,6 +69,12 @@ class RunAccount:
     problems: tuple[Problem, ...]
 
 
+def reworded(problem: Problem) -> bool:
+    """Whether all that differs is how a check is put into words: another bench may word it
+    otherwise, and what it found is compared apart from that."""
+    return re.fullmatch(r"checks\[\d+\]\.detail", problem.column) is not None
+
+
 def check_copy(
     run: StoredRun, file: str, *, without_predictions: bool = False, with_logs: bool = False
 ) -> RunAccount:

@@ -167,7 +167,7 @@ class Neutral:
         text = _URL.sub(ADDRESS, text)
         text = _QUOTED.sub(rf"\1{PATH}\1", text)
         for pattern in patterns:
-            text = pattern.sub(PATH, text)
+            text = pattern.sub(_path, text)
         text = _ASSIGNED.sub(r"\1=<value>", text)
         for pattern in (_AT_HOST, _IPV4, _IPV6):
             text = pattern.sub(ADDRESS, text)
@@ -243,6 +243,12 @@ def refuse_left(folder: Path, neutral: Neutral) -> None:
                     f"{path.relative_to(folder)}: {left!r} is part of what figures follow from, so "
                     "it can't be left out. Pack it as it is with --with-names."
                 )
+
+
+def _path(found: re.Match[str]) -> str:
+    """What stands in a path's place: the marks that end a sentence are none of it."""
+    text = found.group()
+    return PATH + text[len(text.rstrip(".:!?")) :]
 
 
 def _word(name: str) -> re.Pattern[str]:

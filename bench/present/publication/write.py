@@ -33,6 +33,7 @@ from bench.present.told import told
 from bench.record.header import RunHeader
 from bench.store.compact import copy_run, refuse_links
 from bench.store.fields import RESULT_FIELDS
+from bench.store.machines import given_name
 from bench.store.rows import result_rows
 from bench.store.run import StoredRun
 
@@ -115,16 +116,40 @@ class Section:
         packages = versions if isinstance(versions, Mapping) else {}
         shown = ", ".join(f"{name} {version}" for name, version in packages.items() if version)
         cores = known.get("physical_cores")
+        hardware = f"{cpu}, {cores} cores" if cores else cpu
         return [
             ("Command", printable(header.command, limit=1000)),
             ("Measured", printable(header.created_at, limit=40)),
-            ("Machine", f"{cpu}, {cores} cores" if cores else cpu),
+            ("Machine", self._named(hardware)),
             ("Versions", printable(shown, limit=1000) or "unknown"),
             ("Intervals", f"{100 * header.suite.confidence:g}%"),
             *[("Note", words) for words in told(self.run.records)],
             *self._changed,
             *self._unfinished,
+            *self._not_derived,
         ]
+
+    def _named(self, hardware: str) -> str:
+        """The hardware with the machine's name before it, where one was given, and its GPUs."""
+        name = given_name(self.run.header)
+        if not name:
+            return hardware
+        gpus = self.run.header.facts.get("gpus")
+        devices = [str(gpu.get("name")) for gpu in gpus or () if isinstance(gpu, Mapping)]
+        return f"{name}: {printable(', '.join([*devices, hardware]), limit=NAME_LIMIT)}"
+
+    @property
+    def _not_derived(self) -> list[tuple[str, str]]:
+        """What whoever handed the run in kept to themselves, so that it can't be made again."""
+        if not self.run.without_predictions:
+            return []
+        words = "accuracies, for there are no predictions"
+        if not self.run.header.keeps_raw:
+            words += (
+                "; load times, memory, copies, parity and placement, which an earlier build of "
+                "bench kept no raw data of"
+            )
+        return [("Not derived again", f"{words}: taken as they were written")]
 
     @property
     def _changed(self) -> list[tuple[str, str]]:

@@ -13,14 +13,14 @@ from bench import __version__
 from bench.errors import SpecError
 from bench.store.bundle.manifest import LOGS, MANIFEST, RUNS, Manifest
 from bench.store.bundle.opened import Verdict
-from bench.store.check import check_copy
+from bench.store.check import check_copy, reworded
 from bench.store.run import read_run
 
 
 def judged(content: Path) -> Verdict:
     """Every run of the bundle, derived again and compared."""
     manifest = Manifest.model_validate_json((content / MANIFEST).read_bytes())
-    numbers, taken, problems = 0, Counter[str](), list[str]()
+    numbers, taken, problems, words = 0, Counter[str](), list[str](), 0
     for name in manifest.runs:
         try:
             account = check_copy(
@@ -34,9 +34,14 @@ def judged(content: Path) -> Verdict:
             continue
         numbers += account.numbers
         taken.update(account.taken)
-        problems += map(str, account.problems)
+        words += sum(map(reworded, account.problems))
+        problems += [str(problem) for problem in account.problems if not reworded(problem)]
     return Verdict(
-        bench_version=__version__, numbers=numbers, taken=dict(taken), problems=tuple(problems)
+        bench_version=__version__,
+        numbers=numbers,
+        taken=dict(taken),
+        problems=tuple(problems),
+        reworded=words,
     )
 
 

@@ -68,6 +68,7 @@ class Verdict(Frozen):
     numbers: int  #: derived again
     taken: dict[str, int] = Field(default_factory=dict)  #: numbers without raw data, by kind
     problems: tuple[str, ...] = ()  #: what differs
+    reworded: int = 0  #: checks that this bench words otherwise
 
 
 def unpacked(path: Path) -> Unpacked:
@@ -137,7 +138,14 @@ def mark(run: Path) -> str:
             f"unchecked: {len(verdict.problems)} values of this bundle do not follow from its raw "
             f"data, first {verdict.problems[0]}"
         )
-    return taken_in_words(verdict.taken) if verdict.taken else ""
+    told = [f"of its bundle {taken_in_words(verdict.taken)}"] if verdict.taken else []
+    told += [reworded_in_words(verdict.reworded)] if verdict.reworded else []
+    return "; ".join(told)
+
+
+def reworded_in_words(count: int) -> str:
+    """What it means that another bench wrote the words of so many checks."""
+    return f"{count} checks are worded otherwise than by this bench, with the same outcome"
 
 
 def taken_in_words(taken: Mapping[str, int]) -> str:
