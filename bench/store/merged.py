@@ -62,9 +62,11 @@ def machine_folder(folder: Path, name: str) -> Path:
 
     Two names give two folders, on file systems that don't tell A from a as well.
     """
-    # A digest tells names apart that differ in case alone: a plain one gets none of itself.
-    stem = file_stem(name) if name == name.lower() else file_stem(f"{name} ").replace(" ", "")
-    return folder / MACHINES / stem
+    if name == name.lower():
+        return folder / MACHINES / file_stem(name)
+    # The space makes it a name that isn't plain, so that it gets a digest, which tells it from one
+    # that differs in case alone.
+    return folder / MACHINES / file_stem(f"{name} ")
 
 
 def write_merged(folder: Path, merged: MergedRun) -> None:
@@ -90,9 +92,8 @@ def read_merged(folder: Path) -> MergedRun | None:
         raise SpecError(f"{path}: can't be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
         raise SpecError(f"{path}: can't be read as a merged run: {error}.") from error
-    refuse_newer(
-        path, data.get("schema_version") if isinstance(data, dict) else None, MERGED_VERSION
-    )
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    refuse_newer(path, version, MERGED_VERSION)
     try:
         return MergedRun.model_validate(data, extra="ignore")
     except ValidationError as error:
