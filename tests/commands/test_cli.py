@@ -17,7 +17,6 @@ from click.testing import CliRunner
 from fake_records import a_run
 
 from bench import __main__, __version__
-from bench import __version__
 from bench.commands import cli
 from bench.errors import BenchError, SpecError, Unavailable
 
