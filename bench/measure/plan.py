@@ -153,8 +153,9 @@ def make_plan(
 ) -> Plan:
     """Every model x variant x target x scenario x batch of ``suite``.
 
-    ``cpu_threads`` are those of a cell on the CPU where it is another machine that measures. A model that can't be measured costs its own cells. Raises `SpecError` when there is nothing to run, and
-    what is wrong with the models where that is all of them.
+    ``cpu_threads`` are those of a cell on the CPU where it is another machine that measures. A
+    model that can't be measured costs its own cells. Raises `SpecError` when there is nothing to
+    run, and what is wrong with the models where that is all of them.
     """
     if not models:
         raise SpecError("there is no model to run: name one with -m, or in the suite's `models`.")
