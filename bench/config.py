@@ -8,6 +8,7 @@ everything has its default.
 from __future__ import annotations
 
 import os
+import platform
 import re
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from bench.cell import Frozen
 from bench.errors import SpecError
+from bench.numbers import as_name
 from bench.trust import check_trusted
 from bench.validation import first_problem, read_toml
 
@@ -51,9 +53,21 @@ class EnvironmentTable(Frozen):
         return value
 
 
+class MachineTable(Frozen):
+    """``[machine]``: what this machine is called."""
+
+    name: str = Field("", description="shown where two machines are shown")
+
+    @field_validator("name")
+    @classmethod
+    def _fits_a_table(cls, value: str) -> str:
+        return as_name(value)
+
+
 class Config(Frozen):
     """A configuration file."""
 
+    machine: MachineTable = MachineTable()
     environments: dict[str, EnvironmentTable] = Field(default_factory=dict)
 
     @field_validator("environments")
@@ -65,6 +79,11 @@ class Config(Frozen):
                     f"{name!r} is no name of an environment: use letters, digits, '.', '_' and '-'"
                 )
         return value
+
+
+def machine_name() -> str:
+    """What the configuration calls this machine, else the host's name."""
+    return load_config().machine.name or platform.node()
 
 
 def config_path() -> Path | None:
@@ -88,7 +107,8 @@ def load_config() -> Config:
     try:
         config = Config.model_validate(read_toml(path, "configuration"))
     except ValidationError as error:
-        known = [*Config.model_fields, *EnvironmentTable.model_fields]
+        tables = (Config, MachineTable, EnvironmentTable)
+        known = [name for table in tables for name in table.model_fields]
         raise SpecError(f"{path}: {first_problem(error, known)}") from error
     if config.environments and path == LOCAL and not os.environ.get(CONFIG_VARIABLE):
         check_trusted(path, setup_scripts(path, config))

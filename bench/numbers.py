@@ -43,6 +43,8 @@ POWER_UNITS = (Unit("mW", 1e-3), Unit("W", 1.0), Unit("kW", 1e3))
 
 #: Names of models and targets are cut at so many characters.
 NAME_LIMIT = 120
+#: What users call machines and runs goes into the head of a column.
+LABEL_LIMIT = 60
 
 
 def finite(value: float | None) -> bool:
@@ -286,6 +288,18 @@ def p_value(p: float | None) -> str:
     if p < 1e-3:
         return f"p = {p:.0e}".replace("e-0", "e-")
     return f"p = {significant(min(p, 1.0), 2)}"
+
+
+def as_name(text: str) -> str:
+    """The name of a machine or a run without blanks around it. Raises `ValueError` for one that
+    isn't a short line of printable characters."""
+    name = text.strip()
+    if not name.isprintable() or len(name) > LABEL_LIMIT:
+        raise ValueError(
+            f"{name[:LABEL_LIMIT]!r} can't be a name: "
+            f"use one line of at most {LABEL_LIMIT} characters"
+        )
+    return name
 
 
 def printable(text: str, limit: int | None = None) -> str:

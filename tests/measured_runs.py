@@ -97,6 +97,8 @@ def measured_run(folder: Path, name: str = "a", hostile: str = "") -> Path:
         targets=tuple(dict.fromkeys(cell.target for cell in cells)),
         environments={"fast": {"numpy": "2.1"}},
         keeps_raw=True,
+        machine_name="here",
+        label="before",
     )
     store = RunStore.create(folder / name, header)
     blocks: dict[str, list[list[Block]]] = {cell.id: [] for cell in measured}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.discover import load_object
+from bench.numbers import as_name
 from bench.present.ci.formats import CiFormat, ci_formats
 
 if TYPE_CHECKING:
@@ -48,6 +49,14 @@ def read_batches(
     if [value.strip() for value in values] == [_AUTO]:
         return _AUTO
     return read_numbers(context, flag, values)
+
+
+def read_name(context: click.Context, flag: click.Parameter, value: str) -> str:
+    """The name of a run, as a table can show it."""
+    try:
+        return as_name(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from error
 
 
 def read_sizes(

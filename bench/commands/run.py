@@ -14,6 +14,7 @@ from bench.commands.flags import (
     output_names,
     output_options,
     read_batches,
+    read_name,
     read_sizes,
     write_outputs,
 )
@@ -83,6 +84,7 @@ _LONG_S = 30.0
 @click.option("--wall-offset", "wall_offset_s", type=float, help="Seconds to add to its times.")
 @click.option("--roofline", is_flag=True, default=None, help="Measure peaks; tell shares of them.")
 @click.option("--results", type=click.Path(path_type=Path), help="Folder of runs.")
+@click.option("--label", default="", callback=read_name, help="What to call this run.")
 @click.option("--resume", "resumed", type=click.Path(path_type=Path), help="Go on with a run.")
 @click.option("--retry-failed", is_flag=True, help="--resume: try failed cells again.")
 @click.option(
@@ -99,6 +101,7 @@ def command(
     suite: Path | None,
     results: Path | None,
     resumed: Path | None,
+    label: str,
     *,
     dry_run: bool,
     quiet: bool,
@@ -124,6 +127,8 @@ def command(
     flags = {key: value for key, value in flags.items() if _given(value)}
     if resumed is None and (retry_failed or allow):
         raise SpecError("--retry-failed and --allow are for a run that is gone on with: --resume.")
+    if resumed is not None and label:
+        raise SpecError("--label: a run keeps the label that it began with. Leave out --label.")
     check_kinds(allow)
     plan_suite = _suite(suite, resumed, _preset(preset), flags)
     outcome: Outcome | None = None
@@ -134,7 +139,7 @@ def command(
         if resumed is not None and not dry_run:
             outcome = resume(prepared, resumed, listener, allowed=allow, retries=retry_failed)
         elif not dry_run:
-            outcome = start(prepared, results or default_results(), listener)
+            outcome = start(prepared, results or default_results(), listener, label=label)
     if outcome is None:
         _print_plan(prepared.plan, as_json=as_json)
         return 0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
-from bench import __version__
+from bench import __version__, config
 from bench.cards.catalog import wherever
 from bench.errors import BenchError
 from bench.machine.facts import machine_facts
@@ -28,10 +28,21 @@ Measurer = Callable[[Prepared, RunStore, StoredRun | None, Listener, Outcome], M
 
 
 def start(
-    prepared: Prepared, results: Path, listener: Listener, measurer: Measurer = Measuring
+    prepared: Prepared,
+    results: Path,
+    listener: Listener,
+    measurer: Measurer = Measuring,
+    *,
+    label: str = "",
+    machine_name: str = "",
 ) -> Outcome:
-    """Carry out a plan in a new run directory."""
-    header = _header(prepared)
+    """Carry out a plan in a new run directory.
+
+    ``label`` is what the run is called; ``machine_name`` what the machine is called in place of
+    what the configuration says.
+    """
+    named = {"label": label, "machine_name": machine_name or config.machine_name()}
+    header = _header(prepared).model_copy(update=named)
     return _carry_out(prepared, RunStore.create(results, header), None, listener, measurer)
 
 

@@ -23,6 +23,10 @@ class RunHeader(Frozen):
     targets: tuple[str, ...]
     models: tuple[str, ...]  #: as they were asked for: names, or absolute paths
     facts: dict[str, Any]
+    #: what its owner calls the machine (`[machine] name` in the configuration), else the host's
+    #: name; empty where that was left out, and in runs of a bench that knew no names
+    machine_name: str = ""
+    label: str = ""  #: what whoever measured calls this run
     cells: tuple[Cell, ...]
     #: version by distribution of each environment other than the interpreter of `bench`
     environments: dict[str, dict[str, str]] = Field(default_factory=dict)

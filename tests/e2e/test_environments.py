@@ -47,10 +47,11 @@ def test_targets_of_two_interpreters_are_measured_side_by_side(
 ) -> None:
     python = python_with_numpy(tmp_path / "side")
     (tmp_path / "bench.toml").write_text(
+        '[machine]\nname = "gpu-server"\n'
         f'[environments.side]\nbackend = "stand-in"\npython = "{python}"\n'
     )
     done = bench(
-        "run", "-m", str(doubling_model), *QUICK, "--json",
+        "run", "-m", str(doubling_model), *QUICK, "--json", "--label", "by night",
         *("-t", "stand-in:ok", "-t", "stand-in@side:ok", "-t", "stand-in@side:segfaults"),
     )  # fmt: skip
     found = rows(done)
@@ -60,6 +61,7 @@ def test_targets_of_two_interpreters_are_measured_side_by_side(
     assert "stand-in@side: the worker died of SIGSEGV" in str(found["stand-in@side:segfaults"])
 
     header, records = stored(tmp_path)
+    assert (header["machine_name"], header["label"]) == ("gpu-server", "by night")
     assert header["environments"]["side"]["numpy"] == numpy.__version__
     assert records["stand-in:ok"]["environment"] is None
     assert records["stand-in@side:ok"]["environment"] == {

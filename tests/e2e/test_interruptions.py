@@ -91,6 +91,8 @@ def test_an_interrupted_run_keeps_what_it_has_and_goes_on(
     assert len(before) >= 4
 
     shorten(path)
+    renamed = bench("run", "--resume", str(path), "--label", "other")
+    assert (renamed.returncode, "keeps the label" in renamed.stderr) == (2, True)
     resumed = bench("run", "--resume", str(path))
     assert resumed.returncode == 0, resumed.stderr
     stored = read_run(path)

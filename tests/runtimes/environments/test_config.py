@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import config
-from bench.config import load_config
+from bench.config import load_config, machine_name
 from bench.errors import SpecError
 from bench.runtimes.environments import find
 
@@ -31,6 +32,15 @@ def write(path: Path, text: str) -> Path:
 
 def test_without_a_file_nothing_is_configured() -> None:
     assert load_config().environments == {}
+
+
+def test_a_machine_is_called_what_the_file_says_else_by_the_name_of_its_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "node", lambda: "red")
+    assert machine_name() == "red"
+    write(tmp_path / "bench.toml", '[machine]\nname = " gpu-server "\n')
+    assert machine_name() == "gpu-server"
 
 
 def test_the_variable_wins_over_the_folder_and_the_folder_over_the_home(
@@ -57,6 +67,8 @@ def test_the_variable_wins_over_the_folder_and_the_folder_over_the_home(
         ("[environments.a\n", "not valid TOML"),
         ("[environment.a]\n", "Did you mean `environments`"),
         ('[environments.a]\npyton = "p"\n', "Did you mean `python`"),
+        ('[machine]\nname = "a\\nb"\n', "can't be a name: use one line of at most 60 characters"),
+        ('[machine]\nnam = "a"\n', "Did you mean `name`"),
         ("[environments.a]\npython = 3\n", "environments.a.python"),
         ('[environments."a b"]\npython = "p"\n', "no name of an environment"),
         ('[environments.a]\npython = "p"\nvariables = {X = 1}\n', "environments.a.variables.X"),

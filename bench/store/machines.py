@@ -1,0 +1,129 @@
+"""Which runs were measured on one machine, and what that machine is called.
+
+A machine is one host, or what its owner gave one name: two hosts with the same hardware are two
+machines. Whether their latencies may be compared is another question, which `machine_id` answers
+(`bench.machine.facts.COMPARABLE`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.record.header import RunHeader
+from bench.store.run import StoredRun
+
+_HASH_DIGITS = 4
+_HOST_DIGITS = 8  #: of `bench.machine.facts.MachineFacts.hostname_hash`
+#: What vendors write into the name of a CPU beside its name.
+_DECORATION = re.compile(r"\((?:R|TM|tm|C)\)|\bCPU\b|\bProcessor\b|@.*$|\b\d+-Core\b")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """``name`` is shown to people, and unique among the machines that are told apart together.
+    ``key`` is what tells them apart; ``machine_id`` is equal where latencies may be compared, None
+    where it isn't recorded."""
+
+    name: str
+    key: tuple[str, ...]
+    machine_id: str | None = None
+
+
+def machine_of(run: StoredRun) -> Machine:
+    """The machine of one run, by itself."""
+    return next(iter(by_machine([run])))
+
+
+def by_machine(runs: Iterable[StoredRun]) -> dict[Machine, list[StoredRun]]:
+    """The runs of each machine, machines in the order in which they come.
+
+    Runs of one host are of one machine, and so are runs with one given name where the host or the
+    hardware is the same (a container has a new host name each time). Two machines that would be
+    shown with the same name get a number: ``server``, ``server (2)``.
+    """
+    groups: list[list[StoredRun]] = []
+    for run in runs:
+        same = [group for group in groups if any(_same(run, other) for other in group)]
+        for group in same[1:]:
+            same[0].extend(group)
+            groups = [other for other in groups if other is not group]
+        if same:
+            same[0].append(run)
+        else:
+            groups.append([run])
+    names = _apart([_name(group[0].header) for group in groups])
+    return {
+        Machine(name, _key(group[0].header), _text(group[0].header.facts, "machine_id")): group
+        for name, group in zip(names, groups, strict=True)
+    }
+
+
+def _same(a: StoredRun, b: StoredRun) -> bool:
+    if a is b:
+        return True
+    ours, theirs = given_name(a.header), given_name(b.header)
+    if ours != theirs and ours and theirs:
+        return False
+    if _equal(a, b, "hostname_hash"):
+        return True
+    if ours or theirs:
+        return ours == theirs and _equal(a, b, "machine_id")
+    # Without a host there is nothing but the hardware to go by.
+    known = [_text(run.header.facts, "hostname_hash") for run in (a, b)]
+    return known == [None, None] and _equal(a, b, "machine_id")
+
+
+def _equal(a: StoredRun, b: StoredRun, fact: str) -> bool:
+    ours, theirs = (_text(run.header.facts, fact) for run in (a, b))
+    return ours is not None and ours == theirs
+
+
+def given_name(header: RunHeader) -> str:
+    """What the owner calls the machine; empty where the name is the host's own."""
+    name = header.machine_name
+    return "" if is_host_name(name, header.facts) else name
+
+
+def is_host_name(name: str, facts: dict[str, Any]) -> bool:
+    """Whether a machine's name is that of the host."""
+    digest = hashlib.sha256(name.encode(errors="replace")).hexdigest()[:_HOST_DIGITS]
+    return digest == _text(facts, "hostname_hash")
+
+
+def neutral_name(facts: dict[str, Any]) -> str:
+    """A name that tells the hardware and not the host: its GPU or CPU, and digits of a hash."""
+    gpus = facts.get("gpus")
+    gpu = gpus[0].get("name") if isinstance(gpus, list) and gpus else None
+    hardware = gpu or _DECORATION.sub(" ", _text(facts, "cpu_model") or "")
+    mark = _text(facts, "hostname_hash") or _text(facts, "machine_id") or ""
+    words = [*str(hardware).split(), mark[:_HASH_DIGITS]]
+    return " ".join(word for word in words if word) or "unknown machine"
+
+
+def _name(header: RunHeader) -> str:
+    return header.machine_name or neutral_name(header.facts)
+
+
+def _key(header: RunHeader) -> tuple[str, ...]:
+    facts = ("hostname_hash", "machine_id")
+    return (given_name(header), *(_text(header.facts, name) or "" for name in facts))
+
+
+def _apart(names: Sequence[str]) -> list[str]:
+    """The names with a number behind each that came before."""
+    shown: list[str] = []
+    for name in names:
+        number = 1
+        while (other := name if number == 1 else f"{name} ({number})") in shown:
+            number += 1
+        shown.append(other)
+    return shown
+
+
+def _text(facts: dict[str, Any], name: str) -> str | None:
+    value = facts.get(name)
+    return value if isinstance(value, str) and value else None

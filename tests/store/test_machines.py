@@ -1,0 +1,100 @@
+"""Two hosts are two machines, whatever they are made of; one name is one machine."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from compared_runs import a_header
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.machine.facts import machine_facts
+from bench.store.machines import by_machine, machine_of, neutral_name
+from bench.store.run import StoredRun
+
+FACTS = machine_facts().as_json()
+
+
+def host_hash(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
+
+
+def a_run(host: str | None, name: str = "", hardware: str = "aaaaaaaaaaaa") -> StoredRun:
+    facts: dict[str, Any] = FACTS | {
+        "hostname_hash": host and host_hash(host),
+        "machine_id": hardware,
+        "cpu_model": "Some(R) Chip(TM) CPU 12-Core Processor @ 2.20GHz",
+        "gpus": None,
+    }
+    return StoredRun(Path("r"), a_header([], facts, machine_name=name), [], [], [])
+
+
+def names(*runs: StoredRun) -> list[str]:
+    return [machine.name for machine in by_machine(runs)]
+
+
+def test_two_hosts_with_one_kind_of_cpu_are_two_machines() -> None:
+    assert names(a_run("red", "red"), a_run("blue", "blue")) == ["red", "blue"]
+
+
+def test_a_host_is_one_machine_before_and_after_runs_had_names() -> None:
+    (machine,) = by_machine([a_run("red"), a_run("red", "red")])
+    assert machine.machine_id == "aaaaaaaaaaaa"
+
+
+def test_a_host_is_one_machine_after_its_hardware_changed() -> None:
+    assert names(a_run("red", "red"), a_run("red", "red", "bbbbbbbbbbbb")) == ["red"]
+
+
+def test_two_names_given_on_one_host_are_two_machines() -> None:
+    assert names(a_run("red", "left socket"), a_run("red", "right socket")) == [
+        "left socket",
+        "right socket",
+    ]
+
+
+def test_a_given_name_holds_containers_of_one_hardware_together() -> None:
+    assert names(a_run("c1", "runner"), a_run("c2", "runner")) == ["runner"]
+
+
+def test_machines_that_give_themselves_one_name_are_told_apart() -> None:
+    runs = [a_run("red", "server"), a_run("blue", "server", "bbbbbbbbbbbb")]
+    assert names(*runs) == ["server", "server (2)"]
+
+
+def test_a_number_that_is_taken_already_is_passed_over() -> None:
+    runs = [
+        a_run("a", "s (2)"),
+        a_run("b", "s", "bbbbbbbbbbbb"),
+        a_run("c", "s", "cccccccccccc"),
+    ]
+    assert names(*runs) == ["s (2)", "s", "s (3)"]
+
+
+def test_a_run_without_a_name_is_called_by_its_hardware_and_never_by_its_host() -> None:
+    machine = machine_of(a_run("secret"))
+    assert machine.name == f"Some Chip {host_hash('secret')[:4]}"
+    assert machine.key[0] == ""
+    gpu = {"name": "Fast 9", "driver": "1", "memory_bytes": 1}
+    assert neutral_name({"gpus": [gpu], "cpu_model": "x"}) == "Fast 9"
+    assert neutral_name({}) == "unknown machine"
+
+
+def test_runs_that_tell_no_host_go_by_their_hardware() -> None:
+    assert len(by_machine([a_run(None), a_run(None)])) == 1
+    assert len(by_machine([a_run(None), a_run(None, hardware="bbbbbbbbbbbb")])) == 2
+    lost = replace(a_run(None), header=a_header([], {}))
+    assert len(by_machine([lost, replace(lost)])) == 2
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["", "n", "m"])), max_size=8))
+def test_every_run_is_of_exactly_one_machine_and_names_are_unique(
+    wanted: list[tuple[str, str]],
+) -> None:
+    runs = [a_run(host, name) for host, name in wanted]
+    found = by_machine(runs)
+    assert sorted(id(run) for group in found.values() for run in group) == sorted(map(id, runs))
+    assert len({machine.name for machine in found}) == len(found)
