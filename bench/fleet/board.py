@@ -7,7 +7,7 @@ follows from what happened alone: `replayed` makes the same board of it again.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Container, Iterable, Iterator, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from bench.fleet.happened import (
@@ -23,7 +23,8 @@ from bench.fleet.happened import (
 )
 from bench.fleet.plan import Task
 
-#: A cell whose leases were cut short so often is given up: it may be what kills the nodes.
+#: A cell is given up when its lease was lost with a node so often, or when so many nodes failed at
+#: it: it may be what kills them.
 TRIES = 2
 #: A node whose leases were cut short so often in a row, with nothing measured, would take all that
 #: there is. More than `TRIES`: a cell that kills nodes goes before the node does.
@@ -38,10 +39,15 @@ class _Piece:
     share: str
     group: _Group
     state: str = "waiting"  #: or leased, measured, unmeasured
-    tries: int = 0  #: leases of it that were cut short
+    losses: int = 0  #: how often a node was lost that had it
     node: str = ""  #: that had it last
+    why: str = ""  #: nobody measured it
     refused_by: set[str] = field(default_factory=set)  #: nodes that ended its lease without it
     lost_by: set[str] = field(default_factory=set)  #: nodes that were lost while they had it
+
+    @property
+    def tries(self) -> int:
+        return max(self.losses, len(self.refused_by))
 
 
 @dataclass(eq=False)
@@ -130,11 +136,25 @@ class Board:
         """``waiting``, ``leased``, ``measured`` or ``unmeasured``."""
         return self._pieces[share, task].state
 
-    def unmeasured(self) -> Iterator[tuple[str, str, str]]:
-        """Share, task and node of each cell that was given up."""
-        for (share, task), piece in self._pieces.items():
+    def why_unmeasured(self) -> dict[str, dict[str, str]]:
+        """By node and task: why each cell was given up that was left on that node."""
+        found: dict[str, dict[str, str]] = {}
+        for piece in self._pieces.values():
             if piece.state == "unmeasured":
-                yield share, task, piece.node
+                found.setdefault(piece.node, {})[piece.task] = piece.why
+        return found
+
+    @property
+    def shares(self) -> dict[str, Collection[str]]:
+        """The shares, each with the targets of its cells."""
+        found: dict[str, set[str]] = {}
+        for share, target in self._queues:
+            found.setdefault(share, set()).add(target)
+        return dict(found)
+
+    def knows(self, share: str, task: str) -> bool:
+        """Whether a cell is one of a share's."""
+        return (share, task) in self._pieces
 
     def idle(self) -> list[str]:
         """The nodes that could take a lease."""
@@ -181,7 +201,6 @@ class Board:
 
     def finished(self, name: str, tasks: Collection[str]) -> list[Happened]:
         """Records of these tasks of the node's lease are on the disk."""
-        assert set(tasks) <= set(self.leased(name))
         return [self._note(Measured(name, tuple(tasks)))] if tasks else []
 
     def over(self, name: str, why: str = "") -> list[Happened]:
@@ -226,7 +245,7 @@ class Board:
             case Came():
                 self.changes += 1
                 known = self.nodes.get(happened.node)
-                self._put_back(known, cut_short=False)
+                self._put_back(known)
                 new = _Node(happened.node, happened.share, happened.targets, happened.run)
                 new.strikes = known.strikes if known else 0
                 self.nodes[happened.node] = new
@@ -242,18 +261,20 @@ class Board:
             case Gone():
                 node = self.nodes[happened.node]
                 if happened.blameless:
-                    self._put_back(node, cut_short=False)
+                    self._put_back(node)
                 else:
                     for piece in self._cut_short(node):
+                        piece.losses += 1
                         piece.lost_by.add(node.name)
                 node.state, node.lease = "gone", ""
             case Excluded():
-                self._put_back(self.nodes[happened.node], cut_short=False)
+                self._put_back(self.nodes[happened.node])
                 self.nodes[happened.node].state = "excluded"
             case Unmeasured():
                 for task in happened.tasks:
                     piece = self._pieces[happened.share, task]
                     piece.state, piece.node = "unmeasured", happened.node
+                    piece.why = happened.why
                     piece.group.waiting -= 1
                     self._unmeasured += 1
                     self._done_s += _cost(piece)
@@ -302,18 +323,17 @@ class Board:
             node.strikes = 0
 
     def _cut_short(self, node: _Node) -> list[_Piece]:
-        """What a node had not measured, put back as tried."""
+        """What a node had not measured, put back; a strike for it if that was all."""
         left = [piece for piece in node.pieces if piece.state == "leased"]
         node.strikes = node.strikes + 1 if left and not node.measured else 0
-        self._put_back(node, cut_short=True)
+        self._put_back(node)
         return left
 
-    def _put_back(self, node: _Node | None, *, cut_short: bool) -> None:
+    def _put_back(self, node: _Node | None) -> None:
         """What a node had not measured is to be had again."""
         back = [piece for piece in node.pieces if piece.state == "leased"] if node else []
         for piece in back:
             piece.state = "waiting"
-            piece.tries += cut_short
             piece.group.waiting += 1
             self._leased -= 1
             self._push(piece.group)

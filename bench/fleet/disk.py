@@ -14,15 +14,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.cell import Cell
 from bench.errors import BenchError, SpecError
 from bench.fleet.transport import Grew
+from bench.record.result import SCHEMA_VERSION
 from bench.store.find import HEADER, RECORDS
+from bench.store.lines import read_records
 from bench.store.merged import MACHINES
 from bench.store.write import lock_folder
 
 JOURNAL = "fleet.jsonl"
-#: What stands in a run directory, and leads nowhere else.
-_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ -]*")
+#: A part of a path that leads nowhere else.
+_PART = re.compile(r"(?!\.{1,2}$)[^/\\\0]{1,255}")
 
 
 class BrokenFiles(BenchError):
@@ -118,13 +121,9 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
         raise SpecError(f"{path / JOURNAL}: broken, so it can't be resumed: {error}.") from error
 
 
-def recorded(folder: Path) -> list[str]:
-    """The ids of the cells that a copied run directory has a record of."""
-    try:
-        data = (folder / RECORDS).read_bytes()
-    except FileNotFoundError:
-        return []
-    return cells_in(data)
+def recorded_cells(folder: Path) -> list[Cell]:
+    """The cells that a copied run directory has a record of."""
+    return [record.cell for record in read_records(folder, SCHEMA_VERSION, [])]
 
 
 def cells_in(lines: bytes) -> list[str]:

@@ -165,14 +165,18 @@ def _choice_key(choice: Choice) -> list[object]:
     return [str(choice.target), choice.on_accelerator, choice.named, device and device.simulated]
 
 
+def anywhere(cell: Cell) -> str:
+    """The id of a cell's task."""
+    return cell.model_copy(update={"threads": 0}).id
+
+
 def task_of(planned: PlannedCell, suite: Suite) -> Task:
     """The cell of a plan as a task."""
     cell = planned.cell
     size = planned.cell.model.file_bytes * cell.batch
     least_s = suite.min_invocations * SECONDS_PER_INVOCATION
     cost_s = least_s + suite.max_time_s * size / (size + TYPICAL_BYTES)
-    anywhere = cell.model_copy(update={"threads": 0})
-    return Task(anywhere.id, cell, cell.id, 0.0 if planned.refused else cost_s)
+    return Task(anywhere(cell), cell, cell.id, 0.0 if planned.refused else cost_s)
 
 
 def groups(tasks: Iterable[Task]) -> list[tuple[Task, ...]]:
