@@ -82,6 +82,12 @@ class OutOfMemory(BenchError):
     kind = "out-of-memory"
 
 
+class NodeLost(BenchError):
+    """No machine of a fleet could measure this: those that could are gone, or failed at it."""
+
+    kind = "node-lost"
+
+
 _BY_KIND = {
     cls.kind: cls
     for cls in (
@@ -94,6 +100,7 @@ _BY_KIND = {
         WorkerCrashed,
         WorkerTimeout,
         OutOfMemory,
+        NodeLost,
     )
 }
 

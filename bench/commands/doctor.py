@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bench import __version__
 from bench.commands.env import environment_lines
 from bench.commands.output import print_json
 from bench.machine.facts import machine_facts
@@ -181,6 +182,7 @@ def _print_json(
     warnings: list[str],
 ) -> None:
     from bench.backend import to_plain  # numpy: start-up
+    from bench.runtimes.targets import default_threads  # numpy: start-up
 
     backends = [
         {
@@ -194,6 +196,8 @@ def _print_json(
         for report in reports
     ]
     value = {
+        "bench_version": __version__,
+        "threads": default_threads(),
         "backends": backends,
         "accelerators": [asdict(accelerator) for accelerator in accelerators],
         "machine": facts,

@@ -145,10 +145,16 @@ class Plan:
         return list(groups.values())
 
 
-def make_plan(suite: Suite, models: Sequence[Loaded], choices: Sequence[Choice]) -> Plan:
+def make_plan(
+    suite: Suite,
+    models: Sequence[Loaded],
+    choices: Sequence[Choice],
+    cpu_threads: int | None = None,
+) -> Plan:
     """Every model x variant x target x scenario x batch of ``suite``.
 
-    A model that can't be measured costs its own cells. Raises `SpecError` when there is nothing to
+    ``cpu_threads`` are those of a cell on the CPU where it is another machine that measures. A
+    model that can't be measured costs its own cells. Raises `SpecError` when there is nothing to
     run, and what is wrong with the models where that is all of them.
     """
     if not models:
@@ -165,7 +171,7 @@ def make_plan(suite: Suite, models: Sequence[Loaded], choices: Sequence[Choice])
         for scenario, batch in _loads(suite, models)
         for model in models
         if _asked(suite, model, scenario)
-        for planned in _cells_of_model(suite, model, scenario, batch, choices)
+        for planned in _cells_of_model(suite, model, scenario, batch, choices, cpu_threads)
     ]
     _refuse_where_all_is_wrong(cells)
     return Plan(suite, tuple(cells), tuple(_left_out(suite, models, choices)))
@@ -272,7 +278,12 @@ def _refuse_where_all_is_wrong(cells: Sequence[PlannedCell]) -> None:
 
 
 def _cells_of_model(
-    suite: Suite, model: Loaded, scenario: Scenario, batch: int, choices: Sequence[Choice]
+    suite: Suite,
+    model: Loaded,
+    scenario: Scenario,
+    batch: int,
+    choices: Sequence[Choice],
+    cpu_threads: int | None = None,
 ) -> list[PlannedCell]:
     card = model.card
     batch_axis = batch_axis_of(model, suite.batch_axis, suite.sizes_of_batches)
@@ -301,7 +312,7 @@ def _cells_of_model(
                 scenario=scenario.name,
                 batch=batch if refused else batch_axis.samples(batch),
                 shapes=shapes,
-                threads=threads_of(suite, choice),
+                threads=threads_of(suite, choice, cpu_threads),
                 lane=suite.lane,
                 input_sha256=input_sha256,
                 allow_fallback=suite.allow_fallback,
@@ -443,12 +454,15 @@ def _query(
     return Query(step.feeds), step, step.sha256
 
 
-def threads_of(suite: Suite, choice: Choice) -> int:
-    """Compute threads of a cell: the suite's, else every physical core that may be used; one for an
-    accelerator, whose host only launches: what wanders from core to core launches unevenly."""
+def threads_of(suite: Suite, choice: Choice, cpu_threads: int | None = None) -> int:
+    """Compute threads of a cell: the suite's, else every physical core that may be used (here, if
+    ``cpu_threads`` doesn't say otherwise); one for an accelerator, whose host only launches: what
+    wanders from core to core launches unevenly."""
     if suite.threads is not None:
         return suite.threads
-    return 1 if choice.on_accelerator else default_threads()
+    if choice.on_accelerator:
+        return 1
+    return default_threads() if cpu_threads is None else cpu_threads
 
 
 def for_batch(planned: PlannedCell, batch: int) -> Options:

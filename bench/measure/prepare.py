@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ from bench.measure.account import Account
 from bench.measure.energy.passes import check_wall
 from bench.measure.language import steps
 from bench.measure.listener import Listener
-from bench.measure.models import find_models, made_ready
+from bench.measure.models import Named, find_models, made_ready
 from bench.measure.plan import Plan, make_plan
 from bench.runtimes.declarations import references_for
 from bench.runtimes.processes import Launcher, launcher
@@ -70,18 +70,7 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
         _import_ahead(backends_here(suite.targets, needed), processes, threads)
         reports = discover_for(suite.targets, needed, processes, threads)
         choices = choose_targets(suite.targets, reports)
-        forms = needed_forms(choices) | static_forms(suite, choices)
-        guess = partial(_made_up, suite)
-        ready = partial(
-            load,
-            cache=cache,
-            say=listener.phase,
-            variants=suite.variants,
-            forms=forms,
-            guess=guess,
-            spare_bytes=spare_bytes(),
-        )
-        models = [made_ready(one, ready) for one in named]
+        models = load_models(suite, named, choices, cache, listener.phase)
         for model in models:
             notes = model.dataset.notes if model.dataset is not None else ()
             made = (words for form in model.variants.values() for words in form.notes)
@@ -97,6 +86,27 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
             listener.note(words)
         account.started_up()
         yield Prepared(plan, processes, reports, choices, account)
+
+
+def load_models(
+    suite: Suite,
+    named: Sequence[Named],
+    choices: Sequence[Choice],
+    cache: Path,
+    say: Callable[[str], None],
+) -> list[Loaded]:
+    """The models of a suite, in the forms that the targets need; ``say`` is told what takes
+    time."""
+    ready = partial(
+        load,
+        cache=cache,
+        say=say,
+        variants=suite.variants,
+        forms=needed_forms(choices) | static_forms(suite, choices),
+        guess=partial(_made_up, suite),
+        spare_bytes=spare_bytes(),
+    )
+    return [made_ready(one, ready) for one in named]
 
 
 def _made_up(suite: Suite, model: Loaded, number: int) -> Mapping[str, Array]:

@@ -38,6 +38,9 @@ class MergedMachine(Frozen):
 
     name: str  #: unique within the merged run
     runs: tuple[str, ...]  #: folders within the merged run, with ``/`` between the parts
+    #: of a fleet: its clock minus the driver's, in s; times in its files are its own
+    clock_offset_s: float | None = None
+    remarks: tuple[str, ...] = ()  #: of a fleet: what whoever reads the figures has to be told
 
 
 class LeftOut(Frozen):

@@ -48,7 +48,7 @@ class RunStore:
         #: False for a run that an older bench began: it goes on as it began
         self.keeps_raw = keeps_raw
         self.logs = path / "logs"
-        self._lock = _lock(path)
+        self._lock = lock_folder(path)
 
     @classmethod
     def create(cls, results: Path, header: RunHeader) -> RunStore:
@@ -240,7 +240,7 @@ def _new_folder(results: Path, name: str) -> Path:
     raise OSError(errno.EEXIST, "too many runs in the same second")
 
 
-def _lock(path: Path) -> int:
+def lock_folder(path: Path) -> int:
     """An exclusive lock that ends with the process. Raises `SpecError` when another holds it."""
     import fcntl  # not on Windows
 

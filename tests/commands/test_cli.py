@@ -395,6 +395,8 @@ def test_doctor_tells_present_and_absent_targets_and_the_machine(
     assert value["backends"][1]["unavailable"].startswith("gone is not")
     assert set(value["backends"][0]["absent"]) == {"gpu", "dsp"}
     assert value["machine"]["logical_cores"]
+    assert value["bench_version"] == __version__
+    assert value["threads"] >= 1
     listed = CliRunner().invoke(cli.cli, ["list", "targets"])
     assert listed.output == "acme:npu:0     [red]A1 (simulated)\nacme@side:cpu  Core\n"
 
