@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from warm_bench import WarmBench
 
 if TYPE_CHECKING:
     from bench.trials.portability.cases import NodeTests
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 PLUGINS = Path(__file__).parent / "plugins"
 
 Bench = Callable[..., "subprocess.CompletedProcess[str]"]
+
+# Hundreds of processes import what is tested. Where bytecode may not be kept, each would compile it
+# anew: most of a second every time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 @pytest.fixture(scope="session")
@@ -88,20 +94,21 @@ def environment(plugin_path: Path, tmp_path: Path) -> dict[str, str]:
     }
 
 
+@pytest.fixture(scope="session")
+def warm_bench() -> Iterator[WarmBench]:
+    """Starts commands without importing bench for each."""
+    warm = WarmBench()
+    yield warm
+    warm.close()
+
+
 @pytest.fixture
-def bench(environment: dict[str, str], tmp_path: Path) -> Bench:
+def bench(warm_bench: WarmBench, environment: dict[str, str], tmp_path: Path) -> Bench:
     """Run the real command in an empty folder."""
 
     def run(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         # A configuration that a test writes is one that it means.
         meant = {"BENCH_CONFIG": "bench.toml"} if (tmp_path / "bench.toml").exists() else {}
-        return subprocess.run(
-            [sys.executable, "-m", "bench", *arguments],
-            cwd=tmp_path,
-            env={**meant, **environment},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
+        return warm_bench.run(arguments, tmp_path, {**meant, **environment}, timeout)
 
     return run

@@ -33,11 +33,13 @@ SECTIONS: dict[str, dict[str, str]] = {
         "compare": "Compare two runs, or cells of one, with verdicts.",
         "lineage": "How much more alike two models are than independent ones.",
         "history": "Show a cell over many runs, and where it stepped.",
+        "merge": "Put runs of several machines together in one folder.",
     },
     "Continuous integration and publishing": {
         "gate": "Pass or fail a run against a baseline and limits.",
         "baseline": "Write a run as one file, to gate later runs by.",
         "publish": "Render tables, with the raw data behind them, from runs.",
+        "pack": "Pack runs into one file that checks itself.",
         "check-results": "Derive every published number again.",
         "import": "Read the results of another benchmark tool.",
         "export-results": "Write results for other tools and tables.",

@@ -28,6 +28,13 @@ class FiniteRange(click.FloatRange):
         return number
 
 
+unchecked_option = click.option(
+    "--unchecked",
+    is_flag=True,
+    help="Look at bundles whose numbers were not derived again, or don't follow; they are marked.",
+)
+
+
 #: As a suite has it (`bench.spec.AUTO`, which imports what starts slowly).
 _AUTO = "auto"
 

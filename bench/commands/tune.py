@@ -70,6 +70,11 @@ def _read_points(context: click.Context, flag: click.Parameter, text: str | None
 )
 @click.option("--margin", help="What differs by less counts as the same; default 2%.")
 @click.option("--cell-timeout", "cell_timeout_s", type=float, help="Seconds until a hang is cut.")
+@click.option("--energy-window", "energy_window_s", type=float, help="energy: s; default 3.")
+@click.option("--wall-command", help="energy: a command that prints the watts drawn.")
+@click.option("--wall-csv", help="energy: a meter's CSV file, time and watts.")
+@click.option("--wall-zone", help="Time zone of that file's times; default UTC.")
+@click.option("--wall-offset", "wall_offset_s", type=float, help="Seconds to add to its times.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of inputs and of the order.")
 @click.option("--results", type=click.Path(path_type=Path), help="Folder of runs.")
 @click.option("--resume", "resumed", type=click.Path(path_type=Path), help="Go on with a tune.")
@@ -109,7 +114,7 @@ def command(
         if not (model and target and objective):
             raise SpecError("say what to tune, and for what: -m MODEL -t TARGET --for latency.")
         asked, suite = _asked(model, target, objective, given)
-    aim = find_objective(asked.objective, asked.latency_bound_ns, asked.target)
+    aim = find_objective(asked.objective, asked.latency_bound_ns)
     outcome: Outcome
     with (
         closing(choose_listener(quiet=quiet)) as listener,
@@ -152,7 +157,7 @@ def _asked(model: str, target: str, objective: str, given: dict[str, Any]) -> tu
 
     bound = given.pop("latency_bound", None)
     within = given.pop("within", None)
-    aim = find_objective(objective, _bound_ns(bound), target)
+    aim = find_objective(objective, _bound_ns(bound))
     asked = Asked(
         objective=objective,
         target=target,
@@ -162,7 +167,9 @@ def _asked(model: str, target: str, objective: str, given: dict[str, Any]) -> tu
         against=given.pop("against", ()),
     )
     if not aim.loads and "batch" in given:
-        raise SpecError(f"--batch is for --for throughput; a query of {objective} has one sample.")
+        raise SpecError(
+            f"--batch is for --for throughput and energy; a query of {objective} has one sample."
+        )
     suite = with_flags(
         Suite(name="tune"),
         {
@@ -174,6 +181,7 @@ def _asked(model: str, target: str, objective: str, given: dict[str, Any]) -> tu
             "scenarios": (aim.scenario,),
             "variants": variants_for(target, given.get("variants", ()), asked.within),
             "accuracy": asked.within is not None,
+            "energy": aim.metered,
         },
     )
     return asked, suite

@@ -159,14 +159,6 @@ def _comparable(facts: dict[str, Any]) -> dict[str, Any]:
         return {name: facts.get(name) for name in COMPARABLE}
 
 
-def machine_id_of(facts: dict[str, Any]) -> str | None:
-    """The machine's id derived from its facts; None where they are those of another version."""
-    try:
-        return MachineFacts.from_json(facts).machine_id
-    except (TypeError, KeyError, ValueError, AttributeError):
-        return None
-
-
 def _of_cells(match: Match) -> Iterator[Difference]:
     a, b = match.a.cell, match.b.cell
     subject = (a.label,)

@@ -63,22 +63,27 @@ class Outcome:
         return any(record.standing != "ok" for record in self.records)
 
 
+@dataclass(frozen=True)
+class OpenRun:
+    """A run that is being carried out."""
+
+    prepared: Prepared
+    store: RunStore
+    stored: StoredRun | None  #: what an earlier, interrupted part of it left
+    listener: Listener
+    outcome: Outcome
+
+
 class Measuring:
     """The cells of one run on their way to records."""
 
-    def __init__(
-        self,
-        prepared: Prepared,
-        store: RunStore,
-        stored: StoredRun | None,
-        listener: Listener,
-        outcome: Outcome,
-    ) -> None:
+    def __init__(self, run: OpenRun) -> None:
+        prepared, stored, outcome = run.prepared, run.stored, run.outcome
         self.prepared = prepared
         self.suite = prepared.plan.suite
-        self.store = store
+        self.store = run.store
         self.stored = stored
-        self.listener = listener
+        self.listener = run.listener
         self.outcome = outcome
         self.account = prepared.account
         self.references = References(prepared.reports, prepared.launcher)

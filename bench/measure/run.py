@@ -14,7 +14,7 @@ from bench.cards.catalog import wherever
 from bench.errors import BenchError
 from bench.machine.facts import machine_facts
 from bench.measure.listener import Listener
-from bench.measure.measuring import Measuring, Outcome, now
+from bench.measure.measuring import Measuring, OpenRun, Outcome, now
 from bench.measure.prepare import Prepared
 from bench.measure.resuming import changes, refuse
 from bench.record.header import RunHeader
@@ -24,7 +24,7 @@ from bench.store.run import StoredRun
 from bench.store.write import RunStore, resume_run
 
 #: Makes what measures the cells of a run.
-Measurer = Callable[[Prepared, RunStore, StoredRun | None, Listener, Outcome], Measuring]
+Measurer = Callable[[OpenRun], Measuring]
 
 
 def start(
@@ -127,7 +127,7 @@ def carry_out(
     outcome = Outcome(store.path, prepared.account, list(stored.records) if stored else [])
     # From here on the workers' output stays with the run.
     prepared.launcher.logs = store.logs
-    measuring = measurer(prepared, store, stored, listener, outcome)
+    measuring = measurer(OpenRun(prepared, store, stored, listener, outcome))
     try:
         with measuring.cpus:
             measuring.run()

@@ -41,6 +41,8 @@ from bench.variants import held_to
 OTHER_SHAPES = "the outputs have other shapes than the reference's"
 #: A copy may take no time on a coarse clock, and estimates are geometric.
 _SHORTEST_COPY_NS = 1.0
+#: The check that a score which looks like a mistake fails.
+DOUBT = "sanity"
 
 
 class TaskScore(Protocol):
@@ -62,8 +64,7 @@ class Evidence:
 
     ``samples`` are the trusted latencies of each invocation in ns, and ``ttft`` of the same calls
     the times to the first token, where they are whole queries, and ``gaps`` those from token to
-    token, (calls, tokens). ``scores`` are what the task
-    ``scores`` are what the task"""
+    token, (calls, tokens). ``scores`` and ``doubts`` are what the task makes of the predictions."""
 
     cell: Cell
     facts: CellFacts
@@ -290,7 +291,7 @@ def _accuracy_checks(facts: CellFacts, doubts: Sequence[str]) -> list[Check]:
     """What makes the score doubtful, or why there is none."""
     if facts.not_scored:
         return [Check(name="accuracy", ok=False, detail=facts.not_scored)]
-    return [Check(name="sanity", ok=False, detail=text) for text in doubts]
+    return [Check(name=DOUBT, ok=False, detail=text) for text in doubts]
 
 
 def _parity(evidence: Evidence, placement: PlacementFact | None) -> tuple[Parity | None, str]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.numbers import printable
 from bench.record.header import RunHeader
 from bench.store.run import StoredRun
 
@@ -60,6 +61,19 @@ def by_machine(runs: Iterable[StoredRun]) -> dict[Machine, list[StoredRun]]:
         Machine(name, _key(group[0].header), _text(group[0].header.facts, "machine_id")): group
         for name, group in zip(names, groups, strict=True)
     }
+
+
+def told_apart(groups: Mapping[Machine, Sequence[StoredRun]]) -> list[str]:
+    """A sentence about each name that several machines give themselves."""
+    by_name: dict[str, list[str]] = {}
+    for machine, runs in groups.items():
+        by_name.setdefault(_name(runs[0].header), []).append(machine.name)
+    return [
+        f"{len(shown)} machines are called {printable(name)}: they are shown as "
+        f"{', '.join(map(printable, shown))}. `[machine] name` in the configuration names one."
+        for name, shown in by_name.items()
+        if len(shown) > 1
+    ]
 
 
 def _same(a: StoredRun, b: StoredRun) -> bool:

@@ -191,6 +191,8 @@ class RunStore:
 
 def resume_run(path: Path) -> tuple[RunStore, StoredRun]:
     """Open a stopped run for going on. Raises `SpecError` when it is not one, or in use."""
+    if path.is_file():
+        raise SpecError(f"{path}: only a run directory can be gone on with.")
     path = only_run(path)
     # Locked before it is read: another process may be adding to it until then.
     store = RunStore(path)

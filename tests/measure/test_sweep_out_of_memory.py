@@ -10,7 +10,7 @@ import pytest
 from test_batch_sweep import a_plan, measured
 
 from bench.errors import BenchError, OutOfMemory, Unsupported
-from bench.measure.measuring import Measuring
+from bench.measure.measuring import Measuring, OpenRun
 from bench.measure.plan import PlannedCell
 from bench.measure.state import CellState
 from bench.measure.sweep import next_cells
@@ -38,7 +38,7 @@ def begun(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Measuring, Pla
     outcome: Any = SimpleNamespace(records=records)
     store: Any = SimpleNamespace(append_facts=lambda facts: None, append_record=lambda one: None)
     listener: Any = Listener()
-    measuring = Measuring(prepared, store, None, listener, outcome)
+    measuring = Measuring(OpenRun(prepared, store, None, listener, outcome))
     facts = SimpleNamespace(outputs="x", not_compared="", not_scored="")
 
     def recorded(state: CellState) -> tuple[Any, Any]:

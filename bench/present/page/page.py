@@ -26,6 +26,7 @@ from bench.present.page.template import rendered
 from bench.store.run import StoredRun
 
 _TITLE_LIMIT = 160
+_MARK_LIMIT = 600
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def _run_part(
         subtitle=f"{created} · {cpu} · {_counts(run, selection)}",
         answers=tuple(answers),
         sections=tuple(section for section in sections if not section.empty),
-        sure=tuple(_how_sure(selection)),
+        sure=tuple(_how_sure(selection, run.mark)),
     )
 
 
@@ -135,10 +136,10 @@ def _counts(run: StoredRun, selection: Selection) -> str:
     return words + (f", {len(selection.failed):,} failed" if selection.failed else "")
 
 
-def _how_sure(selection: Selection) -> list[str]:
-    """What the checks say about all that is shown."""
+def _how_sure(selection: Selection, mark: str) -> list[str]:
+    """What the checks say about all that is shown, and before it what a bundle's ``mark`` says."""
     records = selection.records
-    found = []
+    found = [printable(f"{mark[:1].upper()}{mark[1:]}.", limit=_MARK_LIMIT)] if mark else []
     marked = sum(any(not check.ok for check in record.checks) for record in records)
     if records:
         found.append(
