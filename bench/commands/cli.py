@@ -45,6 +45,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "check-results": "Derive every published number again.",
         "import": "Read the results of another benchmark tool.",
         "export-results": "Write results for other tools and tables.",
+        "mlperf": "Lay out LoadGen's tests for MLPerf's submission checker.",
         "schema": "Print the JSON Schema of a run's files.",
     },
     "Models": {

@@ -106,6 +106,20 @@ def bound_ns(text: str | None) -> int | None:
     return with_flags(Suite(), flags).latency_bound_ns
 
 
+def read_settings(
+    context: click.Context, flag: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    """``min_duration=10000`` several times as a mapping; what the keys may be is for whoever takes
+    it."""
+    settings: dict[str, str] = {}
+    for item in values:
+        name, _, value = item.partition("=")
+        if not name.strip() or not value.strip():
+            raise click.BadParameter(f"{item!r} is not of the form KEY=VALUE")
+        settings[name.strip()] = value.strip()
+    return settings
+
+
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The files for CI that a command can write beside what it prints; see `write_outputs`."""
     options = [option for row in ci_formats() for option in _options_of(row)]

@@ -69,6 +69,7 @@ def print_run(stored: StoredRun, *, as_json: bool) -> None:
 def _print_text(stored: StoredRun) -> None:
     from bench.present.energy import energy_table  # scipy: start-up
     from bench.present.fidelity import fidelity_text
+    from bench.present.loadgen import loadgen_records, loadgen_table
     from bench.present.pairs import pair_table
     from bench.present.reading import read_out, sentence_text
     from bench.present.results import result_table
@@ -77,6 +78,8 @@ def _print_text(stored: StoredRun) -> None:
     parts = [partial(result_table, stored.records)]
     if any(record.energy for record in stored.records):
         parts.append(partial(energy_table, stored.records))
+    if loadgen_records(stored.records):
+        parts.append(partial(loadgen_table, stored.records))
     if found.pairs:
         parts.append(partial(pair_table, found.pairs))
     parts += [partial(fidelity_text, likeness) for likeness in found.likeness]

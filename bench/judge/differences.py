@@ -45,6 +45,7 @@ TOLD: dict[str, str] = {
     "target": "target",
     "runtime": "runtime version",
     "dataset": "labelled data",
+    "settings": "LoadGen's settings",
     "bench": "bench version",
     "host": "host",
     "kernel": "kernel",
@@ -240,7 +241,16 @@ def _of_cells(match: Match) -> Iterator[Difference]:
 
 
 def _tool(record: Record) -> str:
-    return record.foreign.tool if record.foreign else "bench"
+    """What issued the queries and timed them."""
+    return record.foreign.tool if record.foreign else record.cell.driver
+
+
+def _settings(cell: Cell) -> str:
+    """What was asked of LoadGen, where it is the driver."""
+    if cell.loadgen is None:
+        return ""
+    given = cell.loadgen.model_dump(exclude_defaults=True)
+    return ", ".join(f"{name}={value}" for name, value in given.items()) or "its own"
 
 
 def _of_records(match: Match) -> Iterator[Difference]:
@@ -248,6 +258,8 @@ def _of_records(match: Match) -> Iterator[Difference]:
     if a is None or b is None:
         return
     yield from _unequal("tool", _tool(a), _tool(b))
+    if a.cell.loadgen is not None and b.cell.loadgen is not None:
+        yield from _unequal("settings", _settings(a.cell), _settings(b.cell))
     if a.cell.target == b.cell.target:
         target = (a.cell.target,)
         if a.device_name and b.device_name:

@@ -241,7 +241,7 @@ class Measuring:
         if real:
             cell = real[0].cell
             name = f"{cell.scenario} batch {cell.batch}"
-            kind = group_class(find_scenario(cell.scenario))
+            kind = group_class(cell)
             kind(name, real, self._context(real[0].planned)).run()
 
     def _context(self, planned: PlannedCell) -> Context:
@@ -329,8 +329,7 @@ class Measuring:
         if self.stored is None:
             return None
         for record in self.stored.records:
-            same = (record.cell.model.sha256, record.cell.variant, record.cell.target) == key
-            if same and record.accuracy is not None:
+            if _scored_once(record.cell) == key and record.accuracy is not None:
                 with contextlib.suppress(SpecError):
                     return stored_score(self.stored, record)
         return None
@@ -539,13 +538,18 @@ class Measuring:
         return (mine, theirs), tuple(told)
 
 
-#: What is scored once: model, variant, target.
-ScoredOnce = tuple[str, str, str]
+#: What is scored once: model, variant, target; through LoadGen also the scenario.
+ScoredOnce = tuple[str, str, str, str]
 
 
 def _scored(planned: PlannedCell) -> ScoredOnce:
-    cell = planned.cell
-    return cell.model.sha256, cell.variant, cell.target
+    return _scored_once(planned.cell)
+
+
+def _scored_once(cell: Cell) -> ScoredOnce:
+    """LoadGen's accuracy mode is a test of its own for each scenario."""
+    scenario = cell.scenario if cell.loadgen is not None else ""
+    return cell.model.sha256, cell.variant, cell.target, scenario
 
 
 def _too_big(records: Sequence[Record], cell: Cell) -> int | None:

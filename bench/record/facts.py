@@ -10,6 +10,7 @@ from pydantic import Field
 
 from bench.cell import Count, Frozen, Positive
 from bench.record.files import OutputsFile, PredictionsFile
+from bench.record.loadgen import LoadGenSaid
 from bench.record.result import (
     Above,
     EnvironmentFact,
@@ -71,6 +72,7 @@ class WorkerFacts(Frozen):
     raising_calls: tuple[Count, ...] = ()  #: untimed, to bring the device to its clock before each
     device_ns: Above | None = None  #: what the device worked on a call (`bench.capabilities`)
     device_gaps: bool = False  #: whether its pauses for the host are in that
+    loadgen: LoadGenSaid | None = None  #: of the test that LoadGen made of it
 
 
 class ToldPlacement(Frozen):

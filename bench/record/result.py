@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field
 
 from bench.cell import MOST, Cell, Count, Frozen, Positive
 from bench.record.files import PredictionsFile
+from bench.record.loadgen import LoadGenSaid
 from bench.record.windows import Kind, Scope
 
 SCHEMA_VERSION = 1
@@ -132,6 +133,7 @@ class Invocation(Frozen):
     temperature_c: Figure | None = None  #: the highest
     raising_calls: Count = 0  #: untimed, to bring the device to its working clock before the blocks
     throttled: dict[str, Count] | None = None  #: reason -> in how many readings; None if not told
+    loadgen: LoadGenSaid | None = None  #: where MLPerf's LoadGen issued the queries
 
     @property
     def paced_ns(self) -> float:

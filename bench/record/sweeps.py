@@ -36,7 +36,7 @@ class Swept:
     def key_of(cell: Cell) -> tuple[object, ...]:
         """Everything that defines a cell but its batch and what that changes."""
         left_out = {"batch", "shapes", "input_sha256", "model"}
-        rest = tuple(sorted(cell.model_dump(mode="json", exclude=left_out).items()))
+        rest = cell.model_dump_json(exclude=left_out)
         return cell.model.name, cell.model.sha256, rest
 
 

@@ -159,6 +159,13 @@ class RunStore:
             self.write_atomically(name, outputs.packed(arrays))
         return name
 
+    def folder(self, relative: str) -> Path:
+        """A folder of the run for files that others write there."""
+        path = self.path / relative
+        with _disk_errors(self.path):
+            path.mkdir(parents=True, exist_ok=True)
+        return path.resolve()
+
     def write_atomically(self, relative: str, data: bytes) -> None:
         """The whole file or none of it."""
         path = self.path / relative

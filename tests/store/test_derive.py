@@ -51,6 +51,10 @@ UNDERIVED = {
         "suite.prompt": "the scenarios' names have the lengths that were measured",
         "suite.depth": "the scenarios' names have the lengths that were measured",
         "suite.draft": "the scenarios' names have the lengths that were measured",
+        **dict.fromkeys(
+            (f"suite.loadgen.target_{name}" for name in ("qps", "latency", "latency_percentile")),
+            "the cells say the same",
+        ),
         "suite.precision": "when to stop",
         "suite.max_time_s": "when to stop",
         "suite.goal": "when to stop",
