@@ -19,6 +19,7 @@ from bench.record.result import Invocation, Record
 from bench.store.fields import RESULT_FIELDS, RUN_FIELDS, SAMPLE_FIELDS
 from bench.store.find import INVOCATIONS, find_runs, without_copies
 from bench.store.lines import read_lines
+from bench.store.machines import machine_of
 from bench.store.rows import result_rows
 from bench.store.run import (
     LEFT_HALF,
@@ -187,6 +188,8 @@ def run_row(path: Path, header: RunHeader) -> dict[str, Any]:
     own = {
         "run": str(path),
         "suite": header.suite.name,
+        "label": header.label,
+        "machine": machine_of(Finished(path, header, [])).name,
         "created_at": header.created_at,
         "bench_version": header.bench_version,
     }
