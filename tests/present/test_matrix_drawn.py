@@ -70,6 +70,12 @@ def test_models_go_down_where_targets_fit_beside_each_other_and_across_where_not
     assert turned[4].startswith("  runtime-0:cpu")
 
 
+def test_a_model_without_a_name_has_a_column_all_the_same() -> None:
+    nameless = TEACHER.model_copy(update={"name": ""})
+    records = [timed(f"runtime-{t}:cpu", 1e5, t, nameless) for t in range(8)]
+    assert "runtime-7:cpu" in plain(answer([run_of("a", records)], Asked()))
+
+
 def test_where_neither_fits_targets_come_in_blocks() -> None:
     models = [TEACHER.model_copy(update={"name": f"model-number-{n}"}) for n in range(6)]
     records = [timed(f"runtime-{t}:cpu", 1e5, t, m) for m in models for t in range(7)]
