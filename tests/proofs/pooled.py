@@ -60,7 +60,7 @@ def coverage(count: int, tau: float, trials: int) -> tuple[float, float, float]:
 
 def prove(quick: bool) -> None:
     """Simulate machines that differ by nothing up to much."""
-    trials = 100 if quick else 1000
+    trials = 100 if quick else 500
     shares = {count: {tau: coverage(count, tau, trials) for tau in TAUS} for count in MACHINES}
     analyse(shares, trials)
 
