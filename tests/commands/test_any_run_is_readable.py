@@ -44,7 +44,6 @@ def read_everywhere(first: Path, second: Path, folder: Path) -> None:
         ["compare", one, other],
         ["compare", one, other, "--json"],
         ["matrix", one, other],
-        ["matrix", one, other, "--by", "accuracy", "--json"],
         ["gate", one, "--baseline", other],
         ["history", one, other],
         ["report", one, other, "-o", page],

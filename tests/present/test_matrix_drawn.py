@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def run_of(machine: str, records: Sequence[Record]) -> StoredRun:
     return in_memory(records, machine, facts=facts, machine_name=machine)
 
 
+@cache
 def many(machines: int = 2) -> Answered:
     """Runs with failures, a simulated device and a name that is too long for any table."""
     long = TEACHER.model_copy(update={"name": "a-model-whose-name-is-too-long-for-any-table-" * 2})

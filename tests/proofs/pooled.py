@@ -60,7 +60,7 @@ def coverage(count: int, tau: float, trials: int) -> tuple[float, float, float]:
 
 def prove(quick: bool) -> None:
     """Simulate machines that differ by nothing up to much."""
-    trials = 100 if quick else 500
+    trials = 100 if quick else 2000
     shares = {count: {tau: coverage(count, tau, trials) for tau in TAUS} for count in MACHINES}
     analyse(shares, trials)
 
