@@ -100,8 +100,8 @@ def accepted(path: Path) -> Unpacked:
         more = f" and {len(verdict.problems) - 1} more" if len(verdict.problems) > 1 else ""
         raise SpecError(
             f"{path}: its numbers do not follow from its raw data, so none is taken from it: "
-            f"{verdict.problems[0]}{more}. See them all with `bench check-results {path}`; look at "
-            "it anyway with `bench show --unchecked` or `bench report --unchecked`."
+            f"{verdict.problems[0]}{more}. See them all with `bench check-results {path}`; `show`, "
+            "`report` and `matrix` look at it anyway with --unchecked."
         )
     return found
 
