@@ -95,7 +95,7 @@ def test_a_broken_bundle_is_refused_by_commands_without_a_traceback(
     data[len(data) // 2] ^= 1
     broken = tmp_path / "broken.bench"
     broken.write_bytes(data)
-    for call in (["show"], ["report"], ["compare"], ["deal"], ["check-results"], ["gate"]):
+    for call in (["show"], ["report"], ["matrix"], ["deal"], ["check-results"], ["gate"]):
         assert main([*call, str(broken)]) == 2
         said = capsys.readouterr().err
         assert said.count("\n") == 1
