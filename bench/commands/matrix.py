@@ -100,7 +100,7 @@ def command(
             prices=_prices([machine.name for machine in by_machine(found)], prices, currency),
         )
         answered = answer(found, asked)
-    for text in (*skipped, *(f"{run.path}: {text}" for run in found for text in run.remarks)):
+    for text in (*skipped, *(f"{run.shown}: {text}" for run in found for text in run.remarks)):
         warn(text)
     _print(answered, markdown, as_json=as_json)
 

@@ -52,7 +52,7 @@ def _show(runs: Sequence[Path], outputs: dict[str, Any], *, as_json: bool) -> No
         print_json([_json(run) for run in found])
     else:
         for run in found:
-            title = f"Run {printable(str(run.path))} {printable(run.header.created_at, limit=40)}"
+            title = f"Run {printable(run.shown)} {printable(run.header.created_at, limit=40)}"
             click.echo(f"{'' if run is found[0] else chr(10)}{title}\n")
             print_run(run, as_json=as_json)
 

@@ -253,8 +253,9 @@ def test_a_bundle_is_read_wherever_a_run_is_and_derived_once(
     assert find_runs([bundle]) == find_runs([f"{folder}/*.bench"]) == [run]
     with pytest.warns(ResultsWarning, match="8 of load times"):
         assert len(bench.load(bundle)) == len(bench.load(SMALL))
-    assert main(["show", str(bundle)]) == 0
+    assert main(["show", str(bundle), str(SMALL)]) == 0
     said = capsys.readouterr()
+    assert f"Run bundle {unpacked(bundle).manifest.bundle_id[:12]}: " in said.out
     assert "small" in said.out
     assert "8 of load times" in said.err  # what can't be derived is told
     assert main(["check-results", str(bundle)]) == 0
@@ -334,3 +335,21 @@ def test_the_manifest_names_what_was_left_out(bundle: Path) -> None:
     told = json.loads(members(bundle)[MANIFEST])
     assert told["left_out"] == ["names", "logs"]
     assert told["without_predictions"] == []
+
+
+def test_the_runs_of_a_merged_run_are_derived_each_and_packed_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    merged = tmp_path / "merged"
+    for name in ("laptop", "server"):
+        run = shutil.copytree(SMALL, merged / "machines" / name)
+        header = json.loads((run / "run.json").read_text()) | {"machine_name": name}
+        (run / "run.json").write_text(json.dumps(header, indent=1))
+    (merged / "fleet.json").write_text("{}")
+    assert main(["check-results", str(merged)]) == 0
+    said = capsys.readouterr().out
+    assert said.count("141 numbers derived again; all agree") == 2
+    assert main(["pack", str(merged), "-o", str(tmp_path / "both.bench")]) == 0
+    content = members(tmp_path / "both.bench")
+    headers = [json.loads(data) for name, data in content.items() if name.endswith("run.json")]
+    assert sorted(header["machine_name"] for header in headers) == ["laptop", "server"]

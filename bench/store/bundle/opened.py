@@ -40,6 +40,8 @@ from bench.validation import first_problem
 
 #: Of the cache's folder name: 128 bits of the id, which nobody can make a second bundle for.
 _DIGITS = 32
+#: As many as are in the names of files that `bench pack` names.
+_SHOWN_DIGITS = 12
 _CONTENT = "content"
 _VERDICT = "verdict.json"
 
@@ -125,12 +127,18 @@ def judge(found: Unpacked) -> Verdict:
     return verdict
 
 
+def shown(run: Path) -> str:
+    """How people are told which run lies at a path: those of unpacked bundles by the bundle."""
+    place = _place_of(run)
+    return str(run) if place is None else f"bundle {place.name[:_SHOWN_DIGITS]}: {run.name}"
+
+
 def mark(run: Path) -> str:
     """What whoever reads a run of an unpacked bundle has to know of it; empty for other runs."""
-    content = run.parent.parent
-    if run.parent.name != RUNS or not (content / MANIFEST).is_file():
+    place = _place_of(run)
+    if place is None:
         return ""
-    verdict = _read_verdict(content.parent / _VERDICT)
+    verdict = _read_verdict(place / _VERDICT)
     if verdict is None or verdict.bench_version != __version__:
         return "unchecked: nobody has derived the numbers of this bundle again"
     if verdict.problems:
@@ -141,6 +149,12 @@ def mark(run: Path) -> str:
     told = [f"of its bundle {taken_in_words(verdict.taken)}"] if verdict.taken else []
     told += [reworded_in_words(verdict.reworded)] if verdict.reworded else []
     return "; ".join(told)
+
+
+def _place_of(run: Path) -> Path | None:
+    """Where the bundle is unpacked that a run is of; None where it is of none."""
+    content = run.parent.parent
+    return content.parent if run.parent.name == RUNS and (content / MANIFEST).is_file() else None
 
 
 def reworded_in_words(count: int) -> str:
