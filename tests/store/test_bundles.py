@@ -21,7 +21,7 @@ from bench.errors import SpecError
 from bench.record.result import Record
 from bench.store.bundle import limits, opened
 from bench.store.bundle.manifest import MANIFEST
-from bench.store.bundle.opened import Verdict, accepted, judge, unpacked
+from bench.store.bundle.opened import Verdict, accepted, deriver, judge, unpacked
 from bench.store.find import find_runs
 from bench.store.frames import ResultsWarning
 from bench.store.run import read_run
@@ -301,7 +301,7 @@ def test_a_bundle_that_was_only_looked_at_says_that_nobody_checked_it(
 
 def test_what_was_changed_in_the_cache_is_laid_out_and_judged_again(bundle: Path) -> None:
     found = unpacked(bundle)
-    good = Verdict(bench_version=bench.__version__, numbers=1)
+    good = Verdict(derived_by=deriver(), numbers=1)
     (found.folder.parent / "verdict.json").write_text(good.model_dump_json())
     assert judge(found) == good
     record = found.runs[0] / "records.jsonl"
@@ -316,9 +316,9 @@ def test_a_verdict_of_another_bench_does_not_count(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = unpacked(bundle)
-    other = Verdict(bench_version="0.0", numbers=1)
+    other = Verdict(derived_by="another", numbers=1)
     (found.folder.parent / "verdict.json").write_text(other.model_dump_json())
-    wrong = Verdict(bench_version=bench.__version__, numbers=1, problems=("it is wrong",))
+    wrong = Verdict(derived_by=deriver(), numbers=1, problems=("it is wrong",))
     monkeypatch.setattr(opened, "_judged", lambda found: wrong)
     with pytest.raises(SpecError, match="it is wrong"):
         accepted(bundle)

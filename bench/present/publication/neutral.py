@@ -14,7 +14,7 @@ import json
 import platform
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,9 @@ from pydantic import ValidationError
 
 from bench.cell import Frozen
 from bench.errors import SpecError
-from bench.machine.facts import MachineFacts
 from bench.record.header import RunHeader
 from bench.scenarios import SCENARIOS
+from bench.store.bundle.manifest import MACHINE_FACTS
 from bench.store.machines import given_name
 from bench.validation import first_problem
 
@@ -43,8 +43,6 @@ _PLAIN_KEYS = {
 _NODE_KEYS = {"off_device", "nodes", "node", "tensor"}
 #: What has texts for names.
 _FREE_KEYS = {"details", "throttled", "invalid"}
-#: Facts of the machine that a bundle has; others come from other tools, and may say anything.
-_FACTS = {*(one.name for one in fields(MachineFacts)), "machine_id"}
 #: Where people's files lie (Filesystem Hierarchy Standard 3.0, section 3; macOS; clusters).
 _ROOTS = (
     r"bin|boot|data|datasets|dev|etc|export|home|lib|lib64|media|mnt|net|nfs|nix|opt|private|proc"
@@ -145,7 +143,7 @@ class Neutral:
 
     def facts(self, facts: dict[str, Any]) -> dict[str, Any]:
         """What is known of the machine itself."""
-        found: dict[str, Any] = self.value({k: v for k, v in facts.items() if k in _FACTS})
+        found: dict[str, Any] = self.value({k: v for k, v in facts.items() if k in MACHINE_FACTS})
         return found
 
     def header(self, header: RunHeader) -> RunHeader:
