@@ -59,8 +59,8 @@ def _read_prices(
 @click.option("--currency", default="", help="Of --price, written behind prices.")
 @click.option("--scenario", "scenarios", multiple=True, help="Show these load patterns.")
 @click.option("--batch", multiple=True, callback=read_numbers, help="Show these batches.")
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @unchecked_option
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Write Markdown.")
 def command(
     runs: tuple[Path, ...],
@@ -73,12 +73,12 @@ def command(
     batch: tuple[int, ...],
     markdown: Path | None,
     *,
-    as_json: bool,
     unchecked: bool,
+    as_json: bool,
 ) -> None:
     """Hold machines and targets against each other, model by model.
 
-    RUNS are run directories, folders that hold some at any depth, such as a merged run, or bundles:
+    RUNS are run directories, bundles, or folders that hold some at any depth, such as a merged run:
     of one machine or of several. Across machines figures are compared as they are; how many times
     as fast one model is as another is measured within each machine.
     """
@@ -100,7 +100,7 @@ def command(
             prices=_prices([machine.name for machine in by_machine(found)], prices, currency),
         )
         answered = answer(found, asked)
-    for text in (*skipped, *(f"{run.path}: {text}" for run in found for text in run.remarks)):
+    for text in (*skipped, *(f"{run.shown}: {text}" for run in found for text in run.remarks)):
         warn(text)
     _print(answered, markdown, as_json=as_json)
 

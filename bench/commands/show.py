@@ -64,7 +64,7 @@ def _print_several(found: list[StoredRun]) -> None:
     for machine, runs in machines.items():
         for run in runs:
             words = [
-                str(run.path),
+                run.shown,
                 run.header.created_at,
                 *([run.header.label] * bool(run.header.label)),
             ]

@@ -99,7 +99,7 @@ def _runs_words(report: Report, machine: str) -> str:
 
 
 def _run_words(run: StoredRun) -> str:
-    return f"{printable(str(run.path))} {printable(run.header.created_at, limit=40)}"
+    return f"{printable(run.shown)} {printable(run.header.created_at, limit=40)}"
 
 
 def difference_lines(report: Report) -> list[str]:

@@ -16,6 +16,7 @@ import numpy as np
 from bench.errors import SpecError
 from bench.record.header import RunHeader
 from bench.record.result import Invocation, Record
+from bench.store.bundle.opened import mark, shown
 from bench.store.fields import RESULT_FIELDS, RUN_FIELDS, SAMPLE_FIELDS
 from bench.store.find import INVOCATIONS, find_runs, without_copies
 from bench.store.lines import read_lines
@@ -84,6 +85,7 @@ def load(paths: Paths, what: What = "records") -> pandas.DataFrame:
     if not given:
         raise SpecError("load: name a run directory, or a folder that holds some.")
     runs, skipped = without_copies(find_runs(given))
+    skipped += [f"{shown(run)}: {told}" for run in runs if (told := mark(run))]
     with no_collection():
         table = _READERS[what](runs, skipped)
     for text in skipped:

@@ -38,7 +38,6 @@ UNDERIVED = {
     "invocation": {},
     "run": {
         "bench_version": "a stamp",
-        "machine_name": "what people call it",
         "label": "what people call it",
         "suite.name": "what was asked for leaves no trace in what was measured",
         "suite.targets": "patterns, which `targets` says the meaning of",
