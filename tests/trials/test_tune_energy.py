@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from energy_windows import rounds, trace, window
 from fake_records import a_cell
 from made_up_field import Clock, MadeUp
 
+from bench.commands.tune import command
 from bench.errors import SpecError
 from bench.machine.powercap import Found, Zone
 from bench.measure.energy import found as finding
@@ -164,6 +166,12 @@ def test_time_that_holds_no_first_look_is_refused() -> None:
     # 3 rounds of two configurations and two idle windows, 4.25 s each, with a fifth to spare.
     with pytest.raises(SpecError, match=r"at least 61 s.*--max-time"):
         check_meters(*prepared("x:cpu", wall_command="echo 40"), 60)
+
+
+def test_flags_of_meters_are_refused_where_none_is_read() -> None:
+    flags = ["-m", "m.onnx", "-t", "onnxruntime:cpu", "--for", "latency", "--energy-window", "5"]
+    done = CliRunner().invoke(command, [*flags, "--wall-csv", "m.csv"])
+    assert str(done.exception) == "--energy-window, --wall-csv: only --for energy reads meters."
 
 
 # -- time -----------------------------------------------------------------------------------------
