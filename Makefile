@@ -23,7 +23,7 @@ types: $(VENV)/.ready-test
 	$(VENV)/bin/mypy
 
 unit: $(VENV)/.ready-test
-	$(VENV)/bin/pytest -m "alone and not faults and not long"
+	$(VENV)/bin/pytest -m "alone and not faults and not long" --ignore tests/contract
 	$(VENV)/bin/pytest -m "not alone and not faults and not long" -n $(JOBS) --dist loadgroup
 
 # Faults by real means that take long: kills at random moments, full disks.
@@ -60,15 +60,18 @@ mutants: $(VENV)/.ready-test
 	$(INSTALL) --editable '.[cpu,test,mutants]'
 	$(PYTHON) tests/mutants $(MUTANTS)
 
-$(VENV)/.ready: pyproject.toml constraints.txt
-	python3 -c 'import sys; sys.exit("bench needs Python 3.11 or later, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
-	test -x $(PYTHON) || python3 -m venv $(VENV)
+$(VENV)/.ready: pyproject.toml constraints.txt | $(PYTHON)
 	$(INSTALL) --editable '.[cpu]'
 	touch $@
 
-$(VENV)/.ready-test: $(VENV)/.ready
+# All at once rather than on top of `.ready`: pip looks at every distribution once.
+$(VENV)/.ready-test: pyproject.toml constraints.txt | $(PYTHON)
 	$(INSTALL) --editable '.[cpu,test]'
-	touch $@
+	touch $(VENV)/.ready $@
+
+$(PYTHON):
+	python3 -c 'import sys; sys.exit("bench needs Python 3.11 or later, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	python3 -m venv $(VENV)
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -64,8 +64,33 @@ class ModelIdentity(Frozen):
     stored_as: str = ""
 
 
+#: What issues the queries: our own engine, or MLPerf's LoadGen.
+Driver = Literal["bench", "loadgen"]
+#: LoadGen's seeds are 64-bit words.
+Seed = Annotated[int, Field(ge=0, lt=1 << 64)]
+
+
+class LoadGen(Frozen):
+    """How MLPerf's LoadGen drives a cell, in the words of its ``user.conf``: times in ms,
+    percentiles of 100. What is not said follows from the scenario and the warm-up."""
+
+    min_duration: Annotated[int, Field(ge=0, le=86_400_000)] = 10_000  # LoadGen's own default
+    min_query_count: Annotated[int, Field(ge=1, le=10_000_000)] = 100  # likewise
+    target_qps: Annotated[float, Field(gt=0, le=1e9)] | None = Field(
+        None, description="Server: the rate; else how many queries LoadGen makes ready for"
+    )
+    target_latency: Annotated[float, Field(gt=0, le=1e9)] | None = Field(
+        None, description="Server: what the latency must not exceed, like latency_bound"
+    )
+    target_latency_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
+    # The seeds of MLPerf Inference v6.0 and v6.1 (mlcommons/inference, loadgen/mlperf.conf).
+    qsl_rng_seed: Seed = 2085463073848966840
+    sample_index_rng_seed: Seed = 2747215439041700203
+    schedule_rng_seed: Seed = 16159082839903944936
+
+
 #: Fields that cells did not always have.
-_LATER = ("ttft_bound_ns", "tpot_bound_ns")
+_LATER = ("ttft_bound_ns", "tpot_bound_ns", "loadgen")
 
 
 class Cell(Frozen):
@@ -87,6 +112,12 @@ class Cell(Frozen):
     latency_bound_ns: Positive | None = None  #: what the 99th percentile of latency must not exceed
     ttft_bound_ns: Positive | None = None  #: the same of a language model's time to first token
     tpot_bound_ns: Positive | None = None  #: the same of its time per output token
+    loadgen: LoadGen | None = None  #: set where MLPerf's LoadGen issues the queries
+
+    @property
+    def driver(self) -> Driver:
+        """What issues its queries."""
+        return "bench" if self.loadgen is None else "loadgen"
 
     @property
     def is_rate(self) -> bool:
@@ -113,4 +144,5 @@ class Cell(Frozen):
     def label(self) -> str:
         """How people are told which cell this is."""
         model = f"{self.model.name}{suffix(self.variant)}"
-        return f"{model} {self.target} {self.scenario} batch {self.batch}"
+        through = "" if self.loadgen is None else " through LoadGen"
+        return f"{model} {self.target} {self.scenario} batch {self.batch}{through}"

@@ -64,10 +64,23 @@ class MachineTable(Frozen):
         return as_name(value)
 
 
+class MachinesTable(Frozen):
+    """``[machines.NAME]``: what an hour of a machine costs, for `bench matrix`."""
+
+    price_per_hour: float = Field(gt=0, lt=1e9, description="of the whole machine")
+    currency: str = Field("", max_length=8, description="written behind prices, for example EUR")
+
+    @field_validator("currency")
+    @classmethod
+    def _is_a_word(cls, value: str) -> str:
+        return as_name(value)
+
+
 class Config(Frozen):
     """A configuration file."""
 
     machine: MachineTable = MachineTable()
+    machines: dict[str, MachinesTable] = Field(default_factory=dict)
     environments: dict[str, EnvironmentTable] = Field(default_factory=dict)
 
     @field_validator("environments")
@@ -107,7 +120,7 @@ def load_config() -> Config:
     try:
         config = Config.model_validate(read_toml(path, "configuration"))
     except ValidationError as error:
-        tables = (Config, MachineTable, EnvironmentTable)
+        tables = (Config, MachineTable, MachinesTable, EnvironmentTable)
         known = [name for table in tables for name in table.model_fields]
         raise SpecError(f"{path}: {first_problem(error, known)}") from error
     if config.environments and path == LOCAL and not os.environ.get(CONFIG_VARIABLE):

@@ -49,6 +49,8 @@ class Scenario:
     draft: int | None = None
     #: what measures its cells: ``module:Class``, a `bench.measure.group.Group`
     group: str = "bench.measure.group:Group"
+    #: what MLPerf's LoadGen calls it; empty where LoadGen doesn't know it
+    loadgen: str = ""
 
     @property
     def label(self) -> str:
@@ -101,8 +103,15 @@ class Scenario:
 AT = "@"
 #: Between the lengths of a prompt and its answer, and between a depth and that of a draft.
 PLUS = "+"
-SINGLE_STREAM = Scenario("single-stream", "latency", one_sample=True, plain=True, weighs="latency")
-MULTI_STREAM = Scenario("multi-stream", "latency")
+SINGLE_STREAM = Scenario(
+    "single-stream",
+    "latency",
+    one_sample=True,
+    plain=True,
+    weighs="latency",
+    loadgen="SingleStream",
+)
+MULTI_STREAM = Scenario("multi-stream", "latency", loadgen="MultiStream")
 OFFLINE = Scenario(
     "offline",
     "rate",
@@ -111,6 +120,7 @@ OFFLINE = Scenario(
     plain=True,
     weighs="throughput",
     counts="text",
+    loadgen="Offline",
 )
 SERVER = Scenario(
     "server",
@@ -119,6 +129,7 @@ SERVER = Scenario(
     bounded=True,
     counts="text",
     group="bench.measure.server_group:ServerGroup",
+    loadgen="Server",
 )
 PREFILL = Scenario("prefill", "latency", one_sample=True, counts="prompt", for_all=False)
 DECODE = Scenario(
@@ -134,6 +145,8 @@ SCENARIOS = Catalogue(
     "bench.scenarios",
     (SINGLE_STREAM, MULTI_STREAM, OFFLINE, SERVER, PREFILL, DECODE, VERIFY, GENERATE),
 )
+#: LoadGen's name of a scenario -> ours.
+_LOADGEN_NAMES = {row.loadgen: row.name for row in SCENARIOS.built_in if row.loadgen}
 #: What a run measures unless it is told otherwise.
 DEFAULT = (SINGLE_STREAM.name, OFFLINE.name)
 #: The same for language models, instead of `DEFAULT`.
@@ -142,10 +155,11 @@ LANGUAGE_DEFAULT = (PREFILL.name, DECODE.name)
 
 def find_scenario(name: str) -> Scenario:
     """The scenario called ``name``, lengths in tokens included (``decode@512``,
-    ``offline@128+64``).
+    ``offline@128+64``), or by LoadGen's name for it (``SingleStream``).
 
     Raises `SpecError` for a name that isn't there.
     """
+    name = _LOADGEN_NAMES.get(name, name)
     plain, at, text = name.partition(AT)
     row = SCENARIOS.find(plain)
     if not at:

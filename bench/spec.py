@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bench import bounds, scenarios, variants
-from bench.cell import AxisName, Frozen, Lane, ScenarioName, VariantName
+from bench.cell import AxisName, Driver, Frozen, Lane, LoadGen, ScenarioName, VariantName
 from bench.defaults import CONFIDENCE, MARGIN
 from bench.errors import SpecError
 from bench.scenarios import SCENARIOS, Scenario, find_scenario
@@ -87,6 +87,8 @@ class Suite(Frozen):
     )
     threads: Positive | None = Field(None, description="compute threads; default: physical cores")
     lane: Lane = "prepared"
+    driver: Driver = Field("bench", description="what issues the queries: bench, or loadgen")
+    loadgen: LoadGen = Field(LoadGen(), description="LoadGen's settings, where it is the driver")
     precision: float = Field(
         0.02, gt=0, lt=1, description="half-width of the interval over the estimate"
     )
@@ -128,6 +130,7 @@ class Suite(Frozen):
                 f"({self.min_invocations})"
             )
         self._bounds_fit()
+        self._driver_fits()
         if self.wall_command is not None and self.wall_csv is not None:
             raise ValueError("`wall_command` and `wall_csv` read the same: give one of them")
         if (self.wall_command or self.wall_csv) and not self.energy:
@@ -160,7 +163,8 @@ class Suite(Frozen):
         """A scenario that is bounded has bounds, and others have none."""
         bounded = [name for name in self.scenarios if find_scenario(name).bounded]
         of_tokens = (self.ttft_bound, self.tpot_bound)
-        if bool(bounded) != any((self.latency_bound, self.bounds, *of_tokens)):
+        latency = self.latency_bound or self.loadgen.target_latency
+        if bool(bounded) != any((latency, self.bounds, *of_tokens)):
             name = (bounded or [row.name for row in SCENARIOS.built_in if row.bounded])[0]
             raise ValueError(
                 f"the scenario `{name}` and its bounds go together: give both, for example "
@@ -171,6 +175,28 @@ class Suite(Frozen):
             raise ValueError(
                 "`ttft_bound` and `tpot_bound` go together: give both, or a pair by its name with "
                 f"--bounds {bounds.PRESETS[0].name}"
+            )
+
+    def _driver_fits(self) -> None:
+        """LoadGen's settings are for LoadGen, and what it can't do isn't asked of it."""
+        if self.driver == "bench":
+            if self.loadgen != LoadGen():
+                raise ValueError("LoadGen's settings are for it alone: add --driver loadgen")
+            return
+        for name in self.scenarios:
+            if not find_scenario(name).loadgen:
+                known = [row.name for row in SCENARIOS.built_in if row.loadgen]
+                raise ValueError(
+                    f"LoadGen has no scenario `{name}`; with --driver loadgen there are: "
+                    f"{', '.join(known)}"
+                )
+        if self.lane == "native":
+            raise ValueError("LoadGen calls Python, so there is no native lane through it")
+        if self.energy:
+            raise ValueError("energy is measured by our own engine: leave out --energy, or LoadGen")
+        if self.latency_bound and self.loadgen.target_latency:
+            raise ValueError(
+                "`latency_bound` and LoadGen's `target_latency` say the same: give one"
             )
 
     @field_validator("bounds")
@@ -193,6 +219,8 @@ class Suite(Frozen):
     @property
     def latency_bound_ns(self) -> int | None:
         """The bound in ns."""
+        if self.loadgen.target_latency is not None:
+            return round(self.loadgen.target_latency * _TIME_UNITS_NS["ms"])
         return _ns(self.latency_bound)
 
     @property
@@ -260,6 +288,9 @@ def make_suite(data: dict[str, Any], source: str) -> Suite:
 
 def with_flags(suite: Suite, flags: dict[str, Any]) -> Suite:
     """``suite`` with ``flags`` (those that were given) laid over it. Raises `SpecError`."""
+    if "loadgen" in flags:  # a setting that is given leaves the others as they are
+        mine = suite.loadgen.model_dump(exclude_unset=True)
+        flags = {**flags, "loadgen": {**mine, **flags["loadgen"]}}
     given = {**suite.model_dump(exclude_unset=True), **flags, **_bounds_that_give_way(suite, flags)}
     merged = make_suite(given, "the flags")
     one_sample = all(find_scenario(name).one_sample for name in merged.scenarios)

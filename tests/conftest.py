@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from warm_bench import WarmBench
 
 if TYPE_CHECKING:
     from bench.trials.portability.cases import NodeTests
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
 PLUGINS = Path(__file__).parent / "plugins"
 
 Bench = Callable[..., "subprocess.CompletedProcess[str]"]
+
+# Hundreds of processes import what is tested. Where bytecode may not be kept, each would compile it
+# anew: most of a second every time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 @pytest.fixture(scope="session")
@@ -36,10 +43,25 @@ def plugin_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all processes of pytest-xdist; who writes into it takes a lock."""
+    mine = tmp_path_factory.getbasetemp()
+    return mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine
+
+
 @pytest.fixture(autouse=True)
 def no_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The private environments of whoever runs the tests take no part in them."""
     monkeypatch.setenv("BENCH_ENVIRONMENTS", str(tmp_path / "environments"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread_of_torch() -> None:
+    """Threads of several workers of pytest-xdist that wait for each other by spinning take many
+    times as long."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +91,13 @@ def doubling_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def onnx_tests(tmp_path_factory: pytest.TempPathFactory) -> NodeTests:
+def onnx_tests(shared_folder: Path) -> NodeTests:
     """ONNX's node tests as files, written once, since making them takes seconds."""
     from bench.trials.portability.cases import node_tests
 
-    return node_tests(tmp_path_factory.mktemp("onnx-tests"))
+    with (shared_folder / "onnx-tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return node_tests(shared_folder / "onnx-tests")
 
 
 @pytest.fixture
@@ -88,20 +112,21 @@ def environment(plugin_path: Path, tmp_path: Path) -> dict[str, str]:
     }
 
 
+@pytest.fixture(scope="session")
+def warm_bench() -> Iterator[WarmBench]:
+    """Starts commands without importing bench for each."""
+    warm = WarmBench()
+    yield warm
+    warm.close()
+
+
 @pytest.fixture
-def bench(environment: dict[str, str], tmp_path: Path) -> Bench:
+def bench(warm_bench: WarmBench, environment: dict[str, str], tmp_path: Path) -> Bench:
     """Run the real command in an empty folder."""
 
     def run(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         # A configuration that a test writes is one that it means.
         meant = {"BENCH_CONFIG": "bench.toml"} if (tmp_path / "bench.toml").exists() else {}
-        return subprocess.run(
-            [sys.executable, "-m", "bench", *arguments],
-            cwd=tmp_path,
-            env={**meant, **environment},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
+        return warm_bench.run(arguments, tmp_path, {**meant, **environment}, timeout)
 
     return run

@@ -13,7 +13,7 @@ from fake_records import CONTROL, STUDENT, TEACHER, a_cell
 
 from bench.cards.tasks import find_task
 from bench.cards.tasks.base import Judged, judged
-from bench.cell import Cell
+from bench.cell import Cell, LoadGen
 from bench.machine.facts import machine_facts
 from bench.record.assemble import Evidence, assemble, canary_median, invocation
 from bench.record.block import CANARY, Block, trusted_gaps, trusted_samples, trusted_ttft
@@ -26,8 +26,16 @@ from bench.record.facts import (
     Witness,
     WorkerFacts,
 )
+from bench.record.loadgen import LoadGenSaid
 from bench.record.parity import Reference
-from bench.record.result import EnvironmentFact, Failure, Footprint, Invocation, Roofline
+from bench.record.result import (
+    EnvironmentFact,
+    Failure,
+    Footprint,
+    Invocation,
+    Roofline,
+    SweepEnd,
+)
 from bench.record.windows import IDLE, Window
 from bench.scenarios import Scenario, find_scenario
 from bench.spec import Suite
@@ -48,12 +56,25 @@ SUITE = Suite(
 )
 
 
+LOADGEN = LoadGen(
+    min_duration=2000,
+    min_query_count=50,
+    target_qps=4000,
+    target_latency=5,
+    target_latency_percentile=99,
+)
 ROOFLINE = Roofline(
     operations=10**6,
     bytes=10**5,
     unknown={"Twist": 2},
     peak_operations_per_s=1e12,
     peak_bytes_per_s=2e11,
+    peak_of="fp16",
+    no_peak="none in int8",
+)
+SWEEP_END = SweepEnd(
+    batch=16,
+    failure=Failure(kind="out-of-memory", message="16 GiB are too many", log_tail="bad_alloc"),
 )
 FOOTPRINT = Footprint(
     weights_bytes=4000,
@@ -75,7 +96,7 @@ def planned_cells(teacher_name: str = "") -> list[Cell]:
     return [
         *cells,
         a_cell(STUDENT, "x:cpu", "offline", 8),
-        a_cell(other, "x:cpu", "server", latency_bound_ns=5_000_000),
+        a_cell(other, "x:cpu", "server", latency_bound_ns=5_000_000, loadgen=LOADGEN),
         a_cell(other, "w@fast:npu:0"),
         a_cell(STUDENT, "x:cpu", "offline@8+4", 2),
         a_cell(STUDENT, "x:cpu", "generate@8+4"),
@@ -231,6 +252,27 @@ def _worker(cell: Cell, generation: int) -> WorkerFacts:
         raising_calls=(30, 2) if on_device else (),
         device_ns=30_000.0 + generation if on_device else None,
         device_gaps=on_device,
+        loadgen=_said(generation) if cell.loadgen is not None else None,
+    )
+
+
+def _said(generation: int) -> LoadGenSaid:
+    """What LoadGen says of a test; the last is not valid."""
+    valid = generation < GENERATIONS - 1
+    return LoadGenSaid(
+        version="6.0.17 @ d6147c7eb7",
+        scenario="Server",
+        logs=f"loadgen/0123456789ab/run_{generation + 1}",
+        valid=valid,
+        why=() if valid else ("the latency bound is not met",),
+        queries=4000 + generation,
+        figure=3990.5 + generation,
+        p50_ns=50_000.0,
+        p90_ns=60_000.0,
+        p99_ns=70_000.0,
+        early_stopping="* Run successful.",
+        traced=True,
+        call_ns=45_000.0,
     )
 
 
@@ -258,6 +300,7 @@ def _facts(
         variant_method="by hand" if on_device else "",
         footprint=FOOTPRINT if whole else None,
         roofline=ROOFLINE if on_device else None,
+        sweep_end=SWEEP_END if cell.scenario == "offline" else None,
         group="single-stream batch 1, part 1",
         finished_at="2026-11-23T12:00:00+00:00",
         placement=ToldPlacement(nodes={"npu:0": 8, "cpu": 1}, source="it says", off_device=("a",))

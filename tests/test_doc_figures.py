@@ -12,6 +12,7 @@ import pytest
 
 from bench.__main__ import main
 from bench.cards.catalog import find_model
+from bench.present.publication.check import check
 from bench.store.run import read_run
 
 ROOT = Path(__file__).parents[1]
@@ -81,6 +82,18 @@ def test_the_figures_of_the_student_of_an_hour_are_those_that_were_published() -
     assert said is not None
     for figure in (*figures, said[1]):
         assert figure in published, figure
+
+
+def test_the_figures_of_the_h200_are_those_that_were_published_and_that_follow() -> None:
+    published = (ROOT / "results" / "h200" / "README.md").read_text("utf-8")
+    said = (ROOT / "results" / "README.md").read_text("utf-8").partition("## The H200")[2]
+    figures = re.findall(r"[\d.]+ µs ±[\d.]+%|±\d+%|[\d.]+x \([\d.–]+\)", said)
+    assert len(figures) == 5
+    for figure in figures:
+        assert figure in published, figure
+    account = check(ROOT / "results" / "h200")
+    assert not account.problems
+    assert account.taken["accuracies"]
 
 
 def test_the_figures_of_portability_are_those_of_the_matrix() -> None:

@@ -319,3 +319,25 @@ def test_a_tiny_language_model_learns_and_what_is_distilled_of_it_says_the_same(
     assert np.mean(columns["token"] == columns["predicted"]) > 0.5
     assert np.mean(tiny.said(distilled) == said) > 0.8
     assert [int((columns["document"] == number).sum()) for number in (0, 1)] == [499, 299]
+
+
+# -- ratios over machines -------------------------------------------------------------------------
+
+
+def test_a_pooled_interval_that_covers_too_rarely_is_reported(
+    proof: Proof, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pooled = proof("pooled")
+    told: list[Any] = []
+    monkeypatch.setattr(pooled, "report", lambda name, findings, details: told.extend(findings))
+    nan = float("nan")
+    pooled.analyse({2: {0.0: (0.96, nan, 0.9)}, 3: {0.0: (0.9, 0.97, 0.95)}}, 2000)
+    assert [finding.met for finding in told] == [True, False, True, None]
+    assert told[-1].figure == "90.0%, 2 machines, tau 0.0"
+
+
+def test_the_simulated_machines_differ_by_tau(proof: Proof) -> None:
+    pooled = proof("pooled")
+    rng = np.random.default_rng(1)
+    logs = np.log([each.estimate for each in pooled.machines_of(rng, 300, 0.5)])
+    assert 0.42 < logs.std() < 0.58

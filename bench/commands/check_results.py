@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +21,8 @@ _MOST = 20
 @click.command(name="check-results")
 @click.argument("path", type=click.Path(path_type=Path))
 def command(path: Path) -> int:
-    """Derive the publications and certificates at or below PATH again from their raw data, and
-    compare whole files.
+    """Derive the publications, certificates, bundles and runs at or below PATH again from their raw
+    data, and compare whole files.
 
     Exit code 0: all that can be derived agrees, and it is said how many numbers can't be; 1: some
     of it differs, and each difference is named.
@@ -31,20 +31,83 @@ def command(path: Path) -> int:
     from bench.present.publication.check import publications
 
     published, certified = publications(path), certificates(path)
-    if not published and not certified:
+    packed, runs = _bundles(path), _runs(path, published)
+    if not (published or certified or packed or runs):
         raise SpecError(
-            f"{path}: there is no publication and no certificate of bench at or below it (no "
-            "published.json, no certificate.json). Make one with `bench publish`, or with "
-            "`bench certify`."
+            f"{path}: there is no publication, certificate, bundle or run of bench at or below it "
+            "(no published.json, certificate.json, *.bench, run.json). Make one with `bench "
+            "publish`, `bench certify`, `bench pack` or `bench run`."
         )
     differences = sum(_publication(folder) for folder in published)
-    differences += sum(_certificate(folder) for folder in certified)
+    differences += sum(_certificate(folder, str(folder)) for folder in certified)
+    differences += sum(_bundle(file) for file in packed)
+    differences += sum(_run(folder) for folder in runs)
     return 1 if differences else 0
+
+
+def _bundles(path: Path) -> list[Path]:
+    """The bundles at or below a path."""
+    from bench.store.files import BUNDLE  # pydantic: start-up
+    from bench.store.find import is_bundle
+
+    return sorted(path.rglob(f"*{BUNDLE}")) if path.is_dir() else [path] * is_bundle(path)
+
+
+def _runs(path: Path, published: Sequence[Path]) -> list[Path]:
+    """The run directories at or below a path that are part of no publication: merged runs' too."""
+    from bench.store.find import run_folders  # pydantic: start-up
+
+    found = run_folders(path)
+    return [run for run in found if not any(run.is_relative_to(folder) for folder in published)]
+
+
+def _bundle(file: Path) -> int:
+    """How many differences there are in a bundle and its certificates; each is printed."""
+    from bench.store.bundle.opened import judge, unpacked  # pydantic: start-up
+
+    found = unpacked(file)
+    verdict = judge(found)
+    manifest = found.manifest
+    differences = 0
+    if manifest.runs:
+        told = _told(file, verdict.problems)
+        click.echo(
+            f"{file}: {verdict.numbers} numbers of {len(manifest.runs)} runs derived again; {told}."
+        )
+        _further(str(file), verdict.taken, verdict.reworded)
+        differences += len(verdict.problems)
+    for folder in found.certificates:
+        differences += _certificate(folder, f"{file}: {folder.name}")
+    return differences
+
+
+def _run(folder: Path) -> int:
+    """The same of a run directory."""
+    from bench.store.check import check_run, reworded  # scipy: start-up
+    from bench.store.run import read_run
+
+    account = check_run(read_run(folder), folder.name)
+    differing = [problem for problem in account.problems if not reworded(problem)]
+    told = _told(folder.parent, differing)
+    click.echo(f"{folder}: {account.numbers} numbers derived again; {told}.")
+    _further(str(folder), account.taken, len(account.problems) - len(differing))
+    return len(differing)
+
+
+def _further(name: str, taken: Mapping[str, int], words: int) -> None:
+    """What of a run or bundle could not be derived, and what is only worded otherwise."""
+    from bench.store.bundle.opened import reworded_in_words, taken_in_words  # pydantic: start-up
+
+    if taken:
+        click.echo(f"{name}: {taken_in_words(taken)}.")
+    if words:
+        click.echo(f"{name}: {reworded_in_words(words)}.")
 
 
 def _publication(folder: Path) -> int:
     """How many differences there are; each is printed."""
     from bench.present.publication.check import check  # scipy: start-up
+    from bench.store.bundle.opened import taken_in_words
 
     account = check(folder)
     verdict = _told(folder, account.problems)
@@ -58,28 +121,21 @@ def _publication(folder: Path) -> int:
             "with `bench publish`."
         )
     if account.taken:
-        click.echo(
-            f"{folder}: {account.taken} further numbers could not be derived, because no raw "
-            "data of them was kept (by an older bench load times, memory, parity and where the "
-            "nodes ran; by any outputs that are too large, and another tool's figures): they "
-            "are taken as published."
-        )
+        click.echo(f"{folder}: {taken_in_words(account.taken)}.")
     return len(account.problems)
 
 
-def _certificate(folder: Path) -> int:
-    """The same of a certificate."""
+def _certificate(folder: Path, name: str) -> int:
+    """The same of a certificate, which is called ``name``."""
     from bench.judge.certify.check import check  # scipy: start-up
 
     account = check(folder)
     problems = [*account.problems]
     if not problems:
         problems += _page(folder, account.certificate)
-    verdict = _told(folder, problems)
+    verdict = _told(name, problems)
     parties = len(account.certificate.findings)
-    click.echo(
-        f"{folder}: {account.numbers} numbers of {parties} verdicts derived again; {verdict}."
-    )
+    click.echo(f"{name}: {account.numbers} numbers of {parties} verdicts derived again; {verdict}.")
     return len(problems)
 
 
@@ -108,7 +164,7 @@ def _page(folder: Path, certificate: Certificate) -> Iterator[Problem]:
     yield from problems
 
 
-def _told(folder: Path, problems: Sequence[Problem]) -> str:
+def _told(folder: Path | str, problems: Sequence[Problem | str]) -> str:
     for problem in problems[:_MOST]:
         click.echo(f"{folder}/{problem}")
     if len(problems) > _MOST:

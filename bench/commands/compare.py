@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,14 @@ import click
 
 from bench.commands.output import print_drawing, print_json, warn
 from bench.defaults import CONFIDENCE, MARGIN
-from bench.store.find import find_runs, only_run
+from bench.errors import SpecError
+from bench.store.find import find_runs, without_copies
 
 if TYPE_CHECKING:
     from bench.judge.compare import Report
     from bench.judge.matching import Matched
+    from bench.store.machines import Machine
+    from bench.store.run import StoredRun
 
 
 def share(text: str, option: str | None = None) -> float:
@@ -47,10 +51,13 @@ def _share(ctx: click.Context, param: click.Parameter, text: str) -> float:
     help="A cell: its id, or model@target[/scenario]. Twice in one run: compare these.",
 )
 @click.option(
+    "--baseline", metavar="NAME", help="Of several machines: which the others are compared with."
+)
+@click.option(
     "--allow",
     multiple=True,
     metavar="KIND",
-    help="Compare though this differs (machine, model, threads, ..., or all).",
+    help="Compare though this differs (model, input, threads, ..., or all).",
 )
 @click.option(
     "--margin",
@@ -72,6 +79,7 @@ def _share(ctx: click.Context, param: click.Parameter, text: str) -> float:
 def command(
     runs: tuple[Path, ...],
     cells: tuple[str, ...],
+    baseline: str | None,
     allow: tuple[str, ...],
     margin: float,
     confidence: float,
@@ -84,10 +92,11 @@ def command(
     bench compare A B                     the cells that both have; A is the baseline
     bench compare RUN                     every two targets of each model
     bench compare RUN --cell X --cell Y   two cells; X is the baseline
-    bench compare FOLDER                  the two runs below a folder
+    bench compare FOLDER                  the two runs below a folder; of several
+                                          machines each cell on each of them
 
-    What is not comparable (another machine, input, thread count, ...) is refused unless it is
-    allowed. The exit code is 0 whatever the verdicts.
+    What is not comparable (another model's content, input, ...) is refused unless it is allowed.
+    Two machines may be compared. The exit code is 0 whatever the verdicts.
     """
     if not runs:
         raise click.UsageError("name one run or two, not 0.")
@@ -98,7 +107,7 @@ def command(
 
     check_allowed_kinds(allow)
     with no_collection():
-        matched, skipped = _matched(runs, cells)
+        matched, skipped = _matched(runs, cells, baseline, allow)
         _compare(matched, skipped, allow, margin, confidence, as_json=as_json)
 
 
@@ -126,13 +135,27 @@ def _compare(
     _print(report, as_json=as_json)
 
 
-def _matched(runs: tuple[Path, ...], cells: tuple[str, ...]) -> tuple[Matched, list[str]]:
+def _matched(
+    given: tuple[Path, ...], cells: tuple[str, ...], baseline: str | None, allow: tuple[str, ...]
+) -> tuple[Matched, list[str]]:
     """What is compared with what, and what has to be told of the runs."""
     from bench.judge.matching import match_cells, match_runs, match_targets  # numpy: start-up
+    from bench.store.machines import by_machine
     from bench.store.run import read_results
 
-    stored = [read_results(path) for path in _one_or_two(runs)]
-    remarks = [f"{run.path}: {text}" for run in stored for text in run.remarks]
+    copies: list[str] = []
+    stored = [read_results(path) for path in _runs(given, copies)]
+    remarks = [*copies, *(f"{run.path}: {text}" for run in stored for text in run.remarks)]
+    machines = by_machine(stored)
+    if len(machines) > 1:
+        return _between(machines, baseline, cells, allow, remarks), remarks
+    if baseline is not None:
+        raise SpecError(f"--baseline {baseline}: these runs are of one machine.")
+    if len(stored) > 2:
+        raise click.UsageError(
+            f"name one run or two, not {len(stored)} of one machine. `bench history` shows a cell "
+            "over many."
+        )
     if len(stored) == 2:
         return match_runs(stored[0], stored[1], cells), remarks
     if cells:
@@ -140,13 +163,34 @@ def _matched(runs: tuple[Path, ...], cells: tuple[str, ...]) -> tuple[Matched, l
     return match_targets(stored[0]), remarks
 
 
-def _one_or_two(given: tuple[Path, ...]) -> list[Path]:
-    """A and B, each of which may be a folder that holds one run; or all that one folder holds."""
-    found = find_runs(given) if len(given) == 1 else [only_run(path) for path in given]
-    if len(found) > 2:
-        raise click.UsageError(
-            f"name one run or two, not {len(found)}. `bench history` shows a cell over many."
-        )
+def _between(
+    machines: Mapping[Machine, Sequence[StoredRun]],
+    baseline: str | None,
+    cells: tuple[str, ...],
+    allow: tuple[str, ...],
+    remarks: list[str],
+) -> Matched:
+    """Each cell of the baseline (the first machine that is named) with that of the others."""
+    from bench.judge.differences import comparable_ones  # numpy: start-up
+    from bench.judge.matching import match_machines
+    from bench.store.machines import told_apart
+
+    runs = {machine.name: mine for machine, mine in machines.items()}
+    name = next(iter(runs)) if baseline is None else baseline
+    if name not in runs:
+        raise SpecError(f"--baseline {name}: the machines are {', '.join(runs)}.")
+    remarks += told_apart(machines)
+    matched, sentence = comparable_ones(match_machines(runs, name, cells), allow)
+    remarks += [sentence] if sentence else []
+    return matched
+
+
+def _runs(given: tuple[Path, ...], notes: list[str]) -> list[Path]:
+    """The runs in the order in which they are named; of a folder each once."""
+    if len(given) > 1:
+        return [run for path in given for run in find_runs([path])]
+    found, copies = without_copies(find_runs(given))
+    notes += copies
     return found
 
 

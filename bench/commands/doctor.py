@@ -26,17 +26,18 @@ PACKAGES = ("infer-bench", "numpy", "onnx", "onnxruntime", "openvino", "torch")
 
 
 @click.command(name="doctor")
+@click.argument("backends", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(*, as_json: bool) -> None:
+def command(backends: tuple[str, ...], *, as_json: bool) -> None:
     """Say which targets are here, and why others are not.
 
-    Every device is touched, so this takes some seconds. What is absent is no error: the exit code
-    is 0.
+    BACKENDS are those to look for; without any, all that are known. Every device is touched, so
+    this takes some seconds. What is absent is no error: the exit code is 0.
     """
     from bench.machine.accelerators import find_accelerators  # numpy: start-up
     from bench.runtimes.targets import discover_backends
 
-    reports = discover_backends()
+    reports = discover_backends(backends or None)
     present = [f"{report.name}:{device.id}" for report in reports for device in report.devices]
     accelerators = find_accelerators(present)
     facts = machine_facts(PACKAGES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,13 @@ class FiniteRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{number} is not a finite number.", param, ctx)
         return number
+
+
+unchecked_option = click.option(
+    "--unchecked",
+    is_flag=True,
+    help="Look at bundles whose numbers were not derived again, or don't follow; they are marked.",
+)
 
 
 #: As a suite has it (`bench.spec.AUTO`, which imports what starts slowly).
@@ -76,6 +84,40 @@ def read_sizes(
                 "name"
             )
     return sizes
+
+
+def read_points(context: click.Context, flag: click.Parameter, text: str | None) -> float | None:
+    """``0.5``, ``0.5points`` or ``0.5%``."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(points?|%|)", text)
+    if found is None or not 0 < float(found[1]) < 100:
+        raise click.BadParameter(f"{text!r} is no number of points, for example 0.5points.")
+    return float(found[1])
+
+
+def bound_ns(text: str | None) -> int | None:
+    """A bound of a query's p99 such as ``5ms`` in ns. Raises `SpecError`."""
+    from bench.spec import Suite, with_flags  # pydantic: start-up
+
+    if text is None:
+        return None
+    flags = {"scenarios": ("server",), "latency_bound": text}
+    return with_flags(Suite(), flags).latency_bound_ns
+
+
+def read_settings(
+    context: click.Context, flag: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    """``min_duration=10000`` several times as a mapping; what the keys may be is for whoever takes
+    it."""
+    settings: dict[str, str] = {}
+    for item in values:
+        name, _, value = item.partition("=")
+        if not name.strip() or not value.strip():
+            raise click.BadParameter(f"{item!r} is not of the form KEY=VALUE")
+        settings[name.strip()] = value.strip()
+    return settings
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:

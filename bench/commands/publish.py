@@ -26,11 +26,13 @@ def command(runs: tuple[Path, ...], output: Path, title: str | None) -> None:
     The same runs give the same bytes. `bench check-results` derives every number again.
     """
     from bench.present.publication.write import publish  # scipy: start-up
+    from bench.store.find import find_runs
     from bench.store.run import read_run
 
-    problems = publish([read_run(run) for run in runs], output, title or output.resolve().name)
+    found = [read_run(run) for run in find_runs(runs)]
+    problems = publish(found, output, title or output.resolve().name)
     for problem in problems:
         warn(problem)
     files = [path for path in output.rglob("*") if path.is_file()]
     total = sum(path.stat().st_size for path in files)
-    click.echo(f"{output}: {len(runs)} runs, {len(files)} files, {size(total)}.")
+    click.echo(f"{output}: {len(found)} runs, {len(files)} files, {size(total)}.")

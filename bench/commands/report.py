@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from bench.commands.flags import unchecked_option
 from bench.commands.output import warn
 from bench.errors import SpecError
 from bench.numbers import size
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Also write each picture as a PNG file into this folder.",
 )
+@unchecked_option
 def command(
     runs: tuple[Path, ...],
     output: Path,
@@ -52,8 +55,10 @@ def command(
     allow: tuple[str, ...],
     title: str,
     png: Path | None,
+    *,
+    unchecked: bool,
 ) -> None:
-    """Write the stored runs in the directories RUN, or in folders of them, as one page.
+    """Write the stored runs in the directories RUN, in folders of them, or in bundles, as one page.
 
     The page needs no network and nothing beside it: answers in words, pictures with intervals, a
     table to filter, sort and copy. Of several runs the first is the baseline of the others.
@@ -68,13 +73,15 @@ def command(
     from bench.judge.differences import check_allowed_kinds  # scipy: start-up
     from bench.present.page.page import make_page, render
     from bench.present.page.portability import portability, read_portability
+    from bench.store.bundle.opened import look_anyway
     from bench.store.run import no_collection
 
     check_allowed_kinds(allow)
     _refuse_twice(runs)
     matrix = portability(read_portability(portability_file)) if portability_file else None
     with no_collection():
-        page = make_page(_read(runs), matrix, allow, title)
+        paths = look_anyway(runs) if unchecked else runs
+        page = make_page(_read(paths), matrix, allow, title)
         _write(output, render(page))
     if png is not None:
         _write_pictures(page, png)
@@ -94,7 +101,7 @@ def _certificate(runs: tuple[Path, ...], *others: object) -> str:
     return certificate_html(certificate_page(certificate, StoredEvidence(folder, certificate).read))
 
 
-def _read(runs: tuple[Path, ...]) -> list[StoredRun]:
+def _read(runs: Sequence[Path]) -> list[StoredRun]:
     """The runs in the order in which they are named; of a folder the oldest first."""
     from bench.store.frames import read_runs  # numpy: start-up
 

@@ -11,10 +11,12 @@ import click
 from bench.bounds import PRESETS
 from bench.cache import cache_folder
 from bench.commands.flags import (
+    FiniteRange,
     output_names,
     output_options,
     read_batches,
     read_name,
+    read_settings,
     read_sizes,
     write_outputs,
 )
@@ -64,6 +66,15 @@ _LONG_S = 30.0
 @click.option("--batch-axis", help="Which axis is the batch: a name, a number, or none.")
 @click.option("--threads", type=int, help="Compute threads of one inference.")
 @click.option("--lane", help="prepared (default), api (what users write), native (no Python).")
+@click.option("--driver", help="bench (default), or loadgen: MLPerf's LoadGen (docs/mlperf.md).")
+@click.option("--rate", type=FiniteRange(min=0, min_open=True), help="LoadGen server: queries/s.")
+@click.option(
+    "--loadgen",
+    multiple=True,
+    callback=read_settings,
+    metavar="KEY=VALUE",
+    help="A setting of LoadGen, as its user.conf has it, e.g. min_duration=60000.",
+)
 @click.option("--goal", help="precision (default), or rank: until the order of targets is settled.")
 @click.option("--margin", help="What differs by less counts as the same; default 2%.")
 @click.option("--quick", "preset", flag_value="quick", help="Precision 5%, at most 5 s a cell.")
@@ -125,6 +136,8 @@ def command(
     outputs = {name: flags.pop(name) for name in output_names()}
     flags["accuracy"] = False if no_accuracy else None
     flags = {key: value for key, value in flags.items() if _given(value)}
+    if "rate" in flags:
+        flags["loadgen"] = {**flags.get("loadgen", {}), "target_qps": flags.pop("rate")}
     if resumed is None and (retry_failed or allow):
         raise SpecError("--retry-failed and --allow are for a run that is gone on with: --resume.")
     if resumed is not None and label:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.commands.flags import output_options, write_outputs
+from bench.commands.flags import output_options, unchecked_option, write_outputs
 from bench.commands.output import print_drawing, print_json, warn
 from bench.errors import SpecError
 from bench.numbers import printable
@@ -20,20 +21,23 @@ if TYPE_CHECKING:
 @click.command(name="show")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print rows as JSON; of several runs a list.")
+@unchecked_option
 @output_options
-def command(runs: tuple[Path, ...], *, as_json: bool, **outputs: Any) -> None:
+def command(runs: tuple[Path, ...], *, as_json: bool, unchecked: bool, **outputs: Any) -> None:
     """Print the tables of stored runs, the oldest first.
 
-    RUNS are run directories, or folders that hold some at any depth. The files for CI are of one
-    run.
+    RUNS are run directories, bundles, or folders that hold some at any depth. The files for CI are
+    of one run.
     """
-    from bench.store.run import no_collection  # numpy: start-up
+    from bench.store.bundle.opened import look_anyway  # numpy: start-up
+    from bench.store.run import no_collection
 
+    paths = look_anyway(runs) if unchecked else runs
     with no_collection():
-        _show(runs, outputs, as_json=as_json)
+        _show(paths, outputs, as_json=as_json)
 
 
-def _show(runs: tuple[Path, ...], outputs: dict[str, Any], *, as_json: bool) -> None:
+def _show(runs: Sequence[Path], outputs: dict[str, Any], *, as_json: bool) -> None:
     from bench.store.frames import read_runs  # numpy: start-up
 
     found, skipped = read_runs(runs)
@@ -65,6 +69,7 @@ def print_run(stored: StoredRun, *, as_json: bool) -> None:
 def _print_text(stored: StoredRun) -> None:
     from bench.present.energy import energy_table  # scipy: start-up
     from bench.present.fidelity import fidelity_text
+    from bench.present.loadgen import loadgen_records, loadgen_table
     from bench.present.pairs import pair_table
     from bench.present.reading import read_out, sentence_text
     from bench.present.results import result_table
@@ -73,6 +78,8 @@ def _print_text(stored: StoredRun) -> None:
     parts = [partial(result_table, stored.records)]
     if any(record.energy for record in stored.records):
         parts.append(partial(energy_table, stored.records))
+    if loadgen_records(stored.records):
+        parts.append(partial(loadgen_table, stored.records))
     if found.pairs:
         parts.append(partial(pair_table, found.pairs))
     parts += [partial(fidelity_text, likeness) for likeness in found.likeness]

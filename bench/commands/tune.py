@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cache import cache_folder
-from bench.commands.flags import read_numbers, read_sizes
+from bench.commands.flags import bound_ns, read_numbers, read_points, read_sizes
 from bench.commands.output import print_drawing, print_json
 from bench.commands.run import default_results
 from bench.errors import SpecError
@@ -35,16 +35,6 @@ def _read_time(context: click.Context, flag: click.Parameter, text: str | None) 
     return float(found[1]) * _SECONDS[found[2]]
 
 
-def _read_points(context: click.Context, flag: click.Parameter, text: str | None) -> float | None:
-    """``0.5``, ``0.5points`` or ``0.5%``."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(points?|%|)", text)
-    if found is None or not 0 < float(found[1]) < 100:
-        raise click.BadParameter(f"{text!r} is no number of points, for example 0.5points.")
-    return float(found[1])
-
-
 @click.command(name="tune")
 @click.option("-m", "--model", help="Model: a name, .onnx or card.")
 @click.option("-t", "--target", help="Target; options behind its ? are kept as they are.")
@@ -55,7 +45,7 @@ def _read_points(context: click.Context, flag: click.Parameter, text: str | None
     help="What to be best in.",
 )
 @click.option("--latency-bound", help="throughput: bound of a query's p99, e.g. 5ms.")
-@click.option("--within", callback=_read_points, help="Accuracy that may be lost, e.g. 0.5points.")
+@click.option("--within", callback=read_points, help="Accuracy that may be lost, e.g. 0.5points.")
 @click.option("--max-time", "max_time_s", callback=_read_time, help="For all of it; default 5m.")
 @click.option("--variant", "variants", multiple=True, help="Precision forms to choose from.")
 @click.option("--batch", multiple=True, callback=read_numbers, help="Batches to choose from.")
@@ -70,6 +60,11 @@ def _read_points(context: click.Context, flag: click.Parameter, text: str | None
 )
 @click.option("--margin", help="What differs by less counts as the same; default 2%.")
 @click.option("--cell-timeout", "cell_timeout_s", type=float, help="Seconds until a hang is cut.")
+@click.option("--energy-window", "energy_window_s", type=float, help="energy: s; default 3.")
+@click.option("--wall-command", help="energy: a command that prints the watts drawn.")
+@click.option("--wall-csv", help="energy: a meter's CSV file, time and watts.")
+@click.option("--wall-zone", help="Time zone of that file's times; default UTC.")
+@click.option("--wall-offset", "wall_offset_s", type=float, help="Seconds to add to its times.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of inputs and of the order.")
 @click.option("--results", type=click.Path(path_type=Path), help="Folder of runs.")
 @click.option("--resume", "resumed", type=click.Path(path_type=Path), help="Go on with a tune.")
@@ -109,7 +104,7 @@ def command(
         if not (model and target and objective):
             raise SpecError("say what to tune, and for what: -m MODEL -t TARGET --for latency.")
         asked, suite = _asked(model, target, objective, given)
-    aim = find_objective(asked.objective, asked.latency_bound_ns, asked.target)
+    aim = find_objective(asked.objective, asked.latency_bound_ns)
     outcome: Outcome
     with (
         closing(choose_listener(quiet=quiet)) as listener,
@@ -152,7 +147,7 @@ def _asked(model: str, target: str, objective: str, given: dict[str, Any]) -> tu
 
     bound = given.pop("latency_bound", None)
     within = given.pop("within", None)
-    aim = find_objective(objective, _bound_ns(bound), target)
+    aim = find_objective(objective, bound_ns(bound))
     asked = Asked(
         objective=objective,
         target=target,
@@ -162,7 +157,9 @@ def _asked(model: str, target: str, objective: str, given: dict[str, Any]) -> tu
         against=given.pop("against", ()),
     )
     if not aim.loads and "batch" in given:
-        raise SpecError(f"--batch is for --for throughput; a query of {objective} has one sample.")
+        raise SpecError(
+            f"--batch is for --for throughput and energy; a query of {objective} has one sample."
+        )
     suite = with_flags(
         Suite(name="tune"),
         {
@@ -174,18 +171,10 @@ def _asked(model: str, target: str, objective: str, given: dict[str, Any]) -> tu
             "scenarios": (aim.scenario,),
             "variants": variants_for(target, given.get("variants", ()), asked.within),
             "accuracy": asked.within is not None,
+            "energy": aim.metered,
         },
     )
     return asked, suite
-
-
-def _bound_ns(text: str | None) -> int | None:
-    from bench.spec import Suite, with_flags  # pydantic: start-up
-
-    if text is None:
-        return None
-    flags = {"scenarios": ("server",), "latency_bound": text}
-    return with_flags(Suite(), flags).latency_bound_ns
 
 
 def _gone_on_with(run: Path, given: dict[str, Any]) -> tuple[Asked, Suite]:

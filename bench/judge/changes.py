@@ -22,16 +22,17 @@ def change_between(
     Raises `SpecError` where predictions are lost, of other items, or of another task.
     """
     mine, theirs = _columns(run, record), _columns(other_run, other)
-    return _change(record, mine, other, theirs, confidence)
+    return change_of_columns(record, mine, other, theirs, confidence)
 
 
 def _columns(run: StoredRun, record: Record) -> Columns:
     return run.scored_columns(record)
 
 
-def _change(
+def change_of_columns(
     record: Record, mine: Columns, other: Record, others: Columns, confidence: float
 ) -> Change:
+    """The same from predictions that were read. Raises `SpecError` like `change_between`."""
     task, theirs = record.cell.model.task, other.cell.model.task
     if task != theirs:
         raise SpecError(
@@ -77,7 +78,7 @@ class Changes:
     def _compare(self, record: Record, other: Record) -> Change | None:
         try:
             mine, theirs = self._read(record), self._read(other)
-            return _change(record, mine, other, theirs, self._confidence)
+            return change_of_columns(record, mine, other, theirs, self._confidence)
         except SpecError as error:
             if str(error) not in self.problems:
                 self.problems.append(str(error))

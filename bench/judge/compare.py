@@ -65,6 +65,8 @@ class Effect:
     withheld: Verdict | None = None  #: the verdict, had the machine not drifted
     #: the time of B over A counted in the canary's time, where that changed and can be said
     relative: Interval | None = None
+    #: between two machines the canary's time in B over A, whatever it is
+    canary: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -143,17 +145,17 @@ def compare(
 def _comparisons(
     matches: Sequence[Match], margin: float, confidence: float, other_machine: bool
 ) -> list[Comparison]:
-    reasons = [_why_not(match) for match in matches]
+    reasons = [why_no_effect(match) for match in matches]
     each = simultaneous_confidence(max(1, reasons.count("")), confidence)
     return [
         Comparison(match, missing=why)
         if why
-        else Comparison(match, _effect(match, margin, each, other_machine))
+        else Comparison(match, effect_of(match, margin, each, other_machine=other_machine))
         for match, why in zip(matches, reasons, strict=True)
     ]
 
 
-def _why_not(match: Match) -> str:
+def why_no_effect(match: Match) -> str:
     """Why this pair has no effect; empty where it has one."""
     for letter, one in (("A", match.a), ("B", match.b)):
         record = one.record
@@ -186,8 +188,19 @@ def measure_of(match: Match) -> Measure:
     return "throughput" if offline else "latency"
 
 
-def _effect(match: Match, margin: float, confidence: float, other_machine: bool) -> Effect:
-    measure = measure_of(match)
+def effect_of(
+    match: Match,
+    margin: float,
+    confidence: float,
+    *,
+    other_machine: bool,
+    measure: Measure | None = None,
+) -> Effect:
+    """The effect of a pair that has one (`why_no_effect`), at a confidence of its own.
+
+    Machines that differ have canaries that differ, which is no drift.
+    """
+    measure = measure or measure_of(match)
     typical = [_typical(one, measure, match.same_group) for one in (match.a, match.b)]
     floors = [_floor(one, measure) for one in (match.a, match.b)]
     paired = match.same_group and len(typical[0].keys() & typical[1].keys()) >= FEWEST_INVOCATIONS
@@ -216,6 +229,7 @@ def _effect(match: Match, margin: float, confidence: float, other_machine: bool)
         drift=drift,
         withheld=withheld,
         relative=relative,
+        canary=_canaries(match, confidence) if match.between_machines else None,
     )
 
 
@@ -283,11 +297,16 @@ def _shown(times: Times, measure: Measure) -> float:
 
 def _drift(match: Match, confidence: float) -> Interval | None:
     """The canary's time in B over A where it certainly changed; None where not, or not known."""
+    found = _canaries(match, confidence)
+    return found if found is not None and side(found) else None
+
+
+def _canaries(match: Match, confidence: float) -> Interval | None:
+    """The canary's time in B over A; None where it isn't known well enough."""
     canaries = [_canary(one) for one in (match.a, match.b)]
     if min(map(len, canaries)) < FEWEST_INVOCATIONS:
         return None
-    found = _ratio(canaries, False, confidence)
-    return found if side(found) else None
+    return _ratio(canaries, False, confidence)
 
 
 def _canary(one: Side) -> dict[int, float]:

@@ -118,9 +118,7 @@ def make_deal(
     return Deal(
         cost=cost,
         points=tuple(
-            replace(
-                point, standing=standing, as_accurate=_unbeaten(i, len(points), quality, nothing)
-            )
+            replace(point, standing=standing, as_accurate=_unbeaten(i, points, quality, nothing))
             for i, (point, standing) in enumerate(zip(points, placed, strict=True))
         ),
         offers=_offers(latest, change(confidence)),
@@ -129,10 +127,24 @@ def make_deal(
     )
 
 
-def _unbeaten(place: int, count: int, quality: Compared, loss: float) -> bool:
-    """Whether a point is surely as accurate as every other that it can be compared with."""
-    found = [quality(place, other) for other in range(count) if other != place]
-    return all(difference is None or difference.low >= -loss for difference in found)
+def _unbeaten(place: int, points: Sequence[Point], quality: Compared, loss: float) -> bool:
+    """Whether a point is surely as accurate as every other that was scored on the same data; where
+    one of those can't be compared, for predictions that are lost, it isn't known to be."""
+    for other, point in enumerate(points):
+        if other == place:
+            continue
+        difference = quality(place, other)
+        if difference is None and _on_same_data(points[place], point):
+            return False
+        if difference is not None and difference.low < -loss:
+            return False
+    return True
+
+
+def _on_same_data(one: Point, other: Point) -> bool:
+    if one.scored is None or other.scored is None:
+        return False
+    return same_data(one.scored, other.scored)
 
 
 # -- points ---------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.bounds import in_words
@@ -45,6 +45,7 @@ TOLD: dict[str, str] = {
     "target": "target",
     "runtime": "runtime version",
     "dataset": "labelled data",
+    "settings": "LoadGen's settings",
     "bench": "bench version",
     "host": "host",
     "kernel": "kernel",
@@ -52,6 +53,9 @@ TOLD: dict[str, str] = {
     "package": "package",
 }
 
+
+#: kinds that two machines are compared for, and so are told where it is known that there are two
+OF_MACHINES = ("machine", "device", "threads")
 
 ALL = "all"
 _SHA_DIGITS = 12
@@ -70,11 +74,13 @@ class Difference:
     b: str
     subjects: tuple[str, ...] = ()
     detail: str = ""
+    between_machines: bool = False
 
     @property
     def refused(self) -> bool:
         """Whether it is refused unless allowed."""
-        return self.kind in REFUSED
+        told = self.between_machines and self.kind in OF_MACHINES
+        return self.kind in REFUSED and not told
 
     @property
     def words(self) -> str:
@@ -85,11 +91,13 @@ def differences(matched: Matched) -> list[Difference]:
     """What differs in the runs and in their matched cells, each once with all that it is of."""
     found: dict[tuple[str, str, str], Difference] = {}
     for match in matched.matches:
-        for new in (*_of_runs(match.a.run, match.b.run), *_of_cells(match)):
+        between = match.between_machines
+        of_runs = _of_two_machines(match) if between else _of_runs(match.a.run, match.b.run)
+        for new in (*of_runs, *_of_cells(match)):
             key = (new.kind, new.a, new.b)
             old = found.setdefault(key, new)
             subjects = tuple(dict.fromkeys((*old.subjects, *new.subjects)))
-            found[key] = Difference(new.kind, new.a, new.b, subjects, new.detail)
+            found[key] = replace(new, subjects=subjects, between_machines=between)
     order = [*REFUSED, *TOLD]
     told = [d for d in found.values() if d.kind not in matched.asked]
     return sorted(told, key=lambda difference: order.index(difference.kind))
@@ -119,6 +127,58 @@ def refuse(found: Iterable[Difference], allowed: Collection[str]) -> None:
         words = ", ".join(REFUSED[kind] for kind in kinds)
         flags = " ".join(f"--allow {kind}" for kind in kinds)
         raise SpecError(f"A and B are not comparable: they differ in {words}. To compare: {flags}.")
+
+
+def comparable_ones(matched: Matched, allowed: Collection[str]) -> tuple[Matched, str]:
+    """The matches between machines that may be compared, and one sentence about the others; empty
+    where there are none. Raises `SpecError` with it where nothing is left.
+
+    Machines and devices may differ: that is what they are compared for. What they computed may not.
+    """
+    kept: list[Match] = []
+    found: dict[str, dict[str, None]] = {}
+    for match in matched.matches:
+        told = (replace(d, between_machines=True) for d in _of_cells(match))
+        refused = not_allowed(told, allowed) if match.between_machines else []
+        for difference in refused:
+            found.setdefault(difference.kind, {}).update(dict.fromkeys(difference.subjects))
+        if not refused:
+            kept.append(match)
+    if not found:
+        return matched, ""
+    words = ", ".join(f"{REFUSED[kind]}{_of_what(names)}" for kind, names in found.items())
+    flags = " ".join(f"--allow {kind}" for kind in found)
+    left = len(matched.matches) - len(kept)
+    which = f"{left} of {len(matched.matches)} cells aren't" if kept else "No cell is"
+    said = (
+        f"{which} compared between the machines: what they computed differs in {words}. "
+        f"To compare nevertheless: {flags}."
+    )
+    if not kept:
+        raise SpecError(said)
+    return replace(matched, matches=tuple(kept)), said
+
+
+def _of_what(subjects: Collection[str]) -> str:
+    """What differs, where that is one or two."""
+    names = [printable(name, limit=_FACT_LIMIT) for name in subjects]
+    return f" ({', '.join(names)})" if 0 < len(names) < 3 else ""
+
+
+def _of_two_machines(match: Match) -> Iterator[Difference]:
+    """What else differs between two machines follows from their being two, or says little."""
+    a, b = match.a, match.b
+    details = [_hardware(one.run.header.facts) for one in (a, b)]
+    detail = " / ".join(details) if details[0] != details[1] else details[0]
+    yield Difference("machine", _fact(a.machine), _fact(b.machine), detail=detail)
+    yield from _unequal("bench", a.run.header.bench_version, b.run.header.bench_version)
+
+
+def _hardware(facts: dict[str, Any]) -> str:
+    """What a machine computes with: its GPU, else its CPU."""
+    gpus = facts.get("gpus")
+    gpu = gpus[0].get("name") if isinstance(gpus, list) and gpus else None
+    return _fact(gpu or facts.get("cpu_model"))
 
 
 def _of_runs(a: StoredRun, b: StoredRun) -> Iterator[Difference]:
@@ -159,14 +219,6 @@ def _comparable(facts: dict[str, Any]) -> dict[str, Any]:
         return {name: facts.get(name) for name in COMPARABLE}
 
 
-def machine_id_of(facts: dict[str, Any]) -> str | None:
-    """The machine's id derived from its facts; None where they are those of another version."""
-    try:
-        return MachineFacts.from_json(facts).machine_id
-    except (TypeError, KeyError, ValueError, AttributeError):
-        return None
-
-
 def _of_cells(match: Match) -> Iterator[Difference]:
     a, b = match.a.cell, match.b.cell
     subject = (a.label,)
@@ -189,7 +241,16 @@ def _of_cells(match: Match) -> Iterator[Difference]:
 
 
 def _tool(record: Record) -> str:
-    return record.foreign.tool if record.foreign else "bench"
+    """What issued the queries and timed them."""
+    return record.foreign.tool if record.foreign else record.cell.driver
+
+
+def _settings(cell: Cell) -> str:
+    """What was asked of LoadGen, where it is the driver."""
+    if cell.loadgen is None:
+        return ""
+    given = cell.loadgen.model_dump(exclude_defaults=True)
+    return ", ".join(f"{name}={value}" for name, value in given.items()) or "its own"
 
 
 def _of_records(match: Match) -> Iterator[Difference]:
@@ -197,6 +258,8 @@ def _of_records(match: Match) -> Iterator[Difference]:
     if a is None or b is None:
         return
     yield from _unequal("tool", _tool(a), _tool(b))
+    if a.cell.loadgen is not None and b.cell.loadgen is not None:
+        yield from _unequal("settings", _settings(a.cell), _settings(b.cell))
     if a.cell.target == b.cell.target:
         target = (a.cell.target,)
         if a.device_name and b.device_name:

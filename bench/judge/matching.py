@@ -8,8 +8,8 @@ what a comparison is made for (another version of the runtime).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 
@@ -27,6 +27,7 @@ class Side:
     run: StoredRun
     cell: Cell
     record: Record | None
+    machine: str = ""  #: its name, where several are compared
 
     @cached_property
     def id(self) -> str:
@@ -44,6 +45,11 @@ class Match:
     @property
     def same_run(self) -> bool:
         return self.a.run is self.b.run
+
+    @property
+    def between_machines(self) -> bool:
+        """Whether the two were measured on different machines, as who matched them knows."""
+        return self.a.machine != self.b.machine
 
     @property
     def same_group(self) -> bool:
@@ -68,6 +74,12 @@ class Matched:
     only_a: tuple[Cell, ...] = ()
     only_b: tuple[Cell, ...] = ()
     asked: frozenset[str] = frozenset()
+
+    @property
+    def machines(self) -> list[str]:
+        """Where several are compared, the baseline first."""
+        found = dict.fromkeys(m.a.machine for m in self.matches)
+        return [name for name in {**found, **{m.b.machine: None for m in self.matches}} if name]
 
 
 # -- matching -------------------------------------------------------------------------------------
@@ -108,6 +120,46 @@ def match_runs(a: StoredRun, b: StoredRun, selectors: Sequence[str] = ()) -> Mat
         only_a=tuple(s.cell for s in ours if id(s) not in used),
         only_b=tuple(s.cell for s in theirs if id(s) not in used),
     )
+
+
+def match_machines(
+    runs: Mapping[str, Sequence[StoredRun]], baseline: str, selectors: Sequence[str] = ()
+) -> Matched:
+    """Each cell of the machine ``baseline`` with the same one of every other machine.
+
+    ``runs`` are those of each machine by its name; of a cell that several of them have, the latest
+    counts. Raises `SpecError` where no other machine has one of the cells.
+    """
+    found = {name: _latest(name, mine) for name, mine in runs.items()}
+    if selectors:
+        everything = [side for mine in found.values() for side in mine]
+        chosen = {side.id for text in selectors for side in select(everything, text)}
+        found = {name: [s for s in mine if s.id in chosen] for name, mine in found.items()}
+    ours = found.pop(baseline)
+    matches = [match for theirs in found.values() for match in _match(ours, theirs, _what_is_meant)]
+    if not matches:
+        raise SpecError(
+            f"{baseline} has no cell in common with {' or '.join(found)} (the same model, variant, "
+            "target, scenario and batch), so there is nothing to compare. `bench matrix` shows "
+            "what each machine has."
+        )
+    used = {id(side) for match in matches for side in (match.a, match.b)}
+    return Matched(
+        tuple(matches),
+        only_a=tuple(s.cell for s in ours if id(s) not in used),
+        only_b=tuple(s.cell for mine in found.values() for s in mine if id(s) not in used),
+    )
+
+
+def _latest(machine: str, runs: Sequence[StoredRun]) -> list[Side]:
+    """The cells of a machine's runs: measured ones rather than others, then later ones."""
+    found: dict[str, Side] = {}
+    for run in sorted(runs, key=lambda run: run.header.created_at):
+        for side in sides(run):
+            old = found.get(side.id)
+            if old is None or side.record is not None:
+                found[side.id] = replace(side, machine=machine)
+    return list(found.values())
 
 
 def match_cells(run: StoredRun, selectors: Sequence[str]) -> Matched:
@@ -208,6 +260,3 @@ def _match(
                 found[position] = Match(side, fitting[0])
                 candidates.remove(fitting[0])
     return [found[position] for position in sorted(found)]
-
-
-# -- differences ----------------------------------------------------------------------------------

@@ -145,7 +145,7 @@ def _by_target(records: Iterable[Record]) -> dict[tuple[object, ...], list[Recor
     grouped: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
         cell = record.cell
-        key = (cell.target, cell.threads, cell.lane, cell.allow_fallback)
+        key = (cell.target, cell.threads, cell.lane, cell.driver, cell.allow_fallback)
         grouped.setdefault(key, []).append(record)
     return grouped
 

@@ -1,8 +1,10 @@
-"""What a run with ``--batch auto`` says of each sweep: from which batch on more buys nothing."""
+"""What a run with ``--batch auto`` says of each sweep: from which batch on more buys nothing, and
+what ended it."""
 
 from __future__ import annotations
 
 from bench.numbers import NAME_LIMIT, printable, rate
+from bench.record.result import SweepEnd
 from bench.record.sweeps import Swept, rates_of, swept
 from bench.spec import AUTO
 from bench.stats.sweep import Knee, find_knee
@@ -11,7 +13,7 @@ from bench.variants import suffix
 
 
 def sweep_sentences(run: StoredRun) -> list[str]:
-    """A sentence for the knee of each sweep of a run that made some."""
+    """A sentence for the knee and the end of each sweep of a run that made some."""
     suite = run.header.suite
     if suite.batch != AUTO:
         return []
@@ -24,14 +26,23 @@ def sweep_sentences(run: StoredRun) -> list[str]:
 
 def _sentence(sweep: Swept, margin: float, confidence: float) -> str:
     rates = rates_of(sweep)
-    if len(rates) < 2:
+    parts = [f"the sweep {sweep_end(sweep.end)}"] if sweep.end is not None else []
+    if len(rates) > 1:
+        knee = find_knee(rates, margin, confidence)
+        against = _against(knee, sweep)
+        measured = f"(measured: {', '.join(map(str, sorted(rates)))})"
+        found = f"the knee is at batch {knee.batch}, {_rate(sweep, knee.batch)}{against}"
+        parts.insert(0, f"{found} {measured}")
+    if not parts:
         return ""
-    knee = find_knee(rates, margin, confidence)
-    cell = next(iter(sweep.batches.values())).cell
+    cell = sweep.largest.cell
     what = f"{cell.model.name}{suffix(cell.variant)} on {cell.target}, {cell.scenario}"
-    found = f"the knee is at batch {knee.batch}, {_rate(sweep, knee.batch)}{_against(knee, sweep)}"
-    words = f"{what}: {found} (measured: {', '.join(map(str, sorted(rates)))})."
-    return printable(words, limit=5 * NAME_LIMIT)
+    return printable(f"{what}: {'; '.join(parts)}.", limit=5 * NAME_LIMIT)
+
+
+def sweep_end(end: SweepEnd) -> str:
+    """``ends at 512: out of memory``."""
+    return f"ends at {end.batch}: {end.failure.kind.replace('-', ' ')}"
 
 
 def _rate(sweep: Swept, batch: int) -> str:

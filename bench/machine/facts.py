@@ -132,6 +132,14 @@ class MachineFacts:
         return cls(**values)
 
 
+def machine_id_of(facts: Mapping[str, Any]) -> str | None:
+    """The machine's id derived from its facts; None where they are those of another version."""
+    try:
+        return MachineFacts.from_json(facts).machine_id
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return None
+
+
 def machine_facts(
     packages: Iterable[str] = (), git_commit: str | None = None, root: Path = ROOT
 ) -> MachineFacts:

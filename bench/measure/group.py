@@ -17,6 +17,7 @@ from typing import cast
 
 import numpy as np
 
+from bench.cell import Cell
 from bench.discover import load_object
 from bench.errors import BenchError
 from bench.files import file_stem
@@ -41,7 +42,7 @@ from bench.record.block import CANARY, Block
 from bench.record.estimate import relative_half_width
 from bench.record.facts import WorkerFacts
 from bench.record.result import Invocation, StopReason
-from bench.scenarios import Scenario
+from bench.scenarios import find_scenario
 from bench.stats.percentile import minimum_samples
 from bench.unchanged import check_unchanged
 
@@ -361,6 +362,12 @@ class Group:
         self._stop(state, "failed")
 
 
-def group_class(scenario: Scenario) -> type[Group]:
-    """What measures the cells of a scenario."""
-    return cast("type[Group]", load_object("group", scenario.name, scenario.group))
+#: What measures cells whose queries MLPerf's LoadGen issues.
+LOADGEN = "bench.measure.loadgen.group:LoadGenGroup"
+
+
+def group_class(cell: Cell) -> type[Group]:
+    """What measures a cell, and those of the same load."""
+    scenario = find_scenario(cell.scenario)
+    path = scenario.group if cell.loadgen is None else LOADGEN
+    return cast("type[Group]", load_object("group", scenario.name, path))

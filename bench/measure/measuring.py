@@ -13,7 +13,7 @@ import numpy as np
 from bench.arrays import Array
 from bench.cards.language.requests import RequestTimes, request_times
 from bench.cards.tasks import find_task
-from bench.cards.work import work_of
+from bench.cards.work.count import work_of
 from bench.cell import Cell
 from bench.errors import BenchError, OutOfMemory, SpecError, WorkerCrashed
 from bench.machine.quiet import Cores
@@ -25,7 +25,7 @@ from bench.measure.language.pasts import footprint, names_to_fill, too_large, wi
 from bench.measure.language.steps import tokenizer_of
 from bench.measure.listener import Listener
 from bench.measure.member import Context, told_placement, try_out
-from bench.measure.peaks import Peaks, peaks_of
+from bench.measure.peaks import Peaks, peaks_of, precision_of
 from bench.measure.plan import PlannedCell
 from bench.measure.prepare import Prepared
 from bench.measure.profiled import profiled_placement
@@ -33,13 +33,21 @@ from bench.measure.reference import References, SecondLook, numeric
 from bench.measure.scoring import Score, score, stored_score
 from bench.measure.state import CellState
 from bench.measure.static_form import in_static_form
-from bench.measure.sweep import next_cells, swept_key
+from bench.measure.sweep import next_cells
 from bench.measure.taken import as_answered
 from bench.record.assemble import OTHER_SHAPES, Evidence, assemble
 from bench.record.facts import CellFacts, ToldPlacement, Witness
 from bench.record.parity import Reference
-from bench.record.result import EnvironmentFact, Failure, Footprint, Record, Roofline
+from bench.record.result import (
+    EnvironmentFact,
+    Failure,
+    Footprint,
+    Record,
+    Roofline,
+    SweepEnd,
+)
 from bench.record.steps import steps_checked
+from bench.record.sweeps import Swept, swept
 from bench.runtimes.targets import Choice, default_threads
 from bench.scenarios import find_scenario
 from bench.store.derive import derived
@@ -63,34 +71,38 @@ class Outcome:
         return any(record.standing != "ok" for record in self.records)
 
 
+@dataclass(frozen=True)
+class OpenRun:
+    """A run that is being carried out."""
+
+    prepared: Prepared
+    store: RunStore
+    stored: StoredRun | None  #: what an earlier, interrupted part of it left
+    listener: Listener
+    outcome: Outcome
+
+
 class Measuring:
     """The cells of one run on their way to records."""
 
-    def __init__(
-        self,
-        prepared: Prepared,
-        store: RunStore,
-        stored: StoredRun | None,
-        listener: Listener,
-        outcome: Outcome,
-    ) -> None:
+    def __init__(self, run: OpenRun) -> None:
+        prepared, stored, outcome = run.prepared, run.stored, run.outcome
         self.prepared = prepared
         self.suite = prepared.plan.suite
-        self.store = store
+        self.store = run.store
         self.stored = stored
-        self.listener = listener
+        self.listener = run.listener
         self.outcome = outcome
         self.account = prepared.account
         self.references = References(prepared.reports, prepared.launcher)
         self.scores: dict[ScoredOnce, Score | BenchError] = {}
         self.requests: dict[tuple[str, str, int], RequestTimes | None] = {}
         self.placements: dict[tuple[object, ...], ToldPlacement | None] = {}
-        self.peaks: dict[tuple[str, int], Peaks | None] = {}
+        self.peaks: dict[tuple[str, int, str], Peaks | None] = {}
         done = {record.cell_id for record in outcome.records}
         self.todo = [p for p in prepared.plan.cells if p.cell.id not in done]
         self._total = len(prepared.plan.cells)
         self._planned = {planned.cell.id for planned in prepared.plan.cells}
-        self._out_of_memory: set[tuple[object, ...]] = set()  #: sweeps that ended so
         taken = [one.index for one in stored.invocations] if stored is not None else []
         # Of all cells: the samples of a generation are one file, and a new one must not replace it.
         self._first_generation = max(taken, default=-1) + 1
@@ -112,7 +124,7 @@ class Measuring:
                 self.finish(CellState(planned, failure=planned.refused, stop="failed"))
         for group in self.prepared.plan.groups():
             self._together([p for p in group if p.cell.id in todo | unmetered], todo)
-        while further := next_cells(self.prepared.plan, self.outcome.records, self._out_of_memory):
+        while further := next_cells(self.prepared.plan, self.outcome.records):
             self._total += len(further)
             self._together(further, {planned.cell.id for planned in further})
         self._check_sums()
@@ -229,7 +241,7 @@ class Measuring:
         if real:
             cell = real[0].cell
             name = f"{cell.scenario} batch {cell.batch}"
-            kind = group_class(find_scenario(cell.scenario))
+            kind = group_class(cell)
             kind(name, real, self._context(real[0].planned)).run()
 
     def _context(self, planned: PlannedCell) -> Context:
@@ -317,8 +329,7 @@ class Measuring:
         if self.stored is None:
             return None
         for record in self.stored.records:
-            same = (record.cell.model.sha256, record.cell.variant, record.cell.target) == key
-            if same and record.accuracy is not None:
+            if _scored_once(record.cell) == key and record.accuracy is not None:
                 with contextlib.suppress(SpecError):
                     return stored_score(self.stored, record)
         return None
@@ -327,11 +338,7 @@ class Measuring:
         """Write the record of a cell that stopped; a larger batch than memory holds ends its sweep
         instead, and is no failure."""
         if self._ends_sweep(state):
-            self._out_of_memory.add(swept_key(state.cell))
-            self._total -= 1
-            self.listener.note(
-                f"{state.cell.label} doesn't fit into memory, which ends its sweep: {state.failure}"
-            )
+            self._end_sweep(state)
             return
         evidence, record = self._recorded(state)
         facts = evidence.facts
@@ -348,6 +355,23 @@ class Measuring:
     def _ends_sweep(self, state: CellState) -> bool:
         is_further = state.planned.sweeps and state.cell.id not in self._planned
         return is_further and isinstance(state.failure, OutOfMemory) and not state.invocations
+
+    def _end_sweep(self, state: CellState) -> None:
+        """The record of the largest batch that fits tells which one didn't, and why."""
+        assert state.failure is not None
+        end = SweepEnd(batch=state.cell.batch, failure=_failure(state.failure))
+        records = self.outcome.records
+        last = swept(records)[Swept.key_of(state.cell)].largest
+        known = read_raw(read_run(self.store.path)).cells.get(last.cell_id)
+        if known is not None:
+            self.store.append_facts(known.model_copy(update={"sweep_end": end}))
+        told = last.model_copy(update={"sweep_end": end})
+        self.store.append_record(told)
+        records[records.index(last)] = told
+        self._total -= 1
+        self.listener.note(
+            f"{state.cell.label} doesn't fit into memory, which ends its sweep: {state.failure}"
+        )
 
     def _recorded(self, state: CellState) -> tuple[Evidence, Record]:
         """The record of a cell; a failed one where none can be made of what its workers answered,
@@ -443,7 +467,7 @@ class Measuring:
         path = planned.file.onnx or planned.model.file.onnx
         if not self.suite.roofline or state.failure or planned.prompts is not None or path is None:
             return None
-        key = planned.cell.target, planned.cell.threads
+        key = planned.cell.target, planned.cell.threads, precision_of(planned)
         if key not in self.peaks:
             self.listener.phase(f"measuring the peaks of {planned.cell.target}")
             with self.account.useful():
@@ -462,6 +486,8 @@ class Measuring:
             unknown=dict(work.unknown),
             peak_operations_per_s=peaks.operations_per_s,
             peak_bytes_per_s=peaks.bytes_per_s,
+            peak_of=peaks.precision,
+            no_peak=peaks.why_not,
         )
 
     def _profiled(self, state: CellState) -> ToldPlacement | None:
@@ -512,13 +538,18 @@ class Measuring:
         return (mine, theirs), tuple(told)
 
 
-#: What is scored once: model, variant, target.
-ScoredOnce = tuple[str, str, str]
+#: What is scored once: model, variant, target; through LoadGen also the scenario.
+ScoredOnce = tuple[str, str, str, str]
 
 
 def _scored(planned: PlannedCell) -> ScoredOnce:
-    cell = planned.cell
-    return cell.model.sha256, cell.variant, cell.target
+    return _scored_once(planned.cell)
+
+
+def _scored_once(cell: Cell) -> ScoredOnce:
+    """LoadGen's accuracy mode is a test of its own for each scenario."""
+    scenario = cell.scenario if cell.loadgen is not None else ""
+    return cell.model.sha256, cell.variant, cell.target, scenario
 
 
 def _too_big(records: Sequence[Record], cell: Cell) -> int | None:

@@ -22,6 +22,7 @@ from bench.measure.state import CellState
 from bench.measure.taken import as_answered
 from bench.record.block import Block
 from bench.record.facts import Reading, ToldPlacement, Trial, WorkerFacts
+from bench.record.loadgen import LoadGenSaid
 from bench.runtimes.client import Worker
 from bench.runtimes.processes import Launcher
 from bench.scenarios import find_scenario
@@ -70,6 +71,7 @@ class Member:
     blocks: list[Block] = field(default_factory=list)
     trials: tuple[Trial, ...] = ()  #: of a server's search
     waited: list[float] = field(default_factory=list)  #: share of each block without a CPU
+    loadgen: LoadGenSaid | None = None  #: of the test that LoadGen made of it
 
     @property
     def grown_bytes(self) -> int:
@@ -220,6 +222,7 @@ def last_words(member: Member, index: int, beat: Beat) -> WorkerFacts:
         **readings,
         device_ns=device.ns if device is not None else None,
         device_gaps=device is not None and device.gaps,
+        loadgen=member.loadgen,
     )
 
 

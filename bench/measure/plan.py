@@ -316,6 +316,7 @@ def _cells_of_model(
                 lane=suite.lane,
                 input_sha256=input_sha256,
                 allow_fallback=suite.allow_fallback,
+                loadgen=suite.loadgen if suite.driver == "loadgen" else None,
                 **_bounds(suite, model, scenario),
             )
             options = Options(
@@ -331,6 +332,7 @@ def _cells_of_model(
                 or choice.unavailable
                 or _refusal(form, choice, card.name, why)
                 or (steps.refused_streams(card.name, choice) if prompts is not None else None)
+                or (_not_through_loadgen(card.name, scenario) if cell.loadgen else None)
             )
             planned.append(
                 PlannedCell(
@@ -362,6 +364,16 @@ def at_batch(suite: Suite, planned: PlannedCell, batch: int) -> PlannedCell | No
     narrowed = suite.model_copy(update={"variants": (planned.cell.variant,)})
     (found,) = _cells_of_model(narrowed, planned.model, scenario, batch, [planned.choice])
     return found if found.refused is None else None
+
+
+def _not_through_loadgen(name: str, scenario: Scenario) -> Unsupported | None:
+    """Why LoadGen can't drive a language model's own scenarios."""
+    if scenario.loadgen and scenario.size is None:
+        return None
+    return Unsupported(
+        f"{name}: LoadGen issues samples and not tokens, so {scenario.name} of a language model is "
+        "measured by our own engine alone. Leave out --driver loadgen."
+    )
 
 
 def _is_free(batch_axis: BatchAxis) -> bool:

@@ -14,7 +14,7 @@ from bench.cards.catalog import wherever
 from bench.errors import BenchError
 from bench.machine.facts import machine_facts
 from bench.measure.listener import Listener
-from bench.measure.measuring import Measuring, Outcome, now
+from bench.measure.measuring import Measuring, OpenRun, Outcome, now
 from bench.measure.prepare import Prepared
 from bench.measure.resuming import changes, refuse
 from bench.record.header import RunHeader
@@ -24,7 +24,7 @@ from bench.store.run import StoredRun
 from bench.store.write import RunStore, resume_run
 
 #: Makes what measures the cells of a run.
-Measurer = Callable[[Prepared, RunStore, StoredRun | None, Listener, Outcome], Measuring]
+Measurer = Callable[[OpenRun], Measuring]
 
 
 def start(
@@ -42,11 +42,11 @@ def start(
     what the configuration says.
     """
     named = {"label": label, "machine_name": machine_name or config.machine_name()}
-    header = _header(prepared).model_copy(update=named)
-    return _carry_out(prepared, RunStore.create(results, header), None, listener, measurer)
+    header = header_of(prepared).model_copy(update=named)
+    return carry_out(prepared, RunStore.create(results, header), None, listener, measurer)
 
 
-def _header(prepared: Prepared) -> RunHeader:
+def header_of(prepared: Prepared) -> RunHeader:
     """What is asked for, where, and what will be measured."""
     plan = prepared.plan
     return RunHeader(
@@ -96,7 +96,7 @@ def resume(
     """
     store, stored = resume_run(path)
     try:
-        now_here = _header(prepared)
+        now_here = header_of(prepared)
         found = changes(stored.header, now_here)
         refuse(found, allowed, stored.path)
         failed = [r.cell_id for r in stored.records if retries and r.status == "failed"]
@@ -113,20 +113,21 @@ def resume(
         store.close()
         raise
     kept = [record for record in stored.records if record.cell_id not in failed]
-    return _carry_out(prepared, store, replace(stored, records=kept), listener, measurer)
+    return carry_out(prepared, store, replace(stored, records=kept), listener, measurer)
 
 
-def _carry_out(
+def carry_out(
     prepared: Prepared,
     store: RunStore,
     stored: StoredRun | None,
     listener: Listener,
-    measurer: Measurer,
+    measurer: Measurer = Measuring,
 ) -> Outcome:
+    """Measure what a plan has and a run has not; the store is closed."""
     outcome = Outcome(store.path, prepared.account, list(stored.records) if stored else [])
     # From here on the workers' output stays with the run.
     prepared.launcher.logs = store.logs
-    measuring = measurer(prepared, store, stored, listener, outcome)
+    measuring = measurer(OpenRun(prepared, store, stored, listener, outcome))
     try:
         with measuring.cpus:
             measuring.run()

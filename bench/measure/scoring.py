@@ -15,6 +15,7 @@ from bench.errors import AccuracyFailed
 from bench.files import file_stem
 from bench.measure.language.questions import answer_columns, question_columns
 from bench.measure.language.texts import document_columns
+from bench.measure.loadgen.scoring import accuracy_columns
 from bench.measure.member import Context
 from bench.measure.plan import PlannedCell, for_batch
 from bench.record.facts import Scored
@@ -119,7 +120,10 @@ def score(planned: PlannedCell, context: Context) -> Score:
     """
     dataset, card = planned.model.dataset, planned.model.card
     assert dataset is not None
-    columns = predictions(planned, context.launcher, context.cpus[planned.cores])
+    if planned.cell.loadgen is not None and not dataset.language:
+        columns = accuracy_columns(planned, context, scored_output)
+    else:
+        columns = predictions(planned, context.launcher, context.cpus[planned.cores])
     found = judged(find_task(card.task), columns, context.suite.confidence)
     scored = Scored(
         dataset=dataset.name,
@@ -153,5 +157,6 @@ def prediction_name(planned: PlannedCell) -> str:
         dataset.sha256[:12] if dataset is not None else "",
         file_stem(cell.variant),
         file_stem(cell.target),
+        f"loadgen-{file_stem(cell.scenario)}" if cell.loadgen is not None else "",
     )
     return "-".join(filter(None, parts))

@@ -5,9 +5,8 @@ Which batch comes next follows from the records alone, so a run that is gone on 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
-from bench.cell import Cell
 from bench.measure.plan import Plan, PlannedCell, at_batch
 from bench.record.result import Record
 from bench.record.sweeps import Swept, rates_of, swept
@@ -17,18 +16,16 @@ from bench.stats.sweep import has_levelled_off
 MOST_BATCH = 65_536
 
 
-def next_cells(
-    plan: Plan, records: Sequence[Record], ended: Collection[tuple[object, ...]]
-) -> list[PlannedCell]:
-    """The next batch of the sweeps that go on; those ``ended`` (`swept_key`) ran out of memory.
+def next_cells(plan: Plan, records: Sequence[Record]) -> list[PlannedCell]:
+    """The next batch of the sweeps that go on.
 
     Only the smallest that comes next, so that equal batches are measured in turn.
     """
     due: dict[int, list[PlannedCell]] = {}
     sweeps = swept(records)
     for planned in plan.cells:
-        key = swept_key(planned.cell)
-        if planned.sweeps and key in sweeps and key not in ended:
+        key = Swept.key_of(planned.cell)
+        if planned.sweeps and key in sweeps:
             sweep = sweeps[key]
             if not _is_over(sweep, plan.suite.margin, plan.suite.confidence):
                 due.setdefault(2 * max(sweep.batches), []).append(planned)
@@ -39,13 +36,8 @@ def next_cells(
     return []
 
 
-def swept_key(cell: Cell) -> tuple[object, ...]:
-    """What the batches of one sweep have in common."""
-    return Swept.key_of(cell)
-
-
 def _is_over(sweep: Swept, margin: float, confidence: float) -> bool:
     rates = rates_of(sweep)
-    if sweep.failed or not rates or 2 * max(sweep.batches) > MOST_BATCH:
+    if sweep.failed or sweep.end or not rates or 2 * max(sweep.batches) > MOST_BATCH:
         return True
     return has_levelled_off(rates, margin, confidence)

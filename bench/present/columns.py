@@ -51,6 +51,15 @@ COMPARED_ENERGY_COLUMNS = (
     Column("verdict", "verdict", "what the interval allows to say"),
 )
 
+#: `bench show`: LoadGen's figures beside ours, two lines a cell
+LOADGEN_COLUMNS = (
+    Column("p50", "p50", "median latency of a query"),
+    Column("p90", "p90", "90th percentile of latency", essential=False),
+    Column("p99", "p99", "99th percentile of latency"),
+    Column("figure", "Figure", "what MLPerf's rules take for the scenario, and ours of that kind"),
+    Column("valid", "VALID", "tests that LoadGen calls VALID, of all"),
+)
+
 PAIR_COLUMNS = (
     Column("speedup", "Speed-up", "median latency: the other's over this one's, with its interval"),
     Column("difference", "Accuracy", "accuracy: this one's minus the other's"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.text import Text
 
-from bench.cell import Cell
 from bench.judge.compare import AccuracyEffect, Comparison, Effect, Measure, Report, measure_of
 from bench.judge.differences import ALL, not_allowed
 from bench.judge.energy import EnergyEffect, EnergyVerdict
@@ -32,6 +32,7 @@ from bench.present.layout import MARKED, Figure, Line, lay_out, wrap
 from bench.scenarios import find_scenario
 from bench.stats.interval import Interval
 from bench.stats.verdict import Verdict
+from bench.store.machines import machine_of
 from bench.store.run import StoredRun
 
 _FEW = 3  #: so many subjects are named, more are counted
@@ -47,8 +48,8 @@ _STYLES = {
 }
 _UNITS: dict[Measure, tuple[Unit, ...]] = {"latency": TIME_UNITS, "throughput": RATE_UNITS}
 _TITLES: dict[Measure, str] = {
-    "latency": "Latency, median of one query{load} (B/A below 1: B is faster)",
-    "throughput": "Throughput{load} (B/A above 1: B is faster)",
+    "latency": "Latency, median of one query{load}{machines} (B/A below 1: B is faster)",
+    "throughput": "Throughput{load}{machines} (B/A above 1: B is faster)",
 }
 
 
@@ -61,7 +62,7 @@ def report_text(report: Report, width: int = 80) -> Text:
         found = [c for c in report.comparisons if measure_of(c.match) == measure]
         if found:
             text.append("\n")
-            text.append_text(_speed_table(measure, found, width))
+            text.append_text(_speed_table(measure, found, report.matched.machines, width))
     if report.energies:
         text.append("\n")
         text.append_text(compared_energy_table(report.energies, width))
@@ -77,10 +78,24 @@ def report_text(report: Report, width: int = 80) -> Text:
 
 
 def _run_lines(report: Report) -> list[str]:
+    baseline, *others = report.matched.machines or [""]
+    if others:
+        letters = dict.fromkeys(others, "B") | {baseline: "A"}
+        return [
+            f"{letters[name]} {printable(name)}: {_runs_words(report, name)}"
+            for name in (baseline, *others)
+        ]
     first = report.matched.matches[0]
     if first.same_run:
         return [f"Run {_run_words(first.a.run)}"]
     return [f"A {_run_words(first.a.run)}", f"B {_run_words(first.b.run)}"]
+
+
+def _runs_words(report: Report, machine: str) -> str:
+    """The run of a machine that is compared, or how many."""
+    every = [side for match in report.matched.matches for side in (match.a, match.b)]
+    runs = list({side.run.path: side.run for side in every if side.machine == machine}.values())
+    return _run_words(runs[0]) if len(runs) == 1 else f"{len(runs)} runs"
 
 
 def _run_words(run: StoredRun) -> str:
@@ -108,7 +123,9 @@ def _subject_words(subjects: Sequence[str]) -> str:
     return f" of {names}" if names else ""
 
 
-def _speed_table(measure: Measure, found: Sequence[Comparison], width: int) -> Text:
+def _speed_table(
+    measure: Measure, found: Sequence[Comparison], machines: Sequence[str], width: int
+) -> Text:
     effects = [c.effect for c in found if c.effect is not None]
     unit = column_unit([x for e in effects for x in (e.a, e.b)], _UNITS[measure])
     batches = {s.cell.batch for c in found for s in (c.match.a, c.match.b)}
@@ -117,9 +134,17 @@ def _speed_table(measure: Measure, found: Sequence[Comparison], width: int) -> T
     for heading, group in _by_heading(found).items():
         lines.append(Line(heading))
         lines.extend(
-            _speed_line(comparison, unit, several_batches=len(batches) > 1) for comparison in group
+            _speed_line(
+                comparison,
+                unit,
+                several_batches=len(batches) > 1,
+                several_machines=len(machines) > 2,
+            )
+            for comparison in group
         )
-    text = Text(wrap(_TITLES[measure].format(load=load), width, indent=2) + "\n")
+    between = ", between machines" if machines else ""
+    title = _TITLES[measure].format(load=load, machines=between)
+    text = Text(wrap(title, width, indent=2) + "\n")
     return text.append_text(lay_out(COMPARED_COLUMNS, {"change": unit.name}, lines, width))
 
 
@@ -148,21 +173,29 @@ def _heading(match: Match, *, several_variants: bool) -> str:
     return f"{subject}, against {against} {_name(a.target)} (A)"
 
 
-def _label(cell: Cell, *, several_batches: bool) -> str:
-    parts = [_name(cell.target)]
+def _label(one: Side, *, several_batches: bool, several_machines: bool) -> str:
+    cell = one.cell
+    parts = [_target_label(one, several_machines=several_machines)]
     parts.append(find_scenario(cell.scenario).label)
     if several_batches:
         parts.append(f"batch {cell.batch}")
     if cell.lane == "api":
         parts.append("user API")
-    return ", ".join(parts)
+    return ", ".join(filter(None, parts))
 
 
-def _speed_line(comparison: Comparison, unit: Unit, *, several_batches: bool) -> Line:
-    label, effect = (
-        _label(comparison.match.b.cell, several_batches=several_batches),
-        comparison.effect,
+def _target_label(one: Side, *, several_machines: bool) -> str:
+    target = _name(one.cell.target)
+    return f"{_name(one.machine)}: {target}" if several_machines else target
+
+
+def _speed_line(
+    comparison: Comparison, unit: Unit, *, several_batches: bool, several_machines: bool
+) -> Line:
+    label = _label(
+        comparison.match.b, several_batches=several_batches, several_machines=several_machines
     )
+    effect = comparison.effect
     if effect is None:
         return Line(label, " ", message=_short(comparison.missing))
     value, _, interval = ratio(effect.ratio.estimate, *_bounds(effect.ratio)).partition(" ")
@@ -202,6 +235,7 @@ def _accuracy_table(report: Report, width: int) -> Text:
     lines: list[Line] = []
     scale = common_scale(found.change.metric.scale for found in report.accuracies)
     several_variants = _several_variants([found.match for found in report.accuracies])
+    several = len(report.matched.machines) > 2
     grouped: dict[str, list[AccuracyEffect]] = {}
     for found in report.accuracies:
         grouped.setdefault(_heading(found.match, several_variants=several_variants), []).append(
@@ -209,7 +243,9 @@ def _accuracy_table(report: Report, width: int) -> Text:
         )
     for heading, group in grouped.items():
         lines.append(Line(heading))
-        lines.extend(_accuracy_line(found, report.confidence, scale) for found in group)
+        for found in group:
+            label = _target_label(found.match.b, several_machines=several)
+            lines.append(replace(_accuracy_line(found, report.confidence, scale), label=label))
     text = Text("Accuracy, on the same labelled examples\n")
     units = {"change": scale.unit, "difference": scale.steps} if scale else {}
     return text.append_text(lay_out(COMPARED_ACCURACY_COLUMNS, units, lines, width))
@@ -243,6 +279,7 @@ def _notes(report: Report) -> list[str]:
     return [
         *_family_notes(report),
         *_drift_notes(report.effects),
+        *canary_notes(report),
         *_check_notes(report.comparisons),
         *_missing_notes(report),
     ]
@@ -263,7 +300,9 @@ def _family_notes(report: Report) -> list[str]:
         paired = sum(e.paired for e in effects)
         if paired:
             notes.append(f"{paired} paired by invocation: measured in turn in one run.")
-        if paired < len(effects):
+        if report.matched.machines:
+            notes.append("No two machines measure in turn: each interval is Welch's.")
+        elif paired < len(effects):
             notes.append(f"{len(effects) - paired} not measured in turn: Welch's interval.")
     tests = " and ".join(dict.fromkeys(_TESTS[a.change.test] for a in report.accuracies))
     if len(report.accuracies) > 1:
@@ -288,6 +327,28 @@ def _drift_notes(effects: Sequence[Effect]) -> list[str]:
         "verdict is given only where it also holds relative to that workload; "
         f"{withheld or 'none'} {'was' if withheld in (0, 1) else 'were'} withheld."
     ]
+
+
+def canary_notes(report: Report) -> list[str]:
+    """The canary of each machine beside that of the baseline: how fast one CPU is for one fixed
+    piece of work."""
+    baseline, *others = report.matched.machines or [""]
+    notes = []
+    for machine in others:
+        found = [
+            c.effect.canary
+            for c in report.comparisons
+            if c.match.b.machine == machine and c.effect is not None and c.effect.canary is not None
+        ]
+        if found:
+            # Of generations at different times; the middle one is as good as any.
+            middle = sorted(found, key=lambda interval: interval.estimate)[len(found) // 2]
+            took = ratio(middle.estimate, *_bounds(middle))
+            notes.append(
+                f"The canary, a fixed workload on the CPU, took {took} as long on "
+                f"{_name(machine)} as on {_name(baseline)}."
+            )
+    return notes
 
 
 def _check_notes(found: Sequence[Comparison]) -> list[str]:
@@ -322,23 +383,44 @@ def _missing_notes(report: Report) -> list[str]:
 
 def sentences(report: Report) -> list[str]:
     """One plain sentence for each verdict that was given, and for each outcome of accuracy."""
+    found = [words for names, part in _by_machines(report) for words in _verdicts(part, *names)]
+    if not report.effects:
+        found = ["No speed could be compared."]
+    return [*found, *_energy_sentences(report), *_accuracy_sentences(report)]
+
+
+def _by_machines(report: Report) -> list[tuple[tuple[str, str], Report]]:
+    """What A and B are called in sentences, and what was found of these two."""
+    baseline, *others = report.matched.machines or [""]
+    if not others:
+        return [(("A", "B"), report)]
+    return [
+        (
+            (_name(baseline), _name(other)),
+            replace(
+                report,
+                comparisons=tuple(c for c in report.comparisons if c.match.b.machine == other),
+            ),
+        )
+        for other in others
+    ]
+
+
+def _verdicts(report: Report, a: str, b: str) -> list[str]:
     counts = Counter(effect.verdict for effect in report.effects)
     total = len(report.effects)
     words = {
-        Verdict.FASTER: "B is faster than A",
-        Verdict.SLOWER: "B is slower than A",
-        Verdict.SAME: f"B is the same as A within {_percent(report.margin)}",
-        Verdict.CONTENTION_DEPENDENT: "it depends on the machine's load whether B is faster",
+        Verdict.FASTER: f"{b} is faster than {a}",
+        Verdict.SLOWER: f"{b} is slower than {a}",
+        Verdict.SAME: f"{b} is the same as {a} within {_percent(report.margin)}",
+        Verdict.CONTENTION_DEPENDENT: f"it depends on the machine's load whether {b} is faster",
         Verdict.INCONCLUSIVE: "the measurements are inconclusive",
     }
-    found = [
+    return [
         f"In {counts[verdict]} of {total} {_plural(total)} {words[verdict]}."
         for verdict in Verdict
         if counts[verdict]
     ]
-    if not total:
-        found = ["No speed could be compared."]
-    return [*found, *_energy_sentences(report), *_accuracy_sentences(report)]
 
 
 def _energy_sentences(report: Report) -> list[str]:
@@ -402,6 +484,7 @@ def report_json(report: Report) -> dict[str, object]:
     return {
         "a": _run_row(first.a.run),
         "b": _run_row(first.b.run),
+        "machines": report.matched.machines,
         "confidence": report.confidence,
         "margin": report.margin,
         "correction": {
@@ -437,6 +520,8 @@ def _run_row(run: StoredRun) -> dict[str, object]:
     return {
         "run": str(run.path),
         "created_at": run.header.created_at,
+        "machine": machine_of(run).name,
+        "label": run.header.label,
         "machine_id": run.header.facts.get("machine_id"),
     }
 
@@ -445,6 +530,7 @@ def _cell_row(one: Side) -> dict[str, object]:
     cell = one.cell
     return {
         "cell_id": one.id,
+        "machine": one.machine or machine_of(one.run).name,
         "model": cell.model.name,
         "variant": cell.variant,
         "target": cell.target,
@@ -472,7 +558,7 @@ def _comparison_row(comparison: Comparison) -> dict[str, object]:
             "floor_ratio": _interval_row(effect.floor),
             "paired": effect.paired,
             "invocations": list(effect.invocations),
-            "canary_ratio": _interval_row(effect.drift),
+            "canary_ratio": _interval_row(effect.canary or effect.drift),
             "withheld_verdict": effect.withheld.value if effect.withheld else None,
         }
     return row

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bench.numbers import MISSING, NAME_LIMIT, duration, printable, significant
 from bench.record.assemble import device_of
 from bench.record.result import Estimate, Record
-from bench.variants import DEFAULT, suffix
+from bench.variants import DEFAULT, in_words, suffix
 
 #: What people call a kind of device.
 _KINDS = {"cuda": "GPU", "gpu": "GPU", "npu": "NPU"}
@@ -54,7 +54,8 @@ def copy_notes(records: Sequence[Record]) -> list[str]:
 
 @dataclass(frozen=True)
 class Shares:
-    """What a cell reaches of its target's peaks; ``compute`` is None where it isn't fp32."""
+    """What a cell reaches of its target's peaks; ``compute`` is None where that of its precision
+    isn't known."""
 
     compute: float | None
     memory: float
@@ -79,9 +80,9 @@ def shares_of(record: Record) -> Shares | None:
     line = record.roofline
     queries = record.invocations[0].queries_per_call if record.invocations else 1
     query_s = record.latency.median_ns.value / queries / 1e9
-    compute = line.operations / query_s / line.peak_operations_per_s
+    peak, known = line.peak_operations_per_s, line.peak_of or record.cell.variant == DEFAULT
     return Shares(
-        compute=compute if record.cell.variant == DEFAULT else None,
+        compute=line.operations / query_s / peak if peak is not None and known else None,
         memory=line.bytes / query_s / line.peak_bytes_per_s,
     )
 
@@ -96,11 +97,30 @@ def roofline_notes(records: Sequence[Record]) -> list[str]:
         cell = record.cell
         parts = [f"{_percent(found.memory)} of the measured copy bandwidth at least"]
         if found.compute is not None:
-            parts.insert(0, f"{_percent(found.compute)} of the measured peak of matrix products")
+            parts.insert(0, f"{_least(record)}{_percent(found.compute)} of {_peak(record)}")
         where = printable(f"{cell.model.name}{suffix(cell.variant)} on {cell.target}", limit=240)
         words = f"{where}, {cell.scenario} batch {cell.batch}: {', '.join(parts)}{found.limit}"
-        notes.append(f"{MISSING} {words}{_uncounted(record)}.")
+        notes.append(f"{MISSING} {words}{_uncounted(record)}{_no_peak(record)}.")
     return notes
+
+
+def _peak(record: Record) -> str:
+    precision = record.roofline.peak_of if record.roofline else ""
+    return f"the measured peak of matrix products{in_words(precision or DEFAULT)}"
+
+
+def _least(record: Record) -> str:
+    """Operators that are not counted make the share larger."""
+    return "at least " if record.roofline and record.roofline.unknown else ""
+
+
+def _no_peak(record: Record) -> str:
+    """Why there is no share of what it could compute."""
+    line = record.roofline
+    if line is None or not line.no_peak:
+        return ""
+    why = printable(line.no_peak, limit=NAME_LIMIT).rstrip(".")
+    return f"; no share of compute, for there is no matrix product in {line.peak_of}: {why}"
 
 
 def _percent(fraction: float) -> str:

@@ -16,6 +16,7 @@ from rich.text import Text
 from bench.bounds import in_words
 from bench.cards.tasks.base import MetricRow
 from bench.cell import ModelIdentity
+from bench.judge.sweeps import sweep_end
 from bench.numbers import (
     BYTE_UNITS,
     MISSING,
@@ -58,6 +59,7 @@ from bench.record.result import (
     Foreign,
     Percentile,
     Record,
+    SweepEnd,
     value_of,
 )
 from bench.scenarios import find_scenario
@@ -449,11 +451,17 @@ def _remarks(row: _Row) -> list[str]:
     ]
     checks = [_foreign_text(r.foreign) for r in row.records if r.foreign is not None] + checks
     checks += [words for r in row.records if (words := busy_remark(r)) is not None]
+    checks += [_sweep_text(r.sweep_end) for r in row.records if r.sweep_end is not None]
     failures = [_failure_text(r.failure) for r in row.records if r.failure is not None]
     in_full = len(failures) == len(row.records) and len(set(failures)) == 1
     if in_full and cell_len(failures[0]) <= SHORT_MESSAGE:
         return checks
     return failures + checks
+
+
+def _sweep_text(end: SweepEnd) -> str:
+    message = printable(end.failure.message, limit=400)
+    return f"the sweep over the batch {sweep_end(end)}. {message}"
 
 
 def _check_text(check: Check) -> str:

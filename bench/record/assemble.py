@@ -18,7 +18,7 @@ from bench.discover import Named
 from bench.record import estimate
 from bench.record.block import Block, trusted_samples, trusted_ttft, typical_block_ns
 from bench.record.energy import energies
-from bench.record.facts import CellFacts, ToldPlacement, WorkerFacts
+from bench.record.facts import CellFacts, ToldPlacement, Trial, WorkerFacts
 from bench.record.parity import Reference, parity
 from bench.record.placement import placement_check, placement_fact
 from bench.record.precision import precision_check
@@ -41,6 +41,8 @@ from bench.variants import held_to
 OTHER_SHAPES = "the outputs have other shapes than the reference's"
 #: A copy may take no time on a coarse clock, and estimates are geometric.
 _SHORTEST_COPY_NS = 1.0
+#: The check that a score which looks like a mistake fails.
+DOUBT = "sanity"
 
 
 class TaskScore(Protocol):
@@ -62,8 +64,7 @@ class Evidence:
 
     ``samples`` are the trusted latencies of each invocation in ns, and ``ttft`` of the same calls
     the times to the first token, where they are whole queries, and ``gaps`` those from token to
-    token, (calls, tokens). ``scores`` are what the task
-    ``scores`` are what the task"""
+    token, (calls, tokens). ``scores`` and ``doubts`` are what the task makes of the predictions."""
 
     cell: Cell
     facts: CellFacts
@@ -122,6 +123,7 @@ def assemble(evidence: Evidence, confidence: float) -> Record:
         footprint=facts.footprint,
         energy=energies(cell, evidence.energy, confidence),
         roofline=facts.roofline,
+        sweep_end=facts.sweep_end,
         accuracy=_accuracy(facts, evidence.scores),
         parity=compared,
         placement=placement,
@@ -129,6 +131,7 @@ def assemble(evidence: Evidence, confidence: float) -> Record:
         checks=(
             *(estimate.checks(taken, cell.threads) if taken else ()),
             *bounds_check(queries),
+            *_loadgen_checks(taken),
             *_placement_checks(placement, cell, facts.computes_in),
             *_accuracy_checks(facts, evidence.doubts),
             *_parity_checks(compared, why_not),
@@ -147,8 +150,7 @@ def assemble(evidence: Evidence, confidence: float) -> Record:
 
 def invocation(told: WorkerFacts, blocks: Sequence[Block], canary_ns: float | None) -> Invocation:
     """What one worker measured, from what it told and its timed blocks."""
-    # A search goes on above what held, so the last rate that held is the highest.
-    best = next((trial for trial in reversed(told.trials) if trial.held), None)
+    best = best_trial(told)
     return Invocation(
         cell_id=told.cell_id,
         index=told.index,
@@ -163,16 +165,30 @@ def invocation(told: WorkerFacts, blocks: Sequence[Block], canary_ns: float | No
         disturbances=told.disturbances,
         cpus=told.cpus,
         waited_share=_waited_share(told.waited, blocks),
-        capacity_per_s=best.rate_per_s if best else None,
+        capacity_per_s=_capacity_per_s(told),
         generator_late_ns=best.late_ns if best else None,
         queries_per_call=told.queries_per_call,
         h2d_ns=_copy_ns(told.h2d_ns),
         d2h_ns=_copy_ns(told.d2h_ns),
         device_ns=told.device_ns,
         device_gaps=told.device_gaps,
+        loadgen=told.loadgen,
         **summarise(told.readings, told.readings_before, told.raising_calls),
         **timed(blocks, canary_ns),
     )
+
+
+def _capacity_per_s(told: WorkerFacts) -> float | None:
+    """Of a server: the rate that it takes; through LoadGen what it completed in its test."""
+    if told.loadgen is not None:
+        return told.loadgen.figure if told.loadgen.scenario == "Server" else None
+    best = best_trial(told)
+    return None if best is None else best.rate_per_s
+
+
+def best_trial(told: WorkerFacts) -> Trial | None:
+    """A search goes on above what held, so the last rate that held is the highest."""
+    return next((trial for trial in reversed(told.trials) if trial.held), None)
 
 
 #: The fields of an invocation that `timed` gives.
@@ -227,6 +243,20 @@ def canary_median(blocks: Sequence[Block]) -> float | None:
 
 def _copy_ns(times: Sequence[int]) -> float | None:
     return max(_SHORTEST_COPY_NS, float(np.median(times))) if times else None
+
+
+def _loadgen_checks(taken: Sequence[Invocation]) -> list[Check]:
+    """Whether LoadGen calls its tests valid, in words; nothing where it made none."""
+    told = [one.loadgen for one in taken if one.loadgen is not None]
+    if not told:
+        return []
+    tests = f"{len(told)} test{'s' * (len(told) != 1)}"
+    invalid = [one for one in told if not one.valid]
+    why = dict.fromkeys(words for one in invalid for words in one.why)
+    if not invalid:
+        return [Check(name="loadgen", ok=True, detail=f"LoadGen says VALID of {tests}")]
+    detail = f"LoadGen says INVALID of {len(invalid)} of {tests}: {'; '.join(why)}"
+    return [Check(name="loadgen", ok=False, detail=detail)]
 
 
 # -- placement, accuracy, parity ------------------------------------------------------------------
@@ -290,7 +320,7 @@ def _accuracy_checks(facts: CellFacts, doubts: Sequence[str]) -> list[Check]:
     """What makes the score doubtful, or why there is none."""
     if facts.not_scored:
         return [Check(name="accuracy", ok=False, detail=facts.not_scored)]
-    return [Check(name="sanity", ok=False, detail=text) for text in doubts]
+    return [Check(name=DOUBT, ok=False, detail=text) for text in doubts]
 
 
 def _parity(evidence: Evidence, placement: PlacementFact | None) -> tuple[Parity | None, str]:

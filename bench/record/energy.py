@@ -43,13 +43,14 @@ def _of_scope(cell: Cell, scope: Scope, windows: Sequence[Window], confidence: f
         for trace in window.traces
         if trace.scope == scope and trace.kind == kind
     }
-    found = [_by(cell, scope, kind, windows, confidence) for kind in kinds]
+    found = [energy_by(cell, scope, kind, windows, confidence) for kind in kinds]
     return max(found, key=lambda one: (not one.missing, len(one.rounds), one.kind == "counter"))
 
 
-def _by(
+def energy_by(
     cell: Cell, scope: Scope, kind: Kind, windows: Sequence[Window], confidence: float
 ) -> Energy:
+    """The energy of a cell in one scope, read in one way."""
     meters = sorted({t.meter for w in windows for t in _traces(w, scope, kind)})
     metered = [(window, metered_as(window, scope, kind, meters)) for window in windows]
     mine = [(w, m) for w, m in metered if w.cell_id == cell.id]
@@ -132,6 +133,11 @@ def metered_as(window: Window, scope: Scope, kind: Kind, meters: Sequence[str]) 
     seconds = window.span_ns / 1e9
     joules = sum(part.watts for part in parts) * seconds
     return Metered(joules, seconds, max(part.resolution for part in parts))
+
+
+def metered_in(window: Window, energy: Energy) -> Metered | str:
+    """A window read as the energy of its cell is."""
+    return metered_as(window, energy.scope, energy.kind, energy.meters)
 
 
 def _metered(trace: Trace, window: Window) -> Metered | str:

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from bench.cell import Count, Frozen, Positive
 from bench.record.files import OutputsFile, PredictionsFile
+from bench.record.loadgen import LoadGenSaid
 from bench.record.result import (
     Above,
     EnvironmentFact,
@@ -18,6 +19,7 @@ from bench.record.result import (
     Parity,
     Roofline,
     StopReason,
+    SweepEnd,
 )
 
 
@@ -70,6 +72,7 @@ class WorkerFacts(Frozen):
     raising_calls: tuple[Count, ...] = ()  #: untimed, to bring the device to its clock before each
     device_ns: Above | None = None  #: what the device worked on a call (`bench.capabilities`)
     device_gaps: bool = False  #: whether its pauses for the host are in that
+    loadgen: LoadGenSaid | None = None  #: of the test that LoadGen made of it
 
 
 class ToldPlacement(Frozen):
@@ -122,6 +125,7 @@ class CellFacts(Frozen):
     parity: Parity | None = None  #: only where the outputs are too large to be kept
     footprint: Footprint | None = None
     roofline: Roofline | None = None
+    sweep_end: SweepEnd | None = None
     scored: Scored | None = None
     not_scored: str = ""  #: why there is no accuracy
     #: of whole queries: each time of making token ids of a request's text, in ns

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field
 
 from bench.cell import MOST, Cell, Count, Frozen, Positive
 from bench.record.files import PredictionsFile
+from bench.record.loadgen import LoadGenSaid
 from bench.record.windows import Kind, Scope
 
 SCHEMA_VERSION = 1
@@ -132,6 +133,7 @@ class Invocation(Frozen):
     temperature_c: Figure | None = None  #: the highest
     raising_calls: Count = 0  #: untimed, to bring the device to its working clock before the blocks
     throttled: dict[str, Count] | None = None  #: reason -> in how many readings; None if not told
+    loadgen: LoadGenSaid | None = None  #: where MLPerf's LoadGen issued the queries
 
     @property
     def paced_ns(self) -> float:
@@ -277,14 +279,17 @@ class Roofline(Frozen):
     reached at most where it did nothing else.
 
     ``bytes`` are weights, inputs and outputs, each once: the least. ``unknown`` are operators that
-    were not counted, by their number. The peaks are those of fp32.
+    were not counted, by their number. The peak of operations is that of a matrix product in
+    ``peak_of``, a variant's name; a bench of before knew fp32 alone and didn't say so.
     """
 
     operations: Count
     bytes: Count
     unknown: dict[str, Count] = Field(default_factory=dict)
-    peak_operations_per_s: Above
+    peak_operations_per_s: Above | None = None
     peak_bytes_per_s: Above
+    peak_of: str = ""
+    no_peak: str = ""  #: why the runtime runs no such product
 
 
 class Metric(Frozen):
@@ -373,6 +378,14 @@ class Failure(Frozen):
     log_tail: str = ""
 
 
+class SweepEnd(Frozen):
+    """Why a sweep over the batch (``--batch auto``) has no larger one than this: the next batch did
+    not fit into memory."""
+
+    batch: Positive  #: the one that failed
+    failure: Failure
+
+
 class Foreign(Frozen):
     """What another tool measured, as it says so.
 
@@ -424,6 +437,7 @@ class Record(Frozen):
     footprint: Footprint | None = None  #: of a language model
     energy: tuple[Energy, ...] = ()  #: by scope, the device's own first
     roofline: Roofline | None = None  #: where it was asked for
+    sweep_end: SweepEnd | None = None  #: of the largest batch of a sweep that memory ended
     accuracy: Accuracy | None = None
     parity: Parity | None = None
     placement: PlacementFact | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.cell import Cell
 from bench.record.estimate import figures
-from bench.record.result import Record
+from bench.record.result import Record, SweepEnd
 from bench.scenarios import find_scenario
 
 
@@ -22,11 +22,21 @@ class Swept:
         """Whether a batch failed, and so is the last of them."""
         return any(record.status == "failed" for record in self.batches.values())
 
+    @property
+    def end(self) -> SweepEnd | None:
+        """How memory ended it, if it did."""
+        return self.largest.sweep_end
+
+    @property
+    def largest(self) -> Record:
+        """The record of the largest batch that was measured."""
+        return self.batches[max(self.batches)]
+
     @staticmethod
     def key_of(cell: Cell) -> tuple[object, ...]:
         """Everything that defines a cell but its batch and what that changes."""
         left_out = {"batch", "shapes", "input_sha256", "model"}
-        rest = tuple(sorted(cell.model_dump(mode="json", exclude=left_out).items()))
+        rest = cell.model_dump_json(exclude=left_out)
         return cell.model.name, cell.model.sha256, rest
 
 

@@ -6,7 +6,8 @@ import math
 import os
 import re
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -163,6 +164,32 @@ class Worker:
     def serve_queries(self, asked: messages.ServeQueries) -> messages.ServedQueries:
         """Queries that arrive at random moments."""
         return self.ask(asked, messages.ServedQueries)
+
+    def drive_loadgen(self, test: messages.LoadGenTest, longest_s: float) -> messages.Driven:
+        """One test of LoadGen on what is bound, which may take ``longest_s`` by its settings."""
+        with self._patient(longest_s):
+            found = self.ask(messages.DriveLoadGen(test), messages.Driven)
+        for times in (found.latency_ns, found.call_ns):
+            if times.ndim != 1 or not len(times) or (times < 0).any():
+                raise self._absurd("drive-load-gen", f"latencies of shape {times.shape}")
+        return found
+
+    def score_through_loadgen(
+        self, asked: messages.ScoreThroughLoadGen, longest_s: float
+    ) -> messages.ScoredThroughLoadGen:
+        """LoadGen's accuracy mode over all samples."""
+        with self._patient(longest_s):
+            return self.ask(asked, messages.ScoredThroughLoadGen)
+
+    @contextmanager
+    def _patient(self, longer_s: float) -> Iterator[None]:
+        """Wait for an answer for so much longer than usual."""
+        usual_s = self.timeout_s
+        self.timeout_s = usual_s + longer_s
+        try:
+            yield
+        finally:
+            self.timeout_s = usual_s
 
     def fetch(self) -> Arrays:
         """The outputs that the last timed call left."""

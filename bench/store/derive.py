@@ -20,7 +20,7 @@ from bench.cards.tasks import find_task
 from bench.cards.tasks.base import Judged, judged
 from bench.cell import Cell
 from bench.errors import SpecError
-from bench.record.assemble import TIMED, Evidence, assemble, canary_median, invocation, timed
+from bench.record.assemble import DOUBT, TIMED, Evidence, assemble, canary_median, invocation, timed
 from bench.record.block import CANARY, Block, trusted_samples, trusted_ttft
 from bench.record.facts import CellFacts, Scored, ToldPlacement
 from bench.record.header import RunHeader
@@ -47,6 +47,7 @@ class Derived:
     run: StoredRun
     problems: list[str]  #: what could not be derived although it should, and what contradicts
     without_outputs: frozenset[str] = frozenset()  #: cells whose outputs were too large to keep
+    without_predictions: bool = False  #: whether the run was handed on without them
 
     def taken_as_it_is(self, value: Invocation | Record) -> set[str]:
         """The fields (dotted) of a record or an invocation for which there is no raw data."""
@@ -54,15 +55,17 @@ class Derived:
             return set(Record.model_fields)
         keeps_raw = self.run.header.keeps_raw
         if isinstance(value, Record):
+            scores = {"accuracy"} if self.without_predictions else set[str]()
             if keeps_raw:
-                return {"parity"} if value.cell_id in self.without_outputs else set()
-            return {*_KEPT_IN_RECORDS, *(f"invocations.{name}" for name in _UNTIMED)}
+                return scores | ({"parity"} if value.cell_id in self.without_outputs else set())
+            return {*scores, *_KEPT_IN_RECORDS, *(f"invocations.{name}" for name in _UNTIMED)}
         return set() if keeps_raw else set(_UNTIMED)
 
 
-def derived(run: StoredRun) -> Derived:
-    """Raises `SpecError` where the samples can't be read."""
-    again = _Derivation(run)
+def derived(run: StoredRun, *, without_predictions: bool = False) -> Derived:
+    """Accuracies are taken as they are from a run that is known to be ``without_predictions``.
+    Raises `SpecError` where the samples can't be read."""
+    again = _Derivation(run, without_predictions=without_predictions)
     invocations = [again.invocation(one) for one in run.invocations]
     records = steps_checked([again.record(record, invocations) for record in run.records])
     again.look_for_strays()
@@ -71,6 +74,7 @@ def derived(run: StoredRun) -> Derived:
         run=replace(run, header=header, records=records, invocations=invocations),
         problems=list(dict.fromkeys(again.problems)),
         without_outputs=frozenset(f.cell_id for f in again.raw.cells.values() if f.parity),
+        without_predictions=without_predictions,
     )
 
 
@@ -160,6 +164,7 @@ class _Derivation:
     """One run on its way to being derived, and what is wrong with it."""
 
     run: StoredRun
+    without_predictions: bool = False
     problems: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -212,7 +217,8 @@ class _Derivation:
             doubts=found.doubts if found else (),
             energy=self.raw.energy_of(record.cell_id),
         )
-        return assemble(evidence, self.run.header.suite.confidence)
+        again = assemble(evidence, self.run.header.suite.confidence)
+        return _with_its_scores(again, record) if self.without_predictions else again
 
     def look_for_strays(self) -> None:
         """Raw data that no record or invocation of the run stands for: those were taken out."""
@@ -264,7 +270,7 @@ class _Derivation:
 
     def _scores(self, record: Record, scored: Scored | None) -> Judged | None:
         """The task's scores of the predictions; of each file once."""
-        if scored is None:
+        if scored is None or self.without_predictions:
             return None
         task, confidence = record.cell.model.task, self.run.header.suite.confidence
         key = task, scored.predictions
@@ -282,6 +288,16 @@ class _Derivation:
         self.problems.append(f"cell {cell_id}: {what} is missing")
 
 
+def _with_its_scores(again: Record, record: Record) -> Record:
+    """The same with the accuracy of ``record``, and what makes that doubtful, in their places."""
+    doubts = [check for check in record.checks if check.name == DOUBT]
+    names = [check.name for check in record.checks]
+    checks = list(again.checks)
+    place = names.index(DOUBT) if doubts else 0
+    checks[place:place] = doubts
+    return again.model_copy(update={"accuracy": record.accuracy, "checks": tuple(checks)})
+
+
 def facts_of(record: Record) -> CellFacts:
     """What a record says of itself that a run of today keeps as facts."""
     details = {check.name: check.detail for check in record.checks if not check.ok}
@@ -297,6 +313,7 @@ def facts_of(record: Record) -> CellFacts:
         variant_method=record.variant_method,
         footprint=record.footprint,
         roofline=record.roofline,
+        sweep_end=record.sweep_end,
         group=record.group,
         sizes=record.sizes,
         assumed=record.assumed,

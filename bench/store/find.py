@@ -1,40 +1,50 @@
 """Finding run directories: below folders, by pattern, in whatever was copied together.
 
-A run directory is one that has a ``run.json``; nothing below it is looked at. Two directories with
-the same ``run.json`` are copies of one run where the records of one begin with those of the other:
-that file is written once, at the start, and records are only ever appended.
+A run directory is one that has a ``run.json``; nothing below it is looked at. A bundle
+(``bench pack``) stands for its runs, once its numbers have been derived again. Two directories
+with the same ``run.json`` are copies of one run where the records of one begin with those of the
+other: that file is written once, at the start, and records are only ever appended.
 """
 
 from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bench.errors import SpecError
+from bench.store.bundle.opened import accepted
+from bench.store.files import BUNDLE
+from bench.store.files import ENERGY as ENERGY  # who finds runs goes on to read their files
+from bench.store.files import FACTS as FACTS
+from bench.store.files import HEADER as HEADER
+from bench.store.files import INVOCATIONS as INVOCATIONS
+from bench.store.files import RECORDS as RECORDS
+from bench.store.files import RESUMES as RESUMES
+from bench.store.files import WORKERS as WORKERS
 
-HEADER = "run.json"
-RECORDS = "records.jsonl"
-INVOCATIONS = "invocations.jsonl"
-WORKERS = "workers.jsonl"
-FACTS = "facts.jsonl"
-ENERGY = "energy.jsonl"
-RESUMES = "resumes.jsonl"
+_ZIP = b"PK\3\4"
 _FEW = 3  #: so many runs are named, more are counted
 
 
 def find_runs(paths: Iterable[Path | str]) -> list[Path]:
     """All run directories that ``paths`` mean, each once, in the order of the paths and names.
 
-    A path is a run directory, a folder with run directories at any depth, or a pattern of either
-    (``results/2026-*``). Raises `SpecError` for a path below which there is no run.
+    A path is a run directory, a bundle, a folder with either at any depth, or a pattern of these
+    (``results/2026-*``). Raises `SpecError` for a path below which there is no run, and for a
+    bundle whose numbers don't follow from its raw data.
     """
     found: dict[Path, Path] = {}
     for path in paths:
         for run in _below(path):
             found.setdefault(run.resolve(), run)
     return list(found.values())
+
+
+def run_folders(path: Path) -> list[Path]:
+    """The run directories at or below a path; those that are packed into bundles are none."""
+    return _folders(path) if path.is_dir() else []
 
 
 def only_run(path: Path) -> Path:
@@ -77,15 +87,20 @@ def _below(path: Path | str) -> list[Path]:
         raise SpecError(
             f"{path}: not a run directory (there is no such folder, so it has no {HEADER})."
         )
-    found = [run for name in matched if os.path.isdir(name) for run in _walk(Path(name))]
+    found = [run for name in matched for run in _matched(Path(name))]
     if not found:
         raise SpecError(f"{path}: none of what this matches is, or holds, a run ({HEADER}).")
     return found
 
 
 def _runs_in(path: Path) -> list[Path]:
+    if is_bundle(path):
+        return _runs_of(path)
     if not path.is_dir():
-        raise SpecError(f"{path}: not a run directory but a file. Name the folder of the run.")
+        raise SpecError(
+            f"{path}: neither a run directory nor a bundle of runs. Name the folder of the run, or "
+            "what `bench pack` wrote."
+        )
     found = _walk(path)
     if not found:
         raise SpecError(
@@ -95,14 +110,54 @@ def _runs_in(path: Path) -> list[Path]:
     return found
 
 
+def is_bundle(path: Path) -> bool:
+    """Whether a path is that of a bundle by its name or by how it begins; opening it tells."""
+    if not path.is_file():
+        return False
+    if path.suffix == BUNDLE:
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_ZIP)) == _ZIP
+    except OSError:
+        return False
+
+
+def _runs_of(bundle: Path) -> list[Path]:
+    runs = accepted(bundle).runs
+    if not runs:
+        raise SpecError(f"{bundle}: there is no run in this bundle, only certificates.")
+    return runs
+
+
+def _matched(path: Path) -> list[Path]:
+    if path.is_dir():
+        return _walk(path)
+    return _runs_of(path) if is_bundle(path) else []
+
+
 def _walk(top: Path) -> list[Path]:
     found = []
-    for folder, below, files in os.walk(top):
-        below.sort()
-        if HEADER in files:
-            found.append(Path(folder))
-            below.clear()
+    for folder, names in _entries(top):
+        if HEADER in names:
+            found.append(folder)
+        else:
+            packed = (folder / name for name in names if name.endswith(BUNDLE))
+            found += [run for bundle in packed for run in _runs_of(bundle)]
     return found
+
+
+def _folders(top: Path) -> list[Path]:
+    return [folder for folder, names in _entries(top) if HEADER in names]
+
+
+def _entries(top: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder with the names of its files, in order; nothing below a run directory."""
+    for folder, below, names in os.walk(top):
+        below.sort()
+        yield Path(folder), sorted(names)
+        if HEADER in names:
+            below.clear()
 
 
 def _identity(run: Path) -> bytes:

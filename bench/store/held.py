@@ -33,6 +33,8 @@ class Holder:
     def packed(self, record: Record) -> Record:
         """The same, with `PackedInvocations`: to be read, and not to be written again."""
         taken = record.invocations
+        if any(one.loadgen is not None for one in taken):  # more than numbers and texts, and few
+            return self.whole(record)
         record.__dict__["invocations"] = ()  # they are made smaller than this could
         record = self.whole(record)
         record.__dict__["invocations"] = PackedInvocations(taken)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.numbers import printable
 from bench.record.header import RunHeader
 from bench.store.run import StoredRun
 
@@ -62,6 +63,19 @@ def by_machine(runs: Iterable[StoredRun]) -> dict[Machine, list[StoredRun]]:
     }
 
 
+def told_apart(groups: Mapping[Machine, Sequence[StoredRun]]) -> list[str]:
+    """A sentence about each name that several machines give themselves."""
+    by_name: dict[str, list[str]] = {}
+    for machine, runs in groups.items():
+        by_name.setdefault(_name(runs[0].header), []).append(machine.name)
+    return [
+        f"{len(shown)} machines are called {printable(name)}: they are shown as "
+        f"{', '.join(map(printable, shown))}. `[machine] name` in the configuration names one."
+        for name, shown in by_name.items()
+        if len(shown) > 1
+    ]
+
+
 def _same(a: StoredRun, b: StoredRun) -> bool:
     if a is b:
         return True
@@ -69,7 +83,9 @@ def _same(a: StoredRun, b: StoredRun) -> bool:
     if ours != theirs and ours and theirs:
         return False
     if _equal(a, b, "hostname_hash"):
-        return True
+        # Containers of one image have one host name, whatever they run on.
+        cpus = [_text(run.header.facts, "cpu_model") for run in (a, b)]
+        return None in cpus or cpus[0] == cpus[1]
     if ours or theirs:
         return ours == theirs and _equal(a, b, "machine_id")
     # Without a host there is nothing but the hardware to go by.

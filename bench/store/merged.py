@@ -19,7 +19,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from bench import __version__
 from bench.cell import Cell, Frozen
@@ -43,6 +43,14 @@ class MergedMachine(Frozen):
     remarks: tuple[str, ...] = ()  #: of a fleet: what whoever reads the figures has to be told
 
 
+class LeftOut(Frozen):
+    """A record that was left out, because a later one of the same cell counts."""
+
+    cell_id: str
+    cell: str  #: in words
+    finished_at: str
+
+
 class MergedRun(Frozen):
     """What `fleet.json` holds."""
 
@@ -55,9 +63,8 @@ class MergedRun(Frozen):
     #: what the fleet was asked for and the cells it planned; a merge has only what its runs say
     suite: Suite | None = None
     plan: tuple[Cell, ...] = ()
-    #: of a merge the first digits of the SHA-256 of each `run.json`, as it was before anything was
-    #: left out
-    sources: tuple[str, ...] = Field(())
+    #: of a merge the measurements that another one of the same cell on the same machine replaces
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def machine_folder(folder: Path, name: str) -> Path:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -20,6 +23,8 @@ FOLDER = "outputs"
 #: Larger outputs are not kept: four samples of a classifier are some 10 kB, those of a model that
 #: puts out whole images would be most of a run.
 MOST_BYTES = 1 << 20
+#: Of a .npy file of version 1.0 (its length has two bytes; numpy.lib.format).
+_MOST_HEADER = 10 + (1 << 16)
 #: What a reader needs no further library for: floats, integers, booleans.
 _PLAIN_KINDS = "fiub"
 
@@ -49,10 +54,42 @@ def read_outputs(run: Path, name: str) -> list[Array]:
     """The arrays of one file of a run. Raises `SpecError` where it is lost, broken or changed."""
     path = run / name
     try:
+        check_size(path)
         with np.load(path, allow_pickle=False) as stored:
             arrays = [stored[f"arr_{place}"] for place in range(len(stored.files))]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise SpecError(f"{path}: the outputs can't be read: {error}.") from error
+    except (*_BROKEN, SpecError) as error:
+        raise SpecError(f"{path}: the outputs can't be read: {error}") from error
     if file_name(arrays) != name:
         raise SpecError(f"{path}: the outputs are not those that the run stored.")
     return arrays
+
+
+#: What numpy and zipfile raise for a file that is not what its name says.
+_BROKEN = (
+    *(OSError, ValueError, KeyError, EOFError, MemoryError, NotImplementedError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+
+
+def check_size(path: Path) -> None:
+    """Raise `SpecError` where arrays are larger than what is kept, or than what is there of them:
+    a compressed file of some bytes may say that it holds gigabytes."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            for info in file.infolist():
+                if info.file_size > MOST_BYTES + _MOST_HEADER:
+                    raise SpecError("it holds more than outputs may take.")
+                with file.open(info) as member:
+                    _check_array(member, info.file_size)
+    except _BROKEN as error:
+        raise SpecError(f"it is no file of arrays ({error}).") from error
+
+
+def _check_array(member: IO[bytes], size: int) -> None:
+    """Raises `ValueError` for what is no array of numbers, `SpecError` for a wrong length."""
+    major, _ = np.lib.format.read_magic(member)
+    if major != 1:
+        raise ValueError(f"version {major} of its format")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != size - member.tell():
+        raise SpecError("an array is not as long as it says.")

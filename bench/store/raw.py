@@ -31,6 +31,10 @@ class RawFacts:
         return [w for w in self.energy if w.index in rounds and w.cell_id in wanted]
 
 
+def _place(window: Window) -> tuple[int, str, int]:
+    return window.index, window.cell_id, window.position
+
+
 def read_raw(run: StoredRun) -> RawFacts:
     """Both are empty for a run that an older bench began."""
     skipped: list[str] = []
@@ -41,6 +45,6 @@ def read_raw(run: StoredRun) -> RawFacts:
     return RawFacts(
         workers={(w.cell_id, w.index): w for w in lines(WORKERS, WorkerFacts)},
         cells={c.cell_id: c for c in lines(FACTS, CellFacts)},
-        energy=lines(ENERGY, Window),
+        energy=list({_place(window): window for window in lines(ENERGY, Window)}.values()),
         skipped=skipped,
     )

@@ -41,6 +41,7 @@ def _raw_row(record: Record) -> dict[str, object]:
         "batch": cell.batch,
         "threads": cell.threads,
         "lane": cell.lane,
+        "driver": cell.driver,
         "allow_fallback": cell.allow_fallback,
         "status": record.standing,
         "stop": record.stop,
@@ -64,6 +65,7 @@ def _raw_foreign(found: Foreign, threads: int) -> dict[str, object]:
         "foreign": found.tool,
         "variant": None,
         "lane": None,
+        "driver": None,
         "threads": threads or None,
         "median_ns": found.median_ns,
         "p90_ns": found.p90_ns,
@@ -115,9 +117,23 @@ def _of_energy(energy: Energy) -> dict[str, object]:
     return row
 
 
+def _of_loadgen(record: Record) -> dict[str, object]:
+    """The keys of what LoadGen says of its tests."""
+    told = [one.loadgen for one in record.invocations if one.loadgen is not None]
+    if not told:
+        return {}
+    figures = [one.figure for one in told if one.figure is not None]
+    return {
+        "loadgen_version": told[0].version,
+        "loadgen_valid": sum(one.valid for one in told),
+        "loadgen_tests": len(told),
+        "loadgen_figure": sum(figures) / len(figures) if figures else None,
+    }
+
+
 def _raw_measures(record: Record) -> dict[str, object]:
     """The keys of those parts of a record that may be absent."""
-    row: dict[str, object] = {}
+    row = _of_loadgen(record)
     if record.failure is not None:
         row |= {"failure_kind": record.failure.kind, "failure_message": record.failure.message}
     if record.latency is not None:
@@ -149,6 +165,12 @@ def _raw_measures(record: Record) -> dict[str, object]:
             "least_bytes": record.roofline.bytes,
             "peak_operations_per_s": record.roofline.peak_operations_per_s,
             "peak_bytes_per_s": record.roofline.peak_bytes_per_s,
+            "peak_of": record.roofline.peak_of or "fp32",
+        }
+    if record.sweep_end is not None:
+        row |= {
+            "sweep_end_batch": record.sweep_end.batch,
+            "sweep_end_kind": record.sweep_end.failure.kind,
         }
     if record.queries is not None:
         row |= _of_queries(record.queries)

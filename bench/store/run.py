@@ -33,6 +33,7 @@ from bench.record.migrations import migrated
 from bench.record.result import SCHEMA_VERSION, Invocation, Record
 from bench.record.resumption import Resumption
 from bench.spec import Suite
+from bench.store.bundle.opened import mark
 from bench.store.find import HEADER, INVOCATIONS, RESUMES, only_run
 from bench.store.gaps import read_gaps
 from bench.store.held import Holder
@@ -55,12 +56,14 @@ class StoredRun:
     skipped: list[str]
     header_lost: bool = False  #: `run.json` is broken, and `header` is what the records tell
     resumptions: list[Resumption] = field(default_factory=list)
+    mark: str = ""  #: what whoever reads it has to know of the bundle that it is from
 
     @property
     def remarks(self) -> list[str]:
         """What whoever reads the records has to be told of them: what could not be read, and what
         was no longer the same when the run was gone on with."""
-        return [*(f"skipped {text}" for text in self.skipped), *self.changed]
+        marked = [self.mark] if self.mark else []
+        return [*marked, *(f"skipped {text}" for text in self.skipped), *self.changed]
 
     @property
     def changed(self) -> list[str]:
@@ -71,11 +74,23 @@ class StoredRun:
             for change in resumption.changes
         ]
 
+    @cached_property
+    def without_predictions(self) -> bool:
+        """Whether models were scored, and none of the predictions are there: of runs that were
+        handed on without them only the scores are known."""
+        files = {r.accuracy.predictions for r in self.records if r.accuracy and not r.foreign}
+        return bool(files) and not any((self.path / file).exists() for file in files)
+
     def predictions(self, record: Record, without: Collection[str] = ()) -> dict[str, Array]:
         """What the record's accuracy was counted from, one row an item (`Task.columns`), but for
         the columns in ``without``. Raises `SpecError` where it is lost or broken."""
         if record.accuracy is None:
             raise SpecError(f"{self.path}: {record.cell.label} has no predictions.")
+        if self.without_predictions:
+            raise SpecError(
+                f"{self.path}: it has no predictions, so its accuracies can be neither compared "
+                "nor derived again."
+            )
         return read_predictions(self.path / record.accuracy.predictions, without)
 
     def scored_columns(self, record: Record) -> dict[str, Array]:
@@ -141,7 +156,7 @@ def _read(path: Path, *, packed: bool) -> StoredRun:
         header, records, lost = read_finished(path, skipped, packed=packed)
     skipped += leftovers(path)
     resumptions = list(read_lines(path / RESUMES, Resumption, header.schema_version, skipped))
-    return StoredRun(path, header, records, [], skipped, lost, resumptions)
+    return StoredRun(path, header, records, [], skipped, lost, resumptions, mark(path))
 
 
 def read_finished(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,10 +41,14 @@ from bench.validation import first_problem
 
 
 class RunStore:
-    """The writing end of one run directory, held by one process at a time."""
+    """The writing end of one run directory, held by one process at a time.
+
+    ``written`` is told the name of each file within the run once what was written is on the disk.
+    """
 
     def __init__(self, path: Path, *, keeps_raw: bool = True) -> None:
         self.path = path
+        self.written: Callable[[str], None] = lambda name: None
         #: False for a run that an older bench began: it goes on as it began
         self.keeps_raw = keeps_raw
         self.logs = path / "logs"
@@ -59,15 +63,24 @@ class RunStore:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         try:
             path = _new_folder(results, f"{stamp}-{header.suite.name}")
-            for name in ("samples", "predictions", outputs.FOLDER, "logs"):
-                (path / name).mkdir()
         except OSError as error:
-            raise SpecError(
-                f"{results}: a run can't be written there: {error.strerror}. Name another folder "
-                "with --results."
-            ) from error
+            raise _unwritable(results, error) from error
+        return cls.begin(path, header)
+
+    @classmethod
+    def begin(
+        cls, path: Path, header: RunHeader, written: Callable[[str], None] | None = None
+    ) -> RunStore:
+        """A new run directory at ``path``, an empty folder or none. Raises `SpecError` as
+        `create` does."""
+        try:
+            for name in ("samples", "predictions", outputs.FOLDER, "logs"):
+                (path / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(path.parent, error) from error
         store = cls(path, keeps_raw=header.keeps_raw)
-        store.write_atomically("run.json", header.model_dump_json(indent=1).encode())
+        store.written = written or store.written
+        store.write_atomically(HEADER, header.model_dump_json(indent=1).encode())
         return store
 
     def append_record(self, record: Record) -> None:
@@ -146,6 +159,13 @@ class RunStore:
             self.write_atomically(name, outputs.packed(arrays))
         return name
 
+    def folder(self, relative: str) -> Path:
+        """A folder of the run for files that others write there."""
+        path = self.path / relative
+        with _disk_errors(self.path):
+            path.mkdir(parents=True, exist_ok=True)
+        return path.resolve()
+
     def write_atomically(self, relative: str, data: bytes) -> None:
         """The whole file or none of it."""
         path = self.path / relative
@@ -156,6 +176,7 @@ class RunStore:
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
+        self.written(relative)
 
     def close(self) -> None:
         """Let another process resume this run."""
@@ -172,10 +193,13 @@ class RunStore:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        self.written(name)
 
 
 def resume_run(path: Path) -> tuple[RunStore, StoredRun]:
     """Open a stopped run for going on. Raises `SpecError` when it is not one, or in use."""
+    if path.is_file():
+        raise SpecError(f"{path}: only a run directory can be gone on with.")
     path = only_run(path)
     # Locked before it is read: another process may be adding to it until then.
     store = RunStore(path)
@@ -187,6 +211,13 @@ def resume_run(path: Path) -> tuple[RunStore, StoredRun]:
         raise
     store.keeps_raw = stored.header.keeps_raw
     return store, stored
+
+
+def _unwritable(results: Path, error: OSError) -> SpecError:
+    return SpecError(
+        f"{results}: a run can't be written there: {error.strerror}. Name another folder with "
+        "--results."
+    )
 
 
 def _refuse_unresumable(stored: StoredRun) -> None:

@@ -208,6 +208,63 @@ class ServedQueries:
 
 
 @dataclass(frozen=True)
+class LoadGenTest:
+    """One test of MLPerf's LoadGen, in the words of its ``TestSettings``.
+
+    Seeds are decimal: they go beyond what a number in a message may be.
+    """
+
+    scenario: str  #: SingleStream, MultiStream, Server or Offline
+    samples_per_query: int
+    expected_per_s: float  #: queries, of Server the rate, of Offline samples
+    target_latency_ns: int  #: Server alone
+    target_latency_percentile: float  #: of 1
+    min_duration_ms: int
+    min_query_count: int
+    max_query_count: int  #: 0: as many as it takes
+    qsl_rng_seed: str
+    sample_index_rng_seed: str
+    schedule_rng_seed: str
+    logs: str  #: the folder for its files, which is there
+    traced: bool  #: whether each sample's latency is taken from its trace
+
+
+@dataclass(frozen=True)
+class DriveLoadGen:
+    """LoadGen's performance mode on what is bound."""
+
+    test: LoadGenTest
+
+
+@dataclass(frozen=True)
+class Driven:
+    """Latency of each query as LoadGen has it, where it was traced and the scenario has one, else
+    of each call; and beside it the time of each call alone."""
+
+    latency_ns: Nanoseconds
+    call_ns: Nanoseconds
+
+
+@dataclass(frozen=True)
+class ScoreThroughLoadGen:
+    """LoadGen's accuracy mode: every sample of ``feeds`` (the first axis counts them) through the
+    checked path, ``batch`` at a time; one of the outputs is what LoadGen logs."""
+
+    test: LoadGenTest
+    feeds: Inputs
+    output: int
+    batch: int
+
+
+@dataclass(frozen=True)
+class ScoredThroughLoadGen:
+    """What the logged bytes of a sample are."""
+
+    dtype: str
+    shape: Tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Fetch:
     """What did the last timed call leave?"""
 
@@ -476,6 +533,8 @@ Request = Union[
     WarmUp,
     TimeBlock,
     ServeQueries,
+    DriveLoadGen,
+    ScoreThroughLoadGen,
     Fetch,
     Evaluate,
     ScoreTokens,
@@ -502,6 +561,8 @@ Answer = Union[
     Warmup,
     TimedBlock,
     ServedQueries,
+    Driven,
+    ScoredThroughLoadGen,
     Outputs,
     TokenScores,
     WentOn,

@@ -40,7 +40,7 @@ from bench.errors import (
     Unsupported,
     WorkerCrashed,
 )
-from bench.worker import PROTOCOL, openloop, resident, speculation
+from bench.worker import PROTOCOL, loadgen, openloop, resident, speculation
 from bench.worker import messages as m
 from bench.worker.clocks import WorkingClock
 from bench.worker.codec import MOST_TEXT, Encoded, decode, encode
@@ -131,6 +131,7 @@ class Work:
         self.call: Optional[Callable[[], object]] = None
         self.timer: Optional[Callable[[int], Nanoseconds]] = None
         self.queries: Optional[Queries] = None  #: the call, where it is a whole query
+        self.queries_per_call = 1
         self.copied: Optional[m.Inputs] = None  #: what is bound, where its copies can be timed
         self.watched: Optional[TimesDevice] = None  #: the session, if it can tell its device's time
         self.device: Optional[Device] = None
@@ -149,6 +150,8 @@ class Work:
             m.WarmUp: self.warm_up,
             m.TimeBlock: self.block,
             m.ServeQueries: self.serve_queries,
+            m.DriveLoadGen: self.drive_loadgen,
+            m.ScoreThroughLoadGen: self.score_through_loadgen,
             m.Fetch: self.fetch,
             m.Evaluate: self.evaluate,
             m.ScoreTokens: self.score_tokens,
@@ -217,6 +220,7 @@ class Work:
         session, self.timer, self.queries = self._session(), None, None
         started = time.perf_counter_ns()
         self.call, queries_per_call = self._make_call(session, request)
+        self.queries_per_call = queries_per_call
         bind_ns = time.perf_counter_ns() - started
         times_copies = isinstance(session, TimesCopies) and request.lane == "prepared"
         self.copied = request.feeds if times_copies else None
@@ -307,6 +311,23 @@ class Work:
         late_ns = float(np.quantile(served.late_ns, 0.99)) if len(served.late_ns) else 0.0
         ttft_ns = self.queries.ttft_since(served.due_ns) if self.queries else None
         return m.ServedQueries(served.latency_ns, late_ns, ttft_ns)
+
+    def drive_loadgen(self, request: m.DriveLoadGen) -> m.Driven:
+        """One test of MLPerf's LoadGen, which issues its queries to the prepared call."""
+        call = self._call()
+        self._ready_device(call)
+        driven = loadgen.drive(loadgen.module(), request.test, call, self.queries_per_call)
+        self._read_device()
+        return driven
+
+    def score_through_loadgen(self, request: m.ScoreThroughLoadGen) -> m.ScoredThroughLoadGen:
+        """LoadGen's accuracy mode through the checked path."""
+        session = self._session()
+
+        def outputs(feeds: m.Inputs) -> m.Array:
+            return np.asarray(session.run(feeds)[request.output])
+
+        return loadgen.score(loadgen.module(), request, outputs)
 
     def _bounds(self, asked: m.Bounds) -> List[openloop.Beyond]:
         """What says of a query whether it was beyond each of the bounds."""

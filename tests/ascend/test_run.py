@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from warm_bench import WarmBench
 
 from bench.store.run import StoredRun, read_run
 
@@ -21,19 +21,13 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def bench_on_ascend(toolkit: dict[str, str], tmp_path: Path) -> Run:
+def bench_on_ascend(warm_bench: WarmBench, toolkit: dict[str, str], tmp_path: Path) -> Run:
     """The command, on a machine that has the stand-ins."""
 
     def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         log = str(tmp_path / "misuses.log")
-        return subprocess.run(
-            [sys.executable, "-m", "bench", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, **toolkit, "COLUMNS": "80", "ACL_STAND_IN_LOG": log, **variables},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        given = {"COLUMNS": "80", "ACL_STAND_IN_LOG": log, **variables}
+        return warm_bench.run(arguments, tmp_path, {**os.environ, **toolkit, **given}, timeout=120)
 
     return run
 

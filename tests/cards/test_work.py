@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from bench.cards.work import Work, work_of
+from bench.cards.work.count import Work, work_of
 
 FLOAT = TensorProto.FLOAT
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import json
 import os
@@ -83,10 +84,31 @@ def find_targets() -> list[Target]:
     """Every device of every installed backend; all backends are asked at once."""
     if not _targets:
         points = sorted(entry_points(group="bench.backends"), key=lambda point: point.name)
-        asked = [(point, _ask(point.value)) for point in points]
-        for point, process in asked:
-            _targets.extend(_answers(point.name, point.value, process))
+        printed = _printed([point.value for point in points])
+        for point in points:
+            _targets.extend(_answers(point.name, point.value, printed[point.value]))
     return _targets
+
+
+def _printed(references: list[str]) -> dict[str, str]:
+    """What each backend answers; asked once for all processes of pytest-xdist."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    if run is None:
+        return _ask_all(references)
+    with Path(tempfile.gettempdir(), f"bench-contract-{run}.json").open("a+") as kept:
+        fcntl.flock(kept, fcntl.LOCK_EX)
+        kept.seek(0)
+        if text := kept.read():
+            known: dict[str, str] = json.loads(text)
+            return known
+        asked = _ask_all(references)
+        kept.write(json.dumps(asked))
+        return asked
+
+
+def _ask_all(references: list[str]) -> dict[str, str]:
+    asked = [(reference, _ask(reference)) for reference in references]
+    return {reference: _output(reference, process) for reference, process in asked}
 
 
 def _ask(reference: str) -> subprocess.Popen[str]:
@@ -99,11 +121,15 @@ def _ask(reference: str) -> subprocess.Popen[str]:
     )
 
 
-def _answers(name: str, reference: str, process: subprocess.Popen[str]) -> list[Target]:
+def _output(reference: str, process: subprocess.Popen[str]) -> str:
     output, errors = process.communicate(timeout=120)
     if process.returncode != 0:
         # A backend that breaks is not an absent one: its tests have to fail.
-        pytest.fail(f"{name}: devices() broke: {errors.strip()}", pytrace=False)
+        pytest.fail(f"{reference}: devices() broke: {errors.strip()}", pytrace=False)
+    return output
+
+
+def _answers(name: str, reference: str, output: str) -> list[Target]:
     answer = json.loads(output.splitlines()[-1])
     for kind, why in answer.get("absent_kinds", {}).items():
         absent_kinds[reference, kind] = why

@@ -4,6 +4,7 @@ figure computed again by other people's code."""
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from scipy.special import log_softmax
 from scipy.stats import binomtest, entropy
 from sklearn.metrics import accuracy_score, cohen_kappa_score
+from warm_bench import WarmBench
 
 # One worker of pytest-xdist, so that the run that all look at is measured once.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("deal")]
@@ -31,23 +33,15 @@ QUICKLY = (
 
 
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stored(warm_bench: WarmBench, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the three models in two precisions on ONNX Runtime."""
-    import os
-    import subprocess
-    import sys
-
     folder = tmp_path_factory.mktemp("deal")
     models = [word for name in FAMILY for word in ("-m", name)]
     variants = ["--variant", "fp32", "--variant", "int8-static"]
     where = ["-t", "onnxruntime:cpu", "--threads", "1", "--results", str(folder / "r")]
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", "run", *models, *variants, *where, *QUICKLY],
-        env={**os.environ, "BENCH_CACHE": str(folder / "cache"), "COLUMNS": "80"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    given = {**os.environ, "BENCH_CACHE": str(folder / "cache"), "COLUMNS": "80"}
+    command = ("run", *models, *variants, *where, *QUICKLY)
+    done = warm_bench.run(command, folder, given, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = (folder / "r").iterdir()
     return run
@@ -150,9 +144,9 @@ def test_the_deal_is_told_in_words_at_80_columns(bench: Any, stored: Path) -> No
     assert "the distilled fashion-student is" in text
     assert "fashion-teacher in int8-static is" in text
     assert "Is fashion-student still fashion-teacher?" in text
-    for cost in ("throughput", "memory", "size"):
+    for cost, code in (("throughput", 2), ("memory", 0), ("size", 0)):
         other = bench("deal", str(stored), "--by", cost)
-        assert other.returncode == (2 if cost == "throughput" else 0), other.stderr
+        assert other.returncode == code, other.stderr
 
 
 def test_lineage_of_stored_predictions(bench: Any, stored: Path) -> None:

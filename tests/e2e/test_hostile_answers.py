@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from warm_bench import WarmBench
 
 from bench.store.run import StoredRun, read_run
 
@@ -70,19 +69,13 @@ def only_run(folder: Path) -> StoredRun:
 
 @pytest.mark.slow
 def test_an_answer_of_which_nothing_can_be_made_is_the_failed_row_of_its_cell(
-    environment: dict[str, str], tmp_path: Path, model: str
+    warm_bench: WarmBench, environment: dict[str, str], tmp_path: Path, model: str
 ) -> None:
     path = f"{installed(tmp_path)}{os.pathsep}{environment['PYTHONPATH']}"
     targets = [part for kind in EXPECTED for part in ("-t", f"hostile:{kind}?us=20")]
     command = ("run", "-m", model, *targets, *SHORT, *FEW, "--cell-timeout", "6", "--json")
-    result = subprocess.run(
-        [sys.executable, "-m", "bench", *command],
-        cwd=tmp_path,
-        env=environment | {"PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    given = environment | {"PYTHONPATH": path}
+    result = warm_bench.run(command, tmp_path, given, timeout=240)
     assert result.returncode == 1, result.stderr
     assert "bug in bench" not in result.stderr
     stored = only_run(tmp_path)

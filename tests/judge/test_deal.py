@@ -228,4 +228,6 @@ def test_without_a_score_there_is_nothing_to_weigh() -> None:
 def test_predictions_that_are_lost_leave_it_open() -> None:
     deal = make_deal(records(), lambda confidence: lambda one, other: None)
     assert "dominated" not in {p.standing.state for p in deal.points}
+    assert not any(p.as_accurate for p in deal.points)
+    assert answer(deal).endswith("which is the most accurate is open.")
     assert len(sentences(deal)) == 1

@@ -11,6 +11,7 @@ from fake_records import STUDENT, TEACHER, a_cell, a_failure, a_record
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.cell import LoadGen
 from bench.errors import SpecError
 from bench.judge.differences import REFUSED, TOLD, check_allowed_kinds, differences, refuse
 from bench.judge.matching import Matched, match_cells, match_runs, match_targets
@@ -150,6 +151,7 @@ CHANGED_CELLS: dict[str, dict[str, Any]] = {
     "input": {"input_sha256": "f" * 64},
     "threads": {"threads": 8},
     "lane": {"lane": "api"},
+    "tool": {"loadgen": LoadGen()},
     "fallback": {"allow_fallback": True},
 }
 
@@ -165,6 +167,14 @@ def test_a_cell_that_is_defined_otherwise_is_refused_unless_allowed(kind: str) -
     other = next(k for k in REFUSED if k != kind)
     with pytest.raises(SpecError):
         refuse(found, [other])
+
+
+def test_other_settings_of_loadgen_are_told() -> None:
+    one = a_record(a_cell(loadgen=LoadGen(min_duration=500)))
+    other = a_record(a_cell(loadgen=LoadGen()))
+    (found,) = differences(matched(one, other))
+    assert (found.kind, found.a, found.b) == ("settings", "min_duration=500", "its own")
+    assert not found.refused
 
 
 @pytest.mark.parametrize("kind", ["scenario", "batch"])

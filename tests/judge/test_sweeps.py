@@ -8,7 +8,7 @@ from compared_runs import a_header
 from fake_records import TEACHER, a_cell, a_record, an_invocation, estimate
 
 from bench.judge.sweeps import sweep_sentences
-from bench.record.result import Record
+from bench.record.result import Failure, Record, SweepEnd
 from bench.spec import Suite
 from bench.store.run import StoredRun
 
@@ -49,3 +49,13 @@ def test_batches_that_were_named_are_no_sweep_nor_is_a_single_one() -> None:
     records = [a_batch(1, 1e3), a_batch(2, 2e3)]
     assert sweep_sentences(a_run(records, (1, 2))) == []
     assert sweep_sentences(a_run(records[:1])) == []
+
+
+def test_a_sweep_that_memory_ended_says_at_which_batch() -> None:
+    rising = [a_batch(n, r) for n, r in ((1, 1e3), (2, 2e3))]
+    failure = Failure(kind="out-of-memory", message="no room")
+    rising[-1] = rising[-1].model_copy(update={"sweep_end": SweepEnd(batch=4, failure=failure)})
+    (said,) = sweep_sentences(a_run(rising))
+    assert said.endswith("(measured: 1, 2); the sweep ends at 4: out of memory.")
+    (alone,) = sweep_sentences(a_run(rising[1:]))
+    assert alone == "fashion-teacher on x:cuda:0, offline: the sweep ends at 4: out of memory."

@@ -11,8 +11,8 @@ from test_plan import choice, model, suite
 
 from bench.errors import SpecError
 from bench.measure.plan import Plan, PlannedCell, make_plan
-from bench.measure.sweep import next_cells, swept_key
-from bench.record.result import Record
+from bench.measure.sweep import next_cells
+from bench.record.result import Failure, Record, SweepEnd
 from bench.spec import make_suite, with_flags
 
 SPREAD = (0.99, 1.0, 1.01, 0.995, 1.005)
@@ -31,7 +31,7 @@ def measured(planned: PlannedCell, call_ns: float, **changes: Any) -> Record:
     return Record(cell_id=cell.id, cell=cell, **values)
 
 
-def sweep(plan: Plan, call_ns: Any, ended: Any = (), most: int = 30) -> list[tuple[str, int]]:
+def sweep(plan: Plan, call_ns: Any, most: int = 30) -> list[tuple[str, int]]:
     """All cells of a sweep in their order, each measured as soon as it is planned."""
     records, asked = [], list(plan.cells)
     seen: list[tuple[str, int]] = []
@@ -39,7 +39,7 @@ def sweep(plan: Plan, call_ns: Any, ended: Any = (), most: int = 30) -> list[tup
         for planned in asked:
             seen.append((planned.cell.target, planned.cell.batch))
             records.append(measured(planned, call_ns(planned.cell)))
-        asked = next_cells(plan, records, ended)
+        asked = next_cells(plan, records)
     return seen
 
 
@@ -51,7 +51,7 @@ def test_it_begins_with_one_sample_and_doubles_until_throughput_stops_rising(
     assert [p.cell.batch for p in plan.cells] == [1]
     found = sweep(plan, lambda cell: 1e6 * max(1, cell.batch / 8))
     assert [batch for _, batch in found] == [1, 2, 4, 8, 16]
-    assert next_cells(plan, [], ()) == []
+    assert next_cells(plan, []) == []
 
 
 def test_each_sweep_ends_by_itself_and_equal_batches_are_measured_in_turn(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_each_sweep_ends_by_itself_and_equal_batches_are_measured_in_turn(tmp_pa
 
 def test_a_batch_is_the_cell_that_its_number_would_have_given(tmp_path: Path) -> None:
     plan = a_plan(tmp_path)
-    (second,) = next_cells(plan, [measured(plan.cells[0], 1e6)], ())
+    (second,) = next_cells(plan, [measured(plan.cells[0], 1e6)])
     named = a_plan(tmp_path, batch=(2,)).cells[0]
     assert second.cell == named.cell
     assert second.options == named.options
@@ -75,9 +75,12 @@ def test_a_sweep_that_ran_out_of_memory_or_failed_does_not_go_on(tmp_path: Path)
     plan = a_plan(tmp_path)
     (first,) = plan.cells
     record = measured(first, 1e6)
-    assert next_cells(plan, [record], {swept_key(first.cell)}) == []
+    failure = Failure(kind="out-of-memory", message="no room")
+    ended = record.model_copy(update={"sweep_end": SweepEnd(batch=2, failure=failure)})
+    assert len(next_cells(plan, [record])) == 1
+    assert next_cells(plan, [ended]) == []
     failed = measured(first, 1e6, status="failed", stop="failed")
-    assert next_cells(plan, [failed], ()) == []
+    assert next_cells(plan, [failed]) == []
 
 
 def test_no_sweep_goes_on_for_ever(tmp_path: Path) -> None:
@@ -92,7 +95,7 @@ def test_a_model_without_a_free_batch_says_why_there_is_no_sweep(tmp_path: Path)
         (planned,) = plan.cells
         assert planned.refused is None
         assert any(f"no sweep over its batch, which is {why}" in w for w in planned.assumed)
-        assert next_cells(plan, [measured(planned, 1e6)], ()) == []
+        assert next_cells(plan, [measured(planned, 1e6)]) == []
 
 
 def test_other_scenarios_have_their_usual_batches(tmp_path: Path) -> None:
@@ -103,7 +106,7 @@ def test_other_scenarios_have_their_usual_batches(tmp_path: Path) -> None:
         ("offline", 1),
     ]
     records = [measured(p, 1e6) for p in plan.cells]
-    assert [p.cell.scenario for p in next_cells(plan, records, ())] == ["offline"]
+    assert [p.cell.scenario for p in next_cells(plan, records)] == ["offline"]
 
 
 def test_auto_is_one_word_in_suites_and_flags() -> None:

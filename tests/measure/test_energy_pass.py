@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,12 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from energy_windows import window
 from fake_records import TEACHER, a_cell
 
 from bench.backend import Device
 from bench.errors import BenchError, SpecError, WorkerCrashed
+from bench.machine import memory
 from bench.machine.powercap import Found, Zone
 from bench.machine.wall import MeterFile
+from bench.measure import starting
 from bench.measure.account import Account
 from bench.measure.energy import found, passes
 from bench.measure.energy.meters import (
@@ -25,11 +29,12 @@ from bench.measure.energy.meters import (
     Watch,
     ZoneMeter,
 )
-from bench.measure.energy.passes import EnergyPass, check_wall, has_energy
+from bench.measure.energy.passes import EnergyPass, Taken, check_wall, has_energy
+from bench.measure.member import COLD
 from bench.record.energy import energies
 from bench.record.windows import IDLE, Window
 from bench.spec import Suite
-from bench.worker.messages import EnergyWatched
+from bench.worker.messages import EnergyWatched, Warmup
 
 GPU = Device("cuda:0", "NVIDIA", "H", "1")
 WATTS = 100.0
@@ -72,6 +77,10 @@ class Computing:
     def __init__(self, log: list[str], name: str, dies: bool = False) -> None:
         self.log, self.name, self.dies = log, name, dies
 
+    def warm_up(self, budget_s: float) -> Warmup:
+        self.log.append(f"{self.name} warmed up")
+        return Warmup(calls=5, settled=True, latency_ns=1_000_000)
+
     def timed_block(self, *, calls: int, discard: int) -> SimpleNamespace:
         assert discard == 0, "what is discarded draws power, too"
         if self.dies:
@@ -101,7 +110,8 @@ class Stage:
         monkeypatch.setattr(passes, "LEAD_S", 0.02)
         monkeypatch.setattr(passes, "TAIL_S", 0.02)
         monkeypatch.setattr(found, "find_zones", lambda: Found(trouble="no counters here"))
-        monkeypatch.setattr(passes, "start_member", self.start)
+        monkeypatch.setattr(starting, "start_member", self.start)
+        monkeypatch.setattr(memory, "spare_bytes", lambda: 10**12)
         given = {"energy_window_s": 0.25, "min_invocations": 3, "wall_command": None}
         given |= {"wall_csv": None, "wall_offset_s": 0.0, "wall_zone": "UTC", **suite}
         self.context: Any = SimpleNamespace(
@@ -112,21 +122,28 @@ class Stage:
             listener=SimpleNamespace(note=self.notes.append, phase=lambda text: None),
             launcher=SimpleNamespace(worker=lambda runtime, threads: Meter(self.log)),
             store=SimpleNamespace(append_energy=self.rounds.append),
+            at_once=2,
         )
 
-    def start(self, state: Any, context: Any) -> Any:
+    def start(self, state: Any, context: Any, born: Any, *, warm: bool) -> Any:
+        assert not warm, "a worker is warmed up while no other starts"
         name = state.cell.model.name
+        self.begin(name)
         if name in self.fails:
             raise self.fails[name]
         self.log.append(f"{name} started")
         return SimpleNamespace(
             worker=Computing(self.log, name, name in self.dies),
-            warmup=SimpleNamespace(latency_ns=1_000_000),
+            warmup=COLD,
+            device_memory=None,
             bound=SimpleNamespace(queries_per_call=2, tells_of_device=True),
             watcher=SimpleNamespace(close=lambda: None),
             grown_bytes=0,
             state=state,
         )
+
+    def begin(self, name: str) -> None:
+        """A worker begins to start."""
 
     def run(self, *cells: Any) -> bool:
         return EnergyPass(cells, self.context, 4).run()
@@ -159,6 +176,36 @@ def test_each_round_has_fresh_workers_and_idle_before_and_after(
     assert energy.power_w.value == pytest.approx(WATTS, rel=0.02)
     queries = next(w for w in stage.rounds[0] if w.cell_id == cells[0].cell.id).queries
     assert queries % 200 == 0, "blocks of 100 ms of a call a ms, two queries a call"
+
+
+def test_workers_of_a_round_start_side_by_side_and_nothing_is_measured_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = Stage(monkeypatch, wall_command="echo 40")
+    cells = [planned(name, "x:cpu") for name in ("one", "two", "three")]
+    for cell in cells:
+        cell.on_accelerator = False
+    met = threading.Barrier(2)
+    begun: list[str] = []
+
+    def begin(name: str) -> None:
+        begun.append(name)
+        if len(begun) % 3 != 1:  # of each round the first starts alone, to learn what one takes
+            met.wait(10)
+
+    monkeypatch.setattr(stage, "begin", begin)
+    monkeypatch.setattr(passes.EnergyPass, "_in_turn", lambda self, members, meters: taken(members))
+    in_turn: list[list[str]] = []
+
+    def taken(members: Any) -> list[Taken]:
+        in_turn.append(stage.log[-6:])
+        return [Taken(window("idle", len(in_turn), 0, []), [])]
+
+    stage.run(*cells)
+    assert len(in_turn) == 3
+    for last in in_turn:
+        assert [words.partition(" ")[2] for words in last] == ["started"] * 3 + ["warmed up"] * 3
+    assert stage.context.account.starting_s > 0
 
 
 def test_calls_that_raise_the_clock_count_as_queries(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,4 +39,4 @@ def test_a_real_run_can_be_derived_and_outputs_that_are_not_kept_are_counted(
     publish([run], tmp_path / "p", "A title")
     account = check(tmp_path / "p")
     assert [str(problem) for problem in account.problems] == []
-    assert (account.taken == 0) == kept
+    assert (not account.taken) == kept

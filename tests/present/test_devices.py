@@ -89,8 +89,29 @@ def test_other_precisions_are_not_held_against_a_peak_of_fp32() -> None:
     assert "matrix" not in text
 
 
+def test_a_peak_of_the_cell_s_own_precision_is_named_by_it() -> None:
+    record = with_roofline("fp16")
+    line = record.roofline.model_copy(update={"peak_of": "fp16"})  # type: ignore[union-attr]
+    record = record.model_copy(update={"roofline": line})
+    assert "20% of the measured peak of matrix products in fp16, 60% of" in shown(record)
+    (row,) = result_rows([record])
+    assert row["peak_of"] == "fp16"
+
+
+def test_a_runtime_without_such_a_product_says_so_instead_of_a_share() -> None:
+    record = with_roofline("int8-static")
+    none = {"peak_of": "int8-static", "no_peak": "no kernel.", "peak_operations_per_s": None}
+    line = record.roofline.model_copy(update=none)  # type: ignore[union-attr]
+    assert (
+        "60% of the measured copy bandwidth at least; no share of compute, for there is no matrix "
+        "product in int8-static: no kernel."
+    ) in shown(record.model_copy(update={"roofline": line}))
+
+
 def test_operators_that_were_not_counted_are_named() -> None:
-    assert "nearer to memory-bound (not counted: 3 Twist)." in shown(with_roofline(Twist=3))
+    text = shown(with_roofline(Twist=3))
+    assert "at least 20% of the measured peak" in text
+    assert "nearer to memory-bound (not counted: 3 Twist)." in text
 
 
 def test_a_share_above_a_peak_is_told_for_what_it_is() -> None:

@@ -17,6 +17,7 @@ import intervals
 import kin
 import kin_language
 import peers
+import pooled
 import spending
 import tune
 import verdicts
@@ -29,6 +30,7 @@ PROOFS: dict[str, Callable[[bool], None]] = {
     "coverage": intervals.prove,
     "peers": peers.prove,
     "spending": spending.prove,
+    "pooled": pooled.prove,
     "lineage": kin.prove,
     "certificates": certificates.prove,
     "lineage-language": kin_language.prove,

@@ -50,7 +50,7 @@ def test_a_folder_with_several_runs_is_not_one(results: Path) -> None:
         ("nowhere", "no such folder"),
         ("nowhere/*", "no such folder"),
         ("results/*.txt", "none of what this matches"),
-        ("results/notes.txt", "but a file"),
+        ("results/notes.txt", "neither a run directory nor a bundle"),
         ("empty", "none below it"),
     ],
 )

@@ -49,6 +49,13 @@ def test_a_host_is_one_machine_after_its_hardware_changed() -> None:
     assert names(a_run("red", "red"), a_run("red", "red", "bbbbbbbbbbbb")) == ["red"]
 
 
+def test_one_host_name_on_another_cpu_is_another_machine() -> None:
+    """Containers of one image, in two places."""
+    here, there = a_run("sandbox"), a_run("sandbox", "", "bbbbbbbbbbbb")
+    there.header.facts["cpu_model"] = "Another"
+    assert len(by_machine([here, there])) == 2
+
+
 def test_two_names_given_on_one_host_are_two_machines() -> None:
     assert names(a_run("red", "left socket"), a_run("red", "right socket")) == [
         "left socket",

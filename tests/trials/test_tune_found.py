@@ -130,20 +130,21 @@ def test_costs_are_lower_where_it_is_better() -> None:
     cell = a_cell(scenario="offline", batch=8)
     slow, fast = (
         Invocation.model_construct(
-            calls=1, busy_ns=busy, queries_per_call=1, capacity_per_s=None, median_ns=float(busy)
+            index=index,
+            calls=1,
+            busy_ns=busy,
+            queries_per_call=1,
+            capacity_per_s=None,
+            median_ns=float(busy),
         )
-        for busy in (8_000_000, 4_000_000)
+        for index, busy in enumerate((8_000_000, 4_000_000), 7)
     )
-    assert Throughput().costs(cell, [slow, fast]) == [1e6, 5e5]
+    assert Throughput().costs([(cell, [slow, fast])], []) == {cell.id: {7: 1e6, 8: 5e5}}
     assert Throughput().shown(5e5).startswith("2")
-    assert Latency().costs(a_cell(), [slow, fast]) == [8e6, 4e6]
-
-
-def test_energy_names_the_meters_that_are_missing() -> None:
-    with pytest.raises(SpecError, match=r"`package`.*`gpu-board`"):
-        find_objective("energy", None, "onnxruntime:cpu")
+    one = a_cell()
+    assert Latency().costs([(one, [slow, fast])], []) == {one.id: {7: 8e6, 8: 4e6}}
 
 
 def test_a_bound_is_refused_where_no_queries_wait_for_others() -> None:
     with pytest.raises(SpecError, match="--latency-bound is for --for throughput"):
-        find_objective("latency", 5_000_000, "onnxruntime:cpu")
+        find_objective("latency", 5_000_000)

@@ -29,6 +29,21 @@ PLACEMENT = Placement({"npu:1": 3, "cpu": 1}, "a log", ("odd (cpu)",), "fp16", {
 SPECS = (TensorSpec("x", "float32", (-1, 4)),)
 FEEDS = {"x": np.arange(8, dtype=np.float32).reshape(2, 4), "ids": np.array(7)}
 TIMES_NS = np.array([5, 6], np.int64)
+LOADGEN_TEST = m.LoadGenTest(
+    scenario="Server",
+    samples_per_query=1,
+    expected_per_s=200.5,
+    target_latency_ns=5_000_000,
+    target_latency_percentile=0.99,
+    min_duration_ms=100,
+    min_query_count=10,
+    max_query_count=0,
+    qsl_rng_seed="2085463073848966840",
+    sample_index_rng_seed="2747215439041700203",
+    schedule_rng_seed="16159082839903944936",
+    logs="/runs/a/loadgen/b/run_1",
+    traced=True,
+)
 EXAMPLES = (
     m.Hello(3),
     m.AskVersion(),
@@ -54,6 +69,10 @@ EXAMPLES = (
     m.ServeQueries(9.5, 3, 1, m.Bounds(ttft_ns=2e9, tpot_ns=float("inf")), 2, discard=4),
     m.ServedQueries(TIMES_NS, 2.5),
     m.ServedQueries(TIMES_NS, 2.5, TIMES_NS),
+    m.DriveLoadGen(LOADGEN_TEST),
+    m.Driven(TIMES_NS, TIMES_NS[:1]),
+    m.ScoreThroughLoadGen(LOADGEN_TEST, FEEDS, output=0, batch=2),
+    m.ScoredThroughLoadGen("<f4", (10,)),
     m.WatchEnergy(DEVICE, 0.2, 0.02),
     m.EnergyWatched("gpu-board", "0000:c1:00.0", TIMES_NS, TIMES_NS, TIMES_NS),
     m.Fetch(),

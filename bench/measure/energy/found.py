@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,24 +11,27 @@ from bench.errors import BenchError
 from bench.machine.powercap import find_zones
 from bench.machine.wall import MeterFile
 from bench.measure.energy.meters import CommandMeter, DeviceMeter, FileMeter, Meter, ZoneMeter
-from bench.measure.member import Context
 from bench.measure.plan import PlannedCell
 from bench.record.windows import OF_DEVICES, Scope
+from bench.runtimes.processes import Launcher
+from bench.spec import Suite
 
 
 @dataclass
 class Meters:
     """The meters that a group of cells needs: the machine's, and those of their devices."""
 
-    context: Context
-    machine: list[Meter] = field(default_factory=list)
+    suite: Suite
+    launcher: Launcher
+    note: Callable[[str], None]  #: is told what is missing
+    machine: list[ZoneMeter | CommandMeter] = field(default_factory=list)
     file: FileMeter | None = None
     devices: dict[str, DeviceMeter] = field(default_factory=dict)  #: by the meter's own name
     of_cell: dict[str, str] = field(default_factory=dict)  #: cell id -> its device's meter
 
     def open(self, cells: Sequence[PlannedCell], held: ExitStack) -> None:
         """Find them; what is missing is told."""
-        suite, note = self.context.suite, self.context.listener.note
+        suite, note = self.suite, self.note
         rapl = find_zones()
         if rapl.zones:
             self.machine.append(ZoneMeter(rapl.zones))
@@ -47,21 +50,21 @@ class Meters:
 
     def _of(self, planned: PlannedCell, held: ExitStack) -> None:
         """The meter of a cell's device, if that has one."""
-        choice, context = planned.choice, self.context
+        choice = planned.choice
         assert choice.runtime is not None
         assert choice.device is not None
         if choice.device.id.partition(":")[0] == "cpu":
             return
-        worker = context.launcher.worker(choice.runtime, 1)
+        worker = self.launcher.worker(choice.runtime, 1)
         try:
             told = worker.watch_energy(choice.device, 0.0, 0.0)
         except BenchError as error:
             worker.kill()
-            context.listener.note(f"energy of {planned.cell.target}: {error}")
+            self.note(f"energy of {planned.cell.target}: {error}")
             return
         if not told.scope:
             worker.end()
-            context.listener.note(f"energy of {planned.cell.target}: the device tells none.")
+            self.note(f"energy of {planned.cell.target}: the device tells none.")
             return
         self.of_cell[planned.cell.id] = told.meter
         if told.meter in self.devices:
@@ -74,7 +77,15 @@ class Meters:
 
     @property
     def wall(self) -> bool:
-        return self.context.suite.wall_command is not None or self.file is not None
+        return self.suite.wall_command is not None or self.file is not None
+
+    @property
+    def scopes(self) -> set[Scope]:
+        """What energies are read of."""
+        found: set[Scope] = {meter.scope for meter in self.devices.values()}
+        for meter in self.machine:
+            found |= meter.scopes
+        return found | ({"wall"} if self.wall else set())
 
     @property
     def any(self) -> bool:

@@ -74,6 +74,10 @@ class ZoneMeter:
 
     zones: Sequence[Zone]
 
+    @property
+    def scopes(self) -> set[Scope]:
+        return {_rapl(zone) for zone in self.zones}
+
     def watch(self, enough: threading.Event) -> list[Series]:
         found = [Series(_rapl(z), z.name, "counter", z.wraps_at_uj) for z in self.zones]
         ended = False
@@ -126,6 +130,10 @@ class CommandMeter:
     """A user's command that prints watts."""
 
     command: str
+
+    @property
+    def scopes(self) -> set[Scope]:
+        return {"wall"}
 
     def watch(self, enough: threading.Event) -> list[Series]:
         series = Series("wall", "--wall-command", "power")

@@ -1,9 +1,10 @@
 """Windows of seconds: every cell's in turn, and the idle machine's before and after.
 
-A round starts a fresh worker for each cell, all of which stay there in all of the round's windows,
-idle ones included: a device with contexts on it idles at another power than one without. Each
-window begins with a lead of the same load that doesn't count, in which the device comes to its
-clocks and meters that tell a mean of the last second forget what was before.
+A round starts a fresh worker for each cell, side by side (`bench.measure.starting`), all of which
+stay there in all of the round's windows, idle ones included: a device with contexts on it idles at
+another power than one without. Each window begins with a lead of the same load that doesn't count,
+in which the device comes to its clocks and meters that tell a mean of the last second forget what
+was before.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from datetime import UTC, datetime
 
 from bench.errors import BenchError
 from bench.machine.disturbance import round_watcher
-from bench.machine.memory import room_for_another
 from bench.machine.wall import read_command, zone_of
 from bench.measure.beats import MAX_CALLS
 from bench.measure.energy.found import Meters
 from bench.measure.energy.meters import Meter, Series, Watch
-from bench.measure.member import Context, Member, cpus_of, start_member
+from bench.measure.member import Context, Member, cpus_of
 from bench.measure.plan import PlannedCell
+from bench.measure.starting import Room, start_members
 from bench.measure.state import CellState
 from bench.measure.taken import as_answered
 from bench.record.energy import FEWEST_ROUNDS
@@ -78,38 +79,43 @@ class EnergyPass:
         self.next = first  #: the index of the next round
         self.suite = context.suite
         self.failed: dict[str, str] = {}
+        self.room = Room()
 
     def run(self) -> bool:
         """Measure and write; whether there was anything to read."""
         rounds = max(FEWEST_ROUNDS, self.suite.min_invocations)
-        with ExitStack() as held, self.context.account.useful():
-            meters = Meters(self.context)
-            meters.open(self.cells, held)
+        with ExitStack() as held:
+            meters = self.meters(held)
             if not meters.any or not self.cells:
                 return False
             for number in range(rounds):
                 names = "1 cell" if len(self.cells) == 1 else f"{len(self.cells)} cells in turn"
                 self.context.listener.phase(f"energy of {names}, round {number + 1} of {rounds}")
-                self.context.store.append_energy(self._round(meters))
-                self.next += 1
+                self.round_of(self.cells, meters)
         return True
 
-    def _round(self, meters: Meters) -> list[Window]:
-        members: dict[str, Member] = {}
-        taken: list[Taken] = []
+    def meters(self, held: ExitStack) -> Meters:
+        """Those of all cells, opened."""
+        context = self.context
+        meters = Meters(context.suite, context.launcher, context.listener.note)
+        with context.account.useful():
+            meters.open(self.cells, held)
+        return meters
+
+    def round_of(self, cells: Sequence[PlannedCell], meters: Meters) -> list[Window]:
+        """Measure a window of each of these and write them."""
+        windows = self._round(cells, meters)
+        self.context.store.append_energy(windows)
+        self.next += 1
+        return windows
+
+    def _round(self, cells: Sequence[PlannedCell], meters: Meters) -> list[Window]:
+        members = self._start(cells)
         try:
-            for place in self.context.rng.permutation(len(self.cells)):
-                planned = self.cells[place]
-                member = self._start(planned, members)
-                if member is not None:
-                    members[planned.cell.id] = member
-            own = [os.getpid(), *meters.pids, *(m.worker.pid for m in members.values())]
-            taken.append(self._idle(meters, own, 0))
-            for position, (cell_id, member) in enumerate(members.items(), 1):
-                taken.append(self._of_cell(cell_id, member, meters, own, position))
-            taken.append(self._idle(meters, own, len(members) + 1))
+            with self.context.account.useful():
+                taken = self._in_turn(members, meters)
         finally:
-            for member in members.values():
+            for member in members:
                 member.watcher.close()
                 member.worker.kill()
         last = max(one.window.began_ns + one.window.span_ns for one in taken)
@@ -117,20 +123,31 @@ class EnergyPass:
         lost = [self._lost(cell_id, why) for cell_id, why in self.failed.items()]
         return [*(one.whole(file) for one in taken), *lost]
 
-    def _start(self, planned: PlannedCell, members: dict[str, Member]) -> Member | None:
-        """A warm worker; None where there is none to be had, now or before."""
-        cell_id = planned.cell.id
-        if cell_id in self.failed:
-            return None
-        largest = max((member.grown_bytes for member in members.values()), default=0)
-        try:
-            if members and not room_for_another(largest):
-                raise BenchError("memory holds no worker of it beside the others")
-            with as_answered(planned.cell.target):
-                return start_member(CellState(planned), self.context)
-        except BenchError as error:
-            self._fail(planned, error)
-            return None
+    def _start(self, cells: Sequence[PlannedCell]) -> list[Member]:
+        """Warm workers in random order, started side by side; of those that fail, now or before,
+        there is none."""
+        there = [planned for planned in cells if planned.cell.id not in self.failed]
+        order = [CellState(there[place]) for place in self.context.rng.permutation(len(there))]
+        self.room.emptied()
+        started = start_members(order, self.context, self.room)
+        for state, error in started.failed:
+            self._fail(state.planned, error)
+        for state in started.without_room:
+            self.without_room(state.planned)
+        return started.members
+
+    def _in_turn(self, members: Sequence[Member], meters: Meters) -> list[Taken]:
+        """A window of each, between two of the idle machine."""
+        own = [os.getpid(), *meters.pids, *(member.worker.pid for member in members)]
+        taken = [self._idle(meters, own, 0)]
+        for position, member in enumerate(members, 1):
+            taken.append(self._of_cell(member.state.cell.id, member, meters, own, position))
+        taken.append(self._idle(meters, own, len(members) + 1))
+        return taken
+
+    def without_room(self, planned: PlannedCell) -> None:
+        """Memory holds no worker of it beside the others of the round."""
+        self._fail(planned, BenchError("memory holds no worker of it beside the others"))
 
     def _fail(self, planned: PlannedCell, error: BenchError) -> None:
         self.failed[planned.cell.id] = str(error)[:_MOST_WORDS]

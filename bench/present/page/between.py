@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 
 from bench.errors import SpecError
 from bench.judge.compare import Comparison, Report, compare
-from bench.judge.differences import not_allowed, refuse
-from bench.judge.matching import match_runs
+from bench.judge.differences import comparable_ones, not_allowed, refuse
+from bench.judge.matching import Matched, match_machines, match_runs
 from bench.numbers import MISSING, ratio
-from bench.present.compare import difference_lines, sentences
+from bench.present.compare import canary_notes, difference_lines, sentences
 from bench.present.page.draw import Axis, Dot, Lane, checked, dot_plot
 from bench.present.page.names import NEUTRAL, in_picture, lane_label, shown
 from bench.present.page.parts import Column, Entry, Picture, Section, Table, bounds
@@ -35,19 +35,30 @@ _TONES = {Verdict.FASTER: "good", Verdict.SLOWER: "bad", Verdict.INCONCLUSIVE: "
 _MOST_DIFFERENCES = 12
 
 
-def section(runs: Sequence[tuple[str, StoredRun]], allowed: Collection[str]) -> Section:
-    """Each later run against the first: what differs, and what that lets be said."""
+def section(
+    runs: Sequence[tuple[str, StoredRun]], machines: Sequence[str], allowed: Collection[str]
+) -> Section:
+    """Each later run against the first: what differs, and what that lets be said.
+
+    ``machines`` are the names of those of the runs, empty ones where there is one machine.
+    """
     (first, baseline), *others = runs
     paragraphs: list[str] = []
     pictures: list[Picture] = []
-    for letter, run in others:
-        said, picture = _one(first, baseline, letter, run, allowed)
-        paragraphs.extend(said)
+    for (letter, run), machine in zip(others, machines[1:], strict=True):
+        names = f"Run {letter} against run {first}"
+        try:
+            matched, aside = _matched((machines[0], baseline), (machine, run), allowed)
+        except SpecError as error:
+            paragraphs.append(f"{names}: {error}")
+            continue
+        said, picture = _one(names, first, letter, matched, allowed)
+        paragraphs += [*said, *([aside] if aside else [])]
         if picture is not None:
             pictures.append(picture)
     return Section(
         "between",
-        "Between the runs",
+        "Between the machines" if len(set(machines)) > 1 else "Between the runs",
         paragraphs=tuple(paragraphs),
         pictures=tuple(pictures),
         remarks=(
@@ -57,14 +68,25 @@ def section(runs: Sequence[tuple[str, StoredRun]], allowed: Collection[str]) -> 
     )
 
 
-def _one(
-    first: str, baseline: StoredRun, letter: str, run: StoredRun, allowed: Collection[str]
-) -> tuple[list[str], Picture | None]:
-    names = f"Run {letter} against run {first}"
+def _matched(
+    baseline: tuple[str, StoredRun], other: tuple[str, StoredRun], allowed: Collection[str]
+) -> tuple[Matched, str]:
+    """What two runs have in common, and what of that is not compared. Raises `SpecError` where
+    there is nothing."""
+    (machine, one), (other_machine, run) = baseline, other
+    if machine != other_machine:
+        both = {machine: [one], other_machine: [run]}
+        return comparable_ones(match_machines(both, machine), allowed)
     try:
-        matched = match_runs(baseline, run)
-    except SpecError:
-        return [f"{names}: they have no cell in common, so there is nothing to compare."], None
+        return match_runs(one, run), ""
+    except SpecError as error:
+        words = "they have no cell in common, so there is nothing to compare."
+        raise SpecError(words) from error
+
+
+def _one(
+    names: str, first: str, letter: str, matched: Matched, allowed: Collection[str]
+) -> tuple[list[str], Picture | None]:
     report = compare(matched, allowed)
     differing = [line.strip() for line in difference_lines(report)[1 : _MOST_DIFFERENCES + 1]]
     try:
@@ -75,8 +97,8 @@ def _one(
             f"{names}: not comparable, they differ in {', '.join(kinds)}. "
             f"{'; '.join(differing)}. To compare them all the same: --allow KIND."
         ], None
-    meant = "" if letter == "B" else f" (here B is run {letter})"
-    said = [f"{names}{meant}: {' '.join(sentences(report))}"]
+    meant = "" if letter == "B" or matched.machines else f" (here B is run {letter})"
+    said = [f"{names}{meant}: {' '.join((*sentences(report), *canary_notes(report)))}"]
     if differing:
         said.append(f"What differs ({first} / {letter}): {'; '.join(differing)}.")
     return said, _picture(report, letter, first)

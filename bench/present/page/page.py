@@ -23,9 +23,11 @@ from bench.present.page.portability import Portability
 from bench.present.page.sections import SECTIONS, About
 from bench.present.page.selection import Selection, select
 from bench.present.page.template import rendered
+from bench.store.machines import by_machine
 from bench.store.run import StoredRun
 
 _TITLE_LIMIT = 160
+_MARK_LIMIT = 600
 
 
 @dataclass(frozen=True)
@@ -62,18 +64,29 @@ def make_page(
     lettered = [(_letter(number), run) for number, run in enumerate(runs)]
     chosen = {letter: select(run.records) for letter, run in lettered}
     palette = Palette.of([r for run in runs for r in chosen[_letter_of(lettered, run)].records])
+    machines = _machines(runs)
     parts = [
-        _run_part(letter, run, chosen[letter], palette, several=len(runs) > 1)
-        for letter, run in lettered
+        _run_part(letter, run, chosen[letter], palette, machine, several=len(runs) > 1)
+        for (letter, run), machine in zip(lettered, machines, strict=True)
     ]
     compared = [(letter, _only(run, chosen[letter])) for letter, run in lettered]
     return Page(
         title=printable(title, limit=_TITLE_LIMIT) or _title(runs),
         runs=tuple(parts),
-        between=between.section(compared, allowed) if len(runs) > 1 else None,
+        between=between.section(compared, machines, allowed) if len(runs) > 1 else None,
         portability=portability,
-        results=_results(lettered, chosen),
+        results=_results(lettered, machines, chosen),
     )
+
+
+def _machines(runs: Sequence[StoredRun]) -> list[str]:
+    """The name of each run's machine; empty ones where all are of one."""
+    found = by_machine(runs)
+    if len(found) < 2:
+        return [""] * len(runs)
+    return [
+        next(m.name for m, mine in found.items() if any(run is o for o in mine)) for run in runs
+    ]
 
 
 def _letter(number: int) -> str:
@@ -101,7 +114,13 @@ def _only(run: StoredRun, selection: Selection) -> StoredRun:
 
 
 def _run_part(
-    letter: str, run: StoredRun, selection: Selection, palette: Palette, *, several: bool
+    letter: str,
+    run: StoredRun,
+    selection: Selection,
+    palette: Palette,
+    machine: str,
+    *,
+    several: bool,
 ) -> RunPart:
     prefix = f"{letter.lower()}-"
     records = selection.records
@@ -119,13 +138,17 @@ def _run_part(
     created = created.replace("+00:00", " UTC")
     cpu = printable(str(run.header.facts.get("cpu_model") or "unknown processor"), limit=80)
     name = printable(run.path.resolve().name, limit=120)
+    label = printable(run.header.label)
+    called = ", ".join(
+        filter(None, (printable(machine), label or (name if name != machine else "")))
+    )
     return RunPart(
         letter=letter,
-        title=f"Run {letter}: {name}" if several else name,
+        title=f"Run {letter}: {called}" if several else called,
         subtitle=f"{created} · {cpu} · {_counts(run, selection)}",
         answers=tuple(answers),
         sections=tuple(section for section in sections if not section.empty),
-        sure=tuple(_how_sure(selection)),
+        sure=tuple(_how_sure(selection, run.mark)),
     )
 
 
@@ -135,10 +158,10 @@ def _counts(run: StoredRun, selection: Selection) -> str:
     return words + (f", {len(selection.failed):,} failed" if selection.failed else "")
 
 
-def _how_sure(selection: Selection) -> list[str]:
-    """What the checks say about all that is shown."""
+def _how_sure(selection: Selection, mark: str) -> list[str]:
+    """What the checks say about all that is shown, and before it what a bundle's ``mark`` says."""
     records = selection.records
-    found = []
+    found = [printable(f"{mark[:1].upper()}{mark[1:]}.", limit=_MARK_LIMIT)] if mark else []
     marked = sum(any(not check.ok for check in record.checks) for record in records)
     if records:
         found.append(
@@ -159,12 +182,16 @@ def _how_sure(selection: Selection) -> list[str]:
     return found
 
 
-def _results(lettered: Sequence[tuple[str, StoredRun]], chosen: dict[str, Selection]) -> Table:
+def _results(
+    lettered: Sequence[tuple[str, StoredRun]],
+    machines: Sequence[str],
+    chosen: dict[str, Selection],
+) -> Table:
     found = []
     left_out = 0
-    for letter, run in lettered:
+    for (letter, run), machine in zip(lettered, machines, strict=True):
         kept = {record.cell_id for record in chosen[letter].rows}
-        found += [(letter, record) for record in run.records if record.cell_id in kept]
+        found += [(letter, machine, record) for record in run.records if record.cell_id in kept]
         left_out += len(run.records) - len(kept)
     words = (
         f"{left_out:,} further cells are not in this table; `bench show RUN --json` has them all."

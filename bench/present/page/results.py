@@ -24,14 +24,17 @@ from bench.present.page.parts import (
 )
 from bench.record.result import Record
 
-_Lettered = tuple[str, Record]
+#: The letter of the run, the name of its machine (empty where there is one machine), the record.
+_Lettered = tuple[str, str, Record]
 
 
 def results_table(found: Sequence[_Lettered], name: str, left_out: str) -> Table:
-    """All records of all runs, each with the letter of its run."""
-    records = [record for _, record in found]
+    """All records of all runs, each with the letter of its run and the name of its machine, where
+    there are several."""
+    records = [record for *_, record in found]
     units = _units(records)
-    runs = len({letter for letter, _ in found}) > 1
+    runs = len({letter for letter, *_ in found}) > 1
+    machines = any(machine for _, machine, _ in found)
     columns = [
         Column(("model",), "Model"),
         Column(("variant",), "Variant"),
@@ -51,16 +54,18 @@ def results_table(found: Sequence[_Lettered], name: str, left_out: str) -> Table
         Column(("invocations",), "Invocations", numeric=True),
         Column(("cell_id",), "Cell"),
     ]
+    if machines:
+        columns.insert(0, Column(("machine",), "Machine"))
     if runs:
         columns.insert(0, Column(("run",), "Run"))
     rows = []
-    for letter, record in found:
-        row = _row(record, units)
-        rows.append((Entry(letter), *row) if runs else row)
+    for letter, machine, record in found:
+        before = [Entry(letter)] * runs + [Entry(shown(machine))] * machines
+        rows.append((*before, *_row(record, units)))
     filters = tuple(
         place
         for place, column in enumerate(columns)
-        if column.keys[0] in ("run", "model", "variant", "target", "scenario", "status")
+        if column.keys[0] in ("run", "machine", "model", "variant", "target", "scenario", "status")
     )
     return Table(name, "Every cell", tuple(columns), tuple(rows), left_out, filters)
 

@@ -13,7 +13,16 @@ from bench.discover import Catalogue
 from bench.judge.sweeps import sweep_sentences
 from bench.numbers import MISSING
 from bench.present.devices import roofline_notes
-from bench.present.page import accuracy, energy, failures, footprint, latency, start, throughput
+from bench.present.page import (
+    accuracy,
+    energy,
+    failures,
+    footprint,
+    latency,
+    loadgen,
+    start,
+    throughput,
+)
 from bench.present.page.names import Palette
 from bench.present.page.parts import Section
 from bench.record.result import Record
@@ -52,6 +61,7 @@ SECTIONS = Catalogue(
     (
         SectionRow("latency", lambda a: latency.section(a.run, a.records, a.palette, a.prefix)),
         SectionRow("throughput", _throughput),
+        SectionRow("loadgen", lambda a: loadgen.section(a.records, a.prefix)),
         SectionRow("accuracy", lambda a: accuracy.section(a.records, a.palette, a.prefix)),
         SectionRow("footprint", lambda a: footprint.section(a.records, a.palette, a.prefix)),
         SectionRow("energy", lambda a: energy.section(a.records, a.prefix)),

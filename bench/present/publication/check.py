@@ -11,18 +11,16 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from bench import __version__
-from bench.cell import Frozen
 from bench.errors import SpecError
 from bench.files import irregular, regular_files
-from bench.judge.differences import machine_id_of
-from bench.present.publication.files import MANIFEST, RUNS, digests, run_files
+from bench.present.publication.files import MANIFEST, RUNS, digests
 from bench.present.publication.write import (
     PAGE,
     PAIRS,
@@ -33,17 +31,9 @@ from bench.present.publication.write import (
     section,
     tables,
 )
-from bench.record.differing import Problem, compare, is_number, same
-from bench.record.facts import CellFacts, WorkerFacts
-from bench.record.header import RunHeader
-from bench.record.result import Invocation, Record
-from bench.record.windows import Window
-from bench.store.derive import Derived, derived
-from bench.store.find import ENERGY, FACTS, HEADER, INVOCATIONS, RECORDS, WORKERS
-from bench.store.lines import read_lines
-from bench.store.raw import read_raw
-from bench.store.run import StoredRun, read_run
-from bench.store.samples import sample_files
+from bench.record.differing import Problem, same
+from bench.store.check import check_copy
+from bench.store.run import read_run
 from bench.validation import first_problem
 
 
@@ -53,7 +43,7 @@ class Account:
 
     runs: int
     numbers: int  #: derived again
-    taken: int  #: numbers without raw data: taken as published
+    taken: Counter[str]  #: numbers without raw data, by what they are of: taken as published
     problems: tuple[Problem, ...]
     written_by: str = ""  #: where another bench than this one wrote it
 
@@ -70,24 +60,19 @@ def check(folder: Path) -> Account:
     """
     manifest, text = _manifest(folder)
     problems = _files(folder, manifest, text)
+    taken: Counter[str] = Counter()
     if irregular(folder):  # what a link leads to is nothing to be read here
-        return Account(len(manifest.runs), 0, 0, tuple(problems))
-    sections, numbers, taken = [], 0, 0
+        return Account(len(manifest.runs), 0, taken, tuple(problems))
+    sections, numbers = [], 0
     for name in manifest.runs:
-        published = read_run(folder / RUNS / name)
-        file = f"{RUNS}/{name}"
-        problems += [Problem(file, "", "", text, "whole files") for text in published.skipped]
-        problems += _repeated(file, published)
-        problems += _rewritten(file, published)
-        problems += _unaccounted(folder, file, published)
-        again = derived(published)
-        problems += [
-            Problem(file, "", "", "a number", f"nothing: {text}") for text in again.problems
-        ]
-        counts = _compare_runs(file, published, again, problems)
-        numbers, taken = numbers + counts.numbers, taken + counts.taken
-        made, unread = section(name, again.run)
-        problems += [Problem(file, "pairs", "", "a number", f"nothing: {text}") for text in unread]
+        file, without = f"{RUNS}/{name}", name in manifest.without_predictions
+        found = check_copy(read_run(folder / file), file, without_predictions=without)
+        problems += found.problems
+        numbers += found.numbers
+        taken.update(found.taken)
+        made, unread = section(name, found.derived.run)
+        if not without:
+            problems += [Problem(file, "pairs", "", "a number", f"nothing: {u}") for u in unread]
         sections.append(made)
     for file, expected in tables(manifest.title, sections).items():
         numbers += compare_table(file, _read(folder / file), expected, problems)
@@ -159,130 +144,6 @@ def _changed(folder: Path, manifest: Manifest) -> list[Problem]:
     pairs = {n: (manifest.files.get(n, "none"), there.get(n, "none")) for n in there}
     pairs |= {n: (digest, "none") for n, digest in manifest.files.items() if n not in there}
     return [Problem(n, "", column, one, two) for n, (one, two) in pairs.items() if one != two]
-
-
-def _unaccounted(folder: Path, file: str, run: StoredRun) -> list[Problem]:
-    """Files of a run that nothing in it refers to."""
-    expected = run_files(run, read_raw(run).cells.values())
-    expected |= {f"samples/{path.name}" for path in sample_files(run.path)}
-    return [
-        Problem(f"{file}/{name}", "", "", "a file", "none")
-        for name in regular_files(folder / file)
-        if name not in expected
-    ]
-
-
-# -- records --------------------------------------------------------------------------------------
-
-
-def _repeated(file: str, run: StoredRun) -> list[Problem]:
-    """Lines that stand for what another line stands for: `bench publish` writes each once."""
-    version = run.header.schema_version
-    found = []
-    for name, kind, key in _LINES:
-        lines = read_lines(run.path / name, kind, version, [])
-        keys = Counter(tuple(getattr(line, part) for part in key) for line in lines)
-        for values, count in keys.items():
-            if count > 1:
-                row = " ".join(f"{part} {value}" for part, value in zip(key, values, strict=True))
-                found.append(Problem(f"{file}/{name}", row, "", f"{count} lines", "one"))
-    return found
-
-
-#: Files of lines, and the fields that tell one line from another.
-_LINES: tuple[tuple[str, type[Frozen], tuple[str, ...]], ...] = (
-    (RECORDS, Record, ("cell_id",)),
-    (INVOCATIONS, Invocation, ("cell_id", "index")),
-    (WORKERS, WorkerFacts, ("cell_id", "index")),
-    (FACTS, CellFacts, ("cell_id",)),
-    (ENERGY, Window, ("index", "cell_id", "position")),
-)
-
-
-def _rewritten(file: str, run: StoredRun) -> list[Problem]:
-    """Lines that bench would write otherwise, as one in which a key is there twice: another reader
-    could take it for something else. Fields that only a later bench writes may be absent."""
-    found = []
-    for name, kind, _ in _LINES:
-        path = run.path / name
-        lines = path.read_bytes().split(b"\n") if path.is_file() else [b""]
-        for number, line in enumerate(lines, start=1):
-            if _written_as(line, kind, None) != line or (number == len(lines) and line):
-                found.append(
-                    Problem(f"{file}/{name}", f"line {number}", "", _words(line), _AS_WRITTEN)
-                )
-    header = (run.path / HEADER).read_bytes()
-    if _written_as(header, RunHeader, 1) != header:
-        found.append(Problem(f"{file}/{HEADER}", "", "", _words(header), _AS_WRITTEN))
-    return found
-
-
-_AS_WRITTEN = "JSON as bench writes it"
-
-
-def _written_as(line: bytes, kind: type[Frozen], indent: int | None) -> bytes:
-    """How bench writes the value of a line; a line that is broken is told of elsewhere."""
-    if not line:
-        return line
-    try:
-        value = kind.model_validate_json(line)
-    except ValidationError:
-        return line
-    return value.model_dump_json(exclude_unset=True, indent=indent).encode()
-
-
-def _words(line: bytes) -> str:
-    return line.decode("utf-8", errors="replace")
-
-
-@dataclass(frozen=True)
-class _Counts:
-    """Numbers that were derived again, and numbers taken as published."""
-
-    numbers: int = 0
-    taken: int = 0
-
-
-def _compare_runs(
-    file: str, published: StoredRun, again: Derived, problems: list[Problem]
-) -> _Counts:
-    """Every field of the header and of every record and invocation."""
-    compare(f"{file}/{HEADER}", "", *_with_machine_id(published, again.run), problems)
-    numbers = taken = 0
-    pairs: tuple[tuple[str, Sequence[Record | Invocation], Sequence[Record | Invocation]], ...] = (
-        (RECORDS, published.records, again.run.records),
-        (INVOCATIONS, published.invocations, again.run.invocations),
-    )
-    for name, ours, theirs in pairs:
-        for mine, other in zip(ours, theirs, strict=True):
-            leaves = compare(f"{file}/{name}", _line_name(mine), mine, other, problems)
-            unborne = again.taken_as_it_is(mine)
-            found = [path for path, value in leaves.items() if is_number(value)]
-            without = [path for path in found if _is_below(path, unborne)]
-            numbers, taken = numbers + len(found) - len(without), taken + len(without)
-    return _Counts(numbers, taken)
-
-
-def _with_machine_id(published: StoredRun, again: StoredRun) -> tuple[RunHeader, RunHeader]:
-    """Both headers, the second with the machine's id as it follows from the facts."""
-    facts = published.header.facts
-    machine_id = machine_id_of(facts)
-    if machine_id is None or not published.header.keeps_raw:
-        return published.header, again.header
-    derived_facts = {**facts, "machine_id": machine_id}
-    return published.header, again.header.model_copy(update={"facts": derived_facts})
-
-
-def _is_below(path: str, fields: Collection[str]) -> bool:
-    """Whether a dotted path begins with one of the fields, whichever element of a list it is in."""
-    plain = re.sub(r"\[\d+\]", "", path)
-    return any(plain == name or plain.startswith(f"{name}.") for name in fields)
-
-
-def _line_name(value: Record | Invocation) -> str:
-    if isinstance(value, Invocation):
-        return f"cell {value.cell_id} invocation {value.index}"
-    return f"cell {value.cell_id} ({value.cell.label})"
 
 
 # -- tables ---------------------------------------------------------------------------------------

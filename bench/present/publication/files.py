@@ -8,14 +8,9 @@ compared with that digest.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 
-from bench.errors import SpecError
-from bench.files import irregular, regular_files
-from bench.record.facts import CellFacts
-from bench.store.find import ENERGY, FACTS, HEADER, INVOCATIONS, RECORDS, RESUMES, WORKERS
-from bench.store.run import StoredRun
+from bench.files import regular_files
 
 MANIFEST = "published.json"
 RUNS = "runs"
@@ -28,29 +23,3 @@ def digests(folder: Path) -> dict[str, str]:
         for name in sorted(regular_files(folder))
         if name != MANIFEST
     }
-
-
-def refuse_links(run: Path) -> None:
-    """Raise `SpecError` where part of a run, but for its logs, is a link or no plain file: what it
-    leads to would be published, whatever it is."""
-    for name in irregular(run):
-        if not name.startswith("logs/"):
-            raise SpecError(
-                f"{run / name}: it is a link or no plain file, and what it leads to is not part of "
-                "the run. Put the file itself in its place."
-            )
-
-
-def run_files(run: StoredRun, facts: Iterable[CellFacts]) -> set[str]:
-    """What the folder of a published run may hold besides samples."""
-    found = {HEADER, RECORDS, INVOCATIONS}
-    if run.resumptions:
-        found.add(RESUMES)
-    if run.header.keeps_raw:
-        found |= {WORKERS, FACTS}
-    if any(record.energy for record in run.records):
-        found.add(ENERGY)
-    found |= {r.accuracy.predictions for r in run.records if r.accuracy is not None}
-    for one in facts:
-        found |= {one.outputs, one.reference_outputs} - {""}
-    return found

@@ -11,17 +11,13 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from pydantic import Field
 
 from bench import __version__
-from bench.arrays import Array
-from bench.cards.tasks import bulky_columns
 from bench.cell import Frozen
 from bench.errors import SpecError
 from bench.judge.changes import Changes
@@ -31,21 +27,15 @@ from bench.present.ci.markdown import code, table_lines, text
 from bench.present.ci.tables import Table, pairs_table, results_table
 from bench.present.layout import TIED
 from bench.present.pairs import pair_rows, sentence
-from bench.present.publication.files import MANIFEST, RUNS, digests, refuse_links
+from bench.present.publication.files import MANIFEST, RUNS, digests
 from bench.present.publication.page import page
 from bench.present.told import told
-from bench.record.block import CANARY
-from bench.record.facts import CellFacts
 from bench.record.header import RunHeader
-from bench.record.windows import IDLE
-from bench.store import outputs
-from bench.store.derive import invocations_used
+from bench.store.compact import copy_run, refuse_links
 from bench.store.fields import RESULT_FIELDS
-from bench.store.find import ENERGY, FACTS, HEADER, INVOCATIONS, RECORDS, RESUMES, WORKERS
-from bench.store.raw import read_raw
+from bench.store.machines import given_name
 from bench.store.rows import result_rows
 from bench.store.run import StoredRun
-from bench.store.samples import sample_files
 
 README = "README.md"
 PAGE = "index.html"
@@ -98,11 +88,14 @@ class Manifest(Frozen):
     bench_version: str = ""  #: which wrote it: another one may word or lay out the tables otherwise
     #: the SHA-256 of every other file, by its name within the publication
     files: dict[str, str] = Field(default_factory=dict)
+    #: runs that were handed in without predictions, so that their accuracies are taken as they are
+    without_predictions: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
-        """The file."""
-        return self.model_dump_json(indent=1) + "\n"
+        """The file. Where all have predictions it is as an older bench writes it."""
+        unasked = set() if self.without_predictions else {"without_predictions"}
+        return self.model_dump_json(indent=1, exclude=unasked) + "\n"
 
 
 @dataclass(frozen=True)
@@ -123,16 +116,40 @@ class Section:
         packages = versions if isinstance(versions, Mapping) else {}
         shown = ", ".join(f"{name} {version}" for name, version in packages.items() if version)
         cores = known.get("physical_cores")
+        hardware = f"{cpu}, {cores} cores" if cores else cpu
         return [
             ("Command", printable(header.command, limit=1000)),
             ("Measured", printable(header.created_at, limit=40)),
-            ("Machine", f"{cpu}, {cores} cores" if cores else cpu),
+            ("Machine", self._named(hardware)),
             ("Versions", printable(shown, limit=1000) or "unknown"),
             ("Intervals", f"{100 * header.suite.confidence:g}%"),
             *[("Note", words) for words in told(self.run.records)],
             *self._changed,
             *self._unfinished,
+            *self._not_derived,
         ]
+
+    def _named(self, hardware: str) -> str:
+        """The hardware with the machine's name before it, where one was given, and its GPUs."""
+        name = given_name(self.run.header)
+        if not name:
+            return hardware
+        gpus = self.run.header.facts.get("gpus")
+        devices = [str(gpu.get("name")) for gpu in gpus or () if isinstance(gpu, Mapping)]
+        return f"{name}: {printable(', '.join([*devices, hardware]), limit=NAME_LIMIT)}"
+
+    @property
+    def _not_derived(self) -> list[tuple[str, str]]:
+        """What whoever handed the run in kept to themselves, so that it can't be made again."""
+        if not self.run.without_predictions:
+            return []
+        words = "accuracies, for there are no predictions"
+        if not self.run.header.keeps_raw:
+            words += (
+                "; load times, memory, copies, parity and placement, which an earlier build of "
+                "bench kept no raw data of"
+            )
+        return [("Not derived again", f"{words}: taken as they were written")]
 
     @property
     def _changed(self) -> list[tuple[str, str]]:
@@ -190,11 +207,16 @@ def publish(runs: Sequence[StoredRun], folder: Path, title: str) -> list[str]:
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
         for name, run in zip(names, runs, strict=True):
-            _copy_run(run, fresh / RUNS / name)
+            copy_run(run, fresh / RUNS / name, _as_asked(run.header))
         for file, content in tables(title, sections).items():
             (fresh / file).write_text(content, encoding="utf-8", newline="\n")
+        scored_only = [n for n, run in zip(names, runs, strict=True) if run.without_predictions]
         manifest = Manifest(
-            title=title, runs=tuple(names), bench_version=__version__, files=digests(fresh)
+            title=title,
+            runs=tuple(names),
+            bench_version=__version__,
+            files=digests(fresh),
+            without_predictions=tuple(scored_only),
         )
         (fresh / MANIFEST).write_text(manifest.text, encoding="utf-8", newline="\n")
         _replace(folder, fresh)
@@ -203,6 +225,15 @@ def publish(runs: Sequence[StoredRun], folder: Path, title: str) -> list[str]:
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return problems
+
+
+def _as_asked(header: RunHeader) -> RunHeader:
+    """The header with models in the suite's words: which of a user's folders they lie in is nobody
+    else's business, and where it is gone on from in another folder is the run's alone."""
+    asked = header.suite.models
+    if not header.keeps_raw or len(asked) != len(header.models):
+        return header
+    return header.model_copy(update={"models": asked})
 
 
 def _replace(folder: Path, fresh: Path) -> None:
@@ -232,101 +263,6 @@ def _names(runs: Sequence[StoredRun]) -> list[str]:
         if names.count(name) > 1:
             raise SpecError(f"two runs are called {name}; rename one of their folders.")
     return names
-
-
-# -- the copy of a run ----------------------------------------------------------------------------
-
-
-def _copy_run(run: StoredRun, folder: Path) -> None:
-    """What every published number comes from: no logs and no bulky columns, the rest as it is.
-
-    What belongs to no record or invocation (of a run that was killed in between) stays behind.
-    """
-    finished = {record.cell_id for record in run.records}
-    run = replace(run, invocations=[i for i in run.invocations if i.cell_id in finished])
-    (folder / "samples").mkdir(parents=True)
-    (folder / "predictions").mkdir()
-    _write_lines(folder / RECORDS, [r.model_dump_json() for r in run.records])
-    _write_lines(folder / INVOCATIONS, [i.model_dump_json() for i in run.invocations])
-    if run.resumptions:
-        _write_lines(folder / RESUMES, [r.model_dump_json() for r in run.resumptions])
-    raw = read_raw(run)
-    if run.header.keeps_raw:
-        told = [raw.workers.get((i.cell_id, i.index)) for i in run.invocations]
-        facts = [raw.cells.get(record.cell_id) for record in run.records]
-        _write_lines(folder / WORKERS, [one.model_dump_json() for one in told if one])
-        _write_lines(folder / FACTS, [one.model_dump_json() for one in facts if one])
-        kept = [one for one in raw.energy if one.cell_id in {*finished, IDLE}]
-        if kept:
-            _write_lines(folder / ENERGY, [one.model_dump_json() for one in kept])
-        _copy_outputs(run, [one for one in facts if one], folder)
-    header = _as_asked(run.header).model_dump_json(indent=1)
-    (folder / HEADER).write_text(header, encoding="utf-8", newline="\n")
-    for file in sample_files(run.path):
-        _copy_samples(file, folder / "samples" / file.name, run)
-    _copy_predictions(run, folder)
-
-
-def _as_asked(header: RunHeader) -> RunHeader:
-    """The header with models in the suite's words: which of a user's folders they lie in is nobody
-    else's business, and where it is gone on from in another folder is the run's alone."""
-    asked = header.suite.models
-    if not header.keeps_raw or len(asked) != len(header.models):
-        return header
-    return header.model_copy(update={"models": asked})
-
-
-def _copy_samples(source: Path, target: Path, run: StoredRun) -> None:
-    """The file as it is where records use all of it, else without the rows that none uses."""
-    import pyarrow as pa  # pyarrow: start-up
-    import pyarrow.parquet as pq  # pyarrow: start-up
-
-    try:
-        table = pq.read_table(source, read_dictionary=["cell_id"])
-    except (OSError, pa.ArrowException) as error:
-        raise SpecError(f"{source}: the samples can't be read: {error}.") from error
-    used = _used_rows(table, invocations_used(run))
-    if used.all():
-        shutil.copyfile(source, target)
-    elif used.any():
-        pq.write_table(table.filter(pa.array(used)), target, compression="zstd")
-
-
-def _used_rows(table: Any, used: Collection[tuple[str, int | None]]) -> Array:
-    """A mask of the rows that some record uses; the canary's are used where others are."""
-    cells, invocations = table["cell_id"].combine_chunks(), table["invocation"].to_numpy()
-    names, codes = cells.dictionary.to_pylist(), cells.indices.to_numpy(zero_copy_only=False)
-    keys, places = np.unique(np.stack([codes, invocations], axis=1), axis=0, return_inverse=True)
-    pairs = [(names[code], int(index)) for code, index in keys]
-    known = np.array([key in used or (key[0], None) in used for key in pairs], dtype=bool)
-    beats = np.array([name == CANARY for name, _ in pairs], dtype=bool)
-    return ((known | beats) if known.any() else known)[places.ravel()]
-
-
-def _copy_predictions(run: StoredRun, folder: Path) -> None:
-    import pyarrow.parquet as pq  # pyarrow: start-up
-
-    wanted = {r.accuracy.predictions: r for r in run.records if r.accuracy is not None}
-    for name, record in sorted(wanted.items()):
-        source = run.path / name
-        if source.is_file():
-            bulky = bulky_columns(record.cell.model.task)
-            columns = [c for c in pq.read_schema(source).names if c not in bulky]
-            table = pq.read_table(source, columns=columns)
-            pq.write_table(table, folder / name, compression="zstd", compression_level=19)
-
-
-def _copy_outputs(run: StoredRun, facts: Sequence[CellFacts], folder: Path) -> None:
-    (folder / outputs.FOLDER).mkdir()
-    names = {name for one in facts for name in (one.outputs, one.reference_outputs) if name}
-    for name in sorted(names):
-        source = run.path / name
-        if source.is_file():
-            shutil.copyfile(source, folder / outputs.FOLDER / source.name)
-
-
-def _write_lines(path: Path, lines: Sequence[str]) -> None:
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
 
 
 # -- tables ---------------------------------------------------------------------------------------

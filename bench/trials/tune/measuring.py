@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -16,23 +17,23 @@ from bench.judge.changes import change_between
 from bench.measure.beats import equal_beats
 from bench.measure.canary import Canary
 from bench.measure.group import Group
-from bench.measure.listener import Listener
-from bench.measure.measuring import Measuring, Outcome
+from bench.measure.measuring import Measuring, OpenRun
 from bench.measure.member import Context, Member
 from bench.measure.plan import Plan, PlannedCell
-from bench.measure.prepare import Prepared
 from bench.measure.spending import P99, ROUNDS
 from bench.measure.state import CellState
 from bench.record.block import Block
 from bench.record.result import Record, StopReason
+from bench.record.windows import Window
 from bench.stats.equivalence import two_one_sided
 from bench.stats.percentile import minimum_samples
 from bench.stats.racing import RacingRule, Standing
-from bench.store.run import StoredRun, read_run
-from bench.store.write import RunStore
+from bench.store.raw import read_raw
+from bench.store.run import read_run
 from bench.trials.tune.found import Costs, found_in
+from bench.trials.tune.joules import FUTILE, IDLE_TURNS, RaceWindows, no_energy, turn_s
 from bench.trials.tune.kept import FILE, Entrant, Tune
-from bench.trials.tune.objective import Objective
+from bench.trials.tune.objective import Objective, Tried
 from bench.trials.tune.race import CONFIRMATIONS, FIRST, LAST, Budget, Pace, confirm, race
 from bench.variants import DEFAULT, in_words
 
@@ -108,22 +109,22 @@ class Tuning(Measuring):
 
     def __init__(
         self,
-        prepared: Prepared,
-        store: RunStore,
-        stored: StoredRun | None,
-        listener: Listener,
-        outcome: Outcome,
+        run: OpenRun,
         *,
         tune: Tune,
         objective: Objective,
         tunables: Mapping[str, Tunable],
     ) -> None:
-        super().__init__(prepared, store, stored, listener, outcome)
+        super().__init__(run)
         self.tune = tune
         self.objective = objective
         self.tunables = tunables
-        self.budget = Budget(tune.asked.max_time_s, tune.spent_s + prepared.account.startup_s)
-        self.pace = Pace(self.budget)
+        self.budget = Budget(tune.asked.max_time_s, tune.spent_s + self.account.startup_s)
+        extra, least_s = (IDLE_TURNS, turn_s(self.suite)) if objective.metered else (0, 0.0)
+        self.pace = Pace(self.budget, extra, least_s)
+        self._windows: list[Window] = []
+        if objective.metered and run.stored is not None:
+            self._windows = read_raw(run.stored).energy
         self.states: dict[str, CellState] = {}
 
     def run(self) -> None:
@@ -137,28 +138,45 @@ class Tuning(Measuring):
         return self._costs().before(self.tune)
 
     def _costs(self) -> Costs:
-        return Costs(
-            {
-                name: dict(
-                    zip(
-                        (i.index for i in state.invocations),
-                        self.objective.costs(state.cell, state.invocations),
-                        strict=True,
-                    )
-                )
-                for name, state in self.states.items()
-                if state.failure is None
-            }
-        )
+        return Costs(self.objective.costs(self._tried_so_far(), self._windows))
+
+    def _tried_so_far(self) -> list[Tried]:
+        working = [state for state in self.states.values() if state.failure is None]
+        return [(state.cell, state.invocations) for state in working]
 
     def doubtful(self) -> set[str]:
         return {name for name in self.costs() if self._doubt(name)}
 
     def measure(self, names: Sequence[str]) -> None:
+        if self.objective.metered:
+            # What it computes is looked at once; windows of seconds tell the rest.
+            new = [name for name in names if not self.states[name].invocations]
+            self._take_blocks(new)
+            self._take_windows([name for name in names if self._can_run(name)])
+        else:
+            self._take_blocks(names)
+        self._keep()
+
+    def _take_blocks(self, names: Sequence[str]) -> None:
         self._group.generation_of([self.states[name] for name in names], self._canary)
         for name in names:
             self._check(self.states[name])
-        self._keep()
+
+    def _take_windows(self, names: Sequence[str]) -> None:
+        """A round of windows of each; who gives none, or mostly none that count, is thrown out."""
+        cells = [self.states[name].planned for name in names]
+        self.listener.phase(f"energy of {len(names)} configurations in turn")
+        self._windows += self._pass.windows_of(cells)
+        without = no_energy([planned.cell for planned in cells], self._windows)
+        for name in names:
+            why = self._pass.failed.get(name, without.get(name, ""))
+            if why:
+                self._throw_out(name, f"it has no energy: {why}")
+
+    @property
+    def _next(self) -> int:
+        """The generation, or round of windows, that comes next."""
+        return self._pass.next if self.objective.metered else self._group.generation
 
     def leave_out(self, names: Sequence[str]) -> None:
         # Whoever names a configuration has a reason to think that it is good.
@@ -185,7 +203,11 @@ class Tuning(Measuring):
             )
             bounded = self.objective.bound_ns is not None
             self._group = RaceGroup("race", states, context, self.tunables, bounded=bounded)
-            with Canary(context.launcher) as self._canary:
+            with ExitStack() as held:
+                self._canary = held.enter_context(Canary(context.launcher))
+                if self.objective.metered:
+                    cells = [state.planned for state in states]
+                    self._pass = RaceWindows(cells, context, self._first_energy_round(), held)
                 self._decide()
         self._finish_all()
 
@@ -197,12 +219,12 @@ class Tuning(Measuring):
     def _decide(self) -> None:
         """Race, and confirm picks until one holds."""
         compared = [one.cell_id for one in self.tune.against]
-        reserve = CONFIRMATIONS * (2 + len(compared))
+        reserve = self.pace.reserve(2 + len(compared))
         self.listener.phase(f"racing {len(self.costs())} configurations")
         always = {self.tune.default}
         standing = race(self._rule, self, self.pace, self._group.context.rng, always, reserve)
         if self.tune.raced_until is None:
-            self._keep(raced_until=self._group.generation)
+            self._keep(raced_until=self._next)
         for name in standing.left:
             self._throw_out_wrong(name)
         standing = self._rule().standing(self.costs(), always, self.doubtful())
@@ -212,20 +234,36 @@ class Tuning(Measuring):
             if not found.pick:
                 break
             if found.pick != self.tune.confirming:
-                self._keep(confirming=found.pick, confirmed_from=self._group.generation)
+                self._keep(confirming=found.pick, confirmed_from=self._next)
             names = list(dict.fromkeys([found.pick, self.tune.default, *compared]))
             names = [name for name in names if self._can_run(name)]
             if len(names) > 1:
                 self.listener.phase(f"confirming {self.tune.words(found.pick)}")
-                confirm(self, names, partial(self._confirmed, names), self.pace, CONFIRMATIONS)
-            if self._holds(found.pick):
-                found = found_in(
-                    self.tune, standing, self._costs(), self._doubts(standing), self._rule()
-                )
-                break
-            # What was raced against it may be better than it seemed.
+                have = partial(self._confirmed, names)
+                confirm(self, names, have, self.pace, CONFIRMATIONS, futile=self._futile)
+            holds = self._holds(found.pick)
+            # What was raced against it may be better than it seemed; and net energies that turn
+            # out to be none make the race one of gross ones.
             standing = self._rule().standing(self.costs(), always, self.doubtful())
+            again = found_in(
+                self.tune, standing, self._costs(), self._doubts(standing), self._rule()
+            )
+            if holds and again.pick == found.pick:
+                found = again
+                break
         self._keep(found=found)
+
+    def _measure_energy(self, ready: Sequence[PlannedCell]) -> None:
+        """The windows are there: new records with them."""
+        there = {window.cell_id for window in self._windows}
+        works = {r.cell_id for r in self.outcome.records if r.status == "ok"}
+        self._record_again({p.cell.id for p in ready} & there & works)
+
+    @property
+    def _futile(self) -> int:
+        """Rounds in a row that bring nothing to a confirmation: a process that fails does so again,
+        but a window that was disturbed says nothing of the next."""
+        return FUTILE if self.objective.metered else 1
 
     def _confirmed(self, names: Sequence[str]) -> int:
         return self._costs().processes_since(self.tune, names)

@@ -3,7 +3,7 @@ which lower is better; what else there is to hold it says in words."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,15 +13,21 @@ from scipy.special import bdtrc
 from bench.cell import Cell
 from bench.errors import SpecError
 from bench.measure.state import CellState
-from bench.numbers import duration, rate
+from bench.numbers import duration, energy, rate
 from bench.record import estimate
 from bench.record.result import Invocation, Percentile
+from bench.record.windows import Window
 from bench.scenarios import OFFLINE, SINGLE_STREAM
+from bench.trials.tune.joules import joules_of
 
 _P99 = 0.99
 #: The level at which a bound counts as broken. Queries of one process are alike, so it is far below
 #: what one test of independent ones would take. Our choice.
 _BROKEN = 1e-4
+#: A configuration that was measured.
+Tried = tuple[Cell, Sequence[Invocation]]
+#: By cell, and by generation or round.
+Costs = Mapping[str, Mapping[int, float]]
 
 
 class Objective(Protocol):
@@ -47,8 +53,13 @@ class Objective(Protocol):
         """What the 99th percentile of a query's latency must not exceed."""
         ...
 
-    def costs(self, cell: Cell, invocations: Sequence[Invocation]) -> list[float]:
-        """One an invocation, above 0; lower is better."""
+    @property
+    def metered(self) -> bool:
+        """Whether windows of energy measure it, and not blocks of latencies."""
+        ...
+
+    def costs(self, tried: Sequence[Tried], windows: Sequence[Window]) -> Costs:
+        """By cell and generation (or round of windows), above 0; lower is better."""
         ...
 
     def shown(self, cost: float) -> str:
@@ -72,9 +83,10 @@ class Latency:
     scenario: str = SINGLE_STREAM.name
     loads: bool = False
     bound_ns: int | None = None
+    metered: bool = False
 
-    def costs(self, cell: Cell, invocations: Sequence[Invocation]) -> list[float]:
-        return [float(value) for value in estimate.figures(cell, invocations)]
+    def costs(self, tried: Sequence[Tried], windows: Sequence[Window]) -> Costs:
+        return {cell.id: _figures(cell, invocations) for cell, invocations in tried}
 
     def shown(self, cost: float) -> str:
         return duration(cost)
@@ -94,9 +106,13 @@ class Throughput:
     name: str = "throughput"
     scenario: str = OFFLINE.name
     loads: bool = True
+    metered: bool = False
 
-    def costs(self, cell: Cell, invocations: Sequence[Invocation]) -> list[float]:
-        return [1e9 / float(value) for value in estimate.figures(cell, invocations)]
+    def costs(self, tried: Sequence[Tried], windows: Sequence[Window]) -> Costs:
+        return {
+            cell.id: {index: 1e9 / rate for index, rate in _figures(cell, invocations).items()}
+            for cell, invocations in tried
+        }
 
     def shown(self, cost: float) -> str:
         return rate(1e9 / cost)
@@ -134,16 +150,39 @@ class Throughput:
         return estimate.percentile(np.concatenate(arrays), arrays, _P99, confidence)
 
 
-def find_objective(name: str, bound_ns: int | None, target: str) -> Objective:
+@dataclass(frozen=True)
+class EnergyOfASample:
+    """Joules a sample."""
+
+    name: str = "energy"
+    scenario: str = OFFLINE.name
+    loads: bool = True
+    bound_ns: int | None = None
+    metered: bool = True
+
+    def costs(self, tried: Sequence[Tried], windows: Sequence[Window]) -> Costs:
+        return joules_of([cell for cell, _ in tried], windows).by_cell
+
+    def shown(self, cost: float) -> str:
+        return energy(cost)
+
+    def surely_broken(self, state: CellState, confidence: float) -> str:
+        return ""
+
+    def not_shown_kept(self, state: CellState, confidence: float) -> str:
+        return ""
+
+
+def _figures(cell: Cell, invocations: Sequence[Invocation]) -> dict[int, float]:
+    """The scenario's own figure by invocation."""
+    figures = estimate.figures(cell, invocations)
+    return {one.index: float(value) for one, value in zip(invocations, figures, strict=True)}
+
+
+def find_objective(name: str, bound_ns: int | None) -> Objective:
     """What ``--for`` names. Raises `SpecError`."""
     if bound_ns is not None and name != "throughput":
         raise SpecError(f"--latency-bound is for --for throughput; --for {name} has none.")
-    if name == "latency":
-        return Latency()
     if name == "throughput":
         return Throughput(bound_ns)
-    raise SpecError(
-        f"--for energy on {target}: no meter is connected to tuning yet, neither `package` (a "
-        "CPU's RAPL counters) nor `gpu-board` (NVML); `bench run --energy` reads them for single "
-        "configurations. Tune --for latency or --for throughput."
-    )
+    return EnergyOfASample() if name == "energy" else Latency()

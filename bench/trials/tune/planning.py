@@ -15,6 +15,7 @@ from bench.measure.plan import PlannedCell, make_plan
 from bench.measure.prepare import Prepared
 from bench.runtimes.targets import Choice, default_threads, parse_target
 from bench.spec import Suite
+from bench.trials.tune.joules import check_meters
 from bench.trials.tune.kept import Asked, Entrant, Tune
 from bench.trials.tune.measuring import Racers
 from bench.trials.tune.objective import Objective
@@ -59,6 +60,8 @@ def plan_tune(prepared: Prepared, asked: Asked, objective: Objective) -> TunePla
     base, choice = _default(prepared)
     suite = prepared.plan.suite
     _check_accuracy_is_known(base.model, asked)
+    if objective.metered:
+        check_meters(prepared, base, asked.max_time_s)
     tunables = _tunables(choice)
     space = _space(suite, base, choice, objective, tunables)
     every = space.configurations()

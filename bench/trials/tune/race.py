@@ -24,7 +24,7 @@ _LATER_LOOKS = 1.6
 #: The share of the whole time that is kept for the confirmation, at most. Our choice.
 _RESERVED = 0.3
 #: A process may take longer than those before it by this factor.
-_SLACK = 1.2
+SLACK = 1.2
 
 
 class Field(Protocol):
@@ -73,8 +73,12 @@ class Pace:
     """How long one process takes, as far as is known."""
 
     budget: Budget
+    #: Turns of a round that are no configuration's, such as windows of the idle machine.
+    extra: int = 0
+    #: What a turn takes at the very least, which is known before the first.
+    least_s: float = 0.0
     seconds: float = 0.0
-    processes: int = 0
+    turns: int = 0
 
     def measure(self, field: Field, names: Sequence[str]) -> None:
         if not names:
@@ -82,21 +86,30 @@ class Pace:
         before = self.budget.spent_s
         field.measure(names)
         self.seconds += self.budget.spent_s - before
-        self.processes += len(names)
+        self.turns += len(names) + self.extra
 
     @property
     def each_s(self) -> float:
-        return _SLACK * self.seconds / self.processes if self.processes else 0.0
+        """Of one turn."""
+        return SLACK * self.seconds / self.turns if self.turns else self.least_s
 
     def left_s(self, reserve: int) -> float:
-        """The time that is left beside that for ``reserve`` processes, which gives way where it
-        would be most of it."""
+        """The time that is left beside that for ``reserve`` turns, which gives way where it would
+        be most of it."""
         kept = min(reserve * self.each_s, _RESERVED * self.budget.total_s)
         return self.budget.left_s - kept
 
     def holds(self, processes: int, reserve: int = 0) -> bool:
-        """Whether there is time for so many more."""
-        return self.left_s(reserve) > processes * self.each_s
+        """Whether there is time for a round of so many."""
+        return self.left_s(reserve) > (processes + self.extra) * self.each_s
+
+    def affords(self, reserve: int) -> float:
+        """How many more processes there is time for, in full rounds."""
+        return self.left_s(reserve) / (self.each_s * (1 + self.extra / TOGETHER))
+
+    def reserve(self, count: int) -> int:
+        """Turns that a confirmation of so many configurations takes."""
+        return CONFIRMATIONS * (count + self.extra)
 
 
 def race(
@@ -107,8 +120,11 @@ def race(
     always: Collection[str] = (),
     reserve: int = 0,
 ) -> Standing:
-    """Race until it is decided, or only the time for ``reserve`` more processes is left. The rule
-    is asked for anew each time, since it counts those that there is time for."""
+    """Race until it is decided, or only the time for ``reserve`` more turns is left: before the
+    first look there is nothing to confirm, so nothing is kept for it. The rule is asked for anew
+    each time, since it counts those that there is time for."""
+    if pace.each_s:
+        field.leave_out(_too_many(rule(), field.costs(), pace, reserve))
     while True:
         costs = field.costs()
         now = rule().standing(costs, always, field.doubtful())
@@ -122,10 +138,11 @@ def race(
         for names in filter(None, (first, *_few_at_a_time(others))):
             racing = field.costs()
             names = [name for name in names if name in racing]
-            if names and pace.processes and not pace.holds(len(names), reserve):
+            kept = reserve if now.look else 0
+            if names and pace.each_s and not pace.holds(len(names), kept):
                 return rule().standing(racing, always, field.doubtful())
             pace.measure(field, names)
-            if pace.processes and not now.look:
+            if pace.turns and not now.look:
                 field.leave_out(_too_many(rule(), field.costs(), pace, reserve))
 
 
@@ -138,7 +155,7 @@ def _too_many(
 ) -> list[str]:
     """Those that don't come to the first look in time, with what the later looks take of the
     others: the ones with the most departures. Two stay, whatever the time."""
-    to_come = pace.left_s(reserve) / pace.each_s + sum(map(len, costs.values()))
+    to_come = pace.affords(reserve) + sum(map(len, costs.values()))
     affordable = max(2, int(to_come / (rule.first * _LATER_LOOKS)))
     return [
         name
@@ -148,11 +165,18 @@ def _too_many(
 
 
 def confirm(
-    field: Field, names: Sequence[str], have: Callable[[], int], pace: Pace, count: int
+    field: Field,
+    names: Sequence[str],
+    have: Callable[[], int],
+    pace: Pace,
+    count: int,
+    *,
+    futile: int = 1,
 ) -> None:
-    """Measure these side by side until there are ``count`` processes of each, as ``have`` tells, or
-    the time is up; when to end doesn't depend on what comes out."""
-    while (before := have()) < count and pace.holds(len(names)):
+    """Measure these side by side until there are ``count`` processes of each, as ``have`` tells,
+    the time is up, or ``futile`` rounds in a row brought none, as where one of them fails; when to
+    end doesn't depend on what comes out."""
+    in_vain = 0
+    while (before := have()) < count and in_vain < futile and pace.holds(len(names)):
         pace.measure(field, names)
-        if have() <= before:  # one of them failed
-            return
+        in_vain = 0 if have() > before else in_vain + 1

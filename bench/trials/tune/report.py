@@ -12,11 +12,13 @@ from bench.numbers import counted, duration, printable, ratio
 from bench.present.columns import TUNE_COLUMNS
 from bench.present.layout import MARKED, OK, Figure, Line, lay_out, wrap
 from bench.record import estimate
-from bench.record.result import Amount, Record
+from bench.record.result import Amount
 from bench.scenarios import find_scenario
+from bench.store.raw import read_raw
 from bench.store.run import StoredRun
+from bench.trials.tune.joules import joules_of
 from bench.trials.tune.kept import Entrant, Found, Gain, Tune
-from bench.trials.tune.objective import find_objective
+from bench.trials.tune.objective import Tried, find_objective
 from bench.variants import DEFAULT
 
 #: So many of those that can't be told apart are listed.
@@ -43,10 +45,11 @@ def tune_text(tune: Tune, run: StoredRun, width: int = 80) -> Text:
 def _lines(tune: Tune, run: StoredRun, found: Found) -> list[Line]:
     cells = {cell.id: cell for cell in run.header.cells}
     head = cells[tune.default]
+    figures_of = _figures(tune, run)
     lines = [Line(f"{printable(head.model.name)} on {printable(tune.asked.target)}")]
     for placed in found.best[:_LISTED]:
         figures = {
-            "figure": Figure(_figure(tune, run, placed.cell_id)),
+            "figure": Figure(figures_of.get(placed.cell_id, "")),
             "ratio": Figure(_times(placed.ratio) if placed.ratio is not None else "best so far"),
             "processes": Figure(str(placed.processes)),
         }
@@ -55,18 +58,34 @@ def _lines(tune: Tune, run: StoredRun, found: Found) -> list[Line]:
     return lines
 
 
-def _figure(tune: Tune, run: StoredRun, cell_id: str) -> str:
-    """What is measured of a configuration, over all its processes."""
-    record = _record(run, cell_id)
-    if record is None or not record.invocations:
-        return ""
-    objective = find_objective(tune.asked.objective, tune.asked.latency_bound_ns, "")
-    found = estimate.estimate(objective.costs(record.cell, record.invocations), 0.95)
-    return objective.shown(found.value) if found is not None else ""
+def _figures(tune: Tune, run: StoredRun) -> dict[str, str]:
+    """What is measured of each configuration, over all its processes."""
+    objective = find_objective(tune.asked.objective, tune.asked.latency_bound_ns)
+    windows = read_raw(run).energy if objective.metered else []
+    costs = objective.costs(_tried(run), windows)
+    found = {name: estimate.estimate(list(each.values()), 0.95) for name, each in costs.items()}
+    return {name: objective.shown(one.value) for name, one in found.items() if one is not None}
 
 
-def _record(run: StoredRun, cell_id: str) -> Record | None:
-    return next((r for r in reversed(run.records) if r.cell_id == cell_id), None)
+def _tried(run: StoredRun) -> list[Tried]:
+    """The configurations that were measured; of two records the last counts."""
+    records = {r.cell_id: r for r in run.records}.values()
+    return [(r.cell, r.invocations) for r in records if r.invocations and r.failure is None]
+
+
+def _metered(tune: Tune, run: StoredRun) -> list[str]:
+    """Which joules a race by energy compared, and how many of its windows didn't count."""
+    if not find_objective(tune.asked.objective, tune.asked.latency_bound_ns).metered:
+        return []
+    found = joules_of([cell for cell, _ in _tried(run)], read_raw(run).energy)
+    said = [f"energies are {found.words}."] if found.words else []
+    if found.invalid:
+        why = "; ".join(f"{reason} ({count})" for reason, count in found.invalid.items())
+        said.append(
+            f"{sum(found.invalid.values())} of {counted(found.windows, 'window')} don't count, "
+            f"and are not filled in: {printable(why, limit=_LIMIT)}."
+        )
+    return said
 
 
 def _times(found: Amount) -> str:
@@ -83,6 +102,7 @@ def sentences(tune: Tune, run: StoredRun) -> list[str]:
         said.append(_nothing(tune, found))
     else:
         said += _chosen(tune, found)
+    said += _metered(tune, run)
     said += _failures(tune, run)
     said += _thrown_out(tune)
     if tune.not_tried:

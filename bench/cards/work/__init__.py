@@ -1,0 +1,1 @@
+"""How much work a model is, counted in its graph."""

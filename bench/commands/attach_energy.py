@@ -1,0 +1,40 @@
+"""``bench attach-energy RUN --wall-csv FILE``: a meter's readings, exported after the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bench.commands.output import print_drawing
+from bench.numbers import counted
+
+
+@click.command(name="attach-energy")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--wall-csv",
+    "file",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The meter's CSV file, time and watts.",
+)
+@click.option("--wall-zone", default="UTC", help="Time zone of its times; default UTC.")
+@click.option("--wall-offset", "offset_s", type=float, default=0.0, help="Seconds to add to them.")
+def command(run: Path, file: Path, wall_zone: str, offset_s: float) -> None:
+    """Put the readings of a meter at the wall to the energy windows of RUN, by the time of day.
+
+    For a meter whose file can only be exported after the run. RUN has to have windows: it was made
+    with --energy and any meter, or with --energy --wall-csv FILE where FILE was not there yet.
+    """
+    from bench.machine.wall import MeterFile, zone_of  # zoneinfo: start-up
+    from bench.measure.energy.attach import attach  # numpy: start-up
+    from bench.present.energy import energy_table  # rich: start-up
+
+    zone_of(wall_zone)
+    found = attach(run, MeterFile(file, offset_s, wall_zone))
+    print_drawing(lambda width: energy_table(found.records, width))
+    lost = sum(found.invalid.values())
+    click.echo(f"{found.windows - lost} of {counted(found.windows, 'window')} have an energy.")
+    for why, count in found.invalid.items():
+        click.echo(f"{counted(count, 'window')}: {why}")

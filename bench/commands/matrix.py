@@ -1,0 +1,146 @@
+"""``bench matrix RUNS...``: which hardware for which model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bench.commands.flags import bound_ns, read_numbers, read_points
+from bench.commands.output import print_drawing, print_json, warn
+from bench.errors import SpecError
+
+if TYPE_CHECKING:
+    from bench.judge.matrix.answer import Answered
+    from bench.judge.matrix.cells import By, Price
+
+
+def _read_prices(
+    context: click.Context, flag: click.Parameter, values: tuple[str, ...]
+) -> dict[str, float]:
+    """``gpu-box=2.90`` several times. A name may hold an equals sign, a price can't."""
+    prices: dict[str, float] = {}
+    for value in values:
+        name, _, text = value.rpartition("=")
+        try:
+            price = float(text)
+        except ValueError:
+            price = math.nan
+        if not name.strip() or not 0 < price < math.inf:
+            raise click.BadParameter(
+                f"{value!r}: give a machine and what an hour of it costs, for example gpu-box=2.90."
+            )
+        prices[name.strip()] = price
+    return prices
+
+
+@click.command(name="matrix")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--by",
+    type=click.Choice(["latency", "throughput", "energy", "price", "accuracy"]),
+    default="latency",
+    show_default=True,
+    help="The figure of each cell.",
+)
+@click.option("--latency-bound", help="Only what keeps a query's p99 below this, e.g. 5ms.")
+@click.option("--within", callback=read_points, help="Accuracy that may be lost, e.g. 0.5points.")
+@click.option(
+    "--price",
+    "prices",
+    multiple=True,
+    callback=_read_prices,
+    metavar="NAME=PRICE",
+    help="What an hour of a machine costs, e.g. gpu-box=2.90.",
+)
+@click.option("--currency", default="", help="Of --price, written behind prices.")
+@click.option("--scenario", "scenarios", multiple=True, help="Show these load patterns.")
+@click.option("--batch", multiple=True, callback=read_numbers, help="Show these batches.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Write Markdown.")
+def command(
+    runs: tuple[Path, ...],
+    by: By,
+    latency_bound: str | None,
+    within: float | None,
+    prices: dict[str, float],
+    currency: str,
+    scenarios: tuple[str, ...],
+    batch: tuple[int, ...],
+    markdown: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Hold machines and targets against each other, model by model.
+
+    RUNS are run directories, or folders that hold some at any depth, such as a merged run: of one
+    machine or of several. Across machines figures are compared as they are; how many times as fast
+    one model is as another is measured within each machine.
+    """
+    from bench.judge.matrix.answer import answer  # scipy: start-up
+    from bench.judge.matrix.cells import Asked
+    from bench.store.frames import read_runs
+    from bench.store.machines import by_machine
+    from bench.store.run import no_collection
+
+    with no_collection():
+        found, skipped = read_runs(runs)
+        asked = Asked(
+            by=by,
+            scenarios=_known(scenarios),
+            batches=batch,
+            bound_ns=bound_ns(latency_bound),
+            within=None if within is None else within / 100,
+            prices=_prices([machine.name for machine in by_machine(found)], prices, currency),
+        )
+        answered = answer(found, asked)
+    for text in (*skipped, *(f"{run.path}: {text}" for run in found for text in run.remarks)):
+        warn(text)
+    _print(answered, markdown, as_json=as_json)
+
+
+def _print(answered: Answered, markdown: Path | None, *, as_json: bool) -> None:
+    from bench.files import write_text  # rich: start-up
+    from bench.present.matrix.markdown import matrix_markdown
+    from bench.present.matrix.rows import matrix_rows
+    from bench.present.matrix.text import matrix_text
+
+    if markdown is not None:
+        write_text(markdown, matrix_markdown(answered))
+    if as_json:
+        print_json(matrix_rows(answered))
+    else:
+        print_drawing(lambda width: matrix_text(answered, width))
+
+
+def _known(scenarios: Collection[str]) -> tuple[str, ...]:
+    """Raises `SpecError` for a scenario that there isn't."""
+    from bench.scenarios import find_scenario  # start-up
+
+    return tuple(find_scenario(name).name for name in scenarios)
+
+
+def _prices(names: list[str], given: Mapping[str, float], currency: str) -> dict[str, Price]:
+    """The prices of the configuration, and those that were given over them. Raises `SpecError` for
+    one of a machine that isn't there."""
+    from bench.config import load_config  # pydantic: start-up
+    from bench.discover import nearest
+    from bench.judge.matrix.cells import Price
+
+    prices = {
+        name: Price(table.price_per_hour, table.currency)
+        for name, table in load_config().machines.items()
+    }
+    for name, price in given.items():
+        if name not in names:
+            close = nearest(name, names) or names
+            raise SpecError(
+                f"--price {name}: these runs have no such machine. "
+                f"Did you mean {' or '.join(close[:3])}?"
+            )
+        known = prices[name].currency if name in prices else ""
+        prices[name] = Price(price, currency or known)
+    return prices

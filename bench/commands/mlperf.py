@@ -1,0 +1,136 @@
+"""``bench mlperf pack RUN``: LoadGen's tests of a run as MLPerf's submission checker reads them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.commands.output import warn
+from bench.errors import SpecError
+from bench.numbers import printable
+
+if TYPE_CHECKING:
+    from bench.store.mlperf.checker import Verdict
+    from bench.store.mlperf.layout import Packed
+
+#: Lines of the checker's that are shown.
+_MOST_COMPLAINTS = 40
+
+
+@click.group(name="mlperf")
+def command() -> None:
+    """Lay out what LoadGen measured; nothing here is a submission or a result of MLPerf."""
+
+
+@command.command(name="pack")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to write."
+)
+@click.option("--submitter", required=True, help="Whose it is.")
+@click.option("--division", type=click.Choice(["open"]), default="open", show_default=True)
+@click.option(
+    "--status",
+    type=click.Choice(["available", "preview", "rdi"]),
+    default="rdi",
+    show_default=True,
+    help="Of the system.",
+)
+@click.option(
+    "--system-type",
+    type=click.Choice(["edge", "datacenter", "datacenter,edge"]),
+    default="edge",
+    show_default=True,
+)
+@click.option("--system-name", help="Of the machine; default: as the run calls it.")
+@click.option(
+    "--system-json",
+    type=click.Path(path_type=Path),
+    help="Fields of the system that bench does not know, as JSON.",
+)
+@click.option("--benchmark", default="", help="Official benchmark to check it by, e.g. resnet.")
+@click.option("--cell", "cells", multiple=True, help="Id of a cell to pack; default: all.")
+@click.option(
+    "--checker",
+    type=click.Path(path_type=Path),
+    help="A clone of mlcommons/inference, whose submission checker is run then.",
+)
+@click.option("--round", "version", default="v6.1", show_default=True, help="For the checker.")
+def pack_command(
+    run: Path,
+    output: Path,
+    submitter: str,
+    division: str,
+    status: str,
+    system_type: str,
+    system_name: str | None,
+    system_json: Path | None,
+    benchmark: str,
+    cells: tuple[str, ...],
+    checker: Path | None,
+    version: str,
+) -> int:
+    """Lay out the tests of RUN as the submission checker wants them, and run it if it is there.
+
+    Of each cell the first test that LoadGen calls valid is packed. The exit status is 1 where the
+    checker finds something; what it finds is printed.
+    """
+    from bench.store.mlperf.checker import check, find_checker  # pydantic: start-up
+    from bench.store.mlperf.layout import Asked, pack
+    from bench.store.run import read_run
+
+    if checker is not None:
+        find_checker(checker)  # before anything is written
+    stored = read_run(run)
+    asked = Asked(
+        submitter=submitter,
+        status=status,
+        system_type=system_type,
+        system_name=system_name or _machine(stored.header.facts),
+        benchmark=benchmark,
+        system=_fields(system_json),
+    )
+    _print_packed(pack(stored, cells, asked, output), output)
+    if checker is None:
+        return 0
+    verdict = check(output, asked, checker, version)
+    _print_verdict(verdict, version)
+    return 0 if verdict.ok else 1
+
+
+def _machine(facts: dict[str, Any]) -> str:
+    return str(facts.get("cpu_model") or "unknown machine")
+
+
+def _fields(path: Path | None) -> dict[str, Any]:
+    """What a JSON object holds. Raises `SpecError` for what is none."""
+    if path is None:
+        return {}
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise SpecError(f"{path}: it can't be read as JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise SpecError(f"{path}: an object is wanted, with fields like host_storage_type.")
+    return found
+
+
+def _print_packed(packed: list[Packed], output: Path) -> None:
+    for one in packed:
+        verdict = "VALID" if one.said.valid else f"INVALID: {'; '.join(one.said.why)}"
+        click.echo(printable(f"{one.folder}  {verdict}"))
+        if not one.accuracy:
+            warn(f"{one.folder}: there is no accuracy test; the run was made with --no-accuracy.")
+    click.echo(printable(f"Packed into {output}: not a submission, and no result of MLPerf."))
+
+
+def _print_verdict(verdict: Verdict, version: str) -> None:
+    click.echo(f"The submission checker ({version}): {printable(verdict.summary)}.")
+    for text in verdict.complaints[:_MOST_COMPLAINTS]:
+        click.echo(f"- {printable(text, limit=400)}")
+    left = len(verdict.complaints) - _MOST_COMPLAINTS
+    if left > 0:
+        click.echo(f"- and {left} more")

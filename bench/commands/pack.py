@@ -1,0 +1,44 @@
+"""``bench pack RUN...``: runs and certificates as one file that checks itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bench.numbers import size
+
+
+@click.command(name="pack")
+@click.argument("paths", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("."),
+    help="The file to write, or a folder, where label, date and id name it; default: here.",
+)
+@click.option("--machine", default="", help="What to call the machine, where it has no given name.")
+@click.option("--with-names", is_flag=True, help="Keep host names, user names, paths, commands.")
+@click.option("--with-logs", is_flag=True, help="Keep what the workers printed.")
+def command(
+    paths: tuple[Path, ...], output: Path, machine: str, *, with_names: bool, with_logs: bool
+) -> None:
+    """Pack stored runs, and certificates given along, into one file for others.
+
+    RUN is a run directory, a folder with several, a bundle, or what `bench certify` wrote. Names of
+    hosts and users, places on the disk, command lines and logs are left out unless they are asked
+    for. Whatever reads runs reads the file, and derives every number in it again before taking any.
+    """
+    from bench.present.publication.pack import Choices, pack  # scipy: start-up
+    from bench.store.certificates import is_certificate
+    from bench.store.find import find_runs
+    from bench.store.run import read_run
+
+    certificates = [path for path in paths if is_certificate(path)]
+    runs = [read_run(run) for run in find_runs(p for p in paths if p not in certificates)]
+    choices = Choices(names=with_names, logs=with_logs, machine=machine)
+    file = pack(runs, certificates, output, choices)
+    counted = [f"{len(runs)} runs"] * bool(runs)
+    counted += [f"{len(certificates)} certificates"] * bool(certificates)
+    click.echo(f"wrote {file} ({' and '.join(counted)}, {size(file.stat().st_size)})")

@@ -1,0 +1,1 @@
+"""A fleet on Ray, which carries leases, files and records, and measures nothing."""

@@ -1,0 +1,47 @@
+"""Everything that a matrix answers, found at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.judge.matrix.across import Across, across_machines
+from bench.judge.matrix.build import make_matrix
+from bench.judge.matrix.cells import Asked, Matrix
+from bench.judge.matrix.choice import Choice, choices
+from bench.judge.matrix.front import Front, fronts
+from bench.judge.matrix.machines import Beside, beside
+from bench.judge.matrix.scores import Scores
+from bench.store.machines import by_machine
+from bench.store.run import StoredRun
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The table, the joint fronts, what to take, ratios across machines, and the machines."""
+
+    matrix: Matrix
+    fronts: tuple[Front, ...]
+    choices: tuple[Choice, ...]
+    across: tuple[Across, ...]
+    machines: tuple[Beside, ...]
+    problems: tuple[str, ...]
+
+
+def answer(runs: Sequence[StoredRun], asked: Asked) -> Answered:
+    """Weigh all runs of all machines. Raises `SpecError` where they have nothing that is asked for.
+
+    `Asked.prices` are by the names that `by_machine` gives.
+    """
+    scores = Scores()
+    matrix = make_matrix(by_machine(runs), asked, scores)
+    found = fronts(matrix, scores)
+    chosen = choices(matrix, scores)
+    return Answered(
+        matrix,
+        tuple(found),
+        tuple(chosen),
+        tuple(across_machines(matrix)),
+        tuple(beside(matrix)),
+        tuple(scores.problems),
+    )

@@ -1,0 +1,124 @@
+"""Power that a meter wrote to a file, put to the windows of a run that has ended.
+
+Windows and readings are matched by the time of day: of a window its beginning is kept, of a reading
+the meter's own clock. Nothing that was measured is changed: each window is written once more, with
+the file's readings beside what it had, and the last line counts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.errors import SpecError
+from bench.machine.wall import MeterFile
+from bench.measure.energy.meters import Series
+from bench.record.energy import metered_as
+from bench.record.result import Record
+from bench.record.windows import Scope, Trace, Window
+from bench.store.derive import derived
+from bench.store.raw import read_raw
+from bench.store.run import read_run
+from bench.store.write import RunStore, resume_run
+
+_WALL: Scope = "wall"
+
+
+@dataclass(frozen=True)
+class Attached:
+    """What came of it: windows of cells and of the idle machine, and why some have no energy."""
+
+    windows: int
+    invalid: Mapping[str, int]
+    records: Sequence[Record]  #: those of the run that have windows, as they are now
+
+
+def attach(run: Path, file: MeterFile) -> Attached:
+    """Put a meter's readings to a run's windows, and write their records anew.
+
+    Raises `SpecError` where the run has no windows or its meter at the wall was read already, and
+    where the file has no reading of any of them.
+    """
+    readings = file.read()
+    store, stored = resume_run(run)
+    try:
+        taken = read_raw(stored).energy
+        windows = [window for window in taken if not window.failed]
+        _check(store.path, windows)
+        found = [with_readings(window, readings, file.path.name) for window in windows]
+        reasons = [metered_as(window, _WALL, "power", (file.path.name,)) for window in found]
+        if all(isinstance(why, str) for why in reasons):
+            raise SpecError(_covers_none(file, readings, windows, [str(why) for why in reasons]))
+        store.append_energy(found)
+        # Also of a cell none of whose windows was taken: it has the idle ones of its rounds.
+        records = _records_again(store, {window.cell_id for window in taken})
+    finally:
+        store.close()
+    invalid = Counter(why for why in reasons if isinstance(why, str))
+    return Attached(len(found), dict(invalid.most_common()), records)
+
+
+def with_readings(window: Window, readings: Sequence[tuple[float, float]], meter: str) -> Window:
+    """A window with the readings (unix time, watts) of its time."""
+    series = Series(_WALL, meter, "power")
+    began_ns = round(_unix_s(window.began_at) * 1e9)
+    for unix_s, watts in readings:
+        series.take(round(unix_s * 1e9), round(1e3 * watts))
+    others = tuple(trace for trace in window.traces if not _is_lost(trace))
+    told = series.trace(began_ns, began_ns + window.span_ns)
+    return window.model_copy(update={"traces": (*others, told)})
+
+
+def _is_lost(trace: Trace) -> bool:
+    """Whether a meter at the wall could not be read when the window was taken."""
+    return trace.scope == _WALL and (bool(trace.missing) or not trace.values)
+
+
+def _check(path: Path, windows: Sequence[Window]) -> None:
+    if not windows:
+        raise SpecError(
+            f"{path} has no windows of energy to put readings to: `bench run --energy --wall-csv "
+            "FILE` takes them, also where FILE is only written afterwards."
+        )
+    told = {t.meter for w in windows for t in w.traces if t.scope == _WALL and not _is_lost(t)}
+    if told:
+        raise SpecError(
+            f"{path} has readings of a meter at the wall already ({', '.join(sorted(told))}), and "
+            "those of two would be added up."
+        )
+
+
+def _covers_none(
+    file: MeterFile,
+    readings: Sequence[tuple[float, float]],
+    windows: Sequence[Window],
+    reasons: Sequence[str],
+) -> str:
+    """Why not a single window has an energy, with both clocks."""
+    began = [_unix_s(window.began_at) for window in windows]
+    theirs = f"{_clock(readings[0][0])} to {_clock(readings[-1][0])}" if readings else "none"
+    ((why, _),) = Counter(reasons).most_common(1)
+    return (
+        f"{file.path}: no window has an energy by it ({why}). Its readings are of {theirs}, the "
+        f"windows of {_clock(min(began))} to {_clock(max(began))}, both UTC: --wall-zone and "
+        "--wall-offset move its times."
+    )
+
+
+def _records_again(store: RunStore, cell_ids: set[str]) -> list[Record]:
+    """New records of these cells, from all that is stored."""
+    found = [r for r in derived(read_run(store.path)).run.records if r.cell_id in cell_ids]
+    for record in found:
+        store.append_record(record)
+    return found
+
+
+def _unix_s(began_at: str) -> float:
+    return datetime.fromisoformat(began_at).timestamp()
+
+
+def _clock(unix_s: float) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,1 @@
+"""The matrix of machines, targets and models for people and programs."""

@@ -1,0 +1,1 @@
+"""Tests of LoadGen laid out as the submission checker of MLPerf Inference reads them."""

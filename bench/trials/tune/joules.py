@@ -1,0 +1,181 @@
+"""The energy of configurations, by which they race: windows of seconds, in rounds of a few."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import get_args
+
+from bench.cell import Cell
+from bench.errors import SpecError
+from bench.measure.energy.found import Meters
+from bench.measure.energy.passes import LEAD_S, TAIL_S, EnergyPass
+from bench.measure.member import Context
+from bench.measure.plan import PlannedCell
+from bench.measure.prepare import Prepared
+from bench.record.energy import energy_by, metered_in
+from bench.record.result import Energy
+from bench.record.windows import IDLE, OF_DEVICES, Kind, Scope, Window
+from bench.runtimes.targets import parse_target
+from bench.spec import Suite
+from bench.trials.tune.race import FIRST, SLACK
+
+#: Windows of the idle machine in a round.
+IDLE_TURNS = 2
+#: Whoever has so many windows that don't count, and no more that do, is not waited for.
+_MOST_INVALID = 3
+#: Rounds of a confirmation in a row that may bring nothing: where one in eight is disturbed, five
+#: in a row are one chance in thirty thousand.
+FUTILE = 5
+_CONFIDENCE = 0.95  # of intervals that nobody reads
+
+
+@dataclass(frozen=True)
+class Joules:
+    """J a sample by cell and round: all of one scope, read in one way, all net or all gross."""
+
+    by_cell: Mapping[str, Mapping[int, float]]
+    words: str = ""  #: which joules these are
+    windows: int = 0  #: that were taken of these cells
+    invalid: Mapping[str, int] = field(default_factory=dict)  #: why so many of them don't count
+
+
+def scopes_of(target: str) -> tuple[Scope, ...]:
+    """What a target may be tuned by, the first that there is. The CPUs' package says nothing of
+    what an accelerator draws."""
+    on_cpu = parse_target(target).device.partition(":")[0] == "cpu"
+    return ("package", "wall") if on_cpu else (*OF_DEVICES, "wall")
+
+
+def joules_of(cells: Sequence[Cell], windows: Sequence[Window]) -> Joules:
+    """Net, unless any of it is not above nothing, or none can be told: then gross. A race is
+    decided on one of the two, and what was net once may become gross but not net again."""
+    energies = _energies(cells, windows)
+    if not energies:
+        return Joules({cell.id: {} for cell in cells})
+    first = next(iter(energies.values()))
+    nets = [r.net_j for one in energies.values() for r in one.rounds if r.net_j is not None]
+    net = bool(nets) and min(nets) > 0
+    found: dict[str, dict[int, float]] = {cell.id: {} for cell in cells}
+    for name, energy in energies.items():
+        for one in energy.rounds:
+            value = one.net_j if net else one.gross_j
+            if value is not None and value > 0:
+                found[name][one.index] = value / energy.samples
+    words = f"{'net' if net else 'gross'} joules a sample, of {first.scope}, by its {first.kind}"
+    taken = [window for window in windows if window.cell_id in found]
+    return Joules(found, words, len(taken), _invalid(taken, energies))
+
+
+def _invalid(taken: Sequence[Window], energies: Mapping[str, Energy]) -> dict[str, int]:
+    """Why windows that computed something don't count, the commonest reason first."""
+    reasons = Counter(
+        why
+        for window in taken
+        if window.cell_id in energies
+        and isinstance(why := metered_in(window, energies[window.cell_id]), str)
+    )
+    return dict(reasons.most_common())
+
+
+def no_energy(cells: Sequence[Cell], windows: Sequence[Window]) -> dict[str, str]:
+    """Those of which most windows don't count, with the commonest reason."""
+    counting = joules_of(cells, windows).by_cell
+    taken = {cell.id: sum(w.cell_id == cell.id for w in windows) for cell in cells}
+    energies = _energies(cells, windows)
+    found: dict[str, str] = {}
+    for name, count in taken.items():
+        invalid = count - len(counting[name])
+        if invalid >= _MOST_INVALID and invalid >= len(counting[name]):
+            reasons = _invalid([w for w in windows if w.cell_id == name], energies)
+            why = next(iter(reasons), "its meter told nothing")
+            found[name] = f"{invalid} of {count} windows don't count ({why})"
+    return found
+
+
+def _energies(cells: Sequence[Cell], windows: Sequence[Window]) -> dict[str, Energy]:
+    """Of the first scope that is read, by its counter unless readings of power have twice as many
+    valid windows: the two differ within short times, and nobody is judged by both."""
+    names = {cell.id for cell in cells}
+    read = {(t.scope, t.kind) for w in windows if w.cell_id in names for t in w.traces}
+    scopes = {scope for scope, _ in read}
+    scope = next((s for cell in cells for s in scopes_of(cell.target) if s in scopes), None)
+    if scope is None:
+        return {}
+    near = {cell.id: _windows_of(cell.id, windows) for cell in cells}
+    best: dict[str, Energy] = {}
+    valid = -1
+    kinds: tuple[Kind, ...] = get_args(Kind)
+    for kind in kinds:
+        if (scope, kind) not in read:
+            continue
+        found = {
+            c.id: energy_by(c, scope, kind, near[c.id], _CONFIDENCE) for c in cells if near[c.id]
+        }
+        count = sum(len(one.rounds) for one in found.values())
+        if valid < 0 or count > 2 * valid:
+            best, valid = found, count
+    return best
+
+
+def _windows_of(cell_id: str, windows: Sequence[Window]) -> list[Window]:
+    """Its own, and the idle ones of their rounds."""
+    rounds = {window.index for window in windows if window.cell_id == cell_id}
+    return [w for w in windows if w.index in rounds and w.cell_id in (cell_id, IDLE)]
+
+
+class RaceWindows(EnergyPass):
+    """Windows of the cells that a race names; the meters stay open from round to round."""
+
+    def __init__(
+        self, cells: Sequence[PlannedCell], context: Context, first: int, held: ExitStack
+    ) -> None:
+        super().__init__(cells, context, first)
+        self._open = self.meters(held)
+        self._waiting: list[PlannedCell] = []
+
+    def windows_of(self, cells: Sequence[PlannedCell]) -> list[Window]:
+        """One of each; those that memory doesn't hold beside the others follow in a round of their
+        own."""
+        found: list[Window] = []
+        due = list(cells)
+        while due:
+            self._waiting = []
+            found += self.round_of(due, self._open)
+            due = self._waiting
+        return found
+
+    def without_room(self, planned: PlannedCell) -> None:
+        self._waiting.append(planned)
+
+
+# -- before anything is measured ------------------------------------------------------------------
+
+
+def turn_s(suite: Suite) -> float:
+    """What a window takes at least."""
+    return LEAD_S + suite.energy_window_s + TAIL_S
+
+
+def check_meters(prepared: Prepared, planned: PlannedCell, max_time_s: float) -> None:
+    """Raise `SpecError` where there is no meter of what the target draws, or no time for it."""
+    suite, target = prepared.plan.suite, planned.cell.target
+    told: list[str] = []
+    with ExitStack() as held:
+        meters = Meters(suite, prepared.launcher, told.append)
+        meters.open([planned], held)
+        scopes = meters.scopes
+    if not scopes & set(scopes_of(target)):
+        on_cpu = "package" in scopes_of(target)
+        # A device's own trouble comes first, that of the CPUs last.
+        why = (told[-1 if on_cpu else 0] if told else "nothing can be read").rstrip(".")
+        wall = "" if "--wall-command" in why else "; --wall-command reads a meter at the wall"
+        raise SpecError(f"--for energy on {target}: no meter to tune by: {why}{wall}.")
+    least_s = SLACK * FIRST * (2 + IDLE_TURNS) * turn_s(suite)
+    if max_time_s < least_s:
+        raise SpecError(
+            f"--for energy takes windows of {suite.energy_window_s:g} s: a first look at two "
+            f"configurations takes at least {least_s:.0f} s, so give a longer --max-time."
+        )

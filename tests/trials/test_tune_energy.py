@@ -1,0 +1,325 @@
+"""`bench tune --for energy`: joules of windows as costs, the meters that it takes, and its time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from energy_windows import rounds, trace, window
+from fake_records import a_cell
+from made_up_field import Clock, MadeUp
+
+from bench.errors import SpecError
+from bench.machine.powercap import Found, Zone
+from bench.measure.energy import found as finding
+from bench.measure.energy import passes
+from bench.measure.energy.passes import EnergyPass
+from bench.record.windows import IDLE, Window
+from bench.spec import Suite
+from bench.stats.racing import RacingRule
+from bench.trials.tune import kept
+from bench.trials.tune.found import Costs, found_in
+from bench.trials.tune.joules import FUTILE, RaceWindows, check_meters, joules_of, no_energy
+from bench.trials.tune.objective import find_objective
+from bench.trials.tune.race import CONFIRMATIONS, FIRST, LAST, Budget, Pace, confirm, race
+
+ONE, TWO = a_cell(scenario="offline", batch=4), a_cell(scenario="offline", batch=4, threads=2)
+
+
+def test_costs_are_net_joules_a_sample_by_round() -> None:
+    # 300 queries of 4 samples in 3 s; 40 W is what idling takes.
+    taken = rounds({ONE.id: lambda i: 100.0 + i, TWO.id: lambda i: 70.0}, count=3)
+    costs = find_objective("energy", None).costs([(ONE, []), (TWO, [])], taken)
+    assert costs[ONE.id] == pytest.approx({i: (60.0 + i) * 3 / 1200 for i in range(3)}, rel=1e-3)
+    assert costs[TWO.id] == pytest.approx(dict.fromkeys(range(3), 30 * 3 / 1200), rel=1e-3)
+    found = joules_of([ONE, TWO], taken)
+    assert found.words == "net joules a sample, of package, by its counter"
+    assert (found.windows, found.invalid) == (6, {})
+
+
+def test_one_that_is_not_above_idle_makes_all_of_the_race_gross() -> None:
+    taken = rounds({ONE.id: lambda i: 100.0, TWO.id: lambda i: 41.0 - 2 * (i == 2)}, count=3)
+    found = joules_of([ONE, TWO], taken)
+    assert found.words.startswith("gross")
+    assert found.by_cell[ONE.id][0] == pytest.approx(100 * 3 / 1200, rel=1e-3)
+
+
+def test_a_device_is_tuned_by_its_own_meter_or_the_wall_but_not_by_the_cpus() -> None:
+    gpu = a_cell(target="x:cuda:0")
+    package, wall = trace(90.0), trace(300.0, "wall", "m", "power")
+    board = trace(200.0, "gpu-board", "GPU-1")
+    for traces, words in (
+        ([package, wall], "wall, by its power"),
+        ([package, board, wall], "gpu-board, by its counter"),
+    ):
+        found = joules_of([gpu], [window(gpu.id, 0, 1, traces)])
+        assert found.words == f"gross joules a sample, of {words}"
+    assert joules_of([gpu], [window(gpu.id, 0, 1, [package])]).by_cell == {gpu.id: {}}
+
+
+def test_all_are_read_in_one_way() -> None:
+    """A counter that is stuck in one configuration's windows is no reason to read that one alone by
+    its power."""
+    ways = [trace(100.0), trace(100.0, kind="power")]
+    stuck = [trace(0.0), trace(100.0, kind="power")]
+    some = [window(ONE.id, i, 1, ways) for i in range(3)]
+    some += [window(TWO.id, i, 2, stuck) for i in range(3)]
+    found = joules_of([ONE, TWO], some)
+    assert found.words.endswith("by its counter")
+    assert (len(found.by_cell[ONE.id]), len(found.by_cell[TWO.id])) == (3, 0)
+    assert "did not move" in no_energy([ONE, TWO], some)[TWO.id]
+    assert ONE.id not in no_energy([ONE, TWO], some)
+    most = [*some, *(window(ONE.id, i, 1, stuck) for i in range(3, 9))]
+    assert joules_of([ONE, TWO], most).words.endswith("by its power")
+
+
+def test_a_window_that_does_not_count_is_measured_again_and_many_are_too_many() -> None:
+    def failing(count: int) -> list[Window]:
+        bad = [window(ONE.id, i, 1, [trace(90.0)], disturbed=("cpu",)) for i in range(count)]
+        return [*bad, window(ONE.id, count, 1, [trace(90.0)])]
+
+    assert no_energy([ONE], failing(2)) == {}
+    assert "other programs used the CPUs" in no_energy([ONE], failing(3))[ONE.id]
+    found = joules_of([ONE], failing(3))
+    assert (found.windows, found.invalid) == (4, {"other programs used the CPUs": 3})
+
+
+# -- rounds ---------------------------------------------------------------------------------------
+
+
+def test_those_that_memory_does_not_hold_follow_in_a_round_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[list[Window]] = []
+    opened: list[int] = []
+
+    def one_round(self: RaceWindows, cells: Any, meters: Any) -> list[Window]:
+        for planned in cells[2:]:
+            self.without_room(planned)
+        return [window(p.cell.id, self.next, n, []) for n, p in enumerate(cells[:2])]
+
+    monkeypatch.setattr(EnergyPass, "meters", lambda self, held: opened.append(1))
+    monkeypatch.setattr(EnergyPass, "_round", one_round)
+    monkeypatch.setattr(passes, "has_energy", lambda planned: True)
+    context: Any = SimpleNamespace(suite=None, store=SimpleNamespace(append_energy=written.append))
+    cells: Any = [SimpleNamespace(cell=a_cell(threads=n)) for n in (1, 2, 3)]
+    with ExitStack() as held:
+        found = RaceWindows(cells, context, 5, held)
+        taken = [*found.windows_of(cells), *found.windows_of(cells[:1])]
+    assert [(w.cell_id, w.index) for w in taken] == [
+        (cells[0].cell.id, 5),
+        (cells[1].cell.id, 5),
+        (cells[2].cell.id, 6),
+        (cells[0].cell.id, 7),
+    ]
+    assert [len(each) for each in written] == [2, 1, 1]
+    assert opened == [1], "a device's meter takes seconds to open"
+    assert found.failed == {}
+
+
+# -- what is refused ------------------------------------------------------------------------------
+
+
+def prepared(target: str, scope: str = "", **suite: Any) -> tuple[Any, Any]:
+    class Worker:
+        def watch_energy(self, *asked: Any) -> SimpleNamespace:
+            return SimpleNamespace(scope=scope, meter="GPU-1")
+
+        def end(self) -> None:
+            pass
+
+    made = SimpleNamespace(
+        plan=SimpleNamespace(suite=Suite(energy=True, **suite)),
+        launcher=SimpleNamespace(worker=lambda runtime, threads: Worker()),
+    )
+    device = SimpleNamespace(id=target.partition(":")[2])
+    choice = SimpleNamespace(runtime="a runtime", device=device)
+    return made, SimpleNamespace(cell=a_cell(target=target), choice=choice)
+
+
+def test_a_machine_without_a_meter_is_refused_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(finding, "find_zones", lambda: Found(trouble="no RAPL; chmod it"))
+    with pytest.raises(SpecError, match=r"no RAPL; chmod it; --wall-command reads") as refused:
+        check_meters(*prepared("x:cpu"), 900)
+    assert str(refused.value).count(". ") == 0, "one sentence"
+    with pytest.raises(SpecError, match="the device tells none; --wall-command"):
+        check_meters(*prepared("x:cuda:0"), 900)
+    check_meters(*prepared("x:cpu", wall_command="echo 40"), 900)
+    check_meters(*prepared("x:cuda:0", "gpu-board"), 900)
+    zone = Zone("package-0", "package", tmp_path / "energy_uj", None)
+    monkeypatch.setattr(finding, "find_zones", lambda: Found((zone,)))
+    check_meters(*prepared("x:cpu"), 900)
+    with pytest.raises(SpecError, match="the device tells none"):
+        check_meters(*prepared("x:cuda:0"), 900)
+
+
+def test_time_that_holds_no_first_look_is_refused() -> None:
+    # 3 rounds of two configurations and two idle windows, 4.25 s each, with a fifth to spare.
+    with pytest.raises(SpecError, match=r"at least 61 s.*--max-time"):
+        check_meters(*prepared("x:cpu", wall_command="echo 40"), 60)
+
+
+# -- time -----------------------------------------------------------------------------------------
+
+
+class Windows(MadeUp):
+    """A field whose rounds have two windows of the idle machine."""
+
+    def measure(self, names: Any) -> None:
+        super().measure(names)
+        self.clock.now += 2 * self.seconds
+
+
+@pytest.mark.parametrize(("total_s", "fewest", "most"), [(70, 2, 2), (300, 4, 8), (1800, 25, 45)])
+def test_as_many_configurations_are_tried_as_their_windows_fit(
+    total_s: float, fewest: int, most: int
+) -> None:
+    rng = np.random.default_rng(3)
+    truth = {str(i): float(np.exp(rng.uniform(0.1, 1))) for i in range(60)}
+    field = Windows({**truth, "1": 1.0}, rng, seconds=5.0)
+    pace = Pace(Budget(total_s, clock=field.clock), 2, 4.25)
+
+    def rule() -> RacingRule:
+        return RacingRule(len(truth) - len(field.left_out), 0.95, 0.02, FIRST, LAST)
+
+    standing = race(rule, field, pace, np.random.default_rng(7), {"0"}, pace.reserve(2))
+    tried = sum(bool(values) for values in field.measured.values())
+    assert fewest <= tried <= most
+    assert standing.look >= FIRST
+    assert standing.pick == "1"
+    confirm(field, ["1", "0"], lambda: 0 if field.clock.now < 0 else counted(field), pace, 12)
+    assert field.clock.now <= total_s
+
+
+def counted(field: MadeUp) -> int:
+    return min(len(field.measured[name]) for name in ("0", "1"))
+
+
+def test_the_idle_windows_of_the_confirmation_are_kept_time_for() -> None:
+    assert Pace(Budget(1), 2).reserve(2) == 4 * CONFIRMATIONS
+    assert Pace(Budget(1)).reserve(2) == 2 * CONFIRMATIONS
+
+
+def test_a_disturbed_window_does_not_end_the_confirmation_but_several_in_a_row_do() -> None:
+    field = MadeUp({"0": 2.0, "1": 1.0}, np.random.default_rng(1))
+    pace = Pace(Budget(1e9, clock=field.clock))
+    confirm(field, ["1", "0"], lambda: len(field.generations) // 2, pace, 4, futile=2)
+    assert len(field.generations) == 8
+    confirm(field, ["1", "0"], lambda: 0, pace, 4, futile=3)
+    assert len(field.generations) == 8 + 3
+
+
+# -- landscapes -----------------------------------------------------------------------------------
+
+
+class Landscape:
+    """Configurations that draw known powers and make known numbers of queries, on a machine whose
+    idle power drifts, that other programs disturb now and then, and that a package counter meters.
+    """
+
+    def __init__(self, watts: Sequence[float], queries: Sequence[int], seed: int) -> None:
+        self.cells = [a_cell(scenario="offline", batch=4, threads=n + 1) for n in range(len(watts))]
+        self.names = [cell.id for cell in self.cells]
+        self.load = dict(zip(self.names, zip(watts, queries, strict=True), strict=True))
+        self.rng = np.random.default_rng(seed)
+        self.windows: list[Window] = []
+        self.idle, self.rounds, self.clock = 40.0, 0, Clock()
+        self.known = 0, Costs({name: {} for name in self.names})
+        self.tune = kept.Tune(
+            asked=kept.Asked(objective="energy", target="x:cpu"),
+            entrants=tuple(kept.Entrant(cell_id=name) for name in self.names),
+        )
+
+    def truth(self) -> dict[str, float]:
+        """Net joules a sample."""
+        return {name: 3 * (w - 40.0) / (4 * q) for name, (w, q) in self.load.items()}
+
+    def costs(self) -> dict[str, list[float]]:
+        return self.all_costs().before(self.tune)
+
+    def all_costs(self) -> Costs:
+        if self.known[0] < self.rounds:
+            tried = [(cell, []) for cell in self.cells]
+            costs = find_objective("energy", None).costs(tried, self.windows)
+            self.known = self.rounds, Costs(costs)
+        return self.known[1]
+
+    def doubtful(self) -> set[str]:
+        return set()
+
+    def leave_out(self, names: Sequence[str]) -> None:
+        assert not names, "there is time for all"
+
+    def measure(self, names: Sequence[str]) -> None:
+        """A round: idle power drifts, and processes of one configuration differ by 2%."""
+        power = self.idle = self.idle + self.rng.normal(0, 0.5)
+        for position, name in enumerate([IDLE, *names, IDLE]):
+            watts, queries = self.load.get(name, (40.0, 1))
+            above = (watts - 40.0) * float(np.exp(self.rng.normal(0, 0.02)))
+            disturbed = ("cpu",) if self.rng.random() < 0.03 else ()
+            told = [trace(power + above)]
+            self.windows.append(
+                window(name, self.rounds, position, told, queries, disturbed=disturbed)
+            )
+        self.rounds += 1
+        self.clock.now += 4.25 * (len(names) + 2)
+
+    def found(self) -> kept.Found:
+        """Race, and confirm."""
+        pace = Pace(Budget(1e9, clock=self.clock), 2, 4.25)
+        rule = RacingRule(len(self.cells), 0.95, 0.02, FIRST, LAST)
+        always = {self.names[0]}
+        standing = race(lambda: rule, self, pace, self.rng, always, pace.reserve(2))
+        pick = found_in(self.tune, standing, self.all_costs(), {}, rule).pick
+        self.tune = self.tune.model_copy(
+            update={"raced_until": self.rounds, "confirmed_from": self.rounds}
+        )
+        both = [pick, self.names[0]]
+
+        def have() -> int:
+            return self.all_costs().processes_since(self.tune, both)
+
+        confirm(self, both, have, pace, CONFIRMATIONS, futile=FUTILE)
+        return found_in(self.tune, standing, self.all_costs(), {}, rule)
+
+
+def landscape(seed: int) -> Landscape:
+    """The fewest joules are neither at the lowest power nor at the most queries: 300 queries in 3 s
+    at 100 W by default, more at more power elsewhere."""
+    rng = np.random.default_rng(seed)
+    queries = [300, *rng.integers(200, 900, 4).tolist()]
+    return Landscape([40 + 20 * (q / 100) ** rng.uniform(0.8, 1.2) for q in queries], queries, seed)
+
+
+def check_landscapes(count: int) -> None:
+    held = returned = 0
+    for seed in range(count):
+        field = landscape(seed)
+        truth, found = field.truth(), field.found()
+        best = min(truth, key=truth.__getitem__)
+        returned += best in {one.cell_id for one in found.best}
+        assert truth[found.pick] <= 1.05 * truth[best]
+        gain = found.gain
+        if gain is None:
+            held += found.pick == field.names[0]
+        else:
+            assert gain.processes == CONFIRMATIONS
+            held += gain.ratio.low <= truth[field.names[0]] / truth[found.pick] <= gain.ratio.high
+    assert returned >= 0.95 * count
+    assert held >= 0.85 * count
+
+
+def test_the_configuration_of_the_fewest_joules_is_returned_and_its_gain_is_true() -> None:
+    check_landscapes(1)
+
+
+@pytest.mark.long
+def test_the_configuration_of_the_fewest_joules_is_returned_on_many_landscapes() -> None:
+    check_landscapes(40)
