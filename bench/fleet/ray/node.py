@@ -50,6 +50,7 @@ class Node:
         self._python = shutil.which(python) or python if python else sys.executable
         self._variables = {**clean_environment(os.environ, self._raylet), **variables}
         self._base = _cache_folder(self._variables) / "fleet"
+        self._lock = f"node-{self._raylet}.lock"
         self._measuring: Measuring | None = None
         self._asked = time.monotonic()
         self._turn = threading.Lock()
@@ -140,7 +141,8 @@ class Node:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             wanted = folder.with_name(f"{run}.lease.json")
-            wanted.write_text(json.dumps({"cells": list(cells), "order": json.loads(order)}))
+            told = {"cells": list(cells), "order": json.loads(order), "lock": self._lock}
+            wanted.write_text(json.dumps(told))
             arguments = [str(folder), str(wanted), str(self._store)]
             command = [self._python, "-m", "bench.fleet.agent", *arguments]
             with self._turn:
