@@ -100,6 +100,9 @@ class Fleet:
     def runs(self) -> list[StoredRun]:
         return [read_run(path) for path in find_runs([self.folder])]
 
+    def runs_or_none(self) -> list[StoredRun]:
+        return self.runs() if (self.folder / "machines").exists() else []
+
     def standings(self) -> dict[str, list[str]]:
         """By cell without its threads: what each record of it says."""
         found: dict[str, list[str]] = {}
@@ -122,7 +125,3 @@ def node(
     fates += changes.pop("fates", [])
     takes = seconds if callable(seconds) else lambda cell: seconds
     return SimulatedNode(facts_, takes, fates, **changes)
-
-
-def fleet_of(nodes: Sequence[SimulatedNode]) -> Simulated:
-    return Simulated(nodes)

@@ -41,6 +41,7 @@ class _Piece:
     state: str = "waiting"  #: or leased, measured, unmeasured
     losses: int = 0  #: how often a node was lost that had it
     node: str = ""  #: that had it last
+    run: str = ""  #: of that node then
     why: str = ""  #: nobody measured it
     refused_by: set[str] = field(default_factory=set)  #: nodes that ended its lease without it
     lost_by: set[str] = field(default_factory=set)  #: nodes that were lost while they had it
@@ -107,6 +108,7 @@ class Board:
         )
         self._pieces: dict[tuple[str, str], _Piece] = {}
         self._groups = 0
+        self._latest: dict[tuple[str, str], tuple[str, str]] = {}  #: node and run by share, target
         self._queues: dict[tuple[str, str], list[tuple[tuple[float, int], _Group]]] = {}
         self._leases = 0
         self._measured = self._unmeasured = self._leased = 0
@@ -137,11 +139,11 @@ class Board:
         return self._pieces[share, task].state
 
     def why_unmeasured(self) -> dict[str, dict[str, str]]:
-        """By node and task: why each cell was given up that was left on that node."""
+        """By run directory and task: why each cell was given up that was left there."""
         found: dict[str, dict[str, str]] = {}
         for piece in self._pieces.values():
             if piece.state == "unmeasured":
-                found.setdefault(piece.node, {})[piece.task] = piece.why
+                found.setdefault(piece.run, {})[piece.task] = piece.why
         return found
 
     @property
@@ -249,6 +251,8 @@ class Board:
                 new = _Node(happened.node, happened.share, happened.targets, happened.run)
                 new.strikes = known.strikes if known else 0
                 self.nodes[happened.node] = new
+                for target in new.targets:
+                    self._latest[new.share, target] = (new.name, new.run)
             case Taken():
                 self._take(happened)
             case Measured():
@@ -273,7 +277,8 @@ class Board:
             case Unmeasured():
                 for task in happened.tasks:
                     piece = self._pieces[happened.share, task]
-                    piece.state, piece.node = "unmeasured", happened.node
+                    piece.state = "unmeasured"
+                    piece.node, piece.run = happened.node, happened.run
                     piece.why = happened.why
                     piece.group.waiting -= 1
                     self._unmeasured += 1
@@ -302,7 +307,7 @@ class Board:
         node.pieces = [self._pieces[node.share, task] for task in taken.tasks]
         for piece in node.pieces:
             assert piece.state == "waiting"
-            piece.state, piece.node = "leased", node.name
+            piece.state, piece.node, piece.run = "leased", node.name, node.run
             piece.group.waiting -= 1
         self._leased += len(node.pieces)
 
@@ -393,18 +398,16 @@ class Board:
         return self._unmeasured_events(tired, f"tried {TRIES} times; the last time {why}")
 
     def _unmeasured_events(self, pieces: Sequence[_Piece], why: str) -> list[Happened]:
-        by: dict[tuple[str, str], list[str]] = {}
+        by: dict[tuple[str, str, str], list[str]] = {}
         for piece in pieces:
-            by.setdefault((piece.share, piece.node or self._of_share(piece)), []).append(piece.task)
+            # Nobody had it: it fails where it could have been measured.
+            latest = self._latest[piece.share, piece.group.target]
+            node, run = (piece.node, piece.run) if piece.node else latest
+            by.setdefault((piece.share, node, run), []).append(piece.task)
         return [
-            self._note(Unmeasured(share, tuple(tasks), node, why))
-            for (share, node), tasks in by.items()
+            self._note(Unmeasured(share, tuple(tasks), node, run, why))
+            for (share, node, run), tasks in by.items()
         ]
-
-    def _of_share(self, piece: _Piece) -> str:
-        """A node that could have had a piece that nobody had."""
-        nodes = (node for node in self.nodes.values() if node.share == piece.share)
-        return next((n.name for n in nodes if piece.group.target in n.targets), "")
 
 
 def _may(node: _Node, piece: _Piece) -> bool:

@@ -47,7 +47,7 @@ class Disk:
     def note(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """Append to the journal; on the disk when this returns."""
         data = b"".join(json.dumps(line, default=str).encode() + b"\n" for line in lines)
-        with disk_errors(self.path):
+        with self.errors():
             self._journal.write(data)
             self._journal.flush()
             os.fsync(self._journal.fileno())
@@ -61,7 +61,7 @@ class Disk:
             raise BrokenFiles(
                 f"{grew.path} came from byte {grew.offset} on, and {size} bytes were there"
             )
-        with disk_errors(self.path):
+        with self.errors():
             path.parent.mkdir(parents=True, exist_ok=True)
             if whole:
                 partial = path.with_name(path.name + ".partial")
@@ -75,7 +75,7 @@ class Disk:
 
     def force(self) -> None:
         """Have on the disk all that was taken, records last."""
-        with disk_errors(self.path):
+        with self.errors():
             for path in sorted(self._new, key=lambda one: one.name == RECORDS):
                 descriptor = os.open(path, os.O_RDONLY)
                 try:
@@ -91,7 +91,7 @@ class Disk:
     def close_run(self, run: str) -> None:
         """Nothing more comes of a run: lines of which the end never came are cut off."""
         for path in self.folder(run).glob("*.jsonl"):
-            with disk_errors(self.path):
+            with self.errors():
                 _cut_torn_line(path)
         for path in self.folder(run).rglob("*.partial"):
             path.unlink(missing_ok=True)
@@ -100,6 +100,17 @@ class Disk:
         """Let another driver go on with this."""
         self._journal.close()
         os.close(self._lock)
+
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """A full or failing disk as one sentence."""
+        try:
+            yield
+        except OSError as error:
+            raise BenchError(
+                f"{self.path}: writing failed: {error.strerror or error}. What was written before "
+                f"is whole: free space, then resume with `bench fleet run --resume {self.path}`."
+            ) from error
 
     def _place(self, grew: Grew) -> Path:
         parts = grew.path.split("/")
@@ -138,18 +149,6 @@ def cells_in(lines: bytes) -> list[str]:
 def begun(folder: Path) -> bool:
     """Whether a copied run directory has what makes it one."""
     return (folder / HEADER).is_file()
-
-
-@contextlib.contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """A full or failing disk as one sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise BenchError(
-            f"{path}: writing failed: {error.strerror or error}. What was written before is whole: "
-            f"free space, then resume with `bench fleet run --resume {path}`."
-        ) from error
 
 
 def _cut_torn_line(path: Path) -> None:

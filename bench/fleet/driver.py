@@ -22,7 +22,7 @@ from bench.fleet.screen import Screen
 from bench.fleet.transport import Ended, Event, Grew, Joined, Lease, Lost, Order, Transport
 from bench.spec import Suite
 from bench.store.find import RECORDS
-from bench.store.merged import MergedMachine, MergedRun, machine_folder, write_merged
+from bench.store.merged import MACHINES, MergedMachine, MergedRun, machine_folder, write_merged
 
 Spread = Literal["kind", "node", "target"]
 SPREADS: dict[Spread, str] = {
@@ -105,12 +105,12 @@ class Surroundings:
 
 @dataclass
 class Past:
-    """What earlier sessions left: the board, the facts and the run directories of each node that
-    took part, and what has to be added to the journal."""
+    """What earlier sessions left: the board, the facts of each node in each of its run directories,
+    remarks on nodes, and what has to be added to the journal."""
 
     board: Board = field(default_factory=Board)
-    facts: dict[str, NodeFacts] = field(default_factory=dict)
-    runs: dict[str, list[str]] = field(default_factory=dict)
+    runs: dict[str, NodeFacts] = field(default_factory=dict)
+    remarks: dict[str, list[str]] = field(default_factory=dict)
     found: list[Happened] = field(default_factory=list)
 
 
@@ -133,11 +133,9 @@ class Driver:
         #: targets of each share that an earlier session planned
         self._began = dict(self.board.shares)
         self._planned: dict[str, list[NodePlan]] = {}  #: by share
-        self._facts = dict(past.facts)  #: of every node that ever took part
-        self._plans: dict[str, NodePlan] = {}  #: of the same
+        self._runs = dict(past.runs)  #: of each run directory, its node as it was
+        self._remarks = dict(past.remarks)  #: by node
         self._open: dict[str, _Open] = {}
-        self._runs = {name: list(found) for name, found in past.runs.items()}
-        self._remarks: dict[str, list[str]] = {}
         self._lines: list[Mapping[str, Any]] = []  #: of the journal, and not yet in it
         self._seen_changes = -1
         self._to_ask: set[str] = set()
@@ -254,7 +252,20 @@ class Driver:
         share = self._share(facts)
         self._refuse_another_plan(share, plan)
         run = self._new_run(facts.name)
-        order = Order(
+        order = self._order(run, facts, plan)
+        if plan.tasks:
+            self.transport.send_files(facts.name, self.sent.contents)
+        self._did(self.board.add(share, groups(plan.tasks)) if self._adds(share, plan) else [])
+        self._did(self.board.come(Came(facts.name, share, plan.targets, run, facts.to_json())))
+        self._runs[run] = facts
+        self._open[facts.name] = _Open(facts, plan, order)
+        self._to_ask.add(facts.name)
+        self.screen.joined(facts, len(plan.tasks))
+        for words in (*remarks, *plan.left_out):
+            self._remark(facts.name, words)
+
+    def _order(self, run: str, facts: NodeFacts, plan: NodePlan) -> Order:
+        return Order(
             run=run,
             suite=self.asked.suite,
             planned=plan.cells,
@@ -264,16 +275,6 @@ class Driver:
             allow=self.asked.allow,
             command=self.asked.command,
         )
-        if plan.tasks:
-            self.transport.send_files(facts.name, self.sent.contents)
-        self._did(self.board.add(share, groups(plan.tasks)) if self._adds(share, plan) else [])
-        self._did(self.board.come(Came(facts.name, share, plan.targets, run, facts.to_json())))
-        self._facts[facts.name], self._plans[facts.name] = facts, plan
-        self._open[facts.name] = _Open(facts, plan, order)
-        self._to_ask.add(facts.name)
-        self.screen.joined(facts, len(plan.tasks))
-        for words in (*remarks, *plan.left_out):
-            self._remark(facts.name, words)
 
     def _accepted(self, facts: NodeFacts) -> list[str]:
         """What has to be told of a node that takes part. Raises `SpecError` for one that must
@@ -284,7 +285,7 @@ class Driver:
                 f"{other}: their figures would be of two kinds. Install the same version, or put "
                 "up with it and have it recorded: --allow versions."
             )
-        was = self._facts.get(facts.name)
+        was = next((one for one in self._runs.values() if one.name == facts.name), None)
         changes = changed(was, facts) if was is not None else []
         if changes and "machine" not in self.asked.allow:
             raise SpecError(
@@ -295,7 +296,10 @@ class Driver:
         return [words for words in (other, *changes, clock_words(facts)) if words]
 
     def _share(self, facts: NodeFacts) -> str:
-        """Within which each cell is measured once."""
+        """Within which each cell is measured once: for a node that comes again as before."""
+        known = self.board.nodes.get(facts.name)
+        if known is not None:
+            return known.share
         match self.asked.spread:
             case "node":
                 return f"node {facts.name}"
@@ -332,13 +336,11 @@ class Driver:
     def _new_run(self, name: str) -> str:
         """A name for a run directory that nobody has: that of the node, numbered where it has
         several."""
-        taken = {run for runs in self._runs.values() for run in runs}
         number = 1
         while True:
             text = name if number == 1 else f"{name}-{number}"
             run = machine_folder(Path(), text).name
-            if run not in taken and not self.disk.folder(run).exists():
-                self._runs.setdefault(name, []).append(run)
+            if run not in self._runs and not self.disk.folder(run).exists():
                 return run
             number += 1
 
@@ -433,48 +435,34 @@ class Driver:
             self.disk.close_run(self._open.pop(name).order.run)
         if not self.board.left():
             self._write_failures()
-        for runs in self._runs.values():
-            for run in runs:
-                narrow(self.disk.folder(run))
+        for run in self._runs:
+            narrow(self.disk.folder(run))
         self._write_merged()
         self.screen.finished(self.board.counts, self.disk.path)
 
     def _write_failures(self) -> None:
         """A failed record for every cell that was given up."""
-        for name, why in self.board.why_unmeasured().items():
-            facts, plan = self._facts[name], self._plan_of(name)
+        for run, why in self.board.why_unmeasured().items():
+            facts = self._runs[run]
+            plan = self.planner.plan(facts)
             cells = {plan.by_id[t].cell_id: words for t, words in why.items() if t in plan.by_id}
-            order = Order(
-                run=self._runs[name][-1],
-                suite=self.asked.suite,
-                planned=plan.cells,
-                machine_name=name,
-                label=self.asked.label,
-                command=self.asked.command,
-            )
-            write_failures(self.disk.folder(order.run), order, facts, cells)
-
-    def _plan_of(self, name: str) -> NodePlan:
-        """The plan of a node that took part, if in an earlier session."""
-        if name not in self._plans:
-            self._plans[name] = self.planner.plan(self._facts[name])
-        return self._plans[name]
+            write_failures(self.disk.folder(run), self._order(run, facts, plan), facts, cells)
 
     def _write_merged(self) -> None:
         """fleet.json as things are now."""
+        runs: dict[str, list[str]] = {}
+        for run, facts in self._runs.items():
+            if self.disk.folder(run).exists():
+                runs.setdefault(facts.name, []).append(run)
+        latest = {facts.name: facts for facts in self._runs.values()}
         machines = [
             MergedMachine(
                 name=name,
-                runs=tuple(
-                    self.disk.folder(run).relative_to(self.disk.path).as_posix()
-                    for run in runs
-                    if self.disk.folder(run).exists()
-                ),
-                clock_offset_s=self._facts[name].clock_offset_s,
+                runs=tuple(f"{MACHINES}/{run}" for run in runs.get(name, ())),
+                clock_offset_s=facts.clock_offset_s,
                 remarks=tuple(self._remarks.get(name, ())),
             )
-            for name, runs in self._runs.items()
-            if name in self._facts
+            for name, facts in latest.items()
         ]
         write_merged(
             self.disk.path,
@@ -490,5 +478,5 @@ class Driver:
         )
 
     def _all_cells(self) -> Collection[Cell]:
-        plans = {id(plan): plan for plan in self._plans.values()}
+        plans = {id(plan): plan for plan in map(self.planner.plan, self._runs.values())}
         return {t.cell_id: t.cell for plan in plans.values() for t in plan.tasks}.values()

@@ -83,12 +83,13 @@ class Excluded:
 
 @dataclass(frozen=True)
 class Unmeasured:
-    """Nobody measures these cells any more: they fail, on the machine of ``node``."""
+    """Nobody measures these cells any more: they fail, in the run of a node."""
 
     event: ClassVar[str] = "unmeasured"
     share: str
     tasks: tuple[str, ...]
     node: str
+    run: str
     why: str
 
 

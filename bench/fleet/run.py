@@ -94,9 +94,9 @@ def resume(out: Path, around: Surroundings, allow: Sequence[str] = ()) -> Outcom
     try:
         lines = read_journal(out)
         asked = _asked(out, lines, allow)
-        past = _past(lines, disk)
+        past = past_of(lines, disk)
         nodes = around.transport.nodes()
-        planner = _planner(asked, around, nodes, past.facts.values())
+        planner = _planner(asked, around, nodes, past.runs.values())
         disk.note(
             [{"event": "resumed", "at": _now(), "bench_version": __version__, "allow": list(allow)}]
             + [to_line(one) for one in past.found]
@@ -135,21 +135,23 @@ def _asked(out: Path, lines: Sequence[Mapping[str, Any]], allow: Sequence[str]) 
     return asked.model_copy(update={"allow": tuple(dict.fromkeys([*asked.allow, *allow]))})
 
 
-def _past(lines: Sequence[Mapping[str, Any]], disk: Disk) -> Past:
+def past_of(lines: Sequence[Mapping[str, Any]], disk: Disk) -> Past:
     """The board as it is now that the driver, and all leases with it, are gone."""
     past = Past(Board())
     for line in lines:
+        if line["event"] == "remark":
+            past.remarks.setdefault(line["node"], []).append(line["words"])
         happened = from_line(line)
         if happened is None:
             continue
         past.board.apply(happened)
         if isinstance(happened, Came):
-            past.facts[happened.node] = NodeFacts.from_json(happened.facts)
-            past.runs.setdefault(happened.node, []).append(happened.run)
-    for node, runs in past.runs.items():
-        disk.close_run(runs[-1])
+            past.runs[happened.run] = NodeFacts.from_json(happened.facts)
+    latest = {facts.name: run for run, facts in past.runs.items()}
+    for node, run in latest.items():
+        disk.close_run(run)
         share = past.board.nodes[node].share
-        cells = recorded_cells(disk.folder(runs[-1]))
+        cells = recorded_cells(disk.folder(run))
         tasks = [anywhere(cell) for cell in cells]
         past.found += past.board.finished(node, [t for t in tasks if _is_open(past, share, t)])
     for node, known in past.board.nodes.items():
