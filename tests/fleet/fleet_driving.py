@@ -56,15 +56,21 @@ class Driving:
         self._leases = 0
 
     def begin(
-        self, node: str, suite: Suite, cells: Sequence[Cell], measured: Sequence[Cell]
+        self,
+        node: str,
+        suite: Suite,
+        cells: Sequence[Cell],
+        measured: Sequence[Cell],
+        *,
+        run: str = "",
     ) -> str:
-        """Begin a lease, and return its id; the run is new."""
+        """Begin a lease, and return its id; the run is new where none is named."""
         self._leases += 1
         self.seen.clear()
         lease = f"lease-{self._leases}"
         packed = pack(suite.models)
         self.transport.send_files(node, packed.contents)
-        run = f"{self.folder.name}-{node}-{self._leases}"
+        run = run or f"{node}-{self._leases}"
         order = Order(run, suite, tuple(cells), node, files=packed.trees, command="bench fleet")
         ids = tuple(cell.id for cell in measured)
         self.transport.begin(node, Lease(lease, node, ids), order)
@@ -101,6 +107,9 @@ class Driving:
         path = self.folder / event.node / event.run / event.path
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("r+b" if path.exists() else "wb") as file:
+            file.seek(0, 2)
+            assert event.offset in (0, file.tell()), f"{event.path}: a gap, or a piece twice"
+            assert event.offset or not event.path.endswith(".jsonl") or not file.tell()
             file.seek(event.offset)
             file.write(event.data)
 

@@ -113,9 +113,11 @@ def test_each_node_says_what_it_has_and_why_not(fleet: Fleet) -> None:
 def test_nodes_measure_side_by_side_and_what_arrives_are_ordinary_runs(fleet: Fleet) -> None:
     """The model is a file that only the driver has by that path."""
     kept = fleet.suite.models[0]
-    begun = [fleet.driving.begin(n, fleet.suite, fleet.cells, fleet.cells) for n in ("n1", "n2")]
-    for lease in begun:
-        assert fleet.driving.ended(lease).error is None
+    driving, suite, cells = fleet.driving, fleet.suite, fleet.cells
+    for mine in (cells[:1], cells[1:]):  # of the second its files go on where the first's ended
+        begun = [driving.begin(n, suite, cells, mine, run=f"run-{n}") for n in ("n1", "n2")]
+        for lease in begun:
+            assert driving.ended(lease).error is None
     for node in ("n1", "n2"):
         stored = read_run(the_run(fleet, node))
         assert [r.cell_id for r in stored.records] == [cell.id for cell in fleet.cells]
@@ -126,13 +128,9 @@ def test_nodes_measure_side_by_side_and_what_arrives_are_ordinary_runs(fleet: Fl
         assert not stored.skipped
     # A record reached the driver before the lease was over, and after its samples.
     came = [e for e in fleet.driving.seen if isinstance(e, Grew) and e.node == "n1"]
-    names = [event.path for event in came]
-    assert names.index("records.jsonl") > max(
-        place
-        for place, name in enumerate(names[: names.index("records.jsonl")])
-        if "samples" in name
-    )
-    assert names.count("records.jsonl") >= 2
+    names = [event.path.partition("/")[0] for event in came]
+    assert names.index("samples") < names.index("records.jsonl")
+    assert names.count("records.jsonl") == len(cells[1:])
 
 
 def test_nothing_of_ray_is_around_what_is_measured_and_a_killed_agent_has_a_name(
