@@ -178,14 +178,14 @@ class Node:
                 measuring.take_back(after)
 
     def forget(self, runs: Sequence[str]) -> None:
-        """Remove run directories that the driver has whole."""
+        """Remove run directories whose driver is done with this node."""
         for run in runs:
             self._sent.pop(run, None)
             folder = self._base / "runs" / run
             shutil.rmtree(folder, ignore_errors=True)
             for name in (f"{run}.lease.json", f"{run}.log"):
-                with contextlib.suppress(OSError):
-                    folder.with_name(name).unlink()
+                folder.with_name(name).unlink(missing_ok=True)
+        (self._base / "runs" / self._lock).unlink(missing_ok=True)
 
     def _beat(self) -> None:
         """Tell what measures that it is wanted, as long as the driver asks."""

@@ -59,7 +59,7 @@ class _Agent:
     after: int = 0  #: events of the lease that have come
     question: Any = None  #: the answer that is waited for
     asked_s: float = 0.0  #: when it was asked
-    runs: dict[str, bool] = field(default_factory=dict)  #: whether each is whole here
+    runs: set[str] = field(default_factory=set)  #: that it has directories of
 
 
 class RayTransport:
@@ -243,7 +243,7 @@ class RayTransport:
             return
         with self._turn:
             agent.lease, agent.run, agent.after, agent.question = lease.id, order.run, 0, None
-            agent.runs[order.run] = False
+            agent.runs.add(order.run)
 
     def _there(self, run: str) -> str:
         """What a run directory is called on its node, where those of other fleet runs, and of
@@ -269,10 +269,6 @@ class RayTransport:
             found.append(self._events.get(timeout=timeout_s))
             while True:
                 found.append(self._events.get_nowait())
-        for event in found:
-            agent = self._agents.get(event.node) if isinstance(event, Ended) else None
-            if agent is not None:
-                agent.runs[agent.run] = True
         return found
 
     def close(self) -> None:
@@ -285,10 +281,9 @@ class RayTransport:
         stopped = [agent.actor.stop.remote() for agent in self._agents.values()]
         if stopped:
             self._ray.wait(stopped, num_returns=len(stopped), timeout=LOST_S)
+        # Nobody comes back to them: a driver that resumes begins others.
         forgotten = [
-            agent.actor.forget.remote(
-                [self._there(run) for run, whole in agent.runs.items() if whole]
-            )
+            agent.actor.forget.remote([self._there(run) for run in agent.runs])
             for agent in self._agents.values()
         ]
         if forgotten:
