@@ -45,7 +45,7 @@ def loadgen_records(records: Sequence[Record]) -> list[tuple[Record, list[LoadGe
 def loadgen_table(records: Sequence[Record], width: int = 80) -> Text:
     """Two lines a cell: what LoadGen says, and what we say of the same tests."""
     found = loadgen_records(records)
-    unit = column_unit([mean_of(tests, "p99_ns") for _, tests in found], TIME_UNITS)
+    unit = column_unit([mean_of(tests, "p50_ns") for _, tests in found], TIME_UNITS)
     lines: list[Line] = []
     heading = ""
     for record, tests in found:
@@ -163,7 +163,7 @@ def loadgen_notes(found: Sequence[tuple[Record, Sequence[LoadGenSaid]]]) -> list
             f"{printable(', '.join(untraced), limit=_LONGEST_REASON)}."
         )
     why = dict.fromkeys(words for one in told if not one.valid for words in one.why)
-    said += [f"INVALID: {printable(words, limit=_LONGEST_REASON)}." for words in why]
+    said += [f"INVALID: {printable(words, limit=_LONGEST_REASON).rstrip('.')}." for words in why]
     said.append(DISCLAIMER)
     return said
 
