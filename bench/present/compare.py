@@ -181,6 +181,7 @@ def _label(one: Side, *, several_batches: bool, several_machines: bool) -> str:
         parts.append(f"batch {cell.batch}")
     if cell.lane == "api":
         parts.append("user API")
+    parts.append(cell.through)
     return ", ".join(filter(None, parts))
 
 

@@ -51,7 +51,10 @@ UNDERIVED = {
         "suite.depth": "the scenarios' names have the lengths that were measured",
         "suite.draft": "the scenarios' names have the lengths that were measured",
         **dict.fromkeys(
-            (f"suite.loadgen.target_{name}" for name in ("qps", "latency", "latency_percentile")),
+            (
+                *(f"suite.loadgen.target_{n}" for n in ("qps", "latency", "latency_percentile")),
+                "suite.loadgen.performance_sample_count_override",
+            ),
             "the cells say the same",
         ),
         "suite.precision": "when to stop",
