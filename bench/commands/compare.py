@@ -11,7 +11,6 @@ import click
 from bench.commands.output import print_drawing, print_json, warn
 from bench.defaults import CONFIDENCE, MARGIN
 from bench.errors import SpecError
-from bench.store.find import find_runs, without_copies
 
 if TYPE_CHECKING:
     from bench.judge.compare import Report
@@ -187,6 +186,8 @@ def _between(
 
 def _runs(given: tuple[Path, ...], notes: list[str]) -> list[Path]:
     """The runs in the order in which they are named; of a folder each once."""
+    from bench.store.find import find_runs, without_copies  # pydantic: start-up
+
     if len(given) > 1:
         return [run for path in given for run in find_runs([path])]
     found, copies = without_copies(find_runs(given))
