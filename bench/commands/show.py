@@ -12,7 +12,7 @@ import click
 from bench.commands.flags import output_options, unchecked_option, write_outputs
 from bench.commands.output import print_drawing, print_json, warn
 from bench.errors import SpecError
-from bench.numbers import NAME_LIMIT, printable
+from bench.numbers import printable
 
 if TYPE_CHECKING:
     from bench.store.run import StoredRun
@@ -62,15 +62,14 @@ def _print_several(found: list[StoredRun]) -> None:
     for sentence in told_apart(machines):
         warn(sentence)
     for machine, runs in machines.items():
+        if len(machines) > 1:
+            gap = "" if runs[0] is found[0] else "\n"
+            click.echo(f"{gap}Machine {printable(machine.name)}")
         for run in runs:
-            words = [
-                run.shown,
-                run.header.created_at,
-                *([run.header.label] * bool(run.header.label)),
-            ]
-            title = " ".join(printable(text, limit=NAME_LIMIT) for text in words)
-            name = f"{printable(machine.name)}: run" if len(machines) > 1 else "Run"
-            click.echo(f"{'' if run is found[0] else chr(10)}{name} {title}\n")
+            gap = "\n" if len(machines) > 1 or run is not found[0] else ""
+            title = f"Run {printable(str(run.path))} {printable(run.header.created_at, limit=40)}"
+            label = f"{printable(run.header.label)}\n" if run.header.label else ""
+            click.echo(f"{gap}{title}\n{label}")
             print_run(run, as_json=False)
 
 

@@ -31,7 +31,7 @@ def test_results_of_other_tools_are_imported_shown_and_exported(
     ]
     shown = bench("show", "results")
     assert shown.returncode == 0, shown.stderr
-    assert shown.stdout.count(": run results/runs/") == 3
+    assert shown.stdout.count("Run results/runs/") == 3
     assert max(map(len, shown.stdout.splitlines())) <= 80
     assert len(json.loads(bench("show", "results", "--json").stdout)) == 3
     done = bench("export-results", "results", str(VERSION_1), "-o", "all.csv")
