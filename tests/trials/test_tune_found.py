@@ -148,3 +148,16 @@ def test_costs_are_lower_where_it_is_better() -> None:
 def test_a_bound_is_refused_where_no_queries_wait_for_others() -> None:
     with pytest.raises(SpecError, match="--latency-bound is for --for throughput"):
         find_objective("latency", 5_000_000)
+
+
+def test_the_race_is_decided_on_what_was_measured_before_the_confirmation() -> None:
+    names = [a_cell(threads=n).id for n in (1, 2)]
+    tune = Tune(
+        asked=Asked(objective="latency", target="x:cpu"),
+        entrants=tuple(Entrant(cell_id=name) for name in names),
+        raced_until=6,
+    )
+    costs = Costs({name: {4: 1.0, 5: 2.0, 6: 9.0, 7: 9.0} for name in names})
+    assert costs.before(tune) == {name: [1.0, 2.0] for name in names}
+    racing = tune.model_copy(update={"raced_until": None})
+    assert costs.before(racing) == {name: [1.0, 2.0, 9.0, 9.0] for name in names}
