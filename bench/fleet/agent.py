@@ -1,8 +1,8 @@
 """`python -m bench.fleet.agent RUN LEASE STORE`: what a node measures of a run, for one lease.
 
-It prepares, or goes on with, the run directory RUN with the lease's cells alone. LEASE holds the
-cells' ids and the order (JSON), STORE the files that came. What happens is told on standard output,
-a line of JSON each:
+It prepares, or goes on with, the run directory RUN with the lease's cells alone. LEASE (JSON) holds
+the cells' ids, the order, and the name of the node's lock; STORE the files that came. What happens
+is told on standard output, a line of JSON each:
 
     {"phase": "scoring fashion-student on onnxruntime:cpu"}   what is being done
     {"wrote": "records.jsonl", "size": 4711}    a file of the run has grown, or is new
@@ -15,13 +15,14 @@ closes, or nothing comes for `SILENCE_S`, measuring ends and the node is free.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import select
 import signal
 import sys
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +81,23 @@ def main(arguments: Sequence[str]) -> int:
     try:
         data = json.loads(lease.read_bytes())
         order = Order.from_json(json.dumps(data["order"]).encode())
-        carry_out(run, data["cells"], order, store, told)
+        with _alone(lease.with_name(data["lock"])):
+            carry_out(run, data["cells"], order, store, told)
     except KeyboardInterrupt:
         return _LEASE_STOPPED
     except Exception as error:
         told.say(error=f"{_kind(error)}: {error}")
         return 1
     return 0
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Wait until what an earlier agent of this node left has ended: its driver lost it, and its
+    workers may take a moment. The lock ends with the process."""
+    with path.open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def carry_out(

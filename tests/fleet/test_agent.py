@@ -71,7 +71,8 @@ class Agent:
 
     def start(self, cells: list[str]) -> subprocess.Popen[str]:
         lease = self.folder / "lease.json"
-        lease.write_text(json.dumps({"cells": cells, "order": json.loads(self.order.to_json())}))
+        order = json.loads(self.order.to_json())
+        lease.write_text(json.dumps({"cells": cells, "order": order, "lock": "node.lock"}))
         store = self.folder / "store"
         arguments = [str(self.run), str(lease), str(store)]
         return subprocess.Popen(

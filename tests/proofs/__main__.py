@@ -13,6 +13,7 @@ from collections.abc import Callable
 import calls
 import certificates
 import engine
+import fleet_quiet
 import intervals
 import kin
 import kin_language
@@ -25,6 +26,7 @@ import verdicts
 PROOFS: dict[str, Callable[[bool], None]] = {
     "bias": calls.bias,
     "interference": calls.interference,
+    "fleet-quiet": fleet_quiet.prove,
     "verdicts": verdicts.alarms_and_power,
     "ranking": verdicts.ranking,
     "coverage": intervals.prove,

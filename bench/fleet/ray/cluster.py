@@ -54,6 +54,7 @@ def join(address: str | None) -> Any:
     try:
         with _without_own_address(), _silent():
             ray.init(address=address or "local", **quiet)
+            _hush()
     except (ConnectionError, TimeoutError, ValueError) as error:
         where = address or "this machine"
         raise Unavailable(
@@ -94,6 +95,15 @@ def _silent() -> Iterator[None]:
         logger.disabled = kept
         for name in ("ray", "ray._private.worker", "ray._private.services"):
             logging.getLogger(name).setLevel(logging.FATAL)
+
+
+def _hush() -> None:
+    """Keep what Ray says of dead nodes and workers off the terminal, where the driver says it in
+    its own words: `log_to_driver` leaves these alone (ray/_private/worker.py,
+    `listen_error_messages`)."""
+    module = sys.modules.get("ray._private.worker")
+    if module is not None and "print_to_stdstream" in vars(module):
+        vars(module)["print_to_stdstream"] = lambda *_, **__: None
 
 
 def _first_line(error: BaseException) -> str:

@@ -50,7 +50,9 @@ class Node:
         self._python = shutil.which(python) or python if python else sys.executable
         self._variables = {**clean_environment(os.environ, self._raylet), **variables}
         self._base = _cache_folder(self._variables) / "fleet"
+        self._lock = f"node-{self._raylet}.lock"
         self._measuring: Measuring | None = None
+        self._sent: dict[str, dict[str, int]] = {}  #: by run and file: bytes that were told
         self._asked = time.monotonic()
         self._turn = threading.Lock()
         threading.Thread(target=self._beat, name="beat", daemon=True).start()
@@ -140,12 +142,17 @@ class Node:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             wanted = folder.with_name(f"{run}.lease.json")
-            wanted.write_text(json.dumps({"cells": list(cells), "order": json.loads(order)}))
+            told = {"cells": list(cells), "order": json.loads(order), "lock": self._lock}
+            wanted.write_text(json.dumps(told))
             arguments = [str(folder), str(wanted), str(self._store)]
             command = [self._python, "-m", "bench.fleet.agent", *arguments]
             with self._turn:
                 self._measuring = Measuring(
-                    lease, run, folder, settled(command, self._raylet), self._variables
+                    lease,
+                    folder,
+                    settled(command, self._raylet),
+                    self._variables,
+                    self._sent.setdefault(run, {}),
                 )
         except OSError as error:
             return f"agent-died: {self._python} can't be started: {error}"
@@ -160,21 +167,25 @@ class Node:
             return []
         return measuring.events(after, wait_s)
 
-    def stop(self) -> None:
-        """End what is measured; nothing of it is told any more."""
+    def stop(self, after: int | None = None) -> None:
+        """End what is measured; nothing of it is told any more but for the first ``after`` events
+        (all, where the driver has asked for all)."""
         with self._turn:
             measuring, self._measuring = self._measuring, None
         if measuring is not None:
             measuring.end()
+            if after is not None:
+                measuring.take_back(after)
 
     def forget(self, runs: Sequence[str]) -> None:
-        """Remove run directories that the driver has whole."""
+        """Remove run directories whose driver is done with this node."""
         for run in runs:
+            self._sent.pop(run, None)
             folder = self._base / "runs" / run
             shutil.rmtree(folder, ignore_errors=True)
             for name in (f"{run}.lease.json", f"{run}.log"):
-                with contextlib.suppress(OSError):
-                    folder.with_name(name).unlink()
+                folder.with_name(name).unlink(missing_ok=True)
+        (self._base / "runs" / self._lock).unlink(missing_ok=True)
 
     def _beat(self) -> None:
         """Tell what measures that it is wanted, as long as the driver asks."""
@@ -191,21 +202,21 @@ class Node:
 
 
 class Measuring:
-    """The process of one lease, and what it told."""
+    """The process of one lease, and what it told; ``sent`` goes on from lease to lease of a run."""
 
     def __init__(
         self,
         lease: str,
-        run: str,
         folder: Path,
         command: Sequence[str],
         variables: Mapping[str, str],
+        sent: dict[str, int],
     ) -> None:
-        self.lease, self.run, self.folder = lease, run, folder
-        self._log = folder.with_name(f"{run}.log")
+        self.lease, self.folder = lease, folder
+        self._log = folder.with_name(f"{folder.name}.log")
         self._items: deque[Item] = deque()
         self._first = 0  #: the number of the first item that is kept
-        self._sent: dict[str, int] = {}
+        self._sent = sent
         self._changed = threading.Condition()
         self._why = ""
         self._stopped_s = 0.0
@@ -267,6 +278,15 @@ class Measuring:
         except subprocess.TimeoutExpired:
             self._kill()
             self._process.wait()
+
+    def take_back(self, after: int) -> None:
+        """What the driver has not got of the files will be told in a later lease of the run."""
+        self._reader.join(_BEAT_S)
+        with self._changed:
+            for kind, what in list(self._items)[max(0, after - self._first) :]:
+                if kind == "grew":
+                    path = what["path"]
+                    self._sent[path] = min(self._sent.get(path, 0), what["offset"])
 
     def _close(self) -> None:
         """The end of its standard input ends it in order."""
@@ -337,7 +357,7 @@ class Measuring:
 
     def _add(self, kind: str, what: dict[str, Any]) -> None:
         with self._changed:
-            self._items.append((kind, {"lease": self.lease, "run": self.run, **what}))
+            self._items.append((kind, {"lease": self.lease, **what}))
             self._changed.notify_all()
 
 

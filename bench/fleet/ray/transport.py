@@ -6,6 +6,7 @@ import contextlib
 import queue
 import threading
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ _PIECE_BYTES = 8 << 20
 _ASK_S = 60.0
 #: A node whose agent could not be started is tried again after so long.
 _AGAIN_S = 20.0
+_SESSION_DIGITS = 12
 #: Of a node's resources those that aren't a device's.
 _NO_DEVICE = ("CPU", "memory", "object_store_memory", "node:")
 
@@ -57,7 +59,7 @@ class _Agent:
     after: int = 0  #: events of the lease that have come
     question: Any = None  #: the answer that is waited for
     asked_s: float = 0.0  #: when it was asked
-    runs: dict[str, bool] = field(default_factory=dict)  #: whether each is whole here
+    runs: set[str] = field(default_factory=set)  #: that it has directories of
 
 
 class RayTransport:
@@ -66,6 +68,7 @@ class RayTransport:
 
     def __init__(self, ray: Any, file: FleetFile) -> None:
         self._ray, self._file = ray, file
+        self._session = uuid.uuid4().hex[:_SESSION_DIGITS]
         self._agents: dict[str, _Agent] = {}
         self._names: dict[str, str] = {}  #: by id in the cluster
         self._joining: set[str] = set()  #: ids of nodes whose agent is being started
@@ -228,7 +231,8 @@ class RayTransport:
         if agent is None:
             self._events.put(Ended(node, lease.id, "agent-died: the node is gone."))
             return
-        begun = agent.actor.begin.remote(lease.id, order.run, lease.cells, order.to_json())
+        there = self._there(order.run)
+        begun = agent.actor.begin.remote(lease.id, there, lease.cells, order.to_json())
         try:
             trouble = self._answer(agent, begun, _ASK_S)
         except BenchError as error:
@@ -239,7 +243,12 @@ class RayTransport:
             return
         with self._turn:
             agent.lease, agent.run, agent.after, agent.question = lease.id, order.run, 0, None
-            agent.runs[order.run] = False
+            agent.runs.add(order.run)
+
+    def _there(self, run: str) -> str:
+        """What a run directory is called on its node, where those of other fleet runs, and of
+        drivers that were killed, may lie."""
+        return f"{self._session}-{run}"
 
     def stop(self, node: str) -> None:
         """Returns once the node is free."""
@@ -247,9 +256,9 @@ class RayTransport:
         if agent is None:
             return
         with self._turn:
-            agent.lease = ""
+            agent.lease, after = "", agent.after
         try:
-            self._answer(agent, agent.actor.stop.remote(), _ASK_S)
+            self._answer(agent, agent.actor.stop.remote(after), _ASK_S)
         except BenchError as error:
             self._lose(agent, str(error))
 
@@ -260,10 +269,6 @@ class RayTransport:
             found.append(self._events.get(timeout=timeout_s))
             while True:
                 found.append(self._events.get_nowait())
-        for event in found:
-            agent = self._agents.get(event.node) if isinstance(event, Ended) else None
-            if agent is not None:
-                agent.runs[agent.run] = True
         return found
 
     def close(self) -> None:
@@ -276,8 +281,9 @@ class RayTransport:
         stopped = [agent.actor.stop.remote() for agent in self._agents.values()]
         if stopped:
             self._ray.wait(stopped, num_returns=len(stopped), timeout=LOST_S)
+        # Nobody comes back to them: a driver that resumes begins others.
         forgotten = [
-            agent.actor.forget.remote([run for run, whole in agent.runs.items() if whole])
+            agent.actor.forget.remote([self._there(run) for run in agent.runs])
             for agent in self._agents.values()
         ]
         if forgotten:
@@ -338,7 +344,7 @@ class RayTransport:
                 agent.after += 1
                 if kind == "grew":
                     self._events.put(
-                        Grew(agent.name, what["run"], what["path"], what["offset"], what["data"])
+                        Grew(agent.name, agent.run, what["path"], what["offset"], what["data"])
                     )
                 elif kind == "ended":
                     agent.lease = ""
