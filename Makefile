@@ -49,6 +49,7 @@ bench: $(VENV)/.ready-test
 	$(PYTHON) tests/benchmarks/decoding.py
 	$(PYTHON) tests/benchmarks/results.py
 	$(PYTHON) tests/benchmarks/report.py
+	$(PYTHON) tests/benchmarks/fleet.py
 
 # The claims, measured: some hours, best on a machine that does nothing else.
 proof: $(VENV)/.ready-test

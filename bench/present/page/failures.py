@@ -21,6 +21,7 @@ _NEXT = {
     "model-changed": "leave the model's files alone during a run; then run again",
     "crashed": "read the log below; then `bench run --resume`",
     "timeout": "allow more time, or leave it out",
+    "node-lost": "start the machine again, then measure these cells in a new run",
     "out-of-memory": "free memory, or take a smaller batch",
     "export-failed": "`bench export` tries this model alone",
     "WRONG": "`bench bisect` finds the first tensor that differs",
