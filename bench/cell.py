@@ -83,6 +83,9 @@ class LoadGen(Frozen):
         None, description="Server: what the latency must not exceed, like latency_bound"
     )
     target_latency_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
+    performance_sample_count_override: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        None, description="samples of the labelled data, bound before the test; one a query"
+    )
     # The seeds of MLPerf Inference v6.0 and v6.1 (mlcommons/inference, loadgen/mlperf.conf).
     qsl_rng_seed: Seed = 2085463073848966840
     sample_index_rng_seed: Seed = 2747215439041700203
@@ -120,6 +123,11 @@ class Cell(Frozen):
         return "bench" if self.loadgen is None else "loadgen"
 
     @property
+    def through(self) -> str:
+        """What tells people that our own engine didn't issue its queries; empty where it did."""
+        return "" if self.loadgen is None else "through LoadGen"
+
+    @property
     def is_rate(self) -> bool:
         """Whether the figure is a rate in samples per second, not the latency of a query."""
         return find_scenario(self.scenario).figure == "rate"
@@ -144,5 +152,4 @@ class Cell(Frozen):
     def label(self) -> str:
         """How people are told which cell this is."""
         model = f"{self.model.name}{suffix(self.variant)}"
-        through = "" if self.loadgen is None else " through LoadGen"
-        return f"{model} {self.target} {self.scenario} batch {self.batch}{through}"
+        return f"{model} {self.target} {self.scenario} batch {self.batch} {self.through}".strip()

@@ -62,6 +62,7 @@ LOADGEN = LoadGen(
     target_qps=4000,
     target_latency=5,
     target_latency_percentile=99,
+    performance_sample_count_override=64,
 )
 ROOFLINE = Roofline(
     operations=10**6,

@@ -20,6 +20,7 @@ from bench.discover import nearest
 SECTIONS: dict[str, dict[str, str]] = {
     "Measure": {
         "run": "Measure models on targets, and print the tables.",
+        "fleet": "Measure on several machines at once.",
         "tune": "Find how to run a model on a target best.",
         "portability": "Say which operators and models run where, and right.",
         "bisect": "Find the first tensor on which a target disagrees.",

@@ -145,7 +145,7 @@ def _matched(
 
     copies: list[str] = []
     stored = [read_results(path) for path in _runs(given, copies)]
-    remarks = [*copies, *(f"{run.path}: {text}" for run in stored for text in run.remarks)]
+    remarks = [*copies, *(f"{run.shown}: {text}" for run in stored for text in run.remarks)]
     machines = by_machine(stored)
     if len(machines) > 1:
         return _between(machines, baseline, cells, allow, remarks), remarks

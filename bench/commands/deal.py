@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,11 +16,14 @@ from bench.errors import SpecError
 
 if TYPE_CHECKING:
     from bench.judge.deal import Cost, Deal
+    from bench.judge.fidelities import Fidelities
     from bench.judge.fidelity import Titled
+    from bench.judge.joined import Joined
+    from bench.store.run import StoredRun
 
 
 @click.command(name="deal")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--by",
     "cost",
@@ -42,32 +46,55 @@ if TYPE_CHECKING:
     help="Of the distributions that the KL divergence compares.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the deal as JSON.")
-def command(run: Path, cost: Cost, loss: str | None, temperature: float, *, as_json: bool) -> None:
-    """Weigh the models of the stored run in the directory RUN.
+def command(
+    runs: tuple[Path, ...], cost: Cost, loss: str | None, temperature: float, *, as_json: bool
+) -> None:
+    """Weigh the models of the stored runs in the directories RUNS, or in folders of them.
 
     The Pareto front of accuracy against cost, with what the intervals leave open; how like its
-    original each distilled model is; and the answer in words.
+    original each distilled model is; and the answer in words. Of several machines every target on
+    each of them takes part.
     """
-    from bench.judge.changes import Changes  # scipy: start-up
-    from bench.judge.deal import make_deal
-    from bench.judge.drafting import draftings
+    from bench.judge.deal import make_deal  # scipy: start-up
     from bench.judge.fidelities import Fidelities
-    from bench.store.run import no_collection, read_results
+    from bench.judge.joined import join
+    from bench.store.frames import read_runs
+    from bench.store.run import no_collection
 
     with no_collection():
-        stored = read_results(run)
-        changes = Changes(stored)
-        deal = make_deal(stored.records, changes.at, cost, _fraction(loss) if loss else None)
-        deal = replace(deal, draftings=tuple(draftings(stored)))
-    fidelities = Fidelities(stored, temperature)
+        stored, skipped = read_runs(runs)
+        joined = join(stored)
+        changes = joined.changes()
+        deal = make_deal(joined.records, changes.at, cost, _fraction(loss) if loss else None)
+        deal = replace(deal, draftings=joined.draftings)
+    likenesses = [Fidelities(run, temperature) for run in stored]
     # --json has all targets and variants.
-    found = list(fidelities.each()) if as_json else fidelities.first_of_each()
-    warnings = stored.remarks
-    warnings += dict.fromkeys([*changes.problems, *fidelities.problems])
+    found = (
+        [one for each in likenesses for one in each.each()]
+        if as_json
+        else _first_of_each(likenesses)
+    )
+    problems = [text for each in likenesses for text in each.problems]
+    remarks = [_of_run(run, text, stored) for run in stored for text in run.remarks]
+    warnings = [*skipped, *joined.notes, *remarks]
+    warnings += dict.fromkeys([*changes.problems, *problems])
     if as_json:
-        _print_json(stored.path, deal, found, warnings)
+        _print_json(stored, joined, deal, found, warnings)
     else:
         _print_text(deal, found, warnings)
+
+
+def _first_of_each(likenesses: Iterable[Fidelities]) -> list[Titled]:
+    """One for each distilled model and variant: machines differ no more than targets do."""
+    found: dict[tuple[str, str, str], Titled] = {}
+    for each in likenesses:
+        for one in each.first_of_each():
+            found.setdefault((one.student, one.original, one.variant), one)
+    return list(found.values())
+
+
+def _of_run(run: StoredRun, text: str, runs: Sequence[StoredRun]) -> str:
+    return text if len(runs) == 1 else f"{run.path}: {text}"
 
 
 def _fraction(text: str) -> float:
@@ -93,13 +120,20 @@ def _print_text(deal: Deal, fidelities: list[Titled], warnings: list[str]) -> No
         warn(warning)
 
 
-def _print_json(path: Path, deal: Deal, fidelities: list[Titled], warnings: list[str]) -> None:
+def _print_json(
+    runs: Sequence[StoredRun],
+    joined: Joined,
+    deal: Deal,
+    fidelities: list[Titled],
+    warnings: list[str],
+) -> None:
     from bench.present.deal import deal_rows  # scipy: start-up
     from bench.present.fidelity import fidelity_row
 
+    paths = [str(run.path) for run in runs]
     value = {
-        "run": str(path),
-        **deal_rows(deal),
+        "run": paths[0] if len(paths) == 1 else paths,
+        **deal_rows(deal, joined.places),
         "fidelity": [fidelity_row(found) for found in fidelities],
         "skipped": warnings,
     }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.commands.flags import bound_ns, read_numbers, read_points
+from bench.commands.flags import bound_ns, read_numbers, read_points, unchecked_option
 from bench.commands.output import print_drawing, print_json, warn
 from bench.errors import SpecError
 
@@ -59,6 +59,7 @@ def _read_prices(
 @click.option("--currency", default="", help="Of --price, written behind prices.")
 @click.option("--scenario", "scenarios", multiple=True, help="Show these load patterns.")
 @click.option("--batch", multiple=True, callback=read_numbers, help="Show these batches.")
+@unchecked_option
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Write Markdown.")
 def command(
@@ -72,22 +73,24 @@ def command(
     batch: tuple[int, ...],
     markdown: Path | None,
     *,
+    unchecked: bool,
     as_json: bool,
 ) -> None:
     """Hold machines and targets against each other, model by model.
 
-    RUNS are run directories, or folders that hold some at any depth, such as a merged run: of one
-    machine or of several. Across machines figures are compared as they are; how many times as fast
-    one model is as another is measured within each machine.
+    RUNS are run directories, bundles, or folders that hold some at any depth, such as a merged run:
+    of one machine or of several. Across machines figures are compared as they are; how many times
+    as fast one model is as another is measured within each machine.
     """
     from bench.judge.matrix.answer import answer  # scipy: start-up
     from bench.judge.matrix.cells import Asked
+    from bench.store.bundle.opened import look_anyway
     from bench.store.frames import read_runs
     from bench.store.machines import by_machine
     from bench.store.run import no_collection
 
     with no_collection():
-        found, skipped = read_runs(runs)
+        found, skipped = read_runs(look_anyway(runs) if unchecked else runs)
         asked = Asked(
             by=by,
             scenarios=_known(scenarios),
@@ -97,7 +100,7 @@ def command(
             prices=_prices([machine.name for machine in by_machine(found)], prices, currency),
         )
         answered = answer(found, asked)
-    for text in (*skipped, *(f"{run.path}: {text}" for run in found for text in run.remarks)):
+    for text in (*skipped, *(f"{run.shown}: {text}" for run in found for text in run.remarks)):
         warn(text)
     _print(answered, markdown, as_json=as_json)
 
@@ -126,14 +129,10 @@ def _known(scenarios: Collection[str]) -> tuple[str, ...]:
 def _prices(names: list[str], given: Mapping[str, float], currency: str) -> dict[str, Price]:
     """The prices of the configuration, and those that were given over them. Raises `SpecError` for
     one of a machine that isn't there."""
-    from bench.config import load_config  # pydantic: start-up
-    from bench.discover import nearest
+    from bench.discover import nearest  # start-up
     from bench.judge.matrix.cells import Price
 
-    prices = {
-        name: Price(table.price_per_hour, table.currency)
-        for name, table in load_config().machines.items()
-    }
+    prices = configured_prices()
     for name, price in given.items():
         if name not in names:
             close = nearest(name, names) or names
@@ -144,3 +143,14 @@ def _prices(names: list[str], given: Mapping[str, float], currency: str) -> dict
         known = prices[name].currency if name in prices else ""
         prices[name] = Price(price, currency or known)
     return prices
+
+
+def configured_prices() -> dict[str, Price]:
+    """What the configuration says that machines cost, by their names."""
+    from bench.config import load_config  # pydantic: start-up
+    from bench.judge.matrix.cells import Price
+
+    return {
+        name: Price(table.price_per_hour, table.currency)
+        for name, table in load_config().machines.items()
+    }

@@ -13,6 +13,7 @@ from bench.errors import SpecError
 from bench.numbers import printable
 
 if TYPE_CHECKING:
+    from bench.record.header import RunHeader
     from bench.store.mlperf.checker import Verdict
     from bench.store.mlperf.layout import Packed
 
@@ -89,7 +90,7 @@ def pack_command(
         submitter=submitter,
         status=status,
         system_type=system_type,
-        system_name=system_name or _machine(stored.header.facts),
+        system_name=system_name or _machine(stored.header),
         benchmark=benchmark,
         system=_fields(system_json),
     )
@@ -101,8 +102,9 @@ def pack_command(
     return 0 if verdict.ok else 1
 
 
-def _machine(facts: dict[str, Any]) -> str:
-    return str(facts.get("cpu_model") or "unknown machine")
+def _machine(header: RunHeader) -> str:
+    """What the run calls its machine; one that has no name is called by its CPU."""
+    return header.machine_name or str(header.facts.get("cpu_model") or "unknown machine")
 
 
 def _fields(path: Path | None) -> dict[str, Any]:

@@ -39,6 +39,10 @@ def command(
     runs = [read_run(run) for run in find_runs(p for p in paths if p not in certificates)]
     choices = Choices(names=with_names, logs=with_logs, machine=machine)
     file = pack(runs, certificates, output, choices)
-    counted = [f"{len(runs)} runs"] * bool(runs)
-    counted += [f"{len(certificates)} certificates"] * bool(certificates)
+    counted = [_count(len(runs), "run")] * bool(runs)
+    counted += [_count(len(certificates), "certificate")] * bool(certificates)
     click.echo(f"wrote {file} ({' and '.join(counted)}, {size(file.stat().st_size)})")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"

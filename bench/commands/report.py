@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.commands.flags import unchecked_option
+from bench.commands.matrix import configured_prices
 from bench.commands.output import warn
 from bench.errors import SpecError
 from bench.numbers import size
@@ -81,7 +82,7 @@ def command(
     matrix = portability(read_portability(portability_file)) if portability_file else None
     with no_collection():
         paths = look_anyway(runs) if unchecked else runs
-        page = make_page(_read(paths), matrix, allow, title)
+        page = make_page(_read(paths), matrix, allow, title, configured_prices())
         _write(output, render(page))
     if png is not None:
         _write_pictures(page, png)

@@ -12,7 +12,7 @@ import click
 from bench.commands.flags import output_options, unchecked_option, write_outputs
 from bench.commands.output import print_drawing, print_json, warn
 from bench.errors import SpecError
-from bench.numbers import printable
+from bench.numbers import NAME_LIMIT, printable
 
 if TYPE_CHECKING:
     from bench.store.run import StoredRun
@@ -51,10 +51,27 @@ def _show(runs: Sequence[Path], outputs: dict[str, Any], *, as_json: bool) -> No
     elif as_json:
         print_json([_json(run) for run in found])
     else:
-        for run in found:
-            title = f"Run {printable(str(run.path))} {printable(run.header.created_at, limit=40)}"
-            click.echo(f"{'' if run is found[0] else chr(10)}{title}\n")
-            print_run(run, as_json=as_json)
+        _print_several(found)
+
+
+def _print_several(found: list[StoredRun]) -> None:
+    """Each run below its title; of several machines machine by machine."""
+    from bench.store.machines import by_machine, told_apart  # numpy: start-up
+
+    machines = by_machine(found)
+    for sentence in told_apart(machines):
+        warn(sentence)
+    for machine, runs in machines.items():
+        for run in runs:
+            words = [
+                run.shown,
+                run.header.created_at,
+                *([run.header.label] * bool(run.header.label)),
+            ]
+            title = " ".join(printable(text, limit=NAME_LIMIT) for text in words)
+            name = f"{printable(machine.name)}: run" if len(machines) > 1 else "Run"
+            click.echo(f"{'' if run is found[0] else chr(10)}{name} {title}\n")
+            print_run(run, as_json=False)
 
 
 def print_run(stored: StoredRun, *, as_json: bool) -> None:
@@ -97,12 +114,15 @@ def _json(stored: StoredRun) -> dict[str, object]:
     from bench.present.fidelity import fidelity_row  # scipy: start-up
     from bench.present.pairs import pair_rows
     from bench.present.reading import read_out
+    from bench.store.machines import machine_of
     from bench.store.rows import result_rows
 
-    found = read_out(stored)
+    found, machine = read_out(stored), machine_of(stored).name
     return {
         "run": str(stored.path),
-        "results": result_rows(stored.records),
+        "machine": machine,
+        "label": stored.header.label,
+        "results": [{"machine": machine, **row} for row in result_rows(stored.records)],
         "pairs": pair_rows(found.pairs),
         "fidelity": [fidelity_row(likeness) for likeness in found.likeness],
         "orders": list(found.orders),

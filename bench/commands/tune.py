@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from bench.trials.tune.kept import Asked
 
 _INTERRUPTED = 130
+#: What only a tune by energy takes.
+_METERING = {
+    "energy_window_s": "--energy-window",
+    "wall_command": "--wall-command",
+    "wall_csv": "--wall-csv",
+    "wall_zone": "--wall-zone",
+    "wall_offset_s": "--wall-offset",
+}
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 
 
@@ -160,6 +168,8 @@ def _asked(model: str, target: str, objective: str, given: dict[str, Any]) -> tu
         raise SpecError(
             f"--batch is for --for throughput and energy; a query of {objective} has one sample."
         )
+    if not aim.metered and (flags := [flag for name, flag in _METERING.items() if name in given]):
+        raise SpecError(f"{', '.join(flags)}: only --for energy reads meters.")
     suite = with_flags(
         Suite(name="tune"),
         {

@@ -13,6 +13,7 @@ from bench.errors import BenchError, SpecError
 from bench.fleet.board import Board
 from bench.fleet.disk import BrokenFiles, Disk, cells_in
 from bench.fleet.file import FleetFile
+from bench.fleet.files import Packed
 from bench.fleet.given_up import narrow, write_failures
 from bench.fleet.happened import Came, Excluded, Happened, Unmeasured, to_line
 from bench.fleet.known import changed, clock_words, other_version
@@ -78,18 +79,11 @@ class Outcome:
     unmeasured: int
     interrupted: bool = False
 
+    failed: int = 0  #: records of a failure, or of what isn't the model's
+
     @property
     def left(self) -> int:
         return self.cells - self.measured - self.unmeasured
-
-
-@dataclass(frozen=True)
-class Sent:
-    """What of the suite's models travels: contents by their hash, and how each model is made of
-    them again."""
-
-    contents: Mapping[str, Path] = field(default_factory=dict)
-    files: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,7 +93,7 @@ class Surroundings:
     transport: Transport
     screen: Screen
     load: Loader
-    sent: Sent = field(default_factory=Sent)
+    packed: Callable[[], Packed] = Packed  #: the models' files, once they are loaded
     clock: Callable[[], float] = time.monotonic
 
 
@@ -128,8 +122,9 @@ class Driver:
         past = past or Past()
         self.asked, self.planner, self.disk = asked, planner, disk
         self.transport, self.screen, self.clock = around.transport, around.screen, around.clock
-        self.board, self.sent = past.board, around.sent
+        self.board, self.sent = past.board, around.packed()
         self.interrupted = False
+        self.failed = 0
         #: targets of each share that an earlier session planned
         self._began = dict(self.board.shares)
         self._planned: dict[str, list[NodePlan]] = {}  #: by share
@@ -162,7 +157,12 @@ class Driver:
         self._finish()
         counts = self.board.counts
         return Outcome(
-            self.disk.path, counts.cells, counts.measured, counts.unmeasured, self.interrupted
+            self.disk.path,
+            counts.cells,
+            counts.measured,
+            counts.unmeasured,
+            self.interrupted,
+            self.failed,
         )
 
     def _step(self) -> None:
@@ -271,7 +271,7 @@ class Driver:
             planned=plan.cells,
             machine_name=facts.name,
             label=self.asked.label,
-            files=self.sent.files,
+            files=self.sent.trees,
             allow=self.asked.allow,
             command=self.asked.command,
         )
@@ -435,8 +435,7 @@ class Driver:
             self.disk.close_run(self._open.pop(name).order.run)
         if not self.board.left():
             self._write_failures()
-        for run in self._runs:
-            narrow(self.disk.folder(run))
+        self.failed = sum(narrow(self.disk.folder(run)) for run in self._runs)
         self._write_merged()
         self.screen.finished(self.board.counts, self.disk.path)
 

@@ -66,16 +66,19 @@ def header_of(order: Order, node: NodeFacts, cells: Sequence[Cell]) -> RunHeader
     )
 
 
-def narrow(folder: Path) -> None:
+def narrow(folder: Path) -> int:
     """Let the header of a run that is over hold the cells alone that came to it, so that the rest,
-    which other nodes measured, doesn't look as if it were missing."""
+    which other nodes measured, doesn't look as if it were missing. Returns how many of its cells
+    have no figures that count."""
     if not begun(folder):
-        return
+        return 0
     run = read_run(folder)
+    failed = sum(record.standing != "ok" for record in run.records)
     if run.header_lost:
-        return
+        return failed
     here = {record.cell_id for record in run.records}
     cells = tuple(cell for cell in run.header.cells if cell.id in here)
     if len(cells) < len(run.header.cells):
         header = run.header.model_copy(update={"cells": cells})
         write_bytes(folder / HEADER, header.model_dump_json(indent=1).encode())
+    return failed

@@ -91,10 +91,12 @@ class Planner:
         return NodePlan(tuple(tasks), plan.left_out)
 
 
-def refuse_absent(targets: Sequence[str], nodes: Sequence[NodeFacts], file: FleetFile) -> None:
+def refuse_absent(
+    targets: Sequence[str], nodes: Sequence[NodeFacts], file: FleetFile, where: object = ""
+) -> None:
     """Raises `SpecError` for a target that no node has, which says who has what."""
     for text in targets:
-        if not any(choices_of([text], node, file.node(node.name)) for node in nodes):
+        if not any(choices_of([text], node, file.node(node.name), where) for node in nodes):
             raise SpecError(
                 f"no node of the fleet has {'a target' if text == '*' else text}: "
                 f"{who_has_what(nodes) or 'there is no node'}."

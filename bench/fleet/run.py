@@ -20,9 +20,10 @@ from bench.fleet.board import Board
 from bench.fleet.disk import JOURNAL, Disk, read_journal, recorded_cells
 from bench.fleet.driver import Asked, Driver, Outcome, Past, Surroundings
 from bench.fleet.file import refuse_unknown
+from bench.fleet.files import Packed, pack
 from bench.fleet.happened import Came, from_line, to_line
 from bench.fleet.nodes import NodeFacts
-from bench.fleet.plan import Loader, Planner, anywhere, refuse_absent
+from bench.fleet.plan import Planner, anywhere, refuse_absent
 from bench.measure.models import find_models
 from bench.measure.prepare import load_models, needed_forms, static_forms
 from bench.runtimes.targets import Choice
@@ -32,20 +33,28 @@ from bench.validation import first_problem
 _STOPPED = "the driver stopped"
 
 
-def loader(suite: Suite, cache: Path, say: Callable[[str], None]) -> Loader:
-    """What makes a suite's models ready for the targets of a node, once for each set of forms.
+class Models:
+    """A suite's models, made ready for the targets of nodes: once for each set of forms."""
 
-    Raises `SpecError` for a model that isn't there."""
-    named = find_models(suite.models)
-    known: dict[frozenset[str], list[Loaded]] = {}
+    def __init__(self, suite: Suite, cache: Path, say: Callable[[str], None]) -> None:
+        """Raises `SpecError` for a model that isn't there."""
+        self._suite, self._cache, self._say = suite, cache, say
+        self._named = find_models(suite.models)
+        self._known: dict[frozenset[str], list[Loaded]] = {}
 
-    def load(choices: Sequence[Choice]) -> list[Loaded]:
-        forms = frozenset(needed_forms(choices) | static_forms(suite, choices))
-        if forms not in known:
-            known[forms] = load_models(suite, named, choices, cache, say)
-        return known[forms]
+    def load(self, choices: Sequence[Choice]) -> list[Loaded]:
+        """Those that ``choices`` are measured with."""
+        forms = frozenset(needed_forms(choices) | static_forms(self._suite, choices))
+        if forms not in self._known:
+            made = load_models(self._suite, self._named, choices, self._cache, self._say)
+            self._known[forms] = made
+        return self._known[forms]
 
-    return load
+    def packed(self) -> Packed:
+        """The files that nodes need of them, with what was exported here."""
+        widest = max(self._known, key=len, default=frozenset())
+        made = zip(self._suite.models, self._known.get(widest, ()), strict=False)
+        return pack(self._suite.models, dict(made))
 
 
 def asked_for(suite: Suite, **further: Any) -> Asked:
@@ -81,11 +90,19 @@ def start(asked: Asked, out: Path, around: Surroundings) -> Outcome:
 def asked_before(out: Path, allow: Sequence[str] = ()) -> Asked:
     """What a stopped fleet run was asked for, with what is allowed now besides. Raises
     `SpecError` where it is none."""
-    return _asked(out, read_journal(out), allow)
+    lines = read_journal(out)
+    first = lines[0] if lines else {}
+    try:
+        asked = Asked.model_validate(first.get("asked"))
+    except ValidationError as error:
+        problem = first_problem(error, Asked.model_fields)
+        raise SpecError(f"{out / JOURNAL}: can't be resumed: {problem}") from error
+    return asked.model_copy(update={"allow": tuple(dict.fromkeys([*asked.allow, *allow]))})
 
 
-def resume(out: Path, around: Surroundings, allow: Sequence[str] = ()) -> Outcome:
-    """Go on with a fleet run: what has a record is not measured again.
+def resume(out: Path, around: Surroundings, asked: Asked) -> Outcome:
+    """Go on with a fleet run: what has a record is not measured again. ``asked`` is what
+    `asked_before` says of it.
 
     Raises `SpecError` where another driver has it, or it would no longer be the same run."""
     if not (out / JOURNAL).is_file():
@@ -93,12 +110,18 @@ def resume(out: Path, around: Surroundings, allow: Sequence[str] = ()) -> Outcom
     disk = Disk(out)  # before it is read: another driver may be adding to it until then
     try:
         lines = read_journal(out)
-        asked = _asked(out, lines, allow)
         past = past_of(lines, disk)
         nodes = around.transport.nodes()
         planner = _planner(asked, around, nodes, past.runs.values())
         disk.note(
-            [{"event": "resumed", "at": _now(), "bench_version": __version__, "allow": list(allow)}]
+            [
+                {
+                    "event": "resumed",
+                    "at": _now(),
+                    "bench_version": __version__,
+                    "allow": list(asked.allow),
+                }
+            ]
             + [to_line(one) for one in past.found]
         )
         return Driver(asked, around, planner, disk, past).run(nodes)
@@ -118,21 +141,11 @@ def _planner(
         raise SpecError("the fleet has no node: start one with `ray start` (docs/fleet.md).")
     there = {node.name: node for node in absent} | {node.name: node for node in nodes}
     refuse_unknown(asked.file, list(there), asked.where)
-    refuse_absent(asked.suite.targets, list(there.values()), asked.file)
+    refuse_absent(asked.suite.targets, list(there.values()), asked.file, asked.where)
     planner = Planner(asked.suite, asked.file, around.load, asked.where)
     for node in nodes:
         planner.plan(node)
     return planner
-
-
-def _asked(out: Path, lines: Sequence[Mapping[str, Any]], allow: Sequence[str]) -> Asked:
-    first = lines[0] if lines else {}
-    try:
-        asked = Asked.model_validate(first.get("asked"))
-    except ValidationError as error:
-        problem = first_problem(error, Asked.model_fields)
-        raise SpecError(f"{out / JOURNAL}: can't be resumed: {problem}") from error
-    return asked.model_copy(update={"allow": tuple(dict.fromkeys([*asked.allow, *allow]))})
 
 
 def past_of(lines: Sequence[Mapping[str, Any]], disk: Disk) -> Past:
@@ -148,8 +161,9 @@ def past_of(lines: Sequence[Mapping[str, Any]], disk: Disk) -> Past:
         if isinstance(happened, Came):
             past.runs[happened.run] = NodeFacts.from_json(happened.facts)
     latest = {facts.name: run for run, facts in past.runs.items()}
-    for node, run in latest.items():
+    for run in past.runs:
         disk.close_run(run)
+    for node, run in latest.items():
         share = past.board.nodes[node].share
         cells = recorded_cells(disk.folder(run))
         tasks = [anywhere(cell) for cell in cells]

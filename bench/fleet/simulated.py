@@ -15,8 +15,9 @@ from bench.fleet.transport import Ended, Event, Grew, Joined, Lease, Lost, Order
 from bench.record.result import Record
 from bench.store.find import HEADER, RECORDS
 
-#: Larger plans are left out of the stand-in run directories' headers.
-_MOST_PLANNED = 10_000
+#: Larger plans are left out of the stand-in run directories' headers, which nodes write, not the
+#: driver.
+_MOST_PLANNED = 100
 
 
 @dataclass(frozen=True)

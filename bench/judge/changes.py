@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 from bench.cards.tasks import find_task
 from bench.cards.tasks.base import Change, Columns
 from bench.defaults import CONFIDENCE
 from bench.errors import SpecError
 from bench.record.result import Record
 from bench.store.run import StoredRun
+
+#: A run directory, and a file of predictions within it.
+_File = tuple[Path, str]
 
 
 def change_between(
@@ -49,16 +55,19 @@ def change_of_columns(
 
 
 class Changes:
-    """The comparisons within one run; what can't be compared is told once, in `problems`.
+    """The comparisons within one run, or of several; what can't be compared is told once, in
+    `problems`.
 
     Each file of predictions is read once, and each pair of them compared once.
     """
 
-    def __init__(self, run: StoredRun, confidence: float = CONFIDENCE) -> None:
+    def __init__(
+        self, run: StoredRun | Callable[[Record], StoredRun], confidence: float = CONFIDENCE
+    ) -> None:
         self._run = run
         self._confidence = confidence
-        self._columns: dict[str, Columns] = {}
-        self._known: dict[tuple[str, str], Change | None] = {}
+        self._columns: dict[_File, Columns] = {}
+        self._known: dict[tuple[_File, _File], Change | None] = {}
         self.problems: list[str] = []
 
     def at(self, confidence: float) -> Changes:
@@ -69,8 +78,7 @@ class Changes:
         return other
 
     def __call__(self, record: Record, other: Record) -> Change | None:
-        key = tuple(r.accuracy.predictions if r.accuracy else "" for r in (record, other))
-        assert len(key) == 2
+        key = self._file(record), self._file(other)
         if key not in self._known:
             self._known[key] = self._compare(record, other)
         return self._known[key]
@@ -85,7 +93,13 @@ class Changes:
             return None
 
     def _read(self, record: Record) -> Columns:
-        file = record.accuracy.predictions if record.accuracy else ""
+        file = self._file(record)
         if file not in self._columns:
-            self._columns[file] = _columns(self._run, record)
+            self._columns[file] = _columns(self._run_of(record), record)
         return self._columns[file]
+
+    def _file(self, record: Record) -> _File:
+        return self._run_of(record).path, record.accuracy.predictions if record.accuracy else ""
+
+    def _run_of(self, record: Record) -> StoredRun:
+        return self._run if isinstance(self._run, StoredRun) else self._run(record)

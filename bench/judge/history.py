@@ -1,7 +1,8 @@
 """One cell over many runs: its figure in the order of time, and where it stepped.
 
-Only runs on machines of the same ``machine_id`` make a series; where that isn't recorded, steps are
-not looked for. A changed model, input or thread count is another cell, with a series of its own.
+Only runs of one machine with the same ``machine_id`` make a series, so no two clocks are compared;
+where that isn't recorded, steps are not looked for. A changed model, input or thread count is
+another cell, with a series of its own.
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ from bench.stats.interval import FEWEST_INVOCATIONS, Interval, unpaired_ratio_in
 from bench.stats.multiple import simultaneous_confidence
 from bench.stats.steps import fewest_runs, find_steps, log_error
 from bench.store.frames import Finished, Paths, read_finished_runs
+from bench.store.machines import by_machine
+
+_UNKNOWN = "unknown machine"  #: what all are called of which nothing is recorded
+#: A cell, the hardware, and the machine's name.
+_Key = tuple[str, str | None, str]
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ class Series:
     cpu_model: str | None
     points: tuple[Point, ...]
     failed: int  #: runs in which the cell failed
+    machine: str = ""  #: its name
     changes: tuple[Change, ...] = ()
     why_none: str = ""  #: why no step can be told, where that is so
 
@@ -109,15 +116,19 @@ def history(
 
 def _series(runs: Iterable[Finished], selection: Selection) -> list[Series]:
     """One for each cell and machine, in the order in which they first appear."""
-    points: dict[tuple[str, str | None], list[Point]] = {}
-    about: dict[tuple[str, str | None], tuple[Record, Finished]] = {}
-    failed: dict[tuple[str, str | None], int] = {}
-    for run in runs:
+    points: dict[_Key, list[Point]] = {}
+    about: dict[_Key, tuple[Record, Finished]] = {}
+    failed: dict[_Key, int] = {}
+    every = list(runs)
+    machines = {id(run): m.name for m, mine in by_machine(every).items() for run in mine}
+    for run in every:
         machine_id = run.header.facts.get("machine_id")
         for record in run.records:
             if not selection.wants(record.cell_id, record.cell) or record.simulated:
                 continue
-            key = record.cell_id, None if machine_id is None else str(machine_id)
+            hardware = None if machine_id is None else str(machine_id)
+            known = hardware is not None or run.header.machine_name
+            key = record.cell_id, hardware, machines[id(run)] if known else _UNKNOWN
             about.setdefault(key, (record, run))
             point = _point(run, record)
             if point is None:
@@ -130,6 +141,7 @@ def _series(runs: Iterable[Finished], selection: Selection) -> list[Series]:
             cell=record.cell,
             foreign=record.foreign is not None,
             machine_id=key[1],
+            machine=key[2],
             cpu_model=run.header.facts.get("cpu_model"),
             points=tuple(sorted(points.get(key, []), key=lambda point: point.created_at)),
             failed=failed.get(key, 0),

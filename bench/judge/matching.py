@@ -228,7 +228,7 @@ def select(found: Sequence[Side], text: str) -> list[Side]:
 
 
 def _turn(cell: Cell) -> tuple[object, ...]:
-    return cell.scenario, cell.batch, cell.threads, cell.lane
+    return cell.scenario, cell.batch, cell.threads, cell.lane, cell.driver
 
 
 def _name(cell: Cell) -> str:

@@ -99,7 +99,7 @@ def _runs_words(report: Report, machine: str) -> str:
 
 
 def _run_words(run: StoredRun) -> str:
-    return f"{printable(str(run.path))} {printable(run.header.created_at, limit=40)}"
+    return f"{printable(run.shown)} {printable(run.header.created_at, limit=40)}"
 
 
 def difference_lines(report: Report) -> list[str]:
@@ -181,6 +181,7 @@ def _label(one: Side, *, several_batches: bool, several_machines: bool) -> str:
         parts.append(f"batch {cell.batch}")
     if cell.lane == "api":
         parts.append("user API")
+    parts.append(cell.through)
     return ", ".join(filter(None, parts))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from rich.text import Text
 
 from bench.cards.tasks.base import Change, MetricRow
@@ -297,36 +300,47 @@ def _lost_words(change: Change, loss: float) -> str:
 # -- raw ------------------------------------------------------------------------------------------
 
 
-def deal_rows(deal: Deal) -> dict[str, object]:
-    """The deal as JSON-ready data."""
+def deal_rows(
+    deal: Deal, places: Mapping[str, tuple[str, str]] = MappingProxyType({})
+) -> dict[str, object]:
+    """The deal as JSON-ready data; ``places`` are machine and target by what is shown as target."""
     return {
         "cost": deal.cost,
         "loss": deal.negligible(deal.metrics[0]),
         "confidence": deal.confidence,
-        "points": [_row(point, deal) for point in deal.points],
+        "points": [_row(point, deal, places) for point in deal.points],
         "drafting": [_drafting_row(each) for each in deal.draftings],
         "sentences": sentences(deal),
     }
 
 
-def _row(point: Point, deal: Deal) -> dict[str, object]:
+def _row(point: Point, deal: Deal, places: Mapping[str, tuple[str, str]]) -> dict[str, object]:
     assert point.scored is not None
     assert point.scored.accuracy is not None
     by = point.standing.by
     accuracy = point.scored.accuracy
+    machine, target = places.get(point.cell.target, ("", point.cell.target))
+    dominating = "" if by is None else deal.points[by].cell.target
     return {
-        "cell_id": point.record.cell_id,
+        "cell_id": _cell_id(point),
         "model": point.cell.model.name,
         "variant": point.cell.variant,
-        "target": point.cell.target,
+        "machine": machine,
+        "target": target,
         "cost": cost_of(point.record, deal.cost),
         "metric": accuracy.metric,
         "accuracy": accuracy.value.value,
         "accuracy_low": accuracy.value.low,
         "accuracy_high": accuracy.value.high,
         "standing": point.standing.state,
-        "dominated_by": None if by is None else deal.points[by].record.cell_id,
+        "dominated_by": None if by is None else _cell_id(deal.points[by]),
+        "dominated_on": None if by is None else places.get(dominating, ("", ""))[0],
     }
+
+
+def _cell_id(point: Point) -> str:
+    """Of the cell as it was measured, without the machine (`bench.judge.joined`)."""
+    return point.record.cell_id.partition(" ")[0]
 
 
 def _drafting_row(each: Drafting) -> dict[str, object]:

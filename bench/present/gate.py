@@ -130,6 +130,7 @@ def where(finding: Finding) -> str:
             parts.append(f"batch {cell.batch}")
         if cell.lane != "prepared":
             parts.append(cell.lane)
+        parts.append(cell.through)
     return ", ".join(filter(None, parts))
 
 

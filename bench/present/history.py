@@ -36,9 +36,13 @@ _COMMIT_DIGITS = 8
 def history_text(found: Sequence[Series], width: int = 80) -> Text:
     """All series, no line wider than ``width``; a single one with a line a run."""
     text = Text()
+    several = len({series.machine for series in found}) > 1
     for series in found:
         text.append(wrap(_title(series), width, indent=2) + "\n", style="bold")
-        text.append(wrap(f"  {_where(series)}", width, indent=2) + "\n", style="dim")
+        text.append(
+            wrap(f"  {_where(series, several_machines=several)}", width, indent=2) + "\n",
+            style="dim",
+        )
         if series.points:
             text.append(_curve(series, width) + "\n")
         for change in series.changes:
@@ -76,8 +80,10 @@ def _title(series: Series) -> str:
     return f"{name} {cell.scenario} batch {cell.batch}{threads} ({series.cell_id})"
 
 
-def _where(series: Series) -> str:
+def _where(series: Series, *, several_machines: bool) -> str:
     machine = "an unknown machine" if series.machine_id is None else f"machine {series.machine_id}"
+    if several_machines:
+        machine = series.machine
     cpu = f" ({printable(series.cpu_model, limit=60)})" if series.cpu_model else ""
     count = len(series.points)
     when = ""
@@ -184,6 +190,7 @@ def _series_row(series: Series) -> dict[str, object]:
         "scenario": cell.scenario,
         "batch": cell.batch,
         "foreign": series.foreign,
+        "machine": series.machine,
         "machine_id": series.machine_id,
         "unit": "samples/s" if cell.is_rate else "ns",
         "points": [vars(point) for point in series.points],

@@ -36,20 +36,28 @@ _LONGEST_REASON = 200
 
 
 def loadgen_records(records: Sequence[Record]) -> list[tuple[Record, list[LoadGenSaid]]]:
-    """The latest record of each cell that LoadGen drove, with what LoadGen says of each test."""
+    """The latest record of each cell that LoadGen drove, with what LoadGen says of each test; those
+    of one model together."""
     latest = {record.cell_id: record for record in records}.values()
     told = [(r, [i.loadgen for i in r.invocations if i.loadgen is not None]) for r in latest]
-    return [(record, tests) for record, tests in told if tests]
+    names = list(dict.fromkeys(_name(record) for record, _ in told))
+    found = [(record, tests) for record, tests in told if tests]
+    return sorted(found, key=lambda pair: names.index(_name(pair[0])))
+
+
+def _name(record: Record) -> str:
+    cell = record.cell
+    return printable(cell.model.name, limit=NAME_LIMIT) + suffix(cell.variant)
 
 
 def loadgen_table(records: Sequence[Record], width: int = 80) -> Text:
     """Two lines a cell: what LoadGen says, and what we say of the same tests."""
     found = loadgen_records(records)
-    unit = column_unit([mean_of(tests, "p99_ns") for _, tests in found], TIME_UNITS)
+    unit = column_unit([mean_of(tests, "p50_ns") for _, tests in found], TIME_UNITS)
     lines: list[Line] = []
     heading = ""
     for record, tests in found:
-        name = printable(record.cell.model.name, limit=NAME_LIMIT) + suffix(record.cell.variant)
+        name = _name(record)
         if name != heading:
             lines.append(Line(name))
             heading = name
@@ -163,7 +171,7 @@ def loadgen_notes(found: Sequence[tuple[Record, Sequence[LoadGenSaid]]]) -> list
             f"{printable(', '.join(untraced), limit=_LONGEST_REASON)}."
         )
     why = dict.fromkeys(words for one in told if not one.valid for words in one.why)
-    said += [f"INVALID: {printable(words, limit=_LONGEST_REASON)}." for words in why]
+    said += [f"INVALID: {printable(words, limit=_LONGEST_REASON).rstrip('.')}." for words in why]
     said.append(DISCLAIMER)
     return said
 
@@ -176,6 +184,6 @@ def _call_words(record: Record, tests: Sequence[LoadGenSaid]) -> str:
     """How much of a latency is not the call."""
     call_ns, p50_ns = mean_of(tests, "call_ns"), mean_of(tests, "p50_ns")
     return (
-        f"{_load(record)}: of LoadGen's p50 of {duration(p50_ns)} the call took "
+        f"{_name(record)}, {_load(record)}: of LoadGen's p50 of {duration(p50_ns)} the call took "
         f"{duration(call_ns)}, the rest is the way into Python and back."
     )

@@ -167,6 +167,7 @@ def _label(record: Record, *, several_threads: bool) -> str:
     parts.append(in_words(cell))
     if cell.lane in _LANE_LABELS:
         parts.append(_LANE_LABELS[cell.lane])
+    parts.append(cell.through)
     if several_threads:
         parts.append(f"{cell.threads} thread{'' if cell.threads == 1 else 's'}")
     if cell.allow_fallback:

@@ -165,10 +165,10 @@ class Worker:
         """Queries that arrive at random moments."""
         return self.ask(asked, messages.ServedQueries)
 
-    def drive_loadgen(self, test: messages.LoadGenTest, longest_s: float) -> messages.Driven:
-        """One test of LoadGen on what is bound, which may take ``longest_s`` by its settings."""
+    def drive_loadgen(self, asked: messages.DriveLoadGen, longest_s: float) -> messages.Driven:
+        """One test of LoadGen, which may take ``longest_s`` by its settings."""
         with self._patient(longest_s):
-            found = self.ask(messages.DriveLoadGen(test), messages.Driven)
+            found = self.ask(asked, messages.Driven)
         for times in (found.latency_ns, found.call_ns):
             if times.ndim != 1 or not len(times) or (times < 0).any():
                 raise self._absurd("drive-load-gen", f"latencies of shape {times.shape}")

@@ -86,18 +86,24 @@ def between_variance(logs: Logs, variances: Logs) -> float:
     if not variances.any():
         return found
     for _ in range(_STEPS):
-        total = variances + found
-        if not total.all():  # one that was measured without any spread, and no other spread
+        totals = [float(variance) + found for variance in variances]
+        if min(totals) <= 0:  # one that was measured without any spread, and no other spread
             return found
-        weights = 1 / total
-        mean = float((weights * logs).sum() / weights.sum())
-        squares = weights**2
-        step = float((squares * ((logs - mean) ** 2 - variances)).sum() / squares.sum())
-        next_one = max(0.0, step + 1 / float(weights.sum()))
-        if abs(next_one - found) <= _CLOSE * float(total.mean()):
+        next_one = _step(logs.tolist(), variances.tolist(), totals)
+        if abs(next_one - found) <= _CLOSE * sum(totals) / len(totals):
             return next_one
         found = next_one
     return found
+
+
+def _step(logs: Sequence[float], variances: Sequence[float], totals: Sequence[float]) -> float:
+    """One step of Fisher scoring; plain floats, because machines are few."""
+    weights = [1 / total for total in totals]
+    mean = sum(w * y for w, y in zip(weights, logs, strict=True)) / sum(weights)
+    step = sum(
+        w * w * ((y - mean) ** 2 - v) for w, y, v in zip(weights, logs, variances, strict=True)
+    )
+    return max(0.0, step / sum(w * w for w in weights) + 1 / sum(weights))
 
 
 def log_variance(ratio: Interval) -> float:

@@ -118,6 +118,8 @@ RESULT_FIELDS: dict[str, str] = {
 RUN_FIELDS: dict[str, str] = {
     "run": "the run's directory",
     "suite": "name of the suite",
+    "label": "what whoever measured calls the run; may be empty",
+    "machine": "the machine's name",
     "created_at": "when the run began, UTC",
     "machine_id": "equal for machines whose latencies may be compared, or null",
     "hostname_hash": "tells machines of equal make apart, or null",

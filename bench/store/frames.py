@@ -16,9 +16,11 @@ import numpy as np
 from bench.errors import SpecError
 from bench.record.header import RunHeader
 from bench.record.result import Invocation, Record
+from bench.store.bundle.opened import mark, shown
 from bench.store.fields import RESULT_FIELDS, RUN_FIELDS, SAMPLE_FIELDS
 from bench.store.find import INVOCATIONS, find_runs, without_copies
 from bench.store.lines import read_lines
+from bench.store.machines import machine_of
 from bench.store.rows import result_rows
 from bench.store.run import (
     LEFT_HALF,
@@ -83,6 +85,7 @@ def load(paths: Paths, what: What = "records") -> pandas.DataFrame:
     if not given:
         raise SpecError("load: name a run directory, or a folder that holds some.")
     runs, skipped = without_copies(find_runs(given))
+    skipped += [f"{shown(run)}: {told}" for run in runs if (told := mark(run))]
     with no_collection():
         table = _READERS[what](runs, skipped)
     for text in skipped:
@@ -187,6 +190,8 @@ def run_row(path: Path, header: RunHeader) -> dict[str, Any]:
     own = {
         "run": str(path),
         "suite": header.suite.name,
+        "label": header.label,
+        "machine": machine_of(Finished(path, header, [])).name,
         "created_at": header.created_at,
         "bench_version": header.bench_version,
     }

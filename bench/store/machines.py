@@ -11,11 +11,10 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from bench.numbers import printable
 from bench.record.header import RunHeader
-from bench.store.run import StoredRun
 
 _HASH_DIGITS = 4
 _HOST_DIGITS = 8  #: of `bench.machine.facts.MachineFacts.hostname_hash`
@@ -34,19 +33,29 @@ class Machine:
     machine_id: str | None = None
 
 
-def machine_of(run: StoredRun) -> Machine:
+class Headed(Protocol):
+    """Whatever has the header of a run."""
+
+    @property
+    def header(self) -> RunHeader: ...
+
+
+_Run = TypeVar("_Run", bound=Headed)
+
+
+def machine_of(run: Headed) -> Machine:
     """The machine of one run, by itself."""
     return next(iter(by_machine([run])))
 
 
-def by_machine(runs: Iterable[StoredRun]) -> dict[Machine, list[StoredRun]]:
+def by_machine(runs: Iterable[_Run]) -> dict[Machine, list[_Run]]:
     """The runs of each machine, machines in the order in which they come.
 
     Runs of one host are of one machine, and so are runs with one given name where the host or the
     hardware is the same (a container has a new host name each time). Two machines that would be
     shown with the same name get a number: ``server``, ``server (2)``.
     """
-    groups: list[list[StoredRun]] = []
+    groups: list[list[_Run]] = []
     for run in runs:
         same = [group for group in groups if any(_same(run, other) for other in group)]
         for group in same[1:]:
@@ -63,7 +72,7 @@ def by_machine(runs: Iterable[StoredRun]) -> dict[Machine, list[StoredRun]]:
     }
 
 
-def told_apart(groups: Mapping[Machine, Sequence[StoredRun]]) -> list[str]:
+def told_apart(groups: Mapping[Machine, Sequence[Headed]]) -> list[str]:
     """A sentence about each name that several machines give themselves."""
     by_name: dict[str, list[str]] = {}
     for machine, runs in groups.items():
@@ -76,7 +85,7 @@ def told_apart(groups: Mapping[Machine, Sequence[StoredRun]]) -> list[str]:
     ]
 
 
-def _same(a: StoredRun, b: StoredRun) -> bool:
+def _same(a: Headed, b: Headed) -> bool:
     if a is b:
         return True
     ours, theirs = given_name(a.header), given_name(b.header)
@@ -93,7 +102,7 @@ def _same(a: StoredRun, b: StoredRun) -> bool:
     return known == [None, None] and _equal(a, b, "machine_id")
 
 
-def _equal(a: StoredRun, b: StoredRun, fact: str) -> bool:
+def _equal(a: Headed, b: Headed, fact: str) -> bool:
     ours, theirs = (_text(run.header.facts, fact) for run in (a, b))
     return ours is not None and ours == theirs
 

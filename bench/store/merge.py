@@ -75,7 +75,8 @@ def merge(
     """
     notes: list[str] = []
     sources = [_Source(run) for run in _read(paths, notes)]
-    earlier = _merged_before(source.run.path for source in sources)
+    before = _merged_before(source.run.path for source in sources)
+    earlier = list(before.values())
     left_out = {one for merged in earlier for one in merged.left_out}
     groups = by_machine([source.run for source in sources])
     notes += told_apart(groups)
@@ -93,7 +94,7 @@ def merge(
             made_by="merge",
             label=_label(earlier) if label is None else label,
             created_at=min(source.run.header.created_at for source in sources),
-            machines=tuple(MergedMachine(name=n, runs=r) for n, r in sorted(found.items())),
+            machines=tuple(_machine(n, found[n], machines[n], before) for n in sorted(found)),
             left_out=tuple(sorted(left_out, key=lambda one: (one.cell_id, one.finished_at))),
         )
         write_merged(partial, merged)
@@ -140,10 +141,31 @@ def digest_of(path: Path) -> str:
     return made.hexdigest()[:_DIGITS]
 
 
-def _merged_before(runs: Iterable[Path]) -> list[MergedRun]:
-    """The merged runs that the runs lie in."""
+def _merged_before(runs: Iterable[Path]) -> dict[Path, MergedRun]:
+    """The merged runs that the runs lie in, by their folders."""
     above = dict.fromkeys(folder for run in runs for folder in run.resolve().parents[1:3])
-    return [merged for merged in map(read_merged, above) if merged is not None]
+    found = {folder: read_merged(folder) for folder in above}
+    return {folder: merged for folder, merged in found.items() if merged is not None}
+
+
+def _machine(
+    name: str, runs: tuple[str, ...], sources: Sequence[_Source], before: Mapping[Path, MergedRun]
+) -> MergedMachine:
+    """A machine of the merge, with what a fleet found out about its clock and its runs."""
+    places = {source.run.path.resolve() for source in sources}
+    known = [
+        machine
+        for folder, merged in before.items()
+        for machine in merged.machines
+        if places & {folder / run for run in machine.runs}
+    ]
+    offsets = {machine.clock_offset_s for machine in known}
+    return MergedMachine(
+        name=name,
+        runs=runs,
+        clock_offset_s=offsets.pop() if len(offsets) == 1 else None,
+        remarks=tuple(sorted({remark for machine in known for remark in machine.remarks})),
+    )
 
 
 def _label(earlier: Iterable[MergedRun]) -> str:

@@ -33,7 +33,7 @@ from bench.record.migrations import migrated
 from bench.record.result import SCHEMA_VERSION, Invocation, Record
 from bench.record.resumption import Resumption
 from bench.spec import Suite
-from bench.store.bundle.opened import mark
+from bench.store.bundle.opened import mark, shown
 from bench.store.find import HEADER, INVOCATIONS, RESUMES, only_run
 from bench.store.gaps import read_gaps
 from bench.store.held import Holder
@@ -57,6 +57,11 @@ class StoredRun:
     header_lost: bool = False  #: `run.json` is broken, and `header` is what the records tell
     resumptions: list[Resumption] = field(default_factory=list)
     mark: str = ""  #: what whoever reads it has to know of the bundle that it is from
+
+    @property
+    def shown(self) -> str:
+        """How people are told which run this is: by its path, or by its bundle and its name."""
+        return shown(self.path)
 
     @property
     def remarks(self) -> list[str]:

@@ -5,7 +5,8 @@ for. It calls back into Python for each query, in the thread that started the te
 written by another thread of its own.
 
 In performance mode its library of samples is the query that is bound: one sample, or a batch of
-them. In accuracy mode the library is the labelled data.
+them; or samples of the labelled data, each bound by itself. In accuracy mode it is all the labelled
+data.
 """
 
 from __future__ import annotations
@@ -51,18 +52,22 @@ def module() -> Any:
 def drive(
     loadgen: Any,
     test: m.LoadGenTest,
-    call: Callable[[], object],
+    calls: Sequence[Callable[[], object]],
     queries_per_call: int = 1,
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> m.Driven:
-    """Performance mode. A call computes ``samples_per_query`` samples, or those of several queries
-    at once; LoadGen is told of them right behind it."""
+    """Performance mode. One call computes ``samples_per_query`` samples, or those of several
+    queries at once; of several calls each computes one sample of the library. LoadGen is told of
+    them right behind it."""
     done, response = loadgen.QuerySamplesComplete, loadgen.QuerySampleResponse
     size = test.samples_per_query * queries_per_call
+    several = len(calls) > 1
+    library = len(calls) if several else test.samples_per_query
     took: List[int] = []
 
     def issue(samples: Sequence[Any]) -> None:
         for start in range(0, len(samples), size):
+            call = calls[samples[start].index] if several else calls[0]
             began = clock()
             call()
             took.append(clock() - began)
@@ -70,7 +75,7 @@ def drive(
             done([response(samples[place].id, 0, 0) for place in range(start, end)])
 
     with _sut(loadgen, issue) as sut:
-        _start(loadgen, sut, test, "PerformanceOnly", test.samples_per_query)
+        _start(loadgen, sut, test, "PerformanceOnly", library)
     call_ns = np.array(took, np.int64)
     with _trace(test) as trace:
         return m.Driven(_traced(trace) if test.traced else call_ns, call_ns)

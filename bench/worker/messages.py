@@ -231,9 +231,11 @@ class LoadGenTest:
 
 @dataclass(frozen=True)
 class DriveLoadGen:
-    """LoadGen's performance mode on what is bound."""
+    """LoadGen's performance mode on what is bound; or on the samples of a ``library`` (its first
+    axis counts them), each bound before the test, one a query."""
 
     test: LoadGenTest
+    library: Optional[Inputs] = None
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,7 @@ class Work:
         self.timer: Optional[Callable[[int], Nanoseconds]] = None
         self.queries: Optional[Queries] = None  #: the call, where it is a whole query
         self.queries_per_call = 1
+        self.feeds: m.Inputs = {}  #: what is bound
         self.copied: Optional[m.Inputs] = None  #: what is bound, where its copies can be timed
         self.watched: Optional[TimesDevice] = None  #: the session, if it can tell its device's time
         self.device: Optional[Device] = None
@@ -220,7 +221,7 @@ class Work:
         session, self.timer, self.queries = self._session(), None, None
         started = time.perf_counter_ns()
         self.call, queries_per_call = self._make_call(session, request)
-        self.queries_per_call = queries_per_call
+        self.queries_per_call, self.feeds = queries_per_call, request.feeds
         bind_ns = time.perf_counter_ns() - started
         times_copies = isinstance(session, TimesCopies) and request.lane == "prepared"
         self.copied = request.feeds if times_copies else None
@@ -314,11 +315,27 @@ class Work:
 
     def drive_loadgen(self, request: m.DriveLoadGen) -> m.Driven:
         """One test of MLPerf's LoadGen, which issues its queries to the prepared call."""
-        call = self._call()
+        module, call = loadgen.module(), self._call()
+        calls = self._library(request.library)
         self._ready_device(call)
-        driven = loadgen.drive(loadgen.module(), request.test, call, self.queries_per_call)
+        driven = loadgen.drive(module, request.test, calls or [call], self.queries_per_call)
         self._read_device()
+        if calls:  # what is fetched afterwards is of what was bound last
+            self.call = self._session().bind(self.feeds)
+            self.call()
         return driven
+
+    def _library(self, samples: Optional[m.Inputs]) -> List[Callable[[], object]]:
+        """A call for each sample, made once."""
+        if samples is None:
+            return []
+        total = len(next(iter(samples.values())))
+        calls: List[Callable[[], object]] = []
+        for place in range(total):
+            one = {name: array[place : place + 1] for name, array in samples.items()}
+            calls.append(self._session().bind(one))
+            calls[-1]()
+        return calls
 
     def score_through_loadgen(self, request: m.ScoreThroughLoadGen) -> m.ScoredThroughLoadGen:
         """LoadGen's accuracy mode through the checked path."""

@@ -43,6 +43,7 @@ def read_everywhere(first: Path, second: Path, folder: Path) -> None:
         ["compare", one],
         ["compare", one, other],
         ["compare", one, other, "--json"],
+        ["matrix", one, other],
         ["gate", one, "--baseline", other],
         ["history", one, other],
         ["report", one, other, "-o", page],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,3 +88,53 @@ def test_the_driver_is_said_wherever_the_row_is(run: StoredRun) -> None:
     rows = json.loads(CliRunner().invoke(cli, ["show", str(run.path), "--json"]).output)["results"]
     assert {row["driver"] for row in rows} == {"loadgen"}
     assert [row["loadgen_tests"] for row in rows] == [2, 2]
+
+
+@pytest.mark.long  # starts five workers, one of which hangs for seconds
+def test_what_fails_in_the_middle_of_loadgens_test_costs_its_cell_alone(
+    bench: Any, tmp_path: Path, doubling_model: Path
+) -> None:
+    """A crash, a hang and an error in a call that LoadGen made; the other cell has its figures."""
+    devices = ("ok", "dies-late", "hangs-late", "raises-late")
+    targets = [flag for name in devices for flag in ("-t", f"stand-in:{name}?us=20")]
+    settings = ["--loadgen", "min_duration=1", "--loadgen", "min_query_count=6000"]
+    asked = ["--driver", "loadgen", "--scenario", "single-stream", "--cell-timeout", "5"]
+    done = bench("run", "-m", str(doubling_model), *targets, *asked, *settings, *FEW)
+    assert done.returncode == 1, done.stderr
+    (path,) = (tmp_path / "results" / "runs").iterdir()
+    records = {record.cell.target: record for record in read_run(path).records}
+    kinds = {name: records[f"stand-in:{name}?us=20"].failure for name in devices}
+    assert kinds.pop("ok") is None
+    assert {name: found and found.kind for name, found in kinds.items()} == {
+        "dies-late": "crashed",
+        "hangs-late": "timeout",
+        "raises-late": "crashed",
+    }
+    assert "the card fell off" in str(kinds["raises-late"])
+
+
+@pytest.mark.long  # a search of a dozen tests, then batches through LoadGen
+def test_a_servers_rate_is_found_through_loadgen_and_a_batch_is_a_query(
+    bench: Any, tmp_path: Path, doubling_model: Path
+) -> None:
+    """A call takes 500 us at least, so 2000 a second are the most."""
+    asked = ["--driver", "loadgen", "--scenario", "server", "--scenario", "multi-stream"]
+    more = ["--latency-bound", "50ms", "--batch", "4", "--loadgen", "min_duration=300"]
+    target = ["-t", "stand-in:ok?us=500"]
+    done = bench("run", "-m", str(doubling_model), *target, *asked, *more, *FEW)
+    assert done.returncode == 0, done.stderr
+    (path,) = (tmp_path / "results" / "runs").iterdir()
+    run = read_run(path)
+    server, multi = (
+        next(r for r in run.records if r.cell.scenario == name)
+        for name in ("server", "multi-stream")
+    )
+    for one in server.invocations:
+        assert one.capacity_per_s is not None
+        assert 100 < one.capacity_per_s < 2000
+    for one in multi.invocations:
+        assert one.loadgen is not None
+        logged = detail(run, one.loadgen.logs)
+        ours = np.sort(run.samples(multi.cell_id)[one.index])
+        assert logged["effective_samples_per_query"] == 4
+        assert logged["result_99.00_percentile_per_query_latency_ns"] == ours[len(ours) * 99 // 100]

@@ -129,7 +129,7 @@ MOVES = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(MOVES, st.integers(1, 7), st.booleans())
 def test_each_cell_ends_once_whatever_happens_to_the_nodes(
     moves: list[tuple[str, int]], models: int, one_share: bool

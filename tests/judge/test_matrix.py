@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from bench.cell import Cell
 from bench.errors import SpecError
 from bench.judge.matrix.answer import Answered, answer
 from bench.judge.matrix.cells import Asked, Entry, Price
-from bench.record.result import Percentile, Record
+from bench.record.result import Energy, EnergyRound, Estimate, Percentile, Record
 from bench.store.run import StoredRun
 
 RNG = np.random.default_rng
@@ -271,6 +271,33 @@ def test_a_matrix_of_prices_marks_the_cheapest() -> None:
     assert best(found, "fashion-teacher") == {("slow", "x:cpu")}
     alone = entries(answer(runs, Asked(by="price", prices={"slow": Price(1.0)})))
     assert alone["fashion-teacher", "dear", "x:cpu"].word == "no price"
+
+
+# -- energy ---------------------------------------------------------------------------------------
+
+
+def with_energy(record: Record, joules: float, scope: Literal["gpu-board", "wall"]) -> Record:
+    rounds = tuple(EnergyRound(index=n, gross_j=joules * (1 + n / 1000)) for n in range(5))
+    gross = Estimate(value=joules, low=joules * 0.99, high=joules * 1.01, confidence=0.95)
+    energy = Energy(
+        scope=scope, meters=("m",), kind="power", samples=2, gross_j=gross, rounds=rounds, windows=5
+    )
+    return record.model_copy(update={"energy": (energy,)})
+
+
+def test_energies_of_a_sample_are_compared_where_they_are_of_one_scope() -> None:
+    cell = a_cell(TEACHER, "x:cpu")
+    runs = [
+        run_of("low", [with_energy(timed(cell, 1e5), 1.0, "gpu-board")]),
+        run_of("high", [with_energy(timed(cell, 1e5), 3.0, "gpu-board")]),
+        run_of("other", [with_energy(timed(cell, 1e5), 0.1, "wall")]),
+        run_of("none", [timed(cell, 1e5)]),
+    ]
+    matrix = answer(runs, Asked(by="energy")).matrix
+    assert [entry.word for entry in matrix] == ["", "", "no energy", "no energy"]
+    assert [entry.value.value for entry in matrix if entry.value] == [0.5, 1.5]
+    assert [entry.best for entry in matrix] == [True, False, False, False]
+    assert matrix.scope == "gpu-board"
 
 
 # -- accuracy -------------------------------------------------------------------------------------

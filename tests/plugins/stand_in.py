@@ -30,9 +30,16 @@ DEVICES = (
     "wrong",
     "nan",
     "dies-in-block",
+    "dies-late",
+    "hangs-late",
+    "raises-late",
     "exits",
     "partly",
 )
+
+
+#: More calls than a warm-up and a look at the latency make.
+LATE = 3000
 
 
 class StandInSession:
@@ -56,11 +63,21 @@ class StandInSession:
             self.calls += 1
             if self.device.id == "dies-in-block" and self.calls > 30:
                 os.kill(os.getpid(), signal.SIGSEGV)
+            if self.calls == LATE and self.device.id.endswith("-late"):
+                self.fail_late()
             self.y = x * 2 if self.device.id != "wrong" else x * 3
             while time.perf_counter_ns() < end:
                 pass
 
         return call
+
+    def fail_late(self) -> None:
+        """In the middle of a test that is long enough."""
+        if self.device.id == "dies-late":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if self.device.id == "hangs-late":
+            time.sleep(3600)
+        raise RuntimeError("the card fell off")
 
     def fetch(self) -> list[Any]:
         return [self.y * np.float32("nan") if self.device.id == "nan" else self.y]

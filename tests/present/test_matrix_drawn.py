@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def run_of(machine: str, records: Sequence[Record]) -> StoredRun:
     return in_memory(records, machine, facts=facts, machine_name=machine)
 
 
+@cache
 def many(machines: int = 2) -> Answered:
     """Runs with failures, a simulated device and a name that is too long for any table."""
     long = TEACHER.model_copy(update={"name": "a-model-whose-name-is-too-long-for-any-table-" * 2})
@@ -68,6 +70,12 @@ def test_models_go_down_where_targets_fit_beside_each_other_and_across_where_not
     turned = plain(answer([run_of("a", [timed(t, 1e5) for t in targets])], Asked())).splitlines()
     assert turned[3] == "a"
     assert turned[4].startswith("  runtime-0:cpu")
+
+
+def test_a_model_without_a_name_has_a_column_all_the_same() -> None:
+    nameless = TEACHER.model_copy(update={"name": ""})
+    records = [timed(f"runtime-{t}:cpu", 1e5, t, nameless) for t in range(8)]
+    assert "runtime-7:cpu" in plain(answer([run_of("a", records)], Asked()))
 
 
 def test_where_neither_fits_targets_come_in_blocks() -> None:

@@ -269,6 +269,21 @@ def test_whoever_packs_is_not_named(monkeypatch: pytest.MonkeyPatch, measured: P
     assert neutral.text("adal's Deep-Thought (ada.l)") == "<user>'s <host> (<user>)"
 
 
+def test_names_that_are_words_of_bench_break_nothing(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user called max and a host called server own neither `max-time` nor the load pattern."""
+    monkeypatch.setenv("HOME", "/home/max")
+    monkeypatch.setenv("LOGNAME", "max")
+    monkeypatch.setattr(platform, "node", lambda: "server")
+    facts = (run / "facts.jsonl").read_text().replace('"stop":"precision"', '"stop":"max-time"')
+    records = (run / "records.jsonl").read_text().replace('"stop":"precision"', '"stop":"max-time"')
+    (run / "facts.jsonl").write_text(facts)
+    (run / "records.jsonl").write_text(records)
+    found = read_run(unpacked(packed(tmp_path, run)).runs[0])
+    assert {record.stop for record in found.records} == {"max-time", "failed"}
+
+
 def test_what_else_an_archive_of_outputs_holds_stays_behind(run: Path, tmp_path: Path) -> None:
     file = next((run / "outputs").glob("*.npz"))
     before = file.read_bytes()

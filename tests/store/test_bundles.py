@@ -21,8 +21,9 @@ from bench.errors import SpecError
 from bench.record.result import Record
 from bench.store.bundle import limits, opened
 from bench.store.bundle.manifest import MANIFEST
-from bench.store.bundle.opened import Verdict, accepted, judge, unpacked
+from bench.store.bundle.opened import Verdict, accepted, deriver, judge, unpacked
 from bench.store.find import find_runs
+from bench.store.frames import ResultsWarning
 from bench.store.run import read_run
 
 
@@ -94,7 +95,7 @@ def test_a_broken_bundle_is_refused_by_commands_without_a_traceback(
     data[len(data) // 2] ^= 1
     broken = tmp_path / "broken.bench"
     broken.write_bytes(data)
-    for call in (["show"], ["report"], ["compare"], ["deal"], ["check-results"], ["gate"]):
+    for call in (["show"], ["report"], ["matrix"], ["deal"], ["check-results"], ["gate"]):
         assert main([*call, str(broken)]) == 2
         said = capsys.readouterr().err
         assert said.count("\n") == 1
@@ -250,9 +251,11 @@ def test_a_bundle_is_read_wherever_a_run_is_and_derived_once(
         r.cell_id for r in read_run(SMALL).records
     ]
     assert find_runs([bundle]) == find_runs([f"{folder}/*.bench"]) == [run]
-    assert len(bench.load(bundle)) == len(bench.load(SMALL))
-    assert main(["show", str(bundle)]) == 0
+    with pytest.warns(ResultsWarning, match="8 of load times"):
+        assert len(bench.load(bundle)) == len(bench.load(SMALL))
+    assert main(["show", str(bundle), str(SMALL)]) == 0
     said = capsys.readouterr()
+    assert f"Run bundle {unpacked(bundle).manifest.bundle_id[:12]}: " in said.out
     assert "small" in said.out
     assert "8 of load times" in said.err  # what can't be derived is told
     assert main(["check-results", str(bundle)]) == 0
@@ -298,7 +301,7 @@ def test_a_bundle_that_was_only_looked_at_says_that_nobody_checked_it(
 
 def test_what_was_changed_in_the_cache_is_laid_out_and_judged_again(bundle: Path) -> None:
     found = unpacked(bundle)
-    good = Verdict(bench_version=bench.__version__, numbers=1)
+    good = Verdict(derived_by=deriver(), numbers=1)
     (found.folder.parent / "verdict.json").write_text(good.model_dump_json())
     assert judge(found) == good
     record = found.runs[0] / "records.jsonl"
@@ -313,9 +316,9 @@ def test_a_verdict_of_another_bench_does_not_count(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = unpacked(bundle)
-    other = Verdict(bench_version="0.0", numbers=1)
+    other = Verdict(derived_by="another", numbers=1)
     (found.folder.parent / "verdict.json").write_text(other.model_dump_json())
-    wrong = Verdict(bench_version=bench.__version__, numbers=1, problems=("it is wrong",))
+    wrong = Verdict(derived_by=deriver(), numbers=1, problems=("it is wrong",))
     monkeypatch.setattr(opened, "_judged", lambda found: wrong)
     with pytest.raises(SpecError, match="it is wrong"):
         accepted(bundle)
@@ -332,3 +335,21 @@ def test_the_manifest_names_what_was_left_out(bundle: Path) -> None:
     told = json.loads(members(bundle)[MANIFEST])
     assert told["left_out"] == ["names", "logs"]
     assert told["without_predictions"] == []
+
+
+def test_the_runs_of_a_merged_run_are_derived_each_and_packed_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    merged = tmp_path / "merged"
+    for name in ("laptop", "server"):
+        run = shutil.copytree(SMALL, merged / "machines" / name)
+        header = json.loads((run / "run.json").read_text()) | {"machine_name": name}
+        (run / "run.json").write_text(json.dumps(header, indent=1))
+    (merged / "fleet.json").write_text("{}")
+    assert main(["check-results", str(merged)]) == 0
+    said = capsys.readouterr().out
+    assert said.count("141 numbers derived again; all agree") == 2
+    assert main(["pack", str(merged), "-o", str(tmp_path / "both.bench")]) == 0
+    content = members(tmp_path / "both.bench")
+    headers = [json.loads(data) for name, data in content.items() if name.endswith("run.json")]
+    assert sorted(header["machine_name"] for header in headers) == ["laptop", "server"]

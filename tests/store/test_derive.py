@@ -38,7 +38,6 @@ UNDERIVED = {
     "invocation": {},
     "run": {
         "bench_version": "a stamp",
-        "machine_name": "what people call it",
         "label": "what people call it",
         "suite.name": "what was asked for leaves no trace in what was measured",
         "suite.targets": "patterns, which `targets` says the meaning of",
@@ -52,7 +51,10 @@ UNDERIVED = {
         "suite.depth": "the scenarios' names have the lengths that were measured",
         "suite.draft": "the scenarios' names have the lengths that were measured",
         **dict.fromkeys(
-            (f"suite.loadgen.target_{name}" for name in ("qps", "latency", "latency_percentile")),
+            (
+                *(f"suite.loadgen.target_{n}" for n in ("qps", "latency", "latency_percentile")),
+                "suite.loadgen.performance_sample_count_override",
+            ),
             "the cells say the same",
         ),
         "suite.precision": "when to stop",

@@ -24,7 +24,7 @@ from bench.record.result import Record
 from bench.store.derive import derived
 from bench.store.find import find_runs
 from bench.store.merge import merge
-from bench.store.merged import read_merged
+from bench.store.merged import MergedMachine, MergedRun, read_merged, write_merged
 from bench.store.run import StoredRun, read_run
 
 CELLS = [a_cell(model, target) for model in (TEACHER, STUDENT) for target in ("x:cpu", "y:cpu")]
@@ -208,6 +208,32 @@ def test_two_machines_of_one_name_have_folders_of_their_own(tmp_path: Path) -> N
     assert [machine.name for machine in done.merged.machines] == ["server", "server (2)"]
     assert any("2 machines are called server" in note for note in done.notes)
     assert len(find_runs([tmp_path / "m"])) == 2
+
+
+def test_what_a_fleet_remarked_of_a_machine_is_kept(tmp_path: Path) -> None:
+    run, other = a_run(tmp_path / "f/machines", "red"), a_run(tmp_path / "b", "blue")
+    place = run.path.relative_to(tmp_path / "f").as_posix()
+    remarked = MergedMachine(
+        name="red", runs=(place,), clock_offset_s=90.0, remarks=("its driver changed",)
+    )
+    write_merged(
+        tmp_path / "f", MergedRun(made_by="fleet", created_at="2026", machines=(remarked,))
+    )
+    merge([tmp_path / "f", other.path], tmp_path / "m")
+    merge([tmp_path / "m"], tmp_path / "again")
+    for folder in ("m", "again"):
+        merged = read_merged(tmp_path / folder)
+        assert merged is not None
+        blue, red = merged.machines
+        assert (red.remarks, red.clock_offset_s) == (remarked.remarks, 90.0)
+        assert (blue.remarks, blue.clock_offset_s) == ((), None)
+
+
+def test_check_results_derives_a_merged_run(tmp_path: Path) -> None:
+    merge([measured_run(tmp_path / "a")], tmp_path / "m")
+    done = CliRunner().invoke(cli, ["check-results", str(tmp_path / "m")])
+    assert done.exit_code == 0, done.output
+    assert "all agree" in done.output
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ def a_test(logs: Path, scenario: str = "SingleStream", samples: int = 1, **chang
 def test_each_query_is_one_call_and_its_latency_is_loadgens(tmp_path: Path) -> None:
     stand_in, calls, clock = StandIn([[0], [0], [0]]), count(), count(0, 250)
     driven = loadgen.drive(
-        stand_in, a_test(tmp_path), lambda: next(calls), clock=lambda: next(clock)
+        stand_in, a_test(tmp_path), [lambda: next(calls)], clock=lambda: next(clock)
     )
     assert next(calls) == 3
     assert driven.latency_ns.tolist() == [1000, 1001, 1002]
@@ -52,7 +52,7 @@ def test_each_query_is_one_call_and_its_latency_is_loadgens(tmp_path: Path) -> N
 
 def test_loadgen_is_asked_in_its_own_words(tmp_path: Path) -> None:
     stand_in = StandIn([[0]])
-    loadgen.drive(stand_in, a_test(tmp_path), lambda: None)
+    loadgen.drive(stand_in, a_test(tmp_path), [lambda: None])
     asked = stand_in.settings
     assert (asked.scenario, asked.mode) == ("SingleStream", "PerformanceOnly")
     assert (asked.min_duration_ms, asked.min_query_count, asked.max_query_count) == (300, 12, 0)
@@ -67,7 +67,7 @@ def test_loadgen_is_asked_in_its_own_words(tmp_path: Path) -> None:
 
 def test_a_server_is_asked_for_its_rate_and_bound(tmp_path: Path) -> None:
     stand_in = StandIn([[0]])
-    loadgen.drive(stand_in, a_test(tmp_path, "Server"), lambda: None)
+    loadgen.drive(stand_in, a_test(tmp_path, "Server"), [lambda: None])
     assert stand_in.settings.server_target_qps == 200
     assert stand_in.settings.server_target_latency_ns == 5_000_000
     assert stand_in.settings.server_target_latency_percentile == 0.95
@@ -75,7 +75,7 @@ def test_a_server_is_asked_for_its_rate_and_bound(tmp_path: Path) -> None:
 
 def test_a_query_of_several_samples_has_the_latency_of_its_slowest(tmp_path: Path) -> None:
     stand_in = StandIn([[0, 1, 2], [0, 1, 2]], latency_ns=lambda place: [5, 9, 7, 8, 2, 1][place])
-    driven = loadgen.drive(stand_in, a_test(tmp_path, "MultiStream", 3), lambda: None)
+    driven = loadgen.drive(stand_in, a_test(tmp_path, "MultiStream", 3), [lambda: None])
     assert driven.latency_ns.tolist() == [9, 8]
     assert stand_in.settings.multi_stream_samples_per_query == 3
     assert stand_in.library == (3, 3)
@@ -88,13 +88,21 @@ def test_an_offline_query_is_cut_into_calls_of_as_many_samples_as_they_compute(
     """The last call computes more than there are samples left; LoadGen hears of each once."""
     stand_in, calls = StandIn([[0, 1] * 5]), count()
     driven = loadgen.drive(
-        stand_in, a_test(tmp_path, "Offline", 2, traced=False), lambda: next(calls), 2
+        stand_in, a_test(tmp_path, "Offline", 2, traced=False), [lambda: next(calls)], 2
     )
     assert next(calls) == 3, "10 samples, two queries of 2 a call"
     assert stand_in.completed == list(range(100, 110))
     assert driven.latency_ns.tolist() == driven.call_ns.tolist()
     assert stand_in.settings.offline_expected_qps == 200
     assert stand_in.settings.sample_concatenate_permutation, "each batch is the whole library"
+
+
+def test_of_a_library_each_sample_has_a_call_of_its_own(tmp_path: Path) -> None:
+    stand_in, made = StandIn([[2], [0], [2]]), []
+    calls = [lambda n=n: made.append(n) for n in range(3)]
+    loadgen.drive(stand_in, a_test(tmp_path), calls)
+    assert made == [2, 0, 2]
+    assert stand_in.library == (3, 3)
 
 
 def test_accuracy_mode_logs_the_output_of_each_sample(tmp_path: Path) -> None:
@@ -120,12 +128,12 @@ def test_an_error_of_the_call_is_the_tests(tmp_path: Path) -> None:
         raise BenchError("out of luck")
 
     with pytest.raises(BenchError, match="out of luck"):
-        loadgen.drive(StandIn([[0]]), a_test(tmp_path), call)
+        loadgen.drive(StandIn([[0]]), a_test(tmp_path), [call])
 
 
 def test_a_trace_without_samples_is_told(tmp_path: Path) -> None:
     with pytest.raises(WorkerCrashed, match="no sample"):
-        loadgen.drive(StandIn([]), a_test(tmp_path), lambda: None)
+        loadgen.drive(StandIn([]), a_test(tmp_path), [lambda: None])
 
 
 def test_an_interpreter_without_loadgen_is_told_what_to_install(

@@ -70,6 +70,7 @@ EXAMPLES = (
     m.ServedQueries(TIMES_NS, 2.5),
     m.ServedQueries(TIMES_NS, 2.5, TIMES_NS),
     m.DriveLoadGen(LOADGEN_TEST),
+    m.DriveLoadGen(LOADGEN_TEST, FEEDS),
     m.Driven(TIMES_NS, TIMES_NS[:1]),
     m.ScoreThroughLoadGen(LOADGEN_TEST, FEEDS, output=0, batch=2),
     m.ScoredThroughLoadGen("<f4", (10,)),

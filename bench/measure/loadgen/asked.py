@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from bench.arrays import Array
 from bench.cell import Cell, LoadGen
 from bench.errors import Unsupported
+from bench.measure.plan import PlannedCell
 from bench.scenarios import find_scenario
 from bench.worker.messages import LoadGenTest
 
@@ -41,6 +43,25 @@ def performance_test(
     asked, scenario = loadgen_of(cell), scenario_of(cell)
     expected = asked.target_qps or _expected_per_s(cell, floor_ns, queries_per_call)
     return _checked(_test(cell, logs, rate_per_s or expected, scenario))
+
+
+def library_of(planned: PlannedCell) -> dict[str, Array] | None:
+    """Samples of the labelled data for LoadGen's library; None where what is bound is all of it.
+
+    Raises `Unsupported` where there are none, or a query holds more than one.
+    """
+    count, dataset = (
+        loadgen_of(planned.cell).performance_sample_count_override,
+        planned.model.dataset,
+    )
+    if count is None:
+        return None
+    if planned.cell.batch != 1 or planned.streams != 1 or dataset is None or not dataset.inputs:
+        raise Unsupported(
+            f"{planned.cell.label}: performance_sample_count_override is for queries of one sample "
+            "of a model with labelled data. Leave it out, or measure single-stream and server."
+        )
+    return {name: array[:count] for name, array in dataset.inputs.items()}
 
 
 def trial(cell: Cell, logs: Path, rate_per_s: float, queries: int) -> LoadGenTest:

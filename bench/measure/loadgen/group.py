@@ -15,6 +15,7 @@ from bench.measure.canary import Canary
 from bench.measure.capacity_search import TOLERANCE, Made, find_capacity
 from bench.measure.group import Group
 from bench.measure.loadgen.asked import (
+    library_of,
     loadgen_of,
     longest_s,
     performance_test,
@@ -27,7 +28,7 @@ from bench.record.block import Block
 from bench.record.facts import Trial
 from bench.record.loadgen import DETAIL, LoadGenSaid, said
 from bench.stats.percentile import floor
-from bench.worker.messages import Driven, TimedBlock
+from bench.worker.messages import DriveLoadGen, Driven, TimedBlock
 
 #: LoadGen counts its first query as it does the others.
 _ALL_COUNT = "LoadGen counts every query"
@@ -67,7 +68,8 @@ class LoadGenGroup(Group):
                 self._rate(member, alone),
             )
             member.watcher.start()
-            driven = member.worker.drive_loadgen(test, longest_s(test))
+            asked = DriveLoadGen(test, library_of(member.state.planned))
+            driven = member.worker.drive_loadgen(asked, longest_s(test))
             member.note_wait(member.watcher.stop())
         member.loadgen = said_in(logs, kept, driven, traced=test.traced)
         return Block(cell.id, self.generation, 0, position, driven.latency_ns)
@@ -104,9 +106,8 @@ class LoadGenGroup(Group):
             refuse_too_long(queries / rate_per_s, queries, self.suite.cell_timeout_s)
             test = trial(member.state.cell, logs, rate_per_s, queries)
             seed = int(self.context.rng.integers(0, 2**31))
-            driven = member.worker.drive_loadgen(
-                replace(test, schedule_rng_seed=str(seed)), longest_s(test)
-            )
+            asked = DriveLoadGen(replace(test, schedule_rng_seed=str(seed)))
+            driven = member.worker.drive_loadgen(asked, longest_s(test))
             tried.append(rate_per_s)
             return Made(driven.latency_ns)
 

@@ -85,7 +85,9 @@ def _cheapest(choice: Choice, matrix: Matrix) -> str:
     also = f"; not told apart in price: {_several(tied, choice)}" if tied else ""
     known = {machine.name for machine in matrix.machines} <= matrix.asked.prices.keys()
     among = "" if known else " (of the machines with a price)"
-    return f"; the cheapest that does it{among}: {name}, {price}{also}"
+    bounded = matrix.asked.bound_ns is not None or matrix.asked.within is not None
+    cheapest = "the cheapest that does it" if bounded else "the cheapest"
+    return f"; {cheapest}{among}: {name}, {price}{also}"
 
 
 def _named(entry: Entry, choice: Choice) -> str:

@@ -176,7 +176,7 @@ def _pieces(name: str) -> list[str]:
         pieces[-1] += letter
         if letter in "- ":
             pieces.append("")
-    return [piece for piece in pieces if piece]
+    return [piece for piece in pieces if piece] or [""]
 
 
 def _filled(pieces: Sequence[str], width: int) -> list[str]:

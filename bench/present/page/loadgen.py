@@ -25,7 +25,7 @@ def section(records: Sequence[Record], prefix: str) -> Section:
     found = loadgen_records(records)
     if not found:
         return Section(f"{prefix}loadgen", TITLE)
-    unit = column_unit([mean_of(tests, "p99_ns") for _, tests in found], TIME_UNITS)
+    unit = column_unit([mean_of(tests, "p50_ns") for _, tests in found], TIME_UNITS)
     columns = (
         Column(("model",), "Model"),
         Column(("target",), "Target"),

@@ -45,7 +45,7 @@ def target_words(cell: Cell) -> str:
         parts.append({"api": "user API", "native": "native loop"}[cell.lane])
     if cell.allow_fallback:
         parts.append("fallback allowed")
-    return ", ".join(parts)
+    return ", ".join(filter(None, [*parts, cell.through]))
 
 
 def lane_label(cell: Cell, *, several_loads: bool = False) -> str:

@@ -6,9 +6,10 @@ text (`bench.present.page.template`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.judge.matrix.cells import Price
 from bench.numbers import printable
 from bench.present.page import (
     between,
@@ -17,6 +18,7 @@ from bench.present.page import (
     measured,
     results,
 )
+from bench.present.page.machines import sections as machine_sections
 from bench.present.page.names import Palette
 from bench.present.page.parts import Picture, RunPart, Section, Table
 from bench.present.page.portability import Portability
@@ -39,6 +41,7 @@ class Page:
     between: Section | None
     portability: Portability | None
     results: Table
+    machines: tuple[Section, ...] = ()  #: of several machines: which hardware for which model
 
     def filter_values(self, place: int) -> list[str]:
         """What can be chosen in the menu of a column of the results."""
@@ -47,7 +50,7 @@ class Page:
     @property
     def pictures(self) -> list[Picture]:
         """In the order of the page."""
-        found: list[Picture] = []
+        found = [picture for section in self.machines for picture in section.pictures]
         for run in self.runs:
             found += [a.picture for a in run.answers if a.picture is not None]
             found += [picture for section in run.sections for picture in section.pictures]
@@ -59,6 +62,7 @@ def make_page(
     portability: Portability | None = None,
     allowed: Collection[str] = (),
     title: str = "",
+    prices: Mapping[str, Price] | None = None,
 ) -> Page:
     """Everything about ``runs``, the first being the baseline of the others."""
     lettered = [(_letter(number), run) for number, run in enumerate(runs)]
@@ -76,6 +80,7 @@ def make_page(
         between=between.section(compared, machines, allowed) if len(runs) > 1 else None,
         portability=portability,
         results=_results(lettered, machines, chosen),
+        machines=machine_sections(runs, prices) if any(machines) else (),
     )
 
 

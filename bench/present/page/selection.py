@@ -97,7 +97,7 @@ def subjects(records: Sequence[Record]) -> list[Record]:
     best: dict[tuple[object, ...], Record] = {}
     for record in records:
         cell = record.cell
-        key = (cell.model.name, cell.variant, cell.target, cell.threads, cell.lane)
+        key = (cell.model.name, cell.variant, cell.target, cell.threads, cell.lane, cell.driver)
         kept = best.get(key)
         if kept is None or _order(record) < _order(kept):
             best[key] = record

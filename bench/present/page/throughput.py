@@ -181,7 +181,9 @@ def _varied(rated: Sequence[Record], variable: str) -> list[_Line]:
             base = _without_streams(cell.target)
             key = (cell.model.name, cell.variant, base, cell.threads, cell.batch)
             value = streams_of(cell.target)
-        grouped.setdefault((*key, cell.lane, cell.scenario), []).append((value, record))
+        grouped.setdefault((*key, cell.lane, cell.driver, cell.scenario), []).append(
+            (value, record)
+        )
     found: list[_Line] = []
     for points in grouped.values():
         if len({value for value, _ in points}) > 1:

@@ -14,15 +14,19 @@ import json
 import platform
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from bench.cell import Frozen
 from bench.errors import SpecError
-from bench.machine.facts import MachineFacts
 from bench.record.header import RunHeader
+from bench.scenarios import SCENARIOS
+from bench.store.bundle.manifest import MACHINE_FACTS
 from bench.store.machines import given_name
+from bench.validation import first_problem
 
 #: What stands in the place of a command line.
 COMMAND = "left out"
@@ -39,8 +43,6 @@ _PLAIN_KEYS = {
 _NODE_KEYS = {"off_device", "nodes", "node", "tensor"}
 #: What has texts for names.
 _FREE_KEYS = {"details", "throttled", "invalid"}
-#: Facts of the machine that a bundle has; others come from other tools, and may say anything.
-_FACTS = {*(one.name for one in fields(MachineFacts)), "machine_id"}
 #: Where people's files lie (Filesystem Hierarchy Standard 3.0, section 3; macOS; clusters).
 _ROOTS = (
     r"bin|boot|data|datasets|dev|etc|export|home|lib|lib64|media|mnt|net|nfs|nix|opt|private|proc"
@@ -65,7 +67,21 @@ _ASSIGNED = re.compile(r"\b([A-Z][A-Z0-9_]{2,})=\S+")
 _USERS_FOLDER = re.compile(r"(?:/home/|/Users/|\\Users\\)([^/\\\s'\":;,]+)")
 #: Names of users that say nothing, and are words of their own.
 _NOBODY = {"root", "user", "users", "admin", "ubuntu", "debian", "runner", "nobody", "test"}
+#: Hosts that are called like what is measured, or like no host of their own.
+_ANYBODYS = {
+    *(row.name for row in SCENARIOS.built_in),
+    "localhost",
+    "bench",
+    "cpu",
+    "gpu",
+    "cuda",
+    "npu",
+    "host",
+    "node",
+}
 _SHORTEST_NAME = 3
+#: A word that means something to bench (`max-time`), not a sentence that names could be in.
+_TERM = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True)
@@ -90,7 +106,9 @@ class Neutral:
         all_hosts = {platform.node(), *hosts}
         users = {_me(), Path.home().name, *_USERS_FOLDER.findall(said)}
         return cls(
-            hosts=_longest_first({*all_hosts, *(name.partition(".")[0] for name in all_hosts)}),
+            hosts=_longest_first(
+                {*all_hosts, *(name.partition(".")[0] for name in all_hosts)} - _ANYBODYS
+            ),
             users=_longest_first(users - _NOBODY),
             files=_longest_first(name for name in models if "/" in name or "\\" in name),
         )
@@ -125,7 +143,7 @@ class Neutral:
 
     def facts(self, facts: dict[str, Any]) -> dict[str, Any]:
         """What is known of the machine itself."""
-        found: dict[str, Any] = self.value({k: v for k, v in facts.items() if k in _FACTS})
+        found: dict[str, Any] = self.value({k: v for k, v in facts.items() if k in MACHINE_FACTS})
         return found
 
     def header(self, header: RunHeader) -> RunHeader:
@@ -162,6 +180,8 @@ class Neutral:
                     )
 
     def _places(self, text: str, patterns: Iterable[re.Pattern[str]]) -> str:
+        if _TERM.fullmatch(text) and text not in (*self.hosts, *self.users):
+            return text
         for file in self.files:
             text = text.replace(file, self.model(file))
         text = _URL.sub(ADDRESS, text)
@@ -190,7 +210,14 @@ def rewrite_lines(path: Path, kind: type[Frozen], clean: Callable[[Any], Any]) -
     for line in path.read_bytes().splitlines():
         value = kind.model_validate_json(line)
         cleaned = clean(value.model_dump(mode="json", exclude_unset=True))
-        lines.append(kind.model_validate(cleaned).model_dump_json(exclude_unset=True))
+        try:
+            lines.append(kind.model_validate(cleaned).model_dump_json(exclude_unset=True))
+        except ValidationError as error:
+            problem = first_problem(error, kind.model_fields)
+            raise SpecError(
+                f"{path.name}: without names it could not be read: {problem} Pack it as it is with "
+                "--with-names."
+            ) from error
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
 
 

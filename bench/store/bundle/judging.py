@@ -9,10 +9,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from bench import __version__
 from bench.errors import SpecError
 from bench.store.bundle.manifest import LOGS, MANIFEST, RUNS, Manifest
-from bench.store.bundle.opened import Verdict
+from bench.store.bundle.opened import Verdict, deriver
 from bench.store.check import check_copy, reworded
 from bench.store.run import read_run
 
@@ -37,7 +36,7 @@ def judged(content: Path) -> Verdict:
         words += sum(map(reworded, account.problems))
         problems += [str(problem) for problem in account.problems if not reworded(problem)]
     return Verdict(
-        bench_version=__version__,
+        derived_by=deriver(),
         numbers=numbers,
         taken=dict(taken),
         problems=tuple(problems),

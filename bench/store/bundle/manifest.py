@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterator
+from dataclasses import fields
 from typing import Annotated
 
 from pydantic import Field
 
 from bench.cell import Count, Frozen
+from bench.machine.facts import MachineFacts
 from bench.store.files import ENERGY, FACTS, HEADER, INVOCATIONS, RECORDS, RESUMES, WORKERS
 
 BUNDLE_VERSION = 1
@@ -18,6 +20,8 @@ RUNS = "runs"
 CERTIFICATES = "certificates"
 #: What may be left out of a bundle: names of hosts, users and paths; what the workers printed.
 NAMES, LOGS = "names", "logs"
+#: Facts of the machine that a bundle has; others come from other tools, and may say anything.
+MACHINE_FACTS = {*(one.name for one in fields(MachineFacts)), "machine_id"}
 
 Folder = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._@+=-]*$", max_length=120)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

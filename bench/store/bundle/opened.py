@@ -16,11 +16,12 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from bench import __version__
+import bench.store
 from bench.apart import exit_words
 from bench.cache import cache_folder
 from bench.cell import Frozen
@@ -40,6 +41,10 @@ from bench.validation import first_problem
 
 #: Of the cache's folder name: 128 bits of the id, which nobody can make a second bundle for.
 _DIGITS = 32
+#: Where the code lies that makes figures out of raw data.
+_DERIVING = ("stats", "record", "store", "cards/tasks")
+#: As many as are in the names of files that `bench pack` names.
+_SHOWN_DIGITS = 12
 _CONTENT = "content"
 _VERDICT = "verdict.json"
 
@@ -64,7 +69,7 @@ class Unpacked:
 class Verdict(Frozen):
     """Whether the numbers of a bundle's runs follow from their raw data."""
 
-    bench_version: str  #: that derived them
+    derived_by: str  #: which code derived them (`deriver`)
     numbers: int  #: derived again
     taken: dict[str, int] = Field(default_factory=dict)  #: numbers without raw data, by kind
     problems: tuple[str, ...] = ()  #: what differs
@@ -100,8 +105,8 @@ def accepted(path: Path) -> Unpacked:
         more = f" and {len(verdict.problems) - 1} more" if len(verdict.problems) > 1 else ""
         raise SpecError(
             f"{path}: its numbers do not follow from its raw data, so none is taken from it: "
-            f"{verdict.problems[0]}{more}. See them all with `bench check-results {path}`; look at "
-            "it anyway with `bench show --unchecked` or `bench report --unchecked`."
+            f"{verdict.problems[0]}{more}. See them all with `bench check-results {path}`; `show`, "
+            "`report` and `matrix` look at it anyway with --unchecked."
         )
     return found
 
@@ -116,7 +121,7 @@ def judge(found: Unpacked) -> Verdict:
     """The verdict on a bundle, from the cache where this bench has judged it before."""
     file = found.folder.parent / _VERDICT
     known = _read_verdict(file)
-    if known is not None and known.bench_version == __version__:
+    if known is not None and known.derived_by == deriver():
         return known
     verdict = _judged(found)
     partial = file.with_name(f"{_VERDICT}.{os.getpid()}.partial")
@@ -125,13 +130,31 @@ def judge(found: Unpacked) -> Verdict:
     return verdict
 
 
+def shown(run: Path) -> str:
+    """How people are told which run lies at a path: those of unpacked bundles by the bundle."""
+    place = _place_of(run)
+    return str(run) if place is None else f"bundle {place.name[:_SHOWN_DIGITS]}: {run.name}"
+
+
+@cache
+def deriver() -> str:
+    """A digest of the code that derives: what another bench, or a changed one, found counts no
+    more."""
+    top = Path(bench.store.__file__).parents[1]
+    found = hashlib.sha256()
+    for room in _DERIVING:
+        for file in sorted((top / room).rglob("*.py")):
+            found.update(f"{file.relative_to(top)}\0".encode() + file.read_bytes())
+    return found.hexdigest()[:_DIGITS]
+
+
 def mark(run: Path) -> str:
     """What whoever reads a run of an unpacked bundle has to know of it; empty for other runs."""
-    content = run.parent.parent
-    if run.parent.name != RUNS or not (content / MANIFEST).is_file():
+    place = _place_of(run)
+    if place is None:
         return ""
-    verdict = _read_verdict(content.parent / _VERDICT)
-    if verdict is None or verdict.bench_version != __version__:
+    verdict = _read_verdict(place / _VERDICT)
+    if verdict is None or verdict.derived_by != deriver():
         return "unchecked: nobody has derived the numbers of this bundle again"
     if verdict.problems:
         return (
@@ -141,6 +164,12 @@ def mark(run: Path) -> str:
     told = [f"of its bundle {taken_in_words(verdict.taken)}"] if verdict.taken else []
     told += [reworded_in_words(verdict.reworded)] if verdict.reworded else []
     return "; ".join(told)
+
+
+def _place_of(run: Path) -> Path | None:
+    """Where the bundle is unpacked that a run is of; None where it is of none."""
+    content = run.parent.parent
+    return content.parent if run.parent.name == RUNS and (content / MANIFEST).is_file() else None
 
 
 def reworded_in_words(count: int) -> str:

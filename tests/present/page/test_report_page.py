@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from compared_runs import a_header, in_memory, measured, noisy, on_disk
+from compared_runs import MACHINE, a_header, in_memory, measured, noisy, on_disk
 from fake_records import STUDENT, TEACHER, a_cell, a_failure, a_record, a_run
 from hostile_run import HOSTILE, PORTABILITY, write_hostile_run
 from hypothesis import given
@@ -176,9 +176,25 @@ def test_a_later_run_is_compared_with_the_first() -> None:
     assert column(found.table, "verdict") == ["slower"]
 
 
-def test_runs_of_different_machines_are_both_shown_and_not_compared() -> None:
+def test_runs_of_two_machines_are_compared_by_the_names_of_these() -> None:
     other = {"machine_id": "ffffffffffff", "cpu_model": "Other", "kernel": "6.1"}
-    runs = two_runs(np.random.default_rng(2), 1.3, facts=other)
+    page = make_page(two_runs(np.random.default_rng(2), 1.3, facts=other))
+    assert page.between is not None
+    assert page.between.title == "Between the machines"
+    assert "Other ffff is slower than AMD EPYC 0123" in page.between.paragraphs[0]
+    assert "machine: AMD EPYC 0123 / Other ffff" in page.between.paragraphs[1]
+    assert len(page.between.pictures) == 1
+    assert [run.title for run in page.runs] == ["Run A: AMD EPYC 0123, a", "Run B: Other ffff, b"]
+    assert column(page.results, "machine") == ["AMD EPYC 0123", "Other ffff"]
+
+
+def test_runs_of_a_machine_that_changed_are_both_shown_and_not_compared() -> None:
+    host = {**MACHINE, "hostname_hash": "0" * 8}
+    changed = {**host, "machine_id": "ffffffffffff"}
+    runs = [
+        in_memory([measured([1e5, 1.01e5, 1e5])], name, facts=facts)
+        for name, facts in (("a", host), ("b", changed))
+    ]
     page = make_page(runs)
     assert page.between is not None
     assert "not comparable, they differ in machine" in page.between.paragraphs[0]

@@ -1,0 +1,264 @@
+"""The first screen of a page on several machines: which hardware for which model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.errors import SpecError
+from bench.judge.matrix.answer import Answered, answer
+from bench.judge.matrix.cells import Asked, By, Entry, Matrix, Price
+from bench.judge.matrix.front import Front, FrontPoint
+from bench.numbers import NAME_LIMIT, printable
+from bench.present.matrix.text import said_of, title_of
+from bench.present.matrix.words import (
+    MILLION,
+    Figures,
+    machine_name,
+    notes,
+    place_name,
+    row_name,
+    target_name,
+)
+from bench.present.page.draw import Dot, checked, error_bars, layout, log_axis, plain_axis
+from bench.present.page.names import COLOURS, NEUTRAL, SYMBOLS, in_picture
+from bench.present.page.parts import Column, Picture, Section, Table, bounds
+from bench.present.page.parts import Entry as Shown
+from bench.record.result import Estimate
+from bench.store.run import StoredRun
+
+#: So many columns of figures fit a page beside each other.
+_MOST_COLUMNS = 5
+_HEIGHT = 420
+_COSTS: tuple[By, ...] = ("latency", "throughput")
+_FORM = {"front": "", "open": "-open-dot", "dominated": "-open"}
+_STATES = {"front": "on the front", "open": "open", "dominated": "beaten"}
+_KEYS: dict[By, tuple[str, str]] = {
+    "latency": ("median", "ns"),
+    "throughput": ("throughput", "per_s"),
+}
+
+
+def sections(
+    runs: Sequence[StoredRun], prices: Mapping[str, Price] | None = None
+) -> tuple[Section, ...]:
+    """The matrix of runs of several machines with its answer, and the joint front; none where no
+    speed was measured."""
+    answered = _answered(runs, prices or {})
+    if answered is None:
+        return ()
+    figures = Figures(answered.matrix)
+    pictures = tuple(
+        _front(front, figures, number) for number, front in enumerate(answered.fronts, 1)
+    )
+    small = notes(answered.matrix, answered.machines, answered.problems)
+    main = Section(
+        "machines",
+        "Which hardware for which model",
+        paragraphs=tuple(said_of(answered)),
+        tables=(_table(answered.matrix, figures),),
+        remarks=tuple(small),
+    )
+    front = Section("machines-front", "The joint front", (), pictures)
+    return (main, front) if pictures else (main,)
+
+
+def _answered(runs: Sequence[StoredRun], prices: Mapping[str, Price]) -> Answered | None:
+    """By latency, or by throughput where no latency was measured."""
+    for by in _COSTS:
+        try:
+            return answer(runs, Asked(by=by, prices=prices))
+        except SpecError:
+            continue
+    return None
+
+
+# -- the table ------------------------------------------------------------------------------------
+
+
+def _table(matrix: Matrix, figures: Figures) -> Table:
+    """Models down where the targets fit beside each other, else machines and targets down."""
+    keys = _KEYS[matrix.asked.by]
+    name, caption = "machines-data", title_of(matrix, figures)
+    if len(matrix.columns) <= _MOST_COLUMNS:
+        heads = [place_name(column) for column in matrix.columns]
+        lines = [
+            (Shown(row_name(row)), *(_entry(e, figures) for e in matrix.of_row(row)))
+            for row in matrix.rows
+        ]
+        first: tuple[Column, ...] = (Column(("model",), "Model"),)
+    else:
+        heads = [row_name(row) for row in matrix.rows]
+        lines = [
+            (
+                Shown(machine_name(column)),
+                Shown(target_name(column)),
+                *(_entry(matrix.entries[row, column], figures) for row in matrix.rows),
+            )
+            for column in matrix.columns
+        ]
+        first = (Column(("machine",), "Machine"), Column(("target",), "Target"))
+    columns = tuple(
+        Column(bounds(f"{keys[0]}_{number}", keys[1]), head, figures.unit_name, numeric=True)
+        for number, head in enumerate(heads, 1)
+    )
+    return Table(name, caption, (*first, *columns), tuple(lines))
+
+
+def _entry(entry: Entry, figures: Figures) -> Shown:
+    number, interval = figures.figure(entry)
+    value = entry.value if not entry.word else None
+    raw = (value.value, value.low, value.high) if value is not None else (None, None, None)
+    if entry.word:
+        return Shown(number, values=raw, tone="dim" if entry.word == "-" else "bad")
+    mark = figures.mark(entry)
+    return Shown(number, f"{interval} {mark}".rstrip(), raw, tone="good" if entry.best else "")
+
+
+# -- the front ------------------------------------------------------------------------------------
+
+
+def _front(front: Front, figures: Figures, number: int) -> Picture:
+    left = "Right" if front.by == "throughput" else "Left"
+    shown = [p for p in front.points if p.standing.state == "front"]
+    names = "; ".join(_name(point) for point in shown) or "none surely"
+    return Picture(
+        name=f"machines-front{number}",
+        title=f"Accuracy against {front.by}, {front.dataset}",
+        words=f"{left} is faster, up is more accurate. Colours are machines, symbols are models. "
+        "Filled: on the Pareto front, nothing else is surely as fast and as accurate. Dotted: "
+        "open, intervals do not decide. Hollow: surely beaten by another. Bars are 95% intervals. "
+        f"On the front: {names}.",
+        spec=checked(_spec(front, figures)),
+        table=_front_table(front, figures, f"machines-front{number}-data"),
+        height=_HEIGHT,
+        wide=True,
+    )
+
+
+def _name(point: FrontPoint) -> str:
+    return f"{row_name(point.entry.row)} on {place_name(point.entry.column)}"
+
+
+def _value(point: FrontPoint) -> Estimate:
+    assert point.entry.value is not None
+    return point.entry.value
+
+
+def _spec(front: Front, figures: Figures) -> dict[str, Any]:
+    machines = list(dict.fromkeys(p.entry.column.machine.name for p in front.points))
+    models = list(dict.fromkeys(row_name(p.entry.row) for p in front.points))
+    scale = figures.unit.scale if figures.unit is not None else 1 / MILLION
+    ends = [x / scale for p in front.points for x in (_value(p).low, _value(p).high)]
+    what = "Median latency of one query" if front.by == "latency" else "Throughput"
+    metric = front.points[0].metric
+    title = in_picture(metric.words()) or f"Accuracy, {metric.scale.unit}"
+    dots = [_dot(p, figures, machines, models, scale) for p in front.points]
+    return {
+        "data": [*dots, *_legend(machines, models)],
+        "layout": layout(
+            _HEIGHT,
+            xaxis=log_axis(f"{what}, {figures.unit_name} (log scale)", ends),
+            yaxis=plain_axis(title, nticks=7)
+            | ({} if metric.sign > 0 else {"autorange": "reversed"}),
+            showlegend=True,
+            legend={
+                "orientation": "h",
+                "x": 0,
+                "xanchor": "left",
+                "y": -0.2,
+                "yanchor": "top",
+                "font": {"size": 11},
+                "itemclick": False,
+                "itemdoubleclick": False,
+            },
+            margin={"l": 8, "r": 16, "t": 12, "b": 8},
+        ),
+    }
+
+
+def _dot(
+    point: FrontPoint,
+    figures: Figures,
+    machines: Sequence[str],
+    models: Sequence[str],
+    scale: float,
+) -> dict[str, Any]:
+    cost, score, factor = _value(point), point.score.value, point.metric.scale.factor
+    colour = COLOURS[machines.index(point.entry.column.machine.name) % len(COLOURS)]
+    symbol = SYMBOLS[models.index(row_name(point.entry.row)) % len(SYMBOLS)]
+    across = Dot(cost.value, cost.low, cost.high, "", colour)
+    up = Dot(score.value, score.low, score.high, "", colour)
+    hover = (
+        f"<b>{in_picture(row_name(point.entry.row))}</b>",
+        in_picture(place_name(point.entry.column)),
+        figures.words(point.entry),
+        point.metric.scale.value(score.value, score.low, score.high),
+        _STATES[point.standing.state],
+    )
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [cost.value / scale],
+        "y": [factor * score.value],
+        "error_x": {**error_bars([across], scale, colour), "thickness": 1.2, "width": 3},
+        "error_y": {**error_bars([up], 1 / factor, colour), "thickness": 1.2, "width": 3},
+        "marker": {
+            "color": colour,
+            "symbol": symbol + _FORM[point.standing.state],
+            "size": 11,
+            "line": {"color": colour, "width": 1.6},
+        },
+        "hoverinfo": "text",
+        "hovertext": ["<br>".join(hover)],
+        "showlegend": False,
+    }
+
+
+def _legend(machines: Sequence[str], models: Sequence[str]) -> list[dict[str, Any]]:
+    """Colours are machines, symbols are models."""
+    found = [(n, COLOURS[i % len(COLOURS)], "circle") for i, n in enumerate(machines)]
+    found += [(n, NEUTRAL, SYMBOLS[i % len(SYMBOLS)]) for i, n in enumerate(models)]
+    return [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": [None],
+            "y": [None],
+            "name": in_picture(name),
+            "marker": {"color": colour, "symbol": symbol, "size": 9},
+        }
+        for name, colour, symbol in found
+    ]
+
+
+def _front_table(front: Front, figures: Figures, name: str) -> Table:
+    keys = _KEYS[front.by]
+    scale = front.points[0].metric.scale
+    columns = (
+        Column(("model",), "Model"),
+        Column(("machine",), "Machine"),
+        Column(("target",), "Target"),
+        Column(bounds(*keys), front.by.capitalize(), figures.unit_name, numeric=True),
+        Column(bounds("accuracy"), "Accuracy", scale.unit, numeric=True),
+        Column(("standing",), "Standing"),
+    )
+    rows = []
+    for point in front.points:
+        score, state = point.score.value, point.standing.state
+        side = max(score.high - score.value, score.value - score.low)
+        rows.append(
+            (
+                Shown(row_name(point.entry.row)),
+                Shown(printable(point.entry.column.machine.name, limit=NAME_LIMIT)),
+                Shown(target_name(point.entry.column)),
+                _entry(point.entry, figures),
+                Shown(
+                    scale.bare(score.value),
+                    scale.side(side),
+                    (score.value, score.low, score.high),
+                ),
+                Shown(_STATES[state], tone={"front": "good", "dominated": "dim"}.get(state, "")),
+            )
+        )
+    return Table(name, f"Accuracy against {front.by}, the best first", columns, tuple(rows))

@@ -1,0 +1,66 @@
+"""What the engine learns of a cell decides how its time is spent: rounds, or further processes."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from fake_records import a_cell
+
+from bench.measure.beats import Beat
+from bench.measure.spending import ROUNDS, Plan, Spending
+from bench.record.block import Block
+from bench.spec import Suite
+
+CELL = a_cell()
+STATE: Any = SimpleNamespace(cell=CELL, planned=None)
+
+
+def plan(
+    *, start_s: float = 0.1, between_blocks: float = 0.05, calls: int = 1000, **suite: Any
+) -> Plan:
+    """What a cell gets whose blocks wander by so much; three processes of it were measured, two
+    workers at a time."""
+    rng = np.random.default_rng(4)
+    spending = Spending(Suite(**suite))
+    spending.started(2 * start_s, 2)
+    for process in range(3):
+        blocks = []
+        for number in range(ROUNDS):
+            level = 1e4 * np.exp(rng.normal(0, between_blocks))
+            latency_ns = np.round(level * np.exp(rng.normal(0, 0.001, 50))).astype(np.int64)
+            blocks.append(Block(CELL.id, process, number, 0, latency_ns))
+        spending.note({CELL.id: blocks})
+        spending.note_block(CELL.id, 0.01)
+    return spending.plans([STATE], {CELL.id: Beat(calls, 0)})[CELL.id]
+
+
+def test_what_takes_long_to_start_gets_more_rounds_of_each_process() -> None:
+    cheap, dear = plan(start_s=0.001).rounds, plan(start_s=1.0).rounds
+    assert cheap < dear
+    assert plan(start_s=1.0, max_time_s=1.0).rounds < dear, "no more than there is time for"
+
+
+def test_the_time_of_a_start_is_shared_by_the_workers_that_started_in_it() -> None:
+    spending = Spending(Suite())
+    spending.started(6.0, 3)
+    assert spending.process_s == 2.0
+    spending.started(9.0, 0)  # none did, so nothing is learned
+    assert spending.process_s == 2.0
+
+
+def test_a_cell_that_wanders_from_block_to_block_gets_more_rounds() -> None:
+    assert plan(between_blocks=0.002).rounds < plan(between_blocks=0.1, start_s=1.0).rounds
+
+
+def test_a_p99_keeps_the_usual_rounds_where_few_would_do() -> None:
+    """662 samples are needed, of five processes: 132 of each."""
+    assert plan(between_blocks=1e-4, calls=1000).rounds < ROUNDS
+    assert plan(between_blocks=1e-4, calls=10).rounds == ROUNDS
+
+
+def test_nothing_is_planned_for_a_cell_of_which_nothing_is_known() -> None:
+    spending = Spending(Suite())
+    assert not spending.knows(CELL.id)
+    assert spending.plans([STATE], {CELL.id: Beat(1, 0)}) == {}

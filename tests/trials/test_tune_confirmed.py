@@ -1,0 +1,112 @@
+"""How a tune decides: the race, the confirmation on fresh processes, what is kept of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from fake_records import a_cell
+from made_up_field import Clock
+
+from bench.record.result import Invocation
+from bench.spec import Suite
+from bench.trials.tune.kept import Asked, Entrant, Tune
+from bench.trials.tune.measuring import Tuning
+from bench.trials.tune.objective import find_objective
+from bench.trials.tune.race import CONFIRMATIONS, Budget, Pace
+
+#: What a process of a configuration measures in ns; ``confirming``: the choice is made.
+Truth = Callable[[int, bool], float]
+
+
+class Raced(Tuning):
+    """A tune whose processes measure what the test says, with 1% of noise."""
+
+    def __init__(self, truth: Truth, count: int, **asked: Any) -> None:
+        cells = [a_cell(threads=n + 1) for n in range(count)]
+        self.place = {cell.id: n for n, cell in enumerate(cells)}
+        self.truth, self.rng = truth, np.random.default_rng(3)
+        self.wrong: set[str] = set()
+        self.generations: list[list[int]] = []
+        self.tune = Tune(
+            asked=Asked(objective="latency", target="x:cpu", **asked),
+            entrants=tuple(Entrant(cell_id=cell.id) for cell in cells),
+        )
+        self.objective = find_objective("latency", None)
+        self.suite = Suite()
+        self.clock = Clock()
+        self.budget = Budget(1e9, clock=self.clock)
+        self.pace = Pace(self.budget)
+        self.kept: list[str] = []
+        self.listener: Any = SimpleNamespace(note=self.kept.append, phase=lambda words: None)
+        self.store: Any = SimpleNamespace(write_atomically=lambda name, text: None)
+        context = SimpleNamespace(rng=np.random.default_rng(5))
+        self._group: Any = SimpleNamespace(generation=7, context=context)
+        self._windows = []
+        self._canary: Any = None
+        self.states = {
+            cell.id: SimpleNamespace(cell=cell, invocations=[], failure=None, planned=None)
+            for cell in cells
+        }  # type: ignore[assignment]
+
+    def _take_blocks(self, names: Sequence[str]) -> None:
+        self.clock.now += 1
+        self.generations.append(sorted(self.place[name] for name in names))
+        for name in names:
+            true = self.truth(self.place[name], self.tune.raced_until is not None)
+            median_ns = true * float(np.exp(self.rng.normal(0, 0.01)))
+            told = Invocation.model_construct(index=self._group.generation, median_ns=median_ns)
+            self.states[name].invocations.append(told)
+        self._group.generation += 1
+
+    def _throw_out_wrong(self, cell_id: str) -> bool:
+        is_wrong = self.tune.confirming == cell_id and cell_id in self.wrong
+        if is_wrong:
+            self._throw_out(cell_id, "it is WRONG (parity)")
+        return is_wrong
+
+
+def test_the_gain_is_measured_in_processes_that_took_no_part_in_the_choice() -> None:
+    """While it was chosen the third was lucky."""
+    tuning = Raced(lambda n, confirming: (0.9e6 if confirming else 0.5e6) if n == 2 else 1e6, 4)
+    tuning._decide()
+    tune, found = tuning.tune, tuning.tune.found
+    assert found is not None
+    assert tuning.place[found.pick] == 2
+    assert found.gain is not None
+    assert found.gain.over == tune.default
+    assert found.gain.processes == CONFIRMATIONS
+    assert found.gain.ratio.low < 1 / 0.9 < found.gain.ratio.high
+    # The race ended before, and then the pick and the default alone were measured, side by side.
+    assert tune.raced_until == tune.confirmed_from
+    assert tune.raced_until is not None
+    assert tuning.generations[tune.raced_until - 7 :] == [[0, 2]] * CONFIRMATIONS
+
+
+def test_what_is_to_be_compared_takes_part_in_the_confirmation() -> None:
+    tuning = Raced(lambda n, confirming: 0.5e6 if n == 2 else 1e6 + n, 4)
+    other = tuning.tune.entrants[3]
+    tuning.tune = tuning.tune.model_copy(update={"against": (other,)})
+    tuning._decide()
+    assert tuning.tune.found is not None
+    assert tuning.generations[-1] == [0, 2, 3]
+    (against,) = tuning.tune.found.against
+    assert (against.over, against.processes) == (other.cell_id, CONFIRMATIONS)
+
+
+def test_a_pick_that_turns_out_wrong_gives_way_and_the_next_is_confirmed_anew() -> None:
+    tuning = Raced(lambda n, confirming: {1: 0.5e6, 2: 0.6e6}.get(n, 1e6), 4)
+    first = tuning.tune.entrants[1].cell_id
+    tuning.wrong = {first}
+    tuning._decide()
+    tune, found = tuning.tune, tuning.tune.found
+    assert found is not None
+    assert tune.thrown_out == {first: "it is WRONG (parity)"}
+    assert tuning.place[found.pick] == 2
+    assert found.gain is not None
+    assert found.gain.processes == CONFIRMATIONS
+    assert tune.confirmed_from is not None
+    assert tune.raced_until is not None
+    assert tune.confirmed_from == tune.raced_until + CONFIRMATIONS
