@@ -31,6 +31,8 @@ TRACE = "mlperf_log_trace.json"
 #: How LoadGen's trace tells of a sample (loadgen/loadgen.cc, `OnComplete`); of a server the time is
 #: counted from when the query was due.
 _TRACED = re.compile(r'"query_seq":(\d+),.*"complete_ns":(\d+)')
+#: Between queries that are answered with nothing.
+_AFTER_ERROR_S = 0.001
 #: A sample of LoadGen's library.
 _INDEX = np.int64
 
@@ -74,8 +76,7 @@ def drive(
             end = min(start + size, len(samples))
             done([response(samples[place].id, 0, 0) for place in range(start, end)])
 
-    with _sut(loadgen, issue) as sut:
-        _start(loadgen, sut, test, "PerformanceOnly", library)
+    _start(loadgen, issue, test, "PerformanceOnly", library)
     call_ns = np.array(took, np.int64)
     with _trace(test) as trace:
         return m.Driven(_traced(trace) if test.traced else call_ns, call_ns)
@@ -103,8 +104,7 @@ def score(loadgen: Any, asked: m.ScoreThroughLoadGen, outputs: Outputs) -> m.Sco
             # LoadGen copies the bytes before it returns.
             done([response(one.id, at + n * size, size) for n, one in enumerate(taken)])
 
-    with _sut(loadgen, issue) as sut:
-        _start(loadgen, sut, asked.test, "AccuracyOnly", total)
+    _start(loadgen, issue, asked.test, "AccuracyOnly", total)
     with _trace(asked.test):
         pass
     if kind is None:
@@ -112,25 +112,34 @@ def score(loadgen: Any, asked: m.ScoreThroughLoadGen, outputs: Outputs) -> m.Sco
     return kind
 
 
-@contextlib.contextmanager
-def _sut(loadgen: Any, issue: Issue) -> Iterator[int]:
-    """LoadGen's handle of what it tests, for as long as the test takes.
+def _start(loadgen: Any, issue: Issue, test: m.LoadGenTest, mode: str, total: int) -> None:
+    """Run one test with a library of ``total`` samples, all of which are in memory.
 
-    An error of ours passes through LoadGen's frames; it isn't fit for another test then, and what
-    it holds is left to the end of the process.
+    An error must not pass through LoadGen's frames, which its threads don't outlive: it is kept,
+    the queries that still come are answered with nothing, and it is raised when LoadGen is done.
     """
-    sut = loadgen.ConstructSUT(issue, lambda: None)
-    yield sut
-    loadgen.DestroySUT(sut)
+    failed: List[Exception] = []
+    done, response = loadgen.QuerySamplesComplete, loadgen.QuerySampleResponse
 
+    def guarded(samples: Sequence[Any]) -> None:
+        try:
+            if not failed:
+                issue(samples)
+                return
+            time.sleep(_AFTER_ERROR_S)
+        except Exception as error:
+            failed.append(error)
+        done([response(samples[place].id, 0, 0) for place in range(len(samples))])
 
-def _start(loadgen: Any, sut: int, test: m.LoadGenTest, mode: str, total: int) -> None:
-    """Run one test with a library of ``total`` samples, all of which are in memory."""
+    sut = loadgen.ConstructSUT(guarded, lambda: None)
     library = loadgen.ConstructQSL(total, total, lambda samples: None, lambda samples: None)
     loadgen.StartTestWithLogSettings(
         sut, library, settings(loadgen, test, mode), _log_settings(loadgen, test), ""
     )
     loadgen.DestroyQSL(library)
+    loadgen.DestroySUT(sut)
+    if failed:
+        raise failed[0]
 
 
 def settings(loadgen: Any, test: m.LoadGenTest, mode: str) -> Any:

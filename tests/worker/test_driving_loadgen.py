@@ -127,8 +127,10 @@ def test_an_error_of_the_call_is_the_tests(tmp_path: Path) -> None:
     def call() -> None:
         raise BenchError("out of luck")
 
+    stand_in = StandIn([[0], [0]])
     with pytest.raises(BenchError, match="out of luck"):
-        loadgen.drive(StandIn([[0]]), a_test(tmp_path), [call])
+        loadgen.drive(stand_in, a_test(tmp_path), [call])
+    assert stand_in.completed == [100, 101], "LoadGen waits for each of its queries"
 
 
 def test_a_trace_without_samples_is_told(tmp_path: Path) -> None:
