@@ -26,6 +26,20 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What a module makes once for all its tests is made in one process of pytest-xdist, not in
+    each."""
+    for item in items:
+        known = getattr(item, "_fixtureinfo", None)
+        if known is None or item.get_closest_marker("xdist_group"):
+            continue
+        module = item.nodeid.partition("::")[0]
+        found = (one for several in known.name2fixturedefs.values() for one in several)
+        if any(one.scope == "module" and one.baseid == module for one in found):
+            item.add_marker(pytest.mark.xdist_group(module))
+
+
 @pytest.fixture(scope="session")
 def plugin_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that, put on the path, installs the stand-in backend like a distribution would."""
