@@ -200,7 +200,8 @@ def _command_lines() -> Iterator[tuple[str, str]]:
         text = document.read_text().replace(section("Add a CI format"), "")  # it adds an option
         for language, body in FENCE.findall(text):
             if language in ("sh", "console"):
-                lines = (line.removeprefix("$ ") for line in body.splitlines())
+                whole = body.replace("\\\n", " ")
+                lines = (line.removeprefix("$ ") for line in whole.splitlines())
                 yield from ((document.name, line) for line in lines if line.startswith("bench "))
         for code in re.findall(r"`(bench [^`\n]*)`", FENCE.sub("", text)):
             yield document.name, code.replace("\\|", "|")

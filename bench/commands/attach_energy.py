@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from bench.commands.flags import FiniteRange
 from bench.commands.output import print_drawing
 from bench.numbers import counted
 
@@ -20,8 +21,14 @@ from bench.numbers import counted
     help="The meter's CSV file, time and watts.",
 )
 @click.option("--wall-zone", default="UTC", help="Time zone of its times; default UTC.")
-@click.option("--wall-offset", "offset_s", type=float, default=0.0, help="Seconds to add to them.")
-def command(run: Path, file: Path, wall_zone: str, offset_s: float) -> None:
+@click.option(
+    "--wall-offset",
+    "wall_offset_s",
+    type=FiniteRange(),
+    default=0.0,
+    help="Seconds to add to them.",
+)
+def command(run: Path, file: Path, wall_zone: str, wall_offset_s: float) -> None:
     """Put the readings of a meter at the wall to the energy windows of RUN, by the time of day.
 
     For a meter whose file can only be exported after the run. RUN has to have windows: it was made
@@ -32,7 +39,7 @@ def command(run: Path, file: Path, wall_zone: str, offset_s: float) -> None:
     from bench.present.energy import energy_table  # rich: start-up
 
     zone_of(wall_zone)
-    found = attach(run, MeterFile(file, offset_s, wall_zone))
+    found = attach(run, MeterFile(file, wall_offset_s, wall_zone))
     print_drawing(lambda width: energy_table(found.records, width))
     lost = sum(found.invalid.values())
     click.echo(f"{found.windows - lost} of {counted(found.windows, 'window')} have an energy.")

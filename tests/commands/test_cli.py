@@ -100,7 +100,7 @@ def test_an_unknown_command_is_answered_with_the_nearest(bench: Bench) -> None:
     assert done.stderr == (
         "bench: there is no command 'lsit'. Did you mean list? See 'bench --help'.\n"
     )
-    assert "There are: run, tune, portability" in bench("zzz").stderr
+    assert "There are: run, fleet, tune, portability" in bench("zzz").stderr
 
 
 def test_an_unknown_option_is_answered_with_the_nearest(bench: Bench) -> None:
@@ -377,7 +377,7 @@ def test_doctor_tells_present_and_absent_targets_and_the_machine(
             "acme", None, "", (), Unavailable("acme@old: it is too old."), environment="old"
         ),
     ]
-    monkeypatch.setattr(targets, "discover_backends", lambda: reports)
+    monkeypatch.setattr(targets, "discover_backends", lambda names=None: reports)
     monkeypatch.setattr("bench.runtimes.environments.find.existing_environments", list)
     result = CliRunner().invoke(cli.cli, ["doctor"])
     assert result.exit_code == 0, result.output

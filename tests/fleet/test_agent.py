@@ -3,13 +3,15 @@ wanted."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 import pytest
@@ -62,6 +64,15 @@ def with_plugins(plugin_path: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(plugin_path)}
 
 
+def keep_wanted(stream: IO[str]) -> None:
+    """Say once a second that the lease is wanted, until the stream is closed."""
+    with contextlib.suppress(OSError, ValueError):
+        while True:
+            stream.write("\n")
+            stream.flush()
+            time.sleep(1)
+
+
 class Agent:
     """An agent that is started by hand, and fed like one on a node."""
 
@@ -75,7 +86,7 @@ class Agent:
         lease.write_text(json.dumps({"cells": cells, "order": order, "lock": "node.lock"}))
         store = self.folder / "store"
         arguments = [str(self.run), str(lease), str(store)]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "bench.fleet.agent", *arguments],
             env=self.environment,
             cwd=self.folder,
@@ -83,6 +94,9 @@ class Agent:
             stdout=subprocess.PIPE,
             text=True,
         )
+        assert process.stdin is not None
+        threading.Thread(target=keep_wanted, args=(process.stdin,), daemon=True).start()
+        return process
 
     def carry_out(self, cells: list[str]) -> list[dict[str, Any]]:
         """What it told of a whole lease."""
