@@ -63,11 +63,18 @@ def estimate(values: Sequence[float] | Array, confidence: float) -> Estimate | N
 
 
 def as_estimate(interval: Interval) -> Estimate:
-    """As it is written down. Raises `AccuracyFailed` for what is no number."""
-    if not all(map(math.isfinite, (interval.estimate, interval.low, interval.high))):
+    """As it is written down. Raises `AccuracyFailed` for what is no number, and for one that is
+    larger than any that is written down."""
+    values = (interval.estimate, interval.low, interval.high)
+    if not all(map(math.isfinite, values)):
         raise AccuracyFailed(
             f"what was computed is no number: {interval.estimate} ({interval.low} to "
             f"{interval.high}). Look for NaN and infinities in the model's outputs."
+        )
+    if max(map(abs, values)) > MOST:
+        raise AccuracyFailed(
+            f"what was computed is too large to be true: {interval.estimate:.3g} "
+            f"({interval.low:.3g} to {interval.high:.3g})."
         )
     return Estimate(
         value=interval.estimate,
