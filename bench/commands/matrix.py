@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,7 +97,7 @@ def command(
             batches=batch,
             bound_ns=bound_ns(latency_bound),
             within=None if within is None else within / 100,
-            prices=_prices([machine.name for machine in by_machine(found)], prices, currency),
+            prices=_prices(runs, [machine.name for machine in by_machine(found)], prices, currency),
         )
         answered = answer(found, asked)
     for text in (*skipped, *(f"{run.shown}: {text}" for run in found for text in run.remarks)):
@@ -126,13 +126,15 @@ def _known(scenarios: Collection[str]) -> tuple[str, ...]:
     return tuple(find_scenario(name).name for name in scenarios)
 
 
-def _prices(names: list[str], given: Mapping[str, float], currency: str) -> dict[str, Price]:
-    """The prices of the configuration, and those that were given over them. Raises `SpecError` for
-    one of a machine that isn't there."""
+def _prices(
+    runs: Iterable[Path], names: list[str], given: Mapping[str, float], currency: str
+) -> dict[str, Price]:
+    """The prices that are known, and those that were given over them. Raises `SpecError` for one
+    of a machine that isn't there."""
     from bench.discover import nearest  # start-up
     from bench.judge.matrix.cells import Price
 
-    prices = configured_prices()
+    prices = known_prices(runs)
     for name, price in given.items():
         if name not in names:
             close = nearest(name, names) or names
@@ -145,12 +147,21 @@ def _prices(names: list[str], given: Mapping[str, float], currency: str) -> dict
     return prices
 
 
-def configured_prices() -> dict[str, Price]:
-    """What the configuration says that machines cost, by their names."""
+def known_prices(runs: Iterable[Path]) -> dict[str, Price]:
+    """What machines cost by their names: what the configuration says, else the fleet file that a
+    merged run was made with."""
     from bench.config import load_config  # pydantic: start-up
     from bench.judge.matrix.cells import Price
+    from bench.store.merged import read_merged
 
-    return {
+    recorded = {
+        machine.name: Price(machine.price_per_hour, machine.currency)
+        for merged in map(read_merged, runs)
+        if merged is not None
+        for machine in merged.machines
+        if machine.price_per_hour is not None
+    }
+    return recorded | {
         name: Price(table.price_per_hour, table.currency)
         for name, table in load_config().machines.items()
     }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.commands.flags import unchecked_option
-from bench.commands.matrix import configured_prices
+from bench.commands.matrix import known_prices
 from bench.commands.output import warn
 from bench.errors import SpecError
 from bench.numbers import size
@@ -82,7 +82,7 @@ def command(
     matrix = portability(read_portability(portability_file)) if portability_file else None
     with no_collection():
         paths = look_anyway(runs) if unchecked else runs
-        page = make_page(_read(paths), matrix, allow, title, configured_prices())
+        page = make_page(_read(paths), matrix, allow, title, known_prices(runs))
         _write(output, render(page))
     if png is not None:
         _write_pictures(page, png)

@@ -460,6 +460,8 @@ class Driver:
                 runs=tuple(f"{MACHINES}/{run}" for run in runs.get(name, ())),
                 clock_offset_s=facts.clock_offset_s,
                 remarks=tuple(self._remarks.get(name, ())),
+                price_per_hour=self.asked.file.node(name).price_per_hour,
+                currency=self.asked.file.node(name).currency,
             )
             for name, facts in latest.items()
         ]

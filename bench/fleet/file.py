@@ -32,7 +32,10 @@ class NodeTable(Frozen):
     variables: dict[str, str] = Field(default_factory=dict, description="set there for measuring")
     kind: str | None = Field(None, min_length=1, description="nodes of a kind share their cells")
     targets: tuple[str, ...] | None = Field(None, description="of those that it has, only these")
-    price_per_hour: float | None = Field(None, ge=0, description="what an hour of it costs")
+    price_per_hour: float | None = Field(
+        None, gt=0, lt=1e9, description="what an hour of the whole machine costs"
+    )
+    currency: str = Field("", max_length=8, description="written behind prices, for example EUR")
 
     @model_validator(mode="after")
     def _found_one_way(self) -> NodeTable:

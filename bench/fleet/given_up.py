@@ -79,6 +79,6 @@ def narrow(folder: Path) -> int:
     here = {record.cell_id for record in run.records}
     cells = tuple(cell for cell in run.header.cells if cell.id in here)
     if len(cells) < len(run.header.cells):
-        header = run.header.model_copy(update={"cells": cells})
+        header = run.header.model_copy(update={"cells": cells, "shared": True})
         write_bytes(folder / HEADER, header.model_dump_json(indent=1).encode())
     return failed

@@ -28,6 +28,9 @@ class RunHeader(Frozen):
     machine_name: str = ""
     label: str = ""  #: what whoever measured calls this run
     cells: tuple[Cell, ...]
+    #: whether the cells are a part of what the suite asks for, because other machines of a fleet
+    #: measured the rest
+    shared: bool = False
     #: version by distribution of each environment other than the interpreter of `bench`
     environments: dict[str, dict[str, str]] = Field(default_factory=dict)
     #: whether workers.jsonl and facts.jsonl hold what its records follow from; a run that an older

@@ -365,7 +365,10 @@ def _header(header: RunHeader, records: Sequence[Record]) -> RunHeader:
     targets = dict.fromkeys([*header.targets, *(cell.target for cell in cells)])
     update: dict[str, Any] = {"cells": cells, "targets": tuple(targets)}
     if header.keeps_raw and cells:
-        update["suite"] = _suite(header.suite, records, cells)
+        suite = _suite(header.suite, records, cells)
+        if header.shared and set(suite.scenarios) < set(header.suite.scenarios):
+            suite = suite.model_copy(update={"scenarios": header.suite.scenarios})
+        update["suite"] = suite
         update["models"] = _models(header)
     return header.model_copy(update=update)
 

@@ -160,11 +160,15 @@ def _machine(
         if places & {folder / run for run in machine.runs}
     ]
     offsets = {machine.clock_offset_s for machine in known}
+    prices = {(machine.price_per_hour, machine.currency) for machine in known}
+    price, currency = prices.pop() if len(prices) == 1 else (None, "")
     return MergedMachine(
         name=name,
         runs=runs,
         clock_offset_s=offsets.pop() if len(offsets) == 1 else None,
         remarks=tuple(sorted({remark for machine in known for remark in machine.remarks})),
+        price_per_hour=price,
+        currency=currency,
     )
 
 

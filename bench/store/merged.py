@@ -19,7 +19,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from bench import __version__
 from bench.cell import Cell, Frozen
@@ -41,6 +41,8 @@ class MergedMachine(Frozen):
     #: of a fleet: its clock minus the driver's, in s; times in its files are its own
     clock_offset_s: float | None = None
     remarks: tuple[str, ...] = ()  #: of a fleet: what whoever reads the figures has to be told
+    price_per_hour: float | None = Field(None, gt=0, lt=1e9)  #: of a fleet whose file says so
+    currency: str = ""
 
 
 class LeftOut(Frozen):

@@ -11,14 +11,20 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from measured_runs import measured_run
 from standin_fleets import Fleet, cells, facts, node
 
+from bench.commands.matrix import known_prices
 from bench.errors import BenchError, SpecError
 from bench.fleet.disk import JOURNAL, Disk, read_journal
+from bench.fleet.file import FleetFile
+from bench.fleet.given_up import narrow
 from bench.fleet.plan import anywhere
 from bench.fleet.run import past_of
 from bench.fleet.simulated import Fate, Simulated
 from bench.fleet.transport import Event, Grew, Joined, Lost
+from bench.judge.matrix.cells import Price
+from bench.store.check import check_copy
 from bench.store.merged import read_merged
 from bench.store.run import read_run
 
@@ -58,7 +64,8 @@ def each_once(fleet: Fleet, planned: list[Any]) -> None:
 
 def test_nodes_of_a_kind_share_the_work_in_a_run_directory_each(tmp_path: Path) -> None:
     planned = cells(10, "x:cpu", "y:gpu")
-    fleet = Fleet(tmp_path / "out", planned, label="march")
+    prices = FleetFile.model_validate({"nodes": {"b": {"price_per_hour": 2.5, "currency": "EUR"}}})
+    fleet = Fleet(tmp_path / "out", planned, label="march", file=prices)
     outcome = fleet.drive(
         Simulated([node(facts("a", "x:cpu", "y:gpu")), node(facts("b", "x:cpu"))])
     )
@@ -78,6 +85,21 @@ def test_nodes_of_a_kind_share_the_work_in_a_run_directory_each(tmp_path: Path) 
     ]
     assert merged.label == "march"
     assert len(merged.plan) == 20
+    assert known_prices([fleet.folder]) == {"b": Price(2.5, "EUR")}
+
+
+def test_a_run_that_measured_a_part_says_so_and_is_what_can_be_derived_of_it(
+    tmp_path: Path,
+) -> None:
+    path = measured_run(tmp_path)
+    file = path / "records.jsonl"
+    lines = file.read_text().splitlines(True)
+    kept = [text for text in lines if json.loads(text)["cell"]["scenario"] == "single-stream"]
+    file.write_text("".join(kept))
+    narrow(path)
+    header = read_run(path).header
+    assert (header.shared, len(header.cells)) == (True, len(kept))
+    assert not [p for p in check_copy(read_run(path), path.name).problems if p.file == "run.json"]
 
 
 def test_each_kind_measures_all_that_it_can_and_a_node_with_spread_node(tmp_path: Path) -> None:

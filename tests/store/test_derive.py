@@ -39,6 +39,7 @@ UNDERIVED = {
     "run": {
         "bench_version": "a stamp",
         "label": "what people call it",
+        "shared": "what other machines measured is not in this run",
         "suite.name": "what was asked for leaves no trace in what was measured",
         "suite.targets": "patterns, which `targets` says the meaning of",
         "suite.batch": "a model of fixed batch is measured at its own",
