@@ -9,17 +9,18 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import click
 import pytest
+from installed import install
 from pydantic import BaseModel
 
 from bench.cell import Cell, ModelIdentity
 from bench.commands.cli import COMMANDS, cli
+from bench.commands.scaffold import package
 from bench.machine.facts import MachineFacts
 from bench.record import facts
 from bench.record import result as record
@@ -76,17 +77,7 @@ class Walk:
         (folder / "bench").symlink_to(ROOT)
 
     def install(self, pyproject: str) -> None:
-        """What `pip install` does with a distribution's entry points, without the network."""
-        project = tomllib.loads(pyproject)["project"]
-        info = self.installed / f"{project['name']}-{project['version']}.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-        )
-        lines = []
-        for group, points in project["entry-points"].items():
-            lines += [f"[{group}]", *(f"{name} = {value}" for name, value in points.items())]
-        (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+        install(pyproject, self.installed)
 
     def follow(self, block: str) -> None:
         """Run a console block's commands; each quoted line has to be printed."""
@@ -140,6 +131,20 @@ def test_a_backend_made_by_the_walk_through_works_and_keeps_the_contract(walk: W
     walk.install(found["pyproject.toml"])
     for block in blocks(text, "console"):
         walk.follow(block)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "pyproject"),
+    [
+        ("backend", "evaluator", "pyproject.toml"),
+        ("task", "perplexity", "perplexity/pyproject.toml"),
+    ],
+)
+def test_a_walk_through_lists_what_scaffold_writes(kind: str, name: str, pyproject: str) -> None:
+    listed, written = files(section(f"Add a {kind}")), package(kind, name)
+    module = f"bench_{name}.py"
+    assert listed[module] == f"# {module}\n{written[module]}"
+    assert listed[pyproject] == f"# {pyproject}\n{written['pyproject.toml']}"
 
 
 @pytest.mark.long

@@ -54,6 +54,9 @@ SECTIONS: dict[str, dict[str, str]] = {
         "init-card": "Write a model card to edit, from a model.",
         "export": "Write a model as an ONNX file.",
     },
+    "Add your own": {
+        "scaffold": "Write a package that adds a backend, a model or a task.",
+    },
     "This machine": {
         "list": "List models, backends or targets.",
         "doctor": "Say which targets are here, and why others are not.",

@@ -1,0 +1,108 @@
+"""`bench scaffold` writes packages that work as written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from conftest import Bench
+from installed import install
+
+from bench.commands.scaffold import command
+from bench.errors import SpecError
+
+ROOT = Path(__file__).parents[2]
+
+
+def scaffold(kind: str, name: str, output: Path) -> None:
+    done = CliRunner().invoke(command, [kind, name, "-o", str(output)])
+    if done.exception is not None:
+        raise done.exception
+    lines = (output / "README.md").read_text().splitlines()
+    assert 8 <= len(lines) <= 12
+
+
+def install_from(package: Path, installed: Path) -> None:
+    """As `pip install` would: what `pyproject.toml` names, and its modules but for the tests."""
+    install((package / "pyproject.toml").read_text(), installed)
+    for path in package.iterdir():
+        if path.is_dir():
+            shutil.copytree(path, installed / path.name)
+        elif path.suffix == ".py" and not path.name.startswith("test_"):
+            shutil.copy(path, installed)
+
+
+def pytest_in(folder: Path, installed: Path, *arguments: str) -> str:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "COV"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", *arguments],
+        cwd=folder,
+        env={**kept, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_each_package_is_found_and_passes_its_own_test(
+    bench: Bench, environment: dict[str, str], tmp_path: Path
+) -> None:
+    installed, packages = tmp_path / "installed", tmp_path / "packages"
+    installed.mkdir()
+    for kind, name in (("backend", "my-chip"), ("model", "my-net"), ("task", "my-score")):
+        scaffold(kind, name, packages / kind)
+        install_from(packages / kind, installed)
+    assert "7 passed" in pytest_in(packages, installed, "-q")
+
+    environment["PYTHONPATH"] = str(installed)
+    assert "bench_my_chip:MyChip" in bench("list", "backends").stdout
+    planned = bench("run", "-m", "my-net", "-t", "my-chip:cpu", "--dry-run")
+    assert planned.returncode == 0, planned.stderr
+    assert "my-net my-chip:cpu single-stream batch 1" in planned.stdout
+
+
+@pytest.mark.long
+def test_a_backend_that_it_writes_keeps_the_contract(tmp_path: Path) -> None:
+    installed = tmp_path / "installed"
+    installed.mkdir()
+    scaffold("backend", "my-chip", tmp_path / "package")
+    install_from(tmp_path / "package", installed)
+    printed = pytest_in(ROOT, installed, "tests/contract", "-k", "my-chip", "-q")
+    assert " passed" in printed
+    assert "failed" not in printed
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "told"),
+    [
+        ("backend", "My Chip", "lower-case letters"),
+        ("backend", "../chip", "lower-case letters"),
+        ("backend", "none", "would be called None"),
+        ("backend", "device", "would be called Device"),
+        ("task", "task", "would be called Task"),
+        ("backend", "onnxruntime", "installed already"),
+        ("model", "fashion-student", "installed already"),
+        ("task", "classification", "installed already"),
+    ],
+)
+def test_a_name_that_can_not_be_used_is_refused_and_nothing_is_written(
+    tmp_path: Path, kind: str, name: str, told: str
+) -> None:
+    with pytest.raises(SpecError, match=told):
+        scaffold(kind, name, tmp_path / "package")
+    assert not (tmp_path / "package").exists()
+
+
+def test_a_folder_with_files_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("kept = True\n")
+    with pytest.raises(SpecError, match="there already"):
+        scaffold("backend", "my-chip", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
