@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar, cast
 
-from bench.errors import BenchError, SpecError, Unavailable
+from bench.errors import BenchError, SpecError, Unavailable, with_trace
 
 BACKENDS_GROUP = "bench.backends"
 MODELS_GROUP = "bench.models"
@@ -232,10 +232,11 @@ def load_object(noun: str, name: str, value: str) -> type:
     except Exception as error:
         kind = "" if isinstance(error, (ImportError, AttributeError)) else type(error).__name__
         words = ": ".join(filter(None, [kind, str(error)]))
-        raise Unavailable(
+        unloadable = Unavailable(
             f"the {noun} {name} ({value}) can't be loaded: {words}.",
             "Reinstall the distribution that provides it.",
-        ) from error
+        )
+        raise with_trace(unloadable, error) from error
     return found
 
 

@@ -7,7 +7,7 @@ process boundary an error travels as its ``kind`` and its message; `from_kind` m
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 
 class BenchError(Exception):
@@ -15,7 +15,8 @@ class BenchError(Exception):
 
     kind: ClassVar[str] = "error"
 
-    #: the last lines that the worker's runtime printed, where a worker is involved
+    #: the last lines that the worker's runtime printed, where a worker is involved; the end of a
+    #: traceback where code of the user's raised an error
     log_tail: str = ""
 
 
@@ -108,3 +109,23 @@ _BY_KIND = {
 def from_kind(kind: str, message: str) -> BenchError:
     """Make the error that another process described; an unknown kind is a plain `BenchError`."""
     return _BY_KIND.get(kind, BenchError)(message)
+
+
+_Error = TypeVar("_Error", bound=BenchError)
+#: Characters of the end of a traceback that are kept: its last frames, and what was said.
+_MOST_TRACE = 4000
+
+
+def with_trace(error: _Error, cause: BaseException) -> _Error:
+    """``error`` with the traceback of ``cause``, which somebody else's code raised."""
+    import traceback  # start-up: errors alone
+
+    lines = traceback.format_exception(type(cause), cause, cause.__traceback__)
+    error.log_tail = "".join(lines)[-_MOST_TRACE:]
+    return error
+
+
+def first_line(error: BaseException) -> str:
+    """``RuntimeError: what happened``, without a full stop."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__

@@ -27,14 +27,13 @@ from bench.cards.modules import (
     Made,
     arguments,
     examples,
-    first_line,
     for_shapes,
     make,
     outputs,
     tensors,
     to_array,
 )
-from bench.errors import BenchError, ExportFailed, SpecError
+from bench.errors import BenchError, ExportFailed, SpecError, first_line, with_trace
 from bench.files import file_stem
 from bench.variants import FP32
 
@@ -240,10 +239,11 @@ def _expected(card: Card, made: Made, feeds: dict[str, Array]) -> list[Any]:
         raise
     except Exception as error:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
-        raise ExportFailed(
+        refused = ExportFailed(
             f"{card.name}: the module refused {shapes}: {first_line(error)}"
             f"{place_in_model(error, card)}."
-        ) from error
+        )
+        raise with_trace(refused, error) from error
 
 
 def _rounding(tensor: Any) -> float:

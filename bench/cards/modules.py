@@ -17,7 +17,7 @@ import numpy as np
 from bench.arrays import Array
 from bench.backend import TorchSource
 from bench.cards.digest import module_digest, state_bytes
-from bench.errors import BenchError, SpecError, Unavailable
+from bench.errors import BenchError, SpecError, Unavailable, first_line, with_trace
 from bench.guest import guest, seed
 
 #: A factory is called a second time, to see whether it makes the same weights, up to this size.
@@ -139,13 +139,14 @@ def _called(file: ModuleType, source: TorchSource) -> Any:
         raise
     except ImportError as error:
         if source.folder is None:
-            raise SpecError(f"{name}: the module can't be made: {first_line(error)}.") from error
+            unmade = SpecError(f"{name}: the module can't be made: {first_line(error)}.")
+            raise with_trace(unmade, error) from error
         raise Unavailable(
             f"{name}: {first_line(error)}, which checkpoints need.", "pip install 'infer-bench[hf]'"
         ) from error
     except Exception as error:
         words = str(error) if source.folder else f"the module can't be made: {first_line(error)}."
-        raise SpecError(f"{name}: {words}") from error
+        raise with_trace(SpecError(f"{name}: {words}"), error) from error
     return module
 
 
@@ -325,9 +326,8 @@ def examples(made: Made) -> dict[str, Array] | None:
         except BenchError:
             raise
         except Exception as error:
-            raise SpecError(
-                f"{made.name}: `example_inputs()` failed: {first_line(error)}."
-            ) from error
+            failed = SpecError(f"{made.name}: `example_inputs()` failed: {first_line(error)}.")
+            raise with_trace(failed, error) from error
     return found
 
 
@@ -370,9 +370,3 @@ def for_shapes(
             return None
         found[name] = np.ascontiguousarray(example[np.arange(shape[0]) % len(example)])
     return found
-
-
-def first_line(error: BaseException) -> str:
-    """``RuntimeError: what happened``, without a full stop."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 import runpy
+from collections.abc import Callable, Container
 from pathlib import Path
 from string import Template
 
@@ -30,7 +31,11 @@ _MODEL = {
     "README.md": "README.md.in",
 }
 _FILES = {"backend": _PLUGIN, "model": _MODEL, "task": _PLUGIN}
-_INSTALLED = {"backend": backend_entry_points, "model": card_paths, "task": task_names}
+_INSTALLED: dict[str, Callable[[], Container[str]]] = {
+    "backend": backend_entry_points,
+    "model": card_paths,
+    "task": task_names,
+}
 #: Names that work in a target, in a file's name and, with `_` for `-`, in Python.
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 

@@ -30,7 +30,7 @@ from bench.measure.plan import PlannedCell
 from bench.measure.prepare import Prepared
 from bench.measure.profiled import profiled_placement
 from bench.measure.reference import References, SecondLook, numeric
-from bench.measure.scoring import Score, score, stored_score
+from bench.measure.scoring import Score, prediction_name, score, stored_score
 from bench.measure.state import CellState
 from bench.measure.static_form import in_static_form
 from bench.measure.sweep import next_cells
@@ -275,7 +275,11 @@ class Measuring:
         key = _scored(planned)
         if not self.suite.accuracy or planned.model.dataset is None or key in self.scores:
             return
-        if not find_task(planned.model.card.task).scored:
+        try:
+            if not find_task(planned.model.card.task).scored:
+                return
+        except BenchError as error:
+            self._not_scorable(planned, error)
             return
         stored = self._stored_score(key)
         if stored is not None:
@@ -287,7 +291,15 @@ class Measuring:
                 with as_answered(planned.cell.target):
                     self.scores[key] = score(planned, self._context(planned))
             except BenchError as error:
-                self.scores[key] = error
+                self._not_scorable(planned, error)
+
+    def _not_scorable(self, planned: PlannedCell, error: BenchError) -> None:
+        """Keep why there is no score, and with the run where that came from."""
+        self.scores[_scored(planned)] = error
+        if error.log_tail:
+            log = self.store.logs / f"{prediction_name(planned)}-scoring.log"
+            with contextlib.suppress(OSError):
+                log.write_text(f"{error.log_tail}\n", errors="replace")
 
     def _score_late(self) -> None:
         """Score what an earlier part of this run measured and could not score, for example because

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from bench.errors import BenchError, WorkerCrashed
+from bench.errors import BenchError, WorkerCrashed, with_trace
 from bench.record.assemble import invocation
 from bench.record.block import Block
 from bench.record.facts import WorkerFacts
@@ -15,8 +14,6 @@ from bench.record.result import Invocation
 
 #: Characters of an error that nobody worded.
 _MOST_WORDS = 300
-#: Characters of the end of its traceback, which is kept where a worker's output is else.
-_MOST_TRACE = 2000
 
 
 @contextmanager
@@ -34,8 +31,7 @@ def as_answered(target: str) -> Iterator[None]:
             f"{target}: nothing can be made of what its worker answered "
             f"({type(error).__name__}: {words})."
         )
-        crashed.log_tail = "".join(traceback.format_exception(error))[-_MOST_TRACE:]
-        raise crashed from error
+        raise with_trace(crashed, error) from error
 
 
 def figured(told: WorkerFacts, blocks: Sequence[Block], canary_ns: float | None) -> Invocation:

@@ -87,9 +87,10 @@ def answer(work: Work, data: object, arrays: Sequence[m.Array]) -> Encoded:
         return encode(m.Failed(OutOfMemory.kind, "the worker ran out of memory"))
     except Exception as error:
         words = _words(error)
-        print("".join(traceback.format_tb(error.__traceback__)), words, file=sys.stderr, flush=True)
+        frames, kind = "".join(traceback.format_tb(error.__traceback__)), type(error).__name__
+        print(f"{frames}{kind}: {words}", file=sys.stderr, flush=True)
         first = words.strip().splitlines()
-        text = f"{type(error).__name__}: {first[0] if first else '(no message)'}"
+        text = f"{kind}: {first[0] if first else '(no message)'}"
         return encode(m.Failed(WorkerCrashed.kind, text))
 
 

@@ -52,6 +52,7 @@ def pytest_in(folder: Path, installed: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_each_package_is_found_and_passes_its_own_test(
     bench: Bench, environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -75,7 +76,7 @@ def test_a_backend_that_it_writes_keeps_the_contract(tmp_path: Path) -> None:
     installed.mkdir()
     scaffold("backend", "my-chip", tmp_path / "package")
     install_from(tmp_path / "package", installed)
-    printed = pytest_in(ROOT, installed, "tests/contract", "-k", "my-chip", "-q")
+    printed = pytest_in(ROOT, installed, "tests/contract", "-k", "my-chip")
     assert " passed" in printed
     assert "failed" not in printed
 

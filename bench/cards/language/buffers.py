@@ -19,9 +19,9 @@ from bench.cards.language.check import check_buffered
 from bench.cards.language.export import write_graph
 from bench.cards.language.states import Plan, cache_argument, plan_state
 from bench.cards.language.tracing import FILLS
-from bench.cards.modules import Made, first_line, make
+from bench.cards.modules import Made, make
 from bench.decoding import BATCH, CAPACITY, POSITION, Decoder
-from bench.errors import ExportFailed, Unsupported
+from bench.errors import ExportFailed, Unsupported, first_line
 
 #: Attributes of a cache's layer that buffers can stand for.
 _WRITTEN = ("keys", "values")

@@ -14,9 +14,9 @@ import numpy as np
 from bench.arrays import Array
 from bench.cards.export import TOLERANCE, exceeds
 from bench.cards.language.prompts import first_past, step_feeds
-from bench.cards.modules import Made, first_line, to_array
+from bench.cards.modules import Made, to_array
 from bench.decoding import POSITION, Decoder, StateTensor
-from bench.errors import ExportFailed
+from bench.errors import ExportFailed, first_line
 
 #: Greedy tokens that have to be the same.
 GREEDY = 16

@@ -14,9 +14,9 @@ from bench.cards.export import OPSET, kept_place, place_in_model, root_cause, si
 from bench.cards.language.check import Checked, check
 from bench.cards.language.exporter import quickened
 from bench.cards.large import SINGLE_FILE_BYTES
-from bench.cards.modules import Made, first_line, make
+from bench.cards.modules import Made, make
 from bench.decoding import BATCH, METADATA_KEY, Decoder, Length
-from bench.errors import ExportFailed
+from bench.errors import ExportFailed, first_line
 
 #: The key of ``metadata_props`` that tells what the check of the file found.
 CHECKED_KEY = "bench.checked"

@@ -17,8 +17,7 @@ import numpy as np
 
 from bench.arrays import Array
 from bench.cards.bodies import bodies
-from bench.cards.modules import first_line
-from bench.errors import Unsupported
+from bench.errors import Unsupported, first_line
 from bench.randomness import is_random
 
 #: Constants of more elements than a mask of 4096 by 4096 are weights, and what only they decide is

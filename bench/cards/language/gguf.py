@@ -13,9 +13,9 @@ from bench.apart import apart
 from bench.cards.card import Card
 from bench.cards.export import silence
 from bench.cards.language.cards import card_of_decoder
-from bench.cards.modules import first_line, import_torch
+from bench.cards.modules import import_torch
 from bench.cards.unpacked import Stored, stored_in, unpacked_folder, versions
-from bench.errors import BenchError, SpecError, Unavailable
+from bench.errors import BenchError, SpecError, Unavailable, first_line
 
 _MAGIC = b"GGUF"
 #: `from_pretrained` asks for accelerate wherever it is given a GGUF file.

@@ -10,20 +10,26 @@ from typing import Any, cast
 from bench.apart import apart
 from bench.cards.tasks.base import MetricRow, Task
 from bench.discover import TASKS_GROUP, entry_points, load_object, unknown
-from bench.errors import BenchError
+from bench.errors import AccuracyFailed, BenchError, Unavailable, first_line, with_trace
 from bench.guest import guest
 from bench.numbers import PLAIN
 
 
 @lru_cache
 def find_task(name: str) -> Task:
-    """The task called ``name``. Raises `SpecError` for a name that isn't there."""
+    """The task called ``name``. Raises `SpecError` for a name that isn't there, `Unavailable` for a
+    class that can't be loaded or made."""
     known = entry_points(TASKS_GROUP)
     if name not in known:
         raise unknown("task", name, known)
     where = f"the task {name} ({known[name]})"
     with guest(where):
-        task: Task = load_object("task", name, known[name])()
+        made = load_object("task", name, known[name])
+        try:
+            task: Task = made()
+        except Exception as error:
+            words = f"{where} can't be made: {first_line(error)}."
+            raise with_trace(Unavailable(words, "Correct its class."), error) from error
     if known[name].startswith("bench."):
         return task
     guarded: Any = _AsGuest(task, where)
@@ -61,11 +67,17 @@ class _AsGuest:
         value = getattr(self._task, name)
         if not callable(value) or getattr(value, "__module__", "").startswith("bench."):
             return value
-        return partial(self._call, value)
+        return partial(self._call, name, value)
 
-    def _call(self, method: Callable[..., Any], *given: Any) -> Any:
+    def _call(self, name: str, method: Callable[..., Any], *given: Any) -> Any:
         def called() -> Any:
-            with guest(self._where):
-                return method(*given)
+            try:
+                with guest(self._where):
+                    return method(*given)
+            except BenchError:
+                raise
+            except Exception as error:
+                words = f"{self._where}: {name} raised {first_line(error)}."
+                raise with_trace(AccuracyFailed(words), error) from error
 
         return apart(self._where, called)
