@@ -67,7 +67,7 @@ def _print_several(found: list[StoredRun]) -> None:
             click.echo(f"{gap}Machine {printable(machine.name)}")
         for run in runs:
             gap = "\n" if len(machines) > 1 or run is not found[0] else ""
-            title = f"Run {printable(str(run.path))} {printable(run.header.created_at, limit=40)}"
+            title = f"Run {printable(run.shown)} {printable(run.header.created_at, limit=40)}"
             label = f"{printable(run.header.label)}\n" if run.header.label else ""
             click.echo(f"{gap}{title}\n{label}")
             print_run(run, as_json=False)

@@ -72,7 +72,7 @@ def test_where_there_is_neither_publication_nor_certificate_it_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check-results", str(tmp_path)]) == 2
-    assert "no publication and no certificate" in capsys.readouterr().err
+    assert "there is no publication, certificate, bundle or run" in capsys.readouterr().err
 
 
 def test_it_is_found_by_its_file_as_well(made: Path) -> None:

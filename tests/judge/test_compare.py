@@ -25,7 +25,7 @@ from bench.record.result import Record
 from bench.spec import Suite
 from bench.stats.stopping import RankingRule
 from bench.stats.verdict import Verdict
-from bench.store.run import StoredRun
+from bench.store.run import StoredRun, read_run
 
 DIFFERENT = {Verdict.FASTER, Verdict.SLOWER, Verdict.CONTENTION_DEPENDENT}
 Command = Callable[..., tuple[int, str, str]]
@@ -370,6 +370,7 @@ def test_lost_predictions_and_other_examples_are_told(tmp_path: Path) -> None:
     (warning,) = compare(match_runs(a, b)).warnings
     assert "it has no predictions" in warning
     with_predictions(b, {"fashion-teacher-onnxruntime": rights(11, slice(0, 1))})
+    b = read_run(b.path)
     (warning,) = compare(match_runs(a, b)).warnings
     assert "are of other examples than those of" in warning
 

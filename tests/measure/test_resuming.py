@@ -98,7 +98,7 @@ def test_a_run_is_read_when_it_is_locked_and_not_before(
 ) -> None:
     """Else what another process added in between would be measured again, over its samples."""
     RunStore.create(tmp_path, a_header([CELL])).close()
-    lock = write._lock
+    lock = write.lock_folder
 
     def locked_late(path: Path) -> int:
         descriptor = lock(path)
@@ -106,7 +106,7 @@ def test_a_run_is_read_when_it_is_locked_and_not_before(
         (path / "invocations.jsonl").write_text(line + "\n")
         return descriptor
 
-    monkeypatch.setattr(write, "_lock", locked_late)
+    monkeypatch.setattr(write, "lock_folder", locked_late)
     store, stored = resume_run(tmp_path)
     store.close()
     assert [one.index for one in stored.invocations] == [7]
