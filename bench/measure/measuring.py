@@ -550,8 +550,9 @@ class Measuring:
         return (mine, theirs), tuple(told)
 
 
-#: What is scored once: model, variant, target; through LoadGen also the scenario.
-ScoredOnce = tuple[str, str, str, str]
+#: What is scored once: a model by its name, its content, variant, target; through LoadGen also the
+#: scenario. Two cards of one file may name other tasks and other labels.
+ScoredOnce = tuple[str, str, str, str, str]
 
 
 def _scored(planned: PlannedCell) -> ScoredOnce:
@@ -561,7 +562,7 @@ def _scored(planned: PlannedCell) -> ScoredOnce:
 def _scored_once(cell: Cell) -> ScoredOnce:
     """LoadGen's accuracy mode is a test of its own for each scenario."""
     scenario = cell.scenario if cell.loadgen is not None else ""
-    return cell.model.sha256, cell.variant, cell.target, scenario
+    return cell.model.name, cell.model.sha256, cell.variant, cell.target, scenario
 
 
 def _too_big(records: Sequence[Record], cell: Cell) -> int | None:
