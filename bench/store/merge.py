@@ -89,11 +89,13 @@ def merge(
         machines[name] = [source for source in mine if not source.empty]
     partial = out.with_name(f"{out.name}.{os.getpid()}.partial")
     try:
-        found = {name: tuple(_copy_all(partial, name, s, notes)) for name, s in machines.items()}
+        # Sorted by what the copies are: what was taken out of a run changes its digest.
+        found = {n: tuple(sorted(_copy_all(partial, n, s, notes))) for n, s in machines.items()}
         merged = MergedRun(
             made_by="merge",
             label=_label(earlier) if label is None else label,
-            created_at=min(source.run.header.created_at for source in sources),
+            # Of those that are left: whoever merges the result again sees no others.
+            created_at=min(s.run.header.created_at for mine in machines.values() for s in mine),
             machines=tuple(_machine(n, found[n], machines[n], before) for n in sorted(found)),
             left_out=tuple(sorted(left_out, key=lambda one: (one.cell_id, one.finished_at))),
         )

@@ -85,6 +85,32 @@ def test_several_runs_of_a_machine_stay_runs_of_their_own(tmp_path: Path) -> Non
     assert len(labels(tmp_path / "m")) == 4
 
 
+def test_what_an_earlier_step_replaced_leaves_nothing_that_a_later_step_lacks(
+    tmp_path: Path,
+) -> None:
+    days = [a_run(tmp_path / str(day), "red", day=day).path for day in (1, 2, 3)]
+    merge(days, tmp_path / "all", keep="newest")
+    merge(days[:2], tmp_path / "some", keep="newest")
+    merge([tmp_path / "some", days[2]], tmp_path / "rest", keep="newest")
+    found = contents(tmp_path / "all")
+    assert contents(tmp_path / "rest") == found
+    assert json.loads(found["fleet.json"])["created_at"].startswith("2026-01-03")
+
+
+def test_runs_that_began_together_are_listed_in_one_order_however_they_came(tmp_path: Path) -> None:
+    asked = ([0], [0, 1], [0], [0, 3])
+    runs = [
+        a_run(tmp_path / str(n), "red", [CELLS[i] for i in cells]).path
+        for n, cells in enumerate(asked)
+    ]
+    merge(runs, tmp_path / "all", keep="newest")
+    for last, path in enumerate(runs):
+        some, rest = tmp_path / f"some-{last}", tmp_path / f"rest-{last}"
+        merge([run for run in runs if run != path], some, keep="newest")
+        merge([some, path], rest, keep="newest")
+        assert contents(rest) == contents(tmp_path / "all")
+
+
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
