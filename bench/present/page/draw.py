@@ -12,7 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.cards.tasks.base import MetricRow
 from bench.numbers import significant
+from bench.present.page.names import in_picture
+from bench.record.result import Estimate
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 INK = "#3d444d"
@@ -272,3 +275,82 @@ def checked(figure: dict[str, Any]) -> dict[str, Any]:
 
     found: dict[str, Any] = json.loads(go.Figure(figure).to_json())
     return found
+
+
+# -- a front: what each point costs, how accurate it is, and how it stands --
+
+#: How a point of a front stands, in words; and the ending of its symbol.
+STATES = {"front": "on the front", "open": "open", "dominated": "beaten"}
+_FORM = {"front": "", "open": "-open-dot", "dominated": "-open"}
+
+
+def front_layout(
+    height: int, metric: MetricRow, cost: str, ends: Iterable[float]
+) -> dict[str, Any]:
+    """``cost`` names the horizontal axis, and ``ends`` are those of the intervals along it."""
+    # A metric that is no share of right answers is named.
+    title = in_picture(metric.words()) or f"Accuracy, {metric.scale.unit}"
+    return layout(
+        height,
+        xaxis=log_axis(f"{cost} (log scale)", ends),
+        yaxis=plain_axis(title, nticks=7) | ({} if metric.sign > 0 else {"autorange": "reversed"}),
+        showlegend=True,
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": -0.2,
+            "yanchor": "top",
+            "font": {"size": 11},
+            "itemclick": False,
+            "itemdoubleclick": False,
+        },
+        margin={"l": 8, "r": 16, "t": 12, "b": 8},
+    )
+
+
+def front_point(
+    cost: Estimate,
+    score: Estimate,
+    scales: tuple[float, float],
+    look: tuple[str, str],
+    state: str,
+    hover: Sequence[str],
+) -> dict[str, Any]:
+    """A point with both intervals. ``scales`` are the stored unit in that of each axis, ``look`` is
+    colour and symbol, ``hover`` has a line each."""
+    (across, up), (colour, symbol) = scales, look
+    costs = Dot(cost.value, cost.low, cost.high, "", colour)
+    scores = Dot(score.value, score.low, score.high, "", colour)
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [cost.value / across],
+        "y": [up * score.value],
+        "error_x": {**error_bars([costs], across, colour), "thickness": 1.2, "width": 3},
+        "error_y": {**error_bars([scores], 1 / up, colour), "thickness": 1.2, "width": 3},
+        "marker": {
+            "color": colour,
+            "symbol": symbol + _FORM[state],
+            "size": 11,
+            "line": {"color": colour, "width": 1.6},
+        },
+        "hoverinfo": "text",
+        "hovertext": ["<br>".join(hover)],
+        "showlegend": False,
+    }
+
+
+def legend(found: Iterable[tuple[str, str, str]]) -> list[dict[str, Any]]:
+    """An entry for each name, colour and symbol."""
+    return [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": [None],
+            "y": [None],
+            "name": in_picture(name),
+            "marker": {"color": colour, "symbol": symbol, "size": 9},
+        }
+        for name, colour, symbol in found
+    ]

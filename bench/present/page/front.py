@@ -19,14 +19,7 @@ from bench.numbers import (
     rate,
 )
 from bench.present.deal import cheapest, notes, point_name, safest, sentences, superlative
-from bench.present.page.draw import (
-    Dot,
-    checked,
-    error_bars,
-    layout,
-    log_axis,
-    plain_axis,
-)
+from bench.present.page.draw import STATES, checked, front_layout, front_point, legend
 from bench.present.page.latency import latency_dots
 from bench.present.page.names import (
     NEUTRAL,
@@ -60,7 +53,6 @@ from bench.record.result import Estimate, Record
 from bench.store.run import StoredRun
 
 _FRONT_HEIGHT = 420
-_STATES = {"front": "on the front", "open": "open", "dominated": "beaten"}
 _MOST_SAID = 6
 
 
@@ -197,31 +189,8 @@ def _front_spec(deal: Deal, unit: Unit, palette: Palette) -> dict[str, Any]:
     what = "Median latency of one query" if deal.cost == "latency" else "Throughput"
     return {
         "data": [_stairs(deal, unit), *traces, *_legend(deal, palette)],
-        "layout": layout(
-            _FRONT_HEIGHT,
-            xaxis=log_axis(f"{what}, {unit.name} (log scale)", costs),
-            yaxis=plain_axis(_accuracy_title(deal), nticks=7)
-            | ({} if deal.points[0].metric.sign > 0 else {"autorange": "reversed"}),
-            showlegend=True,
-            legend={
-                "orientation": "h",
-                "x": 0,
-                "xanchor": "left",
-                "y": -0.2,
-                "yanchor": "top",
-                "font": {"size": 11},
-                "itemclick": False,
-                "itemdoubleclick": False,
-            },
-            margin={"l": 8, "r": 16, "t": 12, "b": 8},
-        ),
+        "layout": front_layout(_FRONT_HEIGHT, deal.points[0].metric, f"{what}, {unit.name}", costs),
     }
-
-
-def _accuracy_title(deal: Deal) -> str:
-    """A metric that is no share of right answers is named."""
-    metric = deal.points[0].metric
-    return in_picture(metric.words()) or f"Accuracy, {metric.scale.unit}"
 
 
 def _ends(found: Estimate, unit: Unit) -> tuple[float, float]:
@@ -232,36 +201,19 @@ def _point_trace(deal: Deal, place: int, unit: Unit, palette: Palette) -> dict[s
     point = deal.points[place]
     cost, score = _spread(point.record, deal.cost), _score(point)
     assert cost is not None
-    factor = point.metric.scale.factor
-    colour = palette.colour(point.cell.model.name)
-    symbol = palette.symbol(point.cell.target)
-    dot = Dot(cost.value, cost.low, cost.high, "", colour)
-    right = Dot(score.value, score.low, score.high, "", colour)
-    return {
-        "type": "scatter",
+    look = (palette.colour(point.cell.model.name), palette.symbol(point.cell.target))
+    scales = (unit.scale, point.metric.scale.factor)
+    hover = _point_hover(deal, place, cost, score)
+    return front_point(cost, score, scales, look, point.standing.state, hover) | {
         "mode": "markers+text",
-        "x": [cost.value / unit.scale],
-        "y": [factor * score.value],
-        "error_x": {**error_bars([dot], unit.scale, colour), "thickness": 1.2, "width": 3},
-        "error_y": {**error_bars([right], 1 / factor, colour), "thickness": 1.2, "width": 3},
-        "marker": {
-            "color": colour,
-            "symbol": symbol + _FORM[point.standing.state],
-            "size": 11,
-            "line": {"color": colour, "width": 1.6},
-        },
         "text": [str(place + 1)],
         "textposition": _CORNERS[_turn(deal, place) % len(_CORNERS)],
         "textfont": {"size": 11},
-        "hoverinfo": "text",
-        "hovertext": [_point_hover(deal, place, cost, score)],
-        "showlegend": False,
     }
 
 
 #: Neighbours of one model, which are about as accurate, have their numbers at different corners.
 _CORNERS = ("top right", "bottom right")
-_FORM = {"front": "", "open": "-open-dot", "dominated": "-open"}
 
 
 def _turn(deal: Deal, place: int) -> int:
@@ -276,24 +228,22 @@ def _score(point: Point) -> Estimate:
     return point.scored.accuracy.value
 
 
-def _point_hover(deal: Deal, place: int, cost: Estimate, score: Estimate) -> str:
+def _point_hover(deal: Deal, place: int, cost: Estimate, score: Estimate) -> tuple[str, ...]:
     words = _words(deal.cost)
     cell = deal.points[place].cell
-    return "<br>".join(
-        (
-            f"<b>{place + 1} {in_picture(model_and_variant(cell))}</b>",
-            in_picture(target_words(cell)),
-            f"{words(cost.value)} ({words(cost.low)} to {words(cost.high)})",
-            deal.points[place].metric.scale.value(score.value, score.low, score.high),
-            _standing(deal, place),
-        )
+    return (
+        f"<b>{place + 1} {in_picture(model_and_variant(cell))}</b>",
+        in_picture(target_words(cell)),
+        f"{words(cost.value)} ({words(cost.low)} to {words(cost.high)})",
+        deal.points[place].metric.scale.value(score.value, score.low, score.high),
+        _standing(deal, place),
     )
 
 
 def _standing(deal: Deal, place: int) -> str:
     standing = deal.points[place].standing
     beaten = f" by {standing.by + 1}" if standing.by is not None else ""
-    return _STATES[standing.state] + beaten
+    return STATES[standing.state] + beaten
 
 
 def _stairs(deal: Deal, unit: Unit) -> dict[str, Any]:
@@ -326,17 +276,7 @@ def _legend(deal: Deal, palette: Palette) -> list[dict[str, Any]]:
     found = [(name, palette.colour(name), "circle") for name in models]
     if len(targets) > 1:
         found += [(name, NEUTRAL, palette.symbol(name)) for name in targets]
-    return [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "x": [None],
-            "y": [None],
-            "name": in_picture(name),
-            "marker": {"color": colour, "symbol": symbol, "size": 9},
-        }
-        for name, colour, symbol in found
-    ]
+    return legend(found)
 
 
 def _front_table(deal: Deal, unit: Unit, name: str) -> Table:

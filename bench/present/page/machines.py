@@ -20,7 +20,7 @@ from bench.present.matrix.words import (
     row_name,
     target_name,
 )
-from bench.present.page.draw import Dot, checked, error_bars, layout, log_axis, plain_axis
+from bench.present.page.draw import STATES, checked, front_layout, front_point, legend
 from bench.present.page.names import COLOURS, NEUTRAL, SYMBOLS, in_picture
 from bench.present.page.parts import Column, Picture, Section, Table, bounds
 from bench.present.page.parts import Entry as Shown
@@ -31,8 +31,6 @@ from bench.store.run import StoredRun
 _MOST_COLUMNS = 5
 _HEIGHT = 420
 _COSTS: tuple[By, ...] = ("latency", "throughput")
-_FORM = {"front": "", "open": "-open-dot", "dominated": "-open"}
-_STATES = {"front": "on the front", "open": "open", "dominated": "beaten"}
 _KEYS: dict[By, tuple[str, str]] = {
     "latency": ("median", "ns"),
     "throughput": ("throughput", "per_s"),
@@ -152,28 +150,10 @@ def _spec(front: Front, figures: Figures) -> dict[str, Any]:
     ends = [x / scale for p in front.points for x in (_value(p).low, _value(p).high)]
     what = "Median latency of one query" if front.by == "latency" else "Throughput"
     metric = front.points[0].metric
-    title = in_picture(metric.words()) or f"Accuracy, {metric.scale.unit}"
     dots = [_dot(p, figures, machines, models, scale) for p in front.points]
     return {
         "data": [*dots, *_legend(machines, models)],
-        "layout": layout(
-            _HEIGHT,
-            xaxis=log_axis(f"{what}, {figures.unit_name} (log scale)", ends),
-            yaxis=plain_axis(title, nticks=7)
-            | ({} if metric.sign > 0 else {"autorange": "reversed"}),
-            showlegend=True,
-            legend={
-                "orientation": "h",
-                "x": 0,
-                "xanchor": "left",
-                "y": -0.2,
-                "yanchor": "top",
-                "font": {"size": 11},
-                "itemclick": False,
-                "itemdoubleclick": False,
-            },
-            margin={"l": 8, "r": 16, "t": 12, "b": 8},
-        ),
+        "layout": front_layout(_HEIGHT, metric, f"{what}, {figures.unit_name}", ends),
     }
 
 
@@ -187,49 +167,22 @@ def _dot(
     cost, score, factor = _value(point), point.score.value, point.metric.scale.factor
     colour = COLOURS[machines.index(point.entry.column.machine.name) % len(COLOURS)]
     symbol = SYMBOLS[models.index(row_name(point.entry.row)) % len(SYMBOLS)]
-    across = Dot(cost.value, cost.low, cost.high, "", colour)
-    up = Dot(score.value, score.low, score.high, "", colour)
     hover = (
         f"<b>{in_picture(row_name(point.entry.row))}</b>",
         in_picture(place_name(point.entry.column)),
         figures.words(point.entry),
         point.metric.scale.value(score.value, score.low, score.high),
-        _STATES[point.standing.state],
+        STATES[point.standing.state],
     )
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "x": [cost.value / scale],
-        "y": [factor * score.value],
-        "error_x": {**error_bars([across], scale, colour), "thickness": 1.2, "width": 3},
-        "error_y": {**error_bars([up], 1 / factor, colour), "thickness": 1.2, "width": 3},
-        "marker": {
-            "color": colour,
-            "symbol": symbol + _FORM[point.standing.state],
-            "size": 11,
-            "line": {"color": colour, "width": 1.6},
-        },
-        "hoverinfo": "text",
-        "hovertext": ["<br>".join(hover)],
-        "showlegend": False,
-    }
+    look = (colour, symbol)
+    return front_point(cost, score, (scale, factor), look, point.standing.state, hover)
 
 
 def _legend(machines: Sequence[str], models: Sequence[str]) -> list[dict[str, Any]]:
     """Colours are machines, symbols are models."""
     found = [(n, COLOURS[i % len(COLOURS)], "circle") for i, n in enumerate(machines)]
     found += [(n, NEUTRAL, SYMBOLS[i % len(SYMBOLS)]) for i, n in enumerate(models)]
-    return [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "x": [None],
-            "y": [None],
-            "name": in_picture(name),
-            "marker": {"color": colour, "symbol": symbol, "size": 9},
-        }
-        for name, colour, symbol in found
-    ]
+    return legend(found)
 
 
 def _front_table(front: Front, figures: Figures, name: str) -> Table:
@@ -258,7 +211,7 @@ def _front_table(front: Front, figures: Figures, name: str) -> Table:
                     scale.side(side),
                     (score.value, score.low, score.high),
                 ),
-                Shown(_STATES[state], tone={"front": "good", "dominated": "dim"}.get(state, "")),
+                Shown(STATES[state], tone={"front": "good", "dominated": "dim"}.get(state, "")),
             )
         )
     return Table(name, f"Accuracy against {front.by}, the best first", columns, tuple(rows))
