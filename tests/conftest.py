@@ -78,6 +78,20 @@ def one_thread_of_torch() -> None:
         torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def gradients_of_torch_left_as_found() -> Iterator[None]:
+    """A session that a test leaves open keeps its process in inference mode, where other tests
+    fail: the one to fail is that which left it."""
+    before = _records_gradients()
+    yield
+    assert _records_gradients() == before, "a session of PyTorch was left open"
+
+
+def _records_gradients() -> bool:
+    torch = sys.modules.get("torch")
+    return torch is None or torch.is_grad_enabled()
+
+
 @pytest.fixture(scope="module")
 def few_resamples() -> Iterator[None]:
     """For tests that derive intervals again and again, and compare them whatever they are."""

@@ -37,7 +37,11 @@ OTHERS = np.array([[2, 7, 1, 8, 2, 8, 1, 8]])
 def captured(module: Any) -> tuple[GraphSession, Any]:
     """A session on the pretended device, and the call that replays its graph on `IDS`."""
     session = GraphSession(torch, moved(module.eval()), PLACE, "it on torch:cuda:0")
-    return session, session.bind({"ids": IDS})
+    try:
+        return session, session.bind({"ids": IDS})
+    except BaseException:
+        session.close()
+        raise
 
 
 class Encoder(Module):
