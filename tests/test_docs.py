@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from bench.cell import Cell, ModelIdentity
 from bench.commands.cli import COMMANDS, cli
-from bench.commands.scaffold import package
+from bench.commands.debug.scaffold import package
 from bench.machine.facts import MachineFacts
 from bench.record import facts
 from bench.record import result as record

@@ -65,6 +65,26 @@ SECTIONS: dict[str, dict[str, str]] = {
         "completion": "Print the completion script of a shell.",
     },
 }
+#: Where commands that are not in the folder itself are.
+_PLACES = {
+    "attach-energy": "results.attach_energy",
+    "bisect": "debug.bisect",
+    "completion": "debug.completion",
+    "distill": "model.distill",
+    "export": "model.export",
+    "export-results": "results.export",
+    "import": "results.import",
+    "init-card": "model.card",
+    "lineage": "debug.lineage",
+    "list": "model.list",
+    "merge": "results.merge",
+    "mlperf": "results.mlperf",
+    "pack": "results.pack",
+    "scaffold": "debug.scaffold",
+    "schema": "debug.schema",
+    "selftest": "debug.selftest",
+    "speculate": "model.speculate",
+}
 COMMANDS = {name: line for section in SECTIONS.values() for name, line in section.items()}
 
 
@@ -77,7 +97,9 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"bench.commands.{cmd_name.replace('-', '_')}")
+        module = import_module(
+            f"bench.commands.{_PLACES.get(cmd_name, cmd_name.replace('-', '_'))}"
+        )
         command: click.Command = module.command
         _give_debug(command)
         return command

@@ -71,7 +71,7 @@ def test_the_help_of_a_command_and_its_completion_load_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
-    assert "bench.commands.export_results" in loaded
+    assert "bench.commands.results.export" in loaded
     assert not loaded & set(HEAVY)
 
 

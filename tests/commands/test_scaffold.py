@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from conftest import Bench
 from installed import install
 
-from bench.commands.scaffold import command
+from bench.commands.debug.scaffold import command
 from bench.errors import SpecError
 
 ROOT = Path(__file__).parents[2]
