@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from bench.discover import load_object
 from bench.numbers import as_name
@@ -202,6 +203,17 @@ def read_settings(
             raise click.BadParameter(f"{item!r} is not of the form KEY=VALUE")
         settings[name.strip()] = value.strip()
     return settings
+
+
+def given_flags(context: click.Context) -> dict[str, str]:
+    """The options on the command line: the name of the parameter -> how it is written."""
+    return {
+        param.name: param.opts[0]
+        for param in context.command.params
+        if isinstance(param, click.Option)
+        and param.name is not None
+        and context.get_parameter_source(param.name) is ParameterSource.COMMANDLINE
+    }
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:

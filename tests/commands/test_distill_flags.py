@@ -1,4 +1,4 @@
-"""`bench distill`: one command for classifiers and language models, and flags of one of them."""
+"""`bench model distill`: one command for classifiers and language models, flags of one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bench export` of a model whose weights lie beside it."""
+"""`bench model export` of a model whose weights lie beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bench lineage` on files of predictions: what it says, and its exit codes."""
+"""`bench debug lineage` on files of predictions: what it says, and its exit codes."""
 
 from __future__ import annotations
 

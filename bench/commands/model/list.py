@@ -1,39 +1,34 @@
-"""``bench list``: models, backends and targets by name, read without importing any of them."""
+"""``bench model list``: the installed models, read without importing any of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from bench.discover import backend_entry_points, card_paths
-from bench.numbers import printable
-
-Row = dict[str, str]
+from bench.commands.doctor import backends
+from bench.commands.output import Row, print_json, print_rows
+from bench.discover import card_paths
 
 
 @click.command(name="list")
-@click.argument("what", required=False, type=click.Choice(["models", "backends", "targets"]))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(what: str | None, *, as_json: bool) -> None:
-    """List models, backends or targets; without a word, models and backends.
-
-    Targets are found by touching each device, which takes seconds; the other two are read from
-    the installed packages' metadata.
-    """
-    kinds = [what] if what else ["models", "backends"]
-    rows = {kind: _READERS[kind]() for kind in kinds}
+@click.option("--with-backends", is_flag=True, hidden=True, help="As `bench model list` was.")
+def command(*, as_json: bool, with_backends: bool) -> None:
+    """List the installed models: name, task, and which another one was made from."""
+    rows = {"models": models()}
+    if with_backends:
+        rows["backends"] = backends()
     if as_json:
-        _print_json(rows[what] if what else rows)
+        print_json(rows if with_backends else rows["models"])
         return
-    for position, kind in enumerate(kinds):
+    for position, (kind, found) in enumerate(rows.items()):
         if position:
             click.echo()
-        if not what:
+        if with_backends:
             click.echo(f"{kind}:")
-        _print_rows(rows[kind], f"no {kind} found", indent="" if what else "  ")
+        print_rows(found, f"no {kind} found", indent="  " if with_backends else "")
 
 
 def models() -> list[Row]:
@@ -73,42 +68,3 @@ def _role(card: dict[str, Any]) -> str:
     if card.get("control_of"):
         return f"control of {card['control_of']}"
     return ""
-
-
-def backends() -> list[Row]:
-    """Name and entry point of every backend, present or not."""
-    return [{"name": name, "about": value} for name, value in backend_entry_points().items()]
-
-
-def targets() -> list[Row]:
-    """Every device that answered, as a target."""
-    from bench.runtimes.targets import discover_backends  # numpy: start-up
-
-    return [
-        {
-            "name": f"{report.label}:{device.id}",
-            "about": f"{device.name}{' (simulated)' if device.simulated else ''}",
-        }
-        for report in discover_backends()
-        for device in report.devices
-    ]
-
-
-_READERS = {"models": models, "backends": backends, "targets": targets}
-
-
-def _print_rows(rows: Sequence[Row], nothing: str, indent: str) -> None:
-    if not rows:
-        click.echo(indent + nothing)
-        return
-    names = [printable(row["name"], limit=40) for row in rows]
-    width = max(map(len, names))
-    for name, row in zip(names, rows, strict=True):
-        about = printable(row["about"], limit=200)
-        click.echo(f"{indent}{name:<{width}}  {about}".rstrip())
-
-
-def _print_json(value: object) -> None:
-    import json  # start-up: --json alone
-
-    click.echo(json.dumps(value, indent=2))
