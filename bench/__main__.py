@@ -18,7 +18,7 @@ from bench.numbers import printable
 from bench.streams import drop, open_what_is_closed, remember_failures
 from bench.trust import Untrusted
 
-#: Set where a shell asks for completions (see `bench completion`).
+#: Set where a shell asks for completions (see `bench debug completion`).
 COMPLETE = "_BENCH_COMPLETE"
 EXIT_FAILED = 1
 EXIT_USAGE = 2

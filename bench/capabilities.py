@@ -211,7 +211,7 @@ class DecodesFromState(Protocol):
 
 @runtime_checkable
 class ReportsDeviceMemory(Protocol):
-    """How much memory a device has left, for `bench selftest`."""
+    """How much memory a device has left, for `bench debug selftest`."""
 
     def device_memory(self, device: Device) -> Optional[Tuple[int, int]]:
         """Free and total bytes of the device's memory now; None where the runtime doesn't tell."""
@@ -288,8 +288,8 @@ class DeclaresVariants(Protocol):
 
 @runtime_checkable
 class DeclaresTrials(Protocol):
-    """Sets of its options (behind ``?``) that `bench selftest` tries besides none, each at a batch
-    of `TRIAL_BATCH`."""
+    """Sets of its options (behind ``?``) that `bench debug selftest` tries besides none, each at a
+    batch of `TRIAL_BATCH`."""
 
     trials: Tuple[Mapping[str, str], ...]
 

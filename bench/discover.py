@@ -5,7 +5,7 @@ Entry-point groups are read. ``bench.backends`` maps a backend's name to ``modul
 are ``*.suite.toml``). ``bench.tasks`` maps names to classes, ``bench.scenarios`` and
 ``bench.variants`` to rows (`Catalogue`).
 
-`importlib.metadata` costs more start-up time than the whole ``bench list`` may take, so the
+`importlib.metadata` costs more start-up time than the whole ``bench model list`` may take, so the
 ``entry_points.txt`` files on `sys.path` are read here, by the same rules (the first distribution
 of a name on the path wins). Where something on the path is not a plain folder (a zip file, a finder
 with distributions of its own), `importlib.metadata` answers instead.

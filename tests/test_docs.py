@@ -19,8 +19,8 @@ from installed import install
 from pydantic import BaseModel
 
 from bench.cell import Cell, ModelIdentity
-from bench.commands.cli import COMMANDS, cli
-from bench.commands.scaffold import package
+from bench.commands.cli import cli
+from bench.commands.debug.scaffold import package
 from bench.machine.facts import MachineFacts
 from bench.record import facts
 from bench.record import result as record
@@ -228,17 +228,17 @@ def _parse(words: list[str]) -> None:
     if words[0].startswith("-"):
         assert words[0] in {name for option in cli.params for name in option.opts} | {"--help"}
         return
-    assert words[0] in COMMANDS, f"there is no command {words[0]}"
-    command = cli.get_command(context, words[0])
-    assert command is not None
-    if isinstance(command, click.Group) and len(words) > 1 and not words[1].startswith("-"):
+    command: click.Command = cli
+    words = ["bench", *words]
+    while isinstance(command, click.Group) and len(words) > 1 and not words[1].startswith("-"):
+        # `get_command` knows no old name.
         inner = command.get_command(context, words[1])
         assert inner is not None, f"{words[0]} has no command {words[1]}"
         command, words = inner, words[1:]
     options = {n for p in command.params for n in (*p.opts, *p.secondary_opts)}
     given = {word.partition("=")[0] for word in words[1:] if re.match(r"--?[A-Za-z]", word)}
     assert given <= options | {"--help"}, f"{words[0]} has no option {given - options}"
-    if "--help" not in given:
+    if "--help" not in given and not isinstance(command, click.Group):
         command.make_context(words[0], words[1:], resilient_parsing=False)
 
 

@@ -84,7 +84,7 @@ def test_a_backend_whose_import_ends_the_process_is_unavailable_and_the_others_a
         load_backend("acme-dying")
     assert "acme_dying_backend" not in sys.modules
     assert "acme-dying" not in [one.name for one in reference_backends.__wrapped__()]
-    assert main(["list", "backends"]) == 0
+    assert main(["doctor", "--backends"]) == 0
     listed = capsys.readouterr().out
     assert "acme-dying" in listed
     assert "onnxruntime" in listed

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from rooms import ROOT, circles, edges, forbidden, modules, silent_imports
 
-from bench.commands.cli import COMMANDS
-
 REPOSITORY = Path(__file__).parents[1]
 #: Importer and imported of the front doors: each imports its room when it is called.
 FRONT_DOORS = {
@@ -27,8 +25,6 @@ SMALL = {
     "models": "loaders of models; the folder holds cards and weights",
 }
 MOST_MODULES = 27
-#: A folder that is an index of itself: a module for each entry of a list, and few beside.
-LISTED = {"bench/commands": len(COMMANDS) + 3}
 
 
 def table() -> dict[str, set[str]]:
@@ -107,7 +103,7 @@ def test_a_folder_is_neither_an_attic_nor_a_cupboard() -> None:
             counts[module.path.parent] = counts.get(module.path.parent, 0) + 1
     for folder, count in counts.items():
         name = folder.relative_to(REPOSITORY).as_posix()
-        assert count <= LISTED.get(name, MOST_MODULES), f"{name} has {count} modules"
+        assert count <= MOST_MODULES, f"{name} has {count} modules"
         assert count >= 3 or name in SMALL, f"{name} has {count} modules"
 
 

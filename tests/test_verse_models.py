@@ -224,5 +224,5 @@ def test_the_suite_of_smollm2_takes_its_student_from_where_the_documentation_put
     suite = load_suite(MODELS / "smollm2.suite.toml")
     assert suite.models == ("smollm2-135m", "student/smollm2-135m-student.toml")
     text = (MODELS.parent / "docs/language-models.md").read_text("utf-8")
-    assert "bench distill smollm2-135m --text books.jsonl" in text
+    assert "bench model distill smollm2-135m --text books.jsonl" in text
     assert "-o student\nbench run models/smollm2.suite.toml" in text

@@ -25,7 +25,7 @@ IMPORTED = (
     "bench.commands.compare",
     "bench.commands.deal",
     "bench.commands.gate",
-    "bench.commands.lineage",
+    "bench.commands.debug.lineage",
     "bench.commands.run",
     "bench.commands.show",
     "bench.measure.prepare",

@@ -40,7 +40,7 @@ def find_model(text: str) -> Card:
         raise SpecError(
             f"{text}: not a model that bench can read: give an .onnx or .gguf file, a card "
             "(.toml), file.py:factory, a checkpoint folder with a config.json, or the name of an "
-            "installed model (`bench list models`)."
+            "installed model (`bench model list`)."
         )
     raise unknown("model", text, installed)
 

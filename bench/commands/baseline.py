@@ -1,4 +1,4 @@
-"""``bench baseline RUN -o FILE``: a run as one file that a repository can commit."""
+"""``bench gate RUN --save FILE``: a run as one file that a repository can commit."""
 
 from __future__ import annotations
 
@@ -11,17 +11,8 @@ from bench.files import write_text
 from bench.numbers import printable, size
 
 
-@click.command(name="baseline")
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The file to write, e.g. bench-baseline.json.",
-)
-def command(run: Path, output: Path) -> None:
-    """Write the stored run RUN as one file, for `bench gate --baseline FILE`.
+def save_baseline(run: Path, output: Path) -> None:
+    """Write a stored run as one file, for `bench gate --baseline FILE`.
 
     It holds what comparisons need: records, invocations and predictions; no samples.
     """

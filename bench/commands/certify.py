@@ -160,7 +160,7 @@ def command(
         print_drawing(lambda width: certificate_text(certificate, width))
         click.echo(
             f"\nWritten to {folder}: {FILE} with its evidence, and {PAGE} to read."
-            f"\n`bench check-results {shlex.quote(str(folder))}` derives all of it again."
+            f"\n`bench publish --check {shlex.quote(str(folder))}` derives all of it again."
         )
     return exit_status(certificate)
 

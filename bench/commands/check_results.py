@@ -1,4 +1,4 @@
-"""``bench check-results PATH``: does a publication or certificate say what its raw data says?"""
+"""``bench publish --check``: does a publication or certificate say what its raw data says?"""
 
 from __future__ import annotations
 
@@ -18,15 +18,9 @@ if TYPE_CHECKING:
 _MOST = 20
 
 
-@click.command(name="check-results")
-@click.argument("path", type=click.Path(path_type=Path))
-def command(path: Path) -> int:
-    """Derive the publications, certificates, bundles and runs at or below PATH again from their raw
-    data, and compare whole files.
-
-    Exit code 0: all that can be derived agrees, and it is said how many numbers can't be; 1: some
-    of it differs, and each difference is named.
-    """
+def check_results(path: Path) -> int:
+    """How many differences there are between the publications, certificates, bundles and runs at or
+    below a path and what their raw data says; each is printed."""
     from bench.judge.certify.check import certificates  # scipy: start-up
     from bench.present.publication.check import publications
 
@@ -36,13 +30,12 @@ def command(path: Path) -> int:
         raise SpecError(
             f"{path}: there is no publication, certificate, bundle or run of bench at or below it "
             "(no published.json, certificate.json, *.bench, run.json). Make one with `bench "
-            "publish`, `bench certify`, `bench pack` or `bench run`."
+            "publish`, `bench certify`, `bench results pack` or `bench run`."
         )
     differences = sum(_publication(folder) for folder in published)
     differences += sum(_certificate(folder, str(folder)) for folder in certified)
     differences += sum(_bundle(file) for file in packed)
-    differences += sum(_run(folder) for folder in runs)
-    return 1 if differences else 0
+    return differences + sum(_run(folder) for folder in runs)
 
 
 def _bundles(path: Path) -> list[Path]:

@@ -1,14 +1,18 @@
-"""The command ``bench``: a group whose subcommands are imported only when they are called.
+"""The command ``bench``: groups whose commands are imported only when they are called.
 
-A subcommand is a file ``bench/commands/NAME.py`` that holds a `click.Command` called ``command``.
-Its line of help stands here, so that ``bench --help`` imports none of them. What is heavy (numpy,
-pydantic, rich, ...) a command imports where it works, so that its help and the completion of shells
-stay quick. A command tells its exit code by returning it (None is 0) and reports an error by
-raising.
+``bench NAME`` is the file ``bench/commands/NAME.py``, and ``bench GROUP NAME`` the file
+``bench/commands/GROUP/NAME.py``; each holds a `click.Command` called ``command``. The lines of help
+stand here, so that ``bench --help`` imports none of them. What is heavy (numpy, pydantic, rich,
+...) a command imports where it works, so that its help and the completion of shells stay quick. A
+command tells its exit code by returning it (None is 0) and reports an error by raising.
+
+To add a command, write its file and its line here. A name that a release no longer has is a row in
+`bench.commands.old_names`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 
 import click
@@ -16,75 +20,94 @@ import click
 from bench import __version__
 from bench.discover import nearest
 
-#: The subcommands with their lines of help, by what a person wants to do.
+#: The commands with their lines of help, by what a person wants to do.
 SECTIONS: dict[str, dict[str, str]] = {
     "Measure": {
         "run": "Measure models on targets, and print the tables.",
+        "tune": "Find the best way to run a model on a target.",
+        "certify": "Decide whether a model on another target is still the model.",
+        "portability": "Show which operators and models run where, and right.",
         "fleet": "Measure on several machines at once.",
-        "tune": "Find how to run a model on a target best.",
-        "portability": "Say which operators and models run where, and right.",
-        "bisect": "Find the first tensor on which a target disagrees.",
-        "certify": "Say whether a model on another target is still the model.",
-        "speculate": "What a small model's drafts are worth to a large one.",
     },
     "Read results": {
-        "show": "Print the tables of stored runs again.",
-        "report": "Write runs as one page: words, pictures, tables.",
-        "deal": "Which model, precision and target is worth what it costs.",
-        "matrix": "Which hardware for which model, over machines.",
+        "show": "Print runs again; --deal: what to pick, --history: what changed.",
         "compare": "Compare two runs, or cells of one, with verdicts.",
-        "lineage": "How much more alike two models are than independent ones.",
-        "history": "Show a cell over many runs, and where it stepped.",
-        "merge": "Put runs of several machines together in one folder.",
-        "attach-energy": "Put a meter's file to a run's energy windows.",
+        "matrix": "Compare machines and targets, model by model.",
+        "report": "Write runs as one HTML page.",
     },
     "Continuous integration and publishing": {
         "gate": "Pass or fail a run against a baseline and limits.",
-        "baseline": "Write a run as one file, to gate later runs by.",
-        "publish": "Render tables, with the raw data behind them, from runs.",
-        "pack": "Pack runs into one file that checks itself.",
-        "check-results": "Derive every published number again.",
-        "import": "Read the results of another benchmark tool.",
-        "export-results": "Write results for other tools and tables.",
-        "mlperf": "Lay out LoadGen's tests for MLPerf's submission checker.",
-        "schema": "Print the JSON Schema of a run's files.",
+        "publish": "Write tables with their raw data; --check: derive them again.",
     },
-    "Models": {
-        "distill": "Train a small student of a classifier.",
-        "init-card": "Write a model card to edit, from a model.",
+    "Manage": {
+        "model": "List, describe, export and distill models.",
+        "results": "Import, export, merge and pack results.",
+        "doctor": "Show which targets are here, and why others are not.",
+        "env": "Create, list and remove private environments.",
+        "debug": "Find out why: bisect, lineage, selftest, and more.",
+    },
+}
+#: The commands of each group with their lines of help.
+GROUPS: dict[str, dict[str, str]] = {
+    "model": {
+        "list": "List the installed models.",
+        "card": "Write a model card to edit, from a model.",
         "export": "Write a model as an ONNX file.",
+        "distill": "Train a small student of a model.",
+        "speculate": "Measure how much a small model's drafts speed up a large one.",
     },
-    "Add your own": {
+    "results": {
+        "import": "Read the results of another benchmark tool.",
+        "export": "Write results for other tools and tables.",
+        "merge": "Put the runs of several machines in one folder.",
+        "pack": "Pack runs into one file that checks itself.",
+        "attach-energy": "Add a meter's file to the energy windows of a run.",
+        "mlperf": "Lay out LoadGen's tests for MLPerf's submission checker.",
+    },
+    "debug": {
+        "bisect": "Find the first tensor on which a target disagrees.",
+        "lineage": "Test whether two models are more alike than independent ones.",
+        "selftest": "Test a target end to end, and write a report.",
+        "schema": "Print the JSON Schema of a run's files.",
         "scaffold": "Write a package that adds a backend, a model or a task.",
-    },
-    "This machine": {
-        "list": "List models, backends or targets.",
-        "doctor": "Say which targets are here, and why others are not.",
-        "env": "Make, list and remove private environments.",
-        "selftest": "Try a target from end to end, and write a report.",
         "completion": "Print the completion script of a shell.",
     },
 }
 COMMANDS = {name: line for section in SECTIONS.values() for name, line in section.items()}
 
 
+def command_paths() -> list[tuple[str, ...]]:
+    """The words behind ``bench`` of every command that does something: ``run``, ``model list``."""
+    inner = [(group, name) for group, names in GROUPS.items() for name in names]
+    return [*((name,) for name in COMMANDS if name not in GROUPS), *inner]
+
+
 class LazyGroup(click.Group):
-    """A group that knows its subcommands by name and imports one when it is called."""
+    """A group that knows its commands by name and imports one when it is called."""
+
+    #: Its commands by title, and the package of their files: those of ``bench`` itself.
+    sections: Mapping[str, Mapping[str, str]] = SECTIONS
+    package = "bench.commands"
+
+    @property
+    def lines(self) -> dict[str, str]:
+        """The line of help of each command."""
+        return {name: line for part in self.sections.values() for name, line in part.items()}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return list(self.lines)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.lines:
             return None
-        module = import_module(f"bench.commands.{cmd_name.replace('-', '_')}")
+        module = import_module(f"{self.package}.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         _give_debug(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        widest = max(map(len, COMMANDS))
-        for title, commands in SECTIONS.items():
+        widest = max(map(len, self.lines))
+        for title, commands in self.sections.items():
             with formatter.section(title):
                 formatter.write_dl([(f"{name:<{widest}}", line) for name, line in commands.items()])
 
@@ -92,10 +115,50 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if name not in COMMANDS and not name.startswith("-"):
-            close = nearest(name, COMMANDS)
-            hint = f"Did you mean {' or '.join(close)}?" if close else _all_commands()
-            ctx.fail(f"there is no command {name!r}. {hint}")
+        if name not in self.lines and not name.startswith("-"):
+            ctx.fail(f"there is no command {name!r}. {self._hint(name)}")
+        return super().resolve_command(ctx, args)
+
+    def _hint(self, name: str) -> str:
+        paths = self.paths()
+        close = nearest(name, [path[-1] for path in paths])
+        meant = [" ".join(path) for last in close for path in paths if path[-1] == last]
+        return f"Did you mean {' or '.join(meant)}?" if meant else f"There are: {self._names()}."
+
+    def paths(self) -> list[tuple[str, ...]]:
+        """The words of every command that may have been meant."""
+        return [(name,) for name in self.lines]
+
+    def _names(self) -> str:
+        return ", ".join(self.lines)
+
+
+class Front(LazyGroup):
+    """``bench`` itself, which still understands the names of the release before."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in GROUPS:
+            return super().get_command(ctx, cmd_name)
+        group = LazyGroup(cmd_name, help=COMMANDS[cmd_name])
+        group.sections = {"Commands": GROUPS[cmd_name]}
+        group.package = f"{self.package}.{cmd_name}"
+        _give_debug(group)
+        return group
+
+    def paths(self) -> list[tuple[str, ...]]:
+        return list(dict.fromkeys([*super().paths(), *command_paths()]))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.lines:
+            from bench.commands.old_names import renamed  # start-up: old names alone
+
+            found = renamed(args)
+            if found is not None:
+                if not ctx.resilient_parsing:  # completion of a shell
+                    click.echo(found.advice, err=True)
+                args = found.words
         return super().resolve_command(ctx, args)
 
 
@@ -107,17 +170,13 @@ def _give_debug(command: click.Command) -> None:
         _give_debug(inner)
 
 
-def _all_commands() -> str:
-    return f"There are: {', '.join(COMMANDS)}."
-
-
 def _debug_option() -> click.Option:
     return click.Option(
         ["--debug"], is_flag=True, expose_value=False, help="Show where an error came from."
     )
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Front, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="bench", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show where an error came from.")
 def cli(**_: object) -> None:

@@ -152,8 +152,8 @@ def _matched(
         raise SpecError(f"--baseline {baseline}: these runs are of one machine.")
     if len(stored) > 2:
         raise click.UsageError(
-            f"name one run or two, not {len(stored)} of one machine. `bench history` shows a cell "
-            "over many."
+            f"name one run or two, not {len(stored)} of one machine. `bench show --history` "
+            "shows a cell over many."
         )
     if len(stored) == 2:
         return match_runs(stored[0], stored[1], cells), remarks

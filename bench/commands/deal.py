@@ -1,4 +1,4 @@
-"""``bench deal RUN``: which model, precision and target is worth it, and is it the same model."""
+"""``bench show --deal``: which model, precision and target to pick, and is it the same model."""
 
 from __future__ import annotations
 
@@ -22,34 +22,35 @@ if TYPE_CHECKING:
     from bench.store.run import StoredRun
 
 
-@click.command(name="deal")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--by",
-    "cost",
-    type=click.Choice(["latency", "throughput", "energy", "memory", "size"]),
-    default="latency",
-    show_default=True,
-    help="What accuracy is paid with.",
+#: The options of a deal, which `bench show` has beside others.
+OPTIONS = (
+    click.Option(
+        ["--by", "cost"],
+        type=click.Choice(["latency", "throughput", "energy", "memory", "size"]),
+        default="latency",
+        show_default=True,
+        help="--deal: what accuracy is paid with.",
+    ),
+    click.Option(
+        ["--loss"],
+        metavar="POINTS",
+        help="--deal: points of accuracy (steps of another metric) that count as nothing; default "
+        "0.5, or the metric's own.",
+    ),
+    click.Option(
+        ["--temperature"],
+        type=FiniteRange(min=0, min_open=True),
+        default=1.0,
+        show_default=True,
+        help="--deal: of the distributions that the KL divergence compares.",
+    ),
 )
-@click.option(
-    "--loss",
-    metavar="POINTS",
-    help="Points of accuracy (steps of another metric) that count as nothing; default 0.5, or the "
-    "metric's own.",
-)
-@click.option(
-    "--temperature",
-    type=FiniteRange(min=0, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="Of the distributions that the KL divergence compares.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the deal as JSON.")
-def command(
-    runs: tuple[Path, ...], cost: Cost, loss: str | None, temperature: float, *, as_json: bool
+
+
+def print_deal(
+    runs: Sequence[Path], *, cost: Cost, loss: str | None, temperature: float, as_json: bool
 ) -> None:
-    """Weigh the models of the stored runs in the directories RUNS, or in folders of them.
+    """Weigh the models of stored runs against each other.
 
     The Pareto front of accuracy against cost, with what the intervals leave open; how like its
     original each distilled model is; and the answer in words. Of several machines every target on

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING
@@ -11,7 +12,8 @@ import click
 
 from bench import __version__
 from bench.commands.env import environment_lines
-from bench.commands.output import print_json
+from bench.commands.output import Row, print_json, print_rows
+from bench.discover import backend_entry_points, unknown
 from bench.machine.facts import machine_facts
 from bench.machine.noise import noise_warnings
 from bench.numbers import printable, significant, size
@@ -26,18 +28,57 @@ PACKAGES = ("infer-bench", "numpy", "onnx", "onnxruntime", "openvino", "torch")
 
 
 @click.command(name="doctor")
-@click.argument("backends", nargs=-1)
+@click.argument("names", metavar="[BACKENDS]...", nargs=-1)
+@click.option("--targets", "only", flag_value="targets", help="Only list the targets.")
+@click.option(
+    "--backends", "only", flag_value="backends", help="Only list the installed backends; quick."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(backends: tuple[str, ...], *, as_json: bool) -> None:
+def command(names: tuple[str, ...], only: str | None, *, as_json: bool) -> None:
     """Say which targets are here, and why others are not.
 
     BACKENDS are those to look for; without any, all that are known. Every device is touched, so
     this takes some seconds. What is absent is no error: the exit code is 0.
     """
+    if only is not None:
+        rows = backends(names) if only == "backends" else targets(names)
+        if as_json:
+            print_json(rows)
+        else:
+            print_rows(rows, f"no {only} found")
+        return
+    _diagnose(names, as_json=as_json)
+
+
+def backends(names: Sequence[str] = ()) -> list[Row]:
+    """Name and entry point of every backend, present or not; read without importing any."""
+    found = backend_entry_points()
+    for name in names:
+        if name not in found:
+            raise unknown("backend", name, found)
+    return [{"name": name, "about": found[name]} for name in names or found]
+
+
+def targets(names: Sequence[str] = ()) -> list[Row]:
+    """Every device that answered, as a target."""
+    from bench.runtimes.targets import discover_backends  # numpy: start-up
+
+    return [
+        {
+            "name": f"{report.label}:{device.id}",
+            "about": f"{device.name}{' (simulated)' if device.simulated else ''}",
+        }
+        for report in discover_backends(names or None)
+        for device in report.devices
+    ]
+
+
+def _diagnose(names: Sequence[str], *, as_json: bool) -> None:
+    """All that there is to say of the targets and this machine."""
     from bench.machine.accelerators import find_accelerators  # numpy: start-up
     from bench.runtimes.targets import discover_backends
 
-    reports = discover_backends(backends or None)
+    reports = discover_backends(names or None)
     present = [f"{report.name}:{device.id}" for report in reports for device in report.devices]
     accelerators = find_accelerators(present)
     facts = machine_facts(PACKAGES)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.commands.flags import FiniteRange, output_options, write_outputs
+from bench.commands.baseline import save_baseline
+from bench.commands.flags import FiniteRange, given_flags, output_options, write_outputs
 from bench.commands.output import print_drawing, print_json, warn
 from bench.defaults import CONFIDENCE
 from bench.errors import SpecError
@@ -101,7 +102,13 @@ def _worst(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -
     "--baseline",
     type=click.Path(path_type=Path),
     metavar="RUN_OR_FILE",
-    help="A run, or a file of `bench baseline`.",
+    help="A run, or a file that --save wrote.",
+)
+@click.option(
+    "--save",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write RUN as one file, the --baseline of later runs, and judge nothing.",
 )
 @click.option(
     "--max-slowdown",
@@ -177,9 +184,13 @@ def _worst(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the judgement as JSON.")
 @output_options
+@click.pass_context
 def command(
+    context: click.Context,
+    /,
     run: Path | None,
     baseline: Path | None,
+    save: Path | None,
     max_slowdown: float | None,
     min_accuracy: dict[str, float],
     worst_score: dict[str, float],
@@ -208,6 +219,14 @@ def command(
     from bench.judge.finding import Decision, Limits  # numpy: start-up
     from bench.store.run import no_collection
 
+    if save is not None:
+        others = [flag for name, flag in given_flags(context).items() if name != "save"]
+        if others:
+            raise click.UsageError(f"--save judges nothing: leave out {', '.join(others)}.")
+        if run is None:
+            raise click.UsageError("Missing argument 'RUN'.")
+        save_baseline(run, save)
+        return 0
     if run is None and not certificates:
         raise click.UsageError("Missing argument 'RUN'.")
     if run is None and any((baseline, min_accuracy, worst_score, max_energy_j)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +12,9 @@ from bench.numbers import printable
 
 if TYPE_CHECKING:
     from rich.text import Text
+
+#: The name of something, and what it is.
+Row = dict[str, str]
 
 
 def print_drawing(draw: Callable[[int], Text]) -> None:
@@ -25,6 +28,18 @@ def print_drawing(draw: Callable[[int], Text]) -> None:
 
 def print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=1, allow_nan=False))
+
+
+def print_rows(rows: Sequence[Row], nothing: str, *, indent: str = "") -> None:
+    """A line for each row; ``nothing`` where there is none."""
+    if not rows:
+        click.echo(indent + nothing)
+        return
+    names = [printable(row["name"], limit=40) for row in rows]
+    width = max(map(len, names))
+    for name, row in zip(names, rows, strict=True):
+        about = printable(row["about"], limit=200)
+        click.echo(f"{indent}{name:<{width}}  {about}".rstrip())
 
 
 def warn(text: str) -> None:

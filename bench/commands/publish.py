@@ -1,11 +1,13 @@
-"""``bench publish RUN... -o DIRECTORY``: published tables with the raw data behind them."""
+"""``bench publish RUN... -o DIRECTORY``: tables with the raw data behind them, or --check."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from bench.commands.check_results import check_results
 from bench.commands.output import warn
 from bench.numbers import size
 
@@ -15,16 +17,33 @@ from bench.numbers import size
 @click.option(
     "-o",
     "--output",
-    required=True,
     type=click.Path(path_type=Path, file_okay=False),
     help="The folder to write, e.g. results/NAME; an older publication there is replaced.",
 )
 @click.option("--title", help="Heading of the tables; default: the folder's name.")
-def command(runs: tuple[Path, ...], output: Path, title: str | None) -> None:
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Write nothing: derive the publications, certificates, bundles and runs at or below RUNS "
+    "again, and name what differs (exit code 1).",
+)
+def command(runs: tuple[Path, ...], output: Path | None, title: str | None, *, check: bool) -> int:
     """Render the stored RUNS as Markdown, CSV and an HTML page, with a compact copy of their data.
 
-    The same runs give the same bytes. `bench check-results` derives every number again.
+    The same runs give the same bytes. --check derives every number again from the raw data and
+    compares whole files; it says how many numbers can't be derived.
     """
+    if check:
+        if output is not None or title is not None:
+            raise click.UsageError("--check writes nothing: leave out -o and --title.")
+        return 1 if sum([check_results(path) for path in runs]) else 0
+    if output is None:
+        raise click.UsageError("Missing option '-o' / '--output'.")
+    _publish(runs, output, title)
+    return 0
+
+
+def _publish(runs: Sequence[Path], output: Path, title: str | None) -> None:
     from bench.present.publication.write import publish  # scipy: start-up
     from bench.store.find import find_runs
     from bench.store.run import read_run

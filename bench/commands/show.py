@@ -1,15 +1,22 @@
-"""``bench show RUN``: the tables of a stored run."""
+"""``bench show RUN``: the tables of stored runs, what to pick of them, or their history."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.commands.flags import output_options, unchecked_option, write_outputs
+from bench.commands import deal, history
+from bench.commands.flags import (
+    given_flags,
+    output_names,
+    output_options,
+    unchecked_option,
+    write_outputs,
+)
 from bench.commands.output import print_drawing, print_json, warn
 from bench.errors import SpecError
 from bench.numbers import printable
@@ -20,21 +27,74 @@ if TYPE_CHECKING:
 
 @click.command(name="show")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print rows as JSON; of several runs a list.")
+@click.option(
+    "--deal",
+    "view",
+    flag_value="deal",
+    help="Instead of the tables: accuracy against cost, and which model, precision and target to "
+    "pick.",
+)
+@click.option(
+    "--history",
+    "view",
+    flag_value="history",
+    help="Instead of the tables: each cell over all runs, and where its figure stepped.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; of several runs a list.")
 @unchecked_option
 @output_options
-def command(runs: tuple[Path, ...], *, as_json: bool, unchecked: bool, **outputs: Any) -> None:
+@click.pass_context
+def command(
+    context: click.Context,
+    /,
+    runs: tuple[Path, ...],
+    *,
+    view: str | None,
+    as_json: bool,
+    unchecked: bool,
+    **given: Any,
+) -> None:
     """Print the tables of stored runs, the oldest first.
 
     RUNS are run directories, bundles, or folders that hold some at any depth. The files for CI are
     of one run.
+
+    With --deal: the Pareto front of accuracy against cost, how like its original each distilled
+    model is, and the answer in words. With --history: cells in the order of time; only runs of the
+    same machine are joined.
     """
     from bench.store.bundle.opened import look_anyway  # numpy: start-up
     from bench.store.run import no_collection
 
+    _refuse_others(context, view)
     paths = look_anyway(runs) if unchecked else runs
-    with no_collection():
-        _show(paths, outputs, as_json=as_json)
+    if view == "deal":
+        deal.print_deal(paths, **_of(deal.OPTIONS, given), as_json=as_json)
+    elif view == "history":
+        history.print_history(paths, **_of(history.OPTIONS, given), as_json=as_json)
+    else:
+        with no_collection():
+            _show(paths, {name: given[name] for name in output_names()}, as_json=as_json)
+
+
+def _of(options: Sequence[click.Option], given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if name in {o.name for o in options}}
+
+
+#: What can be shown instead of the tables, and the options of each.
+_VIEWS = {"deal": deal.OPTIONS, "history": history.OPTIONS}
+command.params += [option for options in _VIEWS.values() for option in options]
+
+
+def _refuse_others(context: click.Context, view: str | None) -> None:
+    """Raises `click.UsageError` for a flag that means nothing for what is shown."""
+    outputs = output_names()
+    for name, flag in given_flags(context).items():
+        of = next((v for v, options in _VIEWS.items() if name in (o.name for o in options)), view)
+        if of != view:
+            raise click.UsageError(f"{flag} is for --{of}.", context)
+        if view is not None and name in outputs:
+            raise click.UsageError(f"{flag} writes the tables: leave out --{view}.", context)
 
 
 def _show(runs: Sequence[Path], outputs: dict[str, Any], *, as_json: bool) -> None:

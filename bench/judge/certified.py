@@ -161,7 +161,7 @@ def _told(one: Held, party: Party, verdict: Verdict) -> Finding:
 def _not_it(one: Held) -> tuple[Outcome, str, str]:
     first, more = one.problems[0], len(one.problems) - 1
     words = f"the certificate was changed: {first}" + (f", and {more} more" if more else "")
-    return Outcome.FAIL, f"{words}.", f"See `bench check-results {shlex.quote(str(one.path))}`."
+    return Outcome.FAIL, f"{words}.", f"See `bench publish --check {shlex.quote(str(one.path))}`."
 
 
 def _other_content(one: Held, party: Party, record: Record) -> Finding:

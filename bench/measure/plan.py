@@ -266,7 +266,7 @@ def _refuse_two_of_a_name(models: Sequence[Loaded]) -> None:
         if names.count(name) > 1:
             raise SpecError(
                 f"two models are called {name!r}; give each its own `name` in its card "
-                "(`bench init-card MODEL -o x.toml` writes one)."
+                "(`bench model card MODEL -o x.toml` writes one)."
             )
 
 

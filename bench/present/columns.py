@@ -74,7 +74,7 @@ PAIR_COLUMNS = (
     ),
 )
 
-#: `bench history`: a line a run
+#: `bench show --history`: a line a run
 HISTORY_COLUMNS = (
     Column("value", "Figure", "the cell's figure, with its interval"),
     Column("commit", "commit", "of the folder in which the run was started"),
@@ -108,14 +108,14 @@ GATE_COLUMNS = (
     Column("outcome", "", "within it, beyond it, or inconclusive"),
 )
 
-#: `bench deal`: accuracy against cost
+#: `bench show --deal`: accuracy against cost
 DEAL_COLUMNS = (
     Column("cost", "Cost", "what it costs: latency, throughput, energy, memory or size"),
     Column("accuracy", "Accuracy", "score on the labelled data, with its interval"),
     Column("standing", "", "on the Pareto front, open, or surely beaten by another"),
 )
 
-#: `bench deal`: how like its original a distilled model is
+#: `bench show --deal`: how like its original a distilled model is
 FIDELITY_COLUMNS = (
     Column("student", "Distilled", "the distilled model against its original"),
     Column("control", "Control", "the same small network, trained without the original"),
@@ -131,7 +131,7 @@ CERTIFICATE_COLUMNS = (
     Column("change", "Change", "the metric minus the reference's, with its interval"),
 )
 
-#: `bench bisect`: tensors in the order of the graph
+#: `bench debug bisect`: tensors in the order of the graph
 BISECT_COLUMNS = (
     Column("op", "Operator", "that makes the tensor"),
     Column("shape", "Shape", "of the tensor"),
@@ -139,7 +139,7 @@ BISECT_COLUMNS = (
     Column("jump", "", "where the error is not passed on by the inputs"),
 )
 
-#: `bench speculate`: what drafts of each length are worth
+#: `bench model speculate`: what drafts of each length are worth
 SPECULATE_COLUMNS = (
     Column("accepted", "Accepted", "of the drafted tokens"),
     Column("tokens", "Tokens", "that come out of an iteration: a draft and its check"),
@@ -155,7 +155,7 @@ TUNE_COLUMNS = (
     Column("processes", "Processes", "that it raced in", essential=False),
 )
 
-#: `bench lineage`: how like each other two models are, and how like the controls
+#: `bench debug lineage`: how like each other two models are, and how like the controls
 LINEAGE_COLUMNS = (
     Column("value", "Likeness", "of A and B, and of A and each control"),
     Column("expected", "Expected", "of A and a new independent model, by the controls"),

@@ -178,7 +178,7 @@ def _drafted(drafting: Drafting) -> str:
         printable(text, limit=NAME_LIMIT)
         for text in (drafting.draft, drafting.original, drafting.target)
     )
-    best, measured = drafting.best, f"bench speculate {original} --draft {draft} -t {target}"
+    best, measured = drafting.best, f"bench model speculate {original} --draft {draft} -t {target}"
     if best is None:
         return f"{draft} as a drafter for {original} on {target}: {drafting.missing}."
     times = best.speedup

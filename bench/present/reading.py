@@ -49,7 +49,7 @@ def read_out(stored: StoredRun) -> Reading:
 
 
 def _answer(stored: StoredRun, pairs: list[Pair], changes: Changes) -> str:
-    """What to take, in one sentence; `bench deal` weighs it in full."""
+    """What to take, in one sentence; `bench show --deal` weighs it in full."""
     if not any(pair.relation == "original" for pair in pairs):
         return ""
     try:

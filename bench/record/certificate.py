@@ -1,7 +1,7 @@
 """A certificate of porting: what was asked, what was seen, and what follows from it.
 
 What was seen (parties, passes, files) is told; `floor` and `findings` follow from the files that
-`passes` and `answers` name, and are derived again by `bench check-results`.
+`passes` and `answers` name, and are derived again by `bench publish --check`.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Answers(Frozen):
 
 
 class Place(Frozen):
-    """Where a party leaves the reference: what `bench bisect` found."""
+    """Where a party leaves the reference: what `bench debug bisect` found."""
 
     party: Count
     stage: str  #: "whole model", "prefill", "decode"

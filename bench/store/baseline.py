@@ -87,7 +87,7 @@ def read_baseline(path: Path) -> StoredRun:
         data = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise SpecError(
-            f"{path}: there is no such baseline. Write one with `bench baseline RUN -o {path}`."
+            f"{path}: there is no such baseline. Write one with `bench gate RUN --save {path}`."
         ) from error
     except OSError as error:
         raise SpecError(f"{path}: can't be read: {error.strerror}.") from error
@@ -100,7 +100,7 @@ def read_baseline(path: Path) -> StoredRun:
 def _checked(path: Path, data: Any) -> BaselineFile:
     if not isinstance(data, dict) or data.get("kind") != KIND:
         raise SpecError(
-            f"{path}: not a baseline file of bench. Write one with `bench baseline RUN -o FILE`."
+            f"{path}: not a baseline file of bench. Write one with `bench gate RUN --save FILE`."
         )
     refuse_newer(path, data.get("schema_version"), SCHEMA_VERSION)
     try:

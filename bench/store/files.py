@@ -7,5 +7,5 @@ WORKERS = "workers.jsonl"
 FACTS = "facts.jsonl"
 ENERGY = "energy.jsonl"
 RESUMES = "resumes.jsonl"
-#: The ending of files that `bench pack` writes.
+#: The ending of files that `bench results pack` writes.
 BUNDLE = ".bench"

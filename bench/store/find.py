@@ -1,9 +1,9 @@
 """Finding run directories: below folders, by pattern, in whatever was copied together.
 
 A run directory is one that has a ``run.json``; nothing below it is looked at. A bundle
-(``bench pack``) stands for its runs, once its numbers have been derived again. Two directories
-with the same ``run.json`` are copies of one run where the records of one begin with those of the
-other: that file is written once, at the start, and records are only ever appended.
+(``bench results pack``) stands for its runs, once its numbers have been derived again. Two
+directories with the same ``run.json`` are copies of one run where the records of one begin with
+those of the other: that file is written once, at the start, and records are only ever appended.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _runs_in(path: Path) -> list[Path]:
     if not path.is_dir():
         raise SpecError(
             f"{path}: neither a run directory nor a bundle of runs. Name the folder of the run, or "
-            "what `bench pack` wrote."
+            "what `bench results pack` wrote."
         )
     found = _walk(path)
     if not found:

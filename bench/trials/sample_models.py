@@ -1,4 +1,4 @@
-"""Small ONNX models with seeded weights, made on the spot, for `bench selftest`.
+"""Small ONNX models with seeded weights, made on the spot, for `bench debug selftest`.
 
 They grow from a few thousand multiplications to some ten million, use what most networks are made
 of, and have a batch that is left open.

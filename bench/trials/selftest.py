@@ -1,4 +1,4 @@
-"""Tries one target from end to end, step by step: what `bench selftest` does.
+"""Tries one target from end to end, step by step: what `bench debug selftest` does.
 
 For a backend on hardware that its authors never had: whoever has the card runs one command and
 sends back one file. Each step has a worker process of its own, so that a crash or a hang is that
@@ -357,6 +357,6 @@ def check_forms(runtime: Runtime) -> None:
     """Raise `SpecError` for a backend that the models made here are no use to."""
     if "onnx" not in runtime.forms:
         raise SpecError(
-            f"{runtime.name} takes no ONNX models, which are what `bench selftest` makes. Measure "
-            f"a model of yours: bench run -m net.py:factory -t {runtime.name}."
+            f"{runtime.name} takes no ONNX models, which are what `bench debug selftest` makes. "
+            f"Measure a model of yours: bench run -m net.py:factory -t {runtime.name}."
         )

@@ -63,7 +63,7 @@ def as_markdown(data: dict[str, Any]) -> str:
     """The report as one file."""
     passed = sum(step["outcome"] == "ok" for step in data["steps"])
     lines = [
-        f"# bench selftest {data['target']}",
+        f"# bench debug selftest {data['target']}",
         "",
         f"{'Passed' if data['ok'] else 'FAILED'}: {passed} of {len(data['steps'])} steps ok. "
         f"bench {data['bench_version']}, runtime {data['runtime_version'] or 'unknown'}, "

@@ -156,7 +156,7 @@ def check_vocabularies(original: PlannedCell, draft: PlannedCell) -> None:
     if one != other:
         raise SpecError(
             f"{names}: their vocabularies are of {one} and {other} tokens, so one can't draft for "
-            "the other. A student with its original's tokenizer can: bench distill."
+            "the other. A student with its original's tokenizer can: bench model distill."
         )
     paths = tokenizer_of(mine), tokenizer_of(its)
     if None in paths:
@@ -165,7 +165,7 @@ def check_vocabularies(original: PlannedCell, draft: PlannedCell) -> None:
     if not np.array_equal(one_text, other_text):
         raise SpecError(
             f"{names}: their tokenizers split text into other ids, so one can't draft for the "
-            "other. A student with its original's tokenizer can: bench distill."
+            "other. A student with its original's tokenizer can: bench model distill."
         )
 
 

@@ -2,7 +2,7 @@
 
     python models/recipes/kjv.py books.jsonl
 
-writes the chapters that are trained on, a chapter a line, for `bench distill --text`. With
+writes the chapters that are trained on, a chapter a line, for `bench model distill --text`. With
 `--openings FILE` the first verses of each test chapter are written too.
 """
 

@@ -1,4 +1,4 @@
-"""`bench selftest ascend` as the first person with a card will run it, on the stand-in."""
+"""`bench debug selftest ascend` as the first person with a card will run it, on the stand-in."""
 
 from __future__ import annotations
 

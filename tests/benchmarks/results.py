@@ -152,8 +152,8 @@ COMMANDS: dict[str, Callable[[list[str]], list[str]]] = {
     "show --json": lambda runs: ["show", "--json", *runs],
     "compare": lambda runs: ["compare", *runs],
     "gate": lambda runs: ["gate", runs[1], "--baseline", runs[0]],
-    "history": lambda runs: ["history", *runs],
-    "deal": lambda runs: ["deal", runs[0]],
+    "history": lambda runs: ["show", "--history", *runs],
+    "deal": lambda runs: ["show", "--deal", runs[0]],
     "report": lambda runs: ["report", *runs, "-o", f"{runs[0]}.html"],
 }
 

@@ -148,7 +148,7 @@ def test_the_card_that_is_written_is_the_one_that_was_found(bench: Any, tmp_path
     (tmp_path / "net.py").write_text(FACTORY)
     a_checkpoint(tmp_path / "mine")
     for model in ("net.py:make_net", "mine"):
-        done = bench("init-card", model, "-o", "card.toml", "--force")
+        done = bench("model", "card", model, "-o", "card.toml", "--force")
         assert done.returncode == 0, done.stderr
         written = load_card(tmp_path / "card.toml")
         found = find_model(str(tmp_path / model))
@@ -156,14 +156,14 @@ def test_the_card_that_is_written_is_the_one_that_was_found(bench: Any, tmp_path
         assert written.inputs == found.inputs
         assert written.model_file() == found.model_file()
         assert written.provenance.sha256
-    assert "is there already" in bench("init-card", "mine", "-o", "card.toml").stderr
-    assert "[source]" in bench("init-card", "mine").stdout
+    assert "is there already" in bench("model", "card", "mine", "-o", "card.toml").stderr
+    assert "[source]" in bench("model", "card", "mine").stdout
 
 
 def test_a_card_from_an_onnx_file_scores_once_its_data_is_filled_in(
     bench: Any, tmp_path: Path, doubling_model: Path
 ) -> None:
-    done = bench("init-card", str(doubling_model), "-o", "card.toml")
+    done = bench("model", "card", str(doubling_model), "-o", "card.toml")
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "card.toml").read_text()
     assert 'task = "raw"' in text

@@ -1,4 +1,4 @@
-"""`bench distill`: a student learns what its original knows, and an interruption loses an epoch."""
+"""`bench model distill`: a student learns what its original knows; interruptions lose an epoch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bench distill` of a language model: fewer layers learn what all of them say."""
+"""`bench model distill` of a language model: fewer layers learn what all of them say."""
 
 from __future__ import annotations
 

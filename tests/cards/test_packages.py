@@ -29,7 +29,7 @@ def test_a_shipped_card_is_whole_or_says_what_to_install(name: str) -> None:
 
 
 def test_the_list_tells_how_to_get_what_is_absent(bench: Any) -> None:
-    done = bench("list", "models")
+    done = bench("model", "list")
     assert done.returncode == 0, done.stderr
     lines = {line.split()[0]: line for line in done.stdout.splitlines()}
     assert "not installed" not in lines["fashion-student"]

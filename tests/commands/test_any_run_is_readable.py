@@ -45,10 +45,10 @@ def read_everywhere(first: Path, second: Path, folder: Path) -> None:
         ["compare", one, other, "--json"],
         ["matrix", one, other],
         ["gate", one, "--baseline", other],
-        ["history", one, other],
+        ["show", "--history", one, other],
         ["report", one, other, "-o", page],
         ["publish", one, "-o", str(folder / "p")],
-        ["check-results", str(folder / "p")],
+        ["publish", "--check", str(folder / "p")],
     ):
         with (
             contextlib.redirect_stdout(io.StringIO()),

@@ -50,7 +50,13 @@ def loaded_by(*arguments: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["list"], ["list", "models"], ["list", "backends", "--json"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["model", "list"],
+        ["list"],
+        ["doctor", "--backends", "--json"],
+    ],
 )
 def test_looking_around_loads_nothing_heavy(arguments: list[str]) -> None:
     assert not loaded_by(*arguments) & set(HEAVY)
@@ -65,21 +71,22 @@ def test_help_imports_no_command() -> None:
 def test_the_help_of_a_command_and_its_completion_load_nothing_heavy() -> None:
     """Shells import a command's file at each press of the tab key."""
     code = (
-        "import sys, click; from bench.commands.cli import COMMANDS, cli; "
-        "context = click.Context(cli); [cli.get_command(context, name) for name in COMMANDS]; "
-        "print(*sys.modules)"
+        "import sys, click; from bench.commands.cli import cli, command_paths; "
+        "find = lambda group, name: group.get_command(click.Context(group), name); "
+        "[find(find(cli, path[0]), path[1]) if path[1:] else find(cli, *path) "
+        "for path in command_paths()]; print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
-    assert "bench.commands.export_results" in loaded
+    assert "bench.commands.results.export" in loaded
     assert not loaded & set(HEAVY)
 
 
 def test_every_command_has_its_file_and_its_help(bench: Bench) -> None:
     runner = CliRunner()
-    for name in cli.COMMANDS:
-        result = runner.invoke(cli.cli, [name, "--help"])
-        assert result.exit_code == 0, name
+    for path in [*cli.command_paths(), *((group,) for group in cli.GROUPS)]:
+        result = runner.invoke(cli.cli, [*path, "--help"])
+        assert result.exit_code == 0, path
         assert "--debug" in result.output
     assert "Measure models" in bench("--help").stdout
 
@@ -98,13 +105,13 @@ def test_an_unknown_command_is_answered_with_the_nearest(bench: Bench) -> None:
     done = bench("lsit")
     assert done.returncode == 2
     assert done.stderr == (
-        "bench: there is no command 'lsit'. Did you mean list? See 'bench --help'.\n"
+        "bench: there is no command 'lsit'. Did you mean model list? See 'bench --help'.\n"
     )
-    assert "There are: run, fleet, tune, portability" in bench("zzz").stderr
+    assert "There are: run, tune, certify, portability" in bench("zzz").stderr
 
 
 def test_an_unknown_option_is_answered_with_the_nearest(bench: Bench) -> None:
-    done = bench("list", "--jsn")
+    done = bench("model", "list", "--jsn")
     assert done.returncode == 2
     assert "'--json'" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -128,11 +135,12 @@ def test_a_name_that_is_not_utf8_is_an_error_like_any_other(environment: dict[st
 
 
 def test_listing_backends_and_models(bench: Bench) -> None:
-    assert "stand-in" in bench("list", "backends").stdout
+    assert "stand-in" in bench("doctor", "--backends").stdout
+    assert "fashion-student" in bench("model", "list").stdout
     overview = bench("list").stdout
     assert "models:\n" in overview
     assert "\nbackends:\n" in overview
-    rows = json.loads(bench("list", "backends", "--json").stdout)
+    rows = json.loads(bench("doctor", "--backends", "--json").stdout)
     assert {"name": "stand-in", "about": "stand_in:StandIn"} in rows
 
 
@@ -148,7 +156,7 @@ def test_models_are_listed_with_their_roles(tmp_path: Path) -> None:
     (cards / "odd.toml").write_text("task = 3\ndistilled_from = []\n")
     (cards / "broken.toml").write_text("= nonsense")
     done = subprocess.run(
-        [sys.executable, "-m", "bench", "list", "models"],
+        [sys.executable, "-m", "bench", "model", "list"],
         env={**os.environ, "PYTHONPATH": str(site)},
         capture_output=True,
         text=True,
@@ -168,14 +176,14 @@ def test_showing_what_is_no_run(bench: Bench, tmp_path: Path) -> None:
 
 
 def test_completion_scripts(bench: Bench) -> None:
-    assert "_BENCH_COMPLETE=zsh_complete" in bench("completion", "zsh").stdout
-    assert "_BENCH_COMPLETE=fish_complete" in bench("completion", "fish").stdout
-    assert bench("completion", "tcsh").returncode == 2
+    assert "_BENCH_COMPLETE=zsh_complete" in bench("debug", "completion", "zsh").stdout
+    assert "_BENCH_COMPLETE=fish_complete" in bench("debug", "completion", "fish").stdout
+    assert bench("debug", "completion", "tcsh").returncode == 2
 
 
 def test_a_reader_that_goes_away_is_no_error(environment: dict[str, str]) -> None:
     done = subprocess.run(
-        ["/bin/sh", "-c", f"{sys.executable} -m bench list | true"],
+        ["/bin/sh", "-c", f"{sys.executable} -m bench model list | true"],
         env=environment,
         capture_output=True,
         text=True,
@@ -204,7 +212,7 @@ def test_a_terminal_without_the_characters_shows_question_marks(
 
 @pytest.fixture
 def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], int]:
-    """Run ``bench list`` with a command that raises this error."""
+    """Run ``bench model list`` with a command that raises this error."""
 
     def run(error: BaseException, *arguments: str) -> int:
         @click.command()
@@ -212,7 +220,7 @@ def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], int]:
             raise error
 
         monkeypatch.setattr(cli, "import_module", lambda name: type("M", (), {"command": command}))
-        return __main__.main(["list", *arguments])
+        return __main__.main(["model", "list", *arguments])
 
     return run
 
@@ -397,7 +405,7 @@ def test_doctor_tells_present_and_absent_targets_and_the_machine(
     assert value["machine"]["logical_cores"]
     assert value["bench_version"] == __version__
     assert value["threads"] >= 1
-    listed = CliRunner().invoke(cli.cli, ["list", "targets"])
+    listed = CliRunner().invoke(cli.cli, ["doctor", "--targets"])
     assert listed.output == "acme:npu:0     [red]A1 (simulated)\nacme@side:cpu  Core\n"
 
 
@@ -405,13 +413,15 @@ def test_exporting_writes_the_file_whole_and_replaces_none(
     bench: Bench, doubling_model: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "copy.onnx"
-    assert bench("export", str(doubling_model), "-o", str(output)).returncode == 0
+    assert bench("model", "export", str(doubling_model), "-o", str(output)).returncode == 0
     assert output.read_bytes() == doubling_model.read_bytes()
-    again = bench("export", str(doubling_model), "-o", str(output))
+    again = bench("model", "export", str(doubling_model), "-o", str(output))
     assert again.returncode == 2
     assert "is there already. Use --force" in again.stderr
-    assert bench("export", str(doubling_model), "-o", str(output), "--force").returncode == 0
+    assert (
+        bench("model", "export", str(doubling_model), "-o", str(output), "--force").returncode == 0
+    )
     assert [p.name for p in tmp_path.glob("*partial*")] == []
-    nowhere = bench("export", str(doubling_model), "-o", str(tmp_path / "no" / "x.onnx"))
+    nowhere = bench("model", "export", str(doubling_model), "-o", str(tmp_path / "no" / "x.onnx"))
     assert nowhere.returncode == 2
-    assert bench("export", "no-such-model", "-o", "x.onnx").returncode == 2
+    assert bench("model", "export", "no-such-model", "-o", "x.onnx").returncode == 2

@@ -1,4 +1,4 @@
-"""`bench distill`: one command for classifiers and language models, and flags of one of them."""
+"""`bench model distill`: one command for classifiers and language models, flags of one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from bench.cards.card import Card, load_card
 from bench.cards.distilling import classifiers, language
 from bench.cards.distilling.language import LanguageRecipe
-from bench.commands.distill import command
+from bench.commands.model.distill import command
 from bench.discover import card_paths
 from bench.errors import SpecError
 
@@ -150,6 +150,9 @@ def test_threads_of_the_training_do_not_spin_unless_told_to(
 
 
 def test_pytorch_is_not_loaded_before_its_waiting_is_settled() -> None:
-    code = "import sys, bench.commands.distill, bench.cards.catalog; print('torch' in sys.modules)"
+    code = (
+        "import sys, bench.commands.model.distill, bench.cards.catalog; "
+        "print('torch' in sys.modules)"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"

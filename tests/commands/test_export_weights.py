@@ -1,4 +1,4 @@
-"""`bench export` of a model whose weights lie beside it."""
+"""`bench model export` of a model whose weights lie beside it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
 from bench.cards.export import run_onnx
-from bench.commands.export import command
+from bench.commands.model.export import command
 from bench.errors import SpecError
 
 W = np.arange(12, dtype=np.float32).reshape(4, 3)

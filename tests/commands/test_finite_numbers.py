@@ -8,7 +8,7 @@ import click
 import pytest
 from click.types import FloatParamType
 
-from bench.commands.cli import cli
+from bench.commands.cli import cli, command_paths
 from bench.commands.flags import FiniteRange
 
 #: Of `bench run` and `bench tune`: the suite's schema refuses them.
@@ -17,19 +17,22 @@ BY_THE_SUITE = {"max_time_s", "cell_timeout_s", "energy_window_s", "wall_offset_
 
 def numbers() -> Iterator[tuple[str, click.Parameter]]:
     context = click.Context(cli)
-    for name in cli.list_commands(context):
-        command = cli.get_command(context, name)
+    for path in command_paths():
+        _, command, _ = cli.resolve_command(context, list(path))
+        if len(path) > 1:
+            assert isinstance(command, click.Group)
+            _, command, _ = command.resolve_command(context, list(path[1:]))
         assert command is not None
         for each in getattr(command, "commands", {"": command}).values():
             for parameter in each.params:
                 if isinstance(parameter.type, FloatParamType):
-                    yield name, parameter
+                    yield path[-1], parameter
 
 
 def test_every_number_of_a_command_is_read_by_what_refuses_them() -> None:
     found = [(name, p.name) for name, p in numbers() if not isinstance(p.type, FiniteRange)]
     assert {parameter for _, parameter in found} <= BY_THE_SUITE
-    assert {("gate", "confidence"), ("certify", "margin"), ("deal", "temperature")} <= {
+    assert {("gate", "confidence"), ("certify", "margin"), ("show", "temperature")} <= {
         (name, p.name) for name, p in numbers()
     }
 

@@ -44,7 +44,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("compare", "{run}"),
         ("deal", "{run}"),
         ("gate", "{run}", "--worst-score", "0.1"),
-        ("baseline", "{run}", "-o", "{tmp}/baseline.json"),
+        ("gate", "{run}", "--save", "{tmp}/baseline.json"),
         ("export-results", "{run}", "-o", "{tmp}/results.parquet"),
         ("report", "{run}", "-o", "{tmp}/report.html"),
         ("publish", "{run}", "-o", "{tmp}/p"),

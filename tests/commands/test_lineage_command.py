@@ -1,4 +1,4 @@
-"""`bench lineage` on files of predictions: what it says, and its exit codes."""
+"""`bench debug lineage` on files of predictions: what it says, and its exit codes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from bench.commands.lineage import _chosen, command
+from bench.commands.debug.lineage import _chosen, command
 from bench.errors import SpecError
 
 NAMES = ("a", "b", "copy", "c1", "c2", "c3", "c4", "c5")

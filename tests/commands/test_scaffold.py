@@ -1,4 +1,4 @@
-"""`bench scaffold` writes packages that work as written."""
+"""`bench debug scaffold` writes packages that work as written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from conftest import Bench
 from installed import install
 
-from bench.commands.scaffold import command
+from bench.commands.debug.scaffold import command
 from bench.errors import SpecError
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +64,7 @@ def test_each_package_is_found_and_passes_its_own_test(
     assert "7 passed" in pytest_in(packages, installed, "-q")
 
     environment["PYTHONPATH"] = str(installed)
-    assert "bench_my_chip:MyChip" in bench("list", "backends").stdout
+    assert "bench_my_chip:MyChip" in bench("doctor", "--backends").stdout
     planned = bench("run", "-m", "my-net", "-t", "my-chip:cpu", "--dry-run")
     assert planned.returncode == 0, planned.stderr
     assert "my-net my-chip:cpu single-stream batch 1" in planned.stdout

@@ -29,7 +29,7 @@ def shell(line: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 @needs_full
 @pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
-@pytest.mark.parametrize("line", ["list models", "schema run", "--help", "--version"])
+@pytest.mark.parametrize("line", ["model list", "debug schema run", "--help", "--version"])
 def test_a_full_standard_output_is_one_sentence(line: str, unbuffered: str) -> None:
     done = shell(f"bench {line} > /dev/full", PYTHONUNBUFFERED=unbuffered)
     assert done.returncode == 1
@@ -50,7 +50,7 @@ def test_every_command_tells_that_its_help_could_not_be_written() -> None:
 def test_a_disk_that_grows_full_in_the_middle_is_told(tmp_path: Path, unbuffered: str) -> None:
     """An unbuffered text stream of Python would drop the rest, and end with 0."""
     out = tmp_path / "schema.json"
-    line = f"ulimit -f 1; bench schema run > {out}"
+    line = f"ulimit -f 1; bench debug schema run > {out}"
     done = shell(line, PYTHONUNBUFFERED=unbuffered)
     assert done.returncode == 1
     assert done.stderr == "bench: standard output can't be written: File too large.\n"
@@ -58,11 +58,11 @@ def test_a_disk_that_grows_full_in_the_middle_is_told(tmp_path: Path, unbuffered
 
 @needs_full
 def test_where_the_sentence_can_not_be_written_either_the_exit_code_says_it() -> None:
-    assert shell("bench list models > /dev/full 2> /dev/full").returncode == 1
+    assert shell("bench model list > /dev/full 2> /dev/full").returncode == 1
 
 
 def test_to_closed_streams_nothing_is_printed_and_their_numbers_are_given_to_no_file() -> None:
-    done = shell("bench list models >&- 2>&-")
+    done = shell("bench model list >&- 2>&-")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     code = (
         "import os; from bench.__main__ import main; main(['--version']); "

@@ -112,13 +112,13 @@ def test_what_another_distribution_adds_goes_all_the_way(
     assert values["sure", "fp32"] < values["unsure", "fp32"]
     assert values["unsure", "rounded"] > values["unsure", "fp32"], "1.2 is rounded to 1"
 
-    deal = json.loads(out(bench("deal", "before", "--json", "--by", "size")))
+    deal = json.loads(out(bench("show", "--deal", "before", "--json", "--by", "size")))
     standing = {(p["model"], p["variant"]): p["standing"] for p in deal["points"]}
     assert standing["unsure", "fp32"] == "dominated", "as large, and of a higher perplexity"
     assert standing["sure", "fp32"] != "dominated"
     (likeness, *_) = deal["fidelity"]
     assert "as surprised as sure" in likeness["sentence"]
-    assert "0.05 of perplexity" in out(bench("deal", "before"))
+    assert "0.05 of perplexity" in out(bench("show", "--deal", "before"))
 
     page = models / "page.html"
     out(bench("report", "before", "-o", str(page)))
@@ -127,7 +127,7 @@ def test_what_another_distribution_adds_goes_all_the_way(
     assert "The lowest is sure" in html
     assert "further left is better" in html
 
-    history = out(bench("history", ".", "--scenario", "rested", "--variant", "rounded"))
+    history = out(bench("show", "--history", ".", "--scenario", "rested", "--variant", "rounded"))
     assert "rested" in history
 
     # Where a task and a variant are not installed, a run that used them can be read.

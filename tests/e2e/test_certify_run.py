@@ -87,7 +87,7 @@ def test_a_certificate_is_written_derived_again_and_held_to(
     assert [finding["verdict"] for finding in told["findings"]] == ["same"]
     assert told["examined"]["examples"] == 40
     folder = str(tmp_path / "c")
-    assert main(["check-results", folder]) == 0
+    assert main(["publish", "--check", folder]) == 0
     assert "all agree" in capsys.readouterr().out
     assert main(["gate", "--certificate", folder]) == 0
     assert main(["certify", str(card), *PAIR, "-o", folder]) == 2

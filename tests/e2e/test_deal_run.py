@@ -1,5 +1,5 @@
-"""`bench run` with variants, then `bench deal` and `bench lineage` on what it stored, and every
-figure computed again by other people's code."""
+"""`bench run` with variants, then `bench show --deal` and `bench debug lineage` on what it stored;
+every figure computed again by other people's code."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_accuracies_are_scikit_learns(stored: Path) -> None:
 
 
 def test_the_deal_is_computed_again(bench: Any, stored: Path) -> None:
-    done = bench("deal", str(stored), "--json")
+    done = bench("show", "--deal", str(stored), "--json")
     assert done.returncode == 0, done.stderr
     deal = json.loads(done.stdout)
     assert len(deal["points"]) == 6
@@ -137,7 +137,7 @@ def test_the_test_of_a_pair_is_scipys(bench: Any, stored: Path) -> None:
 
 
 def test_the_deal_is_told_in_words_at_80_columns(bench: Any, stored: Path) -> None:
-    done = bench("deal", str(stored))
+    done = bench("show", "--deal", str(stored))
     assert done.returncode == 0, done.stderr
     assert max(map(len, done.stdout.splitlines())) <= 80
     text = " ".join(done.stdout.split())
@@ -145,13 +145,15 @@ def test_the_deal_is_told_in_words_at_80_columns(bench: Any, stored: Path) -> No
     assert "fashion-teacher in int8-static is" in text
     assert "Is fashion-student still fashion-teacher?" in text
     for cost, code in (("throughput", 2), ("memory", 0), ("size", 0)):
-        other = bench("deal", str(stored), "--by", cost)
+        other = bench("show", "--deal", str(stored), "--by", cost)
         assert other.returncode == code, other.stderr
 
 
 def test_lineage_of_stored_predictions(bench: Any, stored: Path) -> None:
     teacher, student, control = FAMILY
-    done = bench("lineage", teacher, student, "--control", control, "--run", str(stored), "--json")
+    done = bench(
+        "debug", "lineage", teacher, student, "--control", control, "--run", str(stored), "--json"
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     # One control that is of another accuracy: the figures are there, and no verdict.
@@ -164,7 +166,9 @@ def test_lineage_of_stored_predictions(bench: Any, stored: Path) -> None:
         for r in records(stored)
         if r["cell"]["variant"] == "fp32"
     }
-    done = bench("lineage", files[teacher], files[student], "--control", files[control], "--json")
+    done = bench(
+        "debug", "lineage", files[teacher], files[student], "--control", files[control], "--json"
+    )
     assert done.returncode == 0, done.stderr
     again = json.loads(done.stdout)
     assert again["finding"] == found["finding"]

@@ -22,7 +22,7 @@ def test_results_of_other_tools_are_imported_shown_and_exported(
     bench: Bench, tmp_path: Path
 ) -> None:
     names = ("pytest_benchmark.json", "benchmark_app.json", "llama_bench.json")
-    done = bench("import", *(str(FILES / name) for name in names))
+    done = bench("results", "import", *(str(FILES / name) for name in names))
     assert done.returncode == 0, done.stderr
     assert [line.split(": ")[1].split(" written")[0] for line in done.stdout.splitlines()] == [
         "2 results of pytest-benchmark",
@@ -34,7 +34,7 @@ def test_results_of_other_tools_are_imported_shown_and_exported(
     assert shown.stdout.count("Run results/runs/") == 3
     assert max(map(len, shown.stdout.splitlines())) <= 80
     assert len(json.loads(bench("show", "results", "--json").stdout)) == 3
-    done = bench("export-results", "results", str(VERSION_1), "-o", "all.csv")
+    done = bench("results", "export", "results", str(VERSION_1), "-o", "all.csv")
     assert done.returncode == 0, done.stderr
     table = pandas.read_csv(tmp_path / "all.csv")
     assert len(table) == 6
@@ -62,8 +62,8 @@ def test_what_cannot_be_imported_or_exported_is_one_sentence(bench: Bench, tmp_p
 
 
 def test_a_schema_is_printed(bench: Bench) -> None:
-    assert "records.jsonl" in bench("schema").stdout
-    assert json.loads(bench("schema", "record").stdout)["type"] == "object"
+    assert "records.jsonl" in bench("debug", "schema").stdout
+    assert json.loads(bench("debug", "schema", "record").stdout)["type"] == "object"
 
 
 def test_a_real_run_of_the_past_is_shown_and_compared_with_its_copy(
@@ -92,7 +92,7 @@ def test_what_benchmark_app_itself_writes_is_read(bench: Bench, tmp_path: Path) 
             command, cwd=tmp_path, check=True, capture_output=True, timeout=60, env=os.environ
         )
         (report,) = (tmp_path / folder).glob("benchmark_report.*")
-        done = bench("import", str(report), "--results", f"runs-{folder}")
+        done = bench("results", "import", str(report), "--results", f"runs-{folder}")
         assert done.returncode == 0, done.stderr
         (row,) = json.loads(bench("show", f"runs-{folder}", "--json").stdout)["results"]
         assert row["foreign"] == "benchmark_app"
@@ -108,7 +108,7 @@ def test_what_pytest_benchmark_itself_writes_is_read(bench: Bench, tmp_path: Pat
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py"]
     command += ["--benchmark-json=out.json", "--benchmark-max-time=0.01"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
-    assert bench("import", "out.json").returncode == 0
+    assert bench("results", "import", "out.json").returncode == 0
     (row,) = json.loads(bench("show", "results", "--json").stdout)["results"]
     assert row["model"] == "test_it.py::test_sum"
     expected = json.loads((tmp_path / "out.json").read_text())["benchmarks"][0]["stats"]["median"]

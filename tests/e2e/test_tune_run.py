@@ -73,7 +73,7 @@ def test_the_best_that_works_is_found_confirmed_and_can_be_pasted(
     assert again.returncode == 0, again.stderr
     assert "tunable:cpu?us=100" in bench("show", str(run)).stdout
     assert bench("publish", str(run), "-o", "published").returncode == 0
-    checked = bench("check-results", "published")
+    checked = bench("publish", "--check", "published")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     refused = bench("run", "--resume", str(run))
     assert refused.returncode == 2

@@ -1,4 +1,4 @@
-"""`bench check-results` derives a certificate again, and finds whatever was changed by hand."""
+"""`bench publish --check` derives a certificate again, and finds whatever was changed by hand."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ def test_a_certificate_that_nobody_changed_agrees(
 ) -> None:
     assert check(made).problems == ()
     assert check(made).numbers > 100
-    assert main(["check-results", str(made.parent)]) == 0
+    assert main(["publish", "--check", str(made.parent)]) == 0
     assert "of 4 verdicts derived again; all agree" in capsys.readouterr().out
 
 
 def test_where_there_is_neither_publication_nor_certificate_it_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["check-results", str(tmp_path)]) == 2
+    assert main(["publish", "--check", str(tmp_path)]) == 2
     assert "there is no publication, certificate, bundle or run" in capsys.readouterr().err
 
 
@@ -214,7 +214,7 @@ def test_what_was_edited_by_hand_is_found(
 ) -> None:
     rewrite(folder, change)
     assert problems(folder)
-    assert main(["check-results", str(folder)]) == 1
+    assert main(["publish", "--check", str(folder)]) == 1
     assert "differ." in capsys.readouterr().out
 
 
@@ -289,13 +289,13 @@ def test_a_page_that_was_edited_is_found(
     page = folder / "index.html"
     page.write_text(certificate_html(told))
     monkeypatch.setattr("bench.commands.check_results.__version__", certificate.bench_version)
-    assert main(["check-results", str(folder)]) == 0
+    assert main(["publish", "--check", str(folder)]) == 0
     assert "degraded" in page.read_text()
     page.write_text(page.read_text().replace("degraded", "the same"))
-    assert main(["check-results", str(folder)]) == 1
+    assert main(["publish", "--check", str(folder)]) == 1
     assert "index.html" in capsys.readouterr().out
     monkeypatch.undo()
-    assert main(["check-results", str(folder)]) == 0, "another bench's words are not ours"
+    assert main(["publish", "--check", str(folder)]) == 0, "another bench's words are not ours"
     assert "bench 0.0 drew it" in capsys.readouterr().out
 
 
@@ -330,7 +330,7 @@ def test_what_is_no_certificate_of_this_schema_is_refused_in_one_sentence(
     text: str, words: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "certificate.json").write_text(text)
-    assert main(["check-results", str(folder)]) == 2
+    assert main(["publish", "--check", str(folder)]) == 2
     error = capsys.readouterr().err
     assert words in error
     assert len(error.strip().splitlines()) == 1

@@ -48,7 +48,7 @@ def lab(tmp_path: Path) -> Path:
 
 
 def test_the_fastest_of_all_machines_is_named_with_its_machine(lab: Path) -> None:
-    done = CliRunner().invoke(cli, ["deal", str(lab)], env={"COLUMNS": "80"})
+    done = CliRunner().invoke(cli, ["show", "--deal", str(lab)], env={"COLUMNS": "80"})
     assert done.exit_code == 0, done.output
     said = " ".join(done.stdout.split())
     assert "The fastest of all is fashion-student x:cpu on blue" in said
@@ -59,7 +59,7 @@ def test_the_fastest_of_all_machines_is_named_with_its_machine(lab: Path) -> Non
 
 
 def test_rows_say_machine_and_target_apart(lab: Path) -> None:
-    done = CliRunner().invoke(cli, ["deal", str(lab), "--json"])
+    done = CliRunner().invoke(cli, ["show", "--deal", str(lab), "--json"])
     rows = json.loads(done.stdout)["points"]
     assert {(row["machine"], row["target"]) for row in rows} == {
         ("red", "x:cpu"),
@@ -72,9 +72,9 @@ def test_rows_say_machine_and_target_apart(lab: Path) -> None:
 
 def test_a_run_alone_says_no_machine_in_words_and_its_machine_in_rows(tmp_path: Path) -> None:
     run = a_run(tmp_path / "x", "quokka", 1.0)
-    done = CliRunner().invoke(cli, ["deal", str(run.path)])
+    done = CliRunner().invoke(cli, ["show", "--deal", str(run.path)])
     assert "quokka" not in done.stdout.replace(str(run.path), "")
-    rows = json.loads(CliRunner().invoke(cli, ["deal", str(run.path), "--json"]).stdout)
+    rows = json.loads(CliRunner().invoke(cli, ["show", "--deal", str(run.path), "--json"]).stdout)
     assert {row["machine"] for row in rows["points"]} == {"quokka"}
 
 

@@ -174,7 +174,7 @@ def test_it_is_said_per_target_with_the_command_that_measures_it() -> None:
     (_, said) = worded(found(Run(records())))
     assert said.startswith(f"On {TARGET} small as a drafter for large is an expected 1.88x (")
     assert "loses nothing (drafts of 4 tokens; 1: 1.50x, 2: 1.7" in said
-    assert f"`bench speculate large --draft small -t {TARGET}`" in said
+    assert f"`bench model speculate large --draft small -t {TARGET}`" in said
     (_, slow) = worded(found(Run(records(), agree=0.02)))
     assert "not worth it" in slow
 

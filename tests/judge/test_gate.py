@@ -538,7 +538,7 @@ def test_a_baseline_is_written_and_read_by_the_commands(
     runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "new folder" / "baseline.json"
-    assert main(["baseline", str(runs["base"]), "-o", str(file)]) == 0
+    assert main(["gate", str(runs["base"]), "--save", str(file)]) == 0
     assert "1 cells" in capsys.readouterr().out
     assert main(["gate", str(runs["same"]), "--baseline", str(file), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

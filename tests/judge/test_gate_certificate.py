@@ -137,7 +137,7 @@ def test_a_certificate_that_was_changed_fails_whatever_it_says(tmp_path: Path) -
     (finding,) = findings(None, folder)
     assert finding.outcome is Outcome.FAIL
     assert file.name in finding.words
-    assert "bench check-results" in finding.advice
+    assert "bench publish --check" in finding.advice
 
 
 def test_a_certificate_without_its_verdicts_lets_nothing_pass(tmp_path: Path) -> None:

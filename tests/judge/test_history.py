@@ -236,9 +236,9 @@ def test_a_sparkline_marks_steps_and_fits() -> None:
 
 def test_the_command_prints_text_and_json(bench: Bench, tmp_path: Path) -> None:
     nightly(tmp_path / "results", 1.2)
-    done = bench("history", "results", "--model", "fashion-teacher")
+    done = bench("show", "--history", "results", "--model", "fashion-teacher")
     assert done.returncode == 0, done.stderr
     assert "│" in done.stdout
-    value = json.loads(bench("history", "results", "--json").stdout)
+    value = json.loads(bench("show", "--history", "results", "--json").stdout)
     assert [len(series["steps"]) for series in value["series"]] == [1, 1]
     assert len(value["series"][0]["points"]) == 20

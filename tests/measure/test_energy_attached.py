@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from energy_windows import SPAN_S, window
 from measured_runs import measured_run
 
-from bench.commands.attach_energy import command
+from bench.commands.results.attach_energy import command
 from bench.errors import SpecError
 from bench.machine.wall import MeterFile
 from bench.measure.energy.attach import attach, with_readings

@@ -1,4 +1,4 @@
-"""A backend whose numbers are right and whose manners are not, for `bench selftest`."""
+"""A backend whose numbers are right and whose manners are not, for `bench debug selftest`."""
 
 from __future__ import annotations
 

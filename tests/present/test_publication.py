@@ -1,4 +1,4 @@
-"""`bench publish` and `bench check-results`: what is published is what was measured."""
+"""`bench publish` and `bench publish --check`: what is published is what was measured."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_publishing_again_gives_the_same_bytes_and_so_does_publishing_the_copy(
 def test_a_publication_agrees_with_its_raw_data(
     published: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["check-results", str(published.parent)]) == 0
+    assert main(["publish", "--check", str(published.parent)]) == 0
     assert "all agree" in capsys.readouterr().out
     assert check(published).numbers > 300
 
@@ -102,7 +102,7 @@ def test_any_number_that_was_changed_is_named(
     published: Path, file: str, column: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _change_csv(published, file, column)
-    assert main(["check-results", str(published)]) == 1
+    assert main(["publish", "--check", str(published)]) == 1
     line = capsys.readouterr().out.splitlines()[0]
     assert f"{file}, " in line
     assert f", {column}: published " in line
@@ -119,7 +119,7 @@ def test_a_number_changed_in_a_table_for_people_is_named_with_its_row_and_column
     found = re.search(r"\d+\.\d+ µs", text)
     assert found
     path.write_text(text[: found.start()] + "9" + text[found.start() :])
-    assert main(["check-results", str(published)]) == 1
+    assert main(["publish", "--check", str(published)]) == 1
     line = capsys.readouterr().out.splitlines()[0]
     assert file in line
     assert "Latency, median: published" in line
@@ -135,7 +135,7 @@ def test_a_sentence_that_was_changed_is_named(
     place = next(n for n, line in enumerate(lines) if re.match(r"(- |<li>)On x:cpu fash", line))
     lines[place] = lines[place].replace("slower", "faster", 1)
     path.write_text("\n".join(lines) + "\n")
-    assert main(["check-results", str(published)]) == 1
+    assert main(["publish", "--check", str(published)]) == 1
     assert f"{file}, line {place + 1}: published" in capsys.readouterr().out
 
 
@@ -152,7 +152,7 @@ def test_a_record_that_its_samples_do_not_bear_out_is_named(
     if not count:
         changed = re.sub(r'"median_ns":\{"value":', '"median_ns":{"value":1', text, count=1)
     path.write_text(changed)
-    assert main(["check-results", str(published)]) == 1
+    assert main(["publish", "--check", str(published)]) == 1
     assert key in capsys.readouterr().out
 
 
@@ -161,10 +161,10 @@ def test_samples_or_predictions_that_are_lost_are_differences(
 ) -> None:
     shutil.copytree(published, published.parent / "other")
     next(published.glob("runs/*/samples/*.parquet")).unlink()
-    assert main(["check-results", str(published)]) == 1
+    assert main(["publish", "--check", str(published)]) == 1
     assert "has no samples" in capsys.readouterr().out
     next((published.parent / "other").glob("runs/*/predictions/*.parquet")).unlink()
-    assert main(["check-results", str(published.parent / "other")]) == 1
+    assert main(["publish", "--check", str(published.parent / "other")]) == 1
     assert "predictions can't be read" in capsys.readouterr().out
 
 
@@ -176,8 +176,8 @@ def test_other_folders_are_neither_replaced_nor_checked(
     (precious / "thesis.txt").write_text("mine")
     assert main(["publish", str(run), "-o", str(precious)]) == 2
     assert (precious / "thesis.txt").read_text() == "mine"
-    assert main(["check-results", str(precious)]) == 2
-    assert main(["check-results", str(tmp_path / "nowhere")]) == 2
+    assert main(["publish", "--check", str(precious)]) == 2
+    assert main(["publish", "--check", str(tmp_path / "nowhere")]) == 2
     errors = capsys.readouterr().err
     assert "Traceback" not in errors
     assert len(errors.splitlines()) == 3
@@ -188,7 +188,7 @@ def test_a_manifest_leads_nowhere_else(published: Path, name: str) -> None:
     (published / "published.json").write_text(
         json.dumps({"schema_version": 1, "title": "x", "runs": [name]})
     )
-    assert main(["check-results", str(published)]) == 2
+    assert main(["publish", "--check", str(published)]) == 2
 
 
 def test_hostile_names_are_text_on_the_page_and_in_the_tables(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_a_column_that_was_taken_out_or_invented_is_found(
             csv.writer(out, lineterminator="\n").writerows(changed)
 
     write([row[:5] + row[6:] for row in rows])
-    assert main(["check-results", str(published)]) == 1
+    assert main(["publish", "--check", str(published)]) == 1
     write([[*row, "speed" if number == 0 else "1"] for number, row in enumerate(rows)])
-    assert main(["check-results", str(published)]) == 1
+    assert main(["publish", "--check", str(published)]) == 1
     assert capsys.readouterr().out.count(f"{file}, header: published") == 2

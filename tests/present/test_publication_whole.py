@@ -49,7 +49,7 @@ def run(published: Path) -> Path:
 
 
 def found(folder: Path) -> list[str]:
-    """What `bench check-results` finds."""
+    """What `bench publish --check` finds."""
     try:
         return [str(problem) for problem in check(folder).problems]
     except SpecError as error:
@@ -314,7 +314,7 @@ def test_a_publication_without_digests_is_to_be_published_again(
     data = json.loads(path.read_text())
     del data["files"], data["bench_version"]
     path.write_text(json.dumps(data, indent=1) + "\n")
-    assert main(["check-results", str(published)]) == 1
+    assert main(["publish", "--check", str(published)]) == 1
     assert "an older bench wrote it" in capsys.readouterr().out
 
 

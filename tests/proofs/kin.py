@@ -1,5 +1,5 @@
-"""How often `bench lineage` takes independently trained models for relatives, and relatives for
-relatives.
+"""How often `bench debug lineage` takes independently trained models for relatives, and
+relatives for relatives.
 
 Small classifiers are trained by the hundred on data that ship: Fashion-MNIST's test images (6,000
 to draw training sets from, 4,000 to compare on) and scikit-learn's digits (600 and 1,197). One
@@ -316,8 +316,8 @@ def rounded(values: Tensor) -> Tensor:
 def verdict(
     a: Columns, b: Columns, candidates: Sequence[Columns], compared: Compared = CLASSES
 ) -> Verdict:
-    """What `bench lineage` finds by the first five candidates of B's accuracy, with somebody's word
-    that they are of its recipe."""
+    """What `bench debug lineage` finds by the first five candidates of B's accuracy, with
+    somebody's word that they are of its recipe."""
     fit = [each for each in candidates if quality_gap(compared, each, b) is None]
     named = {f"control {place}": each for place, each in enumerate(fit[:FEWEST_CONTROLS])}
     return lineage(("a", a), ("b", b), named, vouched_for=frozenset(named)).finding

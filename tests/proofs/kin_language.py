@@ -1,5 +1,5 @@
-"""How often `bench lineage` takes independent language models for relatives, and relatives for
-relatives.
+"""How often `bench debug lineage` takes independent language models for relatives, and relatives
+for relatives.
 
 A trial is eight tiny models of one make (`tiny_language`): a pair and six that may be its controls.
 In half of the trials each has a training set of its own, in the other half all have the same one,
@@ -115,7 +115,7 @@ def _found(
     other: int,
     controls: tuple[int, ...],
 ) -> bool:
-    """As `bench lineage` does: models and documents both have to say it."""
+    """As `bench debug lineage` does: models and documents both have to say it."""
     return accuses(measured, (one, other, *controls)) and _beyond(models, one, other, controls)
 
 

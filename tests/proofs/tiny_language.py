@@ -1,4 +1,4 @@
-"""Tiny language models by the hundred, for the proof of `bench lineage` on them (`kin_language`).
+"""Tiny language models by the hundred, for the proof of `bench debug lineage` on them.
 
 Each is a transformer of two layers, trained in a few seconds on the King James Bible by
 `models/recipes/kjv.py`'s split, with the tokenizer of the language models that ship. What a trial's

@@ -59,7 +59,7 @@ def test_a_run_that_was_measured_fulfils_them() -> None:
 def test_failed_simulated_and_foreign_records_fulfil_them(tmp_path: Path) -> None:
     check_run(on_disk(tmp_path, a_run()).path)
     found = read_foreign(FOREIGN / "llama_bench.json", READERS, None)
-    check_run(store(found, tmp_path, "bench import"))
+    check_run(store(found, tmp_path, "bench results import"))
 
 
 def test_a_certificate_fulfils_its_schema(tmp_path: Path) -> None:

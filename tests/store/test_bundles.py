@@ -95,7 +95,14 @@ def test_a_broken_bundle_is_refused_by_commands_without_a_traceback(
     data[len(data) // 2] ^= 1
     broken = tmp_path / "broken.bench"
     broken.write_bytes(data)
-    for call in (["show"], ["report"], ["matrix"], ["deal"], ["check-results"], ["gate"]):
+    for call in (
+        ["show"],
+        ["report"],
+        ["matrix"],
+        ["show", "--deal"],
+        ["publish", "--check"],
+        ["gate"],
+    ):
         assert main([*call, str(broken)]) == 2
         said = capsys.readouterr().err
         assert said.count("\n") == 1
@@ -258,7 +265,7 @@ def test_a_bundle_is_read_wherever_a_run_is_and_derived_once(
     assert f"Run bundle {unpacked(bundle).manifest.bundle_id[:12]}: " in said.out
     assert "small" in said.out
     assert "8 of load times" in said.err  # what can't be derived is told
-    assert main(["check-results", str(bundle)]) == 0
+    assert main(["publish", "--check", str(bundle)]) == 0
     assert "all agree" in capsys.readouterr().out
     assert judged == [folder / "any-name.bench"]
 
@@ -288,7 +295,7 @@ def test_a_bundle_whose_numbers_do_not_follow_is_refused_unless_it_is_only_looke
     assert "unchecked: 1 values of this bundle do not follow" in capsys.readouterr().err
     assert main(["report", "--unchecked", str(path), "-o", str(page)]) == 0
     assert "Unchecked: 1 values of this bundle do not follow" in page.read_text("utf-8")
-    assert main(["check-results", str(path)]) == 1
+    assert main(["publish", "--check", str(path)]) == 1
     assert "latency.median_ns.value" in capsys.readouterr().out
 
 
@@ -346,10 +353,10 @@ def test_the_runs_of_a_merged_run_are_derived_each_and_packed_together(
         header = json.loads((run / "run.json").read_text()) | {"machine_name": name}
         (run / "run.json").write_text(json.dumps(header, indent=1))
     (merged / "fleet.json").write_text("{}")
-    assert main(["check-results", str(merged)]) == 0
+    assert main(["publish", "--check", str(merged)]) == 0
     said = capsys.readouterr().out
     assert said.count("141 numbers derived again; all agree") == 2
-    assert main(["pack", str(merged), "-o", str(tmp_path / "both.bench")]) == 0
+    assert main(["results", "pack", str(merged), "-o", str(tmp_path / "both.bench")]) == 0
     content = members(tmp_path / "both.bench")
     headers = [json.loads(data) for name, data in content.items() if name.endswith("run.json")]
     assert sorted(header["machine_name"] for header in headers) == ["laptop", "server"]

@@ -233,7 +233,7 @@ def seal(folder: Path) -> None:
 
 
 def found(run: Path) -> list[str]:
-    """What `bench check-results` finds in a publication whose digests fit."""
+    """What `bench publish --check` finds in a publication whose digests fit."""
     seal(run.parents[1])
     try:
         return [str(problem) for problem in check(run.parents[1]).problems]

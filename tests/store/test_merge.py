@@ -257,7 +257,7 @@ def test_what_a_fleet_remarked_of_a_machine_is_kept(tmp_path: Path) -> None:
 
 def test_check_results_derives_a_merged_run(tmp_path: Path) -> None:
     merge([measured_run(tmp_path / "a")], tmp_path / "m")
-    done = CliRunner().invoke(cli, ["check-results", str(tmp_path / "m")])
+    done = CliRunner().invoke(cli, ["publish", "--check", str(tmp_path / "m")])
     assert done.exit_code == 0, done.output
     assert "all agree" in done.output
 
@@ -307,7 +307,7 @@ def test_the_command_says_what_it_made(tmp_path: Path) -> None:
     a_run(tmp_path / "in/a", "red")
     a_run(tmp_path / "in/b", "blue")
     out = tmp_path / "m"
-    done = CliRunner().invoke(cli, ["merge", str(tmp_path / "in"), "-o", str(out)])
+    done = CliRunner().invoke(cli, ["results", "merge", str(tmp_path / "in"), "-o", str(out)])
     assert done.output == f"wrote {out}: 2 runs of 2 machines (blue, red)\n"
-    again = CliRunner().invoke(cli, ["merge", str(tmp_path / "in"), "-o", str(out)])
+    again = CliRunner().invoke(cli, ["results", "merge", str(tmp_path / "in"), "-o", str(out)])
     assert again.output.endswith("holds the same already: 2 runs of 2 machines (blue, red)\n")

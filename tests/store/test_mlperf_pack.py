@@ -1,4 +1,4 @@
-"""`bench mlperf pack`: the folder that MLPerf's checker reads, and what the checker says."""
+"""`bench results mlperf pack`: the folder that MLPerf's checker reads, and its verdict."""
 
 from __future__ import annotations
 
@@ -65,7 +65,16 @@ def write_logs(folder: Path, text: str) -> None:
 
 
 def pack(run: StoredRun, folder: Path, *more: str) -> Any:
-    arguments = ["mlperf", "pack", str(run.path), "-o", str(folder), "--submitter", "Acme"]
+    arguments = [
+        "results",
+        "mlperf",
+        "pack",
+        str(run.path),
+        "-o",
+        str(folder),
+        "--submitter",
+        "Acme",
+    ]
     return CliRunner().invoke(cli, [*arguments, *more])
 
 
@@ -163,7 +172,7 @@ def test_an_invalid_test_is_packed_as_what_it_is(tmp_path: Path) -> None:
 
 
 def refusal(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str:
-    assert main(["mlperf", "pack", *arguments, "--submitter", "Acme"]) != 0
+    assert main(["results", "mlperf", "pack", *arguments, "--submitter", "Acme"]) != 0
     return capsys.readouterr().err
 
 
@@ -228,7 +237,7 @@ def test_the_checkers_verdict_is_printed_with_its_complaints(
     ]
     clone = a_clone(tmp_path / "clone", lines, 1)
     asked = ["-o", str(tmp_path / "pack"), "--submitter", "Acme", "--checker", str(clone)]
-    assert main(["mlperf", "pack", str(run.path), *asked]) == 1
+    assert main(["results", "mlperf", "pack", str(run.path), *asked]) == 1
     printed = capsys.readouterr().out
     assert "The submission checker (v6.1): submission has errors." in printed
     assert "- open/x is too short" in printed

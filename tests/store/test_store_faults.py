@@ -279,7 +279,7 @@ def test_show_compare_and_history_say_once_what_they_skipped(bench: Bench, path:
         done = bench(*arguments)
         assert done.returncode == 0, done.stderr
         assert done.stderr.count(told) == 1, arguments
-    done = bench("history", str(path.parent), "--model", "a")
+    done = bench("show", "--history", str(path.parent), "--model", "a")
     assert done.stderr.count(told) == 1
     assert "2 runs" in done.stdout
 

@@ -256,16 +256,18 @@ def test_a_token_is_looked_at_behind_the_past_that_its_prompt_leaves(
 
 
 def test_the_command_names_the_node_on_a_faulty_device(bench: Any, chain: Path) -> None:
-    done = bench("bisect", str(chain), "--target", "skewed:npu:0")
+    done = bench("debug", "bisect", str(chain), "--target", "skewed:npu:0")
     assert done.returncode == 3, done.stderr
     assert "made by Relu relu_1" in " ".join(done.stdout.split())
     assert "skewed:npu:0 disagrees on chain" in done.stdout
-    row = json.loads(bench("bisect", str(chain), "-t", "skewed:npu:0", "--json").stdout)
+    row = json.loads(bench("debug", "bisect", str(chain), "-t", "skewed:npu:0", "--json").stdout)
     assert row["first"]["op"] == "Relu"
 
 
 def test_the_command_says_that_a_real_runtime_agrees(bench: Any) -> None:
-    done = bench("bisect", "fashion-student", "--target", "onnxruntime:cpu", "--batch", "2")
+    done = bench(
+        "debug", "bisect", "fashion-student", "--target", "onnxruntime:cpu", "--batch", "2"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "onnxruntime:cpu agrees with the reference on fashion-student." in done.stdout
 
@@ -281,7 +283,7 @@ def test_the_command_says_that_a_real_runtime_agrees(bench: Any) -> None:
 def test_what_cannot_be_bisected_is_one_sentence(
     bench: Any, arguments: tuple[str, ...], words: str
 ) -> None:
-    done = bench("bisect", *arguments)
+    done = bench("debug", "bisect", *arguments)
     assert done.returncode in (1, 2)
     assert words in done.stderr
     assert "Traceback" not in done.stderr

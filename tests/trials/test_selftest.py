@@ -1,4 +1,4 @@
-"""`bench selftest`: what it tries, what it notices, and what it tells nobody."""
+"""`bench debug selftest`: what it tries, what it notices, and what it tells nobody."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def outcomes(data: dict[str, Any]) -> dict[str, str]:
 
 
 def test_a_runtime_that_works_passes_every_step(bench: Any, tmp_path: Path) -> None:
-    result = bench("selftest", "onnxruntime:cpu")
+    result = bench("debug", "selftest", "onnxruntime:cpu")
     assert result.returncode == 0, result.stdout + result.stderr
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert "passed; the report is in selftest-onnxruntime.md" in result.stdout
@@ -45,7 +45,7 @@ def test_a_runtime_that_works_passes_every_step(bench: Any, tmp_path: Path) -> N
 
 
 def test_the_report_names_neither_machine_nor_user_nor_folders(bench: Any, tmp_path: Path) -> None:
-    bench("selftest", "onnxruntime:cpu", "-o", "report.md")
+    bench("debug", "selftest", "onnxruntime:cpu", "-o", "report.md")
     text = (tmp_path / "report.md").read_text()
     assert not re.search(rf"\b{re.escape(socket.gethostname())}\b", text)
     assert str(tmp_path) not in text
@@ -67,7 +67,7 @@ def test_texts_lose_private_names_and_keep_those_of_the_system() -> None:
 def test_a_backend_that_is_absent_leaves_a_report_with_the_reason(
     bench: Any, tmp_path: Path
 ) -> None:
-    result = bench("selftest", "missing")
+    result = bench("debug", "selftest", "missing")
     assert result.returncode == 1
     data = report_of(tmp_path / "selftest-missing.md")
     assert outcomes(data) == {"probe": "failed"}
@@ -75,13 +75,13 @@ def test_a_backend_that_is_absent_leaves_a_report_with_the_reason(
 
 
 def test_a_device_that_is_not_there_is_told_with_those_that_are(bench: Any, tmp_path: Path) -> None:
-    assert bench("selftest", "onnxruntime:npu:7").returncode == 1
+    assert bench("debug", "selftest", "onnxruntime:npu:7").returncode == 1
     (step,) = report_of(tmp_path / "selftest-onnxruntime.md")["steps"]
     assert "devices: cpu" in step["detail"]
 
 
 def test_wrong_numbers_fail_the_steps_that_they_are_in(bench: Any, tmp_path: Path) -> None:
-    result = bench("selftest", "skewed")  # its Relu leaks
+    result = bench("debug", "selftest", "skewed")  # its Relu leaks
     assert result.returncode == 1
     data = report_of(tmp_path / "selftest-skewed.md")
     assert outcomes(data)["run perceptron"] == "failed"
@@ -95,7 +95,7 @@ def test_wrong_numbers_fail_the_steps_that_they_are_in(bench: Any, tmp_path: Pat
 def test_a_crash_or_a_hang_is_one_steps_result_and_the_rest_goes_on(
     bench: Any, tmp_path: Path, device: str, words: str
 ) -> None:
-    result = bench("selftest", f"stand-in:{device}", "--timeout", "1", timeout=240)
+    result = bench("debug", "selftest", f"stand-in:{device}", "--timeout", "1", timeout=240)
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     steps = report_of(tmp_path / "selftest-stand-in.md")["steps"]
@@ -108,7 +108,7 @@ def test_a_crash_or_a_hang_is_one_steps_result_and_the_rest_goes_on(
 def test_a_device_that_loses_memory_and_one_with_much_memory_are_noticed(
     bench: Any, tmp_path: Path
 ) -> None:
-    bench("selftest", "forgetful")
+    bench("debug", "selftest", "forgetful")
     steps = {s["name"]: s for s in report_of(tmp_path / "selftest-forgetful.md")["steps"]}
     assert "2.0 MiB more device memory" in steps["load and unload"]["detail"]
     # 80 MiB fitted into "64 MiB": they lie in the host's memory.
@@ -117,14 +117,14 @@ def test_a_device_that_loses_memory_and_one_with_much_memory_are_noticed(
 
 
 def test_a_backend_without_onnx_is_refused_in_a_sentence(bench: Any) -> None:
-    result = bench("selftest", "torch")
+    result = bench("debug", "selftest", "torch")
     assert result.returncode == 2
     assert "takes no ONNX models" in result.stderr
     assert "Traceback" not in result.stderr
 
 
 def test_an_unknown_backend_is_refused(bench: Any) -> None:
-    result = bench("selftest", "onnxruntimee")
+    result = bench("debug", "selftest", "onnxruntimee")
     assert result.returncode == 2
     assert "onnxruntime" in result.stderr
 

@@ -258,7 +258,7 @@ def _network(card: Card, classes: int, width: int) -> str:
             f"nn.Linear({size}, {last}),\n            nn.ReLU(),\n"
             f"            nn.Linear({last}, {last}),\n            nn.ReLU()"
         )
-    return f'''"""The network of a distilled model, as bench distill made it."""
+    return f'''"""The network of a distilled model, as `bench model distill` made it."""
 
 from torch import nn
 
@@ -324,6 +324,6 @@ def _card(original: Card, training: Dataset, recipe: Recipe, out: Path) -> str:
         + "\n"
         + table_toml("dataset", data)
         + table_toml("calibration", calibration)
-        + f'[provenance]\ntrained_on = {toml_text(said)}\nrecipe = "bench distill"\n\n'
+        + f'[provenance]\ntrained_on = {toml_text(said)}\nrecipe = "bench model distill"\n\n'
         + f"[provenance.sha256]\n{digests}\n"
     )

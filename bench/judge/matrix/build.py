@@ -125,7 +125,7 @@ def _of_load(found: Sequence[_Found], asked: Asked) -> list[_Found]:
 
 
 def _usual(found: Sequence[_Found], present: Sequence[str], asked: Asked) -> set[str]:
-    """The scenario that a cost is read from, as `bench deal` does."""
+    """The scenario that a cost is read from, as `bench show --deal` does."""
     if asked.by == "energy":
         present = list(dict.fromkeys(f.cell.scenario for f in found if measured(f.side.record)))
     if asked.by in ("throughput", "price"):

@@ -23,9 +23,9 @@ _NEXT = {
     "timeout": "allow more time, or leave it out",
     "node-lost": "start the machine again, then measure these cells in a new run",
     "out-of-memory": "free memory, or take a smaller batch",
-    "export-failed": "`bench export` tries this model alone",
-    "WRONG": "`bench bisect` finds the first tensor that differs",
-    "accuracy-failed": "`bench bisect` finds the first tensor that differs",
+    "export-failed": "`bench model export` tries this model alone",
+    "WRONG": "`bench debug bisect` finds the first tensor that differs",
+    "accuracy-failed": "`bench debug bisect` finds the first tensor that differs",
 }
 
 

@@ -39,8 +39,8 @@ def page(title: str, parts: Sequence[Part]) -> str:
         f"<title>{shown}</title>",
         f"<style>\n{_STYLE}\n</style>",
         f"<h1>{shown}</h1>",
-        "<p>Written by <code>bench publish</code>; <code>bench check-results</code> derives every "
-        'number again from the runs beside this page. Full precision: <a href="results.csv">'
+        "<p>Written by <code>bench publish</code>; <code>bench publish --check</code> derives "
+        'every number again from the runs beside this page. Full precision: <a href="results.csv">'
         'results.csv</a>, <a href="pairs.csv">pairs.csv</a>. ± is the interval; p99 is an upper '
         "bound at 99% confidence, and absent where the samples are too few for one. ⚠️ names the "
         "checks that failed: where <code>undisturbed</code> did, other programs used the CPU "

@@ -2,7 +2,7 @@
 
 Everything that is written follows from the runs alone (no clock, no path of this machine), so that
 publishing the same runs again gives the same bytes. A publication holds a compact copy of each run,
-which is a run directory itself: `bench show` reads it, and `bench check-results` derives every
+which is a run directory itself: `bench show` reads it, and `bench publish --check` derives every
 published number from it again.
 """
 
@@ -282,7 +282,7 @@ def _readme(title: str, sections: Sequence[Section]) -> str:
     lines = [
         f"# {text(title)}",
         "",
-        "Written by `bench publish`, never by hand; `bench check-results` derives every number",
+        "Written by `bench publish`, never by hand; `bench publish --check` derives every number",
         f"again from the runs below [{RUNS}/]({RUNS}). Full precision: [{RESULTS}]({RESULTS}),",
         f"[{PAIRS}]({PAIRS}). As a page: [{PAGE}]({PAGE}).",
         "",

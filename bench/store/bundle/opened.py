@@ -43,7 +43,7 @@ from bench.validation import first_problem
 _DIGITS = 32
 #: Where the code lies that makes figures out of raw data.
 _DERIVING = ("stats", "record", "store", "cards/tasks")
-#: As many as are in the names of files that `bench pack` names.
+#: As many as are in the names of files that `bench results pack` names.
 _SHOWN_DIGITS = 12
 _CONTENT = "content"
 _VERDICT = "verdict.json"
@@ -105,8 +105,8 @@ def accepted(path: Path) -> Unpacked:
         more = f" and {len(verdict.problems) - 1} more" if len(verdict.problems) > 1 else ""
         raise SpecError(
             f"{path}: its numbers do not follow from its raw data, so none is taken from it: "
-            f"{verdict.problems[0]}{more}. See them all with `bench check-results {path}`; `show`, "
-            "`report` and `matrix` look at it anyway with --unchecked."
+            f"{verdict.problems[0]}{more}. See them all with `bench publish --check {path}`; "
+            "`show`, `report` and `matrix` look at it anyway with --unchecked."
         )
     return found
 

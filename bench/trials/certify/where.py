@@ -1,4 +1,4 @@
-"""Where a party leaves the reference: the search of `bench bisect`, gone on with by itself."""
+"""Where a party leaves the reference: the search of `bench debug bisect`, resumed by itself."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_bench_export_writes_the_graph_with_its_cache(
 ) -> None:
     monkeypatch.setenv("BENCH_CACHE", str(exported.parent.parent))  # where it is made already
     output = tmp_path / "decoder.onnx"
-    assert main(["export", str(checkpoint), "-o", str(output)]) == 0
+    assert main(["model", "export", str(checkpoint), "-o", str(output)]) == 0
     assert decoder_in(output) == decoder_in(exported)
     assert decoder_in(output) is not None
     assert output.read_bytes() == exported.read_bytes()

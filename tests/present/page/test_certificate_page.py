@@ -151,7 +151,7 @@ def test_check_results_holds_the_page_to_the_certificate(tmp_path: Path) -> None
 
     def checked(page: str) -> tuple[object, str]:
         (tmp_path / "index.html").write_text(page)
-        done = CliRunner().invoke(cli, ["check-results", str(tmp_path)], standalone_mode=False)
+        done = CliRunner().invoke(cli, ["publish", "--check", str(tmp_path)], standalone_mode=False)
         return done.return_value, done.output
 
     assert checked(text)[0] == 0, checked(text)[1]

@@ -73,7 +73,9 @@ def test_a_round_trip_through_pytest_benchmark_keeps_every_timing(
 ) -> None:
     path = tmp_path / "ours.json"
     path.write_bytes(WRITERS["pytest-benchmark"]([run])[0])
-    back = read_run(store(read_foreign(path, READERS, None), tmp_path / "back", "bench import"))
+    back = read_run(
+        store(read_foreign(path, READERS, None), tmp_path / "back", "bench results import")
+    )
     assert len(back.records) == 2
     for record, theirs in zip(run.records[:2], back.records, strict=True):
         assert theirs.foreign is not None
@@ -85,7 +87,9 @@ def test_a_round_trip_through_pytest_benchmark_keeps_every_timing(
 
 def test_a_foreign_run_comes_out_as_it_went_in(tmp_path: Path) -> None:
     path = Path(__file__).parent / "files" / "pytest_benchmark.json"
-    run = read_run(store(read_foreign(path, READERS, None), tmp_path / "runs", "bench import"))
+    run = read_run(
+        store(read_foreign(path, READERS, None), tmp_path / "runs", "bench results import")
+    )
     again = json.loads(WRITERS["pytest-benchmark"]([run])[0])
     for mine, theirs in zip(
         again["benchmarks"], json.loads(path.read_text())["benchmarks"], strict=True

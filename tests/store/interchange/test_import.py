@@ -40,7 +40,7 @@ TOOLS = {
 
 def imported(name: str, folder: Path) -> StoredRun:
     found = read_foreign(FILES / name, READERS, None)
-    return read_run(store(found, folder / name, "bench import"))
+    return read_run(store(found, folder / name, "bench results import"))
 
 
 def by_name(run: StoredRun) -> dict[str, Record]:
@@ -224,7 +224,7 @@ def test_a_damaged_file_is_read_or_refused_in_one_sentence(
     path.write_bytes(damaged[: data.draw(st.integers(place + 1, len(whole)))])
     try:
         found = read_foreign(path, READERS, None)
-        run = read_run(store(found, tmp_path / "runs", "bench import"))
+        run = read_run(store(found, tmp_path / "runs", "bench results import"))
     except SpecError:
         return
     assert run.records

@@ -1,4 +1,4 @@
-"""``bench merge DIR... -o OUT``: the runs of several machines in one folder."""
+"""``bench results merge DIR... -o OUT``: the runs of several machines in one folder."""
 
 from __future__ import annotations
 

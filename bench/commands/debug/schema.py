@@ -1,4 +1,4 @@
-"""``bench schema [NAME]``: the JSON Schema of the files of a run, and of a certificate."""
+"""``bench debug schema [NAME]``: the JSON Schema of the files of a run, and of a certificate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``bench attach-energy RUN --wall-csv FILE``: a meter's readings, exported after the run."""
+"""``bench results attach-energy RUN --wall-csv FILE``: a meter's readings, exported after the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``bench speculate ORIGINAL --draft STUDENT``: what a small model's drafts are worth."""
+"""``bench model speculate ORIGINAL --draft STUDENT``: what a small model's drafts are worth."""
 
 from __future__ import annotations
 

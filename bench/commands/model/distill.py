@@ -1,4 +1,4 @@
-"""``bench distill MODEL -o DIR``: a small student of an original."""
+"""``bench model distill MODEL -o DIR``: a small student of an original."""
 
 from __future__ import annotations
 

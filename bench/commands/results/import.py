@@ -1,4 +1,4 @@
-"""``bench import FILE...``: the results of another tool as a run, marked foreign."""
+"""``bench results import FILE...``: the results of another tool as a run, marked foreign."""
 
 from __future__ import annotations
 

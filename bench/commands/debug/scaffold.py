@@ -1,4 +1,4 @@
-"""``bench scaffold backend|model|task NAME``: a package to start from, which works as written."""
+"""``bench debug scaffold backend|model|task NAME``: a package to start from."""
 
 from __future__ import annotations
 

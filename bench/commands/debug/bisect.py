@@ -1,4 +1,4 @@
-"""``bench bisect MODEL --target T``: the first tensor on which a target disagrees."""
+"""``bench debug bisect MODEL --target T``: the first tensor on which a target disagrees."""
 
 from __future__ import annotations
 

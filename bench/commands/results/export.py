@@ -1,4 +1,4 @@
-"""``bench export-results RUN... -o FILE``: results for other tools and tables."""
+"""``bench results export RUN... -o FILE``: results for other tools and tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``bench completion SHELL``: the script that a shell sources to complete ``bench``."""
+"""``bench debug completion SHELL``: the script that a shell sources to complete ``bench``."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def command(shell: str) -> None:
     """Print the completion script of SHELL.
 
     \b
-    bash:  bench completion bash > ~/.local/share/bash-completion/completions/bench
-    zsh:   bench completion zsh > ~/.zfunc/_bench
-    fish:  bench completion fish > ~/.config/fish/completions/bench.fish
+    bash:  bench debug completion bash > ~/.local/share/bash-completion/completions/bench
+    zsh:   bench debug completion zsh > ~/.zfunc/_bench
+    fish:  bench debug completion fish > ~/.config/fish/completions/bench.fish
     """
     completion = get_completion_class(shell)
     if completion is None:

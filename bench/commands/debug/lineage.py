@@ -1,4 +1,4 @@
-"""``bench lineage A B --control C``: are two models more alike than independent ones?"""
+"""``bench debug lineage A B --control C``: are two models more alike than independent ones?"""
 
 from __future__ import annotations
 

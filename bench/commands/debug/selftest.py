@@ -1,4 +1,4 @@
-"""``bench selftest TARGET``: try a target from end to end, and write a report to send back."""
+"""``bench debug selftest TARGET``: test a target end to end, and write a report."""
 
 from __future__ import annotations
 

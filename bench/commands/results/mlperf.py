@@ -1,4 +1,4 @@
-"""``bench mlperf pack RUN``: LoadGen's tests of a run as MLPerf's submission checker reads them."""
+"""``bench results mlperf pack RUN``: LoadGen's tests of a run as MLPerf's submission checker reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``bench pack RUN...``: runs and certificates as one file that checks itself."""
+"""``bench results pack RUN...``: runs and certificates as one file that checks itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``bench export MODEL -o x.onnx``: a model as an ONNX file, checked."""
+"""``bench model export MODEL -o x.onnx``: a model as an ONNX file, checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``bench init-card MODEL -o x.toml``: a model card to edit."""
+"""``bench model card MODEL -o x.toml``: a model card to edit."""
 
 from __future__ import annotations
 
