@@ -29,6 +29,64 @@ class FiniteRange(click.FloatRange):
         return number
 
 
+#: Of a flag's time; `bench.spec` reads bounds of latency, where a bare number would be ambiguous.
+_SECONDS = {"ms": 1e-3, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"([+-]?\d+(?:\.\d+)?) ?(ms|s|m|h|)")
+
+
+class Duration(click.ParamType):
+    """A time in seconds, written ``5s``, ``2m``, ``1h``, ``500ms`` or as plain seconds.
+
+    Above zero, unless it is ``signed``.
+    """
+
+    name = "time"
+
+    def __init__(self, *, signed: bool = False) -> None:
+        self._signed = signed
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        found = _DURATION.fullmatch(str(value).strip())
+        if found is None:
+            self.fail(f"{value!r} is not a time, for example 5s, 2m, 1h or 90.", param, ctx)
+        seconds = float(found[1]) * _SECONDS[found[2]]
+        if not math.isfinite(seconds) or (seconds <= 0 and not self._signed):
+            self.fail(f"{value} is not a time above zero, for example 5s, 2m or 1h.", param, ctx)
+        return seconds
+
+
+#: How long something takes, and by how much a clock is off.
+DURATION, OFFSET = Duration(), Duration(signed=True)
+
+
+class Share(click.ParamType):
+    """A fraction from 0 to below 1, written ``2%`` or ``0.02``; ``above_zero`` excludes 0."""
+
+    name = "share"
+
+    def __init__(self, *, above_zero: bool = False) -> None:
+        self._above_zero = above_zero
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        text = str(value).strip()
+        try:
+            found = float(text[:-1].strip()) / 100 if text.endswith("%") else float(text)
+        except ValueError:
+            self.fail(f"{value!r} is not a number or a percentage, like 2%.", param, ctx)
+        if not 0 <= found < 1 or (self._above_zero and found == 0):
+            least = "above 0" if self._above_zero else "at least 0"
+            self.fail(f"{value} has to be {least} and below 1 (100%).", param, ctx)
+        return found
+
+
+#: A share that may be 0, and one that may not.
+SHARE, SHARE_ABOVE_ZERO = Share(), Share(above_zero=True)
+
+
 unchecked_option = click.option(
     "--unchecked",
     is_flag=True,
@@ -57,6 +115,28 @@ def read_batches(
     if [value.strip() for value in values] == [_AUTO]:
         return _AUTO
     return read_numbers(context, flag, values)
+
+
+def read_list(
+    context: click.Context, flag: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    """``a,b`` or several flags as a tuple of names, each once."""
+    parts = [part.strip() for value in values for part in value.split(",")]
+    if not all(parts):
+        raise click.BadParameter("a name is missing beside a comma; for example a,b")
+    return tuple(dict.fromkeys(parts))
+
+
+def read_models(
+    context: click.Context, flag: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Models as `read_list` reads names; a path that exists keeps its commas."""
+    found: list[str] = []
+    for value in values:
+        file, colon, _ = value.partition(".py:")
+        whole = "," not in value or Path(f"{file}.py" if colon else value).exists()
+        found += [value] if whole else read_list(context, flag, (value,))
+    return tuple(dict.fromkeys(found))
 
 
 def read_name(context: click.Context, flag: click.Parameter, value: str) -> str:
