@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from bench.judge.gate import Judgement
     from bench.store.run import StoredRun
 
+    _NumberType = click.ParamType[float]
+else:  # in click 8.1, which will do, it takes no parameter
+    _NumberType = click.ParamType
+
 
 class FiniteRange(click.FloatRange):
     """A number within bounds. Comparisons let NaN through, and an open end infinity."""
@@ -34,7 +38,7 @@ _SECONDS = {"ms": 1e-3, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"([+-]?\d+(?:\.\d+)?) ?(ms|s|m|h|)")
 
 
-class Duration(click.ParamType):
+class Duration(_NumberType):
     """A time in seconds, written ``5s``, ``2m``, ``1h``, ``500ms`` or as plain seconds.
 
     Above zero, unless it is ``signed``.
@@ -61,7 +65,7 @@ class Duration(click.ParamType):
 DURATION, OFFSET = Duration(), Duration(signed=True)
 
 
-class Share(click.ParamType):
+class Share(_NumberType):
     """A fraction from 0 to below 1, written ``2%`` or ``0.02``; ``above_zero`` excludes 0."""
 
     name = "share"
