@@ -128,6 +128,14 @@ _LONG_S = 30.0
     callback=read_sizes,
     help="Sizes of named dimensions, e.g. seq=128.",
 )
+@_inputs(
+    "--input",
+    "inputs",
+    multiple=True,
+    callback=read_list,
+    metavar="[NAME=]SHAPE",
+    help="What a PyTorch module takes, e.g. 1x3x64x64, or ids=1x128:int64. The batch is first.",
+)
 @_inputs("--batch-axis", metavar="AXIS", help="Which axis is the batch: a name, a number, or none.")
 @_inputs(
     "--prompt",
@@ -256,7 +264,7 @@ def command(
     bench run                          the default suite, on every target present
     bench run model.onnx checkpoint/   ONNX files, checkpoints, GGUF files, cards
     bench run fashion-student -t torch:cpu,openvino:cpu   an installed model
-    bench run net.py:factory           a PyTorch module
+    bench run net.py:make --input 1x3x64x64    a PyTorch module
     bench run suite.toml               a suite; flags and models win over it
     """
     from bench.measure.prepare import prepare  # scipy: start-up
