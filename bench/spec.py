@@ -79,6 +79,9 @@ class Suite(Frozen):
     draft: tuple[Positive, ...] = Field(
         (1, 2, 4, 8), description="verify: drafted tokens that are checked at once"
     )
+    inputs: tuple[str, ...] = Field(
+        (), description="what PyTorch modules take, for example 1x3x64x64 or ids=1x128:int64"
+    )
     shapes: dict[str, Annotated[int, Field(ge=0)]] = Field(
         {}, description="sizes of symbolic dimensions"
     )

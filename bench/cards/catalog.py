@@ -16,15 +16,15 @@ from bench.discover import card_paths, unknown
 from bench.errors import SpecError
 
 
-def find_model(text: str) -> Card:
-    """The card for an installed model's name, a card, an ONNX file, ``file.py:factory`` or a
-    checkpoint folder.
+def find_model(text: str, shapes: Sequence[str] = ()) -> Card:
+    """The card for an installed model's name, a card, an ONNX file, ``file.py:factory`` (whose
+    inputs have ``shapes``) or a checkpoint folder.
 
     Raises `SpecError` for a name that is not there, with the nearest names.
     """
     path = Path(text)
-    if ".py:" in text:
-        return card_for_factory(text)
+    if is_factory(text):
+        return card_for_factory(text, shapes)
     if path.suffix == ".onnx":
         return completed(card_for_onnx(path))
     if path.suffix == GGUF:
@@ -43,6 +43,11 @@ def find_model(text: str) -> Card:
             "installed model (`bench model list`)."
         )
     raise unknown("model", text, installed)
+
+
+def is_factory(text: str) -> bool:
+    """Whether a model is called by a PyTorch module's factory, ``file.py:factory``."""
+    return ".py:" in text
 
 
 def _written_card(path: Path) -> Card:
@@ -65,7 +70,7 @@ def _card_for_checkpoint(path: Path) -> Card:
 def wherever(text: str) -> str:
     """What calls the same model from every folder: its path, if it is one, from the root on, with
     the links in it as they were given."""
-    file, colon, factory = text.rpartition(":") if ".py:" in text else (text, "", "")
+    file, colon, factory = text.rpartition(":") if is_factory(text) else (text, "", "")
     if not colon and not text.endswith((".onnx", ".toml", GGUF)) and text in card_paths():
         return text
     return f"{Path(file).absolute()}{colon}{factory}" if Path(file).exists() else text

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from bench.apart import apart
+from bench.arrays import Array
 from bench.backend import TorchSource
 from bench.cards import pretrained
 from bench.cards.card import Card
 from bench.cards.modules import examples, make
+from bench.cards.shaped import inputs_of, read_shapes
 from bench.errors import SpecError, WorkerCrashed
 from bench.validation import first_problem
 
@@ -45,29 +48,43 @@ def card_for_checkpoint(path: Path) -> Card:
     return _validated(data, path)
 
 
-def card_for_factory(text: str) -> Card:
-    """A card for ``file.py:factory``, its inputs taken from an example.
+def card_for_factory(text: str, shapes: Sequence[str] = ()) -> Card:
+    """A card for ``file.py:factory``, its inputs as ``shapes`` say, else taken from an example.
 
     The file says what the module takes, by a function ``example_inputs()`` that returns a tensor
     or several, or the module does, by Lightning's attribute ``example_input_array``. The first
-    axis of each is the batch. Raises `SpecError` where neither is there.
+    axis of each is the batch. Raises `SpecError` where nothing says it.
     """
     file, _, factory = text.rpartition(":")
     path = Path(file).absolute()
+    given = read_shapes(shapes)
+
+    def described() -> list[dict[str, Any]] | None:
+        made = make(TorchSource(path, factory))
+        own = examples(made)
+        return inputs_of(made, given, own) if given else _as_inputs(own)
+
     try:
-        given = apart(text, lambda: examples(make(TorchSource(path, factory))))
+        inputs = apart(text, described)
     except WorkerCrashed as error:
         raise SpecError(str(error)) from error
-    if given is None:
+    if inputs is None:
         raise SpecError(
-            f"{text}: nothing says what it takes: define `example_inputs()` in {path.name}, which "
-            "returns a tensor for each input, or write a card with [[inputs]]."
+            f"{text}: nothing says what it takes: give its shape, for example --input 1x3x224x224, "
+            f"or define `example_inputs()` in {path.name}, which returns a tensor for each input, "
+            "or write a card with [[inputs]]."
         )
-    inputs = [
+    return _validated(_of_factory(path, factory, inputs), path)
+
+
+def _as_inputs(given: Mapping[str, Array] | None) -> list[dict[str, Any]] | None:
+    """Examples as a card has inputs; their first axis is the batch."""
+    if given is None:
+        return None
+    return [
         {"name": name, "dtype": example.dtype.name, "shape": ["batch", *example.shape[1:]]}
         for name, example in given.items()
     ]
-    return _validated(_of_factory(path, factory, inputs), path)
 
 
 def unmade_card(text: str) -> Card:

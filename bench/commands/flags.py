@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +126,11 @@ def read_list(
     context: click.Context, flag: click.Parameter, values: tuple[str, ...]
 ) -> tuple[str, ...]:
     """``a,b`` or several flags as a tuple of names, each once."""
-    parts = [part.strip() for value in values for part in value.split(",")]
+    return _each_once(part for value in values for part in value.split(","))
+
+
+def _each_once(names: Iterable[str]) -> tuple[str, ...]:
+    parts = [name.strip() for name in names]
     if not all(parts):
         raise click.BadParameter("a name is missing beside a comma; for example a,b")
     return tuple(dict.fromkeys(parts))
@@ -142,6 +146,24 @@ def read_models(
         whole = "," not in value or Path(f"{file}.py" if colon else value).exists()
         found += [value] if whole else read_list(context, flag, (value,))
     return tuple(dict.fromkeys(found))
+
+
+def read_targets(
+    context: click.Context, flag: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Targets as `read_list` reads names. Behind a ``?`` a comma ends a target where a letter
+    follows: ``a:cpu?gears=1,2,b:cpu`` are two."""
+    return _each_once(part for value in values for part in _targets(value))
+
+
+def _targets(value: str) -> list[str]:
+    found: list[str] = []
+    for part in value.split(","):
+        if found and "?" in found[-1] and not part.strip()[:1].isalpha():
+            found[-1] += f",{part}"
+        else:
+            found.append(part)
+    return found
 
 
 def read_name(context: click.Context, flag: click.Parameter, value: str) -> str:

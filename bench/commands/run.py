@@ -10,18 +10,33 @@ import click
 
 from bench.bounds import PRESETS
 from bench.cache import cache_folder
+from bench.commands.completing import (
+    complete_models,
+    complete_scenarios,
+    complete_targets,
+    complete_variants,
+    complete_what,
+)
 from bench.commands.flags import (
+    DURATION,
+    OFFSET,
+    SHARE_ABOVE_ZERO,
     FiniteRange,
     output_names,
     output_options,
     read_batches,
+    read_list,
+    read_models,
     read_name,
     read_settings,
     read_sizes,
+    read_targets,
     write_outputs,
 )
 from bench.commands.flags import read_numbers as _numbers
+from bench.commands.given import sort_given
 from bench.commands.output import print_json
+from bench.commands.sections import SectionCommand, options_of
 from bench.commands.show import print_run
 from bench.discover import suite_paths
 from bench.errors import SpecError
@@ -37,79 +52,199 @@ if TYPE_CHECKING:
 _VARIANTS = ", ".join(row.name for row in VARIANTS.built_in)
 _SCENARIOS = ", ".join(row.name for row in SCENARIOS.built_in)
 _INTERRUPTED = 130
+_what, _inputs = options_of("What to measure"), options_of("Inputs")
+_how_long, _under_load = options_of("How long"), options_of("Under load")
+_meter, _stored, _output = options_of("Energy"), options_of("The run"), options_of("Output")
 #: What a run of `bench tune` has beside others'.
 TUNE = "tune.json"
 #: Seconds from which on the harness's share of the time says something.
 _LONG_S = 30.0
 
 
-@click.command()
-@click.argument("suite", required=False, type=click.Path(path_type=Path))
-@click.option("-m", "--model", "models", multiple=True, help="Model: a name, .onnx or card.")
-@click.option("-t", "--target", "targets", multiple=True, help="Target, e.g. onnxruntime:cpu.")
-@click.option("--variant", "variants", multiple=True, help=f"Precision form: {_VARIANTS}.")
-@click.option("--scenario", "scenarios", multiple=True, help=f"{_SCENARIOS}.")
-@click.option("--latency-bound", help="server: bound of the p99, e.g. 5ms.")
-@click.option("--ttft-bound", help="server, language models: bound of TTFT's p99, e.g. 2s.")
-@click.option("--tpot-bound", help="server, language models: bound of TPOT's p99, e.g. 100ms.")
-@click.option("--bounds", help=f"Both by name, as MLPerf has them: {PRESETS[0].name}, ...")
-@click.option(
-    "--batch", multiple=True, callback=read_batches, help="Samples a query (offline), or auto."
+@click.command(cls=SectionCommand, others=dict.fromkeys(output_names(), "Files for CI"))
+@click.argument("what", nargs=-1, metavar="[SUITE | MODEL]...", shell_complete=complete_what)
+@_what(
+    "-m",
+    "--model",
+    "models",
+    multiple=True,
+    metavar="MODEL,...",
+    callback=read_models,
+    shell_complete=complete_models,
+    help="Model: a name, a file, a folder or a card.",
 )
-@click.option("--prompt", multiple=True, callback=_numbers, help="Tokens of a prompt, e.g. 128.")
-@click.option("--answer", multiple=True, callback=_numbers, help="Tokens a query makes, e.g. 64.")
-@click.option(
-    "--depth", multiple=True, callback=_numbers, help="decode: tokens cached, e.g. 32,512."
+@_what(
+    "-t",
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="TARGET,...",
+    callback=read_targets,
+    shell_complete=complete_targets,
+    help="Targets, e.g. onnxruntime:cpu,openvino:cpu.",
 )
-@click.option("--draft", multiple=True, callback=_numbers, help="verify: tokens drafted, e.g. 4.")
-@click.option("--shape", "shapes", multiple=True, callback=read_sizes, help="Sizes, e.g. seq=128.")
-@click.option("--batch-axis", help="Which axis is the batch: a name, a number, or none.")
-@click.option("--threads", type=int, help="Compute threads of one inference.")
-@click.option("--lane", help="prepared (default), api (what users write), native (no Python).")
-@click.option("--driver", help="bench (default), or loadgen: MLPerf's LoadGen (docs/mlperf.md).")
-@click.option("--rate", type=FiniteRange(min=0, min_open=True), help="LoadGen server: queries/s.")
-@click.option(
+@_what(
+    "--variant",
+    "variants",
+    multiple=True,
+    metavar="NAME,...",
+    callback=read_list,
+    shell_complete=complete_variants,
+    help=f"Precision forms: {_VARIANTS}.",
+)
+@_what(
+    "--scenario",
+    "scenarios",
+    multiple=True,
+    metavar="NAME,...",
+    callback=read_list,
+    shell_complete=complete_scenarios,
+    help=f"{_SCENARIOS}.",
+)
+@_what(
+    "--batch",
+    metavar="N,...|auto",
+    multiple=True,
+    callback=read_batches,
+    help="Samples a query, e.g. 1,8.",
+)
+@_what(
+    "--threads", metavar="N", type=click.IntRange(min=1), help="Compute threads of one inference."
+)
+@_what(
+    "--lane",
+    type=click.Choice(["prepared", "api", "native"]),
+    help="prepared (default), api (what users write), native (no Python).",
+)
+@_what("--energy", is_flag=True, default=None, help="Measure energy too (docs/energy.md).")
+@_what("--roofline", is_flag=True, default=None, help="Measure peaks; tell shares of them.")
+@_what("--no-accuracy", is_flag=True, help="Do not score the labelled data.")
+@_what("--allow-fallback", is_flag=True, default=None, help="Keep rows that fell back.")
+@_inputs(
+    "--shape",
+    "shapes",
+    metavar="NAME=SIZE",
+    multiple=True,
+    callback=read_sizes,
+    help="Sizes of named dimensions, e.g. seq=128.",
+)
+@_inputs(
+    "--input",
+    "inputs",
+    multiple=True,
+    callback=read_list,
+    metavar="[NAME=]SHAPE",
+    help="What a PyTorch module takes, e.g. 1x3x64x64, or ids=1x128:int64. The batch is first.",
+)
+@_inputs("--batch-axis", metavar="AXIS", help="Which axis is the batch: a name, a number, or none.")
+@_inputs(
+    "--prompt",
+    metavar="N,...",
+    multiple=True,
+    callback=_numbers,
+    help="Tokens of a prompt, e.g. 128.",
+)
+@_inputs(
+    "--answer",
+    metavar="N,...",
+    multiple=True,
+    callback=_numbers,
+    help="Tokens a query makes, e.g. 64.",
+)
+@_inputs(
+    "--depth",
+    metavar="N,...",
+    multiple=True,
+    callback=_numbers,
+    help="decode: tokens cached, e.g. 32,512.",
+)
+@_inputs(
+    "--draft",
+    metavar="N,...",
+    multiple=True,
+    callback=_numbers,
+    help="verify: tokens drafted, e.g. 4.",
+)
+@_inputs(
+    "--seed",
+    metavar="N",
+    type=click.IntRange(min=0),
+    help="Seed of inputs and of the order of measuring.",
+)
+@_how_long("--quick", "preset", flag_value="quick", help="Precision 5%, at most 5 s a cell.")
+@_how_long("--thorough", "preset", flag_value="thorough", help="Precision 1%, up to 120 s.")
+@_how_long(
+    "--precision",
+    type=SHARE_ABOVE_ZERO,
+    help="Half-width of the median's interval; default 2%.",
+)
+@_how_long(
+    "--goal",
+    type=click.Choice(["precision", "rank"]),
+    help="precision (default), or rank: until the order of targets is settled.",
+)
+@_how_long(
+    "--margin",
+    type=SHARE_ABOVE_ZERO,
+    help="What differs by less counts as the same; default 2%.",
+)
+@_how_long("--max-time", "max_time_s", type=DURATION, help="A cell may take so long; default 20s.")
+@_how_long("--min-invocations", metavar="N", type=int, help="Worker processes a cell; default 5.")
+@_how_long(
+    "--max-invocations", metavar="N", type=int, help="Most worker processes a cell; default 30."
+)
+@_how_long("--cell-timeout", "cell_timeout_s", type=DURATION, help="Until a hang is cut.")
+@_under_load("--latency-bound", metavar="TIME", help="server: bound of the p99, e.g. 5ms.")
+@_under_load(
+    "--ttft-bound", metavar="TIME", help="server, language models: bound of TTFT's p99, e.g. 2s."
+)
+@_under_load(
+    "--tpot-bound", metavar="TIME", help="server, language models: bound of TPOT's p99, e.g. 100ms."
+)
+@_under_load(
+    "--bounds", metavar="NAME", help=f"Both by name, as MLPerf has them: {PRESETS[0].name}, ..."
+)
+@_under_load(
+    "--driver",
+    type=click.Choice(["bench", "loadgen"]),
+    help="bench (default), or loadgen: MLPerf's LoadGen (docs/mlperf.md).",
+)
+@_under_load(
+    "--rate",
+    metavar="RATE",
+    type=FiniteRange(min=0, min_open=True),
+    help="LoadGen server: queries/s.",
+)
+@_under_load(
     "--loadgen",
     multiple=True,
     callback=read_settings,
     metavar="KEY=VALUE",
     help="A setting of LoadGen, as its user.conf has it, e.g. min_duration=60000.",
 )
-@click.option("--goal", help="precision (default), or rank: until the order of targets is settled.")
-@click.option("--margin", help="What differs by less counts as the same; default 2%.")
-@click.option("--quick", "preset", flag_value="quick", help="Precision 5%, at most 5 s a cell.")
-@click.option("--thorough", "preset", flag_value="thorough", help="Precision 1%, up to 120 s.")
-@click.option("--precision", help="Half-width of the median's interval; default 2%.")
-@click.option("--max-time", "max_time_s", type=float, help="Seconds a cell may take; default 20.")
-@click.option("--min-invocations", type=int, help="Worker processes a cell; default 5.")
-@click.option("--max-invocations", type=int, help="Most worker processes a cell; default 30.")
-@click.option("--cell-timeout", "cell_timeout_s", type=float, help="Seconds until a hang is cut.")
-@click.option("--seed", type=int, help="Seed of inputs and of the order of measuring.")
-@click.option("--allow-fallback", is_flag=True, default=None, help="Keep rows that fell back.")
-@click.option("--no-accuracy", is_flag=True, help="Do not score the labelled data.")
-@click.option("--energy", is_flag=True, default=None, help="Measure energy too (docs/energy.md).")
-@click.option("--energy-window", "energy_window_s", type=float, help="Seconds; default 3.")
-@click.option("--wall-command", help="--energy: a command that prints the watts drawn.")
-@click.option("--wall-csv", help="--energy: a meter's CSV file, time and watts.")
-@click.option("--wall-zone", help="Time zone of that file's times; default UTC.")
-@click.option("--wall-offset", "wall_offset_s", type=float, help="Seconds to add to its times.")
-@click.option("--roofline", is_flag=True, default=None, help="Measure peaks; tell shares of them.")
-@click.option("--results", type=click.Path(path_type=Path), help="Folder of runs.")
-@click.option("--label", default="", callback=read_name, help="What to call this run.")
-@click.option("--resume", "resumed", type=click.Path(path_type=Path), help="Go on with a run.")
-@click.option("--retry-failed", is_flag=True, help="--resume: try failed cells again.")
-@click.option(
+@_meter("--energy-window", "energy_window_s", type=DURATION, help="Length; default 3s.")
+@_meter(
+    "--wall-command", metavar="COMMAND", help="--energy: a command that prints the watts drawn."
+)
+@_meter("--wall-csv", metavar="FILE", help="--energy: a meter's CSV file, time and watts.")
+@_meter("--wall-zone", metavar="ZONE", help="Time zone of that file's times; default UTC.")
+@_meter("--wall-offset", "wall_offset_s", type=OFFSET, help="To add to its times, e.g. -2s.")
+@_stored("--results", type=click.Path(path_type=Path), help="Folder of runs.")
+@_stored("--label", metavar="NAME", default="", callback=read_name, help="What to call this run.")
+@_stored("--resume", "resumed", type=click.Path(path_type=Path), help="Continue a run.")
+@_stored("--retry-failed", is_flag=True, help="--resume: try failed cells again.")
+@_stored(
     "--allow",
     multiple=True,
-    metavar="machine|versions|model|plan",
+    type=click.Choice(["machine", "versions", "model", "plan"]),
     help="--resume although that is no longer the same; it is recorded.",
 )
-@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
-@click.option("--quiet", is_flag=True, help="No progress.")
-@click.option("--json", "as_json", is_flag=True, help="Records as JSON on standard output.")
+@_output("--dry-run", is_flag=True, help="Print the plan and stop.")
+@_output("--quiet", is_flag=True, help="No progress.")
+@_output("--json", "as_json", is_flag=True, help="Records as JSON on standard output.")
 @output_options
 def command(
-    suite: Path | None,
+    what: tuple[str, ...],
     results: Path | None,
     resumed: Path | None,
     label: str,
@@ -125,11 +260,14 @@ def command(
 ) -> int:
     """Measure models on targets.
 
-    SUITE is a TOML file; flags win over it. With neither SUITE nor -m the default suite runs:
-    an original, its distilled student and a control on every target that is present.
+    \b
+    bench run                          the default suite, on every target present
+    bench run model.onnx checkpoint/   ONNX files, checkpoints, GGUF files, cards
+    bench run fashion-student -t torch:cpu,openvino:cpu   an installed model
+    bench run net.py:make --input 1x3x64x64    a PyTorch module
+    bench run suite.toml               a suite; flags and models win over it
     """
     from bench.measure.prepare import prepare  # scipy: start-up
-    from bench.measure.resuming import check_kinds
     from bench.measure.run import resume, start
     from bench.present.progress import choose_listener
 
@@ -142,8 +280,10 @@ def command(
         raise SpecError("--retry-failed and --allow are for a run that is gone on with: --resume.")
     if resumed is not None and label:
         raise SpecError("--label: a run keeps the label that it began with. Leave out --label.")
-    check_kinds(allow)
-    plan_suite = _suite(suite, resumed, _preset(preset), flags)
+    given = sort_given(what)
+    if given.models:
+        flags["models"] = tuple(dict.fromkeys((*given.models, *flags.get("models", ()))))
+    plan_suite = _suite(given.suite, resumed, _preset(preset), flags)
     outcome: Outcome | None = None
     with (
         closing(choose_listener(quiet=quiet)) as listener,

@@ -39,7 +39,7 @@ class Models:
     def __init__(self, suite: Suite, cache: Path, say: Callable[[str], None]) -> None:
         """Raises `SpecError` for a model that isn't there."""
         self._suite, self._cache, self._say = suite, cache, say
-        self._named = find_models(suite.models)
+        self._named = find_models(suite.models, suite.inputs)
         self._known: dict[frozenset[str], list[Loaded]] = {}
 
     def load(self, choices: Sequence[Choice]) -> list[Loaded]:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from bench.backend import ModelFile
 from bench.cards.card import Card
-from bench.cards.catalog import find_model, told_apart
+from bench.cards.catalog import find_model, is_factory, told_apart
 from bench.cards.checkpoints import unmade_card
 from bench.cards.ready import Loaded
-from bench.errors import BenchError
+from bench.cards.shaped import read_shapes
+from bench.errors import BenchError, SpecError
 
 
 @dataclass(frozen=True)
@@ -22,22 +23,30 @@ class Named:
     error: BenchError | None = None
 
 
-def find_models(texts: Sequence[str]) -> list[Named]:
+def find_models(texts: Sequence[str], shapes: Sequence[str] = ()) -> list[Named]:
     """The models that ``texts`` name, in their order, called so that they can be told apart.
 
-    Raises `SpecError` for a name, a card or a file that isn't there or can't be read.
+    ``shapes`` are of the inputs of those that are PyTorch modules. Raises `SpecError` for a name,
+    a card or a file that isn't there or can't be read, and for shapes that no model takes.
     """
-    found = [_find(text) for text in texts]
+    read_shapes(shapes)
+    if shapes and not any(map(is_factory, texts)):
+        raise SpecError(
+            f"--input {shapes[0]}: it says what a PyTorch module takes (file.py:factory), and no "
+            "model of the run is one; other models say it themselves. --shape NAME=SIZE sets a "
+            "dimension that they leave open."
+        )
+    found = [_find(text, shapes) for text in texts]
     cards = told_apart([one.card for one in found])
     return [Named(card, one.error) for card, one in zip(cards, found, strict=True)]
 
 
-def _find(text: str) -> Named:
+def _find(text: str, shapes: Sequence[str]) -> Named:
     try:
-        return Named(find_model(text))
+        return Named(find_model(text, shapes))
     except BenchError as error:
         file = Path(text.rpartition(":")[0])
-        if ".py:" not in text or not file.is_file():
+        if not is_factory(text) or not file.is_file():
             raise
         return Named(unmade_card(text), error)
 

@@ -62,7 +62,7 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
         tempfile.TemporaryDirectory(prefix="bench-logs-") as folder,
         launcher(Path(folder), suite.cell_timeout_s) as processes,
     ):
-        named = find_models(suite.models)
+        named = find_models(suite.models, suite.inputs)
         listener.phase("looking for targets")
         needed = references_for(card_forms([one.card for one in named]))
         threads = suite.threads or 1

@@ -17,13 +17,6 @@ _FEW = 3  #: so many changes of a kind are named, more are counted
 _NOTHING = "none"
 
 
-def check_kinds(allowed: Collection[str]) -> None:
-    """Raises `SpecError` for a kind of change that doesn't exist."""
-    for kind in allowed:
-        if kind not in CHANGES:
-            raise SpecError(f"--allow {kind}: a resumed run can differ in {', '.join(CHANGES)}.")
-
-
 def changes(began: RunHeader, now: RunHeader) -> list[Change]:
     """What is no longer as it was when the run began, in the order of `CHANGES`."""
     return [

@@ -15,6 +15,7 @@ from bench.commands.flags import (
     SHARE_ABOVE_ZERO,
     read_list,
     read_models,
+    read_targets,
 )
 
 CONTEXT, FLAG = click.Context(click.Command("run")), click.Option(["--flag"], multiple=True)
@@ -60,14 +61,14 @@ def test_a_share_that_may_not_be_zero_refuses_zero() -> None:
         SHARE_ABOVE_ZERO.convert("0%", None, None)
 
 
-@pytest.mark.parametrize("read", [read_list, read_models])
+@pytest.mark.parametrize("read", [read_list, read_models, read_targets])
 def test_names_are_joined_by_commas_or_given_in_several_flags(
     read: Callable[..., tuple[str, ...]],
 ) -> None:
     assert read(CONTEXT, FLAG, ("a,b", "c", "b , d")) == ("a", "b", "c", "d")
 
 
-@pytest.mark.parametrize("read", [read_list, read_models])
+@pytest.mark.parametrize("read", [read_list, read_models, read_targets])
 def test_a_comma_without_a_name_is_refused(read: Callable[..., tuple[str, ...]]) -> None:
     with pytest.raises(click.BadParameter, match="beside a comma"):
         read(CONTEXT, FLAG, ("a,,b",))
@@ -79,3 +80,8 @@ def test_a_path_that_exists_keeps_its_commas(tmp_path: Path) -> None:
         path.touch()
     given = (str(model), f"{module}:make")
     assert read_models(CONTEXT, FLAG, given) == given
+
+
+def test_a_comma_among_a_targets_options_parts_no_targets() -> None:
+    given = ("ascend:0?gears=1,2&om=x,b:cpu", "c:cpu?k=1")
+    assert read_targets(CONTEXT, FLAG, given) == ("ascend:0?gears=1,2&om=x", "b:cpu", "c:cpu?k=1")

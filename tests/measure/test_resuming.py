@@ -16,9 +16,8 @@ from bench.cell import Cell
 from bench.errors import SpecError
 from bench.machine.facts import machine_facts
 from bench.measure import measuring, scoring
-from bench.measure.resuming import changes, check_kinds, refuse
+from bench.measure.resuming import changes, refuse
 from bench.record.header import RunHeader
-from bench.record.resumption import CHANGES
 from bench.store import write
 from bench.store.run import read_run
 from bench.store.write import RunStore, resume_run
@@ -85,12 +84,6 @@ def test_what_changed_is_refused_unless_each_kind_is_allowed() -> None:
     assert f"Python was {FACTS['python']} and is 2.7" in said
     assert "--allow plan --allow versions" in said
     refuse(found, ["plan", "versions"], "the-run")
-
-
-def test_a_kind_that_does_not_exist_is_refused() -> None:
-    check_kinds(CHANGES)
-    with pytest.raises(SpecError, match="weather"):
-        check_kinds(["weather"])
 
 
 def test_a_run_is_read_when_it_is_locked_and_not_before(
