@@ -32,10 +32,10 @@ from bench.measure.member import (
     keep_placement,
     last_words,
 )
-from bench.measure.spending import P99, ROUNDS, Plan, Spending, takes_part
+from bench.measure.pace.spending import P99, ROUNDS, Plan, Spending, takes_part
+from bench.measure.pace.stops import stops
 from bench.measure.starting import Room, start_members
 from bench.measure.state import CellState
-from bench.measure.stops import stops
 from bench.measure.taken import as_answered, figured
 from bench.record.assemble import canary_median
 from bench.record.block import CANARY, Block

@@ -17,7 +17,6 @@ from bench.cards.work.count import work_of
 from bench.cell import Cell
 from bench.errors import BenchError, OutOfMemory, SpecError, WorkerCrashed
 from bench.machine.quiet import Cores
-from bench.measure.account import Account
 from bench.measure.energy.passes import EnergyPass, has_energy
 from bench.measure.group import group_class
 from bench.measure.language.answers import behind_its_text
@@ -25,6 +24,7 @@ from bench.measure.language.pasts import footprint, names_to_fill, too_large, wi
 from bench.measure.language.steps import tokenizer_of
 from bench.measure.listener import Listener
 from bench.measure.member import Context, told_placement, try_out
+from bench.measure.pace.account import Account
 from bench.measure.peaks import Peaks, peaks_of, precision_of
 from bench.measure.plan import PlannedCell
 from bench.measure.prepare import Prepared

@@ -14,9 +14,9 @@ from bench.capabilities import DeviceTime
 from bench.errors import BenchError
 from bench.machine.disturbance import Disturbance, Thresholds, Watcher, block_watcher
 from bench.machine.quiet import Cores
-from bench.measure.account import Account
 from bench.measure.beats import Beat
 from bench.measure.listener import Listener
+from bench.measure.pace.account import Account
 from bench.measure.plan import PlannedCell
 from bench.measure.state import CellState
 from bench.measure.taken import as_answered

@@ -12,7 +12,7 @@ import numpy as np
 from engine import Finding, measure, report
 from intervals import MODEL, TARGETS, neighbour
 
-from bench.measure.spending import ROUNDS, Plan, Spending
+from bench.measure.pace.spending import ROUNDS, Plan, Spending
 from bench.record.result import Invocation
 from bench.spec import QUICK
 from bench.stats.allocation import Asked, Costs, rounds_worth

@@ -19,8 +19,8 @@ from bench.measure.canary import Canary
 from bench.measure.group import Group
 from bench.measure.measuring import Measuring, OpenRun
 from bench.measure.member import Context, Member
+from bench.measure.pace.spending import P99, ROUNDS
 from bench.measure.plan import Plan, PlannedCell
-from bench.measure.spending import P99, ROUNDS
 from bench.measure.state import CellState
 from bench.record.block import Block
 from bench.record.result import Record, StopReason

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.measure.beats import Beat
+from bench.measure.pace.stops import ranking_rule, rivals
 from bench.measure.state import CellState
-from bench.measure.stops import ranking_rule, rivals
 from bench.record.block import Block, block_medians, representative
 from bench.spec import Suite
 from bench.stats.allocation import Asked, Costs, longer_blocks, rounds_worth
