@@ -137,6 +137,8 @@ class Group:
         for state, reason in stops([s for s in active if not s.stop], self.states, self.suite):
             self._stop(state, reason)
         self.generation += 1
+        waiting = [state for state in self.states if not state.stop]
+        self.context.measured(active, waiting, self.context.account.total_s - began_s)
         return active
 
     def _start_members(self, active: Sequence[CellState]) -> tuple[list[Member], list[CellState]]:
