@@ -32,10 +32,10 @@ from bench.measure.member import (
     keep_placement,
     last_words,
 )
-from bench.measure.spending import P99, ROUNDS, Plan, Spending, takes_part
+from bench.measure.pace.spending import P99, ROUNDS, Plan, Spending, takes_part
+from bench.measure.pace.stops import stops
 from bench.measure.starting import Room, start_members
 from bench.measure.state import CellState
-from bench.measure.stops import stops
 from bench.measure.taken import as_answered, figured
 from bench.record.assemble import canary_median
 from bench.record.block import CANARY, Block
@@ -137,6 +137,8 @@ class Group:
         for state, reason in stops([s for s in active if not s.stop], self.states, self.suite):
             self._stop(state, reason)
         self.generation += 1
+        waiting = [state for state in self.states if not state.stop]
+        self.context.measured(active, waiting, self.context.account.total_s - began_s)
         return active
 
     def _start_members(self, active: Sequence[CellState]) -> tuple[list[Member], list[CellState]]:

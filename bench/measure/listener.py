@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -10,11 +11,29 @@ from bench.cell import Cell
 from bench.record.result import Record
 
 
+@dataclass(frozen=True)
+class Forecast:
+    """How long a run will take: a guess from its plan first, then from what was measured."""
+
+    spent_s: float  #: since the command began
+    remaining_s: float  #: until the last record is written
+
+    @property
+    def total_s(self) -> float:
+        """From the start of the command to the last record."""
+        return self.spent_s + self.remaining_s
+
+
 class Listener(Protocol):
     """What a run reports to. Calls come from one thread, in this order."""
 
     def run_started(self, cells: Sequence[Cell], run_dir: Path) -> None:
         """``cells`` are those that are left to measure."""
+        ...
+
+    def forecast(self, expected: Forecast) -> None:
+        """How long the run takes: told right after `run_started`, and again whenever something was
+        measured or scored. It may rise as well as fall."""
         ...
 
     def phase(self, text: str) -> None:
@@ -28,7 +47,8 @@ class Listener(Protocol):
         median_ns: float | None,
         relative_half_width: float | None,
     ) -> None:
-        """A cell has been measured by so many workers and its median stands at so much."""
+        """A provisional estimate: a cell has been measured by so many workers, and its median so
+        far is this. The first comes after one worker, without an interval."""
         ...
 
     def cell_finished(self, record: Record, done: int, total: int) -> None:
@@ -50,6 +70,8 @@ class QuietProgress:
     """Says nothing."""
 
     def run_started(self, cells: Sequence[Cell], run_dir: Path) -> None: ...
+
+    def forecast(self, expected: Forecast) -> None: ...
 
     def phase(self, text: str) -> None: ...
 

@@ -17,14 +17,15 @@ from bench.cards.work.count import work_of
 from bench.cell import Cell
 from bench.errors import BenchError, OutOfMemory, SpecError, WorkerCrashed
 from bench.machine.quiet import Cores
-from bench.measure.account import Account
 from bench.measure.energy.passes import EnergyPass, has_energy
 from bench.measure.group import group_class
 from bench.measure.language.answers import behind_its_text
 from bench.measure.language.pasts import footprint, names_to_fill, too_large, with_held, with_past
 from bench.measure.language.steps import tokenizer_of
-from bench.measure.listener import Listener
+from bench.measure.listener import Forecast, Listener
 from bench.measure.member import Context, told_placement, try_out
+from bench.measure.pace.account import Account
+from bench.measure.pace.forecast import Forecaster
 from bench.measure.peaks import Peaks, peaks_of, precision_of
 from bench.measure.plan import PlannedCell
 from bench.measure.prepare import Prepared
@@ -111,9 +112,11 @@ class Measuring:
             {planned.cores for planned in cells}, near={planned.near_cpus for planned in cells}
         )
         self._at_once = default_threads()  # before this process stays off some of the cores
+        self.forecaster = Forecaster(self.suite, self.account, self._groups(), self._to_score())
 
     def run(self) -> None:
         self.listener.run_started([planned.cell for planned in self.todo], self.store.path)
+        self.listener.forecast(self._expected())
         for words in self._crowded():
             self.listener.note(words)
         todo = {planned.cell.id for planned in self.todo}
@@ -128,6 +131,29 @@ class Measuring:
             self._total += len(further)
             self._together(further, {planned.cell.id for planned in further})
         self._check_sums()
+
+    def _groups(self) -> list[int]:
+        """How many cells of each group are still to be measured."""
+        todo = {planned.cell.id for planned in self.todo if planned.refused is None}
+        sizes = [sum(p.cell.id in todo for p in group) for group in self.prepared.plan.groups()]
+        return [size for size in sizes if size]
+
+    def _to_score(self) -> int:
+        """How many models are scored on a target."""
+        scored = {_scored(p) for p in self.todo if p.model.dataset is not None and not p.refused}
+        return len(scored) if self.suite.accuracy else 0
+
+    def _expected(self, waiting: Sequence[CellState] = ()) -> Forecast:
+        """How long the run takes, of which ``waiting`` cells are being measured."""
+        return self.forecaster.expected(waiting)
+
+    def _measured(
+        self, taken: Sequence[CellState], waiting: Sequence[CellState], seconds: float
+    ) -> None:
+        """One more invocation of the cells that were taken: how long the run takes is known
+        better."""
+        self.forecaster.measured(taken, seconds)
+        self.listener.forecast(self._expected(waiting))
 
     def _together(self, group: Sequence[PlannedCell], todo: Collection[str]) -> None:
         """Measure cells in turn that are of one load, but for those that are known not to fit.
@@ -232,8 +258,10 @@ class Measuring:
         return failure is not None
 
     def _measure(self, states: Sequence[CellState]) -> None:
+        self.forecaster.began()
         for state in states:
             self._score(state.planned)
+            self.listener.forecast(self._expected(states))
         simulated = [s for s in states if _simulated(s.planned)]
         for state in simulated:
             try_out(state, self._context(state.planned))
@@ -256,6 +284,7 @@ class Measuring:
             finish=self.finish,
             first_generation=self._first_generation,
             at_once=self._at_once,
+            measured=self._measured,
         )
 
     def _state(self, planned: PlannedCell) -> CellState:
@@ -286,7 +315,7 @@ class Measuring:
             self.scores[key] = stored
             return
         self.listener.phase(f"scoring {planned.cell.model.name} on {planned.cell.target}")
-        with self.account.useful():
+        with self.account.useful(), self.forecaster.scoring():
             try:
                 with as_answered(planned.cell.target):
                     self.scores[key] = score(planned, self._context(planned))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,9 +14,9 @@ from bench.capabilities import DeviceTime
 from bench.errors import BenchError
 from bench.machine.disturbance import Disturbance, Thresholds, Watcher, block_watcher
 from bench.machine.quiet import Cores
-from bench.measure.account import Account
 from bench.measure.beats import Beat
 from bench.measure.listener import Listener
+from bench.measure.pace.account import Account
 from bench.measure.plan import PlannedCell
 from bench.measure.state import CellState
 from bench.measure.taken import as_answered
@@ -54,6 +54,10 @@ class Context:
     finish: Callable[[CellState], None]  #: writes the record
     first_generation: int = 0  #: those below were measured before the run was gone on with
     at_once: int = 1  #: workers that may start beside each other
+    #: Told of each generation: who was measured, who of the group is still to be, in how many s.
+    measured: Callable[[Sequence[CellState], Sequence[CellState], float], None] = (
+        lambda taken, waiting, seconds: None
+    )
 
 
 @dataclass

@@ -16,11 +16,11 @@ from bench.arrays import Array
 from bench.cards.query import batch_axis_of, make_query
 from bench.cards.ready import STATIC_CACHE, Loaded, card_forms, load
 from bench.machine.memory import spare_bytes
-from bench.measure.account import Account
 from bench.measure.energy.passes import check_wall
 from bench.measure.language import steps
 from bench.measure.listener import Listener
 from bench.measure.models import Named, find_models, made_ready
+from bench.measure.pace.account import Account
 from bench.measure.plan import Plan, make_plan
 from bench.runtimes.declarations import references_for
 from bench.runtimes.processes import Launcher, launcher

@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cell import Cell
-from bench.measure.listener import Listener, QuietProgress
+from bench.measure.listener import Forecast, Listener, QuietProgress
 from bench.numbers import counted, duration, printable, rate, relative_half_width
 from bench.record.result import Record
 
@@ -51,6 +51,8 @@ class LineProgress:
     def run_started(self, cells: Sequence[Cell], run_dir: Path) -> None:
         self._total = len(cells)
         self._say(f"{counted(len(cells), 'cell')} to measure; records go to {run_dir}")
+
+    def forecast(self, expected: Forecast) -> None: ...
 
     def phase(self, text: str) -> None:
         self._say(text)
@@ -104,6 +106,8 @@ class RichProgress:
     def run_started(self, cells: Sequence[Cell], run_dir: Path) -> None:
         self._total = len(cells)
         self._start_live()
+
+    def forecast(self, expected: Forecast) -> None: ...
 
     def phase(self, text: str) -> None:
         self._phase = printable(text)

@@ -42,30 +42,44 @@ class Costs:
 
 @dataclass(frozen=True)
 class Asked:
-    """How narrow an interval has to be, and of how many processes at least."""
+    """How narrow an interval has to be, and after how many processes it is looked at."""
 
     half_width: float  #: of the logarithm
     confidence: float
-    processes: int
+    looks: tuple[int, ...]  #: rising; the first are the fewest processes that are taken in any case
 
 
 def rounds_worth(found: Components, costs: Costs, asked: Asked) -> int:
-    """Blocks that a process should have: what costs least time for any precision, but no more than
-    the fewest processes that are taken in any case need for the precision asked."""
-    best = math.inf
-    if found.processes > 0:
-        price = costs.process / max(costs.block, 1e-9)
-        best = math.sqrt(price * found.blocks / found.processes)
-    wanted = min(best, _enough(found, asked))
-    return int(min(MOST_ROUNDS, max(FEWEST_ROUNDS, math.ceil(min(wanted, MOST_ROUNDS)))))
+    """Blocks that a process should have: those that reach the half-width at the look where that
+    takes least time; where none reaches it, what costs least time for any precision.
+
+    The formula knows nothing of looks, nor that Student's t reaches far with few processes: it
+    alone would have few processes of many blocks where more of fewer are sooner sure.
+    """
+    plans = [plan for look in asked.looks if (plan := _at_look(found, costs, asked, look))]
+    if plans:
+        return min(plans)[1]
+    if found.processes <= 0:
+        return MOST_ROUNDS
+    price = costs.process / max(costs.block, 1e-9)
+    return _possible(math.sqrt(price * found.blocks / found.processes))
 
 
-def _enough(found: Components, asked: Asked) -> float:
-    """Blocks in each of the fewest processes that give the half-width; infinite where no number
-    of blocks does."""
-    reach = float(stdtrit(asked.processes - 1, 0.5 + asked.confidence / 2))
-    allowed = asked.processes * (asked.half_width / reach) ** 2 - found.processes
-    return found.blocks / allowed if allowed > 0 else math.inf
+def _at_look(
+    found: Components, costs: Costs, asked: Asked, processes: int
+) -> tuple[float, int] | None:
+    """The seconds until so many processes give the half-width, and the blocks in each; None where
+    no number of blocks does."""
+    reach = float(stdtrit(processes - 1, 0.5 + asked.confidence / 2))
+    allowed = processes * (asked.half_width / reach) ** 2 - found.processes
+    if allowed * MOST_ROUNDS < found.blocks:
+        return None
+    rounds = _possible(found.blocks / allowed) if found.blocks > 0 else FEWEST_ROUNDS
+    return processes * (costs.process + rounds * costs.block), rounds
+
+
+def _possible(rounds: float) -> int:
+    return int(min(MOST_ROUNDS, max(FEWEST_ROUNDS, math.ceil(min(rounds, MOST_ROUNDS)))))
 
 
 def longer_blocks(found: Components, costs: Costs, calls: int) -> int:

@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 
 from bench.measure import measuring
-from bench.measure.account import Account
 from bench.measure.listener import QuietProgress
+from bench.measure.pace.account import Account
 from bench.measure.prepare import prepare
 from bench.measure.run import start
 from bench.runtimes.targets import default_threads

@@ -19,7 +19,6 @@ from bench.machine import memory
 from bench.machine.powercap import Found, Zone
 from bench.machine.wall import MeterFile
 from bench.measure import starting
-from bench.measure.account import Account
 from bench.measure.energy import found, passes
 from bench.measure.energy.meters import (
     CommandMeter,
@@ -31,6 +30,7 @@ from bench.measure.energy.meters import (
 )
 from bench.measure.energy.passes import EnergyPass, Taken, check_wall, has_energy
 from bench.measure.member import COLD
+from bench.measure.pace.account import Account
 from bench.record.energy import energies
 from bench.record.windows import IDLE, Window
 from bench.spec import Suite

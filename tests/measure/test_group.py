@@ -21,16 +21,16 @@ from bench.cards.ready import Loaded
 from bench.errors import BenchError, WorkerCrashed
 from bench.machine import memory
 from bench.measure import group, member
-from bench.measure.account import Account
 from bench.measure.beats import BLOCK_NS, DISCARDED_CALLS, beat_for, equal_beats
 from bench.measure.feeds import Feeds
 from bench.measure.group import EXTRA_ROUNDS, Group
 from bench.measure.listener import QuietProgress
 from bench.measure.member import DEVICE_TIMES, WARMUP_BUDGET_S, Context
+from bench.measure.pace.account import Account
+from bench.measure.pace.spending import ROUNDS
+from bench.measure.pace.stops import fewest
 from bench.measure.plan import PlannedCell
-from bench.measure.spending import ROUNDS
 from bench.measure.state import CellState
-from bench.measure.stops import fewest
 from bench.record.block import CANARY, Block
 from bench.runtimes.client import Worker
 from bench.runtimes.runtime import Runtime

@@ -9,7 +9,7 @@ import numpy as np
 from fake_records import a_cell
 
 from bench.measure.beats import Beat
-from bench.measure.spending import ROUNDS, Plan, Spending
+from bench.measure.pace.spending import ROUNDS, Plan, Spending
 from bench.record.block import Block
 from bench.spec import Suite
 

@@ -15,10 +15,10 @@ from bench.backend import Device
 from bench.errors import WorkerCrashed
 from bench.machine import memory
 from bench.measure import group, member, starting
-from bench.measure.account import Account
 from bench.measure.group import Group
+from bench.measure.pace.account import Account
+from bench.measure.pace.stops import STARTING_PATIENCE, fewest, stops
 from bench.measure.plan import PlannedCell
-from bench.measure.stops import STARTING_PATIENCE, fewest, stops
 from bench.runtimes.runtime import Runtime
 from bench.worker import messages
 

@@ -10,7 +10,7 @@ from fake_records import a_cell
 
 from bench.machine import memory
 from bench.measure import starting
-from bench.measure.account import Account
+from bench.measure.pace.account import Account
 from bench.measure.starting import Room, start_members
 from bench.worker.messages import Warmup
 

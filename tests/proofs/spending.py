@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,11 +12,12 @@ import numpy as np
 from engine import Finding, measure, report
 from intervals import MODEL, TARGETS, neighbour
 
-from bench.measure.spending import ROUNDS, Plan, Spending
+from bench.measure.pace.spending import ROUNDS, Plan, Spending
 from bench.record.result import Invocation
 from bench.spec import QUICK
 from bench.stats.allocation import Asked, Costs, rounds_worth
 from bench.stats.components import Logs, estimate
+from bench.stats.spending import geometric_looks
 from bench.stats.stopping import RankingRule, stated_interval, stopping_confidence
 
 PRECISION, FEWEST, MOST, CONFIDENCE = 0.05, 3, 100, 0.95
@@ -58,18 +59,26 @@ def blocks_of(case: Wandering, rounds: int, rng: np.random.Generator) -> Logs:
 
 
 def one_more(
-    case: Wandering, taken: list[Logs], asked: Asked, rng: np.random.Generator, *, learns: bool
+    case: Wandering,
+    taken: list[Logs],
+    asked: Callable[[list[Logs]], Asked],
+    rng: np.random.Generator,
+    *,
+    learns: bool,
+    level: float = 0.0,
 ) -> Logs:
-    """The next process, with as many blocks as the engine would give it."""
+    """The next process, with as many blocks as the engine would give it after those that it knows;
+    of the first process it knows the first rounds."""
     costs = Costs(case.process_s, case.block_s, 0.0)
     if not learns:
-        return blocks_of(case, ROUNDS, rng)
+        return level + blocks_of(case, ROUNDS, rng)
     if len(taken) > SETTLED:  # what is learned changes little then
-        return blocks_of(case, len(taken[-1]), rng)
+        return level + blocks_of(case, len(taken[-1]), rng)
     if taken:
-        return blocks_of(case, rounds_worth(estimate(taken), costs, asked), rng)
-    first = blocks_of(case, 64, rng)
-    return first[: max(ROUNDS, rounds_worth(estimate([first[:ROUNDS]]), costs, asked))]
+        return level + blocks_of(case, rounds_worth(estimate(taken), costs, asked(taken)), rng)
+    first = level + blocks_of(case, 64, rng)
+    seen = [first[:ROUNDS]]
+    return first[: max(ROUNDS, rounds_worth(estimate(seen), costs, asked(seen)))]
 
 
 def seconds_of(case: Wandering, taken: list[Logs]) -> float:
@@ -81,10 +90,11 @@ def until_precise(
 ) -> tuple[bool, float, bool]:
     """Whether the interval holds the long-run value, the seconds until it was narrow enough, and
     whether it was."""
-    asked = Asked(math.log1p(PRECISION), stopping_confidence(CONFIDENCE), FEWEST)
+    looks = tuple(geometric_looks(FEWEST, MOST))
+    asked = Asked(math.log1p(PRECISION), stopping_confidence(CONFIDENCE), looks)
     taken: list[Logs] = []
     while True:
-        taken.append(one_more(case, taken, asked, rng, learns=learns))
+        taken.append(one_more(case, taken, lambda _: asked, rng, learns=learns))
         if len(taken) < FEWEST:
             continue
         found = stated_interval(np.exp([blocks.mean() for blocks in taken]), CONFIDENCE)
@@ -100,11 +110,14 @@ def until_ranked(
     seconds; the case is that of their ratio."""
     rule = RankingRule(2, CONFIDENCE, 0.02, FEWEST, RANKED_MOST)
     taken: list[Logs] = []
-    while True:
-        seen = abs(float(np.mean([blocks.mean() for blocks in taken]))) if taken else 0.02
+
+    def asked(known: list[Logs]) -> Asked:
+        seen = abs(float(np.mean([blocks.mean() for blocks in known])))
         width = seen if seen > rule.margin else max(rule.margin - seen, rule.margin / 4)
-        asked = Asked(width, rule.per_look(), FEWEST)
-        taken.append(gap + one_more(case, taken, asked, rng, learns=learns))
+        return Asked(width, rule.per_look(), rule.looks())
+
+    while True:
+        taken.append(one_more(case, taken, asked, rng, learns=learns, level=gap))
         values = {i: math.exp(blocks.mean()) for i, blocks in enumerate(taken)}
         ones = dict.fromkeys(values, 1.0)
         if rule.settled(ones, values) or len(taken) == RANKED_MOST:

@@ -20,7 +20,7 @@ from bench.stats.components import Components
 
 COSTS = Costs(process=0.35, block=0.0125, opening=0.0025)
 #: No number of blocks is enough in the fewest processes.
-NARROW = Asked(half_width=1e-6, confidence=0.95, processes=3)
+NARROW = Asked(half_width=1e-6, confidence=0.95, looks=(3, 4, 6))
 
 
 def price(rounds: int, found: Components, costs: Costs) -> float:
@@ -41,7 +41,7 @@ def test_no_other_number_of_rounds_is_cheaper(processes: float, blocks: float) -
 def test_a_steady_cell_gets_few_rounds_and_one_that_wanders_gets_many() -> None:
     replay = Components(0.00001, 0.0001, 0.0, 2)
     launches = Components(0.0022, 0.04, 0.0, 2)
-    asked = Asked(0.05, 0.95, 3)
+    asked = Asked(0.05, 0.95, (3,))
     assert rounds_worth(replay, COSTS, asked) == FEWEST_ROUNDS
     assert rounds_worth(launches, COSTS, asked) > 20
 
@@ -49,11 +49,20 @@ def test_a_steady_cell_gets_few_rounds_and_one_that_wanders_gets_many() -> None:
 def test_no_more_than_what_the_fewest_processes_need_for_the_precision() -> None:
     """Where processes don't differ, the formula alone would ask for ever more blocks."""
     found = Components(0.0, 0.04, 0.0, 4)
-    asked = Asked(0.05, 0.95, 5)
+    asked = Asked(0.05, 0.95, (5,))
     rounds = rounds_worth(found, COSTS, asked)
     reach = float(stdtrit(4, 0.975))
     widths = [reach * np.sqrt(0.04 / n / 5) for n in (rounds, rounds - 1)]
     assert widths[0] <= 0.05 < widths[1]
+
+
+def test_more_processes_of_fewer_rounds_where_that_is_sooner_sure() -> None:
+    """Three processes reach far by Student's t: a large gap whose blocks wander is sooner known
+    from four or six."""
+    found = Components(0.0004, 0.03, 0.0, 2)
+    costs = Costs(process=0.35, block=0.025, opening=0.0)
+    few, more = (rounds_worth(found, costs, Asked(0.26, 0.99, k)) for k in ((3,), (3, 4, 6, 8)))
+    assert more < few / 2
 
 
 def test_processes_that_are_dear_to_start_get_more_rounds() -> None:

@@ -17,10 +17,11 @@ from bench.judge.changes import change_between
 from bench.measure.beats import equal_beats
 from bench.measure.canary import Canary
 from bench.measure.group import Group
+from bench.measure.listener import Forecast
 from bench.measure.measuring import Measuring, OpenRun
 from bench.measure.member import Context, Member
+from bench.measure.pace.spending import P99, ROUNDS
 from bench.measure.plan import Plan, PlannedCell
-from bench.measure.spending import P99, ROUNDS
 from bench.measure.state import CellState
 from bench.record.block import Block
 from bench.record.result import Record, StopReason
@@ -130,6 +131,10 @@ class Tuning(Measuring):
     def run(self) -> None:
         self._keep()
         super().run()
+
+    def _expected(self, waiting: Sequence[CellState] = ()) -> Forecast:
+        """At most what the tune may take."""
+        return Forecast(self.account.total_s, max(0.0, self.budget.left_s))
 
     # -- what the race asks for (`bench.trials.tune.race.Field`) ----------------------------------
 

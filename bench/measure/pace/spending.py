@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.measure.beats import Beat
+from bench.measure.pace.stops import ranking_rule, rivals
 from bench.measure.state import CellState
-from bench.measure.stops import ranking_rule, rivals
 from bench.record.block import Block, block_medians, representative
 from bench.spec import Suite
 from bench.stats.allocation import Asked, Costs, longer_blocks, rounds_worth
@@ -31,6 +31,7 @@ from bench.stats.components import (
     intraclass_of,
 )
 from bench.stats.percentile import minimum_samples
+from bench.stats.spending import geometric_looks
 from bench.stats.stopping import stopping_confidence
 
 #: Rounds of the first generation, after which it is looked at for the first time; the design whose
@@ -129,9 +130,9 @@ class Spending:
         longer = 1
         if rounds >= MANY * ROUNDS:
             longer = min(longer_blocks(each, costs, beat.calls) for each in found)
-        affordable = self.suite.max_time_s / asked.processes / max(mine.block_s, 1e-9)
+        affordable = self.suite.max_time_s / asked.looks[0] / max(mine.block_s, 1e-9)
         rounds = min(rounds // longer, max(ROUNDS, int(affordable)))
-        tail = math.ceil(minimum_samples(P99) / (asked.processes * beat.calls))
+        tail = math.ceil(minimum_samples(P99) / (asked.looks[0] * beat.calls))
         return Plan(max(rounds, min(ROUNDS, tail)), longer)
 
     def _components(self, cell_id: str, known: Mapping[str, Learned]) -> list[Components]:
@@ -154,7 +155,8 @@ class Spending:
         suite = self.suite
         if suite.goal != "rank":
             confidence = stopping_confidence(suite.confidence)
-            asked = Asked(math.log1p(suite.precision), confidence, suite.min_invocations)
+            looks = tuple(geometric_looks(suite.min_invocations, suite.max_invocations))
+            asked = Asked(math.log1p(suite.precision), confidence, looks)
             return dict.fromkeys(known, asked)
         found: dict[str, Asked] = {}
         for others in rivals(states):
@@ -167,7 +169,7 @@ class Spending:
             for cell_id, mine in levels.items():
                 gaps = [_gap(mine, theirs) for other, theirs in levels.items() if other != cell_id]
                 width = min([_to_show(gap, suite.margin) for gap in gaps], default=suite.margin)
-                found[cell_id] = Asked(width, rule.per_look(), rule.first)
+                found[cell_id] = Asked(width, rule.per_look(), rule.looks())
         return {cell_id: found[cell_id] for cell_id in known}
 
 

@@ -1,0 +1,1 @@
+"""What measuring takes, when a cell has enough of it, and what is left."""

@@ -1,0 +1,98 @@
+"""How long a run will take, from its plan and from what was measured of it so far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from bench.measure.listener import Forecast
+from bench.measure.pace.account import Account
+from bench.measure.state import CellState
+from bench.record.estimate import relative_half_width
+from bench.spec import Suite
+from bench.stats.spending import geometric_looks
+
+#: Before anything is measured: a worker's start, eight blocks of 10 ms and what is asked of it at
+#: the end took so long, and scoring a model on a target so long, where the default suite was
+#: measured on two cores. Both are replaced by what is seen.
+INVOCATION_S = 0.4
+SCORE_S = 0.8
+
+
+class Forecaster:
+    """Learns what an invocation and a score of this run take, and how many are needed."""
+
+    def __init__(self, suite: Suite, account: Account, groups: Sequence[int], scores: int) -> None:
+        """``groups``: how many cells each has, those that are measured first at the front;
+        ``scores``: how many models are scored on a target."""
+        self._suite = suite
+        self._account = account
+        self._waiting = list(groups)
+        self._scores = scores
+        self._scoring_s: list[float] = []
+        self._invocations = 0
+        self._measuring_s = 0.0
+        self._needed: dict[str, float] = {}  #: invocations in the end, by cell
+
+    def began(self) -> None:
+        """The cells of the next group are measured from now on."""
+        if self._waiting:
+            self._waiting.pop(0)
+
+    @contextmanager
+    def scoring(self) -> Iterator[None]:
+        """Inside, one model is scored on a target."""
+        began_s = self._account.total_s
+        try:
+            yield
+        finally:
+            self._scores = max(0, self._scores - 1)
+            self._scoring_s.append(self._account.total_s - began_s)
+
+    def measured(self, states: Sequence[CellState], seconds: float) -> None:
+        """One more invocation of each of the cells took so long, all things included."""
+        self._invocations += len(states)
+        self._measuring_s += seconds
+        for state in states:
+            self._needed[state.cell.id] = self._in_the_end(state)
+
+    def expected(self, active: Sequence[CellState] = ()) -> Forecast:
+        """What is to be expected now, while ``active`` cells are measured."""
+        left = sum(
+            max(1.0, self._needed.get(state.cell.id, self._typical) - len(state.invocations))
+            for state in active
+        )
+        left += sum(self._waiting) * self._typical
+        remaining_s = left * self._invocation_s + self._scores * self._score_s
+        return Forecast(self._account.total_s, remaining_s)
+
+    @property
+    def _typical(self) -> float:
+        """Invocations that a cell will have of which nothing is known yet."""
+        if self._needed:
+            return sum(self._needed.values()) / len(self._needed)
+        return float(self._suite.min_invocations)
+
+    @property
+    def _invocation_s(self) -> float:
+        return self._measuring_s / self._invocations if self._invocations else INVOCATION_S
+
+    @property
+    def _score_s(self) -> float:
+        return sum(self._scoring_s) / len(self._scoring_s) if self._scoring_s else SCORE_S
+
+    def _in_the_end(self, state: CellState) -> float:
+        """How many invocations a cell will have when it stops."""
+        suite, count = self._suite, len(state.invocations)
+        if state.stop:
+            return count
+        if suite.goal == "rank":
+            looks = geometric_looks(suite.min_invocations, suite.max_invocations)
+            return next((look for look in looks if look > count), suite.max_invocations)
+        wanted = float(suite.min_invocations)
+        if count > 1:
+            ratio = relative_half_width(state.figures(), suite.confidence) / suite.precision
+            wanted = max(wanted, math.ceil(count * ratio**2))
+        affordable = suite.max_time_s / max(state.spent_s / count, 1e-9) if count else math.inf
+        return min(max(wanted, count + 1), suite.max_invocations, max(affordable, count + 1))
