@@ -184,7 +184,7 @@ def _drafted(drafting: Drafting) -> str:
     times = best.speedup
     value = ratio(times.estimate, times.low, times.high)
     if times.low > 1:
-        worth = f"an expected {value} faster, and loses nothing"
+        worth = f"an expected {value} as fast, and loses nothing"
     elif times.high < 1:
         worth = f"not worth it: an expected {value} as fast"
     else:
@@ -263,19 +263,17 @@ def superlative(cost: Cost) -> str:
 
 
 def _offer_words(offer: Offer, original: str, deal: Deal) -> str:
-    """``the distilled x is 9.8x faster than y and 2.1 points less accurate``."""
+    """``the distilled x is 9.8x as fast as y and 2.1 points less accurate``."""
     speed, change = offer.pair.speedup, offer.pair.accuracy
     if speed is None or change is None:
         return ""
-    if speed.verdict == "faster":
-        fast = f"{ratio(speed.value, speed.low, speed.high)} faster"
-    elif speed.verdict == "slower":
-        fast = f"{ratio(1 / speed.value, 1 / speed.high, 1 / speed.low)} slower"
-    else:
-        fast = f"not surely faster or slower ({ratio(speed.value, speed.low, speed.high)})"
-    than = f" than {printable(original, limit=NAME_LIMIT)}" if offer.kind == "distilled" else ""
+    times = ratio(speed.value, speed.low, speed.high)
+    fast, than = f"{times} as fast", "as"
+    if speed.verdict == "unclear":
+        fast, than = f"not surely faster or slower ({times})", "than"
+    other = f" {than} {printable(original, limit=NAME_LIMIT)}" if offer.kind == "distilled" else ""
     lost = _lost_words(change, deal.negligible(change.metric))
-    return f"{_offered(offer)} is {fast}{than} and {lost}"
+    return f"{_offered(offer)} is {fast}{other} and {lost}"
 
 
 def _offered(offer: Offer) -> str:

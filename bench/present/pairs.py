@@ -181,9 +181,7 @@ def _speed_words(pair: Pair, found: Ratio) -> str:
             f"is {ratio(found.value)} as fast as {other} at the median but "
             f"{ratio(pair.floor_speedup.value)} at its best (so it depends on the machine's load)"
         )
-    if found.verdict == "faster":
-        return f"is {ratio(found.value, found.low, found.high)} faster than {other}"
-    return f"is {ratio(1 / found.value, 1 / found.high, 1 / found.low)} slower than {other}"
+    return f"is {ratio(found.value, found.low, found.high)} as fast as {other}"
 
 
 def _accuracy_words(change: Change | None) -> str:

@@ -62,7 +62,7 @@ def main() -> None:
     print(f"{len(targets)} targets, 2 models, {default_threads()} at once:")
     for what, ratios in (("until workers are ready", ready), ("the whole", whole)):
         low, middle, high = statistics.quantiles(ratios, n=4)
-        print(f"  {what}: {middle:.2f}x faster (quartiles {low:.2f} to {high:.2f})")
+        print(f"  {what}: {middle:.2f}x as fast (quartiles {low:.2f} to {high:.2f})")
 
 
 if __name__ == "__main__":

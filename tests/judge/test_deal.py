@@ -77,9 +77,9 @@ def test_it_is_said_in_plain_words() -> None:
     assert "most accurate is fashion-teacher int8-static onnxruntime:cpu" in said[0]
     (offer,) = said[1:]
     assert offer.startswith("On onnxruntime:cpu the distilled fashion-student is 10.")
-    assert "faster than fashion-teacher and 5.0 points (4.6 to 5.4) less accurate" in offer
+    assert "as fast as fashion-teacher and 5.0 points (4.6 to 5.4) less accurate" in offer
     assert "fashion-teacher in int8-static is 2.5" in offer
-    assert "faster and loses nothing measurable" in offer
+    assert "as fast and loses nothing measurable" in offer
     assert "fashion-student-ce" not in offer
 
 

@@ -133,7 +133,7 @@ def test_a_sentence_that_was_changed_is_named(
     path = published / file
     lines = path.read_text().splitlines()
     place = next(n for n, line in enumerate(lines) if re.match(r"(- |<li>)On x:cpu fash", line))
-    lines[place] = lines[place].replace("slower", "faster", 1)
+    lines[place] = lines[place].replace("as fast", "as slow", 1)
     path.write_text("\n".join(lines) + "\n")
     assert main(["publish", "--check", str(published)]) == 1
     assert f"{file}, line {place + 1}: published" in capsys.readouterr().out

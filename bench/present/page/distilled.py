@@ -137,7 +137,7 @@ def _speedups(pairs: Sequence[Pair], palette: Palette, name: str) -> Picture | N
     return Picture(
         name=name,
         title="Speed-up",
-        words="How many times faster than the model after the stroke; right of the dotted line is "
+        words="How many times as fast as the model after the slash; right of the dotted line is "
         f"faster. The largest: {_label(best)}, {_ratio_words(best.speedup)}."
         f"{cut_words(len(lanes), len(found), 'pairs')}",
         spec=checked(spec),
