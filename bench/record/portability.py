@@ -40,8 +40,9 @@ class TargetRow(Frozen):
 class OperatorRow(Frozen):
     """An operator, since a version of its domain, on a target: from the tests of the node itself.
 
-    ``outcome``: ``pass`` and ``partial`` say that all or some tests pass; a crash or a timeout of
-    any test takes precedence. ``worst_error`` is the largest absolute error of a wrong result.
+    ``outcome``: ``pass`` and ``partial`` say that all or some tests pass; a crash, a timeout or a
+    wrong result of any test takes precedence (an older bench wrote ``partial`` for the last).
+    ``worst_error`` is the largest absolute error of a wrong result.
     ``expanded_*`` count the tests of the function that defines the operator from others.
     """
 
@@ -58,6 +59,11 @@ class OperatorRow(Frozen):
     not_expressible: int = Field(0, description="tests of types that a worker can't be given")
     expanded_tests: int = 0
     expanded_passed: int = 0
+
+    @property
+    def worst(self) -> OperatorOutcome:
+        """The worst outcome of any test: what passes elsewhere makes no wrong result better."""
+        return "wrong" if self.outcome == "partial" and self.counts.get("wrong") else self.outcome
 
 
 class FailureRow(Frozen):

@@ -52,6 +52,17 @@ class Table:
     left_out: str = ""
     filters: tuple[int, ...] = ()  #: columns that get a menu of their values
 
+    @property
+    def shown(self) -> tuple[Column, ...]:
+        """The columns that say something in some row; the others are in CSV alone."""
+        if not self.rows:
+            return self.columns
+        return tuple(
+            column
+            for place, column in enumerate(self.columns)
+            if any(row[place].text not in (MISSING, "") for row in self.rows)
+        )
+
 
 @dataclass(frozen=True)
 class Picture:

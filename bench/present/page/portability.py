@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -32,6 +32,7 @@ MapOutcome = OperatorOutcome | ModelOutcome
 
 MOST_ROWS = 400
 _DETAIL_LIMIT = 300
+_FEWEST_MERGED = 3
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,24 @@ class Square:
 
 
 @dataclass(frozen=True)
+class GridRow:
+    """One operator or model, or all ``names`` that are alike, against the targets; a square is
+    None where nothing was tried."""
+
+    label: str
+    squares: tuple[Square | None, ...]
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Grid:
-    """Rows against targets; a square is None where nothing was tried."""
+    """Rows against targets."""
 
     name: str
     caption: str
     what: str
     targets: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Square | None, ...]], ...]
+    rows: tuple[GridRow, ...]
     left_out: str = ""
 
 
@@ -69,7 +80,7 @@ class Portability:
 OUTCOMES: dict[MapOutcome, tuple[str, str]] = {
     "pass": ("✓", "every test agrees with the reference"),
     "runs": ("✓", "the model runs and agrees with the reference"),
-    "partial": ("~", "some tests pass"),
+    "partial": ("~", "some tests pass, none is wrong"),
     "fallback": ("~", "the model runs, some nodes off the device"),
     "wrong": ("≠", "it runs and computes something else"),
     "unsupported": ("✗", "refused with an error that says so"),
@@ -117,8 +128,8 @@ def read_portability(path: Path) -> PortabilityReport:
         ) from error
 
 
-def portability(report: PortabilityReport) -> Portability:
-    """The maps: operators by name, models in their order."""
+def portability(report: PortabilityReport, most: int | None = MOST_ROWS) -> Portability:
+    """The maps: operators by name, models in their order; at most so many rows of each."""
     targets = tuple(dict.fromkeys(line.target for line in report.targets))
     operators: dict[str, dict[str, Square]] = {}
     for line in sorted(report.operators, key=lambda o: (o.domain, o.operator, o.opset)):
@@ -131,8 +142,8 @@ def portability(report: PortabilityReport) -> Portability:
         square = _square(model.outcome, "", model.detail)
         models.setdefault(f"{model.model}{variant}", {})[model.target] = square
     grids = [
-        _grid("portability-models", "Models on targets", "Model", targets, models),
-        _grid("portability-operators", "Operators on targets", "Operator", targets, operators),
+        _grid(f"portability-{what.lower()}s", what, targets, found, most)
+        for what, found in (("Model", models), ("Operator", operators))
     ]
     used = {
         square.outcome
@@ -154,7 +165,7 @@ def _operator(line: OperatorRow) -> Square:
     words = f"{line.passed} of {line.tests} tests passed{error}"
     detail = f"{words}. {line.detail}" if line.detail else f"{words}."
     count = f"{line.passed}/{line.tests}" if line.outcome != "pass" and line.tests else ""
-    return _square(line.outcome, count, detail)
+    return _square(line.worst, count, detail)
 
 
 def _square(outcome: MapOutcome, count: str, detail: str) -> Square:
@@ -163,18 +174,50 @@ def _square(outcome: MapOutcome, count: str, detail: str) -> Square:
 
 
 def _grid(
-    name: str, caption: str, what: str, targets: Sequence[str], found: dict[str, dict[str, Square]]
+    name: str,
+    what: str,
+    targets: Sequence[str],
+    found: dict[str, dict[str, Square]],
+    most: int | None,
 ) -> Grid:
-    rows = [
-        (shown(row), tuple(squares.get(target) for target in targets))
-        for row, squares in found.items()
-    ]
+    targets = [target for target in targets if any(target in row for row in found.values())]
+    rows = _merged(
+        [
+            GridRow(shown(row), tuple(squares.get(target) for target in targets))
+            for row, squares in found.items()
+        ],
+        what,
+    )
     left_out = ""
-    if len(rows) > MOST_ROWS:
-        rows.sort(key=lambda row: min(map(_badness, row[1]), default=len(WORST_FIRST)))
-        left_out = f"The {MOST_ROWS} with the worst outcomes of {len(rows):,}; the file has all."
-        rows = rows[:MOST_ROWS]
-    return Grid(name, caption, what, tuple(map(shown, targets)), tuple(rows), left_out)
+    if most is not None and len(rows) > most:
+        rows.sort(key=lambda row: min(map(_badness, row.squares), default=len(WORST_FIRST)))
+        left_out = f"The {most} with the worst outcomes of {len(rows):,}; the file has all."
+        rows = rows[:most]
+    return Grid(
+        name, f"{what}s on targets", what, tuple(map(shown, targets)), tuple(rows), left_out
+    )
+
+
+def _merged(rows: Sequence[GridRow], what: str) -> list[GridRow]:
+    """Rows of which nothing but the outcomes is to be told as one row, where there are several
+    alike; those first that say more."""
+    alike: dict[tuple[MapOutcome, ...], list[GridRow]] = {}
+    apart = []
+    for row in rows:
+        known = [square for square in row.squares if square is not None]
+        plain = len(known) == len(row.squares) and not any(square.count for square in known)
+        if plain:
+            alike.setdefault(tuple(square.outcome for square in known), []).append(row)
+        else:
+            apart.append(row)
+    for found in alike.values():
+        if len(found) < _FEWEST_MERGED:
+            apart += found
+            continue
+        names = tuple(row.label for row in found)
+        squares = tuple(replace(q, detail="") if q else None for q in found[0].squares)
+        apart.append(GridRow(f"{len(names)} {what.lower()}s", squares, names))
+    return apart
 
 
 def _badness(square: Square | None) -> int:

@@ -1,87 +1,63 @@
-"""The page of a publication: plain HTML without scripts, readable in light, dark and on paper."""
+"""The page of a publication: its tables in the style of all pages, without scripts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass
 
-from bench.numbers import printable
+from bench.numbers import MISSING, printable
 from bench.present.ci.tables import Table
+from bench.present.page.template import rendered
 
 Part = tuple[str, list[tuple[str, str]], Table, "Table | None", list[str]]
+_LIMIT = 1000
 
-_STYLE = """
-:root { color-scheme: light dark; }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 78rem; padding: 1.5rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; overflow-wrap: anywhere; }
-.wide { overflow-x: auto; margin: 1rem 0; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .5rem; text-align: left; white-space: nowrap; }
-td { border-bottom: 1px solid #8884; }
-td:last-child:not(.number) { white-space: normal; min-width: 9rem; }
-th { border-bottom: 2px solid #8888; }
-.number { text-align: right; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; }
-dt { opacity: .7; } dd { margin: 0; overflow-wrap: anywhere; }
-code { font-family: ui-monospace, monospace; font-size: .92em; }
-@media print { .wide { overflow: visible; } body { max-width: none; font-size: 9pt; } }
-""".strip()
+
+@dataclass(frozen=True)
+class _Shown:
+    """A table in printable words; ``kept`` are the columns in which some row has something."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    kept: tuple[int, ...]
+    numbers: frozenset[int]
+    names: frozenset[int]
+
+
+@dataclass(frozen=True)
+class _Part:
+    name: str
+    facts: tuple[tuple[str, str], ...]
+    results: _Shown
+    pairs: _Shown | None
+    sentences: tuple[str, ...]
 
 
 def page(title: str, parts: Sequence[Part]) -> str:
-    """The whole page, one table row a line; every text is escaped."""
-    shown = _text(title)
-    lines = [
-        "<!doctype html>",
-        '<html lang="en">',
-        '<meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{shown}</title>",
-        f"<style>\n{_STYLE}\n</style>",
-        f"<h1>{shown}</h1>",
-        "<p>Written by <code>bench publish</code>; <code>bench publish --check</code> derives "
-        'every number again from the runs beside this page. Full precision: <a href="results.csv">'
-        'results.csv</a>, <a href="pairs.csv">pairs.csv</a>. ± is the interval; p99 is an upper '
-        "bound at 99% confidence, and absent where the samples are too few for one. ⚠️ names the "
-        "checks that failed: where <code>undisturbed</code> did, other programs used the CPU "
-        "meanwhile; where <code>steady-state</code> did, a warm-up had not settled.</p>",
-    ]
-    for name, facts, results, pairs, sentences in parts:
-        lines += [f"<h2>{_text(name)}</h2>", "<dl>"]
-        lines += [f"<dt>{_text(key)}</dt><dd>{_text(value)}</dd>" for key, value in facts]
-        lines += ["</dl>", *_table(results, f"Results of {name}")]
-        if pairs is not None:
-            lines += [*_table(pairs, f"Pairs of {name}"), "<ul>"]
-            lines += [f"<li>{_text(words)}</li>" for words in sentences]
-            lines += ["</ul>"]
-    return "\n".join([*lines, "</html>"]) + "\n"
+    """The whole page, one table row a line; the template escapes every text."""
+    return rendered("publication.html.jinja", title=_text(title), parts=[_part(p) for p in parts])
 
 
-def _table(table: Table, name: str) -> list[str]:
-    """Wide tables scroll in a region of their own, which the keyboard reaches."""
-    label = escape(printable(name), quote=True)
-    return [
-        f'<div class="wide" role="region" aria-label="{label}" tabindex="0"><table>',
-        f"<thead>{_row(table, table.header, 'th')}</thead>",
-        "<tbody>",
-        *[_row(table, row, "td") for row in table.rows],
-        "</tbody>",
-        "</table></div>",
-    ]
+def _part(part: Part) -> _Part:
+    name, facts, results, pairs, sentences = part
+    return _Part(
+        _text(name),
+        tuple((_text(key), _text(value)) for key, value in facts),
+        _shown(results),
+        _shown(pairs) if pairs is not None else None,
+        tuple(map(_text, sentences)),
+    )
 
 
-def _row(table: Table, cells: Sequence[str], tag: str) -> str:
-    return "<tr>" + "".join(_cell(table, n, cell, tag) for n, cell in enumerate(cells)) + "</tr>"
-
-
-def _cell(table: Table, number: int, cell: str, tag: str) -> str:
-    scope = ' scope="col"' if tag == "th" else ""
-    kind = ' class="number"' if number in table.numbers else ""
-    shown = _text(cell or "Status") if tag == "th" else _text(cell)
-    if tag == "td" and number in table.names:
-        shown = f"<code>{shown}</code>"
-    return f"<{tag}{scope}{kind}>{shown}</{tag}>"
+def _shown(table: Table) -> _Shown:
+    kept = tuple(
+        place
+        for place in range(len(table.header))
+        if any(row[place] not in (MISSING, "") for row in table.rows)
+    )
+    rows = tuple(tuple(map(_text, row)) for row in table.rows)
+    return _Shown(tuple(map(_text, table.header)), rows, kept, table.numbers, table.names)
 
 
 def _text(words: str) -> str:
-    return escape(printable(words, limit=1000), quote=True)
+    return printable(words, limit=_LIMIT)

@@ -12,8 +12,8 @@ from bench.record.portability import ModelOutcome, OperatorOutcome, OperatorRow,
 #: What each outcome of an operator means, said of its tests.
 _MEANING: dict[OperatorOutcome, str] = {
     "pass": "all tests pass",
-    "partial": "some tests pass",
-    "wrong": "wrong results",
+    "partial": "some tests pass, none is wrong",
+    "wrong": "a test gives a wrong result",
     "unsupported": "unsupported",
     "crash": "a test crashed its worker",
     "timeout": "a test did not end in time",
@@ -71,7 +71,7 @@ def cell_words(cell: OperatorRow | None) -> str:
     """``✓ 12``, ``~ 10/12``, ``·``."""
     if cell is None:
         return ""
-    mark = MARKS[cell.outcome][0]
+    mark = MARKS[cell.worst][0]
     if not cell.tests:
         return mark
     return (

@@ -98,7 +98,7 @@ def _matrix(matrix: Matrix, width: int, *, everything: bool) -> Text:
     if any(column.title != column.key for column in columns):
         legend = ", ".join(f"{c.title} {c.key}" for c in columns)
         text.append(wrap(legend, width, 2) + "\n")
-    marks = {cell.outcome for row in shown for cell in row.cells.values()}
+    marks = {cell.worst for row in shown for cell in row.cells.values()}
     words = "; ".join(f"{m} {meaning}" for key, (m, meaning) in MARKS.items() if key in marks)
     text.append(wrap(f"{words}. Numbers are tests.", width, 2) + "\n")
     return text
@@ -129,7 +129,7 @@ def _failures(matrix: Matrix, width: int, *, everything: bool) -> Text:
         limit = len(failing) if everything else FAILURES_SHOWN
         text.append(f"\n{target}: what fails\n", style="bold")
         for row, cell in failing[:limit]:
-            line = f"{MARKS[cell.outcome][0]} {row.label}: {printable(cell.detail, limit=160)}"
+            line = f"{MARKS[cell.worst][0]} {row.label}: {printable(cell.detail, limit=160)}"
             text.append(wrap("  " + line, width, 4) + "\n")
         if len(failing) > limit:
             more = f"  and {len(failing) - limit} more operators: --all, or --markdown FILE\n"
@@ -141,7 +141,7 @@ def _severity(item: tuple[MatrixRow, OperatorRow]) -> tuple[int, float, str]:
     """Crashes first, then what is wrong by the largest share of tests, then the rest."""
     row, cell = item
     order = ("crash", "timeout", "wrong", "partial", "unsupported", "unavailable")
-    rank = order.index(cell.outcome) if cell.outcome in order else len(order)
+    rank = order.index(cell.worst) if cell.worst in order else len(order)
     return rank, cell.passed / cell.tests if cell.tests else 1.0, row.label
 
 

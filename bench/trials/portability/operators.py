@@ -97,7 +97,7 @@ def outcome_of_operator(counts: Mapping[str, int]) -> OperatorOutcome:
     failed = [outcome for outcome in _WORST_FIRST if counts.get(outcome)]
     if not failed:
         return "pass" if counts.get("pass") else "not-expressible"
-    if failed[0] in ("crash", "timeout") or not counts.get("pass"):
+    if failed[0] in ("crash", "timeout", "wrong") or not counts.get("pass"):
         return failed[0]
     return "partial"
 

@@ -46,12 +46,23 @@ def test_a_crash_is_never_hidden_by_tests_that_pass(counted: dict[str, int]) -> 
     assert (outcome_of_operator(counted) == "crash") == ("crash" in counted)
 
 
-def test_some_that_pass_and_some_that_do_not_are_partial_with_the_worst_told() -> None:
+@given(counts)
+def test_a_wrong_result_is_never_hidden_by_tests_that_pass(counted: dict[str, int]) -> None:
+    worse = {"crash", "timeout"} & set(counted)
+    assert (outcome_of_operator(counted) == "wrong") == ("wrong" in counted and not worse)
+
+
+def test_some_that_pass_and_some_that_are_refused_are_partial() -> None:
+    (row,) = operator_rows([case("a"), case("b")], results(a="pass", b="unsupported"), "x:cpu")
+    assert (row.outcome, row.tests, row.passed) == ("partial", 2, 1)
+
+
+def test_the_worst_of_an_operator_is_told_with_its_error() -> None:
     cases = [case("a"), case("b"), case("c"), case("body", expanded=True)]
     found = results(a="pass", b="unsupported", body="pass")
     found["c"] = TestResult(test="c", outcome="wrong", detail="off", max_abs_error=2.0)
     (row,) = operator_rows(cases, found, "x:cpu")
-    assert (row.outcome, row.tests, row.passed, row.worst_error) == ("partial", 3, 1, 2.0)
+    assert (row.outcome, row.tests, row.passed, row.worst_error) == ("wrong", 3, 1, 2.0)
     assert row.detail == "c: off"
     assert (row.expanded_tests, row.expanded_passed) == (1, 1)
 
