@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from bench.errors import SpecError
+from bench.errors import SpecError, Unavailable
 from bench.record.header import RunHeader
 from bench.record.result import Invocation, Record
 from bench.store.bundle.opened import mark, shown
@@ -81,6 +81,7 @@ def load(paths: Paths, what: What = "records") -> pandas.DataFrame:
     """
     if what not in _READERS:
         raise SpecError(f"what={what!r}: there is no such table. There are: {', '.join(_READERS)}.")
+    _require_pandas()
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     if not given:
         raise SpecError("load: name a run directory, or a folder that holds some.")
@@ -91,6 +92,16 @@ def load(paths: Paths, what: What = "records") -> pandas.DataFrame:
     for text in skipped:
         warnings.warn(text, ResultsWarning, stacklevel=2)
     return table
+
+
+def _require_pandas() -> None:
+    try:
+        import pandas  # noqa: F401  # the extra `data`
+    except ImportError as error:
+        raise Unavailable(
+            "Tables (bench.load, Parquet files) need pandas, which is not installed.",
+            "Install the extra `data` (pip install 'infer-bench[data]').",
+        ) from error
 
 
 def read_runs(paths: Paths) -> tuple[list[StoredRun], list[str]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.cards.tasks.base import MetricRow
+from bench.errors import Unavailable
 from bench.numbers import significant
 from bench.present.page.names import in_picture
 from bench.record.result import Estimate
@@ -271,7 +272,13 @@ def _reference(axis: Axis) -> list[dict[str, Any]]:
 
 def checked(figure: dict[str, Any]) -> dict[str, Any]:
     """The figure, checked by plotly's own validators, as JSON-ready data."""
-    import plotly.graph_objects as go  # plotly: start-up
+    try:
+        import plotly.graph_objects as go  # plotly: start-up
+    except ImportError as error:
+        raise Unavailable(
+            "The page's pictures need plotly, which is not installed.",
+            "Install the extra `report` (pip install 'infer-bench[report]').",
+        ) from error
 
     found: dict[str, Any] = json.loads(go.Figure(figure).to_json())
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 
 from bench.judge.matrix.cells import Price
 from bench.numbers import printable
@@ -208,8 +209,10 @@ def _results(
 
 def render(page: Page) -> str:
     """The page as one HTML document without a link to anything outside of it."""
-    from markupsafe import Markup  # plotly: start-up
-    from plotly.offline import get_plotlyjs
+    from markupsafe import Markup  # jinja2: start-up
 
-    script = Markup(get_plotlyjs().replace("</script", "<\\/script"))
+    # plotly.js-basic-dist-min 4.1.1: a quarter of what the Python package brings, and draws lines
+    # and points, which is what all pictures of the page are made of.
+    drawing = files("bench.present.page").joinpath("plotly-basic.min.js").read_text("utf-8")
+    script = Markup(drawing.replace("</script", "<\\/script"))
     return rendered("page.html.jinja", page=page, plotly=script)
