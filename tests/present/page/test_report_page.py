@@ -345,8 +345,8 @@ def test_the_heat_map_has_every_operator_model_and_outcome(tmp_path: Path) -> No
     path.write_text(json.dumps(PORTABILITY))
     found = portability(read_portability(path))
     models, operators = found.grids
-    assert [label for label, _ in models.rows] == ['"><img src=x onerror=alert(1)>']
-    assert [label for label, _ in operators.rows] == [f"{HOSTILE}-13", "Add-13"]
+    assert [row.label for row in models.rows] == ['"><img src=x onerror=alert(1)>']
+    assert [row.label for row in operators.rows] == [f"{HOSTILE}-13", "Add-13"]
     assert found.words[0] == "onnxruntime:cpu computes 1 of 2 operators; 1 crash."
     assert [sign for _, sign, _ in found.legend] == ["✓", "✓", "~", "!", "…"]
 
