@@ -23,7 +23,7 @@ types: $(VENV)/.ready-test
 	$(VENV)/bin/mypy
 
 unit: $(VENV)/.ready-test
-	$(VENV)/bin/pytest -m "alone and not faults and not long" --ignore tests/contract
+	$(VENV)/bin/pytest -m "alone and not faults and not long" --ignore tests/contract --ignore bench/contract
 	$(VENV)/bin/pytest -m "not alone and not faults and not long" -n $(JOBS) --dist loadgroup
 
 # Faults by real means that take long: kills at random moments, full disks.

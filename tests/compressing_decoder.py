@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from made_decoders import TABLE, VOCABULARY, WIDTH
 from onnx import TensorProto, helper, numpy_helper
 
+from bench.contract.made_decoders import TABLE, VOCABULARY, WIDTH
 from bench.decoding import METADATA_KEY, Decoder, Length, StateTensor
 
 WINDOW, GROUP = 3, 4

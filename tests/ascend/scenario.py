@@ -10,10 +10,10 @@ import numpy as np
 import onnx
 from bench.backends.ascend.adapter import Ascend
 from bench.backends.ascend.device import PROCESS
-from contract.models import Example, write_conv
 from onnx import TensorProto, helper
 
 from bench.backend import ModelFile, Options
+from bench.contract.models import Example, write_conv
 from bench.errors import BenchError
 
 X = np.array([[1, 0, 2, 0], [0, 3, 0, 4]], np.float32)

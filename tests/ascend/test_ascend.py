@@ -17,9 +17,9 @@ from bench.backends.ascend.atc import Job, compile_om, explain, read_gears
 from bench.backends.ascend.device import PROCESS
 from bench.backends.shared import huawei
 from bench.backends.shared.huawei import cann_version, soc_of
-from contract.models import Example, write_conv, write_many, write_unknown_op
 
 from bench.backend import Device, Options
+from bench.contract.models import Example, write_conv, write_many, write_unknown_op
 from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupported
 
 from .scenario import X, write_nonzero

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from bench.backends.ascend.adapter import Ascend
 from bench.backends.ascend.device import PROCESS
-from contract.conftest import learn_fresh_facts
-from contract.subject import Subject
-from contract.suite import CHECKS
+
+from bench.contract.subject import Subject
+from bench.contract.suite import CHECKS
+from bench.contract.targets import learn_fresh_facts
 
 from .conftest import STAND_IN
 

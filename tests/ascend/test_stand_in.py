@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 from bench.backends.ascend.atc import Job, compile_om
-from contract.models import write_conv, write_many
+
+from bench.contract.models import write_conv, write_many
 
 from .conftest import STAND_IN
 

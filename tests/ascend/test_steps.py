@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from bench.backends.ascend.adapter import Ascend
-from contract.static_decoders import write_static_decoder
-from made_decoders import DECODER, VOCABULARY, right
 
 from bench.backend import ModelFile, Options
+from bench.contract.made_decoders import DECODER, VOCABULARY, right
+from bench.contract.static_decoders import write_static_decoder
 from bench.errors import Unsupported
 
 CAPACITY = 14

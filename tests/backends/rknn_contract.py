@@ -14,8 +14,9 @@ import traceback
 from pathlib import Path
 
 from bench.backends.rknn import Rknn
-from contract.subject import Subject, assert_close
-from contract.suite import CHECKS
+
+from bench.contract.subject import Subject, assert_close
+from bench.contract.suite import CHECKS
 
 #: Sums of some ten products of numbers around 1, each rounded to 11 bits.
 TOLERANCE = 1e-2

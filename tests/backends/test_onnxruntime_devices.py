@@ -19,9 +19,10 @@ from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupp
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from contract.subject import Subject  # noqa: E402
-from contract.suite import CHECKS  # noqa: E402
 from standin_ort import StandIn  # noqa: E402
+
+from bench.contract.subject import Subject  # noqa: E402
+from bench.contract.suite import CHECKS  # noqa: E402
 
 KINDS = ("cuda", "tensorrt", "cann")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,9 +15,8 @@ from conftest import Bench
 from installed import install
 
 from bench.commands.debug.scaffold import command
-from bench.errors import SpecError
-
-ROOT = Path(__file__).parents[2]
+from bench.contract.running import run_contract
+from bench.errors import SpecError, Unavailable
 
 
 def scaffold(kind: str, name: str, output: Path) -> None:
@@ -71,14 +71,41 @@ def test_each_package_is_found_and_passes_its_own_test(
 
 
 @pytest.mark.long
-def test_a_backend_that_it_writes_keeps_the_contract(tmp_path: Path) -> None:
+def test_a_backend_that_it_writes_keeps_the_contract(
+    bench: Bench, environment: dict[str, str], tmp_path: Path
+) -> None:
     installed = tmp_path / "installed"
     installed.mkdir()
     scaffold("backend", "my-chip", tmp_path / "package")
     install_from(tmp_path / "package", installed)
-    printed = pytest_in(ROOT, installed, "tests/contract", "-k", "my-chip")
-    assert " passed" in printed
-    assert "failed" not in printed
+    environment["PYTHONPATH"] = str(installed)
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option\n")  # the user's own
+    done = bench("debug", "selftest", "--contract", "my-chip")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^[5-9]\d passed", done.stdout, re.MULTILINE)
+
+    adapter = installed / "bench_my_chip.py"
+    adapter.write_text(
+        adapter.read_text().replace("np.array(array) for array in", "0 * array for array in")
+    )
+    done = bench("debug", "selftest", "--contract", "my-chip:cpu")
+    assert done.returncode == 1
+    assert "check_run_computes_the_model" in done.stdout
+
+
+def test_the_contract_is_not_run_on_what_is_not_there(bench: Bench) -> None:
+    done = bench("debug", "selftest", "--contract", "onnx-reference:tpu")
+    assert done.returncode == 2
+    assert "onnx-reference:tpu: the backend lists no such device" in done.stderr
+    done = bench("debug", "selftest", "--contract", "rknn")
+    assert done.returncode == 1
+    assert "rknn is not available" in done.stderr
+
+
+def test_the_contract_without_pytest_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(Unavailable, match=r"pytest and safetensors.*infer-bench\[contract\]"):
+        run_contract("onnx-reference")
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from . import fakes, optional
-from .conftest import learn_fresh_facts
-from .subject import Subject
-from .suite import CHECKS
+from bench.contract import optional
+from bench.contract.subject import Subject
+from bench.contract.suite import CHECKS
+from bench.contract.targets import learn_fresh_facts
+
+from . import fakes
 
 
 def failures(
@@ -65,7 +67,8 @@ def test_each_check_of_what_is_optional_is_shown_to_bite() -> None:
     assert set(fakes.BROKEN) == {name for name in vars(optional) if name.startswith("check_")}
 
 
-def test_a_thread_that_spins_is_caught() -> None:
+def test_a_thread_that_spins_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     environment = fakes.Spins.environment
     facts = learn_fresh_facts("contract.fakes:Spins", "cpu", environment)
     assert facts["exit_code_of_fork"] == 0

@@ -82,7 +82,7 @@ def doctor(machine: Machine, seconds: float) -> list[list[str]]:
 
 def right(machine: Machine, seconds: float) -> list[list[str]]:
     """Every target keeps what a backend promises, and two models are the same as on the CPU."""
-    suite = ROOT / "tests" / "contract" / "test_contract.py"
+    suite = ROOT / "bench" / "contract" / "test_contract.py"
     options = ["-q", "-rfE", "-p", "no:cacheprovider", "-k", f":{machine.kind}"]
     folder = machine.results / "certificates"
     common = ("-r", "onnxruntime:cpu", *_each("-t", machine.targets), "-q")

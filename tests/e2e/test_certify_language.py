@@ -9,9 +9,9 @@ from subprocess import CompletedProcess
 
 import onnx
 import pytest
-from made_decoders import write_dynamic
 from onnx import helper
 
+from bench.contract.made_decoders import write_dynamic
 from bench.record.certificate import Certificate
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from contract.decoders import VOCABULARY, write_decoder
 
+from bench.contract.decoders import VOCABULARY, write_decoder
 from bench.store.derive import derived
 from bench.store.run import read_run
 

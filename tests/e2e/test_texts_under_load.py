@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contract.decoders import write_decoder
 
+from bench.contract.decoders import write_decoder
 from bench.store.derive import derived
 from bench.store.run import StoredRun, read_run
 

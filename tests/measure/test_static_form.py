@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from made_decoders import DECODER, right, write_dynamic, write_static
 from onnx.reference import ReferenceEvaluator
 
 from bench.backend import Device, ModelFile
 from bench.cards.card import Card
 from bench.cards.language.cards import tensors
 from bench.cards.ready import Loaded
+from bench.contract.made_decoders import DECODER, right, write_dynamic, write_static
 from bench.errors import Unsupported
 from bench.measure.plan import PlannedCell, make_plan
 from bench.measure.prepare import static_forms

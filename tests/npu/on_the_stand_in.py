@@ -21,10 +21,10 @@ from bench.backends.torch.compiled import CompiledSession, Compiler
 from bench.backends.torch.graph import GraphSession
 from bench.backends.torch.module import load_module
 from bench.backends.torch.npu import TorchNpu
-from contract.subject import Subject
-from contract.suite import CHECKS
 
 from bench.backend import Device, ModelFile, Options, TorchSource
+from bench.contract.subject import Subject
+from bench.contract.suite import CHECKS
 from bench.errors import OutOfMemory, SpecError, Unavailable, Unsupported
 
 STATE = torch_npu.STATE

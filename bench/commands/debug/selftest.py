@@ -34,7 +34,12 @@ PACKAGES = ("infer-bench", "numpy", "onnx")
     show_default=True,
     help="Seconds that one answer of a worker may take.",
 )
-def command(target: str, output: Path | None, timeout_s: float) -> int:
+@click.option(
+    "--contract",
+    is_flag=True,
+    help="Run the tests that every backend has to pass (the extra `contract`); no report.",
+)
+def command(target: str, output: Path | None, timeout_s: float, contract: bool) -> int:
     """Try TARGET (a backend, or backend:device) from end to end, and write a report to send back.
 
     Small models are made, compiled, run and compared with a reference; then come bad requests and
@@ -42,6 +47,7 @@ def command(target: str, output: Path | None, timeout_s: float) -> int:
     code is 1 when a step failed.
     """
     from bench.capabilities import declaration  # numpy: start-up
+    from bench.contract.running import run_contract
     from bench.present.layout import wrap
     from bench.runtimes.processes import launcher
     from bench.runtimes.targets import parse_target, runtime_of
@@ -49,6 +55,8 @@ def command(target: str, output: Path | None, timeout_s: float) -> int:
     from bench.trials.selftest_report import as_data, as_markdown, line
 
     wanted = parse_target(target)
+    if contract:
+        return run_contract(target)
     runtime = runtime_of(wanted)
     check_forms(runtime)
     path = output or Path(f"selftest-{wanted.backend}.md")

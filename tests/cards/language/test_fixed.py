@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from made_decoders import DECODER, VOCABULARY, WIDTH, right, write_dynamic, write_static
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
@@ -18,6 +17,14 @@ from bench.cards.language.fixed import Fixed, fixed
 from bench.cards.language.found import decoder_in
 from bench.cards.language.prompts import first_past, step_feeds
 from bench.cards.language.static import static_form
+from bench.contract.made_decoders import (
+    DECODER,
+    VOCABULARY,
+    WIDTH,
+    right,
+    write_dynamic,
+    write_static,
+)
 from bench.errors import Unsupported
 
 Arrays = dict[str, np.ndarray[Any, Any]]

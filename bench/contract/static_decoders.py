@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from made_decoders import DECODER, TABLE, right, write_static
 
 from bench.backend import ModelFile, StaticStep
 from bench.cards.language.fixed import fixed
+from bench.contract.decoders import DecoderExample
+from bench.contract.made_decoders import DECODER, TABLE, right, write_static
 from bench.decoding import POSITION
-
-from .decoders import DecoderExample
 
 #: Batch, new tokens and capacity of each file: those that the checks ask for, and a larger step.
 SIZES = ((2, 1, 14), (2, 4, 14), (1, 1, 14))

@@ -33,7 +33,7 @@ class Example:
 def write_conv(folder: Path) -> Example:
     """A convolution, a mean over space, a linear head."""
     rng = np.random.default_rng(1)
-    w = {
+    w: dict[str, np.ndarray] = {
         "conv.weight": rng.standard_normal((8, 3, 3, 3), np.float32) / 5,
         "conv.bias": rng.standard_normal(8, np.float32),
         "head.weight": rng.standard_normal((10, 8), np.float32) / 3,
@@ -95,7 +95,7 @@ def write_many(folder: Path) -> Example:
         helper.make_node("Mul", ["ab", "scale"], ["product"]),
         helper.make_node("Concat", ["total", "b"], ["both"], axis=1),
     ]
-    outputs = {"total": (4,), "product": (4,), "both": (8,)}
+    outputs: dict[str, tuple[int, ...]] = {"total": (4,), "product": (4,), "both": (8,)}
     return Example(
         _write(folder, "many", "Many", nodes, w, {"a": (4,), "b": (4,)}, outputs),
         (TensorSpec("a", "float32", (-1, 4)), TensorSpec("b", "float32", (-1, 4))),

@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 
 from bench.backend import Device, Options
+from bench.contract.models import write_conv
+from bench.contract.subject import Subject, raises
+from bench.contract.suite import CHECKS
+from bench.contract.targets import Target
 from bench.errors import Unavailable
-
-from .conftest import Target, absent_kinds
-from .models import write_conv
-from .subject import Subject, raises
-from .suite import CHECKS
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -26,16 +25,16 @@ def test_its_name_is_that_of_its_entry_point(target: Target, subject: Subject) -
 
 
 def test_a_kind_of_device_that_is_absent_is_refused_and_then_skipped(
-    absent_kind: tuple[str, str], tmp_path: Path
+    absent_kind: tuple[tuple[str, str], str], tmp_path: Path
 ) -> None:
     """It can't be tested here, which is no pass; that nothing passes for it can be."""
-    reference, kind = absent_kind
+    (reference, kind), why = absent_kind
     backend = Target("", reference).adapter()()
     conv = write_conv(tmp_path)
     for device_id in (kind, f"{kind}:0"):
         with raises(Unavailable):
             backend.compile(conv.file, Device(device_id, "", ""), Options(shapes=conv.shapes(1)))
-    pytest.skip(absent_kinds[absent_kind])
+    pytest.skip(why)
 
 
 def test_importing_the_adapter_imports_no_runtime(fresh_facts: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """Facts about a backend that only a fresh process can tell, printed as JSON.
 
-    python -m contract.fresh MODULE:CLASS DEVICE FOLDER    (with the backend's environment)
+    python -m bench.contract.fresh MODULE:CLASS DEVICE FOLDER    (with the backend's environment)
 
 Like the fork server: import what the backend preloads, then fork; the child uses the runtime.
 """
@@ -78,8 +78,7 @@ def _mapped_drivers() -> set[str]:
 
 def _use(backend: Any, device_id: str, folder: Path) -> dict[str, Any]:
     from bench.backend import Options
-
-    from .models import write_conv
+    from bench.contract.models import write_conv
 
     conv = write_conv(folder)
     (device,) = [device for device in backend.devices() if device.id == device_id]

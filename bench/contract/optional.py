@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -34,12 +34,11 @@ from bench.capabilities import (
     Tunable,
     declaration,
 )
+from bench.contract.decoders import VOCABULARY, DecoderExample
+from bench.contract.models import Example
+from bench.contract.subject import Subject, assert_close, attempt, raises
 from bench.errors import BenchError, SpecError, Unavailable, Unsupported
 from bench.worker.timing import time_calls
-
-from .decoders import VOCABULARY, DecoderExample
-from .models import Example
-from .subject import Subject, assert_close, attempt, raises
 
 _VARIANTS = {"fp32", "fp16", "bf16", "int8-dynamic", "int8-static", "int4"}
 #: So many calls are watched.
@@ -160,7 +159,13 @@ def check_streams_make_all_their_queries(subject: Subject) -> None:
             assert queries > QUERIES_PER_STREAM / 2
 
 
-def _streaming(subject: Subject, batch: int = 3) -> Iterator[tuple[dict[str, np.ndarray], Streams]]:
+class _StreamingSession(Session, Streams, Protocol):
+    """A session that can run streams."""
+
+
+def _streaming(
+    subject: Subject, batch: int = 3
+) -> Iterator[tuple[dict[str, np.ndarray], _StreamingSession]]:
     """Inputs, and a session where it can run streams."""
     with _fresh(subject, subject.conv, batch) as session:
         if isinstance(session, Streams):
@@ -324,7 +329,8 @@ def check_steps_that_do_not_fit_are_refused_and_change_nothing(subject: Subject)
     for streams in _decoding(subject):
         stream, text = streams(2, 8), _text(5)
         stream.step(text[:, :7])
-        for bad in (text[:, 7:9], text[:, :0], text[:1, 7:8], text[:, 7:8].astype(np.int32)):
+        narrow: np.ndarray = text[:, 7:8].astype(np.int32)
+        for bad in (text[:, 7:9], text[:, :0], text[:1, 7:8], narrow):
             with raises(SpecError):
                 stream.step(bad)
         assert stream.position == 7
@@ -415,8 +421,12 @@ def check_telemetry_is_in_its_units(subject: Subject) -> None:
     assert set(reading) <= set(Reading.__annotations__)
     # Between a microcontroller's and a rack's, between 1 MHz and 100 GHz.
     assert 0 <= reading.get("power_w", 1.0) < 1e5
-    for name in ("clock_hz", "default_clock_hz", "memory_clock_hz"):
-        assert 1e6 <= reading.get(name, 1e9) < 1e11
+    for clock_hz in (
+        reading.get("clock_hz", 1e9),
+        reading.get("default_clock_hz", 1e9),
+        reading.get("memory_clock_hz", 1e9),
+    ):
+        assert 1e6 <= clock_hz < 1e11
     assert -50 <= reading.get("temperature_c", 20.0) < 200
     reasons = reading.get("throttled", [])
     assert isinstance(reasons, list)

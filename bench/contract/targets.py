@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import importlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from bench.backend import Device
-
-from .subject import Subject
+from bench.errors import BenchError
 
 #: Asks one backend for its devices, in a process that no other runtime has touched.
 _ASK = """
@@ -57,37 +55,38 @@ class Target:
         return adapter
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "target" in metafunc.fixturenames:
-        params = [_param(target, metafunc.config) for target in find_targets()]
-        metafunc.parametrize("target", params, scope="session")
-    if "absent_kind" in metafunc.fixturenames:
-        find_targets()
-        kinds = list(absent_kinds)
-        ids = [f"{reference.rpartition(':')[2]}:{kind}" for reference, kind in kinds]
-        metafunc.parametrize("absent_kind", kinds, ids=ids)
+@dataclass(frozen=True)
+class Found:
+    targets: tuple[Target, ...]
+    #: backend's reference, kind of device -> why there is none
+    absent_kinds: Mapping[tuple[str, str], str]
 
 
-def _param(target: Target, config: pytest.Config) -> Any:
-    marks = [pytest.mark.skip(reason=target.absent)] if target.absent else []
-    if config.pluginmanager.hasplugin("xdist"):  # compile a model once, not in each process
-        marks.append(pytest.mark.xdist_group(str(target)))
-    return pytest.param(target, id=str(target), marks=marks)
+@functools.cache
+def find_targets(wanted: str = "") -> Found:
+    """Every device of every installed backend, or of the target that is wanted; all backends are
+    asked at once."""
+    name, _, device_id = wanted.partition(":")
+    installed = sorted(entry_points(group="bench.backends"), key=lambda point: point.name)
+    points = [point for point in installed if name in ("", point.name)]
+    printed = _printed([point.value for point in points])
+    targets: list[Target] = []
+    absent_kinds: dict[tuple[str, str], str] = {}
+    for point in points:
+        answer = json.loads(printed[point.value].splitlines()[-1])
+        for kind, why in answer.get("absent_kinds", {}).items():
+            absent_kinds[point.value, kind] = why
+        targets += _answers(point.name, point.value, answer)
+    if device_id:
+        targets = [t for t in targets if t.device is None or t.device.id == device_id]
+        absent_kinds = {}
+    return Found(tuple(targets), absent_kinds)
 
 
-_targets: list[Target] = []
-#: backend's reference, kind of device -> why there is none
-absent_kinds: dict[tuple[str, str], str] = {}
-
-
-def find_targets() -> list[Target]:
-    """Every device of every installed backend; all backends are asked at once."""
-    if not _targets:
-        points = sorted(entry_points(group="bench.backends"), key=lambda point: point.name)
-        printed = _printed([point.value for point in points])
-        for point in points:
-            _targets.extend(_answers(point.name, point.value, printed[point.value]))
-    return _targets
+def _answers(name: str, reference: str, answer: Mapping[str, Any]) -> list[Target]:
+    if "absent" in answer:
+        return [Target(name, reference, absent=answer["absent"])]
+    return [Target(name, reference, Device(**device)) for device in answer["devices"]]
 
 
 def _printed(references: list[str]) -> dict[str, str]:
@@ -125,17 +124,8 @@ def _output(reference: str, process: subprocess.Popen[str]) -> str:
     output, errors = process.communicate(timeout=120)
     if process.returncode != 0:
         # A backend that breaks is not an absent one: its tests have to fail.
-        pytest.fail(f"{reference}: devices() broke: {errors.strip()}", pytrace=False)
+        raise BenchError(f"{reference}: devices() broke: {errors.strip()}")
     return output
-
-
-def _answers(name: str, reference: str, output: str) -> list[Target]:
-    answer = json.loads(output.splitlines()[-1])
-    for kind, why in answer.get("absent_kinds", {}).items():
-        absent_kinds[reference, kind] = why
-    if "absent" in answer:
-        return [Target(name, reference, absent=answer["absent"])]
-    return [Target(name, reference, Device(**device)) for device in answer["devices"]]
 
 
 def _environment(reference: str) -> Mapping[str, str]:
@@ -146,43 +136,14 @@ def _environment(reference: str) -> Mapping[str, str]:
     return environment
 
 
-@pytest.fixture(scope="session")
-def subject(target: Target, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
-    """The target with its runtime imported in this process, under its environment."""
-    adapter = target.adapter()
-    assert target.device
-    with pytest.MonkeyPatch.context() as patch:
-        for key, value in adapter.environment.items():
-            patch.setenv(key, value)
-        for preload in adapter.preload:
-            importlib.import_module(preload)
-    made = Subject(adapter(), target.device, tmp_path_factory.mktemp("models"))
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="session")
-def fresh_facts(target: Target) -> dict[str, Any]:
-    """What `fresh.py` learns about the target in a process of its own."""
-    assert target.device
-    return learn_fresh_facts(target.reference, target.device.id, target.adapter().environment)
-
-
 def learn_fresh_facts(
     reference: str, device_id: str, environment: Mapping[str, str]
 ) -> dict[str, Any]:
     """Run `fresh.py` with one thread and the backend's environment."""
-    tests = str(Path(__file__).parents[1])
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
-            [sys.executable, "-m", "contract.fresh", reference, device_id, folder],
-            env={
-                **os.environ,
-                "OMP_NUM_THREADS": "1",
-                "OPENBLAS_NUM_THREADS": "1",
-                **environment,
-                "PYTHONPATH": os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")]),
-            },
+            [sys.executable, "-m", "bench.contract.fresh", reference, device_id, folder],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **environment},
             capture_output=True,
             text=True,
             timeout=300,

@@ -1,12 +1,12 @@
 """What every backend promises, as one list of checks. `test_contract.py` runs it.
 
 To run it on a backend of your own: install your distribution, with its entry point in the group
-``bench.backends``, next to `bench`; get this folder from `bench`'s repository, and
+``bench.backends``, next to `bench`, and
 
-    pytest path/to/tests/contract -k your-backend
+    bench debug selftest --contract your-backend
 
 Every device that your ``devices()`` lists is tested; a backend that raises `Unavailable` is skipped
-with its reason. It needs pytest, onnx and safetensors. A check is a function ``check_...(subject)``
+with its reason. It needs the extra `contract`. A check is a function ``check_...(subject)``
 whose name and first line say what is promised; those of what a backend may offer besides
 (`bench.capabilities`) are in `optional.py`, and pass for whoever doesn't offer it.
 """
@@ -22,10 +22,9 @@ from typing import Any
 import numpy as np
 
 from bench.backend import ModelFile, Options, Placement, Session
+from bench.contract import optional
+from bench.contract.subject import Subject, assert_close, assert_right, attempt, raises
 from bench.errors import BenchError, SpecError, Unavailable, Unsupported
-
-from . import optional
-from .subject import Subject, assert_close, assert_right, attempt, raises
 
 
 def check_it_declares_what_it_is(subject: Subject) -> None:
@@ -303,7 +302,11 @@ def check_closing_twice_does_nothing(subject: Subject) -> None:
 
 def _assert_refused(session: Session, feeds: Mapping[str, np.ndarray], name: str) -> None:
     """By `run`, and by `bind` or the first call."""
-    for refused in (lambda: session.run(feeds), lambda: session.bind(feeds)()):
+    refusals: tuple[Callable[[], object], ...] = (
+        lambda: session.run(feeds),
+        lambda: session.bind(feeds)(),
+    )
+    for refused in refusals:
         with raises(SpecError) as caught:
             refused()
         assert name in str(caught[0]), f"{name!r} is not named: {caught[0]}"

@@ -10,11 +10,17 @@ from typing import Any
 import numpy as np
 
 from bench.backend import Backend, Device, ModelFile, Options, Session
+from bench.contract.decoders import write_decoder
+from bench.contract.models import (
+    Example,
+    write_conv,
+    write_embed,
+    write_many,
+    write_truncated,
+    write_unknown_op,
+)
+from bench.contract.static_decoders import write_static_decoder
 from bench.errors import BenchError, Unsupported
-
-from .decoders import write_decoder
-from .models import Example, write_conv, write_embed, write_many, write_truncated, write_unknown_op
-from .static_decoders import write_static_decoder
 
 #: What ONNX Runtime's own tests of transformers allow at fp32.
 TOLERANCE = 1e-4
@@ -70,10 +76,10 @@ def raises(kind: type[BenchError]) -> Iterator[list[BenchError]]:
     except BenchError as error:
         caught.append(error)
     assert caught, f"no {kind.__name__} was raised"
-    (error,) = caught
-    assert isinstance(error, kind), f"{kind.__name__} expected, not {error!r}"
-    assert len(str(error)) > 20, "say what happened, where, and what to do"
-    assert "\n" not in str(error), f"one line, please: {error}"
+    (raised,) = caught
+    assert isinstance(raised, kind), f"{kind.__name__} expected, not {raised!r}"
+    assert len(str(raised)) > 20, "say what happened, where, and what to do"
+    assert "\n" not in str(raised), f"one line, please: {raised}"
 
 
 def attempt(action: Callable[[], Any]) -> tuple[Any, str]:
