@@ -13,14 +13,13 @@ in `plugins`.
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 from typing import Callable, Dict, List
 
 from bench.backend import Device
+from bench.cache import cache_folder
 
 from ..shared.checks import ANY_NUMBER, ANY_TEXT
 from ..shared.host import cpu_device, nvidia_devices
@@ -43,10 +42,7 @@ def _numbered(asked: Asked) -> Dict[str, str]:
 
 def _tensorrt(asked: Asked) -> Dict[str, str]:
     """A quantised or float16 model needs the builder's flag; an fp32 one must not have it."""
-    folder = Path(
-        os.environ.get("BENCH_CACHE")
-        or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infer-bench"
-    )
+    folder = cache_folder()
     flags = {"fp16": "trt_fp16_enable", "int8-static": "trt_int8_enable"}
     return {
         **_numbered(asked),

@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.cache import cache_folder
 from bench.fleet.ray.surroundings import NOT_SETTLED, clean_environment, raylet_pid, settled
 
 #: A driver asks twice a second; past this it is gone or cut off, and what is measured for it is
@@ -49,7 +50,7 @@ class Node:
         self._raylet = raylet_pid()
         self._python = shutil.which(python) or python if python else sys.executable
         self._variables = {**clean_environment(os.environ, self._raylet), **variables}
-        self._base = _cache_folder(self._variables) / "fleet"
+        self._base = cache_folder(self._variables) / "fleet"
         self._lock = f"node-{self._raylet}.lock"
         self._measuring: Measuring | None = None
         self._sent: dict[str, dict[str, int]] = {}  #: by run and file: bytes that were told
@@ -359,12 +360,6 @@ class Measuring:
         with self._changed:
             self._items.append((kind, {"lease": self.lease, **what}))
             self._changed.notify_all()
-
-
-def _cache_folder(variables: Mapping[str, str]) -> Path:
-    """As `bench.cache.cache_folder`, of another process."""
-    base = variables.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(variables.get("BENCH_CACHE") or Path(base) / "infer-bench")
 
 
 def _size(path: Path) -> int:
