@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 MISSING = "-"
+#: In place of an interval whose half-width is this share of its value, or more: it may reach down
+#: to zero, so not even the order of magnitude is known, and no percentage helps.
+UNSTABLE, UNSTABLE_FROM = "unstable", 1.0
 DIGITS = 3
 
 
@@ -135,12 +138,16 @@ def half_width(value: float | None, low: float | None, high: float | None) -> st
 
 
 def relative_half_width(share: float | None) -> str:
-    """``±1.2%`` from 0.012: two digits are as much as an interval is worth."""
-    if share is None or not math.isfinite(share):
+    """``±1.2%`` from 0.012: two digits are as much as an interval is worth; `UNSTABLE` from
+    `UNSTABLE_FROM` on."""
+    if share is None or math.isnan(share):
         return MISSING
+    return UNSTABLE if abs(share) >= UNSTABLE_FROM else half_width_percent(share)
+
+
+def half_width_percent(share: float) -> str:
+    """``±1.2%`` from 0.012, however wide it is."""
     percent = abs(share) * 100
-    if percent >= 1000:
-        return "±>999%"
     if percent >= 9.95:
         return f"±{percent:.0f}%"
     return "±<0.1%" if 0 < percent < 0.05 else f"±{percent:.1f}%"
@@ -162,10 +169,10 @@ def _interval_decimals(value: float, low: float, high: float) -> int:
         return 2
     by_value = DIGITS - 2 - math.floor(math.log10(abs(value)))
     width = abs(high - low)
-    by_width = -math.floor(math.log10(width)) if width > 0 else by_value
+    by_width = -math.floor(math.log10(width)) if 0 < width < math.inf else by_value
     near_one = 2 if abs(value - 1) < 0.1 else 0
     # An interval of one unit in the last place says too little: 28x (28–29).
-    by_width += 1 if width > 0 and width < 2 * 10.0**-by_width else 0
+    by_width += 1 if 0 < width < 2 * 10.0**-by_width else 0
     return min(6, max(0, near_one, by_value, min(by_width, by_value + 1)))
 
 

@@ -76,10 +76,21 @@ def test_a_column_has_one_unit_in_which_its_values_are_short() -> None:
 
 @pytest.mark.parametrize(
     ("share", "text"),
-    [(0.012, "±1.2%"), (0.1, "±10%"), (0.0001, "±<0.1%"), (0, "±0.0%"), (99, "±>999%")],
+    [(0.012, "±1.2%"), (0.1, "±10%"), (0.0001, "±<0.1%"), (0, "±0.0%"), (0.996, "±100%")],
 )
 def test_relative_half_widths(share: float, text: str) -> None:
     assert numbers.relative_half_width(share) == text
+
+
+@pytest.mark.parametrize("share", [1, 1.07, 99, math.inf])
+def test_an_interval_that_may_reach_zero_is_called_unstable(share: float) -> None:
+    assert numbers.relative_half_width(share) == "unstable"
+    assert numbers.half_width(100, 100 - 100 * min(share, 9), 120) == "unstable"
+    assert numbers.half_width(100, 90, 100 + 100 * min(share, 9)) == "unstable"
+
+
+def test_a_share_for_other_programs_stays_a_number() -> None:
+    assert numbers.half_width_percent(9.72) == "±972%"
 
 
 def test_the_wider_side_of_an_interval_is_shown() -> None:

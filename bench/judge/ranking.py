@@ -16,18 +16,57 @@ from bench.store.run import StoredRun
 
 @dataclass(frozen=True)
 class Ranking:
-    """Targets of one model in one scenario, the best first, and how each follows the last."""
+    """Targets of one model in one scenario, the best first, and how they follow each other."""
 
     what: str
     targets: tuple[str, ...]
     steps: tuple[Effect, ...]  #: from each target to the next
+    behind: tuple[Effect, ...]  #: from the first to each of the others
+    is_rate: bool
 
     def sentence(self) -> str:
-        """``m offline batch 8, best first: a; b, 0.57x (0.56–0.58); c, 1.01x (...): the same.``"""
-        words = [printable(self.targets[0])]
-        for target, step in zip(self.targets[1:], self.steps, strict=True):
-            words.append(f"{printable(target)}, {_how(step)}")
-        return f"{printable(self.what)}, best first: {'; '.join(words)}."
+        """``m single-stream: a is not told apart from b (1.02x, 0.98–1.06) and 2.1x (2.0–2.2) as
+        fast as c, 3.0x (2.9–3.1) as d; c and d are not told apart.``"""
+        best, *others = map(printable, self.targets)
+        level: dict[Verdict, list[str]] = {verdict: [] for verdict in _WORDS}
+        slower: list[str] = []
+        for target, effect in zip(others, self.behind, strict=True):
+            found = effect.ratio.inverse() if self.is_rate else effect.ratio
+            times = ratio(found.estimate, found.low, found.high)
+            if effect.verdict in _WORDS:
+                bare = times.replace(" (", ", ").removesuffix(")")
+                level[effect.verdict].append(f"{target} ({bare})")
+            else:
+                slower.append(f"{times} as fast as {target}")
+        parts = [f"{_WORDS[v]} {' and '.join(names)}" for v, names in level.items() if names]
+        if slower:
+            first, *more = slower
+            parts.append(", ".join([first, *(each.replace("as fast as", "as") for each in more)]))
+        said = f"{printable(self.what)}: {best} is {' and '.join(parts)}"
+        return "; ".join([said, *self._level()]) + "."
+
+    def _level(self) -> list[str]:
+        """Neighbours behind the first whose order is not settled."""
+        found = []
+        for one, other, step in zip(
+            self.targets[1:], self.targets[2:], self.steps[1:], strict=False
+        ):
+            names = f"{printable(one)} and {printable(other)}"
+            if step.verdict is Verdict.SAME:
+                found.append(f"{names} are equally fast")
+            elif step.verdict is Verdict.INCONCLUSIVE:
+                found.append(f"{names} are not told apart")
+        return found
+
+
+#: Cells of a run whose orders are told unasked: each pair of targets is compared, and told.
+MOST_CELLS = 32
+#: How the best target is to one that it is not faster than.
+_WORDS = {
+    Verdict.SAME: "as fast as",
+    Verdict.INCONCLUSIVE: "not told apart from",
+    Verdict.CONTENTION_DEPENDENT: "by the machine's load faster or slower than",
+}
 
 
 def rankings(run: StoredRun, margin: float, confidence: float) -> list[Ranking]:
@@ -70,7 +109,8 @@ def _rank(matches: Sequence[Match], effects: dict[tuple[str, str], Effect]) -> R
     steps = [_step(effects, one, other) for one, other in pairwise(order)]
     batch = f" batch {cell.batch}" if cell.batch > 1 else ""
     what = f"{cell.model.name} {cell.scenario}{batch}"
-    return Ranking(what, tuple(order), tuple(steps))
+    behind = [_step(effects, order[0], other) for other in order[1:]]
+    return Ranking(what, tuple(order), tuple(steps), tuple(behind), cell.is_rate)
 
 
 def _step(effects: dict[tuple[str, str], Effect], one: str, other: str) -> Effect:
@@ -89,17 +129,10 @@ def _step(effects: dict[tuple[str, str], Effect], one: str, other: str) -> Effec
     )
 
 
-def _how(step: Effect) -> str:
-    interval = step.ratio
-    words = ratio(interval.estimate, interval.low, interval.high)
-    if step.verdict in (Verdict.FASTER, Verdict.SLOWER):
-        return words
-    return f"{words}: {'the same' if step.verdict is Verdict.SAME else 'not told apart'}"
-
-
 def ranking_sentences(run: StoredRun) -> list[str]:
-    """A sentence for each ranking of a run whose goal was one."""
+    """A sentence for each ranking of a run: of all loads where an order was its goal, else of as
+    many as one reads at once."""
     suite = run.header.suite
-    if suite.goal != "rank":
+    if suite.goal != "rank" and len(run.records) > MOST_CELLS:
         return []
     return [found.sentence() for found in rankings(run, suite.margin, suite.confidence)]

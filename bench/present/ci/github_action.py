@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from bench.files import write_text
-from bench.numbers import half_width
+from bench.numbers import half_width_percent
 from bench.present.ci.base import Subject, names
 from bench.record.result import Estimate, Record
 from bench.store.scores import metric_of
@@ -59,7 +59,7 @@ def _row(
     name: str, unit: str, estimate: Estimate, extra: str, scale: float = 1, *, points: bool = False
 ) -> Row:
     side = max(estimate.high - estimate.value, estimate.value - estimate.low)
-    width = half_width(estimate.value, estimate.low, estimate.high)
+    width = half_width_percent(side / abs(estimate.value)) if estimate.value else ""
     return {
         "name": name,
         "unit": unit,
