@@ -19,5 +19,5 @@ def test_each_package_of_the_sources_is_installed() -> None:
     told = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
     here = packages_of("bench", "bench")
     here |= packages_of("backends", "bench.backends") | packages_of("models", "bench.models")
-    templates = {name for name in here if ".templates" in name}  # data that `bench scaffold` copies
+    templates = {name for name in here if ".templates" in name}  # what `debug scaffold` copies
     assert set(told["tool"]["setuptools"]["packages"]) == here - templates

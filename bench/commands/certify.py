@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bench.commands.chosen import run_option
 from bench.commands.flags import FiniteRange
 from bench.commands.output import print_drawing
 from bench.defaults import CONFIDENCE
@@ -69,9 +70,9 @@ _INCONCLUSIVE = 3
     show_default=True,
     help="Texts that a language model goes on with by itself.",
 )
-@click.option(
+@run_option(
     "--runs",
-    type=click.Path(path_type=Path),
+    "runs",
     multiple=True,
     metavar="RUN",
     help="Compare what was scored in stored runs; nothing is run.",

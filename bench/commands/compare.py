@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bench.commands.chosen import latest_run, latest_two, runs_argument
 from bench.commands.output import print_drawing, print_json, warn
 from bench.defaults import CONFIDENCE, MARGIN
 from bench.errors import SpecError
@@ -41,7 +42,7 @@ def _share(ctx: click.Context, param: click.Parameter, text: str) -> float:
 
 
 @click.command(name="compare")
-@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@runs_argument(latest=False)
 @click.option(
     "--cell",
     "cells",
@@ -91,20 +92,20 @@ def command(
     bench compare A B                     the cells that both have; A is the baseline
     bench compare RUN                     every two targets of each model
     bench compare RUN --cell X --cell Y   two cells; X is the baseline
+    bench compare                         the latest run with the one before it
     bench compare FOLDER                  the two runs below a folder; of several
                                           machines each cell on each of them
 
     What is not comparable (another model's content, input, ...) is refused unless it is allowed.
     Two machines may be compared. The exit code is 0 whatever the verdicts.
     """
-    if not runs:
-        raise click.UsageError("name one run or two, not 0.")
     if not 0 < confidence < 1:
         raise click.UsageError("--confidence has to lie between 0 and 1 (100%).")
     from bench.judge.differences import check_allowed_kinds  # numpy: start-up
     from bench.store.run import no_collection
 
     check_allowed_kinds(allow)
+    runs = runs or ((latest_run(),) if cells else latest_two())
     with no_collection():
         matched, skipped = _matched(runs, cells, baseline, allow)
         _compare(matched, skipped, allow, margin, confidence, as_json=as_json)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bench.commands.chosen import default_results, run_option
 from bench.commands.flags import read_name
 from bench.commands.output import print_json
-from bench.commands.run import default_results
 from bench.discover import suite_paths
 from bench.errors import SpecError
 from bench.files import file_stem
@@ -54,7 +54,7 @@ def command() -> None:
     help="Who measures a cell: one node of each kind (default), each node, or one in all.",
 )
 @click.option("-o", "--output", "out", type=click.Path(path_type=Path), help="Folder of the run.")
-@click.option("--resume", "resumed", type=click.Path(path_type=Path), help="Resume a fleet run.")
+@run_option("--resume", "resumed", metavar="RUN", help="Resume a fleet run.")
 @click.option("--label", default="", callback=read_name, help="What to call this run.")
 @click.option(
     "--allow",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.commands.baseline import save_baseline
+from bench.commands.chosen import RUN, latest_run, named_or_none, run_argument
 from bench.commands.flags import FiniteRange, given_flags, output_options, write_outputs
 from bench.commands.output import print_drawing, print_json, warn
 from bench.defaults import CONFIDENCE
@@ -97,10 +98,10 @@ def _worst(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -
 
 
 @click.command(name="gate")
-@click.argument("run", type=click.Path(path_type=Path), required=False)
+@run_argument(latest=False)
 @click.option(
     "--baseline",
-    type=click.Path(path_type=Path),
+    type=RUN,
     metavar="RUN_OR_FILE",
     help="A run, or a file that --save wrote.",
 )
@@ -208,7 +209,7 @@ def command(
     **outputs: Any,
 ) -> int:
     """Hold the stored run RUN against a baseline, limits and certificates; or, without RUN, judge
-    the certificates alone.
+    the certificates alone; without certificates too, the latest run.
 
     \b
     0  pass: every interval lies within its limit
@@ -223,17 +224,15 @@ def command(
         others = [flag for name, flag in given_flags(context).items() if name != "save"]
         if others:
             raise click.UsageError(f"--save judges nothing: leave out {', '.join(others)}.")
-        if run is None:
-            raise click.UsageError("Missing argument 'RUN'.")
-        save_baseline(run, save)
+        save_baseline(run or latest_run(), save)
         return 0
-    if run is None and not certificates:
-        raise click.UsageError("Missing argument 'RUN'.")
-    if run is None and any((baseline, min_accuracy, worst_score, max_energy_j)):
-        raise click.UsageError("these limits are of a run: name RUN.")
     relative = (max_slowdown, max_accuracy_loss, max_memory_growth, max_energy_growth)
     if baseline is None and any(limit is not None for limit in relative):
         raise click.UsageError("these limits are relative to a baseline: name a --baseline.")
+    if run is None and (
+        not certificates or any((baseline, min_accuracy, worst_score, max_energy_j))
+    ):
+        run = latest_run()
     if baseline is not None and max_slowdown is None:
         max_slowdown = 0.05
     limits = Limits(
@@ -276,7 +275,8 @@ def _judged(
     if run is None:
         return Judgement(None, None, limits, tuple(certified(None, given, allow)), confidence)
     stored = read_results(run)
-    before = read_baseline(baseline) if baseline is not None else None
+    # One that is neither a path nor a label is for `read_baseline` to refuse.
+    before = read_baseline(named_or_none(baseline) or baseline) if baseline is not None else None
     report = _compared(before, stored, allow, confidence) if before is not None else None
     return judge(stored, limits, report, confidence, certified(stored, given, allow))
 

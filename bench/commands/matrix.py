@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bench.commands.chosen import runs_argument
 from bench.commands.flags import bound_ns, read_numbers, read_points, unchecked_option
 from bench.commands.output import print_drawing, print_json, warn
 from bench.errors import SpecError
@@ -38,7 +39,7 @@ def _read_prices(
 
 
 @click.command(name="matrix")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@runs_argument()
 @click.option(
     "--by",
     type=click.Choice(["latency", "throughput", "energy", "price", "accuracy"]),
@@ -78,9 +79,9 @@ def command(
 ) -> None:
     """Hold machines and targets against each other, model by model.
 
-    RUNS are run directories, bundles, or folders that hold some at any depth, such as a merged run:
-    of one machine or of several. Across machines figures are compared as they are; how many times
-    as fast one model is as another is measured within each machine.
+    RUN is a run directory, a bundle, a folder that holds some at any depth, such as a merged run,
+    or the label of a run; without any, the latest. Across machines figures are compared as they
+    are; how many times as fast one model is as another is measured within each machine.
     """
     from bench.judge.matrix.answer import answer  # scipy: start-up
     from bench.judge.matrix.cells import Asked

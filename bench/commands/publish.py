@@ -8,12 +8,13 @@ from pathlib import Path
 import click
 
 from bench.commands.check_results import check_results
+from bench.commands.chosen import runs_argument
 from bench.commands.output import warn
 from bench.numbers import size
 
 
 @click.command(name="publish")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@runs_argument()
 @click.option(
     "-o",
     "--output",
@@ -24,13 +25,14 @@ from bench.numbers import size
 @click.option(
     "--check",
     is_flag=True,
-    help="Write nothing: derive the publications, certificates, bundles and runs at or below RUNS "
+    help="Write nothing: derive the publications, certificates, bundles and runs at or below RUN "
     "again, and name what differs (exit code 1).",
 )
 def command(runs: tuple[Path, ...], output: Path | None, title: str | None, *, check: bool) -> int:
-    """Render the stored RUNS as Markdown, CSV and an HTML page, with a compact copy of their data.
+    """Render stored runs as Markdown, CSV and an HTML page, with a compact copy of their data.
 
-    The same runs give the same bytes. --check derives every number again from the raw data and
+    RUN is the path of a run or of a folder of runs, or a label; without any, the latest. The same
+    runs give the same bytes. --check derives every number again from the raw data and
     compares whole files; it says how many numbers can't be derived.
     """
     if check:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bench.commands.chosen import runs_argument
 from bench.commands.flags import unchecked_option
 from bench.commands.matrix import known_prices
 from bench.commands.output import warn
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command(name="report")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@runs_argument()
 @click.option(
     "-o",
     "--output",
@@ -59,10 +60,11 @@ def command(
     *,
     unchecked: bool,
 ) -> None:
-    """Write the stored runs in the directories RUN, in folders of them, or in bundles, as one page.
+    """Write the stored runs RUN as one page: directories, folders of them, bundles, or labels.
 
     The page needs no network and nothing beside it: answers in words, pictures with intervals, a
-    table to filter, sort and copy. Of several runs the first is the baseline of the others.
+    table to filter, sort and copy. Without RUN: the latest. Of several runs the first is the
+    baseline of the others.
 
     A certificate (the folder that `bench certify` writes) is written as its own page.
     """

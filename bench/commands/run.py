@@ -10,6 +10,7 @@ import click
 
 from bench.bounds import PRESETS
 from bench.cache import cache_folder
+from bench.commands.chosen import default_results
 from bench.commands.completing import (
     complete_models,
     complete_scenarios,
@@ -339,10 +340,6 @@ def _preset(name: str | None) -> dict[str, Any]:
     from bench.spec import QUICK, THOROUGH  # pydantic: start-up
 
     return {None: {}, "quick": QUICK, "thorough": THOROUGH}[name]
-
-
-def default_results() -> Path:
-    return Path("results") / "runs"
 
 
 def _print_plan(plan: Plan, *, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.commands import deal, history
+from bench.commands.chosen import all_runs, latest_run, runs_argument
 from bench.commands.flags import (
     given_flags,
     output_names,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @click.command(name="show")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@runs_argument(latest=False)
 @click.option(
     "--deal",
     "view",
@@ -56,17 +57,19 @@ def command(
 ) -> None:
     """Print the tables of stored runs, the oldest first.
 
-    RUNS are run directories, bundles, or folders that hold some at any depth. The files for CI are
-    of one run.
+    RUN is a run directory, a bundle, a folder that holds some at any depth, or what --label called
+    a run; without any, the latest run. The files for CI are of one run.
 
     With --deal: the Pareto front of accuracy against cost, how like its original each distilled
-    model is, and the answer in words. With --history: cells in the order of time; only runs of the
-    same machine are joined.
+    model is, and the answer in words. With --history: cells in the order of time, by default
+    of all runs; only runs of the same machine are joined.
     """
     from bench.store.bundle.opened import look_anyway  # numpy: start-up
     from bench.store.run import no_collection
 
     _refuse_others(context, view)
+    if not runs:
+        runs = all_runs() if view == "history" else (latest_run(),)
     paths = look_anyway(runs) if unchecked else runs
     if view == "deal":
         deal.print_deal(paths, **_of(deal.OPTIONS, given), as_json=as_json)

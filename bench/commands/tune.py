@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cache import cache_folder
+from bench.commands.chosen import default_results, run_option
 from bench.commands.flags import bound_ns, read_numbers, read_points, read_sizes
 from bench.commands.output import print_drawing, print_json
-from bench.commands.run import default_results
 from bench.errors import SpecError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _read_time(context: click.Context, flag: click.Parameter, text: str | None) 
 @click.option("--wall-offset", "wall_offset_s", type=float, help="Seconds to add to its times.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of inputs and of the order.")
 @click.option("--results", type=click.Path(path_type=Path), help="Folder of runs.")
-@click.option("--resume", "resumed", type=click.Path(path_type=Path), help="Go on with a tune.")
+@run_option("--resume", "resumed", metavar="RUN", help="Resume a tune.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 def command(

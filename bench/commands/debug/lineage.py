@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cache import cache_folder
+from bench.commands.chosen import run_option
 from bench.commands.output import print_drawing, print_json
 from bench.discover import unknown
 from bench.errors import SpecError
@@ -40,9 +41,7 @@ if TYPE_CHECKING:
     help="You know that the controls are of B's architecture and recipe; for models of which no "
     "card tells it.",
 )
-@click.option(
-    "--run", "run", type=click.Path(path_type=Path), help="Take the predictions that RUN stored."
-)
+@run_option("--run", "run", metavar="RUN", help="Take the predictions that RUN stored.")
 @click.option(
     "-t",
     "--target",

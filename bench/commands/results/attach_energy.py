@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from bench.commands.chosen import run_argument
 from bench.commands.flags import FiniteRange
 from bench.commands.output import print_drawing
 from bench.numbers import counted
 
 
 @click.command(name="attach-energy")
-@click.argument("run", type=click.Path(path_type=Path))
+@run_argument()
 @click.option(
     "--wall-csv",
     "file",
@@ -31,7 +32,8 @@ from bench.numbers import counted
 def command(run: Path, file: Path, wall_zone: str, wall_offset_s: float) -> None:
     """Put the readings of a meter at the wall to the energy windows of RUN, by the time of day.
 
-    For a meter whose file can only be exported after the run. RUN has to have windows: it was made
+    For a meter whose file can only be exported after the run. RUN is a path or a label; without it,
+    the latest run. It has to have windows: it was made
     with --energy and any meter, or with --energy --wall-csv FILE where FILE was not there yet.
     """
     from bench.machine.wall import MeterFile, zone_of  # zoneinfo: start-up

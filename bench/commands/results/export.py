@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from bench.commands.chosen import runs_argument
 from bench.commands.output import warn
 
 FORMATS = ("pytest-benchmark", "csv", "json", "parquet")
 
 
 @click.command(name="export-results")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@runs_argument()
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="File to write."
 )
@@ -29,7 +30,8 @@ def command(runs: tuple[Path, ...], output: Path, name: str | None) -> None:
     csv, json, parquet   a row a record, with the columns of bench.load
     pytest-benchmark     what `pytest-benchmark compare` reads, with all samples
 
-    RUNS are run directories, or folders that hold some at any depth.
+    RUN is a run directory, a folder that holds some at any depth, or a label; without any, the
+    latest run.
     """
     chosen = name or output.suffix.removeprefix(".").lower()
     if chosen not in FORMATS:

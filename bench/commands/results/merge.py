@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from bench.commands.chosen import runs_argument
 from bench.commands.flags import read_name
 from bench.commands.output import warn
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command(name="merge")
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@runs_argument(latest=False, metavar="RUN...")
 @click.option(
     "-o",
     "--output",
@@ -30,16 +31,19 @@ if TYPE_CHECKING:
     help="Which measurement counts, where one machine measured a cell twice.",
 )
 def command(
-    paths: tuple[Path, ...], output: Path, label: str, keep: Literal["newest"] | None
+    runs: tuple[Path, ...], output: Path, label: str, keep: Literal["newest"] | None
 ) -> None:
-    """Put the runs at or below PATHS together in one folder: a merged run.
+    """Put the runs at or below each RUN together in one folder: a merged run.
 
-    PATHS are run directories, folders that hold some at any depth (files of CI, copies of other
-    machines), or merged runs. Copies count once. Every command that reads runs reads the result.
+    RUN is a run directory, a folder that holds some at any depth (files of CI, copies of other
+    machines), a merged run or a label. Copies count once. Every command that reads runs reads the
+    result.
     """
+    if not runs:
+        raise click.UsageError("name the runs, or the folders of them, to merge.")
     from bench.store.merge import merge  # numpy: start-up
 
-    done = merge(paths, output, label or None, keep)
+    done = merge(runs, output, label or None, keep)
     for note in done.notes:
         warn(note)
     click.echo(_summary(done, output))

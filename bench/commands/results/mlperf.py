@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.commands.chosen import run_argument
 from bench.commands.output import warn
 from bench.errors import SpecError
 from bench.numbers import printable
@@ -27,7 +28,7 @@ def command() -> None:
 
 
 @command.command(name="pack")
-@click.argument("run", type=click.Path(path_type=Path))
+@run_argument()
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to write."
 )

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from bench.commands.chosen import runs_argument
 from bench.numbers import size
 
 
 @click.command(name="pack")
-@click.argument("paths", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@runs_argument()
 @click.option(
     "-o",
     "--output",
@@ -22,11 +23,12 @@ from bench.numbers import size
 @click.option("--with-names", is_flag=True, help="Keep host names, user names, paths, commands.")
 @click.option("--with-logs", is_flag=True, help="Keep what the workers printed.")
 def command(
-    paths: tuple[Path, ...], output: Path, machine: str, *, with_names: bool, with_logs: bool
+    runs: tuple[Path, ...], output: Path, machine: str, *, with_names: bool, with_logs: bool
 ) -> None:
     """Pack stored runs, and certificates given along, into one file for others.
 
-    RUN is a run directory, a folder with several, a bundle, or what `bench certify` wrote. Names of
+    RUN is a run directory, a folder with several, a bundle, a label, or what `bench certify` wrote;
+    without any, the latest run. Names of
     hosts and users, places on the disk, command lines and logs are left out unless they are asked
     for. Whatever reads runs reads the file, and derives every number in it again before taking any.
     """
@@ -35,11 +37,11 @@ def command(
     from bench.store.find import find_runs
     from bench.store.run import read_run
 
-    certificates = [path for path in paths if is_certificate(path)]
-    runs = [read_run(run) for run in find_runs(p for p in paths if p not in certificates)]
+    certificates = [path for path in runs if is_certificate(path)]
+    stored = [read_run(run) for run in find_runs(r for r in runs if r not in certificates)]
     choices = Choices(names=with_names, logs=with_logs, machine=machine)
-    file = pack(runs, certificates, output, choices)
-    counted = [_count(len(runs), "run")] * bool(runs)
+    file = pack(stored, certificates, output, choices)
+    counted = [_count(len(stored), "run")] * bool(stored)
     counted += [_count(len(certificates), "certificate")] * bool(certificates)
     click.echo(f"wrote {file} ({' and '.join(counted)}, {size(file.stat().st_size)})")
 
