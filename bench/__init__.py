@@ -5,11 +5,31 @@
 
 __version__ = "0.1.0"
 
+#: What `bench.api.public` has for Python code.
+_PUBLIC = (
+    "BenchError",
+    "Comparison",
+    "Deal",
+    "Interrupted",
+    "ResultsWarning",
+    "Run",
+    "load",
+    "open",
+    "run",
+)
+#: What every module has, and the version.
+_OWN = ("__doc__", "__file__", "__name__", "__path__", "__version__")
+
 
 def __getattr__(name):
-    """`bench.load` brings pandas, so it is imported when it is first asked for."""
-    if name in ("load", "ResultsWarning"):
-        from bench.store import frames as results  # pandas: start-up
+    """The public names bring NumPy and pydantic, so they are imported when one is first used."""
+    if name in _PUBLIC:
+        from bench.api import public  # numpy: start-up
 
-        return getattr(results, name)
+        return getattr(public, name)
     raise AttributeError("module 'bench' has no attribute %r" % name)
+
+
+def __dir__():
+    """What Python code is meant to use; the rooms of the package are not part of it."""
+    return sorted(_PUBLIC + _OWN)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +15,6 @@ from bench.errors import SpecError
 if TYPE_CHECKING:
     from bench.judge.compare import Report
     from bench.judge.matching import Matched
-    from bench.store.machines import Machine
-    from bench.store.run import StoredRun
 
 
 def share(text: str, option: str | None = None) -> float:
@@ -139,7 +136,8 @@ def _matched(
     given: tuple[Path, ...], cells: tuple[str, ...], baseline: str | None, allow: tuple[str, ...]
 ) -> tuple[Matched, list[str]]:
     """What is compared with what, and what has to be told of the runs."""
-    from bench.judge.matching import match_cells, match_runs, match_targets  # numpy: start-up
+    from bench.judge.between import between_machines  # numpy: start-up
+    from bench.judge.matching import match_cells, match_runs, match_targets
     from bench.store.machines import by_machine
     from bench.store.run import read_results
 
@@ -148,7 +146,8 @@ def _matched(
     remarks = [*copies, *(f"{run.shown}: {text}" for run in stored for text in run.remarks)]
     machines = by_machine(stored)
     if len(machines) > 1:
-        return _between(machines, baseline, cells, allow, remarks), remarks
+        matched, told = between_machines(machines, baseline, cells, allow)
+        return matched, [*remarks, *told]
     if baseline is not None:
         raise SpecError(f"--baseline {baseline}: these runs are of one machine.")
     if len(stored) > 2:
@@ -161,28 +160,6 @@ def _matched(
     if cells:
         return match_cells(stored[0], cells), remarks
     return match_targets(stored[0]), remarks
-
-
-def _between(
-    machines: Mapping[Machine, Sequence[StoredRun]],
-    baseline: str | None,
-    cells: tuple[str, ...],
-    allow: tuple[str, ...],
-    remarks: list[str],
-) -> Matched:
-    """Each cell of the baseline (the first machine that is named) with that of the others."""
-    from bench.judge.differences import comparable_ones  # numpy: start-up
-    from bench.judge.matching import match_machines
-    from bench.store.machines import told_apart
-
-    runs = {machine.name: mine for machine, mine in machines.items()}
-    name = next(iter(runs)) if baseline is None else baseline
-    if name not in runs:
-        raise SpecError(f"--baseline {name}: the machines are {', '.join(runs)}.")
-    remarks += told_apart(machines)
-    matched, sentence = comparable_ones(match_machines(runs, name, cells), allow)
-    remarks += [sentence] if sentence else []
-    return matched
 
 
 def _runs(given: tuple[Path, ...], notes: list[str]) -> list[Path]:

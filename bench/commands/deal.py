@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,18 +55,15 @@ def print_deal(
     original each distilled model is; and the answer in words. Of several machines every target on
     each of them takes part.
     """
-    from bench.judge.deal import make_deal  # scipy: start-up
-    from bench.judge.fidelities import Fidelities
-    from bench.judge.joined import join
+    from bench.judge.fidelities import Fidelities  # scipy: start-up
+    from bench.judge.joined import join, weigh
     from bench.store.frames import read_runs
     from bench.store.run import no_collection
 
     with no_collection():
         stored, skipped = read_runs(runs)
         joined = join(stored)
-        changes = joined.changes()
-        deal = make_deal(joined.records, changes.at, cost, _fraction(loss) if loss else None)
-        deal = replace(deal, draftings=joined.draftings)
+        deal, uncompared = weigh(joined, cost, _fraction(loss) if loss else None)
     likenesses = [Fidelities(run, temperature) for run in stored]
     # --json has all targets and variants.
     found = (
@@ -78,7 +74,7 @@ def print_deal(
     problems = [text for each in likenesses for text in each.problems]
     remarks = [_of_run(run, text, stored) for run in stored for text in run.remarks]
     warnings = [*skipped, *joined.notes, *remarks]
-    warnings += dict.fromkeys([*changes.problems, *problems])
+    warnings += dict.fromkeys([*uncompared, *problems])
     if as_json:
         _print_json(stored, joined, deal, found, warnings)
     else:

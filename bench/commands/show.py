@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,25 +145,11 @@ def print_run(stored: StoredRun, *, as_json: bool) -> None:
 
 
 def _print_text(stored: StoredRun) -> None:
-    from bench.present.energy import energy_table  # scipy: start-up
-    from bench.present.fidelity import fidelity_text
-    from bench.present.loadgen import loadgen_records, loadgen_table
-    from bench.present.pairs import pair_table
-    from bench.present.reading import read_out, sentence_text
-    from bench.present.results import result_table
+    from bench.present.reading import read_out  # scipy: start-up
+    from bench.present.shown import parts
 
     found = read_out(stored)
-    parts = [partial(result_table, stored.records)]
-    if any(record.energy for record in stored.records):
-        parts.append(partial(energy_table, stored.records))
-    if loadgen_records(stored.records):
-        parts.append(partial(loadgen_table, stored.records))
-    if found.pairs:
-        parts.append(partial(pair_table, found.pairs))
-    parts += [partial(fidelity_text, likeness) for likeness in found.likeness]
-    sentences = [*found.orders, *([found.answer] if found.answer else [])]
-    parts += [partial(sentence_text, sentence) for sentence in sentences]
-    for place, part in enumerate(parts):
+    for place, part in enumerate(parts(stored, found)):
         if place:
             click.echo()
         print_drawing(part)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.judge.changes import Changes
+from bench.judge.deal import Cost, Deal, make_deal
 from bench.judge.drafting import Drafting, draftings
 from bench.numbers import printable
 from bench.record.result import Record
@@ -67,6 +68,15 @@ def join(runs: Sequence[StoredRun]) -> Joined:
         draftings=tuple(drafts),
         notes=tuple(_other_contents(records, places)),
     )
+
+
+def weigh(joined: Joined, cost: Cost, loss: float | None) -> tuple[Deal, list[str]]:
+    """The deal of all records, and what could not be compared for it. ``loss`` is what counts as
+    nothing of a fraction of 1, or None for the metric's own. Raises `SpecError` where nothing was
+    both measured and scored."""
+    changes = joined.changes()
+    deal = make_deal(joined.records, changes.at, cost, loss)
+    return replace(deal, draftings=joined.draftings), changes.problems
 
 
 def _moved(record: Record, target: str, first: int) -> Record:

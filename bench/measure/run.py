@@ -35,13 +35,15 @@ def start(
     *,
     label: str = "",
     machine_name: str = "",
+    command: str = "",
 ) -> Outcome:
     """Carry out a plan in a new run directory.
 
     ``label`` is what the run is called; ``machine_name`` what the machine is called in place of
-    what the configuration says.
+    what the configuration says; ``command`` what asked for it, in place of the command line.
     """
     named = {"label": label, "machine_name": machine_name or config.machine_name()}
+    named |= {"command": command} if command else {}
     header = header_of(prepared).model_copy(update=named)
     return carry_out(prepared, RunStore.create(results, header), None, listener, measurer)
 

@@ -25,7 +25,9 @@ from bench.numbers import (
     in_unit,
     printable,
     ratio,
+    with_unit,
 )
+from bench.present.ci.tables import Table
 from bench.present.columns import DEAL_COLUMNS
 from bench.present.layout import TIED, Figure, Line, lay_out, wrap
 from bench.present.pairs import change_words
@@ -76,6 +78,22 @@ def _shown(record: Record, cost: Cost) -> float | None:
     """The cost as it is shown: throughput as samples a second."""
     value = cost_of(record, cost)
     return 1e9 / value if value and cost == "throughput" else value
+
+
+def front_table(deal: Deal) -> Table:
+    """The front as plain text, a unit in each figure."""
+    header = ("", "Model and target", deal.cost.capitalize(), "Accuracy", "Standing")
+    rows = []
+    for place, point in enumerate(deal.points, 1):
+        value = with_unit(_shown(point.record, deal.cost), _UNITS[deal.cost])
+        found = _figures(point, None, _UNITS[deal.cost][0], deal.cost)
+        assert point.scored is not None
+        assert point.scored.accuracy is not None
+        score = point.scored.accuracy.value
+        accuracy = point.metric.scale.value(score.value, score.low, score.high)
+        cost = f"{value} {found['cost'].interval}".rstrip()
+        rows.append((str(place), point_name(point), cost, accuracy, found["standing"].value))
+    return Table(header, rows, numbers=frozenset({0, 2, 3}), names=frozenset({1}))
 
 
 def _figures(point: Point, value: float | None, unit: Unit, cost: Cost) -> dict[str, Figure]:

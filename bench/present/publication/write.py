@@ -26,7 +26,8 @@ from bench.numbers import NAME_LIMIT, printable
 from bench.present.ci.markdown import code, table_lines, text
 from bench.present.ci.tables import Table, pairs_table, results_table
 from bench.present.layout import TIED
-from bench.present.pairs import pair_rows, sentence
+from bench.present.pair_fields import PAIR_FIELDS, flat_pair_rows
+from bench.present.pairs import sentence
 from bench.present.publication.files import MANIFEST, RUNS, digests
 from bench.present.publication.page import page
 from bench.present.told import told
@@ -42,41 +43,6 @@ PAGE = "index.html"
 RESULTS = "results.csv"
 PAIRS = "pairs.csv"
 SCHEMA_VERSION = 1
-_ESTIMATES = ("speedup", "floor_speedup", "throughput")
-_RATIO_KEYS = ("value", "low", "high", "confidence", "paired", "invocations", "verdict")
-_CHANGE_KEYS = (
-    "metric",
-    "accuracy",
-    "other_accuracy",
-    "difference",
-    "low",
-    "high",
-    "confidence",
-    "retained",
-    "retained_low",
-    "retained_high",
-    "only_this_right",
-    "only_other_right",
-    "examples",
-    "test",
-    "p",
-    "significant",
-)
-PAIR_FIELDS = (
-    "model",
-    "variant",
-    "other",
-    "other_variant",
-    "relation",
-    "target",
-    "size_ratio",
-    "file_bytes",
-    "other_file_bytes",
-    *[f"{name}_{key}" for name in _ESTIMATES for key in _RATIO_KEYS],
-    *[f"accuracy_{key}" for key in _CHANGE_KEYS],
-    "missing",
-    "sentence",
-)
 
 
 class Manifest(Frozen):
@@ -306,20 +272,7 @@ def _result_rows(sections: Sequence[Section]) -> list[dict[str, object]]:
 
 
 def _pair_rows(sections: Sequence[Section]) -> list[dict[str, object]]:
-    return [
-        {"run": one.name, **_flat(row)} for one in sections for row in pair_rows(list(one.pairs))
-    ]
-
-
-def _flat(row: Mapping[str, object]) -> dict[str, object]:
-    """Nested objects as columns: ``speedup_low``."""
-    flat: dict[str, object] = {}
-    for key, value in row.items():
-        if isinstance(value, Mapping):
-            flat |= {f"{key}_{inner}": found for inner, found in value.items()}
-        else:
-            flat[key] = value
-    return flat
+    return [{"run": one.name, **row} for one in sections for row in flat_pair_rows(list(one.pairs))]
 
 
 def _csv(fields: Sequence[str], rows: Sequence[Mapping[str, object]]) -> str:

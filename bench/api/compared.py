@@ -1,0 +1,142 @@
+"""A comparison in Python: two runs, or the cells of one, with a verdict for each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from bench.api.html import notebook_html
+from bench.api.tables import flat_frame
+from bench.errors import SpecError
+from bench.judge.between import between_machines
+from bench.judge.compare import Comparison as Compared
+from bench.judge.compare import Effect, Report, compare
+from bench.judge.differences import check_allowed_kinds, refuse
+from bench.judge.matching import Matched, match_cells, match_runs, match_targets
+from bench.numbers import MISSING, RATE_UNITS, TIME_UNITS, ratio, with_unit
+from bench.present.ci.tables import Table
+from bench.present.compare import report_json, report_text, sentences
+from bench.store.machines import by_machine
+from bench.store.run import StoredRun
+
+if TYPE_CHECKING:
+    import pandas
+
+_WIDTH = 80
+
+
+class Comparison:
+    """Cells compared with a baseline: an effect with its interval, and a verdict.
+
+    A is the baseline and B what is compared with it. ``print(comparison)`` prints what ``bench
+    compare`` does; a notebook shows it as HTML.
+    """
+
+    def __init__(self, report: Report, remarks: Sequence[str] = ()) -> None:
+        self._report = report
+        self._remarks = tuple(remarks)
+
+    @property
+    def rows(self) -> list[dict[str, object]]:
+        """A dictionary per pair of cells, as in ``bench compare --json``."""
+        found = report_json(self._report)["comparisons"]
+        assert isinstance(found, list)
+        return found
+
+    @property
+    def table(self) -> pandas.DataFrame:
+        """A row per pair of cells: ``a_model``, ``b_target``, ``verdict``, ``ratio_value``, ...
+
+        ``ratio_value`` is B over A: of times for latency, where below 1 B is faster; of rates for
+        throughput, where above 1 B is faster.
+        """
+        return flat_frame(self.rows, "Comparison.table")
+
+    @property
+    def verdicts(self) -> dict[str, int]:
+        """How many pairs got each verdict: ``faster``, ``slower``, ``same``, ``inconclusive``,
+        ``contention-dependent``, seen from the baseline."""
+        counts: dict[str, int] = {}
+        for effect in self._report.effects:
+            counts[effect.verdict.value] = counts.get(effect.verdict.value, 0) + 1
+        return counts
+
+    @property
+    def sentences(self) -> list[str]:
+        """What was found, in words."""
+        return sentences(self._report)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What could not be read or compared, and what the verdicts have to be read with."""
+        return [*self._remarks, *self._report.warnings]
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in self.verdicts.items())
+        return f"<bench.Comparison: {counts or 'no speed was compared'}>"
+
+    def __str__(self) -> str:
+        return report_text(self._report, _WIDTH).plain.rstrip("\n")
+
+    def _repr_html_(self) -> str:
+        rows = [_row(one) for one in self._report.comparisons]
+        header = ("Compared (B)", "Baseline (A)", "A", "B", "B is ... as fast", "Verdict")
+        table = Table(header, rows, numbers=frozenset({2, 3, 4}), names=frozenset({0, 1}))
+        return notebook_html("Comparison", [table], self.sentences, self.warnings)
+
+
+def _row(found: Compared) -> tuple[str, ...]:
+    a, b = (_called(side.cell.label, side.machine) for side in (found.match.a, found.match.b))
+    effect = found.effect
+    if effect is None:
+        return (b, a, MISSING, MISSING, MISSING, found.missing)
+    units = TIME_UNITS if effect.measure == "latency" else RATE_UNITS
+    values = (with_unit(value, units) for value in (effect.a, effect.b))
+    return (b, a, *values, _times_as_fast(effect), effect.verdict.value)
+
+
+def _called(label: str, machine: str) -> str:
+    return f"{label} on {machine}" if machine else label
+
+
+def _times_as_fast(effect: Effect) -> str:
+    """B's speed over A's: of times the inverse of their ratio."""
+    speed = effect.ratio.inverse() if effect.measure == "latency" else effect.ratio
+    return ratio(speed.estimate, speed.low, speed.high)
+
+
+def compare_runs(
+    run: StoredRun,
+    baseline: StoredRun | None,
+    *,
+    cells: Sequence[str],
+    allow: Collection[str],
+    margin: float,
+    confidence: float,
+) -> Comparison:
+    """A run against a baseline, or its own cells or targets against each other.
+
+    Raises `SpecError` where nothing can be matched, or where something differs that is not allowed.
+    """
+    for name, value in (("margin", margin), ("confidence", confidence)):
+        if not 0 <= value < 1 or (name == "confidence" and value == 0):
+            raise SpecError(f"{name}={value}: it has to lie between 0 and 1.")
+    check_allowed_kinds(tuple(allow))
+    matched, told = _matched(run, baseline, cells, allow)
+    report = compare(matched, allow, margin, confidence)
+    refuse(report.differences, allow)
+    runs = [run] if baseline is None else [baseline, run]
+    remarks = [f"{one.shown}: {text}" for one in runs for text in one.remarks]
+    return Comparison(report, [*remarks, *told])
+
+
+def _matched(
+    run: StoredRun, baseline: StoredRun | None, cells: Sequence[str], allow: Collection[str]
+) -> tuple[Matched, list[str]]:
+    """What is compared with what, and what has to be told."""
+    if baseline is None:
+        return (match_cells(run, cells) if cells else match_targets(run)), []
+    machines = by_machine([baseline, run])
+    if len(machines) > 1:
+        return between_machines(machines, None, cells, allow)
+    return match_runs(baseline, run, cells), []

@@ -1,0 +1,190 @@
+"""A run in Python: what was measured, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.api.compared import Comparison, compare_runs
+from bench.api.figures import figures_of
+from bench.api.html import notebook_html
+from bench.api.tables import load
+from bench.api.weighed import Deal, weigh_run
+from bench.defaults import CONFIDENCE, MARGIN
+from bench.errors import SpecError
+from bench.files import write_text
+from bench.judge.deal import Cost
+from bench.numbers import counted
+from bench.present.ci.tables import pairs_table, results_table
+from bench.present.pairs import sentence
+from bench.present.reading import Reading, read_out
+from bench.present.shown import parts
+from bench.store.latest import RESULTS, labelled_run, latest_run
+from bench.store.rows import result_rows
+from bench.store.run import StoredRun, read_run
+
+if TYPE_CHECKING:
+    import pandas
+    from plotly.graph_objects import Figure
+
+_WIDTH = 80  #: columns of the text; a notebook and a script have no terminal of their own
+
+
+class Run:
+    """A stored run, as it was when it was read.
+
+    ``print(run)`` prints the tables of ``bench show``; a notebook shows them as HTML.
+    """
+
+    def __init__(self, stored: StoredRun) -> None:
+        self._stored = stored
+
+    @property
+    def path(self) -> Path:
+        """The run directory, which every ``bench`` command accepts."""
+        return self._stored.path
+
+    @property
+    def label(self) -> str:
+        """What the run is called; empty where it has no label."""
+        return self._stored.header.label
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned cell has a record; False for a run that was stopped."""
+        return len(self._stored.records) >= len(self._stored.header.cells)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every record has figures that count: none failed, none is wrong."""
+        return all(record.standing == "ok" for record in self._stored.records)
+
+    @property
+    def table(self) -> pandas.DataFrame:
+        """A row per finished cell, as `bench.load` gives it: ``median_ns``, ``accuracy``, ..."""
+        return load(self.path)
+
+    @property
+    def pairs(self) -> pandas.DataFrame:
+        """A row per pair of models and target, as ``bench.load(path, "pairs")`` gives it."""
+        return load(self.path, "pairs")
+
+    @property
+    def samples(self) -> pandas.DataFrame:
+        """A row per timed call, as ``bench.load(path, "samples")`` gives it."""
+        return load(self.path, "samples")
+
+    @property
+    def rows(self) -> list[dict[str, object]]:
+        """The rows of ``table`` as dictionaries, without pandas."""
+        return result_rows(self._stored.records)
+
+    @property
+    def sentences(self) -> list[str]:
+        """What was found, in words: each pair, the order of targets, which to choose."""
+        found = self._reading
+        said = [sentence(pair) for pair in found.pairs]
+        return [*said, *found.orders, *([found.answer] if found.answer else [])]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What could not be read or compared."""
+        return list(self._reading.warnings)
+
+    def compare(
+        self,
+        other: Run | Path | str | None = None,
+        *,
+        cells: Sequence[str] = (),
+        allow: Collection[str] = (),
+        margin: float = MARGIN,
+        confidence: float = CONFIDENCE,
+    ) -> Comparison:
+        """This run against ``other``, the baseline, cell by cell: ``after.compare(before)``.
+
+        ``other`` is a run, its directory or its label. Without it, the targets of this run are
+        compared with each other; with two ``cells`` (an id, or ``model@target[/scenario]``) only
+        these, the first being the baseline. Raises `bench.BenchError` where something differs that
+        makes figures incomparable (the model's content, the input, the machine's threads, ...)
+        unless ``allow`` names its kind.
+        """
+        baseline = other if other is None or isinstance(other, Run) else open(other)
+        return compare_runs(
+            self._stored,
+            None if baseline is None else baseline._stored,
+            cells=cells,
+            allow=allow,
+            margin=margin,
+            confidence=confidence,
+        )
+
+    def deal(self, by: Cost = "latency", *, loss: float | None = None) -> Deal:
+        """Which model, precision and target is worth its cost: the Pareto front of accuracy
+        against ``by`` (``latency``, ``throughput``, ``energy``, ``memory``, ``size``).
+
+        A loss of accuracy of at most ``loss`` counts as nothing: 0.005 is half a point, the
+        default. Raises `bench.BenchError` where nothing was both measured and scored.
+        """
+        return weigh_run(self._stored, by, loss)
+
+    def report(self, path: Path | str = "report.html", *, title: str = "") -> Path:
+        """Write the run as one HTML page that needs no network, and return its path."""
+        from bench.present.page.page import make_page, render  # jinja2: start-up
+
+        target = Path(path)
+        write_text(target, render(make_page([self._stored], title=title)))
+        return target
+
+    @cached_property
+    def figures(self) -> dict[str, Figure]:
+        """The pictures of the report as plotly figures, by their names."""
+        return figures_of(self._stored)
+
+    def plot(self, name: str = "") -> Figure:
+        """One of ``figures``; without a name the first: accuracy against latency where models were
+        scored, else the latencies. Raises `bench.BenchError` for a name that it does not have."""
+        if not self.figures:
+            raise SpecError(f"{self.path}: nothing was measured that could be drawn.")
+        chosen = name or next(iter(self.figures))
+        if chosen not in self.figures:
+            raise SpecError(f"there is no figure {name!r}. There are: {', '.join(self.figures)}.")
+        return self.figures[chosen]
+
+    @cached_property
+    def _reading(self) -> Reading:
+        return read_out(self._stored)
+
+    def __repr__(self) -> str:
+        return f"<bench.Run {str(self.path)!r}: {self._counts()}>"
+
+    def __str__(self) -> str:
+        drawn = (part(_WIDTH).plain for part in parts(self._stored, self._reading))
+        return "\n".join(drawn).rstrip("\n")
+
+    def _repr_html_(self) -> str:
+        tables = [results_table(self._stored.records), pairs_table(self._reading.pairs)]
+        title = f"Run {self.label or self.path.resolve().name}: {self._counts()}"
+        return notebook_html(title, tables, self.sentences, self.warnings)
+
+    def _counts(self) -> str:
+        records = self._stored.records
+        planned = len(self._stored.header.cells)
+        failed = sum(record.standing != "ok" for record in records)
+        words = counted(len(records), "cell")
+        words += "" if self.complete else f" of {planned}, stopped before its end"
+        return words + (f", {failed} failed" if failed else "")
+
+
+def open(run: Path | str | None = None, *, results: Path | str = RESULTS) -> Run:
+    """A stored run: by its directory, a folder or bundle that holds just one, or its label.
+
+    Without a name, the latest run in ``results``. Raises `bench.BenchError` where there is none.
+    """
+    folder = Path(results)
+    if run is None:
+        return Run(read_run(latest_run(folder)))
+    if Path(run).exists() or isinstance(run, Path):
+        return Run(read_run(Path(run)))
+    return Run(read_run(labelled_run(run, folder)))
