@@ -13,7 +13,7 @@ from bench.numbers import size
 
 
 @click.command(name="publish")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "-o",
     "--output",
@@ -27,19 +27,38 @@ from bench.numbers import size
     help="Write nothing: derive the publications, certificates, bundles and runs at or below RUNS "
     "again, and name what differs (exit code 1).",
 )
-def command(runs: tuple[Path, ...], output: Path | None, title: str | None, *, check: bool) -> int:
+@click.option(
+    "--history", is_flag=True, help="Write a trend site, or add the runs to the one there."
+)
+def command(
+    runs: tuple[Path, ...],
+    output: Path | None,
+    title: str | None,
+    *,
+    check: bool,
+    history: bool,
+) -> int:
     """Render the stored RUNS as Markdown, CSV and an HTML page, with a compact copy of their data.
 
     The same runs give the same bytes. --check derives every number again from the raw data and
     compares whole files; it says how many numbers can't be derived.
+
+    With --history the folder is a static site instead: a line for each cell over all runs, with
+    the changes that `bench show --history` finds. It keeps what it needs of each run, so later
+    runs are added to it, and without RUNS its pages are written again.
     """
+    if not runs and not history:
+        raise click.UsageError("Missing argument 'RUNS...'.")
     if check:
-        if output is not None or title is not None:
-            raise click.UsageError("--check writes nothing: leave out -o and --title.")
+        if output is not None or title is not None or history:
+            raise click.UsageError("--check writes nothing: leave out -o, --title and --history.")
         return 1 if sum([check_results(path) for path in runs]) else 0
     if output is None:
         raise click.UsageError("Missing option '-o' / '--output'.")
-    _publish(runs, output, title)
+    if history:
+        _trend(runs, output, title)
+    else:
+        _publish(runs, output, title)
     return 0
 
 
@@ -55,3 +74,18 @@ def _publish(runs: Sequence[Path], output: Path, title: str | None) -> None:
     files = [path for path in output.rglob("*") if path.is_file()]
     total = sum(path.stat().st_size for path in files)
     click.echo(f"{output}: {len(found)} runs, {len(files)} files, {size(total)}.")
+
+
+def _trend(runs: tuple[Path, ...], output: Path, title: str | None) -> None:
+    from bench.present.trend.site import write_site  # scipy: start-up
+    from bench.store.find import find_runs
+    from bench.store.run import read_results
+
+    found = [read_results(run) for run in (find_runs(runs) if runs else ())]
+    written = write_site(found, output, title or "Benchmark trends")
+    for words in written.skipped:
+        warn(words)
+    click.echo(
+        f"{output}: {written.runs} runs ({written.added} added), {written.cells} cells, "
+        f"{written.steps} changes."
+    )

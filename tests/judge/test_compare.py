@@ -292,7 +292,7 @@ def test_cells_that_failed_or_are_simulated_are_listed_and_never_ranked() -> Non
     assert "bad:cpu single-stream batch 1: b failed (crashed): the worker died (SIGSEGV)." in text
     assert "b is simulated: its latency means nothing." in text
     assert "b has 1 of at least 2 invocations." in text
-    assert "B has 0 of at least 2 invocations." in text
+    assert "b has 0 of at least 2 invocations." in text
 
 
 def test_a_comparison_in_which_everything_failed_says_so() -> None:

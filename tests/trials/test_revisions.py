@@ -19,6 +19,7 @@ from bench.cell import Cell
 from bench.commands.compare import command
 from bench.errors import SpecError
 from bench.judge.finding import Decision, Limits, Outcome
+from bench.machine.commit import commit_of
 from bench.record.result import Check, Record
 from bench.store.run import StoredRun
 from bench.trials.revisions.judged import Judged, check_comparable, judged
@@ -198,6 +199,11 @@ def test_a_commit_is_shown_by_its_first_digits_and_a_name_as_it_is(project: Path
     assert checked_out(project, "HEAD", folder / "y").words == f"HEAD ({commit[:8]})"
     one, other = told_apart(*[checked_out(project, "HEAD", folder / "z")] * 2)
     assert (one.name, other.name) == ("HEAD (base)", "HEAD (head)")
+
+
+def test_a_run_records_the_commit_around_the_folder(project: Path, tmp_path: Path) -> None:
+    assert commit_of(project / "models") == git(project, "rev-parse", "HEAD")
+    assert commit_of(tmp_path) is None
 
 
 # -- how the two are judged -----------------------------------------------------------------------
