@@ -37,6 +37,7 @@ _OF_A_RUN = (
     "batch",
     "shapes",
     "batch_axis",
+    "inputs",
     "threads",
     "lane",
     "preset",
@@ -176,7 +177,7 @@ def _measured(
     from bench.trials.revisions.models import models_of
 
     suite = _suite(path, flags)
-    pairs = models_of(suite.models, top, Path.cwd(), base, head)
+    pairs = models_of(suite.models, top, Path.cwd(), base, head, suite.inputs)
     _refuse_nothing_to_judge(pairs, limits)
     named = tuple(one.card.name for one in pairs.models)
     suite = suite.model_copy(update={"models": named})

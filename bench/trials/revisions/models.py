@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cards.card import Card
+from bench.cards.catalog import is_factory
 from bench.discover import card_paths
 from bench.errors import BenchError, SpecError
 from bench.measure.models import Named, find_models
@@ -35,11 +36,17 @@ class Pairs:
 
 
 def models_of(
-    texts: Sequence[str], top: Path, folder: Path, base: Revision, head: Revision
+    texts: Sequence[str],
+    top: Path,
+    folder: Path,
+    base: Revision,
+    head: Revision,
+    shapes: Sequence[str] = (),
 ) -> Pairs:
     """Each model of ``texts`` (as named in ``folder``) that lies in the repository, of both.
 
-    Raises `SpecError` where none does, and for a model that the head does not have.
+    ``shapes`` are of the inputs of PyTorch modules. Raises `SpecError` where none does, and for a
+    model that the head does not have.
     """
     inside = {text: place for text in texts if (place := _place(text, top, folder)) is not None}
     notes = [
@@ -63,8 +70,8 @@ def models_of(
         _link_data(place.path, top, head)
         before[text] = place.below(base.root)
     after = [place.below(head.root) for place in inside.values()]
-    found, more = _readable(before, base)
-    models = [*_named(found, base), *_named(find_models(after), head)]
+    found, more = _readable(before, base, shapes)
+    models = [*_named(found, base), *_named(find_models(after, shapes), head)]
     return Pairs(_side_by_side(models), (*notes, *more), bool(found))
 
 
@@ -122,16 +129,18 @@ def _link_data(path: Path, top: Path, revision: Revision) -> None:
             target.symlink_to(present)
 
 
-def _readable(texts: dict[str, str], base: Revision) -> tuple[list[Named], list[str]]:
+def _readable(
+    texts: dict[str, str], base: Revision, shapes: Sequence[str]
+) -> tuple[list[Named], list[str]]:
     """The base's models, without those that the present bench can't read."""
     try:
-        return (find_models(list(texts.values())) if texts else []), []
+        return (find_models(list(texts.values()), shapes) if texts else []), []
     except BenchError:
         pass  # one at a time, to tell which
     found, notes = [], []
     for text, path in texts.items():
         try:
-            found += find_models([path])
+            found += find_models([path], shapes if is_factory(path) else ())
         except BenchError as error:
             words = str(error).removesuffix(".")
             notes.append(
