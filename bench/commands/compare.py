@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.commands.chosen import latest_run, latest_two, runs_argument
 from bench.commands.output import print_drawing, print_json, warn
+from bench.commands.revisions import compare_revisions, refuse_without_base, revision_options
 from bench.defaults import CONFIDENCE, MARGIN
 from bench.errors import SpecError
 
@@ -40,6 +41,8 @@ def _share(ctx: click.Context, param: click.Parameter, text: str) -> float:
 
 @click.command(name="compare")
 @runs_argument(latest=False)
+@click.option("--base", metavar="REV", help="Measure this git revision, and --head, in turn.")
+@click.option("--head", metavar="REV", help="--base: against this one; default: the working tree.")
 @click.option(
     "--cell",
     "cells",
@@ -73,8 +76,11 @@ def _share(ctx: click.Context, param: click.Parameter, text: str) -> float:
     help="That all intervals hold together.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
+@revision_options
 def command(
     runs: tuple[Path, ...],
+    base: str | None,
+    head: str | None,
     cells: tuple[str, ...],
     baseline: str | None,
     allow: tuple[str, ...],
@@ -82,8 +88,10 @@ def command(
     confidence: float,
     *,
     as_json: bool,
-) -> None:
-    """Compare two stored runs A and B cell by cell, or what is in one run.
+    **flags: Any,
+) -> int:
+    """Compare two stored runs A and B cell by cell, or what is in one run; or measure two git
+    revisions and compare those.
 
     \b
     bench compare A B                     the cells that both have; A is the baseline
@@ -92,10 +100,23 @@ def command(
     bench compare                         the latest run with the one before it
     bench compare FOLDER                  the two runs below a folder; of several
                                           machines each cell on each of them
+    bench compare --base main SUITE       the models of SUITE (or -m) as they are in
+                                          main and now, measured in turn in one run
 
     What is not comparable (another model's content, input, ...) is refused unless it is allowed.
-    Two machines may be compared. The exit code is 0 whatever the verdicts.
+    Two machines may be compared. The exit code is 0 whatever the verdicts; with --base it is
+    that of `bench gate`: 0 pass, 1 fail, 2 wrong usage, 3 inconclusive.
     """
+    if base is not None:
+        if len(runs) > 1 or cells or baseline:
+            raise click.UsageError("--base measures one SUITE: no runs, --cell or --baseline.")
+        suite = runs[0] if runs else None
+        return compare_revisions(
+            suite, base, head, allow, margin, confidence, flags, as_json=as_json
+        )
+    if head is not None:
+        raise click.UsageError("--head needs a --base to compare with.")
+    refuse_without_base(flags)
     if not 0 < confidence < 1:
         raise click.UsageError("--confidence has to lie between 0 and 1 (100%).")
     from bench.judge.differences import check_allowed_kinds  # numpy: start-up
@@ -106,6 +127,7 @@ def command(
     with no_collection():
         matched, skipped = _matched(runs, cells, baseline, allow)
         _compare(matched, skipped, allow, margin, confidence, as_json=as_json)
+    return 0
 
 
 def _compare(
@@ -120,10 +142,11 @@ def _compare(
     from bench.judge.compare import compare  # scipy: start-up
     from bench.judge.differences import refuse
     from bench.present.compare import difference_lines
+    from bench.present.sides import common_names
 
     report = compare(matched, allow, margin, confidence)
     try:
-        refuse(report.differences, allow)
+        refuse(report.differences, allow, common_names(matched))
     except Exception:
         click.echo("\n".join(difference_lines(report)), err=True)
         raise

@@ -115,73 +115,73 @@ def _worst(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -
     "--max-slowdown",
     callback=_growth,
     metavar="SHARE",
-    help="Time over the baseline's; 5% where there is a baseline.",
+    help="Most slowdown against the baseline; 5% if there is one.",
 )
 @click.option(
     "--min-accuracy",
     callback=_least,
     multiple=True,
     metavar="[MODEL=]SHARE",
-    help="Least accuracy, of every model or of one.",
+    help="Least accuracy of every model, or of one.",
 )
 @click.option(
     "--worst-score",
     callback=_worst,
     multiple=True,
     metavar="[MODEL=]VALUE",
-    help="Worst value of a metric that is no accuracy, like perplexity.",
+    help="Worst value of a metric other than accuracy, like perplexity.",
 )
 @click.option(
     "--max-accuracy-loss",
     callback=_points,
     metavar="POINTS",
-    help="Points that accuracy may lose; of another metric, what it may worsen by.",
+    help="Most accuracy lost, in points; for another metric, in its unit.",
 )
 @click.option(
     "--max-memory-growth",
     callback=_growth,
     metavar="SHARE",
-    help="Peak memory over the baseline's.",
+    help="Most growth of peak memory.",
 )
 @click.option(
     "--max-energy-growth",
     callback=_growth,
     metavar="SHARE",
-    help="Energy of a sample over the baseline's.",
+    help="Most growth of energy per sample.",
 )
 @click.option(
     "--max-energy",
     "max_energy_j",
     callback=_joules,
     metavar="ENERGY",
-    help="Most energy of a sample, gross, like 2.5mJ.",
+    help="Most energy per sample, gross, like 2.5mJ.",
 )
 @click.option(
     "--certificate",
     "certificates",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="A certificate of `bench certify`: what was measured has to be certified.",
+    help="A certificate that covers what was measured (repeatable).",
 )
 @click.option(
     "--inconclusive",
     type=click.Choice(["report", "fail", "pass"]),
     default="report",
     show_default=True,
-    help="What inconclusive is: exit code 3, 1 or 0.",
+    help="How to exit if inconclusive: 3, 1 or 0.",
 )
 @click.option(
     "--allow-missing",
     is_flag=True,
-    help="Pass although the baseline has cells, or devices, that the run lacks.",
+    help="Allow the run to lack cells or devices of the baseline.",
 )
-@click.option("--allow", multiple=True, metavar="KIND", help="Compare though this differs.")
+@click.option("--allow", multiple=True, metavar="KIND", help="Compare although this differs.")
 @click.option(
     "--confidence",
     type=FiniteRange(0.5, 1, max_open=True),
     default=CONFIDENCE,
     show_default=True,
-    help="That all intervals hold together.",
+    help="Joint confidence of all intervals.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the judgement as JSON.")
 @output_options
@@ -208,14 +208,14 @@ def command(
     as_json: bool,
     **outputs: Any,
 ) -> int:
-    """Hold the stored run RUN against a baseline, limits and certificates; or, without RUN, judge
+    """Check the stored run RUN against a baseline, limits and certificates. Without RUN, check
     the certificates alone; without certificates too, the latest run.
 
     \b
-    0  pass: every interval lies within its limit
-    1  fail: an interval lies beyond its limit, or what worked has crashed or is gone
-    2  wrong usage, or nothing that could be compared
-    3  inconclusive: the figures don't decide; what would is said
+    0  pass: every interval is within its limit
+    1  fail: an interval is beyond its limit, or something crashed or is missing
+    2  wrong usage, or nothing comparable
+    3  inconclusive: more measurements are needed; the output says which
     """
     from bench.judge.finding import Decision, Limits  # numpy: start-up
     from bench.store.run import no_collection
@@ -228,7 +228,7 @@ def command(
         return 0
     relative = (max_slowdown, max_accuracy_loss, max_memory_growth, max_energy_growth)
     if baseline is None and any(limit is not None for limit in relative):
-        raise click.UsageError("these limits are relative to a baseline: name a --baseline.")
+        raise click.UsageError("these limits need a --baseline.")
     if run is None and (
         not certificates or any((baseline, min_accuracy, worst_score, max_energy_j))
     ):
@@ -310,14 +310,13 @@ def _compared(
     refused = not_allowed(report.differences, allow)
     if refused:
         first = refused[0]
-        detail = first.detail or f"{first.a} / {first.b}"
         kinds = list(dict.fromkeys(d.kind for d in refused))
         words = ", ".join(dict.fromkeys(d.words for d in refused))
         flags = " ".join(f"--allow {kind}" for kind in kinds)
         raise SpecError(
             f"the baseline {before.path} is not comparable with {now.path}: they differ in {words} "
-            f"({detail}). Measure a baseline that fits, or compare all the same: {flags}."
-            + (" That holds the speed of a retrained model." if kinds == ["model"] else "")
+            f"({first.values}). Measure a new baseline, or compare anyway: {flags}."
+            + (" That compares the speed of a retrained model." if kinds == ["model"] else "")
         )
     return report
 

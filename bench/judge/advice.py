@@ -27,11 +27,11 @@ def more_invocations(
     needed = _invocations_needed(found, limit, min(have))
     if needed is None:
         return (
-            f"More than {MOST_INVOCATIONS} invocations would be needed: measure on a calmer "
-            f"machine, or choose a wider {flag}."
+            f"It would take more than {MOST_INVOCATIONS} invocations: use a quieter machine or a "
+            f"wider {flag}."
         )
     return (
-        f"About {needed} invocations in both runs would decide (now {have[0]} and {have[1]}): "
+        f"About {needed} invocations on both sides would decide (now {have[0]} and {have[1]}): "
         f"{_flags(needed, match)}."
     )
 
@@ -87,5 +87,5 @@ def more_examples(distance: float, found: Interval, have: int) -> str:
     reach = max(found.high - found.estimate, found.estimate - found.low)
     needed = have * (reach / distance) ** 2 if distance else math.inf
     if not needed <= 100 * have:
-        return "It lies too near the limit to decide; choose another limit."
+        return "It is too near the limit to decide; choose another limit."
     return f"About {significant(needed, 2)} labelled examples would decide (now {have})."

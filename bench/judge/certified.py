@@ -116,9 +116,9 @@ def _of_verdict(
     mine = [r for r in _measured(run) if _name(r.cell) == _name_of(party)]
     same = [r for r in mine if r.cell.model.sha256 == party.model.sha256]
     if mine and not same:
-        return _other_content(one, party, mine[0])
+        return _other_content(one, mine[0])
     if not same:
-        words = f"the run has nothing of it; {told.words}"
+        words = f"not in the run; {told.words}"
         outcome = told.outcome if told.outcome is Outcome.FAIL else Outcome.SKIPPED
         return replace(told, outcome=outcome, words=words)
     found = replace(told, cell=same[0].cell)
@@ -129,7 +129,7 @@ def _of_verdict(
         "certificate",
         same[0].cell,
         Outcome.INCONCLUSIVE,
-        f"{changed[0]}; whether it still holds is open.",
+        f"{changed[0]}, so the certificate may no longer hold.",
         f"Certify it again: {_command(one.certificate, same[0].cell)}.",
     )
 
@@ -164,14 +164,12 @@ def _not_it(one: Held) -> tuple[Outcome, str, str]:
     return Outcome.FAIL, f"{words}.", f"See `bench publish --check {shlex.quote(str(one.path))}`."
 
 
-def _other_content(one: Held, party: Party, record: Record) -> Finding:
-    model = record.cell.model
+def _other_content(one: Held, record: Record) -> Finding:
     return Finding(
         "certificate",
         record.cell,
         Outcome.FAIL,
-        f"the certificate is of another content of the model ({party.model.sha256[:_SHA_DIGITS]}), "
-        f"the run measured {model.sha256[:_SHA_DIGITS]}.",
+        "the certificate is for another content of the model than the run measured.",
         f"Certify it again: {_command(one.certificate, record.cell)}.",
     )
 
@@ -184,7 +182,7 @@ def _changed(party: Party, record: Record, allowed: Collection[str]) -> Iterator
     for what, before, now in pairs:
         if before and now and before != now:
             yield (
-                f"it was certified with {what} {printable(before, NAME_LIMIT)}, and the run's is "
+                f"certified with {what} {printable(before, NAME_LIMIT)}, and the run's is "
                 f"{printable(now, NAME_LIMIT)}"
             )
 
@@ -204,7 +202,7 @@ def _uncovered(run: StoredRun, given: Sequence[Held]) -> Iterator[Finding]:
             continue
         seen.add(name)
         if (name, cell.model.sha256) in references:
-            words = "it is the reference, which others are certified by."
+            words = "the reference that others are certified against."
             yield Finding("certificate", cell, Outcome.SKIPPED, words)
             continue
         yield Finding(

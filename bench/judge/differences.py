@@ -57,12 +57,15 @@ TOLD: dict[str, str] = {
 #: kinds that two machines are compared for, and so are told where it is known that there are two
 OF_MACHINES = ("machine", "device", "threads")
 
+#: kinds whose values are hashes
+_HASHED = ("machine", "model", "input", "dataset", "host")
 ALL = "all"
 _SHA_DIGITS = 12
 _HOST = "cpu"
 
 
 _FACT_LIMIT = 60
+_NOT_RECORDED = "not recorded"
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,14 @@ class Difference:
     @property
     def words(self) -> str:
         return REFUSED.get(self.kind) or TOLD[self.kind]
+
+    @property
+    def values(self) -> str:
+        """Both values for people, who can't read a hash."""
+        if self.kind in _HASHED and not self.between_machines:
+            unknown = _NOT_RECORDED in (self.a, self.b)
+            return self.detail or (_NOT_RECORDED if unknown else "not the same")
+        return f"{self.a} / {self.b}" + (f" ({self.detail})" if self.detail else "")
 
 
 def differences(matched: Matched) -> list[Difference]:
@@ -120,13 +131,20 @@ def not_allowed(found: Iterable[Difference], allowed: Collection[str]) -> list[D
     return [d for d in found if d.refused and d.kind not in allowed and ALL not in allowed]
 
 
-def refuse(found: Iterable[Difference], allowed: Collection[str]) -> None:
+def refuse(
+    found: Iterable[Difference],
+    allowed: Collection[str],
+    names: tuple[str, str] = ("the first", "the second"),
+) -> None:
     """Raise `SpecError` where a difference is neither harmless nor allowed."""
     kinds = list(dict.fromkeys(d.kind for d in not_allowed(found, allowed)))
     if kinds:
         words = ", ".join(REFUSED[kind] for kind in kinds)
         flags = " ".join(f"--allow {kind}" for kind in kinds)
-        raise SpecError(f"A and B are not comparable: they differ in {words}. To compare: {flags}.")
+        a, b = (printable(name, limit=_FACT_LIMIT) for name in names)
+        raise SpecError(
+            f"{a} and {b} are not comparable: they differ in {words}. To compare anyway: {flags}."
+        )
 
 
 def comparable_ones(matched: Matched, allowed: Collection[str]) -> tuple[Matched, str]:
@@ -302,7 +320,7 @@ def _mapping(value: object) -> dict[str, Any]:
 def _fact(value: object) -> str:
     """A fact in words, as one short line."""
     if value is None:
-        return "not recorded"
+        return _NOT_RECORDED
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = value if isinstance(value, str) else json.dumps(value, default=str)

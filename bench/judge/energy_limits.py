@@ -36,16 +36,16 @@ def _grown(report: Report, allowed: float, confidence: float) -> list[Finding]:
         if record is None or record.standing != "ok" or record.simulated:
             continue  # its other limits tell
         if effect is None:
-            words = "its energy is not known of both runs, of one scope and read in one way."
+            words = "energy is not known for both runs in the same scope, read in the same way."
             found.append(Finding("energy", match.b.cell, Outcome.INCONCLUSIVE, words, _AGAIN))
             continue
         limit = 1 + allowed
         outcome = outcome_of(effect.ratio, limit)
         shown = ratio(effect.ratio.estimate, effect.ratio.low, effect.ratio.high)
         words = {
-            Outcome.FAIL: f"it takes {shown} of the baseline's energy; {ratio(limit)} is allowed.",
-            Outcome.INCONCLUSIVE: f"it takes {shown} of the baseline's energy; whether that keeps "
-            f"to {ratio(limit)} is open.",
+            Outcome.FAIL: f"takes {shown} the baseline's energy; {ratio(limit)} is allowed.",
+            Outcome.INCONCLUSIVE: f"takes {shown} the baseline's energy: too uncertain to check "
+            f"against {ratio(limit)}.",
         }.get(outcome, "")
         advice = _AGAIN if outcome is Outcome.INCONCLUSIVE else ""
         figures = (effect.ratio, limit, effect.a, effect.b)
@@ -64,15 +64,15 @@ def _within(record: Record, limit: float, confidence: float) -> Finding:
     used = main_energy(record)
     if used is None or len(used.rounds) < FEWEST_ROUNDS:
         why = record.energy[0].missing if record.energy else "it was not measured"
-        words = f"its energy is not known: {why}."
+        words = f"energy is not known: {why}."
         return Finding("energy", record.cell, Outcome.INCONCLUSIVE, words, _AGAIN)
     found = mean_interval([one.gross_j / used.samples for one in used.rounds], confidence)
     outcome = outcome_of(found, limit)
     shown = f"{energy(found.estimate)} ({energy(found.low)} to {energy(found.high)})"
     words = {
         Outcome.FAIL: f"a sample takes {shown}; {energy(limit)} is allowed.",
-        Outcome.INCONCLUSIVE: f"a sample takes {shown}; whether that keeps to {energy(limit)} is "
-        "open.",
+        Outcome.INCONCLUSIVE: f"a sample takes {shown}: too uncertain to check against "
+        f"{energy(limit)}.",
     }.get(outcome, "")
     advice = _AGAIN if outcome is Outcome.INCONCLUSIVE else ""
     return Finding("energy", record.cell, outcome, words, advice, found, limit, now=found.estimate)

@@ -34,7 +34,7 @@ from bench.store.run import StoredRun
 CORRECTNESS = ("placement", "precision", "parity", "accuracy")
 #: The checks that fail where other programs used the CPU while a cell was measured.
 DISTURBANCE = ("undisturbed", "own-cpu")
-_CALM = "Measure both again on a calm machine."
+_CALM = "Measure both again on a quiet machine."
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,8 @@ def _check(run: StoredRun, limits: Limits, report: Report | None) -> None:
     held_to = (report, limits.min_accuracy, limits.worst_score, limits.certificates)
     if not any(held_to) and limits.max_energy_j is None:
         raise SpecError(
-            "there is nothing to hold the run against: name a --baseline, a --min-accuracy, a "
-            "--worst-score, a --max-energy or a --certificate."
+            "there is nothing to check: give a --baseline, a --min-accuracy, a --worst-score, a "
+            "--max-energy or a --certificate."
         )
 
 
@@ -139,7 +139,8 @@ def _ran_and_speed(comparison: Comparison, limits: Limits) -> list[Finding]:
     kind: Kind = "throughput" if cell.is_rate else "latency"
     if comparison.effect is not None:
         return [_speed(kind, match, comparison.effect, limits.max_slowdown)]
-    words = comparison.missing.replace("A ", "the baseline ", 1).replace("B ", "the run ", 1)
+    rest = comparison.missing[1:]
+    words = f"the {'baseline' if comparison.missing.startswith('A ') else 'run'}{rest}"
     if any(one.record is not None and one.record.simulated for one in (match.a, match.b)):
         return [Finding(kind, cell, Outcome.SKIPPED, f"{words}.")]
     return [Finding(kind, cell, Outcome.INCONCLUSIVE, f"{words}.", "Measure it again.")]
@@ -176,19 +177,20 @@ def _doubt(outcome: Outcome, match: Match, effect: Effect, limit: float) -> str:
         return ""
     if outcome is Outcome.FAIL and effect.verdict is Verdict.CONTENTION_DEPENDENT:
         return (
-            "it is slower at the median and faster at its best (p1), so it depends on the load "
-            "of the machine."
+            "slower at the median and faster at its best (p1), so it depends on the machine's load."
         )
     if effect.relative is not None and outcome_of(effect.relative, limit) is not outcome:
         changed = ratio(effect.drift.estimate) if effect.drift else "an unknown factor"
-        return f"the machine itself changed between the two runs, by {changed}."
+        return f"machine drift between the two runs: {changed}."
+    if effect.paired:  # what disturbed two cells that were measured in turn disturbed both
+        return ""
     before, now = _disturbed(match.a), _disturbed(match.b)
     # Load makes slow. A run that keeps to its limit in spite of it is no slower without; one
     # that is held against a slowed baseline alone may be.
     if before and (outcome is Outcome.FAIL or not now):
         return f"the baseline was disturbed: {before}."
     if now and outcome is Outcome.FAIL:
-        return f"it was disturbed: {now}."
+        return f"the run was disturbed: {now}."
     return ""
 
 
@@ -202,9 +204,9 @@ def _disturbed(one: Side) -> str:
 def _slower_words(outcome: Outcome, times: Interval, limit: float) -> str:
     shown = ratio(times.estimate, times.low, times.high)
     if outcome is Outcome.FAIL:
-        return f"it takes {shown} as long as the baseline; {ratio(limit)} is allowed."
+        return f"takes {shown} as long as the baseline; {ratio(limit)} is allowed."
     if outcome is Outcome.INCONCLUSIVE:
-        return f"it takes {shown} as long; whether that keeps to {ratio(limit)} is open."
+        return f"takes {shown} as long: too uncertain to check against {ratio(limit)}."
     return ""
 
 
@@ -230,9 +232,9 @@ def _grown(match: Match, limit: float, confidence: float) -> Finding:
     outcome = outcome_of(found, limit)
     shown = ratio(found.estimate, found.low, found.high)
     words = {
-        Outcome.FAIL: f"it takes {shown} of the baseline's memory; {ratio(limit)} is allowed.",
-        Outcome.INCONCLUSIVE: f"it takes {shown} of the baseline's memory; whether that keeps "
-        f"to {ratio(limit)} is open.",
+        Outcome.FAIL: f"takes {shown} the baseline's memory; {ratio(limit)} is allowed.",
+        Outcome.INCONCLUSIVE: f"takes {shown} the baseline's memory: too uncertain to check "
+        f"against {ratio(limit)}.",
     }.get(outcome, "")
     advice = ""
     if outcome is Outcome.INCONCLUSIVE:
@@ -243,8 +245,10 @@ def _grown(match: Match, limit: float, confidence: float) -> Finding:
 
 
 def _no_memory(match: Match) -> Finding:
-    known = f"{len(_peaks(match.a))} invocations of the baseline and {len(_peaks(match.b))} of it"
-    words = f"peak memory is known of {known}; {FEWEST_INVOCATIONS} of both are needed."
+    known = (
+        f"{len(_peaks(match.a))} invocations of the baseline and {len(_peaks(match.b))} of the run"
+    )
+    words = f"peak memory is known for {known}; each needs {FEWEST_INVOCATIONS}."
     advice = "Measure both again, or leave out --max-memory-growth."
     return Finding("memory", match.b.cell, Outcome.INCONCLUSIVE, words, advice)
 

@@ -74,6 +74,7 @@ class Matched:
     only_a: tuple[Cell, ...] = ()
     only_b: tuple[Cell, ...] = ()
     asked: frozenset[str] = frozenset()
+    names: tuple[str, str] = ("", "")  #: what the two sides are called, where not by their runs
 
     @property
     def machines(self) -> list[str]:
@@ -119,6 +120,23 @@ def match_runs(a: StoredRun, b: StoredRun, selectors: Sequence[str] = ()) -> Mat
         tuple(matches),
         only_a=tuple(s.cell for s in ours if id(s) not in used),
         only_b=tuple(s.cell for s in theirs if id(s) not in used),
+    )
+
+
+def match_within(
+    run: StoredRun, before: StoredRun, now: StoredRun, names: tuple[str, str]
+) -> Matched:
+    """The cells that two parts of one run have in common, called ``names``: of two contents of a
+    model, which were measured in turn."""
+    ours, theirs = ([replace(s, run=run) for s in sides(part)] for part in (before, now))
+    matches = _match(ours, theirs, _what_is_meant)
+    used = {id(side) for match in matches for side in (match.a, match.b)}
+    return Matched(
+        tuple(matches),
+        only_a=tuple(s.cell for s in ours if id(s) not in used),
+        only_b=tuple(s.cell for s in theirs if id(s) not in used),
+        asked=frozenset({"model"}),
+        names=names,
     )
 
 

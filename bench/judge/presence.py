@@ -19,26 +19,26 @@ from bench.record.result import Record
 from bench.store.run import StoredRun
 
 MESSAGE_LIMIT = 300
-_ALLOW = "--allow-missing where that is meant"
+_ALLOW = "--allow-missing if that is intended"
 
 
 def not_judged(match: Match, limits: Limits) -> Finding | None:
     """What there is to say of a cell of both sides that has no figures now, or had none before."""
     cell, before, now = match.b.cell, match.a.record, match.b.record
     if now is None:
-        advice = f"Go on with it: bench run --resume {shlex.quote(str(match.b.run.path))}."
-        return Finding("ran", cell, Outcome.INCONCLUSIVE, "it was not measured.", advice)
+        advice = f"Resume with: bench run --resume {shlex.quote(str(match.b.run.path))}."
+        return Finding("ran", cell, Outcome.INCONCLUSIVE, "not measured.", advice)
     worked = before is not None and before.standing == "ok"
     if now.status == "failed":
         return _failed(now, limits, match.b.run) if worked else _failed_too(now)
     if now.wrong and before is not None and before.wrong:
-        words = f"it is wrong ({', '.join(now.wrong)}), and was in the baseline."
+        words = f"wrong outputs ({', '.join(now.wrong)}), as in the baseline."
         return Finding("ran", cell, Outcome.SKIPPED, words)
     if not worked:
-        return Finding("ran", cell, Outcome.NEW, "it works; the baseline has no figures of it.")
+        return Finding("ran", cell, Outcome.NEW, "works now; the baseline has no figures for it.")
     if now.simulated and before is not None and not before.simulated:
-        words = "its device is simulated now, and was a real one in the baseline."
-        return _missing(cell, limits, words, "Measure on the device, or")
+        words = "its device is simulated now and was real in the baseline."
+        return _missing(cell, limits, words, "Measure on the device, or use")
     return None
 
 
@@ -69,22 +69,22 @@ def unmatched(run: StoredRun, matched: Matched, limits: Limits) -> list[Finding]
 def _only_before(cell: Cell, baseline: StoredRun, matched: Matched, limits: Limits) -> Finding:
     worked = any(r.cell_id == cell.id and r.standing == "ok" for r in baseline.records)
     if not worked:
-        words = "only the baseline has it, and no figures of it either."
+        words = "missing from this run; the baseline has no figures for it either."
         return Finding("ran", cell, Outcome.SKIPPED, words)
     renamed = [c.model.name for c in matched.only_b if c.model.sha256 == cell.model.sha256]
     if renamed:
         name = printable(renamed[0], NAME_LIMIT)
-        words = f"only the baseline has it; the run has the same model as {name}."
-        return _missing(cell, limits, words, "Where it was renamed, write the baseline again; or")
-    words = "only the baseline has it."
-    return _missing(cell, limits, words, "Measure it again, write the baseline without it, or")
+        words = f"missing from this run, which has the same model as {name}."
+        return _missing(cell, limits, words, "If it was renamed, write the baseline again, or use")
+    words = "missing from this run."
+    return _missing(cell, limits, words, "Measure it again, write the baseline without it, or use")
 
 
 def _only_now(cell: Cell, run: StoredRun) -> Finding:
     for record in run.records:
         if record.cell_id == cell.id and record.status == "failed":
             return replace(_failed_too(record), outcome=Outcome.NEW, words=_failure_words(record))
-    return Finding("ran", cell, Outcome.NEW, "the baseline doesn't have it.")
+    return Finding("ran", cell, Outcome.NEW, "not in the baseline.")
 
 
 def _missing(cell: Cell, limits: Limits, words: str, advice: str) -> Finding:
@@ -97,13 +97,13 @@ def _failed(record: Record, limits: Limits, run: StoredRun) -> Finding:
     """It worked before, or nothing is known of before: absent is another thing than broken."""
     words = _failure_words(record)
     if _kind(record) == Unavailable.kind:
-        return _missing(record.cell, limits, words, "`bench doctor` says what is here;")
+        return _missing(record.cell, limits, words, "`bench doctor` shows what is present. Or use")
     advice = f"The page of `bench report {shlex.quote(str(run.path))}` has its log."
     return Finding("ran", record.cell, Outcome.ERROR, words, advice)
 
 
 def _failed_too(record: Record) -> Finding:
-    words = f"not in the baseline either: {_failure_words(record)}"
+    words = f"failed in the baseline too: {_failure_words(record)}"
     return Finding("ran", record.cell, Outcome.SKIPPED, words)
 
 

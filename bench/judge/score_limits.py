@@ -106,7 +106,7 @@ def _not_scored(
             if not models or told & {r.cell.model.name for r in models}:
                 continue
             if not any(name in ("", model) for model in right):
-                words = f"{flag}: nothing was scored by such a metric."
+                words = f"{flag}: no model was scored by such a metric."
                 cell, advice = models[0].cell, _how_to_score(run)
                 found.append(Finding("accuracy", cell, Outcome.INCONCLUSIVE, words, advice))
     return found
@@ -126,11 +126,11 @@ def _unscored(run: StoredRun, matched: Matched, limits: Limits) -> Iterator[tupl
         seen.add(key)
         named = name in limits.min_accuracy or name in limits.worst_score
         if key in before and (named or "" in {**limits.min_accuracy, **limits.worst_score}):
-            yield record, "it was not scored, and was in the baseline."
+            yield record, "not scored, but scored in the baseline."
         elif named:
-            yield record, "it was not scored."
+            yield record, "not scored."
         elif name in models and "" in {**limits.min_accuracy, **limits.worst_score}:
-            yield record, "it was not scored, and the model was elsewhere."
+            yield record, "not scored here, but scored on other targets."
 
 
 def _scores_of(records: Iterable[Record | None]) -> dict[Scored, Record]:
@@ -180,10 +180,10 @@ def _score_finding(record: Record, found: Interval, worst: float) -> Finding:
     shown, limit = metric.scale.value(found.estimate, found.low, found.high), _bound(metric, worst)
     outcome, words, advice = Outcome.PASS, "", ""
     if room.high < 0:
-        outcome, words = Outcome.FAIL, f"it is {shown}; {limit}."
+        outcome, words = Outcome.FAIL, f"it is {shown}; {limit} is required."
     elif room.low < 0:
         outcome = Outcome.INCONCLUSIVE
-        words = f"it is {shown}; whether that is {limit} is open."
+        words = f"it is {shown}: the interval straddles {metric.scale.value(worst)}."
         advice = more_examples(room.estimate, room, record.accuracy.examples)
     return Finding(
         "accuracy",
@@ -233,13 +233,13 @@ def accuracy_losses(
             b.accuracy.metric,
             b.accuracy.dataset_sha256,
         ):
-            words = "it was scored on other data, or by another metric, than the baseline."
-            advice = "Write the baseline again, of a run on the same data."
+            words = "scored on other data, or by another metric, than the baseline."
+            advice = "Write a new baseline from a run on the same data."
             findings.append(Finding("accuracy loss", b.cell, Outcome.INCONCLUSIVE, words, advice))
         else:
             warnings.append(
-                "Predictions are missing, so accuracies are compared by their intervals alone, "
-                "which is less sharp."
+                "predictions are missing, so accuracies are compared by their intervals, which is "
+                "less precise."
             )
             difference = _unpaired_difference(a.accuracy, b.accuracy, each)
             findings.append(
@@ -265,10 +265,10 @@ def _scored_on_one_side(matched: Matched) -> list[Finding]:
     found = []
     for key, one in works.items():
         if key in before and key not in now:
-            words, advice = "the baseline was scored, the run was not.", _how_to_score(one.run)
+            words, advice = "the baseline was scored and the run was not.", _how_to_score(one.run)
         elif key in now and key not in before:
-            words = "the run was scored, the baseline was not."
-            advice = "Write the baseline again, of a run that was scored."
+            words = "the run was scored and the baseline was not."
+            advice = "Write a new baseline from a run that was scored."
         else:
             continue
         found.append(Finding("accuracy loss", one.cell, Outcome.INCONCLUSIVE, words, advice))
@@ -301,12 +301,15 @@ def _loss_finding(record: Record, change: Interval, asked: float, examples: int)
         f"{scale.difference(change.estimate)} ({scale.difference(change.low)} to "
         f"{scale.difference(change.high)})"
     )
-    limit = f"{scale.steps_of(scale.chosen(allowed))} may be lost"
+    limit = scale.steps_of(scale.chosen(allowed))
     outcome, words, advice = Outcome.PASS, "", ""
     if gain.high < -allowed:
-        outcome, words = Outcome.FAIL, f"it changed by {shown}; {limit}."
+        outcome, words = Outcome.FAIL, f"it changed by {shown}; {limit} may be lost."
     elif gain.low < -allowed:
-        outcome, words = Outcome.INCONCLUSIVE, f"it changed by {shown}; {limit}: open."
+        outcome, words = (
+            Outcome.INCONCLUSIVE,
+            f"it changed by {shown}: too uncertain to check whether more than {limit} was lost.",
+        )
         advice = more_examples(gain.estimate + allowed, gain, examples)
     now = record.accuracy.value.value
     return Finding(

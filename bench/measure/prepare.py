@@ -48,8 +48,15 @@ class Prepared:
 
 
 @contextmanager
-def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]:
+def prepare(
+    suite: Suite,
+    listener: Listener,
+    cache: Path,
+    find: Callable[[Suite], Sequence[Named]] | None = None,
+) -> Iterator[Prepared]:
     """Models exported, targets probed, cells planned; nothing measured or written to results.
+
+    ``find`` gives the models in place of those that the suite names.
 
     Raises `SpecError` for what is asked for wrongly, and where no model can be measured.
     """
@@ -62,7 +69,7 @@ def prepare(suite: Suite, listener: Listener, cache: Path) -> Iterator[Prepared]
         tempfile.TemporaryDirectory(prefix="bench-logs-") as folder,
         launcher(Path(folder), suite.cell_timeout_s) as processes,
     ):
-        named = find_models(suite.models, suite.inputs)
+        named = find(suite) if find else find_models(suite.models, suite.inputs)
         listener.phase("looking for targets")
         needed = references_for(card_forms([one.card for one in named]))
         threads = suite.threads or 1

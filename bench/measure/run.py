@@ -12,6 +12,7 @@ from pathlib import Path
 from bench import __version__, config
 from bench.cards.catalog import wherever
 from bench.errors import BenchError
+from bench.machine.commit import commit_of
 from bench.machine.facts import machine_facts
 from bench.measure.listener import Listener
 from bench.measure.measuring import Measuring, OpenRun, Outcome, now
@@ -58,7 +59,7 @@ def header_of(prepared: Prepared) -> RunHeader:
         suite=plan.suite,
         targets=tuple(str(choice.target) for choice in prepared.choices),
         models=tuple(wherever(text) for text in plan.suite.models),
-        facts=machine_facts(versioned_distributions()).as_json(),
+        facts=machine_facts(versioned_distributions(), commit_of(Path.cwd())).as_json(),
         cells=tuple(planned.cell for planned in plan.cells),
         environments=_environments(prepared),
         keeps_raw=True,

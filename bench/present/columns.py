@@ -46,8 +46,8 @@ ENERGY_COLUMNS = (
 
 #: `bench compare`: energies
 COMPARED_ENERGY_COLUMNS = (
-    Column("change", "A → B", "energy of a sample of A and of B", essential=False),
-    Column("ratio", "B/A", "ratio of the energies, with its interval"),
+    Column("change", "from → to", "energy of a sample on either side", essential=False),
+    Column("ratio", "ratio", "ratio of the energies, with its interval"),
     Column("verdict", "verdict", "what the interval allows to say"),
 )
 
@@ -84,18 +84,16 @@ HISTORY_COLUMNS = (
 
 #: `bench compare`: how fast
 COMPARED_COLUMNS = (
-    Column("change", "A → B", "the figure of A and of B", essential=False),
-    Column("ratio", "B/A", "ratio of the figures, with its interval"),
-    Column(
-        "floor", "floor B/A", "ratio of what the machine can do when left alone (p1 of latency)"
-    ),
+    Column("change", "from → to", "the figures of both sides", essential=False),
+    Column("ratio", "ratio", "ratio of the figures, with its interval"),
+    Column("floor", "best case", "ratio of the best-case latencies (p1)"),
     Column("verdict", "verdict", "what the interval allows to say"),
 )
 
 #: `bench compare`: how right
 COMPARED_ACCURACY_COLUMNS = (
-    Column("change", "A → B", "accuracy of A and of B", essential=False),
-    Column("difference", "Change", "accuracy of B minus that of A, with its interval"),
+    Column("change", "from → to", "accuracy of both sides", essential=False),
+    Column("difference", "Change", "change in accuracy, with its interval"),
     Column("p", "p", "could the accuracies be equal? (McNemar or bootstrap, Holm-corrected)"),
     Column("examples", "examples", "labelled examples that both were scored on", essential=False),
 )

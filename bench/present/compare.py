@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from rich.text import Text
 
-from bench.judge.compare import AccuracyEffect, Comparison, Effect, Measure, Report, measure_of
+from bench.judge.compare import AccuracyEffect, Comparison, Measure, Report, measure_of
 from bench.judge.differences import ALL, not_allowed
 from bench.judge.energy import EnergyEffect, EnergyVerdict
-from bench.judge.matching import Match, Side
+from bench.judge.matching import Match, Matched, Side
 from bench.numbers import (
     NAME_LIMIT,
     RATE_UNITS,
@@ -26,9 +26,10 @@ from bench.numbers import (
     printable,
     ratio,
 )
-from bench.present.columns import COMPARED_ACCURACY_COLUMNS, COMPARED_COLUMNS
+from bench.present.columns import COMPARED_ACCURACY_COLUMNS, COMPARED_COLUMNS, Column
 from bench.present.energy import compared_energy_table
 from bench.present.layout import MARKED, Figure, Line, lay_out, wrap
+from bench.present.sides import SEVERAL, Names, common_names, named, names_of
 from bench.scenarios import find_scenario
 from bench.stats.interval import Interval
 from bench.stats.verdict import Verdict
@@ -37,6 +38,7 @@ from bench.store.run import StoredRun
 
 _FEW = 3  #: so many subjects are named, more are counted
 _MESSAGE_LIMIT = 200
+_LONGEST_HEAD = 24  #: of a column's title that names both sides
 #: What a `Change` calls its test, in a sentence.
 _TESTS = {"McNemar": "McNemar's exact test", "bootstrap": "the paired bootstrap"}
 _STYLES = {
@@ -48,8 +50,8 @@ _STYLES = {
 }
 _UNITS: dict[Measure, tuple[Unit, ...]] = {"latency": TIME_UNITS, "throughput": RATE_UNITS}
 _TITLES: dict[Measure, str] = {
-    "latency": "Latency, median of one query{load}{machines} (B/A below 1: B is faster)",
-    "throughput": "Throughput{load}{machines} (B/A above 1: B is faster)",
+    "latency": "Latency, median of one query{load}{machines} (ratio below 1: {name} is faster)",
+    "throughput": "Throughput{load}{machines} (ratio above 1: {name} is faster)",
 }
 
 
@@ -62,10 +64,12 @@ def report_text(report: Report, width: int = 80) -> Text:
         found = [c for c in report.comparisons if measure_of(c.match) == measure]
         if found:
             text.append("\n")
-            text.append_text(_speed_table(measure, found, report.matched.machines, width))
+            text.append_text(_speed_table(measure, found, report.matched, width))
     if report.energies:
         text.append("\n")
-        text.append_text(compared_energy_table(report.energies, width))
+        text.append_text(
+            compared_energy_table(report.energies, width, common_names(report.matched)[1])
+        )
     if report.accuracies:
         text.append("\n")
         text.append_text(_accuracy_table(report, width))
@@ -78,41 +82,39 @@ def report_text(report: Report, width: int = 80) -> Text:
 
 
 def _run_lines(report: Report) -> list[str]:
-    baseline, *others = report.matched.machines or [""]
-    if others:
-        letters = dict.fromkeys(others, "B") | {baseline: "A"}
-        return [
-            f"{letters[name]} {printable(name)}: {_runs_words(report, name)}"
-            for name in (baseline, *others)
-        ]
+    machines = report.matched.machines
+    if machines:
+        return [f"{printable(name)}: {_runs_words(report, name)}" for name in machines]
     first = report.matched.matches[0]
     if first.same_run:
-        return [f"Run {_run_words(first.a.run)}"]
-    return [f"A {_run_words(first.a.run)}", f"B {_run_words(first.b.run)}"]
+        return [f"Run {run_words(first.a.run)}"]
+    return [f"Baseline {run_words(first.a.run)}", f"Compared {run_words(first.b.run)}"]
 
 
 def _runs_words(report: Report, machine: str) -> str:
     """The run of a machine that is compared, or how many."""
     every = [side for match in report.matched.matches for side in (match.a, match.b)]
     runs = list({side.run.path: side.run for side in every if side.machine == machine}.values())
-    return _run_words(runs[0]) if len(runs) == 1 else f"{len(runs)} runs"
+    return run_words(runs[0]) if len(runs) == 1 else f"{len(runs)} runs"
 
 
-def _run_words(run: StoredRun) -> str:
-    return f"{printable(run.shown)} {printable(run.header.created_at, limit=40)}"
+def run_words(run: StoredRun) -> str:
+    """A run by its label, where it has one, its place and its time."""
+    label = f"{printable(run.header.label, limit=NAME_LIMIT)}: " if run.header.label else ""
+    return f"{label}{printable(run.shown)} {printable(run.header.created_at, limit=40)}"
 
 
 def difference_lines(report: Report) -> list[str]:
     """What differs, one difference a line."""
     if not report.differences:
-        return ["Nothing differs that could make figures incomparable."]
+        return ["Nothing else differs that could change the figures."]
     refused = not_allowed(report.differences, report.allowed)
-    lines = ["What differs (A / B):"]
+    a, b = common_names(report.matched)
+    lines = [f"What differs ({a} / {b}):"]
     for found in report.differences:
         mark = " [not comparable]" if found in refused else " [allowed]" if found.refused else ""
-        detail = f" ({found.detail})" if found.detail else ""
         subject = _subject_words(found.subjects)
-        lines.append(f"  {found.words}{subject}: {found.a} / {found.b}{detail}{mark}")
+        lines.append(f"  {found.words}{subject}: {found.values}{mark}")
     return lines
 
 
@@ -124,8 +126,9 @@ def _subject_words(subjects: Sequence[str]) -> str:
 
 
 def _speed_table(
-    measure: Measure, found: Sequence[Comparison], machines: Sequence[str], width: int
+    measure: Measure, found: Sequence[Comparison], matched: Matched, width: int
 ) -> Text:
+    machines = matched.machines
     effects = [c.effect for c in found if c.effect is not None]
     unit = column_unit([x for e in effects for x in (e.a, e.b)], _UNITS[measure])
     batches = {s.cell.batch for c in found for s in (c.match.a, c.match.b)}
@@ -137,15 +140,26 @@ def _speed_table(
             _speed_line(
                 comparison,
                 unit,
+                names_of(comparison.match, matched),
                 several_batches=len(batches) > 1,
                 several_machines=len(machines) > 2,
             )
             for comparison in group
         )
     between = ", between machines" if machines else ""
-    title = _TITLES[measure].format(load=load, machines=between)
+    _, name = names = common_names(matched)
+    title = _TITLES[measure].format(load=load, machines=between, name=name)
     text = Text(wrap(title, width, indent=2) + "\n")
-    return text.append_text(lay_out(COMPARED_COLUMNS, {"change": unit.name}, lines, width))
+    columns = with_names(COMPARED_COLUMNS, names)
+    return text.append_text(lay_out(columns, {"change": unit.name}, lines, width))
+
+
+def with_names(columns: Sequence[Column], names: Names) -> tuple[Column, ...]:
+    """The columns, the one with both figures headed by both names where they are short."""
+    head = " → ".join(names)
+    if names == SEVERAL or len(head) > _LONGEST_HEAD:
+        return tuple(columns)
+    return tuple(replace(c, title=head) if c.key == "change" else c for c in columns)
 
 
 def _by_heading(found: Sequence[Comparison]) -> dict[str, list[Comparison]]:
@@ -169,8 +183,8 @@ def _heading(match: Match, *, several_variants: bool) -> str:
         for cell in (b, a)
     )
     if subject == against:
-        return subject if a.target == b.target else f"{subject}, against {_name(a.target)} (A)"
-    return f"{subject}, against {against} {_name(a.target)} (A)"
+        return subject if a.target == b.target else f"{subject}, against {_name(a.target)}"
+    return f"{subject}, against {against} {_name(a.target)}"
 
 
 def _label(one: Side, *, several_batches: bool, several_machines: bool) -> str:
@@ -191,14 +205,19 @@ def _target_label(one: Side, *, several_machines: bool) -> str:
 
 
 def _speed_line(
-    comparison: Comparison, unit: Unit, *, several_batches: bool, several_machines: bool
+    comparison: Comparison,
+    unit: Unit,
+    names: Names,
+    *,
+    several_batches: bool,
+    several_machines: bool,
 ) -> Line:
     label = _label(
         comparison.match.b, several_batches=several_batches, several_machines=several_machines
     )
     effect = comparison.effect
     if effect is None:
-        return Line(label, " ", message=_short(comparison.missing))
+        return Line(label, " ", message=_short(named(comparison.missing, names)))
     value, _, interval = ratio(effect.ratio.estimate, *_bounds(effect.ratio)).partition(" ")
     style = _STYLES[effect.verdict]
     figures = {
@@ -221,11 +240,11 @@ def _bounds(interval: Interval) -> tuple[float | None, float | None]:
     return None, None
 
 
-def _failed_checks(match: Match) -> list[tuple[str, str]]:
+def _failed_checks(match: Match, names: Names = ("A", "B")) -> list[tuple[str, str]]:
     """Checks that failed on either side: the check's name, and the rest in words."""
     return [
-        (_name(check.name), f"{letter}: {printable(check.detail, limit=_MESSAGE_LIMIT)}")
-        for letter, record in (("A", match.a.record), ("B", match.b.record))
+        (_name(check.name), f"{name}: {printable(check.detail, limit=_MESSAGE_LIMIT)}")
+        for name, record in zip(names, (match.a.record, match.b.record), strict=True)
         if record is not None
         for check in record.checks
         if not check.ok
@@ -249,7 +268,8 @@ def _accuracy_table(report: Report, width: int) -> Text:
             lines.append(replace(_accuracy_line(found, report.confidence, scale), label=label))
     text = Text("Accuracy, on the same labelled examples\n")
     units = {"change": scale.unit, "difference": scale.steps} if scale else {}
-    return text.append_text(lay_out(COMPARED_ACCURACY_COLUMNS, units, lines, width))
+    columns = with_names(COMPARED_ACCURACY_COLUMNS, common_names(report.matched))
+    return text.append_text(lay_out(columns, units, lines, width))
 
 
 def _accuracy_line(found: AccuracyEffect, confidence: float, header: Scale | None) -> Line:
@@ -279,9 +299,9 @@ def _name(text: str) -> str:
 def _notes(report: Report) -> list[str]:
     return [
         *_family_notes(report),
-        *_drift_notes(report.effects),
+        *_drift_notes(report),
         *canary_notes(report),
-        *_check_notes(report.comparisons),
+        *_check_notes(report),
         *_missing_notes(report),
     ]
 
@@ -292,39 +312,41 @@ def _family_notes(report: Report) -> list[str]:
     if effects:
         each = _percent(effects[0].ratio.confidence)
         together = (
-            f"The intervals of all {len(effects)} comparisons hold together at {share} "
-            f"(Bonferroni: each is a {each} interval)"
+            f"Joint confidence of all {len(effects)} intervals: {share} (Bonferroni: {each} each)"
             if len(effects) > 1
-            else f"The interval is at {share}"
+            else f"The interval has {share} confidence"
         )
-        notes.append(f"{together}; `same` is a whole interval within {margin}.")
+        notes.append(f"{together}. `same`: the whole interval is within {margin}.")
         paired = sum(e.paired for e in effects)
         if paired:
-            notes.append(f"{paired} paired by invocation: measured in turn in one run.")
+            notes.append(
+                f"{paired} of {len(effects)} measured in turn in one run: paired interval."
+            )
         if report.matched.machines:
-            notes.append("No two machines measure in turn: each interval is Welch's.")
+            notes.append("Different machines can't measure in turn: Welch's interval.")
         elif paired < len(effects):
             notes.append(f"{len(effects) - paired} not measured in turn: Welch's interval.")
     tests = " and ".join(dict.fromkeys(_TESTS[a.change.test] for a in report.accuracies))
     if len(report.accuracies) > 1:
         notes.append(
-            f"The {len(report.accuracies)} accuracies: {tests} with Holm's correction "
-            f"and intervals that hold together at {share}."
+            f"The {len(report.accuracies)} accuracies: {tests} with Holm's correction; joint "
+            f"confidence of the intervals {share}."
         )
     elif report.accuracies:
-        notes.append(f"Accuracy: {tests}; its interval is at {share}.")
+        notes.append(f"Accuracy: {tests}, with a {share} interval.")
     return notes
 
 
-def _drift_notes(effects: Sequence[Effect]) -> list[str]:
-    drifts = [e.drift.estimate for e in effects if e.drift is not None]
+def _drift_notes(report: Report) -> list[str]:
+    drifts = [e.drift.estimate for e in report.effects if e.drift is not None]
     if not drifts:
         return []
-    withheld = sum(e.withheld is not None for e in effects)
+    withheld = sum(e.withheld is not None for e in report.effects)
     low, high = ratio(min(drifts)), ratio(max(drifts))
     took = low if low == high else f"{low} to {high}"
+    _, name = common_names(report.matched)
     return [
-        f"The machine changed between the runs: a fixed workload took {took} as long in B. A "
+        f"Machine drift between the runs: a fixed workload took {took} as long in {name}. A "
         "verdict is given only where it also holds relative to that workload; "
         f"{withheld or 'none'} {'was' if withheld in (0, 1) else 'were'} withheld."
     ]
@@ -352,11 +374,11 @@ def canary_notes(report: Report) -> list[str]:
     return notes
 
 
-def _check_notes(found: Sequence[Comparison]) -> list[str]:
+def _check_notes(report: Report) -> list[str]:
     """Few failures in full; of many, how many a check has."""
     failures: dict[str, list[str]] = {}
-    for match in (comparison.match for comparison in found if comparison.effect is not None):
-        for name, words in _failed_checks(match):
+    for match in (c.match for c in report.comparisons if c.effect is not None):
+        for name, words in _failed_checks(match, names_of(match, report.matched)):
             label = _name(match.b.cell.label)
             failures.setdefault(name, []).append(f"{MARKED} {name}: {label}: {words}")
     return [note for name, notes in failures.items() for note in _few(name, notes)]
@@ -370,78 +392,69 @@ def _few(check: str, notes: list[str]) -> list[str]:
 
 def _missing_notes(report: Report) -> list[str]:
     notes = [
-        f"Not compared: {_name(c.match.b.cell.label)}: {c.missing}."
+        f"Not compared: {_name(c.match.b.cell.label)}: "
+        f"{named(c.missing, names_of(c.match, report.matched))}."
         for c in report.comparisons
         if c.missing
     ]
-    for letter, cells in (("A", report.matched.only_a), ("B", report.matched.only_b)):
+    only = (report.matched.only_a, report.matched.only_b)
+    for side, cells in zip(common_names(report.matched), only, strict=True):
         if cells:
             names = ", ".join(_name(cell.label) for cell in cells[:_FEW])
             more = f" and {len(cells) - _FEW} more" if len(cells) > _FEW else ""
-            notes.append(f"Only in {letter}: {names}{more}.")
+            notes.append(f"Only in {side}: {names}{more}.")
     return [note.replace("..", ".") for note in notes]
 
 
 def sentences(report: Report) -> list[str]:
     """One plain sentence for each verdict that was given, and for each outcome of accuracy."""
-    found = [words for names, part in _by_machines(report) for words in _verdicts(part, *names)]
+    found = [words for names, part in _by_names(report) for words in _verdicts(part, *names)]
     if not report.effects:
         found = ["No speed could be compared."]
     return [*found, *_energy_sentences(report), *_accuracy_sentences(report)]
 
 
-def _by_machines(report: Report) -> list[tuple[tuple[str, str], Report]]:
-    """What A and B are called in sentences, and what was found of these two."""
-    baseline, *others = report.matched.machines or [""]
-    if not others:
-        return [(("A", "B"), report)]
-    return [
-        (
-            (_name(baseline), _name(other)),
-            replace(
-                report,
-                comparisons=tuple(c for c in report.comparisons if c.match.b.machine == other),
-            ),
-        )
-        for other in others
-    ]
+def _by_names(report: Report) -> list[tuple[Names, Report]]:
+    """What the two sides are called in sentences, and what was found of these two."""
+    grouped: dict[Names, list[Comparison]] = {}
+    for comparison in report.comparisons:
+        grouped.setdefault(names_of(comparison.match, report.matched), []).append(comparison)
+    return [(names, replace(report, comparisons=tuple(found))) for names, found in grouped.items()]
 
 
 def _verdicts(report: Report, a: str, b: str) -> list[str]:
     counts = Counter(effect.verdict for effect in report.effects)
-    total = len(report.effects)
     words = {
         Verdict.FASTER: f"{b} is faster than {a}",
         Verdict.SLOWER: f"{b} is slower than {a}",
-        Verdict.SAME: f"{b} is the same as {a} within {_percent(report.margin)}",
-        Verdict.CONTENTION_DEPENDENT: f"it depends on the machine's load whether {b} is faster",
-        Verdict.INCONCLUSIVE: "the measurements are inconclusive",
+        Verdict.SAME: f"{a} and {b} are the same within {_percent(report.margin)}",
+        Verdict.CONTENTION_DEPENDENT: f"whether {b} is faster depends on the machine's load",
+        Verdict.INCONCLUSIVE: f"{a} and {b} can't be told apart (inconclusive)",
     }
-    return [
-        f"In {counts[verdict]} of {total} {_plural(total)} {words[verdict]}."
-        for verdict in Verdict
-        if counts[verdict]
-    ]
+    total = len(report.effects)
+    return [_in_some(words[v], counts[v], total) for v in Verdict if counts[v]]
+
+
+def _in_some(words: str, count: int, total: int) -> str:
+    """A sentence about all comparisons, or some."""
+    sentence = f"{words[:1].upper()}{words[1:]}" if words.startswith("whether ") else words
+    return f"{sentence}." if total == 1 else f"{sentence} in {count} of {total} comparisons."
 
 
 def _energy_sentences(report: Report) -> list[str]:
     counts = Counter(effect.verdict for effect in report.energies)
-    total = len(report.energies)
+    a, b = common_names(report.matched)
     words: dict[EnergyVerdict, str] = {
-        "less": "B takes less energy than A",
-        "more": "B takes more energy than A",
-        "same": f"B takes the same energy within {_percent(report.margin)}",
+        "less": f"{b} takes less energy than {a}",
+        "more": f"{b} takes more energy than {a}",
+        "same": f"{a} and {b} take the same energy within {_percent(report.margin)}",
         "inconclusive": "which takes less energy is inconclusive",
     }
-    return [
-        f"In {counts[verdict]} of {total} {_plural(total)} {text}."
-        for verdict, text in words.items()
-        if counts[verdict]
-    ]
+    total = len(report.energies)
+    return [_in_some(text, counts[v], total) for v, text in words.items() if counts[v]]
 
 
 def _accuracy_sentences(report: Report) -> list[str]:
-    total = len(report.accuracies)
     counts = Counter(
         "unclear"
         if not found.established(report.confidence)
@@ -450,20 +463,14 @@ def _accuracy_sentences(report: Report) -> list[str]:
         else "more"
         for found in report.accuracies
     )
+    a, b = common_names(report.matched)
     words = {
-        "more": "B is more accurate",
-        "less": "B is less accurate",
-        "unclear": "no difference in accuracy was established",
+        "more": f"{b} is more accurate than {a}",
+        "less": f"{b} is less accurate than {a}",
+        "unclear": f"{a} and {b} do not differ in accuracy as far as can be told",
     }
-    return [
-        f"In {counts[kind]} of {total} {_plural(total)} {text}."
-        for kind, text in words.items()
-        if counts[kind]
-    ]
-
-
-def _plural(count: int) -> str:
-    return "comparison" if count == 1 else "comparisons"
+    total = len(report.accuracies)
+    return [_in_some(text, counts[kind], total) for kind, text in words.items() if counts[kind]]
 
 
 def _percent(share: float) -> str:

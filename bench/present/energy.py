@@ -143,8 +143,10 @@ def notes(found: Sequence[tuple[Record, Energy]]) -> list[str]:
     return said
 
 
-def compared_energy_table(effects: Sequence[EnergyEffect], width: int = 80) -> Text:
-    """How two sides' energies compare."""
+def compared_energy_table(
+    effects: Sequence[EnergyEffect], width: int = 80, name: str = "the second"
+) -> Text:
+    """How two sides' energies compare; ``name`` is what the second is called."""
     unit = column_unit([x for e in effects for x in (e.a, e.b)], ENERGY_UNITS)
     lines = []
     for effect in effects:
@@ -159,5 +161,6 @@ def compared_energy_table(effects: Sequence[EnergyEffect], width: int = 80) -> T
             "verdict": Figure(effect.verdict, style=style),
         }
         lines.append(Line(printable(f"{cell.label}, {effect.scope}", NAME_LIMIT), " ", figures))
-    text = Text("Energy of a sample, gross (B/A below 1: B takes less)\n")
+    title = f"Energy of a sample, gross (ratio below 1: {name} takes less)"
+    text = Text(wrap(title, width, indent=2) + "\n")
     return text.append_text(lay_out(COMPARED_ENERGY_COLUMNS, {"change": unit.name}, lines, width))

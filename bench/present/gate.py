@@ -23,11 +23,10 @@ from bench.numbers import (
     size,
 )
 from bench.present.columns import GATE_COLUMNS
-from bench.present.compare import difference_lines
+from bench.present.compare import difference_lines, run_words
 from bench.present.layout import FAILED, MARKED, NOTHING, OK, Figure, Line, lay_out, wrap
 from bench.scenarios import find_scenario
 from bench.stats.interval import Interval
-from bench.store.run import StoredRun
 from bench.variants import suffix
 
 MARKS = {
@@ -57,6 +56,8 @@ ORDER = (
     Outcome.NEW,
 )
 _TOLD = (Outcome.ERROR, Outcome.FAIL, Outcome.MISSING, Outcome.INCONCLUSIVE)
+#: Limits on a ratio of the run over the baseline.
+_RATIOS = ("latency", "throughput")
 _MOST_SENTENCES = 8
 _MOST_DIFFERENCES = 6
 
@@ -82,7 +83,7 @@ def _words(judgement: Judgement) -> list[tuple[str, str]]:
     said = [(summary(judgement), "bold")]
     said += [(sentence(finding), _STYLES[finding.outcome]) for finding in told[:_MOST_SENTENCES]]
     if len(told) > _MOST_SENTENCES:
-        said.append((f"{len(told) - _MOST_SENTENCES} more are in the table.", ""))
+        said.append((f"The table has {len(told) - _MOST_SENTENCES} more.", ""))
     return said
 
 
@@ -183,25 +184,27 @@ def _bounds(interval: Interval) -> tuple[float | None, float | None]:
 
 def notes(judgement: Judgement) -> list[str]:
     """What was compared with what, the limits, and how sure the intervals are."""
-    found = [f"Run {_run_words(judgement.run)}"] if judgement.run is not None else []
+    found = [f"Run {run_words(judgement.run)}"] if judgement.run is not None else []
     if judgement.baseline is not None:
-        found.append(f"Baseline {_run_words(judgement.baseline)}")
+        found.append(f"Baseline {run_words(judgement.baseline)}")
     report = judgement.report
     if report is not None and report.differences:
         lines = difference_lines(report)
         found += lines[: _MOST_DIFFERENCES + 1]
         if len(lines) > _MOST_DIFFERENCES + 1:
-            found.append("  ... and more; `bench compare` tells all.")
+            found.append("  ... and more: `bench compare` lists all.")
     found.append(f"Limits: {'; '.join(limits_in_words(judgement.limits))}.")
+    if any(f.kind in _RATIOS and f.before is not None for f in judgement.findings):
+        found.append(
+            "Found: the run over the baseline. For latency it is the time of a query, for "
+            "throughput the time of a sample, so above 1 is slower."
+        )
     found.append(
-        "fail: the whole interval is beyond the limit; pass: it is within; else inconclusive. The "
-        f"intervals of one limit hold together at {100 * judgement.confidence:g}%."
+        "pass: the whole interval is within the limit; fail: it is beyond; inconclusive: the "
+        "interval straddles it. Joint confidence of all intervals of one limit: "
+        f"{100 * judgement.confidence:g}%."
     )
     return found
-
-
-def _run_words(run: StoredRun) -> str:
-    return f"{printable(str(run.path))} {printable(run.header.created_at, limit=40)}"
 
 
 def gate_json(judgement: Judgement) -> dict[str, object]:
@@ -253,23 +256,22 @@ def summary(judgement: Judgement) -> str:
     """The verdict in one sentence."""
     counts = {outcome: len(judgement.of(outcome)) for outcome in Outcome}
     judged = sum(counts[o] for o in Outcome if o not in (Outcome.SKIPPED, Outcome.NEW))
-    plural = "limit was" if judged == 1 else "limits were"
+    plural = "limit" if judged == 1 else "limits"
     head = f"{judgement.decision.value.upper()}: {judged} {plural} checked"
     words = {
         Outcome.ERROR: "stopped working",
-        Outcome.FAIL: "beyond the limit",
+        Outcome.FAIL: "failed",
         Outcome.MISSING: "missing",
         Outcome.INCONCLUSIVE: "inconclusive",
-        Outcome.PASS: "within",
+        Outcome.PASS: "passed",
         Outcome.SKIPPED: "skipped",
         Outcome.NEW: "new",
     }
     said = [f"{counts[outcome]} {text}" for outcome, text in words.items() if counts[outcome]]
     counted = _counted(judgement)
     if not judged:
-        because = f"because nothing could be judged ({', '.join(said) or 'no records'})"
-        return f"{head}, {because}{counted}."
-    return f"{head}; {', '.join(said)}{counted}."
+        return f"{head}: there was nothing to judge ({', '.join(said) or 'no records'}){counted}."
+    return f"{head}: {', '.join(said)}{counted}."
 
 
 def _counted(judgement: Judgement) -> str:
@@ -277,7 +279,7 @@ def _counted(judgement: Judgement) -> str:
     if judgement.counts_as is judgement.decision:
         return ""
     words = {Decision.PASS: "a pass", Decision.FAIL: "a failure"}
-    return f"; by --inconclusive it counts as {words[judgement.counts_as]}"
+    return f"; --inconclusive makes it {words[judgement.counts_as]}"
 
 
 def limits_in_words(limits: Limits) -> Sequence[str]:

@@ -47,7 +47,9 @@ def history_text(found: Sequence[Series], width: int = 80) -> Text:
             text.append(_curve(series, width) + "\n")
         for change in series.changes:
             style = "red" if change.slower else "green"
-            text.append(wrap(f"  {_sentence(series, change)}", width, indent=4) + "\n", style=style)
+            text.append(
+                wrap(f"  {change_words(series, change)}", width, indent=4) + "\n", style=style
+            )
         if not series.changes:
             text.append(wrap(f"  {_no_step(series)}", width, indent=2) + "\n", style="dim")
         if len(found) == 1 and series.points:
@@ -120,7 +122,7 @@ def _width(point: Point) -> str:
     return half_width(point.value, point.low, point.high)
 
 
-def _sentence(series: Series, change: Change) -> str:
+def change_words(series: Series, change: Change) -> str:
     """``2026-01-20: 1.31x (1.29–1.33) the latency, slower (p = 0.001); commit a → b.``"""
     point = series.points[change.index]
     what = "throughput" if series.cell.is_rate else "latency"

@@ -149,9 +149,9 @@ def test_a_higher_perplexity_is_a_loss_in_compare_and_at_the_gate(
     measure(bench, models, "after")
 
     compared = out(bench("compare", "before", "after", "--allow", "model"))
-    assert "B is less accurate" in compared
+    assert " is less accurate than " in compared
     back = out(bench("compare", "after", "before", "--allow", "model"))
-    assert "B is more accurate" in back
+    assert " is more accurate than " in back
 
     relative = ("--baseline", "before", "--allow", "model", "--max-slowdown", "10000%")
     lost = out(bench("gate", "after", *relative, "--max-accuracy-loss", "0.1"), code=1)

@@ -137,7 +137,7 @@ def test_a_slowdown_on_a_disturbed_machine_is_inconclusive_and_says_so(busy: str
     judgement = gate([before], [now])
     found = only(judgement, Outcome.INCONCLUSIVE)
     assert "disturbed: 9 of 10 blocks" in found.words
-    assert "calm machine" in found.advice
+    assert "quiet machine" in found.advice
     assert gate([steady(X)], [steady(X, 2e5)]).decision is Decision.FAIL
 
 

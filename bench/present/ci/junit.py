@@ -21,6 +21,7 @@ from bench.numbers import printable
 from bench.present.ci.base import Subject, name, names
 from bench.present.gate import found_text, limit_text, summary
 from bench.record.result import Record
+from bench.store.run import StoredRun
 
 _TAGS = {
     Outcome.ERROR: "error",
@@ -44,6 +45,7 @@ class Case:
     message: str = ""
     text: str = ""
     seconds: float = 0.0
+    cell_id: str = ""  #: of which cell the seconds are
 
 
 class JUnit:
@@ -61,7 +63,7 @@ def junit_text(subject: Subject) -> str:
             "name": _text(suite),
             "skipped": str(sum(case.tag == "skipped" for case in mine)),
             "timestamp": _text(subject.run.header.created_at[:19]),
-            "time": _seconds(sum(case.seconds for case in mine)),
+            "time": _seconds(sum({case.cell_id: case.seconds for case in mine}.values())),
         }
         element = ElementTree.SubElement(root, "testsuite", {**facts, **_counts(mine)})
         for case in mine:
@@ -77,6 +79,7 @@ def _of_gate(judgement: Judgement) -> Iterator[Case]:
         if not judgement.of(Outcome.INCONCLUSIVE):
             words = summary(judgement)
             yield Case("bench gate", "anything could be judged", "failure", "inconclusive", words)
+    measured = _measured_s(judgement.run)
     for finding in judgement.findings:
         outcome = finding.outcome
         shown = f"{found_text(finding)}, {limit_text(finding)} is allowed"
@@ -88,7 +91,18 @@ def _of_gate(judgement: Judgement) -> Iterator[Case]:
             type=outcome.value,
             message=f"{outcome.value}: {words}" if words else outcome.value,
             text=shown if finding.found is not None else "",
+            seconds=measured.get(finding.cell.id, 0.0),
+            cell_id=finding.cell.id,
         )
+
+
+def _measured_s(run: StoredRun | None) -> dict[str, float]:
+    """The seconds in which each cell was timed; none where certificates alone were judged."""
+    return {r.cell_id: _busy_s(r) for r in run.records} if run is not None else {}
+
+
+def _busy_s(record: Record) -> float:
+    return sum(i.busy_ns for i in record.invocations) / 1e9
 
 
 def _case_name(finding: Finding) -> str:
@@ -107,7 +121,8 @@ def _of_run(subject: Subject) -> Iterator[Case]:
             type=kind,
             message=message,
             text=record.failure.log_tail if record.failure else "",
-            seconds=sum(i.busy_ns for i in record.invocations) / 1e9,
+            seconds=_busy_s(record),
+            cell_id=record.cell_id,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from bench.errors import SpecError
 from bench.judge.compare import Comparison, Report, compare
@@ -14,6 +15,7 @@ from bench.present.page.draw import Axis, Dot, Lane, checked, dot_plot
 from bench.present.page.names import NEUTRAL, in_picture, lane_label, shown
 from bench.present.page.parts import Column, Entry, Picture, Section, Table, bounds
 from bench.present.page.selection import MOST_LANES, cut_words
+from bench.present.sides import named, names_of
 from bench.stats.verdict import Verdict
 from bench.store.run import StoredRun
 
@@ -87,6 +89,7 @@ def _matched(
 def _one(
     names: str, first: str, letter: str, matched: Matched, allowed: Collection[str]
 ) -> tuple[list[str], Picture | None]:
+    matched = replace(matched, names=(f"run {first}", f"run {letter}"))
     report = compare(matched, allowed)
     differing = [line.strip() for line in difference_lines(report)[1 : _MOST_DIFFERENCES + 1]]
     try:
@@ -97,8 +100,7 @@ def _one(
             f"{names}: not comparable, they differ in {', '.join(kinds)}. "
             f"{'; '.join(differing)}. To compare them all the same: --allow KIND."
         ], None
-    meant = "" if letter == "B" or matched.machines else f" (here B is run {letter})"
-    said = [f"{names}{meant}: {' '.join((*sentences(report), *canary_notes(report)))}"]
+    said = [f"{names}: {' '.join((*sentences(report), *canary_notes(report)))}"]
     if differing:
         said.append(f"What differs ({first} / {letter}): {'; '.join(differing)}.")
     return said, _picture(report, letter, first)
@@ -157,14 +159,15 @@ def _table(report: Report, name: str) -> Table:
     columns = (
         Column(("cell",), "Cell"),
         Column(("measure",), "Measure"),
-        Column(bounds("time_ratio"), "Time, B/A", numeric=True),
+        Column(bounds("time_ratio"), "Time, ratio", numeric=True),
         Column(("verdict",), "Verdict"),
     )
     rows = []
     for comparison in report.comparisons:
         effect = comparison.effect
         if effect is None:
-            reason = Entry(shown(comparison.missing), tone="dim")
+            names = names_of(comparison.match, report.matched)
+            reason = Entry(shown(named(comparison.missing, names)), tone="dim")
             absent = Entry(MISSING, values=(None, None, None), tone="dim")
             rows.append((Entry(_label(comparison)), Entry(MISSING), absent, reason))
             continue

@@ -170,7 +170,7 @@ def two_runs(rng: np.random.Generator, factor: float, **changes: Any) -> list[St
 def test_a_later_run_is_compared_with_the_first() -> None:
     page = make_page(two_runs(np.random.default_rng(2), 1.3))
     assert page.between is not None
-    assert "B is slower than A" in page.between.paragraphs[0]
+    assert "run B is slower than run A" in page.between.paragraphs[0]
     (found,) = page.between.pictures
     assert found.table is not None
     assert column(found.table, "verdict") == ["slower"]

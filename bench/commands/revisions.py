@@ -1,0 +1,241 @@
+"""``bench compare --base REV [--head REV]``: measure two git revisions in turn and judge them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.cache import cache_folder
+from bench.commands import gate, run
+from bench.commands.flags import output_names, output_options, write_outputs
+from bench.commands.output import print_drawing, print_json, warn
+from bench.discover import suite_paths
+from bench.errors import SpecError
+
+if TYPE_CHECKING:
+    from bench.judge.finding import Limits
+    from bench.spec import Suite
+    from bench.store.run import StoredRun
+    from bench.trials.revisions.judged import Judged
+    from bench.trials.revisions.models import Pairs
+    from bench.trials.revisions.repository import Revision
+
+_INTERRUPTED = 130
+#: Of `bench run`: what is measured, and for how long. The rest doesn't fit two revisions.
+_OF_A_RUN = (
+    "models",
+    "targets",
+    "variants",
+    "scenarios",
+    "latency_bound",
+    "batch",
+    "shapes",
+    "batch_axis",
+    "inputs",
+    "threads",
+    "lane",
+    "preset",
+    "precision",
+    "max_time_s",
+    "min_invocations",
+    "max_invocations",
+    "cell_timeout_s",
+    "seed",
+    "allow_fallback",
+    "no_accuracy",
+    "results",
+    "quiet",
+)
+#: Of `bench gate`: the limits that two revisions can have.
+_OF_A_GATE = (
+    "max_slowdown",
+    "min_accuracy",
+    "worst_score",
+    "max_accuracy_loss",
+    "max_memory_growth",
+    "inconclusive",
+)
+_DEFAULT_SLOWDOWN = 0.05
+
+
+def revision_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Those of `bench run` and `bench gate` that two revisions are measured and judged with."""
+    command = output_options(command)
+    for owner, names in ((gate.command, _OF_A_GATE), (run.command, _OF_A_RUN)):
+        for option in reversed([p for p in owner.params if p.name in names]):
+            command = _with(option)(command)
+    return command
+
+
+def _with(option: click.Parameter) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The same option on another command, as `click.option` keeps them until it is made."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        kept: list[click.Parameter] = function.__dict__.setdefault("__click_params__", [])
+        kept.append(option)
+        return function
+
+    return decorate
+
+
+def refuse_without_base(flags: Mapping[str, Any]) -> None:
+    """Raise where a flag that measures or judges was given, and no revision to do it with."""
+    context = click.get_current_context()
+    given: dict[str, list[str]] = {}  # several flags may set one value, as --quick does
+    for param in context.command.params:
+        if param.name in flags and _was_given(context, param.name or ""):
+            given.setdefault(param.name or "", []).append(param.opts[0])
+    if given:
+        shown = ", ".join("/".join(options) for options in given.values())
+        raise click.UsageError(f"{shown}: only with --base REV, which measures.")
+
+
+def _was_given(context: click.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source is not click.core.ParameterSource.DEFAULT
+
+
+def compare_revisions(
+    suite: Path | None,
+    base: str,
+    head: str | None,
+    allow: tuple[str, ...],
+    margin: float,
+    confidence: float,
+    flags: dict[str, Any],
+    *,
+    as_json: bool,
+) -> int:
+    """Measure, print and judge; the exit code is that of `bench gate`."""
+    from bench.judge.differences import check_allowed_kinds  # numpy: start-up
+    from bench.trials.revisions import repository
+
+    check_allowed_kinds(allow)
+    top = repository.repository(Path.cwd())
+    limits = _limits(flags)
+    with tempfile.TemporaryDirectory(prefix="bench-revisions-") as folder:
+        first = repository.checked_out(top, base, Path(folder) / "base")
+        second = (
+            repository.working_tree(top)
+            if head is None
+            else repository.checked_out(top, head, Path(folder) / "head")
+        )
+        first, second = repository.told_apart(first, second)
+        stored = _measured(suite, top, first, second, limits, allow, flags)
+    if stored is None:
+        return _INTERRUPTED
+    from bench.judge.finding import Decision  # scipy: start-up
+    from bench.trials.revisions.judged import judged
+
+    found = judged(stored, first, second, limits, allow, margin, confidence)
+    counts_as = flags["inconclusive"]
+    judgement = replace(
+        found.judgement,
+        inconclusive=Decision.INCONCLUSIVE if counts_as == "report" else Decision(counts_as),
+    )
+    found = replace(found, judgement=judgement)
+    outputs = {name: flags[name] for name in output_names()}
+    write_outputs(outputs, judgement.run or stored, judgement)
+    _print(found, first, second, as_json=as_json)
+    return judgement.exit_code
+
+
+def _limits(flags: Mapping[str, Any]) -> Limits:
+    from bench.judge.finding import Limits  # numpy: start-up
+
+    slowdown = flags["max_slowdown"]
+    return Limits(
+        _DEFAULT_SLOWDOWN if slowdown is None else slowdown,
+        flags["min_accuracy"],
+        flags["max_accuracy_loss"],
+        flags["max_memory_growth"],
+        flags["worst_score"],
+    )
+
+
+def _measured(
+    path: Path | None,
+    top: Path,
+    base: Revision,
+    head: Revision,
+    limits: Limits,
+    allow: tuple[str, ...],
+    flags: dict[str, Any],
+) -> StoredRun | None:
+    """One run of both; None where it was interrupted."""
+    from bench.measure.prepare import prepare  # scipy: start-up
+    from bench.measure.run import header_of, start
+    from bench.present.progress import choose_listener
+    from bench.store.run import read_run
+    from bench.trials.revisions.judged import check_comparable
+    from bench.trials.revisions.models import models_of
+
+    suite = _suite(path, flags)
+    pairs = models_of(suite.models, top, Path.cwd(), base, head, suite.inputs)
+    _refuse_nothing_to_judge(pairs, limits)
+    named = tuple(one.card.name for one in pairs.models)
+    suite = suite.model_copy(update={"models": named})
+    with closing(choose_listener(quiet=flags["quiet"])) as listener:
+        for note in pairs.notes:
+            listener.note(note)
+        with prepare(suite, listener, cache_folder(), lambda _: pairs.models) as prepared:
+            check_comparable(header_of(prepared), base, head, allow)
+            results = flags["results"] or run.default_results()
+            label = f"{base.name} / {head.name}"
+            outcome = start(prepared, results, listener, label=label)
+    if outcome.interrupted:
+        warn(f"interrupted: nothing is compared. {outcome.path} has what was measured.")
+        return None
+    return read_run(outcome.path)
+
+
+def _refuse_nothing_to_judge(pairs: Pairs, limits: Limits) -> None:
+    if not pairs.both and not (limits.min_accuracy or limits.worst_score):
+        raise SpecError(
+            "every model is new, so there is nothing to compare: `bench run` measures them. "
+            + " ".join(pairs.notes)
+        )
+
+
+def _suite(path: Path | None, flags: Mapping[str, Any]) -> Suite:
+    """A file's suite (or the default one, or none where models are named) under the flags."""
+    from bench.spec import QUICK, THOROUGH, Suite, load_suite, with_flags  # numpy: start-up
+
+    preset = {None: {}, "quick": QUICK, "thorough": THOROUGH}[flags["preset"]]
+    given = {name: flags[name] for name in _OF_A_RUN if name not in ("results", "quiet", "preset")}
+    given["accuracy"] = False if given.pop("no_accuracy") else None
+    given = {name: value for name, value in given.items() if value not in (None, (), {})}
+    if path is None and "models" not in given:
+        path = suite_paths().get("default")
+    suite = Suite() if path is None else load_suite(path)
+    return with_flags(with_flags(suite, preset), given)
+
+
+def _print(found: Judged, base: Revision, head: Revision, *, as_json: bool) -> None:
+    from bench.present.compare import report_json, report_text  # scipy: start-up
+    from bench.present.gate import gate_json, gate_text
+
+    for warning in found.judgement.warnings:
+        warn(warning)
+    if as_json:
+        print_json(
+            {
+                "base": {"name": base.name, "commit": base.commit or None},
+                "head": {"name": head.name, "commit": head.commit or None},
+                "unchanged": list(found.unchanged),
+                "comparison": report_json(found.report) if found.report else None,
+                "judgement": gate_json(found.judgement),
+            }
+        )
+        return
+    if found.report is not None:
+        report = found.report
+        print_drawing(lambda width: report_text(report, width))
+        click.echo()
+    print_drawing(lambda width: gate_text(found.judgement, width))

@@ -1,0 +1,1 @@
+"""A static site that shows each cell over many runs: what `bench publish --history` writes."""

@@ -1,0 +1,257 @@
+"""The pages of a trend site: an index of all cells, one page a cell, one page a run.
+
+Every page is written anew from what the site keeps (`bench.present.trend.kept`), so pages of an
+older bench don't stay. They link to each other by relative paths and need no network and no script.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+
+from bench import __version__
+from bench.defaults import CONFIDENCE, MARGIN
+from bench.errors import SpecError
+from bench.files import write_text
+from bench.judge.history import Selection, Series, history
+from bench.numbers import (
+    NAME_LIMIT,
+    RATE_UNITS,
+    TIME_UNITS,
+    half_width,
+    printable,
+    with_unit,
+)
+from bench.present.ci.tables import results_table
+from bench.present.history import change_words
+from bench.present.trend.curve import Curve, curve
+from bench.present.trend.kept import RUNS, keep
+from bench.store.frames import Finished, read_finished_runs
+from bench.store.run import StoredRun
+from bench.variants import suffix
+
+PAGE = "index.html"
+CELLS = "cells"
+_STYLE = "trend.css"
+_SMALL, _LARGE = (280.0, 70.0), (900.0, 260.0)
+_LARGE_LEFT = 70.0
+_COMMIT_DIGITS = 8
+_MINUTE = 16  #: characters of a time up to its minutes
+#: So many steps are listed on the index, the newest.
+_MOST_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run of a cell."""
+
+    link: str
+    when: str
+    value: str
+    width: str
+    commit: str
+    runtime: str
+    bench: str
+    step: str  #: what `Change` begins here
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One cell, ready to be drawn."""
+
+    key: str
+    model: str
+    name: str
+    machine: str
+    unit_words: str
+    now: str
+    small: Curve
+    large: Curve
+    ticks: tuple[tuple[float, str], ...]
+    rows: tuple[Row, ...]
+    steps: tuple[tuple[str, bool, str], ...]  #: in words, whether slower, and when
+    none: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a site holds after it was written, and what has to be told."""
+
+    runs: int
+    added: int
+    cells: int
+    steps: int
+    skipped: tuple[str, ...]
+
+
+def write_site(runs: Sequence[StoredRun], site: Path, title: str) -> Written:
+    """Add ``runs`` to a site and write its pages. Raises `SpecError` where it has no cell to show,
+    or the folder holds something else."""
+    _refuse_other(site)
+    added = keep(runs, site)
+    if not (site / RUNS).is_dir():
+        raise SpecError(f"{site}: there are no runs to show. Name some.")
+    kept, skipped = read_finished_runs([site / RUNS])
+    found, _ = history([site / RUNS], Selection(), CONFIDENCE, MARGIN)
+    shown = [_shown(series) for series in found if series.points]
+    if not shown:
+        raise SpecError(f"{site}: none of its {len(kept)} runs has a cell with a figure.")
+    shutil.rmtree(site / CELLS, ignore_errors=True)  # some may be of runs that were taken out
+    write_text(site / _STYLE, _style())
+    _write_index(site, title, kept, shown, skipped)
+    for one in shown:
+        page = _rendered("cell.html.jinja", title=title, cell=one, top="../")
+        write_text(site / CELLS / f"{one.key}.html", page)
+    for run in kept:
+        write_text(run.path / PAGE, _run_page(title, run))
+    steps = sum(len(one.steps) for one in shown)
+    return Written(len(kept), len(added), len(shown), steps, tuple(skipped))
+
+
+def _refuse_other(site: Path) -> None:
+    """A folder with other things in it is somebody's, and not a site that grows."""
+    if site.is_dir() and any(site.iterdir()) and not (site / _STYLE).is_file():
+        known = {RUNS, ".git", ".nojekyll", "README.md", "CNAME"}
+        others = sorted(p.name for p in site.iterdir() if p.name not in known)
+        if others:
+            raise SpecError(
+                f"{site}: it is not a trend site, and holds {', '.join(others[:3])}. Name an empty "
+                "folder with -o."
+            )
+
+
+def _write_index(
+    site: Path, title: str, kept: Sequence[Finished], shown: Sequence[Shown], skipped: Sequence[str]
+) -> None:
+    models: dict[str, list[Shown]] = {}
+    for one in shown:
+        models.setdefault(one.model, []).append(one)
+    steps = [(when, words, slower, one) for one in shown for words, slower, when in one.steps]
+    steps.sort(key=lambda step: step[0], reverse=True)
+    page = _rendered(
+        "index.html.jinja",
+        title=title,
+        models=models,
+        runs=[_run_row(run) for run in reversed(kept)],
+        steps=steps[:_MOST_STEPS],
+        more_steps=max(0, len(steps) - _MOST_STEPS),
+        skipped=[printable(words.replace(f"{site}/", ""), limit=300) for words in skipped],
+        top="",
+    )
+    write_text(site / PAGE, page)
+
+
+def _run_row(run: Finished) -> dict[str, str]:
+    facts = run.header.facts
+    return {
+        "link": f"{RUNS}/{run.path.name}/{PAGE}",
+        "when": _minute(run.header.created_at),
+        "label": printable(run.header.label, limit=NAME_LIMIT),
+        "commit": printable(str(facts.get("git_commit") or ""))[:_COMMIT_DIGITS],
+        "machine": printable(run.header.machine_name, limit=NAME_LIMIT),
+    }
+
+
+def _shown(series: Series) -> Shown:
+    # The place of the site says nothing to who reads it elsewhere.
+    named = tuple(replace(point, run=Path(point.run).name) for point in series.points)
+    series = replace(series, points=named)
+    cell, last = series.cell, series.points[-1]
+    units = RATE_UNITS if cell.is_rate else TIME_UNITS
+    text = f"{series.cell_id}{series.machine_id}{series.machine}"
+    large = curve(series, *_LARGE, _LARGE_LEFT)
+    batch = "" if cell.batch == 1 else f", batch {cell.batch}"
+    variant = "" if series.foreign else suffix(cell.variant)
+    begins = {c.index: "slower" if c.slower else "faster" for c in series.changes}
+    return Shown(
+        key=hashlib.sha256(text.encode()).hexdigest()[:16],
+        model=printable(f"{cell.model.name}{variant}", limit=NAME_LIMIT),
+        name=printable(f"{cell.target}, {cell.scenario}{batch}", limit=NAME_LIMIT),
+        machine=" ".join(
+            filter(None, (printable(series.machine, limit=80), _in_brackets(series.cpu_model)))
+        ),
+        unit_words="samples a second: more is better"
+        if cell.is_rate
+        else "time of a query: less is better",
+        now=f"{with_unit(last.value, units)} {_width(last.value, last.low, last.high)}".strip(),
+        small=curve(series, *_SMALL),
+        large=large,
+        ticks=tuple((y, with_unit(value, units)) for y, value in large.ticks),
+        rows=tuple(
+            Row(
+                link=f"{RUNS}/{point.run}/{PAGE}",
+                when=_minute(point.created_at),
+                value=with_unit(point.value, units),
+                width=_width(point.value, point.low, point.high),
+                commit=printable(point.git_commit or "")[:_COMMIT_DIGITS],
+                runtime=printable(point.runtime_version, limit=20),
+                bench=printable(point.bench_version, limit=20),
+                step=begins.get(place, ""),
+            )
+            for place, point in enumerate(series.points)
+        ),
+        steps=tuple(
+            (change_words(series, c), c.slower, series.points[c.index].created_at)
+            for c in series.changes
+        ),
+        none=series.why_none,
+    )
+
+
+def _in_brackets(text: str | None) -> str:
+    return f"({printable(text, limit=60)})" if text else ""
+
+
+def _width(value: float, low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else half_width(value, low, high)
+
+
+def _minute(when: str) -> str:
+    return printable(when[:_MINUTE].replace("T", " "))
+
+
+def _run_page(title: str, run: Finished) -> str:
+    header, facts = run.header, run.header.facts
+    told: Mapping[str, object] = {
+        "Started": _minute(header.created_at),
+        "Label": header.label,
+        "Commit": facts.get("git_commit"),
+        "Machine": header.machine_name,
+        "CPU": facts.get("cpu_model"),
+        "Command": header.command,
+        "bench": header.bench_version,
+    }
+    return _rendered(
+        "run.html.jinja",
+        title=title,
+        name=printable(run.path.name, limit=NAME_LIMIT),
+        facts={key: printable(str(value), limit=400) for key, value in told.items() if value},
+        table=results_table(run.records),
+        top="../../",
+    )
+
+
+def _rendered(template: str, **values: object) -> str:
+    """One of the templates beside this file; whatever is put in is escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # jinja2: start-up
+
+    environment = Environment(
+        loader=PackageLoader("bench.present.trend", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(
+        version=__version__, style=_STYLE, index=PAGE, **values
+    )
+
+
+def _style() -> str:
+    """The style of all pages of bench, and what a trend has beside."""
+    of_pages = (files("bench.present.page") / "page.css").read_text("utf-8")
+    return of_pages + (files("bench.present.trend") / "trend.css").read_text("utf-8")

@@ -1,0 +1,86 @@
+"""What one run says of two revisions: each cell of the head held against that of the base."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.cell import Cell
+from bench.judge.compare import Report, compare
+from bench.judge.differences import differences, refuse
+from bench.judge.finding import Limits
+from bench.judge.gate import Judgement, judge
+from bench.judge.matching import Matched, match_within
+from bench.record.header import RunHeader
+from bench.record.result import Record
+from bench.store.run import StoredRun
+from bench.trials.revisions.repository import Revision
+
+
+def check_comparable(
+    header: RunHeader, base: Revision, head: Revision, allowed: Collection[str]
+) -> None:
+    """Raise `SpecError` before anything is measured where the two take other inputs."""
+    planned = StoredRun(Path(), header, [], [], [])
+    names = base.name, head.name
+    matched = match_within(planned, _of(planned, base), _of(planned, head), names)
+    refuse(differences(matched), allowed, matched.names)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The comparison (None where nothing has two sides), and what the limits make of it."""
+
+    report: Report | None
+    judgement: Judgement
+    unchanged: tuple[str, ...]  #: models with the same content in both
+
+
+def judged(
+    run: StoredRun,
+    base: Revision,
+    head: Revision,
+    limits: Limits,
+    allowed: Collection[str],
+    margin: float,
+    confidence: float,
+) -> Judged:
+    """Compare the two revisions that ``run`` measured in turn, and hold the head to ``limits``.
+
+    Raises `SpecError` where cells of the two are not comparable, or a limit names no model.
+    """
+    before, now = _of(run, base), _of(run, head)
+    matched = match_within(run, before, now, (base.name, head.name))
+    report = compare(matched, allowed, margin, confidence) if matched.matches else None
+    if report is not None:
+        refuse(report.differences, allowed, matched.names)
+    judgement = judge(now, limits, report, confidence)
+    baseline = before if before.records else None
+    return Judged(report, replace(judgement, run=now, baseline=baseline), _unchanged(matched))
+
+
+def _of(run: StoredRun, revision: Revision) -> StoredRun:
+    """The part of a run that is of one revision, with the models' own names."""
+    ending = f"@{revision.name}"
+    records = [_renamed(r, ending) for r in run.records if r.cell.model.name.endswith(ending)]
+    cells = [_plain(c, ending) for c in run.header.cells if c.model.name.endswith(ending)]
+    changes = {"cells": tuple(cells), "label": revision.words}
+    return replace(run, header=run.header.model_copy(update=changes), records=records)
+
+
+def _renamed(record: Record, ending: str) -> Record:
+    cell = _plain(record.cell, ending)
+    return record.model_copy(update={"cell": cell, "cell_id": cell.id})
+
+
+def _plain(cell: Cell, ending: str) -> Cell:
+    name = cell.model.name.removesuffix(ending)
+    return cell.model_copy(update={"model": cell.model.model_copy(update={"name": name})})
+
+
+def _unchanged(matched: Matched) -> tuple[str, ...]:
+    same = {
+        m.b.cell.model.name: m.a.cell.model.sha256 == m.b.cell.model.sha256 for m in matched.matches
+    }
+    return tuple(name for name, is_same in same.items() if is_same)
