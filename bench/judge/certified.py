@@ -53,7 +53,7 @@ def held(path: Path) -> list[Held]:
     found = certificates(path)
     if not found:
         raise SpecError(
-            f"{path}: there is no certificate at or below it (no certificate.json). Make one with "
+            f"{path}: no certificate at or below it (no certificate.json). Make one with "
             "`bench certify`."
         )
     accounts = [(folder, check(folder)) for folder in found]
@@ -118,7 +118,7 @@ def _of_verdict(
     if mine and not same:
         return _other_content(one, party, mine[0])
     if not same:
-        words = f"the run has nothing of it; {told.words}"
+        words = f"it is not in the run; {told.words}"
         outcome = told.outcome if told.outcome is Outcome.FAIL else Outcome.SKIPPED
         return replace(told, outcome=outcome, words=words)
     found = replace(told, cell=same[0].cell)
@@ -129,7 +129,7 @@ def _of_verdict(
         "certificate",
         same[0].cell,
         Outcome.INCONCLUSIVE,
-        f"{changed[0]}; whether it still holds is open.",
+        f"{changed[0]}; it may not hold any more.",
         f"Certify it again: {_command(one.certificate, same[0].cell)}.",
     )
 
@@ -170,8 +170,8 @@ def _other_content(one: Held, party: Party, record: Record) -> Finding:
         "certificate",
         record.cell,
         Outcome.FAIL,
-        f"the certificate is of another content of the model ({party.model.sha256[:_SHA_DIGITS]}), "
-        f"the run measured {model.sha256[:_SHA_DIGITS]}.",
+        f"the certificate covers other content of the model ({party.model.sha256[:_SHA_DIGITS]}) "
+        f"than the run measured ({model.sha256[:_SHA_DIGITS]}).",
         f"Certify it again: {_command(one.certificate, record.cell)}.",
     )
 
@@ -184,7 +184,7 @@ def _changed(party: Party, record: Record, allowed: Collection[str]) -> Iterator
     for what, before, now in pairs:
         if before and now and before != now:
             yield (
-                f"it was certified with {what} {printable(before, NAME_LIMIT)}, and the run's is "
+                f"it was certified with {what} {printable(before, NAME_LIMIT)}, but the run has "
                 f"{printable(now, NAME_LIMIT)}"
             )
 
@@ -204,14 +204,14 @@ def _uncovered(run: StoredRun, given: Sequence[Held]) -> Iterator[Finding]:
             continue
         seen.add(name)
         if (name, cell.model.sha256) in references:
-            words = "it is the reference, which others are certified by."
+            words = "it is the reference that others are certified against."
             yield Finding("certificate", cell, Outcome.SKIPPED, words)
             continue
         yield Finding(
             "certificate",
             cell,
             Outcome.FAIL,
-            "no certificate is of it.",
+            "it has no certificate.",
             f"Certify it: {_command(_nearest(given, cell), cell)}.",
         )
 

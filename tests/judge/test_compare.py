@@ -372,7 +372,7 @@ def test_lost_predictions_and_other_examples_are_told(tmp_path: Path) -> None:
     with_predictions(b, {"fashion-teacher-onnxruntime": rights(11, slice(0, 1))})
     b = read_run(b.path)
     (warning,) = compare(match_runs(a, b)).warnings
-    assert "are of other examples than those of" in warning
+    assert "were scored on different examples than those of" in warning
 
 
 # -- the command ----------------------------------------------------------------------------------

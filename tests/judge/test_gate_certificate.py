@@ -67,7 +67,7 @@ def test_degraded_fails_although_the_run_has_nothing_of_it(tmp_path: Path) -> No
     assert bad.outcome is Outcome.FAIL
     (good, _) = findings(run, certificate(tmp_path / "good"))
     assert good.outcome is Outcome.SKIPPED
-    assert "the run has nothing of it" in good.words
+    assert "it is not in the run" in good.words
 
 
 def test_another_content_of_the_model_fails_and_says_what_to_run(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_the_command_holds_a_run_to_a_certificate_and_tells_versions_apart(
     ("flags", "words"),
     [
         ([], "Missing argument 'RUN'"),
-        (["--certificate", "nowhere"], "nowhere: there is no certificate at or below it"),
+        (["--certificate", "nowhere"], "nowhere: no certificate at or below it"),
         (["--certificate", "c", "--min-accuracy", "90%"], "name RUN"),
         (["--certificate", "c", "--max-slowdown", "5%"], "name a --baseline"),
         (["--certificate", "c", "--allow", "devise"], "Did you mean device"),

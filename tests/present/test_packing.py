@@ -70,7 +70,7 @@ def plant(run: Path) -> Path:
         f"C:\\\\Users\\\\{SECRET}\\\\net.onnx, HF_TOKEN={SECRET}, /{SECRET}disk/a",
         '"dlopen: no"': f"{SECRET} printed this",
         '"2 files were left out"': f"2 files below /data/{SECRET} were left out",
-        '"the first axis is taken for the batch"': f"as in '/a b/{SECRET}.toml'",
+        '"the first axis is used as the batch"': f"as in '/a b/{SECRET}.toml'",
         '"other processes used 40% of a CPU"': f"{SECRET}-host used 40% of a CPU",
         '"heat"': f"heat on {HOST}",
         '"m.csv"': f"/mnt/{SECRET}/m.csv",

@@ -67,7 +67,7 @@ def _models(rows: Iterable[ModelRow]) -> str:
 
 def _legend() -> str:
     return "; ".join(f"{mark} {meaning}" for mark, meaning in MARKS.values()) + (
-        ". Numbers are tests; behind an operator stands since which version it is defined so."
+        ". Numbers are tests; Conv-22 means Conv as defined since opset 22."
     )
 
 
