@@ -207,9 +207,7 @@ def _from_table(where: str, kind: str, table: Any) -> Provider:
         )
     unknown = [key for key in table if key not in _KEYS]
     if unknown:
-        raise SpecError(
-            f"{where} has no key {unknown[0]!r}. It knows: {', '.join(sorted(_KEYS))}."
-        )
+        raise SpecError(f"{where} has no key {unknown[0]!r}. It knows: {', '.join(sorted(_KEYS))}.")
     texts = ("library", "ep", "hardware", "vendor", "install")
     wrong = [key for key in texts if not isinstance(table.get(key, ""), str)]
     if wrong or not table.get("library"):

@@ -171,7 +171,9 @@ def test_what_its_name_or_first_bytes_rule_out_needs_no_package(
     with pytest.raises(SpecError, match=r"one of 3 parts .* llama-gguf-split --merge"):
         find_model(str(part))
     path.write_bytes(b"GGUF")
-    with pytest.raises(Unavailable, match="needs no_such_package, which is not installed") as caught:
+    with pytest.raises(
+        Unavailable, match="needs no_such_package, which is not installed"
+    ) as caught:
         find_model(str(path))
     assert "infer-bench[gguf,torch]" in str(caught.value)
 
