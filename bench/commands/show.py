@@ -31,14 +31,13 @@ if TYPE_CHECKING:
     "--deal",
     "view",
     flag_value="deal",
-    help="Instead of the tables: accuracy against cost, and which model, precision and target to "
-    "pick.",
+    help="Instead of tables: accuracy against cost, and which model, precision and target to pick.",
 )
 @click.option(
     "--history",
     "view",
     flag_value="history",
-    help="Instead of the tables: each cell over all runs, and where its figure stepped.",
+    help="Instead of tables: each cell over all runs, and where its figure stepped.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; of several runs a list.")
 @unchecked_option
@@ -56,11 +55,11 @@ def command(
 ) -> None:
     """Print the tables of stored runs, the oldest first.
 
-    RUNS are run directories, bundles, or folders that hold some at any depth. The files for CI are
-    of one run.
+    RUNS are run directories, bundles, or folders that contain some at any depth. CI files can only
+    be written for one run.
 
-    With --deal: the Pareto front of accuracy against cost, how like its original each distilled
-    model is, and the answer in words. With --history: cells in the order of time; only runs of the
+    With --deal: the Pareto front of accuracy against cost, how similar each distilled model is to
+    its original, and the answer in words. With --history: cells in order of time; only runs of the
     same machine are joined.
     """
     from bench.store.bundle.opened import look_anyway  # numpy: start-up
@@ -104,7 +103,9 @@ def _show(runs: Sequence[Path], outputs: dict[str, Any], *, as_json: bool) -> No
     for warning in skipped:
         warn(warning)
     if len(found) > 1 and any(value is not None for value in outputs.values()):
-        raise SpecError(f"there are {len(found)} runs; files for CI are of one: name its folder.")
+        raise SpecError(
+            f"there are {len(found)} runs; CI files can only be written for one: name its folder."
+        )
     if len(found) == 1:
         print_run(found[0], as_json=as_json)
         write_outputs(outputs, found[0])

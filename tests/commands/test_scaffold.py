@@ -89,9 +89,9 @@ def test_a_backend_that_it_writes_keeps_the_contract(tmp_path: Path) -> None:
         ("backend", "none", "would be called None"),
         ("backend", "device", "would be called Device"),
         ("task", "task", "would be called Task"),
-        ("backend", "onnxruntime", "installed already"),
-        ("model", "fashion-student", "installed already"),
-        ("task", "classification", "installed already"),
+        ("backend", "onnxruntime", "already installed"),
+        ("model", "fashion-student", "already installed"),
+        ("task", "classification", "already installed"),
     ],
 )
 def test_a_name_that_can_not_be_used_is_refused_and_nothing_is_written(

@@ -47,7 +47,7 @@ def test_what_cannot_be_imported_or_exported_is_one_sentence(bench: Bench, tmp_p
         (("import", "x.json"), "x.json: not a result file in a format that bench knows"),
         (("import", "nowhere.json"), "no such file"),
         (("import", str(FILES / "llama_bench.json"), "--format", "benchmark_app"), "not whole"),
-        (("export-results", str(VERSION_1), "-o", "x.txt"), "its ending names no format"),
+        (("export-results", str(VERSION_1), "-o", "x.txt"), "unknown ending; give --format"),
         (("export-results", "nowhere", "-o", "x.csv"), "not a run directory"),
         (("export-results", str(VERSION_1), "-o", "no/such/x.csv"), "No such file or directory"),
         (("schema", "recrod"), "there is no schema 'recrod'"),

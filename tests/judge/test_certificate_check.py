@@ -73,7 +73,7 @@ def test_where_there_is_neither_publication_nor_certificate_it_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["publish", "--check", str(tmp_path)]) == 2
-    assert "there is no publication, certificate, bundle or run" in capsys.readouterr().err
+    assert "no publication, certificate, bundle or run" in capsys.readouterr().err
 
 
 def test_it_is_found_by_its_file_as_well(made: Path) -> None:
@@ -321,7 +321,7 @@ def test_a_page_that_was_edited_is_found(
     assert "index.html" in capsys.readouterr().out
     monkeypatch.undo()
     assert main(["publish", "--check", str(folder)]) == 0, "another bench's words are not ours"
-    assert "bench 0.0 drew it" in capsys.readouterr().out
+    assert "bench 0.0 wrote this page" in capsys.readouterr().out
 
 
 def test_a_link_in_place_of_the_certificate_is_refused(folder: Path) -> None:

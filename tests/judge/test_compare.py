@@ -290,7 +290,7 @@ def test_cells_that_failed_or_are_simulated_are_listed_and_never_ranked() -> Non
     assert report.effects[0].ratio.confidence == 0.95
     text = " ".join(plain(report).split())
     assert "bad:cpu single-stream batch 1: B failed (crashed): the worker died (SIGSEGV)." in text
-    assert "B is simulated: its latency means nothing." in text
+    assert "B is simulated: its latency is meaningless." in text
     assert "B has 1 of at least 2 invocations." in text
     assert "B has 0 of at least 2 invocations." in text
 

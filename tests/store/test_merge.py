@@ -310,4 +310,4 @@ def test_the_command_says_what_it_made(tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, ["results", "merge", str(tmp_path / "in"), "-o", str(out)])
     assert done.output == f"wrote {out}: 2 runs of 2 machines (blue, red)\n"
     again = CliRunner().invoke(cli, ["results", "merge", str(tmp_path / "in"), "-o", str(out)])
-    assert again.output.endswith("holds the same already: 2 runs of 2 machines (blue, red)\n")
+    assert again.output.endswith("already holds the same: 2 runs of 2 machines (blue, red)\n")

@@ -27,15 +27,16 @@ if TYPE_CHECKING:
 @click.option(
     "--keep",
     type=click.Choice(["newest"]),
-    help="Which measurement counts, where one machine measured a cell twice.",
+    help="Which measurement to keep if one machine measured a cell twice.",
 )
 def command(
     paths: tuple[Path, ...], output: Path, label: str, keep: Literal["newest"] | None
 ) -> None:
     """Put the runs at or below PATHS together in one folder: a merged run.
 
-    PATHS are run directories, folders that hold some at any depth (files of CI, copies of other
-    machines), or merged runs. Copies count once. Every command that reads runs reads the result.
+    PATHS are run directories, folders that contain some at any depth (CI artifacts, copies from
+    other machines), or merged runs. Copies count once. Every command that reads runs can read the
+    result.
     """
     from bench.store.merge import merge  # numpy: start-up
 
@@ -51,7 +52,7 @@ def _summary(done: Merge, output: Path) -> str:
     what = f"{_count(runs, 'run')} of {_count(len(machines), 'machine')}"
     names = ", ".join(machine.name for machine in machines)
     if not done.written:
-        return f"{output} holds the same already: {what} ({names})"
+        return f"{output} already holds the same: {what} ({names})"
     return f"wrote {output}: {what} ({names})"
 
 

@@ -134,7 +134,7 @@ def test_an_environment_is_made_listed_found_stale_made_anew_and_removed(
     made = bench("env", "create", "acme", "--installer", "pip")
     assert made.returncode == 0, made.stderr
     assert "acme: step 2 of 2: --no-index" in made.stderr
-    assert "acme is whole: Python 3" in made.stdout
+    assert "acme is complete: Python 3" in made.stdout
     assert "bench run -t declaring@acme" in made.stdout
     assert states(bench)["acme"] == "whole"
     (row,) = [r for r in json.loads(bench("env", "list", "--json").stdout) if r["name"] == "acme"]
@@ -243,7 +243,7 @@ def test_what_can_not_be_made_is_refused_at_once(
     assert "is not a working Python" in complaint("create", "acme", "--python", "true")
     (tmp_path / "bench.toml").write_text('[environments.acme]\npython = "python3"\n')
     assert "there is nothing to create" in complaint("create", "acme")
-    assert "take it out there" in complaint("remove", "acme")
+    assert "remove it there" in complaint("remove", "acme")
     assert not (tmp_path / "environments" / "acme").exists()
 
 
