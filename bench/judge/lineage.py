@@ -435,7 +435,7 @@ def _reservation(found: Lineage) -> str:
             f"controls were made like {found.b} and independently of {found.a}."
         )
     return (
-        f"That is no evidence that one of {found.a} and {found.b} was made from the other, and no "
+        f"That is not evidence that one of {found.a} and {found.b} was made from the other, nor "
         "proof that it wasn't."
     )
 

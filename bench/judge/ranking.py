@@ -94,7 +94,7 @@ def _how(step: Effect) -> str:
     words = ratio(interval.estimate, interval.low, interval.high)
     if step.verdict in (Verdict.FASTER, Verdict.SLOWER):
         return words
-    return f"{words}: {'the same' if step.verdict is Verdict.SAME else 'not told apart'}"
+    return f"{words}: {'the same' if step.verdict is Verdict.SAME else 'not distinguishable'}"
 
 
 def ranking_sentences(run: StoredRun) -> list[str]:

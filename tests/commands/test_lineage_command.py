@@ -75,7 +75,7 @@ def test_a_copy_is_more_alike_than_a_new_model_would_be(files: dict[str, str]) -
 def test_an_independent_model_is_told_to_be_no_evidence(files: dict[str, str]) -> None:
     done = run(files, "a", "b", 5, "--same-recipe")
     assert done.exit_code == 0
-    assert "That is no evidence that one of" in text(done)
+    assert "That is not evidence that one of" in text(done)
 
 
 def test_the_same_is_told_as_json(files: dict[str, str]) -> None:

@@ -114,7 +114,7 @@ def test_no_evidence_is_said_to_be_no_proof() -> None:
     a, b = (world.answers(world.trained()) for _ in range(2))
     found = judge(a, b, world.controls())
     assert found.finding in ("inconclusive", "not more alike")
-    assert "no evidence that one of a and b was made of the other" in words(found)
+    assert "not evidence that one of a and b was made from the other" in words(found)
     assert "more than" not in words(found).replace("no more than", "")
 
 

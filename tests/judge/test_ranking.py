@@ -28,13 +28,13 @@ def test_targets_are_named_from_the_fastest_on_with_their_distance() -> None:
     (sentence,) = ranking_sentences(run_of({"slow:cpu": 3e5, "fast:cpu": 1e5, "mid:cpu": 2e5}))
     assert sentence.startswith("fashion-teacher single-stream, best first: fast:cpu; mid:cpu, ")
     assert sentence.index("mid:cpu") < sentence.index("slow:cpu")
-    assert "not told apart" not in sentence
+    assert "not distinguishable" not in sentence
 
 
 def test_targets_that_cannot_be_told_apart_say_so() -> None:
     (ranking,) = rankings(run_of({"a:cpu": 1e5, "b:cpu": 1.01e5}, spread=0.05), 0.02, 0.95)
     assert ranking.steps[0].verdict is Verdict.INCONCLUSIVE
-    assert ranking.sentence().endswith("not told apart.")
+    assert ranking.sentence().endswith("not distinguishable.")
 
 
 def test_targets_within_the_margin_are_the_same() -> None:

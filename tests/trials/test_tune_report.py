@@ -65,7 +65,7 @@ def said(tune: Tune, run: StoredRun | None = None) -> str:
 
 def test_the_pick_its_gain_and_what_the_gain_rests_on_are_told() -> None:
     words = said(a_tune(a_found()))
-    assert "best for latency: arena=0 spinning=1. 1 other can't be told apart" in words
+    assert "best for latency: arena=0 spinning=1. 1 other can't be distinguished" in words
     assert "1.25x (1.20–1.30) better than the default: measured again, in 12 processes" in words
 
 
