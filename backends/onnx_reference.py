@@ -88,7 +88,7 @@ class ReferenceSession:
 
     def fetch(self) -> list[Array]:
         if not self._result:
-            raise BenchError(f"{self._where}: there is no output yet; bind inputs and call first.")
+            raise BenchError(f"{self._where}: no output yet; bind inputs and call first.")
         return self._arrays(self._result[0])
 
     def run(self, feeds: Feeds) -> list[Array]:
@@ -162,6 +162,6 @@ def _spec(onnx: ModuleType, value: Any, where: str) -> TensorSpec:
         raise Unsupported(f"{where}: {value.name!r} is not a tensor.")
     dtype = array_type(_kind(onnx, value))
     if not dtype:
-        raise Unsupported(f"{where}: {value.name!r} is no tensor of numbers.")
+        raise Unsupported(f"{where}: {value.name!r} is not a tensor of numbers.")
     dims = (d.dim_value if d.HasField("dim_value") else -1 for d in kind.shape.dim)
     return TensorSpec(value.name, dtype, tuple(dims))

@@ -187,7 +187,7 @@ class OpenVinoSession:
         for spec, port in zip(self.inputs, self._compiled.inputs):
             if spec.name == decoder.tokens and port.get_partial_shape().is_static:
                 raise Unsupported(
-                    f"{self._where}: it is compiled for fixed lengths, and texts grow. Compile it "
+                    f"{self._where}: it is compiled for fixed lengths, but texts grow. Compile it "
                     "without shapes."
                 )
         return OpenVinoSteps(
@@ -203,7 +203,7 @@ class OpenVinoSession:
 
     def fetch(self) -> list[Array]:
         if self._request is None or self._request.latency == 0:
-            raise BenchError(f"{self._where}: there is no output yet; bind inputs and call first.")
+            raise BenchError(f"{self._where}: no output yet; bind inputs and call first.")
         return [np.array(tensor.data) for tensor in self._request.output_tensors]
 
     def run(self, feeds: Feeds) -> list[Array]:
@@ -293,7 +293,7 @@ def _find_device(core: Any, device_id: str) -> str:
         plugin = device_id.partition(":")[0].upper()
         raise Unavailable(
             f"openvino:{device_id} is not available: the runtime finds {', '.join(names)}.",
-            f"For {plugin}, install the driver that OpenVINO's {plugin} plugin asks for.",
+            f"For {plugin}, install the driver that OpenVINO's {plugin} plugin needs.",
         )
     return str(names[device_id])
 
@@ -344,8 +344,8 @@ def _check_precision(compiled: Any, settings: Mapping[str, Any], target: str) ->
     got = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     if got != asked:
         raise Unsupported(
-            f"{target} can't compute in {asked}: it would take {got}. "
-            f"Use ?precision={got} or the variant {_PRECISIONS.get(got, got)}."
+            f"{target} can't compute in {asked}: it would use {got}. Use ?precision={got} or the "
+            f"variant {_PRECISIONS.get(got, got)}."
         )
 
 

@@ -57,7 +57,7 @@ class OpenVinoSteps(Steps):
         try:
             request.infer(share_outputs=True)
         except Exception as error:
-            raise self._explain(error, f"a step behind {self._position} tokens failed") from error
+            raise self._explain(error, f"a step after {self._position} tokens failed") from error
         for given, taken in self._handed_on:
             other.set_input_tensor(taken, request.get_output_tensor(given))
         self._request, self._other = other, request

@@ -109,7 +109,7 @@ class RknnSession:
     ) -> None:
         self._runtime = runtime
         self._where = where
-        source = "rknn: nodes of the file; the toolkit refuses a model that the chip can't take"
+        source = "rknn: nodes of the file; the toolkit refuses a model that the chip can't run"
         self._placement = Placement({chip: nodes}, source, precision="fp16")
         self._results: list[list[Array]] = []
         self.inputs = list(inputs)
@@ -127,7 +127,7 @@ class RknnSession:
 
     def fetch(self) -> list[Array]:
         if not self._results:
-            raise BenchError(f"{self._where}: there is no output yet; bind inputs and call first.")
+            raise BenchError(f"{self._where}: no output yet; bind inputs and call first.")
         return [np.array(array) for array in self._results[0]]
 
     def run(self, feeds: Feeds) -> list[Array]:
@@ -154,7 +154,7 @@ class RknnSession:
         except Exception as error:
             raise _explain(error, self._where, "the simulator failed") from error
         if made is None or len(made) != len(self.outputs):
-            raise BenchError(f"{self._where}: the simulator gave no outputs; its log tells why.")
+            raise BenchError(f"{self._where}: the simulator returned no outputs; see its log.")
         return [np.asarray(a).astype(spec.dtype) for a, spec in zip(made, self.outputs)]
 
 
@@ -208,7 +208,7 @@ def _check(step: Callable[[], Any], name: str, where: str) -> None:
     except Exception as error:
         raise _explain(error, where, f"{name} failed") from error
     if code != 0:
-        raise Unsupported(f"{where}: rknn's {name} returned {code}; the worker's log tells why.")
+        raise Unsupported(f"{where}: rknn's {name} returned {code}; see the worker's log.")
 
 
 def _touches(chip: str) -> bool:

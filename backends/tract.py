@@ -104,7 +104,7 @@ class TractSession(Stepping):
     def fetch(self) -> list[Array]:
         arrays = self._bound.arrays() if self._bound is not None else []
         if not arrays:
-            raise BenchError(f"{self.where}: there is no output yet; bind inputs and call first.")
+            raise BenchError(f"{self.where}: no output yet; bind inputs and call first.")
         return arrays
 
     def run(self, feeds: Feeds) -> list[Array]:
@@ -169,7 +169,7 @@ class _Call:
             self._tract.bindings.check(1)
         except Exception as error:
             return _explain(error, self.where, f"{self.where}: inference failed")
-        return BenchError(f"{self.where}: inference failed and tract does not say why.")
+        return BenchError(f"{self.where}: inference failed, and tract gave no reason.")
 
     def arrays(self) -> list[Array]:
         """Copies of the outputs of the last call; none before the first."""

@@ -60,7 +60,7 @@ class Tvm:
             shapes = {name: array.shape for name, array in tiny.FEEDS.items()}
             session = _make(path, "a tiny model", shapes)
         if not tiny.is_right(session.run(tiny.FEEDS)[0]):
-            raise Unavailable("tvm:cpu is not available: what it computes on this CPU is wrong.")
+            raise Unavailable("tvm:cpu is not available: its results on this CPU are incorrect.")
         return [cpu_device()]
 
     def compile(self, model: ModelFile, device: Device, options: Options) -> TvmSession:
@@ -113,7 +113,7 @@ class TvmSession(Stepping):
 
     def fetch(self) -> list[Array]:
         if not self._results:
-            raise BenchError(f"{self.where}: there is no output yet; bind inputs and call first.")
+            raise BenchError(f"{self.where}: no output yet; bind inputs and call first.")
         return self._copied(self._results[0])
 
     def run(self, feeds: Feeds) -> list[Array]:
@@ -171,8 +171,8 @@ def _set_threads(threads: int, where: str) -> None:
     global _pool_threads
     if _pool_threads not in (None, threads):
         raise Unsupported(
-            f"{where}: tvm has one pool of threads in a process, and this one has "
-            f"{_pool_threads}; {threads} need another process."
+            f"{where}: tvm has one thread pool per process, and this one has {_pool_threads}; "
+            f"{threads} need another process."
         )
     os.environ["TVM_NUM_THREADS"] = str(threads)
     _pool_threads = threads

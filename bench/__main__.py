@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         if output is not None and output.failure is not None:
             drop(1)
-            _complain(f"standard output can't be written: {output.failure.strerror}.")
+            _complain(f"can't write to standard output: {output.failure.strerror}.")
             return EXIT_FAILED
         _complain(_sentence(error))
         return EXIT_USAGE if isinstance(error, (SpecError, click.UsageError)) else EXIT_FAILED
@@ -81,7 +81,7 @@ def _run_trusting(arguments: list[str]) -> int:
         if not (_is_terminal(sys.stdin) and _is_terminal(sys.stderr)):
             raise
         click.echo(f"bench: {printable(str(error), limit=2000)}", err=True)
-        if not click.confirm("Trust it as it is now?", err=True):
+        if not click.confirm("Trust its current contents?", err=True):
             raise click.Abort from error
         error.grant()
     return _run(arguments)
@@ -106,8 +106,8 @@ def _run(arguments: list[str]) -> int:
         if sys.stdout is not stdout:  # click's way to say that the reader went away
             raise BrokenPipeError from stop
         raise BenchError(
-            f"something that the command called ended the program ({stop.code or 'no reason'}), so "
-            "it is not done. Run it again with --debug to see what."
+            f"code that the command called ended the program ({stop.code or 'no reason'}) before "
+            "it finished. Run it again with --debug to see which."
         ) from stop
     return code if isinstance(code, int) else 0
 

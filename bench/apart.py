@@ -144,7 +144,7 @@ def _pickled(value: object) -> bytes:
     try:
         return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
     except Exception as error:
-        raise BenchError(f"what it gave can't be sent to another process: {error}.") from error
+        raise BenchError(f"its result can't be sent to another process: {error}.") from error
 
 
 def _write(writing: int, kind: bytes, data: bytes) -> None:
@@ -167,7 +167,7 @@ def _result(where: str, reading: int, pid: int, say: Callable[[str], None]) -> A
         try:
             value = pickle.loads(data)
         except Exception as error:
-            raise BenchError(f"{where}: what it gave can't be read: {error}.") from error
+            raise BenchError(f"{where}: its result can't be read: {error}.") from error
         if kind == _TEXT:
             say(value)
         elif kind == _ERROR:

@@ -51,7 +51,7 @@ def preset(name: str) -> TokenBounds:
         if one.name == name:
             return one
     known = ", ".join(one.name for one in PRESETS)
-    raise SpecError(f"{name!r} is no pair of bounds; there are {known}.")
+    raise SpecError(f"{name!r} is not a known pair of bounds; known: {known}.")
 
 
 def in_words(cell: Cell) -> str:

@@ -77,14 +77,14 @@ class LoadGen(Frozen):
     min_duration: Annotated[int, Field(ge=0, le=86_400_000)] = 10_000  # LoadGen's own default
     min_query_count: Annotated[int, Field(ge=1, le=10_000_000)] = 100  # likewise
     target_qps: Annotated[float, Field(gt=0, le=1e9)] | None = Field(
-        None, description="Server: the rate; else how many queries LoadGen makes ready for"
+        None, description="Server: the rate; otherwise how many queries LoadGen prepares for"
     )
     target_latency: Annotated[float, Field(gt=0, le=1e9)] | None = Field(
-        None, description="Server: what the latency must not exceed, like latency_bound"
+        None, description="Server: upper bound of the latency, like latency_bound"
     )
     target_latency_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
     performance_sample_count_override: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
-        None, description="samples of the labelled data, bound before the test; one a query"
+        None, description="samples of the labelled data, bound before the test; one per query"
     )
     # The seeds of MLPerf Inference v6.0 and v6.1 (mlcommons/inference, loadgen/mlperf.conf).
     qsl_rng_seed: Seed = 2085463073848966840

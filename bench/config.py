@@ -56,7 +56,7 @@ class EnvironmentTable(Frozen):
 class MachineTable(Frozen):
     """``[machine]``: what this machine is called."""
 
-    name: str = Field("", description="shown where two machines are shown")
+    name: str = Field("", description="shown where machines are compared")
 
     @field_validator("name")
     @classmethod
@@ -68,7 +68,7 @@ class MachinesTable(Frozen):
     """``[machines.NAME]``: what an hour of a machine costs, for `bench matrix`."""
 
     price_per_hour: float = Field(gt=0, lt=1e9, description="of the whole machine")
-    currency: str = Field("", max_length=8, description="written behind prices, for example EUR")
+    currency: str = Field("", max_length=8, description="written after prices, for example EUR")
 
     @field_validator("currency")
     @classmethod
@@ -89,7 +89,8 @@ class Config(Frozen):
         for name in value:
             if not ENVIRONMENT_NAME.fullmatch(name):
                 raise ValueError(
-                    f"{name!r} is no name of an environment: use letters, digits, '.', '_' and '-'"
+                    f"{name!r} is not a valid environment name: use letters, digits, '.', '_' and "
+                    "'-'"
                 )
         return value
 
@@ -105,7 +106,7 @@ def config_path() -> Path | None:
     named = os.environ.get(CONFIG_VARIABLE)
     if named:
         if not Path(named).is_file():
-            raise SpecError(f"{CONFIG_VARIABLE} names {named}, and there is no such file.")
+            raise SpecError(f"{CONFIG_VARIABLE} names {named}, which does not exist.")
         return Path(named)
     base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     places = (LOCAL, base / "infer-bench" / "config.toml")

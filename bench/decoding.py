@@ -45,7 +45,7 @@ class Length:
             return position % self.size
         if self.kind == "groups":
             return position // self.size
-        raise ValueError(f"a length of the kind {self.kind!r} is not known")
+        raise ValueError(f"unknown kind of length {self.kind!r}")
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class Decoder:
             data["chooses"] = tuple(data["chooses"])
             return cls(**data)
         except (KeyError, TypeError) as error:
-            raise ValueError(f"it is no description of a decoder: {error}") from error
+            raise ValueError(f"not a valid description of a decoder: {error}") from error
 
 
 def _item_bytes(dtype: str) -> int:

@@ -112,8 +112,8 @@ class Catalogue(Generic[Row]):
         found = cast("Row", load_object(self.noun, name, value))
         if not isinstance(found, type(self.built_in[0])) or found.name != name:
             raise SpecError(
-                f"the {self.noun} {name} ({value}) is no {type(self.built_in[0]).__name__} of that "
-                f"name. Correct the entry point in the group {self.group}."
+                f"the {self.noun} {name} ({value}) is not a {type(self.built_in[0]).__name__} "
+                f"with that name. Correct the entry point in the group {self.group}."
             )
         return found
 
@@ -136,7 +136,7 @@ def unknown(noun: str, name: str, known: Iterable[str]) -> SpecError:
     if close:
         hint = f"Did you mean {' or '.join(close)}?"
     elif names:
-        hint = f"There are: {', '.join(names)}."
+        hint = f"Available: {', '.join(names)}."
     else:
         hint = f"No {noun} is installed."
     return SpecError(f"there is no {noun} called {name!r}. {hint}")

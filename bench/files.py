@@ -43,7 +43,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SpecError(f"{path}: can't be made: {error.strerror}.") from error
+        raise SpecError(f"{path}: can't be created: {error.strerror}.") from error
 
 
 def regular_files(folder: Path) -> list[str]:

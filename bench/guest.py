@@ -139,7 +139,7 @@ def _ending_as_an_error(where: str) -> Iterator[None]:
         code = getattr(error, "code", None)
         told = f" ({type(error).__name__}: {code})" if code not in (None, 0) else ""
         raise SpecError(
-            f"{where}: it ended the program while bench was running it{told}. Put what does that "
+            f"{where}: it ended the program while bench was running it{told}. Move that code "
             'below `if __name__ == "__main__":`.'
         ) from error
     finally:

@@ -174,9 +174,9 @@ def find_scenario(name: str) -> Scenario:
     wanted = 2 if row.counts in ("draft", "text") else 1
     if row.counts not in made or len(lengths) != wanted or not all(map(_is_length, lengths)):
         raise SpecError(
-            f"{name!r}: lengths belong to scenarios of language models, in tokens: prefill{AT}128, "
-            f"decode{AT}512, of a draft behind 512 tokens verify{AT}512{PLUS}4, and of a prompt "
-            f"and its answer generate{AT}128{PLUS}64."
+            f"{name!r}: only scenarios of language models take lengths, in tokens: prefill{AT}128, "
+            f"decode{AT}512, verify{AT}512{PLUS}4 (a draft after 512 tokens), "
+            f"generate{AT}128{PLUS}64."
         )
     return made[row.counts](*map(int, lengths))
 

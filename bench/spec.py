@@ -55,29 +55,31 @@ class Suite(Frozen):
 
     name: str = Field("bench", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     models: tuple[str, ...] = Field((), description="names or paths of models")
-    targets: tuple[str, ...] = Field(("*",), description="targets; * is every one present")
+    targets: tuple[str, ...] = Field(("*",), description="targets; * means every available one")
     variants: tuple[VariantName, ...] = (variants.DEFAULT,)
     scenarios: tuple[ScenarioName, ...] = scenarios.DEFAULT
     batch: tuple[Positive, ...] | Literal["auto"] = Field(
-        BATCH, description="samples a query, offline/multi-stream; auto: doubled up to the knee"
+        BATCH, description="samples per query, offline/multi-stream; auto: doubled up to the knee"
     )
     latency_bound: str | None = Field(
-        None, description="server: what the 99th percentile must not exceed, for example 5ms"
+        None, description="server: upper bound of the 99th percentile, for example 5ms"
     )
     ttft_bound: str | None = Field(
-        None, description="server of a language model: what the p99 of TTFT must not exceed"
+        None, description="server of a language model: upper bound of the p99 of TTFT"
     )
     tpot_bound: str | None = Field(
-        None, description="server of a language model: what the p99 of TPOT must not exceed"
+        None, description="server of a language model: upper bound of the p99 of TPOT"
     )
     bounds: str | None = Field(
-        None, description="both by name, for example llama3.1-8b-server (MLPerf's)"
+        None, description="both bounds by name, for example llama3.1-8b-server (MLPerf's)"
     )
-    prompt: tuple[Positive, ...] = Field((128,), description="tokens of a language model's prompt")
-    answer: tuple[Positive, ...] = Field((64,), description="tokens that a query makes")
+    prompt: tuple[Positive, ...] = Field(
+        (128,), description="prompt length of a language model, in tokens"
+    )
+    answer: tuple[Positive, ...] = Field((64,), description="tokens generated per query")
     depth: tuple[Positive, ...] = Field((32, 512), description="decode: tokens in the cache")
     draft: tuple[Positive, ...] = Field(
-        (1, 2, 4, 8), description="verify: drafted tokens that are checked at once"
+        (1, 2, 4, 8), description="verify: drafted tokens checked at once"
     )
     inputs: tuple[str, ...] = Field(
         (), description="what PyTorch modules take, for example 1x3x64x64 or ids=1x128:int64"
@@ -86,36 +88,38 @@ class Suite(Frozen):
         {}, description="sizes of symbolic dimensions"
     )
     batch_axis: AxisName | None = Field(
-        None, description="which axis counts samples: its name, its number, or none"
+        None, description="the batch axis: its name, its index, or none"
     )
     threads: Positive | None = Field(None, description="compute threads; default: physical cores")
     lane: Lane = "prepared"
     driver: Driver = Field("bench", description="what issues the queries: bench, or loadgen")
-    loadgen: LoadGen = Field(LoadGen(), description="LoadGen's settings, where it is the driver")
+    loadgen: LoadGen = Field(LoadGen(), description="LoadGen's settings, with driver loadgen")
     precision: float = Field(
-        0.02, gt=0, lt=1, description="half-width of the interval over the estimate"
+        0.02, gt=0, lt=1, description="half-width of the interval relative to the estimate"
     )
     confidence: float = Field(CONFIDENCE, ge=0.5, lt=1)
-    max_time_s: float = Field(20.0, gt=0, description="seconds a cell may take in its workers")
+    max_time_s: float = Field(20.0, gt=0, description="seconds of worker time per cell")
     goal: Literal["precision", "rank"] = Field(
         "precision", description="stop at narrow intervals, or when the order of targets is settled"
     )
-    margin: float = Field(MARGIN, gt=0, lt=1, description="what differs by less counts as the same")
+    margin: float = Field(MARGIN, gt=0, lt=1, description="smaller differences count as equal")
     min_invocations: int = Field(5, ge=FEWEST_INVOCATIONS)
     max_invocations: int = Field(30, ge=FEWEST_INVOCATIONS)
-    cell_timeout_s: float = Field(300.0, gt=0, description="seconds until a worker counts as hung")
+    cell_timeout_s: float = Field(
+        300.0, gt=0, description="seconds without an answer after which a worker is killed"
+    )
     seed: int = Field(1, ge=0)
     allow_fallback: bool = False
     accuracy: bool = True
-    energy: bool = Field(False, description="whether energy is measured, in windows of its own")
-    energy_window_s: float = Field(3.0, ge=1, le=600, description="seconds of such a window")
+    energy: bool = Field(False, description="measure energy, in separate windows")
+    energy_window_s: float = Field(3.0, ge=1, le=600, description="seconds per energy window")
     wall_command: str | None = Field(None, description="a command that prints the watts drawn")
     wall_csv: str | None = Field(None, description="a meter's CSV file: time and watts")
-    wall_zone: str = Field("UTC", description="time zone of the file's times that name none")
+    wall_zone: str = Field("UTC", description="time zone of the file's times that don't name one")
     wall_offset_s: float = Field(
         0.0, ge=-86400, le=86400, description="seconds to add to the file's times"
     )
-    roofline: bool = Field(False, description="hold each cell against its target's measured peaks")
+    roofline: bool = Field(False, description="compare each cell with its target's measured peaks")
 
     @field_validator("precision", "margin", mode="before")
     @classmethod
@@ -135,15 +139,15 @@ class Suite(Frozen):
         self._bounds_fit()
         self._driver_fits()
         if self.wall_command is not None and self.wall_csv is not None:
-            raise ValueError("`wall_command` and `wall_csv` read the same: give one of them")
+            raise ValueError("`wall_command` and `wall_csv` both read a wall meter: give only one")
         if (self.wall_command or self.wall_csv) and not self.energy:
-            raise ValueError("a meter at the wall is read where `energy` is measured: --energy")
+            raise ValueError("a wall meter is only read when `energy` is measured: add --energy")
         # Rounded, for 3 x 0.1 is more than the 0.3 that is asked for, and shown.
         least_s = round(self.min_invocations * SECONDS_PER_INVOCATION, 3)
         if self.max_time_s < least_s:
             raise ValueError(
-                f"max_time_s ({self.max_time_s:g}) can't hold {self.min_invocations} invocations; "
-                f"at least {least_s:g} s, or fewer invocations, would be enough"
+                f"max_time_s ({self.max_time_s:g}) is too short for {self.min_invocations} "
+                f"invocations; allow at least {least_s:g} s, or fewer invocations"
             )
         return self
 
@@ -184,22 +188,24 @@ class Suite(Frozen):
         """LoadGen's settings are for LoadGen, and what it can't do isn't asked of it."""
         if self.driver == "bench":
             if self.loadgen != LoadGen():
-                raise ValueError("LoadGen's settings are for it alone: add --driver loadgen")
+                raise ValueError("LoadGen's settings need --driver loadgen")
             return
         for name in self.scenarios:
             if not find_scenario(name).loadgen:
                 known = [row.name for row in SCENARIOS.built_in if row.loadgen]
                 raise ValueError(
-                    f"LoadGen has no scenario `{name}`; with --driver loadgen there are: "
-                    f"{', '.join(known)}"
+                    f"LoadGen has no scenario `{name}`; --driver loadgen has: {', '.join(known)}"
                 )
         if self.lane == "native":
-            raise ValueError("LoadGen calls Python, so there is no native lane through it")
+            raise ValueError("LoadGen calls Python, so it can't use the native lane")
         if self.energy:
-            raise ValueError("energy is measured by our own engine: leave out --energy, or LoadGen")
+            raise ValueError(
+                "energy is only measured by bench's own driver: leave out --energy "
+                "or --driver loadgen"
+            )
         if self.latency_bound and self.loadgen.target_latency:
             raise ValueError(
-                "`latency_bound` and LoadGen's `target_latency` say the same: give one"
+                "`latency_bound` and LoadGen's `target_latency` set the same limit: give only one"
             )
 
     @field_validator("bounds")
@@ -243,9 +249,9 @@ class Suite(Frozen):
             return []
         reachable = 1.96 * TYPICAL_PROCESS_SPREAD / math.sqrt(self.max_invocations)
         return [
-            f"a precision of {self.precision:.2g} would take about {needed} invocations where "
-            f"processes differ by {TYPICAL_PROCESS_SPREAD:.0%}, and at most {self.max_invocations} "
-            f"are allowed: use --max-invocations {needed}, or --precision {reachable:.1%}."
+            f"a precision of {self.precision:.2g} needs about {needed} invocations when processes "
+            f"differ by {TYPICAL_PROCESS_SPREAD:.0%}, but at most {self.max_invocations} are "
+            f"allowed: use --max-invocations {needed}, or --precision {reachable:.1%}."
         ]
 
 
@@ -300,7 +306,7 @@ def with_flags(suite: Suite, flags: dict[str, Any]) -> Suite:
     if flags.get("batch", _FIRST) != _FIRST and one_sample:
         larger = [f"--scenario {row.name}" for row in SCENARIOS.built_in if not row.one_sample]
         raise SpecError(
-            f"--batch contradicts {' and '.join(merged.scenarios)}: one sample a query (MLPerf's "
-            f"meaning); use {' or '.join(larger)} for larger queries."
+            f"--batch contradicts {' and '.join(merged.scenarios)}: one sample per query (as in "
+            f"MLPerf); use {' or '.join(larger)} for larger queries."
         )
     return merged

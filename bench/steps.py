@@ -85,8 +85,8 @@ class Steps:
         new = int(tokens.shape[1])
         if not 0 < new <= self._capacity - self._position:
             raise SpecError(
-                f"{self._where}: a step of {new} tokens behind {self._position} does not fit: "
-                f"the stream was made for {self._capacity}. Give it a larger capacity."
+                f"{self._where}: a step of {new} tokens after {self._position} does not fit: the "
+                f"stream was created for {self._capacity}. Give it a larger capacity."
             )
         return new
 
@@ -130,11 +130,13 @@ class RewindingSteps(Steps):
     def cut(self, position: int) -> None:
         if not self.cuts:
             raise Unsupported(
-                f"{self._where}: not every token has entries of its own in the state, so it can't "
-                "be cut. Put back what was kept."
+                f"{self._where}: its state does not have separate entries per token, so it can't "
+                "be truncated. Restore a saved state instead."
             )
         if not 0 < position <= self._position:
-            raise SpecError(f"{self._where}: there is no cut to {position} of {self._position}.")
+            raise SpecError(
+                f"{self._where}: can't truncate to {position} tokens: it holds {self._position}."
+            )
         self._cut(position)
         self._position = position
 

@@ -24,8 +24,8 @@ class Untrusted(SpecError):
     def __init__(self, path: Path, scripts: Sequence[Path], digest: str) -> None:
         runs = "".join(f" and {script}" for script in scripts)
         super().__init__(
-            f"{path} in the current folder chooses what runs here, and you have not said that you "
-            f"trust it. Read it{runs}; then `bench env trust`, or set BENCH_CONFIG={path}."
+            f"{path} in the current folder decides what runs here, and you have not trusted it "
+            f"yet. Read it{runs}; then `bench env trust`, or set BENCH_CONFIG={path}."
         )
         self.path = path
         self.digest = digest
@@ -58,8 +58,8 @@ def refuse_foreign(path: Path) -> None:
         )
     if stat.S_IMODE(found.st_mode) & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
         raise SpecError(
-            f"{path} can be written by every user and would run code as you. Make it yours alone: "
-            f"chmod o-w {path}"
+            f"{path} can be written by every user and would run code as you. Remove that "
+            f"permission: chmod o-w {path}"
         )
 
 

@@ -70,14 +70,14 @@ def _look(file: StoredFile) -> tuple[int, ...]:
         now = _sha256(file.path, signature)
     except OSError as error:
         raise ModelChanged(
-            f"{file.path} can't be read any more: {error.strerror}. Leave a model's files where "
-            "they are while it is measured, then run again."
+            f"{file.path} can't be read any more: {error.strerror}. Don't move or delete a "
+            "model's files while it is measured. Run again."
         ) from error
     if now != file.sha256:
         raise ModelChanged(
             f"{file.path} was changed during the run: its SHA-256 was {file.sha256[:_SHA_DIGITS]} "
-            f"and is {now[:_SHA_DIGITS]}. What was measured before and after are two models: "
-            "leave the file alone, then run again."
+            f"and is {now[:_SHA_DIGITS]}. The measurements before and after are of two different "
+            "models. Run again without changing the file."
         )
     return signature
 
@@ -88,8 +88,8 @@ def _refuse_written(
     for file, signature in before:
         if _look(file) != signature:
             raise ModelChanged(
-                f"{file.path} was written while it was loaded, so what was loaded is unknown. "
-                "Leave the file alone, then run again."
+                f"{file.path} was written while it was loaded, so it is unknown which content was "
+                "loaded. Run again without changing the file."
             ) from cause
 
 

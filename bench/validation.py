@@ -30,7 +30,7 @@ def read_toml(path: Path, noun: str) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text())
     except FileNotFoundError as error:
-        raise SpecError(f"{path}: there is no such {noun}.") from error
+        raise SpecError(f"{path}: no such {noun}.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: can't be read: {error}.") from error
     except tomllib.TOMLDecodeError as error:

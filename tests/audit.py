@@ -31,7 +31,7 @@ def audit(install: Sequence[str], command: Sequence[str]) -> int:
     try:
         found = json.loads(output)["dependencies"]
     except (ValueError, KeyError, TypeError):
-        return _skipped(f"the advisory service can't be asked: {problem or 'it said nothing'}")
+        return _skipped(f"the advisory service can't be asked: {problem or 'it printed nothing'}")
     flaws = [
         f"{one['name']} {one['version']}: {flaw['id']}, mended in "
         f"{', '.join(flaw['fix_versions']) or 'no release'}"

@@ -322,7 +322,7 @@ def _facts(
         tokenizing_ns=(900, 1000, 1200) if whole else (),
         templated=whole,
         sizes={"tokens": 8},
-        assumed=("the first axis is taken for the batch",),
+        assumed=("the first axis is used as the batch",),
     )
     evidence: dict[str, object] = {
         "outputs": outputs,

@@ -53,7 +53,7 @@ def test_a_file_with_other_content_is_refused_however_it_came_there(
     said = str(caught.value)
     assert str(weights) in said
     assert said.count("SHA-256") == 1
-    with pytest.raises(ModelChanged, match="two models"):
+    with pytest.raises(ModelChanged, match="two different models"):
         check_unchanged(model)
 
 

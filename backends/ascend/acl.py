@@ -45,14 +45,19 @@ _MEANINGS = {
     507033: "the device can't be opened",
     507899: "an error inside the driver",
 }
-_FAMILIES = {1: "wrong use", 2: "a resource is lacking", 3: "business error", 5: "internal error"}
+_FAMILIES = {
+    1: "incorrect use",
+    2: "a resource is missing",
+    3: "business error",
+    5: "internal error",
+}
 _OUT_OF_MEMORY = (200000, 207001)
 _ABSENT = {
     107001: "`npu-smi info` lists the devices; ASCEND_RT_VISIBLE_DEVICES may hide some.",
-    207004: "`npu-smi info` has to list one; a container needs its /dev/davinci* passed in.",
+    207004: "`npu-smi info` must list one; a container needs its /dev/davinci* passed in.",
     207006: "Add the user to the driver's group: usermod -aG HwHiAiUser USER.",
-    507033: "See whether `npu-smi info` shows it healthy, whether another container holds it, and "
-    "whether driver and firmware are of a version that this CANN supports.",
+    507033: "Check that `npu-smi info` shows it healthy, that no other container holds it, and "
+    "that this CANN supports the driver and firmware versions.",
 }
 #: As the runtime words it when it loads a model (EE1001).
 _OTHER_SOC = re.compile(r"supported socVersion\s*=\s*(\w+).*?model socVersion\s*=\s*(\w+)", re.S)
@@ -106,7 +111,7 @@ class Acl:
         """Call what returns a bare handle, which is not 0."""
         made = self.function(name)(*arguments)
         if not made:
-            raise BenchError(f"{self.where}: acl.{name} made nothing{self._recent()}.")
+            raise BenchError(f"{self.where}: acl.{name} returned nothing{self._recent()}.")
         return int(made)
 
     def check(self, name: str, code: int) -> None:
@@ -154,8 +159,8 @@ def import_acl() -> Acl:
         import acl
     except ModuleNotFoundError as error:
         raise Unavailable(
-            f"ascend is not available: {first_line(error)} (Huawei's pyACL, which no package index "
-            "has).",
+            f"ascend is not available: {first_line(error)} (Huawei's pyACL, not on any package "
+            "index).",
             f"Install the CANN toolkit, then `{SETUP}`.{_no_driver()}",
         ) from error
     except ImportError as error:
@@ -164,8 +169,8 @@ def import_acl() -> Acl:
         ) from error
     if not (hasattr(acl, "rt") and hasattr(acl, "mdl")):
         raise Unavailable(
-            "ascend is not available: the module acl that Python finds is not Huawei's pyACL.",
-            f"Uninstall the package that brings it, or put pyACL before it: `{SETUP}`.",
+            "ascend is not available: the module acl that Python imports is not Huawei's pyACL.",
+            f"Uninstall the package that provides it, or put pyACL before it: `{SETUP}`.",
         )
     return Acl(acl)
 

@@ -105,7 +105,9 @@ def _read_options(target: str, options: Options) -> dict[str, str]:
     }
     extra = read_extra(target, given, known)
     if not re.fullmatch(r"\w*", extra["soc"]):
-        raise SpecError(f"{target}: soc={extra['soc']}: give a chip as atc names it: Ascend910B4.")
+        raise SpecError(
+            f"{target}: soc={extra['soc']}: give a chip by atc's name, for example Ascend910B4."
+        )
     return extra
 
 
@@ -125,8 +127,8 @@ def _index(acl: Acl, device_id: str) -> int:
 
 def _check_gears(job: Job) -> None:
     if job.gears and not job.shapes:
-        raise SpecError(f"{job.where}: gears need the shapes of the inputs; there are none here.")
+        raise SpecError(f"{job.where}: gears need the shapes of the inputs, but none are given.")
     if job.gears and job.batch not in job.gears:
         raise SpecError(
-            f"{job.where}: a batch of {job.batch} is none of gears={','.join(map(str, job.gears))}."
+            f"{job.where}: a batch of {job.batch} is not in gears={','.join(map(str, job.gears))}."
         )

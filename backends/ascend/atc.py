@@ -168,7 +168,7 @@ def explain(job: Job, returncode: int, output: str) -> BenchError:
             f"precision: {reason}. Try ?precision=mixed_float16."
         )
     if returncode in (-signal.SIGKILL, 137) or "std::bad_alloc" in output:
-        return OutOfMemory(f"{job.where}: atc was killed, most likely for want of host memory.")
+        return OutOfMemory(f"{job.where}: atc was killed, most likely because host memory ran out.")
     shapes = "" if job.shapes else " If dimensions of it are symbolic, atc needs their shapes."
     return SpecError(f"{job.model}: atc can't compile it for {job.soc}: {reason}.{shapes}")
 
@@ -202,5 +202,7 @@ def read_gears(target: str, text: str) -> tuple[int, ...]:
     parts: list[Optional[int]] = [int(p) if p.isdigit() else None for p in text.split(",")]
     gears = sorted({part for part in parts if part})
     if None in parts or 0 in parts or len(gears) < 2:
-        raise SpecError(f"{target}: gears={text}: give two or more batch sizes, as in gears=1,4,8.")
+        raise SpecError(
+            f"{target}: gears={text}: give two or more batch sizes, for example gears=1,4,8."
+        )
     return tuple(gears)

@@ -177,7 +177,7 @@ def touch(acl: Acl, index: int) -> Device:
         pointer = npu.malloc(len(sent), held)
         npu.write(pointer, len(sent), sent)
         if npu.read(pointer, len(sent)) != sent:
-            raise BenchError(f"{acl.where}: what was copied to the device came back changed.")
+            raise BenchError(f"{acl.where}: data copied to the device came back changed.")
         memory = npu.memory()
         device = Device(
             f"npu:{index}",
@@ -213,7 +213,7 @@ def find_soc(acl: Acl) -> str:
     name = acl.ask("get_soc_name") or soc_of(npu_smi())
     if not name:
         raise Unavailable(
-            f"{acl.where}: neither acl.get_soc_name nor npu-smi tells which chip this is.",
+            f"{acl.where}: neither acl.get_soc_name nor npu-smi reports the chip.",
             "Name it: ascend:npu:0?soc=Ascend910B4.",
         )
     return str(name)

@@ -40,8 +40,8 @@ def scratch_in(folder: Path) -> Path:
         if takes(place):
             return place
     raise SpecError(
-        f"{folder}: atc refuses a path with other characters than letters, digits, `.`, `_` and "
-        f"`-`, also that of {temporary}. Set BENCH_CACHE or TMPDIR to a folder without them."
+        f"{folder}: atc only accepts paths of letters, digits, `.`, `_` and `-`, including that "
+        f"of {temporary}. Set BENCH_CACHE or TMPDIR to a folder without them."
     )
 
 

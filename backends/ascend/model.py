@@ -78,8 +78,8 @@ class OfflineModel:
         found = int(self._acl.get("mdl.get_input_dynamic_gear_count", self._desc, -1))
         if self.gear_slot is None or found != count:
             raise BenchError(
-                f"{self._acl.where}: the compiled model has {found} gears of its dimensions, and "
-                f"{count} were asked for."
+                f"{self._acl.where}: the compiled model has {found} gears of its dimensions, but "
+                f"{count} were requested."
             )
 
     def set_dims(self, inputs: int, dims: Sequence[int]) -> None:
@@ -99,8 +99,8 @@ class OfflineModel:
             if len(array) not in self.gears or len(array) != self._batch(arrays):
                 gears = ", ".join(map(str, self.gears))
                 raise SpecError(
-                    f"{self._acl.where}: input {slot.spec.name!r} has a batch of {len(array)}, but "
-                    f"the model is compiled for {gears}; all inputs alike."
+                    f"{self._acl.where}: input {slot.spec.name!r} has a batch of {len(array)}, "
+                    f"but the model is compiled for {gears}, the same for all inputs."
                 )
 
     def _dynamic(self, arrays: Sequence[Array]) -> list[tuple[Slot, Array]]:
@@ -127,7 +127,7 @@ class OfflineModel:
         code = ask(f"mdl.get_{kind}_data_type", desc, index)
         if code not in _DTYPES:
             raise Unsupported(
-                f"{self._acl.where}: {kind} {name!r} has a type that numpy has not (acl's {code})."
+                f"{self._acl.where}: {kind} {name!r} has a type that numpy lacks (acl's {code})."
             )
         dims = self._acl.get(f"mdl.get_{kind}_dims", desc, index)["dims"]
         size = int(ask(f"mdl.get_{kind}_size_by_index", desc, index))

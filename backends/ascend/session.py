@@ -121,9 +121,7 @@ class AscendSession:
 
     def fetch(self) -> list[Array]:
         if self._bound is None or not self._bound.called:
-            raise BenchError(
-                f"{self._acl.where}: there is no output yet; bind inputs and call first."
-            )
+            raise BenchError(f"{self._acl.where}: no output yet; bind inputs and call first.")
         self._npu.use()
         return [self._read(self._bound, tensor) for tensor in self._bound.given]
 
@@ -168,7 +166,9 @@ class AscendSession:
         """Of what is bound, between events on its stream. A model is launched as a whole, but
         whatever its device waits for in between is in that."""
         if self._bound is None:
-            raise BenchError(f"{self._acl.where}: nothing is bound whose work could be timed.")
+            raise BenchError(
+                f"{self._acl.where}: no inputs are bound, so there is no work to time."
+            )
         held = Held()
         try:
             spans_ms = self._spans(self._bound, calls, held)

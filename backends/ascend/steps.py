@@ -43,7 +43,7 @@ def geared(static: Sequence[StaticStep], batch: int, capacity: int, where: str) 
     free = min((s for s in fitting if not s.tokens), key=lambda s: s.capacity, default=None)
     if free is None:
         raise Unsupported(
-            f"{where}: it takes fixed shapes alone, and the model has no form with a static cache "
+            f"{where}: it takes only fixed shapes, but the model has no form with a static cache "
             f"for {capacity} tokens at batch {batch}."
         )
     # atc takes no single gear.

@@ -112,7 +112,7 @@ class IreeSession(Stepping):
         self.where = where
         self._placement = Placement(
             {"cpu": compiled.dispatches},
-            f"iree: dispatches that its compiler counted, in a context that has {how} alone",
+            f"iree: dispatches that its compiler counted, in a context that has only {how}",
         )
         self._returned: list[Any] = []
         self.inputs = list(compiled.inputs)
@@ -141,7 +141,7 @@ class IreeSession(Stepping):
 
     def fetch(self) -> list[Array]:
         if not self._returned:
-            raise BenchError(f"{self.where}: there is no output yet; bind inputs and call first.")
+            raise BenchError(f"{self.where}: no output yet; bind inputs and call first.")
         return self._copied(self._returned[0])
 
     def run(self, feeds: Feeds) -> list[Array]:
@@ -241,8 +241,8 @@ def _find_place(rt: ModuleType, driver: str, threads: int, where: str) -> tuple[
         return rt.get_driver(driver).create_default_device(), "the calling thread"
     if _pool_threads not in (None, threads):
         raise Unsupported(
-            f"{where}: iree has one pool of threads in a process, and this one has "
-            f"{_pool_threads}; {threads} need another process."
+            f"{where}: iree has one thread pool per process, and this one has {_pool_threads}; "
+            f"{threads} need another process."
         )
     rt.flags.parse_flags(f"--task_topology_group_count={threads}")
     _pool_threads = threads
@@ -263,7 +263,7 @@ def _touch(rt: ModuleType) -> None:
         except Exception as error:
             raise Unavailable(f"iree:cpu is not available: {first_line(error)}.") from error
     if not right:
-        raise Unavailable("iree:cpu is not available: what it computes on this CPU is wrong.")
+        raise Unavailable("iree:cpu is not available: its results on this CPU are incorrect.")
 
 
 def _explain(error: Exception, where: str) -> BenchError:

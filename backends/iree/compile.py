@@ -121,7 +121,7 @@ def _explain(error: Exception, where: str) -> BenchError:
     reason = found[1].rstrip(". ") if found else first_line(error)
     lacking = re.search(r'name = "onnx\.([\w.]+)"', reason)
     if lacking:
-        return Unsupported(f"{where}: iree has no support for this use of {lacking[1]}.")
+        return Unsupported(f"{where}: iree doesn't support this use of {lacking[1]}.")
     return Unsupported(f"{where}: iree can't compile it: {reason[:300]}.")
 
 

@@ -67,7 +67,7 @@ class Mnn:
             shapes = {name: array.shape for name, array in tiny.FEEDS.items()}
             session = _make(mnn, path, "a tiny model", Options(shapes=shapes))
         if not tiny.is_right(session.run(tiny.FEEDS)[0]):
-            raise Unavailable("mnn:cpu is not available: what it computes on this CPU is wrong.")
+            raise Unavailable("mnn:cpu is not available: its results on this CPU are incorrect.")
         return [cpu_device()]
 
     def compile(self, model: ModelFile, device: Device, options: Options) -> MnnSession:
@@ -117,7 +117,7 @@ class MnnSession(Stepping):
 
     def fetch(self) -> list[Array]:
         if self._bound is None or not self._bound.ran:
-            raise BenchError(f"{self.where}: there is no output yet; bind inputs and call first.")
+            raise BenchError(f"{self.where}: no output yet; bind inputs and call first.")
         return self._bound.read(self.outputs)
 
     def run(self, feeds: Feeds) -> list[Array]:
@@ -193,7 +193,7 @@ class _Bound:
         for copy, host in self._copies:
             copy(host)
         if self._run(self.session):
-            raise BenchError(f"{self._where}: mnn: runSession failed; its log tells more.")
+            raise BenchError(f"{self._where}: mnn: runSession failed; see its log.")
         self.ran = True
 
     def count_operators(self) -> int:
@@ -219,7 +219,7 @@ class _Bound:
             if spec.name in self._inputs:
                 copies.append((self._inputs[spec.name].copyFrom, self._host(own)))
         if not all(copy(host) for copy, host in copies):
-            raise BenchError(f"{self._where}: mnn does not take these inputs.")
+            raise BenchError(f"{self._where}: mnn does not accept these inputs.")
         self._copies = copies
 
     def read(self, specs: list[TensorSpec]) -> list[Array]:
@@ -228,7 +228,7 @@ class _Bound:
         for spec in specs:
             host = self._host(np.zeros(spec.shape, _TYPES[spec.dtype]))
             if not self.outputs[spec.name].copyToHostTensor(host):
-                raise BenchError(f"{self._where}: mnn does not give the output {spec.name!r}.")
+                raise BenchError(f"{self._where}: mnn does not return the output {spec.name!r}.")
             array = np.array(host.getNumpyData()).reshape(spec.shape)
             arrays.append(array.astype(spec.dtype, copy=False))
         return arrays

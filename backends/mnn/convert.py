@@ -33,5 +33,5 @@ def convert(path: Path, converted: Path, where: str) -> None:
         name = signal.Signals(-done.returncode).name
         raise Unsupported(f"{where}: mnn's converter crashed on this model ({name}).")
     lines = [line for line in text.splitlines() if "rror" in line or "failed" in line.lower()]
-    reason = re.sub(r"^\[[\d:]+\] :\d+: ", "", lines[0]) if lines else "it does not say why"
+    reason = re.sub(r"^\[[\d:]+\] :\d+: ", "", lines[0]) if lines else "no reason given"
     raise Unsupported(f"{where}: mnn's converter refused it: {reason.strip().rstrip('.')}.")

@@ -43,9 +43,9 @@ def touch(recipe: Recipe) -> None:
     except Exception as error:
         raise Unavailable(f"{recipe.target} is not available: {first_line(error)}.") from error
     if not tiny.is_right(outputs[0]):
-        raise Unavailable(f"{recipe.target} is not available: it computes max(x, 0) wrong.")
+        raise Unavailable(f"{recipe.target} is not available: it computes max(x, 0) incorrectly.")
     if elsewhere(session, small):  # whatever the strict option let pass
-        raise Unavailable(f"{recipe.target} is not available: it takes not even a Relu.")
+        raise Unavailable(f"{recipe.target} is not available: it can't even run a Relu.")
 
 
 def explain(error: Exception, recipe: Recipe) -> BaseException:
@@ -106,20 +106,20 @@ def _why_not_all(recipe: Recipe) -> BenchError:
     missing = elsewhere(session, recipe)
     if recipe.model == tiny.ONNX:
         return Unavailable(
-            f"{recipe.target} is not available: {recipe.ep} starts and takes not even a Relu."
+            f"{recipe.target} is not available: {recipe.ep} starts but can't even run a Relu."
         )
     free = any(not isinstance(dim, int) for spec in session.get_inputs() for dim in spec.shape)
     hint = " Its inputs have no fixed shapes, which some providers need." if free else ""
     if missing and len(missing) == _node_count(session):
         return Unsupported(
-            f"{recipe.where}: {recipe.ep} takes none of its {len(missing)} nodes.{hint}"
+            f"{recipe.where}: {recipe.ep} can run none of its {len(missing)} nodes.{hint}"
         )
     # Old releases can't name them.
-    named = ", ".join(describe(node, reasons(lines)) for node in missing[:3]) or "it can't be told"
+    named = ", ".join(describe(node, reasons(lines)) for node in missing[:3]) or "unknown"
     more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
     return Unsupported(
-        f"{recipe.where}: some nodes can run on the CPU alone: {named}{more}.{hint} "
-        "Use --allow-fallback to run them there and have them counted."
+        f"{recipe.where}: some nodes can only run on the CPU: {named}{more}.{hint} "
+        "Use --allow-fallback to run them there and report them."
     )
 
 

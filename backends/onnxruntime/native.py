@@ -221,7 +221,7 @@ def _table(ort: ModuleType) -> Any:
     libraries += sorted(folder.glob("libonnxruntime*.dylib"))
     if not libraries:
         raise Unsupported(
-            "this onnxruntime package carries no C library, so it has no native lane; the lanes "
+            "this onnxruntime package has no C library, so it has no native lane; the lanes "
             "are prepared and api."
         )
     library = ctypes.CDLL(str(libraries[0]))

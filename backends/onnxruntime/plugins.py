@@ -95,8 +95,8 @@ def ep_devices(ort: ModuleType, provider: Provider) -> List[Any]:
     if not hasattr(ort, "register_execution_provider_library"):
         raise Unavailable(
             f"onnxruntime:{provider.kind} is not available: plugin providers need ONNX Runtime "
-            f"1.22, and this is {ort.__version__}.",
-            "Install a newer one.",
+            f"1.22, but this is {ort.__version__}.",
+            "Install a newer version.",
         )
     library = _library(provider)
     if library not in _registered:
@@ -155,7 +155,7 @@ def _library(provider: Provider) -> str:
             path = str(getattr(importlib.import_module(module), function)())
         except Exception as error:  # whatever a stranger's package raises
             raise Unavailable(
-                f"onnxruntime:{provider.kind} is not available: {named} gives no library: "
+                f"onnxruntime:{provider.kind} is not available: {named} provides no library: "
                 f"{first_line(error)}.",
                 provider.install,
             ) from error
@@ -180,7 +180,7 @@ def _package_version(library: str) -> str:
 def _read_user_file(path: Path) -> Dict[str, Provider]:
     if not path.is_file():
         if os.environ.get(VARIABLE):
-            raise SpecError(f"{path}: there is no such file; {VARIABLE} names it.")
+            raise SpecError(f"{path}: no such file, but {VARIABLE} names it.")
         return {}
     try:
         import tomllib
@@ -198,10 +198,11 @@ def _read_user_file(path: Path) -> Dict[str, Provider]:
 def _from_table(where: str, kind: str, table: Any) -> Provider:
     """A provider as the user describes it. Raises `SpecError` that names what is wrong."""
     if not isinstance(table, dict):
-        raise SpecError(f"{where} is no table; a plugin is described by a table of its name.")
+        raise SpecError(f"{where} is not a table; describe each plugin in a table with its name.")
     if kind in PROVIDERS or not kind.replace("-", "").isalnum() or kind != kind.lower():
         raise SpecError(
-            f"{where}: the name has to be of small letters, digits and dashes, and not one of "
+            f"{where}: the name must consist of lower-case letters, digits and dashes, and not be "
+            "one of "
             f"{', '.join(PROVIDERS)}."
         )
     unknown = [key for key in table if key not in _KEYS]
@@ -210,11 +211,11 @@ def _from_table(where: str, kind: str, table: Any) -> Provider:
     texts = ("library", "ep", "hardware", "vendor", "install")
     wrong = [key for key in texts if not isinstance(table.get(key, ""), str)]
     if wrong or not table.get("library"):
-        raise SpecError(f"{where}: {(wrong or ['library'])[0]} has to be a text.")
+        raise SpecError(f"{where}: {(wrong or ['library'])[0]} must be a text.")
     if table.get("hardware", "cpu") not in _HARDWARE:
-        raise SpecError(f"{where}: hardware has to be one of {', '.join(_HARDWARE)}.")
+        raise SpecError(f"{where}: hardware must be one of {', '.join(_HARDWARE)}.")
     if not isinstance(table.get("simulated", False), bool):
-        raise SpecError(f"{where}: simulated has to be true or false.")
+        raise SpecError(f"{where}: simulated must be true or false.")
     return Provider(
         kind=kind,
         ep=table.get("ep", kind),
@@ -231,5 +232,5 @@ def _from_table(where: str, kind: str, table: Any) -> Provider:
 def _options(where: str, table: Mapping[str, Any]) -> Dict[str, str]:
     options = table.get("options", {})
     if not isinstance(options, dict) or not all(isinstance(v, str) for v in options.values()):
-        raise SpecError(f"{where}: options has to be a table of texts.")
+        raise SpecError(f"{where}: options must be a table of texts.")
     return dict(options)

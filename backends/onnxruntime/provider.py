@@ -83,7 +83,7 @@ def split(device_id: str, known: Mapping[str, Provider]) -> Tuple[Provider, int]
     if match is None or provider is None or (match[2] is None and provider.numbered):
         names = [f"{one.kind}:0" if one.numbered else one.kind for one in known.values()]
         raise Unavailable(
-            f"onnxruntime:{device_id} is not available: there is no such device.",
+            f"onnxruntime:{device_id} is not available: no such device.",
             f"Devices are {', '.join(names)}; `bench doctor` lists those present.",
         )
     return provider, int(match[2] or 0)

@@ -83,15 +83,15 @@ def _openvino(plugin: str) -> Provider:
         host = cpu_device()
         if plugin == "CPU":
             return [replace(host, id=device_id) for device_id in ids]
-        return [Device(device_id, "Intel", f"{plugin} as OpenVINO finds it") for device_id in ids]
+        return [Device(device_id, "Intel", f"{plugin} as OpenVINO reports it") for device_id in ids]
 
     return Provider(
         kind=f"openvino-{plugin.lower()}",
         ep="OpenVINOExecutionProvider",
         vendor="Intel",
-        hardware=f"{plugin} as OpenVINO finds it",
-        install="Give that build an environment: bench env create onnxruntime-openvino.",
-        needs=f"For {plugin}, install the driver that OpenVINO's {plugin} plugin asks for.",
+        hardware=f"{plugin} as OpenVINO reports it",
+        install="Create an environment for that build: bench env create onnxruntime-openvino.",
+        needs=f"For {plugin}, install the driver that OpenVINO's {plugin} plugin needs.",
         options={
             "precision": ("", "FP32", "FP16", "ACCURACY"),
             "num_streams": ANY_NUMBER,
@@ -106,9 +106,9 @@ def _openvino(plugin: str) -> Provider:
     )
 
 
-_CUDA_INSTALL = "Give that build an environment: bench env create onnxruntime-gpu."
+_CUDA_INSTALL = "Create an environment for that build: bench env create onnxruntime-gpu."
 _CUDA_NEEDS = (
-    "Install NVIDIA's driver and the CUDA and cuDNN libraries that this build asks for: "
+    "Install NVIDIA's driver and the CUDA and cuDNN libraries that this build needs: "
     "pip install 'onnxruntime-gpu[cuda,cudnn]'."
 )
 

@@ -106,7 +106,7 @@ class OrtSession:
 
     def _refuse_other_types(self, what: str) -> None:
         if not self._plain:
-            raise Unsupported(f"{self._where}: {what} takes outputs of numpy's own types alone.")
+            raise Unsupported(f"{self._where}: {what} only accepts outputs of numpy's own types.")
 
     def _run_options(self, graph: str) -> Any:
         options = self._ort.RunOptions()
@@ -140,7 +140,7 @@ class OrtSession:
     def native_timer(self, feeds: Feeds, time_calls: TimeCalls) -> Callable[[int], Nanoseconds]:
         """A loop of inferences through the C API, in a session of its own with the same options."""
         if self._recipe.provider.kind != "cpu":
-            raise Unsupported(f"{self._where}: the native lane is for the CPU alone.")
+            raise Unsupported(f"{self._where}: the native lane only runs on the CPU.")
         self._refuse_other_types("the native lane")
         check_feeds(self._where, self.inputs, feeds)
         recipe = self._recipe
@@ -159,11 +159,11 @@ class OrtSession:
         """Each step takes up what the last one left where it is, on the device."""
         if self._captures:
             raise Unsupported(
-                f"{self._where}: a CUDA graph is of fixed lengths, and texts grow. Leave "
+                f"{self._where}: a CUDA graph has fixed lengths, but texts grow. Leave "
                 "cuda_graph=1 out."
             )
         if self._recipe.sizes:
-            raise Unsupported(f"{self._where}: it is compiled for fixed lengths, and texts grow.")
+            raise Unsupported(f"{self._where}: it is compiled for fixed lengths, but texts grow.")
         kind = dict(self._kinds)[decoder.logits]
         return OrtSteps(
             self._ort,
@@ -182,7 +182,7 @@ class OrtSession:
         values = self._binding.get_outputs() if self._binding is not None else []
         # Copying out what was never allocated would crash the process.
         if not values or not all(value.has_value() for value in values):
-            raise BenchError(f"{self._where}: there is no output yet; bind inputs and call first.")
+            raise BenchError(f"{self._where}: no output yet; bind inputs and call first.")
         return self._arrays(values)
 
     def run(self, feeds: Feeds) -> list[Array]:
@@ -200,7 +200,7 @@ class OrtSession:
             if "INVALID_ARGUMENT" in str(error):
                 names = ", ".join(feeds)
                 raise SpecError(
-                    f"{self._where}: the values of {names} are refused: {first_line(error)}."
+                    f"{self._where}: the values of {names} are rejected: {first_line(error)}."
                 ) from error
             raise
 

@@ -90,7 +90,7 @@ class OrtSteps(RewindingSteps):
             if is_out_of_memory(error):
                 raise OutOfMemory(f"{self._where}: {reason}. Use a smaller batch.") from error
             if "INVALID_ARGUMENT" in str(error):  # an index beyond a table, for example
-                raise SpecError(f"{self._where}: a step is refused: {reason}.") from error
+                raise SpecError(f"{self._where}: a step was rejected: {reason}.") from error
             raise
         # One by one: the end of an iteration over them is an exception in C++, which takes 50 us.
         self._past = [found[place] for place in range(1, len(self._gives))]

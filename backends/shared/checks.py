@@ -49,7 +49,7 @@ def require_onnx(model: ModelFile, target: str) -> Path:
     if model.onnx is None:
         raise Unsupported(f"{model.name} has no ONNX file, which {target} needs.")
     if not model.onnx.is_file():
-        raise SpecError(f"{model.onnx}: there is no such file.")
+        raise SpecError(f"{model.onnx}: no such file.")
     if model.onnx.stat().st_size == 0:
         raise SpecError(f"{model.onnx}: the file is empty.")
     return model.onnx
@@ -64,7 +64,7 @@ def check_feeds(where: str, specs: Sequence[TensorSpec], feeds: Feeds) -> list[A
     names = [spec.name for spec in specs]
     for name in feeds:
         if name not in names:
-            raise SpecError(f"{where}: there is no input {name!r}; it has {', '.join(names)}.")
+            raise SpecError(f"{where}: no input {name!r}; it has {', '.join(names)}.")
     return [_checked(where, spec, feeds.get(spec.name)) for spec in specs]
 
 
@@ -75,7 +75,7 @@ def check_shapes(
     known = {spec.name: spec.shape for spec in specs}
     for name, shape in shapes.items():
         if name not in known:
-            raise SpecError(f"{where}: there is no input {name!r}; it has {', '.join(known)}.")
+            raise SpecError(f"{where}: no input {name!r}; it has {', '.join(known)}.")
         if not _fits(shape, known[name]):
             raise _bad_shape(where, name, shape, known[name])
 

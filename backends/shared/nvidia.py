@@ -156,7 +156,7 @@ def _find(nvml: ModuleType, index: int) -> Any:
         return _by_uuid(nvml, name)
     in_order = os.environ.get("CUDA_DEVICE_ORDER") == ORDER["CUDA_DEVICE_ORDER"]
     if not in_order and nvml.nvmlDeviceGetCount() > 1:
-        raise LookupError("its number may mean another GPU: set CUDA_DEVICE_ORDER=PCI_BUS_ID")
+        raise LookupError("its index may refer to another GPU: set CUDA_DEVICE_ORDER=PCI_BUS_ID")
     return nvml.nvmlDeviceGetHandleByIndex(int(name))
 
 
@@ -165,7 +165,7 @@ def _by_uuid(nvml: ModuleType, name: str) -> Any:
     handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
     found = [handle for handle in handles if nvml.nvmlDeviceGetUUID(handle).startswith(name)]
     if len(found) != 1:  # MIG-... is a part of a GPU, which has no clock and power of its own
-        raise LookupError(f"NVML knows no whole GPU {name}")
+        raise LookupError(f"NVML has no whole GPU {name}")
     return found[0]
 
 

@@ -73,12 +73,12 @@ def refusal(graph: Any, opsets: Mapping[str, int]) -> str:
 def _refused_node(node: Any, given: Mapping[str, Any], version: int) -> str:
     if node.op_type == "BatchNormalization" and version < 14:
         if len(node.output) > 1:
-            return f"in training mode as opset {version} has it is not computed rightly"
+            return f"in training mode as defined in opset {version} is computed incorrectly"
         if "spatial" in given and not given["spatial"].i:
-            return "with spatial=0 is not computed rightly"
+            return "with spatial=0 is computed incorrectly"
     if node.op_type in _RECURRENT:
         if "clip" in given or ("input_forget" in given and given["input_forget"].i):
-            return "with clip or input_forget is not computed rightly"
+            return "with clip or input_forget is computed incorrectly"
         wanted = (
             [each.decode() for each in given["activations"].strings]
             if ("activations" in given)
@@ -86,7 +86,7 @@ def _refused_node(node: Any, given: Mapping[str, Any], version: int) -> str:
         )
         odd = [name for name in wanted if name.lower() not in _ACTIVATIONS]
         if odd or "activation_alpha" in given or "activation_beta" in given:
-            return f"with the activation {odd[0] if odd else 'scaled'} is not computed rightly"
+            return f"with the activation {odd[0] if odd else 'scaled'} is computed incorrectly"
     return ""
 
 
@@ -204,7 +204,7 @@ def recurrence(
     steps, batch = x.shape[:2]
     lens = np.full(batch, steps) if lengths is None else np.asarray(lengths)
     if (lens < 1).any():
-        raise ValueError("a sequence without a step: ONNX does not say what comes out of it")
+        raise ValueError("a sequence with no steps: ONNX does not define its result")
     state = [
         np.zeros((directions, batch, hidden), x.dtype) if one is None else one
         for one in initial[:2]
@@ -323,5 +323,5 @@ def _loop(
             column.append(value)
         turn += 1
     if stacked and not turn:
-        raise ValueError("a Loop without a turn: the shape of what it stacks is not known")
+        raise ValueError("a Loop with no iterations: the shape of its stacked outputs is unknown")
     return (*state, *(np.stack(column) for column in stacked))

@@ -20,7 +20,7 @@ def read_onnx(path: Path) -> Any:
     try:
         model = onnx.load(str(path))
         if not model.graph.node:
-            raise ValueError("no graph was found in it")
+            raise ValueError("it contains no graph")
     except Exception as error:
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise SpecError(f"{path}: onnx can't read it: {reason}. Is the file whole?") from error

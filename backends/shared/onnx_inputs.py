@@ -45,8 +45,8 @@ def free_dimensions(path: Path, shapes: Mapping[str, Sequence[int]], where: str)
                 )
             if isinstance(dimension, str) and found.setdefault(dimension, size) != size:
                 raise SpecError(
-                    f"{where}: the dimension {dimension!r} would be {found[dimension]} and {size} "
-                    "at once. Give shapes that agree."
+                    f"{where}: the dimension {dimension!r} would have to be both "
+                    f"{found[dimension]} and {size}. Give matching shapes."
                 )
     return found
 
@@ -114,14 +114,14 @@ def _fields(data: mmap.mmap, span: Span) -> Iterator[Tuple[int, Union[int, Span,
         elif kind == _BYTES:
             size, place = _varint(data, place)
             if place + size > end:
-                raise ValueError("a field goes beyond the end of its message")
+                raise ValueError("a field extends beyond the end of its message")
             yield number, (place, place + size)
             place += size
         elif kind in (_FIXED32, _FIXED64):
             place += 4 if kind == _FIXED32 else 8
             yield number, None
         else:
-            raise ValueError(f"there is no wire type {kind}")
+            raise ValueError(f"unknown wire type {kind}")
 
 
 def _varint(data: mmap.mmap, place: int) -> Tuple[int, int]:

@@ -47,7 +47,7 @@ class Stepping:
         fitting = [s for s in fixed if s.batch == batch and s.capacity >= capacity]
         if not any(step.tokens == 1 for step in fitting):
             raise Unsupported(
-                f"{self.where}: it takes fixed shapes alone, and the model has no form with a "
+                f"{self.where}: it takes only fixed shapes, but the model has no form with a "
                 f"static cache for {capacity} tokens at batch {batch}."
             )
         most = min(step.capacity for step in fitting if step.tokens == 1)

@@ -48,9 +48,9 @@ class Launch:
 
 
 def device_time(torch: ModuleType, place: Any, launch: Launch, calls: int) -> DeviceTime:
-    """The time of one of about so many calls. Raises `BenchError` where it can't be told."""
+    """The time of one of about so many calls. Raises `BenchError` where unknown."""
     if launch.queue is None:
-        raise BenchError(f"{place}: work in several streams has no common beginning and end.")
+        raise BenchError(f"{place}: work in several streams has no common start and end.")
     api = device_api(torch, place)
     spans_ms: list[float] = []
     at_once = min(_AT_ONCE, calls) if hasattr(api, "_sleep") else 0

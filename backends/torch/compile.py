@@ -118,7 +118,7 @@ def _require_compiler() -> None:
     compiler = _find_compiler()
     remedy = "Install one and Python's headers, for example: apt install g++ python3-dev."
     if compiler is None:
-        raise Unavailable("torch-compile is not available: no C++ compiler is found.", remedy)
+        raise Unavailable("torch-compile is not available: no C++ compiler was found.", remedy)
     headers = sysconfig.get_paths()["include"]
     command = [compiler, "-x", "c++", "-fsyntax-only", f"-I{headers}", "-"]
     try:

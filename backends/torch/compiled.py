@@ -96,13 +96,13 @@ class CompiledSession(TorchSession):
         """
         if self._compiler.overwrites:
             raise Unsupported(
-                f"{self._where}: it replays CUDA graphs, which are of fixed lengths, and texts "
+                f"{self._where}: it replays CUDA graphs, which have fixed lengths, but texts "
                 "grow. Leave mode= out."
             )
         if decoder.boundaries():
             raise Unsupported(
-                f"{self._where}: {self._compiler.name} would compile it anew for each length of "
-                "the windows and groups that its state has. Use eager mode."
+                f"{self._where}: {self._compiler.name} would recompile it for each length of the "
+                "windows and groups in its state. Use eager mode."
             )
         compiled = self._torch.compile(
             self._module, backend=self._noted, dynamic=True, fullgraph=not self._allow_fallback

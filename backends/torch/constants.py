@@ -81,7 +81,7 @@ class Constants:
         key = _key(self._torch, tensor)
         if key not in self._known:
             self._missing = tensor.clone()
-            raise Unnoted("a tensor is moved to the device in the capture alone")
+            raise Unnoted("a tensor is only moved to the device during the capture")
         self._given.add(key)
         there = self._known[key][1]
         return there.clone() if fresh and key in self._copied else there

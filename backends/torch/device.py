@@ -61,7 +61,7 @@ class Kind:
             self.api(torch).init()
         except (AssertionError, RuntimeError) as error:  # the first where torch is built without
             return first_line(error)
-        return "torch finds no device that computes"
+        return "torch finds no usable device"
 
 
 def _cuda_exact(torch: ModuleType) -> None:

@@ -59,7 +59,7 @@ class GraphSession(TorchSession):
 
     def decoding(self, decoder: Decoder, batch: int, capacity: int) -> TorchSteps:
         raise Unsupported(
-            f"{self._where}: a CUDA graph is of fixed lengths, and texts grow. Leave cuda_graph=1 "
+            f"{self._where}: a CUDA graph has fixed lengths, but texts grow. Leave cuda_graph=1 "
             "out."
         )
 
@@ -92,8 +92,8 @@ class GraphSession(TorchSession):
             if not constants.restored():
                 return graph.replay, result
         raise Unsupported(
-            f"{self._where}: its forward pass moves other tensors to the device each time that it "
-            "is called, which a CUDA graph can't. Leave cuda_graph=1 out."
+            f"{self._where}: its forward pass moves other tensors to the device on each call, "
+            "which a CUDA graph can't do. Leave cuda_graph=1 out."
         )
 
     def _warm_up(self, tensors: list[Any], constants: Constants, fed: str) -> None:

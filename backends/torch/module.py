@@ -59,7 +59,7 @@ def _convert(torch: ModuleType, module: Any, model: ModelFile, backend: str) -> 
     So the casts are part of what is timed, as they are in an ONNX file of the same variant.
     """
     if model.variant not in _DTYPES:
-        raise Unsupported(f"{model.name}: {backend} has no {model.variant} form of a module.")
+        raise Unsupported(f"{model.name}: {backend} has no {model.variant} form for a module.")
     dtype = getattr(torch, _DTYPES[model.variant])
     module.to(dtype)
 
@@ -88,11 +88,11 @@ def _make_module(torch: ModuleType, source: TorchSource) -> Any:
     """Run the file, call its factory, load the weights: as a guest, but for what its own code needs
     later. Anything that goes wrong is the file's fault."""
     if not source.file.is_file():
-        raise SpecError(f"{source.file}: there is no such file.")
+        raise SpecError(f"{source.file}: no such file.")
     name = f"bench_model_{next(_module_numbers)}"
     spec = importlib.util.spec_from_file_location(name, source.file)
     if spec is None or spec.loader is None:
-        raise SpecError(f"{source.file}: it is no Python file (.py).")
+        raise SpecError(f"{source.file}: not a Python file (.py).")
     loaded = importlib.util.module_from_spec(spec)
     where = f"{source.file}:{source.factory}" if source.folder is None else str(source.folder)
     try:
@@ -114,11 +114,11 @@ def _make_module(torch: ModuleType, source: TorchSource) -> Any:
             raise SpecError(f"{where}: {first_line(error)}.") from error
         raise SpecError(
             f"{where}: {type(error).__name__}: {first_line(error)}. "
-            "It has to define a function that takes nothing and returns a torch.nn.Module."
+            "It must define a function that takes no arguments and returns a torch.nn.Module."
         ) from error
     stay(source.file)
     if not isinstance(module, torch.nn.Module):
-        raise SpecError(f"{where}: returned a {type(module).__name__}, no torch.nn.Module.")
+        raise SpecError(f"{where}: returned a {type(module).__name__}, not a torch.nn.Module.")
     return module
 
 
@@ -129,11 +129,11 @@ def _load_weights(module: Any, source: TorchSource) -> None:
     from safetensors.torch import load_file
 
     if not source.weights.is_file():
-        raise SpecError(f"{source.weights}: there is no such file.")
+        raise SpecError(f"{source.weights}: no such file.")
     try:
         module.load_state_dict(load_file(source.weights))
     except SafetensorError as error:
-        reason = f"it is not a whole safetensors file: {first_line(error)}"
+        reason = f"it is not a complete safetensors file: {first_line(error)}"
         raise SpecError(f"{source.weights}: {reason}.") from error
     except RuntimeError as error:
         if is_out_of_memory(error):
@@ -164,7 +164,7 @@ def parameter_names(module: Any, where: str, given: Iterable[str] = ()) -> list[
             )
         if left_out is not None:
             raise Unsupported(
-                f"{where}: its forward takes {left_out!r} before {parameter.name!r}, and nothing "
+                f"{where}: its forward takes {left_out!r} before {parameter.name!r}, but no value "
                 "is given for it."
             )
         names.append(parameter.name)

@@ -111,12 +111,12 @@ def _unavailable(error: Exception) -> Unavailable:
     if isinstance(error, ModuleNotFoundError) and error.name == "torch_npu":
         remedy = (
             "Install Huawei's CANN toolkit and source its set_env.sh, then `bench env create "
-            "torch-npu`, which installs it beside its own release of torch."
+            "torch-npu`, which installs it with the matching release of torch."
         )
     elif ".so" in reason:  # libascendcl.so, libhccl.so: cannot open shared object file
         remedy = "Install Huawei's CANN toolkit, and source its set_env.sh before you start bench."
     else:
-        remedy = "Its release has to be that of torch, and its CANN toolkit the one it names."
+        remedy = "Its release must match torch's, and its CANN toolkit the one it requires."
     return Unavailable(f"torch-npu is not available: {reason}.", remedy)
 
 
@@ -133,5 +133,5 @@ def _torchair() -> Compiler:
             causes.append(first_line(error))
     raise Unavailable(
         f"torch-npu's mode=graph is not available: {causes[0]}.",
-        "Install a torch-npu with torchair in it, or leave mode=graph out.",
+        "Install a torch-npu that includes torchair, or leave mode=graph out.",
     )

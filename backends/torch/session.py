@@ -135,7 +135,7 @@ class TorchSession:
 
     def fetch(self) -> list[Array]:
         if self._bound is None or self._bound.result is None:
-            raise BenchError(f"{self._where}: there is no output yet; bind inputs and call first.")
+            raise BenchError(f"{self._where}: no output yet; bind inputs and call first.")
         return self._to_numpy(self._bound.result)
 
     def run(self, feeds: Feeds) -> list[Array]:
@@ -169,7 +169,7 @@ class TorchSession:
     def placement(self) -> Placement:
         """Counts the operators of one more forward pass, by the device of what they return."""
         if not self._inputs_seen:
-            raise BenchError(f"{self._where}: bind inputs first; torch places while it runs.")
+            raise BenchError(f"{self._where}: bind inputs first; torch places nodes at run time.")
         nodes: Counter[str] = Counter()
         elsewhere = []
         copies = [tensor.clone() for tensor in self._inputs_seen]
@@ -225,8 +225,8 @@ class TorchSession:
         if self._torch.get_num_threads() != self._threads:
             raise Unsupported(
                 f"{self._where}: its forward sets torch's number of threads to "
-                f"{self._torch.get_num_threads()}, so it isn't measured with {self._threads}. "
-                "Take that call out."
+                f"{self._torch.get_num_threads()}, so it can't be measured with {self._threads}. "
+                "Remove that call."
             )
 
     def _time_copies(self, feeds: Feeds, repeats: int) -> Mapping[str, list[int]]:
@@ -260,7 +260,7 @@ class TorchSession:
     def _time_device(self, calls: int) -> DeviceTime:
         """See `busy`; of what is bound."""
         if self._launch is None:
-            raise BenchError(f"{self._where}: nothing is bound whose work could be timed.")
+            raise BenchError(f"{self._where}: no inputs are bound, so there is no work to time.")
         return device_time(self._torch, self._place, self._launch, calls)
 
     def _call_once(self, tensors: list[Any], feeds: Feeds) -> Any:
@@ -277,13 +277,13 @@ class TorchSession:
             return error
         if is_out_of_memory(error):
             return OutOfMemory(f"{self._where}: {first_line(error)}. Use a smaller batch.")
-        return SpecError(f"{self._where}: it refused {fed}: {first_line(error)}.")
+        return SpecError(f"{self._where}: it rejected {fed}: {first_line(error)}.")
 
     def _to_numpy(self, result: Any) -> list[Array]:
         named = list(flatten(self._torch, "output", result))
         if not named:
             kind = type(result).__name__
-            raise Unsupported(f"{self._where}: its forward returned a {kind}, no tensors.")
+            raise Unsupported(f"{self._where}: its forward returned a {kind}, not tensors.")
         arrays = [_to_array(self._torch, tensor) for _, tensor in named]
         self.outputs = [
             TensorSpec(name, array.dtype.name, (-1,) * array.ndim)

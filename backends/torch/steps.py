@@ -63,7 +63,7 @@ class TorchSteps(RewindingSteps):
             # The copy waits until the device has computed them.
             logits: EachLogits = found[:, wanted].float().cpu().numpy()
         except Exception as error:
-            raise self._explain(error, f"a step behind {self._position} tokens") from error
+            raise self._explain(error, f"a step after {self._position} tokens") from error
         return logits.copy()
 
     def _held(self) -> Any:

@@ -130,7 +130,8 @@ def has_axis(card: Card, asked: str) -> bool:
 def no_such_axis(asked: str, cards: Sequence[Card]) -> str:
     """The sentence for an axis that no model has."""
     return (
-        f"there is no axis {asked!r} to be the batch: {_told_names(cards)}. Give one of these, the "
+        f"there is no axis {asked!r} to use as the batch: {_told_names(cards)}. Give one of "
+        "these, the "
         f"number of an axis (0 is the first of each input), or {NONE}."
     )
 
@@ -206,7 +207,7 @@ def _by_name(card: Card, facts: GraphFacts) -> BatchAxis | None:
     if not short or max(ranks) < 2:
         return None
     name = next(iter(sorted(_axes(card, short).names)))
-    found = _axes(card, short, f"the axis {name} is taken for the batch")
+    found = _axes(card, short, f"the axis {name} is used as the batch")
     # A cloud of N points is one sample, and its outputs don't have that axis.
     return found if _carried(card, facts, found.names) is True and _only_axes(card, found) else None
 
@@ -230,7 +231,7 @@ def _by_operator(card: Card, facts: GraphFacts) -> BatchAxis | None:
     }
     if not axes:
         return None
-    return _axes(card, axes, "the batch is the axis that its recurrent operator takes for it")
+    return _axes(card, axes, "the batch is the axis that its recurrent operator uses as the batch")
 
 
 def _by_place(card: Card, facts: GraphFacts) -> BatchAxis | None:
@@ -248,7 +249,7 @@ def _by_place(card: Card, facts: GraphFacts) -> BatchAxis | None:
     found = _axes(
         card,
         {**_state_axes(card), **dict.fromkeys(open_ones, 0)},
-        f"the first axis ({names}), which has no name, is taken for the batch",
+        f"the first axis ({names}), which has no name, is used as the batch",
     )
     return found if _only_axes(card, found) else None
 
@@ -326,4 +327,4 @@ def _why_none(card: Card) -> str:
     """Why a call counts as one sample, for people."""
     if not any(tensor.shape for tensor in card.inputs):
         return ""
-    return "no axis of its inputs is known to be the batch, so a call counts as one sample"
+    return "the batch axis of its inputs is unknown, so a call counts as one sample"

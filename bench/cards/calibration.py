@@ -36,9 +36,9 @@ def load_calibration(
         return _made_up(card, variant, guess)
     scored = " that are not in the test set" if card.dataset is not None else ""
     raise SpecError(
-        f"{card.name}: {variant} needs calibration data, and {card.path.name} names none. Add a "
-        f"[calibration] table with `name` and `path` of samples{scored} to its card, or take a "
-        f"variant that needs none, like {INT8_DYNAMIC.name}."
+        f"{card.name}: {variant} needs calibration data, but {card.path.name} names none. Add a "
+        f"[calibration] table with `name` and `path` of samples{scored} to its card, or use a "
+        f"variant that needs none, such as {INT8_DYNAMIC.name}."
     )
 
 
@@ -57,8 +57,9 @@ def _of_samples(card: Card, named: CalibrationCard, dataset: Dataset | None) -> 
     shared = shared_samples(inputs, dataset.inputs) if dataset is not None else 0
     if shared and dataset is not None:
         raise SpecError(
-            f"{card.file(named.path)}: {shared} of {count} calibration samples are in the test set "
-            f"{dataset.name} too, so the accuracy would be too good. Calibrate on training samples."
+            f"{card.file(named.path)}: {shared} of {count} calibration samples are also in the "
+            f"test set {dataset.name}, so the accuracy would be too high. Calibrate on training "
+            "samples."
         )
     split = f" ({named.split})" if named.split else ""
     return Calibration(
@@ -82,8 +83,8 @@ def _made_up(card: Card, variant: str, guess: Guess) -> Calibration:
         count,
         " ".join(different),
         (
-            f"its {variant} form is calibrated on {MADE_UP}: its speed counts, what it "
-            "computes doesn't. A card with a [calibration] table names real ones",
+            f"its {variant} form is calibrated on {MADE_UP}: its speed is meaningful, its outputs "
+            "are not. Name real data in a [calibration] table of its card",
         ),
     )
 

@@ -162,7 +162,7 @@ class CalibrationCard(Frozen):
     name: str
     path: str
     split: str = ""
-    samples: int = Field(256, gt=0, description="how many of them are used, from the first on")
+    samples: int = Field(256, gt=0, description="how many to use, starting with the first")
     preprocessing: Preprocessing | None = None
 
 
@@ -206,7 +206,7 @@ class Card(Frozen):
             raise ValueError(f'a GGUF file is a language model: `task = "{GENERATES}"`')
         follow = self.task == GENERATES and self.source.is_checkpoint
         if "inputs" not in self.model_fields_set and not follow:
-            raise ValueError("`inputs` has to name what the model takes: [[inputs]]")
+            raise ValueError("`inputs` must list the model's inputs: [[inputs]]")
         return self
 
     @field_validator("task")
@@ -342,7 +342,7 @@ def _check_files(card: Card) -> None:
         ):
             _refuse_not_installed(card, name)
             raise SpecError(
-                f"{card.path}: the file {name} that it names is missing (looked for "
+                f"{card.path}: it names the file {name}, which is missing (looked for "
                 f"{card.file(name)})."
             )
     for name, expected in card.provenance.sha256.items():
@@ -368,9 +368,9 @@ def card_for_onnx(path: Path) -> Card:
     import onnx  # onnx: start-up
 
     if path.is_symlink() and not path.exists():
-        raise SpecError(f"{path}: a symbolic link to {os.readlink(path)}, where there is no file.")
+        raise SpecError(f"{path}: a symbolic link to {os.readlink(path)}, which does not exist.")
     if not path.is_file():
-        raise SpecError(f"{path}: there is no such file.")
+        raise SpecError(f"{path}: no such file.")
     try:
         model = onnx.load(str(path), load_external_data=False)
         without_links(path)
@@ -413,7 +413,7 @@ def checker_words(card: Card) -> str | None:
         onnx.checker.check_model(str(without_links(card.path)))
     except Exception as error:
         found = _words(error)
-        return f"ONNX's checker refuses the file, which a runtime may take all the same: {found}"
+        return f"ONNX's checker rejects the file, but a runtime may still accept it: {found}"
     return None
 
 

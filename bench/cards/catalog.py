@@ -38,7 +38,7 @@ def find_model(text: str, shapes: Sequence[str] = ()) -> Card:
         return _card_for_checkpoint(path)
     if path.exists():
         raise SpecError(
-            f"{text}: not a model that bench can read: give an .onnx or .gguf file, a card "
+            f"{text}: not a model that bench can read. Give an .onnx or .gguf file, a card "
             "(.toml), file.py:factory, a checkpoint folder with a config.json, or the name of an "
             "installed model (`bench model list`)."
         )

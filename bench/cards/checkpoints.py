@@ -124,8 +124,8 @@ def _inputs(config: dict[str, Any], path: Path) -> list[dict[str, Any]]:
         return [{"name": "pixel_values", "dtype": "float32", "shape": shape}]
     if "vocab_size" not in config:
         raise SpecError(
-            f"{path / CONFIG}: neither `vocab_size` nor `image_size` nor `num_channels` is there, "
-            "so what the model takes is not known. Write a card with [[inputs]]."
+            f"{path / CONFIG}: it has none of `vocab_size`, `image_size` and `num_channels`, so "
+            "the model's inputs are unknown. Write a card with [[inputs]]."
         )
     return [
         {"name": name, "dtype": "int64", "shape": ["batch", "seq"]}

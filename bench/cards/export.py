@@ -167,7 +167,7 @@ def _write_onnx(card: Card, made: Made, path: Path) -> None:
     except Exception as error:
         raise ExportFailed(
             f"{card.name}: PyTorch could not export it: {first_line(root_cause(error))}"
-            f"{place_in_model(error, card)}. Replace that operation by one that ONNX has, or "
+            f"{place_in_model(error, card)}. Replace that operation with one that ONNX has, or "
             "export the model yourself and name the .onnx file in the card."
         ) from error
 
@@ -218,7 +218,7 @@ def _compare(card: Card, made: Made, path: Path, size: int) -> None:
     if len(actual) != len(expected):
         raise ExportFailed(
             f"{card.name}: the exported model has {len(actual)} outputs and the module gives "
-            f"{len(expected)} tensors, so they can't be compared. Let forward return tensors alone."
+            f"{len(expected)} tensors, so they can't be compared. Let forward return only tensors."
         )
     for position, (want, got) in enumerate(zip(expected, actual, strict=True)):
         beyond = exceeds(to_array(want), got, _rounding(want))

@@ -43,12 +43,12 @@ def external_data(path: Path) -> tuple[Path, ...]:
     for part in found:
         if part.is_symlink() and not part.exists():
             raise SpecError(
-                f"{path}: its weights lie in {part.name}, a symbolic link to {os.readlink(part)}, "
-                "where there is no file. Copy that file too."
+                f"{path}: its weights are in {part.name}, a symbolic link to {os.readlink(part)}, "
+                "which does not exist. Copy that file too."
             )
         if not part.is_file():
             raise SpecError(
-                f"{path}: its weights lie in {part.name}, which is missing beside it. Copy that "
+                f"{path}: its weights are in {part.name}, which is missing beside it. Copy that "
                 "file too."
             )
     return found

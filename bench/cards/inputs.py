@@ -65,7 +65,7 @@ def _random_array(
     elif dtype.kind == "b":
         values = np.asarray(rng.integers(0, 2, size=shape), dtype)
     else:
-        raise SpecError(f"there are no random values of the type {dtype}.")
+        raise SpecError(f"no random values can be made of the type {dtype}.")
     if values.size and limit is None:
         values.flat[0] = 1
     return values
@@ -123,7 +123,7 @@ def unfeedable(tensor: Tensor) -> str | None:
     if dtype.kind == "O":
         return (
             "takes text, which can't be bound and timed. Encode it before the model: cut the file "
-            "behind the node that does"
+            "after the node that does"
         )
     return (
         f"takes {dtype.name}, which numpy and so bench can't feed. Let the file take float32 and "

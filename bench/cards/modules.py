@@ -76,7 +76,7 @@ def import_torch() -> Any:
         import torch  # torch: optional
     except ImportError as error:
         raise Unavailable(
-            "PyTorch is not installed, which exporting needs.", "pip install 'infer-bench[torch]'"
+            "exporting needs PyTorch, which is not installed.", "pip install 'infer-bench[torch]'"
         ) from error
     return torch
 
@@ -84,7 +84,7 @@ def import_torch() -> Any:
 def _make(source: TorchSource) -> Made:
     torch = import_torch()
     if not source.file.is_file():
-        raise SpecError(f"{source.file}: there is no such Python file.")
+        raise SpecError(f"{source.file}: no such Python file.")
     name = source_name(source)
     with guest(name, source.file), torch.inference_mode(False), torch.enable_grad():
         file = _imported(source.file, name)
@@ -103,7 +103,7 @@ def _imported(path: Path, name: str) -> ModuleType:
     called = f"bench_model_{path.stem}"
     spec = importlib.util.spec_from_file_location(called, path)
     if spec is None or spec.loader is None:
-        raise SpecError(f"{path}: it is no Python file (.py).")
+        raise SpecError(f"{path}: not a Python file (.py).")
     loaded = importlib.util.module_from_spec(spec)
     sys.modules[called] = loaded  # dataclasses and pickle look a class's module up there
     try:
@@ -111,7 +111,7 @@ def _imported(path: Path, name: str) -> ModuleType:
     except BenchError:
         raise
     except Exception as error:
-        raise SpecError(f"{name}: the module can't be made: {first_line(error)}.") from error
+        raise SpecError(f"{name}: the module can't be created: {first_line(error)}.") from error
     return loaded
 
 
@@ -126,10 +126,7 @@ def _called(file: ModuleType, source: TorchSource) -> Any:
     try:
         module = factory() if source.folder is None else factory(str(source.folder))
         if not isinstance(module, torch.nn.Module):
-            raise SpecError(
-                f"{name}: returned a {type(module).__name__}, no torch.nn.Module, which is what "
-                "has to be measured."
-            )
+            raise SpecError(f"{name}: returned a {type(module).__name__}, not a torch.nn.Module.")
         if source.weights is not None:
             from safetensors.torch import load_file  # torch: optional
 
@@ -139,13 +136,14 @@ def _called(file: ModuleType, source: TorchSource) -> Any:
         raise
     except ImportError as error:
         if source.folder is None:
-            unmade = SpecError(f"{name}: the module can't be made: {first_line(error)}.")
+            unmade = SpecError(f"{name}: the module can't be created: {first_line(error)}.")
             raise with_trace(unmade, error) from error
         raise Unavailable(
-            f"{name}: {first_line(error)}, which checkpoints need.", "pip install 'infer-bench[hf]'"
+            f"{name}: {first_line(error)}, needed for checkpoints.", "pip install 'infer-bench[hf]'"
         ) from error
     except Exception as error:
-        words = str(error) if source.folder else f"the module can't be made: {first_line(error)}."
+        made = f"the module can't be created: {first_line(error)}."
+        words = str(error) if source.folder else made
         raise with_trace(SpecError(f"{name}: {words}"), error) from error
     return module
 
@@ -156,15 +154,15 @@ def _refuse_what_cannot_run(module: Any, name: str) -> None:
     if training:
         raise SpecError(
             f"{name}: it stays in training mode after eval() ({training[0]}), so what it gives "
-            "depends on the other samples of its batch, or on chance. Mend its `train`."
+            "depends on the other samples of its batch, or on chance. Fix its `train`."
         )
     for called, tensor in [*module.named_parameters(), *module.named_buffers()]:
         if tensor.device.type == "meta":
-            raise SpecError(f"{name}: {called} has no values (it lies on the device `meta`).")
+            raise SpecError(f"{name}: {called} has no values (it is on the device `meta`).")
     for parameter in inspect.signature(module.forward).parameters.values():
         if parameter.kind is parameter.VAR_POSITIONAL:
             what = "it defines no forward" if parameter.name == "input" else f"takes {parameter}"
-            raise SpecError(f"{name}: {what}; its forward has to name each input as a parameter.")
+            raise SpecError(f"{name}: {what}; its forward must name each input as a parameter.")
 
 
 def _refuse_other_weights(file: ModuleType, source: TorchSource, sha256: str, size: int) -> None:
@@ -179,8 +177,8 @@ def _refuse_other_weights(file: ModuleType, source: TorchSource, sha256: str, si
         return
     if again != sha256:
         raise SpecError(
-            f"{source_name(source)}: it makes other weights each time it is called, though the "
-            "random numbers of Python, numpy and torch were seeded alike. Load the weights from "
+            f"{source_name(source)}: it creates different weights on each call, although Python, "
+            "numpy and torch were seeded alike. Load the weights from "
             "a file."
         )
 
@@ -200,14 +198,14 @@ def arguments(made: Made, names: Sequence[str]) -> list[str]:
         if name not in positional:
             raise SpecError(
                 f"{made.name}: its forward has no parameter {name!r}; it has "
-                f"{', '.join(positional)}. Inputs are called as the parameters are."
+                f"{', '.join(positional)}. Inputs are named after the parameters."
             )
     needed = positional[: max(map(positional.index, names), default=-1) + 1]
     missing = [name for name in needed if name not in names]
     if missing:
         raise SpecError(
-            f"{made.name}: its forward takes {missing[0]!r} before {needed[-1]!r}, and nothing is "
-            "given for it. Give an example of it too."
+            f"{made.name}: its forward takes {missing[0]!r} before {needed[-1]!r}, but no value "
+            "is given for it. Give an example of it too."
         )
     return needed
 
@@ -226,9 +224,9 @@ def outputs(made: Made, feeds: Mapping[str, Array]) -> list[Any]:
         for a, b in zip(first, second, strict=True)
     ):
         raise SpecError(
-            f"{made.name}: it gives another output each time that it is called with the same "
-            "input, so nothing can tell whether an output is right. Take chance out of its "
-            "forward (dropout, noise, sampling), and what it remembers between calls."
+            f"{made.name}: it gives a different output each time for the same input, so outputs "
+            "can't be checked. Remove randomness (dropout, noise, sampling) and state kept "
+            "between calls from its forward."
         )
     return first
 
@@ -344,7 +342,7 @@ def _examples(made: Made) -> dict[str, Array] | None:
     values = list(named.values()) if named is not None else listed
     values = [torch.from_numpy(v) if isinstance(v, np.ndarray) else v for v in values]
     if not values or not all(isinstance(v, torch.Tensor) and v.ndim > 0 for v in values):
-        raise SpecError(f"{made.name}: `example_inputs()` has to return tensors with a batch axis.")
+        raise SpecError(f"{made.name}: `example_inputs()` must return tensors with a batch axis.")
     names = list(named) if named is not None else list(made.parameters)[: len(values)]
     if len(names) < len(values):
         raise SpecError(

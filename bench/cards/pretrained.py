@@ -109,7 +109,7 @@ def load(folder: str) -> Any:
     fed = "pixel_values" if takes_pixels(config) else "input_ids"
     if fed not in inspect.signature(model.forward).parameters:
         raise ValueError(
-            f"{type(model).__name__} takes no {fed}, which is all that bench knows to feed. "
+            f"{type(model).__name__} takes no {fed}, the only inputs that bench can feed. "
             "Export it yourself, and name the .onnx file."
         )
 
@@ -167,7 +167,7 @@ def _refuse_what_may_have_lost_its_head(config: dict[str, Any]) -> None:
     if generating is not None and kind not in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         bare = modeling_auto.MODEL_MAPPING_NAMES.get(kind)
         raise ValueError(
-            "config.json names no architecture, so nothing tells whether the model generates text. "
+            "config.json names no architecture, so it is unknown whether the model generates text. "
             f'Add "architectures": ["{generating}"], or ["{bare}"] for the network without its '
             "head."
         )
@@ -186,13 +186,12 @@ def with_all_weights(torch: Any, transformers: Any, kind: Any, folder: str) -> A
     if missing:
         raise ValueError(
             f"the checkpoint has no weights for {_some(missing)} of {what}, which would be random. "
-            "Save the whole model, its head too, or name the architecture that it is in "
-            "config.json."
+            "Save the whole model including its head, or name its architecture in config.json."
         )
     if unused:
         raise ValueError(
-            f"the checkpoint has weights that {what} doesn't use, {_some(unused)}, so it is "
-            "another network. Name the architecture that it is in config.json."
+            f"the checkpoint has weights that {what} doesn't use, {_some(unused)}, so it is a "
+            "different network. Name its architecture in config.json."
         )
     return model
 
@@ -224,7 +223,7 @@ def _loaded(
     for name, stored, wanted in sorted(info["mismatched_keys"])[:1]:
         raise ValueError(
             f"{name} has the shape {tuple(stored)} in the checkpoint and {tuple(wanted)} in what "
-            "config.json describes, so it would be random. Mend config.json."
+            "config.json describes, so it would be random. Fix config.json."
         )
     found = [
         sorted(key for key in info[which] if not key.endswith(_COUNTED))

@@ -45,8 +45,8 @@ def not_compared(card: Card) -> list[str]:
     are, they = ("is", "it is") if len(names) == 1 else ("are", "they are")
     listed = ", ".join(map(repr, names))
     return [
-        f"{listed} {are} no tensor of numbers (text, a sequence or a map): {they} timed with the "
-        "rest, and not compared"
+        f"{listed} {are} not a tensor of numbers (text, a sequence or a map): {they} timed with "
+        "the rest, but not compared"
     ]
 
 
@@ -81,8 +81,8 @@ def refuse_unknown_names(
             raise SpecError(
                 f"--shape {name}={sizes[name]}: {name} is the batch of "
                 f"{', '.join(card.name for card in having)}, which --batch sets (offline and "
-                "multi-stream; a query of the others is one sample). --batch-axis says where it "
-                "is another axis."
+                "multi-stream; a query of the others is one sample). Give --batch-axis if it is "
+                "another axis."
             )
 
 
@@ -107,7 +107,7 @@ def _known_names(models: Sequence[Loaded], axes: Mapping[int, BatchAxis]) -> str
         batch = axes[id(card)].names
         names = [f"{n} (the batch: --batch)" if n in batch else n for n in axis_names(card)]
         told.append(f"{card.name} has {', '.join(names) or 'none'}")
-    return f"no model of the run has a size of this name; {'; '.join(told)}."
+    return f"no model of the run has a size with this name; {'; '.join(told)}."
 
 
 def make_query(
@@ -187,9 +187,9 @@ def _too_large(
     largest = max(taken, key=lambda name: taken[name])
     text = "x".join(map(str, shapes[largest]))
     return OutOfMemory(
-        f"{model}: its inputs ({largest} is {text} {dtypes[largest]}) take {in_bytes(needed)} with "
-        f"the copies of the processes that they pass through, and {in_bytes(max(0, spare_bytes))} "
-        "of memory are left. Take a smaller batch or shape, or a larger machine."
+        f"{model}: its inputs ({largest} is {text} {dtypes[largest]}) need {in_bytes(needed)} "
+        f"including copies in each process, but only {in_bytes(max(0, spare_bytes))} of memory is "
+        "free. Use a smaller batch or shape, or a larger machine."
     )
 
 
@@ -198,10 +198,10 @@ def _guesses(sizes: Mapping[str, int], values: Mapping[str, int]) -> list[str]:
     words = []
     if sizes:
         listed = ", ".join(f"{name}={size}" for name, size in sizes.items())
-        words.append(f"guessed sizes: {listed} (--shape {next(iter(sizes))}=... says otherwise)")
+        words.append(f"guessed sizes: {listed} (--shape {next(iter(sizes))}=... sets another)")
     if values:
         listed = ", ".join(f"{name} as {size}" for name, size in values.items())
-        words.append(f"guessed: {listed} (`fill` in a card says otherwise)")
+        words.append(f"guessed: {listed} (`fill` in a card sets another)")
     return words
 
 

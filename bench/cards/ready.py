@@ -166,8 +166,8 @@ def _calibration(
 
 def _nothing_cached(name: str, variant: str) -> Calibration:
     raise Unsupported(
-        f"{name}: {variant} takes the ranges of activations from samples, and bench has none of "
-        "what a language model's cache holds. Use int8-dynamic or int4."
+        f"{name}: {variant} needs samples for the ranges of activations, but bench has none for a "
+        "language model's cache. Use int8-dynamic or int4."
     )
 
 
@@ -183,8 +183,7 @@ def _refuse_changed(card: Card) -> None:
     """What was hashed for the model's identity has to be what is loaded."""
     if card.read_again_sha256() != card.content_sha256():
         raise ModelChanged(
-            f"{card.name}: its files were changed while they were read. Leave them alone, "
-            "then run again."
+            f"{card.name}: its files changed while they were read. Run again without changing them."
         )
 
 

@@ -215,6 +215,6 @@ def is_rate(tensor: Tensor) -> bool:
 
 def _refuse(card: Card, tensor: Tensor, dim: str) -> NoReturn:
     raise SpecError(
-        f"{card.name}: input {tensor.name!r} has the dimension {dim!r}, whose size is not known. "
+        f"{card.name}: input {tensor.name!r} has the dimension {dim!r}, whose size is unknown. "
         f"Give it: --shape {dim}=128."
     )

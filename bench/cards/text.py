@@ -11,7 +11,7 @@ from bench.cards.files import relative_to
 from bench.unchanged import file_sha256
 
 _CLASSIFICATION = """\
-# [dataset]                     # labelled data: without it the model is timed, and not scored
+# [dataset]                     # labelled data: without it the model is timed, not scored
 # name = "my-test-set"
 # path = "data/test.npz"        # or .csv, .tsv, .parquet, a folder of images by class, or a
 #                               # data set that Hugging Face's save_to_disk wrote
@@ -28,7 +28,7 @@ _CLASSIFICATION = """\
 # path = "data/calibration.npz"
 """
 _EMBEDDING = """\
-# [dataset]                     # labelled data: without it the model is timed, and not scored
+# [dataset]                     # labelled data: without it the model is timed, not scored
 # name = "my-pairs"
 # path = "data/pairs.csv"
 # tokenizer = "tokenizer.json"

@@ -61,7 +61,7 @@ def unpacked_folder(path: Path) -> Path:
     try:
         content = file_sha256(path)
     except OSError as error:
-        raise SpecError(f"{path}: there is no such file.") from error
+        raise SpecError(f"{path}: no such file.") from error
     key = json.dumps([content, versions(), _RECIPE])
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     return cache_folder() / "gguf" / f"{file_stem(path.stem)}-{digest}"

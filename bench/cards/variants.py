@@ -207,8 +207,8 @@ def _cached(name: str, source: Path, variant: str, recipe: Recipe, cache: Path) 
         ) from error
     except Exception as error:
         raise ExportFailed(
-            f"{name}: its {variant} form can't be made: {_first_line(error)}. Leave the variant "
-            f"out, or make it yourself and name the file with -m."
+            f"{name}: its {variant} form can't be created: {_first_line(error)}. Leave the "
+            "variant out, or create it yourself and name the file with -m."
         ) from error
     return path
 
@@ -266,8 +266,8 @@ def _write_int4(source: Path, target: Path) -> None:
     model = quantizer.model.model
     if all(node.op_type != "MatMulNBits" for node in all_nodes(model.graph)):
         raise ExportFailed(
-            "no node multiplies by a constant matrix (MatMul), which is what int4 stores in 4 "
-            "bits. Leave the variant out."
+            "no node multiplies by a constant matrix (MatMul), the only weights that int4 stores "
+            "in 4 bits. Leave the variant out."
         )
     save(model, target)
 
@@ -341,7 +341,7 @@ def _onnxruntime_version() -> str:
         with contextlib.suppress(metadata.PackageNotFoundError):
             return metadata.version(package)
     raise Unavailable(
-        "onnxruntime is not installed, whose tools make the variants.",
+        "the variants are made with onnxruntime's tools, but it is not installed.",
         "Install it: pip install 'infer-bench[onnxruntime]'.",
     )
 

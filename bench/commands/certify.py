@@ -30,7 +30,7 @@ _INCONCLUSIVE = 3
     "-r",
     "--reference",
     required=True,
-    help="The target that counts as right, e.g. onnxruntime:cpu.",
+    help="The reference target, e.g. onnxruntime:cpu.",
 )
 @click.option(
     "-t", "--on", "on", multiple=True, required=True, help="Target to certify; can be repeated."
@@ -39,7 +39,7 @@ _INCONCLUSIVE = 3
     "--against",
     default="",
     metavar="MODEL",
-    help="Hold MODEL against this one, not against itself.",
+    help="Compare MODEL with this one, not with itself.",
 )
 @click.option(
     "--variant",
@@ -58,7 +58,7 @@ _INCONCLUSIVE = 3
     type=FiniteRange(min=0.5, max=1, max_open=True),
     default=CONFIDENCE,
     show_default=True,
-    help="Of every interval and test.",
+    help="Confidence of every interval and test.",
 )
 @click.option(
     "--examples", type=click.IntRange(min=1), help="Use the first N examples; default: all."
@@ -68,14 +68,14 @@ _INCONCLUSIVE = 3
     type=click.IntRange(min=0),
     default=32,
     show_default=True,
-    help="Texts that a language model goes on with by itself.",
+    help="Prompts that a language model continues by itself.",
 )
 @run_option(
     "--runs",
     "runs",
     multiple=True,
     metavar="RUN",
-    help="Compare what was scored in stored runs; nothing is run.",
+    help="Compare the scores of stored runs; nothing is run.",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Compute threads.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, help="Seed of random inputs.")
@@ -112,15 +112,14 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Certify that MODEL on other targets, or in other precision, is still the model.
+    """Certify that MODEL is still the same on other targets or in other precision.
 
-    Runs it there and on the reference on the same inputs, and says of each target: same, different
-    but equivalent (within a margin of the task's metric), degraded, or inconclusive, with the
-    number of examples that would decide. Writes a folder with the verdicts, their evidence and a
-    page to read.
+    Runs it there and on the reference with the same inputs. The verdict per target is: same,
+    different but equivalent (within a margin of the task's metric), degraded, or inconclusive, with
+    the number of examples needed to decide. Writes a folder with the verdicts, their evidence and a
+    page.
 
-    Exit status: 1 where one is degraded, else 3 where one is inconclusive or none could be run,
-    else 0.
+    Exit status: 1 if one is degraded, else 3 if one is inconclusive or none could be run, else 0.
     """
     from bench.present.certificate import certificate_text  # scipy: start-up
     from bench.present.page.certificate import certificate_html, certificate_page
@@ -147,7 +146,7 @@ def command(
     if runs:
         if examples is not None or threads is not None:
             raise click.UsageError(
-                "--examples and --threads are of what is run, and --runs is not."
+                "--examples and --threads only apply when models are run, not with --runs."
             )
         certificate = make_of_runs(request, runs, folder, _command())
     else:

@@ -28,7 +28,7 @@ def check_results(path: Path) -> int:
     packed, runs = _bundles(path), _runs(path, published)
     if not (published or certified or packed or runs):
         raise SpecError(
-            f"{path}: there is no publication, certificate, bundle or run of bench at or below it "
+            f"{path}: no publication, certificate, bundle or run of bench at or below it "
             "(no published.json, certificate.json, *.bench, run.json). Make one with `bench "
             "publish`, `bench certify`, `bench results pack` or `bench run`."
         )
@@ -109,9 +109,9 @@ def _publication(folder: Path) -> int:
     )
     if account.problems and account.written_by:
         click.echo(
-            f"{folder}: {account.written_by} wrote it, and its tables are compared with those "
-            "of this one. Where only their words and columns differ, publish its runs again "
-            "with `bench publish`."
+            f"{folder}: {account.written_by} wrote it, but its tables are compared with those of "
+            "this version. If only words and columns differ, publish its runs again with `bench "
+            "publish`."
         )
     if account.taken:
         click.echo(f"{folder}: {taken_in_words(account.taken)}.")
@@ -146,8 +146,8 @@ def _page(folder: Path, certificate: Certificate) -> Iterator[Problem]:
         return
     if certificate.bench_version != __version__:
         click.echo(
-            f"{path}: bench {certificate.bench_version} drew it, so it is not compared. "
-            "`bench report` draws it again."
+            f"{path}: bench {certificate.bench_version} wrote this page, so it is not compared. "
+            "`bench report` writes it again."
         )
         return
     page = certificate_page(certificate, StoredEvidence(folder, certificate).read)

@@ -26,7 +26,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "run": "Measure models on targets, and print the tables.",
         "tune": "Find the best way to run a model on a target.",
         "certify": "Decide whether a model on another target is still the model.",
-        "portability": "Show which operators and models run where, and right.",
+        "portability": "Check which operators and models each target supports.",
         "fleet": "Measure on several machines at once.",
     },
     "Read results": {
@@ -42,9 +42,9 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Manage": {
         "model": "List, describe, export and distill models.",
         "results": "Import, export, merge and pack results.",
-        "doctor": "Show which targets are here, and why others are not.",
+        "doctor": "Diagnose targets and this machine.",
         "env": "Create, list and remove private environments.",
-        "debug": "Find out why: bisect, lineage, selftest, and more.",
+        "debug": "Investigate problems: bisect, lineage, selftest, and more.",
     },
 }
 #: The commands of each group with their lines of help.
@@ -116,14 +116,14 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if name not in self.lines and not name.startswith("-"):
-            ctx.fail(f"there is no command {name!r}. {self._hint(name)}")
+            ctx.fail(f"no command {name!r}. {self._hint(name)}")
         return super().resolve_command(ctx, args)
 
     def _hint(self, name: str) -> str:
         paths = self.paths()
         close = nearest(name, [path[-1] for path in paths])
         meant = [" ".join(path) for last in close for path in paths if path[-1] == last]
-        return f"Did you mean {' or '.join(meant)}?" if meant else f"There are: {self._names()}."
+        return f"Did you mean {' or '.join(meant)}?" if meant else f"Available: {self._names()}."
 
     def paths(self) -> list[tuple[str, ...]]:
         """The words of every command that may have been meant."""

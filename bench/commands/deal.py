@@ -28,20 +28,20 @@ OPTIONS = (
         type=click.Choice(["latency", "throughput", "energy", "memory", "size"]),
         default="latency",
         show_default=True,
-        help="--deal: what accuracy is paid with.",
+        help="--deal: the cost, against accuracy.",
     ),
     click.Option(
         ["--loss"],
         metavar="POINTS",
-        help="--deal: points of accuracy (steps of another metric) that count as nothing; default "
-        "0.5, or the metric's own.",
+        help="--deal: ignore differences of up to so many points of accuracy (or steps of the "
+        "metric); default 0.5, or the metric's own.",
     ),
     click.Option(
         ["--temperature"],
         type=FiniteRange(min=0, min_open=True),
         default=1.0,
         show_default=True,
-        help="--deal: of the distributions that the KL divergence compares.",
+        help="--deal: temperature for the KL divergence.",
     ),
 )
 

@@ -35,10 +35,10 @@ PACKAGES = ("infer-bench", "numpy", "onnx", "onnxruntime", "openvino", "torch")
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(names: tuple[str, ...], only: str | None, *, as_json: bool) -> None:
-    """Say which targets are here, and why others are not.
+    """Show which targets are available, and why others are not.
 
-    BACKENDS are those to look for; without any, all that are known. Every device is touched, so
-    this takes some seconds. What is absent is no error: the exit code is 0.
+    BACKENDS are the ones to look for; default: all. Every device is probed, so this takes some
+    seconds. A missing target is not an error: the exit status is 0.
     """
     if only is not None:
         rows = backends(names) if only == "backends" else targets(names)
@@ -116,7 +116,7 @@ def _device_words(device: Device) -> str:
     if device.driver:
         words.append(f"driver {device.driver}")
     if device.simulated:
-        words.append("simulated: its latency means nothing")
+        words.append("simulated: its latency is meaningless")
     return ", ".join(words)
 
 

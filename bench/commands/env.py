@@ -32,14 +32,14 @@ def command() -> None:
 
 @command.command()
 @click.argument("name")
-@click.option("--python", default="", help="The Python to make it from; default: this one.")
+@click.option("--python", default="", help="The Python to create it from; default: this one.")
 @click.option(
     "--installer",
     type=click.Choice(["pip", "uv"]),
-    help="What installs; default: uv where it is on PATH, else pip.",
+    help="Installer; default: uv if it is on PATH, else pip.",
 )
 def create(name: str, python: str, installer: str | None) -> None:
-    """Make the environment NAME, as a backend declares it; go on where it was interrupted."""
+    """Create the environment NAME as its backend declares it; resumes if interrupted."""
     from bench.runtimes.environments.create import Wish  # pydantic: start-up
     from bench.runtimes.environments.create import create as make
     from bench.runtimes.environments.created import environments_folder
@@ -53,7 +53,7 @@ def create(name: str, python: str, installer: str | None) -> None:
     with _progress(name) as tell:
         record = make(wish, tell)
     click.echo(
-        f"{name} is whole: Python {record.python}, {len(record.packages)} packages, in "
+        f"{name} is complete: Python {record.python}, {len(record.packages)} packages, in "
         f"{environments_folder() / name}."
     )
     for backend in record.backends:
@@ -104,7 +104,7 @@ def _tell_steps(name: str, text: str) -> None:
 @command.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(*, as_json: bool) -> None:
-    """List environments: created, configured, and those that backends declare.
+    """List environments: created, configured, or declared by backends.
 
     whole can be used; stale can be used, but its backend asks for other packages today; unfinished
     and broken can't.
@@ -116,7 +116,7 @@ def list_(*, as_json: bool) -> None:
         print_json([_as_json(environment) for environment in environments])
         return
     if not environments:
-        click.echo("no environment: none was created or configured, and no backend declares one")
+        click.echo("no environments: none created or configured, and no backend declares one")
         return
     for line in environment_lines(environments):
         click.echo(line)
@@ -165,12 +165,12 @@ def _as_json(environment: Environment) -> dict[str, object]:
 
 @command.command()
 def trust() -> None:
-    """Trust the bench.toml of this folder, as it is now, and the scripts that it names."""
+    """Trust the bench.toml of this folder and its scripts, with their current contents."""
     from bench.config import LOCAL, load_config  # pydantic: start-up
     from bench.trust import Untrusted
 
     if not LOCAL.is_file():
-        raise SpecError(f"there is no {LOCAL} in this folder.")
+        raise SpecError(f"no {LOCAL} in this folder.")
     try:
         load_config()
     except Untrusted as error:
@@ -195,4 +195,4 @@ def _refuse_configured_removal(name: str) -> None:
     from bench.config import config_path, load_config  # pydantic: start-up
 
     if name in load_config().environments:
-        raise SpecError(f"{name} is an environment of {config_path()}; take it out there.")
+        raise SpecError(f"{name} is an environment of {config_path()}; remove it there.")

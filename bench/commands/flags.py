@@ -84,7 +84,7 @@ class Share(_NumberType):
             self.fail(f"{value!r} is not a number or a percentage, like 2%.", param, ctx)
         if not 0 <= found < 1 or (self._above_zero and found == 0):
             least = "above 0" if self._above_zero else "at least 0"
-            self.fail(f"{value} has to be {least} and below 1 (100%).", param, ctx)
+            self.fail(f"{value} must be {least} and below 1 (100%).", param, ctx)
         return found
 
 
@@ -95,7 +95,8 @@ SHARE, SHARE_ABOVE_ZERO = Share(), Share(above_zero=True)
 unchecked_option = click.option(
     "--unchecked",
     is_flag=True,
-    help="Look at bundles whose numbers were not derived again, or don't follow; they are marked.",
+    help="Also read bundles whose numbers don't follow, or were not derived again; they are "
+    "marked.",
 )
 
 
@@ -109,7 +110,7 @@ def read_numbers(
     """``1,8`` or several flags as a tuple of positive integers."""
     parts = [part.strip() for value in values for part in value.split(",")]
     if any(not part.isdigit() or int(part) < 1 for part in parts):
-        raise click.BadParameter("whole numbers from 1 up are wanted, for example 1,8,32")
+        raise click.BadParameter("give whole numbers from 1, for example 1,8,32")
     return tuple(int(part) for part in parts)
 
 
@@ -187,8 +188,8 @@ def read_sizes(
             raise click.BadParameter(f"{item!r} is not of the form name=size, for example seq=128")
         if sizes.setdefault(name.strip(), int(size)) != int(size):
             raise click.BadParameter(
-                f"{name.strip()} is {sizes[name.strip()]} and {int(size)}; a run has one size of a "
-                "name"
+                f"{name.strip()} is given as {sizes[name.strip()]} and {int(size)}; a run has one "
+                "size per name"
             )
     return sizes
 
@@ -199,7 +200,7 @@ def read_points(context: click.Context, flag: click.Parameter, text: str | None)
         return None
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(points?|%|)", text)
     if found is None or not 0 < float(found[1]) < 100:
-        raise click.BadParameter(f"{text!r} is no number of points, for example 0.5points.")
+        raise click.BadParameter(f"{text!r} is not a number of points, for example 0.5points.")
     return float(found[1])
 
 

@@ -36,7 +36,9 @@ def _cluster_options(command: click.decorators.FC) -> click.decorators.FC:
     file = click.option(
         "--fleet", "file", type=click.Path(path_type=Path), help="Fleet file (docs/fleet.md)."
     )
-    address = click.option("--address", help="Of a running cluster; default: one of this machine.")
+    address = click.option(
+        "--address", help="Address of a running cluster; default: one on this machine."
+    )
     return file(address(command))
 
 
@@ -51,7 +53,7 @@ def command() -> None:
 @click.option(
     "--spread",
     type=click.Choice(["kind", "node", "target"]),
-    help="Who measures a cell: one node of each kind (default), each node, or one in all.",
+    help="Which nodes measure a cell: one of each kind (default), each, or any one.",
 )
 @click.option("-o", "--output", "out", type=click.Path(path_type=Path), help="Folder of the run.")
 @run_option("--resume", "resumed", metavar="RUN", help="Resume a fleet run.")
@@ -60,7 +62,7 @@ def command() -> None:
     "--allow",
     multiple=True,
     metavar="versions|machine",
-    help="Let nodes differ in these, or from what they were; it is recorded.",
+    help="Accept and record these differences between nodes, or from before.",
 )
 @click.option("--quiet", is_flag=True, help="No progress.")
 def run(
@@ -77,8 +79,7 @@ def run(
 ) -> int:
     """Measure SUITE on every node that has its targets, and put the runs in one folder.
 
-    A node measures for one lease at a time. A node that is lost costs what it was measuring,
-    which another one measures.
+    A node measures one lease at a time. If a node is lost, another measures its lease again.
     """
     from bench.fleet.driver import ALLOWANCES  # pydantic: start-up
     from bench.fleet.run import asked_before, asked_for
@@ -90,7 +91,9 @@ def run(
         given = {"SUITE": suite, "-o": out, "--spread": spread, "--label": label}
         wrong = [name for name, value in given.items() if value]
         if wrong:
-            raise SpecError(f"--resume goes on as the run began: leave out {' and '.join(wrong)}.")
+            raise SpecError(
+                f"--resume keeps the settings of the run: leave out {' and '.join(wrong)}."
+            )
         asked = asked_before(resumed, allow)
         if file is not None:
             asked = asked.model_copy(update={"file": _fleet_file(file), "where": str(file)})
@@ -144,7 +147,7 @@ def _tell(outcome: Outcome) -> None:
 @_cluster_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(file: Path | None, address: str | None, *, as_json: bool) -> None:
-    """Ask each node for its targets: node, device, driver, runtime, and what is missing there."""
+    """List each node's targets: device, driver, runtime, and what is missing."""
     from bench.fleet.file import refuse_unknown  # pydantic: start-up
 
     table = _fleet_file(file)

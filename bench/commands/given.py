@@ -28,7 +28,9 @@ def sort_given(texts: Sequence[str]) -> Given:
     """
     suites = {text: path for text in texts if (path := _suite(text)) is not None}
     if len(suites) > 1:
-        raise SpecError(f"a run has one suite, and {' and '.join(suites)} are {len(suites)}.")
+        raise SpecError(
+            f"a run has one suite, but you named {len(suites)}: {' and '.join(suites)}."
+        )
     models = tuple(dict.fromkeys(text for text in texts if text not in suites))
     return Given(next(iter(suites.values()), None), models)
 

@@ -32,7 +32,7 @@ def _read_prices(
             price = math.nan
         if not name.strip() or not 0 < price < math.inf:
             raise click.BadParameter(
-                f"{value!r}: give a machine and what an hour of it costs, for example gpu-box=2.90."
+                f"{value!r}: give a machine and its price per hour, for example gpu-box=2.90."
             )
         prices[name.strip()] = price
     return prices
@@ -47,7 +47,7 @@ def _read_prices(
     show_default=True,
     help="The figure of each cell.",
 )
-@click.option("--latency-bound", help="Only what keeps a query's p99 below this, e.g. 5ms.")
+@click.option("--latency-bound", help="Only cells whose query p99 is below this, e.g. 5ms.")
 @click.option("--within", callback=read_points, help="Accuracy that may be lost, e.g. 0.5points.")
 @click.option(
     "--price",
@@ -55,9 +55,9 @@ def _read_prices(
     multiple=True,
     callback=_read_prices,
     metavar="NAME=PRICE",
-    help="What an hour of a machine costs, e.g. gpu-box=2.90.",
+    help="Price of a machine per hour, e.g. gpu-box=2.90.",
 )
-@click.option("--currency", default="", help="Of --price, written behind prices.")
+@click.option("--currency", default="", help="Currency of --price.")
 @click.option("--scenario", "scenarios", multiple=True, help="Show these load patterns.")
 @click.option("--batch", multiple=True, callback=read_numbers, help="Show these batches.")
 @unchecked_option
@@ -77,11 +77,11 @@ def command(
     unchecked: bool,
     as_json: bool,
 ) -> None:
-    """Hold machines and targets against each other, model by model.
+    """Compare machines and targets, model by model.
 
-    RUN is a run directory, a bundle, a folder that holds some at any depth, such as a merged run,
-    or the label of a run; without any, the latest. Across machines figures are compared as they
-    are; how many times as fast one model is as another is measured within each machine.
+    RUN is a run directory, a bundle, a folder that contains some at any depth, such as a merged
+    run, or the label of a run; without any, the latest. Figures are compared across machines as
+    they are; how many times as fast one model is as another is measured within each machine.
     """
     from bench.judge.matrix.answer import answer  # scipy: start-up
     from bench.judge.matrix.cells import Asked

@@ -28,20 +28,22 @@ _EXIT_INTERRUPTED = 130
 @click.command(name="portability")
 @click.option("-t", "--target", "targets", multiple=True, help="Targets; default: all present.")
 @click.option("--operator", "operators", multiple=True, help="Only these, e.g. Conv or 'Reduce*'.")
-@click.option("--opset", type=click.IntRange(min=1), help="Only operators as it defines them.")
+@click.option(
+    "--opset", type=click.IntRange(min=1), help="Only operators as defined in this opset."
+)
 @click.option("-m", "--model", "models", multiple=True, help="Only these models.")
 @click.option("--variant", "variants", multiple=True, help="Precision forms of the models.")
 @click.option("--shape", "shapes", multiple=True, callback=read_sizes, help="Sizes, e.g. seq=128.")
-@click.option("--try/--no-try", "tries", default=True, help="Run the models, or only foretell.")
-@click.option("--no-models", is_flag=True, help="Leave the installed models out.")
-@click.option("--refresh", is_flag=True, help="Forget what earlier runs found.")
+@click.option("--try/--no-try", "tries", default=True, help="Run the models, or only predict.")
+@click.option("--no-models", is_flag=True, help="Skip the installed models.")
+@click.option("--refresh", is_flag=True, help="Ignore cached results of earlier runs.")
 @click.option(
     "--timeout",
     "timeout_s",
     type=FiniteRange(min=0, min_open=True),
     default=30.0,
     show_default=True,
-    help="Seconds that a test may take to load, and to compute.",
+    help="Time limit of a test's loading, and of its computation, in seconds.",
 )
 @click.option(
     "--model-timeout",
@@ -49,13 +51,17 @@ _EXIT_INTERRUPTED = 130
     type=FiniteRange(min=0, min_open=True),
     default=300.0,
     show_default=True,
-    help="Seconds that a model may take to load, and to run.",
+    help="Time limit of a model's loading, and of its run, in seconds.",
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Workers at once; default: the cores.")
-@click.option("--all", "everything", is_flag=True, help="Print operators that pass, too.")
-@click.option("--markdown", type=click.Path(path_type=Path), help="Write the matrix there.")
-@click.option("--html", type=click.Path(path_type=Path), help="Write a page with a heat map there.")
-@click.option("--json", "json_file", help="Write the raw report there; - is standard output.")
+@click.option("--all", "everything", is_flag=True, help="Also print operators that pass.")
+@click.option("--markdown", type=click.Path(path_type=Path), help="Write the matrix to this file.")
+@click.option(
+    "--html", type=click.Path(path_type=Path), help="Write a page with a heat map to this file."
+)
+@click.option(
+    "--json", "json_file", help="Write the raw report to this file; - is standard output."
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 def command(
     targets: tuple[str, ...],
@@ -77,11 +83,11 @@ def command(
     json_file: str | None,
     quiet: bool,
 ) -> int:
-    """Say which ONNX operators and which models run where, and whether they are right.
+    """Check which ONNX operators and models each target runs, and runs correctly.
 
-    Operators are tested by ONNX's own node tests; a crash or a hang costs one of them. With -m only
-    models are looked at: the tests of their operators foretell what will fail before it is tried.
-    The exit status is 1 where a model that was named does not run, or a named target is absent.
+    Operators are tested with ONNX's own node tests; a crash or a hang only costs one test. With -m
+    only models are checked: the tests of their operators predict failures before they are tried.
+    Exit status: 1 if a named model does not run, or a named target is not available.
     """
     from bench.runtimes.targets import default_threads  # numpy: start-up
     from bench.spec import Suite, with_flags
@@ -103,7 +109,10 @@ def command(
     try:
         report, absent = _survey(request, targets or ("*",), model_timeout_s, quiet=quiet)
     except KeyboardInterrupt:
-        click.echo("bench: interrupted; what was tested is kept, so run the same again.", err=True)
+        click.echo(
+            "bench: interrupted; finished tests are kept. Run the same command again to resume.",
+            err=True,
+        )
         return _EXIT_INTERRUPTED
     _write(report, markdown, html, json_file)
     if json_file != "-":

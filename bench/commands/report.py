@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     "--allow",
     multiple=True,
     metavar="KIND",
-    help="Compare runs though this differs (as `bench compare`).",
+    help="Compare runs despite this difference (as `bench compare`).",
 )
 @click.option("--title", default="", help="The title of the page.")
 @click.option(
@@ -62,9 +62,8 @@ def command(
 ) -> None:
     """Write the stored runs RUN as one page: directories, folders of them, bundles, or labels.
 
-    The page needs no network and nothing beside it: answers in words, pictures with intervals, a
-    table to filter, sort and copy. Without RUN: the latest. Of several runs the first is the
-    baseline of the others.
+    The page is one self-contained file: answers in words, pictures with intervals, a table to
+    filter, sort and copy. Without RUN: the latest. With several runs the first is the baseline.
 
     A certificate (the folder that `bench certify` writes) is written as its own page.
     """
@@ -96,9 +95,7 @@ def _certificate(runs: tuple[Path, ...], *others: object) -> str:
     from bench.store.certificates import StoredEvidence, read_certificate
 
     if len(runs) > 1 or any(others):
-        raise SpecError(
-            "A certificate is a page of its own. Give one certificate alone, with -o alone."
-        )
+        raise SpecError("A certificate gets its own page. Give only one certificate, and only -o.")
     folder = runs[0].parent if runs[0].is_file() else runs[0]
     certificate = read_certificate(folder)
     return certificate_html(certificate_page(certificate, StoredEvidence(folder, certificate).read))

@@ -13,6 +13,7 @@ import click
 
 from bench.cache import cache_folder
 from bench.commands import gate, run
+from bench.commands.chosen import default_results
 from bench.commands.flags import output_names, output_options, write_outputs
 from bench.commands.output import print_drawing, print_json, warn
 from bench.discover import suite_paths
@@ -186,7 +187,7 @@ def _measured(
             listener.note(note)
         with prepare(suite, listener, cache_folder(), lambda _: pairs.models) as prepared:
             check_comparable(header_of(prepared), base, head, allow)
-            results = flags["results"] or run.default_results()
+            results = flags["results"] or default_results()
             label = f"{base.name} / {head.name}"
             outcome = start(prepared, results, listener, label=label)
     if outcome.interrupted:

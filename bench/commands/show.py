@@ -31,14 +31,13 @@ if TYPE_CHECKING:
     "--deal",
     "view",
     flag_value="deal",
-    help="Instead of the tables: accuracy against cost, and which model, precision and target to "
-    "pick.",
+    help="Instead of tables: accuracy against cost, and which model, precision and target to pick.",
 )
 @click.option(
     "--history",
     "view",
     flag_value="history",
-    help="Instead of the tables: each cell over all runs, and where its figure stepped.",
+    help="Instead of tables: each cell over all runs, and where its figure stepped.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; of several runs a list.")
 @unchecked_option
@@ -56,12 +55,12 @@ def command(
 ) -> None:
     """Print the tables of stored runs, the oldest first.
 
-    RUN is a run directory, a bundle, a folder that holds some at any depth, or what --label called
-    a run; without any, the latest run. The files for CI are of one run.
+    RUN is a run directory, a bundle, a folder that contains some at any depth, or the label of a
+    run; without any, the latest run. CI files can only be written for one run.
 
-    With --deal: the Pareto front of accuracy against cost, how like its original each distilled
-    model is, and the answer in words. With --history: cells in the order of time, by default
-    of all runs; only runs of the same machine are joined.
+    With --deal: the Pareto front of accuracy against cost, how similar each distilled model is to
+    its original, and the answer in words. With --history: cells in order of time, by default of
+    all runs; only runs of the same machine are joined.
     """
     from bench.store.bundle.opened import look_anyway  # numpy: start-up
     from bench.store.run import no_collection
@@ -106,7 +105,9 @@ def _show(runs: Sequence[Path], outputs: dict[str, Any], *, as_json: bool) -> No
     for warning in skipped:
         warn(warning)
     if len(found) > 1 and any(value is not None for value in outputs.values()):
-        raise SpecError(f"there are {len(found)} runs; files for CI are of one: name its folder.")
+        raise SpecError(
+            f"there are {len(found)} runs; CI files can only be written for one: name its folder."
+        )
     if len(found) == 1:
         print_run(found[0], as_json=as_json)
         write_outputs(outputs, found[0])

@@ -39,35 +39,40 @@ def _read_time(context: click.Context, flag: click.Parameter, text: str | None) 
     if text is None:
         return None
     if found is None or float(found[1]) <= 0:
-        raise click.BadParameter(f"{text!r} is no time, for example 90s or 5m.")
+        raise click.BadParameter(f"{text!r} is not a time, for example 90s or 5m.")
     return float(found[1]) * _SECONDS[found[2]]
 
 
 @click.command(name="tune")
 @click.option("-m", "--model", help="Model: a name, .onnx or card.")
-@click.option("-t", "--target", help="Target; options behind its ? are kept as they are.")
+@click.option("-t", "--target", help="Target; options after its ? are kept as they are.")
 @click.option(
     "--for",
     "objective",
     type=click.Choice(["latency", "throughput", "energy"]),
-    help="What to be best in.",
+    help="What to optimise.",
 )
 @click.option("--latency-bound", help="throughput: bound of a query's p99, e.g. 5ms.")
 @click.option("--within", callback=read_points, help="Accuracy that may be lost, e.g. 0.5points.")
-@click.option("--max-time", "max_time_s", callback=_read_time, help="For all of it; default 5m.")
+@click.option("--max-time", "max_time_s", callback=_read_time, help="Total time; default 5m.")
 @click.option("--variant", "variants", multiple=True, help="Precision forms to choose from.")
 @click.option("--batch", multiple=True, callback=read_numbers, help="Batches to choose from.")
-@click.option("--threads", type=click.IntRange(min=1), help="Keep to so many compute threads.")
+@click.option("--threads", type=click.IntRange(min=1), help="Use this many compute threads.")
 @click.option("--shape", "shapes", multiple=True, callback=read_sizes, help="Sizes, e.g. seq=128.")
-@click.option("--batch-axis", help="Which axis is the batch: a name, a number, or none.")
+@click.option("--batch-axis", help="The batch axis: a name, an index, or none.")
 @click.option(
     "--against",
     multiple=True,
     metavar="NAME=VALUE,...",
     help="Compare the pick with this configuration, too, e.g. threads=2,spinning=1.",
 )
-@click.option("--margin", help="What differs by less counts as the same; default 2%.")
-@click.option("--cell-timeout", "cell_timeout_s", type=float, help="Seconds until a hang is cut.")
+@click.option("--margin", help="Smaller differences count as equal; default 2%.")
+@click.option(
+    "--cell-timeout",
+    "cell_timeout_s",
+    type=float,
+    help="Kill a worker silent for this many seconds.",
+)
 @click.option("--energy-window", "energy_window_s", type=float, help="energy: s; default 3.")
 @click.option("--wall-command", help="energy: a command that prints the watts drawn.")
 @click.option("--wall-csv", help="energy: a meter's CSV file, time and watts.")
@@ -77,7 +82,7 @@ def _read_time(context: click.Context, flag: click.Parameter, text: str | None) 
 @click.option("--results", type=click.Path(path_type=Path), help="Folder of runs.")
 @run_option("--resume", "resumed", metavar="RUN", help="Resume a tune.")
 @click.option("--quiet", is_flag=True, help="No progress.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def command(
     objective: str | None,
     target: str | None,
@@ -89,11 +94,11 @@ def command(
     as_json: bool,
     **flags: Any,
 ) -> int:
-    """Find how to run MODEL on TARGET best, and say how much that gains.
+    """Find the best way to run MODEL on TARGET, and how much it gains.
 
-    Configurations race: all are measured side by side, those that are surely worse drop out, and
-    the pick is measured anew, on processes that took no part in the choice. The exit status is 1
-    where nothing can be returned.
+    Configurations race: all are measured side by side, clearly worse ones drop out, and the pick is
+    measured again, in processes that were not used for the choice. Exit status: 1 if there is no
+    result.
     """
     from bench.measure.prepare import prepare  # scipy: start-up
     from bench.measure.run import resume, start
@@ -110,7 +115,7 @@ def command(
         asked, suite = _gone_on_with(resumed, given)
     else:
         if not (model and target and objective):
-            raise SpecError("say what to tune, and for what: -m MODEL -t TARGET --for latency.")
+            raise SpecError("name what to tune, and for what: -m MODEL -t TARGET --for latency.")
         asked, suite = _asked(model, target, objective, given)
     aim = find_objective(asked.objective, asked.latency_bound_ns)
     outcome: Outcome
@@ -130,7 +135,7 @@ def command(
         else:
             outcome = resume(found.prepared, resumed, listener, measurer=measurer)
     if outcome.interrupted:
-        click.echo(f"Interrupted. Go on with: bench tune --resume {outcome.path}", err=True)
+        click.echo(f"Interrupted. Resume with: bench tune --resume {outcome.path}", err=True)
         return _INTERRUPTED
     kept, run = read_tune(outcome.path), read_run(outcome.path)
     return _print(kept, run, as_json=as_json)
@@ -166,7 +171,8 @@ def _asked(model: str, target: str, objective: str, given: dict[str, Any]) -> tu
     )
     if not aim.loads and "batch" in given:
         raise SpecError(
-            f"--batch is for --for throughput and energy; a query of {objective} has one sample."
+            f"--batch only applies to --for throughput and energy; a query of {objective} has one "
+            "sample."
         )
     if not aim.metered and (flags := [flag for name, flag in _METERING.items() if name in given]):
         raise SpecError(f"{', '.join(flags)}: only --for energy reads meters.")
@@ -194,9 +200,7 @@ def _gone_on_with(run: Path, given: dict[str, Any]) -> tuple[Asked, Suite]:
 
     others = [name for name in given if name != "max_time_s"]
     if others:
-        raise SpecError(
-            f"--resume goes on with what the tune was for; leave out {', '.join(others)}."
-        )
+        raise SpecError(f"--resume keeps the settings of the tune; leave out {', '.join(others)}.")
     asked = read_tune(run).asked.model_copy(update=given)
     header = read_run(run).header
     return asked, header.suite.model_copy(update={"models": header.models})

@@ -149,7 +149,7 @@ def _refuse_incomplete(wanted: Sequence[Cell], outcome: Outcome) -> None:
     found = {record.cell_id for record in outcome.records}
     missing = [cell.label for cell in wanted if cell.id not in found]
     if missing:
-        raise BenchError(f"no record was made of {', '.join(missing)}.")
+        raise BenchError(f"no record was made for {', '.join(missing)}.")
 
 
 def _kind(error: Exception) -> str:

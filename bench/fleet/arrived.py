@@ -50,7 +50,7 @@ def _inside(name: str) -> Path:
     """A path below its folder. Raises `SpecError` for one that leads out of it."""
     path = Path(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise SpecError(f"{name!r}: not a path within the folder of what came to this machine.")
+        raise SpecError(f"{name!r}: not a path inside the folder of received files.")
     return path
 
 
@@ -73,8 +73,8 @@ def _lay(store: Path, sha256: str, target: Path) -> None:
         return
     if not content.is_file():
         raise SpecError(
-            f"{target.name}: its content {sha256[:_SHA_DIGITS]} has not come to this machine. "
-            "Was its store emptied while the fleet measured? Run again."
+            f"{target.name}: its content {sha256[:_SHA_DIGITS]} has not arrived on this machine. "
+            "Was its store emptied during the run? Run again."
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     if content.is_symlink():

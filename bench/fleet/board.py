@@ -23,7 +23,7 @@ from bench.fleet.happened import (
 )
 from bench.fleet.plan import Task
 
-#: A cell is given up when its lease was lost with a node so often, or when so many nodes failed at
+#: A cell is abandoned when its lease was lost with a node so often, or when so many nodes failed at
 #: it: it may be what kills them.
 TRIES = 2
 #: A node whose leases were cut short so often in a row, with nothing measured, would take all that
@@ -126,7 +126,7 @@ class Board:
         return self._done_s / self._cost_s if self._cost_s else 1.0
 
     def left(self) -> int:
-        """Cells that are neither measured nor given up."""
+        """Cells that are neither measured nor abandoned."""
         return self.counts.left
 
     def leased(self, node: str) -> tuple[str, ...]:
@@ -139,7 +139,7 @@ class Board:
         return self._pieces[share, task].state
 
     def why_unmeasured(self) -> dict[str, dict[str, str]]:
-        """By run directory and task: why each cell was given up that was left there."""
+        """By run directory and task: why each cell was abandoned that was left there."""
         found: dict[str, dict[str, str]] = {}
         for piece in self._pieces.values():
             if piece.state == "unmeasured":
@@ -390,7 +390,7 @@ class Board:
     def _struck_out(self, name: str, why: str) -> list[Happened]:
         if self.nodes[name].strikes < STRIKES:
             return []
-        return [self._note(Excluded(name, f"{STRIKES} leases in a row came to nothing: {why}"))]
+        return [self._note(Excluded(name, f"{STRIKES} leases in a row failed: {why}"))]
 
     def _given_up(self, pieces: Sequence[_Piece], why: str) -> list[Happened]:
         """Those of the pieces that were tried often enough."""

@@ -59,7 +59,7 @@ class Disk:
         whole = grew.offset == 0 and size > 0
         if grew.offset not in (0, size) or (whole and path.suffix == ".jsonl"):
             raise BrokenFiles(
-                f"{grew.path} came from byte {grew.offset} on, and {size} bytes were there"
+                f"{grew.path} arrived from byte {grew.offset}, but {size} bytes were already there"
             )
         with self.errors():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ class Disk:
     def _place(self, grew: Grew) -> Path:
         parts = grew.path.split("/")
         if not all(_PART.fullmatch(part) for part in parts):
-            raise BrokenFiles(f"{grew.path!r} is no file of a run directory")
+            raise BrokenFiles(f"{grew.path!r} is not a file of a run directory")
         return self.folder(grew.run).joinpath(*parts)
 
 

@@ -1,4 +1,4 @@
-"""The driver of a fleet: leases out, records in, until every cell is measured or given up."""
+"""The driver of a fleet: leases out, records in, until every cell is measured or abandoned."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from bench.store.merged import MACHINES, MergedMachine, MergedRun, machine_folde
 
 Spread = Literal["kind", "node", "target"]
 SPREADS: dict[Spread, str] = {
-    "kind": "each kind of machine measures all that it can, its nodes share the work",
-    "node": "each node measures all that it can",
+    "kind": "each kind of machine measures everything it can; nodes of a kind share the work",
+    "node": "each node measures everything it can",
     "target": "each cell once, on any node that has its target",
 }
 #: What may differ, and is recorded then: between nodes, or from what a node was.
@@ -209,7 +209,7 @@ class Driver:
             self._waits_since = self.clock()
             if awaited:
                 names = ", ".join(awaited)
-                self.screen.note(f"waiting {REJOIN_S:.0f} s for {names} to come again")
+                self.screen.note(f"waiting {REJOIN_S:.0f} s for {names} to reconnect")
         if not awaited or self.clock() - self._waits_since >= REJOIN_S:
             self._did(self.board.give_up(self._why_nobody(awaited)))
             self._flush()
@@ -217,8 +217,8 @@ class Driver:
     @staticmethod
     def _why_nobody(awaited: Sequence[str]) -> str:
         if awaited:
-            return f"{', '.join(awaited)} did not come again within {REJOIN_S:.0f} s"
-        return "no node is left that could measure it"
+            return f"{', '.join(awaited)} did not reconnect within {REJOIN_S:.0f} s"
+        return "no remaining node can measure it"
 
     # --- what happens ----------------------------------------------------------------------
 
@@ -239,7 +239,7 @@ class Driver:
         if known is not None and known.state == "excluded":
             return
         if facts.name in self._open:
-            self._lose(facts.name, "it started anew")
+            self._lose(facts.name, "it restarted")
         try:
             self._admit(facts)
         except BenchError as error:
@@ -282,15 +282,15 @@ class Driver:
         other = other_version(facts)
         if other and "versions" not in self.asked.allow:
             raise SpecError(
-                f"{other}: their figures would be of two kinds. Install the same version, or put "
-                "up with it and have it recorded: --allow versions."
+                f"{other}: their figures would come from different versions. Install the same "
+                "version, or accept and record the difference: --allow versions."
             )
         was = next((one for one in self._runs.values() if one.name == facts.name), None)
         changes = changed(was, facts) if was is not None else []
         if changes and "machine" not in self.asked.allow:
             raise SpecError(
-                f"{facts.name} is no longer the machine that it was: {'; '.join(changes)}. Begin a "
-                "new run, or put up with it and have it recorded: --allow machine."
+                f"{facts.name} is not the same machine any more: {'; '.join(changes)}. Start a "
+                "new run, or accept and record the change: --allow machine."
             )
         changes = [f"it changed during the run: {words}" for words in changes]
         return [words for words in (other, *changes, clock_words(facts)) if words]
@@ -328,9 +328,9 @@ class Driver:
         ]
         if new:
             raise SpecError(
-                f"{self.disk.path}: it is not resumed, because its plan changed: "
-                f"{new[0].cell.label} and {len(new) - 1} more cells are not what it began with "
-                "(another model, other inputs, another bench). Begin a new run."
+                f"{self.disk.path}: not resumed, because its plan changed: {new[0].cell.label} "
+                f"and {len(new) - 1} more cells differ from its start (another model, other "
+                "inputs, another bench). Start a new run."
             )
 
     def _new_run(self, name: str) -> str:
@@ -380,7 +380,7 @@ class Driver:
         for cell in found:
             task = node.plan.by_cell.get(cell)
             if cell in node.here or (task is not None and task.id not in leased):
-                raise BrokenFiles(f"it sent a record of {cell}, which was not its to measure")
+                raise BrokenFiles(f"it sent a record of {cell}, which it was not asked to measure")
         if len(set(found)) < len(found):
             raise BrokenFiles("it sent two records of one cell")
         node.tail = data[end:]
@@ -440,7 +440,7 @@ class Driver:
         self.screen.finished(self.board.counts, self.disk.path)
 
     def _write_failures(self) -> None:
-        """A failed record for every cell that was given up."""
+        """A failed record for every cell that was abandoned."""
         for run, why in self.board.why_unmeasured().items():
             facts = self._runs[run]
             plan = self.planner.plan(facts)

@@ -18,7 +18,7 @@ from bench.validation import first_problem, read_toml
 class ClusterTable(Frozen):
     """``[cluster]``."""
 
-    address: str | None = Field(None, min_length=1, description="of a cluster that is running")
+    address: str | None = Field(None, min_length=1, description="address of a running cluster")
 
 
 class NodeTable(Frozen):
@@ -27,21 +27,21 @@ class NodeTable(Frozen):
 
     host: str | None = Field(None, min_length=1, description="its host name or address")
     node_id: str | None = Field(None, min_length=1, description="its id in the cluster")
-    resource: str | None = Field(None, min_length=1, description="a resource that it alone has")
-    python: str | None = Field(None, min_length=1, description="the interpreter that measures")
+    resource: str | None = Field(None, min_length=1, description="a resource that only it has")
+    python: str | None = Field(None, min_length=1, description="the interpreter used for measuring")
     variables: dict[str, str] = Field(default_factory=dict, description="set there for measuring")
     kind: str | None = Field(None, min_length=1, description="nodes of a kind share their cells")
-    targets: tuple[str, ...] | None = Field(None, description="of those that it has, only these")
+    targets: tuple[str, ...] | None = Field(None, description="only these of its targets")
     price_per_hour: float | None = Field(
-        None, gt=0, lt=1e9, description="what an hour of the whole machine costs"
+        None, gt=0, lt=1e9, description="cost of the whole machine per hour"
     )
-    currency: str = Field("", max_length=8, description="written behind prices, for example EUR")
+    currency: str = Field("", max_length=8, description="written after prices, for example EUR")
 
     @model_validator(mode="after")
     def _found_one_way(self) -> NodeTable:
         ways = [name for name in ("host", "node_id", "resource") if getattr(self, name)]
         if len(ways) > 1:
-            raise ValueError(f"a node is found by one of {', '.join(ways)}: leave the others out")
+            raise ValueError(f"give only one of {', '.join(ways)} to identify a node")
         return self
 
     @field_validator("variables")
@@ -77,7 +77,7 @@ class FleetFile(Frozen):
         for name, table in value.items():
             if not ENVIRONMENT_NAME.fullmatch(name):
                 raise ValueError(
-                    f"{name!r} is no name of a node: use letters, digits, '.', '_' and '-'"
+                    f"{name!r} is not a valid node name: use letters, digits, '.', '_' and '-'"
                 )
             way = (table.host, table.node_id, table.resource)
             place = way if any(way) else (name, None, None)
@@ -109,6 +109,7 @@ def refuse_unknown(file: FleetFile, present: Collection[str], path: object) -> N
     close = nearest(missing[0], present)
     hint = f"Did you mean {' or '.join(close)}? " if close else ""
     raise SpecError(
-        f"{path}: no node of the cluster is `{'`, `'.join(missing)}`. {hint}The cluster has: "
+        f"{path}: no node of the cluster is called `{'`, `'.join(missing)}`. {hint}The cluster "
+        "has: "
         f"{', '.join(present) or 'no node'}."
     )

@@ -140,8 +140,8 @@ def _code(file: Path) -> Iterator[Path]:
                 count += 1
                 if count > _MOST_FILES:
                     raise SpecError(
-                        f"{file}: more than {_MOST_FILES} Python files lie beside it, and any may "
-                        "be the model's. Put the model's code into a folder of its own."
+                        f"{file}: more than {_MOST_FILES} Python files are beside it, and any may "
+                        "belong to the model. Put the model's code in its own folder."
                     )
                 yield Path(top, name)
 

@@ -19,7 +19,7 @@ def other_version(node: NodeFacts) -> str:
     """That the node's bench is another one than the driver's; empty where it isn't."""
     if node.bench_version == __version__:
         return ""
-    return f"{node.name} has bench {node.bench_version}, and the driver has {__version__}"
+    return f"{node.name} has bench {node.bench_version}, but the driver has {__version__}"
 
 
 def clock_words(node: NodeFacts) -> str:

@@ -37,7 +37,7 @@ class NodeFacts:
     bench_version: str
     threads: int  #: compute threads of a CPU cell there (`default_threads`)
     backends: tuple[Backend, ...]
-    python: str = ""  #: the interpreter that measures
+    python: str = ""  #: the interpreter used for measuring
     resources: Mapping[str, float] = field(default_factory=dict)  #: as the cluster calls them
     clock_offset_s: float = 0.0  #: the node's clock minus the driver's
 
@@ -82,7 +82,7 @@ def from_doctor(
     ]
     if missing:
         raise SpecError(
-            f"{name}: `bench doctor --json` there says nothing of {', '.join(missing)}: its bench "
+            f"{name}: `bench doctor --json` there doesn't report {', '.join(missing)}: its bench "
             "is too old for a fleet. Install the driver's version there."
         )
     return NodeFacts(

@@ -77,7 +77,7 @@ def start(asked: Asked, out: Path, around: Surroundings) -> Outcome:
     planner = _planner(asked, around, nodes)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         hint = f" Resume it with --resume {out}." if (out / JOURNAL).is_file() else ""
-        raise SpecError(f"{out}: there is something already. Name a new folder with -o.{hint}")
+        raise SpecError(f"{out}: it already exists. Name a new folder with -o.{hint}")
     make_folder(out)
     disk = Disk(out)
     try:

@@ -60,7 +60,7 @@ class Screen:
         self._measured += cells
 
     def unmeasured(self, cells: int, node: str, why: str) -> None:
-        """Cells were given up."""
+        """Cells were abandoned."""
         self.note(f"FAILED  {counted(cells, 'cell')} of {node or 'the fleet'}: {why}")
 
     def note(self, text: str) -> None:
@@ -88,7 +88,7 @@ class Screen:
         """The session is over."""
         words = [f"{counts.measured} of {counted(counts.cells, 'cell')} measured"]
         if counts.unmeasured:
-            words.append(f"{counts.unmeasured} given up")
+            words.append(f"{counts.unmeasured} abandoned")
         if counts.left:
             words.append(f"{counts.left} left")
         self._say(f"{', '.join(words)} after {elapsed(self._clock() - self._started)}; in {path}")
@@ -97,7 +97,7 @@ class Screen:
         counts, age_s = board.counts, self._clock() - self._started
         words = [f"{elapsed(age_s)}  {counts.measured}/{counts.cells} cells measured"]
         if counts.unmeasured:
-            words.append(f"{counts.unmeasured} given up")
+            words.append(f"{counts.unmeasured} abandoned")
         words.append(f"{counts.left} left")
         if self._measured >= FEW_CELLS and counts.left:
             words.append(f"about {elapsed(age_s / self._measured * counts.left)} more")

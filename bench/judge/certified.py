@@ -53,7 +53,7 @@ def held(path: Path) -> list[Held]:
     found = certificates(path)
     if not found:
         raise SpecError(
-            f"{path}: there is no certificate at or below it (no certificate.json). Make one with "
+            f"{path}: no certificate at or below it (no certificate.json). Make one with "
             "`bench certify`."
         )
     accounts = [(folder, check(folder)) for folder in found]
@@ -209,7 +209,7 @@ def _uncovered(run: StoredRun, given: Sequence[Held]) -> Iterator[Finding]:
             "certificate",
             cell,
             Outcome.FAIL,
-            "no certificate is of it.",
+            "it has no certificate.",
             f"Certify it: {_command(_nearest(given, cell), cell)}.",
         )
 

@@ -43,7 +43,7 @@ def change_of_columns(
     if task != theirs:
         raise SpecError(
             f"{record.cell.model.name} is scored as {task} and {other.cell.model.name} as "
-            f"{theirs}, so their accuracy is not compared."
+            f"{theirs}, so their accuracies are not compared."
         )
     found = find_task(task).change(mine, others, confidence)
     if found is None:

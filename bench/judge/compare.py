@@ -169,7 +169,7 @@ def why_no_effect(match: Match) -> str:
         if record.wrong:
             return f"{letter} is WRONG ({', '.join(record.wrong)}), so its figures say nothing"
         if record.simulated:
-            return f"{letter} is simulated: its latency means nothing"
+            return f"{letter} is simulated: its latency is meaningless"
         usable = _times(record, lambda i: i.median_ns)
         if len(usable) < FEWEST_INVOCATIONS:
             return f"{letter} has {len(usable)} of at least {FEWEST_INVOCATIONS} invocations"

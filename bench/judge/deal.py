@@ -101,8 +101,8 @@ def make_deal(
     points = _points(latest, cost)
     if not points:
         raise SpecError(
-            "no record of this run has both a cost and an accuracy, so there is nothing to weigh: "
-            "it needs models with labelled data."
+            "no record of this run has both a cost and an accuracy, so there is nothing to rank: "
+            "use models with labelled data."
         )
     each = simultaneous_confidence(2 * max(1, pairwise_comparisons(len(points))), confidence)
     changed = change(each)

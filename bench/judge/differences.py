@@ -118,12 +118,12 @@ def check_allowed_kinds(allowed: Collection[str]) -> None:
     """Raise `SpecError` for a kind that doesn't exist or needs no permission."""
     for kind in allowed:
         if kind in TOLD:
-            raise SpecError(f"--allow {kind}: that difference is told and never refused.")
+            raise SpecError(f"--allow {kind}: that difference is reported, never refused.")
         if kind not in REFUSED and kind != ALL:
             close = nearest(kind, [*REFUSED, ALL])
             hint = f"Did you mean {' or '.join(close)}? " if close else ""
             kinds = ", ".join([*REFUSED, ALL])
-            raise SpecError(f"--allow {kind}: there is no such kind. {hint}There are: {kinds}.")
+            raise SpecError(f"--allow {kind}: no such kind. {hint}Available: {kinds}.")
 
 
 def not_allowed(found: Iterable[Difference], allowed: Collection[str]) -> list[Difference]:
@@ -169,8 +169,8 @@ def comparable_ones(matched: Matched, allowed: Collection[str]) -> tuple[Matched
     left = len(matched.matches) - len(kept)
     which = f"{left} of {len(matched.matches)} cells aren't" if kept else "No cell is"
     said = (
-        f"{which} compared between the machines: what they computed differs in {words}. "
-        f"To compare nevertheless: {flags}."
+        f"{which} compared between the machines: their results differ in {words}. To compare "
+        f"anyway: {flags}."
     )
     if not kept:
         raise SpecError(said)

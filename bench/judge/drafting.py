@@ -99,7 +99,7 @@ def _on_target(
         elif len(times) < 2:
             yield _without(
                 bare,
-                "what checking a draft takes was not measured: bench run with --scenario decode "
+                "the time to check a draft was not measured: bench run with --scenario decode "
                 f"--scenario verify --depth {depth}",
             )
         else:
@@ -128,7 +128,9 @@ def _agreed(
     """For each document whether the draft puts first what the original does, token by token; or why
     that isn't known."""
     mine, its = (next((r for r in some if r.accuracy), None) for some in (original, draft))
-    unknown = "how often it foresees the original is not known: score both on the same text"
+    unknown = (
+        "the share of its tokens that the original accepts is unknown: score both on the same text"
+    )
     if mine is None or its is None or not same_data(mine, its):
         return None, unknown
     try:
@@ -155,7 +157,7 @@ def _expected(
     bare: Drafting, agreed: Sequence[Array], times: Mapping[int, Record], draft: Record
 ) -> Drafting:
     if len(agreed) < 2:
-        return _without(bare, "an interval takes two documents: score both on more text")
+        return _without(bare, "an interval needs two documents: score both on more text")
     told = next((r.footprint for n, r in times.items() if n > 1 and r.footprint), None)
     cuts = bool(told is not None and told.cache_cuts)
     sizes = sorted(times)
@@ -168,7 +170,7 @@ def _expected(
         longest = 2 * (sizes[1] - 1)
         return _without(
             bare,
-            "its state can't be cut, so steps get longer than those that were measured: bench run "
+            "its state can't be truncated, so steps get longer than the measured ones: bench run "
             f"with --scenario verify --depth {bare.depth} --draft {sizes[1] - 1},{longest}",
         )
     share = ratio(

@@ -243,5 +243,5 @@ def _nothing(runs: Sequence[Finished], selection: Selection) -> str:
     names = {f"{r.cell.model.name}@{r.cell.target}": None for run in runs for r in run.records}
     asked = selection.cell or f"{selection.model}@{selection.target}"
     close = nearest(asked, names) or list(names)[:4]
-    hint = f"There are: {', '.join(close)}." if close else "They hold no finished cell."
+    hint = f"Available: {', '.join(close)}." if close else "They hold no finished cell."
     return f"no cell of {len(runs)} runs is what was asked for. {hint}"

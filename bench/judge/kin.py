@@ -84,12 +84,12 @@ class Classes(Compared):
     key = "classes"
     measures: ClassVar[Mapping[str, str]] = {
         "agreement": "same class (top-1 agreement)",
-        "error_consistency": "err on the same examples (kappa)",
+        "error_consistency": "wrong on the same examples (kappa)",
         "same_wrong": "same wrong class, where both err",
     }
     deciding = "error_consistency"
     quality_name = "accuracy"
-    does = "errs where {a} does"
+    does = "makes its mistakes where {a} does"
     figure = "kappa"
 
     def check(self, models: Mapping[str, Columns]) -> None:
@@ -124,9 +124,9 @@ class Classes(Compared):
             errors = int((~_hits(model)).sum())
             if errors < FEWEST_ERRORS:
                 return (
-                    f"{name} errs on {errors} of the {len(model['label'])} examples, and it takes "
-                    f"{FEWEST_ERRORS} errors to tell whether two models err alike: use more "
-                    "examples"
+                    f"{name} is wrong on {errors} of the {len(model['label'])} examples, but at "
+                    f"least {FEWEST_ERRORS} mistakes are needed to tell whether two models make "
+                    "the same ones: use more examples"
                 )
         return ""
 
@@ -148,7 +148,7 @@ class NextTokens(Compared):
     key = "next tokens"
     measures: ClassVar[Mapping[str, str]] = {
         "agreement": "same token first (top-1 agreement)",
-        "error_consistency": "right on the same tokens (kappa)",
+        "error_consistency": "correct on the same tokens (kappa)",
         "same_wrong": "same wrong token, where both err",
     }
     deciding = "agreement"
@@ -166,9 +166,9 @@ class NextTokens(Compared):
                 continue
             if "bytes" in one and "bytes" in other and task.same(one, other):
                 raise SpecError(
-                    f"{name} and {first} have different tokenizers, so they don't put the same "
-                    "tokens in the same places, and there is no share of equal ones. Lineage of "
-                    "language models takes models of one tokenizer."
+                    f"{name} and {first} have different tokenizers, so their tokens can't be "
+                    "compared one by one. Lineage of language models needs models with the same "
+                    "tokenizer."
                 )
             raise SpecError(f"{name} was scored on other texts than {first}: use the same data.")
 
@@ -199,8 +199,8 @@ class NextTokens(Compared):
         if count >= fewest:
             return ""
         return (
-            f"the texts are of {count} documents, and with {controls} controls it takes {fewest} "
-            "to tell by documents whom a model agrees with: use more documents"
+            f"the texts have {count} documents, but with {controls} controls at least {fewest} "
+            "are needed to tell which model a model agrees with: use more documents"
         )
 
     def extent(self, model: Columns) -> str:
@@ -250,8 +250,8 @@ def kind_of(columns: Columns) -> Compared:
     if "token" in columns:
         return tokens
     raise SpecError(
-        "lineage of language models counts which token they put first in texts, and these were "
-        "scored on questions or answers: score them on texts."
+        "lineage of language models compares their most probable next tokens in texts, but these "
+        "were scored on questions or answers: score them on texts."
     )
 
 

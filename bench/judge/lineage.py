@@ -144,7 +144,8 @@ def lineage(
         beyond = kind.beyond(a[1], b[1], counted)
         if _deciding(kind, found).excess is None:
             withheld = (
-                f"{kind.figure} does not exist for a pair, because a model is always right or wrong"
+                f"{kind.figure} does not exist for a pair, because one model is always right or "
+                "always wrong"
             )
     return Lineage(
         kind=kind,
@@ -165,7 +166,7 @@ def lineage(
 def _named(models: list[tuple[str, Columns]]) -> dict[str, Columns]:
     found = dict(models)
     if len(found) < len(models):
-        raise SpecError("lineage compares different models: each has to have a name of its own.")
+        raise SpecError("lineage compares different models: each needs its own name.")
     return found
 
 
@@ -176,7 +177,7 @@ def _kind(models: Mapping[str, Columns]) -> Compared:
     for name in others:
         if kind_of(models[name]) is not kind:
             raise SpecError(
-                f"{first} and {name} are no models of one kind: compare like with like."
+                f"{first} and {name} are not models of the same kind: compare like with like."
             )
     kind.check(models)
     return kind
@@ -187,10 +188,10 @@ def _too_few(counted: int) -> str:
     missing = FEWEST_CONTROLS - counted
     if missing <= 0:
         return ""
-    count = "no control counts" if counted == 0 else f"{counted} of the controls count"
+    count = "no control is valid" if counted == 0 else f"{counted} of the controls are valid"
     return (
-        f"{count}, and it takes {FEWEST_CONTROLS} to tell how much independently trained "
-        f"models differ: {missing} more {'is' if missing == 1 else 'are'} needed"
+        f"{count}, but at least {FEWEST_CONTROLS} are needed to tell how much independently "
+        f"trained models differ: {missing} more {'is' if missing == 1 else 'are'} needed"
     )
 
 
@@ -247,9 +248,9 @@ class _Controls:
         for other in (self._a, self._b, *counted):
             theirs = self._known[other]
             if theirs.name in mine.made_of or mine.name in theirs.made_of:
-                return f"one of it and {other} was made of the other"
+                return f"it or {other} was made from the other"
         shared = mine.made_of & self._known[self._a].made_of
-        return f"it was made of {min(shared)}, as {self._a} was" if shared else ""
+        return f"it was made from {min(shared)}, like {self._a}" if shared else ""
 
     def _accuracy(self, name: str) -> str:
         gap = quality_gap(self._kind, self._models[name], self._models[self._b], self._confidence)
@@ -271,8 +272,8 @@ class _Controls:
         if name in self._vouched_for or _same_size(mine.file_bytes, theirs.file_bytes):
             return ""
         return (
-            f"nothing tells whether it is of the architecture and recipe of {self._b}; where you "
-            "know that it is, say so with --same-recipe"
+            f"it is unknown whether it has the architecture and recipe of {self._b}; if you know "
+            "that it has, say so with --same-recipe"
         )
 
 
@@ -349,9 +350,9 @@ def sentences(found: Lineage) -> list[str]:
     names = f"{found.a} and {found.b}"
     if not found.controls and not found.passed_over:
         return [
-            f"How alike {names} are means nothing by itself: name at least {FEWEST_CONTROLS} "
-            f"independently trained models of the accuracy, architecture and recipe of {found.b} "
-            "with --control."
+            f"How alike {names} are says nothing by itself: name at least {FEWEST_CONTROLS} "
+            "independently trained models with the accuracy, architecture and recipe of "
+            f"{found.b}, with --control."
         ]
     said = [
         f"Not counted as a control: {_listed(which)}, because {reason}."
@@ -407,7 +408,8 @@ def _each_control(found: Lineage) -> list[str]:
             f"{len(beyond)} controls ({p_value(largest)} or less, by Holm's correction)."
         ]
     return [
-        f"By documents, {found.a} agrees with {found.b} surely more than with {len(beyond)} of the "
+        f"By documents, {found.a} agrees with {found.b} significantly more than with "
+        f"{len(beyond)} of the "
         f"{len(found.beyond)} controls (the largest {p_value(largest)}, by Holm's correction)."
     ]
 
@@ -428,12 +430,12 @@ def _about_agreement(found: Lineage) -> list[str]:
 def _reservation(found: Lineage) -> str:
     if found.finding == "more alike":
         return (
-            "That is what distillation, fine-tuning or copying would leave, and also what training "
-            "on the same data by the same recipe would: outputs alone can't tell these apart. It "
-            f"holds only if the controls were made like {found.b} and owe nothing to {found.a}."
+            "Distillation, fine-tuning or copying would cause that, but so would training on the "
+            "same data by the same recipe: outputs alone can't tell which. It only holds if the "
+            f"controls were made like {found.b} and independently of {found.a}."
         )
     return (
-        f"That is no evidence that one of {found.a} and {found.b} was made of the other, and no "
+        f"That is not evidence that one of {found.a} and {found.b} was made from the other, nor "
         "proof that it wasn't."
     )
 

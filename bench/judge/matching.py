@@ -101,7 +101,7 @@ def match_runs(a: StoredRun, b: StoredRun, selectors: Sequence[str] = ()) -> Mat
     """
     if a.path.resolve() == b.path.resolve():
         raise SpecError(
-            f"{a.path} and {b.path} are the same run. Name another one, or one alone to compare "
+            f"{a.path} and {b.path} are the same run. Name another one, or only one to compare "
             "its targets."
         )
     ours, theirs = sides(a), sides(b)
@@ -236,12 +236,14 @@ def select(found: Sequence[Side], text: str) -> list[Side]:
     prefixed = [s for s in found if text and s.id.startswith(text)]
     ids = sorted({s.id for s in prefixed})
     if len(ids) > 1:
-        raise SpecError(f"--cell {text}: {len(ids)} cells begin so ({', '.join(ids[:4])}).")
+        raise SpecError(
+            f"--cell {text}: {len(ids)} cells match, so it is ambiguous ({', '.join(ids[:4])})."
+        )
     if not ids:
         names = list(dict.fromkeys(_name(s.cell) for s in found))
         close = nearest(text, names) or names[:4]
         hint = f"Did you mean {' or '.join(close)}?" if close else "There are no cells."
-        raise SpecError(f"--cell {text}: there is no such cell. {hint}")
+        raise SpecError(f"--cell {text}: no such cell. {hint}")
     return prefixed
 
 

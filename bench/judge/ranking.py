@@ -25,8 +25,8 @@ class Ranking:
     is_rate: bool
 
     def sentence(self) -> str:
-        """``m single-stream: a is not told apart from b (1.02x, 0.98–1.06) and 2.1x (2.0–2.2) as
-        fast as c, 3.0x (2.9–3.1) as d; c and d are not told apart.``"""
+        """``m single-stream: a is not distinguishable from b (1.02x, 0.98–1.06) and 2.1x (2.0–2.2)
+        as fast as c, 3.0x (2.9–3.1) as d; c and d are not distinguishable.``"""
         best, *others = map(printable, self.targets)
         level: dict[Verdict, list[str]] = {verdict: [] for verdict in _WORDS}
         slower: list[str] = []
@@ -55,7 +55,7 @@ class Ranking:
             if step.verdict is Verdict.SAME:
                 found.append(f"{names} are equally fast")
             elif step.verdict is Verdict.INCONCLUSIVE:
-                found.append(f"{names} are not told apart")
+                found.append(f"{names} are not distinguishable")
         return found
 
 
@@ -64,7 +64,7 @@ MOST_CELLS = 32
 #: How the best target is to one that it is not faster than.
 _WORDS = {
     Verdict.SAME: "as fast as",
-    Verdict.INCONCLUSIVE: "not told apart from",
+    Verdict.INCONCLUSIVE: "not distinguishable from",
     Verdict.CONTENTION_DEPENDENT: "by the machine's load faster or slower than",
 }
 

@@ -53,10 +53,10 @@ def _rate(sweep: Swept, batch: int) -> str:
 def _against(knee: Knee, sweep: Swept) -> str:
     """How it stands to the best batch."""
     if knee.batch == knee.best:
-        return ": no smaller batch comes near it, and no larger one was better"
+        return ": no smaller batch comes close, and no larger one was better"
     low, high = (100 * (1 - bound) for bound in (knee.ratio.high, knee.ratio.low))
     best = _rate(sweep, knee.best)
     return (
-        f"; the best, {best} at batch {knee.best}, can't be told from it within the margin "
-        f"({max(0, low):.1f} to {max(0, high):.1f}% more)"
+        f"; the best, {best} at batch {knee.best}, is not distinguishable from it within the "
+        f"margin ({max(0, low):.1f} to {max(0, high):.1f}% more)"
     )

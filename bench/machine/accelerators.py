@@ -180,7 +180,9 @@ def _ask(command: Sequence[str], run: Run) -> tuple[str | None, str]:
     except FileNotFoundError:
         return None, ""
     except subprocess.TimeoutExpired:
-        return None, f"{command[0]} did not answer within {TOOL_TIMEOUT_S:g} s: its driver hangs"
+        return None, (
+            f"{command[0]} did not answer within {TOOL_TIMEOUT_S:g} s: its driver seems to hang"
+        )
     except subprocess.CalledProcessError as error:
         lines = f"{error.stderr or ''}\n{error.stdout or ''}".split("\n")
         said = next((line.strip() for line in lines if line.strip()), "no reason")

@@ -34,8 +34,8 @@ def _governor_warning(facts: MachineFacts) -> str:
     if facts.governor in (None, "performance"):
         return ""
     return (
-        f"The CPU frequency governor is {facts.governor}, so the clock follows the load. "
-        "Set it to performance: sudo cpupower frequency-set -g performance."
+        f"The CPU frequency governor is {facts.governor}, so the clock varies with the load. Set "
+        "it to performance: sudo cpupower frequency-set -g performance."
     )
 
 
@@ -47,7 +47,7 @@ def _load_warning(facts: MachineFacts) -> str:
         return ""
     return (
         f"The load of the last minute is {load:.1f} on {facts.logical_cores} logical cores, so "
-        "other programs compete for them. Stop them, or trust the ratios more than the latencies."
+        "other programs compete for them. Stop them, or rely on ratios rather than latencies."
     )
 
 
@@ -57,8 +57,8 @@ def _few_cores_warning(facts: MachineFacts) -> str:
         return ""
     has = "has 1 physical core" if cores == 1 else f"has only {cores} physical cores"
     return (
-        f"This machine {has}, so whatever else runs shares a core or its caches with what is "
-        "measured. Use a machine with more cores, or close other programs."
+        f"This machine {has}, so other programs share a core or its caches with the measurement. "
+        "Use a machine with more cores, or close other programs."
     )
 
 
@@ -67,7 +67,7 @@ def _quota_warning(facts: MachineFacts) -> str:
         return ""
     return (
         f"The cgroup allows {facts.cpu_quota:g} CPUs and stops the process for the rest of each "
-        "period when they are used up. Give fewer threads than that, or lift the limit."
+        "period when they are used up. Use fewer threads than that, or raise the limit."
     )
 
 
@@ -85,7 +85,7 @@ def _virtual_warning(facts: MachineFacts) -> str:
         return ""
     return (
         f"This is a virtual machine ({facts.virtualisation}), and its neighbours on the host can "
-        "slow it unseen. Trust ratios more than latencies, or measure on bare metal."
+        "slow it unnoticed. Rely on ratios rather than latencies, or measure on bare metal."
     )
 
 

@@ -60,9 +60,9 @@ def find_zones(root: Path = ROOT) -> Found:
     zones = [zone for folder in folders if (zone := _zone(folder)) is not None]
     if not zones:
         return Found(
-            trouble=f"there are no RAPL counters in {root}: in virtual machines they are usually "
-            "hidden; else `sudo modprobe intel_rapl_msr` may bring them. A meter at the wall "
-            "(--wall-command, --wall-csv) does without"
+            trouble=f"there are no RAPL counters in {root}: virtual machines usually hide them; "
+            "otherwise try `sudo modprobe intel_rapl_msr`. A wall meter (--wall-command, "
+            "--wall-csv) works without them"
         )
     closed = [zone for zone in zones if not _readable(zone)]
     kept, left_out = _single([zone for zone in zones if zone not in closed])
@@ -107,7 +107,7 @@ def _single(zones: Sequence[Zone]) -> tuple[list[Zone], list[str]]:
             kept.append(zone)
             continue
         left_out.append(
-            f"{zone.file.parent.name} ({zone.name}) shows the counter of "
+            f"{zone.file.parent.name} ({zone.name}) is the same counter as "
             f"{twin.file.parent.name} ({twin.name}), which is read"
         )
     return kept, left_out
@@ -125,7 +125,7 @@ def _same(zone: Zone, other: Zone) -> bool:
 def _denied(zones: Sequence[Zone], root: Path) -> str:
     names = ", ".join(zone.name for zone in zones)
     return (
-        f"the counters of {names} are for root alone, since they tell secrets of other programs "
-        f"(CVE-2020-8694); where nobody else uses the machine: "
+        f"the counters of {names} are readable only by root, because they can leak secrets of "
+        "other programs (CVE-2020-8694); if nobody else uses the machine: "
         f"sudo chmod a+r {root}/intel-rapl*/energy_uj"
     )

@@ -42,7 +42,7 @@ def read_command(command: str) -> float:
     numbers = _NUMBER.findall(done.stdout)
     if len(numbers) != 1 or not 0 <= float(numbers[0]) < math.inf:
         raise SpecError(
-            f"--wall-command {command!r} has to print one number, the watts, and printed "
+            f"--wall-command {command!r} must print one number, the watts, but printed "
             f"{done.stdout.strip()[:60]!r}."
         )
     return float(numbers[0])
@@ -75,7 +75,7 @@ class MeterFile:
     def _columns(self, lines: list[list[str]]) -> tuple[int, int, int]:
         """Where the times and the watts are, and the first line of them."""
         if not lines or len(lines[0]) < 2:
-            raise SpecError(f"--wall-csv {self.path}: two columns are needed, time and watts.")
+            raise SpecError(f"--wall-csv {self.path}: it needs two columns, time and watts.")
         names = [name.strip().lower() for name in lines[0]]
         times = [at for at, name in enumerate(names) if name in _TIMES]
         watts = [at for at, name in enumerate(names) if name in _WATTS]
@@ -93,13 +93,13 @@ class MeterFile:
             found = float(text) if _NUMBER.fullmatch(text.strip()) else self._clock(text.strip())
         except ValueError as error:
             raise SpecError(
-                f"--wall-csv {self.path}, line {number}: {text!r} is no time: seconds since 1970, "
-                "or 2026-11-28T08:05:00+01:00."
+                f"--wall-csv {self.path}, line {number}: {text!r} is not a time: give seconds "
+                "since 1970, or 2026-11-28T08:05:00+01:00."
             ) from error
         if found < _EARLIEST_S:
             raise SpecError(
-                f"--wall-csv {self.path}, line {number}: {text!r} is no time of day: seconds since "
-                "1970 are needed, not since the meter was started."
+                f"--wall-csv {self.path}, line {number}: {text!r} is not a time of day: give "
+                "seconds since 1970, not since the meter was started."
             )
         return found + self.offset_s
 
@@ -115,7 +115,9 @@ class MeterFile:
         except ValueError:
             found = math.nan
         if not 0 <= found < math.inf:
-            raise SpecError(f"--wall-csv {self.path}, line {number}: {text!r} are no watts.")
+            raise SpecError(
+                f"--wall-csv {self.path}, line {number}: {text!r} is not a number of watts."
+            )
         return found
 
 
@@ -126,4 +128,4 @@ def zone_of(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError) as error:
-        raise SpecError(f"{name!r} is no time zone: UTC, Europe/Vienna, ...") from error
+        raise SpecError(f"{name!r} is not a time zone: give UTC, Europe/Vienna, ...") from error

@@ -48,8 +48,10 @@ class Beat:
         included."""
         found = opening_calls(blocks, self.most_opening)
         if found is None:
-            return replace(self, why=f"assumed: too few calls to tell, so {self.discard} as usual")
-        why = f"MSER: the standard error over {len(blocks)} first blocks is least without {found}"
+            return replace(
+                self, why=f"assumed: too few calls to measure, so the usual {self.discard}"
+            )
+        why = f"MSER: the standard error over {len(blocks)} blocks is smallest without {found}"
         return replace(self, discard=found, why=why)
 
 

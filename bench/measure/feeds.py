@@ -54,12 +54,12 @@ class Feeds:
         try:
             query, sha256 = self._make()
         except MemoryError as error:
-            raise OutOfMemory(f"its inputs don't fit into memory: {error}.") from error
+            raise OutOfMemory(f"its inputs don't fit in memory: {error}.") from error
         if query.refused is not None:
             raise query.refused
         if sha256 != self._sha256:
             raise ModelChanged(
-                "its inputs are no longer those that were planned. Leave the model's data alone "
-                "while it is measured, then run again."
+                "its inputs changed since the run was planned. Run again without changing the "
+                "model's data."
             )
         return query.feeds

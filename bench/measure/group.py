@@ -103,8 +103,8 @@ class Group:
         together = self._generation(waiting, canary)
         if len(together) < len(waiting):
             self.context.listener.note(
-                f"memory holds {len(together)} of {len(waiting)} workers at once: the others are "
-                "measured afterwards, and ratios between the two are not paired."
+                f"only {len(together)} of {len(waiting)} workers fit in memory at once: the "
+                "others are measured afterwards, and ratios between the two groups are not paired."
             )
         while active := [state for state in together if not state.stop]:
             self._generation(active, canary)
@@ -173,8 +173,8 @@ class Group:
         else:
             return
         self.context.listener.note(
-            f"{cell.label}: a p99 needs {needed} queries, which don't fit at {latency_s:.2g} s "
-            f"each; {remedy} would be enough."
+            f"{cell.label}: a p99 needs {needed} queries, too many at {latency_s:.2g} s each; "
+            f"raise the limit with {remedy}."
         )
 
     def _choose_cpus(self, canary: Canary) -> None:

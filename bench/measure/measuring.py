@@ -232,7 +232,7 @@ class Measuring:
         asked = {p.cell.threads: len(self.cpus[p.cores]) for p in self.todo if p.refused is None}
         return [
             f"{threads} threads take turns on {count} CPU{'s' * (count != 1)}, all that this "
-            f"process may use: --threads {count} is what they can do at once."
+            f"process may use: --threads {count} is the most that can run at once."
             for threads, count in sorted(asked.items())
             if threads > count
         ]
@@ -244,7 +244,7 @@ class Measuring:
         if smaller is None:
             return False
         failure = OutOfMemory(
-            f"{cell.model.name} on {cell.target}: not tried, since batch {smaller} of it ran out "
+            f"{cell.model.name} on {cell.target}: not tried, because its batch {smaller} ran out "
             "of memory. Free memory, or use a smaller batch or model."
         )
         self.finish(CellState(planned, failure=failure, stop="failed"))
@@ -411,7 +411,7 @@ class Measuring:
         records[records.index(last)] = told
         self._total -= 1
         self.listener.note(
-            f"{state.cell.label} doesn't fit into memory, which ends its sweep: {state.failure}"
+            f"{state.cell.label} doesn't fit in memory, which ends its sweep: {state.failure}"
         )
 
     def _recorded(self, state: CellState) -> tuple[Evidence, Record]:

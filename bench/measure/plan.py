@@ -161,8 +161,8 @@ def make_plan(
         raise SpecError("there is no model to run: name one with -m, or in the suite's `models`.")
     if not choices:
         raise SpecError(
-            "no target is present: install a runtime, for example "
-            "`pip install 'infer-bench[onnxruntime]'`; `bench doctor` tells what is missing."
+            "no target is available: install a runtime, for example "
+            "`pip install 'infer-bench[onnxruntime]'`; `bench doctor` shows what is missing."
         )
     _refuse_two_of_a_name(models)
     refuse_unknown_names(models, suite.shapes, suite.batch_axis, suite.sizes_of_batches)
@@ -197,7 +197,7 @@ def _unfit(model: Loaded, variant: str, choice: Choice) -> str | None:
         return None  # told in the row
     runtime = choice.runtime
     if runtime is not None and find_variant(variant).runs_as not in runtime.variants:
-        return f" in {variant}, which it does not run"
+        return f" in {variant}, which it doesn't support"
     form = model.form(variant)
     if form.refused is not None and "onnx" in _forms(choice):
         return None  # what went wrong is told in the row
@@ -371,8 +371,8 @@ def _not_through_loadgen(name: str, scenario: Scenario) -> Unsupported | None:
     if scenario.loadgen and scenario.size is None:
         return None
     return Unsupported(
-        f"{name}: LoadGen issues samples and not tokens, so {scenario.name} of a language model is "
-        "measured by our own engine alone. Leave out --driver loadgen."
+        f"{name}: LoadGen issues samples, not tokens, so {scenario.name} of a language model "
+        "needs bench's own driver. Leave out --driver loadgen."
     )
 
 
@@ -383,8 +383,8 @@ def _is_free(batch_axis: BatchAxis) -> bool:
 def _sweep_words(suite: Suite, batch_axis: BatchAxis, scenario: Scenario) -> Iterator[str]:
     """Why there is no sweep over the batch."""
     if suite.sweeps(scenario) and not _is_free(batch_axis):
-        why = f"fixed at {batch_axis.fixed}" if batch_axis.fixed else "none that is known"
-        yield f"there is no sweep over its batch, which is {why}"
+        why = f"fixed at {batch_axis.fixed}" if batch_axis.fixed else "unknown"
+        yield f"its batch can't be swept: it is {why}"
 
 
 def _bounds(suite: Suite, model: Loaded, scenario: Scenario) -> dict[str, int | None]:
@@ -414,7 +414,7 @@ def _batch_words(batch_axis: BatchAxis, batch: int, scenario: Scenario) -> Itera
     size = batch_axis.samples(batch)
     if batch_axis.fixed is not None:
         if size != batch:
-            yield f"its batch is fixed at {size}, so that is how many samples a query has"
+            yield f"its batch is fixed at {size}, so a query has that many samples"
     elif batch_axis.why and (batch_axis.axes or not scenario.one_sample):
         yield f"{batch_axis.why} (--batch-axis says otherwise)"
 
@@ -425,7 +425,7 @@ def _refusal(form: Form, choice: Choice, name: str, why: str | None) -> BenchErr
     if runtime is not None and form.file.variant not in runtime.variants:
         runs = ", ".join(runtime.variants)
         return Unsupported(
-            f"{choice.target} does not run {form.file.variant}: it has {runs}. Leave it out for "
+            f"{choice.target} doesn't support {form.file.variant}, only {runs}. Leave it out for "
             f"{name}, or name another variant."
         )
     if why is not None:

@@ -87,7 +87,7 @@ def prepare(
             for words in steps.notes(model):
                 listener.note(f"{model.card.name}: {words}.")
         for where, what in guest.changes().items():
-            listener.note(f"{where} sets {', '.join(what)}, which does not count while bench runs.")
+            listener.note(f"{where} sets {', '.join(what)}, which bench ignores.")
         plan = make_plan(suite, models, choices)
         for words in (*plan.left_out, *plan.assumed):
             listener.note(words)

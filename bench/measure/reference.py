@@ -87,12 +87,12 @@ class References:
         file = planned.model.file
         drawn = random_nodes(file.onnx) if file.onnx is not None else ()
         if drawn:
-            return SecondLook(f"the model draws random numbers ({', '.join(drawn[:3])})")
+            return SecondLook(f"the model uses random numbers ({', '.join(drawn[:3])})")
         reference = self.of(planned)
         again = self._compute(planned)
         repeated = parity(again.outputs or (), reference)
         if again.name == reference.name and repeated is not None and not repeated.ok:
-            return SecondLook(f"{reference.name} gives another output each time that it is asked")
+            return SecondLook(f"{reference.name} gives a different output each time")
         return SecondLook(witnesses=self._witnesses(planned, reference))
 
     def _witnesses(self, planned: PlannedCell, reference: Reference) -> tuple[Reference, ...]:
@@ -113,7 +113,7 @@ class References:
 
     def _compute(self, planned: PlannedCell) -> Reference:
         """The first reference that answers, or why the last that was tried did not."""
-        missing = Reference("", None, "no backend that can be the reference is installed")
+        missing = Reference("", None, "no backend that can serve as the reference is installed")
         for backend in reference_backends():
             name = backend.name
             if model_forms(planned.model.file).isdisjoint(backend.forms):

@@ -36,8 +36,8 @@ def refuse(found: Collection[Change], allowed: Collection[str], run: object) -> 
     told = [_told([c for c in refused if c.kind == kind]) for kind in kinds]
     flags = " ".join(f"--allow {kind}" for kind in [*allowed, *kinds])
     raise SpecError(
-        f"{run}: it is not gone on with, because its figures would be of two kinds. "
-        f"{' '.join(told)} Start a new run, or put up with it and have it recorded: {flags}."
+        f"{run}: not resumed, because its figures would come from different conditions. "
+        f"{' '.join(told)} Start a new run, or accept and record the change: {flags}."
     )
 
 

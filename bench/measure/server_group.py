@@ -119,6 +119,6 @@ def refuse_too_long(trial_s: float, queries: int, timeout_s: float) -> None:
         enough_s = math.ceil(2 * trial_s)
         raise Unsupported(
             f"a trial of {queries} queries, which a p99 needs, takes {duration(trial_s * 1e9)} at "
-            f"{queries / trial_s:.2g} queries/s, longer than a worker may be silent. "
-            f"--cell-timeout {enough_s} would be enough, or shorter queries."
+            f"{queries / trial_s:.2g} queries/s, longer than --cell-timeout allows. Give "
+            f"--cell-timeout {enough_s}, or shorter queries."
         )

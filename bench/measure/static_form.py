@@ -22,13 +22,13 @@ def in_static_form(planned: PlannedCell) -> PlannedCell:
         return replace(planned, static=static_form(source, shapes, name))
     if model.buffered is None:
         raise model.not_buffered or Unsupported(
-            f"{name}: {planned.choice.target} takes fixed shapes alone, and whole texts need the "
-            "form with a static cache, exported from a checkpoint's folder. Name the folder."
+            f"{name}: {planned.choice.target} takes only fixed shapes, so whole texts need the "
+            "form with a static cache, exported from a checkpoint folder. Name that folder."
         )
     if planned.cell.variant != "fp32":
         raise Unsupported(
-            f"{name}: its form with a static cache is there in fp32 alone, which whole texts need "
-            f"on {planned.choice.target}. Leave --variant out."
+            f"{name}: whole texts on {planned.choice.target} need the form with a static cache, "
+            "which only exists in fp32. Leave --variant out."
         )
     _, batch, prompt = planned.prompts.shape
     answer = find_scenario(planned.cell.scenario).answer or 0

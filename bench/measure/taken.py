@@ -28,8 +28,7 @@ def as_answered(target: str) -> Iterator[None]:
     except Exception as error:
         words = str(error)[:_MOST_WORDS] or "no message"
         crashed = WorkerCrashed(
-            f"{target}: nothing can be made of what its worker answered "
-            f"({type(error).__name__}: {words})."
+            f"{target}: its worker's answer can't be used ({type(error).__name__}: {words})."
         )
         raise with_trace(crashed, error) from error
 
@@ -39,5 +38,5 @@ def figured(told: WorkerFacts, blocks: Sequence[Block], canary_ns: float | None)
     one = invocation(told, blocks, canary_ns)
     for name, value in (("median", one.median_ns), ("floor", one.floor_ns), ("mean", one.query_ns)):
         if not (math.isfinite(value) and value > 0):
-            raise WorkerCrashed(f"its clock gave a {name} latency of {value:g} ns, which is none.")
+            raise WorkerCrashed(f"its clock gave an impossible {name} latency of {value:g} ns.")
     return one

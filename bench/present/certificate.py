@@ -103,7 +103,7 @@ def head(certificate: Certificate) -> Iterator[str]:
     yield f"Reference: {party_words(certificate, 0)}; {rows}{data}."
     for note in examined.notes:
         yield f"Note: {printable(note, _SAID_LIMIT)}."
-    yield f"Noise floor, the reference beside itself: {floor_words(certificate)}."
+    yield f"Noise floor, the reference against itself: {floor_words(certificate)}."
 
 
 def floor_words(certificate: Certificate) -> str:
@@ -115,13 +115,13 @@ def floor_words(certificate: Certificate) -> str:
             outcome = "failed" if found is None else apart_words(found)
             said.setdefault(outcome, []).append(printable(each.detail or each.condition, 80))
     told = [f"{outcome} ({', '.join(details)})" for outcome, details in said.items()]
-    return "; ".join(told) or "not looked at"
+    return "; ".join(told) or "not checked"
 
 
 def apart_words(found: Numbers) -> str:
     """``equal, bit for bit``, or the largest difference."""
     if found.nonfinite or found.nonfinite_reference:
-        return "NaN or Inf in one of the two"
+        return "NaN or Inf on one side"
     if not found.largest:
         return "equal, bit for bit"
     return f"{roundings(found.roundings)} roundings"
@@ -134,21 +134,22 @@ def legend(certificate: Certificate) -> Iterator[str]:
     numbers = [f.numbers for f in certificate.findings if f.numbers is not None]
     if any(each.largest for each in numbers):
         floors = (
-            "; of floor: in largest differences of the reference from itself"
+            "; of floor: as a multiple of the reference's own largest difference"
             if any(each.floors is not None for each in numbers)
             else ""
         )
         yield (
-            "Largest: in roundings, units in the last place of float32 (2^-23) of the outputs' "
-            f"size{floors}. Limit: {printable(certificate.limit, 200)}."
+            "Largest: in roundings, units in the last place of float32 (2^-23) relative to the "
+            f"outputs' size{floors}. Limit: {printable(certificate.limit, 200)}."
         )
     decided = next((f.decisions for f in certificate.findings if f.decisions is not None), None)
     if decided is not None:
         scale, sure = scale_of(certificate, decided), certificate.asked.confidence
-        less = ", less is better" if decided.better == "lower" else ""
+        less = ", lower is better" if decided.better == "lower" else ""
         yield (
-            f"Change: of {printable(decided.metric, 80)}{less}; {scale.margin(decided.margin)} "
-            f"either way count as equivalent (two one-sided tests at {100 * sure:.3g}%)."
+            f"Change: of {printable(decided.metric, 80)}{less}; up to "
+            f"{scale.margin(decided.margin)} either way counts as equivalent (two one-sided tests "
+            f"at {100 * sure:.3g}%)."
         )
 
 
@@ -228,7 +229,7 @@ def evidence(certificate: Certificate, finding: Finding) -> Iterator[tuple[str, 
     if numbers is not None and (numbers.largest or numbers.nonfinite or numbers.beyond):
         yield "Numbers", f"{numbers_words(numbers, unit)}."
     if finding.itself is not None:
-        yield "Beside itself, in a fresh process", f"{apart_words(finding.itself)}."
+        yield "Against itself, in a fresh process", f"{apart_words(finding.itself)}."
     if finding.distributions is not None:
         yield "Distributions", f"{distributions_words(finding.distributions, unit)}."
     if finding.decisions is not None:
@@ -281,7 +282,7 @@ def distributions_words(found: Distributions, unit: str) -> str:
         told.append(f"infinite for {found.infinite:,}")
     first = "token" if unit == "token" else "class"
     told.append(f"the same most probable {first} in {_share(found.same_first)}")
-    told.append(f"RMS change of the right one's probability {_tiny(found.probability_change)}")
+    told.append(f"RMS change of the correct one's probability {_tiny(found.probability_change)}")
     if found.ln_perplexity_ratio is not None:
         told.append(f"ln perplexity ratio {_tiny(found.ln_perplexity_ratio)}")
     if unit == "token":
@@ -300,14 +301,14 @@ def decisions_words(certificate: Certificate, finding: Finding) -> str:
         scale.held_to(value, found.margin).removeprefix("+") + scale.unit
         for value in (found.candidate, found.reference)
     )
-    told = [f"{metric} {mine} beside {theirs}"]
+    told = [f"{metric} {mine} against {theirs}"]
     change = change_words(found, scale)
     if not any(change in reason for reason in finding.reasons):
         told[0] += f", a change of {change.partition(' changes by ')[2]}"
     if found.lost == found.gained == 0:
-        told.append(f"none of {found.examples:,} answers became right or wrong")
+        told.append(f"none of {found.examples:,} answers changed between correct and incorrect")
     elif found.lost is not None and found.gained is not None:
-        flips = f"{found.lost:,} right became wrong and {found.gained:,} wrong became right"
+        flips = f"{found.lost:,} turned incorrect and {found.gained:,} turned correct"
         told.append(f"{flips} ({_test(found)})")
     else:
         told.append(_test(found))
@@ -333,7 +334,7 @@ def groups_words(certificate: Certificate, found: Decisions) -> tuple[str, str]:
     count = f"none of {len(found.groups)}" if not worse else ", ".join(worse)
     said = f"{count} worse by more than {margin} (Holm-corrected)"
     if least.gain.value < 0:
-        said += f"; least well {printable(least.name, 40)}, {scale.steps_of(change)}"
+        said += f"; worst {printable(least.name, 40)}, {scale.steps_of(change)}"
     return f"By {what}", said + "."
 
 
@@ -342,12 +343,12 @@ def running_words(found: FreeRunning) -> str:
     answers = f"{counted(found.prompts, 'greedy answer')} ({counted(found.tokens, 'token')})"
     told = [f"of {answers} {_share(found.same)} are the same throughout"]
     if found.same_again is not None:
-        told.append(f"of the reference's own, given again, {percent(found.same_again)}")
+        told.append(f"{percent(found.same_again)} of the reference's own when repeated")
     if "p50" in found.first:
         told.append(
             f"the others part after {found.first['p50']:.0f} tokens (median), at the earliest "
             f"after {found.first.get('least', 0):.0f}, "
-            f"{found.ties or 'none'} of them where the reference's two best were tied"
+            f"{found.ties or 'none'} where the reference's two best were tied"
         )
     return "; ".join(told)
 

@@ -23,11 +23,11 @@ RESULT_COLUMNS = (
     Column("latency", "Latency", "median time of one query, with its interval"),
     Column("p90", "p90", "90th percentile of latency (upper bound at 99%)", essential=False),
     Column("p99", "p99", "99th percentile of latency (upper bound at 99%)"),
-    Column("throughput", "Throughput", "samples a second, queries back to back"),
+    Column("throughput", "Throughput", "samples per second, queries back to back"),
     Column("batch", "batch", "samples in one query of the throughput figure"),
-    Column("memory", "Memory", "peak resident set of the worker"),
+    Column("memory", "Memory", "peak memory of the worker (resident set)"),
     Column("accuracy", "Accuracy", "score on the labelled data, with its interval"),
-    Column("device", "On device", "share of the time (or of the nodes) on the device asked for"),
+    Column("device", "On device", "share of the time (or of the nodes) on the requested device"),
     Column("load", "Load", "reading and compiling the model", essential=False),
     Column("first", "First run", "the first inference after loading", essential=False),
     Column("samples", "samples", "latency samples, over all invocations", essential=False),
@@ -36,19 +36,19 @@ RESULT_COLUMNS = (
 
 #: `bench show`: energies, a line a cell and scope
 ENERGY_COLUMNS = (
-    Column("gross", "Gross", "all that was drawn, a sample, with its interval over rounds"),
-    Column("net", "Net", "without what idling would have drawn, a sample"),
-    Column("token", "Token", "gross, a token", essential=False),
+    Column("gross", "Gross", "all energy drawn per sample, with its interval over rounds"),
+    Column("net", "Net", "energy per sample above idle"),
+    Column("token", "Token", "gross, per token", essential=False),
     Column("power", "Power", "mean of the windows", essential=False),
     Column("idle", "Idle", "power of the idle windows before and after", essential=False),
-    Column("windows", "valid", "windows that are valid, of all", essential=False),
+    Column("windows", "valid", "valid windows, of all", essential=False),
 )
 
 #: `bench compare`: energies
 COMPARED_ENERGY_COLUMNS = (
-    Column("change", "from → to", "energy of a sample on either side", essential=False),
+    Column("change", "from → to", "energy per sample of both sides", essential=False),
     Column("ratio", "ratio", "ratio of the energies, with its interval"),
-    Column("verdict", "verdict", "what the interval allows to say"),
+    Column("verdict", "verdict", "what the interval shows"),
 )
 
 #: `bench show`: LoadGen's figures beside ours, two lines a cell
@@ -56,8 +56,8 @@ LOADGEN_COLUMNS = (
     Column("p50", "p50", "median latency of a query"),
     Column("p90", "p90", "90th percentile of latency", essential=False),
     Column("p99", "p99", "99th percentile of latency"),
-    Column("figure", "Figure", "what MLPerf's rules take for the scenario, and ours of that kind"),
-    Column("valid", "VALID", "tests that LoadGen calls VALID, of all"),
+    Column("figure", "Figure", "MLPerf's metric for the scenario, and bench's equivalent"),
+    Column("valid", "VALID", "tests that LoadGen reports as VALID, of all"),
 )
 
 PAIR_COLUMNS = (
@@ -87,7 +87,7 @@ COMPARED_COLUMNS = (
     Column("change", "from → to", "the figures of both sides", essential=False),
     Column("ratio", "ratio", "ratio of the figures, with its interval"),
     Column("floor", "best case", "ratio of the best-case latencies (p1)"),
-    Column("verdict", "verdict", "what the interval allows to say"),
+    Column("verdict", "verdict", "what the interval shows"),
 )
 
 #: `bench compare`: how right
@@ -101,7 +101,7 @@ COMPARED_ACCURACY_COLUMNS = (
 #: `bench gate`: each limit held against an interval
 GATE_COLUMNS = (
     Column("change", "Base → run", "the figure of the baseline and of the run", essential=False),
-    Column("found", "Found", "what the limit is about, with its interval"),
+    Column("found", "Found", "the checked figure, with its interval"),
     Column("limit", "Limit", "what is allowed"),
     Column("outcome", "", "within it, beyond it, or inconclusive"),
 )
@@ -110,7 +110,7 @@ GATE_COLUMNS = (
 DEAL_COLUMNS = (
     Column("cost", "Cost", "what it costs: latency, throughput, energy, memory or size"),
     Column("accuracy", "Accuracy", "score on the labelled data, with its interval"),
-    Column("standing", "", "on the Pareto front, open, or surely beaten by another"),
+    Column("standing", "", "on the Pareto front, undecided, or beaten by another"),
 )
 
 #: `bench show --deal`: how like its original a distilled model is
@@ -134,23 +134,27 @@ BISECT_COLUMNS = (
     Column("op", "Operator", "that makes the tensor"),
     Column("shape", "Shape", "of the tensor"),
     Column("error", "Error", "largest difference over the reference's largest value"),
-    Column("jump", "", "where the error is not passed on by the inputs"),
+    Column("jump", "", "where the error begins, rather than arrives with the inputs"),
 )
 
 #: `bench model speculate`: what drafts of each length are worth
 SPECULATE_COLUMNS = (
     Column("accepted", "Accepted", "of the drafted tokens"),
-    Column("tokens", "Tokens", "that come out of an iteration: a draft and its check"),
-    Column("predicted", "Predicted", "speed-up, from times of steps and what the draft foresees"),
-    Column("measured", "Measured", "speed-up of what comes behind the first token"),
+    Column("tokens", "Tokens", "accepted per iteration (one draft and its check)"),
+    Column(
+        "predicted",
+        "Predicted",
+        "speed-up, predicted from step times and the share of drafted tokens accepted",
+    ),
+    Column("measured", "Measured", "speed-up after the first token"),
     Column("whole", "With prompt", "speed-up of whole queries", essential=False),
 )
 
 #: `bench tune`: those that can't be told apart from the best
 TUNE_COLUMNS = (
-    Column("figure", "Measured", "of one query, or samples a second"),
-    Column("ratio", "Over the best", "its cost over the lowest one, with an interval for all"),
-    Column("processes", "Processes", "that it raced in", essential=False),
+    Column("figure", "Measured", "of one query, or samples per second"),
+    Column("ratio", "Over the best", "its cost relative to the lowest, with a joint interval"),
+    Column("processes", "Processes", "in which it raced", essential=False),
 )
 
 #: `bench debug lineage`: how like each other two models are, and how like the controls
@@ -162,9 +166,9 @@ LINEAGE_COLUMNS = (
 
 #: `bench portability`: tests by outcome, a line a target
 PORTABILITY_COLUMNS = (
-    Column("pass", "pass", "right, by the tolerance of ONNX's own runner"),
+    Column("pass", "pass", "correct within the tolerance of ONNX's own runner"),
     Column("wrong", "wrong", "other numbers, shapes or types"),
-    Column("unsupported", "unsupported", "the runtime said that it can't do this"),
+    Column("unsupported", "unsupported", "the runtime reports it as unsupported"),
     Column("crash", "crash", "the worker died"),
     Column("timeout", "timeout", "the worker did not answer in time"),
     Column("share", "of tests", "tests that pass"),
@@ -173,6 +177,6 @@ PORTABILITY_COLUMNS = (
 
 #: `bench portability`: models on targets
 PORTABILITY_MODEL_COLUMNS = (
-    Column("outcome", "Outcome", "what came of it"),
-    Column("predicted", "Foretold", "what the tests of its operators had foretold"),
+    Column("outcome", "Outcome", "the outcome"),
+    Column("predicted", "Predicted", "what the tests of its operators predicted"),
 )

@@ -38,7 +38,7 @@ from bench.variants import in_words, suffix
 _TITLES: dict[Cost, str] = {
     "latency": "latency, one sample at a time",
     "throughput": "throughput",
-    "energy": "energy of a sample, gross",
+    "energy": "energy per sample, gross",
     "memory": "peak memory of the worker",
     "size": "size of the file",
 }
@@ -53,7 +53,7 @@ _UNITS: dict[Cost, tuple[Unit, ...]] = {
 
 def deal_text(deal: Deal, width: int = 80) -> Text:
     """The front, what it means, and the sentences, no line wider than ``width``."""
-    text = Text(f"Accuracy against {_TITLES[deal.cost]}, the best first\n")
+    text = Text(f"Accuracy against {_TITLES[deal.cost]}, best first\n")
     text.append_text(_table(deal, width))
     for note in notes(deal):
         text.append(wrap(f"- {note}", width, indent=2) + "\n")
@@ -141,9 +141,10 @@ def notes(deal: Deal) -> list[str]:
     share = f"{100 * deal.confidence:g}%"
     lost = " and ".join(_negligible_words(deal, metric) for metric in deal.metrics)
     return [
-        "front: nothing else is surely as cheap and as accurate; beaten by: that one surely is; "
-        "open: the intervals leave it open.",
-        f"{lost} count as nothing; all intervals behind the standings hold together at {share}.",
+        "front: nothing beats it; beaten by: that one is cheaper and at least as accurate; "
+        "open: the intervals can't decide.",
+        f"Differences of up to {lost} are ignored; all intervals hold jointly with {share} "
+        "confidence.",
         *_energy_words(deal),
         *(f"accuracy is {metric.words()}." for metric in deal.metrics if metric.words()),
     ]
@@ -154,7 +155,7 @@ def _energy_words(deal: Deal) -> list[str]:
     found = main_energy(deal.points[0].record) if deal.cost == "energy" else None
     if found is None:
         return []
-    return [f"energies are of {found.scope}; cells without one of it are left out."]
+    return [f"energies are of {found.scope}; cells without one are left out."]
 
 
 def _negligible_words(deal: Deal, metric: MetricRow) -> str:
@@ -206,7 +207,7 @@ def _drafted(drafting: Drafting) -> str:
     elif times.high < 1:
         worth = f"not worth it: an expected {value} as fast"
     else:
-        worth = f"not surely worth it: an expected {value} as fast"
+        worth = f"possibly not worth it: an expected {value} as fast"
     others = ", ".join(
         f"{each.length}: {ratio(each.speedup.estimate)}"
         for each in drafting.lengths
@@ -216,7 +217,7 @@ def _drafted(drafting: Drafting) -> str:
     length = f"{best.length} token{'s' * (best.length != 1)}"
     return (
         f"On {target} {draft} as a drafter for {original} is {worth} (drafts of {length}"
-        f"{of_others}; behind {drafting.depth} tokens). `{measured}` measures it."
+        f"{of_others}; after {drafting.depth} tokens). Measure it with `{measured}`."
     )
 
 
@@ -242,14 +243,14 @@ def answer(deal: Deal) -> str:
     best, safe = cheapest(deal), safest(deal)
     most = superlative(deal.cost)
     if safe is best:
-        return f"The {most} is {point_name(best)}, and nothing is surely more accurate."
+        return f"The {most} is {point_name(best)}, and nothing is measurably more accurate."
     if safe is None:
-        return f"The {most} is {point_name(best)}; which is the most accurate is open."
+        return f"The {most} is {point_name(best)}; the most accurate is undecided."
     scale = safe.metric.scale
     lost = scale.steps_of(scale.chosen(deal.negligible(safe.metric)))
     return (
-        f"The {most} of all is {point_name(best)}; the {most} that is surely within "
-        f"{lost} of the most accurate is {point_name(safe)}."
+        f"The {most} overall is {point_name(best)}; the {most} within {lost} of the most accurate "
+        f"is {point_name(safe)}."
     )
 
 
@@ -288,7 +289,7 @@ def _offer_words(offer: Offer, original: str, deal: Deal) -> str:
     times = ratio(speed.value, speed.low, speed.high)
     fast, than = f"{times} as fast", "as"
     if speed.verdict == "unclear":
-        fast, than = f"not surely faster or slower ({times})", "than"
+        fast, than = f"not measurably faster or slower ({times})", "than"
     other = f" {than} {printable(original, limit=NAME_LIMIT)}" if offer.kind == "distilled" else ""
     lost = _lost_words(change, deal.negligible(change.metric))
     return f"{_offered(offer)} is {fast}{other} and {lost}"

@@ -22,7 +22,7 @@ def busy_remark(record: Record) -> str | None:
     most = "at most " if record.busy.at_most else ""
     return (
         f"launch-bound at batch {record.cell.batch}: the {kind} was busy {most}"
-        f"{share(record.busy.share)} of the time, and waited for its host in the rest."
+        f"{share(record.busy.share)} of the time, and waited for its host the rest of the time."
     )
 
 
@@ -47,8 +47,8 @@ def copy_notes(records: Sequence[Record]) -> list[str]:
         return []
     copies = "; ".join(f"{where}: {', '.join(words)}" for where, words in found.items())
     return [
-        f"{MISSING} copies between host and device are in none of the figures (--lane api has them "
-        f"in): {copies}."
+        f"{MISSING} copies between host and device are not part of the figures (--lane api "
+        f"includes them): {copies}."
     ]
 
 
@@ -65,12 +65,12 @@ class Shares:
         """What it is nearer to, as the end of a sentence."""
         if max(self.compute or 0.0, self.memory) > 1:
             return (
-                ": above what was measured, by an algorithm that makes fewer operations "
-                "(Winograd's), or because other programs disturbed the peak"
+                ": above the measured peak, through an algorithm with fewer operations (such as "
+                "Winograd's), or because other programs disturbed the measurement of the peak"
             )
         if self.compute is None:
             return ""
-        return f": nearer to {'compute' if self.compute > self.memory else 'memory'}-bound"
+        return f": closer to {'compute' if self.compute > self.memory else 'memory'}-bound"
 
 
 def shares_of(record: Record) -> Shares | None:
@@ -95,7 +95,7 @@ def roofline_notes(records: Sequence[Record]) -> list[str]:
         if found is None:
             continue
         cell = record.cell
-        parts = [f"{_percent(found.memory)} of the measured copy bandwidth at least"]
+        parts = [f"at least {_percent(found.memory)} of the measured copy bandwidth"]
         if found.compute is not None:
             parts.insert(0, f"{_least(record)}{_percent(found.compute)} of {_peak(record)}")
         where = printable(f"{cell.model.name}{suffix(cell.variant)} on {cell.target}", limit=240)
@@ -120,7 +120,7 @@ def _no_peak(record: Record) -> str:
     if line is None or not line.no_peak:
         return ""
     why = printable(line.no_peak, limit=NAME_LIMIT).rstrip(".")
-    return f"; no share of compute, for there is no matrix product in {line.peak_of}: {why}"
+    return f"; no share of compute, because no matrix product was measured in {line.peak_of}: {why}"
 
 
 def _percent(fraction: float) -> str:

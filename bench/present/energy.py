@@ -27,11 +27,11 @@ from bench.variants import suffix
 #: Net energies that may be nothing: above idle, and not surely.
 AT_IDLE = "at idle"
 SCOPES = {
-    "gpu-board": "gpu-board: the GPU's board as NVML counts it, without the host",
-    "npu": "npu: the NPU as npu-smi tells",
-    "package": "package: the CPUs as RAPL counts them, without their memory",
-    "wall": "wall: all that the meter at the wall feeds",
-    "dram": "dram: the memory as RAPL counts it",
+    "gpu-board": "gpu-board: the GPU's board as NVML reports it, without the host",
+    "npu": "npu: the NPU as npu-smi reports it",
+    "package": "package: the CPUs as RAPL reports them, without their memory",
+    "wall": "wall: everything behind the wall meter",
+    "dram": "dram: the memory as RAPL reports it",
     "platform": "platform: RAPL's psys, the packages included",
 }
 _LONGEST_REASON = 120
@@ -65,7 +65,7 @@ def energy_table(records: Sequence[Record], width: int = 80) -> Text:
         "power": units["power"].name,
         "idle": units["power"].name,
     }
-    text = Text("Energy of a sample\n")
+    text = Text("Energy per sample\n")
     text.append_text(lay_out(ENERGY_COLUMNS, titles, lines, width))
     text.append("\n")
     for note in notes(found):
@@ -120,24 +120,26 @@ def notes(found: Sequence[tuple[Record, Energy]]) -> list[str]:
     """What the scopes are, how they were read, and what was left out."""
     said = [f"{SCOPES[scope]}." for scope in dict.fromkeys(e.scope for _, e in found)]
     said.append(
-        "Net is what is left of gross when idling, measured before and after in the same way, is "
-        f"taken off; {AT_IDLE}: not surely above nothing."
+        "Net is gross minus the energy of idling, measured before and after in the same way; "
+        f"{AT_IDLE}: not measurably above zero."
     )
     by_power = [e for _, e in found if e.kind == "power" and e.gross_j]
     if by_power:
-        said.append("From readings of power, by the trapezoidal rule; the others from counters.")
+        said.append(
+            "Power readings are integrated by the trapezoidal rule; all else comes from counters."
+        )
     unsure = [e.resolution for _, e in found if e.resolution]
     if unsure:
         said.append(
-            f"A counter's updates are known to a time between two readings: up to "
-            f"{percent(max(unsure))} of a window."
+            f"The time of a counter's update is uncertain by up to {percent(max(unsure))} of a "
+            "window."
         )
     reasons: dict[str, int] = {}
     for _, energy in found:
         for why in energy.invalid:
             reasons[why] = max(reasons.get(why, 0), energy.invalid[why])
     said += [
-        f"Windows left out, up to {count} a cell: {printable(why, limit=_LONGEST_REASON)}."
+        f"Windows left out, up to {count} per cell: {printable(why, limit=_LONGEST_REASON)}."
         for why, count in reasons.items()
     ]
     return said
@@ -161,6 +163,6 @@ def compared_energy_table(
             "verdict": Figure(effect.verdict, style=style),
         }
         lines.append(Line(printable(f"{cell.label}, {effect.scope}", NAME_LIMIT), " ", figures))
-    title = f"Energy of a sample, gross (ratio below 1: {name} takes less)"
+    title = f"Energy per sample, gross (ratio below 1: {name} takes less)"
     text = Text(wrap(title, width, indent=2) + "\n")
     return text.append_text(lay_out(COMPARED_ENERGY_COLUMNS, {"change": unit.name}, lines, width))

@@ -80,7 +80,7 @@ def _effect_words(titled: Titled) -> str:
     less = [m.respect for m in measures if m.gained == "less"]
     control = _name(titled.control)
     if not more and not less:
-        return f"no difference in likeness from {control} was established on these examples"
+        return f"no difference in similarity from {control} was established on these examples"
     words = "more" if more else "less"
     said = f"on these examples it is {words} like the original than {control} is in "
     said += _listed(more or less)

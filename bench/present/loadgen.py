@@ -28,7 +28,7 @@ from bench.variants import suffix
 #: (mlcommons/policies, MLPerf_Results_Messaging_Guidelines.adoc).
 DISCLAIMER = (
     "Unverified. Result not verified by MLCommons Association: LoadGen issued the queries, and "
-    "these are no results of MLPerf."
+    "these are not MLPerf results."
 )
 #: Scenario -> the percentile that its figure estimates.
 _ESTIMATED = {"SingleStream": "p90", "MultiStream": "p99"}
@@ -151,23 +151,25 @@ def loadgen_notes(found: Sequence[tuple[Record, Sequence[LoadGenSaid]]]) -> list
     if "SingleStream" in scenarios or "MultiStream" in scenarios:
         said.append(
             "The figure is MLPerf's early-stopping estimate, of p90 (single-stream) or p99 "
-            "(multi-stream): LoadGen's of each test, ours of all their queries, by the same rule."
+            "(multi-stream): LoadGen's per test, ours over the queries of all tests, by the same "
+            "rule."
         )
     if "Server" in scenarios:
         said.append(
-            "Of a server the figure is what it completed a second, and latencies count from when a "
-            "query was due."
+            "For a server, the figure is the queries completed per second, and latencies count "
+            "from when a query was due."
         )
     if "Offline" in scenarios:
         said.append(
-            "Offline: LoadGen counts from its one query to the last answer, telling it of each "
-            "sample included; our rate is that of the calls alone."
+            "Offline: LoadGen counts from its one query to the last answer, including the "
+            "reporting of each sample; our rate covers the calls only."
         )
     said += [_call_words(record, tests) for record, tests in found if _shows_call(tests)]
     untraced = [r.cell.label for r, tests in found if not all(t.traced or t.is_rate for t in tests)]
     if untraced:
         said.append(
-            f"By our clock, around the call alone, for LoadGen's trace would be too long: "
+            "Timed with our clock, around the call only, because LoadGen's trace would be too "
+            "long: "
             f"{printable(', '.join(untraced), limit=_LONGEST_REASON)}."
         )
     why = dict.fromkeys(words for one in told if not one.valid for words in one.why)
@@ -185,5 +187,5 @@ def _call_words(record: Record, tests: Sequence[LoadGenSaid]) -> str:
     call_ns, p50_ns = mean_of(tests, "call_ns"), mean_of(tests, "p50_ns")
     return (
         f"{_name(record)}, {_load(record)}: of LoadGen's p50 of {duration(p50_ns)} the call took "
-        f"{duration(call_ns)}, the rest is the way into Python and back."
+        f"{duration(call_ns)}; the rest is spent getting into Python and back."
     )

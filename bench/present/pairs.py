@@ -101,7 +101,7 @@ def _by_heading(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
 def _heading(pair: Pair) -> str:
     names = f"{_subject(pair)} / {DEFAULT if pair.model == pair.other else _object(pair)}"
     if pair.relation == "control":
-        return f"{names}  what distillation did"
+        return f"{names}  effect of distillation"
     return f"{names}  {_size_words(pair)}".rstrip()
 
 

@@ -48,7 +48,7 @@ def _rates(record: Record, queries: Queries) -> str:
         return ""
     parts = [f"{_rate(queries.prompt_per_s)} prompt tokens/s"]
     if queries.new_per_s is not None:
-        parts.append(f"{_rate(queries.new_per_s)} generated tokens/s behind the first")
+        parts.append(f"{_rate(queries.new_per_s)} generated tokens/s after the first")
     if record.throughput is not None:
         whole = significant(record.throughput.value * queries.new_tokens)
         parts.append(f"{whole} generated tokens/s over whole queries")

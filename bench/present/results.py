@@ -547,7 +547,7 @@ def _scale(batches: Sequence[_Batch]) -> Scale | None:
 
 def _summary(rows: Sequence[_Row]) -> str:
     marks = [_mark(row) for row in rows]
-    meanings = {OK: "ok", MARKED: "ok, but a check failed", WRONG: WRONG_ROW, FAILED: "failed"}
+    meanings = {OK: "ok", MARKED: "measured with warnings", WRONG: WRONG_ROW, FAILED: "failed"}
     meanings[FOREIGN] = "measured by another tool"
     counts = [f"{m} {marks.count(m)} {words}" for m, words in meanings.items() if m in marks]
     return "; ".join(counts) + "."
@@ -557,7 +557,8 @@ def _foreign_text(found: Foreign) -> str:
     typical = "; the latency is the mean" if found.median_ns is None and found.mean_ns else ""
     return (
         f"measured by {printable(found.tool, limit=60)}, read from "
-        f"{printable(found.source, limit=NAME_LIMIT)}: no interval, none of our checks{typical}"
+        f"{printable(found.source, limit=NAME_LIMIT)}: no interval and none of bench's "
+        f"checks{typical}"
         f"{_told_instead(found)}"
     )
 
@@ -567,7 +568,7 @@ def _told_instead(found: Foreign) -> str:
     if any((found.median_ns, found.mean_ns, found.throughput_per_s)):
         return ""
     said = [f"{name} {value}" for name, value in found.details.items()][:_MOST_DETAILS]
-    return f"; it says {printable(', '.join(said), limit=NAME_LIMIT)}" if said else ""
+    return f"; it reports {printable(', '.join(said), limit=NAME_LIMIT)}" if said else ""
 
 
 # -- rows as data ---------------------------------------------------------------------------------

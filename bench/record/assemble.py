@@ -38,7 +38,7 @@ from bench.stats.interval import Interval
 from bench.stats.percentile import floor, median
 from bench.variants import held_to
 
-OTHER_SHAPES = "the outputs have other shapes than the reference's"
+OTHER_SHAPES = "the outputs' shapes differ from the reference's"
 #: A copy may take no time on a coarse clock, and estimates are geometric.
 _SHORTEST_COPY_NS = 1.0
 #: The check that a score which looks like a mistake fails.
@@ -254,8 +254,8 @@ def _loadgen_checks(taken: Sequence[Invocation]) -> list[Check]:
     invalid = [one for one in told if not one.valid]
     why = dict.fromkeys(words for one in invalid for words in one.why)
     if not invalid:
-        return [Check(name="loadgen", ok=True, detail=f"LoadGen says VALID of {tests}")]
-    detail = f"LoadGen says INVALID of {len(invalid)} of {tests}: {'; '.join(why)}"
+        return [Check(name="loadgen", ok=True, detail=f"LoadGen reports VALID for {tests}")]
+    detail = f"LoadGen reports INVALID for {len(invalid)} of {tests}: {'; '.join(why)}"
     return [Check(name="loadgen", ok=False, detail=detail)]
 
 

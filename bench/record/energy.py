@@ -83,7 +83,7 @@ def energy_by(
 def _missing(valid: int, mine: Sequence[tuple[Window, Metered | str]]) -> str:
     reasons = Counter(m for _, m in mine if isinstance(m, str))
     why = f": {reasons.most_common(1)[0][0]}" if reasons else ""
-    return f"{valid} of {len(mine)} windows are valid, and {FEWEST_ROUNDS} are needed{why}"
+    return f"{valid} of {len(mine)} windows are valid, but {FEWEST_ROUNDS} are needed{why}"
 
 
 def _mean(values: Sequence[float], confidence: float) -> Estimate | None:

@@ -68,12 +68,12 @@ def as_estimate(interval: Interval) -> Estimate:
     values = (interval.estimate, interval.low, interval.high)
     if not all(map(math.isfinite, values)):
         raise AccuracyFailed(
-            f"what was computed is no number: {interval.estimate} ({interval.low} to "
+            f"the computed value is not a number: {interval.estimate} ({interval.low} to "
             f"{interval.high}). Look for NaN and infinities in the model's outputs."
         )
     if max(map(abs, values)) > MOST:
         raise AccuracyFailed(
-            f"what was computed is too large to be true: {interval.estimate:.3g} "
+            f"the computed value is impossibly large: {interval.estimate:.3g} "
             f"({interval.low:.3g} to {interval.high:.3g})."
         )
     return Estimate(

@@ -33,8 +33,8 @@ class TargetRow(Frozen):
     device_name: str = ""
     simulated: bool = False
     counts: dict[str, int] = Field({})
-    unavailable: str = Field("", description="why it could not be had, or takes no ONNX")
-    seconds: float | None = Field(None, description="what the tests took, kept ones included")
+    unavailable: str = Field("", description="why it is unavailable, or takes no ONNX")
+    seconds: float | None = Field(None, description="time of the tests, including cached ones")
 
 
 class OperatorRow(Frozen):
@@ -56,7 +56,7 @@ class OperatorRow(Frozen):
     worst_error: float | None = None
     detail: str = Field("", description="of the worst test")
     counts: dict[str, int] = Field({})
-    not_expressible: int = Field(0, description="tests of types that a worker can't be given")
+    not_expressible: int = Field(0, description="tests of types that can't be passed to a worker")
     expanded_tests: int = 0
     expanded_passed: int = 0
 
@@ -102,9 +102,9 @@ class SuiteFacts(Frozen):
 
     onnx_version: str
     tests: int = Field(description="that could be run on every target")
-    expanded: int = Field(0, description="of these: of an operator written as a function of others")
+    expanded: int = Field(0, description="of these: of an operator expressed through others")
     random: int = Field(0, description="left out: they draw random numbers")
-    not_expressible: int = Field(0, description="left out: a type that a worker can't be given")
+    not_expressible: int = Field(0, description="left out: a type that can't be passed to a worker")
     chosen_by: str = Field("", description="--operator and --opset, where given")
 
 

@@ -22,5 +22,5 @@ def precision_check(variant: str, found: str, file: str = "") -> Check | None:
     ok = expected in parts if expected else parts.isdisjoint(unasked)
     words = f"it computes in {' and '.join(sorted(parts))}"
     return Check(
-        name="precision", ok=ok, detail=words if ok else f"{variant} was asked for, {words}"
+        name="precision", ok=ok, detail=words if ok else f"{variant} was requested, but {words}"
     )

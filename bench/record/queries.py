@@ -130,7 +130,7 @@ def _words(name: str, time: QueryTime) -> str:
     p99, bound_ns = time.p99, time.bound_ns
     assert bound_ns is not None
     if p99.value_ns is None:
-        have = f"{p99.samples} queries, and a p99 needs {p99.samples_needed}"
+        have = f"{p99.samples} queries, but a p99 needs {p99.samples_needed}"
     else:
         have = f"p99 {duration(p99.value_ns)}"
     return f"{name} {have}, bound {duration(bound_ns)}: {time.kept}"

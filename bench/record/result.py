@@ -408,7 +408,7 @@ class Foreign(Frozen):
     throughput_per_s: Above | None = None
     samples: Count | None = None
     stored_samples: Count = 0
-    details: dict[str, str] = Field({}, description="what else the file says of it")
+    details: dict[str, str] = Field({}, description="what else the file says about it")
 
 
 class Record(Frozen):

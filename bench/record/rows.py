@@ -37,8 +37,8 @@ def output_rows(
     """
     if [a.shape for a in mine] != [b.shape for b in theirs]:
         raise Unsupported(
-            f"its outputs are {_shapes(mine)}, the reference's {_shapes(theirs)}, so they can't be "
-            "compared. Certify a model with the same outputs."
+            f"its outputs are {_shapes(mine)}, but the reference's are {_shapes(theirs)}, so they "
+            "can't be compared. Certify a model with the same outputs."
         )
     parts = [_rows(a, b, tolerance) for a, b in zip(mine, theirs, strict=True)]
     return {

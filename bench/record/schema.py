@@ -33,8 +33,8 @@ class Sample(Frozen):
     cell_id: str = Field(description="which cell; `canary` is the canary")
     invocation: int = Field(ge=0, description="the index of the invocation")
     round: int = Field(ge=0)
-    position: int = Field(ge=0, description="the block's turn within the round")
-    disturbed: bool = Field(description="something else used the CPU meanwhile")
+    position: int = Field(ge=0, description="the block's position in the round")
+    disturbed: bool = Field(description="another program used the CPU meanwhile")
     latency_ns: int = Field(ge=0)
     ttft_ns: int | None = Field(
         None, ge=0, description="of a whole query the time to its first token"
@@ -77,7 +77,7 @@ def _whose(name: str) -> str:
 def shipped(name: str) -> dict[str, Any]:
     """The schema that is installed. Raises `SpecError` for a name that there is none of."""
     if name not in MODELS:
-        raise SpecError(f"there is no schema {name!r}. There are: {', '.join(MODELS)}.")
+        raise SpecError(f"there is no schema {name!r}. Available: {', '.join(MODELS)}.")
     found: dict[str, Any] = json.loads((FOLDER / f"{name}{_SUFFIX}").read_text())
     return found
 

@@ -281,14 +281,14 @@ class Worker:
 
     def _absurd(self, op: str, what: str) -> MessageError:
         """The error for an answer of the right type that can't be true."""
-        return MessageError(f"{self._server.name}: `{op}` was answered with nonsense: {what}.")
+        return MessageError(f"{self._server.name}: the answer to `{op}` makes no sense: {what}.")
 
     def ask(self, request: messages.Request, answer: type[_Answer]) -> _Answer:
         """Send a request and wait for its answer, which is an ``answer``."""
         op = _words(type(request))
         if not self.alive:
             raise WorkerCrashed(
-                f"{self._server.name}: `{op}` was asked of a worker that has ended."
+                f"{self._server.name}: `{op}` was sent to a worker that has exited."
             )
         message, arrays = encode(request)
         try:
@@ -301,7 +301,7 @@ class Worker:
         try:
             found = decode(*self._receive(op), (answer, messages.Failed))
         except MessageError as error:
-            text = f"{self._server.name}: what `{op}` was answered is not understood: {error}"
+            text = f"{self._server.name}: the answer to `{op}` is not understood: {error}"
             raise with_log(MessageError(text), log_tail(self.log)) from error
         if isinstance(found, messages.Failed):
             raise self._described(op, found)
@@ -334,7 +334,7 @@ class Worker:
             return self._channel.receive(self.timeout_s)
         except ChannelGarbled as error:
             self.kill()
-            text = f"{self._server.name}: what it sent in answer to `{op}` is no message: {error}."
+            text = f"{self._server.name}: the answer to `{op}` is not a message: {error}."
             raise with_log(MessageError(text), log_tail(self.log)) from error
         except ChannelTimeout as error:
             self.kill()
@@ -349,12 +349,12 @@ class Worker:
     def _timeout_words(self, op: str) -> str:
         if op == _words(messages.AskDevices):
             return (
-                f"{self._server.name} did not list its devices within {self.timeout_s:g} s, so its "
-                "driver seems to hang. The vendor's own tool may tell more; often a restart helps."
+                f"{self._server.name} did not list its devices within {self.timeout_s:g} s, so "
+                "its driver seems to hang. The vendor's tool may say more; a restart often helps."
             )
         return (
-            f"{self._server.name}: `{op}` did not end within {self.timeout_s:g} s and the worker "
-            "was killed. Allow more with --cell-timeout if it is just slow."
+            f"{self._server.name}: `{op}` did not finish within {self.timeout_s:g} s and the "
+            "worker was killed. Raise --cell-timeout if it is just slow."
         )
 
     def _obituary(self, op: str) -> BenchError:

@@ -30,18 +30,18 @@ def check_greeting(
     message: Mapping[str, Any], where: str, python: str, interpreter: Interpreter | None
 ) -> Greeting:
     """The greeting of a fork server. Raises `Unavailable` where no worker can run there."""
-    mend = interpreter.mend if interpreter is not None else "Install bench anew."
+    mend = interpreter.mend if interpreter is not None else "Reinstall bench."
     protocol, version = message["hello"], str(message.get("python"))
     if protocol != PROTOCOL:
         raise Unavailable(
-            f"{where}: {python} imports another bench than it is given (protocol {protocol}, this "
-            f"is {PROTOCOL}).",
+            f"{where}: {python} imports another bench than the one it was given (protocol "
+            f"{protocol}, this is {PROTOCOL}).",
             "Something there puts its own first on the path: look for PYTHONPATH or a .pth file.",
         )
     if _numbers(version) < OLDEST_PYTHON:
         wanted = ".".join(map(str, OLDEST_PYTHON))
         raise Unavailable(
-            f"{where}: {python} is Python {version}, and workers need {wanted} or later.", mend
+            f"{where}: {python} is Python {version}, but workers need {wanted} or later.", mend
         )
     if "numpy" not in message:
         raise Unavailable(
@@ -52,7 +52,7 @@ def check_greeting(
     if _numbers(numpy) < OLDEST_NUMPY:
         wanted = ".".join(map(str, OLDEST_NUMPY))
         raise Unavailable(
-            f"{where}: {python} has numpy {numpy}, and workers need {wanted} or later.",
+            f"{where}: {python} has numpy {numpy}, but workers need {wanted} or later.",
             f"Install it there: {python} -m pip install 'numpy>={wanted}'.",
         )
     return Greeting(version, numpy)
@@ -68,7 +68,9 @@ def cannot_start(
         # is gone, or a link to nothing.
         gone = f"the interpreter {python} does not exist"
         why = (
-            f"{python} starts with an interpreter that is gone" if os.path.exists(python) else gone
+            f"{python} starts with an interpreter that no longer exists"
+            if os.path.exists(python)
+            else gone
         )
         return Unavailable(f"{where}: {why}.", mend)
     reason = os.strerror(error.errno) if error.errno else str(error)
@@ -78,7 +80,7 @@ def cannot_start(
 def silent(how: str, where: str, python: str, interpreter: Interpreter | None) -> Unavailable:
     """The error for a process that ended before it greeted; ``how`` it ended."""
     mend = interpreter.mend if interpreter is not None else ""
-    return Unavailable(f"{where}: {python} {how} before it could say what it is.", mend)
+    return Unavailable(f"{where}: {python} {how} before it could identify itself.", mend)
 
 
 def _numbers(version: str) -> tuple[int, int]:

@@ -29,8 +29,8 @@ def loaded_worker(
     ``threads`` are those of its process, where they are not those of ``options``. Raises what
     `Worker.load` raises.
     """
-    assert runtime is not None, "a target that is absent loads nothing"
-    assert device is not None, "a target that is absent loads nothing"
+    assert runtime is not None, "a target that is not available loads nothing"
+    assert device is not None, "a target that is not available loads nothing"
     threads = options.threads if threads is None else threads
     worker = launcher.worker(runtime, threads, file.imports)
     try:

@@ -149,7 +149,7 @@ class ForkServer:
                     raise ValueError("a line without an end")
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise WorkerCrashed(
-                    f"{self.name}: what its process said is not understood ({error!r:.200})."
+                    f"{self.name}: the output of its process is not understood ({error!r:.200})."
                 ) from error
 
     def _note(self, message: dict[str, Any]) -> None:
@@ -179,7 +179,7 @@ class ForkServer:
 def _number(value: object) -> int:
     """A process or a wait status. Raises `TypeError` for anything else: it would be killed."""
     if type(value) is not int or value < 0:
-        raise TypeError(f"{value!r:.80} is no number of a process")
+        raise TypeError(f"{value!r:.80} is not a process number")
     return value
 
 

@@ -121,7 +121,7 @@ def parse_target(text: str) -> Target:
         )
     if at and not ENVIRONMENT_NAME.fullmatch(environment):
         raise SpecError(
-            f"target {text!r}: behind `@` comes the name of one environment; `bench env list` "
+            f"target {text!r}: after `@` comes the name of one environment; `bench env list` "
             "shows them."
         )
     try:
@@ -132,7 +132,7 @@ def parse_target(text: str) -> Target:
         raise SpecError(f"target {text!r}: after `?` come options as key=value, joined by `&`.")
     keys = [key for key, _ in options]
     if len(keys) != len(set(keys)):
-        raise SpecError(f"target {text!r} gives an option twice; give each once.")
+        raise SpecError(f"target {text!r} gives an option twice; give it once.")
     return Target(backend, device or "*", tuple(sorted(options)), environment)
 
 
@@ -410,7 +410,7 @@ def _no_device(target: Target, report: BackendReport) -> Unavailable:
     present = ", ".join(f"{report.label}:{device.id}" for device in report.devices)
     return Unavailable(
         f"{replace(target, options=())} is not available: {report.label} found no such device.",
-        f"Present: {present}.{_makeable(report)}" if present else "See `bench doctor`.",
+        f"Available: {present}.{_makeable(report)}" if present else "See `bench doctor`.",
     )
 
 

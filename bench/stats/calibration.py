@@ -32,7 +32,7 @@ def log_probabilities(outputs: Array, temperature: float = 1.0) -> NDArray[np.fl
     Probabilities are taken as softmax of their logarithms, which is what they are at T = 1.
     """
     if temperature <= 0:
-        raise ValueError(f"a temperature is above 0, not {temperature}")
+        raise ValueError(f"a temperature must be above 0, not {temperature}")
     values = np.asarray(outputs, dtype=np.float64)
     if _are_probabilities(values):
         values = np.log(np.maximum(values, _SMALLEST))

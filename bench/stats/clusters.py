@@ -77,7 +77,7 @@ def cluster_intervals(
         return []
     count = len(statistics[0].features)
     if count < 2:
-        raise ValueError("an interval takes at least 2 clusters")
+        raise ValueError("an interval needs at least 2 clusters")
     if count < FEWEST_RESAMPLED:
         return [_jackknife(statistic, confidence) for statistic in statistics]
     quantile = math.sqrt(count / (count - 1)) * stdtrit(count - 1, 0.5 + confidence / 2)

@@ -32,7 +32,7 @@ def standing(gain: Interval, margin: float) -> Standing:
     ``better`` and ``worse`` are surely beyond the margin, which is above 0.
     """
     if not margin > 0:
-        raise ValueError(f"a margin is above 0, not {margin}")
+        raise ValueError(f"a margin must be above 0, not {margin}")
     if -margin < gain.low and gain.high < margin:
         return "equivalent"
     if gain.low >= margin:
@@ -50,7 +50,7 @@ def needed_of_proportions(
     None where `MOST` or `MOST_TIMES` as many would not. Raises `ValueError` for no examples.
     """
     if examples < 1:
-        raise ValueError("a plan takes at least one example")
+        raise ValueError("a plan needs at least one example")
 
     def decided(n: int) -> bool:
         share = n / examples

@@ -75,7 +75,7 @@ def by_counter(
     except ValueError as error:
         return str(error)
     if wraps > 1:
-        return f"the counter wrapped {wraps} times, so how often it did is not sure"
+        return f"the counter wrapped {wraps} times, so the exact count is uncertain"
     gaps = np.diff(at)
     fresh = np.flatnonzero(np.diff(values) > 0) + 1
     inside = fresh[(at[fresh] >= begin_s) & (at[fresh] <= end_s)]
@@ -83,13 +83,13 @@ def by_counter(
         return "the counter did not move"
     if len(inside) < FEWEST_UPDATES:
         return (
-            f"{len(inside)} updates of the counter in {end_s - begin_s:.2g} s, and "
-            f"{FEWEST_UPDATES} are needed: --energy-window makes it longer"
+            f"{len(inside)} updates of the counter in {end_s - begin_s:.2g} s, but "
+            f"{FEWEST_UPDATES} are needed: give a longer --energy-window"
         )
     first, last = inside[0], inside[-1]
     seconds = float(at[last] - at[first])
     if float(gaps[first - 1 : last].max()) > LONGEST_GAP_S:
-        return f"nobody read the counter for {gaps[first - 1 : last].max():.2g} s"
+        return f"the counter was not read for {gaps[first - 1 : last].max():.2g} s"
     unsure = float(gaps[first - 1] + gaps[last - 1])
     return Metered(float(values[last] - values[first]), seconds, unsure / seconds)
 
@@ -98,17 +98,17 @@ def by_power(at_s: Values, watts: Values, begin_s: float, end_s: float) -> Meter
     """Energy of a whole window by the trapezoidal rule, power at its edges interpolated."""
     at, power = np.asarray(at_s, np.float64), np.asarray(watts, np.float64)
     if not len(at) or at[0] > begin_s or at[-1] < end_s:
-        return "the readings of power don't reach from its beginning to its end"
+        return "the power readings don't cover it from beginning to end"
     inside = (at > begin_s) & (at < end_s)
     first, last = np.searchsorted(at, begin_s, "right") - 1, np.searchsorted(at, end_s, "left")
     if int(inside.sum()) < FEWEST_READINGS:
         return (
-            f"{int(inside.sum())} readings of power in {end_s - begin_s:.2g} s, and "
-            f"{FEWEST_READINGS} are needed: --energy-window makes it longer"
+            f"{int(inside.sum())} power readings in {end_s - begin_s:.2g} s, but "
+            f"{FEWEST_READINGS} are needed: give a longer --energy-window"
         )
     gap = float(np.diff(at[first : last + 1]).max())
     if gap > LONGEST_GAP_S:
-        return f"a gap of {gap:.2g} s between readings of power"
+        return f"a gap of {gap:.2g} s between power readings"
     marks = np.concatenate([[begin_s], at[inside], [end_s]])
     levels = np.interp(marks, at, power)
     return Metered(float(np.trapezoid(levels, marks)), end_s - begin_s)

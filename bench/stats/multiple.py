@@ -45,7 +45,7 @@ def simultaneous_confidence(intervals: int, confidence: float = CONFIDENCE) -> f
     """
     check_confidence(confidence)
     if intervals < 1:
-        raise ValueError(f"at least one interval has to hold, not {intervals}")
+        raise ValueError(f"at least one interval must hold, not {intervals}")
     return 1 - (1 - confidence) / intervals
 
 

@@ -62,7 +62,7 @@ def pool(ratios: Sequence[Interval], confidence: float = CONFIDENCE) -> Pooled:
     """
     check_confidence(confidence)
     if not ratios:
-        raise ValueError("there is no ratio to pool")
+        raise ValueError("there are no ratios to pool")
     if any(not (0 < each.low <= each.estimate <= each.high < math.inf) for each in ratios):
         raise ValueError("only ratios with bounds above 0 and below infinity can be pooled")
     if len(ratios) == 1:

@@ -95,7 +95,7 @@ def retention_interval(
     _check_counts(both=both, only_first=only_first, only_second=only_second)
     first, second = both + only_first, both + only_second
     if first == 0:
-        raise ValueError("the first model has no example right, so there is nothing to retain")
+        raise ValueError("the first model has no correct example, so there is nothing to retain")
     n = both + only_first + only_second
     share_first, share_second = (first + 1) / (n + 2), (second + 1) / (n + 2)
     joint = math.sqrt((only_first + only_second + 2) / ((first + 1) * (second + 1)))

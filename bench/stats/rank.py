@@ -83,7 +83,7 @@ def _existing(gold: Array, scores: Array) -> float:
         raise ValueError(f"{np.shape(gold)} gold scores against {np.shape(scores)} of the model")
     value = spearman(gold, scores)
     if not np.isfinite(value):
-        raise ValueError("all scores are the same, so they have no order")
+        raise ValueError("all scores are equal, so they have no order")
     return value
 
 

@@ -62,12 +62,12 @@ def find_steps(
     """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or not (np.isfinite(array).all() and (array > 0).all()):
-        raise ValueError("values must be finite and positive, one a run")
+        raise ValueError("values must be finite and positive, one per run")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, not {confidence}")
     errors = np.full(array.shape, np.nan) if log_errors is None else np.asarray(log_errors, float)
     if errors.shape != array.shape:
-        raise ValueError("there must be one error a value")
+        raise ValueError("there must be one error per value")
     return _Search(np.log(array), errors, 1 - confidence, math.log1p(margin), seed).steps()
 
 

@@ -64,7 +64,7 @@ class Baseline(StoredRun):
         assert self.content is not None
         file = record.accuracy.predictions if record.accuracy else ""
         if file not in self.content.predictions:
-            raise SpecError(f"{self.path}: it holds no predictions of {record.cell.label}.")
+            raise SpecError(f"{self.path}: it has no predictions of {record.cell.label}.")
         keys = self.content.predictions[file]
         try:
             return {
@@ -87,7 +87,7 @@ def read_baseline(path: Path) -> StoredRun:
         data = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise SpecError(
-            f"{path}: there is no such baseline. Write one with `bench gate RUN --save {path}`."
+            f"{path}: no such baseline. Write one with `bench gate RUN --save {path}`."
         ) from error
     except OSError as error:
         raise SpecError(f"{path}: can't be read: {error.strerror}.") from error

@@ -45,8 +45,7 @@ class Evidence:
             raise SpecError(f"{folder}: can't be read: {error.strerror}.") from error
         if taken:
             raise SpecError(
-                f"{folder}: there is something in it already, and a certificate has a folder of "
-                "its own. Name another."
+                f"{folder}: it is not empty, and a certificate needs its own folder. Name another."
             )
         make_folder(folder / EVIDENCE)
         self._folder = folder
@@ -102,7 +101,7 @@ def read_certificate(path: Path) -> Certificate:
         return Certificate.model_validate_json(data)
     except ValidationError as error:
         problem = first_problem(error, list(Certificate.model_fields))
-        raise SpecError(f"{file}: no certificate: {problem}.") from error
+        raise SpecError(f"{file}: not a certificate: {problem}.") from error
 
 
 def _refuse_other_version(file: Path, data: bytes) -> None:
@@ -110,11 +109,11 @@ def _refuse_other_version(file: Path, data: bytes) -> None:
         version = json.loads(data)["certificate_version"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise SpecError(
-            f"{file}: it is no certificate, which `bench certify -o FOLDER` writes."
+            f"{file}: not a certificate. `bench certify -o FOLDER` writes one."
         ) from error
     if version != CERTIFICATE_VERSION:
         raise SpecError(
-            f"{file}: a certificate of version {version!r}, and this bench reads version "
+            f"{file}: a certificate of version {version!r}, but this bench reads version "
             f"{CERTIFICATE_VERSION}. Read it with the bench that wrote it, or certify again."
         )
 
@@ -145,7 +144,7 @@ class StoredEvidence:
         if name not in self._known:
             path = self._folder / name
             if name not in self._files:
-                raise SpecError(f"{path}: it is no evidence of this certificate.")
+                raise SpecError(f"{path}: not part of this certificate's evidence.")
             try:
                 data = path.read_bytes()
             except OSError as error:

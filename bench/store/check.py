@@ -46,17 +46,17 @@ _KINDS: tuple[tuple[str, str], ...] = (
     ("cpus", "which CPUs were used"),
     ("warmup_calls", "warm-ups"),
     ("discarded_calls", "warm-ups"),
-    ("device_readings", "what the device told"),
-    ("power_w", "what the device told"),
-    ("clock", "what the device told"),
-    ("default_clock_hz", "what the device told"),
-    ("memory_clock_hz", "what the device told"),
-    ("temperature_c", "what the device told"),
-    ("throttled", "what the device told"),
-    ("raising_calls", "what the device told"),
+    ("device_readings", "device readings"),
+    ("power_w", "device readings"),
+    ("clock", "device readings"),
+    ("default_clock_hz", "device readings"),
+    ("memory_clock_hz", "device readings"),
+    ("temperature_c", "device readings"),
+    ("throttled", "device readings"),
+    ("raising_calls", "device readings"),
 )
 FOREIGN = "figures of another tool"
-_OTHER = "what else the workers told"
+_OTHER = "other facts from the workers"
 
 
 @dataclass(frozen=True)

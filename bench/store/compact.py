@@ -36,8 +36,8 @@ def refuse_links(run: Path) -> None:
     for name in irregular(run):
         if not name.startswith("logs/"):
             raise SpecError(
-                f"{run / name}: it is a link or no plain file, and what it leads to is not part of "
-                "the run. Put the file itself in its place."
+                f"{run / name}: it is a link or a special file, and its target is not part of the "
+                "run. Replace it with the file itself."
             )
 
 

@@ -184,7 +184,7 @@ class _Derivation:
             self.problems.append(f"cell {one.cell_id}: invocation {one.index} has no samples")
             return one
         if told is None and self.run.header.keeps_raw:
-            self._lacks(one.cell_id, f"what the worker of invocation {one.index} told")
+            self._lacks(one.cell_id, f"facts from the worker of invocation {one.index}")
         canary_ns = self.canaries.get(key)
         if told is None:
             again = one.model_copy(update=timed(blocks, canary_ns))
@@ -198,7 +198,7 @@ class _Derivation:
         facts = self.raw.cells.get(record.cell_id)
         if facts is None:
             if self.run.header.keeps_raw:
-                self._lacks(record.cell_id, "what was found out of it")
+                self._lacks(record.cell_id, "its facts")
             facts = facts_of(record)
         taken = [one for one in invocations if one.cell_id == record.cell_id]
         outputs, reference, witnesses = self._outputs(facts)
@@ -224,9 +224,11 @@ class _Derivation:
         """Raw data that no record or invocation of the run stands for: those were taken out."""
         told, shown = set(self.raw.workers), {(i.cell_id, i.index) for i in self.run.invocations}
         for cell_id, index in sorted(told - shown):
-            self.problems.append(f"cell {cell_id}: invocation {index} is missing, its worker told")
+            self.problems.append(
+                f"cell {cell_id}: invocation {index} is missing, but its worker's facts exist"
+            )
         for cell_id in sorted(set(self.raw.cells) - {r.cell_id for r in self.run.records}):
-            self.problems.append(f"cell {cell_id}: its record is missing, its facts are there")
+            self.problems.append(f"cell {cell_id}: its record is missing, but its facts exist")
         metered = {window.cell_id for window in self.raw.energy} - {IDLE}
         for cell_id in sorted(metered - {r.cell_id for r in self.run.records}):
             self.problems.append(f"cell {cell_id}: no record uses its energy")
@@ -239,7 +241,7 @@ class _Derivation:
         for cell_id, index in sorted(shown - used):
             self.problems.append(f"cell {cell_id}: no record uses invocation {index}")
         if (told or self.raw.cells) and not self.run.header.keeps_raw:
-            self.problems.append("run.json says that no facts are kept, and they are there")
+            self.problems.append("run.json says that no facts are kept, but they exist")
 
     def _samples(self, taken: Sequence[Invocation]) -> Mapping[int, Array]:
         blocks = {i.index: self.measured.get((i.cell_id, i.index)) for i in taken}
@@ -285,7 +287,7 @@ class _Derivation:
         return self._judged[key]
 
     def _lacks(self, cell_id: str, what: str) -> None:
-        self.problems.append(f"cell {cell_id}: {what} is missing")
+        self.problems.append(f"cell {cell_id}: {what} missing")
 
 
 def _with_its_scores(again: Record, record: Record) -> Record:

@@ -54,7 +54,7 @@ def only_run(path: Path) -> Path:
     if len(found) > 1:
         names = ", ".join(str(run) for run in found[:_FEW])
         more = ", ..." if len(found) > _FEW else ""
-        raise SpecError(f"{path} holds {len(found)} runs ({names}{more}). Name one of them.")
+        raise SpecError(f"{path} holds {len(found)} runs ({names}{more}). Name one.")
     return found[0]
 
 
@@ -74,7 +74,7 @@ def without_copies(runs: Iterable[Path]) -> tuple[list[Path], list[str]]:
             if original is None:
                 ours.append(run)
             else:
-                notes.append(f"{run}: left out, it is a copy of {original}")
+                notes.append(f"{run}: left out: a copy of {original}")
         kept += ours
     return sorted(kept, key=order.index), notes
 
@@ -84,12 +84,10 @@ def _below(path: Path | str) -> list[Path]:
         return _runs_in(Path(path))
     matched = sorted(glob.glob(str(path), recursive=True))
     if not matched:
-        raise SpecError(
-            f"{path}: not a run directory (there is no such folder, so it has no {HEADER})."
-        )
+        raise SpecError(f"{path}: not a run directory (no such folder).")
     found = [run for name in matched for run in _matched(Path(name))]
     if not found:
-        raise SpecError(f"{path}: none of what this matches is, or holds, a run ({HEADER}).")
+        raise SpecError(f"{path}: nothing that matches is or contains a run ({HEADER}).")
     return found
 
 
@@ -104,8 +102,8 @@ def _runs_in(path: Path) -> list[Path]:
     found = _walk(path)
     if not found:
         raise SpecError(
-            f"{path}: not a run directory (it has no {HEADER}), and there is none below it. "
-            "`bench run` writes runs to results/runs."
+            f"{path}: not a run directory (it has no {HEADER}), and none below it. `bench run` "
+            "writes runs to results/runs."
         )
     return found
 
@@ -126,7 +124,7 @@ def is_bundle(path: Path) -> bool:
 def _runs_of(bundle: Path) -> list[Path]:
     runs = accepted(bundle).runs
     if not runs:
-        raise SpecError(f"{bundle}: there is no run in this bundle, only certificates.")
+        raise SpecError(f"{bundle}: this bundle has no runs, only certificates.")
     return runs
 
 

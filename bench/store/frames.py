@@ -80,11 +80,11 @@ def load(paths: Paths, what: What = "records") -> pandas.DataFrame:
     no run; warns with `ResultsWarning` of what could not be read.
     """
     if what not in _READERS:
-        raise SpecError(f"what={what!r}: there is no such table. There are: {', '.join(_READERS)}.")
+        raise SpecError(f"what={what!r}: no such table. Available: {', '.join(_READERS)}.")
     _require_pandas()
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     if not given:
-        raise SpecError("load: name a run directory, or a folder that holds some.")
+        raise SpecError("load: name a run directory, or a folder that contains some.")
     runs, skipped = without_copies(find_runs(given))
     skipped += [f"{shown(run)}: {told}" for run in runs if (told := mark(run))]
     with no_collection():

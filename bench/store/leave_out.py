@@ -26,7 +26,7 @@ def leave_out(path: Path, cell_ids: Collection[str]) -> None:
     if before.header.schema_version < SCHEMA_VERSION:
         raise SpecError(
             f"{path}: an older bench wrote it (schema version {before.header.schema_version}), so "
-            "that single cells can't be taken out of it. Leave the whole run out."
+            "single cells can't be removed from it. Leave the whole run out."
         )
     header = read_header_or_none(path, [])
     if header is not None:

@@ -35,11 +35,11 @@ def read_lines(path: Path, kind: type[_Line], version: int, skipped: list[str]) 
         try:
             yield _read_line(line, kind, version, unknown)
         except (ValidationError, ValueError, RecursionError):
-            skipped.append(f"{path.name} line {number}: not a whole {kind.__name__.lower()}")
+            skipped.append(f"{path.name} line {number}: incomplete {kind.__name__.lower()}")
     if unknown:
         skipped.append(
-            f"{path.name}: fields that this bench does not know ({', '.join(unknown)}); update it "
-            "to see them"
+            f"{path.name}: fields that this bench does not know ({', '.join(unknown)}); update "
+            "bench to see them"
         )
 
 

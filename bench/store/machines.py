@@ -79,7 +79,8 @@ def told_apart(groups: Mapping[Machine, Sequence[Headed]]) -> list[str]:
         by_name.setdefault(_name(runs[0].header), []).append(machine.name)
     return [
         f"{len(shown)} machines are called {printable(name)}: they are shown as "
-        f"{', '.join(map(printable, shown))}. `[machine] name` in the configuration names one."
+        f"{', '.join(map(printable, shown))}. Set `[machine] name` in the configuration to tell "
+        "them apart."
         for name, shown in by_name.items()
         if len(shown) > 1
     ]

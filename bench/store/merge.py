@@ -105,7 +105,7 @@ def merge(
         where = error.filename or out
         raise SpecError(
             f"{out}: the runs can't be merged into it ({where}: {error.strerror or error}). "
-            "Nothing of it was left there."
+            "Nothing was left there."
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -230,7 +230,8 @@ def _twice(machine: str, rivals: Sequence[Sequence[tuple[_Source, Record]]]) -> 
     verb = "was" if len(cells) == 1 else "were"
     return SpecError(
         f"{', '.join(cells[:_FEW])}{more} {verb} measured twice on {printable(machine)} (in "
-        f"{places}), and a merged run has a cell once. --keep newest takes the later measurement."
+        f"{places}), but a merged run has each cell once. --keep newest keeps the later "
+        "measurement."
     )
 
 
@@ -266,7 +267,7 @@ def _copy(source: _Source, made: Path, notes: list[str]) -> None:
     """
     path = source.run.path
     names = [name for name in regular_files(path) if _belongs(name)]
-    notes += [f"{path}: left out {name}: it is no plain file" for name in irregular(path)]
+    notes += [f"{path}: left out {name}: not a plain file" for name in irregular(path)]
     for name in sorted(names, key=lambda name: (name != RECORDS, name)):
         target = made / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -293,12 +294,12 @@ def _put(partial: Path, out: Path) -> bool:
     if there == new:
         return False
     if there and read_merged(out) is None:
-        raise SpecError(f"{out}: there is something in it already. Name another folder with -o.")
+        raise SpecError(f"{out}: it is not empty. Name another folder with -o.")
     lost = _runs_of(out) - _runs_of(partial)
     if lost:
         raise SpecError(
-            f"{out} is a merged run already, and holds {len(lost)} that are not among those named. "
-            f"Name {out} as well to keep them, or another folder with -o."
+            f"{out} is already a merged run, with {len(lost)} that you did not name. Name {out} "
+            "as well to keep them, or another folder with -o."
         )
     _force_to_disk(partial)
     aside = out.with_name(f"{partial.name}.old")

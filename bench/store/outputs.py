@@ -60,7 +60,7 @@ def read_outputs(run: Path, name: str) -> list[Array]:
     except (*_BROKEN, SpecError) as error:
         raise SpecError(f"{path}: the outputs can't be read: {error}") from error
     if file_name(arrays) != name:
-        raise SpecError(f"{path}: the outputs are not those that the run stored.")
+        raise SpecError(f"{path}: the outputs are not the ones stored by the run.")
     return arrays
 
 
@@ -78,11 +78,11 @@ def check_size(path: Path) -> None:
         with zipfile.ZipFile(path) as file:
             for info in file.infolist():
                 if info.file_size > MOST_BYTES + _MOST_HEADER:
-                    raise SpecError("it holds more than outputs may take.")
+                    raise SpecError("it is larger than outputs can be.")
                 with file.open(info) as member:
                     _check_array(member, info.file_size)
     except _BROKEN as error:
-        raise SpecError(f"it is no file of arrays ({error}).") from error
+        raise SpecError(f"not a file of arrays ({error}).") from error
 
 
 def _check_array(member: IO[bytes], size: int) -> None:

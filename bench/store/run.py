@@ -74,7 +74,7 @@ class StoredRun:
     def changed(self) -> list[str]:
         """What was no longer the same when the run was gone on with, in words."""
         return [
-            f"it was gone on with at {resumption.resumed_at} although another {change}"
+            f"it was resumed at {resumption.resumed_at} with another {change}"
             for resumption in self.resumptions
             for change in resumption.changes
         ]
@@ -93,8 +93,8 @@ class StoredRun:
             raise SpecError(f"{self.path}: {record.cell.label} has no predictions.")
         if self.without_predictions:
             raise SpecError(
-                f"{self.path}: it has no predictions, so its accuracies can be neither compared "
-                "nor derived again."
+                f"{self.path}: it has no predictions, so its accuracies can't be compared or "
+                "derived again."
             )
         return read_predictions(self.path / record.accuracy.predictions, without)
 
@@ -240,7 +240,7 @@ def _header_from(records: Sequence[Record]) -> RunHeader:
     )
 
 
-LEFT_HALF = "left half-written when a run was stopped"
+LEFT_HALF = "incomplete, because a run was stopped"
 
 
 def leftovers(path: Path) -> Iterator[str]:
@@ -251,7 +251,7 @@ def leftovers(path: Path) -> Iterator[str]:
             if file.suffix == ".partial":
                 yield f"{name}: {LEFT_HALF}"
             elif file.suffix == ".parquet" and not _is_whole_parquet(file):
-                yield f"{name}: not a whole Parquet file"
+                yield f"{name}: incomplete Parquet file"
 
 
 def _is_whole_parquet(path: Path) -> bool:

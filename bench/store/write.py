@@ -199,7 +199,7 @@ class RunStore:
 def resume_run(path: Path) -> tuple[RunStore, StoredRun]:
     """Open a stopped run for going on. Raises `SpecError` when it is not one, or in use."""
     if path.is_file():
-        raise SpecError(f"{path}: only a run directory can be gone on with.")
+        raise SpecError(f"{path}: only a run directory can be resumed.")
     path = only_run(path)
     # Locked before it is read: another process may be adding to it until then.
     store = RunStore(path)
@@ -223,12 +223,12 @@ def _unwritable(results: Path, error: OSError) -> SpecError:
 def _refuse_unresumable(stored: StoredRun) -> None:
     if stored.header_lost:
         raise SpecError(
-            f"{stored.path}: it can't be gone on with, because its {HEADER} is broken. What was "
-            "measured can still be read; start a new run for the rest."
+            f"{stored.path}: it can't be resumed, because its {HEADER} is broken. Its "
+            "measurements can still be read; start a new run for the rest."
         )
     if stored.header.schema_version < SCHEMA_VERSION:
         raise SpecError(
-            f"{stored.path}: it can't be gone on with, because an older bench began it (schema "
+            f"{stored.path}: it can't be resumed, because an older bench started it (schema "
             f"version {stored.header.schema_version}, this one writes {SCHEMA_VERSION}). Start a "
             "new run."
         )
@@ -242,10 +242,10 @@ def _line(path: Path, value: Frozen) -> bytes:
     except ValidationError as error:
         problem = first_problem(error, type(value).model_fields)
         raise BenchError(
-            f"{path}: a line was not written, nobody could read it: {problem}"
+            f"{path}: a line was not written, because it could not be read again: {problem}"
         ) from error
     if not same:
-        raise BenchError(f"{path}: a line was not written, it would be read as something else.")
+        raise BenchError(f"{path}: a line was not written, because it would be read differently.")
     return text.encode() + b"\n"
 
 
@@ -300,6 +300,6 @@ def _disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise BenchError(
-            f"{path}: writing failed: {error.strerror or error}. What was written before is whole: "
-            f"free space, then go on with `bench run --resume {path}`."
+            f"{path}: writing failed: {error.strerror or error}. Everything written before is "
+            f"intact: free space, then resume with `bench run --resume {path}`."
         ) from error

@@ -152,8 +152,8 @@ def _ready(
     assert choice.runtime is not None
     if planned.file.onnx is None or "onnx" not in choice.runtime.forms:
         raise Unsupported(
-            f"{choice.target}: its model is no ONNX graph, whose tensors could be marked. Bisect "
-            "on a target that takes ONNX."
+            f"{choice.target}: its model is not an ONNX graph, so its tensors can't be marked. "
+            "Bisect on a target that takes ONNX."
         )
     return with_past(planned, References(reports, launcher)), planned.file.onnx
 
@@ -229,7 +229,7 @@ def _reference(
 ) -> tuple[str, Evaluate]:
     """The first reference that can run ``file``, and its name."""
     problem: BenchError = SpecError(
-        "no backend that can be the reference of an ONNX file is installed."
+        "no backend that can serve as the reference for an ONNX file is installed."
     )
     for backend in reference_backends():
         report = reports.get(backend.name)

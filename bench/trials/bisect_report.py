@@ -54,8 +54,8 @@ def sentence(found: Bisection) -> str:
         nodes = ", ".join(_node(each) for each in found.region[:6])
         more = f" and {len(found.region) - 6} more" if len(found.region) > 6 else ""
         return (
-            f"{target} disagrees on {model}, and no longer does when a tensor between these nodes "
-            f"is looked at, so the fault is in how it fuses them: {nodes}{more}."
+            f"{target} disagrees on {model}, but agrees when a tensor between these nodes is "
+            f"read, so the fault is in how it fuses them: {nodes}{more}."
         )
     return (
         f"{target} disagrees on {model}: the first tensor that differs is "
@@ -69,10 +69,10 @@ def _of_form(found: Bisection) -> str:
     if found.agrees:
         return f"{model} agrees with {form} on the reference."
     if found.first is None:
-        return f"{model} differs from {form}, and they have no tensor in common that tells where."
+        return f"{model} differs from {form}, and they share no tensor that shows where."
     between = ""
     if len(found.region) > 1:
-        between = f" or one of the {len(found.region) - 1} before it, which can't be told apart"
+        between = f" or one of the {len(found.region) - 1} before it, which can't be distinguished"
     return (
         f"{model} differs from {form} first in the tensor {_name(found.first.tensor)}, made by "
         f"{_node(found.first)}{between}; {_size(found.first)}."
@@ -99,7 +99,7 @@ def _figures(each: Compared) -> dict[str, Figure]:
 def _size(each: Compared) -> str:
     """How large an error is, as the end of a sentence."""
     if each.error is None:
-        return "one of the two has NaN or Inf there, or another shape"
+        return "one side has NaN or Inf there, or another shape"
     if each.error > 1:
         return f"its error is {significant(each.error, 2)} times the largest value"
     return f"its error is {_error(each)} of the largest value"

@@ -160,7 +160,7 @@ class SelfTest:
             if (why := probed.absent.get(asked.partition(":")[0])) is not None:
                 raise why
             there = ", ".join(device.id for device in devices) or "none"
-            raise Unavailable(f"{self.target} is not there; devices: {there}.")
+            raise Unavailable(f"{self.target} was not found; devices: {there}.")
         self.device = next((d for d in fitting if not d.simulated), fitting[0])
         words = f"{self.device.vendor} {self.device.name}".strip()
         driver = f", driver {self.device.driver}" if self.device.driver else ""
@@ -249,7 +249,7 @@ class SelfTest:
         found = self._infer(sample, 1, form.file)
         precision = found.facts["placement"]["precision"]
         if precision and FP16.computes_in not in precision:
-            raise BenchError(f"float16 was asked for, but it computes in {precision}.")
+            raise BenchError(f"float16 was requested, but it computes in {precision}.")
         return found
 
     def _two_bindings(self, sample: Sample) -> Found:
@@ -276,7 +276,7 @@ class SelfTest:
             "refuses an absent device",
             lambda: self._refused(first.file, plain, ("unavailable",), "nowhere:99"),
         )
-        yield "runs out of memory in order", lambda: self._out_of_memory(first)
+        yield "reports running out of memory", lambda: self._out_of_memory(first)
 
     def _refused(
         self,
@@ -293,14 +293,16 @@ class SelfTest:
             if error.kind in kinds:
                 return Found(f"{error.kind}: {error}")
             raise
-        raise BenchError(f"{file.name} was taken, but had to be refused ({' or '.join(kinds)}).")
+        raise BenchError(
+            f"{file.name} was accepted, but should have been refused ({' or '.join(kinds)})."
+        )
 
     def _out_of_memory(self, sample: Sample) -> Found:
         """More than the device has is refused, and the device still works afterwards."""
         assert self.device is not None
         total = self.device.memory_bytes
         if self._device_id == "cpu" or not total:
-            raise Skip("the device's memory is the machine's own, or its size is not known")
+            raise Skip("the device shares the machine's memory, or its size is unknown")
         hungry = write_hungry(self.folder, total + total // 4)
         feeds = hungry.feeds(1)
         try:
@@ -312,9 +314,7 @@ class SelfTest:
                 raise
             self._infer(sample, 1)
             return Found(f"{error.kind}: {error}")
-        raise BenchError(
-            "outputs larger than the device's memory were computed: where do they lie?"
-        )
+        raise BenchError("outputs larger than the device's memory were computed: where are they?")
 
     def _cycles(self, sample: Sample) -> Found:
         """Load, run and unload again and again: what grows?"""
@@ -339,10 +339,12 @@ class SelfTest:
             lost = (held[-1] - held[_SETTLING_CYCLES]) / settled
             where = "host memory"
         else:
-            raise Skip("neither the backend nor the system tells how much memory is used")
+            raise Skip("neither the backend nor the system reports how much memory is used")
         if lost > _LEAK_BYTES:
             raise BenchError(f"each cycle takes {lost / 2**20:.1f} MiB more {where}.")
-        return Found(f"{CYCLES} cycles, {max(0.0, lost) / 1024:.0f} KiB of {where} a cycle", facts)
+        return Found(
+            f"{CYCLES} cycles, {max(0.0, lost) / 1024:.0f} KiB of {where} per cycle", facts
+        )
 
 
 def _words(facts: Mapping[str, Any], precision: str) -> str:

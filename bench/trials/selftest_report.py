@@ -72,7 +72,7 @@ def as_markdown(data: dict[str, Any]) -> str:
         *_device_lines(data["device"]),
         *(f"- {name}: {_plain(value)}" for name, value in data["machine"].items() if value),
         "",
-        "| | step | s | what was seen |",
+        "| | step | s | observed |",
         "| --- | --- | --- | --- |",
         *(_row(step) for step in data["steps"]),
         "",
@@ -136,7 +136,7 @@ def _device_lines(device: dict[str, Any] | None) -> list[str]:
     if device["memory_bytes"]:
         notes.append(f"- device memory: {device['memory_bytes']} bytes")
     if device["simulated"]:
-        notes.append("- simulated: its times mean nothing")
+        notes.append("- simulated: its times are meaningless")
     return notes
 
 

@@ -149,13 +149,11 @@ def check_vocabularies(original: PlannedCell, draft: PlannedCell) -> None:
     mine, its = original.model, draft.model
     names = f"{mine.card.name} and {its.card.name}"
     if mine.decoder is None or its.decoder is None:
-        raise SpecError(
-            f"{names}: both have to keep a cache of tokens: drafting is for language models."
-        )
+        raise SpecError(f"{names}: both need a token cache: drafting is for language models.")
     one, other = mine.decoder.vocabulary, its.decoder.vocabulary
     if one != other:
         raise SpecError(
-            f"{names}: their vocabularies are of {one} and {other} tokens, so one can't draft for "
+            f"{names}: their vocabularies have {one} and {other} tokens, so one can't draft for "
             "the other. A student with its original's tokenizer can: bench model distill."
         )
     paths = tokenizer_of(mine), tokenizer_of(its)

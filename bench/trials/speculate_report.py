@@ -64,7 +64,7 @@ def _worth(found: Speculation) -> str:
     if best.measured.low > 1:
         return f"drafting makes answers faster, at most {how}."
     if best.measured.high < 1:
-        return f"drafting pays at no length that was tried; the least slow is {how}."
+        return f"drafting doesn't pay at any length that was tried; the least slow is {how}."
     return f"no gain from drafting is established; the best is {how}."
 
 
@@ -75,8 +75,9 @@ def _parts(found: Speculation) -> str:
     several = {size: each for size, each in found.checks.items() if size > 1}
     steps = ", ".join(f"{size}: {significant(each.estimate)}" for size, each in several.items())
     return (
-        f"The draft foresees {percent(agreed.estimate, agreed.low, agreed.high)} of the original's "
-        f"own tokens. A step of the original takes {duration(found.step_ns)}; one of the draft "
+        f"The draft predicts {percent(agreed.estimate, agreed.low, agreed.high)} of the "
+        f"original's own tokens. A step of the original takes {duration(found.step_ns)}; one of "
+        "the draft "
         f"{significant(found.draft_step.estimate)} of that; steps of several tokens at once "
         f"({steps}) times that."
     )
@@ -85,25 +86,29 @@ def _parts(found: Speculation) -> str:
 def _held(found: Speculation) -> str:
     off = [at for at in found.at if at.fit.low > 1 + _HELD or at.fit.high < 1 - _HELD]
     if not off:
-        return "What was predicted from these is within 10% of what was measured, or may be."
+        return (
+            "The prediction from these is within 10% of the measurement, or not "
+            "distinguishable from that."
+        )
     worst = max(off, key=lambda at: abs(at.fit.estimate - 1))
     return (
-        f"What was predicted is not what was measured: with drafts of {_tokens(worst.length)} the "
-        f"speed-up is {_times(worst.fit)} of it. What lies between the steps (states kept and "
-        "cut, lengths that change) is not in the prediction."
+        f"The prediction differs from the measurement: with drafts of {_tokens(worst.length)} the "
+        f"speed-up is {_times(worst.fit)} of it. The work between the steps (saving and "
+        "truncating states, changing lengths) is not part of the prediction."
     )
 
 
 def _lossless(found: Speculation) -> str:
     how = (
-        "rejected tokens are cut off its state"
+        "rejected tokens are removed from its state"
         if found.cuts
-        else "its state can't be cut, so what was accepted is taken again after a rejection"
+        else "its state can't be truncated, so accepted tokens are processed again after a "
+        "rejection"
     )
     if not found.splits:
         return f"All {found.answers} answers are the original's, token for token; {how}."
     nearest = max(split.margin for split in found.splits)
-    count = f"{len(found.splits)} of {found.answers} answers left the original's"
+    count = f"{len(found.splits)} of {found.answers} answers diverged from the original's"
     if not found.wrong:
         return f"{count}, each at a near tie (logits at most {nearest:.1e} apart); {how}."
     first = max(found.wrong, key=lambda split: split.margin)

@@ -60,12 +60,12 @@ def encode(message: object) -> Encoded:
 def decode(data: object, arrays: Sequence[Array], expected: Sequence[Type[_Message]]) -> _Message:
     """The message, which has to be one of ``expected``. Raises `MessageError`."""
     if not isinstance(data, dict) or set(data) != {"message", "fields"}:
-        raise MessageError(f"a message has a name and fields, and this has not: {_brief(data)}.")
+        raise MessageError(f"a message needs a name and fields: {_brief(data)}.")
     kinds = {kind.__name__: kind for kind in expected}
     kind = kinds.get(data["message"])
     if kind is None:
         wanted = " or ".join(kinds)
-        raise MessageError(f"there is no message {_brief(data['message'])} here, only {wanted}.")
+        raise MessageError(f"unknown message {_brief(data['message'])}; expected {wanted}.")
     found: _Message = _read(kind, data["fields"], arrays, kind.__name__)
     return found
 
@@ -164,7 +164,7 @@ def _read_array(inner: Tuple[Any, ...], data: Any, arrays: Sequence[Array], wher
     dtype = next(iter(get_args(inner[1])), None) if len(inner) > 1 else None
     if isinstance(dtype, type) and array.dtype != np.dtype(dtype):
         wanted = np.dtype(dtype).name
-        raise MessageError(f"{where} is an array of {array.dtype.name}, and has to be of {wanted}.")
+        raise MessageError(f"{where} is an array of {array.dtype.name}, but must be of {wanted}.")
     return array
 
 
@@ -183,7 +183,7 @@ def _names(kind: Any) -> abc.Set[str]:
 def _require(fine: bool, data: object, where: str, wanted: str) -> None:
     if not fine:
         told = f"{_brief(data)} ({type(data).__name__})"
-        raise MessageError(f"{where} is {told}, and has to be {wanted}.")
+        raise MessageError(f"{where} is {told}, but must be {wanted}.")
 
 
 def _brief(data: object) -> str:

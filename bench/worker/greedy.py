@@ -25,7 +25,7 @@ def greedy(
     while len(said) < most and not (said and said[-1] in ends):
         logits = stream.step(tokens)[0]
         if np.isnan(logits).any():
-            raise AccuracyFailed("its logits contain NaN, so what it says next is not known.")
+            raise AccuracyFailed("its logits contain NaN, so its next token is unknown.")
         said.append(int(logits.argmax()))
         tokens = np.array([[said[-1]]], np.int64)
     return said

@@ -28,14 +28,14 @@ def likelihoods(logits: Array, targets: Array, top: int) -> TokenScores:
     logits = np.asarray(logits)
     if logits.ndim != 3 or logits.shape[:2] != targets.shape:
         raise AccuracyFailed(
-            f"its logits are {list(logits.shape)} for {list(targets.shape)} tokens: text is scored "
-            "by the logits of every token, [batch, tokens, vocabulary]."
+            f"its logits are {list(logits.shape)} for {list(targets.shape)} tokens: scoring text "
+            "needs the logits of every token, [batch, tokens, vocabulary]."
         )
     vocabulary = logits.shape[2]
     if targets.max(initial=-1) >= vocabulary:
         raise AccuracyFailed(
-            f"the text has the id {targets.max()}, and the logits are of {vocabulary} ids: the "
-            "tokenizer is another model's."
+            f"the text has the id {targets.max()}, but the logits cover {vocabulary} ids: the "
+            "tokenizer belongs to another model."
         )
     kept = min(top, vocabulary)
     rows, places = np.nonzero(targets >= 0)

@@ -205,7 +205,7 @@ def _traced(path: str) -> Nanoseconds:
                 queries.append(int(found[1]))
                 latencies.append(int(found[2]))
     if not queries:
-        raise WorkerCrashed("LoadGen's trace tells of no sample.")
+        raise WorkerCrashed("LoadGen's trace has no samples.")
     number = np.array(queries, np.int64)
     slowest = np.zeros(number.max() + 1, np.int64)
     np.maximum.at(slowest, number, np.array(latencies, np.int64))

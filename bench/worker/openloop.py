@@ -40,7 +40,7 @@ def poisson_arrivals_ns(rate_per_s: float, queries: int, seed: int | list[int]) 
     of one seed are the same at every rate, only stretched.
     """
     if not rate_per_s > 0:
-        raise ValueError(f"a rate is above 0, not {rate_per_s}")
+        raise ValueError(f"a rate must be above 0, not {rate_per_s}")
     gaps_ns = np.random.default_rng(seed).exponential(1e9 / rate_per_s, queries)
     return np.cumsum(gaps_ns).astype(np.int64)
 

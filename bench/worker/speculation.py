@@ -173,8 +173,8 @@ def read(
 def _rewinding(stream: object, which: str) -> ChecksDrafts:
     if not isinstance(stream, ChecksDrafts):
         raise Unsupported(
-            f"{which} runs where steps can't be taken back, which drafting needs. Use onnxruntime "
-            "or torch."
+            f"{which} runs where steps can't be undone, which drafting needs. Use onnxruntime or "
+            "torch."
         )
     return stream
 
@@ -185,6 +185,6 @@ def _row(tokens: Union[Sequence[int], Array]) -> Array:
 
 def _margin(logits: Array) -> float:
     if np.isnan(logits).any():
-        raise AccuracyFailed("its logits contain NaN, so what it says next is not known.")
+        raise AccuracyFailed("its logits contain NaN, so its next token is unknown.")
     second, best = np.partition(logits, -2)[-2:]
     return float((best - second) / max(float(np.abs(logits).max()), 1e-30))

@@ -35,7 +35,7 @@ def can_be_sent(dtype: np.dtype[Any]) -> bool:
 def _checked_type(name: object) -> np.dtype[Any]:
     """Raises `ValueError` or `TypeError` for what is no type whose bytes can be sent."""
     if not isinstance(name, str):
-        raise TypeError(f"{name!r:.80} is no type of an array")
+        raise TypeError(f"{name!r:.80} is not an array type")
     dtype = np.dtype(name)
     if not can_be_sent(dtype):
         raise ValueError(f"an array of {name!r:.80} can't be sent")
@@ -43,9 +43,9 @@ def _checked_type(name: object) -> np.dtype[Any]:
 
 
 def _checked_shape(shape: object) -> tuple[int, ...]:
-    """Raises `ValueError` for what is no shape."""
+    """Raises `ValueError` for what is not a shape."""
     if not isinstance(shape, list) or any(type(n) is not int or n < 0 for n in shape):
-        raise ValueError(f"{shape!r:.80} is no shape")
+        raise ValueError(f"{shape!r:.80} is not a shape")
     return tuple(shape)
 
 
@@ -95,7 +95,7 @@ class Channel:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         (length,) = _LENGTH.unpack(self._read(_LENGTH.size, deadline))
         if length > MOST_HEAD_BYTES:
-            raise ChannelGarbled(f"a message of {length} bytes, without its arrays, is none")
+            raise ChannelGarbled(f"a message can't have {length} bytes without its arrays")
         head = bytes(self._read(length, deadline))
         try:
             message, shapes = json.loads(head)
@@ -106,14 +106,14 @@ class Channel:
         try:
             return message, [self._read_array(dtype, shape, deadline) for dtype, shape in plans]
         except (MemoryError, ValueError) as error:
-            raise ChannelGarbled(f"its arrays can't be held: {error}"[:200]) from error
+            raise ChannelGarbled(f"its arrays don't fit in memory: {error}"[:200]) from error
 
     def _check_size(self, size: int) -> None:
         if self.free_bytes is None or size <= _SMALL_BYTES:
             return
         free = self.free_bytes()
         if size > free:
-            raise ChannelGarbled(f"its arrays are of {size} bytes, and {free} are free for them")
+            raise ChannelGarbled(f"its arrays need {size} bytes, but {free} are free")
 
     def _read_array(
         self, dtype: np.dtype[Any], shape: tuple[int, ...], deadline: Optional[float]

@@ -237,8 +237,8 @@ class Work:
         self.watched = None
         if not isinstance(session, DecodesFromState):
             raise Unsupported(
-                f"{self.backend.name} doesn't keep a model's state between two steps, so there is "
-                "no whole query to time on it. Use --scenario prefill or --scenario decode."
+                f"{self.backend.name} doesn't keep a model's state between steps, so it can't "
+                "time whole queries. Use --scenario prefill or --scenario decode."
             )
         _, batch, tokens = request.prompts.shape
         started = time.perf_counter_ns()
@@ -422,8 +422,8 @@ class Work:
         times would be those of copies."""
         if not isinstance(session, DecodesFromState):
             raise Unsupported(
-                f"{self.backend.name} doesn't keep a model's state between two steps, so there is "
-                "nothing to draft for on it. Use onnxruntime or torch."
+                f"{self.backend.name} doesn't keep a model's state between steps, which drafting "
+                "needs. Use onnxruntime or torch."
             )
         return session.decoding(Decoder.from_json(decoder), 1, capacity)
 
@@ -459,7 +459,7 @@ class Work:
         try:
             return m.DeviceTimed(self.watched.device_time(_affordable(request.latency_ns)))
         except BenchError as error:
-            print(f"the device's time isn't known: {error}", file=sys.stderr, flush=True)
+            print(f"the device's time is unknown: {error}", file=sys.stderr, flush=True)
             return m.DeviceTimed(None)
 
     def device_memory(self, request: m.AskDeviceMemory) -> m.DeviceMemory:

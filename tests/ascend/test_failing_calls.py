@@ -100,7 +100,7 @@ def test_a_call_that_makes_nothing_is_a_typed_error_and_leaks_nothing(
     acl: Any, scenario: Scenario, name: str
 ) -> None:
     for error in errors_of(acl, scenario, name, calls_of(acl, scenario)[name]):
-        assert f"acl.{name} made nothing: EE9999: Inner Error!" in str(error)
+        assert f"acl.{name} returned nothing: EE9999: Inner Error!" in str(error)
 
 
 @pytest.mark.parametrize("name", BARE)

@@ -23,7 +23,7 @@ def test_every_step_passes_and_the_report_tells_what_it_ran_on(
     assert data["device"]["name"] == "StandIn910B4"
     assert data["runtime_version"] == "0.0.stand-in"
     steps = {step["name"]: step for step in data["steps"]}
-    assert "207001" in steps["runs out of memory in order"]["detail"]
+    assert "207001" in steps["reports running out of memory"]["detail"]
     assert steps["run convnet"]["facts"]["h2d_ns"] > 0
     assert steps["with precision=fp16"]["facts"]["placement"]["precision"] == "fp16"
     lines = (tmp_path / "misuses.log").read_text().splitlines()

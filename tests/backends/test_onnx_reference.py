@@ -162,7 +162,7 @@ def test_a_loop_stacks_what_each_turn_gives(tmp_path: Path) -> None:
         ("LSTM", {"input_forget": 1}, 1, "clip or input_forget"),
         ("RNN", {"activations": ["ScaledTanh"]}, 1, "ScaledTanh"),
         ("RNN", {"activations": ["Tanh"], "activation_alpha": [1.0]}, 1, "scaled"),
-        ("BatchNormalization", {}, 3, "training mode as opset 9 has it"),
+        ("BatchNormalization", {}, 3, "training mode as defined in opset 9"),
     ],
 )
 def test_what_can_be_put_right_by_nobody_is_refused_so_that_the_next_reference_is_asked(

@@ -49,7 +49,7 @@ STUDENT = ModelFile("student", Path(__file__).parents[2] / "models" / "fashion-s
 @pytest.mark.parametrize(
     ("allow_fallback", "words"),
     [
-        (False, "student on onnxruntime:nxrt: cpu_ep takes none of its 8 nodes."),
+        (False, "student on onnxruntime:nxrt: cpu_ep can run none of its 8 nodes."),
         (True, "student on onnxruntime:nxrt: every node would run on cpu"),
     ],
 )
@@ -81,7 +81,7 @@ def test_a_provider_that_takes_not_even_a_relu_is_absent(
     monkeypatch.setattr(tiny, "ONNX", student.read_bytes())  # of which it takes nothing
     backend = OnnxRuntime()
     assert "nxrt" not in ids(backend)
-    assert "cpu_ep starts and takes not even a Relu" in str(backend.absent_devices()["nxrt"])
+    assert "cpu_ep starts but can't even run a Relu" in str(backend.absent_devices()["nxrt"])
 
 
 def test_a_table_makes_another_provider_a_device(table: Path, relu: ModelFile) -> None:
@@ -167,11 +167,11 @@ def test_simulated_is_what_the_user_says(table: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("x = 1", "is no table"),
+        ("x = 1", "is not a table"),
         ("[cuda]\nlibrary = 'x'", "not one of cpu, cuda"),
         ("[A]\nlibrary = 'x'", "small letters"),
-        ("[a]\nep = 'x'", "library has to be a text"),
-        ("[a]\nlibrary = 3", "library has to be a text"),
+        ("[a]\nep = 'x'", "library must be a text"),
+        ("[a]\nlibrary = 3", "library must be a text"),
         ("[a]\nlibrary = 'x'\nlibary = 'x'", "no key 'libary'"),
         ("[a]\nlibrary = 'x'\nhardware = 'tpu'", "one of cpu, gpu, npu"),
         ("[a]\nlibrary = 'x'\nsimulated = 'yes'", "true or false"),
@@ -191,7 +191,7 @@ def test_a_table_that_is_wrong_is_refused_in_one_sentence(
 
 
 def test_a_file_that_is_named_and_missing_is_said_to_be(table: Path) -> None:
-    with pytest.raises(SpecError, match=f"there is no such file; {VARIABLE} names it"):
+    with pytest.raises(SpecError, match=f"no such file, but {VARIABLE} names it"):
         OnnxRuntime().devices()
 
 

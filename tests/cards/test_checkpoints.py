@@ -76,7 +76,7 @@ def test_the_content_follows_the_checkpoints_files(tmp_path: Path) -> None:
         ('{"is_encoder_decoder": true}', "an encoder-decoder takes its own outputs"),
         ('{"architectures": ["GPT2DoubleHeadsModel"]}', "generates text"),
         ('{"architectures": ["BertForMultipleChoice"]}', "BertForMultipleChoice has a head that"),
-        ('{"hidden_size": 4}', "neither `vocab_size` nor `image_size`"),
+        ('{"hidden_size": 4}', "none of `vocab_size`, `image_size`"),
     ],
 )
 def test_checkpoints_that_cannot_be_fed_are_one_sentence(
@@ -128,7 +128,7 @@ def test_a_factory_is_described_by_its_example(tmp_path: Path) -> None:
     ("code", "words"),
     [
         ("def f():\n    import torch\n    return torch.nn.ReLU()", "define `example_inputs"),
-        ("def f():\n    raise OSError('no weights')", "can't be made: OSError: no weights"),
+        ("def f():\n    raise OSError('no weights')", "can't be created: OSError: no weights"),
         ("x = 1", "no usable factory f"),
         ("import sys; sys.exit('trained')", "net.py:f: it ended the program"),
         ("def f():\n    quit()", "net.py:f: it ended the program"),

@@ -108,7 +108,7 @@ def test_an_interrupted_training_goes_on_to_the_same_end(original: Loaded, tmp_p
         made(original, tmp_path / "cut", say=interrupt)
     said: list[str] = []
     cut = weights(made(original, tmp_path / "cut", say=said.append))
-    assert any("goes on after epoch 2" in text for text in said)
+    assert any("resuming after epoch 2" in text for text in said)
     for name, values in whole.items():
         np.testing.assert_array_equal(values, cut[name])
 
@@ -120,10 +120,10 @@ def test_a_training_with_other_settings_is_not_mixed_in(original: Loaded, tmp_pa
 
     with pytest.raises(KeyboardInterrupt):
         made(original, tmp_path, say=interrupt)
-    with pytest.raises(SpecError, match="another temperature was begun"):
+    with pytest.raises(SpecError, match="another temperature was started"):
         made(original, tmp_path, Recipe("pupil", 4, temperature=3, width=4, rate=0.05))
     (tmp_path / "pupil.training.pt").write_bytes(b"half a file")
-    with pytest.raises(SpecError, match="delete it to begin anew"):
+    with pytest.raises(SpecError, match="delete it to start again"):
         made(original, tmp_path)
 
 
@@ -136,8 +136,8 @@ def test_a_control_learns_from_labels_alone(original: Loaded, tmp_path: Path) ->
 
 
 def test_training_on_test_examples_is_refused(original: Loaded, tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="200 of 200 training examples are in the test set"):
+    with pytest.raises(SpecError, match="200 of 200 training examples are also in the test set"):
         distill(original, str(tmp_path / "test.npz"), RECIPE, tmp_path / "out", silent)
     save_data(tmp_path / "few.npz", 100, 5)
-    with pytest.raises(SpecError, match="100 examples; 256 are needed"):
+    with pytest.raises(SpecError, match="100 examples; at least 256 are needed"):
         distill(original, str(tmp_path / "few.npz"), RECIPE, tmp_path / "out", silent)

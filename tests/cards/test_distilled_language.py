@@ -153,7 +153,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     (tmp_path / "cut/pupil.training.partial").write_bytes(b"half")
     said: list[str] = []
     cut = weights(distill_language(card, [text], RECIPE, tmp_path / "cut", said.append))
-    assert "pupil: goes on after step 10" in said
+    assert "pupil: resuming after step 10" in said
     for name, values in whole.items():
         np.testing.assert_array_equal(values, cut[name])
     other = replace(RECIPE, seed=2)
@@ -174,10 +174,10 @@ def test_a_training_with_other_settings_or_text_is_not_mixed_in(
         patch.setattr(TrainingState, "keep", die_after)
         with pytest.raises(KeyboardInterrupt):
             distill_language(card, [text], RECIPE, tmp_path, silent, keep_every_s=1e-9)
-    with pytest.raises(SpecError, match="another rate was begun"):
+    with pytest.raises(SpecError, match="another rate was started"):
         distill_language(card, [text], replace(RECIPE, rate=1e-4), tmp_path, silent)
     text.write_text(text.read_text() + '{"text": "one more"}\n')
-    with pytest.raises(SpecError, match="another text was begun"):
+    with pytest.raises(SpecError, match="another text was started"):
         distill_language(card, [text], RECIPE, tmp_path, silent)
 
 
@@ -297,7 +297,7 @@ def test_a_number_of_layers_that_is_no_students_is_refused(
     card: Card, text: Path, tmp_path: Path
 ) -> None:
     for layers in (4, 7):
-        with pytest.raises(SpecError, match=f"has 4 layers, .* 1 to 3, and not {layers}"):
+        with pytest.raises(SpecError, match=f"has 4 layers, .* 1 to 3, not {layers}"):
             distill_language(card, [text], replace(RECIPE, layers=layers), tmp_path, silent)
 
 
@@ -349,9 +349,9 @@ def test_text_that_cannot_be_learnt_from_is_refused_in_a_sentence(tmp_path: Path
     (tmp_path / "empty").mkdir()
     assert "no .txt file in this folder" in refusal(tmp_path / "empty")
     (tmp_path / "one.txt").write_text("one document")
-    assert "1 documents; 4 are needed" in refusal(tmp_path / "one.txt")
+    assert "1 documents; at least 4 are needed" in refusal(tmp_path / "one.txt")
     (tmp_path / "bad.txt").write_bytes(b"\xff\xfe")
-    assert "is no UTF-8" in refusal(tmp_path / "bad.txt")
+    assert "is not UTF-8" in refusal(tmp_path / "bad.txt")
     (tmp_path / "bad.jsonl").write_text('{"text": "good"}\n{"other": 1}\n')
     assert "bad.jsonl: line 2 has 'other'" in refusal(tmp_path / "bad.jsonl")
     (tmp_path / "bad.jsonl").write_text('{"prompt": "1 + 1", "answer": "2"}\n')
@@ -373,10 +373,10 @@ def test_a_document_is_read_behind_the_token_that_begins_one(tmp_path: Path) -> 
 
 
 def test_a_tokenizer_that_is_missing_or_of_another_vocabulary_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"tokenizer\.json: there is no such file"):
+    with pytest.raises(SpecError, match=r"tokenizer\.json: no such file"):
         tokenised(["abc"], tmp_path / "tokenizer.json", 32)
     save_tokenizer(tmp_path / "tokenizer.json")
-    with pytest.raises(SpecError, match="gives the id 3, and the model knows 3"):
+    with pytest.raises(SpecError, match="gives the id 3, but the model's vocabulary is 3"):
         tokenised(["abc"], tmp_path / "tokenizer.json", 3)
 
 
@@ -390,7 +390,7 @@ def test_each_pass_reads_the_whole_text_in_another_order() -> None:
     assert (passes[0] != passes[1]).any()
     again = Rows(documents, length=4, batch=3, seed=1)
     np.testing.assert_array_equal(again.of_step(6), rows.of_step(6))
-    with pytest.raises(SpecError, match="48 tokens to learn from, and a step takes 64"):
+    with pytest.raises(SpecError, match="48 tokens to learn from, but a step needs 64"):
         Rows(documents, length=16, batch=4, seed=1)
 
 
@@ -420,7 +420,7 @@ def test_the_original_writes_more_text_once_and_a_training_that_goes_on_finds_it
     assert not any("drawn" in words for words in said)
     for name, values in weights(path).items():
         np.testing.assert_array_equal(values, whole[name])
-    assert "and 70 texts that master went on" in load_card(path).provenance.trained_on
+    assert "and 70 texts that master continued" in load_card(path).provenance.trained_on
     assert not list((tmp_path / "cut").glob("*.sampled.*"))
     with pytest.raises(SpecError, match="more than 16 tokens"):
         distill_language(card, [text], replace(recipe, length=16), tmp_path / "short", silent)
@@ -449,7 +449,7 @@ def test_memory_that_runs_out_is_said(
         raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     monkeypatch.setattr("bench.cards.distilling.language._Training.step", full)
-    with pytest.raises(OutOfMemory, match="Give less to --batch"):
+    with pytest.raises(OutOfMemory, match="Give a smaller --batch"):
         distill_language(card, [text], RECIPE, tmp_path, silent)
 
 
@@ -472,7 +472,7 @@ def test_a_full_disk_is_said_and_keeps_what_was_there(
 
 
 def test_a_loss_that_is_no_number_ends_the_training(card: Card, text: Path, tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"the loss is no number any more. Give less to --rate"):
+    with pytest.raises(SpecError, match=r"the loss is not a number any more. Give a --rate below"):
         distill_language(card, [text], replace(RECIPE, rate=1e30), tmp_path, silent)
 
 

@@ -129,15 +129,15 @@ def test_a_factory_that_does_not_seed_makes_the_same_weights_again(tmp_path: Pat
 
 
 def test_a_factory_that_seeds_from_the_system_is_found_out(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="from_the_system: it makes other weights each time"):
+    with pytest.raises(SpecError, match="from_the_system: it creates different weights on each"):
         made(tmp_path, "from_the_system")
 
 
 @pytest.mark.parametrize("factory", ["Noise", "Counts"])
 def test_a_module_of_another_output_each_time_is_found_out(tmp_path: Path, factory: str) -> None:
-    with pytest.raises(SpecError, match=f"{factory}: it gives another output each time"):
+    with pytest.raises(SpecError, match=f"{factory}: it gives a different output each time"):
         outputs(made(tmp_path, factory), FEEDS)
-    with pytest.raises(SpecError, match=f"{factory}: it gives another output each time"):
+    with pytest.raises(SpecError, match=f"{factory}: it gives a different output each time"):
         load(find_model(f"{tmp_path}/nets.py:{factory}"), tmp_path, str, forms=("torch",))
 
 
@@ -164,10 +164,10 @@ def test_a_train_that_returns_nothing_does_not_matter(tmp_path: Path) -> None:
     ("factory", "words"),
     [
         ("BatchNormAlwaysTrains", r"stays in training mode after eval\(\) \(norm\)"),
-        ("Splat", "takes \\*given; its forward has to name each input"),
+        ("Splat", "takes \\*given; its forward must name each input"),
         ("NoForward", "it defines no forward"),
         ("meta", "a.weight has no values"),
-        ("words", "returned a str, no torch.nn.Module"),
+        ("words", "returned a str, not a torch.nn.Module"),
         ("absent", "has no usable factory absent"),
         ("nn", "has no usable factory nn"),
     ],

@@ -164,7 +164,7 @@ def test_a_file_that_the_tools_refuse_is_one_sentence(tmp_path: Path) -> None:
     form = form_of(tmp_path, "fp16", tmp_path / "broken.onnx")
     assert isinstance(form.refused, ExportFailed)
     assert "\n" not in str(form.refused)
-    assert "fp16 form can't be made" in str(form.refused)
+    assert "fp16 form can't be created" in str(form.refused)
 
 
 def test_bf16_is_the_runtimes_affair_and_torch_has_no_int8(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_calibrating_on_the_test_set_is_refused(tmp_path: Path) -> None:
     assert card.calibration is not None
     cheating = card.calibration.model_copy(update={"path": card.dataset.path})
     card = card.model_copy(update={"calibration": cheating})
-    with pytest.raises(SpecError, match="512 of 512 calibration samples are in the test set"):
+    with pytest.raises(SpecError, match="512 of 512 calibration samples are also in the test set"):
         load_calibration(card, load_dataset(card), "int8-static")
 
 

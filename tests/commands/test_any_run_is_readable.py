@@ -171,5 +171,5 @@ def test_inputs_that_memory_cannot_hold_are_refused_before_they_are_made(
     assert main(["run", "-m", str(card), "-t", "onnxruntime:cpu", "--dry-run"]) == 0
     shown = capsys.readouterr().out
     assert "will fail" in shown
-    assert "x is 1x40000x40000 float32) take 17.9 GiB" in shown
-    assert "10.0 GiB of memory are left" in shown
+    assert "x is 1x40000x40000 float32) need 17.9 GiB" in shown
+    assert "10.0 GiB of memory is free" in shown

@@ -105,9 +105,9 @@ def test_an_unknown_command_is_answered_with_the_nearest(bench: Bench) -> None:
     done = bench("lsit")
     assert done.returncode == 2
     assert done.stderr == (
-        "bench: there is no command 'lsit'. Did you mean model list? See 'bench --help'.\n"
+        "bench: no command 'lsit'. Did you mean model list? See 'bench --help'.\n"
     )
-    assert "There are: run, tune, certify, portability" in bench("zzz").stderr
+    assert "Available: run, tune, certify, portability" in bench("zzz").stderr
 
 
 def test_an_unknown_option_is_answered_with_the_nearest(bench: Bench) -> None:
@@ -389,7 +389,7 @@ def test_doctor_tells_present_and_absent_targets_and_the_machine(
     monkeypatch.setattr("bench.runtimes.environments.find.existing_environments", list)
     result = CliRunner().invoke(cli.cli, ["doctor"])
     assert result.exit_code == 0, result.output
-    assert "  acme:npu:0     [red]A1, simulated: its latency means nothing;" in result.output
+    assert "  acme:npu:0     [red]A1, simulated: its latency is meaningless;" in result.output
     assert "  gone: gone is not installed. Run pip install gone." in result.output
     assert "  acme:gpu: libgpu.so. Install it." in result.output
     assert "acme:dsp" not in result.output, "one remedy is told once"
@@ -417,7 +417,7 @@ def test_exporting_writes_the_file_whole_and_replaces_none(
     assert output.read_bytes() == doubling_model.read_bytes()
     again = bench("model", "export", str(doubling_model), "-o", str(output))
     assert again.returncode == 2
-    assert "is there already. Use --force" in again.stderr
+    assert "already exists. Use --force" in again.stderr
     assert (
         bench("model", "export", str(doubling_model), "-o", str(output), "--force").returncode == 0
     )

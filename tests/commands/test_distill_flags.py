@@ -78,8 +78,8 @@ def test_a_language_model_goes_to_its_own_training_with_what_was_given(
 
 def test_flags_of_the_other_kind_of_model_are_refused(decoder: Card) -> None:
     for words, refusal in (
-        (["--text", "a.txt", "--epochs", "3"], "--epochs means nothing for its task"),
-        (["--text", "a.txt", "--data", "x.npz"], "--data means nothing for its task"),
+        (["--text", "a.txt", "--epochs", "3"], "--epochs doesn't apply to its task"),
+        (["--text", "a.txt", "--data", "x.npz"], "--data doesn't apply to its task"),
         ([], "give what its student learns from .*: --text"),
     ):
         found = ran(*words)
@@ -92,14 +92,14 @@ def test_a_classifier_has_no_use_for_a_language_models_flags() -> None:
     for flag in (["--layers", "2"], ["--max-time", "3"], ["--bf16"]):
         found = CliRunner().invoke(command, ["fashion-teacher", "-o", "out", "--data", "x", *flag])
         assert isinstance(found.exception, SpecError)
-        assert f"{flag[0]} means nothing for its task, classification" in str(found.exception)
+        assert f"{flag[0]} doesn't apply to its task, classification" in str(found.exception)
 
 
 @pytest.mark.parametrize("text", ["0", "-3", "3d", "", "1h30m", "soon"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     found = ran("--max-time", text)
     assert found.exit_code == 2
-    assert "is no duration: write 150s, 20m or 1.5h" in found.output
+    assert "is not a duration: write 150s, 20m or 1.5h" in found.output
 
 
 def test_a_classifiers_recipe_keeps_its_own_defaults(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,7 @@ def test_a_node_is_planned_for_by_what_its_doctor_told(
     assert {run.header.label for run in runs.values()} == {"march"}
     assert "bench matrix" in result.output
     again = bench(nodes, "run", suite, "-o", tmp_path / "out", fails=True)
-    assert "there is something already" in str(again.exception)
+    assert "it already exists" in str(again.exception)
     whole = bench(nodes, "run", "--resume", tmp_path / "out")
     assert "0 cells to measure" in whole.output
 
@@ -76,12 +76,15 @@ def test_a_node_is_planned_for_by_what_its_doctor_told(
 @pytest.mark.parametrize(
     ("fleet_file", "words"),
     [
-        ("[nodes.a]\n[nodes.gpu2]\n", "no node of the cluster is `gpu2`. The cluster has: a, b."),
+        (
+            "[nodes.a]\n[nodes.gpu2]\n",
+            "no node of the cluster is called `gpu2`. The cluster has: a, b.",
+        ),
         ("[node.a]\n", "`node` is not a known key. Did you mean `nodes`?"),
-        ("[nodes.a]\nhost = 'x'\nnode_id = 'y'\n", "found by one of host, node_id"),
+        ("[nodes.a]\nhost = 'x'\nnode_id = 'y'\n", "only one of host, node_id"),
         ("[nodes.a]\nhost = 'x'\n[nodes.b]\nhost = 'x'\n", "a and b would be the same machine"),
         ("[nodes.a]\ntargets = ['openvino:cpu']\n", "names openvino:cpu, which that node does not"),
-        ("[nodes.'a b']\n", "'a b' is no name of a node"),
+        ("[nodes.'a b']\n", "'a b' is not a valid node name"),
         ("[nodes.a]\nprice_per_hour = -1\n", "price_per_hour"),
     ],
 )

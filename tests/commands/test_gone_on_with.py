@@ -17,7 +17,7 @@ from bench.store.write import resume_run
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
 OTHER = Change(kind="machine", what="cpu_model", was="One CPU", now="Another CPU")
-TOLD = "although another machine: cpu_model was One CPU and is Another CPU"
+TOLD = "with another machine: cpu_model was One CPU and is Another CPU"
 
 
 @pytest.fixture(scope="module")

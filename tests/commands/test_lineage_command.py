@@ -52,7 +52,7 @@ def text(done: Result) -> str:
 def test_four_controls_of_the_same_recipe_are_one_too_few(files: dict[str, str]) -> None:
     done = run(files, "a", "copy", 4, "--same-recipe")
     assert done.exit_code == 0
-    assert "The verdict is withheld: 4 of the controls count" in text(done)
+    assert "The verdict is withheld: 4 of the controls are valid" in text(done)
     assert "1 more is needed" in text(done)
     assert "more than a new model" not in text(done)
 
@@ -60,22 +60,22 @@ def test_four_controls_of_the_same_recipe_are_one_too_few(files: dict[str, str])
 def test_controls_of_which_nothing_is_known_do_not_count(files: dict[str, str]) -> None:
     done = run(files, "a", "copy", 5)
     assert done.exit_code == 0
-    assert "nothing tells whether it is of the architecture and recipe" in text(done)
+    assert "unknown whether it has the architecture and recipe" in text(done)
     assert "say so with --same-recipe" in text(done)
-    assert "no control counts" in text(done)
+    assert "no control is valid" in text(done)
 
 
 def test_a_copy_is_more_alike_than_a_new_model_would_be(files: dict[str, str]) -> None:
     done = run(files, "a", "copy", 5, "--same-recipe")
     assert done.exit_code == 0
     assert "more than a new model trained independently, like the controls, would" in text(done)
-    assert "outputs alone can't tell these apart" in text(done)
+    assert "outputs alone can't tell which" in text(done)
 
 
 def test_an_independent_model_is_told_to_be_no_evidence(files: dict[str, str]) -> None:
     done = run(files, "a", "b", 5, "--same-recipe")
     assert done.exit_code == 0
-    assert "That is no evidence that one of" in text(done)
+    assert "That is not evidence that one of" in text(done)
 
 
 def test_the_same_is_told_as_json(files: dict[str, str]) -> None:

@@ -116,9 +116,9 @@ def test_the_contract_without_pytest_says_what_to_install(monkeypatch: pytest.Mo
         ("backend", "none", "would be called None"),
         ("backend", "device", "would be called Device"),
         ("task", "task", "would be called Task"),
-        ("backend", "onnxruntime", "installed already"),
-        ("model", "fashion-student", "installed already"),
-        ("task", "classification", "installed already"),
+        ("backend", "onnxruntime", "already installed"),
+        ("model", "fashion-student", "already installed"),
+        ("task", "classification", "already installed"),
     ],
 )
 def test_a_name_that_can_not_be_used_is_refused_and_nothing_is_written(

@@ -33,7 +33,7 @@ def shell(line: str, **variables: str) -> subprocess.CompletedProcess[str]:
 def test_a_full_standard_output_is_one_sentence(line: str, unbuffered: str) -> None:
     done = shell(f"bench {line} > /dev/full", PYTHONUNBUFFERED=unbuffered)
     assert done.returncode == 1
-    assert done.stderr == "bench: standard output can't be written: No space left on device.\n"
+    assert done.stderr == "bench: can't write to standard output: No space left on device.\n"
 
 
 @needs_full
@@ -42,7 +42,7 @@ def test_every_command_tells_that_its_help_could_not_be_written() -> None:
     done = shell(lines)
     assert set(done.stdout.split()) == {"1"}
     assert set(done.stderr.splitlines()) == {
-        "bench: standard output can't be written: No space left on device."
+        "bench: can't write to standard output: No space left on device."
     }
 
 
@@ -53,7 +53,7 @@ def test_a_disk_that_grows_full_in_the_middle_is_told(tmp_path: Path, unbuffered
     line = f"ulimit -f 1; bench debug schema run > {out}"
     done = shell(line, PYTHONUNBUFFERED=unbuffered)
     assert done.returncode == 1
-    assert done.stderr == "bench: standard output can't be written: File too large.\n"
+    assert done.stderr == "bench: can't write to standard output: File too large.\n"
 
 
 @needs_full

@@ -48,7 +48,7 @@ def test_a_faulty_operator_is_named_at_a_prompt_and_at_a_token_behind_it(
     assert finding.distributions.divergence is not None
     assert finding.distributions.divergence.value > 0
     assert certificate.examined.unit == "token"
-    assert "ids are drawn" in certificate.examined.notes[0]
+    assert "ids are random" in certificate.examined.notes[0]
     assert set(certificate.floor) >= {"again", "threads"}
     assert finding.running is not None
     assert finding.running.prompts == 3

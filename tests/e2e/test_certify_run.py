@@ -134,7 +134,7 @@ def test_what_can_not_be_the_same_says_why(
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("-r", "*", "-t", "onnxruntime:cpu"), "a reference is one target, this names"),
+        (("-r", "*", "-t", "onnxruntime:cpu"), "the reference must be one target, but this names"),
         (("-r", "onnxruntime:cpu", "-t", "onnxruntime:cpu"), "is the reference itself"),
         (("-r", "rknn:npu", "-t", "onnxruntime:cpu"), "rknn"),
     ],

@@ -188,7 +188,7 @@ def test_a_worker_runs_on_the_oldest_python_and_numpy(
         check=False,
     )
     if done.returncode != 0:
-        pytest.skip(f"numpy 1.24 can't be had: {done.stderr.splitlines()[-1]}")
+        pytest.skip(f"numpy 1.24 can't be installed: {done.stderr.splitlines()[-1]}")
     (tmp_path / "bench.toml").write_text(
         f'[environments.old]\nbackend = "stand-in"\npython = "{venv}/bin/python"\n'
     )

@@ -44,10 +44,10 @@ def test_results_of_other_tools_are_imported_shown_and_exported(
 def test_what_cannot_be_imported_or_exported_is_one_sentence(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{}")
     for arguments, words in (
-        (("import", "x.json"), "x.json: not a file of results that bench knows"),
-        (("import", "nowhere.json"), "there is no such file"),
+        (("import", "x.json"), "x.json: not a result file in a format that bench knows"),
+        (("import", "nowhere.json"), "no such file"),
         (("import", str(FILES / "llama_bench.json"), "--format", "benchmark_app"), "not whole"),
-        (("export-results", str(VERSION_1), "-o", "x.txt"), "its ending names no format"),
+        (("export-results", str(VERSION_1), "-o", "x.txt"), "unknown ending; give --format"),
         (("export-results", "nowhere", "-o", "x.csv"), "not a run directory"),
         (("export-results", str(VERSION_1), "-o", "no/such/x.csv"), "No such file or directory"),
         (("schema", "recrod"), "there is no schema 'recrod'"),

@@ -190,7 +190,7 @@ def test_a_batch_larger_than_one_that_did_not_fit_is_not_tried(
     assert kinds == ["out-of-memory", "out-of-memory"]
     untried = small[2].failure
     assert untried is not None
-    assert "not tried, since batch 8 of it ran out of memory" in untried.message
+    assert "not tried, because its batch 8 ran out of memory" in untried.message
 
 
 def test_what_a_crashed_worker_printed_is_kept(
@@ -252,7 +252,7 @@ def test_a_wildcard_takes_only_what_is_present(bench: Any, doubling_model: Path)
     [
         (["-m", "fashion-studnt"], "Did you mean fashion-student"),
         (["-t", "onnxrntime:cpu"], "Did you mean onnxruntime"),
-        (["-m", "absent.onnx"], "there is no such file"),
+        (["-m", "absent.onnx"], "no such file"),
         (["-m", "cut.onnx"], "not a valid ONNX model"),
         (["-m", "text.onnx"], "not a valid ONNX model"),
         (["wrong-key.toml"], "wrong-key.toml: `modls` is not a known key. Did you mean `models`?"),

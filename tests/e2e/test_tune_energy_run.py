@@ -65,7 +65,7 @@ def test_the_fewest_joules_a_sample_are_found_and_confirmed(
     assert gain is not None
     assert gain.processes == 4
     assert gain.ratio.low > 2, "400 us against 100, and whatever both wait"
-    assert "gross joules a sample, of package, by its counter" in done.stdout
+    assert "gross joules per sample, of package, by its counter" in done.stdout
     # Each configuration has rounds of windows, and a record whose energy follows from them.
     windows = read_raw(run).energy
     for record in run.records:

@@ -98,7 +98,7 @@ def test_the_same_content_travels_once_and_an_installed_model_not_at_all(tmp_pat
 
 def test_a_content_that_has_not_come_is_named(tmp_path: Path) -> None:
     packed = pack([str(an_onnx(tmp_path / "a" / "x.onnx"))])
-    with pytest.raises(SpecError, match=r"x\.onnx: its content .* has not come"):
+    with pytest.raises(SpecError, match=r"x\.onnx: its content .* has not arrived"):
         places(packed.trees, tmp_path / "store")
 
 

@@ -155,7 +155,7 @@ def test_cells_of_a_node_that_never_comes_again_fail_typed_and_are_shown(tmp_pat
     failures = [record.failure for record in run.records if record.status == "failed"]
     assert [failure.kind for failure in failures if failure] == ["node-lost"] * 2
     assert failures[0] is not None
-    assert "did not come again" in failures[0].message
+    assert "did not reconnect" in failures[0].message
     assert "a is lost: it was killed" in fleet.shown.getvalue()
 
 
@@ -205,7 +205,7 @@ def test_a_file_that_leads_elsewhere_is_not_written(tmp_path: Path) -> None:
     evil = Grew("a", "a", "../../../evil", 0, b"x")
     transport = Simulated([node(facts("a"), fates=[Fate(1.0, evil)]), node(facts("b"))])  # type: ignore[arg-type]
     fleet.drive(transport)
-    assert "is no file of a run directory" in fleet.shown.getvalue()
+    assert "is not a file of a run directory" in fleet.shown.getvalue()
     assert not (tmp_path / "evil").exists()
 
 
@@ -217,7 +217,7 @@ def test_a_node_that_changes_in_mid_run_is_found_when_it_comes_again(tmp_path: P
     outcome = fleet.drive(Simulated([node(facts("a"), fates=fates)]))
     assert outcome.measured == 1
     shown = fleet.shown.getvalue()
-    assert "a is no longer the machine that it was: cpu_model was kind-a and is new-cpu" in shown
+    assert "a is not the same machine any more: cpu_model was kind-a and is new-cpu" in shown
     allowed = Fleet(tmp_path / "allowed", planned, allow=("machine",))
     assert allowed.drive(Simulated([node(facts("a"), fates=fates)])).measured == 4
     merged = read_merged(allowed.folder)
@@ -239,7 +239,7 @@ def test_a_node_that_finds_itself_changed_is_put_out_and_its_lease_goes_back(
 def test_another_version_of_bench_is_refused_or_recorded(tmp_path: Path) -> None:
     old = facts("b", bench_version="0.0.1")
     fleet = Fleet(tmp_path / "out", cells(4))
-    with pytest.raises(SpecError, match=r"b has bench 0\.0\.1, and the driver has .*--allow"):
+    with pytest.raises(SpecError, match=r"b has bench 0\.0\.1, but the driver has .*--allow"):
         fleet.drive(Simulated([node(facts("a")), node(old)]))
     assert fleet.runs_or_none() == []
     allowed = Fleet(tmp_path / "allowed", cells(4), allow=("versions",))

@@ -191,7 +191,7 @@ def test_a_second_driver_does_not_measure_on_the_same_nodes(fleet: Fleet, tmp_pa
         text=True,
         timeout=120,
     )
-    assert "no node can measure. n1: another `bench fleet` measures there" in done.stderr
+    assert "no node can measure. n1: another `bench fleet` is measuring there" in done.stderr
 
 
 @pytest.mark.long
@@ -207,7 +207,7 @@ def test_what_is_stopped_for_long_is_given_up_and_its_node_may_measure_again(
     process.send_signal(signal.SIGSTOP)
     try:
         if stopped.startswith("ray"):
-            assert "has not answered" in fleet.driving.lost("n1").why
+            assert "no answer for" in fleet.driving.lost("n1").why
         else:
             error = fleet.driving.ended(lease).error
             assert error is not None

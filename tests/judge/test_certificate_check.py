@@ -16,7 +16,8 @@ from made_certificates import broken, made_certificate, moved, outputs, rounded,
 
 from bench.__main__ import main
 from bench.errors import SpecError
-from bench.judge.certify.check import certificates, check
+from bench.judge.certify import finding, verdict
+from bench.judge.certify.check import EARLIER_WORDS, certificates, check
 from bench.present.page.certificate import certificate_html, certificate_page
 from bench.record.certificate import Certificate
 from bench.store.certificates import Evidence, StoredEvidence, read_certificate
@@ -72,7 +73,7 @@ def test_where_there_is_neither_publication_nor_certificate_it_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["publish", "--check", str(tmp_path)]) == 2
-    assert "there is no publication, certificate, bundle or run" in capsys.readouterr().err
+    assert "no publication, certificate, bundle or run" in capsys.readouterr().err
 
 
 def test_it_is_found_by_its_file_as_well(made: Path) -> None:
@@ -218,6 +219,30 @@ def test_what_was_edited_by_hand_is_found(
     assert "differ." in capsys.readouterr().out
 
 
+def test_a_reason_in_an_earlier_bench_s_words_is_the_same_reason(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, before = "No output differs by more than", "Nowhere an output is off by more than"
+
+    def age(data: dict[str, Any]) -> None:
+        first = data["findings"][0]
+        first["reasons"] = [reason.replace(now, before) for reason in first["reasons"]]
+        assert before in first["reasons"][0]
+
+    rewrite(folder, age)
+    assert any(before in problem for problem in problems(folder))
+    monkeypatch.setattr("bench.judge.certify.check.EARLIER_WORDS", ((before, now),))
+    assert problems(folder) == []
+
+
+def test_the_words_that_an_earlier_bench_used_are_not_used_any_more() -> None:
+    """Or a reason of this bench would be taken for one of an earlier bench."""
+    source = Path(verdict.__file__).read_text() + Path(finding.__file__).read_text()
+    for before, now in EARLIER_WORDS:
+        assert before not in source
+        assert now not in before
+
+
 def test_a_verdict_that_was_edited_is_named_with_both(folder: Path) -> None:
     rewrite(folder, set_verdict)
     (problem,) = problems(folder)
@@ -296,7 +321,7 @@ def test_a_page_that_was_edited_is_found(
     assert "index.html" in capsys.readouterr().out
     monkeypatch.undo()
     assert main(["publish", "--check", str(folder)]) == 0, "another bench's words are not ours"
-    assert "bench 0.0 drew it" in capsys.readouterr().out
+    assert "bench 0.0 wrote this page" in capsys.readouterr().out
 
 
 def test_a_link_in_place_of_the_certificate_is_refused(folder: Path) -> None:
@@ -320,10 +345,10 @@ def test_a_key_that_is_there_twice_is_found(folder: Path) -> None:
     ("text", "words"),
     [
         ('{"certificate_version": 7}', "version 7, and this bench reads version 1"),
-        ("{}", "it is no certificate"),
-        ("[1", "it is no certificate"),
+        ("{}", "not a certificate"),
+        ("[1", "not a certificate"),
         ('{"certificate_version": 1}', "no certificate"),
-        ("[" * 100_000, "it is no certificate"),
+        ("[" * 100_000, "not a certificate"),
     ],
 )
 def test_what_is_no_certificate_of_this_schema_is_refused_in_one_sentence(

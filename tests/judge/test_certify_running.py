@@ -34,8 +34,8 @@ def test_the_share_of_same_answers_the_places_and_the_ties_are_told() -> None:
     assert found.same_again == pytest.approx(0.8), "the least like of the reference's own"
     told = running_words(found)
     assert told.startswith("of 5 greedy answers (320 tokens) 40.0%")
-    assert "of the reference's own, given again, 80.0%" in told
-    assert "part after 9 tokens (median), at the earliest after 3, 1 of them where" in told
+    assert "80.0% of the reference's own when repeated" in told
+    assert "part after 9 tokens (median), at the earliest after 3, 1 where" in told
 
 
 def test_where_all_answers_are_the_same_nothing_is_said_of_where_they_part() -> None:

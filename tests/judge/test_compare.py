@@ -290,7 +290,7 @@ def test_cells_that_failed_or_are_simulated_are_listed_and_never_ranked() -> Non
     assert report.effects[0].ratio.confidence == 0.95
     text = " ".join(plain(report).split())
     assert "bad:cpu single-stream batch 1: b failed (crashed): the worker died (SIGSEGV)." in text
-    assert "b is simulated: its latency means nothing." in text
+    assert "b is simulated: its latency is meaningless." in text
     assert "b has 1 of at least 2 invocations." in text
     assert "b has 0 of at least 2 invocations." in text
 
@@ -372,7 +372,7 @@ def test_lost_predictions_and_other_examples_are_told(tmp_path: Path) -> None:
     with_predictions(b, {"fashion-teacher-onnxruntime": rights(11, slice(0, 1))})
     b = read_run(b.path)
     (warning,) = compare(match_runs(a, b)).warnings
-    assert "are of other examples than those of" in warning
+    assert "were scored on different examples than those of" in warning
 
 
 # -- the command ----------------------------------------------------------------------------------

@@ -199,7 +199,7 @@ def test_why_there_is_no_effect_names_the_side_and_the_reason() -> None:
     cases = [
         (a_failure(X, "timeout", "no answer"), "{} failed (timeout): no answer"),
         (without, "{} failed"),
-        (ok.model_copy(update={"simulated": True}), "{} is simulated: its latency means nothing"),
+        (ok.model_copy(update={"simulated": True}), "{} is simulated: its latency is meaningless"),
         (measured(A[:1], X), "{} has 1 of at least 2 invocations"),
     ]
     for record, words in cases:

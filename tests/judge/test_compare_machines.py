@@ -106,7 +106,7 @@ def test_what_can_not_be_compared_is_said_once_and_the_rest_is_compared(
     assert [m.b.cell.model.name for m in matched.matches] == [TEACHER.name] * 2
     assert said.startswith("2 of 4 cells aren't compared between the machines")
     assert words in said
-    assert said.endswith(f"To compare nevertheless: --allow {kind}.")
+    assert said.endswith(f"To compare anyway: --allow {kind}.")
     again, nothing = comparable_ones(match_machines(both, "red"), [kind])
     assert (len(again.matches), nothing) == (4, "")
 

@@ -51,10 +51,10 @@ def test_the_fastest_of_all_machines_is_named_with_its_machine(lab: Path) -> Non
     done = CliRunner().invoke(cli, ["show", "--deal", str(lab)], env={"COLUMNS": "80"})
     assert done.exit_code == 0, done.output
     said = " ".join(done.stdout.split())
-    assert "The fastest of all is fashion-student x:cpu on blue" in said
+    assert "The fastest overall is fashion-student x:cpu on blue" in said
     assert "On x:cpu on red the distilled fashion-student is 5.00x" in said
     assert "On x:cpu on blue the distilled fashion-student is 5.00x" in said
-    assert done.stdout.count("The fastest of all is") == 1, "one answer"
+    assert done.stdout.count("The fastest overall is") == 1, "one answer"
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
 
 

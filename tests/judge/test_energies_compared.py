@@ -84,11 +84,9 @@ def test_a_deal_by_energy_weighs_joules_a_sample_of_one_scope() -> None:
     deal = make_deal(records, lambda confidence: lambda one, other: None, "energy")
     assert [point.cell.id for point in deal.points] == [student.id, ONE.id]
     text = deal_text(deal, 100).plain
-    assert "energy of a sample" in text
+    assert "energy per sample" in text
     assert "The thriftiest is" in text
-    assert "energies are of package; cells without one of it are left out" in text.replace(
-        "\n  ", " "
-    )
+    assert "energies are of package; cells without one are left out" in text.replace("\n  ", " ")
 
 
 def outcomes(run: list[Record], before: list[Record] | None, **limits: float) -> list[Outcome]:
@@ -123,9 +121,9 @@ def test_the_table_tells_gross_net_and_the_scope() -> None:
     text = energy_table(records, 110).plain
     assert "1020" in text
     assert "at idle" in text
-    assert "package: the CPUs as RAPL counts them" in text
+    assert "package: the CPUs as RAPL reports them" in text
     few = [metered(a_record(ONE), rounds({ONE.id: lambda n: 100.0}, count=2))]
-    assert "2 of 2 windows are valid, and 3 are needed" in energy_table(few, 110).plain
+    assert "2 of 2 windows are valid, but 3 are needed" in energy_table(few, 110).plain
 
 
 def test_rows_and_the_page_have_what_the_table_has() -> None:

@@ -118,7 +118,7 @@ def test_what_can_not_be_timed_is_open_and_a_simulation_is_skipped() -> None:
     simulated = measured(times(1e5), X, simulated=True)
     (found,) = gate([simulated], [simulated], Limits(max_slowdown=0.1)).findings
     assert (found.kind, found.outcome) == ("latency", Outcome.SKIPPED)
-    assert found.words == "the baseline is simulated: its latency means nothing."
+    assert found.words == "the baseline is simulated: its latency is meaningless."
 
 
 def test_without_a_limit_on_time_no_time_is_judged() -> None:

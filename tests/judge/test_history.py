@@ -213,7 +213,7 @@ def test_a_cell_is_named_by_model_and_target_or_by_its_id(cell: str, tmp_path: P
 
 def test_a_cell_that_is_nowhere_is_one_sentence_with_those_that_are(tmp_path: Path) -> None:
     write(tmp_path, 1, 1e5)
-    with pytest.raises(SpecError, match="There are: fashion-student@onnxruntime:cpu"):
+    with pytest.raises(SpecError, match="Available: fashion-student@onnxruntime:cpu"):
         history(tmp_path, Selection(cell="fashion-studen@onnxruntime:cpu"))
 
 

@@ -102,8 +102,10 @@ def test_a_copy_is_found_and_the_words_accuse_nobody() -> None:
     assert found.finding == "more alike"
     assert found.deciding.value is not None
     assert found.deciding.value.estimate == 1
-    assert "b errs where a does more than a new model trained independently" in words(found)
-    assert "outputs alone can't tell these apart" in words(found)
+    assert (
+        "b makes its mistakes where a does more than a new model trained independently"
+    ) in words(found)
+    assert "outputs alone can't tell which" in words(found)
     assert "owe nothing to a" in words(found)
 
 
@@ -112,7 +114,7 @@ def test_no_evidence_is_said_to_be_no_proof() -> None:
     a, b = (world.answers(world.trained()) for _ in range(2))
     found = judge(a, b, world.controls())
     assert found.finding in ("inconclusive", "not more alike")
-    assert "no evidence that one of a and b was made of the other" in words(found)
+    assert "not evidence that one of a and b was made from the other" in words(found)
     assert "more than" not in words(found).replace("no more than", "")
 
 
@@ -223,7 +225,7 @@ def test_one_shared_error_among_few_is_no_evidence() -> None:
     controls = {f"c{place}": wrong_on(place) for place in range(1, 6)}
     found = judge(wrong_on(0), wrong_on(0), controls)
     assert found.finding == "withheld"
-    assert "a errs on 1 of the 300 examples, and it takes 20 errors" in words(found)
+    assert "a is wrong on 1 of the 300 examples, but at least 20 mistakes" in words(found)
 
 
 # -- what is known of the models ------------------------------------------------------------------
@@ -242,9 +244,9 @@ def counted(known: dict[str, Known], vouched_for: frozenset[str] = frozenset()) 
 def test_of_unknown_models_somebody_has_to_vouch_for_the_controls() -> None:
     found = counted({})
     assert found.controls == ()
-    assert "nothing tells whether it is of the architecture and recipe of b" in words(found)
+    assert "unknown whether it has the architecture and recipe of b" in words(found)
     assert "--same-recipe" in words(found)
-    assert "no control counts" in words(found)
+    assert "no control is valid" in words(found)
     assert counted({}, frozenset("c")).controls == ("c",)
 
 
@@ -271,11 +273,11 @@ def test_of_a_stored_run_files_of_one_size_are_of_one_architecture(size: int, co
 @pytest.mark.parametrize(
     ("known", "reason"),
     [
-        ({"c": Known("c", frozenset("a"))}, "one of it and a was made of the other"),
-        ({"b": Known("b", frozenset("c"))}, "one of it and b was made of the other"),
+        ({"c": Known("c", frozenset("a"))}, "it or a was made from the other"),
+        ({"b": Known("b", frozenset("c"))}, "it or b was made from the other"),
         (
             {"a": Known("a", frozenset("x")), "c": Known("c", frozenset("x"))},
-            "it was made of x, as a was",
+            "it was made from x, like a",
         ),
     ],
 )

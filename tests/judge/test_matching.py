@@ -110,7 +110,7 @@ def test_a_prefix_of_several_ids_is_refused() -> None:
     records = [a_record(a_cell(threads=n)) for n in range(1, 40)]
     first = [r.cell_id[0] for r in records]
     shared = next(c for c in first if first.count(c) > 1)
-    with pytest.raises(SpecError, match=r"\d+ cells begin so"):
+    with pytest.raises(SpecError, match=r"\d+ cells match"):
         match_cells(in_memory(records), [shared, "x"])
 
 

@@ -38,14 +38,14 @@ def test_the_best_target_is_told_with_its_distance_to_each_other() -> None:
 def test_targets_that_cannot_be_told_apart_say_so() -> None:
     (ranking,) = rankings(run_of({"a:cpu": 1e5, "b:cpu": 1.01e5}, spread=0.05), 0.02, 0.95)
     assert ranking.steps[0].verdict is Verdict.INCONCLUSIVE
-    assert " is not told apart from " in ranking.sentence()
+    assert " is not distinguishable from " in ranking.sentence()
 
 
 def test_an_open_order_behind_the_best_is_said() -> None:
     found = run_of({"a:cpu": 1e5, "b:cpu": 2e5, "c:cpu": 2.01e5}, spread=0.03)
     (ranking,) = rankings(found, 0.02, 0.95)
     one, other = ranking.targets[1:]
-    assert ranking.sentence().endswith(f"; {one} and {other} are not told apart.")
+    assert ranking.sentence().endswith(f"; {one} and {other} are not distinguishable.")
 
 
 def test_targets_within_the_margin_are_the_same() -> None:

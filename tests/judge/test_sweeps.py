@@ -33,7 +33,7 @@ def test_the_knee_of_each_sweep_is_said_with_what_more_would_bring() -> None:
     (said,) = sweep_sentences(a_run(rising))
     assert said.startswith(
         "fashion-teacher on x:cuda:0, offline: the knee is at batch 16, 9.95 k/s; the best, "
-        "10.0 k/s at batch 32, can't be told from it within the margin ("
+        "10.0 k/s at batch 32, is not distinguishable from it within the margin ("
     )
     assert said.endswith("% more) (measured: 1, 8, 16, 32, 64).")
 

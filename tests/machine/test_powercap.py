@@ -60,8 +60,8 @@ def test_a_package_that_two_interfaces_show_is_read_once(tmp_path: Path) -> None
     found = find_zones(tmp_path)
     assert [z.file.parent.name for z in found.zones] == ["intel-rapl:0"]
     assert found.left_out == (
-        "intel-rapl-mmio:0 (package-0) shows the counter of intel-rapl:0 (package-0), "
-        "which is read",
+        "intel-rapl-mmio:0 (package-0) is the same counter as intel-rapl:0 (package-0), which is "
+        "read",
     )
 
 

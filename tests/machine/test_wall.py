@@ -17,9 +17,9 @@ def test_a_command_prints_the_watts() -> None:
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("echo nothing", "has to print one number"),
-        ("echo 1 2", "has to print one number"),
-        ("echo -- -3", "has to print one number"),
+        ("echo nothing", "must print one number"),
+        ("echo 1 2", "must print one number"),
+        ("echo -- -3", "must print one number"),
         ("false", "ended with status 1"),
         ("sh -c 'echo no meter >&2; exit 2'", "status 2: no meter"),
         ("/no/such/program", "No such file"),
@@ -60,8 +60,8 @@ def test_seconds_since_1970_need_no_zone(tmp_path: Path) -> None:
         ("a,b\n1,2\n", "call one `time`"),
         ("time,watts\n12.5,40\n", "not since the meter was started"),
         ("time,watts\nyesterday,40\n", "'yesterday' is no time"),
-        ("time,watts\n1795852800,none\n", "'none' are no watts"),
-        ("time,watts\n1795852800,-4\n", "'-4' are no watts"),
+        ("time,watts\n1795852800,none\n", "'none' is not a number of watts"),
+        ("time,watts\n1795852800,-4\n", "'-4' is not a number of watts"),
     ],
 )
 def test_what_is_no_meter_s_file_is_refused_with_its_line(
@@ -72,7 +72,7 @@ def test_what_is_no_meter_s_file_is_refused_with_its_line(
 
 
 def test_an_unknown_zone_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="no time zone"):
+    with pytest.raises(SpecError, match="not a time zone"):
         file(tmp_path, "2026-11-28T08:00:00,40\n", zone="Mars/Olympus").read()
 
 

@@ -89,12 +89,12 @@ def test_no_sweep_goes_on_for_ever(tmp_path: Path) -> None:
 
 
 def test_a_model_without_a_free_batch_says_why_there_is_no_sweep(tmp_path: Path) -> None:
-    for shape, why in (((1, 4), "fixed at 1"), (("length",), "none that is known")):
+    for shape, why in (((1, 4), "fixed at 1"), (("length",), "unknown")):
         asked = suite(batch="auto", scenarios=("offline",))
         plan = make_plan(asked, [model(tmp_path, shape=shape)], [choice()])
         (planned,) = plan.cells
         assert planned.refused is None
-        assert any(f"no sweep over its batch, which is {why}" in w for w in planned.assumed)
+        assert any(f"its batch can't be swept: it is {why}" in w for w in planned.assumed)
         assert next_cells(plan, [measured(planned, 1e6)]) == []
 
 
@@ -114,5 +114,5 @@ def test_auto_is_one_word_in_suites_and_flags() -> None:
     assert with_flags(suite(), {"batch": "auto"}).batch == "auto"
     with pytest.raises(SpecError, match="batch"):
         make_suite({"batch": "most"}, "it")
-    with pytest.raises(SpecError, match="one sample a query"):
+    with pytest.raises(SpecError, match="one sample per query"):
         with_flags(suite(scenarios=("single-stream",)), {"batch": "auto"})

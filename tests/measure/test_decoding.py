@@ -139,18 +139,18 @@ def test_a_cache_that_is_filled_is_told_of_once() -> None:
 
 def test_a_cache_that_nothing_can_fill_fails_its_cell() -> None:
     (planned,) = plan(Suite(scenarios=("decode@8",)), model())
-    with pytest.raises(BenchError, match=r"nothing can fill its cache .* it is a fake"):
+    with pytest.raises(BenchError, match=r"its cache can't be filled .* it is a fake"):
         with_past(planned, FakeReferences(None))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("scenario", "decoder", "words"),
     [
-        ("multi-stream", DECODER, "knows no cache"),
-        ("decode@64", DECODER, "65 tokens, and its context holds 64"),
+        ("multi-stream", DECODER, "uses no cache"),
+        ("decode@64", DECODER, "65 tokens, but its context holds 64"),
         ("prefill@65", DECODER, "a smaller --prompt"),
-        ("verify@60+4", DECODER, "65 tokens, and its context holds 64. Give a smaller --depth or"),
-        ("decode@8", None, "keeps no cache"),
+        ("verify@60+4", DECODER, "65 tokens, but its context holds 64. Give a smaller --depth or"),
+        ("decode@8", None, "has no token cache"),
     ],
 )
 def test_what_has_no_meaning_is_refused_in_a_sentence(
@@ -198,5 +198,5 @@ def test_prompts_are_of_the_tokenizers_text_and_seeded(tmp_path: Path) -> None:
 
 def test_another_models_tokenizer_is_refused(tmp_path: Path) -> None:
     path = tokenizer(tmp_path, 50)
-    with pytest.raises(SpecError, match="another model's tokenizer"):
+    with pytest.raises(SpecError, match="belongs to another model"):
         prompt_tokens(replace(DECODER, vocabulary=49), path, 1, 4, seed=0)

@@ -78,7 +78,10 @@ def test_windows_that_the_file_does_not_cover_are_told_and_not_filled_in(tmp_pat
     gap = [line for line in lines if not "08:00:00.4" < line[11:21] < "08:00:02.9"]
     path = tmp_path / "gap.csv"
     path.write_text("\n".join(gap) + "\n")
-    with pytest.raises(SpecError, match=r"no window has an energy by it \(\d readings of power in"):
+    with pytest.raises(
+        SpecError,
+        match=r"no window gets an energy from it \(\d power readings in",
+    ):
         attach(run, MeterFile(path))
     assert all(t.meter != "gap.csv" for w in read_raw(read_run(run)).energy for t in w.traces)
 
@@ -95,7 +98,7 @@ def test_a_second_meter_at_the_wall_is_refused(tmp_path: Path) -> None:
     run = measured_run(tmp_path)
     file = meter(tmp_path / "m.csv", lambda s: 200.0)
     attach(run, MeterFile(file))
-    with pytest.raises(SpecError, match=r"a meter at the wall already \(m.csv\)"):
+    with pytest.raises(SpecError, match=r"already has readings of a wall meter \(m.csv\)"):
         attach(run, MeterFile(file))
 
 

@@ -329,7 +329,7 @@ def test_a_broken_file_is_why_there_are_no_readings(tmp_path: Path) -> None:
 def test_a_wall_that_can_t_be_read_is_told_before_anything_is_measured() -> None:
     with pytest.raises(SpecError, match="status 1"):
         check_wall(Suite(energy=True, wall_command="false"))
-    with pytest.raises(SpecError, match="no time zone"):
+    with pytest.raises(SpecError, match="not a time zone"):
         check_wall(Suite(energy=True, wall_csv="m.csv", wall_zone="Mars"))
     check_wall(Suite(energy=True, wall_command="echo 40"))
 

@@ -141,9 +141,10 @@ def test_a_cache_that_does_not_fit_is_refused_before_anything_is_loaded(
     refused = too_large(planned)
     assert isinstance(refused, OutOfMemory)
     assert str(refused) == (
-        "small fake:cpu decode@100 batch 1: not loaded, since it takes at least 51.5 KiB of memory "
+        "small fake:cpu decode@100 batch 1: not loaded, because it needs at least 51.5 KiB of "
+        "memory "
         "(1000 B of weights, a cache of 25.2 KiB (256 B a token), 25.0 KiB of logits), and "
-        "51.5 KiB of this machine's are left. Give a smaller --depth, or free memory."
+        "51.5 KiB of this machine's memory is free. Give a smaller --depth, or free memory."
     )
 
 
@@ -160,7 +161,7 @@ def test_a_device_has_its_own_memory_and_the_host_only_fills_the_cache(
     (planned,) = plan(replace(small, memory_bytes=10**9), "decode@100")
     assert too_large(planned) is None
     monkeypatch.setattr(measuring, "spare_bytes", lambda: filling - 1)
-    assert "of this machine's are left" in str(too_large(planned))
+    assert "of this machine's memory is free" in str(too_large(planned))
 
 
 def held(depth: int, array: Any = None) -> Record:

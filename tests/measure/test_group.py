@@ -79,7 +79,7 @@ Heard = TypeVar("Heard")
 class FakeWorker(Worker):
     """Answers like a worker whose latencies come from ``latency_ns(calls)``.
 
-    What it is asked travels through the codec, is kept in ``heard``, and has to be what ``wanted``
+    What it is asked travels through the codec, is kept in ``heard``, but must be what ``wanted``
     (the planned cell, None for the canary) says.
     """
 

@@ -259,18 +259,22 @@ def test_what_a_token_holds_behind_the_end_of_a_line_is_no_part_of_the_answer(
     ("data", "given", "words"),
     [
         (TEXT, {"tokenizer": False}, "no tokenizer.json, so it can't be scored on text"),
-        (TEXT, {"vocabulary": 90}, "and the model knows 90. It is another model's tokenizer"),
+        (
+            TEXT,
+            {"vocabulary": 90},
+            "but the model's vocabulary is 90. The tokenizer belongs to another model",
+        ),
         ("G", {"end": False}, "single token each, so there is nothing to predict"),
         ("G", {}, "single token each"),
         (
             lines({"prompt": "a", "answer": "b"}),
             {"context": 40},
-            "line 1: it takes 66 tokens, and the context holds 40",
+            "line 1: it needs 66 tokens, but the context holds 40",
         ),
         (
             lines({"context": "a" * 60, "choices": ["b", "c"], "answer": 0}),
             {"context": 40},
-            "line 1: it takes 62 tokens, and the context holds 40",
+            "line 1: it needs 62 tokens, but the context holds 40",
         ),
         (TEXT, {"window": 400, "context": 40}, "`dataset.window` is 400 tokens"),
     ],
@@ -290,7 +294,7 @@ def test_what_cannot_be_scored_is_said(
 
 def test_an_impossible_token_is_no_score(session: Bigrams, tmp_path: Path) -> None:
     session.table[:, _ids("e")[0]] = -np.inf
-    with pytest.raises(AccuracyFailed, match="the probability 0"):
+    with pytest.raises(AccuracyFailed, match="probability 0"):
         predictions(planned(tmp_path, TEXT[:200]), NOBODY)
 
 

@@ -136,7 +136,7 @@ def test_where_nobody_asked_for_a_batch_a_fixed_one_is_measured_at_its_own(tmp_p
         ("single-stream", 1, None),
         ("offline", 1, None),
     ]
-    assert plan.assumed == ["m: its batch is fixed at 1, so that is how many samples a query has."]
+    assert plan.assumed == ["m: its batch is fixed at 1, so a query has that many samples."]
 
 
 def test_a_model_without_a_batch_is_measured_a_call_a_sample_or_refused(tmp_path: Path) -> None:

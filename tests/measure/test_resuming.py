@@ -229,7 +229,7 @@ def test_a_model_that_changed_between_two_parts_of_a_run_is_refused_or_recorded(
     assert "The model content changed: m was" in capsys.readouterr().err
     assert (read_run(Path("r")).path / "records.jsonl").read_bytes() == records
     assert run("--resume", "r", "--quiet", "--allow", "model") == 0
-    assert "although another model content: m was" in capsys.readouterr().err
+    assert "with another model content: m was" in capsys.readouterr().err
     stored = read_run(Path("r"))
     assert len(stored.records) == 2
     assert [c.kind for r in stored.resumptions for c in r.changes] == ["model"]

@@ -107,7 +107,7 @@ def test_whole_texts_get_graphs_with_a_static_cache(model: Loaded, tmp_path: Pat
 
 def test_whole_texts_without_a_static_cache_are_refused_with_the_reason(model: Loaded) -> None:
     cell = planned(model, choice("npu"), "offline@8+4")
-    with pytest.raises(Unsupported, match=r"fake:npu:0 takes fixed shapes alone.*Name the folder"):
+    with pytest.raises(Unsupported, match=r"fake:npu:0 takes only fixed shapes.*Name that folder"):
         in_static_form(cell)
     known = replace(cell, model=replace(model, not_buffered=Unsupported("its state is more.")))
     with pytest.raises(Unsupported, match="its state is more"):

@@ -74,7 +74,7 @@ def test_a_larger_batch_that_runs_out_of_memory_is_no_row_and_ends_its_sweep(
     measuring.finish(failed(second, OutOfMemory("the GPU has 1 GiB left.")))
     listener: Any = measuring.listener
     (note,) = listener.notes
-    assert "batch 2 doesn't fit into memory, which ends its sweep: the GPU has 1 GiB left" in note
+    assert "batch 2 doesn't fit in memory, which ends its sweep: the GPU has 1 GiB left" in note
     (record,) = measuring.outcome.records
     assert record.sweep_end is not None
     assert (record.sweep_end.batch, record.sweep_end.failure.kind) == (2, "out-of-memory")

@@ -47,7 +47,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("bad", "says"),
-    [("odd.onnx", "'zz', whose size is not known"), ("exits.toml", "SystemExit: 4")],
+    [("odd.onnx", "'zz', whose size is unknown"), ("exits.toml", "SystemExit: 4")],
 )
 def test_a_bad_model_costs_its_rows_and_the_others_are_planned(
     folder: Path, bad: str, says: str

@@ -23,7 +23,7 @@ def test_a_launch_bound_row_refers_to_a_note_that_says_how_busy_its_gpu_was() ->
     assert "✓ torch:cuda:0¹" in text  # which is no doubt about its figures
     assert (
         "¹ launch-bound at batch 1: the GPU was busy 31% (29–33%) of the time, and waited for its "
-        "host in the rest."
+        "host the rest of the time."
     ) in text
 
 
@@ -44,7 +44,7 @@ def test_copies_are_stated_although_no_figure_has_them() -> None:
     other = other.model_copy(update={"d2h_ns": estimate(8_000)})
     text = shown(on_gpu(0.97, **copied), other, a_record(a_cell(TEACHER, "torch:cpu")))
     assert (
-        "- copies between host and device are in none of the figures (--lane api has them in): "
+        "- copies between host and device are not part of the figures (--lane api includes them): "
         "fashion-teacher on torch:cuda:0: 12.0 µs there and 7.40 µs back at batch 1, 90.0 µs there "
         "and 8.00 µs back at batch 32."
     ) in text
@@ -73,7 +73,7 @@ def with_roofline(variant: str = "fp32", **unknown: int) -> Record:
 def test_a_roofline_is_told_as_shares_of_what_the_target_reached() -> None:
     assert (
         "fashion-teacher on x:cuda:0, offline batch 8: 20% of the measured peak of matrix "
-        "products, 60% of the measured copy bandwidth at least: nearer to memory-bound."
+        "products, at least 60% of the measured copy bandwidth: closer to memory-bound."
     ) in shown(with_roofline())
 
 
@@ -93,7 +93,7 @@ def test_a_peak_of_the_cell_s_own_precision_is_named_by_it() -> None:
     record = with_roofline("fp16")
     line = record.roofline.model_copy(update={"peak_of": "fp16"})  # type: ignore[union-attr]
     record = record.model_copy(update={"roofline": line})
-    assert "20% of the measured peak of matrix products in fp16, 60% of" in shown(record)
+    assert "20% of the measured peak of matrix products in fp16, at least 60% of" in shown(record)
     (row,) = result_rows([record])
     assert row["peak_of"] == "fp16"
 
@@ -103,15 +103,15 @@ def test_a_runtime_without_such_a_product_says_so_instead_of_a_share() -> None:
     none = {"peak_of": "int8-static", "no_peak": "no kernel.", "peak_operations_per_s": None}
     line = record.roofline.model_copy(update=none)  # type: ignore[union-attr]
     assert (
-        "60% of the measured copy bandwidth at least; no share of compute, for there is no matrix "
-        "product in int8-static: no kernel."
+        "at least 60% of the measured copy bandwidth; no share of compute, because no matrix "
+        "product was measured in int8-static: no kernel."
     ) in shown(record.model_copy(update={"roofline": line}))
 
 
 def test_operators_that_were_not_counted_are_named() -> None:
     text = shown(with_roofline(Twist=3))
     assert "at least 20% of the measured peak" in text
-    assert "nearer to memory-bound (not counted: 3 Twist)." in text
+    assert "closer to memory-bound (not counted: 3 Twist)." in text
 
 
 def test_a_share_above_a_peak_is_told_for_what_it_is() -> None:
@@ -119,5 +119,5 @@ def test_a_share_above_a_peak_is_told_for_what_it_is() -> None:
     low = record.roofline.model_copy(update={"peak_operations_per_s": 1e13})  # type: ignore[union-attr]
     text = shown(record.model_copy(update={"roofline": low}))
     assert "200% of the measured peak of matrix products" in text
-    assert "above what was measured" in text
-    assert "nearer" not in text
+    assert "above the measured peak" in text
+    assert "closer" not in text

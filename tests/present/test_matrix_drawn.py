@@ -99,13 +99,13 @@ def test_the_answer_names_the_best_the_bound_and_the_price() -> None:
     prices = {"left": Price(4.0, "EUR"), "right": Price(1.0, "EUR")}
     (said,) = said_of(answer(runs, Asked(bound_ns=5_000_000, prices=prices)))
     assert said.startswith("fashion-teacher at p99 ≤ 5.00 ms: the fastest is left x:cpu, 100 µs")
-    assert "the cheapest that does it: right x:cpu, 0.0835 EUR for a million samples (" in said
+    assert "the cheapest that meets this: right x:cpu, 0.0835 EUR for a million samples (" in said
 
 
 def test_what_is_not_told_apart_is_named() -> None:
     runs = [run_of("left", [timed("x:cpu", 1e5)]), run_of("right", [timed("x:cpu", 1e5, 2)])]
     (said,) = said_of(answer(runs, Asked()))
-    assert "not told apart from it: " in said
+    assert "not distinguishable from it: " in said
 
 
 def test_the_only_figure_is_not_called_the_fastest() -> None:
@@ -116,7 +116,7 @@ def test_the_only_figure_is_not_called_the_fastest() -> None:
 def test_a_bound_that_nothing_keeps_is_said() -> None:
     (said,) = said_of(answer([run_of("a", [timed("x:cpu", 1e5)])], Asked(bound_ns=1000)))
     assert said == (
-        "fashion-teacher at p99 ≤ 1.00 µs: nothing is shown to do it (1 surely beyond the bound)."
+        "fashion-teacher at p99 ≤ 1.00 µs: nothing is shown to meet this (1 over the bound)."
     )
 
 
@@ -158,7 +158,7 @@ def test_a_machine_that_was_not_steady_is_told() -> None:
     canary = [100.0, 130.0, 100.0, 130.0]
     record = measured(noisy(np.random.default_rng(1), 1e5, 4), cell, canary_ns=canary)
     text = plain(answer([run_of("rack", [record])], Asked()), 200)
-    assert "rack: canary 115 ns, wandered by 30%: its figures may be off by as much." in text
+    assert "rack: canary 115 ns, drifted by 30%: its figures may be off by as much." in text
 
 
 @pytest.mark.parametrize("by", EVERY)

@@ -70,7 +70,7 @@ def plant(run: Path) -> Path:
         f"C:\\\\Users\\\\{SECRET}\\\\net.onnx, HF_TOKEN={SECRET}, /{SECRET}disk/a",
         '"dlopen: no"': f"{SECRET} printed this",
         '"2 files were left out"': f"2 files below /data/{SECRET} were left out",
-        '"the first axis is taken for the batch"': f"as in '/a b/{SECRET}.toml'",
+        '"the first axis is used as the batch"': f"as in '/a b/{SECRET}.toml'",
         '"other processes used 40% of a CPU"': f"{SECRET}-host used 40% of a CPU",
         '"heat"': f"heat on {HOST}",
         '"m.csv"': f"/mnt/{SECRET}/m.csv",
@@ -207,7 +207,7 @@ def test_a_run_that_does_not_derive_is_not_packed(run: Path, tmp_path: Path) -> 
     record["load_ns"]["value"] *= 2
     lines[0] = json.dumps(record, separators=(",", ":"))
     (run / "records.jsonl").write_text("\n".join(lines) + "\n")
-    with pytest.raises(SpecError, match=r"so nobody would accept it: .*load_ns"):
+    with pytest.raises(SpecError, match=r"so it would be rejected: .*load_ns"):
         packed(tmp_path, run)
     assert not list(tmp_path.glob("*.bench*"))
 

@@ -52,7 +52,7 @@ fashion-student-ce  control of fashion-student, 102 KiB, 25.4k parameters
 ² unsupported: the C++ compiler could not be run: g++ was not found on PATH.
   Install g++, or leave out torch-compile:cpu.
 ³ timeout: no answer within 60 s; killed.
-✓ 11 ok; ! 1 ok, but a check failed; ✗ 3 failed.
+✓ 11 ok; ! 1 measured with warnings; ✗ 3 failed.
 """
 
 

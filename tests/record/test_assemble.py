@@ -136,7 +136,7 @@ def test_what_a_session_of_its_own_found_out_adds_to_what_the_timed_one_told() -
     assert (placed.source, placed.precision, placed.off_device) == ("b", "fp16", ("n",))
     assert (placed.on_device_share, placed.on_device_time_share) == (0.75, 0.5)
     assert outcome(made, "placement")[0][0] is False
-    assert outcome(made, "precision") == [(False, "fp32 was asked for, it computes in fp16")]
+    assert outcome(made, "precision") == [(False, "fp32 was requested, but it computes in fp16")]
 
 
 def test_what_a_simulator_spends_on_a_node_says_nothing_of_the_device() -> None:

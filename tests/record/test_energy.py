@@ -136,7 +136,7 @@ def test_a_throttled_device_gives_no_energy_and_busy_cpus_do_not_matter_to_it() 
     found = the_energy(CELL, slow)
     assert found.gross_j is None
     assert found.missing == (
-        "0 of 5 windows are valid, and 3 are needed: the device was throttled: heat"
+        "0 of 5 windows are valid, but 3 are needed: the device was throttled: heat"
     )
 
 
@@ -152,7 +152,7 @@ def test_without_a_valid_idle_window_on_both_sides_there_is_no_net() -> None:
 def test_two_valid_windows_are_too_few() -> None:
     found = the_energy(CELL, rounds({ID: lambda n: 100.0}, count=2))
     assert (found.gross_j, found.net_j) == (None, None)
-    assert found.missing == "2 of 2 windows are valid, and 3 are needed"
+    assert found.missing == "2 of 2 windows are valid, but 3 are needed"
 
 
 def with_traces(windows: list[Window], *more: Trace) -> list[Window]:

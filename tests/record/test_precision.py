@@ -43,7 +43,7 @@ def test_a_variant_that_was_turned_into_another_fails_and_says_what_it_is(
     assert check is not None
     assert (check.name, check.ok) == ("precision", False)
     words = " and ".join(sorted(found.split("+")))
-    assert check.detail == f"{variant} was asked for, it computes in {words}"
+    assert check.detail == f"{variant} was requested, but it computes in {words}"
 
 
 @pytest.mark.parametrize("variant", ["fp32", "fp16", "int8-static"])

@@ -77,7 +77,7 @@ def test_too_few_queries_for_a_99th_percentile_say_neither() -> None:
     assert found.bounds == "inconclusive"
     (check,) = bounds_check(found)
     assert not check.ok
-    assert "600 queries, and a p99 needs 662" in check.detail
+    assert "600 queries, but a p99 needs 662" in check.detail
 
 
 P99 = Percentile(p=0.99, value_ns=100, low_ns=80, high_ns=120, samples=700, samples_needed=662)

@@ -80,5 +80,5 @@ def test_a_schema_refuses_what_is_no_record() -> None:
 
 
 def test_a_name_without_schema_is_refused() -> None:
-    with pytest.raises(SpecError, match="There are: run, record"):
+    with pytest.raises(SpecError, match="Available: run, record"):
         shipped("recrod")

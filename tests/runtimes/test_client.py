@@ -115,11 +115,11 @@ def test_a_method_sends_its_request_and_gives_its_answer(
     ("answered", "words"),
     [
         ({"message": "Memory", "fields": {}}, "lacks the field 'peak_rss_bytes'"),
-        ({"message": "Memory", "fields": {"peak_rss_bytes": "9"}}, "is '9' .str., and has to be"),
+        ({"message": "Memory", "fields": {"peak_rss_bytes": "9"}}, "is '9' .str., but must be"),
         ({"message": "Memory", "fields": {"peak_rss_bytes": 9, "more": 1}}, "unknown field 'more'"),
-        ({"message": "Done", "fields": {}}, "no message 'Done' here, only Memory or Failed"),
-        ({"peak_rss_bytes": 9}, "a message has a name and fields"),
-        (None, "a message has a name and fields"),
+        ({"message": "Done", "fields": {}}, "unknown message 'Done'; expected Memory or Failed"),
+        ({"peak_rss_bytes": 9}, "a message needs a name and fields"),
+        (None, "a message needs a name and fields"),
     ],
 )
 def test_an_answer_that_is_not_understood_fails_in_words_as_a_crash_does(
@@ -129,7 +129,7 @@ def test_an_answer_that_is_not_understood_fails_in_words_as_a_crash_does(
         worker(lambda request: (answered, [])).peak_rss_bytes()
     assert isinstance(caught.value, WorkerCrashed)
     assert caught.value.kind == "crashed"
-    assert str(caught.value).startswith("acme: what `ask-memory` was answered is not understood: ")
+    assert str(caught.value).startswith("acme: the answer to `ask-memory` is not understood: ")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_an_answer_that_is_not_understood_fails_in_words_as_a_crash_does(
 def test_an_answer_that_cannot_be_true_is_refused(
     worker: Callable[[Answers], Worker], call: Callable[[Worker], object], answered: Any, words: str
 ) -> None:
-    with pytest.raises(MessageError, match=f"was answered with nonsense: {words}"):
+    with pytest.raises(MessageError, match=f"makes no sense: {words}"):
         call(worker(lambda request: encode(answered)))
 
 

@@ -180,7 +180,7 @@ def test_a_server_that_says_nonsense_is_a_crash_and_nobody_is_killed_for_it(
         start_variables=lambda: dict(os.environ),
     )
     server = ForkServer(runtime, {}, tmp_path / "log")  # type: ignore[arg-type]
-    with pytest.raises(WorkerCrashed, match="what its process said is not understood"):
+    with pytest.raises(WorkerCrashed, match="the output of its process is not understood"):
         server.spawn(tmp_path / "worker.log", 5)
     server.hang_up()
     server._process.kill()

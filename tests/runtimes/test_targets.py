@@ -116,7 +116,7 @@ def test_an_absent_target_stays_with_its_reason() -> None:
     (optioned,) = choose_targets(["gone?a=1"], REPORTS)
     assert str(optioned.target) == "gone?a=1"
     (missing,) = choose_targets(["ort:cuda:9"], REPORTS)
-    assert "found no such device. Present: ort:cpu, ort:cuda:0." in str(missing.unavailable)
+    assert "found no such device. Available: ort:cpu, ort:cuda:0." in str(missing.unavailable)
 
 
 def in_environment(

@@ -114,16 +114,16 @@ def test_a_counter_that_tells_nothing_says_why(
 def test_a_counter_that_nobody_read_for_long_says_so() -> None:
     at = np.concatenate([np.arange(0, 2, 0.1), np.arange(6, 8, 0.1)])
     found = by_counter(at, 100 * at, 0.0, 8.0)
-    assert found == "nobody read the counter for 4.1 s"
+    assert found == "the counter was not read for 4.1 s"
     assert by_counter([0.0], [1.0], 0.0, 1.0) == "1 readings of the counter"
 
 
 @pytest.mark.parametrize(
     ("why", "at"),
     [
-        ("from its beginning to its end", np.arange(1.0, 11.0)),
-        ("from its beginning to its end", np.arange(-1.0, 8.0)),
-        ("from its beginning to its end", np.array([])),
+        ("from beginning to end", np.arange(1.0, 11.0)),
+        ("from beginning to end", np.arange(-1.0, 8.0)),
+        ("from beginning to end", np.array([])),
         ("4 readings of power", np.array([-1.0, 2.0, 4.0, 6.0, 8.0, 10.0])),
         ("a gap of 4 s", np.array([0.0, 0.6, 0.7, 1.0, 2.0, 6.0, 8.0, 10.0])),
     ],

@@ -272,7 +272,7 @@ def test_an_interval_is_turned_into_the_error_it_stands_for() -> None:
 
 
 def test_errors_and_confidence_have_to_fit() -> None:
-    with pytest.raises(ValueError, match="one error a value"):
+    with pytest.raises(ValueError, match="one error per value"):
         find_steps([1.0, 2.0], [0.1])
     for confidence in (0.0, 1.0):
         with pytest.raises(ValueError, match="between 0 and 1"):

@@ -303,7 +303,7 @@ def test_a_bundle_that_was_only_looked_at_says_that_nobody_checked_it(
     bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["show", "--unchecked", str(bundle)]) == 0
-    assert "unchecked: nobody has derived" in capsys.readouterr().err
+    assert "unchecked: the numbers of this bundle were not derived" in capsys.readouterr().err
 
 
 def test_what_was_changed_in_the_cache_is_laid_out_and_judged_again(bundle: Path) -> None:

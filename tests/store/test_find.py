@@ -49,7 +49,7 @@ def test_a_folder_with_several_runs_is_not_one(results: Path) -> None:
     [
         ("nowhere", "no such folder"),
         ("nowhere/*", "no such folder"),
-        ("results/*.txt", "none of what this matches"),
+        ("results/*.txt", "nothing that matches"),
         ("results/notes.txt", "neither a run directory nor a bundle"),
         ("empty", "none below it"),
     ],
@@ -81,7 +81,7 @@ def test_a_copy_of_a_run_counts_once_and_the_longer_one_stays(results: Path) -> 
     kept, notes = without_copies(find_runs([results]))
     assert len(kept) == 2
     assert run in kept
-    assert notes == [f"{results / 'backup'}: left out, it is a copy of {run}"]
+    assert notes == [f"{results / 'backup'}: left out: a copy of {run}"]
 
 
 def test_runs_that_began_alike_and_measured_something_else_are_no_copies(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_predictions_are_a_row_an_item_without_the_logits(tmp_path: Path) -> Non
 def test_what_could_not_be_read_is_warned_of_and_the_rest_is_there(results: Path) -> None:
     path = next((results / "a").glob("*/records.jsonl"))
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.warns(ResultsWarning, match="records.jsonl line 2: not a whole record"):
+    with pytest.warns(ResultsWarning, match="records.jsonl line 2: incomplete record"):
         assert len(load(results)) == 2
 
 
@@ -129,7 +129,7 @@ def test_a_broken_run_among_whole_ones_is_left_out_and_told(results: Path, tmp_p
 
 
 def test_an_unknown_table_and_no_path_are_refused(results: Path) -> None:
-    with pytest.raises(SpecError, match="There are: records, samples"):
+    with pytest.raises(SpecError, match="Available: records, samples"):
         load(results, "sample")  # type: ignore[arg-type]
     with pytest.raises(SpecError, match="name a run directory"):
         load([])

@@ -208,7 +208,7 @@ def test_a_half_run_is_taken_as_far_as_it_can_be_read(tmp_path: Path) -> None:
     (run.path / "samples/x.parquet.partial").write_bytes(b"PAR1")
     done = merge([run.path], tmp_path / "m")
     assert len(labels(tmp_path / "m")) == 2
-    assert any("records.jsonl line 3: not a whole record" in note for note in done.notes)
+    assert any("records.jsonl line 3: incomplete record" in note for note in done.notes)
     assert not list((tmp_path / "m").rglob("*.partial"))
 
 
@@ -285,7 +285,7 @@ def test_a_merged_run_grows_and_loses_nothing(tmp_path: Path) -> None:
         a_run(tmp_path / host, host)
     out = tmp_path / "m"
     merge([tmp_path / "red"], out, "the lab")
-    with pytest.raises(SpecError, match="holds 1 that are not among those named"):
+    with pytest.raises(SpecError, match="with 1 that you did not name"):
         merge([tmp_path / "blue"], out)
     done = merge([out, tmp_path / "blue"], out)
     assert [machine.name for machine in done.merged.machines] == ["blue", "red"]
@@ -298,7 +298,7 @@ def test_a_folder_with_other_things_in_it_is_not_written_into(tmp_path: Path) ->
     a_run(tmp_path / "red")
     (tmp_path / "m").mkdir()
     (tmp_path / "m/notes.txt").write_text("mine")
-    with pytest.raises(SpecError, match="something in it already"):
+    with pytest.raises(SpecError, match="it is not empty"):
         merge([tmp_path / "red"], tmp_path / "m")
     assert contents(tmp_path / "m") == {"notes.txt": b"mine"}
 
@@ -310,4 +310,4 @@ def test_the_command_says_what_it_made(tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, ["results", "merge", str(tmp_path / "in"), "-o", str(out)])
     assert done.output == f"wrote {out}: 2 runs of 2 machines (blue, red)\n"
     again = CliRunner().invoke(cli, ["results", "merge", str(tmp_path / "in"), "-o", str(out)])
-    assert again.output.endswith("holds the same already: 2 runs of 2 machines (blue, red)\n")
+    assert again.output.endswith("already holds the same: 2 runs of 2 machines (blue, red)\n")

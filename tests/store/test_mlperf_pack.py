@@ -149,7 +149,7 @@ def test_settings_and_training_are_told_in_mlperfs_words(run: StoredRun, tmp_pat
 
 def test_nothing_is_called_a_submission_or_a_result(run: StoredRun, tmp_path: Path) -> None:
     done = pack(run, tmp_path / "pack")
-    assert "not a submission, and no result of MLPerf" in done.output
+    assert "not a submission, and not an MLPerf result" in done.output
     for path in (tmp_path / "pack" / "NOTICE.txt", result(tmp_path / "pack") / "README.md"):
         assert "result not verified by MLCommons Association" in path.read_text()
 

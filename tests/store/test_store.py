@@ -67,7 +67,7 @@ def test_a_truncated_last_line_is_skipped_and_told(store: RunStore) -> None:
     path.write_bytes(whole[: len(whole) - 40])
     stored = read_run(store.path)
     assert [r.cell.model.name for r in stored.records] == ["a"]
-    assert stored.skipped == ["records.jsonl line 2: not a whole record"]
+    assert stored.skipped == ["records.jsonl line 2: incomplete record"]
 
 
 def test_a_record_after_a_truncated_line_is_not_lost(store: RunStore) -> None:

@@ -91,7 +91,7 @@ def test_a_line_that_is_json_and_no_record_is_skipped(line: bytes, path: Path) -
     (path / "records.jsonl").write_bytes(WHOLE + line + b"\n")
     stored = read_run(path)
     assert len(stored.records) == 3
-    assert stored.skipped == ["records.jsonl line 4: not a whole record"]
+    assert stored.skipped == ["records.jsonl line 4: incomplete record"]
 
 
 def test_records_that_are_there_twice_count_once(path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_broken_header_loses_the_plan_and_not_the_records(content: bytes, path
     assert stored.header_lost
     assert stored.header.facts == {}
     assert any("run.json" in text and "records are shown" in text for text in stored.skipped)
-    with pytest.raises(SpecError, match="can't be gone on with"):
+    with pytest.raises(SpecError, match="can't be resumed"):
         resume_run(path)
 
 
@@ -127,9 +127,9 @@ def test_halves_of_files_are_told_and_cost_only_themselves(path: Path) -> None:
     (path / "samples" / "g-3.parquet").write_bytes(b"")
     stored = read_run(path)
     assert stored.skipped == [
-        "samples/g-1.parquet: not a whole Parquet file",
-        "samples/g-2.parquet.partial: left half-written when a run was stopped",
-        "samples/g-3.parquet: not a whole Parquet file",
+        "samples/g-1.parquet: incomplete Parquet file",
+        "samples/g-2.parquet.partial: incomplete, because a run was stopped",
+        "samples/g-3.parquet: incomplete Parquet file",
     ]
     assert stored.samples(RECORDS[0].cell_id)[0].tolist() == [5]
 
@@ -185,7 +185,7 @@ def test_an_older_schema_is_brought_up_step_by_step(
     stored = read_run(path)
     assert [record.stop for record in stored.records] == ["precision"] * 3
     assert stored.header.schema_version == 1
-    with pytest.raises(SpecError, match="an older bench began it"):
+    with pytest.raises(SpecError, match="an older bench started it"):
         resume_run(path)
 
 
@@ -274,7 +274,7 @@ def test_show_compare_and_history_say_once_what_they_skipped(bench: Bench, path:
         (path / "run.json").read_text().replace('"command": "bench run"', '"command": "again"')
     )
     other.write_bytes(WHOLE[:-50])
-    told = "records.jsonl line 3: not a whole record"
+    told = "records.jsonl line 3: incomplete record"
     for arguments in (("show", str(path.parent)), ("compare", str(path), str(other.parent))):
         done = bench(*arguments)
         assert done.returncode == 0, done.stderr

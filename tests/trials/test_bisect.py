@@ -275,9 +275,9 @@ def test_the_command_says_that_a_real_runtime_agrees(bench: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("fashion-student", "-t", "torch:cpu"), "no ONNX graph"),
+        (("fashion-student", "-t", "torch:cpu"), "not an ONNX graph"),
         (("fashion-student", "-t", "onnxruntime:npu:7"), "found no such device"),
-        (("absent.onnx", "-t", "onnxruntime:cpu"), "there is no such file"),
+        (("absent.onnx", "-t", "onnxruntime:cpu"), "no such file"),
     ],
 )
 def test_what_cannot_be_bisected_is_one_sentence(

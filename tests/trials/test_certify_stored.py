@@ -208,10 +208,10 @@ def test_other_outputs_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("-r", "onnxruntime:cuda"), "is not among them. They have fashion-student on"),
+        (("-r", "onnxruntime:cuda"), "is not there. They have fashion-student on"),
         (("-r", "*"), "names 2 (onnxruntime:cpu, openvino:cpu)"),
         (("--against", "nobody"), "nobody on onnxruntime:cpu"),
-        (("--variant", "fp16"), "the runs have scored nothing of it but the reference"),
+        (("--variant", "fp16"), "the runs have scored nothing of it except the reference"),
         (("--examples", "20"), "--examples and --threads"),
         (("--margin", "0"), "0.0 is not in the range x>0"),
         (("--margin", "nan"), "nan is not a finite number"),
@@ -242,7 +242,7 @@ def test_a_folder_that_holds_something_or_can_not_be_made_is_refused(
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "mine.txt").write_text("x")
     assert certify(tmp_path, path) == 2
-    assert "there is something in it already" in capsys.readouterr().err
+    assert "it is not empty" in capsys.readouterr().err
     assert [file.name for file in (tmp_path / "c").iterdir()] == ["mine.txt"]
     (tmp_path / "file").write_text("x")
     assert certify(tmp_path, path, flags=("-o", str(tmp_path / "file" / "c"))) == 2

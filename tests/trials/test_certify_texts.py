@@ -428,7 +428,7 @@ def test_without_data_the_ids_are_drawn_and_nothing_is_decided(
     answer = examiner.answer(reference, "plain")
     assert answer.predictions == {}
     assert examiner.examined.dataset == ""
-    assert "the token ids are drawn" in examiner.examined.notes[0]
+    assert "the token ids are random" in examiner.examined.notes[0]
     assert len(examiner.rows(answer, answer)["difference"]) == examiner.examined.examples > 1000
 
 

@@ -38,7 +38,7 @@ def test_a_runtime_that_works_passes_every_step(bench: Any, tmp_path: Path) -> N
     data = report_of(tmp_path / "selftest-onnxruntime.md")
     assert data["ok"]
     assert set(outcomes(data).values()) == {"ok", "skipped"}
-    assert outcomes(data)["runs out of memory in order"] == "skipped"  # it is this machine's own
+    assert outcomes(data)["reports running out of memory"] == "skipped"  # it is this machine's own
     run = next(step for step in data["steps"] if step["name"] == "run encoder")
     assert run["facts"]["median_ns"] > 0
     assert run["facts"]["placement"]["nodes"].keys() == {"cpu"}
@@ -112,7 +112,7 @@ def test_a_device_that_loses_memory_and_one_with_much_memory_are_noticed(
     steps = {s["name"]: s for s in report_of(tmp_path / "selftest-forgetful.md")["steps"]}
     assert "2.0 MiB more device memory" in steps["load and unload"]["detail"]
     # 80 MiB fitted into "64 MiB": they lie in the host's memory.
-    assert "where do they lie?" in steps["runs out of memory in order"]["detail"]
+    assert "where are they?" in steps["reports running out of memory"]["detail"]
     assert steps["with speed=high"]["outcome"] == "ok"
 
 

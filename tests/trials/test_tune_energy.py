@@ -40,7 +40,7 @@ def test_costs_are_net_joules_a_sample_by_round() -> None:
     assert costs[ONE.id] == pytest.approx({i: (60.0 + i) * 3 / 1200 for i in range(3)}, rel=1e-3)
     assert costs[TWO.id] == pytest.approx(dict.fromkeys(range(3), 30 * 3 / 1200), rel=1e-3)
     found = joules_of([ONE, TWO], taken)
-    assert found.words == "net joules a sample, of package, by its counter"
+    assert found.words == "net joules per sample, of package, by its counter"
     assert (found.windows, found.invalid) == (6, {})
 
 
@@ -60,7 +60,7 @@ def test_a_device_is_tuned_by_its_own_meter_or_the_wall_but_not_by_the_cpus() ->
         ([package, board, wall], "gpu-board, by its counter"),
     ):
         found = joules_of([gpu], [window(gpu.id, 0, 1, traces)])
-        assert found.words == f"gross joules a sample, of {words}"
+        assert found.words == f"gross joules per sample, of {words}"
     assert joules_of([gpu], [window(gpu.id, 0, 1, [package])]).by_cell == {gpu.id: {}}
 
 
@@ -151,14 +151,14 @@ def test_a_machine_without_a_meter_is_refused_with_the_remedy(
     with pytest.raises(SpecError, match=r"no RAPL; chmod it; --wall-command reads") as refused:
         check_meters(*prepared("x:cpu"), 900)
     assert str(refused.value).count(". ") == 0, "one sentence"
-    with pytest.raises(SpecError, match="the device tells none; --wall-command"):
+    with pytest.raises(SpecError, match="the device doesn't report it; --wall-command"):
         check_meters(*prepared("x:cuda:0"), 900)
     check_meters(*prepared("x:cpu", wall_command="echo 40"), 900)
     check_meters(*prepared("x:cuda:0", "gpu-board"), 900)
     zone = Zone("package-0", "package", tmp_path / "energy_uj", None)
     monkeypatch.setattr(finding, "find_zones", lambda: Found((zone,)))
     check_meters(*prepared("x:cpu"), 900)
-    with pytest.raises(SpecError, match="the device tells none"):
+    with pytest.raises(SpecError, match="the device doesn't report it"):
         check_meters(*prepared("x:cuda:0"), 900)
 
 

@@ -192,7 +192,7 @@ def test_what_can_not_be_drafted_for_says_so() -> None:
         position = 0
         reset = step = None
 
-    with pytest.raises(Unsupported, match="can't be taken back"):
+    with pytest.raises(Unsupported, match="can't be undone"):
         speculate(Plain(), Scripted(1, []), np.array([1]), 3, 2)  # type: ignore[arg-type]
 
     class Nothing(Scripted):

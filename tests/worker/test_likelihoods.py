@@ -53,7 +53,7 @@ def test_a_masked_id_has_no_probability_and_harms_no_other() -> None:
         (np.full((1, 1, 3), np.inf), [[0]], "NaN or Inf"),
         (np.zeros((1, 3)), [[0]], r"\[1, 3\] for \[1, 1\] tokens"),
         (np.zeros((1, 1, 3)), [[0, 1]], r"\[1, 1, 3\] for \[1, 2\] tokens"),
-        (np.zeros((1, 1, 3)), [[3]], "has the id 3, and the logits are of 3 ids"),
+        (np.zeros((1, 1, 3)), [[3]], "has the id 3, but the logits cover 3 ids"),
     ],
 )
 def test_what_is_no_distribution_is_refused(

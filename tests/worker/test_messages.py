@@ -169,8 +169,8 @@ def load(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (load(cpus=["1"]), r"Load.cpus\[0\] is '1' \(str\), and has to be int"),
-        (load(cpus=[True]), r"Load.cpus\[0\] is True \(bool\), and has to be int"),
+        (load(cpus=["1"]), r"Load.cpus\[0\] is '1' \(str\), but must be int"),
+        (load(cpus=[True]), r"Load.cpus\[0\] is True \(bool\), but must be int"),
         (load(cpus=3), "Load.cpus is 3"),
         (load(options__threads=2.0), "Load.options.threads is 2.0"),
         (load(options__shapes={"x": [1, None]}), r"Load.options.shapes.x\[1\] is None"),
@@ -178,8 +178,8 @@ def load(**changes: Any) -> dict[str, Any]:
         (load(model__torch={"file": "a.py"}), "Load.model.torch lacks the field 'factory'"),
         (load(device__colour="red"), "Load.device has an unknown field 'colour'"),
         ({"message": "Dance", "fields": {}}, "there is no message 'Dance'"),
-        ({"op": "load"}, "a message has a name and fields"),
-        (None, "a message has a name and fields"),
+        ({"op": "load"}, "a message needs a name and fields"),
+        (None, "a message needs a name and fields"),
         ({"message": "Warmup", "fields": {}}, "there is no message 'Warmup'"),
     ],
 )
@@ -241,7 +241,7 @@ def told(adapter: Adapter, request: m.Request) -> m.Failed:
 def test_what_an_adapter_answers_in_another_type_is_told_in_words() -> None:
     failed = told(Adapter(version=(1, 2)), m.AskVersion())
     assert failed.kind == WorkerCrashed.kind
-    assert failed.text.startswith("Version.version is [1, 2] (list), and has to be str")
+    assert failed.text.startswith("Version.version is [1, 2] (list), but must be str")
     odd = dataclasses.replace(DEVICE, memory_bytes=np.int64(8))
     assert "memory_bytes" in told(Adapter(devices=[odd]), m.AskDevices()).text
 

@@ -18,8 +18,8 @@ def values_of(table: Any, name: str, path: Path) -> Any:
     """
     if name not in table.column_names:
         raise SpecError(
-            f"{path}: there is no column {name!r}; it has {', '.join(table.column_names)}. Say "
-            "which is which in `dataset.columns` of the card."
+            f"{path}: there is no column {name!r}; it has {', '.join(table.column_names)}. Map "
+            "the columns in `dataset.columns` of the card."
         )
     if table.column_names.count(name) > 1:
         raise SpecError(f"{path}: several columns are called {name!r}; give each its own name.")
@@ -83,7 +83,7 @@ def _refuse_gaps(column: Any, name: str, path: Path, values_a_row: int) -> None:
         row = column.is_null().to_pylist().index(True) // values_a_row
         raise SpecError(
             f"{path}: column {name!r} has no value in row {row} ({column.null_count} such "
-            f"{'rows' if values_a_row == 1 else 'values'} in all); fill them or remove the rows."
+            f"{'rows' if values_a_row == 1 else 'values'} in total); fill them or remove the rows."
         )
 
 
@@ -95,11 +95,12 @@ def _length_of_lists(column: Any, name: str, path: Path, *, outer: bool) -> int:
     if len(odd) and outer:
         raise SpecError(
             f"{path}: column {name!r} has lists of different lengths ({lengths[0]} in row 0, "
-            f"{lengths[odd[0]]} in row {odd[0]}); make them equally long."
+            f"{lengths[odd[0]]} in row {odd[0]}); make their lengths equal."
         )
     if len(odd):
         raise SpecError(
-            f"{path}: column {name!r} has inner lists of different lengths; make them equally long."
+            f"{path}: column {name!r} has inner lists of different lengths; make their lengths "
+            "equal."
         )
     return int(lengths[0]) if len(lengths) else 0
 
@@ -123,7 +124,7 @@ def _first_odd(column: Any) -> str:
         try:
             float(text)
         except ValueError:
-            return f": row {row} is {text[:40]!r}; correct it, or leave the row out"
+            return f": row {row} is {text[:40]!r}; correct it, or remove the row"
     return "; store them as such"
 
 

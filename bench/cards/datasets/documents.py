@@ -64,8 +64,8 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise SpecError(
-            f"{path}: line {line} is no UTF-8, which a language model is scored on; save the file "
-            "as UTF-8."
+            f"{path}: line {line} is not UTF-8, which scoring a language model needs; save the "
+            "file as UTF-8."
         ) from error
 
 
@@ -79,14 +79,15 @@ def _lines(path: Path) -> list[Any]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise SpecError(f"{where} is no JSON ({error}); each line is {_SHAPES}.") from error
+            raise SpecError(
+                f"{where} is not JSON ({error}); each line must be {_SHAPES}."
+            ) from error
         if not isinstance(row, dict):
-            raise SpecError(f"{where} is no object; each line is {_SHAPES}.")
+            raise SpecError(f"{where} is not an object; each line must be {_SHAPES}.")
         example = _reader(row, where)(row, str(row.get("document", f"line {number}")), where)
         if found and type(example) is not type(found[0]):
             raise SpecError(
-                f"{where} is of another shape than the first example; put them into files of "
-                "their own."
+                f"{where} differs in form from the first example; put them in separate files."
             )
         found.append(example)
     return found
@@ -104,17 +105,17 @@ def _reader(row: Mapping[str, Any], where: str) -> _Reader:
     if "text" in row:
         return lambda row, document, where: Document(document, _string(row, ("text",), where))
     raise SpecError(
-        f"{where} has {', '.join(map(repr, row)) or 'nothing'}; each line is {_SHAPES}."
+        f"{where} has {', '.join(map(repr, row)) or 'nothing'}; each line must be {_SHAPES}."
     )
 
 
 def _question(row: Mapping[str, Any], document: str, where: str) -> Question:
     choices, gold = row["choices"], _first(row, ("answer", "gold"))
     if not _are_texts(choices) or len(choices) < 2 or not all(choices):
-        raise SpecError(f"{where}: `choices` has to be a list of two texts or more, none empty.")
+        raise SpecError(f"{where}: `choices` must be a list of two or more texts, none empty.")
     if not isinstance(gold, int) or isinstance(gold, bool) or not 0 <= gold < len(choices):
         raise SpecError(
-            f"{where}: `answer` has to be the number of the right choice, 0 to {len(choices) - 1}."
+            f"{where}: `answer` must be the number of the correct choice, 0 to {len(choices) - 1}."
         )
     context = _string(row, ("context", "query", "question", "prompt"), where)
     return Question(document, context, tuple(choices), gold)
@@ -124,7 +125,7 @@ def _prompt(row: Mapping[str, Any], document: str, where: str) -> Prompt:
     answers: Any = row.get("answer")
     answers = [answers] if isinstance(answers, str) else answers
     if not _are_texts(answers) or not any(text.strip() for text in answers):
-        raise SpecError(f"{where}: `answer` has to be a text, or a list of texts that are right.")
+        raise SpecError(f"{where}: `answer` must be a text, or a list of correct texts.")
     return Prompt(document, _string(row, ("prompt", "question"), where), tuple(answers))
 
 
@@ -139,5 +140,5 @@ def _first(row: Mapping[str, Any], names: Sequence[str]) -> object:
 def _string(row: Mapping[str, Any], names: Sequence[str], where: str) -> str:
     value = _first(row, names)
     if not isinstance(value, str):
-        raise SpecError(f"{where}: `{names[0]}` has to be a text.")
+        raise SpecError(f"{where}: `{names[0]}` must be a text.")
     return value

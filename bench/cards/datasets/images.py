@@ -31,9 +31,9 @@ _SYSTEM = frozenset(
         *("$recycle.bin", "system volume information", "lost+found"),
     )
 )
-_HIDDEN = "hidden or a system's own"
-_NO_IMAGE = "of no image format that Pillow reads"
-_LOOSE = "in no class's folder"
+_HIDDEN = "hidden or created by the operating system"
+_NO_IMAGE = "not in an image format that Pillow reads"
+_LOOSE = "outside the class folders"
 
 
 # -- folders --------------------------------------------------------------------------------------
@@ -56,10 +56,10 @@ class _Folder:
             yield f"{number} left out, {why}; the first is {files[0].as_posix()}"
         deep = [file for files in self.images.values() for file in files if len(file.parts) > 2]
         if deep:
-            number = counted(len(deep), "image lies", "images lie")
+            number = counted(len(deep), "image is", "images are")
             yield (
-                f"{number} in folders inside a class's folder and counted for that class; the "
-                f"first is {deep[0].as_posix()}"
+                f"{number} in folders inside a class folder and counted for that class; the first "
+                f"is {deep[0].as_posix()}"
             )
 
 
@@ -115,8 +115,8 @@ def _of_split(path: Path, card: Card) -> Path:
         return path
     if card.dataset.split not in names:
         raise SpecError(
-            f"{path}: its folders are splits ({', '.join(sorted(names))}) and no classes; name one "
-            f"of them in `dataset.split` of {card.path.name}, or in `path`."
+            f"{path}: its folders are splits ({', '.join(sorted(names))}), not classes; name one "
+            f"in `dataset.split` of {card.path.name}, or in `path`."
         )
     return path / card.dataset.split
 
@@ -144,14 +144,16 @@ def _classes_of(found: _Folder, path: Path) -> tuple[str, ...]:
     if not found.images:
         loose = found.left_out[_LOOSE]
         raise SpecError(
-            f"{path}: {counted(len(loose), 'image lies', 'images lie')} in no class's folder (the "
+            f"{path}: {counted(len(loose), 'image is', 'images are')} outside the class folders "
+            "(the "
             f"first is {loose[0]}); put them into one folder a class."
         )
     names = sorted(found.images)
     if all(name.isdecimal() for name in names) and names != sorted(names, key=int):
         raise SpecError(
-            f"{path}: the folders are numbers, whose order as text ({', '.join(names[:3])}, ...) "
-            "is not that of the numbers; name them in `dataset.classes`, in the order of the "
+            f"{path}: the folders are numbers, and their order as text ({', '.join(names[:3])}, "
+            "...) differs from their order as numbers; name them in `dataset.classes`, in the "
+            "order of the "
             "model's outputs."
         )
     return tuple(names)
@@ -162,7 +164,7 @@ def _refuse_other_classes(path: Path, card: Card, found: _Folder, classes: tuple
     absent = [name for name in classes if name not in found.images]
     if extra or absent:
         parts = [f"no folder for {', '.join(absent[:3])}"] if absent else []
-        parts += [f"a folder {', '.join(extra[:3])} that is no class"] if extra else []
+        parts += [f"a folder {', '.join(extra[:3])} that is not a class"] if extra else []
         raise SpecError(
             f"{path}: it has {' and '.join(parts)} of `dataset.classes` in {card.path.name}; make "
             "the two agree."
@@ -170,8 +172,8 @@ def _refuse_other_classes(path: Path, card: Card, found: _Folder, classes: tuple
     empty = [name for name in classes if not found.images[name]]
     if empty:
         raise SpecError(
-            f"{path}: the folder {empty[0]} holds no image that Pillow reads; add some, or remove "
-            "the class."
+            f"{path}: the folder {empty[0]} has no image that Pillow can read; add some, or "
+            "remove the class."
         )
 
 
@@ -229,9 +231,9 @@ def decode(data: bytes, how: Preprocessing, where: str) -> Picture:
         image = image.convert("RGB" if how.colour == "rgb" else "L")
     except Exception as error:  # each of Pillow's plugins has its own kinds
         unknown = isinstance(error, pillow.UnidentifiedImageError)
-        reason = "of no format that Pillow knows" if unknown else str(error).rstrip(".")
+        reason = "not in a format that Pillow knows" if unknown else str(error).rstrip(".")
         raise SpecError(
-            f"{where}: not a readable image: {reason}. Mend it, or leave it out."
+            f"{where}: not a readable image: {reason}. Repair it, or leave it out."
         ) from error
     pixels = np.asarray(_resized(image, how))
     pixels = pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]
@@ -304,7 +306,7 @@ def _pillow() -> Any:
         from PIL import Image  # PIL: optional
     except ImportError as error:
         raise Unavailable(
-            "Pillow is not installed, which reading images needs.",
+            "reading images needs Pillow, which is not installed.",
             "pip install 'infer-bench[images]'",
         ) from error
     return Image

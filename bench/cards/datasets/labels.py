@@ -47,8 +47,8 @@ def _one_each(labels: Array, examples: int, path: Path) -> Array:
         labels = labels[:, 0]
     if labels.shape != (examples,):
         raise SpecError(
-            f"{path}: {examples} examples but labels of shape {labels.shape}; there has to be one "
-            "class for each example (of one-hot rows, the argmax)."
+            f"{path}: {examples} examples but labels of shape {labels.shape}; give one class per "
+            "example (one-hot rows are reduced by argmax)."
         )
     return np.char.decode(labels, "utf-8") if labels.dtype.kind == "S" else labels
 
@@ -63,7 +63,7 @@ def _whole(labels: Array, path: Path) -> Array:
     if len(odd):
         raise SpecError(
             f"{path}: the label {labels[odd[0]]} in row {odd[0]} ({len(odd)} of "
-            f"{len(labels)} rows) is no whole number, which a class has to be."
+            f"{len(labels)} rows) is not a whole number, so it can't be a class."
         )
     return whole
 
@@ -73,13 +73,13 @@ def _refuse_outside(labels: Array, classes: Sequence[str], path: Path) -> None:
     if len(negative):
         every = len(negative) == len(labels)
         advice = (
-            "its labels are withheld; take a split that has them"
+            "its labels are withheld; use a split that has labels"
             if every
-            else "leave rows without a class out of the data"
+            else "remove rows without a class"
         )
         raise SpecError(
             f"{path}: the label {labels[negative[0]]} in row {negative[0]} ({len(negative)} of "
-            f"{len(labels)} rows are below 0) is no class: {advice}."
+            f"{len(labels)} rows are below 0) is not a class: {advice}."
         )
     beyond = np.flatnonzero(labels >= len(classes)) if classes else negative
     if len(beyond):
@@ -95,8 +95,8 @@ def refuse_one_name_for_two(classes: Sequence[str], path: Path) -> None:
     twice = next((name for name in classes if classes.count(name) > 1), None)
     if twice is not None:
         raise SpecError(
-            f"{path}: `dataset.classes` names {twice!r} twice, so a label of that name could be "
-            "either; give each class its own name, or the labels as numbers."
+            f"{path}: `dataset.classes` names {twice!r} twice, so a label with that name is "
+            "ambiguous; give each class its own name, or use numeric labels."
         )
 
 
@@ -104,7 +104,7 @@ def _numbered(names: Sequence[str], classes: Sequence[str], path: Path) -> Array
     if not classes:
         raise SpecError(
             f"{path}: the labels are text ({names[0]!r} in row 0); `dataset.classes` in the card "
-            "has to name them in the order of the model's outputs."
+            "must list them in the order of the model's outputs."
         )
     refuse_one_name_for_two(classes, path)
     places = {name: place for place, name in enumerate(classes)}

@@ -26,7 +26,7 @@ def load_dataset(card: Card, spare_bytes: int | None = None) -> Dataset:
     package that reads it is not installed, `OutOfMemory` where ``spare_bytes`` can't hold it.
     """
     if card.dataset is None:
-        raise SpecError(f"{card.path}: the card names no data set.")
+        raise SpecError(f"{card.path}: the card has no data set.")
     path = card.file(card.dataset.path)
     try:
         refuse_too_large(path, card, spare_bytes)
@@ -74,8 +74,8 @@ def _read(path: Path, card: Card) -> Stored:
     if path.suffix.lower() == ".npz":
         return npz.read(path, card)
     raise SpecError(
-        f"{path}: of no format that is read here (.npz, {', '.join(tables.SUFFIXES)}, a folder, or "
-        "file.py:function); write it in one of them."
+        f"{path}: unsupported format (.npz, {', '.join(tables.SUFFIXES)}, a folder, or "
+        "file.py:function); convert it to one of these."
     )
 
 
@@ -87,8 +87,8 @@ def _read_folder(path: Path, card: Card) -> Stored:
     if images.holds_images(path):
         return images.read(path, card)
     raise SpecError(
-        f"{path}: neither images in one folder a class nor a data set that Hugging Face's "
-        "save_to_disk wrote nor Parquet files."
+        f"{path}: expected images in one folder per class, a data set saved with Hugging Face's "
+        "save_to_disk, or Parquet files."
     )
 
 
@@ -137,7 +137,7 @@ def _gold(scores: Array, path: Path) -> Array:
     if len(odd):
         raise SpecError(
             f"{path}: the score {scores[odd[0]]} in row {odd[0]} ({len(odd)} of "
-            f"{len(scores)} rows) is no similarity; leave those rows out."
+            f"{len(scores)} rows) is not a similarity; remove those rows."
         )
     return scores
 
@@ -148,19 +148,21 @@ def _with_relations(found: Dataset, extra: dict[str, Array], path: Path) -> Data
         places = extra.get(name)
         if places is not None and (places.dtype.kind not in "iu" or _outside(places, found)):
             raise SpecError(
-                f"{path}: `{name}` has to hold places among the {found.examples} examples, from 0."
+                f"{path}: `{name}` must hold indices of the {found.examples} examples, from 0."
             )
     pairs, scores = extra.get("pairs"), extra.get("scores")
     if pairs is not None and (
         scores is None or pairs.shape != (scores.size, 2) or scores.ndim != 1
     ):
-        raise SpecError(f"{path}: `pairs` has to be (pairs, 2) and `scores` one number for each.")
+        raise SpecError(
+            f"{path}: `pairs` must be (pairs, 2) and `scores` must have one number per pair."
+        )
     relevant = extra.get("relevant")
     if relevant is not None:
         sides = tuple(len(extra.get(name, ())) for name in ("queries", "items"))
         if relevant.shape != sides or not relevant.astype(bool).any(axis=1).all():
             raise SpecError(
-                f"{path}: `relevant` has to be (queries, items) with something relevant for each "
+                f"{path}: `relevant` must be (queries, items) with at least one relevant item per "
                 "query."
             )
     return replace(

@@ -39,7 +39,7 @@ def _label_notes(arrays: dict[str, Array], names: list[str], card: Card) -> tupl
     others = _quoted(sorted(set(arrays) - {*names, "images"}))
     if card.task != "classification" or "labels" in arrays or not others:
         return ()
-    return (f"it has no array `labels`; {others} is left out",)
+    return (f"it has no array `labels`; {others} is ignored",)
 
 
 def retrieval(path: Path) -> dict[str, Array]:

@@ -22,12 +22,12 @@ def prepared(arrays: Mapping[str, Array], card: Card, path: Path) -> dict[str, A
     for name, array in arrays.items():
         if array.ndim == 0 or array.dtype.kind not in "biuf":
             what = "one value" if array.ndim == 0 else str(array.dtype)
-            raise SpecError(f"{path}: {name!r} is {what}; it has to be numbers, a row a sample.")
+            raise SpecError(f"{path}: {name!r} is {what}; it must be numbers, one row per sample.")
     counts = {len(array) for array in arrays.values()}
     if len(counts) > 1:
         raise SpecError(f"{path}: the inputs have different numbers of examples: {sorted(counts)}.")
     if counts == {0}:
-        raise SpecError(f"{path}: it has no example; a data set needs one at least.")
+        raise SpecError(f"{path}: it has no examples; a data set needs at least one.")
     concerned = _concerned(arrays, card)
     return {
         tensor.name: _fitted(arrays[tensor.name], tensor, card, path, concerned)
@@ -118,7 +118,7 @@ def _refuse_impossible(stored: Array, how: Preprocessing, card: Card, path: Path
     if any(stored.ndim < 2 or count != stored.shape[-1] for count in channels):
         raise SpecError(
             f"{path}: `dataset.preprocessing` gives {channels[0]} values, one for each channel, "
-            f"but the last axis of a stored sample, of shape {sample}, is another number."
+            f"but the last axis of a stored sample, of shape {sample}, has another size."
         )
 
 
@@ -131,11 +131,11 @@ def _advice(stored: Array, expected: tuple[int, ...], card: Card) -> str:
     if card.dataset.preprocessing.layout != "nchw" and _fits((sample[2], *sample[:2]), expected):
         return f'Set `{key}.layout = "nchw"`.'
     if card.dataset.preprocessing.layout == "nchw" and _fits(sample, expected):
-        return f"The channels are where the model wants them: leave `{key}.layout` out."
+        return f"The channels are already where the model expects them: leave `{key}.layout` out."
     channels = {side for side in (expected[0], expected[2]) if side in (1, 3, 4)}
     if channels == {1} and sample[2] == 3:
         return f'Set `{key}.colour = "grey"`.'
-    return f"Set `{key}.size`, `crop` or `layout`; `shape` where the samples are no images."
+    return f"Set `{key}.size`, `crop` or `layout`; `shape` if the samples are not images."
 
 
 def _as_type(values: Array, tensor: Tensor, path: Path, *, scaled: bool) -> Array:
@@ -147,7 +147,7 @@ def _as_type(values: Array, tensor: Tensor, path: Path, *, scaled: bool) -> Arra
     elif found.dtype.kind in "biu":
         changed = found != values
     else:
-        raise SpecError(f"{path}: the input {tensor.name!r} takes {tensor.dtype}, no numbers.")
+        raise SpecError(f"{path}: the input {tensor.name!r} takes {tensor.dtype}, not numbers.")
     if changed.any():
         row = int(np.argwhere(changed)[0][0])
         advice = (

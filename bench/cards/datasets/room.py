@@ -24,9 +24,9 @@ def refuse_too_large(path: Path, card: Card, spare_bytes: int | None) -> None:
     needed = _needed_bytes(path, card)
     if spare_bytes is not None and needed > spare_bytes:
         raise OutOfMemory(
-            f"{path}: its samples take {in_bytes(needed)} as they are stored and as {card.name} "
-            f"takes them, and {in_bytes(max(0, spare_bytes))} of memory are left. Take a part of "
-            "the data, or a larger machine."
+            f"{path}: its samples need {in_bytes(needed)} as stored and as inputs of {card.name}, "
+            f"but only {in_bytes(max(0, spare_bytes))} of memory is free. Use a part of the data, "
+            "or a larger machine."
         )
 
 

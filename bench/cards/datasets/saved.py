@@ -42,8 +42,8 @@ def read(path: Path, card: Card) -> Stored:
         raise SpecError(f"{path / 'state.json'}: it lists no data file. {_AGAIN}")
     if any(step.get("transforms") for step in state.get("_inplace_history") or ()):
         raise SpecError(
-            f"{path}: it was saved with changes that are made when it is loaded, by the package "
-            "datasets before 1.6; load it with that version and save it again."
+            f"{path}: it was saved by datasets before 1.6, which applies some changes on loading; "
+            "load it with that version and save it again."
         )
     files = _entries(path, state, "_data_files")
     chosen = _entries(path, state, "_indices_data_files")
@@ -66,7 +66,7 @@ def _chosen(splits: Sequence[str], path: Path, card: Card) -> str:
     assert card.dataset is not None
     if card.dataset.split not in splits:
         raise SpecError(
-            f"{path}: it has the splits {', '.join(splits)}; name one of them in `dataset.split` "
+            f"{path}: it has the splits {', '.join(splits)}; name one in `dataset.split` "
             f"of {card.path.name}."
         )
     return card.dataset.split
@@ -78,7 +78,7 @@ def _json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise SpecError(f"{path}: can't be read: {error}. {_AGAIN}") from error
     if not isinstance(found, dict):
-        raise SpecError(f"{path}: it holds no table of names and values. {_AGAIN}")
+        raise SpecError(f"{path}: it is not a table of names and values. {_AGAIN}")
     return found
 
 
@@ -106,7 +106,7 @@ def _notes(path: Path, used: Sequence[Path], state: Mapping[str, Any], card: Car
         yield f"{number} left out, not in state.json's list; the first is {unused[0].name}"
     own = state.get("_split")
     if own and card.dataset.split and own != card.dataset.split:
-        yield f"the data set says that it is the split {own}, the card says {card.dataset.split}"
+        yield f"the data set is the split {own}, but the card says {card.dataset.split}"
 
 
 # -- folders of Parquet files ---------------------------------------------------------------------
@@ -146,5 +146,6 @@ def _refuse_missing(files: Sequence[Path], path: Path) -> None:
         if absent:
             raise SpecError(
                 f"{path}: {counted(len(absent), 'file')} of {wanted} "
-                f"{'is' if len(absent) == 1 else 'are'} missing (number {min(absent)}); copy all."
+                f"{'is' if len(absent) == 1 else 'are'} missing (number {min(absent)}); copy all "
+                "files."
             )

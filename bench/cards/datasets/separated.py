@@ -61,7 +61,7 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise SpecError(
-            f"{path}: not a readable {path.suffix[1:]} file: line {line} is no UTF-8; save the "
+            f"{path}: not a readable {path.suffix[1:]} file: line {line} is not UTF-8; save the "
             "file as UTF-8."
         ) from error
     if not text.strip():
@@ -87,8 +87,8 @@ def _layout(text: str, path: Path, card: Card) -> _Layout:
     missing = sorted(needed - set(ways[0].names)) if ways else sorted(needed)
     names = ", ".join(map(repr, ways[0].names[:8])) if ways else "nothing"
     raise SpecError(
-        f"{path}: there is no column {missing[0]!r}; its first line names {names}. Say which is "
-        "which in `dataset.columns` of the card, or write the names into the first line."
+        f"{path}: there is no column {missing[0]!r}; its first line names {names}. Map the "
+        "columns in `dataset.columns` of the card, or put the names in the first line."
     )
 
 
@@ -191,13 +191,13 @@ def _problem(layout: _Layout, quoting: int) -> str:
             if len(row) != width:
                 return (
                     f"row {number} (it ends on line {line} below the names) has {len(row)} cells, "
-                    f"there are {width} columns; mend the row, or put quotes around cells that "
-                    "hold separators."
+                    f"but there are {width} columns; fix the row, or quote cells that contain "
+                    "separators."
                 )
     except csv.Error as error:
         return (
             f"the quotes of row {number + 1} (below line {line} below the names) are broken: "
-            f'{error}; double a quote that belongs to the text ("").'
+            f'{error}; write a quote inside the text twice ("").'
         )
     return ""
 

@@ -71,8 +71,8 @@ def _shard_notes(path: Path) -> Iterable[str]:
     found = SHARD.search(path.stem)
     if found and int(found[2]) > 1:
         yield (
-            f"it is file {int(found[1]) + 1} of {int(found[2])} of its data set, and the others "
-            "are left out; name the folder to read all"
+            f"it is file {int(found[1]) + 1} of {int(found[2])} of its data set; the others are "
+            "ignored; name the folder to read all"
         )
 
 
@@ -130,7 +130,7 @@ def stored(
     assert card.dataset is not None
     named = card.dataset.columns or ColumnsCard()
     if table.num_rows == 0:
-        raise SpecError(f"{path}: the table has no row.")
+        raise SpecError(f"{path}: the table has no rows.")
     label = named.label or ("label" if "label" in table.column_names else None)
     if label is None and card.task == "classification":
         others = ", ".join(map(repr, table.column_names[:8]))
@@ -212,7 +212,7 @@ def _image_bytes(row: bytes | dict[str, Any], where: str) -> bytes:
     if data is None:
         assert isinstance(row, dict)
         raise SpecError(
-            f"{where}: it holds the path of an image ({row.get('path')}) and not its bytes; save "
+            f"{where}: it holds the path of an image ({row.get('path')}), not its bytes; save "
             "the data set with the images in it, or name the folder of the images in "
             "`dataset.path`."
         )

@@ -48,14 +48,13 @@ def _load(path: Path) -> Any:
         from tokenizers import Tokenizer  # tokenizers: optional
     except ImportError as error:
         raise Unavailable(
-            "the package tokenizers is not installed, which text needs.",
+            "text needs the package tokenizers, which is not installed.",
             "pip install 'infer-bench[hf]'",
         ) from error
     file = path / "tokenizer.json" if path.is_dir() else path
     if not file.is_file():
         raise SpecError(
-            f"{file}: there is no such tokenizer file. Save it with "
-            "`tokenizer.save_pretrained(folder)`."
+            f"{file}: no such tokenizer file. Save it with `tokenizer.save_pretrained(folder)`."
         )
     try:
         return Tokenizer.from_file(str(file))

@@ -71,7 +71,7 @@ def distill(original: Loaded, data: str, recipe: Recipe, out: Path, say: Say) ->
         import torch  # torch: optional
     except ImportError as error:
         raise Unavailable(
-            "PyTorch is not installed, which training needs.", "pip install 'infer-bench[torch]'"
+            "training needs PyTorch, which is not installed.", "pip install 'infer-bench[torch]'"
         ) from error
     training = _training_data(original, data)
     for words in training.notes:
@@ -114,11 +114,11 @@ def _training_data(original: Loaded, data: str) -> Dataset:
     shared = shared_samples(found.inputs, original.dataset.inputs)
     if shared:
         raise SpecError(
-            f"{data}: {shared} of {found.examples} training examples are in the test set "
-            f"{card.dataset.name} too, so the student's accuracy would be too good."
+            f"{data}: {shared} of {found.examples} training examples are also in the test set "
+            f"{card.dataset.name}, so the student's accuracy would be too high."
         )
     if found.examples < 2 * _BATCH:
-        raise SpecError(f"{data}: {found.examples} examples; {2 * _BATCH} are needed at least.")
+        raise SpecError(f"{data}: {found.examples} examples; at least {2 * _BATCH} are needed.")
     return found
 
 
@@ -127,7 +127,7 @@ def _classes(card: Card) -> int:
     named = len(card.dataset.classes) if card.dataset else 0
     width = next((w for w in widths if isinstance(w, int)), named)
     if not width:
-        raise SpecError(f"{card.name}: the card tells no number of classes: give `outputs`.")
+        raise SpecError(f"{card.name}: the card doesn't give the number of classes: add `outputs`.")
     return width
 
 
@@ -135,7 +135,7 @@ def _targets(original: Loaded, training: Dataset, recipe: Recipe, say: Say) -> A
     """The original's logits, float32 (n, classes); for a control the labels, int64 (n,)."""
     if recipe.control_of:
         if training.labels is None:
-            raise SpecError(f"{training.name}: it has no labels, which a control is trained on.")
+            raise SpecError(f"{training.name}: a control is trained on labels, but it has none.")
         return training.labels
     assert original.file.onnx is not None
     say(f"asking {original.card.name} about {training.examples} examples")
@@ -177,7 +177,7 @@ def _train(
     loss_of = _loss(recipe)
     done = state.resume().get("epochs", 0)
     if done:
-        say(f"{recipe.name}: goes on after epoch {done}")
+        say(f"{recipe.name}: resuming after epoch {done}")
     for epoch in range(done, recipe.epochs):
         generator = torch.Generator().manual_seed(recipe.seed * 1000 + epoch)
         rows_of = seen[torch.randperm(len(seen), generator=generator)]
@@ -196,7 +196,7 @@ def _train(
         state.keep({"epochs": epoch + 1})
         say(
             f"{recipe.name}: epoch {epoch + 1}/{recipe.epochs}, loss {total / steps:.4f}, "
-            f"{right:.1%} as wanted on held-out examples"
+            f"{right:.1%} correct on held-out examples"
         )
     net.eval()
 

@@ -188,7 +188,7 @@ def _memory(device: str) -> Iterator[None]:
         if not isinstance(error, MemoryError) and not any(word in text for word in _MEMORY_WORDS):
             raise
         raise OutOfMemory(
-            f"training on {device} ran out of memory. Give less to --batch, --length or --layers."
+            f"training on {device} ran out of memory. Give a smaller --batch, --length or --layers."
         ) from error
 
 
@@ -205,8 +205,9 @@ def _folder(card: Card) -> Path:
     source = card.model_file().torch
     if source is None or source.folder is None:
         raise SpecError(
-            f"{card.name}: a student is made of its original's weights, which take a checkpoint "
-            "folder, a GGUF file, or the card of one; an ONNX graph alone can't be trained."
+            f"{card.name}: a student starts from its original's weights, so the original must be "
+            "a checkpoint folder, a GGUF file, or a card of one; an ONNX graph alone can't be "
+            "trained."
         )
     return source.folder
 
@@ -230,7 +231,7 @@ def _origin(card: Card, paths: Sequence[Path], texts: Texts, recipe: LanguageRec
     files = ", ".join(path.name for path in paths)
     documents = f"{len(texts.training)} documents of {files} (sha256 {texts.sha256[:12]})"
     if recipe.sample:
-        documents += f" and {recipe.sample} texts that {card.name} went on from their beginnings"
+        documents += f" and {recipe.sample} texts that {card.name} continued from their beginnings"
     if recipe.control_of:
         return Origin(
             card,
@@ -300,7 +301,7 @@ class _Training:
         recipe = self.recipe
         self.done = _Progress(**state.resume())
         if self.done.steps:
-            say(f"{recipe.name}: goes on after step {self.done.steps}")
+            say(f"{recipe.name}: resuming after step {self.done.steps}")
         else:
             say(f"reading {len(self.held_out)} held-out documents")
             self.done.held_out = {
@@ -357,7 +358,7 @@ class _Training:
         mean = float(sum(losses)) / len(losses)
         if not math.isfinite(mean):
             raise SpecError(
-                f"{self.recipe.name}: the loss is no number any more. Give less to --rate than "
+                f"{self.recipe.name}: the loss is not a number any more. Give a --rate below "
                 f"{self.recipe.rate:g}."
             )
         return round(mean, 6)

@@ -41,8 +41,8 @@ def sampled(
     asked = [one.ids[:PROMPT] for one in documents if len(one.ids) >= PROMPT]
     if not asked or length <= PROMPT:
         raise SpecError(
-            f"--sample takes documents, and rows, of more than {PROMPT} tokens: the original goes "
-            "on from so many."
+            f"--sample takes documents, and rows, of more than {PROMPT} tokens, because the "
+            "original continues from that many."
         )
     settings = {"count": count, "length": length, "seed": seed}
     found = _read(kept, settings)

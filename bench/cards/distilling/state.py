@@ -36,13 +36,13 @@ class TrainingState:
             found = [(part, stored["parts"][name]) for name, part in self._parts.items()]
         except Exception as error:
             raise SpecError(
-                f"{self._path}: can't be read; delete it to begin anew: {error}."
+                f"{self._path}: can't be read; delete it to start again: {error}."
             ) from error
         if recipe != self._recipe:
             changed = [key for key, value in self._recipe.items() if value != recipe.get(key)]
             raise SpecError(
-                f"{self._path}: a training with another {', '.join(changed)} was begun there. "
-                "Delete the file to begin anew, or give the same settings to go on."
+                f"{self._path}: a training with another {', '.join(changed)} was started there. "
+                "Delete the file to start again, or give the same settings to resume."
             )
         for part, state in found:
             part.load_state_dict(state)
@@ -68,8 +68,8 @@ class TrainingState:
         except (OSError, RuntimeError) as error:  # PyTorch's writer has words of its own
             partial.unlink(missing_ok=True)
             raise SpecError(
-                f"{self._path}: the state of the training can't be written: {error}. Make room, "
-                "then give the same command to go on."
+                f"{self._path}: the state of the training can't be written: {error}. Free space, "
+                "then run the same command to resume."
             ) from error
 
     def forget(self) -> None:

@@ -33,7 +33,7 @@ def student_of(original: Any, layers: int, name: str) -> Any:
     count = int(getattr(original.config, _COUNT))
     if not 0 < layers < count:
         raise SpecError(
-            f"{name}: it has {count} layers, so its student can have 1 to {count - 1}, and not "
+            f"{name}: it has {count} layers, so its student can have 1 to {count - 1}, not "
             f"{layers}."
         )
     kept = kept_layers(count, layers)
@@ -91,9 +91,9 @@ def _take_over(student: Any, original: Any, place: str, kept: Sequence[int], nam
         given = weights.get(source)
         if given is None or given.shape != own.shape:
             raise SpecError(
-                f"{name}: {key} of a student with {len(kept)} layers can't begin as the "
-                f"original's {source}: its layers differ in kind, and not by a rule that bench "
-                "knows. Give another number of --layers."
+                f"{name}: {key} of a student with {len(kept)} layers can't start from the "
+                f"original's {source}: its layers differ in kind, by no rule that bench knows. "
+                "Give another number of --layers."
             )
         taken[key] = given
     student.load_state_dict(taken)

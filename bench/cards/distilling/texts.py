@@ -44,8 +44,9 @@ def read_texts(paths: Sequence[Path], share: float, seed: int) -> Texts:
     documents = [document for path in paths for document in _documents(path)]
     if len(documents) < _FEWEST:
         raise SpecError(
-            f"{', '.join(map(str, paths))}: {len(documents)} documents; {_FEWEST} are needed at "
-            "least, since some are held out. A .txt file is one, a .jsonl file has one a line: "
+            f"{', '.join(map(str, paths))}: {len(documents)} documents; at least {_FEWEST} are "
+            "needed, because some are held out. A .txt file is one document, a .jsonl file has "
+            "one per line: "
             '{"text": "..."}.'
         )
     together = "\0".join(text for document in documents for text in document)
@@ -80,7 +81,7 @@ def _documents(path: Path) -> list[tuple[str, ...]]:
     for one in found.language:
         if not isinstance(one, Document):
             raise SpecError(
-                f"{path}: a student learns from texts, and these are questions: give a line as "
+                f"{path}: a student learns from texts, but these are questions: write each line as "
                 '{"text": "..."}.'
             )
         if one.text.strip():
@@ -95,7 +96,7 @@ def tokenised(documents: Sequence[str], tokenizer: Path, vocabulary: int) -> lis
     """
     if not tokenizer.is_file():
         raise SpecError(
-            f"{tokenizer}: there is no such file, and without its tokenizer a model can't read."
+            f"{tokenizer}: no such file, and a model can't read text without its tokenizer."
         )
     tokens = Tokens(tokenizer)
     begin = [] if tokens.first is None else [tokens.first]
@@ -107,8 +108,8 @@ def tokenised(documents: Sequence[str], tokenizer: Path, vocabulary: int) -> lis
     largest = max((int(one.ids.max()) for one in found if len(one.ids)), default=0)
     if largest >= vocabulary:
         raise SpecError(
-            f"{tokenizer}: it gives the id {largest}, and the model knows {vocabulary}. It is "
-            "another model's tokenizer: replace it."
+            f"{tokenizer}: it gives the id {largest}, but the model's vocabulary is {vocabulary}. "
+            "The tokenizer belongs to another model: replace it."
         )
     return found
 
@@ -128,8 +129,8 @@ class Rows:
         self.steps_a_pass = tokens // (length * batch)
         if not self.steps_a_pass:
             raise SpecError(
-                f"the text has {tokens} tokens to learn from, and a step takes {length * batch}: "
-                "give more text, or less to --batch or --length."
+                f"the text has {tokens} tokens to learn from, but a step needs {length * batch}: "
+                "give more text, or a smaller --batch or --length."
             )
 
     def of_step(self, step: int) -> Array:

@@ -37,8 +37,9 @@ def refuse_other_states(decoder: Decoder, plan: Plan) -> None:
         kept = all(len(place) == 2 and place[1] in _WRITTEN for place in places)
         if not kept or decoder.change(tensor) not in ("grows", "slides") or len(places) > 1:
             raise Unsupported(
-                f"{decoder.architecture}: its state is more than keys and values ({tensor.input}), "
-                "so it has no form with a static cache, and whole texts need one here."
+                f"{decoder.architecture}: its state is more than keys and values "
+                f"({tensor.input}), so it has no form with a static cache, which whole texts need "
+                "here."
             )
 
 
@@ -90,7 +91,7 @@ def export_buffered(card: Card, cache: Path) -> Path:
     Raises `Unsupported` for a class that has no such form, `ExportFailed` with the numbers.
     """
     source = card.model_file().torch
-    assert source is not None, "only a module is exported"
+    assert source is not None, "only a module can be exported"
     made = make(source)
     decoder: Decoder = made.module.decoder
     plain = kept_place(card, made, cache)
@@ -151,7 +152,7 @@ def _layer(plain: Any, position: Any) -> Any:
         is_compileable = True
 
         def lazy_initialization(self, key_states: Any, value_states: Any) -> None:
-            raise AssertionError("the buffers are there from the beginning")
+            raise AssertionError("the buffers exist from the start")
 
         def update(self, keys: Any, values: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
             places = position + torch.arange(keys.shape[-2], device=keys.device)

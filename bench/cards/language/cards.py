@@ -80,7 +80,7 @@ def reading(folder: Path) -> Iterator[None]:
         yield
     except ImportError as error:
         raise Unavailable(
-            f"{folder}: {error}, which language models need.",
+            f"{folder}: {error}, needed for language models.",
             "pip install 'infer-bench[hf,torch]'",
         ) from error
     except (OSError, ValueError) as error:

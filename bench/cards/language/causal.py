@@ -230,14 +230,14 @@ def _refuse_other_answers(module: Any) -> None:
         same = torch.allclose(logits[:, -1], whole[:, -1], rtol=_SAME, atol=_SAME)
     except Exception as error:
         raise ValueError(
-            f"{decoder.architecture} can't go on from a state that was put back into its cache: "
+            f"{decoder.architecture} can't continue from a state that was restored into its cache: "
             f"{type(error).__name__}: {error}"
         ) from error
     if not same:
         raise ValueError(
-            f"{decoder.architecture} answers otherwise once its state was taken out of its cache "
-            "and put back, so bench can't decode with it step by step. Export it yourself, and "
-            "name the .onnx file."
+            f"{decoder.architecture} gives other answers after its state was saved and restored, "
+            "so bench can't decode with it step by step. Export it yourself, and name the .onnx "
+            "file."
         )
 
 

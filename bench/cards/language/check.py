@@ -68,8 +68,8 @@ def check(name: str, made: Made, path: Path, *, thorough: bool = True) -> Checke
     if tally.ties * 2 > tally.steps:
         raise ExportFailed(
             f"{name}: at {tally.ties} of {tally.steps} steps candidates for "
-            f"{' or '.join(decoder.chooses) or 'a choice by rank'} tie, so nothing tells whether "
-            "the export is right. Are its weights trained?"
+            f"{' or '.join(decoder.chooses) or 'a choice by rank'} tie, so the export can't be "
+            "verified. Are its weights trained?"
         )
     return Checked(tally.steps, tally.worst, tally.ties)
 
@@ -174,7 +174,7 @@ class _Comparison:
                 top = np.sort(want[0][0, -1])[-2:]
                 if top[1] - top[0] > TOLERANCE.absolute * max(1.0, abs(float(top[1]))):
                     raise ExportFailed(
-                        f"{self.name}: after {position} tokens the exported model goes on with "
+                        f"{self.name}: after {position} tokens the exported model continues with "
                         "another word than PyTorch, so it is not timed. Report it to the exporter."
                     )
 

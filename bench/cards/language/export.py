@@ -31,7 +31,7 @@ def export_decoder(card: Card, cache: Path) -> Path:
     does. Raises `ExportFailed` with the numbers where a new one computes something else.
     """
     source = card.model_file().torch
-    assert source is not None, "only a module is exported"
+    assert source is not None, "only a module can be exported"
     made = make(source)
     path = kept_place(card, made, cache)
     if path.is_file() and _still_computes(card, made, path):

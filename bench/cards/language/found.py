@@ -75,7 +75,7 @@ def _by_names(path: Path, graph: Any, names: _Names) -> Decoder | None:
     known = {names.tokens, names.mask, names.positions, *(tensor.input for tensor in state)}
     for name in inputs.keys() - known:
         raise SpecError(
-            f"{path}: a decoder by its cache, but what its input {name!r} is for is not known. "
+            f"{path}: it has a decoder's cache, but the purpose of its input {name!r} is unknown. "
             "bench feeds token ids, an attention mask, position ids, keys and values."
         )
     classes = [d.dim_value for d in outputs[names.logits].shape.dim][-1:]
@@ -109,7 +109,7 @@ def _state(
             dims = [dim.dim_value for dim in kind.shape.dim]
             if len(dims) != 4 or not (dims[1] and dims[3]):
                 raise SpecError(
-                    f"{path}: {taken!r} has to be [batch, heads, past tokens, width], with numbers "
+                    f"{path}: {taken!r} must be [batch, heads, past tokens, width], with numbers "
                     f"for heads and width; it has {len(dims)} axes, {dims}."
                 )
             dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)).name
@@ -141,7 +141,7 @@ def _genai_names(path: Path) -> _Names | None:
             context=model.get("context_length"),
         )
     except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise SpecError(f"{path}: can't be read as a description of a decoder: {error}.") from error
+        raise SpecError(f"{path}: not a valid description of a decoder: {error}.") from error
 
 
 def _pattern(text: str | None, otherwise: str) -> str:

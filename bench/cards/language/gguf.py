@@ -63,7 +63,7 @@ def unpack(path: Path) -> Path:
 def _refuse_by_name(path: Path) -> None:
     """Raise `SpecError` for what its name and its first bytes rule out."""
     if not path.is_file():
-        raise SpecError(f"{path}: there is no such file.")
+        raise SpecError(f"{path}: no such file.")
     with path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
             raise SpecError(f"{path}: not a GGUF file: it doesn't begin with the letters GGUF.")
@@ -74,7 +74,7 @@ def _refuse_by_name(path: Path) -> None:
 
 def _split(path: Path, parts: int) -> SpecError:
     return SpecError(
-        f"{path}: one of {parts} parts of a GGUF file, and bench reads whole ones. Join them: "
+        f"{path}: one of {parts} parts of a GGUF file, but bench reads whole files. Join them: "
         f"llama-gguf-split --merge {path.name} whole.gguf."
     )
 
@@ -83,7 +83,7 @@ def _require(path: Path) -> None:
     for package in _NEEDED:
         if importlib.util.find_spec(package) is None:
             raise Unavailable(
-                f"{path}: {package} is not installed, which reading GGUF files needs.",
+                f"{path}: reading GGUF files needs {package}, which is not installed.",
                 "pip install 'infer-bench[gguf,torch]'",
             )
 
@@ -133,14 +133,14 @@ def _class_of(path: Path, facts: Any) -> tuple[Any, Any]:
     except Exception as error:
         raise SpecError(
             f"{path}: {which} reads no GGUF file of the architecture {name!r}: "
-            f"{first_line(error)}. Take the model as a checkpoint folder, or export it yourself "
+            f"{first_line(error)}. Use the model's checkpoint folder, or export it yourself "
             "and name the .onnx file."
         ) from error
     kind = transformers.MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
     if kind is None or config.is_encoder_decoder:
         raise SpecError(
-            f"{path}: {which} has no decoder-only class for the architecture {name!r}, and bench "
-            "measures no other language models."
+            f"{path}: {which} has no decoder-only class for the architecture {name!r}, the only "
+            "kind of language model that bench measures."
         )
     # transformers 5.24 takes a class's default for some architectures, Qwen3 among them.
     width = _field(facts, f"{name}.attention.key_length")
@@ -195,7 +195,7 @@ def _refuse_left_over(path: Path, facts: Any, model: Any) -> None:
         where = f" ({named[0]})" if named else ""
         raise SpecError(
             f"{path}: transformers leaves {left} of its weights out of {type(model).__name__}"
-            f"{where}, so it would be another network. Take the model as a checkpoint folder."
+            f"{where}, so it would be a different network. Use the model's checkpoint folder."
         )
 
 
@@ -212,7 +212,7 @@ def _write_tokenizer(path: Path, folder: Path) -> str:
     except BenchError:
         raise
     except Exception as error:
-        return f"its tokenizer can't be read out of the GGUF file: {first_line(error)}"
+        return f"its tokenizer can't be read from the GGUF file: {first_line(error)}"
     return ""
 
 

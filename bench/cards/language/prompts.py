@@ -33,8 +33,9 @@ def prompt_tokens(
     ids = Tokens(tokenizer).ids(_TEXT.read_text("utf-8"))
     if decoder.vocabulary and ids.max() >= decoder.vocabulary:
         raise SpecError(
-            f"{tokenizer}: it gives the id {ids.max()}, and the model knows {decoder.vocabulary}. "
-            "It is another model's tokenizer: replace it, or remove it to time drawn ids."
+            f"{tokenizer}: it gives the id {ids.max()}, but the model's vocabulary is "
+            f"{decoder.vocabulary}. The tokenizer belongs to another model: replace it, or remove "
+            "it to time random ids."
         )
     starts = rng.choice(len(ids), size=batch, replace=batch > len(ids))
     found: Array = ids[(starts[:, None] + np.arange(count)) % len(ids)]

@@ -54,7 +54,7 @@ def cache_argument(model: Any) -> str:
     found = next((name for name in ("cache", "past_key_values") if name in names), None)
     if found is None or "input_ids" not in names:
         raise ValueError(
-            f"{type(model).__name__} takes no cache of keys and values, so bench can't decode with "
+            f"{type(model).__name__} takes no key-value cache, so bench can't decode with "
             "it step by step. Export it yourself, and name the .onnx file."
         )
     return found
@@ -74,7 +74,7 @@ def plan_state(kind: Any, config: Any, fills: Mapping[str, float]) -> Plan:
     if probes.keeps_a_recurrent_state():
         raise ValueError(
             f"{kind.__name__} keeps a recurrent state (as Mamba and linear attention do), which "
-            "its layers overwrite in place, and bench can't hand that on from step to step. Export "
+            "its layers overwrite in place, and bench can't carry that from step to step. Export "
             "it yourself, and name the .onnx file."
         )
     numbers = {n for c in _numbers(config.to_dict()) for n in (c - 1, c)}
@@ -84,7 +84,7 @@ def plan_state(kind: Any, config: Any, fills: Mapping[str, float]) -> Plan:
     last = probes.at(far)
     if not last.tensors:
         raise ValueError(
-            f"{kind.__name__} keeps nothing in a cache of keys and values, so bench can't decode "
+            f"{kind.__name__} keeps nothing in a key-value cache, so bench can't decode "
             "with it step by step. Export it yourself, and name the .onnx file."
         )
     laws = {place: _law(place, probes, sizes) for place in last.sizes}
@@ -183,8 +183,8 @@ class _Probes:
                 self._model(input_ids=ids, use_cache=True, **{self._argument: cache})
         except Exception as error:
             raise ValueError(
-                f"{type(self._model).__name__} can't be run without its weights, which is how "
-                f"bench finds what it keeps in its cache: {type(error).__name__}: {error}"
+                f"{type(self._model).__name__} can't be run without its weights, which bench does "
+                f"to find what it keeps in its cache: {type(error).__name__}: {error}"
             ) from error
         return self._described(cache)
 
@@ -262,7 +262,7 @@ def _law(place: Path, probes: _Probes, sizes: list[int]) -> int | Length:
         probes.at(further)
     raise ValueError(
         f"the cache of {type(probes._model).__name__} has something at "
-        f"{'.'.join(map(str, place))} whose size follows no law that bench knows, so it can't be "
+        f"{'.'.join(map(str, place))} whose size follows no rule that bench knows, so it can't be "
         "described. Export the model yourself, and name the .onnx file."
     )
 

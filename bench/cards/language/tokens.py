@@ -38,7 +38,7 @@ class Tokens:
             from tokenizers import Tokenizer  # tokenizers: optional
         except ImportError as error:
             raise Unavailable(
-                f"{path}: {error}, which reads it.", "pip install 'infer-bench[hf]'"
+                f"{path}: {error}, needed to read it.", "pip install 'infer-bench[hf]'"
             ) from error
         try:
             self._reader = Tokenizer.from_file(str(path))

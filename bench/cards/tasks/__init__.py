@@ -28,7 +28,7 @@ def find_task(name: str) -> Task:
         try:
             task: Task = made()
         except Exception as error:
-            words = f"{where} can't be made: {first_line(error)}."
+            words = f"{where} can't be created: {first_line(error)}."
             raise with_trace(Unavailable(words, "Correct its class."), error) from error
     if known[name].startswith("bench."):
         return task

@@ -63,9 +63,17 @@ class Classification(Task):
             "answers like {original} on {value:.1%} of the examples",
         ),
         LikenessRow(
-            "error_consistency", "errs on the same examples (kappa)", "high", "where it errs"
+            "error_consistency",
+            "wrong on the same examples (kappa)",
+            "high",
+            "where it makes mistakes",
         ),
-        LikenessRow("same_wrong", "same wrong class, where both err", "high", "how it errs"),
+        LikenessRow(
+            "same_wrong",
+            "same wrong class, where both err",
+            "high",
+            "which mistakes it makes",
+        ),
         LikenessRow(
             "divergence", "KL divergence, nats, T = {temperature:g}", "low", "its distributions"
         ),
@@ -79,7 +87,7 @@ class Classification(Task):
             return {"label": labels, "predicted": _of_one_output(outputs.reshape(-1), card)}
         if outputs.ndim != 2 or len(outputs) != len(labels):
             raise AccuracyFailed(
-                f"{card.name}: a classifier's output is (examples, classes), this one is "
+                f"{card.name}: a classifier's output must be (examples, classes), but this one is "
                 f"{outputs.shape} for {len(labels)} labels. Set the card's task to `raw`, or "
                 "name the output in `dataset.output`."
             )
@@ -119,8 +127,8 @@ class Classification(Task):
         chance = np.bincount(labels).max() / len(labels)
         if score.value.low <= chance:
             doubts.append(
-                f"top-1 of {score.value.estimate:.1%} is not surely above the {chance:.1%} that "
-                "naming the commonest class gives: check the preprocessing, the order of the "
+                f"top-1 of {score.value.estimate:.1%} is not reliably above the {chance:.1%} of "
+                "always naming the most common class: check the preprocessing, the order of the "
                 "classes and the weights"
             )
         better = _another_order(columns)
@@ -176,7 +184,7 @@ def right_of(columns: Columns) -> Array:
 def _labels(data: Dataset, card: Card) -> Array:
     if data.labels is None or len(data.labels) == 0:
         raise AccuracyFailed(
-            f"{card.name}: the data set {data.name} has no labels, which classification needs."
+            f"{card.name}: the data set {data.name} has no labels, needed for classification."
         )
     return data.labels
 
@@ -198,7 +206,7 @@ def _of_one_output(outputs: Array, card: Card) -> Array:
         low, high = float(outputs.min()), float(outputs.max())
         if low < 0 or high > 1:
             raise AccuracyFailed(
-                f"{card.name}: its one output runs from {low:.3g} to {high:.3g}, so it is no "
+                f"{card.name}: its one output runs from {low:.3g} to {high:.3g}, so it is not a "
                 "probability of class 1; set `dataset.threshold` (0 for logits)."
             )
         threshold = 0.5
@@ -211,12 +219,12 @@ def _fits(width: int, labels: Array, card: Card) -> None:
     if named and named != width:
         raise AccuracyFailed(
             f"{card.name}: its output has {width} classes, the card names {named}. Correct "
-            "`dataset.classes`, or take the model that was trained on these classes."
+            "`dataset.classes`, or use the model that was trained on these classes."
         )
     if labels.max() >= width:
         raise AccuracyFailed(
             f"{card.name}: its output has {width} classes, but the labels go up to {labels.max()}. "
-            "Take the data that the model was trained for, or number the classes from 0."
+            "Use the data that the model was trained for, or number the classes from 0."
         )
 
 
@@ -246,7 +254,8 @@ def _another_order(columns: Columns) -> str:
         f"{label} as {named}" for label, named in zip(rows, best, strict=True) if label != named
     ]
     return (
-        f"{counts[rows, best].sum() / len(labels):.1%} would be right, were the classes numbered "
-        f"otherwise ({', '.join(moved[:4])}{', ...' if len(moved) > 4 else ''}): the order of the "
+        f"{counts[rows, best].sum() / len(labels):.1%} would be correct with another numbering of "
+        f"the classes ({', '.join(moved[:4])}{', ...' if len(moved) > 4 else ''}): the order of "
+        "the "
         "classes differs between the model and the data"
     )

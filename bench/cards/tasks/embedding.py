@@ -54,10 +54,10 @@ class Embedding(Task):
         LikenessRow("similarity_error", "mean difference of similarity", "low", "its similarities"),
         LikenessRow(
             "recall_agreement",
-            "same share of the relevant found",
+            "same share of relevant items found",
             "high",
-            "what it finds",
-            "finds the same share of what is relevant as {original} in {value:.1%} of queries",
+            "which items it finds",
+            "finds the same share of relevant items as {original} in {value:.1%} of queries",
         ),
     )
 
@@ -70,7 +70,7 @@ class Embedding(Task):
         if data.queries is None or data.items is None or data.relevant is None:
             raise AccuracyFailed(
                 f"{card.name}: the data set {data.name} has neither pairs with scores nor queries "
-                "with relevant items, one of which an embedding is scored on."
+                "with relevant items; scoring an embedding needs one of the two."
             )
         similarity = vectors[data.queries] @ vectors[data.items].T
         recalls = {f"recall_at_{k}": recall_at(similarity, data.relevant, k) for k in RECALL_AT}
@@ -112,8 +112,8 @@ class Embedding(Task):
         if score.metric != RHO or score.value.low > 0:
             return []
         return [
-            f"{RHO.name} of {score.value.estimate:.2f} is not surely above 0, which unrelated "
-            "vectors give: check the tokenizer, the pooling and which output is scored"
+            f"{RHO.name} of {score.value.estimate:.2f} is not reliably above 0, the value for "
+            "unrelated vectors: check the tokenizer, the pooling and which output is scored"
         ]
 
 
@@ -125,7 +125,7 @@ def _pooled(outputs: Array, data: Dataset, card: Card) -> Array:
     if outputs.ndim != 3 or not how:
         raise AccuracyFailed(
             f"{card.name}: an embedding is (examples, width), this output is {outputs.shape}. Name "
-            'another in `dataset.output`, or say how tokens are pooled: `dataset.pooling = "mean"` '
+            'another in `dataset.output`, or set how tokens are pooled: `dataset.pooling = "mean"` '
             'or "cls".'
         )
     if how == "cls":

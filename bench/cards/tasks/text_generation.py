@@ -94,27 +94,30 @@ class TextGeneration(Task):
         ),
         LikenessRow(
             "bits",
-            "bits per byte beyond the original's",
+            "bits per byte above the original's",
             "low",
-            "how well it foretells the text",
-            "takes {value:+.3f} bits per byte beyond what {original} takes",
+            "how well it predicts the text",
+            "needs {value:+.3f} bits per byte more than {original}",
         ),
         LikenessRow(
-            "divergence", "KL divergence, nats a token (at least)", "low", "its distributions"
+            "divergence", "KL divergence, nats per token (at least)", "low", "its distributions"
         ),
-        LikenessRow("tail", "probability beyond what both list", "low"),
+        LikenessRow("tail", "probability outside what both list", "low"),
         LikenessRow("acceptance", "expected acceptance of a draft (at least)", "high"),
         LikenessRow("acceptance_most", "the same, at most", "high"),
-        LikenessRow("probability_change", "change of the right token's probability (RMS)", "low"),
+        LikenessRow("probability_change", "change of the correct token's probability (RMS)", "low"),
         LikenessRow("perplexity_ratio", "ln of perplexity over the original's", "low"),
-        LikenessRow("error_consistency", "right on the same (kappa)", "high"),
-        LikenessRow("flips", "flips: right for wrong, or wrong for right", "low", "where it errs"),
+        LikenessRow("error_consistency", "correct on the same (kappa)", "high"),
+        LikenessRow(
+            "flips",
+            "flips: correct to incorrect, or incorrect to correct",
+            "low",
+            "where it makes mistakes",
+        ),
     )
 
     def columns(self, outputs: Array, data: Dataset, card: Card) -> dict[str, Array]:
-        raise AccuracyFailed(
-            f"{card.name}: it keeps no cache of tokens, so it is not scored on text."
-        )
+        raise AccuracyFailed(f"{card.name}: it has no token cache, so it is not scored on text.")
 
     def scores(self, columns: Columns, confidence: float) -> list[Score]:
         if "token" not in columns:
@@ -162,8 +165,8 @@ class TextGeneration(Task):
         if score.value.high < guessed:
             return []
         return [
-            f"{score.value.estimate:.2f} bits per byte are not surely below the {guessed:.2f} that "
-            "guessing blindly takes: check the tokenizer and the weights"
+            f"{score.value.estimate:.2f} bits per byte are not reliably below the {guessed:.2f} "
+            "of blind guessing: check the tokenizer and the weights"
         ]
 
     def same(self, one: Columns, other: Columns) -> bool:
@@ -183,14 +186,14 @@ class TextGeneration(Task):
         same = all(np.array_equal(one[name], other[name]) for name in ("token", "document"))
         if not same:
             return (
-                "their tokenizers split the texts into other tokens, so there are no two "
-                "distributions of the same thing to compare; bits per byte are of the same bytes"
+                "their tokenizers split the texts into other tokens, so their distributions can't "
+                "be compared; bits per byte can"
             )
         sizes = one["vocabulary"][0], other["vocabulary"][0]
         if sizes[0] != sizes[1]:
             return (
-                f"their vocabularies are of {sizes[0]} and {sizes[1]} tokens, so their "
-                "distributions are not of the same outcomes; bits per byte are of the same bytes"
+                f"their vocabularies have {sizes[0]} and {sizes[1]} tokens, so their "
+                "distributions can't be compared; bits per byte can"
             )
         return ""
 
@@ -224,8 +227,9 @@ def _no_better_than_guessing(score: Score, guessed: float) -> list[str]:
     if score.value.low > guessed:
         return []
     return [
-        f"{score.metric.name} of {score.value.estimate:.1%} is not surely above the {guessed:.1%} "
-        "that choosing blindly gives: check the form of the questions, the tokenizer and the "
+        f"{score.metric.name} of {score.value.estimate:.1%} is not reliably above the "
+        f"{guessed:.1%} of choosing blindly: check the form of the questions, the tokenizer and "
+        "the "
         "weights"
     ]
 

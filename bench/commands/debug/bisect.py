@@ -20,9 +20,9 @@ _DISAGREES = 3
 @click.option("--variant", default=DEFAULT, show_default=True, help="Precision form of the model.")
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--shape", "shapes", multiple=True, callback=read_sizes, help="Sizes, e.g. seq=128.")
-@click.option("--batch-axis", help="Which axis is the batch: a name, a number, or none.")
-@click.option("--seed", type=click.IntRange(min=0), default=1, help="Of the inputs.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@click.option("--batch-axis", help="The batch axis: a name, an index, or none.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, help="Seed of the inputs.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def command(
     model: str,
     target: str,
@@ -36,9 +36,8 @@ def command(
 ) -> int:
     """Find the first tensor of MODEL on which a target disagrees with the reference.
 
-    Names the node and the operator. The exit status is 0 where the target agrees with the
-    reference, or with independent runtimes that contradict it; 3 where it does not, and 1 or 2
-    where that can't be said.
+    Names the node and the operator. Exit status: 0 if the target agrees with the reference, or with
+    independent runtimes that contradict it; 3 if it does not; 1 or 2 if that can't be determined.
     """
     from bench.measure.prepare import prepare  # scipy: start-up
     from bench.present.progress import choose_listener

@@ -21,5 +21,5 @@ def command(shell: str) -> None:
     """
     completion = get_completion_class(shell)
     if completion is None:
-        raise BenchError(f"this version of click writes no completion for {shell}.")
+        raise BenchError(f"this version of click has no completion for {shell}.")
     click.echo(completion(cli, {}, "bench", "_BENCH_COMPLETE").source())

@@ -38,15 +38,13 @@ if TYPE_CHECKING:
 @click.option(
     "--same-recipe",
     is_flag=True,
-    help="You know that the controls are of B's architecture and recipe; for models of which no "
-    "card tells it.",
+    help="The controls have B's architecture and recipe; for models whose cards don't say so.",
 )
-@run_option("--run", "run", metavar="RUN", help="Take the predictions that RUN stored.")
+@run_option("--run", "run", metavar="RUN", help="Use the predictions stored in RUN.")
 @click.option(
     "-t",
     "--target",
-    help="Where the models run, or ran; default: onnxruntime:cpu where all do, else the first that "
-    "runs them all.",
+    help="Target of the models; default: onnxruntime:cpu if it runs all, else the first that does.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the evidence as JSON.")
 def command(
@@ -63,10 +61,10 @@ def command(
 
     Each is a model (a name, card or .onnx with labelled data) or a file of stored predictions
     (.parquet with the columns label and predicted; of language models document, token and
-    predicted). Classifiers are compared by where they err, language models of one tokenizer by
-    which token they put first in the same texts. It takes five controls of B's accuracy,
-    architecture and recipe; with fewer, nothing is concluded. What is found is evidence, with
-    intervals; it can't tell copying from training on the same data.
+    predicted). Classifiers are compared by their mistakes, language models with the same tokenizer
+    by their most probable next tokens in the same texts. A conclusion needs five controls with B's
+    accuracy, architecture and recipe. The result is evidence, with intervals; it can't tell copying
+    from training on the same data.
     """
     from bench.judge.lineage import Known, lineage  # scipy: start-up
     from bench.present.lineage import lineage_row, lineage_text
@@ -106,8 +104,8 @@ def _of_file(path: Path) -> Columns:
     if any(all(name in columns for name in needed) for needed in _NEEDED):
         return columns
     raise SpecError(
-        f"{path}: needs the columns label and predicted, one row an example, or of a language "
-        f"model document, token and predicted, one row a token; it has {', '.join(columns)}."
+        f"{path}: needs the columns label and predicted, one row per example, or for a language "
+        f"model document, token and predicted, one row per token; it has {', '.join(columns)}."
     )
 
 

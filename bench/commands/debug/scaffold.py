@@ -52,21 +52,21 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 def command(kind: str, name: str, output: Path | None) -> None:
     """Write a small package that adds a backend, a model or a task called NAME to bench.
 
-    It works as written: its own test passes, and a backend passes the contract suite. Replace its
-    parts by your own one after the other.
+    It works as written: its test passes, and a backend passes the contract suite. Replace its parts
+    with your own, one by one.
     """
     folder = output or Path(f"{name}-models" if kind == "model" else f"bench-{name}")
     texts = package(kind, name)
     if name in _INSTALLED[kind]():
-        raise SpecError(f"a {kind} called {name!r} is installed already. Choose another name.")
+        raise SpecError(f"a {kind} called {name!r} is already installed. Choose another name.")
     if folder.exists() and any(folder.iterdir()):
-        raise SpecError(f"{folder} is there already, with files in it. Choose another with -o.")
+        raise SpecError(f"{folder} already exists and is not empty. Choose another with -o.")
     for file, text in texts.items():
         make_folder((folder / file).parent)
         write_text(folder / file, text)
     if kind == "model":
         _make_model(folder / f"{_module(name)}_models")
-    click.echo(f"wrote {folder}; {folder / 'README.md'} says how to try it")
+    click.echo(f"wrote {folder}; {folder / 'README.md'} explains how to try it")
 
 
 def package(kind: str, name: str) -> dict[str, str]:
@@ -83,8 +83,8 @@ def package(kind: str, name: str) -> dict[str, str]:
     imported = re.findall(r"^from \S+ import (.+)$", "\n".join(texts.values()), re.MULTILINE)
     if keyword.iskeyword(title) or title in ", ".join(imported).split(", "):
         raise SpecError(
-            f"{name!r} can't name a {kind}: the class would be called {title}, which means "
-            "something else there. Choose another name."
+            f"{name!r} can't name a {kind}: the class would be called {title}, which has another "
+            "meaning there. Choose another name."
         )
     return {
         Template(file).substitute(values): Template(text).substitute(values)

@@ -11,7 +11,7 @@ def command(name: str | None) -> None:
     """Print the JSON Schema of a file of a run (NAME is run, record, invocation or sample), or of a
     certificate.
 
-    Without NAME: which there are.
+    Without NAME: list them.
     """
     from bench.record.schema import MODELS, shipped, text  # pydantic: start-up
 

@@ -32,7 +32,7 @@ PACKAGES = ("infer-bench", "numpy", "onnx")
     type=FiniteRange(min=1),
     default=600.0,
     show_default=True,
-    help="Seconds that one answer of a worker may take.",
+    help="Kill a worker silent for this many seconds.",
 )
 @click.option(
     "--contract",
@@ -40,11 +40,11 @@ PACKAGES = ("infer-bench", "numpy", "onnx")
     help="Run the tests that every backend has to pass (the extra `contract`); no report.",
 )
 def command(target: str, output: Path | None, timeout_s: float, contract: bool) -> int:
-    """Try TARGET (a backend, or backend:device) from end to end, and write a report to send back.
+    """Test TARGET (a backend, or backend:device) end to end, and write a report to send back.
 
-    Small models are made, compiled, run and compared with a reference; then come bad requests and
-    repeated loading. The report holds no name of the machine, of its user or of folders. The exit
-    code is 1 when a step failed.
+    Creates small models, compiles and runs them, and compares them with a reference; then tries bad
+    requests and repeated loading. The report contains no names of machines, users or folders. Exit
+    status: 1 if a step failed.
     """
     from bench.capabilities import declaration  # numpy: start-up
     from bench.contract.running import run_contract
@@ -61,7 +61,7 @@ def command(target: str, output: Path | None, timeout_s: float, contract: bool) 
     check_forms(runtime)
     path = output or Path(f"selftest-{wanted.backend}.md")
     if not path.parent.is_dir():
-        raise SpecError(f"{path.parent} is not a folder. Make it, or write somewhere else.")
+        raise SpecError(f"{path.parent} is not a folder. Create it, or write somewhere else.")
     width = get_terminal_size((80, 24)).columns
     with (
         tempfile.TemporaryDirectory(prefix="bench-selftest-") as folder,

@@ -17,19 +17,19 @@ from bench.errors import SpecError
     type=click.Path(path_type=Path, dir_okay=False),
     help="Where to write the card; default: standard output.",
 )
-@click.option("--force", is_flag=True, help="Replace the file if it is there.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 def command(model: str, output: Path | None, *, force: bool) -> None:
     """Write a card for MODEL: an .onnx file, file.py:factory, or a checkpoint folder.
 
-    What the model itself tells is filled in; its labelled data are comments to fill in.
+    Fills in what the model file contains; its labelled data are comments for you to complete.
     """
     from bench.cards.catalog import find_model  # numpy: start-up
     from bench.cards.text import card_toml
 
     if output is not None and output.exists() and not force:
-        raise SpecError(f"{output} is there already. Use --force to replace it.")
+        raise SpecError(f"{output} already exists. Use --force to replace it.")
     if output is not None and not output.parent.is_dir():
-        raise SpecError(f"{output.parent} is not a folder. Make it, or write somewhere else.")
+        raise SpecError(f"{output.parent} is not a folder. Create it, or write somewhere else.")
     card = find_model(model)
     text = card_toml(card, output.parent if output is not None else Path())
     if output is None:

@@ -31,7 +31,7 @@ def _read_duration(
         return None
     found = _DURATION.fullmatch(value)
     if found is None or not float(found[1]):
-        raise click.BadParameter(f"{value!r} is no duration: write 150s, 20m or 1.5h.")
+        raise click.BadParameter(f"{value!r} is not a duration: write 150s, 20m or 1.5h.")
     return float(found[1]) * _SECONDS[found[2]]
 
 
@@ -64,8 +64,10 @@ _OF_LANGUAGE_MODELS = (
     required=True,
     help="Folder for the student's card and weights.",
 )
-@click.option("--name", help="Of the student; default: the original's with -student.")
-@click.option("--temperature", type=_ABOVE_0, help="Softens both; default 2, of text 1.")
+@click.option("--name", help="Name of the student; default: the original's with -student.")
+@click.option(
+    "--temperature", type=_ABOVE_0, help="Softens both distributions; default 2, for text 1."
+)
 @click.option("--seed", type=click.IntRange(min=0), help="Default 1.")
 @click.option(
     "--control-of", metavar="STUDENT", help="Train its control: the same on labels or text alone."
@@ -86,12 +88,14 @@ _OF_LANGUAGE_MODELS = (
     "max_time_s",
     callback=_read_duration,
     metavar="TIME",
-    help="Of the training: 150s, 20m, 2h.",
+    help="Time limit of the training: 150s, 20m, 2h.",
 )
-@click.option("--batch", type=click.IntRange(min=1), help="Rows of a step; default 8.")
-@click.option("--length", type=click.IntRange(min=2), help="Tokens of a row; default 256.")
+@click.option("--batch", type=click.IntRange(min=1), help="Rows per step; default 8.")
+@click.option("--length", type=click.IntRange(min=2), help="Tokens per row; default 256.")
 @click.option("--rate", type=_ABOVE_0, help="Largest learning rate; default 5e-4.")
-@click.option("--sample", type=click.IntRange(min=1), help="Texts that MODEL writes, learnt too.")
+@click.option(
+    "--sample", type=click.IntRange(min=1), help="Also learn this many texts written by MODEL."
+)
 @click.option("--device", metavar="cpu|cuda[:N]", help="Where a language model trains.")
 @click.option("--bf16", is_flag=True, default=None, help="Multiply in bfloat16.")
 @click.option(
@@ -102,11 +106,11 @@ _OF_LANGUAGE_MODELS = (
     help="Of its state; default 5m.",
 )
 def command(model: str, out: Path, **given: Any) -> None:
-    """Train a small student of MODEL by matching what it says.
+    """Train a small student of MODEL to match its outputs.
 
-    MODEL is a classifier with labelled data (--data: its student is a small network that learns
-    its logits) or a language model with its weights (--text: its student has fewer of its layers
-    and learns its distributions of the next token). A training that was interrupted goes on.
+    MODEL is a classifier with labelled data (--data: the student is a small network that learns its
+    logits) or a language model with its weights (--text: the student has fewer of its layers and
+    learns its next-token distributions). An interrupted training resumes.
     """
     from bench.cards.catalog import find_model  # numpy: start-up
     from bench.cards.language.cards import TASK
@@ -164,7 +168,7 @@ def _settings(
     wrong = [name for name in others if name in given]
     if wrong:
         flag = wrong[0].removesuffix("_s").replace("_", "-")
-        raise SpecError(f"{card.name}: --{flag} means nothing for its task, {card.task}.")
+        raise SpecError(f"{card.name}: --{flag} doesn't apply to its task, {card.task}.")
     if needed not in given:
         raise SpecError(
             f"{card.name}: give what its student learns from (task {card.task}): --{needed}."

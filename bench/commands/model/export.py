@@ -21,15 +21,15 @@ from bench.errors import SpecError
     required=True,
     help="Where to write the ONNX file.",
 )
-@click.option("--force", is_flag=True, help="Replace the file if it is there.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 def command(model: str, output: Path, *, force: bool) -> None:
     """Write MODEL (a name, a card or an .onnx file) as an ONNX file, exported and checked."""
     from bench.cards.catalog import find_model  # numpy: start-up
 
     if output.exists() and not force:
-        raise SpecError(f"{output} is there already. Use --force to replace it.")
+        raise SpecError(f"{output} already exists. Use --force to replace it.")
     if not output.parent.is_dir():
-        raise SpecError(f"{output.parent} is not a folder. Make it, or write somewhere else.")
+        raise SpecError(f"{output.parent} is not a folder. Create it, or write somewhere else.")
     card = find_model(model)
     file = card.model_file()
     if file.onnx is None:
@@ -44,7 +44,7 @@ def command(model: str, output: Path, *, force: bool) -> None:
     for part in external_data(onnx):
         beside = output.parent / part.relative_to(onnx.parent)
         if beside.exists() and not force and not beside.samefile(part):
-            raise SpecError(f"{beside} is there already. Use --force to replace it.")
+            raise SpecError(f"{beside} already exists. Use --force to replace it.")
         beside.parent.mkdir(parents=True, exist_ok=True)
         _copy(part, beside)
     _copy(onnx, output)

@@ -16,7 +16,7 @@ from bench.discover import card_paths
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--with-backends", is_flag=True, hidden=True, help="As `bench model list` was.")
 def command(*, as_json: bool, with_backends: bool) -> None:
-    """List the installed models: name, task, and which another one was made from."""
+    """List the installed models: name, task, and the model each was made from."""
     rows = {"models": models()}
     if with_backends:
         rows["backends"] = backends()

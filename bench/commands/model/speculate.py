@@ -15,8 +15,8 @@ _OTHER_ANSWERS = 3
 
 @click.command(name="speculate")
 @click.argument("original")
-@click.option("--draft", required=True, help="The small model that drafts for it.")
-@click.option("-t", "--target", "targets", multiple=True, required=True, help="Where both run.")
+@click.option("--draft", required=True, help="The small model that drafts.")
+@click.option("-t", "--target", "targets", multiple=True, required=True, help="Target of both.")
 @click.option(
     "--length",
     "lengths",
@@ -24,7 +24,7 @@ _OTHER_ANSWERS = 3
     default=("1,2,4,8",),
     show_default=True,
     callback=read_numbers,
-    help="Tokens of a draft.",
+    help="Tokens per draft.",
 )
 @click.option("--prompts", type=click.IntRange(min=2), default=8, show_default=True)
 @click.option("--prompt", type=click.IntRange(min=1), default=32, show_default=True, help="Tokens.")
@@ -34,11 +34,11 @@ _OTHER_ANSWERS = 3
     type=click.IntRange(min=1),
     default=2,
     show_default=True,
-    help="Processes that all prompts are asked in.",
+    help="Processes; each answers all prompts.",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Compute threads of one step.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, help="Of prompts and order.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def command(
     original: str,
     draft: str,
@@ -55,10 +55,9 @@ def command(
 ) -> int:
     """Let a small model draft for ORIGINAL (speculative decoding, greedy), and time it.
 
-    The original answers alone and with drafts, in turns; every answer is compared token for token,
-    and the speed-up with what is foretold from the times of single steps. The exit status is 3
-    where an answer is another one and no near tie explains it, and 1 where no target could be
-    tried.
+    The original answers with and without drafts, in turns. Every answer is compared token by token,
+    and the speed-up with the one predicted from the times of single steps. Exit status: 3 if an
+    answer differs and no near tie explains it, 1 if no target could be tried.
     """
     from bench.measure.prepare import prepare  # scipy: start-up
     from bench.present.progress import choose_listener

@@ -30,11 +30,11 @@ from bench.numbers import counted
     help="Seconds to add to them.",
 )
 def command(run: Path, file: Path, wall_zone: str, wall_offset_s: float) -> None:
-    """Put the readings of a meter at the wall to the energy windows of RUN, by the time of day.
+    """Add the readings of a wall meter to the energy windows of RUN, by the time of day.
 
     For a meter whose file can only be exported after the run. RUN is a path or a label; without it,
-    the latest run. It has to have windows: it was made
-    with --energy and any meter, or with --energy --wall-csv FILE where FILE was not there yet.
+    the latest run. It needs energy windows: it was made with --energy and any meter, or with
+    --energy --wall-csv FILE before FILE existed.
     """
     from bench.machine.wall import MeterFile, zone_of  # zoneinfo: start-up
     from bench.measure.energy.attach import attach  # numpy: start-up

@@ -27,17 +27,15 @@ def command(runs: tuple[Path, ...], output: Path, name: str | None) -> None:
     """Write the results of runs to one file.
 
     \b
-    csv, json, parquet   a row a record, with the columns of bench.load
-    pytest-benchmark     what `pytest-benchmark compare` reads, with all samples
+    csv, json, parquet   one row per record, with the columns of bench.load
+    pytest-benchmark     for `pytest-benchmark compare`, with all samples
 
-    RUN is a run directory, a folder that holds some at any depth, or a label; without any, the
+    RUN is a run directory, a folder that contains some at any depth, or a label; without any, the
     latest run.
     """
     chosen = name or output.suffix.removeprefix(".").lower()
     if chosen not in FORMATS:
-        raise click.UsageError(
-            f"{output}: its ending names no format; give --format ({', '.join(FORMATS)})."
-        )
+        raise click.UsageError(f"{output}: unknown ending; give --format ({', '.join(FORMATS)}).")
     from bench.store.frames import read_runs  # numpy: start-up
     from bench.store.interchange.formats import WRITERS
 

@@ -19,7 +19,9 @@ FORMATS = (
 
 @click.command(name="import")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--format", "name", type=click.Choice(FORMATS), help="Instead of guessing it.")
+@click.option(
+    "--format", "name", type=click.Choice(FORMATS), help="Format of the files; default: guessed."
+)
 @click.option(
     "--results",
     type=click.Path(path_type=Path),
@@ -28,7 +30,7 @@ FORMATS = (
     help="Folder for the new runs.",
 )
 def command(files: tuple[Path, ...], name: str | None, results: Path) -> None:
-    """Read results of other benchmark tools; each FILE becomes a run of its own.
+    """Read results of other benchmark tools; each FILE becomes its own run.
 
     \b
     pytest-benchmark        --benchmark-json, --benchmark-save
@@ -37,7 +39,7 @@ def command(files: tuple[Path, ...], name: str | None, results: Path) -> None:
     onnxruntime_perf_test   its result file, or its profile (-p)
     lm-evaluation-harness   --output_path, --log_samples
 
-    Their records are marked foreign: they have no interval and none of our checks.
+    Their records are marked foreign: they have no intervals and none of bench's checks.
     """
     from bench.store.interchange.foreign import read_foreign, store  # numpy: start-up
     from bench.store.interchange.formats import READERS

@@ -28,15 +28,16 @@ if TYPE_CHECKING:
 @click.option(
     "--keep",
     type=click.Choice(["newest"]),
-    help="Which measurement counts, where one machine measured a cell twice.",
+    help="Which measurement to keep if one machine measured a cell twice.",
 )
 def command(
     runs: tuple[Path, ...], output: Path, label: str, keep: Literal["newest"] | None
 ) -> None:
     """Put the runs at or below each RUN together in one folder: a merged run.
 
-    RUN is a run directory, a folder that holds some at any depth (files of CI, copies of other
-    machines), a merged run or a label. Copies count once. Every command that reads runs reads the
+    RUN is a run directory, a folder that contains some at any depth (CI artifacts, copies from
+    other machines), a merged run or a label. Copies count once. Every command that reads runs can
+    read the
     result.
     """
     if not runs:
@@ -55,7 +56,7 @@ def _summary(done: Merge, output: Path) -> str:
     what = f"{_count(runs, 'run')} of {_count(len(machines), 'machine')}"
     names = ", ".join(machine.name for machine in machines)
     if not done.written:
-        return f"{output} holds the same already: {what} ({names})"
+        return f"{output} already holds the same: {what} ({names})"
     return f"wrote {output}: {what} ({names})"
 
 

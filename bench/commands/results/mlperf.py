@@ -32,14 +32,14 @@ def command() -> None:
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to write."
 )
-@click.option("--submitter", required=True, help="Whose it is.")
+@click.option("--submitter", required=True, help="Name of the submitter.")
 @click.option("--division", type=click.Choice(["open"]), default="open", show_default=True)
 @click.option(
     "--status",
     type=click.Choice(["available", "preview", "rdi"]),
     default="rdi",
     show_default=True,
-    help="Of the system.",
+    help="Name of the system.",
 )
 @click.option(
     "--system-type",
@@ -47,20 +47,22 @@ def command() -> None:
     default="edge",
     show_default=True,
 )
-@click.option("--system-name", help="Of the machine; default: as the run calls it.")
+@click.option("--system-name", help="Name of the machine; default: the run's.")
 @click.option(
     "--system-json",
     type=click.Path(path_type=Path),
     help="Fields of the system that bench does not know, as JSON.",
 )
-@click.option("--benchmark", default="", help="Official benchmark to check it by, e.g. resnet.")
+@click.option("--benchmark", default="", help="Official benchmark to check against, e.g. resnet.")
 @click.option("--cell", "cells", multiple=True, help="Id of a cell to pack; default: all.")
 @click.option(
     "--checker",
     type=click.Path(path_type=Path),
-    help="A clone of mlcommons/inference, whose submission checker is run then.",
+    help="A clone of mlcommons/inference; runs its submission checker.",
 )
-@click.option("--round", "version", default="v6.1", show_default=True, help="For the checker.")
+@click.option(
+    "--round", "version", default="v6.1", show_default=True, help="MLPerf version for the checker."
+)
 def pack_command(
     run: Path,
     output: Path,
@@ -77,8 +79,8 @@ def pack_command(
 ) -> int:
     """Lay out the tests of RUN as the submission checker wants them, and run it if it is there.
 
-    Of each cell the first test that LoadGen calls valid is packed. The exit status is 1 where the
-    checker finds something; what it finds is printed.
+    Packs the first test of each cell that LoadGen reports as valid. Exit status: 1 if the checker
+    finds problems, which are printed.
     """
     from bench.store.mlperf.checker import check, find_checker  # pydantic: start-up
     from bench.store.mlperf.layout import Asked, pack
@@ -117,7 +119,7 @@ def _fields(path: Path | None) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise SpecError(f"{path}: it can't be read as JSON: {error}.") from error
     if not isinstance(found, dict):
-        raise SpecError(f"{path}: an object is wanted, with fields like host_storage_type.")
+        raise SpecError(f"{path}: give an object with fields like host_storage_type.")
     return found
 
 
@@ -126,8 +128,8 @@ def _print_packed(packed: list[Packed], output: Path) -> None:
         verdict = "VALID" if one.said.valid else f"INVALID: {'; '.join(one.said.why)}"
         click.echo(printable(f"{one.folder}  {verdict}"))
         if not one.accuracy:
-            warn(f"{one.folder}: there is no accuracy test; the run was made with --no-accuracy.")
-    click.echo(printable(f"Packed into {output}: not a submission, and no result of MLPerf."))
+            warn(f"{one.folder}: no accuracy test; the run was made with --no-accuracy.")
+    click.echo(printable(f"Packed into {output}: not a submission, and not an MLPerf result."))
 
 
 def _print_verdict(verdict: Verdict, version: str) -> None:

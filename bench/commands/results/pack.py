@@ -17,20 +17,21 @@ from bench.numbers import size
     "--output",
     type=click.Path(path_type=Path),
     default=Path("."),
-    help="The file to write, or a folder, where label, date and id name it; default: here.",
+    help="The file to write, or a folder for a file named by label, date and id; default: the "
+    "current folder.",
 )
-@click.option("--machine", default="", help="What to call the machine, where it has no given name.")
+@click.option("--machine", default="", help="Name of the machine, if it has none.")
 @click.option("--with-names", is_flag=True, help="Keep host names, user names, paths, commands.")
 @click.option("--with-logs", is_flag=True, help="Keep what the workers printed.")
 def command(
     runs: tuple[Path, ...], output: Path, machine: str, *, with_names: bool, with_logs: bool
 ) -> None:
-    """Pack stored runs, and certificates given along, into one file for others.
+    """Pack stored runs, and any certificates given, into one file for others.
 
     RUN is a run directory, a folder with several, a bundle, a label, or what `bench certify` wrote;
-    without any, the latest run. Names of
-    hosts and users, places on the disk, command lines and logs are left out unless they are asked
-    for. Whatever reads runs reads the file, and derives every number in it again before taking any.
+    without any, the latest run. Names of hosts and users, paths, command lines and logs are left
+    out unless you ask for them. Every command that reads runs reads the file, and derives each
+    number again before using any.
     """
     from bench.present.publication.pack import Choices, pack  # scipy: start-up
     from bench.store.certificates import is_certificate

@@ -16,7 +16,7 @@ from bench.errors import SpecError, Unavailable
 SYSTEM_CONFIG = {"worker_niceness": 0, "memory_monitor_refresh_ms": 0}
 #: What travels through a local cluster's object store: pieces of files.
 _STORE_BYTES = 128 << 20
-#: Seconds until a cluster that doesn't answer is given up.
+#: Seconds until a cluster that doesn't answer is abandoned.
 _CONNECT_TIMEOUT_S = "30"
 
 

@@ -84,7 +84,7 @@ class Node:
         try:
             found: dict[str, Any] = json.loads(done.stdout)
         except ValueError as error:
-            return {"trouble": f"`bench doctor --json` of {self._python} is no JSON: {error}"}
+            return {"trouble": f"`bench doctor --json` of {self._python} is not JSON: {error}"}
         return {**found, "python": self._python}
 
     # -- files -----------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ class Node:
             if last:
                 return self._finish(sha256, partial)
         except OSError as error:
-            return f"{self._store} can't take a file: {error.strerror}"
+            return f"{self._store} can't store a file: {error.strerror}"
         return None
 
     def _finish(self, sha256: str, partial: Path) -> str | None:
@@ -260,7 +260,7 @@ class Measuring:
             self._process.stdin.flush()
         self._stopped_s = self._stopped_s + _BEAT_S if self._is_stopped() else 0.0
         if self._stopped_s > _STOPPED_S:
-            self.give_up(f"what measured was stopped (SIGSTOP) for {self._stopped_s:.0f} s")
+            self.give_up(f"the measuring process was stopped (SIGSTOP) for {self._stopped_s:.0f} s")
 
     def give_up(self, why: str) -> None:
         """End it, and tell why."""
@@ -331,8 +331,8 @@ class Measuring:
     def _died(self, code: int) -> str:
         if code == NOT_SETTLED:
             return (
-                "refused: Ray gave its workers another niceness or other CPUs, and this user may "
-                "not change that back. Start Ray there with RAY_worker_niceness=0 in the "
+                "refused: Ray gave its workers another niceness or other CPUs, and this user "
+                "can't undo that. Start Ray there with RAY_worker_niceness=0 in the "
                 f"environment ({_tail(self._log)})."
             )
         if self._why:

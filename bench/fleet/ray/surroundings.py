@@ -27,7 +27,7 @@ RAYLET_PID = "RAY_RAYLET_PID"
 #: The exit code of a process that could not get rid of what Ray changed.
 NOT_SETTLED = 97
 
-#: Runs in the interpreter that measures, before anything else does, and becomes the command.
+#: Runs in the interpreter used for measuring, before anything else does, and becomes the command.
 _SETTLE = f"""
 import json, os, signal, sys
 wanted = json.loads(sys.argv[1])

@@ -137,7 +137,7 @@ class RayTransport:
             agent = _Agent(name, node["NodeID"], self._actor(name, node), _devices(node))
         except ValueError:  # an actor of that name is there
             self.troubles.append(
-                f"{name}: another `bench fleet` measures there, or is just being stopped."
+                f"{name}: another `bench fleet` is measuring there, or is stopping."
             )
             return None
         with self._turn:
@@ -324,7 +324,7 @@ class RayTransport:
         for agent in agents:
             silent_s = time.monotonic() - agent.asked_s
             if agent.question is not None and silent_s > LOST_S:
-                self._lose(agent, f"it has not answered for {silent_s:.0f} s")
+                self._lose(agent, f"no answer for {silent_s:.0f} s")
 
     def _take(self, agent: _Agent, question: Any) -> None:
         """The answer of one agent, as events."""

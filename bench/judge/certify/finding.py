@@ -162,6 +162,6 @@ def _doubts(party: Party) -> list[str]:
     check = placement_check(fact, party.target)
     where = check.detail if check is not None else "part of it ran elsewhere"
     return [
-        f"{party.target} is not what was certified alone: {where}. Without fallback the target "
-        "refuses such a model."
+        f"{party.target} did not run all of the model itself: {where}. Without fallback the "
+        "target refuses such a model."
     ]

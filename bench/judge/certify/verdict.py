@@ -94,7 +94,7 @@ def _decided(decisions: Decisions, scale: Scale, item: str) -> Judged:
         return Judged("equivalent", (f"{told}: within the margin of {margin}.",))
     if found == "better":
         return Judged("equivalent", (f"{told}: better by more than the margin of {margin}.",))
-    why = f"{told}, which neither keeps to the margin of {margin} nor surely exceeds it."
+    why = f"{told}, which neither stays within the margin of {margin} nor clearly exceeds it."
     return Judged("inconclusive", (f"{why} {_needed(decisions, item)}",))
 
 
@@ -123,7 +123,7 @@ def _not_numbers(count: int, rows: int, unit: str) -> str:
 def _no_reference(numbers: Numbers, unit: str) -> str:
     return (
         f"The reference has NaN or Inf in {numbers.nonfinite_reference:,} of "
-        f"{counted(numbers.rows, unit)} where the target has numbers, so it is no reference."
+        f"{counted(numbers.rows, unit)} where the target has numbers, so it can't be the reference."
     )
 
 

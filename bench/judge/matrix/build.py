@@ -92,7 +92,7 @@ def _chosen(everything: Sequence[_Found], asked: Asked, notes: list[str]) -> lis
     """The cells of the load that the figure is read from, or of those that were asked for."""
     found = [f for f in everything if f.cell.lane == "prepared"]
     if len(found) < len(everything):
-        notes.append("cells of other lanes than the prepared call are left out.")
+        notes.append("cells of lanes other than the prepared call are left out.")
     by_model: dict[str, list[_Found]] = {}
     for each in found:
         by_model.setdefault(each.cell.model.name, []).append(each)
@@ -102,8 +102,8 @@ def _chosen(everything: Sequence[_Found], asked: Asked, notes: list[str]) -> lis
         return sorted(kept_ones, key=lambda each: order[id(each)])
     loads = sorted({f"{f.cell.scenario} batch {f.cell.batch}" for f in everything})
     raise SpecError(
-        f"no cell of these runs has what is asked for (--by {asked.by}). "
-        f"There are: {', '.join(loads[:8]) or 'no cells'}. "
+        f"no cell of these runs has the requested figure (--by {asked.by}). "
+        f"Available: {', '.join(loads[:8]) or 'no cells'}. "
         "Choose with --by, --scenario and --batch."
     )
 
@@ -208,8 +208,8 @@ def _rows(
     if apart:
         names = ", ".join(printable(name, limit=NAME_LIMIT) for name in apart)
         notes.append(
-            f"runs mean different things by {names}: other weights, input shapes or labelled data. "
-            "They are rows of their own and not compared."
+            f"the same name stands for different things in these runs: {names} (weights, input "
+            "shapes or labelled data differ). They get separate rows and are not compared."
         )
     return rows
 

@@ -20,12 +20,12 @@ By = Literal["latency", "throughput", "energy", "price", "accuracy"]
 #: Words in place of a figure, and what each means.
 WORDS: dict[str, str] = {
     "-": "not measured",
-    "WRONG": "its outputs, its place or its precision are not what was asked for",
-    "fallback": "ran elsewhere in part or as a whole, which was allowed",
-    "simulated": "the device is simulated, so its speed means nothing",
+    "WRONG": "its outputs, placement or precision are not what was requested",
+    "fallback": "ran elsewhere, in part or entirely, as allowed",
+    "simulated": "the device is simulated, so its speed is meaningless",
     "other tool": "measured by another tool, without an interval",
-    "absent": "the runtime or the device is absent",
-    "unsupported": "the runtime can't do this",
+    "absent": "the runtime or the device is not available",
+    "unsupported": "not supported by the runtime",
     "no export": "the model could not be exported",
     "no score": "outputs could not be scored",
     "changed": "the model's files changed during the run",
@@ -35,8 +35,8 @@ WORDS: dict[str, str] = {
     "failed": "failed for another reason",
     "too few": "fewer than two invocations",
     "not scored": "no labelled data, or scoring was left out",
-    "no energy": "no energy of the scope that most cells have",
-    "no price": "no price an hour is known for the machine",
+    "no energy": "no energy of the scope used by most cells",
+    "no price": "no hourly price is known for the machine",
 }
 #: Kinds of failure (`bench.errors`) and the words for them.
 FAILURES = {

@@ -80,14 +80,14 @@ def _is_lost(trace: Trace) -> bool:
 def _check(path: Path, windows: Sequence[Window]) -> None:
     if not windows:
         raise SpecError(
-            f"{path} has no windows of energy to put readings to: `bench run --energy --wall-csv "
-            "FILE` takes them, also where FILE is only written afterwards."
+            f"{path} has no energy windows for these readings: `bench run --energy --wall-csv "
+            "FILE` records them, even if FILE is only written afterwards."
         )
     told = {t.meter for w in windows for t in w.traces if t.scope == _WALL and not _is_lost(t)}
     if told:
         raise SpecError(
-            f"{path} has readings of a meter at the wall already ({', '.join(sorted(told))}), and "
-            "those of two would be added up."
+            f"{path} already has readings of a wall meter ({', '.join(sorted(told))}); those of a "
+            "second would be added to them."
         )
 
 
@@ -102,9 +102,9 @@ def _covers_none(
     theirs = f"{_clock(readings[0][0])} to {_clock(readings[-1][0])}" if readings else "none"
     ((why, _),) = Counter(reasons).most_common(1)
     return (
-        f"{file.path}: no window has an energy by it ({why}). Its readings are of {theirs}, the "
-        f"windows of {_clock(min(began))} to {_clock(max(began))}, both UTC: --wall-zone and "
-        "--wall-offset move its times."
+        f"{file.path}: no window gets an energy from it ({why}). Its readings are from {theirs}, "
+        f"the windows from {_clock(min(began))} to {_clock(max(began))}, both UTC: --wall-zone "
+        "and --wall-offset shift its times."
     )
 
 

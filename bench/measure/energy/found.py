@@ -64,7 +64,7 @@ class Meters:
             return
         if not told.scope:
             worker.end()
-            self.note(f"energy of {planned.cell.target}: the device tells none.")
+            self.note(f"energy of {planned.cell.target}: the device doesn't report it.")
             return
         self.of_cell[planned.cell.id] = told.meter
         if told.meter in self.devices:

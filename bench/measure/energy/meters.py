@@ -121,7 +121,7 @@ class DeviceMeter:
             energy.missing = f"the meter could not be read: {error}"
             return [energy]
         return [series for series in (energy, power) if series.at_ns] or [
-            Series(self.scope, self.name, "power", missing="the device told no power")
+            Series(self.scope, self.name, "power", missing="the device reported no power")
         ]
 
 

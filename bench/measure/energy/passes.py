@@ -147,7 +147,7 @@ class EnergyPass:
 
     def without_room(self, planned: PlannedCell) -> None:
         """Memory holds no worker of it beside the others of the round."""
-        self._fail(planned, BenchError("memory holds no worker of it beside the others"))
+        self._fail(planned, BenchError("not enough memory for its worker beside the others"))
 
     def _fail(self, planned: PlannedCell, error: BenchError) -> None:
         self.failed[planned.cell.id] = str(error)[:_MOST_WORDS]

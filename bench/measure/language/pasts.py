@@ -49,7 +49,7 @@ def with_past(planned: PlannedCell, references: References) -> PlannedCell:
     found = references.of(asked)
     if found.outputs is None:
         raise BenchError(
-            f"{planned.cell.label}: nothing can fill its cache with a prompt: {found.why_not}."
+            f"{planned.cell.label}: its cache can't be filled with a prompt: {found.why_not}."
         )
     names = [tensor.input for tensor in decoder.state]
     past = dict(zip(names, found.outputs[-len(names) :], strict=True))
@@ -113,7 +113,9 @@ def too_large(planned: PlannedCell) -> OutOfMemory | None:
     needed = told.needed_bytes if here else _filling_bytes(planned)
     room = spare_bytes()
     if needed > room:
-        return _refusal(planned, told, needed, f"{size(max(0, room))} of this machine's are left")
+        return _refusal(
+            planned, told, needed, f"{size(max(0, room))} of this machine's memory is free"
+        )
     if device is not None and not here and device.memory_bytes is not None:
         needed = told.needed_bytes
         if needed > device.memory_bytes:
@@ -130,7 +132,7 @@ def _refusal(planned: PlannedCell, told: Footprint, needed: int, room: str) -> O
         f"{size(max(told.logits_bytes, _prompt_logits(planned)))} of logits",
     ]
     return OutOfMemory(
-        f"{cell.label}: not loaded, since it takes at least {size(needed)} of memory "
+        f"{cell.label}: not loaded, because it needs at least {size(needed)} of memory "
         f"({', '.join(parts)}), and {room}. Give a smaller {smaller}"
         f"{' or --batch' if cell.batch > 1 else ''}, or free memory."
     )

@@ -112,8 +112,8 @@ def _choice(question: Question, choice: str, decoder: Decoder, tokens: Tokens) -
     ids = np.array([*begun, *whole], np.int64)
     if seen == 0:
         raise AccuracyFailed(
-            f"{question.document}: its context is empty and the tokenizer has no token to begin "
-            "with, so nothing comes before a choice."
+            f"{question.document}: its context is empty and the tokenizer has no start token, so "
+            "nothing comes before a choice."
         )
     _refuse_long(question.document, len(ids) - 1, decoder)
     targets = ids[1:].copy()
@@ -124,7 +124,7 @@ def _choice(question: Question, choice: str, decoder: Decoder, tokens: Tokens) -
 def _refuse_long(document: str, count: int, decoder: Decoder) -> None:
     if decoder.context is not None and count > decoder.context:
         raise AccuracyFailed(
-            f"{document}: it takes {count} tokens, and the context holds {decoder.context}. "
+            f"{document}: it needs {count} tokens, but the context holds {decoder.context}. "
             "Shorten it, or leave it out."
         )
 

@@ -43,12 +43,12 @@ def refusal(model: Loaded, scenario: Scenario, suite: Suite) -> BenchError | Non
     name, context = model.card.name, model.decoder.context
     if not scenario.counts:
         return Unsupported(
-            f"{name} generates text, and {scenario.name} knows no cache, so its figure would mean "
-            "nothing. Use --scenario prefill or --scenario decode."
+            f"{name} generates text, but {scenario.name} uses no cache, so its figure would be "
+            "meaningless. Use --scenario prefill or --scenario decode."
         )
     if context is not None and scenario.tokens > context:
         return Unsupported(
-            f"{name}: {scenario.name} takes {scenario.tokens} tokens, and its context holds "
+            f"{name}: {scenario.name} needs {scenario.tokens} tokens, but its context holds "
             f"{context}. Give a smaller {scenario.flags}."
         )
     return _refused_text(name, scenario, suite) if scenario.counts == "text" else None
@@ -57,12 +57,12 @@ def refusal(model: Loaded, scenario: Scenario, suite: Suite) -> BenchError | Non
 def _refused_without_cache(name: str, scenario: Scenario, suite: Suite) -> BenchError | None:
     if scenario.size is not None or not scenario.for_all:
         return Unsupported(
-            f"{name} keeps no cache of tokens, which {scenario.name} is about. Use "
+            f"{name} has no token cache, which {scenario.name} measures. Use "
             "--scenario single-stream."
         )
     if scenario.bounded and suite.latency_bound is None:
         return Unsupported(
-            f"{name} makes no tokens, so TTFT and TPOT mean nothing for it. Give --latency-bound."
+            f"{name} generates no tokens, so TTFT and TPOT don't apply to it. Give --latency-bound."
         )
     return None
 
@@ -70,10 +70,7 @@ def _refused_without_cache(name: str, scenario: Scenario, suite: Suite) -> Bench
 def _refused_text(name: str, scenario: Scenario, suite: Suite) -> BenchError | None:
     """Why whole queries can't be asked of a language model."""
     if suite.lane != "prepared":
-        return Unsupported(
-            f"{name}: whole queries are answered in one way, so there is no lane to choose. Leave "
-            "out --lane."
-        )
+        return Unsupported(f"{name}: whole queries only have one lane. Leave out --lane.")
     if not scenario.bounded:
         return None
     if scenario.answer == 1:
@@ -83,8 +80,8 @@ def _refused_text(name: str, scenario: Scenario, suite: Suite) -> BenchError | N
         )
     if suite.ttft_bound_ns is None:
         return Unsupported(
-            f"{name} generates text, and {scenario.name} asks it under two bounds. Give "
-            f"--ttft-bound and --tpot-bound, or both by name: --bounds {PRESETS[0].name}."
+            f"{name} generates text, so {scenario.name} needs two bounds. Give --ttft-bound and "
+            f"--tpot-bound, or both by name: --bounds {PRESETS[0].name}."
         )
     return None
 
@@ -94,8 +91,8 @@ def refused_streams(name: str, choice: Choice) -> BenchError | None:
     if dict(choice.target.options).get("streams", "1") == "1":
         return None
     return Unsupported(
-        f"{name}: whole queries are answered one after the other, so {choice.target} has no use "
-        "for streams. Leave them out, or give a larger --batch."
+        f"{name}: whole queries are answered one after the other, so {choice.target} can't use "
+        "streams. Leave them out, or give a larger --batch."
     )
 
 
@@ -147,12 +144,10 @@ def notes(model: Loaded) -> list[str]:
     stored = model.stored
     found = []
     if stored is not None:
-        found.append(
-            f"its weights were {stored.words}: what is timed is that form, and not llama.cpp's"
-        )
+        found.append(f"its weights were {stored.words}; this form is timed, not llama.cpp's")
     if tokenizer_of(model) is None:
         why = stored.no_tokenizer if stored is not None and stored.no_tokenizer else _NO_TOKENIZER
-        found.append(f"{why}, so its token ids are drawn, and are no text")
+        found.append(f"{why}, so its token ids are random, not text")
     return found
 
 

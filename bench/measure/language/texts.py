@@ -151,14 +151,14 @@ def language_of(planned: PlannedCell) -> tuple[Decoder, Tokens]:
     model = planned.model
     if model.decoder is None:
         raise AccuracyFailed(
-            f"{model.card.name}: it keeps no cache of tokens, so it is not scored on text. Export "
-            "it with one, or give its checkpoint."
+            f"{model.card.name}: it has no token cache, so it is not scored on text. Export it "
+            "with one, or give its checkpoint."
         )
     tokenizer = _tokenizer(planned)
     if tokenizer is None:
         raise AccuracyFailed(
             f"{model.card.name}: it has no tokenizer.json, so it can't be scored on text; it is "
-            "timed on drawn ids. Put its tokenizer beside it, or name it in `dataset.tokenizer`."
+            "timed on random ids. Put its tokenizer beside it, or name it in `dataset.tokenizer`."
         )
     return model.decoder, Tokens(tokenizer)
 
@@ -176,7 +176,7 @@ def window_span(planned: PlannedCell, decoder: Decoder) -> tuple[int, int]:
     size = data.window if data is not None and data.window is not None else None
     if size is not None and size > context:
         raise AccuracyFailed(
-            f"{planned.model.card.name}: `dataset.window` is {size} tokens, and its context holds "
+            f"{planned.model.card.name}: `dataset.window` is {size} tokens, but its context holds "
             f"{context}."
         )
     size = size or min(context, LONGEST_WINDOW)
@@ -189,8 +189,9 @@ def refuse_strange(texts: Iterable[Array], decoder: Decoder, tokens: Tokens) -> 
     largest = max((int(ids.max(initial=-1)) for ids in texts), default=-1)
     if decoder.vocabulary and max(largest, tokens.first or 0) >= decoder.vocabulary:
         raise AccuracyFailed(
-            f"{tokens.path}: it gives the id {max(largest, tokens.first or 0)}, and the model "
-            f"knows {decoder.vocabulary}. It is another model's tokenizer: replace it."
+            f"{tokens.path}: it gives the id {max(largest, tokens.first or 0)}, but the model's "
+            f"vocabulary is {decoder.vocabulary}. The tokenizer belongs to another model: replace "
+            "it."
         )
 
 
@@ -283,7 +284,7 @@ def scored(
     together = joined_scores(found)
     if not np.isfinite(together.right).all():
         raise AccuracyFailed(
-            f"{planned.model.card.name}: it gives a token that comes the probability 0, so its "
+            f"{planned.model.card.name}: it gives probability 0 to a token that occurs, so its "
             "score would be infinite."
         )
     return together

@@ -58,8 +58,9 @@ def library_of(planned: PlannedCell) -> dict[str, Array] | None:
         return None
     if planned.cell.batch != 1 or planned.streams != 1 or dataset is None or not dataset.inputs:
         raise Unsupported(
-            f"{planned.cell.label}: performance_sample_count_override is for queries of one sample "
-            "of a model with labelled data. Leave it out, or measure single-stream and server."
+            f"{planned.cell.label}: performance_sample_count_override only applies to "
+            "single-sample queries of a model with labelled data. Leave it out, or measure "
+            "single-stream and server."
         )
     return {name: array[:count] for name, array in dataset.inputs.items()}
 
@@ -115,7 +116,7 @@ def _checked(test: LoadGenTest) -> LoadGenTest:
         return test
     if test.scenario == "Server":
         raise Unsupported(
-            f"{queries:.0f} queries of a LoadGen test can't be traced one by one, {MOST_TRACED} "
-            "can. Give a shorter min_duration, or a lower rate."
+            f"{queries:.0f} queries of a LoadGen test are too many to trace one by one; the limit "
+            f"is {MOST_TRACED}. Give a shorter min_duration, or a lower rate."
         )
     return replace(test, traced=False)

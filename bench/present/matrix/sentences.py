@@ -38,7 +38,7 @@ def _choice_words(choice: Choice, matrix: Matrix, figures: Figures) -> str:
     said = f"the {'only figure' if alone else word} is {_named(choice.best, choice)}, "
     said += figures.words(choice.best)
     if choice.tied:
-        said += f"; not told apart from it: {_several(choice.tied, choice)}"
+        said += f"; not distinguishable from it: {_several(choice.tied, choice)}"
     return f"{start}: {said}{_cheapest(choice, matrix)}{_left_out(choice)}."
 
 
@@ -58,14 +58,14 @@ def _start(choice: Choice, matrix: Matrix) -> str:
 
 def _nothing(choice: Choice) -> str:
     reasons = _reasons(choice)
-    return "nothing is shown to do it" + (f" ({', '.join(reasons)})" if reasons else "")
+    return "nothing is shown to meet this" + (f" ({', '.join(reasons)})" if reasons else "")
 
 
 def _reasons(choice: Choice) -> list[str]:
     counted = (
-        (choice.missed, "surely beyond the bound"),
+        (choice.missed, "over the bound"),
         (choice.unsure, "with too few samples to tell"),
-        (choice.lossy, "not surely as accurate"),
+        (choice.lossy, "possibly less accurate"),
     )
     return [f"{count} {words}" for count, words in counted if count]
 
@@ -82,11 +82,11 @@ def _cheapest(choice: Choice, matrix: Matrix) -> str:
     same = choice.cheapest is choice.best
     name = "the same" if same else _named(choice.cheapest, choice)
     tied = [entry for entry in choice.cheapest_tied if entry is not choice.cheapest]
-    also = f"; not told apart in price: {_several(tied, choice)}" if tied else ""
+    also = f"; not distinguishable in price: {_several(tied, choice)}" if tied else ""
     known = {machine.name for machine in matrix.machines} <= matrix.asked.prices.keys()
     among = "" if known else " (of the machines with a price)"
     bounded = matrix.asked.bound_ns is not None or matrix.asked.within is not None
-    cheapest = "the cheapest that does it" if bounded else "the cheapest"
+    cheapest = "the cheapest that meets this" if bounded else "the cheapest"
     return f"; {cheapest}{among}: {name}, {price}{also}"
 
 

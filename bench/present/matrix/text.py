@@ -237,7 +237,7 @@ def front_text(front: Front, figures: Figures, width: int) -> Text:
     lines = [Line(_point(p), " ", _point_figures(p, figures)) for p in shown]
     text.append_text(lay_out(DEAL_COLUMNS, units, lines, width))
     beaten = len(front.points) - len(shown)
-    words = [f"{beaten} surely beaten" if beaten else ""]
+    words = [f"{beaten} beaten" if beaten else ""]
     words.append(
         f"{front.left_out} further from the front by their estimates" * bool(front.left_out)
     )

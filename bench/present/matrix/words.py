@@ -28,8 +28,8 @@ from bench.variants import suffix
 MILLION = 1e6
 TITLES: dict[By, str] = {
     "latency": "Latency of a query, median",
-    "throughput": "Throughput, samples a second",
-    "energy": "Energy of a sample, gross",
+    "throughput": "Throughput, samples per second",
+    "energy": "Energy per sample, gross",
     "price": "Price of a million samples",
     "accuracy": "Accuracy",
 }
@@ -139,11 +139,11 @@ def legend(matrix: Matrix) -> list[str]:
     found = [f"± is the {confidence:g}% interval of a figure taken alone."]
     if any(entry.best for entry in entries):
         found.append(
-            f"{BEST} is the best for its model, or not told apart from it; it is among those "
-            f"marked with {confidence:g}% confidence."
+            f"{BEST} is the best for its model, or not distinguishable from it; with "
+            f"{confidence:g}% confidence the best is among those marked."
         )
     if any(entry.kept == "missed" for entry in entries):
-        found.append(f"{MISSED} surely misses the bound.")
+        found.append(f"{MISSED} misses the bound.")
     if any(entry.kept == "inconclusive" for entry in entries):
         found.append(f"{UNSURE} has too few samples, or too wide an interval, to tell.")
     words = [word for word in WORDS if any(entry.word == word for entry in entries)]
@@ -156,7 +156,7 @@ def machine_words(one: Beside) -> str:
     """``gpu-box: canary 121 µs, wandered by 24% ...``."""
     said = ["no canary" if one.canary_ns is None else f"canary {duration(one.canary_ns)}"]
     if one.wandered and one.spread is not None:
-        said[0] += f", wandered by {100 * (one.spread - 1):.0f}%: its figures may be off by as much"
+        said[0] += f", drifted by {100 * (one.spread - 1):.0f}%: its figures may be off by as much"
     if one.disturbed:
         said.append(f"other programs disturbed {one.disturbed} of {one.cells} cells")
     if one.price is not None:
@@ -172,7 +172,7 @@ def notes(matrix: Matrix, machines: Iterable[Beside], problems: Iterable[str]) -
         *([f"energies are of {matrix.scope}."] if matrix.scope else []),
         *matrix.notes,
         *(machine_words(one) for one in machines),
-        "the canary is bench's own reference work, the same loop on one core of each machine.",
+        "the canary is bench's reference workload, the same loop on one core of each machine.",
         *_unread(list(problems)),
     ]
 

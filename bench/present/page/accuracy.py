@@ -84,8 +84,8 @@ def _picture(records: Sequence[Record], what: str, palette: Palette, name: str) 
         name=name,
         title=f"Accuracy: {shown(what)}",
         words=f"The score with its 95% interval; further {way} is better. The {end} is "
-        f"{_label(best)} with {scale.value(best.accuracy.value.value)}. Models overlap here that "
-        "differ surely example by example: pairs are compared under the heading above."
+        f"{_label(best)} with {scale.value(best.accuracy.value.value)}. Models whose bars overlap "
+        "may still differ: pairs are compared example by example under the heading above."
         f"{cut_words(len(lanes), len(records), 'rows')}",
         spec=checked(spec),
         table=_table(records, f"{name}-data"),

@@ -157,8 +157,8 @@ def _front(deal: Deal, dataset: str, palette: Palette, name: str) -> Picture:
         name=name,
         title=title,
         words=f"{left} is faster, up is more accurate ({dataset}). Filled: on the Pareto front, "
-        "nothing else is surely as fast and as accurate. Dotted: open, intervals do not decide. "
-        "Hollow: surely beaten by another. Numbers are the rows of the table, bars are "
+        "nothing beats it. Dotted: undecided by the intervals. Hollow: beaten by another. "
+        "Numbers are the rows of the table, bars are "
         f"95% intervals. {_front_words(deal)}",
         spec=checked(_front_spec(deal, unit, palette)),
         table=_front_table(deal, unit, f"{name}-data"),

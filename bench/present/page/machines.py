@@ -119,13 +119,13 @@ def _entry(entry: Entry, figures: Figures) -> Shown:
 def _front(front: Front, figures: Figures, number: int) -> Picture:
     left = "Right" if front.by == "throughput" else "Left"
     shown = [p for p in front.points if p.standing.state == "front"]
-    names = "; ".join(_name(point) for point in shown) or "none surely"
+    names = "; ".join(_name(point) for point in shown) or "none established"
     return Picture(
         name=f"machines-front{number}",
         title=f"Accuracy against {front.by}, {front.dataset}",
         words=f"{left} is faster, up is more accurate. Colours are machines, symbols are models. "
-        "Filled: on the Pareto front, nothing else is surely as fast and as accurate. Dotted: "
-        "open, intervals do not decide. Hollow: surely beaten by another. Bars are 95% intervals. "
+        "Filled: on the Pareto front, nothing beats it. Dotted: undecided by the intervals. "
+        "Hollow: beaten by another. Bars are 95% intervals. "
         f"On the front: {names}.",
         spec=checked(_spec(front, figures)),
         table=_front_table(front, figures, f"machines-front{number}-data"),

@@ -82,13 +82,13 @@ OUTCOMES: dict[MapOutcome, tuple[str, str]] = {
     "runs": ("✓", "the model runs and agrees with the reference"),
     "partial": ("~", "some tests pass, none is wrong"),
     "fallback": ("~", "the model runs, some nodes off the device"),
-    "wrong": ("≠", "it runs and computes something else"),
+    "wrong": ("≠", "it runs, with wrong results"),
     "unsupported": ("✗", "refused with an error that says so"),
     "crash": ("!", "the process died or raised"),
     "timeout": ("…", "no answer in time"),
-    "unavailable": ("?", "the target could not be had"),
-    "not-expressible": ("·", "the tests are of types that a worker can't be given"),
-    "not-tried": ("·", "nobody tried"),
+    "unavailable": ("?", "the target was not available"),
+    "not-expressible": ("·", "the tests are of types that can't be passed to a worker"),
+    "not-tried": ("·", "not tried"),
 }
 _GOOD = ("pass", "runs")
 WORST_FIRST: tuple[MapOutcome, ...] = (

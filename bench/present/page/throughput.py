@@ -95,7 +95,7 @@ def _dots(rated: Sequence[Record], palette: Palette, name: str) -> Picture:
     return Picture(
         name=name,
         title=f"Throughput{load}",
-        words="Samples a second with the 95% interval; further right is better. The highest is "
+        words="Samples per second with the 95% interval; further right is better. The highest is "
         f"{_label(highest.cell, several=several)} with "
         f"{rate(highest.throughput.value if highest.throughput else None)}."
         f"{cut_words(len(drawn), len(rated), 'cells')}",
@@ -135,8 +135,8 @@ class _Drawn:
 _RATE = _Drawn(
     "Throughput",
     "Samples",
-    "Samples a second at each {}, with 95% intervals; a line that goes on rising has something to "
-    "gain from more. The highest",
+    "Samples per second at each {}, with 95% intervals; a line that still rises gains from more. "
+    "The highest",
     RATE_UNITS,
     lambda record: record.throughput,
     rate,

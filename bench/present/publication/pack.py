@@ -251,7 +251,7 @@ def _refuse_underived(run: StoredRun, manifest: Manifest) -> None:
     )
     if account.problems:
         raise SpecError(
-            f"{name}: its numbers do not follow from its raw data, so nobody would accept it: "
+            f"{name}: its numbers do not follow from its raw data, so it would be rejected: "
             f"{account.problems[0]}."
         )
 

@@ -109,11 +109,11 @@ class Section:
         """What whoever handed the run in kept to themselves, so that it can't be made again."""
         if not self.run.without_predictions:
             return []
-        words = "accuracies, for there are no predictions"
+        words = "accuracies, because there are no predictions"
         if not self.run.header.keeps_raw:
             words += (
-                "; load times, memory, copies, parity and placement, which an earlier build of "
-                "bench kept no raw data of"
+                "; load times, memory, copies, parity and placement, whose raw data an earlier "
+                "build of bench did not keep"
             )
         return [("Not derived again", f"{words}: taken as they were written")]
 

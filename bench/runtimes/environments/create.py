@@ -66,7 +66,7 @@ def create(wish: Wish, tell: Tell) -> EnvironmentRecord:
         state = state_of(name, record, wish.declared)
         same = record is not None and record.base_python == base
         if record is not None and same and state == "whole":
-            tell("it is whole already")
+            tell("it is already complete")
             return record
         if record is None or not same or not _can_go_on(record, wish.declared):
             record = _begin(wish, base, tell, lock)
@@ -86,10 +86,10 @@ def _begin(wish: Wish, base: str, tell: Tell, lock: int) -> EnvironmentRecord:
     folder = environments_folder() / declared.name
     version, problem = _ask(base, _VERSION)
     if problem or not re.fullmatch(r"\d+(\.\d+)+", version):
-        raise SpecError(f"{base} is no Python that works: {problem or version[:80]}.")
+        raise SpecError(f"{base} is not a working Python: {problem or version[:80]}.")
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_PYTHON:
         wanted = ".".join(map(str, OLDEST_PYTHON))
-        raise SpecError(f"{base} is Python {version}, and an environment needs {wanted} or later.")
+        raise SpecError(f"{base} is Python {version}, but an environment needs {wanted} or later.")
     tell(f"virtual environment with Python {version}")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -126,9 +126,9 @@ def _finish(
     found, problem = _ask(str(python), _PACKAGES)
     if problem:
         raise Unavailable(
-            f"the environment {record.name} has no numpy that can be imported, which workers need: "
+            f"the environment {record.name} has no importable numpy, which workers need: "
             f"{problem}.",
-            f"The requirements of the backend {record.backends[0]} have to name one that fits.",
+            f"The requirements of the backend {record.backends[0]} must name one that works.",
         )
     version, packages = json.loads(found)
     record = record.model_copy(
@@ -183,7 +183,7 @@ def _base_python(asked: str, record: EnvironmentRecord | None) -> str:
     if asked:
         found = shutil.which(os.path.expanduser(asked))
         if found is None:
-            raise SpecError(f"there is no interpreter {asked!r}; name a Python with --python.")
+            raise SpecError(f"no interpreter {asked!r}; name a Python with --python.")
         return os.path.abspath(found)
     before = record.base_python if record is not None else ""
     return before if before and shutil.which(before) else sys.executable
@@ -223,7 +223,7 @@ def _alone(name: str, tell: Tell) -> Iterator[int]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            tell("another process is making it; waiting for that")
+            tell("another process is creating it; waiting for it")
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield descriptor
     finally:

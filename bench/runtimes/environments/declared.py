@@ -38,7 +38,7 @@ def declared_environments() -> dict[str, Declared]:
             if known is not None and known.steps != steps:
                 raise SpecError(
                     f"the backends {known.backends[0]} and {backend} declare different "
-                    f"requirements for the environment {name}; one of them has to rename it."
+                    f"requirements for the environment {name}; one must rename it."
                 )
             backends = (*known.backends, backend) if known is not None else (backend,)
             found[name] = Declared(name, backends, steps)
@@ -58,8 +58,8 @@ def _requirements(backend: str, adapter: type) -> dict[str, Steps]:
         fine = False
     if not fine:
         raise SpecError(
-            f"the backend {backend} declares its requirements wrongly: a mapping of names to steps "
-            "is wanted, and each step is a tuple of arguments of `pip install`."
+            f"the backend {backend} declares its requirements in the wrong form: give a mapping "
+            "of names to steps, each step a tuple of arguments of `pip install`."
         )
     return checked
 

@@ -86,18 +86,18 @@ def _environment(
     if table is not None and table.python is not None:
         if name in created:
             raise SpecError(
-                f"there are two environments called {name}: one in {config_path()} and one that "
-                f"was created. Rename the first, or `bench env remove {name}`."
+                f"two environments are called {name}: one in {config_path()} and a created one. "
+                f"Rename the first, or `bench env remove {name}`."
             )
         return _configured(name, table, declared)
     if name in created:
         return _created(name, created[name], table, declared)
     if declared is None:
         raise SpecError(
-            f"{config_path()}: [environments.{name}] needs the key `python`, its interpreter, for "
-            "no backend declares an environment of that name."
+            f"{config_path()}: [environments.{name}] needs the key `python`, its interpreter, "
+            "because no backend declares an environment with that name."
         )
-    why = Unavailable(f"the environment {name} is not there.", f"Run `bench env create {name}`.")
+    why = Unavailable(f"the environment {name} does not exist.", f"Run `bench env create {name}`.")
     return Environment(name, declared.backends, "declared", "not created", None, None, why)
 
 

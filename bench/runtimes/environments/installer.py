@@ -70,7 +70,7 @@ def choose_installer(name: str | None) -> Installer:
     """
     program = shutil.which("uv")
     if name == "uv" and program is None:
-        raise SpecError("there is no uv on PATH: install it, or leave out --installer to use pip.")
+        raise SpecError("uv is not on PATH: install it, or leave out --installer to use pip.")
     return Installer("uv", program) if program is not None and name != "pip" else Installer("pip")
 
 
@@ -88,18 +88,18 @@ def failure(
 ) -> Unavailable:
     """What an installer's output comes to: the index is out of reach, or its last complaint."""
     clean = [_ANSI.sub("", line).strip() for line in lines]
-    subject = f"the environment {environment} could not be made"
+    subject = f"the environment {environment} could not be created"
     again = f"run `bench env create {environment}` again"
     unreachable = [line for line in clean if _UNREACHABLE.search(line)]
     if unreachable:
         return Unavailable(
             f"{subject}: the package index can't be reached ({_cause(unreachable[-1])}).",
-            f"Check the network, proxies and PIP_INDEX_URL, then {again}: what is done is kept.",
+            f"Check the network, proxies and PIP_INDEX_URL, then {again}: finished steps are kept.",
         )
-    words = f"`{wanted}` can't be had: " if wanted else ""
+    words = f"`{wanted}` can't be installed: " if wanted else ""
     return Unavailable(
         f"{subject}: {words}{_complaint(clean) or f'the installer ended with code {code}'}.",
-        f"Everything that was printed is in {log}; mend it and {again}.",
+        f"The full output is in {log}; fix the problem and {again}.",
     )
 
 

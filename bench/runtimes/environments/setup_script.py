@@ -42,7 +42,7 @@ def _source(script: Path, before: Mapping[str, str], environment: str, mend: str
     # bash where there is one: the scripts of vendors say `sh` and use BASH_SOURCE all the same.
     shell, env = shutil.which("bash") or shutil.which("sh"), shutil.which("env")
     if shell is None or env is None:
-        raise Unavailable(f"{where} can't be sourced: there is no shell here.", mend)
+        raise Unavailable(f"{where} can't be sourced: no shell was found.", mend)
     try:
         done = subprocess.run(
             [shell, "-c", _SOURCE, "bench", str(script.resolve()), env],

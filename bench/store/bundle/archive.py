@@ -92,7 +92,7 @@ class Archive:
         self._file.seek(self._offsets[name])
         head = _local(entry)
         if self._file.read(len(head)) != head:
-            raise self._damaged(f"what stands before {name} is not as bench writes it")
+            raise self._damaged(f"the bytes before {name} are not as bench writes them")
         left, crc = entry.size, 0
         while left:
             chunk = self._file.read(min(left, _CHUNK))
@@ -104,7 +104,7 @@ class Archive:
             raise self._damaged(f"{name} is not what was packed")
 
     def _damaged(self, why: str) -> SpecError:
-        return SpecError(f"{self._path}: it is no whole bundle of bench: {why}. Get it again.")
+        return SpecError(f"{self._path}: not a complete bundle of bench: {why}. Get it again.")
 
     def _tail(self) -> bytes:
         length = _END.size + _COMMENT_BYTES
@@ -147,9 +147,9 @@ class Archive:
             start = place + _CENTRAL.size
             name = directory[start : start + length].decode("ascii", errors="replace")
             if not fits(name):
-                raise self._damaged(f"no file may be called {name[:80]!r}")
+                raise self._damaged(f"a file can't be called {name[:80]!r}")
             if name <= before:
-                raise self._damaged(f"{name} is not in its place, or is there twice")
+                raise self._damaged(f"{name} is out of place, or there twice")
             place, before = start + length, name
             yield Entry(name, crc, size)
 

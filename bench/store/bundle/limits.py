@@ -47,7 +47,7 @@ def _check_parquet(file: Path) -> None:
         why = (str(error).splitlines() or ["it is broken"])[0]
         raise SpecError(f"it can't be read as Parquet ({why[:200]}).") from error
     if found.num_columns > _MOST_COLUMNS or sum(c.num_values for c in columns) > _MOST_VALUES:
-        raise SpecError("it holds more values than any run does.")
+        raise SpecError("it holds more values than any run can.")
     texts = {c.path_in_schema for c in columns if c.physical_type in _TEXT_TYPES}
     for name in sorted(texts):
         _check_text(file, name)
@@ -66,4 +66,4 @@ def _check_text(file: Path, name: str) -> None:
     except (OSError, ValueError, AttributeError, KeyError, pa.ArrowException) as error:
         raise SpecError(f"its texts ({name[:80]}) can't be read.") from error
     if longest * len(column) > _MOST_TEXT_BYTES:
-        raise SpecError("its texts take more memory than those of any run.")
+        raise SpecError("its texts need more memory than those of any run.")

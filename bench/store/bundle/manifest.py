@@ -71,10 +71,10 @@ class Manifest(Frozen):
             yield f"{name} is missing"
         for name in sorted(self.files):
             if not self._is_known(name):
-                yield f"{name} is no part of a run or a certificate"
+                yield f"{name} is not part of a run or a certificate"
         folded = [name.casefold() for name in members]
         if len({*folded}) != len(folded):
-            yield "two of its files differ in capital letters alone"
+            yield "the names of two of its files differ only in upper and lower case"
         for folder, names in ((RUNS, self.runs), (CERTIFICATES, self.certificates)):
             for name in names:
                 needed = HEADER if folder == RUNS else "certificate.json"

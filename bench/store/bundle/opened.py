@@ -104,9 +104,9 @@ def accepted(path: Path) -> Unpacked:
     if verdict.problems:
         more = f" and {len(verdict.problems) - 1} more" if len(verdict.problems) > 1 else ""
         raise SpecError(
-            f"{path}: its numbers do not follow from its raw data, so none is taken from it: "
+            f"{path}: its numbers do not follow from its raw data, so none are used: "
             f"{verdict.problems[0]}{more}. See them all with `bench publish --check {path}`; "
-            "`show`, `report` and `matrix` look at it anyway with --unchecked."
+            "`show`, `report` and `matrix` read it anyway with --unchecked."
         )
     return found
 
@@ -155,13 +155,13 @@ def mark(run: Path) -> str:
         return ""
     verdict = _read_verdict(place / _VERDICT)
     if verdict is None or verdict.derived_by != deriver():
-        return "unchecked: nobody has derived the numbers of this bundle again"
+        return "unchecked: the numbers of this bundle were not derived again"
     if verdict.problems:
         return (
             f"unchecked: {len(verdict.problems)} values of this bundle do not follow from its raw "
             f"data, first {verdict.problems[0]}"
         )
-    told = [f"of its bundle {taken_in_words(verdict.taken)}"] if verdict.taken else []
+    told = [f"from its bundle: {taken_in_words(verdict.taken)}"] if verdict.taken else []
     told += [reworded_in_words(verdict.reworded)] if verdict.reworded else []
     return "; ".join(told)
 
@@ -174,15 +174,15 @@ def _place_of(run: Path) -> Path | None:
 
 def reworded_in_words(count: int) -> str:
     """What it means that another bench wrote the words of so many checks."""
-    return f"{count} checks are worded otherwise than by this bench, with the same outcome"
+    return f"{count} checks are worded differently by this version of bench, with the same outcome"
 
 
 def taken_in_words(taken: Mapping[str, int]) -> str:
     """How many numbers could not be derived, of what, and what that means."""
     kinds = ", ".join(f"{count} of {what}" for what, count in sorted(taken.items()))
     return (
-        f"{sum(taken.values())} numbers could not be derived, because no raw data of them was kept "
-        f"({kinds}): they are taken as they are written"
+        f"{sum(taken.values())} numbers could not be derived, because their raw data was not kept "
+        f"({kinds}): they are used as written"
     )
 
 
@@ -193,7 +193,7 @@ def _judged(found: Unpacked) -> Verdict:
     try:
         return Verdict.model_validate_json(done.stdout)
     except ValidationError as error:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
         raise SpecError(
             f"{found.path}: its numbers can't be derived again: the process that did it "
             f"{exit_words(done.returncode)} ({printable(last, limit=200)})."
@@ -213,11 +213,11 @@ def _read_verdict(file: Path) -> Verdict | None:
 def _manifest(path: Path, archive: Archive) -> Manifest:
     """What the bundle says of itself, held to its id and to the files that are there."""
     if MANIFEST not in archive.entries:
-        raise SpecError(f"{path}: it is no bundle of bench: it has no {MANIFEST}.")
+        raise SpecError(f"{path}: not a bundle of bench: it has no {MANIFEST}.")
     limits.refuse_large_manifest(path, archive.entries[MANIFEST].size)
     data = archive.read(MANIFEST)
     if hashlib.sha256(data).hexdigest() != archive.bundle_id:
-        raise SpecError(f"{path}: its {MANIFEST} is not the one that it is named by. Get it again.")
+        raise SpecError(f"{path}: its {MANIFEST} doesn't match the bundle's name. Get it again.")
     _refuse_other_version(path, data)
     try:
         manifest = Manifest.model_validate_json(data)
@@ -227,7 +227,7 @@ def _manifest(path: Path, archive: Archive) -> Manifest:
     if manifest.text != data:
         raise SpecError(f"{path}: its {MANIFEST} is not written as bench writes it.")
     for problem in manifest.strangers(archive.entries):
-        raise SpecError(f"{path}: it is no bundle as bench packs it: {problem}.")
+        raise SpecError(f"{path}: not a bundle as bench packs it: {problem}.")
     return manifest
 
 
@@ -239,7 +239,7 @@ def _refuse_other_version(path: Path, data: bytes) -> None:
     if version != BUNDLE_VERSION:
         raise SpecError(
             f"{path}: a bundle of version {version!r}, and this bench reads version "
-            f"{BUNDLE_VERSION}. Update bench, or ask for one of that version."
+            f"{BUNDLE_VERSION}. Update bench, or ask for a bundle of that version."
         )
 
 

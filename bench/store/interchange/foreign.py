@@ -139,21 +139,21 @@ def read_foreign(path: Path, readers: Sequence[Reader], name: str | None) -> For
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise SpecError(f"{path}: there is no such file.") from error
+        raise SpecError(f"{path}: no such file.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: can't be read as text: {error}.") from error
     chosen = [r for r in readers if name == r.NAME] if name else []
     chosen = chosen or [reader for reader in readers if reader.recognises(text)]
     if not chosen or (name and name != chosen[0].NAME):
         known = ", ".join(reader.NAME for reader in readers)
-        raise SpecError(f"{path}: not a file of results that bench knows ({known}).")
+        raise SpecError(f"{path}: not a result file in a format that bench knows ({known}).")
     try:
         found = chosen[0].read(text, path.name)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
         what = f"{type(error).__name__}: {printable(str(error), limit=120)}"
-        raise SpecError(f"{path}: not whole as a file of {chosen[0].NAME} ({what}).") from error
+        raise SpecError(f"{path}: incomplete as a file of {chosen[0].NAME} ({what}).") from error
     if not found.results:
-        raise SpecError(f"{path}: a file of {chosen[0].NAME} without any result.")
+        raise SpecError(f"{path}: a file of {chosen[0].NAME} without results.")
     return found
 
 

@@ -40,8 +40,8 @@ def find_checker(path: Path) -> Path:
         if found.name == _PACKAGE and (found / "main.py").is_file():
             return found
     raise SpecError(
-        f"{path} holds no submission checker. It comes with a clone of "
-        "https://github.com/mlcommons/inference: name that."
+        f"{path} has no submission checker. Name a clone of "
+        "https://github.com/mlcommons/inference, which has one."
     )
 
 

@@ -29,8 +29,8 @@ ACCURACY = "mlperf_log_accuracy.json"
 #: What is kept of an accuracy log at either end (tools/submission/truncate_accuracy_log.py).
 _VIEWABLE = 4096
 NOTICE = (
-    "Laid out by bench from its own run. This is not a submission to MLPerf and no result of "
-    "MLPerf. Unverified: result not verified by MLCommons Association.\n"
+    "Laid out by bench from its own run. This is neither a submission to MLPerf nor an MLPerf "
+    "result. Unverified: result not verified by MLCommons Association.\n"
 )
 
 
@@ -115,7 +115,7 @@ def _chosen(run: StoredRun, cells: Sequence[str]) -> dict[_Place, tuple[Record, 
     if not found:
         which = "such cell" if cells else "cell"
         raise SpecError(
-            f"{run.path} has no {which} that LoadGen drove, so there is nothing to pack. Measure "
+            f"{run.path} has no {which} driven by LoadGen, so there is nothing to pack. Measure "
             "with: bench run --driver loadgen."
         )
     return found
@@ -123,7 +123,7 @@ def _chosen(run: StoredRun, cells: Sequence[str]) -> dict[_Place, tuple[Record, 
 
 def _refuse_used(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise SpecError(f"{folder} is there already. Name a folder that is empty or not there.")
+        raise SpecError(f"{folder} already exists. Name an empty or new folder.")
 
 
 def _copy_test(run: StoredRun, record: Record, said: LoadGenSaid, at: Path) -> None:
@@ -185,14 +185,16 @@ def _copy(source: Path, target: Path, names: Sequence[str]) -> None:
         try:
             shutil.copyfile(source / name, target / name)
         except OSError as error:
-            raise SpecError(f"{source / name}: {error.strerror}: the run has lost it.") from error
+            raise SpecError(
+                f"{source / name}: {error.strerror}: it is missing from the run."
+            ) from error
 
 
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise SpecError(f"{path}: {error.strerror}: the run has lost it.") from error
+        raise SpecError(f"{path}: {error.strerror}: it is missing from the run.") from error
 
 
 def _write(path: Path, text: str) -> None:

@@ -146,15 +146,15 @@ def _cast(request: Request, prepared: Prepared) -> Cast:
     reference = _targets((request.reference,), prepared)
     if len(reference) != 1:
         raise SpecError(
-            f"{request.reference}: a reference is one target, this names {len(reference)}. Name it "
-            "in full, for example onnxruntime:cpu."
+            f"{request.reference}: the reference must be one target, but this names "
+            f"{len(reference)}. Name it in full, for example onnxruntime:cpu."
         )
     against = names[-1] if request.against else names[0]
     wanted = request.variants or (DEFAULT,)
     found = cast(prepared, names[0], against, reference[0], _targets(request.on, prepared), wanted)
     if not found.candidates:
         raise SpecError(
-            f"nothing is left to certify: {request.model} on {', '.join(request.on)} is the "
+            f"nothing to certify: {request.model} on {', '.join(request.on)} is the "
             "reference itself. Name another target, a variant, or a model with --against."
         )
     return found

@@ -57,7 +57,9 @@ def cast(
         None,
     )
     if found is None:
-        raise SpecError(f"{against} on {reference}: it is not in the plan, so it is no reference.")
+        raise SpecError(
+            f"{against} on {reference}: it is not in the plan, so it can't be the reference."
+        )
     if (why := _absent(found)) is not None:
         raise SpecError(f"{against} on {reference} can't be the reference: {why}")
     candidates = [

@@ -62,7 +62,7 @@ class Samples:
         ways["threads"] = f"{counted(other, 'thread')} instead of {planned.options.threads}"
         batch = self._batch(planned)
         if batch > 1 and planned.batch_axis.fixed is None and self._by_rows(planned):
-            ways["batch"] = f"one sample a query instead of {batch}"
+            ways["batch"] = f"one sample per query instead of {batch}"
             ways["position"] = f"each sample {_SHIFT} places further"
         return ways
 

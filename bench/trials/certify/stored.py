@@ -32,9 +32,9 @@ from bench.trials.certify.make import MARGIN, Request
 from bench.variants import DEFAULT, FP32
 
 _LIKELIEST = (
-    "of each token the likeliest few and the one that came were compared, as runs keep them"
+    "only the likeliest tokens and the actual one were compared, because runs keep no others"
 )
-_DECIDED = "the runs keep no outputs of it, so what it decides was compared alone"
+_DECIDED = "the runs keep no outputs of it, so only its decisions were compared"
 
 
 @dataclass(frozen=True)
@@ -134,10 +134,10 @@ def _cast(request: Request, every: Sequence[_Scored]) -> tuple[_Scored, list[_Sc
     ]
     targets = list(dict.fromkeys(one.record.cell.target for one in references))
     if len(targets) != 1:
-        named = f"names {len(targets)} ({', '.join(targets)})" if targets else "is not among them"
+        named = f"names {len(targets)} ({', '.join(targets)})" if targets else "is not there"
         raise SpecError(
-            f"{right} on {request.reference}: a reference is one target that the runs have scored, "
-            f"and this {named}. They have {_listed(every)}."
+            f"{right} on {request.reference}: the reference must be one target that the runs have "
+            f"scored, but this {named}. They have {_listed(every)}."
         )
     wanted = request.variants or (DEFAULT,)
     found: dict[tuple[str, str, str], _Scored] = {}
@@ -146,8 +146,8 @@ def _cast(request: Request, every: Sequence[_Scored]) -> tuple[_Scored, list[_Sc
             found.setdefault(one.key, one)
     if not found:
         raise SpecError(
-            f"{request.model} on {', '.join(request.on)}: the runs have scored nothing of it but "
-            f"the reference. They have {_listed(every)}."
+            f"{request.model} on {', '.join(request.on)}: the runs have scored nothing of it "
+            f"except the reference. They have {_listed(every)}."
         )
     return references[0], list(found.values())
 
@@ -191,7 +191,7 @@ def _passes(
 ) -> Iterator[Pass]:
     theirs = reference.columns()
     again = list(_again(0, every, reference, theirs, evidence))
-    alone = "" if again else ", and in no other: it is not known how far it differs from itself"
+    alone = "" if again else ", and in no other, so how far it differs from itself is unknown"
     yield Pass(
         party=0,
         condition="plain",

@@ -113,7 +113,7 @@ class Texts:
         }
         rows = self._form(planned).rows
         if rows > 1 and planned.batch_axis.fixed is None:
-            ways["batch"] = f"one window a query instead of {rows}"
+            ways["batch"] = f"one window per query instead of {rows}"
             ways["position"] = "each window in another place of its query"
         return ways
 
@@ -243,15 +243,21 @@ class Texts:
         if planned.model.dataset is not None:
             yield from planned.model.dataset.notes
         elif tokenizer_of(planned.model) is not None:
-            yield "it has no data set: the tokens are those of Genesis 1, and decide nothing"
+            yield (
+                "it has no data set: the tokens are those of Genesis 1, and decisions are not "
+                "compared"
+            )
         else:
-            yield "it has no data set and no tokenizer: the token ids are drawn, and decide nothing"
+            yield (
+                "it has no data set and no tokenizer: the token ids are random, and decisions "
+                "are not compared"
+            )
         size = view.decoder.vocabulary
         whole = _whole_rows(view.rows, size)
         if whole < view.rows:
             yield (
-                f"the logits of {whole:,} of {view.rows:,} tokens were compared whole; of the "
-                f"others the {min(LIKELIEST, size):,} ids that the reference finds likeliest, and "
+                f"the logits of {whole:,} of {view.rows:,} tokens were compared completely; for "
+                f"the others the {min(LIKELIEST, size):,} ids that the reference finds likeliest, "
                 "the rest with bounds"
             )
 
@@ -272,8 +278,8 @@ class _Store:
         """Keep the rows ``at`` of one call's logits, [batch, tokens, vocabulary]."""
         if logits.ndim != 3 or logits.shape[:2] != targets.shape:
             raise AccuracyFailed(
-                f"its logits are {list(logits.shape)} for {list(targets.shape)} tokens: a text is "
-                "examined by the logits of every token, [batch, tokens, vocabulary]."
+                f"its logits are {list(logits.shape)} for {list(targets.shape)} tokens: examining "
+                "a text needs the logits of every token, [batch, tokens, vocabulary]."
             )
         if not self._begun:
             self._begin(logits.shape[2])
@@ -388,13 +394,13 @@ def _unlike(mine: View, theirs: View) -> str:
     if sizes[0] != sizes[1]:
         return _other_sizes(*sizes)
     return (
-        "Its tokenizer isn't the reference's, so their distributions can't be compared; what they "
-        "need for the same text can."
+        "Its tokenizer isn't the reference's, so their distributions can't be compared; their "
+        "bits per byte can."
     )
 
 
 def _other_sizes(mine: int, theirs: int) -> str:
     return (
         f"Its vocabulary has {mine:,} tokens and the reference's {theirs:,}, so their "
-        "distributions can't be compared; what they need for the same text can."
+        "distributions can't be compared; their bits per byte can."
     )

@@ -196,4 +196,4 @@ _NUMBER = re.compile(r"[\s._:-]*\d+(?:[.:]\d+)*(?:\.(?:txt|md|jsonl?))?$")
 def refuse_nothing(view: View, name: str) -> None:
     """Raise `AccuracyFailed` where no token is scored."""
     if not view.rows:
-        raise AccuracyFailed(f"{name}: its examples have no token that could be compared.")
+        raise AccuracyFailed(f"{name}: its examples have no tokens to compare.")

@@ -21,7 +21,7 @@ from bench.trials.certify.views import differing_text
 from bench.variants import DEFAULT
 
 WHOLE, PREFILL, DECODE = "whole model", "prefill", "decode"
-_OTHER_MODEL = "not looked for: it is another model than the reference's, with tensors of its own."
+_OTHER_MODEL = "not searched: it is another model than the reference's, with other tensors."
 
 #: The inputs of each stage that a party is looked into at, for the evidence of its rows.
 Stages = Callable[[PlannedCell, Mapping[str, Array]], Iterable[tuple[str, PlannedCell]]]
@@ -47,7 +47,7 @@ def places(
                 told.append(Place(party=finding.party, stage=WHOLE, sentence=_OTHER_MODEL))
                 continue
             for stage, planned in stages(candidate, rows[finding.party]):
-                listener.phase(f"looking where {candidate.choice.target} differs ({stage})")
+                listener.phase(f"searching where {candidate.choice.target} differs ({stage})")
                 told.append(_place(finding.party, planned, stage, prepared))
     return tuple(told)
 
@@ -112,7 +112,7 @@ def _sentence(found: Bisection, planned: PlannedCell) -> str:
     if found.beside:
         return f"{rightly}; {sentence(found)}"
     if found.agrees and variant != DEFAULT:
-        return f"{rightly}: what differs comes with {variant} and not with the target."
+        return f"{rightly}: the difference comes from {variant}, not from the target."
     return sentence(found)
 
 

@@ -115,11 +115,11 @@ def node_tests(cache: Path) -> NodeTests:
     except OSError as error:
         raise SpecError(
             f"{folder}: ONNX's tests can't be written there: {error.strerror or error}. "
-            "Make room, or name another folder in BENCH_CACHE."
+            "Free space, or name another folder in BENCH_CACHE."
         ) from error
     found = _read(folder, onnx.__version__)
     if found is None:
-        raise SpecError(f"{folder}: what was just written there can't be read. Is the disk sound?")
+        raise SpecError(f"{folder}: a file just written there can't be read. Is the disk healthy?")
     return found
 
 

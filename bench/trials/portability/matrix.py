@@ -17,8 +17,8 @@ _MEANING: dict[OperatorOutcome, str] = {
     "unsupported": "unsupported",
     "crash": "a test crashed its worker",
     "timeout": "a test did not end in time",
-    "not-expressible": "only tests of types that a worker can't be given",
-    "unavailable": "the target could not be had",
+    "not-expressible": "only tests of types that can't be passed to a worker",
+    "unavailable": "the target was not available",
 }
 #: The page's character for each outcome of an operator, and what it means here.
 MARKS = {outcome: (OUTCOMES[outcome][0], words) for outcome, words in _MEANING.items()}
@@ -87,13 +87,13 @@ def suite_words(report: PortabilityReport) -> str:
     chosen = f", {suite.chosen_by}" if suite.chosen_by else ""
     text = f"ONNX {suite.onnx_version}'s node tests{chosen}: {suite.tests} on each target"
     if suite.expanded:
-        text += f", {suite.expanded} of them with the operator written as a function of others"
+        text += f", {suite.expanded} of these with the operator expressed through others"
     text += "."
     left = []
     if suite.not_expressible:
-        left.append(f"{suite.not_expressible} of types that a worker can't be given")
+        left.append(f"{suite.not_expressible} of types that can't be passed to a worker")
     if suite.random:
-        left.append(f"{suite.random} of random numbers")
+        left.append(f"{suite.random} with random numbers")
     return f"{text} Left out: {', '.join(left)}." if left else text
 
 
@@ -101,4 +101,4 @@ def body_words(cell: OperatorRow) -> str:
     """What the operator's definition by a function of others adds, where it says something new."""
     if cell.outcome == "pass" or not cell.expanded_tests:
         return ""
-    return f"written as a function of other operators {cell.expanded_passed}/{cell.expanded_tests}"
+    return f"expressed through other operators {cell.expanded_passed}/{cell.expanded_tests}"

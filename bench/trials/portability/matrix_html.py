@@ -118,7 +118,7 @@ def _models(rows: Iterable[ModelRow]) -> Table:
 
 
 def _model(row: ModelRow) -> tuple[Entry, ...]:
-    predicted = row.predicted + (" (wrongly)" if row.prediction_held is False else "")
+    predicted = row.predicted + (" (wrong)" if row.prediction_held is False else "")
     nodes = f" Nodes: {', '.join(row.nodes)}" if row.nodes else ""
     outcome = f"{MODEL_MARKS[row.outcome]} {row.outcome}"
     return (

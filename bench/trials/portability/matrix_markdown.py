@@ -58,16 +58,18 @@ def _targets(rows: Sequence[TargetRow]) -> str:
 def _models(rows: Iterable[ModelRow]) -> str:
     body = []
     for row in rows:
-        foretold = row.predicted + (" (wrongly)" if row.prediction_held is False else "")
+        predicted = row.predicted + (" (wrong)" if row.prediction_held is False else "")
         detail = row.detail + (f" Nodes: {', '.join(row.nodes)}" if row.nodes else "")
         mark = MODEL_MARKS[row.outcome]
-        body.append([row.model, row.variant, row.target, f"{mark} {row.outcome}", foretold, detail])
-    return _table(["model", "variant", "target", "outcome", "foretold", "detail"], body)
+        body.append(
+            [row.model, row.variant, row.target, f"{mark} {row.outcome}", predicted, detail]
+        )
+    return _table(["model", "variant", "target", "outcome", "predicted", "detail"], body)
 
 
 def _legend() -> str:
     return "; ".join(f"{mark} {meaning}" for mark, meaning in MARKS.values()) + (
-        ". Numbers are tests; behind an operator stands since which version it is defined so."
+        ". Numbers are tests; Conv-22 means Conv as defined since opset 22."
     )
 
 

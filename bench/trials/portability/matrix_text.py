@@ -170,7 +170,7 @@ def _on_target(row: ModelRow) -> Line:
 def _foretold(row: ModelRow) -> str:
     if row.predicted == "unknown":
         return "-"
-    return f"{row.predicted}, wrongly" if row.prediction_held is False else row.predicted
+    return f"{row.predicted}, wrong" if row.prediction_held is False else row.predicted
 
 
 def _model_details(row: ModelRow) -> list[str]:
@@ -182,5 +182,5 @@ def _model_details(row: ModelRow) -> list[str]:
         nodes = f" Nodes: {names}." if names else ""
         said.append(f"- {where}: {printable(row.detail, limit=300).rstrip('.')}.{nodes}")
     if row.predicted_detail and (row.predicted != "runs" or row.outcome != "runs"):
-        said.append(f"- foretold for {where}: {printable(row.predicted_detail, limit=600)}.")
+        said.append(f"- predicted for {where}: {printable(row.predicted_detail, limit=600)}.")
     return [text.replace("..", ".") if text.endswith("..") else text for text in said]

@@ -88,7 +88,7 @@ def _judge(
         if not found.doubted_by:
             return Tried("wrong", detail, off_device[:_NODES_NAMED])
         by = " and ".join(found.doubted_by)
-        detail = f"{found.reference} is in doubt, since {by} gives what this does: {detail}"
+        detail = f"{found.reference} is in doubt, because {by} agrees with this: {detail}"
     if off_device:
         total = sum(placement.nodes.values())
         moved = f"{len(off_device)} of {total} nodes ran elsewhere"

@@ -37,7 +37,7 @@ def choose_cases(
         if not any(_matches(name, pattern) for name in names):
             close = nearest(pattern, names)
             hint = f"Did you mean {' or '.join(close)}?" if close else "Names are ONNX's: Conv."
-            raise SpecError(f"no operator that ONNX tests is called {pattern!r}. {hint}")
+            raise SpecError(f"ONNX tests no operator called {pattern!r}. {hint}")
     chosen = tuple(
         case
         for case in cases
@@ -46,8 +46,8 @@ def choose_cases(
     )
     if not chosen:
         raise SpecError(
-            f"none of these operators is tested as opset {opset} defines it: ONNX tests the newest "
-            "definition of each. Leave out --opset, or try a model of that opset with -m."
+            "ONNX tests only the newest definition of each operator, none of them from opset "
+            f"{opset}. Leave out --opset, or try a model of that opset with -m."
         )
     return chosen
 

@@ -71,7 +71,7 @@ def _write(path: Path, model: Any) -> None:
         path.write_bytes(model.SerializeToString())
     except OSError as error:
         raise SpecError(
-            f"{path}: a restated test can't be written: {error.strerror or error}. Make room, or "
+            f"{path}: a restated test can't be written: {error.strerror or error}. Free space, or "
             "name another folder in BENCH_CACHE."
         ) from error
 

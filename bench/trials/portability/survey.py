@@ -81,8 +81,8 @@ def survey(request: Request, choices: Sequence[Choice], machinery: Machinery) ->
     """
     if not choices:
         raise SpecError(
-            "no target is present: install a runtime, for example "
-            "`pip install 'infer-bench[onnxruntime]'`; `bench doctor` tells what is missing."
+            "no target is available: install a runtime, for example "
+            "`pip install 'infer-bench[onnxruntime]'`; `bench doctor` shows what is missing."
         )
     machinery.teller.phase("reading ONNX's tests")
     tests = node_tests(machinery.cache)
@@ -201,7 +201,7 @@ class _Survey:
         finally:
             kept.close()
             if kept.problem:
-                self._note(f"what was found can't be kept for the next time: {kept.problem}.")
+                self._note(f"the results can't be kept for the next time: {kept.problem}.")
 
     def _suite_facts(self) -> SuiteFacts:
         chosen_by = [f"operator {pattern}" for pattern in self.request.operators or ()]

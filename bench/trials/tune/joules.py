@@ -64,7 +64,7 @@ def joules_of(cells: Sequence[Cell], windows: Sequence[Window]) -> Joules:
             value = one.net_j if net else one.gross_j
             if value is not None and value > 0:
                 found[name][one.index] = value / energy.samples
-    words = f"{'net' if net else 'gross'} joules a sample, of {first.scope}, by its {first.kind}"
+    words = f"{'net' if net else 'gross'} joules per sample, of {first.scope}, by its {first.kind}"
     taken = [window for window in windows if window.cell_id in found]
     return Joules(found, words, len(taken), _invalid(taken, energies))
 
@@ -90,8 +90,8 @@ def no_energy(cells: Sequence[Cell], windows: Sequence[Window]) -> dict[str, str
         invalid = count - len(counting[name])
         if invalid >= _MOST_INVALID and invalid >= len(counting[name]):
             reasons = _invalid([w for w in windows if w.cell_id == name], energies)
-            why = next(iter(reasons), "its meter told nothing")
-            found[name] = f"{invalid} of {count} windows don't count ({why})"
+            why = next(iter(reasons), "its meter reported nothing")
+            found[name] = f"{invalid} of {count} windows are invalid ({why})"
     return found
 
 
@@ -171,11 +171,11 @@ def check_meters(prepared: Prepared, planned: PlannedCell, max_time_s: float) ->
         on_cpu = "package" in scopes_of(target)
         # A device's own trouble comes first, that of the CPUs last.
         why = (told[-1 if on_cpu else 0] if told else "nothing can be read").rstrip(".")
-        wall = "" if "--wall-command" in why else "; --wall-command reads a meter at the wall"
+        wall = "" if "--wall-command" in why else "; --wall-command reads a wall meter"
         raise SpecError(f"--for energy on {target}: no meter to tune by: {why}{wall}.")
     least_s = SLACK * FIRST * (2 + IDLE_TURNS) * turn_s(suite)
     if max_time_s < least_s:
         raise SpecError(
-            f"--for energy takes windows of {suite.energy_window_s:g} s: a first look at two "
+            f"--for energy needs windows of {suite.energy_window_s:g} s: a first look at two "
             f"configurations takes at least {least_s:.0f} s, so give a longer --max-time."
         )

@@ -122,8 +122,8 @@ def read_tune(run: Path) -> Tune:
         return Tune.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
         raise SpecError(
-            f"{run}: this is no run of `bench tune`, or one that ended before anything was "
-            "measured. `bench run --resume` goes on with others."
+            f"{run}: not a run of `bench tune`, or one that ended before anything was measured. "
+            "Resume other runs with `bench run --resume`."
         ) from error
     except ValidationError as error:
         problem = first_problem(error, Tune.model_fields)

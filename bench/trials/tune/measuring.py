@@ -191,8 +191,9 @@ class Tuning(Measuring):
             why = f"no time in {self.tune.asked.max_time_s:g} s"
             self._keep(not_tried={**self.tune.not_tried, **dict.fromkeys(names, why)})
             self.listener.note(
-                f"{len(names)} of {len(self.tune.entrants)} configurations are not tried, those "
-                f"with the most departures from the default: there is {why}. --max-time gives more."
+                f"{len(names)} of {len(self.tune.entrants)} configurations are not tried, "
+                f"starting with those that depart most from the default: there is {why}. Give a "
+                "longer --max-time."
             )
 
     # -- from the cells to what is found ----------------------------------------------------------
@@ -306,7 +307,7 @@ class Tuning(Measuring):
 
     def _throw_out(self, cell_id: str, why: str) -> None:
         self._keep(thrown_out={**self.tune.thrown_out, cell_id: why})
-        self.listener.note(f"{self.tune.words(cell_id)} is thrown out: {why}.")
+        self.listener.note(f"{self.tune.words(cell_id)} is eliminated: {why}.")
 
     def _holds(self, cell_id: str) -> bool:
         """Whether the pick is what it is taken for; else it is thrown out."""
@@ -348,7 +349,7 @@ class Tuning(Measuring):
                 ]
                 self._keep(thrown_out={**self.tune.thrown_out, **dict.fromkeys(same, why)})
                 name = self._default.cell.model.name
-                self.listener.note(f"{name}{in_words(variant)} is thrown out: {why}.")
+                self.listener.note(f"{name}{in_words(variant)} is eliminated: {why}.")
 
     @property
     def _default(self) -> PlannedCell:
@@ -374,8 +375,8 @@ class Tuning(Measuring):
         low, high = (scale.difference(value) for value in (found.gain.low, found.gain.high))
         allowed = scale.margin(within)
         return (
-            f"its {found.metric.name} differs from the original's by {low} to {high}, which is not "
-            f"shown to be less than {allowed} worse"
+            f"its {found.metric.name} differs from the original's by {low} to {high}, which may "
+            f"be more than {allowed} worse"
         )
 
     # -- keeping ----------------------------------------------------------------------------------

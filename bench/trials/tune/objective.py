@@ -137,11 +137,11 @@ class Throughput:
         if found is None or found.value_ns is None:
             queries = 0 if found is None else found.samples
             needed = "" if found is None else f" of the {found.samples_needed} that it takes"
-            return f"a p99 can't be told from {queries} queries{needed}"
+            return f"a p99 can't be determined from {queries} queries{needed}"
         high = max(found.value_ns, found.high_ns or found.value_ns)
         if high <= self.bound_ns:
             return ""
-        return f"its p99 may be {duration(high)}, and {duration(self.bound_ns)} is the bound"
+        return f"its p99 may be {duration(high)}, but the bound is {duration(self.bound_ns)}"
 
     def _p99(self, state: CellState, confidence: float) -> Percentile | None:
         arrays = [state.samples[i.index] for i in state.invocations if i.index in state.samples]

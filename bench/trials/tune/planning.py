@@ -69,8 +69,8 @@ def plan_tune(prepared: Prepared, asked: Asked, objective: Objective) -> TunePla
     against = [configuration(text, space.default) for text in asked.against]
     if len(configurations) < 2 and not against:
         raise SpecError(
-            f"{choice.target}: there is nothing to tune: it declares no options, and threads, "
-            "batch and variants leave one configuration."
+            f"{choice.target}: there is nothing to tune: it has no options, and threads, batch "
+            "and variants leave one configuration."
         )
     planned = _plan(suite, base.model, choice, [*configurations, *against])
     refused = {
@@ -100,7 +100,7 @@ def _default(prepared: Prepared) -> tuple[PlannedCell, Choice]:
     """What `bench run` would measure."""
     if len(prepared.choices) != 1:
         found = ", ".join(str(choice.target) for choice in prepared.choices)
-        raise SpecError(f"one target is tuned at a time, and -t means {found}: name one of them.")
+        raise SpecError(f"one target is tuned at a time, but -t means {found}: name one.")
     (choice,) = prepared.choices
     cells = prepared.plan.cells
     if not cells:
@@ -111,7 +111,7 @@ def _default(prepared: Prepared) -> tuple[PlannedCell, Choice]:
     if cells[0].refused is not None:
         raise cells[0].refused
     if choice.device is not None and choice.device.simulated:
-        raise SpecError(f"{choice.target} is simulated: its latency means nothing to tune by.")
+        raise SpecError(f"{choice.target} is simulated: its latency is meaningless for tuning.")
     return cells[0], choice
 
 
@@ -120,7 +120,7 @@ def _check_accuracy_is_known(model: Loaded, asked: Asked) -> None:
         return
     if model.dataset is None or not find_task(model.card.task).scored:
         raise SpecError(
-            f"{model.card.name} has no labelled data, so nothing can be said on --within. Leave it "
+            f"{model.card.name} has no labelled data, so --within can't be checked. Leave it "
             "out, or name a model with a data set."
         )
 
@@ -206,6 +206,6 @@ def _beyond(tune: Tune) -> list[str]:
         return []
     return [
         f"there are {len(tune.entrants) + tune.beyond} configurations, and the {MOST} with the "
-        "fewest departures from the default are raced. Name a --batch, --threads or options behind "
-        "the target's ? to leave fewer open."
+        "fewest departures from the default are raced. Fix --batch, --threads or options after "
+        "the target's ? to leave fewer."
     ]

@@ -82,8 +82,8 @@ def _metered(tune: Tune, run: StoredRun) -> list[str]:
     if found.invalid:
         why = "; ".join(f"{reason} ({count})" for reason, count in found.invalid.items())
         said.append(
-            f"{sum(found.invalid.values())} of {counted(found.windows, 'window')} don't count, "
-            f"and are not filled in: {printable(why, limit=_LIMIT)}."
+            f"{sum(found.invalid.values())} of {counted(found.windows, 'window')} are invalid and "
+            f"ignored: {printable(why, limit=_LIMIT)}."
         )
     return said
 
@@ -97,7 +97,7 @@ def sentences(tune: Tune, run: StoredRun) -> list[str]:
     found = tune.found
     said: list[str] = []
     if found is None:
-        said.append("nothing is found yet: it was interrupted.")
+        said.append("no result yet: it was interrupted.")
     elif not found.best:
         said.append(_nothing(tune, found))
     else:
@@ -109,15 +109,15 @@ def sentences(tune: Tune, run: StoredRun) -> list[str]:
         count = counted(len(tune.not_tried), "configuration")
         said.append(f"{count} not tried: {next(iter(tune.not_tried.values()))}.")
     if tune.beyond:
-        said.append(f"{counted(tune.beyond, 'configuration')} more was not planned at all.")
+        said.append(f"{counted(tune.beyond, 'configuration')} more not planned at all.")
     return said
 
 
 def _nothing(tune: Tune, found: Found) -> str:
     if not found.processes:
         return (
-            "nothing can be said: the time was up before each configuration had three processes. "
-            "Give a larger --max-time."
+            "no result: the time ran out before each configuration had three processes. Give a "
+            "larger --max-time."
         )
     if tune.asked.latency_bound_ns is not None:
         bound = duration(tune.asked.latency_bound_ns)
@@ -130,33 +130,37 @@ def _chosen(tune: Tune, found: Found) -> list[str]:
     pick = tune.words(best[0].cell_id)
     others = sum(not one.doubt for one in best) - 1
     apart = (
-        f"{counted(others, 'other')} can't be told apart from the best by more than the margin; of "
-        "those that seem to cost as little this is the simplest."
+        f"{counted(others, 'other')} can't be distinguished from the best by more than the "
+        "margin; among those with similar cost this is the simplest."
         if others
-        else f"{counted(len(found.fallen), 'other')} that worked surely cost more by the margin."
+        else f"{counted(len(found.fallen), 'other')} that worked cost more by at least the margin."
     )
     said = [f"best for {tune.asked.objective}: {pick}. {apart}"]
     if len(best) > _LISTED:
-        said.append(f"{len(best) - _LISTED} more of them are in tune.json.")
+        said.append(f"{len(best) - _LISTED} more are in tune.json.")
     if best[0].cell_id == tune.default:
         said.append("so nothing is gained over the default.")
     elif found.gain is not None:
-        said.append(f"{_gained(tune, found.gain)} the default: measured anew, {_proof(found.gain)}")
+        said.append(
+            f"{_gained(tune, found.gain)} the default: measured again, {_proof(found.gain)}"
+        )
     else:
         said.append(
-            "how much it gains over the default is not known: there was no time to confirm it on "
-            "fresh processes, and what it seemed to gain while it was chosen is flattered by luck."
+            "its gain over the default is unknown: there was no time to confirm it on fresh "
+            "processes, and its apparent gain during selection is biased upwards."
         )
     said += [
         f"{_gained(tune, gain)} {tune.words(gain.over)}: {_proof(gain)}" for gain in found.against
     ]
     said += [
-        f"{pick} is what it was to be compared with."
+        f"{pick} is the configuration given with --against."
         for one in tune.against
         if one.cell_id == found.pick
     ]
     if not found.over:
-        said.append("the race was not decided when the time was up: more of it may leave fewer.")
+        said.append(
+            "the race was not decided when the time ran out: a longer --max-time may leave fewer."
+        )
     return said
 
 
@@ -170,7 +174,7 @@ def _gained(tune: Tune, gain: Gain) -> str:
 
 def _proof(gain: Gain) -> str:
     count = counted(gain.processes, "process").replace("processs", "processes")
-    return f"in {count} of each that took no part in the choice."
+    return f"in {count} of each that were not used for the choice."
 
 
 def _failures(tune: Tune, run: StoredRun) -> list[str]:
@@ -188,7 +192,7 @@ def _thrown_out(tune: Tune) -> list[str]:
     for cell_id, why in tune.thrown_out.items():
         reasons.setdefault(why, []).append(tune.words(cell_id))
     return [
-        f"thrown out: {names[0]}"
+        f"eliminated: {names[0]}"
         + (f" and {len(names) - 1} more" if len(names) > 1 else "")
         + f": {printable(why, limit=_LIMIT)}."
         for why, names in reasons.items()

@@ -64,17 +64,17 @@ def test_a_line_is_an_example_by_its_keys(tmp_path: Path, line: str, expected: o
     [
         ("", "d.jsonl: it is empty"),
         ('{"text": ""}\n', "it is empty, so there is nothing to score"),
-        ('{"text": "a"}\nnot json\n', "line 2 is no JSON"),
-        ("[1]\n", "line 1 is no object"),
-        ('{"texts": "a"}\n', "line 1 has 'texts'; each line is"),
-        ('{"text": "a"}\n\n{"prompt": "a", "answer": "b"}\n', "line 3 is of another shape"),
-        ('{"text": 7}\n', "line 1: `text` has to be a text"),
-        ('{"context": "a", "choices": ["b"], "answer": 0}', "line 1: `choices` has to be"),
-        ('{"context": "a", "choices": ["b", ""], "answer": 0}', "line 1: `choices` has to be"),
-        ('{"context": "a", "choices": ["b", "c"], "answer": 2}', "right choice, 0 to 1"),
-        ('{"context": "a", "choices": ["b", "c"], "answer": "b"}', "right choice, 0 to 1"),
-        ('{"choices": ["b", "c"], "answer": 1}', "line 1: `context` has to be a text"),
-        ('{"prompt": "a"}', "line 1: `answer` has to be a text, or a list"),
+        ('{"text": "a"}\nnot json\n', "line 2 is not JSON"),
+        ("[1]\n", "line 1 is not an object"),
+        ('{"texts": "a"}\n', "line 1 has 'texts'; each line must be"),
+        ('{"text": "a"}\n\n{"prompt": "a", "answer": "b"}\n', "line 3 differs in form"),
+        ('{"text": 7}\n', "line 1: `text` must be a text"),
+        ('{"context": "a", "choices": ["b"], "answer": 0}', "line 1: `choices` must be"),
+        ('{"context": "a", "choices": ["b", ""], "answer": 0}', "line 1: `choices` must be"),
+        ('{"context": "a", "choices": ["b", "c"], "answer": 2}', "correct choice, 0 to 1"),
+        ('{"context": "a", "choices": ["b", "c"], "answer": "b"}', "correct choice, 0 to 1"),
+        ('{"choices": ["b", "c"], "answer": 1}', "line 1: `context` must be a text"),
+        ('{"prompt": "a"}', "line 1: `answer` must be a text, or a list"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, content: str, words: str) -> None:
@@ -87,7 +87,7 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, content: str, words
 def test_text_in_another_encoding_is_told_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "d.txt"
     path.write_bytes(b"one\ntw\xff\n")
-    with pytest.raises(SpecError, match="line 2 is no UTF-8"):
+    with pytest.raises(SpecError, match="line 2 is not UTF-8"):
         read(path)
 
 

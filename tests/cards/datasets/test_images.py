@@ -120,7 +120,7 @@ def test_a_broken_image_is_named(pictures: Path) -> None:
 @pytest.mark.parametrize(
     ("classes", "words"),
     [
-        ('["cat", "dog"]', "a folder eel that is no class"),
+        ('["cat", "dog"]', "a folder eel that is not a class"),
         ('["cat", "dog", "eel", "fox"]', "no folder for fox"),
     ],
 )
@@ -132,11 +132,11 @@ def test_folders_and_classes_have_to_agree(pictures: Path, classes: str, words: 
 
 def test_an_empty_class_and_a_folder_without_images(pictures: Path) -> None:
     (pictures / "pictures/fox").mkdir()
-    with pytest.raises(SpecError, match="the folder fox holds no image"):
+    with pytest.raises(SpecError, match="the folder fox has no image"):
         loaded(pictures, DATA, inputs=SHAPE)
     (pictures / "nothing").mkdir()
     card = a_card(pictures, DATA.replace('"pictures"', '"nothing"'), inputs=SHAPE)
-    with pytest.raises(SpecError, match="neither images in one folder a class"):
+    with pytest.raises(SpecError, match="expected images in one folder per class"):
         load_dataset(card)
 
 

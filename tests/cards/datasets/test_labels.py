@@ -52,12 +52,15 @@ def test_whole_numbers_of_any_type_are_places(tmp_path: Path, labels: Any) -> No
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        ([0, 1.5, 0.5], r"the label 1\.5 in row 1 \(2 of 3 rows\) is no whole number"),
+        ([0, 1.5, 0.5], r"the label 1\.5 in row 1 \(2 of 3 rows\) is not a whole number"),
         ([0, np.nan, 1], "the label nan in row 1"),
         ([0, np.inf, 1], "the label inf in row 1"),
-        ([0, 1, -1], r"the label -1 in row 2 \(1 of 3 rows are below 0\) is no class: leave rows"),
-        ([-1, -1, -1], "its labels are withheld; take a split that has them"),
-        (np.eye(3), r"labels of shape \(3, 3\).*of one-hot rows, the argmax"),
+        (
+            [0, 1, -1],
+            r"the label -1 in row 2 \(1 of 3 rows are below 0\) is not a class: remove rows",
+        ),
+        ([-1, -1, -1], "its labels are withheld; use a split that has labels"),
+        (np.eye(3), r"labels of shape \(3, 3\).*one-hot rows are reduced by argmax"),
         (np.array(["2020-01-01"] * 3, "datetime64[D]"), "labels must be whole numbers or text"),
         (np.array([0, 1, 2**64 - 1], np.uint64), "in row 2"),
         ([1 + 0j, 0, 1], "labels must be whole numbers or text"),

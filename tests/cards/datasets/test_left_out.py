@@ -61,8 +61,8 @@ def test_images_in_deeper_folders_count_for_their_class_and_are_told(tmp_path: P
     assert found.labels.tolist() == [0, 0, 1]
     (note,) = found.notes
     assert note == (
-        "d: 1 image lies in folders inside a class's folder and counted for that class; the first "
-        "is a/more/even/2.png"
+        "d: 1 image is in folders inside a class folder and counted for that class; the first is "
+        "a/more/even/2.png"
     )
 
 
@@ -75,7 +75,9 @@ def test_hidden_files_and_what_systems_leave_are_told_with_their_number(tmp_path
     found = loaded(tmp_path, DATA, inputs=SHAPE)
     assert found.examples == 2
     (note,) = found.notes
-    assert note.startswith("d: 6 files are left out, hidden or a system's own; the first is ")
+    assert note.startswith(
+        "d: 6 files are left out, hidden or created by the operating system; the first is "
+    )
 
 
 @pytest.mark.parametrize("name", ["$RECYCLE.BIN", "System Volume Information", "lost+found"])
@@ -100,16 +102,21 @@ def test_other_files_and_images_of_no_class_are_told_with_their_number(tmp_path:
     for name in ("a/notes.txt", "b/2.xml", "labels.csv"):
         (tmp_path / "d" / name).write_text("x")
     other, loose = sorted(loaded(tmp_path, DATA, inputs=SHAPE).notes)
-    assert other == "d: 1 file is left out, in no class's folder; the first is loose.png"
+    assert other == "d: 1 file is left out, outside the class folders; the first is loose.png"
     assert loose == (
-        "d: 3 files are left out, of no image format that Pillow reads; the first is a/notes.txt"
+        "d: 3 files are left out, not in an image format that Pillow reads; the first is "
+        "a/notes.txt"
     )
 
 
 def test_images_without_any_folder_are_refused(tmp_path: Path) -> None:
     pictures(tmp_path, "1.png", "2.png")
     (tmp_path / "d/.DS_Store").write_bytes(b"")
-    with pytest.raises(SpecError, match=r"2 images lie in no class's folder \(the first is 1\.png"):
+    with pytest.raises(
+        SpecError,
+        match=r"2 images are outside the class folders \(the first is "
+        r"1\.png",
+    ):
         loaded(tmp_path, DATA, inputs=SHAPE)
 
 
@@ -163,7 +170,7 @@ def test_a_link_to_a_folder_above_counts_nothing_twice(tmp_path: Path) -> None:
 
 def test_folders_that_are_splits_are_no_classes(tmp_path: Path) -> None:
     pictures(tmp_path, "train/a/1.png", "train/b/2.png", "test/a/3.png", "test/b/4.png")
-    with pytest.raises(SpecError, match=r"its folders are splits \(test, train\) and no classes"):
+    with pytest.raises(SpecError, match=r"its folders are splits \(test, train\), not classes"):
         loaded(tmp_path, DATA, inputs=SHAPE)
     found = loaded(tmp_path, DATA + 'split = "test"\n', inputs=SHAPE)
     assert values(found) == [2, 3]
@@ -272,7 +279,7 @@ def test_files_of_which_only_a_part_was_saved_give_that_part(tmp_path: Path) -> 
 def test_another_split_than_the_cards_is_told(tmp_path: Path) -> None:
     saved(tmp_path, _split="train")
     found = loaded(tmp_path, DATA + 'split = "test"\n')
-    assert found.notes == ("d: the data set says that it is the split train, the card says test",)
+    assert found.notes == ("d: the data set is the split train, but the card says test",)
 
 
 # -- files of tables ------------------------------------------------------------------------------
@@ -298,7 +305,7 @@ def test_one_file_of_several_is_told(tmp_path: Path) -> None:
     pq.write_table(ROWS, tmp_path / "test-00001-of-00003.parquet")
     found = loaded(tmp_path, DATA.replace('path = "d"', 'path = "test-00001-of-00003.parquet"'))
     (note,) = found.notes
-    assert "it is file 2 of 3 of its data set, and the others are left out" in note
+    assert "it is file 2 of 3 of its data set; the others are ignored" in note
 
 
 @pytest.mark.parametrize("name", ["d.arrow", "d.feather", "d.ipc"])
@@ -343,7 +350,7 @@ def test_bytes_alone_are_an_image_too(tmp_path: Path) -> None:
 
 def test_a_format_that_is_not_read_is_refused_with_those_that_are(tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_text("{}")
-    with pytest.raises(SpecError, match=r"d\.jsonl: of no format .*\.npz, \.csv"):
+    with pytest.raises(SpecError, match=r"d\.jsonl: unsupported format .*\.npz, \.csv"):
         loaded(tmp_path, DATA.replace('path = "d"', 'path = "d.jsonl"'))
 
 
@@ -368,7 +375,7 @@ def test_labels_under_another_name_are_told(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", x=np.ones((4, 3), np.float32), y=np.zeros(4, np.int64))
     found = loaded(tmp_path, DATA.replace('path = "d"', 'path = "d.npz"'))
     assert found.labels is None
-    assert found.notes == ("d.npz: it has no array `labels`; `y` is left out",)
+    assert found.notes == ("d.npz: it has no array `labels`; `y` is ignored",)
     pq.write_table(ROWS.rename_columns(["x", "Label"]), tmp_path / "d.parquet")
     assert loaded(tmp_path, TABLE).notes == (
         "d.parquet: no column is called 'label' (it has 'x', 'Label'); name it in the card",

@@ -59,12 +59,12 @@ def test_nothing_is_changed_without_preprocessing() -> None:
         ),
         (
             {"labels": np.array([0, -1, 0, 0, 1, 0])},
-            "the label -1 in row 1 .*leave rows without a class out",
+            "the label -1 in row 1 .*remove rows without a class",
         ),
         ({"labels": np.array([0, 1])}, "6 examples but labels of shape"),
         (
             {"labels": np.linspace(0, 1, 6)},
-            r"the label 0\.2 in row 1 \(4 of 6 rows\) is no whole number",
+            r"the label 0\.2 in row 1 \(4 of 6 rows\) is not a whole number",
         ),
         ({"images": np.ones((6, 5), np.float32)}, "can't be reshaped"),
     ],

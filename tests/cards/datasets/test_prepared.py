@@ -100,7 +100,7 @@ def test_ids_beside_an_image_stay_as_they_are_stored(tmp_path: Path) -> None:
         ("float32", [[1e300] * 3], r"takes float32, which can't hold 1e\+300 \(in row 0\)"),
         ("float16", [[0.0] * 3, [70000.0] * 3], r"can't hold 70000 \(in row 1\)"),
         ("bool", [[0, 1, 2]], "takes bool, which can't hold 2"),
-        ("float32", [["a"] * 3], "'x' is <U1; it has to be numbers"),
+        ("float32", [["a"] * 3], "'x' is <U1; it must be numbers"),
         ("float32", [[1j] * 3], "'x' is complex128"),
     ],
 )

@@ -33,7 +33,7 @@ def test_arrays_are_refused_by_their_size_in_memory_before_they_are_read(
     card = arrays(tmp_path, save)
     assert load_dataset(card, NEEDED).examples == ROWS
     monkeypatch.setattr(load, "_read", lambda *_: pytest.fail("it was read"))
-    with pytest.raises(OutOfMemory, match=r"d\.npz: its samples take 22.5 KiB"):
+    with pytest.raises(OutOfMemory, match=r"d\.npz: its samples need 22.5 KiB"):
         load_dataset(card, NEEDED - 1)
 
 
@@ -49,7 +49,7 @@ def test_a_folder_of_images_is_refused_by_their_number_and_the_models_size(tmp_p
     card = a_card(tmp_path, data, inputs={"x": ("float32", ("batch", 3, 2, 2))})
     needed = 2 * 12 * (1 + 4)
     assert load_dataset(card, needed).examples == 2
-    with pytest.raises(OutOfMemory, match="images: its samples take"):
+    with pytest.raises(OutOfMemory, match="images: its samples need"):
         load_dataset(card, needed - 1)
 
 
@@ -61,7 +61,7 @@ def test_a_table_is_refused_by_its_size_on_the_disk(tmp_path: Path) -> None:
         inputs={"x": ("float32", ("batch",))},
     )
     size = (tmp_path / "d.csv").stat().st_size
-    with pytest.raises(OutOfMemory, match=r"d\.csv: its samples take"):
+    with pytest.raises(OutOfMemory, match=r"d\.csv: its samples need"):
         load_dataset(card, 2 * size - 1)
 
 

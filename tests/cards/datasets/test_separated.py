@@ -81,7 +81,7 @@ def test_an_inch_is_no_quote(tmp_path: Path) -> None:
     [
         ('"I" like it,0\nx,1\n', "the quotes of row 0"),
         ('x,1\n"never closed,0\nx,1\n', "the quotes of row 1"),
-        ("x,1\nx,0,5\n", "row 1 .*has 3 cells, there are 2 columns"),
+        ("x,1\nx,0,5\n", "row 1 .*has 3 cells, but there are 2 columns"),
         ('"x\ny",1\nx\n', "row 1 .*line 3 below the names.*has 1 cells"),
     ],
 )
@@ -112,7 +112,7 @@ def test_marks_at_the_beginning_and_ends_of_lines_are_no_content(
 
 
 def test_another_encoding_is_refused_with_its_line(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="line 3 is no UTF-8; save the file as UTF-8"):
+    with pytest.raises(SpecError, match="line 3 is not UTF-8; save the file as UTF-8"):
         numbers(tmp_path, "f1,f2,f3,label\n1,2,3,no\n1,2,3,né\n".encode("latin-1"))
 
 
@@ -152,7 +152,7 @@ def test_a_row_longer_than_any_block_is_read(tmp_path: Path) -> None:
     [
         ("abc", "column 'f1' holds string, not numbers: row 1 is 'abc'"),
         ("0,5", "there are 4 columns"),
-        ("", r"column 'f1' has no value in row 1 \(1 such rows in all\)"),
+        ("", r"column 'f1' has no value in row 1 \(1 such rows in total\)"),
         ("NaN", "column 'f1' has no value in row 1"),
     ],
 )

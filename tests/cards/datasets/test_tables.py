@@ -139,7 +139,7 @@ def test_mistakes_in_a_table_name_file_column_and_row(
 
 def test_empty_and_broken_files(tmp_path: Path) -> None:
     write(tmp_path / "d.csv", {name: [] for name in ROWS})
-    with pytest.raises(SpecError, match="has no row"):
+    with pytest.raises(SpecError, match="has no rows"):
         loaded(tmp_path, COLUMNS.replace("PATH", "d.csv"))
     (tmp_path / "d.parquet").write_bytes(b"PAR1 half")
     with pytest.raises(SpecError, match="not a readable parquet file"):
@@ -276,10 +276,10 @@ NPZ = '[dataset]\nname = "d"\npath = "d.npz"\n'
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"pairs": [[0, 9]], "scores": [1.0]}, "`pairs` has to hold places among the 4"),
-        ({"pairs": [[0, 1]], "scores": [1.0, 2.0]}, r"`pairs` has to be \(pairs, 2\)"),
-        ({"queries": [0], "items": [1, 2], "relevant": [[True]]}, "`relevant` has to be"),
-        ({"queries": [0], "items": [1], "relevant": [[False]]}, "something relevant for each"),
+        ({"pairs": [[0, 9]], "scores": [1.0]}, "`pairs` must hold indices of the 4"),
+        ({"pairs": [[0, 1]], "scores": [1.0, 2.0]}, r"`pairs` must be \(pairs, 2\)"),
+        ({"queries": [0], "items": [1, 2], "relevant": [[True]]}, "`relevant` must be"),
+        ({"queries": [0], "items": [1], "relevant": [[False]]}, "at least one relevant item per"),
     ],
 )
 def test_relations_have_to_fit_the_examples(

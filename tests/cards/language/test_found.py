@@ -89,7 +89,7 @@ def test_a_description_for_genai_beside_it_names_its_tensors(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"inputs": ("attention_mask", "past_seed")}, "'past_seed' is for is not known"),
+        ({"inputs": ("attention_mask", "past_seed")}, "'past_seed' is unknown"),
         ({"present": ("present.0.key",)}, "'present.0.value' is missing"),
         ({"state": ("batch", "heads", "past", 4)}, "batch, heads, past tokens, width"),
     ],

@@ -88,7 +88,7 @@ def test_a_single_output_that_is_no_probability_needs_a_threshold() -> None:
         (np.array([0, 1, 2, 3]), (4, 3), 0, "3 classes, but the labels go up to 3"),
         (np.array([0, 1, 2, 0]), (4, 3), 4, "3 classes, the card names 4"),
         (np.array([0, 1, 2, 0]), (4, 1), 0, "1 classes, but the labels go up to 2"),
-        (np.array([0, 1, 2, 0]), (4,), 3, r"is \(examples, classes\)"),
+        (np.array([0, 1, 2, 0]), (4,), 3, r"must be \(examples, classes\)"),
         (np.array([0, 1, 2, 0]), (5, 3), 3, "for 4 labels"),
         (None, (4, 3), 3, "has no labels"),
     ],
@@ -122,7 +122,7 @@ def test_a_good_model_gives_no_doubt() -> None:
 def test_guessing_is_doubted() -> None:
     labels = np.random.default_rng(2).integers(0, 6, 600)
     (doubt,) = doubts(labels, outputs(np.zeros(600, np.int64), 6, 0.1))
-    assert "not surely above" in doubt
+    assert "not reliably above" in doubt
     assert "preprocessing" in doubt
 
 

@@ -135,9 +135,9 @@ def test_models_of_other_tokenizers_are_compared_in_bits_and_not_in_distribution
     assert bits.value == change.difference
     assert bits.gained == "more"
     (why,) = found.limits
-    assert "into other tokens, so there are no two distributions of the same thing" in why
+    assert "into other tokens, so their distributions can't be compared" in why
     other = MODELS["student"] | {"vocabulary": np.full(1000, 24)}
-    assert "of 20 and 24 tokens" in fidelity(TASK, other, fine).limits[0]
+    assert "have 20 and 24 tokens" in fidelity(TASK, other, fine).limits[0]
     assert fidelity(TASK, MODELS["student"], fine).limits == ()
 
 
@@ -162,7 +162,7 @@ def test_a_model_that_knows_nothing_is_doubted() -> None:
     columns = MODELS["original"]
     blind = columns | {"log_p": np.full(1000, -math.log(VOCABULARY))}
     (words,) = TASK.doubts(blind, TASK.scores(blind, 0.95)[0])
-    assert "not surely below the 1.44 that guessing blindly takes" in words
+    assert "not reliably below the 1.44 of blind guessing" in words
     assert TASK.doubts(columns, TASK.scores(columns, 0.95)[0]) == []
 
 
@@ -309,7 +309,7 @@ def test_questions_of_one_document_are_no_independent_evidence() -> None:
 def test_choosing_no_better_than_blindly_is_doubted() -> None:
     columns = questions([0, 1] * 6, [[-1, -2]] * 12, [[1, 1]] * 12)
     (words,) = TASK.doubts(columns, TASK.scores(columns, 0.95)[0])
-    assert "50.0% that choosing blindly gives" in words
+    assert "50.0% of choosing blindly" in words
     surely = questions([0] * 12, [[-1, -2]] * 12, [[1, 1]] * 12)
     assert TASK.doubts(surely, TASK.scores(surely, 0.95)[0]) == []
 

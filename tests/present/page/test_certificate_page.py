@@ -140,7 +140,7 @@ def test_bench_report_writes_it_again(folder: Path, page: CertificatePage, tmp_p
 def test_bench_report_takes_a_certificate_alone(folder: Path) -> None:
     done = CliRunner().invoke(cli, ["report", str(folder), str(folder)], standalone_mode=False)
 
-    assert "one certificate alone" in str(done.exception)
+    assert "only one certificate" in str(done.exception)
 
 
 def test_check_results_holds_the_page_to_the_certificate(tmp_path: Path) -> None:

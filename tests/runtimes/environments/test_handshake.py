@@ -117,9 +117,11 @@ def test_an_interpreter_that_is_missing_or_none_is_told(
     assert f"{plain} can't be executed: Permission denied" in refusal(start, plain)
     orphan = script(tmp_path / "orphan", "")
     orphan.write_text("#!/nowhere/sh\n")
-    assert "starts with an interpreter that is gone" in refusal(start, orphan)
+    assert "starts with an interpreter that no longer exists" in refusal(start, orphan)
     other = script(tmp_path / "other", "echo I am no Python >&2; exit 7")
-    assert "ended with exit code 7 (I am no Python) before it could say" in refusal(start, other)
+    assert "ended with exit code 7 (I am no Python) before it could identify" in refusal(
+        start, other
+    )
 
 
 def test_an_interpreter_without_numpy_or_with_a_broken_one_is_told(
@@ -136,7 +138,7 @@ def test_an_interpreter_without_numpy_or_with_a_broken_one_is_told(
     old = bare_python(tmp_path / "old")
     site = next((tmp_path / "old").glob("lib/python*/site-packages"))
     (site / "numpy.py").write_text("__version__ = '1.19.5'")
-    assert "has numpy 1.19.5, and workers need 1.24 or later" in refusal(start, old)
+    assert "has numpy 1.19.5, but workers need 1.24 or later" in refusal(start, old)
 
 
 def test_a_runtime_that_dies_on_import_is_told_with_its_last_words(
@@ -199,8 +201,8 @@ def test_a_set_up_script_brings_modules_into_the_path(
     ("message", "words"),
     [
         ({"hello": PROTOCOL + 1, "python": "3.11.1", "numpy": "2.0"}, "protocol"),
-        ({"hello": PROTOCOL, "python": "2.7.18"}, "is Python 2.7.18, and workers need 3.9"),
-        ({"hello": PROTOCOL, "python": "3.8.18"}, "is Python 3.8.18, and workers need 3.9"),
+        ({"hello": PROTOCOL, "python": "2.7.18"}, "is Python 2.7.18, but workers need 3.9"),
+        ({"hello": PROTOCOL, "python": "3.8.18"}, "is Python 3.8.18, but workers need 3.9"),
         ({"hello": PROTOCOL, "python": "3.9.0", "numpy": "1.23.5"}, "numpy 1.23.5"),
         ({"hello": PROTOCOL, "python": "3.9.0", "numpy": None}, "numpy None"),
     ],
@@ -229,7 +231,7 @@ def test_a_python_that_is_too_old_can_still_say_so(start: Callable[..., Worker])
     for python in _old_pythons():
         with pytest.raises(Unavailable) as caught:
             start(python)
-        if "before it could say" not in str(caught.value):  # a shim for what isn't there
+        if "before it could identify" not in str(caught.value):  # a shim for what isn't there
             assert "workers need 3.9 or later" in str(caught.value)
             return
     pytest.skip("no Python older than 3.9 on this machine")

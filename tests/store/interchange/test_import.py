@@ -189,9 +189,9 @@ def test_a_foreign_record_is_not_compared_with_ours_unless_that_is_allowed(tmp_p
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "not a file of results that bench knows"),
-        ("{}", "not a file of results that bench knows"),
-        ('{"machine_info": {}, "benchmarks": []}', "without any result"),
+        ("", "not a result file in a format that bench knows"),
+        ("{}", "not a result file in a format that bench knows"),
+        ('{"machine_info": {}, "benchmarks": []}', "without results"),
         ('{"machine_info": {}, "benchmarks": [{"name": "x"}]}', "not whole.*'stats'"),
         ('{"execution_results": {"error": "no device"}}', "no device"),
         ('[{"avg_ns": "x", "n_prompt": 1, "n_gen": 0}]', "not whole"),
@@ -207,7 +207,7 @@ def test_what_is_not_whole_is_one_sentence(content: str, words: str, tmp_path: P
 
 
 def test_a_file_of_another_format_than_was_said_is_refused() -> None:
-    with pytest.raises(SpecError, match="not whole as a file of llama-bench"):
+    with pytest.raises(SpecError, match="incomplete as a file of llama-bench"):
         read_foreign(FILES / "benchmark_app.csv", READERS, "llama-bench")
 
 

@@ -87,7 +87,7 @@ def test_counts_come_first_and_what_fails_is_told_with_its_reason() -> None:
     text = report_text(report(), 80).plain
     assert text.index("1.23's node tests: 8 on each target") < text.index("75.0%")
     assert text.index("75.0%") < text.index("Conv-13") < text.index("! Conv-13: test_conv")
-    assert "Left out: 2 of types that a worker can't be given, 1 of random" in " ".join(
+    assert "Left out: 2 of types that can't be passed to a worker, 1 of random" in " ".join(
         text.split()
     )
     assert "2 of 3 operators pass on every target" in text
@@ -97,7 +97,7 @@ def test_counts_come_first_and_what_fails_is_told_with_its_reason() -> None:
 
 def test_a_wrong_prediction_is_called_so_and_nodes_are_named() -> None:
     text = " ".join(report_text(report(), 80).plain.split())
-    assert "unsupported runs, wrongly" in text
+    assert "unsupported runs, wrong" in text
     assert "Nodes: Conv 'conv1'" in text
 
 

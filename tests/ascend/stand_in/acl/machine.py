@@ -518,7 +518,7 @@ class Machine:
 
     def get_input_dynamic_gear_count(self, desc: int, index: int) -> int:
         if index != -1:
-            raise Fault(INVALID, "the index is reserved, and has to be -1")
+            raise Fault(INVALID, "the index is reserved, but must be -1")
         found = self._described(desc)
         return len(found.gears) if found.by_dims else 0
 
