@@ -8,7 +8,7 @@ INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check --constr
 # The tests are mostly waiting for processes of their own; those that time something run alone.
 JOBS := 3
 
-.PHONY: run test lint types unit faults long audit bench proof mutants clean
+.PHONY: run test lint types unit faults long audit weight bench proof mutants clean
 
 run: $(VENV)/.ready
 	$(VENV)/bin/bench run
@@ -39,6 +39,10 @@ long: $(VENV)/.ready-test
 # Known flaws of what is installed; skipped, in words, where nobody can be asked.
 audit: $(VENV)/.ready-test
 	$(PYTHON) tests/audit.py
+
+# What the light install weighs, in an environment of its own.
+weight: $(VENV)/.ready-test
+	$(PYTHON) tests/weight.py
 
 # Ratios measured in one run; nothing here fails on a time.
 bench: $(VENV)/.ready-test

@@ -132,7 +132,10 @@ class Server:
 
     def accept(self) -> bool:
         """Fork one worker; False when the scheduler is gone."""
-        data, descriptors, _, _ = socket.recv_fds(self.control, 65536, 2)
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self.control, 65536, 2)
+        except ConnectionError:  # it went without reading all that it was told
+            return False
         if not data:
             return False
         channel_fd, log_fd = descriptors

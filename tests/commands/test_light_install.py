@@ -10,6 +10,7 @@ from pathlib import Path
 
 import light_install
 import pytest
+import weight
 from packaging.requirements import Requirement
 
 import bench as package
@@ -89,3 +90,9 @@ def test_loading_tables_without_pandas_says_what_to_install(
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(Unavailable, match=r"pip install 'infer-bench\[data\]'"):
         package.load(tmp_path)
+
+
+def test_a_light_install_that_has_grown_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert weight.report({"large": 2**20, "small": 1}) == 0
+    assert weight.report({"large": (weight.MOST_MB + 1) * 2**20, "small": 1}) == 1
+    assert f"{weight.MOST_MB + 1} MB  large\n" in capsys.readouterr().out
