@@ -19,14 +19,7 @@ ROOT = Path(__file__).parent.parent
 #: What a stored certificate may say, and must be understood for: not written any more.
 EARLIER = {before for before, _ in EARLIER_WORDS}
 #: Still to be gone over.
-UNREAD = {
-    "bench/commands/gate.py",
-    "bench/commands/run.py",
-    "bench/judge/energy_limits.py",
-    "bench/judge/gate.py",
-    "bench/judge/presence.py",
-    "bench/judge/score_limits.py",
-}
+UNREAD = {"bench/commands/run.py"}
 UNITS = "samples?|tokens?|queries|joules?|J|bits|bytes|nats|rows?|windows|files?|images?|errors?"
 COMPARED = "longer|more|larger|smaller|better|worse|less|fewer|higher|lower|slower|faster|other"
 #: A phrase, and what to write in its place.

@@ -68,7 +68,7 @@ def _joules(ctx: click.Context, param: click.Parameter, text: str | None) -> flo
     try:
         value = float(number) * scales[text[len(number) :].strip()]
     except (ValueError, KeyError) as error:
-        raise click.BadParameter(f"{text!r} is no energy with its unit, like 2.5mJ.") from error
+        raise click.BadParameter(f"{text!r} is not an energy with its unit, like 2.5mJ.") from error
     if not 0 < value < _MOST_JOULES:
         raise click.BadParameter(f"{text} is not above 0.")
     return value

@@ -95,7 +95,9 @@ def _certificate(runs: tuple[Path, ...], *others: object) -> str:
     from bench.store.certificates import StoredEvidence, read_certificate
 
     if len(runs) > 1 or any(others):
-        raise SpecError("A certificate gets its own page. Give only one certificate, and only -o.")
+        raise SpecError(
+            "A certificate gets its own page. Give only one certificate, and no option but -o."
+        )
     folder = runs[0].parent if runs[0].is_file() else runs[0]
     certificate = read_certificate(folder)
     return certificate_html(certificate_page(certificate, StoredEvidence(folder, certificate).read))

@@ -48,8 +48,8 @@ def change_of_columns(
     found = find_task(task).change(mine, others, confidence)
     if found is None:
         raise SpecError(
-            f"the predictions of {record.cell.label} are of other examples than those of "
-            f"{other.cell.label}, so accuracy is not compared."
+            f"the predictions of {record.cell.label} were scored on different examples than those "
+            f"of {other.cell.label}, so accuracy is not compared."
         )
     return found
 

@@ -200,7 +200,7 @@ class NextTokens(Compared):
             return ""
         return (
             f"the texts have {count} documents, but with {controls} controls at least {fewest} "
-            "are needed to tell which model a model agrees with: use more documents"
+            "are needed to tell with which model another agrees: use more documents"
         )
 
     def extent(self, model: Columns) -> str:

@@ -429,7 +429,7 @@ def _verdicts(report: Report, a: str, b: str) -> list[str]:
         Verdict.SLOWER: f"{b} is slower than {a}",
         Verdict.SAME: f"{a} and {b} are the same within {_percent(report.margin)}",
         Verdict.CONTENTION_DEPENDENT: f"whether {b} is faster depends on the machine's load",
-        Verdict.INCONCLUSIVE: f"{a} and {b} can't be told apart (inconclusive)",
+        Verdict.INCONCLUSIVE: f"{a} and {b} can't be distinguished (inconclusive)",
     }
     total = len(report.effects)
     return [_in_some(words[v], counts[v], total) for v in Verdict if counts[v]]

@@ -101,7 +101,7 @@ def read_certificate(path: Path) -> Certificate:
         return Certificate.model_validate_json(data)
     except ValidationError as error:
         problem = first_problem(error, list(Certificate.model_fields))
-        raise SpecError(f"{file}: not a certificate: {problem}.") from error
+        raise SpecError(f"{file}: not a certificate: {problem}") from error
 
 
 def _refuse_other_version(file: Path, data: bytes) -> None:

@@ -96,8 +96,8 @@ def _runs_in(path: Path) -> list[Path]:
         return _runs_of(path)
     if not path.is_dir():
         raise SpecError(
-            f"{path}: neither a run directory nor a bundle of runs. Name the folder of the run, or "
-            "what `bench results pack` wrote."
+            f"{path}: neither a run directory nor a bundle of runs. Name the run's folder, or a "
+            "file written by `bench results pack`."
         )
     found = _walk(path)
     if not found:

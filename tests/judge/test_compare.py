@@ -462,7 +462,7 @@ def test_two_cells_of_one_run(command: Command, tmp_path: Path) -> None:
         (["RUN", "--margin", "much"], "is not a number or a percentage"),
         (["RUN", "--confidence", "0"], "has to lie between 0 and 1"),
         (["RUN", "--allow", "thread"], "Did you mean threads"),
-        (["RUN", "--cell", "x", "--cell", "y"], "there is no such cell"),
+        (["RUN", "--cell", "x", "--cell", "y"], "no such cell"),
     ],
 )
 def test_a_wrong_request_is_one_sentence_and_2(

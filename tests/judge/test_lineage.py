@@ -106,7 +106,7 @@ def test_a_copy_is_found_and_the_words_accuse_nobody() -> None:
         "b makes its mistakes where a does more than a new model trained independently"
     ) in words(found)
     assert "outputs alone can't tell which" in words(found)
-    assert "owe nothing to a" in words(found)
+    assert "independently of a" in words(found)
 
 
 def test_no_evidence_is_said_to_be_no_proof() -> None:

@@ -174,7 +174,7 @@ def _shown(series: Series) -> Shown:
         machine=" ".join(
             filter(None, (printable(series.machine, limit=80), _in_brackets(series.cpu_model)))
         ),
-        unit_words="samples a second: more is better"
+        unit_words="samples per second: higher is better"
         if cell.is_rate
         else "time of a query: less is better",
         now=f"{with_unit(last.value, units)} {_width(last.value, last.low, last.high)}".strip(),
