@@ -15,7 +15,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "ci.md").read_text()
-GITHUB, GITLAB = (
+ACTION, GITHUB, GITLAB = (
     yaml.safe_load(body) for body in re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.M | re.S)
 )
 Shell = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -70,6 +70,12 @@ def test_the_workflow_has_what_a_workflow_needs() -> None:
     job = GITLAB["benchmark"]
     assert {"image", "script", "artifacts", "allow_failure"} <= set(job)
     assert all(isinstance(line, str) for line in (*job["script"], *job["after_script"]))
+
+
+def test_the_example_of_the_action_gives_it_what_it_takes() -> None:
+    inputs = yaml.safe_load((ROOT / "action.yml").read_text())["inputs"]
+    (step,) = (s for s in ACTION["jobs"]["benchmark"]["steps"] if "infer-bench" in s["uses"])
+    assert set(step["with"]) <= set(inputs)
 
 
 @pytest.mark.parametrize("script", ["github", "gitlab"])

@@ -19,6 +19,7 @@ FRONT_DOORS = {
 }
 #: Folders with fewer than three modules, and why.
 SMALL = {
+    "bench/commands/ci": "a group with a single command",
     "bench/fixture": "a plugin that pytest always imports, and what it imports when it is asked",
     "backends/mnn": "an adapter and its converter, which runs as a program of its own",
     "backends/iree": "an adapter and its compiler",

@@ -38,6 +38,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Continuous integration and publishing": {
         "gate": "Pass or fail a run against a baseline and limits.",
         "publish": "Write tables with their raw data; --check: derive them again.",
+        "ci": "Write the workflow of a CI service.",
     },
     "Manage": {
         "model": "List, describe, export and distill models.",
@@ -63,6 +64,9 @@ GROUPS: dict[str, dict[str, str]] = {
         "pack": "Pack runs into one file that checks itself.",
         "attach-energy": "Add a meter's file to the energy windows of a run.",
         "mlperf": "Lay out LoadGen's tests for MLPerf's submission checker.",
+    },
+    "ci": {
+        "init": "Write a workflow that compares revisions and keeps a trend page.",
     },
     "debug": {
         "bisect": "Find the first tensor on which a target disagrees.",

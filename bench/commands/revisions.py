@@ -17,10 +17,9 @@ from bench.commands.chosen import default_results
 from bench.commands.flags import output_names, output_options, write_outputs
 from bench.commands.output import print_drawing, print_json, warn
 from bench.discover import suite_paths
-from bench.errors import SpecError
 
 if TYPE_CHECKING:
-    from bench.judge.finding import Limits
+    from bench.judge.finding import Decision, Limits
     from bench.spec import Suite
     from bench.store.run import StoredRun
     from bench.trials.revisions.judged import Judged
@@ -115,11 +114,13 @@ def compare_revisions(
 ) -> int:
     """Measure, print and judge; the exit code is that of `bench gate`."""
     from bench.judge.differences import check_allowed_kinds  # numpy: start-up
+    from bench.judge.finding import EXIT_CODES
     from bench.trials.revisions import repository
 
     check_allowed_kinds(allow)
     top = repository.repository(Path.cwd())
     limits = _limits(flags)
+    inconclusive = _inconclusive(flags)
     with tempfile.TemporaryDirectory(prefix="bench-revisions-") as folder:
         first = repository.checked_out(top, base, Path(folder) / "base")
         second = (
@@ -128,23 +129,34 @@ def compare_revisions(
             else repository.checked_out(top, head, Path(folder) / "head")
         )
         first, second = repository.told_apart(first, second)
-        stored = _measured(suite, top, first, second, limits, allow, flags)
+        try:
+            stored = _measured(suite, top, first, second, limits, allow, flags)
+        except _AllNew as error:
+            warn(str(error))
+            return EXIT_CODES[inconclusive]
     if stored is None:
         return _INTERRUPTED
-    from bench.judge.finding import Decision  # scipy: start-up
-    from bench.trials.revisions.judged import judged
+    from bench.trials.revisions.judged import judged  # scipy: start-up
 
     found = judged(stored, first, second, limits, allow, margin, confidence)
-    counts_as = flags["inconclusive"]
-    judgement = replace(
-        found.judgement,
-        inconclusive=Decision.INCONCLUSIVE if counts_as == "report" else Decision(counts_as),
-    )
+    judgement = replace(found.judgement, inconclusive=inconclusive)
     found = replace(found, judgement=judgement)
     outputs = {name: flags[name] for name in output_names()}
     write_outputs(outputs, judgement.run or stored, judgement)
     _print(found, first, second, as_json=as_json)
     return judgement.exit_code
+
+
+class _AllNew(Exception):
+    """No model is there in both revisions, and no limit is about one alone."""
+
+
+def _inconclusive(flags: Mapping[str, Any]) -> Decision:
+    """What an inconclusive judgement counts as."""
+    from bench.judge.finding import Decision  # numpy: start-up
+
+    counts_as = flags["inconclusive"]
+    return Decision.INCONCLUSIVE if counts_as == "report" else Decision(counts_as)
 
 
 def _limits(flags: Mapping[str, Any]) -> Limits:
@@ -198,7 +210,7 @@ def _measured(
 
 def _refuse_nothing_to_judge(pairs: Pairs, limits: Limits) -> None:
     if not pairs.both and not (limits.min_accuracy or limits.worst_score):
-        raise SpecError(
+        raise _AllNew(
             "every model is new, so there is nothing to compare: `bench run` measures them. "
             + " ".join(pairs.notes)
         )
