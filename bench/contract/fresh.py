@@ -77,8 +77,8 @@ def _mapped_drivers() -> set[str]:
 
 
 def _use(backend: Any, device_id: str, folder: Path) -> dict[str, Any]:
-    from bench.backend import Options
-    from bench.contract.models import write_conv
+    from bench.backend import Options  # after the import of an adapter alone is judged
+    from bench.contract.models import write_conv  # after it too
 
     conv = write_conv(folder)
     (device,) = [device for device in backend.devices() if device.id == device_id]

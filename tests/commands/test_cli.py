@@ -105,7 +105,7 @@ def test_an_unknown_command_is_answered_with_the_nearest(bench: Bench) -> None:
     done = bench("lsit")
     assert done.returncode == 2
     assert done.stderr == (
-        "bench: no command 'lsit'. Did you mean model list? See 'bench --help'.\n"
+        "bench: no command 'lsit'. Did you mean model list or ci init? See 'bench --help'.\n"
     )
     assert "Available: run, tune, certify, portability" in bench("zzz").stderr
 

@@ -49,7 +49,7 @@ def test_weights_that_are_there_already_are_not_replaced_unasked(tmp_path: Path)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "w.bin").write_bytes(b"another model's")
     arguments = [str(source), "-o", str(tmp_path / "out" / "copy.onnx")]
-    with pytest.raises(SpecError, match=r"w\.bin is there already"):
+    with pytest.raises(SpecError, match=r"w\.bin already exists"):
         CliRunner().invoke(command, arguments, catch_exceptions=False)
     assert (tmp_path / "out" / "w.bin").read_bytes() == b"another model's"
     assert not (tmp_path / "out" / "copy.onnx").exists()

@@ -87,7 +87,7 @@ def test_a_baseline_is_written_by_its_old_name(run: Path, tmp_path: Path) -> Non
         ("show R --deal --cell x", "--cell is for --history."),
         ("show R --deal --junit x.xml", "--junit writes the tables: leave out --deal."),
         ("gate R --save x --baseline y", "--save judges nothing: leave out --baseline."),
-        ("publish R --check -o x", "--check writes nothing: leave out -o and --title."),
+        ("publish R --check -o x", "--check writes nothing: leave out -o, --title and --history."),
     ],
 )
 def test_a_flag_that_means_nothing_beside_another_is_refused(

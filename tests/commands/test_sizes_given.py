@@ -16,5 +16,5 @@ def test_sizes_of_several_flags_are_joined() -> None:
 
 @pytest.mark.parametrize("values", [("seq=4,seq=8",), ("seq=4", "seq=8")])
 def test_two_sizes_of_one_name_are_refused(values: tuple[str, ...]) -> None:
-    with pytest.raises(click.BadParameter, match="seq is 4 and 8"):
+    with pytest.raises(click.BadParameter, match="seq is given as 4 and 8"):
         read_sizes(CONTEXT, FLAG, values)

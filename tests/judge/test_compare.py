@@ -452,7 +452,7 @@ def test_two_cells_of_one_run(command: Command, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "name one run or two, not 0"),
+        ([], "there is no run with a result"),
         (["RUN", "RUN", "RUN"], "name one run or two, not 3"),
         (["RUN", "RUN"], "are the same run"),
         (["RUN"], "no model on two targets"),

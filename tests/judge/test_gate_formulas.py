@@ -90,7 +90,7 @@ def test_the_advice_is_the_fewest_invocations_that_bring_the_nearer_end_to_the_l
     assert found.outcome is Outcome.INCONCLUSIVE
     count = needed(a, b, limit)
     assert found.advice.startswith(
-        f"About {count} invocations in both runs would decide (now 6 and 8): "
+        f"About {count} invocations on both sides would decide (now 6 and 8): "
         f"--min-invocations {count}"
     )
 
@@ -101,7 +101,7 @@ def test_more_than_500_invocations_are_no_advice() -> None:
     for step in (1e-3, 1e-5):
         found = speed(a, b, center * (1 + step) - 1)
         expected = needed(a, b, center * (1 + step)) if step == 1e-3 else 10_000
-        assert ("More than 500" in found.advice) == (expected > 500)
+        assert ("more than 500" in found.advice) == (expected > 500)
 
 
 # -- what ran -------------------------------------------------------------------------------------
@@ -242,7 +242,7 @@ def test_examples_that_would_decide_grow_with_the_square_of_what_is_lacking(
 def test_an_accuracy_that_lies_too_near_its_limit_is_no_matter_of_examples(least: float) -> None:
     record = scored(accuracy(0.90, 0.88, 0.92))
     (found,) = judge(in_memory([record]), Limits(min_accuracy={"": least})).findings
-    assert found.advice == "It lies too near the limit to decide; choose another limit."
+    assert found.advice == "It is too near the limit to decide; choose another limit."
 
 
 def test_each_model_is_scored_once_whatever_its_loads() -> None:
@@ -284,7 +284,7 @@ def test_a_loss_on_other_data_or_by_another_metric_is_open() -> None:
     for other in ({"metric": "f1"}, {"dataset_sha256": "0" * 64}):
         found = loss(before, before.model_copy(update=other), 0.5)
         assert found.outcome is Outcome.INCONCLUSIVE
-        assert found.advice == "Write the baseline again, of a run on the same data."
+        assert found.advice == "Write a new baseline from a run on the same data."
 
 
 # -- checks ---------------------------------------------------------------------------------------

@@ -172,7 +172,7 @@ def test_another_model_of_the_same_name_is_a_row_of_its_own_and_said_once() -> N
         "content ffffff, input 1x28x28",
         "content aaaaaa, input 1x32x32",
     }
-    assert sum("mean different things" in note for note in matrix.notes) == 1
+    assert sum("stands for different things" in note for note in matrix.notes) == 1
 
 
 def test_other_labelled_data_is_a_row_of_its_own_and_no_data_is_not() -> None:
