@@ -131,6 +131,6 @@ def test_a_name_that_can_not_be_used_is_refused_and_nothing_is_written(
 
 def test_a_folder_with_files_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("kept = True\n")
-    with pytest.raises(SpecError, match="already exists"):
+    with pytest.raises(SpecError, match="already exists and is not empty"):
         scaffold("backend", "my-chip", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
