@@ -73,7 +73,7 @@ def test_what_is_distilled_agrees_more_and_the_words_accuse_nobody() -> None:
     )
     assert "By documents, a agrees with b more than with any of the 5 controls" in words(found)
     assert "outputs alone can't tell which" in words(found)
-    assert "owe nothing to a" in words(found)
+    assert "independently of a" in words(found)
 
 
 def test_independent_language_models_are_not_found_to_agree_more() -> None:
