@@ -31,7 +31,9 @@ def share(text: str, option: str | None = None) -> float:
             f"{text!r} is not a number or a percentage, like 2%.", param_hint=option
         ) from error
     if not 0 <= found < 1:
-        raise click.BadParameter(f"{text} doesn't lie from 0 to below 1 (100%).", param_hint=option)
+        raise click.BadParameter(
+            f"{text} must be at least 0 and below 1 (100%).", param_hint=option
+        )
     return found
 
 
@@ -42,7 +44,9 @@ def _share(ctx: click.Context, param: click.Parameter, text: str) -> float:
 @click.command(name="compare")
 @runs_argument(latest=False)
 @click.option("--base", metavar="REV", help="Measure this git revision, and --head, in turn.")
-@click.option("--head", metavar="REV", help="--base: against this one; default: the working tree.")
+@click.option(
+    "--head", metavar="REV", help="--base: compare this one with it; default: the working tree."
+)
 @click.option(
     "--cell",
     "cells",
@@ -51,13 +55,13 @@ def _share(ctx: click.Context, param: click.Parameter, text: str) -> float:
     help="A cell: its id, or model@target[/scenario]. Twice in one run: compare these.",
 )
 @click.option(
-    "--baseline", metavar="NAME", help="Of several machines: which the others are compared with."
+    "--baseline", metavar="NAME", help="With several machines: the one to compare the others with."
 )
 @click.option(
     "--allow",
     multiple=True,
     metavar="KIND",
-    help="Compare though this differs (model, input, threads, ..., or all).",
+    help="Compare despite this difference (model, input, threads, ..., or all).",
 )
 @click.option(
     "--margin",
@@ -65,7 +69,7 @@ def _share(ctx: click.Context, param: click.Parameter, text: str) -> float:
     metavar="SHARE",
     default=f"{MARGIN:.0%}",
     show_default=True,
-    help="Within this, two cells are the same.",
+    help="Smaller differences count as the same.",
 )
 @click.option(
     "--confidence",
@@ -73,7 +77,7 @@ def _share(ctx: click.Context, param: click.Parameter, text: str) -> float:
     metavar="SHARE",
     default=f"{CONFIDENCE:.0%}",
     show_default=True,
-    help="That all intervals hold together.",
+    help="Joint confidence of all intervals.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 @revision_options
@@ -118,7 +122,7 @@ def command(
         raise click.UsageError("--head needs a --base to compare with.")
     refuse_without_base(flags)
     if not 0 < confidence < 1:
-        raise click.UsageError("--confidence has to lie between 0 and 1 (100%).")
+        raise click.UsageError("--confidence must be between 0 and 1 (100%).")
     from bench.judge.differences import check_allowed_kinds  # numpy: start-up
     from bench.store.run import no_collection
 

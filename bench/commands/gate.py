@@ -43,7 +43,7 @@ def _growth(ctx: click.Context, param: click.Parameter, text: str | None) -> flo
     number, is_percent = _number(text)
     share = number / 100 if is_percent else number
     if not 0 <= share <= _LARGEST_GROWTH:
-        raise click.BadParameter(f"{text} is not a share from 0 up, like 5% or 0.05.")
+        raise click.BadParameter(f"{text} is not a share of 0 or more, like 5% or 0.05.")
     if not is_percent and share >= 1:
         raise click.BadParameter(f"{text} is {100 * share:g}%: write the percent sign, {text}%.")
     return share
@@ -82,7 +82,7 @@ def _least(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -
         number, is_percent = _number(value)
         share = number / 100 if is_percent else number
         if not 0 <= share <= 1:
-            raise click.BadParameter(f"{text}: an accuracy lies from 0 to 1 (100%), like 90%.")
+            raise click.BadParameter(f"{text}: an accuracy must be from 0 to 1 (100%), like 90%.")
         found[name] = share
     return found
 
@@ -175,7 +175,7 @@ def _worst(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -
     is_flag=True,
     help="Allow the run to lack cells or devices of the baseline.",
 )
-@click.option("--allow", multiple=True, metavar="KIND", help="Compare although this differs.")
+@click.option("--allow", multiple=True, metavar="KIND", help="Compare despite this difference.")
 @click.option(
     "--confidence",
     type=FiniteRange(0.5, 1, max_open=True),

@@ -28,14 +28,14 @@ OPTIONS = (
         type=SHARE,
         default=f"{MARGIN:.0%}",
         show_default=True,
-        help="--history: smaller steps are left out.",
+        help="--history: ignore smaller steps.",
     ),
     click.Option(
         ["--confidence"],
         type=SHARE_ABOVE_ZERO,
         default=f"{CONFIDENCE:.0%}",
         show_default=True,
-        help="--history: that not even one step in all that is shown is false.",
+        help="--history: confidence that no reported step is false.",
     ),
 )
 

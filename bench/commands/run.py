@@ -107,7 +107,7 @@ _LONG_S = 30.0
     metavar="N,...|auto",
     multiple=True,
     callback=read_batches,
-    help="Samples a query, e.g. 1,8.",
+    help="Samples per query, e.g. 1,8.",
 )
 @_what(
     "--threads", metavar="N", type=click.IntRange(min=1), help="Compute threads of one inference."
@@ -118,9 +118,9 @@ _LONG_S = 30.0
     help="prepared (default), api (what users write), native (no Python).",
 )
 @_what("--energy", is_flag=True, default=None, help="Measure energy too (docs/energy.md).")
-@_what("--roofline", is_flag=True, default=None, help="Measure peaks; tell shares of them.")
-@_what("--no-accuracy", is_flag=True, help="Do not score the labelled data.")
-@_what("--allow-fallback", is_flag=True, default=None, help="Keep rows that fell back.")
+@_what("--roofline", is_flag=True, default=None, help="Measure peaks, and report shares of them.")
+@_what("--no-accuracy", is_flag=True, help="Don't score the labelled data.")
+@_what("--allow-fallback", is_flag=True, default=None, help="Accept nodes that run off the device.")
 @_inputs(
     "--shape",
     "shapes",
@@ -137,20 +137,20 @@ _LONG_S = 30.0
     metavar="[NAME=]SHAPE",
     help="What a PyTorch module takes, e.g. 1x3x64x64, or ids=1x128:int64. The batch is first.",
 )
-@_inputs("--batch-axis", metavar="AXIS", help="Which axis is the batch: a name, a number, or none.")
+@_inputs("--batch-axis", metavar="AXIS", help="The batch axis: a name, an index, or none.")
 @_inputs(
     "--prompt",
     metavar="N,...",
     multiple=True,
     callback=_numbers,
-    help="Tokens of a prompt, e.g. 128.",
+    help="Prompt length in tokens, e.g. 128.",
 )
 @_inputs(
     "--answer",
     metavar="N,...",
     multiple=True,
     callback=_numbers,
-    help="Tokens a query makes, e.g. 64.",
+    help="Tokens generated per query, e.g. 64.",
 )
 @_inputs(
     "--depth",
@@ -170,9 +170,9 @@ _LONG_S = 30.0
     "--seed",
     metavar="N",
     type=click.IntRange(min=0),
-    help="Seed of inputs and of the order of measuring.",
+    help="Seed of the inputs and of the measuring order.",
 )
-@_how_long("--quick", "preset", flag_value="quick", help="Precision 5%, at most 5 s a cell.")
+@_how_long("--quick", "preset", flag_value="quick", help="Precision 5%, at most 5 s per cell.")
 @_how_long("--thorough", "preset", flag_value="thorough", help="Precision 1%, up to 120 s.")
 @_how_long(
     "--precision",
@@ -187,14 +187,18 @@ _LONG_S = 30.0
 @_how_long(
     "--margin",
     type=SHARE_ABOVE_ZERO,
-    help="What differs by less counts as the same; default 2%.",
+    help="Smaller differences count as equal; default 2%.",
 )
-@_how_long("--max-time", "max_time_s", type=DURATION, help="A cell may take so long; default 20s.")
-@_how_long("--min-invocations", metavar="N", type=int, help="Worker processes a cell; default 5.")
+@_how_long("--max-time", "max_time_s", type=DURATION, help="Time limit per cell; default 20s.")
 @_how_long(
-    "--max-invocations", metavar="N", type=int, help="Most worker processes a cell; default 30."
+    "--min-invocations", metavar="N", type=int, help="Least worker processes per cell; default 5."
 )
-@_how_long("--cell-timeout", "cell_timeout_s", type=DURATION, help="Until a hang is cut.")
+@_how_long(
+    "--max-invocations", metavar="N", type=int, help="Most worker processes per cell; default 30."
+)
+@_how_long(
+    "--cell-timeout", "cell_timeout_s", type=DURATION, help="Kill a worker silent for this long."
+)
 @_under_load("--latency-bound", metavar="TIME", help="server: bound of the p99, e.g. 5ms.")
 @_under_load(
     "--ttft-bound", metavar="TIME", help="server, language models: bound of TTFT's p99, e.g. 2s."
@@ -202,9 +206,7 @@ _LONG_S = 30.0
 @_under_load(
     "--tpot-bound", metavar="TIME", help="server, language models: bound of TPOT's p99, e.g. 100ms."
 )
-@_under_load(
-    "--bounds", metavar="NAME", help=f"Both by name, as MLPerf has them: {PRESETS[0].name}, ..."
-)
+@_under_load("--bounds", metavar="NAME", help=f"Both by name, as in MLPerf: {PRESETS[0].name}, ...")
 @_under_load(
     "--driver",
     type=click.Choice(["bench", "loadgen"]),
@@ -221,24 +223,24 @@ _LONG_S = 30.0
     multiple=True,
     callback=read_settings,
     metavar="KEY=VALUE",
-    help="A setting of LoadGen, as its user.conf has it, e.g. min_duration=60000.",
+    help="A LoadGen setting, as in its user.conf, e.g. min_duration=60000.",
 )
-@_meter("--energy-window", "energy_window_s", type=DURATION, help="Length; default 3s.")
+@_meter("--energy-window", "energy_window_s", type=DURATION, help="Length of a window; default 3s.")
 @_meter(
     "--wall-command", metavar="COMMAND", help="--energy: a command that prints the watts drawn."
 )
 @_meter("--wall-csv", metavar="FILE", help="--energy: a meter's CSV file, time and watts.")
 @_meter("--wall-zone", metavar="ZONE", help="Time zone of that file's times; default UTC.")
-@_meter("--wall-offset", "wall_offset_s", type=OFFSET, help="To add to its times, e.g. -2s.")
+@_meter("--wall-offset", "wall_offset_s", type=OFFSET, help="Shift its times, e.g. -2s.")
 @_stored("--results", type=click.Path(path_type=Path), help="Folder of runs.")
 @_stored("--label", metavar="NAME", default="", callback=read_name, help="What to call this run.")
-@_stored("--resume", "resumed", type=click.Path(path_type=Path), help="Continue a run.")
+@_stored("--resume", "resumed", type=click.Path(path_type=Path), help="Resume a run.")
 @_stored("--retry-failed", is_flag=True, help="--resume: try failed cells again.")
 @_stored(
     "--allow",
     multiple=True,
     type=click.Choice(["machine", "versions", "model", "plan"]),
-    help="--resume although that is no longer the same; it is recorded.",
+    help="--resume despite this change; it is recorded.",
 )
 @_output("--dry-run", is_flag=True, help="Print the plan and stop.")
 @_output("--quiet", is_flag=True, help="No progress.")
@@ -262,11 +264,11 @@ def command(
     """Measure models on targets.
 
     \b
-    bench run                          the default suite, on every target present
+    bench run                          the default suite, on all targets
     bench run model.onnx checkpoint/   ONNX files, checkpoints, GGUF files, cards
     bench run fashion-student -t torch:cpu,openvino:cpu   an installed model
     bench run net.py:make --input 1x3x64x64    a PyTorch module
-    bench run suite.toml               a suite; flags and models win over it
+    bench run suite.toml               a suite; flags and models override it
     """
     from bench.measure.prepare import prepare  # scipy: start-up
     from bench.measure.run import resume, start
@@ -278,9 +280,9 @@ def command(
     if "rate" in flags:
         flags["loadgen"] = {**flags.get("loadgen", {}), "target_qps": flags.pop("rate")}
     if resumed is None and (retry_failed or allow):
-        raise SpecError("--retry-failed and --allow are for a run that is gone on with: --resume.")
+        raise SpecError("--retry-failed and --allow need --resume.")
     if resumed is not None and label:
-        raise SpecError("--label: a run keeps the label that it began with. Leave out --label.")
+        raise SpecError("--label: a resumed run keeps its label. Leave out --label.")
     given = sort_given(what)
     if given.models:
         flags["models"] = tuple(dict.fromkeys((*given.models, *flags.get("models", ()))))
@@ -315,11 +317,11 @@ def _suite(
         given = [*preset, *flags]
         if path is not None or given:
             raise SpecError(
-                "--resume goes on with the run's own suite; leave out the suite and the flags "
+                "--resume keeps the run's own suite; leave out the suite and the flags "
                 f"that change it ({', '.join(given) or path})."
             )
         if (resumed / TUNE).is_file():
-            raise SpecError(f"{resumed} is a tune: go on with `bench tune --resume {resumed}`.")
+            raise SpecError(f"{resumed} is a tune: resume it with `bench tune --resume {resumed}`.")
         header = read_run(resumed).header
         return header.suite.model_copy(update={"models": header.models})
     if path is not None:

@@ -92,7 +92,7 @@ def test_an_interrupted_run_keeps_what_it_has_and_goes_on(
 
     shorten(path)
     renamed = bench("run", "--resume", str(path), "--label", "other")
-    assert (renamed.returncode, "keeps the label" in renamed.stderr) == (2, True)
+    assert (renamed.returncode, "keeps its label" in renamed.stderr) == (2, True)
     resumed = bench("run", "--resume", str(path))
     assert resumed.returncode == 0, resumed.stderr
     stored = read_run(path)

@@ -301,7 +301,7 @@ def test_other_examples_and_one_name_twice_are_refused() -> None:
     a, b = one.answers(one.trained()), other.answers(other.trained())
     with pytest.raises(SpecError, match="b was scored on other examples than a"):
         lineage(("a", a), ("b", b), {})
-    with pytest.raises(SpecError, match="each needs its own name"):
+    with pytest.raises(SpecError, match="its own name"):
         lineage(("a", a), ("a", a), {})
 
 

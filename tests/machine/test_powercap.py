@@ -89,7 +89,7 @@ def test_counters_for_root_alone_are_told_with_the_remedy(
     monkeypatch.setattr(powercap.Zone, "read_uj", denied)
     found = find_zones(tmp_path)
     assert found.zones == ()
-    assert "package-0 are for root alone" in found.trouble
+    assert "package-0 are readable only by root" in found.trouble
     assert "CVE-2020-8694" in found.trouble
     assert f"sudo chmod a+r {tmp_path}/intel-rapl*/energy_uj" in found.trouble
 

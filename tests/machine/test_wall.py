@@ -59,7 +59,7 @@ def test_seconds_since_1970_need_no_zone(tmp_path: Path) -> None:
         ("", "two columns"),
         ("a,b\n1,2\n", "call one `time`"),
         ("time,watts\n12.5,40\n", "not since the meter was started"),
-        ("time,watts\nyesterday,40\n", "'yesterday' is no time"),
+        ("time,watts\nyesterday,40\n", "'yesterday' is not a time"),
         ("time,watts\n1795852800,none\n", "'none' is not a number of watts"),
         ("time,watts\n1795852800,-4\n", "'-4' is not a number of watts"),
     ],

@@ -323,7 +323,7 @@ def test_lines_that_are_late_are_waited_for_but_not_for_long(tmp_path: Path) -> 
 def test_a_broken_file_is_why_there_are_no_readings(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_text("time,watts\nnow,40\n")
-    assert "'now' is no time" in FileMeter(MeterFile(path)).series(0).missing
+    assert "'now' is not a time" in FileMeter(MeterFile(path)).series(0).missing
 
 
 def test_a_wall_that_can_t_be_read_is_told_before_anything_is_measured() -> None:

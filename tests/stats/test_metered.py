@@ -124,7 +124,7 @@ def test_a_counter_that_nobody_read_for_long_says_so() -> None:
         ("from beginning to end", np.arange(1.0, 11.0)),
         ("from beginning to end", np.arange(-1.0, 8.0)),
         ("from beginning to end", np.array([])),
-        ("4 readings of power", np.array([-1.0, 2.0, 4.0, 6.0, 8.0, 10.0])),
+        ("4 power readings", np.array([-1.0, 2.0, 4.0, 6.0, 8.0, 10.0])),
         ("a gap of 4 s", np.array([0.0, 0.6, 0.7, 1.0, 2.0, 6.0, 8.0, 10.0])),
     ],
 )

@@ -177,10 +177,10 @@ def load(**changes: Any) -> dict[str, Any]:
         (load(device__memory_bytes="8 GB"), "Load.device.memory_bytes is '8 GB'"),
         (load(model__torch={"file": "a.py"}), "Load.model.torch lacks the field 'factory'"),
         (load(device__colour="red"), "Load.device has an unknown field 'colour'"),
-        ({"message": "Dance", "fields": {}}, "there is no message 'Dance'"),
+        ({"message": "Dance", "fields": {}}, "unknown message 'Dance'"),
         ({"op": "load"}, "a message needs a name and fields"),
         (None, "a message needs a name and fields"),
-        ({"message": "Warmup", "fields": {}}, "there is no message 'Warmup'"),
+        ({"message": "Warmup", "fields": {}}, "unknown message 'Warmup'"),
     ],
 )
 def test_a_request_that_is_not_understood_is_told_and_the_worker_lives_on(
@@ -210,7 +210,7 @@ def test_latencies_are_whole_nanoseconds() -> None:
 
 def test_an_array_that_did_not_come_is_missed() -> None:
     data, arrays = over_the_wire(m.Evaluate(FEEDS))
-    with pytest.raises(MessageError, match=r"Evaluate.feeds.ids is 1 .*has to be an array"):
+    with pytest.raises(MessageError, match=r"Evaluate.feeds.ids is 1 .*must be an array"):
         decode(data, arrays[:1], KINDS)
 
 
@@ -267,7 +267,7 @@ def test_texts_of_an_answer_can_be_written_to_a_file_and_have_an_end() -> None:
     data, arrays = encode(told)
     found = decode(json.loads(json.dumps(data)), arrays, (m.Packages,))
     assert found.packages == {"a?": "?", "long": "x" * MOST_TEXT}
-    with pytest.raises(MessageError, match="has to be a number of 64 bits"):
+    with pytest.raises(MessageError, match="must be a number of 64 bits"):
         decode({"message": "Memory", "fields": {"peak_rss_bytes": 1 << 63}}, [], (m.Memory,))
 
 
