@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from bench.measure.measuring import Outcome
     from bench.measure.plan import Plan
     from bench.spec import Suite
+    from bench.store.run import StoredRun
 
 _VARIANTS = ", ".join(row.name for row in VARIANTS.built_in)
 _SCENARIOS = ", ".join(row.name for row in SCENARIOS.built_in)
@@ -375,4 +376,24 @@ def _print_outcome(outcome: Outcome, *, as_json: bool, outputs: dict[str, Any]) 
             err=True,
         )
     if outcome.interrupted:
-        click.echo(f"Interrupted. Go on with: bench run --resume {outcome.path}", err=True)
+        click.echo(f"Interrupted. Continue with: bench run --resume {outcome.path}", err=True)
+        return
+    for line in _next(stored):
+        click.echo(line, err=True)
+
+
+def _next(stored: StoredRun) -> list[str]:
+    """The commands that somebody who has read the tables wants next."""
+    of_models = len({cell.model.name for cell in stored.header.cells}) > 1
+    commands = {"report": "this run as one page"}
+    if of_models:
+        commands["deal"] = "which model is worth its cost"
+    commands["show"] = "these tables again"
+    widest = max(map(len, commands))
+    return [
+        "",
+        *(
+            f"bench {name} {stored.path}{' ' * (widest - len(name))}  # {words}"
+            for name, words in commands.items()
+        ),
+    ]
