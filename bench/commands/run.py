@@ -298,7 +298,7 @@ def command(
     if outcome is None:
         _print_plan(prepared.plan, as_json=as_json)
         return 0
-    _print_outcome(outcome, as_json=as_json, outputs=outputs)
+    _print_outcome(outcome, as_json=as_json, quiet=quiet, outputs=outputs)
     if outcome.interrupted:
         return _INTERRUPTED
     return 1 if outcome.failed else 0
@@ -359,7 +359,9 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
     )
 
 
-def _print_outcome(outcome: Outcome, *, as_json: bool, outputs: dict[str, Any]) -> None:
+def _print_outcome(
+    outcome: Outcome, *, as_json: bool, quiet: bool, outputs: dict[str, Any]
+) -> None:
     from bench.store.run import read_run  # numpy: start-up
 
     stored = read_run(outcome.path)
@@ -377,23 +379,16 @@ def _print_outcome(outcome: Outcome, *, as_json: bool, outputs: dict[str, Any]) 
         )
     if outcome.interrupted:
         click.echo(f"Interrupted. Continue with: bench run --resume {outcome.path}", err=True)
-        return
-    for line in _next(stored):
-        click.echo(line, err=True)
+    elif not quiet:
+        click.echo("\n".join(_next(stored)), err=True)
 
 
 def _next(stored: StoredRun) -> list[str]:
     """The commands that somebody who has read the tables wants next."""
-    of_models = len({cell.model.name for cell in stored.header.cells}) > 1
     commands = {"report": "this run as one page"}
-    if of_models:
-        commands["deal"] = "which model is worth its cost"
+    if len({cell.model.name for cell in stored.header.cells}) > 1:
+        commands["show --deal"] = "which model is worth its cost"
     commands["show"] = "these tables again"
-    widest = max(map(len, commands))
-    return [
-        "",
-        *(
-            f"bench {name} {stored.path}{' ' * (widest - len(name))}  # {words}"
-            for name, words in commands.items()
-        ),
-    ]
+    lines = [(f"bench {name} {stored.path}", words) for name, words in commands.items()]
+    widest = max(len(line) for line, _ in lines)
+    return ["", *(f"{line:<{widest}}  # {words}" for line, words in lines)]
