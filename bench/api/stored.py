@@ -86,7 +86,7 @@ class Run:
         """What was found, in words: each pair, the order of targets, which to choose."""
         found = self._reading
         said = [sentence(pair) for pair in found.pairs]
-        return [*said, *found.orders, *([found.answer] if found.answer else [])]
+        return [*said, *found.orders, *found.knees, *([found.answer] if found.answer else [])]
 
     @property
     def warnings(self) -> list[str]:

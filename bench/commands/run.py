@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from bench.measure.measuring import Outcome
     from bench.measure.plan import Plan
     from bench.spec import Suite
+    from bench.store.run import StoredRun
 
 _VARIANTS = ", ".join(row.name for row in VARIANTS.built_in)
 _SCENARIOS = ", ".join(row.name for row in SCENARIOS.built_in)
@@ -299,7 +300,7 @@ def command(
     if outcome is None:
         _print_plan(prepared.plan, as_json=as_json)
         return 0
-    _print_outcome(outcome, as_json=as_json, outputs=outputs)
+    _print_outcome(outcome, as_json=as_json, quiet=quiet, outputs=outputs)
     if outcome.interrupted:
         return _INTERRUPTED
     return 1 if outcome.failed else 0
@@ -360,7 +361,9 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
     )
 
 
-def _print_outcome(outcome: Outcome, *, as_json: bool, outputs: dict[str, Any]) -> None:
+def _print_outcome(
+    outcome: Outcome, *, as_json: bool, quiet: bool, outputs: dict[str, Any]
+) -> None:
     from bench.store.run import read_run  # numpy: start-up
 
     stored = read_run(outcome.path)
@@ -377,4 +380,17 @@ def _print_outcome(outcome: Outcome, *, as_json: bool, outputs: dict[str, Any]) 
             err=True,
         )
     if outcome.interrupted:
-        click.echo(f"Interrupted. Go on with: bench run --resume {outcome.path}", err=True)
+        click.echo(f"Interrupted. Continue with: bench run --resume {outcome.path}", err=True)
+    elif not quiet:
+        click.echo("\n".join(_next(stored)), err=True)
+
+
+def _next(stored: StoredRun) -> list[str]:
+    """The commands that somebody who has read the tables wants next."""
+    commands = {"report": "this run as one page"}
+    if len({cell.model.name for cell in stored.header.cells}) > 1:
+        commands["show --deal"] = "which model is worth its cost"
+    commands["show"] = "these tables again"
+    lines = [(f"bench {name} {stored.path}", words) for name, words in commands.items()]
+    widest = max(len(line) for line, _ in lines)
+    return ["", *(f"{line:<{widest}}  # {words}" for line, words in lines)]

@@ -137,7 +137,7 @@ def _print_several(found: list[StoredRun]) -> None:
 
 
 def print_run(stored: StoredRun, *, as_json: bool) -> None:
-    """Results, pairs, likeness, orders and the answer on standard output: as tables, or as one JSON
+    """Results, pairs, likeness, and then in words what they come to on standard output; or one JSON
     object."""
     if as_json:
         print_json(_json(stored))
@@ -173,7 +173,7 @@ def _json(stored: StoredRun) -> dict[str, object]:
         "results": [{"machine": machine, **row} for row in result_rows(stored.records)],
         "pairs": pair_rows(found.pairs),
         "fidelity": [fidelity_row(likeness) for likeness in found.likeness],
-        "orders": list(found.orders),
+        "orders": [*found.orders, *found.knees],
         "answer": found.answer,
         "facts": stored.header.facts,
         "skipped": list(found.warnings),

@@ -22,32 +22,23 @@ from bench.numbers import (
     size,
 )
 from bench.present.columns import PAIR_COLUMNS
-from bench.present.layout import TIED, Figure, Line, lay_out, wrap
+from bench.present.layout import TIED, Figure, Line, lay_out
 from bench.variants import DEFAULT, in_words
 
 
 def pair_table(pairs: Sequence[Pair], width: int = 80) -> Text:
-    """The pair table and one sentence for each pair and target, no line wider than ``width``.
+    """The pair table, no line wider than ``width``; empty where no model is paired with another.
 
-    A control's distance from the original stands in the table alone: in words it would repeat
-    what is said of the distilled model. Empty where no model is paired with another.
+    `bench.present.agreeing` says in words what it shows.
     """
     if not pairs:
         return Text("")
     lines: list[Line] = []
-    for heading, found in _by_heading(pairs).items():
+    for heading, found in by_heading(pairs).items():
         lines.append(Line(heading))
         lines.extend(_line(pair) for pair in found)
     scale = common_scale(pair.accuracy.metric.scale for pair in pairs if pair.accuracy)
-    text = lay_out(PAIR_COLUMNS, {"difference": scale.steps} if scale else {}, lines, width)
-    controls = {pair.other for pair in pairs if pair.relation == "control"}
-    for found in _by_heading(pairs).values():
-        if found[0].model in controls and found[0].relation == "original":
-            continue
-        text.append("\n")
-        for pair in found:
-            text.append(wrap(sentence(pair), width, indent=2) + "\n")
-    return text
+    return lay_out(PAIR_COLUMNS, {"difference": scale.steps} if scale else {}, lines, width)
 
 
 def pair_rows(pairs: Sequence[Pair]) -> list[dict[str, object]]:
@@ -91,7 +82,8 @@ def _change_row(change: Change | None) -> dict[str, object] | None:
     }
 
 
-def _by_heading(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
+def by_heading(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
+    """Pairs of the same two models (and precisions), by the heading of their rows."""
     grouped: dict[str, list[Pair]] = {}
     for pair in pairs:
         grouped.setdefault(_heading(pair), []).append(pair)
@@ -99,7 +91,7 @@ def _by_heading(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
 
 
 def _heading(pair: Pair) -> str:
-    names = f"{_subject(pair)} / {DEFAULT if pair.model == pair.other else _object(pair)}"
+    names = f"{subject(pair)} / {DEFAULT if pair.model == pair.other else object_of(pair)}"
     if pair.relation == "control":
         return f"{names}  effect of distillation"
     return f"{names}  {_size_words(pair)}".rstrip()
@@ -158,8 +150,8 @@ def _accuracy_figures(change: Change | None) -> dict[str, Figure]:
 
 def sentence(pair: Pair) -> str:
     """What was found about one pair on one target, in plain words."""
-    target, model, other = _name(pair.target), _subject(pair), _object(pair)
-    accuracy = _accuracy_words(pair.accuracy)
+    target, model, other = _name(pair.target), subject(pair), object_of(pair)
+    accuracy = accuracy_words(pair.accuracy)
     established = pair.accuracy is not None and pair.accuracy.significant
     if pair.speedup is None:
         why = pair.missing or "too few invocations"
@@ -175,7 +167,7 @@ def sentence(pair: Pair) -> str:
 
 
 def _speed_words(pair: Pair, found: Ratio) -> str:
-    other = _object(pair)
+    other = object_of(pair)
     if pair.contended and pair.floor_speedup is not None:
         return (
             f"is {ratio(found.value)} as fast as {other} at the median but "
@@ -184,7 +176,8 @@ def _speed_words(pair: Pair, found: Ratio) -> str:
     return f"is {ratio(found.value, found.low, found.high)} as fast as {other}"
 
 
-def _accuracy_words(change: Change | None) -> str:
+def accuracy_words(change: Change | None) -> str:
+    """How the accuracies of a pair differ."""
     if change is None:
         return "accuracy was not compared"
     test = f"({change.test} {p_value(change.p)})".replace(" ", TIED)
@@ -217,12 +210,12 @@ def _quality(change: Change) -> str:
     return "accuracy" if change.metric.share else change.metric.name
 
 
-def _subject(pair: Pair) -> str:
+def subject(pair: Pair) -> str:
     """The pair's first model as people are told of it."""
     return _name(pair.model) + in_words(pair.variant)
 
 
-def _object(pair: Pair) -> str:
+def object_of(pair: Pair) -> str:
     """The other model; as ``its fp32 form`` where it is the same one."""
     if pair.model == pair.other:
         return f"its {pair.other_variant} form"

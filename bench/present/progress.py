@@ -47,12 +47,16 @@ class LineProgress:
         self._started = self._last_line = clock()
         self._done = 0
         self._total = 0
+        self._left_s: float | None = None
 
     def run_started(self, cells: Sequence[Cell], run_dir: Path) -> None:
         self._total = len(cells)
-        self._say(f"{counted(len(cells), 'cell')} to measure; records go to {run_dir}")
+        self._say(f"{cells_in_words(cells)} to measure; records go to {run_dir}")
 
-    def forecast(self, expected: Forecast) -> None: ...
+    def forecast(self, expected: Forecast) -> None:
+        if self._left_s is None:
+            self._say(f"{seconds_in_words(expected.remaining_s)} to go")
+        self._left_s = expected.remaining_s
 
     def phase(self, text: str) -> None:
         self._say(text)
@@ -67,7 +71,8 @@ class LineProgress:
         if self._clock() - self._last_line < HEARTBEAT_S:
             return
         estimate = _estimate(invocations, median_ns, relative_half_width)
-        self._say(f"[{self._done}/{self._total}] {elapsed(self._age())} {cell.label}: {estimate}")
+        age = _times(self._age(), self._left_s)
+        self._say(f"[{self._done}/{self._total}] {age} {cell.label}: {estimate}")
 
     def cell_finished(self, record: Record, done: int, total: int) -> None:
         self._done, self._total = done, total
@@ -96,18 +101,25 @@ class RichProgress:
         self._console = console
         self._clock = clock
         self._started = clock()
-        self._done = self._total = self._finished_here = 0
+        self._done = self._total = 0
+        #: Until when the run is expected to take, by the clock.
+        self._until: float | None = None
         self._phase = "starting"
         self._cell = ""
-        self._estimate = ""
+        self._estimate = self._asked = ""
         self._spinner = Spinner("dots")
         self._live: Live | None = None
 
     def run_started(self, cells: Sequence[Cell], run_dir: Path) -> None:
         self._total = len(cells)
+        self._asked = cells_in_words(cells)
         self._start_live()
 
-    def forecast(self, expected: Forecast) -> None: ...
+    def forecast(self, expected: Forecast) -> None:
+        if self._until is None:
+            told = seconds_in_words(expected.remaining_s)
+            self._print(f"{self._asked} to measure, {told}", "bold")
+        self._until = self._clock() + expected.remaining_s
 
     def phase(self, text: str) -> None:
         self._phase = printable(text)
@@ -126,7 +138,6 @@ class RichProgress:
 
     def cell_finished(self, record: Record, done: int, total: int) -> None:
         self._done, self._total = done, total
-        self._finished_here += 1
         if record.standing != "ok":
             self._print(f"{_standing(record)}  {record.cell.label}: {outcome(record)}", "red")
 
@@ -165,17 +176,12 @@ class RichProgress:
             line.add_column(no_wrap=True)
         bar = ProgressBar(total=max(1, self._total), completed=self._done, width=24)
         counted = f"{self._done}/{self._total} cells" if self._total else "preparing"
-        line.add_row(self._spinner, bar, Text(counted), Text(self._times(), style="dim"))
+        line.add_row(self._spinner, bar, Text(counted), Text(self._left(), style="dim"))
         return line
 
-    def _times(self) -> str:
-        age = self._age()
-        text = elapsed(age)
-        # The first cells say little about the others: they carry the start-up.
-        if self._finished_here >= 3 and self._done < self._total:
-            left = age / self._finished_here * (self._total - self._done)
-            text += f", about {elapsed(left)} left"
-        return text
+    def _left(self) -> str:
+        left = None if self._until is None or self._done == self._total else self._until
+        return _times(self._age(), None if left is None else left - self._clock())
 
     @staticmethod
     def _line(*parts: str) -> RenderableType:
@@ -210,6 +216,32 @@ def outcome(record: Record) -> str:
         share = _share(found.value, found.low, found.high)
         return f"{duration(found.value)} {relative_half_width(share)}"
     return "done"
+
+
+def cells_in_words(cells: Sequence[Cell]) -> str:
+    """``3 models x 4 targets, 24 cells``."""
+    models = {(cell.model.name, cell.variant) for cell in cells}
+    targets = {cell.target for cell in cells}
+    return (
+        f"{counted(len(models), 'model')} x {counted(len(targets), 'target')}, "
+        f"{counted(len(cells), 'cell')}"
+    )
+
+
+def seconds_in_words(seconds: float) -> str:
+    """``about 80 s``, ``about 12 min``: a forecast is good to two digits at most."""
+    if seconds < 1:
+        return "about 1 s"
+    step = 1 if seconds < 10 else 5 if seconds < 60 else 10
+    if seconds < 180:
+        return f"about {step * round(seconds / step):.0f} s"
+    minutes = round(seconds / 60)
+    return f"about {minutes} min" if minutes < 120 else f"about {minutes / 60:.1f} h"
+
+
+def _times(age_s: float, left_s: float | None) -> str:
+    """``0:30, about 60 s left``."""
+    return elapsed(age_s) + (f", {seconds_in_words(left_s)} left" if left_s is not None else "")
 
 
 def elapsed(seconds: float) -> str:

@@ -14,6 +14,8 @@ from bench.judge.fidelity import Titled
 from bench.judge.pairs import Pair, compare
 from bench.judge.ranking import ranking_sentences
 from bench.judge.sweeps import sweep_sentences
+from bench.numbers import counted
+from bench.present.agreeing import pair_sentences
 from bench.present.deal import answer
 from bench.present.layout import wrap
 from bench.store.run import StoredRun
@@ -21,13 +23,14 @@ from bench.store.run import StoredRun
 
 @dataclass(frozen=True)
 class Reading:
-    """``likeness`` has one entry for each distilled model; ``orders`` are the ranked targets and
-    the knees of sweeps in words; ``answer`` says what to take (empty for a run without an original
-    and what was made of it); ``warnings`` what could not be read."""
+    """``likeness`` has one entry for each distilled model; ``orders`` are the ranked targets in
+    words and ``knees`` those of sweeps; ``answer`` says what to take (empty for a run without an
+    original and what was made of it); ``warnings`` what could not be read."""
 
     pairs: tuple[Pair, ...]
     likeness: tuple[Titled, ...]
     orders: tuple[str, ...]
+    knees: tuple[str, ...]
     answer: str
     warnings: tuple[str, ...]
 
@@ -42,7 +45,8 @@ def read_out(stored: StoredRun) -> Reading:
     return Reading(
         pairs=tuple(pairs),
         likeness=tuple(likeness),
-        orders=(*ranking_sentences(stored), *sweep_sentences(stored)),
+        orders=tuple(ranking_sentences(stored)),
+        knees=tuple(sweep_sentences(stored)),
         answer=_answer(stored, pairs, changes),
         warnings=tuple(warnings),
     )
@@ -58,6 +62,26 @@ def _answer(stored: StoredRun, pairs: list[Pair], changes: Changes) -> str:
         return ""
 
 
-def sentence_text(sentence: str, width: int = 80) -> Text:
-    """A sentence below the tables, no line wider than ``width``."""
-    return Text(wrap(sentence, width, indent=2) + "\n")
+#: Orders that are told at the end. With the pairs' sentences and the next commands they fill a
+#: terminal of 24 lines, so that nobody scrolls past them to the tables.
+MOST_ORDERS = 3
+
+
+def conclusion(reading: Reading) -> tuple[list[str], ...]:
+    """What the tables come to: the orders of targets, what pairs differ in, and what to take."""
+    orders = list(reading.orders[:MOST_ORDERS])
+    more = counted(len(reading.orders) - len(orders), "more order")
+    if len(reading.orders) > len(orders):
+        orders.append(f"{more}: `bench compare RUN` shows every two targets.")
+    answers = [reading.answer] if reading.answer else []
+    return [*orders, *reading.knees], pair_sentences(reading.pairs), answers
+
+
+def conclusion_text(reading: Reading, width: int = 80) -> Text:
+    """The sentences of `conclusion`, no line wider than ``width``."""
+    parts = [
+        "".join(wrap(sentence, width, indent=2) + "\n" for sentence in part)
+        for part in conclusion(reading)
+        if part
+    ]
+    return Text("\n".join(parts))

@@ -11,13 +11,13 @@ from bench.present.energy import energy_table
 from bench.present.fidelity import fidelity_text
 from bench.present.loadgen import loadgen_records, loadgen_table
 from bench.present.pairs import pair_table
-from bench.present.reading import Reading, sentence_text
+from bench.present.reading import Reading, conclusion, conclusion_text
 from bench.present.results import result_table
 from bench.store.run import StoredRun
 
 
 def parts(stored: StoredRun, found: Reading) -> list[Callable[[int], Text]]:
-    """Results, pairs, likeness, orders and the answer, each as what draws it for a width."""
+    """Results, pairs, likeness, and what they come to, each as what draws it for a width."""
     drawn: list[Callable[[int], Text]] = [partial(result_table, stored.records)]
     if any(record.energy for record in stored.records):
         drawn.append(partial(energy_table, stored.records))
@@ -26,5 +26,4 @@ def parts(stored: StoredRun, found: Reading) -> list[Callable[[int], Text]]:
     if found.pairs:
         drawn.append(partial(pair_table, found.pairs))
     drawn += [partial(fidelity_text, likeness) for likeness in found.likeness]
-    sentences = [*found.orders, *([found.answer] if found.answer else [])]
-    return drawn + [partial(sentence_text, sentence) for sentence in sentences]
+    return [*drawn, partial(conclusion_text, found)] if any(conclusion(found)) else drawn

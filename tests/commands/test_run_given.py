@@ -8,6 +8,8 @@ from typing import Any, get_args
 import click
 import pytest
 from click.testing import CliRunner
+from compared_runs import in_memory
+from fake_records import a_run
 
 from bench.cell import Driver, Lane
 from bench.commands import cli
@@ -136,6 +138,21 @@ def test_shells_complete_values(flag: str, incomplete: str, wanted: str) -> None
     assert wanted in [item.value for item in found]
     if flag in ("models", "what"):
         assert found[-1].type == "file"
+
+
+def test_the_last_lines_are_the_next_commands_and_they_parse() -> None:
+    blank, *lines = run_module._next(in_memory(a_run()))
+    assert blank == ""
+    commands = [line.partition("#")[0].split() for line in lines]
+    assert [words[:-1] for words in commands] == [
+        ["bench", "report"],
+        ["bench", "show", "--deal"],
+        ["bench", "show"],
+    ]
+    for _, name, *arguments in commands:
+        command = cli.cli.get_command(click.Context(cli.cli), name)
+        assert command is not None
+        command.make_context(name, arguments)
 
 
 def test_the_choices_of_goal_are_those_of_a_suite() -> None:

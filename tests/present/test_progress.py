@@ -9,8 +9,15 @@ import pytest
 from fake_records import STUDENT, a_cell, a_failure, a_record
 from rich.console import Console
 
-from bench.measure.listener import Listener, QuietProgress
-from bench.present.progress import LineProgress, RichProgress, choose_listener, elapsed, outcome
+from bench.measure.listener import Forecast, Listener, QuietProgress
+from bench.present.progress import (
+    LineProgress,
+    RichProgress,
+    choose_listener,
+    elapsed,
+    outcome,
+    seconds_in_words,
+)
 
 
 class Clock:
@@ -31,6 +38,7 @@ def a_short_run(listener: Listener) -> None:
     cells = [a_cell(), a_cell(STUDENT)]
     listener.phase("looking for targets")
     listener.run_started(cells, Path("results/run"))
+    listener.forecast(Forecast(2.0, 83.0))
     listener.note("governor is powersave")
     listener.phase("measuring")
     listener.cell_progress(cells[0], 1, None, None)
@@ -47,7 +55,8 @@ def test_plain_lines_tell_what_happened() -> None:
     a_short_run(LineProgress(stream, Clock()))
     assert stream.getvalue() == (
         "looking for targets\n"
-        "2 cells to measure; records go to results/run\n"
+        "2 models x 1 target, 2 cells to measure; records go to results/run\n"
+        "about 80 s to go\n"
         "note: governor is powersave\n"
         "measuring\n"
         "[1/2] ok     fashion-teacher onnxruntime:cpu single-stream batch 1: 271 µs ±1.2%\n"
@@ -63,9 +72,16 @@ def test_a_silent_time_is_broken_by_a_heartbeat_now_and_then() -> None:
     listener.run_started([a_cell()], Path("r"))
     for clock.now in (1.0, 5.0, 11.0, 12.0, 13.0):
         listener.cell_progress(a_cell(), 4, 271e3, 0.031)
-    (line,) = [line for line in stream.getvalue().splitlines() if "invocations" in line]
+    listener.forecast(Forecast(13.0, 30.0))
+    listener.forecast(Forecast(14.0, 21.0))
+    clock.now = 24.0
+    listener.cell_progress(a_cell(), 5, 271e3, 0.031)
+    lines = stream.getvalue().splitlines()
+    line, later = [line for line in lines if "invocations" in line]
     assert line.endswith("single-stream batch 1: 271 µs ±3.1% after 4 invocations")
     assert "0:11" in line
+    assert later.startswith("[0/1] 0:24, about 20 s left fashion-teacher")
+    assert lines.count("about 30 s to go") == 1  # a log says it once, then beside the figures
 
 
 def test_a_terminal_gets_live_lines_and_keeps_only_what_matters() -> None:
@@ -81,8 +97,11 @@ def test_the_live_lines_name_the_cell_the_estimate_and_what_is_left() -> None:
     clock = Clock()
     listener = RichProgress(Console(file=io.StringIO(), width=100), clock)
     listener.run_started([a_cell()] * 9, Path("r"))
+    listener.forecast(Forecast(0.0, 200.0))
     for done in (1, 2, 3):
         listener.cell_finished(a_record(), done, 9)
+    clock.now = 20.0
+    listener.forecast(Forecast(20.0, 70.0))
     clock.now = 30.0
     listener.phase("measuring")
     listener.cell_progress(a_cell(), 3, 271e3, 0.012)
@@ -91,9 +110,25 @@ def test_the_live_lines_name_the_cell_the_estimate_and_what_is_left() -> None:
     listener.close()
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "3/9 cells" in text
-    assert "0:30, about 1:00 left" in text
+    assert "0:30, about 60 s left" in text
+    assert "1 model x 1 target, 9 cells to measure, about 3 min" in text
     assert "fashion-teacher onnxruntime:cpu" in text
     assert "271 µs ±1.2% after 3 invocations" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-4, "about 1 s"),
+        (7.4, "about 7 s"),
+        (43, "about 45 s"),
+        (83, "about 80 s"),
+        (754, "about 13 min"),
+        (9000, "about 2.5 h"),
+    ],
+)
+def test_a_forecast_is_told_as_exactly_as_it_is_known(seconds: float, words: str) -> None:
+    assert seconds_in_words(seconds) == words
 
 
 def test_markup_and_escapes_in_what_others_say_are_text() -> None:

@@ -1,0 +1,99 @@
+"""What pairs of models tell, in words: once where targets agree, and apart where they don't."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.cards.tasks.base import Change
+from bench.judge.pairs import Pair, Ratio
+from bench.numbers import NAME_LIMIT, printable, ratio
+from bench.present.layout import TIED
+from bench.present.pairs import (
+    accuracy_words,
+    by_heading,
+    change_words,
+    object_of,
+    sentence,
+    subject,
+)
+
+
+def pair_sentences(pairs: Sequence[Pair]) -> list[str]:
+    """One sentence for each two models and each outcome that targets have in common.
+
+    A control's distance from the original stands in the table alone: in words it would repeat
+    what is said of the distilled model.
+    """
+    controls = {pair.other for pair in pairs if pair.relation == "control"}
+    said = []
+    for found in by_heading(pairs).values():
+        if found[0].model in controls and found[0].relation == "original":
+            continue
+        agreeing: dict[tuple[object, ...], list[Pair]] = {}
+        for pair in found:
+            agreeing.setdefault(_outcome(pair), []).append(pair)
+        whole = len(agreeing) == 1
+        said += [_joint(group, whole=whole) for group in agreeing.values()]
+    return said
+
+
+def _outcome(pair: Pair) -> tuple[object, ...]:
+    """What targets agree in. One whose median and best disagree is told on its own."""
+    if pair.speedup is None:
+        speed: object = pair.missing or "too few invocations"
+    else:
+        speed = pair.target if pair.contended else pair.speedup.verdict
+    change = pair.accuracy
+    if change is None:
+        return speed, None
+    way = change_words(change) if change.significant else ""
+    return speed, change.metric.name, way
+
+
+def _joint(pairs: Sequence[Pair], *, whole: bool) -> str:
+    """The sentence of pairs with the same outcome; of one alone with its intervals."""
+    if len(pairs) == 1:
+        return sentence(pairs[0])
+    first = pairs[0]
+    targets = [printable(pair.target, limit=NAME_LIMIT) for pair in pairs]
+    where = f"all {len(targets)} targets" if whole else _listed(targets)
+    model, other = subject(first), object_of(first)
+    accuracy = _joint_accuracy([pair.accuracy for pair in pairs])
+    established = first.accuracy is not None and first.accuracy.significant
+    if first.speedup is None:
+        why = first.missing or "too few invocations"
+        difference = f"{model} against {other}: {accuracy}" if first.accuracy else accuracy
+        return f"On {where} no speed is compared ({why}); {difference}."
+    times = _between([pair.speedup for pair in pairs if pair.speedup is not None])
+    if first.speedup.verdict == "unclear":
+        speed = f"no speed difference was established between {model} and {other} ({times})"
+        return f"On {where} {speed}; {f'{model} is ' if established else ''}{accuracy}."
+    joint = " and" if established else ";"
+    return f"On {where} {model} is {times} as fast as {other}{joint} {accuracy}."
+
+
+def _joint_accuracy(changes: Sequence[Change | None]) -> str:
+    """The words of all, where they are the same; else what they have in common."""
+    told = list(dict.fromkeys(accuracy_words(change) for change in changes))
+    first = changes[0]
+    if len(told) == 1 or first is None:
+        return told[0]
+    known = [change for change in changes if change is not None]
+    scale = first.metric.scale
+    if not first.significant:
+        return f"no difference in {first.metric.name} was established"
+    shown = sorted({abs(change.difference.estimate) for change in known})
+    low, high = scale.amount(shown[0]), scale.amount(shown[-1])
+    amount = low if low == high else f"{low} to {high}"
+    return f"{scale.steps_of(amount)} {change_words(first)}"
+
+
+def _between(found: Sequence[Ratio]) -> str:
+    """``9.1x to 35.0x``, as the table shows them; once where both ends read the same."""
+    ends = (min(found, key=lambda r: r.value), max(found, key=lambda r: r.value))
+    low, high = (ratio(r.value, r.low, r.high).partition(" ")[0] for r in ends)
+    return low if low == high else f"{low} to {high}".replace(" ", TIED)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
