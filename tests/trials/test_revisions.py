@@ -323,7 +323,12 @@ def test_the_two_are_called_by_their_revisions_and_no_hash_is_shown() -> None:
         (["--base", "main", "a", "b"], "one SUITE"),
     ],
 )
-def test_wrong_usage_is_told(arguments: list[str], words: str) -> None:
+def test_wrong_usage_is_told(
+    arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
     done = CliRunner().invoke(command, arguments)
     assert done.exit_code == 2
     assert words in done.output
