@@ -199,6 +199,8 @@ def notes(judgement: Judgement) -> list[str]:
             "Found: the run over the baseline. For latency it is the time of a query, for "
             "throughput the time of a sample, so above 1 is slower."
         )
+    if any(f.kind == "accuracy loss" and f.found is not None for f in judgement.findings):
+        found.append("For accuracy loss it is the change since the baseline.")
     found.append(
         "pass: the whole interval is within the limit; fail: it is beyond; inconclusive: the "
         "interval straddles it. Joint confidence of all intervals of one limit: "

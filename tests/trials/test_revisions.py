@@ -20,6 +20,10 @@ from bench.commands.compare import command
 from bench.errors import SpecError
 from bench.judge.finding import Decision, Limits, Outcome
 from bench.machine.commit import commit_of
+from bench.present.ci.base import Subject
+from bench.present.ci.junit import junit_text
+from bench.present.compare import report_text
+from bench.present.gate import gate_text
 from bench.record.result import Check, Record
 from bench.store.run import StoredRun
 from bench.trials.revisions.judged import Judged, check_comparable, judged
@@ -282,6 +286,32 @@ def test_other_inputs_are_refused_before_anything_is_measured() -> None:
         judge(replace(two(1.0), header=header, records=[]))
 
 
+def test_a_case_of_junit_has_the_seconds_of_its_cell_and_a_suite_counts_them_once() -> None:
+    found = judge(two(1.0), Limits(0.05, max_memory_growth=0.1)).judgement
+    assert found.run is not None
+    (record,) = found.run.records
+    seconds = f'time="{sum(i.busy_ns for i in record.invocations) / 1e9:.3f}"'
+    text = junit_text(Subject(found.run, found))
+    assert text.count("<testcase ") == 2
+    assert text.count(seconds) == 3, "two cases and their suite"
+    assert f"{TEACHER.name} onnxruntime:cpu single-stream batch 1: latency" in text
+
+
+def test_the_two_are_called_by_their_revisions_and_no_hash_is_shown() -> None:
+    found = judge(two(1.1))
+    assert found.report is not None
+    text = " ".join(report_text(found.report).plain.split())
+    assert "main → working-tree" in text
+    assert "(ratio below 1: working-tree is faster)" in text
+    assert "working-tree is slower than main." in text
+    said = " ".join(gate_text(found.judgement).plain.split())
+    assert "Run working-tree: " in said
+    assert f"Baseline {BASE.words}: " in said
+    for shown in (text, said):
+        assert "aaaaaaaaaaaa" not in shown
+        assert "bbbbbbbbbbbb" not in shown
+
+
 # -- the command ----------------------------------------------------------------------------------
 
 
@@ -293,7 +323,12 @@ def test_other_inputs_are_refused_before_anything_is_measured() -> None:
         (["--base", "main", "a", "b"], "one SUITE"),
     ],
 )
-def test_wrong_usage_is_told(arguments: list[str], words: str) -> None:
+def test_wrong_usage_is_told(
+    arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
     done = CliRunner().invoke(command, arguments)
     assert done.exit_code == 2
     assert words in done.output
