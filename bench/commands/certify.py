@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.commands.chosen import run_option
-from bench.commands.flags import FiniteRange
+from bench.commands.completing import complete_models, complete_targets, complete_variants
+from bench.commands.flags import SHARE_OF_TRUST, FiniteRange, read_list, read_targets
 from bench.commands.output import print_drawing
 from bench.defaults import CONFIDENCE
 from bench.files import file_stem, write_text
@@ -25,15 +26,24 @@ _INCONCLUSIVE = 3
 
 
 @click.command(name="certify")
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @click.option(
     "-r",
     "--reference",
     required=True,
+    shell_complete=complete_targets,
     help="The reference target, e.g. onnxruntime:cpu.",
 )
 @click.option(
-    "-t", "--on", "on", multiple=True, required=True, help="Target to certify; can be repeated."
+    "-t",
+    "--on",
+    "on",
+    multiple=True,
+    required=True,
+    metavar="TARGET,...",
+    callback=read_targets,
+    shell_complete=complete_targets,
+    help="Targets to certify.",
 )
 @click.option(
     "--against",
@@ -45,7 +55,10 @@ _INCONCLUSIVE = 3
     "--variant",
     "variants",
     multiple=True,
-    help="Precision to certify; can be repeated. Default: fp32.",
+    metavar="NAME,...",
+    callback=read_list,
+    shell_complete=complete_variants,
+    help="Precision forms to certify. Default: fp32.",
 )
 @click.option(
     "--margin",
@@ -55,8 +68,8 @@ _INCONCLUSIVE = 3
 )
 @click.option(
     "--confidence",
-    type=FiniteRange(min=0.5, max=1, max_open=True),
-    default=CONFIDENCE,
+    type=SHARE_OF_TRUST,
+    default=f"{CONFIDENCE:.0%}",
     show_default=True,
     help="Confidence of every interval and test.",
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.commands.chosen import latest_run, latest_two, runs_argument
+from bench.commands.flags import SHARE, SHARE_ABOVE_ZERO, read_list
 from bench.commands.output import print_drawing, print_json, warn
 from bench.commands.revisions import compare_revisions, refuse_without_base, revision_options
 from bench.defaults import CONFIDENCE, MARGIN
@@ -16,29 +17,6 @@ from bench.errors import SpecError
 if TYPE_CHECKING:
     from bench.judge.compare import Report
     from bench.judge.matching import Matched
-
-
-def share(text: str, option: str | None = None) -> float:
-    """A share from 0 up to (not with) 1, written ``0.02`` or ``2%``.
-
-    Raises `click.BadParameter`, which names the option where click can't know it.
-    """
-    number = text.strip()
-    try:
-        found = float(number[:-1]) / 100 if number.endswith("%") else float(number)
-    except ValueError as error:
-        raise click.BadParameter(
-            f"{text!r} is not a number or a percentage, like 2%.", param_hint=option
-        ) from error
-    if not 0 <= found < 1:
-        raise click.BadParameter(
-            f"{text} must be at least 0 and below 1 (100%).", param_hint=option
-        )
-    return found
-
-
-def _share(ctx: click.Context, param: click.Parameter, text: str) -> float:
-    return share(text)
 
 
 @click.command(name="compare")
@@ -60,21 +38,20 @@ def _share(ctx: click.Context, param: click.Parameter, text: str) -> float:
 @click.option(
     "--allow",
     multiple=True,
-    metavar="KIND",
+    callback=read_list,
+    metavar="KIND,...",
     help="Compare despite this difference (model, input, threads, ..., or all).",
 )
 @click.option(
     "--margin",
-    callback=_share,
-    metavar="SHARE",
+    type=SHARE,
     default=f"{MARGIN:.0%}",
     show_default=True,
     help="Smaller differences count as the same.",
 )
 @click.option(
     "--confidence",
-    callback=_share,
-    metavar="SHARE",
+    type=SHARE_ABOVE_ZERO,
     default=f"{CONFIDENCE:.0%}",
     show_default=True,
     help="Joint confidence of all intervals.",
@@ -121,8 +98,6 @@ def command(
     if head is not None:
         raise click.UsageError("--head needs a --base to compare with.")
     refuse_without_base(flags)
-    if not 0 < confidence < 1:
-        raise click.UsageError("--confidence must be between 0 and 1 (100%).")
     from bench.judge.differences import check_allowed_kinds  # numpy: start-up
     from bench.store.run import no_collection
 

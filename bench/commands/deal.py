@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.commands.flags import FiniteRange
+from bench.commands.flags import POINTS, FiniteRange
 from bench.commands.output import print_drawing, print_json, warn
-from bench.errors import SpecError
 
 if TYPE_CHECKING:
     from bench.judge.deal import Cost, Deal
@@ -32,7 +31,7 @@ OPTIONS = (
     ),
     click.Option(
         ["--loss"],
-        metavar="POINTS",
+        type=POINTS,
         help="--deal: ignore differences of up to so many points of accuracy (or steps of the "
         "metric); default 0.5, or the metric's own.",
     ),
@@ -47,7 +46,7 @@ OPTIONS = (
 
 
 def print_deal(
-    runs: Sequence[Path], *, cost: Cost, loss: str | None, temperature: float, as_json: bool
+    runs: Sequence[Path], *, cost: Cost, loss: float | None, temperature: float, as_json: bool
 ) -> None:
     """Weigh the models of stored runs against each other.
 
@@ -63,7 +62,7 @@ def print_deal(
     with no_collection():
         stored, skipped = read_runs(runs)
         joined = join(stored)
-        deal, uncompared = weigh(joined, cost, _fraction(loss) if loss else None)
+        deal, uncompared = weigh(joined, cost, None if loss is None else loss / 100)
     likenesses = [Fidelities(run, temperature) for run in stored]
     # --json has all targets and variants.
     found = (
@@ -92,17 +91,6 @@ def _first_of_each(likenesses: Iterable[Fidelities]) -> list[Titled]:
 
 def _of_run(run: StoredRun, text: str, runs: Sequence[StoredRun]) -> str:
     return text if len(runs) == 1 else f"{run.path}: {text}"
-
-
-def _fraction(text: str) -> float:
-    """``0.5`` points are 0.005."""
-    try:
-        value = float(text.removesuffix("%"))
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 100:
-        raise SpecError(f"--loss {text}: give points of accuracy, for example 0.5.")
-    return value / 100
 
 
 def _print_text(deal: Deal, fidelities: list[Titled], warnings: list[str]) -> None:

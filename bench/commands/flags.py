@@ -67,12 +67,13 @@ DURATION, OFFSET = Duration(), Duration(signed=True)
 
 
 class Share(_NumberType):
-    """A fraction from 0 to below 1, written ``2%`` or ``0.02``; ``above_zero`` excludes 0."""
+    """A fraction from ``least`` to below 1, written ``2%`` or ``0.02``; ``above_zero`` excludes
+    0."""
 
     name = "share"
 
-    def __init__(self, *, above_zero: bool = False) -> None:
-        self._above_zero = above_zero
+    def __init__(self, *, above_zero: bool = False, least: float = 0.0) -> None:
+        self._above_zero, self._least = above_zero, least
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -82,14 +83,40 @@ class Share(_NumberType):
             found = float(text[:-1].strip()) / 100 if text.endswith("%") else float(text)
         except ValueError:
             self.fail(f"{value!r} is not a number or a percentage, like 2%.", param, ctx)
-        if not 0 <= found < 1 or (self._above_zero and found == 0):
-            least = "above 0" if self._above_zero else "at least 0"
+        if not self._least <= found < 1 or (self._above_zero and found == 0):
+            least = "above 0" if self._above_zero else f"at least {self._least:g}"
             self.fail(f"{value} must be {least} and below 1 (100%).", param, ctx)
         return found
 
 
-#: A share that may be 0, and one that may not.
-SHARE, SHARE_ABOVE_ZERO = Share(), Share(above_zero=True)
+#: A share that may be 0, one that may not, and how sure a verdict is that may be no coin's.
+SHARE, SHARE_ABOVE_ZERO, SHARE_OF_TRUST = Share(), Share(above_zero=True), Share(least=0.5)
+
+
+class Points(_NumberType):
+    """Percentage points, written ``0.5``, ``0.5points`` or ``0.5%``, as points."""
+
+    name = "points"
+
+    def __init__(self, *, above_zero: bool = False) -> None:
+        self._above_zero = above_zero
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(points?|%|)", str(value).strip())
+        least = "above" if self._above_zero else "from"
+        if found is None or float(found[1]) >= 100 or (self._above_zero and not float(found[1])):
+            self.fail(
+                f"{value!r} is not a number of points {least} 0 to below 100, like 0.5points.",
+                param,
+                ctx,
+            )
+        return float(found[1])
+
+
+#: Points that may be 0, and those that may not.
+POINTS, POINTS_ABOVE_ZERO = Points(), Points(above_zero=True)
 
 
 unchecked_option = click.option(
@@ -192,16 +219,6 @@ def read_sizes(
                 "size per name"
             )
     return sizes
-
-
-def read_points(context: click.Context, flag: click.Parameter, text: str | None) -> float | None:
-    """``0.5``, ``0.5points`` or ``0.5%``."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(points?|%|)", text)
-    if found is None or not 0 < float(found[1]) < 100:
-        raise click.BadParameter(f"{text!r} is not a number of points, for example 0.5points.")
-    return float(found[1])
 
 
 def bound_ns(text: str | None) -> int | None:

@@ -10,7 +10,14 @@ import click
 
 from bench.commands.baseline import save_baseline
 from bench.commands.chosen import RUN, latest_run, named_or_none, run_argument
-from bench.commands.flags import FiniteRange, given_flags, output_options, write_outputs
+from bench.commands.flags import (
+    POINTS,
+    SHARE_OF_TRUST,
+    given_flags,
+    output_options,
+    read_list,
+    write_outputs,
+)
 from bench.commands.output import print_drawing, print_json, warn
 from bench.defaults import CONFIDENCE
 from bench.errors import SpecError
@@ -47,16 +54,6 @@ def _growth(ctx: click.Context, param: click.Parameter, text: str | None) -> flo
     if not is_percent and share >= 1:
         raise click.BadParameter(f"{text} is {100 * share:g}%: write the percent sign, {text}%.")
     return share
-
-
-def _points(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
-    """Percentage points, ``0.5`` or ``0.5%``, as a fraction."""
-    if text is None:
-        return None
-    number, _ = _number(text)
-    if not 0 <= number < 100:
-        raise click.BadParameter(f"{text} is not a number of points from 0 to below 100, like 0.5.")
-    return number / 100
 
 
 def _joules(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
@@ -133,7 +130,7 @@ def _worst(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -
 )
 @click.option(
     "--max-accuracy-loss",
-    callback=_points,
+    type=POINTS,
     metavar="POINTS",
     help="Most accuracy lost, in points; for another metric, in its unit.",
 )
@@ -175,11 +172,17 @@ def _worst(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -
     is_flag=True,
     help="Allow the run to lack cells or devices of the baseline.",
 )
-@click.option("--allow", multiple=True, metavar="KIND", help="Compare despite this difference.")
+@click.option(
+    "--allow",
+    multiple=True,
+    callback=read_list,
+    metavar="KIND,...",
+    help="Compare despite this difference.",
+)
 @click.option(
     "--confidence",
-    type=FiniteRange(0.5, 1, max_open=True),
-    default=CONFIDENCE,
+    type=SHARE_OF_TRUST,
+    default=f"{CONFIDENCE:.0%}",
     show_default=True,
     help="Joint confidence of all intervals.",
 )
@@ -238,7 +241,7 @@ def command(
     limits = Limits(
         max_slowdown,
         min_accuracy,
-        max_accuracy_loss,
+        None if max_accuracy_loss is None else max_accuracy_loss / 100,
         max_memory_growth,
         worst_score,
         certificates=tuple(map(str, certificates)),

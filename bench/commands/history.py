@@ -7,6 +7,12 @@ from pathlib import Path
 
 import click
 
+from bench.commands.completing import (
+    complete_models,
+    complete_scenarios,
+    complete_targets,
+    complete_variants,
+)
 from bench.commands.flags import SHARE, SHARE_ABOVE_ZERO
 from bench.commands.output import print_drawing, print_json, warn
 from bench.defaults import CONFIDENCE, MARGIN
@@ -19,10 +25,34 @@ OPTIONS = (
         metavar="CELL",
         help="--history: its id, or model@target[/scenario].",
     ),
-    click.Option(["--model", "-m"], default="", metavar="NAME", help="--history: only this model."),
-    click.Option(["--target", "-t"], default="", metavar="TARGET", help="--history: only there."),
-    click.Option(["--scenario"], default="", metavar="NAME", help="--history: only this scenario."),
-    click.Option(["--variant"], default="", metavar="NAME", help="--history: only this variant."),
+    click.Option(
+        ["--model", "-m"],
+        shell_complete=complete_models,
+        default="",
+        metavar="NAME",
+        help="--history: only this model.",
+    ),
+    click.Option(
+        ["--target", "-t"],
+        shell_complete=complete_targets,
+        default="",
+        metavar="TARGET",
+        help="--history: only there.",
+    ),
+    click.Option(
+        ["--scenario"],
+        shell_complete=complete_scenarios,
+        default="",
+        metavar="NAME",
+        help="--history: only this scenario.",
+    ),
+    click.Option(
+        ["--variant"],
+        shell_complete=complete_variants,
+        default="",
+        metavar="NAME",
+        help="--history: only this variant.",
+    ),
     click.Option(
         ["--margin"],
         type=SHARE,

@@ -10,13 +10,21 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.commands.chosen import runs_argument
-from bench.commands.flags import bound_ns, read_numbers, read_points, unchecked_option
+from bench.commands.completing import complete_scenarios
+from bench.commands.flags import (
+    POINTS_ABOVE_ZERO,
+    bound_ns,
+    read_list,
+    read_numbers,
+    unchecked_option,
+)
 from bench.commands.output import print_drawing, print_json, warn
 from bench.errors import SpecError
 
 if TYPE_CHECKING:
     from bench.judge.matrix.answer import Answered
-    from bench.judge.matrix.cells import By, Price
+    from bench.judge.matrix.cells import Asked, By, Price
+    from bench.store.run import StoredRun
 
 
 def _read_prices(
@@ -48,7 +56,7 @@ def _read_prices(
     help="The figure of each cell.",
 )
 @click.option("--latency-bound", help="Only cells whose query p99 is below this, e.g. 5ms.")
-@click.option("--within", callback=read_points, help="Accuracy that may be lost, e.g. 0.5points.")
+@click.option("--within", type=POINTS_ABOVE_ZERO, help="Accuracy that may be lost, e.g. 0.5points.")
 @click.option(
     "--price",
     "prices",
@@ -58,8 +66,18 @@ def _read_prices(
     help="Price of a machine per hour, e.g. gpu-box=2.90.",
 )
 @click.option("--currency", default="", help="Currency of --price.")
-@click.option("--scenario", "scenarios", multiple=True, help="Show these load patterns.")
-@click.option("--batch", multiple=True, callback=read_numbers, help="Show these batches.")
+@click.option(
+    "--scenario",
+    "scenarios",
+    multiple=True,
+    metavar="NAME,...",
+    callback=read_list,
+    shell_complete=complete_scenarios,
+    help="Show these load patterns.",
+)
+@click.option(
+    "--batch", multiple=True, metavar="N,...", callback=read_numbers, help="Show these batches."
+)
 @unchecked_option
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Write Markdown.")
@@ -101,9 +119,25 @@ def command(
             prices=_prices(runs, [machine.name for machine in by_machine(found)], prices, currency),
         )
         answered = answer(found, asked)
+    for text in _absent(found, asked):
+        warn(text)
     for text in (*skipped, *(f"{run.shown}: {text}" for run in found for text in run.remarks)):
         warn(text)
     _print(answered, markdown, as_json=as_json)
+
+
+def _absent(runs: Iterable[StoredRun], asked: Asked) -> list[str]:
+    """What was asked for beside what there is, and no cell has."""
+    cells = [record.cell for run in runs for record in run.records]
+    return [
+        f"{flag} {value}: no cell of these runs has it."
+        for flag, values, there in (
+            ("--scenario", asked.scenarios, {cell.scenario for cell in cells}),
+            ("--batch", asked.batches, {cell.batch for cell in cells}),
+        )
+        for value in values
+        if value not in there
+    ]
 
 
 def _print(answered: Answered, markdown: Path | None, *, as_json: bool) -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cache import cache_folder
-from bench.commands.flags import FiniteRange, read_sizes
-from bench.commands.output import print_drawing
+from bench.commands.completing import complete_models, complete_targets, complete_variants
+from bench.commands.flags import DURATION, read_list, read_models, read_sizes, read_targets
+from bench.commands.output import print_drawing, warn
 from bench.discover import backend_entry_points, card_paths
 from bench.errors import BenchError, SpecError
 from bench.files import write_text
@@ -23,16 +24,50 @@ if TYPE_CHECKING:
 
 _EXIT_FAILED = 1
 _EXIT_INTERRUPTED = 130
+_STDOUT = "-"
 
 
 @click.command(name="portability")
-@click.option("-t", "--target", "targets", multiple=True, help="Targets; default: all present.")
-@click.option("--operator", "operators", multiple=True, help="Only these, e.g. Conv or 'Reduce*'.")
+@click.option(
+    "-t",
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="TARGET,...",
+    callback=read_targets,
+    shell_complete=complete_targets,
+    help="Targets; default: all present.",
+)
+@click.option(
+    "--operator",
+    "operators",
+    multiple=True,
+    metavar="NAME,...",
+    callback=read_list,
+    help="Only these, e.g. Conv or 'Reduce*'.",
+)
 @click.option(
     "--opset", type=click.IntRange(min=1), help="Only operators as defined in this opset."
 )
-@click.option("-m", "--model", "models", multiple=True, help="Only these models.")
-@click.option("--variant", "variants", multiple=True, help="Precision forms of the models.")
+@click.option(
+    "-m",
+    "--model",
+    "models",
+    multiple=True,
+    metavar="MODEL,...",
+    callback=read_models,
+    shell_complete=complete_models,
+    help="Only these models.",
+)
+@click.option(
+    "--variant",
+    "variants",
+    multiple=True,
+    metavar="NAME,...",
+    callback=read_list,
+    shell_complete=complete_variants,
+    help="Precision forms of the models.",
+)
 @click.option("--shape", "shapes", multiple=True, callback=read_sizes, help="Sizes, e.g. seq=128.")
 @click.option("--try/--no-try", "tries", default=True, help="Run the models, or only predict.")
 @click.option("--no-models", is_flag=True, help="Skip the installed models.")
@@ -40,18 +75,18 @@ _EXIT_INTERRUPTED = 130
 @click.option(
     "--timeout",
     "timeout_s",
-    type=FiniteRange(min=0, min_open=True),
-    default=30.0,
+    type=DURATION,
+    default="30s",
     show_default=True,
-    help="Time limit of a test's loading, and of its computation, in seconds.",
+    help="Time limit of a test's loading, and of its computation.",
 )
 @click.option(
     "--model-timeout",
     "model_timeout_s",
-    type=FiniteRange(min=0, min_open=True),
-    default=300.0,
+    type=DURATION,
+    default="5m",
     show_default=True,
-    help="Time limit of a model's loading, and of its run, in seconds.",
+    help="Time limit of a model's loading, and of its run.",
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Workers at once; default: the cores.")
 @click.option("--all", "everything", is_flag=True, help="Also print operators that pass.")
@@ -60,7 +95,13 @@ _EXIT_INTERRUPTED = 130
     "--html", type=click.Path(path_type=Path), help="Write a page with a heat map to this file."
 )
 @click.option(
-    "--json", "json_file", help="Write the raw report to this file; - is standard output."
+    "--json",
+    "json_file",
+    # In the release before it took a file.
+    is_flag=False,
+    flag_value=_STDOUT,
+    metavar="",
+    help="Print the raw report as JSON.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 def command(
@@ -93,6 +134,7 @@ def command(
     from bench.spec import Suite, with_flags
     from bench.trials.portability.survey import Request
 
+    _check_opset(opset)
     checked = with_flags(Suite(), {"variants": variants} if variants else {})
     whole = () if not models else None
     request = Request(
@@ -115,7 +157,7 @@ def command(
         )
         return _EXIT_INTERRUPTED
     _write(report, markdown, html, json_file)
-    if json_file != "-":
+    if json_file != _STDOUT:
         _print(report, everything=everything)
     broken = bool(models) and any(
         row.outcome not in ("runs", "fallback", "not-tried")
@@ -123,6 +165,17 @@ def command(
         for row in report.models
     )
     return _EXIT_FAILED if broken or absent else 0
+
+
+def _check_opset(opset: int | None) -> None:
+    """Raises `SpecError` for an opset that the installed ONNX doesn't have."""
+    import onnx  # start-up
+
+    newest = onnx.defs.onnx_opset_version()
+    if opset is not None and opset > newest:
+        raise SpecError(
+            f"--opset {opset}: the newest that onnx {onnx.__version__} has is {newest}."
+        )
 
 
 def _cards(models: tuple[str, ...], *, wanted: bool) -> tuple[Card, ...]:
@@ -174,9 +227,10 @@ def _write(
     report: PortabilityReport, markdown: Path | None, html: Path | None, json_file: str | None
 ) -> None:
     """The files asked for; nothing that exists is lost where writing fails."""
-    if json_file == "-":
+    if json_file == _STDOUT:
         click.echo(report.model_dump_json(indent=1))
     elif json_file is not None:
+        warn(f"use `--json > {json_file}`. `--json FILE` works for one more release.")
         _write_file(Path(json_file), report.model_dump_json(indent=1) + "\n")
     if markdown is not None:
         from bench.trials.portability.matrix_markdown import report_markdown  # pydantic: start-up

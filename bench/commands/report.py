@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.commands.chosen import runs_argument
-from bench.commands.flags import unchecked_option
+from bench.commands.flags import read_list, unchecked_option
 from bench.commands.matrix import known_prices
 from bench.commands.output import warn
 from bench.errors import SpecError
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 @click.option(
     "--allow",
     multiple=True,
-    metavar="KIND",
+    callback=read_list,
+    metavar="KIND,...",
     help="Compare runs despite this difference (as `bench compare`).",
 )
 @click.option("--title", default="", help="The title of the page.")

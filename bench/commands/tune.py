@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,17 @@ import click
 
 from bench.cache import cache_folder
 from bench.commands.chosen import default_results, run_option
-from bench.commands.flags import bound_ns, read_numbers, read_points, read_sizes
+from bench.commands.completing import complete_models, complete_targets, complete_variants
+from bench.commands.flags import (
+    DURATION,
+    OFFSET,
+    POINTS_ABOVE_ZERO,
+    SHARE_ABOVE_ZERO,
+    bound_ns,
+    read_list,
+    read_numbers,
+    read_sizes,
+)
 from bench.commands.output import print_drawing, print_json
 from bench.errors import SpecError
 
@@ -30,22 +39,16 @@ _METERING = {
     "wall_zone": "--wall-zone",
     "wall_offset_s": "--wall-offset",
 }
-_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
-
-
-def _read_time(context: click.Context, flag: click.Parameter, text: str | None) -> float | None:
-    """``5m``, ``90s`` or ``90`` in seconds."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|m|h|)", text or "")
-    if text is None:
-        return None
-    if found is None or float(found[1]) <= 0:
-        raise click.BadParameter(f"{text!r} is not a time, for example 90s or 5m.")
-    return float(found[1]) * _SECONDS[found[2]]
 
 
 @click.command(name="tune")
-@click.option("-m", "--model", help="Model: a name, .onnx or card.")
-@click.option("-t", "--target", help="Target; options after its ? are kept as they are.")
+@click.option("-m", "--model", shell_complete=complete_models, help="Model: a name, .onnx or card.")
+@click.option(
+    "-t",
+    "--target",
+    shell_complete=complete_targets,
+    help="Target; options after its ? are kept as they are.",
+)
 @click.option(
     "--for",
     "objective",
@@ -53,9 +56,17 @@ def _read_time(context: click.Context, flag: click.Parameter, text: str | None) 
     help="What to optimise.",
 )
 @click.option("--latency-bound", help="throughput: bound of a query's p99, e.g. 5ms.")
-@click.option("--within", callback=read_points, help="Accuracy that may be lost, e.g. 0.5points.")
-@click.option("--max-time", "max_time_s", callback=_read_time, help="Total time; default 5m.")
-@click.option("--variant", "variants", multiple=True, help="Precision forms to choose from.")
+@click.option("--within", type=POINTS_ABOVE_ZERO, help="Accuracy that may be lost, e.g. 0.5points.")
+@click.option("--max-time", "max_time_s", type=DURATION, help="Total time; default 5m.")
+@click.option(
+    "--variant",
+    "variants",
+    multiple=True,
+    metavar="NAME,...",
+    callback=read_list,
+    shell_complete=complete_variants,
+    help="Precision forms to choose from.",
+)
 @click.option("--batch", multiple=True, callback=read_numbers, help="Batches to choose from.")
 @click.option("--threads", type=click.IntRange(min=1), help="Use this many compute threads.")
 @click.option("--shape", "shapes", multiple=True, callback=read_sizes, help="Sizes, e.g. seq=128.")
@@ -66,18 +77,20 @@ def _read_time(context: click.Context, flag: click.Parameter, text: str | None) 
     metavar="NAME=VALUE,...",
     help="Compare the pick with this configuration, too, e.g. threads=2,spinning=1.",
 )
-@click.option("--margin", help="Smaller differences count as equal; default 2%.")
+@click.option(
+    "--margin", type=SHARE_ABOVE_ZERO, help="Smaller differences count as equal; default 2%."
+)
 @click.option(
     "--cell-timeout",
     "cell_timeout_s",
-    type=float,
-    help="Kill a worker silent for this many seconds.",
+    type=DURATION,
+    help="Kill a worker silent for this long, e.g. 30s.",
 )
-@click.option("--energy-window", "energy_window_s", type=float, help="energy: s; default 3.")
+@click.option("--energy-window", "energy_window_s", type=DURATION, help="energy: default 3s.")
 @click.option("--wall-command", help="energy: a command that prints the watts drawn.")
 @click.option("--wall-csv", help="energy: a meter's CSV file, time and watts.")
 @click.option("--wall-zone", help="Time zone of that file's times; default UTC.")
-@click.option("--wall-offset", "wall_offset_s", type=float, help="Seconds to add to its times.")
+@click.option("--wall-offset", "wall_offset_s", type=OFFSET, help="To add to its times.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of inputs and of the order.")
 @click.option("--results", type=click.Path(path_type=Path), help="Folder of runs.")
 @run_option("--resume", "resumed", metavar="RUN", help="Resume a tune.")

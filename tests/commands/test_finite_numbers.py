@@ -32,7 +32,7 @@ def numbers() -> Iterator[tuple[str, click.Parameter]]:
 def test_every_number_of_a_command_is_read_by_what_refuses_them() -> None:
     found = [(name, p.name) for name, p in numbers() if not isinstance(p.type, FiniteRange)]
     assert {parameter for _, parameter in found} <= BY_THE_SUITE
-    assert {("gate", "confidence"), ("certify", "margin"), ("show", "temperature")} <= {
+    assert {("certify", "margin"), ("show", "temperature")} <= {
         (name, p.name) for name, p in numbers()
     }
 

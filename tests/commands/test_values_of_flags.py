@@ -8,11 +8,15 @@ from pathlib import Path
 import click
 import pytest
 
+from bench.commands.cli import cli, command_paths
 from bench.commands.flags import (
     DURATION,
     OFFSET,
+    POINTS,
+    POINTS_ABOVE_ZERO,
     SHARE,
     SHARE_ABOVE_ZERO,
+    SHARE_OF_TRUST,
     read_list,
     read_models,
     read_targets,
@@ -85,3 +89,55 @@ def test_a_path_that_exists_keeps_its_commas(tmp_path: Path) -> None:
 def test_a_comma_among_a_targets_options_parts_no_targets() -> None:
     given = ("ascend:0?gears=1,2&om=x,b:cpu", "c:cpu?k=1")
     assert read_targets(CONTEXT, FLAG, given) == ("ascend:0?gears=1,2&om=x", "b:cpu", "c:cpu?k=1")
+
+
+def test_a_confidence_that_a_coin_has_too_is_refused() -> None:
+    assert SHARE_OF_TRUST.convert("99%", None, None) == pytest.approx(0.99)
+    with pytest.raises(click.BadParameter, match=r"at least 0\.5"):
+        SHARE_OF_TRUST.convert("49%", None, None)
+
+
+@pytest.mark.parametrize("text", ["0.5", "0.5points", "0.5 point", "0.5%"])
+def test_points_have_their_unit_or_none(text: str) -> None:
+    assert POINTS.convert(text, None, None) == 0.5
+    assert POINTS.convert("0", None, None) == 0
+
+
+@pytest.mark.parametrize("text", ["much", "-1", "100", "nan", "0.5 percent", ""])
+def test_what_is_no_number_of_points_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="not a number of points"):
+        POINTS.convert(text, None, None)
+    with pytest.raises(click.BadParameter, match="above 0"):
+        POINTS_ABOVE_ZERO.convert("0", None, None)
+
+
+def command_of(path: tuple[str, ...]) -> click.Command:
+    command: click.Command = cli
+    for word in path:
+        assert isinstance(command, click.Group)
+        found = command.get_command(click.Context(command), word)
+        assert found is not None
+        command = found
+    return command
+
+
+@pytest.mark.parametrize("path", command_paths(), ids=" ".join)
+def test_flags_of_one_name_are_written_in_one_way_in_every_command(path: tuple[str, ...]) -> None:
+    whole = command_of(path)
+    for command in [*whole.commands.values()] if isinstance(whole, click.Group) else [whole]:
+        for option in command.params:
+            flags = set(option.opts)
+            if "--json" in flags:
+                assert isinstance(option, click.Option)
+                # `portability` takes the file of the release before, too.
+                assert option.is_flag or option.flag_value == "-"
+            if flags & {"--timeout", "--max-time", "--cell-timeout", "--keep-every"}:
+                assert option.type is DURATION
+            if flags & {"--margin", "--confidence"} and path != ("certify",):
+                assert option.type in (SHARE, SHARE_ABOVE_ZERO, SHARE_OF_TRUST)
+            if flags & {"--within", "--loss", "--max-accuracy-loss"}:
+                assert option.type in (POINTS, POINTS_ABOVE_ZERO)
+            if flags & {"--target", "--on", "--scenario", "--variant"} and option.multiple:
+                assert option.callback in (read_list, read_targets)
+            if flags & {"--target", "--on", "--variant"}:
+                assert option._custom_shell_complete is not None

@@ -179,7 +179,7 @@ def test_lineage_of_stored_predictions(bench: Any, stored: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("deal", "{run}", "--loss", "much"), "give points of accuracy"),
+        (("deal", "{run}", "--loss", "much"), "is not a number of points"),
         (("lineage", "a.parquet", "b.parquet"), "can't be read"),
         (("lineage", "fashion-teacher", "fashion-teacher"), "named twice"),
         (("lineage", "fashion-teacher", "nobody", "--run", "{run}"), "'nobody'"),

@@ -7,6 +7,7 @@ from contextlib import closing
 import click
 
 from bench.cache import cache_folder
+from bench.commands.completing import complete_models, complete_targets, complete_variants
 from bench.commands.flags import read_sizes
 from bench.commands.output import print_drawing, print_json
 from bench.variants import DEFAULT
@@ -15,9 +16,21 @@ _DISAGREES = 3
 
 
 @click.command(name="bisect")
-@click.argument("model")
-@click.option("-t", "--target", required=True, help="The target that disagrees.")
-@click.option("--variant", default=DEFAULT, show_default=True, help="Precision form of the model.")
+@click.argument("model", shell_complete=complete_models)
+@click.option(
+    "-t",
+    "--target",
+    required=True,
+    shell_complete=complete_targets,
+    help="The target that disagrees.",
+)
+@click.option(
+    "--variant",
+    default=DEFAULT,
+    show_default=True,
+    shell_complete=complete_variants,
+    help="Precision form of the model.",
+)
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--shape", "shapes", multiple=True, callback=read_sizes, help="Sizes, e.g. seq=128.")
 @click.option("--batch-axis", help="The batch axis: a name, an index, or none.")

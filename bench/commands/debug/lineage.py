@@ -11,6 +11,8 @@ import click
 
 from bench.cache import cache_folder
 from bench.commands.chosen import run_option
+from bench.commands.completing import complete_models
+from bench.commands.flags import read_models
 from bench.commands.output import print_drawing, print_json
 from bench.discover import unknown
 from bench.errors import SpecError
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
     "--control",
     "controls",
     multiple=True,
-    metavar="C",
+    metavar="C,...",
+    callback=read_models,
+    shell_complete=complete_models,
     help="A model of B's kind that was trained independently of both; give five or more.",
 )
 @click.option(

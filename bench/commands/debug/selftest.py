@@ -8,7 +8,8 @@ from shutil import get_terminal_size
 
 import click
 
-from bench.commands.flags import FiniteRange
+from bench.commands.completing import complete_targets
+from bench.commands.flags import DURATION
 from bench.discover import load_backend
 from bench.errors import SpecError
 from bench.files import write_text
@@ -19,7 +20,7 @@ PACKAGES = ("infer-bench", "numpy", "onnx")
 
 
 @click.command(name="selftest")
-@click.argument("target")
+@click.argument("target", shell_complete=complete_targets)
 @click.option(
     "-o",
     "--output",
@@ -29,10 +30,10 @@ PACKAGES = ("infer-bench", "numpy", "onnx")
 @click.option(
     "--timeout",
     "timeout_s",
-    type=FiniteRange(min=1),
-    default=600.0,
+    type=DURATION,
+    default="10m",
     show_default=True,
-    help="Kill a worker silent for this many seconds.",
+    help="Kill a worker silent for this long.",
 )
 @click.option(
     "--contract",

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from bench.commands.completing import complete_models
 from bench.errors import SpecError
 
 
 @click.command(name="init-card")
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @click.option(
     "-o",
     "--output",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -12,27 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cache import cache_folder
-from bench.commands.flags import FiniteRange
+from bench.commands.completing import complete_models
+from bench.commands.flags import DURATION, FiniteRange
 from bench.errors import SpecError
 
 if TYPE_CHECKING:
     from bench.cards.card import Card
-
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smh]?)")
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
-
-
-def _read_duration(
-    context: click.Context, flag: click.Parameter, value: str | None
-) -> float | None:
-    """``150s``, ``20m``, ``1.5h``; seconds where no unit is given."""
-    if value is None:
-        return None
-    found = _DURATION.fullmatch(value)
-    if found is None or not float(found[1]):
-        raise click.BadParameter(f"{value!r} is not a duration: write 150s, 20m or 1.5h.")
-    return float(found[1]) * _SECONDS[found[2]]
 
 
 _FILE = click.Path(path_type=Path)
@@ -55,7 +39,7 @@ _OF_LANGUAGE_MODELS = (
 
 
 @click.command(name="distill")
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @click.option(
     "-o",
     "--output",
@@ -86,8 +70,7 @@ _OF_LANGUAGE_MODELS = (
 @click.option(
     "--max-time",
     "max_time_s",
-    callback=_read_duration,
-    metavar="TIME",
+    type=DURATION,
     help="Time limit of the training: 150s, 20m, 2h.",
 )
 @click.option("--batch", type=click.IntRange(min=1), help="Rows per step; default 8.")
@@ -101,8 +84,7 @@ _OF_LANGUAGE_MODELS = (
 @click.option(
     "--keep-every",
     "keep_every_s",
-    callback=_read_duration,
-    metavar="TIME",
+    type=DURATION,
     help="Of its state; default 5m.",
 )
 def command(model: str, out: Path, **given: Any) -> None:

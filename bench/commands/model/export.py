@@ -9,11 +9,12 @@ from pathlib import Path
 import click
 
 from bench.cache import cache_folder
+from bench.commands.completing import complete_models
 from bench.errors import SpecError
 
 
 @click.command(name="export")
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @click.option(
     "-o",
     "--output",

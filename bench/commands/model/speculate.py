@@ -7,16 +7,32 @@ from contextlib import closing
 import click
 
 from bench.cache import cache_folder
-from bench.commands.flags import read_numbers
+from bench.commands.completing import complete_models, complete_targets
+from bench.commands.flags import read_numbers, read_targets
 from bench.commands.output import print_drawing, print_json
 
 _OTHER_ANSWERS = 3
 
 
 @click.command(name="speculate")
-@click.argument("original")
-@click.option("--draft", required=True, help="The small model that drafts.")
-@click.option("-t", "--target", "targets", multiple=True, required=True, help="Target of both.")
+@click.argument("original", shell_complete=complete_models)
+@click.option(
+    "--draft",
+    required=True,
+    shell_complete=complete_models,
+    help="The small model that drafts.",
+)
+@click.option(
+    "-t",
+    "--target",
+    "targets",
+    multiple=True,
+    required=True,
+    metavar="TARGET,...",
+    callback=read_targets,
+    shell_complete=complete_targets,
+    help="Targets of both.",
+)
 @click.option(
     "--length",
     "lengths",

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from bench.commands.chosen import run_argument
-from bench.commands.flags import FiniteRange
+from bench.commands.flags import OFFSET
 from bench.commands.output import print_drawing
 from bench.numbers import counted
 
@@ -25,9 +25,9 @@ from bench.numbers import counted
 @click.option(
     "--wall-offset",
     "wall_offset_s",
-    type=FiniteRange(),
+    type=OFFSET,
     default=0.0,
-    help="Seconds to add to them.",
+    help="To add to them, e.g. -90s.",
 )
 def command(run: Path, file: Path, wall_zone: str, wall_offset_s: float) -> None:
     """Add the readings of a wall meter to the energy windows of RUN, by the time of day.
