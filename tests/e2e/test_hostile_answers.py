@@ -37,7 +37,7 @@ EXPECTED: dict[str, tuple[str | None, str]] = {
     "negative": ("crashed", "makes no sense: a call took -"),
     "surrogate-name": (None, ""),
     "strings-scored": (None, ""),
-    "half": ("timeout", "did not end within 6 s"),
+    "half": ("timeout", "did not finish within 6 s"),
 }
 
 

@@ -89,7 +89,7 @@ def test_windows_that_the_file_does_not_cover_are_told_and_not_filled_in(tmp_pat
 def test_a_clock_that_is_off_is_told_with_both_times(tmp_path: Path) -> None:
     run = measured_run(tmp_path)
     file = meter(tmp_path / "m.csv", lambda s: 200.0, first=3600, last=3700)
-    with pytest.raises(SpecError, match=r"of 2026-11-28 09:00:00 to .* 09:01:40, .*--wall-zone"):
+    with pytest.raises(SpecError, match=r"from 2026-11-28 09:00:00 to .* 09:01:40, .*--wall-zone"):
         attach(run, MeterFile(file))
     attach(run, MeterFile(file, offset_s=-3610.0))
 

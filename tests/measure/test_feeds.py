@@ -77,7 +77,7 @@ def test_samples_that_changed_since_they_were_planned_are_refused(tmp_path: Path
     planned = make_plan(suite(), [Loaded(bare.card, bare.file, data)], [choice()]).cells[0]
     samples += 1
     with (
-        pytest.raises(ModelChanged, match="no longer those that were planned"),
+        pytest.raises(ModelChanged, match="changed since the run was planned"),
         planned.inputs.held(),
     ):
         pass
@@ -105,10 +105,15 @@ class Counted(Measuring):
         self.prepared = SimpleNamespace(plan=plan.Plan(self.suite, cells))  # type: ignore[assignment]
         self.todo = list(cells)
         self.outcome = SimpleNamespace(records=[])  # type: ignore[assignment]
-        self.listener = SimpleNamespace(run_started=lambda *_: None)  # type: ignore[assignment]
+        self.listener = SimpleNamespace(  # type: ignore[assignment]
+            run_started=lambda *_: None, forecast=lambda *_: None
+        )
         self.store = SimpleNamespace(path=Path())  # type: ignore[assignment]
         self.stored = None
         self._out_of_memory = set()
+        self.forecaster = SimpleNamespace(  # type: ignore[assignment]
+            began=lambda: None, expected=lambda waiting: None
+        )
         self.alive = alive
         self.seen: list[tuple[int, int]] = []
         self.failures: list[str] = []

@@ -72,7 +72,7 @@ def test_loadgens_names_of_scenarios_are_understood() -> None:
                 "latency_bound": "5ms",
                 "loadgen": {"target_latency": 5},
             },
-            "give one",
+            "give only one",
         ),
     ],
 )

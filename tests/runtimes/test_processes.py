@@ -137,7 +137,7 @@ def test_an_interrupted_worker_is_killed_and_never_talked_to_again(
         with pytest.raises(KeyboardInterrupt):
             worker.peak_rss_bytes()
     _wait_until_gone(worker.pid)
-    with pytest.raises(WorkerCrashed, match="asked of a worker that has ended"):
+    with pytest.raises(WorkerCrashed, match="sent to a worker that has exited"):
         worker.peak_rss_bytes()
     worker.end()
 

@@ -137,13 +137,13 @@ def test_a_name_that_leads_elsewhere_is_refused_before_anything_is_written(
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("RUN/run.py", "no part of a run"),
-        ("RUN/tune.json", "no part of a run"),
-        ("runs/other/run.json", "no part of a run"),
-        ("sitecustomize.py", "no part of a run"),
-        ("RUN/samples/deeper/a.parquet", "no part of a run"),
-        ("certificates/a/index.html", "no part of a run"),
-        ("RUN/RUN.JSON", "no part of a run"),
+        ("RUN/run.py", "not part of a run"),
+        ("RUN/tune.json", "not part of a run"),
+        ("runs/other/run.json", "not part of a run"),
+        ("sitecustomize.py", "not part of a run"),
+        ("RUN/samples/deeper/a.parquet", "not part of a run"),
+        ("certificates/a/index.html", "not part of a run"),
+        ("RUN/RUN.JSON", "not part of a run"),
     ],
 )
 def test_a_member_that_no_run_has_is_refused(

@@ -45,6 +45,7 @@ UNDERIVED = {
         "suite.batch": "a model of fixed batch is measured at its own",
         "suite.batch_axis": "only the shapes that it led to can be seen",
         "suite.shapes": "only the shapes that they led to can be seen",
+        "suite.inputs": "only the shapes that they led to can be seen",
         "suite.ttft_bound": "there is suite.bounds instead, which says both",
         "suite.tpot_bound": "there is suite.bounds instead, which says both",
         "suite.answer": "the scenarios' names have the lengths that were measured",

@@ -202,7 +202,7 @@ def test_a_folder_that_holds_something_is_not_touched(
     (tmp_path / "pack").mkdir()
     (tmp_path / "pack" / "mine").touch()
     words = refusal([str(run.path), "-o", str(tmp_path / "pack")], capsys)
-    assert "is there already" in words
+    assert "already exists" in words
 
 
 # -- the checker ----------------------------------------------------------------------------------

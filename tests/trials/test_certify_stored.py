@@ -246,7 +246,7 @@ def test_a_folder_that_holds_something_or_can_not_be_made_is_refused(
     assert [file.name for file in (tmp_path / "c").iterdir()] == ["mine.txt"]
     (tmp_path / "file").write_text("x")
     assert certify(tmp_path, path, flags=("-o", str(tmp_path / "file" / "c"))) == 2
-    assert "can't be made" in capsys.readouterr().err
+    assert "can't be created" in capsys.readouterr().err
 
 
 def test_a_disk_that_is_full_leaves_no_half_of_a_certificate(

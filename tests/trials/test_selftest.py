@@ -90,7 +90,7 @@ def test_wrong_numbers_fail_the_steps_that_they_are_in(bench: Any, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("device", "words"), [("segfaults", "SIGSEGV"), ("hangs", "did not end within 1 s")]
+    ("device", "words"), [("segfaults", "SIGSEGV"), ("hangs", "did not finish within 1 s")]
 )
 def test_a_crash_or_a_hang_is_one_steps_result_and_the_rest_goes_on(
     bench: Any, tmp_path: Path, device: str, words: str

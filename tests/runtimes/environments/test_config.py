@@ -70,7 +70,7 @@ def test_the_variable_wins_over_the_folder_and_the_folder_over_the_home(
         ('[machine]\nname = "a\\nb"\n', "can't be a name: use one line of at most 60 characters"),
         ('[machine]\nnam = "a"\n', "Did you mean `name`"),
         ("[environments.a]\npython = 3\n", "environments.a.python"),
-        ('[environments."a b"]\npython = "p"\n', "no name of an environment"),
+        ('[environments."a b"]\npython = "p"\n', "not a valid environment name"),
         ('[environments.a]\npython = "p"\nvariables = {X = 1}\n', "environments.a.variables.X"),
         ('[environments.a]\npython = "p"\nvariables = {"X=Y" = "1"}\n', "can't be the name"),
         ("environments = 7\n", "`environments` is 7"),
