@@ -50,6 +50,15 @@ AUTO: Final = "auto"
 _FIRST = (1,)
 
 
+#: Half-width of an interval that an overview is content with where the order is settled: that of
+#: `--quick`.
+DECENT = 0.05
+#: When a cell has its answer; `overview` is what `bench run` means where nothing is asked for.
+Goal = Literal["precision", "rank", "overview"]
+#: What says how sure the answer has to be: whoever gives one of these wants no overview.
+_HOW_SURE = ("goal", "precision", "max_time_s", "min_invocations", "max_invocations")
+
+
 class Suite(Frozen):
     """Models x variants x targets x scenarios, and how sure the answer has to be."""
 
@@ -99,8 +108,13 @@ class Suite(Frozen):
     )
     confidence: float = Field(CONFIDENCE, ge=0.5, lt=1)
     max_time_s: float = Field(20.0, gt=0, description="seconds of worker time per cell")
-    goal: Literal["precision", "rank"] = Field(
-        "precision", description="stop at narrow intervals, or when the order of targets is settled"
+    goal: Goal = Field(
+        "precision",
+        description="stop at narrow intervals, when the order of targets is settled, or "
+        "(overview) at either, where a settled cell needs a coarse interval only",
+    )
+    budget_s: float | None = Field(
+        None, gt=0, description="seconds for the whole run, from its start to its last record"
     )
     margin: float = Field(MARGIN, gt=0, lt=1, description="smaller differences count as equal")
     min_invocations: int = Field(5, ge=FEWEST_INVOCATIONS)
@@ -226,6 +240,23 @@ class Suite(Frozen):
         return value
 
     @property
+    def ending(self) -> str:
+        """When cells stop, in words."""
+        narrow = f"until its interval is within ±{100 * self.precision:.3g}% of the estimate"
+        if self.goal == "rank":
+            narrow = "until the order of its model's targets is settled"
+        if self.goal == "overview":
+            coarse = 100 * max(DECENT, self.precision)
+            narrow += f", or ±{coarse:.3g}% where the order of its model's targets is settled"
+        words = (
+            f"each {narrow}, at least {self.min_invocations} invocations, "
+            f"at most {self.max_time_s:g} s"
+        )
+        if self.budget_s is None:
+            return f"{words}."
+        return f"{words}; about {self.budget_s:g} s for the whole run."
+
+    @property
     def latency_bound_ns(self) -> int | None:
         """The bound in ns."""
         if self.loadgen.target_latency is not None:
@@ -245,7 +276,7 @@ class Suite(Frozen):
     def doubts(self) -> list[str]:
         """What is possible but unlikely to be reached, with what would be enough."""
         needed = math.ceil((1.96 * TYPICAL_PROCESS_SPREAD / self.precision) ** 2)
-        if self.goal == "rank" or needed <= self.max_invocations:
+        if self.goal != "precision" or needed <= self.max_invocations:
             return []
         reachable = 1.96 * TYPICAL_PROCESS_SPREAD / math.sqrt(self.max_invocations)
         return [
@@ -263,6 +294,19 @@ def _bounds_that_give_way(suite: Suite, flags: dict[str, Any]) -> dict[str, int]
     if most is not None and fewest is None:
         return {"min_invocations": min(suite.min_invocations, max(most, FEWEST_INVOCATIONS))}
     return {}
+
+
+def _without_overview(suite: Suite, flags: dict[str, Any]) -> dict[str, Any]:
+    """What becomes of an overview and its budget where somebody says how sure to be."""
+    if suite.goal != "overview" or not any(name in flags for name in _HOW_SURE):
+        return {}
+    coarse = flags.get("precision")
+    quicker = isinstance(coarse, float) and coarse >= suite.precision
+    return {
+        "goal": "precision",
+        "budget_s": suite.budget_s if quicker else None,
+        "min_invocations": Suite.model_fields["min_invocations"].default,
+    }
 
 
 #: The presets of `bench run`; a flag beside one wins over it.
@@ -300,7 +344,8 @@ def with_flags(suite: Suite, flags: dict[str, Any]) -> Suite:
     if "loadgen" in flags:  # a setting that is given leaves the others as they are
         mine = suite.loadgen.model_dump(exclude_unset=True)
         flags = {**flags, "loadgen": {**mine, **flags["loadgen"]}}
-    given = {**suite.model_dump(exclude_unset=True), **flags, **_bounds_that_give_way(suite, flags)}
+    given = {**suite.model_dump(exclude_unset=True), **_without_overview(suite, flags), **flags}
+    given |= _bounds_that_give_way(suite, flags)
     merged = make_suite(given, "the flags")
     one_sample = all(find_scenario(name).one_sample for name in merged.scenarios)
     if flags.get("batch", _FIRST) != _FIRST and one_sample:

@@ -182,9 +182,10 @@ _LONG_S = 30.0
 )
 @_how_long(
     "--goal",
-    type=click.Choice(["precision", "rank"]),
-    help="precision (default), or rank: until the order of targets is settled.",
+    type=click.Choice(["precision", "rank", "overview"]),
+    help="precision (default), rank: until the order of targets is settled, or overview: either.",
 )
+@_how_long("--budget", "budget_s", type=DURATION, help="The whole run may take about so long.")
 @_how_long(
     "--margin",
     type=SHARE_ABOVE_ZERO,
@@ -353,12 +354,7 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
     for planned in plan.cells:
         refused = f"  (will fail: {planned.refused})" if planned.refused else ""
         click.echo(printable(f"{planned.cell.id}  {planned.cell.label}{refused}"))
-    suite = plan.suite
-    click.echo(
-        f"{len(plan.cells)} cells; each until its interval is within "
-        f"±{100 * suite.precision:.3g}% of the estimate, at least {suite.min_invocations} "
-        f"invocations, at most {suite.max_time_s:g} s."
-    )
+    click.echo(f"{len(plan.cells)} cells; {plan.suite.ending}")
 
 
 def _print_outcome(

@@ -261,7 +261,7 @@ def _in_common(both: Sequence[Times], rule: RankingRule | None) -> list[dict[int
 def _ranking_rule(match: Match, confidence: float) -> RankingRule | None:
     """The looks at this pair's ratio while it was measured; None where nobody looked at it."""
     suite = match.a.run.header.suite
-    if suite.goal != "rank":
+    if suite.goal == "precision":
         return None
     first = min(FEWEST_TO_RANK, suite.min_invocations)
     return RankingRule(2, confidence, suite.margin, first, suite.max_invocations)

@@ -32,13 +32,13 @@ from bench.measure.member import (
     keep_placement,
     last_words,
 )
-from bench.measure.pace.spending import P99, ROUNDS, Plan, Spending, takes_part
-from bench.measure.pace.stops import stops
+from bench.measure.pace.spending import ROUNDS, Plan, Spending, takes_part
+from bench.measure.pace.stops import P99, stops
 from bench.measure.starting import Room, start_members
 from bench.measure.state import CellState
 from bench.measure.taken import as_answered, figured
 from bench.record.assemble import canary_median
-from bench.record.block import CANARY, Block
+from bench.record.block import CANARY, Block, block_medians
 from bench.record.estimate import relative_half_width
 from bench.record.facts import WorkerFacts
 from bench.record.result import Invocation, StopReason
@@ -80,7 +80,7 @@ class Group:
         self.elsewhere = True  #: the CPUs are chosen anew before the next generation
         self.beats: dict[str, Beat] = {}
         self.room = Room()
-        self.spending = Spending(self.suite)
+        self.spending = Spending(self.suite, context.allowance.cell_s)
         taken = [i.index for state in states for i in state.invocations]
         self.generation = max([context.first_generation, *(index + 1 for index in taken)])
 
@@ -101,6 +101,7 @@ class Group:
         self.context.listener.phase(f"measuring {self.name}, {cells}")
         self.part += 1
         together = self._generation(waiting, canary)
+        self.context.first_seen(together)
         if len(together) < len(waiting):
             self.context.listener.note(
                 f"only {len(together)} of {len(waiting)} workers fit in memory at once: the "
@@ -134,11 +135,15 @@ class Group:
         for state in active:
             if not state.stop:
                 self._show(state)
-        for state, reason in stops([s for s in active if not s.stop], self.states, self.suite):
+        seconds = self.context.account.total_s - began_s
+        # Another generation would end later by most of itself.
+        late = self.context.allowance.left_s() < seconds / 2
+        asked = [state for state in active if not state.stop]
+        for state, reason in stops(asked, self.states, self.suite, late=late):
             self._stop(state, reason)
         self.generation += 1
         waiting = [state for state in self.states if not state.stop]
-        self.context.measured(active, waiting, self.context.account.total_s - began_s)
+        self.context.measured(active, waiting, seconds)
         return active
 
     def _start_members(self, active: Sequence[CellState]) -> tuple[list[Member], list[CellState]]:
@@ -193,6 +198,7 @@ class Group:
         plans = self._plans(members)
         canary_blocks = self._turns(members, canary, 0, {k: p.rounds for k, p in plans.items()})
         self._find_openings(members)
+        self._show_first(members)
         done = max((plan.rounds for plan in plans.values()), default=0)
         new = [m for m in members if not self.spending.knows(m.state.cell.id)]
         unfinished = {m.state.cell.id: m.blocks for m in new if m.state.failure is None}
@@ -337,6 +343,14 @@ class Group:
         return told.model_copy(
             update={"disturbances": reasons, "cpus": cpus_of(state.planned, self.context)}
         )
+
+    def _show_first(self, members: Sequence[Member]) -> None:
+        """The first figures, as soon as there are any: further rounds may take a while."""
+        for member in members:
+            state = member.state
+            if not state.invocations and member.blocks and state.failure is None:
+                median = float(np.median(block_medians(member.blocks)))
+                self.context.listener.cell_progress(state.cell, 1, median, None)
 
     def _show(self, state: CellState) -> None:
         count = len(state.invocations)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,13 +26,14 @@ from bench.measure.language.steps import tokenizer_of
 from bench.measure.listener import Forecast, Listener
 from bench.measure.member import Context, told_placement, try_out
 from bench.measure.pace.account import Account
+from bench.measure.pace.budget import Allowance, Budget
 from bench.measure.pace.forecast import Forecaster
 from bench.measure.peaks import Peaks, peaks_of, precision_of
 from bench.measure.plan import PlannedCell
 from bench.measure.prepare import Prepared
 from bench.measure.profiled import profiled_placement
 from bench.measure.reference import References, SecondLook, numeric
-from bench.measure.scoring import Score, prediction_name, score, stored_score
+from bench.measure.scoring import Score, in_turns, prediction_name, score, stored_score
 from bench.measure.state import CellState
 from bench.measure.static_form import in_static_form
 from bench.measure.sweep import next_cells
@@ -113,6 +115,7 @@ class Measuring:
         )
         self._at_once = default_threads()  # before this process stays off some of the cores
         self.forecaster = Forecaster(self.suite, self.account, self._groups(), self._to_score())
+        self.run_budget = Budget(self.suite.budget_s, sum(self._groups()), self._measuring_s)
 
     def run(self) -> None:
         self.listener.run_started([planned.cell for planned in self.todo], self.store.path)
@@ -137,6 +140,10 @@ class Measuring:
         todo = {planned.cell.id for planned in self.todo if planned.refused is None}
         sizes = [sum(p.cell.id in todo for p in group) for group in self.prepared.plan.groups()]
         return [size for size in sizes if size]
+
+    def _measuring_s(self) -> float:
+        """How long the run has taken, without scoring."""
+        return self.account.total_s - self.forecaster.scored_s
 
     def _to_score(self) -> int:
         """How many models are scored on a target."""
@@ -259,9 +266,7 @@ class Measuring:
 
     def _measure(self, states: Sequence[CellState]) -> None:
         self.forecaster.began()
-        for state in states:
-            self._score(state.planned)
-            self.listener.forecast(self._expected(states))
+        allowance = self.run_budget.allowance(len(states), self.forecaster.to_score_s)
         simulated = [s for s in states if _simulated(s.planned)]
         for state in simulated:
             try_out(state, self._context(state.planned))
@@ -270,9 +275,21 @@ class Measuring:
             cell = real[0].cell
             name = f"{cell.scenario} batch {cell.batch}"
             kind = group_class(cell)
-            kind(name, real, self._context(real[0].planned)).run()
+            kind(name, real, self._context(real[0].planned, allowance)).run()
 
-    def _context(self, planned: PlannedCell) -> Context:
+    def _first_seen(self, states: Sequence[CellState]) -> None:
+        """Score what was measured once: the first figures don't wait for that."""
+        left = {_scored(s.planned): s.planned for s in states if self._to_be_scored(s.planned)}
+        for together in in_turns(list(left.values()), self._at_once):
+            self._score_beside(together)
+            self.listener.forecast(self._expected(states))
+
+    def _finish_tried(self, state: CellState) -> None:
+        """Write the record of a cell that a worker had; most are scored by now."""
+        self._score(state.planned)
+        self.finish(state)
+
+    def _context(self, planned: PlannedCell, allowance: Allowance | None = None) -> Context:
         return Context(
             suite=self.suite,
             launcher=self.prepared.launcher,
@@ -281,10 +298,12 @@ class Measuring:
             account=self.account,
             rng=np.random.default_rng(self.suite.seed),
             cpus=self.cpus,
-            finish=self.finish,
+            finish=self._finish_tried,
             first_generation=self._first_generation,
             at_once=self._at_once,
             measured=self._measured,
+            first_seen=self._first_seen,
+            allowance=allowance or Allowance(),
         )
 
     def _state(self, planned: PlannedCell) -> CellState:
@@ -301,26 +320,50 @@ class Measuring:
 
     def _score(self, planned: PlannedCell) -> None:
         """Accuracy once for each model, variant and target."""
+        if self._to_be_scored(planned):
+            self._score_beside([planned])
+
+    def _to_be_scored(self, planned: PlannedCell) -> bool:
+        """Whether the model has to be scored on its target: it can be, and wasn't before."""
         key = _scored(planned)
         if not self.suite.accuracy or planned.model.dataset is None or key in self.scores:
-            return
+            return False
         try:
             if not find_task(planned.model.card.task).scored:
-                return
+                return False
         except BenchError as error:
             self._not_scorable(planned, error)
-            return
+            return False
         stored = self._stored_score(key)
         if stored is not None:
             self.scores[key] = stored
-            return
-        self.listener.phase(f"scoring {planned.cell.model.name} on {planned.cell.target}")
-        with self.account.useful(), self.forecaster.scoring():
+        return stored is None
+
+    def _score_beside(self, cells: Sequence[PlannedCell]) -> None:
+        """Score several at once: nothing is timed meanwhile."""
+        names = [f"{planned.cell.model.name} on {planned.cell.target}" for planned in cells]
+        self.listener.phase(f"scoring {', '.join(names)}")
+        began_s = self.account.total_s
+        with self.account.useful():
+            pool = ThreadPoolExecutor(len(cells), "score")
             try:
-                with as_answered(planned.cell.target):
-                    self.scores[key] = score(planned, self._context(planned))
-            except BenchError as error:
-                self._not_scorable(planned, error)
+                asked = [pool.submit(self._score_of, p, alone=len(cells) == 1) for p in cells]
+                for planned, one in zip(cells, asked, strict=True):
+                    try:
+                        self.scores[_scored(planned)] = one.result()
+                    except BenchError as error:
+                        self._not_scorable(planned, error)
+            finally:
+                # One that hangs in a worker ends when that is killed; nobody waits for it here.
+                pool.shutdown(wait=False, cancel_futures=True)
+        self.forecaster.scored(len(cells), self.account.total_s - began_s)
+
+    def _score_of(self, planned: PlannedCell, *, alone: bool) -> Score:
+        """The score, on the cores of the cell, or on any where others are scored beside it."""
+        context = self._context(planned)
+        cpus = context.cpus[planned.cores] if alone else ()
+        with as_answered(planned.cell.target):
+            return score(planned, context, cpus)
 
     def _not_scorable(self, planned: PlannedCell, error: BenchError) -> None:
         """Keep why there is no score, and with the run where that came from."""

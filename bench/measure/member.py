@@ -17,6 +17,7 @@ from bench.machine.quiet import Cores
 from bench.measure.beats import Beat
 from bench.measure.listener import Listener
 from bench.measure.pace.account import Account
+from bench.measure.pace.budget import Allowance
 from bench.measure.plan import PlannedCell
 from bench.measure.state import CellState
 from bench.measure.taken import as_answered
@@ -54,6 +55,9 @@ class Context:
     finish: Callable[[CellState], None]  #: writes the record
     first_generation: int = 0  #: those below were measured before the run was gone on with
     at_once: int = 1  #: workers that may start beside each other
+    allowance: Allowance = field(default_factory=Allowance)  #: of the run's budget, for the group
+    #: Told which cells were measured for the first time, while no worker lives.
+    first_seen: Callable[[Sequence[CellState]], None] = lambda states: None
     #: Told of each generation: who was measured, who of the group is still to be, in how many s.
     measured: Callable[[Sequence[CellState], Sequence[CellState], float], None] = (
         lambda taken, waiting, seconds: None

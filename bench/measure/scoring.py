@@ -113,7 +113,27 @@ class Score:
     judged: Judged
 
 
-def score(planned: PlannedCell, context: Context) -> Score:
+def in_turns(cells: Sequence[PlannedCell], cores: int) -> list[list[PlannedCell]]:
+    """The cells in lists of those that are scored at once: as many as have a core for each thread.
+    What takes a device's or much memory is scored alone."""
+    turns: list[list[PlannedCell]] = []
+    for planned in cells:
+        threads = sum(other.cell.threads for other in turns[-1]) if turns else cores
+        fits = threads + planned.cell.threads <= cores
+        if fits and _scored_beside(planned) and _scored_beside(turns[-1][-1]):
+            turns[-1].append(planned)
+        else:
+            turns.append([planned])
+    return turns
+
+
+def _scored_beside(planned: PlannedCell) -> bool:
+    dataset = planned.model.dataset
+    heavy = dataset is not None and bool(dataset.language)
+    return not (planned.on_accelerator or heavy or planned.cell.loadgen is not None)
+
+
+def score(planned: PlannedCell, context: Context, cpus: Sequence[int]) -> Score:
     """The task's metrics on the whole data set; what they are made of is stored, item by item.
 
     Raises `AccuracyFailed` when outputs and labels don't fit.
@@ -123,7 +143,7 @@ def score(planned: PlannedCell, context: Context) -> Score:
     if planned.cell.loadgen is not None and not dataset.language:
         columns = accuracy_columns(planned, context, scored_output)
     else:
-        columns = predictions(planned, context.launcher, context.cpus[planned.cores])
+        columns = predictions(planned, context.launcher, cpus)
     found = judged(find_task(card.task), columns, context.suite.confidence)
     scored = Scored(
         dataset=dataset.name,

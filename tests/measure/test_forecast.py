@@ -55,6 +55,16 @@ def test_a_wide_interval_takes_more_invocations_and_a_stopped_cell_none() -> Non
     assert left == [1.0, 26.0, 0.0]
 
 
+def test_a_budget_bounds_the_forecast_but_not_below_the_fewest_invocations() -> None:
+    wide = [100.0, 130.0, 80.0, 101.0]
+    for budget_s, left_s in ((12.0, 12.0), (1.0, 6.0)):
+        forecaster = a_forecaster([1, 2], min_invocations=3, budget_s=budget_s)
+        forecaster.began()
+        state = a_state(wide)
+        forecaster.measured([state], 1.0)
+        assert forecaster.expected([state]).remaining_s == pytest.approx(left_s)
+
+
 def test_cells_that_wait_are_expected_to_need_what_others_did() -> None:
     forecaster = a_forecaster([1, 2], max_invocations=30)
     forecaster.began()

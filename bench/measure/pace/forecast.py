@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from bench.measure.listener import Forecast
 from bench.measure.pace.account import Account
 from bench.measure.state import CellState
 from bench.record.estimate import relative_half_width
-from bench.spec import Suite
+from bench.spec import DECENT, Suite
 from bench.stats.spending import geometric_looks
 
 #: Before anything is measured: a worker's start, eight blocks of 10 ms and what is asked of it at
@@ -30,7 +29,8 @@ class Forecaster:
         self._account = account
         self._waiting = list(groups)
         self._scores = scores
-        self._scoring_s: list[float] = []
+        self._scored = 0
+        self.scored_s = 0.0  #: seconds spent on scoring so far
         self._invocations = 0
         self._measuring_s = 0.0
         self._needed: dict[str, float] = {}  #: invocations in the end, by cell
@@ -40,15 +40,11 @@ class Forecaster:
         if self._waiting:
             self._waiting.pop(0)
 
-    @contextmanager
-    def scoring(self) -> Iterator[None]:
-        """Inside, one model is scored on a target."""
-        began_s = self._account.total_s
-        try:
-            yield
-        finally:
-            self._scores = max(0, self._scores - 1)
-            self._scoring_s.append(self._account.total_s - began_s)
+    def scored(self, models: int, seconds: float) -> None:
+        """So many models were scored, each on a target, in this time together."""
+        self._scores = max(0, self._scores - models)
+        self._scored += models
+        self.scored_s += seconds
 
     def measured(self, states: Sequence[CellState], seconds: float) -> None:
         """One more invocation of each of the cells took so long, all things included."""
@@ -57,6 +53,11 @@ class Forecaster:
         for state in states:
             self._needed[state.cell.id] = self._in_the_end(state)
 
+    @property
+    def to_score_s(self) -> float:
+        """Seconds that scoring will still take."""
+        return self._scores * self._score_s
+
     def expected(self, active: Sequence[CellState] = ()) -> Forecast:
         """What is to be expected now, while ``active`` cells are measured."""
         left = sum(
@@ -64,8 +65,18 @@ class Forecaster:
             for state in active
         )
         left += sum(self._waiting) * self._typical
-        remaining_s = left * self._invocation_s + self._scores * self._score_s
-        return Forecast(self._account.total_s, remaining_s)
+        remaining_s = left * self._invocation_s + self.to_score_s
+        spent_s = self._account.total_s
+        if self._suite.budget_s is not None:
+            left_s = max(self._least_s(active), self._suite.budget_s - spent_s)
+            remaining_s = min(remaining_s, left_s)
+        return Forecast(spent_s, remaining_s)
+
+    def _least_s(self, active: Sequence[CellState]) -> float:
+        """What measuring takes in any case: the fewest invocations of each cell."""
+        fewest = self._suite.min_invocations
+        left = sum(max(0, fewest - len(state.invocations)) for state in active)
+        return (left + fewest * sum(self._waiting)) * self._invocation_s + self.to_score_s
 
     @property
     def _typical(self) -> float:
@@ -80,7 +91,7 @@ class Forecaster:
 
     @property
     def _score_s(self) -> float:
-        return sum(self._scoring_s) / len(self._scoring_s) if self._scoring_s else SCORE_S
+        return self.scored_s / self._scored if self._scored else SCORE_S
 
     def _in_the_end(self, state: CellState) -> float:
         """How many invocations a cell will have when it stops."""
@@ -92,7 +103,8 @@ class Forecaster:
             return next((look for look in looks if look > count), suite.max_invocations)
         wanted = float(suite.min_invocations)
         if count > 1:
-            ratio = relative_half_width(state.figures(), suite.confidence) / suite.precision
+            precision = DECENT if suite.goal == "overview" else suite.precision
+            ratio = relative_half_width(state.figures(), suite.confidence) / precision
             wanted = max(wanted, math.ceil(count * ratio**2))
         affordable = suite.max_time_s / max(state.spent_s / count, 1e-9) if count else math.inf
         return min(max(wanted, count + 1), suite.max_invocations, max(affordable, count + 1))

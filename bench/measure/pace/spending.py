@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.measure.beats import Beat
-from bench.measure.pace.stops import ranking_rule, rivals
+from bench.measure.pace.stops import P99, ranking_rule, rivals
 from bench.measure.state import CellState
 from bench.record.block import Block, block_medians, representative
-from bench.spec import Suite
+from bench.spec import DECENT, Suite
 from bench.stats.allocation import Asked, Costs, longer_blocks, rounds_worth
 from bench.stats.components import (
     Components,
@@ -40,7 +40,6 @@ ROUNDS = 8
 #: Blocks are made longer where so many times the first rounds would be wanted: below that there is
 #: little to save.
 MANY = 2
-P99 = 0.99
 
 
 @dataclass
@@ -76,8 +75,10 @@ class Plan:
 class Spending:
     """Learns how the cells of a group vary, and what measuring them costs."""
 
-    def __init__(self, suite: Suite) -> None:
+    def __init__(self, suite: Suite, cell_s: float = math.inf) -> None:
+        """``cell_s``: what a cell may take of the run's budget."""
         self.suite = suite
+        self.cell_s = min(cell_s, suite.max_time_s)
         self.process_s = 0.0  #: of one worker's start, as the account has it
         self.learned: dict[str, Learned] = {}
 
@@ -130,7 +131,7 @@ class Spending:
         longer = 1
         if rounds >= MANY * ROUNDS:
             longer = min(longer_blocks(each, costs, beat.calls) for each in found)
-        affordable = self.suite.max_time_s / asked.looks[0] / max(mine.block_s, 1e-9)
+        affordable = self.cell_s / asked.looks[0] / max(mine.block_s, 1e-9)
         rounds = min(rounds // longer, max(ROUNDS, int(affordable)))
         tail = math.ceil(minimum_samples(P99) / (asked.looks[0] * beat.calls))
         return Plan(max(rounds, min(ROUNDS, tail)), longer)
@@ -156,7 +157,9 @@ class Spending:
         if suite.goal != "rank":
             confidence = stopping_confidence(suite.confidence)
             looks = tuple(geometric_looks(suite.min_invocations, suite.max_invocations))
-            asked = Asked(math.log1p(suite.precision), confidence, looks)
+            coarse = max(DECENT, suite.precision)
+            width = coarse if suite.goal == "overview" else suite.precision
+            asked = Asked(math.log1p(width), confidence, looks)
             return dict.fromkeys(known, asked)
         found: dict[str, Asked] = {}
         for others in rivals(states):

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from bench.measure.state import CellState
 from bench.record.estimate import relative_half_width
 from bench.record.result import StopReason
-from bench.spec import Suite
+from bench.spec import DECENT, Suite
+from bench.stats.percentile import minimum_samples
 from bench.stats.stopping import FEWEST_TO_RANK, RankingRule
 
 #: A cell may overdraw its time by this factor for its first invocations.
@@ -15,24 +16,53 @@ PATIENCE = 3.0
 #: Starting its workers does not count against a cell's time, but may not take longer than this many
 #: times it: a model that takes minutes to compile would take hours.
 STARTING_PATIENCE = 5.0
+#: An overview waits for the calls of a p99 where they take at most this share of a cell's time.
+TAIL_SHARE = 0.25
+P99 = 0.99
 
 
 def stops(
-    active: Sequence[CellState], everybody: Sequence[CellState], suite: Suite
+    active: Sequence[CellState], everybody: Sequence[CellState], suite: Suite, *, late: bool = False
 ) -> list[tuple[CellState, StopReason]]:
-    """Which of the active cells have their answer, or have used up their budget."""
-    answered = _ranked if suite.goal == "rank" else _precise
-    done = answered(active, everybody, suite)
+    """Which of the active cells have their answer, or have used up their budget; ``late``: that of
+    the run is used up."""
+    done = _answered(active, everybody, suite)
     found: list[tuple[CellState, StopReason]] = []
     for state in active:
         count = len(state.invocations)
         if state.cell.id in done:
-            found.append((state, "ranked" if suite.goal == "rank" else "precision"))
-        elif out_of_time(state, suite) and count >= fewest(state, suite):
+            found.append((state, done[state.cell.id]))
+        elif (late or out_of_time(state, suite)) and count >= fewest(state, suite):
             found.append((state, "max-time"))
         elif count >= suite.max_invocations:
             found.append((state, "max-invocations"))
     return found
+
+
+def _answered(
+    active: Sequence[CellState], everybody: Sequence[CellState], suite: Suite
+) -> dict[str, StopReason]:
+    """The cells that have the answer which the goal asks for, and why they stop."""
+    if suite.goal == "rank":
+        return dict.fromkeys(_ranked(everybody, suite), "ranked")
+    found: dict[str, StopReason] = {}
+    found.update(dict.fromkeys(_precise(active, suite, suite.precision), "precision"))
+    if suite.goal != "overview":
+        return found
+    settled = _ranked(everybody, suite) & _precise(active, suite, max(DECENT, suite.precision))
+    enough = {state.cell.id for state in active if _tells_p99(state, suite)}
+    found.update(dict.fromkeys((settled & enough) - found.keys(), "ranked"))
+    return found
+
+
+def _tells_p99(state: CellState, suite: Suite) -> bool:
+    """Whether there are the calls that a p99 needs, or would take too long to have."""
+    if state.cell.is_rate or not state.invocations:
+        return True
+    needed = minimum_samples(P99)
+    latency_s = state.invocations[-1].median_ns / 1e9
+    calls = sum(one.calls for one in state.invocations)
+    return calls >= needed or needed * latency_s > TAIL_SHARE * suite.max_time_s
 
 
 def out_of_time(state: CellState, suite: Suite) -> bool:
@@ -52,13 +82,13 @@ def _starts_too_long(state: CellState, suite: Suite) -> bool:
     return state.starting_s >= STARTING_PATIENCE * suite.max_time_s
 
 
-def _precise(active: Sequence[CellState], everybody: Sequence[CellState], suite: Suite) -> set[str]:
-    """Cells whose interval is as narrow as asked."""
+def _precise(active: Sequence[CellState], suite: Suite, precision: float) -> set[str]:
+    """Cells whose interval is so narrow."""
     return {
         state.cell.id
         for state in active
         if len(state.invocations) >= suite.min_invocations
-        and relative_half_width(state.figures(), suite.confidence) <= suite.precision
+        and relative_half_width(state.figures(), suite.confidence) <= precision
     }
 
 
@@ -77,7 +107,7 @@ def ranking_rule(cells: int, suite: Suite) -> RankingRule:
     return RankingRule(cells, suite.confidence, suite.margin, first, suite.max_invocations)
 
 
-def _ranked(active: Sequence[CellState], everybody: Sequence[CellState], suite: Suite) -> set[str]:
+def _ranked(everybody: Sequence[CellState], suite: Suite) -> set[str]:
     """Cells whose order among the targets of their model is settled."""
     settled: set[str] = set()
     for states in rivals(everybody):

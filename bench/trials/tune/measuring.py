@@ -20,7 +20,8 @@ from bench.measure.group import Group
 from bench.measure.listener import Forecast
 from bench.measure.measuring import Measuring, OpenRun
 from bench.measure.member import Context, Member
-from bench.measure.pace.spending import P99, ROUNDS
+from bench.measure.pace.spending import ROUNDS
+from bench.measure.pace.stops import P99
 from bench.measure.plan import Plan, PlannedCell
 from bench.measure.state import CellState
 from bench.record.block import Block

@@ -1,0 +1,39 @@
+"""What each group of cells may take of the seconds that a whole run has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+#: Of a run's budget, for what follows the last generation: comparing outputs, writing records.
+#: Our choice.
+KEPT_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """The time of one group."""
+
+    left_s: Callable[[], float] = lambda: math.inf
+    cell_s: float = math.inf  #: what one of its cells may take, starting included
+
+
+class Budget:
+    """Shares the seconds of a run among its groups by their cells, scoring left out."""
+
+    def __init__(self, seconds: float | None, cells: int, clock: Callable[[], float]) -> None:
+        """``clock`` tells how long the run has taken, without what was spent on scoring."""
+        self._seconds = math.inf if seconds is None else seconds * (1 - KEPT_SHARE)
+        self._cells = cells
+        self._clock = clock
+
+    def allowance(self, cells: int, to_score_s: float) -> Allowance:
+        """What the next group may take from now on, while scoring will take ``to_score_s``."""
+        if not cells or math.isinf(self._seconds):
+            return Allowance()
+        share = cells / max(self._cells, cells)
+        self._cells -= cells
+        began_s = self._clock()
+        mine_s = share * max(0.0, self._seconds - began_s - to_score_s)
+        return Allowance(lambda: mine_s - (self._clock() - began_s), mine_s / cells)

@@ -1,0 +1,134 @@
+"""An overview: a settled cell is content with a coarse interval, and the run with its seconds."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_records import a_cell
+
+from bench.errors import SpecError
+from bench.measure.pace.budget import KEPT_SHARE, Budget
+from bench.measure.pace.stops import stops
+from bench.measure.scoring import in_turns
+from bench.spec import QUICK, THOROUGH, Suite, make_suite, with_flags
+
+OVERVIEW: dict[str, Any] = {"goal": "overview", "min_invocations": 3, "budget_s": 85.0}
+#: Processes that differ by a few percent: an interval of about 4%.
+WANDER = np.array([0.99, 1.02, 1.0, 0.97, 1.01, 1.0, 0.98, 1.03])
+
+
+def a_state(target: str, level: float, *, calls: int = 200, count: int = 8) -> Any:
+    """A cell whose processes wander alike with those of its rivals, by much for its interval and
+    by little for a ratio."""
+    ripple = 1 + 1e-4 * np.arange(count) * (1 if target.endswith("a") else -1)
+    figures = level * WANDER[:count] * ripple
+    taken = [
+        SimpleNamespace(index=i, paced_ns=value, median_ns=value, calls=calls)
+        for i, value in enumerate(figures.tolist())
+    ]
+    return SimpleNamespace(
+        cell=a_cell(target=target),
+        invocations=taken,
+        figures=lambda: figures,
+        spent_s=1.0,
+        starting_s=1.0,
+        failure=None,
+        stop=None,
+    )
+
+
+def stopped(*states: Any, late: bool = False, **suite: Any) -> dict[str, str]:
+    found = stops(states, states, Suite(**{**OVERVIEW, **suite}), late=late)
+    return {state.cell.target: reason for state, reason in found}
+
+
+def test_a_settled_cell_stops_at_a_coarse_interval() -> None:
+    far = a_state("x:a", 1e5), a_state("x:b", 2e5)
+    assert stopped(*far) == {"x:a": "ranked", "x:b": "ranked"}
+    assert stopped(*far, goal="precision") == {}, "a precise one has to be at 2%"
+
+
+def test_where_the_order_is_open_measuring_goes_on() -> None:
+    near = a_state("x:a", 1e5), a_state("x:b", 1e5)
+    states = [*near, a_state("x:c", 3e5)]
+    for state in near:  # of which now one and now the other is faster, by more than the margin
+        sign = 1 if state is near[0] else -1
+        for one in state.invocations:
+            one.paced_ns *= 1 + 0.05 * sign * (-1) ** one.index
+    assert stopped(*states) == {"x:c": "ranked"}
+
+
+def test_a_settled_cell_waits_for_the_samples_of_its_p99_where_they_are_cheap() -> None:
+    assert stopped(a_state("x:a", 1e5, calls=20), a_state("x:b", 2e5)) == {"x:b": "ranked"}
+    slow = a_state("x:a", 1e8, calls=20), a_state("x:b", 2e8, calls=20)
+    assert set(stopped(*slow)) == {"x:a", "x:b"}, "662 calls of 0.1 s are a minute"
+
+
+def test_what_is_late_stops_with_what_it_has_once_it_has_the_fewest() -> None:
+    near = a_state("x:a", 1e5, count=3), a_state("x:b", 1.001e5, count=3)
+    assert stopped(*near) == {}
+    assert stopped(*near, late=True) == {"x:a": "max-time", "x:b": "max-time"}
+    few = a_state("x:a", 1e5, count=2), a_state("x:b", 1.001e5, count=2)
+    assert stopped(*few, late=True) == {}
+
+
+def test_groups_share_a_budget_by_their_cells_and_scoring_counts_apart() -> None:
+    now = [5.0]
+    budget = Budget(100.0, 30, lambda: now[0])
+    first = budget.allowance(10, to_score_s=10.0)
+    whole = 100.0 * (1 - KEPT_SHARE)
+    assert first.left_s() == pytest.approx((whole - 5 - 10) / 3)
+    assert first.cell_s == pytest.approx(first.left_s() / 10)
+    now[0] = 12.0
+    assert first.left_s() == pytest.approx((whole - 15) / 3 - 7)
+    second = budget.allowance(20, to_score_s=0.0)  # what the first left over is the second's
+    assert second.left_s() == pytest.approx(whole - 12)
+
+
+def test_without_a_budget_no_group_is_ever_late() -> None:
+    assert math.isinf(Budget(None, 3, lambda: 1e9).allowance(3, 0.0).left_s())
+
+
+def test_who_says_how_sure_to_be_gets_no_overview() -> None:
+    suite = make_suite({**OVERVIEW}, "the test")
+    for flags in ({"precision": 0.01}, {"goal": "rank"}, {"max_time_s": 60.0}, THOROUGH):
+        found = with_flags(suite, flags)
+        assert (found.goal, found.budget_s) == (flags.get("goal", "precision"), None)
+    assert with_flags(suite, {"precision": 0.01}).min_invocations == 5
+    quick = with_flags(suite, QUICK)
+    assert (quick.goal, quick.budget_s, quick.precision) == ("precision", 85.0, 0.05)
+    kept = with_flags(suite, {"targets": ("x:cpu",), "budget_s": 30.0})
+    assert (kept.goal, kept.budget_s) == ("overview", 30.0)
+    with pytest.raises(SpecError, match="budget_s"):
+        with_flags(suite, {"budget_s": 0.0})
+
+
+def test_the_plan_says_when_an_overview_ends() -> None:
+    assert Suite(**OVERVIEW).ending.endswith(
+        "or ±5% where the order of its model's targets is settled, at least 3 invocations, "
+        "at most 20 s; about 85 s for the whole run."
+    )
+
+
+def a_planned(name: str, *, threads: int = 1, language: Any = (), accelerator: bool = False) -> Any:
+    return SimpleNamespace(
+        name=name,
+        cell=SimpleNamespace(threads=threads, loadgen=None),
+        model=SimpleNamespace(dataset=SimpleNamespace(language=language)),
+        on_accelerator=accelerator,
+    )
+
+
+def test_as_many_are_scored_at_once_as_have_a_core_for_each_thread() -> None:
+    cells = [
+        *(a_planned(name) for name in "abc"),
+        a_planned("gpu", accelerator=True),
+        a_planned("texts", language=("a text",)),
+        *(a_planned(name, threads=2) for name in "de"),
+    ]
+    turns = [[one.name for one in turn] for turn in in_turns(cells, 2)]
+    assert turns == [["a", "b"], ["c"], ["gpu"], ["texts"], ["d"], ["e"]]
