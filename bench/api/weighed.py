@@ -30,7 +30,7 @@ _WIDTH = 80
 class Deal:
     """The Pareto front of accuracy against a cost, and what it means.
 
-    ``print(deal)`` prints what ``bench deal`` does; a notebook shows it as HTML.
+    ``print(deal)`` prints what ``bench show --deal`` does; a notebook shows it as HTML.
     """
 
     _deal: judged.Deal

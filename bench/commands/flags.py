@@ -221,6 +221,13 @@ def read_sizes(
     return sizes
 
 
+def as_fraction(
+    context: click.Context, flag: click.Parameter, points: float | None
+) -> float | None:
+    """0.5 points are 0.005."""
+    return None if points is None else points / 100
+
+
 def bound_ns(text: str | None) -> int | None:
     """A bound of a query's p99 such as ``5ms`` in ns. Raises `SpecError`."""
     from bench.spec import Suite, with_flags  # pydantic: start-up

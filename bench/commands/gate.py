@@ -13,6 +13,7 @@ from bench.commands.chosen import RUN, latest_run, named_or_none, run_argument
 from bench.commands.flags import (
     POINTS,
     SHARE_OF_TRUST,
+    as_fraction,
     given_flags,
     output_options,
     read_list,
@@ -131,7 +132,7 @@ def _worst(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -
 @click.option(
     "--max-accuracy-loss",
     type=POINTS,
-    metavar="POINTS",
+    callback=as_fraction,
     help="Most accuracy lost, in points; for another metric, in its unit.",
 )
 @click.option(
@@ -241,7 +242,7 @@ def command(
     limits = Limits(
         max_slowdown,
         min_accuracy,
-        None if max_accuracy_loss is None else max_accuracy_loss / 100,
+        max_accuracy_loss,
         max_memory_growth,
         worst_score,
         certificates=tuple(map(str, certificates)),

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from bench.commands.completing import complete_models, complete_targets
+from bench.commands.flags import read_models, read_targets
 from bench.errors import SpecError
 from bench.files import make_folder, write_text
 
@@ -37,12 +39,24 @@ _INVOCATIONS = 10
 @click.command(name="init")
 @click.argument("service", type=click.Choice(list(_FILES)))
 @click.argument("suite", required=False, type=click.Path(path_type=Path))
-@click.option("-m", "--model", "models", multiple=True, help="A file of the repository.")
+@click.option(
+    "-m",
+    "--model",
+    "models",
+    multiple=True,
+    metavar="MODEL,...",
+    callback=read_models,
+    shell_complete=complete_models,
+    help="Files of the repository.",
+)
 @click.option(
     "-t",
     "--target",
     "targets",
     multiple=True,
+    metavar="TARGET,...",
+    callback=read_targets,
+    shell_complete=complete_targets,
     help="Targets of the models; default: the suite's, else onnxruntime:cpu.",
 )
 @click.option("--max-slowdown", default="5%", show_default=True, metavar="SHARE")

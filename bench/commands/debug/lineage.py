@@ -11,7 +11,7 @@ import click
 
 from bench.cache import cache_folder
 from bench.commands.chosen import run_option
-from bench.commands.completing import complete_models
+from bench.commands.completing import complete_models, complete_targets
 from bench.commands.flags import read_models
 from bench.commands.output import print_drawing, print_json
 from bench.discover import unknown
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 @click.option(
     "-t",
     "--target",
+    shell_complete=complete_targets,
     help="Target of the models; default: onnxruntime:cpu if it runs all, else the first that does.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the evidence as JSON.")
