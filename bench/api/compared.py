@@ -50,7 +50,7 @@ class Comparison:
         ``ratio_value`` is B over A: of times for latency, where below 1 B is faster; of rates for
         throughput, where above 1 B is faster.
         """
-        return flat_frame(self.rows, "Comparison.table")
+        return flat_frame(self.rows)
 
     @property
     def verdicts(self) -> dict[str, int]:
