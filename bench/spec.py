@@ -62,11 +62,15 @@ _HOW_SURE = ("goal", "precision", "max_time_s", "min_invocations", "max_invocati
 class Suite(Frozen):
     """Models x variants x targets x scenarios, and how sure the answer has to be."""
 
-    name: str = Field("bench", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(
+        "bench",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="ends the name of the run's directory",
+    )
     models: tuple[str, ...] = Field((), description="names or paths of models")
     targets: tuple[str, ...] = Field(("*",), description="targets; * means every available one")
-    variants: tuple[VariantName, ...] = (variants.DEFAULT,)
-    scenarios: tuple[ScenarioName, ...] = scenarios.DEFAULT
+    variants: tuple[VariantName, ...] = Field((variants.DEFAULT,), description="precision forms")
+    scenarios: tuple[ScenarioName, ...] = Field(scenarios.DEFAULT, description="load patterns")
     batch: tuple[Positive, ...] | Literal["auto"] = Field(
         BATCH, description="samples per query, offline/multi-stream; auto: doubled up to the knee"
     )
@@ -100,13 +104,15 @@ class Suite(Frozen):
         None, description="the batch axis: its name, its index, or none"
     )
     threads: Positive | None = Field(None, description="compute threads; default: physical cores")
-    lane: Lane = "prepared"
+    lane: Lane = Field(
+        "prepared", description="prepared inputs, the api that users write, or native (no Python)"
+    )
     driver: Driver = Field("bench", description="what issues the queries: bench, or loadgen")
     loadgen: LoadGen = Field(LoadGen(), description="LoadGen's settings, with driver loadgen")
     precision: float = Field(
         0.02, gt=0, lt=1, description="half-width of the interval relative to the estimate"
     )
-    confidence: float = Field(CONFIDENCE, ge=0.5, lt=1)
+    confidence: float = Field(CONFIDENCE, ge=0.5, lt=1, description="of every interval")
     max_time_s: float = Field(20.0, gt=0, description="seconds of worker time per cell")
     goal: Goal = Field(
         "precision",
@@ -117,14 +123,18 @@ class Suite(Frozen):
         None, gt=0, description="seconds for the whole run, from its start to its last record"
     )
     margin: float = Field(MARGIN, gt=0, lt=1, description="smaller differences count as equal")
-    min_invocations: int = Field(5, ge=FEWEST_INVOCATIONS)
-    max_invocations: int = Field(30, ge=FEWEST_INVOCATIONS)
+    min_invocations: int = Field(
+        5, ge=FEWEST_INVOCATIONS, description="fewest worker processes per cell"
+    )
+    max_invocations: int = Field(
+        30, ge=FEWEST_INVOCATIONS, description="most worker processes per cell"
+    )
     cell_timeout_s: float = Field(
         300.0, gt=0, description="seconds without an answer after which a worker is killed"
     )
-    seed: int = Field(1, ge=0)
-    allow_fallback: bool = False
-    accuracy: bool = True
+    seed: int = Field(1, ge=0, description="of the inputs and of the order of measuring")
+    allow_fallback: bool = Field(False, description="keep rows that ran partly elsewhere")
+    accuracy: bool = Field(True, description="score the labelled data")
     energy: bool = Field(False, description="measure energy, in separate windows")
     energy_window_s: float = Field(3.0, ge=1, le=600, description="seconds per energy window")
     wall_command: str | None = Field(None, description="a command that prints the watts drawn")

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bench.__main__ import main
 from bench.cards.catalog import find_model
 from bench.present.publication.check import check
-from bench.store.run import read_run
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-(PUBLISHED,) = (ROOT / "results" / "default" / "runs").iterdir()
 #: Publication -> the original that its tables begin with.
 ORIGINALS = {"default": "fashion-teacher", "language": "verse-moe"}
 RUNS = {
@@ -125,46 +121,3 @@ def test_the_figures_of_portability_are_those_of_the_matrix() -> None:
     counts = {target["target"]: target["counts"] for target in matrix["targets"]}
     for target, share in (("onnxruntime:cpu", said[2]), ("openvino:cpu", said[3])):
         assert f"{100 * counts[target]['pass'] / tests:.1f}" == share, target
-
-
-def _python_examples() -> Iterator[tuple[str, str]]:
-    """The examples that read results; the others are classes and tests to copy."""
-    for document in DOCUMENTS:
-        for body in blocks(document, "python"):
-            if "bench.load(" in body or "read_parquet(" in body:
-                yield document.name, body
-
-
-EXAMPLES = list(_python_examples())
-
-
-def test_there_are_examples_that_read_results() -> None:
-    assert {name for name, _ in EXAMPLES} == {"results.md", "results-format.md"}
-
-
-@pytest.mark.parametrize(("document", "example"), EXAMPLES, ids=[name for name, _ in EXAMPLES])
-def test_what_an_example_prints_are_the_figures_of_the_run(document: str, example: str) -> None:
-    """Each number of each table that it prints is one that the run has stored for just that row:
-    a table that pools several loads, or several runs, has none of them."""
-    printed: list[Any] = []
-    text = re.sub(r'"results/runs/[^"/]+/', f'"{PUBLISHED}/', example)
-    text = re.sub(r'"results/(runs)?"', f'"{PUBLISHED}"', text)
-    text = re.sub(r'\["ci/", "laptop/"\]', f'["{PUBLISHED}"]', text)
-    exec(compile(text, document, "exec"), {"print": printed.append})
-    records = {r.cell_id: r for r in read_run(PUBLISHED).records}
-    medians = {(r.cell_id, i.index): i.median_ns for r in records.values() for i in r.invocations}
-    latencies = {
-        (r.cell.model.name, r.cell.target): r.latency.median_ns.value
-        for r in records.values()
-        if r.latency is not None and r.cell.scenario == "single-stream"
-    }
-    for table in printed:
-        found = table.stack() if hasattr(table, "stack") else table
-        assert len(found)
-        of_cells = "cell_id" in found.index.names
-        expected = medians if of_cells else latencies
-        keys = ["cell_id", "invocation"] if of_cells else ["model", "target"]
-        rows = found.reset_index().set_index(keys).iloc[:, -1]
-        assert set(expected) <= set(rows.index)
-        for key, value in expected.items():
-            assert rows[key] == pytest.approx(value), key

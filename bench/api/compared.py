@@ -28,8 +28,8 @@ _WIDTH = 80
 class Comparison:
     """Cells compared with a baseline: an effect with its interval, and a verdict.
 
-    A is the baseline and B what is compared with it. ``print(comparison)`` prints what ``bench
-    compare`` does; a notebook shows it as HTML.
+    ``print(comparison)`` prints what ``bench compare`` does; a notebook shows it as HTML. In
+    ``rows`` and ``table`` the baseline is ``a``, and what is compared with it is ``b``.
     """
 
     def __init__(self, report: Report, remarks: Sequence[str] = ()) -> None:
@@ -47,10 +47,10 @@ class Comparison:
     def table(self) -> pandas.DataFrame:
         """A row per pair of cells: ``a_model``, ``b_target``, ``verdict``, ``ratio_value``, ...
 
-        ``ratio_value`` is B over A: of times for latency, where below 1 B is faster; of rates for
-        throughput, where above 1 B is faster.
+        ``ratio_value`` is that of ``b`` over ``a``: of times for latency, where less is faster; of
+        rates for throughput, where more is.
         """
-        return flat_frame(self.rows, "Comparison.table")
+        return flat_frame(self.rows)
 
     @property
     def verdicts(self) -> dict[str, int]:
@@ -80,13 +80,21 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         rows = [_row(one) for one in self._report.comparisons]
-        header = ("Compared (B)", "Baseline (A)", "A", "B", "B is ... as fast", "Verdict")
+        header = (
+            "Compared",
+            "Baseline",
+            "Baseline figure",
+            "Compared figure",
+            "As fast",
+            "Verdict",
+        )
         table = Table(header, rows, numbers=frozenset({2, 3, 4}), names=frozenset({0, 1}))
         return notebook_html("Comparison", [table], self.sentences, self.warnings)
 
 
 def _row(found: Compared) -> tuple[str, ...]:
     a, b = (_called(side.cell.label, side.machine) for side in (found.match.a, found.match.b))
+    a = "" if a == b else a  # two runs of one cell
     effect = found.effect
     if effect is None:
         return (b, a, MISSING, MISSING, MISSING, found.missing)
@@ -100,7 +108,7 @@ def _called(label: str, machine: str) -> str:
 
 
 def _times_as_fast(effect: Effect) -> str:
-    """B's speed over A's: of times the inverse of their ratio."""
+    """The speed over the baseline's: of times the inverse of their ratio."""
     speed = effect.ratio.inverse() if effect.measure == "latency" else effect.ratio
     return ratio(speed.estimate, speed.low, speed.high)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from bench.errors import Unavailable
 from bench.present.page.page import make_page
 from bench.store.run import StoredRun
 
@@ -19,15 +18,11 @@ _TITLE_PX = 48
 def figures_of(stored: StoredRun) -> dict[str, Figure]:
     """Every picture that the report has of a run, by its name there. Raises `Unavailable` where
     plotly is not installed."""
-    try:
-        from plotly.graph_objects import Figure  # plotly: start-up
-    except ImportError as error:
-        raise Unavailable(
-            "Run.figures makes plotly figures, and plotly is not installed.",
-            "Install it: pip install 'infer-bench[report]'.",
-        ) from error
+    pictures = make_page([stored]).pictures
+    from plotly.graph_objects import Figure  # plotly: start-up; a page without it is an error
+
     found = {}
-    for picture in make_page([stored]).pictures:
+    for picture in pictures:
         spec = copy.deepcopy(picture.spec)
         figure = Figure(data=spec["data"], layout=spec["layout"])
         margin = spec["layout"].get("margin", {})

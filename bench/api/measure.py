@@ -31,6 +31,7 @@ class Settings(TypedDict, total=False):
     """The fields of a suite (`bench.spec.Suite`) that `run` takes by name."""
 
     name: str
+    inputs: str | Sequence[str]
     variants: str | Sequence[str]
     scenarios: str | Sequence[str]
     batch: int | Sequence[int] | Literal["auto"]
@@ -102,8 +103,8 @@ def run(
     suite. The run is stored below ``results``, where the commands find it too; ``label`` is a name
     for it. Progress is shown on standard error or below a notebook's cell, unless ``quiet``.
 
-    Workers are processes of their own that import none of your code, so no ``if __name__ ==
-    "__main__"`` is needed. Raises `bench.BenchError` for what is asked for wrongly and where
+    Workers are processes of their own that never run your script, so it needs no guard around its
+    main part, and notebooks work. Raises `bench.BenchError` for what is asked for wrongly and where
     nothing can be measured; a cell that fails is in the run (`Run.ok`). After Ctrl-C it raises
     `bench.Interrupted`, which has the run with what was measured until then.
     """
@@ -147,7 +148,7 @@ def _given(
     unknown = [name for name in found if name not in Suite.model_fields]
     if unknown:
         raise TypeError(f"run() has no keyword {unknown[0]!r}; a suite's fields are its keywords")
-    for name in ("variants", "scenarios", "prompt", "answer", "depth", "draft", "batch"):
+    for name in ("inputs", "variants", "scenarios", "prompt", "answer", "depth", "draft", "batch"):
         if name in found and found[name] != "auto":
             found[name] = _several(found[name])
     if "batch_axis" in found:

@@ -21,7 +21,7 @@ from bench.present.ci.tables import pairs_table, results_table
 from bench.present.pairs import sentence
 from bench.present.reading import Reading, read_out
 from bench.present.shown import parts
-from bench.store.latest import RESULTS, labelled_run, latest_run
+from bench.store.latest import RESULTS, finished_runs, kept_runs
 from bench.store.rows import result_rows
 from bench.store.run import StoredRun, read_run
 
@@ -184,7 +184,10 @@ def open(run: Path | str | None = None, *, results: Path | str = RESULTS) -> Run
     """
     folder = Path(results)
     if run is None:
-        return Run(read_run(latest_run(folder)))
+        return Run(read_run(finished_runs(folder)[0].path))
     if Path(run).exists() or isinstance(run, Path):
         return Run(read_run(Path(run)))
-    return Run(read_run(labelled_run(run, folder)))
+    found = [kept.path for kept in kept_runs(folder) if run in (kept.label, kept.path.name)]
+    if not found:
+        raise SpecError(f"{run}: neither a run directory nor the label of a run in {folder}.")
+    return Run(read_run(found[0]))

@@ -6,12 +6,12 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from bench.errors import SpecError, Unavailable
+from bench.errors import SpecError
 from bench.judge.changes import Changes
 from bench.judge.pairs import compare
 from bench.present.pair_fields import PAIR_FIELDS, flat_pair_rows
 from bench.store import frames
-from bench.store.frames import Paths, ResultsWarning, read_runs
+from bench.store.frames import Paths, ResultsWarning, read_runs, require_pandas
 
 if TYPE_CHECKING:
     import pandas
@@ -40,9 +40,9 @@ def load(paths: Paths, what: What = "records") -> pandas.DataFrame:
     [results.md](results.md#in-python) lists the columns. Raises `bench.BenchError` where there is
     no run or no pandas; warns with `bench.ResultsWarning` of what could not be read.
     """
-    require_pandas("bench.load")
+    require_pandas()
     if what not in TABLES:
-        raise SpecError(f"what={what!r}: there is no such table. There are: {', '.join(TABLES)}.")
+        raise SpecError(f"what={what!r}: no such table. Available: {', '.join(TABLES)}.")
     if what != "pairs":
         return frames.load(paths, what)
     runs, skipped = read_runs(paths)
@@ -79,20 +79,9 @@ def _column(name: str, values: list[Any]) -> Any:
     return pandas.Series(values, dtype=object)
 
 
-def flat_frame(rows: Iterable[object], what: str) -> pandas.DataFrame:
+def flat_frame(rows: Iterable[object]) -> pandas.DataFrame:
     """Rows of JSON-ready data as a table; what is nested becomes ``outer_inner``."""
-    require_pandas(what)
+    require_pandas()
     import pandas  # pandas: start-up
 
     return pandas.json_normalize(list(rows), sep="_")
-
-
-def require_pandas(what: str) -> None:
-    """Raises `Unavailable` where pandas is not installed."""
-    try:
-        import pandas  # noqa: F401 - start-up; whether it is there
-    except ImportError as error:
-        raise Unavailable(
-            f"{what} makes a pandas DataFrame, and pandas is not installed.",
-            "Install it: pip install 'infer-bench[data]'.",
-        ) from error

@@ -57,7 +57,7 @@ class Deal:
     def table(self) -> pandas.DataFrame:
         """``rows`` as a table: ``cost``, ``accuracy``, and ``standing``, which is ``front`` where
         nothing else is as cheap and as accurate, ``dominated``, or ``open``."""
-        return flat_frame(self.rows, "Deal.table")
+        return flat_frame(self.rows)
 
     def __repr__(self) -> str:
         return f"<bench.Deal: {self.answer}>"

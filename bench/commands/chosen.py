@@ -7,10 +7,8 @@ and not when its flags are read. Headers are read as plain JSON, for shells comp
 from __future__ import annotations
 
 import glob
-import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +19,7 @@ from click.shell_completion import CompletionItem
 from bench.commands.output import warn
 from bench.discover import nearest
 from bench.errors import SpecError
+from bench.store.latest import RESULTS, finished_runs, kept_runs
 
 _Command = Callable[..., Any]
 if TYPE_CHECKING:
@@ -28,13 +27,10 @@ if TYPE_CHECKING:
 else:  # in click 8.1, which will do, it takes no parameter
     _PathType = click.ParamType
 
-#: As `bench.store.files` and `bench.store.merged` have them, which import pydantic.
-_RUN, _MERGED, _RECORDS, _LOCK = "run.json", "fleet.json", "records.jsonl", ".lock"
-
 
 def default_results() -> Path:
     """Where `bench run` writes runs."""
-    return Path("results") / "runs"
+    return RESULTS
 
 
 class RunType(_PathType):
@@ -48,7 +44,7 @@ class RunType(_PathType):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        labels = dict.fromkeys(run.label for run in _kept() if run.label.startswith(incomplete))
+        labels = dict.fromkeys(run.label for run in kept_runs() if run.label.startswith(incomplete))
         labels.pop("", None)
         return [*map(CompletionItem, labels), CompletionItem(incomplete, type="file")]
 
@@ -109,14 +105,14 @@ def latest_run() -> Path:
 
     Raises `SpecError` where there is none.
     """
-    latest = _finished()[0]
+    latest = finished_runs()[0]
     warn(f"no run is named: taking the latest, {latest.words}")
     return latest.path
 
 
 def latest_two() -> tuple[Path, ...]:
     """The latest run behind the one before it of the same models and targets, if there is one."""
-    latest, *earlier = _finished()
+    latest, *earlier = finished_runs()
     before = next((run for run in earlier if run.is_like(latest)), None)
     if before is None:
         warn(
@@ -130,92 +126,9 @@ def latest_two() -> tuple[Path, ...]:
 
 def all_runs() -> tuple[Path, ...]:
     """The folder of runs as a whole; it is said."""
-    _finished()
-    warn(f"no run is named: taking all in {default_results()}")
-    return (default_results(),)
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """What the header of a run says."""
-
-    path: Path
-    created_at: str
-    label: str
-    models: frozenset[str]
-    targets: frozenset[str]
-
-    @property
-    def words(self) -> str:
-        return f"{self.path} ({self.label})" if self.label else str(self.path)
-
-    def is_like(self, other: _Kept) -> bool:
-        return bool(self.models & other.models and self.targets & other.targets)
-
-
-def _kept() -> list[_Kept]:
-    """The runs and merged runs in the folder of runs, the latest first."""
-    try:
-        folders = sorted(path for path in default_results().iterdir() if path.is_dir())
-    except OSError:
-        return []
-    found = [run for folder in folders if (run := _read(folder)) is not None]
-    return sorted(found, key=lambda run: (run.created_at, run.path), reverse=True)
-
-
-def _read(folder: Path) -> _Kept | None:
-    for name in (_RUN, _MERGED):
-        try:
-            header = json.loads((folder / name).read_bytes())
-            return _Kept(
-                folder,
-                str(header["created_at"])[:19],
-                str(header.get("label", "")),
-                frozenset(map(str, header.get("models", ()))),
-                frozenset(map(str, header.get("targets", ()))),
-            )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue
-    return None
-
-
-def _finished() -> list[_Kept]:
-    """Those that hold a result and that nobody is measuring now. Raises `SpecError`."""
-    busy: list[Path] = []
-    found = []
-    for run in _kept():
-        if _is_written_now(run.path):
-            busy.append(run.path)
-        elif _has_results(run.path):
-            found.append(run)
-    if not found:
-        measured = f" ({busy[0]} is still being measured)" if busy else ""
-        raise SpecError(
-            f"there is no run with a result in {default_results()}{measured}. Measure one with "
-            "`bench run`, or name the folder of a run."
-        )
-    return found
-
-
-def _has_results(folder: Path) -> bool:
-    records = [folder / _RECORDS, *folder.glob(f"machines/**/{_RECORDS}")]
-    return any(path.is_file() and path.stat().st_size for path in records)
-
-
-def _is_written_now(folder: Path) -> bool:
-    """Whether another process holds the lock of a run (`bench.store.write.lock_folder`)."""
-    import fcntl  # not on Windows
-
-    try:
-        with (folder / _LOCK).open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    except OSError:  # a file system without locks
-        return False
-    return False
+    finished_runs()
+    warn(f"no run is named: taking all in {RESULTS}")
+    return (RESULTS,)
 
 
 def _named(path: Path) -> Path:
@@ -230,18 +143,18 @@ def named_or_none(path: Path) -> Path | None:
     text = str(path)
     if os.path.exists(path) or glob.glob(text, recursive=True):
         return path
-    if (default_results() / text).exists():
-        return default_results() / text
-    found = [run for run in _kept() if run.label == text]
+    if (RESULTS / text).exists():
+        return RESULTS / text
+    found = [run for run in kept_runs() if run.label == text]
     if len(found) > 1:
         warn(f"{len(found)} runs are labelled {text}: taking the latest, {found[0].path}")
     return found[0].path if found else None
 
 
 def _unknown(text: str) -> str:
-    known = [label for label in dict.fromkeys(run.label for run in _kept()) if label]
+    known = [label for label in dict.fromkeys(run.label for run in kept_runs()) if label]
     words = f"{text}: not a run directory (there is no such file or folder)"
     close = nearest(text, known)
     if close:
         return f"{words}, and no run is labelled so. Did you mean {' or '.join(close)}?"
-    return f"{words}, and no run in {default_results()} is labelled so."
+    return f"{words}, and no run in {RESULTS} is labelled so."

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench.cell import Cell
-from bench.measure.listener import QuietProgress
+from bench.measure.listener import Forecast, QuietProgress
 from bench.numbers import counted, duration, printable, relative_half_width
 from bench.present.progress import LABEL_LIMIT, elapsed, outcome
 from bench.record.result import Record
@@ -47,12 +47,16 @@ class NotebookProgress(QuietProgress):
         self._written = float("-inf")
         self._done, self._total = 0, 0
         self._phase = "starting"
+        self._left = ""
         self._told: list[str] = []
         self._finished = False
 
     def run_started(self, cells: Sequence[Cell], run_dir: Path) -> None:
         self._total = len(cells)
         self._write()
+
+    def forecast(self, expected: Forecast) -> None:
+        self._left = f", about {elapsed(expected.remaining_s)} left"
 
     def phase(self, text: str) -> None:
         self._phase = printable(text)
@@ -110,7 +114,7 @@ class NotebookProgress(QuietProgress):
         if self._finished:
             return f"{self._done} of {counted(self._total, 'cell')}"
         age = elapsed(self._clock() - self._started)
-        return f"{self._done}/{self._total} cells, {age}"
+        return f"{self._done}/{self._total} cells, {age}{self._left}"
 
 
 def _estimate(invocations: int, median_ns: float | None, share: float | None) -> str:

@@ -81,7 +81,7 @@ def load(paths: Paths, what: What = "records") -> pandas.DataFrame:
     """
     if what not in _READERS:
         raise SpecError(f"what={what!r}: no such table. Available: {', '.join(_READERS)}.")
-    _require_pandas()
+    require_pandas()
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     if not given:
         raise SpecError("load: name a run directory, or a folder that contains some.")
@@ -94,7 +94,8 @@ def load(paths: Paths, what: What = "records") -> pandas.DataFrame:
     return table
 
 
-def _require_pandas() -> None:
+def require_pandas() -> None:
+    """Raises `Unavailable` where pandas is not installed."""
     try:
         import pandas  # noqa: F401  # the extra `data`
     except ImportError as error:

@@ -1,47 +1,100 @@
-"""The run that is meant where nobody names its folder: the latest one, or one by its label."""
+"""The runs in a folder by their headers: which is the latest, and what each is called.
+
+Headers are read as plain JSON and nothing heavy is imported: shells complete labels from this.
+"""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import SpecError
-from bench.store.files import HEADER
-from bench.store.find import run_folders
 
 #: Where `bench run` writes runs unless it is told another folder.
 RESULTS = Path("results") / "runs"
-_FEW = 5  #: so many labels are named
+#: As `bench.store.files` and `bench.store.merged` have them, which import pydantic.
+_RUN, _MERGED, _RECORDS, _LOCK = "run.json", "fleet.json", "records.jsonl", ".lock"
 
 
-def latest_run(results: Path = RESULTS) -> Path:
-    """The run below a folder that began last. Raises `SpecError` where there is none."""
-    found = [(began, folder) for folder, began, _ in _headers(results)]
-    if not found:
-        raise SpecError(f"{results}: there is no run here yet. Measure one first.")
-    return max(found)[1]
+@dataclass(frozen=True)
+class KeptRun:
+    """What the header of a run says."""
+
+    path: Path
+    created_at: str
+    label: str
+    models: frozenset[str]
+    targets: frozenset[str]
+
+    @property
+    def words(self) -> str:
+        return f"{self.path} ({self.label})" if self.label else str(self.path)
+
+    def is_like(self, other: KeptRun) -> bool:
+        return bool(self.models & other.models and self.targets & other.targets)
 
 
-def labelled_run(label: str, results: Path = RESULTS) -> Path:
-    """The run of that label that began last. Raises `SpecError` where no run has it."""
-    headers = _headers(results)
-    found = [(began, folder) for folder, began, called in headers if called == label]
-    if not found:
-        labels = list(dict.fromkeys(called for *_, called in headers if called))
-        known = f" Labels here: {', '.join(labels[:_FEW])}." if labels else ""
-        raise SpecError(
-            f"{label}: no run directory, and no run in {results} has this label.{known}"
-        )
-    return max(found)[1]
+def kept_runs(results: Path = RESULTS) -> list[KeptRun]:
+    """The runs and merged runs in the folder of runs, the latest first."""
+    try:
+        folders = sorted(path for path in results.iterdir() if path.is_dir())
+    except OSError:
+        return []
+    found = [run for folder in folders if (run := _read(folder)) is not None]
+    return sorted(found, key=lambda run: (run.created_at, run.path), reverse=True)
 
 
-def _headers(results: Path) -> list[tuple[Path, str, str]]:
-    """Each run with when it began and its label; one whose header is broken is left out."""
-    found = []
-    for folder in run_folders(results):
+def _read(folder: Path) -> KeptRun | None:
+    for name in (_RUN, _MERGED):
         try:
-            data = json.loads((folder / HEADER).read_bytes())
-            found.append((folder, str(data["created_at"]), str(data.get("label") or "")))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            header = json.loads((folder / name).read_bytes())
+            return KeptRun(
+                folder,
+                str(header["created_at"])[:19],
+                str(header.get("label", "")),
+                frozenset(map(str, header.get("models", ()))),
+                frozenset(map(str, header.get("targets", ()))),
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
+    return None
+
+
+def finished_runs(results: Path = RESULTS) -> list[KeptRun]:
+    """Those that hold a result and that nobody is measuring now. Raises `SpecError`."""
+    busy: list[Path] = []
+    found = []
+    for run in kept_runs(results):
+        if _is_written_now(run.path):
+            busy.append(run.path)
+        elif _has_results(run.path):
+            found.append(run)
+    if not found:
+        measured = f" ({busy[0]} is still being measured)" if busy else ""
+        raise SpecError(
+            f"there is no run with a result in {results}{measured}. Measure one with "
+            "`bench run`, or name the folder of a run."
+        )
     return found
+
+
+def _has_results(folder: Path) -> bool:
+    records = [folder / _RECORDS, *folder.glob(f"machines/**/{_RECORDS}")]
+    return any(path.is_file() and path.stat().st_size for path in records)
+
+
+def _is_written_now(folder: Path) -> bool:
+    """Whether another process holds the lock of a run (`bench.store.write.lock_folder`)."""
+    import fcntl  # not on Windows
+
+    try:
+        with (folder / _LOCK).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    return False
