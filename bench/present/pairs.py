@@ -99,7 +99,7 @@ def _by_heading(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
 
 
 def _heading(pair: Pair) -> str:
-    names = f"{_subject(pair)} / {DEFAULT if pair.model == pair.other else _object(pair)}"
+    names = f"{subject_words(pair)} / {DEFAULT if pair.model == pair.other else object_words(pair)}"
     if pair.relation == "control":
         return f"{names}  effect of distillation"
     return f"{names}  {_size_words(pair)}".rstrip()
@@ -158,8 +158,8 @@ def _accuracy_figures(change: Change | None) -> dict[str, Figure]:
 
 def sentence(pair: Pair) -> str:
     """What was found about one pair on one target, in plain words."""
-    target, model, other = _name(pair.target), _subject(pair), _object(pair)
-    accuracy = _accuracy_words(pair.accuracy)
+    target, model, other = _name(pair.target), subject_words(pair), object_words(pair)
+    accuracy = accuracy_words(pair.accuracy)
     established = pair.accuracy is not None and pair.accuracy.significant
     if pair.speedup is None:
         why = pair.missing or "too few invocations"
@@ -175,7 +175,7 @@ def sentence(pair: Pair) -> str:
 
 
 def _speed_words(pair: Pair, found: Ratio) -> str:
-    other = _object(pair)
+    other = object_words(pair)
     if pair.contended and pair.floor_speedup is not None:
         return (
             f"is {ratio(found.value)} as fast as {other} at the median but "
@@ -184,7 +184,8 @@ def _speed_words(pair: Pair, found: Ratio) -> str:
     return f"is {ratio(found.value, found.low, found.high)} as fast as {other}"
 
 
-def _accuracy_words(change: Change | None) -> str:
+def accuracy_words(change: Change | None) -> str:
+    """How much more or less accurate the first of two is, with the test."""
     if change is None:
         return "accuracy was not compared"
     test = f"({change.test} {p_value(change.p)})".replace(" ", TIED)
@@ -217,12 +218,12 @@ def _quality(change: Change) -> str:
     return "accuracy" if change.metric.share else change.metric.name
 
 
-def _subject(pair: Pair) -> str:
+def subject_words(pair: Pair) -> str:
     """The pair's first model as people are told of it."""
     return _name(pair.model) + in_words(pair.variant)
 
 
-def _object(pair: Pair) -> str:
+def object_words(pair: Pair) -> str:
     """The other model; as ``its fp32 form`` where it is the same one."""
     if pair.model == pair.other:
         return f"its {pair.other_variant} form"
