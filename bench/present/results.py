@@ -49,6 +49,7 @@ from bench.present.layout import (
     lay_out,
     wrap,
 )
+from bench.present.pivot import Batch, batches_of
 from bench.present.queries import query_notes
 from bench.present.told import told
 from bench.record.placement import is_all_on_device, share_on_device, share_percent
@@ -81,24 +82,12 @@ _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
-class _Batch:
-    """What one line shows: a latency record, a throughput record, or both."""
-
-    latency: Record | None = None
-    offline: Record | None = None
-
-    @property
-    def records(self) -> list[Record]:
-        return [record for record in (self.latency, self.offline) if record is not None]
-
-
-@dataclass(frozen=True)
 class _Row:
     """Everything on one model, variant and target."""
 
     label: str
     records: tuple[Record, ...]
-    batches: tuple[_Batch, ...]
+    batches: tuple[Batch, ...]
 
 
 def result_table(records: Sequence[Record], width: int = 80) -> Text:
@@ -150,7 +139,7 @@ def _groups(records: Sequence[Record]) -> list[tuple[str, list[_Row]]]:
                 several_variants=several_variants,
                 originals=originals,
             ),
-            [_Row(label, tuple(found), _batches(found)) for label, found in rows.items()],
+            [_Row(label, tuple(found), batches_of(found)) for label, found in rows.items()],
         )
         for rows in grouped.values()
     ]
@@ -224,23 +213,10 @@ def _parameters(count: int | None) -> str:
     return f"{count} parameters"
 
 
-def _batches(records: Sequence[Record]) -> tuple[_Batch, ...]:
-    """One line for each batch; a latency at batch 1 alone shares the line of the first batch."""
-    latency = {r.cell.batch: r for r in records if find_scenario(r.cell.scenario).shows_latency}
-    offline = {r.cell.batch: r for r in records if r.cell.is_rate}
-    if set(latency) == {1} and offline and 1 not in offline:
-        first, *rest = sorted(offline)
-        joined = _Batch(latency[1], offline[first])
-        return (joined, *(_Batch(None, offline[batch]) for batch in rest))
-    return tuple(
-        _Batch(latency.get(batch), offline.get(batch)) for batch in sorted({*latency, *offline})
-    )
-
-
 # -- figures --------------------------------------------------------------------------------------
 
 
-def _units(batches: Sequence[_Batch]) -> dict[str, Unit]:
+def _units(batches: Sequence[Batch]) -> dict[str, Unit]:
     """One unit for each column (the latency columns share theirs)."""
     timed = [b.latency for b in batches if b.latency and not b.latency.simulated]
     latencies = [_typical_ns(r) for r in timed]
@@ -256,7 +232,7 @@ def _units(batches: Sequence[_Batch]) -> dict[str, Unit]:
     }
 
 
-def _unit_names(units: Mapping[str, Unit], batches: Sequence[_Batch]) -> dict[str, str]:
+def _unit_names(units: Mapping[str, Unit], batches: Sequence[Batch]) -> dict[str, str]:
     names = {key: unit.name for key, unit in units.items()}
     names["p90"] = names["p99"] = names["latency"]
     scale = _scale(batches)
@@ -304,7 +280,7 @@ def _failure_text(failure: Failure) -> str:
     return f"{failure.kind}: {printable(failure.message, limit=400)}"
 
 
-def _figures(batch: _Batch, row: _Row, units: Mapping[str, Unit]) -> dict[str, Figure]:
+def _figures(batch: Batch, row: _Row, units: Mapping[str, Unit]) -> dict[str, Figure]:
     figures = {"memory": _number(_peak(batch.records), units["memory"])}
     if batch.latency is not None:
         figures |= _latency_figures(batch.latency, units)
@@ -317,7 +293,7 @@ def _figures(batch: _Batch, row: _Row, units: Mapping[str, Unit]) -> dict[str, F
     return figures
 
 
-def _rate_record(batch: _Batch) -> Record | None:
+def _rate_record(batch: Batch) -> Record | None:
     """Other tools tell latency and throughput of the same calls."""
     if batch.offline is None and batch.latency is not None and batch.latency.foreign is not None:
         return batch.latency
@@ -469,7 +445,7 @@ def _check_text(check: Check) -> str:
     return f"{printable(check.name, limit=60)}: {printable(check.detail, limit=400)}"
 
 
-def _legend(batches: Sequence[_Batch]) -> list[str]:
+def _legend(batches: Sequence[Batch]) -> list[str]:
     """What ± and p99 mean, where the table shows any."""
     timed = [r.latency for b in batches for r in b.records if r.latency and not r.simulated]
     if not timed:
@@ -478,7 +454,7 @@ def _legend(batches: Sequence[_Batch]) -> list[str]:
     return [f"± is the {confidence:g}% interval; p99 is an upper bound at 99% confidence."]
 
 
-def _percentile_notes(batches: Sequence[_Batch]) -> list[str]:
+def _percentile_notes(batches: Sequence[Batch]) -> list[str]:
     missing = [
         b.latency.latency.p99
         for b in batches
@@ -492,7 +468,7 @@ def _percentile_notes(batches: Sequence[_Batch]) -> list[str]:
     return [f"{MISSING} p99 needs {missing[0].samples_needed} samples; these rows have {have}."]
 
 
-def _metric_notes(batches: Sequence[_Batch]) -> list[str]:
+def _metric_notes(batches: Sequence[Batch]) -> list[str]:
     """What the accuracy column shows where that is no share of right answers."""
     words = {metric.words() for metric in _metrics(batches)}
     return [f"{MISSING} accuracy is {text}." for text in sorted(filter(None, words))]
@@ -535,12 +511,12 @@ def _token_words(name: str) -> str:
     return _TOKEN_WORDS[scenario.counts].format(scenario.size, scenario.new_tokens)
 
 
-def _metrics(batches: Sequence[_Batch]) -> set[MetricRow]:
+def _metrics(batches: Sequence[Batch]) -> set[MetricRow]:
     records = [record for batch in batches for record in batch.records]
     return {metric_of(record) for record in records if record.accuracy is not None}
 
 
-def _scale(batches: Sequence[_Batch]) -> Scale | None:
+def _scale(batches: Sequence[Batch]) -> Scale | None:
     """That of the accuracies, where they have one."""
     return common_scale(metric.scale for metric in _metrics(batches))
 

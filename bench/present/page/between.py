@@ -12,33 +12,29 @@ from bench.judge.matching import Matched, match_machines, match_runs
 from bench.numbers import MISSING, ratio
 from bench.present.compare import canary_notes, difference_lines, sentences
 from bench.present.page.draw import Axis, Dot, Lane, checked, dot_plot
-from bench.present.page.names import NEUTRAL, in_picture, lane_label, shown
+from bench.present.page.names import (
+    Palette,
+    in_picture,
+    lane_label,
+    model_and_variant,
+    shown,
+    target_words,
+)
 from bench.present.page.parts import Column, Entry, Picture, Section, Table, bounds
 from bench.present.page.selection import MOST_LANES, cut_words
 from bench.present.sides import named, names_of
 from bench.stats.verdict import Verdict
 from bench.store.run import StoredRun
 
-_COLOURS = {
-    Verdict.FASTER: "#00936b",
-    Verdict.SLOWER: "#d55e00",
-    Verdict.SAME: "#0072b2",
-    Verdict.CONTENTION_DEPENDENT: "#c77700",
-    Verdict.INCONCLUSIVE: NEUTRAL,
-}
-_SYMBOLS = {
-    Verdict.FASTER: "triangle-left",
-    Verdict.SLOWER: "triangle-right",
-    Verdict.SAME: "circle",
-    Verdict.CONTENTION_DEPENDENT: "diamond",
-    Verdict.INCONCLUSIVE: "circle-open",
-}
 _TONES = {Verdict.FASTER: "good", Verdict.SLOWER: "bad", Verdict.INCONCLUSIVE: "dim"}
 _MOST_DIFFERENCES = 12
 
 
 def section(
-    runs: Sequence[tuple[str, StoredRun]], machines: Sequence[str], allowed: Collection[str]
+    runs: Sequence[tuple[str, StoredRun]],
+    machines: Sequence[str],
+    allowed: Collection[str],
+    palette: Palette,
 ) -> Section:
     """Each later run against the first: what differs, and what that lets be said.
 
@@ -54,7 +50,7 @@ def section(
         except SpecError as error:
             paragraphs.append(f"{names}: {error}")
             continue
-        said, picture = _one(names, first, letter, matched, allowed)
+        said, picture = _one(names, first, letter, matched, allowed, palette)
         paragraphs += [*said, *([aside] if aside else [])]
         if picture is not None:
             pictures.append(picture)
@@ -87,7 +83,12 @@ def _matched(
 
 
 def _one(
-    names: str, first: str, letter: str, matched: Matched, allowed: Collection[str]
+    names: str,
+    first: str,
+    letter: str,
+    matched: Matched,
+    allowed: Collection[str],
+    palette: Palette,
 ) -> tuple[list[str], Picture | None]:
     matched = replace(matched, names=(f"run {first}", f"run {letter}"))
     report = compare(matched, allowed)
@@ -103,14 +104,14 @@ def _one(
     said = [f"{names}: {' '.join((*sentences(report), *canary_notes(report)))}"]
     if differing:
         said.append(f"What differs ({first} / {letter}): {'; '.join(differing)}.")
-    return said, _picture(report, letter, first)
+    return said, _picture(report, letter, first, palette)
 
 
-def _picture(report: Report, letter: str, first: str) -> Picture | None:
+def _picture(report: Report, letter: str, first: str, palette: Palette) -> Picture | None:
     found = [c for c in report.comparisons if c.effect is not None]
     if not found:
         return None
-    lanes = [_lane(comparison) for comparison in found[:MOST_LANES]]
+    lanes = [_lane(comparison, palette) for comparison in found[:MOST_LANES]]
     spec, height = dot_plot(
         lanes,
         Axis(f"{letter} over {first}, times (log scale)", log=True, reference=1.0, suffix="x"),
@@ -145,14 +146,17 @@ def _label(comparison: Comparison) -> str:
     return f"{lane_label(cell)} · {cell.scenario} batch {cell.batch}"
 
 
-def _lane(comparison: Comparison) -> Lane:
+def _lane(comparison: Comparison, palette: Palette) -> Lane:
     effect = comparison.effect
     assert effect is not None
     value, low, high = _of_times(comparison)
     label = in_picture(_label(comparison))
     hover = f"<b>{label}</b><br>{ratio(value, low, high)}: {effect.verdict.value}"
-    colour, symbol = _COLOURS[effect.verdict], _SYMBOLS[effect.verdict]
-    return Lane(label, (Dot(value, low, high, hover, colour, symbol, effect.verdict.value),))
+    cell = comparison.match.b.cell
+    dot = Dot(value, low, high, hover, palette.colour(cell.model.name), palette.symbol(cell.target))
+    group = f"{model_and_variant(cell)} · {cell.scenario} batch {cell.batch}"
+    words = f"{ratio(value)} {effect.verdict.value}"
+    return Lane(in_picture(target_words(cell)), (dot,), in_picture(group), words)
 
 
 def _table(report: Report, name: str) -> Table:

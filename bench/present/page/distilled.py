@@ -27,11 +27,11 @@ from bench.numbers import (
 )
 from bench.present.fidelity import limits
 from bench.present.fidelity import sentence as fidelity_sentence
+from bench.present.once import once
 from bench.present.page.draw import Axis, Dot, Lane, checked, dot_plot
-from bench.present.page.names import COLOURS, NEUTRAL, Palette, in_picture, shown
+from bench.present.page.names import SEVERAL, Palette, in_picture, shown
 from bench.present.page.parts import Column, Entry, Picture, Section, Table, bounds
 from bench.present.page.selection import MOST_LANES, cut_words
-from bench.present.pairs import sentence
 from bench.record.result import Record
 from bench.stats.interval import Interval
 from bench.store.run import StoredRun
@@ -51,8 +51,8 @@ def section(
     likenesses, lost = _likenesses(run)
     controls = {pair.other for pair in pairs if pair.relation == "control"}
     # A control's distance from the original would repeat what is said of the distilled model.
-    worth = [p for p in pairs if p.model not in controls and p.relation != "variant" and _tells(p)]
-    told = [sentence(pair) for pair in worth]
+    worth = [p for p in pairs if p.model not in controls and _tells(p)]
+    told = once(worth)
     speedups = _speedups(pairs, palette, f"{prefix}speedup")
     kept = _changes(pairs, palette, f"{prefix}kept")
     if speedups is not None and speedups.table is not None:
@@ -60,7 +60,7 @@ def section(
     pictures = [
         speedups,
         *kept,
-        *(_likeness(found, f"{prefix}like{n}") for n, found in enumerate(likenesses, 1)),
+        *(_likeness(found, palette, f"{prefix}like{n}") for n, found in enumerate(likenesses, 1)),
     ]
     return Section(
         f"{prefix}distilled",
@@ -103,13 +103,17 @@ def _tells(pair: Pair) -> bool:
 
 def _label(pair: Pair) -> str:
     """``fashion-student / fashion-teacher · openvino:cpu``."""
+    return f"{_names(pair)} · {shown(pair.target)}"
+
+
+def _names(pair: Pair) -> str:
     variant = suffix(pair.variant)
     other = (
         pair.other_variant
         if pair.model == pair.other
         else f"{pair.other}{suffix(pair.other_variant)}"
     )
-    return f"{shown(pair.model)}{variant} / {shown(other)} · {shown(pair.target)}"
+    return f"{shown(pair.model)}{variant} / {shown(other)}"
 
 
 # -- pictures -------------------------------------------------------------------------------------
@@ -130,7 +134,8 @@ def _speedups(pairs: Sequence[Pair], palette: Palette, name: str) -> Picture | N
             f"{speedup.invocations} invocations"
         )
         dot = _dot(speedup.interval, hover, pair, palette)
-        lanes.append(Lane(label, (dot,)))
+        value, _, _ = ratio(speedup.value).partition(" ")
+        lanes.append(Lane(in_picture(pair.target), (dot,), in_picture(_names(pair)), value))
     axis = Axis("Speed-up, times (log scale)", log=True, reference=1.0, suffix="x")
     spec, height = dot_plot(lanes, axis)
     best = max(found, key=lambda pair: pair.speedup.value if pair.speedup else 0)
@@ -169,17 +174,24 @@ def _changed(found: Sequence[Pair], pairs: Sequence[Pair], palette: Palette, nam
     assert found[0].accuracy is not None
     metric = found[0].accuracy.metric
     scale, higher = metric.scale, metric.sign > 0
-    for pair in found[:MOST_LANES]:
+    groups = _alike(found)
+    for alike in groups[:MOST_LANES]:
+        pair = alike[0]
         change = pair.accuracy
         assert change is not None
-        label, difference = in_picture(_label(pair)), change.difference
+        group, difference = in_picture(_names(pair)), change.difference
+        targets = [in_picture(one.target) for one in alike]
         interval = f"{scale.difference(difference.low)} to {scale.difference(difference.high)}"
         amount = scale.steps_of(scale.difference(difference.estimate))
         hover = (
-            f"<b>{label}</b><br>{amount} ({interval})<br>"
+            f"<b>{group}</b><br>{'<br>'.join(targets)}<br>{amount} ({interval})<br>"
             f"{change.test} {p_value(change.p)}, {change.examples} examples"
         )
-        lanes.append(Lane(label, (_dot(difference, hover, pair, palette),)))
+        dot = _dot(difference, hover, pair, palette)
+        label = targets[0]
+        if len(alike) > 1:
+            dot, label = replace(dot, symbol=SEVERAL), f"{len(alike)} targets, all alike"
+        lanes.append(Lane(label, (dot,), group, scale.difference(difference.estimate)))
     what = f"Accuracy, {scale.steps}" if scale.is_fraction else in_picture(metric.name)
     spec, height = dot_plot(lanes, Axis(what, 1 / scale.factor, reference=0.0))
     worst = min(found, key=lambda p: p.accuracy.gain.estimate if p.accuracy else 0)
@@ -190,11 +202,21 @@ def _changed(found: Sequence[Pair], pairs: Sequence[Pair], palette: Palette, nam
         words=f"{_what(metric)} more or less than the model after the stroke, on the same "
         f"examples; {'left' if higher else 'right'} of the dotted line is lost. The largest loss: "
         f"{_label(worst)}, {scale.steps_of(scale.difference(worst.accuracy.difference.estimate))}."
-        f"{cut_words(len(lanes), len(found), 'pairs')}",
+        f"{cut_words(len(lanes), len(groups), 'pairs')}",
         spec=checked(spec),
         table=_table(pairs, f"{name}-data"),
         height=height,
     )
+
+
+def _alike(pairs: Sequence[Pair]) -> list[list[Pair]]:
+    """Pairs of two models whose accuracies differ by the same on all of their targets, together."""
+    grouped: dict[tuple[object, ...], list[Pair]] = {}
+    for pair in pairs:
+        assert pair.accuracy is not None
+        found = pair.accuracy.difference
+        grouped.setdefault((_names(pair), found.estimate, found.low, found.high), []).append(pair)
+    return list(grouped.values())
 
 
 def _what(metric: MetricRow) -> str:
@@ -202,21 +224,20 @@ def _what(metric: MetricRow) -> str:
     return f"{steps.capitalize()} of accuracy" if steps else shown(metric.name).capitalize()
 
 
-def _likeness(titled: Titled, name: str) -> Picture | None:
+def _likeness(titled: Titled, palette: Palette, name: str) -> Picture | None:
     """The measures of likeness of the distilled model and of the control, 0 to 1."""
     measures = [m for m in titled.found.measures if m.value and m.key != "calibration_error"]
     lanes = []
     for measure in measures:
-        dots = [
-            Dot(v.estimate, v.low, v.high, _likeness_hover(measure, who, v), colour, symbol, who)
-            for who, v, colour, symbol in (
-                (in_picture(titled.student), measure.value, COLOURS[0], "circle"),
-                (in_picture(titled.control or ""), measure.control, NEUTRAL, "square"),
-            )
-            if v is not None
-        ]
         better = "higher" if measure.better == "high" else "lower"
-        lanes.append(Lane(f"{in_picture(measure.name)}, {better} is more alike", tuple(dots)))
+        group = f"{in_picture(measure.name)}, {better} is more alike"
+        for name_of, v in ((titled.student, measure.value), (titled.control, measure.control)):
+            if v is None or not name_of:
+                continue
+            who, hover = in_picture(name_of), _likeness_hover(measure, in_picture(name_of), v)
+            look = (palette.colour(name_of), palette.symbol(titled.target))
+            dot = Dot(v.estimate, v.low, v.high, hover, *look)
+            lanes.append(Lane(who, (dot,), group, f"{v.estimate:.3f}"))
     if not lanes:
         return None
     spec, height = dot_plot(lanes, Axis("Likeness to the original", from_zero=True))

@@ -10,21 +10,27 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from html import escape, unescape
 from typing import Any
 
 from bench.cards.tasks.base import MetricRow
 from bench.errors import Unavailable
 from bench.numbers import significant
-from bench.present.page.names import in_picture
+from bench.present.page.names import NEUTRAL, in_picture
 from bench.record.result import Estimate
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 INK = "#3d444d"
 GRID = "#e3e6ea"
 GROUND = "#ffffff"
-LANE_HEIGHT = 34  #: pixels: one line of text with its dot under it
+LANE_HEIGHT = 23  #: pixels: one line of text with its dot beside it
 HEAD_HEIGHT = 66  #: pixels: the axis with its title
+#: Of lines: a target each, as symbols are.
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 _FEWEST_TICKS, _MOST_TICKS = 3, 6
+_LETTER = 6.6  #: pixels of one at 11 pixels, about
+_MOST_LETTERS = 24  #: of a label: a phone has 360 pixels for labels, dots and values
+_HEADING_LETTERS = 56
 
 
 @dataclass(frozen=True)
@@ -54,10 +60,13 @@ class Dot:
 
 @dataclass(frozen=True)
 class Lane:
-    """A label with the dots under it."""
+    """A label with the dots beside it and their values in words at the right; lanes of one
+    ``group`` stand together under its name."""
 
     label: str
     dots: tuple[Dot, ...]
+    group: str = ""
+    value: str = ""
 
 
 def layout(height: int, **changes: Any) -> dict[str, Any]:
@@ -146,48 +155,87 @@ def _even(low: float, high: float) -> list[float]:
     return [k * step for k in range(first, math.floor(high / step) + 1)]
 
 
-def dot_plot(lanes: Sequence[Lane], axis: Axis) -> tuple[dict[str, Any], int]:
-    """One lane a label, its dots with their intervals below the label; and the height in pixels.
-
-    Labels stand above their dots, so that a narrow screen leaves the whole width to the values.
-    """
-    series = list(dict.fromkeys(dot.series for lane in lanes for dot in lane.dots))
-    legend = len(series) > 1
-    height = LANE_HEIGHT * len(lanes) + HEAD_HEIGHT + (26 if legend else 0)
+def dot_plot(found: Sequence[Lane], axis: Axis) -> tuple[dict[str, Any], int]:
+    """One lane a label: labels in a gutter, dots with their intervals, values at the right; and
+    the height in pixels."""
+    groups: dict[str, list[Lane]] = {}
+    for lane in found:
+        groups.setdefault(lane.group, []).append(lane)
+    lines: list[Lane | str] = []
+    for group, members in groups.items():
+        lines += [*([group] if group else []), *members]
+    lanes = [(place, line) for place, line in enumerate(lines) if isinstance(line, Lane)]
+    legend = len({dot.series for _, lane in lanes for dot in lane.dots}) > 1
+    height = LANE_HEIGHT * len(lines) + HEAD_HEIGHT + (26 if legend else 0)
     ends = [
         x / axis.scale
-        for lane in lanes
+        for _, lane in lanes
         for dot in lane.dots
         for x in (dot.value, dot.low, dot.high)
         if x is not None and math.isfinite(x)
     ]
     if axis.reference is not None:
         ends.append(axis.reference / axis.scale)
-    traces = _traces(lanes, axis.scale, legend=legend)
+    gutter = _width(clipped(lane.label) for _, lane in lanes)
     figure = {
-        "data": traces,
+        "data": _traces(lanes, axis.scale, legend=legend),
         "layout": layout(
             height,
             xaxis=_value_axis(axis, ends),
             yaxis={
-                "range": [len(lanes) - 0.25, -0.75],
-                "visible": False,
+                "range": [len(lines) - 0.4, -0.6],
+                "tickvals": [place for place, _ in lanes],
+                "showticklabels": False,
+                "gridcolor": GRID,
+                "griddash": "dot",
+                "zeroline": False,
                 "fixedrange": True,
             },
-            annotations=[_label(lane.label, place) for place, lane in enumerate(lanes)],
+            annotations=[
+                a for place, line in enumerate(lines) for a in _texts(line, place, gutter)
+            ],
             shapes=_reference(axis),
             showlegend=legend,
             legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
-            margin={"l": 8, "r": 14, "t": 30 if legend else 4, "b": 46},
+            margin={
+                "l": gutter,
+                "r": _width(lane.value for _, lane in lanes),
+                "t": 30 if legend else 4,
+                "b": 46,
+            },
         ),
     }
     return figure, height
 
 
-def _traces(lanes: Sequence[Lane], scale: float, *, legend: bool) -> list[dict[str, Any]]:
+def clipped(label: str, most: int = _MOST_LETTERS) -> str:
+    """A label that fits the gutter. What was escaped for a picture stays so."""
+    plain = unescape(label)
+    return label if len(plain) <= most else escape(f"{plain[: most - 1]}…", quote=False)
+
+
+def _width(texts: Iterable[str]) -> int:
+    """Pixels for the longest of some words, and some air."""
+    return 14 + round(_LETTER * max((len(unescape(text)) for text in texts), default=0))
+
+
+def _texts(line: Lane | str, place: int, gutter: int) -> list[dict[str, Any]]:
+    """The heading of a group; or the label of a lane, and its values."""
+    if isinstance(line, str):
+        heading = f"<b>{clipped(line, _HEADING_LETTERS)}</b>"
+        return [_text(heading, place, 0, "left", -gutter)]
+    found = [_text(clipped(line.label), place, 0, "left", 8 - gutter)]
+    if line.value:
+        found.append(_text(line.value, place, 1, "left", 8))
+    return found
+
+
+def _traces(
+    lanes: Sequence[tuple[int, Lane]], scale: float, *, legend: bool
+) -> list[dict[str, Any]]:
     """One trace for each series, colour and symbol: an error bar has one colour a trace."""
     grouped: dict[tuple[str, str, str], list[tuple[int, Dot]]] = {}
-    for place, lane in enumerate(lanes):
+    for place, lane in lanes:
         for dot in lane.dots:
             grouped.setdefault((dot.series, dot.colour, dot.symbol), []).append((place, dot))
     named: set[str] = set()
@@ -203,14 +251,18 @@ def _traces(lanes: Sequence[Lane], scale: float, *, legend: bool) -> list[dict[s
                 "showlegend": legend and series not in named,
                 "x": [dot.value / scale for dot in dots],
                 "y": [place for place, _ in found],
-                "error_x": error_bars(dots, scale, colour),
-                "marker": {"color": colour, "symbol": symbol, "size": 8},
+                **({"error_x": error_bars(dots, scale, colour)} if _uncertain(dots) else {}),
+                "marker": {"color": colour, "symbol": symbol, "size": 9},
                 "hoverinfo": "text",
                 "hovertext": [dot.hover for dot in dots],
             }
         )
         named.add(series)
     return traces
+
+
+def _uncertain(dots: Sequence[Dot]) -> bool:
+    return any(dot.low is not None for dot in dots)
 
 
 def error_bars(dots: Sequence[Dot], scale: float, colour: str) -> dict[str, Any]:
@@ -245,18 +297,19 @@ def _value_axis(axis: Axis, ends: list[float]) -> dict[str, Any]:
     )
 
 
-def _label(text: str, place: int) -> dict[str, Any]:
+def _text(text: str, place: int, at: int, anchor: str, shift: int) -> dict[str, Any]:
     return {
         "text": text,
-        "x": 0,
+        "x": at,
         "xref": "paper",
-        "xanchor": "left",
-        "y": place - 0.42,
+        "xanchor": anchor,
+        "xshift": shift,
+        "y": place,
         "yref": "y",
         "yanchor": "middle",
         "showarrow": False,
         "font": {"size": 11},
-        "align": "left",
+        "align": anchor,
         "bgcolor": GROUND,
         "borderpad": 0,
     }
@@ -292,13 +345,19 @@ _FORM = {"front": "", "open": "-open-dot", "dominated": "-open"}
 
 
 def front_layout(
-    height: int, metric: MetricRow, cost: str, ends: Iterable[float]
+    height: int,
+    metric: MetricRow,
+    cost: str,
+    ends: Iterable[float],
+    names: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
-    """``cost`` names the horizontal axis, and ``ends`` are those of the intervals along it."""
+    """``cost`` names the horizontal axis, ``ends`` are those of the intervals along it, and
+    ``names`` stand beside points."""
     # A metric that is no share of right answers is named.
     title = in_picture(metric.words()) or f"Accuracy, {metric.scale.unit}"
     return layout(
         height,
+        annotations=list(names),
         xaxis=log_axis(f"{cost} (log scale)", ends),
         yaxis=plain_axis(title, nticks=7) | ({} if metric.sign > 0 else {"autorange": "reversed"}),
         showlegend=True,
@@ -345,6 +404,28 @@ def front_point(
         "hoverinfo": "text",
         "hovertext": ["<br>".join(hover)],
         "showlegend": False,
+    }
+
+
+def name_beside(
+    name: Sequence[str], at: tuple[float, float], *, left: bool, above: bool
+) -> dict[str, Any]:
+    """The name of a point, a line each, with a line that leads to it; ``at`` is on the axes."""
+    return {
+        "text": "<br>".join(name),
+        "x": math.log10(at[0]),  # a logarithmic axis takes its exponents
+        "y": at[1],
+        "ax": -26 if left else 26,
+        "ay": -34 if above else 34,
+        "xanchor": "right" if left else "left",
+        "align": "right" if left else "left",
+        "arrowhead": 0,
+        "arrowwidth": 1,
+        "arrowcolor": NEUTRAL,
+        "standoff": 8,
+        "font": {"size": 11},
+        "borderpad": 1,
+        "bgcolor": GROUND,
     }
 
 

@@ -51,7 +51,7 @@ def section(failed: Sequence[Record], prefix: str) -> Section:
     table = Table(f"{prefix}failures-data", "Failures by reason", columns, rows, left_out)
     total = len(failed)
     words = f"{total:,} {'cell' if total == 1 else 'cells'} failed, for {len(grouped):,} "
-    words += f"{'reason' if len(grouped) == 1 else 'reasons'}. Figures of theirs are in no picture."
+    words += f"{'reason' if len(grouped) == 1 else 'reasons'}. Pictures leave them out."
     return Section(
         f"{prefix}failures",
         "What failed and why",

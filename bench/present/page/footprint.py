@@ -55,16 +55,18 @@ def _memory(records: Sequence[Record], palette: Palette, name: str) -> Picture |
 def _memory_lane(record: Record, palette: Palette) -> Lane:
     memory, label = record.memory, in_picture(lane_label(record.cell))
     assert memory is not None
-    colour = palette.colour(record.cell.model.name)
+    colour, symbol = palette.colour(record.cell.model.name), palette.symbol(record.cell.target)
     dots = [
-        Dot(value, None, None, f"<b>{label}</b><br>{series}: {size(value)}", colour, symbol, series)
-        for series, value, symbol in (
-            ("peak of the worker", memory.peak_rss_bytes, "circle"),
-            ("added by loading and running", memory.added_rss_bytes, "circle-open"),
+        Dot(value, None, None, f"<b>{label}</b><br>{series}: {size(value)}", colour, form, series)
+        for series, value, form in (
+            ("peak of the worker", memory.peak_rss_bytes, symbol),
+            ("added by loading and running", memory.added_rss_bytes, f"{symbol}-open"),
         )
         if value
     ]
-    return Lane(label, tuple(dots))
+    group = in_picture(model_and_variant(record.cell))
+    value = size(memory.peak_rss_bytes) if memory.peak_rss_bytes else ""
+    return Lane(in_picture(target_words(record.cell)), tuple(dots), group, value)
 
 
 def _memory_table(records: Sequence[Record], name: str) -> Table:
@@ -106,7 +108,8 @@ def _sizes(records: Sequence[Record], palette: Palette, name: str) -> Picture | 
     lanes = [
         Lane(
             in_picture(label),
-            (
+            value=size(record.cell.model.file_bytes),
+            dots=(
                 Dot(
                     record.cell.model.file_bytes,
                     None,

@@ -7,9 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from bench.numbers import MISSING, TIME_UNITS, Unit, column_unit, duration
+from bench.numbers import MISSING, TIME_UNITS, Unit, column_unit, duration, half_width, in_unit
 from bench.present.page.distributions import SHARES, Curve, read_curves
-from bench.present.page.draw import Axis, Dot, Lane, checked, dot_plot, layout, log_axis, plain_axis
+from bench.present.page.draw import (
+    DASHES,
+    Axis,
+    Dot,
+    Lane,
+    checked,
+    dot_plot,
+    layout,
+    log_axis,
+    plain_axis,
+)
 from bench.present.page.names import (
     Palette,
     in_picture,
@@ -52,7 +62,7 @@ def section(run: StoredRun, records: Sequence[Record], palette: Palette, prefix:
             pictures.append(_panel(drawn, curves, palette, f"{prefix}ecdf{number}"))
     everything = len({_panel_key(record) for record in timed})
     remarks = [
-        f"A curve is one process (invocation), so the gap between curves of one colour is what "
+        f"A curve is one process (invocation), so the gap between curves of one target is what "
         f"another process would change. At most {MOST_CURVES} a target are drawn, each from "
         f"{len(SHARES)} quantiles of its undisturbed calls."
     ]
@@ -77,7 +87,7 @@ def latency_dots(records: Sequence[Record], palette: Palette, name: str) -> Pict
     several = len({(r.cell.scenario, r.cell.batch) for r in timed}) > 1
     shown = timed if len(timed) <= MOST_LANES else sorted(timed, key=time_of_sample)[:MOST_LANES]
     unit = column_unit([r.latency.median_ns.value for r in shown if r.latency], TIME_UNITS)
-    lanes = [_lane(record, several=several, palette=palette) for record in shown]
+    lanes = [_lane(record, unit, several=several, palette=palette) for record in shown]
     axis = Axis(f"Median latency of one query, {unit.name} (log scale)", unit.scale, log=True)
     spec, height = dot_plot(lanes, axis)
     fastest = min(shown, key=time_of_sample)
@@ -95,7 +105,7 @@ def latency_dots(records: Sequence[Record], palette: Palette, name: str) -> Pict
     )
 
 
-def _lane(record: Record, *, several: bool, palette: Palette) -> Lane:
+def _lane(record: Record, unit: Unit, *, several: bool, palette: Palette) -> Lane:
     assert record.latency is not None
     found = record.latency.median_ns
     hover = "<br>".join(
@@ -108,7 +118,11 @@ def _lane(record: Record, *, several: bool, palette: Palette) -> Lane:
     colour = palette.colour(record.cell.model.name)
     symbol = palette.symbol(record.cell.target)
     dot = Dot(found.value, found.low, found.high, hover, colour, symbol)
-    return Lane(in_picture(lane_label(record.cell, several_loads=several)), (dot,))
+    cell = record.cell
+    load = f" · {cell.scenario} batch {cell.batch}" if several else ""
+    group = in_picture(f"{model_and_variant(cell)}{load}")
+    value = f"{in_unit(found.value, unit)} {half_width(found.value, found.low, found.high)}"
+    return Lane(in_picture(target_words(cell)), (dot,), group, value)
 
 
 def _table(records: Sequence[Record], unit: Unit, name: str) -> Table:
@@ -175,10 +189,16 @@ def _panel(
     ]
     # The few slowest calls of a curve may be a hundred times the rest and are drawn to the edge.
     ends = [c.quantiles_ns[i] / unit.scale for r in records for c in curves[r.cell_id] for i in _IN]
-    targets = {record.cell.target: palette.target_colour(record.cell.target) for record in records}
+    colour = palette.colour(cell.model.name)
     for trace in traces:
-        trace["line"] = {"color": targets[trace.pop("target")], "width": 1.1, "shape": "hv"}
-        trace["opacity"] = 0.75
+        target = trace.pop("target")
+        look = {"color": colour, "symbol": palette.symbol(target), "size": 9}
+        if trace["mode"] == "lines":
+            dash = DASHES[palette.place(target) % len(DASHES)]
+            trace |= {"opacity": 0.6}
+            trace["line"] = {"color": colour, "width": 1.1, "shape": "hv", "dash": dash}
+        else:
+            trace["marker"] = look
     spec = {
         "data": traces,
         "layout": layout(
@@ -198,8 +218,8 @@ def _panel(
     return Picture(
         name=name,
         title=f"{model_and_variant(cell)}{load}",
-        words="The share of calls that took no longer, a curve for each invocation; further left "
-        f"is faster, steeper is steadier. Medians: {medians}.",
+        words="The share of calls that took no longer, a curve for each process; further left "
+        f"is faster, steeper is steadier. Symbols are the medians. Medians: {medians}.",
         spec=checked(spec),
         table=_curve_table(records, curves, unit, f"{name}-data", model_and_variant(cell)),
         height=_PANEL_HEIGHT,
@@ -208,6 +228,9 @@ def _panel(
 
 #: The places of the quantiles that set the ends of the axis: 1% and 99%.
 _IN = (int(np.searchsorted(SHARES, 0.01)), int(np.searchsorted(SHARES, 0.99)))
+
+
+_MIDDLE = int(np.searchsorted(SHARES, 0.5))
 
 
 def _traces(record: Record, curves: Sequence[Curve], unit: Unit) -> list[dict[str, Any]]:
@@ -224,10 +247,21 @@ def _traces(record: Record, curves: Sequence[Curve], unit: Unit) -> list[dict[st
             + unit.name
             + "<br>%{meta}<extra></extra>",
             "legendgroup": record.cell.target,
-            "showlegend": place == 0,
+            "showlegend": False,
             "target": record.cell.target,
         }
-        for place, curve in enumerate(curves)
+        for curve in curves
+    ] + [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": [float(curve.quantiles_ns[_MIDDLE]) / unit.scale for curve in curves],
+            "y": [0.5] * len(curves),
+            "name": target,
+            "hoverinfo": "skip",
+            "legendgroup": record.cell.target,
+            "target": record.cell.target,
+        }
     ]
 
 

@@ -20,8 +20,15 @@ from bench.present.matrix.words import (
     row_name,
     target_name,
 )
-from bench.present.page.draw import STATES, checked, front_layout, front_point, legend
-from bench.present.page.names import COLOURS, NEUTRAL, SYMBOLS, in_picture
+from bench.present.page.draw import (
+    STATES,
+    checked,
+    front_layout,
+    front_point,
+    legend,
+    name_beside,
+)
+from bench.present.page.names import NEUTRAL, SYMBOLS, Palette, in_picture
 from bench.present.page.parts import Column, Picture, Section, Table, bounds
 from bench.present.page.parts import Entry as Shown
 from bench.record.result import Estimate
@@ -30,6 +37,7 @@ from bench.store.run import StoredRun
 #: So many columns of figures fit a page beside each other.
 _MOST_COLUMNS = 5
 _HEIGHT = 420
+_MOST_NAMED = 6  #: points with their names beside them
 _COSTS: tuple[By, ...] = ("latency", "throughput")
 _KEYS: dict[By, tuple[str, str]] = {
     "latency": ("median", "ns"),
@@ -38,7 +46,7 @@ _KEYS: dict[By, tuple[str, str]] = {
 
 
 def sections(
-    runs: Sequence[StoredRun], prices: Mapping[str, Price] | None = None
+    runs: Sequence[StoredRun], palette: Palette, prices: Mapping[str, Price] | None = None
 ) -> tuple[Section, ...]:
     """The matrix of runs of several machines with its answer, and the joint front; none where no
     speed was measured."""
@@ -47,7 +55,7 @@ def sections(
         return ()
     figures = Figures(answered.matrix)
     pictures = tuple(
-        _front(front, figures, number) for number, front in enumerate(answered.fronts, 1)
+        _front(front, figures, palette, number) for number, front in enumerate(answered.fronts, 1)
     )
     small = notes(answered.matrix, answered.machines, answered.problems)
     main = Section(
@@ -116,18 +124,18 @@ def _entry(entry: Entry, figures: Figures) -> Shown:
 # -- the front ------------------------------------------------------------------------------------
 
 
-def _front(front: Front, figures: Figures, number: int) -> Picture:
+def _front(front: Front, figures: Figures, palette: Palette, number: int) -> Picture:
     left = "Right" if front.by == "throughput" else "Left"
     shown = [p for p in front.points if p.standing.state == "front"]
     names = "; ".join(_name(point) for point in shown) or "none established"
     return Picture(
         name=f"machines-front{number}",
         title=f"Accuracy against {front.by}, {front.dataset}",
-        words=f"{left} is faster, up is more accurate. Colours are machines, symbols are models. "
+        words=f"{left} is faster, up is more accurate. Colours are models, symbols are places. "
         "Filled: on the Pareto front, nothing beats it. Dotted: undecided by the intervals. "
         "Hollow: beaten by another. Bars are 95% intervals. "
         f"On the front: {names}.",
-        spec=checked(_spec(front, figures)),
+        spec=checked(_spec(front, figures, palette)),
         table=_front_table(front, figures, f"machines-front{number}-data"),
         height=_HEIGHT,
         wide=True,
@@ -143,30 +151,30 @@ def _value(point: FrontPoint) -> Estimate:
     return point.entry.value
 
 
-def _spec(front: Front, figures: Figures) -> dict[str, Any]:
-    machines = list(dict.fromkeys(p.entry.column.machine.name for p in front.points))
-    models = list(dict.fromkeys(row_name(p.entry.row) for p in front.points))
+def _spec(front: Front, figures: Figures, palette: Palette) -> dict[str, Any]:
+    places = list(dict.fromkeys(place_name(p.entry.column) for p in front.points))
     scale = figures.unit.scale if figures.unit is not None else 1 / MILLION
     ends = [x / scale for p in front.points for x in (_value(p).low, _value(p).high)]
     what = "Median latency of one query" if front.by == "latency" else "Throughput"
     metric = front.points[0].metric
-    dots = [_dot(p, figures, machines, models, scale) for p in front.points]
+    dots = [_dot(p, figures, palette, places, scale) for p in front.points]
+    names = _names(front, scale)
     return {
-        "data": [*dots, *_legend(machines, models)],
-        "layout": front_layout(_HEIGHT, metric, f"{what}, {figures.unit_name}", ends),
+        "data": [*dots, *_legend(front, palette, places)],
+        "layout": front_layout(_HEIGHT, metric, f"{what}, {figures.unit_name}", ends, names),
     }
 
 
 def _dot(
     point: FrontPoint,
     figures: Figures,
-    machines: Sequence[str],
-    models: Sequence[str],
+    palette: Palette,
+    places: Sequence[str],
     scale: float,
 ) -> dict[str, Any]:
     cost, score, factor = _value(point), point.score.value, point.metric.scale.factor
-    colour = COLOURS[machines.index(point.entry.column.machine.name) % len(COLOURS)]
-    symbol = SYMBOLS[models.index(row_name(point.entry.row)) % len(SYMBOLS)]
+    colour = palette.colour(point.entry.row.model)
+    symbol = SYMBOLS[places.index(place_name(point.entry.column)) % len(SYMBOLS)]
     hover = (
         f"<b>{in_picture(row_name(point.entry.row))}</b>",
         in_picture(place_name(point.entry.column)),
@@ -178,10 +186,24 @@ def _dot(
     return front_point(cost, score, (scale, factor), look, point.standing.state, hover)
 
 
-def _legend(machines: Sequence[str], models: Sequence[str]) -> list[dict[str, Any]]:
-    """Colours are machines, symbols are models."""
-    found = [(n, COLOURS[i % len(COLOURS)], "circle") for i, n in enumerate(machines)]
-    found += [(n, NEUTRAL, SYMBOLS[i % len(SYMBOLS)]) for i, n in enumerate(models)]
+def _names(front: Front, scale: float) -> list[dict[str, Any]]:
+    """The names of the first points on the front, beside them."""
+    costs = [_value(point).value for point in front.points]
+    found = []
+    for turn, point in enumerate([p for p in front.points if p.standing.state == "front"]):
+        cost = _value(point).value
+        words = (in_picture(row_name(point.entry.row)), in_picture(place_name(point.entry.column)))
+        at = (cost / scale, point.metric.scale.factor * point.score.value.value)
+        left = cost**2 > min(costs) * max(costs)  # the middle of a logarithmic axis
+        found.append(name_beside(words, at, left=left, above=turn % 2 == 0))
+    return found[:_MOST_NAMED]
+
+
+def _legend(front: Front, palette: Palette, places: Sequence[str]) -> list[dict[str, Any]]:
+    """Colours are models, symbols are places."""
+    models = dict.fromkeys(point.entry.row.model for point in front.points)
+    found = [(name, palette.colour(name), "circle") for name in models]
+    found += [(n, NEUTRAL, SYMBOLS[i % len(SYMBOLS)]) for i, n in enumerate(places)]
     return legend(found)
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from bench.numbers import TIME_UNITS, column_unit, duration, in_unit, printable, significant, size
-from bench.present.page.draw import checked, layout, plain_axis
-from bench.present.page.names import COLOURS, in_picture, lane_label, shown
+from bench.present.page.draw import DASHES, checked, layout, plain_axis
+from bench.present.page.names import NEUTRAL, in_picture, lane_label, shown
 from bench.present.page.parts import Column, Entry, Picture, Section, Table, number_entry
 from bench.present.told import told
 from bench.record.result import Record
@@ -103,9 +103,9 @@ def _noise(records: Sequence[Record], name: str) -> Picture | None:
     more = f" Drawn are {len(drawn)} of {len(found)} groups." if len(found) > len(drawn) else ""
     return Picture(
         name=name,
-        title="Noise during the run",
-        words="A fixed workload, the canary, timed in every round: level means that the machine "
-        "stayed the same. Larger marks: more blocks were disturbed by other load. It took "
+        title="Machine drift during the run",
+        words="The same small piece of work (the canary), timed in every round: level means that "
+        "the machine stayed the same. Larger marks: other load disturbed more blocks. It took "
         f"{duration(low)} to {duration(high)}, {significant(100 * (high / low - 1), 2)}% apart."
         f"{more}",
         spec=checked(_noise_spec(drawn, every)),
@@ -122,14 +122,14 @@ def _noise_spec(drawn: _Canary, every: Sequence[float]) -> dict[str, Any]:
     several = len(drawn) > 1
     return {
         "data": [
-            _noise_trace(group, points, typical, COLOURS[number % len(COLOURS)])
+            _noise_trace(group, points, typical, DASHES[number % len(DASHES)])
             for number, (group, points) in enumerate(drawn.items())
         ],
         "layout": layout(
             _NOISE_HEIGHT,
-            xaxis=plain_axis("Generation", nticks=8, tickformat="d"),
+            xaxis=plain_axis("Round", nticks=8, tickformat="d"),
             yaxis=plain_axis(
-                "Canary against its median", tickformat="+.0%", range=[-edge, edge], nticks=6
+                "Drift from the median", tickformat="+.0%", range=[-edge, edge], nticks=6
             ),
             showlegend=several,
             legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "font": {"size": 11}},
@@ -139,7 +139,7 @@ def _noise_spec(drawn: _Canary, every: Sequence[float]) -> dict[str, Any]:
 
 
 def _noise_trace(
-    group: str, points: Mapping[int, tuple[float, float]], typical: float, colour: str
+    group: str, points: Mapping[int, tuple[float, float]], typical: float, dash: str
 ) -> dict[str, Any]:
     label = in_picture(group or _NO_GROUP)
     return {
@@ -148,11 +148,11 @@ def _noise_trace(
         "name": label,
         "x": [index + 1 for index in points],
         "y": [ns / typical - 1 for ns, _ in points.values()],
-        "line": {"color": colour, "width": 1.3},
-        "marker": {"color": colour, "size": [5 + 14 * share for _, share in points.values()]},
+        "line": {"color": NEUTRAL, "width": 1.3, "dash": dash},
+        "marker": {"color": NEUTRAL, "size": [5 + 14 * share for _, share in points.values()]},
         "hoverinfo": "text",
         "hovertext": [
-            f"<b>{label}</b><br>generation {index + 1}: {duration(ns)}<br>"
+            f"<b>{label}</b><br>round {index + 1}: {duration(ns)}<br>"
             f"{share:.0%} of the blocks disturbed"
             for index, (ns, share) in points.items()
         ],
@@ -163,8 +163,8 @@ def _noise_table(drawn: _Canary, name: str) -> Table:
     unit = column_unit([ns for p in drawn.values() for ns, _ in p.values()], TIME_UNITS)
     columns = (
         Column(("group",), "Group"),
-        Column(("generation",), "Generation", numeric=True),
-        Column(("canary_ns",), "Canary", unit.name, numeric=True),
+        Column(("generation",), "Round", numeric=True),
+        Column(("canary_ns",), "Time", unit.name, numeric=True),
         Column(("disturbed_share",), "Disturbed", "%", numeric=True),
     )
     rows = tuple(
@@ -177,7 +177,7 @@ def _noise_table(drawn: _Canary, name: str) -> Table:
         for group, points in drawn.items()
         for index, (ns, share) in points.items()
     )
-    return Table(name, "The canary, generation by generation", columns, rows)
+    return Table(name, "Machine drift, round by round", columns, rows)
 
 
 # -- checks and environment -----------------------------------------------------------------------

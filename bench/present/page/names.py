@@ -16,6 +16,7 @@ from bench.variants import suffix
 COLOURS = ("#1a7dc0", "#c77700", "#00936b", "#b8608f", "#d55e00", "#3c8fc2", "#7a7f87")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "x")
 NEUTRAL = "#7a7f87"
+SEVERAL = "pentagon"  #: the symbol of several targets that are alike
 
 
 def shown(text: str) -> str:
@@ -73,8 +74,9 @@ class Palette:
     def colour(self, model: str) -> str:
         return _of(COLOURS, self.models, model)
 
-    def target_colour(self, target: str) -> str:
-        return _of(COLOURS, self.targets, target)
+    def place(self, target: str) -> int:
+        """The number of a target in the order of the page."""
+        return self.targets.index(target) if target in self.targets else 0
 
     def symbol(self, target: str) -> str:
         return _of(SYMBOLS, self.targets, target)

@@ -149,7 +149,7 @@ if (results) {
       row.hidden = !fits;
       shown += fits;
     }
-    count.textContent = shown === rows.length ? `${shown} cells` : `${shown} of ${rows.length} cells`;
+    count.textContent = shown === rows.length ? `${shown} rows` : `${shown} of ${rows.length} rows`;
   };
   find.addEventListener("input", filter);
   for (const menu of menus) menu.addEventListener("change", filter);
@@ -175,10 +175,10 @@ function textOf(cell) {
 
 function asMarkdown(table) {
   const escaped = (text) => text.replace(/[\\|<>`*_[\]]/g, "\\$&");
-  const heads = [...table.tHead.rows[0].cells];
+  const heads = [...table.tHead.rows[0].cells].filter((head) => !head.hidden);
   const line = (cells) => "| " + cells.join(" | ") + " |";
   const rule = heads.map((head) => (head.classList.contains("n") ? "---:" : "---"));
-  const body = visibleRows(table).map((row) => line([...row.cells].map((c) => escaped(textOf(c)))));
+  const body = visibleRows(table).map((row) => line([...row.cells].filter((c) => !c.hidden).map((c) => escaped(textOf(c)))));
   return [line(heads.map((head) => escaped(textOf(head)))), line(rule), ...body].join("\n") + "\n";
 }
 

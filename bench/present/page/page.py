@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from bench.judge.matrix.cells import Price
-from bench.numbers import printable
+from bench.numbers import counted, printable
 from bench.present.page import (
     between,
     distilled,
-    front,
     measured,
     results,
 )
+from bench.present.page.first import front
+from bench.present.page.first.banner import banner
 from bench.present.page.machines import sections as machine_sections
 from bench.present.page.names import Palette
 from bench.present.page.parts import Picture, RunPart, Section, Table
@@ -78,10 +79,10 @@ def make_page(
     return Page(
         title=printable(title, limit=_TITLE_LIMIT) or _title(runs),
         runs=tuple(parts),
-        between=between.section(compared, machines, allowed) if len(runs) > 1 else None,
+        between=between.section(compared, machines, allowed, palette) if len(runs) > 1 else None,
         portability=portability,
         results=_results(lettered, machines, chosen),
-        machines=machine_sections(runs, prices) if any(machines) else (),
+        machines=machine_sections(runs, palette, prices) if any(machines) else (),
     )
 
 
@@ -155,6 +156,7 @@ def _run_part(
         answers=tuple(answers),
         sections=tuple(section for section in sections if not section.empty),
         sure=tuple(_how_sure(selection, run.mark)),
+        banner=banner(records, selection.failed, prefix),
     )
 
 
@@ -168,12 +170,8 @@ def _how_sure(selection: Selection, mark: str) -> list[str]:
     """What the checks say about all that is shown, and before it what a bundle's ``mark`` says."""
     records = selection.records
     found = [printable(f"{mark[:1].upper()}{mark[1:]}.", limit=_MARK_LIMIT)] if mark else []
-    marked = sum(any(not check.ok for check in record.checks) for record in records)
-    if records:
-        found.append(
-            f"{len(records) - marked:,} of {len(records):,} cells passed every validity check"
-            + (f"; {marked:,} are marked." if marked else ".")
-        )
+    if records and all(check.ok for record in records for check in record.checks):
+        found.append(f"{counted(len(records), 'cell')} passed every validity check.")
     simulated = sum(record.simulated for record in records)
     if simulated:
         found.append(

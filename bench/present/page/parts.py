@@ -27,6 +27,7 @@ class Column:
     unit: str = ""
     numeric: bool = False
     meaning: str = ""
+    csv_only: bool = False  #: what nobody reads on a page
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,11 @@ class Table:
     @property
     def shown(self) -> tuple[Column, ...]:
         """The columns that say something in some row; the others are in CSV alone."""
-        if not self.rows:
-            return self.columns
         return tuple(
             column
             for place, column in enumerate(self.columns)
-            if any(row[place].text not in (MISSING, "") for row in self.rows)
+            if not column.csv_only
+            and (not self.rows or any(r[place].text not in (MISSING, "") for r in self.rows))
         )
 
 
@@ -104,20 +104,34 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A model, variant and target to choose, with its figures in words."""
+class Card:
+    """One answer: a large number, and how many ``times`` as good it is as what ``than`` names."""
 
     why: str
-    what: str
-    figures: tuple[str, ...]
+    number: str
+    unit: str = ""
+    interval: str = ""
+    times: str = ""
+    than: str = ""
+    what: str = ""
+    figures: tuple[str, ...] = ()
+    colour: str = ""
+
+
+@dataclass(frozen=True)
+class Banner:
+    """What a reader has to know before any figure; each line with the place that tells more."""
+
+    words: str
+    lines: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class Answer:
     """The first screen of a run: which to choose, how sure, and one picture."""
 
-    headline: str
-    choices: tuple[Choice, ...] = ()
+    headline: str = ""
+    cards: tuple[Card, ...] = ()
     said: tuple[str, ...] = ()
     sure: tuple[str, ...] = ()
     picture: Picture | None = None
@@ -133,6 +147,7 @@ class RunPart:
     answers: tuple[Answer, ...]
     sections: tuple[Section, ...]
     sure: tuple[str, ...] = ()  #: what the checks say about all of it
+    banner: Banner | None = None
 
 
 def estimate_entry(found: Estimate | None, unit: Unit) -> Entry:

@@ -1,9 +1,12 @@
-"""The results table: a row a record, with the keys of `bench.store.fields.RESULT_FIELDS` in CSV."""
+"""The results table: a row for each model, target and batch, as on the terminal, with the keys of
+`bench.store.fields.RESULT_FIELDS` in CSV."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
+from bench.bounds import in_words
 from bench.numbers import (
     BYTE_UNITS,
     RATE_UNITS,
@@ -22,10 +25,22 @@ from bench.present.page.parts import (
     score_entry,
     score_unit,
 )
-from bench.record.result import Record
+from bench.present.pivot import Batch, batches_of
+from bench.record.result import Record, value_of
+from bench.scenarios import find_scenario
 
 #: The letter of the run, the name of its machine (empty where there is one machine), the record.
 _Lettered = tuple[str, str, Record]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One line: its run, its machine, what it is of, and its figures."""
+
+    letter: str
+    machine: str
+    target: str
+    batch: Batch
 
 
 def results_table(found: Sequence[_Lettered], name: str, left_out: str) -> Table:
@@ -35,39 +50,79 @@ def results_table(found: Sequence[_Lettered], name: str, left_out: str) -> Table
     units = _units(records)
     runs = len({letter for letter, *_ in found}) > 1
     machines = any(machine for _, machine, _ in found)
-    columns = [
-        Column(("model",), "Model"),
-        Column(("variant",), "Variant"),
-        Column(("target",), "Target"),
-        Column(("scenario",), "Scenario"),
-        Column(("batch",), "Batch", numeric=True, meaning="samples in one query"),
-        Column(
-            ("status",), "Status", meaning="ok, marked (a check failed), WRONG, simulated, failed"
-        ),
-        Column(bounds("median", "ns"), "Latency", units["latency"].name, numeric=True),
-        Column(("p99_ns",), "p99", units["latency"].name, numeric=True),
-        Column(bounds("throughput", "per_s"), "Throughput", units["rate"].name, numeric=True),
-        Column(("peak_rss_bytes",), "Memory", units["memory"].name, numeric=True),
-        Column(bounds("accuracy"), "Accuracy", score_unit(records), numeric=True),
-        Column(("load_ns",), "Load", units["load"].name, numeric=True),
-        Column(("first_inference_ns",), "First run", units["first"].name, numeric=True),
-        Column(("invocations",), "Invocations", numeric=True),
-        Column(("cell_id",), "Cell"),
-    ]
+    lines = list(_lines(found))
+    columns = _columns(records, units, lines)
     if machines:
         columns.insert(0, Column(("machine",), "Machine"))
     if runs:
         columns.insert(0, Column(("run",), "Run"))
     rows = []
-    for letter, machine, record in found:
-        before = [Entry(letter)] * runs + [Entry(shown(machine))] * machines
-        rows.append((*before, *_row(record, units)))
+    for line in lines:
+        before = [Entry(line.letter)] * runs + [Entry(shown(line.machine))] * machines
+        rows.append((*before, *_row(line, units)))
     filters = tuple(
         place
         for place, column in enumerate(columns)
-        if column.keys[0] in ("run", "machine", "model", "variant", "target", "scenario", "status")
+        if column.keys[0] in ("run", "machine", "model", "variant", "target", "status")
     )
     return Table(name, "Every cell", tuple(columns), tuple(rows), left_out, filters)
+
+
+def _columns(
+    records: Sequence[Record], units: dict[str, Unit], lines: Sequence[_Row]
+) -> list[Column]:
+    latency = units["latency"].name
+    alone = {line.batch.latency.cell.batch for line in lines if line.batch.latency} == {1}
+    one = len({record.cell.variant for record in records}) == 1
+    return [
+        Column(("model",), "Model"),
+        Column(("variant",), "Variant", csv_only=one),
+        Column(("target",), "Target"),
+        Column(
+            ("status",), "Status", meaning="ok, marked (a check failed), WRONG, simulated, failed"
+        ),
+        Column(
+            bounds("median", "ns"),
+            "Latency",
+            f"{latency}, batch 1" if alone else latency,
+            numeric=True,
+        ),
+        Column(("p99_ns",), "p99", latency, numeric=True),
+        Column(bounds("throughput", "per_s"), "Throughput", units["rate"].name, numeric=True),
+        Column(("batch",), "Batch", numeric=True, meaning="samples in one query"),
+        Column(("peak_rss_bytes",), "Memory", units["memory"].name, numeric=True),
+        Column(bounds("accuracy"), "Accuracy", score_unit(records), numeric=True),
+        Column(("load_ns",), "Load", units["load"].name, numeric=True),
+        Column(("first_inference_ns",), "First run", units["first"].name, numeric=True),
+        Column(("scenarios",), "Scenarios", csv_only=True),
+        Column(("invocations",), "Invocations", numeric=True, csv_only=True),
+        Column(("cell_ids",), "Cells", csv_only=True),
+    ]
+
+
+def _lines(found: Sequence[_Lettered]) -> Iterator[_Row]:
+    """Latency and throughput of a model on a target beside each other, batch by batch."""
+    several = len({record.cell.threads for *_, record in found}) > 1
+    grouped: dict[tuple[str, ...], list[Record]] = {}
+    for letter, machine, record in found:
+        model = record.cell.model
+        target = _target(record, several=several)
+        key = (letter, machine, model.name, model.sha256, record.cell.variant, target)
+        grouped.setdefault(key, []).append(record)
+    for (letter, machine, *_, target), records in grouped.items():
+        rest = list(records)
+        while rest:
+            batches = batches_of(rest)
+            told = {record.cell_id for batch in batches for record in batch.records}
+            yield from (_Row(letter, machine, target, batch) for batch in batches)
+            rest = [record for record in rest if record.cell_id not in told] if told else []
+
+
+def _target(record: Record, *, several: bool) -> str:
+    cell = record.cell
+    threads = f"{cell.threads} thread{'' if cell.threads == 1 else 's'}" if several else ""
+    label = find_scenario(cell.scenario).label
+    return ", ".join(filter(None, (target_words(cell), label, in_words(cell), threads)))
 
 
 def _units(records: Sequence[Record]) -> dict[str, Unit]:
@@ -86,33 +141,42 @@ def _units(records: Sequence[Record]) -> dict[str, Unit]:
     }
 
 
-def _row(record: Record, units: dict[str, Unit]) -> tuple[Entry, ...]:
-    cell = record.cell
-    latency = record.latency if not (record.simulated or cell.is_rate) else None
-    throughput = record.throughput if not record.simulated else None
-    memory = record.memory.peak_rss_bytes if record.memory and not record.simulated else None
-    start = record if not record.simulated else None
-    p99 = latency.p99.value_ns if latency else None
+def _row(line: _Row, units: dict[str, Unit]) -> tuple[Entry, ...]:
+    records = line.batch.records
+    real = [record for record in records if not record.simulated]
+    timed = line.batch.latency
+    latency = timed.latency if timed is not None and not timed.simulated else None
+    rated = line.batch.offline
+    throughput = rated.throughput if rated is not None and not rated.simulated else None
+    peaks = [r.memory.peak_rss_bytes for r in real if r.memory and r.memory.peak_rss_bytes]
+    start = timed or rated
+    start = start if start is not None and not start.simulated else None
+    cell = (rated or records[0]).cell
     return (
         Entry(shown(cell.model.name)),
         Entry(cell.variant),
-        Entry(target_words(cell)),
-        Entry(cell.scenario),
-        number_entry(cell.batch),
-        _status(record),
+        Entry(line.target),
+        min(map(_status, records), key=lambda entry: _WORST_FIRST.index(entry.text)),
         estimate_entry(latency.median_ns if latency else None, units["latency"]),
-        number_entry(p99, units["latency"]),
+        number_entry(latency.p99.value_ns if latency else None, units["latency"]),
         estimate_entry(throughput, units["rate"]),
-        number_entry(memory, units["memory"]),
-        score_entry(record),
-        number_entry(start.load_ns.value if start and start.load_ns else None, units["load"]),
-        number_entry(
-            start.first_inference_ns.value if start and start.first_inference_ns else None,
-            units["first"],
-        ),
-        number_entry(len(record.invocations)),
-        Entry(record.cell_id, tone="dim"),
+        _batch(rated, cell.batch),
+        number_entry(max(peaks, default=None), units["memory"]),
+        score_entry(next((r for r in records if r.accuracy is not None), None)),
+        number_entry(value_of(start.load_ns) if start else None, units["load"]),
+        number_entry(value_of(start.first_inference_ns) if start else None, units["first"]),
+        Entry(" ".join(record.cell.scenario for record in records)),
+        number_entry(sum(len(record.invocations) for record in records)),
+        Entry(" ".join(record.cell_id for record in records), tone="dim"),
     )
+
+
+def _batch(rated: Record | None, batch: int) -> Entry:
+    """A latency alone is at batch 1, which needs no telling."""
+    return number_entry(batch) if rated is not None or batch != 1 else Entry("", values=(batch,))
+
+
+_WORST_FIRST = ("failed", "WRONG", "simulated", "marked", "ok")
 
 
 def _status(record: Record) -> Entry:

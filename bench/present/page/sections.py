@@ -65,7 +65,7 @@ SECTIONS = Catalogue(
         SectionRow("accuracy", lambda a: accuracy.section(a.records, a.palette, a.prefix)),
         SectionRow("footprint", lambda a: footprint.section(a.records, a.palette, a.prefix)),
         SectionRow("energy", lambda a: energy.section(a.records, a.prefix)),
-        SectionRow("start", lambda a: start.section(a.records, a.prefix)),
+        SectionRow("start", lambda a: start.section(a.records, a.palette, a.prefix)),
         SectionRow("failures", lambda a: failures.section(a.failed, a.prefix)),
     ),
 )

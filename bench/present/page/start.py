@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bench.numbers import TIME_UNITS, column_unit, duration
 from bench.present.page.draw import Axis, Dot, Lane, checked, dot_plot
 from bench.present.page.names import (
-    NEUTRAL,
+    Palette,
     in_picture,
     lane_label,
     model_and_variant,
@@ -18,11 +18,11 @@ from bench.present.page.selection import MOST_LANES, cut_words, latency_records,
 from bench.record.result import Estimate, Record
 
 _LOAD, _FIRST, _STEADY = "load", "first inference", "steady (median)"
-_COLOURS = {_LOAD: "#d55e00", _FIRST: "#c77700", _STEADY: NEUTRAL}
-_SYMBOLS = {_LOAD: "square", _FIRST: "diamond", _STEADY: "circle"}
+#: The ending of the target's symbol: what takes longest is the emptiest.
+_FORM = {_LOAD: "-open", _FIRST: "-open-dot", _STEADY: ""}
 
 
-def section(records: Sequence[Record], prefix: str) -> Section:
+def section(records: Sequence[Record], palette: Palette, prefix: str) -> Section:
     """What the first answer costs, which no steady figure contains."""
     found = subjects([record for record in latency_records(records) if record.load_ns])
     if not found:
@@ -37,14 +37,16 @@ def section(records: Sequence[Record], prefix: str) -> Section:
                 value.high,
                 f"<b>{label}</b><br>{what}: {duration(value.value)} "
                 f"({duration(value.low)} to {duration(value.high)})",
-                _COLOURS[what],
-                _SYMBOLS[what],
+                palette.colour(record.cell.model.name),
+                f"{palette.symbol(record.cell.target)}{_FORM[what]}",
                 what,
             )
             for what, value in _stages(record).items()
             if value is not None
         ]
-        lanes.append(Lane(label, tuple(dots)))
+        loaded = duration(record.load_ns.value) if record.load_ns else ""
+        target, group = target_words(record.cell), model_and_variant(record.cell)
+        lanes.append(Lane(in_picture(target), tuple(dots), in_picture(group), loaded))
     unit = column_unit([r.load_ns.value for r in found if r.load_ns], TIME_UNITS)
     spec, height = dot_plot(lanes, Axis(f"Time, {unit.name} (log scale)", unit.scale, log=True))
     slowest = max(found, key=lambda r: r.load_ns.value if r.load_ns else 0)
@@ -52,7 +54,8 @@ def section(records: Sequence[Record], prefix: str) -> Section:
         name=f"{prefix}start-picture",
         title="Load, first inference, steady state",
         words="Reading and compiling the model, the first inference after that, and the median of "
-        "the later ones, with 95% intervals. Importing the runtime counts for none of them. The "
+        "the later ones, with 95% intervals. Importing the runtime counts for none of them. At "
+        "the right: the time to load. The "
         f"longest to load is {lane_label(slowest.cell)} with "
         f"{duration(slowest.load_ns.value if slowest.load_ns else None)}."
         f"{cut_words(len(lanes), len(found), 'rows')}",

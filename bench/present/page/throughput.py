@@ -9,8 +9,18 @@ from urllib.parse import parse_qsl
 
 from bench.bounds import in_words
 from bench.cell import Cell
-from bench.numbers import RATE_UNITS, TIME_UNITS, Unit, column_unit, duration, rate
+from bench.numbers import (
+    RATE_UNITS,
+    TIME_UNITS,
+    Unit,
+    column_unit,
+    duration,
+    half_width,
+    in_unit,
+    rate,
+)
 from bench.present.page.draw import (
+    DASHES,
     Axis,
     Dot,
     Lane,
@@ -37,7 +47,6 @@ from bench.scenarios import find_scenario
 
 _HEIGHT = 380
 _MOST_LINES = 12
-_DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
 def section(
@@ -88,7 +97,7 @@ def _dots(rated: Sequence[Record], palette: Palette, name: str) -> Picture:
             palette.colour(record.cell.model.name),
             palette.symbol(record.cell.target),
         )
-        lanes.append(Lane(in_picture(label), (dot,)))
+        lanes.append(_lane(record, dot, unit, several=several))
     spec, height = dot_plot(lanes, Axis(f"Samples, {unit.name} (log scale)", unit.scale, log=True))
     load = "" if several else f" ({_load(rated[0].cell)})"
     highest = ordered[0]
@@ -102,6 +111,18 @@ def _dots(rated: Sequence[Record], palette: Palette, name: str) -> Picture:
         spec=checked(spec),
         table=_table(rated, unit, f"{name}-data"),
         height=height,
+    )
+
+
+def _lane(record: Record, dot: Dot, unit: Unit, *, several: bool) -> Lane:
+    cell = record.cell
+    load = f" · {_load(cell)}" if several else ""
+    width = half_width(dot.value, dot.low or 0.0, dot.high or 0.0)
+    return Lane(
+        in_picture(target_words(cell)),
+        (dot,),
+        in_picture(f"{model_and_variant(cell)}{load}"),
+        f"{in_unit(dot.value, unit)} {width}",
     )
 
 
@@ -256,7 +277,11 @@ def _trace(
         "x": places,
         "y": [dot.value / unit.scale for dot in dots],
         "error_y": error_bars(dots, unit.scale, colour),
-        "line": {"color": colour, "width": 1.6, "dash": _DASHES[targets.index(target) % 5]},
+        "line": {
+            "color": colour,
+            "width": 1.6,
+            "dash": DASHES[targets.index(target) % len(DASHES)],
+        },
         "marker": {"color": colour, "symbol": palette.symbol(points[0][1].cell.target), "size": 8},
         "hoverinfo": "text",
         "hovertext": [dot.hover for dot in dots],

@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 from compared_runs import MACHINE, a_header, in_memory, measured, noisy, on_disk
 from fake_records import STUDENT, TEACHER, a_cell, a_failure, a_record, a_run
-from hostile_run import HOSTILE, PORTABILITY, write_hostile_run
+from hostile_run import HOSTILE, IMAGE, LINK, PORTABILITY, TARGETS, write_hostile_run
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.cards.tasks.base import Change
 from bench.errors import SpecError
 from bench.judge.deal import make_deal
-from bench.present.deal import sentences
 from bench.present.page.distributions import SHARES, read_curves
 from bench.present.page.draw import log_ticks
-from bench.present.page.names import in_picture
+from bench.present.page.first.cards import deal_cards
+from bench.present.page.names import NEUTRAL, SEVERAL, Palette, in_picture
 from bench.present.page.page import Page, make_page, render
 from bench.present.page.parts import Picture, Table
 from bench.present.page.portability import (
@@ -35,7 +36,9 @@ from bench.present.page.throughput import streams_of
 from bench.record.block import Block
 from bench.record.portability import ModelOutcome, OperatorOutcome
 from bench.record.result import Record
+from bench.stats.interval import Interval
 from bench.store.run import StoredRun, read_run
+from bench.store.scores import metric_of
 from bench.store.write import RunStore
 
 
@@ -58,13 +61,113 @@ def column(table: Table, key: str) -> list[str]:
     return [row[place].text for row in table.rows]
 
 
-def test_the_headline_is_the_sentence_of_the_deal(hostile: StoredRun, page: Page) -> None:
-    from bench.judge.changes import Changes
+def test_the_cards_are_the_fastest_and_the_fastest_at_full_accuracy() -> None:
+    rng = np.random.default_rng(4)
+    records = []
+    for model, share, centers in ((TEACHER, 0.93, (4e5, 5e5)), (STUDENT, 0.60, (1e5, 2e5))):
+        for target, center in zip(("a:cpu", "b:cpu"), centers, strict=True):
+            times, cell = noisy(rng, center, 8, 0.01), a_cell(model, target)
+            records.append(measured(times, cell, median_ns=center, accuracy=share))
+    deal = make_deal(records, lambda _: by_score)
+    first, second = deal_cards(deal, by_score, Palette.of(records))
+    assert (first.why, first.number, first.unit) == ("Fastest", "100", "µs")
+    assert first.what == "fashion-student · a:cpu"
+    assert first.times.startswith("4.0")
+    assert first.than == "as fast as fashion-teacher a:cpu"
+    assert first.figures[1] == "33.0 points less accurate"
+    assert second.why.startswith("Fastest at full accuracy: within 0.5 points of")
+    assert (second.number, second.what) == ("400", "fashion-teacher · a:cpu")
+    assert second.times.startswith("1.2")
+    assert first.colour != second.colour
 
-    well = [r for r in hostile.records if r.status == "ok"]
-    said = sentences(make_deal(well, Changes(hostile).at))
+
+def by_score(one: Record, other: Record) -> Change:
+    """As `bench.judge.changes` compares them, from the scores alone."""
+    assert one.accuracy is not None
+    assert other.accuracy is not None
+    this, that = one.accuracy.value.value, other.accuracy.value.value
+    difference = Interval(this - that, this - that - 0.001, this - that + 0.001, 0.95)
+    p = 1.0 if this == that else 1e-6
+    return Change(metric_of(one), this, that, difference, p, "McNemar", 1000)
+
+
+def test_a_run_that_leaves_open_what_is_most_accurate_says_so(page: Page) -> None:
     (answer,) = page.runs[0].answers
-    assert [answer.headline, *answer.said] == said
+    assert [card.number for card in answer.cards] == ["20.0", "open"]
+    assert answer.cards[0].what == f"{IMAGE} · onnxruntime:cpu"
+
+
+def test_the_names_of_the_front_stand_beside_its_points(page: Page) -> None:
+    names = [note["text"] for note in picture(page, "a-front1").spec["layout"]["annotations"]]
+    assert names == [
+        f"{in_picture(IMAGE)}<br>onnxruntime:cpu",
+        f"{in_picture(HOSTILE)}<br>onnxruntime:cpu",
+    ]
+
+
+def test_a_banner_says_what_failed_and_where_it_is_told(page: Page) -> None:
+    banner = page.runs[0].banner
+    assert banner is not None
+    assert banner.words.startswith("1 cell failed and 13 of 27 cells failed a validity check")
+    assert banner.lines == (
+        ("crashed: 1 cell", "a-failures"),
+        ("undisturbed: other programs kept the machine busy, 13 cells", "a-checks"),
+    )
+    text = render(page)
+    for _, place in banner.lines:
+        assert f'id="{place}"' in text
+
+
+def test_without_failures_there_is_no_banner() -> None:
+    calm = make_page([in_memory([a_record(a_cell(TEACHER))])])
+    assert calm.runs[0].banner is None
+    assert 'class="banner"' not in render(calm)
+
+
+def test_the_results_have_latency_and_throughput_of_a_target_in_one_row() -> None:
+    records = [
+        a_record(a_cell(TEACHER, "a:cpu"), 1e6),
+        a_record(a_cell(TEACHER, "a:cpu", "offline", 32), 3e7),
+    ]
+    table = make_page([in_memory(records)]).results
+    (row,) = table.rows
+    found = {column.keys[0]: entry for column, entry in zip(table.columns, row, strict=True)}
+    assert found["median_ns"].values[0] == 1e6
+    assert found["throughput_per_s"].values[0] is not None
+    assert found["batch"].text == "32"
+    assert found["cell_ids"].text == " ".join(record.cell_id for record in records)
+    assert "Variant" not in [column.title for column in table.shown]
+
+
+def test_a_colour_is_a_model_and_a_shape_is_a_target_in_every_picture(page: Page) -> None:
+    palette = Palette((HOSTILE, IMAGE, LINK), (*TARGETS, "ascend:npu:0"))
+    shapes = {palette.symbol(target) for target in palette.targets} | {SEVERAL}
+    for found in page.pictures:
+        if found.name == "a-noise":
+            continue
+        for trace in found.spec["data"]:
+            marker = trace.get("marker", {})
+            colour = marker.get("color", trace.get("line", {}).get("color"))
+            assert colour in {*map(palette.colour, palette.models), NEUTRAL}, found.name
+            shape = marker.get("symbol", "circle").removesuffix("-dot").removesuffix("-open")
+            assert shape in shapes, found.name
+
+
+def test_targets_on_which_a_model_scores_alike_are_one_lane() -> None:
+    records = [a_record(a_cell(model, t)) for model in (TEACHER, STUDENT) for t in ("a:x", "b:x")]
+    found = picture(make_page([in_memory(records)]), "a-accuracy1")
+    said = [note["text"] for note in found.spec["layout"]["annotations"]]
+    assert [text for text in said if "targets" in text] == ["2 targets, all alike"] * 2
+    assert found.table is not None
+    assert column(found.table, "target") == ["a:x, b:x", "a:x, b:x"]
+
+
+def test_labels_stand_in_a_gutter_under_their_model_with_values_at_the_right(page: Page) -> None:
+    notes = picture(page, "a-latency").spec["layout"]["annotations"]
+    assert notes[0]["text"] == f"<b>{in_picture(HOSTILE)}</b>"
+    assert (notes[1]["text"], notes[1]["x"]) == ("onnxruntime:cpu", 0)
+    assert notes[1]["xshift"] < 0
+    assert (notes[2]["text"], notes[2]["x"]) == ("300 ±1.2%", 1)
 
 
 def test_every_drawn_value_has_its_interval_in_the_picture(page: Page) -> None:
@@ -113,7 +216,11 @@ def test_without_labelled_data_the_order_of_the_targets_is_the_answer() -> None:
         for target, center in (("a:cpu", 1e6), ("b:cpu", 2e6))
     ]
     (answer,) = make_page([in_memory(records)]).runs[0].answers
-    assert answer.headline.startswith("fashion-teacher single-stream, best first: a:cpu; b:cpu, ")
+    assert answer.said[0].startswith("fashion-teacher single-stream, best first: a:cpu; b:cpu, ")
+    (card,) = answer.cards
+    assert card.what == "fashion-teacher · a:cpu"
+    assert card.times.startswith("2.0")
+    assert card.than == "as fast as fashion-teacher · b:cpu"
     assert any("No accuracy was scored" in text for text in answer.sure)
     assert answer.picture is not None
 

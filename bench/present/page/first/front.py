@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bench.errors import SpecError
@@ -15,11 +15,18 @@ from bench.numbers import (
     Unit,
     column_unit,
     duration,
-    half_width,
     rate,
 )
-from bench.present.deal import cheapest, notes, point_name, safest, sentences, superlative
-from bench.present.page.draw import STATES, checked, front_layout, front_point, legend
+from bench.present.deal import cheapest, notes, point_name, safest
+from bench.present.page.draw import (
+    STATES,
+    checked,
+    front_layout,
+    front_point,
+    legend,
+    name_beside,
+)
+from bench.present.page.first.cards import deal_cards, speed_cards, spread
 from bench.present.page.latency import latency_dots
 from bench.present.page.names import (
     NEUTRAL,
@@ -31,7 +38,6 @@ from bench.present.page.names import (
 )
 from bench.present.page.parts import (
     Answer,
-    Choice,
     Column,
     Entry,
     Picture,
@@ -54,6 +60,7 @@ from bench.store.run import StoredRun
 
 _FRONT_HEIGHT = 420
 _MOST_SAID = 6
+_MOST_NAMED = 6  #: points of a front with their names beside them
 
 
 def answers(
@@ -66,7 +73,8 @@ def answers(
     for number, (family, dataset) in enumerate(_families(records), 1):
         deal, cut = _deal(family, changes)
         if deal is not None:
-            found.append(_from_deal(deal, dataset, cut, palette, f"{prefix}front{number}"))
+            name = f"{prefix}front{number}"
+            found.append(_from_deal(deal, dataset, cut, changes, palette, name))
     if not found:
         found = [_from_speed(run, records, palette, prefix)]
     return found, changes.problems
@@ -101,51 +109,19 @@ def _deal(records: Sequence[Record], changes: Changes) -> tuple[Deal | None, str
 # -- from accuracy and cost -----------------------------------------------------------------------
 
 
-def _from_deal(deal: Deal, dataset: str, cut: str, palette: Palette, name: str) -> Answer:
-    headline, *said = sentences(deal)
+def _from_deal(
+    deal: Deal, dataset: str, cut: str, changes: Changes, palette: Palette, name: str
+) -> Answer:
     return Answer(
-        headline=headline,
-        choices=tuple(_choices(deal)),
-        said=tuple(said[:_MOST_SAID]),
-        sure=tuple(filter(None, (cut, *notes(deal)))),
+        cards=tuple(deal_cards(deal, changes.at(deal.confidence), palette)),
+        # The first note is on the standings, which the picture explains.
+        sure=tuple(filter(None, (cut, *notes(deal)[1:]))),
         picture=_front(deal, dataset, palette, name),
     )
 
 
-def _choices(deal: Deal) -> Iterable[Choice]:
-    """The best of all, and the best of what is as accurate as the most accurate."""
-    best, safe = cheapest(deal), safest(deal)
-    word = superlative(deal.cost)
-    if safe is best:
-        yield _choice(f"The {word}, and as accurate as any", best, deal.cost)
-        return
-    yield _choice(f"If speed is all: the {word}", best, deal.cost)
-    if safe is not None:
-        yield _choice(f"If accuracy must hold: the {word} that is as accurate", safe, deal.cost)
-
-
-def _choice(why: str, point: Point, cost: Cost) -> Choice:
-    spread = _spread(point.record, cost)
-    words = _words(cost)
-    figures = []
-    if spread is not None:
-        width = half_width(spread.value, spread.low, spread.high)
-        figures.append(f"{words(spread.value)} {width}")
-    score = point.scored.accuracy.value if point.scored and point.scored.accuracy else None
-    if score is not None:
-        figures.append(point.metric.scale.value(score.value, score.low, score.high))
-    cell = point.cell
-    return Choice(why, f"{model_and_variant(cell)} · {target_words(cell)}", tuple(figures))
-
-
 def _words(cost: Cost) -> Callable[[float | None], str]:
     return duration if cost == "latency" else rate
-
-
-def _spread(record: Record, cost: Cost) -> Estimate | None:
-    if cost == "latency":
-        return record.latency.median_ns if record.latency else None
-    return record.throughput
 
 
 def _front(deal: Deal, dataset: str, palette: Palette, name: str) -> Picture:
@@ -157,9 +133,8 @@ def _front(deal: Deal, dataset: str, palette: Palette, name: str) -> Picture:
         name=name,
         title=title,
         words=f"{left} is faster, up is more accurate ({dataset}). Filled: on the Pareto front, "
-        "nothing beats it. Dotted: undecided by the intervals. Hollow: beaten by another. "
-        "Numbers are the rows of the table, bars are "
-        f"95% intervals. {_front_words(deal)}",
+        "nothing beats it. Dotted: undecided by the intervals. Hollow: beaten by another, which "
+        f"hovering names. Bars are 95% intervals. {_front_words(deal)}",
         spec=checked(_front_spec(deal, unit, palette)),
         table=_front_table(deal, unit, f"{name}-data"),
         height=_FRONT_HEIGHT,
@@ -168,8 +143,8 @@ def _front(deal: Deal, dataset: str, palette: Palette, name: str) -> Picture:
 
 
 def _shown(point: Point, cost: Cost) -> float | None:
-    spread = _spread(point.record, cost)
-    return spread.value if spread else None
+    found = spread(point.record, cost)
+    return found.value if found else None
 
 
 def _front_words(deal: Deal) -> str:
@@ -185,11 +160,17 @@ def _front_words(deal: Deal) -> str:
 
 def _front_spec(deal: Deal, unit: Unit, palette: Palette) -> dict[str, Any]:
     traces = [_point_trace(deal, place, unit, palette) for place in range(len(deal.points))]
-    costs = [x for p in deal.points if (s := _spread(p.record, deal.cost)) for x in _ends(s, unit)]
+    costs = [x for p in deal.points if (s := spread(p.record, deal.cost)) for x in _ends(s, unit)]
     what = "Median latency of one query" if deal.cost == "latency" else "Throughput"
     return {
         "data": [_stairs(deal, unit), *traces, *_legend(deal, palette)],
-        "layout": front_layout(_FRONT_HEIGHT, deal.points[0].metric, f"{what}, {unit.name}", costs),
+        "layout": front_layout(
+            _FRONT_HEIGHT,
+            deal.points[0].metric,
+            f"{what}, {unit.name}",
+            costs,
+            _names(deal, unit),
+        ),
     }
 
 
@@ -199,27 +180,29 @@ def _ends(found: Estimate, unit: Unit) -> tuple[float, float]:
 
 def _point_trace(deal: Deal, place: int, unit: Unit, palette: Palette) -> dict[str, Any]:
     point = deal.points[place]
-    cost, score = _spread(point.record, deal.cost), _score(point)
+    cost, score = spread(point.record, deal.cost), _score(point)
     assert cost is not None
     look = (palette.colour(point.cell.model.name), palette.symbol(point.cell.target))
     scales = (unit.scale, point.metric.scale.factor)
     hover = _point_hover(deal, place, cost, score)
-    return front_point(cost, score, scales, look, point.standing.state, hover) | {
-        "mode": "markers+text",
-        "text": [str(place + 1)],
-        "textposition": _CORNERS[_turn(deal, place) % len(_CORNERS)],
-        "textfont": {"size": 11},
-    }
+    return front_point(cost, score, scales, look, point.standing.state, hover)
 
 
-#: Neighbours of one model, which are about as accurate, have their numbers at different corners.
-_CORNERS = ("top right", "bottom right")
-
-
-def _turn(deal: Deal, place: int) -> int:
-    """How many points of the same model are cheaper."""
-    name = deal.points[place].cell.model.name
-    return sum(point.cell.model.name == name for point in deal.points[:place])
+def _names(deal: Deal, unit: Unit) -> list[dict[str, Any]]:
+    """The names of the points on the front, and of those on the cards: in the left half they go to
+    the right; neighbours go above and below."""
+    chosen = (cheapest(deal), safest(deal))
+    wanted = [p for p in deal.points if p.standing.state == "front" or p in chosen]
+    costs = [s.value for p in deal.points if (s := spread(p.record, deal.cost))]
+    found = []
+    for turn, point in enumerate(wanted[:_MOST_NAMED]):
+        cost = spread(point.record, deal.cost)
+        assert cost is not None
+        left = cost.value**2 > min(costs) * max(costs)  # the middle of a logarithmic axis
+        words = (in_picture(model_and_variant(point.cell)), in_picture(target_words(point.cell)))
+        at = (cost.value / unit.scale, point.metric.scale.factor * _score(point).value)
+        found.append(name_beside(words, at, left=left, above=turn % 2 == 0))
+    return found
 
 
 def _score(point: Point) -> Estimate:
@@ -232,17 +215,18 @@ def _point_hover(deal: Deal, place: int, cost: Estimate, score: Estimate) -> tup
     words = _words(deal.cost)
     cell = deal.points[place].cell
     return (
-        f"<b>{place + 1} {in_picture(model_and_variant(cell))}</b>",
+        f"<b>{in_picture(model_and_variant(cell))}</b>",
         in_picture(target_words(cell)),
         f"{words(cost.value)} ({words(cost.low)} to {words(cost.high)})",
         deal.points[place].metric.scale.value(score.value, score.low, score.high),
-        _standing(deal, place),
+        in_picture(_stands(deal, place)),
     )
 
 
-def _standing(deal: Deal, place: int) -> str:
+def _stands(deal: Deal, place: int) -> str:
+    """The same as text of a table."""
     standing = deal.points[place].standing
-    beaten = f" by {standing.by + 1}" if standing.by is not None else ""
+    beaten = f" by {point_name(deal.points[standing.by])}" if standing.by is not None else ""
     return STATES[standing.state] + beaten
 
 
@@ -251,7 +235,7 @@ def _stairs(deal: Deal, unit: Unit) -> dict[str, Any]:
     found = sorted(
         (cost.value / unit.scale, point.metric.scale.factor * _score(point).value)
         for point in deal.points
-        if point.standing.state == "front" and (cost := _spread(point.record, deal.cost))
+        if point.standing.state == "front" and (cost := spread(point.record, deal.cost))
     )
     return {
         "type": "scatter",
@@ -284,7 +268,6 @@ def _front_table(deal: Deal, unit: Unit, name: str) -> Table:
     stem, _, per = stem.partition("_")
     scored = [point.scored for point in deal.points if point.scored is not None]
     columns = (
-        Column(("place",), "", numeric=True, meaning="place by cost"),
         Column(("model",), "Model"),
         Column(("variant",), "Variant"),
         Column(("target",), "Target"),
@@ -298,13 +281,12 @@ def _front_table(deal: Deal, unit: Unit, name: str) -> Table:
         tone = {"front": "good", "dominated": "dim"}.get(point.standing.state, "")
         rows.append(
             (
-                Entry(str(place + 1), values=(place + 1,)),
                 Entry(shown(cell.model.name)),
                 Entry(cell.variant),
                 Entry(target_words(cell)),
-                estimate_entry(_spread(point.record, deal.cost), unit),
+                estimate_entry(spread(point.record, deal.cost), unit),
                 score_entry(point.scored),
-                Entry(_standing(deal, place), tone=tone),
+                Entry(_stands(deal, place), tone=tone),
             )
         )
     return Table(name, f"Accuracy against {deal.cost}, the best first", columns, tuple(rows))
@@ -323,32 +305,19 @@ def _from_speed(run: StoredRun, records: Sequence[Record], palette: Palette, pre
     part = StoredRun(run.path, header, best_of_each_load(timed, MOST_RANKED), [], [])
     # Every two targets of a load are compared.
     orders = [found.sentence() for found in rankings(part, suite.margin, suite.confidence)]
-    best = min(timed, key=lambda r: (r.cell.is_rate, _time(r)))
-    alone = f"{model_and_variant(best.cell)} on {target_words(best.cell)}: {_figure(best)}."
-    headline, *said = orders or [alone]
     return Answer(
-        headline=headline,
-        said=tuple(said[:_MOST_SAID]),
+        cards=tuple(speed_cards(timed, palette)),
+        said=tuple(orders[:_MOST_SAID]),
         sure=(
             "No accuracy was scored, so speed is not weighed against it.",
-            f"Orders hold together at {100 * suite.confidence:g}%; what differs by less than "
-            f"{100 * suite.margin:g}% counts as the same.",
+            *(
+                f"Orders hold together at {100 * suite.confidence:g}%; what differs by less than "
+                f"{100 * suite.margin:g}% counts as the same."
+                for _ in orders[:1]
+            ),
         ),
         picture=latency_dots(records, palette, f"{prefix}front1"),
     )
-
-
-def _time(record: Record) -> float:
-    if record.latency and not record.cell.is_rate:
-        return record.latency.median_ns.value
-    return 1e9 / record.throughput.value if record.throughput else float("inf")
-
-
-def _figure(record: Record) -> str:
-    cost: Cost = "throughput" if record.cell.is_rate else "latency"
-    found, words = _spread(record, cost), _words(cost)
-    assert found is not None
-    return f"{words(found.value)} {half_width(found.value, found.low, found.high)}"
 
 
 def _nothing_timed(records: Sequence[Record]) -> str:

@@ -1,0 +1,1 @@
+"""The first screen of a run: a banner where checks failed, two cards, and the front."""
