@@ -332,7 +332,7 @@ def test_what_a_link_in_a_run_leads_to_is_not_published(
     file.rename(tmp_path / "secret")
     file.symlink_to(tmp_path / "secret")
     assert main(["publish", str(path), "-o", str(tmp_path / "p")]) == 2
-    assert "is a link or no plain file" in capsys.readouterr().err
+    assert "is a link or a special file" in capsys.readouterr().err
     assert not (tmp_path / "p").exists()
 
 

@@ -25,9 +25,9 @@ from bench.numbers import (
     significant,
     size,
 )
+from bench.present.agreeing import pair_sentences
 from bench.present.fidelity import limits
 from bench.present.fidelity import sentence as fidelity_sentence
-from bench.present.once import once
 from bench.present.page.draw import Axis, Dot, Lane, checked, dot_plot
 from bench.present.page.names import SEVERAL, Palette, in_picture, shown
 from bench.present.page.parts import Column, Entry, Picture, Section, Table, bounds
@@ -52,7 +52,7 @@ def section(
     controls = {pair.other for pair in pairs if pair.relation == "control"}
     # A control's distance from the original would repeat what is said of the distilled model.
     worth = [p for p in pairs if p.model not in controls and _tells(p)]
-    told = once(worth)
+    told = pair_sentences(worth)
     speedups = _speedups(pairs, palette, f"{prefix}speedup")
     kept = _changes(pairs, palette, f"{prefix}kept")
     if speedups is not None and speedups.table is not None:

@@ -87,8 +87,9 @@ def test_counts_come_first_and_what_fails_is_told_with_its_reason() -> None:
     text = report_text(report(), 80).plain
     assert text.index("1.23's node tests: 8 on each target") < text.index("75.0%")
     assert text.index("75.0%") < text.index("Conv-13") < text.index("! Conv-13: test_conv")
-    assert "Left out: 2 of types that can't be passed to a worker, 1 with random numbers" in " ".join(
-        text.split()
+    assert (
+        "Left out: 2 of types that can't be passed to a worker, 1 with random numbers"
+        in " ".join(text.split())
     )
     assert "2 of 3 operators pass on every target" in text
     assert "Abs-13" not in text
