@@ -52,7 +52,8 @@ class Settings(TypedDict, total=False):
     precision: float | str
     confidence: float
     max_time_s: float
-    goal: Literal["precision", "rank"]
+    goal: Literal["precision", "rank", "overview"]
+    budget_s: float
     margin: float | str
     min_invocations: int
     max_invocations: int
