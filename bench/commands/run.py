@@ -59,6 +59,8 @@ _how_long, _under_load = options_of("How long"), options_of("Under load")
 _meter, _stored, _output = options_of("Energy"), options_of("The run"), options_of("Output")
 #: What a run of `bench tune` has beside others'.
 TUNE = "tune.json"
+#: Of what is said beside the tables.
+_WIDTH = 80
 #: Seconds from which on the harness's share of the time says something.
 _LONG_S = 30.0
 
@@ -360,7 +362,8 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
 def _print_outcome(
     outcome: Outcome, *, as_json: bool, quiet: bool, outputs: dict[str, Any]
 ) -> None:
-    from bench.store.run import read_run  # numpy: start-up
+    from bench.present.layout import wrap  # rich: start-up
+    from bench.store.run import read_run
 
     stored = read_run(outcome.path)
     print_run(stored, as_json=as_json)
@@ -369,12 +372,12 @@ def _print_outcome(
         return
     account = outcome.account
     if account.total_s >= _LONG_S:
-        click.echo(
+        told = (
             f"{account.startup_s:.0f} s to start up, {account.total_s - account.startup_s:.0f} s "
             f"to measure, {account.starting_s:.0f} s of them to start workers (load and compile), "
-            f"{account.overhead:.1%} neither that nor scoring or timing.",
-            err=True,
+            f"{account.overhead:.1%} neither that nor scoring or timing."
         )
+        click.echo(wrap(told, _WIDTH, indent=2), err=True)
     if outcome.interrupted:
         click.echo(f"Interrupted. Continue with: bench run --resume {outcome.path}", err=True)
     elif not quiet:
@@ -383,10 +386,10 @@ def _print_outcome(
 
 def _next(stored: StoredRun) -> list[str]:
     """The commands that somebody who has read the tables wants next."""
-    commands = {"report": "this run as one page"}
+    commands = {"report": "as one page"}
     if len({cell.model.name for cell in stored.header.cells}) > 1:
-        commands["show --deal"] = "which model is worth its cost"
-    commands["show"] = "these tables again"
+        commands["show --deal"] = "what to pick"
+    commands["show"] = "again"
     lines = [(f"bench {name} {stored.path}", words) for name, words in commands.items()]
     widest = max(len(line) for line, _ in lines)
     return ["", *(f"{line:<{widest}}  # {words}" for line, words in lines)]

@@ -56,7 +56,8 @@ def _joint(pairs: Sequence[Pair], *, whole: bool) -> str:
         return sentence(pairs[0])
     first = pairs[0]
     targets = [printable(pair.target, limit=NAME_LIMIT) for pair in pairs]
-    where = f"all {len(targets)} targets" if whole else _listed(targets)
+    every = "both targets" if len(targets) == 2 else f"all {len(targets)} targets"
+    where = every if whole else _listed(targets)
     model, other = subject(first), object_of(first)
     accuracy = _joint_accuracy([pair.accuracy for pair in pairs])
     established = first.accuracy is not None and first.accuracy.significant

@@ -29,7 +29,7 @@ OPEN = times(1.01, 0.97, 1.05)
 def test_targets_with_the_same_outcome_share_a_sentence() -> None:
     (said,) = pair_sentences([a_pair("a:cpu", FAST), a_pair("b:cpu", FASTER)])
     assert said.replace("\u00a0", " ") == (
-        "On all 2 targets small is 9.1x to 35.0x as fast as large; accuracy was not compared."
+        "On both targets small is 9.1x to 35.0x as fast as large; accuracy was not compared."
     )
 
 
