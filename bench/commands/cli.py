@@ -30,7 +30,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "fleet": "Measure on several machines at once.",
     },
     "Read results": {
-        "show": "Print runs again; --deal: what to pick, --history: what changed.",
+        "show": "Print runs; --deal: what to pick, --history: what changed.",
         "compare": "Compare two runs, or cells of one, with verdicts.",
         "matrix": "Compare machines and targets, model by model.",
         "report": "Write runs as one HTML page.",

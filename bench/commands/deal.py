@@ -27,12 +27,12 @@ OPTIONS = (
         type=click.Choice(["latency", "throughput", "energy", "memory", "size"]),
         default="latency",
         show_default=True,
-        help="--deal: the cost, against accuracy.",
+        help="The cost, against accuracy.",
     ),
     click.Option(
         ["--loss"],
         type=POINTS,
-        help="--deal: ignore differences of up to so many points of accuracy (or steps of the "
+        help="Ignore differences of up to so many points of accuracy (or steps of the "
         "metric); default 0.5, or the metric's own.",
     ),
     click.Option(
@@ -40,7 +40,7 @@ OPTIONS = (
         type=FiniteRange(min=0, min_open=True),
         default=1.0,
         show_default=True,
-        help="--deal: temperature for the KL divergence.",
+        help="Temperature for the KL divergence.",
     ),
 )
 

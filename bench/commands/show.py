@@ -18,6 +18,7 @@ from bench.commands.flags import (
     write_outputs,
 )
 from bench.commands.output import print_drawing, print_json, warn
+from bench.commands.sections import SectionCommand
 from bench.errors import SpecError
 from bench.numbers import printable
 
@@ -25,7 +26,20 @@ if TYPE_CHECKING:
     from bench.store.run import StoredRun
 
 
-@click.command(name="show")
+#: What can be shown instead of the tables, and the options of each.
+_VIEWS = {"deal": deal.OPTIONS, "history": history.OPTIONS}
+_SECTIONS = {
+    **dict.fromkeys(("view", "as_json", "unchecked"), "What to print"),
+    **dict.fromkeys(output_names(), "Files for CI"),
+    **{
+        option.name or "": f"With --{view}"
+        for view, options in _VIEWS.items()
+        for option in options
+    },
+}
+
+
+@click.command(name="show", cls=SectionCommand, others=_SECTIONS)
 @runs_argument(latest=False)
 @click.option(
     "--deal",
@@ -82,8 +96,6 @@ def _of(options: Sequence[click.Option], given: Mapping[str, Any]) -> dict[str, 
     return {name: value for name, value in given.items() if name in {o.name for o in options}}
 
 
-#: What can be shown instead of the tables, and the options of each.
-_VIEWS = {"deal": deal.OPTIONS, "history": history.OPTIONS}
 command.params += [option for options in _VIEWS.values() for option in options]
 
 
