@@ -207,7 +207,7 @@ def _checks(records: Sequence[Record], name: str) -> Table:
                 Entry(_where(bad)),
             )
         )
-    return Table(name, "Validity checks: what fails is marked ! and kept", columns, tuple(rows))
+    return Table(name, "Validity checks: what fails is marked, and kept", columns, tuple(rows))
 
 
 def _where(bad: Sequence[tuple[Record, str]]) -> str:
