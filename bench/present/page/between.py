@@ -90,7 +90,8 @@ def _one(
     allowed: Collection[str],
     palette: Palette,
 ) -> tuple[list[str], Picture | None]:
-    matched = replace(matched, names=(f"run {first}", f"run {letter}"))
+    if not any(match.a.machine for match in matched.matches):  # else these have names
+        matched = replace(matched, names=(f"run {first}", f"run {letter}"))
     report = compare(matched, allowed)
     differing = [line.strip() for line in difference_lines(report)[1 : _MOST_DIFFERENCES + 1]]
     try:

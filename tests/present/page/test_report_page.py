@@ -216,7 +216,8 @@ def test_without_labelled_data_the_order_of_the_targets_is_the_answer() -> None:
         for target, center in (("a:cpu", 1e6), ("b:cpu", 2e6))
     ]
     (answer,) = make_page([in_memory(records)]).runs[0].answers
-    assert answer.said[0].startswith("fashion-teacher single-stream, best first: a:cpu; b:cpu, ")
+    assert answer.said[0].startswith("fashion-teacher single-stream: a:cpu is 2.0")
+    assert answer.said[0].endswith("x (1.95–2.05) as fast as b:cpu.")
     (card,) = answer.cards
     assert card.what == "fashion-teacher · a:cpu"
     assert card.times.startswith("2.0")
