@@ -128,7 +128,7 @@ def compare_runs(
     """
     for name, value in (("margin", margin), ("confidence", confidence)):
         if not 0 <= value < 1 or (name == "confidence" and value == 0):
-            raise SpecError(f"{name}={value}: it has to lie between 0 and 1.")
+            raise SpecError(f"{name}={value}: it must be between 0 and 1.")
     check_allowed_kinds(tuple(allow))
     matched, told = _matched(run, baseline, cells, allow)
     report = compare(matched, allow, margin, confidence)

@@ -75,7 +75,7 @@ class Interrupted(KeyboardInterrupt):
 
     def __init__(self, run: Run) -> None:
         super().__init__(
-            f"what was measured is kept: bench.open({str(run.path)!r}), or resume it with "
+            f"finished measurements are kept: bench.open({str(run.path)!r}), or resume it with "
             f"`bench run --resume {run.path}`"
         )
         self.run = run
@@ -128,7 +128,7 @@ def _suite(path: Path | str | None, preset: Preset | None, given: dict[str, Any]
     """What is asked for: a file's suite or the default one, a preset over it, and the rest over
     both."""
     if preset is not None and preset not in _PRESETS:
-        raise SpecError(f"preset={preset!r}: there are {' and '.join(_PRESETS)}.")
+        raise SpecError(f"preset={preset!r}: choose {' or '.join(_PRESETS)}.")
     if path is not None:
         asked = load_suite(Path(path))
     elif "models" in given:

@@ -146,10 +146,10 @@ class Run:
         """One of ``figures``; without a name the first: accuracy against latency where models were
         scored, else the latencies. Raises `bench.BenchError` for a name that it does not have."""
         if not self.figures:
-            raise SpecError(f"{self.path}: nothing was measured that could be drawn.")
+            raise SpecError(f"{self.path}: there is nothing to draw.")
         chosen = name or next(iter(self.figures))
         if chosen not in self.figures:
-            raise SpecError(f"there is no figure {name!r}. There are: {', '.join(self.figures)}.")
+            raise SpecError(f"no figure {name!r}. Available: {', '.join(self.figures)}.")
         return self.figures[chosen]
 
     @cached_property
