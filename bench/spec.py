@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from bench import bounds, scenarios, variants
 from bench.cell import AxisName, Driver, Frozen, Lane, LoadGen, ScenarioName, VariantName
 from bench.defaults import CONFIDENCE, MARGIN
+from bench.discover import suite_paths
 from bench.errors import SpecError
 from bench.scenarios import SCENARIOS, Scenario, find_scenario
 from bench.validation import first_problem, read_toml
@@ -319,6 +320,9 @@ def _without_overview(suite: Suite, flags: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+#: How models are measured that are named without a suite: as the default suite, but for its budget,
+#: which is for as many cells as it has.
+OVERVIEW: dict[str, Any] = {"goal": "overview", "min_invocations": 3}
 #: The presets of `bench run`; a flag beside one wins over it.
 QUICK: dict[str, Any] = {"precision": 0.05, "max_time_s": 5.0, "min_invocations": 3}
 THOROUGH: dict[str, Any] = {
@@ -327,6 +331,25 @@ THOROUGH: dict[str, Any] = {
     "min_invocations": 10,
     "max_invocations": 100,
 }
+PRESETS = {"quick": QUICK, "thorough": THOROUGH}
+
+
+def asked_suite(path: Path | None, preset: str | None, flags: dict[str, Any]) -> Suite:
+    """The suite that somebody asks for: a file's, the named models' or the default one, with a
+    preset over it, and ``flags`` over both.
+
+    Raises `SpecError` for what can't be read, and where there is no default suite.
+    """
+    if path is not None:
+        suite = load_suite(path)
+    elif "models" in flags:
+        suite = make_suite(OVERVIEW, "the flags")
+    else:
+        installed = suite_paths()
+        if "default" not in installed:
+            raise SpecError("the default suite is not installed: name a model.")
+        suite = load_suite(installed["default"])
+    return with_flags(with_flags(suite, PRESETS[preset] if preset else {}), flags)
 
 
 def load_suite(path: Path) -> Suite:

@@ -9,7 +9,6 @@ from typing import Any, Literal, TypedDict, Unpack
 
 from bench.api.stored import Run
 from bench.cache import cache_folder
-from bench.discover import suite_paths
 from bench.errors import SpecError
 from bench.measure.listener import Listener
 from bench.measure.prepare import prepare
@@ -17,14 +16,13 @@ from bench.measure.run import start
 from bench.numbers import as_name
 from bench.present.notebook import NotebookProgress, notebook_output
 from bench.present.progress import choose_listener
-from bench.spec import QUICK, THOROUGH, Suite, load_suite, with_flags
+from bench.spec import PRESETS, Suite, asked_suite
 from bench.store.latest import RESULTS
 from bench.store.run import read_run
 
 #: A model: its name, its file, its folder, or its card.
 Model = str | Path
 Preset = Literal["quick", "thorough"]
-_PRESETS: dict[Preset, dict[str, Any]] = {"quick": QUICK, "thorough": THOROUGH}
 
 
 class Settings(TypedDict, total=False):
@@ -127,18 +125,9 @@ def run(
 def _suite(path: Path | str | None, preset: Preset | None, given: dict[str, Any]) -> Suite:
     """What is asked for: a file's suite or the default one, a preset over it, and the rest over
     both."""
-    if preset is not None and preset not in _PRESETS:
-        raise SpecError(f"preset={preset!r}: choose {' or '.join(_PRESETS)}.")
-    if path is not None:
-        asked = load_suite(Path(path))
-    elif "models" in given:
-        asked = Suite()
-    else:
-        installed = suite_paths()
-        if "default" not in installed:
-            raise SpecError("the default suite is not installed: name a model.")
-        asked = load_suite(installed["default"])
-    return with_flags(with_flags(asked, _PRESETS[preset] if preset else {}), given)
+    if preset is not None and preset not in PRESETS:
+        raise SpecError(f"preset={preset!r}: choose {' or '.join(PRESETS)}.")
+    return asked_suite(Path(path) if path is not None else None, preset, given)
 
 
 def _given(

@@ -218,9 +218,9 @@ def _refuse_nothing_to_judge(pairs: Pairs, limits: Limits) -> None:
 
 def _suite(path: Path | None, flags: Mapping[str, Any]) -> Suite:
     """A file's suite (or the default one, or none where models are named) under the flags."""
-    from bench.spec import QUICK, THOROUGH, Suite, load_suite, with_flags  # numpy: start-up
+    from bench.spec import PRESETS, Suite, load_suite, with_flags  # numpy: start-up
 
-    preset = {None: {}, "quick": QUICK, "thorough": THOROUGH}[flags["preset"]]
+    preset = PRESETS.get(flags["preset"], {})
     given = {name: flags[name] for name in _OF_A_RUN if name not in ("results", "quiet", "preset")}
     given["accuracy"] = False if given.pop("no_accuracy") else None
     given = {name: value for name, value in given.items() if value not in (None, (), {})}

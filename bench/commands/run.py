@@ -39,7 +39,6 @@ from bench.commands.given import sort_given
 from bench.commands.output import print_json
 from bench.commands.sections import SectionCommand, options_of
 from bench.commands.show import print_run
-from bench.discover import suite_paths
 from bench.errors import SpecError
 from bench.numbers import printable
 from bench.scenarios import SCENARIOS
@@ -185,7 +184,7 @@ _LONG_S = 30.0
 @_how_long(
     "--goal",
     type=click.Choice(["precision", "rank", "overview"]),
-    help="precision (default), rank: until the order of targets is settled, or overview: either.",
+    help="precision, rank: until the order of targets is settled, or overview (default): either.",
 )
 @_how_long("--budget", "budget_s", type=DURATION, help="The whole run may take about so long.")
 @_how_long(
@@ -290,7 +289,7 @@ def command(
     given = sort_given(what)
     if given.models:
         flags["models"] = tuple(dict.fromkeys((*given.models, *flags.get("models", ()))))
-    plan_suite = _suite(given.suite, resumed, _preset(preset), flags)
+    plan_suite = _suite(given.suite, resumed, preset, flags)
     outcome: Outcome | None = None
     with (
         closing(choose_listener(quiet=quiet)) as listener,
@@ -310,15 +309,15 @@ def command(
 
 
 def _suite(
-    path: Path | None, resumed: Path | None, preset: dict[str, Any], flags: dict[str, Any]
+    path: Path | None, resumed: Path | None, preset: str | None, flags: dict[str, Any]
 ) -> Suite:
     """The suite to run: a resumed run's own, or a file's (or the default) with a preset over it,
     and flags over both."""
-    from bench.spec import Suite, load_suite, with_flags  # numpy: start-up
+    from bench.spec import asked_suite  # numpy: start-up
     from bench.store.run import read_run
 
     if resumed is not None:
-        given = [*preset, *flags]
+        given = [*([f"--{preset}"] if preset else []), *flags]
         if path is not None or given:
             raise SpecError(
                 "--resume keeps the run's own suite; leave out the suite and the flags "
@@ -328,24 +327,11 @@ def _suite(
             raise SpecError(f"{resumed} is a tune: resume it with `bench tune --resume {resumed}`.")
         header = read_run(resumed).header
         return header.suite.model_copy(update={"models": header.models})
-    if path is not None:
-        return with_flags(with_flags(load_suite(path), preset), flags)
-    if "models" in flags:
-        return with_flags(with_flags(Suite(), preset), flags)
-    installed = suite_paths()
-    if "default" not in installed:
-        raise SpecError("the default suite is not installed: name a model with -m.")
-    return with_flags(with_flags(load_suite(installed["default"]), preset), flags)
+    return asked_suite(path, preset, flags)
 
 
 def _given(value: object) -> bool:
     return value not in (None, (), {})
-
-
-def _preset(name: str | None) -> dict[str, Any]:
-    from bench.spec import QUICK, THOROUGH  # pydantic: start-up
-
-    return {None: {}, "quick": QUICK, "thorough": THOROUGH}[name]
 
 
 def _print_plan(plan: Plan, *, as_json: bool) -> None:
@@ -379,7 +365,7 @@ def _print_outcome(
         )
         click.echo(wrap(told, _WIDTH, indent=2), err=True)
     if outcome.interrupted:
-        click.echo(f"Interrupted. Continue with: bench run --resume {outcome.path}", err=True)
+        click.echo(f"Interrupted. Resume with: bench run --resume {outcome.path}", err=True)
     elif not quiet:
         click.echo("\n".join(_next(stored)), err=True)
 

@@ -175,7 +175,7 @@ def test_figures_are_the_pictures_of_the_report(published: bench.Run) -> None:
     assert published.plot("latency").layout.title.text
     x = [value for trace in published.plot().data if trace.x is not None for value in trace.x]
     assert any(value == pytest.approx(12.46, abs=0.01) for value in x if value)
-    with pytest.raises(bench.BenchError, match="There are: front1, "):
+    with pytest.raises(bench.BenchError, match="Available: front1, "):
         published.plot("nothing")
 
 

@@ -68,6 +68,11 @@ def test_a_settled_cell_waits_for_the_samples_of_its_p99_where_they_are_cheap() 
     assert set(stopped(*slow)) == {"x:a", "x:b"}, "662 calls of 0.1 s are a minute"
 
 
+def test_a_cell_without_a_rival_has_no_order_to_settle_and_needs_the_whole_precision() -> None:
+    assert stopped(a_state("x:a", 1e5)) == {}
+    assert stopped(a_state("x:a", 1e5), a_state("x:b", 2e5)) == {"x:a": "ranked", "x:b": "ranked"}
+
+
 def test_what_is_late_stops_with_what_it_has_once_it_has_the_fewest() -> None:
     near = a_state("x:a", 1e5, count=3), a_state("x:b", 1.001e5, count=3)
     assert stopped(*near) == {}

@@ -49,7 +49,9 @@ def _answered(
     found.update(dict.fromkeys(_precise(active, suite, suite.precision), "precision"))
     if suite.goal != "overview":
         return found
-    settled = _ranked(everybody, suite) & _precise(active, suite, max(DECENT, suite.precision))
+    contested = {s.cell.id for states in rivals(everybody) if len(states) > 1 for s in states}
+    settled = contested & _ranked(everybody, suite)
+    settled &= _precise(active, suite, max(DECENT, suite.precision))
     enough = {state.cell.id for state in active if _tells_p99(state, suite)}
     found.update(dict.fromkeys((settled & enough) - found.keys(), "ranked"))
     return found
