@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.commands.chosen import latest_run, latest_two, runs_argument
+from bench.commands.chosen import RUN, latest_run, latest_two, named
 from bench.commands.flags import SHARE, SHARE_ABOVE_ZERO, read_list
+from bench.commands.given import sort_given
 from bench.commands.output import print_drawing, print_json, warn
 from bench.commands.revisions import compare_revisions, refuse_without_base, revision_options
 from bench.defaults import CONFIDENCE, MARGIN
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command(name="compare")
-@runs_argument(latest=False)
+@click.argument("runs", nargs=-1, type=RUN, metavar="[RUN]...")
 @click.option("--base", metavar="REV", help="Measure this git revision, and --head, in turn.")
 @click.option(
     "--head", metavar="REV", help="--base: compare this one with it; default: the working tree."
@@ -81,19 +82,20 @@ def command(
     bench compare                         the latest run with the one before it
     bench compare FOLDER                  the two runs below a folder; of several
                                           machines each cell on each of them
-    bench compare --base main SUITE       the models of SUITE (or -m) as they are in
-                                          main and now, measured in turn in one run
+    bench compare --base main SUITE       the models of SUITE (or named as for `bench run`) as they
+                                          are in main and now, measured in turn in one run
 
     What is not comparable (another model's content, input, ...) is refused unless it is allowed.
     Two machines may be compared. The exit code is 0 whatever the verdicts; with --base it is
     that of `bench gate`: 0 pass, 1 fail, 2 wrong usage, 3 inconclusive.
     """
     if base is not None:
-        if len(runs) > 1 or cells or baseline:
-            raise click.UsageError("--base measures one SUITE: no runs, --cell or --baseline.")
-        suite = runs[0] if runs else None
+        if cells or baseline:
+            raise click.UsageError("--base measures a suite or models: no --cell or --baseline.")
+        given = sort_given([str(run) for run in runs])
+        flags["models"] = tuple(dict.fromkeys((*given.models, *flags["models"])))
         return compare_revisions(
-            suite, base, head, allow, margin, confidence, flags, as_json=as_json
+            given.suite, base, head, allow, margin, confidence, flags, as_json=as_json
         )
     if head is not None:
         raise click.UsageError("--head needs a --base to compare with.")
@@ -102,7 +104,7 @@ def command(
     from bench.store.run import no_collection
 
     check_allowed_kinds(allow)
-    runs = runs or ((latest_run(),) if cells else latest_two())
+    runs = named(runs) or ((latest_run(),) if cells else latest_two())
     with no_collection():
         matched, skipped = _matched(runs, cells, baseline, allow)
         _compare(matched, skipped, allow, margin, confidence, as_json=as_json)

@@ -10,7 +10,7 @@ import click
 
 from bench.bounds import PRESETS
 from bench.cache import cache_folder
-from bench.commands.chosen import default_results
+from bench.commands.chosen import RUN, default_results, named
 from bench.commands.completing import (
     complete_models,
     complete_scenarios,
@@ -237,7 +237,7 @@ _LONG_S = 30.0
 @_meter("--wall-offset", "wall_offset_s", type=OFFSET, help="Shift its times, e.g. -2s.")
 @_stored("--results", type=click.Path(path_type=Path), help="Folder of runs.")
 @_stored("--label", metavar="NAME", default="", callback=read_name, help="What to call this run.")
-@_stored("--resume", "resumed", type=click.Path(path_type=Path), help="Resume a run.")
+@_stored("--resume", "resumed", type=RUN, metavar="RUN", help="Resume a run, by path or label.")
 @_stored("--retry-failed", is_flag=True, help="--resume: try failed cells again.")
 @_stored(
     "--allow",
@@ -286,6 +286,8 @@ def command(
         raise SpecError("--retry-failed and --allow need --resume.")
     if resumed is not None and label:
         raise SpecError("--label: a resumed run keeps its label. Leave out --label.")
+    if resumed is not None:
+        (resumed,) = named([resumed])
     given = sort_given(what)
     if given.models:
         flags["models"] = tuple(dict.fromkeys((*given.models, *flags.get("models", ()))))

@@ -320,7 +320,7 @@ def test_the_two_are_called_by_their_revisions_and_no_hash_is_shown() -> None:
     [
         (["--head", "main"], "--head needs a --base"),
         (["a", "b", "-m", "net.onnx", "--quick"], "-m, --quick/--thorough: only with --base"),
-        (["--base", "main", "a", "b"], "one SUITE"),
+        (["--base", "main", "--cell", "x"], "no --cell or --baseline"),
     ],
 )
 def test_wrong_usage_is_told(
@@ -332,3 +332,22 @@ def test_wrong_usage_is_told(
     done = CliRunner().invoke(command, arguments)
     assert done.exit_code == 2
     assert words in done.output
+
+
+def test_models_and_suites_are_named_beside_base_as_for_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not as runs: an installed suite has no path, and what isn't there yet may be in the base."""
+    asked: list[Any] = []
+
+    def compared(suite: Path | None, base: str, *others: Any, **_: Any) -> int:
+        asked.append((suite, base, others[-1]["models"]))
+        return 0
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("bench.commands.compare.compare_revisions", compared)
+    done = CliRunner().invoke(command, ["--base", "main", "default", "new.onnx", "-m", "old.onnx"])
+    assert done.exit_code == 0, done.output
+    ((suite, base, models),) = asked
+    assert suite is not None and suite.name == "default.suite.toml"
+    assert (base, models) == ("main", ("new.onnx", "old.onnx"))
