@@ -90,19 +90,19 @@ def _answers(name: str, reference: str, answer: Mapping[str, Any]) -> list[Targe
 
 
 def _printed(references: list[str]) -> dict[str, str]:
-    """What each backend answers; asked once for all processes of pytest-xdist."""
+    """What each backend answers, and maybe others; asked once for all processes of pytest-xdist."""
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
     if run is None:
         return _ask_all(references)
     with Path(tempfile.gettempdir(), f"bench-contract-{run}.json").open("a+") as kept:
         fcntl.flock(kept, fcntl.LOCK_EX)
         kept.seek(0)
-        if text := kept.read():
-            known: dict[str, str] = json.loads(text)
-            return known
-        asked = _ask_all(references)
-        kept.write(json.dumps(asked))
-        return asked
+        known: dict[str, str] = json.loads(kept.read() or "{}")
+        unasked = [reference for reference in references if reference not in known]
+        known |= _ask_all(unasked)
+        kept.truncate(0)
+        kept.write(json.dumps(known))
+        return known
 
 
 def _ask_all(references: list[str]) -> dict[str, str]:

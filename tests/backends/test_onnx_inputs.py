@@ -67,7 +67,7 @@ def test_every_model_that_ships_has_its_batch_by_name() -> None:
 
 def test_one_name_with_two_sizes_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "m.onnx", {"a": ["n"], "b": ["n"]})
-    with pytest.raises(SpecError, match="'n' would be 2 and 3 at once"):
+    with pytest.raises(SpecError, match="'n' would have to be both 2 and 3"):
         free_dimensions(path, {"a": (2,), "b": (3,)}, "m on t")
 
 

@@ -168,8 +168,8 @@ def test_simulated_is_what_the_user_says(table: Path) -> None:
     ("text", "words"),
     [
         ("x = 1", "is not a table"),
-        ("[cuda]\nlibrary = 'x'", "not one of cpu, cuda"),
-        ("[A]\nlibrary = 'x'", "small letters"),
+        ("[cuda]\nlibrary = 'x'", "not be one of cpu, cuda"),
+        ("[A]\nlibrary = 'x'", "lower-case letters"),
         ("[a]\nep = 'x'", "library must be a text"),
         ("[a]\nlibrary = 3", "library must be a text"),
         ("[a]\nlibrary = 'x'\nlibary = 'x'", "no key 'libary'"),

@@ -132,7 +132,10 @@ def test_a_factory_is_described_by_its_example(tmp_path: Path) -> None:
         ("x = 1", "no usable factory f"),
         ("import sys; sys.exit('trained')", "net.py:f: it ended the program"),
         ("def f():\n    quit()", "net.py:f: it ended the program"),
-        (FACTORY.replace("torch.ones(2, 8), ", "torch.ones(2, 8), 1, ") + "\nf = make_net", "has"),
+        (
+            FACTORY.replace("torch.ones(2, 8), ", "torch.ones(2, 8), 1, ") + "\nf = make_net",
+            "a batch axis",
+        ),
     ],
 )
 def test_factories_that_say_too_little_are_one_sentence(
@@ -156,7 +159,7 @@ def test_the_card_that_is_written_is_the_one_that_was_found(bench: Any, tmp_path
         assert written.inputs == found.inputs
         assert written.model_file() == found.model_file()
         assert written.provenance.sha256
-    assert "is there already" in bench("model", "card", "mine", "-o", "card.toml").stderr
+    assert "already exists" in bench("model", "card", "mine", "-o", "card.toml").stderr
     assert "[source]" in bench("model", "card", "mine").stdout
 
 

@@ -230,4 +230,4 @@ def test_a_model_that_was_folded_into_a_constant_is_a_model(tmp_path: Path) -> N
 
 def test_an_output_that_is_no_tensor_of_numbers_is_said(tmp_path: Path) -> None:
     path = passed(tmp_path, "s", ["batch", 1], TensorProto.STRING)
-    assert "'y' is no tensor of numbers" in not_compared(card_for_onnx(path))[0]
+    assert "'y' is not a tensor of numbers" in not_compared(card_for_onnx(path))[0]

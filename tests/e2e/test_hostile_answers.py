@@ -19,10 +19,10 @@ FEW = ("--min-invocations", "2", "--max-invocations", "2", "--max-time", "1")
 #: How a row fails (None: not), and words of its message, by what its worker does.
 EXPECTED: dict[str, tuple[str | None, str]] = {
     "good": (None, ""),
-    "garbage": ("crashed", "is no message"),
+    "garbage": ("crashed", "is not a message"),
     "huge-length": ("crashed", "a message of 4611686018427387904 bytes"),
-    "no-json": ("crashed", "is no message: JSONDecodeError"),
-    "nested": ("crashed", "is no message"),
+    "no-json": ("crashed", "is not a message: JSONDecodeError"),
+    "nested": ("crashed", "is not a message"),
     "huge-array": ("crashed", "its arrays need 4503599627370496 bytes"),
     "objects-announced": ("crashed", "an array of 'O' can't be sent"),
     "negative-shape": ("crashed", "[-1] is not a shape"),

@@ -460,7 +460,7 @@ def test_two_cells_of_one_run(command: Command, tmp_path: Path) -> None:
         (["RUN", "--margin", "nan"], "must be at least 0"),
         (["RUN", "--margin", "-1%"], "must be at least 0"),
         (["RUN", "--margin", "much"], "is not a number or a percentage"),
-        (["RUN", "--confidence", "0"], "must be between 0 and 1"),
+        (["RUN", "--confidence", "0"], "must be above 0 and below 1"),
         (["RUN", "--allow", "thread"], "Did you mean threads"),
         (["RUN", "--cell", "x", "--cell", "y"], "no such cell"),
     ],

@@ -509,7 +509,7 @@ def test_a_baseline_from_another_machine_is_refused_in_one_sentence(
     [
         (("--max-slowdown", "5"), "write the percent sign"),
         (("--max-slowdown", "fast"), "not a number or a percentage"),
-        (("--max-slowdown", "-5%"), "from 0 up"),
+        (("--max-slowdown", "-5%"), "is not a share of 0 or more"),
         (("--min-accuracy", "90"), "from 0 to 1"),
         (("--max-accuracy-loss", "-1"), "points"),
         (("--max-accuracy-loss", "nan"), "points"),

@@ -48,6 +48,11 @@ class GraphMode(TorchNpu):
         return super().compile(model, device, dataclasses.replace(options, extra=extra))
 
 
+@pytest.fixture(autouse=True)
+def gradients_of_torch_left_as_found() -> None:
+    """Not here: the session of a `Subject` stays open from its first test to its last."""
+
+
 KINDS = {"eager": TorchNpu, "graph-mode": GraphMode, "cuda-graph": Graphs}
 
 
