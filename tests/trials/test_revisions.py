@@ -349,5 +349,6 @@ def test_models_and_suites_are_named_beside_base_as_for_run(
     done = CliRunner().invoke(command, ["--base", "main", "default", "new.onnx", "-m", "old.onnx"])
     assert done.exit_code == 0, done.output
     ((suite, base, models),) = asked
-    assert suite is not None and suite.name == "default.suite.toml"
+    assert suite is not None
+    assert suite.name == "default.suite.toml"
     assert (base, models) == ("main", ("new.onnx", "old.onnx"))
