@@ -53,12 +53,13 @@ class Run:
 
     @property
     def complete(self) -> bool:
-        """Whether every planned cell has a record; False for a run that was stopped."""
-        return len(self._stored.records) >= len(self._stored.header.cells)
+        """Whether every planned cell was measured to its end; False for a run that was stopped."""
+        finished = sum(not record.partial for record in self._stored.records)
+        return finished >= len(self._stored.header.cells)
 
     @property
     def ok(self) -> bool:
-        """Whether every record has figures that count: none failed, none is wrong."""
+        """Whether every record has figures that count: none failed, is wrong or partial."""
         return all(record.standing == "ok" for record in self._stored.records)
 
     @property
@@ -171,7 +172,7 @@ class Run:
     def _counts(self) -> str:
         records = self._stored.records
         planned = len(self._stored.header.cells)
-        failed = sum(record.standing != "ok" for record in records)
+        failed = sum(record.standing in ("failed", "wrong") for record in records)
         words = counted(len(records), "cell")
         words += "" if self.complete else f" of {planned}, stopped before its end"
         return words + (f", {failed} failed" if failed else "")

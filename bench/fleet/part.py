@@ -70,13 +70,14 @@ def measure_part(
     written: Callable[[str], None] | None = None,
 ) -> Outcome:
     """Measure the plan's cells as a part of the run at ``path``, which ``header`` begins where
-    there is none. ``written`` is told each file as it reaches the disk.
+    there is none. ``written`` is told each file as it reaches the disk. An interrupted cell has no
+    record: for a fleet a cell with a record is done.
 
     Raises `OtherMachine` where something changed since the run began that isn't ``allowed``.
     """
     if not (path / HEADER).is_file():
         store = RunStore.begin(path, header, written)
-        return carry_out(prepared, store, None, listener)
+        return carry_out(prepared, store, None, listener, keeps_partial=False)
     store, stored = resume_run(path)
     store.written = written or store.written
     try:
@@ -84,7 +85,7 @@ def measure_part(
     except BaseException:
         store.close()
         raise
-    return carry_out(prepared, store, stored, listener)
+    return carry_out(prepared, store, stored, listener, keeps_partial=False)
 
 
 def _note(store: RunStore, stored: StoredRun, header: RunHeader, allowed: Collection[str]) -> None:

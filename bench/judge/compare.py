@@ -26,7 +26,7 @@ from bench.judge.changes import change_between
 from bench.judge.differences import Difference, differences
 from bench.judge.energy import EnergyEffect, energy_effects
 from bench.judge.matching import Match, Matched, Side
-from bench.numbers import printable
+from bench.numbers import counted, printable
 from bench.record.result import Invocation, Record
 from bench.stats.interval import (
     FEWEST_INVOCATIONS,
@@ -168,6 +168,9 @@ def why_no_effect(match: Match) -> str:
             return f"{letter} failed"
         if record.wrong:
             return f"{letter} is WRONG ({', '.join(record.wrong)}), so its figures say nothing"
+        if record.partial:
+            so_far = counted(len(record.invocations), "invocation")
+            return f"{letter} was stopped early, after {so_far}"
         if record.simulated:
             return f"{letter} is simulated: its latency is meaningless"
         usable = _times(record, lambda i: i.median_ns)

@@ -254,7 +254,7 @@ def _no_memory(match: Match) -> Finding:
 
 
 def _works(one: Side) -> bool:
-    return one.record is not None and one.record.status == "ok"
+    return one.record is not None and one.record.status == "ok" and not one.record.partial
 
 
 def _peaks(one: Side) -> list[float]:

@@ -124,7 +124,9 @@ def _series(runs: Iterable[Finished], selection: Selection) -> list[Series]:
     for run in every:
         machine_id = run.header.facts.get("machine_id")
         for record in run.records:
-            if not selection.wants(record.cell_id, record.cell) or record.simulated:
+            if not selection.wants(record.cell_id, record.cell):
+                continue
+            if record.simulated or record.partial:
                 continue
             hardware = None if machine_id is None else str(machine_id)
             known = hardware is not None or run.header.machine_name

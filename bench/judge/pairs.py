@@ -244,6 +244,8 @@ def _why_no_speed(
             return f"{printable(record.cell.model.name, limit=NAME_LIMIT)} failed"
         if record.wrong:
             return f"{printable(record.cell.model.name, limit=NAME_LIMIT)} is WRONG"
+        if record.partial:
+            return f"{printable(record.cell.model.name, limit=NAME_LIMIT)} was stopped early"
     return "" if alone else "not measured"
 
 

@@ -14,11 +14,13 @@ from bench.cell import Cell
 from bench.errors import Unavailable
 from bench.judge.finding import Finding, Limits, Outcome
 from bench.judge.matching import Match, Matched, sides
-from bench.numbers import NAME_LIMIT, printable
+from bench.numbers import NAME_LIMIT, counted, printable
 from bench.record.result import Record
 from bench.store.run import StoredRun
 
 MESSAGE_LIMIT = 300
+#: Of a cell that is broken where it has no figures now.
+_WORKED = ("ok", "partial")
 _ALLOW = "--allow-missing if that is intended"
 
 
@@ -28,7 +30,7 @@ def not_judged(match: Match, limits: Limits) -> Finding | None:
     if now is None:
         advice = f"Resume with: bench run --resume {shlex.quote(str(match.b.run.path))}."
         return Finding("ran", cell, Outcome.INCONCLUSIVE, "not measured.", advice)
-    worked = before is not None and before.standing == "ok"
+    worked = before is not None and before.standing in _WORKED
     if now.status == "failed":
         return _failed(now, limits, match.b.run) if worked else _failed_too(now)
     if now.wrong and before is not None and before.wrong:
@@ -36,6 +38,12 @@ def not_judged(match: Match, limits: Limits) -> Finding | None:
         return Finding("ran", cell, Outcome.SKIPPED, words)
     if not worked:
         return Finding("ran", cell, Outcome.NEW, "works now; the baseline has no figures for it.")
+    for side, record, run in (("run", now, match.b.run), ("baseline", before, match.a.run)):
+        if record is not None and record.partial:
+            so_far = counted(len(record.invocations), "invocation")
+            words = f"the {side} was stopped early, after {so_far}."
+            advice = f"Resume with: bench run --resume {shlex.quote(str(run.path))}."
+            return Finding("ran", cell, Outcome.INCONCLUSIVE, words, advice)
     if now.simulated and before is not None and not before.simulated:
         words = "its device is simulated now and was real in the baseline."
         return _missing(cell, limits, words, "Measure on the device, or use")
@@ -67,7 +75,7 @@ def unmatched(run: StoredRun, matched: Matched, limits: Limits) -> list[Finding]
 
 
 def _only_before(cell: Cell, baseline: StoredRun, matched: Matched, limits: Limits) -> Finding:
-    worked = any(r.cell_id == cell.id and r.standing == "ok" for r in baseline.records)
+    worked = any(r.cell_id == cell.id and r.standing in _WORKED for r in baseline.records)
     if not worked:
         words = "missing from this run; the baseline has no figures for it either."
         return Finding("ran", cell, Outcome.SKIPPED, words)

@@ -102,6 +102,7 @@ class Measuring:
         self.requests: dict[tuple[str, str, int], RequestTimes | None] = {}
         self.placements: dict[tuple[object, ...], ToldPlacement | None] = {}
         self.peaks: dict[tuple[str, int, str], Peaks | None] = {}
+        self._under_way: Sequence[CellState] = ()  #: the group that is measured, or was last
         done = {record.cell_id for record in outcome.records}
         self.todo = [p for p in prepared.plan.cells if p.cell.id not in done]
         self._total = len(prepared.plan.cells)
@@ -275,7 +276,29 @@ class Measuring:
             cell = real[0].cell
             name = f"{cell.scenario} batch {cell.batch}"
             kind = group_class(cell)
+            self._under_way = real
             kind(name, real, self._context(real[0].planned, allowance)).run()
+
+    def keep_partial(self) -> None:
+        """After an interrupt: records of the cells that were being measured, from what is on the
+        disk of their invocations. Whoever interrupts waits, so no worker starts any more: nothing
+        is scored or compared."""
+        if not self.store.keeps_raw:  # they could not be derived again
+            return
+        self.stored = stored = read_run(self.store.path)
+        recorded = {record.cell_id for record in self.outcome.records}
+        known = {(record.cell_id, len(record.invocations)) for record in stored.records}
+        for state in self._under_way:
+            found = self._state(state.planned)
+            found.stop, found.placement, found.group = "interrupted", state.placement, state.group
+            finished = state.cell.id in recorded or state.failure is not None
+            # Nothing new since an earlier interrupt: that record stays.
+            nothing_new = (state.cell.id, len(found.invocations)) in known
+            if found.invocations and not finished and not nothing_new:
+                self._write(found)
+        recorded = {record.cell_id for record in self.outcome.records}
+        self.outcome.records += [r for r in stored.records if r.cell_id not in recorded]
+        self._check_sums()
 
     def _first_seen(self, states: Sequence[CellState]) -> None:
         """Score what was measured once: the first figures don't wait for that."""
@@ -424,6 +447,13 @@ class Measuring:
         if self._ends_sweep(state):
             self._end_sweep(state)
             return
+        facts, record = self._write(state)
+        if record.status == "ok" and facts.not_scored:
+            self.listener.note(f"{record.cell.label} has no accuracy: {facts.not_scored}")
+        self.listener.cell_finished(record, len(self.outcome.records), self._total)
+
+    def _write(self, state: CellState) -> tuple[CellFacts, Record]:
+        """What is known of a cell, and its record, on the disk."""
         evidence, record = self._recorded(state)
         facts = evidence.facts
         if not facts.outputs and not facts.not_compared:  # too large to be kept
@@ -432,9 +462,7 @@ class Measuring:
         self.store.append_facts(facts)
         self.store.append_record(record)
         self.outcome.records.append(record)
-        if record.status == "ok" and facts.not_scored:
-            self.listener.note(f"{record.cell.label} has no accuracy: {facts.not_scored}")
-        self.listener.cell_finished(record, len(self.outcome.records), self._total)
+        return facts, record
 
     def _ends_sweep(self, state: CellState) -> bool:
         is_further = state.planned.sweeps and state.cell.id not in self._planned
@@ -524,6 +552,7 @@ class Measuring:
             witnesses=second.witnesses,
             scores=scored.judged.scores if scored else (),
             doubts=scored.judged.doubts if scored else (),
+            least=self.suite.min_invocations,
         )
 
     def _request(self, planned: PlannedCell) -> RequestTimes | None:
@@ -542,7 +571,8 @@ class Measuring:
     def _footprint(self, state: CellState) -> Footprint | None:
         """What was foretold; and what the bound state takes, where the cell got that far."""
         told = footprint(state.planned)
-        return told if state.failure is not None else with_held(told, state.planned)
+        unknown = state.failure is not None or state.stop == "interrupted"
+        return told if unknown else with_held(told, state.planned)
 
     def _roofline(self, state: CellState) -> Roofline | None:
         """The work of a query and the peaks of its target, where they are asked for and can be had;
@@ -550,6 +580,8 @@ class Measuring:
         planned = state.planned
         path = planned.file.onnx or planned.model.file.onnx
         if not self.suite.roofline or state.failure or planned.prompts is not None or path is None:
+            return None
+        if state.stop == "interrupted":
             return None
         key = planned.cell.target, planned.cell.threads, precision_of(planned)
         if key not in self.peaks:

@@ -125,9 +125,13 @@ def carry_out(
     stored: StoredRun | None,
     listener: Listener,
     measurer: Measurer = Measuring,
+    *,
+    keeps_partial: bool = True,
 ) -> Outcome:
-    """Measure what a plan has and a run has not; the store is closed."""
-    outcome = Outcome(store.path, prepared.account, list(stored.records) if stored else [])
+    """Measure what a plan has and a run has not; the store is closed. ``keeps_partial``: after an
+    interrupt the cells that were being measured have records of what was measured of them."""
+    finished = [record for record in stored.records if not record.partial] if stored else []
+    outcome = Outcome(store.path, prepared.account, finished)
     # From here on the workers' output stays with the run.
     prepared.launcher.logs = store.logs
     measuring = measurer(OpenRun(prepared, store, stored, listener, outcome))
@@ -135,8 +139,10 @@ def carry_out(
         with measuring.cpus:
             measuring.run()
     except KeyboardInterrupt:
-        # What is measured is on the disk already; the workers end with the launcher.
+        # What was measured is on the disk already; the workers end with the launcher.
         outcome.interrupted = True
+        if keeps_partial:  # a second interrupt ends this, and the command
+            measuring.keep_partial()
     finally:
         listener.close()
         store.close()

@@ -70,6 +70,8 @@ from bench.variants import MADE_UP
 
 #: Behind the label of a row whose figures are of something else than was asked for.
 WRONG_ROW = "WRONG"
+#: Behind the label of a row of which an interrupt left less than was asked for.
+PARTIAL_ROW = "partial"
 #: Details of another tool that a note tells.
 _MOST_DETAILS = 3
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -256,6 +258,7 @@ def _lines(row: _Row, units: Mapping[str, Unit], notes: _Notes) -> list[Line]:
     lines = [Line("", figures=_figures(batch, row, units)) for batch in row.batches]
     whole = {"accuracy": _accuracy(row), "device": _on_device(row)}
     label = f"{row.label}, {WRONG_ROW}" if mark == WRONG else row.label
+    label += f", {PARTIAL_ROW}" if any(r.partial for r in row.records) else ""
     first = Line(label + marks, mark, {**lines[0].figures, **whole})
     return [first, *lines[1:]]
 

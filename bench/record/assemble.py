@@ -15,6 +15,7 @@ import numpy as np
 from bench.arrays import Array
 from bench.cell import Cell
 from bench.discover import Named
+from bench.numbers import counted
 from bench.record import estimate
 from bench.record.block import Block, trusted_samples, trusted_ttft, typical_block_ns
 from bench.record.energy import energies
@@ -43,6 +44,8 @@ OTHER_SHAPES = "the outputs' shapes differ from the reference's"
 _SHORTEST_COPY_NS = 1.0
 #: The check that a score which looks like a mistake fails.
 DOUBT = "sanity"
+#: The check that a cell fails whose measuring an interrupt ended.
+COMPLETE = "complete"
 
 
 class TaskScore(Protocol):
@@ -64,7 +67,8 @@ class Evidence:
 
     ``samples`` are the trusted latencies of each invocation in ns, and ``ttft`` of the same calls
     the times to the first token, where they are whole queries, and ``gaps`` those from token to
-    token, (calls, tokens). ``scores`` and ``doubts`` are what the task makes of the predictions."""
+    token, (calls, tokens). ``scores`` and ``doubts`` are what the task makes of the predictions.
+    ``least`` are the invocations that the suite asks of a cell at least."""
 
     cell: Cell
     facts: CellFacts
@@ -78,6 +82,7 @@ class Evidence:
     scores: Sequence[TaskScore] = ()
     doubts: Sequence[str] = ()
     energy: Sequence[Window] = ()
+    least: int = 0
 
 
 def assemble(evidence: Evidence, confidence: float) -> Record:
@@ -129,6 +134,7 @@ def assemble(evidence: Evidence, confidence: float) -> Record:
         placement=placement,
         variant_method=facts.variant_method,
         checks=(
+            *_complete_check(evidence),
             *(estimate.checks(taken, cell.threads) if taken else ()),
             *bounds_check(queries),
             *_loadgen_checks(taken),
@@ -143,6 +149,18 @@ def assemble(evidence: Evidence, confidence: float) -> Record:
         assumed=facts.assumed,
         finished_at=facts.finished_at,
     )
+
+
+def _complete_check(evidence: Evidence) -> list[Check]:
+    """That measuring was stopped before the cell had its answer; nothing where it wasn't."""
+    if evidence.facts.stop != "interrupted":
+        return []
+    have, least = len(evidence.invocations), evidence.least
+    so_far = counted(have, "invocation")
+    if have < least:
+        so_far = f"{have} of at least {counted(least, 'invocation')}"
+    detail = f"stopped early by Ctrl-C or SIGTERM after {so_far}; outputs not compared"
+    return [Check(name=COMPLETE, ok=False, detail=detail)]
 
 
 # -- an invocation --------------------------------------------------------------------------------

@@ -17,9 +17,16 @@ from bench.record.windows import Kind, Scope
 SCHEMA_VERSION = 1
 
 Status = Literal["ok", "failed"]
-Standing = Literal["ok", "wrong", "failed"]
+Standing = Literal["ok", "partial", "wrong", "failed"]
 StopReason = Literal[
-    "precision", "ranked", "max-time", "max-invocations", "simulated", "failed", "foreign"
+    "precision",
+    "ranked",
+    "max-time",
+    "max-invocations",
+    "interrupted",
+    "simulated",
+    "failed",
+    "foreign",
 ]
 
 
@@ -471,6 +478,17 @@ class Record(Frozen):
         return tuple(name for name, is_wrong in wrong.items() if is_wrong)
 
     @property
+    def partial(self) -> bool:
+        """Whether an interrupt ended its measuring. What it has is shown and decides nothing; a
+        resumed run measures it to its end, and that record replaces this one."""
+        return self.stop == "interrupted"
+
+    @property
     def standing(self) -> Standing:
-        """Whether its figures count: the status, told apart where it ran and is `wrong`."""
-        return "wrong" if self.status == "ok" and self.wrong else self.status
+        """Whether its figures count: the status, told apart where it ran and is `wrong`, or is
+        `partial`."""
+        if self.status != "ok":
+            return self.status
+        if self.wrong:
+            return "wrong"
+        return "partial" if self.partial else "ok"

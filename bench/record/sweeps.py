@@ -55,5 +55,7 @@ def rates_of(sweep: Swept) -> dict[int, list[float]]:
     return {
         batch: figures(record.cell, record.invocations).tolist()
         for batch, record in sweep.batches.items()
-        if record.status == "ok" and not record.simulated and len(record.invocations) > 1
+        if record.standing in ("ok", "wrong")
+        and not record.simulated
+        and len(record.invocations) > 1
     }

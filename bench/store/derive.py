@@ -216,6 +216,7 @@ class _Derivation:
             scores=found.scores if found else (),
             doubts=found.doubts if found else (),
             energy=self.raw.energy_of(record.cell_id),
+            least=self.run.header.suite.min_invocations,
         )
         again = assemble(evidence, self.run.header.suite.confidence)
         return _with_its_scores(again, record) if self.without_predictions else again

@@ -27,8 +27,8 @@ RESULT_FIELDS: dict[str, str] = {
     "loadgen_tests": "of how many, or null",
     "loadgen_figure": "mean of LoadGen's figure over its tests: ns, or samples per second; or null",
     "allow_fallback": "nodes may run off the device",
-    "status": "ok, failed, or wrong: its outputs, placement or precision differ from what was "
-    "requested",
+    "status": "ok, failed, partial (stopped early), or wrong: its outputs, placement or precision "
+    "differ from what was requested",
     "stop": "why measuring stopped",
     "failure_kind": "kind of failure, or null",
     "failure_message": "what happened, or null",

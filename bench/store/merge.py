@@ -204,14 +204,25 @@ def _take_out_twins(
             if record == kept[1]:
                 continue
             yield LeftOut(cell_id=cell_id, cell=record.cell.label, finished_at=record.finished_at)
-            why = "it failed there" if record.status == "failed" else "it was measured again later"
+            why = _why_left_out(record)
             cell = printable(record.cell.label, limit=2 * NAME_LIMIT)
             notes.append(f"{source.run.path}: left out {cell}: {why}")
 
 
+def _why_left_out(record: Record) -> str:
+    if record.status == "failed":
+        return "it failed there"
+    return "it was stopped early there" if record.partial else "it was measured again later"
+
+
+def _measured(record: Record) -> bool:
+    """Whether the cell was measured to its end."""
+    return record.status == "ok" and not record.partial
+
+
 def _rivals(found: Sequence[tuple[_Source, Record]]) -> bool:
     """Whether more than one of them measured the cell, and not the same."""
-    ok = [record for _, record in found if record.status == "ok"]
+    ok = [record for _, record in found if _measured(record)]
     return any(record != ok[0] for record in ok[1:])
 
 
@@ -219,7 +230,8 @@ def _rank(source: _Source, record: Record) -> tuple[object, ...]:
     """The record that counts has the highest; of equal ones that of the larger run, which may have
     measured others in turn with it."""
     size = len(source.run.records)
-    return record.status == "ok", record.finished_at, size, digest_of(source.run.path)
+    ran = record.status == "ok"
+    return _measured(record), ran, record.finished_at, size, digest_of(source.run.path)
 
 
 def _twice(machine: str, rivals: Sequence[Sequence[tuple[_Source, Record]]]) -> SpecError:

@@ -350,6 +350,8 @@ def _word(record: Record, asked: Asked) -> str:
         return ""
     if record.simulated:
         return "simulated"
+    if record.partial:
+        return "partial"
     return "too few" if len(record.invocations) < FEWEST_INVOCATIONS else ""
 
 

@@ -34,6 +34,7 @@ WORDS: dict[str, str] = {
     "memory": "too little memory",
     "failed": "failed for another reason",
     "too few": "fewer than two invocations",
+    "partial": "measuring was stopped early",
     "not scored": "no labelled data, or scoring was left out",
     "no energy": "no energy of the scope used by most cells",
     "no price": "no hourly price is known for the machine",

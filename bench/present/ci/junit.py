@@ -133,6 +133,8 @@ def _state(record: Record) -> tuple[str, str, str]:
         return tag, record.failure.kind, record.failure.message
     if record.status == "failed":
         return "error", "failed", "the cell failed"
+    if record.partial:
+        return "skipped", "partial", "measuring was stopped early"
     # Outputs that can't be compared are not known to be wrong.
     failing = (*record.wrong, "accuracy")
     wrong = [c for c in record.checks if not c.ok and c.name in failing]

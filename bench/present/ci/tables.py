@@ -94,7 +94,8 @@ def _state(record: Record) -> str:
     failed = [check.name for check in record.checks if not check.ok]
     if record.wrong:
         return f"❌ WRONG: {', '.join(failed)}"
-    words = ["simulated"] if record.simulated else []
+    words = ["partial"] if record.partial else []
+    words += ["simulated"] if record.simulated else []
     words += [f"failed: {', '.join(failed)}"] if failed else []
     return f"⚠️ {'; '.join(words)}" if words else "✅"
 

@@ -23,6 +23,7 @@ _MOST_CELLS = 6
 _FACT_LIMIT = 300
 #: What a check asks, in a reader's words (docs/method.md, "Marks").
 _ASKS = {
+    "complete": "was the cell measured to its end?",
     "steady-state": "did every invocation settle in its warm-up?",
     "undisturbed": "were at most a quarter of the blocks disturbed by other load?",
     "own-cpu": "did workers have the CPUs that they were timed on for themselves?",

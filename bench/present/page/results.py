@@ -79,7 +79,9 @@ def _columns(
         Column(("variant",), "Variant", csv_only=one),
         Column(("target",), "Target"),
         Column(
-            ("status",), "Status", meaning="ok, marked (a check failed), WRONG, simulated, failed"
+            ("status",),
+            "Status",
+            meaning="ok, marked (a check failed), partial (stopped), WRONG, simulated, failed",
         ),
         Column(
             bounds("median", "ns"),
@@ -176,7 +178,7 @@ def _batch(rated: Record | None, batch: int) -> Entry:
     return number_entry(batch) if rated is not None or batch != 1 else Entry("", values=(batch,))
 
 
-_WORST_FIRST = ("failed", "WRONG", "simulated", "marked", "ok")
+_WORST_FIRST = ("failed", "WRONG", "partial", "simulated", "marked", "ok")
 
 
 def _status(record: Record) -> Entry:
@@ -188,6 +190,8 @@ def _status(record: Record) -> Entry:
     if record.wrong:
         return Entry("WRONG", ", ".join(record.wrong), tone="bad")
     marks = [shown(check.name) for check in record.checks if not check.ok]
+    if record.partial:
+        return Entry("partial", ", ".join(marks), tone="warn")
     if marks:
         return Entry("marked", ", ".join(marks), tone="warn")
     return Entry("ok", tone="good")

@@ -43,8 +43,8 @@ class Selection:
 
 def select(records: Sequence[Record], most: int = MOST_RECORDS) -> Selection:
     """Of the records that went well the best ``most``, each load and model having its turn."""
-    failed = tuple(record for record in records if record.standing != "ok")
-    well = [record for record in records if record.standing == "ok"]
+    failed = tuple(record for record in records if record.standing in ("failed", "wrong"))
+    well = [record for record in records if record.standing in ("ok", "partial")]
     if len(well) <= most:
         return Selection(tuple(well), failed, len(well))
     groups: dict[tuple[object, ...], list[Record]] = {}

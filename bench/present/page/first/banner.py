@@ -11,6 +11,7 @@ from bench.record.result import Record
 
 #: What a failed check means, in a reader's words (docs/method.md, "Marks").
 _MEANS = {
+    "complete": "measuring was stopped early",
     "steady-state": "a warm-up had not settled",
     "undisturbed": "other programs kept the machine busy",
     "own-cpu": "workers shared the CPUs that they were timed on",
