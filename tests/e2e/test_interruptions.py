@@ -15,7 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
-from bench.store.run import read_run
+from bench.store.derive import derived
+from bench.store.run import StoredRun, read_run
 
 SHORT = ("--threads", "1", "--precision", "50%", "--min-invocations", "2", "--max-time", "1")
 FAST, SLOW = "stand-in:ok?us=20", "stand-in:ok?us=21"
@@ -82,13 +83,14 @@ def test_an_interrupted_run_keeps_what_it_has_and_goes_on(
     process = start("run", "-m", str(doubling_model), "-t", FAST, "-t", SLOW, *LONG)
     wait_for_invocations(tmp_path, 4)
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=60)
     path = run_folder(tmp_path)
     assert process.returncode == 130, stderr
     assert f"bench run --resume {path.relative_to(tmp_path)}" in stderr
     assert "Traceback" not in stderr
     before = read_run(path).invocations
     assert len(before) >= 4
+    _assert_partial(read_run(path), stdout)
 
     shorten(path)
     renamed = bench("run", "--resume", str(path), "--label", "other")
@@ -98,6 +100,7 @@ def test_an_interrupted_run_keeps_what_it_has_and_goes_on(
     stored = read_run(path)
     assert len(stored.records) == 2
     for record in stored.records:
+        assert not record.partial
         kept = [i for i in before if i.cell_id == record.cell_id]
         assert list(record.invocations[: len(kept)]) == kept
 
@@ -105,6 +108,19 @@ def test_an_interrupted_run_keeps_what_it_has_and_goes_on(
     again = bench("run", "--resume", str(path))
     assert again.returncode == 0
     assert (path / "records.jsonl").read_bytes() == records, "a finished cell was measured again"
+
+
+def _assert_partial(stored: StoredRun, table: str) -> None:
+    """Every cell has a row that says how far it got, and its record follows from the raw data."""
+    assert [record.standing for record in stored.records] == ["partial", "partial"]
+    again = derived(stored)
+    assert (again.problems, again.run.records) == ([], stored.records)
+    assert table.count(", partial") == 2
+    for record in stored.records:
+        have = len(record.invocations)
+        assert have == sum(one.cell_id == record.cell_id for one in stored.invocations)
+        said = f"stopped early by Ctrl-C or SIGTERM after {have} of at least 900 invocations"
+        assert said in " ".join(table.split())
 
 
 @pytest.mark.slow
