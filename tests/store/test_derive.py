@@ -61,6 +61,7 @@ UNDERIVED = {
         ),
         "suite.precision": "when to stop",
         "suite.max_time_s": "when to stop",
+        "suite.budget_s": "when to stop",
         "suite.goal": "when to stop",
         "suite.margin": "when to stop",
         "suite.min_invocations": "when to stop",
