@@ -184,8 +184,8 @@ def _debug_option() -> click.Option:
 @click.version_option(__version__, prog_name="bench", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show where an error came from.")
 def cli(**_: object) -> None:
-    """How fast, how much and how right is a model, and the one distilled from it, on every
-    runtime and device that you can reach, and how sure is each number?
+    """Benchmark models across runtimes and devices: speed and accuracy, with error bars.
 
     `bench run` measures the models that come with it on every target that is present.
+    `bench run model.onnx` measures yours.
     """
