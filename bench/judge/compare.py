@@ -42,6 +42,8 @@ Measure = Literal["latency", "throughput"]
 Times = Mapping[int, float]  #: one figure an invocation, by its index
 
 _MESSAGE_LIMIT = 200
+#: The checks that fail where other programs used the CPU while a cell was measured.
+DISTURBANCE = ("undisturbed", "own-cpu")
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,10 @@ class Effect:
     invocations: tuple[int, int]
     verdict: Verdict
     drift: Interval | None = None
-    withheld: Verdict | None = None  #: the verdict, had the machine not drifted
+    #: the verdict, had the machine not drifted, and no other program used the slower side's CPU
+    withheld: Verdict | None = None
+    #: what other programs did while the slower side was measured, where that is why
+    disturbance: str = ""
     #: the time of B over A counted in the canary's time, where that changed and can be said
     relative: Interval | None = None
     #: between two machines the canary's time in B over A, whatever it is
@@ -220,6 +225,9 @@ def effect_of(
     withheld = None
     if relative is not None and not _holds(verdict, relative, margin):
         verdict, withheld = Verdict.INCONCLUSIVE, verdict
+    disturbance = "" if paired or other_machine else _why_slower(match, verdict)
+    if disturbance:
+        verdict, withheld = Verdict.INCONCLUSIVE, verdict
     return Effect(
         measure=measure,
         a=_shown(typical[0], measure),
@@ -231,9 +239,24 @@ def effect_of(
         verdict=verdict,
         drift=drift,
         withheld=withheld,
+        disturbance=disturbance,
         relative=relative,
         canary=_canaries(match, confidence) if match.between_machines else None,
     )
+
+
+def _why_slower(match: Match, verdict: Verdict) -> str:
+    """What other programs did meanwhile, of the side that was found slower: load makes slow, so a
+    side that is faster in spite of it is. Not of two that were measured in turn: it hit both."""
+    slower = {Verdict.SLOWER: match.b, Verdict.FASTER: match.a}.get(verdict)
+    return disturbed(slower) if slower is not None else ""
+
+
+def disturbed(one: Side) -> str:
+    """What a check says that failed because other programs used the CPU; empty where none did."""
+    checks = one.record.checks if one.record is not None else ()
+    found = [c.detail for c in checks if c.name in DISTURBANCE and not c.ok]
+    return printable(found[0], limit=_MESSAGE_LIMIT) if found else ""
 
 
 def _typical(one: Side, measure: Measure, same_group: bool) -> dict[int, float]:

@@ -17,7 +17,7 @@ from typing import Any
 from bench.defaults import CONFIDENCE
 from bench.errors import SpecError
 from bench.judge.advice import more_invocations
-from bench.judge.compare import Comparison, Effect, Report
+from bench.judge.compare import Comparison, Effect, Report, disturbed
 from bench.judge.energy_limits import energy_limits
 from bench.judge.finding import EXIT_CODES, Decision, Finding, Kind, Limits, Outcome, outcome_of
 from bench.judge.matching import Match, Matched, Side
@@ -32,8 +32,6 @@ from bench.store.run import StoredRun
 
 #: Checks of which no load of the machine can be the reason.
 CORRECTNESS = ("placement", "precision", "parity", "accuracy")
-#: The checks that fail where other programs used the CPU while a cell was measured.
-DISTURBANCE = ("undisturbed", "own-cpu")
 _CALM = "Measure both again on a quiet machine."
 
 
@@ -184,7 +182,7 @@ def _doubt(outcome: Outcome, match: Match, effect: Effect, limit: float) -> str:
         return f"machine drift between the two runs: {changed}."
     if effect.paired:  # what disturbed two cells that were measured in turn disturbed both
         return ""
-    before, now = _disturbed(match.a), _disturbed(match.b)
+    before, now = disturbed(match.a), disturbed(match.b)
     # Load makes slow. A run that keeps to its limit in spite of it is no slower without; one
     # that is held against a slowed baseline alone may be.
     if before and (outcome is Outcome.FAIL or not now):
@@ -192,13 +190,6 @@ def _doubt(outcome: Outcome, match: Match, effect: Effect, limit: float) -> str:
     if now and outcome is Outcome.FAIL:
         return f"the run was disturbed: {now}."
     return ""
-
-
-def _disturbed(one: Side) -> str:
-    """What the check of that name says, where it failed."""
-    checks = one.record.checks if one.record is not None else ()
-    found = [c.detail for c in checks if c.name in DISTURBANCE and not c.ok]
-    return printable(found[0], limit=MESSAGE_LIMIT) if found else ""
 
 
 def _slower_words(outcome: Outcome, times: Interval, limit: float) -> str:

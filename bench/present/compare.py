@@ -300,6 +300,7 @@ def _notes(report: Report) -> list[str]:
     return [
         *_family_notes(report),
         *_drift_notes(report),
+        *_load_notes(report),
         *canary_notes(report),
         *_check_notes(report),
         *_missing_notes(report),
@@ -341,7 +342,7 @@ def _drift_notes(report: Report) -> list[str]:
     drifts = [e.drift.estimate for e in report.effects if e.drift is not None]
     if not drifts:
         return []
-    withheld = sum(e.withheld is not None for e in report.effects)
+    withheld = sum(e.withheld is not None and not e.disturbance for e in report.effects)
     low, high = ratio(min(drifts)), ratio(max(drifts))
     took = low if low == high else f"{low} to {high}"
     _, name = common_names(report.matched)
@@ -349,6 +350,17 @@ def _drift_notes(report: Report) -> list[str]:
         f"Machine drift between the runs: a fixed workload took {took} as long in {name}. A "
         "verdict is given only where it also holds relative to that workload; "
         f"{withheld or 'none'} {'was' if withheld in (0, 1) else 'were'} withheld."
+    ]
+
+
+def _load_notes(report: Report) -> list[str]:
+    withheld = [effect.disturbance for effect in report.effects if effect.disturbance]
+    if not withheld:
+        return []
+    verdicts = "1 verdict is" if len(withheld) == 1 else f"{len(withheld)} verdicts are"
+    return [
+        f"{verdicts} withheld, because other programs slowed the slower side ({withheld[0]}). "
+        "Measure both on a quiet machine, or in turn in one run."
     ]
 
 

@@ -65,10 +65,11 @@ def by_machine(runs: Iterable[_Run]) -> dict[Machine, list[_Run]]:
             same[0].append(run)
         else:
             groups.append([run])
-    names = _apart([_name(group[0].header) for group in groups])
+    leads = [_lead(group) for group in groups]
+    names = _apart([_name(lead) for lead in leads])
     return {
-        Machine(name, _key(group[0].header), _text(group[0].header.facts, "machine_id")): group
-        for name, group in zip(names, groups, strict=True)
+        Machine(name, _key(lead), _text(lead.facts, "machine_id")): group
+        for name, lead, group in zip(names, leads, groups, strict=True)
     }
 
 
@@ -76,7 +77,7 @@ def told_apart(groups: Mapping[Machine, Sequence[Headed]]) -> list[str]:
     """A sentence about each name that several machines give themselves."""
     by_name: dict[str, list[str]] = {}
     for machine, runs in groups.items():
-        by_name.setdefault(_name(runs[0].header), []).append(machine.name)
+        by_name.setdefault(_name(_lead(runs)), []).append(machine.name)
     return [
         f"{len(shown)} machines are called {printable(name)}: they are shown as "
         f"{', '.join(map(printable, shown))}. Set `[machine] name` in the configuration to tell "
@@ -84,6 +85,13 @@ def told_apart(groups: Mapping[Machine, Sequence[Headed]]) -> list[str]:
         for name, shown in by_name.items()
         if len(shown) > 1
     ]
+
+
+def _lead(group: Sequence[Headed]) -> RunHeader:
+    """The header that names the machine: one in which its owner did, wherever that run comes."""
+    given = sorted({given_name(run.header) for run in group} - {""})
+    first = given[0] if given else given_name(group[0].header)
+    return next(run.header for run in group if given_name(run.header) == first)
 
 
 def _same(a: Headed, b: Headed) -> bool:
