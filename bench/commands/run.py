@@ -286,11 +286,12 @@ def command(
         raise SpecError("--retry-failed and --allow need --resume.")
     if resumed is not None and label:
         raise SpecError("--label: a resumed run keeps its label. Leave out --label.")
-    if resumed is not None:
-        (resumed,) = named([resumed])
     given = sort_given(what)
     if given.models:
         flags["models"] = tuple(dict.fromkeys((*given.models, *flags.get("models", ()))))
+    if resumed is not None:
+        _refuse_another_suite(given.suite, preset, flags)
+        (resumed,) = named([resumed])
     plan_suite = _suite(given.suite, resumed, preset, flags)
     outcome: Outcome | None = None
     with (
@@ -310,6 +311,15 @@ def command(
     return 1 if outcome.failed else 0
 
 
+def _refuse_another_suite(path: Path | None, preset: str | None, flags: dict[str, Any]) -> None:
+    given = [*([f"--{preset}"] if preset else []), *flags]
+    if path is not None or given:
+        raise SpecError(
+            "--resume keeps the run's own suite; leave out the suite and the flags "
+            f"that change it ({', '.join(given) or path})."
+        )
+
+
 def _suite(
     path: Path | None, resumed: Path | None, preset: str | None, flags: dict[str, Any]
 ) -> Suite:
@@ -319,12 +329,6 @@ def _suite(
     from bench.store.run import read_run
 
     if resumed is not None:
-        given = [*([f"--{preset}"] if preset else []), *flags]
-        if path is not None or given:
-            raise SpecError(
-                "--resume keeps the run's own suite; leave out the suite and the flags "
-                f"that change it ({', '.join(given) or path})."
-            )
         if (resumed / TUNE).is_file():
             raise SpecError(f"{resumed} is a tune: resume it with `bench tune --resume {resumed}`.")
         header = read_run(resumed).header

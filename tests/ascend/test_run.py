@@ -96,7 +96,7 @@ def test_a_compiler_that_hangs_is_a_timeout_and_ends_with_its_worker(
     atc.chmod(0o755)
     path = os.pathsep.join([str(atc.parent), toolkit["PATH"]])
     arguments = ("run", "-m", str(doubling_model), "-t", "ascend:npu:0", *SHORT)
-    result = bench_on_ascend(*arguments, "--cell-timeout", "2", PATH=path)
+    result = bench_on_ascend(*arguments, "--cell-timeout", "5", PATH=path)
     assert result.returncode == 1
     (record,) = only_run(tmp_path).records
     assert record.failure is not None

@@ -179,10 +179,10 @@ def test_lineage_of_stored_predictions(bench: Any, stored: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("deal", "{run}", "--loss", "much"), "is not a number of points"),
-        (("lineage", "a.parquet", "b.parquet"), "can't be read"),
-        (("lineage", "fashion-teacher", "fashion-teacher"), "named twice"),
-        (("lineage", "fashion-teacher", "nobody", "--run", "{run}"), "'nobody'"),
+        (("show", "--deal", "{run}", "--loss", "much"), "is not a number of points"),
+        (("debug", "lineage", "a.parquet", "b.parquet"), "can't be read"),
+        (("debug", "lineage", "fashion-teacher", "fashion-teacher"), "named twice"),
+        (("debug", "lineage", "fashion-teacher", "nobody", "--run", "{run}"), "'nobody'"),
     ],
 )
 def test_mistakes_are_one_sentence(

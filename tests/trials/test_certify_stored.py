@@ -214,7 +214,7 @@ def test_other_outputs_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture
         (("--variant", "fp16"), "the runs have scored nothing of it except the reference"),
         (("--examples", "20"), "--examples and --threads"),
         (("--margin", "0"), "0.0 is not in the range x>0"),
-        (("--margin", "nan"), "nan must be at least 0.5"),
+        (("--margin", "nan"), "nan is not a finite number"),
         (("--margin", "inf"), "inf is not a finite number"),
         (("--confidence", "nan"), "nan must be at least 0.5"),
     ],

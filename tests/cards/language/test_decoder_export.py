@@ -227,7 +227,7 @@ def test_a_class_whose_state_does_not_carry_on_is_refused_when_it_is_loaded(
     model.save_pretrained(tmp_path / "bert")
     source = find_model(str(tmp_path / "bert")).model_file().torch
     assert source is not None
-    with pytest.raises(SpecError, match="BertLMHeadModel answers otherwise"):
+    with pytest.raises(SpecError, match="BertLMHeadModel gives other answers"):
         make(source)
 
 
