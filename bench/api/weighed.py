@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from bench.api.html import notebook_html
 from bench.api.tables import flat_frame
+from bench.errors import SpecError
 from bench.judge import deal as judged
 from bench.judge.deal import Cost
 from bench.judge.joined import join, weigh
@@ -72,6 +73,8 @@ class Deal:
 
 def weigh_run(run: StoredRun, cost: Cost, loss: float | None) -> Deal:
     """The deal of one run. Raises `SpecError` where nothing was both measured and scored."""
+    if cost not in get_args(Cost):
+        raise SpecError(f"by={cost!r}: choose {', '.join(get_args(Cost))}.")
     joined = join([run])
     deal, uncompared = weigh(joined, cost, loss)
     return Deal(deal, tuple(dict.fromkeys((*run.remarks, *joined.notes, *uncompared))))

@@ -206,3 +206,8 @@ def test_what_is_not_installed_is_named_with_its_extra(
     assert run.rows
     assert run._repr_html_()
     assert str(run)
+
+
+def test_a_deal_by_what_is_no_cost_is_refused(published: bench.Run) -> None:
+    with pytest.raises(bench.BenchError, match="by='speed': choose latency, throughput"):
+        published.deal("speed")  # type: ignore[arg-type]
