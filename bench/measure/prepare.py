@@ -15,7 +15,6 @@ from bench import guest
 from bench.arrays import Array
 from bench.cards.query import batch_axis_of, make_query
 from bench.cards.ready import STATIC_CACHE, Loaded, card_forms, load
-from bench.machine.linux import allowed_cpus
 from bench.machine.memory import spare_bytes
 from bench.measure.energy.passes import check_wall
 from bench.measure.language import steps
@@ -23,7 +22,6 @@ from bench.measure.listener import Listener
 from bench.measure.models import Named, find_models, made_ready
 from bench.measure.pace.account import Account
 from bench.measure.plan import Plan, make_plan
-from bench.numbers import counted
 from bench.runtimes.declarations import references_for
 from bench.runtimes.processes import Launcher, launcher
 from bench.runtimes.targets import (
@@ -63,7 +61,7 @@ def prepare(
     Raises `SpecError` for what is asked for wrongly, and where no model can be measured.
     """
     account = Account()
-    for doubt in (*suite.doubts(), *_too_many_threads(suite)):
+    for doubt in suite.doubts():
         listener.note(doubt)
     if suite.energy:
         check_wall(suite)
@@ -138,15 +136,6 @@ def static_forms(suite: Suite, choices: Sequence[Choice]) -> set[str]:
     texts = any(find_scenario(name).counts == "text" for name in suite.scenarios)
     static = any(choice.unavailable is None and choice.static_shapes for choice in choices)
     return {STATIC_CACHE} if texts and static else set()
-
-
-def _too_many_threads(suite: Suite) -> Iterator[str]:
-    cpus = allowed_cpus()
-    if suite.threads is not None and cpus is not None and suite.threads > len(cpus):
-        yield (
-            f"--threads {suite.threads}: only {counted(len(cpus), 'CPU')} may be used here, so "
-            "threads take turns and latencies read high."
-        )
 
 
 def _import_ahead(backends: Sequence[str], processes: Launcher, threads: int) -> None:
