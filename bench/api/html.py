@@ -7,39 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.numbers import MISSING
-from bench.present.ci.tables import Table
+from bench.present.ci.tables import Table, without_empty_columns
+from bench.present.templates import environment
 
 
 def notebook_html(
     title: str, tables: Sequence[Table] = (), said: Sequence[str] = (), warnings: Sequence[str] = ()
 ) -> str:
     """A title, tables without their empty columns, sentences, and warnings below them."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # jinja2: start-up
-
-    environment = Environment(
-        loader=PackageLoader("bench.api", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("notebook.html.jinja")
+    template = environment("bench.api").get_template("notebook.html.jinja")
     shown = [without_empty_columns(table) for table in tables if table.rows]
     return template.render(title=title, tables=shown, said=said, warnings=warnings)
-
-
-def without_empty_columns(table: Table) -> Table:
-    """The table without the columns that have nothing in any row."""
-    kept = [
-        place
-        for place in range(len(table.header))
-        if any(row[place] not in ("", MISSING) for row in table.rows)
-    ]
-    places = {old: new for new, old in enumerate(kept)}
-    return Table(
-        header=tuple(table.header[place] for place in kept),
-        rows=[tuple(row[place] for place in kept) for row in table.rows],
-        numbers=frozenset(places[n] for n in table.numbers if n in places),
-        names=frozenset(places[n] for n in table.names if n in places),
-    )

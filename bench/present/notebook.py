@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from bench.cell import Cell
 from bench.measure.listener import Forecast, QuietProgress
-from bench.numbers import counted, duration, printable, relative_half_width
-from bench.present.progress import LABEL_LIMIT, elapsed, outcome
+from bench.numbers import counted, printable
+from bench.present.progress import LABEL_LIMIT, elapsed, estimate, outcome
 from bench.record.result import Record
 
 _REFRESH_S = 0.25  #: an output that changes more often makes browsers slow
@@ -70,7 +70,7 @@ class NotebookProgress(QuietProgress):
         relative_half_width: float | None,
     ) -> None:
         label = printable(cell.label, limit=LABEL_LIMIT)
-        self._phase = f"{label}: {_estimate(invocations, median_ns, relative_half_width)}"
+        self._phase = f"{label}: {estimate(invocations, median_ns, relative_half_width)}"
         if self._clock() - self._written >= _REFRESH_S:
             self._write()
 
@@ -115,11 +115,3 @@ class NotebookProgress(QuietProgress):
             return f"{self._done} of {counted(self._total, 'cell')}"
         age = elapsed(self._clock() - self._started)
         return f"{self._done}/{self._total} cells, {age}{self._left}"
-
-
-def _estimate(invocations: int, median_ns: float | None, share: float | None) -> str:
-    told = counted(invocations, "invocation")
-    if median_ns is None:
-        return told
-    interval = f" {relative_half_width(share)}" if share is not None else ""
-    return f"{duration(median_ns)}{interval} after {told}"

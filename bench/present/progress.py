@@ -70,9 +70,9 @@ class LineProgress:
     ) -> None:
         if self._clock() - self._last_line < HEARTBEAT_S:
             return
-        estimate = _estimate(invocations, median_ns, relative_half_width)
+        told = estimate(invocations, median_ns, relative_half_width)
         age = _times(self._age(), self._left_s)
-        self._say(f"[{self._done}/{self._total}] {age} {cell.label}: {estimate}")
+        self._say(f"[{self._done}/{self._total}] {age} {cell.label}: {told}")
 
     def cell_finished(self, record: Record, done: int, total: int) -> None:
         self._done, self._total = done, total
@@ -134,7 +134,7 @@ class RichProgress:
         relative_half_width: float | None,
     ) -> None:
         self._cell = printable(cell.label, limit=LABEL_LIMIT)
-        self._estimate = _estimate(invocations, median_ns, relative_half_width)
+        self._estimate = estimate(invocations, median_ns, relative_half_width)
 
     def cell_finished(self, record: Record, done: int, total: int) -> None:
         self._done, self._total = done, total
@@ -251,7 +251,7 @@ def elapsed(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _estimate(invocations: int, median_ns: float | None, share: float | None) -> str:
+def estimate(invocations: int, median_ns: float | None, share: float | None) -> str:
     told = counted(invocations, "invocation")
     if median_ns is None:
         return told

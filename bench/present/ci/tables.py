@@ -36,6 +36,27 @@ class Table:
     names: frozenset[int] = frozenset()
 
 
+def filled_columns(table: Table) -> tuple[int, ...]:
+    """The columns that have something in some row."""
+    return tuple(
+        place
+        for place in range(len(table.header))
+        if any(row[place] not in ("", MISSING) for row in table.rows)
+    )
+
+
+def without_empty_columns(table: Table) -> Table:
+    """The table without the columns that have nothing in any row."""
+    kept = filled_columns(table)
+    places = {old: new for new, old in enumerate(kept)}
+    return Table(
+        header=tuple(table.header[place] for place in kept),
+        rows=[tuple(row[place] for place in kept) for row in table.rows],
+        numbers=frozenset(places[n] for n in table.numbers if n in places),
+        names=frozenset(places[n] for n in table.names if n in places),
+    )
+
+
 def results_table(records: Sequence[Record]) -> Table:
     """One row a record."""
     header = (

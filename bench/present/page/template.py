@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from bench import __version__
+from bench.present.templates import environment
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -19,20 +20,13 @@ if TYPE_CHECKING:
 
 def rendered(template: str, **values: object) -> str:
     """One of the templates beside this file, with the style and the script of all pages."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # jinja2: start-up
-    from markupsafe import Markup
+    from markupsafe import Markup  # markupsafe: start-up
 
-    environment = Environment(
-        loader=PackageLoader("bench.present.page", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["words"] = _with_code
-    environment.filters["as_json"] = lambda value: Markup(as_json(value))
+    templates = environment("bench.present.page")
+    templates.filters["words"] = _with_code
+    templates.filters["as_json"] = lambda value: Markup(as_json(value))
     assets = files("bench.present.page")
-    return environment.get_template(template).render(
+    return templates.get_template(template).render(
         version=__version__,
         css=Markup((assets / "page.css").read_text(encoding="utf-8")),
         script=Markup((assets / "page.js").read_text(encoding="utf-8")),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.numbers import MISSING, printable
-from bench.present.ci.tables import Table
+from bench.numbers import printable
+from bench.present.ci.tables import Table, filled_columns
 from bench.present.page.template import rendered
 
 Part = tuple[str, list[tuple[str, str]], Table, "Table | None", list[str]]
@@ -51,13 +51,10 @@ def _part(part: Part) -> _Part:
 
 
 def _shown(table: Table) -> _Shown:
-    kept = tuple(
-        place
-        for place in range(len(table.header))
-        if any(row[place] not in (MISSING, "") for row in table.rows)
-    )
     rows = tuple(tuple(_text(_NAMED.get(cell, cell)) for cell in row) for row in table.rows)
-    return _Shown(tuple(map(_text, table.header)), rows, kept, table.numbers, table.names)
+    return _Shown(
+        tuple(map(_text, table.header)), rows, filled_columns(table), table.numbers, table.names
+    )
 
 
 def _text(words: str) -> str:

@@ -28,6 +28,7 @@ from bench.numbers import (
 )
 from bench.present.ci.tables import results_table
 from bench.present.history import change_words
+from bench.present.templates import environment
 from bench.present.trend.curve import Curve, curve
 from bench.present.trend.kept import RUNS, keep
 from bench.store.frames import Finished, read_finished_runs
@@ -237,17 +238,10 @@ def _run_page(title: str, run: Finished) -> str:
 
 def _rendered(template: str, **values: object) -> str:
     """One of the templates beside this file; whatever is put in is escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # jinja2: start-up
-
-    environment = Environment(
-        loader=PackageLoader("bench.present.trend", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(template).render(
-        version=__version__, style=_STYLE, index=PAGE, **values
+    return (
+        environment("bench.present.trend")
+        .get_template(template)
+        .render(version=__version__, style=_STYLE, index=PAGE, **values)
     )
 
 
