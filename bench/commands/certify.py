@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.commands.chosen import run_option
-from bench.commands.completing import complete_models, complete_targets, complete_variants
-from bench.commands.flags import SHARE_OF_TRUST, FiniteRange, read_list, read_targets
+from bench.commands.completing import complete_models, complete_targets
+from bench.commands.flags import (
+    LISTED_TARGETS,
+    LISTED_VARIANTS,
+    SHARE_OF_TRUST,
+    FiniteRange,
+)
 from bench.commands.output import print_drawing
 from bench.defaults import CONFIDENCE
 from bench.files import file_stem, write_text
@@ -38,11 +43,8 @@ _INCONCLUSIVE = 3
     "-t",
     "--on",
     "on",
-    multiple=True,
     required=True,
-    metavar="TARGET,...",
-    callback=read_targets,
-    shell_complete=complete_targets,
+    **LISTED_TARGETS,
     help="Targets to certify.",
 )
 @click.option(
@@ -54,10 +56,7 @@ _INCONCLUSIVE = 3
 @click.option(
     "--variant",
     "variants",
-    multiple=True,
-    metavar="NAME,...",
-    callback=read_list,
-    shell_complete=complete_variants,
+    **LISTED_VARIANTS,
     help="Precision forms to certify. Default: fp32.",
 )
 @click.option(

@@ -11,6 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from bench.commands.completing import (
+    Complete,
+    complete_models,
+    complete_scenarios,
+    complete_targets,
+    complete_variants,
+)
 from bench.discover import load_object
 from bench.numbers import as_name
 from bench.present.ci.formats import CiFormat, ci_formats
@@ -192,6 +199,22 @@ def _targets(value: str) -> list[str]:
         else:
             found.append(part)
     return found
+
+
+def _listed(metavar: str, callback: Callable[..., Any], complete: Complete) -> dict[str, Any]:
+    return {
+        "multiple": True,
+        "metavar": f"{metavar},...",
+        "callback": callback,
+        "shell_complete": complete,
+    }
+
+
+#: What every option has that takes several models, targets, variants or scenarios.
+LISTED_MODELS = _listed("MODEL", read_models, complete_models)
+LISTED_TARGETS = _listed("TARGET", read_targets, complete_targets)
+LISTED_VARIANTS = _listed("NAME", read_list, complete_variants)
+LISTED_SCENARIOS = _listed("NAME", read_list, complete_scenarios)
 
 
 def read_name(context: click.Context, flag: click.Parameter, value: str) -> str:

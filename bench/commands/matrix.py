@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.commands.chosen import runs_argument
-from bench.commands.completing import complete_scenarios
 from bench.commands.flags import (
+    LISTED_SCENARIOS,
     POINTS_ABOVE_ZERO,
     bound_ns,
-    read_list,
     read_numbers,
     unchecked_option,
 )
@@ -69,10 +68,7 @@ def _read_prices(
 @click.option(
     "--scenario",
     "scenarios",
-    multiple=True,
-    metavar="NAME,...",
-    callback=read_list,
-    shell_complete=complete_scenarios,
+    **LISTED_SCENARIOS,
     help="Show these load patterns.",
 )
 @click.option(

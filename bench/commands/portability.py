@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cache import cache_folder
-from bench.commands.completing import complete_models, complete_targets, complete_variants
-from bench.commands.flags import DURATION, read_list, read_models, read_sizes, read_targets
+from bench.commands.flags import (
+    DURATION,
+    LISTED_MODELS,
+    LISTED_TARGETS,
+    LISTED_VARIANTS,
+    read_list,
+    read_sizes,
+)
 from bench.commands.output import print_drawing, warn
 from bench.discover import backend_entry_points, card_paths
 from bench.errors import BenchError, SpecError
@@ -32,10 +38,7 @@ _STDOUT = "-"
     "-t",
     "--target",
     "targets",
-    multiple=True,
-    metavar="TARGET,...",
-    callback=read_targets,
-    shell_complete=complete_targets,
+    **LISTED_TARGETS,
     help="Targets; default: all present.",
 )
 @click.option(
@@ -53,19 +56,13 @@ _STDOUT = "-"
     "-m",
     "--model",
     "models",
-    multiple=True,
-    metavar="MODEL,...",
-    callback=read_models,
-    shell_complete=complete_models,
+    **LISTED_MODELS,
     help="Only these models.",
 )
 @click.option(
     "--variant",
     "variants",
-    multiple=True,
-    metavar="NAME,...",
-    callback=read_list,
-    shell_complete=complete_variants,
+    **LISTED_VARIANTS,
     help="Precision forms of the models.",
 )
 @click.option("--shape", "shapes", multiple=True, callback=read_sizes, help="Sizes, e.g. seq=128.")

@@ -12,14 +12,14 @@ from bench.bounds import PRESETS
 from bench.cache import cache_folder
 from bench.commands.chosen import RUN, default_results, named
 from bench.commands.completing import (
-    complete_models,
-    complete_scenarios,
-    complete_targets,
-    complete_variants,
     complete_what,
 )
 from bench.commands.flags import (
     DURATION,
+    LISTED_MODELS,
+    LISTED_SCENARIOS,
+    LISTED_TARGETS,
+    LISTED_VARIANTS,
     OFFSET,
     SHARE_ABOVE_ZERO,
     FiniteRange,
@@ -27,11 +27,9 @@ from bench.commands.flags import (
     output_options,
     read_batches,
     read_list,
-    read_models,
     read_name,
     read_settings,
     read_sizes,
-    read_targets,
     write_outputs,
 )
 from bench.commands.flags import read_numbers as _numbers
@@ -70,38 +68,26 @@ _LONG_S = 30.0
     "-m",
     "--model",
     "models",
-    multiple=True,
-    metavar="MODEL,...",
-    callback=read_models,
-    shell_complete=complete_models,
+    **LISTED_MODELS,
     help="Model: a name, a file, a folder or a card.",
 )
 @_what(
     "-t",
     "--target",
     "targets",
-    multiple=True,
-    metavar="TARGET,...",
-    callback=read_targets,
-    shell_complete=complete_targets,
+    **LISTED_TARGETS,
     help="Targets, e.g. onnxruntime:cpu,openvino:cpu.",
 )
 @_what(
     "--variant",
     "variants",
-    multiple=True,
-    metavar="NAME,...",
-    callback=read_list,
-    shell_complete=complete_variants,
+    **LISTED_VARIANTS,
     help=f"Precision forms: {_VARIANTS}.",
 )
 @_what(
     "--scenario",
     "scenarios",
-    multiple=True,
-    metavar="NAME,...",
-    callback=read_list,
-    shell_complete=complete_scenarios,
+    **LISTED_SCENARIOS,
     help=f"{_SCENARIOS}.",
 )
 @_what(

@@ -11,14 +11,14 @@ import click
 
 from bench.cache import cache_folder
 from bench.commands.chosen import default_results, run_option
-from bench.commands.completing import complete_models, complete_targets, complete_variants
+from bench.commands.completing import complete_models, complete_targets
 from bench.commands.flags import (
     DURATION,
+    LISTED_VARIANTS,
     OFFSET,
     POINTS_ABOVE_ZERO,
     SHARE_ABOVE_ZERO,
     bound_ns,
-    read_list,
     read_numbers,
     read_sizes,
 )
@@ -61,10 +61,7 @@ _METERING = {
 @click.option(
     "--variant",
     "variants",
-    multiple=True,
-    metavar="NAME,...",
-    callback=read_list,
-    shell_complete=complete_variants,
+    **LISTED_VARIANTS,
     help="Precision forms to choose from.",
 )
 @click.option("--batch", multiple=True, callback=read_numbers, help="Batches to choose from.")

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import click
 
-from bench.commands.completing import complete_models, complete_targets
-from bench.commands.flags import read_models, read_targets
+from bench.commands.flags import LISTED_MODELS, LISTED_TARGETS
 from bench.errors import SpecError
 from bench.files import make_folder, write_text
 
@@ -43,20 +42,14 @@ _INVOCATIONS = 10
     "-m",
     "--model",
     "models",
-    multiple=True,
-    metavar="MODEL,...",
-    callback=read_models,
-    shell_complete=complete_models,
+    **LISTED_MODELS,
     help="Files of the repository.",
 )
 @click.option(
     "-t",
     "--target",
     "targets",
-    multiple=True,
-    metavar="TARGET,...",
-    callback=read_targets,
-    shell_complete=complete_targets,
+    **LISTED_TARGETS,
     help="Targets of the models; default: the suite's, else onnxruntime:cpu.",
 )
 @click.option("--max-slowdown", default="5%", show_default=True, metavar="SHARE")

@@ -7,8 +7,8 @@ from contextlib import closing
 import click
 
 from bench.cache import cache_folder
-from bench.commands.completing import complete_models, complete_targets
-from bench.commands.flags import read_numbers, read_targets
+from bench.commands.completing import complete_models
+from bench.commands.flags import LISTED_TARGETS, read_numbers
 from bench.commands.output import print_drawing, print_json
 
 _OTHER_ANSWERS = 3
@@ -26,11 +26,8 @@ _OTHER_ANSWERS = 3
     "-t",
     "--target",
     "targets",
-    multiple=True,
     required=True,
-    metavar="TARGET,...",
-    callback=read_targets,
-    shell_complete=complete_targets,
+    **LISTED_TARGETS,
     help="Targets of both.",
 )
 @click.option(
