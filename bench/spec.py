@@ -334,16 +334,21 @@ THOROUGH: dict[str, Any] = {
 PRESETS = {"quick": QUICK, "thorough": THOROUGH}
 
 
-def asked_suite(path: Path | None, preset: str | None, flags: dict[str, Any]) -> Suite:
-    """The suite that somebody asks for: a file's, the named models' or the default one, with a
-    preset over it, and ``flags`` over both.
+def asked_suite(
+    path: Path | None,
+    preset: str | None,
+    flags: dict[str, Any],
+    named: dict[str, Any] = OVERVIEW,
+) -> Suite:
+    """The suite that somebody asks for: a file's, the default one, or where ``flags`` name models
+    ``named``; with a preset over it, and the flags over both.
 
     Raises `SpecError` for what can't be read, and where there is no default suite.
     """
     if path is not None:
         suite = load_suite(path)
     elif "models" in flags:
-        suite = make_suite(OVERVIEW, "the flags")
+        suite = make_suite(named, "the flags")
     else:
         installed = suite_paths()
         if "default" not in installed:

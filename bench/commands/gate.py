@@ -26,10 +26,12 @@ from bench.errors import SpecError
 if TYPE_CHECKING:
     from bench.judge.certified import Held
     from bench.judge.compare import Report
-    from bench.judge.finding import Limits
+    from bench.judge.finding import Decision, Limits
     from bench.judge.gate import Judgement
     from bench.store.run import StoredRun
 
+#: Of latency, where there is a baseline and no other limit is given.
+DEFAULT_SLOWDOWN = 0.05
 #: Above this a "share" is most likely a percentage that lacks its sign.
 _LARGEST_GROWTH = 100.0
 _MOST_JOULES = 1e12
@@ -93,6 +95,13 @@ def _worst(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -
         number, is_percent = _number(value)
         found[name] = number / 100 if is_percent else number
     return found
+
+
+def counts_as(inconclusive: str) -> Decision:
+    """What ``--inconclusive`` makes of a judgement that decides nothing."""
+    from bench.judge.finding import Decision  # numpy: start-up
+
+    return Decision.INCONCLUSIVE if inconclusive == "report" else Decision(inconclusive)
 
 
 @click.command(name="gate")
@@ -221,7 +230,7 @@ def command(
     2  wrong usage, or nothing comparable
     3  inconclusive: more measurements are needed; the output says which
     """
-    from bench.judge.finding import Decision, Limits  # numpy: start-up
+    from bench.judge.finding import Limits  # numpy: start-up
     from bench.store.run import no_collection
 
     if save is not None:
@@ -238,7 +247,7 @@ def command(
     ):
         run = latest_run()
     if baseline is not None and max_slowdown is None:
-        max_slowdown = 0.05
+        max_slowdown = DEFAULT_SLOWDOWN
     limits = Limits(
         max_slowdown,
         min_accuracy,
@@ -254,9 +263,7 @@ def command(
         given = _certificates(certificates, allow)
         judgement = replace(
             _judged(run, baseline, limits, given, allow, confidence),
-            inconclusive=Decision.INCONCLUSIVE
-            if inconclusive == "report"
-            else Decision(inconclusive),
+            inconclusive=counts_as(inconclusive),
         )
         write_outputs(outputs, judgement.run or _as_run(given), judgement)
         _print(judgement, as_json=as_json)

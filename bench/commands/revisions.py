@@ -16,10 +16,9 @@ from bench.commands import gate, run
 from bench.commands.chosen import default_results
 from bench.commands.flags import output_names, output_options, write_outputs
 from bench.commands.output import print_drawing, print_json, warn
-from bench.discover import suite_paths
 
 if TYPE_CHECKING:
-    from bench.judge.finding import Decision, Limits
+    from bench.judge.finding import Limits
     from bench.spec import Suite
     from bench.store.run import StoredRun
     from bench.trials.revisions.judged import Judged
@@ -61,7 +60,6 @@ _OF_A_GATE = (
     "max_memory_growth",
     "inconclusive",
 )
-_DEFAULT_SLOWDOWN = 0.05
 
 
 def revision_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -120,7 +118,7 @@ def compare_revisions(
     check_allowed_kinds(allow)
     top = repository.repository(Path.cwd())
     limits = _limits(flags)
-    inconclusive = _inconclusive(flags)
+    inconclusive = gate.counts_as(flags["inconclusive"])
     with tempfile.TemporaryDirectory(prefix="bench-revisions-") as folder:
         first = repository.checked_out(top, base, Path(folder) / "base")
         second = (
@@ -151,20 +149,12 @@ class _AllNew(Exception):
     """No model is there in both revisions, and no limit is about one alone."""
 
 
-def _inconclusive(flags: Mapping[str, Any]) -> Decision:
-    """What an inconclusive judgement counts as."""
-    from bench.judge.finding import Decision  # numpy: start-up
-
-    counts_as = flags["inconclusive"]
-    return Decision.INCONCLUSIVE if counts_as == "report" else Decision(counts_as)
-
-
 def _limits(flags: Mapping[str, Any]) -> Limits:
     from bench.judge.finding import Limits  # numpy: start-up
 
     slowdown = flags["max_slowdown"]
     return Limits(
-        _DEFAULT_SLOWDOWN if slowdown is None else slowdown,
+        gate.DEFAULT_SLOWDOWN if slowdown is None else slowdown,
         flags["min_accuracy"],
         flags["max_accuracy_loss"],
         flags["max_memory_growth"],
@@ -217,17 +207,14 @@ def _refuse_nothing_to_judge(pairs: Pairs, limits: Limits) -> None:
 
 
 def _suite(path: Path | None, flags: Mapping[str, Any]) -> Suite:
-    """A file's suite (or the default one, or none where models are named) under the flags."""
-    from bench.spec import PRESETS, Suite, load_suite, with_flags  # numpy: start-up
+    """A file's suite (or the default one, or none where models are named) under the flags. Named
+    models are measured until they are precise: how two revisions differ is asked, not an order."""
+    from bench.spec import asked_suite  # numpy: start-up
 
-    preset = PRESETS.get(flags["preset"], {})
     given = {name: flags[name] for name in _OF_A_RUN if name not in ("results", "quiet", "preset")}
     given["accuracy"] = False if given.pop("no_accuracy") else None
     given = {name: value for name, value in given.items() if value not in (None, (), {})}
-    if path is None and "models" not in given:
-        path = suite_paths().get("default")
-    suite = Suite() if path is None else load_suite(path)
-    return with_flags(with_flags(suite, preset), given)
+    return asked_suite(path, flags["preset"], given, named={})
 
 
 def _print(found: Judged, base: Revision, head: Revision, *, as_json: bool) -> None:

@@ -24,6 +24,7 @@ from bench.defaults import CONFIDENCE, MARGIN
 from bench.errors import SpecError
 from bench.judge.changes import change_between
 from bench.judge.differences import Difference, differences
+from bench.judge.disturbance import disturbed
 from bench.judge.energy import EnergyEffect, energy_effects
 from bench.judge.matching import Match, Matched, Side
 from bench.numbers import counted, printable
@@ -42,8 +43,6 @@ Measure = Literal["latency", "throughput"]
 Times = Mapping[int, float]  #: one figure an invocation, by its index
 
 _MESSAGE_LIMIT = 200
-#: The checks that fail where other programs used the CPU while a cell was measured.
-DISTURBANCE = ("undisturbed", "own-cpu")
 
 
 @dataclass(frozen=True)
@@ -250,13 +249,6 @@ def _why_slower(match: Match, verdict: Verdict) -> str:
     side that is faster in spite of it is. Not of two that were measured in turn: it hit both."""
     slower = {Verdict.SLOWER: match.b, Verdict.FASTER: match.a}.get(verdict)
     return disturbed(slower) if slower is not None else ""
-
-
-def disturbed(one: Side) -> str:
-    """What a check says that failed because other programs used the CPU; empty where none did."""
-    checks = one.record.checks if one.record is not None else ()
-    found = [c.detail for c in checks if c.name in DISTURBANCE and not c.ok]
-    return printable(found[0], limit=_MESSAGE_LIMIT) if found else ""
 
 
 def _typical(one: Side, measure: Measure, same_group: bool) -> dict[int, float]:

@@ -17,7 +17,8 @@ from typing import Any
 from bench.defaults import CONFIDENCE
 from bench.errors import SpecError
 from bench.judge.advice import more_invocations
-from bench.judge.compare import Comparison, Effect, Report, disturbed
+from bench.judge.compare import Comparison, Effect, Report
+from bench.judge.disturbance import disturbed
 from bench.judge.energy_limits import energy_limits
 from bench.judge.finding import EXIT_CODES, Decision, Finding, Kind, Limits, Outcome, outcome_of
 from bench.judge.matching import Match, Matched, Side

@@ -88,10 +88,12 @@ def told_apart(groups: Mapping[Machine, Sequence[Headed]]) -> list[str]:
 
 
 def _lead(group: Sequence[Headed]) -> RunHeader:
-    """The header that names the machine: one in which its owner did, wherever that run comes."""
-    given = sorted({given_name(run.header) for run in group} - {""})
-    first = given[0] if given else given_name(group[0].header)
-    return next(run.header for run in group if given_name(run.header) == first)
+    """The header that names the machine: one in which its owner did, else one with the host's name,
+    wherever that run comes."""
+    headers = [run.header for run in group]
+    given = [header for header in headers if given_name(header)]
+    named = given or [header for header in headers if header.machine_name]
+    return min(named or headers[:1], key=lambda header: header.machine_name)
 
 
 def _same(a: Headed, b: Headed) -> bool:

@@ -216,6 +216,45 @@ def test_drift_is_told() -> None:
     )
 
 
+BUSY = (a_failed_check("own-cpu", "3 of 3 invocations shared a CPU"),)
+LOADS = {"single-stream": {}, "offline": {"scenario": "offline", "batch": 32}}
+
+
+@pytest.mark.parametrize("load", LOADS)
+@pytest.mark.parametrize(("factor", "verdict"), [(2.0, Verdict.SLOWER), (0.5, Verdict.FASTER)])
+def test_what_other_programs_slowed_is_not_found_slower(
+    load: str, factor: float, verdict: Verdict
+) -> None:
+    cell = a_cell(**LOADS[load])
+
+    def found(before: Any, now: Any) -> Report:
+        return two_runs(
+            [measured([1e5, 1.001e5] * 3, cell, checks=before)],
+            [measured([factor * 1e5, factor * 1.001e5] * 3, cell, checks=now)],
+        )
+
+    slower, other = (((), BUSY), (BUSY, ())) if factor > 1 else ((BUSY, ()), ((), BUSY))
+    report = found(*slower)
+    effect = only_effect(report)
+    assert (effect.verdict, effect.withheld) == (Verdict.INCONCLUSIVE, verdict)
+    told = " ".join(plain(report).split())
+    assert "1 verdict is withheld, because other programs slowed the slower side" in told
+    assert "3 of 3 invocations shared a CPU" in told
+    assert only_effect(found(*other)).verdict is verdict, "faster in spite of load"
+    assert only_effect(found((), ())).verdict is verdict
+
+
+def test_what_was_measured_in_turn_was_slowed_alike() -> None:
+    cells = [a_cell(target=target) for target in ("x:cpu", "y:cpu")]
+    records = [
+        measured([time, 1.001 * time] * 3, cell, checks=BUSY, group="g")
+        for cell, time in zip(cells, (1e5, 2e5), strict=True)
+    ]
+    effect = only_effect(compare(match_targets(in_memory(records))))
+    assert effect.paired
+    assert (effect.verdict, effect.withheld) == (Verdict.SLOWER, None)
+
+
 def test_on_another_machine_the_canary_is_no_yardstick() -> None:
     a = measured([1e5, 1.001e5] * 3, canary_ns=[5e4] * 6)
     b = measured([2e5, 2.002e5] * 3, canary_ns=[1e5] * 6)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from compared_runs import a_header
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +44,16 @@ def test_two_hosts_with_one_kind_of_cpu_are_two_machines() -> None:
 def test_a_host_is_one_machine_before_and_after_runs_had_names() -> None:
     (machine,) = by_machine([a_run("red"), a_run("red", "red")])
     assert machine.machine_id == "aaaaaaaaaaaa"
+
+
+@pytest.mark.parametrize("name", ["laptop", "red"])
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_machine_is_called_what_any_of_its_runs_calls_it(name: str, order: int) -> None:
+    """By its owner's name for it, or the host's own."""
+    runs = [a_run("red"), a_run("red", name), a_run("red")][::order]
+    assert names(*runs, a_run("blue")) == [name, neutral_name(a_run("blue").header.facts)]
+    owned = [a_run("red", "red"), a_run("red", "laptop")][::order]
+    assert names(*owned) == ["laptop"]
 
 
 def test_a_host_is_one_machine_after_its_hardware_changed() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.judge.disturbance import CHECKS as DISTURBANCE
 from bench.judge.matrix.cells import Matrix, Price
 from bench.record.result import Record
 from bench.store.machines import Machine
@@ -17,7 +18,6 @@ from bench.store.machines import Machine
 WANDERED = 1.10
 #: Between which of the processes' canaries that is read. Our choice: a tenth may be odd.
 _RANGE = (0.1, 0.9)
-_DISTURBED = ("undisturbed", "own-cpu")
 
 
 @dataclass(frozen=True)
@@ -61,4 +61,4 @@ def _canaries(records: Sequence[Record]) -> list[float]:
 
 
 def _is_disturbed(record: Record) -> bool:
-    return any(not check.ok for check in record.checks if check.name in _DISTURBED)
+    return any(not check.ok for check in record.checks if check.name in DISTURBANCE)
