@@ -244,6 +244,22 @@ def test_what_other_programs_slowed_is_not_found_slower(
     assert only_effect(found((), ())).verdict is verdict
 
 
+def test_what_load_withheld_is_not_put_down_to_drift() -> None:
+    ours = [measured([1e5, 1.001e5] * 3, canary_ns=[5e4] * 6)]
+    theirs = [measured([3e5, 3.003e5] * 3, canary_ns=[6e4] * 6, checks=BUSY)]
+    told = " ".join(plain(two_runs(ours, theirs)).split())
+    assert "relative to that workload; none was withheld." in told
+    assert "1 verdict is withheld, because other programs" in told
+
+
+def test_another_machine_that_was_busy_is_slower_all_the_same() -> None:
+    """How machines differ is told beside their canaries, and not withheld."""
+    busy = measured([2e5, 2.002e5] * 3, checks=BUSY)
+    elsewhere = in_memory([busy], "b", facts={**MACHINE, "machine_id": "f" * 12})
+    found = compare(match_runs(in_memory([measured([1e5, 1.001e5] * 3)]), elsewhere), ["machine"])
+    assert (only_effect(found).verdict, only_effect(found).withheld) == (Verdict.SLOWER, None)
+
+
 def test_what_was_measured_in_turn_was_slowed_alike() -> None:
     cells = [a_cell(target=target) for target in ("x:cpu", "y:cpu")]
     records = [

@@ -46,14 +46,14 @@ def test_a_host_is_one_machine_before_and_after_runs_had_names() -> None:
     assert machine.machine_id == "aaaaaaaaaaaa"
 
 
-@pytest.mark.parametrize("name", ["laptop", "red"])
+@pytest.mark.parametrize("name", ["tower", "red"])
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_machine_is_called_what_any_of_its_runs_calls_it(name: str, order: int) -> None:
     """By its owner's name for it, or the host's own."""
     runs = [a_run("red"), a_run("red", name), a_run("red")][::order]
     assert names(*runs, a_run("blue")) == [name, neutral_name(a_run("blue").header.facts)]
-    owned = [a_run("red", "red"), a_run("red", "laptop")][::order]
-    assert names(*owned) == ["laptop"]
+    owned = [a_run("red", "red"), a_run("red", "tower")][::order]
+    assert names(*owned) == ["tower"]
 
 
 def test_a_host_is_one_machine_after_its_hardware_changed() -> None:
