@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from service_shell import Shell, service_shell
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "ci.md").read_text()
 ACTION, GITHUB, GITLAB = (
     yaml.safe_load(body) for body in re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.M | re.S)
 )
-Shell = Callable[..., "subprocess.CompletedProcess[str]"]
 #: The same commands on a model that is measured in a second.
 SHORT = "-m doubling.onnx -t stand-in:ok?us=20 --threads 1 --precision 50% --min-invocations 3"
 
@@ -29,24 +25,7 @@ def shell(environment: dict[str, str], tmp_path: Path, doubling_model: Path) -> 
     folder = tmp_path / "checkout"
     folder.mkdir()
     (folder / "doubling.onnx").write_bytes(doubling_model.read_bytes())
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    (programs / "bench").write_text(f'#!/bin/sh\nexec {sys.executable} -m bench "$@"\n')
-    (programs / "bench").chmod(0o755)
-
-    def run(script: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        path = f"{programs}{os.pathsep}{os.environ['PATH']}"
-        return subprocess.run(
-            ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", script],
-            cwd=folder,
-            env={**environment, "PATH": path, **variables},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-
-    return run
+    return service_shell(folder, tmp_path / "bin", environment)
 
 
 def shortened(script: str) -> str:

@@ -3,11 +3,9 @@ say in a repository."""
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import yaml
 from click.testing import CliRunner
 from onnx import TensorProto, helper
 from onnx import save as save_onnx
+from service_shell import Shell, service_shell
 
 from bench.commands.ci.init import command
 
@@ -25,7 +24,6 @@ FILES = {"github": ".github/workflows/benchmark.yml", "gitlab": ".gitlab-ci.yml"
 TARGET = "stand-in:ok?us=20"
 #: The sizes of a test: a model that is measured in a second, and noise that decides nothing.
 SHORT = ("short.toml", "--min-invocations", "2", "--max-time", "1s", "--max-slowdown", "10000%")
-Shell = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -75,24 +73,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def shell(environment: dict[str, str], tmp_path: Path, checkout: Path) -> Shell:
     """bash as the services run it, with `bench` on the path."""
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    (programs / "bench").write_text(f'#!/bin/sh\nexec {sys.executable} -m bench "$@"\n')
-    (programs / "bench").chmod(0o755)
-
-    def run(script: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        path = f"{programs}{os.pathsep}{os.environ['PATH']}"
-        return subprocess.run(
-            ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", script],
-            cwd=checkout,
-            env={**environment, "PATH": path, **variables},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-
-    return run
+    return service_shell(checkout, tmp_path / "bin", environment)
 
 
 def init(*arguments: str) -> str:
