@@ -9,8 +9,10 @@ from bench.stats.distributions import normal
 from bench.stats.distributions.binomial_term import log_binomial_term
 from bench.stats.distributions.newton import log_solution
 
-#: Two convergents that differ by less are the same but for rounding.
-_SAME = 2.3e-16
+#: Two convergents that differ by no more are the same but for rounding.
+_SAME = 4.5e-16
+#: Of ten million counts near their mean it takes a thousand.
+_MOST_TERMS = 100_000
 
 
 def below(a: float, b: float, x: float) -> float:
@@ -58,9 +60,8 @@ def _fraction(a: float, b: float, x: float, y: float) -> float:
     18:360, algorithm 708), the even part of DLMF 8.17.22, by Lentz's method (DLMF 3.10(iii))."""
     skew = a * y - b * x + 1
     found = c = a * skew / (a + 1)
-    d, m = 0.0, 0
-    while True:
-        m += 1
+    d = 0.0
+    for m in range(1, _MOST_TERMS):
         middle = a + 2 * m
         share = m * (b - m) * x / (middle - 1)
         numerator = (a + m - 1) * (a + b + m - 1) * share * x / (middle - 1)
@@ -70,7 +71,8 @@ def _fraction(a: float, b: float, x: float, y: float) -> float:
         change = c * d
         found *= change
         if abs(change - 1) <= _SAME:
-            return found
+            break
+    return found
 
 
 def _from_zero(a: float, b: float, lower: float, upper: float, start: float) -> float:

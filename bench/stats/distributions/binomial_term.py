@@ -16,6 +16,8 @@ _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 /
 _HALF_LOG_2PI = math.log(2 * math.pi) / 2
 #: Below this share of its size a difference is small: Loader's choice.
 _NEAR = 0.1
+#: Then the terms of its series are below rounding from here on.
+_MOST_ODD = 21
 
 
 def log_binomial_term(a: float, b: float, x: float, y: float) -> float:
@@ -56,9 +58,10 @@ def _deviance(count: float, expected: float) -> float:
         return count * math.log(count / expected) - difference
     # log of the ratio is 2 artanh(share), whose first term cancels against the difference.
     share = difference / (count + expected)
-    total, power, odd = difference * share, 2 * count * share, 1
-    while True:
-        power, odd = power * share * share, odd + 2
+    total, power = difference * share, 2 * count * share
+    for odd in range(3, _MOST_ODD, 2):
+        power *= share * share
         if total + power / odd == total:
-            return total
+            break
         total += power / odd
+    return total

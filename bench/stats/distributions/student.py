@@ -21,7 +21,7 @@ _NEARLY_NORMAL = 1e10
 def quantile(freedom: float, share: float) -> float:
     """Where ``share`` lies below, for degrees of freedom from 1 to infinity, whole or not.
 
-    0 and 1 give the infinities, what is no share NaN.
+    A tail is 0, which gives an infinity, or at least 1e-100; what is no share gives NaN.
     """
     if not freedom >= 1:
         raise ValueError(f"quantiles are known from 1 degree of freedom up, not {freedom}")
