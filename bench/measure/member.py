@@ -25,6 +25,7 @@ from bench.record.block import Block
 from bench.record.facts import Reading, ToldPlacement, Trial, WorkerFacts
 from bench.record.loadgen import LoadGenSaid
 from bench.runtimes.client import Worker
+from bench.runtimes.loaded import worker_to_load
 from bench.runtimes.processes import Launcher
 from bench.scenarios import find_scenario
 from bench.spec import Suite
@@ -119,16 +120,16 @@ def bound_worker(
     assert planned.choice.runtime is not None
     assert planned.choice.device is not None
     runtime, given = planned.choice.runtime, planned.loads
-    worker = context.launcher.worker(runtime, planned.cell.threads, given.file.imports)
+    worker = worker_to_load(context.launcher, runtime, planned.cell.threads, given.file)
     try:
         born(worker)
-        # An accelerator's workers share one core, on which they would make their contexts in turn:
-        # they are pinned once they have.
-        cpus = () if planned.on_accelerator else cpus_of(planned, context)
-        loaded = worker.load(given.file, planned.choice.device, given.options, cpus)
+        # All cells are measured on the same cores, on which their workers would load and compile in
+        # turn: they are pinned once they have.
+        cpus = cpus_of(planned, context)
+        starts_on = context.cpus.around(cpus)
+        loaded = worker.load(given.file, planned.choice.device, given.options, starts_on)
         bound = bind(worker, planned)
-        if planned.on_accelerator:
-            worker.stay_on(cpus_of(planned, context))
+        worker.stay_on(cpus)
     except BaseException:
         worker.kill()
         raise
