@@ -241,7 +241,10 @@ def seconds_in_words(seconds: float) -> str:
 
 def _times(age_s: float, left_s: float | None) -> str:
     """``0:30, about 60 s left``."""
-    return elapsed(age_s) + (f", {seconds_in_words(left_s)} left" if left_s is not None else "")
+    if left_s is None:
+        return elapsed(age_s)
+    left = f"{seconds_in_words(left_s)} left" if left_s > 0 else "longer than forecast"
+    return f"{elapsed(age_s)}, {left}"
 
 
 def elapsed(seconds: float) -> str:
