@@ -258,6 +258,8 @@ def estimate(invocations: int, median_ns: float | None, share: float | None) -> 
     told = counted(invocations, "invocation")
     if median_ns is None:
         return told
+    if not invocations:
+        return f"about {duration(median_ns)} in its first calls"
     interval = f" {relative_half_width(share)}" if share is not None else ""
     return f"{duration(median_ns)}{interval} after {told}"
 
