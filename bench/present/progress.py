@@ -156,7 +156,7 @@ class RichProgress:
 
     def __rich__(self) -> RenderableType:
         return Group(
-            self._bar_line(), self._line(self._phase, self._cell), self._line(self._estimate)
+            self._bar_line(), self._line(self._phase), self._line(self._estimate, self._cell)
         )
 
     def _start_live(self) -> None:
