@@ -142,7 +142,7 @@ def test_starting_counts_against_no_cell_and_is_told_apart(
     for state in bench.states:
         assert 0 < state.spent_s < LOAD_S
     assert account.useful_s < LOAD_S
-    assert account.overhead == pytest.approx(0.0, abs=0.01)
+    assert account.other_s == pytest.approx(0.0, abs=0.01)
     assert all(one.start_ns is not None for one in bench.store.invocations)
 
 
