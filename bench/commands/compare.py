@@ -117,7 +117,7 @@ def _compare(
     *,
     as_json: bool,
 ) -> None:
-    from bench.judge.compare import compare  # scipy: start-up
+    from bench.judge.compare import compare  # numpy: start-up
     from bench.judge.differences import refuse
     from bench.present.compare import difference_lines
     from bench.present.sides import common_names
@@ -175,7 +175,7 @@ def _runs(given: tuple[Path, ...], notes: list[str]) -> list[Path]:
 
 
 def _print(report: Report, *, as_json: bool) -> None:
-    from bench.present.compare import report_json, report_text  # scipy: start-up
+    from bench.present.compare import report_json, report_text  # numpy: start-up
 
     if as_json:
         print_json(report_json(report))

@@ -135,7 +135,7 @@ def compare_revisions(
             return EXIT_CODES[inconclusive]
     if stored is None:
         return _INTERRUPTED
-    from bench.trials.revisions.judged import judged  # scipy: start-up
+    from bench.trials.revisions.judged import judged  # numpy: start-up
 
     found = judged(stored, first, second, limits, allow, margin, confidence)
     judgement = replace(found.judgement, inconclusive=inconclusive)
@@ -173,7 +173,7 @@ def _measured(
     flags: dict[str, Any],
 ) -> StoredRun | None:
     """One run of both; None where it was interrupted."""
-    from bench.measure.prepare import prepare  # scipy: start-up
+    from bench.measure.prepare import prepare  # numpy: start-up
     from bench.measure.run import header_of, start
     from bench.present.progress import choose_listener
     from bench.store.run import read_run
@@ -222,7 +222,7 @@ def suite_of(runs: Sequence[Path], flags: Mapping[str, Any]) -> Suite:
 
 
 def _print(found: Judged, base: Revision, head: Revision, *, as_json: bool) -> None:
-    from bench.present.compare import report_json, report_text  # scipy: start-up
+    from bench.present.compare import report_json, report_text  # numpy: start-up
     from bench.present.gate import gate_json, gate_text
 
     for warning in found.judgement.warnings:

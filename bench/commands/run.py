@@ -268,7 +268,7 @@ def command(
     bench run net.py:make --input 1x3x64x64    a PyTorch module
     bench run suite.toml               a suite; flags and models override it
     """
-    from bench.measure.prepare import prepare  # scipy: start-up
+    from bench.measure.prepare import prepare  # numpy: start-up
     from bench.measure.run import resume, start
     from bench.present.progress import choose_listener
 

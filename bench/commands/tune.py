@@ -110,7 +110,7 @@ def command(
     measured again, in processes that were not used for the choice. Exit status: 1 if there is no
     result.
     """
-    from bench.measure.prepare import prepare  # scipy: start-up
+    from bench.measure.prepare import prepare  # numpy: start-up
     from bench.measure.run import resume, start
     from bench.present.progress import choose_listener
     from bench.store.run import read_run
