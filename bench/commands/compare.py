@@ -9,7 +9,6 @@ import click
 
 from bench.commands.chosen import RUN, latest_run, latest_two, named
 from bench.commands.flags import SHARE, SHARE_ABOVE_ZERO, read_list
-from bench.commands.given import sort_given
 from bench.commands.output import print_drawing, print_json, warn
 from bench.commands.revisions import compare_revisions, refuse_without_base, revision_options
 from bench.defaults import CONFIDENCE, MARGIN
@@ -92,10 +91,8 @@ def command(
     if base is not None:
         if cells or baseline:
             raise click.UsageError("--base measures a suite or models: no --cell or --baseline.")
-        given = sort_given([str(run) for run in runs])
-        flags["models"] = tuple(dict.fromkeys((*given.models, *flags["models"])))
         return compare_revisions(
-            given.suite, base, head, allow, margin, confidence, flags, as_json=as_json
+            runs, base, head, allow, margin, confidence, flags, as_json=as_json
         )
     if head is not None:
         raise click.UsageError("--head needs a --base to compare with.")
