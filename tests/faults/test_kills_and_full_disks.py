@@ -50,7 +50,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_each_record_once(
     for record in stored.records:
         assert record.status == "ok"
         assert set(stored.samples(record.cell_id)) >= {i.index for i in record.invocations}
-    for command in (("publish", "results", "-o", "published"), ("check-results", "published")):
+    for command in (("publish", "results", "-o", "published"), ("publish", "--check", "published")):
         done = subprocess.run(
             [sys.executable, "-m", "bench", *command],
             cwd=tmp_path,

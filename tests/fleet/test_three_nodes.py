@@ -69,6 +69,7 @@ def fleet(
         cells = cells_of(suite, folder / "cache")
         driving = Driving(address, folder / "out", 3)
         try:
+            driving.transport.nodes()  # takes them, whichever test is the first
             yield Fleet(
                 address,
                 {node.name: node for node in nodes},

@@ -146,8 +146,9 @@ def test_a_real_loop_is_lossless_whether_its_state_can_be_cut_or_not(
     pytest.importorskip("onnxruntime")
     for name, scale in (("large", 1.0), ("small", 0.9)):
         write(tmp_path / f"{name}.onnx", scale)
+    pair = (str(tmp_path / "large.onnx"), "--draft", str(tmp_path / "small.onnx"))
     done = bench(
-        *("speculate", str(tmp_path / "large.onnx"), "--draft", str(tmp_path / "small.onnx")),
+        *("model", "speculate", *pair),
         *("-t", "onnxruntime:cpu", "--threads", "1", "--length", "1,3", "--prompts", "3"),
         *("--prompt", "5", "--answer", "24", "--turns", "1", "--json"),
     )
@@ -162,7 +163,7 @@ def test_a_real_loop_is_lossless_whether_its_state_can_be_cut_or_not(
     assert [at["length"] for at in row["lengths"]] == [1, 3]
     assert all(0 < at["accepted"] < 1 for at in row["lengths"])
     refused = bench(
-        *("speculate", str(tmp_path / "large.onnx"), "--draft", str(tmp_path / "small.onnx")),
+        *("model", "speculate", *pair),
         *("-t", "openvino:cpu", "--threads", "1", "--length", "1", "--prompts", "2"),
         *("--prompt", "5", "--answer", "8", "--turns", "1"),
     )

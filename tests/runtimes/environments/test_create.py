@@ -164,7 +164,7 @@ def test_an_environment_is_made_listed_found_stale_made_anew_and_removed(
     assert bench("env", "remove", "acme").stdout == "acme is removed.\n"
     assert states(bench)["acme"] == "not created"
     gone = bench("run", "-m", "fashion-student", "-t", "declaring@acme:ok", "--dry-run")
-    assert "is not there. Run `bench env create acme`" in gone.stdout
+    assert "does not exist. Run `bench env create acme`" in gone.stdout
     twice = bench("env", "remove", "acme")
     assert twice.returncode == 2
     assert "there is no created environment called 'acme'" in twice.stderr
@@ -192,7 +192,7 @@ def test_a_creation_that_is_killed_goes_on_and_trusts_no_half_installed_package(
     # The installer outlives the one that was killed; the next creation waits for its end.
     with subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE) as again:
         assert again.stderr is not None
-        assert b"another process is making it" in again.stderr.readline()
+        assert b"another process is creating it" in again.stderr.readline()
         index.go_on.set()
         rest = again.stderr.read().decode()
     assert again.returncode == 0, rest
