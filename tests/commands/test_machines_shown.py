@@ -76,3 +76,22 @@ def test_loaded_tables_have_machine_and_label(lab: Path) -> None:
     assert list(zip(table.machine, table.label, strict=True)) == [
         ("quokka", "day 1"), ("numbat", "day 2"), ("quokka", "day 3")
     ]  # fmt: skip
+
+
+def test_two_hosts_of_one_name_are_told_apart_wherever_a_machine_is_named(tmp_path: Path) -> None:
+    """In tables of many runs and in a comparison's data as in its words: none is named alone."""
+    for day, host in enumerate(("red", "blue"), 1):
+        facts = {**MACHINE, "hostname_hash": host[:2] * 4, "machine_id": f"{host:0>12}"}
+        created = f"2026-01-0{day}T00:00:00+00:00"
+        record = a_record(accuracy=None)
+        on_disk(tmp_path, [record], facts=facts, machine_name="server", created_at=created)
+    both = ["server", "server (2)"]
+    assert bench.load(tmp_path).machine.tolist() == both
+    assert [run["machine"] for run in json.loads(invoke("show", tmp_path, "--json"))] == both
+    found = json.loads(invoke("compare", tmp_path, "--json"))
+    assert [found[side]["machine"] for side in "ab"] == found["machines"] == both
+    (row,) = found["comparisons"]
+    assert [row[side]["machine"] for side in "ab"] == both
+    out = tmp_path / "out.json"
+    invoke("results", "export", tmp_path, "-o", out)
+    assert [row["machine"] for row in json.loads(out.read_text())] == both
