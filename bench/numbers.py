@@ -7,13 +7,13 @@ not finite value is written ``-``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 MISSING = "-"
 #: In place of an interval whose half-width is this share of its value, or more: it may reach down
-#: to zero, so not even the order of magnitude is known, and no percentage helps.
+#: to zero, so not even the order of magnitude is known, and no bounds help.
 UNSTABLE, UNSTABLE_FROM = "unstable", 1.0
 DIGITS = 3
 
@@ -145,6 +145,22 @@ def relative_half_width(share: float | None) -> str:
     return UNSTABLE if abs(share) >= UNSTABLE_FROM else half_width_percent(share)
 
 
+def is_unstable(value: float, low: float, high: float) -> bool:
+    """Whether an interval is so wide that `UNSTABLE` stands in its place: of a figure, and of a
+    ratio just so. A ratio's reaches as many times up as down, so it is whichever way it is formed.
+    """
+    return value != 0 and max(high - value, value - low) / abs(value) >= UNSTABLE_FROM
+
+
+def interval_words(
+    value: float, low: float, high: float, form: Callable[[float | None], str]
+) -> str:
+    """``(118 µs to 124 µs)`` behind a figure that ``form`` writes, or ``(unstable)``."""
+    if is_unstable(value, low, high):
+        return f"({UNSTABLE})"
+    return f"({form(low)} to {form(high)})"
+
+
 def half_width_percent(share: float) -> str:
     """``±1.2%`` from 0.012, however wide it is."""
     percent = abs(share) * 100
@@ -154,11 +170,14 @@ def half_width_percent(share: float) -> str:
 
 
 def ratio(value: float | None, low: float | None = None, high: float | None = None) -> str:
-    """``9.8x (9.5–10.1)``, with as many decimals as the interval has something to say about."""
+    """``9.8x (9.5–10.1)``, with as many decimals as the interval has something to say about; ``9.8x
+    (unstable)`` where it says nothing."""
     if value is None or not math.isfinite(value):
         return MISSING
-    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+    if low is None or high is None or math.isnan(low) or math.isnan(high):
         return f"{significant(value)}x"
+    if is_unstable(value, low, high) or not (math.isfinite(low) and math.isfinite(high)):
+        return f"{significant(value)}x ({UNSTABLE})"
     decimals = _interval_decimals(value, low, high)
     return f"{_fixed(value, decimals)}x ({_fixed(low, decimals)}–{_fixed(high, decimals)})"
 

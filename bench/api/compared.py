@@ -10,14 +10,14 @@ from bench.api.tables import flat_frame
 from bench.errors import SpecError
 from bench.judge.between import between_machines
 from bench.judge.compare import Comparison as Compared
-from bench.judge.compare import Effect, Report, compare
+from bench.judge.compare import Report, compare
 from bench.judge.differences import check_allowed_kinds, refuse
 from bench.judge.matching import Matched, match_cells, match_runs, match_targets
 from bench.numbers import MISSING, RATE_UNITS, TIME_UNITS, ratio, with_unit
 from bench.present.ci.tables import Table
 from bench.present.compare import report_json, report_text, sentences
 from bench.store.machines import by_machine
-from bench.store.run import StoredRun
+from bench.store.run import StoredRun, remarks_of
 
 if TYPE_CHECKING:
     import pandas
@@ -47,8 +47,8 @@ class Comparison:
     def table(self) -> pandas.DataFrame:
         """A row per pair of cells: ``a_model``, ``b_target``, ``verdict``, ``ratio_value``, ...
 
-        ``ratio_value`` is that of ``b`` over ``a``: of times for latency, where less is faster; of
-        rates for throughput, where more is.
+        ``ratio_value`` is of times, ``b`` over ``a``: of a query, or of a sample where throughput
+        is compared; below 1 ``b`` is faster.
         """
         return flat_frame(self.rows)
 
@@ -85,7 +85,7 @@ class Comparison:
             "Baseline",
             "Baseline figure",
             "Compared figure",
-            "As fast",
+            "Time ratio",
             "Verdict",
         )
         table = Table(header, rows, numbers=frozenset({2, 3, 4}), names=frozenset({0, 1}))
@@ -100,17 +100,12 @@ def _row(found: Compared) -> tuple[str, ...]:
         return (b, a, MISSING, MISSING, MISSING, found.missing)
     units = TIME_UNITS if effect.measure == "latency" else RATE_UNITS
     values = (with_unit(value, units) for value in (effect.a, effect.b))
-    return (b, a, *values, _times_as_fast(effect), effect.verdict.value)
+    times = ratio(effect.ratio.estimate, effect.ratio.low, effect.ratio.high)
+    return (b, a, *values, times, effect.verdict.value)
 
 
 def _called(label: str, machine: str) -> str:
     return f"{label} on {machine}" if machine else label
-
-
-def _times_as_fast(effect: Effect) -> str:
-    """The speed over the baseline's: of times the inverse of their ratio."""
-    speed = effect.ratio.inverse() if effect.measure == "latency" else effect.ratio
-    return ratio(speed.estimate, speed.low, speed.high)
 
 
 def compare_runs(
@@ -134,8 +129,7 @@ def compare_runs(
     report = compare(matched, allow, margin, confidence)
     refuse(report.differences, allow)
     runs = [run] if baseline is None else [baseline, run]
-    remarks = [f"{one.shown}: {text}" for one in runs for text in one.remarks]
-    return Comparison(report, [*remarks, *told])
+    return Comparison(report, [*remarks_of(runs), *told])
 
 
 def _matched(

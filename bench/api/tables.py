@@ -12,6 +12,7 @@ from bench.judge.pairs import compare
 from bench.present.pair_fields import PAIR_FIELDS, flat_pair_rows
 from bench.store import frames
 from bench.store.frames import Paths, ResultsWarning, read_runs, require_pandas
+from bench.store.run import remarks_of
 
 if TYPE_CHECKING:
     import pandas
@@ -51,7 +52,8 @@ def load(paths: Paths, what: What = "records") -> pandas.DataFrame:
         changes = Changes(run)
         for row in flat_pair_rows(compare(run.records, changes)):
             rows.append({"run": str(run.path), **row})
-        skipped += dict.fromkeys((*run.remarks, *changes.problems))
+        skipped += dict.fromkeys(changes.problems)
+    skipped += remarks_of(runs)
     for text in skipped:
         warnings.warn(text, ResultsWarning, stacklevel=2)
     return pair_frame(rows)

@@ -140,11 +140,11 @@ def _matched(
     from bench.judge.between import between_machines  # numpy: start-up
     from bench.judge.matching import match_cells, match_runs, match_targets
     from bench.store.machines import by_machine
-    from bench.store.run import read_results
+    from bench.store.run import read_results, remarks_of
 
     copies: list[str] = []
     stored = [read_results(path) for path in _runs(given, copies)]
-    remarks = [*copies, *(f"{run.shown}: {text}" for run in stored for text in run.remarks)]
+    remarks = [*copies, *remarks_of(stored)]
     machines = by_machine(stored)
     if len(machines) > 1:
         matched, told = between_machines(machines, baseline, cells, allow)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.commands.flags import POINTS, FiniteRange
-from bench.commands.output import print_drawing, print_json, warn
+from bench.commands.output import print_drawing, print_json, print_marks, warn
 
 if TYPE_CHECKING:
     from bench.judge.deal import Cost, Deal
@@ -57,7 +57,7 @@ def print_deal(
     from bench.judge.fidelities import Fidelities  # numpy: start-up
     from bench.judge.joined import join, weigh
     from bench.store.frames import read_runs
-    from bench.store.run import no_collection
+    from bench.store.run import marks_of, no_collection, remarks_of
 
     with no_collection():
         stored, skipped = read_runs(runs)
@@ -71,13 +71,15 @@ def print_deal(
         else _first_of_each(likenesses)
     )
     problems = [text for each in likenesses for text in each.problems]
-    remarks = [_of_run(run, text, stored) for run in stored for text in run.remarks]
+    remarks = remarks_of(stored)
     warnings = [*skipped, *joined.notes, *remarks]
     warnings += dict.fromkeys([*uncompared, *problems])
+    doubtful = marks_of(stored, unchecked=True)
     if as_json:
-        _print_json(stored, joined, deal, found, warnings)
+        _print_json(stored, joined, deal, found, warnings, doubtful)
     else:
-        _print_text(deal, found, warnings)
+        print_marks(doubtful)
+        _print_text(deal, found, [text for text in warnings if text not in doubtful])
 
 
 def _first_of_each(likenesses: Iterable[Fidelities]) -> list[Titled]:
@@ -87,10 +89,6 @@ def _first_of_each(likenesses: Iterable[Fidelities]) -> list[Titled]:
         for one in each.first_of_each():
             found.setdefault((one.student, one.original, one.variant), one)
     return list(found.values())
-
-
-def _of_run(run: StoredRun, text: str, runs: Sequence[StoredRun]) -> str:
-    return text if len(runs) == 1 else f"{run.path}: {text}"
 
 
 def _print_text(deal: Deal, fidelities: list[Titled], warnings: list[str]) -> None:
@@ -111,6 +109,7 @@ def _print_json(
     deal: Deal,
     fidelities: list[Titled],
     warnings: list[str],
+    doubtful: list[str],
 ) -> None:
     from bench.present.deal import deal_rows  # numpy: start-up
     from bench.present.fidelity import fidelity_row
@@ -120,6 +119,7 @@ def _print_json(
         "run": paths[0] if len(paths) == 1 else paths,
         **deal_rows(deal, joined.places),
         "fidelity": [fidelity_row(found) for found in fidelities],
+        "unchecked": doubtful,
         "skipped": warnings,
     }
     print_json(value)

@@ -334,14 +334,10 @@ def _compared(
 
 def _print(judgement: Judgement, *, as_json: bool) -> None:
     from bench.present.gate import gate_json, gate_text  # numpy: start-up
+    from bench.store.run import remarks_of
 
-    remarks = [
-        f"{one.path}: {text}"
-        for one in (judgement.baseline, judgement.run)
-        if one is not None
-        for text in one.remarks
-    ]
-    for warning in (*remarks, *judgement.warnings):
+    runs = [run for run in (judgement.baseline, judgement.run) if run is not None]
+    for warning in (*remarks_of(runs), *judgement.warnings):
         warn(warning)
     if as_json:
         print_json(gate_json(judgement))

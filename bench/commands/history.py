@@ -14,7 +14,7 @@ from bench.commands.completing import (
     complete_variants,
 )
 from bench.commands.flags import SHARE, SHARE_ABOVE_ZERO
-from bench.commands.output import print_drawing, print_json, warn
+from bench.commands.output import print_drawing, print_json, print_marks, warn
 from bench.defaults import CONFIDENCE, MARGIN
 
 #: The options of a history, which `bench show` has beside others.
@@ -79,13 +79,17 @@ def print_history(
     """
     from bench.judge.history import Selection, history  # numpy: start-up
     from bench.present.history import history_json, history_text
+    from bench.store.frames import unchecked_at
     from bench.store.run import no_collection
 
     with no_collection():
         found, skipped = history(paths, Selection(**selection), confidence, margin)
+    doubtful = unchecked_at(paths)
     for warning in skipped:
-        warn(warning)
+        if as_json or warning not in doubtful:
+            warn(warning)
     if as_json:
-        print_json(history_json(found, skipped))
+        print_json({**history_json(found, skipped), "unchecked": doubtful})
     else:
+        print_marks(doubtful)
         print_drawing(lambda width: history_text(found, width))

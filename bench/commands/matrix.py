@@ -19,6 +19,7 @@ from bench.commands.flags import (
 )
 from bench.commands.output import print_drawing, print_json, warn
 from bench.errors import SpecError
+from bench.numbers import printable
 
 if TYPE_CHECKING:
     from bench.judge.matrix.answer import Answered
@@ -102,23 +103,26 @@ def command(
     from bench.store.bundle.opened import look_anyway
     from bench.store.frames import read_runs
     from bench.store.machines import by_machine
-    from bench.store.run import no_collection
+    from bench.store.run import no_collection, remarks_of
 
     with no_collection():
         found, skipped = read_runs(look_anyway(runs) if unchecked else runs)
+        machines = [machine.name for machine in by_machine(found)]
+        known = _prices(runs, machines, prices, currency)
         asked = Asked(
             by=by,
             scenarios=_known(scenarios),
             batches=batch,
             bound_ns=bound_ns(latency_bound),
             within=None if within is None else within / 100,
-            prices=_prices(runs, [machine.name for machine in by_machine(found)], prices, currency),
+            prices=known,
         )
         answered = answer(found, asked)
-    for text in _absent(found, asked):
+    for text in (*_absent(found, asked), *unmatched_prices(known, machines)):
         warn(text)
-    for text in (*skipped, *(f"{run.shown}: {text}" for run in found for text in run.remarks)):
-        warn(text)
+    for text in (*skipped, *remarks_of(found)):
+        if text not in answered.unchecked:  # printed with what nobody can vouch for
+            warn(text)
     _print(answered, markdown, as_json=as_json)
 
 
@@ -176,6 +180,18 @@ def _prices(
         known = prices[name].currency if name in prices else ""
         prices[name] = Price(price, currency or known)
     return prices
+
+
+def unmatched_prices(prices: Mapping[str, Price], machines: Collection[str]) -> list[str]:
+    """That there are prices of other machines, where one of these has none: a name may be wrong."""
+    here = [printable(name) for name in machines if name not in prices]
+    others = [printable(name) for name in prices if name not in machines]
+    if not here or not others:
+        return []
+    return [
+        f"there is no price for {' and '.join(here)}. The configuration has prices for "
+        f"{', '.join(others)}, which these runs don't have."
+    ]
 
 
 def known_prices(runs: Iterable[Path]) -> dict[str, Price]:

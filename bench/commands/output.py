@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -26,6 +27,14 @@ def print_drawing(draw: Callable[[int], Text]) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     # The lines are laid out already: the console must not wrap them again.
     console.print(draw(console.width), soft_wrap=True, end="")
+
+
+def print_marks(marks: Sequence[str]) -> None:
+    """Say, beside figures that nobody can vouch for, that they are such."""
+    from bench.present.layout import MARKED, paragraph  # rich: start-up
+
+    for mark in marks:
+        print_drawing(partial(paragraph, f"{MARKED} {printable(mark, limit=500)}."))
 
 
 def print_json(value: object) -> None:

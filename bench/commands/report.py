@@ -10,7 +10,7 @@ import click
 
 from bench.commands.chosen import runs_argument
 from bench.commands.flags import read_list, unchecked_option
-from bench.commands.matrix import known_prices
+from bench.commands.matrix import known_prices, unmatched_prices
 from bench.commands.output import warn
 from bench.errors import SpecError
 from bench.numbers import size
@@ -77,6 +77,7 @@ def command(
     from bench.present.page.page import make_page, render
     from bench.present.page.portability import portability, read_portability
     from bench.store.bundle.opened import look_anyway
+    from bench.store.machines import by_machine
     from bench.store.run import no_collection
 
     check_allowed_kinds(allow)
@@ -84,8 +85,12 @@ def command(
     matrix = portability(read_portability(portability_file)) if portability_file else None
     with no_collection():
         paths = look_anyway(runs) if unchecked else runs
-        page = make_page(_read(paths), matrix, allow, title, known_prices(runs))
+        found, prices = _read(paths), known_prices(runs)
+        page = make_page(found, matrix, allow, title, prices)
         _write(output, render(page))
+    machines = [machine.name for machine in by_machine(found)]
+    for text in unmatched_prices(prices, machines if len(machines) > 1 else []):
+        warn(text)
     if png is not None:
         _write_pictures(page, png)
 

@@ -17,7 +17,7 @@ from bench.commands.flags import (
     unchecked_option,
     write_outputs,
 )
-from bench.commands.output import print_drawing, print_json, warn
+from bench.commands.output import print_drawing, print_json, print_marks, warn
 from bench.commands.sections import SectionCommand
 from bench.errors import SpecError
 from bench.numbers import printable
@@ -112,6 +112,7 @@ def _refuse_others(context: click.Context, view: str | None) -> None:
 
 def _show(runs: Sequence[Path], outputs: dict[str, Any], *, as_json: bool) -> None:
     from bench.store.frames import read_runs  # numpy: start-up
+    from bench.store.machines import machine_names
 
     found, skipped = read_runs(runs)
     for warning in skipped:
@@ -120,13 +121,29 @@ def _show(runs: Sequence[Path], outputs: dict[str, Any], *, as_json: bool) -> No
         raise SpecError(
             f"there are {len(found)} runs; CI files can only be written for one: name its folder."
         )
+    if as_json:
+        rows = list(map(_json, found, machine_names(found)))
+        print_json(rows[0] if len(found) == 1 else rows)
+    else:
+        _print_marked(found)
     if len(found) == 1:
-        print_run(found[0], as_json=as_json)
         write_outputs(outputs, found[0])
-    elif as_json:
-        print_json([_json(run) for run in found])
+
+
+def _print_marked(found: list[StoredRun]) -> None:
+    """The runs, and what is to be said of their bundles: once for all runs of one, and where nobody
+    can vouch for the numbers above them."""
+    from bench.store.run import marks_of  # numpy: start-up
+
+    doubtful = marks_of(found, unchecked=True)
+    print_marks(doubtful)
+    if len(found) == 1:
+        print_run(found[0], as_json=False)
     else:
         _print_several(found)
+    for mark in marks_of(found):
+        if mark not in doubtful:
+            warn(mark)
 
 
 def _print_several(found: list[StoredRun]) -> None:
@@ -151,8 +168,10 @@ def _print_several(found: list[StoredRun]) -> None:
 def print_run(stored: StoredRun, *, as_json: bool) -> None:
     """Results, pairs, likeness, and then in words what they come to on standard output; or one JSON
     object."""
+    from bench.store.machines import machine_names  # numpy: start-up
+
     if as_json:
-        print_json(_json(stored))
+        print_json(_json(stored, *machine_names([stored])))
     else:
         _print_text(stored)
 
@@ -167,17 +186,17 @@ def _print_text(stored: StoredRun) -> None:
             click.echo()
         print_drawing(part)
     for warning in found.warnings:
-        warn(warning)
+        if warning != stored.mark:  # told once for all runs of a bundle
+            warn(warning)
 
 
-def _json(stored: StoredRun) -> dict[str, object]:
+def _json(stored: StoredRun, machine: str) -> dict[str, object]:
     from bench.present.fidelity import fidelity_row  # numpy: start-up
     from bench.present.pairs import pair_rows
     from bench.present.reading import read_out
-    from bench.store.machines import machine_of
     from bench.store.rows import result_rows
 
-    found, machine = read_out(stored), machine_of(stored).name
+    found = read_out(stored)
     return {
         "run": str(stored.path),
         "machine": machine,
@@ -187,6 +206,7 @@ def _json(stored: StoredRun) -> dict[str, object]:
         "fidelity": [fidelity_row(likeness) for likeness in found.likeness],
         "orders": [*found.orders, *found.knees],
         "answer": found.answer,
+        "unchecked": stored.unchecked or None,
         "facts": stored.header.facts,
         "skipped": list(found.warnings),
     }

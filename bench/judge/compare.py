@@ -7,8 +7,8 @@ chance of even one wrong ``faster``, ``slower`` or ``same`` is at most what is l
 measuring spent of it by stopping when it had seen enough (`bench.stats.stopping`) is paid for here
 too.
 
-Everything is decided on *times* (of a query, or of a sample where throughput is compared), B over
-A; a throughput's ratio is shown as the inverse, so above 1 it says that B is faster.
+Everything is decided and told on *times* (of a query, or of a sample where throughput is compared),
+B over A: below 1 B is faster, whatever the load.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from bench.judge.disturbance import disturbed
 from bench.judge.energy import EnergyEffect, energy_effects
 from bench.judge.matching import Match, Matched, Side
 from bench.numbers import counted, printable
-from bench.record.result import Invocation, Record
+from bench.record.result import Invocation, Record, StopReason
 from bench.stats.interval import (
     FEWEST_INVOCATIONS,
     Interval,
@@ -36,7 +36,7 @@ from bench.stats.interval import (
     unpaired_ratio_interval,
 )
 from bench.stats.multiple import holm_adjusted, simultaneous_confidence
-from bench.stats.stopping import FEWEST_TO_RANK, RankingRule, stopping_confidence
+from bench.stats.stopping import FEWEST_TO_RANK, Ended, RankingRule, stopping_confidence
 from bench.stats.verdict import Verdict, decide, side, within_margin
 
 Measure = Literal["latency", "throughput"]
@@ -50,7 +50,8 @@ class Effect:
     """What was found of one pair of cells.
 
     ``a`` and ``b`` are geometric means over invocations, in ns (latency) or samples/s. ``ratio``
-    and ``floor`` are B over A of the measure; ``floor`` is that of the 1st percentile of latency.
+    and ``floor`` are of times, B over A: of a query, or of a sample where rates are compared;
+    ``floor`` is that of the 1st percentile of latency.
     ``drift`` is the canary's time in B over A, where that certainly changed between two runs.
     """
 
@@ -211,13 +212,12 @@ def effect_of(
     typical = [_typical(one, measure, match.same_group) for one in (match.a, match.b)]
     floors = [_floor(one, measure) for one in (match.a, match.b)]
     paired = match.same_group and len(typical[0].keys() & typical[1].keys()) >= FEWEST_INVOCATIONS
-    rule = _ranking_rule(match, confidence) if paired else None
+    spent = _spent(match, confidence)
     if paired:
-        typical, floors = _in_common(typical, rule), _in_common(floors, rule)
-    p50, floor = (
-        _stated(_ratio(both, paired, _spent(match, confidence, rule)), confidence)
-        for both in (typical, floors)
-    )
+        common = sorted(typical[0].keys() & typical[1].keys())
+        count, spent = _concluded(match, len(common), confidence, spent)
+        typical, floors = ([_of(t, common[:count]) for t in both] for both in (typical, floors))
+    p50, floor = (_stated(_ratio(both, paired, spent), confidence) for both in (typical, floors))
     verdict = decide(p50, floor, margin)
     drift = None if match.same_run or other_machine else _drift(match, confidence)
     relative = None if drift is None else _in_canaries(match, typical, confidence)
@@ -231,8 +231,8 @@ def effect_of(
         measure=measure,
         a=_shown(typical[0], measure),
         b=_shown(typical[1], measure),
-        ratio=p50 if measure == "latency" else p50.inverse(),
-        floor=floor if measure == "latency" else floor.inverse(),
+        ratio=p50,
+        floor=floor,
         paired=paired,
         invocations=(len(typical[0]), len(typical[1])),
         verdict=verdict,
@@ -266,32 +266,38 @@ def _floor(one: Side, measure: Measure) -> dict[int, float]:
     return _times(one.record, lambda i: i.floor_ns / samples)
 
 
-def _in_common(both: Sequence[Times], rule: RankingRule | None) -> list[dict[int, float]]:
-    """The invocations of the same generations, in the same order; up to the last planned look
-    where the run was looked at (see `bench.stats.stopping`)."""
-    indices = sorted(both[0].keys() & both[1].keys())
-    if rule is not None:
-        passed = [look for look in rule.looks() if look <= len(indices)]
-        indices = indices[: passed[-1]] if passed else indices
-    return [{index: times[index] for index in indices} for times in both]
+def _of(times: Times, indices: Sequence[int]) -> dict[int, float]:
+    return {index: times[index] for index in indices}
 
 
-def _ranking_rule(match: Match, confidence: float) -> RankingRule | None:
-    """The looks at this pair's ratio while it was measured; None where nobody looked at it."""
+def _concluded(match: Match, common: int, confidence: float, otherwise: float) -> tuple[int, float]:
+    """How many generations of a pair that was measured in turn count, and the confidence to
+    compute their interval at; all of them, and ``otherwise``, where nobody looked at its ratio
+    while it was measured."""
     suite = match.a.run.header.suite
     if suite.goal == "precision":
-        return None
+        return common, otherwise
     first = min(FEWEST_TO_RANK, suite.min_invocations)
-    return RankingRule(2, confidence, suite.margin, first, suite.max_invocations)
+    rule = RankingRule(2, confidence, suite.margin, first, suite.max_invocations)
+    return rule.concluded(common, _ended(_stops(match)))
 
 
-def _spent(match: Match, confidence: float, rule: RankingRule | None) -> float:
+def _ended(stops: Collection[StopReason]) -> Ended:
+    """What ended the measuring of a pair."""
+    if not set(stops) <= {"precision", "max-time", "max-invocations"}:
+        return "order"
+    return "width" if "precision" in stops else "time"
+
+
+def _stops(match: Match) -> set[StopReason]:
+    return {one.record.stop for one in (match.a, match.b) if one.record is not None}
+
+
+def _spent(match: Match, confidence: float) -> float:
     """The confidence to compute an interval at so that it holds at ``confidence`` although the
     measuring stopped because of what was seen."""
-    if rule is not None:
-        return rule.per_look()
-    stops = {one.record.stop for one in (match.a, match.b) if one.record is not None}
-    return stopping_confidence(confidence) if stops & {"precision", "ranked"} else confidence
+    seen = _stops(match) & {"precision", "ranked"}
+    return stopping_confidence(confidence) if seen else confidence
 
 
 def _stated(found: Interval, confidence: float) -> Interval:

@@ -23,6 +23,7 @@ from bench.scenarios import weighing
 from bench.stats.interval import Interval
 from bench.stats.multiple import pairwise_comparisons, simultaneous_confidence
 from bench.stats.pareto import Compared, Standing, standings
+from bench.stats.verdict import within_margin
 from bench.store.scores import metric_of
 from bench.variants import DEFAULT
 
@@ -125,6 +126,53 @@ def make_deal(
         loss=loss,
         confidence=confidence,
     )
+
+
+def cheapest(deal: Deal) -> Point:
+    """The most accurate of the points whose cost differs from the lowest by what counts as
+    nothing."""
+    costs = [cost_of(point.record, deal.cost) or 0.0 for point in deal.points]
+    tied = [
+        p for p, cost in zip(deal.points, costs, strict=True) if cost <= costs[0] * (1 + MARGIN)
+    ]
+    return max(tied, key=_goodness)
+
+
+def _goodness(point: Point) -> float:
+    assert point.scored is not None
+    assert point.scored.accuracy is not None
+    return point.metric.sign * point.scored.accuracy.value.value
+
+
+def safest(deal: Deal) -> Point | None:
+    """The cheapest of what is surely as accurate as the most accurate."""
+    return next((p for p in deal.points if p.as_accurate), None)
+
+
+def level_with(deal: Deal, best: Point) -> tuple[Point, ...]:
+    """The others that can't be told apart from ``best`` by cost: of all points, or of what is as
+    accurate where that is what it is the cheapest of."""
+    every = deal.points if best is cheapest(deal) else [p for p in deal.points if p.as_accurate]
+    others = [point for point in every if point is not best]
+    level = level_records(best.record, [p.record for p in others], deal.cost, deal.confidence)
+    return tuple(p for p in others if any(p.record is record for record in level))
+
+
+def level_records(
+    best: Record, others: Sequence[Record], cost: Cost, confidence: float = CONFIDENCE
+) -> list[Record]:
+    """The others that are not surely costlier than ``best`` by more than counts as nothing.
+
+    The truly cheapest is among these and ``best`` with that confidence, whichever was taken for the
+    best: it is held against each other once (Hsu 1981, Annals of Statistics 9:1026).
+    """
+    each = simultaneous_confidence(max(1, len(others)), confidence)
+    ratios = [_cost_ratio(other, best, cost, each) for other in others]
+    return [
+        other
+        for other, ratio in zip(others, ratios, strict=True)
+        if ratio is None or ratio.low <= 1 or within_margin(ratio, MARGIN)
+    ]
 
 
 def _unbeaten(place: int, points: Sequence[Point], quality: Compared, loss: float) -> bool:

@@ -23,7 +23,7 @@ from bench.store.run import StoredRun
 
 #: kinds of difference that make figures incomparable -> what they are, in words
 REFUSED: dict[str, str] = {
-    "machine": "machine",
+    "machine": "hardware",  #: of one machine, before and after (`bench.store.machines`)
     "device": "device",
     "model": "model content",
     "scenario": "scenario",
@@ -87,6 +87,8 @@ class Difference:
 
     @property
     def words(self) -> str:
+        if self.kind == "machine" and self.between_machines:
+            return "machine"
         return REFUSED.get(self.kind) or TOLD[self.kind]
 
     @property

@@ -147,7 +147,7 @@ def _ran_and_speed(comparison: Comparison, limits: Limits) -> list[Finding]:
 
 def _speed(kind: Kind, match: Match, effect: Effect, allowed: float) -> Finding:
     """The time of a query, or of a sample, may grow by the share ``allowed``."""
-    times = effect.ratio if kind == "latency" else effect.ratio.inverse()
+    times = effect.ratio
     limit = 1 + allowed
     outcome = outcome_of(times, limit)
     doubt = _doubt(outcome, match, effect, limit)

@@ -22,7 +22,6 @@ class Ranking:
     targets: tuple[str, ...]
     steps: tuple[Effect, ...]  #: from each target to the next
     behind: tuple[Effect, ...]  #: from the first to each of the others
-    is_rate: bool
 
     def sentence(self) -> str:
         """``m single-stream: a is not distinguishable from b (1.02x, 0.98–1.06) and 2.1x (2.0–2.2)
@@ -31,7 +30,7 @@ class Ranking:
         level: dict[Verdict, list[str]] = {verdict: [] for verdict in _WORDS}
         slower: list[str] = []
         for target, effect in zip(others, self.behind, strict=True):
-            found = effect.ratio.inverse() if self.is_rate else effect.ratio
+            found = effect.ratio
             times = ratio(found.estimate, found.low, found.high)
             if effect.verdict in _WORDS:
                 bare = times.replace(" (", ", ").removesuffix(")")
@@ -43,7 +42,7 @@ class Ranking:
             first, *more = slower
             parts.append(", ".join([first, *(each.replace("as fast as", "as") for each in more)]))
         said = f"{printable(self.what)}: {best} is {' and '.join(parts)}"
-        return "; ".join([said, *self._level()]) + "."
+        return "; ".join([said, *self._level(), *self._why_open()]) + "."
 
     def _level(self) -> list[str]:
         """Neighbours behind the first whose order is not settled."""
@@ -58,7 +57,20 @@ class Ranking:
                 found.append(f"{names} are not distinguishable")
         return found
 
+    def _why_open(self) -> list[str]:
+        """That an order is open for want of invocations, which narrow intervals of the cells taken
+        alone don't let one expect."""
+        effects = [*self.behind, *self.steps[1:]]
+        counts = [
+            min(effect.invocations) for effect in effects if effect.verdict is Verdict.INCONCLUSIVE
+        ]
+        if not counts or min(counts) >= _ENOUGH:
+            return []
+        return [f"{min(counts)} invocations are too few to tell: --thorough takes more"]
 
+
+#: Invocations that a cell gets at least unless its run is cut short (`Suite.min_invocations`).
+_ENOUGH = 5
 #: Cells of a run whose orders are told unasked: each pair of targets is compared, and told.
 MOST_CELLS = 32
 #: How the best target is to one that it is not faster than.
@@ -110,7 +122,7 @@ def _rank(matches: Sequence[Match], effects: dict[tuple[str, str], Effect]) -> R
     batch = f" batch {cell.batch}" if cell.batch > 1 else ""
     what = f"{cell.model.name} {cell.scenario}{batch}"
     behind = [_step(effects, order[0], other) for other in order[1:]]
-    return Ranking(what, tuple(order), tuple(steps), tuple(behind), cell.is_rate)
+    return Ranking(what, tuple(order), tuple(steps), tuple(behind))
 
 
 def _step(effects: dict[tuple[str, str], Effect], one: str, other: str) -> Effect:

@@ -86,8 +86,12 @@ class Disturbance:
 
     @property
     def wait_share(self) -> float | None:
-        """Which share of the time our threads were ready to run and had no CPU."""
-        return None if self.own_wait_ns is None else self.own_wait_ns / self.duration_ns
+        """Which share of the time our threads were ready to run and had no CPU.
+
+        The kernel counts a wait when it ends: one that began before the window is all in it, and
+        was longer than the window.
+        """
+        return None if self.own_wait_ns is None else min(1.0, self.own_wait_ns / self.duration_ns)
 
     @property
     def other_cpu_ns(self) -> int | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bench.cards.tasks.base import Change
 from bench.judge.pairs import Pair, Ratio
-from bench.numbers import NAME_LIMIT, printable, ratio
+from bench.numbers import NAME_LIMIT, UNSTABLE, counted, is_unstable, printable, ratio
 from bench.present.layout import TIED
 from bench.present.pairs import (
     accuracy_words,
@@ -65,12 +65,13 @@ def _joint(pairs: Sequence[Pair], *, whole: bool) -> str:
         why = first.missing or "too few invocations"
         difference = f"{model} against {other}: {accuracy}" if first.accuracy else accuracy
         return f"On {where} no speed is compared ({why}); {difference}."
-    times = _between([pair.speedup for pair in pairs if pair.speedup is not None])
+    times, doubt = _between([pair.speedup for pair in pairs if pair.speedup is not None])
     if first.speedup.verdict == "unclear":
-        speed = f"no speed difference was established between {model} and {other} ({times})"
+        told = ", ".join(filter(None, (times, doubt)))
+        speed = f"no speed difference was established between {model} and {other} ({told})"
         return f"On {where} {speed}; {f'{model} is ' if established else ''}{accuracy}."
-    joint = " and" if established else ";"
-    return f"On {where} {model} is {times} as fast as {other}{joint} {accuracy}."
+    joint, unstable = " and" if established else ";", f" ({doubt})" if doubt else ""
+    return f"On {where} {model} is {times}{unstable} as fast as {other}{joint} {accuracy}."
 
 
 def _joint_accuracy(changes: Sequence[Change | None]) -> str:
@@ -89,11 +90,15 @@ def _joint_accuracy(changes: Sequence[Change | None]) -> str:
     return f"{scale.steps_of(amount)} {change_words(first)}"
 
 
-def _between(found: Sequence[Ratio]) -> str:
-    """``9.1x to 35.0x``, as the table shows them; once where both ends read the same."""
+def _between(found: Sequence[Ratio]) -> tuple[str, str]:
+    """``9.1x to 35.0x``, as the table shows them; once where both ends read the same; and which of
+    them the table calls unstable."""
     ends = (min(found, key=lambda r: r.value), max(found, key=lambda r: r.value))
     low, high = (ratio(r.value, r.low, r.high).partition(" ")[0] for r in ends)
-    return low if low == high else f"{low} to {high}".replace(" ", TIED)
+    unstable = sum(is_unstable(r.value, r.low, r.high) for r in found)
+    some = f"{UNSTABLE} on {counted(unstable, 'target')}"
+    doubt = some if unstable < len(found) else UNSTABLE
+    return low if low == high else f"{low} to {high}".replace(" ", TIED), doubt * bool(unstable)
 
 
 def _listed(names: Sequence[str]) -> str:

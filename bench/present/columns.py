@@ -85,8 +85,8 @@ HISTORY_COLUMNS = (
 #: `bench compare`: how fast
 COMPARED_COLUMNS = (
     Column("change", "from → to", "the figures of both sides", essential=False),
-    Column("ratio", "ratio", "ratio of the figures, with its interval"),
-    Column("floor", "best case", "ratio of the best-case latencies (p1)"),
+    Column("ratio", "time ratio", "time of a query or a sample over the other's, and its interval"),
+    Column("floor", "best case", "ratio of the best-case times (p1)"),
     Column("verdict", "verdict", "what the interval shows"),
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from rich.text import Text
@@ -35,7 +35,7 @@ from bench.scenarios import find_scenario
 from bench.stats.interval import Interval
 from bench.stats.verdict import Verdict
 from bench.store.baseline import Baseline
-from bench.store.machines import machine_of
+from bench.store.machines import machine_names
 from bench.store.run import StoredRun
 
 _FEW = 3  #: so many subjects are named, more are counted
@@ -52,8 +52,8 @@ _STYLES = {
 }
 _UNITS: dict[Measure, tuple[Unit, ...]] = {"latency": TIME_UNITS, "throughput": RATE_UNITS}
 _TITLES: dict[Measure, str] = {
-    "latency": "Latency, median of one query{load}{machines} (ratio below 1: {name} is faster)",
-    "throughput": "Throughput{load}{machines} (ratio above 1: {name} is faster)",
+    "latency": "Latency, median of one query{load}{machines}{ratio}",
+    "throughput": "Throughput{load}{machines}{ratio}",
 }
 
 
@@ -150,7 +150,8 @@ def _speed_table(
         )
     between = ", between machines" if machines else ""
     _, name = names = common_names(matched)
-    title = _TITLES[measure].format(load=load, machines=between, name=name)
+    told = f" (time ratio below 1: {name} is faster)"
+    title = _TITLES[measure].format(load=load, machines=between, ratio=told)
     text = Text(wrap(title, width, indent=2) + "\n")
     columns = with_names(COMPARED_COLUMNS, names)
     return text.append_text(lay_out(columns, {"change": unit.name}, lines, width))
@@ -220,7 +221,7 @@ def _speed_line(
     effect = comparison.effect
     if effect is None:
         return Line(label, " ", message=_short(named(comparison.missing, names)))
-    value, _, interval = ratio(effect.ratio.estimate, *_bounds(effect.ratio)).partition(" ")
+    value, _, interval = _ratio_words(effect.ratio).partition(" ")
     style = _STYLES[effect.verdict]
     figures = {
         "change": Figure(f"{in_unit(effect.a, unit)} → {in_unit(effect.b, unit)}"),
@@ -236,10 +237,8 @@ def _short(missing: str) -> str:
     return missing.partition(" (")[0].partition(":")[0]
 
 
-def _bounds(interval: Interval) -> tuple[float | None, float | None]:
-    if finite(interval.low) and finite(interval.high):
-        return interval.low, interval.high
-    return None, None
+def _ratio_words(found: Interval) -> str:
+    return ratio(found.estimate, found.low, found.high)
 
 
 def _failed_checks(match: Match, names: Names = ("A", "B")) -> list[tuple[str, str]]:
@@ -380,7 +379,7 @@ def canary_notes(report: Report) -> list[str]:
         if found:
             # Of generations at different times; the middle one is as good as any.
             middle = sorted(found, key=lambda interval: interval.estimate)[len(found) // 2]
-            took = ratio(middle.estimate, *_bounds(middle))
+            took = _ratio_words(middle)
             notes.append(
                 f"The canary, a fixed workload on the CPU, took {took} as long on "
                 f"{_name(machine)} as on {_name(baseline)}."
@@ -507,9 +506,10 @@ def report_json(report: Report) -> dict[str, object]:
     """The whole comparison, JSON-ready: times in ns, throughputs in samples/s, fractions."""
     first = report.matched.matches[0]
     refused = not_allowed(report.differences, report.allowed)
+    machines = _machines(report)
     return {
-        "a": _run_row(first.a.run),
-        "b": _run_row(first.b.run),
+        "a": _run_row(first.a, machines),
+        "b": _run_row(first.b, machines),
         "machines": report.matched.machines,
         "confidence": report.confidence,
         "margin": report.margin,
@@ -531,9 +531,9 @@ def report_json(report: Report) -> dict[str, object]:
             }
             for d in report.differences
         ],
-        "comparisons": [_comparison_row(c) for c in report.comparisons],
-        "energies": [_energy_row(effect) for effect in report.energies],
-        "accuracies": [_accuracy_row(a, report.confidence) for a in report.accuracies],
+        "comparisons": [_comparison_row(c, machines) for c in report.comparisons],
+        "energies": [_energy_row(effect, machines) for effect in report.energies],
+        "accuracies": [_accuracy_row(a, report.confidence, machines) for a in report.accuracies],
         "only_in_a": [cell.id for cell in report.matched.only_a],
         "only_in_b": [cell.id for cell in report.matched.only_b],
         "verdicts": dict(Counter(effect.verdict.value for effect in report.effects)),
@@ -542,21 +542,34 @@ def report_json(report: Report) -> dict[str, object]:
     }
 
 
-def _run_row(run: StoredRun) -> dict[str, object]:
+#: What the machine of each run is called, by the `id` of the run.
+_Machines = Mapping[int, str]
+
+
+def _machines(report: Report) -> _Machines:
+    """As they were told apart for the comparison, else among the runs that are compared."""
+    sides = [side for match in report.matched.matches for side in (match.a, match.b)]
+    runs = list({id(side.run): side.run for side in sides}.values())
+    names = {id(run): name for run, name in zip(runs, machine_names(runs), strict=True)}
+    return names | {id(side.run): side.machine for side in sides if side.machine}
+
+
+def _run_row(one: Side, machines: _Machines) -> dict[str, object]:
+    run = one.run
     return {
         "run": str(run.path),
         "created_at": run.header.created_at,
-        "machine": machine_of(run).name,
+        "machine": machines[id(run)],
         "label": run.header.label,
         "machine_id": run.header.facts.get("machine_id"),
     }
 
 
-def _cell_row(one: Side) -> dict[str, object]:
+def _cell_row(one: Side, machines: _Machines) -> dict[str, object]:
     cell = one.cell
     return {
         "cell_id": one.id,
-        "machine": one.machine or machine_of(one.run).name,
+        "machine": machines[id(one.run)],
         "model": cell.model.name,
         "variant": cell.variant,
         "target": cell.target,
@@ -565,11 +578,11 @@ def _cell_row(one: Side) -> dict[str, object]:
     }
 
 
-def _comparison_row(comparison: Comparison) -> dict[str, object]:
+def _comparison_row(comparison: Comparison, machines: _Machines) -> dict[str, object]:
     effect = comparison.effect
     row: dict[str, object] = {
-        "a": _cell_row(comparison.match.a),
-        "b": _cell_row(comparison.match.b),
+        "a": _cell_row(comparison.match.a, machines),
+        "b": _cell_row(comparison.match.b, machines),
         "missing": comparison.missing or None,
         "verdict": effect.verdict.value if effect else None,
         "checks_failed": [f"{name}: {words}" for name, words in _failed_checks(comparison.match)],
@@ -590,10 +603,10 @@ def _comparison_row(comparison: Comparison) -> dict[str, object]:
     return row
 
 
-def _energy_row(effect: EnergyEffect) -> dict[str, object]:
+def _energy_row(effect: EnergyEffect, machines: _Machines) -> dict[str, object]:
     return {
-        "a": _cell_row(effect.match.a),
-        "b": _cell_row(effect.match.b),
+        "a": _cell_row(effect.match.a, machines),
+        "b": _cell_row(effect.match.b, machines),
         "scope": effect.scope,
         "a_sample_j": effect.a,
         "b_sample_j": effect.b,
@@ -604,11 +617,13 @@ def _energy_row(effect: EnergyEffect) -> dict[str, object]:
     }
 
 
-def _accuracy_row(found: AccuracyEffect, confidence: float) -> dict[str, object]:
+def _accuracy_row(
+    found: AccuracyEffect, confidence: float, machines: _Machines
+) -> dict[str, object]:
     change = found.change
     return {
-        "a": _cell_row(found.match.a),
-        "b": _cell_row(found.match.b),
+        "a": _cell_row(found.match.a, machines),
+        "b": _cell_row(found.match.b, machines),
         "dataset": found.dataset,
         "metric": change.metric.name,
         "examples": change.examples,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from rich.text import Text
 
 from bench.cards.tasks.base import Change, MetricRow
-from bench.defaults import MARGIN
-from bench.judge.deal import Cost, Deal, Offer, Point, cost_of
+from bench.judge.deal import Cost, Deal, Offer, Point, cheapest, cost_of, level_with, safest
 from bench.judge.drafting import Drafting
 from bench.judge.energy import main_energy
 from bench.numbers import (
@@ -35,6 +34,9 @@ from bench.record.result import Estimate, Record
 from bench.stats.interval import Interval
 from bench.variants import in_words, suffix
 
+#: What is said of those that are named beside a winner, wherever one is named.
+LEVEL = "not distinguishable from it"
+_FEW = 3  #: so many are named, more are counted
 _TITLES: dict[Cost, str] = {
     "latency": "latency, one sample at a time",
     "throughput": "throughput",
@@ -242,37 +244,29 @@ def answer(deal: Deal) -> str:
     """The best of all, and the best of what is as accurate as the most accurate."""
     best, safe = cheapest(deal), safest(deal)
     most = superlative(deal.cost)
+    named = point_name(best) + level_words(deal, best)
     if safe is best:
-        return f"The {most} is {point_name(best)}, and nothing is measurably more accurate."
+        return f"The {most} is {named}, and nothing is measurably more accurate."
     if safe is None:
-        return f"The {most} is {point_name(best)}; the most accurate is undecided."
+        return f"The {most} is {named}; the most accurate is undecided."
     scale = safe.metric.scale
     lost = scale.steps_of(scale.chosen(deal.negligible(safe.metric)))
     return (
-        f"The {most} overall is {point_name(best)}; the {most} within {lost} of the most accurate "
-        f"is {point_name(safe)}."
+        f"The {most} overall is {named}; the {most} within {lost} of the most accurate is "
+        f"{point_name(safe)}{level_words(deal, safe)}."
     )
 
 
-def safest(deal: Deal) -> Point | None:
-    """The cheapest of what is surely as accurate as the most accurate."""
-    return next((p for p in deal.points if p.as_accurate), None)
+def level_words(deal: Deal, best: Point) -> str:
+    """`` (not distinguishable from it: a, b)``: whoever names a winner names these; or nothing."""
+    found = level_with(deal, best)
+    return f" ({LEVEL}: {listed([point_name(point) for point in found])})" if found else ""
 
 
-def cheapest(deal: Deal) -> Point:
-    """The most accurate of the points whose cost differs from the lowest by what counts as
-    nothing."""
-    costs = [cost_of(point.record, deal.cost) or 0.0 for point in deal.points]
-    tied = [
-        p for p, cost in zip(deal.points, costs, strict=True) if cost <= costs[0] * (1 + MARGIN)
-    ]
-    return max(tied, key=_goodness)
-
-
-def _goodness(point: Point) -> float:
-    assert point.scored is not None
-    assert point.scored.accuracy is not None
-    return point.metric.sign * point.scored.accuracy.value.value
+def listed(names: Sequence[str]) -> str:
+    """The first few, and how many more there are."""
+    more = len(names) - _FEW
+    return ", ".join(names[:_FEW]) + (f" and {more} more" if more > 0 else "")
 
 
 def superlative(cost: Cost) -> str:
@@ -326,8 +320,18 @@ def deal_rows(
         "loss": deal.negligible(deal.metrics[0]),
         "confidence": deal.confidence,
         "points": [_row(point, deal, places) for point in deal.points],
+        **_winners(deal),
         "drafting": [_drafting_row(each) for each in deal.draftings],
         "sentences": sentences(deal),
+    }
+
+
+def _winners(deal: Deal) -> dict[str, object]:
+    """Those that the answer names, and what can't be told apart from each by cost."""
+    found = {"cheapest": cheapest(deal), "as_accurate": safest(deal)}
+    return {name: None if best is None else _cell_id(best) for name, best in found.items()} | {
+        f"{name}_tied": [] if best is None else [_cell_id(p) for p in level_with(deal, best)]
+        for name, best in found.items()
     }
 
 

@@ -14,6 +14,7 @@ from bench.numbers import (
     duration,
     energy,
     finite,
+    interval_words,
     percent,
     points,
     printable,
@@ -26,7 +27,6 @@ from bench.present.columns import GATE_COLUMNS
 from bench.present.compare import difference_lines, run_words
 from bench.present.layout import FAILED, MARKED, NOTHING, OK, Figure, Line, lay_out, wrap
 from bench.scenarios import find_scenario
-from bench.stats.interval import Interval
 from bench.variants import suffix
 
 MARKS = {
@@ -147,8 +147,15 @@ def found_text(finding: Finding) -> str:
         low, high = scale.difference(found.low), scale.difference(found.high)
         return f"{scale.difference(found.estimate)} ({low} to {high})"
     if finding.kind == "energy" and finding.before is None:
-        return f"{energy(found.estimate)} ({energy(found.low)} to {energy(found.high)})"
-    return ratio(found.estimate, *_bounds(found))
+        within = interval_words(found.estimate, found.low, found.high, energy)
+        return f"{energy(found.estimate)} {within}"
+    return ratio(found.estimate, found.low, found.high)
+
+
+def measured_text(finding: Finding) -> str:
+    """The same where no column says what it is of: ``2.00x (1.90–2.10) the baseline's time``."""
+    of = " the baseline's time" if finding.kind in _RATIOS and finding.found is not None else ""
+    return found_text(finding) + of
 
 
 def limit_text(finding: Finding) -> str:
@@ -174,12 +181,6 @@ def figures_text(finding: Finding) -> tuple[str, str]:
     if form is None or finding.before is None:
         return MISSING, MISSING
     return form(finding.before), form(finding.now)
-
-
-def _bounds(interval: Interval) -> tuple[float | None, float | None]:
-    if finite(interval.low) and finite(interval.high):
-        return interval.low, interval.high
-    return None, None
 
 
 def notes(judgement: Judgement) -> list[str]:

@@ -182,3 +182,8 @@ def wrap(text: str, width: int, indent: int = 0) -> str:
             lead = " " * indent
         current = clip(word, width - len(lead))
     return "\n".join([*lines, lead + current]).replace(TIED, " ")
+
+
+def paragraph(text: str, width: int) -> Text:
+    """``text`` by itself, all but its first line indented."""
+    return Text(wrap(text, width, indent=INDENT) + "\n")

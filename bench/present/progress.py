@@ -223,6 +223,10 @@ def outcome(record: Record) -> str:
         found = record.latency.median_ns
         share = _share(found.value, found.low, found.high)
         return f"{duration(found.value)} {relative_half_width(share)}"
+    if (alone := record.lone_ns) is not None:
+        return f"{duration(alone)} of one invocation"
+    if (alone := record.lone_rate) is not None:
+        return f"{rate(alone)} of one invocation"
     return "done"
 
 

@@ -27,6 +27,7 @@ from bench.numbers import (
     Unit,
     column_unit,
     common_scale,
+    counted,
     half_width,
     in_unit,
     printable,
@@ -51,7 +52,9 @@ from bench.present.layout import (
 )
 from bench.present.pivot import Batch, batches_of
 from bench.present.queries import query_notes
+from bench.present.ranges import form_of, in_ranges
 from bench.present.told import told
+from bench.record.assemble import COMPLETE
 from bench.record.placement import is_all_on_device, share_on_device, share_percent
 from bench.record.result import (
     Check,
@@ -111,6 +114,7 @@ def result_table(records: Sequence[Record], width: int = 80) -> Text:
     text.append("\n")
     general = (
         *_legend(batches),
+        *_lone_notes(records),
         *_percentile_notes(batches),
         *_metric_notes(batches),
         *_token_notes(records),
@@ -319,7 +323,7 @@ def _latency_figures(record: Record, units: Mapping[str, Unit]) -> dict[str, Fig
     if record.foreign is not None:
         return {**figures, **_foreign_figures(record.foreign, unit)}
     if record.latency is None:
-        return {**figures, "latency": NOTHING, "p99": NOTHING}
+        return {**figures, "latency": _number(record.lone_ns, unit), "p99": NOTHING}
     return {
         **figures,
         "latency": _estimate(record.latency.median_ns, unit),
@@ -334,11 +338,13 @@ def _typical_ns(record: Record) -> float | None:
     if record.foreign is not None:
         found = record.foreign
         return found.mean_ns if found.median_ns is None else found.median_ns
-    return record.latency.median_ns.value if record.latency else None
+    return record.latency.median_ns.value if record.latency else record.lone_ns
 
 
 def _rate(record: Record) -> float | None:
-    return record.foreign.throughput_per_s if record.foreign else value_of(record.throughput)
+    if record.foreign is not None:
+        return record.foreign.throughput_per_s
+    return record.lone_rate if record.throughput is None else record.throughput.value
 
 
 def _foreign_figures(found: Foreign, unit: Unit) -> dict[str, Figure]:
@@ -375,6 +381,8 @@ def _throughput(record: Record | None, unit: Unit) -> Figure:
         return Figure("simulated", style="dim")
     if record.foreign is not None:
         return _number(record.foreign.throughput_per_s, unit)
+    if record.throughput is None:
+        return _number(record.lone_rate, unit)
     return _estimate(record.throughput, unit)
 
 
@@ -407,19 +415,44 @@ def _on_device(row: _Row) -> Figure:
 
 
 class _Notes:
-    """The numbered notes under a table, each text once."""
+    """The numbered notes under a table, each kind once: what differs between rows in numbers alone
+    is one note with their range."""
 
     def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
+        self._said: dict[str, list[str]] = {}  #: by their form, what is said in it
+        self._rows: dict[str, int] = {}
 
     def refer(self, row: _Row) -> str:
         """The superscript numbers of what there is to say about a row."""
-        texts = _remarks(row)
-        numbers = [self._numbers.setdefault(t, len(self._numbers) + 1) for t in texts]
-        return "˒".join(str(n).translate(_SUPERSCRIPTS) for n in dict.fromkeys(numbers))
+        forms = dict.fromkeys(self._form(text) for text in _remarks(row))
+        for form in forms:
+            self._rows[form] = self._rows.get(form, 0) + 1
+        places = list(self._said)
+        return "˒".join(str(places.index(f) + 1).translate(_SUPERSCRIPTS) for f in forms)
+
+    def _form(self, text: str) -> str:
+        form = form_of(text) if text.startswith(_CONDITIONS) else text
+        said = self._said.setdefault(form, [])
+        if text not in said:
+            said.append(text)
+        return form
 
     def texts(self) -> list[str]:
-        return [f"{str(n).translate(_SUPERSCRIPTS)} {text}" for text, n in self._numbers.items()]
+        return [
+            f"{str(number).translate(_SUPERSCRIPTS)} {self._joined(form, said)}"
+            for number, (form, said) in enumerate(self._said.items(), 1)
+        ]
+
+    def _joined(self, form: str, said: Sequence[str]) -> str:
+        if len(said) == 1:
+            return said[0]
+        name, _, rest = in_ranges(said).partition(": ")
+        return f"{name} ({counted(self._rows[form], 'row')}): {rest}"
+
+
+#: Checks of what went on while a row was measured, not of what it is: of many rows nobody reads
+#: how much of it each had (`bench show --json` has that).
+_CONDITIONS = ("own-cpu:", "undisturbed:", "steady-state:", f"{COMPLETE}:")
 
 
 def _remarks(row: _Row) -> list[str]:
@@ -456,6 +489,12 @@ def _legend(batches: Sequence[Batch]) -> list[str]:
         return []
     confidence = 100 * timed[0].median_ns.confidence
     return [f"± is the {confidence:g}% interval; p99 is an upper bound at 99% confidence."]
+
+
+def _lone_notes(records: Sequence[Record]) -> list[str]:
+    if all(record.lone_ns is None and record.lone_rate is None for record in records):
+        return []
+    return [f"{MISSING} a figure without ± is of one invocation, which supports no interval."]
 
 
 def _percentile_notes(batches: Sequence[Batch]) -> list[str]:

@@ -40,7 +40,7 @@ _BOOTSTRAP_SAMPLES = 10_000
 def figures(cell: Cell, invocations: Sequence[Invocation]) -> Array:
     """One figure an invocation, float64: samples/s for a rate, else the median latency in ns."""
     if cell.is_rate:
-        return np.array([cell.batch * 1e9 / i.query_ns for i in invocations])
+        return np.array([i.rate_per_s(cell.batch) for i in invocations])
     return np.array([i.median_ns for i in invocations])
 
 

@@ -154,6 +154,10 @@ class Invocation(Frozen):
             return 1e9 / self.capacity_per_s
         return self.busy_ns / (self.calls * self.queries_per_call)
 
+    def rate_per_s(self, batch: int) -> float:
+        """Samples a second in queries of ``batch`` samples."""
+        return batch * 1e9 / self.query_ns
+
 
 #: Whether a bound is kept: sure that it is, sure that it isn't, or neither.
 Kept = Literal["met", "missed", "inconclusive"]
@@ -482,6 +486,24 @@ class Record(Frozen):
         """Whether an interrupt ended its measuring. What it has is shown and decides nothing; a
         resumed run measures it to its end, and that record replaces this one."""
         return self.stop == "interrupted"
+
+    @property
+    def lone_ns(self) -> float | None:
+        """The latency of its only invocation, which is shown, and supports no interval; None where
+        there are several, or it is of a rate."""
+        only = self._only
+        return None if only is None or self.cell.is_rate else only.median_ns
+
+    @property
+    def lone_rate(self) -> float | None:
+        """Likewise the samples a second."""
+        only = self._only
+        return only.rate_per_s(self.cell.batch) if only and self.cell.is_rate else None
+
+    @property
+    def _only(self) -> Invocation | None:
+        usable = self.status == "ok" and not self.simulated and len(self.invocations) == 1
+        return self.invocations[0] if usable else None
 
     @property
     def standing(self) -> Standing:

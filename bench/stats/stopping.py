@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,9 @@ FIXED_WIDTH_SPENDING = 0.5
 FEWEST_TO_RANK = 3
 
 Figures = Mapping[int, float]  #: invocation index -> figure
+#: What ended the measuring of a pair: that their order was settled, that one's interval was narrow
+#: enough, or nothing that was seen: time, or a limit on invocations.
+Ended = Literal["order", "width", "time"]
 
 
 def stopping_confidence(confidence: float) -> float:
@@ -78,8 +82,32 @@ class RankingRule:
 
     def per_look(self) -> float:
         """The confidence of one pair at one look."""
+        return repeated_confidence(self.looks(), self._of_a_pair())
+
+    def concluded(self, common: int, ended: Ended) -> tuple[int, float]:
+        """How many of ``common`` invocations the interval of a pair takes once measuring has
+        ended, and the confidence of that interval at which all looks hold together.
+
+        Where a settled order ended it, it is one of the planned looks. Where nothing that was seen
+        did, those that were not made cost nothing: the end is the last look, at all that there
+        is. Earlier looks were held to the stricter limit of the whole plan, so all of them hold
+        with what was stated, or more (Lan & DeMets 1983, Biometrika 70:659, on looks whose number
+        isn't known beforehand). What ends because it is narrow pays for that besides.
+        """
+        made = [look for look in self.looks() if look <= common]
+        if ended == "order":
+            return (made[-1] if made else common), self.per_look()
+        stated = self._of_a_pair()
+        if ended == "width":
+            stated = stopping_confidence(stated)
+        # An end between two looks costs no more than one at the second: the further apart looks
+        # are, the less they agree. So there are few plans to simulate.
+        count = sum(look < common for look in self.looks()) + 1
+        return common, repeated_confidence(self.looks()[:count], stated)
+
+    def _of_a_pair(self) -> float:
         pairs = max(1, pairwise_comparisons(self.cells))
-        return repeated_confidence(self.looks(), simultaneous_confidence(pairs, self.confidence))
+        return simultaneous_confidence(pairs, self.confidence)
 
     def open_cells(self, figures: Mapping[str, Figures]) -> set[str]:
         """The cells that still have a pair whose order is open."""

@@ -16,11 +16,11 @@ import numpy as np
 from bench.errors import SpecError, Unavailable
 from bench.record.header import RunHeader
 from bench.record.result import Invocation, Record
-from bench.store.bundle.opened import mark, shown
+from bench.store.bundle.opened import UNCHECKED, bundle_name, mark
 from bench.store.fields import RESULT_FIELDS, RUN_FIELDS, SAMPLE_FIELDS
 from bench.store.find import INVOCATIONS, find_runs, without_copies
 from bench.store.lines import read_lines
-from bench.store.machines import machine_of
+from bench.store.machines import machine_names
 from bench.store.rows import result_rows
 from bench.store.run import (
     LEFT_HALF,
@@ -86,7 +86,7 @@ def load(paths: Paths, what: What = "records") -> pandas.DataFrame:
     if not given:
         raise SpecError("load: name a run directory, or a folder that contains some.")
     runs, skipped = without_copies(find_runs(given))
-    skipped += [f"{shown(run)}: {told}" for run in runs if (told := mark(run))]
+    skipped += _marks(runs)
     with no_collection():
         table = _READERS[what](runs, skipped)
     for text in skipped:
@@ -139,9 +139,23 @@ def read_finished_runs(paths: Paths) -> tuple[list[Finished], list[str]]:
         skipped.extend(f"{path}: skipped {note}" for note in notes)
         return Finished(path, header, records)
 
+    skipped += _marks(runs)
     with no_collection():
         found = list(_readable(runs, skipped, read))
     return sorted(found, key=lambda run: run.header.created_at), skipped
+
+
+def unchecked_at(paths: Paths) -> list[str]:
+    """What is to be said of the bundles whose numbers nobody can vouch for, each once."""
+    given = [paths] if isinstance(paths, str | Path) else list(paths)
+    runs, _ = without_copies(find_runs(given))
+    return _marks(run for run in runs if mark(run).startswith(UNCHECKED))
+
+
+def _marks(runs: Iterable[Path]) -> list[str]:
+    """What is to be said of the bundles that runs are from, each once."""
+    told = (f"{bundle_name(run)}: {text}" for run in runs if (text := mark(run)))
+    return list(dict.fromkeys(told))
 
 
 def _readable(
@@ -168,11 +182,15 @@ def _readable(
 
 def _records(runs: list[Path], skipped: list[str]) -> pandas.DataFrame:
     columns: dict[str, list[Any]] = {name: [] for name in (*RUN_FIELDS, *RESULT_FIELDS)}
+    found: list[Finished] = []
+    counts: list[int] = []
 
     def read(path: Path) -> None:
         notes: list[str] = []
         header, rows = read_rows(path, notes)
         skipped.extend(f"{path}: skipped {note}" for note in (*notes, *leftovers(path)))
+        found.append(Finished(path, header, []))
+        counts.append(len(rows))
         for name, value in run_row(path, header).items():
             columns[name] += [value] * len(rows)
         for place, name in enumerate(RESULT_FIELDS):
@@ -180,6 +198,8 @@ def _records(runs: list[Path], skipped: list[str]) -> pandas.DataFrame:
 
     for _ in _readable(runs, skipped, read):
         pass
+    names = zip(machine_names(found), counts, strict=True)
+    columns["machine"] = [name for name, count in names for _ in range(count)]
     return _table(columns)
 
 
@@ -197,13 +217,14 @@ def read_rows(path: Path, notes: list[str]) -> tuple[RunHeader, list[tuple[objec
     return header, rows
 
 
-def run_row(path: Path, header: RunHeader) -> dict[str, Any]:
-    """The values of `bench.store.fields.RUN_FIELDS`."""
+def run_row(path: Path, header: RunHeader, machine: str = "") -> dict[str, Any]:
+    """The values of `bench.store.fields.RUN_FIELDS`; ``machine`` is what it is called among all
+    that are shown (`machine_names`)."""
     own = {
         "run": str(path),
         "suite": header.suite.name,
         "label": header.label,
-        "machine": machine_of(Finished(path, header, [])).name,
+        "machine": machine,
         "created_at": header.created_at,
         "bench_version": header.bench_version,
     }

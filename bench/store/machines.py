@@ -52,25 +52,60 @@ def by_machine(runs: Iterable[_Run]) -> dict[Machine, list[_Run]]:
     """The runs of each machine, machines in the order in which they come.
 
     Runs of one host are of one machine, and so are runs with one given name where the host or the
-    hardware is the same (a container has a new host name each time). Two machines that would be
-    shown with the same name get a number: ``server``, ``server (2)``.
+    hardware is the same (a container has a new host name each time). A run that doesn't say enough
+    to be of one of two machines is of neither. Two machines that would be shown with the same name
+    get a number, the later one: ``server``, ``server (2)``. Who is asked about the same runs
+    answers the same, whatever their order.
     """
-    groups: list[list[_Run]] = []
-    for run in runs:
-        same = [group for group in groups if any(_same(run, other) for other in group)]
-        for group in same[1:]:
-            same[0].extend(group)
-            groups = [other for other in groups if other is not group]
-        if same:
-            same[0].append(run)
-        else:
-            groups.append([run])
+    every = list(runs)
+    places = {id(run): place for place, run in enumerate(every)}
+    groups = [sorted(g, key=lambda run: places[id(run)]) for g in _joined(every)]
+    groups.sort(key=lambda group: places[id(group[0])])
     leads = [_lead(group) for group in groups]
-    names = _apart([_name(lead) for lead in leads])
+    names = _apart([_name(lead) for lead in leads], [_age(group) for group in groups])
     return {
         Machine(name, _key(lead), _text(lead.facts, "machine_id")): group
         for name, lead, group in zip(names, leads, groups, strict=True)
     }
+
+
+def machine_names(runs: Sequence[Headed]) -> list[str]:
+    """What the machine of each run is called among those of all of them."""
+    names = {id(run): m.name for m, group in by_machine(runs).items() for run in group}
+    return [names[id(run)] for run in runs]
+
+
+def _joined(runs: Sequence[_Run]) -> list[list[_Run]]:
+    """The runs of each machine: first of those that say most, then those that say less join the
+    one machine that they fit, so that none ties two machines together."""
+    found: list[list[_Run]] = []
+    for vague in sorted({_vague(run) for run in runs}):
+        alike = _connected([run for run in runs if _vague(run) == vague])
+        fits = [[g for g in found if _touch(some, g)] for some in alike]
+        for some, groups in zip(alike, fits, strict=True):
+            if len(groups) == 1:
+                groups[0].extend(some)
+            else:
+                found.append(some)
+    return found
+
+
+def _vague(run: Headed) -> tuple[bool, bool]:
+    """Whether it says neither what its owner calls the machine, nor its CPU."""
+    return not given_name(run.header), _text(run.header.facts, "cpu_model") is None
+
+
+def _connected(runs: Iterable[_Run]) -> list[list[_Run]]:
+    groups: list[list[_Run]] = []
+    for run in runs:
+        same = [group for group in groups if _touch([run], group)]
+        groups = [group for group in groups if not any(group is one for one in same)]
+        groups.append([*(one for group in same for one in group), run])
+    return groups
+
+
+def _touch(one: Sequence[Headed], other: Sequence[Headed]) -> bool:
+    return any(_same(a, b) for a in one for b in other)
 
 
 def told_apart(groups: Mapping[Machine, Sequence[Headed]]) -> list[str]:
@@ -89,11 +124,15 @@ def told_apart(groups: Mapping[Machine, Sequence[Headed]]) -> list[str]:
 
 def _lead(group: Sequence[Headed]) -> RunHeader:
     """The header that names the machine: one in which its owner did, else one with the host's name,
-    wherever that run comes."""
+    wherever that run comes; of several the oldest."""
     headers = [run.header for run in group]
     given = [header for header in headers if given_name(header)]
     named = given or [header for header in headers if header.machine_name]
-    return min(named or headers[:1], key=lambda header: header.machine_name)
+    return min(named or headers, key=lambda header: (header.machine_name, header.created_at))
+
+
+def _age(group: Sequence[Headed]) -> str:
+    return min(run.header.created_at for run in group)
 
 
 def _same(a: Headed, b: Headed) -> bool:
@@ -149,15 +188,15 @@ def _key(header: RunHeader) -> tuple[str, ...]:
     return (given_name(header), *(_text(header.facts, name) or "" for name in facts))
 
 
-def _apart(names: Sequence[str]) -> list[str]:
-    """The names with a number behind each that came before."""
-    shown: list[str] = []
-    for name in names:
-        number = 1
-        while (other := name if number == 1 else f"{name} ({number})") in shown:
+def _apart(names: Sequence[str], ages: Sequence[str]) -> list[str]:
+    """The names with a number behind each that an older one has."""
+    shown: dict[int, str] = {}
+    for place in sorted(range(len(names)), key=lambda place: ages[place]):
+        number, name = 1, names[place]
+        while (other := name if number == 1 else f"{name} ({number})") in shown.values():
             number += 1
-        shown.append(other)
-    return shown
+        shown[place] = other
+    return [shown[place] for place in range(len(names))]
 
 
 def _text(facts: dict[str, Any], name: str) -> str | None:

@@ -133,7 +133,11 @@ def _of_loadgen(record: Record) -> dict[str, object]:
 
 def _raw_measures(record: Record) -> dict[str, object]:
     """The keys of those parts of a record that may be absent."""
-    row = _of_loadgen(record)
+    row = {
+        **_of_loadgen(record),
+        "median_ns": record.lone_ns,
+        "throughput_per_s": record.lone_rate,
+    }
     if record.failure is not None:
         row |= {"failure_kind": record.failure.kind, "failure_message": record.failure.message}
     if record.latency is not None:

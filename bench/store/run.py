@@ -18,7 +18,7 @@ import contextlib
 import gc
 import json
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +33,7 @@ from bench.record.migrations import migrated
 from bench.record.result import SCHEMA_VERSION, Invocation, Record
 from bench.record.resumption import Resumption
 from bench.spec import Suite
-from bench.store.bundle.opened import mark, shown
+from bench.store.bundle.opened import UNCHECKED, bundle_name, mark, shown
 from bench.store.find import HEADER, INVOCATIONS, RESUMES, only_run
 from bench.store.gaps import read_gaps
 from bench.store.held import Holder
@@ -67,8 +67,17 @@ class StoredRun:
     def remarks(self) -> list[str]:
         """What whoever reads the records has to be told of them: what could not be read, and what
         was no longer the same when the run was gone on with."""
-        marked = [self.mark] if self.mark else []
-        return [*marked, *(f"skipped {text}" for text in self.skipped), *self.changed]
+        return [*([self.mark] if self.mark else []), *self.of_its_own]
+
+    @property
+    def of_its_own(self) -> list[str]:
+        """The remarks without that on its bundle, which all runs of a bundle share."""
+        return [*(f"skipped {text}" for text in self.skipped), *self.changed]
+
+    @property
+    def unchecked(self) -> str:
+        """The mark where nobody can vouch for the numbers, which every output has to show."""
+        return self.mark if self.mark.startswith(UNCHECKED) else ""
 
     @property
     def changed(self) -> list[str]:
@@ -130,6 +139,24 @@ class StoredRun:
     @cached_property
     def _samples(self) -> dict[str, dict[int, Array]]:
         return read_samples(self.path)
+
+
+def remarks_of(runs: Iterable[StoredRun]) -> list[str]:
+    """The remarks on several runs, each with the run that it is on; what is to be said of a bundle
+    once, and not for each run of it."""
+    found: dict[str, None] = {}
+    for run in runs:
+        found |= dict.fromkeys(marks_of([run]))
+        found |= dict.fromkeys(f"{run.shown}: {text}" for text in run.of_its_own)
+    return list(found)
+
+
+def marks_of(runs: Iterable[StoredRun], *, unchecked: bool = False) -> list[str]:
+    """What is to be said of the bundles that runs are from, each once; with ``unchecked`` of those
+    alone whose numbers nobody can vouch for."""
+    marked = [(run, run.unchecked if unchecked else run.mark) for run in runs]
+    told = (f"{bundle_name(run.path) or run.shown}: {text}" for run, text in marked if text)
+    return list(dict.fromkeys(told))
 
 
 def read_run(path: Path) -> StoredRun:

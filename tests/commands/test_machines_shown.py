@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from compared_runs import MACHINE, on_disk
-from fake_records import a_record
+from fake_records import a_cell, a_record
 
 import bench
 from bench.commands.cli import cli
@@ -76,3 +76,24 @@ def test_loaded_tables_have_machine_and_label(lab: Path) -> None:
     assert list(zip(table.machine, table.label, strict=True)) == [
         ("quokka", "day 1"), ("numbat", "day 2"), ("quokka", "day 3")
     ]  # fmt: skip
+
+
+def test_two_hosts_of_one_name_are_told_apart_wherever_a_machine_is_named(tmp_path: Path) -> None:
+    """In tables of many runs and in a comparison's data as in its words: none is named alone."""
+    alone = a_cell(scenario="offline", batch=8)
+    for day, (host, cell) in enumerate((("gold", alone), ("red", None), ("blue", None)), 1):
+        facts = {**MACHINE, "hostname_hash": host[:2] * 4, "machine_id": f"{host:0>12}"}
+        created = f"2026-01-0{day}T00:00:00+00:00"
+        record = a_record(cell, accuracy=None)
+        on_disk(tmp_path, [record], facts=facts, machine_name="server", created_at=created)
+    every = ["server", "server (2)", "server (3)"]
+    assert bench.load(tmp_path).machine.tolist() == every
+    assert [run["machine"] for run in json.loads(invoke("show", tmp_path, "--json"))] == every
+    found = json.loads(invoke("compare", tmp_path, "--baseline", "server (2)", "--json"))
+    # The first has no cell in common with the others, and is a server all the same.
+    assert [found[side]["machine"] for side in "ab"] == found["machines"] == every[1:]
+    (row,) = found["comparisons"]
+    assert [row[side]["machine"] for side in "ab"] == every[1:]
+    out = tmp_path / "out.json"
+    invoke("results", "export", tmp_path, "-o", out)
+    assert [row["machine"] for row in json.loads(out.read_text())] == every

@@ -301,7 +301,7 @@ def test_cells_of_other_groups_of_a_run_are_not_paired() -> None:
     found = only_effect(compare(match_cells(run, [one.id, other.id])))
     assert not found.paired
     assert found.measure == "throughput"
-    assert found.ratio.estimate == pytest.approx(2)
+    assert found.ratio.estimate == pytest.approx(0.5)
     assert found.verdict == Verdict.FASTER
 
 
@@ -311,7 +311,7 @@ def test_floors_of_throughput_are_times_of_a_sample_like_its_medians() -> None:
     records = [measured([1e5] * 4, cell, floors_ns=[8e4] * 4) for cell in (one, other)]
     found = only_effect(compare(match_cells(in_memory(records), [one.id, other.id])))
     assert found.floor is not None
-    assert found.floor.estimate == pytest.approx(2)
+    assert found.floor.estimate == pytest.approx(0.5)
 
 
 def test_latency_and_throughput_are_tables_of_their_own_with_their_units() -> None:
@@ -320,10 +320,10 @@ def test_latency_and_throughput_are_tables_of_their_own_with_their_units() -> No
     theirs = [measured([2e5, 2.01e5] * 3, cell) for cell in cells]
     report = two_runs(ours, theirs)
     assert [e.verdict for e in report.effects] == [Verdict.SLOWER] * 2
-    assert [round(e.ratio.estimate, 1) for e in report.effects] == [2.0, 0.5]
+    assert [round(e.ratio.estimate, 1) for e in report.effects] == [2.0, 2.0]
     text = plain(report)
-    assert "Latency, median of one query (ratio below 1: b is faster)" in text
-    assert "Throughput, batch 32 (ratio above 1: b is faster)" in text
+    assert "Latency, median of one query (time ratio below 1: b is faster)" in text
+    assert "Throughput, batch 32 (time ratio below 1: b is faster)" in text
     rows = report_json(report)["comparisons"]
     assert [row["unit"] for row in rows] == ["ns", "samples/s"]  # type: ignore[attr-defined]
     assert "b is slower than a in 2 of 2 comparisons." in text
@@ -478,10 +478,10 @@ def test_a_refusal_lists_what_differs_and_ends_with_2(command: Command, tmp_path
     b = stored(tmp_path / "b", a_record(a_cell(threads=4)), facts={**host, "machine_id": "f" * 12})
     code, out, err = command(a, b)
     assert (code, out) == (2, "")
-    assert "machine: not the same [not comparable]" in err
+    assert "hardware: not the same [not comparable]" in err
     assert "thread count of fashion-teacher onnxruntime:cpu single-stream batch 1: 1 / 4" in err
     assert err.splitlines()[-1] == (
-        "bench: a and b are not comparable: they differ in machine, thread count. "
+        "bench: a and b are not comparable: they differ in hardware, thread count. "
         "To compare anyway: --allow machine --allow threads."
     )
     assert command(a, b, "--allow", "machine")[0] == 2

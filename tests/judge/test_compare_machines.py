@@ -70,7 +70,7 @@ def test_two_machines_are_compared_without_an_allowance(tmp_path: Path) -> None:
     assert "blue: " in said
     assert "machine: red / blue (CPU of red / CPU of blue)" in said
     assert "not comparable" not in said
-    assert "between machines (ratio below 1: blue is faster)" in said
+    assert "between machines (time ratio below 1: blue is faster)" in said
     assert "blue is faster than red in 4 of 4 comparisons." in said
     assert "Different machines can't measure in turn: Welch's interval." in said
     assert "took 0.71x" in said, "the canary of both is shown beside"

@@ -14,7 +14,7 @@ from bench.cards.tasks.base import Change
 from bench.cards.tasks.classification import Classification
 from bench.cell import ModelIdentity
 from bench.errors import SpecError
-from bench.judge.deal import cost_of, make_deal
+from bench.judge.deal import cost_of, level_records, make_deal
 from bench.judge.pairs import Changed
 from bench.present.deal import answer, deal_rows, deal_text, sentences
 from bench.record.result import Record
@@ -86,7 +86,51 @@ def test_it_is_said_in_plain_words() -> None:
 def test_of_two_that_cost_the_same_the_more_accurate_is_named() -> None:
     tied = [measured(CONTROL, "fp32", 19.99e3), measured(STUDENT, "fp32", 20e3)]
     said = answer(make_deal([*tied, measured(TEACHER, "fp32", 200e3)], change))
-    assert said.startswith("The fastest overall is fashion-student onnxruntime:cpu;")
+    assert said.startswith(
+        "The fastest overall is fashion-student onnxruntime:cpu (not distinguishable from it: "
+        "fashion-student-ce onnxruntime:cpu); the fastest within 0.5 points"
+    )
+
+
+def test_each_winner_is_named_with_those_that_are_not_told_apart_from_it() -> None:
+    slow = [measured(TEACHER, "fp32", 200e3 + n, f"t{n}:cpu") for n in range(6)]
+    deal = make_deal([*records(), *slow], change)
+    said = answer(deal)
+    assert "overall is fashion-student onnxruntime:cpu (not distinguishable from it: " in said
+    assert said.endswith("is fashion-teacher int8-static onnxruntime:cpu."), "alone, and so named"
+    teachers = make_deal(slow, change)
+    assert answer(teachers) == (
+        "The fastest is fashion-teacher t0:cpu (not distinguishable from it: fashion-teacher "
+        "t1:cpu, fashion-teacher t2:cpu, fashion-teacher t3:cpu and 2 more), and nothing is "
+        "measurably more accurate."
+    )
+    rows = deal_rows(teachers)
+    assert rows["cheapest"] == rows["as_accurate"]
+    assert len(rows["cheapest_tied"]) == 5  # type: ignore[arg-type]
+    assert rows["cheapest"] not in rows["cheapest_tied"]  # type: ignore[operator]
+
+
+def test_the_truly_cheapest_is_among_those_that_are_named_as_often_as_stated() -> None:
+    """Of five that take as long, whichever looks the fastest: the true one (the first) is named."""
+    rng = np.random.default_rng(12)
+    cells = [a_cell(TEACHER, f"t{n}:cpu") for n in range(5)]
+    missed = 0
+    for _ in range(400):
+        found = [
+            a_record(
+                cell,
+                1e5,
+                invocations=tuple(
+                    an_invocation(i, 1e5 * x, cell) for i, x in enumerate(rng.normal(1, 0.03, 4))
+                ),
+            )
+            for cell in cells
+        ]
+        best = min(found, key=lambda r: np.mean([i.median_ns for i in r.invocations]))
+        others = [record for record in found if record is not best]
+        named = [best, *level_records(best, others, "latency")]
+        missed += not any(record is found[0] for record in named)
+    assert missed / 400 <= 0.05
 
 
 def test_a_loss_that_the_examples_do_not_exclude_is_not_called_nothing() -> None:

@@ -24,8 +24,9 @@ from bench.judge.compare import compare
 from bench.judge.finding import Decision, Finding, Limits, Outcome
 from bench.judge.gate import Judgement, judge
 from bench.judge.matching import match_runs
-from bench.present.gate import gate_json, gate_text, summary
+from bench.present.gate import found_text, gate_json, gate_text, summary
 from bench.record.result import Accuracy, Record
+from bench.stats.interval import Interval
 from bench.store.baseline import baseline_text, make_baseline, read_baseline
 from bench.store.run import read_run
 
@@ -499,7 +500,7 @@ def test_a_baseline_from_another_machine_is_refused_in_one_sentence(
 ) -> None:
     assert main(["gate", str(runs["elsewhere"]), "--baseline", str(runs["base"])]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "they differ in machine" in line
+    assert "they differ in hardware" in line
     assert "Another CPU" in line
     assert "--allow machine" in line
 
@@ -595,3 +596,11 @@ def test_reading_a_run_again_changes_nothing(tmp_path: Path) -> None:
     assert again.header == run.header
     assert baseline_text(make_baseline(again)[0]) == path.read_text()
     assert a_record() != again.records[0]
+
+
+def test_an_unstable_ratio_is_called_so_in_the_table_and_in_words() -> None:
+    found = Interval(2.0, 1e-9, 4e9, 0.95)
+    finding = Finding("latency", a_cell(), Outcome.INCONCLUSIVE, found=found, limit=1.1)
+    assert found_text(finding) == "2.00x (unstable)"
+    energy = Finding("energy", a_cell(), Outcome.INCONCLUSIVE, found=found, limit=1.1)
+    assert found_text(energy) == "2.00 J (unstable)"

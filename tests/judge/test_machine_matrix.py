@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytest
-from compared_runs import in_memory, measured, noisy, on_disk, with_predictions
+from compared_runs import a_header, in_memory, measured, noisy, on_disk, with_predictions
 from fake_records import CONTROL, STUDENT, TEACHER, a_cell, a_failure, an_accuracy
 
 from bench.cell import Cell
 from bench.errors import SpecError
 from bench.judge.matrix.answer import Answered, answer
 from bench.judge.matrix.cells import Asked, Entry, Price
+from bench.present.matrix.text import said_of
+from bench.present.matrix.words import notes
 from bench.record.result import Energy, EnergyRound, Estimate, Percentile, Record
 from bench.store.run import StoredRun
 
@@ -359,8 +362,88 @@ def test_lost_predictions_leave_open_who_is_as_accurate(tmp_path: Path) -> None:
     found = answer(runs, Asked(within=0.005))
     assert len(found.problems) == 1
     family, *_ = found.choices
-    # The most accurate itself is as accurate as itself; nothing else can be said.
-    assert family.candidates == 1
+    # What has no predictions is no reference, though its score is as good: the others are held
+    # against the teacher on the other machine, and it is counted.
+    assert family.reference is not None
+    assert (family.reference.row.model, family.reference.column.machine.name) == (
+        "fashion-teacher",
+        "right",
+    )
+    assert (family.candidates, family.lossy, family.unjudged) == (1, 2, 1)
+    (said, *_) = said_of(found)
+    assert "within 0.5 points of the most accurate (fashion-teacher on right x:cpu)" in said.lower()
+    assert said.endswith("(left out: 2 possibly less accurate, 1 without predictions to compare).")
+
+
+def test_without_any_predictions_nobody_is_the_reference(tmp_path: Path) -> None:
+    runs = scored_runs(tmp_path)
+    for run in runs:
+        for file in (run.path / "predictions").iterdir():
+            file.unlink()
+    found = answer(runs, Asked(within=0.005))
+    family, *_ = found.choices
+    assert (family.reference, family.candidates, family.unjudged) == (None, 0, 4)
+    assert said_of(found)[0] == (
+        "Within 0.5 points of the most accurate: nothing is shown to meet this (4 without "
+        "predictions to compare)."
+    )
+
+
+def test_the_most_accurate_is_not_one_without_predictions(tmp_path: Path) -> None:
+    runs = scored_runs(tmp_path)
+    (runs[0].path / f"predictions/{TEACHER.name}.parquet").unlink()
+    found = answer(runs, Asked(by="accuracy"))
+    (leader,) = [e for e in found.matrix if e.leader and e.row.model == "fashion-teacher"]
+    assert leader.column.machine.name == "right"
+    # It may be the best all the same, and says that it wasn't compared.
+    assert best(found, "fashion-teacher") == {("left", "x:cpu"), ("right", "x:cpu")}
+    assert "; not compared with it, without predictions: left x:cpu" in said_of(found)[0]
+
+
+def test_a_score_with_predictions_counts_rather_than_a_later_one_without(tmp_path: Path) -> None:
+    runs = scored_runs(tmp_path)
+    later = a_header([], created_at="2027-01-01T00:00:00+00:00")
+    again = replace(
+        runs[0],
+        path=tmp_path / "gone",
+        header=runs[0].header.model_copy(update={"created_at": later.created_at}),
+    )
+    found = answer([*runs, again], Asked(within=0.005))
+    family, *_ = found.choices
+    assert (family.candidates, family.unjudged) == (2, 0)
+
+
+def test_a_bound_that_all_miss_leaves_the_sentence_on_all_models(tmp_path: Path) -> None:
+    found = answer(scored_runs(tmp_path), Asked(within=0.005, bound_ns=1))
+    assert said_of(found)[0] == (
+        "At p99 ≤ 1.00 ns and within 0.5 points of the most accurate: nothing is shown to meet "
+        "this (4 over the bound)."
+    )
+
+
+def test_where_nothing_is_scored_a_loss_says_that_it_changes_nothing() -> None:
+    run = run_of("a", [timed(a_cell(TEACHER, "x:cpu"), 1e5, 1, accuracy=None)])
+    assert said_of(answer([run], Asked(within=0.005)))[0] == (
+        "Within 0.5 points of the most accurate: nothing to choose from, because fewer than two "
+        "models have a figure and a score on the same data."
+    )
+
+
+def test_prices_in_two_currencies_name_no_cheapest_and_say_so() -> None:
+    cell = a_cell(TEACHER, "x:cpu", "offline", 8)
+    runs = [run_of(name, [timed(cell, 1e5, n)]) for n, name in enumerate(("left", "right"))]
+    prices = {"left": Price(2.0, "EUR"), "right": Price(1.0, "USD")}
+    with pytest.raises(SpecError, match="prices are in EUR and USD"):
+        answer(runs, Asked(by="price", prices=prices))
+    found = answer(runs, Asked(by="throughput", prices=prices))
+    said = notes(found.matrix, found.machines, found.problems)
+    assert "prices are in EUR and USD, so no cheapest is named." in said
+
+
+def test_a_machine_without_a_price_has_no_figure_of_it() -> None:
+    cell = a_cell(TEACHER, "x:cpu", "offline", 8)
+    found = answer([run_of("left", [timed(cell, 1e5, 1)])], Asked(by="price"))
+    assert said_of(found) == ["fashion-teacher: there is no figure (1 no price)."]
 
 
 # -- ratios across machines -----------------------------------------------------------------------

@@ -80,7 +80,7 @@ def test_throughputs_are_ranked_from_the_largest_on() -> None:
     assert ranking.targets == ("fast:cpu", "slow:cpu")
     assert ranking.steps[0].verdict is Verdict.SLOWER
     assert ranking.steps[0].a > ranking.steps[0].b
-    assert ranking.steps[0].ratio.estimate == pytest.approx(0.5, rel=0.05)
+    assert ranking.steps[0].ratio.estimate == pytest.approx(2, rel=0.05)
     assert re.search(
         r"fast:cpu is (2\.0|1\.9)\d*x \(.*\) as fast as slow:cpu\.", ranking.sentence()
     )
@@ -117,3 +117,39 @@ def test_orders_that_were_not_asked_for_are_told_of_small_runs_only(
     monkeypatch.setattr("bench.judge.ranking.MOST_CELLS", 1)
     assert ranking_sentences(unasked) == []
     assert len(ranking_sentences(run_of(targets))) == 1
+
+
+# -- an order that too few invocations leave open -------------------------------------------------
+
+
+def cut_short(latencies_ns: dict[str, float], count: int, stop: str, spread: float) -> StoredRun:
+    rng = np.random.default_rng(4)
+    records = [
+        measured(noisy(rng, center, count, spread), a_cell(target=target), group="g", stop=stop)
+        for target, center in latencies_ns.items()
+    ]
+    return in_memory(records, suite=Suite(models=("a",), goal="overview"))
+
+
+def test_an_order_that_too_few_invocations_leave_open_says_so() -> None:
+    (said,) = ranking_sentences(cut_short({"a:cpu": 1e5, "b:cpu": 1.5e5}, 3, "max-time", 0.3))
+    assert "a:cpu is not distinguishable from b:cpu (" in said
+    assert said.endswith(", unstable); 3 invocations are too few to tell: --thorough takes more.")
+    (said,) = ranking_sentences(cut_short({"a:cpu": 1e5, "b:cpu": 1.01e5}, 8, "max-time", 0.03))
+    assert "is not distinguishable from" in said
+    assert "too few" not in said
+    (said,) = ranking_sentences(cut_short({"a:cpu": 1e5, "b:cpu": 1.5e5}, 3, "max-time", 0.01))
+    assert "too few" not in said, "they are enough for this order"
+
+
+def test_an_overview_that_time_ended_spends_nothing_on_looks_that_were_not_made() -> None:
+    """The same invocations decide at the end of the time what they didn't as one of many looks."""
+    both = {"a:cpu": 1e5, "b:cpu": 1.3e5}
+    verdicts = {}
+    for stop in ("max-time", "precision", "ranked"):
+        (ranking,) = rankings(cut_short(both, 3, stop, 0.012), 0.02, 0.95)
+        verdicts[stop] = ranking.steps[0].ratio
+    widths = [np.log(found.high / found.low) for found in verdicts.values()]
+    assert widths == sorted(widths)
+    assert len(set(widths)) == 3
+    assert {found.confidence for found in verdicts.values()} == {0.95}

@@ -14,7 +14,7 @@ import pytest
 from bench.backend import Device, ModelFile, Options
 from bench.machine import quiet
 from bench.machine.cores import choose_cores
-from bench.machine.disturbance import Watcher, block_watcher
+from bench.machine.disturbance import Disturbance, Watcher, block_watcher
 from bench.machine.linux import CPUS
 from bench.machine.quiet import WINDOW_S, Cores, busy_shares, parse_cpu_times
 from bench.measure.canary import CANARY_RUNTIME
@@ -166,6 +166,11 @@ def test_the_thread_that_waited_longest_tells_how_long_an_inference_waited() -> 
     seen = watcher.stop()
     assert seen.wait_share == 0.48
     assert seen.disturbed() == ["our threads waited for 48% of a CPU"]
+
+
+def test_a_wait_that_began_before_the_window_is_no_longer_than_the_window() -> None:
+    """The kernel counts it when it ends."""
+    assert Disturbance(duration_ns=100, jiffy_error_ns=0, own_wait_ns=860).wait_share == 1
 
 
 def test_a_worker_is_watched_with_its_threads() -> None:

@@ -33,6 +33,17 @@ def test_targets_with_the_same_outcome_share_a_sentence() -> None:
     )
 
 
+def test_targets_whose_ratios_are_unstable_are_counted() -> None:
+    wild = times(20.0, 1.1, 360.0)
+    (said,) = pair_sentences([a_pair("a:cpu", FAST), a_pair("b:cpu", wild)])
+    assert said.replace("\u00a0", " ").startswith(
+        "On both targets small is 9.1x to 20.0x (unstable on 1 target) as fast as large;"
+    )
+    unknown = times(2.0, 0.1, 40.0)
+    (said,) = pair_sentences([a_pair(t, unknown) for t in ("a:cpu", "b:cpu")])
+    assert "between small and large (2.00x, unstable);" in said.replace("\u00a0", " ")
+
+
 def test_targets_that_disagree_are_told_apart() -> None:
     found = pair_sentences([a_pair("a:cpu", FAST), a_pair("b:cpu", OPEN), a_pair("c:cpu", FASTER)])
     assert len(found) == 2

@@ -273,6 +273,30 @@ def test_a_configured_price_is_a_number_above_nothing(
         assert "price_per_hour" in str(done.exception)
 
 
+def test_a_configured_price_that_fits_no_machine_is_told_where_one_lacks_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config.toml"
+    monkeypatch.setenv("BENCH_CONFIG", str(config))
+    runs = stored(tmp_path / "runs")
+    config.write_text("[machines.lfet]\nprice_per_hour = 2\n")
+    done = bench_matrix(*runs)
+    assert (
+        "bench: there is no price for left and right. The configuration has prices for lfet, which "
+        "these runs don't have."
+    ) in done.stderr
+    priced = "".join(f"[machines.{n}]\nprice_per_hour = 2\n" for n in ("left", "right", "away"))
+    config.write_text(priced)
+    assert "there is no price" not in bench_matrix(*runs).stderr
+
+
+def test_ratios_that_are_unstable_over_machines_say_so() -> None:
+    (said,) = [s for s in said_of(answer(times({"a": 4.0, "b": 4.6}), Asked())) if "CPUs" in s]
+    assert said == (
+        "fashion-student is 4.29x as fast as fashion-teacher on CPUs (unstable, 2 machines)."
+    )
+
+
 def test_an_unknown_scenario_is_refused(tmp_path: Path) -> None:
     done = bench_matrix(*stored(tmp_path), "--scenario", "ofline")
     assert isinstance(done.exception, SpecError)

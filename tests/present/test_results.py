@@ -15,10 +15,14 @@ from fake_records import (
     a_record,
     a_run,
     an_accuracy,
+    an_invocation,
 )
 from rich.cells import cell_len
 
+from bench.present.ci.tables import results_table
 from bench.present.layout import clip, wrap
+from bench.present.page.results import results_table as page_table
+from bench.present.ranges import form_of, in_ranges
 from bench.present.results import result_table
 from bench.record.result import Record
 from bench.store.fields import RESULT_FIELDS
@@ -58,6 +62,10 @@ fashion-student-ce  control of fashion-student, 102 KiB, 25.4k parameters
 
 def shown(*records: Record, width: int = 80) -> str:
     return result_table(records, width).plain
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
 
 
 def longest(text: str) -> int:
@@ -209,6 +217,103 @@ def test_raw_rows_have_the_named_keys_and_are_json() -> None:
     assert rows[0]["median_ns"] == 271_000
     assert {row["failure_kind"] for row in rows} == {None, "timeout", "unsupported"}
     assert {row["model"] for row in rows} == {m.name for m in (TEACHER, STUDENT, CONTROL)}
+
+
+def test_notes_of_one_kind_are_one_note_with_the_range_and_the_number_of_rows() -> None:
+    waited = (
+        "2 of {} invocations shared a CPU with other programs and waited for it {}% of the time"
+    )
+    records = [
+        a_record(
+            a_cell(target=f"t{n}:cpu", scenario=scenario),
+            checks=(
+                a_failed_check("own-cpu", waited.format(3 + n, share)),
+                a_failed_check("undisturbed", f"{24 + n} of {24 + n} blocks were disturbed"),
+            ),
+        )
+        for n, share in enumerate((38, 95, 60, 61))
+        for scenario in ("single-stream", "offline")
+    ]
+    text = flat(shown(*records))
+    assert "t0:cpu¹˒²" in text
+    assert "t3:cpu¹˒²" in text
+    assert (
+        "¹ own-cpu (4 rows): 2 of 3–6 invocations shared a CPU with other programs and waited for "
+        "it 38–95% of the time ² undisturbed (4 rows): all 24–27 blocks were disturbed ! 4 "
+        "measured with warnings."
+    ) in text
+
+
+def test_what_is_wrong_with_each_row_is_not_put_together() -> None:
+    """How far outputs differ is of the row, whatever others say."""
+    records = [
+        a_record(a_cell(target=f"t{n}:cpu"), checks=(a_failed_check("parity", f"differ by {n}"),))
+        for n in (1, 2)
+    ]
+    text = shown(*records)
+    assert "parity: differ by 1" in text
+    assert "parity: differ by 2" in text
+
+
+@pytest.mark.parametrize(
+    ("texts", "joined"),
+    [
+        (["1 of 3 for 0.5%", "2 of 3 for 12%"], "1–2 of 3 for 0.5–12%"),
+        (["3 of 3 on x86-64", "4 of 4 on x86-64"], "all 3–4 on x86-64"),
+        (["3 of 3 a", "3 of 4 a"], "3 of 3–4 a"),
+        (["cuda:0 waited 7", "cuda:0 waited 7"], "cuda:0 waited 7"),
+    ],
+)
+def test_sentences_that_differ_in_numbers_alone_are_one_with_ranges(
+    texts: list[str], joined: str
+) -> None:
+    assert len(set(map(form_of, texts))) == 1
+    assert in_ranges(texts) == joined
+
+
+def test_numbers_within_names_tell_sentences_apart() -> None:
+    for one, other in (("on cuda:0", "on cuda:1"), ("conv_1 ran", "conv_2 ran")):
+        assert form_of(one) != form_of(other)
+
+
+def test_the_only_invocation_has_its_figure_and_no_interval() -> None:
+    timed, rated = a_cell(target="x:cpu"), a_cell(target="x:cpu", scenario="offline", batch=32)
+    records = [
+        a_record(
+            cell,
+            stop="interrupted",
+            latency=None,
+            throughput=None,
+            checks=(a_failed_check("complete", "stopped early"),),
+            invocations=(an_invocation(0, 271_000, cell),),
+        )
+        for cell in (timed, rated)
+    ]
+    text = shown(*records)
+    (line,) = [line for line in text.splitlines() if "x:cpu, partial" in line]
+    assert line.split()[3:5] == ["271", "118"]
+    assert "- a figure without ± is of one invocation, which supports no interval." in text
+    rows = result_rows(records)
+    assert [row["median_ns"] for row in rows] == [271_000, None]
+    assert [row["throughput_per_s"] for row in rows] == [None, pytest.approx(32e9 / 271_000)]
+    assert {row["median_low_ns"] for row in rows} == {row["confidence"] for row in rows} == {None}
+    table = results_table(records)
+    assert [(row[3], row[5]) for row in table.rows] == [("271 µs", "-"), ("-", "118 k/s")]
+    page = page_table([("A", "", record) for record in records], "results", "")
+    shown_on_page = {
+        c.title: (e.text, e.interval, e.values)
+        for c, e in zip(page.columns, *page.rows, strict=True)
+    }
+    assert shown_on_page["Latency"] == ("271", "", (271_000, None, None))
+    assert shown_on_page["Throughput"][:2] == ("118", "")
+
+
+def test_what_failed_or_was_simulated_has_no_lone_figure() -> None:
+    cell = a_cell()
+    taken = (an_invocation(0, 1e5, cell),)
+    for changes in ({"simulated": True}, {"status": "failed"}):
+        record = a_record(cell, latency=None, invocations=taken, **changes)
+        assert record.lone_ns is None
 
 
 def test_wrapping_keeps_indentation_and_width() -> None:

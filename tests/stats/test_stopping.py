@@ -11,6 +11,7 @@ from bench.stats.interval import ratio_interval, trimmed_mean_interval
 from bench.stats.spending import repeated_confidence
 from bench.stats.stopping import (
     FEWEST_TO_RANK,
+    Ended,
     RankingRule,
     stated_interval,
     stopping_confidence,
@@ -157,3 +158,79 @@ def test_any_figures_can_be_asked_about(a: list[float], b: list[float]) -> None:
     settled = RULE.settled(dict(enumerate(a)), dict(enumerate(b)))
     if min(len(a), len(b)) < 3:
         assert settled is False
+
+
+# -- what holds once the measuring has ended ------------------------------------------------------
+
+
+def test_looks_that_were_not_made_cost_nothing_where_time_ended_the_measuring() -> None:
+    each = 1 - 0.05 / 6
+    rule = RankingRule(cells=4, confidence=0.95, margin=0.02, first=3, last=30)
+    assert rule.concluded(3, "time") == (3, each), "the first look is the last: all is spent on it"
+    assert rule.concluded(5, "time") == (5, repeated_confidence((3, 4, 6), each))
+    assert repeated_confidence((3, 4, 5), each) < repeated_confidence((3, 4, 6), each)
+    assert rule.concluded(30, "time") == (30, rule.per_look())
+    assert rule.concluded(2, "time") == (2, each), "two invocations, and nobody looked"
+
+
+def test_what_a_settled_order_ended_is_held_to_the_whole_plan() -> None:
+    assert RULE.concluded(3, "order") == (3, RULE.per_look())
+    assert RULE.concluded(5, "order") == (4, RULE.per_look()), "the last planned look"
+    assert RULE.concluded(2, "order") == (2, RULE.per_look())
+
+
+def test_what_a_narrow_interval_ended_pays_for_that_too() -> None:
+    assert RULE.concluded(3, "width") == (3, stopping_confidence(0.95))
+    expected = repeated_confidence((3, 4), stopping_confidence(0.95))
+    assert RULE.concluded(4, "width") == (4, expected)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.05])
+def test_a_verdict_at_the_end_of_the_time_is_wrong_as_rarely_as_stated(gap: float) -> None:
+    """Three cells are looked at as planned; whoever is in order stops, and at a time that has
+    nothing to do with them all do. The first differs from the others by ``gap``."""
+    rng = np.random.default_rng(23)
+    rule = RankingRule(cells=3, confidence=0.95, margin=0.02, first=3, last=30)
+    truth = np.array([1.0, 1.0 + gap, 1.0 + gap])
+    histories = 1500
+    wrong = 0
+    for _ in range(histories):
+        values = truth[:, np.newaxis] * np.exp(rng.normal(0, 0.04, size=(3, 30)))
+        ended = int(rng.integers(3, 13))
+        counts, by_order = _measured(rule, values, ended)
+        wrong += any(
+            _contradicts(rule, values, (one, other), counts, by_order, truth)
+            for one, other in ((0, 1), (0, 2), (1, 2))
+        )
+    # Three standard errors (0.0056 each) above the stated 5%.
+    assert wrong / histories <= 0.05 + 0.017
+
+
+def _measured(rule: RankingRule, values: np.ndarray, ended: int) -> tuple[list[int], list[bool]]:
+    """How many invocations each cell gets, and which of them a settled order stopped."""
+    counts, stopped = [0, 0, 0], [False] * 3
+    for taken in range(1, ended + 1):
+        counts = [count if done else taken for count, done in zip(counts, stopped, strict=True)]
+        if taken >= rule.first:
+            figures = {
+                str(cell): indexed(values[cell, : counts[cell]]) for cell in range(len(counts))
+            }
+            open_cells = rule.open_cells(figures)
+            stopped = [done or str(c) not in open_cells for c, done in enumerate(stopped)]
+    return counts, stopped
+
+
+def _contradicts(
+    rule: RankingRule,
+    values: np.ndarray,
+    pair: tuple[int, int],
+    counts: list[int],
+    by_order: list[bool],
+    truth: np.ndarray,
+) -> bool:
+    """Whether the interval of a pair at the end leaves out the true ratio."""
+    one, other = pair
+    ended: Ended = "order" if by_order[one] or by_order[other] else "time"
+    used, confidence = rule.concluded(min(counts[one], counts[other]), ended)
+    found = ratio_interval(values[one, :used], values[other, :used], confidence)
+    return not found.contains(truth[other] / truth[one])

@@ -18,6 +18,7 @@ from made_bundles import SMALL, forged, members, packed
 import bench
 from bench.__main__ import main
 from bench.errors import SpecError
+from bench.present.publication.pack import Choices, pack
 from bench.record.result import Record
 from bench.store.bundle import limits, opened
 from bench.store.bundle.manifest import MANIFEST
@@ -37,6 +38,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("BENCH_CACHE", str(folder))
     return folder
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
 
 
 def run_of(bundle: Path) -> str:
@@ -292,18 +297,57 @@ def test_a_bundle_whose_numbers_do_not_follow_is_refused_unless_it_is_only_looke
         assert capsys.readouterr().err.count("\n") == 1
     assert not page.exists()
     assert main(["show", "--unchecked", str(path)]) == 0
-    assert "unchecked: 1 values of this bundle do not follow" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "unchecked: 1 value of this bundle does not follow" in flat(printed.out)
+    assert printed.err == "", "what marks the figures stands beside them"
     assert main(["report", "--unchecked", str(path), "-o", str(page)]) == 0
-    assert "Unchecked: 1 values of this bundle do not follow" in page.read_text("utf-8")
+    assert "Unchecked: 1 value of this bundle does not follow" in page.read_text("utf-8")
     assert main(["publish", "--check", str(path)]) == 1
     assert "latency.median_ns.value" in capsys.readouterr().out
 
 
 def test_a_bundle_that_was_only_looked_at_says_that_nobody_checked_it(
-    bundle: Path, capsys: pytest.CaptureFixture[str]
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["show", "--unchecked", str(bundle)]) == 0
-    assert "unchecked: the numbers of this bundle were not derived" in capsys.readouterr().err
+    said = "unchecked: the numbers of this bundle were not derived again"
+    for call in (["show"], ["show", "--deal"], ["show", "--history"], ["matrix"]):
+        assert main([*call, "--unchecked", str(bundle)]) == 0
+        printed = capsys.readouterr()
+        assert flat(printed.out).startswith("! bundle "), call
+        assert said in flat(printed.out), call
+        assert said not in printed.err, call
+        assert main([*call, "--unchecked", "--json", str(bundle)]) == 0
+        assert said in str(json.loads(capsys.readouterr().out)["unchecked"]), call
+    page = tmp_path / "m.md"
+    assert main(["matrix", "--unchecked", str(bundle), "--markdown", str(page)]) == 0
+    assert said in page.read_text("utf-8")
+
+
+def test_what_is_said_of_a_bundle_is_said_once_for_all_its_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was not derived for want of raw data each of its runs would repeat."""
+    other = shutil.copytree(SMALL, tmp_path / "other")
+    header = json.loads((other / "run.json").read_text()) | {
+        "created_at": "2026-11-01T00:00:00+00:00"
+    }
+    (other / "run.json").write_text(json.dumps(header))
+    runs = [read_run(SMALL), read_run(other)]
+    path = pack(runs, [], tmp_path / "two.bench", Choices())
+    found = unpacked(path)
+    told = Verdict(derived_by=deriver(), numbers=1, taken={"accuracies": 2})
+    (found.folder.parent / "verdict.json").write_text(told.model_dump_json())
+    said = "2 numbers could not be derived"
+    for call in (["show"], ["show", "--history"], ["matrix"], ["results", "export"]):
+        end = ["-o", str(tmp_path / "out.csv")] if "export" in call else []
+        assert main([*call, str(path), *end]) == 0, call
+        assert capsys.readouterr().err.count(said) == 1, call
+    page = tmp_path / "page.html"
+    assert main(["report", str(path), "-o", str(page)]) == 0
+    assert page.read_text("utf-8").count(said) == 1
+    with pytest.warns(ResultsWarning, match=said) as warned:
+        bench.load(path)
+    assert len(warned) == 1
 
 
 def test_what_was_changed_in_the_cache_is_laid_out_and_judged_again(bundle: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.machine.facts import machine_facts
-from bench.store.machines import by_machine, machine_of, neutral_name
+from bench.store.machines import by_machine, machine_names, machine_of, neutral_name
 from bench.store.run import StoredRun
 
 FACTS = machine_facts().as_json()
@@ -23,14 +24,21 @@ def host_hash(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
-def a_run(host: str | None, name: str = "", hardware: str = "aaaaaaaaaaaa") -> StoredRun:
+def a_run(
+    host: str | None,
+    name: str = "",
+    hardware: str = "aaaaaaaaaaaa",
+    created: str = "2026-01-01T00:00:00+00:00",
+) -> StoredRun:
     facts: dict[str, Any] = FACTS | {
         "hostname_hash": host and host_hash(host),
         "machine_id": hardware,
         "cpu_model": "Some(R) Chip(TM) CPU 12-Core Processor @ 2.20GHz",
         "gpus": None,
     }
-    return StoredRun(Path("r"), a_header([], facts, machine_name=name), [], [], [])
+    return StoredRun(
+        Path("r"), a_header([], facts, machine_name=name, created_at=created), [], [], []
+    )
 
 
 def names(*runs: StoredRun) -> list[str]:
@@ -116,3 +124,34 @@ def test_every_run_is_of_exactly_one_machine_and_names_are_unique(
     found = by_machine(runs)
     assert sorted(id(run) for group in found.values() for run in group) == sorted(map(id, runs))
     assert len({machine.name for machine in found}) == len(found)
+
+
+def test_a_run_that_says_too_little_ties_no_two_machines_together() -> None:
+    """Two machines by their names stay two whatever else is known of their host."""
+    left, right, neither = (
+        a_run("red", "left socket"),
+        a_run("red", "right socket"),
+        a_run("red", "red"),
+    )
+    for order in permutations((left, right, neither)):
+        found = {m.name: group for m, group in by_machine(order).items()}
+        assert found == {"left socket": [left], "right socket": [right], "red": [neither]}
+    assert names(neither, left) == ["left socket"], "of one machine alone it is that one's"
+
+
+def test_who_is_asked_about_the_same_runs_answers_the_same_in_any_order() -> None:
+    """What a merge, a matrix and a comparison call a machine doesn't hang on how runs are named."""
+    runs = [
+        a_run("red", "server", created="2026-01-03"),
+        a_run("blue", "server", "bbbbbbbbbbbb", created="2026-01-01"),
+        a_run("blue", "server", "cccccccccccc", created="2026-01-02"),
+    ]
+    found = []
+    for order in permutations(runs):
+        machines = by_machine(order)
+        called = {m.name: {run.header.created_at for run in g} for m, g in machines.items()}
+        found.append((called, {m.name: (m.key, m.machine_id) for m in machines}))
+    assert all(one == found[0] for one in found)
+    assert found[0][0]["server"] == {"2026-01-01", "2026-01-02"}
+    assert found[0][1]["server"][1] == "bbbbbbbbbbbb"
+    assert machine_names(runs) == ["server (2)", "server", "server"]

@@ -306,7 +306,7 @@ def test_the_two_are_called_by_their_revisions_and_no_hash_is_shown() -> None:
     assert found.report is not None
     text = " ".join(report_text(found.report).plain.split())
     assert "main → working-tree" in text
-    assert "(ratio below 1: working-tree is faster)" in text
+    assert "(time ratio below 1: working-tree is faster)" in text
     assert "working-tree is slower than main." in text
     said = " ".join(gate_text(found.judgement).plain.split())
     assert "Run working-tree: " in said

@@ -38,10 +38,11 @@ def command(runs: tuple[Path, ...], output: Path, name: str | None) -> None:
         raise click.UsageError(f"{output}: unknown ending; give --format ({', '.join(FORMATS)}).")
     from bench.store.frames import read_runs  # numpy: start-up
     from bench.store.interchange.formats import WRITERS
+    from bench.store.run import remarks_of
 
     found, skipped = read_runs(runs)
     data, left_out = WRITERS[chosen](found)
-    skipped += [f"{run.path}: {text}" for run in found for text in run.remarks]
+    skipped += remarks_of(found)
     for warning in (*skipped, *(f"left out: {text}" for text in left_out)):
         warn(warning)
     output.write_bytes(data)

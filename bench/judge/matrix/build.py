@@ -13,7 +13,7 @@ from bench.judge.energy import common_way, measured
 from bench.judge.matching import Side, sides
 from bench.judge.matrix.cells import FAILURES, Asked, Column, Entry, Matrix, Row
 from bench.judge.matrix.kinds import device_word
-from bench.judge.matrix.scores import Scores
+from bench.judge.matrix.scores import Scores, has_predictions
 from bench.judge.matrix.weigh import best_of, price_of, rate_of
 from bench.numbers import NAME_LIMIT, printable
 from bench.record.queries import kept
@@ -282,12 +282,16 @@ _Scored = Mapping[tuple[Machine, str, str, str, str], Side]
 
 
 def _scored(everything: Sequence[_Found]) -> dict[tuple[Machine, str, str, str, str], Side]:
-    """Of each model, variant and target of a machine the cell that was scored."""
-    return {
-        _scored_key(each.machine, each.cell): each.side
-        for each in everything
-        if each.ok and each.side.record is not None and each.side.record.accuracy is not None
-    }
+    """Of each model, variant and target of a machine the cell that was scored: the last, and one
+    whose predictions are there rather than one without."""
+    found: dict[tuple[Machine, str, str, str, str], Side] = {}
+    for each in everything:
+        if not each.ok or each.side.record is None or each.side.record.accuracy is None:
+            continue
+        key = _scored_key(each.machine, each.cell)
+        if key not in found or has_predictions(each.side) or not has_predictions(found[key]):
+            found[key] = each.side
+    return found
 
 
 def _scored_key(machine: Machine, cell: Cell) -> tuple[Machine, str, str, str, str]:

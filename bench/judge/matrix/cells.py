@@ -5,7 +5,7 @@ A figure that doesn't count (wrong outputs, another place, a failure) is a word 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -37,7 +37,7 @@ WORDS: dict[str, str] = {
     "partial": "measuring was stopped early",
     "not scored": "no labelled data, or scoring was left out",
     "no energy": "no energy of the scope used by most cells",
-    "no price": "no hourly price is known for the machine",
+    "no price": "no hourly price is known for the machine (--price NAME=PRICE)",
 }
 #: Kinds of failure (`bench.errors`) and the words for them.
 FAILURES = {
@@ -58,6 +58,11 @@ class Price:
 
     per_hour: float
     currency: str = ""
+
+
+def in_several(currencies: Collection[str]) -> str:
+    """``EUR and USD``; a price without a currency is in one of its own."""
+    return " and ".join(sorted(name or "no currency" for name in currencies))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from bench.cards.tasks.base import MetricRow
@@ -65,19 +65,19 @@ def fronts(matrix: Matrix, scores: Scores) -> list[Front]:
     if by == "accuracy":
         return []
     found = []
-    for dataset, entries in families(matrix).items():
+    for dataset, entries in families(e for e in matrix if e.usable).items():
         points = [e for e in entries if cost(e, by, matrix.asked) is not None]
         if len(points) > 1:
             found.append(_front(dataset[2], points, matrix, scores))
     return found
 
 
-def families(matrix: Matrix) -> dict[tuple[str, str, str], list[Entry]]:
-    """The usable entries that were scored by one metric on one data set."""
+def families(entries: Iterable[Entry]) -> dict[tuple[str, str, str], list[Entry]]:
+    """The entries that were scored by one metric on one data set."""
     found: dict[tuple[str, str, str], list[Entry]] = {}
-    for entry in matrix:
+    for entry in entries:
         record = entry.scored.record if entry.scored is not None else None
-        if entry.usable and record is not None and record.accuracy is not None:
+        if record is not None and record.accuracy is not None:
             score = record.accuracy
             key = (score.metric, score.dataset_sha256, score.dataset)
             found.setdefault(key, []).append(entry)

@@ -24,6 +24,12 @@ class Scores:
         self._columns: dict[tuple[str, str], tuple[str, Columns] | None] = {}
         self._known: dict[tuple[str, str, float], Change | None] = {}
 
+    def known(self, side: Side | None) -> bool:
+        """Whether there are predictions to compare: without them only the score is known."""
+        if side is None or side.record is None or side.record.accuracy is None:
+            return False
+        return self._read(side) is not None
+
     def change(self, one: Side | None, other: Side | None, confidence: float) -> Change | None:
         """``one`` minus ``other``; None where they can't be compared."""
         if one is None or other is None or one.record is None or other.record is None:
@@ -60,6 +66,13 @@ class Scores:
     def _tell(self, error: SpecError) -> None:
         if str(error) not in self.problems:
             self.problems.append(str(error))
+
+
+def has_predictions(side: Side) -> bool:
+    """Whether there is a file of what was predicted, whole or not."""
+    assert side.record is not None
+    assert side.record.accuracy is not None
+    return (side.run.path / side.record.accuracy.predictions).is_file()
 
 
 def _digest(columns: Columns) -> str:

@@ -36,7 +36,7 @@ def time_ratio(
     found = effect_of(match, asked.margin, confidence, other_machine=elsewhere, measure=measure)
     if found.withheld is not None or found.verdict is Verdict.CONTENTION_DEPENDENT:
         return None
-    return found.ratio if measure == "latency" else found.ratio.inverse()
+    return found.ratio
 
 
 def cost_ratio(
@@ -96,7 +96,9 @@ def best_of(
     known = [entry for entry in entries if cost(entry, by, asked) is not None]
     if not known:
         return None, []
-    leader = min(known, key=lambda entry: cost(entry, by, asked) or 0.0)
+    # Where accuracies are compared, what has no predictions can't be what others are held against.
+    firm = [e for e in known if by != "accuracy" or scores.known(e.scored)] or known
+    leader = min(firm, key=lambda entry: cost(entry, by, asked) or 0.0)
     each = simultaneous_confidence(max(1, len(known) - 1), asked.confidence)
     others = [entry for entry in known if entry is not leader]
     return leader, [e for e in others if not told_apart(leader, e, by, asked, each, scores)]
@@ -157,11 +159,12 @@ def loss_allowed(side: Side, within: float) -> float:
 
 def surely_within(
     one: Side | None, best: Side | None, within: float, confidence: float, scores: Scores
-) -> bool:
-    """Whether ``one`` surely loses no more accuracy than that against ``best``."""
+) -> bool | None:
+    """Whether ``one`` surely loses no more accuracy than that against ``best``; None where their
+    predictions can't be compared."""
     if one is None or best is None:
-        return False
+        return None
     if one is best:
         return True
     change = scores.change(one, best, confidence)
-    return change is not None and change.gain.low >= -loss_allowed(one, within)
+    return None if change is None else change.gain.low >= -loss_allowed(one, within)

@@ -20,7 +20,7 @@ from bench.judge.finding import Decision, Finding, Outcome
 from bench.judge.gate import Judgement
 from bench.numbers import printable
 from bench.present.ci.base import Subject, name, names
-from bench.present.gate import found_text, limit_text, summary
+from bench.present.gate import limit_text, measured_text, summary
 from bench.record.result import Record
 from bench.store.run import StoredRun
 
@@ -83,7 +83,7 @@ def _of_gate(judgement: Judgement) -> Iterator[Case]:
     measured = _measured_s(judgement.run)
     for finding in judgement.findings:
         outcome = finding.outcome
-        shown = f"{found_text(finding)}, {limit_text(finding)} is allowed"
+        shown = f"{measured_text(finding)}, {limit_text(finding)} is allowed"
         words = " ".join(filter(None, (finding.words, finding.advice)))
         yield Case(
             suite=finding.cell.model.name,

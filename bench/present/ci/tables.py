@@ -79,23 +79,26 @@ def _result_row(record: Record) -> tuple[str, ...]:
     variant = suffix(cell.variant)
     batch = "" if cell.batch == 1 else f", batch {cell.batch}"
     latency = record.latency if not (cell.is_rate or record.simulated) else None
+    median = latency.median_ns if latency else None
+    rate = None if record.simulated else record.throughput
     peak = record.memory.peak_rss_bytes if record.memory else None
     return (
         f"{cell.model.name}{variant}",
         cell.target,
         f"{cell.scenario}{batch}",
-        _estimate(latency.median_ns if latency else None, TIME_UNITS),
+        _estimate(median, TIME_UNITS, record.lone_ns),
         with_unit(latency.p99.value_ns if latency else None, TIME_UNITS),
-        _estimate(None if record.simulated else record.throughput, RATE_UNITS),
+        _estimate(rate, RATE_UNITS, record.lone_rate),
         with_unit(peak, BYTE_UNITS),
         _score(record),
         _state(record),
     )
 
 
-def _estimate(estimate: Estimate | None, units: tuple[Unit, ...]) -> str:
+def _estimate(estimate: Estimate | None, units: tuple[Unit, ...], lone: float | None) -> str:
+    """An estimate with its half-width; else the ``lone`` figure that has no interval."""
     if estimate is None:
-        return MISSING
+        return with_unit(lone, units)
     width = half_width(estimate.value, estimate.low, estimate.high)
     return f"{with_unit(estimate.value, units)} {width}"
 

@@ -30,7 +30,9 @@ def matrix_markdown(answered: Answered) -> str:
         [text(row_name(row)), *(_cell(entry, figures) for entry in matrix.of_row(row))]
         for row in matrix.rows
     ]
-    parts = [f"## {title_of(matrix, figures)}", _table(["", *heads], lines)]
+    parts = [f"## {title_of(matrix, figures)}"]
+    parts += [f"⚠️ {text(mark, _LONG)}" for mark in answered.unchecked]
+    parts.append(_table(["", *heads], lines))
     parts += [f"- {text(said, _LONG)}" for said in said_of(answered)]
     for front in answered.fronts:
         parts += [f"### Pareto front, {text(front.dataset)}", _front(front, figures)]

@@ -33,6 +33,7 @@ def matrix_rows(answered: Answered) -> Raw:
         "ratios": [_across(each) for each in answered.across],
         "sentences": said_of(answered),
         "notes": list(matrix.notes),
+        "unchecked": list(answered.unchecked),
         "skipped": list(answered.problems),
     }
 
@@ -124,6 +125,7 @@ def _choice(choice: Choice) -> Raw:
         "beyond_bound": choice.missed,
         "bound_unknown": choice.unsure,
         "not_as_accurate": choice.lossy,
+        "accuracy_unknown": choice.unjudged + len(choice.uncompared),
         "most_accurate": _named(choice.reference),
         "cheapest": _named(choice.cheapest),
         **_bounds("price_of_a_sample", choice.price),

@@ -8,7 +8,19 @@ from bench.judge.matrix.across import Across, OnMachine
 from bench.judge.matrix.cells import Entry, Matrix
 from bench.judge.matrix.choice import Choice
 from bench.judge.matrix.front import negligible, score_metric
-from bench.numbers import NAME_LIMIT, duration, printable, ratio, significant
+from bench.numbers import (
+    FRACTION,
+    NAME_LIMIT,
+    UNSTABLE,
+    counted,
+    duration,
+    interval_words,
+    is_unstable,
+    printable,
+    ratio,
+    significant,
+)
+from bench.present.deal import LEVEL, listed
 from bench.present.matrix.words import (
     SUPERLATIVES,
     Figures,
@@ -17,7 +29,6 @@ from bench.present.matrix.words import (
     row_name,
 )
 
-_FEW = 3  #: so many are named, more are counted
 #: An interval that is wider says less than the ratios themselves. Our choice.
 _USEFUL = 10.0
 _PLURALS = {"CPU": "CPUs", "GPU": "GPUs", "NPU": "NPUs", "TPU": "TPUs"}
@@ -25,8 +36,13 @@ _PLURALS = {"CPU": "CPUs", "GPU": "GPUs", "NPU": "NPUs", "TPU": "TPUs"}
 
 def choice_sentences(matrix: Matrix, found: Sequence[Choice]) -> list[str]:
     """One for all models that are scored alike, one for each model."""
-    figures = Figures(matrix)
-    return [_choice_words(choice, matrix, figures) for choice in found]
+    figures, said = Figures(matrix), []
+    if matrix.asked.within is not None and all(choice.row is not None for choice in found):
+        said.append(
+            f"Within {_points(matrix.asked.within)} of the most accurate: nothing to choose from, "
+            "because fewer than two models have a figure and a score on the same data."
+        )
+    return said + [_choice_words(choice, matrix, figures) for choice in found]
 
 
 def _choice_words(choice: Choice, matrix: Matrix, figures: Figures) -> str:
@@ -38,7 +54,10 @@ def _choice_words(choice: Choice, matrix: Matrix, figures: Figures) -> str:
     said = f"the {'only figure' if alone else word} is {_named(choice.best, choice)}, "
     said += figures.words(choice.best)
     if choice.tied:
-        said += f"; not distinguishable from it: {_several(choice.tied, choice)}"
+        said += f"; {LEVEL}: {_several(choice.tied, choice)}"
+    if choice.uncompared:
+        names = _several(choice.uncompared, choice)
+        said += f"; not compared with it, without predictions: {names}"
     return f"{start}: {said}{_cheapest(choice, matrix)}{_left_out(choice)}."
 
 
@@ -48,17 +67,30 @@ def _start(choice: Choice, matrix: Matrix) -> str:
     bound = "" if asked.bound_ns is None else f"at p99 ≤ {duration(asked.bound_ns)}"
     if choice.row is not None:
         return f"{row_name(choice.row)} {bound}".strip()
-    assert choice.reference is not None
-    metric = score_metric(choice.reference)
-    loss = metric.scale.steps_of(metric.scale.chosen(negligible(metric, asked.within)))
-    within = f"within {loss} of the most accurate ({_full(choice.reference)})"
+    within = f"within {_loss(choice, asked.within)} of the most accurate"
+    within += f" ({_full(choice.reference)})" if choice.reference is not None else ""
     text = " and ".join(filter(None, (bound, within)))
     return text[0].upper() + text[1:]
 
 
+def _loss(choice: Choice, within: float | None) -> str:
+    """What may be lost, in words: in points where nothing tells another scale."""
+    if choice.reference is None:
+        return _points(within or 0.0)
+    metric = score_metric(choice.reference)
+    return metric.scale.steps_of(metric.scale.chosen(negligible(metric, within)))
+
+
+def _points(within: float) -> str:
+    return FRACTION.steps_of(FRACTION.chosen(within))
+
+
 def _nothing(choice: Choice) -> str:
     reasons = _reasons(choice)
-    return "nothing is shown to meet this" + (f" ({', '.join(reasons)})" if reasons else "")
+    words = [f"{count} {word}" for word, count in choice.words.items() if word != "-"]
+    if reasons:
+        return f"nothing is shown to meet this ({', '.join([*reasons, *words])})"
+    return "there is no figure" + (f" ({', '.join(words)})" if words else "")
 
 
 def _reasons(choice: Choice) -> list[str]:
@@ -66,6 +98,7 @@ def _reasons(choice: Choice) -> list[str]:
         (choice.missed, "over the bound"),
         (choice.unsure, "with too few samples to tell"),
         (choice.lossy, "possibly less accurate"),
+        (choice.unjudged, "without predictions to compare"),
     )
     return [f"{count} {words}" for count, words in counted if count]
 
@@ -99,9 +132,7 @@ def _full(entry: Entry) -> str:
 
 
 def _several(entries: Sequence[Entry], choice: Choice) -> str:
-    names = [_named(entry, choice) for entry in entries[:_FEW]]
-    more = len(entries) - _FEW
-    return ", ".join(names) + (f" and {more} more" if more > 0 else "")
+    return listed([_named(entry, choice) for entry in entries])
 
 
 # -- ratios within machines -----------------------------------------------------------------------
@@ -130,9 +161,9 @@ def _on_kind(each: Across, than: str) -> str:
             f"{_times(one)} and {_times(other)}{than} on two machines' {kind}, "
             "too few for an interval"
         )
-    low, high = significant(pooled.ratio.low), significant(pooled.ratio.high)
-    count = "1 machine" if pooled.machines == 1 else f"{pooled.machines} machines"
-    return f"{ratio(pooled.ratio.estimate)}{than} on {kind} ({low} to {high}, {count})"
+    found, count = pooled.ratio, counted(pooled.machines, "machine")
+    within = interval_words(found.estimate, found.low, found.high, significant)
+    return f"{ratio(found.estimate)}{than} on {kind} {within.removesuffix(')')}, {count})"
 
 
 def _times(one: OnMachine) -> str:
@@ -144,9 +175,9 @@ def _spread(each: Across) -> str:
     pooled = each.pooled
     if pooled.prediction is None or pooled.tau is None:
         return ""
-    low, high = significant(pooled.prediction.low), significant(pooled.prediction.high)
+    found = pooled.prediction
     share = "" if pooled.i_squared is None else f", I² {100 * pooled.i_squared:.0f}%"
-    return (
-        f"{_PLURALS.get(each.kind, each.kind)} differ with τ {pooled.tau:.2f}{share}: another one "
-        f"would have {low}x to {high}x."
-    )
+    another = f"another one would have {significant(found.low)}x to {significant(found.high)}x"
+    if is_unstable(found.estimate, found.low, found.high):
+        another = f"what another one would have is {UNSTABLE}"
+    return f"{_PLURALS.get(each.kind, each.kind)} differ with τ {pooled.tau:.2f}{share}: {another}."

@@ -12,9 +12,9 @@ from rich.text import Text
 from bench.judge.matrix.answer import Answered
 from bench.judge.matrix.cells import Column, Entry, Matrix
 from bench.judge.matrix.front import Front, FrontPoint, score_metric
-from bench.numbers import common_scale
+from bench.numbers import common_scale, printable
 from bench.present.columns import DEAL_COLUMNS
-from bench.present.layout import Figure, Line, clip, lay_out, pad, wrap
+from bench.present.layout import MARKED, Figure, Line, clip, lay_out, pad, wrap
 from bench.present.matrix.sentences import across_sentences, choice_sentences
 from bench.present.matrix.words import (
     TITLES,
@@ -36,7 +36,10 @@ def matrix_text(answered: Answered, width: int = 80) -> Text:
     """The table, the answer, the front, and the small print; no line wider than ``width``."""
     matrix = answered.matrix
     figures = Figures(matrix)
-    text = Text(wrap(title_of(matrix, figures), width) + "\n", style="bold")
+    text = Text()
+    for mark in answered.unchecked:
+        text.append(wrap(f"{MARKED} {printable(mark)}.", width, indent=2) + "\n", style="yellow")
+    text.append(wrap(title_of(matrix, figures), width) + "\n", style="bold")
     text.append_text(_table(matrix, figures, width))
     for said in said_of(answered):
         text.append("\n" + wrap(said, width, indent=2))

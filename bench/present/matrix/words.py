@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bench.judge.matrix.cells import WORDS, By, Column, Entry, Matrix, Row
+from bench.judge.matrix.cells import WORDS, By, Column, Entry, Matrix, Row, in_several
 from bench.judge.matrix.front import score_metric
 from bench.judge.matrix.machines import Beside
 from bench.numbers import (
@@ -18,6 +18,7 @@ from bench.numbers import (
     duration,
     half_width,
     in_unit,
+    interval_words,
     printable,
     significant,
 )
@@ -128,8 +129,9 @@ def money(price: Estimate | None, currency: str) -> str:
     """``0.0121 EUR for a million samples (0.0118 to 0.0124)``."""
     if price is None:
         return "at an unknown price"
-    value, low, high = (significant(x * MILLION) for x in (price.value, price.low, price.high))
-    return f"{value} {currency}".rstrip() + f" for a million samples ({low} to {high})"
+    value, low, high = (x * MILLION for x in (price.value, price.low, price.high))
+    within = interval_words(value, low, high, significant)
+    return f"{significant(value)} {currency}".rstrip() + f" for a million samples {within}"
 
 
 def legend(matrix: Matrix) -> list[str]:
@@ -170,11 +172,19 @@ def notes(matrix: Matrix, machines: Iterable[Beside], problems: Iterable[str]) -
         *legend(matrix),
         *_batches(matrix),
         *([f"energies are of {matrix.scope}."] if matrix.scope else []),
+        *_prices(matrix),
         *matrix.notes,
         *(machine_words(one) for one in machines),
         "the canary is bench's reference workload, the same loop on one core of each machine.",
         *_unread(list(problems)),
     ]
+
+
+def _prices(matrix: Matrix) -> list[str]:
+    """Why no cheapest is named where there are prices."""
+    if len(matrix.currencies) < 2:
+        return []
+    return [f"prices are in {in_several(matrix.currencies)}, so no cheapest is named."]
 
 
 def _batches(matrix: Matrix) -> list[str]:

@@ -132,16 +132,6 @@ def _picture(report: Report, letter: str, first: str, palette: Palette) -> Pictu
     )
 
 
-def _of_times(comparison: Comparison) -> tuple[float, float, float]:
-    """The ratio of times with its bounds; a throughput's is turned over."""
-    effect = comparison.effect
-    assert effect is not None
-    found = effect.ratio
-    if effect.measure == "latency" or found.low <= 0:
-        return found.estimate, found.low, found.high
-    return 1 / found.estimate, 1 / found.high, 1 / found.low
-
-
 def _label(comparison: Comparison) -> str:
     cell = comparison.match.b.cell
     return f"{lane_label(cell)} · {cell.scenario} batch {cell.batch}"
@@ -150,7 +140,7 @@ def _label(comparison: Comparison) -> str:
 def _lane(comparison: Comparison, palette: Palette) -> Lane:
     effect = comparison.effect
     assert effect is not None
-    value, low, high = _of_times(comparison)
+    value, low, high = effect.ratio.estimate, effect.ratio.low, effect.ratio.high
     label = in_picture(_label(comparison))
     hover = f"<b>{label}</b><br>{ratio(value, low, high)}: {effect.verdict.value}"
     cell = comparison.match.b.cell
@@ -176,7 +166,7 @@ def _table(report: Report, name: str) -> Table:
             absent = Entry(MISSING, values=(None, None, None), tone="dim")
             rows.append((Entry(_label(comparison)), Entry(MISSING), absent, reason))
             continue
-        value, low, high = _of_times(comparison)
+        value, low, high = effect.ratio.estimate, effect.ratio.low, effect.ratio.high
         text, _, interval = ratio(value, low, high).partition(" ")
         rows.append(
             (

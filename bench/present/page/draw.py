@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.cards.tasks.base import MetricRow
 from bench.errors import Unavailable
-from bench.numbers import significant
+from bench.numbers import is_unstable, significant
 from bench.present.page.names import NEUTRAL, in_picture
 from bench.record.result import Estimate
 
@@ -171,7 +171,7 @@ def dot_plot(found: Sequence[Lane], axis: Axis) -> tuple[dict[str, Any], int]:
         x / axis.scale
         for _, lane in lanes
         for dot in lane.dots
-        for x in (dot.value, dot.low, dot.high)
+        for x in (_held(dot) if axis.log else (dot.value, dot.low, dot.high))
         if x is not None and math.isfinite(x)
     ]
     if axis.reference is not None:
@@ -206,6 +206,18 @@ def dot_plot(found: Sequence[Lane], axis: Axis) -> tuple[dict[str, Any], int]:
         ),
     }
     return figure, height
+
+
+def _held(dot: Dot) -> tuple[float, ...]:
+    if dot.low is None or dot.high is None:
+        return (dot.value,)
+    return held_ends(dot.value, dot.low, dot.high)
+
+
+def held_ends(value: float, low: float, high: float) -> tuple[float, ...]:
+    """What a logarithmic axis has to hold of a figure: its bounds too, unless they are unstable;
+    beside such bars, which run off the edge, nobody would tell other dots apart."""
+    return (value,) if is_unstable(value, low, high) else (value, low, high)
 
 
 def clipped(label: str, most: int = _MOST_LETTERS) -> str:

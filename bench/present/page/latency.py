@@ -7,7 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from bench.numbers import MISSING, TIME_UNITS, Unit, column_unit, duration, half_width, in_unit
+from bench.numbers import (
+    MISSING,
+    TIME_UNITS,
+    Unit,
+    column_unit,
+    duration,
+    half_width,
+    in_unit,
+    interval_words,
+)
 from bench.present.page.distributions import SHARES, Curve, read_curves
 from bench.present.page.draw import (
     DASHES,
@@ -111,7 +120,8 @@ def _lane(record: Record, unit: Unit, *, several: bool, palette: Palette) -> Lan
     hover = "<br>".join(
         (
             f"<b>{in_picture(lane_label(record.cell, several_loads=several))}</b>",
-            f"{duration(found.value)} ({duration(found.low)} to {duration(found.high)})",
+            f"{duration(found.value)} "
+            f"{interval_words(found.value, found.low, found.high, duration)}",
             f"{len(record.invocations)} invocations, {record.latency.samples} calls",
         )
     )

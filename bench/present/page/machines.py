@@ -25,6 +25,7 @@ from bench.present.page.draw import (
     checked,
     front_layout,
     front_point,
+    held_ends,
     legend,
     name_beside,
 )
@@ -154,7 +155,8 @@ def _value(point: FrontPoint) -> Estimate:
 def _spec(front: Front, figures: Figures, palette: Palette) -> dict[str, Any]:
     places = list(dict.fromkeys(place_name(p.entry.column) for p in front.points))
     scale = figures.unit.scale if figures.unit is not None else 1 / MILLION
-    ends = [x / scale for p in front.points for x in (_value(p).low, _value(p).high)]
+    costs = [_value(point) for point in front.points]
+    ends = [x / scale for cost in costs for x in held_ends(cost.value, cost.low, cost.high)]
     what = "Median latency of one query" if front.by == "latency" else "Throughput"
     metric = front.points[0].metric
     dots = [_dot(p, figures, palette, places, scale) for p in front.points]

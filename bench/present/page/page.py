@@ -28,7 +28,7 @@ from bench.present.page.sections import SECTIONS, About
 from bench.present.page.selection import Selection, select
 from bench.present.page.template import rendered
 from bench.store.machines import by_machine
-from bench.store.run import StoredRun
+from bench.store.run import StoredRun, marks_of
 
 _TITLE_LIMIT = 160
 _MARK_LIMIT = 600
@@ -72,8 +72,8 @@ def make_page(
     palette = Palette.of([r for run in runs for r in chosen[_letter_of(lettered, run)].records])
     machines = _machines(runs)
     parts = [
-        _run_part(letter, run, chosen[letter], palette, machine, several=len(runs) > 1)
-        for (letter, run), machine in zip(lettered, machines, strict=True)
+        _run_part(letter, run, chosen[letter], palette, machine, mark, several=len(runs) > 1)
+        for (letter, run), machine, mark in zip(lettered, machines, _marks(runs), strict=True)
     ]
     compared = [(letter, _only(run, chosen[letter])) for letter, run in lettered]
     return Page(
@@ -93,6 +93,16 @@ def _machines(runs: Sequence[StoredRun]) -> list[str]:
         return [""] * len(runs)
     return [
         next(m.name for m, mine in found.items() if any(run is o for o in mine)) for run in runs
+    ]
+
+
+def _marks(runs: Sequence[StoredRun]) -> list[str]:
+    """What is to be said of each run's bundle: with the first of its runs, and with each where
+    nobody can vouch for the numbers."""
+    told = [(run.mark, marks_of([run])) for run in runs]
+    return [
+        "" if mark and not run.unchecked and (mark, marks) in told[:place] else mark
+        for place, (run, (mark, marks)) in enumerate(zip(runs, told, strict=True))
     ]
 
 
@@ -126,6 +136,7 @@ def _run_part(
     selection: Selection,
     palette: Palette,
     machine: str,
+    mark: str,
     *,
     several: bool,
 ) -> RunPart:
@@ -155,7 +166,7 @@ def _run_part(
         subtitle=f"{created} · {cpu} · {_counts(run, selection)}",
         answers=tuple(answers),
         sections=tuple(section for section in sections if not section.empty),
-        sure=tuple(_how_sure(selection, run.mark)),
+        sure=tuple(_how_sure(selection, mark)),
         banner=banner(records, selection.failed, prefix),
     )
 

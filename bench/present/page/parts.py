@@ -158,6 +158,13 @@ def estimate_entry(found: Estimate | None, unit: Unit) -> Entry:
     return Entry(in_unit(found.value, unit), width, (found.value, found.low, found.high))
 
 
+def figure_entry(found: Estimate | None, lone: float | None, unit: Unit) -> Entry:
+    """An estimate, or the ``lone`` figure of one invocation, which has no bounds."""
+    if found is None and lone is not None:
+        return Entry(in_unit(lone, unit), values=(lone, None, None))
+    return estimate_entry(found, unit)
+
+
 def number_entry(value: float | None, unit: Unit | None = None) -> Entry:
     """A bare number; a count as it is."""
     if value is None:

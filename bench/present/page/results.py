@@ -20,7 +20,7 @@ from bench.present.page.parts import (
     Entry,
     Table,
     bounds,
-    estimate_entry,
+    figure_entry,
     number_entry,
     score_entry,
     score_unit,
@@ -131,10 +131,16 @@ def _units(records: Sequence[Record]) -> dict[str, Unit]:
     timed = [r for r in records if not r.simulated]
     return {
         "latency": column_unit(
-            [r.latency.median_ns.value for r in timed if r.latency and not r.cell.is_rate],
+            [
+                r.latency.median_ns.value if r.latency else r.lone_ns
+                for r in timed
+                if not r.cell.is_rate
+            ],
             TIME_UNITS,
         ),
-        "rate": column_unit([r.throughput.value for r in timed if r.throughput], RATE_UNITS),
+        "rate": column_unit(
+            [r.throughput.value if r.throughput else r.lone_rate for r in timed], RATE_UNITS
+        ),
         "memory": column_unit([r.memory.peak_rss_bytes for r in timed if r.memory], BYTE_UNITS),
         "load": column_unit([r.load_ns.value for r in timed if r.load_ns], TIME_UNITS),
         "first": column_unit(
@@ -159,9 +165,13 @@ def _row(line: _Row, units: dict[str, Unit]) -> tuple[Entry, ...]:
         Entry(cell.variant),
         Entry(line.target),
         min(map(_status, records), key=lambda entry: _WORST_FIRST.index(entry.text)),
-        estimate_entry(latency.median_ns if latency else None, units["latency"]),
+        figure_entry(
+            latency.median_ns if latency else None,
+            timed.lone_ns if timed else None,
+            units["latency"],
+        ),
         number_entry(latency.p99.value_ns if latency else None, units["latency"]),
-        estimate_entry(throughput, units["rate"]),
+        figure_entry(throughput, rated.lone_rate if rated else None, units["rate"]),
         _batch(rated, cell.batch),
         number_entry(max(peaks, default=None), units["memory"]),
         score_entry(next((r for r in records if r.accuracy is not None), None)),

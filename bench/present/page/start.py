@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.numbers import TIME_UNITS, column_unit, duration
+from bench.numbers import TIME_UNITS, column_unit, duration, interval_words
 from bench.present.page.draw import Axis, Dot, Lane, checked, dot_plot
 from bench.present.page.names import (
     Palette,
@@ -36,7 +36,7 @@ def section(records: Sequence[Record], palette: Palette, prefix: str) -> Section
                 value.low,
                 value.high,
                 f"<b>{label}</b><br>{what}: {duration(value.value)} "
-                f"({duration(value.low)} to {duration(value.high)})",
+                f"{interval_words(value.value, value.low, value.high, duration)}",
                 palette.colour(record.cell.model.name),
                 f"{palette.symbol(record.cell.target)}{_FORM[what]}",
                 what,

@@ -17,6 +17,7 @@ from bench.numbers import (
     duration,
     half_width,
     in_unit,
+    interval_words,
     rate,
 )
 from bench.present.page.draw import (
@@ -27,6 +28,7 @@ from bench.present.page.draw import (
     checked,
     dot_plot,
     error_bars,
+    held_ends,
     layout,
     log_axis,
 )
@@ -87,7 +89,7 @@ def _dots(rated: Sequence[Record], palette: Palette, name: str) -> Picture:
         found = record.throughput
         assert found is not None
         label = _label(record.cell, several=several)
-        interval = f"{rate(found.value)} ({rate(found.low)} to {rate(found.high)})"
+        interval = f"{rate(found.value)} {interval_words(found.value, found.low, found.high, rate)}"
         hover = f"<b>{in_picture(label)}</b><br>{interval}<br>{_load(record.cell)}"
         dot = Dot(
             found.value,
@@ -226,9 +228,8 @@ def _lines(
     values = sorted({value for line in drawn for value, _ in line[3]})
     targets = list(dict.fromkeys(line[2] for line in drawn))
     traces = [_trace(line, targets, unit, variable, what, palette) for line in drawn]
-    ends = [
-        x / unit.scale for r in everything if (e := what.of(r)) is not None for x in (e.low, e.high)
-    ]
+    known = [found for record in everything if (found := what.of(record)) is not None]
+    ends = [x / unit.scale for e in known for x in held_ends(e.value, e.low, e.high)]
     x = log_axis(f"{variable.capitalize()} (log scale)", values)
     x |= {"tickvals": values, "ticktext": [str(value) for value in values]}
     legend = {"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top", "font": {"size": 11}}
@@ -266,7 +267,8 @@ def _trace(
         found = what.of(record)
         if found is None:
             continue
-        interval = f"{what.told(found.value)} ({what.told(found.low)} to {what.told(found.high)})"
+        within = interval_words(found.value, found.low, found.high, what.told)
+        interval = f"{what.told(found.value)} {within}"
         hover = f"<b>{in_picture(label)}</b><br>{variable} {value}: {interval}"
         dots.append(Dot(found.value, found.low, found.high, hover, colour))
         places.append(value)

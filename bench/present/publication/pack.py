@@ -51,7 +51,7 @@ from bench.store.check import check_copy
 from bench.store.compact import copy_run, refuse_links
 from bench.store.derive import derived
 from bench.store.files import BUNDLE, ENERGY, FACTS, INVOCATIONS, RECORDS, RESUMES, WORKERS
-from bench.store.machines import machine_of
+from bench.store.machines import by_machine, machine_of
 from bench.store.run import StoredRun, read_run
 
 _LINES = (
@@ -125,8 +125,8 @@ def _file(output: Path, manifest: Manifest, runs: Sequence[StoredRun]) -> Path:
     if not output.is_dir():
         return output
     latest = max((run.header.created_at for run in runs), default="")[:10].replace("-", "")
-    machines = {machine_of(run).name for run in runs}
-    machine = machines.pop() if len(machines) == 1 else ""
+    machines = [machine.name for machine in by_machine(runs)]
+    machine = machines[0] if len(machines) == 1 else ""
     called = manifest.label or machine or "bundle"
     parts = [file_stem(part) for part in (called, latest) if part]
     return output / f"{'-'.join([*parts, manifest.bundle_id[:12]])}{BUNDLE}"

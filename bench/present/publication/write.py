@@ -36,7 +36,7 @@ from bench.store.compact import copy_run, refuse_links
 from bench.store.fields import RESULT_FIELDS
 from bench.store.machines import given_name
 from bench.store.rows import result_rows
-from bench.store.run import StoredRun
+from bench.store.run import StoredRun, remarks_of
 
 README = "README.md"
 PAGE = "index.html"
@@ -157,13 +157,12 @@ def publish(runs: Sequence[StoredRun], folder: Path, title: str) -> list[str]:
     Raises `SpecError` where the folder is something else, can't be written, or a run is empty.
     """
     names = _names(runs)
-    problems: list[str] = []
+    problems = remarks_of(runs)
     sections = []
     for name, run in zip(names, runs, strict=True):
         if not run.records:
             raise SpecError(f"{run.path}: it has no records yet, so there is nothing to publish.")
         refuse_links(run.path)
-        problems += [f"{run.path}: {text}" for text in run.remarks]
         made, unread = section(name, run)
         problems += unread
         sections.append(made)

@@ -27,7 +27,7 @@ from bench.cache import cache_folder
 from bench.cell import Frozen
 from bench.errors import SpecError
 from bench.files import irregular, regular_files
-from bench.numbers import printable
+from bench.numbers import counted, printable
 from bench.store.bundle import limits
 from bench.store.bundle.archive import Archive
 from bench.store.bundle.manifest import (
@@ -45,6 +45,8 @@ _DIGITS = 32
 _DERIVING = ("stats", "record", "store", "cards/tasks")
 #: As many as are in the names of files that `bench results pack` names.
 _SHOWN_DIGITS = 12
+#: How the mark of a bundle begins whose numbers nobody can vouch for.
+UNCHECKED = "unchecked"
 _CONTENT = "content"
 _VERDICT = "verdict.json"
 
@@ -132,8 +134,14 @@ def judge(found: Unpacked) -> Verdict:
 
 def shown(run: Path) -> str:
     """How people are told which run lies at a path: those of unpacked bundles by the bundle."""
+    bundle = bundle_name(run)
+    return f"{bundle}: {run.name}" if bundle else str(run)
+
+
+def bundle_name(run: Path) -> str:
+    """How people are told of the bundle that a run was unpacked from; empty for other runs."""
     place = _place_of(run)
-    return str(run) if place is None else f"bundle {place.name[:_SHOWN_DIGITS]}: {run.name}"
+    return "" if place is None else f"bundle {place.name[:_SHOWN_DIGITS]}"
 
 
 @cache
@@ -155,11 +163,13 @@ def mark(run: Path) -> str:
         return ""
     verdict = _read_verdict(place / _VERDICT)
     if verdict is None or verdict.derived_by != deriver():
-        return "unchecked: the numbers of this bundle were not derived again"
+        return f"{UNCHECKED}: the numbers of this bundle were not derived again"
     if verdict.problems:
+        wrong = counted(len(verdict.problems), "value")
+        verb = "does" if len(verdict.problems) == 1 else "do"
         return (
-            f"unchecked: {len(verdict.problems)} values of this bundle do not follow from its raw "
-            f"data, first {verdict.problems[0]}"
+            f"{UNCHECKED}: {wrong} of this bundle {verb} not follow from its raw data, first "
+            f"{verdict.problems[0]}"
         )
     told = [f"from its bundle: {taken_in_words(verdict.taken)}"] if verdict.taken else []
     told += [reworded_in_words(verdict.reworded)] if verdict.reworded else []

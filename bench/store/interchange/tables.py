@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 
 from bench.store.frames import load, run_row
+from bench.store.machines import machine_names
 from bench.store.rows import result_rows
 from bench.store.run import StoredRun
 
@@ -17,7 +18,9 @@ Written = tuple[bytes, list[str]]
 def rows(runs: Sequence[StoredRun]) -> list[dict[str, object]]:
     """One flat row a record: the keys of `bench.store.fields.RUN_FIELDS` and `RESULT_FIELDS`."""
     return [
-        {**run_row(run.path, run.header), **row} for run in runs for row in result_rows(run.records)
+        {**run_row(run.path, run.header, machine), **row}
+        for run, machine in zip(runs, machine_names(runs), strict=True)
+        for row in result_rows(run.records)
     ]
 
 

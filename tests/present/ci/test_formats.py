@@ -102,6 +102,12 @@ def test_junit_has_a_failure_for_a_regression_an_error_for_a_crash_and_skips_the
         "fashion-student z:cpu": ["skipped"],
     }
     assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("6", "2", "1")
+    slower = root.find(".//failure[@type='fail']")
+    assert slower is not None
+    assert "takes 1.50x (1.49–1.51) as long as the baseline; 1.05x is allowed." in str(
+        slower.get("message")
+    )
+    assert slower.text == "1.50x (1.49–1.51) the baseline's time, ≤ 1.05x is allowed"
     inconclusive = root.find(".//skipped[@type='inconclusive']")
     assert inconclusive is not None
     assert "invocations" in (inconclusive.get("message") or "")

@@ -19,8 +19,8 @@ from bench.cards.tasks.base import Change
 from bench.errors import SpecError
 from bench.judge.deal import make_deal
 from bench.present.page.distributions import SHARES, read_curves
-from bench.present.page.draw import log_ticks
-from bench.present.page.first.cards import deal_cards
+from bench.present.page.draw import Axis, Dot, Lane, dot_plot, log_ticks
+from bench.present.page.first.cards import deal_cards, speed_cards
 from bench.present.page.names import NEUTRAL, SEVERAL, Palette, in_picture
 from bench.present.page.page import Page, make_page, render
 from bench.present.page.parts import Picture, Table
@@ -79,6 +79,27 @@ def test_the_cards_are_the_fastest_and_the_fastest_at_full_accuracy() -> None:
     assert (second.number, second.what) == ("400", "fashion-teacher · a:cpu")
     assert second.times.startswith("1.2")
     assert first.colour != second.colour
+
+
+def test_a_card_names_who_is_not_told_apart_from_its_winner() -> None:
+    rng = np.random.default_rng(4)
+    cells = [a_cell(TEACHER, f"t{n}:cpu") for n in range(6)]
+    records = [measured(noisy(rng, 4e5, 8, 0.05), c, median_ns=4e5, accuracy=0.9) for c in cells]
+    (card,) = deal_cards(make_deal(records, lambda _: by_score), by_score, Palette.of(records))
+    assert card.figures[-1] == (
+        "not distinguishable from it: fashion-teacher t1:cpu, fashion-teacher t2:cpu, "
+        "fashion-teacher t3:cpu and 2 more"
+    )
+    (alone,) = speed_cards(records, Palette.of(records))
+    assert alone.figures[-1].endswith(" and 2 more")
+
+
+def test_an_unstable_interval_runs_off_the_axis_and_does_not_set_it() -> None:
+    dots = [Dot(1.0, 0.9, 1.1, "", ""), Dot(2.0, 1e-9, 4e9, "", "")]
+    spec, _ = dot_plot([Lane("x", tuple(dots))], Axis("times", log=True))
+    low, high = (10**end for end in spec["layout"]["xaxis"]["range"])
+    assert 0.5 < low < 0.9
+    assert 2.0 < high < 4.0
 
 
 def by_score(one: Record, other: Record) -> Change:
@@ -305,7 +326,7 @@ def test_runs_of_a_machine_that_changed_are_both_shown_and_not_compared() -> Non
     ]
     page = make_page(runs)
     assert page.between is not None
-    assert "not comparable, they differ in machine" in page.between.paragraphs[0]
+    assert "not comparable, they differ in hardware" in page.between.paragraphs[0]
     assert not page.between.pictures
     assert len(page.results.rows) == 2
     allowed = make_page(runs, allowed=["machine"])

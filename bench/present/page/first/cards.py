@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from bench.judge.deal import Cost, Deal, Point
+from bench.judge.deal import Cost, Deal, Point, cheapest, level_records, level_with, safest
 from bench.judge.pairs import Changed, time_ratio
 from bench.numbers import (
     RATE_UNITS,
@@ -14,7 +14,7 @@ from bench.numbers import (
     in_unit,
     ratio,
 )
-from bench.present.deal import cheapest, point_name, safest, superlative
+from bench.present.deal import LEVEL, listed, point_name, superlative
 from bench.present.page.names import Palette, lane_label, model_and_variant, target_words
 from bench.present.page.parts import Card
 from bench.present.page.selection import time_of_sample
@@ -55,7 +55,8 @@ def _point(
     times = _times(point.record, other.record, deal.cost) if other is not None else ""
     score = point.scored.accuracy.value if point.scored and point.scored.accuracy else None
     shown = point.metric.scale.value(score.value, score.low, score.high) if score else ""
-    figures = tuple(filter(None, (shown, against)))
+    level = _level([point_name(p) for p in level_with(deal, point)])
+    figures = tuple(filter(None, (shown, against, level)))
     return _card(why, point.record, deal.cost, (times, than if times else ""), figures, palette)
 
 
@@ -108,6 +109,10 @@ def _against(best: Point, safe: Point, changed: Changed) -> str:
     return f"{amount} {change_words(change)}"
 
 
+def _level(names: Sequence[str]) -> str:
+    return f"{LEVEL}: {listed(names)}" if names else ""
+
+
 def speed_cards(timed: Sequence[Record], palette: Palette) -> Iterator[Card]:
     """The fastest target of each model and load, at most so many, beside the one after it."""
     groups: dict[tuple[object, ...], list[Record]] = {}
@@ -122,4 +127,5 @@ def speed_cards(timed: Sequence[Record], palette: Palette) -> Iterator[Card]:
         why = f"Fastest, {cell.scenario} batch {cell.batch}"
         times = _times(best, others[0], cost) if others else ""
         than = f"as fast as {lane_label(others[0].cell)}" if times else ""
-        yield _card(why, best, cost, (times, than), (), palette)
+        level = _level([lane_label(r.cell) for r in level_records(best, others, cost)])
+        yield _card(why, best, cost, (times, than), (level,) if level else (), palette)

@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.errors import SpecError
 from bench.judge.changes import Changes
-from bench.judge.deal import Cost, Deal, Point, make_deal
+from bench.judge.deal import Cost, Deal, Point, cheapest, make_deal, safest
 from bench.judge.ranking import rankings
 from bench.numbers import (
     RATE_UNITS,
@@ -15,14 +15,16 @@ from bench.numbers import (
     Unit,
     column_unit,
     duration,
+    interval_words,
     rate,
 )
-from bench.present.deal import cheapest, notes, point_name, safest
+from bench.present.deal import notes, point_name
 from bench.present.page.draw import (
     STATES,
     checked,
     front_layout,
     front_point,
+    held_ends,
     legend,
     name_beside,
 )
@@ -160,7 +162,8 @@ def _front_words(deal: Deal) -> str:
 
 def _front_spec(deal: Deal, unit: Unit, palette: Palette) -> dict[str, Any]:
     traces = [_point_trace(deal, place, unit, palette) for place in range(len(deal.points))]
-    costs = [x for p in deal.points if (s := spread(p.record, deal.cost)) for x in _ends(s, unit)]
+    known = [s for p in deal.points if (s := spread(p.record, deal.cost))]
+    costs = [x / unit.scale for s in known for x in held_ends(s.value, s.low, s.high)]
     what = "Median latency of one query" if deal.cost == "latency" else "Throughput"
     return {
         "data": [_stairs(deal, unit), *traces, *_legend(deal, palette)],
@@ -172,10 +175,6 @@ def _front_spec(deal: Deal, unit: Unit, palette: Palette) -> dict[str, Any]:
             _names(deal, unit),
         ),
     }
-
-
-def _ends(found: Estimate, unit: Unit) -> tuple[float, float]:
-    return found.low / unit.scale, found.high / unit.scale
 
 
 def _point_trace(deal: Deal, place: int, unit: Unit, palette: Palette) -> dict[str, Any]:
@@ -217,7 +216,7 @@ def _point_hover(deal: Deal, place: int, cost: Estimate, score: Estimate) -> tup
     return (
         f"<b>{in_picture(model_and_variant(cell))}</b>",
         in_picture(target_words(cell)),
-        f"{words(cost.value)} ({words(cost.low)} to {words(cost.high)})",
+        f"{words(cost.value)} {interval_words(cost.value, cost.low, cost.high, words)}",
         deal.points[place].metric.scale.value(score.value, score.low, score.high),
         in_picture(_stands(deal, place)),
     )
