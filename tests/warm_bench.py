@@ -39,7 +39,6 @@ IMPORTED = (
     "duckdb",
     "onnx",
     "onnx.reference",
-    "scipy.stats",
 )
 
 
