@@ -35,9 +35,10 @@ IMPORTED = (
     "bench.present.gate",
     "bench.present.results",
     "bench.judge.lineage",
+    "bench.store.columnar",
+    "duckdb",
     "onnx",
     "onnx.reference",
-    "pyarrow.parquet",
 )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,6 +37,7 @@ from bench.runtimes.targets import (
 )
 from bench.scenarios import find_scenario
 from bench.spec import Suite
+from bench.store import columnar
 
 
 @dataclass(frozen=True)
@@ -156,4 +156,4 @@ def _import_ahead(backends: Sequence[str], processes: Launcher, threads: int) ->
     for name in backends:
         with contextlib.suppress(Exception):  # probing will tell what is wrong
             processes.prepare(find_runtime(name), threads)
-    importlib.import_module("pyarrow.parquet")
+    columnar.make_ready()

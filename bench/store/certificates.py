@@ -24,7 +24,8 @@ from bench.arrays import Array
 from bench.errors import SpecError
 from bench.files import make_folder, write_bytes, write_text
 from bench.record.certificate import CERTIFICATE_VERSION, Certificate
-from bench.store.predictions import packed, read_predictions
+from bench.store.columnar import packed
+from bench.store.predictions import read_predictions
 from bench.validation import first_problem
 
 FILE = "certificate.json"

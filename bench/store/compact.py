@@ -22,12 +22,16 @@ from bench.record.block import CANARY
 from bench.record.facts import CellFacts
 from bench.record.header import RunHeader
 from bench.record.windows import IDLE
-from bench.store import outputs
+from bench.store import columnar, outputs
+from bench.store.columnar import Unreadable
 from bench.store.derive import invocations_used
 from bench.store.find import ENERGY, FACTS, HEADER, INVOCATIONS, RECORDS, RESUMES, WORKERS
 from bench.store.raw import read_raw
 from bench.store.run import StoredRun
-from bench.store.samples import sample_files
+from bench.store.samples import by_invocation, read_rows, sample_files
+
+#: As small as zstd makes it in a reasonable time: it is read often, and sent.
+_LEVEL = 19
 
 
 def refuse_links(run: Path) -> None:
@@ -97,42 +101,37 @@ def copy_run(run: StoredRun, folder: Path, header: RunHeader) -> None:
 
 def _copy_samples(source: Path, target: Path, run: StoredRun) -> None:
     """The file as it is where records use all of it, else without the rows that none uses."""
-    import pyarrow as pa  # pyarrow: start-up
-    import pyarrow.parquet as pq  # pyarrow: start-up
-
     try:
-        table = pq.read_table(source, read_dictionary=["cell_id"])
-    except (OSError, pa.ArrowException) as error:
+        used = _used_rows(read_rows(source), invocations_used(run))
+        if used.all():
+            shutil.copyfile(source, target)
+        elif used.any():
+            target.write_bytes(columnar.repacked(source, used))
+    except Unreadable as error:
         raise SpecError(f"{source}: the samples can't be read: {error}.") from error
-    used = _used_rows(table, invocations_used(run))
-    if used.all():
-        shutil.copyfile(source, target)
-    elif used.any():
-        pq.write_table(table.filter(pa.array(used)), target, compression="zstd")
 
 
-def _used_rows(table: Any, used: Collection[tuple[str, int | None]]) -> Array:
+def _used_rows(table: dict[str, Any], used: Collection[tuple[str, int | None]]) -> Array:
     """A mask of the rows that some record uses; the canary's are used where others are."""
-    cells, invocations = table["cell_id"].combine_chunks(), table["invocation"].to_numpy()
-    names, codes = cells.dictionary.to_pylist(), cells.indices.to_numpy(zero_copy_only=False)
-    keys, places = np.unique(np.stack([codes, invocations], axis=1), axis=0, return_inverse=True)
-    pairs = [(names[code], int(index)) for code, index in keys]
-    known = np.array([key in used or (key[0], None) in used for key in pairs], dtype=bool)
-    beats = np.array([name == CANARY for name, _ in pairs], dtype=bool)
-    return ((known | beats) if known.any() else known)[places.ravel()]
+    by_key = dict(by_invocation(table))
+    known = [rows for key, rows in by_key.items() if key in used or (key[0], None) in used]
+    mask = np.zeros(len(table["cell_id"]), dtype=bool)
+    for rows in (*known, *(rows for key, rows in by_key.items() if known and key[0] == CANARY)):
+        mask[rows] = True
+    return mask
 
 
 def _copy_predictions(run: StoredRun, folder: Path) -> None:
-    import pyarrow.parquet as pq  # pyarrow: start-up
-
     wanted = {r.accuracy.predictions: r for r in run.records if r.accuracy is not None}
     for name, record in sorted(wanted.items()):
         source = run.path / name
         if source.is_file():
             bulky = bulky_columns(record.cell.model.task)
-            columns = [c for c in pq.read_schema(source).names if c not in bulky]
-            table = pq.read_table(source, columns=columns)
-            pq.write_table(table, folder / name, compression="zstd", compression_level=19)
+            try:
+                kept = [c for c in columnar.column_names(source) if c not in bulky]
+                (folder / name).write_bytes(columnar.repacked(source, columns=kept, level=_LEVEL))
+            except Unreadable as error:
+                raise SpecError(f"{source}: the predictions can't be read: {error}.") from error
 
 
 def _copy_outputs(run: StoredRun, facts: Sequence[CellFacts], folder: Path) -> None:

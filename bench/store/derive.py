@@ -30,11 +30,12 @@ from bench.record.steps import steps_checked
 from bench.record.windows import IDLE
 from bench.scenarios import DEFAULT, LANGUAGE_DEFAULT, find_scenario
 from bench.spec import Suite
+from bench.store.columnar import Unreadable, column_names
 from bench.store.outputs import read_outputs
 from bench.store.predictions import read_predictions
 from bench.store.raw import RawFacts, read_raw
 from bench.store.run import StoredRun
-from bench.store.samples import TTFT
+from bench.store.samples import TTFT, read_rows, sample_files
 
 #: By cell and invocation.
 Measured = dict[tuple[str, int], list[Block]]
@@ -100,15 +101,12 @@ _KEPT_IN_RECORDS = ("parity", "placement.nodes", "placement.time_share")
 def read_blocks(path: Path) -> tuple[Measured, dict[tuple[str, int], float]]:
     """All blocks of a run, and for each invocation the canary's median in its generation, which is
     a file. Raises `SpecError` where a file is broken."""
-    import pyarrow as pa  # pyarrow: start-up
-    import pyarrow.parquet as pq  # pyarrow: start-up
-
     measured: Measured = {}
     canaries: dict[tuple[str, int], float] = {}
-    for file in sorted((path / "samples").glob("*.parquet")):
+    for file in sample_files(path):
         try:
-            table = pq.read_table(file)
-        except (OSError, pa.ArrowException) as error:
+            table = _read_rows(file)
+        except Unreadable as error:
             raise SpecError(f"{file}: the samples can't be read: {error}.") from error
         found: Measured = {}
         for block in _blocks(table):
@@ -124,32 +122,33 @@ def read_blocks(path: Path) -> tuple[Measured, dict[tuple[str, int], float]]:
     return measured, canaries
 
 
-def _blocks(table: Any) -> Iterator[Block]:
+def _read_rows(file: Path) -> dict[str, Any]:
+    there = TTFT in column_names(file)
+    names = ("round", "position", "latency_ns", *((TTFT,) if there else ()))
+    table = read_rows(file, **dict.fromkeys(names, np.ndarray))
+    if any(np.ma.is_masked(table[name]) for name in names if name != TTFT):
+        raise Unreadable("some of its rows have gaps")
+    return table
+
+
+def _blocks(table: dict[str, Any]) -> Iterator[Block]:
     """Consecutive rows of one cell, invocation, round and position are a block."""
-    cells = np.array(table["cell_id"].to_pylist(), dtype=object)
-    if not len(cells):
+    names, codes = table["cell_id"].names, table["cell_id"].codes
+    if not len(codes):
         return
-    names, codes = np.unique(cells.astype(str), return_inverse=True)
-    columns = {
-        name: table[name].to_numpy(zero_copy_only=False)
-        if name == "disturbed"
-        else table[name].to_numpy()
-        for name in ("invocation", "round", "position", "disturbed", "latency_ns")
-    }
-    ttft_ns = table[TTFT].fill_null(-1).to_numpy() if TTFT in table.column_names else None
-    keys = (codes, columns["invocation"], columns["round"], columns["position"])
-    changes = np.zeros(len(cells) - 1, dtype=bool)
-    for key in keys:
+    ttft_ns = np.ma.filled(table[TTFT], -1) if TTFT in table else None
+    changes = np.zeros(len(codes) - 1, dtype=bool)
+    for key in (codes, table["invocation"], table["round"], table["position"]):
         changes |= np.diff(key) != 0
-    ends = [*(np.flatnonzero(changes) + 1), len(cells)]
+    ends = [*(np.flatnonzero(changes) + 1), len(codes)]
     for start, end in zip([0, *ends[:-1]], ends, strict=True):
         yield Block(
             cell_id=str(names[codes[start]]),
-            invocation=int(columns["invocation"][start]),
-            round=int(columns["round"][start]),
-            position=int(columns["position"][start]),
-            latency_ns=columns["latency_ns"][start:end],
-            disturbed=bool(columns["disturbed"][start]),
+            invocation=int(table["invocation"][start]),
+            round=int(table["round"][start]),
+            position=int(table["position"][start]),
+            latency_ns=table["latency_ns"][start:end],
+            disturbed=bool(table["disturbed"][start]),
             ttft_ns=None
             if ttft_ns is None or (ttft_ns[start:end] < 0).any()
             else ttft_ns[start:end],

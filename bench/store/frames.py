@@ -34,7 +34,7 @@ from bench.store.run import (
     read_run,
     take_finished,
 )
-from bench.store.samples import sample_files, sample_schema
+from bench.store.samples import TTFT, sample_files
 
 if TYPE_CHECKING:
     import pandas
@@ -95,12 +95,13 @@ def load(paths: Paths, what: What = "records") -> pandas.DataFrame:
 
 
 def require_pandas() -> None:
-    """Raises `Unavailable` where pandas is not installed."""
+    """Raises `Unavailable` where pandas or pyarrow is not installed."""
     try:
         import pandas  # noqa: F401  # the extra `data`
+        import pyarrow  # noqa: F401  # the extra `data`
     except ImportError as error:
         raise Unavailable(
-            "Tables (bench.load, Parquet files) need pandas, which is not installed.",
+            f"Tables (bench.load, Parquet files) need {error.name}, which is not installed.",
             "Install the extra `data` (pip install 'infer-bench[data]').",
         ) from error
 
@@ -270,6 +271,22 @@ def _samples(runs: list[Path], skipped: list[str]) -> pandas.DataFrame:
     return joined.to_pandas(split_blocks=True, self_destruct=True)
 
 
+def _sample_schema() -> Any:
+    """What the columns hold, those included that not every file has."""
+    import pyarrow as pa  # pyarrow: start-up
+
+    whole = ("invocation", "round", "position")
+    times = ("latency_ns", TTFT)
+    return pa.schema(
+        [
+            ("cell_id", pa.dictionary(pa.int32(), pa.string())),
+            *((name, pa.int32()) for name in whole),
+            ("disturbed", pa.bool_()),
+            *((name, pa.int64()) for name in times),
+        ]
+    )
+
+
 def _sample_tables(files: list[Path], skipped: list[str]) -> list[Any]:
     """All files in one read, which uses all cores; file by file where one of them is broken."""
     import pyarrow as pa  # pyarrow: start-up
@@ -279,7 +296,7 @@ def _sample_tables(files: list[Path], skipped: list[str]) -> list[Any]:
         return []
     try:
         # By the schema, so that a column that a file doesn't have is null.
-        return [pq.read_table(files, schema=sample_schema(), read_dictionary=["cell_id"])]
+        return [pq.read_table(files, schema=_sample_schema(), read_dictionary=["cell_id"])]
     except (OSError, pa.ArrowException) as error:
         if len(files) > 1:
             return [table for file in files for table in _sample_tables([file], skipped)]

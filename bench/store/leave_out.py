@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from bench.errors import SpecError
 from bench.files import write_bytes, write_text
 from bench.record.header import RunHeader
 from bench.record.result import SCHEMA_VERSION, Record
 from bench.record.steps import steps_checked
+from bench.store import columnar
+from bench.store.columnar import Unreadable
 from bench.store.find import ENERGY, FACTS, HEADER, INVOCATIONS, RECORDS, WORKERS
 from bench.store.run import read_header_or_none, read_run
-from bench.store.samples import sample_files
+from bench.store.samples import read_rows, sample_files
 
 
 def leave_out(path: Path, cell_ids: Collection[str]) -> None:
@@ -70,18 +75,10 @@ def _cell_of(line: bytes) -> str | None:
 
 def _filter_samples(file: Path, cell_ids: Collection[str]) -> None:
     """Without the rows of the cells; a file that can't be read stays, others skip it too."""
-    import pyarrow as pa  # pyarrow: start-up
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(file)
-    except (OSError, pa.ArrowException):
-        return
-    kept = pa.array([name not in cell_ids for name in table["cell_id"].to_pylist()], pa.bool_())
-    table = table.filter(kept)
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    write_bytes(file, sink.getvalue().to_pybytes())
+    with contextlib.suppress(Unreadable):
+        cells = read_rows(file)["cell_id"]
+        gone = [place for place, name in enumerate(cells.names) if name in cell_ids]
+        write_bytes(file, columnar.repacked(file, ~np.isin(cells.codes, gone)))
 
 
 def _check_steps_again(path: Path) -> None:

@@ -9,25 +9,12 @@ from typing import Any
 import numpy as np
 
 from bench.arrays import Array
+from bench.store import columnar
+from bench.store.columnar import Names, Unreadable
 
 #: The column of times to first tokens, in files that have any.
 TTFT = "ttft_ns"
-
-
-def sample_schema() -> Any:
-    """What the columns hold, those included that not every file has."""
-    import pyarrow as pa  # pyarrow: start-up
-
-    whole = ("invocation", "round", "position")
-    times = ("latency_ns", TTFT)
-    return pa.schema(
-        [
-            ("cell_id", pa.dictionary(pa.int32(), pa.string())),
-            *((name, pa.int32()) for name in whole),
-            ("disturbed", pa.bool_()),
-            *((name, pa.int64()) for name in times),
-        ]
-    )
+_ROW: dict[str, type] = {"cell_id": Names, "invocation": np.ndarray, "disturbed": np.ndarray}
 
 
 def sample_files(path: Path) -> list[Path]:
@@ -49,41 +36,45 @@ def read_ttft(path: Path) -> dict[str, dict[int, Array]]:
 
 
 def _read_column(path: Path, name: str) -> dict[str, dict[int, Array]]:
-    import pyarrow as pa  # pyarrow: start-up
-    import pyarrow.parquet as pq  # pyarrow: start-up
-
     found: dict[str, dict[int, Array]] = {}
-    columns = ["cell_id", "invocation", "disturbed", name]
     for file in sample_files(path):
         try:
-            table = pq.read_table(file, columns=columns, read_dictionary=["cell_id"])
-        except (OSError, pa.ArrowException):
+            table = read_rows(file, **{name: np.ndarray})
+        except Unreadable:
             continue
-        for (cell_id, index), values in _by_invocation(table, name):
-            found.setdefault(cell_id, {})[index] = values
+        values = np.ma.filled(table[name], -1)
+        for key, rows in by_invocation(table):
+            if (values[rows] >= 0).all():
+                found.setdefault(key[0], {})[key[1]] = values[trusted_rows(table, rows)]
     return found
 
 
-def _by_invocation(table: Any, name: str) -> Iterator[tuple[tuple[str, int], Array]]:
-    """Split a table of samples without looking at any row twice; what has no values is left out."""
-    cells = table["cell_id"].combine_chunks()
+def read_rows(file: Path, **others: type) -> dict[str, Any]:
+    """What tells rows of samples apart, and other columns, each with what it has to be. Raises
+    `Unreadable`."""
+    table: dict[str, Any] = columnar.read(file, [*_ROW, *others])
+    for name, kind in (_ROW | others).items():
+        if not isinstance(table[name], kind):
+            raise Unreadable(f"its column {name} is not one of samples")
+    cells, invocations, disturbed = (table[name] for name in _ROW)
+    if (cells.codes < 0).any() or np.ma.is_masked(invocations) or np.ma.is_masked(disturbed):
+        raise Unreadable("some of its rows don't say what they belong to")
+    return table | {"invocation": invocations.astype(np.int64), "disturbed": disturbed.astype(bool)}
+
+
+def by_invocation(table: dict[str, Any]) -> Iterator[tuple[tuple[str, int], Array]]:
+    """The rows of each invocation of each cell, in the order of measuring, without looking at any
+    row twice."""
+    cells, invocations = table["cell_id"], table["invocation"]
     if not len(cells):
         return
-    names = cells.dictionary.to_pylist()
-    codes = cells.indices.to_numpy(zero_copy_only=False)
-    invocations = table["invocation"].to_numpy()
-    values = table[name].fill_null(-1).to_numpy()
-    trusted = ~table["disturbed"].to_numpy(zero_copy_only=False)
-    order = np.lexsort((invocations, codes))  # stable: the order of measuring stays
-    codes, invocations = codes[order], invocations[order]
-    values, trusted = values[order], trusted[order]
-    ends = np.flatnonzero((np.diff(codes) != 0) | (np.diff(invocations) != 0)) + 1
-    starts = np.concatenate([[0], ends])
-    for start, end in zip(starts, [*ends, len(order)], strict=True):
-        mine, kept = values[start:end], trusted[start:end]
-        if (mine < 0).any():
-            continue
-        yield (
-            (names[codes[start]], int(invocations[start])),
-            mine[kept] if kept.any() else mine,
-        )
+    order = np.lexsort((invocations, cells.codes))  # stable: the order of measuring stays
+    changes = (np.diff(cells.codes[order]) != 0) | (np.diff(invocations[order]) != 0)
+    for rows in np.split(order, np.flatnonzero(changes) + 1):
+        yield (cells.names[cells.codes[rows[0]]], int(invocations[rows[0]])), rows
+
+
+def trusted_rows(table: dict[str, Any], rows: Array) -> Array:
+    """Those of the undisturbed blocks; all, where every one was disturbed."""
+    kept = rows[~table["disturbed"][rows]]
+    return kept if len(kept) else rows

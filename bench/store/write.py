@@ -23,6 +23,7 @@ from bench.record.result import SCHEMA_VERSION, Invocation, Record
 from bench.record.resumption import Resumption
 from bench.record.windows import Window
 from bench.store import outputs
+from bench.store.columnar import Column, Names, packed
 from bench.store.find import (
     ENERGY,
     FACTS,
@@ -34,7 +35,6 @@ from bench.store.find import (
     only_run,
 )
 from bench.store.gaps import GAPS, gaps_column
-from bench.store.predictions import packed
 from bench.store.run import StoredRun, read_run
 from bench.store.samples import TTFT
 from bench.validation import first_problem
@@ -107,9 +107,6 @@ class RunStore:
 
     def write_samples(self, name: str, blocks: Sequence[Block]) -> None:
         """All blocks of one generation as ``samples/<name>.parquet``."""
-        import pyarrow as pa  # pyarrow: start-up
-        import pyarrow.parquet as pq  # pyarrow: start-up
-
         counts = [len(block.latency_ns) for block in blocks]
 
         def spread(values: Iterable[Any], dtype: Any) -> Array:
@@ -118,10 +115,8 @@ class RunStore:
         cells = [block.cell_id for block in blocks]
         names = sorted(set(cells))
         places = {name: place for place, name in enumerate(names)}
-        columns: dict[str, Any] = {
-            "cell_id": pa.DictionaryArray.from_arrays(
-                spread((places[cell] for cell in cells), np.int32), names
-            ),
+        columns: dict[str, Column] = {
+            "cell_id": Names(names, spread((places[cell] for cell in cells), np.int32)),
             "invocation": spread((b.invocation for b in blocks), np.int32),
             "round": spread((b.round for b in blocks), np.int32),
             "position": spread((b.position for b in blocks), np.int32),
@@ -131,14 +126,10 @@ class RunStore:
             else np.empty(0, np.int64),
         }
         if any(block.ttft_ns is not None for block in blocks):
-            columns[TTFT] = pa.concat_arrays([_first(block) for block in blocks])
+            columns[TTFT] = _ttft_column(blocks)
         if any(block.gaps_ns is not None for block in blocks):
             columns[GAPS] = gaps_column(blocks)
-        table = pa.table(columns)
-        with _disk_errors(self.path):
-            sink = pa.BufferOutputStream()
-            pq.write_table(table, sink, compression="zstd")
-            self.write_atomically(f"samples/{name}.parquet", sink.getvalue().to_pybytes())
+        self._write_columns(f"samples/{name}.parquet", columns)
 
     def write_predictions(self, name: str, columns: Mapping[str, Array]) -> str:
         """What was scored, one row an item; a column of shape (items, n) becomes lists of n.
@@ -146,7 +137,7 @@ class RunStore:
         Returns the file's name within the run.
         """
         relative = f"predictions/{name}.parquet"
-        self.write_atomically(relative, packed(columns))
+        self._write_columns(relative, columns)
         return relative
 
     def write_outputs(self, arrays: Sequence[Array]) -> str:
@@ -177,6 +168,11 @@ class RunStore:
                 os.fsync(file.fileno())
             partial.replace(path)
         self.written(relative)
+
+    def _write_columns(self, relative: str, columns: Mapping[str, Column]) -> None:
+        with _disk_errors(self.path):
+            data = packed(columns)
+        self.write_atomically(relative, data)
 
     def close(self) -> None:
         """Let another process resume this run."""
@@ -249,13 +245,12 @@ def _line(path: Path, value: Frozen) -> bytes:
     return text.encode() + b"\n"
 
 
-def _first(block: Block) -> Any:
-    """A block's times to first tokens as a column; nulls where it has none."""
-    import pyarrow as pa  # pyarrow: start-up
-
-    if block.ttft_ns is None:
-        return pa.nulls(len(block.latency_ns), pa.int64())
-    return pa.array(block.ttft_ns, pa.int64())
+def _ttft_column(blocks: Sequence[Block]) -> Array:
+    """The blocks' times to first tokens; masked where a block has none."""
+    absent = np.repeat([b.ttft_ns is None for b in blocks], [len(b.latency_ns) for b in blocks])
+    values = np.zeros(len(absent), np.int64)
+    values[~absent] = np.concatenate([b.ttft_ns for b in blocks if b.ttft_ns is not None])
+    return np.ma.MaskedArray(values, absent)
 
 
 def _new_folder(results: Path, name: str) -> Path:

@@ -33,6 +33,7 @@ HEAVY = [
     "numpy",
     "rich",
     "pyarrow",
+    "duckdb",
 ]
 
 

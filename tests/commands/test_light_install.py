@@ -30,18 +30,19 @@ for arguments in json.loads(sys.argv[1]):
 """
 
 
-def test_the_light_install_brings_neither_pandas_nor_plotly_nor_a_second_runtime() -> None:
+def test_the_light_install_brings_no_tables_no_pictures_and_no_second_runtime() -> None:
     light = light_install.closure([light_install.LIGHT])
-    assert {"numpy", "onnx", "onnxruntime", "click"} <= light
-    assert not light & {
-        *("pandas", "plotly", "narwhals", "torch", "openvino", "pytest", "sympy", "scipy")
-    }
-    assert {"pandas", "plotly", "scipy", "torch"} <= light_install.absent_modules()
+    assert {"numpy", "onnx", "onnxruntime", "click", "duckdb"} <= light
+    tables, pictures = {"pandas", "pyarrow"}, {"plotly", "narwhals"}
+    assert not light & {*tables, *pictures, "torch", "openvino", "pytest", "sympy", "scipy"}
+    assert {*tables, "plotly", "scipy", "torch"} <= light_install.absent_modules()
 
 
 def test_the_set_up_of_make_has_the_page_and_the_tables() -> None:
     """`make run` installs the extra `cpu`, and so does who reads the README."""
-    assert {"pandas", "plotly"} <= light_install.closure([Requirement("infer-bench[cpu]")])
+    assert {"pandas", "pyarrow", "plotly"} <= light_install.closure(
+        [Requirement("infer-bench[cpu]")]
+    )
 
 
 def test_runs_are_measured_shown_compared_and_gated_by_the_light_install(
@@ -51,13 +52,18 @@ def test_runs_are_measured_shown_compared_and_gated_by_the_light_install(
     quick = ("--scenario", "single-stream", "--max-time", "0.2", "--min-invocations", "2")
     where = ("-t", "onnxruntime:cpu", "--threads", "1", "--results", "run", *quick)
     commands = [
-        ("run", "-m", str(doubling_model), *where),
+        ("run", "-m", str(doubling_model), "-m", "fashion-student", *where),
         ("show", "run"),
         ("show", "run", "--json"),
         ("compare", "other", "run"),
         ("gate", "run", "--max-slowdown", "1000%", "--baseline", "other"),
         ("report", "run"),
         ("doctor", "onnxruntime"),
+        ("matrix", "run"),
+        ("results", "pack", "run", "-o", "packed.bench"),
+        ("publish", "--check", "packed.bench"),
+        ("results", "merge", "run", "-o", "merged"),
+        ("results", "export", "run", "-o", "run.csv"),
     ]
     done = subprocess.run(
         [sys.executable, "-c", _RUN_ALL, json.dumps(commands)],
@@ -72,10 +78,10 @@ def test_runs_are_measured_shown_compared_and_gated_by_the_light_install(
     )
     assert done.returncode == 0, done.stderr
     answers = {
-        arguments[0]: (code, out, err)
+        " ".join(arguments): (code, out, err)
         for arguments, code, out, err in map(json.loads, done.stdout.splitlines())
     }
-    code, _, err = answers.pop("report")
+    code, _, err = answers.pop("report run")
     assert code == 1, err
     assert err.strip() == (
         "bench: The page's pictures need plotly, which is not installed. Install the extra "
@@ -83,14 +89,15 @@ def test_runs_are_measured_shown_compared_and_gated_by_the_light_install(
     )
     for name, (code, out, err) in answers.items():
         assert code == 0, (name, out, err)
-    assert "doubling" in answers["show"][1]
+    assert "doubling" in answers["show run"][1]
 
 
-def test_loading_tables_without_pandas_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["pandas", "pyarrow"])
+def test_loading_tables_without_pandas_or_pyarrow_says_what_to_install(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(Unavailable, match=r"pip install 'infer-bench\[data\]'"):
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(Unavailable, match=rf"need {name}.*pip install 'infer-bench\[data\]'"):
         package.load(tmp_path)
 
 

@@ -29,8 +29,9 @@ import pytest
 
 #: What the tests or `bench` import and what takes a while.
 LIBRARIES = (
-    *("click", "hypothesis.extra.numpy", "jinja2", "numpy", "onnx", "pandas", "pyarrow.parquet"),
-    *("pydantic", "rich.console", "scipy.special", "scipy.stats", "sklearn.metrics"),
+    *("click", "duckdb", "hypothesis.extra.numpy", "jinja2", "numpy", "onnx", "pandas"),
+    *("pyarrow.parquet", "pydantic", "rich.console", "scipy.special", "scipy.stats"),
+    "sklearn.metrics",
 )
 #: A change may ask for all the memory there is.
 MOST_MEMORY_BYTES = 6 << 30

@@ -29,6 +29,7 @@ def is_saved_to_disk(path: Path) -> bool:
 def read(path: Path, card: Card) -> Stored:
     """One split of what ``save_to_disk`` wrote, as ``load_from_disk`` gives it. Raises
     `SpecError`."""
+    tables.require_pyarrow(path)
     import pyarrow as pa  # pyarrow: start-up
 
     assert card.dataset is not None
@@ -119,6 +120,7 @@ def is_folder_of_parquet(path: Path) -> bool:
 def read_parquet_files(path: Path, card: Card) -> Stored:
     """All Parquet files of a folder, or those of the card's split, as one table. Raises
     `SpecError`, also where one of a numbered series is missing."""
+    tables.require_pyarrow(path)
     import pyarrow as pa  # pyarrow: start-up
 
     visible = [file for file in sorted(path.glob("*.parquet")) if not file.name.startswith(".")]

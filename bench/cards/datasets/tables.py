@@ -18,7 +18,7 @@ from bench.arrays import Array
 from bench.cards.card import Card, ColumnsCard
 from bench.cards.datasets import columns, images, separated
 from bench.cards.datasets.base import Stored
-from bench.errors import BenchError, SpecError
+from bench.errors import BenchError, SpecError, Unavailable
 from bench.guest import guest
 from bench.unchanged import file_sha256
 
@@ -28,8 +28,20 @@ SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
 _ARROW_MAGIC = b"ARROW1"
 
 
+def require_pyarrow(path: Path) -> None:
+    """Raises `Unavailable` where what reads the table in ``path`` is not installed."""
+    try:
+        import pyarrow  # noqa: F401  # the extra `data`
+    except ImportError as error:
+        raise Unavailable(
+            f"{path}: reading a table needs pyarrow, which is not installed.",
+            "pip install 'infer-bench[data]'",
+        ) from error
+
+
 def read_file(path: Path, card: Card) -> Stored:
-    """A CSV, TSV, Parquet or Arrow file. Raises `SpecError`."""
+    """A CSV, TSV, Parquet or Arrow file. Raises `SpecError`, and `Unavailable`."""
+    require_pyarrow(path)
     import pyarrow as pa  # pyarrow: start-up
 
     suffix = path.suffix.lower()
@@ -82,6 +94,7 @@ def read_function(path: Path, function: str, card: Card) -> Stored:
     Raises `SpecError` for a function that isn't there, fails, or returns no table. The hash is of
     what it returned.
     """
+    require_pyarrow(path)
     try:
         table = apart(f"{path}:{function}", lambda: _called(path, function))
     except SpecError:

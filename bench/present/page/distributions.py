@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from bench.arrays import Array
+from bench.store.columnar import Unreadable
+from bench.store.samples import by_invocation, read_rows, sample_files, trusted_rows
 
 #: Where a curve has its points: every hundredth, and finer towards both tails.
 SHARES: Array = np.unique(
@@ -39,7 +41,7 @@ def read_curves(run: Path, cell_ids: Sequence[str], most: int) -> dict[str, list
     """
     found: dict[str, list[Curve]] = {}
     wanted = list(dict.fromkeys(cell_ids))
-    for file in sorted((run / "samples").glob("*.parquet")) if wanted else []:
+    for file in sample_files(run) if wanted else []:
         for cell_id, curve in _curves_of(file, wanted):
             if len(found.setdefault(cell_id, [])) < most:
                 found[cell_id].append(curve)
@@ -49,37 +51,20 @@ def read_curves(run: Path, cell_ids: Sequence[str], most: int) -> dict[str, list
 
 
 def _curves_of(file: Path, cell_ids: Sequence[str]) -> list[tuple[str, Curve]]:
-    import pyarrow as pa  # pyarrow: start-up
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    columns = ["cell_id", "invocation", "disturbed", "latency_ns"]
     try:
-        table = pq.read_table(file, columns=columns, filters=[("cell_id", "in", cell_ids)])
-    except (OSError, pa.ArrowException):
+        table = read_rows(file, latency_ns=np.ndarray)
+    except Unreadable:
         return []
-    if not len(table):
-        return []
-    # index_in works on the dictionary's values and gives each row its place among the cells.
-    ids = table["cell_id"].cast(pa.string()).combine_chunks()
-    place = pc.index_in(ids, value_set=pa.array(cell_ids)).to_numpy(zero_copy_only=False)
-    invocation = table["invocation"].to_numpy()
-    disturbed = table["disturbed"].to_numpy(zero_copy_only=False)
-    latency_ns = table["latency_ns"].to_numpy()
-    groups = place.astype(np.int64) << 32 | invocation.astype(np.int64)
-    order = np.argsort(groups, kind="stable")
-    cuts = np.flatnonzero(np.diff(groups[order])) + 1
+    place = {cell_id: number for number, cell_id in enumerate(cell_ids)}
+    mine = [(key, rows) for key, rows in by_invocation(table) if key[0] in place]
+    mine.sort(key=lambda found: (place[found[0][0]], found[0][1]))
+    latency_ns = table["latency_ns"]
     return [
-        (
-            cell_ids[int(place[rows[0]])],
-            _curve(int(invocation[rows[0]]), latency_ns[rows], disturbed[rows]),
-        )
-        for rows in np.split(order, cuts)
+        (cell_id, _curve(invocation, latency_ns[trusted_rows(table, rows)]))
+        for (cell_id, invocation), rows in mine
     ]
 
 
-def _curve(invocation: int, latency_ns: Array, disturbed: Array) -> Curve:
-    """From the undisturbed calls; from all, where every one was disturbed."""
-    kept = latency_ns[~disturbed] if not disturbed.all() else latency_ns
-    quantiles = np.quantile(kept, SHARES, method="inverted_cdf")
-    return Curve(invocation, len(kept), quantiles.astype(np.float64))
+def _curve(invocation: int, latency_ns: Array) -> Curve:
+    quantiles = np.quantile(latency_ns, SHARES, method="inverted_cdf")
+    return Curve(invocation, len(latency_ns), quantiles.astype(np.float64))

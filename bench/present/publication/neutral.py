@@ -9,7 +9,6 @@ may be in the message of a failure as well as in a header.
 from __future__ import annotations
 
 import getpass
-import io
 import json
 import platform
 import re
@@ -24,7 +23,9 @@ from bench.cell import Frozen
 from bench.errors import SpecError
 from bench.record.header import RunHeader
 from bench.scenarios import SCENARIOS
+from bench.store import columnar
 from bench.store.bundle.manifest import MACHINE_FACTS
+from bench.store.columnar import Unreadable
 from bench.store.machines import given_name
 from bench.validation import first_problem
 
@@ -226,25 +227,19 @@ def strip_tables(folder: Path, neutral: Neutral | None) -> None:
     """Parquet files below a folder with their columns alone: what else is in such a file (notes of
     the program that wrote it, an index) is nobody's business. Raises `SpecError` where a column of
     texts names places."""
-    import pyarrow.parquet as pq  # pyarrow: start-up
-
     for path in sorted(folder.rglob("*.parquet")):
-        texts = ["cell_id"] if "cell_id" in pq.read_schema(path).names else []
-        table = pq.read_table(path, read_dictionary=texts).replace_schema_metadata(None)
-        for name in table.column_names if neutral else ():
-            _refuse_places(path, name, table[name], neutral)
-        out = io.BytesIO()
-        pq.write_table(table, out, compression="zstd")
-        path.write_bytes(out.getvalue())
+        try:
+            if neutral is not None:
+                _refuse_places(path, neutral)
+            path.write_bytes(columnar.repacked(path))
+        except Unreadable as error:
+            where = f"{path.parent.name}/{path.name}"
+            raise SpecError(f"{where}: it can't be read: {error}.") from error
 
 
-def _refuse_places(path: Path, name: str, column: Any, neutral: Neutral | None) -> None:
-    import pyarrow as pa  # pyarrow: start-up
-
-    if neutral is None or not pa.types.is_string(column.type):
-        return
-    for text in column.unique().to_pylist():
-        if text is not None and neutral.text(text) != text:
+def _refuse_places(path: Path, neutral: Neutral) -> None:
+    for name, column in columnar.read_texts(path).items():
+        if any(neutral.text(text) != text for text in column.names):
             raise SpecError(
                 f"{path.parent.name}/{path.name}: its texts ({name}) name hosts or places, and "
                 "figures follow from them. Pack it as it is with --with-names."

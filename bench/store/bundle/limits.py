@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.errors import SpecError
+from bench.store import columnar
+from bench.store.columnar import Unreadable
 from bench.store.outputs import check_size
 
 #: A line of 150 bytes for each of 65,535 members, and as much again.
@@ -14,7 +16,6 @@ _MOST_VALUES = 1 << 27
 #: Bytes of all texts of a column, each of them written out.
 _MOST_TEXT_BYTES = 1 << 30
 _MOST_COLUMNS = 64
-_TEXT_TYPES = ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY")
 
 
 def refuse_large_manifest(path: Path, size: int) -> None:
@@ -36,34 +37,15 @@ def refuse_swollen(bundle: Path, name: str, file: Path) -> None:
 
 
 def _check_parquet(file: Path) -> None:
-    import pyarrow as pa  # pyarrow: start-up
-    import pyarrow.parquet as pq  # pyarrow: start-up
-
     try:
-        found = pq.read_metadata(file)
-        groups = [found.row_group(number) for number in range(found.num_row_groups)]
-        columns = [group.column(n) for group in groups for n in range(group.num_columns)]
-    except (OSError, ValueError, pa.ArrowException) as error:
-        why = (str(error).splitlines() or ["it is broken"])[0]
-        raise SpecError(f"it can't be read as Parquet ({why[:200]}).") from error
-    if found.num_columns > _MOST_COLUMNS or sum(c.num_values for c in columns) > _MOST_VALUES:
+        claims = columnar.claims(file)
+    except Unreadable as error:
+        raise SpecError(f"it can't be read as Parquet ({error}).") from error
+    if claims.columns > _MOST_COLUMNS or claims.values > _MOST_VALUES:
         raise SpecError("it holds more values than any run can.")
-    texts = {c.path_in_schema for c in columns if c.physical_type in _TEXT_TYPES}
-    for name in sorted(texts):
-        _check_text(file, name)
-
-
-def _check_text(file: Path, name: str) -> None:
-    """A text that a dictionary has once may stand in a million rows."""
-    import pyarrow as pa  # pyarrow: start-up
-    import pyarrow.compute as pc  # pyarrow: start-up
-    import pyarrow.parquet as pq  # pyarrow: start-up
-
     try:
-        column = pq.read_table(file, columns=[name], read_dictionary=[name])[name]
-        values = [chunk.dictionary for chunk in column.chunks]
-        longest = max((pc.max(pc.binary_length(one)).as_py() or 0 for one in values), default=0)
-    except (OSError, ValueError, AttributeError, KeyError, pa.ArrowException) as error:
-        raise SpecError(f"its texts ({name[:80]}) can't be read.") from error
-    if longest * len(column) > _MOST_TEXT_BYTES:
+        texts = columnar.text_bytes(file)
+    except Unreadable as error:
+        raise SpecError(f"its texts can't be read ({error}).") from error
+    if max(texts.values(), default=0) > _MOST_TEXT_BYTES:
         raise SpecError("its texts need more memory than those of any run.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bench.errors import SpecError
+from bench.errors import SpecError, Unavailable
 
 COLUMNS = """
 [dataset]
@@ -321,3 +323,21 @@ def test_a_file_of_data_that_ends_the_program_is_one_sentence(
     with pytest.raises(SpecError, match=words) as caught:
         read_function(tmp_path / "rows.py", "rows", None)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["d.csv", "d.tsv", "d.parquet", "d.arrow", "hub", "many", "d.py:f"]
+)
+def test_a_table_without_what_reads_it_says_what_to_install(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_to_disk(tmp_path / "hub", pa.table(ROWS), {})
+    (tmp_path / "many").mkdir()
+    for path in ("d.csv", "d.tsv", "d.parquet", "many/0.parquet"):
+        write(tmp_path / path, ROWS)
+    (tmp_path / "d.arrow").write_bytes(b"")
+    (tmp_path / "d.py").write_text("def f():\n    return {}\n")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    said = f"{name.partition(':')[0]}: reading a table needs pyarrow, which is not installed. pip"
+    with pytest.raises(Unavailable, match=re.escape(said)):
+        loaded(tmp_path, COLUMNS.replace("PATH", name))
