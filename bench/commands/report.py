@@ -84,7 +84,7 @@ def command(
     matrix = portability(read_portability(portability_file)) if portability_file else None
     with no_collection():
         paths = look_anyway(runs) if unchecked else runs
-        page = make_page(_read(paths), matrix, allow, title, known_prices(runs))
+        page = make_page(_read(paths), matrix, allow, title or _label(runs), known_prices(runs))
         _write(output, render(page))
     if png is not None:
         _write_pictures(page, png)
@@ -115,6 +115,14 @@ def _read(runs: Sequence[Path]) -> list[StoredRun]:
         for warning in skipped:
             warn(warning)
     return found
+
+
+def _label(runs: tuple[Path, ...]) -> str:
+    """What the merged run is called, where it is one; a run's own label stands beside its name."""
+    from bench.store.merged import read_merged  # pydantic: start-up
+
+    merged = read_merged(runs[0]) if len(runs) == 1 else None
+    return merged.label if merged is not None else ""
 
 
 def _refuse_twice(runs: tuple[Path, ...]) -> None:

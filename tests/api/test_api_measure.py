@@ -103,6 +103,17 @@ def test_without_a_model_the_default_suite_is_measured(asked: dict[str, Any]) ->
     assert asked["suite"].models[0] == "fashion-teacher"
 
 
+def test_notes_are_heard_in_the_words_of_python(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    shown = SimpleNamespace(note=heard.append, close=lambda: None)
+    monkeypatch.setattr(measure, "choose_listener", lambda quiet: shown)
+    bench.run("a")
+    asked["listener"].note("--threads 2 is the most")
+    assert heard == ["`threads=2` is the most"]
+
+
 def test_what_is_asked_for_wrongly_is_said(asked: dict[str, Any]) -> None:
     with pytest.raises(bench.BenchError, match=r"one of quick, thorough. Did you mean 'quick'?"):
         bench.run("a", preset="quik")  # type: ignore[arg-type]

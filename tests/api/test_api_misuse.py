@@ -13,6 +13,7 @@ from fake_records import STUDENT, a_cell, a_failure
 
 import bench
 from bench.api import public
+from bench.api.wording import says_python
 from bench.errors import BenchError
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "default"
@@ -171,6 +172,15 @@ def test_every_public_function_and_method_is_called_wrongly_here() -> None:
         if callable(member) and not name.startswith("_")
     }
     assert set(CALLS) == functions | methods
+
+
+def test_whatever_is_public_and_can_raise_says_it_in_python() -> None:
+    code = says_python(len).__code__
+    functions = [*(getattr(public, name) for name in CALLS if "." not in name)]
+    functions += [member for name, member in vars(bench.Run).items() if f"Run.{name}" in CALLS]
+    functions += [vars(bench.Run)[name].fget for name in ("table", "pairs", "samples", "sentences")]
+    functions += [bench.Run.figures.func, bench.Comparison.table.fget, bench.Deal.table.fget]  # type: ignore
+    assert [f.__qualname__ for f in functions if f.__code__ is not code] == []
 
 
 @pytest.mark.parametrize("kind", [bench.Run, bench.Comparison, bench.Deal])

@@ -10,10 +10,8 @@ import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 
-from bench import __version__
 from bench.defaults import CONFIDENCE, MARGIN
 from bench.errors import SpecError
 from bench.files import write_text
@@ -28,7 +26,7 @@ from bench.numbers import (
 )
 from bench.present.ci.tables import results_table
 from bench.present.history import change_words
-from bench.present.templates import environment
+from bench.present.page.template import rendered, style
 from bench.present.trend.curve import Curve, curve
 from bench.present.trend.kept import RUNS, keep
 from bench.store.frames import Finished, read_finished_runs
@@ -37,7 +35,7 @@ from bench.variants import suffix
 
 PAGE = "index.html"
 CELLS = "cells"
-_STYLE = "trend.css"
+_STYLE = "trend.css"  #: a folder with it is a site (`_refuse_other`)
 _SMALL, _LARGE = (280.0, 70.0), (900.0, 260.0)
 _LARGE_LEFT = 70.0
 _COMMIT_DIGITS = 8
@@ -102,7 +100,7 @@ def write_site(runs: Sequence[StoredRun], site: Path, title: str) -> Written:
     if not shown:
         raise SpecError(f"{site}: none of its {len(kept)} runs has a cell with a figure.")
     shutil.rmtree(site / CELLS, ignore_errors=True)  # some may be of runs that were taken out
-    write_text(site / _STYLE, _style())
+    write_text(site / _STYLE, style())
     _write_index(site, title, kept, shown, skipped)
     for one in shown:
         page = _rendered("cell.html.jinja", title=title, cell=one, top="../")
@@ -238,14 +236,4 @@ def _run_page(title: str, run: Finished) -> str:
 
 def _rendered(template: str, **values: object) -> str:
     """One of the templates beside this file; whatever is put in is escaped."""
-    return (
-        environment("bench.present.trend")
-        .get_template(template)
-        .render(version=__version__, style=_STYLE, index=PAGE, **values)
-    )
-
-
-def _style() -> str:
-    """The style of all pages of bench, and what a trend has beside."""
-    of_pages = (files("bench.present.page") / "page.css").read_text("utf-8")
-    return of_pages + (files("bench.present.trend") / "trend.css").read_text("utf-8")
+    return rendered(template, "bench.present.trend", style=_STYLE, index=PAGE, **values)
