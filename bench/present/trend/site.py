@@ -24,7 +24,7 @@ from bench.numbers import (
     printable,
     with_unit,
 )
-from bench.present.ci.tables import results_table
+from bench.present.ci.tables import for_page, results_table
 from bench.present.history import change_words
 from bench.present.page.template import rendered, style
 from bench.present.trend.curve import Curve, curve
@@ -36,8 +36,8 @@ from bench.variants import suffix
 PAGE = "index.html"
 CELLS = "cells"
 _STYLE = "trend.css"  #: a folder with it is a site (`_refuse_other`)
-_SMALL, _LARGE = (280.0, 70.0), (900.0, 260.0)
-_LARGE_LEFT = 70.0
+_SMALL, _LARGE = (280.0, 70.0), (600.0, 200.0)
+_LARGE_LEFT = 80.0  #: room for a figure with its unit
 _COMMIT_DIGITS = 8
 _MINUTE = 16  #: characters of a time up to its minutes
 #: So many steps are listed on the index, the newest.
@@ -103,7 +103,7 @@ def write_site(runs: Sequence[StoredRun], site: Path, title: str) -> Written:
     write_text(site / _STYLE, style())
     _write_index(site, title, kept, shown, skipped)
     for one in shown:
-        page = _rendered("cell.html.jinja", title=title, cell=one, top="../")
+        page = _rendered("cell.html.jinja", title=title, cell=one, left=_LARGE_LEFT, top="../")
         write_text(site / CELLS / f"{one.key}.html", page)
     for run in kept:
         write_text(run.path / PAGE, _run_page(title, run))
@@ -229,7 +229,7 @@ def _run_page(title: str, run: Finished) -> str:
         title=title,
         name=printable(run.path.name, limit=NAME_LIMIT),
         facts={key: printable(str(value), limit=400) for key, value in told.items() if value},
-        table=results_table(run.records),
+        table=for_page(results_table(run.records)),
         top="../../",
     )
 
