@@ -166,7 +166,7 @@ def _unknown(name: str) -> str:
     known = [*inspect.signature(run).parameters, *Suite.model_fields]
     meant = RENAMED.get(option) or SWITCHES.get(option)
     close = [meant] if meant else nearest(name, (one for one in known if one != "settings"))
-    hint = f"Did you mean {' or '.join(close)}?" if close else "docs/api.md lists its keywords."
+    hint = f"Did you mean {' or '.join(close)}?" if close else "help(bench.run) names its keywords."
     return f"bench.run() has no keyword {name!r}. {hint}"
 
 
