@@ -48,7 +48,8 @@ class Listener(Protocol):
         relative_half_width: float | None,
     ) -> None:
         """A provisional estimate: a cell has been measured by so many workers, and its median so
-        far is this. The first comes after one worker, without an interval."""
+        far is this. The first comes after one worker, without an interval; after none it is a
+        glimpse of the first calls, while workers start."""
         ...
 
     def cell_finished(self, record: Record, done: int, total: int) -> None:
@@ -60,6 +61,10 @@ class Listener(Protocol):
         ...
 
     def run_finished(self, run_dir: Path) -> None: ...
+
+    def run_interrupted(self, run_dir: Path) -> None:
+        """In place of `run_finished`."""
+        ...
 
     def close(self) -> None:
         """Give the terminal back. To be called however the run ended; twice does nothing."""
@@ -88,5 +93,7 @@ class QuietProgress:
     def note(self, text: str) -> None: ...
 
     def run_finished(self, run_dir: Path) -> None: ...
+
+    def run_interrupted(self, run_dir: Path) -> None: ...
 
     def close(self) -> None: ...

@@ -17,9 +17,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scipy.special import stdtrit
-
 from bench.stats.components import Components
+from bench.stats.distributions import student
 
 #: With fewer blocks of a process their spread isn't known.
 FEWEST_ROUNDS = 4
@@ -70,7 +69,7 @@ def _at_look(
 ) -> tuple[float, int] | None:
     """The seconds until so many processes give the half-width, and the blocks in each; None where
     no number of blocks does."""
-    reach = float(stdtrit(processes - 1, 0.5 + asked.confidence / 2))
+    reach = student.quantile(processes - 1, 0.5 + asked.confidence / 2)
     allowed = processes * (asked.half_width / reach) ** 2 - found.processes
     if allowed * MOST_ROUNDS < found.blocks:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_records import STUDENT, a_cell, a_failure, a_record
@@ -108,10 +109,13 @@ def test_the_live_lines_name_the_cell_the_estimate_and_what_is_left() -> None:
     listener.cell_progress(a_cell(), 3, 271e3, 0.012)
     console = Console(file=io.StringIO(), width=100)
     console.print(listener)
+    clock.now = 91.0  # past what was expected: nothing is promised any more
+    console.print(listener)
     listener.close()
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "3/9 cells" in text
     assert "0:30, about 60 s left" in text
+    assert "1:31, longer than forecast" in text
     assert "1 model x 1 target, 9 cells to measure, about 3 min" in kept.getvalue()
     assert "fashion-teacher onnxruntime:cpu" in text
     assert "271 µs ±1.2% after 3 invocations" in text
@@ -163,3 +167,18 @@ def test_outcomes() -> None:
 )
 def test_elapsed(seconds: float, text: str) -> None:
     assert elapsed(seconds) == text
+
+
+@pytest.mark.parametrize("kind", [LineProgress, RichProgress])
+def test_how_a_run_ended_is_said_and_that_nothing_was_left(kind: type) -> None:
+    stream = io.StringIO()
+    progress: Any = kind(stream if kind is LineProgress else Console(file=stream), Clock())
+    progress.run_started([], Path("results/run"))
+    progress.forecast(Forecast(2.0, 0.0))
+    progress.run_interrupted(Path("results/run"))
+    said = stream.getvalue()
+    assert "nothing is left to measure" in said
+    assert "0 models" not in said
+    assert "to go" not in said
+    assert "interrupted after 0:00; the run is in results/run" in said
+    assert "finished" not in said
