@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import NEEDS_BROWSER, load, opened, serious_violations
+from browsing import NEEDS_BROWSER, browser, load, opened, serious_violations
 from compared_runs import MACHINE, in_memory, measured, on_disk
 from fake_records import STUDENT, TEACHER, a_cell, a_record
 from hostile_run import PORTABILITY
@@ -24,6 +24,7 @@ from bench.store.run import read_run
 from bench.trials.portability.matrix_html import report_html
 
 pytestmark = NEEDS_BROWSER
+__all__ = ["browser"]  # a fixture
 #: What fits between the margins of a sheet of A4, in CSS pixels.
 PAPER = 688
 

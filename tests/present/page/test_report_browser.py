@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import NEEDS_BROWSER, load, serious_violations
+from browsing import NEEDS_BROWSER, browser, load, serious_violations
 from hostile_run import HOSTILE, IMAGE, LINK, PORTABILITY, write_hostile_run
 
 from bench.present.page.page import make_page, render
@@ -20,6 +20,7 @@ from bench.record.portability import PortabilityReport
 from bench.store.run import read_run
 
 pytestmark = NEEDS_BROWSER
+__all__ = ["browser"]  # a fixture
 ROWS = 22  #: of the hostile run, those that failed or are simulated included
 
 
