@@ -1,7 +1,7 @@
 """The user's configuration: one TOML file, read when something in it is needed.
 
 The first that exists of ``$BENCH_CONFIG``, ``bench.toml`` in the current folder, and
-``$XDG_CONFIG_HOME/infer-bench/config.toml`` (``~/.config`` where that is unset). Without any,
+``infer-bench/config.toml`` where the system keeps configurations (`bench.folders`). Without any,
 everything has its default.
 """
 
@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from bench.cell import Frozen
 from bench.errors import SpecError
+from bench.folders import config_file
 from bench.numbers import as_name
 from bench.trust import check_trusted
 from bench.validation import first_problem, read_toml
@@ -108,9 +109,7 @@ def config_path() -> Path | None:
         if not Path(named).is_file():
             raise SpecError(f"{CONFIG_VARIABLE} names {named}, which does not exist.")
         return Path(named)
-    base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    places = (LOCAL, base / "infer-bench" / "config.toml")
-    return next((path for path in places if path.is_file()), None)
+    return next((path for path in (LOCAL, config_file("config.toml")) if path.is_file()), None)
 
 
 def load_config() -> Config:

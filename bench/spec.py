@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -156,7 +157,10 @@ class Suite(Frozen):
     def _percent(cls, value: Any) -> Any:
         """``"2%"`` is 0.02."""
         if isinstance(value, str) and value.strip().endswith("%"):
-            return float(value.strip()[:-1]) / 100
+            try:
+                return float(value.strip()[:-1]) / 100
+            except ValueError:
+                raise ValueError("must be a number or a percentage, for example 2%") from None
         return value
 
     @model_validator(mode="after")
@@ -305,9 +309,9 @@ class Suite(Frozen):
 def _bounds_that_give_way(suite: Suite, flags: dict[str, Any]) -> dict[str, int]:
     """Where one of the two bounds on invocations is given, the other one follows it."""
     fewest, most = flags.get("min_invocations"), flags.get("max_invocations")
-    if fewest is not None and most is None:
+    if isinstance(fewest, int) and most is None:
         return {"max_invocations": max(suite.max_invocations, fewest)}
-    if most is not None and fewest is None:
+    if isinstance(most, int) and fewest is None:
         return {"min_invocations": min(suite.min_invocations, max(most, FEWEST_INVOCATIONS))}
     return {}
 
@@ -373,7 +377,10 @@ def make_suite(data: dict[str, Any], source: str) -> Suite:
     try:
         suite = Suite.model_validate(data)
     except ValidationError as error:
-        told = [problems(error, Suite.model_fields), *_unknown_variants(data.get("variants"))]
+        told = [
+            problems(error, [*Suite.model_fields, *LoadGen.model_fields]),
+            *_unknown_variants(data.get("variants")),
+        ]
         raise SpecError(f"{source}: {listed(told)}") from error
     if unknown := _unknown_variants(suite.variants):
         raise SpecError(f"{source}: {listed(unknown)}")
@@ -393,7 +400,8 @@ def _unknown_variants(names: object) -> list[str]:
 
 def with_flags(suite: Suite, flags: dict[str, Any]) -> Suite:
     """``suite`` with ``flags`` (those that were given) laid over it. Raises `SpecError`."""
-    if "loadgen" in flags:  # a setting that is given leaves the others as they are
+    # A setting that is given leaves the others as they are.
+    if isinstance(flags.get("loadgen"), Mapping):
         mine = suite.loadgen.model_dump(exclude_unset=True)
         flags = {**flags, "loadgen": {**mine, **flags["loadgen"]}}
     given = {**suite.model_dump(exclude_unset=True), **_without_overview(suite, flags), **flags}

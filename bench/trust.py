@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.errors import SpecError
+from bench.folders import config_file
 
 _ROOT = 0
 
@@ -72,8 +73,7 @@ def _digest(path: Path, scripts: Sequence[Path]) -> str:
 
 
 def _file() -> Path:
-    base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return base / "infer-bench" / "trusted"
+    return config_file("trusted")
 
 
 def _trusted() -> set[str]:

@@ -20,8 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Mapping, Optional
 
-from bench.cache import cache_folder
 from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupported
+from bench.folders import cache_folder
 
 from ..shared.huawei import cann_version
 from .acl import SETUP, brief

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Sequence
 
 from bench.backend import TensorSpec
-from bench.cache import cache_folder
 from bench.errors import BenchError, OutOfMemory, Unsupported
+from bench.folders import cache_folder
 
 from ..shared.checks import first_line, is_out_of_memory
 from ..shared.host import cpu_device

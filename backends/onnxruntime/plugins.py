@@ -24,6 +24,7 @@ from typing import Any, Dict, List, Mapping
 
 from bench.backend import Device
 from bench.errors import SpecError, Unavailable
+from bench.folders import config_file
 
 from ..shared.checks import ANY_NUMBER, ANY_TEXT, first_line
 from .provider import Plugin, Provider
@@ -82,10 +83,10 @@ def known_providers() -> Dict[str, Provider]:
 
 
 def user_file() -> Path:
-    """The file named by $BENCH_ONNXRUNTIME_PLUGINS, or ``infer-bench/onnxruntime-plugins.toml`` in
-    the folder for configuration (XDG Base Directory Specification)."""
-    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(os.environ.get(VARIABLE) or Path(base) / "infer-bench" / "onnxruntime-plugins.toml")
+    """The file named by $BENCH_ONNXRUNTIME_PLUGINS, or ``onnxruntime-plugins.toml`` in the folder
+    of bench's configuration."""
+    named = os.environ.get(VARIABLE)
+    return Path(named) if named else config_file("onnxruntime-plugins.toml")
 
 
 def ep_devices(ort: ModuleType, provider: Provider) -> List[Any]:

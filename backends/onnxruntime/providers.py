@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Callable, Dict, List
 
 from bench.backend import Device
-from bench.cache import cache_folder
+from bench.folders import cache_folder
 
 from ..shared.checks import ANY_NUMBER, ANY_TEXT
 from ..shared.host import cpu_device, nvidia_devices

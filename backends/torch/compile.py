@@ -20,9 +20,9 @@ from importlib.util import find_spec
 from typing import Any, ClassVar, Mapping, Optional
 
 from bench.backend import Device, ModelFile, Options
-from bench.cache import cache_folder
 from bench.capabilities import EnergyReading, Reading, Tunable
 from bench.errors import Unavailable
+from bench.folders import cache_folder
 
 from ..shared.checks import first_line, read_extra
 from . import device as torch_device

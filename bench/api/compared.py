@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.api.html import notebook_html
 from bench.api.tables import flat_frame
-from bench.errors import SpecError
+from bench.api.wording import all_in_python, says_python
 from bench.judge.between import between_machines
 from bench.judge.compare import Comparison as Compared
 from bench.judge.compare import Report, compare
@@ -15,7 +15,7 @@ from bench.judge.differences import check_allowed_kinds, refuse
 from bench.judge.matching import Matched, match_cells, match_runs, match_targets
 from bench.numbers import MISSING, RATE_UNITS, TIME_UNITS, ratio, with_unit
 from bench.present.ci.tables import Table
-from bench.present.compare import report_json, report_text, sentences
+from bench.present.compare import cautions, report_json, report_text, sentences
 from bench.store.machines import by_machine
 from bench.store.run import StoredRun, remarks_of
 
@@ -33,6 +33,8 @@ class Comparison:
     """
 
     def __init__(self, report: Report, remarks: Sequence[str] = ()) -> None:
+        if not isinstance(report, Report):
+            raise TypeError("bench.Run.compare() makes a bench.Comparison; nothing else does")
         self._report = report
         self._remarks = tuple(remarks)
 
@@ -44,6 +46,7 @@ class Comparison:
         return found
 
     @property
+    @says_python
     def table(self) -> pandas.DataFrame:
         """A row per pair of cells: ``a_model``, ``b_target``, ``verdict``, ``ratio_value``, ...
 
@@ -69,7 +72,7 @@ class Comparison:
     @property
     def warnings(self) -> list[str]:
         """What could not be read or compared, and what the verdicts have to be read with."""
-        return [*self._remarks, *self._report.warnings]
+        return all_in_python([*self._remarks, *cautions(self._report)])
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {verdict}" for verdict, count in self.verdicts.items())
@@ -121,9 +124,6 @@ def compare_runs(
 
     Raises `SpecError` where nothing can be matched, or where something differs that is not allowed.
     """
-    for name, value in (("margin", margin), ("confidence", confidence)):
-        if not 0 <= value < 1 or (name == "confidence" and value == 0):
-            raise SpecError(f"{name}={value}: it must be between 0 and 1.")
     check_allowed_kinds(tuple(allow))
     matched, told = _matched(run, baseline, cells, allow)
     report = compare(matched, allow, margin, confidence)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from bench.errors import SpecError
+from bench.api import given
+from bench.api.wording import all_in_python, says_python
 from bench.judge.changes import Changes
 from bench.judge.pairs import compare
 from bench.present.pair_fields import PAIR_FIELDS, flat_pair_rows
-from bench.store import frames
-from bench.store.frames import Paths, ResultsWarning, read_runs, require_pandas
+from bench.store.frames import Paths, ResultsWarning, read_runs, read_table, require_pandas
 from bench.store.run import remarks_of
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _YES_OR_NO = ("_paired", "_significant")
 _WORDS = ("_verdict", "_metric", "_test")
 
 
+@says_python
 def load(paths: Paths, what: What = "records") -> pandas.DataFrame:
     """What runs have stored, as one table.
 
@@ -42,10 +44,15 @@ def load(paths: Paths, what: What = "records") -> pandas.DataFrame:
     no run or no pandas; warns with `bench.ResultsWarning` of what could not be read.
     """
     require_pandas()
-    if what not in TABLES:
-        raise SpecError(f"what={what!r}: no such table. Available: {', '.join(TABLES)}.")
-    if what != "pairs":
-        return frames.load(paths, what)
+    given.one_of("what", what, TABLES)
+    named = [given.a_path("paths", path) for path in given.several("paths", paths, optional=False)]
+    table, skipped = _pairs(named) if what == "pairs" else read_table(named, what)
+    for text in all_in_python(skipped):
+        warnings.warn(text, ResultsWarning, stacklevel=3)  # the caller of what `says_python` made
+    return table
+
+
+def _pairs(paths: Sequence[Path]) -> tuple[pandas.DataFrame, list[str]]:
     runs, skipped = read_runs(paths)
     rows: list[Mapping[str, object]] = []
     for run in runs:
@@ -54,9 +61,7 @@ def load(paths: Paths, what: What = "records") -> pandas.DataFrame:
             rows.append({"run": str(run.path), **row})
         skipped += dict.fromkeys(changes.problems)
     skipped += remarks_of(runs)
-    for text in skipped:
-        warnings.warn(text, ResultsWarning, stacklevel=2)
-    return pair_frame(rows)
+    return pair_frame(rows), skipped
 
 
 def pair_frame(rows: Sequence[Mapping[str, object]]) -> pandas.DataFrame:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
+from bench.api import given
 from bench.api.html import notebook_html
 from bench.api.tables import flat_frame
-from bench.errors import SpecError
+from bench.api.wording import all_in_python, says_python
 from bench.judge import deal as judged
 from bench.judge.deal import Cost
 from bench.judge.joined import join, weigh
@@ -37,6 +38,10 @@ class Deal:
     _deal: judged.Deal
     warnings: Sequence[str] = ()  #: what could not be compared
 
+    def __post_init__(self) -> None:
+        if not isinstance(self._deal, judged.Deal):
+            raise TypeError("bench.Run.deal() makes a bench.Deal; nothing else does")
+
     @property
     def answer(self) -> str:
         """The best of all, and the best of what is as accurate as the most accurate."""
@@ -55,6 +60,7 @@ class Deal:
         return found
 
     @property
+    @says_python
     def table(self) -> pandas.DataFrame:
         """``rows`` as a table: ``cost``, ``accuracy``, and ``standing``, which is ``front`` where
         nothing else is as cheap and as accurate, ``dominated``, or ``open``."""
@@ -71,10 +77,10 @@ class Deal:
         return notebook_html(title, [front_table(self._deal)], self.sentences, self.warnings)
 
 
-def weigh_run(run: StoredRun, cost: Cost, loss: float | None) -> Deal:
+def weigh_run(run: StoredRun, cost: str, loss: float | str | None) -> Deal:
     """The deal of one run. Raises `SpecError` where nothing was both measured and scored."""
-    if cost not in get_args(Cost):
-        raise SpecError(f"by={cost!r}: choose {', '.join(get_args(Cost))}.")
+    chosen = cast(Cost, given.one_of("by", cost, get_args(Cost)))
+    share = None if loss is None else given.a_share("loss", loss)
     joined = join([run])
-    deal, uncompared = weigh(joined, cost, loss)
-    return Deal(deal, tuple(dict.fromkeys((*run.remarks, *joined.notes, *uncompared))))
+    deal, uncompared = weigh(joined, chosen, share)
+    return Deal(deal, tuple(all_in_python([*run.remarks, *joined.notes, *uncompared])))

@@ -9,8 +9,8 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
-from bench.cache import cache_folder
 from bench.errors import SpecError
+from bench.folders import cache_folder
 from bench.unchanged import file_sha256
 
 

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
-from bench.cache import cache_folder
 from bench.errors import SpecError
 from bench.files import file_stem
+from bench.folders import cache_folder
 from bench.unchanged import file_sha256
 
 SUFFIX = ".gguf"

@@ -121,10 +121,10 @@ def _new_folder(asked: Asked) -> Path:
 
 def _measure(asked: Asked, address: str | None, out: Path, *, quiet: bool, resumed: bool) -> int:
     """One session of a fleet run; the exit code."""
-    from bench.cache import cache_folder  # start-up
-    from bench.fleet.driver import Surroundings
+    from bench.fleet.driver import Surroundings  # start-up
     from bench.fleet.run import Models, resume, start
     from bench.fleet.screen import Screen
+    from bench.folders import cache_folder
 
     screen = Screen(None if quiet else sys.stderr)
     models = Models(asked.suite, cache_folder(), screen.note)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cache import cache_folder
 from bench.commands.flags import (
     DURATION,
     LISTED_MODELS,
@@ -21,6 +20,7 @@ from bench.commands.output import print_drawing, warn
 from bench.discover import backend_entry_points, card_paths
 from bench.errors import BenchError, SpecError
 from bench.files import write_text
+from bench.folders import cache_folder
 
 if TYPE_CHECKING:
     from bench.cards.card import Card

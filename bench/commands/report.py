@@ -86,7 +86,7 @@ def command(
     with no_collection():
         paths = look_anyway(runs) if unchecked else runs
         found, prices = _read(paths), known_prices(runs)
-        page = make_page(found, matrix, allow, title, prices)
+        page = make_page(found, matrix, allow, title or _label(runs), prices)
         _write(output, render(page))
     machines = [machine.name for machine in by_machine(found)]
     for text in unmatched_prices(prices, machines if len(machines) > 1 else []):
@@ -120,6 +120,14 @@ def _read(runs: Sequence[Path]) -> list[StoredRun]:
         for warning in skipped:
             warn(warning)
     return found
+
+
+def _label(runs: tuple[Path, ...]) -> str:
+    """What the merged run is called, where it is one; a run's own label stands beside its name."""
+    from bench.store.merged import read_merged  # pydantic: start-up
+
+    merged = read_merged(runs[0]) if len(runs) == 1 else None
+    return merged.label if merged is not None else ""
 
 
 def _refuse_twice(runs: tuple[Path, ...]) -> None:

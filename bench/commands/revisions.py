@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cache import cache_folder
 from bench.commands import gate, run
 from bench.commands.chosen import default_results
 from bench.commands.flags import output_names, output_options, write_outputs
 from bench.commands.given import sort_given
 from bench.commands.output import print_drawing, print_json, warn
+from bench.folders import cache_folder
 
 if TYPE_CHECKING:
     from bench.judge.finding import Limits

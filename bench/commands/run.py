@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.bounds import PRESETS
-from bench.cache import cache_folder
 from bench.commands.chosen import RUN, default_results, named
 from bench.commands.completing import (
     complete_what,
@@ -39,6 +38,7 @@ from bench.commands.output import hint, interrupted, print_json
 from bench.commands.sections import SectionCommand, options_of
 from bench.commands.show import print_run
 from bench.errors import SpecError, every
+from bench.folders import cache_folder
 from bench.numbers import printable
 from bench.scenarios import SCENARIOS
 from bench.variants import VARIANTS

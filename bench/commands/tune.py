@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cache import cache_folder
 from bench.commands.chosen import default_results, run_option
 from bench.commands.completing import complete_models, complete_targets
 from bench.commands.flags import (
@@ -24,6 +23,7 @@ from bench.commands.flags import (
 )
 from bench.commands.output import interrupted, print_drawing, print_json
 from bench.errors import SpecError
+from bench.folders import cache_folder
 
 if TYPE_CHECKING:
     from bench.measure.measuring import Outcome

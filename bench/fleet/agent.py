@@ -26,12 +26,12 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.cache import cache_folder
 from bench.cell import Cell
 from bench.errors import BenchError, SpecError
 from bench.fleet.arrived import places
 from bench.fleet.part import OtherMachine, OtherPlan, measure_part, only
 from bench.fleet.transport import Order
+from bench.folders import cache_folder
 from bench.measure.listener import QuietProgress
 from bench.measure.measuring import Outcome
 from bench.measure.prepare import Prepared, prepare

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.cache import cache_folder
 from bench.errors import SpecError
+from bench.folders import cache_folder
 
 _KEY_DIGITS = 16
 _SHA_DIGITS = 12

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.cache import cache_folder
 from bench.cards.card import Card, load_card
 from bench.cards.files import external_data
 from bench.cards.packages import PREFIX
@@ -21,6 +20,7 @@ from bench.cards.ready import Loaded
 from bench.cards.unpacked import SUFFIX as GGUF
 from bench.discover import card_paths
 from bench.errors import SpecError
+from bench.folders import cache_folder
 from bench.unchanged import file_sha256
 
 #: A folder that holds a model's code may be somebody's home.

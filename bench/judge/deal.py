@@ -101,10 +101,7 @@ def make_deal(
     latest = list({record.cell_id: record for record in records}.values())
     points = _points(latest, cost)
     if not points:
-        raise SpecError(
-            "no record of this run has both a cost and an accuracy, so there is nothing to rank: "
-            "use models with labelled data."
-        )
+        raise SpecError(_nothing_to_rank(latest, cost))
     each = simultaneous_confidence(2 * max(1, pairwise_comparisons(len(points))), confidence)
     changed = change(each)
 
@@ -173,6 +170,21 @@ def level_records(
         for other, ratio in zip(others, ratios, strict=True)
         if ratio is None or ratio.low <= 1 or within_margin(ratio, MARGIN)
     ]
+
+
+#: How a cost is measured that a run need not have.
+_MEASURED_BY: dict[str, str] = {
+    "latency": "--scenario single-stream",
+    "throughput": "--scenario offline",
+    "energy": "--energy",
+}
+
+
+def _nothing_to_rank(records: Sequence[Record], cost: Cost) -> str:
+    remedy = "Use models with labelled data."
+    if any(record.accuracy for record in records):
+        remedy = f"Measure it with {_MEASURED_BY.get(cost, 'another target')}."
+    return f"no record has both {cost} and accuracy, so there is nothing to rank. {remedy}"
 
 
 def _unbeaten(place: int, points: Sequence[Point], quality: Compared, loss: float) -> bool:

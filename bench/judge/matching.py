@@ -186,7 +186,7 @@ def match_cells(run: StoredRun, selectors: Sequence[str]) -> Matched:
     Raises `SpecError` where a selector means nothing, or two of them have no load in common.
     """
     if len(selectors) < 2:
-        raise SpecError("one cell can't be compared with itself: give --cell twice.")
+        raise SpecError("one cell can't be compared with itself: name two with --cell.")
     everything = sides(run)
     chosen = [(text, select(everything, text)) for text in selectors]
     matches: list[Match] = []

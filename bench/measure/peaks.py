@@ -20,10 +20,10 @@ import numpy as np
 
 from bench.arrays import Array
 from bench.backend import ModelFile, TorchSource
-from bench.cache import cache_folder
 from bench.cards.variants import Calibration, make_form
 from bench.errors import BenchError
 from bench.files import write_text
+from bench.folders import cache_folder
 from bench.machine.facts import machine_facts
 from bench.measure.member import Context, cpus_of
 from bench.measure.plan import PlannedCell

@@ -308,6 +308,18 @@ def _notes(report: Report) -> list[str]:
     ]
 
 
+def cautions(report: Report) -> list[str]:
+    """What could not be read or compared, and what the verdicts have to be read with."""
+    found = (
+        *report.warnings,
+        *_drift_notes(report),
+        *_load_notes(report),
+        *(note.removeprefix(f"{MARKED} ") for note in _check_notes(report)),
+        *_missing_notes(report),
+    )
+    return list(found)
+
+
 def _family_notes(report: Report) -> list[str]:
     effects, notes = report.effects, []
     share, margin = _percent(report.confidence), _percent(report.margin)
@@ -538,7 +550,7 @@ def report_json(report: Report) -> dict[str, object]:
         "only_in_b": [cell.id for cell in report.matched.only_b],
         "verdicts": dict(Counter(effect.verdict.value for effect in report.effects)),
         "sentences": sentences(report),
-        "warnings": list(report.warnings),
+        "warnings": cautions(report),
     }
 
 

@@ -8,12 +8,13 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-def environment(package: str) -> Environment:
-    """The templates in the folder of ``package``; a name that one of them lacks is an error."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # jinja2: start-up
+def environment(*packages: str) -> Environment:
+    """The templates in the folders of ``packages``, the first of a name; a name that one of them
+    lacks is an error."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined  # start-up
 
     return Environment(
-        loader=PackageLoader(package, "."),
+        loader=ChoiceLoader([PackageLoader(package, ".") for package in packages]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -13,9 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench import folders
 from bench.apart import exit_words
-from bench.cache import VARIABLE as CACHE
-from bench.cache import cache_folder
 from bench.errors import (
     BenchError,
     WorkerCrashed,
@@ -57,7 +56,7 @@ class ForkServer:
         self._control = ours
         command = [runtime.python, "-c", START, str(theirs.fileno()), runtime.reference]
         variables = {**runtime.start_variables(), **environment}
-        variables[CACHE] = variables.get(CACHE) or str(cache_folder())
+        variables.update(folders.told(variables))
         try:
             with log.open("ab") as output:
                 # A session of its own: Ctrl-C reaches the scheduler alone, which ends workers in

@@ -6,7 +6,7 @@ What can't be read is left out, and told by a `ResultsWarning`.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -79,19 +79,23 @@ def load(paths: Paths, what: What = "records") -> pandas.DataFrame:
     `bench debug schema record` describes the fields. Raises `bench.errors.SpecError` where there is
     no run; warns with `ResultsWarning` of what could not be read.
     """
-    if what not in _READERS:
-        raise SpecError(f"what={what!r}: no such table. Available: {', '.join(_READERS)}.")
-    require_pandas()
-    given = [paths] if isinstance(paths, str | Path) else list(paths)
-    if not given:
-        raise SpecError("load: name a run directory, or a folder that contains some.")
-    runs, skipped = without_copies(find_runs(given))
-    skipped += _marks(runs)
-    with no_collection():
-        table = _READERS[what](runs, skipped)
+    table, skipped = read_table([paths] if isinstance(paths, str | Path) else list(paths), what)
     for text in skipped:
         warnings.warn(text, ResultsWarning, stacklevel=2)
     return table
+
+
+def read_table(paths: Sequence[str | Path], what: What) -> tuple[pandas.DataFrame, list[str]]:
+    """The table of `load`, and what could not be read."""
+    if what not in _READERS:
+        raise SpecError(f"what={what!r}: no such table. Available: {', '.join(_READERS)}.")
+    require_pandas()
+    if not paths:
+        raise SpecError("load: name a run directory, or a folder that contains some.")
+    runs, skipped = without_copies(find_runs(paths))
+    skipped += _marks(runs)
+    with no_collection():
+        return _READERS[what](runs, skipped), skipped
 
 
 def require_pandas() -> None:

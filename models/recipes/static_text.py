@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.cache import cache_folder
 from bench.cards.card import Card
 from bench.cards.catalog import find_model
 from bench.cards.export import export
 from bench.cards.text import table_toml, tensors_toml, toml_text
 from bench.errors import BenchError
+from bench.folders import cache_folder
 from bench.unchanged import file_sha256
 
 NETWORK = '''"""A text as the mean of its tokens' vectors; made by models/recipes/static_text.py."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -102,15 +103,53 @@ def test_without_a_model_the_default_suite_is_measured(asked: dict[str, Any]) ->
     assert asked["suite"].models[0] == "fashion-teacher"
 
 
+def test_notes_are_heard_in_the_words_of_python(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    shown = SimpleNamespace(note=heard.append, close=lambda: None)
+    monkeypatch.setattr(measure, "choose_listener", lambda quiet: shown)
+    bench.run("a")
+    asked["listener"].note("--threads 2 is the most")
+    assert heard == ["`threads=2` is the most"]
+
+
 def test_what_is_asked_for_wrongly_is_said(asked: dict[str, Any]) -> None:
-    with pytest.raises(bench.BenchError, match="quick or thorough"):
-        bench.run("a", preset="slow")  # type: ignore[arg-type]
+    with pytest.raises(bench.BenchError, match=r"one of quick, thorough. Did you mean 'quick'?"):
+        bench.run("a", preset="quik")  # type: ignore[arg-type]
     with pytest.raises(bench.BenchError, match="precision"):
         bench.run("a", precision=-1)
     with pytest.raises(bench.BenchError, match="label: "):
         bench.run("a", label="a\nb")
-    with pytest.raises(TypeError, match="no keyword 'varaints'"):
-        bench.run("a", varaints="fp16")  # type: ignore[call-arg]
+    assert "suite" not in asked
+
+
+@pytest.mark.parametrize(
+    ("keyword", "meant"),
+    [
+        ("max_tme_s", "max_time_s"),
+        ("max_time", "max_time_s"),
+        ("varaints", "variants"),
+        ("scenario", "scenarios"),
+        ("target", "targets"),
+        ("rezults", "results"),
+        ("quick", 'preset="quick"'),
+        ("no_accuracy", "accuracy=False"),
+    ],
+)
+def test_a_mistyped_keyword_or_an_option_of_the_command_leads_to_the_keyword(
+    keyword: str, meant: str, asked: dict[str, Any]
+) -> None:
+    with pytest.raises(TypeError, match=re.escape(f"Did you mean {meant}")) as caught:
+        bench.run("a", **{keyword: 1})  # type: ignore[arg-type]
+    assert f"bench.run() has no keyword {keyword!r}." in str(caught.value)
+    assert "suite" not in asked
+
+
+def test_an_empty_list_measures_nothing_rather_than_everything(asked: dict[str, Any]) -> None:
+    for name in ("models", "targets", "variants", "batch"):
+        with pytest.raises(bench.BenchError, match=f"`{name}` is empty"):
+            bench.run(**{"models": "a", name: []})
     assert "suite" not in asked
 
 

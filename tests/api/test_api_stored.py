@@ -16,6 +16,7 @@ from bench.api.html import without_empty_columns
 from bench.commands.cli import cli
 from bench.numbers import MISSING
 from bench.present.ci.tables import Table
+from bench.record.result import Check
 from bench.store.run import read_run
 
 ROOT = Path(__file__).parents[2]
@@ -77,7 +78,7 @@ def test_columns_of_pairs_have_their_types_where_nothing_was_compared(tmp_path: 
     assert list(none.dtypes) == list(both.dtypes)
     assert none.speedup_value.isna().all()
     assert none.columns[0] == "run"
-    with pytest.raises(bench.BenchError, match=r"Available: records, .*pairs"):
+    with pytest.raises(bench.BenchError, match=r"one of records, .*pairs"):
         bench.load(PUBLISHED, "nothing")  # type: ignore[arg-type]
 
 
@@ -110,6 +111,24 @@ def test_the_other_run_is_the_baseline(two: Path) -> None:
     assert after.compare(before, confidence=0.9).table.ratio_confidence.tolist() == [0.9]
 
 
+def test_what_the_verdicts_have_to_be_read_with_is_among_the_warnings(tmp_path: Path) -> None:
+    busy = Check(name="undisturbed", ok=False, detail="29 of 30 blocks")
+    marked = measured((1e5, 1.01e5, 0.99e5)).model_copy(update={"checks": (busy,)})
+    before = bench.Run(on_disk(tmp_path / "a", [measured((2e5, 2.01e5, 1.99e5))], **BEFORE))
+    other = measured((1e5, 1e5), a_cell(STUDENT))
+    after = bench.Run(on_disk(tmp_path / "b", [marked, other], **AFTER))
+    found = after.compare(before)
+    warnings = " ".join(found.warnings)
+    assert "undisturbed: fashion-teacher" in warnings
+    assert "29 of 30 blocks" in warnings
+    assert "Only in after: fashion-student" in warnings
+    assert "no predictions" in found.warnings[0]  # of a run: a command tells it beside its output
+    printed = " ".join(str(found).split())
+    assert all(text in printed for text in found.warnings[1:])
+    assert "29 of 30 blocks" in found._repr_html_()
+    assert after.warnings[0].startswith("undisturbed: other programs kept the machine busy, 1 cell")
+
+
 def test_a_run_by_itself_compares_its_targets(published: bench.Run) -> None:
     found = published.compare()
     assert sum(found.verdicts.values()) == len(found.table) == 36
@@ -125,7 +144,7 @@ def test_what_can_not_be_compared_is_an_error_that_says_so(two: Path) -> None:
         before.compare(before)
     with pytest.raises(bench.BenchError, match="model"):
         third.compare(before)
-    with pytest.raises(bench.BenchError, match="between 0 and 1"):
+    with pytest.raises(bench.BenchError, match="`confidence` is 95"):
         third.compare(before, confidence=95)
     with pytest.raises(bench.BenchError, match="nonsense"):
         third.compare(before, allow=["nonsense"])
@@ -176,7 +195,7 @@ def test_figures_are_the_pictures_of_the_report(published: bench.Run) -> None:
     assert published.plot("latency").layout.title.text
     x = [value for trace in published.plot().data if trace.x is not None for value in trace.x]
     assert any(value == pytest.approx(12.46, abs=0.01) for value in x if value)
-    with pytest.raises(bench.BenchError, match="Available: front1, "):
+    with pytest.raises(bench.BenchError, match="one of front1, "):
         published.plot("nothing")
 
 
@@ -210,5 +229,7 @@ def test_what_is_not_installed_is_named_with_its_extra(
 
 
 def test_a_deal_by_what_is_no_cost_is_refused(published: bench.Run) -> None:
-    with pytest.raises(bench.BenchError, match="by='speed': choose latency, throughput"):
+    with pytest.raises(
+        bench.BenchError, match="`by` is 'speed', but should be one of latency, throughput"
+    ):
         published.deal("speed")  # type: ignore[arg-type]

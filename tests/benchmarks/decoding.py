@@ -41,7 +41,6 @@ from small_decoder import save_decoder  # type: ignore[import-not-found]
 
 from bench.arrays import Array
 from bench.backend import Device, ModelFile, Options
-from bench.cache import cache_folder
 from bench.cards.card import Card
 from bench.cards.catalog import find_model
 from bench.cards.language.found import decoder_in
@@ -49,6 +48,7 @@ from bench.cards.language.prompts import first_past, step_feeds
 from bench.cards.ready import load
 from bench.decoding import Decoder
 from bench.discover import load_backend
+from bench.folders import cache_folder
 from bench.runtimes.processes import thread_environment
 
 DEPTH = 64

@@ -95,7 +95,7 @@ def test_a_cell_is_named_by_the_beginning_of_its_id() -> None:
 @pytest.mark.parametrize(
     ("selectors", "words"),
     [
-        (["fashion-teacher@onnxruntime:cpu"], "give --cell twice"),
+        (["fashion-teacher@onnxruntime:cpu"], "name two with --cell"),
         (["fashion-teacher@onnxruntime:cp", "x"], "Did you mean fashion-teacher@onnxruntime:cpu"),
         (["", "x"], "no such cell"),
         (["fashion-teacher@onnxruntime:cpu"] * 2, "mean the same cell"),

@@ -30,8 +30,8 @@ from engine import HERE, Finding, report
 from onnx import numpy_helper
 from scipy.special import log_softmax, rel_entr
 
-from bench.cache import cache_folder
 from bench.cards.tasks import find_task
+from bench.folders import cache_folder
 from bench.judge.certify.decisions import decisions_of
 from bench.judge.certify.verdict import judge
 from bench.measure.listener import QuietProgress

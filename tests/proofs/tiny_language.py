@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.arrays import Array
-from bench.cache import cache_folder
 from bench.cards.tasks.base import Columns
+from bench.folders import cache_folder
 
 MODELS = HERE.parents[1] / "models"
 sys.path.insert(0, str(MODELS / "recipes"))

@@ -14,11 +14,11 @@ import numpy as np
 
 from bench.arrays import Array
 from bench.backend import StaticStep, StoredFile
-from bench.cache import cache_folder
 from bench.cards.files import content_sha256, external_data
 from bench.cards.language.fixed import Fixed, Output, Shape, fixed
 from bench.decoding import POSITION, Decoder
 from bench.errors import SpecError
+from bench.folders import cache_folder
 from bench.unchanged import stored_files
 
 #: The key of an ONNX file's ``metadata_props`` that tells what of the dynamic graph is left.

@@ -6,10 +6,10 @@ from contextlib import closing
 
 import click
 
-from bench.cache import cache_folder
 from bench.commands.completing import complete_models, complete_targets, complete_variants
 from bench.commands.flags import read_sizes
 from bench.commands.output import print_drawing, print_json
+from bench.folders import cache_folder
 from bench.variants import DEFAULT
 
 _DISAGREES = 3

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cache import cache_folder
 from bench.commands.chosen import run_option
 from bench.commands.completing import complete_models, complete_targets
 from bench.commands.flags import read_models
 from bench.commands.output import print_drawing, print_json
 from bench.discover import unknown
 from bench.errors import SpecError
+from bench.folders import cache_folder
 
 if TYPE_CHECKING:
     from bench.cards.card import Card

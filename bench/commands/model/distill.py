@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cache import cache_folder
 from bench.commands.completing import complete_models
 from bench.commands.flags import DURATION, FiniteRange
 from bench.errors import SpecError
+from bench.folders import cache_folder
 
 if TYPE_CHECKING:
     from bench.cards.card import Card

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from bench.cache import cache_folder
 from bench.commands.completing import complete_models
 from bench.errors import SpecError
+from bench.folders import cache_folder
 
 
 @click.command(name="export")

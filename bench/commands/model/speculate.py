@@ -6,10 +6,10 @@ from contextlib import closing
 
 import click
 
-from bench.cache import cache_folder
 from bench.commands.completing import complete_models
 from bench.commands.flags import LISTED_TARGETS, read_numbers
 from bench.commands.output import print_drawing, print_json
+from bench.folders import cache_folder
 
 _OTHER_ANSWERS = 3
 

@@ -22,8 +22,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.cache import cache_folder
 from bench.fleet.ray.surroundings import NOT_SETTLED, clean_environment, raylet_pid, settled
+from bench.folders import cache_folder
 
 #: A driver asks twice a second; past this it is gone or cut off, and what is measured for it is
 #: in the way of another.

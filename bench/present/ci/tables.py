@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.cards.tasks.base import Change
 from bench.judge.pairs import Pair, Ratio
@@ -17,6 +17,7 @@ from bench.numbers import (
     half_width,
     p_value,
     percent,
+    printable,
     ratio,
     with_unit,
 )
@@ -54,6 +55,25 @@ def without_empty_columns(table: Table) -> Table:
         rows=[tuple(row[place] for place in kept) for row in table.rows],
         numbers=frozenset(places[n] for n in table.numbers if n in places),
         names=frozenset(places[n] for n in table.names if n in places),
+    )
+
+
+#: Characters of a cell on a page.
+CELL_LIMIT = 1000
+#: A sign that says nothing to who can't see it.
+_NAMED = {"✅": "✅ ok"}
+
+
+def for_page(table: Table) -> Table:
+    """The table in printable words, without the columns that have nothing in any row."""
+    full = without_empty_columns(table)
+    return replace(
+        full,
+        header=tuple(printable(head, limit=CELL_LIMIT) for head in full.header),
+        rows=[
+            tuple(printable(_NAMED.get(cell, cell), limit=CELL_LIMIT) for cell in row)
+            for row in full.rows
+        ],
     )
 
 

@@ -17,21 +17,28 @@ from bench.present.templates import environment
 if TYPE_CHECKING:
     from markupsafe import Markup
 
+_PAGES = "bench.present.page"
 
-def rendered(template: str, **values: object) -> str:
-    """One of the templates beside this file, with the style and the script of all pages."""
+
+def rendered(template: str, package: str = _PAGES, **values: object) -> str:
+    """A template of ``package`` on top of those beside this file, with the style and the script of
+    all pages."""
     from markupsafe import Markup  # markupsafe: start-up
 
-    templates = environment("bench.present.page")
+    templates = environment(package, _PAGES)
     templates.filters["words"] = _with_code
     templates.filters["as_json"] = lambda value: Markup(as_json(value))
-    assets = files("bench.present.page")
     return templates.get_template(template).render(
         version=__version__,
-        css=Markup((assets / "page.css").read_text(encoding="utf-8")),
-        script=Markup((assets / "page.js").read_text(encoding="utf-8")),
+        css=Markup(style()),
+        script=Markup((files(_PAGES) / "page.js").read_text(encoding="utf-8")),
         **values,
     )
+
+
+def style() -> str:
+    """The one style sheet of all pages."""
+    return (files(_PAGES) / "page.css").read_text(encoding="utf-8")
 
 
 def _with_code(text: str) -> Markup:

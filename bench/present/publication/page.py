@@ -6,31 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.numbers import printable
-from bench.present.ci.tables import Table, filled_columns
+from bench.present.ci.tables import CELL_LIMIT, Table, for_page
 from bench.present.page.template import rendered
 
 Part = tuple[str, list[tuple[str, str]], Table, "Table | None", list[str]]
-_LIMIT = 1000
-_NAMED = {"✅": "✅ ok"}  #: a sign that says nothing to who can't see it
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """A table in printable words; ``kept`` are the columns in which some row has something."""
-
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    kept: tuple[int, ...]
-    numbers: frozenset[int]
-    names: frozenset[int]
 
 
 @dataclass(frozen=True)
 class _Part:
     name: str
     facts: tuple[tuple[str, str], ...]
-    results: _Shown
-    pairs: _Shown | None
+    results: Table
+    pairs: Table | None
     sentences: tuple[str, ...]
 
 
@@ -44,18 +31,11 @@ def _part(part: Part) -> _Part:
     return _Part(
         _text(name),
         tuple((_text(key), _text(value)) for key, value in facts),
-        _shown(results),
-        _shown(pairs) if pairs is not None else None,
+        for_page(results),
+        for_page(pairs) if pairs is not None else None,
         tuple(map(_text, sentences)),
     )
 
 
-def _shown(table: Table) -> _Shown:
-    rows = tuple(tuple(_text(_NAMED.get(cell, cell)) for cell in row) for row in table.rows)
-    return _Shown(
-        tuple(map(_text, table.header)), rows, filled_columns(table), table.numbers, table.names
-    )
-
-
 def _text(words: str) -> str:
-    return printable(words, limit=_LIMIT)
+    return printable(words, limit=CELL_LIMIT)

@@ -10,10 +10,8 @@ import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 
-from bench import __version__
 from bench.defaults import CONFIDENCE, MARGIN
 from bench.errors import SpecError
 from bench.files import write_text
@@ -26,9 +24,9 @@ from bench.numbers import (
     printable,
     with_unit,
 )
-from bench.present.ci.tables import results_table
+from bench.present.ci.tables import for_page, results_table
 from bench.present.history import Kind, kind_of, mark_words
-from bench.present.templates import environment
+from bench.present.page.template import rendered, style
 from bench.present.trend.curve import Curve, curve
 from bench.present.trend.kept import RUNS, keep
 from bench.store.frames import Finished, read_finished_runs
@@ -37,9 +35,9 @@ from bench.variants import suffix
 
 PAGE = "index.html"
 CELLS = "cells"
-_STYLE = "trend.css"
-_SMALL, _LARGE = (280.0, 70.0), (900.0, 260.0)
-_LARGE_LEFT = 70.0
+_STYLE = "trend.css"  #: a folder with it is a site (`_refuse_other`)
+_SMALL, _LARGE = (280.0, 70.0), (600.0, 200.0)
+_LARGE_LEFT = 80.0  #: room for a figure with its unit
 _COMMIT_DIGITS = 8
 _MINUTE = 16  #: characters of a time up to its minutes
 #: So many steps are listed on the index, the newest.
@@ -113,10 +111,10 @@ def write_site(runs: Sequence[StoredRun], site: Path, title: str) -> Written:
     if not shown:
         raise SpecError(f"{site}: none of its {len(kept)} runs has a cell with a figure.")
     shutil.rmtree(site / CELLS, ignore_errors=True)  # some may be of runs that were taken out
-    write_text(site / _STYLE, _style())
+    write_text(site / _STYLE, style())
     _write_index(site, title, kept, shown, skipped)
     for one in shown:
-        page = _rendered("cell.html.jinja", title=title, cell=one, top="../")
+        page = _rendered("cell.html.jinja", title=title, cell=one, left=_LARGE_LEFT, top="../")
         write_text(site / CELLS / f"{one.key}.html", page)
     for run in kept:
         write_text(run.path / PAGE, _run_page(title, run))
@@ -250,21 +248,11 @@ def _run_page(title: str, run: Finished) -> str:
         title=title,
         name=printable(run.path.name, limit=NAME_LIMIT),
         facts={key: printable(str(value), limit=400) for key, value in told.items() if value},
-        table=results_table(run.records),
+        table=for_page(results_table(run.records)),
         top="../../",
     )
 
 
 def _rendered(template: str, **values: object) -> str:
     """One of the templates beside this file; whatever is put in is escaped."""
-    return (
-        environment("bench.present.trend")
-        .get_template(template)
-        .render(version=__version__, style=_STYLE, index=PAGE, **values)
-    )
-
-
-def _style() -> str:
-    """The style of all pages of bench, and what a trend has beside."""
-    of_pages = (files("bench.present.page") / "page.css").read_text("utf-8")
-    return of_pages + (files("bench.present.trend") / "trend.css").read_text("utf-8")
+    return rendered(template, "bench.present.trend", style=_STYLE, index=PAGE, **values)

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 from bench.cell import Frozen
 from bench.discover import unknown
 from bench.errors import SpecError
+from bench.folders import data_folder
 from bench.runtimes.environments.declared import Declared
 
 FOLDER_VARIABLE = "BENCH_ENVIRONMENTS"
@@ -47,9 +48,9 @@ class EnvironmentRecord(Frozen):
 
 
 def environments_folder() -> Path:
-    """Where environments are kept (XDG Base Directory Specification)."""
-    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(os.environ.get(FOLDER_VARIABLE) or Path(base) / "infer-bench" / "environments")
+    """Where environments are kept: the folder that the variable names, else the user's."""
+    named = os.environ.get(FOLDER_VARIABLE)
+    return Path(named) if named else data_folder("environments")
 
 
 def python_of(name: str) -> Path:

@@ -18,15 +18,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import bench
-from bench.cache import cache_folder
 from bench.discover import backend_entry_points
 from bench.errors import SpecError, Unavailable
+from bench.folders import cache_folder
 from bench.trust import refuse_foreign
 
 _CORE = (
     "__init__.py",
     "backend.py",
-    "cache.py",
+    "folders.py",
     "capabilities.py",
     "decoding.py",
     "errors.py",

@@ -23,10 +23,10 @@ from pydantic import Field, ValidationError
 
 import bench.store
 from bench.apart import exit_words
-from bench.cache import cache_folder
 from bench.cell import Frozen
 from bench.errors import SpecError
 from bench.files import irregular, regular_files
+from bench.folders import cache_folder
 from bench.numbers import counted, printable
 from bench.store.bundle import limits
 from bench.store.bundle.archive import Archive

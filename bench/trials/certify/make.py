@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import __version__
-from bench.cache import cache_folder
 from bench.cards.tasks import find_task
 from bench.defaults import CONFIDENCE
 from bench.errors import SpecError
+from bench.folders import cache_folder
 from bench.judge.certify.decisions import default_margin
 from bench.judge.certify.finding import Seen, findings
 from bench.machine.facts import machine_facts

@@ -6,46 +6,21 @@ import base64
 import csv
 import io
 import json
-import shutil
 import struct
-from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import NEEDS_BROWSER, browser, load, serious_violations
 from hostile_run import HOSTILE, IMAGE, LINK, PORTABILITY, write_hostile_run
-from shown_certificates import made_certificate
 
-from bench.present.page.certificate import certificate_html, certificate_page
 from bench.present.page.page import make_page, render
 from bench.present.page.portability import portability
 from bench.record.portability import PortabilityReport
-from bench.store.certificates import StoredEvidence
 from bench.store.run import read_run
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-
-pytestmark = [
-    pytest.mark.xdist_group("browser"),  # one worker makes the pages and starts the browser
-    pytest.mark.skipif(
-        CHROMIUM is None or DRIVER is None,
-        reason="needs Chromium and its driver (Debian: chromium, chromium-driver)",
-    ),
-    pytest.mark.skipif(find_spec("selenium") is None, reason="needs selenium (the extra `test`)"),
-]
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-)
+pytestmark = NEEDS_BROWSER
+__all__ = ["browser"]  # a fixture
 ROWS = 22  #: of the hostile run, those that failed or are simulated included
 
 
@@ -57,22 +32,6 @@ def page_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = folder / "report.html"
     path.write_text(render(make_page([run], matrix)), encoding="utf-8")
     return path
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    # With its path given, selenium's own manager has nothing to look for, and downloads nothing.
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture
@@ -88,32 +47,6 @@ def page(browser: Any, page_path: Path) -> Any:
         load(browser, page_path, 1280)
         browser.execute_script("window.left_whole = true")
     click(browser, "#clear")
-    return browser
-
-
-def load(browser: Any, path: Path, width: int, dark: bool = False) -> Any:
-    """The page with everything drawn."""
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    opened(browser, path, width, dark)
-    WebDriverWait(browser, 60).until(
-        lambda b: b.execute_script(
-            "return document.querySelectorAll('.plot').length > 0 && "
-            "[...document.querySelectorAll('.plot')].every((p) => p.dataset.drawn)"
-        )
-    )
-    return browser
-
-
-def opened(browser: Any, path: Path, width: int, dark: bool = False) -> Any:
-    for log in ("browser", "performance"):
-        browser.get_log(log)
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-    browser.get("about:blank")
-    browser.get(path.as_uri())
     return browser
 
 
@@ -351,26 +284,12 @@ def test_light_and_dark_follow_the_system_and_the_button(browser: Any, page_path
 
 @pytest.mark.parametrize(("width", "dark"), [(360, False), (1280, True)], ids=["phone", "dark"])
 def test_axe_finds_nothing_serious(browser: Any, page_path: Path, width: int, dark: bool) -> None:
-    axe = pytest.importorskip("axe_core_python")
-    script = (Path(axe.__file__).parent / "axe.min.js").read_text()
     page = load(browser, page_path, width, dark)
     # All tables are made alike: those of the first two pictures stand for the others.
     page.execute_script(
         "[...document.querySelectorAll('details.data')].slice(0, 2).forEach((d) => d.open = true)"
     )
-    page.execute_script(script)
-    page.set_script_timeout(120)
-    found = page.execute_async_script(
-        "const done = arguments[0];"
-        # What is inside a picture is presentational: the picture has a name and words.
-        "axe.run({exclude: [['.main-svg']]}).then((r) => done(r.violations))"
-    )
-    bad = [
-        (v["id"], [node["html"][:160] for node in v["nodes"]][:3])
-        for v in found
-        if v["impact"] in ("serious", "critical")
-    ]
-    assert bad == []
+    assert serious_violations(page) == []
 
 
 def test_paper_gets_light_pages_without_controls(browser: Any, page_path: Path) -> None:
@@ -409,30 +328,3 @@ def test_pictures_are_written_as_files(page_path: Path, tmp_path: Path) -> None:
         data = (tmp_path / f"{picture.name}.png").read_bytes()
         height = (picture.height + TITLE_HEIGHT) * SCALE
         assert struct.unpack(">II", data[16:24]) == (WIDTH * SCALE, height)
-
-
-def test_a_certificate_is_read_on_a_phone_in_the_dark(browser: Any, tmp_path: Path) -> None:
-    width = 360
-    certificate = made_certificate(tmp_path)
-    path = tmp_path / "index.html"
-    read = StoredEvidence(tmp_path, certificate).read
-    path.write_text(certificate_html(certificate_page(certificate, read)), encoding="utf-8")
-
-    page = opened(browser, path, width, dark=True)
-
-    assert page.execute_script("return document.documentElement.scrollWidth") <= width
-    assert [entry for entry in page.get_log("browser") if entry["level"] != "INFO"] == []
-    sides = page.execute_script(
-        "return [...document.querySelectorAll('.small-plot text')]"
-        ".map((t) => t.getBoundingClientRect()).filter((r) => r.left < -1 || r.right > innerWidth)"
-        ".length"
-    )
-    assert sides == 0
-    axe = pytest.importorskip("axe_core_python")
-    page.execute_script((Path(axe.__file__).parent / "axe.min.js").read_text())
-    page.set_script_timeout(120)
-    found = page.execute_async_script(
-        "const done = arguments[0]; axe.run().then((r) => done(r.violations))"
-    )
-    serious = [v for v in found if v["impact"] in ("serious", "critical")]
-    assert [(v["id"], [n["html"][:160] for n in v["nodes"]][:3]) for v in serious] == []
