@@ -344,6 +344,15 @@ class DeclaresStaticShapes(Protocol):
     static_shapes: Tuple[str, ...]
 
 
+@runtime_checkable
+class DeclaresLoading(Protocol):
+    """Modules that loading any model needs and finding devices doesn't, and that take long: the
+    fork server imports them once, before the first worker that is to load a model. As with
+    ``preload``, importing them must start no thread and open no device."""
+
+    imports_to_load: Tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Tunable:
     """An option (behind ``?``) that changes how fast a model runs and not what it computes, for
@@ -378,6 +387,7 @@ class Declaration:
     reference: Optional[ReferenceRole] = None
     distributions: Tuple[str, ...] = ()
     static_shapes: Tuple[str, ...] = ()
+    imports_to_load: Tuple[str, ...] = ()
     tunables: Mapping[str, Tunable] = field(default_factory=dict)
 
 
@@ -400,6 +410,8 @@ def declaration(adapter: object) -> Declaration:
         declared["distributions"] = tuple(adapter.distributions)
     if isinstance(adapter, DeclaresStaticShapes):
         declared["static_shapes"] = tuple(adapter.static_shapes)
+    if isinstance(adapter, DeclaresLoading):
+        declared["imports_to_load"] = tuple(adapter.imports_to_load)
     if isinstance(adapter, DeclaresTunables):
         declared["tunables"] = dict(adapter.tunables)
     return Declaration(**declared)

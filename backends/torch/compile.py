@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sysconfig
+from functools import cache
 from importlib.util import find_spec
 from typing import Any, ClassVar, Mapping, Optional
 
@@ -34,7 +35,7 @@ _KINDS = ("cpu", "cuda")
 _OPTIONS = {"mode": ("default", "reduce-overhead", "max-autotune"), "cache": ("1", "0")}
 
 
-def _compiler_to_preload() -> tuple[str, ...]:
+def _compiler_to_prime() -> tuple[str, ...]:
     """Inductor, unless importing it loads a driver: with triton it does, and starts a thread, and
     CUDA can't be used in what is forked from a process that did (seen on an H200: "Cannot
     re-initialize CUDA in forked subprocess"). Each worker then imports it for itself."""
@@ -42,7 +43,7 @@ def _compiler_to_preload() -> tuple[str, ...]:
         found = find_spec("triton") is not None
     except (ImportError, ValueError):  # what can't even be looked for
         found = False
-    return () if found else ("torch._inductor.compile_fx",)
+    return () if found else (f"{__package__}.primed",)
 
 
 class TorchCompile:
@@ -53,7 +54,8 @@ class TorchCompile:
     distributions: ClassVar[tuple[str, ...]] = ("torch",)
     variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "bf16")
     tunables: ClassVar[Mapping[str, Tunable]] = {"mode": Tunable(_OPTIONS["mode"])}
-    preload: ClassVar[tuple[str, ...]] = (*TorchEager.preload, *_compiler_to_preload())
+    preload: ClassVar[tuple[str, ...]] = TorchEager.preload
+    imports_to_load: ClassVar[tuple[str, ...]] = _compiler_to_prime()
     fork_safe: ClassVar[bool] = True
     environment: ClassVar[Mapping[str, str]] = {
         **TorchEager.environment,
@@ -66,7 +68,7 @@ class TorchCompile:
 
     def devices(self) -> list[Device]:
         torch = import_torch(self.name)
-        _require_compiler()
+        require_compiler()
         return find_devices(torch, _KINDS)
 
     def absent_devices(self) -> Mapping[str, Unavailable]:
@@ -78,7 +80,7 @@ class TorchCompile:
         extra = read_extra(f"{self.name}:{device.id}", options.extra, _OPTIONS)
         place = find_place(torch, self.name, device.id, _KINDS)
         module = load_module(torch, model, self.name, place, options.threads)
-        _require_compiler()
+        require_compiler()
         where = f"{model.name} on {self.name}:{device.id}"
         compiler = _inductor(extra["mode"], extra["cache"] == "1", place.type)
         return compiled_session(torch, module, place, where, compiler, options)
@@ -98,8 +100,7 @@ class TorchCompile:
 
 def _inductor(mode: str, cache: bool, kind: str) -> Compiler:
     """Inductor in one of its modes; on a GPU those that replay CUDA graphs."""
-    # Its own place is a folder below /tmp whose name everybody can guess.
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "torchinductor"))
+    keep_compiled()
     from torch._inductor import list_mode_options
     from torch._inductor.compile_fx import compile_fx
 
@@ -113,7 +114,14 @@ def _inductor(mode: str, cache: bool, kind: str) -> Compiler:
     return Compiler("inductor", build, overwrites=graphs)
 
 
-def _require_compiler() -> None:
+def keep_compiled() -> None:
+    """Have inductor keep what it compiles in the cache of bench, unless the user names a place."""
+    # Its own is a folder below /tmp whose name everybody can guess.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "torchinductor"))
+
+
+@cache
+def require_compiler() -> None:
     """Raise `Unavailable` unless a C++ compiler takes Python's headers, as inductor needs."""
     compiler = _find_compiler()
     remedy = "Install one and Python's headers, for example: apt install g++ python3-dev."

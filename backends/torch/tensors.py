@@ -27,6 +27,11 @@ def recording(torch: ModuleType) -> Any:
     record: list[tuple[str, str]] = []
 
     class Recorder(TorchDispatchMode):  # type: ignore[misc]
+        @classmethod
+        def _should_skip_dynamo(cls) -> bool:
+            """Nothing is compiled here, and to keep dynamo off, torch imports it, for a second."""
+            return False
+
         def __torch_dispatch__(
             self, func: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:

@@ -350,12 +350,7 @@ def _print_outcome(
         return
     account = outcome.account
     if account.total_s >= _LONG_S:
-        told = (
-            f"{account.startup_s:.0f} s to start up, {account.total_s - account.startup_s:.0f} s "
-            f"to measure, {account.starting_s:.0f} s of them to start workers (load and compile), "
-            f"{account.overhead:.1%} neither that nor scoring or timing."
-        )
-        click.echo(wrap(told, _WIDTH, indent=2), err=True)
+        click.echo(wrap(account.told(), _WIDTH, indent=2), err=True)
     if outcome.interrupted:
         click.echo(f"Interrupted. Resume with: bench run --resume {outcome.path}", err=True)
     elif not quiet:

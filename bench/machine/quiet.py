@@ -16,6 +16,7 @@ from types import TracebackType
 
 from bench.machine.cores import choose_cores
 from bench.machine.linux import ROOT, allowed_cpus, read_text
+from bench.machine.near import cpus_around
 
 #: Five ticks of the kernel's usual clock (100 a second): enough to tell a CPU that another program
 #: uses from an idle one, and too short to be noticed in a run of seconds.
@@ -80,6 +81,13 @@ class Cores:
         if not usable or set(usable) >= set(self._allowed or ()):
             return self[count]
         return self._chosen_of(count, usable)
+
+    def around(self, cpus: Sequence[int]) -> tuple[int, ...]:
+        """Where a worker that is to stay on these CPUs may start: beside others that start too, and
+        where its memory is near. Empty where the system has no affinity."""
+        if self._allowed is None:
+            return ()
+        return cpus_around(cpus, self._allowed, self._root)
 
     def choose_again(self) -> None:
         """Look which CPUs others use, and take the idlest; for all counts from the same look."""

@@ -48,7 +48,8 @@ class Listener(Protocol):
         relative_half_width: float | None,
     ) -> None:
         """A provisional estimate: a cell has been measured by so many workers, and its median so
-        far is this. The first comes after one worker, without an interval."""
+        far is this. The first comes after one worker, without an interval; after none it is a
+        glimpse of the first calls, while workers start."""
         ...
 
     def cell_finished(self, record: Record, done: int, total: int) -> None:

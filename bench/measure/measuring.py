@@ -367,7 +367,7 @@ class Measuring:
         names = [f"{planned.cell.model.name} on {planned.cell.target}" for planned in cells]
         self.listener.phase(f"scoring {', '.join(names)}")
         began_s = self.account.total_s
-        with self.account.useful():
+        with self.account.scoring():
             pool = ThreadPoolExecutor(len(cells), "score")
             try:
                 asked = [pool.submit(self._score_of, p, alone=len(cells) == 1) for p in cells]

@@ -25,6 +25,7 @@ from bench.record.block import Block
 from bench.record.facts import Reading, ToldPlacement, Trial, WorkerFacts
 from bench.record.loadgen import LoadGenSaid
 from bench.runtimes.client import Worker
+from bench.runtimes.loaded import worker_to_load
 from bench.runtimes.processes import Launcher
 from bench.scenarios import find_scenario
 from bench.spec import Suite
@@ -34,6 +35,9 @@ from bench.worker.messages import BindQueries, Bound, DeviceMemory, LoadedInfo, 
 WARMUP_BUDGET_S = 3.0
 #: Of a worker that was not warmed up yet.
 COLD = Warmup(calls=0, settled=False, latency_ns=0)
+#: A first inference up to so long is followed by a few calls more, for a first glimpse.
+_GLIMPSE_WITHIN_NS = 20_000_000
+GLIMPSE_BUDGET_S = 0.05
 #: A device's own time of a call hardly differs between processes.
 DEVICE_TIMES = 3
 #: A block's figure is a median, which waiting for a tenth of the block hardly moves; at 2% nearly
@@ -80,6 +84,7 @@ class Member:
     trials: tuple[Trial, ...] = ()  #: of a server's search
     waited: list[float] = field(default_factory=list)  #: share of each block without a CPU
     loadgen: LoadGenSaid | None = None  #: of the test that LoadGen made of it
+    glimpse_ns: int | None = None  #: about how long a call takes, seen while others started
 
     @property
     def grown_bytes(self) -> int:
@@ -119,16 +124,16 @@ def bound_worker(
     assert planned.choice.runtime is not None
     assert planned.choice.device is not None
     runtime, given = planned.choice.runtime, planned.loads
-    worker = context.launcher.worker(runtime, planned.cell.threads, given.file.imports)
+    worker = worker_to_load(context.launcher, runtime, planned.cell.threads, given.file)
     try:
         born(worker)
-        # An accelerator's workers share one core, on which they would make their contexts in turn:
-        # they are pinned once they have.
-        cpus = () if planned.on_accelerator else cpus_of(planned, context)
-        loaded = worker.load(given.file, planned.choice.device, given.options, cpus)
+        # All cells are measured on the same cores, on which their workers would load and compile in
+        # turn: they are pinned once they have.
+        cpus = cpus_of(planned, context)
+        starts_on = context.cpus.around(cpus)
+        loaded = worker.load(given.file, planned.choice.device, given.options, starts_on)
         bound = bind(worker, planned)
-        if planned.on_accelerator:
-            worker.stay_on(cpus_of(planned, context))
+        worker.stay_on(cpus)
     except BaseException:
         worker.kill()
         raise
@@ -150,6 +155,7 @@ def start_member(
         worker, loaded, bound = bound_worker(state, context, born)
         try:
             warmup = worker.warm_up(WARMUP_BUDGET_S) if warm else COLD
+            glimpse_ns = None if warm else _glimpse(worker, bound)
             held = _device_memory(worker, state.planned)
         except BaseException:
             worker.kill()
@@ -158,7 +164,17 @@ def start_member(
         start_ns = time.monotonic_ns() - began_ns
         state.starting_s += start_ns / 1e9
     watcher = block_watcher([worker.pid])
-    return Member(state, worker, loaded, bound, warmup, watcher, start_ns, held)
+    return Member(
+        state, worker, loaded, bound, warmup, watcher, start_ns, held, glimpse_ns=glimpse_ns
+    )
+
+
+def _glimpse(worker: Worker, bound: Bound) -> int | None:
+    """About how long a call takes, in ns, for somebody who waits while others start: nothing is
+    measured by it. None where finding out would make them wait."""
+    if bound.first_inference_ns > _GLIMPSE_WITHIN_NS:
+        return None
+    return worker.warm_up(GLIMPSE_BUDGET_S).latency_ns
 
 
 def _device_memory(worker: Worker, planned: PlannedCell) -> DeviceMemory | None:

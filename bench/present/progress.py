@@ -156,7 +156,7 @@ class RichProgress:
 
     def __rich__(self) -> RenderableType:
         return Group(
-            self._bar_line(), self._line(self._phase, self._cell), self._line(self._estimate)
+            self._bar_line(), self._line(self._phase), self._line(self._estimate, self._cell)
         )
 
     def _start_live(self) -> None:
@@ -241,7 +241,10 @@ def seconds_in_words(seconds: float) -> str:
 
 def _times(age_s: float, left_s: float | None) -> str:
     """``0:30, about 60 s left``."""
-    return elapsed(age_s) + (f", {seconds_in_words(left_s)} left" if left_s is not None else "")
+    if left_s is None:
+        return elapsed(age_s)
+    left = f"{seconds_in_words(left_s)} left" if left_s > 0 else "longer than forecast"
+    return f"{elapsed(age_s)}, {left}"
 
 
 def elapsed(seconds: float) -> str:
@@ -255,6 +258,8 @@ def estimate(invocations: int, median_ns: float | None, share: float | None) -> 
     told = counted(invocations, "invocation")
     if median_ns is None:
         return told
+    if not invocations:
+        return f"about {duration(median_ns)} in its first calls"
     interval = f" {relative_half_width(share)}" if share is not None else ""
     return f"{duration(median_ns)}{interval} after {told}"
 

@@ -12,6 +12,14 @@ from bench.runtimes.runtime import Runtime
 from bench.worker.messages import LoadedInfo
 
 
+def worker_to_load(launcher: Launcher, runtime: Runtime, threads: int, file: ModelFile) -> Worker:
+    """A fresh worker, forked once the modules are imported that loading this model needs and that
+    take long. Raises what `Launcher.worker` raises."""
+    # An ONNX file needs nothing of what its model's own code imports.
+    of_model = file.imports if "torch" in runtime.forms else ()
+    return launcher.worker(runtime, threads, (*runtime.imports_to_load, *of_model))
+
+
 @contextmanager
 def loaded_worker(
     launcher: Launcher,
@@ -32,7 +40,7 @@ def loaded_worker(
     assert runtime is not None, "a target that is not available loads nothing"
     assert device is not None, "a target that is not available loads nothing"
     threads = options.threads if threads is None else threads
-    worker = launcher.worker(runtime, threads, file.imports)
+    worker = worker_to_load(launcher, runtime, threads, file)
     try:
         yield worker, worker.load(file, device, options, cpus)
     finally:

@@ -25,6 +25,7 @@ class Runtime:
     interpreter: Interpreter | None = None
     requirable: tuple[str, ...] = ()  #: environments that `bench env create` makes for it
     static_shapes: tuple[str, ...] = ()  #: kinds of its devices that take fixed shapes alone
+    imports_to_load: tuple[str, ...] = ()  #: modules that loading any model needs
 
     @property
     def label(self) -> str:

@@ -154,12 +154,12 @@ class Server:
         return True
 
     def preload(self, modules: list[str]) -> None:
-        """Import what the model of the next worker needs, once for all workers.
+        """Import what the next worker needs to load a model, once for all workers.
 
         What can't be imported is left to the worker, which says so. Where an import starts what
         can't be used in a child, nothing is forked from then on.
         """
-        if not self.forks or "torch" not in self.backend.forms:  # an ONNX file needs none
+        if not self.forks:
             return
         for name in modules:
             if name not in self.imported:

@@ -11,7 +11,7 @@ from bench.backends.shared import host
 from bench.backends.torch.device import _bus_address
 
 from bench.machine import quiet
-from bench.machine.near import near_cpus
+from bench.machine.near import cpus_around, near_cpus
 from bench.machine.quiet import Cores
 from bench.measure.member import cpus_of
 
@@ -32,6 +32,18 @@ def test_the_cpus_of_a_devices_node_are_near_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pci", ["", "../../etc", "0000:c2:00.0", "0000:c1:00", "0000:C1:00.0/.."])
 def test_nothing_is_near_what_has_no_address_of_the_bus(pci: str, tmp_path: Path) -> None:
     assert near_cpus(pci, bus(tmp_path, GPU, "4-6")) == ()
+
+
+def test_a_worker_starts_on_the_nodes_of_its_cpus_or_anywhere_it_may(tmp_path: Path) -> None:
+    assert cpus_around([1], range(8), tmp_path) == tuple(range(8))  # no node is told of
+    for number, cpus in enumerate(("0-3", "4-7", "8-11")):
+        folder = tmp_path / f"sys/devices/system/node/node{number}"
+        folder.mkdir(parents=True)
+        (folder / "cpulist").write_text(f"{cpus}\n")
+    assert cpus_around([1], range(8), tmp_path) == (0, 1, 2, 3)
+    assert cpus_around([1], [0, 1, 5], tmp_path) == (0, 1)
+    assert cpus_around([3, 4], range(12), tmp_path) == tuple(range(8))
+    assert cpus_around([40], [40, 41], tmp_path) == (40, 41)
 
 
 def test_a_list_that_is_none_says_nothing(tmp_path: Path) -> None:

@@ -33,9 +33,11 @@ from bench.measure.member import COLD
 from bench.measure.pace.account import Account
 from bench.record.energy import energies
 from bench.record.windows import IDLE, Window
+from bench.runtimes.runtime import Runtime
 from bench.spec import Suite
 from bench.worker.messages import EnergyWatched, Warmup
 
+RUNTIME = Runtime("x", "nowhere:Nothing", {})
 GPU = Device("cuda:0", "NVIDIA", "H", "1")
 WATTS = 100.0
 
@@ -139,6 +141,7 @@ class Stage:
             bound=SimpleNamespace(queries_per_call=2, tells_of_device=True),
             watcher=SimpleNamespace(close=lambda: None),
             grown_bytes=0,
+            glimpse_ns=None,
             state=state,
         )
 
@@ -152,7 +155,7 @@ class Stage:
 def planned(name: str = "one", target: str = "x:cuda:0", **changes: Any) -> Any:
     cell = a_cell(TEACHER.model_copy(update={"name": name}), target, **changes)
     device = GPU if "cuda" in target else Device("cpu", "AMD", "EPYC", "1")
-    choice = SimpleNamespace(device=device, runtime="a runtime")
+    choice = SimpleNamespace(device=device, runtime=RUNTIME)
     return SimpleNamespace(cell=cell, choice=choice, cores=1, on_accelerator=True, near_cpus=(0,))
 
 

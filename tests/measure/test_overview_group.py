@@ -35,9 +35,10 @@ def test_figures_are_told_before_anything_is_scored_and_scoring_before_further_p
     bench.run()
     scored = told.index("score 3")
     assert told.count("score 3") == 1
-    first = {f"{name}:cpu 1" for name in THREE}
-    assert first <= set(told[:3]), "after the first rounds, not after all of the process"
-    assert set(told[:scored]) == first
+    glimpses, first = ({f"{name}:cpu {count}" for name in THREE} for count in (0, 1))
+    assert set(told[:3]) == glimpses, "as soon as each worker has started"
+    assert set(told[3:6]) == first, "after the first rounds, not after all of the process"
+    assert set(told[3:scored]) == first
     assert all(line.endswith((" 2", " 3", " 4")) for line in told[scored + 1 :])
 
 

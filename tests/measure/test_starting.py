@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from bench.errors import WorkerCrashed
 from bench.machine import memory
 from bench.measure import group, member, starting
 from bench.measure.group import Group
+from bench.measure.listener import QuietProgress
+from bench.measure.member import WARMUP_BUDGET_S
 from bench.measure.pace.account import Account
 from bench.measure.pace.stops import STARTING_PATIENCE, fewest, stops
 from bench.measure.plan import PlannedCell
@@ -82,7 +85,8 @@ class SlowToLoad(Bench):
                 self.loading.append(set(self._now_loading))
                 self.clock.sleep(LOAD_S)
                 self._now_loading.discard(name)
-            if isinstance(request, messages.WarmUp) and self.generations(name) == 1:
+            glimpse = isinstance(request, messages.WarmUp) and request.budget_s < WARMUP_BUDGET_S
+            if isinstance(request, messages.WarmUp) and not glimpse and self.generations(name) == 1:
                 assert not self._now_loading, "its latency sizes blocks, and others are starting"
             if isinstance(request, messages.TimeBlock):
                 assert not self._now_loading, "nothing is measured while workers start"
@@ -138,7 +142,7 @@ def test_starting_counts_against_no_cell_and_is_told_apart(
     for state in bench.states:
         assert 0 < state.spent_s < LOAD_S
     assert account.useful_s < LOAD_S
-    assert account.overhead == pytest.approx(0.0, abs=0.01)
+    assert account.other_s == pytest.approx(0.0, abs=0.01)
     assert all(one.start_ns is not None for one in bench.store.invocations)
 
 
@@ -148,6 +152,39 @@ def test_the_first_worker_is_alone_where_its_size_is_not_known() -> None:
     bench.run()
     assert len(bench.loading[0]) == 1
     assert max(len(loading) for loading in bench.loading) > 1
+
+
+def test_a_runtime_that_imports_for_long_keeps_one_worker_waiting_and_not_all_places() -> None:
+    def state(name: str, runtime: str, *imports: str) -> Any:
+        made = Runtime(runtime, "nowhere:Nothing", {}, imports_to_load=imports)
+        return SimpleNamespace(
+            name=name, planned=SimpleNamespace(choice=SimpleNamespace(runtime=made))
+        )
+
+    asked = [
+        state("a", "compiling", "inductor"),
+        state("b", "compiling", "inductor"),
+        state("c", "quick"),
+        state("d", "other", "llvm"),
+        state("e", "quick"),
+    ]
+    assert [one.name for one in starting.starting_order(asked)] == ["c", "a", "d", "e", "b"]
+
+
+def test_a_glimpse_is_shown_of_each_cell_while_others_start(
+    known_sizes: Callable[[Bench], Group],
+) -> None:
+    shown: list[tuple[int, int]] = []
+
+    class Showing(QuietProgress):
+        def cell_progress(self, cell: Any, invocations: int, *figures: Any) -> None:
+            if not invocations:
+                shown.append((len(bench.loading), round(figures[0], -5)))
+
+    bench = SlowToLoad(NAMES, at_once=1)
+    bench.context = replace(bench.context, listener=Showing())
+    known_sizes(bench).run()
+    assert shown == [(at + 1, 100_000) for at in range(4)]  # the first generation's alone
 
 
 def test_one_that_fails_while_others_start_fails_alone(

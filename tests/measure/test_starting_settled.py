@@ -26,13 +26,16 @@ def started(monkeypatch: pytest.MonkeyPatch, *settled: bool) -> list[Warmup]:
             worker=SimpleNamespace(warm_up=lambda budget_s: Warmup(5, True, 20)),
             warmup=Warmup(3, told[state.cell.id], 10),
             grown_bytes=0,
+            glimpse_ns=None,
             device_memory=None,
             watcher=SimpleNamespace(close=lambda: None),
         )
 
     monkeypatch.setattr(starting, "start_member", start)
     monkeypatch.setattr(memory, "spare_bytes", lambda: 10**12)
-    planned = SimpleNamespace(on_accelerator=False, choice=SimpleNamespace(device=None))
+    planned = SimpleNamespace(
+        on_accelerator=False, choice=SimpleNamespace(device=None, runtime=None)
+    )
     order: Any = [
         SimpleNamespace(cell=a_cell(threads=n + 1), planned=planned) for n in range(len(settled))
     ]

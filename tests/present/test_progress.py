@@ -108,10 +108,13 @@ def test_the_live_lines_name_the_cell_the_estimate_and_what_is_left() -> None:
     listener.cell_progress(a_cell(), 3, 271e3, 0.012)
     console = Console(file=io.StringIO(), width=100)
     console.print(listener)
+    clock.now = 91.0  # past what was expected: nothing is promised any more
+    console.print(listener)
     listener.close()
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "3/9 cells" in text
     assert "0:30, about 60 s left" in text
+    assert "1:31, longer than forecast" in text
     assert "1 model x 1 target, 9 cells to measure, about 3 min" in kept.getvalue()
     assert "fashion-teacher onnxruntime:cpu" in text
     assert "271 µs ±1.2% after 3 invocations" in text

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from bench.backend import TorchSource
+from bench.backend import ModelFile, TorchSource
 from bench.cards.pretrained import imports_of
+from bench.runtimes.loaded import worker_to_load
 from bench.runtimes.processes import Launcher, launcher
 from bench.runtimes.runtime import Runtime
 from bench.worker.__main__ import Server
@@ -32,8 +34,8 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         sys.modules.pop(path.stem, None)
 
 
-def server(forms: tuple[str, ...] = ("torch",), *, fork_safe: bool = True) -> Server:
-    backend: Any = SimpleNamespace(forms=forms)
+def server(*, fork_safe: bool = True) -> Server:
+    backend: Any = SimpleNamespace(forms=("torch",))
     return Server(socket.socketpair()[0], backend, forks=fork_safe)
 
 
@@ -42,11 +44,6 @@ def test_what_a_module_needs_is_imported_before_the_fork(modules: Path) -> None:
     one.preload(["harmless_library"])
     assert "harmless_library" in sys.modules
     assert one.forks
-
-
-def test_a_runtime_that_takes_onnx_alone_imports_nothing_of_a_module(modules: Path) -> None:
-    server(("onnx",)).preload(["harmless_library"])
-    assert "harmless_library" not in sys.modules
 
 
 def test_where_workers_are_fresh_interpreters_the_server_imports_nothing(modules: Path) -> None:
@@ -97,6 +94,24 @@ TELLING = Runtime("telling", "telling_adapter:Telling", {}, forms=("torch",))
 def test_a_real_worker_is_forked_with_what_its_model_needs(processes: Launcher) -> None:
     assert processes.worker(TELLING, 1).version() == "forked"
     assert processes.worker(TELLING, 1, ("harmless_library",)).version() == (
+        "forked harmless_library"
+    )
+
+
+def test_an_onnx_file_needs_what_its_runtime_does_and_nothing_of_a_module(
+    processes: Launcher,
+) -> None:
+    file = ModelFile("net", torch=TorchSource(Path("nets.py"), "net", imports=("broken_library",)))
+    compiling = replace(TELLING, imports_to_load=("harmless_library",))
+    for forms, imports in (
+        (("onnx",), ("harmless_library",)),
+        (("onnx", "torch"), ("harmless_library", "broken_library")),
+    ):
+        asked: list[Sequence[str]] = []
+        only: Any = SimpleNamespace(worker=lambda *given, asked=asked: asked.append(given[2]))
+        worker_to_load(only, replace(compiling, forms=forms), 1, file)
+        assert asked == [imports]
+    assert worker_to_load(processes, compiling, 1, ModelFile("net")).version() == (
         "forked harmless_library"
     )
 

@@ -19,6 +19,7 @@ class Account:
         self.startup_s = 0.0
         self.useful_s = 0.0
         self.starting_s = 0.0
+        self.scoring_s = 0.0  #: of the useful seconds
 
     def started_up(self) -> None:
         """All that is to be measured is known and ready."""
@@ -37,6 +38,16 @@ class Account:
                 state.spent_s += spent
 
     @contextmanager
+    def scoring(self) -> Iterator[None]:
+        """Time inside counts as useful, and as that of scoring."""
+        started = self._clock()
+        try:
+            with self.useful():
+                yield
+        finally:
+            self.scoring_s += self._clock() - started
+
+    @contextmanager
     def starting(self) -> Iterator[None]:
         """Time inside is that of workers that start; it counts against no cell's budget."""
         started = self._clock()
@@ -50,8 +61,15 @@ class Account:
         return self._clock() - self._started
 
     @property
-    def overhead(self) -> float:
-        """The share of the time since the start-up that was neither starting workers nor
-        measuring."""
-        since = self.total_s - self.startup_s
-        return 1 - (self.useful_s + self.starting_s) / since if since > 0 else 0.0
+    def other_s(self) -> float:
+        """Since the start-up, what was neither starting workers nor measuring or scoring."""
+        return max(0.0, self.total_s - self.startup_s - self.useful_s - self.starting_s)
+
+    def told(self) -> str:
+        """Where the time went, in a sentence."""
+        return (
+            f"{self.startup_s:.0f} s to start up, {self.total_s - self.startup_s:.0f} s to "
+            f"measure: {self.starting_s:.0f} s to start workers (load and compile), "
+            f"{self.useful_s - self.scoring_s:.0f} s to time and check, {self.scoring_s:.0f} s to "
+            f"score, {self.other_s:.0f} s for the rest."
+        )

@@ -13,6 +13,7 @@ from bench.measure.plan import PlannedCell
 from bench.measure.reference import References
 from bench.numbers import printable, significant
 from bench.record.portability import ModelOutcome, ModelRow
+from bench.runtimes.loaded import worker_to_load
 from bench.runtimes.processes import Launcher
 from bench.trials.portability.outcomes import TestOutcome, outcome_of
 from bench.trials.portability.predict import Forecast, ModelNode
@@ -53,7 +54,7 @@ def _once(
     assert choice.device is not None
     worker = None
     try:
-        worker = launcher.worker(choice.runtime, options.threads)
+        worker = worker_to_load(launcher, choice.runtime, options.threads, planned.file)
         worker.load(planned.file, choice.device, options)
         bound = worker.bind(planned.feeds)
         outputs = worker.fetch()
