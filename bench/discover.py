@@ -129,6 +129,22 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
     return [by_lower[item] for item in close]
 
 
+def beside(path: Path) -> list[str]:
+    """Paths beside where ``path`` would be that look like it, the likest first."""
+    try:
+        names = [name for name in os.listdir(path.parent) if not name.startswith(".")]
+    except OSError:
+        return []
+    return [str(path.parent / name) for name in nearest(path.name, names)]
+
+
+def no_such(noun: str, path: Path) -> SpecError:
+    """The error for a file that isn't there, with those beside it that may have been meant."""
+    close = beside(path)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    return SpecError(f"{path}: no such {noun}.{hint}")
+
+
 def unknown(noun: str, name: str, known: Iterable[str]) -> SpecError:
     """The error for a name that doesn't exist, with the nearest names that do."""
     names = list(known)

@@ -7,6 +7,7 @@ process boundary an error travels as its ``kind`` and its message; `from_kind` m
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import ClassVar, TypeVar
 
 
@@ -109,6 +110,32 @@ _BY_KIND = {
 def from_kind(kind: str, message: str) -> BenchError:
     """Make the error that another process described; an unknown kind is a plain `BenchError`."""
     return _BY_KIND.get(kind, BenchError)(message)
+
+
+_Item = TypeVar("_Item")
+_Found = TypeVar("_Found")
+
+
+def every(find: Callable[[_Item], _Found], items: Iterable[_Item]) -> list[_Found]:
+    """What ``find`` makes of each item. Raises one `SpecError` with what is wrong with all of them,
+    so that nobody has to mend and try again once for each."""
+    found: list[_Found] = []
+    wrong: list[SpecError] = []
+    for item in items:
+        try:
+            found.append(find(item))
+        except SpecError as error:
+            wrong.append(error)
+    if len(wrong) == 1:
+        raise wrong[0]
+    if wrong:
+        raise SpecError(listed(map(str, wrong)))
+    return found
+
+
+def listed(complaints: Iterable[str]) -> str:
+    """Several complaints in one line, each once."""
+    return " Also: ".join(dict.fromkeys(complaints))
 
 
 _Error = TypeVar("_Error", bound=BenchError)

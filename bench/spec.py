@@ -13,9 +13,9 @@ from bench import bounds, scenarios, variants
 from bench.cell import AxisName, Driver, Frozen, Lane, LoadGen, ScenarioName, VariantName
 from bench.defaults import CONFIDENCE, MARGIN
 from bench.discover import suite_paths
-from bench.errors import SpecError
+from bench.errors import SpecError, listed
 from bench.scenarios import SCENARIOS, Scenario, find_scenario
-from bench.validation import first_problem, read_toml
+from bench.validation import problems, read_toml
 
 #: An interval needs two (`bench.stats.interval`, which the vocabulary does not import).
 FEWEST_INVOCATIONS = 2
@@ -114,7 +114,12 @@ class Suite(Frozen):
         0.02, gt=0, lt=1, description="half-width of the interval relative to the estimate"
     )
     confidence: float = Field(CONFIDENCE, ge=0.5, lt=1, description="of every interval")
-    max_time_s: float = Field(20.0, gt=0, description="seconds of worker time per cell")
+    max_time_s: float = Field(
+        20.0,
+        gt=0,
+        description="seconds of worker time per cell; up to three times that for its "
+        "min_invocations",
+    )
     goal: Goal = Field(
         "precision",
         description="stop at narrow intervals, when the order of targets is settled, or "
@@ -368,13 +373,22 @@ def make_suite(data: dict[str, Any], source: str) -> Suite:
     try:
         suite = Suite.model_validate(data)
     except ValidationError as error:
-        raise SpecError(f"{source}: {first_problem(error, Suite.model_fields)}") from error
-    for place, name in enumerate(suite.variants):
-        try:
-            variants.find_variant(name)
-        except SpecError as error:
-            raise SpecError(f"{source}: `variants.{place}`: {error}") from error
+        told = [problems(error, Suite.model_fields), *_unknown_variants(data.get("variants"))]
+        raise SpecError(f"{source}: {listed(told)}") from error
+    if unknown := _unknown_variants(suite.variants):
+        raise SpecError(f"{source}: {listed(unknown)}")
     return suite
+
+
+def _unknown_variants(names: object) -> list[str]:
+    """What is wrong with the names of variants, where they are names."""
+    found = []
+    for place, name in enumerate(names if isinstance(names, list | tuple) else ()):
+        try:
+            variants.find_variant(str(name))
+        except SpecError as error:
+            found.append(f"`variants.{place}`: {error}")
+    return found
 
 
 def with_flags(suite: Suite, flags: dict[str, Any]) -> Suite:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from bench.errors import SpecError
+from bench.discover import no_such
+from bench.errors import SpecError, listed
 
 _LONGEST_VALUE = 60
 
@@ -30,7 +31,7 @@ def read_toml(path: Path, noun: str) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text())
     except FileNotFoundError as error:
-        raise SpecError(f"{path}: no such {noun}.") from error
+        raise no_such(noun, path) from error
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: can't be read: {error}.") from error
     except tomllib.TOMLDecodeError as error:
@@ -39,7 +40,30 @@ def read_toml(path: Path, noun: str) -> dict[str, Any]:
 
 def first_problem(error: ValidationError, known_keys: Collection[str]) -> str:
     """The first complaint: which key, what stands there, and what was expected."""
-    problem = _most_exact(error)
+    return _words(_most_exact(error.errors()), known_keys)
+
+
+def problems(error: ValidationError, known_keys: Collection[str]) -> str:
+    """All complaints: one of each key, and of a list one of each item."""
+    by_key: dict[object, list[ErrorDetails]] = {}
+    for one in error.errors():
+        by_key.setdefault(one["loc"][:1], []).append(one)
+    found = [each for rivals in by_key.values() for each in _alike(rivals)]
+    return listed(_words(one, known_keys) for one in found)
+
+
+def _alike(rivals: list[ErrorDetails]) -> list[ErrorDetails]:
+    """The most exact complaint of a key, and the same of other items of its list."""
+    closest = _most_exact(rivals)
+    items = [_without_types(one) for one in rivals]
+    return [closest, *(one for one in items if one != closest and _shape(one) == _shape(closest))]
+
+
+def _shape(problem: ErrorDetails) -> tuple[object, ...]:
+    return tuple("" if isinstance(part, int) else part for part in problem["loc"])
+
+
+def _words(problem: ErrorDetails, known_keys: Collection[str]) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key.rpartition(".")[2], known_keys, n=1)
@@ -54,14 +78,18 @@ def first_problem(error: ValidationError, known_keys: Collection[str]) -> str:
     return f"`{key}` is {_short(problem['input'])}, but {message[0].lower()}{message[1:]}{end}"
 
 
-def _most_exact(error: ValidationError) -> ErrorDetails:
+def _most_exact(errors: Sequence[ErrorDetails]) -> ErrorDetails:
     """The first complaint; where a value may be of several types, that of the type which it came
     closest to, whose name is no key."""
-    first, *others = error.errors()
+    first, *others = errors
     rivals = [o for o in others if o["loc"][:1] == first["loc"][:1]]
-    closest = max([first, *rivals], key=lambda one: len(one["loc"]))
-    keys = tuple(part for part in closest["loc"] if not (isinstance(part, str) and "[" in part))
-    return {**closest, "loc": keys}
+    return _without_types(max([first, *rivals], key=lambda one: len(one["loc"])))
+
+
+def _without_types(problem: ErrorDetails) -> ErrorDetails:
+    """With keys alone: pydantic names the types that a value may be of among them."""
+    keys = tuple(part for part in problem["loc"] if not (isinstance(part, str) and "[" in part))
+    return {**problem, "loc": keys}
 
 
 def _short(value: object) -> str:

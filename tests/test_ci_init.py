@@ -4,10 +4,12 @@ say in a repository."""
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -49,8 +51,9 @@ def a_model(path: Path, copies: int) -> None:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def checkout(tmp_path: Path, plugin_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A clone at the merge of a change of one model, as a service checks it out."""
+    monkeypatch.syspath_prepend(plugin_path)
     folder, origin = tmp_path / "checkout", tmp_path / "origin.git"
     git(tmp_path, "init", "-q", "--bare", str(origin))
     git(tmp_path, "init", "-q", "-b", "main", str(folder))
@@ -176,15 +179,128 @@ def test_a_file_that_is_there_is_replaced_only_by_force(checkout: Path) -> None:
     [
         (["-m", "fashion-student"], "not a file of this repository"),
         (["-m", "/etc/hostname"], "not a file of this repository"),
+        (["-m", "../origin.git/HEAD"], "not a file of this repository"),
+        (["-m", "net.onnx", "--max-time", "banana"], "'banana' is not a time"),
+        (["-m", "net.onnx", "--max-time", "1s", "--min-invocations", "20"], "too short for 20"),
+        (["-m", "net.onnx", "--max-slowdown", "a lot"], "'a lot' is not a number or a percentage"),
+        (["-m", "net.onnx", "--min-accuracy", "net=900%"], "must be from 0 to 1"),
+        (["-m", "net.onnx", "-t", "onnxrutime:cpu"], "Did you mean onnxruntime"),
+        (["-m", "net.onnx", "-t", "onnxruntime: cpu"], "not of the form backend:device"),
+        (["-m", "net.onnx", "-t", "onnxruntime:cpu'"], "not of the form backend:device"),
+        (["broken.toml"], "no scenario called 'single'"),
+        (["elsewhere.toml"], "no model to compare lies in the repository"),
+        (["-m", "text.txt"], "not a model that bench can read"),
+        (["-m", "net.onnx", "--python", "banana"], "needs Python 3.11 or later"),
+        (["-m", "net.onnx", "--python", "3.10"], "needs Python 3.11 or later"),
+        (["-m", "net.onnx", "--install", "pip install x"], "pip needs a requirement"),
+        (["-m", "net.onnx", "--install", "-r nowhere.txt"], "has no such file"),
         (["-m", "net.onnx", "--install", "a\nb"], "use one line"),
         (["-m", "net.onnx", "--install", "echo ${{ github.token }}"], "use one line"),
         (["-m", "net.onnx", "--branch", "a: b"], "use letters"),
     ],
 )
 def test_what_would_not_work_is_refused(checkout: Path, arguments: list[str], words: str) -> None:
+    (checkout / "broken.toml").write_text('models = ["net.onnx"]\nscenarios = ["single"]\n')
+    (checkout / "elsewhere.toml").write_text('models = ["fashion-student"]\n')
+    (checkout / "text.txt").write_text("")
     done = CliRunner().invoke(command, ["github", *arguments])
-    assert words in str(done.exception)
+    assert words in (str(done.exception) + done.output)
     assert not (checkout / FILES["github"]).exists()
+
+
+def test_it_works_at_the_top_of_a_repository_alone(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, outside = checkout / "models", tmp_path / "outside"
+    for folder, words in ((inside, f"Run it in {checkout}"), (outside, "not in a git repository")):
+        folder.mkdir()
+        a_model(folder / "net.onnx", 0)
+        monkeypatch.chdir(folder)
+        done = CliRunner().invoke(command, ["github", "-m", "net.onnx"])
+        assert words in str(done.exception)
+        assert not (folder / ".github").exists()
+
+
+@pytest.mark.parametrize("service", ["github", "gitlab"])
+def test_every_name_reaches_the_commands_as_it_was_given(checkout: Path, service: str) -> None:
+    """Through YAML, and through the shell."""
+    name = "a: b # 'c' \"d\" $HOME `e` || {{ f }}, g.onnx"
+    a_model(checkout / name, 0)
+    told = init(service, "-m", name, "--min-accuracy", "a: b=85%")
+    assert "is not in git yet" in told
+    found = yaml.safe_load((checkout / FILES[service]).read_text())
+    scripts = [
+        line.strip()
+        for job in (found["jobs"] if service == "github" else found).values()
+        for text in [s.get("run", "") for s in job.get("steps", ())] + list(job.get("script", ()))
+        for line in text.splitlines()
+    ]
+    lines = [line for line in scripts if line.startswith(("bench compare", "bench run"))]
+    assert len(lines) == 2
+    for line in lines:
+        words = shlex.split(line)
+        assert words[words.index("-m") + 1] == name
+    assert shlex.split(lines[0])[shlex.split(lines[0]).index("--min-accuracy") + 1] == "a: b=85%"
+
+
+def test_a_template_with_a_command_that_does_not_parse_is_noticed(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.commands.ci import init as module
+
+    text = module._rendered
+    wrong = lambda *a, **k: text(*a, **k).replace("--junit", "--junti")  # noqa: E731
+    monkeypatch.setattr(module, "_rendered", wrong)
+    done = CliRunner().invoke(command, ["gitlab", "-m", "net.onnx"])
+    assert done.exit_code == 2
+    assert "--junti" in done.output
+
+
+# -- where bench comes from -----------------------------------------------------------------------
+
+GIT = '{"url": "https://h/o/r.git", "vcs_info": {"vcs": "git", "commit_id": "0123abc"}}'
+WHEEL = '{"url": "https://h/b.whl", "archive_info": {}}'
+
+
+@pytest.mark.parametrize(
+    ("origin", "wanted", "told"),
+    [
+        (GIT, "'infer-bench[onnxruntime] @ git+https://h/o/r.git@0123abc'", False),
+        (WHEEL, "'infer-bench[onnxruntime] @ https://h/b.whl'", False),
+        ('{"url": "file:///home/me/bench", "dir_info": {}}', "'infer-bench[onnxruntime]'", True),
+        (None, "'infer-bench[onnxruntime]'", False),
+    ],
+)
+def test_the_workflow_installs_what_is_installed_here(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, origin: str | None, wanted: str, told: bool
+) -> None:
+    from bench.commands.ci import installed
+
+    here = SimpleNamespace(read_text=lambda name: origin)
+    monkeypatch.setattr(installed.metadata, "distribution", lambda name: here)
+    output = init("github", "-m", "net.onnx")
+    assert f"pip install {wanted}\n" in (checkout / FILES["github"]).read_text()
+    assert ("on no package index yet" in " ".join(output.split())) is told
+
+
+@pytest.mark.parametrize(
+    ("install", "line"),
+    [
+        ("infer-bench[cpu]==1.2", "pip install 'infer-bench[cpu]==1.2'"),
+        (
+            "infer-bench[cpu] @ git+https://h/o/r@v1",
+            "pip install 'infer-bench[cpu] @ git+https://h/o/r@v1'",
+        ),
+        ("git+https://h/o/r@v1", "pip install git+https://h/o/r@v1"),
+        ("-r my needs.txt", "pip install -r 'my needs.txt'"),
+    ],
+)
+def test_what_pip_installs_is_a_setting(checkout: Path, install: str, line: str) -> None:
+    (checkout / "my needs.txt").write_text("infer-bench\n")
+    output = init("gitlab", "-m", "net.onnx", "--install", install)
+    found = yaml.safe_load((checkout / FILES["gitlab"]).read_text())
+    assert found["benchmark"]["script"][0].strip() == line
+    assert "package index" not in output
 
 
 # -- what it does ---------------------------------------------------------------------------------

@@ -148,3 +148,25 @@ def test_docstrings_are_read_where_they_are_a_command_s_help_and_not_elsewhere()
     assert "Surely a help." in [said for _, said in texts(source, help_shown=True)]
     assert "Surely a help." not in [said for _, said in texts(source, help_shown=False)]
     assert not list(texts('def other():\n    """Surely a docstring."""\n', help_shown=True))
+
+
+def test_nothing_that_is_shown_names_a_page_that_an_installation_lacks() -> None:
+    """docs/ is no part of the wheel: who installed it with pip has no such file."""
+    page = re.compile(r"\bdocs/[\w-]+\.md|\b[\w-]+\.md#")
+    shown = [
+        (path, said)
+        for path in [*ROOT.glob("bench/**/*.py"), *ROOT.glob("backends/**/*.py")]
+        if path != ROOT / "bench" / "api" / "reference.py"  # it writes one of those pages
+        for _, said in texts(path.read_text("utf-8"), help_shown="commands" in path.parts)
+    ]
+    for pattern in ("bench/**/*.toml", "bench/**/*.jinja", "bench/**/*.in", "models/*.toml"):
+        for path in ROOT.glob(pattern):
+            lines = path.read_text("utf-8").splitlines()
+            written = path.suffix == ".in"  # a comment in there goes into a user's file
+            shown += [(path, line) for line in lines if written or not line.startswith("#")]
+    found = [
+        f"{path.relative_to(ROOT)}: {said.strip()[:100]}"
+        for path, said in shown
+        if page.search(said)
+    ]
+    assert not found, "\n".join(found)

@@ -38,7 +38,6 @@ IMPORTED = (
     "onnx",
     "onnx.reference",
     "pyarrow.parquet",
-    "scipy.stats",
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from bench.cards.language.causal import is_causal
 from bench.cards.language.gguf import card_for_gguf, unpack
 from bench.cards.pretrained import read_config
 from bench.cards.unpacked import SUFFIX as GGUF
-from bench.discover import card_paths, unknown
+from bench.discover import beside, card_paths, no_such, unknown
 from bench.errors import SpecError
 
 
@@ -23,6 +24,7 @@ def find_model(text: str, shapes: Sequence[str] = ()) -> Card:
     Raises `SpecError` for a name that is not there, with the nearest names.
     """
     path = Path(text)
+    _refuse_absent(text)
     if is_factory(text):
         return card_for_factory(text, shapes)
     if path.suffix == ".onnx":
@@ -42,7 +44,20 @@ def find_model(text: str, shapes: Sequence[str] = ()) -> Card:
             "(.toml), file.py:factory, a checkpoint folder with a config.json, or the name of an "
             "installed model (`bench model list`)."
         )
-    raise unknown("model", text, installed)
+    near = [name for name in beside(path) if _may_be_model(Path(name))]
+    raise unknown("model", text, [*installed, *near])
+
+
+def _refuse_absent(text: str) -> None:
+    """Raise for a file that isn't there; a broken link, and a card, are told by who reads them."""
+    file, noun = (text.rpartition(":")[0], "Python file") if is_factory(text) else (text, "file")
+    path = Path(file)
+    if not os.path.lexists(path) and (is_factory(text) or path.suffix in (".onnx", GGUF)):
+        raise no_such(noun, path)
+
+
+def _may_be_model(path: Path) -> bool:
+    return path.suffix in (".onnx", GGUF, ".toml") or is_checkpoint(path)
 
 
 def is_factory(text: str) -> bool:

@@ -133,7 +133,7 @@ def command(
 
     Exit status: 1 if one is degraded, else 3 if one is inconclusive or none could be run, else 0.
     """
-    from bench.present.certificate import certificate_text  # scipy: start-up
+    from bench.present.certificate import certificate_text  # numpy: start-up
     from bench.present.page.certificate import certificate_html, certificate_page
     from bench.present.progress import choose_listener
     from bench.store.certificates import FILE, PAGE, StoredEvidence

@@ -21,7 +21,7 @@ _MOST = 20
 def check_results(path: Path) -> int:
     """How many differences there are between the publications, certificates, bundles and runs at or
     below a path and what their raw data says; each is printed."""
-    from bench.judge.certify.check import certificates  # scipy: start-up
+    from bench.judge.certify.check import certificates  # numpy: start-up
     from bench.present.publication.check import publications
 
     published, certified = publications(path), certificates(path)
@@ -76,7 +76,7 @@ def _bundle(file: Path) -> int:
 
 def _run(folder: Path) -> int:
     """The same of a run directory."""
-    from bench.store.check import check_run, reworded  # scipy: start-up
+    from bench.store.check import check_run, reworded  # numpy: start-up
     from bench.store.run import read_run
 
     account = check_run(read_run(folder), folder.name)
@@ -99,7 +99,7 @@ def _further(name: str, taken: Mapping[str, int], words: int) -> None:
 
 def _publication(folder: Path) -> int:
     """How many differences there are; each is printed."""
-    from bench.present.publication.check import check  # scipy: start-up
+    from bench.present.publication.check import check  # numpy: start-up
     from bench.store.bundle.opened import taken_in_words
 
     account = check(folder)
@@ -120,7 +120,7 @@ def _publication(folder: Path) -> int:
 
 def _certificate(folder: Path, name: str) -> int:
     """The same of a certificate, which is called ``name``."""
-    from bench.judge.certify.check import check  # scipy: start-up
+    from bench.judge.certify.check import check  # numpy: start-up
 
     account = check(folder)
     problems = [*account.problems]

@@ -9,7 +9,6 @@ import click
 
 from bench.commands.chosen import RUN, latest_run, latest_two, named
 from bench.commands.flags import SHARE, SHARE_ABOVE_ZERO, read_list
-from bench.commands.given import sort_given
 from bench.commands.output import print_drawing, print_json, warn
 from bench.commands.revisions import compare_revisions, refuse_without_base, revision_options
 from bench.defaults import CONFIDENCE, MARGIN
@@ -92,10 +91,8 @@ def command(
     if base is not None:
         if cells or baseline:
             raise click.UsageError("--base measures a suite or models: no --cell or --baseline.")
-        given = sort_given([str(run) for run in runs])
-        flags["models"] = tuple(dict.fromkeys((*given.models, *flags["models"])))
         return compare_revisions(
-            given.suite, base, head, allow, margin, confidence, flags, as_json=as_json
+            runs, base, head, allow, margin, confidence, flags, as_json=as_json
         )
     if head is not None:
         raise click.UsageError("--head needs a --base to compare with.")
@@ -120,7 +117,7 @@ def _compare(
     *,
     as_json: bool,
 ) -> None:
-    from bench.judge.compare import compare  # scipy: start-up
+    from bench.judge.compare import compare  # numpy: start-up
     from bench.judge.differences import refuse
     from bench.present.compare import difference_lines
     from bench.present.sides import common_names
@@ -178,7 +175,7 @@ def _runs(given: tuple[Path, ...], notes: list[str]) -> list[Path]:
 
 
 def _print(report: Report, *, as_json: bool) -> None:
-    from bench.present.compare import report_json, report_text  # scipy: start-up
+    from bench.present.compare import report_json, report_text  # numpy: start-up
 
     if as_json:
         print_json(report_json(report))

@@ -54,7 +54,7 @@ def print_deal(
     original each distilled model is; and the answer in words. Of several machines every target on
     each of them takes part.
     """
-    from bench.judge.fidelities import Fidelities  # scipy: start-up
+    from bench.judge.fidelities import Fidelities  # numpy: start-up
     from bench.judge.joined import join, weigh
     from bench.store.frames import read_runs
     from bench.store.run import no_collection
@@ -94,7 +94,7 @@ def _of_run(run: StoredRun, text: str, runs: Sequence[StoredRun]) -> str:
 
 
 def _print_text(deal: Deal, fidelities: list[Titled], warnings: list[str]) -> None:
-    from bench.present.deal import deal_text  # scipy: start-up
+    from bench.present.deal import deal_text  # numpy: start-up
     from bench.present.fidelity import fidelity_text
 
     print_drawing(lambda width: deal_text(deal, width))
@@ -112,7 +112,7 @@ def _print_json(
     fidelities: list[Titled],
     warnings: list[str],
 ) -> None:
-    from bench.present.deal import deal_rows  # scipy: start-up
+    from bench.present.deal import deal_rows  # numpy: start-up
     from bench.present.fidelity import fidelity_row
 
     paths = [str(run.path) for run in runs]

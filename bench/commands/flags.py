@@ -316,7 +316,7 @@ def write_outputs(
     given = {name: value for name, value in outputs.items() if value is not None}
     if not given:
         return
-    from bench.present.ci.base import Format, Subject  # scipy: start-up
+    from bench.present.ci.base import Format, Subject  # numpy: start-up
 
     rows = ci_formats()
     further = {o.field for row in rows for o in row.options}

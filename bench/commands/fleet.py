@@ -12,7 +12,7 @@ import click
 
 from bench.commands.chosen import default_results, run_option
 from bench.commands.flags import read_name
-from bench.commands.output import print_json
+from bench.commands.output import hint, print_json
 from bench.discover import suite_paths
 from bench.errors import SpecError
 from bench.files import file_stem
@@ -34,7 +34,10 @@ CONNECT = "bench.fleet.ray.connect"
 def _cluster_options(command: click.decorators.FC) -> click.decorators.FC:
     """How the cluster is found."""
     file = click.option(
-        "--fleet", "file", type=click.Path(path_type=Path), help="Fleet file (docs/fleet.md)."
+        "--fleet",
+        "file",
+        type=click.Path(path_type=Path),
+        help="Fleet file: [cluster] address, [nodes.NAME] host, python, ...",
     )
     address = click.option(
         "--address", help="Address of a running cluster; default: one on this machine."
@@ -44,7 +47,7 @@ def _cluster_options(command: click.decorators.FC) -> click.decorators.FC:
 
 @click.group(name="fleet")
 def command() -> None:
-    """Measure on several machines at once (docs/fleet.md)."""
+    """Measure on several machines at once, which a Ray cluster connects."""
 
 
 @command.command()
@@ -140,7 +143,7 @@ def _tell(outcome: Outcome) -> None:
     if outcome.left:
         click.echo(f"Resume with: bench fleet run --resume {outcome.path}", err=True)
     elif outcome.measured:
-        click.echo(f"Read it with: bench matrix {outcome.path}", err=True)
+        hint(f"Read it with: bench matrix {outcome.path}")
 
 
 @command.command()

@@ -278,7 +278,7 @@ def _judged(
     allow: tuple[str, ...],
     confidence: float,
 ) -> Judgement:
-    from bench.judge.certified import certified  # scipy: start-up
+    from bench.judge.certified import certified  # numpy: start-up
     from bench.judge.gate import Judgement, judge
     from bench.store.baseline import read_baseline
     from bench.store.run import read_results
@@ -295,7 +295,7 @@ def _judged(
 def _certificates(paths: tuple[Path, ...], allow: tuple[str, ...]) -> list[Held]:
     if not paths:
         return []
-    from bench.judge.certified import held  # scipy: start-up
+    from bench.judge.certified import held  # numpy: start-up
     from bench.judge.differences import check_allowed_kinds
 
     check_allowed_kinds(allow)
@@ -303,7 +303,7 @@ def _certificates(paths: tuple[Path, ...], allow: tuple[str, ...]) -> list[Held]
 
 
 def _as_run(given: list[Held]) -> StoredRun:
-    from bench.judge.certified import as_run  # scipy: start-up
+    from bench.judge.certified import as_run  # numpy: start-up
 
     return as_run(given[0])
 
@@ -312,7 +312,7 @@ def _compared(
     before: StoredRun, now: StoredRun, allow: tuple[str, ...], confidence: float
 ) -> Report:
     """The run (B) against the baseline (A). Raises `SpecError` where they are not comparable."""
-    from bench.judge.compare import compare  # scipy: start-up
+    from bench.judge.compare import compare  # numpy: start-up
     from bench.judge.differences import check_allowed_kinds, not_allowed
     from bench.judge.matching import match_runs
 
@@ -333,7 +333,7 @@ def _compared(
 
 
 def _print(judgement: Judgement, *, as_json: bool) -> None:
-    from bench.present.gate import gate_json, gate_text  # scipy: start-up
+    from bench.present.gate import gate_json, gate_text  # numpy: start-up
 
     remarks = [
         f"{one.path}: {text}"

@@ -77,7 +77,7 @@ def print_history(
 
     Only runs of the same machine are joined, so another machine is never taken for a regression.
     """
-    from bench.judge.history import Selection, history  # scipy: start-up
+    from bench.judge.history import Selection, history  # numpy: start-up
     from bench.present.history import history_json, history_text
     from bench.store.run import no_collection
 

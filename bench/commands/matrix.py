@@ -97,7 +97,7 @@ def command(
     run, or the label of a run; without any, the latest. Figures are compared across machines as
     they are; how many times as fast one model is as another is measured within each machine.
     """
-    from bench.judge.matrix.answer import answer  # scipy: start-up
+    from bench.judge.matrix.answer import answer  # numpy: start-up
     from bench.judge.matrix.cells import Asked
     from bench.store.bundle.opened import look_anyway
     from bench.store.frames import read_runs

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -40,6 +42,24 @@ def print_rows(rows: Sequence[Row], nothing: str, *, indent: str = "") -> None:
     for name, row in zip(names, rows, strict=True):
         about = printable(row["about"], limit=200)
         click.echo(f"{indent}{name:<{width}}  {about}".rstrip())
+
+
+def hint(text: str) -> None:
+    """A next step, for somebody who sits at a terminal: a log can't type, and a CI job throws away
+    the folders that it names."""
+    if sys.stdout.isatty() and sys.stderr.isatty() and not _in_ci():
+        click.echo(text, err=True)
+
+
+def interrupted(command: str) -> None:
+    """That it was, and what resumes it where its folder stays."""
+    resume = "" if _in_ci() else f" Resume with: {command}"
+    click.echo(f"Interrupted.{resume}", err=True)
+
+
+def _in_ci() -> bool:
+    """Services set the variable CI."""
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
 def warn(text: str) -> None:

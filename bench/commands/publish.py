@@ -65,7 +65,7 @@ def command(
 
 
 def _publish(runs: Sequence[Path], output: Path, title: str | None) -> None:
-    from bench.present.publication.write import publish  # scipy: start-up
+    from bench.present.publication.write import publish  # numpy: start-up
     from bench.store.find import find_runs
     from bench.store.run import read_run
 
@@ -79,7 +79,7 @@ def _publish(runs: Sequence[Path], output: Path, title: str | None) -> None:
 
 
 def _trend(runs: tuple[Path, ...], output: Path, title: str | None) -> None:
-    from bench.present.trend.site import write_site  # scipy: start-up
+    from bench.present.trend.site import write_site  # numpy: start-up
     from bench.store.find import find_runs
     from bench.store.run import read_results
 

@@ -73,7 +73,7 @@ def command(
     if any(map(is_certificate, runs)):
         _write(output, _certificate(runs, title, portability_file, allow, png))
         return
-    from bench.judge.differences import check_allowed_kinds  # scipy: start-up
+    from bench.judge.differences import check_allowed_kinds  # numpy: start-up
     from bench.present.page.page import make_page, render
     from bench.present.page.portability import portability, read_portability
     from bench.store.bundle.opened import look_anyway

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from bench.cache import cache_folder
 from bench.commands import gate, run
 from bench.commands.chosen import default_results
 from bench.commands.flags import output_names, output_options, write_outputs
+from bench.commands.given import sort_given
 from bench.commands.output import print_drawing, print_json, warn
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _was_given(context: click.Context, name: str) -> bool:
 
 
 def compare_revisions(
-    suite: Path | None,
+    runs: Sequence[Path],
     base: str,
     head: str | None,
     allow: tuple[str, ...],
@@ -128,13 +129,13 @@ def compare_revisions(
         )
         first, second = repository.told_apart(first, second)
         try:
-            stored = _measured(suite, top, first, second, limits, allow, flags)
+            stored = _measured(runs, top, first, second, limits, allow, flags)
         except _AllNew as error:
             warn(str(error))
             return EXIT_CODES[inconclusive]
     if stored is None:
         return _INTERRUPTED
-    from bench.trials.revisions.judged import judged  # scipy: start-up
+    from bench.trials.revisions.judged import judged  # numpy: start-up
 
     found = judged(stored, first, second, limits, allow, margin, confidence)
     judgement = replace(found.judgement, inconclusive=inconclusive)
@@ -163,7 +164,7 @@ def _limits(flags: Mapping[str, Any]) -> Limits:
 
 
 def _measured(
-    path: Path | None,
+    runs: Sequence[Path],
     top: Path,
     base: Revision,
     head: Revision,
@@ -172,14 +173,14 @@ def _measured(
     flags: dict[str, Any],
 ) -> StoredRun | None:
     """One run of both; None where it was interrupted."""
-    from bench.measure.prepare import prepare  # scipy: start-up
+    from bench.measure.prepare import prepare  # numpy: start-up
     from bench.measure.run import header_of, start
     from bench.present.progress import choose_listener
     from bench.store.run import read_run
     from bench.trials.revisions.judged import check_comparable
     from bench.trials.revisions.models import models_of
 
-    suite = _suite(path, flags)
+    suite = suite_of(runs, flags)
     pairs = models_of(suite.models, top, Path.cwd(), base, head, suite.inputs)
     _refuse_nothing_to_judge(pairs, limits)
     named = tuple(one.card.name for one in pairs.models)
@@ -206,19 +207,22 @@ def _refuse_nothing_to_judge(pairs: Pairs, limits: Limits) -> None:
         )
 
 
-def _suite(path: Path | None, flags: Mapping[str, Any]) -> Suite:
-    """A file's suite (or the default one, or none where models are named) under the flags. Named
-    models are measured until they are precise: how two revisions differ is asked, not an order."""
+def suite_of(runs: Sequence[Path], flags: Mapping[str, Any]) -> Suite:
+    """The suite and the models of ``runs``, which stand where runs do without --base (or the
+    default suite, or none where models are named), under the flags. Named models are measured until
+    they are precise: how two revisions differ is asked, not an order."""
     from bench.spec import asked_suite  # numpy: start-up
 
+    what = sort_given([str(run) for run in runs])
+    flags = {**flags, "models": tuple(dict.fromkeys((*what.models, *flags["models"])))}
     given = {name: flags[name] for name in _OF_A_RUN if name not in ("results", "quiet", "preset")}
     given["accuracy"] = False if given.pop("no_accuracy") else None
     given = {name: value for name, value in given.items() if value not in (None, (), {})}
-    return asked_suite(path, flags["preset"], given, named={})
+    return asked_suite(what.suite, flags["preset"], given, named={})
 
 
 def _print(found: Judged, base: Revision, head: Revision, *, as_json: bool) -> None:
-    from bench.present.compare import report_json, report_text  # scipy: start-up
+    from bench.present.compare import report_json, report_text  # numpy: start-up
     from bench.present.gate import gate_json, gate_text
 
     for warning in found.judgement.warnings:

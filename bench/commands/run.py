@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,10 +35,10 @@ from bench.commands.flags import (
 )
 from bench.commands.flags import read_numbers as _numbers
 from bench.commands.given import sort_given
-from bench.commands.output import print_json
+from bench.commands.output import hint, interrupted, print_json
 from bench.commands.sections import SectionCommand, options_of
 from bench.commands.show import print_run
-from bench.errors import SpecError
+from bench.errors import SpecError, every
 from bench.numbers import printable
 from bench.scenarios import SCENARIOS
 from bench.variants import VARIANTS
@@ -105,7 +106,7 @@ _LONG_S = 30.0
     type=click.Choice(["prepared", "api", "native"]),
     help="prepared (default), api (what users write), native (no Python).",
 )
-@_what("--energy", is_flag=True, default=None, help="Measure energy too (docs/energy.md).")
+@_what("--energy", is_flag=True, default=None, help="Measure energy too; see Energy below.")
 @_what("--roofline", is_flag=True, default=None, help="Measure peaks, and report shares of them.")
 @_what("--no-accuracy", is_flag=True, help="Don't score the labelled data.")
 @_what("--allow-fallback", is_flag=True, default=None, help="Accept nodes that run off the device.")
@@ -178,9 +179,17 @@ _LONG_S = 30.0
     type=SHARE_ABOVE_ZERO,
     help="Smaller differences count as equal; default 2%.",
 )
-@_how_long("--max-time", "max_time_s", type=DURATION, help="Time limit per cell; default 20s.")
 @_how_long(
-    "--min-invocations", metavar="N", type=int, help="Least worker processes per cell; default 5."
+    "--max-time",
+    "max_time_s",
+    type=DURATION,
+    help="Time per cell, default 20s; up to thrice that for the fewest workers.",
+)
+@_how_long(
+    "--min-invocations",
+    metavar="N",
+    type=int,
+    help="Least worker processes per cell, before --max-time; default 5.",
 )
 @_how_long(
     "--max-invocations", metavar="N", type=int, help="Most worker processes per cell; default 30."
@@ -199,7 +208,7 @@ _LONG_S = 30.0
 @_under_load(
     "--driver",
     type=click.Choice(["bench", "loadgen"]),
-    help="bench (default), or loadgen: MLPerf's LoadGen (docs/mlperf.md).",
+    help="bench (default), or loadgen: MLPerf's LoadGen (the extra mlperf).",
 )
 @_under_load(
     "--rate",
@@ -259,7 +268,7 @@ def command(
     bench run net.py:make --input 1x3x64x64    a PyTorch module
     bench run suite.toml               a suite; flags and models override it
     """
-    from bench.measure.prepare import prepare  # scipy: start-up
+    from bench.measure.prepare import prepare  # numpy: start-up
     from bench.measure.run import resume, start
     from bench.present.progress import choose_listener
 
@@ -278,7 +287,7 @@ def command(
     if resumed is not None:
         _refuse_another_suite(given.suite, preset, flags)
         (resumed,) = named([resumed])
-    plan_suite = _suite(given.suite, resumed, preset, flags)
+    plan_suite = _asked(given.suite, resumed, preset, flags)
     outcome: Outcome | None = None
     with (
         closing(choose_listener(quiet=quiet)) as listener,
@@ -304,6 +313,28 @@ def _refuse_another_suite(path: Path | None, preset: str | None, flags: dict[str
             "--resume keeps the run's own suite; leave out the suite and the flags "
             f"that change it ({', '.join(given) or path})."
         )
+
+
+def _asked(
+    path: Path | None, resumed: Path | None, preset: str | None, flags: dict[str, Any]
+) -> Suite:
+    """The suite. Raises with what is wrong with the models and the targets too, which otherwise is
+    found after it."""
+    try:
+        return _suite(path, resumed, preset, flags)
+    except SpecError:
+        from bench.discover import backend_entry_points  # start-up: errors alone
+        from bench.measure.models import find_models
+        from bench.runtimes.targets import requested_backends
+
+        models, targets = flags.get("models", ()), flags.get("targets", ())
+        asked: tuple[Callable[[], object], ...] = (
+            lambda: _suite(path, resumed, preset, flags),
+            lambda: find_models(models),
+            lambda: requested_backends(targets, list(backend_entry_points())),
+        )
+        every(lambda ask: ask(), asked)
+        raise
 
 
 def _suite(
@@ -352,9 +383,9 @@ def _print_outcome(
     if account.total_s >= _LONG_S:
         click.echo(wrap(account.told(), _WIDTH, indent=2), err=True)
     if outcome.interrupted:
-        click.echo(f"Interrupted. Resume with: bench run --resume {outcome.path}", err=True)
+        interrupted(f"bench run --resume {outcome.path}")
     elif not quiet:
-        click.echo("\n".join(_next(stored)), err=True)
+        hint("\n".join(_next(stored)))
 
 
 def _next(stored: StoredRun) -> list[str]:

@@ -158,7 +158,7 @@ def print_run(stored: StoredRun, *, as_json: bool) -> None:
 
 
 def _print_text(stored: StoredRun) -> None:
-    from bench.present.reading import read_out  # scipy: start-up
+    from bench.present.reading import read_out  # numpy: start-up
     from bench.present.shown import parts
 
     found = read_out(stored)
@@ -171,7 +171,7 @@ def _print_text(stored: StoredRun) -> None:
 
 
 def _json(stored: StoredRun) -> dict[str, object]:
-    from bench.present.fidelity import fidelity_row  # scipy: start-up
+    from bench.present.fidelity import fidelity_row  # numpy: start-up
     from bench.present.pairs import pair_rows
     from bench.present.reading import read_out
     from bench.store.machines import machine_of

@@ -22,7 +22,7 @@ from bench.commands.flags import (
     read_numbers,
     read_sizes,
 )
-from bench.commands.output import print_drawing, print_json
+from bench.commands.output import interrupted, print_drawing, print_json
 from bench.errors import SpecError
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def command(
     measured again, in processes that were not used for the choice. Exit status: 1 if there is no
     result.
     """
-    from bench.measure.prepare import prepare  # scipy: start-up
+    from bench.measure.prepare import prepare  # numpy: start-up
     from bench.measure.run import resume, start
     from bench.present.progress import choose_listener
     from bench.store.run import read_run
@@ -145,7 +145,7 @@ def command(
         else:
             outcome = resume(found.prepared, resumed, listener, measurer=measurer)
     if outcome.interrupted:
-        click.echo(f"Interrupted. Resume with: bench tune --resume {outcome.path}", err=True)
+        interrupted(f"bench tune --resume {outcome.path}")
         return _INTERRUPTED
     kept, run = read_tune(outcome.path), read_run(outcome.path)
     return _print(kept, run, as_json=as_json)

@@ -138,7 +138,7 @@ def _planner(
     """What plans, once it is known that there is something to plan; its plans of ``nodes`` are
     made."""
     if not nodes:
-        raise SpecError("the fleet has no node: start one with `ray start` (docs/fleet.md).")
+        raise SpecError("the fleet has no node: start one with `ray start --head`.")
     there = {node.name: node for node in absent} | {node.name: node for node in nodes}
     refuse_unknown(asked.file, list(there), asked.where)
     refuse_absent(asked.suite.targets, list(there.values()), asked.file, asked.where)

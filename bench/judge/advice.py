@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 
-from scipy.special import stdtrit
-
 from bench.judge.matching import Match
 from bench.numbers import significant
 from bench.record.result import Record
 from bench.spec import SECONDS_PER_INVOCATION
+from bench.stats.distributions import student
 from bench.stats.interval import Interval
 
 #: More invocations than this are no advice.
@@ -79,7 +78,7 @@ def _invocations_needed(found: Interval, limit: float, have: int) -> int | None:
 
 
 def _reach_of(n: int, confidence: float) -> float:
-    return float(stdtrit(2 * n - 2, 0.5 + confidence / 2)) / math.sqrt(n)
+    return student.quantile(2 * n - 2, 0.5 + confidence / 2) / math.sqrt(n)
 
 
 def more_examples(distance: float, found: Interval, have: int) -> str:

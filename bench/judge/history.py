@@ -2,13 +2,15 @@
 
 Only runs of one machine with the same ``machine_id`` make a series, so no two clocks are compared;
 where that isn't recorded, steps are not looked for. A changed model, input or thread count is
-another cell, with a series of its own.
+another cell, with a series of its own; `joined` puts those under one name that differ in the
+content of the model or of the input alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from bench.cell import Cell
@@ -57,6 +59,17 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Break:
+    """From point ``index`` on it is another cell of the same name: what ``changed`` in it, and the
+    ids of both. Figures before and after are not compared."""
+
+    index: int
+    changed: tuple[str, ...]
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
 class Series:
     """The history of one cell on one machine, the oldest point first."""
 
@@ -70,6 +83,17 @@ class Series:
     machine: str = ""  #: its name
     changes: tuple[Change, ...] = ()
     why_none: str = ""  #: why no step can be told, where that is so
+    breaks: tuple[Break, ...] = ()  #: of several series that were `joined`
+
+    @property
+    def marks(self) -> tuple[Change | Break, ...]:
+        """Where something changed, the oldest first."""
+        return tuple(sorted((*self.changes, *self.breaks), key=lambda mark: mark.index))
+
+    @property
+    def first_id(self) -> str:
+        """The cell that it began as, which stays the same however long the series grows."""
+        return self.breaks[0].before if self.breaks else self.cell_id
 
 
 @dataclass(frozen=True)
@@ -239,6 +263,69 @@ def _changed(before: Sequence[Point], after: Sequence[Point]) -> tuple[tuple[str
         ("bench", old.bench_version, new.bench_version),
     )
     return tuple((name, a or "none", b or "none") for name, a, b in pairs if a != b)
+
+
+# -- several contents under one name --------------------------------------------------------------
+
+
+def joined(found: Sequence[Series]) -> list[Series]:
+    """The series, those of one name as one: of cells on one machine that differ in the content of
+    the model or of the input alone, and of which no run has two. It stands where the first did, and
+    is called as the newest is."""
+    groups: dict[tuple[Any, ...], list[Series]] = {}
+    for one in found:
+        groups.setdefault((one.foreign, one.machine_id, one.machine, _called(one)), []).append(one)
+    whole = {id(one): group for group in groups.values() for one in group if _in_turn(group)}
+    joins: list[Series] = []
+    for one in found:
+        group = whole.get(id(one), [one])
+        if one is group[0]:
+            joins.append(_joined(group) if len(group) > 1 else one)
+    return joins
+
+
+def _called(series: Series) -> str:
+    """Everything that defines the cell but for contents."""
+    cell = series.cell
+    called = cell.model_dump(mode="json", exclude={"model", "input_sha256"})
+    return repr((cell.model.name, called))
+
+
+def _in_turn(group: Sequence[Series]) -> bool:
+    """Whether each has figures, and no run has those of two."""
+    runs = [{point.run for point in one.points} for one in group]
+    return all(runs) and sum(map(len, runs)) == len(set().union(*runs))
+
+
+def _joined(group: Sequence[Series]) -> Series:
+    placed = [(point, one) for one in group for point in one.points]
+    placed.sort(key=lambda pair: pair[0].created_at)
+    place = {point.run: n for n, (point, _) in enumerate(placed)}
+    breaks = [
+        Break(n, _differing(a, b), a.cell_id, b.cell_id)
+        for n, ((_, a), (_, b)) in enumerate(pairwise(placed), 1)
+        if a is not b
+    ]
+    changes = [
+        replace(change, index=place[one.points[change.index].run])
+        for one in group
+        for change in one.changes
+    ]
+    return replace(
+        placed[-1][1],
+        points=tuple(point for point, _ in placed),
+        failed=sum(one.failed for one in group),
+        changes=tuple(sorted(changes, key=lambda change: change.index)),
+        breaks=tuple(breaks),
+    )
+
+
+def _differing(a: Series, b: Series) -> tuple[str, ...]:
+    pairs = {
+        "model's content": a.cell.model.sha256 != b.cell.model.sha256,
+        "input": a.cell.input_sha256 != b.cell.input_sha256,
+    }
+    return tuple(name for name, differs in pairs.items() if differs)
 
 
 def _nothing(runs: Sequence[Finished], selection: Selection) -> str:

@@ -28,7 +28,7 @@ def not_judged(match: Match, limits: Limits) -> Finding | None:
     """What there is to say of a cell of both sides that has no figures now, or had none before."""
     cell, before, now = match.b.cell, match.a.record, match.b.record
     if now is None:
-        advice = f"Resume with: bench run --resume {shlex.quote(str(match.b.run.path))}."
+        advice = _measure_on(match.b.run)
         return Finding("ran", cell, Outcome.INCONCLUSIVE, "not measured.", advice)
     worked = before is not None and before.standing in _WORKED
     if now.status == "failed":
@@ -42,12 +42,16 @@ def not_judged(match: Match, limits: Limits) -> Finding | None:
         if record is not None and record.partial:
             so_far = counted(len(record.invocations), "invocation")
             words = f"the {side} was stopped early, after {so_far}."
-            advice = f"Resume with: bench run --resume {shlex.quote(str(run.path))}."
-            return Finding("ran", cell, Outcome.INCONCLUSIVE, words, advice)
+            return Finding("ran", cell, Outcome.INCONCLUSIVE, words, _measure_on(run))
     if now.simulated and before is not None and not before.simulated:
         words = "its device is simulated now and was real in the baseline."
         return _missing(cell, limits, words, "Measure on the device, or use")
     return None
+
+
+def _measure_on(run: StoredRun) -> str:
+    """The folder may be gone where this is read: in CI."""
+    return f"Measure it again, or resume it: bench run --resume {shlex.quote(str(run.path))}."
 
 
 def failures(run: StoredRun, limits: Limits) -> list[Finding]:

@@ -10,8 +10,6 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from scipy.special import ndtri
-
 from bench.cards.tasks import find_task
 from bench.cards.tasks.base import MetricRow, Score
 from bench.cell import Cell
@@ -21,6 +19,7 @@ from bench.judge.compare import Report, change_of
 from bench.judge.finding import Finding, Limits, Outcome, is_accuracy
 from bench.judge.matching import Matched
 from bench.record.result import Accuracy, Record
+from bench.stats.distributions import normal
 from bench.stats.interval import Interval
 from bench.stats.multiple import simultaneous_confidence
 from bench.store.run import StoredRun
@@ -163,7 +162,7 @@ def _kept_interval(accuracy: Accuracy | None, confidence: float) -> Interval:
     wide as a normal error of that size would make it."""
     assert accuracy is not None
     value = accuracy.value
-    wider = float(ndtri(0.5 + confidence / 2) / ndtri(0.5 + value.confidence / 2))
+    wider = normal.quantile(0.5 + confidence / 2) / normal.quantile(0.5 + value.confidence / 2)
     return Interval(
         value.value,
         value.value - (value.value - value.low) * wider,

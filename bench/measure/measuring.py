@@ -28,6 +28,7 @@ from bench.measure.member import Context, told_placement, try_out
 from bench.measure.pace.account import Account
 from bench.measure.pace.budget import Allowance, Budget
 from bench.measure.pace.forecast import Forecaster
+from bench.measure.pace.stops import overdraft_words
 from bench.measure.peaks import Peaks, peaks_of, precision_of
 from bench.measure.plan import PlannedCell
 from bench.measure.prepare import Prepared
@@ -102,6 +103,7 @@ class Measuring:
         self.requests: dict[tuple[str, str, int], RequestTimes | None] = {}
         self.placements: dict[tuple[object, ...], ToldPlacement | None] = {}
         self.peaks: dict[tuple[str, int, str], Peaks | None] = {}
+        self._overdrawn_s: list[float] = []  #: what each of these cells spent
         self._under_way: Sequence[CellState] = ()  #: the group that is measured, or was last
         done = {record.cell_id for record in outcome.records}
         self.todo = [p for p in prepared.plan.cells if p.cell.id not in done]
@@ -135,6 +137,8 @@ class Measuring:
             self._total += len(further)
             self._together(further, {planned.cell.id for planned in further})
         self._check_sums()
+        if self._overdrawn_s:
+            self.listener.note(overdraft_words(self._overdrawn_s, self.suite))
 
     def _groups(self) -> list[int]:
         """How many cells of each group are still to be measured."""
@@ -447,6 +451,8 @@ class Measuring:
         if self._ends_sweep(state):
             self._end_sweep(state)
             return
+        if state.overdrawn:
+            self._overdrawn_s.append(state.spent_s)
         facts, record = self._write(state)
         if record.status == "ok" and facts.not_scored:
             self.listener.note(f"{record.cell.label} has no accuracy: {facts.not_scored}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench.backend import ModelFile
@@ -12,7 +13,7 @@ from bench.cards.catalog import find_model, is_factory, told_apart
 from bench.cards.checkpoints import unmade_card
 from bench.cards.ready import Loaded
 from bench.cards.shaped import read_shapes
-from bench.errors import BenchError, SpecError
+from bench.errors import BenchError, SpecError, every
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def find_models(texts: Sequence[str], shapes: Sequence[str] = ()) -> list[Named]
             "model of the run is one; other models say it themselves. --shape NAME=SIZE sets a "
             "dimension that they leave open."
         )
-    found = [_find(text, shapes) for text in texts]
+    found = every(partial(_find, shapes=shapes), texts)
     cards = told_apart([one.card for one in found])
     return [Named(card, one.error) for card, one in zip(cards, found, strict=True)]
 

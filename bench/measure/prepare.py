@@ -10,11 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from bench import guest
 from bench.arrays import Array
 from bench.cards.query import batch_axis_of, make_query
 from bench.cards.ready import STATIC_CACHE, Loaded, card_forms, load
+from bench.discover import backend_entry_points
+from bench.errors import every
 from bench.machine.memory import spare_bytes
 from bench.measure.energy.passes import check_wall
 from bench.measure.language import steps
@@ -31,6 +34,7 @@ from bench.runtimes.targets import (
     choose_targets,
     discover_for,
     find_runtime,
+    requested_backends,
 )
 from bench.scenarios import find_scenario
 from bench.spec import Suite
@@ -69,7 +73,7 @@ def prepare(
         tempfile.TemporaryDirectory(prefix="bench-logs-") as folder,
         launcher(Path(folder), suite.cell_timeout_s) as processes,
     ):
-        named = find(suite) if find else find_models(suite.models, suite.inputs)
+        named = _models(suite, find)
         listener.phase("looking for targets")
         needed = references_for(card_forms([one.card for one in named]))
         threads = suite.threads or 1
@@ -93,6 +97,15 @@ def prepare(
             listener.note(words)
         account.started_up()
         yield Prepared(plan, processes, reports, choices, account)
+
+
+def _models(suite: Suite, find: Callable[[Suite], Sequence[Named]] | None) -> Sequence[Named]:
+    """Those that are asked for. Raises with what is wrong with the targets, too."""
+    asked: tuple[Callable[[], Sequence[Any]], ...] = (
+        lambda: find(suite) if find else find_models(suite.models, suite.inputs),
+        lambda: requested_backends(suite.targets, list(backend_entry_points())),
+    )
+    return every(lambda ask: ask(), asked)[0]
 
 
 def load_models(

@@ -146,5 +146,6 @@ def carry_out(
     finally:
         listener.close()
         store.close()
-    listener.run_finished(store.path)
+    ended = listener.run_interrupted if outcome.interrupted else listener.run_finished
+    ended(store.path)
     return outcome

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from rich.text import Text
@@ -33,6 +34,7 @@ from bench.present.sides import SEVERAL, Names, common_names, named, names_of
 from bench.scenarios import find_scenario
 from bench.stats.interval import Interval
 from bench.stats.verdict import Verdict
+from bench.store.baseline import Baseline
 from bench.store.machines import machine_of
 from bench.store.run import StoredRun
 
@@ -389,17 +391,21 @@ def canary_notes(report: Report) -> list[str]:
 def _check_notes(report: Report) -> list[str]:
     """Few failures in full; of many, how many a check has."""
     failures: dict[str, list[str]] = {}
+    where: dict[str, dict[str, None]] = {}
     for match in (c.match for c in report.comparisons if c.effect is not None):
         for name, words in _failed_checks(match, names_of(match, report.matched)):
             label = _name(match.b.cell.label)
             failures.setdefault(name, []).append(f"{MARKED} {name}: {label}: {words}")
-    return [note for name, notes in failures.items() for note in _few(name, notes)]
+            runs = [one.run for one in (match.a, match.b) if not isinstance(one.run, Baseline)]
+            where.setdefault(name, {}).update({str(run.path): None for run in runs})
+    return [note for name, notes in failures.items() for note in _few(name, notes, where[name])]
 
 
-def _few(check: str, notes: list[str]) -> list[str]:
+def _few(check: str, notes: list[str], runs: Collection[str]) -> list[str]:
     if len(notes) <= _FEW:
         return notes
-    return [f"{MARKED} {check}: failed {len(notes)} times; `bench show` tells where."]
+    shown = f"; `{shlex.join(['bench', 'show', *runs])}` tells where" if runs else ""
+    return [f"{MARKED} {check}: failed {len(notes)} times{shown}."]
 
 
 def _missing_notes(report: Report) -> list[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from statistics import median
+from typing import Literal
 
 from rich.text import Text
 
-from bench.judge.history import Change, Point, Series
+from bench.judge.history import Break, Change, Point, Series, joined
 from bench.numbers import (
     NAME_LIMIT,
     RATE_UNITS,
@@ -29,13 +30,18 @@ from bench.variants import suffix
 _BARS = "▁▂▃▄▅▆▇█"
 _STEP = "│"
 _FEWEST_BARS = 15
+Kind = Literal["slower", "faster", "content"]
+_STYLES: dict[Kind, str] = {"slower": "red", "faster": "green", "content": "yellow"}
+_MARKS: dict[Kind, str] = {"slower": "!", "faster": "!", "content": "≠"}
 _ROWS = 20  #: so many runs have a line of their own, the newest
 _COMMIT_DIGITS = 8
 
 
 def history_text(found: Sequence[Series], width: int = 80) -> Text:
-    """All series, no line wider than ``width``; a single one with a line a run."""
+    """All series, those of one name as one, no line wider than ``width``; a single one with a line
+    a run."""
     text = Text()
+    found = joined(found)
     several = len({series.machine for series in found}) > 1
     for series in found:
         text.append(wrap(_title(series), width, indent=2) + "\n", style="bold")
@@ -45,10 +51,10 @@ def history_text(found: Sequence[Series], width: int = 80) -> Text:
         )
         if series.points:
             text.append(_curve(series, width) + "\n")
-        for change in series.changes:
-            style = "red" if change.slower else "green"
+        for mark in series.marks:
             text.append(
-                wrap(f"  {change_words(series, change)}", width, indent=4) + "\n", style=style
+                wrap(f"  {mark_words(series, mark)}", width, indent=4) + "\n",
+                style=_STYLES[kind_of(mark)],
             )
         if not series.changes:
             text.append(wrap(f"  {_no_step(series)}", width, indent=2) + "\n", style="dim")
@@ -109,7 +115,7 @@ def _curve(series: Series, width: int) -> str:
     ends = f"{in_unit(min(values), unit)} to {in_unit(max(values), unit)} {unit.name}"
     now = f"now {in_unit(last.value, unit)} {_width(last)}".rstrip()
     tail = f"  {ends}, {now}"
-    breaks = [change.index for change in series.changes]
+    breaks = sorted({mark.index for mark in series.marks})
     room = width - 2 - len(tail)
     if room < _FEWEST_BARS:
         return f"  {sparkline(values, breaks, width - 2)}\n{clip(tail, width)}"
@@ -122,7 +128,28 @@ def _width(point: Point) -> str:
     return half_width(point.value, point.low, point.high)
 
 
-def change_words(series: Series, change: Change) -> str:
+def kind_of(mark: Change | Break) -> Kind:
+    """What it means for who reads it."""
+    if isinstance(mark, Break):
+        return "content"
+    return "slower" if mark.slower else "faster"
+
+
+def mark_words(series: Series, mark: Change | Break) -> str:
+    """What changed, and when."""
+    return _break_words(series, mark) if isinstance(mark, Break) else _change_words(series, mark)
+
+
+def _break_words(series: Series, mark: Break) -> str:
+    """``2026-01-20: the model's content changed; first in RUN; ...``"""
+    point = series.points[mark.index]
+    return (
+        f"{printable(point.created_at[:10])}: the {' and the '.join(mark.changed)} changed; first "
+        f"in {printable(point.run, limit=NAME_LIMIT)}; figures before and after are not compared."
+    )
+
+
+def _change_words(series: Series, change: Change) -> str:
     """``2026-01-20: 1.31x (1.29–1.33) the latency, slower (p = 0.001); commit a → b.``"""
     point = series.points[change.index]
     what = "throughput" if series.cell.is_rate else "latency"
@@ -153,11 +180,11 @@ def _no_step(series: Series) -> str:
 def _runs(series: Series, width: int) -> Text:
     unit = _unit(series)
     shown = series.points[-_ROWS:]
-    starts = {series.points[change.index].run for change in series.changes}
+    starts = {series.points[mark.index].run: _MARKS[kind_of(mark)] for mark in series.marks}
     lines = [
         Line(
             printable(p.created_at[:16].replace("T", " ")),
-            "!" if p.run in starts else " ",
+            starts.get(p.run, " "),
             {
                 "value": Figure(in_unit(p.value, unit), _width(p)),
                 "commit": Figure(printable((p.git_commit or "-")[:_COMMIT_DIGITS])),

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from bench.cell import Cell
 from bench.measure.listener import Forecast, QuietProgress
 from bench.numbers import counted, printable
-from bench.present.progress import LABEL_LIMIT, elapsed, estimate, outcome
+from bench.present.progress import LABEL_LIMIT, elapsed, ended, estimate, outcome
 from bench.record.result import Record
 
 _REFRESH_S = 0.25  #: an output that changes more often makes browsers slow
@@ -85,8 +85,14 @@ class NotebookProgress(QuietProgress):
         self._write()
 
     def run_finished(self, run_dir: Path) -> None:
-        age = elapsed(self._clock() - self._started)
-        self._phase = f"finished after {age}; the run is in {printable(str(run_dir), limit=1000)}"
+        self._end("finished", run_dir)
+
+    def run_interrupted(self, run_dir: Path) -> None:
+        self._end("interrupted", run_dir)
+
+    def _end(self, how: str, run_dir: Path) -> None:
+        age = self._clock() - self._started
+        self._phase = printable(ended(how, age, run_dir), limit=1000)
         self._finished = True
         self._write()
 

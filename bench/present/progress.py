@@ -51,10 +51,10 @@ class LineProgress:
 
     def run_started(self, cells: Sequence[Cell], run_dir: Path) -> None:
         self._total = len(cells)
-        self._say(f"{cells_in_words(cells)} to measure; records go to {run_dir}")
+        self._say(f"{cells_in_words(cells)}; records go to {run_dir}")
 
     def forecast(self, expected: Forecast) -> None:
-        if self._left_s is None:
+        if self._left_s is None and self._total:
             self._say(f"{seconds_in_words(expected.remaining_s)} to go")
         self._left_s = expected.remaining_s
 
@@ -82,7 +82,10 @@ class LineProgress:
         self._say(f"note: {text}")
 
     def run_finished(self, run_dir: Path) -> None:
-        self._say(f"finished after {elapsed(self._age())}; the run is in {run_dir}")
+        self._say(ended("finished", self._age(), run_dir))
+
+    def run_interrupted(self, run_dir: Path) -> None:
+        self._say(ended("interrupted", self._age(), run_dir))
 
     def close(self) -> None: ...
 
@@ -118,7 +121,8 @@ class RichProgress:
     def forecast(self, expected: Forecast) -> None:
         if self._until is None:
             told = seconds_in_words(expected.remaining_s)
-            self._print(f"{self._asked} to measure, {told}", "bold")
+            told = f", {told}" if self._total else ""
+            self._print(f"{self._asked}{told}", "bold")
         self._until = self._clock() + expected.remaining_s
 
     def phase(self, text: str) -> None:
@@ -146,7 +150,11 @@ class RichProgress:
 
     def run_finished(self, run_dir: Path) -> None:
         self.close()
-        self._print(f"finished after {elapsed(self._age())}; the run is in {run_dir}", "dim")
+        self._print(ended("finished", self._age(), run_dir), "dim")
+
+    def run_interrupted(self, run_dir: Path) -> None:
+        self.close()
+        self._print(ended("interrupted", self._age(), run_dir), "dim")
 
     def close(self) -> None:
         if self._live is not None:
@@ -219,13 +227,20 @@ def outcome(record: Record) -> str:
 
 
 def cells_in_words(cells: Sequence[Cell]) -> str:
-    """``3 models x 4 targets, 24 cells``."""
+    """``3 models x 4 targets, 24 cells to measure``."""
+    if not cells:
+        return "nothing is left to measure"
     models = {(cell.model.name, cell.variant) for cell in cells}
     targets = {cell.target for cell in cells}
     return (
         f"{counted(len(models), 'model')} x {counted(len(targets), 'target')}, "
-        f"{counted(len(cells), 'cell')}"
+        f"{counted(len(cells), 'cell')} to measure"
     )
+
+
+def ended(how: str, seconds: float, run_dir: Path) -> str:
+    """``finished after 1:02; the run is in DIR``."""
+    return f"{how} after {elapsed(seconds)}; the run is in {run_dir}"
 
 
 def seconds_in_words(seconds: float) -> str:

@@ -427,7 +427,8 @@ def _remarks(row: _Row) -> list[str]:
         f"{f'{WRONG_ROW}, ' if c.name in r.wrong else ''}{_check_text(c)}"
         for r in row.records
         for c in r.checks
-        if not c.ok
+        # What fails a cell fails its scoring too: that is said once.
+        if not c.ok and (r.failure is None or c.detail != r.failure.message)
     ]
     checks = [_foreign_text(r.foreign) for r in row.records if r.foreign is not None] + checks
     checks += [words for r in row.records if (words := busy_remark(r)) is not None]

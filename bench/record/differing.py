@@ -1,10 +1,10 @@
 """Values that are one where nobody changed them: what is published, and what follows again.
 
 A number in full precision agrees within 1e-9 of its size: the last digits of a logarithm or of a
-beta quantile differ between builds of numpy and scipy. Numbers that are all but zero agree within
-1e-14: the difference of two numbers of size one has lost its digits below that, and a processor
-that multiplies and adds in one step rounds them otherwise (seen between two machines: 2.51e-9,
-4e-16 apart). Everything else has to be equal, to the character.
+beta quantile differ between builds of numpy and of C's mathematics. Numbers that are all but zero
+agree within 1e-14: the difference of two numbers of size one has lost its digits below that, and a
+processor that multiplies and adds in one step rounds them otherwise (seen between two machines:
+2.51e-9, 4e-16 apart). Everything else has to be equal, to the character.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from bench.discover import backend_entry_points, load_backend
 from bench.errors import BenchError
 
 #: The distributions that decide what any figure means, whatever measured it.
-_OURS = ("infer-bench", "numpy", "onnx", "scipy")
+_OURS = ("infer-bench", "numpy", "onnx")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from bench.backend import Device
 from bench.capabilities import declaration
 from bench.config import ENVIRONMENT_NAME
 from bench.discover import backend_entry_points, load_backend, unknown
-from bench.errors import BenchError, NotInBuild, SpecError, Unavailable
+from bench.errors import BenchError, NotInBuild, SpecError, Unavailable, every
 from bench.machine.cores import choose_cores
 from bench.machine.linux import cpu_quota
 from bench.runtimes.environments.find import Environment, existing_environments, find_environment
@@ -115,7 +115,7 @@ def parse_target(text: str) -> Target:
     head, question, tail = text.partition("?")
     place, _, device = head.partition(":")
     backend, at, environment = place.partition("@")
-    if not backend or any(c.isspace() for c in text):
+    if not backend or any(c.isspace() for c in text) or set(head) & set("'\"`"):
         raise SpecError(
             f"target {text!r} is not of the form backend:device, for example onnxruntime:cpu."
         )
@@ -205,11 +205,10 @@ def discover_for(
     targets = [parse_target(text) for text in requested if text != "*"]
     ours = [target for target in targets if not target.environment]
     first = [Place(name) for name in main]
-    first += [
-        Place(t.backend, find_environment(t.environment, t.backend))
-        for t in targets
-        if t.environment
-    ]
+    first += every(
+        lambda t: Place(t.backend, find_environment(t.environment, t.backend)),
+        [target for target in targets if target.environment],
+    )
     open_ended = main if "*" in requested else [t.backend for t in ours if t.device == "*"]
     if open_ended:
         first += _places_in(existing_environments(), open_ended)
@@ -331,11 +330,14 @@ def requested_backends(requested: Sequence[str], known: Sequence[str]) -> list[s
     """Which backends have to be probed for ``requested``. Raises `SpecError` for an unknown one."""
     if "*" in requested:
         return list(known)
-    names = dict.fromkeys(parse_target(text).backend for text in requested)
-    for name in names:
+
+    def backend_of(text: str) -> str:
+        name = parse_target(text).backend
         if name not in known:
             raise unknown("backend", name, known)
-    return list(names)
+        return name
+
+    return list(dict.fromkeys(every(backend_of, requested)))
 
 
 def _expand(text: str, reports: Mapping[str, BackendReport]) -> list[Choice]:

@@ -17,9 +17,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scipy.special import stdtrit
-
 from bench.stats.components import Components
+from bench.stats.distributions import student
 
 #: With fewer blocks of a process their spread isn't known.
 FEWEST_ROUNDS = 4
@@ -51,7 +50,7 @@ class Asked:
 
 def half_width(variance: float, processes: int, confidence: float) -> float:
     """Of the logarithm, what Student's t makes of so many processes of that variance."""
-    reach = float(stdtrit(processes - 1, 0.5 + confidence / 2))
+    reach = student.quantile(processes - 1, 0.5 + confidence / 2)
     return reach * math.sqrt(variance / processes)
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from bench.arrays import Array
 from bench.defaults import CONFIDENCE
+from bench.stats.distributions import normal
 from bench.stats.interval import Interval, check_confidence
 from bench.stats.of_means import OfMeans, mean_of
 
@@ -77,7 +77,7 @@ def calibration_interval(
     gap, deviation = _bin_gaps(labels, outputs, bins)
     tail = (1 - confidence) / 2
     estimate = float(np.abs(gap).sum())
-    high = estimate + float(ndtri(1 - tail)) * float(np.sqrt((deviation**2).sum()))
+    high = estimate + normal.quantile(1 - tail) * float(np.sqrt((deviation**2).sum()))
     low = estimate - _excess(gap, deviation, tail)
     return Interval(estimate, min(max(low, 0.0), estimate), min(high, 1.0), confidence)
 
@@ -124,7 +124,7 @@ def _excess(gap: Array, deviation: Array, tail: float) -> float:
     All noise is within ``reach`` standard deviations at once with probability 1 - tail / 10
     (Bonferroni); then a gap seen beyond twice that has the sign that is seen.
     """
-    reach = float(ndtri(1 - _SIGN_SHARE * tail / (2 * len(gap))))
+    reach = normal.quantile(1 - _SIGN_SHARE * tail / (2 * len(gap)))
     certain = np.abs(gap) > 2 * reach * deviation
     noise = np.random.default_rng(0).standard_normal((_DRAWS, len(gap))) * deviation
     excess = np.where(certain, np.sign(gap) * noise, np.abs(noise)).sum(axis=1)

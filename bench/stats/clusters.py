@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, stdtrit
 
 from bench.arrays import Array
+from bench.stats.distributions import normal, student
 from bench.stats.interval import Interval, check_confidence
 from bench.stats.of_means import OfMeans, intervals
 
@@ -80,8 +80,8 @@ def cluster_intervals(
         raise ValueError("an interval needs at least 2 clusters")
     if count < FEWEST_RESAMPLED:
         return [_jackknife(statistic, confidence) for statistic in statistics]
-    quantile = math.sqrt(count / (count - 1)) * stdtrit(count - 1, 0.5 + confidence / 2)
-    found = intervals(statistics, float(1 - 2 * ndtr(-quantile)), seed)
+    quantile = math.sqrt(count / (count - 1)) * student.quantile(count - 1, 0.5 + confidence / 2)
+    found = intervals(statistics, 1 - 2 * normal.below(-quantile), seed)
     return [None if i is None else Interval(i.estimate, i.low, i.high, confidence) for i in found]
 
 
@@ -94,7 +94,7 @@ def _jackknife(statistic: OfMeans, confidence: float) -> Interval | None:
     if not (np.isfinite(estimate) and np.isfinite(without).all()):
         return None
     variance = (count - 1) / count * float(((without - without.mean()) ** 2).sum())
-    reach = float(stdtrit(count - 1, 0.5 + confidence / 2)) * math.sqrt(variance)
+    reach = student.quantile(count - 1, 0.5 + confidence / 2) * math.sqrt(variance)
     return Interval(estimate, estimate - reach, estimate + reach, confidence)
 
 

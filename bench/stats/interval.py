@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from bench.defaults import CONFIDENCE
+from bench.stats.distributions import student
 
 Values = Sequence[float] | NDArray[Any]
 
@@ -161,7 +161,7 @@ def _welch(logs_a: NDArray[np.float64], logs_b: NDArray[np.float64]) -> tuple[fl
 def _exponential(mean: float, error: float, freedom: float, confidence: float) -> Interval:
     """The t-interval of a mean of logarithms, taken back to the unit of the values."""
     check_confidence(confidence)
-    reach = float(stdtrit(freedom, 0.5 + confidence / 2)) * error
+    reach = student.quantile(freedom, 0.5 + confidence / 2) * error
     return Interval(_exp(mean), _exp(mean - reach), _exp(mean + reach), confidence)
 
 

@@ -43,10 +43,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
 
 from bench.arrays import Array
 from bench.defaults import CONFIDENCE
+from bench.stats.distributions import student
 from bench.stats.interval import Interval, check_confidence
 
 #: Two give a variance; how many a verdict needs is for the caller to say.
@@ -83,7 +83,7 @@ def kinship(likeness: Array, replicas: Array, confidence: float = CONFIDENCE) ->
     excess = float(likeness[0, 1] - expected)
     between = spread(likeness) * (1 + 1 / count)
     sampling = float(np.var(known[:, 0, 1] - _expected(known, above), ddof=1))
-    quantile = float(stdtrit(count - 1, (1 + confidence) / 2))
+    quantile = student.quantile(count - 1, (1 + confidence) / 2)
     return Kinship(
         _around(float(expected), quantile * math.sqrt(between), confidence),
         _around(excess, quantile * math.sqrt(between + sampling), confidence),

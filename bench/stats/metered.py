@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
+from bench.stats.distributions import student
 from bench.stats.interval import Interval, Values, check_confidence
 
 #: Updates of a counter that a window needs, so that where its edges lie is a small part of it.
@@ -128,6 +128,6 @@ def mean_interval(values: Sequence[float], confidence: float) -> Interval:
     if found.ndim != 1 or found.size < 2 or not np.isfinite(found).all():
         raise ValueError(f"an interval needs two values that are numbers, not {values}")
     error = float(found.std(ddof=1)) / math.sqrt(found.size)
-    reach = float(stdtrit(found.size - 1, 0.5 + confidence / 2)) * error
+    reach = student.quantile(found.size - 1, 0.5 + confidence / 2) * error
     mean = float(found.mean())
     return Interval(mean, mean - reach, mean + reach, confidence)

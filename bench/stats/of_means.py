@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
 
 from bench.arrays import Array
 from bench.defaults import CONFIDENCE
+from bench.stats.distributions import normal
 from bench.stats.interval import Interval, check_confidence
 
 RESAMPLES = 2000  #: Efron & Tibshirani 1993, chapter 14.3: at least 1000 for such an interval
@@ -139,7 +139,8 @@ def _interval(statistic: OfMeans, means: Array, confidence: float) -> Interval |
     below = float((replicas < estimate).sum() + 0.5 * (replicas == estimate).sum())
     # Half a replica from the ends keeps the quantile finite.
     share = min(max(below, 0.5), replicas.size - 0.5) / replicas.size
-    quantiles = ndtri(np.array([(1 - confidence) / 2, (1 + confidence) / 2]))
-    tails = ndtr(2 * ndtri(share) + quantiles)
+    bias = 2 * normal.quantile(share)
+    ends = normal.quantile((1 - confidence) / 2), normal.quantile((1 + confidence) / 2)
+    tails = [normal.below(bias + end) for end in ends]
     low, high = (float(q) for q in np.quantile(replicas, tails))
     return Interval(estimate, min(low, estimate), max(high, estimate), confidence)

@@ -14,12 +14,15 @@ come from the spread over invocations (`bench.stats.interval`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betainc
+
+from bench.stats.distributions import beta, normal
 
 Samples = Sequence[float] | NDArray[Any]
 
@@ -27,10 +30,13 @@ Samples = Sequence[float] | NDArray[Any]
 MLPERF_CONFIDENCE = 0.99
 #: loadgen/results.cc: an estimate needs at least this many queries above the percentile
 FEWEST_ABOVE = 1
+#: the beta distribution is right to a hundredth of this
+_ROUNDING = 1e-12
 #: low enough to be free of contention, high enough to be no single sample
 FLOOR = 0.01
 
 
+@lru_cache(maxsize=256)
 def minimum_samples(
     p: float, confidence: float = MLPERF_CONFIDENCE, above: int = FEWEST_ABOVE
 ) -> int:
@@ -55,18 +61,23 @@ def minimum_samples(
     return enough
 
 
+@lru_cache(maxsize=1024)
 def early_stopping_above(n: int, p: float, confidence: float = MLPERF_CONFIDENCE) -> int | None:
     """MLPerf's t for n samples: ``sorted[n - t]`` is the estimate. None where n is too small."""
     _check(p, confidence)
     if n <= FEWEST_ABOVE or not _supports(n, FEWEST_ABOVE, p, confidence):
         return None
-    allowed, too_many = FEWEST_ABOVE, n
+    allowed, too_many, step = FEWEST_ABOVE, n, 1
+    above = _likely_above(n, p, confidence)
+    # Away from a likely value in growing steps, and halves between the bounds that these find.
     while too_many - allowed > 1:
-        middle = (allowed + too_many) // 2
-        if _supports(n, middle, p, confidence):
-            allowed = middle
+        if not allowed < above < too_many:
+            above = (allowed + too_many) // 2
+        if _supports(n, above, p, confidence):
+            allowed, above = above, above + step
         else:
-            too_many = middle
+            too_many, above = above, above - step
+        step *= 2
     return allowed
 
 
@@ -113,10 +124,18 @@ def floor(samples: Samples) -> float:
     return sample_percentile(samples, FLOOR)
 
 
+def _likely_above(n: int, p: float, confidence: float) -> int:
+    """About the t of n samples: the binomial's quantile as the normal has it, with the first
+    correction for skew (Cornish & Fisher 1938)."""
+    z = normal.quantile(1 - confidence)
+    deviation = math.sqrt(n * p * (1 - p))
+    return math.floor(n * (1 - p) + z * deviation + (z * z - 1) * (2 * p - 1) / 6 - 0.5)
+
+
 def _supports(n: int, above: int, p: float, confidence: float) -> bool:
     """Whether ``above`` < ``n`` queries over the bound prove that a share p lies below it."""
-    # Strictly below, as in find_min_passing.
-    return bool(betainc(n - above, above + 1, p) < 1 - confidence)
+    # Strictly below, as in find_min_passing: what equals it but for rounding is not.
+    return beta.below(n - above, above + 1, p) < (1 - confidence) * (1 - _ROUNDING)
 
 
 def _check(p: float, confidence: float) -> None:

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri, stdtrit
 
 from bench.defaults import CONFIDENCE
+from bench.stats.distributions import normal, student
 from bench.stats.interval import Interval, check_confidence
 
 Logs = NDArray[np.float64]
@@ -110,7 +110,7 @@ def log_variance(ratio: Interval) -> float:
     """Of the logarithm, from the interval's width as if it were a normal one: Student's t of few
     invocations makes it larger, as it should."""
     width = math.log(ratio.high) - math.log(ratio.low)
-    return (width / (2 * float(ndtri(0.5 + ratio.confidence / 2)))) ** 2
+    return (width / (2 * normal.quantile(0.5 + ratio.confidence / 2))) ** 2
 
 
 def _mean(logs: Logs, variances: Logs) -> tuple[float, float]:
@@ -123,7 +123,7 @@ def _mean(logs: Logs, variances: Logs) -> tuple[float, float]:
 
 
 def _around(mean: float, error: float, machines: int, confidence: float) -> Interval:
-    reach = float(stdtrit(machines - 1, 0.5 + confidence / 2)) * error
+    reach = student.quantile(machines - 1, 0.5 + confidence / 2) * error
     return Interval(_exp(mean), _exp(mean - reach), _exp(mean + reach), confidence)
 
 

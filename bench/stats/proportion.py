@@ -16,9 +16,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from scipy.special import bdtr, betaincinv, ndtr, ndtri
-
 from bench.defaults import CONFIDENCE
+from bench.stats.distributions import beta, binomial, normal
 from bench.stats.interval import Interval, check_confidence
 
 
@@ -34,8 +33,8 @@ def clopper_pearson(successes: int, n: int, confidence: float = CONFIDENCE) -> I
         raise ValueError(f"{successes} successes in {n} trials")
     tail = (1 - confidence) / 2
     failures = n - successes
-    low = 0.0 if successes == 0 else float(betaincinv(successes, failures + 1, tail))
-    high = 1.0 if failures == 0 else float(betaincinv(successes + 1, failures, 1 - tail))
+    low = 0.0 if successes == 0 else beta.quantile(successes, failures + 1, tail)
+    high = 1.0 if failures == 0 else beta.quantile(successes + 1, failures, 1 - tail)
     return Interval(successes / n, low, high, confidence)
 
 
@@ -46,7 +45,7 @@ def mcnemar_exact(b: int, c: int) -> float:
     1947, Psychometrika 12:153; the exact form is the binomial test of b in b + c at 1/2.
     """
     _check_counts(b=b, c=c)
-    return min(1.0, 2 * float(bdtr(min(b, c), b + c, 0.5)))
+    return min(1.0, 2 * binomial.at_most(min(b, c), b + c, 0.5))
 
 
 def paired_difference_interval(b: int, c: int, n: int, confidence: float = CONFIDENCE) -> Interval:
@@ -62,7 +61,7 @@ def paired_difference_interval(b: int, c: int, n: int, confidence: float = CONFI
     _check_counts(b=b, c=c, n=n)
     if n < 1 or b + c > n:
         raise ValueError(f"{b} + {c} discordant examples among {n}")
-    quantile = float(ndtri(0.5 + confidence / 2))
+    quantile = normal.quantile(0.5 + confidence / 2)
     estimate = (c - b) / n
     low = _crossing(lambda d: _tango_score(b, c, n, d) <= quantile, -1.0, estimate)
     high = _crossing(lambda d: _tango_score(b, c, n, d) < -quantile, estimate, 1.0)
@@ -78,7 +77,7 @@ def p_of_worse(b: int, c: int, n: int, margin: float) -> float:
     _check_counts(b=b, c=c, n=n)
     if n < 1 or b + c > n:
         raise ValueError(f"{b} + {c} discordant examples among {n}")
-    return float(ndtr(_tango_score(b, c, n, -margin)))
+    return normal.below(_tango_score(b, c, n, -margin))
 
 
 def retention_interval(
@@ -102,7 +101,7 @@ def retention_interval(
     apart = math.sqrt((1 - share_first) / (first + 1)) + math.sqrt(
         (1 - share_second) / (second + 1)
     )
-    quantile = float(ndtri(0.5 + confidence / 2)) * joint / apart
+    quantile = normal.quantile(0.5 + confidence / 2) * joint / apart
     first_low, first_high = _wilson(first, n, quantile)
     second_low, second_high = _wilson(second, n, quantile)
     high = second_high / first_low if first_low > 0 else math.inf

@@ -26,8 +26,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import digamma, polygamma, stdtrit
 
+from bench.stats.distributions import student
+from bench.stats.distributions.polygamma import digamma, tetragamma, trigamma
 from bench.stats.interval import Interval
 from bench.stats.multiple import simultaneous_confidence
 from bench.stats.spending import geometric_looks, repeated_confidence
@@ -198,7 +199,7 @@ def ratios(differences: Mapping[str, Logs], confidence: float) -> dict[str, Inte
     means = np.add.reduceat(every, starts) / sizes
     squares = np.add.reduceat((every - np.repeat(means, sizes)) ** 2, starts)
     variances, freedom = moderated(squares / (sizes - 1), sizes - 1.0)
-    reach = stdtrit(freedom, 0.5 + confidence / 2) * np.sqrt(variances / sizes)
+    reach = student.quantiles(freedom, 0.5 + confidence / 2) * np.sqrt(variances / sizes)
     found = np.exp(means), np.exp(means - reach), np.exp(means + reach)
     return {
         name: Interval(float(estimate), float(low), float(high), confidence)
@@ -222,7 +223,7 @@ def moderated(
         return variances, freedom
     half = freedom / 2
     logs = np.log(variances) - digamma(half) + np.log(half)
-    excess = float(logs.var(ddof=1) - polygamma(1, half).mean())
+    excess = float(logs.var(ddof=1) - trigamma(half).mean())
     prior = MOST_PRIOR
     if excess > 0:
         prior = min(prior, 2 * _trigamma_inverse(excess))
@@ -237,8 +238,8 @@ def _trigamma_inverse(value: float) -> float:
     """Where the trigamma function has this value, by Newton's method as Smyth's appendix has it."""
     y = 0.5 + 1 / value
     for _ in range(50):
-        trigamma = float(polygamma(1, y))
-        step = trigamma * (1 - trigamma / value) / float(polygamma(2, y))
+        found = trigamma(y)
+        step = found * (1 - found / value) / tetragamma(y)
         y += step
         if -step / y < 1e-8:
             break

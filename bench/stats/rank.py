@@ -104,14 +104,30 @@ def _resampled(
 
 def _rhos(gold: Array, scores: Array) -> NDArray[np.float64]:
     """rho of each row, shape (rows,)."""
-    from scipy.stats import rankdata  # scipy: start-up
-
-    x, y = rankdata(gold, axis=1), rankdata(scores, axis=1)
+    x, y = _ranks(gold), _ranks(scores)
     x -= x.mean(axis=1, keepdims=True)
     y -= y.mean(axis=1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
         return np.asarray((x * y).sum(axis=1) / scale)
+
+
+def _ranks(values: Array) -> NDArray[np.float64]:
+    """The rank of each value in its row, from 1 on; ties share their mean rank. NaN throughout a
+    row that has one."""
+    order = values.argsort(axis=1)
+    ordered = np.take_along_axis(values, order, axis=1)
+    places = np.broadcast_to(np.arange(1, values.shape[1] + 1), values.shape)
+    steps = ordered[:, 1:] != ordered[:, :-1]
+    edge = np.ones((len(values), 1), dtype=bool)
+    # The first and the last place of the ties that a place belongs to.
+    first = np.maximum.accumulate(np.where(np.hstack([edge, steps]), places, 0), axis=1)
+    from_end = np.where(np.hstack([steps, edge]), places, values.shape[1])[:, ::-1]
+    last = np.minimum.accumulate(from_end, axis=1)[:, ::-1]
+    ranks = np.empty(values.shape)
+    np.put_along_axis(ranks, order, (first + last) / 2, axis=1)
+    ranks[np.isnan(ordered[:, -1])] = np.nan
+    return ranks
 
 
 def _percentiles(estimate: float, replicas: Array, confidence: float) -> Interval:

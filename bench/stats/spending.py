@@ -21,9 +21,9 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from bench.defaults import CONFIDENCE
+from bench.stats.distributions import student
 from bench.stats.interval import FEWEST_INVOCATIONS, check_confidence
 from bench.stats.multiple import simultaneous_confidence
 
@@ -108,5 +108,5 @@ def _t_histories(sizes: tuple[int, ...]) -> NDArray[np.float64]:
 
 def _coverage(statistics: NDArray[np.float64], sizes: tuple[int, ...], confidence: float) -> float:
     """The share of histories whose intervals contain the truth at every look."""
-    limits = np.array([float(stdtrit(n - 1, 0.5 + confidence / 2)) for n in sizes])
+    limits = np.array([student.quantile(n - 1, 0.5 + confidence / 2) for n in sizes])
     return float((statistics <= limits[:, np.newaxis]).all(axis=0).mean())

@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from bench.defaults import CONFIDENCE
+from bench.stats.distributions import normal
 
 Floats = NDArray[np.float64]
 
@@ -91,7 +91,7 @@ def log_error(low: float | None, high: float | None, confidence: float) -> float
     """
     if low is None or high is None or not 0 < low <= high < math.inf:
         return math.nan
-    return math.log(high / low) / (2 * float(ndtri(0.5 + confidence / 2)))
+    return math.log(high / low) / (2 * normal.quantile(0.5 + confidence / 2))
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class _Search:
     def _explained(self, errors: Floats, place: int) -> float:
         """The largest difference of the sides that the runs' own errors make likely."""
         variances = [_variance_of_mean(part) for part in (errors[:place], errors[place:])]
-        return float(-ndtri(self.alpha / 2)) * math.sqrt(sum(variances))
+        return -normal.quantile(self.alpha / 2) * math.sqrt(sum(variances))
 
 
 def _variance_of_mean(errors: Floats) -> float:

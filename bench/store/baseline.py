@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from bench.arrays import Array
 from bench.cell import Frozen
 from bench.errors import SpecError
+from bench.numbers import printable
 from bench.record.header import RunHeader
 from bench.record.result import Record
 from bench.store.run import StoredRun, read_results
@@ -30,6 +31,9 @@ from bench.validation import first_problem, refuse_newer
 
 KIND = "bench-baseline"
 SCHEMA_VERSION = 1
+_BEGINNING = 100  #: bytes of a file within which its kind stands
+_COMMIT_DIGITS = 8
+_MINUTE = 16  #: characters of a time up to its minutes
 _BIGGEST_COLUMN = 1 << 30  #: bytes; a file that claims more is broken or hostile
 
 
@@ -95,6 +99,27 @@ def read_baseline(path: Path) -> StoredRun:
         raise SpecError(f"{path}: not a baseline file: {error}.") from error
     content = _checked(path, data)
     return Baseline(path, content.header, list(content.records), [], [], content=content)
+
+
+def there_already(path: Path) -> str:
+    """What a new baseline at ``path`` replaces, in words; empty where it replaces nothing. Raises
+    `SpecError` for somebody's file that is no baseline."""
+    if not path.is_file() or not path.stat().st_size:
+        return ""
+    try:
+        header = read_baseline(path).header
+    except SpecError as error:
+        if KIND.encode() not in path.read_bytes()[:_BEGINNING]:
+            raise SpecError(
+                f"{path}: the file that is there is no baseline, so it is not replaced. Name "
+                "another."
+            ) from error
+        return "a baseline that can't be read"
+    commit = str(header.facts.get("git_commit") or "")[:_COMMIT_DIGITS]
+    named = [header.label, commit and f"commit {commit}", header.machine_name]
+    about = printable(", ".join(filter(None, named)))
+    when = printable(header.created_at[:_MINUTE].replace("T", " "))
+    return f"the baseline of {when}{f' ({about})' if about else ''}"
 
 
 def _checked(path: Path, data: Any) -> BaselineFile:

@@ -76,7 +76,7 @@ def load(paths: Paths, what: What = "records") -> pandas.DataFrame:
     - ``"predictions"``: a row a scored item: ``run``, ``model``, ``variant``, ``target``, ``item``
       (its place in the data), and the columns of the task; not the ``logits``.
 
-    `docs/results-format.md` describes all columns. Raises `bench.errors.SpecError` where there is
+    `bench debug schema record` describes the fields. Raises `bench.errors.SpecError` where there is
     no run; warns with `ResultsWarning` of what could not be read.
     """
     if what not in _READERS:

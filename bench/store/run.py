@@ -100,7 +100,7 @@ class StoredRun:
 
     def scored_columns(self, record: Record) -> dict[str, Array]:
         """The predictions without the large columns that no metric is made of."""
-        from bench.cards.tasks import bulky_columns  # brings SciPy, which few readers need
+        from bench.cards.tasks import bulky_columns  # start-up: few readers need tasks
 
         return self.predictions(record, without=bulky_columns(record.cell.model.task))
 

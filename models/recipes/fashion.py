@@ -24,9 +24,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from scipy.stats import binomtest
 from torch import Tensor, nn
 from torch.nn import functional
+
+from bench.stats.proportion import mcnemar_exact
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -271,7 +272,7 @@ class McNemar:
 def mcnemar(student: Tensor, control: Tensor) -> McNemar:
     """The exact McNemar test: a two-sided sign test on the images where only one is right."""
     gained, lost = int((student & ~control).sum()), int((~student & control).sum())
-    return McNemar(gained, lost, float(binomtest(gained, gained + lost, 0.5).pvalue))
+    return McNemar(gained, lost, mcnemar_exact(gained, lost))
 
 
 def describe(

@@ -87,6 +87,8 @@ def test_an_interrupted_run_keeps_what_it_has_and_goes_on(
     path = run_folder(tmp_path)
     assert process.returncode == 130, stderr
     assert f"bench run --resume {path.relative_to(tmp_path)}" in stderr
+    assert "interrupted after" in stderr
+    assert "finished after" not in stderr
     assert "Traceback" not in stderr
     before = read_run(path).invocations
     assert len(before) >= 4
@@ -107,6 +109,7 @@ def test_an_interrupted_run_keeps_what_it_has_and_goes_on(
     records = (path / "records.jsonl").read_bytes()
     again = bench("run", "--resume", str(path))
     assert again.returncode == 0
+    assert "nothing is left to measure" in again.stderr
     assert (path / "records.jsonl").read_bytes() == records, "a finished cell was measured again"
 
 

@@ -253,6 +253,16 @@ def test_a_wildcard_takes_only_what_is_present(bench: Any, doubling_model: Path)
         (["-m", "fashion-studnt"], "Did you mean fashion-student"),
         (["-t", "onnxrntime:cpu"], "Did you mean onnxruntime"),
         (["-m", "absent.onnx"], "no such file"),
+        (["-m", "seqence.onnx"], "no such file. Did you mean sequence.onnx"),
+        (["-m", "sequence.onx"], "Did you mean sequence.onnx"),
+        (["-m", "net.py:make"], "net.py: no such Python file."),
+        (["wrong-ky.toml"], "no such suite file. Did you mean wrong-key.toml"),
+        (["-m", "a", "-m", "ok.onx", "-t", "b:cpu", "-t", "c:cpu"], "'a'|'ok.onx'|'b'|'c'"),
+        (
+            ["-m", "a", "-t", "b:cpu", "--variant", "c,d", "--scenario", "e,f"],
+            "'a'|'b'|'c'|'d'|'e'|'f'",
+        ),
+        (["two-wrong.toml"], "`modls` is not a known key|`trgets` is not a known key"),
         (["-m", "cut.onnx"], "not a valid ONNX model"),
         (["-m", "text.onnx"], "not a valid ONNX model"),
         (["wrong-key.toml"], "wrong-key.toml: `modls` is not a known key. Did you mean `models`?"),
@@ -278,11 +288,13 @@ def test_a_mistake_is_one_clear_sentence(
     (tmp_path / "sequence.onnx").write_bytes(data.replace(b"\x08\x04", b"\x12\x03seq", 1))
     _write_sequence_model(tmp_path / "sequence.onnx")
     (tmp_path / "wrong-key.toml").write_text('modls = ["a"]')
+    (tmp_path / "two-wrong.toml").write_text('modls = ["a"]\ntrgets = ["b"]')
     (tmp_path / "wrong-type.toml").write_text('threads = "two"')
     target = [] if "-t" in arguments or "--resume" in arguments else ["-t", STAND_IN]
     result = bench("run", *arguments, *target)
     assert result.returncode == 2, result.stdout + result.stderr
-    assert words in result.stderr
+    for each in words.split("|"):
+        assert each in result.stderr
     assert_one_sentence(result.stderr)
     assert result.stdout == ""
 

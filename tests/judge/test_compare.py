@@ -356,6 +356,17 @@ def test_a_comparison_in_which_everything_failed_says_so() -> None:
     assert plain(report)
 
 
+def test_of_many_failed_checks_it_is_said_which_runs_to_show() -> None:
+    cells = [a_cell(target=f"t{number}:cpu") for number in range(5)]
+    bad = (a_failed_check("undisturbed", "busy"),)
+    report = two_runs(
+        [measured([1e5] * 3, cell) for cell in cells],
+        [measured([1e5] * 3, cell, checks=bad) for cell in cells],
+    )
+    told = " ".join(plain(report).split())
+    assert "failed 5 times; `bench show runs/a runs/b` tells where." in told
+
+
 def test_a_figure_whose_check_failed_is_marked() -> None:
     checks = (a_failed_check("steady-state", "2 of 5 invocations settled"),)
     text = plain(two_runs([a_record()], [a_record(checks=checks)]))

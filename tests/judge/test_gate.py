@@ -546,6 +546,26 @@ def test_a_baseline_is_written_and_read_by_the_commands(
     assert found["findings"][0]["outcome"] == "pass"
 
 
+def test_a_baseline_that_is_there_is_replaced_and_told_and_another_file_is_left_alone(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "baseline.json"
+    save = ["--save", str(file)]
+    assert main(["gate", str(runs["base"]), *save]) == 0
+    assert "replaced" not in capsys.readouterr().out
+    assert main(["gate", str(runs["same"]), *save]) == 0
+    assert "; replaced the baseline of 2026-01-01 00:00" in capsys.readouterr().out
+    file.write_bytes(file.read_bytes()[:300])  # a cache that was cut
+    assert main(["gate", str(runs["same"]), *save]) == 0
+    assert "; replaced a baseline that can't be read." in capsys.readouterr().out
+    file.write_text("")
+    assert main(["gate", str(runs["same"]), *save]) == 0
+    file.write_text("my notes")
+    assert main(["gate", str(runs["same"]), *save]) == 2
+    assert "no baseline, so it is not replaced" in capsys.readouterr().err
+    assert file.read_text() == "my notes"
+
+
 def test_the_verdict_comes_in_words_first_and_fits_a_terminal() -> None:
     rng = np.random.default_rng(12)
     long = a_cell(TEACHER.model_copy(update={"name": "m" * 300}), "x:cpu")

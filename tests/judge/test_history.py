@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from compared_runs import MACHINE, on_disk
 from conftest import Bench
-from fake_records import STUDENT, a_cell, a_failure, a_record, estimate
+from fake_records import STUDENT, TEACHER, a_cell, a_failure, a_record, estimate
 from scipy import stats
 
 from bench.errors import SpecError
-from bench.judge.history import Selection, Series, history
+from bench.judge.history import Break, Selection, Series, history, joined
 from bench.present.history import history_json, history_text, sparkline
 from bench.store.interchange.foreign import read_foreign, store
 from bench.store.interchange.formats import READERS
@@ -52,6 +52,60 @@ def nightly(folder: Path, factor: float = 1.0, start: int = 13, canary: float = 
 def one(folder: Path, selection: Selection = LATENCY, **options: Any) -> Series:
     (series,) = history(folder, selection, **options)[0]
     return series
+
+
+def retrained(folder: Path, *contents: str, every: int = 1) -> Path:
+    """A run a day of a model whose content is ``contents`` in turn, ``every`` days each."""
+    for day in range(len(contents) * every):
+        content = contents[day // every]
+        cell = a_cell(STUDENT.model_copy(update={"sha256": content * 64}))
+        when = f"2026-01-{day + 1:02}T03:00:00+00:00"
+        on_disk(folder / str(day), [a_record(cell, 2.7e5)], created_at=when)
+    return folder
+
+
+def test_contents_of_one_name_are_one_line_with_a_break_where_they_change(tmp_path: Path) -> None:
+    found, _ = history(retrained(tmp_path, "a", "b", "a", every=2), LATENCY)
+    assert len(found) == 2
+    (line,) = joined(found)
+    assert [p.created_at[8:10] for p in line.points] == ["01", "02", "03", "04", "05", "06"]
+    ids = [series.cell_id for series in found]
+    changed = ("model's content",)
+    assert line.breaks == (Break(2, changed, *ids), Break(4, changed, *reversed(ids)))
+    assert (line.first_id, line.cell_id) == (ids[0], ids[0])
+    text = history_text(found, 80).plain
+    assert text.count("fashion-student") == 1
+    assert "2026-01-03: the model's content changed; first in" in text
+    assert text.count("≠") == 2
+
+
+def test_a_step_within_a_content_is_where_it_was_in_the_joined_line(tmp_path: Path) -> None:
+    nightly(tmp_path, 1.3)
+    cell = a_cell(TEACHER.model_copy(update={"sha256": "9" * 64}))
+    when = "2025-12-31T03:00:00+00:00"
+    on_disk(tmp_path / "older", [a_record(cell, 1e5)], created_at=when)
+    (line,) = joined(history(tmp_path, LATENCY)[0])
+    assert [type(mark).__name__ for mark in line.marks] == ["Break", "Change"]
+    assert [mark.index for mark in line.marks] == [1, 13]
+    assert line.points[13].created_at.startswith("2026-01-13")
+
+
+def test_two_contents_in_one_run_are_two_lines(tmp_path: Path) -> None:
+    """They are configurations measured beside each other, not one that changed."""
+    cells = [a_cell(), a_cell(input_sha256="f" * 64)]
+    on_disk(tmp_path / "a", [a_record(cell) for cell in cells])
+    found, _ = history(tmp_path, LATENCY)
+    assert joined(found) == found
+
+
+def test_another_batch_or_machine_is_another_line(tmp_path: Path) -> None:
+    on_disk(tmp_path / "a", [a_record(a_cell())])
+    on_disk(tmp_path / "b", [a_record(a_cell(threads=2))])
+    other = {**MACHINE, "machine_id": "fedcba987654"}
+    changed = a_cell(TEACHER.model_copy(update={"sha256": "9" * 64}))
+    on_disk(tmp_path / "c", [a_record(changed)], facts=other)
+    found, _ = history(tmp_path, LATENCY)
+    assert len(joined(found)) == len(found) == 3
 
 
 def test_runs_are_in_the_order_of_time_whatever_their_folders_are_called(tmp_path: Path) -> None:

@@ -111,6 +111,7 @@ class Counted(Measuring):
         self.store = SimpleNamespace(path=Path())  # type: ignore[assignment]
         self.stored = None
         self._out_of_memory = set()
+        self._overdrawn_s: list[float] = []
         self.forecaster = SimpleNamespace(  # type: ignore[assignment]
             began=lambda: None, expected=lambda waiting: None
         )

@@ -29,7 +29,7 @@ from bench.measure.listener import QuietProgress
 from bench.measure.member import DEVICE_TIMES, GLIMPSE_BUDGET_S, WARMUP_BUDGET_S, Context
 from bench.measure.pace.account import Account
 from bench.measure.pace.spending import ROUNDS
-from bench.measure.pace.stops import fewest
+from bench.measure.pace.stops import fewest, overdraft_words
 from bench.measure.plan import PlannedCell
 from bench.measure.state import CellState
 from bench.record.block import CANARY, Block
@@ -550,6 +550,20 @@ def test_a_cell_may_overdraw_its_time_threefold_for_its_first_invocations() -> N
     for spent_s, invocations in ((9.0, 5), (29.9, 5), (30.0, 2), (299.0, 2)):
         state.spent_s = spent_s
         assert fewest(state, rules) == invocations
+
+
+def test_a_cell_that_goes_on_for_its_fewest_invocations_is_told() -> None:
+    # Less than a suite may ask for: made-up workers take some 30 ms.
+    short = suite(precision=0.001, min_invocations=10).model_copy(update={"max_time_s": 0.2})
+    bench = Bench(THREE, short, spread=0.3).run()
+    assert all(len(state.invocations) == 10 for state in bench.finished)
+    assert all(state.overdrawn for state in bench.finished)
+    spent = [state.spent_s for state in bench.finished]
+    words = overdraft_words(spent, short)
+    assert f"3 cells took up to {max(spent):.3g} s, more than --max-time 0.2s" in words
+    assert "10 here (--min-invocations)" in words
+    enough = Bench(THREE, suite(precision=0.001, max_time_s=5.0), spread=0.3).run()
+    assert not any(state.overdrawn for state in enough.finished)
 
 
 def test_ranking_ends_for_a_settled_cell_and_goes_on_for_an_open_pair() -> None:

@@ -125,7 +125,7 @@ def carried_out(folder: Path, stored: StoredRun | None = None, **how: Any) -> In
 
     store = RunStore.create(folder, a_header([CELL]))
     prepared: Any = SimpleNamespace(account=None, launcher=SimpleNamespace(logs=None))
-    listener: Any = SimpleNamespace(close=lambda: None, run_finished=lambda path: None)
+    listener: Any = SimpleNamespace(close=lambda: None, run_interrupted=lambda path: None)
     assert carry_out(prepared, store, stored, listener, measurer, **how).interrupted
     return made[0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_records import STUDENT, a_cell, a_failure, a_record
@@ -166,3 +167,18 @@ def test_outcomes() -> None:
 )
 def test_elapsed(seconds: float, text: str) -> None:
     assert elapsed(seconds) == text
+
+
+@pytest.mark.parametrize("kind", [LineProgress, RichProgress])
+def test_how_a_run_ended_is_said_and_that_nothing_was_left(kind: type) -> None:
+    stream = io.StringIO()
+    progress: Any = kind(stream if kind is LineProgress else Console(file=stream), Clock())
+    progress.run_started([], Path("results/run"))
+    progress.forecast(Forecast(2.0, 0.0))
+    progress.run_interrupted(Path("results/run"))
+    said = stream.getvalue()
+    assert "nothing is left to measure" in said
+    assert "0 models" not in said
+    assert "to go" not in said
+    assert "interrupted after 0:00; the run is in results/run" in said
+    assert "finished" not in said

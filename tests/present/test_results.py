@@ -222,3 +222,13 @@ def test_wrapping_keeps_indentation_and_width() -> None:
 def test_clipping_counts_terminal_cells() -> None:
     assert clip("表表表", 6) == "表表表"
     assert cell_len(clip("表表表表", 6)) <= 6
+
+
+def test_what_fails_a_cell_and_its_scoring_is_said_once() -> None:
+    words = "stand-in: RuntimeError: the driver said no, and then it said much more than that"
+    scored = a_failed_check("accuracy", words)
+    failed = a_failure(a_cell(), "crashed", words).model_copy(update={"checks": (scored,)})
+    text = " ".join(shown(failed).split())
+    assert text.count("the driver said no, and then it said much more") == 1
+    other = failed.model_copy(update={"checks": (a_failed_check("accuracy", "no labels"),)})
+    assert "accuracy: no labels" in shown(other)

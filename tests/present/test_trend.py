@@ -111,6 +111,34 @@ def test_what_is_kept_is_runs_without_invocations_and_history_finds_the_same(
         assert [p.value for p in a.points] == [p.value for p in b.points]
 
 
+def test_a_model_that_changed_keeps_its_line_and_page_and_the_break_is_marked(
+    tmp_path: Path,
+) -> None:
+    site, found = tmp_path / "site", runs(tmp_path / "runs", 4, step=99)
+    write_site(found, site, "t")
+    before = {path.name for path in (site / "cells").iterdir()}
+    new = STUDENT.model_copy(update={"sha256": "9" * 64})
+    later = [
+        on_disk(
+            tmp_path / f"later{day}",
+            [a_record(a_cell(new), 3e5)],
+            created_at=f"2026-02-{day:02}T10:00:00+00:00",
+            facts=MACHINE,
+            machine_name="runner",
+        )
+        for day in (1, 2)
+    ]
+    written = write_site(later, site, "t")
+    assert (written.cells, written.steps) == (2, 0)
+    assert {path.name for path in (site / "cells").iterdir()} == before
+    page = cell_page(site, "fashion-student")
+    assert page.count('class="step content"') == 1
+    assert page.count("<polyline") == 2
+    assert page.count("<circle") == 6
+    assert words(page).count("model's content changed") == 3  # on the line, below it, in the table
+    assert "2026-02-01: the model's content changed" in words((site / "index.html").read_text())
+
+
 def test_a_site_grows_and_has_each_run_once(tmp_path: Path) -> None:
     site, found = tmp_path / "site", runs(tmp_path / "runs", 6)
     assert write_site(found[:4], site, "t").added == 4

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import spearmanr
+from hypothesis.extra.numpy import arrays
+from scipy.stats import rankdata, spearmanr
 
 from bench.stats import rank
 from bench.stats.rank import recall_at, spearman, spearman_difference, spearman_interval
@@ -21,6 +22,17 @@ def test_rho_is_scipys(pairs):
         assert np.isnan(spearman(gold, scores))
     else:
         assert spearman(gold, scores) == pytest.approx(spearmanr(gold, scores).statistic)
+
+
+def test_what_is_no_number_has_no_rank():
+    assert np.isnan(spearman(np.arange(4), np.array([0.1, np.nan, 0.3, 0.2])))
+    rows = np.array([[3.0, 1.0, np.nan], [np.inf, -np.inf, 0.0], [2.0, 2.0, 2.0]])
+    assert np.array_equal(rank._ranks(rows), rankdata(rows, axis=1), equal_nan=True)
+
+
+@given(arrays(np.float64, (4, 30), elements=st.integers(-5, 5).map(float)))
+def test_ranks_of_rows_with_ties_are_scipys(rows):
+    assert np.array_equal(rank._ranks(rows), rankdata(rows, axis=1))
 
 
 def correlated(rng, n, rho):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from onnx import TensorProto, helper
 
 from bench.cell import Cell
 from bench.commands.compare import command
+from bench.commands.revisions import suite_of
+from bench.discover import suite_paths
 from bench.errors import SpecError
 from bench.judge.finding import Decision, Limits, Outcome
 from bench.machine.commit import commit_of
@@ -25,6 +28,7 @@ from bench.present.ci.junit import junit_text
 from bench.present.compare import report_text
 from bench.present.gate import gate_text
 from bench.record.result import Check, Record
+from bench.spec import load_suite
 from bench.store.run import StoredRun
 from bench.trials.revisions.judged import Judged, check_comparable, judged
 from bench.trials.revisions.models import Pairs, models_of
@@ -340,15 +344,14 @@ def test_models_and_suites_are_named_beside_base_as_for_run(
     """Not as runs: an installed suite has no path, and what isn't there yet may be in the base."""
     asked: list[Any] = []
 
-    def compared(suite: Path | None, base: str, *others: Any, **_: Any) -> int:
-        asked.append((suite, base, others[-1]["models"]))
+    def compared(runs: Sequence[Path], base: str, *others: Any, **_: Any) -> int:
+        asked.append((suite_of(runs, others[-1]), base))
         return 0
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("bench.commands.compare.compare_revisions", compared)
     done = CliRunner().invoke(command, ["--base", "main", "default", "new.onnx", "-m", "old.onnx"])
     assert done.exit_code == 0, done.output
-    ((suite, base, models),) = asked
-    assert suite is not None
-    assert suite.name == "default.suite.toml"
-    assert (base, models) == ("main", ("new.onnx", "old.onnx"))
+    ((suite, base),) = asked
+    assert suite.name == load_suite(suite_paths()["default"]).name
+    assert (base, suite.models) == ("main", ("new.onnx", "old.onnx"))

@@ -22,6 +22,7 @@ from bench.cards.tasks.base import (
     from_means,
 )
 from bench.cards.tasks.paired import paired_change
+from bench.cards.tasks.renumbering import best_renumbering
 from bench.errors import AccuracyFailed
 from bench.stats.agreement import agreement, error_consistency, same_wrong_answers
 from bench.stats.calibration import (
@@ -242,13 +243,14 @@ def _another_order(columns: Columns) -> str:
     classes = int(max(labels.max(), predicted.max())) + 1
     if classes > 1000 or len(labels) < _EXAMPLES_A_CLASS * classes:
         return ""
-    from scipy.optimize import linear_sum_assignment  # scipy: start-up
-
     counts = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(counts, (labels, predicted), 1)
-    rows, best = linear_sum_assignment(counts, maximize=True)
-    gain = (counts[rows, best].sum() - np.trace(counts)) / len(labels)
-    if gain < _BETTER_ORDER:
+    correct = np.trace(counts)
+    # No numbering fits better than the best for each class alone.
+    if (counts.max(axis=1).sum() - correct) / len(labels) < _BETTER_ORDER:
+        return ""
+    rows, best = np.arange(classes), best_renumbering(counts)
+    if (counts[rows, best].sum() - correct) / len(labels) < _BETTER_ORDER:
         return ""
     moved = [
         f"{label} as {named}" for label, named in zip(rows, best, strict=True) if label != named

@@ -52,7 +52,7 @@ def command(
     Names the node and the operator. Exit status: 0 if the target agrees with the reference, or with
     independent runtimes that contradict it; 3 if it does not; 1 or 2 if that can't be determined.
     """
-    from bench.measure.prepare import prepare  # scipy: start-up
+    from bench.measure.prepare import prepare  # numpy: start-up
     from bench.present.progress import choose_listener
     from bench.scenarios import OFFLINE
     from bench.spec import Suite, with_flags

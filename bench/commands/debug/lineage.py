@@ -71,7 +71,7 @@ def command(
     accuracy, architecture and recipe. The result is evidence, with intervals; it can't tell copying
     from training on the same data.
     """
-    from bench.judge.lineage import Known, lineage  # scipy: start-up
+    from bench.judge.lineage import Known, lineage  # numpy: start-up
     from bench.present.lineage import lineage_row, lineage_text
 
     names = [a, b, *controls]
@@ -116,7 +116,7 @@ def _of_file(path: Path) -> Columns:
 
 def _of_run(run: Path, models: list[str], target: str | None) -> dict[str, _Read]:
     """Stored predictions on one target; the default where there are several variants."""
-    from bench.judge.lineage import Known  # scipy: start-up
+    from bench.judge.lineage import Known  # numpy: start-up
     from bench.store.run import read_results  # numpy: start-up
     from bench.variants import DEFAULT  # pydantic: start-up
 
@@ -155,8 +155,8 @@ def _made_of(model: Card | ModelIdentity) -> frozenset[str]:
 def _scored_now(models: list[str], target: str | None) -> dict[str, _Read]:
     """Score each model on its own labelled data; nothing is timed."""
     from bench.cards.architecture import architecture_of  # onnx: start-up
-    from bench.judge.lineage import Known  # scipy: start-up
-    from bench.measure.prepare import prepare  # scipy: start-up
+    from bench.judge.lineage import Known  # numpy: start-up
+    from bench.measure.prepare import prepare  # numpy: start-up
     from bench.measure.scoring import predictions
     from bench.present.progress import choose_listener
     from bench.spec import Suite
@@ -185,7 +185,7 @@ def _scored_now(models: list[str], target: str | None) -> dict[str, _Read]:
 
 
 def _has_kin(name: str) -> bool:
-    from bench.cards.tasks import installed_task  # scipy: start-up
+    from bench.cards.tasks import installed_task  # numpy: start-up
 
     task = installed_task(name)
     return task is not None and (task.one_class or task.foretells)

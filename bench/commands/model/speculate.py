@@ -72,7 +72,7 @@ def command(
     and the speed-up with the one predicted from the times of single steps. Exit status: 3 if an
     answer differs and no near tie explains it, 1 if no target could be tried.
     """
-    from bench.measure.prepare import prepare  # scipy: start-up
+    from bench.measure.prepare import prepare  # numpy: start-up
     from bench.present.progress import choose_listener
     from bench.scenarios import GENERATE
     from bench.spec import Suite, with_flags

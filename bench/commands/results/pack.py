@@ -33,7 +33,7 @@ def command(
     out unless you ask for them. Every command that reads runs reads the file, and derives each
     number again before using any.
     """
-    from bench.present.publication.pack import Choices, pack  # scipy: start-up
+    from bench.present.publication.pack import Choices, pack  # numpy: start-up
     from bench.store.certificates import is_certificate
     from bench.store.find import find_runs
     from bench.store.run import read_run

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
 from bench.arrays import Array
 from bench.cards.tasks.base import Change, Columns, Task
 from bench.record.certificate import Decisions, Group
 from bench.record.estimate import as_estimate
+from bench.stats.distributions import normal
 from bench.stats.equivalence import (
     needed_of_means,
     needed_of_proportions,
@@ -126,10 +126,10 @@ def _p_of_worse(change: Change, margin: float) -> float:
     if lost is not None and gained is not None:
         return p_of_worse(lost, gained, change.examples, margin)
     gain = change.gain
-    reach = (gain.high - gain.estimate) / ndtri(0.5 + gain.confidence / 2)
+    reach = (gain.high - gain.estimate) / normal.quantile(0.5 + gain.confidence / 2)
     if reach <= 0:
         return float(gain.estimate >= -margin)
-    return float(ndtr((gain.estimate + margin) / reach))
+    return normal.below((gain.estimate + margin) / reach)
 
 
 def _of_group(columns: Columns, place: int) -> dict[str, Array]:

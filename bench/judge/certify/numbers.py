@@ -9,6 +9,7 @@ import numpy as np
 from bench.arrays import Array
 from bench.record.certificate import Numbers
 from bench.record.rows import CANDIDATE, REFERENCE
+from bench.stats.distributions import hypergeometric
 
 #: The reference differs from itself in a few passes over some rows; a difference up to so many
 #: times the largest of these is its own wandering as well. Our choice.
@@ -55,7 +56,7 @@ def explained(found: Numbers, floor: Iterable[Numbers]) -> bool:
     beyond, rows = sum(each.beyond for each in passes), sum(each.rows for each in passes)
     if not beyond or found.largest > FLOORS * floor_of(passes):
         return False
-    from scipy.stats import fisher_exact  # scipy.stats: start-up
-
-    table = [[found.beyond, found.rows - found.beyond], [beyond, rows - beyond]]
-    return float(fisher_exact(table, alternative="greater").pvalue) > _LEVEL
+    p = hypergeometric.at_least(
+        found.beyond, drawn=found.rows, marked=found.beyond + beyond, total=found.rows + rows
+    )
+    return p > _LEVEL

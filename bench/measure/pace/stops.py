@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from bench.measure.state import CellState
+from bench.numbers import counted
 from bench.record.estimate import relative_half_width
 from bench.record.result import StopReason
 from bench.spec import DECENT, Suite
@@ -88,6 +89,15 @@ def fewest(state: CellState, suite: Suite) -> int:
     if state.spent_s >= PATIENCE * suite.max_time_s or _starts_too_long(state, suite):
         return 2
     return suite.min_invocations
+
+
+def overdraft_words(spent_s: Sequence[float], suite: Suite) -> str:
+    """What is told where cells took longer than their time, which they spent instead."""
+    return (
+        f"{counted(len(spent_s), 'cell')} took up to {max(spent_s):.3g} s, more than --max-time "
+        f"{suite.max_time_s:g}s: the fewest invocations come first, {suite.min_invocations} here "
+        f"(--min-invocations), for at most {PATIENCE:g} times that time."
+    )
 
 
 def _starts_too_long(state: CellState, suite: Suite) -> bool:

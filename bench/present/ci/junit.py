@@ -2,6 +2,7 @@
 
 A regression is a ``failure``, as is what a run lacks of its baseline, a crash an ``error``; what
 could not be judged (an inconclusive interval, a simulated device) is ``skipped`` with its reason.
+What passed says with which figure, as its output.
 There is a failure or error just where the exit code is that of one. Only those elements and
 attributes are used that Jenkins' schema has (jenkinsci/xunit-plugin, ``junit-10.xsd``).
 """
@@ -155,8 +156,12 @@ def _add(suite: ElementTree.Element, case: Case) -> None:
         child = ElementTree.SubElement(
             element, case.tag, type=_text(case.type), message=_text(case.message)
         )
-        lines = case.text.splitlines()
-        child.text = "\n".join(printable(line, limit=500) for line in lines)[:_TEXT_LIMIT] or None
+    elif case.text:
+        child = ElementTree.SubElement(element, "system-out")
+    else:
+        return
+    lines = case.text.splitlines()
+    child.text = "\n".join(printable(line, limit=500) for line in lines)[:_TEXT_LIMIT] or None
 
 
 def _counts(cases: list[Case]) -> dict[str, str]:

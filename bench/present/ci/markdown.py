@@ -31,6 +31,8 @@ from bench.variants import suffix
 #: GitHub's limit is 1 MiB; a little is left for what is appended to the same summary.
 LIMIT = 1_000_000
 _MESSAGE_LIMIT = 300
+#: Of a cell of a table: what was found of something, and what to do.
+_CELL_LIMIT = 2 * _MESSAGE_LIMIT
 #: What needs no escaping anywhere in Markdown, once it stands in a code span.
 _PLAIN = re.compile(r"[A-Za-z0-9 .,:;/?=&%+()'_~^≤≥±µ→–-]+")
 #: What needs no escaping in the middle of a line.
@@ -75,7 +77,7 @@ def text(words: str, limit: int = _MESSAGE_LIMIT) -> str:
     return f"&#45;{shown[1:]}" if shown.startswith("-") else shown
 
 
-def cell_text(words: str, limit: int = _MESSAGE_LIMIT) -> str:
+def cell_text(words: str, limit: int = _CELL_LIMIT) -> str:
     """The same in a cell of a table, where a leading dash begins no list."""
     return _entities(printable(words, limit=limit))
 
@@ -111,7 +113,7 @@ def _gate_lead(judgement: Judgement) -> list[str]:
 
 
 def _gate_table(judgement: Judgement) -> Table:
-    header = ("", "Model", "Target", "Limit on", "Baseline", "Run", "Found", "Allowed", "")
+    header = ("", "Model", "Target", "Limit on", "Baseline", "Run", "Found", "Allowed", "Why")
     found = sorted(judgement.findings, key=lambda finding: ORDER.index(finding.outcome))
     rows = []
     for finding in found:
@@ -125,14 +127,16 @@ def _gate_table(judgement: Judgement) -> Table:
                 *figures_text(finding),
                 found_text(finding),
                 limit_text(finding),
-                finding.advice if finding.found is not None else finding.words,
+                " ".join(filter(None, (finding.words, finding.advice))),
             )
         )
     return Table(header, rows, numbers=frozenset({4, 5, 6, 7}), names=frozenset({1, 2}))
 
 
 def _gate_notes(judgement: Judgement) -> list[str]:
-    return ["", *[f"- {text(note.strip(), 500)}" for note in notes(judgement)]]
+    """What the terminal says below the table, and on standard error."""
+    lines = (*notes(judgement), *judgement.warnings)
+    return ["", *[f"- {text(line.strip(), 500)}" for line in lines]]
 
 
 def _run_notes(subject: Subject) -> list[str]:

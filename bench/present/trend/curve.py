@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from bench.judge.history import Point, Series
+from bench.present.history import Kind, kind_of
 
 #: Of a picture, in its own units.
 LEFT, RIGHT, TOP, BOTTOM = 8.0, 8.0, 10.0, 10.0
@@ -28,11 +29,11 @@ class Dot:
 
 @dataclass(frozen=True)
 class Step:
-    """Where the figure changed: halfway between the last run before and the first one after."""
+    """Where something changed: halfway between the last run before and the first one after."""
 
     x: float
-    slower: bool
-    place: int  #: of the change in the series
+    kind: Kind
+    place: int  #: of the mark in the series
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def curve(series: Series, width: float, height: float, left: float = LEFT) -> Cu
         share = (min(max(value, bottom), top) - bottom) / (top - bottom)
         return round(height - BOTTOM - share * (height - TOP - BOTTOM), 1)
 
-    edges = [0, *(change.index for change in series.changes), len(points)]
+    edges = sorted({0, *(mark.index for mark in series.marks), len(points)})
     up = [f"{x(n)},{y(value)}" for n, value in enumerate(highs)]
     down = [f"{x(n)},{y(value)}" for n, value in enumerate(lows)]
     stretches = list(pairwise(edges))
@@ -72,13 +73,12 @@ def curve(series: Series, width: float, height: float, left: float = LEFT) -> Cu
         width,
         height,
         lines=tuple(
-            " ".join(f"{x(n)},{y(points[n].value)}" for n in range(a, b))
-            for a, b in pairwise(edges)
+            " ".join(f"{x(n)},{y(points[n].value)}" for n in range(a, b)) for a, b in stretches
         ),
         bands=tuple(" ".join([*up[a:b], *reversed(down[a:b])]) for a, b in stretches),
         dots=tuple(Dot(x(n), y(p.value), n) for n, p in enumerate(points)),
         steps=tuple(
-            Step(x(change.index - 0.5), change.slower, n) for n, change in enumerate(series.changes)
+            Step(x(mark.index - 0.5), kind_of(mark), n) for n, mark in enumerate(series.marks)
         ),
         ticks=tuple((y(value), value) for value in (top, (top + bottom) / 2, bottom)),
     )

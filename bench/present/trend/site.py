@@ -17,7 +17,7 @@ from bench import __version__
 from bench.defaults import CONFIDENCE, MARGIN
 from bench.errors import SpecError
 from bench.files import write_text
-from bench.judge.history import Selection, Series, history
+from bench.judge.history import Break, Change, Selection, Series, history, joined
 from bench.numbers import (
     NAME_LIMIT,
     RATE_UNITS,
@@ -27,7 +27,7 @@ from bench.numbers import (
     with_unit,
 )
 from bench.present.ci.tables import results_table
-from bench.present.history import change_words
+from bench.present.history import Kind, kind_of, mark_words
 from bench.present.templates import environment
 from bench.present.trend.curve import Curve, curve
 from bench.present.trend.kept import RUNS, keep
@@ -57,7 +57,17 @@ class Row:
     commit: str
     runtime: str
     bench: str
-    step: str  #: what `Change` begins here
+    kind: str  #: of the mark that begins here; empty for none
+    change: str  #: the same in words
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where something changed: a step of the figure, or the content of the model."""
+
+    words: str
+    kind: Kind
+    when: str
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,7 @@ class Shown:
     large: Curve
     ticks: tuple[tuple[float, str], ...]
     rows: tuple[Row, ...]
-    steps: tuple[tuple[str, bool, str], ...]  #: in words, whether slower, and when
+    steps: tuple[Mark, ...]
     none: str
 
 
@@ -98,7 +108,8 @@ def write_site(runs: Sequence[StoredRun], site: Path, title: str) -> Written:
         raise SpecError(f"{site}: there are no runs to show. Name some.")
     kept, skipped = read_finished_runs([site / RUNS])
     found, _ = history([site / RUNS], Selection(), CONFIDENCE, MARGIN)
-    shown = [_shown(series) for series in found if series.points]
+    lines = joined([series for series in found if series.points])
+    shown = [_shown(series) for series in lines]
     if not shown:
         raise SpecError(f"{site}: none of its {len(kept)} runs has a cell with a figure.")
     shutil.rmtree(site / CELLS, ignore_errors=True)  # some may be of runs that were taken out
@@ -109,7 +120,7 @@ def write_site(runs: Sequence[StoredRun], site: Path, title: str) -> Written:
         write_text(site / CELLS / f"{one.key}.html", page)
     for run in kept:
         write_text(run.path / PAGE, _run_page(title, run))
-    steps = sum(len(one.steps) for one in shown)
+    steps = sum(len(series.changes) for series in lines)
     return Written(len(kept), len(added), len(shown), steps, tuple(skipped))
 
 
@@ -131,8 +142,8 @@ def _write_index(
     models: dict[str, list[Shown]] = {}
     for one in shown:
         models.setdefault(one.model, []).append(one)
-    steps = [(when, words, slower, one) for one in shown for words, slower, when in one.steps]
-    steps.sort(key=lambda step: step[0], reverse=True)
+    steps = [(step, one) for one in shown for step in one.steps]
+    steps.sort(key=lambda pair: pair[0].when, reverse=True)
     page = _rendered(
         "index.html.jinja",
         title=title,
@@ -163,11 +174,11 @@ def _shown(series: Series) -> Shown:
     series = replace(series, points=named)
     cell, last = series.cell, series.points[-1]
     units = RATE_UNITS if cell.is_rate else TIME_UNITS
-    text = f"{series.cell_id}{series.machine_id}{series.machine}"
+    text = f"{series.first_id}{series.machine_id}{series.machine}"
     large = curve(series, *_LARGE, _LARGE_LEFT)
     batch = "" if cell.batch == 1 else f", batch {cell.batch}"
     variant = "" if series.foreign else suffix(cell.variant)
-    begins = {c.index: "slower" if c.slower else "faster" for c in series.changes}
+    begins = {mark.index: mark for mark in series.marks}
     return Shown(
         key=hashlib.sha256(text.encode()).hexdigest()[:16],
         model=printable(f"{cell.model.name}{variant}", limit=NAME_LIMIT),
@@ -191,16 +202,24 @@ def _shown(series: Series) -> Shown:
                 commit=printable(point.git_commit or "")[:_COMMIT_DIGITS],
                 runtime=printable(point.runtime_version, limit=20),
                 bench=printable(point.bench_version, limit=20),
-                step=begins.get(place, ""),
+                kind=kind_of(begins[place]) if place in begins else "",
+                change=_short(begins[place]) if place in begins else "",
             )
             for place, point in enumerate(series.points)
         ),
         steps=tuple(
-            (change_words(series, c), c.slower, series.points[c.index].created_at)
-            for c in series.changes
+            Mark(mark_words(series, m), kind_of(m), series.points[m.index].created_at)
+            for m in series.marks
         ),
         none=series.why_none,
     )
+
+
+def _short(mark: Change | Break) -> str:
+    """For a cell of a table."""
+    if isinstance(mark, Change):
+        return kind_of(mark)
+    return f"{' and '.join(mark.changed)} changed"
 
 
 def _in_brackets(text: str | None) -> str:

@@ -42,13 +42,21 @@ class Revision:
 def repository(folder: Path) -> Path:
     """The top folder of the repository around ``folder``. Raises `SpecError` where there is none,
     or no git."""
-    try:
-        return Path(_git(folder, "rev-parse", "--show-toplevel"))
-    except _Failed as error:
+    top = top_of(folder)
+    if top is None:
         raise SpecError(
             f"{folder}: not in a git repository, so there are no revisions to compare. Run "
             "`bench compare --base` inside one."
-        ) from error
+        )
+    return top
+
+
+def top_of(folder: Path) -> Path | None:
+    """The same; None where there is none."""
+    try:
+        return Path(_git(folder, "rev-parse", "--show-toplevel"))
+    except _Failed:
+        return None
 
 
 def checked_out(top: Path, text: str, folder: Path) -> Revision:

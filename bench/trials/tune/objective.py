@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy.special import bdtrc
 
 from bench.cell import Cell
 from bench.errors import SpecError
@@ -18,6 +17,7 @@ from bench.record import estimate
 from bench.record.result import Invocation, Percentile
 from bench.record.windows import Window
 from bench.scenarios import OFFLINE, SINGLE_STREAM
+from bench.stats.distributions import binomial
 from bench.trials.tune.joules import joules_of
 
 _P99 = 0.99
@@ -124,7 +124,7 @@ class Throughput:
         pooled = np.concatenate(list(state.samples.values()))
         above = int((pooled > self.bound_ns).sum())
         # The chance of as many or more, were it a hundredth (Clopper & Pearson 1934).
-        if not above or float(bdtrc(above - 1, len(pooled), 1 - _P99)) > _BROKEN:
+        if not above or binomial.at_least(above, len(pooled), 1 - _P99) > _BROKEN:
             return ""
         share = f"{above} of {len(pooled)} queries took longer than {duration(self.bound_ns)}"
         return f"{share}, and one in a hundred may"

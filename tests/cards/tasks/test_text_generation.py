@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -132,7 +133,8 @@ def test_models_of_other_tokenizers_are_compared_in_bits_and_not_in_distribution
     found = fidelity(TASK, coarse, fine, MODELS["control"])
     (bits,) = found.measures
     assert bits.key == "bits"
-    assert bits.value == change.difference
+    # The products behind them have other shapes, so the last digit may differ.
+    assert dataclasses.astuple(bits.value) == pytest.approx(dataclasses.astuple(change.difference))
     assert bits.gained == "more"
     (why,) = found.limits
     assert "into other tokens, so their distributions can't be compared" in why

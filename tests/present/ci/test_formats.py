@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from markdown_it import MarkdownIt
 from bench.__main__ import main
 from bench.discover import load_object
 from bench.judge.compare import compare
-from bench.judge.finding import Limits
+from bench.judge.finding import Limits, Outcome
 from bench.judge.gate import Judgement, judge
 from bench.judge.matching import match_runs
 from bench.present.ci.base import Subject, names
@@ -30,6 +31,7 @@ from bench.present.ci.formats import CI_FORMATS
 from bench.present.ci.github_action import BIGGER, SMALLER, github_action_rows
 from bench.present.ci.junit import junit_text
 from bench.present.ci.markdown import cell_text, code, markdown_text, text
+from bench.present.gate import found_text, gate_json, gate_text, limit_text
 from bench.record.result import Record
 
 SCHEMA = xmlschema.XMLSchema(str(Path(__file__).with_name("junit.xsd")))
@@ -92,7 +94,7 @@ def test_junit_has_a_failure_for_a_regression_an_error_for_a_crash_and_skips_the
     }
     tags = {name.split(" single")[0]: tag for name, tag in found.items()}
     assert tags == {
-        "fashion-teacher x:cpu": [],
+        "fashion-teacher x:cpu": ["system-out"],
         "fashion-teacher y:cpu": ["failure"],
         "fashion-teacher z:cpu": ["skipped"],
         "fashion-student x:cpu": ["error"],
@@ -249,6 +251,39 @@ def test_markdown_of_a_gate_shows_what_failed_first_even_where_rows_are_cut() ->
     assert "🆕 new" not in short
     whole = markdown_text(subject)
     assert whole.index("⚠️ inconclusive") < whole.index("✅ pass")
+
+
+# -- why ------------------------------------------------------------------------------------------
+
+
+def test_every_form_of_a_judgement_says_why(tmp_path: Path) -> None:
+    """Of what failed and what decides nothing: the words and the advice. Of what passed: the figure
+    and its limit."""
+    from html import unescape
+
+    subject = every_outcome()
+    judgement = subject.judgement
+    assert judgement is not None
+    judgement = replace(judgement, warnings=("the clock is slow",))
+    subject = replace(subject, judgement=judgement)
+    printed = " ".join(gate_text(judgement, 10_000).plain.split())
+    drawn = " ".join(unescape(markdown_text(subject)).split())
+    junit = " ".join(unescape(junit_text(subject)).split())
+    stored = json.dumps(gate_json(judgement), ensure_ascii=False)
+    (unsure,) = judgement.of(Outcome.INCONCLUSIVE)
+    assert "too uncertain to check against 1.05x" in unsure.words
+    for finding in judgement.findings:
+        wanted = [finding.words.rstrip("."), finding.advice]
+        if finding.outcome is Outcome.PASS:
+            wanted = [found_text(finding), limit_text(finding)]
+        for words in filter(None, wanted):
+            assert words in drawn, words
+            assert words in junit, words
+            if finding.outcome is not Outcome.PASS:
+                assert words in stored, words
+                assert words in printed, words
+    assert "the clock is slow" in drawn
+    assert "the clock is slow" in stored
 
 
 # -- the commands ---------------------------------------------------------------------------------

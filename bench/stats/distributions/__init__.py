@@ -1,0 +1,1 @@
+"""Distribution functions and their inverses, in Python alone; SciPy is what tests hold them to."""
