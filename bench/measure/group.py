@@ -139,7 +139,8 @@ class Group:
         # Another generation would end later by most of itself.
         late = self.context.allowance.left_s() < seconds / 2
         asked = [state for state in active if not state.stop]
-        for state, reason in stops(asked, self.states, self.suite, late=late):
+        least = self.spending.least_half_widths(asked)
+        for state, reason in stops(asked, self.states, self.suite, late=late, least=least):
             self._stop(state, reason)
         for state in asked:
             state.overdrawn |= not state.stop and out_of_time(state, self.suite)

@@ -48,6 +48,12 @@ class Asked:
     looks: tuple[int, ...]  #: rising; the first are the fewest processes that are taken in any case
 
 
+def half_width(variance: float, processes: int, confidence: float) -> float:
+    """Of the logarithm, what Student's t makes of so many processes of that variance."""
+    reach = student.quantile(processes - 1, 0.5 + confidence / 2)
+    return reach * math.sqrt(variance / processes)
+
+
 def rounds_worth(found: Components, costs: Costs, asked: Asked) -> int:
     """Blocks that a process should have: those that reach the half-width at the look where that
     takes least time; where none reaches it, what costs least time for any precision.
@@ -69,8 +75,8 @@ def _at_look(
 ) -> tuple[float, int] | None:
     """The seconds until so many processes give the half-width, and the blocks in each; None where
     no number of blocks does."""
-    reach = student.quantile(processes - 1, 0.5 + asked.confidence / 2)
-    allowed = processes * (asked.half_width / reach) ** 2 - found.processes
+    of_one = half_width(1.0, processes, asked.confidence)
+    allowed = (asked.half_width / of_one) ** 2 - found.processes
     if allowed * MOST_ROUNDS < found.blocks:
         return None
     rounds = _possible(found.blocks / allowed) if found.blocks > 0 else FEWEST_ROUNDS

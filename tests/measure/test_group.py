@@ -518,6 +518,24 @@ def test_a_cell_ends_when_its_interval_is_narrow() -> None:
     assert all(len(state.invocations) >= 3 for state in bench.states)
 
 
+def test_processes_that_agree_more_than_their_blocks_allow_end_no_cell() -> None:
+    """Every second block of `b` is twice as slow, so all of its processes have the same median."""
+    bench = Bench({"a": 1e5, "b": 1e7}, suite(precision=0.02, max_invocations=9), spread=0.0)
+    plain = bench.worker
+
+    def worker(runtime: Runtime, *given: Any) -> FakeWorker:
+        made = plain(runtime, *given)
+        if runtime.name == "b":
+            steady, slower = made.latency_ns, itertools.cycle((1, 2))
+            made.latency_ns = lambda calls: steady(calls) * next(slower)
+        return made
+
+    bench.worker = worker  # type: ignore[method-assign]
+    a, b = bench.run().states
+    assert (a.stop, len(a.invocations)) == ("precision", 3)
+    assert len(b.invocations) > 5
+
+
 def test_a_noisy_cell_ends_with_its_budget_and_says_so() -> None:
     limited = Bench(THREE, suite(precision=0.001, max_invocations=6), spread=0.3).run()
     assert {state.stop for state in limited.finished} == {"max-invocations"}

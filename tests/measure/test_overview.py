@@ -41,8 +41,10 @@ def a_state(target: str, level: float, *, calls: int = 200, count: int = 8) -> A
     )
 
 
-def stopped(*states: Any, late: bool = False, **suite: Any) -> dict[str, str]:
-    found = stops(states, states, Suite(**{**OVERVIEW, **suite}), late=late)
+def stopped(*states: Any, late: bool = False, blocks: float = 0.0, **suite: Any) -> dict[str, str]:
+    """``blocks``: the half-width that the blocks alone make of the first cell."""
+    least = {states[0].cell.id: blocks}
+    found = stops(states, states, Suite(**{**OVERVIEW, **suite}), late=late, least=least)
     return {state.cell.target: reason for state, reason in found}
 
 
@@ -50,6 +52,18 @@ def test_a_settled_cell_stops_at_a_coarse_interval() -> None:
     far = a_state("x:a", 1e5), a_state("x:b", 2e5)
     assert stopped(*far) == {"x:a": "ranked", "x:b": "ranked"}
     assert stopped(*far, goal="precision") == {}, "a precise one has to be at 2%"
+
+
+def test_an_interval_narrower_than_blocks_alone_make_it_is_no_answer_yet() -> None:
+    """Its processes agree by luck: blocks that wander so much leave them further apart."""
+    far = a_state("x:a", 1e5), a_state("x:b", 2e5)
+    both = {"x:a": "ranked", "x:b": "ranked"}
+    assert stopped(*far, blocks=0.049) == both
+    assert stopped(*far, blocks=0.051) == {"x:b": "ranked"}
+    alone = a_state("x:a", 1e5)
+    assert stopped(alone, goal="precision", precision=0.05, blocks=0.049) == {"x:a": "precision"}
+    assert stopped(alone, goal="precision", precision=0.05, blocks=0.051) == {}
+    assert stopped(alone, blocks=0.051, late=True) == {"x:a": "max-time"}
 
 
 def test_where_the_order_is_open_measuring_goes_on() -> None:

@@ -6,12 +6,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 from fake_records import a_cell
+from scipy import stats
 
 from bench.measure.beats import Beat
 from bench.measure.pace.spending import ROUNDS, Plan, Spending
 from bench.record.block import Block
 from bench.spec import Suite
+from bench.stats.components import error_by_blocks
 
 CELL = a_cell()
 STATE: Any = SimpleNamespace(cell=CELL, planned=None)
@@ -58,6 +61,31 @@ def test_a_p99_keeps_the_usual_rounds_where_few_would_do() -> None:
     """662 samples are needed, of five processes: 132 of each."""
     assert plan(between_blocks=1e-4, calls=1000).rounds < ROUNDS
     assert plan(between_blocks=1e-4, calls=10).rounds == ROUNDS
+
+
+def test_blocks_that_wander_make_an_interval_at_least_so_wide() -> None:
+    """Three processes of 8 blocks: Student's t of two degrees at 97.5%, where 95% is stated."""
+    spending = Spending(Suite())
+    state: Any = SimpleNamespace(cell=CELL, invocations=[])
+    assert spending.least_half_widths([state]) == {}, "nothing is known of it"
+    rng = np.random.default_rng(8)
+    for process in range(3):
+        levels = 1e4 * np.exp(rng.normal(0, 0.1, ROUNDS))
+        one = [
+            Block(CELL.id, process, i, 0, np.full(9, level, np.int64))
+            for i, level in enumerate(levels)
+        ]
+        spending.note({CELL.id: one})
+    state.invocations = [None]
+    assert spending.least_half_widths([state]) == {}, "one process has no interval"
+    state.invocations = [None] * 3
+    (found,) = spending.least_half_widths([state]).values()
+    error = error_by_blocks(spending.learned[CELL.id].medians)
+    assert error == pytest.approx(0.1 / np.sqrt(ROUNDS), rel=0.4)
+    assert found == pytest.approx(np.expm1(stats.t.ppf(0.9875, 2) * error / np.sqrt(3)))
+    state.invocations = [None] * 12  # as where a run was resumed
+    (later,) = spending.least_half_widths([state]).values()
+    assert later < found / 3
 
 
 def test_nothing_is_planned_for_a_cell_of_which_nothing_is_known() -> None:

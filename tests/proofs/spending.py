@@ -15,8 +15,8 @@ from intervals import MODEL, TARGETS, neighbour
 from bench.measure.pace.spending import ROUNDS, Plan, Spending
 from bench.record.result import Invocation
 from bench.spec import QUICK
-from bench.stats.allocation import Asked, Costs, rounds_worth
-from bench.stats.components import Logs, estimate
+from bench.stats.allocation import Asked, Costs, half_width, rounds_worth
+from bench.stats.components import Logs, error_by_blocks, estimate
 from bench.stats.spending import geometric_looks
 from bench.stats.stopping import RankingRule, stated_interval, stopping_confidence
 
@@ -99,8 +99,15 @@ def until_precise(
             continue
         found = stated_interval(np.exp([blocks.mean() for blocks in taken]), CONFIDENCE)
         narrow = found.relative_half_width <= PRECISION
+        if learns:
+            narrow = narrow and _by_blocks(taken, asked.confidence) <= asked.half_width
         if narrow or len(taken) == MOST:
             return found.contains(1.0), seconds_of(case, taken), narrow
+
+
+def _by_blocks(taken: list[Logs], confidence: float) -> float:
+    """The half-width that the blocks alone make, below which an interval is narrow by luck."""
+    return half_width(error_by_blocks(taken) ** 2, len(taken), confidence)
 
 
 def until_ranked(
@@ -180,17 +187,19 @@ def simulated_ranks(runs: int) -> list[Finding]:
 
 @contextmanager
 def fixed_plan() -> Iterator[None]:
-    """The engine as it was: every cell has the same rounds, whatever is seen."""
-    learned = Spending.plans
+    """The engine as it was: every cell has the same rounds, and stops when its interval is narrow,
+    whatever is seen of its blocks."""
+    learned = Spending.plans, Spending.least_half_widths
 
     def nothing(*_: object, **__: object) -> dict[str, Plan]:
         return {}
 
     Spending.plans = nothing  # type: ignore[method-assign, assignment]
+    Spending.least_half_widths = nothing  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
-        Spending.plans = learned  # type: ignore[method-assign]
+        Spending.plans, Spending.least_half_widths = learned  # type: ignore[method-assign]
 
 
 def ratio_of(taken: dict[str, tuple[Invocation, ...]], *, median: bool) -> float:

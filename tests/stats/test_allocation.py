@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.special import stdtrit
 
 from bench.stats.allocation import (
@@ -13,6 +14,7 @@ from bench.stats.allocation import (
     MOST_ROUNDS,
     Asked,
     Costs,
+    half_width,
     longer_blocks,
     rounds_worth,
 )
@@ -21,6 +23,12 @@ from bench.stats.components import Components
 COSTS = Costs(process=0.35, block=0.0125, opening=0.0025)
 #: No number of blocks is enough in the fewest processes.
 NARROW = Asked(half_width=1e-6, confidence=0.95, looks=(3, 4, 6))
+
+
+def test_a_half_width_is_students_of_the_variance_of_so_many_processes() -> None:
+    values = np.array([-0.3, 0.1, 0.5, 0.7])
+    expected = stats.t.interval(0.9, 3, scale=values.std(ddof=1) / 2)[1]
+    assert half_width(values.var(ddof=1), 4, 0.9) == pytest.approx(expected)
 
 
 def price(rounds: int, found: Components, costs: Costs) -> float:

@@ -10,6 +10,7 @@ from bench.stats.components import (
     TYPICAL_PROCESS_SPREAD,
     against_others,
     calls_variance,
+    error_by_blocks,
     estimate,
     intraclass_of,
 )
@@ -86,3 +87,28 @@ def test_what_hits_all_cells_alike_is_not_in_what_they_differ_by() -> None:
 def test_cells_with_fewer_rounds_are_compared_in_those_that_they_share() -> None:
     cells = [[np.zeros(4)], [np.ones(9)]]
     np.testing.assert_array_equal(against_others(cells, 0)[0], -np.ones(4))
+
+
+# -- what blocks alone make of a process's figure -------------------------------------------------
+
+
+def test_the_error_by_blocks_is_at_most_that_of_their_mean_and_near_it() -> None:
+    rng = np.random.default_rng(11)
+    for size, share in ((4, 0.7), (8, 0.85), (30, 0.95)):
+        found = [error_by_blocks(drawn(rng, 0.05, 0.2, [size] * 6)) for _ in range(300)]
+        assert share <= np.mean(found) / (0.2 / np.sqrt(size)) <= 1.0
+
+
+def test_blocks_that_were_hit_hard_do_not_make_an_error_by_blocks() -> None:
+    """One in eight takes twentyfold, which makes a standard deviation 50 times larger."""
+    processes = drawn(np.random.default_rng(12), 0.05, 0.02, [8] * 6)
+    hit = [np.append(blocks[:-1], blocks[-1] + 3.0) for blocks in processes]
+    assert error_by_blocks(hit) < 2 * error_by_blocks(processes)
+
+
+def test_single_blocks_say_nothing_of_an_error_and_more_blocks_make_it_smaller() -> None:
+    assert error_by_blocks([np.array([1.0]), np.array([2.0])]) == 0.0
+    four, alone = np.array([0.0, 1.0, 2.0, 3.0]), np.array([9.0])
+    assert error_by_blocks([four]) == pytest.approx(1.4826 / 2)
+    assert error_by_blocks([four, alone]) == error_by_blocks([four])
+    assert error_by_blocks([np.tile(four, 4)]) == pytest.approx(1.4826 / 4)

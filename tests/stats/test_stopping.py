@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.stats.allocation import half_width
+from bench.stats.components import error_by_blocks
 from bench.stats.interval import ratio_interval, trimmed_mean_interval
 from bench.stats.spending import repeated_confidence
 from bench.stats.stopping import (
@@ -32,20 +34,62 @@ def stops_at(rule: RankingRule, a: np.ndarray, b: np.ndarray) -> tuple[int, bool
     return None
 
 
-@pytest.mark.parametrize("spread", [0.01, 0.02, 0.03, 0.06])
-def test_an_interval_that_stops_when_it_is_narrow_still_covers(spread: float) -> None:
+def coverage(spread: float, first: int, last: int) -> float:
+    """Share of histories whose interval of 2% covers, processes differing by ``spread``."""
     rng = np.random.default_rng(int(spread * 1000))
     covered = 0
-    histories = 1500
-    for _ in range(histories):
-        values = np.exp(rng.normal(0, spread, size=30))
-        for count in range(5, 31):
+    for _ in range(HISTORIES):
+        values = np.exp(rng.normal(0, spread, size=last))
+        for count in range(first, last + 1):
             interval = stated_interval(values[:count], 0.95)
-            if interval.relative_half_width <= 0.02 or count == 30:
+            if interval.relative_half_width <= 0.02 or count == last:
                 covered += interval.contains(1.0)
                 break
+    return covered / HISTORIES
+
+
+HISTORIES = 1500
+
+
+@pytest.mark.parametrize("spread", [0.01, 0.02, 0.03, 0.06])
+def test_an_interval_that_stops_when_it_is_narrow_still_covers(spread: float) -> None:
     # Three standard errors (0.0056 each) around 93 to 97%.
-    assert 0.93 - 0.017 <= covered / histories <= 0.97 + 0.017
+    assert 0.93 - 0.017 <= coverage(spread, 5, 30) <= 0.97 + 0.017
+
+
+@pytest.mark.parametrize(("first", "last", "said"), [(3, 100, 0.92), (10, 100, 0.945)])
+def test_where_processes_alone_differ_luck_costs_as_much_as_is_said(
+    first: int, last: int, said: float
+) -> None:
+    """At twice the precision, the worst case (docs/method.md); three standard errors."""
+    assert coverage(0.04, first, last) == pytest.approx(said, abs=0.021)
+
+
+def missed(looks_at_blocks: bool) -> float:
+    """Share of histories that an interval of 5% doesn't cover, from 3 processes on, where processes
+    differ by 7% and the 8 blocks of one by 15%, as beside a neighbour."""
+    rng = np.random.default_rng(20)
+    confidence, covered = stopping_confidence(0.95), 0
+    for _ in range(HISTORIES):
+        blocks = rng.normal(0, 0.072, (100, 1)) + rng.normal(0, 0.151, (100, 8))
+        figures = np.exp(blocks.mean(axis=1))
+        for count in range(3, 101):
+            interval = stated_interval(figures[:count], 0.95)
+            if interval.relative_half_width > 0.05 and count < 100:
+                continue
+            error = error_by_blocks(list(blocks[:count]))
+            if looks_at_blocks and half_width(error**2, count, confidence) > np.log(1.05):
+                continue
+            covered += interval.contains(1.0)
+            break
+    return 1 - covered / HISTORIES
+
+
+def test_who_does_not_stop_at_processes_that_agree_by_luck_covers_as_often_as_is_said() -> None:
+    # Three standard errors (0.6 points each) around 3 to 7%; without a look at blocks it is 8.9%.
+    found, lucky = missed(looks_at_blocks=True), missed(looks_at_blocks=False)
+    assert 0.03 - 0.018 <= found <= 0.07
+    assert found + 0.018 < lucky
 
 
 def test_an_interval_that_decides_when_it_is_shown_spends_half_of_its_error() -> None:

@@ -306,9 +306,9 @@ def landscape(seed: int) -> Landscape:
     return Landscape([40 + 20 * (q / 100) ** rng.uniform(0.8, 1.2) for q in queries], queries, seed)
 
 
-def check_landscapes(count: int) -> None:
-    held = returned = 0
-    for seed in range(count):
+def check_landscapes(seeds: range) -> None:
+    held, default, returned = [], 0, 0
+    for seed in seeds:
         field = landscape(seed)
         truth, found = field.truth(), field.found()
         best = min(truth, key=truth.__getitem__)
@@ -316,19 +316,21 @@ def check_landscapes(count: int) -> None:
         assert truth[found.pick] <= 1.05 * truth[best]
         gain = found.gain
         if gain is None:
-            held += found.pick == field.names[0]
-        else:
-            assert gain.processes == CONFIRMATIONS
-            held += gain.ratio.low <= truth[field.names[0]] / truth[found.pick] <= gain.ratio.high
-    assert returned >= 0.95 * count
-    # Of 120 such tunes 99 had a gain, and 89 intervals held it (of the first 40 tunes 26 of 33).
-    assert held >= 0.75 * count
+            default += found.pick == field.names[0]
+            continue
+        assert gain.processes == CONFIRMATIONS
+        true = truth[field.names[0]] / truth[found.pick]
+        held.append(gain.ratio.low <= true <= gain.ratio.high)
+    assert returned >= 0.95 * len(seeds)
+    assert default + len(held) == len(seeds)
+    # Of 1760 such tunes 1498 had a gain, and 94.9% of the intervals held it; three standard errors.
+    assert sum(held) >= len(held) * 0.95 - 3 * (len(held) * 0.95 * 0.05) ** 0.5
 
 
 def test_the_configuration_of_the_fewest_joules_is_returned_and_its_gain_is_true() -> None:
-    check_landscapes(1)
+    check_landscapes(range(1))
 
 
 @pytest.mark.long
 def test_the_configuration_of_the_fewest_joules_is_returned_on_many_landscapes() -> None:
-    check_landscapes(40)
+    check_landscapes(range(1000, 1120))

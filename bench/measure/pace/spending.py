@@ -21,12 +21,13 @@ from bench.measure.pace.stops import P99, ranking_rule, rivals
 from bench.measure.state import CellState
 from bench.record.block import Block, block_medians, representative
 from bench.spec import DECENT, Suite
-from bench.stats.allocation import Asked, Costs, longer_blocks, rounds_worth
+from bench.stats.allocation import Asked, Costs, half_width, longer_blocks, rounds_worth
 from bench.stats.components import (
     Components,
     Logs,
     against_others,
     calls_variance,
+    error_by_blocks,
     estimate,
     intraclass_of,
 )
@@ -106,6 +107,18 @@ class Spending:
             for cell_id, mine in blocks.items()
             if mine
         }
+
+    def least_half_widths(self, states: Sequence[CellState]) -> dict[str, float]:
+        """For each cell, as a share: the half-width of its interval if nothing but its blocks
+        varied. A narrower one comes of processes that agree by luck."""
+        confidence = stopping_confidence(self.suite.confidence)
+        found = {}
+        for state in states:
+            count = len(state.invocations)
+            if count > 1 and self.knows(state.cell.id):
+                error = error_by_blocks(self.learned[state.cell.id].medians)
+                found[state.cell.id] = math.expm1(half_width(error**2, count, confidence))
+        return found
 
     def plans(
         self,

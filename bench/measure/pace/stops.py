@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from bench.measure.state import CellState
 from bench.numbers import counted
@@ -23,11 +24,17 @@ P99 = 0.99
 
 
 def stops(
-    active: Sequence[CellState], everybody: Sequence[CellState], suite: Suite, *, late: bool = False
+    active: Sequence[CellState],
+    everybody: Sequence[CellState],
+    suite: Suite,
+    *,
+    late: bool = False,
+    least: Mapping[str, float] = MappingProxyType({}),
 ) -> list[tuple[CellState, StopReason]]:
     """Which of the active cells have their answer, or have used up their budget; ``late``: that of
-    the run is used up."""
-    done = _answered(active, everybody, suite)
+    the run is used up. ``least``: half-widths below which an interval is narrow by luck alone
+    (`Spending.least_half_widths`)."""
+    done = _answered(active, everybody, suite, least)
     found: list[tuple[CellState, StopReason]] = []
     for state in active:
         count = len(state.invocations)
@@ -41,18 +48,21 @@ def stops(
 
 
 def _answered(
-    active: Sequence[CellState], everybody: Sequence[CellState], suite: Suite
+    active: Sequence[CellState],
+    everybody: Sequence[CellState],
+    suite: Suite,
+    least: Mapping[str, float],
 ) -> dict[str, StopReason]:
     """The cells that have the answer which the goal asks for, and why they stop."""
     if suite.goal == "rank":
         return dict.fromkeys(_ranked(everybody, suite), "ranked")
     found: dict[str, StopReason] = {}
-    found.update(dict.fromkeys(_precise(active, suite, suite.precision), "precision"))
+    found.update(dict.fromkeys(_precise(active, suite, suite.precision, least), "precision"))
     if suite.goal != "overview":
         return found
     contested = {s.cell.id for states in rivals(everybody) if len(states) > 1 for s in states}
     settled = contested & _ranked(everybody, suite)
-    settled &= _precise(active, suite, max(DECENT, suite.precision))
+    settled &= _precise(active, suite, max(DECENT, suite.precision), least)
     enough = {state.cell.id for state in active if _tells_p99(state, suite)}
     found.update(dict.fromkeys((settled & enough) - found.keys(), "ranked"))
     return found
@@ -94,12 +104,16 @@ def _starts_too_long(state: CellState, suite: Suite) -> bool:
     return state.starting_s >= STARTING_PATIENCE * suite.max_time_s
 
 
-def _precise(active: Sequence[CellState], suite: Suite, precision: float) -> set[str]:
-    """Cells whose interval is so narrow."""
+def _precise(
+    active: Sequence[CellState], suite: Suite, precision: float, least: Mapping[str, float]
+) -> set[str]:
+    """Cells whose interval is so narrow, and not by luck alone: who stops at the first few
+    processes that happen to agree is wrong too often."""
     return {
         state.cell.id
         for state in active
         if len(state.invocations) >= suite.min_invocations
+        and least.get(state.cell.id, 0.0) <= precision
         and relative_half_width(state.figures(), suite.confidence) <= precision
     }
 
