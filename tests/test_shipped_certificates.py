@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bench.commands.cli import main
+from bench.commands.cli import cli
 
 FOLDERS = sorted(
     path.parent for path in Path(__file__).parents[1].glob("results/**/certificate.json")
@@ -20,6 +20,6 @@ def test_there_are_some() -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: "-".join(path.parts[-2:]))
 def test_a_shipped_certificate_and_its_page_agree_with_its_evidence(folder: Path) -> None:
-    done = CliRunner().invoke(main, ["publish", "--check", str(folder)])
+    done = CliRunner().invoke(cli, ["publish", "--check", str(folder)])
     assert done.exit_code == 0, done.output
     assert "derived again; all agree" in done.output
