@@ -353,6 +353,16 @@ class DeclaresLoading(Protocol):
     imports_to_load: Tuple[str, ...]
 
 
+@runtime_checkable
+class DeclaresMoving(Protocol):
+    """Whether its threads stay where the system puts them once a model is loaded. Its workers then
+    load on many cores beside each other, and are kept on those of their cell after that. A runtime
+    that pins its own threads, or puts the caller's back at each inference (OpenVINO does), must
+    not say so: it is kept on the cell's cores from the beginning."""
+
+    moves: bool
+
+
 @dataclass(frozen=True)
 class Tunable:
     """An option (behind ``?``) that changes how fast a model runs and not what it computes, for
@@ -388,6 +398,7 @@ class Declaration:
     distributions: Tuple[str, ...] = ()
     static_shapes: Tuple[str, ...] = ()
     imports_to_load: Tuple[str, ...] = ()
+    moves: bool = False
     tunables: Mapping[str, Tunable] = field(default_factory=dict)
 
 
@@ -412,6 +423,8 @@ def declaration(adapter: object) -> Declaration:
         declared["static_shapes"] = tuple(adapter.static_shapes)
     if isinstance(adapter, DeclaresLoading):
         declared["imports_to_load"] = tuple(adapter.imports_to_load)
+    if isinstance(adapter, DeclaresMoving):
+        declared["moves"] = bool(adapter.moves)
     if isinstance(adapter, DeclaresTunables):
         declared["tunables"] = dict(adapter.tunables)
     return Declaration(**declared)

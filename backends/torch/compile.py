@@ -16,7 +16,6 @@ import shutil
 import subprocess
 import sysconfig
 from functools import cache
-from importlib.util import find_spec
 from typing import Any, ClassVar, Mapping, Optional
 
 from bench.backend import Device, ModelFile, Options
@@ -35,17 +34,6 @@ _KINDS = ("cpu", "cuda")
 _OPTIONS = {"mode": ("default", "reduce-overhead", "max-autotune"), "cache": ("1", "0")}
 
 
-def _compiler_to_prime() -> tuple[str, ...]:
-    """Inductor, unless importing it loads a driver: with triton it does, and starts a thread, and
-    CUDA can't be used in what is forked from a process that did (seen on an H200: "Cannot
-    re-initialize CUDA in forked subprocess"). Each worker then imports it for itself."""
-    try:
-        found = find_spec("triton") is not None
-    except (ImportError, ValueError):  # what can't even be looked for
-        found = False
-    return () if found else (f"{__package__}.primed",)
-
-
 class TorchCompile:
     """Adapter to ``torch.compile``."""
 
@@ -55,8 +43,9 @@ class TorchCompile:
     variants: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "bf16")
     tunables: ClassVar[Mapping[str, Tunable]] = {"mode": Tunable(_OPTIONS["mode"])}
     preload: ClassVar[tuple[str, ...]] = TorchEager.preload
-    imports_to_load: ClassVar[tuple[str, ...]] = _compiler_to_prime()
+    imports_to_load: ClassVar[tuple[str, ...]] = (f"{__package__}.primed",)
     fork_safe: ClassVar[bool] = True
+    moves: ClassVar[bool] = True
     environment: ClassVar[Mapping[str, str]] = {
         **TorchEager.environment,
         # Compile in this process: a pool of compiler processes would outlive the compilation.

@@ -43,6 +43,7 @@ class TorchEager:
     }
     preload: ClassVar[tuple[str, ...]] = ("torch", "safetensors.torch")
     fork_safe: ClassVar[bool] = True
+    moves: ClassVar[bool] = True
     environment: ClassVar[Mapping[str, str]] = {
         "OMP_WAIT_POLICY": "PASSIVE",
         "GOMP_SPINCOUNT": "0",

@@ -9,11 +9,19 @@ it from inductor's cache on the disk.
 from __future__ import annotations
 
 import contextlib
+from importlib.util import find_spec
 from typing import Any
 
 from bench.errors import Unavailable
 
 from .compile import keep_compiled, require_compiler
+
+
+def _installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except (ImportError, ValueError):  # what can't even be looked for
+        return False
 
 
 def _prime() -> None:
@@ -36,6 +44,10 @@ def _prime() -> None:
     torch._dynamo.reset()
 
 
-# Without torch or a compiler there is nothing to prime; who loads a model says what is missing.
-with contextlib.suppress(ImportError, Unavailable):
-    _prime()
+# With triton, importing inductor loads a driver and starts a thread, and CUDA can't be used in what
+# is forked from a process that did (seen on an H200: "Cannot re-initialize CUDA in forked
+# subprocess"): each worker then imports it for itself. Without torch or a compiler there is nothing
+# to prime; who loads a model says what is missing.
+if not _installed("triton"):
+    with contextlib.suppress(ImportError, Unavailable):
+        _prime()

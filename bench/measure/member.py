@@ -128,9 +128,10 @@ def bound_worker(
     try:
         born(worker)
         # All cells are measured on the same cores, on which their workers would load and compile in
-        # turn: they are pinned once they have.
+        # turn: those that can are pinned once they have.
         cpus = cpus_of(planned, context)
-        starts_on = context.cpus.around(cpus)
+        moves = runtime.moves or planned.on_accelerator
+        starts_on = context.cpus.around(cpus) if moves else cpus
         loaded = worker.load(given.file, planned.choice.device, given.options, starts_on)
         bound = bind(worker, planned)
         worker.stay_on(cpus)

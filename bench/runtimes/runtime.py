@@ -26,6 +26,7 @@ class Runtime:
     requirable: tuple[str, ...] = ()  #: environments that `bench env create` makes for it
     static_shapes: tuple[str, ...] = ()  #: kinds of its devices that take fixed shapes alone
     imports_to_load: tuple[str, ...] = ()  #: modules that loading any model needs
+    moves: bool = False  #: its threads stay where they are put after a model is loaded
 
     @property
     def label(self) -> str:

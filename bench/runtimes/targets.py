@@ -150,6 +150,7 @@ def find_runtime(name: str, interpreter: Interpreter | None = None) -> Runtime:
         requirable=tuple(declared.requirements),
         static_shapes=declared.static_shapes,
         imports_to_load=declared.imports_to_load,
+        moves=declared.moves,
     )
 
 
