@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ from bench.measure.plan import PlannedCell
 from bench.measure.prepare import Prepared
 from bench.measure.profiled import profiled_placement
 from bench.measure.reference import References, SecondLook, numeric
-from bench.measure.scoring import Score, in_turns, prediction_name, score, stored_score
+from bench.measure.scoring import Score, Turn, in_turns, prediction_name, score, stored_score
 from bench.measure.state import CellState
 from bench.measure.static_form import in_static_form
 from bench.measure.sweep import next_cells
@@ -271,7 +272,9 @@ class Measuring:
 
     def _measure(self, states: Sequence[CellState]) -> None:
         self.forecaster.began()
-        allowance = self.run_budget.allowance(len(states), self.forecaster.to_score_s)
+        allowance = self.run_budget.allowance(
+            len(states), self.forecaster.scored_s + self.forecaster.to_score_s
+        )
         simulated = [s for s in states if _simulated(s.planned)]
         for state in simulated:
             try_out(state, self._context(state.planned))
@@ -307,9 +310,8 @@ class Measuring:
     def _first_seen(self, states: Sequence[CellState]) -> None:
         """Score what was measured once: the first figures don't wait for that."""
         left = {_scored(s.planned): s.planned for s in states if self._to_be_scored(s.planned)}
-        for together in in_turns(list(left.values()), self._at_once):
-            self._score_beside(together)
-            self.listener.forecast(self._expected(states))
+        for turn in in_turns(list(left.values()), self._at_once):
+            self._score_turn(turn, lambda: self.listener.forecast(self._expected(states)))
 
     def _finish_tried(self, state: CellState) -> None:
         """Write the record of a cell that a worker had; most are scored by now."""
@@ -348,7 +350,7 @@ class Measuring:
     def _score(self, planned: PlannedCell) -> None:
         """Accuracy once for each model, variant and target."""
         if self._to_be_scored(planned):
-            self._score_beside([planned])
+            self._score_turn(Turn([planned], 1))
 
     def _to_be_scored(self, planned: PlannedCell) -> bool:
         """Whether the model has to be scored on its target: it can be, and wasn't before."""
@@ -366,24 +368,31 @@ class Measuring:
             self.scores[key] = stored
         return stored is None
 
-    def _score_beside(self, cells: Sequence[PlannedCell]) -> None:
-        """Score several at once: nothing is timed meanwhile."""
-        names = [f"{planned.cell.model.name} on {planned.cell.target}" for planned in cells]
-        self.listener.phase(f"scoring {', '.join(names)}")
-        began_s = self.account.total_s
+    def _score_turn(self, turn: Turn, scored: Callable[[], None] = lambda: None) -> None:
+        """Score several, each of which is told when it is ``scored``; nothing is timed then."""
+        alone = len(turn.cells) == 1
         with self.account.scoring():
-            pool = ThreadPoolExecutor(len(cells), "score")
+            pool = ThreadPoolExecutor(turn.at_once, "score")
             try:
-                asked = [pool.submit(self._score_of, p, alone=len(cells) == 1) for p in cells]
-                for planned, one in zip(cells, asked, strict=True):
-                    try:
-                        self.scores[_scored(planned)] = one.result()
-                    except BenchError as error:
-                        self._not_scorable(planned, error)
+                left = {pool.submit(self._score_of, p, alone=alone): p for p in turn.cells}
+                while left:
+                    names = (f"{p.cell.model.name} on {p.cell.target}" for p in left.values())
+                    self.listener.phase(f"scoring {', '.join(islice(names, turn.at_once))}")
+                    began_s = self.account.total_s
+                    done = wait(left, return_when=FIRST_COMPLETED).done
+                    self.forecaster.scored(len(done), self.account.total_s - began_s)
+                    for one in done:
+                        self._take_score(left.pop(one), one)
+                    scored()
             finally:
                 # One that hangs in a worker ends when that is killed; nobody waits for it here.
                 pool.shutdown(wait=False, cancel_futures=True)
-        self.forecaster.scored(len(cells), self.account.total_s - began_s)
+
+    def _take_score(self, planned: PlannedCell, found: Future[Score]) -> None:
+        try:
+            self.scores[_scored(planned)] = found.result()
+        except BenchError as error:
+            self._not_scorable(planned, error)
 
     def _score_of(self, planned: PlannedCell, *, alone: bool) -> Score:
         """The score, on the cores of the cell, or on any where others are scored beside it."""

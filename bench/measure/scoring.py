@@ -113,17 +113,24 @@ class Score:
     judged: Judged
 
 
-def in_turns(cells: Sequence[PlannedCell], cores: int) -> list[list[PlannedCell]]:
-    """The cells in lists of those that are scored at once: as many as have a core for each thread.
-    What takes a device's or much memory is scored alone."""
-    turns: list[list[PlannedCell]] = []
+@dataclass(frozen=True)
+class Turn:
+    """Cells that are scored one after the other, ``at_once`` of them beside each other."""
+
+    cells: list[PlannedCell]
+    at_once: int
+
+
+def in_turns(cells: Sequence[PlannedCell], cores: int) -> list[Turn]:
+    """All of the cells, as many at once as have a core for each thread. What takes a device's or
+    much memory is scored alone."""
+    turns: list[Turn] = []
     for planned in cells:
-        threads = sum(other.cell.threads for other in turns[-1]) if turns else cores
-        fits = threads + planned.cell.threads <= cores
-        if fits and _scored_beside(planned) and _scored_beside(turns[-1][-1]):
-            turns[-1].append(planned)
+        at_once = max(1, cores // planned.cell.threads) if _scored_beside(planned) else 1
+        if turns and 1 < at_once == turns[-1].at_once:
+            turns[-1].cells.append(planned)
         else:
-            turns.append([planned])
+            turns.append(Turn([planned], at_once))
     return turns
 
 

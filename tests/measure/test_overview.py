@@ -98,14 +98,14 @@ def test_what_is_late_stops_with_what_it_has_once_it_has_the_fewest() -> None:
 def test_groups_share_a_budget_by_their_cells_and_scoring_counts_apart() -> None:
     now = [5.0]
     budget = Budget(100.0, 30, lambda: now[0])
-    first = budget.allowance(10, to_score_s=10.0)
+    first = budget.allowance(10, scoring_s=10.0)
     whole = 100.0 * (1 - KEPT_SHARE)
     assert first.left_s() == pytest.approx((whole - 5 - 10) / 3)
     assert first.cell_s == pytest.approx(first.left_s() / 10)
     now[0] = 12.0
     assert first.left_s() == pytest.approx((whole - 15) / 3 - 7)
-    second = budget.allowance(20, to_score_s=0.0)  # what the first left over is the second's
-    assert second.left_s() == pytest.approx(whole - 12)
+    second = budget.allowance(20, scoring_s=10.0)  # what the first left over is the second's
+    assert second.left_s() == pytest.approx(whole - 12 - 10)
 
 
 def test_without_a_budget_no_group_is_ever_late() -> None:
@@ -149,5 +149,7 @@ def test_as_many_are_scored_at_once_as_have_a_core_for_each_thread() -> None:
         a_planned("texts", language=("a text",)),
         *(a_planned(name, threads=2) for name in "de"),
     ]
-    turns = [[one.name for one in turn] for turn in in_turns(cells, 2)]
-    assert turns == [["a", "b"], ["c"], ["gpu"], ["texts"], ["d"], ["e"]]
+    turns = [(" ".join(one.name for one in t.cells), t.at_once) for t in in_turns(cells, 2)]  # type: ignore[attr-defined]
+    assert turns == [("a b c", 2), ("gpu", 1), ("texts", 1), ("d", 1), ("e", 1)]
+    # Those alone take turns where they may use the cores of their cell.
+    assert [len(turn.cells) for turn in in_turns(cells[:3], 1)] == [1, 1, 1]
