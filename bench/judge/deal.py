@@ -142,7 +142,10 @@ def _goodness(point: Point) -> float:
 
 
 def safest(deal: Deal) -> Point | None:
-    """The cheapest of what is surely as accurate as the most accurate."""
+    """The cheapest of what is surely as accurate as the most accurate; the one that is the cheapest
+    of all, where that is as accurate."""
+    if deal.points and (best := cheapest(deal)).as_accurate:
+        return best
     return next((p for p in deal.points if p.as_accurate), None)
 
 

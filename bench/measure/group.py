@@ -33,7 +33,7 @@ from bench.measure.member import (
     last_words,
 )
 from bench.measure.pace.spending import ROUNDS, Plan, Spending, takes_part
-from bench.measure.pace.stops import P99, out_of_time, stops
+from bench.measure.pace.stops import P99, stops
 from bench.measure.starting import Room, start_members
 from bench.measure.state import CellState
 from bench.measure.taken import as_answered, figured
@@ -143,7 +143,7 @@ class Group:
         for state, reason in stops(asked, self.states, self.suite, late=late, least=least):
             self._stop(state, reason)
         for state in asked:
-            state.overdrawn |= not state.stop and out_of_time(state, self.suite)
+            state.overdrawn |= not state.stop and state.spent_s >= self.suite.max_time_s
         self.generation += 1
         waiting = [state for state in self.states if not state.stop]
         self.context.measured(active, waiting, seconds)

@@ -92,6 +92,15 @@ def test_of_two_that_cost_the_same_the_more_accurate_is_named() -> None:
     )
 
 
+def test_one_that_is_the_cheapest_and_as_accurate_is_named_once() -> None:
+    """Its rival costs 0.05% less and gets two examples more wrong: both are as accurate."""
+    tied = [measured(TEACHER, "int8-static", 19.99e3), measured(TEACHER, "fp32", 20e3)]
+    deal = make_deal([*tied, measured(TEACHER, "int8-static", 200e3, "slow:cpu")], change)
+    said = answer(deal)
+    assert said.startswith("The fastest is fashion-teacher onnxruntime:cpu"), said
+    assert said.endswith("nothing is measurably more accurate.")
+
+
 def test_each_winner_is_named_with_those_that_are_not_told_apart_from_it() -> None:
     slow = [measured(TEACHER, "fp32", 200e3 + n, f"t{n}:cpu") for n in range(6)]
     deal = make_deal([*records(), *slow], change)

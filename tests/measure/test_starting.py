@@ -304,3 +304,13 @@ def test_a_cell_that_takes_long_to_start_makes_do_with_two_invocations() -> None
         assert fewest(state, bench.context.suite) == (2 if too_long else 5)
         found = stops([state], [state], bench.context.suite)
         assert found == ([(state, "max-time")] if too_long else [])
+
+
+def test_a_start_that_takes_long_is_not_told_as_calls_that_did() -> None:
+    noisy = Bench({"a": 1e5}, suite(max_time_s=10, min_invocations=5), spread=0.3)
+    (state,) = noisy.states
+    state.starting_s = STARTING_PATIENCE * 10
+    noisy.run()
+    assert (len(state.invocations), state.stop) == (2, "max-time")
+    assert state.spent_s < 10
+    assert not state.overdrawn
