@@ -68,8 +68,8 @@ _WORDS: Final[dict[str, Collection[str]]] = {
 #: Quoted, a list of numbers, ``NAME=...``, or up to the end of a word.
 _VALUE = r"""(?:'[^']*'|"[^"]*"|\d+(?:,\d+)+|\S+=\.{3}|(?!--)[^\s;,()]*[^\s;,().:])"""
 _OPTION = re.compile(
-    rf"(?<![\w-])--(?P<name>[a-z][a-z-]*)(?P<values>(?: {_VALUE}(?: --(?P=name) {_VALUE})*)?)"
-    r"(?P<colon>:?)"
+    rf"(?<![\w/-])--(?P<name>[a-z][a-z-]*)(?![\w=-])"
+    rf"(?P<values>(?: {_VALUE}(?: --(?P=name) {_VALUE})*)?)(?P<colon>:?)"
 )
 #: Commands stay what they are: they are for the terminal.
 _COMMAND = re.compile(r"(`bench [^`]+`)")

@@ -176,6 +176,8 @@ def text_bytes(path: Path) -> dict[str, int]:
 def _types(cursor: DuckDBPyConnection, path: Path) -> dict[str, str]:
     """What the columns hold, in DuckDB's words."""
     rows = _fetched(cursor, f"DESCRIBE SELECT * FROM {_rows_of(path)}")
+    if any("\0" in str(row[0]) for row in rows):  # which DuckDB takes for the end of a name
+        raise Unreadable("a column's name is damaged")
     return {str(row[0]): str(row[1]) for row in rows}
 
 
@@ -305,6 +307,8 @@ def _of_lists(own: str, lists: Lists) -> tuple[dict[str, Array], str]:
     rows = np.empty(len(lists), dtype=object)
     for row, (end, length) in enumerate(zip(ends.tolist(), lists.lengths.tolist(), strict=True)):
         rows[row] = lists.values[end - length : end] if length >= 0 else None
+    if lists.values.dtype.kind not in _KINDS:
+        raise SpecError(f"a column of lists holds {lists.values.dtype}: make it int64 or float64.")
     kind = f"{_KINDS[lists.values.dtype.kind]}{max(lists.values.dtype.itemsize, 4)}"
     values = f"{own}::{kind}[]"  # by name: there may be no list to tell
     if _has_nan(lists.values):

@@ -41,6 +41,7 @@ OF_COMMANDS = {
     *("baseline", "min-accuracy", "worst-score", "max-energy", "max-slowdown", "allow-missing"),
     *("max-memory-growth", "max-accuracy-loss"),
     # reading and writing what is stored
+    *("price", "currency"),
     *("check", "unchecked", "keep", "save", "resume", "by", "version", "submitter", "csv"),
     # installers and tools of others
     *("installer", "python", "no-project", "allow-existing"),
@@ -76,6 +77,8 @@ OF_COMMANDS = {
         ("`bench show RUN --json` has it.", "`bench show RUN --json` has it."),
         ("`bench run --resume x` goes on.", "`bench run --resume x` goes on."),
         ("install --quietly, a--batch", "install --quietly, a--batch"),
+        ("atc --precision_mode=x --model=/n.onnx", "atc --precision_mode=x --model=/n.onnx"),
+        ("nets/--energy/x.onnx is broken", "nets/--energy/x.onnx is broken"),
     ],
 )
 def test_an_option_becomes_its_argument(terminal: str, python: str) -> None:

@@ -182,7 +182,7 @@ def test_what_a_page_is_sorted_by_may_differ_in_its_last_digits_alone(
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             "<script>x()</script>",
         ),
-        ('<td data-h="Model"><code>', '<td onclick="x()"><code>'),
+        ('<td class="" data-h="Model"><code>', '<td onclick="x()"><code>'),
         ("Written by", "Never written by"),
         ("as fast", "as slow"),
         ("<dt>Machine</dt><dd>", "<dt>Machine</dt><dd>Another CPU, "),

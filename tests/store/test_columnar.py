@@ -276,10 +276,15 @@ _INTERRUPTED = """
 import os, signal, threading
 from bench.store import columnar
 with columnar._database(os.getpid()).cursor() as cursor:
-    threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    ended = threading.Event()
+    def press_again():  # as somebody at a terminal would, should one be missed
+        while not ended.wait(0.3):
+            os.kill(os.getpid(), signal.SIGINT)
+    threading.Thread(target=press_again, daemon=True).start()
     try:
         columnar._fetched(cursor, "SELECT sum(range) FROM range(9000000000000)")
     except KeyboardInterrupt:
+        ended.set()
         print("interrupted")
 """
 
@@ -344,15 +349,23 @@ def test_columns_that_no_run_has_are_refused(column: Any, tmp_path: Path) -> Non
         read(path)
 
 
+def test_a_column_whose_name_is_cut_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"x\0y": [1]}), path)
+    with pytest.raises(Unreadable, match="name is damaged"):
+        read(path)
+
+
 # -- broken files ---------------------------------------------------------------------------------
 
 _READ_ALL = """
-import resource, sys
+import sys
 from pathlib import Path
+from bench.worker import resident
 import test_columnar
 path = Path(sys.argv[1])
 print(test_columnar.damaged(path, int(sys.argv[2])), flush=True)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(resident.peak_rss_bytes() // 2**20)
 """
 #: MB. An undamaged file of this size needs 110.
 _MOST_MB = 400

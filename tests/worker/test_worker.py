@@ -197,7 +197,7 @@ def test_warm_up_always_ends(latencies: list[int]) -> None:
 
 def test_what_a_worker_imports_is_in_the_syntax_of_python_3_9() -> None:
     files = [*(ROOT / "bench/worker").glob("*.py"), *(ROOT / "backends").rglob("*.py")]
-    core = ("__init__", "backend", "cache", "capabilities", "errors")
+    core = ("__init__", "backend", "folders", "capabilities", "errors")
     files += [ROOT / f"bench/{name}.py" for name in core]
     for file in files:
         ast.parse(file.read_text(), str(file), feature_version=(3, 9))
