@@ -6,6 +6,7 @@ Each check passes for a backend that doesn't offer what it is about.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -78,6 +79,7 @@ def check_what_it_declares_is_well_formed(subject: Subject) -> None:
         assert len(tunable.values) != 1, f"{name}: one value leaves nothing to tune"
         assert all(isinstance(text, str) and text for text in (name, *tunable.values))
         assert set(tunable.lingers_s) <= set(tunable.values)
+    assert all(isinstance(module, str) and module for module in declared.imports_to_load)
     for name, steps in declared.requirements.items():
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name)  # as behind the `@` of a target
         assert steps
@@ -119,6 +121,25 @@ def check_it_knows_the_options_that_it_wants_tuned(subject: Subject) -> None:
     except BenchError:
         return
     session.close()
+
+
+def check_one_that_moves_stays_where_it_is_put(subject: Subject) -> None:
+    """Once inputs are bound, this thread is put on one CPU, and is still there after calls."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    if len(allowed) < 2 or not declaration(type(subject.backend)).moves:
+        return
+    with _fresh(subject, subject.conv) as session:
+        call = session.bind(subject.conv.feeds(3, 8))
+        call()
+        here = {max(allowed)}
+        os.sched_setaffinity(0, here)
+        try:
+            for _ in range(_WATCHED):
+                call()
+            found = os.sched_getaffinity(0)
+        finally:
+            os.sched_setaffinity(0, allowed)
+        assert found == here, f"it `moves`, and went from CPU {here} to {found}: leave `moves` out"
 
 
 def check_streams_compute_the_model(subject: Subject) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -264,6 +265,17 @@ def _asynchronously(self: CapableSession, feeds: Feeds, streams: int) -> Callabl
     return lambda: threading.Thread(target=compute).start()
 
 
+def _going_back(self: CapableSession, feeds: Feeds) -> Callable[[], object]:
+    """As OpenVINO does at each inference."""
+    loaded_on, bound = os.sched_getaffinity(0), CapableSession.bind(self, feeds)
+
+    def call() -> None:
+        os.sched_setaffinity(0, loaded_on)
+        bound()
+
+    return call
+
+
 def _refuse_vaguely(self: CapableSession, feeds: Feeds, streams: int) -> Callable[[], object]:
     raise Unsupported("this is not possible here, whatever you do.")
 
@@ -351,6 +363,7 @@ BROKEN: dict[str, dict[str, type[Capable]]] = {
         "an unknown variant": backend_that(variants=("fp31",)),
         "no variant": backend_that(variants=()),
         "trials that are no options": backend_that(trials=({"streams": 2},)),
+        "a module to load that is no name": backend_that(imports_to_load=(np,)),
         "an environment with a space": backend_that(requirements={"a b": (("acme",),)}),
         "steps that are text": backend_that(requirements={"acme": ("acme",)}),
         "no steps": backend_that(requirements={"acme": ()}),
@@ -366,6 +379,11 @@ BROKEN: dict[str, dict[str, type[Capable]]] = {
     },
     "check_it_knows_the_options_that_it_wants_tuned": {
         "an unknown option to tune": backend_that(tunables={"speed": Tunable(("low", "high"))}),
+    },
+    "check_one_that_moves_stays_where_it_is_put": {
+        "going back to where it was loaded": type(
+            "Capable", (session_that(bind=_going_back),), {"moves": True}
+        ),
     },
     "check_streams_compute_the_model": {
         "returning too early": session_that(bind_streams=_asynchronously),
