@@ -134,7 +134,8 @@ def bound_worker(
         starts_on = context.cpus.around(cpus) if moves else cpus
         loaded = worker.load(given.file, planned.choice.device, given.options, starts_on)
         bound = bind(worker, planned)
-        worker.stay_on(cpus)
+        if moves:  # others may have given each of their threads a core of its own
+            worker.stay_on(cpus)
     except BaseException:
         worker.kill()
         raise

@@ -139,7 +139,9 @@ class FakeWorker(Worker):
             assert 0 <= request.discard <= max(DISCARDED_CALLS, request.calls // 4)
 
         if isinstance(request, messages.TimeBlock | messages.WarmUp):
-            assert self.stays_on == (tuple(self.cpus()) if self.wanted else ())
+            wanted = self.wanted
+            moved = wanted is not None and (self.name != "c" or wanted.on_accelerator)
+            assert self.stays_on == (tuple(self.cpus()) if moved else ())
 
     def stay_on(self, cpus: Sequence[int]) -> None:
         self.stays_on = tuple(cpus)
