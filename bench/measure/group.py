@@ -155,7 +155,7 @@ class Group:
         # Calls of a block are equal among cells of similar latency: all are sized, or none.
         sized = self.beats.keys() if {s.cell.id for s in active} <= self.beats.keys() else ()
         self.room.emptied()
-        started = start_members(order, self.context, self.room, sized)
+        started = start_members(order, self.context, self.room, sized, glimpses=True)
         for state, error in started.failed:
             self._fail(state, error)
         new = {m.state.cell.id: float(m.warmup.latency_ns) for m in started.members}

@@ -149,7 +149,7 @@ class Measuring:
 
     def _measuring_s(self) -> float:
         """How long the run has taken, without scoring."""
-        return self.account.total_s - self.forecaster.scored_s
+        return self.account.total_s - self.account.scoring_s
 
     def _to_score(self) -> int:
         """How many models are scored on a target."""
@@ -273,7 +273,7 @@ class Measuring:
     def _measure(self, states: Sequence[CellState]) -> None:
         self.forecaster.began()
         allowance = self.run_budget.allowance(
-            len(states), self.forecaster.scored_s + self.forecaster.to_score_s
+            len(states), self.account.scoring_s + self.forecaster.to_score_s
         )
         simulated = [s for s in states if _simulated(s.planned)]
         for state in simulated:

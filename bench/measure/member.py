@@ -148,8 +148,10 @@ def start_member(
     born: Callable[[Worker], None] = lambda worker: None,
     *,
     warm: bool = True,
+    glimpse: bool = False,
 ) -> Member:
-    """A worker that is bound and, if wanted, warm. Raises `BenchError`; leaves no worker then.
+    """A worker that is bound and, if wanted, warm, or was called a few times for a ``glimpse``.
+    Raises `BenchError`; leaves no worker then.
 
     Several may be started by threads at once: nothing is touched but the cell's own state."""
     began_ns = time.monotonic_ns()
@@ -157,7 +159,7 @@ def start_member(
         worker, loaded, bound = bound_worker(state, context, born)
         try:
             warmup = worker.warm_up(WARMUP_BUDGET_S) if warm else COLD
-            glimpse_ns = None if warm else _glimpse(worker, bound)
+            glimpse_ns = _glimpse(worker, bound) if glimpse else None
             held = _device_memory(worker, state.planned)
         except BaseException:
             worker.kill()

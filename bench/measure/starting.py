@@ -131,20 +131,32 @@ class Started:
 
 
 def start_members(
-    order: Sequence[CellState], context: Context, room: Room, sized: Collection[str] = ()
+    order: Sequence[CellState],
+    context: Context,
+    room: Room,
+    sized: Collection[str] = (),
+    *,
+    glimpses: bool = False,
 ) -> Started:
     """A warm worker for each cell, as long as memory lasts; the latency of those that are not
-    ``sized`` (by their ids) is one that nothing disturbed. Whatever else is raised ends all."""
+    ``sized`` (by their ids) is one that nothing disturbed. With ``glimpses`` the first calls of
+    cells without a figure are shown meanwhile. Whatever else is raised ends all."""
     with context.account.starting():
-        return _Start(order, context, room, sized).run()
+        return _Start(order, context, room, sized, glimpses).run()
 
 
 class _Start:
     """One generation's start."""
 
     def __init__(
-        self, order: Sequence[CellState], context: Context, room: Room, sized: Collection[str]
+        self,
+        order: Sequence[CellState],
+        context: Context,
+        room: Room,
+        sized: Collection[str],
+        glimpses: bool,
     ) -> None:
+        self.glimpses = glimpses
         self.order, self.context, self.room, self.sized = order, context, room, sized
         self.waiting = deque(starting_order(order))
         self.running: dict[Future[Member], CellState] = {}
@@ -196,7 +208,9 @@ class _Start:
                 worker.kill()
 
         with as_answered(state.cell.target):
-            return start_member(state, self.context, born, warm=state.cell.id in self.sized)
+            warm = state.cell.id in self.sized
+            glimpse = self.glimpses and not warm and not state.invocations
+            return start_member(state, self.context, born, warm=warm, glimpse=glimpse)
 
     def _take(self, done: Future[Member]) -> None:
         state = self.running.pop(done)
@@ -206,7 +220,7 @@ class _Start:
             self.failed.append((state, error))
             return
         self.members.append(member)
-        if member.glimpse_ns is not None and not state.invocations:
+        if member.glimpse_ns is not None:
             self.context.listener.cell_progress(state.cell, 0, member.glimpse_ns, None)
         others = [device_of(one) for one in self.running.values()]
         self.room.learn(member, alone=device_of(state) not in others)

@@ -127,8 +127,9 @@ class Stage:
             at_once=2,
         )
 
-    def start(self, state: Any, context: Any, born: Any, *, warm: bool) -> Any:
+    def start(self, state: Any, context: Any, born: Any, *, warm: bool, glimpse: bool) -> Any:
         assert not warm, "a worker is warmed up while no other starts"
+        assert not glimpse, "nobody waits for a figure of time"
         name = state.cell.model.name
         self.begin(name)
         if name in self.fails:

@@ -19,7 +19,8 @@ def started(monkeypatch: pytest.MonkeyPatch, *settled: bool) -> list[Warmup]:
     """What warm-ups workers have that began warm, of cells whose latency is known."""
     told = {a_cell(threads=n + 1).id: one for n, one in enumerate(settled)}
 
-    def start(state: Any, context: Any, born: Any, *, warm: bool) -> Any:
+    def start(state: Any, context: Any, born: Any, *, warm: bool, glimpse: bool) -> Any:
+        assert not glimpse
         assert warm, "its latency is known, so it is warmed up at once"
         return SimpleNamespace(
             state=state,

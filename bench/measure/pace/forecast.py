@@ -30,7 +30,7 @@ class Forecaster:
         self._waiting = list(groups)
         self._scores = scores
         self._scored = 0
-        self.scored_s = 0.0  #: seconds spent on scoring so far
+        self._scored_s = 0.0
         self._invocations = 0
         self._measuring_s = 0.0
         self._needed: dict[str, float] = {}  #: invocations in the end, by cell
@@ -44,7 +44,7 @@ class Forecaster:
         """So many models were scored, each on a target, in this time together."""
         self._scores = max(0, self._scores - models)
         self._scored += models
-        self.scored_s += seconds
+        self._scored_s += seconds
 
     def measured(self, states: Sequence[CellState], seconds: float) -> None:
         """One more invocation of each of the cells took so long, all things included."""
@@ -91,7 +91,7 @@ class Forecaster:
 
     @property
     def _score_s(self) -> float:
-        return self.scored_s / self._scored if self._scored else SCORE_S
+        return self._scored_s / self._scored if self._scored else SCORE_S
 
     def _in_the_end(self, state: CellState) -> float:
         """How many invocations a cell will have when it stops."""
