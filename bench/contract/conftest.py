@@ -42,7 +42,7 @@ def _param(target: Target, config: pytest.Config) -> Any:
     return pytest.param(target, id=str(target), marks=marks)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def subject(target: Target, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
     """The target with its runtime imported in this process, under its environment."""
     adapter = target.adapter()

@@ -231,7 +231,8 @@ def test_a_full_disk_ends_in_one_sentence_and_every_record_before_is_whole(tmp_p
     """The limit on a file's size is what a full disk is to the writer: a write that comes short."""
     code = FILL.format(tests=str(Path(__file__).parents[1]))
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)],
+        # -B: Python would put what fits of a .pyc where everybody reads it.
+        [sys.executable, "-B", "-c", code, str(tmp_path)],
         preexec_fn=_limited(20_000),
         capture_output=True,
         text=True,
