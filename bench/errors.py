@@ -12,7 +12,7 @@ from typing import ClassVar, TypeVar
 
 
 class BenchError(Exception):
-    """Something that a user can understand and mend."""
+    """Something that a user can understand and correct."""
 
     kind: ClassVar[str] = "error"
 
@@ -118,7 +118,7 @@ _Found = TypeVar("_Found")
 
 def every(find: Callable[[_Item], _Found], items: Iterable[_Item]) -> list[_Found]:
     """What ``find`` makes of each item. Raises one `SpecError` with what is wrong with all of them,
-    so that nobody has to mend and try again once for each."""
+    so that nobody has to correct and try again once for each."""
     found: list[_Found] = []
     wrong: list[SpecError] = []
     for item in items:

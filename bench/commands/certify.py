@@ -89,12 +89,21 @@ _INCONCLUSIVE = 3
     metavar="RUN",
     help="Compare the scores of stored runs; nothing is run.",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="Compute threads.")
-@click.option("--seed", type=click.IntRange(min=0), default=1, help="Seed of random inputs.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Compute threads; default: physical cores."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Seed of random inputs.",
+)
 @click.option(
     "--where/--no-where",
     "looks_where",
     default=True,
+    show_default=True,
     help="Search for the first tensor that differs.",
 )
 @click.option(

@@ -30,7 +30,7 @@ def command() -> None:
     """
 
 
-@command.command()
+@command.command(short_help="Create an environment, or resume its creation.")
 @click.argument("name")
 @click.option("--python", default="", help="The Python to create it from; default: this one.")
 @click.option(
@@ -163,7 +163,7 @@ def _as_json(environment: Environment) -> dict[str, object]:
     }
 
 
-@command.command()
+@command.command(short_help="Trust the bench.toml of this folder.")
 def trust() -> None:
     """Trust the bench.toml of this folder and its scripts, with their current contents."""
     from bench.config import LOCAL, load_config  # pydantic: start-up

@@ -50,7 +50,7 @@ def command() -> None:
     """Measure on several machines at once, which a Ray cluster connects."""
 
 
-@command.command()
+@command.command(short_help="Measure a suite on every node.")
 @click.argument("suite", required=False, type=click.Path(path_type=Path))
 @_cluster_options
 @click.option(
@@ -58,7 +58,13 @@ def command() -> None:
     type=click.Choice(["kind", "node", "target"]),
     help="Which nodes measure a cell: one of each kind (default), each, or any one.",
 )
-@click.option("-o", "--output", "out", type=click.Path(path_type=Path), help="Folder of the run.")
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    type=click.Path(path_type=Path),
+    help="Folder of the run; default: a new one in results/runs.",
+)
 @run_option("--resume", "resumed", metavar="RUN", help="Resume a fleet run.")
 @click.option("--label", default="", callback=read_name, help="What to call this run.")
 @click.option(
@@ -146,7 +152,7 @@ def _tell(outcome: Outcome) -> None:
         hint(f"Read it with: bench matrix {outcome.path}")
 
 
-@command.command()
+@command.command(short_help="List each node's targets, and what is missing.")
 @_cluster_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(file: Path | None, address: str | None, *, as_json: bool) -> None:

@@ -35,6 +35,8 @@ DEFAULT_SLOWDOWN = 0.05
 #: Above this a "share" is most likely a percentage that lacks its sign.
 _LARGEST_GROWTH = 100.0
 _MOST_JOULES = 1e12
+#: Limits on what changed since a baseline.
+_RELATIVE = ("max_slowdown", "max_accuracy_loss", "max_memory_growth", "max_energy_growth")
 
 
 def _number(text: str) -> tuple[float, bool]:
@@ -122,14 +124,14 @@ def counts_as(inconclusive: str) -> Decision:
     "--max-slowdown",
     callback=_growth,
     metavar="SHARE",
-    help="Most slowdown against the baseline; 5% if there is one.",
+    help="Maximum slowdown against the baseline; default 5% if there is one.",
 )
 @click.option(
     "--min-accuracy",
     callback=_least,
     multiple=True,
     metavar="[MODEL=]SHARE",
-    help="Least accuracy of every model, or of one.",
+    help="Minimum accuracy of every model, or of one.",
 )
 @click.option(
     "--worst-score",
@@ -142,26 +144,26 @@ def counts_as(inconclusive: str) -> Decision:
     "--max-accuracy-loss",
     type=POINTS,
     callback=as_fraction,
-    help="Most accuracy lost, in points; for another metric, in its unit.",
+    help="Maximum loss of accuracy, in points; for another metric, in its unit.",
 )
 @click.option(
     "--max-memory-growth",
     callback=_growth,
     metavar="SHARE",
-    help="Most growth of peak memory.",
+    help="Maximum growth of peak memory.",
 )
 @click.option(
     "--max-energy-growth",
     callback=_growth,
     metavar="SHARE",
-    help="Most growth of energy per sample.",
+    help="Maximum growth of energy per sample.",
 )
 @click.option(
     "--max-energy",
     "max_energy_j",
     callback=_joules,
     metavar="ENERGY",
-    help="Most energy per sample, gross, like 2.5mJ.",
+    help="Maximum energy per sample, gross, like 2.5mJ.",
 )
 @click.option(
     "--certificate",
@@ -239,9 +241,8 @@ def command(
             raise click.UsageError(f"--save judges nothing: leave out {', '.join(others)}.")
         save_baseline(run or latest_run(), save)
         return 0
-    relative = (max_slowdown, max_accuracy_loss, max_memory_growth, max_energy_growth)
-    if baseline is None and any(limit is not None for limit in relative):
-        raise click.UsageError("these limits need a --baseline.")
+    if baseline is None:
+        _refuse_relative(given_flags(context))
     if run is None and (
         not certificates or any((baseline, min_accuracy, worst_score, max_energy_j))
     ):
@@ -268,6 +269,14 @@ def command(
         write_outputs(outputs, judgement.run or _as_run(given), judgement)
         _print(judgement, as_json=as_json)
     return judgement.exit_code
+
+
+def _refuse_relative(given: dict[str, str]) -> None:
+    """Raise where a limit was given on what changed since a baseline, and no baseline."""
+    flags = [flag for name, flag in given.items() if name in _RELATIVE]
+    if flags:
+        need = "needs" if len(flags) == 1 else "need"
+        raise click.UsageError(f"{' and '.join(flags)} {need} --baseline RUN_OR_FILE.")
 
 
 def _judged(

@@ -63,10 +63,16 @@ _STDOUT = "-"
     "--variant",
     "variants",
     **LISTED_VARIANTS,
-    help="Precision forms of the models.",
+    help="Precision forms of the models; default: fp32.",
 )
 @click.option("--shape", "shapes", multiple=True, callback=read_sizes, help="Sizes, e.g. seq=128.")
-@click.option("--try/--no-try", "tries", default=True, help="Run the models, or only predict.")
+@click.option(
+    "--try/--no-try",
+    "tries",
+    default=True,
+    show_default=True,
+    help="Run the models, or only predict.",
+)
 @click.option("--no-models", is_flag=True, help="Skip the installed models.")
 @click.option("--refresh", is_flag=True, help="Ignore cached results of earlier runs.")
 @click.option(

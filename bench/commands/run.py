@@ -40,7 +40,9 @@ from bench.commands.show import print_run
 from bench.errors import SpecError, every
 from bench.folders import cache_folder
 from bench.numbers import printable
+from bench.scenarios import DEFAULT as DEFAULT_SCENARIOS
 from bench.scenarios import SCENARIOS
+from bench.variants import DEFAULT as DEFAULT_VARIANT
 from bench.variants import VARIANTS
 
 if TYPE_CHECKING:
@@ -77,29 +79,32 @@ _LONG_S = 30.0
     "--target",
     "targets",
     **LISTED_TARGETS,
-    help="Targets, e.g. onnxruntime:cpu,openvino:cpu.",
+    help="Targets, e.g. onnxruntime:cpu,openvino:cpu; default: all available.",
 )
 @_what(
     "--variant",
     "variants",
     **LISTED_VARIANTS,
-    help=f"Precision forms: {_VARIANTS}.",
+    help=f"Precision forms: {_VARIANTS}; default {DEFAULT_VARIANT}.",
 )
 @_what(
     "--scenario",
     "scenarios",
     **LISTED_SCENARIOS,
-    help=f"{_SCENARIOS}.",
+    help=f"{_SCENARIOS}; default {','.join(DEFAULT_SCENARIOS)}.",
 )
 @_what(
     "--batch",
     metavar="N,...|auto",
     multiple=True,
     callback=read_batches,
-    help="Samples per query, e.g. 1,8.",
+    help="Samples per query, e.g. 1,8; default 32.",
 )
 @_what(
-    "--threads", metavar="N", type=click.IntRange(min=1), help="Compute threads of one inference."
+    "--threads",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Compute threads of one inference; default: physical cores.",
 )
 @_what(
     "--lane",
@@ -132,34 +137,34 @@ _LONG_S = 30.0
     metavar="N,...",
     multiple=True,
     callback=_numbers,
-    help="Prompt length in tokens, e.g. 128.",
+    help="Prompt length in tokens; default 128.",
 )
 @_inputs(
     "--answer",
     metavar="N,...",
     multiple=True,
     callback=_numbers,
-    help="Tokens generated per query, e.g. 64.",
+    help="Tokens generated per query; default 64.",
 )
 @_inputs(
     "--depth",
     metavar="N,...",
     multiple=True,
     callback=_numbers,
-    help="decode: tokens cached, e.g. 32,512.",
+    help="decode: tokens cached; default 32,512.",
 )
 @_inputs(
     "--draft",
     metavar="N,...",
     multiple=True,
     callback=_numbers,
-    help="verify: tokens drafted, e.g. 4.",
+    help="verify: tokens drafted; default 1,2,4,8.",
 )
 @_inputs(
     "--seed",
     metavar="N",
     type=click.IntRange(min=0),
-    help="Seed of the inputs and of the measuring order.",
+    help="Seed of the inputs and of the measuring order; default 1.",
 )
 @_how_long("--quick", "preset", flag_value="quick", help="Precision 5%, at most 5 s per cell.")
 @_how_long("--thorough", "preset", flag_value="thorough", help="Precision 1%, up to 120 s.")
@@ -171,9 +176,15 @@ _LONG_S = 30.0
 @_how_long(
     "--goal",
     type=click.Choice(["precision", "rank", "overview"]),
-    help="precision, rank: until the order of targets is settled, or overview (default): either.",
+    help="precision; rank: until the order of targets is settled; overview: either. "
+    "Default: overview for named models and the default suite, precision for other suites.",
 )
-@_how_long("--budget", "budget_s", type=DURATION, help="The whole run may take about so long.")
+@_how_long(
+    "--budget",
+    "budget_s",
+    type=DURATION,
+    help="Approximate time for the whole run; default: none, 85s for the default suite.",
+)
 @_how_long(
     "--margin",
     type=SHARE_ABOVE_ZERO,
@@ -183,19 +194,25 @@ _LONG_S = 30.0
     "--max-time",
     "max_time_s",
     type=DURATION,
-    help="Time per cell, default 20s; up to thrice that for the fewest workers.",
+    help="Time per cell; default 20s; up to 3 times that to reach --min-invocations.",
 )
 @_how_long(
     "--min-invocations",
     metavar="N",
     type=int,
-    help="Least worker processes per cell, before --max-time; default 5.",
+    help="Minimum worker processes per cell; default 5, 3 for an overview.",
 )
 @_how_long(
-    "--max-invocations", metavar="N", type=int, help="Most worker processes per cell; default 30."
+    "--max-invocations",
+    metavar="N",
+    type=int,
+    help="Maximum worker processes per cell; default 30.",
 )
 @_how_long(
-    "--cell-timeout", "cell_timeout_s", type=DURATION, help="Kill a worker silent for this long."
+    "--cell-timeout",
+    "cell_timeout_s",
+    type=DURATION,
+    help="Kill a worker silent for this long; default 5m.",
 )
 @_under_load("--latency-bound", metavar="TIME", help="server: bound of the p99, e.g. 5ms.")
 @_under_load(
@@ -229,8 +246,10 @@ _LONG_S = 30.0
 )
 @_meter("--wall-csv", metavar="FILE", help="--energy: a meter's CSV file, time and watts.")
 @_meter("--wall-zone", metavar="ZONE", help="Time zone of that file's times; default UTC.")
-@_meter("--wall-offset", "wall_offset_s", type=OFFSET, help="Shift its times, e.g. -2s.")
-@_stored("--results", type=click.Path(path_type=Path), help="Folder of runs.")
+@_meter(
+    "--wall-offset", "wall_offset_s", type=OFFSET, help="Shift its times, e.g. -2s; default 0s."
+)
+@_stored("--results", type=click.Path(path_type=Path), help="Folder of runs; default results/runs.")
 @_stored("--label", metavar="NAME", default="", callback=read_name, help="What to call this run.")
 @_stored("--resume", "resumed", type=RUN, metavar="RUN", help="Resume a run, by path or label.")
 @_stored("--retry-failed", is_flag=True, help="--resume: try failed cells again.")
@@ -267,6 +286,9 @@ def command(
     bench run fashion-student -t torch:cpu,openvino:cpu   an installed model
     bench run net.py:make --input 1x3x64x64    a PyTorch module
     bench run suite.toml               a suite; flags and models override it
+
+    A cell is one model in one precision on one target, in one scenario at one batch. Each process
+    that measures it is an invocation.
     """
     from bench.measure.prepare import prepare  # numpy: start-up
     from bench.measure.run import resume, start
@@ -347,7 +369,9 @@ def _suite(
 
     if resumed is not None:
         if (resumed / TUNE).is_file():
-            raise SpecError(f"{resumed} is a tune: resume it with `bench tune --resume {resumed}`.")
+            raise SpecError(
+                f"{resumed} is a tuning run: resume it with `bench tune --resume {resumed}`."
+            )
         header = read_run(resumed).header
         return header.suite.model_copy(update={"models": header.models})
     return asked_suite(path, preset, flags)

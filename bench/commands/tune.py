@@ -42,30 +42,48 @@ _METERING = {
 
 
 @click.command(name="tune")
-@click.option("-m", "--model", shell_complete=complete_models, help="Model: a name, .onnx or card.")
+@click.option(
+    "-m",
+    "--model",
+    shell_complete=complete_models,
+    help="Model: a name, .onnx or card. Required, unless --resume is given.",
+)
 @click.option(
     "-t",
     "--target",
     shell_complete=complete_targets,
-    help="Target; options after its ? are kept as they are.",
+    help="Target; options after its ? are kept as they are. Required, unless --resume is given.",
 )
 @click.option(
     "--for",
     "objective",
     type=click.Choice(["latency", "throughput", "energy"]),
-    help="What to optimise.",
+    help="What to optimise. Required, unless --resume is given.",
 )
 @click.option("--latency-bound", help="throughput: bound of a query's p99, e.g. 5ms.")
-@click.option("--within", type=POINTS_ABOVE_ZERO, help="Accuracy that may be lost, e.g. 0.5points.")
+@click.option(
+    "--within",
+    type=POINTS_ABOVE_ZERO,
+    help="Accuracy that another precision may lose, e.g. 0.5points; default: none is tried.",
+)
 @click.option("--max-time", "max_time_s", type=DURATION, help="Total time; default 5m.")
 @click.option(
     "--variant",
     "variants",
     **LISTED_VARIANTS,
-    help="Precision forms to choose from.",
+    help="Precision forms to choose from; default: fp32; with --within: all of the target.",
 )
-@click.option("--batch", multiple=True, callback=read_numbers, help="Batches to choose from.")
-@click.option("--threads", type=click.IntRange(min=1), help="Use this many compute threads.")
+@click.option(
+    "--batch",
+    multiple=True,
+    callback=read_numbers,
+    help="Batches to choose from; default: several from 1 to 64.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Use this many compute threads; default: several are tried.",
+)
 @click.option("--shape", "shapes", multiple=True, callback=read_sizes, help="Sizes, e.g. seq=128.")
 @click.option("--batch-axis", help="The batch axis: a name, an index, or none.")
 @click.option(
@@ -81,16 +99,27 @@ _METERING = {
     "--cell-timeout",
     "cell_timeout_s",
     type=DURATION,
-    help="Kill a worker silent for this long, e.g. 30s.",
+    help="Kill a worker silent for this long; default: a fifth of --max-time, at least 10s.",
 )
-@click.option("--energy-window", "energy_window_s", type=DURATION, help="energy: default 3s.")
+@click.option(
+    "--energy-window",
+    "energy_window_s",
+    type=DURATION,
+    help="energy: length of a window; default 3s.",
+)
 @click.option("--wall-command", help="energy: a command that prints the watts drawn.")
 @click.option("--wall-csv", help="energy: a meter's CSV file, time and watts.")
 @click.option("--wall-zone", help="Time zone of that file's times; default UTC.")
-@click.option("--wall-offset", "wall_offset_s", type=OFFSET, help="To add to its times.")
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of inputs and of the order.")
-@click.option("--results", type=click.Path(path_type=Path), help="Folder of runs.")
-@run_option("--resume", "resumed", metavar="RUN", help="Resume a tune.")
+@click.option(
+    "--wall-offset", "wall_offset_s", type=OFFSET, help="Shift its times, e.g. -2s; default 0s."
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), help="Seed of inputs and of the order; default 1."
+)
+@click.option(
+    "--results", type=click.Path(path_type=Path), help="Folder of runs; default results/runs."
+)
+@run_option("--resume", "resumed", metavar="RUN", help="Resume a tuning run.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def command(
@@ -210,7 +239,9 @@ def _gone_on_with(run: Path, given: dict[str, Any]) -> tuple[Asked, Suite]:
 
     others = [name for name in given if name != "max_time_s"]
     if others:
-        raise SpecError(f"--resume keeps the settings of the tune; leave out {', '.join(others)}.")
+        raise SpecError(
+            f"--resume keeps the settings of the tuning run; leave out {', '.join(others)}."
+        )
     asked = read_tune(run).asked.model_copy(update=given)
     header = read_run(run).header
     return asked, header.suite.model_copy(update={"models": header.models})

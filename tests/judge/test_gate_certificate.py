@@ -203,7 +203,10 @@ def test_the_command_holds_a_run_to_a_certificate_and_tells_versions_apart(
         ([], "there is no run with a result"),
         (["--certificate", "nowhere"], "nowhere: no certificate at or below it"),
         (["--certificate", "c", "--min-accuracy", "90%"], "there is no run with a result"),
-        (["--certificate", "c", "--max-slowdown", "5%"], "need a --baseline"),
+        (
+            ["--certificate", "c", "--max-slowdown", "5%"],
+            "--max-slowdown needs --baseline RUN_OR_FILE.",
+        ),
         (["--certificate", "c", "--allow", "devise"], "Did you mean device"),
     ],
 )

@@ -61,8 +61,19 @@ _PARSERS = {"compare": compare.command, "run": run.command, "publish": publish.c
     **LISTED_TARGETS,
     help="Targets of the models; default: the suite's, else onnxruntime:cpu.",
 )
-@click.option("--max-slowdown", default="5%", show_default=True, metavar="SHARE")
-@click.option("--min-accuracy", multiple=True, metavar="[MODEL=]SHARE")
+@click.option(
+    "--max-slowdown",
+    default="5%",
+    show_default=True,
+    metavar="SHARE",
+    help="Maximum slowdown against the base.",
+)
+@click.option(
+    "--min-accuracy",
+    multiple=True,
+    metavar="[MODEL=]SHARE",
+    help="Minimum accuracy of every model, or of one; default: no limit.",
+)
 @click.option(
     "--min-invocations",
     type=click.IntRange(2),
@@ -71,21 +82,36 @@ _PARSERS = {"compare": compare.command, "run": run.command, "publish": publish.c
     metavar="N",
     help="Worker processes per cell; more find smaller changes.",
 )
-@click.option("--max-time", default="20s", show_default=True, metavar="TIME", help="Per cell.")
-@click.option("--python", default="3.12", show_default=True, metavar="VERSION")
+@click.option("--max-time", default="20s", show_default=True, metavar="TIME", help="Time per cell.")
+@click.option(
+    "--python",
+    default="3.12",
+    show_default=True,
+    metavar="VERSION",
+    help="The version of Python to run.",
+)
 @click.option("--branch", default="main", show_default=True, help="The branch with the trend.")
 @click.option(
     "--keep",
     type=click.Choice(["branch", "cache", "none"]),
     help="Where the trend page is kept; default: a branch on GitHub, a cache on GitLab.",
 )
-@click.option("--runner", metavar="NAME", help="GitHub's runs-on, or a tag of GitLab's runners.")
+@click.option(
+    "--runner",
+    metavar="NAME",
+    help="GitHub's runs-on (default ubuntu-latest), or a tag of GitLab's runners (default: none).",
+)
 @click.option(
     "--install",
     metavar="REQUIREMENT",
     help="What pip installs, or -r FILE; default: infer-bench from where this one came.",
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write; default: where the service looks for it.",
+)
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
 def command(
     service: str,

@@ -31,10 +31,14 @@ _DISAGREES = 3
     shell_complete=complete_variants,
     help="Precision form of the model.",
 )
-@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Samples per query."
+)
 @click.option("--shape", "shapes", multiple=True, callback=read_sizes, help="Sizes, e.g. seq=128.")
 @click.option("--batch-axis", help="The batch axis: a name, an index, or none.")
-@click.option("--seed", type=click.IntRange(min=0), default=1, help="Seed of the inputs.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of the inputs."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def command(
     model: str,

@@ -50,34 +50,52 @@ _OF_LANGUAGE_MODELS = (
 )
 @click.option("--name", help="Name of the student; default: the original's with -student.")
 @click.option(
-    "--temperature", type=_ABOVE_0, help="Softens both distributions; default 2, for text 1."
+    "--temperature",
+    type=_ABOVE_0,
+    help="Softens both distributions; default 2, 1 for a language model.",
 )
-@click.option("--seed", type=click.IntRange(min=0), help="Default 1.")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of the training; default 1.")
 @click.option(
     "--control-of", metavar="STUDENT", help="Train its control: the same on labels or text alone."
 )
-@click.option("--data", help="Of a classifier: training examples, in a format that cards name.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Of a classifier; default 20.")
-@click.option("--width", type=click.IntRange(min=2), help="Of a classifier's student; default 16.")
+@click.option("--data", help="Classifier: training examples, in a format that cards name.")
+@click.option(
+    "--epochs", type=click.IntRange(min=1), help="Classifier: passes over the data; default 20."
+)
+@click.option(
+    "--width",
+    type=click.IntRange(min=2),
+    help="Classifier: channels (or units) of the student's first layer; default 16.",
+)
 @click.option(
     "--text",
     type=_FILE,
     multiple=True,
-    help="Of a language model: a .txt file, a folder of them, or documents as .jsonl.",
+    help="Language model: a .txt file, a folder of them, or documents as .jsonl.",
 )
-@click.option("--layers", type=click.IntRange(min=1), help="Default: half of the original's.")
-@click.option("--steps", type=click.IntRange(min=1), help="Default 1000, or as --max-time lets it.")
+@click.option(
+    "--layers",
+    type=click.IntRange(min=1),
+    help="Layers of the student; default: half of the original's.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    help="Training steps; default 1000, or until --max-time.",
+)
 @click.option(
     "--max-time",
     "max_time_s",
     type=DURATION,
-    help="Time limit of the training: 150s, 20m, 2h.",
+    help="Time limit of the training, e.g. 20m; default: none.",
 )
 @click.option("--batch", type=click.IntRange(min=1), help="Rows per step; default 8.")
 @click.option("--length", type=click.IntRange(min=2), help="Tokens per row; default 256.")
-@click.option("--rate", type=_ABOVE_0, help="Largest learning rate; default 5e-4.")
+@click.option("--rate", type=_ABOVE_0, help="Peak learning rate; default 5e-4.")
 @click.option(
-    "--sample", type=click.IntRange(min=1), help="Also learn this many texts written by MODEL."
+    "--sample",
+    type=click.IntRange(min=1),
+    help="Also learn this many texts written by MODEL; default: none.",
 )
 @click.option("--device", metavar="cpu|cuda[:N]", help="Where a language model trains.")
 @click.option("--bf16", is_flag=True, default=None, help="Multiply in bfloat16.")
@@ -85,7 +103,7 @@ _OF_LANGUAGE_MODELS = (
     "--keep-every",
     "keep_every_s",
     type=DURATION,
-    help="Of its state; default 5m.",
+    help="How often to save the training state; default 5m.",
 )
 def command(model: str, out: Path, **given: Any) -> None:
     """Train a small student of MODEL to match its outputs.

@@ -37,11 +37,29 @@ _OTHER_ANSWERS = 3
     default=("1,2,4,8",),
     show_default=True,
     callback=read_numbers,
-    help="Tokens per draft.",
+    help="Draft length in tokens.",
 )
-@click.option("--prompts", type=click.IntRange(min=2), default=8, show_default=True)
-@click.option("--prompt", type=click.IntRange(min=1), default=32, show_default=True, help="Tokens.")
-@click.option("--answer", type=click.IntRange(min=3), default=64, show_default=True, help="Tokens.")
+@click.option(
+    "--prompts",
+    type=click.IntRange(min=2),
+    default=8,
+    show_default=True,
+    help="Number of prompts.",
+)
+@click.option(
+    "--prompt",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="Prompt length in tokens.",
+)
+@click.option(
+    "--answer",
+    type=click.IntRange(min=3),
+    default=64,
+    show_default=True,
+    help="Answer length in tokens.",
+)
 @click.option(
     "--turns",
     type=click.IntRange(min=1),
@@ -49,8 +67,18 @@ _OTHER_ANSWERS = 3
     show_default=True,
     help="Processes; each answers all prompts.",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="Compute threads of one step.")
-@click.option("--seed", type=click.IntRange(min=0), default=1, help="Of prompts and order.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Compute threads of one step; default: physical cores.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Seed of the prompts and of their order.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def command(
     original: str,

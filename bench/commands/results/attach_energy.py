@@ -27,7 +27,7 @@ from bench.numbers import counted
     "wall_offset_s",
     type=OFFSET,
     default=0.0,
-    help="To add to them, e.g. -90s.",
+    help="Shift its times, e.g. -90s; default 0s.",
 )
 def command(run: Path, file: Path, wall_zone: str, wall_offset_s: float) -> None:
     """Add the readings of a wall meter to the energy windows of RUN, by the time of day.

@@ -27,25 +27,33 @@ def command() -> None:
     """Lay out what LoadGen measured; nothing here is a submission or a result of MLPerf."""
 
 
-@command.command(name="pack")
+@command.command(name="pack", short_help="Lay out tests for the submission checker.")
 @run_argument()
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to write."
 )
 @click.option("--submitter", required=True, help="Name of the submitter.")
-@click.option("--division", type=click.Choice(["open"]), default="open", show_default=True)
+@click.option(
+    "--division",
+    type=click.Choice(["open"]),
+    default="open",
+    show_default=True,
+    help="MLPerf division; only open is supported.",
+)
 @click.option(
     "--status",
     type=click.Choice(["available", "preview", "rdi"]),
     default="rdi",
     show_default=True,
-    help="Name of the system.",
+    help="MLPerf availability category of the system: available, preview, or rdi (research, "
+    "development or internal).",
 )
 @click.option(
     "--system-type",
     type=click.Choice(["edge", "datacenter", "datacenter,edge"]),
     default="edge",
     show_default=True,
+    help="MLPerf system type: edge, datacenter or both.",
 )
 @click.option("--system-name", help="Name of the machine; default: the run's.")
 @click.option(
@@ -77,10 +85,10 @@ def pack_command(
     checker: Path | None,
     version: str,
 ) -> int:
-    """Lay out the tests of RUN as the submission checker wants them, and run it if it is there.
+    """Lay out the tests of RUN as the submission checker wants them; with --checker, run it.
 
-    Packs the first test of each cell that LoadGen reports as valid. Exit status: 1 if the checker
-    finds problems, which are printed.
+    Packs the first test of each cell that LoadGen reports as valid, or the first test if none is.
+    Exit status: 1 if the checker finds problems, which are printed.
     """
     from bench.store.mlperf.checker import check, find_checker  # pydantic: start-up
     from bench.store.mlperf.layout import Asked, pack

@@ -50,9 +50,12 @@ MARKDOWN = CiFormat(
     "bench.present.ci.markdown:Markdown",
     options=(
         CiOption(
-            "markdown_limit", "Cut its rows to this size; default 1000000.", "BYTES", least=2_000
+            "markdown_limit",
+            "Maximum size; rows beyond it are dropped; default 1000000.",
+            "BYTES",
+            least=2_000,
         ),
-        CiOption("link", "Where all of it is, for cut Markdown.", "URL"),
+        CiOption("link", "URL of the full results, shown if rows were dropped.", "URL"),
     ),
 )
 JUNIT = CiFormat("junit", "Write JUnit XML.", "bench.present.ci.junit:JUnit")

@@ -17,9 +17,9 @@ _LOG_LIMIT = 4_000
 _NEXT = {
     "unsupported": "the runtime can't do this; leave it out, or try another variant",
     "unavailable": "`bench doctor` says how to get it",
-    "spec": "mend what was asked for",
+    "spec": "correct the request named in the message",
     "model-changed": "leave the model's files alone during a run; then run again",
-    "crashed": "read the log below; then `bench run --resume`",
+    "crashed": "read the log below, then `bench run --resume RUN --retry-failed`",
     "timeout": "allow more time, or leave it out",
     "node-lost": "start the machine again, then measure these cells in a new run",
     "out-of-memory": "free memory, or take a smaller batch",
