@@ -57,6 +57,26 @@ _FIRST = (1,)
 DECENT = 0.05
 #: When a cell has its answer; `overview` is what `bench run` means where nothing is asked for.
 Goal = Literal["precision", "rank", "overview"]
+#: Who an error blames where a file didn't say it: the terminal's flags, or Python's arguments.
+FLAGS, ARGUMENTS = "the flags", "the arguments"
+#: Fields whose flag has another name.
+FLAG_NAMES: Final = {
+    "models": "model",
+    "targets": "target",
+    "variants": "variant",
+    "scenarios": "scenario",
+    "inputs": "input",
+    "shapes": "shape",
+    "max_time_s": "max-time",
+    "budget_s": "budget",
+    "cell_timeout_s": "cell-timeout",
+    "energy_window_s": "energy-window",
+    "wall_offset_s": "wall-offset",
+}
+#: Fields that only a file sets.
+_WITHOUT_FLAG = ("name", "confidence", "accuracy")
+#: A key in a message, and what it holds: `` `loadgen.min_duration` ``.
+_KEY = re.compile(r"`([a-z_]+)((?:\.\w+)*)`")
 #: What says how sure the answer has to be: whoever gives one of these wants no overview.
 _HOW_SURE = ("goal", "precision", "max_time_s", "min_invocations", "max_invocations")
 
@@ -167,7 +187,7 @@ class Suite(Frozen):
     def _possible(self) -> Suite:
         if self.max_invocations < self.min_invocations:
             raise ValueError(
-                f"max_invocations ({self.max_invocations}) is below min_invocations "
+                f"`max_invocations` ({self.max_invocations}) is below `min_invocations` "
                 f"({self.min_invocations})"
             )
         self._bounds_fit()
@@ -175,12 +195,12 @@ class Suite(Frozen):
         if self.wall_command is not None and self.wall_csv is not None:
             raise ValueError("`wall_command` and `wall_csv` both read a wall meter: give only one")
         if (self.wall_command or self.wall_csv) and not self.energy:
-            raise ValueError("a wall meter is only read when `energy` is measured: add --energy")
+            raise ValueError("a wall meter is only read for energy: add --energy")
         # Rounded, for 3 x 0.1 is more than the 0.3 that is asked for, and shown.
         least_s = round(self.min_invocations * SECONDS_PER_INVOCATION, 3)
         if self.max_time_s < least_s:
             raise ValueError(
-                f"max_time_s ({self.max_time_s:g}) is too short for {self.min_invocations} "
+                f"`max_time_s` ({self.max_time_s:g}) is too short for {self.min_invocations} "
                 f"invocations; allow at least {least_s:g} s, or fewer invocations"
             )
         return self
@@ -348,22 +368,23 @@ def asked_suite(
     preset: str | None,
     flags: dict[str, Any],
     named: dict[str, Any] = OVERVIEW,
+    source: str = FLAGS,
 ) -> Suite:
     """The suite that somebody asks for: a file's, the default one, or where ``flags`` name models
-    ``named``; with a preset over it, and the flags over both.
+    ``named``; with a preset over it, and the flags over both. ``source`` is what they are.
 
     Raises `SpecError` for what can't be read, and where there is no default suite.
     """
     if path is not None:
         suite = load_suite(path)
     elif "models" in flags:
-        suite = make_suite(named, "the flags")
+        suite = make_suite(named, source)
     else:
         installed = suite_paths()
         if "default" not in installed:
             raise SpecError("the default suite is not installed: name a model.")
         suite = load_suite(installed["default"])
-    return with_flags(with_flags(suite, PRESETS[preset] if preset else {}), flags)
+    return with_flags(with_flags(suite, PRESETS[preset] if preset else {}), flags, source)
 
 
 def load_suite(path: Path) -> Suite:
@@ -373,7 +394,7 @@ def load_suite(path: Path) -> Suite:
 
 
 def make_suite(data: dict[str, Any], source: str) -> Suite:
-    """Check ``data``; ``source`` is what an error blames (a file, or `the flags`)."""
+    """Check ``data``; ``source`` is what an error blames: a file, `FLAGS` or `ARGUMENTS`."""
     try:
         suite = Suite.model_validate(data)
     except ValidationError as error:
@@ -381,10 +402,26 @@ def make_suite(data: dict[str, Any], source: str) -> Suite:
             problems(error, [*Suite.model_fields, *LoadGen.model_fields]),
             *_unknown_variants(data.get("variants")),
         ]
-        raise SpecError(f"{source}: {listed(told)}") from error
+        raise SpecError(_blamed(source, listed(told))) from error
     if unknown := _unknown_variants(suite.variants):
-        raise SpecError(f"{source}: {listed(unknown)}")
+        raise SpecError(_blamed(source, listed(unknown)))
     return suite
+
+
+def _blamed(source: str, words: str) -> str:
+    """A complaint about keys, in the words of whoever set them."""
+    if source == ARGUMENTS:
+        return words
+    return _KEY.sub(_flag, words) if source == FLAGS else f"{source}: {words}"
+
+
+def _flag(found: re.Match[str]) -> str:
+    """`` `scenarios.0` `` as ``--scenario``, for its value is shown; other keys stay."""
+    field, inner = found[1], found[2].split(".")[1:]
+    if field not in Suite.model_fields or field in _WITHOUT_FLAG:
+        return found[0]
+    flag = f"--{FLAG_NAMES.get(field, field.replace('_', '-'))}"
+    return " ".join([flag, *(part for part in inner if not part.isdigit())])
 
 
 def _unknown_variants(names: object) -> list[str]:
@@ -398,7 +435,7 @@ def _unknown_variants(names: object) -> list[str]:
     return found
 
 
-def with_flags(suite: Suite, flags: dict[str, Any]) -> Suite:
+def with_flags(suite: Suite, flags: dict[str, Any], source: str = FLAGS) -> Suite:
     """``suite`` with ``flags`` (those that were given) laid over it. Raises `SpecError`."""
     # A setting that is given leaves the others as they are.
     if isinstance(flags.get("loadgen"), Mapping):
@@ -406,7 +443,7 @@ def with_flags(suite: Suite, flags: dict[str, Any]) -> Suite:
         flags = {**flags, "loadgen": {**mine, **flags["loadgen"]}}
     given = {**suite.model_dump(exclude_unset=True), **_without_overview(suite, flags), **flags}
     given |= _bounds_that_give_way(suite, flags)
-    merged = make_suite(given, "the flags")
+    merged = make_suite(given, source)
     one_sample = all(find_scenario(name).one_sample for name in merged.scenarios)
     if flags.get("batch", _FIRST) != _FIRST and one_sample:
         larger = [f"--scenario {row.name}" for row in SCENARIOS.built_in if not row.one_sample]

@@ -75,6 +75,8 @@ def _words(problem: ErrorDetails, known_keys: Collection[str]) -> str:
     end = "" if message.endswith((".", "?")) else "."
     if not key:
         return f"{message}{end}"
+    if isinstance(problem["input"], str) and repr(problem["input"]) in message:
+        return f"`{key}`: {message}{end}"
     return f"`{key}` is {_short(problem['input'])}, but {message[0].lower()}{message[1:]}{end}"
 
 

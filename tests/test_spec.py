@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.commands.run import command
 from bench.errors import SpecError
-from bench.spec import Suite, load_suite, make_suite, with_flags
+from bench.spec import ARGUMENTS, FLAGS, Suite, load_suite, make_suite, with_flags
 
 
 def suite_file(folder: Path, text: str) -> Path:
@@ -35,7 +38,7 @@ def test_a_suite_is_read_with_its_defaults(tmp_path: Path) -> None:
         ('scenarios = ["single"]', ["my.toml", "scenarios.0", "Did you mean single-stream?"]),
         ("precision = 2", ["my.toml", "precision", "less than 1"]),
         ('precision = "two%"', ["my.toml", "precision"]),
-        ("min_invocations = 9\nmax_invocations = 3", ["max_invocations (3)", "below"]),
+        ("min_invocations = 9\nmax_invocations = 3", ["`max_invocations` (3)", "below"]),
         ("models = [", ["my.toml", "not valid TOML"]),
         ('variants = ["fp8"]', ["variants.0", "'fp8'"]),
     ],
@@ -99,5 +102,48 @@ def test_of_the_two_bounds_on_invocations_the_one_that_is_given_moves_the_other(
     assert (fewer.min_invocations, fewer.max_invocations) == (3, 3)
     kept = with_flags(Suite(), {"min_invocations": 8})
     assert (kept.min_invocations, kept.max_invocations) == (8, 30)
-    with pytest.raises(SpecError, match="is below min_invocations"):
+    with pytest.raises(SpecError, match="is below --min-invocations"):
         with_flags(Suite(), {"min_invocations": 8, "max_invocations": 4})
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"scenarios": ("foo",)}, "--scenario: there is no scenario called 'foo'."),
+        ({"variants": ("fp8",)}, "--variant: there is no variant called 'fp8'."),
+        ({"latency_bound": "5"}, "--latency-bound is '5', but must be a time with its unit"),
+        ({"min_invocations": 1}, "--min-invocations is 1, but should be"),
+        ({"energy_window_s": 0.5}, "--energy-window is 0.5, but should be"),
+        ({"loadgen": {"min_duration": "x"}}, "--loadgen min_duration is 'x', but should be"),
+        (
+            {"min_invocations": 8, "max_invocations": 4},
+            "--max-invocations (4) is below --min-invocations (8).",
+        ),
+        ({"wall_csv": "m.csv"}, "a wall meter is only read for energy: add --energy."),
+    ],
+)
+def test_a_mistake_in_a_flag_names_the_flag(flags: dict[str, Any], words: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        with_flags(Suite(), flags)
+    assert str(caught.value).startswith(words)
+    assert "`" not in str(caught.value).split("Available")[0]
+
+
+def test_an_argument_of_python_is_named_as_it_is_written() -> None:
+    with pytest.raises(SpecError, match=r"^`variants.0`: there is no variant called 'fp8'"):
+        with_flags(Suite(), {"variants": ("fp8",)}, ARGUMENTS)
+
+
+def test_a_flag_is_named_as_the_command_has_it() -> None:
+    flags = [p for p in command.params if isinstance(p, click.Option) and not p.is_flag]
+    renamed = {p.name: p.opts[-1] for p in flags if p.name in Suite.model_fields}
+    assert len(renamed) > 25
+    for field, flag in renamed.items():
+        assert make_told(field) == flag
+
+
+def make_told(field: str) -> str:
+    """What a complaint about a field that was given as a flag calls it."""
+    with pytest.raises(SpecError) as caught:
+        make_suite({field: object()}, FLAGS)
+    return str(caught.value).split()[0]

@@ -20,7 +20,7 @@ from bench.measure.run import start
 from bench.numbers import as_name
 from bench.present.notebook import NotebookProgress, notebook_output
 from bench.present.progress import choose_listener
-from bench.spec import AUTO, PRESETS, Suite, asked_suite
+from bench.spec import ARGUMENTS, AUTO, PRESETS, Suite, asked_suite
 from bench.store.latest import RESULTS
 from bench.store.run import read_run
 
@@ -131,7 +131,7 @@ def _suite(path: Path | str | None, preset: Preset | None, fields: dict[str, Any
     both."""
     named = None if preset is None else given.one_of("preset", preset, PRESETS)
     file = None if path is None else given.a_path("suite", path)
-    return asked_suite(file, named, fields)
+    return asked_suite(file, named, fields, source=ARGUMENTS)
 
 
 #: Those that may be given as one value or several.

@@ -18,27 +18,14 @@ from bench.errors import BenchError, Unavailable
 from bench.judge.differences import ALL, REFUSED, TOLD
 from bench.measure.listener import Listener
 from bench.scenarios import SCENARIOS
-from bench.spec import AUTO, Goal, Suite
+from bench.spec import AUTO, FLAG_NAMES, Goal, Suite
 from bench.variants import VARIANTS
 
 _Given = ParamSpec("_Given")
 _Found = TypeVar("_Found")
 
 #: Options that are not called like the argument, without their dashes.
-RENAMED: Final = {
-    "model": "models",
-    "target": "targets",
-    "variant": "variants",
-    "scenario": "scenarios",
-    "input": "inputs",
-    "shape": "shapes",
-    "cell": "cells",
-    "max-time": "max_time_s",
-    "budget": "budget_s",
-    "cell-timeout": "cell_timeout_s",
-    "energy-window": "energy_window_s",
-    "wall-offset": "wall_offset_s",
-}
+RENAMED: Final = {"cell": "cells", **{flag: field for field, flag in FLAG_NAMES.items()}}
 #: Options without a value.
 SWITCHES: Final = {
     "quick": 'preset="quick"',
@@ -77,7 +64,7 @@ _COMMAND = re.compile(r"(`bench [^`]+`)")
 
 def in_python(text: str) -> str:
     """A message with the arguments of Python instead of options."""
-    text = text.removeprefix("the flags: ").replace("`bench run`", "`bench.run`")
+    text = text.replace("`bench run`", "`bench.run`")
     parts = _COMMAND.split(text)
     return "".join(p if n % 2 else _said(p) for n, p in enumerate(parts))
 

@@ -71,7 +71,6 @@ OF_COMMANDS = {
         ("Give --ttft-bound and --tpot-bound.", "Give `ttft_bound` and `tpot_bound`."),
         ("--wall-command 'a b' ended", "`wall_command='a b'` ended"),
         ("--cell a@b/c: no such cell.", '`cells="a@b/c"`: no such cell.'),
-        ("the flags: `precision` is -1.", "`precision` is -1."),
         ("--scenario server --latency-bound 5ms", '`scenarios="server", latency_bound="5ms"`'),
         ("Measure one with `bench run`.", "Measure one with `bench.run`."),
         ("`bench show RUN --json` has it.", "`bench show RUN --json` has it."),

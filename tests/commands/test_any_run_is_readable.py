@@ -83,7 +83,7 @@ def test_a_number_that_json_has_no_form_for_is_no_value(value: float) -> None:
     with pytest.raises(ValidationError):
         a_header([], facts={"load_average": [value]})
     with pytest.raises(SpecError, match="max_time_s"):
-        make_suite({"max_time_s": value}, "the flags")
+        make_suite({"max_time_s": value}, "s.toml")
 
 
 @pytest.mark.parametrize(
