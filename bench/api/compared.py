@@ -58,7 +58,7 @@ class Comparison:
     @property
     def verdicts(self) -> dict[str, int]:
         """How many pairs got each verdict: ``faster``, ``slower``, ``same``, ``inconclusive``,
-        ``contention-dependent``, seen from the baseline."""
+        ``contention-dependent``. ``faster``: what is compared is faster than the baseline."""
         counts: dict[str, int] = {}
         for effect in self._report.effects:
             counts[effect.verdict.value] = counts.get(effect.verdict.value, 0) + 1
@@ -71,7 +71,7 @@ class Comparison:
 
     @property
     def warnings(self) -> list[str]:
-        """What could not be read or compared, and what the verdicts have to be read with."""
+        """What could not be read or compared, and caveats for the verdicts."""
         return all_in_python([*self._remarks, *cautions(self._report)])
 
     def __repr__(self) -> str:

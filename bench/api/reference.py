@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from bench.api import public
 from bench.api.measure import Settings
 from bench.files import write_text
-from bench.spec import Suite
+from bench.spec import OVERVIEW, Suite
 
 _HEAD = """\
 # The Python API
@@ -93,7 +93,13 @@ def _text(described: Any) -> str:
 
 def _settings() -> str:
     """The keywords of `run` that are fields of a suite."""
-    lines = ["| keyword | type | default | what |", "| --- | --- | --- | --- |"]
+    overview = " and ".join(f"`{name}={value!r}`" for name, value in OVERVIEW.items())
+    lines = [
+        "The defaults are those of a suite file. Models without a suite are measured as an "
+        f"overview: {overview}. Without models and suite, the default suite's values hold.\n",
+        "| keyword | type | default | what |",
+        "| --- | --- | --- | --- |",
+    ]
     for name, kind in Settings.__annotations__.items():
         field = Suite.model_fields[name]
         default = field.get_default(call_default_factory=True)

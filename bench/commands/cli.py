@@ -138,7 +138,7 @@ class LazyGroup(click.Group):
 
 
 class Front(LazyGroup):
-    """``bench`` itself, which still understands the names of the release before."""
+    """``bench`` itself, which still understands earlier names of commands."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in GROUPS:

@@ -8,10 +8,9 @@ import click
 @click.command(name="schema")
 @click.argument("name", required=False)
 def command(name: str | None) -> None:
-    """Print the JSON Schema of a file of a run (NAME is run, record, invocation or sample), or of a
-    certificate.
+    """Print the JSON Schema of a file of a run, such as record, or of a certificate.
 
-    Without NAME: list them.
+    Without NAME: list the names.
     """
     from bench.record.schema import MODELS, shipped, text  # pydantic: start-up
 
