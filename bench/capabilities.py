@@ -142,7 +142,7 @@ class TimesDevice(Protocol):
 
 
 class DecodingStream(Protocol):
-    """A language model that goes on from the state that its own last step left."""
+    """A decoding session: a language model that continues from the state of its own last step."""
 
     @property
     def position(self) -> int:
@@ -197,11 +197,11 @@ class DecodesFromState(Protocol):
     """For language models: whole texts, token after token."""
 
     def decoding(self, decoder: Decoder, batch: int, capacity: int) -> DecodingStream:
-        """A stream of ``batch`` texts of up to ``capacity`` tokens each, which has taken none.
+        """A decoding session of ``batch`` texts of up to ``capacity`` tokens each, without any yet.
 
-        Streams of one session don't disturb each other, nor what is bound. A runtime that compiles
-        for shapes has to be compiled without them (``Options.shapes`` empty), so that lengths stay
-        free. Raises `Unsupported`, with the reason, where this session can't.
+        Several of one `Session` don't disturb each other, nor what is bound. A runtime that
+        compiles for shapes has to be compiled without them (``Options.shapes`` empty), so that
+        lengths stay free. Raises `Unsupported`, with the reason, where this session can't.
         """
         ...
 

@@ -67,6 +67,7 @@ FLAG_NAMES: Final = {
     "scenarios": "scenario",
     "inputs": "input",
     "shapes": "shape",
+    "accuracy": "no-accuracy",
     "max_time_s": "max-time",
     "budget_s": "budget",
     "cell_timeout_s": "cell-timeout",
@@ -74,7 +75,7 @@ FLAG_NAMES: Final = {
     "wall_offset_s": "wall-offset",
 }
 #: Fields that only a file sets.
-_WITHOUT_FLAG = ("name", "confidence", "accuracy")
+_WITHOUT_FLAG = ("name", "confidence")
 #: A key in a message, and what it holds: `` `loadgen.min_duration` ``.
 _KEY = re.compile(r"`([a-z_]+)((?:\.\w+)*)`")
 #: What says how sure the answer has to be: whoever gives one of these wants no overview.
@@ -420,8 +421,12 @@ def _flag(found: re.Match[str]) -> str:
     field, inner = found[1], found[2].split(".")[1:]
     if field not in Suite.model_fields or field in _WITHOUT_FLAG:
         return found[0]
-    flag = f"--{FLAG_NAMES.get(field, field.replace('_', '-'))}"
-    return " ".join([flag, *(part for part in inner if not part.isdigit())])
+    return " ".join([flag_of(field), *(part for part in inner if not part.isdigit())])
+
+
+def flag_of(field: str) -> str:
+    """How the terminal sets a field: ``max_time_s`` is ``--max-time``."""
+    return f"--{FLAG_NAMES.get(field, field.replace('_', '-'))}"
 
 
 def _unknown_variants(names: object) -> list[str]:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.commands.run import command
+from bench.commands.tune import _gone_on_with
 from bench.errors import SpecError
 from bench.spec import ARGUMENTS, FLAGS, Suite, load_suite, make_suite, with_flags
 
@@ -147,3 +148,28 @@ def make_told(field: str) -> str:
     with pytest.raises(SpecError) as caught:
         make_suite({field: object()}, FLAGS)
     return str(caught.value).split()[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (
+            ["--resume", "r", "--quick", "--no-accuracy", "a.onnx"],
+            "--quick, --no-accuracy, --model",
+        ),
+        (["--resume", "r", "--max-time", "5", "--shape", "x=1"], "--max-time, --shape"),
+    ],
+)
+def test_what_a_resumed_run_keeps_is_named_by_its_flag(
+    words: list[str], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SpecError) as caught:
+        command.main(words, standalone_mode=False)
+    told = str(caught.value).partition("(")[2].partition(")")[0]
+    assert sorted(told.split(", ")) == sorted(named.split(", "))
+
+
+def test_what_a_resumed_tuning_run_keeps_is_named_by_its_flag() -> None:
+    with pytest.raises(SpecError, match=r"leave out --cell-timeout, -m\.$"):
+        _gone_on_with(Path("r"), {"max_time_s": 9.0, "cell_timeout_s": 5.0, "-m": "a"})

@@ -24,8 +24,6 @@ from bench.variants import VARIANTS
 _Given = ParamSpec("_Given")
 _Found = TypeVar("_Found")
 
-#: Options that are not called like the argument, without their dashes.
-RENAMED: Final = {"cell": "cells", **{flag: field for field, flag in FLAG_NAMES.items()}}
 #: Options without a value.
 SWITCHES: Final = {
     "quick": 'preset="quick"',
@@ -34,6 +32,11 @@ SWITCHES: Final = {
     "energy": "energy=True",
     "roofline": "roofline=True",
     "allow-fallback": "allow_fallback=True",
+}
+#: Options with a value that are not called like the argument, without their dashes.
+RENAMED: Final = {
+    "cell": "cells",
+    **{flag: field for field, flag in FLAG_NAMES.items() if flag not in SWITCHES},
 }
 #: Arguments that are no fields of a suite.
 _OTHERS = ("allow", "confidence", "label", "margin", "results")

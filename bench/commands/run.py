@@ -329,7 +329,9 @@ def command(
 
 
 def _refuse_another_suite(path: Path | None, preset: str | None, flags: dict[str, Any]) -> None:
-    given = [*([f"--{preset}"] if preset else []), *flags]
+    from bench.spec import flag_of  # pydantic: start-up
+
+    given = [*([f"--{preset}"] if preset else []), *map(flag_of, flags)]
     if path is not None or given:
         raise SpecError(
             "--resume keeps the run's own suite; leave out the suite and the flags "

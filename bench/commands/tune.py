@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from bench.trials.tune.kept import Asked
 
 _INTERRUPTED = 130
-#: What only a tune by energy takes.
+#: What only tuning by energy takes.
 _METERING = {
     "energy_window_s": "--energy-window",
     "wall_command": "--wall-command",
@@ -233,11 +233,13 @@ def _asked(model: str, target: str, objective: str, given: dict[str, Any]) -> tu
 
 
 def _gone_on_with(run: Path, given: dict[str, Any]) -> tuple[Asked, Suite]:
-    """What a tune was for; only its time may be another."""
-    from bench.store.run import read_run  # numpy: start-up
+    """What a tuning run was for; only its time may be another."""
+    from bench.spec import flag_of  # numpy: start-up
+    from bench.store.run import read_run
     from bench.trials.tune.kept import read_tune
 
-    others = [name for name in given if name != "max_time_s"]
+    names = (name for name in given if name != "max_time_s")
+    others = [name if name.startswith("-") else flag_of(name) for name in names]
     if others:
         raise SpecError(
             f"--resume keeps the settings of the tuning run; leave out {', '.join(others)}."

@@ -17,7 +17,7 @@ TUNE_VERSION: Literal[1] = 1
 
 
 class Asked(Frozen):
-    """What a tune is for. ``within`` is a difference of the primary metric as it is stored."""
+    """What a tuning run is for. ``within`` is a difference of the primary metric as stored."""
 
     objective: Literal["latency", "throughput", "energy"]
     target: str
@@ -81,7 +81,7 @@ class Found(Frozen):
 
 
 class Tune(Frozen):
-    """All of a tune but what was measured, which the run directory holds like any other's."""
+    """All of a tuning run but what was measured, which the run directory holds like any other's."""
 
     tune_version: Literal[1] = TUNE_VERSION
     asked: Asked

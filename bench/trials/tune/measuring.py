@@ -1,4 +1,4 @@
-"""A tune as a run: its cells are the configurations, measured like those of any run, as long as the
+"""Tuning as a run: its cells are the configurations, measured like those of any run, as long as the
 race wants."""
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class Tuning(Measuring):
         super().run()
 
     def _expected(self, waiting: Sequence[CellState] = ()) -> Forecast:
-        """At most what the tune may take."""
+        """At most what the tuning run may take."""
         return Forecast(self.account.total_s, max(0.0, self.budget.left_s))
 
     # -- what the race asks for (`bench.trials.tune.race.Field`) ----------------------------------

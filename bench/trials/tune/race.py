@@ -49,7 +49,7 @@ class Field(Protocol):
 
 @dataclass
 class Budget:
-    """Seconds for the whole of a tune, over all its parts where it was interrupted."""
+    """Seconds for a whole tuning run, over all its parts where it was interrupted."""
 
     total_s: float
     spent_before_s: float = 0.0

@@ -1,4 +1,4 @@
-"""What a tune found, for people and as raw rows."""
+"""What a tuning run found, for people and as raw rows."""
 
 from __future__ import annotations
 
