@@ -85,6 +85,13 @@ def test_every_limit_of_the_gate_is_in_its_table() -> None:
     )
 
 
+def test_the_limits_of_two_revisions_are_listed() -> None:
+    limits = {p.opts[0] for p in gate.params if re.match(r"(max|min|worst)_", p.name or "")}
+    able = {p.opts[0] for p in dict(commands())["compare"].params if p.opts[0] in limits}
+    text = part("ci.md", "## Compare two revisions").partition("The limits (")[2].partition(")")[0]
+    assert set(re.findall(r"`(--[a-z-]+)`", text)) == able
+
+
 def commands() -> Iterator[tuple[str, click.Command]]:
     for path in command_paths():
         found: click.Command = cli

@@ -136,9 +136,9 @@ def command(
     """Certify that MODEL is still the same on other targets or in other precision.
 
     Runs it there and on the reference with the same inputs. The verdict per target is: same,
-    different but equivalent (within a margin of the task's metric), degraded, or inconclusive, with
-    the number of examples needed to decide. Writes a folder with the verdicts, their evidence and a
-    page.
+    different but equivalent (within a margin of the task's metric), degraded, inconclusive (with
+    the number of examples needed to decide), or not possible here (the target refuses the model).
+    Writes a folder with the verdicts, their evidence and a page.
 
     Exit status: 1 if one is degraded, else 3 if one is inconclusive or none could be run, else 0.
     """
