@@ -28,6 +28,7 @@ from bench.judge.disturbance import disturbed
 from bench.judge.energy import EnergyEffect, energy_effects
 from bench.judge.matching import Match, Matched, Side
 from bench.numbers import counted, printable
+from bench.record.estimate import turns
 from bench.record.result import Invocation, Record, StopReason
 from bench.stats.interval import (
     FEWEST_INVOCATIONS,
@@ -36,6 +37,7 @@ from bench.stats.interval import (
     unpaired_ratio_interval,
 )
 from bench.stats.multiple import holm_adjusted, simultaneous_confidence
+from bench.stats.nested.pairing import Turns, in_turn
 from bench.stats.stopping import FEWEST_TO_RANK, Ended, RankingRule, stopping_confidence
 from bench.stats.verdict import Verdict, decide, side, within_margin
 
@@ -217,6 +219,8 @@ def effect_of(
         common = sorted(typical[0].keys() & typical[1].keys())
         count, spent = _concluded(match, len(common), confidence, spent)
         typical, floors = ([_of(t, common[:count]) for t in both] for both in (typical, floors))
+        if measure == "latency":
+            typical = list(in_turn(*(_turns(one, common[:count]) for one in (match.a, match.b))))
     p50, floor = (_stated(_ratio(both, paired, spent), confidence) for both in (typical, floors))
     verdict = decide(p50, floor, margin)
     drift = None if match.same_run or other_machine else _drift(match, confidence)
@@ -258,6 +262,11 @@ def _typical(one: Side, measure: Measure, same_group: bool) -> dict[int, float]:
     if measure == "latency":
         return _times(one.record, lambda i: i.paced_ns if same_group else i.median_ns)
     return _times(one.record, lambda i: i.query_ns / one.cell.batch)
+
+
+def _turns(one: Side, indices: Sequence[int]) -> dict[int, Turns]:
+    assert one.record is not None
+    return {i.index: turns(i) for i in one.record.invocations if i.index in indices}
 
 
 def _floor(one: Side, measure: Measure) -> dict[int, float]:

@@ -17,7 +17,7 @@ from bench.cell import Cell
 from bench.discover import Named
 from bench.numbers import counted
 from bench.record import estimate
-from bench.record.block import Block, trusted_samples, trusted_ttft, typical_block_ns
+from bench.record.block import Block, round_medians, trusted_samples, trusted_ttft, typical_block_ns
 from bench.record.energy import energies
 from bench.record.facts import CellFacts, ToldPlacement, Trial, WorkerFacts
 from bench.record.parity import Reference, parity
@@ -216,6 +216,7 @@ TIMED = (
     "disturbed_blocks",
     "median_ns",
     "typical_block_ns",
+    "round_ns",
     "floor_ns",
     "busy_ns",
     "canary_ns",
@@ -234,6 +235,7 @@ def timed(blocks: Sequence[Block], canary_ns: float | None) -> dict[str, Any]:
         sum(block.disturbed for block in blocks),
         median(latency_ns),
         typical_block_ns(blocks),
+        round_medians(blocks),
         floor(latency_ns),
         int(latency_ns.sum()),
         canary_ns,

@@ -78,6 +78,12 @@ def block_medians(blocks: Sequence[Block]) -> Array:
     return np.maximum(np.array(medians, dtype=np.float64), 1.0)
 
 
+def round_medians(blocks: Sequence[Block]) -> dict[int, float]:
+    """The same by the round that each block was measured in."""
+    rounds = (block.round for block in representative(blocks))
+    return dict(zip(rounds, block_medians(blocks).tolist(), strict=True))
+
+
 def typical_block_ns(blocks: Sequence[Block]) -> float:
     """The typical block's median in ns: the geometric mean of the blocks' medians, without the
     tenth at either end.

@@ -24,6 +24,7 @@ from bench.record.result import (
 from bench.record.telemetry import telemetry_checks
 from bench.stats.composed import quotient
 from bench.stats.interval import Interval
+from bench.stats.nested.pairing import Turns
 from bench.stats.outliers import classify_outliers
 from bench.stats.percentile import (
     early_stopping_percentile,
@@ -42,6 +43,11 @@ def figures(cell: Cell, invocations: Sequence[Invocation]) -> Array:
     if cell.is_rate:
         return np.array([i.rate_per_s(cell.batch) for i in invocations])
     return np.array([i.median_ns for i in invocations])
+
+
+def turns(one: Invocation) -> Turns:
+    """What is compared of an invocation with one that was measured in turn with it."""
+    return Turns(one.paced_ns, one.round_ns or {})
 
 
 def relative_half_width(values: Array, confidence: float) -> float:

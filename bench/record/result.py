@@ -102,9 +102,11 @@ class Invocation(Frozen):
     blocks: Count
     discarded_calls: Count
     median_ns: Above
-    #: the geometric mean of the blocks' medians, of which ratios of cells measured in turn are
-    #: made; None in runs that were made before it was kept
+    #: the geometric mean of the blocks' medians; None in runs that were made before it was kept
     typical_block_ns: Above | None = None
+    #: the median of the block in each round, of which ratios of cells measured in turn are made;
+    #: None in runs that were made before they were kept, whose ratios are of typical blocks
+    round_ns: dict[Count, Above] | None = None
     floor_ns: Above
     busy_ns: Positive  #: sum over all measured calls
     peak_rss_bytes: Count | None
@@ -144,7 +146,7 @@ class Invocation(Frozen):
 
     @property
     def paced_ns(self) -> float:
-        """The time of a query that is compared with that of a cell measured in turn with it."""
+        """The time of a query of the typical block."""
         return self.median_ns if self.typical_block_ns is None else self.typical_block_ns
 
     @property

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bench.stats.interval import Interval, ratio_interval, trimmed_mean_interval
 from bench.stats.multiple import pairwise_comparisons, simultaneous_confidence
+from bench.stats.nested.pairing import Turns, in_turn
 from bench.stats.spending import geometric_looks, repeated_confidence
 from bench.stats.verdict import side, within_margin
 
@@ -109,11 +110,12 @@ class RankingRule:
         pairs = max(1, pairwise_comparisons(self.cells))
         return simultaneous_confidence(pairs, self.confidence)
 
-    def open_cells(self, figures: Mapping[str, Figures]) -> set[str]:
-        """The cells that still have a pair whose order is open."""
+    def open_cells(self, cells: Mapping[str, Mapping[int, Turns]]) -> set[str]:
+        """The cells that still have a pair whose order is open, from what each process gave, by
+        the invocation's index."""
         undecided: set[str] = set()
-        for one, other in combinations(sorted(figures), 2):
-            if not self.settled(figures[one], figures[other]):
+        for one, other in combinations(sorted(cells), 2):
+            if not self.settled(*in_turn(cells[one], cells[other])):
                 undecided |= {one, other}
         return undecided
 

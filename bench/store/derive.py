@@ -170,9 +170,12 @@ class _Derivation:
         self.measured, self.canaries = read_blocks(self.run.path)
         self.raw: RawFacts = read_raw(self.run)
         self.problems += self.raw.skipped
-        # An older bench didn't have them: its ratios are of medians, in all of the run or nowhere.
-        invocations = self.run.invocations
-        self._typical = any(one.typical_block_ns is not None for one in invocations)
+        # An older bench didn't have them, in all of the run or nowhere.
+        self._absent = {
+            name: None
+            for name in ("typical_block_ns", "round_ns")
+            if all(getattr(one, name) is None for one in self.run.invocations)
+        }
         self._judged: dict[tuple[str, str], Judged] = {}
 
     def invocation(self, one: Invocation) -> Invocation:
@@ -189,7 +192,7 @@ class _Derivation:
             again = one.model_copy(update=timed(blocks, canary_ns))
         else:
             again = invocation(told, blocks, canary_ns)
-        return again if self._typical else again.model_copy(update={"typical_block_ns": None})
+        return again.model_copy(update=self._absent)
 
     def record(self, record: Record, invocations: Sequence[Invocation]) -> Record:
         if record.foreign is not None:  # another tool's figures; it says how it came by them

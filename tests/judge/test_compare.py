@@ -554,3 +554,33 @@ def test_a_run_is_found_through_a_link_to_be_the_same(command: Command, tmp_path
     run = stored(tmp_path / "a", a_record())
     os.symlink(run, tmp_path / "link")
     assert "are the same run" in command(run, tmp_path / "link")[2]
+
+
+def test_a_pair_measured_in_turn_is_compared_round_by_round() -> None:
+    """In each process a neighbour hits other blocks of one than of the other."""
+    a, b = (a_cell(target=target) for target in ("x:cpu", "y:cpu"))
+    rng = np.random.default_rng(12)
+    records = []
+    for cell, base_ns in ((a, 1e5), (b, 1.1e5)):
+        plain = measured([base_ns * (1 + hit) for hit in rng.random(5)], cell)
+        rounds = [_with_a_hit(base_ns, rng) for _ in plain.invocations]
+        invocations = tuple(
+            one.model_copy(update={"round_ns": ns})
+            for one, ns in zip(plain.invocations, rounds, strict=True)
+        )
+        records.append(plain.model_copy(update={"invocations": invocations}))
+    effect = only_effect(compare(match_targets(in_memory(records))))
+    assert (effect.verdict, effect.paired) == (Verdict.SLOWER, True)
+    assert effect.ratio.estimate == pytest.approx(1.1, rel=1e-6)
+    older = [_without_rounds(record) for record in records]
+    assert only_effect(compare(match_targets(in_memory(older)))).verdict == Verdict.INCONCLUSIVE
+
+
+def _without_rounds(record: Record) -> Record:
+    invocations = (one.model_copy(update={"round_ns": None}) for one in record.invocations)
+    return record.model_copy(update={"invocations": tuple(invocations)})
+
+
+def _with_a_hit(base_ns: float, rng: np.random.Generator) -> dict[int, float]:
+    hit = rng.integers(8)
+    return {number: base_ns * (20 if number == hit else 1) for number in range(8)}

@@ -37,7 +37,7 @@ from bench.runtimes.client import Worker
 from bench.runtimes.runtime import Runtime
 from bench.runtimes.targets import Choice, Target
 from bench.spec import Suite
-from bench.stats.allocation import FEWEST_ROUNDS
+from bench.stats.nested.allocation import FEWEST_ROUNDS
 from bench.worker import messages
 from bench.worker.codec import decode, encode
 from bench.worker.messages import (

@@ -27,7 +27,7 @@ def a_state(target: str, level: float, *, calls: int = 200, count: int = 8) -> A
     ripple = 1 + 1e-4 * np.arange(count) * (1 if target.endswith("a") else -1)
     figures = level * WANDER[:count] * ripple
     taken = [
-        SimpleNamespace(index=i, paced_ns=value, median_ns=value, calls=calls)
+        SimpleNamespace(index=i, paced_ns=value, round_ns=None, median_ns=value, calls=calls)
         for i, value in enumerate(figures.tolist())
     ]
     return SimpleNamespace(
@@ -153,3 +153,16 @@ def test_as_many_are_scored_at_once_as_have_a_core_for_each_thread() -> None:
     assert turns == [("a b c", 2), ("gpu", 1), ("texts", 1), ("d", 1), ("e", 1)]
     # Those alone take turns where they may use the cores of their cell.
     assert [len(turn.cells) for turn in in_turns(cells[:3], 1)] == [1, 1, 1]
+
+
+def test_an_order_is_settled_by_the_rounds_that_both_cells_had() -> None:
+    """Alone the processes wander by a third; round by round one cell takes 10% more."""
+    cells = a_state("x:a", 1e5, count=4), a_state("x:b", 1e5, count=4)
+    for place, state in enumerate(cells):
+        for one in state.invocations:
+            one.paced_ns *= 1 + 0.3 * ((one.index + 2 * place) % 3)
+            one.round_ns = {n: (1 + 0.1 * place) * 1e5 * (1 + n) for n in range(8)}
+    assert stopped(*cells, goal="rank") == {"x:a": "ranked", "x:b": "ranked"}
+    for one in (*cells[0].invocations, *cells[1].invocations):
+        one.round_ns = None
+    assert stopped(*cells, goal="rank") == {}

@@ -14,7 +14,7 @@ from bench.measure.beats import Beat
 from bench.measure.pace.spending import ROUNDS, Plan, Spending
 from bench.record.block import Block
 from bench.spec import Suite
-from bench.stats.components import error_by_blocks
+from bench.stats.nested.components import error_by_blocks
 
 CELL = a_cell()
 STATE: Any = SimpleNamespace(cell=CELL, planned=None)

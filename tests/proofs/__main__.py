@@ -17,6 +17,7 @@ import fleet_quiet
 import intervals
 import kin
 import kin_language
+import pairs
 import peers
 import pooled
 import spending
@@ -31,6 +32,7 @@ PROOFS: dict[str, Callable[[bool], None]] = {
     "ranking": verdicts.ranking,
     "coverage": intervals.prove,
     "peers": peers.prove,
+    "pairs": pairs.prove,
     "spending": spending.prove,
     "pooled": pooled.prove,
     "lineage": kin.prove,

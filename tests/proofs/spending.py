@@ -13,10 +13,12 @@ from engine import Finding, measure, report
 from intervals import MODEL, TARGETS, neighbour
 
 from bench.measure.pace.spending import ROUNDS, Plan, Spending
+from bench.record.estimate import turns
 from bench.record.result import Invocation
 from bench.spec import QUICK
-from bench.stats.allocation import Asked, Costs, half_width, rounds_worth
-from bench.stats.components import Logs, error_by_blocks, estimate
+from bench.stats.nested.allocation import Asked, Costs, half_width, rounds_worth
+from bench.stats.nested.components import error_by_blocks, estimate
+from bench.stats.nested.pairing import Logs, log_ratio, pseudo_values
 from bench.stats.spending import geometric_looks
 from bench.stats.stopping import RankingRule, stated_interval, stopping_confidence
 
@@ -114,7 +116,8 @@ def until_ranked(
     case: Wandering, gap: float, rng: np.random.Generator, *, learns: bool
 ) -> tuple[bool, bool, float]:
     """Whether two cells that differ by ``gap`` were told apart, whether the sign was right, and the
-    seconds; the case is that of their ratio."""
+    seconds; the case is that of their ratio, whose rounds are put together as those of a pair
+    are."""
     rule = RankingRule(2, CONFIDENCE, 0.02, FEWEST, RANKED_MOST)
     taken: list[Logs] = []
 
@@ -124,7 +127,7 @@ def until_ranked(
         return Asked(width, rule.per_look(), rule.looks())
 
     while True:
-        taken.append(one_more(case, taken, asked, rng, learns=learns, level=gap))
+        taken.append(pseudo_values(one_more(case, taken, asked, rng, learns=learns, level=gap)))
         values = {i: math.exp(blocks.mean()) for i, blocks in enumerate(taken)}
         ones = dict.fromkeys(values, 1.0)
         if rule.settled(ones, values) or len(taken) == RANKED_MOST:
@@ -208,7 +211,9 @@ def ratio_of(taken: dict[str, tuple[Invocation, ...]], *, median: bool) -> float
     logs = []
     for index in sorted(one.keys() & other.keys()):
         a, b = one[index], other[index]
-        logs.append(math.log(b.median_ns / a.median_ns if median else b.paced_ns / a.paced_ns))
+        logs.append(
+            math.log(b.median_ns / a.median_ns) if median else log_ratio(turns(a), turns(b))
+        )
     return statistics.mean(logs)
 
 

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from scipy.special import stdtrit
 
-from bench.stats.allocation import (
+from bench.stats.nested.allocation import (
     FEWEST_ROUNDS,
     MOST_ROUNDS,
     Asked,
@@ -18,7 +18,7 @@ from bench.stats.allocation import (
     longer_blocks,
     rounds_worth,
 )
-from bench.stats.components import Components
+from bench.stats.nested.components import Components
 
 COSTS = Costs(process=0.35, block=0.0125, opening=0.0025)
 #: No number of blocks is enough in the fewest processes.

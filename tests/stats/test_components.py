@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.stats.components import (
+from bench.stats.nested.components import (
     ASSUMED_FREEDOM,
     TYPICAL_PROCESS_SPREAD,
     against_others,

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.stats.allocation import half_width
-from bench.stats.components import error_by_blocks
 from bench.stats.interval import ratio_interval, trimmed_mean_interval
+from bench.stats.nested.allocation import half_width
+from bench.stats.nested.components import error_by_blocks
+from bench.stats.nested.pairing import Turns
 from bench.stats.spending import repeated_confidence
 from bench.stats.stopping import (
     FEWEST_TO_RANK,
@@ -24,6 +25,11 @@ RULE = RankingRule(cells=2, confidence=0.95, margin=0.02, first=3, last=30)
 
 def indexed(values: np.ndarray) -> dict[int, float]:
     return dict(enumerate(values.tolist()))
+
+
+def alone(values: np.ndarray) -> dict[int, Turns]:
+    """Of processes of which no rounds are known."""
+    return {index: Turns(value) for index, value in enumerate(values.tolist())}
 
 
 def stops_at(rule: RankingRule, a: np.ndarray, b: np.ndarray) -> tuple[int, bool] | None:
@@ -186,9 +192,9 @@ def test_only_cells_with_an_open_order_go_on() -> None:
     rule = RankingRule(cells=3, confidence=0.95, margin=0.001, first=3, last=30)
     near = np.exp(rng.normal(0, 0.02, size=(2, 10)))
     figures = {
-        "near": indexed(near[0]),
-        "nearer": indexed(near[1]),
-        "far": indexed(np.exp(rng.normal(0, 0.02, size=10)) * 10),
+        "near": alone(near[0]),
+        "nearer": alone(near[1]),
+        "far": alone(np.exp(rng.normal(0, 0.02, size=10)) * 10),
     }
     assert rule.open_cells(figures) == {"near", "nearer"}
 
@@ -257,7 +263,7 @@ def _measured(rule: RankingRule, values: np.ndarray, ended: int) -> tuple[list[i
         counts = [count if done else taken for count, done in zip(counts, stopped, strict=True)]
         if taken >= rule.first:
             figures = {
-                str(cell): indexed(values[cell, : counts[cell]]) for cell in range(len(counts))
+                str(cell): alone(values[cell, : counts[cell]]) for cell in range(len(counts))
             }
             open_cells = rule.open_cells(figures)
             stopped = [done or str(c) not in open_cells for c, done in enumerate(stopped)]

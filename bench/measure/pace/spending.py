@@ -2,9 +2,9 @@
 
 The first generation begins with the same few rounds for all. What is seen of the blocks there, and
 of the processes in each generation, says how many rounds a process is worth (see
-`bench.stats.allocation`): a cell that wanders from block to block gets many, one that doesn't few.
-The unit of an interval stays the process; pairs stay pairs, for cells with fewer rounds take
-part in rounds spread over the whole generation.
+`bench.stats.nested.allocation`): a cell that wanders from block to block gets many, one that
+doesn't few. The unit of an interval stays the process; pairs stay pairs, for cells with fewer
+rounds take part in rounds spread over the whole generation.
 """
 
 from __future__ import annotations
@@ -14,23 +14,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.measure.beats import Beat
 from bench.measure.pace.stops import P99, ranking_rule, rivals
 from bench.measure.state import CellState
 from bench.record.block import Block, block_medians, representative
 from bench.spec import DECENT, Suite
-from bench.stats.allocation import Asked, Costs, half_width, longer_blocks, rounds_worth
-from bench.stats.components import (
+from bench.stats.nested.allocation import Asked, Costs, half_width, longer_blocks, rounds_worth
+from bench.stats.nested.components import (
     Components,
-    Logs,
     against_others,
     calls_variance,
     error_by_blocks,
     estimate,
     intraclass_of,
 )
+from bench.stats.nested.pairing import Logs, midmean
 from bench.stats.percentile import minimum_samples
 from bench.stats.spending import geometric_looks
 from bench.stats.stopping import stopping_confidence
@@ -177,11 +176,7 @@ class Spending:
         found: dict[str, Asked] = {}
         for others in rivals(states):
             rule = ranking_rule(len(others), suite)
-            levels = {
-                s.cell.id: np.array([m.mean() for m in known[s.cell.id].medians])
-                for s in others
-                if s.cell.id in known
-            }
+            levels = {s.cell.id: known[s.cell.id].medians for s in others if s.cell.id in known}
             for cell_id, mine in levels.items():
                 gaps = [_gap(mine, theirs) for other, theirs in levels.items() if other != cell_id]
                 width = min([_to_show(gap, suite.margin) for gap in gaps], default=suite.margin)
@@ -189,10 +184,14 @@ class Spending:
         return {cell_id: found[cell_id] for cell_id in known}
 
 
-def _gap(mine: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
-    """How far apart two cells are, as a logarithm."""
+def _gap(mine: Sequence[Logs], theirs: Sequence[Logs]) -> float:
+    """How far apart two cells are, as a logarithm, by the processes that both have last."""
     common = min(len(mine), len(theirs))
-    return abs(float((mine[-common:] - theirs[-common:]).mean()))
+    gaps = []
+    for a, b in zip(mine[-common:], theirs[-common:], strict=True):
+        rounds = min(len(a), len(b))
+        gaps.append(midmean(a[:rounds] - b[:rounds]))
+    return abs(float(np.mean(gaps)))
 
 
 def _to_show(gap: float, margin: float) -> float:

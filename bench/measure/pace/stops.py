@@ -7,9 +7,10 @@ from types import MappingProxyType
 
 from bench.measure.state import CellState
 from bench.numbers import counted
-from bench.record.estimate import relative_half_width
+from bench.record.estimate import relative_half_width, turns
 from bench.record.result import StopReason
 from bench.spec import DECENT, Suite
+from bench.stats.nested.pairing import Turns
 from bench.stats.percentile import minimum_samples
 from bench.stats.stopping import FEWEST_TO_RANK, RankingRule
 
@@ -138,17 +139,17 @@ def _ranked(everybody: Sequence[CellState], suite: Suite) -> set[str]:
     settled: set[str] = set()
     for states in rivals(everybody):
         rule = ranking_rule(len(states), suite)
-        figures = {state.cell.id: paired_figures(state) for state in states}
-        if min(len(values) for values in figures.values()) >= rule.first:
-            settled |= set(figures) - rule.open_cells(figures)
+        turns = {state.cell.id: turns_of(state) for state in states}
+        if min(len(each) for each in turns.values()) >= rule.first:
+            settled |= set(turns) - rule.open_cells(turns)
     return settled
 
 
-def paired_figures(state: CellState) -> dict[int, float]:
+def turns_of(state: CellState) -> dict[int, Turns]:
     """What is compared of a cell with others of its group, by generation."""
     if state.cell.is_rate:
         return {
-            one.index: float(value)
+            one.index: Turns(float(value))
             for one, value in zip(state.invocations, state.figures(), strict=True)
         }
-    return {one.index: one.paced_ns for one in state.invocations}
+    return {one.index: turns(one) for one in state.invocations}

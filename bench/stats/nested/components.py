@@ -3,8 +3,8 @@
 The model is nested and random (Searle, Casella & McCulloch 1992, "Variance components", chapter
 3): the logarithm of the median of block j in process i is ``mean + process_i + block_ij + what the
 block's calls leave``, all independent. Variances are those of logarithms, so 0.0004 is a standard
-deviation of 2%. They say what more of is worth measuring (`bench.stats.allocation`); no interval
-is made of them: those come from one figure a process, as always.
+deviation of 2%. They say what more of is worth measuring (`bench.stats.nested.allocation`); no
+interval is made of them: those come from one figure a process, as always.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Logs = NDArray[np.float64]
+from bench.stats.nested.pairing import Logs, pseudo_values
 
 #: Processes weigh as much as so many degrees of freedom of their own cell's when cells are pooled:
 #: a variance of one degree is off by a factor of 4 in half of the cases. Our choice.
@@ -120,13 +120,14 @@ def error_by_blocks(medians: Sequence[Logs]) -> float:
 
 def against_others(cells: Sequence[Sequence[Logs]], place: int) -> list[Logs]:
     """The blocks of one cell less the mean of the others' in the same round: what is left in
-    ratios once that which hit all alike has cancelled. Only processes and rounds that all have."""
+    ratios once that which hit all alike has cancelled, and the ends are left out as
+    `bench.stats.nested.pairing` does. Only processes and rounds that all have."""
     found = []
     for process in zip(*cells, strict=False):
         rounds = min(len(blocks) for blocks in process)
         others = [b[:rounds] for position, b in enumerate(process) if position != place]
         if rounds and others:
-            found.append(process[place][:rounds] - np.mean(others, axis=0))
+            found.append(pseudo_values(process[place][:rounds] - np.mean(others, axis=0)))
     return found
 
 

@@ -17,8 +17,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from bench.stats.components import Components
 from bench.stats.distributions import student
+from bench.stats.nested.components import Components
 
 #: With fewer blocks of a process their spread isn't known.
 FEWEST_ROUNDS = 4

@@ -1,0 +1,76 @@
+"""How many times as long one process takes as another that was measured in turn with it.
+
+Both had a block in each round, milliseconds apart, so what slowed the machine for a while hit both,
+and the ratio of the two blocks holds where either block alone says little. A round in which one of
+the two was hit and the other was not is an outlier among these ratios, so the middle half of them
+makes the figure. The unit of evidence stays the process: each pair of processes gives one ratio.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Logs = NDArray[np.float64]
+
+#: Share of the rounds left out at either end: the midmean (Tukey 1977, "Exploratory data
+#: analysis"). `python tests/proofs pairs` prints what it leaves of the spread of ratios.
+TRIMMED_ROUNDS = 0.25
+#: With fewer rounds in common nothing would be left out, and each process speaks for itself.
+FEWEST_COMMON = 4
+
+
+@dataclass(frozen=True)
+class Turns:
+    """One process: the figure that it has alone, and the median of its block in each round; all
+    positive, and times in ns of a query."""
+
+    alone: float
+    rounds: Mapping[int, float] = field(default_factory=dict)
+
+
+def in_turn(
+    a: Mapping[int, Turns], b: Mapping[int, Turns]
+) -> tuple[dict[int, float], dict[int, float]]:
+    """Figures of two cells for the generations that both took part in: their ratio is that of the
+    rounds, and their geometric mean that of the figures that the processes have alone."""
+    found: tuple[dict[int, float], dict[int, float]] = ({}, {})
+    for index in sorted(a.keys() & b.keys()):
+        level = (math.log(a[index].alone) + math.log(b[index].alone)) / 2
+        half = log_ratio(a[index], b[index]) / 2
+        found[0][index], found[1][index] = math.exp(level - half), math.exp(level + half)
+    return found
+
+
+def log_ratio(a: Turns, b: Turns) -> float:
+    """The logarithm of B over A: of the rounds that both have, where these are enough."""
+    common = sorted(a.rounds.keys() & b.rounds.keys())
+    if len(common) < FEWEST_COMMON:
+        return math.log(b.alone / a.alone)
+    return midmean(np.log([b.rounds[r] / a.rounds[r] for r in common]))
+
+
+def midmean(values: Logs) -> float:
+    """The mean without the `TRIMMED_ROUNDS` share at either end, rounded down."""
+    cut = int(TRIMMED_ROUNDS * len(values))
+    return float(np.sort(values)[cut : len(values) - cut].mean())
+
+
+def pseudo_values(values: Logs) -> Logs:
+    """Values whose mean is the midmean, and whose variance over their number is that of the
+    midmean: what is made for means then holds for it (from the Winsorised variance, as Yuen 1974,
+    Biometrika 61:165)."""
+    count = len(values)
+    cut = int(TRIMMED_ROUNDS * count)
+    kept = count - 2 * cut
+    if not cut or kept < 2:
+        return values
+    ends = np.sort(values)[[cut, count - cut - 1]]
+    winsorised = np.clip(values, *ends)
+    scale = math.sqrt(count * (count - 1) / (kept * (kept - 1)))
+    found: Logs = midmean(values) + scale * (winsorised - winsorised.mean())
+    return found

@@ -1,0 +1,112 @@
+"""Ratios of processes that were measured in turn, from their rounds."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.stats.interval import ratio_interval
+from bench.stats.nested.pairing import (
+    FEWEST_COMMON,
+    Turns,
+    in_turn,
+    log_ratio,
+    midmean,
+    pseudo_values,
+)
+
+LOGS = st.lists(st.floats(-20, 20), min_size=1, max_size=40).map(np.array)
+TIMES = st.floats(1.0, 1e12)
+ROUNDS = st.dictionaries(st.integers(0, 20), TIMES, max_size=12)
+
+
+def turns(rounds: list[float], alone: float = 1.0) -> Turns:
+    return Turns(alone, dict(enumerate(rounds)))
+
+
+def test_the_midmean_is_the_mean_of_the_middle_half() -> None:
+    assert midmean(np.array([9.0, 1.0, 2.0, 100.0, 3.0, -50.0, 4.0, 5.0])) == 3.5
+    assert midmean(np.array([1.0, 2.0, 6.0])) == 3.0  # too few to leave any out
+
+
+@given(LOGS)
+def test_pseudo_values_have_the_midmean_as_their_mean(values: np.ndarray) -> None:
+    assert pseudo_values(values).mean() == pytest.approx(midmean(values), abs=1e-9)
+
+
+def test_the_variance_of_pseudo_values_is_that_of_the_midmean() -> None:
+    """Of normal values, and of values of which one in fifty was hit hard."""
+    rng = np.random.default_rng(3)
+    for hit in (0.0, 0.02):
+        values = rng.normal(0, 1, (20_000, 16)) + 20 * (rng.random((20_000, 16)) < hit)
+        stated = np.mean([pseudo_values(one).var(ddof=1) / 16 for one in values])
+        true = np.var([midmean(one) for one in values])
+        assert stated == pytest.approx(true, rel=0.15)
+
+
+def test_rounds_in_which_one_side_was_hit_are_left_out() -> None:
+    a, b = [100.0] * 8, [150.0] * 8
+    a[2], b[5] = 3000.0, 900.0
+    assert math.exp(log_ratio(turns(a), turns(b))) == pytest.approx(1.5)
+
+
+def test_only_rounds_that_both_have_are_compared() -> None:
+    """The machine became twice as slow while one of the two was measured alone."""
+    a = Turns(1.0, dict.fromkeys(range(8), 100.0))
+    b = Turns(1.0, {**dict.fromkeys(range(0, 8, 2), 120.0), **dict.fromkeys(range(8, 16), 240.0)})
+    assert math.exp(log_ratio(a, b)) == pytest.approx(1.2)
+
+
+@given(st.integers(0, FEWEST_COMMON - 1), TIMES, TIMES)
+def test_with_too_few_rounds_each_process_speaks_for_itself(
+    count: int, one: float, other: float
+) -> None:
+    a, b = turns([5.0] * count, one), turns([7.0] * count, other)
+    assert log_ratio(a, b) == pytest.approx(math.log(other / one), abs=1e-12)
+
+
+@given(ROUNDS, ROUNDS, TIMES, TIMES)
+def test_the_other_way_round_is_the_inverse(
+    mine: dict[int, float], theirs: dict[int, float], one: float, other: float
+) -> None:
+    a, b = Turns(one, mine), Turns(other, theirs)
+    assert log_ratio(a, b) == pytest.approx(-log_ratio(b, a), abs=1e-9)
+
+
+@given(ROUNDS, ROUNDS, TIMES, TIMES)
+def test_the_figures_of_a_pair_have_its_ratio_and_the_level_of_both(
+    mine: dict[int, float], theirs: dict[int, float], one: float, other: float
+) -> None:
+    a, b = Turns(one, mine), Turns(other, theirs)
+    first, second = in_turn({3: a, 4: a}, {3: b, 5: b})
+    assert first.keys() == second.keys() == {3}
+    assert math.log(second[3] / first[3]) == pytest.approx(log_ratio(a, b), abs=1e-9)
+    assert first[3] * second[3] == pytest.approx(one * other, rel=1e-9)
+
+
+def test_beside_a_busy_neighbour_the_interval_is_narrower_and_right_as_often() -> None:
+    """The neighbour takes each block of either side in a tenth of the cases, and both sides of a
+    round in a fifth. The processes themselves differ by 0.3%."""
+    rng = np.random.default_rng(11)
+    truth, covered, widths, plain = 1.02, [], [], []
+    for _ in range(600):
+        both = rng.normal(0, 0.003, (2, 5))[..., np.newaxis] + rng.normal(0, 0.01, (2, 5, 8))
+        both += np.where(rng.random((2, 5, 8)) < 0.1, rng.exponential(0.3, (2, 5, 8)), 0)
+        both += np.where(rng.random((5, 8)) < 0.2, 0.5, 0)
+        both[1] += math.log(truth)
+        made = [
+            {i: turns(list(np.exp(one)), math.exp(one.mean())) for i, one in enumerate(side)}
+            for side in both
+        ]
+        a, b = in_turn(*made)
+        found = ratio_interval(list(a.values()), list(b.values()))
+        covered.append(found.contains(truth))
+        widths.append(found.relative_half_width)
+        means = [[one.alone for one in side.values()] for side in made]
+        plain.append(ratio_interval(*means).relative_half_width)
+    assert 0.93 <= np.mean(covered) <= 0.975
+    assert np.median(widths) < 0.5 * np.median(plain)
