@@ -19,7 +19,7 @@ from bench.record.certificate import VerdictName
 from bench.record.schema import MODELS
 from bench.scenarios import SCENARIOS
 from bench.spec import Suite, load_suite
-from bench.stats.allocation import MOST_ROUNDS
+from bench.stats.nested.allocation import MOST_ROUNDS
 from bench.variants import VARIANTS
 
 DOCS = Path(__file__).parents[1] / "docs"
