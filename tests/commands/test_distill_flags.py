@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from bench.cards.card import Card, load_card
 from bench.cards.distilling import classifiers, language
 from bench.cards.distilling.language import LanguageRecipe
+from bench.commands.cli import cli
 from bench.commands.model.distill import command
 from bench.discover import card_paths
 from bench.errors import SpecError
@@ -156,3 +157,24 @@ def test_pytorch_is_not_loaded_before_its_waiting_is_settled() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"
+
+
+def test_what_a_card_says_trained_its_student_is_a_command_that_trains_it_again(
+    decoder: Card, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[LanguageRecipe] = []
+
+    def train(card: Card, texts: Any, recipe: LanguageRecipe, *others: Any, **how: Any) -> Path:
+        asked.append(recipe)
+        return Path("out/master-student.toml")
+
+    monkeypatch.setattr(language, "distill_language", train)
+    recipe = LanguageRecipe(
+        "pupil", layers=2, steps=7, max_time_s=90, length=64, bf16=True, sample=3, seed=5
+    )
+    bench, *words = recipe.command("master", [Path("a.txt")])
+    assert bench == "bench"
+    done = CliRunner().invoke(cli, [*words, "-o", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert "one more release" not in done.output
+    assert asked == [recipe]

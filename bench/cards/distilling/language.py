@@ -78,7 +78,7 @@ class LanguageRecipe:
 
     def command(self, original: str, paths: Sequence[Path]) -> list[str]:
         """What trains the student again: the shell's words, without where."""
-        words = ["bench", "distill", original]
+        words = ["bench", "model", "distill", original]
         for path in paths:
             words += ["--text", path.name]
         for flag, value in (
