@@ -16,6 +16,7 @@ from bench.judge.matching import Matched, match_cells, match_runs, match_targets
 from bench.numbers import MISSING, RATE_UNITS, TIME_UNITS, ratio, with_unit
 from bench.present.ci.tables import Table
 from bench.present.compare import cautions, report_json, report_text, sentences
+from bench.present.sides import named, names_of
 from bench.store.machines import by_machine
 from bench.store.run import StoredRun, remarks_of
 
@@ -82,7 +83,7 @@ class Comparison:
         return report_text(self._report, _WIDTH).plain.rstrip("\n")
 
     def _repr_html_(self) -> str:
-        rows = [_row(one) for one in self._report.comparisons]
+        rows = [_row(one, self._report.matched) for one in self._report.comparisons]
         header = (
             "Compared",
             "Baseline",
@@ -95,12 +96,13 @@ class Comparison:
         return notebook_html("Comparison", [table], self.sentences, self.warnings)
 
 
-def _row(found: Compared) -> tuple[str, ...]:
+def _row(found: Compared, matched: Matched) -> tuple[str, ...]:
     a, b = (_called(side.cell.label, side.machine) for side in (found.match.a, found.match.b))
     a = "" if a == b else a  # two runs of one cell
     effect = found.effect
     if effect is None:
-        return (b, a, MISSING, MISSING, MISSING, found.missing)
+        why = named(found.missing, names_of(found.match, matched))
+        return (b, a, MISSING, MISSING, MISSING, why)
     units = TIME_UNITS if effect.measure == "latency" else RATE_UNITS
     values = (with_unit(value, units) for value in (effect.a, effect.b))
     times = ratio(effect.ratio.estimate, effect.ratio.low, effect.ratio.high)

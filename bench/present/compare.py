@@ -220,7 +220,7 @@ def _speed_line(
     )
     effect = comparison.effect
     if effect is None:
-        return Line(label, " ", message=_short(named(comparison.missing, names)))
+        return Line(label, " ", message=named(_short(comparison.missing), names))
     value, _, interval = _ratio_words(effect.ratio).partition(" ")
     style = _STYLES[effect.verdict]
     figures = {
@@ -233,7 +233,8 @@ def _speed_line(
 
 
 def _short(missing: str) -> str:
-    """What a row has room for; the notes have all of it."""
+    """What a row has room for, of words that have no names yet (a target's has a colon); the notes
+    have all of it."""
     return missing.partition(" (")[0].partition(":")[0]
 
 

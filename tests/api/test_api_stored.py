@@ -129,6 +129,13 @@ def test_what_the_verdicts_have_to_be_read_with_is_among_the_warnings(tmp_path: 
     assert after.warnings[0].startswith("undisturbed: other programs kept the machine busy, 1 cell")
 
 
+def test_a_notebook_names_the_side_that_has_no_figure(tmp_path: Path) -> None:
+    records = [measured((1e5, 1e5)), a_failure(a_cell(target="openvino:cpu"), "crashed", "died.")]
+    shown = bench.Run(on_disk(tmp_path, records)).compare()._repr_html_()
+    assert "openvino:cpu failed (crashed): died." in shown
+    assert "B failed" not in shown
+
+
 def test_a_run_by_itself_compares_its_targets(published: bench.Run) -> None:
     found = published.compare()
     assert sum(found.verdicts.values()) == len(found.table) == 36

@@ -350,6 +350,18 @@ def test_cells_that_failed_or_are_simulated_are_listed_and_never_ranked() -> Non
     assert "b has 0 of at least 2 invocations." in text
 
 
+def test_a_row_names_the_target_that_failed_in_full() -> None:
+    """Names of targets have a colon, at which the reason was cut."""
+    records = [
+        a_record(a_cell(target="onnxruntime:cpu")),
+        a_failure(a_cell(target="openvino:cpu"), "crashed", "the worker died: SIGSEGV."),
+        a_record(a_cell(target="torch:cpu")),
+    ]
+    table = plain(compare(match_targets(in_memory(records)))).split("\n\n")[1]
+    failed = [" ".join(line.split()) for line in table.splitlines() if "failed" in line]
+    assert failed == ["openvino:cpu openvino:cpu failed", "torch:cpu openvino:cpu failed"]
+
+
 def test_a_comparison_in_which_everything_failed_says_so() -> None:
     report = two_runs([a_failure()], [a_failure()])
     assert sentences(report)[0] == "No speed could be compared."

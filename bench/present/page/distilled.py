@@ -107,13 +107,17 @@ def _label(pair: Pair) -> str:
 
 
 def _names(pair: Pair) -> str:
-    variant = suffix(pair.variant)
+    return " / ".join(_both(pair))
+
+
+def _both(pair: Pair) -> tuple[str, str]:
+    """What the two models of a pair are called beside each other."""
     other = (
         pair.other_variant
         if pair.model == pair.other
         else f"{pair.other}{suffix(pair.other_variant)}"
     )
-    return f"{shown(pair.model)}{variant} / {shown(other)}"
+    return f"{shown(pair.model)}{suffix(pair.variant)}", shown(other)
 
 
 # -- pictures -------------------------------------------------------------------------------------
@@ -280,14 +284,13 @@ def _table(pairs: Sequence[Pair], name: str) -> Table:
     )
     rows = []
     for pair in pairs:
-        left, _, target = _label(pair).rpartition(" · ")
-        model, _, other = left.partition(" / ")
+        model, other = _both(pair)
         change = pair.accuracy
         rows.append(
             (
                 Entry(model),
                 Entry(other),
-                Entry(target),
+                Entry(shown(pair.target)),
                 _ratio_entry(pair.speedup, pair.missing),
                 _ratio_entry(pair.throughput),
                 _interval_entry(change.difference, change.metric.scale.difference)

@@ -214,6 +214,19 @@ def test_a_simulated_device_has_accuracy_and_is_never_timed_or_ranked(page: Page
     assert any("simulated device" in text for text in page.runs[0].sure)
 
 
+def test_a_slash_in_a_name_moves_nothing_into_the_next_column() -> None:
+    teacher = TEACHER.model_copy(update={"name": "a / b · c"})
+    student = STUDENT.model_copy(update={"name": "d / e", "distilled_from": teacher.name})
+    records = [a_record(a_cell(model, "x · y:cpu")) for model in (teacher, student)]
+    page = make_page([in_memory(records)])
+    pairs = picture(page, "a-speedup").table
+    assert [column(pairs, key) for key in ("model", "other", "target")] == [
+        ["d / e"],
+        ["a / b · c"],
+        ["x · y:cpu"],
+    ]
+
+
 def test_failures_have_a_section_and_no_place_in_pictures(page: Page) -> None:
     section = next(s for s in page.runs[0].sections if s.title == "What failed and why")
     (table,) = section.tables
