@@ -128,6 +128,11 @@ class Cell(Frozen):
         return "" if self.loadgen is None else "through LoadGen"
 
     @property
+    def lane_words(self) -> str:
+        """What tells people that other than prepared calls were timed; empty where those were."""
+        return {"api": "user API", "native": "native loop"}.get(self.lane, "")
+
+    @property
     def is_rate(self) -> bool:
         """Whether the figure is a rate in samples per second, not the latency of a query."""
         return find_scenario(self.scenario).figure == "rate"

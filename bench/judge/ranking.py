@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from bench.bounds import in_words
+from bench.cell import Cell
 from bench.errors import SpecError
 from bench.judge.compare import Effect, compare
 from bench.judge.matching import Match, match_targets
-from bench.numbers import printable, ratio
+from bench.numbers import counted, printable, ratio
 from bench.stats.verdict import Verdict
 from bench.store.run import StoredRun
+from bench.variants import suffix
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Ranking:
         as fast as c, 3.0x (2.9–3.1) as d; c and d are not distinguishable.``"""
         best, *others = map(printable, self.targets)
         level: dict[Verdict, list[str]] = {verdict: [] for verdict in _WORDS}
-        slower: list[str] = []
+        slower: list[tuple[str, str]] = []
         for target, effect in zip(others, self.behind, strict=True):
             found = effect.ratio
             times = ratio(found.estimate, found.low, found.high)
@@ -36,11 +39,12 @@ class Ranking:
                 bare = times.replace(" (", ", ").removesuffix(")")
                 level[effect.verdict].append(f"{target} ({bare})")
             else:
-                slower.append(f"{times} as fast as {target}")
+                slower.append((times, target))
         parts = [f"{_WORDS[v]} {' and '.join(names)}" for v, names in level.items() if names]
         if slower:
-            first, *more = slower
-            parts.append(", ".join([first, *(each.replace("as fast as", "as") for each in more)]))
+            (times, target), *more = slower
+            first = f"{times} as fast as {target}"
+            parts.append(", ".join([first, *(f"{times} as {target}" for times, target in more)]))
         said = f"{printable(self.what)}: {best} is {' and '.join(parts)}"
         return "; ".join([said, *self._level(), *self._why_open()]) + "."
 
@@ -73,6 +77,7 @@ class Ranking:
 _ENOUGH = 5
 #: Cells of a run whose orders are told unasked: each pair of targets is compared, and told.
 MOST_CELLS = 32
+_SHA_DIGITS = 8
 #: How the best target is to one that it is not faster than.
 _WORDS = {
     Verdict.SAME: "as fast as",
@@ -96,31 +101,74 @@ def rankings(run: StoredRun, margin: float, confidence: float) -> list[Ranking]:
         key = (cell.model.name, cell.variant, cell.scenario, cell.batch)
         families.setdefault(key, []).append(match)
     found = []
-    for matches in families.values():
+    for what, matches in (each for family in families.values() for each in _alike(family)):
         report = compare(replace(matched, matches=tuple(matches)), (), margin, confidence)
         effects = {
             (c.match.a.cell.target, c.match.b.cell.target): c.effect
             for c in report.comparisons
             if c.effect is not None
         }
-        ranking = _rank(matches, effects)
+        ranking = _rank(what, matches[0].a.cell, effects)
         if ranking is not None:
             found.append(ranking)
     return found
 
 
-def _rank(matches: Sequence[Match], effects: dict[tuple[str, str], Effect]) -> Ranking | None:
+def _alike(matches: Sequence[Match]) -> list[tuple[str, list[Match]]]:
+    """The matches of one family with what they are about: all, where each target has one cell; else
+    those of cells that are alike but for the target, so that among each a target has one cell."""
+    cells = {cell.id: cell for match in matches for cell in (match.a.cell, match.b.cell)}
+    name = _name(matches[0].a.cell)
+    if len({cell.target for cell in cells.values()}) == len(cells):
+        return [(name, list(matches))]
+    differing = [
+        place
+        for place, told in enumerate(zip(*map(_settings, cells.values()), strict=True))
+        if len(set(told)) > 1
+    ]
+    grouped: dict[str, tuple[str, list[Match]]] = {}
+    for match in matches:
+        defined, other = (_but_for_target(cell) for cell in (match.a.cell, match.b.cell))
+        if defined == other:
+            told = (_settings(match.a.cell)[place] for place in differing)
+            what = ", ".join(filter(None, (name, *told)))
+            grouped.setdefault(defined, (what, []))[1].append(match)
+    return list(grouped.values())
+
+
+def _but_for_target(cell: Cell) -> str:
+    return cell.model_copy(update={"target": ""}).id
+
+
+def _name(cell: Cell) -> str:
+    batch = f" batch {cell.batch}" if cell.batch > 1 else ""
+    return f"{cell.model.name}{suffix(cell.variant)} {cell.scenario}{batch}"
+
+
+def _settings(cell: Cell) -> tuple[str, ...]:
+    """What can tell cells of one load and target apart, as people are told of it."""
+    shapes = (f"{name} {'x'.join(map(str, shape))}" for name, shape in cell.shapes.items())
+    return (
+        f"model {cell.model.sha256[:_SHA_DIGITS]}",
+        counted(cell.threads, "thread"),
+        cell.lane_words,
+        cell.through,
+        "fallback allowed" if cell.allow_fallback else "",
+        in_words(cell),
+        " ".join(shapes),
+        f"input {cell.input_sha256[:_SHA_DIGITS]}",
+    )
+
+
+def _rank(what: str, cell: Cell, effects: dict[tuple[str, str], Effect]) -> Ranking | None:
     values: dict[str, float] = {}
     for (a, b), effect in effects.items():
         values.setdefault(a, effect.a)
         values.setdefault(b, effect.b)
     if len(values) < 2:
         return None
-    cell = matches[0].a.cell
     order = sorted(values, key=lambda target: values[target], reverse=cell.is_rate)
     steps = [_step(effects, one, other) for one, other in pairwise(order)]
-    batch = f" batch {cell.batch}" if cell.batch > 1 else ""
-    what = f"{cell.model.name} {cell.scenario}{batch}"
     behind = [_step(effects, order[0], other) for other in order[1:]]
     return Ranking(what, tuple(order), tuple(steps), tuple(behind))
 

@@ -196,9 +196,7 @@ def _label(one: Side, *, several_batches: bool, several_machines: bool) -> str:
     parts.append(find_scenario(cell.scenario).label)
     if several_batches:
         parts.append(f"batch {cell.batch}")
-    if cell.lane == "api":
-        parts.append("user API")
-    parts.append(cell.through)
+    parts += [cell.lane_words, cell.through]
     return ", ".join(filter(None, parts))
 
 

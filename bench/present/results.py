@@ -151,18 +151,12 @@ def _groups(records: Sequence[Record]) -> list[tuple[str, list[_Row]]]:
     ]
 
 
-#: The prepared call is what every unlabelled line shows.
-_LANE_LABELS = {"api": "user API", "native": "native loop"}
-
-
 def _label(record: Record, *, several_threads: bool) -> str:
     cell = record.cell
     parts = [printable(cell.target, limit=NAME_LIMIT)]
     parts.append(find_scenario(cell.scenario).label)
     parts.append(in_words(cell))
-    if cell.lane in _LANE_LABELS:
-        parts.append(_LANE_LABELS[cell.lane])
-    parts.append(cell.through)
+    parts += [cell.lane_words, cell.through]
     if several_threads:
         parts.append(f"{cell.threads} thread{'' if cell.threads == 1 else 's'}")
     if cell.allow_fallback:

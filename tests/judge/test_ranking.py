@@ -104,6 +104,57 @@ def test_each_model_variant_and_load_is_ranked_on_its_own() -> None:
     ]
 
 
+def test_an_order_names_the_variant_that_it_is_of() -> None:
+    faster = {"fp32": ("x:cpu", "y:cpu"), "int8-static": ("y:cpu", "x:cpu")}
+    rng = np.random.default_rng(4)
+    records = [
+        measured(noisy(rng, center, 8, 0.005), a_cell(target=target, variant=variant), group="g")
+        for variant, targets in faster.items()
+        for target, center in zip(targets, (1e5, 2e5), strict=True)
+    ]
+    said = ranking_sentences(in_memory(records, suite=RANK))
+    assert [one.partition(" is ")[0] for one in said] == [
+        "fashion-teacher single-stream: x:cpu",
+        "fashion-teacher int8-static single-stream: y:cpu",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        (("threads", 1, 4), (", 1 thread", ", 4 threads")),
+        (("lane", "prepared", "api"), ("", ", user API")),
+        (("allow_fallback", False, True), ("", ", fallback allowed")),
+        (("latency_bound_ns", 1_000_000, 2_000_000), (", p99 ≤ 1.00 ms", ", p99 ≤ 2.00 ms")),
+        (("shapes", {"a": (1, 8)}, {"a": (1, 16)}), (", a 1x8", ", a 1x16")),
+        (("input_sha256", "1" * 64, "2" * 64), (", input 11111111", ", input 22222222")),
+    ],
+)
+def test_cells_of_one_target_that_differ_in_a_setting_have_orders_of_their_own(
+    setting: tuple[str, object, object], told: tuple[str, str]
+) -> None:
+    name, *values = setting
+    rng = np.random.default_rng(4)
+    records = [
+        measured(noisy(rng, center, 8, 0.005), a_cell(target=target, **{name: value}), group="g")
+        for value, targets in zip(values, (("x:cpu", "y:cpu"), ("y:cpu", "x:cpu")), strict=True)
+        for target, center in zip(targets, (1e5, 2e5), strict=True)
+    ]
+    found = rankings(in_memory(records, suite=RANK), 0.02, 0.95)
+    assert [(one.what, one.targets) for one in found] == [
+        (f"fashion-teacher single-stream{told[0]}", ("x:cpu", "y:cpu")),
+        (f"fashion-teacher single-stream{told[1]}", ("y:cpu", "x:cpu")),
+    ]
+
+
+def test_targets_that_each_have_one_cell_are_ranked_whatever_their_threads() -> None:
+    rng = np.random.default_rng(4)
+    cells = [a_cell(target=target, threads=n) for target, n in (("x:cpu", 4), ("y:cuda:0", 0))]
+    records = [measured(noisy(rng, 1e5, 8, 0.005), cell, group="g") for cell in cells]
+    (found,) = rankings(in_memory(records, suite=RANK), 0.02, 0.95)
+    assert found.what == "fashion-teacher single-stream"
+
+
 def test_there_is_no_order_of_one_target() -> None:
     assert ranking_sentences(run_of({"a:cpu": 1e5})) == []
 

@@ -41,9 +41,7 @@ def model_and_variant(cell: Cell) -> str:
 
 def target_words(cell: Cell) -> str:
     """The target, and what sets the cell apart from others on it."""
-    parts = [shown(cell.target)]
-    if cell.lane != "prepared":
-        parts.append({"api": "user API", "native": "native loop"}[cell.lane])
+    parts = [shown(cell.target), cell.lane_words]
     if cell.allow_fallback:
         parts.append("fallback allowed")
     return ", ".join(filter(None, [*parts, cell.through]))
