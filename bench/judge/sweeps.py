@@ -3,10 +3,13 @@ what ended it."""
 
 from __future__ import annotations
 
-from bench.numbers import NAME_LIMIT, printable, rate
+import math
+
+from bench.numbers import NAME_LIMIT, UNSTABLE, printable, rate
 from bench.record.result import SweepEnd
 from bench.record.sweeps import Swept, rates_of, swept
 from bench.spec import AUTO
+from bench.stats.interval import Interval
 from bench.stats.sweep import Knee, find_knee
 from bench.store.run import StoredRun
 from bench.variants import suffix
@@ -54,9 +57,16 @@ def _against(knee: Knee, sweep: Swept) -> str:
     """How it stands to the best batch."""
     if knee.batch == knee.best:
         return ": no smaller batch comes close, and no larger one was better"
-    low, high = (100 * (1 - bound) for bound in (knee.ratio.high, knee.ratio.low))
     best = _rate(sweep, knee.best)
     return (
         f"; the best, {best} at batch {knee.best}, is not distinguishable from it within the "
-        f"margin ({max(0, low):.1f} to {max(0, high):.1f}% more)"
+        f"margin ({_more(knee.ratio.inverse())})"
     )
+
+
+def _more(gain: Interval) -> str:
+    """``0.0 to 4.2% more``, of the best over the knee: the best can't truly be worse."""
+    if not math.isfinite(gain.high):
+        return UNSTABLE
+    low, high = (100 * max(0, bound - 1) for bound in (gain.low, gain.high))
+    return f"{low:.1f} to {high:.1f}% more"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import numpy as np
+import pytest
 from compared_runs import a_header
 from fake_records import TEACHER, a_cell, a_record, an_invocation, estimate
 
 from bench.judge.sweeps import sweep_sentences
 from bench.record.result import Failure, Record, SweepEnd
 from bench.spec import Suite
+from bench.stats.sweep import find_knee
 from bench.store.run import StoredRun
 
 SPREAD = (0.998, 1.0, 1.002, 0.999, 1.001)
@@ -36,6 +40,25 @@ def test_the_knee_of_each_sweep_is_said_with_what_more_would_bring() -> None:
         "10.0 k/s at batch 32, is not distinguishable from it within the margin ("
     )
     assert said.endswith("% more) (measured: 1, 8, 16, 32, 64).")
+
+
+def test_what_the_best_batch_may_bring_more_is_counted_from_the_knee() -> None:
+    """Half the rate at the knee is 100% more at the best batch, not 50%."""
+    cells = {batch: a_cell(TEACHER, "x:cuda:0", "offline", batch) for batch in (8, 16)}
+    rates = {8: (90.0, 110.0, 95.0), 16: (140.0, 100.0, 150.0)}
+    records = []
+    for batch, cell in cells.items():
+        taken = [batch / rate * 1e9 for rate in rates[batch]]
+        invocations = tuple(an_invocation(n, call_ns, cell) for n, call_ns in enumerate(taken))
+        mean = estimate(float(np.mean(rates[batch])))
+        records.append(a_record(cell, taken[0], invocations=invocations, throughput=mean))
+    (said,) = sweep_sentences(a_run(records))
+    found = re.search(r"the knee is at batch 8, .* \(([\d.]+) to ([\d.]+)% more\)", said)
+    assert found is not None
+    of_best_over_knee = find_knee(rates, 0.02, 0.95).ratio.inverse()
+    assert found[1] == "0.0"
+    assert float(found[2]) == pytest.approx(100 * (of_best_over_knee.high - 1), abs=0.1)
+    assert float(found[2]) > 100
 
 
 def test_a_knee_that_is_the_best_batch_says_so() -> None:
