@@ -55,8 +55,8 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Pair:
-    """One model against another on one target; what could not be compared is None, and
-    ``missing`` says why."""
+    """One model against another on one target; what could not be compared is None, and ``missing``
+    says why the latencies are not, unless throughputs alone were measured."""
 
     model: str
     other: str
@@ -72,6 +72,16 @@ class Pair:
     throughput: Ratio | None = None
     accuracy: Change | None = None
     missing: str = ""
+
+    @property
+    def speed(self) -> Ratio | None:
+        """What sentences tell: the speed-up, or the throughput's ratio where there is none."""
+        return self.throughput if self.speedup is None else self.speedup
+
+    @property
+    def by_throughput(self) -> bool:
+        """Whether `speed` is of throughputs."""
+        return self.speedup is None and self.throughput is not None
 
     @property
     def contended(self) -> bool:
@@ -161,6 +171,9 @@ def compare_on_target(
     size, other_size = cell.model.file_bytes, other.model.file_bytes
     alone = _same_load(mine, theirs, "latency", min)
     offline = _same_load(mine, theirs, "throughput", max)
+    speedup = time_ratio(alone, lambda i: i.median_ns)
+    throughput = time_ratio(offline, lambda i: i.query_ns)
+    known = speedup is not None or (alone is None and throughput is not None)
     return Pair(
         model=cell.model.name,
         other=other.model.name,
@@ -171,11 +184,11 @@ def compare_on_target(
         size_ratio=other_size / size if size else float("nan"),
         file_bytes=size,
         other_file_bytes=other_size,
-        speedup=time_ratio(alone, lambda i: i.median_ns),
+        speedup=speedup,
         floor_speedup=time_ratio(alone, lambda i: i.floor_ns),
-        throughput=time_ratio(offline, lambda i: i.query_ns),
+        throughput=throughput,
         accuracy=_accuracy_change(mine, theirs, change),
-        missing=_why_no_speed(alone, mine, theirs),
+        missing="" if known else _why_no_speed(alone or offline, mine, theirs),
     )
 
 
@@ -234,19 +247,21 @@ def _ratio(
 
 
 def _why_no_speed(
-    alone: tuple[Record, Record] | None, mine: Sequence[Record], theirs: Sequence[Record]
+    both: tuple[Record, Record] | None, mine: Sequence[Record], theirs: Sequence[Record]
 ) -> str:
-    for record in (*mine, *theirs):
-        if record.simulated:
-            return "simulated"
-    for record in alone or ():
+    if any(record.simulated for record in (*mine, *theirs)):
+        return "simulated"
+    if both is None:
+        return "not measured"
+    for record in both:
+        name = printable(record.cell.model.name, limit=NAME_LIMIT)
         if record.failure is not None:
-            return f"{printable(record.cell.model.name, limit=NAME_LIMIT)} failed"
+            return f"{name} failed"
         if record.wrong:
-            return f"{printable(record.cell.model.name, limit=NAME_LIMIT)} is WRONG"
+            return f"{name} is WRONG"
         if record.partial:
-            return f"{printable(record.cell.model.name, limit=NAME_LIMIT)} was stopped early"
-    return "" if alone else "not measured"
+            return f"{name} was stopped early"
+    return "too few invocations"
 
 
 def _accuracy_change(

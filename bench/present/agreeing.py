@@ -12,9 +12,8 @@ from bench.present.pairs import (
     accuracy_words,
     by_heading,
     change_words,
-    object_of,
+    outcome_words,
     sentence,
-    subject,
 )
 
 
@@ -39,10 +38,8 @@ def pair_sentences(pairs: Sequence[Pair]) -> list[str]:
 
 def _outcome(pair: Pair) -> tuple[object, ...]:
     """What targets agree in. One whose median and best disagree is told on its own."""
-    if pair.speedup is None:
-        speed: object = pair.missing or "too few invocations"
-    else:
-        speed = pair.target if pair.contended else pair.speedup.verdict
+    verdict = pair.speed.verdict if pair.speed else ""
+    speed = pair.target if pair.contended else (pair.by_throughput, verdict, pair.missing)
     change = pair.accuracy
     if change is None:
         return speed, None
@@ -58,20 +55,11 @@ def _joint(pairs: Sequence[Pair], *, whole: bool) -> str:
     targets = [printable(pair.target, limit=NAME_LIMIT) for pair in pairs]
     every = "both targets" if len(targets) == 2 else f"all {len(targets)} targets"
     where = every if whole else _listed(targets)
-    model, other = subject(first), object_of(first)
     accuracy = _joint_accuracy([pair.accuracy for pair in pairs])
-    established = first.accuracy is not None and first.accuracy.significant
-    if first.speedup is None:
-        why = first.missing or "too few invocations"
-        difference = f"{model} against {other}: {accuracy}" if first.accuracy else accuracy
-        return f"On {where} no speed is compared ({why}); {difference}."
-    times, doubt = _between([pair.speedup for pair in pairs if pair.speedup is not None])
-    if first.speedup.verdict == "unclear":
-        told = ", ".join(filter(None, (times, doubt)))
-        speed = f"no speed difference was established between {model} and {other} ({told})"
-        return f"On {where} {speed}; {f'{model} is ' if established else ''}{accuracy}."
-    joint, unstable = " and" if established else ";", f" ({doubt})" if doubt else ""
-    return f"On {where} {model} is {times}{unstable} as fast as {other}{joint} {accuracy}."
+    times, doubt = _between([pair.speed for pair in pairs if pair.speed is not None])
+    if doubt:
+        times = f"{times} ({doubt})"
+    return outcome_words(where, first, times, accuracy)
 
 
 def _joint_accuracy(changes: Sequence[Change | None]) -> str:
@@ -93,6 +81,8 @@ def _joint_accuracy(changes: Sequence[Change | None]) -> str:
 def _between(found: Sequence[Ratio]) -> tuple[str, str]:
     """``9.1x to 35.0x``, as the table shows them; once where both ends read the same; and which of
     them the table calls unstable."""
+    if not found:
+        return "", ""
     ends = (min(found, key=lambda r: r.value), max(found, key=lambda r: r.value))
     low, high = (ratio(r.value, r.low, r.high).partition(" ")[0] for r in ends)
     unstable = sum(is_unstable(r.value, r.low, r.high) for r in found)

@@ -29,7 +29,7 @@ from bench.numbers import (
 from bench.present.ci.tables import Table
 from bench.present.columns import DEAL_COLUMNS
 from bench.present.layout import TIED, Figure, Line, lay_out, wrap
-from bench.present.pairs import change_words
+from bench.present.pairs import by_what, change_words
 from bench.record.result import Estimate, Record
 from bench.stats.interval import Interval
 from bench.variants import in_words, suffix
@@ -277,7 +277,7 @@ def superlative(cost: Cost) -> str:
 
 def _offer_words(offer: Offer, original: str, deal: Deal) -> str:
     """``the distilled x is 9.8x as fast as y and 2.1 points less accurate``."""
-    speed, change = offer.pair.speedup, offer.pair.accuracy
+    speed, change = offer.pair.speed, offer.pair.accuracy
     if speed is None or change is None:
         return ""
     times = ratio(speed.value, speed.low, speed.high)
@@ -285,6 +285,7 @@ def _offer_words(offer: Offer, original: str, deal: Deal) -> str:
     if speed.verdict == "unclear":
         fast, than = f"not measurably faster or slower ({times})", "than"
     other = f" {than} {printable(original, limit=NAME_LIMIT)}" if offer.kind == "distilled" else ""
+    other += by_what(offer.pair)
     lost = _lost_words(change, deal.negligible(change.metric))
     return f"{_offered(offer)} is {fast}{other} and {lost}"
 

@@ -150,30 +150,47 @@ def _accuracy_figures(change: Change | None) -> dict[str, Figure]:
 
 def sentence(pair: Pair) -> str:
     """What was found about one pair on one target, in plain words."""
-    target, model, other = _name(pair.target), subject(pair), object_of(pair)
-    accuracy = accuracy_words(pair.accuracy)
-    established = pair.accuracy is not None and pair.accuracy.significant
-    if pair.speedup is None:
-        why = pair.missing or "too few invocations"
+    found = pair.speed
+    times = ratio(found.value, found.low, found.high) if found else ""
+    return outcome_words(_name(pair.target), pair, times, accuracy_words(pair.accuracy))
+
+
+def outcome_words(where: str, pair: Pair, times: str, accuracy: str) -> str:
+    """The sentence of a pair, or of several with the same outcome: ``times`` is how many times as
+    fast, ``accuracy`` how accuracies differ."""
+    model, other = subject(pair), object_of(pair)
+    if pair.speed is None:
         difference = f"{model} against {other}: {accuracy}" if pair.accuracy else accuracy
-        return f"On {target} no speed is compared ({why}); {difference}."
-    if pair.speedup.verdict == "unclear":
-        found = ratio(pair.speedup.value, pair.speedup.low, pair.speedup.high)
-        interval = found.replace(" (", "," + TIED).rstrip(")")
-        speed = f"no speed difference was established between {model} and {other} ({interval})"
-        return f"On {target} {speed}; {f'{model} is ' if established else ''}{accuracy}."
+        return f"On {where} no speed is compared ({pair.missing}); {difference}."
+    established = pair.accuracy is not None and pair.accuracy.significant
+    if pair.speed.verdict == "unclear":
+        what = "throughput" if pair.by_throughput else "speed"
+        interval = times.replace(" (", "," + TIED).removesuffix(")")
+        speed = f"no {what} difference was established between {model} and {other} ({interval})"
+        speed += latency_missing(pair)
+        return f"On {where} {speed}; {f'{model} is ' if established else ''}{accuracy}."
     joint = " and" if established else ";"
-    return f"On {target} {model} {_speed_words(pair, pair.speedup)}{joint} {accuracy}."
+    return f"On {where} {model} is {_speed_words(pair, times)}{joint} {accuracy}."
 
 
-def _speed_words(pair: Pair, found: Ratio) -> str:
+def _speed_words(pair: Pair, times: str) -> str:
     other = object_of(pair)
-    if pair.contended and pair.floor_speedup is not None:
+    if pair.contended and pair.speedup is not None and pair.floor_speedup is not None:
         return (
-            f"is {ratio(found.value)} as fast as {other} at the median but "
+            f"{ratio(pair.speedup.value)} as fast as {other} at the median but "
             f"{ratio(pair.floor_speedup.value)} at its best (so it depends on the machine's load)"
         )
-    return f"is {ratio(found.value, found.low, found.high)} as fast as {other}"
+    return f"{times} as fast as {other}{by_what(pair)}{latency_missing(pair)}"
+
+
+def by_what(pair: Pair) -> str:
+    """`` in throughput`` behind how fast a model is, where latencies are not what says it."""
+    return " in throughput" if pair.by_throughput else ""
+
+
+def latency_missing(pair: Pair) -> str:
+    """Why throughputs are told although latencies were measured; empty where it is otherwise."""
+    return f" (no latency is compared: {pair.missing})" if pair.speed and pair.missing else ""
 
 
 def accuracy_words(change: Change | None) -> str:

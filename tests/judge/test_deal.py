@@ -178,6 +178,12 @@ def at_batch(model: ModelIdentity, scenario: str, batch: int, ns: float) -> Reco
     return a_record(cell, ns)
 
 
+def test_offers_of_a_run_of_throughputs_alone_are_told_by_these() -> None:
+    found = [at_batch(model, "offline", 32, ns) for model, ns in ((TEACHER, 2e6), (STUDENT, 2e5))]
+    said = sentences(make_deal(found, change, "throughput"))
+    assert "as fast as fashion-teacher in throughput and " in said[1]
+
+
 def test_latency_is_paid_at_the_smallest_batch_and_throughput_at_the_largest() -> None:
     for order in (1, -1):
         loads = [(scenario, b) for scenario in ("single-stream", "offline") for b in (1, 8)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -261,6 +262,46 @@ def test_one_invocation_is_too_few_for_a_speedup() -> None:
     pair = only_pair(measured({0: 270e3}), measured({0: 27e3}, STUDENT))
     assert pair.speedup is None
     assert "no speed is compared (too few invocations)" in sentence(pair)
+
+
+def rates(model: object, times_ns: dict[int, float]) -> Record:
+    cell = a_cell(model, scenario="offline", batch=32)  # type: ignore[arg-type]
+    invocations = tuple(an_invocation(i, m, cell) for i, m in times_ns.items())
+    return a_record(cell, invocations=invocations, accuracy=None)
+
+
+def test_where_throughputs_alone_were_measured_they_are_told() -> None:
+    pair = only_pair(rates(TEACHER, drifting(270e4)), rates(STUDENT, drifting(27e4)))
+    assert (pair.speedup, pair.missing) == (None, "")
+    assert re.fullmatch(
+        r"On onnxruntime:cpu fashion-student is (9\.\d|10\.\d)x \([\d.]+–[\d.]+\) as fast as "
+        r"fashion-teacher in throughput; accuracy was not compared\.",
+        sentence(pair),
+    )
+    (row,) = pair_rows([pair])
+    assert "in throughput" in str(row["sentence"])
+    assert not row["missing"]
+
+
+def test_throughputs_that_can_not_be_told_apart_are_called_so() -> None:
+    pair = only_pair(
+        rates(TEACHER, {0: 270e3, 1: 240e3, 2: 300e3}),
+        rates(STUDENT, {0: 250e3, 1: 290e3, 2: 260e3}),
+    )
+    assert "no throughput difference was established between fashion-student and" in sentence(pair)
+
+
+def test_why_no_latency_is_compared_is_said_beside_the_throughput() -> None:
+    alone = a_failure(a_cell(TEACHER)), measured(drifting(27e3), STUDENT)
+    offline = rates(TEACHER, drifting(270e4)), rates(STUDENT, drifting(27e4))
+    said = sentence(only_pair(*alone, *offline))
+    assert " in throughput (no latency is compared: fashion-teacher failed); " in said
+
+
+def test_a_failure_is_the_reason_whatever_the_load() -> None:
+    failed = a_failure(a_cell(TEACHER, scenario="offline", batch=32))
+    pair = only_pair(failed, rates(STUDENT, drifting(27e4)))
+    assert pair.missing == "fashion-teacher failed"
 
 
 def test_the_sentence_of_a_faster_and_less_accurate_student() -> None:

@@ -65,6 +65,15 @@ def test_what_was_not_compared_is_said_once_for_each_reason() -> None:
     ]
 
 
+def test_targets_whose_throughputs_alone_are_known_share_a_sentence_of_their_own() -> None:
+    by_rate = [a_pair(t, None, throughput=FASTER) for t in ("a:cpu", "b:cpu")]
+    found = [said.replace("\u00a0", " ") for said in pair_sentences([*by_rate, a_pair("c", FAST)])]
+    assert [each.partition(";")[0] for each in found] == [
+        "On a:cpu and b:cpu small is 35.0x as fast as large in throughput",
+        "On c small is 9.1x (8.5–9.9) as fast as large",
+    ]
+
+
 def test_a_target_whose_best_case_disagrees_is_told_on_its_own() -> None:
     contended = a_pair("b:cpu", FAST, floor_speedup=times(0.5, 0.4, 0.6))
     found = pair_sentences([a_pair("a:cpu", FAST), contended, a_pair("c:cpu", FAST)])

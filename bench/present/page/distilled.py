@@ -98,7 +98,7 @@ def _likenesses(run: StoredRun) -> tuple[list[Titled], list[str]]:
 
 
 def _tells(pair: Pair) -> bool:
-    return pair.speedup is not None or pair.accuracy is not None
+    return pair.speed is not None or pair.accuracy is not None
 
 
 def _label(pair: Pair) -> str:
@@ -124,30 +124,33 @@ def _both(pair: Pair) -> tuple[str, str]:
 
 
 def _speedups(pairs: Sequence[Pair], palette: Palette, name: str) -> Picture | None:
-    found = [pair for pair in pairs if pair.speedup is not None]
+    """Of latencies; of throughputs where no latencies are compared."""
+    by_latency = [(pair, pair.speedup) for pair in pairs if pair.speedup is not None]
+    by_rate = [(pair, pair.throughput) for pair in pairs if pair.throughput is not None]
+    found = by_latency or by_rate
     if not found:
         return None
     lanes = []
-    for pair in found[:MOST_LANES]:
-        speedup = pair.speedup
-        assert speedup is not None
+    for pair, speed in found[:MOST_LANES]:
         label = in_picture(_label(pair))
         hover = (
-            f"<b>{label}</b><br>{ratio(speedup.value, speedup.low, speedup.high)}: "
-            f"{speedup.verdict}<br>{'paired, ' if speedup.paired else ''}"
-            f"{speedup.invocations} invocations"
+            f"<b>{label}</b><br>{_ratio_words(speed)}: "
+            f"{speed.verdict}<br>{'paired, ' if speed.paired else ''}"
+            f"{speed.invocations} invocations"
         )
-        dot = _dot(speedup.interval, hover, pair, palette)
-        value, _, _ = ratio(speedup.value).partition(" ")
+        dot = _dot(speed.interval, hover, pair, palette)
+        value, _, _ = ratio(speed.value).partition(" ")
         lanes.append(Lane(in_picture(pair.target), (dot,), in_picture(_names(pair)), value))
-    axis = Axis("Speed-up, times (log scale)", log=True, reference=1.0, suffix="x")
+    title = "Speed-up" if by_latency else "Throughput"
+    axis = Axis(f"{title}, times (log scale)", log=True, reference=1.0, suffix="x")
     spec, height = dot_plot(lanes, axis)
-    best = max(found, key=lambda pair: pair.speedup.value if pair.speedup else 0)
+    pair, largest = max(found, key=lambda each: each[1].value)
+    times = "How many times as fast as" if by_latency else "How many times the throughput of"
     return Picture(
         name=name,
-        title="Speed-up",
-        words="How many times as fast as the model after the slash; right of the dotted line is "
-        f"faster. The largest: {_label(best)}, {_ratio_words(best.speedup)}."
+        title=title,
+        words=f"{times} the model after the slash; right of the dotted line is "
+        f"faster. The largest: {_label(pair)}, {_ratio_words(largest)}."
         f"{cut_words(len(lanes), len(found), 'pairs')}",
         spec=checked(spec),
         table=_table(pairs, f"{name}-data"),

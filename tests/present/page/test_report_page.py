@@ -214,6 +214,15 @@ def test_a_simulated_device_has_accuracy_and_is_never_timed_or_ranked(page: Page
     assert any("simulated device" in text for text in page.runs[0].sure)
 
 
+def test_pairs_whose_throughputs_alone_were_measured_are_told_and_drawn() -> None:
+    cells = [a_cell(model, "x:cpu", "offline", 32) for model in (TEACHER, STUDENT)]
+    records = [a_record(cell, ns) for cell, ns in zip(cells, (27e5, 27e4), strict=True)]
+    page = make_page([in_memory(records)])
+    drawn = picture(page, "a-speedup")
+    assert drawn.title == "Throughput"
+    assert "as fast as fashion-teacher in throughput" in render(page)
+
+
 def test_a_slash_in_a_name_moves_nothing_into_the_next_column() -> None:
     teacher = TEACHER.model_copy(update={"name": "a / b · c"})
     student = STUDENT.model_copy(update={"name": "d / e", "distilled_from": teacher.name})
