@@ -8,7 +8,8 @@ content of the model or of the input alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -17,13 +18,15 @@ from bench.cell import Cell
 from bench.defaults import CONFIDENCE, MARGIN
 from bench.discover import nearest
 from bench.errors import SpecError
-from bench.record.result import Estimate, Record
+from bench.record.result import Estimate, Foreign, Record
 from bench.stats.interval import FEWEST_INVOCATIONS, Interval, unpaired_ratio_interval
 from bench.stats.multiple import simultaneous_confidence
 from bench.stats.steps import fewest_runs, find_steps, log_error
 from bench.store.frames import Finished, Paths, read_finished_runs
 from bench.store.machines import by_machine
 
+#: Why a run that has a cell's record has no point of its history, as it is told.
+FAILED, WRONG, NO_INTERVAL, NO_FIGURE = "failed", "WRONG", "no interval", "no figure"
 _UNKNOWN = "unknown machine"  #: what all are called of which nothing is recorded
 #: A cell, the hardware, and the machine's name.
 _Key = tuple[str, str | None, str]
@@ -48,10 +51,12 @@ class Point:
 @dataclass(frozen=True)
 class Change:
     """An established step: before and at point ``index``. ``ratio`` is after over before, of the
-    figure; ``canary`` that of the canary's time. ``slower`` is what it means."""
+    figure, ``times`` of times, whatever the figure: below 1 is faster. ``canary`` is that of the
+    canary's time. ``slower`` is what it means."""
 
     index: int
     ratio: Interval
+    times: Interval
     slower: bool
     p: float
     canary: Interval | None
@@ -79,11 +84,17 @@ class Series:
     machine_id: str | None
     cpu_model: str | None
     points: tuple[Point, ...]
-    failed: int  #: runs in which the cell failed
+    #: runs that have no point, by why: `FAILED`, `WRONG`, `NO_INTERVAL`, `NO_FIGURE`
+    absent: Mapping[str, int]
     machine: str = ""  #: its name
     changes: tuple[Change, ...] = ()
     why_none: str = ""  #: why no step can be told, where that is so
     breaks: tuple[Break, ...] = ()  #: of several series that were `joined`
+
+    @property
+    def failed(self) -> int:
+        """Runs in which the cell failed."""
+        return self.absent.get(FAILED, 0)
 
     @property
     def marks(self) -> tuple[Change | Break, ...]:
@@ -142,7 +153,7 @@ def _series(runs: Iterable[Finished], selection: Selection) -> list[Series]:
     """One for each cell and machine, in the order in which they first appear."""
     points: dict[_Key, list[Point]] = {}
     about: dict[_Key, tuple[Record, Finished]] = {}
-    failed: dict[_Key, int] = {}
+    absent: dict[_Key, Counter[str]] = {}
     every = list(runs)
     machines = {id(run): m.name for m, mine in by_machine(every).items() for run in mine}
     for run in every:
@@ -158,7 +169,7 @@ def _series(runs: Iterable[Finished], selection: Selection) -> list[Series]:
             about.setdefault(key, (record, run))
             point = _point(run, record)
             if point is None:
-                failed[key] = failed.get(key, 0) + 1
+                absent.setdefault(key, Counter())[_why_absent(record)] += 1
             else:
                 points.setdefault(key, []).append(point)
     return [
@@ -170,7 +181,7 @@ def _series(runs: Iterable[Finished], selection: Selection) -> list[Series]:
             machine=key[2],
             cpu_model=run.header.facts.get("cpu_model"),
             points=tuple(sorted(points.get(key, []), key=lambda point: point.created_at)),
-            failed=failed.get(key, 0),
+            absent=absent.get(key, {}),
         )
         for key, (record, run) in about.items()
     ]
@@ -199,15 +210,32 @@ def _point(run: Finished, record: Record) -> Point | None:
 
 def _figure(record: Record) -> tuple[float, float | None, float | None, float] | None:
     if record.foreign is not None:
-        found = record.foreign
-        value = found.mean_ns if found.median_ns is None else found.median_ns
+        value = _foreign_figure(record.foreign, rate=record.cell.is_rate)
         return None if value is None else (value, None, None, CONFIDENCE)
+    if record.standing != "ok":
+        return None
     estimate: Estimate | None = record.throughput if record.cell.is_rate else None
     if not record.cell.is_rate and record.latency is not None:
         estimate = record.latency.median_ns
-    if estimate is None or record.standing != "ok":
+    if estimate is None:
         return None
     return estimate.value, estimate.low, estimate.high, estimate.confidence
+
+
+def _foreign_figure(found: Foreign, *, rate: bool) -> float | None:
+    if rate:
+        return found.throughput_per_s
+    return found.mean_ns if found.median_ns is None else found.median_ns
+
+
+def _why_absent(record: Record) -> str:
+    """Why a record has no point, in as few words as do."""
+    if record.standing == "failed":
+        return FAILED
+    if record.standing == "wrong":
+        return WRONG
+    lone = record.lone_ns if record.lone_rate is None else record.lone_rate
+    return NO_FIGURE if lone is None else NO_INTERVAL
 
 
 def _text(value: Any) -> str | None:
@@ -238,10 +266,17 @@ def _with_changes(series: Series, confidence: float, margin: float) -> Series:
     for place, step in enumerate(steps):
         before, after = points[edges[place] : step.index], points[step.index : edges[place + 2]]
         ratio = unpaired_ratio_interval([p.value for p in before], [p.value for p in after])
+        times = ratio.inverse() if series.cell.is_rate else ratio
         slower = (step.log_ratio > 0) != series.cell.is_rate
         changes.append(
             Change(
-                step.index, ratio, slower, step.p, _canary(before, after), _changed(before, after)
+                step.index,
+                ratio,
+                times,
+                slower,
+                step.p,
+                _canary(before, after),
+                _changed(before, after),
             )
         )
     return replace(series, changes=tuple(changes))
@@ -314,7 +349,7 @@ def _joined(group: Sequence[Series]) -> Series:
     return replace(
         placed[-1][1],
         points=tuple(point for point, _ in placed),
-        failed=sum(one.failed for one in group),
+        absent=sum((Counter(one.absent) for one in group), Counter()),
         changes=tuple(sorted(changes, key=lambda change: change.index)),
         breaks=tuple(breaks),
     )

@@ -98,9 +98,9 @@ def _where(series: Series, *, several_machines: bool) -> str:
     if series.points:
         first, last = (printable(p.created_at[:10]) for p in (series.points[0], series.points[-1]))
         when = f", {first}" if first == last else f", {first} to {last}"
-    failed = f"; failed in {series.failed} more" if series.failed else ""
+    absent = "".join(f"; {why} in {count} more" for why, count in series.absent.items())
     runs = f"{count} run{'s' * (count != 1)}"
-    return f"{printable(machine, limit=80)}{cpu}: {runs}{when}{failed}"
+    return f"{printable(machine, limit=80)}{cpu}: {runs}{when}{absent}"
 
 
 def _unit(series: Series) -> Unit:
@@ -150,16 +150,16 @@ def _break_words(series: Series, mark: Break) -> str:
 
 
 def _change_words(series: Series, change: Change) -> str:
-    """``2026-01-20: 1.31x (1.29–1.33) the latency, slower (p = 0.001); commit a → b.``"""
+    """``2026-01-20: slower, 0.76x (0.75–0.78) as fast (p = 0.001); commit a → b.``"""
     point = series.points[change.index]
-    what = "throughput" if series.cell.is_rate else "latency"
-    interval = ratio(change.ratio.estimate, change.ratio.low, change.ratio.high)
+    speed = change.times.inverse()
+    interval = ratio(speed.estimate, speed.low, speed.high)
     word = "slower" if change.slower else "faster"
     changed = "; ".join(
         f"{name} {_short(name, a)} → {_short(name, b)}" for name, a, b in change.changed
     )
     text = (
-        f"{printable(point.created_at[:10])}: {word}, {interval} the {what} "
+        f"{printable(point.created_at[:10])}: {word}, {interval} as fast "
         f"({p_value(change.p)}); first in {printable(point.run, limit=NAME_LIMIT)}"
     )
     text += f"; {printable(changed, limit=NAME_LIMIT)}" if changed else ""
@@ -224,6 +224,7 @@ def _series_row(series: Series) -> dict[str, object]:
         "unit": "samples/s" if cell.is_rate else "ns",
         "points": [vars(point) for point in series.points],
         "failed": series.failed,
+        "absent": dict(series.absent),
         "steps": [_change_row(series, change) for change in series.changes],
         "no_step_because": series.why_none or None,
     }
@@ -238,6 +239,9 @@ def _change_row(series: Series, change: Change) -> dict[str, object]:
         "ratio": change.ratio.estimate,
         "ratio_low": change.ratio.low,
         "ratio_high": change.ratio.high,
+        "time_ratio": change.times.estimate,
+        "time_ratio_low": change.times.low,
+        "time_ratio_high": change.times.high,
         "slower": change.slower,
         "p": change.p,
         "canary_ratio": canary.estimate if canary else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,22 @@ import numpy as np
 import pytest
 from compared_runs import MACHINE, on_disk
 from conftest import Bench
-from fake_records import STUDENT, TEACHER, a_cell, a_failure, a_record, estimate
+from fake_records import (
+    STUDENT,
+    TEACHER,
+    a_cell,
+    a_failed_check,
+    a_failure,
+    a_record,
+    an_invocation,
+    estimate,
+)
 from scipy import stats
 
 from bench.errors import SpecError
 from bench.judge.history import Break, Selection, Series, history, joined
 from bench.present.history import history_json, history_text, sparkline
+from bench.record.result import Foreign, Record
 from bench.store.interchange.foreign import read_foreign, store
 from bench.store.interchange.formats import READERS
 
@@ -122,7 +133,9 @@ def test_a_regression_is_told_with_its_commit_and_size(tmp_path: Path) -> None:
     assert change.ratio.low < 1.2 < change.ratio.high
     assert change.changed == (("commit", "0012" * 10, "0013" * 10),)
     text = history_text([series], 80).plain
-    assert "2026-01-13: slower, 1.19x" in " ".join(text.split())
+    assert change.times == change.ratio
+    found = " ".join(text.split())
+    assert re.search(r"2026-01-13: slower, 0\.8\d+x \(0\.8\d+–0\.8\d+\) as fast \(p", found)
     assert "commit 00120012 → 00130013" in " ".join(text.split())
 
 
@@ -147,6 +160,11 @@ def test_a_faster_run_is_a_step_that_is_not_slower(tmp_path: Path) -> None:
     (rate,) = one(tmp_path, Selection(scenario="offline")).changes
     assert (latency.slower, rate.slower) == (False, False)
     assert latency.ratio.high < 1 < rate.ratio.low
+    assert latency.times.high < 1
+    assert rate.times.high < 1
+    for scenario in ("single-stream", "offline"):
+        text = history_text([one(tmp_path, Selection(scenario=scenario))], 120).plain
+        assert re.search(r": faster, 1\.2\dx \(.*\) as fast \(p", text)
 
 
 def test_two_steps_are_each_measured_between_their_neighbours(tmp_path: Path) -> None:
@@ -249,6 +267,45 @@ def test_a_run_in_which_the_cell_failed_is_counted_and_no_point(tmp_path: Path) 
     on_disk(tmp_path, [a_failure()], created_at="2026-01-02T03:00:00+00:00", facts=facts)
     series = one(tmp_path)
     assert (len(series.points), series.failed) == (1, 1)
+
+
+def test_why_a_run_has_no_point_is_told(tmp_path: Path) -> None:
+    lone = a_record(latency=None, invocations=(an_invocation(0, 2.7e5, a_cell()),))
+    wrong = a_record(checks=(a_failed_check("placement", "on the CPU"),))
+    assert (lone.standing, wrong.standing) == ("ok", "wrong")
+    none = a_record(latency=None)
+    for day, record in enumerate((a_record(), lone, lone, a_failure(), wrong, none), 1):
+        on_disk(tmp_path, [record], created_at=f"2026-01-{day:02}T03:00:00+00:00")
+    series = one(tmp_path)
+    absent = {"no interval": 2, "failed": 1, "WRONG": 1, "no figure": 1}
+    assert (len(series.points), series.failed, series.absent) == (1, 1, absent)
+    text = " ".join(history_text([series], 80).plain.split())
+    assert "1 run, 2026-01-01; no interval in 2 more; failed in 1 more; WRONG in 1 more;" in text
+    (row,) = history_json([series], [])["series"]  # type: ignore[misc,attr-defined]
+    assert (row["failed"], row["absent"]) == (1, absent)
+
+
+def foreign_rate(folder: Path, day: int, ns: float, **changes: Any) -> None:
+    cell = a_cell(TEACHER, "benchmark_app:CPU", "offline", 8)
+    values = {"median_ns": ns, "throughput_per_s": 8e9 / ns} | changes
+    found = Foreign(tool="benchmark_app", source="x", name="n", **values)
+    record = Record(cell_id=cell.id, cell=cell, status="ok", stop="foreign", foreign=found)
+    on_disk(folder, [record], created_at=f"2026-01-{day:02}T03:00:00+00:00")
+
+
+def test_the_figure_of_another_tool_is_a_rate_where_the_scenario_is_judged_by_one(
+    tmp_path: Path,
+) -> None:
+    for day in range(1, 13):
+        foreign_rate(tmp_path, day, (1e6 if day <= 6 else 2e6) * (1 + day % 3 / 1000))
+    foreign_rate(tmp_path, 13, 1e6, throughput_per_s=None)
+    series = one(tmp_path, Selection())
+    assert series.points[0].value == pytest.approx(8e9 / 1.001e6)
+    assert series.absent == {"no figure": 1}
+    (change,) = series.changes
+    assert change.slower
+    assert change.times.low > 1
+    assert "slower, 0.5" in history_text([series], 80).plain
 
 
 def test_foreign_results_have_a_history_too(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def cell_page(site: Path, model: str) -> str:
 
 def test_a_step_is_marked_where_history_finds_it(site: Path) -> None:
     index = words((site / "index.html").read_text())
-    assert "fashion-teacher onnxruntime:cpu, single-stream : 2026-01-09: slower, 1.3" in index
+    assert "fashion-teacher onnxruntime:cpu, single-stream : 2026-01-09: slower, 0.7" in index
     assert "commit aaaaaaaa → bbbbbbbb" in index
     assert "fashion-student onnxruntime:cpu, single-stream :" not in index
     teacher, student = (cell_page(site, name) for name in ("fashion-teacher", "fashion-student"))
