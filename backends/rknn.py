@@ -21,7 +21,7 @@ from typing import Any, Callable, ClassVar, Mapping
 import numpy as np
 
 from bench.backend import Device, Feeds, ModelFile, Options, Placement, TensorSpec
-from bench.errors import BenchError, OutOfMemory, Unavailable, Unsupported
+from bench.errors import BenchError, OutOfMemory, Unavailable, Unsupported, without_stop
 
 from .shared import tiny
 from .shared.checks import (
@@ -229,6 +229,6 @@ def _touches(chip: str) -> bool:
 def _explain(error: Exception, where: str, what: str) -> BenchError:
     """The toolkit's error holds a traceback; its last line is the cause."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    reason = lines[-1][:300].rstrip(".") if lines else type(error).__name__
+    reason = without_stop(lines[-1][:300]) if lines else type(error).__name__
     kind = OutOfMemory if is_out_of_memory(error) else Unsupported
     return kind(f"{where}: rknn: {what}: {reason}.")

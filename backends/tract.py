@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any, Callable, ClassVar, Mapping, Sequence
 
 from bench.backend import Device, Feeds, ModelFile, Options, Placement, TensorSpec
-from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupported
+from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupported, without_stop
 
 from .shared.checks import (
     Array,
@@ -275,4 +275,4 @@ def _reason(text: str) -> str:
     told, _, _ = text.partition("Stack backtrace:")
     lines = [line.strip() for line in told.splitlines() if line.strip()]
     lines = [re.sub(r"^\d+: ", "", line) for line in lines if line != "Caused by:"]
-    return ": ".join(dict.fromkeys([lines[0], lines[-1]])).rstrip(".") if lines else "no reason"
+    return without_stop(": ".join(dict.fromkeys([lines[0], lines[-1]]))) if lines else "no reason"

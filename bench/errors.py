@@ -152,7 +152,18 @@ def with_trace(error: _Error, cause: BaseException) -> _Error:
     return error
 
 
+def without_stop(text: str) -> str:
+    """A message without its full stop, to be said inside a sentence; all other dots are part of
+    what it quotes, as in ``../..``."""
+    return text[:-1] if text.endswith(".") and not text.endswith("..") else text
+
+
+def as_sentence(text: str) -> str:
+    """A message with a full stop, unless it ends like a sentence already."""
+    return text if text.endswith((".", "?", "!", "…")) else f"{text}."
+
+
 def first_line(error: BaseException) -> str:
     """``RuntimeError: what happened``, without a full stop."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {without_stop(lines[0])}" if lines else type(error).__name__

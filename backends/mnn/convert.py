@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.errors import Unsupported
+from bench.errors import Unsupported, as_sentence
 
 
 def convert(path: Path, converted: Path, where: str) -> None:
@@ -34,4 +34,4 @@ def convert(path: Path, converted: Path, where: str) -> None:
         raise Unsupported(f"{where}: mnn's converter crashed on this model ({name}).")
     lines = [line for line in text.splitlines() if "rror" in line or "failed" in line.lower()]
     reason = re.sub(r"^\[[\d:]+\] :\d+: ", "", lines[0]) if lines else "no reason given"
-    raise Unsupported(f"{where}: mnn's converter refused it: {reason.strip().rstrip('.')}.")
+    raise Unsupported(f"{where}: mnn's converter refused it: {as_sentence(reason.strip())}")

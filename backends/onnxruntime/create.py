@@ -6,7 +6,15 @@ import re
 from dataclasses import replace
 from typing import Any, Sequence
 
-from bench.errors import BenchError, NotInBuild, OutOfMemory, SpecError, Unavailable, Unsupported
+from bench.errors import (
+    BenchError,
+    NotInBuild,
+    OutOfMemory,
+    SpecError,
+    Unavailable,
+    Unsupported,
+    as_sentence,
+)
 
 from ..shared import tiny
 from ..shared.captured import captured_stderr
@@ -139,5 +147,4 @@ def _node_count(session: Any) -> int:
 
 def _sentence(recipe: Recipe, lines: Sequence[str], otherwise: str) -> str:
     cause = cause_in(lines) or cause_in([otherwise]) or without_place(otherwise)
-    cause = cause.strip().rstrip(".")
-    return f"{recipe.target} is not available: {cause}."
+    return f"{recipe.target} is not available: {as_sentence(cause.strip())}"

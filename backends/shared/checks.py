@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.backend import Feeds, ModelFile, TensorSpec
-from bench.errors import SpecError, Unsupported
+from bench.errors import SpecError, Unsupported, without_stop
 
 Array = np.ndarray[Any, Any]
 
@@ -133,4 +133,4 @@ def is_out_of_memory(error: BaseException) -> bool:
 def first_line(error: BaseException) -> str:
     """The first line of an error that says something, without its full stop."""
     lines = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in lines if line), type(error).__name__).rstrip(".")
+    return without_stop(next((line for line in lines if line), type(error).__name__))

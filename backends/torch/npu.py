@@ -18,7 +18,7 @@ from typing import ClassVar, Mapping, Optional
 
 from bench.backend import Device, ModelFile, Options
 from bench.capabilities import EnergyReading, Reading
-from bench.errors import Unavailable
+from bench.errors import Unavailable, without_stop
 
 from ..shared.checks import ANY_NUMBER, first_line, read_extra
 from ..shared.huawei import driver_trouble
@@ -61,7 +61,7 @@ class TorchNpu:
         torch, _ = _import()
         found = find_devices(torch, _KINDS)
         if not found:
-            why = driver_trouble().rstrip(".") or NPU.trouble(torch)
+            why = without_stop(driver_trouble()) or NPU.trouble(torch)
             raise Unavailable(f"torch-npu is not available: {why}.", NPU.remedy)
         return found
 

@@ -73,8 +73,16 @@ def in_python(text: str) -> str:
 
 
 def _said(text: str) -> str:
-    """Arguments that stand beside each other are those of one call."""
-    return _OPTION.sub(_argument, text).replace("` `", ", ")
+    """Arguments that stand beside each other are those of one call; other quotes stay apart."""
+    said, end = "", 0
+    for found in _OPTION.finditer(text):
+        between, argument = text[end : found.start()], _argument(found)
+        if end and between == " " and said.endswith("`") and argument.startswith("`"):
+            said = f"{said[:-1]}, {argument[1:]}"
+        else:
+            said += between + argument
+        end = found.end()
+    return said + text[end:]
 
 
 def _argument(found: re.Match[str]) -> str:

@@ -36,7 +36,7 @@ from bench.cards.half import write_float16
 from bench.cards.large import data_name, is_large, save
 from bench.cards.stacked import shape_zero_points
 from bench.discover import load_object
-from bench.errors import BenchError, ExportFailed, SpecError, Unavailable
+from bench.errors import BenchError, ExportFailed, SpecError, Unavailable, without_stop
 from bench.files import file_stem
 from bench.variants import Variant, find_variant
 
@@ -359,4 +359,4 @@ def _silence() -> Iterator[None]:
 
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    return without_stop(lines[0]) if lines else type(error).__name__

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from rich.text import Text
 
+from bench.errors import as_sentence
 from bench.judge.compare import AccuracyEffect, Comparison, Measure, Report, measure_of
 from bench.judge.differences import ALL, not_allowed
 from bench.judge.energy import EnergyEffect, EnergyVerdict
@@ -421,7 +422,7 @@ def _few(check: str, notes: list[str], runs: Collection[str]) -> list[str]:
 def _missing_notes(report: Report) -> list[str]:
     notes = [
         f"Not compared: {_name(c.match.b.cell.label)}: "
-        f"{named(c.missing, names_of(c.match, report.matched))}."
+        f"{as_sentence(named(c.missing, names_of(c.match, report.matched)))}"
         for c in report.comparisons
         if c.missing
     ]
@@ -431,7 +432,7 @@ def _missing_notes(report: Report) -> list[str]:
             names = ", ".join(_name(cell.label) for cell in cells[:_FEW])
             more = f" and {len(cells) - _FEW} more" if len(cells) > _FEW else ""
             notes.append(f"Only in {side}: {names}{more}.")
-    return [note.replace("..", ".") for note in notes]
+    return notes
 
 
 def sentences(report: Report) -> list[str]:

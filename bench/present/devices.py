@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.errors import without_stop
 from bench.numbers import MISSING, NAME_LIMIT, duration, printable, significant
 from bench.record.assemble import device_of
 from bench.record.result import Estimate, Record
@@ -119,7 +120,7 @@ def _no_peak(record: Record) -> str:
     line = record.roofline
     if line is None or not line.no_peak:
         return ""
-    why = printable(line.no_peak, limit=NAME_LIMIT).rstrip(".")
+    why = without_stop(printable(line.no_peak, limit=NAME_LIMIT))
     return f"; no share of compute, because no matrix product was measured in {line.peak_of}: {why}"
 
 

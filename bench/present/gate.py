@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
+from bench.errors import without_stop
 from bench.judge.finding import OF_NO_LOAD, Decision, Finding, Limits, Outcome
 from bench.judge.gate import Judgement
 from bench.numbers import (
@@ -109,7 +110,7 @@ def _line(finding: Finding) -> Line:
     label, mark = f"{where(finding)} {finding.kind}", MARKS[finding.outcome]
     style = _STYLES.get(finding.outcome, "dim")
     if finding.found is None:
-        return Line(label, mark, message=f"{finding.outcome.value}: {finding.words}".rstrip("."))
+        return Line(label, mark, message=f"{finding.outcome.value}: {without_stop(finding.words)}")
     value, _, interval = found_text(finding).partition(" ")
     before, now = figures_text(finding)
     figures = {

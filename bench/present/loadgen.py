@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from rich.text import Text
 
+from bench.errors import as_sentence
 from bench.numbers import (
     NAME_LIMIT,
     TIME_UNITS,
@@ -173,7 +174,7 @@ def loadgen_notes(found: Sequence[tuple[Record, Sequence[LoadGenSaid]]]) -> list
             f"{printable(', '.join(untraced), limit=_LONGEST_REASON)}."
         )
     why = dict.fromkeys(words for one in told if not one.valid for words in one.why)
-    said += [f"INVALID: {printable(words, limit=_LONGEST_REASON).rstrip('.')}." for words in why]
+    said += [f"INVALID: {as_sentence(printable(words, limit=_LONGEST_REASON))}" for words in why]
     said.append(DISCLAIMER)
     return said
 

@@ -72,6 +72,8 @@ OF_COMMANDS = {
         ("--wall-command 'a b' ended", "`wall_command='a b'` ended"),
         ("--cell a@b/c: no such cell.", '`cells="a@b/c"`: no such cell.'),
         ("--scenario server --latency-bound 5ms", '`scenarios="server", latency_bound="5ms"`'),
+        ("neither `a` `b` nor `c`", "neither `a` `b` nor `c`"),
+        ("`x` --batch 4 --threads 2 `y`", "`x` `batch=4, threads=2` `y`"),
         ("Measure one with `bench run`.", "Measure one with `bench.run`."),
         ("`bench show RUN --json` has it.", "`bench show RUN --json` has it."),
         ("`bench run --resume x` goes on.", "`bench run --resume x` goes on."),

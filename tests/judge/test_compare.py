@@ -362,6 +362,15 @@ def test_a_row_names_the_target_that_failed_in_full() -> None:
     assert failed == ["openvino:cpu openvino:cpu failed", "torch:cpu openvino:cpu failed"]
 
 
+def test_a_quoted_message_keeps_all_its_dots() -> None:
+    message = "see ../models/x.onnx ... it."
+    report = two_runs([a_record()], [a_failure(message=message)])
+    text = " ".join(plain(report).split())
+    assert f"single-stream batch 1: b failed (timeout): {message} No speed" in text
+    warned = report_json(report)["warnings"]
+    assert any(message in str(one) for one in warned)  # type: ignore[attr-defined]
+
+
 def test_a_comparison_in_which_everything_failed_says_so() -> None:
     report = two_runs([a_failure()], [a_failure()])
     assert sentences(report)[0] == "No speed could be compared."

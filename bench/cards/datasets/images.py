@@ -15,7 +15,7 @@ from bench.arrays import Array
 from bench.cards.card import Card, Preprocessing
 from bench.cards.datasets.base import Stored, counted, folder_sha256
 from bench.cards.datasets.labels import refuse_one_name_for_two
-from bench.errors import SpecError, Unavailable
+from bench.errors import SpecError, Unavailable, without_stop
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -231,7 +231,7 @@ def decode(data: bytes, how: Preprocessing, where: str) -> Picture:
         image = image.convert("RGB" if how.colour == "rgb" else "L")
     except Exception as error:  # each of Pillow's plugins has its own kinds
         unknown = isinstance(error, pillow.UnidentifiedImageError)
-        reason = "not in a format that Pillow knows" if unknown else str(error).rstrip(".")
+        reason = "not in a format that Pillow knows" if unknown else without_stop(str(error))
         raise SpecError(
             f"{where}: not a readable image: {reason}. Repair it, or leave it out."
         ) from error

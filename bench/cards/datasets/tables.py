@@ -18,7 +18,7 @@ from bench.arrays import Array
 from bench.cards.card import Card, ColumnsCard
 from bench.cards.datasets import columns, images, separated
 from bench.cards.datasets.base import Stored
-from bench.errors import BenchError, SpecError, Unavailable
+from bench.errors import BenchError, SpecError, Unavailable, without_stop
 from bench.guest import guest
 from bench.unchanged import file_sha256
 
@@ -53,7 +53,7 @@ def read_file(path: Path, card: Card) -> Stored:
         else:
             table = separated.read(path, card)
     except (OSError, pa.ArrowException) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
+        reason = without_stop(str(error).strip().splitlines()[0])
         raise SpecError(
             f"{path}: not a readable {suffix[1:]} file: {reason}. Write it again."
         ) from error

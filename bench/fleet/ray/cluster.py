@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from bench.errors import SpecError, Unavailable
+from bench.errors import SpecError, Unavailable, without_stop
 
 #: A worker of Ray would measure at a niceness of 15 more, and what can't be lowered again without
 #: privileges; its memory monitor kills workers when a model fills the memory (ray_config_def.h).
@@ -108,7 +108,7 @@ def _hush() -> None:
 
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    return without_stop(lines[0]) if lines else type(error).__name__
 
 
 def _versions(error: BaseException) -> str:

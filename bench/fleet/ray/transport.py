@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.errors import BenchError
+from bench.errors import BenchError, without_stop
 from bench.fleet.file import FleetFile, NodeTable, refuse_unknown
 from bench.fleet.nodes import NodeFacts, from_doctor
 from bench.fleet.ray import node as node_module
@@ -417,4 +417,4 @@ def _devices(node: Mapping[str, Any]) -> dict[str, float]:
 def _why(error: Exception) -> str:
     """The sentence of Ray's error that says most, without its advice."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__).rstrip(".")
+    return without_stop(lines[0] if lines else type(error).__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.errors import SpecError, Unavailable
+from bench.errors import SpecError, Unavailable, without_stop
 from bench.numbers import printable
 from bench.present.page.names import in_picture
 from bench.present.page.parts import Picture
@@ -59,5 +59,5 @@ def _explained(error: Exception) -> Unavailable:
         return Unavailable("PNG files need Chromium or Chrome, and none was found.", _REMEDY)
     # Some of choreographer's errors hold their lines as a tuple.
     lines = str(error.args[0] if error.args else name).strip().splitlines()
-    words = printable(lines[0], limit=200).rstrip(".") if lines else name
+    words = without_stop(printable(lines[0], limit=200)) if lines else name
     return Unavailable(f"the browser could not draw the pictures: {words}.", _REMEDY)

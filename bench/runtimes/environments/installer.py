@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from bench.errors import SpecError, Unavailable
+from bench.errors import SpecError, Unavailable, without_stop
 
 #: How pip, uv and what they are made of word that the index can't be reached.
 _UNREACHABLE = re.compile(
@@ -106,7 +106,7 @@ def failure(
 def _cause(line: str) -> str:
     """The words of the connection itself, at the end of what libraries wrap around it."""
     inner = re.findall(r"(?:Errno -?\d+\] )([^'\")]+)", line)
-    return inner[-1].strip() if inner else line[:160].rstrip(".")
+    return inner[-1].strip() if inner else without_stop(line[:160])
 
 
 def _complaint(lines: Sequence[str]) -> str:
@@ -115,6 +115,6 @@ def _complaint(lines: Sequence[str]) -> str:
     errors = [line.partition(":")[2] for line in lines if re.match(r"error:", line, re.IGNORECASE)]
     reasons = [line.lstrip("×╰─▶ ") for line in lines if line.startswith(("×", "╰─▶"))]
     said = [line for line in lines if line]
-    best = (errors or reasons or said or [""])[-1].strip().rstrip(".")
+    best = without_stop((errors or reasons or said or [""])[-1].strip())
     causes = [line.partition(":")[2].strip() for line in lines if line.startswith("cause:")]
     return f"{best}: {causes[-1]}" if errors and causes else best

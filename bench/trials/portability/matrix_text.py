@@ -6,6 +6,7 @@ from collections.abc import Sequence, Set
 
 from rich.text import Text
 
+from bench.errors import as_sentence
 from bench.numbers import duration, percent, printable
 from bench.present.columns import PORTABILITY_COLUMNS, PORTABILITY_MODEL_COLUMNS, Column
 from bench.present.layout import Figure, Line, lay_out, wrap
@@ -180,7 +181,8 @@ def _model_details(row: ModelRow) -> list[str]:
     if row.detail:
         names = ", ".join(printable(node, limit=80) for node in row.nodes)
         nodes = f" Nodes: {names}." if names else ""
-        said.append(f"- {where}: {printable(row.detail, limit=300).rstrip('.')}.{nodes}")
+        said.append(f"- {where}: {as_sentence(printable(row.detail, limit=300))}{nodes}")
     if row.predicted_detail and (row.predicted != "runs" or row.outcome != "runs"):
-        said.append(f"- predicted for {where}: {printable(row.predicted_detail, limit=600)}.")
-    return [text.replace("..", ".") if text.endswith("..") else text for text in said]
+        predicted = as_sentence(printable(row.predicted_detail, limit=600))
+        said.append(f"- predicted for {where}: {predicted}")
+    return said

@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.cards.card import Card
 from bench.cards.catalog import is_factory
 from bench.discover import card_paths
-from bench.errors import BenchError, SpecError
+from bench.errors import BenchError, SpecError, as_sentence
 from bench.measure.models import Named, find_models
 from bench.trials.revisions.repository import Revision, tracked
 from bench.validation import read_toml
@@ -142,9 +142,9 @@ def _readable(
         try:
             found += find_models([path], shapes if is_factory(path) else ())
         except BenchError as error:
-            words = str(error).removesuffix(".")
             notes.append(
-                f"{text} can't be read as {base.words} has it, so it counts as new: {words}."
+                f"{text} can't be read as {base.words} has it, so it counts as new: "
+                f"{as_sentence(str(error))}"
             )
     return found, notes
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from bench.cell import Cell
-from bench.errors import SpecError
+from bench.errors import SpecError, without_stop
 from bench.measure.energy.found import Meters
 from bench.measure.energy.passes import LEAD_S, TAIL_S, EnergyPass
 from bench.measure.member import Context
@@ -170,7 +170,7 @@ def check_meters(prepared: Prepared, planned: PlannedCell, max_time_s: float) ->
     if not scopes & set(scopes_of(target)):
         on_cpu = "package" in scopes_of(target)
         # A device's own trouble comes first, that of the CPUs last.
-        why = (told[-1 if on_cpu else 0] if told else "nothing can be read").rstrip(".")
+        why = without_stop(told[-1 if on_cpu else 0] if told else "nothing can be read")
         wall = "" if "--wall-command" in why else "; --wall-command reads a wall meter"
         raise SpecError(f"--for energy on {target}: no meter to tune by: {why}{wall}.")
     least_s = SLACK * FIRST * (2 + IDLE_TURNS) * turn_s(suite)

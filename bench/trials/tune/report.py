@@ -173,8 +173,8 @@ def _gained(tune: Tune, gain: Gain) -> str:
 
 
 def _proof(gain: Gain) -> str:
-    count = counted(gain.processes, "process").replace("processs", "processes")
-    return f"in {count} of each that were not used for the choice."
+    plural = "es" if gain.processes != 1 else ""
+    return f"in {gain.processes:,} process{plural} of each that were not used for the choice."
 
 
 def _failures(tune: Tune, run: StoredRun) -> list[str]:

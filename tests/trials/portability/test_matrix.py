@@ -192,3 +192,25 @@ def test_the_json_has_what_other_reports_read() -> None:
     operators = "operator domain opset target outcome tests passed worst_error detail"
     assert set(operators.split()) <= set(data["operators"][0])
     assert {"model", "variant", "target", "outcome", "detail", "nodes"} <= set(data["models"][0])
+
+
+def test_what_a_runtime_said_keeps_its_dots() -> None:
+    row = ModelRow(
+        model="m",
+        variant="fp32",
+        target="a:cpu",
+        outcome="unsupported",
+        detail="see ../m.onnx ... it",
+        nodes=("n",),
+        predicted="runs",
+        predicted_detail="Relu is missing.",
+        prediction_held=False,
+    )
+    found = report().model_copy(update={"models": (row,)})
+    text = " ".join(report_text(found, 80, everything=True).plain.split())
+    assert "- m on a:cpu: see ../m.onnx ... it. Nodes: n." in text
+    assert "- predicted for m on a:cpu: Relu is missing." in text
+    assert "missing.." not in text
+    ends = row.model_copy(update={"detail": "nothing in ../..", "nodes": ()})
+    found = report().model_copy(update={"models": (ends,)})
+    assert "nothing in ../.." in report_text(found, 80, everything=True).plain
