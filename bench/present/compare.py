@@ -426,8 +426,14 @@ def _missing_notes(report: Report) -> list[str]:
         for c in report.comparisons
         if c.missing
     ]
-    only = (report.matched.only_a, report.matched.only_b)
-    for side, cells in zip(common_names(report.matched), only, strict=True):
+    return [*notes, *only_notes(report.matched)]
+
+
+def only_notes(matched: Matched) -> list[str]:
+    """The cells that one side alone has."""
+    notes = []
+    only = (matched.only_a, matched.only_b)
+    for side, cells in zip(common_names(matched), only, strict=True):
         if cells:
             names = ", ".join(_name(cell.label) for cell in cells[:_FEW])
             more = f" and {len(cells) - _FEW} more" if len(cells) > _FEW else ""

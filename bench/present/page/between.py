@@ -10,7 +10,7 @@ from bench.judge.compare import Comparison, Report, compare
 from bench.judge.differences import comparable_ones, not_allowed, refuse
 from bench.judge.matching import Matched, match_machines, match_runs
 from bench.numbers import MISSING, ratio
-from bench.present.compare import canary_notes, difference_lines, sentences
+from bench.present.compare import canary_notes, difference_lines, only_notes, sentences
 from bench.present.page.draw import Axis, Dot, Lane, checked, dot_plot
 from bench.present.page.names import (
     Palette,
@@ -32,21 +32,26 @@ _MOST_DIFFERENCES = 12
 
 def section(
     runs: Sequence[tuple[str, StoredRun]],
+    whole: Sequence[StoredRun],
     machines: Sequence[str],
     allowed: Collection[str],
     palette: Palette,
 ) -> Section:
     """Each later run against the first: what differs, and what that lets be said.
 
-    ``machines`` are the names of those of the runs, empty ones where there is one machine.
+    ``whole`` are the same runs with the records that are not shown; ``machines`` are the names of
+    those of the runs, empty ones where there is one machine.
     """
     (first, baseline), *others = runs
     paragraphs: list[str] = []
     pictures: list[Picture] = []
-    for (letter, run), machine in zip(others, machines[1:], strict=True):
+    for (letter, run), all_of_it, machine in zip(others, whole[1:], machines[1:], strict=True):
         names = f"Run {letter} against run {first}"
         try:
             matched, aside = _matched((machines[0], baseline), (machine, run), allowed)
+            # What is not shown of a run is in it all the same.
+            every, _ = _matched((machines[0], whole[0]), (machine, all_of_it), allowed)
+            matched = replace(matched, only_a=every.only_a, only_b=every.only_b)
         except SpecError as error:
             paragraphs.append(f"{names}: {error}")
             continue
@@ -93,6 +98,7 @@ def _one(
     if not any(match.a.machine for match in matched.matches):  # else these have names
         matched = replace(matched, names=(f"run {first}", f"run {letter}"))
     report = compare(matched, allowed)
+    only = only_notes(matched)
     differing = [line.strip() for line in difference_lines(report)[1 : _MOST_DIFFERENCES + 1]]
     try:
         refuse(report.differences, allowed)
@@ -100,12 +106,13 @@ def _one(
         kinds = dict.fromkeys(d.words for d in not_allowed(report.differences, allowed))
         return [
             f"{names}: not comparable, they differ in {', '.join(kinds)}. "
-            f"{'; '.join(differing)}. To compare them all the same: --allow KIND."
+            f"{'; '.join(differing)}. To compare them all the same: --allow KIND.",
+            *only,
         ], None
     said = [f"{names}: {' '.join((*sentences(report), *canary_notes(report)))}"]
     if differing:
         said.append(f"What differs ({first} / {letter}): {'; '.join(differing)}.")
-    return said, _picture(report, letter, first, palette)
+    return [*said, *only], _picture(report, letter, first, palette)
 
 
 def _picture(report: Report, letter: str, first: str, palette: Palette) -> Picture | None:

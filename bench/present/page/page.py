@@ -79,7 +79,9 @@ def make_page(
     return Page(
         title=printable(title, limit=_TITLE_LIMIT) or _title(runs),
         runs=tuple(parts),
-        between=between.section(compared, machines, allowed, palette) if len(runs) > 1 else None,
+        between=between.section(compared, runs, machines, allowed, palette)
+        if len(runs) > 1
+        else None,
         portability=portability,
         results=_results(lettered, machines, chosen),
         machines=machine_sections(runs, palette, prices) if any(machines) else (),

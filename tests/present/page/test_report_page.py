@@ -327,6 +327,32 @@ def test_a_later_run_is_compared_with_the_first() -> None:
     assert column(found.table, "verdict") == ["slower"]
 
 
+@pytest.mark.parametrize("machine", [None, {"machine_id": "f" * 12, "cpu_model": "Other"}])
+def test_cells_that_one_run_alone_has_are_told(machine: dict[str, str] | None) -> None:
+    facts = {"facts": machine} if machine else {}
+    common, only_a, only_b = (a_record(a_cell(target=t)) for t in ("x:cpu", "y:cpu", "z:cpu"))
+    page = make_page(
+        [in_memory([common, only_a], "a"), in_memory([common, only_b], "b", **facts)],
+    )
+    assert page.between is not None
+    a, b = ("AMD EPYC 0123", "Other ffff") if machine else ("run A", "run B")
+    said = page.between.paragraphs
+    assert f"Only in {a}: fashion-teacher y:cpu single-stream batch 1." in said
+    assert f"Only in {b}: fashion-teacher z:cpu single-stream batch 1." in said
+
+
+def test_a_cell_that_the_page_leaves_out_is_not_called_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fast, slow = a_record(a_cell(target="x:cpu"), 1e5), a_record(a_cell(target="y:cpu"), 9e5)
+    faster = a_record(a_cell(target="z:cpu"), 1e4)
+    monkeypatch.setattr("bench.present.page.page.select", lambda records: select(records, most=2))
+    page = make_page([in_memory([fast, slow], "a"), in_memory([fast, slow, faster], "b")])
+    assert page.between is not None
+    only = [text for text in page.between.paragraphs if text.startswith("Only in")]
+    assert only == ["Only in run B: fashion-teacher z:cpu single-stream batch 1."]
+
+
 def test_runs_of_two_machines_are_compared_by_the_names_of_these() -> None:
     other = {"machine_id": "ffffffffffff", "cpu_model": "Other", "kernel": "6.1"}
     page = make_page(two_runs(np.random.default_rng(2), 1.3, facts=other))
