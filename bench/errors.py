@@ -139,6 +139,7 @@ def listed(complaints: Iterable[str]) -> str:
 
 
 _Error = TypeVar("_Error", bound=BenchError)
+_LONGEST_VALUE = 60  #: characters of a value that an error quotes
 #: Characters of the end of a traceback that are kept: its last frames, and what was said.
 _MOST_TRACE = 4000
 
@@ -150,6 +151,12 @@ def with_trace(error: _Error, cause: BaseException) -> _Error:
     lines = traceback.format_exception(type(cause), cause, cause.__traceback__)
     error.log_tail = "".join(lines)[-_MOST_TRACE:]
     return error
+
+
+def as_given(value: object) -> str:
+    """A value as code writes it, on one line and cut where it is long."""
+    shown = " ".join(repr(value).split())
+    return shown if len(shown) <= _LONGEST_VALUE else f"{shown[: _LONGEST_VALUE - 3]}..."
 
 
 def without_stop(text: str) -> str:

@@ -134,7 +134,12 @@ def half_width(value: float | None, low: float | None, high: float | None) -> st
     """An interval as a share of its value: ``±1.2%``; the wider side where it is lopsided."""
     if value is None or low is None or high is None or value == 0:
         return MISSING
-    return relative_half_width(max(high - value, value - low) / abs(value))
+    return relative_half_width(_share(value, low, high))
+
+
+def _share(value: float, low: float, high: float) -> float:
+    """An interval's wider side as a share of its value, which is not 0."""
+    return max(high - value, value - low) / abs(value)
 
 
 def relative_half_width(share: float | None) -> str:
@@ -149,7 +154,7 @@ def is_unstable(value: float, low: float, high: float) -> bool:
     """Whether an interval is so wide that `UNSTABLE` stands in its place: of a figure, and of a
     ratio just so. A ratio's reaches as many times up as down, so it is whichever way it is formed.
     """
-    return value != 0 and max(high - value, value - low) / abs(value) >= UNSTABLE_FROM
+    return value != 0 and _share(value, low, high) >= UNSTABLE_FROM
 
 
 def interval_words(
@@ -159,6 +164,13 @@ def interval_words(
     if is_unstable(value, low, high):
         return f"({UNSTABLE})"
     return f"({form(low)} to {form(high)})"
+
+
+def with_interval(
+    value: float, low: float, high: float, form: Callable[[float | None], str]
+) -> str:
+    """``121 µs (118 µs to 124 µs)``, or ``121 µs (unstable)``."""
+    return f"{form(value)} {interval_words(value, low, high, form)}"
 
 
 def half_width_percent(share: float) -> str:
@@ -314,6 +326,12 @@ def p_value(p: float | None) -> str:
     if p < 1e-3:
         return f"p = {p:.0e}".replace("e-0", "e-")
     return f"p = {significant(min(p, 1.0), 2)}"
+
+
+def fraction_of(text: str) -> float:
+    """0.02 of ``2%`` and of ``0.02``. Raises `ValueError` for what is no number."""
+    number = text.strip()
+    return float(number[:-1]) / 100 if number.endswith("%") else float(number)
 
 
 def as_name(text: str) -> str:

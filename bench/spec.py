@@ -15,6 +15,7 @@ from bench.cell import AxisName, Driver, Frozen, Lane, LoadGen, ScenarioName, Va
 from bench.defaults import CONFIDENCE, MARGIN
 from bench.discover import suite_paths
 from bench.errors import SpecError, listed
+from bench.numbers import fraction_of
 from bench.scenarios import SCENARIOS, Scenario, find_scenario
 from bench.validation import problems, read_toml
 
@@ -179,7 +180,7 @@ class Suite(Frozen):
         """``"2%"`` is 0.02."""
         if isinstance(value, str) and value.strip().endswith("%"):
             try:
-                return float(value.strip()[:-1]) / 100
+                return fraction_of(value)
             except ValueError:
                 raise ValueError("must be a number or a percentage, for example 2%") from None
         return value

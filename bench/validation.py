@@ -12,9 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from bench.discover import no_such
-from bench.errors import SpecError, listed
-
-_LONGEST_VALUE = 60
+from bench.errors import SpecError, as_given, listed
 
 
 def refuse_newer(path: Path, version: object, newest: int) -> None:
@@ -77,7 +75,7 @@ def _words(problem: ErrorDetails, known_keys: Collection[str]) -> str:
         return f"{message}{end}"
     if isinstance(problem["input"], str) and repr(problem["input"]) in message:
         return f"`{key}`: {message}{end}"
-    return f"`{key}` is {_short(problem['input'])}, but {message[0].lower()}{message[1:]}{end}"
+    return f"`{key}` is {as_given(problem['input'])}, but {message[0].lower()}{message[1:]}{end}"
 
 
 def _most_exact(errors: Sequence[ErrorDetails]) -> ErrorDetails:
@@ -92,8 +90,3 @@ def _without_types(problem: ErrorDetails) -> ErrorDetails:
     """With keys alone: pydantic names the types that a value may be of among them."""
     keys = tuple(part for part in problem["loc"] if not (isinstance(part, str) and "[" in part))
     return {**problem, "loc": keys}
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 3] + "..."

@@ -208,3 +208,14 @@ def test_a_difference_is_told_to_the_place_behind_its_margins_first(
 ) -> None:
     assert scale.held_to(difference, margin) == text
     assert scale.margin(margin) == words
+
+
+@pytest.mark.parametrize("text", ["2%", " 2 % ", "0.02"])
+def test_a_fraction_may_be_written_as_a_percentage(text: str) -> None:
+    assert numbers.fraction_of(text) == 0.02
+
+
+@pytest.mark.parametrize("text", ["", "%", "two", "2%%"])
+def test_what_is_no_number_is_no_fraction(text: str) -> None:
+    with pytest.raises(ValueError, match="float"):
+        numbers.fraction_of(text)

@@ -10,17 +10,13 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from bench.discover import nearest
-from bench.errors import SpecError
-
-_LONGEST_VALUE = 60
+from bench.errors import SpecError, as_given
+from bench.numbers import fraction_of
 
 
 def wrong(name: str, value: object, wanted: str) -> SpecError:
     """The error for a value: the argument, what it is, and what it should be."""
-    shown = " ".join(repr(value).split())
-    if len(shown) > _LONGEST_VALUE:
-        shown = f"{shown[: _LONGEST_VALUE - 3]}..."
-    return SpecError(f"`{name}` is {shown}, but should be {wanted}.")
+    return SpecError(f"`{name}` is {as_given(value)}, but should be {wanted}.")
 
 
 def a_path(name: str, value: object) -> Path:
@@ -40,8 +36,7 @@ def a_share(name: str, value: object, least: float = 0.0) -> float:
     """A fraction from ``least`` to below 1, given as one or as a percentage (``"2%"``)."""
     wanted = f"at least {least:g} and below 1, or a percentage such as '2%'"
     try:
-        percent = isinstance(value, str) and value.strip().endswith("%")
-        found = float(value.strip()[:-1]) / 100 if percent else float(value)  # type: ignore
+        found = fraction_of(value) if isinstance(value, str) else float(value)  # type: ignore
     except (TypeError, ValueError):
         raise wrong(name, value, wanted) from None
     if isinstance(value, bool) or not least <= found < 1:  # NaN is not

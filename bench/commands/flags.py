@@ -19,7 +19,7 @@ from bench.commands.completing import (
     complete_variants,
 )
 from bench.discover import load_object
-from bench.numbers import as_name
+from bench.numbers import as_name, fraction_of
 from bench.present.ci.formats import CiFormat, ci_formats
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Share(_NumberType):
     ) -> float:
         text = str(value).strip()
         try:
-            found = float(text[:-1].strip()) / 100 if text.endswith("%") else float(text)
+            found = fraction_of(text)
         except ValueError:
             self.fail(f"{value!r} is not a number or a percentage, like 2%.", param, ctx)
         if not self._least <= found < 1 or (self._above_zero and found == 0):

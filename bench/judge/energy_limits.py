@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.judge.compare import Report
 from bench.judge.energy import energy_effects, main_energy
 from bench.judge.finding import Finding, Limits, Outcome, outcome_of
-from bench.numbers import energy, interval_words, ratio
+from bench.numbers import energy, ratio, with_interval
 from bench.record.energy import FEWEST_ROUNDS
 from bench.record.result import Record
 from bench.stats.metered import mean_interval
@@ -68,8 +68,7 @@ def _within(record: Record, limit: float, confidence: float) -> Finding:
         return Finding("energy", record.cell, Outcome.INCONCLUSIVE, words, _AGAIN)
     found = mean_interval([one.gross_j / used.samples for one in used.rounds], confidence)
     outcome = outcome_of(found, limit)
-    within = interval_words(found.estimate, found.low, found.high, energy)
-    shown = f"{energy(found.estimate)} {within}"
+    shown = with_interval(found.estimate, found.low, found.high, energy)
     words = {
         Outcome.FAIL: f"a sample takes {shown}; {energy(limit)} is allowed.",
         Outcome.INCONCLUSIVE: f"a sample takes {shown}: too uncertain to check against "

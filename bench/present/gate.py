@@ -15,7 +15,6 @@ from bench.numbers import (
     duration,
     energy,
     finite,
-    interval_words,
     percent,
     points,
     printable,
@@ -23,6 +22,7 @@ from bench.numbers import (
     ratio,
     significant,
     size,
+    with_interval,
 )
 from bench.present.columns import GATE_COLUMNS
 from bench.present.compare import difference_lines, run_words
@@ -148,8 +148,7 @@ def found_text(finding: Finding) -> str:
         low, high = scale.difference(found.low), scale.difference(found.high)
         return f"{scale.difference(found.estimate)} ({low} to {high})"
     if finding.kind == "energy" and finding.before is None:
-        within = interval_words(found.estimate, found.low, found.high, energy)
-        return f"{energy(found.estimate)} {within}"
+        return with_interval(found.estimate, found.low, found.high, energy)
     return ratio(found.estimate, found.low, found.high)
 
 

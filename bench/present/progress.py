@@ -22,7 +22,7 @@ from rich.text import Text
 
 from bench.cell import Cell
 from bench.measure.listener import Forecast, Listener, QuietProgress
-from bench.numbers import counted, duration, printable, rate, relative_half_width
+from bench.numbers import counted, duration, half_width, printable, rate, relative_half_width
 from bench.record.result import Record
 
 HEARTBEAT_S = 10.0  #: plain lines: at most one line on unfinished cells in this time
@@ -217,12 +217,10 @@ def outcome(record: Record) -> str:
         return "done on a simulated device"
     if record.cell.is_rate and record.throughput is not None:
         found = record.throughput
-        share = _share(found.value, found.low, found.high)
-        return f"{rate(found.value)} {relative_half_width(share)}"
+        return f"{rate(found.value)} {half_width(found.value, found.low, found.high)}"
     if record.latency is not None:
         found = record.latency.median_ns
-        share = _share(found.value, found.low, found.high)
-        return f"{duration(found.value)} {relative_half_width(share)}"
+        return f"{duration(found.value)} {half_width(found.value, found.low, found.high)}"
     if (alone := record.lone_ns) is not None:
         return f"{duration(alone)} of one invocation"
     if (alone := record.lone_rate) is not None:
@@ -281,7 +279,3 @@ def estimate(invocations: int, median_ns: float | None, share: float | None) -> 
         return f"about {duration(median_ns)} in its first calls"
     interval = f" {relative_half_width(share)}" if share is not None else ""
     return f"{duration(median_ns)}{interval} after {told}"
-
-
-def _share(value: float, low: float, high: float) -> float | None:
-    return max(high - value, value - low) / abs(value) if value else None

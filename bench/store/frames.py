@@ -16,7 +16,7 @@ import numpy as np
 from bench.errors import SpecError, Unavailable
 from bench.record.header import RunHeader
 from bench.record.result import Invocation, Record
-from bench.store.bundle.opened import UNCHECKED, bundle_name, mark
+from bench.store.bundle.opened import UNCHECKED, mark
 from bench.store.fields import RESULT_FIELDS, RUN_FIELDS, SAMPLE_FIELDS
 from bench.store.find import INVOCATIONS, find_runs, without_copies
 from bench.store.lines import read_lines
@@ -33,6 +33,7 @@ from bench.store.run import (
     read_results,
     read_run,
     take_finished,
+    told_of_bundles,
 )
 from bench.store.samples import TTFT, sample_files
 
@@ -93,7 +94,7 @@ def read_table(paths: Sequence[str | Path], what: What) -> tuple[pandas.DataFram
     if not paths:
         raise SpecError("load: name a run directory, or a folder that contains some.")
     runs, skipped = without_copies(find_runs(paths))
-    skipped += _marks(runs)
+    skipped += told_of_bundles((run, mark(run)) for run in runs)
     with no_collection():
         return _READERS[what](runs, skipped), skipped
 
@@ -144,7 +145,7 @@ def read_finished_runs(paths: Paths) -> tuple[list[Finished], list[str]]:
         skipped.extend(f"{path}: skipped {note}" for note in notes)
         return Finished(path, header, records)
 
-    skipped += _marks(runs)
+    skipped += told_of_bundles((run, mark(run)) for run in runs)
     with no_collection():
         found = list(_readable(runs, skipped, read))
     return sorted(found, key=lambda run: run.header.created_at), skipped
@@ -154,13 +155,8 @@ def unchecked_at(paths: Paths) -> list[str]:
     """What is to be said of the bundles whose numbers nobody can vouch for, each once."""
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     runs, _ = without_copies(find_runs(given))
-    return _marks(run for run in runs if mark(run).startswith(UNCHECKED))
-
-
-def _marks(runs: Iterable[Path]) -> list[str]:
-    """What is to be said of the bundles that runs are from, each once."""
-    told = (f"{bundle_name(run)}: {text}" for run in runs if (text := mark(run)))
-    return list(dict.fromkeys(told))
+    marked = ((run, mark(run)) for run in runs)
+    return told_of_bundles((run, text) for run, text in marked if text.startswith(UNCHECKED))
 
 
 def _readable(

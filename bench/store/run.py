@@ -154,8 +154,12 @@ def remarks_of(runs: Iterable[StoredRun]) -> list[str]:
 def marks_of(runs: Iterable[StoredRun], *, unchecked: bool = False) -> list[str]:
     """What is to be said of the bundles that runs are from, each once; with ``unchecked`` of those
     alone whose numbers nobody can vouch for."""
-    marked = [(run, run.unchecked if unchecked else run.mark) for run in runs]
-    told = (f"{bundle_name(run.path) or run.shown}: {text}" for run, text in marked if text)
+    return told_of_bundles((run.path, run.unchecked if unchecked else run.mark) for run in runs)
+
+
+def told_of_bundles(marked: Iterable[tuple[Path, str]]) -> list[str]:
+    """Each mark once, with the bundle of the run at the path; empty ones are none."""
+    told = (f"{bundle_name(path) or shown(path)}: {text}" for path, text in marked if text)
     return list(dict.fromkeys(told))
 
 

@@ -15,7 +15,7 @@ from bench.numbers import (
     duration,
     half_width,
     in_unit,
-    interval_words,
+    with_interval,
 )
 from bench.present.page.distributions import SHARES, Curve, read_curves
 from bench.present.page.draw import (
@@ -120,8 +120,7 @@ def _lane(record: Record, unit: Unit, *, several: bool, palette: Palette) -> Lan
     hover = "<br>".join(
         (
             f"<b>{in_picture(lane_label(record.cell, several_loads=several))}</b>",
-            f"{duration(found.value)} "
-            f"{interval_words(found.value, found.low, found.high, duration)}",
+            with_interval(found.value, found.low, found.high, duration),
             f"{len(record.invocations)} invocations, {record.latency.samples} calls",
         )
     )

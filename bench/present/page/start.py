@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.numbers import TIME_UNITS, column_unit, duration, interval_words
+from bench.numbers import TIME_UNITS, column_unit, duration, with_interval
 from bench.present.page.draw import Axis, Dot, Lane, checked, dot_plot
 from bench.present.page.names import (
     Palette,
@@ -35,8 +35,8 @@ def section(records: Sequence[Record], palette: Palette, prefix: str) -> Section
                 value.value,
                 value.low,
                 value.high,
-                f"<b>{label}</b><br>{what}: {duration(value.value)} "
-                f"{interval_words(value.value, value.low, value.high, duration)}",
+                f"<b>{label}</b><br>{what}: "
+                f"{with_interval(value.value, value.low, value.high, duration)}",
                 palette.colour(record.cell.model.name),
                 f"{palette.symbol(record.cell.target)}{_FORM[what]}",
                 what,

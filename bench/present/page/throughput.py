@@ -17,8 +17,8 @@ from bench.numbers import (
     duration,
     half_width,
     in_unit,
-    interval_words,
     rate,
+    with_interval,
 )
 from bench.present.page.draw import (
     DASHES,
@@ -89,7 +89,7 @@ def _dots(rated: Sequence[Record], palette: Palette, name: str) -> Picture:
         found = record.throughput
         assert found is not None
         label = _label(record.cell, several=several)
-        interval = f"{rate(found.value)} {interval_words(found.value, found.low, found.high, rate)}"
+        interval = with_interval(found.value, found.low, found.high, rate)
         hover = f"<b>{in_picture(label)}</b><br>{interval}<br>{_load(record.cell)}"
         dot = Dot(
             found.value,
@@ -267,8 +267,7 @@ def _trace(
         found = what.of(record)
         if found is None:
             continue
-        within = interval_words(found.value, found.low, found.high, what.told)
-        interval = f"{what.told(found.value)} {within}"
+        interval = with_interval(found.value, found.low, found.high, what.told)
         hover = f"<b>{in_picture(label)}</b><br>{variable} {value}: {interval}"
         dots.append(Dot(found.value, found.low, found.high, hover, colour))
         places.append(value)

@@ -15,8 +15,8 @@ from bench.numbers import (
     Unit,
     column_unit,
     duration,
-    interval_words,
     rate,
+    with_interval,
 )
 from bench.present.deal import notes, point_name
 from bench.present.page.draw import (
@@ -216,7 +216,7 @@ def _point_hover(deal: Deal, place: int, cost: Estimate, score: Estimate) -> tup
     return (
         f"<b>{in_picture(model_and_variant(cell))}</b>",
         in_picture(target_words(cell)),
-        f"{words(cost.value)} {interval_words(cost.value, cost.low, cost.high, words)}",
+        with_interval(cost.value, cost.low, cost.high, words),
         deal.points[place].metric.scale.value(score.value, score.low, score.high),
         in_picture(_stands(deal, place)),
     )
