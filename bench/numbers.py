@@ -15,6 +15,9 @@ MISSING = "-"
 #: In place of an interval whose half-width is this share of its value, or more: it may reach down
 #: to zero, so not even the order of magnitude is known, and no bounds help.
 UNSTABLE, UNSTABLE_FROM = "unstable", 1.0
+#: In place of an unstable ratio of which it is certain on which side of 1 it is.
+_AT_LEAST, _AT_MOST = "≥", "≤"
+_DOWN, _UP = "ROUND_FLOOR", "ROUND_CEILING"  #: as `decimal` calls them
 DIGITS = 3
 
 
@@ -182,16 +185,55 @@ def half_width_percent(share: float) -> str:
 
 
 def ratio(value: float | None, low: float | None = None, high: float | None = None) -> str:
-    """``9.8x (9.5–10.1)``, with as many decimals as the interval has something to say about; ``9.8x
-    (unstable)`` where it says nothing."""
+    """``9.8x (9.5–10.1)``, with as many decimals as the interval has something to say about. Where
+    it is unstable ``at least 2.1x`` or ``at most 0.48x`` if it excludes 1, else ``9.8x
+    (unstable)``."""
+    figure, interval = ratio_parts(value, low, high)
+    words = figure.replace(_AT_LEAST, "at least ").replace(_AT_MOST, "at most ")
+    return f"{words} {interval}".rstrip()
+
+
+def ratio_parts(
+    value: float | None, low: float | None = None, high: float | None = None
+) -> tuple[str, str]:
+    """The same for a table, figure and interval apart: ``9.8x`` and ``(9.5–10.1)``; ``≥2.1x``."""
     if value is None or not math.isfinite(value):
-        return MISSING
+        return MISSING, ""
     if low is None or high is None or math.isnan(low) or math.isnan(high):
-        return f"{significant(value)}x"
-    if is_unstable(value, low, high) or not (math.isfinite(low) and math.isfinite(high)):
-        return f"{significant(value)}x ({UNSTABLE})"
+        return f"{significant(value)}x", ""
+    if is_unstable_ratio(value, low, high):
+        bound = certain_bound(value, low, high)
+        return (bound, "") if bound else (f"{significant(value)}x", f"({UNSTABLE})")
     decimals = _interval_decimals(value, low, high)
-    return f"{_fixed(value, decimals)}x ({_fixed(low, decimals)}–{_fixed(high, decimals)})"
+    return f"{_fixed(value, decimals)}x", f"({_fixed(low, decimals)}–{_fixed(high, decimals)})"
+
+
+def is_unstable_ratio(value: float, low: float, high: float) -> bool:
+    """Whether a ratio's interval is no help in telling its size."""
+    return is_unstable(value, low, high) or not (math.isfinite(low) and math.isfinite(high))
+
+
+def certain_bound(value: float, low: float, high: float) -> str:
+    """``≥2.1x`` or ``≤0.48x`` of an unstable ratio whose interval excludes 1: the bound nearest 1,
+    rounded towards it so that it is as sure as the interval; empty for others."""
+    if not is_unstable_ratio(value, low, high):
+        return ""
+    if low > 1:
+        return f"{_AT_LEAST}{_towards_1(low, _DOWN)}x"
+    return f"{_AT_MOST}{_towards_1(high, _UP)}x" if high < 1 else ""
+
+
+def _towards_1(bound: float, rounding: str) -> str:
+    """Two digits, or as many more as it takes to tell it from 1."""
+    from decimal import Decimal  # start-up: few ratios need it
+
+    exact = Decimal(repr(bound))
+    for digits in range(2, 17):
+        place = Decimal(1).scaleb(exact.adjusted() - digits + 1)
+        found = exact.quantize(place, rounding) if exact else exact
+        if found != 1:
+            break
+    return significant(float(found), digits)
 
 
 def _interval_decimals(value: float, low: float, high: float) -> int:

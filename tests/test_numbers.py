@@ -107,7 +107,13 @@ def test_the_wider_side_of_an_interval_is_shown() -> None:
         ((123.4, 118.2, 129.0), "123x (118–129)"),
         ((0.0512, 0.0484, 0.0541), "0.051x (0.048–0.054)"),
         ((9.8, None, None), "9.80x"),
-        ((9.8, 9.5, math.inf), "9.80x (unstable)"),
+        ((9.8, 9.5, math.inf), "at least 9.5x"),
+        ((9.8, 0.5, math.inf), "9.80x (unstable)"),
+        ((20.0, 1.19, 360.0), "at least 1.1x"),
+        ((30.0, 1.0004, 900.0), "at least 1.0004x"),
+        ((0.05, 0.0028, 0.841), "at most 0.85x"),
+        ((0.05, 0.0, 0.99996), "at most 0.99996x"),
+        ((400.0, 129.0, 1240.0), "at least 120x"),
         ((0.55, 9.26e-11, 3.31e9), "0.550x (unstable)"),
         ((2.0, 1.0, 4.0), "2.00x (unstable)"),
         ((0.5, 0.25, 1.0), "0.500x (unstable)"),
@@ -117,6 +123,29 @@ def test_the_wider_side_of_an_interval_is_shown() -> None:
 )
 def test_ratios(values: tuple[float, float | None, float | None], text: str) -> None:
     assert numbers.ratio(*values) == text
+
+
+def test_a_ratio_in_a_table_is_its_figure_and_its_interval() -> None:
+    assert numbers.ratio_parts(9.8, 9.5, 10.1) == ("9.8x", "(9.5–10.1)")
+    assert numbers.ratio_parts(20.0, 1.19, 360.0) == ("≥1.1x", "")
+    assert numbers.ratio_parts(0.05, 0.0028, 0.841) == ("≤0.85x", "")
+    assert numbers.ratio_parts(2.0, 1.0, 4.0) == ("2.00x", "(unstable)")
+    assert numbers.ratio_parts(None) == ("-", "")
+
+
+@given(st.floats(1e-6, 1e6).filter(lambda x: x != 1), st.floats(2.5, 1e3), st.floats(1e-12, 1e-2))
+def test_a_bound_is_as_sure_as_the_interval_and_excludes_1(
+    bound: float, width: float, near: float
+) -> None:
+    for nearest in (bound, 1 + near, 1 - near):
+        value = nearest * width if nearest > 1 else nearest / width
+        low, high = sorted((nearest, value * value / nearest))
+        told = numbers.certain_bound(value, low, high)
+        sign, number = told[0], float(told[1:].removesuffix("x"))
+        assert sign == ("≥" if nearest > 1 else "≤")
+        assert (
+            (1 < number <= low * (1 + 1e-9)) if sign == "≥" else (high * (1 - 1e-9) <= number < 1)
+        )
 
 
 def test_percentages_points_and_p_values() -> None:

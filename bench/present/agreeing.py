@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from bench.cards.tasks.base import Change
 from bench.judge.pairs import Pair, Ratio
-from bench.numbers import NAME_LIMIT, UNSTABLE, counted, is_unstable, printable, ratio
+from bench.numbers import (
+    NAME_LIMIT,
+    UNSTABLE,
+    certain_bound,
+    counted,
+    is_unstable_ratio,
+    printable,
+    ratio,
+    ratio_parts,
+)
 from bench.present.layout import TIED
 from bench.present.pairs import (
     accuracy_words,
@@ -79,16 +89,31 @@ def _joint_accuracy(changes: Sequence[Change | None]) -> str:
 
 
 def _between(found: Sequence[Ratio]) -> tuple[str, str]:
-    """``9.1x to 35.0x``, as the table shows them; once where both ends read the same; and which of
-    them the table calls unstable."""
-    if not found:
-        return "", ""
-    ends = (min(found, key=lambda r: r.value), max(found, key=lambda r: r.value))
-    low, high = (ratio(r.value, r.low, r.high).partition(" ")[0] for r in ends)
-    unstable = sum(is_unstable(r.value, r.low, r.high) for r in found)
+    """``9.1x to 35.0x``, as the table shows them; once where both ends read the same; and what the
+    table has no number for: ``at least 2.1x on 1 target``, or how many are `UNSTABLE`."""
+    bounded = [r for r in found if certain_bound(*_numbers(r))]
+    told = [r for r in found if r not in bounded]
+    if bounded:  # which all have one side of 1 in common
+        nearest = min(bounded, key=lambda r: abs(math.log(r.low if r.low > 1 else r.high)))
+        bound = ratio(*_numbers(nearest))
+        on_some = f"{bound} on {counted(len(bounded), 'target')}"
+        return (_range(told), on_some) if told else (bound, "")
+    unstable = sum(is_unstable_ratio(*_numbers(r)) for r in found)
     some = f"{UNSTABLE} on {counted(unstable, 'target')}"
     doubt = some if unstable < len(found) else UNSTABLE
-    return low if low == high else f"{low} to {high}".replace(" ", TIED), doubt * bool(unstable)
+    return _range(found), doubt * bool(unstable)
+
+
+def _numbers(found: Ratio) -> tuple[float, float, float]:
+    return found.value, found.low, found.high
+
+
+def _range(found: Sequence[Ratio]) -> str:
+    if not found:
+        return ""
+    ends = (min(found, key=lambda r: r.value), max(found, key=lambda r: r.value))
+    low, high = (ratio_parts(*_numbers(r))[0] for r in ends)
+    return low if low == high else f"{low} to {high}".replace(" ", TIED)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -27,6 +27,7 @@ from bench.numbers import (
     p_value,
     printable,
     ratio,
+    ratio_parts,
 )
 from bench.present.columns import COMPARED_ACCURACY_COLUMNS, COMPARED_COLUMNS, Column
 from bench.present.energy import compared_energy_table
@@ -220,7 +221,7 @@ def _speed_line(
     effect = comparison.effect
     if effect is None:
         return Line(label, " ", message=named(_short(comparison.missing), names))
-    value, _, interval = _ratio_words(effect.ratio).partition(" ")
+    value, interval = ratio_parts(effect.ratio.estimate, effect.ratio.low, effect.ratio.high)
     style = _STYLES[effect.verdict]
     figures = {
         "change": Figure(f"{in_unit(effect.a, unit)} → {in_unit(effect.b, unit)}"),

@@ -17,7 +17,7 @@ from bench.numbers import (
     in_unit,
     percent,
     printable,
-    ratio,
+    ratio_parts,
 )
 from bench.present.columns import COMPARED_ENERGY_COLUMNS, ENERGY_COLUMNS
 from bench.present.layout import MARKED, NOTHING, OK, Figure, Line, lay_out, wrap
@@ -153,9 +153,8 @@ def compared_energy_table(
     lines = []
     for effect in effects:
         cell = effect.match.b.cell
-        value, _, interval = ratio(
-            effect.ratio.estimate, effect.ratio.low, effect.ratio.high
-        ).partition(" ")
+        found = effect.ratio
+        value, interval = ratio_parts(found.estimate, found.low, found.high)
         style = {"less": "green", "more": "red"}.get(effect.verdict, "")
         figures = {
             "change": Figure(f"{in_unit(effect.a, unit)} → {in_unit(effect.b, unit)}"),

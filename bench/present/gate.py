@@ -20,6 +20,7 @@ from bench.numbers import (
     printable,
     rate,
     ratio,
+    ratio_parts,
     significant,
     size,
     with_interval,
@@ -111,7 +112,7 @@ def _line(finding: Finding) -> Line:
     style = _STYLES.get(finding.outcome, "dim")
     if finding.found is None:
         return Line(label, mark, message=f"{finding.outcome.value}: {without_stop(finding.words)}")
-    value, _, interval = found_text(finding).partition(" ")
+    value, interval = _found_parts(finding)
     before, now = figures_text(finding)
     figures = {
         "change": Figure(f"{before} → {now}") if before != MISSING else NOTHING,
@@ -136,6 +137,20 @@ def where(finding: Finding) -> str:
     return ", ".join(filter(None, parts))
 
 
+def _found_parts(finding: Finding) -> tuple[str, str]:
+    """`found_text` for a table: the figure, and its interval."""
+    found = finding.found
+    if found is not None and _is_ratio(finding):
+        return ratio_parts(found.estimate, found.low, found.high)
+    value, _, interval = found_text(finding).partition(" ")
+    return value, interval
+
+
+def _is_ratio(finding: Finding) -> bool:
+    of_itself = finding.kind == "energy" and finding.before is None
+    return finding.metric is None and not of_itself
+
+
 def found_text(finding: Finding) -> str:
     """What the limit is about, with its interval."""
     found = finding.found
@@ -147,7 +162,7 @@ def found_text(finding: Finding) -> str:
             return scale.value(found.estimate, found.low, found.high)
         low, high = scale.difference(found.low), scale.difference(found.high)
         return f"{scale.difference(found.estimate)} ({low} to {high})"
-    if finding.kind == "energy" and finding.before is None:
+    if not _is_ratio(finding):
         return with_interval(found.estimate, found.low, found.high, energy)
     return ratio(found.estimate, found.low, found.high)
 

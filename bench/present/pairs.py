@@ -18,6 +18,7 @@ from bench.numbers import (
     percent,
     printable,
     ratio,
+    ratio_parts,
     significant,
     size,
 )
@@ -122,7 +123,7 @@ def _line(pair: Pair) -> Line:
 def _ratio_figure(found: Ratio | None, missing: str = "") -> Figure:
     if found is None:
         return Figure(_short_reason(missing), style="dim")
-    value, _, interval = ratio(found.value, found.low, found.high).partition(" ")
+    value, interval = ratio_parts(found.value, found.low, found.high)
     style = {"faster": "green", "slower": "red", "unclear": ""}[found.verdict]
     return Figure(value, interval, style)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -360,6 +361,16 @@ def test_a_row_names_the_target_that_failed_in_full() -> None:
     table = plain(compare(match_targets(in_memory(records)))).split("\n\n")[1]
     failed = [" ".join(line.split()) for line in table.splitlines() if "failed" in line]
     assert failed == ["openvino:cpu openvino:cpu failed", "torch:cpu openvino:cpu failed"]
+
+
+def test_a_ratio_too_wide_for_a_number_is_told_by_its_bound() -> None:
+    times = {"x:cpu": (1e5, 1e5, 1e5), "y:cpu": (3e5, 2e5, 9e5)}
+    records = [measured(ns, a_cell(target=target), group="g") for target, ns in times.items()]
+    report = compare(match_targets(in_memory(records)), confidence=0.8)
+    effect = only_effect(report)
+    assert effect.verdict is Verdict.SLOWER
+    assert effect.ratio.high > 2 * effect.ratio.estimate
+    assert re.search(r"y:cpu +100 → 378 +≥1\.\d+x +\S+x +slower", plain(report))
 
 
 def test_a_quoted_message_keeps_all_its_dots() -> None:

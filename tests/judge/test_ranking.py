@@ -48,6 +48,17 @@ def test_an_open_order_behind_the_best_is_said() -> None:
     assert ranking.sentence().endswith(f"; {one} and {other} are not distinguishable.")
 
 
+def test_a_distance_that_is_too_uncertain_for_a_number_is_told_by_its_bound() -> None:
+    said = ranking_sentences(
+        cut_short({"a:cpu": 1e5, "b:cpu": 2e6, "c:cpu": 2e6}, 3, "max-time", 0.3)
+    )
+    assert re.fullmatch(
+        r"fashion-teacher single-stream: a:cpu is at least [\d.]+x as fast as [bc]:cpu, "
+        r"at least [\d.]+x as [bc]:cpu; .*",
+        said[0],
+    )
+
+
 def test_targets_within_the_margin_are_the_same() -> None:
     (ranking,) = rankings(run_of({"a:cpu": 1e5, "b:cpu": 1.0001e5}, spread=0.001), 0.02, 0.95)
     assert ranking.steps[0].verdict is Verdict.SAME

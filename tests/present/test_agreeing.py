@@ -37,8 +37,15 @@ def test_targets_whose_ratios_are_unstable_are_counted() -> None:
     wild = times(20.0, 1.1, 360.0)
     (said,) = pair_sentences([a_pair("a:cpu", FAST), a_pair("b:cpu", wild)])
     assert said.replace("\u00a0", " ").startswith(
-        "On both targets small is 9.1x to 20.0x (unstable on 1 target) as fast as large;"
+        "On both targets small is 9.1x (at least 1.1x on 1 target) as fast as large;"
     )
+    (said,) = pair_sentences([a_pair("a:cpu", times(9.0, 2.2, 37.0)), a_pair("b:cpu", wild)])
+    assert said.startswith("On both targets small is at least 1.1x as fast as large;")
+    slow = [a_pair("a:cpu", times(0.05, 0.003, 0.84)), a_pair("b:cpu", times(0.1, 0.02, 0.5))]
+    (said,) = pair_sentences(slow)
+    assert said.startswith("On both targets small is at most 0.84x as fast as large;")
+    (said,) = pair_sentences([a_pair("a:cpu", wild)])
+    assert said == "On a:cpu small is at least 1.1x as fast as large; accuracy was not compared."
     unknown = times(2.0, 0.1, 40.0)
     (said,) = pair_sentences([a_pair(t, unknown) for t in ("a:cpu", "b:cpu")])
     assert "between small and large (2.00x, unstable);" in said.replace("\u00a0", " ")

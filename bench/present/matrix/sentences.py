@@ -12,6 +12,7 @@ from bench.numbers import (
     FRACTION,
     NAME_LIMIT,
     UNSTABLE,
+    certain_bound,
     counted,
     duration,
     interval_words,
@@ -162,6 +163,8 @@ def _on_kind(each: Across, than: str) -> str:
             "too few for an interval"
         )
     found, count = pooled.ratio, counted(pooled.machines, "machine")
+    if certain_bound(found.estimate, found.low, found.high):
+        return f"{ratio(found.estimate, found.low, found.high)}{than} on {kind} ({count})"
     within = interval_words(found.estimate, found.low, found.high, significant)
     return f"{ratio(found.estimate)}{than} on {kind} {within.removesuffix(')')}, {count})"
 

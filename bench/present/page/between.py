@@ -9,7 +9,7 @@ from bench.errors import SpecError
 from bench.judge.compare import Comparison, Report, compare
 from bench.judge.differences import comparable_ones, not_allowed, refuse
 from bench.judge.matching import Matched, match_machines, match_runs
-from bench.numbers import MISSING, ratio
+from bench.numbers import MISSING, certain_bound, ratio, ratio_parts
 from bench.present.compare import canary_notes, difference_lines, only_notes, sentences
 from bench.present.page.draw import Axis, Dot, Lane, checked, dot_plot
 from bench.present.page.names import (
@@ -153,7 +153,7 @@ def _lane(comparison: Comparison, palette: Palette) -> Lane:
     cell = comparison.match.b.cell
     dot = Dot(value, low, high, hover, palette.colour(cell.model.name), palette.symbol(cell.target))
     group = f"{model_and_variant(cell)} · {cell.scenario} batch {cell.batch}"
-    words = f"{ratio(value)} {effect.verdict.value}"
+    words = f"{certain_bound(value, low, high) or ratio(value)} {effect.verdict.value}"
     return Lane(in_picture(target_words(cell)), (dot,), in_picture(group), words)
 
 
@@ -174,7 +174,7 @@ def _table(report: Report, name: str) -> Table:
             rows.append((Entry(_label(comparison)), Entry(MISSING), absent, reason))
             continue
         value, low, high = effect.ratio.estimate, effect.ratio.low, effect.ratio.high
-        text, _, interval = ratio(value, low, high).partition(" ")
+        text, interval = ratio_parts(value, low, high)
         rows.append(
             (
                 Entry(_label(comparison)),

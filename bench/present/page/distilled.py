@@ -18,10 +18,12 @@ from bench.judge.pairs import Pair, Ratio, compare
 from bench.numbers import (
     MISSING,
     Scale,
+    certain_bound,
     common_scale,
     p_value,
     percent,
     ratio,
+    ratio_parts,
     significant,
     size,
 )
@@ -139,7 +141,7 @@ def _speedups(pairs: Sequence[Pair], palette: Palette, name: str) -> Picture | N
             f"{speed.invocations} invocations"
         )
         dot = _dot(speed.interval, hover, pair, palette)
-        value, _, _ = ratio(speed.value).partition(" ")
+        value = certain_bound(speed.value, speed.low, speed.high) or ratio(speed.value)
         lanes.append(Lane(in_picture(pair.target), (dot,), in_picture(_names(pair)), value))
     title = "Speed-up" if by_latency else "Throughput"
     axis = Axis(f"{title}, times (log scale)", log=True, reference=1.0, suffix="x")
@@ -328,7 +330,7 @@ def _ratio_words(found: Ratio | None) -> str:
 def _ratio_entry(found: Ratio | None, missing: str = "") -> Entry:
     if found is None:
         return _absent(3, missing or MISSING)
-    value, _, interval = _ratio_words(found).partition(" ")
+    value, interval = ratio_parts(found.value, found.low, found.high)
     tone = {"faster": "good", "slower": "bad", "unclear": ""}[found.verdict]
     return Entry(value, interval, (found.value, found.low, found.high), tone)
 
