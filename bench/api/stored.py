@@ -65,8 +65,10 @@ class Run:
 
     @property
     def ok(self) -> bool:
-        """Whether every record has figures that count: none failed, is wrong or partial."""
-        return all(record.standing == "ok" for record in self._stored.records)
+        """Whether every record has figures that count: none failed, is wrong or partial. False
+        where nothing was measured."""
+        records = self._stored.records
+        return bool(records) and all(record.standing == "ok" for record in records)
 
     @property
     @says_python

@@ -92,6 +92,10 @@ def test_a_run_says_whether_it_is_whole_and_went_well(tmp_path: Path) -> None:
     run = bench.Run(type(stored)(stored.path, header, stored.records, [], []))
     assert (run.ok, run.complete) == (True, False)
     assert "1 cell of 2, stopped" in repr(run)
+    run = bench.Run(type(stored)(stored.path, header, [], [], []))
+    assert (run.ok, run.complete) == (False, False), "nothing was measured"
+    nothing = stored.header.model_copy(update={"cells": ()})
+    assert not bench.Run(type(stored)(stored.path, nothing, [], [], [])).ok
 
 
 def test_the_other_run_is_the_baseline(two: Path) -> None:
