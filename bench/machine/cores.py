@@ -31,15 +31,15 @@ def choose_cores(
 ) -> list[int]:
     """The logical CPUs to measure on: at most ``threads``, one per physical core, ascending.
 
-    Taken from ``allowed`` (the affinity mask of this process), the highest-numbered physical cores
+    Taken from ``allowed`` (all that this process may use), the highest-numbered physical cores
     first, so that the lowest is left to the harness where there are more than needed; cores of a
     lower capacity (the efficiency cores of a hybrid CPU) come last. ``busy`` says which share of
     each CPU's time others use (`bench.machine.quiet`): among cores of one kind the idlest win, both
     hardware threads of a core counted, and on one socket where that has enough. Fewer than
     ``threads`` are returned where the mask holds fewer physical cores. Where the system tells no
     topology, CPUs count as cores (every second one where psutil says that a core has two); where it
-    has no affinity (macOS), the numbers are nominal and only their count means something. Ask
-    before the process pins itself, for the mask is its own. Raises `ValueError` for threads < 1.
+    has no affinity (macOS), the numbers are nominal and only their count means something. Raises
+    `ValueError` for threads < 1.
     """
     if threads < 1:
         raise ValueError(f"threads must be at least 1, not {threads}")

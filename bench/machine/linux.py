@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 ROOT = Path("/")
 
 
 CPUS = "sys/devices/system/cpu"
+#: What this process may use and keeps off for now (`keep_off`).
+_kept_off: set[int] = set()
 
 
 def cpu_quota(root: Path = ROOT) -> float | None:
@@ -29,15 +32,28 @@ def cpu_quota(root: Path = ROOT) -> float | None:
 
 
 def allowed_cpus() -> tuple[int, ...] | None:
-    """The affinity mask of this process, ascending; None where the system has none."""
+    """The CPUs that this process may use, ascending, with those that it keeps off for now; None
+    where the system has no affinity."""
     if hasattr(os, "sched_getaffinity"):
-        return tuple(sorted(os.sched_getaffinity(0)))
+        return tuple(sorted(_kept_off.union(os.sched_getaffinity(0))))
     try:
         import psutil  # psutil: off Linux
 
         return tuple(sorted(psutil.Process().cpu_affinity()))
     except (ImportError, AttributeError, OSError):
         return None
+
+
+def keep_off(cpus: Collection[int], allowed: Collection[int]) -> None:
+    """Keep the calling thread, and what it starts, off these of the CPUs that this process may use,
+    where there are others. Whoever asks meanwhile which may be used is told of all: how many
+    threads a model computes on doesn't depend on where the harness is."""
+    global _kept_off
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    mask = set(allowed) - set(cpus) or set(allowed)
+    os.sched_setaffinity(0, mask)
+    _kept_off = set(allowed) - mask
 
 
 def read_text(root: Path, path: str) -> str | None:

@@ -7,7 +7,6 @@ runs, and takes all the CPUs of a generation from that one look.
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from bench.machine.cores import choose_cores
-from bench.machine.linux import ROOT, allowed_cpus, read_text
+from bench.machine.linux import ROOT, allowed_cpus, keep_off, read_text
 from bench.machine.near import cpus_around
 
 #: Five ticks of the kernel's usual clock (100 a second): enough to tell a CPU that another program
@@ -64,7 +63,6 @@ class Cores:
         self._counts = sorted(counts)
         self._near = set(near)  #: sets of CPUs that are asked for with `beside`
         self._busy: Mapping[int, float] = {}
-        # Of now: once the harness stays off the chosen ones, its mask is another.
         self._allowed = allowed_cpus()
         self._entered = False
         self._chosen = self._choice()
@@ -113,17 +111,16 @@ class Cores:
         traceback: TracebackType | None,
     ) -> None:
         self._entered = False
-        if self._allowed is not None and hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, self._allowed)
+        if self._allowed is not None:
+            keep_off((), self._allowed)
 
     def _step_aside(self) -> None:
         """Keep this process off the chosen CPUs, where there are others."""
-        if not self._entered or self._allowed is None or not hasattr(os, "sched_setaffinity"):
+        if not self._entered or self._allowed is None:
             return
         chosen = [*self._chosen.values()]
         chosen += [self.beside(count, near) for count in self._counts for near in self._near]
-        taken = {cpu for cpus in chosen for cpu in cpus}
-        os.sched_setaffinity(0, set(self._allowed) - taken or self._allowed)
+        keep_off({cpu for cpus in chosen for cpu in cpus}, self._allowed)
 
     def _choice(self) -> dict[int, tuple[int, ...]]:
         return {count: self._chosen_of(count, self._allowed) for count in self._counts}

@@ -117,7 +117,7 @@ class Measuring:
         self.cpus = Cores(
             {planned.cores for planned in cells}, near={planned.near_cpus for planned in cells}
         )
-        self._at_once = default_threads()  # before this process stays off some of the cores
+        self._at_once = default_threads()
         self.forecaster = Forecaster(self.suite, self.account, self._groups(), self._to_score())
         self.run_budget = Budget(self.suite.budget_s, sum(self._groups()), self._measuring_s)
 

@@ -359,10 +359,13 @@ def _cells_of_model(
 
 
 def at_batch(suite: Suite, planned: PlannedCell, batch: int) -> PlannedCell | None:
-    """The same cell with another batch; None where it is known that such a one can't be had."""
+    """The same cell with another batch, on as many threads; None where it is known that such a one
+    can't be had."""
     scenario = find_scenario(planned.cell.scenario)
     narrowed = suite.model_copy(update={"variants": (planned.cell.variant,)})
-    (found,) = _cells_of_model(narrowed, planned.model, scenario, batch, [planned.choice])
+    (found,) = _cells_of_model(
+        narrowed, planned.model, scenario, batch, [planned.choice], planned.cell.threads
+    )
     return found if found.refused is None else None
 
 
@@ -467,9 +470,9 @@ def _query(
 
 
 def threads_of(suite: Suite, choice: Choice, cpu_threads: int | None = None) -> int:
-    """Compute threads of a cell: the suite's, else every physical core that may be used (here, if
-    ``cpu_threads`` doesn't say otherwise); one for an accelerator, whose host only launches: what
-    wanders from core to core launches unevenly."""
+    """Compute threads of a cell: the suite's, else every physical core that may be used (here and
+    now, if ``cpu_threads`` doesn't say otherwise); one for an accelerator, whose host only
+    launches: what wanders from core to core launches unevenly."""
     if suite.threads is not None:
         return suite.threads
     if choice.on_accelerator:

@@ -20,6 +20,8 @@ from bench.errors import (
     WorkerCrashed,
     WorkerTimeout,
 )
+from bench.machine.cores import pin_process
+from bench.machine.linux import allowed_cpus
 from bench.runtimes.client import Worker, with_log
 from bench.runtimes.handshake import Greeting, cannot_start, check_greeting, silent
 from bench.runtimes.logs import cap_log, last_words, log_tail
@@ -75,6 +77,9 @@ class ForkServer:
             raise cannot_start(self.name, runtime.python, runtime.interpreter, error) from error
         finally:
             theirs.close()
+        # Workers that are pinned to no CPUs of their own inherit its mask, which isn't to be that
+        # of a harness that keeps off the measured ones.
+        pin_process(self._process.pid, allowed_cpus() or ())
         self.ready = False
 
     def spawn(self, log: Path, timeout_s: float, imports: Sequence[str] = ()) -> Worker:

@@ -17,7 +17,7 @@ from bench.config import ENVIRONMENT_NAME
 from bench.discover import backend_entry_points, load_backend, unknown
 from bench.errors import BenchError, NotInBuild, SpecError, Unavailable, every
 from bench.machine.cores import choose_cores
-from bench.machine.linux import cpu_quota
+from bench.machine.linux import allowed_cpus, cpu_quota
 from bench.runtimes.environments.find import Environment, existing_environments, find_environment
 from bench.runtimes.environments.interpreter import Interpreter
 from bench.runtimes.handshake import Greeting
@@ -428,8 +428,8 @@ def _makeable(report: BackendReport) -> str:
 
 def default_threads() -> int:
     """The physical cores that this process may use, which is what runtimes take by default."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    cores = max(1, len(choose_cores(usable or 1)))
+    usable = allowed_cpus() or range(os.cpu_count() or 1)
+    cores = max(1, len(choose_cores(len(usable))))
     quota = cpu_quota()
     # A container that may use less than it sees would be stopped in the middle of a block.
     return cores if quota is None else min(cores, max(1, int(quota)))

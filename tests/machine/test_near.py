@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -86,7 +87,7 @@ def test_the_harness_leaves_them_alone(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(quiet, "allowed_cpus", lambda: tuple(range(8)))
     masks: list[set[int]] = []
     monkeypatch.setattr(
-        quiet.os, "sched_setaffinity", lambda pid, mask: masks.append(set(mask)), raising=False
+        os, "sched_setaffinity", lambda pid, mask: masks.append(set(mask)), raising=False
     )
     with Cores({1}, tmp_path, lambda seconds: None, near=[(0, 1, 2, 3)]):
         assert masks == [{0, 1, 2, 4, 5, 6}]

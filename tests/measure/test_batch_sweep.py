@@ -10,6 +10,7 @@ from fake_records import an_invocation
 from test_plan import choice, model, suite
 
 from bench.errors import SpecError
+from bench.measure import plan as planning
 from bench.measure.plan import Plan, PlannedCell, make_plan
 from bench.measure.sweep import next_cells
 from bench.record.result import Failure, Record, SweepEnd
@@ -69,6 +70,19 @@ def test_a_batch_is_the_cell_that_its_number_would_have_given(tmp_path: Path) ->
     assert second.cell == named.cell
     assert second.options == named.options
     assert second.feeds["x"].shape == (2, 4)
+
+
+def test_every_batch_computes_on_as_many_threads_as_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep is told from others by its threads too: with another number it would never end."""
+    monkeypatch.setattr(planning, "default_threads", lambda: 6)
+    plan = a_plan(tmp_path, threads=None)
+    monkeypatch.setattr(planning, "default_threads", lambda: 2)
+    (second,) = next_cells(plan, [measured(plan.cells[0], 1e6)])
+    assert (second.cell.batch, second.cell.threads, second.options.threads) == (2, 6, 6)
+    found = sweep(plan, lambda cell: 1e6 * max(1, cell.batch / 2))
+    assert [batch for _, batch in found] == [1, 2, 4]
 
 
 def test_a_sweep_that_ran_out_of_memory_or_failed_does_not_go_on(tmp_path: Path) -> None:

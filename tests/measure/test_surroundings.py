@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
 from bench.machine import quiet
+from bench.machine.facts import machine_facts
+from bench.machine.linux import allowed_cpus
 from bench.machine.quiet import Cores
+from bench.measure.canary import CANARY_RUNTIME
+from bench.runtimes.processes import launcher
+from bench.runtimes.targets import default_threads
 
 
 class Affinity:
@@ -74,3 +81,30 @@ def test_the_harness_comes_back_after_an_interrupt(
     with pytest.raises(KeyboardInterrupt), cores(monkeypatch, [1]):
         raise KeyboardInterrupt
     assert affinity.allowed == {0, 1, 2, 3}
+
+
+def test_what_may_be_used_does_not_depend_on_where_the_harness_is(
+    affinity: Affinity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads, chosen CPUs and a machine's identity follow from it."""
+    before = default_threads(), machine_facts().machine_id
+    with cores(monkeypatch, [2, 3]):
+        assert affinity.allowed == {0, 1}
+        assert allowed_cpus() == (0, 1, 2, 3)
+        assert (default_threads(), machine_facts().machine_id) == before
+    assert allowed_cpus() == (0, 1, 2, 3)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs CPUs that a process can be kept on")
+def test_workers_that_are_pinned_to_nothing_may_run_where_the_harness_does_not(
+    tmp_path: Path,
+) -> None:
+    """Scores beside others and references compute on all CPUs, whenever their runtime started."""
+    whole = os.sched_getaffinity(0)
+    if len(whole) < 2:
+        pytest.skip("needs two CPUs")
+    with Cores({1}), launcher(tmp_path / "logs", timeout_s=60) as processes:
+        assert os.sched_getaffinity(0) < whole
+        worker = processes.worker(CANARY_RUNTIME, 1)
+        assert os.sched_getaffinity(worker.pid) == whole
+        worker.end()
