@@ -31,6 +31,7 @@ from bench.measure.member import (
     cpus_of,
     keep_placement,
     last_words,
+    let_go,
 )
 from bench.measure.pace.spending import ROUNDS, Plan, Spending, takes_part
 from bench.measure.pace.stops import P99, stops
@@ -130,8 +131,7 @@ class Group:
             self._collect(members, canary_blocks, reasons)
         finally:
             for member in members:
-                member.watcher.close()
-                member.worker.kill()
+                let_go(member)
         for state in active:
             if not state.stop:
                 self._show(state)
@@ -243,7 +243,7 @@ class Group:
                 if member is None:
                     canary_blocks += self.canary_blocks(canary, first + number, position)
                 elif member.state.failure is None:
-                    with self.failing(member.state):
+                    with self.failing(member):
                         member.blocks.append(self.block(member, first + number, position))
         return canary_blocks
 
@@ -270,7 +270,7 @@ class Group:
                 and undisturbed(member.blocks) < enough[member.state.cell.id]
             ]
             for position, turn in enumerate(self.context.rng.permutation(len(short))):
-                with self.failing(short[turn].state):
+                with self.failing(short[turn]):
                     short[turn].blocks.append(self.block(short[turn], number, position))
 
     def block(self, member: Member, number: int, position: int) -> Block:
@@ -317,7 +317,7 @@ class Group:
         done: list[tuple[Member, WorkerFacts, Invocation]] = []
         for member in members:
             if member.state.failure is None:
-                with self.failing(member.state):
+                with self.failing(member):
                     told = self._end(member, reasons)
                     done.append((member, told, figured(told, member.blocks, canary_ns)))
         blocks = [block for member, *_ in done for block in member.blocks]
@@ -367,14 +367,15 @@ class Group:
         self.context.finish(state)
 
     @contextmanager
-    def failing(self, state: CellState) -> Iterator[None]:
-        """An error ends this cell, not the run: one that was meant, or what came of an answer that
-        nobody thought of."""
+    def failing(self, member: Member) -> Iterator[None]:
+        """An error ends this cell and its worker, not the run: one that was meant, or what came of
+        an answer that nobody thought of."""
         try:
-            with as_answered(state.cell.target):
+            with as_answered(member.state.cell.target):
                 yield
         except BenchError as error:
-            self._fail(state, error)
+            let_go(member)
+            self._fail(member.state, error)
 
     def _fail(self, state: CellState, error: BenchError) -> None:
         state.failure = error

@@ -98,6 +98,15 @@ class Member:
             self.waited.append(round(seen.wait_share, 4))
 
 
+def let_go(member: Member) -> None:
+    """End a member's worker at once, and the watch over it; nothing happens the second time.
+
+    Whoever leaves a generation is let go at once: a worker that failed may live on, hold memory
+    that others need, and compute."""
+    member.watcher.close()
+    member.worker.kill()
+
+
 def bind(worker: Worker, planned: PlannedCell) -> Bound:
     """Bind what a cell is timed on."""
     if planned.prompts is None:

@@ -76,9 +76,10 @@ def _environments(prepared: Prepared) -> dict[str, dict[str, str]]:
         if runtime.environment_name not in found:
             with contextlib.suppress(BenchError):  # what is wrong there its cells will tell
                 worker = prepared.launcher.worker(runtime, planned.cell.threads)
-                packages = worker.packages()
-                worker.end()
-                found[runtime.environment_name] = dict(packages)
+                try:
+                    found[runtime.environment_name] = dict(worker.packages())
+                finally:
+                    worker.end()
     return found
 
 

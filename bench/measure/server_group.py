@@ -39,7 +39,7 @@ class ServerGroup(Group):
         for position, turn in enumerate(self.context.rng.permutation(len(members))):
             member = members[turn]
             canary_blocks += self.canary_blocks(canary, 0, 2 * position)
-            with self.failing(member.state):
+            with self.failing(member):
                 member.blocks.append(self._search(member, 2 * position + 1))
         return canary_blocks or self.canary_blocks(canary, 0, 0)
 

@@ -16,7 +16,14 @@ from threading import Event
 
 from bench.errors import BenchError
 from bench.machine import memory
-from bench.measure.member import COLD, WARMUP_BUDGET_S, Context, Member, start_member
+from bench.measure.member import (
+    COLD,
+    WARMUP_BUDGET_S,
+    Context,
+    Member,
+    let_go,
+    start_member,
+)
 from bench.measure.state import CellState
 from bench.measure.taken import as_answered
 from bench.runtimes.client import Worker
@@ -236,7 +243,7 @@ class _Start:
                 with as_answered(member.state.cell.target):
                     again = member.worker.warm_up(WARMUP_BUDGET_S)
             except BenchError as error:
-                member.watcher.close()
+                let_go(member)
                 self.members.remove(member)
                 self.failed.append((member.state, error))
                 continue

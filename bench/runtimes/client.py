@@ -72,6 +72,7 @@ class Worker:
         self.log = log
         self.timeout_s = timeout_s
         self.alive = True  #: as far as its last answer, or its end, told
+        self._killed = False
 
     @property
     def greeting(self) -> Greeting:
@@ -321,8 +322,12 @@ class Worker:
             self.kill()
 
     def kill(self) -> None:
-        """End the process at once, with what it started."""
+        """End the process at once, with what it started. Nothing happens the second time: its
+        number may be another process's by then."""
         self.alive = False
+        if self._killed:
+            return
+        self._killed = True
         self._channel.close()
         family = descendants(self.pid)
         end_group(self.pid)

@@ -86,13 +86,21 @@ class ForkServer:
         """Fork one worker whose output goes to ``log``; each of its answers may take ``timeout_s``.
         Modules of ``imports`` are imported before, once for all workers.
 
-        Raises `WorkerCrashed` when the server or the worker dies at once.
+        Raises `WorkerCrashed` when the server or the worker dies at once; leaves no worker then.
         """
         ours, theirs = socket.socketpair()
-        with self._turn:
-            pid = self._fork(theirs, log, imports)
+        try:
+            with self._turn:
+                pid = self._fork(theirs, log, imports)
+        except BaseException:
+            ours.close()  # one that is forked all the same ends when nobody is there
+            raise
         worker = Worker(self, pid, Channel(ours), log, timeout_s)
-        worker.greet()  # which a fresh interpreter does once it has imported the runtime
+        try:
+            worker.greet()  # which a fresh interpreter does once it has imported the runtime
+        except BaseException:
+            worker.kill()
+            raise
         return worker
 
     def _fork(self, channel: socket.socket, log: Path, imports: Sequence[str]) -> int:

@@ -241,6 +241,24 @@ def test_a_cell_that_dies_costs_its_own_windows_and_says_why(
     assert energy.power_w is not None
 
 
+def test_a_worker_that_failed_is_ended_before_the_next_window(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage, seen = Stage(monkeypatch), []
+    stage.dies = {"two"}
+    of_cell = EnergyPass._of_cell
+
+    def noting(self: EnergyPass, *given: Any) -> Any:
+        taken = of_cell(self, *given)
+        if taken.window.failed:
+            seen.append("two ended" in stage.log)
+        return taken
+
+    monkeypatch.setattr(EnergyPass, "_of_cell", noting)
+    assert stage.run(planned("one"), planned("two"))
+    assert seen == [True]
+
+
 def test_without_any_meter_nothing_is_measured_and_the_remedy_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -608,6 +608,28 @@ def test_a_crashed_worker_fails_its_cell_and_the_others_go_on() -> None:
     assert isinstance(bench.states[1].failure, WorkerCrashed)
 
 
+def test_a_worker_that_failed_and_lives_on_is_ended_before_anything_else_is_timed() -> None:
+    """It holds memory, and may compute."""
+    bench = Bench(THREE, suite(), lambda name, at: {TimeBlock} if name == "b" else set())
+    plain = bench.worker
+
+    def worker(runtime: Runtime, *given: Any) -> FakeWorker:
+        made = plain(runtime, *given)
+        answer = made.answer_to
+
+        def answer_to(request: messages.Request) -> messages.Answer:
+            failed = [w for w in bench.workers if w.name == "b" and TimeBlock in map(type, w.heard)]
+            assert all(one.ended for one in failed)
+            return answer(request)
+
+        made.answer_to = answer_to  # type: ignore[method-assign]
+        return made
+
+    bench.worker = worker  # type: ignore[method-assign]
+    bench.run()
+    assert [state.failure is None for state in bench.states] == [True, False, True]
+
+
 def test_what_was_measured_before_a_crash_is_kept() -> None:
     def broken(name: str, generation: int) -> set[type]:
         return {Load} if name == "b" and generation == 2 else set()

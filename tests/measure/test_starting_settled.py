@@ -8,23 +8,43 @@ from typing import Any
 import pytest
 from fake_records import a_cell
 
+from bench.errors import OutOfMemory
 from bench.machine import memory
 from bench.measure import starting
 from bench.measure.pace.account import Account
-from bench.measure.starting import Room, start_members
+from bench.measure.starting import Room, Started, start_members
 from bench.worker.messages import Warmup
 
 
-def started(monkeypatch: pytest.MonkeyPatch, *settled: bool) -> list[Warmup]:
-    """What warm-ups workers have that began warm, of cells whose latency is known."""
+class Worker:
+    """One that is asked to warm up again, for which memory may not be enough."""
+
+    def __init__(self, fails: bool) -> None:
+        self.fails, self.killed = fails, False
+
+    def warm_up(self, budget_s: float) -> Warmup:
+        if self.fails:
+            raise OutOfMemory("no memory is left on the device")
+        return Warmup(5, True, 20)
+
+    def kill(self) -> None:
+        self.killed = True
+
+
+def start(
+    monkeypatch: pytest.MonkeyPatch, *settled: bool, fails: bool = False
+) -> tuple[Started, list[Worker]]:
+    """What comes of workers that began warm, of cells whose latency is known."""
+    workers: list[Worker] = []
     told = {a_cell(threads=n + 1).id: one for n, one in enumerate(settled)}
 
     def start(state: Any, context: Any, born: Any, *, warm: bool, glimpse: bool) -> Any:
         assert not glimpse
         assert warm, "its latency is known, so it is warmed up at once"
+        workers.append(Worker(fails))
         return SimpleNamespace(
             state=state,
-            worker=SimpleNamespace(warm_up=lambda budget_s: Warmup(5, True, 20)),
+            worker=workers[-1],
             warmup=Warmup(3, told[state.cell.id], 10),
             grown_bytes=0,
             glimpse_ns=None,
@@ -41,8 +61,12 @@ def started(monkeypatch: pytest.MonkeyPatch, *settled: bool) -> list[Warmup]:
         SimpleNamespace(cell=a_cell(threads=n + 1), planned=planned) for n in range(len(settled))
     ]
     context: Any = SimpleNamespace(at_once=2, account=Account())
-    found = start_members(order, context, Room(), sized=told.keys())
-    return [member.warmup for member in found.members]
+    return start_members(order, context, Room(), sized=told.keys()), workers
+
+
+def started(monkeypatch: pytest.MonkeyPatch, *settled: bool) -> list[Warmup]:
+    """Their warm-ups in the end."""
+    return [member.warmup for member in start(monkeypatch, *settled)[0].members]
 
 
 def test_who_did_not_settle_in_a_crowd_is_warmed_up_once_more(
@@ -54,3 +78,10 @@ def test_who_did_not_settle_in_a_crowd_is_warmed_up_once_more(
 
 def test_who_did_not_settle_alone_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert started(monkeypatch, False) == [Warmup(3, False, 10)]
+
+
+def test_who_fails_to_warm_up_leaves_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, workers = start(monkeypatch, True, False, False, fails=True)
+    assert len(found.members) == 1
+    assert [type(error) for _, error in found.failed] == [OutOfMemory] * 2
+    assert sum(worker.killed for worker in workers) == 2

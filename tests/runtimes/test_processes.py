@@ -17,6 +17,7 @@ import pytest
 from bench.backend import Device, ModelFile, Options
 from bench.errors import BenchError, OutOfMemory, WorkerCrashed, WorkerTimeout
 from bench.measure.canary import CANARY_RUNTIME
+from bench.runtimes import client
 from bench.runtimes.client import Worker
 from bench.runtimes.logs import MOST_LOG_BYTES, cap_log, log_tail
 from bench.runtimes.probe import probe
@@ -119,6 +120,32 @@ def _wait_until_gone(pid: int) -> None:
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, f"process {pid} is still there"
         time.sleep(0.01)
+
+
+def test_a_worker_that_is_not_understood_when_it_starts_is_ended(
+    processes: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pids: list[int] = []
+
+    def greet(self: Worker) -> None:
+        pids.append(self.pid)
+        raise WorkerCrashed("another version of bench")
+
+    monkeypatch.setattr(Worker, "greet", greet)
+    with pytest.raises(WorkerCrashed, match="another version") as kept:
+        processes.worker(CANARY_RUNTIME, 1)
+    _wait_until_gone(pids[0])
+    assert kept.value.__traceback__ is not None, "which has the channel: its end is not what did it"
+
+
+def test_a_process_is_ended_once_for_its_number_may_be_anothers_then(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.end()
+    _wait_until_gone(worker.pid)
+    monkeypatch.setattr(client, "end_group", lambda pid: pytest.fail("it is ended again"))
+    worker.kill()
+    worker.end()
 
 
 # -- a channel that is of no more use -------------------------------------------------------------

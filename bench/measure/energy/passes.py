@@ -22,7 +22,7 @@ from bench.machine.wall import read_command, zone_of
 from bench.measure.beats import MAX_CALLS
 from bench.measure.energy.found import Meters
 from bench.measure.energy.meters import Meter, Series, Watch
-from bench.measure.member import Context, Member, cpus_of
+from bench.measure.member import Context, Member, cpus_of, let_go
 from bench.measure.plan import PlannedCell
 from bench.measure.starting import Room, start_members
 from bench.measure.state import CellState
@@ -116,8 +116,7 @@ class EnergyPass:
                 taken = self._in_turn(members, meters)
         finally:
             for member in members:
-                member.watcher.close()
-                member.worker.kill()
+                let_go(member)
         last = max(one.window.began_ns + one.window.span_ns for one in taken)
         file = meters.file.series(last) if meters.file else None
         lost = [self._lost(cell_id, why) for cell_id, why in self.failed.items()]
@@ -195,6 +194,7 @@ class EnergyPass:
                 taken = self._window(cell_id, compute, read, own, position, untimed)
                 throttled = _throttled(member)
         except BenchError as error:
+            let_go(member)
             self._fail(member.state.planned, error)
             why = self.failed[cell_id]
             return Taken(self._lost(cell_id, why).model_copy(update={"position": position}), [])

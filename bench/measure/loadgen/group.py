@@ -45,7 +45,7 @@ class LoadGenGroup(Group):
             name = member.state.cell.id
             self.beats[name] = replace(self.beats[name], discard=0, why=_ALL_COUNT)
             canary_blocks += self.canary_blocks(canary, 0, 2 * position)
-            with self.failing(member.state):
+            with self.failing(member):
                 member.blocks.append(self._tested(member, 2 * position + 1))
         return canary_blocks or self.canary_blocks(canary, 0, 0)
 
