@@ -30,11 +30,14 @@ import time
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Callable, Iterator, Mapping, Sequence
 
+from bench.machine.open_files import LARGEST_READ, OpenFiles
+
 if TYPE_CHECKING:  # Python 3.9 can't evaluate the alias
     Read = Callable[[str], bytes | None]
 
-LARGEST_READ = 1 << 16
 CPUS = "/sys/devices/system/cpu"
+#: Why a window doesn't tell all that it could.
+NO_FILES = "what else ran is unknown: this process may not open more files (ulimit -n)"
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,8 @@ class Disturbance:
     thermal_throttles: int | None = None
     frequency_hz: float | None = None  #: the lowest of the watched CPUs when the window ended
     max_frequency_hz: float | None = None
+    #: what would be known here but for something that happened meanwhile, in words
+    unseen: tuple[str, ...] = ()
 
     @property
     def wait_share(self) -> float | None:
@@ -111,11 +116,13 @@ class Disturbance:
             jiffy_error_ns=(self.jiffy_error_ns**2 + other.jiffy_error_ns**2) ** 0.5,
             frequency_hz=_both(self.frequency_hz, other.frequency_hz, min),
             max_frequency_hz=_both(self.max_frequency_hz, other.max_frequency_hz, max),
+            unseen=tuple(dict.fromkeys((*self.unseen, *other.unseen))),
             **sums,  # type: ignore[arg-type]
         )
 
     def disturbed(self, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> list[str]:
-        """Why the window is disturbed, a reason each; empty where it is not, as far as it shows."""
+        """Why the window is disturbed, a reason each; empty where it is not, as far as this system
+        shows. What it shows and was not seen is a reason: unknown is not undisturbed."""
         shares = (
             ("the hypervisor took", self.steal_ns, self.jiffy_error_ns, thresholds.steal_share),
             (
@@ -139,7 +146,7 @@ class Disturbance:
             if used is not None and used - error > share * self.duration_ns
         ]
         reasons += [f"{count} {what}" for what, count, most in counts if count and count > most]
-        return reasons + self._slow_clock(thresholds.frequency_share)
+        return [*reasons, *self._slow_clock(thresholds.frequency_share), *self.unseen]
 
     def _slow_clock(self, share: float) -> list[str]:
         if self.frequency_hz is None or self.max_frequency_hz is None:
@@ -151,7 +158,7 @@ class Disturbance:
 
 
 GAUGES = ("duration_ns", "jiffy_error_ns", "frequency_hz", "max_frequency_hz")
-COUNTER_FIELDS = tuple(f.name for f in fields(Disturbance) if f.name not in GAUGES)
+COUNTER_FIELDS = tuple(f.name for f in fields(Disturbance) if f.name not in (*GAUGES, "unseen"))
 
 
 # --- parsers: the kernel's text as counters, without what the text lacks ---------------------
@@ -217,35 +224,6 @@ def parse_number(text: bytes, name: str) -> dict[str, int]:
 # --- reading -------------------------------------------------------------------------------
 
 
-@dataclass
-class OpenFiles:
-    """Files of the kernel, opened once and read from their beginning at each call."""
-
-    descriptors: dict[str, int | None] = field(default_factory=dict)
-
-    def read(self, path: str) -> bytes | None:
-        """The text now, or None: no such file, no permission, or its process is gone."""
-        if path not in self.descriptors:
-            try:
-                self.descriptors[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except OSError:
-                self.descriptors[path] = None
-        descriptor = self.descriptors[path]
-        if descriptor is None:
-            return None
-        try:
-            return os.pread(descriptor, LARGEST_READ, 0)
-        except OSError:
-            return None
-
-    def close(self) -> None:
-        """Close them all. Calling it twice does nothing."""
-        while self.descriptors:
-            _, descriptor = self.descriptors.popitem()
-            if descriptor is not None:
-                os.close(descriptor)
-
-
 def process_cpu_ns(pid: int) -> int | None:
     """CPU time of all threads of a process, in ns; None where it is gone or can't be asked."""
     if not hasattr(time, "clock_gettime_ns"):
@@ -298,11 +276,12 @@ class Watcher:
     cpu_count: int = field(default_factory=lambda: os.cpu_count() or 1)
     _before: dict[str, int] | None = field(default=None, init=False)
     _began_ns: int = field(default=0, init=False)
-    _threads: tuple[str, ...] | None = field(default=None, init=False)
+    _threads: tuple[str, ...] = field(default=(), init=False)
     _waits: dict[str, int] = field(default_factory=dict, init=False)
 
     def start(self) -> None:
         """Begin a window. Starting again forgets the window that was open."""
+        self.files.refused = False
         self._before = self._counters()
         self._waits = self._thread_waits()
         self._began_ns = self.clock_ns()
@@ -329,6 +308,7 @@ class Watcher:
             jiffy_error_ns=float(self.jiffy_ns * self.cpu_count),
             frequency_hz=frequency,
             max_frequency_hz=highest,
+            unseen=(NO_FILES,) if self.files.refused else (),
             **grown,
         )
 
@@ -360,7 +340,7 @@ class Watcher:
         which comes after the warm-up: runtimes have made theirs by then."""
         if not self.every_thread:
             return {}
-        if self._threads is None:
+        if not self._threads:
             self._threads = tuple(
                 f"/proc/{pid}/task/{task}/schedstat" for pid in self.own for task in self.tasks(pid)
             )

@@ -1,5 +1,6 @@
 """What disturbs a measurement: counters of a made-up kernel, and what they let one say."""
 
+import errno
 import mmap
 import os
 import time
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 
 from bench.machine import disturbance as watch
 from bench.machine.disturbance import (
+    NO_FILES,
     Disturbance,
-    OpenFiles,
     Thresholds,
     Watcher,
     block_watcher,
@@ -215,6 +216,29 @@ def test_off_linux_only_the_duration_is_known(kernel):
     assert seen.other_cpu_ns is None
 
 
+def test_what_could_not_be_read_for_want_of_files_is_not_undisturbed(kernel, monkeypatch):
+    kernel.absent.add(f"/proc/{PID}/schedstat")
+    full = True
+
+    def refuse(path, flags):
+        assert path == f"/proc/{PID}/schedstat"
+        raise OSError(errno.EMFILE if full else errno.ENOENT, "no")
+
+    monkeypatch.setattr(os, "open", refuse)
+    watcher = kernel.watcher()
+    watcher.read = lambda path: kernel.read(path) or watcher.files.read(path)
+    kernel.absent -= {f"/proc/{PID}/schedstat"}
+    watcher.start()
+    assert watcher.stop().disturbed() == []
+    kernel.absent.add(f"/proc/{PID}/schedstat")
+    watcher.start()
+    seen = watcher.stop()
+    assert seen.disturbed() == (seen + seen).disturbed() == [NO_FILES]
+    full = False  # from now on the system has no such file
+    watcher.start()
+    assert watcher.stop().disturbed() == []
+
+
 def test_stopping_what_was_not_started_is_a_mistake(kernel):
     watcher = kernel.watcher()
     with pytest.raises(RuntimeError, match="before it was started"):
@@ -255,19 +279,6 @@ def test_the_whole_machine_is_seen_over_a_round():
     assert seen.busy_ns is not None
     assert seen.context_switches > 0
     assert seen.duration_ns >= 50 * MS
-
-
-@needs_proc
-def test_files_stay_open_and_are_read_anew(tmp_path):
-    path = tmp_path / "counter"
-    path.write_text("1")
-    files = OpenFiles()
-    assert files.read(str(path)) == b"1"
-    path.write_text("2")
-    assert files.read(str(path)) == b"2"
-    assert files.read(str(tmp_path / "absent")) is None
-    files.close()
-    files.close()
 
 
 def test_a_process_that_does_not_exist_has_no_cpu_time():

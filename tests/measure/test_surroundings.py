@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,7 +15,9 @@ from bench.machine import quiet
 from bench.machine.facts import machine_facts
 from bench.machine.linux import allowed_cpus
 from bench.machine.quiet import Cores
+from bench.measure import run
 from bench.measure.canary import CANARY_RUNTIME
+from bench.measure.listener import QuietProgress
 from bench.runtimes.processes import launcher
 from bench.runtimes.targets import default_threads
 
@@ -108,3 +113,15 @@ def test_workers_that_are_pinned_to_nothing_may_run_where_the_harness_does_not(
         worker = processes.worker(CANARY_RUNTIME, 1)
         assert os.sched_getaffinity(worker.pid) == whole
         worker.end()
+
+
+def test_a_run_may_open_as_many_files_as_it_may_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watcher has one for each thread of a worker."""
+    done: list[str] = []
+    monkeypatch.setattr(run, "raise_limit", lambda: done.append("raised"))
+    measuring = SimpleNamespace(cpus=nullcontext(), run=lambda: done.append("measured"))
+    prepared: Any = SimpleNamespace(launcher=SimpleNamespace(logs=None), account=None)
+    store: Any = SimpleNamespace(path=Path("here"), logs=Path("here/logs"), close=lambda: None)
+    measurer: Any = lambda opened: measuring  # noqa: E731
+    run.carry_out(prepared, store, None, QuietProgress(), measurer)
+    assert done == ["raised", "measured"]
