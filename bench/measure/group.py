@@ -82,6 +82,7 @@ class Group:
         self.beats: dict[str, Beat] = {}
         self.room = Room()
         self.spending = Spending(self.suite, context.allowance.cell_s)
+        self.failed: list[CellState] = []  #: of this generation, whose records wait for its end
         taken = [i.index for state in states for i in state.invocations]
         self.generation = max([context.first_generation, *(index + 1 for index in taken)])
 
@@ -116,12 +117,12 @@ class Group:
         self._choose_cpus(canary)
         began_s = self.context.account.total_s
         members, without_room = self._start_members(active)
-        self.spending.started(self.context.account.total_s - began_s, len(members))
-        active = [state for state in active if state not in without_room]
-        for state in active:
-            state.group = state.group or f"{self.name}, part {self.part}"
-        own = [os.getpid(), *canary.pids, *(member.worker.pid for member in members)]
         try:
+            self.spending.started(self.context.account.total_s - began_s, len(members))
+            active = [state for state in active if state not in without_room]
+            for state in active:
+                state.group = state.group or f"{self.name}, part {self.part}"
+            own = [os.getpid(), *canary.pids, *(member.worker.pid for member in members)]
             used = {cpu for state in active for cpu in cpus_of(state.planned, self.context)}
             with round_watcher(own, sorted({*used, *self.cpus})) as watcher:
                 watcher.start()
@@ -147,6 +148,9 @@ class Group:
         self.generation += 1
         waiting = [state for state in self.states if not state.stop]
         self.context.measured(active, waiting, seconds)
+        # Only now that no worker lives: a record takes scores and references, which compute.
+        while self.failed:
+            self.context.finish(self.failed.pop(0))
         return active
 
     def _start_members(self, active: Sequence[CellState]) -> tuple[list[Member], list[CellState]]:
@@ -378,8 +382,8 @@ class Group:
             self._fail(member.state, error)
 
     def _fail(self, state: CellState, error: BenchError) -> None:
-        state.failure = error
-        self._stop(state, "failed")
+        state.failure, state.stop = error, "failed"
+        self.failed.append(state)
 
 
 #: What measures cells whose queries MLPerf's LoadGen issues.

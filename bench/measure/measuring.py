@@ -152,8 +152,10 @@ class Measuring:
         return self.account.total_s - self.account.scoring_s
 
     def _to_score(self) -> int:
-        """How many models are scored on a target."""
-        scored = {_scored(p) for p in self.todo if p.model.dataset is not None and not p.refused}
+        """How many models are still to be scored on a target."""
+        recorded = {record.cell_id for record in self.outcome.records}
+        left = [p for p in self.todo if not p.refused and p.cell.id not in recorded]
+        scored = {_scored(p) for p in left if p.model.dataset is not None} - self.scores.keys()
         return len(scored) if self.suite.accuracy else 0
 
     def _expected(self, waiting: Sequence[CellState] = ()) -> Forecast:
@@ -296,12 +298,17 @@ class Measuring:
         recorded = {record.cell_id for record in self.outcome.records}
         known = {(record.cell_id, len(record.invocations)) for record in stored.records}
         for state in self._under_way:
+            if state.cell.id in recorded:
+                continue
             found = self._state(state.planned)
             found.stop, found.placement, found.group = "interrupted", state.placement, state.group
-            finished = state.cell.id in recorded or state.failure is not None
+            if state.failure is not None:  # in the generation that was interrupted
+                found.stop, found.failure = "failed", state.failure
             # Nothing new since an earlier interrupt: that record stays.
             nothing_new = (state.cell.id, len(found.invocations)) in known
-            if found.invocations and not finished and not nothing_new:
+            if found.failure is not None:
+                self.finish(found)
+            elif found.invocations and not nothing_new:
                 self._write(found)
         recorded = {record.cell_id for record in self.outcome.records}
         self.outcome.records += [r for r in stored.records if r.cell_id not in recorded]
@@ -309,14 +316,18 @@ class Measuring:
 
     def _first_seen(self, states: Sequence[CellState]) -> None:
         """Score what was measured once: the first figures don't wait for that."""
-        left = {_scored(s.planned): s.planned for s in states if self._to_be_scored(s.planned)}
+        ran = [s.planned for s in states if s.ran]
+        left = {_scored(planned): planned for planned in ran if self._to_be_scored(planned)}
         for turn in in_turns(list(left.values()), self._at_once):
             self._score_turn(turn, lambda: self.listener.forecast(self._expected(states)))
 
     def _finish_tried(self, state: CellState) -> None:
-        """Write the record of a cell that a worker had; most are scored by now."""
-        self._score(state.planned)
+        """Write the record of a cell that a worker had; most are scored by now. A model that never
+        ran on its target has no accuracy there, and trying could take as long again."""
+        if state.ran:
+            self._score(state.planned)
         self.finish(state)
+        self.forecaster.left_to_score(self._to_score())
 
     def _context(self, planned: PlannedCell, allowance: Allowance | None = None) -> Context:
         return Context(
@@ -345,6 +356,7 @@ class Measuring:
                 state.ttft = self.stored.ttft_samples(planned.cell.id)
                 state.gaps = self.stored.gap_samples(planned.cell.id)
                 state.invocations = [i for i in mine if i.index in state.samples]
+                state.ran = True
         return state
 
     def _score(self, planned: PlannedCell) -> None:

@@ -56,7 +56,7 @@ class Context:
     account: Account
     rng: np.random.Generator
     cpus: Cores  #: by how many cores a cell computes on
-    finish: Callable[[CellState], None]  #: writes the record
+    finish: Callable[[CellState], None]  #: writes the record, while no worker lives
     first_generation: int = 0  #: those below were measured before the run was gone on with
     at_once: int = 1  #: workers that may start beside each other
     allowance: Allowance = field(default_factory=Allowance)  #: of the run's budget, for the group
@@ -145,6 +145,7 @@ def bound_worker(
         bound = bind(worker, planned)
         if moves:  # others may have given each of their threads a core of its own
             worker.stay_on(cpus)
+        state.ran = True
     except BaseException:
         worker.kill()
         raise

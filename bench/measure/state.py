@@ -29,6 +29,7 @@ class CellState:
     outputs: list[Array] | None = None  #: of the most recent timed call
     spent_s: float = 0.0  #: in its workers, once they are ready
     starting_s: float = 0.0  #: until they were
+    ran: bool = False  #: its model made an inference in one of them
     overdrawn: bool = False  #: went on for its fewest invocations although its time was up
     failure: BenchError | None = None
     stop: StopReason | None = None

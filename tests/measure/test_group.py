@@ -608,6 +608,29 @@ def test_a_crashed_worker_fails_its_cell_and_the_others_go_on() -> None:
     assert isinstance(bench.states[1].failure, WorkerCrashed)
 
 
+@pytest.mark.parametrize("op", [Load, TimeBlock, Fetch])
+def test_the_record_of_a_cell_that_failed_is_written_when_no_worker_lives(op: type) -> None:
+    """Scores and references compute, which others would be timed beside."""
+    bench = Bench(THREE, suite(), lambda name, at: {op} if (name, at) == ("b", 1) else set())
+    alive: dict[str, set[str]] = {}
+
+    def finish(state: CellState) -> None:
+        bench.finished.append(state)
+        alive[state.cell.target] = {w.name for w in bench.workers if not w.ended} - {CANARY}
+
+    bench.context = replace(bench.context, finish=finish)
+    bench.run()
+    assert alive == {"a:cpu": set(), "b:cpu": set(), "c:cpu": set()}
+    assert bench.finished[0].cell.target == "b:cpu"
+    assert len(bench.finished[0].invocations) == 1
+
+
+@pytest.mark.parametrize(("op", "ran"), [(Load, False), (Bind, False), (TimeBlock, True)])
+def test_a_cell_knows_whether_its_model_ever_ran(op: type, ran: bool) -> None:
+    bench = Bench({"a": 1e5, "b": 1e5}, suite(), lambda n, at: {op} if n == "b" else set()).run()
+    assert [state.ran for state in bench.states] == [True, ran]
+
+
 def test_a_worker_that_failed_and_lives_on_is_ended_before_anything_else_is_timed() -> None:
     """It holds memory, and may compute."""
     bench = Bench(THREE, suite(), lambda name, at: {TimeBlock} if name == "b" else set())

@@ -46,6 +46,10 @@ class Forecaster:
         self._scored += models
         self._scored_s += seconds
 
+    def left_to_score(self, models: int) -> None:
+        """So many are still to be scored: those of models that never ran aren't."""
+        self._scores = models
+
     def measured(self, states: Sequence[CellState], seconds: float) -> None:
         """One more invocation of each of the cells took so long, all things included."""
         self._invocations += len(states)

@@ -1,0 +1,65 @@
+"""Which of the cells that were tried are scored, and what is kept of one that failed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_sweep_out_of_memory import begun
+
+from bench.errors import OutOfMemory, Unsupported
+from bench.measure.measuring import Measuring
+from bench.measure.plan import PlannedCell
+from bench.measure.state import CellState
+
+
+@pytest.fixture
+def second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Measuring, PlannedCell, list[PlannedCell]]:
+    """A run, a cell of it that isn't measured yet, and the cells that are scored."""
+    measuring, planned = begun(tmp_path, monkeypatch)
+    scored: list[PlannedCell] = []
+    monkeypatch.setattr(measuring, "_to_be_scored", lambda planned: True)
+    monkeypatch.setattr(measuring, "_score_turn", lambda turn, told=None: scored.extend(turn.cells))
+    return measuring, planned, scored
+
+
+@pytest.mark.parametrize("ran", [True, False])
+def test_a_model_that_never_ran_on_its_target_is_not_scored_there(second: Any, ran: bool) -> None:
+    measuring, planned, scored = second
+    state = CellState(planned, ran=ran, failure=Unsupported("no such kernel."), stop="failed")
+    measuring._first_seen([state])
+    assert scored == [planned] * ran
+    measuring._finish_tried(state)
+    assert scored == [planned] * 2 * ran
+    assert [record.status for record in measuring.outcome.records] == ["ok", "failed"]
+
+
+def test_nobody_waits_for_the_score_of_a_model_that_never_ran(second: Any) -> None:
+    measuring, planned, _ = second
+    measuring.forecaster.left_to_score(1)
+    assert measuring.forecaster.to_score_s > 0
+    failure = Unsupported("no such kernel.")
+    measuring._finish_tried(CellState(planned, failure=failure, stop="failed"))
+    assert measuring.forecaster.to_score_s == 0
+
+
+def test_a_cell_that_failed_before_an_interrupt_is_failed_and_not_partial(second: Any) -> None:
+    """Its record waits for the end of its generation, which did not come."""
+    measuring, planned, scored = second
+    measuring._under_way = [
+        CellState(planned, ran=True, failure=Unsupported("no such kernel."), stop="failed")
+    ]
+    measuring.keep_partial()
+    assert [record.status for record in measuring.outcome.records] == ["ok", "failed"]
+    assert scored == []
+
+
+def test_a_batch_that_did_not_fit_before_an_interrupt_ends_its_sweep(second: Any) -> None:
+    measuring, planned, _ = second
+    measuring._under_way = [CellState(planned, failure=OutOfMemory("no room."), stop="failed")]
+    measuring.keep_partial()
+    (record,) = measuring.outcome.records
+    assert record.sweep_end.batch == 2
