@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from threading import Event
 
-from bench.errors import BenchError
+from bench.errors import BenchError, OutOfMemory
 from bench.machine import memory
 from bench.measure.member import (
     COLD,
@@ -28,8 +28,8 @@ from bench.measure.state import CellState
 from bench.measure.taken import as_answered
 from bench.runtimes.client import Worker
 
-#: A worker that starts beside others may hold its model twice for a moment: as it was read, and as
-#: it was compiled.
+#: A worker that starts may hold its model twice for a moment: as it was read, and as it was
+#: compiled.
 _TWICE = 2
 
 
@@ -42,9 +42,9 @@ class DeviceRoom:
     largest_bytes: int  #: what a worker takes of it, at most
     bound: bool  #: `largest_bytes` may be others' in part: one worker alone told it
 
-    def holds(self, starting: int) -> bool:
-        """Whether another fits beside those that start on it."""
-        return self.free_bytes >= (starting + 1) * self.largest_bytes
+    def holds(self, models_bytes: Sequence[int]) -> bool:
+        """Whether workers fit beside each other that take so much for their models at least."""
+        return self.free_bytes >= sum(max(self.largest_bytes, each) for each in models_bytes)
 
 
 @dataclass
@@ -87,10 +87,18 @@ class Room:
         if not self.grown_bytes:
             return False
         largest = max(self.grown_bytes.values())
-        needed = [self.grown_bytes.get(s.cell.id, largest) for s in (*starting, state)]
         if not starting:
-            return memory.room_for_another(largest)
-        return memory.room_for_another(_TWICE * sum(needed))
+            return memory.room_for_another(max(largest, self._by_model(state)))
+        needed = (
+            max(_TWICE * self.grown_bytes.get(s.cell.id, largest), self._by_model(s))
+            for s in (*starting, state)
+        )
+        return memory.room_for_another(sum(needed))
+
+    def _by_model(self, state: CellState) -> int:
+        """What a worker takes at least of which nothing is known but its model's files; 0 where
+        more is known."""
+        return 0 if state.cell.id in self.grown_bytes else _TWICE * state.cell.model.file_bytes
 
     def _on_device(self, state: CellState, starting: Sequence[CellState]) -> bool:
         name = device_of(state)
@@ -102,7 +110,7 @@ class Room:
             return not beside
         if known.bound and not beside:
             return True
-        return known.holds(len(beside))
+        return known.holds([self._by_model(one) for one in (*beside, state)])
 
 
 def device_of(state: CellState) -> str:
@@ -168,6 +176,10 @@ class _Start:
         self.waiting = deque(starting_order(order))
         self.running: dict[Future[Member], CellState] = {}
         self.members: list[Member] = []
+        self.without_room: list[CellState] = []
+        self.accompanied: set[int] = set()  #: ids of the states beside which another started
+        self.alone: deque[CellState] = deque()  #: to be started once more, beside none that starts
+        self.again: set[int] = set()  #: ids of those that were
         self.failed: list[tuple[CellState, BenchError]] = []
         self.born: list[Worker] = []
         self.stopped = Event()
@@ -176,7 +188,7 @@ class _Start:
     def run(self) -> Started:
         pool = ThreadPoolExecutor(self.context.at_once, "start")
         try:
-            while self.waiting or self.running:
+            while self.waiting or self.running or self.alone:
                 self._begin(pool)
                 if not self.running:
                     break
@@ -194,17 +206,33 @@ class _Start:
         place = {id(state): at for at, state in enumerate(self.order)}
         self.members.sort(key=lambda member: place[id(member.state)])
         self.failed.sort(key=lambda pair: place[id(pair[0])])
-        return Started(self.members, self.failed, list(self.waiting))
+        self.without_room.sort(key=lambda state: place[id(state)])
+        return Started(self.members, self.failed, self.without_room)
 
     def _begin(self, pool: ThreadPoolExecutor) -> None:
-        """Start as many of those that wait as fit now."""
+        """Start as many of those that wait as fit now; then those that are to be alone."""
         while self.waiting and len(self.running) < self.context.at_once:
-            beside = list(self.running.values())
-            if not self.room.for_another(self.waiting[0], beside, len(self.members)):
+            if self._has_room(self.waiting[0]):
+                self._submit(pool, self.waiting.popleft())
+            elif self.running:  # they may leave some
                 return
-            state = self.waiting.popleft()
-            self.crowded = self.crowded or bool(self.running)
-            self.running[pool.submit(self._one, state)] = state
+            else:
+                self.without_room.append(self.waiting.popleft())
+        while self.alone and not self.running:
+            state = self.alone.popleft()
+            if self._has_room(state):
+                self._submit(pool, state)
+            else:
+                self.without_room.append(state)
+
+    def _has_room(self, state: CellState) -> bool:
+        return self.room.for_another(state, list(self.running.values()), len(self.members))
+
+    def _submit(self, pool: ThreadPoolExecutor, state: CellState) -> None:
+        if self.running:
+            self.crowded = True
+            self.accompanied |= {id(one) for one in (state, *self.running.values())}
+        self.running[pool.submit(self._one, state)] = state
 
     def _one(self, state: CellState) -> Member:
         """In a thread: one cell's worker."""
@@ -223,6 +251,9 @@ class _Start:
         state = self.running.pop(done)
         try:
             member = done.result()
+        except OutOfMemory as error:
+            self._found_no_memory(state, error)
+            return
         except BenchError as error:
             self.failed.append((state, error))
             return
@@ -231,6 +262,18 @@ class _Start:
             self.context.listener.cell_progress(state.cell, 0, member.glimpse_ns, None)
         others = [device_of(one) for one in self.running.values()]
         self.room.learn(member, alone=device_of(state) not in others)
+
+    def _found_no_memory(self, state: CellState, error: BenchError) -> None:
+        """What ran out of memory beside others isn't too large for it: it is started once more when
+        no other starts, and if that is not enough, it is measured when these have ended."""
+        if not (self.members or self.running or id(state) in self.accompanied):
+            self.failed.append((state, error))
+        elif id(state) in self.again:
+            self.without_room.append(state)
+        else:
+            self.accompanied.discard(id(state))
+            self.again.add(id(state))
+            self.alone.append(state)
 
     def _settle(self) -> None:
         """Warm up, one at a time, those whose latency matters now, and those that got no rest to
@@ -245,6 +288,9 @@ class _Start:
             except BenchError as error:
                 let_go(member)
                 self.members.remove(member)
-                self.failed.append((member.state, error))
+                if isinstance(error, OutOfMemory) and self.members:
+                    self.without_room.append(member.state)
+                else:
+                    self.failed.append((member.state, error))
                 continue
             member.warmup = replace(again, calls=member.warmup.calls + again.calls)

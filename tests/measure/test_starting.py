@@ -13,7 +13,7 @@ import pytest
 from test_group import Bench, FakeWatcher, FakeWorker, planned, suite
 
 from bench.backend import Device
-from bench.errors import WorkerCrashed
+from bench.errors import OutOfMemory, WorkerCrashed
 from bench.machine import memory
 from bench.measure import group, member, starting
 from bench.measure.group import Group
@@ -22,6 +22,7 @@ from bench.measure.member import WARMUP_BUDGET_S
 from bench.measure.pace.account import Account
 from bench.measure.pace.stops import STARTING_PATIENCE, fewest, stops
 from bench.measure.plan import PlannedCell
+from bench.measure.starting import Room, start_members
 from bench.runtimes.runtime import Runtime
 from bench.worker import messages
 
@@ -257,8 +258,14 @@ def test_as_many_start_at_once_as_memory_holds_twice(
     assert max(len(loading) for loading in bench.loading) == 2
 
 
-def accelerated(name: str) -> PlannedCell:
+def of_size(file_bytes: int, name: str) -> PlannedCell:
     made = planned(name)
+    model = made.cell.model.model_copy(update={"file_bytes": file_bytes})
+    return replace(made, cell=made.cell.model_copy(update={"model": model}))
+
+
+def accelerated(name: str) -> PlannedCell:
+    made = of_size(20, name)
     choice = replace(made.choice, device=Device("gpu:0", "", ""))
     return replace(made, choice=choice)
 
@@ -299,6 +306,93 @@ def test_no_more_workers_are_on_a_device_than_its_memory_holds(
     assert len(bench.finished) == 4
     assert not any(state.failure for state in bench.states)
     assert bench.most == most
+
+
+class Filling(SlowToLoad):
+    """Workers each of which takes the size of its model, of memory that holds ``total``; it isn't
+    known before that it is not enough."""
+
+    def __init__(self, total: int, **sizes: int) -> None:
+        super().__init__(tuple(sizes), at_once=4, cells=lambda name: of_size(sizes[name], name))
+        self.clock.expected = 1
+        self.total, self.sizes = total, sizes
+        self.held: dict[FakeWorker, int] = {}
+        self.tried: list[str] = []
+        self._turn = threading.Lock()
+
+    def worker(self, runtime: Runtime, threads: int, imports: Sequence[str] = ()) -> FakeWorker:
+        worker = super().worker(runtime, threads, imports)
+        plain, name = worker.answer_to, runtime.name
+
+        def answer_to(request: messages.Request) -> messages.Answer:
+            if isinstance(request, messages.Load) and name in self.sizes:
+                with self._turn:
+                    self.tried.append(name)
+                    alive = sum(size for one, size in self.held.items() if not one.ended)
+                    if alive + self.sizes[name] > self.total:
+                        raise OutOfMemory(f"{name} found {self.total - alive} bytes")
+                    self.held[worker] = self.sizes[name]
+            return plain(request)
+
+        worker.answer_to = answer_to  # type: ignore[method-assign]
+        return worker
+
+    def failures(self) -> dict[str, str]:
+        by_name = {s.planned.choice.target.backend: s.failure for s in self.states}
+        return {name: str(failure) for name, failure in by_name.items() if failure}
+
+    def parts(self) -> dict[str, str]:
+        return {s.planned.choice.target.backend: s.group[-1] for s in self.states}
+
+
+def test_a_cell_of_which_nothing_is_known_is_sized_by_its_models_files(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Read and compiled it takes twice that, whatever others took."""
+    bench = Filling(10_000, a=20, b=3000, d=20)
+    monkeypatch.setattr(memory, "spare_bytes", lambda: 5000)
+    made = Group("single-stream batch 1", bench.states, bench.context)
+    made.room.grown_bytes = {s.cell.id: 50 for s in bench.states if s.cell.target != "b:cpu"}
+    made.run()
+    assert bench.failures() == {}
+    parts = bench.parts()
+    assert parts["a"] == parts["d"] != parts["b"], "the large one has memory for itself"
+
+
+def test_who_fits_is_not_left_out_with_one_before_it_that_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Filling(10_000, a=20, b=3000, d=20)
+    monkeypatch.setattr(memory, "spare_bytes", lambda: 5000)
+    room = Room()
+    room.grown_bytes = {s.cell.id: 50 for s in bench.states if s.cell.target != "b:cpu"}
+    found = start_members(bench.states, bench.context, room)
+    assert [one.state.cell.target for one in found.members] == ["a:cpu", "d:cpu"]
+    assert [state.cell.target for state in found.without_room] == ["b:cpu"]
+
+
+def test_who_ran_out_of_memory_while_others_started_is_started_once_more_alone() -> None:
+    bench = Filling(100, a=60, b=60)
+    room = Room()
+    room.grown_bytes = {state.cell.id: 1 for state in bench.states}
+    found = start_members(bench.states, bench.context, room)
+    assert len(bench.tried) == 3
+    assert len(found.members) == len(found.without_room) == 1, "it waits until the other has ended"
+    assert found.failed == []
+
+
+def test_out_of_memory_counts_where_nothing_else_of_ours_has_any(
+    known_sizes: Callable[[Bench], Group],
+) -> None:
+    bench = Filling(100, a=60, b=60, d=101)
+    known_sizes(bench).run()
+    assert bench.failures() == {"d": "d found 100 bytes"}
+    parts = bench.parts()
+    assert len({parts[name] for name in "abd"}) == 3
+    alone = Filling(100, a=101)
+    alone.run()
+    assert alone.failures() == {"a": "a found 100 bytes"}
+    assert alone.tried == ["a"]
 
 
 # -- when it takes for ever -----------------------------------------------------------------------

@@ -83,5 +83,15 @@ def test_who_did_not_settle_alone_is_not_asked_again(monkeypatch: pytest.MonkeyP
 def test_who_fails_to_warm_up_leaves_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     found, workers = start(monkeypatch, True, False, False, fails=True)
     assert len(found.members) == 1
-    assert [type(error) for _, error in found.failed] == [OutOfMemory] * 2
+    assert len(found.without_room) == 2, "others have the memory that it found none of"
     assert sum(worker.killed for worker in workers) == 2
+
+
+def test_who_finds_no_memory_to_warm_up_and_is_the_last_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found, workers = start(monkeypatch, False, False, False, fails=True)
+    assert found.members == []
+    assert [type(error) for _, error in found.failed] == [OutOfMemory]
+    assert len(found.without_room) == 2
+    assert all(worker.killed for worker in workers)
