@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # Python 3.9 can't evaluate the alias
 CPUS = "/sys/devices/system/cpu"
 #: Why a window doesn't tell all that it could.
 NO_FILES = "what else ran is unknown: this process may not open more files (ulimit -n)"
+ENDED = "what other processes used is unknown: one of bench's own ended meanwhile"
 
 
 @dataclass(frozen=True)
@@ -255,11 +256,11 @@ def jiffy_nanoseconds() -> int:
 class Watcher:
     """Reads counters at `start` and `stop`; the difference is what happened between.
 
-    ``own`` are the processes that take part (the one that measures, the harness); others' CPU time
-    is what they didn't use. ``cpus`` are those measured on. With ``every_thread`` the thread that
-    waited longest for a CPU counts, for an inference ends with its last thread. Use it as a
-    context manager, or close it. The reading functions can be replaced, so that a test feeds it any
-    machine.
+    ``own`` are the processes that take part (the one that measures, the harness), but for those
+    that have ended when a window begins; others' CPU time is what they didn't use. ``cpus`` are
+    those measured on. With ``every_thread`` the thread that waited longest for a CPU counts, for an
+    inference ends with its last thread. Use it as a context manager, or close it. The reading
+    functions can be replaced, so that a test feeds it any machine.
     """
 
     own: Sequence[int]
@@ -275,6 +276,7 @@ class Watcher:
     jiffy_ns: int = field(default_factory=jiffy_nanoseconds)
     cpu_count: int = field(default_factory=lambda: os.cpu_count() or 1)
     _before: dict[str, int] | None = field(default=None, init=False)
+    _alive: Sequence[int] = field(default=(), init=False)
     _began_ns: int = field(default=0, init=False)
     _threads: tuple[str, ...] = field(default=(), init=False)
     _waits: dict[str, int] = field(default_factory=dict, init=False)
@@ -282,7 +284,10 @@ class Watcher:
     def start(self) -> None:
         """Begin a window. Starting again forgets the window that was open."""
         self.files.refused = False
-        self._before = self._counters()
+        told = {pid: self._process(pid) for pid in self.own}
+        # One that has ended already takes part in nothing that is counted from now on.
+        self._alive = [pid for pid, found in told.items() if found]
+        self._before = self._counters([told[pid] for pid in self._alive])
         self._waits = self._thread_waits()
         self._began_ns = self.clock_ns()
 
@@ -291,7 +296,8 @@ class Watcher:
         ended_ns = self.clock_ns()
         if self._before is None:
             raise RuntimeError("the watcher was stopped before it was started")
-        before, after = self._before, self._counters()
+        mine = [self._process(pid) for pid in self._alive]
+        before, after = self._before, self._counters(mine)
         waits = self._thread_waits()
         self._before = None
         grown = {
@@ -308,9 +314,16 @@ class Watcher:
             jiffy_error_ns=float(self.jiffy_ns * self.cpu_count),
             frequency_hz=frequency,
             max_frequency_hz=highest,
-            unseen=(NO_FILES,) if self.files.refused else (),
+            unseen=self._unseen(others="busy_ns" in grown and not all(mine)),
             **grown,
         )
+
+    def _unseen(self, *, others: bool) -> tuple[str, ...]:
+        """Why this window doesn't tell what others like it do; ``others``: a process of ours ended
+        in it with the time that it used, which can't be told from that of others any more."""
+        if self.files.refused:
+            return (NO_FILES,)
+        return (ENDED,) if others else ()
 
     def close(self) -> None:
         """Close the kernel's files."""
@@ -325,8 +338,8 @@ class Watcher:
     def _text(self, path: str) -> bytes:
         return (self.read or self.files.read)(path) or b""
 
-    def _counters(self) -> dict[str, int]:
-        found = _total([self._process(pid) for pid in self.own])
+    def _counters(self, mine: Sequence[Mapping[str, int]]) -> dict[str, int]:
+        found = _total(mine)
         if self.cgroup_stat is not None:
             found.update(parse_cgroup_stat(self._text(self.cgroup_stat)))
         if self.whole_machine:

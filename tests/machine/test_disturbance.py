@@ -3,6 +3,8 @@
 import errno
 import mmap
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from bench.machine import disturbance as watch
 from bench.machine.disturbance import (
+    ENDED,
     NO_FILES,
     Disturbance,
     Thresholds,
@@ -198,6 +201,46 @@ def test_a_process_that_is_gone_leaves_its_counters_unknown(kernel):
     assert seen.busy_ns == 500 * MS
 
 
+class Two(Kernel):
+    """With a second process of ours, which takes no time, until it ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended = False
+
+    def watcher(self) -> Watcher:
+        watcher = super().watcher()
+        watcher.own = [PID, 77]
+        watcher.cpu_ns = lambda pid: self.cpu_ns if pid == PID else None if self.ended else 0
+        return watcher
+
+
+def test_a_process_of_ours_that_ended_before_a_window_hides_nobody_in_it():
+    kernel = Two()
+    watcher = kernel.watcher()
+    for ended in (False, True):
+        kernel.ended = ended
+        watcher.start()
+        kernel.run(1000, own_ms=500, other_ms=300)
+        assert watcher.stop().disturbed() == ["other processes used 30% of a CPU"]
+
+
+def test_where_a_process_of_ours_ends_in_a_window_it_says_that_others_are_unknown():
+    kernel = Two()
+    watcher = kernel.watcher()
+    watcher.start()
+    kernel.run(1000, own_ms=500, other_ms=300)
+    kernel.ended = True
+    seen = watcher.stop()
+    assert seen.other_cpu_ns is None
+    assert seen.disturbed() == [ENDED]
+    block = kernel.watcher()
+    block.whole_machine = kernel.ended = False
+    block.start()
+    kernel.ended = True
+    assert block.stop().disturbed() == [], "what others use shows in no block"
+
+
 def test_a_counter_that_falls_was_reset_and_is_unknown(kernel):
     kernel.switches = 100
     watcher = kernel.watcher()
@@ -279,6 +322,17 @@ def test_the_whole_machine_is_seen_over_a_round():
     assert seen.busy_ns is not None
     assert seen.context_switches > 0
     assert seen.duration_ns >= 50 * MS
+
+
+@needs_proc
+def test_others_are_seen_beside_a_process_of_ours_that_has_ended():
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    with round_watcher([os.getpid(), ended.pid], [0]) as watcher:
+        watcher.start()
+        seen = watcher.stop()
+    assert seen.other_cpu_ns is not None
+    assert ENDED not in seen.disturbed()
 
 
 def test_a_process_that_does_not_exist_has_no_cpu_time():
