@@ -165,18 +165,15 @@ def start_member(
 
     Several may be started by threads at once: nothing is touched but the cell's own state."""
     began_ns = time.monotonic_ns()
+    worker, loaded, bound = bound_worker(state, context, born)
     try:
-        worker, loaded, bound = bound_worker(state, context, born)
-        try:
-            warmup = worker.warm_up(WARMUP_BUDGET_S) if warm else COLD
-            glimpse_ns = _glimpse(worker, bound) if glimpse else None
-            held = _device_memory(worker, state.planned)
-        except BaseException:
-            worker.kill()
-            raise
-    finally:
-        start_ns = time.monotonic_ns() - began_ns
-        state.starting_s += start_ns / 1e9
+        warmup = worker.warm_up(WARMUP_BUDGET_S) if warm else COLD
+        glimpse_ns = _glimpse(worker, bound) if glimpse else None
+        held = _device_memory(worker, state.planned)
+    except BaseException:
+        worker.kill()
+        raise
+    start_ns = time.monotonic_ns() - began_ns
     watcher = block_watcher([worker.pid])
     return Member(
         state, worker, loaded, bound, warmup, watcher, start_ns, held, glimpse_ns=glimpse_ns

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from threading import Event
 
 from bench.errors import BenchError, OutOfMemory
@@ -136,6 +137,18 @@ def starting_order(order: Sequence[CellState]) -> list[CellState]:
     return [*quick[:1], *leading.values(), *quick[1:], *following]
 
 
+def shares(taken: Sequence[tuple[float, float]]) -> list[float]:
+    """How many seconds each of these has that took from one moment to another: time that several
+    took is divided among them, as they wait for each other's cores."""
+    moments = sorted({moment for both in taken for moment in both})
+    found = [0.0] * len(taken)
+    for begin, end in pairwise(moments):
+        there = [at for at, (from_s, to_s) in enumerate(taken) if from_s <= begin and end <= to_s]
+        for at in there:
+            found[at] += (end - begin) / len(there)
+    return found
+
+
 @dataclass(frozen=True)
 class Started:
     """What came of starting a generation's workers, each list in the order that was asked for."""
@@ -182,6 +195,7 @@ class _Start:
         self.again: set[int] = set()  #: ids of those that were
         self.failed: list[tuple[CellState, BenchError]] = []
         self.born: list[Worker] = []
+        self.took: list[tuple[CellState, float, float]] = []  #: from its fork until it was ready
         self.stopped = Event()
         self.crowded = False  #: whether any two started at once
 
@@ -194,6 +208,7 @@ class _Start:
                     break
                 for done in wait(self.running, return_when=FIRST_COMPLETED).done:
                     self._take(done)
+            self._count()
             self._settle()
         except BaseException:
             # Threads that wait for a worker see it end. One that hangs elsewhere is not waited for.
@@ -236,16 +251,22 @@ class _Start:
 
     def _one(self, state: CellState) -> Member:
         """In a thread: one cell's worker."""
+        forked_s: list[float] = []
 
         def born(worker: Worker) -> None:
+            # What comes before is its runtime's: importing it, once for all of its workers.
+            forked_s.append(self.context.account.total_s)
             self.born.append(worker)
             if self.stopped.is_set():
                 worker.kill()
 
-        with as_answered(state.cell.target):
-            warm = state.cell.id in self.sized
-            glimpse = self.glimpses and not warm and not state.invocations
-            return start_member(state, self.context, born, warm=warm, glimpse=glimpse)
+        try:
+            with as_answered(state.cell.target):
+                warm = state.cell.id in self.sized
+                glimpse = self.glimpses and not warm and not state.invocations
+                return start_member(state, self.context, born, warm=warm, glimpse=glimpse)
+        finally:
+            self.took += [(state, at_s, self.context.account.total_s) for at_s in forked_s]
 
     def _take(self, done: Future[Member]) -> None:
         state = self.running.pop(done)
@@ -262,6 +283,12 @@ class _Start:
             self.context.listener.cell_progress(state.cell, 0, member.glimpse_ns, None)
         others = [device_of(one) for one in self.running.values()]
         self.room.learn(member, alone=device_of(state) not in others)
+
+    def _count(self) -> None:
+        """What each cell took of the time to start."""
+        parts = shares([(began_s, ended_s) for _, began_s, ended_s in self.took])
+        for (state, *_), seconds in zip(self.took, parts, strict=True):
+            state.starting_s += seconds
 
     def _found_no_memory(self, state: CellState, error: BenchError) -> None:
         """What ran out of memory beside others isn't too large for it: it is started once more when

@@ -28,7 +28,7 @@ class CellState:
     profiles: bool = False  #: whether a session of its own could find out more of it
     outputs: list[Array] | None = None  #: of the most recent timed call
     spent_s: float = 0.0  #: in its workers, once they are ready
-    starting_s: float = 0.0  #: until they were
+    starting_s: float = 0.0  #: until they were: its share where others started beside them
     ran: bool = False  #: its model made an inference in one of them
     overdrawn: bool = False  #: went on for its fewest invocations although its time was up
     failure: BenchError | None = None

@@ -398,6 +398,50 @@ def test_out_of_memory_counts_where_nothing_else_of_ours_has_any(
 # -- when it takes for ever -----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("taken", "expected"),
+    [
+        ([], []),
+        ([(1.0, 4.0)], [3.0]),
+        ([(0.0, 4.0), (0.0, 4.0)], [2.0, 2.0]),
+        ([(0.0, 4.0), (2.0, 6.0)], [3.0, 3.0]),
+        ([(0.0, 9.0), (3.0, 6.0), (7.0, 7.0)], [7.5, 1.5, 0.0]),
+        ([(0.0, 2.0), (5.0, 6.0)], [2.0, 1.0]),
+    ],
+)
+def test_time_that_several_take_is_divided_among_them(
+    taken: list[tuple[float, float]], expected: list[float]
+) -> None:
+    assert starting.shares(taken) == pytest.approx(expected)
+
+
+def test_a_cell_s_time_to_start_is_its_share_and_not_what_it_waited_for_others(
+    known_sizes: Callable[[Bench], Group],
+) -> None:
+    bench = SlowToLoad(NAMES, at_once=4)
+    known_sizes(bench).run()
+    for state in bench.states:
+        assert state.starting_s == pytest.approx(3 * LOAD_S / 4)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_importing_its_runtime_is_no_cell_s_time_to_start(fails: bool) -> None:
+    """Whichever comes first waits for it, in a model that loads at once."""
+
+    class SlowToImport(SlowToLoad):
+        def worker(self, runtime: Runtime, *given: Any) -> FakeWorker:
+            if runtime.name in NAMES:
+                self.clock.now += 1000.0
+            return super().worker(runtime, *given)
+
+    broken = {messages.Bind} if fails else set[type]()
+    bench = SlowToImport("a", at_once=1, broken=lambda name, at: broken if name == "a" else set())
+    bench.run()
+    (state,) = bench.states
+    assert bool(state.failure) == fails
+    assert state.starting_s == pytest.approx((1 if fails else 3) * LOAD_S)
+
+
 def test_a_cell_that_takes_long_to_start_makes_do_with_two_invocations() -> None:
     bench = Bench({"a": 1e5}, suite(max_time_s=10, min_invocations=5))
     state = bench.states[0]
