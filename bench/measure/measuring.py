@@ -336,7 +336,9 @@ class Measuring:
             store=self.store,
             listener=self.listener,
             account=self.account,
-            rng=np.random.default_rng(self.suite.seed),
+            # What is resumed draws anew: a search that begins at the same places, with queries at
+            # the same moments, would be no other sample. Seeded with 0 behind it is as without.
+            rng=np.random.default_rng([self.suite.seed, self._first_generation]),
             cpus=self.cpus,
             finish=self._finish_tried,
             first_generation=self._first_generation,

@@ -10,8 +10,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
-
 from bench.capabilities import Tunable
 from bench.judge.changes import change_between
 from bench.measure.beats import equal_beats
@@ -206,7 +204,6 @@ class Tuning(Measuring):
             context = replace(
                 self._context(states[0].planned),
                 suite=self.suite.model_copy(update=_NEVER),
-                rng=np.random.default_rng([self.suite.seed, self._first_generation]),
             )
             bounded = self.objective.bound_ns is not None
             self._group = RaceGroup("race", states, context, self.tunables, bounded=bounded)
