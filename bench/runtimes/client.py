@@ -293,7 +293,9 @@ class Worker:
             )
         message, arrays = encode(request)
         try:
-            self._channel.send(message, *arrays)
+            self._channel.send(message, *arrays, timeout_s=self.timeout_s)
+        except ChannelTimeout as error:
+            raise self._timed_out(op) from error
         except ChannelClosed as error:
             raise self._obituary(op) from error
         except BaseException:
@@ -342,14 +344,17 @@ class Worker:
             text = f"{self._server.name}: the answer to `{op}` is not a message: {error}."
             raise with_log(MessageError(text), log_tail(self.log)) from error
         except ChannelTimeout as error:
-            self.kill()
-            raise with_log(WorkerTimeout(self._timeout_words(op)), log_tail(self.log)) from error
+            raise self._timed_out(op) from error
         except ChannelClosed as error:
             raise self._obituary(op) from error
         except BaseException:
             # Part of a message may be read: what comes next would be taken for a beginning.
             self.kill()
             raise
+
+    def _timed_out(self, op: str) -> WorkerTimeout:
+        self.kill()
+        return with_log(WorkerTimeout(self._timeout_words(op)), log_tail(self.log))
 
     def _timeout_words(self, op: str) -> str:
         if op == _words(messages.AskDevices):

@@ -7,7 +7,7 @@ import math
 import socket
 import struct
 import time
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 import numpy as np
 
@@ -54,7 +54,7 @@ class ChannelClosed(Exception):
 
 
 class ChannelTimeout(Exception):
-    """No whole message came before the deadline."""
+    """No whole message came, or was taken, before the deadline."""
 
 
 class ChannelGarbled(Exception):
@@ -69,19 +69,40 @@ class Channel:
         #: how many bytes the arrays of a message may have, asked when they are many
         self.free_bytes: Optional[Callable[[], int]] = None
 
-    def send(self, message: dict[str, Any], *arrays: np.ndarray[Any, Any]) -> None:
-        """Send ``message`` (JSON-ready) and ``arrays``. Raises `ChannelClosed`."""
+    def send(
+        self,
+        message: dict[str, Any],
+        *arrays: np.ndarray[Any, Any],
+        timeout_s: Optional[float] = None,
+    ) -> None:
+        """Send ``message`` (JSON-ready) and ``arrays``.
+
+        Raises `ChannelClosed`, and `ChannelTimeout` when ``timeout_s`` seconds pass before the
+        other side has taken all of it (the channel is of no use after either).
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         # Not `ascontiguousarray`, which makes a scalar an array of one.
         contiguous = [np.asarray(array, order="C") for array in arrays]
         shapes = [[str(array.dtype), list(array.shape)] for array in contiguous]
         head = json.dumps([message, shapes]).encode()
         try:
-            self.sock.sendall(_LENGTH.pack(len(head)) + head)
+            self._send_all(_LENGTH.pack(len(head)) + head, deadline)
             for array in contiguous:
                 if array.nbytes:
-                    self.sock.sendall(_bytes_of(array))
-        except (BrokenPipeError, ConnectionError, OSError) as error:
+                    self._send_all(_bytes_of(array), deadline)
+        except socket.timeout as error:
+            raise ChannelTimeout("it was not taken in time") from error
+        except OSError as error:
             raise ChannelClosed(str(error)) from error
+
+    def _send_all(self, data: Union[bytes, memoryview], deadline: Optional[float]) -> None:
+        self._limit(deadline)
+        self.sock.sendall(data)
+
+    def _limit(self, deadline: Optional[float]) -> None:
+        """What the next operation may take: the socket keeps the limit of the one before."""
+        left_s = None if deadline is None else max(deadline - time.monotonic(), 1e-6)
+        self.sock.settimeout(left_s)
 
     def receive(
         self, timeout_s: Optional[float] = None
@@ -131,9 +152,7 @@ class Channel:
     def _fill(self, view: memoryview, deadline: Optional[float]) -> None:
         while len(view):
             try:
-                self.sock.settimeout(
-                    None if deadline is None else max(deadline - time.monotonic(), 1e-6)
-                )
+                self._limit(deadline)
                 count = self.sock.recv_into(view)
             except socket.timeout as error:
                 raise ChannelTimeout("no answer in time") from error

@@ -16,7 +16,7 @@ import pytest
 
 from bench.backend import Device, ModelFile, Options, Placement
 from bench.capabilities import DeviceTime
-from bench.errors import OutOfMemory, Unavailable, Unsupported, WorkerCrashed
+from bench.errors import OutOfMemory, Unavailable, Unsupported, WorkerCrashed, WorkerTimeout
 from bench.runtimes.client import Worker
 from bench.worker import PROTOCOL
 from bench.worker import messages as m
@@ -165,6 +165,19 @@ def test_a_request_of_another_type_than_its_fields_is_not_sent(
 
     with pytest.raises(MessageError, match=r"TimeBlock\.calls is '7'"):
         worker(never).block(calls="7", discard=1)  # type: ignore[arg-type]
+
+
+def test_a_worker_that_takes_no_request_in_time_is_killed_and_did_not_crash(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    killed: list[Worker] = []
+    monkeypatch.setattr(Worker, "kill", lambda self: killed.append(self))
+    ours, theirs = socket.socketpair()
+    server: Any = SimpleNamespace(name="acme", runtime=SimpleNamespace(interpreter=None))
+    hanging = Worker(server, os.getpid(), Channel(ours), Path("/nowhere.log"), 0.05)
+    with ours, theirs, pytest.raises(WorkerTimeout, match="`evaluate` did not finish"):
+        hanging.evaluate({"x": np.zeros(20_000_000, np.uint8)})
+    assert killed == [hanging]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ import itertools
 import os
 import socket
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,6 +92,40 @@ def test_a_closed_channel_and_a_silent_one_are_told_apart(
     left.close()
     with pytest.raises(ChannelClosed):
         right.receive(5)
+
+
+#: More than a socket takes without anybody reading.
+LARGE = np.zeros(20_000_000, np.uint8)
+
+
+def test_a_message_that_came_at_the_last_moment_leaves_the_next_one_its_time(
+    channels: tuple[Channel, Channel],
+) -> None:
+    left, right = channels
+    right.send({"an": "answer"})
+    left.receive(1e-3)
+    taken: list[int] = []
+
+    def take() -> None:
+        time.sleep(0.1)  # until it looks, the socket is full
+        taken.append(right.receive(30)[1][0].nbytes)
+
+    reader = threading.Thread(target=take)
+    reader.start()
+    left.send({"a": "request"}, LARGE)
+    reader.join()
+    assert taken == [LARGE.nbytes]
+
+
+def test_a_message_that_nobody_takes_is_told_from_the_end_of_the_stream(
+    channels: tuple[Channel, Channel],
+) -> None:
+    left, right = channels
+    with pytest.raises(ChannelTimeout):
+        left.send({"a": "request"}, LARGE, timeout_s=0.05)
+    right.close()
+    with pytest.raises(ChannelClosed):
+        left.send({"a": "request"}, LARGE, timeout_s=5)
 
 
 def test_a_message_cut_short_is_a_closed_channel(channels: tuple[Channel, Channel]) -> None:
