@@ -37,6 +37,15 @@ _MOST_LINE_BYTES = 1 << 20
 _END_TIMEOUT_S = 10.0
 
 
+class Abandoned(Exception):
+    """Nobody may ask a fork server any more: the answer to an earlier question is still to come.
+    ``why`` it was not waited for is None where that was an interrupt."""
+
+    def __init__(self, why: BenchError | None) -> None:
+        super().__init__(why)
+        self.why = why
+
+
 class ForkServer:
     """One interpreter with one runtime imported, from which workers are forked.
 
@@ -54,6 +63,7 @@ class ForkServer:
         self._pids: collections.deque[int] = collections.deque()
         self._buffer = b""
         self._turn = threading.RLock()  # whose question the next line on the control socket answers
+        self._abandoned: Abandoned | None = None
         ours, theirs = socket.socketpair()
         self._control = ours
         command = [runtime.python, "-c", START, str(theirs.fileno()), runtime.reference]
@@ -86,7 +96,8 @@ class ForkServer:
         """Fork one worker whose output goes to ``log``; each of its answers may take ``timeout_s``.
         Modules of ``imports`` are imported before, once for all workers.
 
-        Raises `WorkerCrashed` when the server or the worker dies at once; leaves no worker then.
+        Raises `WorkerCrashed` when the server or the worker dies at once, and `Abandoned` where an
+        earlier fork was not waited for; leaves no worker then.
         """
         ours, theirs = socket.socketpair()
         try:
@@ -106,12 +117,23 @@ class ForkServer:
     def _fork(self, channel: socket.socket, log: Path, imports: Sequence[str]) -> int:
         """Have a worker forked at the other end of a channel, which is closed here."""
         with channel, log.open("ab") as output:
-            self._await(lambda: self.ready, _START_TIMEOUT_S)
+            if self._abandoned:  # the next process that it tells of would be another's
+                raise self._abandoned
             try:
-                request = json.dumps({"fork": list(imports)}).encode()
-                socket.send_fds(self._control, [request], [channel.fileno(), output.fileno()])
-            except OSError as error:
-                raise self._dead() from error
+                return self._forked([channel.fileno(), output.fileno()], imports)
+            except BaseException as error:
+                self._abandoned = Abandoned(error if isinstance(error, BenchError) else None)
+                raise
+
+    def _forked(self, descriptors: list[int], imports: Sequence[str]) -> int:
+        self._await(lambda: self.ready, _START_TIMEOUT_S)
+        self._control.settimeout(_START_TIMEOUT_S)
+        try:
+            socket.send_fds(
+                self._control, [json.dumps({"fork": list(imports)}).encode()], descriptors
+            )
+        except OSError as error:
+            raise self._dead() from error
         self._await(lambda: bool(self._pids), _START_TIMEOUT_S)
         return self._pids.popleft()
 
@@ -230,20 +252,25 @@ class Launcher:
         Raises `Unavailable`, `WorkerCrashed` or `WorkerTimeout` when none can be had.
         """
         key = (runtime.reference, runtime.environment_name, threads)
-        with self._turn:
-            self.prepare(runtime, threads)
-            if key in self._broken:
-                raise self._broken[key]
-            self._spawned += 1
-            log = self.logs / f"{runtime.label}-{self._spawned:04d}.log"
-            server = self._servers[key]
-        try:
-            return server.spawn(log, self.timeout_s, imports)
-        except BenchError as error:
-            self._replace(key, server, error)
-            raise
+        while True:
+            with self._turn:
+                self.prepare(runtime, threads)
+                if key in self._broken:
+                    raise self._broken[key]
+                self._spawned += 1
+                log = self.logs / f"{runtime.label}-{self._spawned:04d}.log"
+                server = self._servers[key]
+            try:
+                return server.spawn(log, self.timeout_s, imports)
+            except BenchError as error:
+                self._replace(key, server, error)
+                raise
+            except Abandoned as by_another:  # thread, while this one waited for its turn
+                self._replace(key, server, by_another.why)
 
-    def _replace(self, key: tuple[str, str, int], server: ForkServer, error: BenchError) -> None:
+    def _replace(
+        self, key: tuple[str, str, int], server: ForkServer, error: BenchError | None
+    ) -> None:
         """A server that took harm is replaced when the next worker is wanted, but a runtime that
         could not even be imported would fail again, slowly, for each of its cells. Other workers
         of it may live on."""
@@ -251,7 +278,7 @@ class Launcher:
             if self._servers.get(key) is not server:  # another thread has seen to it
                 return
             self._replaced.append(self._servers.pop(key))
-            if not server.ready:
+            if error is not None and not server.ready:
                 self._broken[key] = error
 
     def close(self) -> None:

@@ -6,9 +6,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import psutil
@@ -18,10 +20,17 @@ from bench.backend import Device, ModelFile, Options
 from bench.errors import BenchError, OutOfMemory, WorkerCrashed, WorkerTimeout
 from bench.measure.canary import CANARY_RUNTIME
 from bench.runtimes import client
+from bench.runtimes import processes as serving
 from bench.runtimes.client import Worker
 from bench.runtimes.logs import MOST_LOG_BYTES, cap_log, log_tail
 from bench.runtimes.probe import probe
-from bench.runtimes.processes import ForkServer, Launcher, launcher, thread_environment
+from bench.runtimes.processes import (
+    Abandoned,
+    ForkServer,
+    Launcher,
+    launcher,
+    thread_environment,
+)
 from bench.runtimes.runtime import Runtime
 from bench.worker.wire import Channel
 
@@ -212,6 +221,69 @@ def test_a_server_that_says_nonsense_is_a_crash_and_nobody_is_killed_for_it(
     server.hang_up()
     server._process.kill()
     server.close()
+
+
+# -- a fork that nobody waited for ----------------------------------------------------------------
+
+
+def test_a_worker_that_is_forked_too_late_is_nobodys(
+    processes: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks next would talk to one process and end another."""
+    living = processes.worker(CANARY_RUNTIME, 1)
+    server = psutil.Process(living.pid).parent()
+    (asked,) = processes._servers.values()
+    assert server is not None
+    server.suspend()
+    with monkeypatch.context() as patched:
+        patched.setattr(serving, "_START_TIMEOUT_S", 0.3)
+        with pytest.raises(WorkerTimeout):
+            asked.spawn(processes.logs / "late.log", 5)
+    server.resume()
+    asked._await(lambda: bool(asked._ended), 20)
+    assert list(asked._ended) == list(asked._pids), "it ends: its channel has no other end"
+    with pytest.raises(Abandoned) as told:
+        asked.spawn(processes.logs / "next.log", 5)
+    assert isinstance(told.value.why, WorkerTimeout)
+
+
+def test_who_waited_for_a_server_that_hangs_gets_a_worker_of_another(
+    processes: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = processes.worker(CANARY_RUNTIME, 1)
+    server = psutil.Process(first.pid).parent()
+    plain, tried = ForkServer._forked, []
+
+    def forked(self: ForkServer, *given: Any) -> int:
+        tried.append(self)
+        if len(tried) == 1:
+            raise WorkerTimeout("its process did not answer")
+        return plain(self, *given)
+
+    monkeypatch.setattr(ForkServer, "_forked", forked)
+    (hanging,) = processes._servers.values()
+    with ThreadPoolExecutor(2) as pool:
+        with hanging._turn:
+            asked = [pool.submit(processes.worker, CANARY_RUNTIME, 1) for _ in range(2)]
+            _wait_for(lambda: processes._spawned == 3)  # both wait for their turn
+        failed, (found,) = partitioned(asked)
+    assert [type(error) for error in failed] == [WorkerTimeout], "of the one that saw it hang"
+    assert psutil.Process(found.pid).parent() != server
+    assert tried[0] is hanging is not tried[1]
+    assert first.peak_rss_bytes() is not None, "its other workers live on"
+
+
+def partitioned(asked: list[Future[Worker]]) -> tuple[list[BaseException], list[Worker]]:
+    failed = [error for one in asked if (error := one.exception(30)) is not None]
+    return failed, [one.result() for one in asked if one.exception() is None]
+
+
+def _wait_for(found: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 10
+    while not (what := found()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return what
 
 
 # -- messages about what is gone ------------------------------------------------------------------
