@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from bench.errors import WorkerCrashed
 from bench.machine import quiet
 from bench.machine.facts import machine_facts
 from bench.machine.linux import allowed_cpus
@@ -125,3 +126,20 @@ def test_a_run_may_open_as_many_files_as_it_may_ask_for(monkeypatch: pytest.Monk
     measurer: Any = lambda opened: measuring  # noqa: E731
     run.carry_out(prepared, store, None, QuietProgress(), measurer)
     assert done == ["raised", "measured"]
+
+
+def test_an_environment_that_can_not_tell_its_packages_leaves_no_worker() -> None:
+    ended: list[str] = []
+
+    def packages() -> dict[str, str]:
+        raise WorkerCrashed("it died")
+
+    worker = SimpleNamespace(packages=packages, end=lambda: ended.append("worker"))
+    choice = SimpleNamespace(runtime=SimpleNamespace(environment_name="old"), device="cpu")
+    cell: Any = SimpleNamespace(choice=choice, cell=SimpleNamespace(threads=1))
+    prepared: Any = SimpleNamespace(
+        plan=SimpleNamespace(cells=[cell]),
+        launcher=SimpleNamespace(worker=lambda runtime, threads: worker),
+    )
+    assert run._environments(prepared) == {}
+    assert ended == ["worker"]
