@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 from fake_records import a_cell
 from made_up_field import Clock
 
@@ -30,6 +31,7 @@ class Raced(Tuning):
         self.truth, self.rng = truth, np.random.default_rng(3)
         self.wrong: set[str] = set()
         self.generations: list[list[int]] = []
+        self.interrupted = -1  #: at this generation
         self.tune = Tune(
             asked=Asked(objective="latency", target="x:cpu", **asked),
             entrants=tuple(Entrant(cell_id=cell.id) for cell in cells),
@@ -51,8 +53,19 @@ class Raced(Tuning):
             for cell in cells
         }  # type: ignore[assignment]
 
+    def resumed(self, max_time_s: float) -> Raced:
+        """The same tune in a new process, which has what was measured and kept."""
+        again = Raced(self.truth, len(self.states))
+        again.tune, again.states = self.tune, self.states
+        again.budget = Budget(max_time_s, self.tune.spent_s, clock=again.clock)
+        again.pace = Pace(again.budget, 0, 0.0, self.tune.turns_s, self.tune.turns)
+        again._group.generation = self._group.generation
+        return again
+
     def _take_blocks(self, names: Sequence[str]) -> None:
-        self.clock.now += 1
+        if self._group.generation == self.interrupted:
+            raise KeyboardInterrupt
+        self.clock.now += len(names)
         self.generations.append(sorted(self.place[name] for name in names))
         for name in names:
             true = self.truth(self.place[name], self.tune.raced_until is not None)
@@ -110,3 +123,83 @@ def test_a_pick_that_turns_out_wrong_gives_way_and_the_next_is_confirmed_anew() 
     assert tune.confirmed_from is not None
     assert tune.raced_until is not None
     assert tune.confirmed_from == tune.raced_until + CONFIRMATIONS
+
+
+# -- resumed --------------------------------------------------------------------------------------
+
+#: Seconds in which four configurations that hardly differ can't be raced to the end; two of them
+#: are confirmed in 24 s.
+SHORT_S = 55.0
+
+
+def short() -> Raced:
+    tuning = Raced(lambda n, confirming: 0.9e6 - 0.012e6 * n if n else 1e6, 4)
+    tuning.budget = Budget(SHORT_S, clock=tuning.clock)
+    tuning.pace = Pace(tuning.budget)
+    return tuning
+
+
+def cut_off(confirmed: int) -> Raced:
+    """A tune whose race the time cut off, interrupted after so many processes of the confirmation's
+    12."""
+    whole, tuning = short(), short()
+    whole._decide()
+    assert whole.tune.found is not None
+    assert not whole.tune.found.over
+    assert whole.tune.raced_until is not None
+    tuning.interrupted = whole.tune.raced_until + confirmed
+    with pytest.raises(KeyboardInterrupt):
+        tuning._decide()
+    assert tuning.tune.raced_until == whole.tune.raced_until
+    return tuning
+
+
+@pytest.mark.parametrize("max_time_s", [SHORT_S, 900.0])
+def test_a_confirmation_that_began_goes_on_and_nothing_is_raced_any_more(max_time_s: float) -> None:
+    before = cut_off(confirmed=3)
+    tuning = before.resumed(max_time_s)
+    tuning._decide()
+    assert tuning.tune.raced_until == before.tune.raced_until
+    assert tuning.tune.confirmed_from == before.tune.confirmed_from
+    found = tuning.tune.found
+    assert found is not None
+    both = sorted(tuning.place[name] for name in (found.pick, tuning.tune.default))
+    assert tuning.generations
+    assert all(names == both for names in tuning.generations)
+    assert tuning.budget.left_s >= 0
+    if max_time_s > SHORT_S:
+        assert len(tuning.generations) == CONFIRMATIONS - 3
+
+
+def test_a_race_that_the_time_cut_off_is_raced_on_where_there_is_more() -> None:
+    before = cut_off(confirmed=0)
+    tuning = before.resumed(900.0)
+    tuning._decide()
+    was, until = before.tune.raced_until, tuning.tune.raced_until
+    assert was is not None
+    assert until is not None
+    assert until > was
+    assert tuning.tune.found is not None
+    assert tuning.tune.found.over
+    assert tuning.tune.found.gain is not None
+    assert tuning.tune.found.gain.processes == CONFIRMATIONS
+    assert tuning.tune.confirmed_from == until
+
+
+def test_a_race_that_the_time_cut_off_stays_so_without_more() -> None:
+    before = cut_off(confirmed=0)
+    tuning = before.resumed(SHORT_S)
+    tuning._decide()
+    assert tuning.tune.raced_until == before.tune.raced_until
+    assert tuning.budget.left_s >= 0
+
+
+def test_what_a_process_takes_is_known_before_the_first_one_of_a_resumed_tune() -> None:
+    before = cut_off(confirmed=3)
+    used_up = before.tune.spent_s + 0.5
+    tuning = before.resumed(used_up)
+    tuning._decide()
+    assert tuning.generations == []
+    assert tuning.tune.found is not None
+    assert tuning.tune.found.gain is not None
+    assert tuning.tune.found.gain.processes == 3

@@ -108,6 +108,14 @@ def test_little_time_is_spent_on_few_rather_than_on_a_confirmation_of_nothing() 
     assert field.clock.now < 5.0
 
 
+@pytest.mark.parametrize("measured", [0, 5])
+def test_nothing_is_measured_where_the_time_is_up(measured: int) -> None:
+    field = spread_out(40, best=3, seed=9)
+    pace = Pace(Budget(10, 9.9 if measured else 10, clock=field.clock), 0, 0, measured, measured)
+    race(lambda: rule_for(field), field, pace, np.random.default_rng(7), {"0"}, 24)
+    assert field.processes == 0
+
+
 def test_no_time_at_all_still_ends_and_says_nothing() -> None:
     field = spread_out(40, best=3, seed=9)
     standing = raced(field, total_s=0.1)

@@ -91,6 +91,8 @@ class Tune(Frozen):
     thrown_out: dict[str, str] = Field(default_factory=dict)  #: the same
     beyond: Count = 0  #: configurations that are in no plan, for there were too many
     spent_s: Annotated[float, Field(ge=0)] = 0.0
+    turns: Count = 0  #: processes, or windows with the idle ones, that were taken
+    turns_s: Annotated[float, Field(ge=0)] = 0.0  #: what they took, of the seconds spent
     raced_until: Count | None = None  #: the first generation that took no part in the choice
     confirmed_from: Count | None = None  #: the first one that confirms the pick
     confirming: str = ""  #: the cell that it is for

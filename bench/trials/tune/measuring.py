@@ -121,7 +121,7 @@ class Tuning(Measuring):
         self.tunables = tunables
         self.budget = Budget(tune.asked.max_time_s, tune.spent_s + self.account.startup_s)
         extra, least_s = (IDLE_TURNS, turn_s(self.suite)) if objective.metered else (0, 0.0)
-        self.pace = Pace(self.budget, extra, least_s)
+        self.pace = Pace(self.budget, extra, least_s, tune.turns_s, tune.turns)
         self._windows: list[Window] = []
         if objective.metered and run.stored is not None:
             self._windows = read_raw(run.stored).energy
@@ -224,13 +224,15 @@ class Tuning(Measuring):
         """Race, and confirm picks until one holds."""
         compared = [one.cell_id for one in self.tune.against]
         reserve = self.pace.reserve(2 + len(compared))
-        self.listener.phase(f"racing {len(self.costs())} configurations")
         always = {self.tune.default}
-        standing = race(self._rule, self, self.pace, self._group.context.rng, always, reserve)
-        if self.tune.raced_until is None:
+        if not self._confirmation_began():
+            # A race that the time cut off, with more time now.
+            self._keep(raced_until=None, confirmed_from=None, confirming="")
+            self.listener.phase(f"racing {len(self.costs())} configurations")
+            standing = race(self._rule, self, self.pace, self._group.context.rng, always, reserve)
             self._keep(raced_until=self._next)
-        for name in standing.left:
-            self._throw_out_wrong(name)
+            for name in standing.left:
+                self._throw_out_wrong(name)
         standing = self._rule().standing(self.costs(), always, self.doubtful())
         while True:
             costs = self._costs()
@@ -256,6 +258,11 @@ class Tuning(Measuring):
                 found = again
                 break
         self._keep(found=found)
+
+    def _confirmation_began(self) -> bool:
+        """Whether anything was measured that must not take part in the choice."""
+        until = self.tune.raced_until
+        return until is not None and self._next > until
 
     def _measure_energy(self, ready: Sequence[PlannedCell]) -> None:
         """The windows are there: new records with them."""
@@ -381,7 +388,12 @@ class Tuning(Measuring):
 
     def _keep(self, **changed: object) -> None:
         """What is known now, on the disk."""
-        self.tune = self.tune.model_copy(update={**changed, "spent_s": self.budget.spent_s})
+        times = {
+            "spent_s": self.budget.spent_s,
+            "turns": self.pace.turns,
+            "turns_s": self.pace.seconds,
+        }
+        self.tune = self.tune.model_copy(update={**changed, **times})
         self.store.write_atomically(FILE, self.tune.model_dump_json(indent=1).encode())
 
     def _finish_all(self) -> None:

@@ -70,7 +70,7 @@ class Budget:
 
 @dataclass
 class Pace:
-    """How long one process takes, as far as is known."""
+    """How long one process takes, as far as is known: nothing before the first one."""
 
     budget: Budget
     #: Turns of a round that are no configuration's, such as windows of the idle machine.
@@ -139,7 +139,7 @@ def race(
             racing = field.costs()
             names = [name for name in names if name in racing]
             kept = reserve if now.look else 0
-            if names and pace.each_s and not pace.holds(len(names), kept):
+            if names and not pace.holds(len(names), kept):
                 return rule().standing(racing, always, field.doubtful())
             pace.measure(field, names)
             if pace.turns and not now.look:
