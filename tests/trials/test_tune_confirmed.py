@@ -11,6 +11,8 @@ import pytest
 from fake_records import a_cell
 from made_up_field import Clock
 
+from bench.measure import measuring
+from bench.measure.pace.account import Account
 from bench.record.result import Invocation
 from bench.spec import Suite
 from bench.trials.tune.kept import Asked, Entrant, Tune
@@ -26,7 +28,7 @@ class Raced(Tuning):
     """A tune whose processes measure what the test says, with 1% of noise."""
 
     def __init__(self, truth: Truth, count: int, **asked: Any) -> None:
-        cells = [a_cell(threads=n + 1) for n in range(count)]
+        cells = [a_cell(threads=n + 1, target=f"x:cpu?n={n}") for n in range(count)]
         self.place = {cell.id: n for n, cell in enumerate(cells)}
         self.truth, self.rng = truth, np.random.default_rng(3)
         self.wrong: set[str] = set()
@@ -129,7 +131,7 @@ def test_a_pick_that_turns_out_wrong_gives_way_and_the_next_is_confirmed_anew() 
 
 #: Seconds in which four configurations that hardly differ can't be raced to the end; two of them
 #: are confirmed in 24 s.
-SHORT_S = 55.0
+SHORT_S = 45.0
 
 
 def short() -> Raced:
@@ -203,3 +205,68 @@ def test_what_a_process_takes_is_known_before_the_first_one_of_a_resumed_tune() 
     assert tuning.tune.found is not None
     assert tuning.tune.found.gain is not None
     assert tuning.tune.found.gain.processes == 3
+
+
+# -- profiles -------------------------------------------------------------------------------------
+
+
+def profiled(tuning: Raced, monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[int]:
+    """Which configurations were profiled, in order, where each of their sessions takes so long;
+    all of them are decided on and finished."""
+    found: list[int] = []
+
+    def profile(planned: Any, context: Any) -> None:
+        tuning.clock.now += seconds
+        found.append(tuning.place[planned.cell.id])
+
+    monkeypatch.setattr(measuring, "profiled_placement", profile)
+    monkeypatch.setattr(Raced, "_context", lambda self, planned: None)
+    monkeypatch.setattr(Raced, "finish", Raced._profiled)
+    tuning.placements = {}
+    tuning.account = Account()
+    for state in tuning.states.values():
+        state.planned = SimpleNamespace(cell=state.cell)
+        state.placement, state.profiles = SimpleNamespace(off_device=()), True
+        state.stop = None
+    tuning._decide()
+    tuning._finish_all()
+    return found
+
+
+def test_only_what_the_result_names_is_profiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    tuning = Raced(lambda n, confirming: 0.5e6 + n if n in (2, 5) else 1e6, 8)
+    tuning.tune = tuning.tune.model_copy(update={"against": (tuning.tune.entrants[4],)})
+    found = profiled(tuning, monkeypatch, 1)
+    assert tuning.tune.found is not None
+    assert [tuning.place[one.cell_id] for one in tuning.tune.found.best] == [2, 5]
+    assert found == [2, 0, 4, 5]
+
+
+@pytest.mark.parametrize("seconds", [1.0, 4.0, 40.0])
+def test_profiles_are_taken_within_the_time(
+    monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """They are the last thing that a tune does, and none begins that doesn't end in time; one that
+    takes as long as a process has its time kept."""
+    tuning = Raced(lambda n, confirming: 0.5e6 if n > 0 else 1e6, 30)
+    tuning.budget = Budget(150.0, clock=tuning.clock)
+    tuning.pace = Pace(tuning.budget)
+    found = profiled(tuning, monkeypatch, seconds)
+    assert found[:2] == [1, 0][: len(found)]
+    assert len(found) < 30
+    over_s = max(0.0, -tuning.budget.left_s)
+    assert over_s == 0 if seconds <= 1 else over_s < seconds
+    if seconds <= 1:
+        assert len(found) >= 2
+
+
+def test_a_confirmation_that_the_time_cuts_off_leaves_some_for_the_profiles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tuning = short()
+    found = profiled(tuning, monkeypatch, 1)
+    assert tuning.tune.found is not None
+    assert tuning.tune.found.gain is not None
+    assert 0 < tuning.tune.found.gain.processes < CONFIRMATIONS
+    assert len(found) >= 2
+    assert tuning.budget.left_s >= 0

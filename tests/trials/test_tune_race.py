@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from made_up_field import MadeUp
 
+from bench.stats.interval import FEWEST_INVOCATIONS
 from bench.stats.racing import RacingRule
 from bench.trials.tune.race import FIRST, LAST, TOGETHER, Budget, Pace, confirm, race
 
@@ -165,6 +166,14 @@ def test_the_confirmation_measures_so_many_of_each_side_by_side(count: int) -> N
     pace = Pace(Budget(1e9, clock=field.clock))
     confirm(field, ["2", "0"], lambda: len(field.measured["2"]), pace, count)
     assert field.generations == [["2", "0"]] * count
+
+
+def test_a_confirmation_keeps_time_only_once_it_tells_something() -> None:
+    for total_s, rounds in ((60, 12), (4.5, 7), (1.2, FEWEST_INVOCATIONS), (0.8, 1)):
+        field = spread_out(6, best=2, seed=14)
+        pace = Pace(Budget(total_s, clock=field.clock), 0, 0, 1.0, 5)
+        confirm(field, ["2", "0"], lambda: len(field.measured["2"]), pace, 12, reserve=8)  # noqa: B023
+        assert len(field.generations) == rounds
 
 
 def test_a_confirmation_ends_where_one_of_the_two_fails() -> None:

@@ -34,7 +34,16 @@ from bench.trials.tune.found import Costs, found_in
 from bench.trials.tune.joules import FUTILE, IDLE_TURNS, RaceWindows, no_energy, turn_s
 from bench.trials.tune.kept import FILE, Entrant, Tune
 from bench.trials.tune.objective import Objective, Tried
-from bench.trials.tune.race import CONFIRMATIONS, FIRST, LAST, Budget, Pace, confirm, race
+from bench.trials.tune.race import (
+    CONFIRMATIONS,
+    FIRST,
+    LAST,
+    SLACK,
+    Budget,
+    Pace,
+    confirm,
+    race,
+)
 from bench.variants import DEFAULT, in_words
 
 #: Of a bounded configuration: seconds of an invocation, and calls a block at least. Our choice.
@@ -223,7 +232,9 @@ class Tuning(Measuring):
     def _decide(self) -> None:
         """Race, and confirm picks until one holds."""
         compared = [one.cell_id for one in self.tune.against]
-        reserve = self.pace.reserve(2 + len(compared))
+        # Afterwards a session of each is profiled, which takes about as long as a process.
+        profiles = 2 + len(compared)
+        reserve = self.pace.reserve(2 + len(compared)) + profiles
         always = {self.tune.default}
         if not self._confirmation_began():
             # A race that the time cut off, with more time now.
@@ -246,7 +257,15 @@ class Tuning(Measuring):
             if len(names) > 1:
                 self.listener.phase(f"confirming {self.tune.words(found.pick)}")
                 have = partial(self._confirmed, names)
-                confirm(self, names, have, self.pace, CONFIRMATIONS, futile=self._futile)
+                confirm(
+                    self,
+                    names,
+                    have,
+                    self.pace,
+                    CONFIRMATIONS,
+                    reserve=profiles,
+                    futile=self._futile,
+                )
             holds = self._holds(found.pick)
             # What was raced against it may be better than it seemed; and net energies that turn
             # out to be none make the race one of gross ones.
@@ -396,10 +415,33 @@ class Tuning(Measuring):
         self.tune = self.tune.model_copy(update={**changed, **times})
         self.store.write_atomically(FILE, self.tune.model_dump_json(indent=1).encode())
 
+    def _profile(self) -> None:
+        """Have a session profiled of each configuration that the result names, those that were
+        confirmed first, as far as there is time; of no other."""
+        longest_s = self.pace.each_s
+        named = [name for name in self._in_the_result() if self.states[name].profiles]
+        for state in self.states.values():
+            state.profiles = False
+        for name in named:
+            if self.budget.left_s <= longest_s:
+                break
+            began_s = self.budget.spent_s
+            self.states[name].profiles = True
+            self._profiled(self.states[name])
+            longest_s = max(longest_s, SLACK * (self.budget.spent_s - began_s))
+
+    def _in_the_result(self) -> list[str]:
+        """The pick, what it is compared with, and the others that are returned."""
+        returned = [one.cell_id for one in self.tune.found.best] if self.tune.found else []
+        compared = [self.tune.default, *(one.cell_id for one in self.tune.against)]
+        names = dict.fromkeys([*returned[:1], *compared, *returned[1:]])
+        return [name for name in names if name in self.states]
+
     def _finish_all(self) -> None:
         """A record of each that was measured."""
         found = self.tune.found
         stop: StopReason = "ranked" if found is not None and found.over else "max-time"
+        self._profile()
         for state in self.states.values():
             if state.stop is None and state.invocations:
                 state.stop = stop

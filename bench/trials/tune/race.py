@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from bench.stats.interval import FEWEST_INVOCATIONS
 from bench.stats.racing import RacingRule, Standing
 
 #: So many are measured interleaved at most: each is a process that holds the model.
@@ -171,12 +172,16 @@ def confirm(
     pace: Pace,
     count: int,
     *,
+    reserve: int = 0,
     futile: int = 1,
 ) -> None:
     """Measure these side by side until there are ``count`` processes of each, as ``have`` tells,
-    the time is up, or ``futile`` rounds in a row brought none, as where one of them fails; when to
-    end doesn't depend on what comes out."""
+    only the time for ``reserve`` more turns is left, or ``futile`` rounds in a row brought none, as
+    where one of them fails; when to end doesn't depend on what comes out. Nothing is kept before
+    there are the processes that an interval takes."""
     in_vain = 0
-    while (before := have()) < count and in_vain < futile and pace.holds(len(names)):
+    while (before := have()) < count and in_vain < futile:
+        if not pace.holds(len(names), reserve if before >= FEWEST_INVOCATIONS else 0):
+            break
         pace.measure(field, names)
         in_vain = 0 if have() > before else in_vain + 1
