@@ -214,9 +214,12 @@ class OrtSession:
 
     def api_call(self, feeds: Feeds) -> Callable[[], object]:
         check_feeds(self._where, self.inputs, feeds)
+        if self._captures:
+            raise Unsupported(
+                f"{self._where}: the usual call binds the host's memory, which a CUDA graph can't "
+                "hold. Leave out cuda_graph=1 or --lane api."
+            )
         own = {name: array.copy() for name, array in feeds.items()}
-        if self._captures:  # the usual call binds host memory, which a graph can't hold
-            return partial(self._session.run, None, own, self._run_options("-1"))
         return partial(self._session.run, None, own)
 
     def placement(self) -> Placement:

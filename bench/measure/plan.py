@@ -21,7 +21,7 @@ from bench.cards.query import (
 )
 from bench.cards.ready import Loaded, file_bytes
 from bench.cards.variants import Form
-from bench.cell import Cell, ModelIdentity
+from bench.cell import Cell, Lane, ModelIdentity
 from bench.errors import BenchError, SpecError, Unsupported
 from bench.machine.memory import spare_bytes
 from bench.machine.near import near_cpus
@@ -100,10 +100,7 @@ class PlannedCell:
     def streams(self) -> int:
         """Queries in flight at once: what the target's ``streams`` says, where the scenario has
         more than one."""
-        if not find_scenario(self.cell.scenario).streams:
-            return 1
-        text = self.options.extra.get("streams", "1")
-        return int(text) if text.isdigit() else 1  # the backend will refuse what is no number
+        return _streams(find_scenario(self.cell.scenario), self.options)
 
     @property
     def on_accelerator(self) -> bool:
@@ -332,6 +329,7 @@ def _cells_of_model(
                 or choice.unavailable
                 or _refusal(form, choice, card.name, why)
                 or (steps.refused_streams(card.name, choice) if prompts is not None else None)
+                or _refused_lane(card.name, scenario, suite.lane, options, cell.target)
                 or (_not_through_loadgen(card.name, scenario) if cell.loadgen else None)
             )
             planned.append(
@@ -377,6 +375,30 @@ def _not_through_loadgen(name: str, scenario: Scenario) -> Unsupported | None:
         f"{name}: LoadGen issues samples, not tokens, so {scenario.name} of a language model "
         "needs bench's own driver. Leave out --driver loadgen."
     )
+
+
+def _streams(scenario: Scenario, options: Options) -> int:
+    if not scenario.streams:
+        return 1
+    text = options.extra.get("streams", "1")
+    return int(text) if text.isdigit() else 1  # the backend will refuse what is no number
+
+
+def _refused_lane(
+    name: str, scenario: Scenario, lane: Lane, options: Options, target: str
+) -> Unsupported | None:
+    """Why another lane than the prepared one can't send the queries that are asked for."""
+    if lane != "prepared" and _streams(scenario, options) > 1:
+        return Unsupported(
+            f"{name}: the {lane} lane makes one call at a time, so {target} can't use streams. "
+            "Leave out --lane or streams."
+        )
+    if lane == "native" and scenario.bounded:
+        return Unsupported(
+            f"{name}: the native lane only runs calls back to back, but {scenario.plain_name} "
+            "sends each query when it arrives. Leave out --lane."
+        )
+    return None
 
 
 def _is_free(batch_axis: BatchAxis) -> bool:

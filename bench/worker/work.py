@@ -134,6 +134,7 @@ class Work:
         self.queries: Optional[Queries] = None  #: the call, where it is a whole query
         self.queries_per_call = 1
         self.feeds: m.Inputs = {}  #: what is bound
+        self.lane: m.Lane = "prepared"  #: in which it is bound
         self.copied: Optional[m.Inputs] = None  #: what is bound, where its copies can be timed
         self.watched: Optional[TimesDevice] = None  #: the session, if it can tell its device's time
         self.device: Optional[Device] = None
@@ -222,7 +223,8 @@ class Work:
         session, self.timer, self.queries = self._session(), None, None
         started = time.perf_counter_ns()
         self.call, queries_per_call = self._make_call(session, request)
-        self.queries_per_call, self.feeds = queries_per_call, request.feeds
+        self.queries_per_call = queries_per_call
+        self.feeds, self.lane = request.feeds, request.lane
         bind_ns = time.perf_counter_ns() - started
         times_copies = isinstance(session, TimesCopies) and request.lane == "prepared"
         self.copied = request.feeds if times_copies else None
@@ -322,7 +324,7 @@ class Work:
         driven = loadgen.drive(module, request.test, calls or [call], self.queries_per_call)
         self._read_device()
         if calls:  # what is fetched afterwards is of what was bound last
-            self.call = self._session().bind(self.feeds)
+            self.call = self._one_call(self.feeds)
             self.call()
         return driven
 
@@ -334,7 +336,7 @@ class Work:
         calls: List[Callable[[], object]] = []
         for place in range(total):
             one = {name: array[place : place + 1] for name, array in samples.items()}
-            calls.append(self._session().bind(one))
+            calls.append(self._one_call(one))
             calls[-1]()
         return calls
 
@@ -527,13 +529,22 @@ class Work:
         """A call in the lane asked for, and how many queries it is; the native lane times whole
         loops of calls itself."""
         feeds = request.feeds
+        if request.streams > 1:
+            if request.lane != "prepared":
+                raise Unsupported(
+                    f"{self.backend.name} makes one call at a time in the {request.lane} lane, so "
+                    "it can't use streams there."
+                )
+            return self._streams(session, request.streams, feeds)
         if request.lane == "api":
             return session.api_call(feeds), 1
         if request.lane == "native":
             return self._native_call(session, feeds), 1
-        if request.streams > 1:
-            return self._streams(session, request.streams, feeds)
         return session.bind(feeds), 1
+
+    def _one_call(self, feeds: m.Inputs) -> Callable[[], object]:
+        """A further call like the bound one, with other inputs."""
+        return self._make_call(self._session(), m.Bind(feeds, self.lane, 1))[0]
 
     def _native_call(self, session: Session, feeds: m.Inputs) -> Callable[[], object]:
         if not isinstance(session, NativeTimer):

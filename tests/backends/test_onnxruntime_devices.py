@@ -269,8 +269,15 @@ def test_a_cuda_graph_is_captured_once_for_each_binding_and_replayed(
     np.testing.assert_allclose(session.fetch()[0], subject.conv.right(second)[0], atol=1e-4)
     assert set(ort.sessions[-1].graphs) == {"1", "2"}
     np.testing.assert_allclose(session.run(first)[0], subject.conv.right(first)[0], atol=1e-4)
-    session.api_call(first)()
     assert set(ort.sessions[-1].graphs) == {"1", "2"}
+
+
+def test_the_usual_call_is_not_timed_as_one_that_replays_a_graph(
+    ort: StandIn, subject: Subject
+) -> None:
+    session = compiled(subject, "cuda:0", extra={"cuda_graph": "1"})
+    with pytest.raises(Unsupported, match="Leave out cuda_graph=1 or --lane api"):
+        session.api_call(subject.conv.feeds(3, 0))
 
 
 def test_streams_do_not_replay_one_graph(ort: StandIn, subject: Subject) -> None:

@@ -212,3 +212,35 @@ def test_an_accelerator_has_one_host_thread_and_is_measured_in_turn_with_the_cpu
         for group in plan.groups():
             assert [p.cell.threads for p in group] == threads
             assert [p.options.threads for p in group] == threads
+
+
+def lanes(folder: Path, lane: str, streams: str, **settings: Any) -> dict[str, str]:
+    """Why each scenario of a model can't be measured in a lane and so many streams; empty where it
+    can."""
+    target = Target("ort", "cpu", (("streams", streams),))
+    scenarios = ("single-stream", "offline", "server")
+    asked = suite(lane=lane, scenarios=scenarios, latency_bound="5ms", **settings)
+    plan = make_plan(asked, [model(folder)], [choice(target=target)])
+    return {p.cell.scenario: str(p.refused or "") for p in plan.cells}
+
+
+@pytest.mark.parametrize("lane", ["api", "native"])
+def test_a_lane_of_single_calls_refuses_streams_where_they_would_count(
+    tmp_path: Path, lane: str
+) -> None:
+    several, one = lanes(tmp_path, lane, "2"), lanes(tmp_path, lane, "1")
+    assert several["offline"] == (
+        f"m: the {lane} lane makes one call at a time, so ort:cpu?streams=2 can't use streams. "
+        "Leave out --lane or streams."
+    )
+    assert several["single-stream"] == one["single-stream"] == one["offline"] == ""
+    assert set(lanes(tmp_path, "prepared", "2").values()) == {""}
+
+
+def test_the_native_lane_is_refused_where_queries_arrive_one_by_one(tmp_path: Path) -> None:
+    """Each would be a loop of one, started from Python."""
+    assert lanes(tmp_path, "native", "1")["server"] == (
+        "m: the native lane only runs calls back to back, but server sends each query when it "
+        "arrives. Leave out --lane."
+    )
+    assert lanes(tmp_path, "api", "1")["server"] == ""

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,8 @@ from hypothesis import strategies as st
 
 from bench.backend import Device, Feeds, ModelFile, Options, Placement, TensorSpec
 from bench.capabilities import QUERIES_PER_STREAM, DeviceTime
-from bench.errors import BenchError, OutOfMemory
-from bench.worker import messages, resident
+from bench.errors import BenchError, OutOfMemory, Unsupported
+from bench.worker import loadgen, messages, resident
 from bench.worker.messages import Bound
 from bench.worker.timing import WARMUP_CALLS, time_calls, warm_up
 from bench.worker.wire import (
@@ -511,6 +512,33 @@ def test_the_lane_asked_for_is_the_one_that_is_timed() -> None:
     assert backend.calls == 0
     work.bind(messages.Bind(feeds, "prepared", streams=1))
     assert backend.calls == 1
+
+
+@pytest.mark.parametrize("lane", ["api", "native"])
+def test_streams_are_not_dropped_in_a_lane_that_has_none(lane: messages.Lane) -> None:
+    work, _ = loaded(Counting())
+    with pytest.raises(Unsupported, match=f"one call at a time in the {lane} lane"):
+        work.bind(messages.Bind({"x": np.zeros((2, 4), np.float32)}, lane, streams=2))
+
+
+@pytest.mark.parametrize("lane", ["prepared", "api"])
+def test_loadgens_library_is_called_in_the_lane_that_is_bound(
+    monkeypatch: pytest.MonkeyPatch, lane: messages.Lane
+) -> None:
+    def drive(module: Any, test: Any, calls: Any, queries_per_call: int) -> None:
+        for call in calls:
+            call()
+
+    monkeypatch.setattr(loadgen, "module", lambda: None)
+    monkeypatch.setattr(loadgen, "drive", drive)
+    backend = Counting()
+    work, _ = loaded(backend, lane)
+    asked: Any = SimpleNamespace(test=None, library={"x": np.zeros((3, 4), np.float32)})
+    before = backend.calls, len(backend.loops)
+    work.drive_loadgen(asked)
+    # Once to make it ready and once by LoadGen, each of three; and what is bound last.
+    made = backend.calls - before[0], len(backend.loops) - before[1]
+    assert made == ((7, 0) if lane == "prepared" else (0, 7))
 
 
 @pytest.fixture
