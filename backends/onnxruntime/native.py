@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Mapping, Optional, Sequence
+from typing import Any, Optional, Sequence
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from bench.capabilities import Nanoseconds, TimeCalls
 from bench.errors import BenchError, Unsupported
 
 from ..shared.checks import Array
+from .recipe import Settings
 
 #: The version of the table that is asked for: old enough for every supported release.
 _API_VERSION = 16
@@ -34,6 +35,7 @@ _CREATE_ENV = 3
 _CREATE_SESSION = 7
 _RUN = 9
 _CREATE_SESSION_OPTIONS = 10
+_SET_EXECUTION_MODE = 13
 _DISABLE_CPU_MEM_ARENA = 19
 _SET_OPTIMIZATION_LEVEL = 23
 _SET_INTRA_OP_THREADS = 24
@@ -63,6 +65,7 @@ _TYPES = {
     "uint32": 12,
     "uint64": 13,
 }
+_SEQUENTIAL, _PARALLEL = 0, 1  # enum ExecutionMode
 _ERRORS_ALONE = 3  # enum OrtLoggingLevel
 _ARENA_ALLOCATOR, _DEFAULT_MEMORY = 1, 0
 
@@ -98,8 +101,7 @@ class NativeLoop:
         self,
         ort: ModuleType,
         model: str,
-        threads: int,
-        extra: Mapping[str, str],
+        settings: Settings,
         feeds: Feeds,
         specs: Sequence[TensorSpec],
         outputs: Sequence[Array],
@@ -109,7 +111,7 @@ class NativeLoop:
         self._made: list[tuple[int, Any]] = []
         self._keep: list[Any] = []
         self.outputs = [np.zeros_like(array, order="C") for array in outputs]
-        self._session = self._create_session(model, threads, extra)
+        self._session = self._create_session(model, settings)
         info = self._made_by(_CREATE_CPU_MEMORY_INFO, _RELEASE_MEMORY_INFO)(
             ctypes.c_int(_ARENA_ALLOCATOR), ctypes.c_int(_DEFAULT_MEMORY)
         )
@@ -154,17 +156,19 @@ class NativeLoop:
             function.restype = None
             function(pointer)
 
-    def _create_session(self, model: str, threads: int, extra: Mapping[str, str]) -> Any:
+    def _create_session(self, model: str, settings: Settings) -> Any:
         env = self._made_by(_CREATE_ENV, _RELEASE_ENV)(ctypes.c_int(_ERRORS_ALONE), b"bench")
         options = self._made_by(_CREATE_SESSION_OPTIONS, _RELEASE_SESSION_OPTIONS)()
-        self._do(_SET_INTRA_OP_THREADS, options, ctypes.c_int(threads))
-        self._do(_SET_INTER_OP_THREADS, options, ctypes.c_int(1))
-        level = ctypes.c_int(_LEVELS[extra["graph_optimization"]])
+        self._do(_SET_INTRA_OP_THREADS, options, ctypes.c_int(settings.threads))
+        self._do(_SET_INTER_OP_THREADS, options, ctypes.c_int(settings.nodes_at_once))
+        mode = _PARALLEL if settings.parallel else _SEQUENTIAL
+        self._do(_SET_EXECUTION_MODE, options, ctypes.c_int(mode))
+        level = ctypes.c_int(_LEVELS[settings.optimization])
         self._do(_SET_OPTIMIZATION_LEVEL, options, level)
-        if extra["arena"] == "0":
+        if not settings.arena:
             self._do(_DISABLE_CPU_MEM_ARENA, options)
-        for pool in (b"session.intra_op.allow_spinning", b"session.inter_op.allow_spinning"):
-            self._do(_ADD_SESSION_CONFIG_ENTRY, options, pool, extra["spinning"].encode())
+        for key, value in settings.entries.items():
+            self._do(_ADD_SESSION_CONFIG_ENTRY, options, key.encode(), value.encode())
         path = str(Path(model)).encode()
         return self._made_by(_CREATE_SESSION, _RELEASE_SESSION)(env, path, options)
 

@@ -31,6 +31,18 @@ ERRORS_ALONE, INFORMATION = 3, 1  # ONNX Runtime's levels of logging
 
 
 @dataclass(frozen=True)
+class Settings:
+    """What a session is made with besides its provider, through whichever API it is made."""
+
+    threads: int  #: of a node
+    nodes_at_once: int
+    parallel: bool  #: whether nodes that don't need each other run at once
+    optimization: str
+    arena: bool
+    entries: Mapping[str, str]  #: of the session's own configuration
+
+
+@dataclass(frozen=True)
 class Recipe:
     """All that makes a session: it can be made again, for a profile or to see what went wrong."""
 
@@ -57,12 +69,34 @@ class Recipe:
             return self.provider.ep
         return str(self._plugin_device().ep_name)
 
+    @property
+    def settings(self) -> Settings:
+        """What the options behind ``?`` make of a session."""
+        extra = self.extra
+        parallel = extra["execution_mode"] == "parallel"
+        entries = {
+            # Idle threads would spin for 50 ms after a call, on the core of another worker.
+            "session.intra_op.allow_spinning": extra["spinning"],
+            "session.inter_op.allow_spinning": extra["spinning"],
+            "session.record_ep_graph_assignment_info": "1",
+        }
+        if self.strict and self.provider.kind != "cpu":
+            entries["session.disable_cpu_ep_fallback"] = "1"
+        return Settings(
+            threads=self.threads,
+            nodes_at_once=self.threads if parallel else 1,
+            parallel=parallel,
+            optimization=extra["graph_optimization"],
+            arena=extra["arena"] == "1",
+            entries=entries,
+        )
+
     def session_options(self, log_level: int = ERRORS_ALONE) -> Any:
         """The options without the provider."""
-        ort, extra = self.ort, self.extra
+        ort, settings = self.ort, self.settings
         options = ort.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
+        options.intra_op_num_threads = settings.threads
+        options.inter_op_num_threads = settings.nodes_at_once
         options.log_severity_level = log_level
         levels = ort.GraphOptimizationLevel
         options.graph_optimization_level = {
@@ -70,19 +104,14 @@ class Recipe:
             "extended": levels.ORT_ENABLE_EXTENDED,
             "basic": levels.ORT_ENABLE_BASIC,
             "disabled": levels.ORT_DISABLE_ALL,
-        }[extra["graph_optimization"]]
-        if extra["execution_mode"] == "parallel":
+        }[settings.optimization]
+        if settings.parallel:
             options.execution_mode = ort.ExecutionMode.ORT_PARALLEL
-            options.inter_op_num_threads = self.threads
-        options.enable_cpu_mem_arena = extra["arena"] == "1"
+        options.enable_cpu_mem_arena = settings.arena
         if self.provider.kind == "dml":  # which refuses a session with them
             options.enable_mem_pattern = False
-        # Idle threads would spin for 50 ms after a call, on the core of another worker.
-        options.add_session_config_entry("session.intra_op.allow_spinning", extra["spinning"])
-        options.add_session_config_entry("session.inter_op.allow_spinning", extra["spinning"])
-        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        if self.strict and self.provider.kind != "cpu":
-            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        for key, value in settings.entries.items():
+            options.add_session_config_entry(key, value)
         for name, size in self.sizes.items():
             options.add_free_dimension_override_by_name(name, size)
         return options

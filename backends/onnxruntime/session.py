@@ -147,8 +147,7 @@ class OrtSession:
         loop = self._native = NativeLoop(
             recipe.ort,
             recipe.model,
-            recipe.threads,
-            recipe.extra,
+            recipe.settings,
             feeds,
             self.outputs,
             self.run(feeds),
