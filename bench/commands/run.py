@@ -39,7 +39,7 @@ from bench.commands.sections import SectionCommand, options_of
 from bench.commands.show import print_run
 from bench.errors import SpecError, every
 from bench.folders import cache_folder
-from bench.numbers import printable
+from bench.numbers import counted, printable
 from bench.scenarios import DEFAULT as DEFAULT_SCENARIOS
 from bench.scenarios import SCENARIOS
 from bench.variants import DEFAULT as DEFAULT_VARIANT
@@ -47,7 +47,7 @@ from bench.variants import VARIANTS
 
 if TYPE_CHECKING:
     from bench.measure.measuring import Outcome
-    from bench.measure.plan import Plan
+    from bench.measure.prepare import Prepared
     from bench.spec import Suite
     from bench.store.run import StoredRun
 
@@ -320,7 +320,7 @@ def command(
         elif not dry_run:
             outcome = start(prepared, results or default_results(), listener, label=label)
     if outcome is None:
-        _print_plan(prepared.plan, as_json=as_json)
+        _print_plan(prepared, as_json=as_json)
         return 0
     _print_outcome(outcome, as_json=as_json, quiet=quiet, outputs=outputs)
     if outcome.interrupted:
@@ -383,7 +383,8 @@ def _given(value: object) -> bool:
     return value not in (None, (), {})
 
 
-def _print_plan(plan: Plan, *, as_json: bool) -> None:
+def _print_plan(prepared: Prepared, *, as_json: bool) -> None:
+    plan = prepared.plan
     if as_json:
         cells = [{"id": p.cell.id, **p.cell.model_dump(mode="json")} for p in plan.cells]
         print_json(cells)
@@ -392,6 +393,24 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
         refused = f"  (will fail: {planned.refused})" if planned.refused else ""
         click.echo(printable(f"{planned.cell.id}  {planned.cell.label}{refused}"))
     click.echo(f"{len(plan.cells)} cells; {plan.suite.ending}")
+    if plan.suite.energy:
+        for words in _energy_in_words(prepared):
+            click.echo(words)
+
+
+def _energy_in_words(prepared: Prepared) -> list[str]:
+    """What windows of energy will take."""
+    from bench.measure.measuring import forecaster_of  # numpy: start-up
+    from bench.present.progress import seconds_in_words
+
+    ids = {planned.cell.id for planned in prepared.plan.cells}
+    forecaster = forecaster_of(prepared, ids, ids)
+    if not forecaster.energy.cells:
+        return ["energy: no meter can be read here, so there will be none."]
+    cells = counted(forecaster.energy.cells, "cell")
+    takes = seconds_in_words(forecaster.to_meter_s())
+    words = f"energy of {cells}: {forecaster.rounds()} rounds of windows, {takes}."
+    return [words, *forecaster.too_short()]
 
 
 def _print_outcome(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from bench.cards.work.count import work_of
 from bench.cell import Cell
 from bench.errors import BenchError, OutOfMemory, SpecError, WorkerCrashed
 from bench.machine.quiet import Cores
+from bench.measure.energy.found import may_be_read
 from bench.measure.energy.passes import EnergyPass, has_energy
 from bench.measure.group import group_class
 from bench.measure.language.answers import behind_its_text
@@ -31,7 +32,7 @@ from bench.measure.pace.budget import Allowance, Budget
 from bench.measure.pace.forecast import Forecaster
 from bench.measure.pace.stops import overdraft_words
 from bench.measure.peaks import Peaks, peaks_of, precision_of
-from bench.measure.plan import PlannedCell
+from bench.measure.plan import Plan, PlannedCell
 from bench.measure.prepare import Prepared
 from bench.measure.profiled import profiled_placement
 from bench.measure.reference import References, SecondLook, numeric
@@ -118,13 +119,17 @@ class Measuring:
             {planned.cores for planned in cells}, near={planned.near_cpus for planned in cells}
         )
         self._at_once = default_threads()
-        self.forecaster = Forecaster(self.suite, self.account, self._groups(), self._to_score())
-        self.run_budget = Budget(self.suite.budget_s, sum(self._groups()), self._measuring_s)
+        todo = {planned.cell.id for planned in self.todo}
+        metered = todo | self._unmetered() if self.store.keeps_raw else set()
+        self.forecaster = forecaster_of(prepared, todo, metered)
+        self.run_budget = Budget(
+            self.suite.budget_s, sum(_sizes(prepared.plan, todo)), self._measuring_s
+        )
 
     def run(self) -> None:
         self.listener.run_started([planned.cell for planned in self.todo], self.store.path)
         self.listener.forecast(self._expected())
-        for words in self._crowded():
+        for words in (*self._crowded(), *self.forecaster.too_short()):
             self.listener.note(words)
         todo = {planned.cell.id for planned in self.todo}
         unmetered = self._unmetered()
@@ -141,15 +146,9 @@ class Measuring:
         if self._overdrawn_s:
             self.listener.note(overdraft_words(self._overdrawn_s, self.suite))
 
-    def _groups(self) -> list[int]:
-        """How many cells of each group are still to be measured."""
-        todo = {planned.cell.id for planned in self.todo if planned.refused is None}
-        sizes = [sum(p.cell.id in todo for p in group) for group in self.prepared.plan.groups()]
-        return [size for size in sizes if size]
-
     def _measuring_s(self) -> float:
-        """How long the run has taken, without scoring."""
-        return self.account.total_s - self.account.scoring_s
+        """How long the run has taken, without scoring and energy."""
+        return self.account.total_s - self.account.scoring_s - self.account.metering_s
 
     def _to_score(self) -> int:
         """How many models are still to be scored on a target."""
@@ -191,6 +190,7 @@ class Measuring:
             if new:
                 self._measure([self._state(planned) for planned in new])
             self._measure_energy(ready)
+        self.forecaster.energy.ended()
 
     def _unmetered(self) -> set[str]:
         """Cells that an earlier part of this run measured, but for their energy."""
@@ -201,13 +201,23 @@ class Measuring:
     def _measure_energy(self, ready: Sequence[PlannedCell]) -> None:
         """Windows of those that could be measured, and their records with what came of it."""
         works = {r.cell_id for r in self.outcome.records if r.status == "ok"}
-        cells = [p for p in ready if p.cell.id in works and has_energy(p)]
+        cells = _with_energy(p for p in ready if p.cell.id in works)
         if not self.suite.energy or not self.store.keeps_raw or not cells:
             return
+        self.forecaster.energy.began(len(cells))
         context = self._context(cells[0])
         metered = EnergyPass(cells, context, self._first_energy_round())
-        if metered.run():
+        with self.account.metering():
+            found = metered.run(self.forecaster.rounds, self._took_a_round)
+        if found:
             self._record_again({planned.cell.id for planned in cells})
+        else:
+            self.forecaster.energy.unread()
+
+    def _took_a_round(self, seconds: float) -> None:
+        """How long the run takes is known better."""
+        self.forecaster.energy.took(seconds)
+        self.listener.forecast(self._expected())
 
     def _first_energy_round(self) -> int:
         windows = read_raw(read_run(self.store.path)).energy
@@ -274,9 +284,9 @@ class Measuring:
 
     def _measure(self, states: Sequence[CellState]) -> None:
         self.forecaster.began()
-        allowance = self.run_budget.allowance(
-            len(states), self.account.scoring_s + self.forecaster.to_score_s
-        )
+        apart_s = self.account.scoring_s + self.forecaster.to_score_s
+        apart_s += self.account.metering_s + self.forecaster.to_meter_s(states)
+        allowance = self.run_budget.allowance(len(states), apart_s)
         simulated = [s for s in states if _simulated(s.planned)]
         for state in simulated:
             try_out(state, self._context(state.planned))
@@ -710,6 +720,36 @@ def _too_big(records: Sequence[Record], cell: Cell) -> int | None:
         == (cell.model.sha256, cell.variant, cell.target)
     ]
     return min(batches, default=None)
+
+
+def forecaster_of(
+    prepared: Prepared, todo: Collection[str], metered: Collection[str]
+) -> Forecaster:
+    """What tells how long it takes to measure the cells ``todo``, and the energy of those of
+    ``metered`` that can have one."""
+    plan = prepared.plan
+    suite = plan.suite
+    cells = [p for p in plan.cells if p.cell.id in todo and p.refused is None]
+    scored = {_scored(p) for p in cells if p.model.dataset is not None}
+    due = [_with_energy(p for p in group if p.cell.id in metered) for group in plan.groups()]
+    reads = suite.energy and may_be_read(suite, [p for group in due for p in group])
+    return Forecaster(
+        suite,
+        prepared.account,
+        _sizes(plan, todo),
+        len(scored) if suite.accuracy else 0,
+        [len(group) for group in due] if reads else (),
+    )
+
+
+def _sizes(plan: Plan, todo: Collection[str]) -> list[int]:
+    """How many cells of each group are still to be measured."""
+    sizes = [sum(p.cell.id in todo and p.refused is None for p in group) for group in plan.groups()]
+    return [size for size in sizes if size]
+
+
+def _with_energy(cells: Iterable[PlannedCell]) -> list[PlannedCell]:
+    return [planned for planned in cells if planned.refused is None and has_energy(planned)]
 
 
 def _simulated(planned: PlannedCell) -> bool:

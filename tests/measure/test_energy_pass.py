@@ -109,6 +109,7 @@ class Stage:
         self.rounds: list[list[Window]] = []
         self.fails: dict[str, BenchError] = {}
         self.dies: set[str] = set()
+        self.took: list[float] = []
         monkeypatch.setattr(passes, "LEAD_S", 0.02)
         monkeypatch.setattr(passes, "TAIL_S", 0.02)
         monkeypatch.setattr(found, "find_zones", lambda: Found(trouble="no counters here"))
@@ -150,7 +151,8 @@ class Stage:
         """A worker begins to start."""
 
     def run(self, *cells: Any) -> bool:
-        return EnergyPass(cells, self.context, 4).run()
+        rounds = self.context.suite.min_invocations
+        return EnergyPass(cells, self.context, 4).run(lambda: rounds, self.took.append)
 
 
 def planned(name: str = "one", target: str = "x:cuda:0", **changes: Any) -> Any:

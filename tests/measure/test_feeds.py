@@ -113,7 +113,10 @@ class Counted(Measuring):
         self._out_of_memory = set()
         self._overdrawn_s: list[float] = []
         self.forecaster = SimpleNamespace(  # type: ignore[assignment]
-            began=lambda: None, expected=lambda waiting: None
+            began=lambda: None,
+            expected=lambda waiting: None,
+            too_short=list,
+            energy=SimpleNamespace(ended=lambda: None),
         )
         self.alive = alive
         self.seen: list[tuple[int, int]] = []

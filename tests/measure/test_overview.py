@@ -95,16 +95,16 @@ def test_what_is_late_stops_with_what_it_has_once_it_has_the_fewest() -> None:
     assert stopped(*few, late=True) == {}
 
 
-def test_groups_share_a_budget_by_their_cells_and_scoring_counts_apart() -> None:
+def test_groups_share_a_budget_by_their_cells_and_scoring_and_energy_count_apart() -> None:
     now = [5.0]
     budget = Budget(100.0, 30, lambda: now[0])
-    first = budget.allowance(10, scoring_s=10.0)
+    first = budget.allowance(10, apart_s=10.0)
     whole = 100.0 * (1 - KEPT_SHARE)
     assert first.left_s() == pytest.approx((whole - 5 - 10) / 3)
     assert first.cell_s == pytest.approx(first.left_s() / 10)
     now[0] = 12.0
     assert first.left_s() == pytest.approx((whole - 15) / 3 - 7)
-    second = budget.allowance(20, scoring_s=10.0)  # what the first left over is the second's
+    second = budget.allowance(20, apart_s=10.0)  # what the first left over is the second's
     assert second.left_s() == pytest.approx(whole - 12 - 10)
 
 

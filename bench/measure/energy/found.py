@@ -17,6 +17,14 @@ from bench.runtimes.processes import Launcher
 from bench.spec import Suite
 
 
+def may_be_read(suite: Suite, cells: Sequence[PlannedCell]) -> bool:
+    """Whether there may be a meter: at the wall, of the CPUs, or of an accelerator, of which only a
+    worker can tell."""
+    at_the_wall = suite.wall_command is not None or suite.wall_csv is not None
+    on_devices = any(planned.on_accelerator for planned in cells)
+    return at_the_wall or on_devices or bool(find_zones().zones)
+
+
 @dataclass
 class Meters:
     """The meters that a group of cells needs: the machine's, and those of their devices."""

@@ -27,7 +27,6 @@ from bench.measure.plan import PlannedCell
 from bench.measure.starting import Room, start_members
 from bench.measure.state import CellState
 from bench.measure.taken import as_answered
-from bench.record.energy import FEWEST_ROUNDS
 from bench.record.windows import IDLE, Window
 from bench.scenarios import find_scenario
 from bench.spec import Suite
@@ -81,17 +80,22 @@ class EnergyPass:
         self.failed: dict[str, str] = {}
         self.room = Room()
 
-    def run(self) -> bool:
-        """Measure and write; whether there was anything to read."""
-        rounds = max(FEWEST_ROUNDS, self.suite.min_invocations)
+    def run(self, rounds: Callable[[], int], took: Callable[[float], None]) -> bool:
+        """Measure and write; whether there was anything to read. ``rounds`` says before each round
+        how many there are to be in all, and ``took`` is told what a round took."""
+        account = self.context.account
         with ExitStack() as held:
             meters = self.meters(held)
             if not meters.any or not self.cells:
                 return False
-            for number in range(rounds):
+            made = 0
+            while made < (count := rounds()):
                 names = "1 cell" if len(self.cells) == 1 else f"{len(self.cells)} cells in turn"
-                self.context.listener.phase(f"energy of {names}, round {number + 1} of {rounds}")
+                made += 1
+                self.context.listener.phase(f"energy of {names}, round {made} of {count}")
+                began_s = account.total_s
                 self.round_of(self.cells, meters)
+                took(account.total_s - began_s)
         return True
 
     def meters(self, held: ExitStack) -> Meters:

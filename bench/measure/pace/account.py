@@ -20,6 +20,7 @@ class Account:
         self.useful_s = 0.0
         self.starting_s = 0.0
         self.scoring_s = 0.0  #: of the useful seconds
+        self.metering_s = 0.0  #: of energy, in which workers started too
 
     def started_up(self) -> None:
         """All that is to be measured is known and ready."""
@@ -46,6 +47,15 @@ class Account:
                 yield
         finally:
             self.scoring_s += self._clock() - started
+
+    @contextmanager
+    def metering(self) -> Iterator[None]:
+        """Time inside is that of energy, whatever else it counts as."""
+        started = self._clock()
+        try:
+            yield
+        finally:
+            self.metering_s += self._clock() - started
 
     @contextmanager
     def starting(self) -> Iterator[None]:

@@ -20,22 +20,22 @@ class Allowance:
 
 
 class Budget:
-    """Shares the seconds of a run among its groups by their cells. What scoring takes is taken off
-    before, and counts against no group."""
+    """Shares the seconds of a run among its groups by their cells. What scoring and windows of
+    energy take is taken off before, and counts against no group."""
 
     def __init__(self, seconds: float | None, cells: int, clock: Callable[[], float]) -> None:
-        """``clock`` tells how long the run has taken, without what was spent on scoring."""
+        """``clock`` tells how long the run has taken, without what was spent apart."""
         self._seconds = math.inf if seconds is None else seconds * (1 - KEPT_SHARE)
         self._cells = cells
         self._clock = clock
 
-    def allowance(self, cells: int, scoring_s: float) -> Allowance:
-        """What the next group may take from now on; ``scoring_s`` is what scoring took so far and
-        will still take."""
+    def allowance(self, cells: int, apart_s: float) -> Allowance:
+        """What the next group may take from now on; ``apart_s`` is what scoring and energy took so
+        far and will still take."""
         if not cells or math.isinf(self._seconds):
             return Allowance()
         share = cells / max(self._cells, cells)
         self._cells -= cells
         began_s = self._clock()
-        mine_s = share * max(0.0, self._seconds - began_s - scoring_s)
+        mine_s = share * max(0.0, self._seconds - began_s - apart_s)
         return Allowance(lambda: mine_s - (self._clock() - began_s), mine_s / cells)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from bench.measure.energy.lasting import EnergyTime
 from bench.measure.listener import Forecast
 from bench.measure.pace.account import Account
+from bench.measure.pace.budget import KEPT_SHARE
 from bench.measure.state import CellState
+from bench.numbers import counted
+from bench.record.energy import FEWEST_ROUNDS
 from bench.record.estimate import relative_half_width
 from bench.spec import DECENT, Suite
 from bench.stats.spending import geometric_looks
@@ -22,9 +26,18 @@ SCORE_S = 1.8
 class Forecaster:
     """Learns what an invocation and a score of this run take, and how many are needed."""
 
-    def __init__(self, suite: Suite, account: Account, groups: Sequence[int], scores: int) -> None:
+    def __init__(
+        self,
+        suite: Suite,
+        account: Account,
+        groups: Sequence[int],
+        scores: int,
+        metered: Sequence[int] = (),
+    ) -> None:
         """``groups``: how many cells each has, those that are measured first at the front;
-        ``scores``: how many models are scored on a target."""
+        ``scores``: how many models are scored on a target; ``metered``: how many cells of each
+        group get windows of energy."""
+        self.energy = EnergyTime(suite, metered)
         self._suite = suite
         self._account = account
         self._waiting = list(groups)
@@ -69,15 +82,45 @@ class Forecaster:
             for state in active
         )
         left += sum(self._waiting) * self._typical
-        remaining_s = left * self._invocation_s + self.to_score_s
+        remaining_s = left * self._invocation_s + self.to_score_s + self.to_meter_s(active)
         spent_s = self._account.total_s
         if self._suite.budget_s is not None:
             left_s = max(self._least_s(active), self._suite.budget_s - spent_s)
             remaining_s = min(remaining_s, left_s)
         return Forecast(spent_s, remaining_s)
 
-    def _least_s(self, active: Sequence[CellState]) -> float:
-        """What measuring takes in any case: the fewest invocations of each cell."""
+    def to_meter_s(self, active: Sequence[CellState] = ()) -> float:
+        """Seconds that windows of energy will still take."""
+        return self.energy.left_s(self.rounds(active), self._invocation_s)
+
+    def rounds(self, active: Sequence[CellState] = ()) -> int:
+        """Rounds of windows that each group gets: as many as the budget holds beside the fewest
+        invocations of all cells."""
+        spare_s = math.inf
+        if self._suite.budget_s is not None:
+            whole_s = self._suite.budget_s * (1 - KEPT_SHARE)
+            spare_s = whole_s - self._account.total_s - self._fewest_s(active)
+        return self.energy.rounds(spare_s, self._invocation_s)
+
+    def too_short(self) -> list[str]:
+        """That the budget doesn't hold the fewest windows of energy, and what would; nothing where
+        it does."""
+        budget_s = self._suite.budget_s
+        needed_s = (self._account.total_s + self._least_s()) / (1 - KEPT_SHARE)
+        if budget_s is None or not self.energy.cells or needed_s <= budget_s:
+            return []
+        return [
+            f"--budget {budget_s:g}s is too short for the energy of "
+            f"{counted(self.energy.cells, 'cell')}, so the run takes longer: {FEWEST_ROUNDS} "
+            f"rounds of windows, the fewest, need --budget {math.ceil(needed_s)}s."
+        ]
+
+    def _least_s(self, active: Sequence[CellState] = ()) -> float:
+        """What is done in any case."""
+        return self._fewest_s(active) + self.energy.least_s(self._invocation_s)
+
+    def _fewest_s(self, active: Sequence[CellState]) -> float:
+        """What the fewest invocations of each cell take, and scoring."""
         fewest = self._suite.min_invocations
         left = sum(max(0, fewest - len(state.invocations)) for state in active)
         return (left + fewest * sum(self._waiting)) * self._invocation_s + self.to_score_s

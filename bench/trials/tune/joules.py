@@ -11,7 +11,8 @@ from typing import get_args
 from bench.cell import Cell
 from bench.errors import SpecError, without_stop
 from bench.measure.energy.found import Meters
-from bench.measure.energy.passes import LEAD_S, TAIL_S, EnergyPass
+from bench.measure.energy.lasting import IDLE_TURNS, turn_s
+from bench.measure.energy.passes import EnergyPass
 from bench.measure.member import Context
 from bench.measure.plan import PlannedCell
 from bench.measure.prepare import Prepared
@@ -19,11 +20,8 @@ from bench.record.energy import energy_by, metered_in
 from bench.record.result import Energy
 from bench.record.windows import IDLE, OF_DEVICES, Kind, Scope, Window
 from bench.runtimes.targets import parse_target
-from bench.spec import Suite
 from bench.trials.tune.race import FIRST, SLACK
 
-#: Windows of the idle machine in a round.
-IDLE_TURNS = 2
 #: Whoever has so many windows that don't count, and no more that do, is not waited for.
 _MOST_INVALID = 3
 #: Rounds of a confirmation in a row that may bring nothing: where one in eight is disturbed, five
@@ -152,11 +150,6 @@ class RaceWindows(EnergyPass):
 
 
 # -- before anything is measured ------------------------------------------------------------------
-
-
-def turn_s(suite: Suite) -> float:
-    """What a window takes at least."""
-    return LEAD_S + suite.energy_window_s + TAIL_S
 
 
 def check_meters(prepared: Prepared, planned: PlannedCell, max_time_s: float) -> None:

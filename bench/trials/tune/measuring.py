@@ -14,6 +14,7 @@ from bench.capabilities import Tunable
 from bench.judge.changes import change_between
 from bench.measure.beats import equal_beats
 from bench.measure.canary import Canary
+from bench.measure.energy.lasting import IDLE_TURNS, turn_s
 from bench.measure.group import Group
 from bench.measure.listener import Forecast
 from bench.measure.measuring import Measuring, OpenRun
@@ -31,7 +32,7 @@ from bench.stats.racing import RacingRule, Standing
 from bench.store.raw import read_raw
 from bench.store.run import read_run
 from bench.trials.tune.found import Costs, found_in
-from bench.trials.tune.joules import FUTILE, IDLE_TURNS, RaceWindows, no_energy, turn_s
+from bench.trials.tune.joules import FUTILE, RaceWindows, no_energy
 from bench.trials.tune.kept import FILE, Entrant, Tune
 from bench.trials.tune.objective import Objective, Tried
 from bench.trials.tune.race import (
