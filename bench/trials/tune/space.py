@@ -1,7 +1,7 @@
 """What there is to choose from: threads, streams, batch, variant, and a backend's own options.
 
 A configuration is told by its departures from the default, which is what `bench run` measures where
-nobody says anything; the fewer departures, the simpler it is.
+nobody says anything; the fewer choices these are, the simpler it is.
 """
 
 from __future__ import annotations
@@ -53,6 +53,14 @@ class Configuration:
         differs = [f"{name}={mine}" for name, mine, its in named if mine != its]
         return (*differs, *(f"{key}={value}" for key, value in self.options))
 
+    def complexity(self, default: Configuration) -> tuple[int, int]:
+        """By which it comes after simpler ones: how many things were chosen, then how many of them
+        are options. Streams take their cores from the threads, so other streams with other threads
+        are one choice; and what queries are computed at once on which cores changes more than an
+        option does, so it is tried first where there is little time."""
+        both = self.threads != default.threads and self.streams != default.streams
+        return len(self.departures(default)) - both, len(self.options)
+
 
 def configuration(text: str, default: Configuration) -> Configuration:
     """``threads=2,batch=8,spinning=1``: the default with these departures. Raises `SpecError`."""
@@ -100,7 +108,7 @@ class Space:
             if self._fits(threads, streams)
             for options in self._options(threads)
         ]
-        found.sort(key=lambda one: len(one.departures(default)))
+        found.sort(key=lambda one: one.complexity(default))
         return found
 
     def _fits(self, threads: int, streams: int) -> bool:
