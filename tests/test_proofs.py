@@ -341,3 +341,30 @@ def test_the_simulated_machines_differ_by_tau(proof: Proof) -> None:
     rng = np.random.default_rng(1)
     logs = np.log([each.estimate for each in pooled.machines_of(rng, 300, 0.5)])
     assert 0.42 < logs.std() < 0.58
+
+
+# -- tunes by energy ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("misses", "met"), [(1, True), (3, False), (0, False)])
+def test_the_coverage_of_the_gain_by_energy_is_of_those_that_chose_another(
+    proof: Proof, monkeypatch: pytest.MonkeyPatch, misses: int, met: bool
+) -> None:
+    """Of 20 tunes that chose another configuration than the default, and 5 that didn't."""
+    tune_energy = proof("tune_energy")
+    told: list[Any] = []
+
+    def trial(seed: int) -> Any:
+        chose = seed % 5 != 0
+        covered = seed not in [1, 2, 3][:misses] if chose else None
+        return SimpleNamespace(returned=seed != 4, loss=0.0, covered=covered)
+
+    monkeypatch.setattr(tune_energy, "FEW", 25)
+    monkeypatch.setattr(tune_energy, "trial", trial)
+    monkeypatch.setattr(tune_energy, "report", lambda *given: told.extend(given))
+    tune_energy.prove(quick=True)
+    name, (returned, _, covering), _ = told
+    assert name == "tune-energy"
+    assert (returned.figure, returned.met) == ("24 of 25", True)
+    assert f"of {20} tunes" in covering.figure
+    assert covering.met == met

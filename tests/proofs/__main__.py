@@ -22,6 +22,7 @@ import peers
 import pooled
 import spending
 import tune
+import tune_energy
 import verdicts
 
 PROOFS: dict[str, Callable[[bool], None]] = {
@@ -40,6 +41,7 @@ PROOFS: dict[str, Callable[[bool], None]] = {
     "lineage-language": kin_language.prove,
     "tune": tune.prove,
     "tune-by-hand": tune.by_hand,
+    "tune-energy": tune_energy.prove,
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from energy_landscapes import trial
 from energy_windows import rounds, trace, window
 from fake_records import a_cell
-from made_up_field import Clock, MadeUp
+from made_up_field import MadeUp
 
 from bench.commands.tune import command
 from bench.errors import SpecError
@@ -21,12 +21,10 @@ from bench.machine.powercap import Found, Zone
 from bench.measure.energy import found as finding
 from bench.measure.energy import passes
 from bench.measure.energy.passes import EnergyPass
-from bench.record.windows import IDLE, Window
+from bench.record.windows import Window
 from bench.spec import Suite
 from bench.stats.racing import RacingRule
-from bench.trials.tune import kept
-from bench.trials.tune.found import Costs, found_in
-from bench.trials.tune.joules import FUTILE, RaceWindows, check_meters, joules_of, no_energy
+from bench.trials.tune.joules import RaceWindows, check_meters, joules_of, no_energy
 from bench.trials.tune.objective import find_objective
 from bench.trials.tune.race import CONFIRMATIONS, FIRST, LAST, Budget, Pace, confirm, race
 
@@ -227,103 +225,13 @@ def test_a_disturbed_window_does_not_end_the_confirmation_but_several_in_a_row_d
 # -- landscapes -----------------------------------------------------------------------------------
 
 
-class Landscape:
-    """Configurations that draw known powers and make known numbers of queries, on a machine whose
-    idle power drifts, that other programs disturb now and then, and that a package counter meters.
-    """
-
-    def __init__(self, watts: Sequence[float], queries: Sequence[int], seed: int) -> None:
-        self.cells = [a_cell(scenario="offline", batch=4, threads=n + 1) for n in range(len(watts))]
-        self.names = [cell.id for cell in self.cells]
-        self.load = dict(zip(self.names, zip(watts, queries, strict=True), strict=True))
-        self.rng = np.random.default_rng(seed)
-        self.windows: list[Window] = []
-        self.idle, self.rounds, self.clock = 40.0, 0, Clock()
-        self.known = 0, Costs({name: {} for name in self.names})
-        self.tune = kept.Tune(
-            asked=kept.Asked(objective="energy", target="x:cpu"),
-            entrants=tuple(kept.Entrant(cell_id=name) for name in self.names),
-        )
-
-    def truth(self) -> dict[str, float]:
-        """Net joules a sample."""
-        return {name: 3 * (w - 40.0) / (4 * q) for name, (w, q) in self.load.items()}
-
-    def costs(self) -> dict[str, list[float]]:
-        return self.all_costs().before(self.tune)
-
-    def all_costs(self) -> Costs:
-        if self.known[0] < self.rounds:
-            tried = [(cell, []) for cell in self.cells]
-            costs = find_objective("energy", None).costs(tried, self.windows)
-            self.known = self.rounds, Costs(costs)
-        return self.known[1]
-
-    def doubtful(self) -> set[str]:
-        return set()
-
-    def leave_out(self, names: Sequence[str]) -> None:
-        assert not names, "there is time for all"
-
-    def measure(self, names: Sequence[str]) -> None:
-        """A round: idle power drifts, and processes of one configuration differ by 2%."""
-        power = self.idle = self.idle + self.rng.normal(0, 0.5)
-        for position, name in enumerate([IDLE, *names, IDLE]):
-            watts, queries = self.load.get(name, (40.0, 1))
-            above = (watts - 40.0) * float(np.exp(self.rng.normal(0, 0.02)))
-            disturbed = ("cpu",) if self.rng.random() < 0.03 else ()
-            told = [trace(power + above)]
-            self.windows.append(
-                window(name, self.rounds, position, told, queries, disturbed=disturbed)
-            )
-        self.rounds += 1
-        self.clock.now += 4.25 * (len(names) + 2)
-
-    def found(self) -> kept.Found:
-        """Race, and confirm."""
-        pace = Pace(Budget(1e9, clock=self.clock), 2, 4.25)
-        rule = RacingRule(len(self.cells), 0.95, 0.02, FIRST, LAST)
-        always = {self.names[0]}
-        standing = race(lambda: rule, self, pace, self.rng, always, pace.reserve(2))
-        pick = found_in(self.tune, standing, self.all_costs(), {}, rule).pick
-        self.tune = self.tune.model_copy(
-            update={"raced_until": self.rounds, "confirmed_from": self.rounds}
-        )
-        both = [pick, self.names[0]]
-
-        def have() -> int:
-            return self.all_costs().processes_since(self.tune, both)
-
-        confirm(self, both, have, pace, CONFIRMATIONS, futile=FUTILE)
-        return found_in(self.tune, standing, self.all_costs(), {}, rule)
-
-
-def landscape(seed: int) -> Landscape:
-    """The fewest joules are neither at the lowest power nor at the most queries: 300 queries in 3 s
-    at 100 W by default, more at more power elsewhere."""
-    rng = np.random.default_rng(seed)
-    queries = [300, *rng.integers(200, 900, 4).tolist()]
-    return Landscape([40 + 20 * (q / 100) ** rng.uniform(0.8, 1.2) for q in queries], queries, seed)
-
-
 def check_landscapes(seeds: range) -> None:
-    held, default, returned = [], 0, 0
-    for seed in seeds:
-        field = landscape(seed)
-        truth, found = field.truth(), field.found()
-        best = min(truth, key=truth.__getitem__)
-        returned += best in {one.cell_id for one in found.best}
-        assert truth[found.pick] <= 1.05 * truth[best]
-        gain = found.gain
-        if gain is None:
-            default += found.pick == field.names[0]
-            continue
-        assert gain.processes == CONFIRMATIONS
-        true = truth[field.names[0]] / truth[found.pick]
-        held.append(gain.ratio.low <= true <= gain.ratio.high)
-    assert returned >= 0.95 * len(seeds)
-    assert default + len(held) == len(seeds)
-    # Of 1760 such tunes 1498 had a gain, and 94.9% of the intervals held it; three standard errors.
+    trials = [trial(seed) for seed in seeds]
+    assert sum(one.returned for one in trials) >= 0.95 * len(trials)
+    assert all(one.loss <= 0.05 for one in trials)
+    assert {one.processes for one in trials} <= {None, CONFIRMATIONS}
+    held = [one.covered for one in trials if one.covered is not None]
+    # `python tests/proofs tune-energy` tells the share of many; three standard errors.
     assert sum(held) >= len(held) * 0.95 - 3 * (len(held) * 0.95 * 0.05) ** 0.5
 
 
