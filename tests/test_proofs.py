@@ -368,3 +368,21 @@ def test_the_coverage_of_the_gain_by_energy_is_of_those_that_chose_another(
     assert (returned.figure, returned.met) == ("24 of 25", True)
     assert f"of {20} tunes" in covering.figure
     assert covering.met == met
+
+
+# -- tunes beside choices by hand -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("found", [None, {"best": [], "against": []}])
+def test_a_tune_without_an_answer_misses_its_goal(
+    proof: Proof, monkeypatch: pytest.MonkeyPatch, found: Any
+) -> None:
+    tune, told = proof("tune"), []
+    given = {"tune": {"found": found, "against": [{"cell_id": "a"}]}, "names": {"a": "threads=1"}}
+    monkeypatch.setattr(tune, "HAND_TUNED", (("x:cpu", "throughput", ("threads=1",)),))
+    monkeypatch.setattr(tune, "_tuned", lambda *asked: {**given, "command": ""})
+    monkeypatch.setattr(tune, "report", lambda name, findings, details: told.extend(findings))
+    tune.by_hand(quick=True)
+    (finding,) = told
+    assert finding.met is False
+    assert "unknown" in finding.figure
