@@ -60,6 +60,7 @@ _OF_A_GATE = (
     "max_accuracy_loss",
     "max_memory_growth",
     "inconclusive",
+    "allow_missing",
 )
 
 
@@ -160,6 +161,7 @@ def _limits(flags: Mapping[str, Any]) -> Limits:
         flags["max_accuracy_loss"],
         flags["max_memory_growth"],
         flags["worst_score"],
+        allow_missing=flags["allow_missing"],
     )
 
 

@@ -95,7 +95,7 @@ def judge(
     lost, more = accuracy_losses(matched, report, limits, confidence)
     findings = [
         *chain.from_iterable(_ran_and_speed(c, limits) for c in comparisons),
-        *(unmatched(run, matched, limits) if report is not None else failures(run, limits)),
+        *(unmatched(matched, limits) if report is not None else failures(run, limits)),
         *_memory(matched, limits, confidence),
         *energy_limits(run, report, limits, confidence),
         *scored,

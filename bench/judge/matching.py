@@ -65,14 +65,14 @@ class Match:
 
 @dataclass(frozen=True)
 class Matched:
-    """What is compared, and the cells that only one side has.
+    """What is compared, and what only one side has.
 
     ``asked`` are the kinds of difference that the matching itself makes, which need no telling.
     """
 
     matches: tuple[Match, ...]
-    only_a: tuple[Cell, ...] = ()
-    only_b: tuple[Cell, ...] = ()
+    only_a: tuple[Side, ...] = ()
+    only_b: tuple[Side, ...] = ()
     asked: frozenset[str] = frozenset()
     names: tuple[str, str] = ("", "")  #: what the two sides are called, where not by their runs
 
@@ -111,33 +111,25 @@ def match_runs(a: StoredRun, b: StoredRun, selectors: Sequence[str] = ()) -> Mat
         theirs = [s for s in theirs if s.id in chosen]
     matches = _match(ours, theirs, _what_is_meant)
     if not matches:
-        raise SpecError(
-            f"{a.path} and {b.path} have no cell in common (the same model, variant, target, "
-            "scenario and batch), so there is nothing to compare."
-        )
-    used = {id(side) for match in matches for side in (match.a, match.b)}
-    return Matched(
-        tuple(matches),
-        only_a=tuple(s.cell for s in ours if id(s) not in used),
-        only_b=tuple(s.cell for s in theirs if id(s) not in used),
-    )
+        raise SpecError(_nothing_in_common(a.path, b.path))
+    only_a, only_b = _left_over(matches, ours, theirs)
+    return Matched(tuple(matches), only_a, only_b)
 
 
 def match_within(
     run: StoredRun, before: StoredRun, now: StoredRun, names: tuple[str, str]
 ) -> Matched:
     """The cells that two parts of one run have in common, called ``names``: of two contents of a
-    model, which were measured in turn."""
+    model, which were measured in turn. Nothing is in common where the first part has no cell.
+
+    Raises `SpecError` where both have cells and none in common.
+    """
     ours, theirs = ([replace(s, run=run) for s in sides(part)] for part in (before, now))
     matches = _match(ours, theirs, _what_is_meant)
-    used = {id(side) for match in matches for side in (match.a, match.b)}
-    return Matched(
-        tuple(matches),
-        only_a=tuple(s.cell for s in ours if id(s) not in used),
-        only_b=tuple(s.cell for s in theirs if id(s) not in used),
-        asked=frozenset({"model"}),
-        names=names,
-    )
+    if ours and not matches:
+        raise SpecError(_nothing_in_common(*names))
+    only_a, only_b = _left_over(matches, ours, theirs)
+    return Matched(tuple(matches), only_a, only_b, asked=frozenset({"model"}), names=names)
 
 
 def match_machines(
@@ -154,19 +146,16 @@ def match_machines(
         chosen = {side.id for text in selectors for side in select(everything, text)}
         found = {name: [s for s in mine if s.id in chosen] for name, mine in found.items()}
     ours = found.pop(baseline)
-    matches = [match for theirs in found.values() for match in _match(ours, theirs, _what_is_meant)]
+    matches = [match for mine in found.values() for match in _match(ours, mine, _what_is_meant)]
     if not matches:
         raise SpecError(
             f"{baseline} has no cell in common with {' or '.join(found)} (the same model, variant, "
             "target, scenario and batch), so there is nothing to compare. `bench matrix` shows "
             "what each machine has."
         )
-    used = {id(side) for match in matches for side in (match.a, match.b)}
-    return Matched(
-        tuple(matches),
-        only_a=tuple(s.cell for s in ours if id(s) not in used),
-        only_b=tuple(s.cell for mine in found.values() for s in mine if id(s) not in used),
-    )
+    theirs = [side for mine in found.values() for side in mine]
+    only_a, only_b = _left_over(matches, ours, theirs)
+    return Matched(tuple(matches), only_a, only_b)
 
 
 def _latest(machine: str, runs: Sequence[StoredRun]) -> list[Side]:
@@ -262,6 +251,24 @@ def _load(side: Side) -> tuple[object, ...]:
 def _what_is_meant(side: Side) -> tuple[object, ...]:
     cell = side.cell
     return cell.model.name, cell.variant, cell.target, cell.scenario, cell.batch
+
+
+def _nothing_in_common(a: object, b: object) -> str:
+    return (
+        f"{a} and {b} have no cell in common (the same model, variant, target, scenario and "
+        "batch), so there is nothing to compare."
+    )
+
+
+def _left_over(
+    matches: Sequence[Match], ours: Sequence[Side], theirs: Sequence[Side]
+) -> tuple[tuple[Side, ...], tuple[Side, ...]]:
+    """What of each is in no match."""
+    used = {id(side) for match in matches for side in (match.a, match.b)}
+    return (
+        tuple(side for side in ours if id(side) not in used),
+        tuple(side for side in theirs if id(side) not in used),
+    )
 
 
 def _match(

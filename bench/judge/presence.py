@@ -8,12 +8,11 @@ none of is *missing*, which fails unless the limits allow it.
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
 
 from bench.cell import Cell
 from bench.errors import Unavailable
 from bench.judge.finding import Finding, Limits, Outcome
-from bench.judge.matching import Match, Matched, sides
+from bench.judge.matching import Match, Matched, Side, sides
 from bench.numbers import NAME_LIMIT, counted, printable
 from bench.record.result import Record
 from bench.store.run import StoredRun
@@ -69,34 +68,38 @@ def failures(run: StoredRun, limits: Limits) -> list[Finding]:
     return found
 
 
-def unmatched(run: StoredRun, matched: Matched, limits: Limits) -> list[Finding]:
+def unmatched(matched: Matched, limits: Limits) -> list[Finding]:
     """Cells that only one side has."""
-    baseline = matched.matches[0].a.run
     return [
-        *[_only_before(cell, baseline, matched, limits) for cell in matched.only_a],
-        *[_only_now(cell, run) for cell in matched.only_b],
+        *[_only_before(side, matched, limits) for side in matched.only_a],
+        *[_only_now(side) for side in matched.only_b],
     ]
 
 
-def _only_before(cell: Cell, baseline: StoredRun, matched: Matched, limits: Limits) -> Finding:
-    worked = any(r.cell_id == cell.id and r.standing in _WORKED for r in baseline.records)
-    if not worked:
+def _only_before(side: Side, matched: Matched, limits: Limits) -> Finding:
+    cell = side.cell
+    if side.record is None or side.record.standing not in _WORKED:
         words = "missing from this run; the baseline has no figures for it either."
         return Finding("ran", cell, Outcome.SKIPPED, words)
-    renamed = [c.model.name for c in matched.only_b if c.model.sha256 == cell.model.sha256]
+    renamed = [
+        other.cell.model.name
+        for other in matched.only_b
+        if other.cell.model.sha256 == cell.model.sha256
+    ]
     if renamed:
         name = printable(renamed[0], NAME_LIMIT)
         words = f"missing from this run, which has the same model as {name}."
         return _missing(cell, limits, words, "If it was renamed, write the baseline again, or use")
-    words = "missing from this run."
-    return _missing(cell, limits, words, "Measure it again, write the baseline without it, or use")
+    # Of two revisions that were measured in one run there is no baseline to write.
+    in_turn = matched.matches[0].same_run
+    advice = "Use" if in_turn else "Measure it again, write the baseline without it, or use"
+    return _missing(cell, limits, "missing from this run.", advice)
 
 
-def _only_now(cell: Cell, run: StoredRun) -> Finding:
-    for record in run.records:
-        if record.cell_id == cell.id and record.status == "failed":
-            return replace(_failed_too(record), outcome=Outcome.NEW, words=_failure_words(record))
-    return Finding("ran", cell, Outcome.NEW, "not in the baseline.")
+def _only_now(side: Side) -> Finding:
+    failed = side.record is not None and side.record.status == "failed"
+    words = _failure_words(side.record) if side.record and failed else "not in the baseline."
+    return Finding("ran", side.cell, Outcome.NEW, words)
 
 
 def _missing(cell: Cell, limits: Limits, words: str, advice: str) -> Finding:

@@ -434,11 +434,11 @@ def only_notes(matched: Matched) -> list[str]:
     """The cells that one side alone has."""
     notes = []
     only = (matched.only_a, matched.only_b)
-    for side, cells in zip(common_names(matched), only, strict=True):
-        if cells:
-            names = ", ".join(_name(cell.label) for cell in cells[:_FEW])
-            more = f" and {len(cells) - _FEW} more" if len(cells) > _FEW else ""
-            notes.append(f"Only in {side}: {names}{more}.")
+    for called, sides in zip(common_names(matched), only, strict=True):
+        if sides:
+            names = ", ".join(_name(side.cell.label) for side in sides[:_FEW])
+            more = f" and {len(sides) - _FEW} more" if len(sides) > _FEW else ""
+            notes.append(f"Only in {called}: {names}{more}.")
     return notes
 
 
@@ -553,8 +553,8 @@ def report_json(report: Report) -> dict[str, object]:
         "comparisons": [_comparison_row(c, machines) for c in report.comparisons],
         "energies": [_energy_row(effect, machines) for effect in report.energies],
         "accuracies": [_accuracy_row(a, report.confidence, machines) for a in report.accuracies],
-        "only_in_a": [cell.id for cell in report.matched.only_a],
-        "only_in_b": [cell.id for cell in report.matched.only_b],
+        "only_in_a": [side.id for side in report.matched.only_a],
+        "only_in_b": [side.id for side in report.matched.only_b],
         "verdicts": dict(Counter(effect.verdict.value for effect in report.effects)),
         "sentences": sentences(report),
         "warnings": cautions(report),

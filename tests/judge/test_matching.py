@@ -36,7 +36,7 @@ def test_runs_are_matched_by_what_a_reader_means_by_the_same_cell() -> None:
     ((a, b),) = [(m.a.cell, m.b.cell) for m in found.matches]
     assert (a.model.name, a.target) == (b.model.name, b.target) == (STUDENT.name, "y:cpu")
     assert len(found.only_a) == 3
-    assert [cell.target for cell in found.only_b] == ["z:cpu"]
+    assert [side.cell.target for side in found.only_b] == ["z:cpu"]
 
 
 def test_cells_that_are_defined_alike_find_each_other_first() -> None:
@@ -139,7 +139,7 @@ def test_no_cell_is_lost_or_matched_twice(ours: Any, theirs: Any) -> None:
         return
     for letter, stored in (("a", a), ("b", b)):
         used = [getattr(m, letter).cell.id for m in found.matches]
-        used += [cell.id for cell in getattr(found, f"only_{letter}")]
+        used += [side.id for side in getattr(found, f"only_{letter}")]
         assert sorted(used) == sorted(r.cell_id for r in stored.records)
 
 

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from click.testing import CliRunner
 from compared_runs import in_memory, measured, noisy
-from fake_records import STUDENT, TEACHER, a_cell
+from fake_records import STUDENT, TEACHER, a_cell, a_failure
 from onnx import TensorProto, helper
 
 from bench.cell import Cell
@@ -278,6 +278,35 @@ def test_a_new_model_is_new_and_fails_nothing() -> None:
     found = judge(run_of(*run.records, extra)).judgement
     assert [f.outcome for f in found.findings] == [Outcome.PASS, Outcome.NEW]
     assert found.exit_code == 0
+
+
+@pytest.mark.parametrize("lost", [{"scenario": "offline", "batch": 32}, {"target": "openvino:cpu"}])
+def test_a_cell_that_the_head_lost_is_missing_unless_it_may_be(lost: dict[str, Any]) -> None:
+    run = two(1.0)
+    extra = measured([1e5] * 5, named(BASE, **lost))
+    found = judge(run_of(*run.records, extra)).judgement
+    assert found.decision is Decision.FAIL
+    (missing,) = found.of(Outcome.MISSING)
+    assert missing.cell.model.name == TEACHER.name
+    assert "--allow-missing" in missing.advice
+    assert "--allow-missing" in {option for p in command.params for option in p.opts}
+    assert (
+        judge(run_of(*run.records, extra), Limits(0.05, allow_missing=True)).judgement.exit_code
+        == 0
+    )
+
+
+def test_a_cell_that_failed_in_the_base_can_not_be_lost() -> None:
+    failed = a_failure(named(BASE, target="openvino:cpu"))
+    found = judge(run_of(*two(1.0).records, failed)).judgement
+    assert [f.outcome for f in found.findings] == [Outcome.PASS, Outcome.SKIPPED]
+
+
+def test_two_revisions_without_a_common_cell_are_refused_before_anything_is_measured() -> None:
+    cells = (named(BASE, batch=4), named(HEAD, sha256="b", batch=8))
+    header = two(1.0).header.model_copy(update={"cells": cells})
+    with pytest.raises(SpecError, match="main and working-tree have no cell in common"):
+        check_comparable(header, BASE, HEAD, ())
 
 
 def test_other_inputs_are_refused_before_anything_is_measured() -> None:
