@@ -37,7 +37,7 @@ def a_header(
 
 def in_memory(records: Sequence[Record], name: str = "a", **changes: Any) -> StoredRun:
     """A run that was read, without its files."""
-    header = a_header([r.cell for r in records], **changes)
+    header = a_header(**{"cells": [r.cell for r in records], **changes})
     return StoredRun(Path("runs") / name, header, list(records), [], [])
 
 

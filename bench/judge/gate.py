@@ -22,7 +22,7 @@ from bench.judge.disturbance import disturbed
 from bench.judge.energy_limits import energy_limits
 from bench.judge.finding import EXIT_CODES, Decision, Finding, Kind, Limits, Outcome, outcome_of
 from bench.judge.matching import Match, Matched, Side
-from bench.judge.presence import MESSAGE_LIMIT, failures, not_judged, unmatched
+from bench.judge.presence import MESSAGE_LIMIT, not_judged, unmatched, without_baseline
 from bench.judge.score_limits import accuracy_floors, accuracy_losses, check_score_limits
 from bench.numbers import printable, ratio
 from bench.record.queries import bounds_check
@@ -95,7 +95,7 @@ def judge(
     lost, more = accuracy_losses(matched, report, limits, confidence)
     findings = [
         *chain.from_iterable(_ran_and_speed(c, limits) for c in comparisons),
-        *(unmatched(matched, limits) if report is not None else failures(run, limits)),
+        *(unmatched(matched, limits) if report is not None else without_baseline(run, limits)),
         *_memory(matched, limits, confidence),
         *energy_limits(run, report, limits, confidence),
         *scored,

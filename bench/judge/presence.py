@@ -27,8 +27,7 @@ def not_judged(match: Match, limits: Limits) -> Finding | None:
     """What there is to say of a cell of both sides that has no figures now, or had none before."""
     cell, before, now = match.b.cell, match.a.record, match.b.record
     if now is None:
-        advice = _measure_on(match.b.run)
-        return Finding("ran", cell, Outcome.INCONCLUSIVE, "not measured.", advice)
+        return _unfinished(cell, match.b, "run")
     worked = before is not None and before.standing in _WORKED
     if now.status == "failed":
         return _failed(now, limits, match.b.run) if worked else _failed_too(now)
@@ -37,35 +36,43 @@ def not_judged(match: Match, limits: Limits) -> Finding | None:
         return Finding("ran", cell, Outcome.SKIPPED, words)
     if not worked:
         return Finding("ran", cell, Outcome.NEW, "works now; the baseline has no figures for it.")
-    for side, record, run in (("run", now, match.b.run), ("baseline", before, match.a.run)):
-        if record is not None and record.partial:
-            so_far = counted(len(record.invocations), "invocation")
-            words = f"the {side} was stopped early, after {so_far}."
-            return Finding("ran", cell, Outcome.INCONCLUSIVE, words, _measure_on(run))
+    unfinished = _unfinished(cell, match.b, "run") or _unfinished(cell, match.a, "baseline")
+    if unfinished is not None:
+        return unfinished
     if now.simulated and before is not None and not before.simulated:
         words = "its device is simulated now and was real in the baseline."
         return _missing(cell, limits, words, "Measure on the device, or use")
     return None
 
 
-def _measure_on(run: StoredRun) -> str:
-    """The folder may be gone where this is read: in CI."""
-    return f"Measure it again, or resume it: bench run --resume {shlex.quote(str(run.path))}."
+def _unfinished(cell: Cell, side: Side, called: str) -> Finding | None:
+    """Of what was planned and not measured, or not to its end; None where it was."""
+    record = side.record
+    if record is not None and not record.partial:
+        return None
+    words = "not measured."
+    if record is not None:
+        so_far = counted(len(record.invocations), "invocation")
+        words = f"the {called} was stopped early, after {so_far}."
+    # The folder may be gone where this is read: in CI.
+    resumed = f"bench run --resume {shlex.quote(str(side.run.path))}"
+    advice = f"Measure it again, or resume it: {resumed}."
+    return Finding("ran", cell, Outcome.INCONCLUSIVE, words, advice)
 
 
-def failures(run: StoredRun, limits: Limits) -> list[Finding]:
-    """What failed in a run that is judged for itself, without a baseline."""
-    found = []
-    for side in sides(run):
-        record = side.record
-        if record is not None and record.status == "failed":
-            absent = _kind(record) == Unavailable.kind
-            found.append(
-                Finding("ran", record.cell, Outcome.SKIPPED, _failure_words(record))
-                if absent
-                else _failed(record, limits, run)
-            )
-    return found
+def without_baseline(run: StoredRun, limits: Limits) -> list[Finding]:
+    """What failed, or was not finished, in a run that is judged for itself."""
+    found = (_alone(side, limits) for side in sides(run))
+    return [finding for finding in found if finding is not None]
+
+
+def _alone(side: Side, limits: Limits) -> Finding | None:
+    record = side.record
+    if record is None or record.status != "failed":
+        return _unfinished(side.cell, side, "run")
+    if _kind(record) == Unavailable.kind:
+        return Finding("ran", record.cell, Outcome.SKIPPED, _failure_words(record))
+    return _failed(record, limits, side.run)
 
 
 def unmatched(matched: Matched, limits: Limits) -> list[Finding]:
@@ -97,9 +104,11 @@ def _only_before(side: Side, matched: Matched, limits: Limits) -> Finding:
 
 
 def _only_now(side: Side) -> Finding:
-    failed = side.record is not None and side.record.status == "failed"
-    words = _failure_words(side.record) if side.record and failed else "not in the baseline."
-    return Finding("ran", side.cell, Outcome.NEW, words)
+    if side.record is not None and side.record.status == "failed":
+        return Finding("ran", side.cell, Outcome.NEW, _failure_words(side.record))
+    # Limits that need no baseline were not held against what isn't finished.
+    new = Finding("ran", side.cell, Outcome.NEW, "not in the baseline.")
+    return _unfinished(side.cell, side, "run") or new
 
 
 def _missing(cell: Cell, limits: Limits, words: str, advice: str) -> Finding:

@@ -17,7 +17,7 @@ from bench.errors import SpecError
 from bench.judge.advice import more_examples
 from bench.judge.compare import Report, change_of
 from bench.judge.finding import Finding, Limits, Outcome, is_accuracy
-from bench.judge.matching import Matched
+from bench.judge.matching import Matched, sides
 from bench.record.result import Accuracy, Record
 from bench.stats.distributions import normal
 from bench.stats.interval import Interval
@@ -34,7 +34,7 @@ Scored = tuple[str, str, str]
 
 def check_score_limits(run: StoredRun, limits: Limits) -> None:
     """Raise `SpecError` where a limit names a model that isn't there, or is the other flag's."""
-    names = {record.cell.model.name for record in run.records}
+    names = {side.cell.model.name for side in sides(run)}  # also of what was not measured yet
     for flag, limit in _score_limits(limits):
         for name in filter(None, limit):
             if name not in names:

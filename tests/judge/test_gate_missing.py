@@ -82,6 +82,37 @@ def test_what_the_baseline_has_no_figures_of_can_not_be_lost() -> None:
     assert only(judgement, Outcome.SKIPPED).cell == Y
 
 
+# -- what was not finished ------------------------------------------------------------------------
+
+UNMEASURED = a_cell(STUDENT, "x:cpu")
+UNFINISHED: dict[str, tuple[list[Record], str]] = {
+    "not measured": ([], "not measured."),
+    "stopped early": (
+        [steady(UNMEASURED, stop="interrupted")],
+        "stopped early, after 4 invocations",
+    ),
+}
+
+
+@pytest.mark.parametrize("limit", ["", TEACHER.name, STUDENT.name])
+@pytest.mark.parametrize("what", UNFINISHED)
+@pytest.mark.parametrize("baseline", ["none", "of the other model", "of both"])
+def test_a_run_that_was_interrupted_is_no_pass(baseline: str, what: str, limit: str) -> None:
+    now, words = UNFINISHED[what]
+    scored = steady(X).model_copy(update={"accuracy": an_accuracy(0.95)})
+    run = in_memory([scored, *now], "b", cells=(X, UNMEASURED))
+    report = None
+    if baseline != "none":
+        before = [steady(X), *([steady(UNMEASURED)] if baseline == "of both" else [])]
+        report = compare(match_runs(in_memory(before), run))
+    judgement = judge(run, Limits(min_accuracy={limit: 0.8}), report)
+    assert judgement.decision is Decision.INCONCLUSIVE
+    found = judgement.of(Outcome.INCONCLUSIVE)[0]
+    assert found.cell == UNMEASURED
+    assert words in found.words
+    assert "--resume" in found.advice
+
+
 # -- limits that nothing was held against ---------------------------------------------------------
 
 
