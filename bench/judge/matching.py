@@ -1,9 +1,10 @@
 """Which cells are compared with which, and what differs between them besides the figures.
 
 Two cells are *matched* by what a reader means by the same cell: model name, variant, target,
-scenario and batch. Whatever else could make one of them faster is a `Difference`: of a kind that
-is refused unless it is allowed by name, or one that is told only, because its effect is usually
-what a comparison is made for (another version of the runtime).
+scenario and batch; of several such cells, those find each other that differ in least. Whatever
+else could make one of them faster is a `Difference`: of a kind that is refused unless it is allowed
+by name, or one that is told only, because its effect is usually what a comparison is made for
+(another version of the runtime).
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
+from typing import TypeAlias
 
 from bench.cell import Cell
 from bench.discover import nearest
 from bench.errors import SpecError
 from bench.record.result import Record
 from bench.store.run import StoredRun
+
+_Key: TypeAlias = "Callable[[Side], tuple[object, ...]]"
+_Keys: TypeAlias = tuple[_Key, ...]
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ def match_runs(a: StoredRun, b: StoredRun, selectors: Sequence[str] = ()) -> Mat
         chosen = {s.id for text in selectors for s in select([*ours, *theirs], text)}
         ours = [s for s in ours if s.id in chosen]
         theirs = [s for s in theirs if s.id in chosen]
-    matches = _match(ours, theirs, _what_is_meant)
+    matches = _match(ours, theirs, *_THE_SAME_CELL)
     if not matches:
         raise SpecError(_nothing_in_common(a.path, b.path))
     only_a, only_b = _left_over(matches, ours, theirs)
@@ -125,7 +130,7 @@ def match_within(
     Raises `SpecError` where both have cells and none in common.
     """
     ours, theirs = ([replace(s, run=run) for s in sides(part)] for part in (before, now))
-    matches = _match(ours, theirs, _what_is_meant)
+    matches = _match(ours, theirs, *_THE_SAME_CELL)
     if ours and not matches:
         raise SpecError(_nothing_in_common(*names))
     only_a, only_b = _left_over(matches, ours, theirs)
@@ -146,7 +151,7 @@ def match_machines(
         chosen = {side.id for text in selectors for side in select(everything, text)}
         found = {name: [s for s in mine if s.id in chosen] for name, mine in found.items()}
     ours = found.pop(baseline)
-    matches = [match for mine in found.values() for match in _match(ours, mine, _what_is_meant)]
+    matches = [match for mine in found.values() for match in _match(ours, mine, *_THE_SAME_CELL)]
     if not matches:
         raise SpecError(
             f"{baseline} has no cell in common with {' or '.join(found)} (the same model, variant, "
@@ -170,9 +175,10 @@ def _latest(machine: str, runs: Sequence[StoredRun]) -> list[Side]:
 
 
 def match_cells(run: StoredRun, selectors: Sequence[str]) -> Matched:
-    """The cells that each selector means, each with each later selector's, at the same load.
+    """The cells that each selector means, each with each later selector's, in the same variant and
+    at the same load.
 
-    Raises `SpecError` where a selector means nothing, or two of them have no load in common.
+    Raises `SpecError` where a selector means nothing, or two of them have none in common.
     """
     if len(selectors) < 2:
         raise SpecError("one cell can't be compared with itself: name two with --cell.")
@@ -182,15 +188,24 @@ def match_cells(run: StoredRun, selectors: Sequence[str]) -> Matched:
     for (text, ours), (other, theirs) in combinations(chosen, 2):
         if {s.id for s in ours} & {s.id for s in theirs}:
             raise SpecError(f"{text!r} and {other!r} mean the same cell. Name two different ones.")
-        found = _match(ours, theirs, _load)
+        found = _match(ours, theirs, *_THE_SAME_WORK)
+        if not found and _in_one_variant(ours) and _in_one_variant(theirs):
+            found = _match(ours, theirs, *_THE_SAME_LOAD)
         if not found and len(ours) == len(theirs) == 1:
             found = [Match(ours[0], theirs[0])]
         if not found:
             raise SpecError(
-                f"{text!r} and {other!r} have no scenario and batch in common in {run.path}."
+                f"{text!r} and {other!r} have no variant, scenario and batch in common in "
+                f"{run.path}."
             )
         matches.extend(found)
-    return Matched(tuple(matches))
+    first, *others = (meant for _, meant in chosen)
+    only_a, only_b = _left_over(matches, first, [side for each in others for side in each])
+    return Matched(tuple(matches), only_a, only_b)
+
+
+def _in_one_variant(sides: Sequence[Side]) -> bool:
+    return len({side.cell.variant for side in sides}) == 1
 
 
 def match_targets(run: StoredRun) -> Matched:
@@ -198,15 +213,15 @@ def match_targets(run: StoredRun) -> Matched:
 
     Raises `SpecError` where no model has two.
     """
-    groups: dict[tuple[object, ...], list[Side]] = {}
+    groups: dict[tuple[object, ...], dict[str, list[Side]]] = {}
     for side in sides(run):
-        cell = side.cell
-        groups.setdefault((cell.model.name, cell.variant, *_load(side)), []).append(side)
+        of_targets = groups.setdefault((side.cell.model.name, *_work(side)), {})
+        of_targets.setdefault(side.cell.target, []).append(side)
     matches = [
-        Match(a, b)
-        for group in groups.values()
-        for a, b in combinations(group, 2)
-        if a.cell.target != b.cell.target
+        match
+        for of_targets in groups.values()
+        for ours, theirs in combinations(of_targets.values(), 2)
+        for match in _match(ours, theirs, *_THE_SAME_WORK)
     ]
     if not matches:
         raise SpecError(
@@ -248,9 +263,35 @@ def _load(side: Side) -> tuple[object, ...]:
     return side.cell.scenario, side.cell.batch
 
 
+def _in_turn(side: Side) -> tuple[object, ...]:
+    return _turn(side.cell)
+
+
+def _work(side: Side) -> tuple[object, ...]:
+    return side.cell.variant, *_load(side)
+
+
+def _work_in_turn(side: Side) -> tuple[object, ...]:
+    return side.cell.variant, *_in_turn(side)
+
+
 def _what_is_meant(side: Side) -> tuple[object, ...]:
-    cell = side.cell
-    return cell.model.name, cell.variant, cell.target, cell.scenario, cell.batch
+    return side.cell.model.name, side.cell.target, *_work(side)
+
+
+def _meant_in_turn(side: Side) -> tuple[object, ...]:
+    return side.cell.model.name, side.cell.target, *_work_in_turn(side)
+
+
+def _definition(side: Side) -> tuple[object, ...]:
+    return (side.id,)
+
+
+#: What two sides have to share to be matched, from what tells most cells apart to what is meant:
+#: of cells that are told apart by their threads alone, those with the same find each other.
+_THE_SAME_LOAD: _Keys = (_in_turn, _load)
+_THE_SAME_WORK: _Keys = (_work_in_turn, _work)
+_THE_SAME_CELL: _Keys = (_definition, _meant_in_turn, _what_is_meant)
 
 
 def _nothing_in_common(a: object, b: object) -> str:
@@ -271,19 +312,18 @@ def _left_over(
     )
 
 
-def _match(
-    ours: Sequence[Side], theirs: Sequence[Side], key: Callable[[Side], tuple[object, ...]]
-) -> list[Match]:
-    """Sides with the same key, in our order; those that are defined alike find each other first."""
-    waiting: dict[tuple[object, ...], list[Side]] = {}
-    for side in theirs:
-        waiting.setdefault(key(side), []).append(side)
+def _match(ours: Sequence[Side], theirs: Sequence[Side], *keys: _Key) -> list[Match]:
+    """Sides with the same key, in our order; those that share an earlier key find each other
+    first."""
     found: dict[int, Match] = {}
-    for alike in (True, False):
+    left = list(theirs)
+    for key in keys:
+        waiting: dict[tuple[object, ...], list[Side]] = {}
+        for side in left:
+            waiting.setdefault(key(side), []).append(side)
         for position, side in enumerate(ours):
             candidates = waiting.get(key(side), [])
-            fitting = [c for c in candidates if not alike or c.id == side.id]
-            if position not in found and fitting:
-                found[position] = Match(side, fitting[0])
-                candidates.remove(fitting[0])
+            if position not in found and candidates:
+                found[position] = Match(side, candidates.pop(0))
+        left = [side for waits in waiting.values() for side in waits]
     return [found[position] for position in sorted(found)]

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from bench.cell import LoadGen
 from bench.errors import SpecError
+from bench.judge.compare import compare
 from bench.judge.differences import REFUSED, TOLD, check_allowed_kinds, differences, refuse
 from bench.judge.matching import Matched, match_cells, match_runs, match_targets
+from bench.present.compare import report_text
 from bench.record.result import Record
 
 
@@ -83,6 +85,47 @@ def test_two_cells_are_named_by_model_and_target(scenario: str) -> None:
     found = match_cells(run, names)
     assert len(found.matches) == (1 if scenario else 2)
     assert kinds(found) == ["name"]
+
+
+def test_two_cells_are_compared_in_the_same_variant_and_what_is_left_over_is_told() -> None:
+    fp32, int8 = (a_record(a_cell(target="x:cpu", variant=v)) for v in ("fp32", "int8"))
+    other = a_record(a_cell(target="y:cpu", variant="int8"))
+    more = a_record(a_cell(target="y:cpu", variant="int8", batch=8))
+    run = in_memory([fp32, int8, other, more])
+    found = match_cells(run, ["fashion-teacher@x:cpu", "fashion-teacher@y:cpu"])
+    ((a, b),) = [(m.a.record, m.b.record) for m in found.matches]
+    assert (a, b) == (int8, other)
+    assert [side.record for side in (*found.only_a, *found.only_b)] == [fp32, more]
+    told = " ".join(report_text(compare(found), 200).plain.split())
+    assert "Only in x:cpu: fashion-teacher x:cpu single-stream batch 1." in told
+    assert "Only in y:cpu: fashion-teacher int8 y:cpu single-stream batch 8." in told
+
+
+def test_cells_in_one_variant_each_are_compared_whichever_they_are() -> None:
+    loads = (("single-stream", 1), ("offline", 32))
+    variants = {"x:cpu": "fp32", "y:cpu": "int8", "z:cpu": "fp16"}
+    cells = [a_cell(TEACHER, t, *load, variant=v) for t, v in variants.items() for load in loads]
+    names = [f"fashion-teacher@{target}" for target in variants]
+    run = in_memory([a_record(cell) for cell in cells])
+    assert len(match_cells(run, names).matches) == 3 * 2
+    both = a_record(a_cell(target="x:cpu", variant="bf16"))
+    with pytest.raises(SpecError, match="no variant, scenario and batch in common"):
+        match_cells(in_memory([*run.records, both]), names)
+
+
+@pytest.mark.parametrize("changed", [{}, {"sha256": "f" * 64}])
+def test_cells_that_differ_in_threads_alone_find_those_with_the_same(changed: Any) -> None:
+    def cells(target: str, *threads: int, **changes: Any) -> list[Record]:
+        model = TEACHER.model_copy(update=changes)
+        return [a_record(a_cell(model, target, threads=n)) for n in threads]
+
+    here = in_memory(cells("x:cpu", 1, 4))
+    there = in_memory(cells("x:cpu", 8, 4, 1, **changed), "b")
+    both = in_memory([*cells("x:cpu", 1, 4), *cells("y:cpu", 4, 1)])
+    names = ["fashion-teacher@x:cpu", "fashion-teacher@y:cpu"]
+    for found in (match_runs(here, there), match_targets(both), match_cells(both, names)):
+        threads = [(m.a.cell.threads, m.b.cell.threads) for m in found.matches]
+        assert threads == [(1, 1), (4, 4)]
 
 
 def test_a_cell_is_named_by_the_beginning_of_its_id() -> None:
