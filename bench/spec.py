@@ -11,8 +11,18 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bench import bounds, scenarios, variants
-from bench.cell import AxisName, Driver, Frozen, Lane, LoadGen, ScenarioName, VariantName
-from bench.defaults import CONFIDENCE, MARGIN
+from bench.cell import (
+    AxisName,
+    Count,
+    Driver,
+    Frozen,
+    Lane,
+    LoadGen,
+    Positive,
+    ScenarioName,
+    VariantName,
+)
+from bench.defaults import CONFIDENCE, LONGEST_S, MARGIN
 from bench.discover import suite_paths
 from bench.errors import SpecError, listed
 from bench.numbers import fraction_of
@@ -44,7 +54,6 @@ def _ns(text: str | None) -> int | None:
     return round(float(_number(text)) * _TIME_UNITS_NS[unit])
 
 
-Positive = Annotated[int, Field(gt=0)]
 #: What is meant where nobody says how many samples a query holds.
 BATCH = (32,)
 #: Batches are doubled until throughput stops rising.
@@ -159,9 +168,12 @@ class Suite(Frozen):
         30, ge=FEWEST_INVOCATIONS, description="most worker processes per cell"
     )
     cell_timeout_s: float = Field(
-        300.0, gt=0, description="seconds without an answer after which a worker is killed"
+        300.0,
+        gt=0,
+        le=LONGEST_S,
+        description="seconds without an answer after which a worker is killed",
     )
-    seed: int = Field(1, ge=0, description="of the inputs and of the order of measuring")
+    seed: Count = Field(1, description="of the inputs and of the order of measuring")
     allow_fallback: bool = Field(False, description="keep rows that ran partly elsewhere")
     accuracy: bool = Field(True, description="score the labelled data")
     energy: bool = Field(False, description="measure energy, in separate windows")

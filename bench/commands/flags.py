@@ -18,6 +18,7 @@ from bench.commands.completing import (
     complete_targets,
     complete_variants,
 )
+from bench.defaults import LONGEST_S
 from bench.discover import load_object
 from bench.numbers import as_name, fraction_of
 from bench.present.ci.formats import CiFormat, ci_formats
@@ -64,7 +65,9 @@ class Duration(_NumberType):
         if found is None:
             self.fail(f"{value!r} is not a time, for example 5s, 2m, 1h or 90.", param, ctx)
         seconds = float(found[1]) * _SECONDS[found[2]]
-        if not math.isfinite(seconds) or (seconds <= 0 and not self._signed):
+        if abs(seconds) > LONGEST_S:
+            self.fail(f"{value} is too long a time; at most {LONGEST_S:.0f}s.", param, ctx)
+        if seconds <= 0 and not self._signed:
             self.fail(f"{value} is not a time above zero, for example 5s, 2m or 1h.", param, ctx)
         return seconds
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,11 +42,14 @@ _RELATIVE = ("max_slowdown", "max_accuracy_loss", "max_memory_growth", "max_ener
 
 def _number(text: str) -> tuple[float, bool]:
     """The number, and whether it is a percentage."""
-    number = text.strip()
+    digits = text.strip().removesuffix("%")
     try:
-        return (float(number[:-1]), True) if number.endswith("%") else (float(number), False)
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r} is not a number or a percentage, like 5%.") from error
+        number = float(digits)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):  # nothing is beyond NaN, so such a limit would always be met
+        raise click.BadParameter(f"{text!r} is not a number or a percentage, like 5%.")
+    return number, text.strip().endswith("%")
 
 
 def _growth(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
@@ -72,7 +76,7 @@ def _joules(ctx: click.Context, param: click.Parameter, text: str | None) -> flo
     except (ValueError, KeyError) as error:
         raise click.BadParameter(f"{text!r} is not an energy with its unit, like 2.5mJ.") from error
     if not 0 < value < _MOST_JOULES:
-        raise click.BadParameter(f"{text} is not above 0.")
+        raise click.BadParameter(f"{text} is not above 0 and below {_MOST_JOULES:g} J.")
     return value
 
 
