@@ -88,19 +88,25 @@ def _only_before(side: Side, matched: Matched, limits: Limits) -> Finding:
     if side.record is None or side.record.standing not in _WORKED:
         words = "missing from this run; the baseline has no figures for it either."
         return Finding("ran", cell, Outcome.SKIPPED, words)
-    renamed = [
-        other.cell.model.name
-        for other in matched.only_b
-        if other.cell.model.sha256 == cell.model.sha256
-    ]
+    renamed = _renamed(side, matched)
     if renamed:
-        name = printable(renamed[0], NAME_LIMIT)
-        words = f"missing from this run, which has the same model as {name}."
+        words = f"missing from this run, which has the same model as {renamed}."
         return _missing(cell, limits, words, "If it was renamed, write the baseline again, or use")
     # Of two revisions that were measured in one run there is no baseline to write.
     in_turn = matched.matches[0].same_run
     advice = "Use" if in_turn else "Measure it again, write the baseline without it, or use"
     return _missing(cell, limits, "missing from this run.", advice)
+
+
+def _renamed(side: Side, matched: Matched) -> str:
+    """The name under which the run has what only the baseline has, where all but that is alike."""
+
+    def but_for_its_name(cell: Cell) -> tuple[object, ...]:
+        return cell.model.sha256, cell.variant, cell.target, cell.scenario, cell.batch
+
+    sought = but_for_its_name(side.cell)
+    alike = (other.cell for other in matched.only_b if but_for_its_name(other.cell) == sought)
+    return next((printable(cell.model.name, NAME_LIMIT) for cell in alike), "")
 
 
 def _only_now(side: Side) -> Finding:

@@ -76,6 +76,19 @@ def test_a_renamed_model_is_told_by_its_new_name() -> None:
     assert "student-2" in only(gate([steady(X), steady(lost)], now), Outcome.MISSING).words
 
 
+@pytest.mark.parametrize(
+    "changed", [{"scenario": "offline", "batch": 8}, {"target": "z:cpu"}, {"variant": "int8"}]
+)
+@pytest.mark.parametrize("name", [STUDENT.name, "student-2"])
+def test_a_cell_that_changed_otherwise_was_not_renamed(changed: dict[str, Any], name: str) -> None:
+    before = {"target": "x:cpu", "scenario": "offline", "batch": 32}
+    lost, other = a_cell(STUDENT, **before), STUDENT.model_copy(update={"name": name})
+    instead = steady(a_cell(other, **{**before, **changed}))
+    found = only(gate([steady(X), steady(lost)], [steady(X), instead]), Outcome.MISSING)
+    assert found.words == "missing from this run."
+    assert "renamed" not in found.advice
+
+
 def test_what_the_baseline_has_no_figures_of_can_not_be_lost() -> None:
     judgement = gate([steady(X), a_failure(Y)], [steady(X)])
     assert judgement.decision is Decision.PASS
