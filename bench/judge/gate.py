@@ -184,13 +184,14 @@ def _doubt(outcome: Outcome, match: Match, effect: Effect, limit: float) -> str:
     if effect.paired:  # what disturbed two cells that were measured in turn disturbed both
         return ""
     before, now = disturbed(match.a), disturbed(match.b)
-    # Load makes slow. A run that keeps to its limit in spite of it is no slower without; one
-    # that is held against a slowed baseline alone may be.
-    if before and (outcome is Outcome.FAIL or not now):
-        return f"the baseline was disturbed: {before}."
-    if now and outcome is Outcome.FAIL:
-        return f"the run was disturbed: {now}."
-    return ""
+    # Load makes slow. A run that is slower than a slowed baseline is slower than a calm one, and a
+    # run that keeps to its limit in spite of load is no slower without; a slow run may owe it to
+    # its own load, and one that keeps to its limit to the baseline's. Where both were disturbed
+    # nobody knows which more: a slowdown is doubted then and a pass is not, for a machine that is
+    # always busy would let nothing pass.
+    if outcome is Outcome.FAIL:
+        return f"the run was disturbed: {now}." if now else ""
+    return f"the baseline was disturbed: {before}." if before and not now else ""
 
 
 def _slower_words(outcome: Outcome, times: Interval, limit: float) -> str:
