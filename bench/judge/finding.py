@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
 
 from bench.cards.tasks.base import MetricRow
 from bench.cell import Cell
+from bench.judge.alike import Alike
 from bench.numbers import NAME_LIMIT, printable
 from bench.stats.interval import Interval
 from bench.variants import suffix
@@ -110,6 +111,8 @@ class Finding:
     before: float | None = None
     now: float | None = None
     metric: MetricRow | None = None  #: of an accuracy, or its change
+    #: what tells its cell from others that are called the same; empty where there are none
+    apart: str = ""
 
     @property
     def label(self) -> str:
@@ -117,9 +120,19 @@ class Finding:
         cell = self.cell
         if self.kind in OF_NO_LOAD:
             return printable(f"{self.subject}: {self.kind}", NAME_LIMIT)
-        return f"{printable(cell.label, NAME_LIMIT)}: {self.kind}"
+        named = printable(cell.label, NAME_LIMIT)
+        return f"{', '.join(filter(None, (named, self.apart)))}: {self.kind}"
 
     @property
     def subject(self) -> str:
         """The model and where it runs, without a load."""
         return f"{self.cell.model.name}{suffix(self.cell.variant)} {self.cell.target}"
+
+
+def told_apart(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """The findings, each with what tells its cell from others that are called the same."""
+    alike = Alike(finding.cell for finding in findings if finding.kind not in OF_NO_LOAD)
+    return tuple(
+        finding if finding.kind in OF_NO_LOAD else replace(finding, apart=alike.apart(finding.cell))
+        for finding in findings
+    )

@@ -20,7 +20,16 @@ from bench.judge.advice import more_invocations
 from bench.judge.compare import Comparison, Effect, Report
 from bench.judge.disturbance import disturbed
 from bench.judge.energy_limits import energy_limits
-from bench.judge.finding import EXIT_CODES, Decision, Finding, Kind, Limits, Outcome, outcome_of
+from bench.judge.finding import (
+    EXIT_CODES,
+    Decision,
+    Finding,
+    Kind,
+    Limits,
+    Outcome,
+    outcome_of,
+    told_apart,
+)
 from bench.judge.matching import Match, Matched, Side
 from bench.judge.presence import MESSAGE_LIMIT, not_judged, unmatched, without_baseline
 from bench.judge.score_limits import accuracy_floors, accuracy_losses, check_score_limits
@@ -108,7 +117,7 @@ def judge(
         run=run,
         baseline=matched.matches[0].a.run if matched.matches else None,
         limits=limits,
-        findings=tuple(findings),
+        findings=told_apart(findings),
         confidence=confidence,
         report=report,
         warnings=(*(report.warnings if report is not None else ()), *warnings, *more),

@@ -131,9 +131,10 @@ def where(finding: Finding) -> str:
         parts.append(find_scenario(cell.scenario).label)
         if cell.batch != 1:
             parts.append(f"batch {cell.batch}")
-        if cell.lane != "prepared":
+        # A lane is said once: here, or where it tells cells apart.
+        if cell.lane != "prepared" and cell.lane not in finding.apart:
             parts.append(cell.lane)
-        parts.append(cell.through)
+        parts += [cell.through, finding.apart]
     return ", ".join(filter(None, parts))
 
 

@@ -108,7 +108,9 @@ def _busy_s(record: Record) -> float:
 
 def _case_name(finding: Finding) -> str:
     """The cell; a certificate is of no load."""
-    return finding.subject if finding.kind == "certificate" else name(finding.cell)
+    if finding.kind == "certificate":
+        return finding.subject
+    return ", ".join(filter(None, (name(finding.cell), finding.apart)))
 
 
 def _of_run(subject: Subject) -> Iterator[Case]:

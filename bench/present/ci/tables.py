@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bench.cards.tasks.base import Change
+from bench.judge.alike import Alike
 from bench.judge.pairs import Pair, Ratio
 from bench.numbers import (
     BYTE_UNITS,
@@ -90,14 +91,15 @@ def results_table(records: Sequence[Record]) -> Table:
         "Accuracy",
         "",
     )
-    rows = [_result_row(record) for record in records]
+    alike = Alike(record.cell for record in records)
+    rows = [_result_row(record, alike.apart(record.cell)) for record in records]
     return Table(header, rows, numbers=frozenset({3, 4, 5, 6, 7}), names=frozenset({0, 1}))
 
 
-def _result_row(record: Record) -> tuple[str, ...]:
+def _result_row(record: Record, apart: str) -> tuple[str, ...]:
     cell = record.cell
     variant = suffix(cell.variant)
-    batch = "" if cell.batch == 1 else f", batch {cell.batch}"
+    batch = "" if cell.batch == 1 else f"batch {cell.batch}"
     latency = record.latency if not (cell.is_rate or record.simulated) else None
     median = latency.median_ns if latency else None
     rate = None if record.simulated else record.throughput
@@ -105,7 +107,7 @@ def _result_row(record: Record) -> tuple[str, ...]:
     return (
         f"{cell.model.name}{variant}",
         cell.target,
-        f"{cell.scenario}{batch}",
+        ", ".join(filter(None, (cell.scenario, batch, apart))),
         _estimate(median, TIME_UNITS, record.lone_ns),
         with_unit(latency.p99.value_ns if latency else None, TIME_UNITS),
         _estimate(rate, RATE_UNITS, record.lone_rate),

@@ -171,6 +171,39 @@ def test_every_cell_has_a_name_of_its_own() -> None:
     assert alone == cells[0].label
 
 
+ALIKE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "threads": ({"threads": 1}, {"threads": 2}),
+    "lane": ({}, {"lane": "api"}),
+    "bounds": ({"latency_bound_ns": 10**6}, {"latency_bound_ns": 10**7}),
+    "input": ({}, {"input_sha256": "f" * 64}),
+}
+
+
+@pytest.mark.parametrize("what", ALIKE)
+def test_two_cells_that_are_called_the_same_are_told_apart_wherever_a_gate_names_them(
+    what: str,
+) -> None:
+    cells = [a_cell(**changes) for changes in ALIKE[what]]
+    slower = [measured([t * 1e5 for t in (1, 1.001, 0.999)], cell) for cell in cells]
+    before = [measured([t * 5e4 for t in (1, 1.001, 0.999)], cell) for cell in cells]
+    run = in_memory(slower, "b")
+    judgement = judge(run, Limits(0.05), compare(match_runs(in_memory(before), run)))
+    assert len({finding.label for finding in judgement.findings}) == 2
+    subject = Subject(run, judgement)
+    cases = list(ElementTree.fromstring(junit_text(subject)).iter("testcase"))
+    assert len({(case.get("classname"), case.get("name")) for case in cases}) == len(cases) == 2
+    for shown in (markdown_text(subject), markdown_text(Subject(run)), gate_text(judgement, 200)):
+        rows = [line for line in str(shown).splitlines() if "onnxruntime:cpu" in line]
+        assert len(rows) == len({re.sub(r"[\d.]+ µs", "", row) for row in rows})
+
+
+def test_cells_that_nothing_else_is_called_have_no_more_than_their_name() -> None:
+    run = in_memory([measured([1e5, 1.01e5, 0.99e5], a_cell(threads=4))])
+    judgement = judge(run, Limits(0.05), compare(match_runs(in_memory(run.records, "b"), run)))
+    assert [finding.apart for finding in judgement.findings] == [""]
+    assert "thread" not in markdown_text(Subject(run, judgement))
+
+
 # -- Markdown -------------------------------------------------------------------------------------
 
 
