@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from bench.bounds import in_words
 from bench.cell import Cell
 from bench.numbers import counted
 
 
-class Alike:
-    """The cells of one table or list. ``apart(cell)`` is what its label doesn't say and others with
-    the same label have otherwise; empty where no other has it."""
+def _label(cell: Cell) -> object:
+    return cell.label
 
-    def __init__(self, cells: Iterable[Cell]) -> None:
-        self._cells: dict[str, list[Cell]] = {}
+
+class Alike:
+    """The cells of one table or list, each called by its ``name``. ``apart(cell)`` is what that
+    doesn't say and others of the same name have otherwise; empty where no other has it."""
+
+    def __init__(self, cells: Iterable[Cell], name: Callable[[Cell], object] = _label) -> None:
+        self._name = name
+        self._cells: dict[object, list[Cell]] = {}
         for cell in cells:
-            known = self._cells.setdefault(cell.label, [])
+            known = self._cells.setdefault(name(cell), [])
             if cell not in known:
                 known.append(cell)
 
     def apart(self, cell: Cell) -> str:
-        return _apart(cell, self._cells.get(cell.label, [cell]))
+        return _apart(cell, self._cells.get(self._name(cell), [cell]))
 
 
 def _apart(cell: Cell, alike: Sequence[Cell]) -> str:
@@ -34,5 +39,6 @@ def _apart(cell: Cell, alike: Sequence[Cell]) -> str:
 
 
 def _details(cell: Cell) -> tuple[str, ...]:
-    fallback = "fallback allowed" if cell.allow_fallback else ""
-    return counted(cell.threads, "thread"), cell.lane, in_words(cell), fallback
+    threads, fallback = counted(cell.threads, "thread"), "fallback allowed"
+    allowed = fallback if cell.allow_fallback else ""
+    return threads, cell.lane, cell.through, in_words(cell), allowed

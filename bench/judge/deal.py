@@ -15,6 +15,7 @@ from bench.cards.tasks.base import MetricRow
 from bench.cell import Cell
 from bench.defaults import CONFIDENCE, MARGIN
 from bench.errors import SpecError
+from bench.judge.alike import Alike
 from bench.judge.drafting import Drafting
 from bench.judge.energy import Way, common_way, energy_ratio, main_energy
 from bench.judge.pairs import Changed, Pair, Relation, compare_on_target, same_data, time_ratio
@@ -38,6 +39,8 @@ class Point:
     scored: Record | None
     #: surely not less accurate, by more than what counts as nothing, than any other
     as_accurate: bool = False
+    #: what tells it from others of its model, variant and target; empty where there are none
+    apart: str = ""
     standing: Standing = field(default_factory=lambda: Standing("open"))
 
     @property
@@ -57,6 +60,17 @@ class Offer:
 
     pair: Pair
     kind: Literal["distilled", "variant", "distilled variant"]
+    apart: str = ""  #: as of a `Point`
+
+
+@dataclass(frozen=True)
+class Undecided:
+    """Why nobody knows what is the most accurate: the best that was measured may be worse than
+    another, or can't be compared with it for predictions that are lost."""
+
+    best: Point
+    other: Point
+    lost: bool
 
 
 @dataclass(frozen=True)
@@ -73,6 +87,7 @@ class Deal:
     confidence: float
     #: what distilled language models would be worth as drafters
     draftings: tuple[Drafting, ...] = ()
+    undecided: Undecided | None = None  #: where no point is as accurate as every other
 
     def negligible(self, metric: MetricRow) -> float:
         """The loss of a metric that counts as nothing, as it is stored."""
@@ -113,12 +128,15 @@ def make_deal(
 
     nothing = 0.0 if loss == 0 else 1.0
     placed = standings(len(points), price, quality, MARGIN, nothing)
+    doubts = [_doubt(i, points, quality, nothing) for i in range(len(points))]
+    best = max(range(len(points)), key=lambda i: _goodness(points[i]))
     return Deal(
         cost=cost,
         points=tuple(
-            replace(point, standing=standing, as_accurate=_unbeaten(i, points, quality, nothing))
-            for i, (point, standing) in enumerate(zip(points, placed, strict=True))
+            replace(point, standing=standing, as_accurate=doubt is None)
+            for point, standing, doubt in zip(points, placed, doubts, strict=True)
         ),
+        undecided=None if None in doubts else doubts[best],
         offers=_offers(latest, change(confidence)),
         loss=loss,
         confidence=confidence,
@@ -190,18 +208,18 @@ def _nothing_to_rank(records: Sequence[Record], cost: Cost) -> str:
     return f"no record has both {cost} and accuracy, so there is nothing to rank. {remedy}"
 
 
-def _unbeaten(place: int, points: Sequence[Point], quality: Compared, loss: float) -> bool:
-    """Whether a point is surely as accurate as every other that was scored on the same data; where
-    one of those can't be compared, for predictions that are lost, it isn't known to be."""
-    for other, point in enumerate(points):
-        if other == place:
-            continue
-        difference = quality(place, other)
-        if difference is None and _on_same_data(points[place], point):
-            return False
+def _doubt(place: int, points: Sequence[Point], quality: Compared, loss: float) -> Undecided | None:
+    """Why a point isn't surely as accurate as every other that was scored on the same data; None
+    where it is. It isn't where one of those can't be compared, for predictions that are lost."""
+    mine = points[place]
+    others = [place_of for place_of in range(len(points)) if place_of != place]
+    for other in sorted(others, key=lambda each: -_goodness(points[each])):
+        point, difference = points[other], quality(place, other)
+        if difference is None and _on_same_data(mine, point):
+            return Undecided(mine, point, lost=True)
         if difference is not None and difference.low < -loss:
-            return False
-    return True
+            return Undecided(mine, point, lost=False)
+    return None
 
 
 def _on_same_data(one: Point, other: Point) -> bool:
@@ -240,8 +258,8 @@ def cost_of(record: Record, cost: Cost) -> float | None:
 
 def _points(records: Sequence[Record], cost: Cost) -> list[Point]:
     """The cheapest first; only what ran, was scored and is no simulation."""
-    scored = {_subject(r): r for r in records if r.accuracy is not None}
-    found: dict[tuple[str, str, str], Record] = {}
+    scored = {scored_as(r): r for r in records if r.accuracy is not None}
+    found: dict[tuple[object, ...], Record] = {}
     wanted = weighed(records, cost)
     if cost == "energy":  # of one scope, or they are no costs of one kind
         way = common_way([r for r in records if r.cell.scenario == wanted])
@@ -249,12 +267,21 @@ def _points(records: Sequence[Record], cost: Cost) -> list[Point]:
     for record in records:
         usable = record.standing == "ok" and not record.simulated
         if usable and record.cell.scenario == wanted and cost_of(record, cost):
-            kept = found.get(_subject(record))
-            # The largest batch is what throughput is bought for, the smallest what latency is.
-            if kept is None or (record.cell.batch > kept.cell.batch) == (cost == "throughput"):
-                found[_subject(record)] = record
-    points = [Point(record, scored[key]) for key, record in found.items() if key in scored]
+            kept = found.get(subject(record.cell))
+            if kept is None or _size_for(cost, record) >= _size_for(cost, kept):
+                found[subject(record.cell)] = record
+    of_scored = [record for record in found.values() if scored_as(record) in scored]
+    alike = Alike((record.cell for record in of_scored), _called)
+    points = [
+        Point(record, scored[scored_as(record)], apart=alike.apart(record.cell))
+        for record in of_scored
+    ]
     return sorted(points, key=lambda p: cost_of(p.record, cost) or 0.0)
+
+
+def _size_for(cost: Cost, record: Record) -> int:
+    """The largest batch is what throughput is bought for, the smallest what latency is."""
+    return record.cell.batch if cost == "throughput" else -record.cell.batch
 
 
 def _way(record: Record) -> Way | None:
@@ -262,8 +289,18 @@ def _way(record: Record) -> Way | None:
     return None if found is None else (found.scope, found.kind)
 
 
-def _subject(record: Record) -> tuple[str, str, str]:
-    return record.cell.model.name, record.cell.variant, record.cell.target
+def subject(cell: Cell) -> tuple[object, ...]:
+    """What a point is of: what is measured, and how; only the load is left open."""
+    return *_called(cell), cell.threads, cell.lane, cell.driver, cell.allow_fallback
+
+
+def scored_as(record: Record) -> tuple[str, ...]:
+    """Whose accuracy a record has: it is scored once, whatever the loads."""
+    return *_called(record.cell), record.cell.model.sha256
+
+
+def _called(cell: Cell) -> tuple[str, str, str]:
+    return cell.model.name, cell.variant, cell.target
 
 
 def _cost_ratio(one: Record, other: Record, cost: Cost, confidence: float) -> Interval | None:
@@ -311,23 +348,27 @@ def _quality(
 
 def _offers(records: Sequence[Record], change: Changed) -> dict[tuple[str, str], tuple[Offer, ...]]:
     """For each original and target: its distilled models and its own variants against its fp32
-    form, the distilled ones first."""
+    form, measured in the same way; the distilled ones first."""
     models = {r.cell.model.name: r.cell.model for r in records}
-    by_subject: dict[tuple[str, str, str], list[Record]] = {}
+    by_subject: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
-        by_subject.setdefault(_subject(record), []).append(record)
+        by_subject.setdefault(subject(record.cell), []).append(record)
+    alike = Alike((mine[0].cell for mine in by_subject.values()), _called)
     found: dict[tuple[str, str], list[Offer]] = {}
-    for (name, _, target), mine in by_subject.items():
+    for mine in by_subject.values():
+        cell, name = mine[0].cell, mine[0].cell.model.name
         if models[name].control_of is not None:
             continue
         original = models[name].distilled_from or models[name].variant_of
-        reference = original if original in models else name
-        base = by_subject.get((str(reference), DEFAULT, target))
+        reference = models[original] if original in models else models[name]
+        default = cell.model_copy(update={"model": reference, "variant": DEFAULT})
+        base = by_subject.get(subject(default))
         if base is None or base is mine:
             continue
         relation: Relation = "original" if models[name].distilled_from in models else "variant"
         pair = compare_on_target(relation, mine, base, change)
-        found.setdefault((str(reference), target), []).append(Offer(pair, _kind(pair)))
+        offer = Offer(pair, _kind(pair), alike.apart(cell))
+        found.setdefault((reference.name, cell.target), []).append(offer)
     order = ("distilled", "variant", "distilled variant")
     return {
         key: tuple(sorted(offers, key=lambda offer: order.index(offer.kind)))

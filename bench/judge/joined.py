@@ -2,7 +2,7 @@
 
 A target is shown with its machine, where there are several; and invocations of different runs have
 different numbers, so that nobody takes them for measured in turn. Of a cell that several runs of a
-machine measured, the latest record counts.
+machine measured, the latest record counts, and of the contents of a model the latest one.
 """
 
 from __future__ import annotations
@@ -54,19 +54,23 @@ def join(runs: Sequence[StoredRun]) -> Joined:
                 shown = f"{target} on {machine.name}" if several else target
                 places[shown] = (machine.name, target)
                 moved = _moved(record, shown, number * _APART)
+                found.pop((machine.name, record.cell_id), None)  # the latest comes last
                 found[machine.name, record.cell_id] = (moved, run)
             drafts += (
                 replace(d, target=f"{d.target} on {machine.name}" if several else d.target)
                 for d in draftings(run)
             )
             number += 1
+    latest = _latest_contents(found)
+    notes = _replaced_contents([record for record, _ in found.values()], places, latest)
+    found = {key: each for key, each in found.items() if _is_latest(key[0], each[0], latest)}
     records = [record for record, _ in found.values()]
     return Joined(
         records=records,
         runs={id(record): run for record, run in found.values()},
         places=places,
         draftings=tuple(drafts),
-        notes=tuple(_other_contents(records, places)),
+        notes=(*notes, *_other_contents(records, places)),
     )
 
 
@@ -102,6 +106,43 @@ def _moved(record: Record, target: str, first: int) -> Record:
     )
     update = {"cell": cell, "cell_id": cell_id, "invocations": invocations, "energy": energy}
     return record.model_copy(update=update)
+
+
+#: The content of a model that counts, by machine and name.
+_Contents = Mapping[tuple[str, str], str]
+
+
+def _latest_contents(found: Mapping[tuple[str, str], tuple[Record, StoredRun]]) -> _Contents:
+    def when(key: tuple[str, str]) -> tuple[str, str]:
+        record, run = found[key]
+        return run.header.created_at, record.finished_at
+
+    return {
+        (key[0], found[key][0].cell.model.name): found[key][0].cell.model.sha256
+        for key in sorted(found, key=when)
+    }
+
+
+def _is_latest(machine: str, record: Record, latest: _Contents) -> bool:
+    model = record.cell.model
+    return latest[machine, model.name] == model.sha256
+
+
+def _replaced_contents(
+    records: Sequence[Record], places: Mapping[str, tuple[str, str]], latest: _Contents
+) -> list[str]:
+    """A sentence about each model of which a machine measured several contents."""
+    old: dict[tuple[str, str], dict[str, None]] = {}
+    for record in records:
+        machine, model = places[record.cell.target][0], record.cell.model
+        if not _is_latest(machine, record, latest):
+            old.setdefault((machine, model.name), {})[model.sha256[:_SHA_DIGITS]] = None
+    return [
+        f"{printable(name)} changed between runs on {printable(machine)}: figures of its earlier "
+        f"content ({', '.join(contents)}) are left out, those of its latest "
+        f"({latest[machine, name][:_SHA_DIGITS]}) count."
+        for (machine, name), contents in old.items()
+    ]
 
 
 def _other_contents(records: Sequence[Record], places: Mapping[str, tuple[str, str]]) -> list[str]:

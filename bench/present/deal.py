@@ -135,7 +135,8 @@ def point_name(point: Point) -> str:
     """Model, variant and target, as people are told of a point."""
     cell = point.cell
     variant = suffix(cell.variant)
-    return printable(f"{cell.model.name}{variant} {cell.target}", limit=NAME_LIMIT)
+    name = printable(f"{cell.model.name}{variant} {cell.target}", limit=NAME_LIMIT)
+    return ", ".join(filter(None, (name, point.apart)))
 
 
 def notes(deal: Deal) -> list[str]:
@@ -173,10 +174,12 @@ def sentences(deal: Deal) -> list[str]:
     """The answer, then one for each original and target: what is on offer in its place."""
     said = [answer(deal)]
     for (original, target), offers in deal.offers.items():
-        worth = [w for offer in offers if (w := _offer_words(offer, original, deal))]
-        if worth:
-            text = f"On {printable(target, limit=NAME_LIMIT)} {'; '.join(worth)}."
-            said.append(text)
+        for apart in dict.fromkeys(offer.apart for offer in offers):
+            mine = [offer for offer in offers if offer.apart == apart]
+            worth = [w for offer in mine if (w := _offer_words(offer, original, deal))]
+            where = ", ".join(filter(None, (printable(target, limit=NAME_LIMIT), apart)))
+            if worth:
+                said.append(f"On {where} {'; '.join(worth)}.")
         said += _drafting_words(deal, original, target)
     return said
 
@@ -248,13 +251,25 @@ def answer(deal: Deal) -> str:
     if safe is best:
         return f"The {most} is {named}, and nothing is measurably more accurate."
     if safe is None:
-        return f"The {most} is {named}; the most accurate is undecided."
+        return f"The {most} is {named}; the most accurate is undecided{_why_undecided(deal)}."
     scale = safe.metric.scale
     lost = scale.steps_of(scale.chosen(deal.negligible(safe.metric)))
     return (
         f"The {most} overall is {named}; the {most} within {lost} of the most accurate is "
         f"{point_name(safe)}{level_words(deal, safe)}."
     )
+
+
+def _why_undecided(deal: Deal) -> str:
+    found = deal.undecided
+    if found is None:
+        return ""
+    best, other = point_name(found.best), point_name(found.other)
+    if found.lost:
+        return f": without predictions {best} can't be compared with {other}"
+    scale, negligible = found.best.metric.scale, deal.negligible(found.best.metric)
+    by = f"more than {scale.steps_of(scale.chosen(negligible))} " if negligible else ""
+    return f": {best} may be {by}worse than {other}"
 
 
 def level_words(deal: Deal, best: Point) -> str:

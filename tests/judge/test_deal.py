@@ -16,7 +16,7 @@ from bench.cell import ModelIdentity
 from bench.errors import SpecError
 from bench.judge.deal import cost_of, level_records, make_deal
 from bench.judge.pairs import Changed
-from bench.present.deal import answer, deal_rows, deal_text, sentences
+from bench.present.deal import answer, deal_rows, deal_text, point_name, sentences
 from bench.record.result import Record
 
 EXAMPLES = 10_000
@@ -152,8 +152,9 @@ def test_a_loss_that_the_examples_do_not_exclude_is_not_called_nothing() -> None
 
         return compare
 
-    (offer,) = sentences(make_deal(few, on_few_examples))[1:]
+    first, offer = sentences(make_deal(few, on_few_examples))
     assert "may lose up to" in offer
+    assert "undecided: fashion-teacher onnxruntime:cpu may be more than 0.5 points worse" in first
 
 
 @pytest.mark.parametrize("cost", ["latency", "throughput", "memory", "size"])
@@ -245,6 +246,68 @@ def test_what_is_surely_as_accurate_as_every_other_is_marked() -> None:
     assert not any(p.as_accurate for p in strict.points)
 
 
+def test_what_the_intervals_leave_undecided_is_told_by_the_two_that_are_too_near() -> None:
+    strict = make_deal(records(), change, loss=0.0)
+    assert answer(strict).endswith(
+        "the most accurate is undecided: fashion-teacher onnxruntime:cpu may be worse than "
+        "fashion-teacher int8-static onnxruntime:cpu."
+    )
+    assert make_deal(records(), change).undecided is None
+
+
+# -- cells that differ in more than their load ----------------------------------------------------
+
+
+def with_threads(record: Record, threads: int) -> Record:
+    cell = record.cell.model_copy(update={"threads": threads})
+    return record.model_copy(update={"cell": cell, "cell_id": cell.id})
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_each_number_of_threads_is_a_point_and_is_told(turned: bool) -> None:
+    slow, fast = measured(TEACHER, "fp32", 200e3), measured(TEACHER, "fp32", 50e3)
+    found = [with_threads(slow, 1), with_threads(fast, 8)]
+    deal = make_deal(found[::-1] if turned else found, change)
+    assert [(p.cell.threads, cost_of(p.record, "latency")) for p in deal.points] == [
+        (8, 50e3),
+        (1, 200e3),
+    ]
+    names = [point_name(point) for point in deal.points]
+    assert names == [f"fashion-teacher onnxruntime:cpu, {n}" for n in ("8 threads", "1 thread")]
+    (alone,) = make_deal(found[:1], change).points
+    assert point_name(alone) == "fashion-teacher onnxruntime:cpu"
+
+
+def test_an_offer_is_of_two_that_were_measured_with_as_many_threads() -> None:
+    teacher = [with_threads(measured(TEACHER, "fp32", 400e3), 1)]
+    student = [with_threads(measured(STUDENT, "fp32", 10e3), 4)]
+    assert make_deal([*teacher, *student], change).offers == {}
+    teacher.append(with_threads(measured(TEACHER, "fp32", 100e3), 4))
+    student.append(with_threads(measured(STUDENT, "fp32", 20e3), 1))
+    deal = make_deal([*teacher, *student], change)
+    offers = deal.offers["fashion-teacher", "onnxruntime:cpu"]
+    assert [(o.apart, round(o.pair.speedup.value)) for o in offers if o.pair.speedup] == [
+        ("4 threads", 10),
+        ("1 thread", 20),
+    ]
+    said = " ".join(sentences(deal))
+    for threads in ("4 threads", "1 thread"):
+        assert f"On onnxruntime:cpu, {threads} the distilled fashion-student is" in said
+
+
+@pytest.mark.parametrize("cost", ["latency", "throughput"])
+def test_of_two_at_one_batch_the_later_counts(cost: str) -> None:
+    scenario, batch = ("offline", 32) if cost == "throughput" else ("single-stream", 1)
+    inputs = [{"input_sha256": digit * 64} for digit in "12"]
+    both = [
+        a_record(a_cell(TEACHER, scenario=scenario, batch=batch, **changes), time)
+        for changes, time in zip(inputs, (200e3, 50e3), strict=True)
+    ]
+    for order in (both, both[::-1]):
+        (point,) = make_deal(order, change, cost).points  # type: ignore[arg-type]
+        assert point.record is order[-1]
+
+
 def test_offers_are_of_each_original_on_each_target_the_distilled_first() -> None:
     elsewhere = [
         measured(TEACHER, "fp32", 300e3, "openvino:cpu"),
@@ -288,5 +351,8 @@ def test_predictions_that_are_lost_leave_it_open() -> None:
     deal = make_deal(records(), lambda confidence: lambda one, other: None)
     assert "dominated" not in {p.standing.state for p in deal.points}
     assert not any(p.as_accurate for p in deal.points)
-    assert answer(deal).endswith("the most accurate is undecided.")
+    assert answer(deal).endswith(
+        "the most accurate is undecided: without predictions fashion-teacher onnxruntime:cpu can't "
+        "be compared with fashion-teacher int8-static onnxruntime:cpu."
+    )
     assert len(sentences(deal)) == 1

@@ -5,17 +5,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from compared_runs import in_memory, measured, on_disk, with_predictions
-from fake_records import STUDENT, TEACHER, a_cell, an_accuracy
+from fake_records import STUDENT, TEACHER, a_cell, a_record, an_accuracy
 from test_compare_machines import facts
 
 from bench.commands.cli import cli
 from bench.judge.deal import make_deal
-from bench.judge.joined import join
+from bench.judge.joined import join, weigh
 from bench.store.run import StoredRun
 
 RIGHT = {"p0.parquet": np.arange(2000) % 20 != 0, "p1.parquet": np.arange(2000) % 10 != 0}
@@ -98,6 +99,30 @@ def test_a_model_of_other_content_is_said_and_not_taken_for_the_same(tmp_path: P
         "fashion-student is not the same model everywhere: its content is bbbbbb on red, "
         "999999 on blue."
     )
+
+
+@pytest.mark.parametrize("cost", ["latency", "throughput"])
+def test_of_a_model_that_was_retrained_the_latest_counts_with_its_own_accuracy(cost: Any) -> None:
+    load = ("offline", 32) if cost == "throughput" else ("single-stream", 1)
+
+    def run(day: int, sha: str, time_ns: float, accuracy: float) -> StoredRun:
+        cell = a_cell(TEACHER.model_copy(update={"sha256": sha * 64}), "x:cpu", *load)
+        record = a_record(cell, time_ns, accuracy)
+        return in_memory([record], f"{day}", created_at=f"2026-01-0{day}T00:00:00+00:00")
+
+    runs = [run(1, "a", 2e5, 0.7), run(2, "9", 1e5, 0.95)]
+    for given in (runs, runs[::-1], [*runs, run(3, "9", 1e5, 0.95)]):
+        joined = join(given)
+        deal, _ = weigh(joined, cost, None)
+        (point,) = deal.points
+        assert point.scored is point.record
+        assert point.cell.model.sha256[0] == "9"
+        assert joined.notes == (
+            "fashion-teacher changed between runs on AMD EPYC 0123: figures of its earlier content "
+            "(aaaaaa) are left out, those of its latest (999999) count.",
+        )
+    back = join([*runs, run(3, "a", 2e5, 0.7)])
+    assert [record.cell.model.sha256[0] for record in back.records] == ["a"]
 
 
 def test_of_a_cell_that_a_machine_measured_twice_the_later_counts(tmp_path: Path) -> None:

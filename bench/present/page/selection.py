@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 
-from bench.judge.deal import Cost, cost_of, weighed
+from bench.judge.deal import Cost, cost_of, scored_as, subject, weighed
 from bench.record.result import Record
 from bench.store.scores import metric_of
 
@@ -114,23 +114,27 @@ def cut_words(shown: int, of: int, what: str) -> str:
 
 
 def cost_layers(records: Sequence[Record], cost: Cost, most: int) -> tuple[list[Record], str]:
-    """The records to weigh: those of at most so many model x variant x target, the ones nearest
+    """The records to weigh: those of at most so many points of a front, the ones nearest
     the front by their estimates; and the sentence that says what was left out.
 
     Layer after layer of what no other estimate beats is peeled off.
     """
-    scores = {_subject(r): _goodness(r) for r in records if r.accuracy is not None}
+    scores = {scored_as(r): _goodness(r) for r in records if r.accuracy is not None}
     wanted = weighed(records, cost)
-    best: dict[tuple[str, str, str], float] = {}
+    best: dict[tuple[object, ...], float] = {}
+    goodness: dict[tuple[object, ...], float] = {}
     for record in records:
         price = cost_of(record, cost)
         if price and not record.simulated and record.cell.scenario == wanted:
-            key = _subject(record)
+            key = subject(record.cell)
+            if scored_as(record) in scores:
+                goodness[key] = scores[scored_as(record)]
             best[key] = min(price, best.get(key, float("inf")))
-    points = sorted((best[key], -scores[key], key) for key in best if key in scores)
+    found = [(best[key], -good, key) for key, good in goodness.items()]
+    points = sorted(found, key=lambda point: point[:2])
     if len(points) <= most:
         return list(records), ""
-    chosen: set[tuple[str, str, str]] = set()
+    chosen: set[tuple[object, ...]] = set()
     rest = points
     while rest and len(chosen) < most:
         layer, rest = _peel(rest)
@@ -139,10 +143,10 @@ def cost_layers(records: Sequence[Record], cost: Cost, most: int) -> tuple[list[
         f"{most} of {len(points):,} points were weighed against each other: those nearest the "
         "front by their estimates."
     )
-    return [record for record in records if _subject(record) in chosen], words
+    return [record for record in records if subject(record.cell) in chosen], words
 
 
-_Estimated = tuple[float, float, tuple[str, str, str]]
+_Estimated = tuple[float, float, tuple[object, ...]]
 
 
 def _peel(points: Sequence[_Estimated]) -> tuple[list[_Estimated], list[_Estimated]]:
@@ -160,7 +164,3 @@ def _peel(points: Sequence[_Estimated]) -> tuple[list[_Estimated], list[_Estimat
 def _goodness(record: Record) -> float:
     assert record.accuracy is not None
     return metric_of(record).sign * record.accuracy.value.value
-
-
-def _subject(record: Record) -> tuple[str, str, str]:
-    return record.cell.model.name, record.cell.variant, record.cell.target

@@ -198,10 +198,14 @@ def _names(deal: Deal, unit: Unit) -> list[dict[str, Any]]:
         cost = spread(point.record, deal.cost)
         assert cost is not None
         left = cost.value**2 > min(costs) * max(costs)  # the middle of a logarithmic axis
-        words = (in_picture(model_and_variant(point.cell)), in_picture(target_words(point.cell)))
+        words = (in_picture(model_and_variant(point.cell)), in_picture(_where(point)))
         at = (cost.value / unit.scale, point.metric.scale.factor * _score(point).value)
         found.append(name_beside(words, at, left=left, above=turn % 2 == 0))
     return found
+
+
+def _where(point: Point) -> str:
+    return ", ".join(filter(None, (target_words(point.cell), point.apart)))
 
 
 def _score(point: Point) -> Estimate:
@@ -215,7 +219,7 @@ def _point_hover(deal: Deal, place: int, cost: Estimate, score: Estimate) -> tup
     cell = deal.points[place].cell
     return (
         f"<b>{in_picture(model_and_variant(cell))}</b>",
-        in_picture(target_words(cell)),
+        in_picture(_where(deal.points[place])),
         with_interval(cost.value, cost.low, cost.high, words),
         deal.points[place].metric.scale.value(score.value, score.low, score.high),
         in_picture(_stands(deal, place)),
