@@ -382,7 +382,7 @@ def _accuracies(
 ) -> tuple[list[AccuracyEffect], list[str]]:
     """Each pair of predictions once, whatever the loads, and what could not be read."""
     scored: dict[tuple[object, ...], Match] = {}
-    for match in matches:
+    for match in _scored(matches):
         key = _predictions_key(match)
         if key is not None:
             scored.setdefault(key, match)
@@ -400,6 +400,29 @@ def _accuracies(
         AccuracyEffect(match, _dataset(match), change, float(p))
         for (match, change), p in zip(changes, adjusted, strict=True)
     ], warnings
+
+
+def _scored(matches: Sequence[Match]) -> list[Match]:
+    """The matches whose sides were both scored; and where the two were scored at other loads, a
+    match of those two: a model is scored once on a target, whatever the loads."""
+
+    def is_scored(side: Side) -> bool:
+        return side.record is not None and side.record.accuracy is not None
+
+    found = [match for match in matches if is_scored(match.a) and is_scored(match.b)]
+    known = {_whose(match) for match in found}
+    before = {_whose(match): match.a for match in reversed(matches) if is_scored(match.a)}
+    now = {_whose(match): match.b for match in reversed(matches) if is_scored(match.b)}
+    across = (Match(before[key], now[key]) for key in before if key in now and key not in known)
+    return [*found, *across]
+
+
+def _whose(match: Match) -> tuple[object, ...]:
+    """Whose accuracies a match would compare."""
+    return tuple(
+        (one.machine, one.cell.model.name, one.cell.variant, one.cell.target)
+        for one in (match.a, match.b)
+    )
 
 
 def _predictions_key(match: Match) -> tuple[object, ...] | None:

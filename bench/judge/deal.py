@@ -232,13 +232,14 @@ def _on_same_data(one: Point, other: Point) -> bool:
 
 
 def weighed(records: Sequence[Record], cost: Cost) -> str | None:
-    """The scenario that a cost is read from; an energy from that of latencies, else of rates."""
+    """The scenario that a cost is read from; one that is no time from that of latencies, else of
+    rates."""
     if cost == "energy":
         records = [record for record in records if main_energy(record) is not None]
-        present = dict.fromkeys(record.cell.scenario for record in records)
-        return weighing("latency", present) or weighing("throughput", present)
-    kind: Literal["latency", "throughput"] = "throughput" if cost == "throughput" else "latency"
-    return weighing(kind, dict.fromkeys(record.cell.scenario for record in records))
+    present = dict.fromkeys(record.cell.scenario for record in records)
+    if cost in ("latency", "throughput"):
+        return weighing(cost, present)
+    return weighing("latency", present) or weighing("throughput", present)
 
 
 def cost_of(record: Record, cost: Cost) -> float | None:

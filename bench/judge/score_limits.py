@@ -237,8 +237,8 @@ def accuracy_losses(
             findings.append(Finding("accuracy loss", b.cell, Outcome.INCONCLUSIVE, words, advice))
         else:
             warnings.append(
-                "predictions are missing, so accuracies are compared by their intervals, which is "
-                "less precise."
+                "where predictions can't be compared, accuracies are compared by their intervals, "
+                "which is less precise."
             )
             difference = _unpaired_difference(a.accuracy, b.accuracy, each)
             findings.append(

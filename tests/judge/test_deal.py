@@ -342,6 +342,16 @@ def without_accuracy(found: Sequence[Record]) -> list[Record]:
     return [r.model_copy(update={"accuracy": None}) for r in found]
 
 
+@pytest.mark.parametrize("cost", ["memory", "size"])
+def test_what_is_no_time_is_known_of_an_offline_run_too(cost: str) -> None:
+    offline = [a_record(a_cell(m, scenario="offline", batch=32)) for m in (TEACHER, STUDENT)]
+    deal = make_deal(offline, change, cost)  # type: ignore[arg-type]
+    assert len(deal.points) == 2
+    single = [a_record(a_cell(m)) for m in (TEACHER, STUDENT)]
+    for point in make_deal([*offline, *single], change, cost).points:  # type: ignore[arg-type]
+        assert point.cell.scenario == "single-stream"
+
+
 def test_without_a_score_there_is_nothing_to_weigh() -> None:
     with pytest.raises(SpecError, match="nothing to rank"):
         make_deal(without_accuracy(records()), change)

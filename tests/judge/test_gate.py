@@ -308,7 +308,29 @@ def test_lost_accuracy_is_compared_example_by_example(tmp_path: Path) -> None:
         file.unlink()
     again = judge(b, limits, compare(match_runs(a, b)))
     assert again.decision is Decision.INCONCLUSIVE
-    assert any("predictions are missing" in warning for warning in again.warnings)
+    assert any("where predictions can't be compared" in warning for warning in again.warnings)
+    assert any("predictions" in w and "which is" not in w for w in again.warnings), again.warnings
+
+
+def test_predictions_of_two_loads_are_compared_example_by_example_too(tmp_path: Path) -> None:
+    """A model is scored once on a target, at whichever load has its turn first."""
+    before = np.random.default_rng(8).random(4000) < 0.9
+    now = before.copy()
+    now[np.flatnonzero(before)[:44]] = False
+    runs = _scored_runs(tmp_path, before, now)
+    cells = [a_cell(), a_cell(scenario="offline", batch=32)]
+    for run, here in zip(runs, cells, strict=True):
+        accuracy = run.records[0].accuracy
+        run.records[:] = [
+            steady(cell).model_copy(update={"accuracy": accuracy if cell is here else None})
+            for cell in cells
+        ]
+    a, b = runs
+    report = compare(match_runs(a, b))
+    judgement = judge(b, Limits(max_accuracy_loss=0.005), report)
+    assert len(report.accuracies) == 1
+    assert not judgement.warnings
+    assert only(judgement, Outcome.FAIL).kind == "accuracy loss"
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["paired", "predictions lost"])
