@@ -114,13 +114,14 @@ def compare_revisions(
 ) -> int:
     """Measure, print and judge; the exit code is that of `bench gate`."""
     from bench.judge.differences import check_allowed_kinds  # numpy: start-up
-    from bench.judge.finding import EXIT_CODES
     from bench.trials.revisions import repository
+    from bench.trials.revisions.judged import judged, nothing_measured, nothing_to_compare
 
     check_allowed_kinds(allow)
     top = repository.repository(Path.cwd())
     limits = _limits(flags)
     inconclusive = gate.counts_as(flags["inconclusive"])
+    suite = suite_of(runs, flags)
     with tempfile.TemporaryDirectory(prefix="bench-revisions-") as folder:
         first = repository.checked_out(top, base, Path(folder) / "base")
         second = (
@@ -130,15 +131,13 @@ def compare_revisions(
         )
         first, second = repository.told_apart(first, second)
         try:
-            stored = _measured(runs, top, first, second, limits, allow, flags)
+            stored = _measured(suite, top, first, second, limits, allow, flags)
+            if stored is None:
+                return _INTERRUPTED
+            found = judged(stored, first, second, limits, allow, margin, confidence)
         except _AllNew as error:
-            warn(str(error))
-            return EXIT_CODES[inconclusive]
-    if stored is None:
-        return _INTERRUPTED
-    from bench.trials.revisions.judged import judged  # numpy: start-up
-
-    found = judged(stored, first, second, limits, allow, margin, confidence)
+            stored = nothing_measured(suite)
+            found = nothing_to_compare(limits, confidence, str(error))
     judgement = replace(found.judgement, inconclusive=inconclusive)
     found = replace(found, judgement=judgement)
     outputs = {name: flags[name] for name in output_names()}
@@ -166,7 +165,7 @@ def _limits(flags: Mapping[str, Any]) -> Limits:
 
 
 def _measured(
-    runs: Sequence[Path],
+    suite: Suite,
     top: Path,
     base: Revision,
     head: Revision,
@@ -182,7 +181,6 @@ def _measured(
     from bench.trials.revisions.judged import check_comparable
     from bench.trials.revisions.models import models_of
 
-    suite = suite_of(runs, flags)
     pairs = models_of(suite.models, top, Path.cwd(), base, head, suite.inputs)
     _refuse_nothing_to_judge(pairs, limits)
     named = tuple(one.card.name for one in pairs.models)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import onnx
@@ -365,6 +367,26 @@ def test_wrong_usage_is_told(
     done = CliRunner().invoke(command, arguments)
     assert done.exit_code == 2
     assert words in done.output
+
+
+@pytest.mark.parametrize(("counts_as", "exit_code"), [("report", 3), ("fail", 1), ("pass", 0)])
+def test_where_every_model_is_new_each_file_says_that_nothing_was_compared(
+    project: Path, monkeypatch: pytest.MonkeyPatch, counts_as: str, exit_code: int
+) -> None:
+    monkeypatch.chdir(project)
+    asked = ["--base", "main", "-m", "models/new.onnx", "--inconclusive", counts_as]
+    files = ["--markdown", "out.md", "--junit", "out.xml", "--bencher", "out.json"]
+    done = CliRunner().invoke(command, [*asked, *files], standalone_mode=False)
+    assert done.return_value == exit_code, done.output
+    words = "every model is new, so there is nothing to compare"
+    assert words in done.output
+    assert words in (project / "out.md").read_text()
+    (case,) = ElementTree.parse(project / "out.xml").iter("testcase")
+    assert [child.tag for child in case] == ["failure" if counts_as == "fail" else "skipped"]
+    assert words in (case[0].get("message") or "")
+    assert (project / "out.json").is_file()
+    told = CliRunner().invoke(command, [*asked, "--json"], standalone_mode=False).stdout
+    assert json.loads(told)["judgement"]["exit_code"] == exit_code
 
 
 def test_models_and_suites_are_named_beside_base_as_for_run(

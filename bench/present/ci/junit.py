@@ -78,8 +78,11 @@ def _of_gate(judgement: Judgement) -> Iterator[Case]:
     if judgement.counts_as is Decision.FAIL and judgement.decision is Decision.INCONCLUSIVE:
         tags[Outcome.INCONCLUSIVE] = "failure"
         if not judgement.of(Outcome.INCONCLUSIVE):
-            words = summary(judgement)
+            words = " ".join((summary(judgement), *judgement.warnings))
             yield Case("bench gate", "anything could be judged", "failure", "inconclusive", words)
+    elif not judgement.findings:  # a file without a case is taken for tests that got lost
+        words = " ".join((summary(judgement), *judgement.warnings))
+        yield Case("bench gate", "anything could be judged", "skipped", "inconclusive", words)
     measured = _measured_s(judgement.run)
     for finding in judgement.findings:
         outcome = finding.outcome

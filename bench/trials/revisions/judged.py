@@ -6,14 +6,17 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench import __version__
 from bench.cell import Cell
 from bench.judge.compare import Report, compare
 from bench.judge.differences import differences, refuse
 from bench.judge.finding import Limits
 from bench.judge.gate import Judgement, judge
 from bench.judge.matching import Matched, match_within
+from bench.measure.measuring import now
 from bench.record.header import RunHeader
 from bench.record.result import Record
+from bench.spec import Suite
 from bench.store.run import StoredRun
 from bench.trials.revisions.repository import Revision
 
@@ -58,6 +61,26 @@ def judged(
     judgement = judge(now, limits, report, confidence)
     baseline = before if before.records else None
     return Judged(report, replace(judgement, run=now, baseline=baseline), _unchanged(matched))
+
+
+def nothing_to_compare(limits: Limits, confidence: float, why: str) -> Judged:
+    """The judgement of revisions of which nothing was measured."""
+    return Judged(None, Judgement(None, None, limits, (), confidence, warnings=(why,)), ())
+
+
+def nothing_measured(suite: Suite) -> StoredRun:
+    """A run without cells, for files of CI services that have to say so."""
+    header = RunHeader(
+        bench_version=__version__,
+        created_at=now(),
+        command="bench compare --base",
+        suite=suite,
+        targets=suite.targets,
+        models=suite.models,
+        facts={},
+        cells=(),
+    )
+    return StoredRun(Path(), header, [], [], [])
 
 
 def _of(run: StoredRun, revision: Revision) -> StoredRun:
