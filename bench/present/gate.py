@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.text import Text
@@ -61,6 +63,8 @@ _TOLD = (Outcome.ERROR, Outcome.FAIL, Outcome.MISSING, Outcome.INCONCLUSIVE)
 #: Limits on a ratio of the run over the baseline.
 _RATIOS = ("latency", "throughput")
 _MOST_SENTENCES = 8
+_MOST_REASONS = 3
+_CLAUSES, _FIGURE = re.compile(r"[:;,] "), re.compile(r"\d")
 _MOST_DIFFERENCES = 6
 
 
@@ -85,8 +89,34 @@ def _words(judgement: Judgement) -> list[tuple[str, str]]:
     said = [(summary(judgement), "bold")]
     said += [(sentence(finding), _STYLES[finding.outcome]) for finding in told[:_MOST_SENTENCES]]
     if len(told) > _MOST_SENTENCES:
-        said.append((f"The table has {len(told) - _MOST_SENTENCES} more.", ""))
+        rest = told[_MOST_SENTENCES:]
+        said.append((f"The table has {len(rest)} more: {', '.join(_counted_reasons(rest))}.", ""))
     return said
+
+
+def _counted_reasons(findings: Sequence[Finding]) -> list[str]:
+    """``10 inconclusive (8 too uncertain to check against 1.05x, 2 not measured)``: how many of
+    each outcome, and why."""
+    outcomes: dict[Outcome, Counter[str]] = {}
+    for finding in findings:
+        outcomes.setdefault(finding.outcome, Counter())[_reason(finding)] += 1
+    return [f"{found.total()} {outcome.value}{_why(found)}" for outcome, found in outcomes.items()]
+
+
+def _why(reasons: Counter[str]) -> str:
+    common = reasons.most_common(_MOST_REASONS)
+    if len(reasons) == 1:
+        return f" ({common[0][0]})"
+    shown = [f"{count} {reason}" for reason, count in common]
+    others = reasons.total() - sum(count for _, count in common)
+    return f" ({', '.join([*shown, *([f'{others} for other reasons'] if others else [])])})"
+
+
+def _reason(finding: Finding) -> str:
+    """What a finding says without the figures of its cell: its first clause that has none, or the
+    last one, which names the limit."""
+    clauses = _CLAUSES.split(finding.words.rstrip("."))
+    return next((clause for clause in clauses if not _FIGURE.search(clause)), clauses[-1])
 
 
 def sentence(finding: Finding) -> str:

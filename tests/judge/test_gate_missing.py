@@ -21,7 +21,7 @@ from bench.judge.matching import match_runs
 from bench.present.ci.base import Subject
 from bench.present.ci.junit import junit_text
 from bench.present.ci.markdown import markdown_text
-from bench.present.gate import gate_json, summary
+from bench.present.gate import gate_json, gate_text, summary
 from bench.record.result import Record
 from bench.spec import QUICK, Suite, with_flags
 from bench.stats.verdict import Verdict
@@ -231,6 +231,26 @@ def test_the_flags_of_an_advice_make_a_suite_in_which_so_many_invocations_fit(
     needed = given["min_invocations"]
     assert again.max_invocations >= again.min_invocations == needed
     assert again.max_time_s >= 0.1 * needed
+
+
+# -- many findings --------------------------------------------------------------------------------
+
+
+def test_more_findings_than_are_told_are_counted_with_their_reasons() -> None:
+    noisy = [1e5 * (1 + 0.1 * k) for k in (-1, 0.5, 1, -0.5)]
+    cells = [a_cell(target=f"t{n}:cpu") for n in range(20)]
+    unsure = [measured(noisy, cell) for cell in cells]
+    slow = [steady(cell, 2e5) for cell in cells]
+    before = [*(steady(cell) for cell in cells), steady(Y)]
+    now = [*slow[:8], *(r.model_copy(update={"checks": BUSY}) for r in slow[8:11]), *unsure[11:]]
+    text = " ".join(gate_text(gate(before, now), 200).plain.split())
+    assert (
+        "The table has 13 more: 1 missing (missing from this run), 12 inconclusive "
+        "(9 too uncertain to check against 1.05x, 3 the run was disturbed)." in text
+    )
+    alone = gate(before[:-1], [*slow[:8], *unsure[8:]])
+    text = " ".join(gate_text(alone, 200).plain.split())
+    assert "12 more: 12 inconclusive (too uncertain to check against 1.05x)." in text
 
 
 # -- what else is told agrees with the exit code --------------------------------------------------
