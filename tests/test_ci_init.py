@@ -50,6 +50,18 @@ def a_model(path: Path, copies: int) -> None:
     save_onnx(made, str(path))
 
 
+FACTORY = """
+import torch
+
+class Net(torch.nn.Module):
+    def forward(self, x, y):
+        return x + y
+
+def make():
+    return Net()
+"""
+
+
 @pytest.fixture
 def checkout(tmp_path: Path, plugin_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A clone at the merge of a change of one model, as a service checks it out."""
@@ -185,6 +197,9 @@ def test_a_file_that_is_there_is_replaced_only_by_force(checkout: Path) -> None:
         (["-m", "net.onnx", "--max-slowdown", "a lot"], "'a lot' is not a number or a percentage"),
         (["-m", "net.onnx", "--min-accuracy", "net=900%"], "must be from 0 to 1"),
         (["-m", "net.onnx", "-t", "onnxrutime:cpu"], "Did you mean onnxruntime"),
+        (["-m", "net.onnx", "-t", "elsewhere:npu"], "no backend called 'elsewhere'"),
+        (["-m", "net.py:make"], "--input"),
+        (["-m", "net.py:make", "--input", "1xbanana"], "banana"),
         (["-m", "net.onnx", "-t", "onnxruntime: cpu"], "not of the form backend:device"),
         (["-m", "net.onnx", "-t", "onnxruntime:cpu'"], "not of the form backend:device"),
         (["broken.toml"], "no scenario called 'single'"),
@@ -203,6 +218,7 @@ def test_what_would_not_work_is_refused(checkout: Path, arguments: list[str], wo
     (checkout / "broken.toml").write_text('models = ["net.onnx"]\nscenarios = ["single"]\n')
     (checkout / "elsewhere.toml").write_text('models = ["fashion-student"]\n')
     (checkout / "text.txt").write_text("")
+    (checkout / "net.py").write_text(FACTORY)
     done = CliRunner().invoke(command, ["github", *arguments])
     assert words in (str(done.exception) + done.output)
     assert not (checkout / FILES["github"]).exists()
@@ -241,6 +257,23 @@ def test_every_name_reaches_the_commands_as_it_was_given(checkout: Path, service
         words = shlex.split(line)
         assert words[words.index("-m") + 1] == name
     assert shlex.split(lines[0])[shlex.split(lines[0]).index("--min-accuracy") + 1] == "a: b=85%"
+
+
+@pytest.mark.parametrize("service", ["github", "gitlab"])
+def test_a_factory_is_told_what_it_takes_in_both_commands(checkout: Path, service: str) -> None:
+    (checkout / "net.py").write_text(FACTORY)
+    init(service, "-m", "net.py:make", "--input", "x=1x4", "--input", "y=1x4:int64")
+    text = (checkout / FILES[service]).read_text()
+    assert text.count("--input x=1x4 --input y=1x4:int64") == 2
+
+
+def test_a_backend_that_only_the_ci_machine_has_is_told_and_not_refused(checkout: Path) -> None:
+    told = init("github", "-m", "net.onnx", "-t", "elsewhere:npu", "--install", "x[npu]")
+    assert "on this machine there is no backend called 'elsewhere'." in told
+    assert "The workflow needs one that --install brings." in told
+    assert "-t elsewhere:npu" in (checkout / FILES["github"]).read_text()
+    told = init("github", "-m", "net.onnx", "-t", TARGET, "--install", "x", "--force")
+    assert "no backend called" not in told
 
 
 def test_a_template_with_a_command_that_does_not_parse_is_noticed(

@@ -62,6 +62,13 @@ _PARSERS = {"compare": compare.command, "run": run.command, "publish": publish.c
     help="Targets of the models; default: the suite's, else onnxruntime:cpu.",
 )
 @click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="[NAME=]SHAPE",
+    help="What a PyTorch module takes, as for `bench run`.",
+)
+@click.option(
     "--max-slowdown",
     default="5%",
     show_default=True,
@@ -118,6 +125,7 @@ def command(
     suite: Path | None,
     models: tuple[str, ...],
     targets: tuple[str, ...],
+    inputs: tuple[str, ...],
     max_slowdown: str,
     min_accuracy: tuple[str, ...],
     min_invocations: int,
@@ -154,7 +162,8 @@ def command(
     given = targets or (() if named.suite else ("onnxruntime:cpu",))
     flags = ["--min-invocations", str(min_invocations), "--max-time", max_time]
     whats = [str(named.suite)] if named.suite else []
-    measured = [*whats, *_each("-m", models), *_each("-t", given), *flags]
+    asked = [*_each("-m", models), *_each("-t", given), *_each("--input", inputs)]
+    measured = [*whats, *asked, *flags]
     limits = ["--max-slowdown", max_slowdown, *_each("--min-accuracy", min_accuracy)]
     wanted, reachable = _check_measured([*measured, *limits], top, install)
     text = _rendered(
@@ -212,17 +221,31 @@ def _check_file(path: Path, top: Path) -> None:
 def _check_measured(words: Sequence[str], top: Path, install: str | None) -> tuple[list[str], bool]:
     """What pip has to install, and whether others can. Raises where `bench compare --base` would
     not measure what ``words`` say."""
-    from bench.discover import backend_entry_points  # start-up
-    from bench.runtimes.targets import requested_backends
-
     context = _parsed(["compare", "--base", "HEAD^1", *words])
     suite = suite_of(context.params["runs"], context.params)
-    requested_backends(suite.targets, list(backend_entry_points()))
+    _check_backends(suite.targets, elsewhere=install is not None)
     pairs = _models(suite.models, suite.inputs, top)
     if install is not None:
         return installed.chosen(_checked(install.strip()), top), True
     torch = any(one.card.source.torch is not None for one in pairs.models)
     return installed.found(suite.targets, torch=torch)
+
+
+def _check_backends(targets: Sequence[str], *, elsewhere: bool) -> None:
+    """Raise `SpecError` for a backend that is not known here; warn where the workflow installs what
+    somebody said, which may bring others than are installed on this machine."""
+    from bench.discover import backend_entry_points, unknown  # start-up
+    from bench.runtimes.targets import parse_target
+
+    known = backend_entry_points()
+    for target in (text for text in targets if text != "*"):
+        name = parse_target(target).backend
+        if name in known:
+            continue
+        error = unknown("backend", name, known)
+        if not elsewhere:
+            raise error
+        warn(f"{target}: on this machine {error} The workflow needs one that --install brings.")
 
 
 def _models(models: Sequence[str], inputs: Sequence[str], top: Path) -> Pairs:
