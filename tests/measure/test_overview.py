@@ -122,7 +122,7 @@ def test_who_says_how_sure_to_be_gets_no_overview() -> None:
     assert (quick.goal, quick.budget_s, quick.precision) == ("precision", 85.0, 0.05)
     kept = with_flags(suite, {"targets": ("x:cpu",), "budget_s": 30.0})
     assert (kept.goal, kept.budget_s) == ("overview", 30.0)
-    with pytest.raises(SpecError, match="budget_s"):
+    with pytest.raises(SpecError, match="--budget"):
         with_flags(suite, {"budget_s": 0.0})
 
 
