@@ -18,8 +18,8 @@ from bench.errors import SpecError
 from bench.judge.alike import Alike
 from bench.judge.drafting import Drafting
 from bench.judge.energy import Way, common_way, energy_ratio, main_energy
-from bench.judge.pairs import Changed, Pair, Relation, compare_on_target, same_data, time_ratio
-from bench.record.result import Invocation, Record
+from bench.judge.pairs import Changed, Pair, Relation, compare_on_target, cost_ratio, same_data
+from bench.record.result import Record
 from bench.scenarios import weighing
 from bench.stats.interval import Interval
 from bench.stats.multiple import pairwise_comparisons, simultaneous_confidence
@@ -306,8 +306,8 @@ def _called(cell: Cell) -> tuple[str, str, str]:
 
 def _cost_ratio(one: Record, other: Record, cost: Cost, confidence: float) -> Interval | None:
     """one's cost over other's; sizes and peaks of memory are counted, not estimated."""
-    if cost in ("latency", "throughput"):
-        found = time_ratio((other, one), _TIMES[cost], confidence)
+    if cost == "latency" or cost == "throughput":
+        found = cost_ratio((other, one), cost, confidence)
         return None if found is None else found.interval
     if cost == "energy":
         ours, others = main_energy(one), main_energy(other)
@@ -319,12 +319,6 @@ def _cost_ratio(one: Record, other: Record, cost: Cost, confidence: float) -> In
     if not mine or not theirs:
         return None
     return Interval(mine / theirs, mine / theirs, mine / theirs, confidence)
-
-
-_TIMES: dict[str, Callable[[Invocation], float]] = {
-    "latency": lambda i: i.median_ns,
-    "throughput": lambda i: i.query_ns,
-}
 
 
 def _negligible(metric: MetricRow, loss: float | None) -> float:

@@ -1,8 +1,9 @@
 """Pairs: a distilled model (and its control) against its original, target by target.
 
-A speed-up is a ratio of medians of the same invocation: invocation i of both models was measured
-in turn, block by block, so what the machine did to one it did to the other. Accuracy is compared
-example by example, with the exact McNemar test.
+A speed-up is a ratio of the same invocation: invocation i of both models was measured in turn,
+block by block, so what the machine did to one it did to the other. It is made round by round
+(`bench.stats.nested.pairing`), of medians in runs that kept no rounds. Accuracy is compared example
+by example, with the exact McNemar test.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from bench.cards.tasks.base import Change
 from bench.cell import ModelIdentity
 from bench.defaults import CONFIDENCE
 from bench.numbers import NAME_LIMIT, printable
+from bench.record.estimate import turns
 from bench.record.result import Invocation, Record
 from bench.scenarios import weighing
 from bench.stats.interval import (
@@ -23,6 +25,7 @@ from bench.stats.interval import (
     ratio_interval,
     unpaired_ratio_interval,
 )
+from bench.stats.nested.pairing import in_turn
 from bench.variants import DEFAULT
 
 Subject = tuple[str, str]  #: model and variant
@@ -171,8 +174,8 @@ def compare_on_target(
     size, other_size = cell.model.file_bytes, other.model.file_bytes
     alone = _same_load(mine, theirs, "latency", min)
     offline = _same_load(mine, theirs, "throughput", max)
-    speedup = time_ratio(alone, lambda i: i.median_ns)
-    throughput = time_ratio(offline, lambda i: i.query_ns)
+    speedup = cost_ratio(alone, "latency")
+    throughput = cost_ratio(offline, "throughput")
     known = speedup is not None or (alone is None and throughput is not None)
     return Pair(
         model=cell.model.name,
@@ -210,13 +213,39 @@ def _same_load(
     return ours[batch], others[batch]
 
 
+def cost_ratio(
+    both: tuple[Record, Record] | None,
+    cost: Literal["latency", "throughput"],
+    confidence: float = CONFIDENCE,
+) -> Ratio | None:
+    """How many times as long the other takes, by what is compared of latencies and of throughputs;
+    None where that can't be said."""
+    if cost == "throughput":
+        return time_ratio(both, lambda i: i.query_ns, confidence)
+    if both is None or not _in_turn(*both):
+        return time_ratio(both, lambda i: i.median_ns, confidence)
+    mine, theirs = in_turn(*({i.index: turns(i) for i in r.invocations} for r in both))
+    return _ratio(mine, theirs, confidence)
+
+
+def _in_turn(mine: Record, theirs: Record) -> bool:
+    """Whether both have a figure, and of each of their processes what it took round by round."""
+    known = all(_has_figure(r) and all(i.round_ns for i in r.invocations) for r in (mine, theirs))
+    return known and mine.group == theirs.group
+
+
+def _has_figure(record: Record) -> bool:
+    return record.standing == "ok" and not record.simulated
+
+
 def time_ratio(
     both: tuple[Record, Record] | None,
     time: Callable[[Invocation], float],
     confidence: float = CONFIDENCE,
 ) -> Ratio | None:
-    """How many times as long the other takes; None where that can't be said."""
-    if both is None or any(r.standing != "ok" or r.simulated for r in both):
+    """How many times as long the other takes, by some time of each invocation; None where that
+    can't be said."""
+    if both is None or not all(_has_figure(record) for record in both):
         return None
     mine, theirs = ({i.index: time(i) for i in r.invocations if i.calls > 0} for r in both)
     return _ratio(mine, theirs, confidence)

@@ -99,6 +99,30 @@ def test_drift_that_hits_both_cancels_in_the_speedup() -> None:
     assert pair.speedup.verdict == "faster"
 
 
+def test_models_measured_in_turn_are_compared_round_by_round() -> None:
+    """A neighbour hits other rounds of one than of the other, and the medians wander."""
+    rng = np.random.default_rng(8)
+    records = []
+    for model, base_ns in ((STUDENT, 1e5), (TEACHER, 3e5)):
+        plain = measured({i: base_ns * (1 + rng.random()) for i in range(4)}, model)
+        rounds = []
+        for _ in plain.invocations:
+            hit = rng.integers(8)
+            rounds.append({n: base_ns * (9 if n == hit else 1) for n in range(8)})
+        invocations = (
+            one.model_copy(update={"round_ns": ns})
+            for one, ns in zip(plain.invocations, rounds, strict=True)
+        )
+        records.append(plain.model_copy(update={"invocations": tuple(invocations)}))
+    speedup = only_pair(*records).speedup
+    assert speedup is not None
+    assert (speedup.value, speedup.paired) == (pytest.approx(3.0), True)
+    elsewhere = records[1].model_copy(update={"group": "another"})
+    apart = only_pair(records[0], elsewhere).speedup
+    assert apart is not None
+    assert apart.value != pytest.approx(3.0, rel=0.01)
+
+
 def test_the_floors_are_compared_as_floors() -> None:
     def with_floor(record: Record, share: float) -> Record:
         found = tuple(

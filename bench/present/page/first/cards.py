@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from bench.judge.deal import Cost, Deal, Point, cheapest, level_records, level_with, safest
-from bench.judge.pairs import Changed, time_ratio
+from bench.judge.pairs import Changed, cost_ratio
 from bench.numbers import (
     RATE_UNITS,
     TIME_UNITS,
@@ -19,13 +19,9 @@ from bench.present.page.names import Palette, lane_label, model_and_variant, tar
 from bench.present.page.parts import Card
 from bench.present.page.selection import time_of_sample
 from bench.present.pairs import change_words
-from bench.record.result import Estimate, Invocation, Record
+from bench.record.result import Estimate, Record
 
 _MOST_CARDS = 4
-_TIMES: dict[str, Callable[[Invocation], float]] = {
-    "latency": lambda i: i.median_ns,
-    "throughput": lambda i: i.query_ns,
-}
 
 
 def deal_cards(deal: Deal, changed: Changed, palette: Palette) -> Iterator[Card]:
@@ -93,7 +89,7 @@ def spread(record: Record, cost: Cost) -> Estimate | None:
 
 def _times(mine: Record, other: Record, cost: Cost) -> str:
     """``35.0x (34.2–35.8)``: how many times as long the other takes, from what both measured."""
-    found = time_ratio((mine, other), _TIMES[cost])
+    found = cost_ratio((mine, other), "latency" if cost == "latency" else "throughput")
     return ratio(found.value, found.low, found.high) if found else ""
 
 
