@@ -18,6 +18,7 @@ from bench.cards.ready import STATIC_CACHE, Loaded, card_forms, load
 from bench.discover import backend_entry_points
 from bench.errors import every
 from bench.machine.memory import spare_bytes
+from bench.measure.canary import CANARY_RUNTIME
 from bench.measure.energy.passes import check_wall
 from bench.measure.language import steps
 from bench.measure.listener import Listener
@@ -81,6 +82,7 @@ def prepare(
         _import_ahead(backends_here(suite.targets, needed), processes, threads)
         reports = discover_for(suite.targets, needed, processes, threads)
         choices = choose_targets(suite.targets, reports)
+        processes.prepare(CANARY_RUNTIME, 1)  # the first group needs it, and models take a while
         models = load_models(suite, named, choices, cache, listener.phase)
         for model in models:
             notes = model.dataset.notes if model.dataset is not None else ()
