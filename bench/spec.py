@@ -469,4 +469,6 @@ def with_flags(suite: Suite, flags: dict[str, Any], source: str = FLAGS) -> Suit
             f"--batch contradicts {' and '.join(merged.scenarios)}: one sample per query (as in "
             f"MLPerf); use {' or '.join(larger)} for larger queries."
         )
+    if "energy_window_s" in flags and not merged.energy:
+        raise SpecError("--energy-window has no effect without --energy: give both.")
     return merged

@@ -173,3 +173,11 @@ def test_what_a_resumed_run_keeps_is_named_by_its_flag(
 def test_what_a_resumed_tuning_run_keeps_is_named_by_its_flag() -> None:
     with pytest.raises(SpecError, match=r"leave out --cell-timeout, -m\.$"):
         _gone_on_with(Path("r"), {"max_time_s": 9.0, "cell_timeout_s": 5.0, "-m": "a"})
+
+
+def test_a_window_of_energy_without_energy_is_refused() -> None:
+    suite = Suite(models=("a",))
+    with pytest.raises(SpecError, match="--energy-window has no effect without --energy"):
+        with_flags(suite, {"energy_window_s": 5.0})
+    assert with_flags(suite, {"energy_window_s": 5.0, "energy": True}).energy_window_s == 5
+    assert Suite(models=("a",), energy_window_s=5.0).energy_window_s == 5  # for who adds --energy

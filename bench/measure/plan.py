@@ -28,7 +28,7 @@ from bench.machine.near import near_cpus
 from bench.measure.feeds import Feeds
 from bench.measure.language import steps
 from bench.runtimes.targets import Choice, default_threads
-from bench.scenarios import DEFAULT, LANGUAGE_DEFAULT, Scenario, find_scenario
+from bench.scenarios import DEFAULT, LANGUAGE_DEFAULT, SCENARIOS, Scenario, find_scenario
 from bench.spec import AUTO, BATCH, Suite
 from bench.variants import find_variant, suffix
 
@@ -125,7 +125,8 @@ class Plan:
 
     suite: Suite
     cells: tuple[PlannedCell, ...]
-    left_out: tuple[str, ...] = ()  #: what a wildcard would have meant but can't be, in words
+    #: what a wildcard would have meant but can't be, and what has no effect, in words
+    left_out: tuple[str, ...] = ()
 
     @property
     def assumed(self) -> list[str]:
@@ -171,7 +172,8 @@ def make_plan(
         for planned in _cells_of_model(suite, model, scenario, batch, choices, cpu_threads)
     ]
     _refuse_where_all_is_wrong(cells)
-    return Plan(suite, tuple(cells), tuple(_left_out(suite, models, choices)))
+    left_out = (*_left_out(suite, models, choices), *_idle_lengths(suite, cells))
+    return Plan(suite, tuple(cells), left_out)
 
 
 def _left_out(suite: Suite, models: Sequence[Loaded], choices: Sequence[Choice]) -> Iterator[str]:
@@ -186,6 +188,25 @@ def _left_out(suite: Suite, models: Sequence[Loaded], choices: Sequence[Choice])
             for why, targets in reasons.items():
                 verb = "is" if len(targets) == 1 else "are"
                 yield f"{', '.join(targets)} {verb} left out for {model.card.name}{why}."
+
+
+def _idle_lengths(suite: Suite, cells: Sequence[PlannedCell]) -> Iterator[str]:
+    """Lengths in tokens that were asked for and that no cell has, in words."""
+    sized = [find_scenario(planned.cell.scenario) for planned in cells]
+    counts = {scenario.counts for scenario in sized if scenario.size is not None}
+    for name, users in _LENGTHS.items():
+        if getattr(suite, name) != Suite.model_fields[name].default and counts.isdisjoint(users):
+            of = [row.name for row in SCENARIOS.built_in if row.counts in users]
+            yield f"--{name} has no effect: it is for language models in {', '.join(of)}."
+
+
+#: Which kinds of scenarios (`Scenario.counts`) have a length of the suite.
+_LENGTHS = {
+    "prompt": ("prompt", "text"),
+    "answer": ("text",),
+    "depth": ("depth", "draft"),
+    "draft": ("draft",),
+}
 
 
 def _unfit(model: Loaded, variant: str, choice: Choice) -> str | None:

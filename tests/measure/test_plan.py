@@ -112,6 +112,14 @@ def test_a_wildcard_leaves_out_what_takes_no_form_of_the_model(tmp_path: Path) -
     assert plan.left_out == ("torch:cpu is left out for m, which has no torch form.",)
 
 
+def test_lengths_that_no_cell_has_are_said(tmp_path: Path) -> None:
+    asked = suite(draft=(3,), prompt=(64,))
+    said = " ".join(make_plan(asked, [model(tmp_path)], [choice()]).left_out)
+    assert "--draft has no effect: it is for language models in verify." in said
+    assert "--prompt has no effect" in said
+    assert "--answer" not in said
+
+
 def test_a_target_named_in_full_stays_though_it_will_fail(tmp_path: Path) -> None:
     absent = choice("cuda", unavailable=Unavailable("no driver."))
     plan = make_plan(suite(), [model(tmp_path)], [choice("torch", ("torch",)), absent])
