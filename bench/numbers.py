@@ -7,7 +7,7 @@ not finite value is written ``-``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -84,6 +84,11 @@ def tiny(value: float | None) -> str:
 def counted(number: int, noun: str) -> str:
     """``1 thread``, ``10,000 examples``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def enumerated(words: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
 def column_unit(values: Iterable[float | None], units: tuple[Unit, ...]) -> Unit:

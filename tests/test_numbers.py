@@ -248,3 +248,11 @@ def test_a_fraction_may_be_written_as_a_percentage(text: str) -> None:
 def test_what_is_no_number_is_no_fraction(text: str) -> None:
     with pytest.raises(ValueError, match="float"):
         numbers.fraction_of(text)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [([], ""), (["a"], "a"), (["a", "b"], "a and b"), (list("abc"), "a, b and c")],
+)
+def test_words_are_enumerated_as_people_do(words: list[str], said: str) -> None:
+    assert numbers.enumerated(words) == said

@@ -24,7 +24,7 @@ from bench.cards.tasks.base import Columns
 from bench.defaults import CONFIDENCE
 from bench.errors import SpecError
 from bench.judge.kin import Compared, kind_of, quality_gap
-from bench.numbers import p_value
+from bench.numbers import enumerated, p_value
 from bench.stats.interval import Interval
 from bench.stats.kinship import kinship
 from bench.stats.of_means import replicas
@@ -355,7 +355,7 @@ def sentences(found: Lineage) -> list[str]:
             f"{found.b}, with --control."
         ]
     said = [
-        f"Not counted as a control: {_listed(which)}, because {reason}."
+        f"Not counted as a control: {enumerated(which)}, because {reason}."
         for reason, which in _by_reason(found.passed_over).items()
     ]
     if found.finding == "withheld":
@@ -371,10 +371,6 @@ def _by_reason(passed_over: Mapping[str, str]) -> dict[str, list[str]]:
     for name, reason in passed_over.items():
         found.setdefault(reason, []).append(name)
     return found
-
-
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _evidence(found: Lineage) -> str:

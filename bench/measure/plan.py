@@ -27,6 +27,7 @@ from bench.machine.memory import spare_bytes
 from bench.machine.near import near_cpus
 from bench.measure.feeds import Feeds
 from bench.measure.language import steps
+from bench.numbers import enumerated
 from bench.runtimes.targets import Choice, default_threads
 from bench.scenarios import DEFAULT, LANGUAGE_DEFAULT, SCENARIOS, Scenario, find_scenario
 from bench.spec import AUTO, BATCH, Suite
@@ -197,7 +198,7 @@ def _idle_lengths(suite: Suite, cells: Sequence[PlannedCell]) -> Iterator[str]:
     for name, users in _LENGTHS.items():
         if getattr(suite, name) != Suite.model_fields[name].default and counts.isdisjoint(users):
             of = [row.name for row in SCENARIOS.built_in if row.counts in users]
-            yield f"--{name} has no effect: it is for language models in {', '.join(of)}."
+            yield f"--{name} has no effect: it is for language models in {enumerated(of)}."
 
 
 #: Which kinds of scenarios (`Scenario.counts`) have a length of the suite.

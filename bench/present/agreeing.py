@@ -12,6 +12,7 @@ from bench.numbers import (
     UNSTABLE,
     certain_bound,
     counted,
+    enumerated,
     is_unstable_ratio,
     printable,
     ratio,
@@ -64,7 +65,7 @@ def _joint(pairs: Sequence[Pair], *, whole: bool) -> str:
     first = pairs[0]
     targets = [printable(pair.target, limit=NAME_LIMIT) for pair in pairs]
     every = "both targets" if len(targets) == 2 else f"all {len(targets)} targets"
-    where = every if whole else _listed(targets)
+    where = every if whole else enumerated(targets)
     accuracy = _joint_accuracy([pair.accuracy for pair in pairs])
     times, doubt = _between([pair.speed for pair in pairs if pair.speed is not None])
     if doubt:
@@ -114,7 +115,3 @@ def _range(found: Sequence[Ratio]) -> str:
     ends = (min(found, key=lambda r: r.value), max(found, key=lambda r: r.value))
     low, high = (ratio_parts(*_numbers(r))[0] for r in ends)
     return low if low == high else f"{low} to {high}".replace(" ", TIED)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -7,7 +7,7 @@ import math
 from rich.text import Text
 
 from bench.judge.fidelity import Measure, Titled
-from bench.numbers import NAME_LIMIT, printable
+from bench.numbers import NAME_LIMIT, enumerated, printable
 from bench.present.columns import FIDELITY_COLUMNS
 from bench.present.deal import interval_row
 from bench.present.layout import Figure, Line, lay_out, wrap
@@ -83,14 +83,10 @@ def _effect_words(titled: Titled) -> str:
         return f"no difference in similarity from {control} was established on these examples"
     words = "more" if more else "less"
     said = f"on these examples it is {words} like the original than {control} is in "
-    said += _listed(more or less)
+    said += enumerated(more or less)
     if more and less:
-        said += f" and less so in {_listed(less)}"
+        said += f" and less so in {enumerated(less)}"
     return f"{said} (one control doesn't tell how much independent models differ)"
-
-
-def _listed(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _name(text: str | None) -> str:
