@@ -222,16 +222,16 @@ def cost_ratio(
     None where that can't be said."""
     if cost == "throughput":
         return time_ratio(both, lambda i: i.query_ns, confidence)
-    if both is None or not _in_turn(*both):
-        return time_ratio(both, lambda i: i.median_ns, confidence)
-    mine, theirs = in_turn(*({i.index: turns(i) for i in r.invocations} for r in both))
-    return _ratio(mine, theirs, confidence)
+    if both is not None and all(map(_has_rounds, both)) and both[0].group == both[1].group:
+        mine, theirs = in_turn(*({i.index: turns(i) for i in r.invocations} for r in both))
+        if len(mine) >= FEWEST_INVOCATIONS:  # else of other runs, or not measured in turn for long
+            return _ratio(mine, theirs, confidence)
+    return time_ratio(both, lambda i: i.median_ns, confidence)
 
 
-def _in_turn(mine: Record, theirs: Record) -> bool:
-    """Whether both have a figure, and of each of their processes what it took round by round."""
-    known = all(_has_figure(r) and all(i.round_ns for i in r.invocations) for r in (mine, theirs))
-    return known and mine.group == theirs.group
+def _has_rounds(record: Record) -> bool:
+    """Whether it has a figure, and of each process what it took round by round."""
+    return _has_figure(record) and all(one.round_ns for one in record.invocations)
 
 
 def _has_figure(record: Record) -> bool:

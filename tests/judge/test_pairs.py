@@ -121,6 +121,11 @@ def test_models_measured_in_turn_are_compared_round_by_round() -> None:
     apart = only_pair(records[0], elsewhere).speedup
     assert apart is not None
     assert apart.value != pytest.approx(3.0, rel=0.01)
+    later = (i.model_copy(update={"index": i.index + 3}) for i in records[1].invocations)
+    of_another_run = records[1].model_copy(update={"invocations": tuple(later)})
+    medians = only_pair(records[0], of_another_run).speedup
+    assert medians is not None, "one invocation in common makes no pairs"
+    assert not medians.paired
 
 
 def test_the_floors_are_compared_as_floors() -> None:
