@@ -37,7 +37,7 @@ from bench.stats.interval import (
     unpaired_ratio_interval,
 )
 from bench.stats.multiple import holm_adjusted, simultaneous_confidence
-from bench.stats.nested.pairing import Turns, in_turn
+from bench.stats.nested.pairing import Turns, ratios
 from bench.stats.stopping import FEWEST_TO_RANK, Ended, RankingRule, stopping_confidence
 from bench.stats.verdict import Verdict, decide, side, within_margin
 
@@ -219,9 +219,11 @@ def effect_of(
         common = sorted(typical[0].keys() & typical[1].keys())
         count, spent = _concluded(match, len(common), confidence, spent)
         typical, floors = ([_of(t, common[:count]) for t in both] for both in (typical, floors))
-        if measure == "latency":
-            typical = list(in_turn(*(_turns(one, common[:count]) for one in (match.a, match.b))))
-    p50, floor = (_stated(_ratio(both, paired, spent), confidence) for both in (typical, floors))
+    compared = typical
+    if paired and measure == "latency":
+        found = ratios(*(_turns(one, typical[0]) for one in (match.a, match.b)))
+        compared = [dict.fromkeys(found, 1.0), found]
+    p50, floor = (_stated(_ratio(both, paired, spent), confidence) for both in (compared, floors))
     verdict = decide(p50, floor, margin)
     drift = None if match.same_run or other_machine else _drift(match, confidence)
     relative = None if drift is None else _in_canaries(match, typical, confidence)
@@ -264,7 +266,7 @@ def _typical(one: Side, measure: Measure, same_group: bool) -> dict[int, float]:
     return _times(one.record, lambda i: i.query_ns / one.cell.batch)
 
 
-def _turns(one: Side, indices: Sequence[int]) -> dict[int, Turns]:
+def _turns(one: Side, indices: Collection[int]) -> dict[int, Turns]:
     assert one.record is not None
     return {i.index: turns(i) for i in one.record.invocations if i.index in indices}
 

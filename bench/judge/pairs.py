@@ -25,7 +25,7 @@ from bench.stats.interval import (
     ratio_interval,
     unpaired_ratio_interval,
 )
-from bench.stats.nested.pairing import in_turn
+from bench.stats.nested.pairing import ratios
 from bench.variants import DEFAULT
 
 Subject = tuple[str, str]  #: model and variant
@@ -223,9 +223,9 @@ def cost_ratio(
     if cost == "throughput":
         return time_ratio(both, lambda i: i.query_ns, confidence)
     if both is not None and all(map(_has_rounds, both)) and both[0].group == both[1].group:
-        mine, theirs = in_turn(*({i.index: turns(i) for i in r.invocations} for r in both))
-        if len(mine) >= FEWEST_INVOCATIONS:  # else of other runs, or not measured in turn for long
-            return _ratio(mine, theirs, confidence)
+        found = ratios(*({i.index: turns(i) for i in r.invocations} for r in both))
+        if len(found) >= FEWEST_INVOCATIONS:  # else of other runs, or not measured in turn for long
+            return _ratio(dict.fromkeys(found, 1.0), found, confidence)
     return time_ratio(both, lambda i: i.median_ns, confidence)
 
 

@@ -33,7 +33,8 @@ from bench.measure.member import (
     last_words,
     let_go,
 )
-from bench.measure.pace.spending import ROUNDS, Plan, Spending, takes_part
+from bench.measure.pace.rounds import takes_part
+from bench.measure.pace.spending import ROUNDS, Plan, Spending
 from bench.measure.pace.stops import P99, stops
 from bench.measure.starting import Room, start_members
 from bench.measure.state import CellState

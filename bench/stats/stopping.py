@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bench.stats.interval import Interval, ratio_interval, trimmed_mean_interval
 from bench.stats.multiple import pairwise_comparisons, simultaneous_confidence
-from bench.stats.nested.pairing import Turns, in_turn
+from bench.stats.nested.pairing import Turns, ratios
 from bench.stats.spending import geometric_looks, repeated_confidence
 from bench.stats.verdict import side, within_margin
 
@@ -115,7 +115,8 @@ class RankingRule:
         the invocation's index."""
         undecided: set[str] = set()
         for one, other in combinations(sorted(cells), 2):
-            if not self.settled(*in_turn(cells[one], cells[other])):
+            found = ratios(cells[one], cells[other])
+            if not self.settled(dict.fromkeys(found, 1.0), found):
                 undecided |= {one, other}
         return undecided
 

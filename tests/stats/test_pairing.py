@@ -13,10 +13,11 @@ from bench.stats.interval import ratio_interval
 from bench.stats.nested.pairing import (
     FEWEST_COMMON,
     Turns,
-    in_turn,
+    difference,
     log_ratio,
     midmean,
     pseudo_values,
+    ratios,
 )
 
 LOGS = st.lists(st.floats(-20, 20), min_size=1, max_size=40).map(np.array)
@@ -77,15 +78,15 @@ def test_the_other_way_round_is_the_inverse(
     assert log_ratio(a, b) == pytest.approx(-log_ratio(b, a), abs=1e-9)
 
 
-@given(ROUNDS, ROUNDS, TIMES, TIMES)
-def test_the_figures_of_a_pair_have_its_ratio_and_the_level_of_both(
-    mine: dict[int, float], theirs: dict[int, float], one: float, other: float
-) -> None:
-    a, b = Turns(one, mine), Turns(other, theirs)
-    first, second = in_turn({3: a, 4: a}, {3: b, 5: b})
-    assert first.keys() == second.keys() == {3}
-    assert math.log(second[3] / first[3]) == pytest.approx(log_ratio(a, b), abs=1e-9)
-    assert first[3] * second[3] == pytest.approx(one * other, rel=1e-9)
+def test_a_pair_has_a_ratio_in_each_generation_that_both_took_part_in() -> None:
+    a, b = Turns(2.0), Turns(3.0)
+    assert ratios({3: a, 4: a}, {3: b, 5: b}) == {3: pytest.approx(1.5)}
+
+
+@given(st.dictionaries(st.integers(0, 20), st.floats(-9, 9), min_size=1, max_size=12))
+def test_without_a_round_in_common_means_are_compared(rounds: dict[int, float]) -> None:
+    later = {number + 100: value + 1 for number, value in rounds.items()}
+    assert difference(later, rounds) == pytest.approx(1, abs=1e-9)
 
 
 def test_beside_a_busy_neighbour_the_interval_is_narrower_and_right_as_often() -> None:
@@ -102,8 +103,7 @@ def test_beside_a_busy_neighbour_the_interval_is_narrower_and_right_as_often() -
             {i: turns(list(np.exp(one)), math.exp(one.mean())) for i, one in enumerate(side)}
             for side in both
         ]
-        a, b = in_turn(*made)
-        found = ratio_interval(list(a.values()), list(b.values()))
+        found = ratio_interval(np.ones(5), list(ratios(*made).values()))
         covered.append(found.contains(truth))
         widths.append(found.relative_half_width)
         means = [[one.alone for one in side.values()] for side in made]

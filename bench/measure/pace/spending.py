@@ -4,7 +4,7 @@ The first generation begins with the same few rounds for all. What is seen of th
 of the processes in each generation, says how many rounds a process is worth (see
 `bench.stats.nested.allocation`): a cell that wanders from block to block gets many, one that
 doesn't few. The unit of an interval stays the process; pairs stay pairs, for cells with fewer
-rounds take part in rounds spread over the whole generation.
+rounds take part in rounds of those with more (`bench.measure.pace.rounds`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from bench.measure.beats import Beat
 from bench.measure.pace.stops import P99, ranking_rule, rivals
 from bench.measure.state import CellState
-from bench.record.block import Block, block_medians, representative
+from bench.record.block import Block, representative, round_medians
 from bench.spec import DECENT, Suite
 from bench.stats.nested.allocation import Asked, Costs, half_width, longer_blocks, rounds_worth
 from bench.stats.nested.components import (
@@ -29,7 +29,7 @@ from bench.stats.nested.components import (
     estimate,
     intraclass_of,
 )
-from bench.stats.nested.pairing import Logs, midmean
+from bench.stats.nested.pairing import Logs, Rounds, difference
 from bench.stats.percentile import minimum_samples
 from bench.stats.spending import geometric_looks
 from bench.stats.stopping import stopping_confidence
@@ -46,10 +46,16 @@ MANY = 2
 class Learned:
     """What is known of one cell's blocks."""
 
-    medians: list[Logs] = field(default_factory=list)  #: of each process's blocks, as logarithms
+    #: of each process: the median of its block in each round, as a logarithm
+    rounds: list[Rounds] = field(default_factory=list)
     calls: list[float] = field(default_factory=list)  #: variance of a median by its calls
     block_s: float = 0.0  #: what the last block took, all that is not timed included
     timed_s: float = 0.0  #: of that in timed calls
+
+    @property
+    def medians(self) -> list[Logs]:
+        """Those of each process."""
+        return [np.array(list(each.values())) for each in self.rounds]
 
     def with_blocks(self, blocks: Sequence[Block]) -> Learned:
         """The same with one more process."""
@@ -58,7 +64,7 @@ class Learned:
         timed_s = float(np.mean([block.latency_ns.sum() for block in taken])) / 1e9
         return replace(
             self,
-            medians=[*self.medians, np.log(block_medians(blocks))],
+            rounds=[*self.rounds, {n: math.log(ns) for n, ns in round_medians(blocks).items()}],
             calls=[*self.calls, variance],
             timed_s=timed_s,
         )
@@ -159,7 +165,8 @@ class Spending:
         if self.suite.goal != "rank" or len(names) == 1:
             found.append(estimate(alone[place], calls, intraclass_of(alone)))
         if len(names) > 1:
-            against = [against_others(alone, each) for each in range(len(names))]
+            rounds = [known[name].rounds for name in names]
+            against = [against_others(rounds, each) for each in range(len(names))]
             found.append(estimate(against[place], calls, intraclass_of(against)))
         return found
 
@@ -176,7 +183,7 @@ class Spending:
         found: dict[str, Asked] = {}
         for others in rivals(states):
             rule = ranking_rule(len(others), suite)
-            levels = {s.cell.id: known[s.cell.id].medians for s in others if s.cell.id in known}
+            levels = {s.cell.id: known[s.cell.id].rounds for s in others if s.cell.id in known}
             for cell_id, mine in levels.items():
                 gaps = [_gap(mine, theirs) for other, theirs in levels.items() if other != cell_id]
                 width = min([_to_show(gap, suite.margin) for gap in gaps], default=suite.margin)
@@ -184,23 +191,13 @@ class Spending:
         return {cell_id: found[cell_id] for cell_id in known}
 
 
-def _gap(mine: Sequence[Logs], theirs: Sequence[Logs]) -> float:
+def _gap(mine: Sequence[Rounds], theirs: Sequence[Rounds]) -> float:
     """How far apart two cells are, as a logarithm, by the processes that both have last."""
-    common = min(len(mine), len(theirs))
-    gaps = []
-    for a, b in zip(mine[-common:], theirs[-common:], strict=True):
-        rounds = min(len(a), len(b))
-        gaps.append(midmean(a[:rounds] - b[:rounds]))
-    return abs(float(np.mean(gaps)))
+    last = min(len(mine), len(theirs))
+    both = zip(mine[-last:], theirs[-last:], strict=True)
+    return abs(float(np.mean([difference(a, b) for a, b in both])))
 
 
 def _to_show(gap: float, margin: float) -> float:
     """The half-width that shows that a gap is one, or that it is smaller than the margin."""
     return gap if gap > margin else max(margin - gap, margin / 4)
-
-
-def takes_part(number: int, wanted: int, total: int) -> bool:
-    """Whether a cell that wants so many of ``total`` rounds takes part in this one: spread evenly,
-    so that what drifts hits it as it hits the others."""
-    wanted = max(0, wanted)
-    return (number + 1) * wanted // total > number * wanted // total

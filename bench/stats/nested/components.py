@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.stats.nested.pairing import Logs, pseudo_values
+from bench.stats.nested.pairing import Logs, Rounds, pseudo_values
 
 #: Processes weigh as much as so many degrees of freedom of their own cell's when cells are pooled:
 #: a variance of one degree is off by a factor of 4 in half of the cases. Our choice.
@@ -118,16 +118,17 @@ def error_by_blocks(medians: Sequence[Logs]) -> float:
     return spread * math.sqrt(float(np.mean([1 / len(blocks) for blocks in several])))
 
 
-def against_others(cells: Sequence[Sequence[Logs]], place: int) -> list[Logs]:
+def against_others(cells: Sequence[Sequence[Rounds]], place: int) -> list[Logs]:
     """The blocks of one cell less the mean of the others' in the same round: what is left in
     ratios once that which hit all alike has cancelled, and the ends are left out as
     `bench.stats.nested.pairing` does. Only processes and rounds that all have."""
     found = []
     for process in zip(*cells, strict=False):
-        rounds = min(len(blocks) for blocks in process)
-        others = [b[:rounds] for position, b in enumerate(process) if position != place]
-        if rounds and others:
-            found.append(pseudo_values(process[place][:rounds] - np.mean(others, axis=0)))
+        common = sorted(set(process[0]).intersection(*process[1:]))
+        logs = np.array([[blocks[number] for number in common] for blocks in process])
+        others = np.delete(logs, place, axis=0)
+        if common and len(others):
+            found.append(pseudo_values(logs[place] - others.mean(axis=0)))
     return found
 
 

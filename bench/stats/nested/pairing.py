@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Logs = NDArray[np.float64]
+Rounds = Mapping[int, float]  #: by the number of the round: the logarithm of a block's median
 
 #: Share of the rounds left out at either end: the midmean (Tukey 1977, "Exploratory data
 #: analysis"). `python tests/proofs pairs` prints what it leaves of the spread of ratios.
@@ -33,25 +34,25 @@ class Turns:
     rounds: Mapping[int, float] = field(default_factory=dict)
 
 
-def in_turn(
-    a: Mapping[int, Turns], b: Mapping[int, Turns]
-) -> tuple[dict[int, float], dict[int, float]]:
-    """Figures of two cells for the generations that both took part in: their ratio is that of the
-    rounds, and their geometric mean that of the figures that the processes have alone."""
-    found: tuple[dict[int, float], dict[int, float]] = ({}, {})
-    for index in sorted(a.keys() & b.keys()):
-        level = (math.log(a[index].alone) + math.log(b[index].alone)) / 2
-        half = log_ratio(a[index], b[index]) / 2
-        found[0][index], found[1][index] = math.exp(level - half), math.exp(level + half)
-    return found
+def ratios(a: Mapping[int, Turns], b: Mapping[int, Turns]) -> dict[int, float]:
+    """B over A in each generation that both took part in."""
+    return {index: math.exp(log_ratio(a[index], b[index])) for index in sorted(a.keys() & b.keys())}
 
 
 def log_ratio(a: Turns, b: Turns) -> float:
     """The logarithm of B over A: of the rounds that both have, where these are enough."""
-    common = sorted(a.rounds.keys() & b.rounds.keys())
-    if len(common) < FEWEST_COMMON:
+    if len(a.rounds.keys() & b.rounds.keys()) < FEWEST_COMMON:
         return math.log(b.alone / a.alone)
-    return midmean(np.log([b.rounds[r] / a.rounds[r] for r in common]))
+    mine, theirs = ({n: math.log(ns) for n, ns in one.rounds.items()} for one in (a, b))
+    return difference(theirs, mine)
+
+
+def difference(a: Rounds, b: Rounds) -> float:
+    """A less B: the midmean over the rounds that both have; without any, that of the means."""
+    common = a.keys() & b.keys()
+    if not common:
+        return float(np.mean(list(a.values())) - np.mean(list(b.values())))
+    return midmean(np.array([a[number] - b[number] for number in sorted(common)]))
 
 
 def midmean(values: Logs) -> float:
