@@ -21,8 +21,8 @@ def draws(folder: Path, *stored: int) -> list[float]:
     taken = [an_invocation(index, 1e6, planned.cell) for index in stored]
     kept: Any = SimpleNamespace(invocations=taken) if stored else None
     outcome: Any = SimpleNamespace(records=[])
-    store: Any = None
-    measuring = Measuring(OpenRun(prepared, store, kept, store, outcome))
+    store: Any = SimpleNamespace(keeps_raw=True)
+    measuring = Measuring(OpenRun(prepared, store, kept, None, outcome))
     return list(measuring._context(planned).rng.random(5))
 
 
