@@ -10,7 +10,7 @@ from importlib import metadata
 
 from bench.backend import Backend
 from bench.capabilities import Declaration, ReferenceRole, declaration
-from bench.discover import backend_entry_points, load_backend
+from bench.discover import backend_entry_points, load_object
 from bench.errors import BenchError
 
 #: The distributions that decide what any figure means, whatever measured it.
@@ -96,9 +96,9 @@ def versioned_distributions() -> tuple[str, ...]:
 
 def _declared() -> Iterator[tuple[str, type[Backend], Declaration]]:
     """Each installed backend; one that can't be imported says so when it is asked for."""
-    for name in backend_entry_points():
+    for name, reference in backend_entry_points().items():
         with contextlib.suppress(BenchError):
-            adapter = load_backend(name)
+            adapter = load_object("backend", name, reference)
             yield name, adapter, declaration(adapter)
 
 

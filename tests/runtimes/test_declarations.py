@@ -37,14 +37,14 @@ class Silent:
 def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     backends = {"second": Second, "silent": Silent, "broken": None, "first": First}
 
-    def load(name: str) -> type:
+    def load(noun: str, name: str, reference: str) -> type:
         found = backends[name]
         if found is None:
             raise Unavailable("it can't be imported")
         return found
 
     monkeypatch.setattr(declarations, "backend_entry_points", lambda: dict.fromkeys(backends, ""))
-    monkeypatch.setattr(declarations, "load_backend", load)
+    monkeypatch.setattr(declarations, "load_object", load)
     reference_backends.cache_clear()
     yield
     reference_backends.cache_clear()
