@@ -182,9 +182,10 @@ def _read(reading: int, pid: int, size: int) -> bytes | None:
     """So many bytes; None where the process ended before. A process of its own may keep the pipe
     open, so the end of the pipe is not waited for."""
     found = bytearray()
+    waiting = select.poll()  # `select.select` takes no number above 1023
+    waiting.register(reading, select.POLLIN)
     while len(found) < size:
-        ready, _, _ = select.select([reading], [], [], _LOOK_S)
-        if not ready:
+        if not waiting.poll(1000 * _LOOK_S):
             if _ended(pid):
                 return None
             continue

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from high_numbers import high_numbers
 
 from bench import guest
 from bench.apart import apart, tell
@@ -234,3 +235,8 @@ def test_what_was_garbage_before_is_not_torn_down_in_the_copy() -> None:
         assert apart("net.py:net", gc.collect) >= 0
     finally:
         gc.enable()
+
+
+def test_a_value_comes_back_through_a_pipe_of_a_high_number() -> None:
+    with high_numbers():
+        assert apart("it", lambda: 7) == 7

@@ -118,8 +118,11 @@ class Server:
         os.set_blocking(wake_write, False)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        waiting = select.poll()  # the scheduler's number of the socket may be above 1023
+        for descriptor in (self.control.fileno(), wake_read):
+            waiting.register(descriptor, select.POLLIN)
         while True:
-            ready, _, _ = select.select([self.control.fileno(), wake_read], [], [])
+            ready = [descriptor for descriptor, _ in waiting.poll()]
             if wake_read in ready:
                 os.read(wake_read, 4096)
                 self.reap()

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from high_numbers import high_numbers
 
 from bench.backend import Device, ModelFile, Options
 from bench.errors import BenchError, OutOfMemory, WorkerCrashed, WorkerTimeout
@@ -152,12 +153,18 @@ def test_a_process_is_ended_once_for_its_number_may_be_anothers_then(
 ) -> None:
     worker.end()
     _wait_until_gone(worker.pid)
-    monkeypatch.setattr(client, "end_group", lambda pid: pytest.fail("it is ended again"))
+    for name in ("end_group", "end_all", "descendants"):
+        monkeypatch.setattr(client, name, lambda pids: pytest.fail("it is ended again"))
     worker.kill()
     worker.end()
 
 
 # -- a channel that is of no more use -------------------------------------------------------------
+
+
+def test_a_worker_answers_through_a_channel_of_a_high_number(processes: Launcher) -> None:
+    with high_numbers():
+        assert processes.worker(CANARY_RUNTIME, 1).load(*LOAD).load_ns > 0
 
 
 def test_an_interrupted_worker_is_killed_and_never_talked_to_again(
