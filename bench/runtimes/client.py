@@ -313,6 +313,8 @@ class Worker:
 
     def end(self) -> None:
         """Close the session, then the process and what it started; never raises."""
+        if self._killed:  # its number may be another process's by now, and so its family
+            return
         family = descendants(self.pid)
         try:
             self.timeout_s = min(self.timeout_s, 10.0)
