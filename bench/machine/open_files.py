@@ -10,29 +10,45 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 LARGEST_READ = 1 << 16
 #: Numbers of open files below this share of the limit are kept for reading again; the others are
 #: for all else that a run opens. Our choice.
 KEPT_SHARE = 0.5
+#: Files that a run may have open: one for each of some hundred threads of some hundred workers. Our
+#: choice; where the system allows 10^9, as in containers, programs that close all that they might
+#: have inherited would take minutes to start.
+_ENOUGH = 65_536
 #: What macOS allows at most where its hard limit says "unlimited": OPEN_MAX of <sys/syslimits.h>.
 _OPEN_MAX = 10_240
 
 
-def raise_limit() -> None:
-    """Let this process open as many files as it may ask for, where the system has such a limit."""
+@contextlib.contextmanager
+def raised_limit() -> Iterator[None]:
+    """Let this process open as many files as a run needs and the system allows, and in the end as
+    many as before."""
     try:
         import resource  # resource: not on Windows
     except ImportError:
+        yield
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft in (hard, resource.RLIM_INFINITY):
+    unlimited = resource.RLIM_INFINITY
+    enough = _ENOUGH if hard == unlimited else min(hard, _ENOUGH)
+    if soft == unlimited or soft >= enough:
+        yield
         return
-    for most in (hard, _OPEN_MAX):
+    for most in (enough, min(enough, _OPEN_MAX)):
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-            return
+            break
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def limit() -> float:

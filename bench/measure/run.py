@@ -14,7 +14,7 @@ from bench.cards.catalog import wherever
 from bench.errors import BenchError
 from bench.machine.commit import commit_of
 from bench.machine.facts import machine_facts
-from bench.machine.open_files import raise_limit
+from bench.machine.open_files import raised_limit
 from bench.measure.listener import Listener
 from bench.measure.measuring import Measuring, OpenRun, Outcome, now
 from bench.measure.prepare import Prepared
@@ -132,14 +132,14 @@ def carry_out(
 ) -> Outcome:
     """Measure what a plan has and a run has not; the store is closed. ``keeps_partial``: after an
     interrupt the cells that were being measured have records of what was measured of them."""
-    raise_limit()  # one file for each thread of each worker is watched
     finished = [record for record in stored.records if not record.partial] if stored else []
     outcome = Outcome(store.path, prepared.account, finished)
     # From here on the workers' output stays with the run.
     prepared.launcher.logs = store.logs
     measuring = measurer(OpenRun(prepared, store, stored, listener, outcome))
     try:
-        with measuring.cpus:
+        # One file for each thread of each worker is watched.
+        with raised_limit(), measuring.cpus:
             measuring.run()
     except KeyboardInterrupt:
         # What was measured is on the disk already; the workers end with the launcher.

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench.machine.open_files import KEPT_SHARE, OpenFiles, limit, raise_limit
+from bench.machine.open_files import KEPT_SHARE, OpenFiles, limit, raised_limit
 
 needs_limits = pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
 
@@ -97,22 +97,26 @@ class Limits(SimpleNamespace):
         (4096, 4096, 4096, 4096),
         (256, -1, 10_240, 10_240),  # macOS
         (1024, 4096, 1024, 1024),  # a sandbox that lets nothing be changed
+        (1024, 10**9, 10**9, 65_536),  # a container
+        (1024, -1, 10**9, 65_536),
+        (10**6, 10**9, 10**9, 10**6),  # somebody wanted it so
     ],
 )
-def test_as_many_files_may_be_opened_as_the_process_may_ask_for(
+def test_as_many_files_may_be_opened_as_a_run_needs_and_the_process_may_ask_for(
     soft: int, hard: int, most: int, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits = Limits(soft=soft, hard=hard, most=most)
     monkeypatch.setitem(sys.modules, "resource", limits)
-    raise_limit()
-    assert limits.soft == after
-    assert limit() == after
-    assert OpenFiles().most == KEPT_SHARE * after
+    with raised_limit():
+        assert limits.soft == after
+        assert limit() == after
+        assert OpenFiles().most == KEPT_SHARE * after
+    assert limits.soft == soft, "who measured through the API goes on with its own"
 
 
 @needs_limits
 def test_without_a_limit_all_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     for absent in (None, Limits(soft=-1, hard=-1, most=-1)):
         monkeypatch.setitem(sys.modules, "resource", absent)
-        raise_limit()
-        assert limit() == float("inf")
+        with raised_limit():
+            assert limit() == float("inf")

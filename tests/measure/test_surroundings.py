@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -119,13 +120,20 @@ def test_workers_that_are_pinned_to_nothing_may_run_where_the_harness_does_not(
 def test_a_run_may_open_as_many_files_as_it_may_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A watcher has one for each thread of a worker."""
     done: list[str] = []
-    monkeypatch.setattr(run, "raise_limit", lambda: done.append("raised"))
+
+    @contextmanager
+    def raised() -> Iterator[None]:
+        done.append("raised")
+        yield
+        done.append("as before")
+
+    monkeypatch.setattr(run, "raised_limit", raised)
     measuring = SimpleNamespace(cpus=nullcontext(), run=lambda: done.append("measured"))
     prepared: Any = SimpleNamespace(launcher=SimpleNamespace(logs=None), account=None)
     store: Any = SimpleNamespace(path=Path("here"), logs=Path("here/logs"), close=lambda: None)
     measurer: Any = lambda opened: measuring  # noqa: E731
     run.carry_out(prepared, store, None, QuietProgress(), measurer)
-    assert done == ["raised", "measured"]
+    assert done == ["raised", "measured", "as before"]
 
 
 def test_an_environment_that_can_not_tell_its_packages_leaves_no_worker() -> None:
