@@ -8,6 +8,7 @@ follows from those alone is then taken as it was published, and told (`Derived.t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -91,6 +92,8 @@ def invocations_used(run: StoredRun) -> set[tuple[str, int | None]]:
 
 #: What only the worker of an invocation tells of it.
 _UNTIMED = set(Invocation.model_fields) - set(TIMED) - {"cell_id", "index"}
+#: What invocations of an older bench lack, although it follows from their samples.
+_LATER_FIELDS = ("typical_block_ns", "round_ns")
 #: What only a record tells of a cell whose facts were not kept.
 _KEPT_IN_RECORDS = ("parity", "placement.nodes", "placement.time_share")
 
@@ -170,12 +173,7 @@ class _Derivation:
         self.measured, self.canaries = read_blocks(self.run.path)
         self.raw: RawFacts = read_raw(self.run)
         self.problems += self.raw.skipped
-        # An older bench didn't have them, in all of the run or nowhere.
-        self._absent = {
-            name: None
-            for name in ("typical_block_ns", "round_ns")
-            if all(getattr(one, name) is None for one in self.run.invocations)
-        }
+        self._first = {name: self._first_with(name) for name in _LATER_FIELDS}
         self._judged: dict[tuple[str, str], Judged] = {}
 
     def invocation(self, one: Invocation) -> Invocation:
@@ -192,7 +190,19 @@ class _Derivation:
             again = one.model_copy(update=timed(blocks, canary_ns))
         else:
             again = invocation(told, blocks, canary_ns)
-        return again.model_copy(update=self._absent)
+        # An older bench kept no such field, and a newer one that resumed the run left it so.
+        # From the first generation that has the field, all have it.
+        lacks = [
+            name
+            for name, first in self._first.items()
+            if getattr(one, name) is None and one.index < first
+        ]
+        return again.model_copy(update=dict.fromkeys(lacks))
+
+    def _first_with(self, name: str) -> float:
+        """The first generation of which an invocation has a field; infinite where none has."""
+        having = [one.index for one in self.run.invocations if getattr(one, name) is not None]
+        return min(having, default=math.inf)
 
     def record(self, record: Record, invocations: Sequence[Invocation]) -> Record:
         if record.foreign is not None:  # another tool's figures; it says how it came by them

@@ -407,3 +407,29 @@ def test_the_canary_of_an_invocation_is_derived_from_its_own_samples(
     assert [one.canary_ns for one in again.run.invocations] == [
         one.canary_ns for one in stored.invocations
     ]
+
+
+@pytest.mark.parametrize("name", ["typical_block_ns", "round_ns"])
+@pytest.mark.parametrize("older", [0, 1, 2, GENERATIONS], ids=lambda n: f"{n} generations")
+def test_what_an_older_bench_did_not_keep_is_not_asked_of_it_when_the_run_was_gone_on_with(
+    name: str, older: int, run: Path
+) -> None:
+    stored = read_run(run)
+    kept = [
+        one.model_copy(update={name: None}) if one.index < older else one
+        for one in stored.invocations
+    ]
+    again = derived(replace(stored, invocations=kept)).run
+    assert [getattr(one, name) for one in again.invocations] == [getattr(one, name) for one in kept]
+    assert any(getattr(one, name) for one in kept) == (older < GENERATIONS)
+
+
+@pytest.mark.parametrize("name", ["typical_block_ns", "round_ns"])
+def test_a_field_that_was_taken_out_of_a_newer_invocation_is_found(name: str, run: Path) -> None:
+    stored = read_run(run)
+    place, last = max(enumerate(stored.invocations), key=lambda pair: pair[1].index)
+    assert last.index > 0
+    without = list(stored.invocations)
+    without[place] = last.model_copy(update={name: None})
+    again = derived(replace(stored, invocations=without)).run
+    assert getattr(again.invocations[place], name) == getattr(last, name) is not None
