@@ -37,6 +37,7 @@ from bench.measure.prepare import Prepared
 from bench.measure.profiled import profiled_placement
 from bench.measure.reference import References, SecondLook, numeric
 from bench.measure.scoring import Score, Turn, in_turns, prediction_name, score, stored_score
+from bench.measure.starting import Room
 from bench.measure.state import CellState
 from bench.measure.static_form import in_static_form
 from bench.measure.sweep import next_cells
@@ -114,6 +115,7 @@ class Measuring:
         taken = [one.index for one in stored.invocations] if stored is not None else []
         # Of all cells: the samples of a generation are one file, and a new one must not replace it.
         self._first_generation = max(taken, default=-1) + 1
+        self._room: Room | None = None  #: what is known of the workers of the group under way
         cells = prepared.plan.cells
         self.cpus = Cores(
             {planned.cores for planned in cells}, near={planned.near_cpus for planned in cells}
@@ -181,6 +183,7 @@ class Measuring:
             and not self._refused_as_too_big(p)
             and not self._refused_as_foretold(p)
         ]
+        self._room = None
         with contextlib.ExitStack() as held:
             there = [p for p in fitting if self._has_inputs(p, held)]
             for name in names_to_fill(there):
@@ -206,7 +209,7 @@ class Measuring:
             return
         self.forecaster.energy.began(len(cells))
         context = self._context(cells[0])
-        metered = EnergyPass(cells, context, self._first_energy_round())
+        metered = EnergyPass(cells, context, self._first_energy_round(), self._room)
         with self.account.metering():
             found = metered.run(self.forecaster.rounds, self._took_a_round)
         if found:
@@ -296,7 +299,9 @@ class Measuring:
             name = f"{cell.scenario} batch {cell.batch}"
             kind = group_class(cell)
             self._under_way = real
-            kind(name, real, self._context(real[0].planned, allowance)).run()
+            group = kind(name, real, self._context(real[0].planned, allowance))
+            self._room = group.room
+            group.run()
 
     def keep_partial(self) -> None:
         """After an interrupt: records of the cells that were being measured, from what is on the

@@ -43,9 +43,13 @@ class DeviceRoom:
     largest_bytes: int  #: what a worker takes of it, at most
     bound: bool  #: `largest_bytes` may be others' in part: one worker alone told it
 
-    def holds(self, models_bytes: Sequence[int]) -> bool:
-        """Whether workers fit beside each other that take so much for their models at least."""
-        return self.free_bytes >= sum(max(self.largest_bytes, each) for each in models_bytes)
+    def holds(self, at_least_bytes: Sequence[int]) -> bool:
+        """Whether workers fit beside each other that take so much each, at least."""
+        return self.free_bytes >= sum(max(self.largest_bytes, each) for each in at_least_bytes)
+
+
+#: What workers hold much the same of: a device, and a model's file by its content and variant.
+Loaded = tuple[str, str, str]
 
 
 @dataclass
@@ -53,6 +57,7 @@ class Room:
     """What workers take, as those that started before told, and whether another fits."""
 
     grown_bytes: dict[str, int] = field(default_factory=dict)  #: by cell
+    of_file: dict[Loaded, int] = field(default_factory=dict)  #: the most of them
     devices: dict[str, DeviceRoom] = field(default_factory=dict)
 
     def emptied(self) -> None:
@@ -63,6 +68,8 @@ class Room:
     def learn(self, member: Member, *, alone: bool) -> None:
         """What a worker took; ``alone``: no other started on its device meanwhile."""
         self.grown_bytes[member.state.cell.id] = member.grown_bytes
+        loaded = loaded_by(member.state)
+        self.of_file[loaded] = max(member.grown_bytes, self.of_file.get(loaded, 0))
         name, told = device_of(member.state), member.device_memory
         if told is None or told.free_bytes is None or told.total_bytes is None:
             return
@@ -87,19 +94,17 @@ class Room:
     def _in_memory(self, state: CellState, starting: Sequence[CellState]) -> bool:
         if not self.grown_bytes:
             return False
-        largest = max(self.grown_bytes.values())
         if not starting:
-            return memory.room_for_another(max(largest, self._by_model(state)))
-        needed = (
-            max(_TWICE * self.grown_bytes.get(s.cell.id, largest), self._by_model(s))
-            for s in (*starting, state)
-        )
-        return memory.room_for_another(sum(needed))
+            return memory.room_for_another(self._size(state))
+        return memory.room_for_another(sum(_TWICE * self._size(s) for s in (*starting, state)))
 
-    def _by_model(self, state: CellState) -> int:
-        """What a worker takes at least of which nothing is known but its model's files; 0 where
-        more is known."""
-        return 0 if state.cell.id in self.grown_bytes else _TWICE * state.cell.model.file_bytes
+    def _size(self, state: CellState) -> int:
+        """What the cell's worker takes: what one of it, or else of the same file, told; where none
+        has, what the largest did, or the model's file if that is more."""
+        told = self.grown_bytes.get(state.cell.id, self.of_file.get(loaded_by(state)))
+        if told is not None:
+            return told
+        return max(*self.grown_bytes.values(), state.cell.model.file_bytes)
 
     def _on_device(self, state: CellState, starting: Sequence[CellState]) -> bool:
         name = device_of(state)
@@ -111,13 +116,23 @@ class Room:
             return not beside
         if known.bound and not beside:
             return True
-        return known.holds([self._by_model(one) for one in (*beside, state)])
+        times = _TWICE if beside else 1
+        return known.holds([times * self._unseen_file(one) for one in (*beside, state)])
+
+    def _unseen_file(self, state: CellState) -> int:
+        """The size of the cell's model, of which no worker on its device has told what it takes."""
+        return 0 if loaded_by(state) in self.of_file else state.cell.model.file_bytes
 
 
 def device_of(state: CellState) -> str:
     """The id of the cell's device."""
     device = state.planned.choice.device
     return "" if device is None else device.id
+
+
+def loaded_by(state: CellState) -> Loaded:
+    """What the cell's worker loads, and where."""
+    return device_of(state), state.cell.model.sha256, state.cell.variant
 
 
 def starting_order(order: Sequence[CellState]) -> list[CellState]:

@@ -109,6 +109,9 @@ def test_a_budget_that_does_not_hold_the_fewest_windows_is_told_with_what_would(
 # -- a run ----------------------------------------------------------------------------------------
 
 
+ROOM = "what workers take"
+
+
 class Run(Measuring):
     """A run on a clock of its own, in which a group takes all of its time and a window what it has
     to; ``slow``: times as long."""
@@ -139,7 +142,8 @@ class Run(Measuring):
         monkeypatch.setattr(measuring, "next_cells", lambda plan, records: [])
 
     def energy_pass(self, slow: float) -> Any:
-        def made(cells: Sequence[PlannedCell], *_: Any) -> Any:
+        def made(cells: Sequence[PlannedCell], context: Any, first: int, room: Any) -> Any:
+            assert room == ROOM, "what the group learned of its workers is known to the pass"
             seconds = TURN_S * (len(cells) + 2) + INVOCATION_S * len(cells)
             return SimpleNamespace(run=partial(run, slow * seconds))
 
@@ -167,7 +171,7 @@ class Run(Measuring):
                 for s in states
             ]
 
-        return SimpleNamespace(run=run)
+        return SimpleNamespace(run=run, room=ROOM)
 
     def _context(self, planned: Any, allowance: Any = None) -> Any:
         return allowance

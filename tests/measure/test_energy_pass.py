@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -212,6 +213,31 @@ def test_workers_of_a_round_start_side_by_side_and_nothing_is_measured_meanwhile
     for last in in_turn:
         assert [words.partition(" ")[2] for words in last] == ["started"] * 3 + ["warmed up"] * 3
     assert stage.context.account.starting_s > 0
+
+
+def test_what_memory_does_not_hold_beside_others_has_a_round_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = Stage(monkeypatch)
+    cells = [planned("one"), planned("two")]
+    monkeypatch.setattr(memory, "spare_bytes", lambda: -1)
+    assert stage.run(*cells)
+    assert stage.notes == []
+    measured = [[w.cell_id for w in windows if w.cell_id != IDLE] for windows in stage.rounds]
+    assert all(len(one) == 1 for one in measured)
+    assert Counter(cell_id for (cell_id,) in measured) == {p.cell.id: 3 for p in cells}
+    assert [windows[0].index for windows in stage.rounds] == list(range(4, 10))
+
+
+def test_a_cell_that_failed_is_told_once_a_round_and_not_in_those_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = Stage(monkeypatch)
+    cells = [planned("one"), planned("two"), planned("three")]
+    stage.fails = {"three": BenchError("no such kernel")}
+    monkeypatch.setattr(memory, "spare_bytes", lambda: -1)
+    assert stage.run(*cells)
+    assert sum(bool(w.failed) for windows in stage.rounds for w in windows) == 3
 
 
 def test_calls_that_raise_the_clock_count_as_queries(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -260,12 +260,13 @@ def test_as_many_start_at_once_as_memory_holds_twice(
 
 def of_size(file_bytes: int, name: str) -> PlannedCell:
     made = planned(name)
-    model = made.cell.model.model_copy(update={"file_bytes": file_bytes})
+    of_its_own = {"file_bytes": file_bytes, "sha256": f"{file_bytes:064x}"}
+    model = made.cell.model.model_copy(update=of_its_own)
     return replace(made, cell=made.cell.model_copy(update={"model": model}))
 
 
-def accelerated(name: str) -> PlannedCell:
-    made = of_size(20, name)
+def accelerated(name: str, file_bytes: int = 20) -> PlannedCell:
+    made = of_size(file_bytes, name)
     choice = replace(made.choice, device=Device("gpu:0", "", ""))
     return replace(made, choice=choice)
 
@@ -273,8 +274,8 @@ def accelerated(name: str) -> PlannedCell:
 class OnADevice(SlowToLoad):
     """Workers of an accelerator that holds ``total`` bytes, of which each takes 100."""
 
-    def __init__(self, total: int, others: int = 0) -> None:
-        super().__init__(NAMES, at_once=4, cells=accelerated)
+    def __init__(self, total: int, others: int = 0, file_bytes: int = 20) -> None:
+        super().__init__(NAMES, at_once=4, cells=lambda name: accelerated(name, file_bytes))
         self.clock.expected = 1
         self.total, self.others, self.most = total, others, 0
 
@@ -306,6 +307,12 @@ def test_no_more_workers_are_on_a_device_than_its_memory_holds(
     assert len(bench.finished) == 4
     assert not any(state.failure for state in bench.states)
     assert bench.most == most
+
+
+def test_what_a_worker_took_of_a_device_counts_and_not_the_size_of_its_file() -> None:
+    bench = OnADevice(10_000, file_bytes=6000)
+    bench.run()
+    assert bench.most == 4
 
 
 class Filling(SlowToLoad):
@@ -345,14 +352,20 @@ class Filling(SlowToLoad):
         return {s.planned.choice.target.backend: s.group[-1] for s in self.states}
 
 
+def only_b_unknown(bench: Bench) -> Room:
+    room = Room()
+    room.grown_bytes = {s.cell.id: 50 for s in bench.states if s.cell.target != "b:cpu"}
+    return room
+
+
 def test_a_cell_of_which_nothing_is_known_is_sized_by_its_models_files(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Read and compiled it takes twice that, whatever others took."""
-    bench = Filling(10_000, a=20, b=3000, d=20)
+    """It takes that at least, whatever others took."""
+    bench = Filling(10_000, a=20, b=6000, d=20)
     monkeypatch.setattr(memory, "spare_bytes", lambda: 5000)
     made = Group("single-stream batch 1", bench.states, bench.context)
-    made.room.grown_bytes = {s.cell.id: 50 for s in bench.states if s.cell.target != "b:cpu"}
+    made.room = only_b_unknown(bench)
     made.run()
     assert bench.failures() == {}
     parts = bench.parts()
@@ -362,13 +375,44 @@ def test_a_cell_of_which_nothing_is_known_is_sized_by_its_models_files(
 def test_who_fits_is_not_left_out_with_one_before_it_that_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    bench = Filling(10_000, a=20, b=3000, d=20)
+    bench = Filling(10_000, a=20, b=6000, d=20)
     monkeypatch.setattr(memory, "spare_bytes", lambda: 5000)
-    room = Room()
-    room.grown_bytes = {s.cell.id: 50 for s in bench.states if s.cell.target != "b:cpu"}
-    found = start_members(bench.states, bench.context, room)
+    found = start_members(bench.states, bench.context, only_b_unknown(bench))
     assert [one.state.cell.target for one in found.members] == ["a:cpu", "d:cpu"]
     assert [state.cell.target for state in found.without_room] == ["b:cpu"]
+
+
+def test_who_starts_alone_needs_memory_for_its_model_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A model may be held twice while it is compiled, so beside others that start it waits."""
+    bench = Filling(10_000, a=20, b=3000, d=20)
+    monkeypatch.setattr(memory, "spare_bytes", lambda: 5000)
+    found = start_members(bench.states, bench.context, only_b_unknown(bench))
+    assert len(found.members) == 3
+    assert {"b"} in bench.loading
+
+
+@pytest.mark.parametrize("known", ["the first of its file", "the cell, in another generation"])
+def test_a_size_that_was_told_counts_and_not_that_of_the_file_or_of_the_largest(
+    known: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both of one model, of which each worker takes 50, fit in 60 behind a larger one."""
+    monkeypatch.setattr(memory, "spare_bytes", lambda: 60)
+    bench = Filling(10_000, a=3000, b=3000)
+    room = Room()
+    room.grown_bytes = {"another": 3000}
+    if known.startswith("the cell"):
+        room.grown_bytes |= {state.cell.id: 50 for state in bench.states}
+    found = start_members(bench.states, bench.context, room)
+    assert found.without_room == []
+
+
+def test_what_a_worker_on_another_device_told_says_nothing_of_this_one() -> None:
+    """The host's part of a model that is on an accelerator is small."""
+    here, there = Bench({"a": 1e5}, suite()).states[0], OnADevice(10_000).states[0]
+    assert here.cell.model.name == there.cell.model.name
+    assert starting.loaded_by(here)[0] != starting.loaded_by(there)[0]
 
 
 def test_who_ran_out_of_memory_while_others_started_is_started_once_more_alone() -> None:

@@ -100,7 +100,7 @@ def test_those_that_memory_does_not_hold_follow_in_a_round_of_their_own(
 
     def one_round(self: RaceWindows, cells: Any, meters: Any) -> list[Window]:
         for planned in cells[2:]:
-            self.without_room(planned)
+            self.waiting.append(planned)
         return [window(p.cell.id, self.next, n, []) for n, p in enumerate(cells[:2])]
 
     monkeypatch.setattr(EnergyPass, "meters", lambda self, held: opened.append(1))
@@ -110,7 +110,7 @@ def test_those_that_memory_does_not_hold_follow_in_a_round_of_their_own(
     cells: Any = [SimpleNamespace(cell=a_cell(threads=n)) for n in (1, 2, 3)]
     with ExitStack() as held:
         found = RaceWindows(cells, context, 5, held)
-        taken = [*found.windows_of(cells), *found.windows_of(cells[:1])]
+        taken = [*found.windows(cells), *found.windows(cells[:1])]
     assert [(w.cell_id, w.index) for w in taken] == [
         (cells[0].cell.id, 5),
         (cells[1].cell.id, 5),

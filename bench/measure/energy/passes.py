@@ -72,13 +72,21 @@ class Taken:
 class EnergyPass:
     """Rounds of windows over a group of cells."""
 
-    def __init__(self, cells: Sequence[PlannedCell], context: Context, first: int) -> None:
+    def __init__(
+        self,
+        cells: Sequence[PlannedCell],
+        context: Context,
+        first: int,
+        room: Room | None = None,
+    ) -> None:
+        """``room``: what is known of the cells' workers already."""
         self.cells = [planned for planned in cells if has_energy(planned)]
         self.context = context
         self.next = first  #: the index of the next round
         self.suite = context.suite
         self.failed: dict[str, str] = {}
-        self.room = Room()
+        self.room = room or Room()
+        self.waiting: list[PlannedCell] = []  #: for a round without the others of this one
 
     def run(self, rounds: Callable[[], int], took: Callable[[float], None]) -> bool:
         """Measure and write; whether there was anything to read. ``rounds`` says before each round
@@ -94,7 +102,7 @@ class EnergyPass:
                 made += 1
                 self.context.listener.phase(f"energy of {names}, round {made} of {count}")
                 began_s = account.total_s
-                self.round_of(self.cells, meters)
+                self.windows_of(self.cells, meters)
                 took(account.total_s - began_s)
         return True
 
@@ -105,6 +113,17 @@ class EnergyPass:
         with context.account.useful():
             meters.open(self.cells, held)
         return meters
+
+    def windows_of(self, cells: Sequence[PlannedCell], meters: Meters) -> list[Window]:
+        """One of each; those that memory doesn't hold beside the others follow in a round of their
+        own."""
+        found: list[Window] = []
+        due = cells
+        while due:
+            self.waiting = []
+            found += self.round_of(due, meters)
+            due = self.waiting
+        return found
 
     def round_of(self, cells: Sequence[PlannedCell], meters: Meters) -> list[Window]:
         """Measure a window of each of these and write them."""
@@ -123,7 +142,8 @@ class EnergyPass:
                 let_go(member)
         last = max(one.window.began_ns + one.window.span_ns for one in taken)
         file = meters.file.series(last) if meters.file else None
-        lost = [self._lost(cell_id, why) for cell_id, why in self.failed.items()]
+        asked = [planned.cell.id for planned in cells]
+        lost = [self._lost(each, self.failed[each]) for each in asked if each in self.failed]
         return [*(one.whole(file) for one in taken), *lost]
 
     def _start(self, cells: Sequence[PlannedCell]) -> list[Member]:
@@ -135,8 +155,7 @@ class EnergyPass:
         started = start_members(order, self.context, self.room)
         for state, error in started.failed:
             self._fail(state.planned, error)
-        for state in started.without_room:
-            self.without_room(state.planned)
+        self.waiting += [state.planned for state in started.without_room]
         return started.members
 
     def _in_turn(self, members: Sequence[Member], meters: Meters) -> list[Taken]:
@@ -147,10 +166,6 @@ class EnergyPass:
             taken.append(self._of_cell(member.state.cell.id, member, meters, own, position))
         taken.append(self._idle(meters, own, len(members) + 1))
         return taken
-
-    def without_room(self, planned: PlannedCell) -> None:
-        """Memory holds no worker of it beside the others of the round."""
-        self._fail(planned, BenchError("not enough memory for its worker beside the others"))
 
     def _fail(self, planned: PlannedCell, error: BenchError) -> None:
         self.failed[planned.cell.id] = str(error)[:_MOST_WORDS]

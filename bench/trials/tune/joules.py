@@ -132,21 +132,10 @@ class RaceWindows(EnergyPass):
     ) -> None:
         super().__init__(cells, context, first)
         self._open = self.meters(held)
-        self._waiting: list[PlannedCell] = []
 
-    def windows_of(self, cells: Sequence[PlannedCell]) -> list[Window]:
-        """One of each; those that memory doesn't hold beside the others follow in a round of their
-        own."""
-        found: list[Window] = []
-        due = list(cells)
-        while due:
-            self._waiting = []
-            found += self.round_of(due, self._open)
-            due = self._waiting
-        return found
-
-    def without_room(self, planned: PlannedCell) -> None:
-        self._waiting.append(planned)
+    def windows(self, cells: Sequence[PlannedCell]) -> list[Window]:
+        """One of each."""
+        return self.windows_of(cells, self._open)
 
 
 # -- before anything is measured ------------------------------------------------------------------

@@ -180,7 +180,7 @@ class Tuning(Measuring):
         """A round of windows of each; who gives none, or mostly none that count, is thrown out."""
         cells = [self.states[name].planned for name in names]
         self.listener.phase(f"energy of {len(names)} configurations in turn")
-        self._windows += self._pass.windows_of(cells)
+        self._windows += self._pass.windows(cells)
         without = no_energy([planned.cell for planned in cells], self._windows)
         for name in names:
             why = self._pass.failed.get(name, without.get(name, ""))
