@@ -19,7 +19,7 @@ import numpy as np
 
 from bench.cell import Cell
 from bench.discover import load_object
-from bench.errors import BenchError
+from bench.errors import BenchError, OutOfMemory
 from bench.files import file_stem
 from bench.machine.disturbance import round_watcher
 from bench.measure.beats import Beat, equal_beats, lengthened
@@ -83,6 +83,8 @@ class Group:
         self.beats: dict[str, Beat] = {}
         self.room = Room()
         self.spending = Spending(self.suite, context.allowance.cell_s)
+        self.present: list[Member] = []  #: of this generation
+        self.apart: list[CellState] = []  #: of it, those to be measured when the others have ended
         self.failed: list[CellState] = []  #: of this generation, whose records wait for its end
         taken = [i.index for state in states for i in state.invocations]
         self.generation = max([context.first_generation, *(index + 1 for index in taken)])
@@ -112,17 +114,19 @@ class Group:
             )
         while active := [state for state in together if not state.stop]:
             self._generation(active, canary)
+            together = [state for state in together if state not in self.apart]
 
     def _generation(self, active: Sequence[CellState], canary: Canary) -> list[CellState]:
         """One more invocation of each cell; the cells that had room, failed ones included."""
+        self.apart = []
         self._choose_cpus(canary)
         began_s = self.context.account.total_s
+        self.present = []
         members, without_room = self._start_members(active)
+        self.present = members
         try:
             self.spending.started(self.context.account.total_s - began_s, len(members))
             active = [state for state in active if state not in without_room]
-            for state in active:
-                state.group = state.group or f"{self.name}, part {self.part}"
             own = [os.getpid(), *canary.pids, *(member.worker.pid for member in members)]
             used = {cpu for state in active for cpu in cpus_of(state.planned, self.context)}
             with round_watcher(own, sorted({*used, *self.cpus})) as watcher:
@@ -131,6 +135,9 @@ class Group:
                 reasons = tuple(watcher.stop().disturbed())
             self.elsewhere = any(shares_cpu(member) for member in members)
             self._collect(members, canary_blocks, reasons)
+            active = [state for state in active if state not in self.apart]
+            for state in active:
+                state.group = state.group or f"{self.name}, part {self.part}"
         finally:
             for member in members:
                 let_go(member)
@@ -209,7 +216,7 @@ class Group:
         self._show_first(members)
         done = max((plan.rounds for plan in plans.values()), default=0)
         new = [m for m in members if not self.spending.knows(m.state.cell.id)]
-        unfinished = {m.state.cell.id: m.blocks for m in new if m.state.failure is None}
+        unfinished = {m.state.cell.id: m.blocks for m in new if not m.gone}
         if unfinished:
             found = self.spending.plans(self._alive(members), self.beats, unfinished)
             more = {k: found[k].rounds - ROUNDS for k in unfinished if k in found}
@@ -226,7 +233,7 @@ class Group:
 
     @staticmethod
     def _alive(members: Sequence[Member]) -> list[CellState]:
-        return [member.state for member in members if member.state.failure is None]
+        return [member.state for member in members if not member.gone]
 
     def _turns(
         self, members: Sequence[Member], canary: Canary, first: int, wanted: Mapping[str, int]
@@ -247,7 +254,7 @@ class Group:
                 member = turns[turn]
                 if member is None:
                     canary_blocks += self.canary_blocks(canary, first + number, position)
-                elif member.state.failure is None:
+                elif not member.gone:
                     with self.failing(member):
                         member.blocks.append(self.block(member, first + number, position))
         return canary_blocks
@@ -257,7 +264,7 @@ class Group:
         the first blocks were timed from their first call on, and lose it now."""
         for member in members:
             beat = self.beats[member.state.cell.id]
-            if beat.why or not member.blocks or member.state.failure is not None:
+            if beat.why or not member.blocks or member.gone:
                 continue
             found = beat.sought([block.latency_ns for block in member.blocks])
             self.beats[member.state.cell.id] = found
@@ -271,8 +278,7 @@ class Group:
             short = [
                 member
                 for member in members
-                if member.state.failure is None
-                and undisturbed(member.blocks) < enough[member.state.cell.id]
+                if not member.gone and undisturbed(member.blocks) < enough[member.state.cell.id]
             ]
             for position, turn in enumerate(self.context.rng.permutation(len(short))):
                 with self.failing(short[turn]):
@@ -321,7 +327,7 @@ class Group:
         canary_ns = canary_median(canary_blocks)
         done: list[tuple[Member, WorkerFacts, Invocation]] = []
         for member in members:
-            if member.state.failure is None:
+            if not member.gone:
                 with self.failing(member):
                     told = self._end(member, reasons)
                     done.append((member, told, figured(told, member.blocks, canary_ns)))
@@ -356,7 +362,7 @@ class Group:
         """The first figures, as soon as there are any: further rounds may take a while."""
         for member in members:
             state = member.state
-            if not state.invocations and member.blocks and state.failure is None:
+            if not state.invocations and member.blocks and not member.gone:
                 median = float(np.median(block_medians(member.blocks)))
                 self.context.listener.cell_progress(state.cell, 1, median, None)
 
@@ -374,13 +380,24 @@ class Group:
     @contextmanager
     def failing(self, member: Member) -> Iterator[None]:
         """An error ends this cell and its worker, not the run: one that was meant, or what came of
-        an answer that nobody thought of."""
+        an answer that nobody thought of. What ran out of memory beside others isn't too large for
+        it: it is measured when these have ended."""
         try:
             with as_answered(member.state.cell.target):
                 yield
         except BenchError as error:
             let_go(member)
-            self._fail(member.state, error)
+            if isinstance(error, OutOfMemory) and not all(one.gone for one in self.present):
+                self._set_apart(member.state)
+            else:
+                self._fail(member.state, error)
+
+    def _set_apart(self, state: CellState) -> None:
+        self.apart.append(state)
+        self.context.listener.note(
+            f"{state.cell.label} ran out of memory beside others: it is measured after them, and "
+            "its ratios to them are not paired from here on."
+        )
 
     def _fail(self, state: CellState, error: BenchError) -> None:
         state.failure, state.stop = error, "failed"

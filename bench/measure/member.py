@@ -85,6 +85,7 @@ class Member:
     waited: list[float] = field(default_factory=list)  #: share of each block without a CPU
     loadgen: LoadGenSaid | None = None  #: of the test that LoadGen made of it
     glimpse_ns: int | None = None  #: about how long a call takes, seen while others started
+    gone: bool = False  #: whether it was let go
 
     @property
     def grown_bytes(self) -> int:
@@ -103,6 +104,7 @@ def let_go(member: Member) -> None:
 
     Whoever leaves a generation is let go at once: a worker that failed may live on, hold memory
     that others need, and compute."""
+    member.gone = True
     member.watcher.close()
     member.worker.kill()
 

@@ -15,7 +15,7 @@ from energy_windows import window
 from fake_records import TEACHER, a_cell
 
 from bench.backend import Device
-from bench.errors import BenchError, SpecError, WorkerCrashed
+from bench.errors import BenchError, OutOfMemory, SpecError, WorkerCrashed
 from bench.machine import memory
 from bench.machine.powercap import Found, Zone
 from bench.machine.wall import MeterFile
@@ -145,6 +145,7 @@ class Stage:
             watcher=SimpleNamespace(close=lambda: None),
             grown_bytes=0,
             glimpse_ns=None,
+            gone=False,
             state=state,
         )
 
@@ -227,6 +228,36 @@ def test_what_memory_does_not_hold_beside_others_has_a_round_of_its_own(
     assert all(len(one) == 1 for one in measured)
     assert Counter(cell_id for (cell_id,) in measured) == {p.cell.id: 3 for p in cells}
     assert [windows[0].index for windows in stage.rounds] == list(range(4, 10))
+
+
+def test_what_runs_out_of_memory_in_its_window_beside_others_has_a_round_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = Stage(monkeypatch)
+    cells = [planned("one"), planned("two")]
+    plain = Computing.timed_block
+
+    def full(self: Computing, **asked: int) -> SimpleNamespace:
+        alive = stage.log.count("one started") > stage.log.count("one ended")
+        if self.name == "two" and alive:
+            raise OutOfMemory("all is taken")
+        return plain(self, **asked)
+
+    monkeypatch.setattr(Computing, "timed_block", full)
+    assert stage.run(*cells)
+    assert stage.notes == []
+    measured = Counter(w.cell_id for windows in stage.rounds for w in windows if w.queries)
+    assert measured == {p.cell.id: 3 for p in cells}
+    stage.rounds.clear()
+    assert stage.run(cells[1])
+    monkeypatch.setattr(Computing, "timed_block", lambda self, **asked: full_alone())
+    assert stage.run(cells[1])
+    (note,) = stage.notes
+    assert "no energy: all is taken" in note
+
+
+def full_alone() -> None:
+    raise OutOfMemory("all is taken")
 
 
 def test_a_cell_that_failed_is_told_once_a_round_and_not_in_those_of_others(

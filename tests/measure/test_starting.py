@@ -439,6 +439,51 @@ def test_out_of_memory_counts_where_nothing_else_of_ours_has_any(
     assert alone.tried == ["a"]
 
 
+class FullWhileTimed(SlowToLoad):
+    """A worker has no memory for a block while another holds some, but in the ``first`` of its
+    generations."""
+
+    def __init__(self, first: int, *, even_alone: bool = False) -> None:
+        super().__init__(("a", "b"), at_once=1)
+        self.first, self.even_alone = first, even_alone
+
+    def worker(self, runtime: Runtime, threads: int, imports: Sequence[str] = ()) -> FakeWorker:
+        worker = super().worker(runtime, threads, imports)
+        plain, name = worker.answer_to, runtime.name
+
+        def answer_to(request: messages.Request) -> messages.Answer:
+            beside = any(one.name == "a" for one in self.workers if not one.ended)
+            full = name == "b" and self.started[name] > self.first and (beside or self.even_alone)
+            if full and isinstance(request, messages.TimeBlock):
+                raise OutOfMemory("b found 0 bytes")
+            return plain(request)
+
+        worker.answer_to = answer_to  # type: ignore[method-assign]
+        return worker
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_who_runs_out_of_memory_while_others_are_timed_is_measured_after_them(first: int) -> None:
+    bench = FullWhileTimed(first)
+    bench.run()
+    a, b = bench.states
+    assert (a.failure, b.failure) == (None, None)
+    assert len(b.invocations) >= 2
+    assert len({one.index for one in a.invocations} & {i.index for i in b.invocations}) == first
+    assert (a.group == b.group) == bool(first), "the first generations are paired"
+    assert len(bench.finished) == 2
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_who_runs_out_of_memory_alone_fails(first: int) -> None:
+    bench = FullWhileTimed(first, even_alone=True)
+    bench.run()
+    a, b = bench.states
+    assert a.failure is None
+    assert str(b.failure) == "b found 0 bytes"
+    assert len(b.invocations) == first
+
+
 # -- when it takes for ever -----------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from bench.errors import BenchError
+from bench.errors import BenchError, OutOfMemory
 from bench.machine.disturbance import round_watcher
 from bench.machine.wall import read_command, zone_of
 from bench.measure.beats import MAX_CALLS
@@ -86,6 +86,7 @@ class EnergyPass:
         self.suite = context.suite
         self.failed: dict[str, str] = {}
         self.room = room or Room()
+        self.present: list[Member] = []  #: in this round
         self.waiting: list[PlannedCell] = []  #: for a round without the others of this one
 
     def run(self, rounds: Callable[[], int], took: Callable[[float], None]) -> bool:
@@ -133,7 +134,7 @@ class EnergyPass:
         return windows
 
     def _round(self, cells: Sequence[PlannedCell], meters: Meters) -> list[Window]:
-        members = self._start(cells)
+        members = self.present = self._start(cells)
         try:
             with self.context.account.useful():
                 taken = self._in_turn(members, meters)
@@ -163,7 +164,8 @@ class EnergyPass:
         own = [os.getpid(), *meters.pids, *(member.worker.pid for member in members)]
         taken = [self._idle(meters, own, 0)]
         for position, member in enumerate(members, 1):
-            taken.append(self._of_cell(member.state.cell.id, member, meters, own, position))
+            found = self._of_cell(member.state.cell.id, member, meters, own, position)
+            taken += [found] if found else []
         taken.append(self._idle(meters, own, len(members) + 1))
         return taken
 
@@ -192,7 +194,8 @@ class EnergyPass:
 
     def _of_cell(
         self, cell_id: str, member: Member, meters: Meters, own: Sequence[int], position: int
-    ) -> Taken:
+    ) -> Taken | None:
+        """None where it is to be measured without the others."""
         calls = max(1, min(MAX_CALLS, BLOCK_NS // max(1, member.warmup.latency_ns)))
 
         def compute() -> int:
@@ -214,6 +217,9 @@ class EnergyPass:
                 throttled = _throttled(member)
         except BenchError as error:
             let_go(member)
+            if isinstance(error, OutOfMemory) and not all(one.gone for one in self.present):
+                self.waiting.append(member.state.planned)
+                return None
             self._fail(member.state.planned, error)
             why = self.failed[cell_id]
             return Taken(self._lost(cell_id, why).model_copy(update={"position": position}), [])
