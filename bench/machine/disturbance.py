@@ -24,6 +24,7 @@ Standard library alone and Python 3.9, so that a worker can watch itself too.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -38,6 +39,9 @@ if TYPE_CHECKING:  # Python 3.9 can't evaluate the alias
 CPUS = "/sys/devices/system/cpu"
 #: Why a window doesn't tell all that it could.
 NO_FILES = "what else ran is unknown: this process may not open more files (ulimit -n)"
+#: How long the end of a process is waited for, and how often it is looked at.
+_LONGEST_END_NS = 2_000_000_000
+_LOOK_S = 0.0005
 ENDED = "what other processes used is unknown: one of bench's own ended meanwhile"
 
 
@@ -278,12 +282,14 @@ class Watcher:
     _before: dict[str, int] | None = field(default=None, init=False)
     _alive: Sequence[int] = field(default=(), init=False)
     _began_ns: int = field(default=0, init=False)
+    _ended: dict[int, dict[str, int]] = field(default_factory=dict, init=False)
     _threads: tuple[str, ...] = field(default=(), init=False)
     _waits: dict[str, int] = field(default_factory=dict, init=False)
 
     def start(self) -> None:
         """Begin a window. Starting again forgets the window that was open."""
         self.files.refused = False
+        self._ended = {}
         told = {pid: self._process(pid) for pid in self.own}
         # One that has ended already takes part in nothing that is counted from now on.
         self._alive = [pid for pid, found in told.items() if found]
@@ -296,7 +302,7 @@ class Watcher:
         ended_ns = self.clock_ns()
         if self._before is None:
             raise RuntimeError("the watcher was stopped before it was started")
-        mine = [self._process(pid) for pid in self._alive]
+        mine = [self._ended.get(pid) or self._process(pid) for pid in self._alive]
         before, after = self._before, self._counters(mine)
         waits = self._thread_waits()
         self._before = None
@@ -317,6 +323,18 @@ class Watcher:
             unseen=self._unseen(others="busy_ns" in grown and not all(mine)),
             **grown,
         )
+
+    @contextlib.contextmanager
+    def ending(self, pid: int) -> Iterator[None]:
+        """Around the end of a process, which is waited for: what it used in this window until it
+        was gone is known then. Freeing the memory of a large one takes a while, and is its work."""
+        seen = self._process(pid) if self._before is not None and pid in self._alive else {}
+        yield
+        deadline_ns = self.clock_ns() + _LONGEST_END_NS
+        while "own_cpu_ns" in seen and self.clock_ns() < deadline_ns:
+            self._ended[pid] = seen
+            seen = self._process(pid)
+            time.sleep(_LOOK_S)
 
     def _unseen(self, *, others: bool) -> tuple[str, ...]:
         """Why this window doesn't tell what others like it do; ``others``: a process of ours ended

@@ -131,6 +131,8 @@ class Group:
             used = {cpu for state in active for cpu in cpus_of(state.planned, self.context)}
             with round_watcher(own, sorted({*used, *self.cpus})) as watcher:
                 watcher.start()
+                for member in members:
+                    member.worker.ending = watcher.ending
                 canary_blocks = self.rounds(members, canary)
                 reasons = tuple(watcher.stop().disturbed())
             self.elsewhere = any(shares_cpu(member) for member in members)

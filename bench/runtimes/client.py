@@ -6,8 +6,8 @@ import math
 import os
 import re
 import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -73,6 +73,8 @@ class Worker:
         self.timeout_s = timeout_s
         self.alive = True  #: as far as its last answer, or its end, told
         self._killed = False
+        #: Entered with the process's number while it is killed: what counts its time needs it.
+        self.ending: Callable[[int], AbstractContextManager[object]] = nullcontext
 
     @property
     def greeting(self) -> Greeting:
@@ -334,7 +336,8 @@ class Worker:
         self._killed = True
         self._channel.close()
         family = descendants(self.pid)
-        end_group(self.pid)
+        with self.ending(self.pid):
+            end_group(self.pid)
         end_all(family)
         cap_log(self.log)
 

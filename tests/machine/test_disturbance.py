@@ -241,6 +241,28 @@ def test_where_a_process_of_ours_ends_in_a_window_it_says_that_others_are_unknow
     assert block.stop().disturbed() == [], "what others use shows in no block"
 
 
+def test_others_are_known_where_a_process_of_ours_was_ended_under_watch():
+    """With what it used until it was gone: freeing its memory takes time, too."""
+    kernel = Two()
+    watcher = kernel.watcher()
+    frees = iter([0, 50 * MS, 100 * MS])
+
+    def cpu_ns(pid: int) -> int | None:
+        return kernel.cpu_ns if pid == PID else next(frees, None)
+
+    watcher.cpu_ns = lambda pid: kernel.cpu_ns if pid == PID else 0
+    watcher.start()
+    watcher.cpu_ns = cpu_ns
+    with watcher.ending(77):
+        pass
+    kernel.run(1000, own_ms=500, other_ms=400)
+    seen = watcher.stop()
+    assert seen.unseen == ()
+    assert seen.other_cpu_ns == 300 * MS
+    with watcher.ending(77):
+        pass  # without a window there is nothing to look at
+
+
 def test_a_counter_that_falls_was_reset_and_is_unknown(kernel):
     kernel.switches = 100
     watcher = kernel.watcher()

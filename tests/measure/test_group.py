@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args
@@ -180,7 +181,9 @@ class FakeWorker(Worker):
     def end(self) -> None:
         self.ended = True
 
-    kill = end
+    def kill(self) -> None:
+        with getattr(self, "ending", nullcontext)(self.pid):
+            self.end()
 
 
 class FakeStore:
@@ -224,6 +227,9 @@ class FakeWatcher:
 
     def disturbed(self, thresholds: object = None) -> list[str]:
         return ["a neighbour"] if self.every and self.count % self.every == 0 else []
+
+    def ending(self, pid: int) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def close(self) -> None: ...
 
@@ -651,6 +657,23 @@ def test_a_worker_that_failed_and_lives_on_is_ended_before_anything_else_is_time
     bench.worker = worker  # type: ignore[method-assign]
     bench.run()
     assert [state.failure is None for state in bench.states] == [True, False, True]
+
+
+def test_a_worker_that_fails_in_a_round_is_ended_before_the_eyes_of_its_watcher(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else what other programs used is unknown for all cells of the generation."""
+    ended: list[int] = []
+
+    class Watching(FakeWatcher):
+        @contextmanager
+        def ending(self, pid: int) -> Iterator[None]:
+            yield
+            ended.append(pid)
+
+    monkeypatch.setattr(group, "round_watcher", lambda own, cpus: Watching())
+    bench = Bench(THREE, suite(), lambda name, at: {TimeBlock} if name == "b" else set()).run()
+    assert next(worker.pid for worker in bench.workers if worker.name == "b") in ended
 
 
 def test_what_was_measured_before_a_crash_is_kept() -> None:

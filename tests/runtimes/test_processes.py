@@ -19,6 +19,7 @@ from high_numbers import high_numbers
 
 from bench.backend import Device, ModelFile, Options
 from bench.errors import BenchError, OutOfMemory, WorkerCrashed, WorkerTimeout
+from bench.machine.disturbance import round_watcher
 from bench.measure.canary import CANARY_RUNTIME
 from bench.runtimes import client
 from bench.runtimes import processes as serving
@@ -157,6 +158,19 @@ def test_a_process_is_ended_once_for_its_number_may_be_anothers_then(
         monkeypatch.setattr(client, name, lambda pids: pytest.fail("it is ended again"))
     worker.kill()
     worker.end()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's /proc")
+def test_what_others_use_is_known_beside_a_worker_that_is_killed(processes: Launcher) -> None:
+    one = processes.worker(CANARY_RUNTIME, 1)
+    with round_watcher([os.getpid(), one.pid], [0]) as watcher:
+        one.ending = watcher.ending
+        watcher.start()
+        one.kill()
+        _wait_until_gone(one.pid)
+        seen = watcher.stop()
+    assert seen.unseen == ()
+    assert seen.other_cpu_ns is not None
 
 
 # -- a channel that is of no more use -------------------------------------------------------------
