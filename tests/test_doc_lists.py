@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from bench.commands.cli import cli, command_paths
 from bench.commands.gate import command as gate
 from bench.measure.group import EXTRA_ROUNDS
+from bench.measure.pace.spending import ROUNDS
 from bench.record.certificate import VerdictName
 from bench.record.schema import MODELS
 from bench.scenarios import SCENARIOS
@@ -149,3 +150,6 @@ def row_of_cell(first: str) -> str:
 def test_the_numbers_of_rounds_are_those_of_the_engine() -> None:
     line = row("results-format.md", "`round`")
     assert f"at most {MOST_ROUNDS} regular rounds, then up to {EXTRA_ROUNDS} " in line
+    more = MOST_ROUNDS - ROUNDS
+    assert f"(at most {more}) follow those of all" in line
+    assert f"at most {MOST_ROUNDS + more} regular ones" in line
