@@ -1,12 +1,91 @@
-"""Cells that are called the same, and what tells them apart."""
+"""How cells were measured, in words: one list of all settings, and what tells cells apart that are
+called the same."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-from bench.bounds import in_words
+from bench import bounds
 from bench.cell import Cell
-from bench.numbers import counted
+from bench.numbers import NAME_LIMIT, counted, printable
+from bench.scenarios import find_scenario
+
+_SHA_DIGITS = 8
+
+
+class Setting(NamedTuple):
+    """One setting of a cell, as people are told of it."""
+
+    kind: str
+    words: str
+
+
+def shape_words(shapes: Mapping[str, Sequence[int]]) -> str:
+    """``image 1x28x28, mask 28``."""
+    return ", ".join(
+        f"{printable(name, limit=NAME_LIMIT)} {'x'.join(map(str, shape)) or 'scalar'}"
+        for name, shape in sorted(shapes.items())
+    )
+
+
+def loadgen_words(cell: Cell) -> str:
+    """What was asked of LoadGen besides its defaults; empty where it isn't the driver."""
+    given = cell.loadgen.model_dump(exclude_defaults=True) if cell.loadgen else {}
+    return ", ".join(f"{name}={value}" for name, value in given.items())
+
+
+def sample_shapes(cell: Cell) -> dict[str, tuple[int, ...]]:
+    """The shapes of one sample's inputs: without the first axis as long as the batch. Empty for
+    steps of a language model, whose scenario's name tells the lengths."""
+    if find_scenario(cell.scenario).size is not None:
+        return {}
+    return {name: _without(cell.batch, shape) for name, shape in cell.shapes.items()}
+
+
+def sample_sizes(cell: Cell) -> tuple[tuple[int, ...], ...]:
+    """The same for comparing models, which may call their inputs otherwise. Axes of length 1 don't
+    count: of a batch of one nobody knows which is the batch."""
+    shapes = sample_shapes(cell).values()
+    return tuple(sorted(tuple(size for size in shape if size != 1) for shape in shapes))
+
+
+def _without(batch: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    place = shape.index(batch) if batch in shape else len(shape)
+    return shape[:place] + shape[place + 1 :]
+
+
+#: All that a cell is besides its model's name, variant, target, scenario and batch: how each kind
+#: of setting is told. Empty where it is the usual one.
+_WORDS: Mapping[str, Callable[[Cell], str]] = {
+    "lane": lambda cell: cell.lane_words,
+    "tool": lambda cell: cell.through,
+    "settings": loadgen_words,
+    "threads": lambda cell: counted(cell.threads, "thread"),
+    "fallback": lambda cell: "fallback allowed" if cell.allow_fallback else "",
+    "bound": bounds.in_words,
+    "shape": lambda cell: shape_words(sample_shapes(cell)),
+    "model": lambda cell: f"model {cell.model.sha256[:_SHA_DIGITS]}",
+    "input": lambda cell: f"input {cell.input_sha256[:_SHA_DIGITS]}",
+    "id": lambda cell: cell.id,
+}
+#: Those that say little to people: told only where the others leave cells alike.
+_DIGITS = ("model", "input", "id")
+READABLE = tuple(kind for kind in _WORDS if kind not in _DIGITS)
+#: Those that are told beside every figure, for they are unusual.
+UNUSUAL = ("lane", "tool", "fallback")
+
+
+def settings_of(cell: Cell, kinds: Iterable[str]) -> tuple[Setting, ...]:
+    """Those settings of a cell that there are words for."""
+    found = (Setting(kind, _WORDS[kind](cell)) for kind in kinds)
+    return tuple(setting for setting in found if setting.words)
+
+
+def settings_in_words(*settings: Iterable[Setting]) -> str:
+    """Settings from several sources, each kind once."""
+    words = dict(setting for some in settings for setting in some)
+    return ", ".join(words[kind] for kind in _WORDS if kind in words)
 
 
 def _label(cell: Cell) -> object:
@@ -15,30 +94,34 @@ def _label(cell: Cell) -> object:
 
 class Alike:
     """The cells of one table or list, each called by its ``name``. ``apart(cell)`` is what that
-    doesn't say and others of the same name have otherwise; empty where no other has it."""
+    doesn't say and others of the same name have otherwise; empty where no other has it. Only
+    settings of these ``kinds`` are told."""
 
-    def __init__(self, cells: Iterable[Cell], name: Callable[[Cell], object] = _label) -> None:
+    def __init__(
+        self,
+        cells: Iterable[Cell],
+        name: Callable[[Cell], object] = _label,
+        kinds: Iterable[str] = tuple(_WORDS),
+    ) -> None:
         self._name = name
+        self._readable = [kind for kind in kinds if kind not in _DIGITS]
+        self._digits = [kind for kind in kinds if kind in _DIGITS]
         self._cells: dict[object, list[Cell]] = {}
         for cell in cells:
             known = self._cells.setdefault(name(cell), [])
             if cell not in known:
                 known.append(cell)
 
-    def apart(self, cell: Cell) -> str:
-        return _apart(cell, self._cells.get(self._name(cell), [cell]))
-
-
-def _apart(cell: Cell, alike: Sequence[Cell]) -> str:
-    """With the cell's id where nothing else tells it from another one."""
-    details = [_details(each) for each in alike]
-    mine = _details(cell)
-    differing = [text for text, *others in zip(mine, *details, strict=True) if len(set(others)) > 1]
-    ids = [] if details.count(mine) == 1 else [cell.id]
-    return ", ".join(filter(None, (*differing, *ids)))
-
-
-def _details(cell: Cell) -> tuple[str, ...]:
-    threads, fallback = counted(cell.threads, "thread"), "fallback allowed"
-    allowed = fallback if cell.allow_fallback else ""
-    return threads, cell.lane, cell.through, in_words(cell), allowed
+    def apart(self, cell: Cell) -> tuple[Setting, ...]:
+        alike = self._cells.get(self._name(cell), [cell])
+        if len(alike) < 2:
+            return ()
+        kinds = [kind for kind in self._readable if len({_WORDS[kind](c) for c in alike}) > 1]
+        left = [other for other in alike if settings_of(other, kinds) == settings_of(cell, kinds)]
+        for kind in self._digits:
+            words = _WORDS[kind](cell)
+            same = [other for other in left if _WORDS[kind](other) == words]
+            if len(same) < len(left):
+                kinds.append(kind)
+            left = same
+        return settings_of(cell, kinds)

@@ -15,10 +15,18 @@ from bench.cards.tasks.base import MetricRow
 from bench.cell import Cell
 from bench.defaults import CONFIDENCE, MARGIN
 from bench.errors import SpecError
-from bench.judge.alike import Alike
+from bench.judge.alike import Alike, Setting, sample_sizes
 from bench.judge.drafting import Drafting
 from bench.judge.energy import Way, common_way, energy_ratio, main_energy
-from bench.judge.pairs import Changed, Pair, Relation, compare_on_target, cost_ratio, same_data
+from bench.judge.pairs import (
+    Changed,
+    Pair,
+    Relation,
+    compare_on_target,
+    cost_ratio,
+    of_one_size,
+    same_data,
+)
 from bench.record.result import Record
 from bench.scenarios import weighing
 from bench.stats.interval import Interval
@@ -40,7 +48,7 @@ class Point:
     #: surely not less accurate, by more than what counts as nothing, than any other
     as_accurate: bool = False
     #: what tells it from others of its model, variant and target; empty where there are none
-    apart: str = ""
+    apart: tuple[Setting, ...] = ()
     standing: Standing = field(default_factory=lambda: Standing("open"))
 
     @property
@@ -60,7 +68,7 @@ class Offer:
 
     pair: Pair
     kind: Literal["distilled", "variant", "distilled variant"]
-    apart: str = ""  #: as of a `Point`
+    apart: tuple[Setting, ...] = ()  #: as of a `Point`
 
 
 @dataclass(frozen=True)
@@ -272,7 +280,7 @@ def _points(records: Sequence[Record], cost: Cost) -> list[Point]:
             if kept is None or _size_for(cost, record) >= _size_for(cost, kept):
                 found[subject(record.cell)] = record
     of_scored = [record for record in found.values() if scored_as(record) in scored]
-    alike = Alike((record.cell for record in of_scored), _called)
+    alike = Alike((record.cell for record in of_scored), _called, _OF_A_SUBJECT)
     points = [
         Point(record, scored[scored_as(record)], apart=alike.apart(record.cell))
         for record in of_scored
@@ -290,9 +298,21 @@ def _way(record: Record) -> Way | None:
     return None if found is None else (found.scope, found.kind)
 
 
+#: The settings that `subject` has.
+_OF_A_SUBJECT = ("lane", "tool", "threads", "fallback", "shape", "model")
+
+
 def subject(cell: Cell) -> tuple[object, ...]:
-    """What a point is of: what is measured, and how; only the load is left open."""
-    return *_called(cell), cell.threads, cell.lane, cell.driver, cell.allow_fallback
+    """What a point is of: what is measured, and how; only the load is left open, which is the
+    scenario, the batch, the bounds and LoadGen's settings. So is what is in the input, for each
+    batch has its own."""
+    return *_way_of(cell), sample_sizes(cell)
+
+
+def _way_of(cell: Cell) -> tuple[object, ...]:
+    """The same whatever the inputs' shapes."""
+    how = (cell.threads, cell.lane, cell.driver, cell.allow_fallback)
+    return *_called(cell), cell.model.sha256, *how
 
 
 def scored_as(record: Record) -> tuple[str, ...]:
@@ -345,25 +365,26 @@ def _offers(records: Sequence[Record], change: Changed) -> dict[tuple[str, str],
     """For each original and target: its distilled models and its own variants against its fp32
     form, measured in the same way; the distilled ones first."""
     models = {r.cell.model.name: r.cell.model for r in records}
-    by_subject: dict[tuple[object, ...], list[Record]] = {}
+    ways: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
-        by_subject.setdefault(subject(record.cell), []).append(record)
-    alike = Alike((mine[0].cell for mine in by_subject.values()), _called)
+        ways.setdefault(_way_of(record.cell), []).append(record)
+    alike = Alike((record.cell for record in records), _called, _OF_A_SUBJECT)
     found: dict[tuple[str, str], list[Offer]] = {}
-    for mine in by_subject.values():
-        cell, name = mine[0].cell, mine[0].cell.model.name
+    for every in ways.values():
+        cell, name = every[0].cell, every[0].cell.model.name
         if models[name].control_of is not None:
             continue
         original = models[name].distilled_from or models[name].variant_of
         reference = models[original] if original in models else models[name]
         default = cell.model_copy(update={"model": reference, "variant": DEFAULT})
-        base = by_subject.get(subject(default))
-        if base is None or base is mine:
+        base = ways.get(_way_of(default))
+        if base is None or base is every:
             continue
         relation: Relation = "original" if models[name].distilled_from in models else "variant"
-        pair = compare_on_target(relation, mine, base, change)
-        offer = Offer(pair, _kind(pair), alike.apart(cell))
-        found.setdefault((reference.name, cell.target), []).append(offer)
+        for mine, theirs in of_one_size(every, base):
+            pair = compare_on_target(relation, mine, theirs, change)
+            offer = Offer(pair, _kind(pair), alike.apart(mine[0].cell))
+            found.setdefault((reference.name, cell.target), []).append(offer)
     order = ("distilled", "variant", "distilled variant")
     return {
         key: tuple(sorted(offers, key=lambda offer: order.index(offer.kind)))

@@ -15,6 +15,7 @@ from bench.bounds import in_words
 from bench.cell import Cell
 from bench.discover import nearest
 from bench.errors import SpecError
+from bench.judge.alike import loadgen_words, shape_words
 from bench.judge.matching import Match, Matched
 from bench.machine.facts import COMPARABLE, MachineFacts
 from bench.numbers import printable
@@ -249,7 +250,7 @@ def _of_cells(match: Match) -> Iterator[Difference]:
     yield from _unequal("target", a.target, b.target)
     yield from _unequal("scenario", a.scenario, b.scenario, subject)
     yield from _unequal("batch", a.batch, b.batch, subject)
-    yield from _unequal("shape", _shapes(a), _shapes(b), subject)
+    yield from _unequal("shape", shape_words(a.shapes), shape_words(b.shapes), subject)
     yield from _unequal_sha("input", a.input_sha256, b.input_sha256, subject)
     if not (a.device_kind != b.device_kind and _HOST in (a.device_kind, b.device_kind)):
         # Threads that launch on an accelerator are not those that compute on a CPU.
@@ -266,11 +267,8 @@ def _tool(record: Record) -> str:
 
 
 def _settings(cell: Cell) -> str:
-    """What was asked of LoadGen, where it is the driver."""
-    if cell.loadgen is None:
-        return ""
-    given = cell.loadgen.model_dump(exclude_defaults=True)
-    return ", ".join(f"{name}={value}" for name, value in given.items()) or "its own"
+    """What was asked of LoadGen, which is the driver."""
+    return loadgen_words(cell) or "its own"
 
 
 def _of_records(match: Match) -> Iterator[Difference]:
@@ -306,13 +304,6 @@ def _unequal_sha(kind: str, a: str, b: str, subjects: tuple[str, ...]) -> Iterat
 
 def _bound(cell: Cell) -> str:
     return in_words(cell) or "none"
-
-
-def _shapes(cell: Cell) -> str:
-    return ", ".join(
-        f"{name} {'x'.join(map(str, shape)) or 'scalar'}"
-        for name, shape in sorted(cell.shapes.items())
-    )
 
 
 def _mapping(value: object) -> dict[str, Any]:

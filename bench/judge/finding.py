@@ -9,7 +9,7 @@ from typing import Literal
 
 from bench.cards.tasks.base import MetricRow
 from bench.cell import Cell
-from bench.judge.alike import Alike
+from bench.judge.alike import Alike, Setting, settings_in_words
 from bench.numbers import NAME_LIMIT, printable
 from bench.stats.interval import Interval
 from bench.variants import suffix
@@ -112,7 +112,7 @@ class Finding:
     now: float | None = None
     metric: MetricRow | None = None  #: of an accuracy, or its change
     #: what tells its cell from others that are called the same; empty where there are none
-    apart: str = ""
+    apart: tuple[Setting, ...] = ()
 
     @property
     def label(self) -> str:
@@ -121,7 +121,7 @@ class Finding:
         if self.kind in OF_NO_LOAD:
             return printable(f"{self.subject}: {self.kind}", NAME_LIMIT)
         named = printable(cell.label, NAME_LIMIT)
-        return f"{', '.join(filter(None, (named, self.apart)))}: {self.kind}"
+        return f"{', '.join(filter(None, (named, settings_in_words(self.apart))))}: {self.kind}"
 
     @property
     def subject(self) -> str:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.cards.tasks.base import Change
-from bench.cell import ModelIdentity
+from bench.cell import Cell, ModelIdentity
 from bench.defaults import CONFIDENCE
+from bench.judge.alike import sample_sizes
 from bench.numbers import NAME_LIMIT, printable
 from bench.record.estimate import turns
 from bench.record.result import Invocation, Record
@@ -149,9 +150,14 @@ def relations(models: Mapping[str, ModelIdentity]) -> list[tuple[str, str, Relat
 def _on_shared_targets(
     mine: Sequence[Record], theirs: Sequence[Record]
 ) -> list[tuple[list[Record], list[Record]]]:
-    """The records of both, target by target."""
+    """The records of both, target by target, and of each size of a sample."""
     other = _by_target(theirs)
-    return [(found, other[key]) for key, found in _by_target(mine).items() if key in other]
+    return [
+        both
+        for key, found in _by_target(mine).items()
+        if key in other
+        for both in of_one_size(found, other[key])
+    ]
 
 
 def _by_target(records: Iterable[Record]) -> dict[tuple[object, ...], list[Record]]:
@@ -160,6 +166,24 @@ def _by_target(records: Iterable[Record]) -> dict[tuple[object, ...], list[Recor
         cell = record.cell
         key = (cell.target, cell.threads, cell.lane, cell.driver, cell.allow_fallback)
         grouped.setdefault(key, []).append(record)
+    return grouped
+
+
+def of_one_size(
+    mine: Sequence[Record], theirs: Sequence[Record]
+) -> list[tuple[list[Record], list[Record]]]:
+    """The records of two models at each size of a sample that both have. Where each has one alone,
+    that is the size it was made for, and those are compared."""
+    ours, others = _by_size(mine), _by_size(theirs)
+    if len(ours) == len(others) == 1:
+        return [(list(mine), list(theirs))]
+    return [(found, others[size]) for size, found in ours.items() if size in others]
+
+
+def _by_size(records: Iterable[Record]) -> dict[object, list[Record]]:
+    grouped: dict[object, list[Record]] = {}
+    for record in records:
+        grouped.setdefault(sample_sizes(record.cell), []).append(record)
     return grouped
 
 
@@ -201,16 +225,23 @@ def _same_load(
     cost: Literal["latency", "throughput"],
     choose: Callable[[Iterable[int]], int],
 ) -> tuple[Record, Record] | None:
-    """Both models' records of the scenario that a cost is read from, at a batch that both have."""
+    """Both models' records of the scenario that a cost is read from, at a batch and under bounds
+    that both have."""
     both = {r.cell.scenario for r in mine} & {r.cell.scenario for r in theirs}
     scenario = weighing(cost, sorted(both))
-    ours = {r.cell.batch: r for r in mine if r.cell.scenario == scenario}
-    others = {r.cell.batch: r for r in theirs if r.cell.scenario == scenario}
-    shared = ours.keys() & others.keys()
+    ours = {_load(r.cell): r for r in mine if r.cell.scenario == scenario}
+    others = {_load(r.cell): r for r in theirs if r.cell.scenario == scenario}
+    shared = [load for load in ours if load in others]
     if not shared:
         return None
-    batch = choose(shared)
-    return ours[batch], others[batch]
+    batch = choose(batch for batch, *_ in shared)
+    load = next(load for load in shared if load[0] == batch)
+    return ours[load], others[load]
+
+
+def _load(cell: Cell) -> tuple[int, *tuple[int | None, ...]]:
+    """What of a load of one scenario is set."""
+    return cell.batch, cell.latency_bound_ns, cell.ttft_bound_ns, cell.tpot_bound_ns
 
 
 def cost_ratio(

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from bench.bounds import in_words
 from bench.cell import Cell
 from bench.errors import SpecError
+from bench.judge.alike import READABLE, Alike, settings_in_words
 from bench.judge.compare import Effect, compare
 from bench.judge.matching import Match, match_targets
-from bench.numbers import counted, printable, ratio
+from bench.numbers import printable, ratio
 from bench.stats.verdict import Verdict
 from bench.store.run import StoredRun
 from bench.variants import suffix
@@ -77,7 +77,6 @@ class Ranking:
 _ENOUGH = 5
 #: Cells of a run whose orders are told unasked: each pair of targets is compared, and told.
 MOST_CELLS = 32
-_SHA_DIGITS = 8
 #: How the best target is to one that it is not faster than.
 _WORDS = {
     Verdict.SAME: "as fast as",
@@ -121,17 +120,12 @@ def _alike(matches: Sequence[Match]) -> list[tuple[str, list[Match]]]:
     name = _name(matches[0].a.cell)
     if len({cell.target for cell in cells.values()}) == len(cells):
         return [(name, list(matches))]
-    differing = [
-        place
-        for place, told in enumerate(zip(*map(_settings, cells.values()), strict=True))
-        if len(set(told)) > 1
-    ]
+    alike = Alike(cells.values(), _name, (*READABLE, "model", "input"))
     grouped: dict[str, tuple[str, list[Match]]] = {}
     for match in matches:
         defined, other = (_but_for_target(cell) for cell in (match.a.cell, match.b.cell))
         if defined == other:
-            told = (_settings(match.a.cell)[place] for place in differing)
-            what = ", ".join(filter(None, (name, *told)))
+            what = ", ".join(filter(None, (name, settings_in_words(alike.apart(match.a.cell)))))
             grouped.setdefault(defined, (what, []))[1].append(match)
     return list(grouped.values())
 
@@ -143,21 +137,6 @@ def _but_for_target(cell: Cell) -> str:
 def _name(cell: Cell) -> str:
     batch = f" batch {cell.batch}" if cell.batch > 1 else ""
     return f"{cell.model.name}{suffix(cell.variant)} {cell.scenario}{batch}"
-
-
-def _settings(cell: Cell) -> tuple[str, ...]:
-    """What can tell cells of one load and target apart, as people are told of it."""
-    shapes = (f"{name} {'x'.join(map(str, shape))}" for name, shape in cell.shapes.items())
-    return (
-        f"model {cell.model.sha256[:_SHA_DIGITS]}",
-        counted(cell.threads, "thread"),
-        cell.lane_words,
-        cell.through,
-        "fallback allowed" if cell.allow_fallback else "",
-        in_words(cell),
-        " ".join(shapes),
-        f"input {cell.input_sha256[:_SHA_DIGITS]}",
-    )
 
 
 def _rank(what: str, cell: Cell, effects: dict[tuple[str, str], Effect]) -> Ranking | None:

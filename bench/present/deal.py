@@ -8,6 +8,7 @@ from types import MappingProxyType
 from rich.text import Text
 
 from bench.cards.tasks.base import Change, MetricRow
+from bench.judge.alike import sample_shapes, sample_sizes, settings_in_words, shape_words
 from bench.judge.deal import Cost, Deal, Offer, Point, cheapest, cost_of, level_with, safest
 from bench.judge.drafting import Drafting
 from bench.judge.energy import main_energy
@@ -136,7 +137,7 @@ def point_name(point: Point) -> str:
     cell = point.cell
     variant = suffix(cell.variant)
     name = printable(f"{cell.model.name}{variant} {cell.target}", limit=NAME_LIMIT)
-    return ", ".join(filter(None, (name, point.apart)))
+    return ", ".join(filter(None, (name, settings_in_words(point.apart))))
 
 
 def notes(deal: Deal) -> list[str]:
@@ -148,9 +149,25 @@ def notes(deal: Deal) -> list[str]:
         "open: the intervals can't decide.",
         f"Differences of up to {lost} are ignored; all intervals hold jointly with {share} "
         "confidence.",
+        *_shape_notes(deal),
         *_energy_words(deal),
         *(f"accuracy is {metric.words()}." for metric in deal.metrics if metric.words()),
     ]
+
+
+def _shape_notes(deal: Deal) -> list[str]:
+    """What the points take, where a sample isn't as large for all: that is not the same work."""
+    takers: dict[object, dict[str, str]] = {}
+    for cell in (point.cell for point in deal.points):
+        name = printable(cell.model.name, limit=NAME_LIMIT)
+        words = shape_words(sample_shapes(cell)) or "nothing"
+        takers.setdefault(sample_sizes(cell), {})[name] = words
+    if len(takers) < 2:
+        return []
+    taken = "; ".join(
+        f"{' and '.join(each)} {next(iter(each.values()))}" for each in takers.values()
+    )
+    return [f"Inputs differ in shape, so costs are not all of the same work: {taken}."]
 
 
 def _energy_words(deal: Deal) -> list[str]:
@@ -177,7 +194,9 @@ def sentences(deal: Deal) -> list[str]:
         for apart in dict.fromkeys(offer.apart for offer in offers):
             mine = [offer for offer in offers if offer.apart == apart]
             worth = [w for offer in mine if (w := _offer_words(offer, original, deal))]
-            where = ", ".join(filter(None, (printable(target, limit=NAME_LIMIT), apart)))
+            where = ", ".join(
+                filter(None, (printable(target, limit=NAME_LIMIT), settings_in_words(apart)))
+            )
             if worth:
                 said.append(f"On {where} {'; '.join(worth)}.")
         said += _drafting_words(deal, original, target)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from bench.errors import without_stop
+from bench.judge.alike import settings_in_words, settings_of
 from bench.judge.finding import OF_NO_LOAD, Decision, Finding, Limits, Outcome
 from bench.judge.gate import Judgement
 from bench.numbers import (
@@ -161,10 +162,7 @@ def where(finding: Finding) -> str:
         parts.append(find_scenario(cell.scenario).label)
         if cell.batch != 1:
             parts.append(f"batch {cell.batch}")
-        # A lane is said once: here, or where it tells cells apart.
-        if cell.lane != "prepared" and cell.lane not in finding.apart:
-            parts.append(cell.lane)
-        parts += [cell.through, finding.apart]
+        parts.append(settings_in_words(settings_of(cell, ("lane", "tool")), finding.apart))
     return ", ".join(filter(None, parts))
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from rich.text import Text
 
-from bench.bounds import in_words
 from bench.cards.tasks.base import MetricRow
-from bench.cell import ModelIdentity
+from bench.cell import Cell, ModelIdentity
+from bench.judge.alike import UNUSUAL, Alike, Setting, settings_in_words, settings_of
 from bench.judge.sweeps import sweep_end
 from bench.numbers import (
     BYTE_UNITS,
@@ -131,13 +131,15 @@ def result_table(records: Sequence[Record], width: int = 80) -> Text:
 def _groups(records: Sequence[Record]) -> list[tuple[str, list[_Row]]]:
     """Headings (one for each model and variant) with their rows, in the order of the records."""
     several_variants = len({r.cell.variant for r in records}) > 1
-    several_threads = len({r.cell.threads for r in records}) > 1
+    kinds = ["threads"] if len({r.cell.threads for r in records}) > 1 else []
+    alike = Alike((r.cell for r in records), _called, ("settings", "shape"))
     originals = {r.cell.model.distilled_from for r in records}
     grouped: dict[tuple[str, str, str], dict[str, list[Record]]] = {}
     for record in records:
         cell = record.cell
         rows = grouped.setdefault((cell.model.name, cell.model.sha256, cell.variant), {})
-        rows.setdefault(_label(record, several_threads=several_threads), []).append(record)
+        told_too = (*settings_of(cell, kinds), *alike.apart(cell))
+        rows.setdefault(_label(cell, told_too), []).append(record)
     return [
         (
             _heading(
@@ -151,17 +153,14 @@ def _groups(records: Sequence[Record]) -> list[tuple[str, list[_Row]]]:
     ]
 
 
-def _label(record: Record, *, several_threads: bool) -> str:
-    cell = record.cell
-    parts = [printable(cell.target, limit=NAME_LIMIT)]
-    parts.append(find_scenario(cell.scenario).label)
-    parts.append(in_words(cell))
-    parts += [cell.lane_words, cell.through]
-    if several_threads:
-        parts.append(f"{cell.threads} thread{'' if cell.threads == 1 else 's'}")
-    if cell.allow_fallback:
-        parts.append("fallback allowed")
-    return ", ".join(filter(None, parts))
+def _called(cell: Cell) -> tuple[str, ...]:
+    return cell.model.name, cell.model.sha256, cell.variant, cell.target, cell.scenario
+
+
+def _label(cell: Cell, told_too: Sequence[Setting]) -> str:
+    target = printable(cell.target, limit=NAME_LIMIT)
+    settings = settings_in_words(settings_of(cell, (*UNUSUAL, "bound")), told_too)
+    return ", ".join(filter(None, (target, find_scenario(cell.scenario).label, settings)))
 
 
 def _heading(

@@ -14,9 +14,10 @@ from bench.cards.tasks.base import Change
 from bench.cards.tasks.classification import Classification
 from bench.cell import ModelIdentity
 from bench.errors import SpecError
-from bench.judge.deal import cost_of, level_records, make_deal
-from bench.judge.pairs import Changed
-from bench.present.deal import answer, deal_rows, deal_text, point_name, sentences
+from bench.judge.alike import settings_in_words
+from bench.judge.deal import cost_of, level_records, make_deal, subject
+from bench.judge.pairs import Changed, compare
+from bench.present.deal import answer, deal_rows, deal_text, notes, point_name, sentences
 from bench.record.result import Record
 
 EXAMPLES = 10_000
@@ -286,7 +287,9 @@ def test_an_offer_is_of_two_that_were_measured_with_as_many_threads() -> None:
     student.append(with_threads(measured(STUDENT, "fp32", 20e3), 1))
     deal = make_deal([*teacher, *student], change)
     offers = deal.offers["fashion-teacher", "onnxruntime:cpu"]
-    assert [(o.apart, round(o.pair.speedup.value)) for o in offers if o.pair.speedup] == [
+    assert [
+        (settings_in_words(o.apart), round(o.pair.speedup.value)) for o in offers if o.pair.speedup
+    ] == [
         ("4 threads", 10),
         ("1 thread", 20),
     ]
@@ -366,3 +369,84 @@ def test_predictions_that_are_lost_leave_it_open() -> None:
         "be compared with fashion-teacher int8-static onnxruntime:cpu."
     )
     assert len(sentences(deal)) == 1
+
+
+def with_length(record: Record, length: int) -> Record:
+    cell = record.cell.model_copy(update={"shapes": {"image": (1, length)}})
+    return record.model_copy(update={"cell": cell, "cell_id": cell.id})
+
+
+def test_lengths_are_points_of_their_own_and_only_equal_ones_are_on_offer() -> None:
+    teacher = with_length(measured(TEACHER, "fp32", 200e3), 128)
+    short = with_length(measured(STUDENT, "fp32", 20e3), 128)
+    long = with_length(measured(STUDENT, "fp32", 90e3), 512)
+    for found in ([teacher, short, long], [long, short, teacher]):
+        deal = make_deal(found, change)
+        assert [point_name(point) for point in deal.points] == [
+            "fashion-student onnxruntime:cpu, image 128",
+            "fashion-student onnxruntime:cpu, image 512",
+            "fashion-teacher onnxruntime:cpu",
+        ]
+        ((offer,),) = deal.offers.values()
+        assert offer.pair.speedup is not None
+        assert round(offer.pair.speedup.value) == 10
+        assert settings_in_words(offer.apart) == "image 128"
+        assert [note for note in notes(deal) if "shape" in note] == [
+            "Inputs differ in shape, so costs are not all of the same work: fashion-student and "
+            "fashion-teacher image 128; fashion-student image 512."
+        ]
+        (pair,) = compare([short, long, teacher], change(0.95))
+        assert pair.speedup is not None
+        assert round(pair.speedup.value) == 10
+
+
+def test_models_made_for_inputs_of_other_shapes_are_compared_and_that_is_told() -> None:
+    teacher = with_length(measured(TEACHER, "fp32", 200e3), 384)
+    student = with_length(measured(STUDENT, "fp32", 20e3), 224)
+    deal = make_deal([teacher, student], change)
+    ((offer,),) = deal.offers.values()
+    assert offer.pair.speedup is not None
+    assert any("fashion-student image 224; fashion-teacher image 384" in n for n in notes(deal))
+    assert not any("shape" in note for note in notes(make_deal([teacher], change)))
+
+
+def test_batches_of_one_sample_are_one_point_wherever_the_batch_axis_is() -> None:
+    for axes in ((1, 128, 64), (128, 1, 64)):
+        one, many = (
+            a_cell(TEACHER, scenario=scenario, batch=batch, shapes={"x": shape})
+            for scenario, batch in (("single-stream", 1), ("offline", 32))
+            for shape in [tuple(batch if size == 1 else size for size in axes)]
+        )
+        assert subject(one) == subject(many)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_offers_are_told_apart_by_how_they_were_measured_and_never_by_their_load(
+    turned: bool,
+) -> None:
+    """Whichever scenario of each is stored first, and bounds are of a scenario."""
+
+    def one(model: ModelIdentity, threads: int, scenario: str) -> Record:
+        bound = {"latency_bound_ns": 5_000_000} if scenario == "server" else {}
+        return a_record(a_cell(model, threads=threads, scenario=scenario, **bound), 1e5)
+
+    found = [
+        one(model, *way)
+        for model in (TEACHER, STUDENT)
+        for way in ((1, "server"), (1, "single-stream"), (4, "single-stream"), (4, "server"))
+    ]
+    (offers,) = make_deal(found[::-1] if turned else found, change).offers.values()
+    assert {settings_in_words(offer.apart) for offer in offers} == {"1 thread", "4 threads"}
+
+
+def test_throughputs_under_the_same_bounds_are_compared() -> None:
+    def under(model: ModelIdentity, ms: int, time: float) -> Record:
+        cell = a_cell(model, scenario="single-stream", latency_bound_ns=ms * 1_000_000)
+        return a_record(cell, time)
+
+    ours = [under(STUDENT, 5, 10e3), under(STUDENT, 10, 20e3)]
+    (pair,) = compare([*ours, under(TEACHER, 5, 100e3)], change(0.95))
+    assert pair.speedup is not None
+    assert round(pair.speedup.value) == 10
+    (pair,) = compare([ours[1], under(TEACHER, 5, 100e3)], change(0.95))
+    assert pair.speedup is None

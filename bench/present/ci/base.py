@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from bench.bounds import in_words
 from bench.cell import Cell
+from bench.judge.alike import READABLE, settings_in_words, settings_of
 from bench.judge.gate import Judgement
 from bench.numbers import NAME_LIMIT, printable
 from bench.record.result import Record
@@ -65,5 +65,6 @@ def name(cell: Cell) -> str:
 
 def _detailed(cell: Cell) -> str:
     """With what tells apart cells that are alike but for it."""
-    parts = (name(cell), f"{cell.threads} threads", cell.lane, in_words(cell))
-    return ", ".join(filter(None, parts))
+    in_label = ("tool",)
+    beside = settings_of(cell, (kind for kind in READABLE if kind not in in_label))
+    return ", ".join(filter(None, (name(cell), settings_in_words(beside))))

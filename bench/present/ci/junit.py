@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 
 from bench.errors import Unavailable
 from bench.files import write_text
+from bench.judge.alike import settings_in_words
 from bench.judge.finding import Decision, Finding, Outcome
 from bench.judge.gate import Judgement
 from bench.numbers import printable
@@ -113,7 +114,7 @@ def _case_name(finding: Finding) -> str:
     """The cell; a certificate is of no load."""
     if finding.kind == "certificate":
         return finding.subject
-    return ", ".join(filter(None, (name(finding.cell), finding.apart)))
+    return ", ".join(filter(None, (name(finding.cell), settings_in_words(finding.apart))))
 
 
 def _of_run(subject: Subject) -> Iterator[Case]:

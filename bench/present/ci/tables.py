@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bench.cards.tasks.base import Change
-from bench.judge.alike import Alike
+from bench.cell import Cell
+from bench.judge.alike import UNUSUAL, Alike, Setting, settings_in_words, settings_of
 from bench.judge.pairs import Pair, Ratio
 from bench.numbers import (
     BYTE_UNITS,
@@ -91,15 +92,20 @@ def results_table(records: Sequence[Record]) -> Table:
         "Accuracy",
         "",
     )
-    alike = Alike(record.cell for record in records)
+    alike = Alike((record.cell for record in records), _shown_as)
     rows = [_result_row(record, alike.apart(record.cell)) for record in records]
     return Table(header, rows, numbers=frozenset({3, 4, 5, 6, 7}), names=frozenset({0, 1}))
 
 
-def _result_row(record: Record, apart: str) -> tuple[str, ...]:
+def _shown_as(cell: Cell) -> tuple[object, ...]:
+    return cell.model.name, cell.variant, cell.target, cell.scenario, cell.batch
+
+
+def _result_row(record: Record, apart: Sequence[Setting]) -> tuple[str, ...]:
     cell = record.cell
     variant = suffix(cell.variant)
     batch = "" if cell.batch == 1 else f"batch {cell.batch}"
+    settings = settings_in_words(settings_of(cell, UNUSUAL), apart)
     latency = record.latency if not (cell.is_rate or record.simulated) else None
     median = latency.median_ns if latency else None
     rate = None if record.simulated else record.throughput
@@ -107,7 +113,7 @@ def _result_row(record: Record, apart: str) -> tuple[str, ...]:
     return (
         f"{cell.model.name}{variant}",
         cell.target,
-        ", ".join(filter(None, (cell.scenario, batch, apart))),
+        ", ".join(filter(None, (cell.scenario, batch, settings))),
         _estimate(median, TIME_UNITS, record.lone_ns),
         with_unit(latency.p99.value_ns if latency else None, TIME_UNITS),
         _estimate(rate, RATE_UNITS, record.lone_rate),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 from bench.cell import Cell
+from bench.judge.alike import UNUSUAL, Setting, settings_in_words, settings_of
 from bench.numbers import NAME_LIMIT, printable
 from bench.record.result import Record
 from bench.variants import suffix
@@ -39,12 +40,11 @@ def model_and_variant(cell: Cell) -> str:
     return shown(f"{cell.model.name}{variant}")
 
 
-def target_words(cell: Cell) -> str:
-    """The target, and what sets the cell apart from others on it."""
-    parts = [shown(cell.target), cell.lane_words]
-    if cell.allow_fallback:
-        parts.append("fallback allowed")
-    return ", ".join(filter(None, [*parts, cell.through]))
+def target_words(cell: Cell, apart: Iterable[Setting] = ()) -> str:
+    """The target, what is unusual in how the cell was measured on it, and what sets the cell
+    ``apart`` from others there."""
+    settings = settings_in_words(settings_of(cell, UNUSUAL), apart)
+    return ", ".join(filter(None, (shown(cell.target), settings)))
 
 
 def lane_label(cell: Cell, *, several_loads: bool = False) -> str:

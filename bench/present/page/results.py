@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from bench.bounds import in_words
+from bench.judge.alike import UNUSUAL, settings_in_words, settings_of
 from bench.numbers import (
     BYTE_UNITS,
     RATE_UNITS,
@@ -14,7 +14,7 @@ from bench.numbers import (
     Unit,
     column_unit,
 )
-from bench.present.page.names import shown, target_words
+from bench.present.page.names import shown
 from bench.present.page.parts import (
     Column,
     Entry,
@@ -122,9 +122,10 @@ def _lines(found: Sequence[_Lettered]) -> Iterator[_Row]:
 
 def _target(record: Record, *, several: bool) -> str:
     cell = record.cell
-    threads = f"{cell.threads} thread{'' if cell.threads == 1 else 's'}" if several else ""
+    kinds = ("bound", "threads") if several else ("bound",)
     label = find_scenario(cell.scenario).label
-    return ", ".join(filter(None, (target_words(cell), label, in_words(cell), threads)))
+    words = settings_in_words(settings_of(cell, (*UNUSUAL, *kinds)))
+    return ", ".join(filter(None, (shown(cell.target), label, words)))
 
 
 def _units(records: Sequence[Record]) -> dict[str, Unit]:

@@ -200,7 +200,7 @@ def test_two_cells_that_are_called_the_same_are_told_apart_wherever_a_gate_names
 def test_cells_that_nothing_else_is_called_have_no_more_than_their_name() -> None:
     run = in_memory([measured([1e5, 1.01e5, 0.99e5], a_cell(threads=4))])
     judgement = judge(run, Limits(0.05), compare(match_runs(in_memory(run.records, "b"), run)))
-    assert [finding.apart for finding in judgement.findings] == [""]
+    assert [finding.apart for finding in judgement.findings] == [()]
     assert "thread" not in markdown_text(Subject(run, judgement))
 
 

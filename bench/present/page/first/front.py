@@ -205,7 +205,7 @@ def _names(deal: Deal, unit: Unit) -> list[dict[str, Any]]:
 
 
 def _where(point: Point) -> str:
-    return ", ".join(filter(None, (target_words(point.cell), point.apart)))
+    return target_words(point.cell, point.apart)
 
 
 def _score(point: Point) -> Estimate:
