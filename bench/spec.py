@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from bench import bounds, scenarios, variants
 from bench.cell import (
@@ -86,8 +86,10 @@ FLAG_NAMES: Final = {
 }
 #: Fields that only a file sets.
 _WITHOUT_FLAG = ("name", "confidence")
-#: A key in a message, and what it holds: `` `loadgen.min_duration` ``.
-_KEY = re.compile(r"`([a-z_]+)((?:\.\w+)*)`")
+#: A key in a message, and what is in it: `` `loadgen.min_duration` is -1, but ``.
+_KEY = re.compile(r"`([a-z_]+)((?:\.\w+)*)`(?: is ('.*?'|\S+), but(?= should))?")
+#: Of a suite that more is laid over before it is used.
+_DRAFT: Final = "draft"
 #: What says how sure the answer has to be: whoever gives one of these wants no overview.
 _HOW_SURE = ("goal", "precision", "max_time_s", "min_invocations", "max_invocations")
 
@@ -198,7 +200,10 @@ class Suite(Frozen):
         return value
 
     @model_validator(mode="after")
-    def _possible(self) -> Suite:
+    def _possible(self, info: ValidationInfo) -> Suite:
+        """What one key says against another, which what is laid over a draft may still mend."""
+        if info.context == _DRAFT:
+            return self
         if self.max_invocations < self.min_invocations:
             raise ValueError(
                 f"`max_invocations` ({self.max_invocations}) is below `min_invocations` "
@@ -209,7 +214,8 @@ class Suite(Frozen):
         if self.wall_command is not None and self.wall_csv is not None:
             raise ValueError("`wall_command` and `wall_csv` both read a wall meter: give only one")
         if (self.wall_command or self.wall_csv) and not self.energy:
-            raise ValueError("a wall meter is only read for energy: add --energy")
+            wall = "wall_csv" if self.wall_csv else "wall_command"
+            raise ValueError(f"`{wall}` is only read with `energy`: give both")
         # Rounded, for 3 x 0.1 is more than the 0.3 that is asked for, and shown.
         least_s = round(self.min_invocations * SECONDS_PER_INVOCATION, 3)
         if self.max_time_s < least_s:
@@ -256,20 +262,20 @@ class Suite(Frozen):
         """LoadGen's settings are for LoadGen, and what it can't do isn't asked of it."""
         if self.driver == "bench":
             if self.loadgen != LoadGen():
-                raise ValueError("LoadGen's settings need --driver loadgen")
+                raise ValueError("`loadgen` is only read with `driver` loadgen: give both")
             return
         for name in self.scenarios:
             if not find_scenario(name).loadgen:
                 known = [row.name for row in SCENARIOS.built_in if row.loadgen]
                 raise ValueError(
-                    f"LoadGen has no scenario `{name}`; --driver loadgen has: {', '.join(known)}"
+                    f"LoadGen has no scenario `{name}`; `driver` loadgen has: {', '.join(known)}"
                 )
         if self.lane == "native":
             raise ValueError("LoadGen calls Python, so it can't use the native lane")
         if self.energy:
             raise ValueError(
-                "energy is only measured by bench's own driver: leave out --energy "
-                "or --driver loadgen"
+                "energy is only measured by bench's own driver: leave out `energy` "
+                "or `driver` loadgen"
             )
         if self.latency_bound and self.loadgen.target_latency:
             raise ValueError(
@@ -389,28 +395,33 @@ def asked_suite(
 
     Raises `SpecError` for what can't be read, and where there is no default suite.
     """
+    laid = PRESETS[preset] if preset else {}
     if path is not None:
-        suite = load_suite(path)
-    elif "models" in flags:
+        draft = make_suite(read_toml(path, "suite file"), str(path), _DRAFT)
+        if not laid and not flags:
+            return make_suite(draft.model_dump(exclude_unset=True), str(path))
+        suite = with_flags(draft, laid, source, _DRAFT)
+        return with_flags(suite, flags, source)
+    if "models" in flags:
         suite = make_suite(named, source)
     else:
         installed = suite_paths()
         if "default" not in installed:
             raise SpecError("the default suite is not installed: name a model.")
         suite = load_suite(installed["default"])
-    return with_flags(with_flags(suite, PRESETS[preset] if preset else {}), flags, source)
+    return with_flags(with_flags(suite, laid, source, _DRAFT), flags, source)
 
 
 def load_suite(path: Path) -> Suite:
     """Read a suite from TOML. Raises `SpecError` that names the file, the key and what it wants."""
-    data = read_toml(path, "suite file")
-    return make_suite(data, str(path))
+    return make_suite(read_toml(path, "suite file"), str(path))
 
 
-def make_suite(data: dict[str, Any], source: str) -> Suite:
-    """Check ``data``; ``source`` is what an error blames: a file, `FLAGS` or `ARGUMENTS`."""
+def make_suite(data: dict[str, Any], source: str, state: str | None = None) -> Suite:
+    """Check ``data``; ``source`` is what an error blames: a file, `FLAGS` or `ARGUMENTS`. Of a
+    `_DRAFT` each key is checked alone."""
     try:
-        suite = Suite.model_validate(data)
+        suite = Suite.model_validate(data, context=state)
     except ValidationError as error:
         told = [
             problems(error, [*Suite.model_fields, *LoadGen.model_fields]),
@@ -430,11 +441,17 @@ def _blamed(source: str, words: str) -> str:
 
 
 def _flag(found: re.Match[str]) -> str:
-    """`` `scenarios.0` `` as ``--scenario``, for its value is shown; other keys stay."""
-    field, inner = found[1], found[2].split(".")[1:]
+    """`` `scenarios.0` `` as ``--scenario``, for its value is shown, and what is in a table as the
+    terminal takes it: ``--loadgen min_duration=-1``; other keys stay."""
+    field, value = found[1], found[3]
     if field not in Suite.model_fields or field in _WITHOUT_FLAG:
         return found[0]
-    return " ".join([flag_of(field), *(part for part in inner if not part.isdigit())])
+    inner = [part for part in found[2].split(".")[1:] if not part.isdigit()]
+    after = found[0].rpartition("`")[2]
+    if not inner:
+        return flag_of(field) + after
+    setting = f"{flag_of(field)} {'.'.join(inner)}"
+    return f"{setting}={value.strip(chr(39))}: it" if value else setting + after
 
 
 def flag_of(field: str) -> str:
@@ -453,7 +470,9 @@ def _unknown_variants(names: object) -> list[str]:
     return found
 
 
-def with_flags(suite: Suite, flags: dict[str, Any], source: str = FLAGS) -> Suite:
+def with_flags(
+    suite: Suite, flags: dict[str, Any], source: str = FLAGS, state: str | None = None
+) -> Suite:
     """``suite`` with ``flags`` (those that were given) laid over it. Raises `SpecError`."""
     # A setting that is given leaves the others as they are.
     if isinstance(flags.get("loadgen"), Mapping):
@@ -461,7 +480,7 @@ def with_flags(suite: Suite, flags: dict[str, Any], source: str = FLAGS) -> Suit
         flags = {**flags, "loadgen": {**mine, **flags["loadgen"]}}
     given = {**suite.model_dump(exclude_unset=True), **_without_overview(suite, flags), **flags}
     given |= _bounds_that_give_way(suite, flags)
-    merged = make_suite(given, source)
+    merged = make_suite(given, source, state)
     one_sample = all(find_scenario(name).one_sample for name in merged.scenarios)
     if flags.get("batch", _FIRST) != _FIRST and one_sample:
         larger = [f"--scenario {row.name}" for row in SCENARIOS.built_in if not row.one_sample]

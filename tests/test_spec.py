@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bench.commands.run import command
 from bench.commands.tune import _gone_on_with
 from bench.errors import SpecError
-from bench.spec import ARGUMENTS, FLAGS, Suite, load_suite, make_suite, with_flags
+from bench.spec import ARGUMENTS, FLAGS, Suite, asked_suite, load_suite, make_suite, with_flags
 
 
 def suite_file(folder: Path, text: str) -> Path:
@@ -115,12 +115,15 @@ def test_of_the_two_bounds_on_invocations_the_one_that_is_given_moves_the_other(
         ({"latency_bound": "5"}, "--latency-bound is '5', but must be a time with its unit"),
         ({"min_invocations": 1}, "--min-invocations is 1, but should be"),
         ({"energy_window_s": 0.5}, "--energy-window is 0.5, but should be"),
-        ({"loadgen": {"min_duration": "x"}}, "--loadgen min_duration is 'x', but should be"),
+        ({"loadgen": {"min_duration": "x"}}, "--loadgen min_duration=x: it should be"),
         (
             {"min_invocations": 8, "max_invocations": 4},
             "--max-invocations (4) is below --min-invocations (8).",
         ),
-        ({"wall_csv": "m.csv"}, "a wall meter is only read for energy: add --energy."),
+        ({"loadgen": {"min_duration": -1}}, "--loadgen min_duration=-1: it should be"),
+        ({"shapes": {"n": -1}}, "--shape n=-1: it should be"),
+        ({"wall_csv": "m.csv"}, "--wall-csv is only read with --energy: give both."),
+        ({"loadgen": {"min_duration": 1}}, "--loadgen is only read with --driver loadgen: give"),
     ],
 )
 def test_a_mistake_in_a_flag_names_the_flag(flags: dict[str, Any], words: str) -> None:
@@ -128,6 +131,33 @@ def test_a_mistake_in_a_flag_names_the_flag(flags: dict[str, Any], words: str) -
         with_flags(Suite(), flags)
     assert str(caught.value).startswith(words)
     assert "`" not in str(caught.value).split("Available")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "words"),
+    [
+        ('wall_command = "x"', {"energy": True}, "`wall_command` is only read with `energy`"),
+        ('scenarios = ["server"]', {"latency_bound": "5ms"}, "the scenario `server` and"),
+        ('latency_bound = "5ms"', {"scenarios": ("server",)}, "the scenario `server` and"),
+        ("loadgen = {min_duration = 1}", {"driver": "loadgen"}, "`loadgen` is only read with"),
+        ("min_invocations = 50", {"max_invocations": 60}, "`max_invocations` (30) is below"),
+        ("min_invocations = 30\nmax_time_s = 1", {"max_time_s": 9.0}, "`max_time_s` (1.0) is too"),
+        ('ttft_bound = "1s"\nscenarios = ["server"]', {"tpot_bound": "1s"}, "`ttft_bound` and"),
+        ('driver = "loadgen"\nlane = "native"', {"lane": "api"}, "LoadGen calls Python"),
+    ],
+)
+def test_what_a_file_lacks_a_flag_may_give(
+    tmp_path: Path, text: str, flags: dict[str, Any], words: str
+) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text(f'models = ["a"]\n{text}\n')
+    assert asked_suite(path, None, flags).models == ("a",)
+    with pytest.raises(SpecError) as caught:
+        asked_suite(path, None, {})
+    assert str(caught.value).startswith(f"{path}: ")
+    assert words.split("(")[0] in str(caught.value)
+    with pytest.raises(SpecError):
+        asked_suite(path, None, {"seed": 2})
 
 
 def test_an_argument_of_python_is_named_as_it_is_written() -> None:

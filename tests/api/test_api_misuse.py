@@ -76,7 +76,7 @@ CALLS: dict[str, list[tuple[Call, str]]] = {
         (lambda r: bench.run("a", loadgen="x"), "`loadgen` is 'x'"),  # type: ignore
         (lambda r: bench.run("a", loadgen={"min_duraton": 1}), "Did you mean `min_duration`"),
         (lambda r: bench.run("a", min_invocations="x"), "`min_invocations`"),  # type: ignore
-        (lambda r: bench.run("a", wall_csv="x"), "add `energy=True`"),
+        (lambda r: bench.run("a", wall_csv="x"), "`wall_csv` is only read with `energy`"),
         (lambda r: bench.run("a", latency_bound="5ms"), '`scenarios="server", latency_bound='),
         (lambda r: bench.run("a", scenarios="single-stream", batch=8), "`batch` contradicts"),
     ],
