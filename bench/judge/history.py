@@ -27,6 +27,7 @@ from bench.store.machines import by_machine
 
 #: Why a run that has a cell's record has no point of its history, as it is told.
 FAILED, WRONG, NO_INTERVAL, NO_FIGURE = "failed", "WRONG", "no interval", "no figure"
+PARTIAL, SIMULATED = "stopped early", "simulated"
 _UNKNOWN = "unknown machine"  #: what all are called of which nothing is recorded
 #: A cell, the hardware, and the machine's name.
 _Key = tuple[str, str | None, str]
@@ -84,7 +85,8 @@ class Series:
     machine_id: str | None
     cpu_model: str | None
     points: tuple[Point, ...]
-    #: runs that have no point, by why: `FAILED`, `WRONG`, `NO_INTERVAL`, `NO_FIGURE`
+    #: runs that have no point, by why: `FAILED`, `WRONG`, `PARTIAL`, `SIMULATED`, `NO_INTERVAL`,
+    #: `NO_FIGURE`
     absent: Mapping[str, int]
     machine: str = ""  #: its name
     changes: tuple[Change, ...] = ()
@@ -161,8 +163,6 @@ def _series(runs: Iterable[Finished], selection: Selection) -> list[Series]:
         for record in run.records:
             if not selection.wants(record.cell_id, record.cell):
                 continue
-            if record.simulated or record.partial:
-                continue
             hardware = None if machine_id is None else str(machine_id)
             known = hardware is not None or run.header.machine_name
             key = record.cell_id, hardware, machines[id(run)] if known else _UNKNOWN
@@ -212,7 +212,7 @@ def _figure(record: Record) -> tuple[float, float | None, float | None, float] |
     if record.foreign is not None:
         value = _foreign_figure(record.foreign, rate=record.cell.is_rate)
         return None if value is None else (value, None, None, CONFIDENCE)
-    if record.standing != "ok":
+    if record.standing != "ok" or record.simulated:
         return None
     estimate: Estimate | None = record.throughput if record.cell.is_rate else None
     if not record.cell.is_rate and record.latency is not None:
@@ -234,6 +234,10 @@ def _why_absent(record: Record) -> str:
         return FAILED
     if record.standing == "wrong":
         return WRONG
+    if record.partial:
+        return PARTIAL
+    if record.simulated:
+        return SIMULATED
     lone = record.lone_ns if record.lone_rate is None else record.lone_rate
     return NO_FIGURE if lone is None else NO_INTERVAL
 

@@ -274,10 +274,13 @@ def test_why_a_run_has_no_point_is_told(tmp_path: Path) -> None:
     wrong = a_record(checks=(a_failed_check("placement", "on the CPU"),))
     assert (lone.standing, wrong.standing) == ("ok", "wrong")
     none = a_record(latency=None)
-    for day, record in enumerate((a_record(), lone, lone, a_failure(), wrong, none), 1):
+    partial, simulated = a_record(stop="interrupted"), a_record(simulated=True)
+    found = (a_record(), lone, lone, a_failure(), wrong, none, partial, simulated)
+    for day, record in enumerate(found, 1):
         on_disk(tmp_path, [record], created_at=f"2026-01-{day:02}T03:00:00+00:00")
     series = one(tmp_path)
     absent = {"no interval": 2, "failed": 1, "WRONG": 1, "no figure": 1}
+    absent |= {"stopped early": 1, "simulated": 1}
     assert (len(series.points), series.failed, series.absent) == (1, 1, absent)
     text = " ".join(history_text([series], 80).plain.split())
     assert "1 run, 2026-01-01; no interval in 2 more; failed in 1 more; WRONG in 1 more;" in text
