@@ -131,6 +131,7 @@ def _of_verdict(
         Outcome.INCONCLUSIVE,
         f"{changed[0]}, so the certificate may no longer hold.",
         f"Certify it again: {_command(one.certificate, same[0].cell)}.",
+        short="the certificate may no longer hold",
     )
 
 
@@ -142,6 +143,7 @@ def _told(one: Held, party: Party, verdict: Verdict) -> Finding:
         _cell(one, party),
         _OUTCOMES[verdict.verdict],
         f"{verdict.verdict}: {reasons}",
+        short=verdict.verdict,
     )
     decided = verdict.decisions
     if decided is None or verdict.verdict == "same" or any(g.degraded for g in decided.groups):

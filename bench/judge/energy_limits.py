@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.judge.compare import Report
 from bench.judge.energy import energy_effects, main_energy
-from bench.judge.finding import Finding, Limits, Outcome, outcome_of
+from bench.judge.finding import Finding, Limits, Outcome, outcome_of, short_of
 from bench.numbers import energy, ratio, with_interval
 from bench.record.energy import FEWEST_ROUNDS
 from bench.record.result import Record
@@ -48,8 +48,9 @@ def _grown(report: Report, allowed: float, confidence: float) -> list[Finding]:
             f"against {ratio(limit)}.",
         }.get(outcome, "")
         advice = _AGAIN if outcome is Outcome.INCONCLUSIVE else ""
+        short = short_of(outcome, "too much energy", "the energy")
         figures = (effect.ratio, limit, effect.a, effect.b)
-        found.append(Finding("energy", match.b.cell, outcome, words, advice, *figures))
+        found.append(Finding("energy", match.b.cell, outcome, words, advice, *figures, short=short))
     return found
 
 
@@ -65,7 +66,8 @@ def _within(record: Record, limit: float, confidence: float) -> Finding:
     if used is None or len(used.rounds) < FEWEST_ROUNDS:
         why = record.energy[0].missing if record.energy else "it was not measured"
         words = f"energy is not known: {why}."
-        return Finding("energy", record.cell, Outcome.INCONCLUSIVE, words, _AGAIN)
+        short = "energy is not known"
+        return Finding("energy", record.cell, Outcome.INCONCLUSIVE, words, _AGAIN, short=short)
     found = mean_interval([one.gross_j / used.samples for one in used.rounds], confidence)
     outcome = outcome_of(found, limit)
     shown = with_interval(found.estimate, found.low, found.high, energy)
@@ -75,4 +77,14 @@ def _within(record: Record, limit: float, confidence: float) -> Finding:
         f"{energy(limit)}.",
     }.get(outcome, "")
     advice = _AGAIN if outcome is Outcome.INCONCLUSIVE else ""
-    return Finding("energy", record.cell, outcome, words, advice, found, limit, now=found.estimate)
+    return Finding(
+        "energy",
+        record.cell,
+        outcome,
+        words,
+        advice,
+        found,
+        limit,
+        now=found.estimate,
+        short=short_of(outcome, "too much energy", "the energy"),
+    )

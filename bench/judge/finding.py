@@ -9,6 +9,7 @@ from typing import Literal
 
 from bench.cards.tasks.base import MetricRow
 from bench.cell import Cell
+from bench.errors import without_stop
 from bench.judge.alike import Alike, Setting, settings_in_words
 from bench.numbers import NAME_LIMIT, printable
 from bench.stats.interval import Interval
@@ -58,6 +59,12 @@ def outcome_of(found: Interval, most: float) -> Outcome:
     if found.low > most:
         return Outcome.FAIL
     return Outcome.PASS if found.high <= most else Outcome.INCONCLUSIVE
+
+
+def short_of(outcome: Outcome, beyond: str, what: str) -> str:
+    """A `Finding` of a limit in short: what is ``beyond`` it, or ``what`` can't be held to it."""
+    words = {Outcome.FAIL: beyond, Outcome.INCONCLUSIVE: f"{what} is too uncertain to check"}
+    return words.get(outcome, "")
 
 
 @dataclass(frozen=True)
@@ -111,8 +118,15 @@ class Finding:
     before: float | None = None
     now: float | None = None
     metric: MetricRow | None = None  #: of an accuracy, or its change
+    #: ``words`` in short, as they are counted over many cells: without figures of this one
+    short: str = ""
     #: what tells its cell from others that are called the same; empty where there are none
     apart: tuple[Setting, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """Why its outcome is what it is, in words that other cells may share."""
+        return self.short or without_stop(self.words)
 
     @property
     def label(self) -> str:

@@ -28,6 +28,7 @@ from bench.judge.finding import (
     Limits,
     Outcome,
     outcome_of,
+    short_of,
     told_apart,
 )
 from bench.judge.matching import Match, Matched, Side
@@ -161,9 +162,10 @@ def _speed(kind: Kind, match: Match, effect: Effect, allowed: float) -> Finding:
     outcome = outcome_of(times, limit)
     doubt = _doubt(outcome, match, effect, limit)
     if doubt:
-        outcome, words, advice = Outcome.INCONCLUSIVE, doubt, _CALM
+        (words, short), outcome, advice = doubt, Outcome.INCONCLUSIVE, _CALM
     else:
         words, advice = _slower_words(outcome, times, limit), ""
+        short = short_of(outcome, "too slow", "the time")
         if outcome is Outcome.INCONCLUSIVE:
             advice = more_invocations(times, limit, effect.invocations, match, "--max-slowdown")
     return Finding(
@@ -176,22 +178,23 @@ def _speed(kind: Kind, match: Match, effect: Effect, allowed: float) -> Finding:
         limit=limit,
         before=effect.a,
         now=effect.b,
+        short=short,
     )
 
 
-def _doubt(outcome: Outcome, match: Match, effect: Effect, limit: float) -> str:
-    """Why the figures decide nothing although their interval does; empty where they do."""
+def _doubt(outcome: Outcome, match: Match, effect: Effect, limit: float) -> tuple[str, str] | None:
+    """Why the figures decide nothing although their interval does, and that in short; None where
+    they do."""
     if outcome is Outcome.INCONCLUSIVE:
-        return ""
+        return None
     if outcome is Outcome.FAIL and effect.verdict is Verdict.CONTENTION_DEPENDENT:
-        return (
-            "slower at the median and faster at its best (p1), so it depends on the machine's load."
-        )
+        short = "slower at the median and faster at its best (p1)"
+        return f"{short}, so it depends on the machine's load.", short
     if effect.relative is not None and outcome_of(effect.relative, limit) is not outcome:
         changed = ratio(effect.drift.estimate) if effect.drift else "an unknown factor"
-        return f"machine drift between the two runs: {changed}."
+        return f"machine drift between the two runs: {changed}.", "machine drift"
     if effect.paired:  # what disturbed two cells that were measured in turn disturbed both
-        return ""
+        return None
     before, now = disturbed(match.a), disturbed(match.b)
     # Load makes slow. A run that is slower than a slowed baseline is slower than a calm one, and a
     # run that keeps to its limit in spite of load is no slower without; a slow run may owe it to
@@ -199,8 +202,12 @@ def _doubt(outcome: Outcome, match: Match, effect: Effect, limit: float) -> str:
     # nobody knows which more: a slowdown is doubted then and a pass is not, for a machine that is
     # always busy would let nothing pass.
     if outcome is Outcome.FAIL:
-        return f"the run was disturbed: {now}." if now else ""
-    return f"the baseline was disturbed: {before}." if before and not now else ""
+        return _disturbed("run", now) if now else None
+    return _disturbed("baseline", before) if before and not now else None
+
+
+def _disturbed(called: str, by: str) -> tuple[str, str]:
+    return f"the {called} was disturbed: {by}.", f"the {called} was disturbed"
 
 
 def _slower_words(outcome: Outcome, times: Interval, limit: float) -> str:
@@ -243,7 +250,10 @@ def _grown(match: Match, limit: float, confidence: float) -> Finding:
         have = len(before), len(now)
         advice = more_invocations(found, limit, have, match, "--max-memory-growth")
     peaks = max(before), max(now)
-    return Finding("memory", match.b.cell, outcome, words, advice, found, limit, *peaks)
+    short = short_of(outcome, "too much memory", "the memory")
+    return Finding(
+        "memory", match.b.cell, outcome, words, advice, found, limit, *peaks, short=short
+    )
 
 
 def _no_memory(match: Match) -> Finding:
@@ -252,7 +262,8 @@ def _no_memory(match: Match) -> Finding:
     )
     words = f"peak memory is known for {known}; each needs {FEWEST_INVOCATIONS}."
     advice = "Measure both again, or leave out --max-memory-growth."
-    return Finding("memory", match.b.cell, Outcome.INCONCLUSIVE, words, advice)
+    short = "too few invocations whose peak memory is known"
+    return Finding("memory", match.b.cell, Outcome.INCONCLUSIVE, words, advice, short=short)
 
 
 def _works(one: Side) -> bool:
@@ -280,6 +291,7 @@ def _broken_checks(run: StoredRun, matched: Matched) -> list[Finding]:
             record.cell,
             Outcome.FAIL,
             f"{printable(check.name)}: {printable(check.detail, limit=MESSAGE_LIMIT)}",
+            short=f"the check {printable(check.name)} failed",
         )
         for record in run.records
         for check in record.checks
@@ -299,6 +311,7 @@ def _bounds_not_met(run: StoredRun) -> list[Finding]:
             record.cell,
             outcomes[record.queries.bounds],
             f"{printable(check.name)}: {printable(check.detail, limit=MESSAGE_LIMIT)}",
+            short=printable(check.name),
         )
         for record in run.records
         if record.queries is not None and record.queries.bounds in outcomes

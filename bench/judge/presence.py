@@ -20,6 +20,7 @@ from bench.store.run import StoredRun
 MESSAGE_LIMIT = 300
 #: Of a cell that is broken where it has no figures now.
 _WORKED = ("ok", "partial")
+_WITHOUT_IT = "Measure it again, write the baseline without it, or use"
 _ALLOW = "--allow-missing if that is intended"
 
 
@@ -50,14 +51,15 @@ def _unfinished(cell: Cell, side: Side, called: str) -> Finding | None:
     record = side.record
     if record is not None and not record.partial:
         return None
-    words = "not measured."
+    words, short = "not measured.", ""
     if record is not None:
         so_far = counted(len(record.invocations), "invocation")
-        words = f"the {called} was stopped early, after {so_far}."
+        short = f"the {called} was stopped early"
+        words = f"{short}, after {so_far}."
     # The folder may be gone where this is read: in CI.
     resumed = f"bench run --resume {shlex.quote(str(side.run.path))}"
     advice = f"Measure it again, or resume it: {resumed}."
-    return Finding("ran", cell, Outcome.INCONCLUSIVE, words, advice)
+    return Finding("ran", cell, Outcome.INCONCLUSIVE, words, advice, short=short)
 
 
 def without_baseline(run: StoredRun, limits: Limits) -> list[Finding]:
@@ -91,11 +93,11 @@ def _only_before(side: Side, matched: Matched, limits: Limits) -> Finding:
     renamed = _renamed(side, matched)
     if renamed:
         words = f"missing from this run, which has the same model as {renamed}."
-        return _missing(cell, limits, words, "If it was renamed, write the baseline again, or use")
+        advice = "If it was renamed, write the baseline again, or use"
+    else:
+        words, advice = "missing from this run.", _WITHOUT_IT
     # Of two revisions that were measured in one run there is no baseline to write.
-    in_turn = matched.matches[0].same_run
-    advice = "Use" if in_turn else "Measure it again, write the baseline without it, or use"
-    return _missing(cell, limits, "missing from this run.", advice)
+    return _missing(cell, limits, words, "Use" if any(matched.names) else advice)
 
 
 def _renamed(side: Side, matched: Matched) -> str:
@@ -129,7 +131,7 @@ def _failed(record: Record, limits: Limits, run: StoredRun) -> Finding:
     if _kind(record) == Unavailable.kind:
         return _missing(record.cell, limits, words, "`bench doctor` shows what is present. Or use")
     advice = f"The page of `bench report {shlex.quote(str(run.path))}` has its log."
-    return Finding("ran", record.cell, Outcome.ERROR, words, advice)
+    return Finding("ran", record.cell, Outcome.ERROR, words, advice, short=_kind(record))
 
 
 def _failed_too(record: Record) -> Finding:

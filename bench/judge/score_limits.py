@@ -16,7 +16,7 @@ from bench.cell import Cell
 from bench.errors import SpecError
 from bench.judge.advice import more_examples
 from bench.judge.compare import Report, change_of
-from bench.judge.finding import Finding, Limits, Outcome, is_accuracy
+from bench.judge.finding import Finding, Limits, Outcome, is_accuracy, short_of
 from bench.judge.matching import Matched, sides
 from bench.record.result import Accuracy, Record
 from bench.stats.distributions import normal
@@ -194,6 +194,7 @@ def _score_finding(record: Record, found: Interval, worst: float) -> Finding:
         worst,
         now=found.estimate,
         metric=metric,
+        short=short_of(outcome, "not accurate enough", "the accuracy"),
     )
 
 
@@ -322,4 +323,5 @@ def _loss_finding(record: Record, change: Interval, asked: float, examples: int)
         before=now - change.estimate,
         now=now,
         metric=metric,
+        short=short_of(outcome, "too much accuracy lost", "the accuracy lost"),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -60,12 +59,21 @@ ORDER = (
     Outcome.SKIPPED,
     Outcome.NEW,
 )
+#: What is said of so many cells.
+_IN_WORDS = {
+    Outcome.ERROR: "stopped working",
+    Outcome.FAIL: "failed",
+    Outcome.MISSING: "missing",
+    Outcome.INCONCLUSIVE: "inconclusive",
+    Outcome.PASS: "passed",
+    Outcome.SKIPPED: "skipped",
+    Outcome.NEW: "new",
+}
 _TOLD = (Outcome.ERROR, Outcome.FAIL, Outcome.MISSING, Outcome.INCONCLUSIVE)
 #: Limits on a ratio of the run over the baseline.
 _RATIOS = ("latency", "throughput")
 _MOST_SENTENCES = 8
 _MOST_REASONS = 3
-_CLAUSES, _FIGURE = re.compile(r"[:;,] "), re.compile(r"\d")
 _MOST_DIFFERENCES = 6
 
 
@@ -96,28 +104,23 @@ def _words(judgement: Judgement) -> list[tuple[str, str]]:
 
 
 def _counted_reasons(findings: Sequence[Finding]) -> list[str]:
-    """``10 inconclusive (8 too uncertain to check against 1.05x, 2 not measured)``: how many of
+    """``10 inconclusive (the time is too uncertain to check: 8, not measured: 2)``: how many of
     each outcome, and why."""
     outcomes: dict[Outcome, Counter[str]] = {}
     for finding in findings:
-        outcomes.setdefault(finding.outcome, Counter())[_reason(finding)] += 1
-    return [f"{found.total()} {outcome.value}{_why(found)}" for outcome, found in outcomes.items()]
+        outcomes.setdefault(finding.outcome, Counter())[finding.reason] += 1
+    return [
+        f"{found.total()} {_IN_WORDS[outcome]}{_why(found)}" for outcome, found in outcomes.items()
+    ]
 
 
 def _why(reasons: Counter[str]) -> str:
     common = reasons.most_common(_MOST_REASONS)
     if len(reasons) == 1:
         return f" ({common[0][0]})"
-    shown = [f"{count} {reason}" for reason, count in common]
+    shown = [f"{reason}: {count}" for reason, count in common]
     others = reasons.total() - sum(count for _, count in common)
-    return f" ({', '.join([*shown, *([f'{others} for other reasons'] if others else [])])})"
-
-
-def _reason(finding: Finding) -> str:
-    """What a finding says without the figures of its cell: its first clause that has none, or the
-    last one, which names the limit."""
-    clauses = _CLAUSES.split(finding.words.rstrip("."))
-    return next((clause for clause in clauses if not _FIGURE.search(clause)), clauses[-1])
+    return f" ({', '.join([*shown, *([f'other reasons: {others}'] if others else [])])})"
 
 
 def sentence(finding: Finding) -> str:
@@ -305,16 +308,7 @@ def summary(judgement: Judgement) -> str:
     judged = sum(counts[o] for o in Outcome if o not in (Outcome.SKIPPED, Outcome.NEW))
     plural = "limit" if judged == 1 else "limits"
     head = f"{judgement.decision.value.upper()}: {judged} {plural} checked"
-    words = {
-        Outcome.ERROR: "stopped working",
-        Outcome.FAIL: "failed",
-        Outcome.MISSING: "missing",
-        Outcome.INCONCLUSIVE: "inconclusive",
-        Outcome.PASS: "passed",
-        Outcome.SKIPPED: "skipped",
-        Outcome.NEW: "new",
-    }
-    said = [f"{counts[outcome]} {text}" for outcome, text in words.items() if counts[outcome]]
+    said = [f"{counts[outcome]} {text}" for outcome, text in _IN_WORDS.items() if counts[outcome]]
     counted = _counted(judgement)
     if not judged:
         return f"{head}: there was nothing to judge ({', '.join(said) or 'no records'}){counted}."

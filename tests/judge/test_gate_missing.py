@@ -246,11 +246,19 @@ def test_more_findings_than_are_told_are_counted_with_their_reasons() -> None:
     text = " ".join(gate_text(gate(before, now), 200).plain.split())
     assert (
         "The table has 13 more: 1 missing (missing from this run), 12 inconclusive "
-        "(9 too uncertain to check against 1.05x, 3 the run was disturbed)." in text
+        "(the time is too uncertain to check: 9, the run was disturbed: 3)." in text
     )
     alone = gate(before[:-1], [*slow[:8], *unsure[8:]])
     text = " ".join(gate_text(alone, 200).plain.split())
-    assert "12 more: 12 inconclusive (too uncertain to check against 1.05x)." in text
+    assert "12 more: 12 inconclusive (the time is too uncertain to check)." in text
+
+
+def test_failures_of_several_limits_are_counted_in_words_without_figures() -> None:
+    cells = [a_cell(target=f"t{n}:cpu") for n in range(12)]
+    before = [steady(cell) for cell in cells]
+    now = [*(a_failure(cell) for cell in cells[:9]), *(steady(cell, 2e5) for cell in cells[9:])]
+    text = " ".join(gate_text(gate(before, now), 200).plain.split())
+    assert "The table has 4 more: 1 stopped working (timeout), 3 failed (too slow)." in text
 
 
 # -- what else is told agrees with the exit code --------------------------------------------------
