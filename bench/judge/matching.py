@@ -12,17 +12,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, product
 from typing import TypeAlias
 
 from bench.cell import Cell
 from bench.discover import nearest
 from bench.errors import SpecError
+from bench.judge.alike import READABLE, sample_sizes, settings_of
 from bench.record.result import Record
 from bench.store.run import StoredRun
 
 _Key: TypeAlias = "Callable[[Side], tuple[object, ...]]"
-_Keys: TypeAlias = tuple[_Key, ...]
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def match_runs(a: StoredRun, b: StoredRun, selectors: Sequence[str] = ()) -> Mat
         chosen = {s.id for text in selectors for s in select([*ours, *theirs], text)}
         ours = [s for s in ours if s.id in chosen]
         theirs = [s for s in theirs if s.id in chosen]
-    matches = _match(ours, theirs, *_THE_SAME_CELL)
+    matches = _match(ours, theirs, _what_is_meant)
     if not matches:
         raise SpecError(_nothing_in_common(a.path, b.path))
     only_a, only_b = _left_over(matches, ours, theirs)
@@ -125,14 +125,9 @@ def match_within(
     run: StoredRun, before: StoredRun, now: StoredRun, names: tuple[str, str]
 ) -> Matched:
     """The cells that two parts of one run have in common, called ``names``: of two contents of a
-    model, which were measured in turn. Nothing is in common where the first part has no cell.
-
-    Raises `SpecError` where both have cells and none in common.
-    """
+    model, which were measured in turn. There are none where a revision renamed every model."""
     ours, theirs = ([replace(s, run=run) for s in sides(part)] for part in (before, now))
-    matches = _match(ours, theirs, *_THE_SAME_CELL)
-    if ours and not matches:
-        raise SpecError(_nothing_in_common(*names))
+    matches = _match(ours, theirs, _what_is_meant)
     only_a, only_b = _left_over(matches, ours, theirs)
     return Matched(tuple(matches), only_a, only_b, asked=frozenset({"model"}), names=names)
 
@@ -151,7 +146,7 @@ def match_machines(
         chosen = {side.id for text in selectors for side in select(everything, text)}
         found = {name: [s for s in mine if s.id in chosen] for name, mine in found.items()}
     ours = found.pop(baseline)
-    matches = [match for mine in found.values() for match in _match(ours, mine, *_THE_SAME_CELL)]
+    matches = [match for mine in found.values() for match in _match(ours, mine, _what_is_meant)]
     if not matches:
         raise SpecError(
             f"{baseline} has no cell in common with {' or '.join(found)} (the same model, variant, "
@@ -188,9 +183,9 @@ def match_cells(run: StoredRun, selectors: Sequence[str]) -> Matched:
     for (text, ours), (other, theirs) in combinations(chosen, 2):
         if {s.id for s in ours} & {s.id for s in theirs}:
             raise SpecError(f"{text!r} and {other!r} mean the same cell. Name two different ones.")
-        found = _match(ours, theirs, *_THE_SAME_WORK)
+        found = _match(ours, theirs, _work)
         if not found and _in_one_variant(ours) and _in_one_variant(theirs):
-            found = _match(ours, theirs, *_THE_SAME_LOAD)
+            found = _match(ours, theirs, _load)
         if not found and len(ours) == len(theirs) == 1:
             found = [Match(ours[0], theirs[0])]
         if not found:
@@ -221,7 +216,7 @@ def match_targets(run: StoredRun) -> Matched:
         match
         for of_targets in groups.values()
         for ours, theirs in combinations(of_targets.values(), 2)
-        for match in _match(ours, theirs, *_THE_SAME_WORK)
+        for match in _match(ours, theirs, _work)
     ]
     if not matches:
         raise SpecError(
@@ -263,35 +258,12 @@ def _load(side: Side) -> tuple[object, ...]:
     return side.cell.scenario, side.cell.batch
 
 
-def _in_turn(side: Side) -> tuple[object, ...]:
-    return _turn(side.cell)
-
-
 def _work(side: Side) -> tuple[object, ...]:
     return side.cell.variant, *_load(side)
 
 
-def _work_in_turn(side: Side) -> tuple[object, ...]:
-    return side.cell.variant, *_in_turn(side)
-
-
 def _what_is_meant(side: Side) -> tuple[object, ...]:
     return side.cell.model.name, side.cell.target, *_work(side)
-
-
-def _meant_in_turn(side: Side) -> tuple[object, ...]:
-    return side.cell.model.name, side.cell.target, *_work_in_turn(side)
-
-
-def _definition(side: Side) -> tuple[object, ...]:
-    return (side.id,)
-
-
-#: What two sides have to share to be matched, from what tells most cells apart to what is meant:
-#: of cells that are told apart by their threads alone, those with the same find each other.
-_THE_SAME_LOAD: _Keys = (_in_turn, _load)
-_THE_SAME_WORK: _Keys = (_work_in_turn, _work)
-_THE_SAME_CELL: _Keys = (_definition, _meant_in_turn, _what_is_meant)
 
 
 def _nothing_in_common(a: object, b: object) -> str:
@@ -312,18 +284,39 @@ def _left_over(
     )
 
 
-def _match(ours: Sequence[Side], theirs: Sequence[Side], *keys: _Key) -> list[Match]:
-    """Sides with the same key, in our order; those that share an earlier key find each other
+def _match(ours: Sequence[Side], theirs: Sequence[Side], key: _Key) -> list[Match]:
+    """Sides with the same key, in our order; of several, those that differ in least find each other
     first."""
-    found: dict[int, Match] = {}
-    left = list(theirs)
-    for key in keys:
-        waiting: dict[tuple[object, ...], list[Side]] = {}
-        for side in left:
-            waiting.setdefault(key(side), []).append(side)
-        for position, side in enumerate(ours):
-            candidates = waiting.get(key(side), [])
-            if position not in found and candidates:
-                found[position] = Match(side, candidates.pop(0))
-        left = [side for waits in waiting.values() for side in waits]
-    return [found[position] for position in sorted(found)]
+    waiting: dict[tuple[object, ...], tuple[list[Side], list[Side]]] = {}
+    for place, sides in enumerate((ours, theirs)):
+        for side in sides:
+            waiting.setdefault(key(side), ([], []))[place].append(side)
+    found = {
+        id(match.a): match for mine, others in waiting.values() for match in _nearest(mine, others)
+    }
+    return [found[id(side)] for side in ours if id(side) in found]
+
+
+def _nearest(ours: Sequence[Side], theirs: Sequence[Side]) -> list[Match]:
+    if len(ours) == len(theirs) == 1:
+        return [Match(ours[0], theirs[0])]
+    details = {id(side): _details(side.cell) for side in (*ours, *theirs)}
+
+    def distance(pair: tuple[Side, Side]) -> tuple[bool, int]:
+        both = (details[id(side)] for side in pair)
+        return pair[0].id != pair[1].id, sum(a != b for a, b in zip(*both, strict=True))
+
+    matches: list[Match] = []
+    used: set[int] = set()
+    for a, b in sorted(product(ours, theirs), key=distance):
+        if not used & {id(a), id(b)}:
+            used |= {id(a), id(b)}
+            matches.append(Match(a, b))
+    return matches
+
+
+def _details(cell: Cell) -> list[object]:
+    """What cells of one key may differ in; inputs by how large they are, for another model may call
+    them otherwise."""
+    kinds = (*(kind for kind in READABLE if kind != "shape"), "model", "input")
+    return [sample_sizes(cell), *(settings_of(cell, [kind]) for kind in kinds)]

@@ -432,14 +432,25 @@ def _missing_notes(report: Report) -> list[str]:
 
 def only_notes(matched: Matched) -> list[str]:
     """The cells that one side alone has."""
-    notes = []
-    only = (matched.only_a, matched.only_b)
-    for called, sides in zip(common_names(matched), only, strict=True):
-        if sides:
-            names = ", ".join(_name(side.cell.label) for side in sides[:_FEW])
-            more = f" and {len(sides) - _FEW} more" if len(sides) > _FEW else ""
-            notes.append(f"Only in {called}: {names}{more}.")
-    return notes
+    # Cells of one run, and those of more than two machines, have no side that they are in.
+    of_cells = any(match.same_run for match in matched.matches) and not any(matched.names)
+    names = common_names(matched)
+    if of_cells or names == SEVERAL:
+        return _listed("No counterpart for ", [*matched.only_a, *matched.only_b])
+    of_a, of_b = (f"Only in {name}: " for name in names)
+    return [*_listed(of_a, matched.only_a), *_listed(of_b, matched.only_b)]
+
+
+def _listed(begin: str, sides: Sequence[Side]) -> list[str]:
+    if not sides:
+        return []
+    several = len({side.machine for side in sides}) > 1
+    names = ", ".join(
+        _name(side.cell.label) + (f" on {_name(side.machine)}" if several else "")
+        for side in sides[:_FEW]
+    )
+    more = f" and {len(sides) - _FEW} more" if len(sides) > _FEW else ""
+    return [f"{begin}{names}{more}."]
 
 
 def sentences(report: Report) -> list[str]:

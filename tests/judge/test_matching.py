@@ -16,7 +16,7 @@ from bench.errors import SpecError
 from bench.judge.compare import compare
 from bench.judge.differences import REFUSED, TOLD, check_allowed_kinds, differences, refuse
 from bench.judge.matching import Matched, match_cells, match_runs, match_targets
-from bench.present.compare import report_text
+from bench.present.compare import only_notes, report_text
 from bench.record.result import Record
 
 
@@ -97,8 +97,10 @@ def test_two_cells_are_compared_in_the_same_variant_and_what_is_left_over_is_tol
     assert (a, b) == (int8, other)
     assert [side.record for side in (*found.only_a, *found.only_b)] == [fp32, more]
     told = " ".join(report_text(compare(found), 200).plain.split())
-    assert "Only in x:cpu: fashion-teacher x:cpu single-stream batch 1." in told
-    assert "Only in y:cpu: fashion-teacher int8 y:cpu single-stream batch 8." in told
+    assert (
+        "No counterpart for fashion-teacher x:cpu single-stream batch 1, "
+        "fashion-teacher int8 y:cpu single-stream batch 8." in told
+    )
 
 
 def test_cells_in_one_variant_each_are_compared_whichever_they_are() -> None:
@@ -126,6 +128,35 @@ def test_cells_that_differ_in_threads_alone_find_those_with_the_same(changed: An
     for found in (match_runs(here, there), match_targets(both), match_cells(both, names)):
         threads = [(m.a.cell.threads, m.b.cell.threads) for m in found.matches]
         assert threads == [(1, 1), (4, 4)]
+
+
+@pytest.mark.parametrize("changed", [{}, {"sha256": "f" * 64}])
+def test_cells_find_each_other_that_differ_in_least(changed: Any) -> None:
+    model = TEACHER.model_copy(update=changed)
+    ways: tuple[dict[str, Any], ...] = (
+        {"shapes": {"x": (1, 128)}},
+        {"shapes": {"x": (1, 512)}},
+        {"threads": 4, "lane": "api"},
+        {"threads": 8, "lane": "native", "allow_fallback": True},
+    )
+    ours = [a_record(a_cell(**way)) for way in ways]
+    # One more setting of the last two is another, and none is where the plan has it.
+    others = (ways[1], ways[0], {**ways[3], "threads": 2}, {**ways[2], "threads": 2})
+    theirs = [a_record(a_cell(model, **way)) for way in others]
+    found = match_runs(in_memory(ours), in_memory(theirs, "b"))
+    assert [m.b.cell for m in found.matches] == [theirs[n].cell for n in (1, 0, 3, 2)]
+
+
+def test_cells_without_a_counterpart_are_told_once_however_many_are_named() -> None:
+    loads = {"x": (1, 8), "y": (1, 16), "z": (1, 32)}
+    run = in_memory(
+        [a_record(a_cell(target=f"{t}:cpu", batch=b)) for t, some in loads.items() for b in some]
+    )
+    found = match_cells(run, [f"fashion-teacher@{target}:cpu" for target in loads])
+    assert only_notes(found) == [
+        "No counterpart for fashion-teacher x:cpu single-stream batch 8, fashion-teacher y:cpu "
+        "single-stream batch 16, fashion-teacher z:cpu single-stream batch 32."
+    ]
 
 
 def test_a_cell_is_named_by_the_beginning_of_its_id() -> None:

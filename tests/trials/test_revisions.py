@@ -15,7 +15,7 @@ import onnx
 import pytest
 from click.testing import CliRunner
 from compared_runs import in_memory, measured, noisy
-from fake_records import STUDENT, TEACHER, a_cell, a_failure
+from fake_records import CONTROL, STUDENT, TEACHER, a_cell, a_failure
 from onnx import TensorProto, helper
 
 from bench.cell import Cell
@@ -304,11 +304,28 @@ def test_a_cell_that_failed_in_the_base_can_not_be_lost() -> None:
     assert [f.outcome for f in found.findings] == [Outcome.PASS, Outcome.SKIPPED]
 
 
-def test_two_revisions_without_a_common_cell_are_refused_before_anything_is_measured() -> None:
-    cells = (named(BASE, batch=4), named(HEAD, sha256="b", batch=8))
-    header = two(1.0).header.model_copy(update={"cells": cells})
-    with pytest.raises(SpecError, match="main and working-tree have no cell in common"):
-        check_comparable(header, BASE, HEAD, ())
+@pytest.mark.parametrize("others", [False, True])
+def test_a_renamed_model_is_missing_and_new_whether_or_not_it_is_the_only_one(others: bool) -> None:
+    cells = (named(BASE), named(HEAD, STUDENT))
+    renamed = [measured([1e5] * 5, cell) for cell in cells]
+    extra = [_of_control(record) for record in two(1.0).records if others]
+    run = run_of(*renamed, *extra)
+    check_comparable(run.header, BASE, HEAD, ())
+    found = judge(run)
+    outcomes = sorted(f.outcome for f in found.judgement.findings if f.outcome is not Outcome.PASS)
+    assert outcomes == [Outcome.MISSING, Outcome.NEW]
+    assert found.judgement.exit_code == 1
+    assert (found.report is None) is not others
+    assert "missing from this run" in gate_text(found.judgement).plain
+    assert junit_text(Subject(run, found.judgement)).count("<testcase ") == len(outcomes) + others
+
+
+def _of_control(record: Record) -> Record:
+    """The same of another model."""
+    name = record.cell.model.name.replace(TEACHER.name, CONTROL.name)
+    model = record.cell.model.model_copy(update={"name": name})
+    cell = record.cell.model_copy(update={"model": model})
+    return record.model_copy(update={"cell": cell, "cell_id": cell.id})
 
 
 def test_other_inputs_are_refused_before_anything_is_measured() -> None:

@@ -55,12 +55,15 @@ def judged(
     """
     before, now = _of(run, base), _of(run, head)
     matched = match_within(run, before, now, (base.name, head.name))
-    report = compare(matched, allowed, margin, confidence) if matched.matches else None
+    report = compare(matched, allowed, margin, confidence) if before.header.cells else None
     if report is not None:
         refuse(report.differences, allowed, matched.names)
     judgement = judge(now, limits, report, confidence)
+    if not matched.matches:  # what only one side has is judged, and there is nothing to show
+        report = None
     baseline = before if before.records else None
-    return Judged(report, replace(judgement, run=now, baseline=baseline), _unchanged(matched))
+    judgement = replace(judgement, run=now, baseline=baseline, report=report)
+    return Judged(report, judgement, _unchanged(matched))
 
 
 def nothing_to_compare(limits: Limits, confidence: float, why: str) -> Judged:
