@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -365,7 +365,9 @@ def _without_overview(suite: Suite, flags: dict[str, Any]) -> dict[str, Any]:
     return {
         "goal": "precision",
         "budget_s": suite.budget_s if quicker else None,
-        "min_invocations": Suite.model_fields["min_invocations"].default,
+        "min_invocations": min(
+            Suite.model_fields["min_invocations"].default, suite.max_invocations
+        ),
     }
 
 
@@ -400,8 +402,11 @@ def asked_suite(
         draft = make_suite(read_toml(path, "suite file"), str(path), _DRAFT)
         if not laid and not flags:
             return make_suite(draft.model_dump(exclude_unset=True), str(path))
-        suite = with_flags(draft, laid, source, _DRAFT)
-        return with_flags(suite, flags, source)
+        try:
+            return with_flags(with_flags(draft, laid, source, _DRAFT), flags, source)
+        except SpecError:
+            _blame_the_file(path, draft, {*laid, *flags})
+            raise
     if "models" in flags:
         suite = make_suite(named, source)
     else:
@@ -410,6 +415,15 @@ def asked_suite(
             raise SpecError("the default suite is not installed: name a model.")
         suite = load_suite(installed["default"])
     return with_flags(with_flags(suite, laid, source, _DRAFT), flags, source)
+
+
+def _blame_the_file(path: Path, draft: Suite, given: Collection[str]) -> None:
+    """Raise what a file says against itself, where it is of no key that is ``given`` beside it."""
+    try:
+        make_suite(draft.model_dump(exclude_unset=True), str(path))
+    except SpecError as error:
+        if {key[1] for key in _KEY.finditer(str(error))}.isdisjoint(given):
+            raise
 
 
 def load_suite(path: Path) -> Suite:

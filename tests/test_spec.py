@@ -160,6 +160,33 @@ def test_what_a_file_lacks_a_flag_may_give(
         asked_suite(path, None, {"seed": 2})
 
 
+@pytest.mark.parametrize(
+    ("text", "preset", "flags"),
+    [
+        ('wall_command = "x"', None, {"seed": 3}),
+        ('wall_command = "x"', "quick", {}),
+        ("min_invocations = 10\nmax_invocations = 4", None, {"seed": 3}),
+        ("loadgen = {min_duration = 1}", None, {"seed": 3}),
+    ],
+)
+def test_what_a_file_says_against_itself_is_blamed_on_it(
+    tmp_path: Path, text: str, preset: str | None, flags: dict[str, Any]
+) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text(f'models = ["a"]\n{text}\n')
+    for source in (FLAGS, ARGUMENTS):
+        with pytest.raises(SpecError) as caught:
+            asked_suite(path, preset, flags, source=source)
+        assert str(caught.value).startswith(f"{path}: `")
+
+
+def test_who_asks_for_precision_of_an_overview_keeps_its_most_invocations(tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text('models = ["a"]\ngoal = "overview"\nmin_invocations = 3\nmax_invocations = 4\n')
+    suite = asked_suite(path, None, {"precision": 0.01})
+    assert (suite.goal, suite.min_invocations, suite.max_invocations) == ("precision", 4, 4)
+
+
 def test_an_argument_of_python_is_named_as_it_is_written() -> None:
     with pytest.raises(SpecError, match=r"^`variants.0`: there is no variant called 'fp8'"):
         with_flags(Suite(), {"variants": ("fp8",)}, ARGUMENTS)

@@ -212,7 +212,7 @@ def compare_on_target(
         file_bytes=size,
         other_file_bytes=other_size,
         speedup=speedup,
-        floor_speedup=time_ratio(alone, lambda i: i.floor_ns),
+        floor_speedup=time_ratio(alone, lambda _, i: i.floor_ns),
         throughput=throughput,
         accuracy=_accuracy_change(mine, theirs, change),
         missing="" if known else _why_no_speed(alone or offline, mine, theirs),
@@ -249,15 +249,15 @@ def cost_ratio(
     cost: Literal["latency", "throughput"],
     confidence: float = CONFIDENCE,
 ) -> Ratio | None:
-    """How many times as long the other takes, by what is compared of latencies and of throughputs;
-    None where that can't be said."""
+    """How many times as long the other takes: for a query, or of throughputs for a sample, since
+    batches may differ. None where that can't be said."""
     if cost == "throughput":
-        return time_ratio(both, lambda i: i.query_ns, confidence)
+        return time_ratio(both, lambda r, i: i.query_ns / r.cell.batch, confidence)
     if both is not None and all(map(_has_rounds, both)) and both[0].group == both[1].group:
         found = ratios(*({i.index: turns(i) for i in r.invocations} for r in both))
         if len(found) >= FEWEST_INVOCATIONS:  # else of other runs, or not measured in turn for long
             return _ratio(dict.fromkeys(found, 1.0), found, confidence)
-    return time_ratio(both, lambda i: i.median_ns, confidence)
+    return time_ratio(both, lambda _, i: i.median_ns, confidence)
 
 
 def _has_rounds(record: Record) -> bool:
@@ -271,14 +271,14 @@ def _has_figure(record: Record) -> bool:
 
 def time_ratio(
     both: tuple[Record, Record] | None,
-    time: Callable[[Invocation], float],
+    time: Callable[[Record, Invocation], float],
     confidence: float = CONFIDENCE,
 ) -> Ratio | None:
     """How many times as long the other takes, by some time of each invocation; None where that
     can't be said."""
     if both is None or not all(_has_figure(record) for record in both):
         return None
-    mine, theirs = ({i.index: time(i) for i in r.invocations if i.calls > 0} for r in both)
+    mine, theirs = ({i.index: time(r, i) for i in r.invocations if i.calls > 0} for r in both)
     return _ratio(mine, theirs, confidence)
 
 

@@ -131,7 +131,7 @@ def _failed(record: Record, limits: Limits, run: StoredRun) -> Finding:
     if _kind(record) == Unavailable.kind:
         return _missing(record.cell, limits, words, "`bench doctor` shows what is present. Or use")
     advice = f"The page of `bench report {shlex.quote(str(run.path))}` has its log."
-    return Finding("ran", record.cell, Outcome.ERROR, words, advice, short=_kind(record))
+    return Finding("ran", record.cell, Outcome.ERROR, words, advice, short=printable(_kind(record)))
 
 
 def _failed_too(record: Record) -> Finding:

@@ -344,7 +344,8 @@ class Watcher:
         return (ENDED,) if others else ()
 
     def close(self) -> None:
-        """Close the kernel's files."""
+        """Close the kernel's files, and a window that is open."""
+        self._before = None
         self.files.close()
 
     def __enter__(self) -> Watcher:

@@ -16,7 +16,7 @@ from bench.cell import ModelIdentity
 from bench.errors import SpecError
 from bench.judge.alike import settings_in_words
 from bench.judge.deal import cost_of, level_records, make_deal, subject
-from bench.judge.pairs import Changed, compare
+from bench.judge.pairs import Changed, compare, cost_ratio
 from bench.present.deal import answer, deal_rows, deal_text, notes, point_name, sentences
 from bench.record.result import Record
 
@@ -184,6 +184,14 @@ def test_offers_of_a_run_of_throughputs_alone_are_told_by_these() -> None:
     found = [at_batch(model, "offline", 32, ns) for model, ns in ((TEACHER, 2e6), (STUDENT, 2e5))]
     said = sentences(make_deal(found, change, "throughput"))
     assert "as fast as fashion-teacher in throughput and " in said[1]
+
+
+def test_throughputs_at_different_batches_are_compared_by_the_sample() -> None:
+    """The student takes half as long for a sample, in queries of four times as many."""
+    found = [at_batch(TEACHER, "offline", 8, 16e3), at_batch(STUDENT, "offline", 32, 32e3)]
+    ratio = cost_ratio((found[0], found[1]), "throughput")
+    assert ratio is not None
+    assert ratio.value == pytest.approx(0.5, rel=0.02)
 
 
 def test_latency_is_paid_at_the_smallest_batch_and_throughput_at_the_largest() -> None:

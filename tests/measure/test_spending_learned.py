@@ -92,3 +92,35 @@ def test_nothing_is_planned_for_a_cell_of_which_nothing_is_known() -> None:
     spending = Spending(Suite())
     assert not spending.knows(CELL.id)
     assert spending.plans([STATE], {CELL.id: Beat(1, 0)}) == {}
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_is_disturbed_on_one_side_still_tells_of_ratios() -> None:
+    """Of eight cells each has other blocks disturbed: there is no round in which none has."""
+    cells = [a_cell(target=f"x:{number}") for number in range(8)]
+    states: Any = [SimpleNamespace(cell=cell, invocations=[], failure=None) for cell in cells]
+    beats = {cell.id: Beat(9, 0) for cell in cells}
+
+    def planned(*, disturbed: bool) -> dict[str, Plan]:
+        spending = Spending(Suite(goal="rank"))
+        spending.started(8.0, len(cells))
+        rng = np.random.default_rng(4)
+        for place, cell in enumerate(cells):
+            levels = 1e4 * np.exp(rng.normal(0, 0.1, ROUNDS))
+            blocks = [
+                Block(
+                    cell.id,
+                    0,
+                    i,
+                    0,
+                    np.full(9, level, np.int64),
+                    disturbed=disturbed and i == place,
+                )
+                for i, level in enumerate(levels)
+            ]
+            spending.note({cell.id: blocks})
+            spending.note_block(cell.id, 0.01)
+        return spending.plans(states, beats)
+
+    assert planned(disturbed=True) == planned(disturbed=False)
+    assert max(plan.rounds for plan in planned(disturbed=True).values()) > ROUNDS

@@ -79,17 +79,28 @@ def test_what_hits_all_cells_alike_is_not_in_what_they_differ_by() -> None:
     machine = [rng.normal(0, 0.3, 20) for _ in range(5)]
     cells = [[m + rng.normal(0, 0.01, 20) for m in machine] for _ in range(2)]
     alone = estimate(cells[0])
-    by_round = [[dict(enumerate(blocks)) for blocks in cell] for cell in cells]
-    against = estimate(against_others(by_round, 0))
+    by_round = [{i: dict(enumerate(blocks)) for i, blocks in enumerate(cell)} for cell in cells]
+    against = estimate(against_others(by_round)[0])
     assert alone.blocks == pytest.approx(0.09, rel=0.4)
     assert against.blocks == pytest.approx(0.0002, rel=0.4)
 
 
 def test_cells_with_fewer_rounds_are_compared_in_those_that_they_share() -> None:
     """Two of them, whatever place they have among the cell's own."""
-    cells = [[{0: 1.0, 4: 2.0, 8: 3.0}], [{1: 9.0, 4: 5.0, 8: 7.0, 9: 9.0}]]
-    np.testing.assert_array_equal(against_others(cells, 0)[0], [-3.0, -4.0])
-    assert against_others([[{0: 1.0}], [{1: 1.0}]], 0) == []
+    cells = [{3: {0: 1.0, 4: 2.0, 8: 3.0}}, {3: {1: 9.0, 4: 5.0, 8: 7.0, 9: 9.0}}]
+    np.testing.assert_array_equal(against_others(cells)[0], [[-3.0, -4.0]])
+    np.testing.assert_array_equal(against_others(cells)[1], [[3.0, 4.0]])
+
+
+def test_cells_without_an_invocation_or_two_rounds_in_common_are_not_compared() -> None:
+    assert against_others([{0: {0: 1.0, 1: 1.0}}, {1: {0: 1.0, 1: 1.0}}]) == [[], []]
+    assert against_others([{0: {0: 1.0, 1: 1.0}}, {0: {1: 1.0, 2: 1.0}}]) == [[], []]
+    assert against_others([{0: {0: 1.0, 1: 1.0}}]) == [[]]
+
+
+def test_of_no_process_there_is_only_what_is_typical() -> None:
+    found = estimate([])
+    assert (found.processes, found.blocks) == (TYPICAL_PROCESS_SPREAD**2, 0.0)
 
 
 # -- what blocks alone make of a process's figure -------------------------------------------------

@@ -18,7 +18,7 @@ import numpy as np
 from bench.measure.beats import Beat
 from bench.measure.pace.stops import P99, ranking_rule, rivals
 from bench.measure.state import CellState
-from bench.record.block import Block, representative, round_medians
+from bench.record.block import Block, block_medians, representative
 from bench.spec import DECENT, Suite
 from bench.stats.nested.allocation import Asked, Costs, half_width, longer_blocks, rounds_worth
 from bench.stats.nested.components import (
@@ -46,16 +46,14 @@ MANY = 2
 class Learned:
     """What is known of one cell's blocks."""
 
-    #: of each process: the median of its block in each round, as a logarithm
-    rounds: list[Rounds] = field(default_factory=list)
+    #: of each process's blocks, as logarithms
+    medians: list[Logs] = field(default_factory=list)
+    #: the same by invocation and round, disturbed blocks included: what is compared has to be there
+    #: on both sides, and a few that were hit are left out of a midmean
+    rounds: dict[int, Rounds] = field(default_factory=dict)
     calls: list[float] = field(default_factory=list)  #: variance of a median by its calls
     block_s: float = 0.0  #: what the last block took, all that is not timed included
     timed_s: float = 0.0  #: of that in timed calls
-
-    @property
-    def medians(self) -> list[Logs]:
-        """Those of each process."""
-        return [np.array(list(each.values())) for each in self.rounds]
 
     def with_blocks(self, blocks: Sequence[Block]) -> Learned:
         """The same with one more process."""
@@ -64,7 +62,8 @@ class Learned:
         timed_s = float(np.mean([block.latency_ns.sum() for block in taken])) / 1e9
         return replace(
             self,
-            rounds=[*self.rounds, {n: math.log(ns) for n, ns in round_medians(blocks).items()}],
+            medians=[*self.medians, np.log(block_medians(blocks))],
+            rounds={**self.rounds, blocks[0].invocation: _by_round(blocks)},
             calls=[*self.calls, variance],
             timed_s=timed_s,
         )
@@ -136,15 +135,14 @@ class Spending:
         known = self.learned | self._with(unfinished or {})
         known = {s.cell.id: known[s.cell.id] for s in states if s.cell.id in known}
         known = {cell_id: found for cell_id, found in known.items() if found.medians}
-        asked = self._asked(states, known)
+        asked, components = self._asked(states, known), self._components(known)
         return {
-            cell_id: self._plan(cell_id, known, asked[cell_id], beats[cell_id]) for cell_id in known
+            cell_id: self._plan(mine, components[cell_id], asked[cell_id], beats[cell_id])
+            for cell_id, mine in known.items()
         }
 
-    def _plan(self, cell_id: str, known: Mapping[str, Learned], asked: Asked, beat: Beat) -> Plan:
-        mine = known[cell_id]
+    def _plan(self, mine: Learned, found: Sequence[Components], asked: Asked, beat: Beat) -> Plan:
         costs = Costs(self.process_s, mine.block_s, max(0.0, mine.block_s - mine.timed_s))
-        found = self._components(cell_id, known)
         rounds = max(rounds_worth(each, costs, asked) for each in found)
         longer = 1
         if rounds >= MANY * ROUNDS:
@@ -154,20 +152,19 @@ class Spending:
         tail = math.ceil(minimum_samples(P99) / (asked.looks[0] * beat.calls))
         return Plan(max(rounds, min(ROUNDS, tail)), longer)
 
-    def _components(self, cell_id: str, known: Mapping[str, Learned]) -> list[Components]:
-        """Those of the cell alone, which decide how sure its latency is, unless only the order is
-        asked for; and those against the cells that it is measured in turn with."""
-        names = list(known)
-        calls = float(np.mean(known[cell_id].calls))
-        alone = [known[name].medians for name in names]
-        place = names.index(cell_id)
-        found = []
-        if self.suite.goal != "rank" or len(names) == 1:
-            found.append(estimate(alone[place], calls, intraclass_of(alone)))
-        if len(names) > 1:
-            rounds = [known[name].rounds for name in names]
-            against = [against_others(rounds, each) for each in range(len(names))]
-            found.append(estimate(against[place], calls, intraclass_of(against)))
+    def _components(self, known: Mapping[str, Learned]) -> dict[str, list[Components]]:
+        """For each cell those of it alone, which decide how sure its latency is, unless only the
+        order is asked for; and those against the cells that it is measured in turn with."""
+        alone = [mine.medians for mine in known.values()]
+        against = against_others([mine.rounds for mine in known.values()])
+        ranks = self.suite.goal == "rank"
+        shares = intraclass_of(alone), intraclass_of(against)
+        found = {}
+        for cell_id, mine, others in zip(known, known.values(), against, strict=True):
+            calls = float(np.mean(mine.calls))
+            each = [(mine.medians, shares[0])] if not (others and ranks) else []
+            each += [(others, shares[1])] if others else []
+            found[cell_id] = [estimate(medians, calls, share) for medians, share in each]
         return found
 
     def _asked(self, states: Sequence[CellState], known: Mapping[str, Learned]) -> dict[str, Asked]:
@@ -191,11 +188,20 @@ class Spending:
         return {cell_id: found[cell_id] for cell_id in known}
 
 
-def _gap(mine: Sequence[Rounds], theirs: Sequence[Rounds]) -> float:
-    """How far apart two cells are, as a logarithm, by the processes that both have last."""
-    last = min(len(mine), len(theirs))
-    both = zip(mine[-last:], theirs[-last:], strict=True)
-    return abs(float(np.mean([difference(a, b) for a, b in both])))
+def _gap(mine: Mapping[int, Rounds], theirs: Mapping[int, Rounds]) -> float:
+    """How far apart two cells are, as a logarithm, by the generations that both took part in."""
+    common = mine.keys() & theirs.keys()
+    if not common:
+        return abs(_mean(mine) - _mean(theirs))
+    return abs(float(np.mean([difference(mine[one], theirs[one]) for one in common])))
+
+
+def _mean(rounds: Mapping[int, Rounds]) -> float:
+    return float(np.mean([log for each in rounds.values() for log in each.values()]))
+
+
+def _by_round(blocks: Sequence[Block]) -> Rounds:
+    return {b.round: math.log(max(float(np.median(b.latency_ns)), 1.0)) for b in blocks}
 
 
 def _to_show(gap: float, margin: float) -> float:

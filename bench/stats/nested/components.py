@@ -10,7 +10,7 @@ interval is made of them: those come from one figure a process, as always.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,7 +73,7 @@ def estimate(
     blocks = within / within_freedom if within_freedom else 0.0
     freedom = len(medians) - 1
     weighed = [(ASSUMED_FREEDOM, TYPICAL_PROCESS_SPREAD**2)]
-    if freedom:
+    if freedom > 0:
         weighed.append((float(freedom), _between(medians, blocks)))
     if intraclass is not None:
         weighed.append((POOLED_FREEDOM, intraclass * blocks))
@@ -118,17 +118,22 @@ def error_by_blocks(medians: Sequence[Logs]) -> float:
     return spread * math.sqrt(float(np.mean([1 / len(blocks) for blocks in several])))
 
 
-def against_others(cells: Sequence[Sequence[Rounds]], place: int) -> list[Logs]:
-    """The blocks of one cell less the mean of the others' in the same round: what is left in
+def against_others(cells: Sequence[Mapping[int, Rounds]]) -> list[list[Logs]]:
+    """For each cell its blocks less the mean of the others' in the same round: what is left in
     ratios once that which hit all alike has cancelled, and the ends are left out as
-    `bench.stats.nested.pairing` does. Only processes and rounds that all have."""
-    found = []
-    for process in zip(*cells, strict=False):
+    `bench.stats.nested.pairing` does. ``cells`` are by invocation; only invocations and rounds that
+    all have, and of these only invocations with two rounds or more."""
+    found: list[list[Logs]] = [[] for _ in cells]
+    shared = set(cells[0]).intersection(*cells[1:]) if len(cells) > 1 else ()
+    for invocation in sorted(shared):
+        process = [cell[invocation] for cell in cells]
         common = sorted(set(process[0]).intersection(*process[1:]))
-        logs = np.array([[blocks[number] for number in common] for blocks in process])
-        others = np.delete(logs, place, axis=0)
-        if common and len(others):
-            found.append(pseudo_values(logs[place] - others.mean(axis=0)))
+        if len(common) < 2:
+            continue
+        logs = np.array([[rounds[number] for number in common] for rounds in process])
+        others = (logs.sum(axis=0) - logs) / (len(cells) - 1)
+        for mine, differences in zip(found, logs - others, strict=True):
+            mine.append(pseudo_values(differences))
     return found
 
 

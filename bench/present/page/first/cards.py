@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from bench.judge.alike import sample_sizes
 from bench.judge.deal import Cost, Deal, Point, cheapest, level_records, level_with, safest
 from bench.judge.pairs import Changed, cost_ratio
 from bench.numbers import (
@@ -114,7 +115,8 @@ def speed_cards(timed: Sequence[Record], palette: Palette) -> Iterator[Card]:
     groups: dict[tuple[object, ...], list[Record]] = {}
     for record in timed:
         cell = record.cell
-        key = (cell.model.name, cell.variant, cell.scenario, cell.batch)
+        content = cell.model.name, cell.model.sha256, cell.variant
+        key = (*content, cell.scenario, cell.batch, sample_sizes(cell))
         groups.setdefault(key, []).append(record)
     for found in list(groups.values())[:_MOST_CARDS]:
         best, *others = sorted(found, key=time_of_sample)
