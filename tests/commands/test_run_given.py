@@ -86,6 +86,7 @@ def test_lists_times_and_shares_are_read_alike(asked: list[Suite]) -> None:
         "0.03",
         "--wall-offset",
         "-1m",
+        "--energy",
         "--energy-window",
         "4s",
     )

@@ -419,5 +419,5 @@ def test_a_wall_that_can_t_be_read_is_told_before_anything_is_measured() -> None
     "given", [{"wall_command": "x"}, {"energy": True, "wall_command": "x", "wall_csv": "y"}]
 )
 def test_a_wall_without_energy_and_two_walls_are_refused(given: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"--energy|give only one"):
+    with pytest.raises(ValueError, match=r"with `energy`|give only one"):
         Suite(**given)
