@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Literal
 
 from bench.measure.state import CellState
 
@@ -41,30 +42,25 @@ class Account:
     @contextmanager
     def scoring(self) -> Iterator[None]:
         """Time inside counts as useful, and as that of scoring."""
-        started = self._clock()
-        try:
-            with self.useful():
-                yield
-        finally:
-            self.scoring_s += self._clock() - started
+        with self._counted("scoring_s"), self.useful():
+            yield
 
-    @contextmanager
-    def metering(self) -> Iterator[None]:
+    def metering(self) -> AbstractContextManager[None]:
         """Time inside is that of energy, whatever else it counts as."""
-        started = self._clock()
-        try:
-            yield
-        finally:
-            self.metering_s += self._clock() - started
+        return self._counted("metering_s")
+
+    def starting(self) -> AbstractContextManager[None]:
+        """Time inside is that of workers that start; it counts against no cell's budget."""
+        return self._counted("starting_s")
 
     @contextmanager
-    def starting(self) -> Iterator[None]:
-        """Time inside is that of workers that start; it counts against no cell's budget."""
+    def _counted(self, name: Literal["scoring_s", "metering_s", "starting_s"]) -> Iterator[None]:
+        """Time inside is added to that."""
         started = self._clock()
         try:
             yield
         finally:
-            self.starting_s += self._clock() - started
+            setattr(self, name, getattr(self, name) + self._clock() - started)
 
     @property
     def total_s(self) -> float:

@@ -18,7 +18,7 @@ import numpy as np
 from bench.measure.beats import Beat
 from bench.measure.pace.stops import P99, ranking_rule, rivals
 from bench.measure.state import CellState
-from bench.record.block import Block, block_medians, representative
+from bench.record.block import Block, representative
 from bench.spec import DECENT, Suite
 from bench.stats.nested.allocation import Asked, Costs, half_width, longer_blocks, rounds_worth
 from bench.stats.nested.components import (
@@ -60,10 +60,11 @@ class Learned:
         taken = representative(blocks)
         variance = calls_variance([block.latency_ns for block in taken])
         timed_s = float(np.mean([block.latency_ns.sum() for block in taken])) / 1e9
+        rounds = _by_round(blocks)
         return replace(
             self,
-            medians=[*self.medians, np.log(block_medians(blocks))],
-            rounds={**self.rounds, blocks[0].invocation: _by_round(blocks)},
+            medians=[*self.medians, np.array([rounds[block.round] for block in taken])],
+            rounds={**self.rounds, blocks[0].invocation: rounds},
             calls=[*self.calls, variance],
             timed_s=timed_s,
         )

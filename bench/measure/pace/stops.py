@@ -139,9 +139,9 @@ def _ranked(everybody: Sequence[CellState], suite: Suite) -> set[str]:
     settled: set[str] = set()
     for states in rivals(everybody):
         rule = ranking_rule(len(states), suite)
-        turns = {state.cell.id: turns_of(state) for state in states}
-        if min(len(each) for each in turns.values()) >= rule.first:
-            settled |= set(turns) - rule.open_cells(turns)
+        cells = {state.cell.id: turns_of(state) for state in states}
+        if min(len(each) for each in cells.values()) >= rule.first:
+            settled |= set(cells) - rule.open_cells(cells)
     return settled
 
 
