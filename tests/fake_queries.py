@@ -10,6 +10,7 @@ from bench.record.block import Block
 from bench.record.facts import CellFacts, WorkerFacts
 from bench.record.queries import of_queries
 from bench.record.result import Queries
+from bench.stats.stopping import Stated
 
 
 def queries(
@@ -34,4 +35,4 @@ def queries(
         taken.append(invocation(told, [block], None))
         samples[index], first[index] = block.latency_ns, ttft
     facts = CellFacts(cell_id=cell.id, stop="precision")
-    return of_queries(cell, taken, samples, first, {}, facts, 0.95)
+    return of_queries(cell, taken, samples, first, {}, facts, Stated(0.95))

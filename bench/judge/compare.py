@@ -295,7 +295,7 @@ def _concluded(match: Match, common: int, confidence: float, otherwise: float) -
 
 def _ended(stops: Collection[StopReason]) -> Ended:
     """What ended the measuring of a pair."""
-    if not set(stops) <= {"precision", "max-time", "max-invocations"}:
+    if not set(stops) <= {"precision", "first-look", "max-time", "max-invocations"}:
         return "order"
     return "width" if "precision" in stops else "time"
 

@@ -37,6 +37,7 @@ from bench.record.telemetry import summarise
 from bench.record.windows import Window
 from bench.stats.interval import Interval
 from bench.stats.percentile import floor, median
+from bench.stats.stopping import Stated
 from bench.variants import held_to
 
 OTHER_SHAPES = "the outputs' shapes differ from the reference's"
@@ -89,6 +90,7 @@ def assemble(evidence: Evidence, confidence: float) -> Record:
     """The record of a cell."""
     facts, taken, cell = evidence.facts, evidence.invocations, evidence.cell
     placement = _placement(facts, cell)
+    stated = Stated(confidence, chosen=facts.stop != "first-look")
     compared, why_not = _parity(evidence, placement)
     rates = estimate.figures(cell, taken) if cell.is_rate else ()
     queries = of_queries(
@@ -98,12 +100,12 @@ def assemble(evidence: Evidence, confidence: float) -> Record:
         evidence.ttft or {},
         evidence.gaps or {},
         facts,
-        confidence,
+        stated,
     )
 
     def over_invocations(name: str) -> Any:
         values = [getattr(i, name) for i in taken]
-        return estimate.estimate([value for value in values if value is not None], confidence)
+        return estimate.estimate([value for value in values if value is not None], stated)
 
     return Record(
         cell_id=cell.id,
@@ -115,15 +117,15 @@ def assemble(evidence: Evidence, confidence: float) -> Record:
         device_name=facts.device_name,
         runtime_version=facts.runtime_version,
         environment=facts.environment,
-        latency=estimate.latency(taken, evidence.samples or {}, confidence),
-        throughput=estimate.estimate(rates, confidence),
+        latency=estimate.latency(taken, evidence.samples or {}, stated),
+        throughput=estimate.estimate(rates, stated),
         queries=queries,
         load_ns=over_invocations("load_ns"),
         first_inference_ns=over_invocations("first_inference_ns"),
         h2d_ns=over_invocations("h2d_ns"),
         d2h_ns=over_invocations("d2h_ns"),
         device_ns=over_invocations("device_ns"),
-        busy=estimate.busy(taken, confidence),
+        busy=estimate.busy(taken, stated),
         memory=estimate.memory(taken) if taken else None,
         footprint=facts.footprint,
         energy=energies(cell, evidence.energy, confidence),

@@ -31,7 +31,7 @@ from bench.stats.percentile import (
     minimum_samples,
     sample_percentile,
 )
-from bench.stats.stopping import stated_interval
+from bench.stats.stopping import Stated
 
 _BOOTSTRAP_RESAMPLES = 400
 #: Pooled samples used in a resample: more would not narrow an interval over few invocations.
@@ -52,20 +52,20 @@ def turns(one: Invocation) -> Turns:
 
 def relative_half_width(values: Array, confidence: float) -> float:
     """Half-width of the stated interval, over the estimate."""
-    return stated_interval(values, confidence).relative_half_width
+    return Stated(confidence).interval(values).relative_half_width
 
 
-def estimate(values: Sequence[float] | Array, confidence: float) -> Estimate | None:
+def estimate(values: Sequence[float] | Array, stated: Stated) -> Estimate | None:
     """The typical invocation (a trimmed geometric mean) with its interval.
 
     None for fewer than two values: one process says nothing about the next.
     """
     if len(values) < 2:
         return None
-    stated = stated_interval(values, confidence)
+    found = stated.interval(values)
     # Two invocations that are a thousandfold apart have bounds beyond all that is written down.
-    low, high = max(stated.low, LEAST), min(stated.high, float(MOST))
-    return as_estimate(replace(stated, low=low, high=high))
+    low, high = max(found.low, LEAST), min(found.high, float(MOST))
+    return as_estimate(replace(found, low=low, high=high))
 
 
 def as_estimate(interval: Interval) -> Estimate:
@@ -91,11 +91,11 @@ def as_estimate(interval: Interval) -> Estimate:
 
 
 def latency(
-    invocations: Sequence[Invocation], samples: Mapping[int, Array], confidence: float
+    invocations: Sequence[Invocation], samples: Mapping[int, Array], stated: Stated
 ) -> Latency | None:
     """Latency statistics over all samples of all invocations."""
-    median = estimate([i.median_ns for i in invocations], confidence)
-    floor = estimate([i.floor_ns for i in invocations], confidence)
+    median = estimate([i.median_ns for i in invocations], stated)
+    floor = estimate([i.floor_ns for i in invocations], stated)
     arrays = [samples[i.index] for i in invocations if i.index in samples]
     if median is None or floor is None or not arrays:
         return None
@@ -103,24 +103,20 @@ def latency(
     return Latency(
         median_ns=median,
         floor_ns=floor,
-        p90=percentile(pooled, arrays, 0.90, confidence),
-        p99=percentile(pooled, arrays, 0.99, confidence),
+        p90=percentile(pooled, arrays, 0.90, stated.confidence),
+        p99=percentile(pooled, arrays, 0.99, stated.confidence),
         samples=len(pooled),
         outliers=classify_outliers(pooled).counts(),
     )
 
 
-def busy(invocations: Sequence[Invocation], confidence: float) -> Busy | None:
+def busy(invocations: Sequence[Invocation], stated: Stated) -> Busy | None:
     """How much of a call's time its device worked: the quotient of two estimates, of which the
     device's own time is known of a few invocations alone."""
     worked = [i.device_ns for i in invocations if i.device_ns is not None]
     if min(len(worked), len(invocations)) < 2:
         return None
-    device, call = (
-        stated_interval(values, confidence)
-        for values in (worked, [i.median_ns for i in invocations])
-    )
-    share = quotient(device, call)
+    share = quotient(stated.interval(worked), stated.interval([i.median_ns for i in invocations]))
     bounds = replace(share, low=max(share.low, LEAST), high=min(share.high, float(MOST)))
     return Busy(share=as_estimate(bounds), at_most=any(i.device_gaps for i in invocations))
 

@@ -16,6 +16,7 @@ from bench.record.facts import CellFacts
 from bench.record.result import Check, Invocation, Kept, Percentile, Queries, QueryTime, TokenTime
 from bench.scenarios import find_scenario
 from bench.stats.percentile import median
+from bench.stats.stopping import Stated
 
 #: Of two that follow from one clock the later reading may be the same: estimates are geometric.
 _SHORTEST_NS = 1.0
@@ -37,7 +38,7 @@ def of_queries(
     first: Mapping[int, Array],
     gaps: Mapping[int, Array],
     facts: CellFacts,
-    confidence: float,
+    stated: Stated,
 ) -> Queries | None:
     """What is known of a cell's queries; None where it isn't of whole queries, or too few processes
     measured it."""
@@ -46,10 +47,10 @@ def of_queries(
     taken = [i for i in invocations if i.index in samples and i.index in first]
     if prompt is None or answer is None or len(taken) < 2:
         return None
-    ttft = _time([first[i.index] for i in taken], cell.ttft_bound_ns, confidence)
+    ttft = _time([first[i.index] for i in taken], cell.ttft_bound_ns, stated)
     per_token = (time_per_token(samples[i.index], first[i.index], answer) for i in taken)
     arrays = [array for array in per_token if array is not None]
-    tpot = _time(arrays, cell.tpot_bound_ns, confidence) if arrays else None
+    tpot = _time(arrays, cell.tpot_bound_ns, stated) if arrays else None
     between = [gaps[i.index].ravel() for i in taken if i.index in gaps and answer > 1]
     waited = scenario.bounded  # then a time to the first token holds that in the queue, too
     return Queries(
@@ -57,14 +58,14 @@ def of_queries(
         new_tokens=answer,
         ttft=ttft,
         tpot=tpot,
-        itl=_spread(between, confidence) if len(between) > 1 else None,
+        itl=_spread(between, stated) if len(between) > 1 else None,
         **_of_request(ttft, facts),
         prompt_per_s=None
         if waited
-        else estimate.estimate([prompt_rate(i, cell.batch * prompt) for i in taken], confidence),
+        else estimate.estimate([prompt_rate(i, cell.batch * prompt) for i in taken], stated),
         new_per_s=None
         if waited or tpot is None
-        else estimate.estimate([new_rate(i, cell.batch * (answer - 1)) for i in taken], confidence),
+        else estimate.estimate([new_rate(i, cell.batch * (answer - 1)) for i in taken], stated),
         bounds=all_kept(time.kept for time in (ttft, tpot) if time is not None),
     )
 
@@ -136,9 +137,9 @@ def _words(name: str, time: QueryTime) -> str:
     return f"{name} {have}, bound {duration(bound_ns)}: {time.kept}"
 
 
-def _time(arrays: Sequence[Array], bound_ns: int | None, confidence: float) -> QueryTime:
+def _time(arrays: Sequence[Array], bound_ns: int | None, stated: Stated) -> QueryTime:
     """One time of the queries of each invocation, held against its bound."""
-    found = _spread(arrays, confidence)
+    found = _spread(arrays, stated)
     return QueryTime(
         median_ns=found.median_ns,
         p90=found.p90,
@@ -148,11 +149,11 @@ def _time(arrays: Sequence[Array], bound_ns: int | None, confidence: float) -> Q
     )
 
 
-def _spread(arrays: Sequence[Array], confidence: float) -> TokenTime:
+def _spread(arrays: Sequence[Array], stated: Stated) -> TokenTime:
     """The times of each invocation, over all."""
     arrays = [np.maximum(array, _SHORTEST_NS) for array in arrays]
     pooled = np.concatenate(arrays)
-    middle = estimate.estimate([median(array) for array in arrays], confidence)
+    middle = estimate.estimate([median(array) for array in arrays], stated)
     assert middle is not None
-    p90, p99 = (estimate.percentile(pooled, arrays, p, confidence) for p in (0.90, 0.99))
+    p90, p99 = (estimate.percentile(pooled, arrays, p, stated.confidence) for p in (0.90, 0.99))
     return TokenTime(median_ns=middle, p90=p90, p99=p99)

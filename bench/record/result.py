@@ -20,6 +20,7 @@ Status = Literal["ok", "failed"]
 Standing = Literal["ok", "partial", "wrong", "failed"]
 StopReason = Literal[
     "precision",
+    "first-look",
     "ranked",
     "max-time",
     "max-invocations",

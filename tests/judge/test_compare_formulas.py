@@ -67,6 +67,8 @@ def welch(a: list[float], b: list[float], confidence: float) -> Any:
         (("max-time", "precision"), 0.975),
         (("ranked", "max-time"), 0.975),
         (("max-time", "max-invocations"), 0.95),
+        (("first-look", "first-look"), 0.95),
+        (("first-look", "precision"), 0.975),
     ],
 )
 def test_what_stopped_because_of_what_was_seen_spends_half_of_the_error(

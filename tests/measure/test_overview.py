@@ -21,11 +21,13 @@ OVERVIEW: dict[str, Any] = {"goal": "overview", "min_invocations": 3, "budget_s"
 WANDER = np.array([0.99, 1.02, 1.0, 0.97, 1.01, 1.0, 0.98, 1.03])
 
 
-def a_state(target: str, level: float, *, calls: int = 200, count: int = 8) -> Any:
+def a_state(
+    target: str, level: float, *, calls: int = 200, count: int = 8, spread: float = 1.0
+) -> Any:
     """A cell whose processes wander alike with those of its rivals, by much for its interval and
     by little for a ratio."""
     ripple = 1 + 1e-4 * np.arange(count) * (1 if target.endswith("a") else -1)
-    figures = level * WANDER[:count] * ripple
+    figures = level * WANDER[:count] ** spread * ripple
     taken = [
         SimpleNamespace(index=i, paced_ns=value, round_ns=None, median_ns=value, calls=calls)
         for i, value in enumerate(figures.tolist())
@@ -64,6 +66,19 @@ def test_an_interval_narrower_than_blocks_alone_make_it_is_no_answer_yet() -> No
     assert stopped(alone, goal="precision", precision=0.05, blocks=0.049) == {"x:a": "precision"}
     assert stopped(alone, goal="precision", precision=0.05, blocks=0.051) == {}
     assert stopped(alone, blocks=0.051, late=True) == {"x:a": "max-time"}
+
+
+def test_what_is_clearly_narrow_at_its_first_look_was_no_luck() -> None:
+    """Processes that differ by about 0.2%, at a precision of 2%."""
+    calm = {"spread": 0.05, "count": 3}
+    assert stopped(a_state("x:a", 1e5, **calm)) == {"x:a": "first-look"}
+    assert stopped(a_state("x:a", 1e5, **calm), goal="precision") == {"x:a": "first-look"}
+    assert stopped(a_state("x:a", 1e5, **calm), precision=0.005) == {"x:a": "precision"}
+    later = a_state("x:a", 1e5, spread=0.05, count=4)
+    assert stopped(later) == {"x:a": "precision"}, "it was looked at before"
+    assert stopped(a_state("x:a", 1e5, **calm), blocks=0.021) == {}, "it may be luck all the same"
+    both = a_state("x:a", 1e5, **calm), a_state("x:b", 2e5, **calm)
+    assert set(stopped(*both, goal="rank").values()) == {"ranked"}
 
 
 def test_where_the_order_is_open_measuring_goes_on() -> None:

@@ -12,7 +12,7 @@ from engine import Finding, measure, report
 from numpy.typing import NDArray
 
 from bench.stats.interval import Interval, ratio_interval, trimmed_mean_interval
-from bench.stats.stopping import stated_interval
+from bench.stats.stopping import Stated, clearly_narrow
 
 MODEL = "fashion-teacher"
 TARGETS = ("onnxruntime:cpu", "openvino:cpu")
@@ -21,7 +21,7 @@ PRECISION, FEWEST, MOST = 0.02, 5, 30
 
 Trace = np.ndarray[Any, np.dtype[np.float64]]
 #: How one run's interval is made of its invocations: (one target's, the other's) -> interval
-Stated = Callable[[Trace, Trace], Interval]
+Stating = Callable[[Trace, Trace], Interval]
 
 
 def record_traces(invocations: int) -> tuple[Trace, Trace]:
@@ -41,17 +41,23 @@ def record_traces(invocations: int) -> tuple[Trace, Trace]:
     return one, other
 
 
+def stated(values: Trace, first: int, precision: float) -> Interval:
+    """Of a run that ends with these invocations, and is asked for ``first`` at least."""
+    clear = len(values) == first and clearly_narrow(values, 0.95, precision)
+    return Stated(0.95, chosen=not clear).interval(values)
+
+
 def stops_at(values: Trace) -> int:
     """How many of the invocations a run would have taken."""
     for count in range(FEWEST, MOST):
-        if stated_interval(values[:count], 0.95).relative_half_width <= PRECISION:
+        if stated(values[:count], FEWEST, PRECISION).relative_half_width <= PRECISION:
             return count
     return MOST
 
 
 def latency(one: Trace, other: Trace) -> Interval:
     """What a run states of the first target."""
-    return stated_interval(one[: stops_at(one)], 0.95)
+    return stated(one[: stops_at(one)], FEWEST, PRECISION)
 
 
 def ratio(one: Trace, other: Trace) -> Interval:
@@ -81,11 +87,11 @@ def consecutive(length: int) -> Iterator[NDArray[np.int64]]:
 
 
 def covered(
-    stated: Stated, truth: float, both: tuple[Trace, Trace], runs: Iterable[NDArray[np.int64]]
+    stating: Stating, truth: float, both: tuple[Trace, Trace], runs: Iterable[NDArray[np.int64]]
 ) -> float:
     """Share of the runs whose interval holds ``truth``."""
     one, other = both
-    return float(np.mean([stated(one[run], other[run]).contains(truth) for run in runs]))
+    return float(np.mean([stating(one[run], other[run]).contains(truth) for run in runs]))
 
 
 def _spin(stop: Any) -> None:
@@ -126,7 +132,7 @@ def analyse(traces: dict[str, tuple[Trace, Trace]]) -> None:
     findings = []
     for name, both in traces.items():
         one, other = both
-        for what, stated, truth in (
+        for what, stating, truth in (
             ("latency", latency, long_run(one)),
             ("ratio of two targets", ratio, long_run(other / one)),
         ):
@@ -134,12 +140,12 @@ def analyse(traces: dict[str, tuple[Trace, Trace]]) -> None:
             findings += [
                 _finding(
                     f"95% interval of the {what}, {name}: covers the long-run value",
-                    covered(stated, truth, both, drawn(2000, 1, length)),
+                    covered(stating, truth, both, drawn(2000, 1, length)),
                     f"of 2000 runs on {length} invocations",
                 ),
                 _finding(
                     f"the same where the machine drifts between runs, {what}, {name}",
-                    covered(stated, truth, both, consecutive(length)),
+                    covered(stating, truth, both, consecutive(length)),
                     "of runs of invocations that followed each other",
                 ),
             ]

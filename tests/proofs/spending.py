@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from engine import Finding, measure, report
-from intervals import MODEL, TARGETS, neighbour
+from intervals import MODEL, TARGETS, neighbour, stated
 
 from bench.measure.pace.spending import ROUNDS, Plan, Spending
 from bench.record.estimate import turns
@@ -20,7 +20,7 @@ from bench.stats.nested.allocation import Asked, Costs, half_width, rounds_worth
 from bench.stats.nested.components import error_by_blocks, estimate
 from bench.stats.nested.pairing import Logs, log_ratio, pseudo_values
 from bench.stats.spending import geometric_looks
-from bench.stats.stopping import RankingRule, stated_interval, stopping_confidence
+from bench.stats.stopping import RankingRule, stopping_confidence
 
 PRECISION, FEWEST, MOST, CONFIDENCE = 0.05, 3, 100, 0.95
 RANKED_MOST = 30
@@ -99,7 +99,8 @@ def until_precise(
         taken.append(one_more(case, taken, lambda _: asked, rng, learns=learns))
         if len(taken) < FEWEST:
             continue
-        found = stated_interval(np.exp([blocks.mean() for blocks in taken]), CONFIDENCE)
+        figures = np.exp([blocks.mean() for blocks in taken])
+        found = stated(figures, FEWEST, PRECISION)
         narrow = found.relative_half_width <= PRECISION
         if learns:
             narrow = narrow and _by_blocks(taken, asked.confidence) <= asked.half_width

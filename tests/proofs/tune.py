@@ -19,7 +19,7 @@ from engine import Finding, report
 from bench.stats.interval import Interval, ratio_interval
 from bench.stats.proportion import clopper_pearson
 from bench.stats.racing import RacingRule
-from bench.stats.stopping import stated_interval
+from bench.stats.stopping import Stated
 from bench.trials.tune.race import CONFIRMATIONS, FIRST, LAST, Budget, Pace, confirm, race
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -147,7 +147,7 @@ def _by_run(spread: float, rng: np.random.Generator) -> int:
     """Processes until `bench run` has an interval of 2% on one configuration."""
     values = np.exp(rng.normal(0, spread, 30))
     for count in range(5, 30):
-        if stated_interval(values[:count], 0.95).relative_half_width <= MARGIN:
+        if Stated(0.95).interval(values[:count]).relative_half_width <= MARGIN:
             return count
     return 30
 

@@ -20,6 +20,7 @@ from bench.record.block import Block
 from bench.record.facts import CellFacts, Reading, Scored, ToldPlacement, Trial, WorkerFacts
 from bench.record.parity import Reference
 from bench.record.result import Failure, Invocation, Record
+from bench.stats.interval import trimmed_mean_interval
 
 CELL = a_cell(target="x:npu:0")
 
@@ -119,6 +120,26 @@ def test_copies_and_the_canary_are_estimated_where_they_were_timed() -> None:
     assert made.canary_ns is not None
     assert made.canary_ns.value == pytest.approx(7)
     assert made.d2h_ns is None
+
+
+@pytest.mark.parametrize(
+    ("stop", "level"), [("precision", 0.95), ("max-time", 0.95), ("first-look", 0.9)]
+)
+def test_figures_of_what_no_luck_ended_spend_their_whole_error(stop: str, level: float) -> None:
+    """Every figure over processes, at the 90% that is stated."""
+    values = [100.0, 101.0, 103.0]
+    taken = [
+        one.model_copy(update={"load_ns": value, "floor_ns": value, "median_ns": value})
+        for one, value in zip(three(), values, strict=True)
+    ]
+    samples = {n: np.full(9, 100) for n in range(3)}
+    made = record({"stop": stop}, taken, samples=samples)
+    expected = trimmed_mean_interval(values, level)
+    assert made.latency is not None
+    for found in (made.latency.median_ns, made.latency.floor_ns, made.load_ns):
+        assert found is not None
+        ends = (found.low, found.high, found.confidence)
+        assert ends == pytest.approx((expected.low, expected.high, 0.9))
 
 
 def test_what_a_session_of_its_own_found_out_adds_to_what_the_timed_one_told() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.record import estimate
-from bench.stats.stopping import stated_interval
+from bench.stats.stopping import Stated
 
 
 def invocations(*medians_ns: float, **changes: object) -> list:
@@ -25,7 +25,7 @@ def samples(count: int, each: int = 5) -> dict[int, np.ndarray]:
 
 @given(st.lists(st.floats(1e3, 1e9), min_size=2, max_size=30))
 def test_an_estimate_lies_within_its_interval(values: list[float]) -> None:
-    found = estimate.estimate(values, 0.95)
+    found = estimate.estimate(values, Stated(0.95))
     assert found is not None
     assert found.low <= found.value * (1 + 1e-9)
     assert found.value <= found.high * (1 + 1e-9)
@@ -33,12 +33,12 @@ def test_an_estimate_lies_within_its_interval(values: list[float]) -> None:
 
 
 def test_one_process_says_nothing_about_the_next() -> None:
-    assert estimate.estimate([5.0], 0.95) is None
-    assert estimate.latency(invocations(1e3), samples(1000, 1), 0.95) is None
+    assert estimate.estimate([5.0], Stated(0.95)) is None
+    assert estimate.latency(invocations(1e3), samples(1000, 1), Stated(0.95)) is None
 
 
 def test_a_percentile_that_the_samples_cannot_support_is_absent() -> None:
-    found = estimate.latency(invocations(*[1e3] * 5), samples(100), 0.95)
+    found = estimate.latency(invocations(*[1e3] * 5), samples(100), Stated(0.95))
     assert found is not None
     assert found.samples == 500
     assert found.p99.value_ns is None
@@ -47,7 +47,7 @@ def test_a_percentile_that_the_samples_cannot_support_is_absent() -> None:
 
 
 def test_a_supported_percentile_has_an_interval_over_processes() -> None:
-    found = estimate.latency(invocations(*[1e3] * 5), samples(1000), 0.95)
+    found = estimate.latency(invocations(*[1e3] * 5), samples(1000), Stated(0.95))
     assert found is not None
     p99 = found.p99
     assert p99.value_ns is not None
@@ -66,7 +66,7 @@ def test_a_percentiles_interval_is_of_whole_processes_drawn_again(
     """Of two processes, one that always takes 100 and one that always takes 200, a quarter of the
     draws have the first twice: only then is their 90th percentile 100."""
     arrays = {0: np.full(500, 100), 1: np.full(500, 200)}
-    found = estimate.latency(invocations(100.0, 200.0), arrays, confidence)
+    found = estimate.latency(invocations(100.0, 200.0), arrays, Stated(confidence))
     assert found is not None
     assert found.p90.value_ns == 200
     assert (found.p90.low_ns, found.p90.high_ns) == interval
@@ -76,26 +76,26 @@ def test_a_process_with_more_samples_weighs_as_much_as_another() -> None:
     """Both are thinned to half of 10,000: with all of its samples, the longer one's would be more
     than 90% of any draw, and its 100 the percentile of nearly all of them."""
     arrays = {0: np.full(150_000, 100), 1: np.full(5_000, 200)}
-    found = estimate.latency(invocations(100.0, 200.0), arrays, 0.3)
+    found = estimate.latency(invocations(100.0, 200.0), arrays, Stated(0.3))
     assert found is not None
     assert (found.p90.low_ns, found.p90.high_ns) == (200, 200)
 
 
 def test_one_process_gives_a_percentile_no_interval() -> None:
-    found = estimate.latency(invocations(1e3, 1e3), samples(5000, 1), 0.95)
+    found = estimate.latency(invocations(1e3, 1e3), samples(5000, 1), Stated(0.95))
     assert found is not None
     assert found.p99.value_ns is not None
     assert (found.p99.low_ns, found.p99.high_ns) == (None, None)
 
 
 def test_each_percentile_says_which_it_is_and_how_many_samples_it_has() -> None:
-    found = estimate.latency(invocations(*[1e3] * 5), samples(1000), 0.95)
+    found = estimate.latency(invocations(*[1e3] * 5), samples(1000), Stated(0.95))
     assert found is not None
     assert [(p.p, p.samples, p.samples_needed) for p in (found.p90, found.p99)] == [
         (0.9, 5000, 64),
         (0.99, 5000, 662),
     ]
-    few = estimate.latency(invocations(*[1e3] * 2), samples(31, 2), 0.95)
+    few = estimate.latency(invocations(*[1e3] * 2), samples(31, 2), Stated(0.95))
     assert few is not None
     assert (few.p90.value_ns, few.p90.samples, few.p90.samples_needed) == (None, 62, 64)
     assert (few.p99.p, few.p99.samples) == (0.99, 62)
@@ -104,7 +104,9 @@ def test_each_percentile_says_which_it_is_and_how_many_samples_it_has() -> None:
 def test_a_latency_counts_its_outliers_by_class() -> None:
     body = [96, 97, 98, 99, 100, 101, 102, 103, 104]  # median 100, MAD 2
     found = estimate.latency(
-        invocations(100.0, 100.0), {0: np.array([*body, 140]), 1: np.array([*body, 85])}, 0.95
+        invocations(100.0, 100.0),
+        {0: np.array([*body, 140]), 1: np.array([*body, 85])},
+        Stated(0.95),
     )
     assert found is not None
     assert found.outliers == {"low_severe": 0, "low_mild": 1, "high_mild": 0, "high_severe": 1}
@@ -115,7 +117,7 @@ def test_a_latency_states_the_median_and_the_floor_of_the_typical_process() -> N
         one.model_copy(update={"floor_ns": floor})
         for one, floor in zip(invocations(100.0, 110.0, 121.0), (50.0, 60.0, 72.0), strict=True)
     ]
-    found = estimate.latency(made, samples(100, 3), 0.9)
+    found = estimate.latency(made, samples(100, 3), Stated(0.9))
     assert found is not None
     assert found.median_ns.value == pytest.approx(110.0)
     assert found.floor_ns.value == pytest.approx(60.0)
@@ -123,16 +125,16 @@ def test_a_latency_states_the_median_and_the_floor_of_the_typical_process() -> N
 
 
 def test_a_process_whose_samples_were_not_kept_gives_none() -> None:
-    found = estimate.latency(invocations(*[1e3] * 3), samples(200, 2), 0.95)
+    found = estimate.latency(invocations(*[1e3] * 3), samples(200, 2), Stated(0.95))
     assert found is not None
     assert found.samples == 400
-    assert estimate.latency(invocations(*[1e3] * 3), {}, 0.95) is None
+    assert estimate.latency(invocations(*[1e3] * 3), {}, Stated(0.95)) is None
 
 
 def test_an_estimate_is_the_stated_interval_with_its_ends() -> None:
     values = [100.0, 104.0, 99.0, 103.0, 101.0, 180.0]
-    found = estimate.estimate(values, 0.9)
-    stated = stated_interval(values, 0.9)
+    found = estimate.estimate(values, Stated(0.9))
+    stated = Stated(0.9).interval(values)
     assert found is not None
     assert (found.value, found.low, found.high, found.confidence) == (
         stated.estimate,
@@ -238,11 +240,11 @@ def test_how_busy_a_device_was_is_its_own_time_over_that_of_calls() -> None:
     """Its own time is known of the first invocations alone."""
     made = invocations(980.0, 1000.0, 1020.0, 990.0, 1010.0)
     known = [i.model_copy(update={"device_ns": 300.0 + i.index}) for i in made[:3]] + made[3:]
-    found = estimate.busy(known, 0.95)
+    found = estimate.busy(known, Stated(0.95))
     assert found is not None
     assert found.share.value == pytest.approx(0.301, rel=0.01)
     # Quotients: as wide as the two together.
-    spread = estimate.estimate([i.median_ns for i in made], 0.95)
+    spread = estimate.estimate([i.median_ns for i in made], Stated(0.95))
     assert spread is not None
     assert (found.share.value - found.share.low) / 0.301 > 1 - spread.low / spread.value
     assert found.launch_bound
@@ -252,12 +254,15 @@ def test_how_busy_a_device_was_is_its_own_time_over_that_of_calls() -> None:
 def test_a_device_is_launch_bound_where_it_surely_works_for_less_than_half_of_the_time() -> None:
     for device_ns, bound in ((300.0, True), (495.0, False), (900.0, False)):
         made = invocations(980.0, 1000.0, 1020.0, device_ns=device_ns, device_gaps=True)
-        found = estimate.busy(made, 0.95)
+        found = estimate.busy(made, Stated(0.95))
         assert found is not None
         assert (found.launch_bound, found.at_most) == (bound, True)
 
 
 def test_one_invocation_that_tells_it_is_no_estimate_of_how_busy_a_device_was() -> None:
     made = invocations(980.0, 1000.0, 1020.0)
-    assert estimate.busy(made, 0.95) is None
-    assert estimate.busy([made[0].model_copy(update={"device_ns": 5.0}), *made[1:]], 0.95) is None
+    assert estimate.busy(made, Stated(0.95)) is None
+    assert (
+        estimate.busy([made[0].model_copy(update={"device_ns": 5.0}), *made[1:]], Stated(0.95))
+        is None
+    )

@@ -16,7 +16,8 @@ from bench.stats.stopping import (
     FEWEST_TO_RANK,
     Ended,
     RankingRule,
-    stated_interval,
+    Stated,
+    clearly_narrow,
     stopping_confidence,
 )
 
@@ -47,7 +48,8 @@ def coverage(spread: float, first: int, last: int) -> float:
     for _ in range(HISTORIES):
         values = np.exp(rng.normal(0, spread, size=last))
         for count in range(first, last + 1):
-            interval = stated_interval(values[:count], 0.95)
+            clear = count == first and clearly_narrow(values[:count], 0.95, 0.02)
+            interval = Stated(0.95, chosen=not clear).interval(values[:count])
             if interval.relative_half_width <= 0.02 or count == last:
                 covered += interval.contains(1.0)
                 break
@@ -71,6 +73,22 @@ def test_where_processes_alone_differ_luck_costs_as_much_as_is_said(
     assert coverage(0.04, first, last) == pytest.approx(said, abs=0.021)
 
 
+@pytest.mark.parametrize("first", [3, 5])
+@pytest.mark.parametrize("spread", [0.001, 0.004, 0.008, 0.012])
+def test_an_interval_that_luck_did_not_choose_is_no_wider_than_it_says(
+    spread: float, first: int
+) -> None:
+    """From three on, one that paid for luck would cover in 96 to 98%; three standard errors."""
+    assert 0.937 - 0.017 <= coverage(spread, first, 30) <= 0.96 + 0.015
+
+
+def test_a_third_of_the_precision_is_no_luck() -> None:
+    values = np.array([1.0, 1.001, 0.999])
+    width = Stated(0.95, chosen=False).interval(values).relative_half_width
+    assert clearly_narrow(values, 0.95, 3.01 * width)
+    assert not clearly_narrow(values, 0.95, 2.99 * width)
+
+
 def missed(looks_at_blocks: bool) -> float:
     """Share of histories that an interval of 5% doesn't cover, from 3 processes on, where processes
     differ by 7% and the 8 blocks of one by 15%, as beside a neighbour."""
@@ -80,7 +98,7 @@ def missed(looks_at_blocks: bool) -> float:
         blocks = rng.normal(0, 0.072, (100, 1)) + rng.normal(0, 0.151, (100, 8))
         figures = np.exp(blocks.mean(axis=1))
         for count in range(3, 101):
-            interval = stated_interval(figures[:count], 0.95)
+            interval = Stated(0.95).interval(figures[:count])
             if interval.relative_half_width > 0.05 and count < 100:
                 continue
             error = error_by_blocks(list(blocks[:count]))
@@ -103,9 +121,11 @@ def test_an_interval_that_decides_when_it_is_shown_spends_half_of_its_error() ->
     assert stopping_confidence(0.95) == pytest.approx(0.975)
     assert stopping_confidence(0.8) == pytest.approx(0.9)
     values = np.exp(np.random.default_rng(1).normal(0, 0.05, 8))
-    stated, wider = stated_interval(values, 0.95), trimmed_mean_interval(values, 0.975)
+    stated, wider = Stated(0.95).interval(values), trimmed_mean_interval(values, 0.975)
     assert (stated.estimate, stated.low, stated.high) == (wider.estimate, wider.low, wider.high)
     assert stated.confidence == 0.95
+    plain = Stated(0.95, chosen=False).interval(values)
+    assert plain == trimmed_mean_interval(values, 0.95), "nothing was chosen, nothing is spent"
 
 
 def test_a_pair_at_a_look_has_its_share_of_the_error() -> None:

@@ -12,7 +12,7 @@ from bench.record.result import StopReason
 from bench.spec import DECENT, Suite
 from bench.stats.nested.pairing import Turns
 from bench.stats.percentile import minimum_samples
-from bench.stats.stopping import FEWEST_TO_RANK, RankingRule
+from bench.stats.stopping import FEWEST_TO_RANK, RankingRule, clearly_narrow
 
 #: A cell may overdraw its time by this factor for its first invocations.
 PATIENCE = 3.0
@@ -57,8 +57,9 @@ def _answered(
     """The cells that have the answer which the goal asks for, and why they stop."""
     if suite.goal == "rank":
         return dict.fromkeys(_ranked(everybody, suite), "ranked")
-    found: dict[str, StopReason] = {}
-    found.update(dict.fromkeys(_precise(active, suite, suite.precision, least), "precision"))
+    precise = _precise(active, suite, suite.precision, least)
+    found: dict[str, StopReason] = dict.fromkeys(precise, "precision")
+    found.update(dict.fromkeys(precise & _clearly_narrow(active, suite), "first-look"))
     if suite.goal != "overview":
         return found
     contested = {s.cell.id for states in rivals(everybody) if len(states) > 1 for s in states}
@@ -116,6 +117,17 @@ def _precise(
         if len(state.invocations) >= suite.min_invocations
         and least.get(state.cell.id, 0.0) <= precision
         and relative_half_width(state.figures(), suite.confidence) <= precision
+    }
+
+
+def _clearly_narrow(active: Sequence[CellState], suite: Suite) -> set[str]:
+    """Cells that are looked at for the first time, with an interval that luck alone doesn't make
+    so narrow."""
+    return {
+        state.cell.id
+        for state in active
+        if len(state.invocations) == suite.min_invocations
+        and clearly_narrow(state.figures(), suite.confidence, suite.precision)
     }
 
 

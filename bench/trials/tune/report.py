@@ -14,6 +14,7 @@ from bench.present.layout import MARKED, OK, Figure, Line, lay_out, wrap
 from bench.record import estimate
 from bench.record.result import Amount
 from bench.scenarios import find_scenario
+from bench.stats.stopping import Stated
 from bench.store.raw import read_raw
 from bench.store.run import StoredRun
 from bench.trials.tune.joules import joules_of
@@ -63,7 +64,8 @@ def _figures(tune: Tune, run: StoredRun) -> dict[str, str]:
     objective = find_objective(tune.asked.objective, tune.asked.latency_bound_ns)
     windows = read_raw(run).energy if objective.metered else []
     costs = objective.costs(_tried(run), windows)
-    found = {name: estimate.estimate(list(each.values()), 0.95) for name, each in costs.items()}
+    stated = Stated(0.95)
+    found = {name: estimate.estimate(list(each.values()), stated) for name, each in costs.items()}
     return {name: objective.shown(one.value) for name, one in found.items() if one is not None}
 
 
