@@ -123,17 +123,23 @@ def compile_om(job: Job) -> Path:
 def _run(job: Job, atc: str, folder: Path) -> Path:
     model, output = placed(job.model, folder), folder.resolve() / "model"
     command = [atc, f"--model={model}", f"--output={output}"]
-    done = subprocess.run(
-        [*command, *job.options()],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-        preexec_fn=_end_with_the_worker if sys.platform == "linux" else None,
-    )
+    try:
+        done = subprocess.run(  # for as long as the worker may take to load
+            [*command, *job.options()],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+            preexec_fn=_end_with_the_worker if sys.platform == "linux" else None,
+        )
+    except OSError as error:
+        raise Unavailable(
+            f"{job.where}: {atc} can't be started: {error.strerror or error}.",
+            "Install the CANN toolkit again (atc needs no NPU).",
+        ) from error
     # The worker's log: all that atc said, which the error has a line of.
     print(done.stdout, file=sys.stderr, flush=True)
     # It is named model.om, or model_linux_x86_64.om where the model holds host code.

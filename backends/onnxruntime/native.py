@@ -22,6 +22,7 @@ import numpy as np
 from bench.backend import Feeds, TensorSpec
 from bench.capabilities import Nanoseconds, TimeCalls
 from bench.errors import BenchError, Unsupported
+from bench.programs import ask
 
 from ..shared.checks import Array
 from .recipe import Settings
@@ -68,6 +69,8 @@ _TYPES = {
 _SEQUENTIAL, _PARALLEL = 0, 1  # enum ExecutionMode
 _ERRORS_ALONE = 3  # enum OrtLoggingLevel
 _ARENA_ALLOCATOR, _DEFAULT_MEMORY = 1, 0
+
+_COMPILER_S = 60.0  #: most; ten lines take a tenth of a second
 
 _LOOP_SOURCE = """
 #include <stdint.h>
@@ -121,7 +124,9 @@ class NativeLoop:
             *self._tensors([spec.name for spec in specs], self.outputs, info),
         )
         self._loop = _compiled_loop()
-        self.how = "a C loop" if self._loop is not None else "ctypes, no C compiler was found"
+        self.how = (
+            "a C loop" if self._loop is not None else "ctypes, no working C compiler was found"
+        )
 
     def time(self, time_calls: TimeCalls, calls: int) -> Nanoseconds:
         """Latencies in ns, int64 of shape (calls,), of ``calls`` back-to-back inferences; what
@@ -246,7 +251,10 @@ def _compiled_loop() -> Any:
         source, target = Path(folder, "loop.c"), Path(folder, "loop.so")
         source.write_text(_LOOP_SOURCE)
         command = [compiler, "-O2", "-shared", "-fPIC", "-o", str(target), str(source)]
-        if subprocess.run(command, capture_output=True).returncode:
+        try:
+            if ask(command, _COMPILER_S).returncode:
+                return None
+        except (OSError, subprocess.TimeoutExpired):
             return None
         loop = ctypes.CDLL(str(target)).loop  # stays mapped after the file is gone
     loop.restype = _Pointer

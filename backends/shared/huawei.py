@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Optional
 
 from bench.capabilities import EnergyReading
+from bench.programs import ask
 
 _DRIVER_VERSION = Path("/usr/local/Ascend/driver/version.info")
 
@@ -52,12 +53,9 @@ def npu_smi(*arguments: str) -> str:
     if tool is None:
         return ""
     try:
-        done = subprocess.run(
-            [tool, "info", *arguments], capture_output=True, text=True, check=False, timeout=30
-        )
+        return ask([tool, "info", *arguments], 30).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout
 
 
 def energy(index: int) -> EnergyReading:

@@ -22,6 +22,7 @@ from bench.backend import Device, ModelFile, Options
 from bench.capabilities import EnergyReading, Reading, Tunable
 from bench.errors import Unavailable
 from bench.folders import cache_folder
+from bench.programs import ask
 
 from ..shared.checks import first_line, read_extra
 from . import device as torch_device
@@ -119,14 +120,13 @@ def require_compiler() -> None:
     headers = sysconfig.get_paths()["include"]
     command = [compiler, "-x", "c++", "-fsyntax-only", f"-I{headers}", "-"]
     try:
-        done = subprocess.run(
-            command, input="#include <Python.h>\n", capture_output=True, text=True, timeout=60
-        )
+        done = ask(command, 60, "#include <Python.h>\n")
     except (OSError, subprocess.TimeoutExpired) as error:
         reason = f"{compiler}: {first_line(error)}"
         raise Unavailable(f"torch-compile is not available: {reason}.", remedy) from error
     if done.returncode != 0:
-        reason = f"{compiler}: {done.stderr.strip().splitlines()[0]}"
+        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        reason = f"{compiler}: {said[0]}"
         raise Unavailable(f"torch-compile is not available: {reason}.", remedy)
 
 

@@ -19,6 +19,8 @@ from typing import Any
 from bench.backend import Device
 from bench.errors import BenchError
 
+#: A backend that needs longer to find its devices hangs: a slow import of a runtime takes seconds.
+_LONGEST_S = 120.0
 #: Asks one backend for its devices, in a process that no other runtime has touched.
 _ASK = """
 import dataclasses, importlib, json, sys
@@ -121,7 +123,11 @@ def _ask(reference: str) -> subprocess.Popen[str]:
 
 
 def _output(reference: str, process: subprocess.Popen[str]) -> str:
-    output, errors = process.communicate(timeout=120)
+    try:
+        output, errors = process.communicate(timeout=_LONGEST_S)
+    except subprocess.TimeoutExpired as error:
+        process.kill()
+        raise BenchError(f"{reference}: devices() took longer than {_LONGEST_S:g} s.") from error
     if process.returncode != 0:
         # A backend that breaks is not an absent one: its tests have to fail.
         raise BenchError(f"{reference}: devices() broke: {errors.strip()}")

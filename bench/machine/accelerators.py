@@ -17,6 +17,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from bench.programs import ask
+
 #: A vendor's tool that needs longer hangs, most likely on its driver.
 TOOL_TIMEOUT_S = 10.0
 _PCI = "sys/bus/pci/devices"
@@ -194,7 +196,6 @@ def _ask(command: Sequence[str], run: Run) -> tuple[str | None, str]:
 
 def run_tool(command: Sequence[str]) -> str:
     """What a vendor's tool prints. Raises `OSError` or `subprocess.SubprocessError`."""
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=TOOL_TIMEOUT_S, check=True
-    )
+    done = ask(command, TOOL_TIMEOUT_S)
+    done.check_returncode()
     return done.stdout

@@ -5,19 +5,15 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from bench.programs import ask
+
 _LONGEST_S = 5.0
 
 
 def commit_of(folder: Path) -> str | None:
     """The commit that is checked out around a folder; None outside of git, or without git."""
     try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "--verify", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_LONGEST_S,
-        )
+        done = ask(["git", "-C", str(folder), "rev-parse", "--verify", "HEAD"], _LONGEST_S)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None

@@ -13,6 +13,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from bench.errors import SpecError
+from bench.programs import ask
 
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 #: A command that takes longer tells of another moment.
@@ -26,13 +27,7 @@ _EARLIEST_S = 1e9
 def read_command(command: str) -> float:
     """Watts, the only number that a command prints. Raises `SpecError` where it fails."""
     try:
-        done = subprocess.run(
-            shlex.split(command),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_COMMAND_TIMEOUT_S,
-        )
+        done = ask(shlex.split(command), _COMMAND_TIMEOUT_S)
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         raise SpecError(f"--wall-command {command!r}: {error}.") from error
     if done.returncode:

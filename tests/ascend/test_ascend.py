@@ -331,6 +331,19 @@ def test_without_atc_the_remedy_is_the_set_up_script(
         compile_conv(conv, device)
 
 
+def test_an_atc_that_cannot_be_started_is_told_as_that(
+    acl: Any, conv: Example, device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not as a cache that can't be written."""
+    atc = tmp_path / "atc"
+    atc.write_bytes(b"\0")
+    atc.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(Unavailable, match=r"atc can't be started: Exec format error"):
+        compile_conv(conv, device)
+
+
 def test_a_cache_that_cannot_be_written_is_told(
     acl: Any, conv: Example, device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,7 @@ _CORE = (
     "decoding.py",
     "errors.py",
     "guest.py",
+    "programs.py",
     "steps.py",
     # what loads a language model, which torch's adapters run wherever they are
     "cards/__init__.py",

@@ -127,7 +127,8 @@ class _Failed(Exception):
 
 
 def _git(folder: Path, *arguments: str, **variables: str) -> str:
-    """What git prints. Raises `_Failed`, or `SpecError` where there is no git."""
+    """What git prints. Raises `_Failed`, or `SpecError` where git can't be run. It may take its
+    time: it writes whole trees, and the user waits for it."""
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments],
@@ -138,6 +139,8 @@ def _git(folder: Path, *arguments: str, **variables: str) -> str:
         )
     except FileNotFoundError as error:
         raise SpecError("git is not installed, and comparing revisions needs it.") from error
+    except OSError as error:
+        raise SpecError(f"git can't be started: {error.strerror}.") from error
     if done.returncode:
         raise _Failed(printable(done.stderr.strip(), limit=_MESSAGE_LIMIT))
     return done.stdout.strip()
