@@ -92,6 +92,8 @@ class OnnxRuntime:
         found: List[Device] = []
         self._absent.pop(provider.kind, None)
         try:
+            # What lists devices may be slow or hang: only a build that can use them asks it.
+            provider.require_in(ort, f"{self.name}:{provider.kind}")
             named = plugin_devices(ort, provider) if provider.plugin else provider.devices(ort)
             for device in named or provider.candidates(ort):
                 touch(_probe(ort, provider, device.id))

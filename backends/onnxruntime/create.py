@@ -8,7 +8,6 @@ from typing import Any, Sequence
 
 from bench.errors import (
     BenchError,
-    NotInBuild,
     OutOfMemory,
     SpecError,
     Unavailable,
@@ -25,12 +24,7 @@ from .recipe import INFORMATION, SESSION_OPTIONS, Recipe, elsewhere
 
 def create(recipe: Recipe) -> Any:
     """The session, started on its provider. Raises a `BenchError` that says why there is none."""
-    provider, ort = recipe.provider, recipe.ort
-    if provider.plugin is None and provider.ep not in ort.get_available_providers():
-        raise NotInBuild(
-            f"{recipe.target} is not available: this build of ONNX Runtime has no {provider.ep}.",
-            provider.install,
-        )
+    recipe.provider.require_in(recipe.ort, recipe.target)
     try:
         session = recipe.open(recipe.session_options())
     except Exception as error:

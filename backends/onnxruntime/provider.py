@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from bench.backend import Device
-from bench.errors import Unavailable
+from bench.errors import NotInBuild, Unavailable
 
 _MOST_DEVICES = 16  #: of a kind that can only be counted by touching one after the other
 
@@ -58,6 +58,14 @@ class Provider:
     variables: Callable[[Mapping[str, str]], Dict[str, str]] = lambda extra: {}
     helpers: Tuple[str, ...] = ()  #: providers that take what this one leaves, where allowed
     plugin: Optional[Plugin] = None
+
+    def require_in(self, ort: ModuleType, target: str) -> None:
+        """Raise `NotInBuild` where this build of ONNX Runtime doesn't bring the provider."""
+        if self.plugin is None and self.ep not in ort.get_available_providers():
+            raise NotInBuild(
+                f"{target} is not available: this build of ONNX Runtime has no {self.ep}.",
+                self.install,
+            )
 
     def settings(self, extra: Mapping[str, str], asked: Asked) -> Dict[str, str]:
         """The provider options: those that the user chose, and those that are always set."""

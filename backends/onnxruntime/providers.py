@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Callable, Dict, List
 
 from bench.backend import Device
+from bench.errors import Unavailable
 from bench.folders import cache_folder
 
 from ..shared.checks import ANY_NUMBER, ANY_TEXT
@@ -31,7 +32,12 @@ _DEFAULT_OFF_ON = ("", "0", "1")
 
 def _nvidia(kind: str) -> Callable[[ModuleType], List[Device]]:
     def devices(ort: ModuleType) -> List[Device]:
-        return [replace(device, id=device.id.replace("cuda", kind)) for device in nvidia_devices()]
+        try:
+            found = nvidia_devices()
+        except Unavailable as why:
+            reason = f"onnxruntime:{kind} is not available: {why.reason}"
+            raise Unavailable(reason, why.remedy) from why
+        return [replace(device, id=device.id.replace("cuda", kind)) for device in found]
 
     return devices
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import shutil
 import subprocess
+from typing import Optional
 
 from bench.backend import Device
+from bench.errors import Unavailable
+from bench.programs import ask
 
+#: A driver's tool that needs longer waits for its driver.
+_TOOL_S = 10.0
 _VENDORS = {"AuthenticAMD": "AMD", "GenuineIntel": "Intel"}
 
 
@@ -26,14 +32,20 @@ def cpu_device(simulated: bool = False) -> Device:
 
 
 def nvidia_devices() -> list[Device]:
-    """The GPUs that the driver's own tool lists; one without a name where the tool is missing."""
+    """The GPUs that the driver's own tool lists; one without a name where the tool is missing.
+    Raises `Unavailable` where it hangs: whatever else touches the driver would hang, too."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return [Device("cuda:0", "NVIDIA", "CUDA device")]
     query = "--query-gpu=name,memory.total,driver_version,pci.bus_id"
     command = [tool, query, "--format=csv,noheader,nounits"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
-    rows = [line.split(", ") for line in done.stdout.splitlines() if line.count(", ") == 3]
+    printed = _asked_once(tuple(command))
+    if printed is None:
+        raise Unavailable(
+            f"nvidia-smi did not answer within {_TOOL_S:g} s: its driver seems to hang.",
+            "A restart often helps.",
+        )
+    rows = [line.split(", ") for line in printed.splitlines() if line.count(", ") == 3]
     return [
         Device(
             f"cuda:{index}",
@@ -45,6 +57,18 @@ def nvidia_devices() -> list[Device]:
         )
         for index, (name, mib, driver, bus) in enumerate(rows)
     ]
+
+
+@functools.lru_cache(maxsize=None)
+def _asked_once(command: tuple[str, ...]) -> Optional[str]:
+    """What a driver's tool prints, the first time that it is asked for in this process; empty where
+    it can't be run, None where it hangs."""
+    try:
+        return ask(command, _TOOL_S).stdout
+    except OSError:
+        return ""
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _bus_address(bus: str) -> str:

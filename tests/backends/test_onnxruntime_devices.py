@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,11 @@ import numpy as np
 import pytest
 from bench.backends.onnxruntime import adapter, providers
 from bench.backends.onnxruntime.adapter import OnnxRuntime
+from bench.backends.shared import host
 
 from bench.backend import Device, ModelFile, Options
 from bench.capabilities import TimesCopies
-from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupported
+from bench.errors import BenchError, NotInBuild, OutOfMemory, SpecError, Unavailable, Unsupported
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
@@ -97,6 +100,79 @@ def test_a_build_without_the_provider_says_which_has_it(ort: StandIn, subject: S
     ort.providers = ()
     with pytest.raises(Unavailable, match=r"no CUDAExecutionProvider. .*create onnxruntime-gpu"):
         compiled(subject, "cuda:0")
+
+
+class NvidiaSmi:
+    """A stand-in for the driver's tool, which notes that it was asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path, self.notes = folder / "nvidia-smi", folder / "asked"
+
+    def put(self, *lines: str) -> None:
+        note = f"echo asked >> {self.notes}"
+        self.path.write_text("\n".join(["#!/bin/sh", note, *lines, ""]))
+        self.path.chmod(0o755)
+
+    def asked(self) -> int:
+        return self.notes.read_text().count("asked") if self.notes.exists() else 0
+
+
+@pytest.fixture
+def tool(ort: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NvidiaSmi]:
+    """The first on the path, in a process that has not asked it yet."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(providers, "nvidia_devices", host.nvidia_devices)
+    host._asked_once.cache_clear()
+    yield NvidiaSmi(folder)
+    host._asked_once.cache_clear()
+
+
+ON_NVIDIA = {"cuda", "tensorrt"}
+
+
+def test_a_drivers_tool_that_hangs_costs_the_devices_of_its_vendor_and_no_other(
+    ort: StandIn, tool: NvidiaSmi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is the driver touched: a session would wait for it for ever."""
+    tool.put("exec sleep 60")
+    monkeypatch.setattr(host, "_TOOL_S", 0.5)
+    backend = OnnxRuntime()
+    assert [device.id for device in backend.devices()] == ["cpu", "cann:0", "cann:1"]
+    for kind in ON_NVIDIA:
+        assert str(backend.absent_devices()[kind]) == (
+            f"onnxruntime:{kind} is not available: nvidia-smi did not answer within 0.5 s: its "
+            "driver seems to hang. A restart often helps."
+        )
+    touched = {session.name for session in ort.sessions}
+    assert touched == {"CPUExecutionProvider", "CANNExecutionProvider"}
+    assert tool.asked() == 1
+
+
+def test_devices_are_tried_one_after_another_where_the_drivers_tool_cannot_be_run(
+    tool: NvidiaSmi,
+) -> None:
+    tool.path.write_bytes(b"\0")
+    tool.path.chmod(0o755)
+    found = {device.id for device in OnnxRuntime().devices()}
+    assert found >= {"cuda:0", "cuda:1", "tensorrt:0", "tensorrt:1"}
+
+
+def test_the_drivers_tool_is_asked_once_for_all_providers(tool: NvidiaSmi) -> None:
+    tool.put("echo 'NVIDIA H200, 143771, 580.159.04, 00000000:C1:00.0'")
+    devices = {device.id: device for device in OnnxRuntime().devices()}
+    assert {devices[f"{kind}:0"].pci for kind in ON_NVIDIA} == {"0000:c1:00.0"}
+    assert tool.asked() == 1
+
+
+def test_a_build_for_the_cpu_asks_no_driver(ort: StandIn, tool: NvidiaSmi) -> None:
+    tool.put("exec sleep 60")
+    ort.providers = ()
+    backend = OnnxRuntime()
+    assert [device.id for device in backend.devices()] == ["cpu"]
+    assert tool.asked() == 0
+    assert {type(backend.absent_devices()[kind]) for kind in ON_NVIDIA} == {NotInBuild}
 
 
 @pytest.mark.parametrize("device", ["cuda:7", "tensorrt:7", "cann:7"])

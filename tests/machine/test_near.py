@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -102,12 +103,14 @@ def test_torch_and_the_drivers_tool_tell_the_address_as_the_kernel_writes_it(
     monkeypatch.setattr(host.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
     said = "NVIDIA H200, 143771, 580.159.04, 00000000:C1:00.0\n"
 
-    def run(command: list[str], **options: object) -> SimpleNamespace:
+    def asked(command: Sequence[str], longest_s: float) -> SimpleNamespace:
         assert command[1] == "--query-gpu=name,memory.total,driver_version,pci.bus_id"
         return SimpleNamespace(stdout=said)
 
-    monkeypatch.setattr(host.subprocess, "run", run)
+    monkeypatch.setattr(host, "ask", asked)
+    host._asked_once.cache_clear()
     (device,) = host.nvidia_devices()
+    host._asked_once.cache_clear()
     assert (device.pci, device.driver, device.memory_bytes) == (GPU, "580.159.04", 143771 * 2**20)
 
 
