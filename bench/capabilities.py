@@ -211,7 +211,10 @@ class DecodesFromState(Protocol):
 
 @runtime_checkable
 class ReportsDeviceMemory(Protocol):
-    """How much memory a device has left, for `bench debug selftest`."""
+    """How much memory a device has left: as many workers as fit in it start beside each other.
+
+    Where that isn't known, they do only after a generation in which all were alive at once.
+    """
 
     def device_memory(self, device: Device) -> Optional[Tuple[int, int]]:
         """Free and total bytes of the device's memory now; None where the runtime doesn't tell."""

@@ -9,7 +9,7 @@ that is fp32.
 from __future__ import annotations
 
 from types import ModuleType
-from typing import ClassVar, Dict, List, Mapping
+from typing import ClassVar, Dict, List, Mapping, Optional
 
 from bench.backend import Device, ModelFile, Options
 from bench.capabilities import EnergyReading, Reading, ReferenceRole, Tunable
@@ -66,7 +66,7 @@ class OnnxRuntime:
     # All flavours provide the module onnxruntime, so no two of them can be installed together.
     requirements: ClassVar[Mapping[str, tuple[tuple[str, ...], ...]]] = {
         "onnxruntime-cann": (("onnxruntime-cann==1.24.4", "numpy<2"),),
-        "onnxruntime-gpu": (("onnxruntime-gpu[cuda,cudnn]>=1.22", "numpy"),),
+        "onnxruntime-gpu": (("onnxruntime-gpu[cuda,cudnn]>=1.22", "numpy", "nvidia-ml-py"),),
         "onnxruntime-openvino": (("onnxruntime-openvino>=1.22", "numpy"),),
     }
 
@@ -106,13 +106,18 @@ class OnnxRuntime:
 
     def telemetry(self, device: Device) -> Reading:
         """What an NVIDIA GPU tells of itself; of other devices nothing is known."""
-        kind, _, index = device.id.partition(":")
-        return nvidia.telemetry(int(index)) if kind in ("cuda", "tensorrt") else {}
+        index = _nvidia_index(device)
+        return {} if index is None else nvidia.telemetry(index)
 
     def energy(self, device: Device) -> EnergyReading:
         """What the board of an NVIDIA GPU used."""
-        kind, _, index = device.id.partition(":")
-        return nvidia.energy(int(index)) if kind in ("cuda", "tensorrt") else {}
+        index = _nvidia_index(device)
+        return {} if index is None else nvidia.energy(index)
+
+    def device_memory(self, device: Device) -> Optional[tuple[int, int]]:
+        """Free and total bytes of an NVIDIA GPU; the other providers tell of no device's memory."""
+        index = _nvidia_index(device)
+        return None if index is None else nvidia.memory(index)
 
     def compile(self, model: ModelFile, device: Device, options: Options) -> OrtSession:
         ort = _import()
@@ -141,6 +146,12 @@ class OnnxRuntime:
             elsewhere = ", ".join(nodes)
             raise Unsupported(f"{where}: every node would run on {elsewhere}. Use that device.")
         return made
+
+
+def _nvidia_index(device: Device) -> Optional[int]:
+    """The number by which CUDA knows the device; None for one that isn't NVIDIA's."""
+    kind, _, index = device.id.partition(":")
+    return int(index) if kind in ("cuda", "tensorrt") else None
 
 
 def _probe(ort: ModuleType, provider: Provider, device_id: str) -> Recipe:

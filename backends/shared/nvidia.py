@@ -22,6 +22,9 @@ from .checks import first_line
 #: The variable under which CUDA numbers GPUs as NVML and ``nvidia-smi`` do.
 ORDER: Mapping[str, str] = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
+#: How the log begins to say why a GPU can't be asked.
+_UNREAD = "the GPU's power, clocks and memory aren't read"
+
 #: Why a clock is below what the GPU sustains (nvml.h, ``nvmlClocksEventReason...``). A power cap
 #: (0x4) is left out: large GPUs compute at theirs by design, and where it costs much the clock
 #: itself tells.
@@ -40,10 +43,10 @@ def telemetry(index: int) -> Reading:
 
     Empty where NVML or the GPU can't be asked; a fact that this GPU doesn't tell is left out.
     """
-    nvml = _open()
-    handle = None if nvml is None else _handle(nvml, index)
-    if nvml is None or handle is None:
+    reached = _reach(index)
+    if reached is None:
         return {}
+    nvml, handle = reached
     mega = 1e6  # NVML's clocks are in MHz, its power in mW
 
     def clock(function: str, kind: int = nvml.NVML_CLOCK_SM) -> Optional[float]:
@@ -81,10 +84,10 @@ def energy(index: int) -> EnergyReading:
     The counter moves about every 100 ms; the power is a mean of the last second on many GPUs
     (nvml.h, ``nvmlDeviceGetPowerUsage``), so the two differ within short times.
     """
-    nvml = _open()
-    handle = None if nvml is None else _handle(nvml, index)
-    if nvml is None or handle is None:
+    reached = _reach(index)
+    if reached is None:
         return {}
+    nvml, handle = reached
     millijoules = _ask(nvml, "nvmlDeviceGetTotalEnergyConsumption", handle)
     milliwatts = _ask(nvml, "nvmlDeviceGetPowerUsage", handle)
     if millijoules is None and milliwatts is None:
@@ -95,6 +98,27 @@ def energy(index: int) -> EnergyReading:
     if milliwatts is not None:
         found["power_w"] = milliwatts / 1e3
     return found
+
+
+def memory(index: int) -> Optional[tuple[int, int]]:
+    """Free and total bytes of the GPU's memory now; None where that isn't told, or where CUDA has
+    only a part of the GPU (MIG)."""
+    reached = _reach(index)
+    if reached is None:
+        return None
+    nvml, handle = reached
+    mode = _ask(nvml, "nvmlDeviceGetMigMode", handle)  # as it is, and as it is to be
+    told = _ask(nvml, "nvmlDeviceGetMemoryInfo", handle)
+    if told is None or (mode is not None and mode[0]):
+        return None
+    return int(told.free), int(told.total)
+
+
+def _reach(index: int) -> Optional[tuple[ModuleType, Any]]:
+    """NVML and its handle of ``cuda:index``; None where one of the two isn't there."""
+    nvml = _open()
+    handle = None if nvml is None else _handle(nvml, index)
+    return None if nvml is None or handle is None else (nvml, handle)
 
 
 @functools.lru_cache(maxsize=None)
@@ -113,12 +137,12 @@ def _open() -> Optional[ModuleType]:
         nvml = importlib.import_module("pynvml")
     except ImportError as error:
         remedy = "install it: pip install 'infer-bench[cuda]'"
-        print(f"no power and clocks: {first_line(error)}; {remedy}.", file=sys.stderr, flush=True)
+        print(f"{_UNREAD}: {first_line(error)}; {remedy}.", file=sys.stderr, flush=True)
         return None
     try:
         nvml.nvmlInit()
     except nvml.NVMLError as error:
-        print(f"no power and clocks: NVML: {first_line(error)}.", file=sys.stderr, flush=True)
+        print(f"{_UNREAD}: NVML: {first_line(error)}.", file=sys.stderr, flush=True)
         return None
     return nvml
 
@@ -129,7 +153,7 @@ def _handle(nvml: ModuleType, index: int) -> Optional[Any]:
     try:
         return _find(nvml, index)
     except (nvml.NVMLError, LookupError) as error:
-        what = f"no power and clocks: cuda:{index}: {first_line(error)}"
+        what = f"{_UNREAD}: cuda:{index}: {first_line(error)}"
         print(f"{what}.", file=sys.stderr, flush=True)
         return None
 

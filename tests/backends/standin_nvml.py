@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
+TOTAL_BYTES = 140 * 2**30
 NOT_SUPPORTED, DRIVER_NOT_LOADED, INVALID_ARGUMENT, UNINITIALIZED = 3, 9, 2, 1
 
 
@@ -38,6 +39,8 @@ class Gpu:
     memory_mhz: int | None = 3201
     celsius: int | None = 41
     reasons: int | None = 0
+    free_bytes: int | None = 130 * 2**30
+    mig: bool | None = False  #: whether it is in parts; None where it can't be
     processes: dict[int, int | None] = field(default_factory=lambda: {os.getpid(): 3 * 2**30, 1: 9})
 
 
@@ -92,6 +95,13 @@ class Nvml:
 
     def nvmlDeviceGetMaxClockInfo(self, gpu: Gpu, kind: int) -> int:
         return self.supported(gpu.max_mhz, kind)
+
+    def nvmlDeviceGetMemoryInfo(self, gpu: Gpu) -> Any:
+        free = self.supported(gpu.free_bytes)
+        return SimpleNamespace(total=TOTAL_BYTES, free=free, used=TOTAL_BYTES - free)
+
+    def nvmlDeviceGetMigMode(self, gpu: Gpu) -> list[int]:
+        return [self.supported(None if gpu.mig is None else int(gpu.mig)), 0]
 
     def nvmlDeviceGetComputeRunningProcesses(self, gpu: Gpu) -> list[Any]:
         self.check()

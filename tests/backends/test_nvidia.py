@@ -12,10 +12,11 @@ from bench.backends.shared import nvidia
 from bench.backends.torch.eager import TorchEager
 
 from bench.backend import Device
+from bench.capabilities import ReportsDeviceMemory
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from standin_nvml import Gpu, Nvml
+from standin_nvml import TOTAL_BYTES, Gpu, Nvml
 
 Install = Callable[[Nvml], Nvml]
 
@@ -94,7 +95,8 @@ def test_without_a_driver_nothing_is_read_and_the_log_says_so_once(
 ) -> None:
     install(Nvml(driver=False))
     assert nvidia.telemetry(0) == nvidia.telemetry(0) == {}
-    assert capfd.readouterr().err == "no power and clocks: NVML: Driver Not Loaded.\n"
+    unread = "the GPU's power, clocks and memory aren't read"
+    assert capfd.readouterr().err == f"{unread}: NVML: Driver Not Loaded.\n"
 
 
 def test_without_the_package_the_log_says_how_to_get_it(
@@ -141,7 +143,7 @@ def test_a_gpu_that_cannot_be_told_apart_is_not_read(
     install(Nvml(*TWO))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert nvidia.telemetry(1 if visible in ("0", "7,7") else 0) == {}
-    assert capfd.readouterr().err.startswith("no power and clocks: cuda:")
+    assert "aren't read: cuda:" in capfd.readouterr().err
 
 
 def test_in_another_order_numbers_are_not_trusted(
@@ -167,6 +169,33 @@ def test_backends_number_gpus_as_the_driver_does_and_ask_no_cpu(backend: type) -
 def test_onnx_runtime_asks_the_gpu_that_it_computes_on(install: Install, device_id: str) -> None:
     install(Nvml(Gpu()))
     assert OnnxRuntime().telemetry(Device(device_id, "", ""))["power_w"] == 312.5
+
+
+def test_an_environment_for_nvidias_build_has_what_reads_the_gpu() -> None:
+    (packages,) = OnnxRuntime.requirements["onnxruntime-gpu"]
+    assert "nvidia-ml-py" in packages
+
+
+@pytest.mark.parametrize("mig", [False, None])
+def test_the_memory_of_a_gpu_is_told_whoever_uses_it(install: Install, mig: bool | None) -> None:
+    install(Nvml(Gpu(free_bytes=100 * 2**30, mig=mig)))
+    told = (100 * 2**30, TOTAL_BYTES)
+    assert nvidia.memory(0) == told
+    backend = OnnxRuntime()
+    assert isinstance(backend, ReportsDeviceMemory)
+    assert backend.device_memory(Device("cuda:0", "", "")) == told
+    assert backend.device_memory(Device("tensorrt:0", "", "")) == told
+    assert backend.device_memory(Device("cpu", "", "")) is None
+    assert backend.device_memory(Device("cann:0", "", "")) is None
+
+
+@pytest.mark.parametrize(
+    "nvml", [Nvml(driver=False), Nvml(Gpu(free_bytes=None)), Nvml(Gpu(mig=True)), Nvml()]
+)
+def test_memory_that_is_not_told_is_none(install: Install, nvml: Nvml) -> None:
+    """Of a GPU in parts NVML tells the whole, of which CUDA has one part."""
+    install(nvml)
+    assert nvidia.memory(0) is None
 
 
 def test_the_meter_of_a_board_tells_joules_and_watts_and_which_gpu_it_is(install: Install) -> None:
