@@ -59,6 +59,8 @@ class Room:
     grown_bytes: dict[str, int] = field(default_factory=dict)  #: by cell
     of_file: dict[Loaded, int] = field(default_factory=dict)  #: the most of them
     devices: dict[str, DeviceRoom] = field(default_factory=dict)
+    together: list[set[str]] = field(default_factory=list)  #: cells with workers alive at once
+    overfull: set[str] = field(default_factory=set)  #: devices on which memory ran out
 
     def emptied(self) -> None:
         """The workers of a generation have ended."""
@@ -85,11 +87,27 @@ class Room:
             known.bound = False
         known.free_bytes = min(known.free_bytes, told.free_bytes)
 
-    def for_another(self, state: CellState, starting: Sequence[CellState], started: int) -> bool:
+    def held(self, states: Sequence[CellState]) -> None:
+        """Workers of all these are alive at once."""
+        self.together.append({state.cell.id for state in states})
+
+    def ran_out(self, state: CellState) -> None:
+        """The cell's worker found no room beside those that had started or were starting."""
+        self.overfull.add(device_of(state))
+
+    def is_guess(self, state: CellState) -> bool:
+        """Whether nothing but an earlier worker says that the cell's fits: its device doesn't tell
+        of its memory."""
+        untold = state.planned.on_accelerator and device_of(state) not in self.devices
+        return untold and any(state.cell.id in alive for alive in self.together)
+
+    def for_another(
+        self, state: CellState, starting: Sequence[CellState], started: Sequence[CellState]
+    ) -> bool:
         """Whether the cell's worker fits beside those that are starting and have started."""
         if not starting and not started:
             return True  # the first: how much it takes is learnt from it
-        return self._in_memory(state, starting) and self._on_device(state, starting)
+        return self._in_memory(state, starting) and self._on_device(state, starting, started)
 
     def _in_memory(self, state: CellState, starting: Sequence[CellState]) -> bool:
         if not self.grown_bytes:
@@ -106,18 +124,27 @@ class Room:
             return told
         return max(*self.grown_bytes.values(), state.cell.model.file_bytes)
 
-    def _on_device(self, state: CellState, starting: Sequence[CellState]) -> bool:
+    def _on_device(
+        self, state: CellState, starting: Sequence[CellState], started: Sequence[CellState]
+    ) -> bool:
         name = device_of(state)
         beside = [one for one in starting if device_of(one) == name]
         known = self.devices.get(name)
         if not state.planned.on_accelerator:
             return True
-        if known is None:  # the first on it is looked at alone
-            return not beside
+        if known is None:  # the first on it is looked at alone, and each while nothing is told
+            there = [one for one in started if device_of(one) == name]
+            return not beside or self._were_together(name, [*there, *beside, state])
         if known.bound and not beside:
             return True
         times = _TWICE if beside else 1
         return known.holds([times * self._unseen_file(one) for one in (*beside, state)])
+
+    def _were_together(self, name: str, states: Sequence[CellState]) -> bool:
+        """Whether workers of these cells were alive at once before, and the device, which doesn't
+        tell of its memory, never ran out of it."""
+        ids = {state.cell.id for state in states}
+        return name not in self.overfull and any(ids <= alive for alive in self.together)
 
     def _unseen_file(self, state: CellState) -> int:
         """The size of the cell's model, of which no worker on its device has told what it takes."""
@@ -125,9 +152,10 @@ class Room:
 
 
 def device_of(state: CellState) -> str:
-    """The id of the cell's device."""
+    """The cell's device: its place on the PCI bus, where it tells, for backends have several names
+    of one (``cuda:0``, ``tensorrt:0``); else its id."""
     device = state.planned.choice.device
-    return "" if device is None else device.id
+    return "" if device is None else device.pci or device.id
 
 
 def loaded_by(state: CellState) -> Loaded:
@@ -225,6 +253,7 @@ class _Start:
                     self._take(done)
             self._count()
             self._settle()
+            self.room.held([member.state for member in self.members])
         except BaseException:
             # Threads that wait for a worker see it end. One that hangs elsewhere is not waited for.
             self.stopped.set()
@@ -256,7 +285,8 @@ class _Start:
                 self.without_room.append(state)
 
     def _has_room(self, state: CellState) -> bool:
-        return self.room.for_another(state, list(self.running.values()), len(self.members))
+        started = [member.state for member in self.members]
+        return self.room.for_another(state, list(self.running.values()), started)
 
     def _submit(self, pool: ThreadPoolExecutor, state: CellState) -> None:
         if self.running:
@@ -287,11 +317,8 @@ class _Start:
         state = self.running.pop(done)
         try:
             member = done.result()
-        except OutOfMemory as error:
-            self._found_no_memory(state, error)
-            return
         except BenchError as error:
-            self.failed.append((state, error))
+            self._did_not_start(state, error)
             return
         self.members.append(member)
         if member.glimpse_ns is not None:
@@ -305,12 +332,22 @@ class _Start:
         for (state, *_), seconds in zip(self.took, parts, strict=True):
             state.starting_s += seconds
 
-    def _found_no_memory(self, state: CellState, error: BenchError) -> None:
+    def _did_not_start(self, state: CellState, error: BenchError) -> None:
         """What ran out of memory beside others isn't too large for it: it is started once more when
-        no other starts, and if that is not enough, it is measured when these have ended."""
-        if not (self.members or self.running or id(state) in self.accompanied):
+        no other starts, and if that is not enough, it is measured when these have ended.
+
+        Where it was a guess that it fits beside others, whatever it fails of may be lack of room:
+        not every runtime says so."""
+        accompanied = id(state) in self.accompanied
+        if isinstance(error, OutOfMemory):
+            lacked_room = bool(self.members or self.running or accompanied)
+        else:
+            lacked_room = accompanied and self.room.is_guess(state)
+        if not lacked_room:
             self.failed.append((state, error))
-        elif id(state) in self.again:
+            return
+        self.room.ran_out(state)
+        if id(state) in self.again:
             self.without_room.append(state)
         else:
             self.accompanied.discard(id(state))
