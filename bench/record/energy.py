@@ -51,7 +51,7 @@ def energy_by(
     cell: Cell, scope: Scope, kind: Kind, windows: Sequence[Window], confidence: float
 ) -> Energy:
     """The energy of a cell in one scope, read in one way."""
-    meters = sorted({t.meter for w in windows for t in _traces(w, scope, kind)})
+    meters = _meters(cell, scope, kind, windows)
     metered = [(window, metered_as(window, scope, kind, meters)) for window in windows]
     mine = [(w, m) for w, m in metered if w.cell_id == cell.id]
     valid = [(w, m) for w, m in mine if isinstance(m, Metered)]
@@ -78,6 +78,17 @@ def energy_by(
         "idle_w": _mean([r.idle_w for r in rounds if r.idle_w is not None], confidence),
     }
     return energy.model_copy(update=update)
+
+
+def _meters(cell: Cell, scope: Scope, kind: Kind, windows: Sequence[Window]) -> list[str]:
+    """Those that read a cell. Idle windows are read by the meters of all cells, so they tell only
+    of a cell that was not read in any window of its own."""
+    mine = [window for window in windows if window.cell_id == cell.id]
+    own, every = (
+        sorted({trace.meter for window in some for trace in _traces(window, scope, kind)})
+        for some in (mine, windows)
+    )
+    return own or every
 
 
 def _missing(valid: int, mine: Sequence[tuple[Window, Metered | str]]) -> str:
@@ -123,6 +134,8 @@ def metered_as(window: Window, scope: Scope, kind: Kind, meters: Sequence[str]) 
         return f"the device was throttled: {window.throttled[0]}"
     if scope not in OF_DEVICES and window.disturbed:
         return "other programs used the CPUs"
+    if not meters:
+        return "it was not read"
     traces: Mapping[str, Trace] = {t.meter: t for t in _traces(window, scope, kind)}
     parts: list[Metered] = []
     for meter in meters:

@@ -39,24 +39,25 @@ from bench.spec import Suite
 from bench.worker.messages import EnergyWatched, Warmup
 
 RUNTIME = Runtime("x", "nowhere:Nothing", {})
-GPU = Device("cuda:0", "NVIDIA", "H", "1")
+GPU, SECOND = (Device(f"cuda:{number}", "NVIDIA", "H", "1") for number in range(2))
+BOARDS = {GPU: "GPU-1", SECOND: "GPU-2"}
 WATTS = 100.0
 
 
 class Meter:
-    """A worker that reads a board drawing so many watts; it asserts which device it is asked."""
+    """A worker that reads a board drawing so many watts."""
 
     def __init__(self, log: list[str], fails: bool = False) -> None:
         self.log, self.fails, self.pid = log, fails, 1
 
     def watch_energy(self, device: Device, watch_s: float, every_s: float) -> EnergyWatched:
-        assert device is GPU
         if self.fails:
             raise WorkerCrashed("the meter's worker died")
         time.sleep(min(watch_s, 0.02))
         at = np.array([time.perf_counter_ns()], np.int64)
         absent = np.full(1, -1, np.int64)
-        return EnergyWatched("gpu-board", "GPU-1", at, (at * WATTS / 1e3).astype(np.int64), absent)
+        energy_uj = (at * WATTS / 1e3).astype(np.int64)
+        return EnergyWatched("gpu-board", BOARDS[device], at, energy_uj, absent)
 
     def end(self) -> None:
         self.log.append("meter ended")
@@ -159,7 +160,8 @@ class Stage:
 
 def planned(name: str = "one", target: str = "x:cuda:0", **changes: Any) -> Any:
     cell = a_cell(TEACHER.model_copy(update={"name": name}), target, **changes)
-    device = GPU if "cuda" in target else Device("cpu", "AMD", "EPYC", "1")
+    devices = {device.id: device for device in BOARDS}
+    device = devices.get(target.partition(":")[2], Device("cpu", "AMD", "EPYC", "1"))
     choice = SimpleNamespace(device=device, runtime=RUNTIME)
     return SimpleNamespace(cell=cell, choice=choice, cores=1, on_accelerator=True, near_cpus=(0,))
 
@@ -184,6 +186,18 @@ def test_each_round_has_fresh_workers_and_idle_before_and_after(
     assert energy.power_w.value == pytest.approx(WATTS, rel=0.02)
     queries = next(w for w in stage.rounds[0] if w.cell_id == cells[0].cell.id).queries
     assert queries % 200 == 0, "blocks of 100 ms of a call a ms, two queries a call"
+
+
+def test_cells_on_two_boards_have_an_energy_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, cells = Stage(monkeypatch), (planned("one"), planned("two", "x:cuda:1"))
+    assert stage.run(*cells)
+    windows = [w for ws in stage.rounds for w in ws]
+    for one, board in zip(cells, ("GPU-1", "GPU-2"), strict=True):
+        near = [w for w in windows if w.cell_id in (one.cell.id, IDLE)]
+        (energy,) = energies(one.cell, near, 0.95)
+        assert energy.meters == (board,)
+        assert energy.power_w is not None, energy.missing
+        assert energy.net_j is not None, energy.invalid
 
 
 def test_workers_of_a_round_start_side_by_side_and_nothing_is_measured_meanwhile(

@@ -9,7 +9,8 @@ import pytest
 from energy_windows import SPAN_S, rounds, the_energy, trace, window
 from fake_records import STUDENT, a_cell
 
-from bench.record.energy import energies, tokens_of
+from bench.cell import Cell
+from bench.record.energy import energies, energy_by, tokens_of
 from bench.record.windows import IDLE, Trace, Window
 
 CELL = a_cell(STUDENT, "x:cpu", "offline", 8)
@@ -167,6 +168,65 @@ def test_two_packages_are_added_and_one_that_was_not_read_spoils_the_window() ->
     assert found.meters == ("package-0", "package-1")
     one = [w if w.index else w.model_copy(update={"traces": w.traces[:1]}) for w in both]
     assert the_energy(CELL, one).invalid == {"package-1 was not read": 3}
+
+
+BOARDS = a_cell(STUDENT, "x:cuda:0", "offline", 8), a_cell(STUDENT, "x:cuda:1", "offline", 8)
+
+
+def two_boards(first: float = 300.0, second: float = 310.0) -> list[Window]:
+    """A cell on each of two boards; in idle windows both are read, in a cell's its own."""
+    found = []
+    for index in range(5):
+        own = [trace(w, "gpu-board", f"GPU-{n}") for n, w in enumerate((first, second))]
+        idle = [trace(80.0 + 10 * n, "gpu-board", f"GPU-{n}") for n in range(2)]
+        found.append(window(IDLE, index, 0, idle))
+        found += [window(BOARDS[n].id, index, n + 1, [own[n]]) for n in range(2)]
+        found.append(window(IDLE, index, 3, idle))
+    return found
+
+
+def near(cell: Cell, windows: list[Window]) -> list[Window]:
+    """Its own, and the idle ones, as a run hands them on."""
+    return [w for w in windows if w.cell_id in (cell.id, IDLE)]
+
+
+def test_each_of_two_boards_has_its_own_energy() -> None:
+    for number, cell in enumerate(BOARDS):
+        found = the_energy(cell, near(cell, two_boards()))
+        assert found.meters == (f"GPU-{number}",)
+        assert found.power_w is not None, found.missing
+        assert found.idle_w is not None
+        assert found.power_w.value == pytest.approx(300.0 + 10 * number)
+        assert found.idle_w.value == pytest.approx(80.0 + 10 * number)
+        assert found.invalid == {}
+
+
+def test_a_board_that_was_missing_in_one_window_spoils_that_one_alone() -> None:
+    windows = two_boards()
+    place = next(i for i, w in enumerate(windows) if w.cell_id == BOARDS[1].id)
+    windows[place] = windows[place].model_copy(update={"traces": ()})
+    found = the_energy(BOARDS[1], near(BOARDS[1], windows))
+    assert [one.index for one in found.rounds] == [1, 2, 3, 4]
+    assert found.invalid == {"GPU-1 was not read": 1}
+    whole = the_energy(BOARDS[0], near(BOARDS[0], windows))
+    assert (len(whole.rounds), whole.invalid) == (5, {})
+
+
+def test_idle_windows_tell_the_scope_of_a_cell_whose_windows_could_not_be_read() -> None:
+    died = [
+        w.model_copy(update={"traces": (), "failed": "it died"}) if w.cell_id != IDLE else w
+        for w in rounds({ID: lambda n: 100.0}, **GPU)
+    ]
+    found = the_energy(CELL, died)
+    assert (found.scope, found.missing) == (
+        "gpu-board",
+        "0 of 5 windows are valid, but 3 are needed: it died",
+    )
+
+
+def test_a_kind_of_readings_that_no_window_has_gives_no_energy() -> None:
+    found = energy_by(CELL, "package", "power", rounds({ID: lambda n: 100.0}), 0.95)
+    assert found.missing.endswith("it was not read")
 
 
 def test_scopes_are_never_added() -> None:
