@@ -127,7 +127,7 @@ def measured_run(folder: Path, name: str = "a", hostile: str = "") -> Path:
     taken: dict[str, list[Invocation]] = {cell.id: [] for cell in measured}
     for generation in range(GENERATIONS):
         _measure_generation(store, generation, measured, blocks, taken, rng)
-    energy = _measure_energy(store, measured[8], measured[7])
+    energy = _measure_energy(store, [measured[8], measured[4]], measured[7])
     for number, cell in enumerate(measured):
         samples = {n: trusted_samples(b) for n, b in enumerate(blocks[cell.id])}
         facts, rest = _facts(store, cell, number, rng)
@@ -179,13 +179,19 @@ def _measure_generation(
     store.append_invocations([taken[cell.id][-1] for cell in cells])
 
 
-def _measure_energy(store: RunStore, cell: Cell, dead: Cell) -> list[Window]:
-    """Windows of one cell, of a board, and of a wall that could not be read; and of another, whose
-    worker died."""
+def _measure_energy(store: RunStore, cells: Sequence[Cell], dead: Cell) -> list[Window]:
+    """Windows of some cells, of a board that tells its power, too, but for one window, and of a
+    wall that could not be read; and of another, whose worker died."""
     board = {"scope": "gpu-board", "meter": "GPU-1"}
-    made = rounds({cell.id: lambda n: 100.0 + n}, lambda n, p: 40.0 + n - p, GENERATIONS, **board)
+    watts = {cell.id: lambda n: 100.0 + n for cell in cells}
+    made = rounds(watts, lambda n, p: 40.0 + n - p, GENERATIONS, **board)
+    power = trace(95.0, "gpu-board", "GPU-1", "power")
     lost = trace(0.0, "wall", "m.csv", "power", at_ns=(), values=(), missing="it was off")
-    found = [one.model_copy(update={"traces": (*one.traces, lost)}) for one in made]
+    none = power.model_copy(update={"at_ns": (), "values": (), "missing": "no power"})
+    found = [
+        one.model_copy(update={"traces": (*one.traces, power if number else none, lost)})
+        for number, one in enumerate(made)
+    ]
     found.append(window(dead.id, GENERATIONS - 1, 9, (), queries=0, failed="it died"))
     for index in range(GENERATIONS):
         store.append_energy([one for one in found if one.index == index])

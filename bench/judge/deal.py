@@ -17,7 +17,7 @@ from bench.defaults import CONFIDENCE, MARGIN
 from bench.errors import SpecError
 from bench.judge.alike import Alike, Setting, sample_sizes
 from bench.judge.drafting import Drafting
-from bench.judge.energy import Way, common_way, energy_ratio, main_energy
+from bench.judge.energy import common_way, energy_ratio, main_energy, read_as
 from bench.judge.pairs import (
     Changed,
     Pair,
@@ -272,7 +272,7 @@ def _points(records: Sequence[Record], cost: Cost) -> list[Point]:
     wanted = weighed(records, cost)
     if cost == "energy":  # of one scope, or they are no costs of one kind
         way = common_way([r for r in records if r.cell.scenario == wanted])
-        records = [r for r in records if way is not None and way == _way(r)]
+        records = [] if way is None else [read_as(record, way) for record in records]
     for record in records:
         usable = record.standing == "ok" and not record.simulated
         if usable and record.cell.scenario == wanted and cost_of(record, cost):
@@ -291,11 +291,6 @@ def _points(records: Sequence[Record], cost: Cost) -> list[Point]:
 def _size_for(cost: Cost, record: Record) -> int:
     """The largest batch is what throughput is bought for, the smallest what latency is."""
     return record.cell.batch if cost == "throughput" else -record.cell.batch
-
-
-def _way(record: Record) -> Way | None:
-    found = main_energy(record)
-    return None if found is None else (found.scope, found.kind)
 
 
 #: The settings that `subject` has.

@@ -42,10 +42,13 @@ class EnergyEffect:
 
 
 def measured(record: Record | None) -> dict[Way, Energy]:
-    """The energies of a record that have figures, the device's own first."""
+    """The energies of a record that have figures, the device's own first; in each scope the kind of
+    readings that counts comes first."""
     if record is None or record.standing != "ok" or record.simulated:
         return {}
-    return {(one.scope, one.kind): one for one in record.energy if one.gross_j is not None}
+    others = {one.scope: one for one in record.energy_by_other_kind}
+    both = (each for one in record.energy for each in (one, others.get(one.scope)))
+    return {(one.scope, one.kind): one for one in both if one and one.gross_j is not None}
 
 
 def main_energy(record: Record) -> Energy | None:
@@ -54,9 +57,25 @@ def main_energy(record: Record) -> Energy | None:
 
 
 def common_way(records: Sequence[Record]) -> Way | None:
-    """The scope that most of the records have an energy of, a device's before others."""
+    """The scope and kind of readings that most of the records have an energy of, a device's before
+    others."""
     found = Counter(way for record in records for way in measured(record))
     return max(found, key=lambda way: found[way], default=None)
+
+
+def in_common(a: Record | None, b: Record | None) -> tuple[Energy, Energy] | None:
+    """An energy of each, of one scope and one kind of readings; None where there is none."""
+    ours, theirs = measured(a), measured(b)
+    way = next((way for way in theirs if way in ours), None)
+    return None if way is None else (ours[way], theirs[way])
+
+
+def read_as(record: Record, way: Way) -> Record:
+    """The record with its energy of this scope and kind of readings alone, or with none: where
+    several are weighed, all that is said of them is of one way."""
+    found = measured(record).get(way)
+    energy = () if found is None else (found,)
+    return record.model_copy(update={"energy": energy, "energy_by_other_kind": ()})
 
 
 def sample_j(energy: Energy) -> dict[int, float]:
@@ -82,7 +101,11 @@ def energy_effects(
     matches: Sequence[Match], margin: float, confidence: float
 ) -> list[EnergyEffect]:
     """Every match of which both sides have an energy of one scope; all intervals hold together."""
-    known = [(match, *both) for match in matches if (both := _both(match)) is not None]
+    known = [
+        (match, *both)
+        for match in matches
+        if (both := in_common(match.a.record, match.b.record)) is not None
+    ]
     each = simultaneous_confidence(max(1, len(known)), confidence)
     effects: list[EnergyEffect] = []
     for match, a, b in known:
@@ -103,12 +126,6 @@ def energy_effects(
             )
         )
     return effects
-
-
-def _both(match: Match) -> tuple[Energy, Energy] | None:
-    a, b = measured(match.a.record), measured(match.b.record)
-    way = next((way for way in b if way in a), None)
-    return None if way is None else (a[way], b[way])
 
 
 def _mean(values: Mapping[int, float]) -> float:

@@ -18,7 +18,7 @@ from bench.discover import Named
 from bench.numbers import counted
 from bench.record import estimate
 from bench.record.block import Block, round_medians, trusted_samples, trusted_ttft, typical_block_ns
-from bench.record.energy import energies
+from bench.record.energy import energies, energies_by_other_kind
 from bench.record.facts import CellFacts, ToldPlacement, Trial, WorkerFacts
 from bench.record.parity import Reference, parity
 from bench.record.placement import placement_check, placement_fact
@@ -129,6 +129,7 @@ def assemble(evidence: Evidence, confidence: float) -> Record:
         memory=estimate.memory(taken) if taken else None,
         footprint=facts.footprint,
         energy=energies(cell, evidence.energy, confidence),
+        energy_by_other_kind=energies_by_other_kind(cell, evidence.energy, confidence),
         roofline=facts.roofline,
         sweep_end=facts.sweep_end,
         accuracy=_accuracy(facts, evidence.scores),

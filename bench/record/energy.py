@@ -9,7 +9,7 @@ the uncertainty of the idle power and how it goes with the gross energy.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import get_args
 
 from bench.cell import Cell
@@ -24,27 +24,44 @@ FEWEST_ROUNDS = 3
 
 def energies(cell: Cell, windows: Sequence[Window], confidence: float) -> tuple[Energy, ...]:
     """The energy of a cell in each scope that was metered; ``windows`` are its own, and the idle
-    ones of their rounds, which tell the scopes of a cell none of whose windows could be read."""
+    ones of their rounds."""
+    return tuple(first for first, _ in _by_scope(cell, windows, confidence))
+
+
+def energies_by_other_kind(
+    cell: Cell, windows: Sequence[Window], confidence: float
+) -> tuple[Energy, ...]:
+    """The same by the kind of readings that `energies` doesn't count, where that gives a figure: a
+    cell that its counter tells of has it in common with one whose counter was stuck."""
+    found = (other for _, other in _by_scope(cell, windows, confidence))
+    return tuple(other for other in found if other is not None and not other.missing)
+
+
+def _by_scope(
+    cell: Cell, windows: Sequence[Window], confidence: float
+) -> Iterator[tuple[Energy, Energy | None]]:
+    """By scope, the energy that counts and what the other kind of readings gives, if there is one.
+
+    The counter counts, unless it has too few valid windows and power has more: the two differ
+    within short times, so they are never mixed.
+    """
     mine = [window for window in windows if window.cell_id == cell.id]
-    read = [window for window in mine if window.traces] or (windows if mine else [])
-    scopes = {trace.scope for window in read for trace in window.traces}
-    return tuple(
-        _of_scope(cell, scope, windows, confidence) for scope in get_args(Scope) if scope in scopes
-    )
+    read = _ways(mine) or _ways(windows if mine else [])
+    kinds: tuple[Kind, ...] = get_args(Kind)
+    for scope in get_args(Scope):
+        found = [
+            energy_by(cell, scope, kind, windows, confidence)
+            for kind in kinds
+            if (scope, kind) in read
+        ]
+        if len(found) == 2 and found[0].missing and len(found[1].rounds) > len(found[0].rounds):
+            found.reverse()
+        if found:
+            yield found[0], found[1] if len(found) == 2 else None
 
 
-def _of_scope(cell: Cell, scope: Scope, windows: Sequence[Window], confidence: float) -> Energy:
-    """By the counter, unless that has too few valid windows and the readings of power have more:
-    the two differ within short times, so they are never mixed."""
-    kinds: dict[Kind, None] = {
-        trace.kind: None
-        for kind in get_args(Kind)
-        for window in windows
-        for trace in window.traces
-        if trace.scope == scope and trace.kind == kind
-    }
-    found = [energy_by(cell, scope, kind, windows, confidence) for kind in kinds]
-    return max(found, key=lambda one: (not one.missing, len(one.rounds), one.kind == "counter"))
+def _ways(windows: Sequence[Window]) -> set[tuple[Scope, Kind]]:
+    return {(trace.scope, trace.kind) for window in windows for trace in window.traces}
 
 
 def energy_by(

@@ -450,6 +450,9 @@ class Record(Frozen):
     memory: Memory | None = None
     footprint: Footprint | None = None  #: of a language model
     energy: tuple[Energy, ...] = ()  #: by scope, the device's own first
+    #: of the same windows by the other kind of readings, where that gives a figure too: what this
+    #: cell has in common with one that could only be read in that way
+    energy_by_other_kind: tuple[Energy, ...] = ()
     roofline: Roofline | None = None  #: where it was asked for
     sweep_end: SweepEnd | None = None  #: of the largest batch of a sweep that memory ended
     accuracy: Accuracy | None = None

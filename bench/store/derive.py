@@ -174,6 +174,7 @@ class _Derivation:
         self.raw: RawFacts = read_raw(self.run)
         self.problems += self.raw.skipped
         self._first = {name: self._first_with(name) for name in _LATER_FIELDS}
+        self._by_both_kinds = self._first_by_both_kinds()
         self._judged: dict[tuple[str, str], Judged] = {}
 
     def invocation(self, one: Invocation) -> Invocation:
@@ -204,6 +205,20 @@ class _Derivation:
         having = [one.index for one in self.run.invocations if getattr(one, name) is not None]
         return min(having, default=math.inf)
 
+    def _first_by_both_kinds(self) -> float:
+        """The first round of windows of which a record has energies by both kinds of readings;
+        infinite where none has."""
+        having = [e for record in self.run.records for e in record.energy_by_other_kind]
+        return min((one.index for energy in having for one in energy.rounds), default=math.inf)
+
+    def _is_by_one_kind(self, record: Record) -> bool:
+        """Whether an older bench kept a record's energies, by one kind of readings alone. From the
+        first round of which a record has both, all have them."""
+        if not record.energy or record.energy_by_other_kind:
+            return False
+        rounds = [w.index for w in self.raw.energy if w.cell_id == record.cell_id]
+        return max(rounds, default=0) < self._by_both_kinds
+
     def record(self, record: Record, invocations: Sequence[Invocation]) -> Record:
         if record.foreign is not None:  # another tool's figures; it says how it came by them
             return record.model_copy(update={"cell_id": record.cell.id})
@@ -231,6 +246,8 @@ class _Derivation:
             least=self.run.header.suite.min_invocations,
         )
         again = assemble(evidence, self.run.header.suite.confidence)
+        if self._is_by_one_kind(record):
+            again = again.model_copy(update={"energy_by_other_kind": ()})
         return _with_its_scores(again, record) if self.without_predictions else again
 
     def look_for_strays(self) -> None:

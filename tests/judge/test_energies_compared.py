@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 from compared_runs import in_memory
-from energy_windows import rounds
+from energy_windows import rounds, trace
 from fake_records import STUDENT, TEACHER, a_cell, a_record
 
 from bench.judge.compare import compare
-from bench.judge.deal import make_deal
+from bench.judge.deal import cost_of, level_with, make_deal
 from bench.judge.energy import main_energy
 from bench.judge.finding import Limits, Outcome
 from bench.judge.gate import judge
@@ -20,9 +20,9 @@ from bench.present.deal import deal_text
 from bench.present.energy import energy_table
 from bench.present.gate import gate_json, gate_text
 from bench.present.page.energy import section
-from bench.record.energy import energies
+from bench.record.energy import energies, energies_by_other_kind
 from bench.record.result import Record
-from bench.record.windows import Window
+from bench.record.windows import Trace, Window
 from bench.store.rows import result_rows
 
 ONE, OTHER = a_cell(TEACHER, "x:cpu"), a_cell(TEACHER, "y:cpu")
@@ -30,7 +30,10 @@ Power = Callable[[int], float]
 
 
 def metered(record: Record, windows: list[Window]) -> Record:
-    update = {"energy": energies(record.cell, windows, 0.95)}
+    update = {
+        "energy": energies(record.cell, windows, 0.95),
+        "energy_by_other_kind": energies_by_other_kind(record.cell, windows, 0.95),
+    }
     return record.model_copy(update=update)
 
 
@@ -69,6 +72,41 @@ def test_a_board_is_not_compared_with_the_cpus_nor_a_counter_with_readings_of_po
         records = [package[0], with_other[1]]
         report = compare(match_targets(in_memory(records)))
         assert report.energies == ()
+
+
+def one_stuck() -> list[Record]:
+    """Two cells whose board tells a counter and its power; of the second the counter is stuck. By
+    its power the first takes 1.4 times what the second does; by its counter, twice."""
+    watts = {ONE.id: (100.0, 70.0), OTHER.id: (0.0, 50.0)}
+
+    def traces(cell_id: str, index: int) -> tuple[Trace, ...]:
+        counter, power = (w and w + index for w in watts.get(cell_id, (40.0, 40.0)))
+        return trace(counter), trace(power, kind="power")
+
+    windows = [
+        w.model_copy(update={"traces": traces(w.cell_id, w.index)})
+        for w in rounds({ONE.id: lambda n: 1.0, OTHER.id: lambda n: 1.0})
+    ]
+    return [metered(a_record(cell, accuracy=0.9), windows) for cell in (ONE, OTHER)]
+
+
+def test_cells_that_both_tell_their_power_are_compared_where_one_has_no_counter() -> None:
+    records = one_stuck()
+    assert [main_energy(r).kind for r in records] == ["counter", "power"]  # type: ignore[union-attr]
+    report = compare(match_targets(in_memory(records)))
+    (effect,) = report.energies
+    assert effect.a == pytest.approx(0.72)
+    assert effect.ratio.estimate == pytest.approx(50 / 70, rel=0.02)
+    assert effect.verdict == "less"
+
+
+def test_a_deal_and_a_gate_take_the_kind_of_readings_that_all_have() -> None:
+    records = one_stuck()
+    deal = make_deal(records, lambda confidence: lambda one, other: None, "energy")
+    assert [cost_of(p.record, "energy") for p in deal.points] == pytest.approx([0.52, 0.72])
+    assert level_with(deal, deal.points[0]) == ()
+    stuck = records[1].model_copy(update={"cell": ONE, "cell_id": ONE.id})
+    assert outcomes([stuck], records[:1], max_energy_growth=0.1) == [Outcome.PASS]
 
 
 def test_a_deal_by_energy_weighs_joules_a_sample_of_one_scope() -> None:

@@ -303,6 +303,25 @@ def test_energies_of_a_sample_are_compared_where_they_are_of_one_scope() -> None
     assert matrix.scope == "gpu-board"
 
 
+def test_the_best_is_by_the_scope_that_is_shown() -> None:
+    """By their boards the first takes less; at the wall, which all have, the second does."""
+    cell = a_cell(TEACHER, "x:cpu")
+    plain = {name: timed(cell, 1e5) for name in ("one", "two", "three")}
+    walls = {"one": 3.0, "two": 2.0, "three": 4.0}
+    found = {n: with_energy(record, walls[n], "wall") for n, record in plain.items()}
+    for name, joules in (("one", 0.1), ("two", 0.2)):
+        board = with_energy(plain[name], joules, "gpu-board").energy
+        found[name] = found[name].model_copy(update={"energy": (*board, *found[name].energy)})
+    runs = [run_of(name, [record]) for name, record in found.items()]
+    matrix = answer(runs, Asked(by="energy")).matrix
+    assert matrix.scope == "wall"
+    shown = {e.column.machine.name: e for e in matrix}
+    assert {n: e.value.value for n, e in shown.items() if e.value} == {
+        n: joules / 2 for n, joules in walls.items()
+    }
+    assert [name for name, entry in shown.items() if entry.best] == ["two"]
+
+
 # -- accuracy -------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from energy_windows import SPAN_S, rounds, the_energy, trace, window
 from fake_records import STUDENT, a_cell
 
 from bench.cell import Cell
-from bench.record.energy import energies, energy_by, tokens_of
+from bench.record.energy import energies, energies_by_other_kind, energy_by, tokens_of
 from bench.record.windows import IDLE, Trace, Window
 
 CELL = a_cell(STUDENT, "x:cpu", "offline", 8)
@@ -258,6 +258,37 @@ def test_power_stands_in_for_a_counter_that_is_stuck_and_is_never_mixed_with_it(
     assert found.kind == "power"
     assert found.power_w is not None
     assert (found.power_w.low, found.power_w.high) == pytest.approx((70.0, 70.0))
+
+
+@pytest.mark.parametrize(
+    ("stuck", "kind", "valid", "other"),
+    [(0, "counter", 5, 5), (1, "counter", 4, 5), (2, "counter", 3, 5), (3, "power", 5, None)],
+)
+def test_the_counter_counts_as_long_as_three_of_its_windows_are_valid(
+    stuck: int, kind: str, valid: int, other: int | None
+) -> None:
+    power = trace(70.0, kind="power", **GPU)
+    windows = [
+        w.model_copy(update={"traces": (trace(0.0 if w.index < stuck else 100.0, **GPU), power)})
+        for w in rounds({ID: lambda n: 100.0}, **GPU)
+    ]
+    found = the_energy(CELL, windows)
+    assert (found.kind, len(found.rounds)) == (kind, valid)
+    assert found.power_w is not None
+    assert found.power_w.value == pytest.approx(100.0 if kind == "counter" else 70.0)
+    rest = energies_by_other_kind(CELL, windows, 0.95)
+    assert [(one.kind, len(one.rounds)) for one in rest] == ([("power", other)] if other else [])
+
+
+def test_readings_of_power_that_have_no_more_valid_windows_do_not_replace_the_counter() -> None:
+    windows = [
+        w.model_copy(update={"traces": (trace(0.0, **GPU), *w.traces)})
+        for w in rounds({ID: lambda n: 70.0}, count=1, kind="power", **GPU)
+    ]
+    few = the_energy(CELL, windows)
+    assert (few.kind, few.windows) == ("power", 1)
+    gone = [w.model_copy(update={"throttled": ("heat",)} if w.queries else {}) for w in windows]
+    assert the_energy(CELL, gone).kind == "counter"
 
 
 @pytest.mark.parametrize(

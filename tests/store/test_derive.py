@@ -424,6 +424,20 @@ def test_what_an_older_bench_did_not_keep_is_not_asked_of_it_when_the_run_was_go
     assert any(getattr(one, name) for one in kept) == (older < GENERATIONS)
 
 
+def test_the_other_kind_of_readings_is_not_asked_of_an_older_bench(run: Path) -> None:
+    stored = read_run(run)
+    both = [r for r in stored.records if r.energy_by_other_kind]
+    assert len(both) > 1
+    older = [r.model_copy(update={"energy_by_other_kind": ()}) for r in stored.records]
+    again = derived(replace(stored, records=older)).run
+    assert [r.energy for r in again.records] == [r.energy for r in stored.records]
+    assert not any(r.energy_by_other_kind for r in again.records)
+    # One that lacks it beside another of the same rounds lost it.
+    lost = [both[1] if r.cell_id == both[1].cell_id else r for r in older]
+    again = derived(replace(stored, records=lost)).run
+    assert both[0] in again.records
+
+
 @pytest.mark.parametrize("name", ["typical_block_ns", "round_ns"])
 def test_a_field_that_was_taken_out_of_a_newer_invocation_is_found(name: str, run: Path) -> None:
     stored = read_run(run)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from bench.bounds import in_words
 from bench.cell import Cell
 from bench.errors import SpecError
-from bench.judge.energy import common_way, measured
+from bench.judge.energy import common_way, main_energy, measured, read_as
 from bench.judge.matching import Side, sides
 from bench.judge.matrix.cells import FAILURES, Asked, Column, Entry, Matrix, Row
 from bench.judge.matrix.kinds import device_word
@@ -55,7 +55,9 @@ def make_matrix(
         for side in sides(run)
     ]
     notes: list[str] = []
-    found = _chosen(everything, asked, notes)
+    found, scope = _chosen(everything, asked, notes), ""
+    if asked.by == "energy":
+        found, scope = _read_alike(found)
     data = _data_of(everything)
     rows = _rows(found, data, asked, notes)
     columns = _columns(found)
@@ -64,13 +66,12 @@ def make_matrix(
         grouped.setdefault((rows[_identity(each, data, asked)], columns[_use(each)]), []).append(
             each
         )
-    way = common_way([r for f in found if (r := f.side.record) is not None])
     scored = _scored(everything)
     made: dict[tuple[Row, Column], Entry] = {}
     all_rows, all_columns = _by_model(rows.values()), _by_machine(columns.values())
     for row in all_rows:
         of_row = [
-            _entry(row, column, grouped.get((row, column), []), asked, way, scored)
+            _entry(row, column, grouped.get((row, column), []), asked, scored)
             for column in all_columns
         ]
         made |= {(row, entry.column): entry for entry in _marked(of_row, asked, scores)}
@@ -81,7 +82,7 @@ def make_matrix(
         entries=made,
         found={key: tuple(f.side for f in some) for key, some in grouped.items()},
         notes=tuple(notes),
-        scope=way[0] if way is not None and asked.by == "energy" else "",
+        scope=scope,
     )
 
 
@@ -106,6 +107,20 @@ def _chosen(everything: Sequence[_Found], asked: Asked, notes: list[str]) -> lis
         f"Available: {', '.join(loads[:8]) or 'no cells'}. "
         "Choose with --by, --scenario and --batch."
     )
+
+
+def _read_alike(found: Sequence[_Found]) -> tuple[list[_Found], str]:
+    """The same with energies of one scope and kind of readings alone, that which most have; and the
+    scope."""
+    way = common_way([f.side.record for f in found if f.side.record is not None])
+    if way is None:
+        return list(found), ""
+    return [
+        replace(f, side=replace(f.side, record=read_as(f.side.record, way)))
+        if f.side.record is not None
+        else f
+        for f in found
+    ], way[0]
 
 
 def _of_load(found: Sequence[_Found], asked: Asked) -> list[_Found]:
@@ -303,7 +318,6 @@ def _entry(
     column: Column,
     found: Sequence[_Found],
     asked: Asked,
-    way: Way,
     scored: _Scored,
 ) -> Entry:
     """What stands for a model on a target: of several runs the last that went well."""
@@ -334,7 +348,7 @@ def _entry(
     )
     if word:
         return entry
-    value, missing = _figure(entry, asked, way)
+    value, missing = _figure(entry, asked)
     return replace(entry, value=value, word="" if value is not None else missing)
 
 
@@ -370,7 +384,7 @@ def _kept(record: Record, bound_ns: int | None) -> Kept | None:
     return kept(record.latency.p99, bound_ns) if record.latency is not None else "inconclusive"
 
 
-def _figure(entry: Entry, asked: Asked, way: Way) -> tuple[Estimate | None, str]:
+def _figure(entry: Entry, asked: Asked) -> tuple[Estimate | None, str]:
     """The figure that is shown, and the word where there is none."""
     record = entry.record
     if asked.by == "latency":
@@ -380,7 +394,7 @@ def _figure(entry: Entry, asked: Asked, way: Way) -> tuple[Estimate | None, str]
     if asked.by == "price":
         return price_of(entry, asked), "no price"
     if asked.by == "energy":
-        found = measured(record).get(way) if way is not None else None
+        found = main_energy(record)
         if found is None or found.gross_j is None:
             return None, "no energy"
         return _scaled(found.gross_j, 1 / found.samples), "no energy"

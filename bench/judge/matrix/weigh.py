@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.judge.compare import Measure, effect_of, why_no_effect
-from bench.judge.energy import energy_ratio, main_energy
+from bench.judge.energy import energy_ratio, in_common
 from bench.judge.matching import Match, Side
 from bench.judge.matrix.cells import Asked, By, Entry
 from bench.judge.matrix.scores import Scores
@@ -66,9 +66,10 @@ def cost_ratio(
 def _energy_ratio(
     one: Record, other: Record, confidence: float, *, in_turn: bool
 ) -> Interval | None:
-    ours, theirs = main_energy(one), main_energy(other)
-    if ours is None or theirs is None or (ours.scope, ours.kind) != (theirs.scope, theirs.kind):
+    both = in_common(other, one)
+    if both is None:
         return None
+    theirs, ours = both
     found = energy_ratio(ours, theirs, confidence, in_turn=in_turn)
     return None if found is None else found[0]
 
