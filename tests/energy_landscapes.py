@@ -64,7 +64,7 @@ class Landscape:
         for position, name in enumerate([IDLE, *names, IDLE]):
             watts, queries = self.load.get(name, (40.0, 1))
             above = (watts - 40.0) * float(np.exp(self.rng.normal(0, 0.02)))
-            disturbed = ("cpu",) if self.rng.random() < 0.03 else ()
+            disturbed = ("other processes used 40% of a CPU",) if self.rng.random() < 0.03 else ()
             told = [trace(power + above)]
             self.windows.append(
                 window(name, self.rounds, position, told, queries, disturbed=disturbed)

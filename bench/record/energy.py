@@ -20,6 +20,20 @@ from bench.stats.metered import Metered, between, by_counter, by_power, mean_int
 
 #: Rounds without which there is no figure: an interval of two is hundreds of percent wide.
 FEWEST_ROUNDS = 3
+#: What was seen of the CPUs, by how `bench.machine.disturbance` begins or ends its words, and why a
+#: window doesn't count for it. A clock below the highest is none of it: idle cores are at their
+#: lowest, and all cores together are below what one alone reaches.
+DISTURBANCES: Mapping[str, str] = {
+    "of its highest frequency": "",
+    "other processes used": "other programs used the CPUs",
+    "the hypervisor took": "the hypervisor gave CPU time to others",
+    "our threads waited": "bench's own processes waited for a CPU",
+    "major page faults": "bench's own processes waited for pages from the disk",
+    "pages swapped in": "the machine swapped",
+    "pages swapped out": "the machine swapped",
+    "stopped by the CPU quota": "the CPU quota stopped bench's own processes",
+    "thermal throttles": "heat throttled the CPUs",
+}
 
 
 def energies(cell: Cell, windows: Sequence[Window], confidence: float) -> tuple[Energy, ...]:
@@ -149,8 +163,8 @@ def metered_as(window: Window, scope: Scope, kind: Kind, meters: Sequence[str]) 
         return "no query ended in it"
     if scope in OF_DEVICES and window.throttled:
         return f"the device was throttled: {window.throttled[0]}"
-    if scope not in OF_DEVICES and window.disturbed:
-        return "other programs used the CPUs"
+    if scope not in OF_DEVICES and (why := _disturbed(window)):
+        return why
     if not meters:
         return "it was not read"
     traces: Mapping[str, Trace] = {t.meter: t for t in _traces(window, scope, kind)}
@@ -163,6 +177,19 @@ def metered_as(window: Window, scope: Scope, kind: Kind, meters: Sequence[str]) 
     seconds = window.span_ns / 1e9
     joules = sum(part.watts for part in parts) * seconds
     return Metered(joules, seconds, max(part.resolution for part in parts))
+
+
+def _disturbed(window: Window) -> str:
+    """The first thing that makes a window's energy not its cell's own; empty where nothing does."""
+    return next(filter(None, map(_in_general, window.disturbed)), "")
+
+
+def _in_general(words: str) -> str:
+    """Why a window doesn't count, without the figures; words of no known kind as they are."""
+    found = (
+        why for part, why in DISTURBANCES.items() if words.startswith(part) or words.endswith(part)
+    )
+    return next(found, words)
 
 
 def metered_in(window: Window, energy: Energy) -> Metered | str:

@@ -53,7 +53,7 @@ class Window(Frozen):
     began_ns: Count  #: on the clock that orders the windows of a round
     span_ns: Count
     queries: Count
-    disturbed: tuple[str, ...] = ()  #: what else used the CPUs
+    disturbed: tuple[str, ...] = ()  #: what else was seen of the CPUs
     throttled: tuple[str, ...] = ()  #: why the device was slower than it can be
     failed: str = ""  #: why nothing was computed
     traces: tuple[Trace, ...] = ()

@@ -70,8 +70,13 @@ class RunAccount:
 
 
 def reworded(problem: Problem) -> bool:
-    """Whether all that differs is how a check is put into words: another bench may word it
-    otherwise, and what it found is compared apart from that."""
+    """Whether all that differs is how a check, or why a window has no energy, is put into words:
+    another bench may word it otherwise, and what it found is compared apart from that."""
+    values = problem.published, problem.derived
+    if re.fullmatch(r"energy(_by_other_kind)?\[\d+\]\.missing", problem.column):
+        return all(values)
+    if re.fullmatch(r"energy(_by_other_kind)?\[\d+\]\.invalid\..+", problem.column):
+        return "None" in values  # the reason itself: the count of one that both have differs
     return re.fullmatch(r"checks\[\d+\]\.detail", problem.column) is not None
 
 

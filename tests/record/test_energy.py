@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from energy_windows import SPAN_S, rounds, the_energy, trace, window
 from fake_records import STUDENT, a_cell
 
 from bench.cell import Cell
-from bench.record.energy import energies, energies_by_other_kind, energy_by, tokens_of
+from bench.machine.disturbance import ENDED, NO_FILES, Disturbance
+from bench.record.energy import DISTURBANCES, energies, energies_by_other_kind, energy_by, tokens_of
 from bench.record.windows import IDLE, Trace, Window
 
 CELL = a_cell(STUDENT, "x:cpu", "offline", 8)
@@ -100,10 +102,13 @@ class Spoilt:
 
 
 GPU = {"scope": "gpu-board", "meter": "GPU-1"}
+BUSY = "other processes used 80% of a CPU"
 SPOILT = {
     "failed": Spoilt("the worker died", {"failed": "the worker died"}),
     "no query": Spoilt("no query ended", {"queries": 0}),
-    "disturbed": Spoilt("other programs used", {"disturbed": ("others used 80% of a CPU",)}),
+    "disturbed": Spoilt(
+        "other programs used", {"disturbed": ("other processes used 80% of a CPU",)}
+    ),
     "stuck": Spoilt("did not move", {}, trace(0.0)),
     "missing": Spoilt("denied", {}, trace(1.0, at_ns=(), values=(), missing="denied")),
     "coarse": Spoilt(
@@ -129,9 +134,49 @@ def test_invalid_windows_are_left_out_and_say_why(name: str) -> None:
     assert found.gross_j.value == pytest.approx(1.0)
 
 
+SLOW = "the CPU ran at 23% of its highest frequency"
+
+
+def with_words(windows: list[Window], *words: str) -> list[Window]:
+    return [w.model_copy(update={"disturbed": words}) for w in windows]
+
+
+def test_a_clock_below_the_highest_makes_no_window_invalid() -> None:
+    """Idle cores are at their lowest, and all cores together below what one alone reaches."""
+    found = the_energy(CELL, with_words(rounds({ID: lambda n: 100.0}), SLOW))
+    assert found.net_j is not None
+    assert found.net_j.value == pytest.approx(60.0 * SPAN_S / 300)
+    assert found.invalid == {}
+
+
+#: What a watcher counts, and why a window doesn't count then.
+SEEN: list[tuple[dict[str, Any], str]] = [
+    ({"busy_ns": 10**9, "own_cpu_ns": 0}, "other programs used the CPUs"),
+    ({"steal_ns": 10**9}, "the hypervisor gave CPU time to others"),
+    ({"own_wait_ns": 10**9}, "bench's own processes waited for a CPU"),
+    ({"major_faults": 3}, "bench's own processes waited for pages from the disk"),
+    ({"swapped_in_pages": 4}, "the machine swapped"),
+    ({"swapped_out_pages": 4}, "the machine swapped"),
+    ({"throttled_ns": 5}, "the CPU quota stopped bench's own processes"),
+    ({"thermal_throttles": 6}, "heat throttled the CPUs"),
+    ({"unseen": (NO_FILES,)}, NO_FILES),
+    ({"unseen": (ENDED,)}, ENDED),
+    ({"frequency_hz": 8e8, "max_frequency_hz": 3.5e9}, ""),
+]
+
+
+@pytest.mark.parametrize(("seen", "why"), SEEN, ids=lambda v: next(iter(v), ""))
+def test_what_disturbs_a_window_is_told_as_itself(seen: dict[str, Any], why: str) -> None:
+    """Here the watcher's own words arrive, which could be reworded there alone."""
+    (words,) = Disturbance(duration_ns=3 * 10**9, jiffy_error_ns=0, **seen).disturbed()
+    found = the_energy(CELL, with_words(rounds({ID: lambda n: 100.0}), SLOW, words))
+    assert found.invalid == ({why: 15} if why else {})
+    assert {*DISTURBANCES.values()} <= {told for _, told in SEEN}
+
+
 def test_a_throttled_device_gives_no_energy_and_busy_cpus_do_not_matter_to_it() -> None:
     windows = rounds({ID: lambda n: 100.0}, **GPU)
-    windows = [w.model_copy(update={"disturbed": ("others",)}) for w in windows]
+    windows = with_words(windows, BUSY)
     assert len(the_energy(CELL, windows).rounds) == 5
     slow = [w.model_copy(update={"throttled": ("heat",)} if w.queries else {}) for w in windows]
     found = the_energy(CELL, slow)

@@ -25,6 +25,7 @@ from bench.present.publication.write import Manifest, publish
 from bench.record.facts import CellFacts, WorkerFacts
 from bench.record.header import RunHeader
 from bench.record.result import Invocation, Record
+from bench.store.check import check_copy, reworded
 from bench.store.derive import derived
 from bench.store.run import read_run
 
@@ -436,6 +437,27 @@ def test_the_other_kind_of_readings_is_not_asked_of_an_older_bench(run: Path) ->
     lost = [both[1] if r.cell_id == both[1].cell_id else r for r in older]
     again = derived(replace(stored, records=lost)).run
     assert both[0] in again.records
+
+
+def with_invalid(run: Path, reasons: Callable[[dict[str, int]], dict[str, int]]) -> list[bool]:
+    """Whether each problem is one of words, where invalid windows are told otherwise."""
+    lines = read_lines(run / "records.jsonl")
+    energy = next(e for line in lines for e in line["energy"] if e["missing"])
+    energy["invalid"] = reasons(energy["invalid"])
+    write_lines(run / "records.jsonl", lines)
+    problems = check_copy(read_run(run), "run").problems
+    return [reworded(problem) for problem in problems if "energy" in problem.column]
+
+
+def test_a_reason_that_is_worded_otherwise_is_told_apart_from_another_count(run: Path) -> None:
+    assert with_invalid(run, lambda found: {f"{why}, too": n for why, n in found.items()}) == [
+        True,
+        True,
+    ]
+
+
+def test_another_count_of_invalid_windows_is_no_matter_of_words(run: Path) -> None:
+    assert with_invalid(run, lambda found: {why: n + 1 for why, n in found.items()}) == [False]
 
 
 @pytest.mark.parametrize("name", ["typical_block_ns", "round_ns"])

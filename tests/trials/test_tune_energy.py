@@ -28,6 +28,7 @@ from bench.trials.tune.joules import RaceWindows, check_meters, joules_of, no_en
 from bench.trials.tune.objective import find_objective
 from bench.trials.tune.race import CONFIRMATIONS, FIRST, LAST, Budget, Pace, confirm, race
 
+BUSY = "other processes used 40% of a CPU"
 ONE, TWO = a_cell(scenario="offline", batch=4), a_cell(scenario="offline", batch=4, threads=2)
 
 
@@ -80,13 +81,23 @@ def test_all_are_read_in_one_way() -> None:
 
 def test_a_window_that_does_not_count_is_measured_again_and_many_are_too_many() -> None:
     def failing(count: int) -> list[Window]:
-        bad = [window(ONE.id, i, 1, [trace(90.0)], disturbed=("cpu",)) for i in range(count)]
+        bad = [window(ONE.id, i, 1, [trace(90.0)], disturbed=(BUSY,)) for i in range(count)]
         return [*bad, window(ONE.id, count, 1, [trace(90.0)])]
 
     assert no_energy([ONE], failing(2)) == {}
     assert "other programs used the CPUs" in no_energy([ONE], failing(3))[ONE.id]
     found = joules_of([ONE], failing(3))
     assert (found.windows, found.invalid) == (4, {"other programs used the CPUs": 3})
+
+
+def test_idle_windows_at_a_low_clock_make_no_race_gross_and_throw_nobody_out() -> None:
+    slow = ("the CPU ran at 23% of its highest frequency",)
+    taken = [
+        w.model_copy(update={"disturbed": slow})
+        for w in rounds({ONE.id: lambda i: 100.0, TWO.id: lambda i: 70.0})
+    ]
+    assert joules_of([ONE, TWO], taken).words.startswith("net")
+    assert no_energy([ONE, TWO], taken) == {}
 
 
 # -- rounds ---------------------------------------------------------------------------------------

@@ -183,8 +183,11 @@ def _place_of(run: Path) -> Path | None:
 
 
 def reworded_in_words(count: int) -> str:
-    """What it means that another bench wrote the words of so many checks."""
-    return f"{count} checks are worded differently by this version of bench, with the same outcome"
+    """What it means that another bench wrote the words of so many checks and reasons."""
+    return (
+        f"{count} checks and reasons are worded differently by this version of bench, with the "
+        "same outcome"
+    )
 
 
 def taken_in_words(taken: Mapping[str, int]) -> str:
