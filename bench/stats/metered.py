@@ -22,6 +22,12 @@ FEWEST_UPDATES = 10
 FEWEST_READINGS = 5
 #: What InferenceX allows between two readings of power (its ``power_valid``).
 LONGEST_GAP_S = 3.0
+#: A counter that went back wrapped where that means no more than so many times the highest power
+#: beside it; else it was reset. Our choice: readings that came late make a step of one and a half.
+WRAP_POWER = 2.0
+#: A stretch without an update is one in which the counter stood still where its power is below this
+#: share of what is usual. Our choice: a counter that was read late has caught up.
+STILL_POWER = 0.5
 
 
 @dataclass(frozen=True)
@@ -40,23 +46,42 @@ class Metered:
 
 
 def unwrapped(
-    joules: NDArray[np.float64], wraps_at: float | None
+    at_s: NDArray[np.float64], joules: NDArray[np.float64], wraps_at: float | None
 ) -> tuple[NDArray[np.float64], int]:
     """A counter's values as if it never wrapped, and how often it did.
 
-    Raises `ValueError` where it went back although it has no end, or from beyond its end.
+    Raises `ValueError` where it went back although it has no end, from beyond its end, or by what
+    is no wrap.
     """
     back = np.flatnonzero(np.diff(joules) < 0)
-    if len(back) and not wraps_at:
-        raise ValueError("the counter went back, as after a reset of the driver")
     if not len(back):
         return joules, 0
-    assert wraps_at is not None
-    if joules.max() > wraps_at:
+    if wraps_at and joules.max() > wraps_at:
         raise ValueError(f"the counter was beyond its own end of {wraps_at:g} J")
     turns = np.zeros(len(joules))
-    turns[back + 1] = wraps_at
-    return joules + np.cumsum(turns), len(back)
+    turns[back + 1] = wraps_at or 0.0
+    found = joules + np.cumsum(turns)
+    if not wraps_at or not _are_wraps(at_s, found, back + 1):
+        raise ValueError("the counter went back, as after a reset of the driver")
+    return found, len(back)
+
+
+def _are_wraps(
+    at_s: NDArray[np.float64], joules: NDArray[np.float64], back: NDArray[np.int64]
+) -> bool:
+    """Whether a counter that went back at these readings then used no more power than its other
+    updates show, all taken for wraps: what was used in a long gap between two readings may be
+    much."""
+    fresh = np.flatnonzero(np.diff(joules) > 0) + 1
+    if len(fresh) < 2:
+        return False
+    since = np.diff(at_s[fresh])
+    # When the update before the first one came isn't known, but how far apart others are.
+    since = np.concatenate([[at_s[fresh[0]] - at_s[0] + since.max()], since])
+    powers = (joules[fresh] - joules[fresh - 1]) / since
+    wrapped = np.isin(fresh, back)
+    others = powers[1:][~wrapped[1:]]
+    return len(others) > 0 and bool(powers[wrapped].max() <= WRAP_POWER * others.max())
 
 
 def by_counter(
@@ -71,7 +96,7 @@ def by_counter(
     if len(at) < 2:
         return f"{len(at)} readings of the counter"
     try:
-        values, wraps = unwrapped(np.asarray(joules, np.float64), wraps_at)
+        values, wraps = unwrapped(at, np.asarray(joules, np.float64), wraps_at)
     except ValueError as error:
         return str(error)
     if wraps > 1:
@@ -90,8 +115,26 @@ def by_counter(
     seconds = float(at[last] - at[first])
     if float(gaps[first - 1 : last].max()) > LONGEST_GAP_S:
         return f"the counter was not read for {gaps[first - 1 : last].max():.2g} s"
+    if why := _still(at[inside], values[inside], begin_s, end_s):
+        return why
     unsure = float(gaps[first - 1] + gaps[last - 1])
     return Metered(float(values[last] - values[first]), seconds, unsure / seconds)
+
+
+def _still(
+    at_s: NDArray[np.float64], joules: NDArray[np.float64], begin_s: float, end_s: float
+) -> str:
+    """Whether a counter stood still in a part of a window, by its updates there: the power between
+    them would be taken for that of the whole window."""
+    apart = np.diff(at_s)
+    # An even counter of the fewest updates has them as far apart as that.
+    longest_s = max(2 * float(np.median(apart)), (end_s - begin_s) / FEWEST_UPDATES)
+    if max(at_s[0] - begin_s, end_s - at_s[-1]) > longest_s:
+        return "the counter's updates don't cover it from beginning to end"
+    powers = np.diff(joules) / apart
+    if (powers[apart > longest_s] < STILL_POWER * np.median(powers)).any():
+        return "the counter stood still for a part of it"
+    return ""
 
 
 def by_power(at_s: Values, watts: Values, begin_s: float, end_s: float) -> Metered | str:

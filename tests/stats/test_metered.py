@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -38,7 +40,7 @@ def test_a_coarse_counter_gives_the_power_between_its_own_updates() -> None:
 
 
 @given(
-    st.lists(st.floats(0.001, 50.0), min_size=3 * FEWEST_UPDATES + 1, max_size=80),
+    st.lists(st.floats(25.0, 50.0), min_size=3 * FEWEST_UPDATES + 1, max_size=80),
     st.floats(0.0, 1.0),
     st.integers(0, 1000),
 )
@@ -92,6 +94,89 @@ def test_one_wrap_is_undone_and_more_are_in_doubt() -> None:
     once = by_counter(at, np.mod(joules + 150, 500.0), 0.0, 3.9, 500.0)
     assert isinstance(once, Metered)
     assert once.watts == pytest.approx(100.0)
+
+
+RANGE_J = 262_143.0  # of a Xeon
+
+
+def polled(after: float = 3.5, poll_s: float = 0.02) -> np.ndarray:
+    """When a counter is read, from half a second before a window on."""
+    return np.arange(-0.5, after, poll_s)
+
+
+@pytest.mark.parametrize("began_j", [0.1, 5_000.0, 200_000.0, RANGE_J - 500])
+@pytest.mark.parametrize("update_s", [0.001, 0.1])
+def test_a_counter_that_was_reset_did_not_wrap(began_j: float, update_s: float) -> None:
+    at = polled()
+    used = 100 * update_s * np.floor(at / update_s + 1e-9)
+    joules = np.where(at < 1.5, began_j + 50 + used, used - 150)
+    found = by_counter(at, joules, 0.0, 3.0, RANGE_J)
+    assert found == "the counter went back, as after a reset of the driver"
+
+
+@pytest.mark.parametrize("wrap_s", [-0.49, 0.0, 0.1, 1.234, 2.99])
+@pytest.mark.parametrize("update_s", [0.001, 0.1])
+@pytest.mark.parametrize("asleep", [(9.0, 9.0), (1.0, 2.5), (1.2, 1.3)])
+def test_a_counter_that_wrapped_tells_the_same_as_one_that_did_not(
+    wrap_s: float, update_s: float, asleep: tuple[float, float]
+) -> None:
+    """Also where nobody read it for a while, in which it used much and may have wrapped."""
+    at = polled()
+    at = at[(at < asleep[0]) | (at > asleep[1])]
+    joules = 100 * update_s * np.floor(at / update_s + 1e-9)
+    plain = by_counter(at, joules + 1000, 0.0, 3.0, RANGE_J)
+    wrapped = by_counter(at, np.mod(joules - 100 * wrap_s, RANGE_J), 0.0, 3.0, RANGE_J)
+    assert isinstance(plain, Metered)
+    assert isinstance(wrapped, Metered)
+    assert wrapped.joules == pytest.approx(plain.joules)
+    assert plain.watts == pytest.approx(100.0, rel=0.04)
+
+
+def test_a_reset_while_nobody_read_is_no_wrap() -> None:
+    at = polled()
+    at = at[(at < 1.0) | (at > 2.5)]
+    found = by_counter(at, np.where(at < 2, 5000 + 100 * at, 100 * (at - 2)), 0.0, 3.0, RANGE_J)
+    assert found == "the counter went back, as after a reset of the driver"
+
+
+def test_a_counter_that_only_ever_went_back_is_no_wrap() -> None:
+    assert by_counter([0.0, 1.0, 2.0], [9.0, 1.0, 1.0], 0.0, 2.0, 10.0) == (
+        "the counter went back, as after a reset of the driver"
+    )
+
+
+COVER = "the counter's updates don't cover it from beginning to end"
+STOOD = "the counter stood still for a part of it"
+
+
+@pytest.mark.parametrize(
+    ("moves", "why"),
+    [
+        (lambda at: np.minimum(at, 1.3), COVER),
+        (lambda at: np.minimum(at, 2.6), COVER),
+        (lambda at: np.maximum(at, 0.5), COVER),
+        (lambda at: np.where(at < 2, np.minimum(at, 1.3), at - 0.7), STOOD),
+        (lambda at: np.minimum(at, 2.85), ""),
+        (lambda at: np.where(at < 2, np.minimum(at, 1.3), at), ""),  # it catches up
+    ],
+)
+@pytest.mark.parametrize("update_s", [0.001, 0.1])
+def test_a_counter_that_stands_still_in_a_window_is_not_extrapolated(
+    moves: Callable[[np.ndarray], np.ndarray], why: str, update_s: float
+) -> None:
+    at = polled()
+    joules = 100 * update_s * np.floor(moves(at) / update_s + 1e-9) + 5000
+    found = by_counter(at, joules, 0.0, 3.0)
+    if why:
+        assert found == why
+    else:
+        assert isinstance(found, Metered)
+        assert found.watts == pytest.approx(100.0, rel=0.03)
+
+
+def test_a_counter_that_was_no_longer_read_is_not_extrapolated() -> None:
+    at = polled(after=1.5)
+    assert by_counter(at, 100 * at, 0.0, 3.0) == COVER
 
 
 @pytest.mark.parametrize(
