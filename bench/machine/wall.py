@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import re
 import shlex
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -22,6 +24,9 @@ _TIMES = ("time", "timestamp", "datetime", "date")
 _WATTS = ("watts", "watt", "w", "power_w", "power", "power(w)")
 #: Unix times below are no times of a meter: 2001.
 _EARLIEST_S = 1e9
+#: Lines that show with how many decimals a meter writes. Our choice: of a number that is written
+#: with as many as it needs, one in ten ends in a zero.
+_ENOUGH_LINES = 10
 
 
 def read_command(command: str) -> float:
@@ -46,7 +51,8 @@ def read_command(command: str) -> float:
 @dataclass(frozen=True)
 class MeterFile:
     """A meter's CSV file: ``offset_s`` is added to its times, which are of ``zone`` where they
-    don't say theirs."""
+    don't say theirs. It may be read while it is written, so a last line without an end counts only
+    where nothing of it can be missing."""
 
     path: Path
     offset_s: float = 0.0
@@ -56,10 +62,16 @@ class MeterFile:
         """Unix time and watts of each line, in order of time. Raises `SpecError`."""
         try:
             with self.path.open(newline="", encoding="utf-8-sig") as file:
-                lines = [line for line in csv.reader(file) if any(line)]
+                text = file.read()
+            lines = [line for line in csv.reader(io.StringIO(text, newline="")) if any(line)]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise SpecError(f"--wall-csv {self.path}: it can't be read: {error}.") from error
+        ends = text.endswith(("\n", "\r"))
+        if len(lines) == 1 and not ends:
+            raise SpecError(f"--wall-csv {self.path}: its only line has no end yet.")
         time_at, watts_at, begin = self._columns(lines)
+        if not ends and not _is_whole(lines[-1], lines[begin:-1], max(time_at, watts_at)):
+            del lines[-1]
         found = [
             (self._time(row[time_at], number), self._watts(row[watts_at], number))
             for number, row in enumerate(lines[begin:], begin + 1)
@@ -114,6 +126,15 @@ class MeterFile:
                 f"--wall-csv {self.path}, line {number}: {text!r} is not a number of watts."
             )
         return found
+
+
+def _is_whole(line: Sequence[str], before: Sequence[Sequence[str]], last: int) -> bool:
+    """Whether a line without an end has all that is read of it, up to the column ``last``: another
+    column begins behind that, or its number has as many decimals as those of all lines before."""
+    if len(line) != last + 1:
+        return len(line) > last + 1
+    decimals = {len(one[last].partition(".")[2]) for one in [*before, line] if len(one) > last}
+    return len(before) >= _ENOUGH_LINES and len(decimals) == 1 and 0 not in decimals
 
 
 def zone_of(name: str) -> tzinfo:

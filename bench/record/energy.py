@@ -170,7 +170,7 @@ def metered_as(window: Window, scope: Scope, kind: Kind, meters: Sequence[str]) 
     traces: Mapping[str, Trace] = {t.meter: t for t in _traces(window, scope, kind)}
     parts: list[Metered] = []
     for meter in meters:
-        found = _metered(traces[meter], window) if meter in traces else f"{meter} was not read"
+        found = metered_by(traces[meter], window) if meter in traces else f"{meter} was not read"
         if isinstance(found, str):
             return found
         parts.append(found)
@@ -197,7 +197,8 @@ def metered_in(window: Window, energy: Energy) -> Metered | str:
     return metered_as(window, energy.scope, energy.kind, energy.meters)
 
 
-def _metered(trace: Trace, window: Window) -> Metered | str:
+def metered_by(trace: Trace, window: Window) -> Metered | str:
+    """What one meter tells of a window, whatever else happened in it."""
     if trace.missing:
         return trace.missing
     at = [ns / 1e9 for ns in trace.at_ns]

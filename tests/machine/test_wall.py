@@ -71,6 +71,50 @@ def test_what_is_no_meter_s_file_is_refused_with_its_line(
         file(tmp_path, text).read()
 
 
+def lines(watts: str, count: int = 12) -> str:
+    return "time,watts\n" + "".join(f"{1795852800 + n}.5,{watts}\n" for n in range(count))
+
+
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [
+        (lines("105.3") + "1795852812.5,10", 105.3),
+        (lines("105.3") + "1795852812.5,1", 105.3),
+        (lines("105.3") + "1795852812.5,1.", 105.3),
+        (lines("105.3") + "1795852812.5,", 105.3),
+        (lines("105.3") + "17958528", 105.3),
+        (lines("105.30") + "1795852812.5,99.3", 105.3),
+        (lines("105") + "1795852812.5,10", 105.0),  # or 105, or 10.5
+        (lines("105.3", 3) + "1795852812.5,99.1", 105.3),  # or 99.15
+        # Nothing of these can be missing.
+        (lines("105.3") + "1795852812.5,99.1", 99.1),
+        (lines("105.3") + "1795852812.5,99.1\r", 99.1),
+        (lines("105") + "1795852812.5,10\n", 10.0),
+        (lines("105,ok") + "1795852812.5,10,", 10.0),
+        (lines("105,230") + "1795852812.5,10,2", 10.0),
+    ],
+    ids=lambda value: str(value).splitlines()[-1],
+)
+def test_a_last_line_that_may_be_half_written_is_left_out(
+    tmp_path: Path, text: str, last: float
+) -> None:
+    found = file(tmp_path, text).read()
+    assert found[-1][1] == last
+    assert (found[-1][0] == 1795852812.5) == (last not in (105.0, 105.3))
+
+
+def test_a_time_behind_the_watts_may_be_half_written_too(tmp_path: Path) -> None:
+    text = "watts,time\n" + "".join(f"{n},{1795852800 + n}.25\n" for n in range(12))
+    assert len(file(tmp_path, text + "99,1795852812.25").read()) == 13
+    assert len(file(tmp_path, text + "99,1795852812.2").read()) == 12
+    assert len(file(tmp_path, text + "99,1795852812").read()) == 12
+
+
+def test_a_head_that_is_half_written_is_no_line(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="its only line has no end yet"):
+        file(tmp_path, "time,wat").read()
+
+
 def test_an_unknown_zone_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="not a time zone"):
         file(tmp_path, "2026-11-28T08:00:00,40\n", zone="Mars/Olympus").read()

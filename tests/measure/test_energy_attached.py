@@ -20,6 +20,7 @@ from bench.present.publication.write import publish
 from bench.record.windows import IDLE
 from bench.store.raw import read_raw
 from bench.store.run import read_run
+from bench.store.write import resume_run
 
 BEGAN = "2026-11-28T08:00:00.000+00:00"
 BEGAN_S = datetime(2026, 11, 28, 8, tzinfo=UTC).timestamp()
@@ -98,8 +99,31 @@ def test_a_second_meter_at_the_wall_is_refused(tmp_path: Path) -> None:
     run = measured_run(tmp_path)
     file = meter(tmp_path / "m.csv", lambda s: 200.0)
     attach(run, MeterFile(file))
-    with pytest.raises(SpecError, match=r"already has readings of a wall meter \(m.csv\)"):
+    with pytest.raises(SpecError, match=r"already has readings of m.csv in every window"):
         attach(run, MeterFile(file))
+    other = meter(tmp_path / "other.csv", lambda s: 200.0)
+    with pytest.raises(SpecError, match=r"already has readings of a wall meter \(m.csv\)"):
+        attach(run, MeterFile(other))
+
+
+def test_lines_that_came_too_late_are_filled_in(tmp_path: Path) -> None:
+    """Of one round the file was read to the end, of others in part or not at all."""
+    run = measured_run(tmp_path)
+    whole = MeterFile(meter(tmp_path / "m.csv", lambda s: 200.0)).read()
+    store, stored = resume_run(run)
+    windows = [w for w in read_raw(stored).energy if not w.failed]
+    early = [reading for reading in whole if reading[0] < BEGAN_S + 1.2]
+    some = [
+        with_readings(w, {0: whole, 1: early}[w.index], "m.csv") for w in windows if w.index < 2
+    ]
+    store.append_energy(some)
+    store.close()
+    found = attach(run, MeterFile(meter(tmp_path / "m.csv", lambda s: 300.0)))
+    assert (found.windows, found.invalid) == (len(windows), {})
+    powers = {w.index: w.traces[-1].values[0] for w in read_raw(read_run(run)).energy if w.traces}
+    assert powers.pop(0) == 200_000, "what was read is kept"
+    assert set(powers.values()) == {300_000}
+    assert all(len(w.traces) == 3 for w in read_raw(read_run(run)).energy if not w.failed)
 
 
 def test_the_command_prints_the_energies_and_how_many_windows_have_one(tmp_path: Path) -> None:

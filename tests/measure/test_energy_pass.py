@@ -418,7 +418,25 @@ def test_lines_that_are_late_are_waited_for_but_not_for_long(tmp_path: Path) -> 
 def test_a_broken_file_is_why_there_are_no_readings(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_text("time,watts\nnow,40\n")
-    assert "'now' is not a time" in FileMeter(MeterFile(path)).series(0).missing
+    meter = FileMeter(MeterFile(path), sleep=lambda seconds: None)
+    assert "'now' is not a time" in meter.series(0).missing
+
+
+def test_a_file_that_can_t_be_read_yet_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("time,wat")
+    whole = f"time,watts\n{clock(-5)},40\n{clock(5)},41\n"
+    meter = FileMeter(MeterFile(path), sleep=lambda seconds: path.write_text(whole) and None)
+    found = meter.series(time.perf_counter_ns())
+    assert (found.missing, found.values) == ("", [40_000, 41_000])
+
+
+def test_a_file_that_comes_after_the_run_is_not_waited_for(tmp_path: Path) -> None:
+    waits: list[float] = []
+    assert (
+        "can't be read" in FileMeter(MeterFile(tmp_path / "m.csv"), waits.append).series(0).missing
+    )
+    assert waits == []
 
 
 def test_a_wall_that_can_t_be_read_is_told_before_anything_is_measured() -> None:

@@ -16,9 +16,10 @@ from pathlib import Path
 from bench.errors import SpecError
 from bench.machine.wall import MeterFile
 from bench.measure.energy.meters import Series
-from bench.record.energy import metered_as
+from bench.record.energy import metered_as, metered_by
 from bench.record.result import Record
 from bench.record.windows import Scope, Trace, Window
+from bench.stats.metered import Metered
 from bench.store.derive import derived
 from bench.store.raw import read_raw
 from bench.store.run import read_run
@@ -37,28 +38,32 @@ class Attached:
 
 
 def attach(run: Path, file: MeterFile) -> Attached:
-    """Put a meter's readings to a run's windows, and write their records anew.
+    """Put a meter's readings to those of a run's windows that lack them, and write their records
+    anew.
 
-    Raises `SpecError` where the run has no windows or its meter at the wall was read already, and
-    where the file has no reading of any of them.
+    Raises `SpecError` where the run has no such windows or another meter at the wall was read, and
+    where the file covers none of them.
     """
-    readings = file.read()
+    readings, name = file.read(), file.path.name
     store, stored = resume_run(run)
     try:
         taken = read_raw(stored).energy
         windows = [window for window in taken if not window.failed]
-        _check(store.path, windows)
-        found = [with_readings(window, readings, file.path.name) for window in windows]
-        reasons = [metered_as(window, _WALL, "power", (file.path.name,)) for window in found]
-        if all(isinstance(why, str) for why in reasons):
-            raise SpecError(_covers_none(file, readings, windows, [str(why) for why in reasons]))
-        store.append_energy(found)
+        _check(store.path, windows, name)
+        due = [window for window in windows if not _is_covered(window, name)]
+        if not due:
+            raise SpecError(f"{store.path} already has readings of {name} in every window.")
+        filled = [with_readings(window, readings, name) for window in due]
+        reasons = [_why_none(window, name) for window in filled]
+        if all(reasons):
+            raise SpecError(_covers_none(file, readings, due, reasons))
+        store.append_energy(filled)
         # Also of a cell none of whose windows was taken: it has the idle ones of its rounds.
         records = _records_again(store, {window.cell_id for window in taken})
     finally:
         store.close()
-    invalid = Counter(why for why in reasons if isinstance(why, str))
-    return Attached(len(found), dict(invalid.most_common()), records)
+    reasons += [_why_none(window, name) for window in windows if _is_covered(window, name)]
+    return Attached(len(windows), dict(Counter(filter(None, reasons)).most_common()), records)
 
 
 def with_readings(window: Window, readings: Sequence[tuple[float, float]], meter: str) -> Window:
@@ -67,7 +72,7 @@ def with_readings(window: Window, readings: Sequence[tuple[float, float]], meter
     began_ns = round(_unix_s(window.began_at) * 1e9)
     for unix_s, watts in readings:
         series.take(round(unix_s * 1e9), round(1e3 * watts))
-    others = tuple(trace for trace in window.traces if not _is_lost(trace))
+    others = tuple(trace for trace in window.traces if trace.scope != _WALL)
     told = series.trace(began_ns, began_ns + window.span_ns)
     return window.model_copy(update={"traces": (*others, told)})
 
@@ -77,17 +82,31 @@ def _is_lost(trace: Trace) -> bool:
     return trace.scope == _WALL and (bool(trace.missing) or not trace.values)
 
 
-def _check(path: Path, windows: Sequence[Window]) -> None:
+def _why_none(window: Window, meter: str) -> str:
+    """Why a window has no energy at the wall; empty where it has."""
+    found = metered_as(window, _WALL, "power", (meter,))
+    return found if isinstance(found, str) else ""
+
+
+def _is_covered(window: Window, meter: str) -> bool:
+    """Whether there are readings for all of it: the meter could be read, and its last lines didn't
+    come too late."""
+    mine = [trace for trace in window.traces if (trace.scope, trace.meter) == (_WALL, meter)]
+    return any(isinstance(metered_by(trace, window), Metered) for trace in mine)
+
+
+def _check(path: Path, windows: Sequence[Window], meter: str) -> None:
     if not windows:
         raise SpecError(
             f"{path} has no energy windows for these readings: `bench run --energy --wall-csv "
             "FILE` records them, even if FILE is only written afterwards."
         )
     told = {t.meter for w in windows for t in w.traces if t.scope == _WALL and not _is_lost(t)}
-    if told:
+    if others := sorted(told - {meter}):
         raise SpecError(
-            f"{path} already has readings of a wall meter ({', '.join(sorted(told))}); those of a "
-            "second would be added to them."
+            f"{path} already has readings of a wall meter ({', '.join(others)}), and those of a "
+            "second can't be mixed with them. A file with more of the same meter's readings must "
+            "have the same name."
         )
 
 

@@ -159,20 +159,25 @@ class FileMeter:
     sleep: Callable[[float], None] = time.sleep
 
     def series(self, ended_ns: int) -> Series:
-        """All its readings; it is waited for those that reach ``ended_ns``, but not for long."""
-        offset_ns = time.time_ns() - time.perf_counter_ns()
+        """All its readings; it is waited for those that reach ``ended_ns``, but not for long. What
+        can't be read now may be half-written; a file that isn't there comes after the run."""
         for _ in range(int(_FILE_PATIENCE_S / COMMAND_EVERY_S)):
-            found = Series("wall", self.file.path.name, "power")
-            try:
-                lines = self.file.read()
-            except BenchError as error:
-                found.missing = str(error)
-                return found
-            for unix_s, watts in lines:
-                found.take(round(unix_s * 1e9) - offset_ns, round(1e3 * watts))
-            if found.at_ns and found.at_ns[-1] >= ended_ns:
+            found = self._now()
+            reaches = bool(found.at_ns) and found.at_ns[-1] >= ended_ns
+            if reaches or not self.file.path.exists():
                 break
             self.sleep(COMMAND_EVERY_S)
+        return found
+
+    def _now(self) -> Series:
+        """What is in the file now, or why that can't be told."""
+        found = Series("wall", self.file.path.name, "power")
+        offset_ns = time.time_ns() - time.perf_counter_ns()
+        try:
+            for unix_s, watts in self.file.read():
+                found.take(round(unix_s * 1e9) - offset_ns, round(1e3 * watts))
+        except BenchError as error:
+            found.missing = str(error)
         return found
 
 
