@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +126,25 @@ _MEMORY_WORDS = (
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a runtime's error says that memory ran out."""
+    return memory_error(error) is not None
+
+
+def memory_error(error: BaseException) -> BaseException | None:
+    """The error itself, or whichever of those that led to it, that says that memory ran out."""
+    return next(filter(_says_out_of_memory, chain(error)), None)
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """An error, and those that led to it as a traceback shows them, the latest first."""
+    seen: set[int] = set()
+    each: BaseException | None = error
+    while each is not None and id(each) not in seen:
+        seen.add(id(each))
+        yield each
+        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
+
+
+def _says_out_of_memory(error: BaseException) -> bool:
     text = str(error).lower()
     return isinstance(error, MemoryError) or any(word in text for word in _MEMORY_WORDS)
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from bench.backend import Feeds, Options, Placement
 from bench.decoding import Decoder
-from bench.errors import BenchError, OutOfMemory, Unsupported
+from bench.errors import BenchError, Unsupported
 
-from ..shared.checks import Array, describe_feeds, first_line, is_out_of_memory
+from ..shared.checks import Array, describe_feeds, first_line
 from .module import precision_of
 from .session import TorchSession
 from .steps import TorchSteps
@@ -178,13 +178,16 @@ class CompiledSession(TorchSession):
         return self._compile_error(error)
 
     def _compile_error(self, error: Exception) -> BenchError:
-        if is_out_of_memory(error):
-            return OutOfMemory(f"{self._where}: {first_line(error)}. Use a smaller batch.")
+        # A compiler's own error is told by one of torch's, whose first line says that it failed.
+        cause = getattr(error, "inner_exception", error)
+        ran_out = self._out_of_memory(cause)
+        if ran_out is not None:
+            return ran_out
         hint = ""
         if type(error).__module__.startswith("torch._dynamo"):
             hint = " Use --allow-fallback to let Python run what can't be compiled."
-        kind = type(error).__name__
-        return Unsupported(f"{self._where}: torch.compile: {kind}: {first_line(error)}.{hint}")
+        kind = type(cause).__name__
+        return Unsupported(f"{self._where}: torch.compile: {kind}: {first_line(cause)}.{hint}")
 
 
 def compiled_session(

@@ -13,7 +13,7 @@ from bench.backend import ModelFile, TorchSource
 from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupported
 from bench.guest import guest, seed, stay
 
-from ..shared.checks import first_line, is_out_of_memory
+from ..shared.checks import first_line, is_out_of_memory, memory_error
 
 #: How torch's dtypes are called among a model's variants.
 _PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
@@ -44,9 +44,10 @@ def load_module(torch: ModuleType, model: ModelFile, backend: str, place: Any, t
             _convert(torch, module, model, backend)
         return module
     except Exception as error:
-        if is_out_of_memory(error):
+        ran_out = memory_error(error)
+        if ran_out is not None:
             where = f"{model.name} on {backend}:{place}"
-            raise OutOfMemory(f"{where}: no memory to load it: {first_line(error)}.") from error
+            raise OutOfMemory(f"{where}: no memory to load it: {first_line(ran_out)}.") from error
         raise
 
 

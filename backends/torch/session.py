@@ -13,7 +13,7 @@ from bench.capabilities import QUERIES_PER_STREAM, DeviceTime
 from bench.decoding import Decoder
 from bench.errors import BenchError, OutOfMemory, SpecError, Unsupported
 
-from ..shared.checks import Array, check_feeds, describe_feeds, first_line, is_out_of_memory
+from ..shared.checks import Array, check_feeds, describe_feeds, first_line, memory_error
 from .busy import Launch, device_time
 from .device import device_api
 from .module import parameter_names, precision_of
@@ -275,9 +275,15 @@ class TorchSession:
     def _refusal(self, error: Exception, fed: str) -> BenchError:
         if isinstance(error, BenchError):
             return error
-        if is_out_of_memory(error):
-            return OutOfMemory(f"{self._where}: {first_line(error)}. Use a smaller batch.")
-        return SpecError(f"{self._where}: it rejected {fed}: {first_line(error)}.")
+        rejected = SpecError(f"{self._where}: it rejected {fed}: {first_line(error)}.")
+        return self._out_of_memory(error) or rejected
+
+    def _out_of_memory(self, error: Exception) -> Optional[OutOfMemory]:
+        """Where that is what an error comes from."""
+        ran_out = memory_error(error)
+        if ran_out is None:
+            return None
+        return OutOfMemory(f"{self._where}: {first_line(ran_out)}. Use a smaller batch.")
 
     def _to_numpy(self, result: Any) -> list[Array]:
         named = list(flatten(self._torch, "output", result))
