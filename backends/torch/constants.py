@@ -9,6 +9,7 @@ device already.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import traceback
 from types import ModuleType
@@ -114,22 +115,32 @@ def _key(torch: ModuleType, tensor: Any) -> _Key:
 
 def _mode(torch: ModuleType, place: Any, move: Any) -> Any:
     """A mode in which ``move`` makes of a CPU tensor what an operator takes on the device."""
+    return _moving_mode(torch)(place, move)
+
+
+@functools.lru_cache(maxsize=None)
+def _moving_mode(torch: ModuleType) -> Any:
+    """Made once: a class is part of reference cycles, and would keep what its methods refer to."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
     def is_here(value: Any) -> bool:
         return isinstance(value, torch.Tensor) and value.device.type == "cpu"
 
-    def is_there(value: Any) -> bool:
-        device = value.device if isinstance(value, torch.Tensor) else value
-        return isinstance(device, torch.device) and device.type == place.type
-
     class Moving(TorchDispatchMode):  # type: ignore[misc]
+        def __init__(self, place: Any, move: Any) -> None:
+            super().__init__()
+            self._place, self._move = place, move
+
+        def _is_there(self, value: Any) -> bool:
+            device = value.device if isinstance(value, torch.Tensor) else value
+            return isinstance(device, torch.device) and device.type == self._place.type
+
         def __torch_dispatch__(
             self, func: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
-            kwargs = kwargs or {}
+            kwargs, move = kwargs or {}, self._move
             values = list(_flat([*args, *kwargs.values()]))
-            if not (any(map(is_here, values)) and any(map(is_there, values))):
+            if not (any(map(is_here, values)) and any(map(self._is_there, values))):
                 return func(*args, **kwargs)
             # In inference mode operators come whole: their parts come here in turn.
             with self:
@@ -147,7 +158,7 @@ def _mode(torch: ModuleType, place: Any, move: Any) -> Any:
                 args = _changed(args, lambda v: move(v, fresh=False) if is_here(v) else v)
             return func(*args, **kwargs)
 
-    return Moving()
+    return Moving
 
 
 def _flat(values: Any) -> Iterator[Any]:

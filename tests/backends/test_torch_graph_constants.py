@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,9 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bench.backends.torch import session as torch_session  # noqa: E402
-from bench.backends.torch.graph import GraphSession  # noqa: E402
-from pretend_cuda import PLACE, Gpu, moved  # noqa: E402
+from pretend_cuda import IDS, OTHERS, Gpu, captured, pretended  # noqa: E402
 
 from bench.errors import Unsupported  # noqa: E402
 
@@ -22,26 +19,8 @@ Module = torch.nn.Module
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
-    found = Gpu()
-    monkeypatch.setattr(torch_session, "device_api", lambda torch, place: found)
-    monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
-    torch._C._ensureCUDADeviceGuardSet()  # one that does nothing, as for fake tensors
-    with found:
+    with pretended(monkeypatch) as found:
         yield found
-
-
-IDS = np.array([[3, 1, 4, 1, 5, 9, 2, 6]])
-OTHERS = np.array([[2, 7, 1, 8, 2, 8, 1, 8]])
-
-
-def captured(module: Any) -> tuple[GraphSession, Any]:
-    """A session on the pretended device, and the call that replays its graph on `IDS`."""
-    session = GraphSession(torch, moved(module.eval()), PLACE, "it on torch:cuda:0")
-    try:
-        return session, session.bind({"ids": IDS})
-    except BaseException:
-        session.close()
-        raise
 
 
 class Encoder(Module):
@@ -139,22 +118,6 @@ class Random(Module):
 def test_what_differs_in_each_pass_is_refused(gpu: Gpu) -> None:
     with pytest.raises(Unsupported, match="other tensors to the device on each"):
         captured(Random())
-
-
-class Looks(Module):
-    def forward(self, ids: Any) -> Any:
-        if ids.sum().item() > 1:  # the line that waits for the device
-            return ids * 2
-        return ids
-
-
-def test_a_refusal_names_the_line_that_can_not_be_captured(gpu: Gpu) -> None:
-    lines, first = inspect.getsourcelines(Looks)
-    line = first + next(at for at, text in enumerate(lines) if "waits" in text)
-    with pytest.raises(Unsupported) as refused:
-        captured(Looks())
-    assert f"(at {__file__}:{line})" in str(refused.value)
-    assert "Leave cuda_graph=1 out" in str(refused.value)
 
 
 @pytest.mark.parametrize("kind", ["Bert", "DistilBert", "MPNet"])

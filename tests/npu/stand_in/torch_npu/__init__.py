@@ -18,6 +18,7 @@ import types
 from typing import Any
 
 import torch
+from graph_memory import Recording
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
@@ -59,6 +60,7 @@ class State:
         self.defaults = {0: Stream("npu:0"), 1: Stream("npu:1")}
         self.stream: Stream | None = None
         self.graph: Graph | None = None
+        self.broken = False  #: its capture
         self.streams_used: set[int] = set()
         self.pinned: set[int] = set()  #: where page-locked memory begins
         self.copies_in_flight = 0  #: so many did not make the host wait
@@ -87,43 +89,33 @@ class Event:
         return (end.at - self.at) * 1e3
 
 
-class Graph:
+class Graph(Recording):
     """Operators as they were captured: not executed then, and again at each replay."""
-
-    def __init__(self) -> None:
-        self.recorded: list[tuple[Any, Any, Any, Any]] = []
 
     def replay(self) -> None:
         current_stream().pending = True
-        for func, args, kwargs, results in self.recorded:
-            fresh = tree_leaves(func(*tree_map(host, args), **tree_map(host, kwargs)))
-            for new, old in zip(fresh, results, strict=True):
-                if new.data_ptr() != old.host.data_ptr():
-                    old.host.copy_(new)
-
-    def forget_results(self) -> None:
-        """Capturing computes nothing: whoever reads before a replay reads rubbish."""
-        for _, args, kwargs, results in self.recorded:
-            given = {host(t).untyped_storage().data_ptr() for t in npu_tensors((args, kwargs))}
-            for result in results:
-                if result.host.untyped_storage().data_ptr() not in given:
-                    result.host.fill_(113)
+        super().replay()
 
 
 class graph:
-    """``with torch.cuda.graph(g):``"""
+    """``with torch.cuda.graph(g):``; a capture that an operator broke can't be ended without an
+    error, and leaves its stream the current one (torch/cuda/graphs.py)."""
 
     def __init__(self, made: Graph) -> None:
-        self.made = made
+        self.made, self.stream = made, stream(Stream())
 
     def __enter__(self) -> None:
         synchronize()
-        STATE.graph = self.made
+        self.stream.__enter__()
+        STATE.graph, STATE.broken = self.made, False
 
-    def __exit__(self, kind: Any, *_: Any) -> None:
+    def __exit__(self, *error: Any) -> None:
         STATE.graph = None
-        if kind is None:
-            self.made.forget_results()
+        if STATE.broken:
+            STATE.broken = False
+            raise RuntimeError("operation failed due to a previous error during capture")
+        self.stream.__exit__(*error)
+        self.made.forget_results()
 
 
 class stream:
@@ -160,6 +152,7 @@ def set_device(device: Any) -> None:
 
 def refuse_in_capture() -> None:
     if STATE.graph is not None:
+        STATE.broken = True
         raise RuntimeError("operation not permitted when stream is capturing")
 
 
@@ -221,7 +214,8 @@ def copy(target: Any, source: Any, non_blocking: bool = False) -> Any:
         current_stream(place.device).pending = True
         STATE.copies_in_flight += not both
     if both and STATE.graph is not None:
-        STATE.graph.recorded.append((torch.ops.aten.copy_.default, (target, source), {}, [target]))
+        copied = host(target), host(source)
+        STATE.graph.note(torch.ops.aten.copy_.default, copied, {}, copied[0])
     return target
 
 
@@ -254,7 +248,7 @@ def compute(func: Any, args: Any, kwargs: Any) -> Any:
     current_stream(device).pending = True
     STATE.streams_used.add(id(current_stream(device)))
     if STATE.graph is not None:
-        STATE.graph.recorded.append((func, args, kwargs, npu_tensors(wrapped)))
+        STATE.graph.note(func, *tree_map(host, (args, kwargs, wrapped)))
     return wrapped
 
 
@@ -268,11 +262,19 @@ def empty(
 ) -> Any:
     memory_format = memory_format or torch.contiguous_format
     made = torch.empty(size, dtype=dtype or torch.float32, memory_format=memory_format)
-    return NpuTensor(made, on(device))
+    return NpuTensor(owned(made), on(device))
 
 
 def empty_strided(size: Any, stride: Any, dtype: Any = None, device: Any = None, **_: Any) -> Any:
-    return NpuTensor(torch.empty_strided(size, stride, dtype=dtype or torch.float32), on(device))
+    made = torch.empty_strided(size, stride, dtype=dtype or torch.float32)
+    return NpuTensor(owned(made), on(device))
+
+
+def owned(made: torch.Tensor) -> torch.Tensor:
+    """Memory of the graph where one is being captured."""
+    if STATE.graph is not None:
+        STATE.graph.own(made)
+    return made
 
 
 def properties(index: int) -> Any:
