@@ -21,16 +21,14 @@ import signal
 import socket
 import sys
 import traceback
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from bench.backend import Backend
 from bench.worker import START
 from bench.worker.family import die_with_parent, end_group
+from bench.worker.started import Started
 from bench.worker.wire import Channel
 from bench.worker.work import serve
-
-#: Files of accelerators' drivers: NVIDIA's, Huawei's, AMD's, and what the kernel has for others.
-_DEVICES = ("/dev/nvidia", "/dev/davinci", "/dev/kfd", "/dev/dri/", "/dev/accel")
 
 
 def main() -> None:
@@ -38,10 +36,10 @@ def main() -> None:
         serve(Channel(socket.socket(fileno=int(sys.argv[2]))), _import_backend(sys.argv[3]))
         _leave(0)
     control = socket.socket(fileno=int(sys.argv[1]))
-    before = _Started.now()
+    before = Started.now()
     backend = _import_backend(sys.argv[2])
     _send(control, {"ready": True})
-    Server(control, backend, forks=backend.fork_safe and _Started.now() == before).run()
+    Server(control, backend, forks=backend.fork_safe and Started.now() == before).run()
 
 
 def _import_backend(reference: str) -> Backend:
@@ -57,33 +55,6 @@ def _import_backend(reference: str) -> Backend:
         except Exception:
             traceback.print_exc()
     return backend
-
-
-class _Started(NamedTuple):
-    """What this process has started that no child of a fork can use: threads would be missing in
-    it, and a driver refuses it ("Cannot re-initialize CUDA in forked subprocess", seen on an H200
-    behind an import of inductor with triton). A library of a driver that is merely mapped, as
-    torch's build for CUDA maps one, does no harm."""
-
-    threads: int  #: 0 where the system doesn't tell
-    devices: frozenset[str]  #: that were opened
-
-    @classmethod
-    def now(cls) -> _Started:
-        """As it is at this moment."""
-        threads = len(_listed("/proc/self/task"))
-        opened = []
-        for number in _listed("/proc/self/fd"):
-            with contextlib.suppress(OSError):  # the listing's own
-                opened.append(os.readlink(f"/proc/self/fd/{number}"))
-        return cls(threads, frozenset(path for path in opened if path.startswith(_DEVICES)))
-
-
-def _listed(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
 
 
 def _leave(code: int) -> NoReturn:
@@ -167,10 +138,10 @@ class Server:
         for name in modules:
             if name not in self.imported:
                 self.imported.add(name)
-                before = _Started.now()
+                before = Started.now()
                 with contextlib.suppress(Exception):
                     importlib.import_module(name)
-                self.forks = self.forks and _Started.now() == before
+                self.forks = self.forks and Started.now() == before
 
     def become_worker(self, channel_fd: int, log_fd: int) -> None:
         """In the child: never returns."""
