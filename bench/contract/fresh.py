@@ -2,11 +2,14 @@
 
     python -m bench.contract.fresh MODULE:CLASS DEVICE FOLDER    (with the backend's environment)
 
-Like the fork server: import what the backend preloads, then fork; the child uses the runtime.
+Like the fork server: import the adapter, what it preloads, and what it needs to load any model;
+then fork. The child uses the runtime.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib
 import json
 import os
@@ -14,10 +17,13 @@ import resource
 import sys
 import time
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from bench.worker.started import Started
 
 IDLE_S = 0.3
 BUSY_S = 0.5
@@ -25,20 +31,18 @@ BUSY_S = 0.5
 
 def main(reference: str, device_id: str, folder: str) -> None:
     module, _, name = reference.partition(":")
-    adapter = getattr(importlib.import_module(module), name)
+    watched = Watched()
+    watched.importing([module])
+    adapter = getattr(sys.modules[module], name)
     facts: dict[str, Any] = {
         "imported_with_the_adapter": [name for name in adapter.preload if name in sys.modules]
     }
-    before = _threads()
-    # The build of a runtime for CUDA may map the driver's library, and start nothing in it.
-    for preload in adapter.preload[:1]:
-        importlib.import_module(preload)
-    mapped = _mapped_drivers()
-    for preload in adapter.preload:
-        importlib.import_module(preload)
-    facts["drivers_mapped_by_more"] = sorted(_mapped_drivers() - mapped)
-    facts["threads_started_by_preload"] = _threads() - before
-    facts["devices_opened_by_preload"] = sorted(_opened_devices())
+    from bench.capabilities import declaration  # after the import of an adapter alone is judged
+
+    watched.importing(adapter.preload)
+    if adapter.fork_safe:  # else each worker imports these for itself, if they are there
+        watched.importing(declaration(adapter).imports_to_load, needed=False)
+    facts.update(watched.facts())
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -56,24 +60,52 @@ def main(reference: str, device_id: str, folder: str) -> None:
     print(json.dumps(facts))
 
 
-def _opened_devices() -> set[str]:
-    """Devices that a driver was started for: what is forked later can't use it. (A library of the
-    driver that is merely mapped, as torch's build for CUDA maps one, does no harm.)"""
-    opened = set()
-    for link in Path("/proc/self/fd").iterdir():
-        try:
-            opened.add(os.readlink(link))
-        except OSError:  # the listing's own
-            continue
-    return {path for path in opened if path.startswith(("/dev/nvidia", "/dev/davinci", "/dev/kfd"))}
+class Watched:
+    """Imports, and for each module what it started that no child of a fork can use."""
+
+    def __init__(self) -> None:
+        self._threads: dict[str, int] = {}
+        self._devices: dict[str, list[str]] = {}
+        self._drivers: dict[str, list[str]] = {}
+
+    def importing(self, modules: Iterable[str], needed: bool = True) -> None:
+        for name in modules:
+            before, drivers = Started.now(), _started_drivers()
+            with contextlib.nullcontext() if needed else contextlib.suppress(Exception):
+                importlib.import_module(name)
+            after = Started.now()
+            self._threads[name] = after.threads - before.threads
+            self._devices[name] = sorted(after.devices - before.devices)
+            self._drivers[name] = sorted(_started_drivers() - drivers)
+
+    def facts(self) -> dict[str, Any]:
+        """By module; those that started nothing are left out."""
+        return {
+            "threads_started_by": {name: n for name, n in self._threads.items() if n},
+            "devices_opened_by": {name: paths for name, paths in self._devices.items() if paths},
+            "drivers_started_by": {name: libs for name, libs in self._drivers.items() if libs},
+        }
 
 
-def _mapped_drivers() -> set[str]:
-    """Libraries of NVIDIA's driver, and what triton builds to talk to it, in this process."""
+def _started_drivers() -> set[str]:
+    """Libraries of NVIDIA's driver that are in use in this process, and what triton builds to use
+    one: also where there is no device that they would open."""
     maps = Path("/proc/self/maps")
     lines = maps.read_text().splitlines() if maps.exists() else []
-    names = {Path(line.split(maxsplit=5)[5]).name for line in lines if line.count("/") > 0}
-    return {name for name in names if name.startswith(("libcuda.so", "libnvidia-", "cuda_utils"))}
+    paths = {Path(line.split(maxsplit=5)[5]) for line in lines if line.count("/") > 0}
+    found = {path for path in paths if path.name.startswith(("libcuda.so", "cuda_utils"))}
+    return {path.name for path in found if _is_started(path)}
+
+
+def _is_started(library: Path) -> bool:
+    """Whether a driver has been started in this process: a runtime's build for CUDA may map one,
+    and leave it at that. What can't be asked counts as started."""
+    try:
+        current = ctypes.CDLL(str(library)).cuCtxGetCurrent
+    except (OSError, AttributeError):
+        return True
+    # CUDA_SUCCESS, where a driver that was not started says CUDA_ERROR_NOT_INITIALIZED.
+    return bool(current(ctypes.byref(ctypes.c_void_p())) == 0)
 
 
 def _use(backend: Any, device_id: str, folder: Path) -> dict[str, Any]:
@@ -95,11 +127,6 @@ def _use(backend: Any, device_id: str, folder: Path) -> dict[str, Any]:
     cpu_s = _cpu_s()
     time.sleep(IDLE_S)
     return {"right": bool(right), "busy_cores": busy, "idle_cores": (_cpu_s() - cpu_s) / IDLE_S}
-
-
-def _threads() -> int:
-    tasks = Path("/proc/self/task")
-    return len(list(tasks.iterdir())) if tasks.exists() else 1
 
 
 def _cpu_s() -> float:

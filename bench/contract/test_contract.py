@@ -41,13 +41,13 @@ def test_importing_the_adapter_imports_no_runtime(fresh_facts: dict[str, Any]) -
     assert fresh_facts["imported_with_the_adapter"] == []
 
 
-def test_preloading_starts_no_thread(fresh_facts: dict[str, Any]) -> None:
-    assert fresh_facts["threads_started_by_preload"] == 0
+def test_imports_before_a_fork_start_no_thread(fresh_facts: dict[str, Any]) -> None:
+    assert fresh_facts["threads_started_by"] == {}
 
 
-def test_preloading_starts_no_driver(fresh_facts: dict[str, Any]) -> None:
-    assert fresh_facts["devices_opened_by_preload"] == []
-    assert fresh_facts["drivers_mapped_by_more"] == []
+def test_imports_before_a_fork_start_no_driver(fresh_facts: dict[str, Any]) -> None:
+    assert fresh_facts["devices_opened_by"] == {}
+    assert fresh_facts["drivers_started_by"] == {}
 
 
 def test_a_forked_child_can_use_the_runtime(subject: Subject, fresh_facts: dict[str, Any]) -> None:

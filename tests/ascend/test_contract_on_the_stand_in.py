@@ -58,7 +58,7 @@ def test_importing_the_adapter_imports_no_runtime_and_starts_no_thread(
     fresh_facts: dict[str, Any],
 ) -> None:
     assert fresh_facts["imported_with_the_adapter"] == []
-    assert fresh_facts["threads_started_by_preload"] == 0
+    assert fresh_facts["threads_started_by"] == {}
 
 
 def test_a_fresh_process_computes_the_model(fresh_facts: dict[str, Any]) -> None:

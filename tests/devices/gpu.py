@@ -82,18 +82,20 @@ def doctor(machine: Machine, seconds: float) -> list[list[str]]:
 
 def right(machine: Machine, seconds: float) -> list[list[str]]:
     """Every target keeps what a backend promises, two models are the same as on the CPU, and
-    what is tested of CUDA graphs elsewhere with a stand-in holds here too."""
+    what is tested of CUDA graphs and fork servers without a GPU holds here too."""
     suite = ROOT / "bench" / "contract" / "test_contract.py"
-    options = ["-q", "-rfE", "-p", "no:cacheprovider"]
-    graphs = map(str, sorted((ROOT / "tests" / "backends").glob("test_torch_graph_*.py")))
+    pytest = [machine.python, "-m", "pytest", "-q", "-rfE", "-p", "no:cacheprovider"]
+    tests = ROOT / "tests"
+    ours = sorted((tests / "backends").glob("test_torch_graph_*.py"))
+    ours.append(tests / "worker" / "test_imports_of_models.py")
     place = "cuda:0" if machine.kind == "cuda" else ""
     folder = machine.results / "certificates"
     common = ("-r", "onnxruntime:cpu", *_each("-t", machine.targets), "-q")
     fashion = (*_each("--variant", ("fp32", "fp16")), "-o", str(folder / "fashion-student"))
     verse = ("--examples", "24", "--prompts", "8", "-o", str(folder / "verse-student"))
     return [
-        [machine.python, "-m", "pytest", str(suite), *options, "-k", f":{machine.kind}"],
-        ["env", f"BENCH_TEST_CUDA={place}", machine.python, "-m", "pytest", *graphs, *options],
+        [*pytest, str(suite), "-k", f":{machine.kind}"],
+        ["env", f"BENCH_TEST_CUDA={place}", *pytest, *map(str, ours)],
         machine.bench("certify", "fashion-student", *common, *fashion),
         machine.bench("certify", "verse-student", *common, *verse),
     ]

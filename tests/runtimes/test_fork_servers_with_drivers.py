@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from bench.backend import Device, ModelFile, Options
 from bench.runtimes.client import Worker
+from bench.runtimes.loaded import worker_to_load
 from bench.runtimes.processes import Launcher, launcher
 from bench.runtimes.runtime import Runtime
 from bench.runtimes.targets import find_runtime
@@ -91,9 +93,12 @@ def test_workers_are_fresh_interpreters_where_a_fork_would_not_do(
 def test_the_server_of_torch_compile_starts_no_driver_where_triton_is_installed(
     folder: Path, processes: Launcher
 ) -> None:
+    """With all that it imports for a worker that is to load a model."""
     found = find_runtime("torch-compile")
+    assert found.imports_to_load
     environment = {**found.environment, "PYTHONPATH": str(folder)}
-    worker = processes.worker(Runtime("torch-compile", found.reference, environment), 1)
+    runtime = replace(found, environment=environment)
+    worker = worker_to_load(processes, runtime, 1, ModelFile("net"))
     server = server_of(worker)
     assert not mapped(server.pid)
     assert server.num_threads() == 1

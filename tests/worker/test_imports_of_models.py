@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -15,8 +18,9 @@ import pytest
 from bench.backend import ModelFile, TorchSource
 from bench.cards.pretrained import imports_of
 from bench.runtimes.loaded import worker_to_load
-from bench.runtimes.processes import Launcher, launcher
+from bench.runtimes.processes import Launcher, launcher, thread_environment
 from bench.runtimes.runtime import Runtime
+from bench.runtimes.targets import find_runtime
 from bench.worker.__main__ import Server
 
 
@@ -132,6 +136,62 @@ def test_a_checkpoint_names_its_class_of_transformers(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "../os"}')
     assert imports_of(str(tmp_path)) == ("transformers.modeling_utils",)
     assert imports_of(str(tmp_path / "missing")) == ("transformers.modeling_utils",)
+
+
+#: As the fork server of torch does it for a checkpoint; what cannot be forked is told by module.
+WATCHING = """
+import json, sys
+from bench.backends.torch.eager import TorchEager
+from bench.cards.pretrained import imports_of
+from bench.contract.fresh import Watched
+watched = Watched()
+watched.importing([*TorchEager.preload, *imports_of(sys.argv[1])])
+print(json.dumps(watched.facts()))
+"""
+
+
+def started_by_a_checkpoint(folder: Path, path: Path | None = None) -> dict[str, dict[str, Any]]:
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+    found = find_runtime("torch")
+    variables = {**os.environ, **thread_environment(1), **found.environment}
+    if path is not None:
+        variables["PYTHONPATH"] = str(path)
+    command = [sys.executable, "-c", WATCHING, str(folder)]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    facts: dict[str, dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return facts
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
+def test_importing_the_class_of_a_checkpoint_starts_nothing_that_cannot_be_forked(
+    tmp_path: Path,
+) -> None:
+    for needed in ("torch", "transformers"):
+        pytest.importorskip(needed)
+    assert not any(started_by_a_checkpoint(tmp_path).values())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
+def test_it_would_be_noticed(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    package = tmp_path / "transformers"
+    (package / "models" / "bert").mkdir(parents=True)
+    for folder in (package, package / "models", package / "models" / "bert"):
+        (folder / "__init__.py").touch()
+    (package / "modeling_utils.py").write_text(
+        "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+    )
+    (tmp_path / "libcuda.so.1").write_bytes(b"x" * 5000)
+    (package / "models" / "bert" / "modeling_bert.py").write_text(
+        "import mmap\n"
+        f"with open({str(tmp_path / 'libcuda.so.1')!r}, 'rb') as file:\n"
+        "    MAPPED = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)\n"
+    )
+    found = started_by_a_checkpoint(tmp_path, tmp_path)
+    assert found["threads_started_by"] == {"transformers.modeling_utils": 1}
+    told = {"transformers.models.bert.modeling_bert": ["libcuda.so.1"]}
+    assert found["drivers_started_by"] == told
 
 
 def test_two_sources_are_the_same_whatever_they_import() -> None:
