@@ -72,6 +72,17 @@ MISSING = {
         "libcublasLt.so.13: cannot open shared object file: No such file or directory\n\x1b[m\n",
         "",
     ),
+    "TensorrtExecutionProvider": (
+        "\x1b[1;31m2026-11-28 23:54:31.59 [E:onnxruntime:Default, provider_bridge_ort.cc:2430 "
+        "operator()] /onnxruntime_src/onnxruntime/core/session/provider_bridge_ort.cc:2043 "
+        "onnxruntime::Provider& onnxruntime::ProviderLibrary::Get() [ONNXRuntimeError] : 1 : FAIL :"
+        " Failed to load library /x/libonnxruntime_providers_tensorrt.so with error: "
+        "libnvinfer.so.10: cannot open shared object file: No such file or directory\n\x1b[m\n",
+        "/onnxruntime_src/onnxruntime/python/onnxruntime_pybind_state.cc:729 void onnxruntime::"
+        "python::RegisterTensorRTPluginsAsCustomOps(PySessionOptions&, const onnxruntime::"
+        "ProviderOptions&) Please install TensorRT libraries as mentioned in the GPU requirements "
+        "page, make sure they're in the PATH or LD_LIBRARY_PATH, and that your GPU is supported.\n",
+    ),
     "CANNExecutionProvider": (
         "\x1b[1;31m2026-11-24 18:01:05.67 [E:onnxruntime:Default, provider_bridge_ort.cc:2387 "
         "TryGetProviderInfo_CANN] /root/Ascend-CI/onnxruntime/onnxruntime/core/session/"

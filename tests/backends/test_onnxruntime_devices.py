@@ -22,7 +22,7 @@ from bench.errors import BenchError, NotInBuild, OutOfMemory, SpecError, Unavail
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from standin_ort import StandIn  # noqa: E402
+from standin_ort import MISSING, StandIn  # noqa: E402
 
 from bench.contract.subject import Subject  # noqa: E402
 from bench.contract.suite import CHECKS  # noqa: E402
@@ -78,6 +78,7 @@ def test_a_device_is_listed_when_it_computes(ort: StandIn) -> None:
     [
         ("CANNExecutionProvider", "cann", "libascendcl.so: cannot open shared object file"),
         ("CUDAExecutionProvider", "cuda", "libcublasLt.so.13: cannot open shared object file"),
+        ("TensorrtExecutionProvider", "tensorrt", "libnvinfer.so.10: cannot open shared object"),
     ],
 )
 def test_a_provider_whose_library_is_missing_is_absent_for_that_reason(
@@ -377,7 +378,7 @@ def test_on_the_host_there_are_no_copies_to_time(ort: StandIn, subject: Subject)
 
 
 def test_every_refusal_is_a_bench_error(ort: StandIn, subject: Subject) -> None:
-    ort.missing = ("CUDAExecutionProvider", "CANNExecutionProvider")
-    for device in ("cuda:0", "cann:0", "tensorrt:9", "dml:0", "openvino-gpu", "migraphx:0"):
+    ort.missing = tuple(MISSING)
+    for device in ("cuda:0", "cann:0", "tensorrt:0", "dml:0", "openvino-gpu", "migraphx:0"):
         with pytest.raises(BenchError):
             compiled(subject, device)
