@@ -49,3 +49,24 @@ def distilbert() -> torch.nn.Module:
 def example_inputs() -> tuple[Any, ...]:
     """One sample of token ids."""
     return (torch.randint(0, VOCABULARY, (1, SEQUENCE)),)
+
+
+class HuggingFace(torch.nn.Module):
+    """BERT as transformers has it, small. Its mask is made in the forward pass, while a graph is
+    captured in another way than otherwise."""
+
+    def __init__(self) -> None:
+        from transformers import BertConfig, BertModel
+
+        super().__init__()
+        torch.manual_seed(1)
+        sizes = {"hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024}
+        self.bert = BertModel(BertConfig(num_hidden_layers=4, **sizes), add_pooling_layer=False)
+
+    def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+        return self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+
+
+def hugging_face() -> torch.nn.Module:
+    """Four layers of width 256: 11 M parameters."""
+    return HuggingFace().eval()

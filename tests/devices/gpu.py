@@ -1,243 +1,277 @@
-"""Everything that a machine with an NVIDIA GPU is asked, in ten minutes.
+"""Checks a machine with an NVIDIA GPU within ten minutes.
 
-    python tests/devices/gpu.py [--no-install] [--seconds 600] [--results DIR] [STAGE ...]
+    python tests/devices/gpu.py [--no-install] [--seconds 570] [--results DIR] [STAGE ...]
 
-Sets up an environment of its own (``--no-install``: uses the Python that runs this), asks for the
-targets, holds every CUDA target to the contract suite, certifies two models beside the CPU, and
-measures the default trio, a larger pair and their energy on every CUDA target. Each stage has a
-share of the time and a log; one that fails or is cut off costs that one. What was measured lies
-below DIR as ordinary runs and certificates.
+set-up   an environment of its own in .venv-gpu, with the PyTorch of the Python that runs this if
+         that has CUDA; what can't be installed (no network, no time) is looked for in that Python.
+         pip obeys its variables, so PIP_NO_INDEX and PIP_FIND_LINKS make it use wheels at hand.
+doctor   which targets there are, and why TensorRT is absent if it is
+pair     two encoders of the sizes of BERT-base and DistilBERT on every CUDA target
+trio     the models of the default suite on every CUDA target and on the CPU
+energy   the energy of an original and its student
+right    every CUDA target keeps the contract of backends, the repository's tests of CUDA graphs
+         pass, two models are the same as on the CPU, and an encoder of transformers is captured
+sweep    `--batch auto` and `--roofline` on one cell
+
+Each stage gets a share of the time that is left, and the stages after one that fails or is cut off
+are carried out all the same. The script ends before its time is up. DIR has the runs, the
+certificates, the logs, and `summary.txt`, which is written after each stage.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
-import subprocess
+import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-PACKAGES = (
-    ["--editable", f"{ROOT}[torch,language,hf,cuda]"],
-    ["onnxruntime-gpu", "pytest>=8", "hypothesis", "jsonschema"],
-)
-TRIO = ("fashion-teacher", "fashion-student", "fashion-student-ce")
-PAIR = (str(HERE / "bert-base-shape.toml"), str(HERE / "distilbert-shape.toml"))
-#: Options under which a GPU runs what it runs by default otherwise.
-OPTIONS = ("", "?cuda_graph=1")
-#: With less for a stage, it measures less.
-_LONG_S = 120.0
+import cells
+from in_time import ENDING_S, Command, Ended, read, run
+from set_up import ROOT, set_up
+from stages import STAGES, Machine, Stage, Task
+
+#: What set-up installs, so a device of the kind has to answer to each.
+RUNTIMES = ("onnxruntime", "torch", "torch-compile")
+#: pip may take minutes, and the rest has to fit behind it.
+SET_UP_SHARE, DOCTOR_SHARE = 0.3, 0.2
+#: What a command needs to be worth starting, and what the last summary takes.
+_LEAST_S, _SUMMARY_S = 5.0, 3.0
 
 
 @dataclass
-class Machine:
-    """Where it runs, and what is known so far."""
-
-    python: str
-    results: Path
-    deadline: float
-    kind: str = "cuda"
-    targets: list[str] = field(default_factory=list)
-
-    @property
-    def left_s(self) -> float:
-        return max(0.0, self.deadline - time.monotonic())
-
-    def bench(self, *arguments: str) -> list[str]:
-        return [self.python, "-m", "bench", *arguments]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One thing to do: the most of the time left that it may take, and the commands."""
+class Part:
+    """What came of one stage."""
 
     name: str
-    share: float
-    commands: Callable[[Machine, float], list[list[str]]]
-    together: bool = False  #: nothing is timed, so the commands may run side by side
+    began: float
+    seconds: float | None = None  #: None: it is not at its end
+    notes: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def heading(self) -> str:
+        if self.seconds is None:
+            return f"{self.name}: not finished, {time.monotonic() - self.began:.0f} s"
+        return f"{self.name}: {'FAILED' if self.faults else 'passed'}, {self.seconds:.0f} s"
 
 
-def doctor(machine: Machine, seconds: float) -> list[list[str]]:
-    """Which targets are there, in words; the others are read from JSON."""
-    done = subprocess.run(
-        machine.bench("doctor", "--json"), capture_output=True, text=True, check=False
+class Check:
+    """One check of a machine, from set-up to its summary."""
+
+    def __init__(self, machine: Machine, seconds: float) -> None:
+        self.machine = machine
+        self.began = time.monotonic()
+        self.until = self.began + seconds - _SUMMARY_S
+        self.parts: list[Part] = []
+        self.records: list[cells.Json] = []
+        self.ended_by = ""
+        self.logs = machine.results / "logs"
+        self.logs.mkdir(parents=True)
+
+    @property
+    def failed(self) -> list[str]:
+        """The names of stages that failed."""
+        return [part.name for part in self.parts if part.faults]
+
+    def carry_out(self, names: Sequence[str], *, install: bool) -> None:
+        """Do all stages, or those that are named; without a target there is nothing to do."""
+        if install:
+            self._part("set-up", SET_UP_SHARE, self._set_up)
+        if self.machine.python:
+            self._part("doctor", DOCTOR_SHARE, self._doctor)
+        chosen = [stage for stage in STAGES if not names or stage.name in names]
+        for stage in chosen if self.machine.targets else []:
+            share = 1.0 if stage is chosen[-1] else stage.share
+            self._part(stage.name, share, self._stage(stage))
+
+    def _part(self, name: str, share: float, do: Callable[[Part, float], None]) -> None:
+        """Do one stage within its share of the time; whatever is wrong with it, others follow."""
+        began = time.monotonic()
+        part = Part(name, began)
+        self.parts.append(part)
+        until = began + share * max(0.0, self.until - began)
+        try:
+            if until - began < ENDING_S + _LEAST_S:
+                part.faults.append("there was no time left for it")
+            else:
+                do(part, until)
+        except Exception as error:
+            part.faults.append(f"the check itself is wrong: {type(error).__name__}: {error}")
+            with contextlib.suppress(OSError):
+                (self.logs / f"{name}-error.txt").write_text(traceback.format_exc(), "utf-8")
+        part.seconds = time.monotonic() - began
+        self.write_summary()
+        say(f"\n=== {part.heading}")
+        for log in sorted(self.logs.glob(f"{name}-*.txt")):
+            say(read(log))
+
+    def _set_up(self, part: Part, until: float) -> None:
+        found = set_up(ROOT / ".venv-gpu", self.logs, until)
+        part.notes += found.notes
+        self.machine.python = found.python
+        os.environ.update(found.variables)
+        if not found.python:
+            part.faults.append(
+                f"bench is not installed. Install it for {sys.executable}, and run this again "
+                "with --no-install."
+            )
+
+    def _doctor(self, part: Part, until: float) -> None:
+        told = self.logs / "doctor.json"
+        command = Command(self.machine.bench("doctor", "--json"), self.logs / "doctor-0.txt", told)
+        [ended] = run([command], until)
+        try:
+            backends = json.loads(read(told))["backends"]
+        except (ValueError, KeyError):
+            part.faults += _complaints(Task(command.words), ended, None) or ["it printed no JSON"]
+            return
+        kind = self.machine.kind
+        self.machine.targets = targets_in(backends, kind)
+        part.notes.append("targets: " + (", ".join(self.machine.targets) or "none"))
+        part.faults += missing(backends, RUNTIMES, kind)
+        if not self.machine.targets:
+            part.faults.append(f"there is no {kind} target, so nothing else was done")
+        known, words = tensorrt(backends)
+        (part.notes if known else part.faults).append(words)
+
+    def _stage(self, stage: Stage) -> Callable[[Part, float], None]:
+        def do(part: Part, until: float) -> None:
+            tasks = stage.tasks(self.machine, until - time.monotonic() - ENDING_S)
+            logs = [self.logs / f"{stage.name}-{number}.txt" for number in range(len(tasks))]
+            before = [cells.runs_in(task.runs) if task.runs else set() for task in tasks]
+            commands = [Command(task.words, log) for task, log in zip(tasks, logs, strict=True)]
+            all_ended = run(commands, until)
+            for task, old, ended in zip(tasks, before, all_ended, strict=True):
+                new = cells.runs_in(task.runs) - old if task.runs else set()
+                found = cells.read_run(max(new)) if new else None
+                if found is not None:
+                    part.notes += found.notes()
+                    self.records += found.records
+                part.faults += _complaints(task, ended, found)
+
+        return do
+
+    def write_summary(self) -> None:
+        """What is known by now; an earlier one is replaced whole."""
+        new = self.machine.results / "summary.txt.new"
+        with contextlib.suppress(OSError):
+            new.write_text(self.summary(), encoding="utf-8")
+            new.replace(self.machine.results / "summary.txt")
+
+    def summary(self) -> str:
+        """How each stage ended, and which cells told the device's own time."""
+        seconds = time.monotonic() - self.began
+        lines = [f"{seconds:.0f} s in all; everything is in {self.machine.results}"]
+        if self.ended_by:
+            lines.append(f"ended by {self.ended_by} before it was done")
+        for part in self.parts:
+            lines.append(part.heading)
+            lines += [f"  {words}" for words in (*part.faults, *part.notes)]
+        times = cells.device_times(self.records, self.machine.kind)
+        lines += ["the device's own time", *(f"  {line}" for line in times)] if times else []
+        return "\n".join(lines) + "\n"
+
+
+def _complaints(task: Task, ended: Ended, found: cells.Run | None) -> list[str]:
+    """What is wrong with how a command ended, and with the run that it left."""
+    name, last = ended.log.stem, f": {ended.last_words}" if ended.last_words else ""
+    faults = found.faults() if found is not None else []
+    if ended.cut:
+        return [f"{name} was cut off after {ended.seconds:.0f} s{last}", *faults]
+    # `bench run` exits with 1 if a cell has no figures that count, and its record says why.
+    explained = ended.status == 1 and found is not None and bool(faults or found.refused)
+    if ended.status not in task.answers and not explained:
+        faults.append(f"{name} ended with exit status {ended.status}{last}")
+    if task.runs is not None and found is None and not faults:
+        faults.append(f"{name} left no run")
+    return faults + (task.wanted(found) if found is not None else [])
+
+
+def targets_in(backends: Sequence[cells.Json], kind: str) -> list[str]:
+    """The targets of a kind that `bench doctor` found; a runtime in two environments is one."""
+    return list(
+        dict.fromkeys(
+            f"{backend['name']}:{device['id']}"
+            for backend in backends
+            for device in backend["devices"]
+            if device["id"].partition(":")[0] == kind and not device["simulated"]
+        )
     )
-    told: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {"backends": []}
-    found = [
-        f"{backend['name']}:{device['id']}"
-        for backend in told["backends"]
-        for device in backend["devices"]
-        if device["id"].partition(":")[0] == machine.kind and not device["simulated"]
-    ]
-    machine.targets = list(dict.fromkeys(found))  # a runtime in two environments is named once
-    return [machine.bench("doctor")]
 
 
-def right(machine: Machine, seconds: float) -> list[list[str]]:
-    """Every target keeps what a backend promises, two models are the same as on the CPU, and
-    what is tested of CUDA graphs and fork servers without a GPU holds here too."""
-    suite = ROOT / "bench" / "contract" / "test_contract.py"
-    pytest = [machine.python, "-m", "pytest", "-q", "-rfE", "-p", "no:cacheprovider"]
-    tests = ROOT / "tests"
-    ours = sorted((tests / "backends").glob("test_torch_graph_*.py"))
-    ours.append(tests / "worker" / "test_imports_of_models.py")
-    place = "cuda:0" if machine.kind == "cuda" else ""
-    folder = machine.results / "certificates"
-    common = ("-r", "onnxruntime:cpu", *_each("-t", machine.targets), "-q")
-    fashion = (*_each("--variant", ("fp32", "fp16")), "-o", str(folder / "fashion-student"))
-    verse = ("--examples", "24", "--prompts", "8", "-o", str(folder / "verse-student"))
-    return [
-        [*pytest, str(suite), "-k", f":{machine.kind}"],
-        ["env", f"BENCH_TEST_CUDA={place}", *pytest, *map(str, ours)],
-        machine.bench("certify", "fashion-student", *common, *fashion),
-        machine.bench("certify", "verse-student", *common, *verse),
-    ]
+def missing(backends: Sequence[cells.Json], runtimes: Sequence[str], kind: str) -> list[str]:
+    """Why there is no device of a kind, for each runtime that has to have one."""
+    found = {target.partition(":")[0] for target in targets_in(backends, kind)}
+    return [_absence(backends, name, kind) for name in runtimes if name not in found]
 
 
-def trio(machine: Machine, seconds: float) -> list[list[str]]:
-    """The default models, on CPU and GPU in one table."""
-    targets = [*_with_graphs(machine.targets), "onnxruntime:cpu", "torch:cpu"]
-    return [_run(machine, TRIO, targets, seconds)]
+def tensorrt(backends: Sequence[cells.Json]) -> tuple[bool, str]:
+    """Whether it is known that TensorRT is there, or why it is not; and that in words."""
+    present = targets_in(backends, "tensorrt")
+    if present:
+        return True, f"TensorRT is there: {', '.join(present)}"
+    words = _absence(backends, "onnxruntime", "tensorrt")
+    return " is not available" in words, words
 
 
-def pair(machine: Machine, seconds: float) -> list[list[str]]:
-    """Models that a GPU is bought for; exported to ONNX only where there is time for it."""
-    of_torch = [target for target in machine.targets if target.startswith("torch")]
-    targets = machine.targets if seconds > _LONG_S else of_torch
-    return [_run(machine, PAIR, _with_graphs(targets), seconds)]
+def _absence(backends: Sequence[cells.Json], name: str, kind: str) -> str:
+    """The reason that `bench doctor` gives."""
+    for backend in backends:
+        if backend["name"] == name:
+            reason = backend["absent"].get(kind) or backend["unavailable"]
+            return reason or f"{name}:{kind} is absent, and bench doctor doesn't say why"
+    return f"bench doctor doesn't list {name}"
 
 
-def energy(machine: Machine, seconds: float) -> list[list[str]]:
-    """Joules of an original and its student, in windows that fit into the time."""
-    targets = [target for target in machine.targets if not target.startswith("torch-compile")]
-    words = ["--energy", "--energy-window", "3" if seconds > _LONG_S else "2"]
-    words += ["--min-invocations", "3", "--max-invocations", "3", "--scenario", "offline"]
-    return [_measure(machine, TRIO[:2], targets, 1.0, *words)]
-
-
-def _run(
-    machine: Machine, models: Sequence[str], targets: Sequence[str], seconds: float
-) -> list[str]:
-    """A run whose cells share half of ``seconds``; the other half goes to starting."""
-    scenarios = ("single-stream", "offline") if seconds > _LONG_S else ("single-stream",)
-    cells = len(models) * len(targets) * len(scenarios)
-    each_s = min(5.0, max(0.5, seconds / 2 / cells))
-    return _measure(machine, models, targets, each_s, *_each("--scenario", scenarios))
-
-
-def _measure(
-    machine: Machine, models: Sequence[str], targets: Sequence[str], each_s: float, *words: str
-) -> list[str]:
-    """`bench run`, for so many seconds a cell."""
-    told = ["--quick", "--max-time", f"{each_s:.1f}", "--batch", "32", "--no-accuracy"]
-    told += ["--results", str(machine.results / "runs")]
-    return machine.bench("run", *told, *_each("-m", models), *_each("-t", targets), *words)
-
-
-def _each(flag: str, values: Sequence[str]) -> list[str]:
-    return [word for value in values for word in (flag, value)]
-
-
-def _with_graphs(targets: Sequence[str]) -> list[str]:
-    """Each as it is, and replaying CUDA graphs where it can."""
-    return [t + o for t in targets for o in (OPTIONS if _captures(t) else ("",))]
-
-
-def _captures(target: str) -> bool:
-    """Whether it has the option to replay a CUDA graph; torch-compile has modes."""
-    return target.startswith(("onnxruntime:", "torch:"))
-
-
-STAGES = (
-    Stage("doctor", 0.2, doctor),
-    Stage("right", 0.35, right, together=True),
-    Stage("trio", 0.4, trio),
-    Stage("pair", 0.45, pair),
-    Stage("energy", 1.0, energy),
-)
+def say(text: str) -> None:
+    """Print; a reader that went away ends nothing."""
+    with contextlib.suppress(OSError):
+        print(text, flush=True)
 
 
 def main() -> int:
     arguments = _arguments()
-    started = time.monotonic()
-    results = arguments.results.resolve()
-    (results / "logs").mkdir(parents=True, exist_ok=True)
-    machine = Machine(sys.executable, results, started + arguments.seconds, arguments.kind)
-    if not arguments.no_install:
-        machine.python = _install(ROOT / ".venv-gpu")
-    failed = []
-    for stage in STAGES:
-        if arguments.stages and stage.name not in (*arguments.stages, "doctor"):
-            continue
-        if not _done(stage, machine):
-            failed.append(stage.name)
-    print(f"{time.monotonic() - started:.0f} s in all; everything is in {results}")
-    print("failed: " + ", ".join(failed) if failed else "every stage passed")
-    return 1 if failed else 0
-
-
-def _done(stage: Stage, machine: Machine) -> bool:
-    """Run one stage; whether each of its commands ended well within its share of the time."""
-    begun = time.monotonic()
-    until = begun + stage.share * machine.left_s
-    statuses: list[int] = []
-    logs: list[Path] = []
-    running: list[subprocess.Popen[bytes]] = []
-    for number, command in enumerate(stage.commands(machine, until - begun)):
-        logs.append(machine.results / "logs" / f"{stage.name}-{number}.txt")
-        running.append(_begun(command, logs[-1]))
-        if not stage.together:
-            statuses.append(_status(running.pop(), until))
-    statuses += [_status(process, until) for process in running]
-    print(f"\n=== {stage.name}: {time.monotonic() - begun:.0f} s, exit {statuses}")
-    for log in logs:
-        print(log.read_text(), flush=True)
-    # A certificate that is inconclusive (3), or a cell that a target refuses, is an answer.
-    return all(status in (0, 3) for status in statuses)
-
-
-def _begun(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
-    with log.open("w") as out:
-        print("$ " + " ".join(command), file=out, flush=True)
-        # Not from the checkout: the folder bench/ there would hide the installed package.
-        return subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, cwd=HERE, env=_variables()
-        )
-
-
-def _status(process: subprocess.Popen[bytes], until: float) -> int:
-    """The exit status of a command; interrupted when its time is up, which loses no record."""
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    machine = Machine(sys.executable, arguments.results.resolve(), arguments.kind)
     try:
-        return process.wait(max(1.0, until - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        process.terminate()
-    try:
-        return process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()
+        check = Check(machine, arguments.seconds)
+    except FileExistsError:
+        sys.exit(f"{machine.results} has what an earlier check left. Give another --results.")
+    except OSError as error:
+        sys.exit(f"{machine.results} can't be written: {error.strerror}. Give another --results.")
+    _heed_signals(check)
+    with contextlib.suppress(KeyboardInterrupt):
+        check.carry_out(arguments.stages, install=not arguments.no_install)
+    check.write_summary()
+    say("\n" + check.summary())
+    say("failed: " + ", ".join(check.failed) if check.failed else "no stage failed")
+    return 1 if check.failed or check.ended_by else 0
 
 
-def _variables() -> dict[str, str]:
-    return {**os.environ, "COLUMNS": "100"}
+def _heed_signals(check: Check) -> None:
+    """Whoever ends the check may kill it soon afterwards, so the summary is written at once.
 
+    Commands inherit that these signals are not ignored, as they would be in a shell's background.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-def _install(folder: Path) -> str:
-    """A Python with bench, PyTorch and ONNX Runtime for CUDA."""
-    python = folder / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    for packages in PACKAGES:
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, *packages], check=True)
-    return str(python)
+    def end(number: int, frame: object) -> NoReturn:
+        for one in numbers:
+            signal.signal(one, signal.SIG_IGN)
+        check.ended_by = signal.Signals(number).name
+        check.write_summary()
+        raise KeyboardInterrupt
+
+    for number in numbers:
+        signal.signal(number, end)
 
 
 def _arguments() -> argparse.Namespace:
@@ -247,9 +281,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("stages", nargs="*", metavar="STAGE", help="only these, after doctor")
     parser.add_argument("--no-install", action="store_true", help="use this Python as it is")
     parser.add_argument("--kind", default="cuda", help="of devices; default cuda")
-    parser.add_argument("--seconds", type=float, default=600.0, help="for everything; default 600")
-    parser.add_argument("--results", type=Path, default=Path("gpu"), help="folder; default gpu/")
-    return parser.parse_args()
+    parser.add_argument("--seconds", type=float, default=570.0, help="for everything; default 570")
+    now = Path("gpu", time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
+    parser.add_argument("--results", type=Path, default=now, help="new folder; default gpu/TIME")
+    arguments = parser.parse_args()
+    names = [stage.name for stage in STAGES]
+    for name in arguments.stages:
+        if name not in names:
+            parser.error(f"there is no stage {name!r}; stages are {', '.join(names)}")
+    return arguments
 
 
 if __name__ == "__main__":
