@@ -12,13 +12,15 @@ up blindly:
 - AMD's multi-die packages show one counter once a die (codecarbon#1274): of ``package-0-die-0``
   and ``package-0-die-1`` with the same value one is read.
 
-Since CVE-2020-8694 (energies tell secrets of other programs) the counters are for root alone.
+Since CVE-2020-8694 (energies tell secrets of other programs) the counters are for root alone. A
+scope of which one counter can't be read is not measured: the energy of one socket is not that of
+the CPUs.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +52,8 @@ class Found:
     """The counters that may be read and are added up by scope, and why others are not."""
 
     zones: tuple[Zone, ...] = ()
-    trouble: str = ""  #: why there are none, with the remedy
+    trouble: str = ""  #: why this machine has none, with the remedy
+    closed: str = ""  #: why scopes are not measured although it has counters, with the remedy
     left_out: tuple[str, ...] = ()
 
 
@@ -64,9 +67,13 @@ def find_zones(root: Path = ROOT) -> Found:
             "otherwise try `sudo modprobe intel_rapl_msr`. A wall meter (--wall-command, "
             "--wall-csv) works without them"
         )
-    closed = [zone for zone in zones if not _readable(zone)]
-    kept, left_out = _single([zone for zone in zones if zone not in closed])
-    return Found(tuple(kept), _denied(closed, root) if closed else "", tuple(left_out))
+    errors = {zone: error for zone in zones if (error := _error(zone)) is not None}
+    kept, left_out = _single([zone for zone in zones if zone not in errors])
+    # What another interface shows of the same counter isn't missed.
+    missed = {z: e for z, e in errors.items() if z.name not in {other.name for other in kept}}
+    scopes = {zone.scope for zone in missed}
+    whole = [zone for zone in kept if zone.scope not in scopes]
+    return Found(tuple(whole), closed=_closed(missed, root), left_out=tuple(left_out))
 
 
 def _zone(folder: Path) -> Zone | None:
@@ -78,10 +85,17 @@ def _zone(folder: Path) -> Zone | None:
             return None
         if scope == "dram":
             name = f"{(_parent(folder) / 'name').read_text().strip()} dram"
-        wraps_at = int((folder / "max_energy_range_uj").read_text())
+    except OSError:
+        return None
+    return Zone(name, scope, folder / "energy_uj", _wraps_at(folder))
+
+
+def _wraps_at(folder: Path) -> int | None:
+    """Where a zone's counter ends; None where it doesn't tell, so that no step back is a wrap."""
+    try:
+        return int((folder / "max_energy_range_uj").read_text()) or None
     except (OSError, ValueError):
         return None
-    return Zone(name, scope, folder / "energy_uj", wraps_at or None)
 
 
 def _parent(folder: Path) -> Path:
@@ -89,12 +103,13 @@ def _parent(folder: Path) -> Path:
     return folder.with_name(folder.name.rpartition(":")[0])
 
 
-def _readable(zone: Zone) -> bool:
+def _error(zone: Zone) -> OSError | ValueError | None:
+    """Why a counter can't be read; None where it can."""
     try:
         zone.read_uj()
-    except (OSError, ValueError):
-        return False
-    return True
+    except (OSError, ValueError) as error:
+        return error
+    return None
 
 
 def _single(zones: Sequence[Zone]) -> tuple[list[Zone], list[str]]:
@@ -122,10 +137,21 @@ def _same(zone: Zone, other: Zone) -> bool:
     return abs(zone.read_uj() - other.read_uj()) < _MIRRORED_UJ
 
 
-def _denied(zones: Sequence[Zone], root: Path) -> str:
-    names = ", ".join(zone.name for zone in zones)
-    return (
-        f"the counters of {names} are readable only by root, because they can leak secrets of "
-        "other programs (CVE-2020-8694); if nobody else uses the machine: "
-        f"sudo chmod a+r {root}/intel-rapl*/energy_uj"
-    )
+def _closed(errors: Mapping[Zone, OSError | ValueError], root: Path) -> str:
+    """Why the scopes of these counters are not measured, with the remedy; empty for none."""
+    if not errors:
+        return ""
+    scopes = " and ".join(dict.fromkeys(zone.scope for zone in errors))
+    denied = [zone.name for zone, error in errors.items() if isinstance(error, PermissionError)]
+    told = [
+        f"{zone.name} can't be read: {error}"
+        for zone, error in errors.items()
+        if not isinstance(error, PermissionError)
+    ]
+    if denied:
+        told.append(
+            f"the counters of {', '.join(denied)} are readable only by root, because they can leak "
+            "secrets of other programs (CVE-2020-8694); if nobody else uses the machine: "
+            f"sudo chmod a+r {root}/intel-rapl*/energy_uj"
+        )
+    return f"energy of {scopes}: {'; '.join(told)}"

@@ -77,21 +77,95 @@ def test_dies_that_mirror_one_counter_are_read_once_and_others_are_added(tmp_pat
     ]
 
 
+def close(monkeypatch: pytest.MonkeyPatch, *folders: str, error: OSError | None = None) -> OSError:
+    """Let the counters of these folders raise; root, as which tests may run, is denied nothing by a
+    file's mode."""
+    raised = error or PermissionError(13, "Permission denied")
+    plain = powercap.Zone.read_uj
+
+    def read_uj(self: powercap.Zone) -> int:
+        if self.file.parent.name in folders:
+            raise raised
+        return plain(self)
+
+    monkeypatch.setattr(powercap.Zone, "read_uj", read_uj)
+    return raised
+
+
 def test_counters_for_root_alone_are_told_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     zone(tmp_path, "intel-rapl:0", "package-0", 10**9)
-
-    def denied(self: powercap.Zone) -> int:
-        raise PermissionError(13, "Permission denied", str(self.file))
-
-    # root, as which tests may run, is denied nothing by a file's mode
-    monkeypatch.setattr(powercap.Zone, "read_uj", denied)
+    close(monkeypatch, "intel-rapl:0")
     found = find_zones(tmp_path)
-    assert found.zones == ()
-    assert "package-0 are readable only by root" in found.trouble
-    assert "CVE-2020-8694" in found.trouble
-    assert f"sudo chmod a+r {tmp_path}/intel-rapl*/energy_uj" in found.trouble
+    assert (found.zones, found.trouble) == ((), "")
+    assert found.closed.startswith("energy of package: the counters of package-0 are readable only")
+    assert "CVE-2020-8694" in found.closed
+    assert f"sudo chmod a+r {tmp_path}/intel-rapl*/energy_uj" in found.closed
+
+
+def two_sockets(root: Path) -> None:
+    for socket in range(2):
+        zone(root, f"intel-rapl:{socket}", f"package-{socket}", (socket + 1) * 10**9)
+        zone(root, f"intel-rapl:{socket}:0", "dram", 10**6)
+
+
+def test_a_scope_of_which_one_socket_is_closed_is_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_sockets(tmp_path)
+    close(monkeypatch, "intel-rapl:1")
+    assert names(tmp_path) == [("dram", "package-0 dram"), ("dram", "package-1 dram")]
+    assert find_zones(tmp_path).closed.startswith(
+        "energy of package: the counters of package-1 are"
+    )
+
+
+def test_an_error_that_is_no_matter_of_permission_is_told_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_sockets(tmp_path)
+    close(monkeypatch, "intel-rapl:0:0", error=OSError(5, "Input/output error"))
+    found = find_zones(tmp_path)
+    assert names(tmp_path) == [("package", "package-0"), ("package", "package-1")]
+    assert found.closed == (
+        "energy of dram: package-0 dram can't be read: [Errno 5] Input/output error"
+    )
+    (tmp_path / "intel-rapl:1" / "energy_uj").write_text("none\n")
+    both = find_zones(tmp_path)
+    assert both.zones == ()
+    assert both.closed.startswith("energy of dram and package: ")
+    assert "package-1 can't be read: invalid literal" in both.closed
+    assert "root" not in both.closed
+
+
+def test_what_only_another_interface_closes_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zone(tmp_path, "intel-rapl:0", "package-0", 10**9)
+    zone(tmp_path, "intel-rapl-mmio:0", "package-0", 5 * 10**9)
+    close(monkeypatch, "intel-rapl-mmio:0")
+    found = find_zones(tmp_path)
+    assert [z.file.parent.name for z in found.zones] == ["intel-rapl:0"]
+    assert found.closed == ""
+    close(monkeypatch, "intel-rapl:0", "intel-rapl-mmio:0")
+    assert find_zones(tmp_path).zones == ()
+
+
+def test_a_die_that_is_closed_may_be_another_counter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zone(tmp_path, "intel-rapl:0", "package-0-die-0", 68_000_000_000)
+    zone(tmp_path, "intel-rapl:1", "package-0-die-1", 68_000_000_900)
+    close(monkeypatch, "intel-rapl:1")
+    assert find_zones(tmp_path).zones == ()
+
+
+def test_a_socket_that_does_not_tell_where_it_wraps_is_still_read(tmp_path: Path) -> None:
+    two_sockets(tmp_path)
+    (tmp_path / "intel-rapl:1" / "max_energy_range_uj").unlink()
+    packages = [z for z in find_zones(tmp_path).zones if z.scope == "package"]
+    assert [z.wraps_at_uj for z in packages] == [RANGE_UJ, None]
 
 
 @pytest.mark.parametrize("there", [False, True])

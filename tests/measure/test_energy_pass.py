@@ -341,6 +341,17 @@ def test_without_any_meter_nothing_is_measured_and_the_remedy_is_told(
     assert stage.notes == ["energy of the CPUs: no counters here."]
 
 
+@pytest.mark.parametrize("wall", [None, "echo 40"])
+def test_counters_that_are_closed_are_told_beside_other_meters_too(
+    monkeypatch: pytest.MonkeyPatch, wall: str | None
+) -> None:
+    stage = Stage(monkeypatch, wall_command=wall, min_invocations=1)
+    closed = Found(closed="energy of package: package-1 can't be read: it is broken")
+    monkeypatch.setattr(found, "find_zones", lambda: closed)
+    assert stage.run(planned("one"))
+    assert stage.notes == ["energy of package: package-1 can't be read: it is broken."]
+
+
 def test_simulated_devices_and_rates_under_bounds_have_no_energy() -> None:
     one = planned("one")
     assert has_energy(one)

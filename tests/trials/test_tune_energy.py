@@ -162,6 +162,10 @@ def test_a_machine_without_a_meter_is_refused_with_the_remedy(
     assert str(refused.value).count(". ") == 0, "one sentence"
     with pytest.raises(SpecError, match="the device doesn't report it; --wall-command"):
         check_meters(*prepared("x:cuda:0"), 900)
+    closed = Found(closed="energy of package: package-1 is closed")
+    monkeypatch.setattr(finding, "find_zones", lambda: closed)
+    with pytest.raises(SpecError, match="tune by: energy of package: package-1 is closed; --wall"):
+        check_meters(*prepared("x:cpu"), 900)
     check_meters(*prepared("x:cpu", wall_command="echo 40"), 900)
     check_meters(*prepared("x:cuda:0", "gpu-board"), 900)
     zone = Zone("package-0", "package", tmp_path / "energy_uj", None)

@@ -55,6 +55,8 @@ class Meters:
         covered = all(planned.cell.id in self.of_cell for planned in cells)
         if rapl.trouble and not covered and not self.wall:
             note(f"energy of the CPUs: {rapl.trouble}.")
+        if rapl.closed:
+            note(f"{rapl.closed}.")
 
     def _of(self, planned: PlannedCell, held: ExitStack) -> None:
         """The meter of a cell's device, if that has one."""
