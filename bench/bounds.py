@@ -54,11 +54,12 @@ def preset(name: str) -> TokenBounds:
     raise SpecError(f"{name!r} is not a known pair of bounds; known: {known}.")
 
 
+def values(cell: Cell) -> tuple[int | None, int | None, int | None]:
+    """The bounds that a cell is asked under, of a query, of TTFT and of TPOT, in ns."""
+    return cell.latency_bound_ns, cell.ttft_bound_ns, cell.tpot_bound_ns
+
+
 def in_words(cell: Cell) -> str:
-    """The bounds that a cell is asked under; empty where there are none."""
-    bounds = (
-        ("", cell.latency_bound_ns),
-        ("TTFT ", cell.ttft_bound_ns),
-        ("TPOT ", cell.tpot_bound_ns),
-    )
-    return ", ".join(f"{name}p99 ≤ {duration(ns)}" for name, ns in bounds if ns is not None)
+    """The same in words; empty where there are none."""
+    named = zip(("", "TTFT ", "TPOT "), values(cell), strict=True)
+    return ", ".join(f"{name}p99 ≤ {duration(ns)}" for name, ns in named if ns is not None)

@@ -55,37 +55,61 @@ def _without(batch: int, shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[:place] + shape[place + 1 :]
 
 
-#: All that a cell is besides its model's name, variant, target, scenario and batch: how each kind
-#: of setting is told. Empty where it is the usual one.
-_WORDS: Mapping[str, Callable[[Cell], str]] = {
-    "lane": lambda cell: cell.lane_words,
-    "tool": lambda cell: cell.through,
-    "settings": loadgen_words,
-    "threads": lambda cell: counted(cell.threads, "thread"),
-    "fallback": lambda cell: "fallback allowed" if cell.allow_fallback else "",
-    "bound": bounds.in_words,
-    "shape": lambda cell: shape_words(sample_shapes(cell)),
-    "model": lambda cell: f"model {cell.model.sha256[:_SHA_DIGITS]}",
-    "input": lambda cell: f"input {cell.input_sha256[:_SHA_DIGITS]}",
-    "id": lambda cell: cell.id,
+class _Kind(NamedTuple):
+    """What a kind of setting is in a cell, and how it is told: with no words where it is the usual
+    one."""
+
+    value: Callable[[Cell], object]
+    words: Callable[[Cell], str]
+
+
+#: All that a cell is besides its model's name, variant, target, scenario and batch.
+_KINDS: Mapping[str, _Kind] = {
+    "lane": _Kind(lambda cell: cell.lane, lambda cell: cell.lane_words),
+    "tool": _Kind(lambda cell: cell.driver, lambda cell: cell.through),
+    "settings": _Kind(lambda cell: cell.loadgen, loadgen_words),
+    "threads": _Kind(lambda cell: cell.threads, lambda cell: counted(cell.threads, "thread")),
+    "fallback": _Kind(
+        lambda cell: cell.allow_fallback,
+        lambda cell: "fallback allowed" if cell.allow_fallback else "",
+    ),
+    "bound": _Kind(bounds.values, bounds.in_words),
+    # By its sizes, for another model may call its inputs otherwise.
+    "shape": _Kind(sample_sizes, lambda cell: shape_words(sample_shapes(cell))),
+    "model": _Kind(
+        lambda cell: cell.model.sha256, lambda cell: f"model {cell.model.sha256[:_SHA_DIGITS]}"
+    ),
+    "input": _Kind(
+        lambda cell: cell.input_sha256, lambda cell: f"input {cell.input_sha256[:_SHA_DIGITS]}"
+    ),
+    "id": _Kind(lambda cell: cell.id, lambda cell: cell.id),
 }
 #: Those that say little to people: told only where the others leave cells alike.
 _DIGITS = ("model", "input", "id")
-READABLE = tuple(kind for kind in _WORDS if kind not in _DIGITS)
+READABLE = tuple(kind for kind in _KINDS if kind not in _DIGITS)
+#: All that an id is made of.
+DEFINING = (*READABLE, "model", "input")
 #: Those that are told beside every figure, for they are unusual.
 UNUSUAL = ("lane", "tool", "fallback")
+#: How a model is run on a target, whatever the load.
+HOW = ("lane", "tool", "threads", "fallback")
+
+
+def values_of(cell: Cell, kinds: Iterable[str]) -> tuple[object, ...]:
+    """Those settings of a cell as a key: equal to another cell's where both are set alike."""
+    return tuple(_KINDS[kind].value(cell) for kind in kinds)
 
 
 def settings_of(cell: Cell, kinds: Iterable[str]) -> tuple[Setting, ...]:
     """Those settings of a cell that there are words for."""
-    found = (Setting(kind, _WORDS[kind](cell)) for kind in kinds)
+    found = (Setting(kind, _KINDS[kind].words(cell)) for kind in kinds)
     return tuple(setting for setting in found if setting.words)
 
 
 def settings_in_words(*settings: Iterable[Setting]) -> str:
     """Settings from several sources, each kind once."""
     words = dict(setting for some in settings for setting in some)
-    return ", ".join(words[kind] for kind in _WORDS if kind in words)
+    return ", ".join(words[kind] for kind in _KINDS if kind in words)
 
 
 def _label(cell: Cell) -> object:
@@ -101,7 +125,7 @@ class Alike:
         self,
         cells: Iterable[Cell],
         name: Callable[[Cell], object] = _label,
-        kinds: Iterable[str] = tuple(_WORDS),
+        kinds: Iterable[str] = tuple(_KINDS),
     ) -> None:
         self._name = name
         self._readable = [kind for kind in kinds if kind not in _DIGITS]
@@ -116,11 +140,11 @@ class Alike:
         alike = self._cells.get(self._name(cell), [cell])
         if len(alike) < 2:
             return ()
-        kinds = [kind for kind in self._readable if len({_WORDS[kind](c) for c in alike}) > 1]
+        kinds = [kind for kind in self._readable if len({_KINDS[kind].words(c) for c in alike}) > 1]
         left = [other for other in alike if settings_of(other, kinds) == settings_of(cell, kinds)]
         for kind in self._digits:
-            words = _WORDS[kind](cell)
-            same = [other for other in left if _WORDS[kind](other) == words]
+            words = _KINDS[kind].words(cell)
+            same = [other for other in left if _KINDS[kind].words(other) == words]
             if len(same) < len(left):
                 kinds.append(kind)
             left = same

@@ -1,10 +1,10 @@
 """Which cells are compared with which, and what differs between them besides the figures.
 
 Two cells are *matched* by what a reader means by the same cell: model name, variant, target,
-scenario and batch; of several such cells, those find each other that differ in least. Whatever
-else could make one of them faster is a `Difference`: of a kind that is refused unless it is allowed
-by name, or one that is told only, because its effect is usually what a comparison is made for
-(another version of the runtime).
+scenario and batch; of several such cells, those find each other that differ in least, and none that
+differ in what tells cells of one side apart. Whatever else could make one of them faster is a
+`Difference`: of a kind that is refused unless it is allowed by name, or one that is told only,
+because its effect is usually what a comparison is made for (another version of the runtime).
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import TypeAlias
 from bench.cell import Cell
 from bench.discover import nearest
 from bench.errors import SpecError
-from bench.judge.alike import READABLE, sample_sizes, settings_of
+from bench.judge.alike import DEFINING, READABLE, settings_in_words, settings_of, values_of
+from bench.numbers import NAME_LIMIT, printable
 from bench.record.result import Record
 from bench.store.run import StoredRun
 
@@ -116,7 +117,8 @@ def match_runs(a: StoredRun, b: StoredRun, selectors: Sequence[str] = ()) -> Mat
         theirs = [s for s in theirs if s.id in chosen]
     matches = _match(ours, theirs, _what_is_meant)
     if not matches:
-        raise SpecError(_nothing_in_common(a.path, b.path))
+        alike = _set_otherwise(ours, theirs, _what_is_meant)
+        raise SpecError(f"{a.path} and {b.path} have no cell in common{alike or _OF_A_CELL}")
     only_a, only_b = _left_over(matches, ours, theirs)
     return Matched(tuple(matches), only_a, only_b)
 
@@ -148,10 +150,13 @@ def match_machines(
     ours = found.pop(baseline)
     matches = [match for mine in found.values() for match in _match(ours, mine, _what_is_meant)]
     if not matches:
+        alike = (
+            _set_otherwise(ours, mine, _what_is_meant, (baseline, name))
+            for name, mine in found.items()
+        )
         raise SpecError(
-            f"{baseline} has no cell in common with {' or '.join(found)} (the same model, variant, "
-            "target, scenario and batch), so there is nothing to compare. `bench matrix` shows "
-            "what each machine has."
+            f"{baseline} has no cell in common with {' or '.join(found)}"
+            f"{next(filter(None, alike), _OF_A_CELL)} `bench matrix` shows what each machine has."
         )
     theirs = [side for mine in found.values() for side in mine]
     only_a, only_b = _left_over(matches, ours, theirs)
@@ -183,15 +188,16 @@ def match_cells(run: StoredRun, selectors: Sequence[str]) -> Matched:
     for (text, ours), (other, theirs) in combinations(chosen, 2):
         if {s.id for s in ours} & {s.id for s in theirs}:
             raise SpecError(f"{text!r} and {other!r} mean the same cell. Name two different ones.")
-        found = _match(ours, theirs, _work)
-        if not found and _in_one_variant(ours) and _in_one_variant(theirs):
-            found = _match(ours, theirs, _load)
+        in_one_variant = _in_one_variant(ours) and _in_one_variant(theirs)
+        keys = (_work, _load) if in_one_variant else (_work,)
+        found = next(filter(None, (_match(ours, theirs, key) for key in keys)), [])
         if not found and len(ours) == len(theirs) == 1:
             found = [Match(ours[0], theirs[0])]
         if not found:
+            alike = (_set_otherwise(ours, theirs, key) for key in keys)
             raise SpecError(
-                f"{text!r} and {other!r} have no variant, scenario and batch in common in "
-                f"{run.path}."
+                f"{text!r} and {other!r} have no cells to compare in {run.path}"
+                f"{next(filter(None, alike), _OF_A_LOAD)}"
             )
         matches.extend(found)
     first, *others = (meant for _, meant in chosen)
@@ -266,11 +272,49 @@ def _what_is_meant(side: Side) -> tuple[object, ...]:
     return side.cell.model.name, side.cell.target, *_work(side)
 
 
-def _nothing_in_common(a: object, b: object) -> str:
-    return (
-        f"{a} and {b} have no cell in common (the same model, variant, target, scenario and "
-        "batch), so there is nothing to compare."
-    )
+#: Why two sides have nothing in common.
+_OF_A_CELL = (
+    " (the same model, variant, target, scenario and batch), so there is nothing to compare."
+)
+_OF_A_LOAD = ": they have no variant, scenario and batch in common."
+_MOST_WAYS = 4
+
+
+def _set_otherwise(
+    ours: Sequence[Side],
+    theirs: Sequence[Side],
+    key: _Key,
+    names: tuple[str, str] = ("the first", "the second"),
+) -> str:
+    """The same where both have cells of one key, and none of either is one of the other: how each
+    has them. Else empty."""
+    for mine, others in _by_key(ours, theirs, key):
+        if mine and others:
+            kinds, (a, b) = _telling(mine, others), names
+            subject = printable(mine[0].cell.label, limit=NAME_LIMIT)
+            return (
+                f": {a} has {subject} with {_ways(mine, kinds)}, {b} with {_ways(others, kinds)}. "
+                "To compare two such cells, give `bench compare` the id of each with --cell."
+            )
+    return ""
+
+
+def _telling(mine: Sequence[Side], others: Sequence[Side]) -> list[str]:
+    """The settings that tell cells of a side apart: those in words, where there are some."""
+    kinds = [
+        kind
+        for kind in DEFINING
+        if any(len({values_of(s.cell, [kind]) for s in some}) > 1 for some in (mine, others))
+    ]
+    return [kind for kind in kinds if kind in READABLE] or kinds
+
+
+def _ways(sides: Sequence[Side], kinds: Sequence[str]) -> str:
+    """``1 thread or 4 threads``."""
+    ways = [settings_in_words(settings_of(side.cell, kinds)) for side in sides]
+    told = list(dict.fromkeys(way or "the usual settings" for way in ways))
+    more = [f"{len(told) - _MOST_WAYS} other ways"] if len(told) > _MOST_WAYS else []
+    return " or ".join((*told[:_MOST_WAYS], *more))
 
 
 def _left_over(
@@ -287,36 +331,55 @@ def _left_over(
 def _match(ours: Sequence[Side], theirs: Sequence[Side], key: _Key) -> list[Match]:
     """Sides with the same key, in our order; of several, those that differ in least find each other
     first."""
-    waiting: dict[tuple[object, ...], tuple[list[Side], list[Side]]] = {}
-    for place, sides in enumerate((ours, theirs)):
-        for side in sides:
-            waiting.setdefault(key(side), ([], []))[place].append(side)
     found = {
-        id(match.a): match for mine, others in waiting.values() for match in _nearest(mine, others)
+        id(match.a): match
+        for mine, others in _by_key(ours, theirs, key)
+        for match in _nearest(mine, others)
     }
     return [found[id(side)] for side in ours if id(side) in found]
 
 
+def _by_key(
+    ours: Sequence[Side], theirs: Sequence[Side], key: _Key
+) -> list[tuple[list[Side], list[Side]]]:
+    """Ours and theirs of each key."""
+    found: dict[tuple[object, ...], tuple[list[Side], list[Side]]] = {}
+    for place, sides in enumerate((ours, theirs)):
+        for side in sides:
+            found.setdefault(key(side), ([], []))[place].append(side)
+    return list(found.values())
+
+
 def _nearest(ours: Sequence[Side], theirs: Sequence[Side]) -> list[Match]:
+    """Sides of one key that are the same cell, set otherwise at most: those that differ in least
+    first.
+
+    Two of them are not, where they differ in all that tells one of them from another cell of its
+    own side: of lengths 128 and 512 against 512 and 1024, nothing makes 1024 the 128 that changed.
+    """
     if len(ours) == len(theirs) == 1:
         return [Match(ours[0], theirs[0])]
-    details = {id(side): _details(side.cell) for side in (*ours, *theirs)}
+    settings = {id(side): values_of(side.cell, DEFINING) for side in (*ours, *theirs)}
 
-    def distance(pair: tuple[Side, Side]) -> tuple[bool, int]:
-        both = (details[id(side)] for side in pair)
-        return pair[0].id != pair[1].id, sum(a != b for a, b in zip(*both, strict=True))
+    def unlike(one: Side, other: Side) -> frozenset[int]:
+        """In which settings they differ."""
+        both = zip(settings[id(one)], settings[id(other)], strict=True)
+        return frozenset(place for place, (a, b) in enumerate(both) if a != b)
 
+    apart = {
+        id(side): {unlike(side, other) for other in mine} - {frozenset()}
+        for mine in (ours, theirs)
+        for side in mine
+    }
+    candidates: list[tuple[bool, int, Side, Side]] = []
+    for a, b in product(ours, theirs):
+        found = unlike(a, b)
+        if not any(known <= found for known in apart[id(a)] | apart[id(b)]):
+            candidates.append((a.id != b.id, len(found), a, b))
     matches: list[Match] = []
     used: set[int] = set()
-    for a, b in sorted(product(ours, theirs), key=distance):
+    for _, _, a, b in sorted(candidates, key=lambda candidate: candidate[:2]):
         if not used & {id(a), id(b)}:
             used |= {id(a), id(b)}
             matches.append(Match(a, b))
     return matches
-
-
-def _details(cell: Cell) -> list[object]:
-    """What cells of one key may differ in; inputs by how large they are, for another model may call
-    them otherwise."""
-    kinds = (*(kind for kind in READABLE if kind != "shape"), "model", "input")
-    return [sample_sizes(cell), *(settings_of(cell, [kind]) for kind in kinds)]

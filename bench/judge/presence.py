@@ -11,6 +11,7 @@ import shlex
 
 from bench.cell import Cell
 from bench.errors import Unavailable
+from bench.judge.alike import READABLE, values_of
 from bench.judge.finding import Finding, Limits, Outcome
 from bench.judge.matching import Match, Matched, Side, sides
 from bench.numbers import NAME_LIMIT, counted, printable
@@ -104,10 +105,12 @@ def _renamed(side: Side, matched: Matched) -> str:
     """The name under which the run has what only the baseline has, where all but that is alike."""
 
     def but_for_its_name(cell: Cell) -> tuple[object, ...]:
-        return cell.model.sha256, cell.variant, cell.target, cell.scenario, cell.batch
+        load = cell.variant, cell.target, cell.scenario, cell.batch
+        return *load, *values_of(cell, (*READABLE, "model"))
 
-    sought = but_for_its_name(side.cell)
-    alike = (other.cell for other in matched.only_b if but_for_its_name(other.cell) == sought)
+    name, sought = side.cell.model.name, but_for_its_name(side.cell)
+    others = (other.cell for other in matched.only_b if other.cell.model.name != name)
+    alike = (cell for cell in others if but_for_its_name(cell) == sought)
     return next((printable(cell.model.name, NAME_LIMIT) for cell in alike), "")
 
 

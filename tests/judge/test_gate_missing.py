@@ -90,6 +90,25 @@ def test_a_cell_that_changed_otherwise_was_not_renamed(changed: dict[str, Any], 
     assert "renamed" not in found.advice
 
 
+def test_a_length_that_is_gone_is_missing_and_a_new_one_is_new() -> None:
+    """Neither is the other that changed, nor the same model by another name."""
+    cells = {n: a_cell(target="x:cpu", shapes={"ids": (1, n)}) for n in (128, 512, 1024)}
+    before, now = ([steady(cells[n]) for n in some] for some in ((128, 512), (512, 1024)))
+    judgement = gate(before, now)
+    missing, new = only(judgement, Outcome.MISSING), only(judgement, Outcome.NEW)
+    assert (missing.cell, missing.words) == (cells[128], "missing from this run.")
+    assert new.cell == cells[1024]
+    assert [finding.cell for finding in judgement.of(Outcome.PASS)] == [cells[512]]
+    assert missing.label.endswith(", ids 128: ran")
+
+
+def test_a_renamed_model_with_other_settings_was_not_renamed() -> None:
+    lost, other = a_cell(STUDENT, "x:cpu"), STUDENT.model_copy(update={"name": "student-2"})
+    instead = steady(a_cell(other, "x:cpu", threads=4))
+    found = only(gate([steady(X), steady(lost)], [steady(X), instead]), Outcome.MISSING)
+    assert found.words == "missing from this run."
+
+
 def test_what_the_baseline_has_no_figures_of_can_not_be_lost() -> None:
     judgement = gate([steady(X), a_failure(Y)], [steady(X)])
     assert judgement.decision is Decision.PASS

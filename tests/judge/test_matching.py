@@ -15,7 +15,13 @@ from bench.cell import LoadGen
 from bench.errors import SpecError
 from bench.judge.compare import compare
 from bench.judge.differences import REFUSED, TOLD, check_allowed_kinds, differences, refuse
-from bench.judge.matching import Matched, match_cells, match_runs, match_targets
+from bench.judge.matching import (
+    Matched,
+    match_cells,
+    match_machines,
+    match_runs,
+    match_targets,
+)
 from bench.present.compare import only_notes, report_text
 from bench.record.result import Record
 
@@ -147,6 +153,129 @@ def test_cells_find_each_other_that_differ_in_least(changed: Any) -> None:
     assert [m.b.cell for m in found.matches] == [theirs[n].cell for n in (1, 0, 3, 2)]
 
 
+CHANGED_CELLS: dict[str, dict[str, Any]] = {
+    "model": {"model": TEACHER.model_copy(update={"sha256": "f" * 64})},
+    "shape": {"shapes": {"image": (1, 3, 28, 28)}},
+    "input": {"input_sha256": "f" * 64},
+    "threads": {"threads": 8},
+    "lane": {"lane": "api"},
+    "tool": {"loadgen": LoadGen()},
+    "fallback": {"allow_fallback": True},
+}
+#: A setting that each run has at several values, and that no value of is like another.
+SWEPT: dict[str, tuple[dict[str, Any], ...]] = {
+    "lengths": tuple(
+        {"shapes": {"ids": (1, n)}, "input_sha256": f"{n:064}"} for n in (128, 512, 1024)
+    ),
+    "threads": tuple({"threads": n} for n in (1, 4, 16)),
+    "lanes": tuple({"lane": lane} for lane in ("prepared", "api", "native")),
+    "bounds": tuple({"latency_bound_ns": n} for n in (None, 1_000_000, 2_000_000)),
+    "drivers": ({}, {"loadgen": LoadGen(min_duration=1)}, {"loadgen": LoadGen(min_duration=2)}),
+    "inputs": tuple({"input_sha256": digit * 64} for digit in "123"),
+}
+
+
+@pytest.mark.parametrize(
+    "changed", [{}, {"model": TEACHER.model_copy(update={"sha256": "f" * 64})}]
+)
+@pytest.mark.parametrize("setting", SWEPT)
+def test_values_of_a_setting_that_one_run_alone_has_are_missing_and_new(
+    setting: str, changed: dict[str, Any]
+) -> None:
+    """128 and 512 against 512 and 1024: the lengths in common are compared, and the others are no
+    cell that changed."""
+    small, middle, large = SWEPT[setting]
+    ours = [a_record(a_cell(**way)) for way in (small, middle)]
+    theirs = [a_record(a_cell(**{**way, **changed})) for way in (large, middle)]
+    found = match_runs(in_memory(ours), in_memory(theirs, "b"))
+    assert [(m.a.record, m.b.record) for m in found.matches] == [(ours[1], theirs[1])]
+    assert [side.record for side in found.only_a] == [ours[0]]
+    assert [side.record for side in found.only_b] == [theirs[0]]
+    assert set(kinds(found)) == set(changed)
+
+
+@pytest.mark.parametrize("setting", SWEPT)
+def test_a_setting_that_one_run_has_at_several_values_is_not_taken_for_changed(
+    setting: str,
+) -> None:
+    """Which of two the third would be compared with is anybody's guess."""
+    small, middle, large = ([a_record(a_cell(**way))] for way in SWEPT[setting])
+    for ours, theirs in ((small, [*middle, *large]), ([*middle, *large], small)):
+        with pytest.raises(SpecError, match="no cell in common"):
+            match_runs(in_memory(ours), in_memory(theirs, "b"))
+
+
+@pytest.mark.parametrize("setting", SWEPT)
+def test_where_each_run_has_one_cell_what_changed_in_it_is_told(setting: str) -> None:
+    small, _, large = SWEPT[setting]
+    found = matched(a_record(a_cell(**small)), a_record(a_cell(**large)))
+    assert len(found.matches) == 1
+    assert kinds(found)
+
+
+def test_what_changed_in_all_cells_is_told_beside_what_tells_them_apart() -> None:
+    """Both lengths run on more threads now, and one length is new."""
+    lengths = SWEPT["lengths"]
+    ours = [a_record(a_cell(**way)) for way in lengths[:2]]
+    theirs = [a_record(a_cell(**way, threads=4)) for way in lengths]
+    found = match_runs(in_memory(ours), in_memory(theirs, "b"))
+    assert [(m.a.record, m.b.record) for m in found.matches] == list(
+        zip(ours, theirs[:2], strict=True)
+    )
+    assert [side.record for side in found.only_b] == theirs[2:]
+    assert set(kinds(found)) == {"threads"}
+
+
+def test_two_targets_that_share_one_length_are_compared_at_it() -> None:
+    small, middle, large = SWEPT["lengths"]
+    ways = {"x:cpu": (small, middle), "y:cpu": (middle, large)}
+    cells = [a_cell(target=target, **way) for target, some in ways.items() for way in some]
+    run = in_memory([a_record(cell) for cell in cells])
+    names = [f"fashion-teacher@{target}" for target in ways]
+    for found in (match_targets(run), match_cells(run, names)):
+        assert [(m.a.cell, m.b.cell) for m in found.matches] == [(cells[1], cells[2])]
+
+
+def test_what_runs_have_at_other_values_alone_is_told_with_them() -> None:
+    ours, theirs = ([a_record(a_cell(threads=n)) for n in some] for some in ((1, 4), (2, 8)))
+    with pytest.raises(SpecError, match="no cell in common") as told:
+        match_runs(in_memory(ours), in_memory(theirs, "b"))
+    assert str(told.value) == (
+        "runs/a and runs/b have no cell in common: the first has fashion-teacher onnxruntime:cpu "
+        "single-stream batch 1 with 1 thread or 4 threads, the second with 2 threads or 8 threads. "
+        "To compare two such cells, give `bench compare` the id of each with --cell."
+    )
+    found = match_runs(
+        in_memory(ours), in_memory(theirs, "b"), [ours[0].cell_id, theirs[1].cell_id]
+    )
+    assert [(m.a.record, m.b.record) for m in found.matches] == [(ours[0], theirs[1])]
+    assert kinds(found) == ["threads"]
+
+
+def test_cells_of_one_run_at_other_values_alone_are_told_with_them() -> None:
+    threads = {"x:cpu": range(1, 7), "y:cpu": (8,)}
+    cells = [a_cell(target=t, threads=n) for t, some in threads.items() for n in some]
+    run = in_memory([a_record(cell) for cell in cells])
+    with pytest.raises(SpecError) as told:
+        match_cells(run, ["fashion-teacher@x:cpu", "fashion-teacher@y:cpu"])
+    assert str(told.value) == (
+        "'fashion-teacher@x:cpu' and 'fashion-teacher@y:cpu' have no cells to compare in runs/a: "
+        "the first has fashion-teacher x:cpu single-stream batch 1 with 1 thread or 2 threads or "
+        "3 threads or 4 threads or 2 other ways, the second with 8 threads. To compare two such "
+        "cells, give `bench compare` the id of each with --cell."
+    )
+
+
+def test_machines_that_have_cells_at_other_values_alone_are_told_by_name() -> None:
+    ours, theirs = (
+        [a_record(a_cell(**SWEPT["lanes"][n])) for n in some] for some in ((0, 1), (2,))
+    )
+    machines = {"pi": [in_memory(ours)], "server": [in_memory(theirs, "b")]}
+    words = "pi has .* with the usual settings or user API, server with native loop"
+    with pytest.raises(SpecError, match=f"pi has no cell in common with server: {words}"):
+        match_machines(machines, "pi")
+
+
 def test_cells_without_a_counterpart_are_told_once_however_many_are_named() -> None:
     loads = {"x": (1, 8), "y": (1, 16), "z": (1, 32)}
     run = in_memory(
@@ -218,16 +347,6 @@ def test_no_cell_is_lost_or_matched_twice(ours: Any, theirs: Any) -> None:
 
 
 # -- differences ----------------------------------------------------------------------------------
-
-CHANGED_CELLS: dict[str, dict[str, Any]] = {
-    "model": {"model": TEACHER.model_copy(update={"sha256": "f" * 64})},
-    "shape": {"shapes": {"image": (1, 3, 28, 28)}},
-    "input": {"input_sha256": "f" * 64},
-    "threads": {"threads": 8},
-    "lane": {"lane": "api"},
-    "tool": {"loadgen": LoadGen()},
-    "fallback": {"allow_fallback": True},
-}
 
 
 @pytest.mark.parametrize("kind", CHANGED_CELLS)
