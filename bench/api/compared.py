@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bench.api.html import notebook_html
 from bench.api.tables import flat_frame
 from bench.api.wording import all_in_python, says_python
+from bench.judge.alike import Alike
 from bench.judge.between import between_machines
 from bench.judge.compare import Comparison as Compared
 from bench.judge.compare import Report, compare
@@ -83,7 +84,9 @@ class Comparison:
         return report_text(self._report, _WIDTH).plain.rstrip("\n")
 
     def _repr_html_(self) -> str:
-        rows = [_row(one, self._report.matched) for one in self._report.comparisons]
+        matches = [one.match for one in self._report.comparisons]
+        alike = Alike(m.a.cell for m in matches), Alike(m.b.cell for m in matches)
+        rows = [_row(one, self._report.matched, alike) for one in self._report.comparisons]
         header = (
             "Compared",
             "Baseline",
@@ -96,8 +99,9 @@ class Comparison:
         return notebook_html("Comparison", [table], self.sentences, self.warnings)
 
 
-def _row(found: Compared, matched: Matched) -> tuple[str, ...]:
-    a, b = (_called(side.cell.label, side.machine) for side in (found.match.a, found.match.b))
+def _row(found: Compared, matched: Matched, alike: tuple[Alike, Alike]) -> tuple[str, ...]:
+    sides = zip((found.match.a, found.match.b), alike, strict=True)
+    a, b = (_called(cells.label(side.cell), side.machine) for side, cells in sides)
     a = "" if a == b else a  # two runs of one cell
     effect = found.effect
     if effect is None:

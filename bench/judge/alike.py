@@ -149,3 +149,8 @@ class Alike:
                 kinds.append(kind)
             left = same
         return settings_of(cell, kinds)
+
+    def label(self, cell: Cell) -> str:
+        """What a list calls it: its label, and in parentheses what that doesn't say."""
+        words = settings_in_words(self.apart(cell))
+        return f"{cell.label} ({words})" if words else cell.label

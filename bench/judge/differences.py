@@ -15,7 +15,7 @@ from bench.bounds import in_words
 from bench.cell import Cell
 from bench.discover import nearest
 from bench.errors import SpecError
-from bench.judge.alike import loadgen_words, shape_words
+from bench.judge.alike import Alike, loadgen_words, shape_words
 from bench.judge.matching import Match, Matched
 from bench.machine.facts import COMPARABLE, MachineFacts
 from bench.numbers import printable
@@ -104,10 +104,11 @@ class Difference:
 def differences(matched: Matched) -> list[Difference]:
     """What differs in the runs and in their matched cells, each once with all that it is of."""
     found: dict[tuple[str, str, str], Difference] = {}
+    alike = Alike(match.a.cell for match in matched.matches)
     for match in matched.matches:
         between = match.between_machines
         of_runs = _of_two_machines(match) if between else _of_runs(match.a.run, match.b.run)
-        for new in (*of_runs, *_of_cells(match)):
+        for new in (*of_runs, *_of_cells(match, alike)):
             key = (new.kind, new.a, new.b)
             old = found.setdefault(key, new)
             subjects = tuple(dict.fromkeys((*old.subjects, *new.subjects)))
@@ -158,8 +159,9 @@ def comparable_ones(matched: Matched, allowed: Collection[str]) -> tuple[Matched
     """
     kept: list[Match] = []
     found: dict[str, dict[str, None]] = {}
+    alike = Alike(match.a.cell for match in matched.matches)
     for match in matched.matches:
-        told = (replace(d, between_machines=True) for d in _of_cells(match))
+        told = (replace(d, between_machines=True) for d in _of_cells(match, alike))
         refused = not_allowed(told, allowed) if match.between_machines else []
         for difference in refused:
             found.setdefault(difference.kind, {}).update(dict.fromkeys(difference.subjects))
@@ -240,9 +242,9 @@ def _comparable(facts: dict[str, Any]) -> dict[str, Any]:
         return {name: facts.get(name) for name in COMPARABLE}
 
 
-def _of_cells(match: Match) -> Iterator[Difference]:
+def _of_cells(match: Match, alike: Alike) -> Iterator[Difference]:
     a, b = match.a.cell, match.b.cell
-    subject = (a.label,)
+    subject = (alike.label(a),)
     if a.model.name == b.model.name:
         yield from _unequal_sha("model", a.model.sha256, b.model.sha256, (a.model.name,))
     yield from _unequal("name", a.model.name, b.model.name)

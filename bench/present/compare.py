@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from rich.text import Text
 
 from bench.errors import as_sentence
+from bench.judge.alike import READABLE, Alike, settings_in_words, settings_of
 from bench.judge.compare import AccuracyEffect, Comparison, Measure, Report, measure_of
 from bench.judge.differences import ALL, not_allowed
 from bench.judge.energy import EnergyEffect, EnergyVerdict
@@ -30,10 +32,10 @@ from bench.numbers import (
     ratio_parts,
 )
 from bench.present.columns import COMPARED_ACCURACY_COLUMNS, COMPARED_COLUMNS, Column
+from bench.present.compared_rows import by_heading, labels, row_label, target_label
 from bench.present.energy import compared_energy_table
 from bench.present.layout import MARKED, Figure, Line, lay_out, wrap
 from bench.present.sides import SEVERAL, Names, common_names, named, names_of
-from bench.scenarios import find_scenario
 from bench.stats.interval import Interval
 from bench.stats.verdict import Verdict
 from bench.store.baseline import Baseline
@@ -71,9 +73,10 @@ def report_text(report: Report, width: int = 80) -> Text:
             text.append_text(_speed_table(measure, found, report.matched, width))
     if report.energies:
         text.append("\n")
-        text.append_text(
-            compared_energy_table(report.energies, width, common_names(report.matched)[1])
-        )
+        _, name = common_names(report.matched)
+        several = len(report.matched.machines) > 2
+        energies = compared_energy_table(report.energies, width, name, several_machines=several)
+        text.append_text(energies)
     if report.accuracies:
         text.append("\n")
         text.append_text(_accuracy_table(report, width))
@@ -137,19 +140,14 @@ def _speed_table(
     unit = column_unit([x for e in effects for x in (e.a, e.b)], _UNITS[measure])
     batches = {s.cell.batch for c in found for s in (c.match.a, c.match.b)}
     load = f", batch {min(batches)}" if len(batches) == 1 and batches != {1} else ""
+    called = partial(
+        row_label, several_batches=len(batches) > 1, several_machines=len(machines) > 2
+    )
     lines: list[Line] = []
-    for heading, group in _by_heading(found).items():
+    for heading, group in by_heading(found).items():
         lines.append(Line(heading))
-        lines.extend(
-            _speed_line(
-                comparison,
-                unit,
-                names_of(comparison.match, matched),
-                several_batches=len(batches) > 1,
-                several_machines=len(machines) > 2,
-            )
-            for comparison in group
-        )
+        for label, comparison in zip(labels(group, called), group, strict=True):
+            lines.append(_speed_line(label, comparison, unit, names_of(comparison.match, matched)))
     between = ", between machines" if machines else ""
     _, name = names = common_names(matched)
     told = f" (time ratio below 1: {name} is faster)"
@@ -167,57 +165,7 @@ def with_names(columns: Sequence[Column], names: Names) -> tuple[Column, ...]:
     return tuple(replace(c, title=head) if c.key == "change" else c for c in columns)
 
 
-def _by_heading(found: Sequence[Comparison]) -> dict[str, list[Comparison]]:
-    several_variants = _several_variants([c.match for c in found])
-    grouped: dict[str, list[Comparison]] = {}
-    for comparison in found:
-        heading = _heading(comparison.match, several_variants=several_variants)
-        grouped.setdefault(heading, []).append(comparison)
-    return grouped
-
-
-def _several_variants(matches: Sequence[Match]) -> bool:
-    return len({one.cell.variant for m in matches for one in (m.a, m.b)}) > 1
-
-
-def _heading(match: Match, *, several_variants: bool) -> str:
-    """The model; and what A is, where the two are not the same cell of two runs."""
-    a, b = match.a.cell, match.b.cell
-    subject, against = (
-        " ".join([_name(cell.model.name), *([cell.variant] if several_variants else [])])
-        for cell in (b, a)
-    )
-    if subject == against:
-        return subject if a.target == b.target else f"{subject}, against {_name(a.target)}"
-    return f"{subject}, against {against} {_name(a.target)}"
-
-
-def _label(one: Side, *, several_batches: bool, several_machines: bool) -> str:
-    cell = one.cell
-    parts = [_target_label(one, several_machines=several_machines)]
-    parts.append(find_scenario(cell.scenario).label)
-    if several_batches:
-        parts.append(f"batch {cell.batch}")
-    parts += [cell.lane_words, cell.through]
-    return ", ".join(filter(None, parts))
-
-
-def _target_label(one: Side, *, several_machines: bool) -> str:
-    target = _name(one.cell.target)
-    return f"{_name(one.machine)}: {target}" if several_machines else target
-
-
-def _speed_line(
-    comparison: Comparison,
-    unit: Unit,
-    names: Names,
-    *,
-    several_batches: bool,
-    several_machines: bool,
-) -> Line:
-    label = _label(
-        comparison.match.b, several_batches=several_batches, several_machines=several_machines
-    )
+def _speed_line(label: str, comparison: Comparison, unit: Unit, names: Names) -> Line:
     effect = comparison.effect
     if effect is None:
         return Line(label, " ", message=named(_short(comparison.missing), names))
@@ -256,25 +204,20 @@ def _failed_checks(match: Match, names: Names = ("A", "B")) -> list[tuple[str, s
 def _accuracy_table(report: Report, width: int) -> Text:
     lines: list[Line] = []
     scale = common_scale(found.change.metric.scale for found in report.accuracies)
-    several_variants = _several_variants([found.match for found in report.accuracies])
-    several = len(report.matched.machines) > 2
-    grouped: dict[str, list[AccuracyEffect]] = {}
-    for found in report.accuracies:
-        grouped.setdefault(_heading(found.match, several_variants=several_variants), []).append(
-            found
-        )
-    for heading, group in grouped.items():
+    called = partial(target_label, several_machines=len(report.matched.machines) > 2)
+    for heading, group in by_heading(report.accuracies).items():
         lines.append(Line(heading))
-        for found in group:
-            label = _target_label(found.match.b, several_machines=several)
-            lines.append(replace(_accuracy_line(found, report.confidence, scale), label=label))
+        for label, found in zip(labels(group, called), group, strict=True):
+            lines.append(_accuracy_line(label, found, report.confidence, scale))
     text = Text("Accuracy, on the same labelled examples\n")
     units = {"change": scale.unit, "difference": scale.steps} if scale else {}
     columns = with_names(COMPARED_ACCURACY_COLUMNS, common_names(report.matched))
     return text.append_text(lay_out(columns, units, lines, width))
 
 
-def _accuracy_line(found: AccuracyEffect, confidence: float, header: Scale | None) -> Line:
+def _accuracy_line(
+    label: str, found: AccuracyEffect, confidence: float, header: Scale | None
+) -> Line:
     """``header`` is the scale whose units the header names."""
     change, difference = found.change, found.change.difference
     scale = change.metric.scale
@@ -288,7 +231,7 @@ def _accuracy_line(found: AccuracyEffect, confidence: float, header: Scale | Non
         "p": Figure(p_value(found.adjusted_p).removeprefix("p ").removeprefix("= ")),
         "examples": Figure(str(change.examples)),
     }
-    return Line(_name(found.match.b.cell.target), " ", figures)
+    return Line(label, " ", figures)
 
 
 def _name(text: str) -> str:
@@ -404,9 +347,10 @@ def _check_notes(report: Report) -> list[str]:
     """Few failures in full; of many, how many a check has."""
     failures: dict[str, list[str]] = {}
     where: dict[str, dict[str, None]] = {}
+    alike = _compared(report)
     for match in (c.match for c in report.comparisons if c.effect is not None):
         for name, words in _failed_checks(match, names_of(match, report.matched)):
-            label = _name(match.b.cell.label)
+            label = _name(alike.label(match.b.cell))
             failures.setdefault(name, []).append(f"{MARKED} {name}: {label}: {words}")
             runs = [one.run for one in (match.a, match.b) if not isinstance(one.run, Baseline)]
             where.setdefault(name, {}).update({str(run.path): None for run in runs})
@@ -420,9 +364,15 @@ def _few(check: str, notes: list[str], runs: Collection[str]) -> list[str]:
     return [f"{MARKED} {check}: failed {len(notes)} times{shown}."]
 
 
+def _compared(report: Report) -> Alike:
+    """What the cells are called that are compared with a baseline's."""
+    return Alike(c.match.b.cell for c in report.comparisons)
+
+
 def _missing_notes(report: Report) -> list[str]:
+    alike = _compared(report)
     notes = [
-        f"Not compared: {_name(c.match.b.cell.label)}: "
+        f"Not compared: {_name(alike.label(c.match.b.cell))}: "
         f"{as_sentence(named(c.missing, names_of(c.match, report.matched)))}"
         for c in report.comparisons
         if c.missing
@@ -435,18 +385,23 @@ def only_notes(matched: Matched) -> list[str]:
     # Cells of one run, and those of more than two machines, have no side that they are in.
     of_cells = any(match.same_run for match in matched.matches) and not any(matched.names)
     names = common_names(matched)
+    of_a = [*matched.only_a, *(match.a for match in matched.matches)]
+    of_b = [*matched.only_b, *(match.b for match in matched.matches)]
     if of_cells or names == SEVERAL:
-        return _listed("No counterpart for ", [*matched.only_a, *matched.only_b])
-    of_a, of_b = (f"Only in {name}: " for name in names)
-    return [*_listed(of_a, matched.only_a), *_listed(of_b, matched.only_b)]
+        only = [*matched.only_a, *matched.only_b]
+        return _listed("No counterpart for ", only, [*of_a, *of_b])
+    a, b = (f"Only in {name}: " for name in names)
+    return [*_listed(a, matched.only_a, of_a), *_listed(b, matched.only_b, of_b)]
 
 
-def _listed(begin: str, sides: Sequence[Side]) -> list[str]:
+def _listed(begin: str, sides: Sequence[Side], among: Iterable[Side]) -> list[str]:
+    """So many of the sides by name, each told from others ``among`` which it is."""
     if not sides:
         return []
     several = len({side.machine for side in sides}) > 1
+    alike = Alike(side.cell for side in among)
     names = ", ".join(
-        _name(side.cell.label) + (f" on {_name(side.machine)}" if several else "")
+        _name(alike.label(side.cell)) + (f" on {_name(side.machine)}" if several else "")
         for side in sides[:_FEW]
     )
     more = f" and {len(sides) - _FEW} more" if len(sides) > _FEW else ""
@@ -605,6 +560,7 @@ def _cell_row(one: Side, machines: _Machines) -> dict[str, object]:
         "target": cell.target,
         "scenario": cell.scenario,
         "batch": cell.batch,
+        "settings": settings_in_words(settings_of(cell, READABLE)),
     }
 
 

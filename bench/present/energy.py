@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from rich.text import Text
 
+from bench.cell import Cell
+from bench.judge.alike import UNUSUAL, Alike, Setting, settings_in_words, settings_of
 from bench.judge.energy import EnergyEffect
+from bench.judge.matching import Side
 from bench.numbers import (
     ENERGY_UNITS,
     NAME_LIMIT,
@@ -20,6 +24,7 @@ from bench.numbers import (
     ratio_parts,
 )
 from bench.present.columns import COMPARED_ENERGY_COLUMNS, ENERGY_COLUMNS
+from bench.present.compared_rows import by_heading, labels, target_label
 from bench.present.layout import MARKED, NOTHING, OK, Figure, Line, lay_out, wrap
 from bench.record.result import Energy, Estimate, Record
 from bench.variants import suffix
@@ -50,6 +55,7 @@ def energy_table(records: Sequence[Record], width: int = 80) -> Text:
         "gross": column_unit([_a_sample(e, e.gross_j) for _, e in found], ENERGY_UNITS),
         "power": column_unit([_value(e.power_w) for _, e in found], POWER_UNITS),
     }
+    alike = Alike((record.cell for record, _ in found), _called)
     lines: list[Line] = []
     heading = ""
     for record, energy in found:
@@ -57,7 +63,7 @@ def energy_table(records: Sequence[Record], width: int = 80) -> Text:
         if name != heading:
             lines.append(Line(name))
             heading = name
-        lines.append(_line(record, energy, units))
+        lines.append(_line(record, energy, units, alike.apart(record.cell)))
     titles = {
         "gross": units["gross"].name,
         "net": units["gross"].name,
@@ -73,14 +79,19 @@ def energy_table(records: Sequence[Record], width: int = 80) -> Text:
     return text
 
 
-def _line(record: Record, energy: Energy, units: dict[str, Unit]) -> Line:
+def _called(cell: Cell) -> tuple[object, ...]:
+    return cell.model.name, cell.variant, cell.target, cell.scenario, cell.batch
+
+
+def _line(record: Record, energy: Energy, units: dict[str, Unit], apart: Sequence[Setting]) -> Line:
     cell = record.cell
     parts = [printable(cell.target, limit=NAME_LIMIT), energy.scope]
     if cell.scenario != "single-stream":
         parts.append(cell.scenario)
     if cell.batch != 1:
         parts.append(f"batch {cell.batch}")
-    label = ", ".join(parts)
+    parts.append(settings_in_words(settings_of(cell, UNUSUAL), apart))
+    label = ", ".join(filter(None, parts))
     if energy.gross_j is None:
         return Line(label, MARKED, message=printable(energy.missing, limit=_LONGEST_REASON))
     figures = {
@@ -146,22 +157,37 @@ def notes(found: Sequence[tuple[Record, Energy]]) -> list[str]:
 
 
 def compared_energy_table(
-    effects: Sequence[EnergyEffect], width: int = 80, name: str = "the second"
+    effects: Sequence[EnergyEffect],
+    width: int = 80,
+    name: str = "the second",
+    *,
+    several_machines: bool = False,
 ) -> Text:
     """How two sides' energies compare; ``name`` is what the second is called."""
     unit = column_unit([x for e in effects for x in (e.a, e.b)], ENERGY_UNITS)
-    lines = []
-    for effect in effects:
-        cell = effect.match.b.cell
-        found = effect.ratio
-        value, interval = ratio_parts(found.estimate, found.low, found.high)
-        style = {"less": "green", "more": "red"}.get(effect.verdict, "")
-        figures = {
-            "change": Figure(f"{in_unit(effect.a, unit)} → {in_unit(effect.b, unit)}"),
-            "ratio": Figure(value, interval, style),
-            "verdict": Figure(effect.verdict, style=style),
-        }
-        lines.append(Line(printable(f"{cell.label}, {effect.scope}", NAME_LIMIT), " ", figures))
+    lines: list[Line] = []
+    called = partial(_compared_label, several_machines=several_machines)
+    for heading, group in by_heading(effects).items():
+        lines.append(Line(heading))
+        for label, effect in zip(labels(group, called), group, strict=True):
+            value, interval = ratio_parts(
+                effect.ratio.estimate, effect.ratio.low, effect.ratio.high
+            )
+            style = {"less": "green", "more": "red"}.get(effect.verdict, "")
+            figures = {
+                "change": Figure(f"{in_unit(effect.a, unit)} → {in_unit(effect.b, unit)}"),
+                "ratio": Figure(value, interval, style),
+                "verdict": Figure(effect.verdict, style=style),
+            }
+            lines.append(Line(f"{label}, {effect.scope}", " ", figures))
     title = f"Energy per sample, gross (ratio below 1: {name} takes less)"
     text = Text(wrap(title, width, indent=2) + "\n")
     return text.append_text(lay_out(COMPARED_ENERGY_COLUMNS, {"change": unit.name}, lines, width))
+
+
+def _compared_label(one: Side, *, several_machines: bool) -> str:
+    """With the whole load: energies of a query and of a batch are in one table."""
+    cell = one.cell
+    target = target_label(one, several_machines=several_machines)
+    settings = settings_in_words(settings_of(cell, UNUSUAL))
+    return ", ".join(filter(None, (target, f"{cell.scenario} batch {cell.batch}", settings)))

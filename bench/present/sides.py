@@ -4,6 +4,7 @@ machines, or what tells two cells of one run apart."""
 from __future__ import annotations
 
 from bench.cell import Cell
+from bench.judge.alike import Alike
 from bench.judge.matching import Match, Matched
 from bench.numbers import NAME_LIMIT, printable
 from bench.store.run import StoredRun
@@ -60,7 +61,8 @@ def _cells(a: Cell, b: Cell) -> Names:
     if a.target == b.target and _model(a) != _model(b):
         return _model(a), _model(b)
     found = f"{_model(a)} {a.target}", f"{_model(b)} {b.target}"
-    return found if found[0] != found[1] else (a.label, b.label)
+    alike = Alike((a, b))
+    return found if found[0] != found[1] else (alike.label(a), alike.label(b))
 
 
 def _model(cell: Cell) -> str:

@@ -140,6 +140,14 @@ def test_a_notebook_names_the_side_that_has_no_figure(tmp_path: Path) -> None:
     assert "B failed" not in shown
 
 
+def test_a_notebook_tells_cells_apart_that_differ_in_a_setting_alone(tmp_path: Path) -> None:
+    records = [measured((1e5, 1.01e5), a_cell(threads=n)) for n in (1, 4)]
+    before = bench.Run(on_disk(tmp_path / "a", records, **BEFORE))
+    shown = bench.Run(on_disk(tmp_path / "b", records, **AFTER)).compare(before)._repr_html_()
+    assert "batch 1 (1 thread)" in shown
+    assert "batch 1 (4 threads)" in shown
+
+
 def test_a_run_by_itself_compares_its_targets(published: bench.Run) -> None:
     found = published.compare()
     assert sum(found.verdicts.values()) == len(found.table) == 36

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from compared_runs import in_memory, measured
-from fake_records import STUDENT, TEACHER, a_cell, a_record
+from fake_records import STUDENT, TEACHER, a_cell, a_failed_check, a_failure, a_record
 
 from bench.cell import Cell, LoadGen
 from bench.judge.alike import (
@@ -17,16 +17,20 @@ from bench.judge.alike import (
     settings_in_words,
     settings_of,
 )
-from bench.judge.compare import compare
+from bench.judge.compare import Report, compare
 from bench.judge.deal import make_deal
+from bench.judge.differences import differences
 from bench.judge.finding import Limits
 from bench.judge.gate import judge
-from bench.judge.matching import match_runs
+from bench.judge.matching import match_cells, match_runs
 from bench.present.ci.base import names
 from bench.present.ci.tables import results_table
+from bench.present.compare import only_notes, report_json, report_text
 from bench.present.gate import gate_text, where
 from bench.present.page.names import target_words
 from bench.present.results import result_table
+from bench.present.sides import common_names
+from bench.record.result import Record
 
 #: Two values of each field that a cell's label doesn't tell, and how each is told.
 SETTINGS: dict[str, tuple[tuple[Any, str], tuple[Any, str]]] = {
@@ -105,6 +109,84 @@ def test_every_place_tells_a_setting_in_the_same_words_and_once() -> None:
         assert f"onnxruntime:cpu, {words} " in table
     said = gate_text(judgement, 400).plain
     assert not any(cell.id in said for cell in cells)
+
+
+def both_of(name: str) -> tuple[list[Record], list[str]]:
+    """Two measured cells that differ in one setting, and how that is told of each."""
+    (one, ones), (other, others) = SETTINGS[name]
+    cells = [a_cell(**{name: value}) for value in (one, other)]
+    return [measured([1e5, 1.01e5, 0.99e5], cell) for cell in cells], [ones, others]
+
+
+def rows_of(text: str, marks: str) -> list[str]:
+    return [" ".join(line.split()) for line in text.splitlines() if marks in line]
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_rows_of_a_comparison_are_told_apart(name: str) -> None:
+    records, words = both_of(name)
+    runs = in_memory(records), in_memory(records, "b")
+    report = compare(match_runs(*runs))
+    found = rows_of(report_text(report, 300).plain, " 100 → 100 ")
+    assert len(set(found)) == 2
+    for row, word in zip(found, words, strict=True):
+        assert row.partition(" 100 → 100")[0].endswith(word or "onnxruntime:cpu")
+    told = [row[side]["settings"] for row in comparison_rows(report) for side in ("a", "b")]
+    if name not in ("model", "input_sha256"):
+        assert told[0] == told[1] != told[2] == told[3]
+
+
+def comparison_rows(report: Report) -> list[Any]:
+    rows = report_json(report)["comparisons"]
+    assert isinstance(rows, list)
+    return rows
+
+
+def test_rows_whose_cells_differ_on_both_sides_tell_both() -> None:
+    """As their ids were named: one cell of the run against each of two others."""
+    one, two, four = (
+        measured([1e5, 1.01e5, 0.99e5], a_cell(target=target, threads=n))
+        for target, n in (("x:cpu", 1), ("x:cpu", 2), ("y:cpu", 4))
+    )
+    named = [record.cell_id for record in (one, two, four)]
+    text = report_text(compare(match_cells(in_memory([one, two, four]), named)), 300).plain
+    assert [row.partition(" 100")[0] for row in rows_of(text, " 100 → 100 ")] == [
+        "x:cpu",
+        "y:cpu, against 1 thread",
+        "y:cpu, against 2 threads",
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(set(SETTINGS) - {"model", "input_sha256"}))
+def test_lists_of_cells_tell_them_apart(name: str) -> None:
+    records, words = both_of(name)
+    failed = a_failure(records[0].cell, "crashed", "it died")
+    doubted = records[1].model_copy(update={"checks": (a_failed_check("steady-state", "no"),)})
+    everything = compare(match_runs(in_memory(records), in_memory([failed, doubted], "b")))
+    lost = match_runs(in_memory(records), in_memory(records[:1], "b"))
+    labels = [
+        f"{record.cell.label} ({word})" if word else record.cell.label
+        for record, word in zip(records, words, strict=True)
+    ]
+    said = " ".join(report_text(everything, 300).plain.split())
+    assert f"Not compared: {labels[0]}: b failed" in said
+    assert f"! steady-state: {labels[1]}: b: no" in said
+    assert only_notes(lost) == [f"Only in a: {labels[1]}."]
+
+
+def test_what_differs_tells_in_which_cells() -> None:
+    cells = [a_cell(shapes={"x": (1, n)}) for n in (8, 16)]
+    before, now = ([a_record(c.model_copy(update={"threads": n})) for c in cells] for n in (1, 4))
+    (found,) = differences(match_runs(in_memory(before), in_memory(now, "b")))
+    label = "fashion-teacher onnxruntime:cpu single-stream batch 1"
+    assert found.subjects == (f"{label} (x 8)", f"{label} (x 16)")
+
+
+def test_two_cells_of_a_run_are_called_by_what_differs() -> None:
+    records, _ = both_of("threads")
+    matched = match_cells(in_memory(records), [record.cell_id for record in records])
+    label = "fashion-teacher onnxruntime:cpu single-stream batch 1"
+    assert common_names(matched) == (f"{label} (1 thread)", f"{label} (4 threads)")
 
 
 def test_lengths_are_rows_of_their_own() -> None:

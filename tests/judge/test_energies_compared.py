@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -125,6 +126,39 @@ def test_a_deal_by_energy_weighs_joules_a_sample_of_one_scope() -> None:
     assert "energy per sample" in text
     assert "The thriftiest is" in text
     assert "energies are of package; cells without one are left out" in text.replace("\n  ", " ")
+
+
+def told(text: str) -> list[str]:
+    """The label of each row with an energy, under its heading."""
+    rows, heading = [], ""
+    for line in text.splitlines():
+        label, scope, _ = line.partition(", package")
+        heading = heading if scope else line
+        rows += [f"{heading}: {label.strip(' ✓')}"] * bool(scope)
+    return rows
+
+
+def test_energies_of_cells_that_differ_in_threads_alone_are_told_apart() -> None:
+    cells = [a_cell(TEACHER, "x:cpu", threads=n) for n in (1, 4)]
+    windows = rounds({cell.id: lambda n: 100.0 + n for cell in cells})
+    records = [metered(a_record(cell), windows) for cell in cells]
+    shown = energy_table(records, 200).plain
+    assert re.findall(r"x:cpu, package, (\d threads?)", shown) == ["1 thread", "4 threads"]
+    report = compare(match_runs(in_memory(records), in_memory(records, "b")))
+    assert told(report_text(report, 200).plain) == [
+        "fashion-teacher: x:cpu, single-stream batch 1, 1 thread",
+        "fashion-teacher: x:cpu, single-stream batch 1, 4 threads",
+    ]
+
+
+def test_energies_of_three_targets_are_told_by_both_and_their_loads() -> None:
+    targets, loads = ("x:cpu", "y:cpu", "z:cpu"), ("single-stream", "offline")
+    cells = [a_cell(TEACHER, target, load) for target in targets for load in loads]
+    windows = rounds({cell.id: lambda n: 100.0 + n for cell in cells})
+    run = in_memory([metered(a_record(cell), windows) for cell in cells])
+    found = told(report_text(compare(match_targets(run)), 200).plain)
+    assert len(set(found)) == len(found) == 3 * 2
+    assert "fashion-teacher, against y:cpu: z:cpu, offline batch 1" in found
 
 
 def outcomes(run: list[Record], before: list[Record] | None, **limits: float) -> list[Outcome]:

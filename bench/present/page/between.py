@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from bench.errors import SpecError
+from bench.judge.alike import Alike
 from bench.judge.compare import Comparison, Report, compare
 from bench.judge.differences import comparable_ones, not_allowed, refuse
 from bench.judge.matching import Matched, match_machines, match_runs
@@ -119,7 +120,8 @@ def _picture(report: Report, letter: str, first: str, palette: Palette) -> Pictu
     found = [c for c in report.comparisons if c.effect is not None]
     if not found:
         return None
-    lanes = [_lane(comparison, palette) for comparison in found[:MOST_LANES]]
+    alike = Alike(comparison.match.b.cell for comparison in report.comparisons)
+    lanes = [_lane(comparison, palette, alike) for comparison in found[:MOST_LANES]]
     spec, height = dot_plot(
         lanes,
         Axis(f"{letter} over {first}, times (log scale)", log=True, reference=1.0, suffix="x"),
@@ -133,31 +135,31 @@ def _picture(report: Report, letter: str, first: str, palette: Palette) -> Pictu
         f"hold together at {share}. {' '.join(sentences(report))}"
         f"{cut_words(len(lanes), len(found), 'cells')}",
         spec=checked(spec),
-        table=_table(report, f"{name}-data"),
+        table=_table(report, f"{name}-data", alike),
         height=height,
         wide=True,
     )
 
 
-def _label(comparison: Comparison) -> str:
+def _label(comparison: Comparison, alike: Alike) -> str:
     cell = comparison.match.b.cell
-    return f"{lane_label(cell)} · {cell.scenario} batch {cell.batch}"
+    return f"{lane_label(cell, alike.apart(cell))} · {cell.scenario} batch {cell.batch}"
 
 
-def _lane(comparison: Comparison, palette: Palette) -> Lane:
+def _lane(comparison: Comparison, palette: Palette, alike: Alike) -> Lane:
     effect = comparison.effect
     assert effect is not None
     value, low, high = effect.ratio.estimate, effect.ratio.low, effect.ratio.high
-    label = in_picture(_label(comparison))
+    label = in_picture(_label(comparison, alike))
     hover = f"<b>{label}</b><br>{ratio(value, low, high)}: {effect.verdict.value}"
     cell = comparison.match.b.cell
     dot = Dot(value, low, high, hover, palette.colour(cell.model.name), palette.symbol(cell.target))
     group = f"{model_and_variant(cell)} · {cell.scenario} batch {cell.batch}"
     words = f"{certain_bound(value, low, high) or ratio(value)} {effect.verdict.value}"
-    return Lane(in_picture(target_words(cell)), (dot,), in_picture(group), words)
+    return Lane(in_picture(target_words(cell, alike.apart(cell))), (dot,), in_picture(group), words)
 
 
-def _table(report: Report, name: str) -> Table:
+def _table(report: Report, name: str, alike: Alike) -> Table:
     columns = (
         Column(("cell",), "Cell"),
         Column(("measure",), "Measure"),
@@ -171,13 +173,13 @@ def _table(report: Report, name: str) -> Table:
             names = names_of(comparison.match, report.matched)
             reason = Entry(shown(named(comparison.missing, names)), tone="dim")
             absent = Entry(MISSING, values=(None, None, None), tone="dim")
-            rows.append((Entry(_label(comparison)), Entry(MISSING), absent, reason))
+            rows.append((Entry(_label(comparison, alike)), Entry(MISSING), absent, reason))
             continue
         value, low, high = effect.ratio.estimate, effect.ratio.low, effect.ratio.high
         text, interval = ratio_parts(value, low, high)
         rows.append(
             (
-                Entry(_label(comparison)),
+                Entry(_label(comparison, alike)),
                 Entry(effect.measure),
                 Entry(text, interval, (value, low, high)),
                 Entry(effect.verdict.value, tone=_TONES.get(effect.verdict, "")),

@@ -47,10 +47,10 @@ def target_words(cell: Cell, apart: Iterable[Setting] = ()) -> str:
     return ", ".join(filter(None, (shown(cell.target), settings)))
 
 
-def lane_label(cell: Cell, *, several_loads: bool = False) -> str:
+def lane_label(cell: Cell, apart: Iterable[Setting] = (), *, several_loads: bool = False) -> str:
     """``fashion-student int8-static · openvino:cpu``; with the load where that differs."""
     load = f" · {cell.scenario} batch {cell.batch}" if several_loads else ""
-    return f"{model_and_variant(cell)} · {target_words(cell)}{load}"
+    return f"{model_and_variant(cell)} · {target_words(cell, apart)}{load}"
 
 
 @dataclass(frozen=True)

@@ -327,6 +327,21 @@ def test_a_later_run_is_compared_with_the_first() -> None:
     assert column(found.table, "verdict") == ["slower"]
 
 
+def test_rows_between_runs_tell_cells_apart_that_differ_in_threads_alone() -> None:
+    records = [measured([1e5, 1.01e5, 1e5], a_cell(threads=n)) for n in (1, 4)]
+    page = make_page([in_memory(records, "a"), in_memory(records, "b")])
+    assert page.between is not None
+    (found,) = page.between.pictures
+    assert found.table is not None
+    assert [text.split(" · ")[1] for text in column(found.table, "cell")] == [
+        "onnxruntime:cpu, 1 thread",
+        "onnxruntime:cpu, 4 threads",
+    ]
+    drawn = json.dumps(found.spec, ensure_ascii=False)
+    assert drawn.count("onnxruntime:cpu, 1 th") == 2  # beside its dot, and when pointed at
+    assert drawn.count("onnxruntime:cpu, 4 th") == 2
+
+
 @pytest.mark.parametrize("machine", [None, {"machine_id": "f" * 12, "cpu_model": "Other"}])
 def test_cells_that_one_run_alone_has_are_told(machine: dict[str, str] | None) -> None:
     facts = {"facts": machine} if machine else {}
