@@ -11,11 +11,16 @@ from typing import Any, get_args
 import click
 import pytest
 from click.testing import CliRunner
+from compared_runs import in_memory
+from fake_records import a_record
 
 from bench.commands.cli import cli, command_paths
 from bench.commands.gate import command as gate
+from bench.judge.finding import Kind, Limits
+from bench.judge.gate import judge
 from bench.measure.group import EXTRA_ROUNDS
 from bench.measure.pace.spending import ROUNDS
+from bench.present.gate import gate_json
 from bench.record.certificate import VerdictName
 from bench.record.schema import MODELS
 from bench.scenarios import SCENARIOS
@@ -71,6 +76,18 @@ def test_a_key_that_is_a_comment_has_no_default_and_an_example_that_is_accepted(
     ((name, value),) = tomllib.loads(line).items()
     assert Suite.model_fields[name].default is None
     Suite.model_validate({name: value, **BESIDE.get(name, {})})
+
+
+def test_every_key_of_the_gates_json_is_told() -> None:
+    record = a_record()
+    judgement = judge(in_memory([record]), Limits(min_accuracy={"": 0.5}))
+    said = gate_json(judgement)
+    findings = said["findings"]
+    assert isinstance(findings, list)
+    text = (DOCS / "results-format.md").read_text().partition("`bench gate --json` prints")[2]
+    told = set(re.findall(r"`([a-z_]+)`", text.partition("\n\n")[0]))
+    assert {*said, *findings[0]} <= told
+    assert {kind for kind in get_args(Kind) if " " not in kind} <= told
 
 
 def test_every_limit_of_the_gate_is_in_its_table() -> None:

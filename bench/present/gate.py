@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from bench.errors import without_stop
-from bench.judge.alike import settings_in_words, settings_of
+from bench.judge.alike import READABLE, settings_in_words, settings_of
 from bench.judge.finding import OF_NO_LOAD, Decision, Finding, Limits, Outcome
 from bench.judge.gate import Judgement
 from bench.numbers import (
@@ -286,11 +286,14 @@ def gate_json(judgement: Judgement) -> dict[str, object]:
 def _row(finding: Finding) -> dict[str, object]:
     # A certificate is of every load, and of a target that may not have been measured.
     found, certified = finding.found, finding.kind == "certificate"
+    settings = settings_in_words(settings_of(finding.cell, READABLE))
     return {
         "outcome": finding.outcome.value,
         "limit": finding.kind,
         "cell_id": None if certified else finding.cell.id,
         "cell": finding.subject if certified else finding.cell.label,
+        "settings": "" if finding.kind in OF_NO_LOAD else settings,
+        "reason": finding.reason,
         "words": finding.words,
         "advice": finding.advice,
         "value": found.estimate if found else None,

@@ -280,6 +280,21 @@ def test_failures_of_several_limits_are_counted_in_words_without_figures() -> No
     assert "The table has 4 more: 1 stopped working (timeout), 3 failed (too slow)." in text
 
 
+def test_the_json_says_why_in_words_that_can_be_counted() -> None:
+    cells = [a_cell(target="x:cpu", threads=n) for n in (1, 2, 4)]
+    now = [steady(cell, ns) for cell, ns in zip(cells, (2e5, 3e5, 1e5), strict=True)]
+    judgement = gate([steady(cell) for cell in cells], now)
+    found = gate_json(judgement)["findings"]
+    assert isinstance(found, list)
+    assert [row["reason"] for row in found] == ["too slow", "too slow", ""]
+    assert [row["settings"] for row in found] == [
+        "1 thread, image 1x28x28",
+        "2 threads, image 1x28x28",
+        "4 threads, image 1x28x28",
+    ]
+    assert len({row["words"] for row in found}) == 3
+
+
 # -- what else is told agrees with the exit code --------------------------------------------------
 
 
