@@ -15,7 +15,7 @@ from bench.cards.tasks.base import MetricRow
 from bench.cell import Cell
 from bench.defaults import CONFIDENCE, MARGIN
 from bench.errors import SpecError
-from bench.judge.alike import Alike, Setting, sample_sizes
+from bench.judge.alike import HOW, Alike, Setting, values_of
 from bench.judge.drafting import Drafting
 from bench.judge.energy import common_way, energy_ratio, main_energy, read_as
 from bench.judge.pairs import (
@@ -294,20 +294,19 @@ def _size_for(cost: Cost, record: Record) -> int:
 
 
 #: The settings that `subject` has.
-_OF_A_SUBJECT = ("lane", "tool", "threads", "fallback", "shape", "model")
+_OF_A_SUBJECT = (*HOW, "shape", "model")
 
 
 def subject(cell: Cell) -> tuple[object, ...]:
     """What a point is of: what is measured, and how; only the load is left open, which is the
     scenario, the batch, the bounds and LoadGen's settings. So is what is in the input, for each
     batch has its own."""
-    return *_way_of(cell), sample_sizes(cell)
+    return *_called(cell), *values_of(cell, _OF_A_SUBJECT)
 
 
 def _way_of(cell: Cell) -> tuple[object, ...]:
     """The same whatever the inputs' shapes."""
-    how = (cell.threads, cell.lane, cell.driver, cell.allow_fallback)
-    return *_called(cell), cell.model.sha256, *how
+    return *_called(cell), *values_of(cell, (*HOW, "model"))
 
 
 def scored_as(record: Record) -> tuple[str, ...]:

@@ -9,13 +9,24 @@ by example, with the exact McNemar test.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from bench import bounds
 from bench.cards.tasks.base import Change
 from bench.cell import Cell, ModelIdentity
 from bench.defaults import CONFIDENCE
-from bench.judge.alike import sample_sizes
+from bench.judge.alike import (
+    HOW,
+    UNUSUAL,
+    Alike,
+    sample_shapes,
+    sample_sizes,
+    settings_in_words,
+    settings_of,
+    shape_words,
+    values_of,
+)
 from bench.numbers import NAME_LIMIT, printable
 from bench.record.estimate import turns
 from bench.record.result import Invocation, Record
@@ -76,6 +87,14 @@ class Pair:
     throughput: Ratio | None = None
     accuracy: Change | None = None
     missing: str = ""
+    #: how both were measured on the target, in words: what is unusual, and what tells the pair from
+    #: others of these models there
+    settings: str = ""
+
+    @property
+    def where(self) -> str:
+        """The target, and how it was used where that needs telling."""
+        return ", ".join(filter(None, (self.target, self.settings)))
 
     @property
     def speed(self) -> Ratio | None:
@@ -106,11 +125,33 @@ def compare(records: Sequence[Record], change: Changed) -> list[Pair]:
     subjects: dict[Subject, list[Record]] = {}
     for record in latest.values():
         subjects.setdefault((record.cell.model.name, record.cell.variant), []).append(record)
-    return [
-        compare_on_target(relation, mine, theirs, change)
+    return _told_apart(
+        each
         for one, other, relation in _related(subjects)
         for mine, theirs in _on_shared_targets(subjects[one], subjects[other])
+        for each in _of_each_size(relation, mine, theirs, change)
+    )
+
+
+def _told_apart(found: Iterable[tuple[Cell, Pair]]) -> list[Pair]:
+    """The pairs, each with what tells it from others of the same models and target by the cell that
+    it is of."""
+    pairs = list(found)
+    same: dict[tuple[str, ...], list[Cell]] = {}
+    for cell, pair in pairs:
+        same.setdefault(_named(pair), []).append(cell)
+    alike = {key: Alike(cells, lambda _: "", _OF_A_PAIR) for key, cells in same.items()}
+    return [
+        replace(
+            pair,
+            settings=settings_in_words(settings_of(cell, UNUSUAL), alike[_named(pair)].apart(cell)),
+        )
+        for cell, pair in pairs
     ]
+
+
+def _named(pair: Pair) -> tuple[str, ...]:
+    return pair.model, pair.variant, pair.other, pair.other_variant, pair.target
 
 
 def _related(
@@ -147,26 +188,44 @@ def relations(models: Mapping[str, ModelIdentity]) -> list[tuple[str, str, Relat
     return [(*names, relation) for names, relation in found.items() if names[0] != names[1]]
 
 
+#: The settings that both models of a pair have: how they run, and what a sample is.
+_OF_A_PAIR = (*HOW, "shape")
+
+
 def _on_shared_targets(
     mine: Sequence[Record], theirs: Sequence[Record]
 ) -> list[tuple[list[Record], list[Record]]]:
-    """The records of both, target by target, and of each size of a sample."""
+    """The records of both, target by target, which they use in the same way."""
     other = _by_target(theirs)
-    return [
-        both
-        for key, found in _by_target(mine).items()
-        if key in other
-        for both in of_one_size(found, other[key])
-    ]
+    return [(found, other[key]) for key, found in _by_target(mine).items() if key in other]
 
 
 def _by_target(records: Iterable[Record]) -> dict[tuple[object, ...], list[Record]]:
     grouped: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
-        cell = record.cell
-        key = (cell.target, cell.threads, cell.lane, cell.driver, cell.allow_fallback)
+        key = (record.cell.target, *values_of(record.cell, HOW))
         grouped.setdefault(key, []).append(record)
     return grouped
+
+
+def _of_each_size(
+    relation: Relation, mine: Sequence[Record], theirs: Sequence[Record], change: Changed
+) -> Iterator[tuple[Cell, Pair]]:
+    """The pair of two models on a target at each size of a sample; and where they have none in
+    common, what says so."""
+    sizes = of_one_size(mine, theirs)
+    for ours, others in sizes:
+        yield ours[0].cell, compare_on_target(relation, ours, others, change)
+    if not sizes:
+        shapes = (
+            " or ".join(dict.fromkeys(shape_words(sample_shapes(r.cell)) for r in records))
+            for records in (mine, theirs)
+        )
+        pair = _nothing_compared(relation, mine[0].cell, theirs[0].cell)
+        yield (
+            mine[0].cell,
+            replace(pair, missing=f"no input size in common: {' against '.join(shapes)}"),
+        )
 
 
 def of_one_size(
@@ -194,13 +253,24 @@ def compare_on_target(
     change: Changed,
 ) -> Pair:
     """Two models by all their records on one target."""
-    cell, other = mine[0].cell, theirs[0].cell
-    size, other_size = cell.model.file_bytes, other.model.file_bytes
     alone = _same_load(mine, theirs, "latency", min)
     offline = _same_load(mine, theirs, "throughput", max)
     speedup = cost_ratio(alone, "latency")
     throughput = cost_ratio(offline, "throughput")
     known = speedup is not None or (alone is None and throughput is not None)
+    return replace(
+        _nothing_compared(relation, mine[0].cell, theirs[0].cell),
+        speedup=speedup,
+        floor_speedup=time_ratio(alone, lambda _, i: i.floor_ns),
+        throughput=throughput,
+        accuracy=_accuracy_change(mine, theirs, change),
+        missing="" if known else _why_no_speed(alone or offline, mine, theirs),
+    )
+
+
+def _nothing_compared(relation: Relation, cell: Cell, other: Cell) -> Pair:
+    """What is known of two models on one target without their figures."""
+    size, other_size = cell.model.file_bytes, other.model.file_bytes
     return Pair(
         model=cell.model.name,
         other=other.model.name,
@@ -211,11 +281,6 @@ def compare_on_target(
         size_ratio=other_size / size if size else float("nan"),
         file_bytes=size,
         other_file_bytes=other_size,
-        speedup=speedup,
-        floor_speedup=time_ratio(alone, lambda _, i: i.floor_ns),
-        throughput=throughput,
-        accuracy=_accuracy_change(mine, theirs, change),
-        missing="" if known else _why_no_speed(alone or offline, mine, theirs),
     )
 
 
@@ -241,7 +306,7 @@ def _same_load(
 
 def _load(cell: Cell) -> tuple[int, *tuple[int | None, ...]]:
     """What of a load of one scenario is set."""
-    return cell.batch, cell.latency_bound_ns, cell.ttft_bound_ns, cell.tpot_bound_ns
+    return cell.batch, *bounds.values(cell)
 
 
 def cost_ratio(

@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from bench.cards.tasks.base import Change
 from bench.judge.pairs import Pair, Ratio
 from bench.numbers import (
-    NAME_LIMIT,
     UNSTABLE,
     certain_bound,
     counted,
     enumerated,
     is_unstable_ratio,
-    printable,
     ratio,
     ratio_parts,
 )
@@ -24,6 +22,7 @@ from bench.present.pairs import (
     by_heading,
     change_words,
     outcome_words,
+    place,
     sentence,
 )
 
@@ -50,7 +49,7 @@ def pair_sentences(pairs: Sequence[Pair]) -> list[str]:
 def _outcome(pair: Pair) -> tuple[object, ...]:
     """What targets agree in. One whose median and best disagree is told on its own."""
     verdict = pair.speed.verdict if pair.speed else ""
-    speed = pair.target if pair.contended else (pair.by_throughput, verdict, pair.missing)
+    speed = pair.where if pair.contended else (pair.by_throughput, verdict, pair.missing)
     change = pair.accuracy
     if change is None:
         return speed, None
@@ -63,11 +62,13 @@ def _joint(pairs: Sequence[Pair], *, whole: bool) -> str:
     if len(pairs) == 1:
         return sentence(pairs[0])
     first = pairs[0]
-    targets = [printable(pair.target, limit=NAME_LIMIT) for pair in pairs]
-    every = "both targets" if len(targets) == 2 else f"all {len(targets)} targets"
-    where = every if whole else enumerated(targets)
+    places = [place(pair) for pair in pairs]
+    every = "both targets" if len(places) == 2 else f"all {len(places)} targets"
+    of_targets = len({pair.target for pair in pairs}) == len(pairs)  # else several ways on one
+    where = every if whole and of_targets else enumerated(places)
     accuracy = _joint_accuracy([pair.accuracy for pair in pairs])
-    times, doubt = _between([pair.speed for pair in pairs if pair.speed is not None])
+    what = "target" if of_targets else "row"
+    times, doubt = _between([pair.speed for pair in pairs if pair.speed is not None], what)
     if doubt:
         times = f"{times} ({doubt})"
     return outcome_words(where, first, times, accuracy)
@@ -89,7 +90,7 @@ def _joint_accuracy(changes: Sequence[Change | None]) -> str:
     return f"{scale.steps_of(amount)} {change_words(first)}"
 
 
-def _between(found: Sequence[Ratio]) -> tuple[str, str]:
+def _between(found: Sequence[Ratio], what: str) -> tuple[str, str]:
     """``9.1x to 35.0x``, as the table shows them; once where both ends read the same; and what the
     table has no number for: ``at least 2.1x on 1 target``, or how many are `UNSTABLE`."""
     bounded = [r for r in found if certain_bound(*_numbers(r))]
@@ -97,10 +98,10 @@ def _between(found: Sequence[Ratio]) -> tuple[str, str]:
     if bounded:  # which all have one side of 1 in common
         nearest = min(bounded, key=lambda r: abs(math.log(r.low if r.low > 1 else r.high)))
         bound = ratio(*_numbers(nearest))
-        on_some = f"{bound} on {counted(len(bounded), 'target')}"
+        on_some = f"{bound} on {counted(len(bounded), what)}"
         return (_range(told), on_some) if told else (bound, "")
     unstable = sum(is_unstable_ratio(*_numbers(r)) for r in found)
-    some = f"{UNSTABLE} on {counted(unstable, 'target')}"
+    some = f"{UNSTABLE} on {counted(unstable, what)}"
     doubt = some if unstable < len(found) else UNSTABLE
     return _range(found), doubt * bool(unstable)
 

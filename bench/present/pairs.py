@@ -111,13 +111,13 @@ def _size_words(pair: Pair) -> str:
 
 def _line(pair: Pair) -> Line:
     if pair.speedup is None and pair.throughput is None and pair.accuracy is None:
-        return Line(_name(pair.target), " ", message=pair.missing or "nothing to compare")
+        return Line(_name(pair.where), " ", message=pair.missing or "nothing to compare")
     figures = {
         "speedup": _ratio_figure(pair.speedup, pair.missing),
         "throughput": _ratio_figure(pair.throughput),
         "floor": _ratio_figure(pair.floor_speedup),
     }
-    return Line(_name(pair.target), " ", figures | _accuracy_figures(pair.accuracy))
+    return Line(_name(pair.where), " ", figures | _accuracy_figures(pair.accuracy))
 
 
 def _ratio_figure(found: Ratio | None, missing: str = "") -> Figure:
@@ -153,7 +153,13 @@ def sentence(pair: Pair) -> str:
     """What was found about one pair on one target, in plain words."""
     found = pair.speed
     times = ratio(found.value, found.low, found.high) if found else ""
-    return outcome_words(_name(pair.target), pair, times, accuracy_words(pair.accuracy))
+    return outcome_words(place(pair), pair, times, accuracy_words(pair.accuracy))
+
+
+def place(pair: Pair) -> str:
+    """Where a pair was measured, in a sentence: ``onnxruntime:cpu (4 threads)``."""
+    target = _name(pair.target)
+    return f"{target} ({_name(pair.settings)})" if pair.settings else target
 
 
 def outcome_words(where: str, pair: Pair, times: str, accuracy: str) -> str:

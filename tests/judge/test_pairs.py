@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,10 @@ from scipy import stats
 
 from bench.cards.tasks.base import Change
 from bench.cards.tasks.classification import Classification
+from bench.cell import LoadGen, ModelIdentity
 from bench.judge.pairs import Changed, Pair, Ratio, compare, relations
+from bench.present.agreeing import pair_sentences
+from bench.present.ci.tables import pairs_table
 from bench.present.pairs import pair_rows, pair_table, sentence
 from bench.record.result import Record
 
@@ -233,6 +237,68 @@ def test_latency_is_compared_at_the_smallest_batch_of_both_and_throughput_at_the
 def test_only_the_same_target_with_the_same_settings_is_compared(other: dict) -> None:
     changed = {"target": "onnxruntime:cpu", **other}
     assert compare([a_record(), a_record(a_cell(STUDENT, **changed))], right_counts()) == []
+
+
+def at_lengths(model: ModelIdentity, *lengths: int, **changes: Any) -> list[Record]:
+    return [a_record(a_cell(model, shapes={"ids": (1, n)}, **changes)) for n in lengths]
+
+
+def test_a_student_at_a_length_of_its_own_is_told_beside_a_teacher_at_two() -> None:
+    """Which of the two it would be compared with is anybody's guess, and silence would hide it."""
+    records = [*at_lengths(TEACHER, 128, 512), *at_lengths(STUDENT, 64)]
+    pair = only_pair(*records)
+    assert (pair.speedup, pair.floor_speedup, pair.throughput, pair.accuracy) == (None,) * 4
+    assert pair.missing == "no input size in common: ids 64 against ids 128 or ids 512"
+    assert pair.size_ratio == pytest.approx(TEACHER.file_bytes / STUDENT.file_bytes)
+    assert sentence(pair) == (
+        f"On onnxruntime:cpu no speed is compared ({pair.missing}); accuracy was not compared."
+    )
+    assert pair.missing in " ".join(pair_table([pair]).plain.split())
+    assert pair_rows([pair])[0]["missing"] == pair.missing
+
+
+@pytest.mark.parametrize("student", [(64,), (512,), (64, 512), (512, 1024)])
+@pytest.mark.parametrize("teacher", [(128,), (512,), (128, 512)])
+def test_models_are_compared_at_each_length_that_both_have(
+    student: tuple[int, ...], teacher: tuple[int, ...]
+) -> None:
+    found = compare(
+        [*at_lengths(TEACHER, *teacher), *at_lengths(STUDENT, *student)], right_counts()
+    )
+    both = {*student} & {*teacher}
+    if not both and len(student) == len(teacher) == 1:  # the length that each was made for
+        both = {*student}
+    assert len([pair for pair in found if not pair.missing]) == len(both)
+    assert len([pair for pair in found if pair.missing]) == (0 if both else 1)
+
+
+@pytest.mark.parametrize("setting", ["threads", "lengths", "lanes", "fallback", "drivers"])
+def test_pairs_of_one_target_are_told_apart(setting: str) -> None:
+    ways: tuple[dict[str, Any], ...]
+    ways, words = {
+        "threads": (({"threads": 1}, {"threads": 4}), ("1 thread", "4 threads")),
+        "lengths": (
+            ({"shapes": {"ids": (1, 8)}}, {"shapes": {"ids": (1, 16)}}),
+            ("ids 8", "ids 16"),
+        ),
+        "lanes": (({}, {"lane": "api"}), ("", "user API")),
+        "fallback": (({}, {"allow_fallback": True}), ("", "fallback allowed")),
+        "drivers": (({}, {"loadgen": LoadGen()}), ("", "through LoadGen")),
+    }[setting]
+    models = (TEACHER, STUDENT)
+    pairs = compare([a_record(a_cell(m, **way)) for m in models for way in ways], right_counts())
+    where = [", ".join(filter(None, ("onnxruntime:cpu", word))) for word in words]
+    assert [pair.where for pair in pairs] == where
+    assert [pair.target for pair in pairs] == ["onnxruntime:cpu"] * 2
+    table = [" ".join(line.split()) for line in pair_table(pairs, 200).plain.splitlines()]
+    assert [line.partition(" 1.00x")[0] for line in table[-2:]] == where
+    assert [row["settings"] for row in pair_rows(pairs)] == list(words)
+    assert [row[2] for row in pairs_table(pairs).rows] == where
+    places = [f"onnxruntime:cpu ({word})" if word else "onnxruntime:cpu" for word in words]
+    for pair, place in zip(pairs, places, strict=True):
+        assert sentence(pair).startswith(f"On {place} no speed difference")
+    (said,) = pair_sentences(pairs)
+    assert said.startswith(f"On {places[0]} and {places[1]} no speed difference")
 
 
 def test_sizes_are_compared_as_the_others_over_its_own() -> None:

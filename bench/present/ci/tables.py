@@ -174,7 +174,7 @@ def _pair_row(pair: Pair) -> tuple[str, ...]:
     return (
         f"{pair.model}{_variant(pair.variant)}",
         f"{pair.other}{_variant(pair.other_variant)}",
-        pair.target,
+        pair.where,
         _ratio(pair.speedup) if pair.speedup else pair.missing or MISSING,
         _ratio(pair.throughput),
         _change(change),

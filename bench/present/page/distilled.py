@@ -105,7 +105,7 @@ def _tells(pair: Pair) -> bool:
 
 def _label(pair: Pair) -> str:
     """``fashion-student / fashion-teacher · openvino:cpu``."""
-    return f"{_names(pair)} · {shown(pair.target)}"
+    return f"{_names(pair)} · {shown(pair.where)}"
 
 
 def _names(pair: Pair) -> str:
@@ -142,7 +142,7 @@ def _speedups(pairs: Sequence[Pair], palette: Palette, name: str) -> Picture | N
         )
         dot = _dot(speed.interval, hover, pair, palette)
         value = certain_bound(speed.value, speed.low, speed.high) or ratio(speed.value)
-        lanes.append(Lane(in_picture(pair.target), (dot,), in_picture(_names(pair)), value))
+        lanes.append(Lane(in_picture(pair.where), (dot,), in_picture(_names(pair)), value))
     title = "Speed-up" if by_latency else "Throughput"
     axis = Axis(f"{title}, times (log scale)", log=True, reference=1.0, suffix="x")
     spec, height = dot_plot(lanes, axis)
@@ -189,17 +189,18 @@ def _changed(found: Sequence[Pair], pairs: Sequence[Pair], palette: Palette, nam
         change = pair.accuracy
         assert change is not None
         group, difference = in_picture(_names(pair)), change.difference
-        targets = [in_picture(one.target) for one in alike]
+        places = [in_picture(one.where) for one in alike]
         interval = f"{scale.difference(difference.low)} to {scale.difference(difference.high)}"
         amount = scale.steps_of(scale.difference(difference.estimate))
         hover = (
-            f"<b>{group}</b><br>{'<br>'.join(targets)}<br>{amount} ({interval})<br>"
+            f"<b>{group}</b><br>{'<br>'.join(places)}<br>{amount} ({interval})<br>"
             f"{change.test} {p_value(change.p)}, {change.examples} examples"
         )
         dot = _dot(difference, hover, pair, palette)
-        label = targets[0]
+        label = places[0]
         if len(alike) > 1:
-            dot, label = replace(dot, symbol=SEVERAL), f"{len(alike)} targets, all alike"
+            what = "targets" if len({one.target for one in alike}) == len(alike) else "rows"
+            dot, label = replace(dot, symbol=SEVERAL), f"{len(alike)} {what}, all alike"
         lanes.append(Lane(label, (dot,), group, scale.difference(difference.estimate)))
     what = f"Accuracy, {scale.steps}" if scale.is_fraction else in_picture(metric.name)
     spec, height = dot_plot(lanes, Axis(what, 1 / scale.factor, reference=0.0))
@@ -295,7 +296,7 @@ def _table(pairs: Sequence[Pair], name: str) -> Table:
             (
                 Entry(model),
                 Entry(other),
-                Entry(shown(pair.target)),
+                Entry(shown(pair.where)),
                 _ratio_entry(pair.speedup, pair.missing),
                 _ratio_entry(pair.throughput),
                 _interval_entry(change.difference, change.metric.scale.difference)

@@ -92,12 +92,10 @@ def rate_records(records: Sequence[Record]) -> list[Record]:
 
 
 def subjects(records: Sequence[Record]) -> list[Record]:
-    """One record for each model, variant, target and thread count: the smallest batch, single
-    streams first."""
+    """One record for each subject, whatever its load: the smallest batch, single streams first."""
     best: dict[tuple[object, ...], Record] = {}
     for record in records:
-        cell = record.cell
-        key = (cell.model.name, cell.variant, cell.target, cell.threads, cell.lane, cell.driver)
+        key = subject(record.cell)
         kept = best.get(key)
         if kept is None or _order(record) < _order(kept):
             best[key] = record
