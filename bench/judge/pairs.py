@@ -231,10 +231,12 @@ def _of_each_size(
 def of_one_size(
     mine: Sequence[Record], theirs: Sequence[Record]
 ) -> list[tuple[list[Record], list[Record]]]:
-    """The records of two models at each size of a sample that both have. Where each has one alone,
-    that is the size it was made for, and those are compared."""
+    """The records of two models, or of two variants of one, at each size of a sample that both
+    have. Where each of two models has one alone, that is the size it was made for, and those are
+    compared."""
     ours, others = _by_size(mine), _by_size(theirs)
-    if len(ours) == len(others) == 1:
+    two_models = mine[0].cell.model.name != theirs[0].cell.model.name
+    if two_models and len(ours) == len(others) == 1:
         return [(list(mine), list(theirs))]
     return [(found, others[size]) for size, found in ours.items() if size in others]
 

@@ -12,7 +12,7 @@ import pytest
 from compared_runs import a_header, in_memory, measured, noisy, on_disk, with_predictions
 from fake_records import CONTROL, STUDENT, TEACHER, a_cell, a_failure, an_accuracy
 
-from bench.cell import Cell
+from bench.cell import Cell, LoadGen, ModelIdentity
 from bench.errors import SpecError
 from bench.judge.matrix.answer import Answered, answer
 from bench.judge.matrix.cells import Asked, Entry, Price
@@ -171,11 +171,46 @@ def test_another_model_of_the_same_name_is_a_row_of_its_own_and_said_once() -> N
     matrix = answer(runs, Asked()).matrix
     assert len(matrix.rows) == 3
     assert {row.apart for row in matrix.rows} == {
-        "content aaaaaa, input 1x28x28",
-        "content ffffff, input 1x28x28",
-        "content aaaaaa, input 1x32x32",
+        "image 1x28x28, model aaaaaaaa",
+        "image 1x28x28, model ffffffff",
+        "image 1x32x32",
     }
     assert sum("stands for different things" in note for note in matrix.notes) == 1
+
+
+#: Two ways of using a target, and how each is told.
+USES: dict[str, tuple[tuple[dict[str, Any], str], tuple[dict[str, Any], str]]] = {
+    "threads": (({"threads": 1}, "1 thread"), ({"threads": 4}, "4 threads")),
+    "fallback": (({}, ""), ({"allow_fallback": True}, "fallback allowed")),
+    "driver": (({}, ""), ({"loadgen": LoadGen()}, "through LoadGen")),
+    "settings": (
+        ({"loadgen": LoadGen(min_duration=1)}, "through LoadGen, min_duration=1"),
+        ({"loadgen": LoadGen(min_duration=2)}, "through LoadGen, min_duration=2"),
+    ),
+    "bound": (({}, ""), ({"latency_bound_ns": 10**6}, "p99 ≤ 1.00 ms")),
+    "bound of tokens": (({}, ""), ({"ttft_bound_ns": 10**6}, "TTFT p99 ≤ 1.00 ms")),
+}
+
+
+@pytest.mark.parametrize("setting", USES)
+def test_a_target_that_is_used_in_two_ways_has_two_columns(setting: str) -> None:
+    """Else the later figure would stand for both."""
+    (one, word), (other, other_word) = USES[setting]
+    records = [
+        timed(a_cell(TEACHER, "x:cpu", **one), 2e5),
+        timed(a_cell(TEACHER, "x:cpu", **other), 1e5),
+    ]
+    matrix = answer([run_of("a", records)], Asked()).matrix
+    assert [column.detail for column in matrix.columns] == [word, other_word]
+    assert [entry.value.value for entry in matrix if entry.value] == [2e5, 1e5]
+
+
+def test_a_target_used_otherwise_on_another_machine_needs_no_telling() -> None:
+    runs = [
+        run_of(m, [timed(a_cell(TEACHER, "x:cpu", threads=n), 1e5)])
+        for m, n in (("a", 8), ("b", 16))
+    ]
+    assert [column.detail for column in answer(runs, Asked()).matrix.columns] == ["", ""]
 
 
 def test_other_labelled_data_is_a_row_of_its_own_and_no_data_is_not() -> None:
@@ -509,6 +544,45 @@ def test_of_a_machine_the_target_counts_on_which_the_original_is_fastest() -> No
     assert [(one.target, round(one.ratio.estimate, 6)) for one in found.machines] == [
         ("fast:cpu", 2.0)
     ]
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "compared"),
+    [
+        ((128, 512), (128, 512), [128, 512]),
+        ((128, 512), (512, 1024), [512]),
+        ((128, 512), (64,), []),
+        ((128,), (64,), [64]),  # the length that each was made for
+    ],
+)
+def test_a_ratio_is_of_one_length(
+    teacher: Sequence[int], student: Sequence[int], compared: list[int]
+) -> None:
+    """A student at 128 is no 40 times as fast as its teacher at 512."""
+
+    def cells(model: ModelIdentity, lengths: Sequence[int], ns: float) -> list[Record]:
+        shapes = ({"ids": (1, n)} for n in lengths)
+        return [
+            timed(a_cell(model, "x:cpu", shapes=s), ns * n)
+            for s, n in zip(shapes, lengths, strict=True)
+        ]
+
+    run = run_of("a", [*cells(TEACHER, teacher, 1e4), *cells(STUDENT, student, 1e3)])
+    found = answer([run], Asked()).across
+    assert [each.model.sizes for each in found] == [((n,),) for n in compared]
+    if compared != [64]:
+        assert [each.pooled.ratio.estimate for each in found] == pytest.approx([10.0] * len(found))
+
+
+def test_a_variant_at_one_of_two_lengths_is_compared_at_that() -> None:
+    ways = (("fp32", 128, 1e6), ("fp32", 512, 4e6), ("int8", 128, 5e5))
+    records = [
+        timed(a_cell(TEACHER, "x:cpu", variant=v, shapes={"ids": (1, n)}), ns) for v, n, ns in ways
+    ]
+    (found,) = answer([run_of("a", records)], Asked()).across
+    assert found.relation == "variant"
+    assert found.pooled.ratio.estimate == pytest.approx(2.0)
+    assert answer([run_of("a", records[1:])], Asked()).across == (), "512 against 128"
 
 
 def test_models_of_two_runs_of_a_machine_make_no_ratio() -> None:

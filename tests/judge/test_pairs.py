@@ -272,6 +272,13 @@ def test_models_are_compared_at_each_length_that_both_have(
     assert len([pair for pair in found if pair.missing]) == (0 if both else 1)
 
 
+def test_a_variant_is_not_compared_with_its_model_at_another_length() -> None:
+    records = [*at_lengths(TEACHER, 512), *at_lengths(TEACHER, 128, variant="int8")]
+    pair = only_pair(*records)
+    assert (pair.relation, pair.speedup) == ("variant", None)
+    assert pair.missing == "no input size in common: ids 128 against ids 512"
+
+
 @pytest.mark.parametrize("setting", ["threads", "lengths", "lanes", "fallback", "drivers"])
 def test_pairs_of_one_target_are_told_apart(setting: str) -> None:
     ways: tuple[dict[str, Any], ...]

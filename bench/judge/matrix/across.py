@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Literal
 
 from bench.cell import ModelIdentity
@@ -72,16 +73,24 @@ def _pairs(matrix: Matrix) -> Iterator[tuple[Row, Row, Relation]]:
         (one, other): "control" if models[one].control_of else relation
         for one, other, relation in relations(models)
     }
-    for one in matrix.rows:
-        for other in matrix.rows:
-            if (one.scenario, one.batch) != (other.scenario, other.batch) or one == other:
-                continue
-            if one.model == other.model:
-                same = one.sha256 == other.sha256 and one.apart == other.apart
-                if same and other.variant == DEFAULT and one.variant != DEFAULT:
-                    yield one, other, "variant"
-            elif one.variant == other.variant and (one.model, other.model) in related:
-                yield one, other, related[one.model, other.model]
+    sizes: dict[tuple[object, ...], set[object]] = {}
+    for row in matrix.rows:
+        sizes.setdefault(row.named, set()).add(row.sizes)
+    for one, other in permutations(matrix.rows, 2):
+        if (one.scenario, one.batch) != (other.scenario, other.batch):
+            continue
+        # Where each of two models has one size alone, that is the size it was made for.
+        made_for = (
+            one.model != other.model and len(sizes[one.named]) == len(sizes[other.named]) == 1
+        )
+        if one.sizes != other.sizes and not made_for:
+            continue
+        if one.model == other.model:
+            same = (one.sha256, one.data) == (other.sha256, other.data)
+            if same and other.variant == DEFAULT and one.variant != DEFAULT:
+                yield one, other, "variant"
+        elif one.variant == other.variant and (one.model, other.model) in related:
+            yield one, other, related[one.model, other.model]
 
 
 def _on_machines(

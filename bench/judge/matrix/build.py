@@ -6,9 +6,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bench.bounds import in_words
 from bench.cell import Cell
 from bench.errors import SpecError
+from bench.judge.alike import (
+    READABLE,
+    UNUSUAL,
+    Alike,
+    sample_sizes,
+    settings_in_words,
+    settings_of,
+    values_of,
+)
 from bench.judge.energy import common_way, main_energy, measured, read_as
 from bench.judge.matching import Side, sides
 from bench.judge.matrix.cells import FAILURES, Asked, Column, Entry, Matrix, Row
@@ -23,6 +31,9 @@ from bench.stats.interval import FEWEST_INVOCATIONS
 from bench.store.machines import Machine
 from bench.store.run import StoredRun
 
+#: The settings that a row has, and those of a column: how a target is used.
+_OF_A_ROW = ("shape", "model")
+_OF_A_COLUMN = tuple(kind for kind in READABLE if kind not in _OF_A_ROW)
 _SHA_DIGITS = 6
 Way = tuple[str, str] | None
 
@@ -63,9 +74,8 @@ def make_matrix(
     columns = _columns(found)
     grouped: dict[tuple[Row, Column], list[_Found]] = {}
     for each in found:
-        grouped.setdefault((rows[_identity(each, data, asked)], columns[_use(each)]), []).append(
-            each
-        )
+        key = rows[_of_a_row(each, data, asked)], columns[_use(each)]
+        grouped.setdefault(key, []).append(each)
     scored = _scored(everything)
     made: dict[tuple[Row, Column], Entry] = {}
     all_rows, all_columns = _by_model(rows.values()), _by_machine(columns.values())
@@ -166,20 +176,17 @@ def _data_of(everything: Sequence[_Found]) -> dict[tuple[str, str, str], str]:
     return found
 
 
-_Identity = tuple[object, ...]
-
-
-def _identity(each: _Found, data: Mapping[tuple[str, str, str], str], asked: Asked) -> _Identity:
-    """What cells of one row have in common."""
+def _of_a_row(each: _Found, data: Mapping[tuple[str, str, str], str], asked: Asked) -> Row:
+    """The row of a cell, before anything tells it from others of its name."""
     cell = each.cell
-    return (
+    return Row(
         cell.model.name,
+        cell.model.sha256,
         cell.variant,
         cell.scenario,
         cell.batch if asked.batches else None,
-        cell.model.sha256,
-        _shape(cell),
-        _one_data(each, data),
+        sizes=sample_sizes(cell),
+        data=_one_data(each, data),
     )
 
 
@@ -191,34 +198,28 @@ def _one_data(each: _Found, data: Mapping[tuple[str, str, str], str]) -> str:
     return own or next(iter(others), "")
 
 
-def _shape(cell: Cell) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """The shapes of one sample's inputs: without the batch, where that is the first axis."""
-    return tuple(
-        (name, shape[1:] if shape and shape[0] == cell.batch else shape)
-        for name, shape in sorted(cell.shapes.items())
-    )
-
-
 def _rows(
     found: Sequence[_Found],
     data: Mapping[tuple[str, str, str], str],
     asked: Asked,
     notes: list[str],
-) -> dict[_Identity, Row]:
-    """A row for each identity; what only its content tells apart says so, once."""
-    identities = list(dict.fromkeys(_identity(each, data, asked) for each in found))
-    rows: dict[_Identity, Row] = {}
-    for identity in identities:
-        name, variant, scenario, batch, sha, *_ = identity
-        rivals = [other for other in identities if other[:4] == identity[:4]]
-        rows[identity] = Row(
-            str(name),
-            str(sha),
-            str(variant),
-            str(scenario),
-            batch if isinstance(batch, int) else None,
-            _apart(identity, rivals),
-        )
+) -> dict[Row, Row]:
+    """Each row of a cell with what tells it from others of its name, of which a note says once that
+    there are some."""
+    cells: dict[Row, Cell] = {}
+    for each in found:
+        cells.setdefault(_of_a_row(each, data, asked), each.cell)
+    rivals: dict[tuple[object, ...], list[Row]] = {}
+    for row in cells:
+        rivals.setdefault(row.named, []).append(row)
+    rows = {}
+    for some in rivals.values():
+        alike = Alike((cells[row] for row in some), lambda _: "", _OF_A_ROW)
+        several = len({row.data for row in some}) > 1
+        for row in some:
+            told = f"data {row.data[:_SHA_DIGITS]}" if several else ""
+            settings = settings_in_words(alike.apart(cells[row]))
+            rows[row] = replace(row, apart=", ".join(filter(None, (settings, told))))
     apart = dict.fromkeys(row.model for row in rows.values() if row.apart)
     if apart:
         names = ", ".join(printable(name, limit=NAME_LIMIT) for name in apart)
@@ -226,56 +227,33 @@ def _rows(
             f"the same name stands for different things in these runs: {names} (weights, input "
             "shapes or labelled data differ). They get separate rows and are not compared."
         )
-    return rows
-
-
-def _apart(identity: _Identity, rivals: Sequence[_Identity]) -> str:
-    """What tells it from others of its name; empty where there are none."""
-    words = []
-    for place, word in ((4, _content), (5, _shape_words), (6, _data_words)):
-        if len({rival[place] for rival in rivals}) > 1:
-            words.append(word(identity[place]))
-    return ", ".join(words)
-
-
-def _content(value: object) -> str:
-    return f"content {str(value)[:_SHA_DIGITS]}"
-
-
-def _shape_words(value: object) -> str:
-    assert isinstance(value, tuple)
-    return "input " + " ".join("x".join(map(str, shape)) or "1" for _, shape in value)
-
-
-def _data_words(value: object) -> str:
-    return f"data {str(value)[:_SHA_DIGITS]}"
-
-
-def _use(each: _Found) -> tuple[object, ...]:
-    cell = each.cell
-    return each.machine, cell.target, cell.threads, cell.allow_fallback, in_words(cell)
+    return {row: rows[row] for row in cells}
 
 
 def _columns(found: Sequence[_Found]) -> dict[tuple[object, ...], Column]:
-    """A column for each use of a target; what differs between uses of one is said."""
-    uses = {_use(each): each for each in found}
+    """A column for each use of a target of a machine; what differs between uses of one is said."""
+    cells: dict[Machine, list[Cell]] = {}
+    for each in found:
+        cells.setdefault(each.machine, []).append(each.cell)
+    alike = {
+        machine: Alike(some, lambda cell: cell.target, _OF_A_COLUMN)
+        for machine, some in cells.items()
+    }
     columns = {}
-    for use, each in uses.items():
-        rivals = [other for other in uses if other[:2] == use[:2]]
-        details = []
-        if len({rival[2] for rival in rivals}) > 1:
-            threads = each.cell.threads
-            details.append(f"{threads} thread{'' if threads == 1 else 's'}")
-        if each.cell.allow_fallback:
-            details.append("fallback allowed")
-        details.append(in_words(each.cell))
-        columns[use] = Column(
+    for each in found:
+        cell, apart = each.cell, alike[each.machine].apart(each.cell)
+        columns[_use(each)] = Column(
             each.machine,
-            each.cell.target,
-            device_word(each.cell),
-            ", ".join(filter(None, details)),
+            cell.target,
+            device_word(cell),
+            settings_in_words(settings_of(cell, (*UNUSUAL, "bound")), apart),
+            values_of(cell, _OF_A_COLUMN),
         )
     return columns
+
+
+def _use(each: _Found) -> tuple[object, ...]:
+    return each.machine, each.cell.target, *values_of(each.cell, _OF_A_COLUMN)
 
 
 def _by_model(rows: Iterable[Row]) -> list[Row]:

@@ -85,12 +85,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Column:
-    """A target of a machine; ``detail`` tells it from the same target used in another way."""
+    """A target of a machine; ``detail`` tells it from the same target used in another way, which
+    has another ``use``."""
 
     machine: Machine
     target: str
     kind: str  #: CPU, GPU, NPU, ...
     detail: str = ""
+    use: tuple[object, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ class Row:
     """One model in one variant under one load.
 
     ``apart`` tells it from another row of the same name that is another model, has inputs of
-    another shape, or other labelled data. ``batch`` is None where each cell has its own.
+    another shape (``sizes``), or other labelled ``data``. ``batch`` is None where each cell has its
+    own.
     """
 
     model: str
@@ -107,6 +110,13 @@ class Row:
     scenario: str
     batch: int | None = None
     apart: str = ""
+    sizes: tuple[tuple[int, ...], ...] = ()
+    data: str = ""
+
+    @property
+    def named(self) -> tuple[object, ...]:
+        """What rows of one name have in common."""
+        return self.model, self.variant, self.scenario, self.batch
 
 
 @dataclass(frozen=True)
