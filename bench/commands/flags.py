@@ -129,6 +129,45 @@ class Points(_NumberType):
 POINTS, POINTS_ABOVE_ZERO = Points(), Points(above_zero=True)
 
 
+#: How energy is read: what `meter_options` calls each value, its flag, and the rest of its option.
+_METERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "energy_window_s": (
+        "--energy-window",
+        {"type": DURATION, "help": "Length of an energy window; default 3s."},
+    ),
+    "wall_command": (
+        "--wall-command",
+        {"metavar": "COMMAND", "help": "Energy: a command that prints the watts drawn."},
+    ),
+    "wall_csv": (
+        "--wall-csv",
+        {"metavar": "FILE", "help": "Energy: a meter's CSV file, time and watts."},
+    ),
+    "wall_zone": (
+        "--wall-zone",
+        {"metavar": "ZONE", "help": "Time zone of that file's times; default UTC."},
+    ),
+    "wall_offset_s": (
+        "--wall-offset",
+        {"type": OFFSET, "help": "Shift its times, e.g. -2s; default 0s."},
+    ),
+}
+METERING = tuple(_METERS)
+
+
+def meter_options(
+    option: Callable[..., Callable[[Callable[..., Any]], Callable[..., Any]]] = click.option,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options of a command that measures energy, each made by ``option``."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for name, (flag, attributes) in reversed(_METERS.items()):
+            command = option(flag, name, **attributes)(command)
+        return command
+
+    return decorate
+
+
 unchecked_option = click.option(
     "--unchecked",
     is_flag=True,

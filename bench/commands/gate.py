@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from bench.commands.flags import (
     SHARE_OF_TRUST,
     as_fraction,
     given_flags,
+    output_names,
     output_options,
     read_list,
     write_outputs,
@@ -38,6 +40,15 @@ _LARGEST_GROWTH = 100.0
 _MOST_JOULES = 1e12
 #: Limits on what changed since a baseline.
 _RELATIVE = ("max_slowdown", "max_accuracy_loss", "max_memory_growth", "max_energy_growth")
+#: Every limit, by its option.
+LIMITS = (
+    *_RELATIVE,
+    "min_accuracy",
+    "worst_score",
+    "max_energy_j",
+    "certificates",
+    "allow_missing",
+)
 
 
 def _number(text: str) -> tuple[float, bool]:
@@ -101,6 +112,16 @@ def _worst(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -
         number, is_percent = _number(value)
         found[name] = number / 100 if is_percent else number
     return found
+
+
+def limits_of(flags: Mapping[str, Any], *, against_baseline: bool) -> Limits:
+    """The limits that the options of `LIMITS` set."""
+    from bench.judge.finding import Limits  # numpy: start-up
+
+    given = {name: flags[name] for name in LIMITS}
+    if against_baseline and given["max_slowdown"] is None:
+        given["max_slowdown"] = DEFAULT_SLOWDOWN
+    return Limits(**{**given, "certificates": tuple(map(str, given["certificates"]))})
 
 
 def counts_as(inconclusive: str) -> Decision:
@@ -211,21 +232,12 @@ def command(
     run: Path | None,
     baseline: Path | None,
     save: Path | None,
-    max_slowdown: float | None,
-    min_accuracy: dict[str, float],
-    worst_score: dict[str, float],
-    max_accuracy_loss: float | None,
-    max_memory_growth: float | None,
-    max_energy_growth: float | None,
-    max_energy_j: float | None,
-    certificates: tuple[Path, ...],
     inconclusive: str,
     allow: tuple[str, ...],
     confidence: float,
     *,
-    allow_missing: bool,
     as_json: bool,
-    **outputs: Any,
+    **flags: Any,
 ) -> int:
     """Check the stored run RUN against a baseline, limits and certificates. Without RUN, check
     the certificates alone; without certificates too, the latest run.
@@ -236,8 +248,7 @@ def command(
     2  wrong usage, or nothing comparable
     3  inconclusive: more measurements are needed; the output says which
     """
-    from bench.judge.finding import Limits  # numpy: start-up
-    from bench.store.run import no_collection
+    from bench.store.run import no_collection  # pydantic: start-up
 
     if save is not None:
         others = [flag for name, flag in given_flags(context).items() if name != "save"]
@@ -247,29 +258,16 @@ def command(
         return 0
     if baseline is None:
         _refuse_relative(given_flags(context))
-    if run is None and (
-        not certificates or any((baseline, min_accuracy, worst_score, max_energy_j))
-    ):
+    limits = limits_of(flags, against_baseline=baseline is not None)
+    if run is None and (baseline is not None or limits.of_a_run or not limits.certificates):
         run = latest_run()
-    if baseline is not None and max_slowdown is None:
-        max_slowdown = DEFAULT_SLOWDOWN
-    limits = Limits(
-        max_slowdown,
-        min_accuracy,
-        max_accuracy_loss,
-        max_memory_growth,
-        worst_score,
-        certificates=tuple(map(str, certificates)),
-        max_energy_growth=max_energy_growth,
-        max_energy_j=max_energy_j,
-        allow_missing=allow_missing,
-    )
     with no_collection():
-        given = _certificates(certificates, allow)
+        given = read_certificates(flags["certificates"], allow)
         judgement = replace(
             _judged(run, baseline, limits, given, allow, confidence),
             inconclusive=counts_as(inconclusive),
         )
+        outputs = {name: flags[name] for name in output_names()}
         write_outputs(outputs, judgement.run or _as_run(given), judgement)
         _print(judgement, as_json=as_json)
     return judgement.exit_code
@@ -305,7 +303,8 @@ def _judged(
     return judge(stored, limits, report, confidence, certified(stored, given, allow))
 
 
-def _certificates(paths: tuple[Path, ...], allow: tuple[str, ...]) -> list[Held]:
+def read_certificates(paths: tuple[Path, ...], allow: tuple[str, ...]) -> list[Held]:
+    """Those at or below each path, derived again. Raises `SpecError` where there are none."""
     if not paths:
         return []
     from bench.judge.certified import held  # numpy: start-up

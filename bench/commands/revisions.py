@@ -13,7 +13,13 @@ import click
 
 from bench.commands import gate, run
 from bench.commands.chosen import default_results
-from bench.commands.flags import output_names, output_options, write_outputs
+from bench.commands.flags import (
+    METERING,
+    given_flags,
+    output_names,
+    output_options,
+    write_outputs,
+)
 from bench.commands.given import sort_given
 from bench.commands.output import print_drawing, print_json, warn
 from bench.folders import cache_folder
@@ -49,19 +55,13 @@ _OF_A_RUN = (
     "seed",
     "allow_fallback",
     "no_accuracy",
+    "energy",
+    *METERING,
     "results",
     "quiet",
 )
-#: Of `bench gate`: the limits that two revisions can have.
-_OF_A_GATE = (
-    "max_slowdown",
-    "min_accuracy",
-    "worst_score",
-    "max_accuracy_loss",
-    "max_memory_growth",
-    "inconclusive",
-    "allow_missing",
-)
+#: Of `bench gate`: the limits, and what an open judgement counts as.
+_OF_A_GATE = (*gate.LIMITS, "inconclusive")
 
 
 def revision_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -119,9 +119,12 @@ def compare_revisions(
 
     check_allowed_kinds(allow)
     top = repository.repository(Path.cwd())
-    limits = _limits(flags)
+    limits = gate.limits_of(flags, against_baseline=True)
     inconclusive = gate.counts_as(flags["inconclusive"])
     suite = suite_of(runs, flags)
+    if not suite.energy:
+        _refuse_limits_on_energy()
+    certificates = gate.read_certificates(flags["certificates"], allow)
     with tempfile.TemporaryDirectory(prefix="bench-revisions-") as folder:
         first = repository.checked_out(top, base, Path(folder) / "base")
         second = (
@@ -134,7 +137,7 @@ def compare_revisions(
             stored = _measured(suite, top, first, second, limits, allow, flags)
             if stored is None:
                 return _INTERRUPTED
-            found = judged(stored, first, second, limits, allow, margin, confidence)
+            found = judged(stored, first, second, limits, allow, margin, confidence, certificates)
         except _AllNew as error:
             stored = nothing_measured(suite)
             found = nothing_to_compare(limits, confidence, str(error))
@@ -150,18 +153,12 @@ class _AllNew(Exception):
     """No model is there in both revisions, and no limit is about one alone."""
 
 
-def _limits(flags: Mapping[str, Any]) -> Limits:
-    from bench.judge.finding import Limits  # numpy: start-up
-
-    slowdown = flags["max_slowdown"]
-    return Limits(
-        gate.DEFAULT_SLOWDOWN if slowdown is None else slowdown,
-        flags["min_accuracy"],
-        flags["max_accuracy_loss"],
-        flags["max_memory_growth"],
-        flags["worst_score"],
-        allow_missing=flags["allow_missing"],
-    )
+def _refuse_limits_on_energy() -> None:
+    """Raise where one was given; unlike a stored run, nothing but this measures it."""
+    given = given_flags(click.get_current_context())
+    flags = [given[name] for name in ("max_energy_growth", "max_energy_j") if name in given]
+    if flags:
+        raise click.UsageError(f"{', '.join(flags)}: energy is not measured. Add --energy.")
 
 
 def _measured(
@@ -200,7 +197,7 @@ def _measured(
 
 
 def _refuse_nothing_to_judge(pairs: Pairs, limits: Limits) -> None:
-    if not pairs.both and not (limits.min_accuracy or limits.worst_score):
+    if not pairs.both and not limits.alone:
         raise _AllNew(
             "every model is new, so there is nothing to compare: `bench run` measures them. "
             + " ".join(pairs.notes)

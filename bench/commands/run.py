@@ -20,9 +20,9 @@ from bench.commands.flags import (
     LISTED_SCENARIOS,
     LISTED_TARGETS,
     LISTED_VARIANTS,
-    OFFSET,
     SHARE_ABOVE_ZERO,
     FiniteRange,
+    meter_options,
     output_names,
     output_options,
     read_batches,
@@ -240,15 +240,7 @@ _LONG_S = 30.0
     metavar="KEY=VALUE",
     help="A LoadGen setting, as in its user.conf, e.g. min_duration=60000.",
 )
-@_meter("--energy-window", "energy_window_s", type=DURATION, help="Length of a window; default 3s.")
-@_meter(
-    "--wall-command", metavar="COMMAND", help="--energy: a command that prints the watts drawn."
-)
-@_meter("--wall-csv", metavar="FILE", help="--energy: a meter's CSV file, time and watts.")
-@_meter("--wall-zone", metavar="ZONE", help="Time zone of that file's times; default UTC.")
-@_meter(
-    "--wall-offset", "wall_offset_s", type=OFFSET, help="Shift its times, e.g. -2s; default 0s."
-)
+@meter_options(_meter)
 @_stored("--results", type=click.Path(path_type=Path), help="Folder of runs; default results/runs.")
 @_stored("--label", metavar="NAME", default="", callback=read_name, help="What to call this run.")
 @_stored("--resume", "resumed", type=RUN, metavar="RUN", help="Resume a run, by path or label.")

@@ -14,10 +14,11 @@ from bench.commands.completing import complete_models, complete_targets
 from bench.commands.flags import (
     DURATION,
     LISTED_VARIANTS,
-    OFFSET,
+    METERING,
     POINTS_ABOVE_ZERO,
     SHARE_ABOVE_ZERO,
     bound_ns,
+    meter_options,
     read_numbers,
     read_sizes,
 )
@@ -31,14 +32,6 @@ if TYPE_CHECKING:
     from bench.trials.tune.kept import Asked
 
 _INTERRUPTED = 130
-#: What only tuning by energy takes.
-_METERING = {
-    "energy_window_s": "--energy-window",
-    "wall_command": "--wall-command",
-    "wall_csv": "--wall-csv",
-    "wall_zone": "--wall-zone",
-    "wall_offset_s": "--wall-offset",
-}
 
 
 @click.command(name="tune")
@@ -101,18 +94,7 @@ _METERING = {
     type=DURATION,
     help="Kill a worker silent for this long; default: a fifth of --max-time, at least 10s.",
 )
-@click.option(
-    "--energy-window",
-    "energy_window_s",
-    type=DURATION,
-    help="energy: length of a window; default 3s.",
-)
-@click.option("--wall-command", help="energy: a command that prints the watts drawn.")
-@click.option("--wall-csv", help="energy: a meter's CSV file, time and watts.")
-@click.option("--wall-zone", help="Time zone of that file's times; default UTC.")
-@click.option(
-    "--wall-offset", "wall_offset_s", type=OFFSET, help="Shift its times, e.g. -2s; default 0s."
-)
+@meter_options()
 @click.option(
     "--seed", type=click.IntRange(min=0), help="Seed of inputs and of the order; default 1."
 )
@@ -192,7 +174,7 @@ def _print(kept: Any, run: Any, *, as_json: bool) -> int:
 
 def _asked(model: str, target: str, objective: str, given: dict[str, Any]) -> tuple[Asked, Suite]:
     """What is asked for, and the suite that its cells are made by."""
-    from bench.spec import Suite, with_flags  # pydantic: start-up
+    from bench.spec import Suite, flag_of, with_flags  # pydantic: start-up
     from bench.trials.tune.kept import Asked
     from bench.trials.tune.objective import find_objective
     from bench.trials.tune.planning import variants_for
@@ -213,8 +195,9 @@ def _asked(model: str, target: str, objective: str, given: dict[str, Any]) -> tu
             f"--batch only applies to --for throughput and energy; a query of {objective} has one "
             "sample."
         )
-    if not aim.metered and (flags := [flag for name, flag in _METERING.items() if name in given]):
-        raise SpecError(f"{', '.join(flags)}: only --for energy reads meters.")
+    meters = [flag_of(name) for name in METERING if name in given]
+    if meters and not aim.metered:
+        raise SpecError(f"{', '.join(meters)}: only --for energy reads meters.")
     suite = with_flags(
         Suite(name="tune"),
         {

@@ -87,6 +87,16 @@ class Limits:
     max_energy_j: float | None = None  #: J a sample, gross
     allow_missing: bool = False  #: whether what only the baseline has may be left out
 
+    @property
+    def of_a_run(self) -> bool:
+        """Whether one of them is about what a run measured, whatever any other did."""
+        return bool(self.min_accuracy or self.worst_score) or self.max_energy_j is not None
+
+    @property
+    def alone(self) -> bool:
+        """Whether one of them can be held to without a baseline."""
+        return self.of_a_run or bool(self.certificates)
+
     def of(self, model: str, metric: MetricRow) -> float | None:
         """The worst that a model's metric may be."""
         limits = self.min_accuracy if is_accuracy(metric) else self.worst_score

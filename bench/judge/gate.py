@@ -127,8 +127,7 @@ def judge(
 
 def _check(run: StoredRun, limits: Limits, report: Report | None) -> None:
     check_score_limits(run, limits)
-    held_to = (report, limits.min_accuracy, limits.worst_score, limits.certificates)
-    if not any(held_to) and limits.max_energy_j is None:
+    if report is None and not limits.alone:
         raise SpecError(
             "there is nothing to check: give a --baseline, a --min-accuracy, a --worst-score, a "
             "--max-energy or a --certificate."

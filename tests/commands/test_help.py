@@ -12,10 +12,11 @@ import pytest
 from bench.cards.distilling.classifiers import Recipe
 from bench.cards.distilling.language import LanguageRecipe
 from bench.commands.cli import cli
+from bench.commands.flags import METERING
 from bench.commands.gate import DEFAULT_SLOWDOWN
 from bench.commands.model.distill import _OF_CLASSIFIERS, _OF_LANGUAGE_MODELS
 from bench.discover import suite_paths
-from bench.spec import OVERVIEW, Suite, load_suite
+from bench.spec import OVERVIEW, Suite, flag_of, load_suite
 
 #: As narrow as a terminal usually is.
 WIDTH = 80
@@ -101,6 +102,13 @@ def test_a_flag_over_a_suite_says_the_suite_s_default(name: str) -> None:
 def test_tuning_says_the_same_defaults(field: str) -> None:
     default = Suite.model_fields[field].default
     assert states(shown(options("tune")[field]), written(field, default))
+
+
+@pytest.mark.parametrize("name", METERING)
+def test_every_command_that_measures_energy_reads_meters_by_the_same_flags(name: str) -> None:
+    found = [options(command)[name] for command in ("run", "tune", "compare")]
+    assert {(tuple(one.opts), one.help) for one in found} == {((flag_of(name),), found[0].help)}
+    assert name in Suite.model_fields
 
 
 def test_the_help_says_when_a_run_is_an_overview() -> None:

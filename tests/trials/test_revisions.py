@@ -15,20 +15,25 @@ import onnx
 import pytest
 from click.testing import CliRunner
 from compared_runs import in_memory, measured, noisy
+from energy_windows import rounds
 from fake_records import CONTROL, STUDENT, TEACHER, a_cell, a_failure
+from made_certificates import made_certificate, outputs, rounded
 from onnx import TensorProto, helper
 
 from bench.cell import Cell
 from bench.commands.compare import command
+from bench.commands.gate import command as gate
 from bench.commands.revisions import suite_of
 from bench.discover import suite_paths
 from bench.errors import SpecError
+from bench.judge.certified import held
 from bench.judge.finding import Decision, Limits, Outcome
 from bench.machine.commit import commit_of
 from bench.present.ci.base import Subject
 from bench.present.ci.junit import junit_text
 from bench.present.compare import report_text
 from bench.present.gate import gate_text
+from bench.record.energy import energies
 from bench.record.result import Check, Record
 from bench.spec import load_suite
 from bench.store.run import StoredRun
@@ -364,7 +369,81 @@ def test_the_two_are_called_by_their_revisions_and_no_hash_is_shown() -> None:
         assert "bbbbbbbbbbbb" not in shown
 
 
+def test_what_the_head_takes_is_held_to_limits_on_energy() -> None:
+    run = two(1.0)
+    powers = {run.records[0].cell_id: 100.0, run.records[1].cell_id: 130.0}
+    windows = rounds({cell: lambda n, watts=watts: watts + n for cell, watts in powers.items()})
+    metered = [
+        record.model_copy(update={"energy": energies(record.cell, windows, 0.95)})
+        for record in run.records
+    ]
+    run = run_of(*metered)
+    for limits, decision in (
+        (Limits(max_energy_growth=0.1), Decision.FAIL),
+        (Limits(max_energy_growth=0.5), Decision.PASS),
+        (Limits(max_energy_j=1.2), Decision.FAIL),
+        (Limits(max_energy_j=2.0), Decision.PASS),
+    ):
+        found = judge(run, limits).judgement
+        assert [f.kind for f in found.findings] == ["energy"]
+        assert found.decision is decision
+
+
+def test_what_the_head_measured_has_to_be_certified(tmp_path: Path) -> None:
+    made_certificate(tmp_path / "c", {"openvino:cpu": rounded(outputs())})
+    times, sha = [1e5] * 5, STUDENT.sha256[0]
+    cells = [named(r, STUDENT, sha, target="openvino:cpu") for r in (BASE, HEAD)]
+    run = run_of(*[measured(times, cell) for cell in cells])
+    limits = Limits(certificates=(str(tmp_path / "c"),))
+    given = held(tmp_path / "c")
+    found = judged(run, BASE, HEAD, limits, (), 0.02, 0.95, given).judgement
+    assert found.decision is Decision.PASS
+    retrained = run_of(
+        run.records[0], measured(times, named(HEAD, STUDENT, "f", target="openvino:cpu"))
+    )
+    found = judged(retrained, BASE, HEAD, limits, (), 0.02, 0.95, given).judgement
+    assert found.decision is Decision.FAIL
+
+
 # -- the command ----------------------------------------------------------------------------------
+
+
+def test_two_revisions_take_every_limit_of_the_gate() -> None:
+    taken, limits = ({p.name for p in one.params} for one in (command, gate))
+    assert limits - taken == {"run", "save"}
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        (["--max-energy", "1J"], "--max-energy: energy is not measured. Add --energy."),
+        (
+            ["--max-energy", "1J", "--max-energy-growth", "10%"],
+            "--max-energy-growth, --max-energy: energy is not measured. Add --energy.",
+        ),
+        (["--certificate", "nowhere"], "nowhere: no certificate at or below it"),
+    ],
+)
+def test_a_limit_that_nothing_can_be_held_to_is_refused_before_anything_is_measured(
+    limit: list[str], words: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setattr("bench.commands.revisions._measured", lambda *_: pytest.fail("measured"))
+    asked = ["--base", "main", "-m", "models/net.onnx", *limit]
+    done = CliRunner().invoke(command, asked)
+    assert words in f"{done.output} {done.exception}"
+
+
+@pytest.mark.parametrize("limit", [["--certificate", "c"], ["--max-energy", "1J", "--energy"]])
+def test_a_limit_that_needs_no_base_has_a_new_model_measured(
+    limit: list[str], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_certificate(project / "c", {"openvino:cpu": rounded(outputs())})
+    monkeypatch.chdir(project)
+    monkeypatch.setattr("bench.measure.prepare.prepare", lambda *_: pytest.fail("as it should"))
+    asked = ["--base", "main", "-m", "models/new.onnx", "--quiet", *limit]
+    with pytest.raises(pytest.fail.Exception, match="as it should"):
+        CliRunner().invoke(command, asked, catch_exceptions=False)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import __version__
 from bench.cell import Cell
+from bench.judge.certified import Held, certified
 from bench.judge.compare import Report, compare
 from bench.judge.differences import differences, refuse
 from bench.judge.finding import Limits
@@ -48,8 +49,10 @@ def judged(
     allowed: Collection[str],
     margin: float,
     confidence: float,
+    certificates: Sequence[Held] = (),
 ) -> Judged:
-    """Compare the two revisions that ``run`` measured in turn, and hold the head to ``limits``.
+    """Compare the two revisions that ``run`` measured in turn, and hold the head to ``limits`` and
+    to ``certificates``.
 
     Raises `SpecError` where cells of the two are not comparable, or a limit names no model.
     """
@@ -58,7 +61,8 @@ def judged(
     report = compare(matched, allowed, margin, confidence) if before.header.cells else None
     if report is not None:
         refuse(report.differences, allowed, matched.names)
-    judgement = judge(now, limits, report, confidence)
+    covered = certified(now, certificates, allowed)
+    judgement = judge(now, limits, report, confidence, covered)
     if not matched.matches:  # what only one side has is judged, and there is nothing to show
         report = None
     baseline = before if before.records else None
