@@ -145,9 +145,14 @@ def half_width(value: float | None, low: float | None, high: float | None) -> st
     return relative_half_width(_share(value, low, high))
 
 
+def wider_side(value: float, low: float, high: float) -> float:
+    """The half-width of an interval: that of its wider side, where it is lopsided."""
+    return max(high - value, value - low)
+
+
 def _share(value: float, low: float, high: float) -> float:
     """An interval's wider side as a share of its value, which is not 0."""
-    return max(high - value, value - low) / abs(value)
+    return wider_side(value, low, high) / abs(value)
 
 
 def relative_half_width(share: float | None) -> str:

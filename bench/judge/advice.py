@@ -83,8 +83,7 @@ def _reach_of(n: int, confidence: float) -> float:
 
 def more_examples(distance: float, found: Interval, have: int) -> str:
     """As `more_invocations`; an accuracy's interval is about as wide on either side."""
-    reach = max(found.high - found.estimate, found.estimate - found.low)
-    needed = have * (reach / distance) ** 2 if distance else math.inf
+    needed = have * (found.half_width / distance) ** 2 if distance else math.inf
     if not needed <= 100 * have:
         return "It is too near the limit to decide; choose another limit."
     return f"About {significant(needed, 2)} labelled examples would decide (now {have})."

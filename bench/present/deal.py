@@ -124,8 +124,7 @@ def _accuracy(point: Point) -> Figure:
     assert point.scored is not None
     assert point.scored.accuracy is not None
     score, scale = point.scored.accuracy.value, point.metric.scale
-    side = max(score.high - score.value, score.value - score.low)
-    return Figure(scale.bare(score.value), scale.side(side))
+    return Figure(scale.bare(score.value), scale.side(score.half_width))
 
 
 def _by(point: Point) -> str:

@@ -45,7 +45,7 @@ def _figures(measure: Measure) -> dict[str, Figure]:
 def _figure(found: Interval | None, *, signed: bool = False, style: str = "") -> Figure:
     if found is None:
         return Figure("–")
-    side = max(found.high - found.estimate, found.estimate - found.low)
+    side = found.half_width
     # Divergences of a model from its own precision forms are far below a thousandth.
     decimals = max(3, min(7, -math.floor(math.log10(side)))) if side > 0 else 3
     value = f"{found.estimate:{'+' if signed else ''}.{decimals}f}"

@@ -17,8 +17,7 @@ def lineage_text(found: Lineage, width: int = 80) -> Text:
     quality = found.kind.quality_name
     text = Text(f"{quality[0].upper()}{quality[1:]} on the same {found.extent}\n")
     for name, accuracy in found.accuracies.items():
-        side = max(accuracy.high - accuracy.estimate, accuracy.estimate - accuracy.low)
-        value = f"{100 * accuracy.estimate:.1f} ±{100 * side:.1f}%"
+        value = f"{100 * accuracy.estimate:.1f} ±{100 * accuracy.half_width:.1f}%"
         said = f"  {value}  {printable(name, limit=NAME_LIMIT)} {_role(found, name)}"
         text.append(wrap(said, width, 4) + "\n")
     text.append(f"\n{printable(found.a, limit=40)} and {printable(found.b, limit=40)}\n")
@@ -55,9 +54,8 @@ def _lines(likeness: Likeness) -> list[Line]:
 def _figure(found: Interval | None, *, signed: bool = False) -> Figure:
     if found is None:
         return Figure("–")
-    side = max(found.high - found.estimate, found.estimate - found.low)
     value = f"{found.estimate:+.3f}" if signed else f"{found.estimate:.3f}"
-    return Figure(value, f"±{side:.3f}")
+    return Figure(value, f"±{found.half_width:.3f}")
 
 
 def lineage_row(found: Lineage) -> dict[str, object]:

@@ -139,11 +139,10 @@ def _accuracy_figures(change: Change | None) -> dict[str, Figure]:
     if change is None:
         return {}
     found, scale = change.difference, change.metric.scale
-    side = max(found.high - found.estimate, found.estimate - found.low)
     p = p_value(change.p).removeprefix("p ").removeprefix("= ")
     style = "" if not change.significant else "red" if change.gain.estimate < 0 else "green"
     return {
-        "difference": Figure(scale.difference(found.estimate), scale.side(side), style),
+        "difference": Figure(scale.difference(found.estimate), scale.side(found.half_width), style),
         "p": Figure(p),
         "retained": Figure(percent(change.retained.estimate) if change.retained else MISSING),
     }

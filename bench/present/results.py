@@ -385,8 +385,7 @@ def _accuracy(row: _Row) -> Figure:
         return NOTHING
     score, scale = found[0].accuracy, metric_of(found[0]).scale
     assert score is not None
-    side = max(score.value.high - score.value.value, score.value.value - score.value.low)
-    return Figure(scale.bare(score.value.value), scale.side(side))
+    return Figure(scale.bare(score.value.value), scale.side(score.value.half_width))
 
 
 def _on_device(row: _Row) -> Figure:

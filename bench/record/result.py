@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from bench.cell import MOST, Cell, Count, Frozen, Positive
+from bench.numbers import wider_side
 from bench.record.files import PredictionsFile
 from bench.record.loadgen import LoadGenSaid
 from bench.record.windows import Kind, Scope
@@ -47,6 +48,11 @@ class Estimate(Frozen):
     low: Figure
     high: Figure
     confidence: Annotated[float, Field(gt=0, lt=1)]
+
+    @property
+    def half_width(self) -> float:
+        """How far it reaches from the value, on its wider side."""
+        return wider_side(self.value, self.low, self.high)
 
 
 def value_of(estimate: Estimate | None) -> float | None:

@@ -74,7 +74,7 @@ def needed_of_means(gain: Interval, count: int, margin: float) -> int | None:
     """The same of a mean's interval over ``count`` clusters, whose width falls with the square root
     of their number. None where the estimate lies so near the margin that `MOST_TIMES` as many would
     not decide."""
-    reach = max(gain.high - gain.estimate, gain.estimate - gain.low)
+    reach = gain.half_width
     room = abs(abs(gain.estimate) - margin)
     if reach <= 0:
         return count

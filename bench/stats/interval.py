@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.defaults import CONFIDENCE
+from bench.numbers import wider_side
 from bench.stats.distributions import student
 
 Values = Sequence[float] | NDArray[Any]
@@ -45,12 +46,14 @@ class Interval:
     confidence: float
 
     @property
+    def half_width(self) -> float:
+        """How far it reaches from the estimate, on its wider side."""
+        return wider_side(self.estimate, self.low, self.high)
+
+    @property
     def relative_half_width(self) -> float:
-        """The interval's wider side as a share of the estimate; infinite for an estimate of 0."""
-        if self.estimate == 0:
-            return math.inf
-        wider = max(self.high - self.estimate, self.estimate - self.low)
-        return wider / abs(self.estimate)
+        """The same as a share of the estimate; infinite for an estimate of 0."""
+        return math.inf if self.estimate == 0 else self.half_width / abs(self.estimate)
 
     def contains(self, value: float) -> bool:
         """Whether ``value`` lies in the interval, ends included."""

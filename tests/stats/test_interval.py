@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from bench.record.result import Estimate
 from bench.stats.interval import (
     Interval,
     ratio_interval,
@@ -212,6 +213,9 @@ def test_what_an_interval_says_of_itself():
     assert Interval(-100.0, -102.0, -97.0, 0.95).relative_half_width == pytest.approx(0.03)
     assert Interval(100.0, 96.0, 103.0, 0.95).relative_half_width == pytest.approx(0.04)
     assert Interval(0.0, -1.0, 1.0, 0.95).relative_half_width == math.inf
+    assert [interval.half_width, Interval(100.0, 96.0, 103.0, 0.95).half_width] == [3.0, 4.0]
+    stored = Estimate(value=100.0, low=96.0, high=103.0, confidence=0.95)
+    assert stored.half_width == 4.0
     assert [interval.contains(x) for x in (97.9, 98.0, 103.0, 103.1)] == [False, True, True, False]
     inverse = Interval(2.0, 1.0, 4.0, 0.9).inverse()
     assert inverse == Interval(0.5, 0.25, 1.0, 0.9)

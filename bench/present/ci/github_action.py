@@ -58,7 +58,7 @@ def _timed(rows: dict[str, list[Row]], record: Record, name: str, extra: str) ->
 def _row(
     name: str, unit: str, estimate: Estimate, extra: str, scale: float = 1, *, points: bool = False
 ) -> Row:
-    side = max(estimate.high - estimate.value, estimate.value - estimate.low)
+    side = estimate.half_width
     width = half_width_percent(side / abs(estimate.value)) if estimate.value else ""
     return {
         "name": name,

@@ -256,10 +256,9 @@ def _point(point: FrontPoint) -> str:
 def _point_figures(point: FrontPoint, figures: Figures) -> dict[str, Figure]:
     number, interval = figures.figure(point.entry)
     score, scale = point.score.value, point.metric.scale
-    side = max(score.high - score.value, score.value - score.low)
     state = point.standing.state
     return {
         "cost": Figure(number, interval),
-        "accuracy": Figure(scale.bare(score.value), scale.side(side)),
+        "accuracy": Figure(scale.bare(score.value), scale.side(score.half_width)),
         "standing": Figure(state, style="green" if state == "front" else ""),
     }

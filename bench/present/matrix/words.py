@@ -98,8 +98,7 @@ class Figures:
             return entry.word, ""
         if self._by == "accuracy":
             scale = score_metric(entry).scale
-            side = max(value.high - value.value, value.value - value.low)
-            return scale.bare(value.value), scale.side(side)
+            return scale.bare(value.value), scale.side(value.half_width)
         width = half_width(value.value, value.low, value.high)
         if self.unit is not None:
             return in_unit(value.value, self.unit), width

@@ -116,7 +116,7 @@ def _picture(records: Sequence[Record], what: str, palette: Palette, name: str) 
         colour = palette.colour(record.cell.model.name)
         symbol = palette.symbol(record.cell.target) if len(alike) == 1 else SEVERAL
         dot = Dot(found.value, found.low, found.high, hover, colour, symbol)
-        side = scale.side(max(found.high - found.value, found.value - found.low))
+        side = scale.side(found.half_width)
         label = targets[0] if len(alike) == 1 else f"{len(alike)} targets, all alike"
         lanes.append(Lane(label, (dot,), group, f"{scale.bare(found.value)} {side}"))
     title = f"{in_picture(what)}, {scale.unit}" if scale.unit else in_picture(what)

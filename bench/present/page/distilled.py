@@ -361,5 +361,6 @@ def _likeness_entry(found: Interval | None, *, bare: bool) -> Entry:
         return _absent(3)
     if bare:
         return Entry(significant(found.estimate), values=(found.estimate, None, None))
-    side = max(found.high - found.estimate, found.estimate - found.low)
-    return Entry(f"{found.estimate:.3f}", f"±{side:.3f}", (found.estimate, found.low, found.high))
+    return Entry(
+        f"{found.estimate:.3f}", f"±{found.half_width:.3f}", (found.estimate, found.low, found.high)
+    )

@@ -223,7 +223,6 @@ def _front_table(front: Front, figures: Figures, name: str) -> Table:
     rows = []
     for point in front.points:
         score, state = point.score.value, point.standing.state
-        side = max(score.high - score.value, score.value - score.low)
         rows.append(
             (
                 Shown(row_name(point.entry.row)),
@@ -232,7 +231,7 @@ def _front_table(front: Front, figures: Figures, name: str) -> Table:
                 _entry(point.entry, figures),
                 Shown(
                     scale.bare(score.value),
-                    scale.side(side),
+                    scale.side(score.half_width),
                     (score.value, score.low, score.high),
                 ),
                 Shown(STATES[state], tone={"front": "good", "dominated": "dim"}.get(state, "")),

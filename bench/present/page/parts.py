@@ -178,9 +178,8 @@ def score_entry(record: Record | None) -> Entry:
     if record is None or record.accuracy is None:
         return Entry(MISSING, values=(None, None, None), tone="dim")
     found, scale = record.accuracy.value, metric_of(record).scale
-    side = max(found.high - found.value, found.value - found.low)
     shown = (found.value, found.low, found.high)
-    return Entry(scale.bare(found.value), scale.side(side), shown)
+    return Entry(scale.bare(found.value), scale.side(found.half_width), shown)
 
 
 def score_unit(records: Iterable[Record]) -> str:
