@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -47,6 +47,13 @@ _MEMORY_WORDS = ("bad_alloc", "out of memory", "allocate memory", "failed to all
 _MOST_WORDS = 2000
 
 
+class End(NamedTuple):
+    """How a worker's process ended. Its number may be another process's from then on."""
+
+    status: int  #: what `os.waitstatus_to_exitcode` understands
+    cpu_ns: int | None  #: what it had used by then, where the system tells
+
+
 class Server(Protocol):
     """What a worker has to know of the process that forked it."""
 
@@ -54,8 +61,8 @@ class Server(Protocol):
     name: str
     greeting: Greeting | None  #: what its interpreter said about itself
 
-    def exit_status(self, pid: int, wait_s: float) -> int | None:
-        """The wait status of a worker that ended; None if it has not within ``wait_s`` seconds."""
+    def end_of(self, pid: int, wait_s: float) -> End | None:
+        """How a worker ended; None if it has not within ``wait_s`` seconds, as far as is known."""
         ...
 
 
@@ -73,6 +80,7 @@ class Worker:
         self.timeout_s = timeout_s
         self.alive = True  #: as far as its last answer, or its end, told
         self._killed = False
+        self._end: End | None = None
         #: Entered with the process's number while it is killed: what counts its time needs it.
         self.ending: Callable[[int], AbstractContextManager[object]] = nullcontext
 
@@ -313,9 +321,16 @@ class Worker:
         assert isinstance(found, answer)  # there was no third
         return found
 
+    def ended(self, wait_s: float = 0.0) -> End | None:
+        """How its process ended; None where it lives, or nobody has told within ``wait_s``."""
+        if self._end is None:
+            self._end = self._server.end_of(self.pid, wait_s)
+        return self._end
+
     def end(self) -> None:
         """Close the session, then the process and what it started; never raises."""
-        if self._killed:  # its number may be another process's by now, and so its family
+        if self._killed or self.ended() is not None:
+            self.kill()
             return
         family = descendants(self.pid)
         try:
@@ -328,17 +343,18 @@ class Worker:
             self.kill()
 
     def kill(self) -> None:
-        """End the process at once, with what it started. Nothing happens the second time: its
-        number may be another process's by then."""
+        """End the process at once, with what it started. Nothing happens where it has ended, or was
+        killed before: its number may be another process's by then, and so its family."""
         self.alive = False
         if self._killed:
             return
         self._killed = True
         self._channel.close()
-        family = descendants(self.pid)
-        with self.ending(self.pid):
-            end_group(self.pid)
-        end_all(family)
+        if self.ended() is None:
+            family = descendants(self.pid)
+            with self.ending(self.pid):
+                end_group(self.pid)
+            end_all(family)
         cap_log(self.log)
 
     def _receive(self, op: str) -> tuple[object, Arrays]:
@@ -375,9 +391,9 @@ class Worker:
     def _obituary(self, op: str) -> BenchError:
         """Why the worker is dead, as well as can be known."""
         self.alive = False
-        status = self._server.exit_status(self.pid, wait_s=5.0)
+        end = self.ended(wait_s=5.0)
         tail = log_tail(self.log)
-        code = None if status is None else os.waitstatus_to_exitcode(status)
+        code = None if end is None else os.waitstatus_to_exitcode(end.status)
         # Nobody but the kernel's out-of-memory killer (or a person) sends SIGKILL to a worker
         # whose channel is still open: the scheduler closes the channel first.
         if code == -signal.SIGKILL or any(word in tail.lower() for word in _MEMORY_WORDS):

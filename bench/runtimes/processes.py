@@ -22,7 +22,7 @@ from bench.errors import (
 )
 from bench.machine.cores import pin_process
 from bench.machine.linux import allowed_cpus
-from bench.runtimes.client import Worker, with_log
+from bench.runtimes.client import End, Worker, with_log
 from bench.runtimes.handshake import Greeting, cannot_start, check_greeting, silent
 from bench.runtimes.logs import cap_log, last_words, log_tail
 from bench.runtimes.runtime import Runtime
@@ -59,7 +59,7 @@ class ForkServer:
         self.name = runtime.label
         self.log = log
         self.greeting: Greeting | None = None
-        self._ended: dict[int, int] = {}
+        self._ended: dict[int, End] = {}
         self._pids: collections.deque[int] = collections.deque()
         self._buffer = b""
         self._turn = threading.RLock()  # whose question the next line on the control socket answers
@@ -137,12 +137,18 @@ class ForkServer:
         self._await(lambda: bool(self._pids), _START_TIMEOUT_S)
         return self._pids.popleft()
 
-    def exit_status(self, pid: int, wait_s: float) -> int | None:
-        """The wait status of a worker that ended; None if it has not within ``wait_s`` seconds."""
-        with self._turn:
-            with contextlib.suppress(BenchError):
-                self._await(lambda: pid in self._ended, wait_s)
-            return self._ended.pop(pid, None)
+    def end_of(self, pid: int, wait_s: float) -> End | None:
+        """How a worker ended; None if it has not within ``wait_s`` seconds, as far as is known.
+        Whoever waits for a runtime's import meanwhile is not waited for."""
+        deadline = time.monotonic() + wait_s
+        if pid not in self._ended and self._turn.acquire(timeout=wait_s):
+            try:
+                with contextlib.suppress(OSError, BenchError):
+                    while pid not in self._ended:
+                        self._hear(deadline - time.monotonic())
+            finally:
+                self._turn.release()
+        return self._ended.get(pid)
 
     def hang_up(self) -> None:
         """Tell the server to end, and with it every worker that it still has."""
@@ -164,27 +170,31 @@ class ForkServer:
         """Read the server's messages until ``done()``."""
         deadline = time.monotonic() + timeout_s
         while not done():
-            self._control.settimeout(max(deadline - time.monotonic(), 1e-6))
             try:
-                data = self._control.recv(65536)
+                self._hear(deadline - time.monotonic())
             except TimeoutError as error:
                 tail = log_tail(self.log)
                 text = f"{self.name}: its process did not answer within {timeout_s:.0f} s"
                 raise with_log(WorkerTimeout(f"{text}{last_words(tail)}."), tail) from error
             except OSError as error:
                 raise self._dead() from error
-            if not data:
-                raise self._dead()
-            *lines, self._buffer = (self._buffer + data).split(b"\n")
-            try:
-                for line in lines:
-                    self._note(json.loads(line))
-                if len(self._buffer) > _MOST_LINE_BYTES:
-                    raise ValueError("a line without an end")
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-                raise WorkerCrashed(
-                    f"{self.name}: the output of its process is not understood ({error!r:.200})."
-                ) from error
+
+    def _hear(self, timeout_s: float) -> None:
+        """Take what the server says next. Raises `TimeoutError`, and `OSError` where it is gone."""
+        self._control.settimeout(max(timeout_s, 1e-6))
+        data = self._control.recv(65536)
+        if not data:
+            raise ConnectionError("it hung up")
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        try:
+            for line in lines:
+                self._note(json.loads(line))
+            if len(self._buffer) > _MOST_LINE_BYTES:
+                raise ValueError("a line without an end")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise WorkerCrashed(
+                f"{self.name}: the output of its process is not understood ({error!r:.200})."
+            ) from error
 
     def _note(self, message: dict[str, Any]) -> None:
         if "hello" in message:
@@ -193,9 +203,14 @@ class ForkServer:
         elif "ready" in message:
             self.ready = True
         elif "pid" in message:
-            self._pids.append(_number(message["pid"]))
+            pid = _number(message["pid"])
+            self._ended.pop(pid, None)  # of an earlier process of that number
+            self._pids.append(pid)
         else:
-            self._ended[_number(message["ended"])] = _number(message["status"])
+            used = message.get("cpu_ns")
+            self._ended[_number(message["ended"])] = End(
+                _number(message["status"]), None if used is None else _number(used)
+            )
 
     def _dead(self) -> BenchError:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -211,7 +226,8 @@ class ForkServer:
 
 
 def _number(value: object) -> int:
-    """A process or a wait status. Raises `TypeError` for anything else: it would be killed."""
+    """A process, a wait status or a time. Raises `TypeError` for anything else: it would be
+    killed."""
     if type(value) is not int or value < 0:
         raise TypeError(f"{value!r:.80} is not a process number")
     return value

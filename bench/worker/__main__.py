@@ -4,10 +4,10 @@
 
 Each request on the control socket, ``{"fork": [modules]}``, carries two file descriptors: the new
 worker's channel and its log. The modules are imported before the first fork that asks for them. The
-server answers ``{"pid": ...}``, and later ``{"ended": pid, "status": ...}`` with the wait status
-that `os.waitstatus_to_exitcode` understands. Where a runtime can't live through a fork, or an
-import has started threads or a device's driver, the child starts a fresh interpreter instead
-(``--worker``).
+server answers ``{"pid": ...}``, and later ``{"ended": pid, "status": ..., "cpu_ns": ...}`` with the
+wait status that `os.waitstatus_to_exitcode` understands and the CPU time that it used until then.
+Where a runtime can't live through a fork, or an import has started threads or a device's driver,
+the child starts a fresh interpreter instead (``--worker``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 
 from bench.backend import Backend
 from bench.worker import START
-from bench.worker.family import die_with_parent, end_group
+from bench.worker.family import cpu_ns, die_with_parent, end_group, end_members
 from bench.worker.started import Started
 from bench.worker.wire import Channel
 from bench.worker.work import serve
@@ -166,7 +166,9 @@ class Server:
             _leave(code)
 
     def reap(self) -> None:
+        """Take leave of every worker that ended, and tell how it did."""
         while self.children:
+            used_ns = {pid: cpu_ns(pid) for pid in self.children}  # nobody knows it afterwards
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
@@ -174,8 +176,8 @@ class Server:
             if pid == 0:
                 return
             self.children.discard(pid)
-            end_group(pid)  # what it started and left behind
-            _send(self.control, {"ended": pid, "status": status})
+            end_members(pid)  # what it started and left behind
+            _send(self.control, {"ended": pid, "status": status, "cpu_ns": used_ns.get(pid)})
 
 
 if __name__ == "__main__":

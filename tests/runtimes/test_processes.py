@@ -19,11 +19,11 @@ from high_numbers import high_numbers
 
 from bench.backend import Device, ModelFile, Options
 from bench.errors import BenchError, OutOfMemory, WorkerCrashed, WorkerTimeout
-from bench.machine.disturbance import round_watcher
+from bench.machine.disturbance import process_cpu_ns, round_watcher
 from bench.measure.canary import CANARY_RUNTIME
 from bench.runtimes import client
 from bench.runtimes import processes as serving
-from bench.runtimes.client import Worker
+from bench.runtimes.client import End, Worker
 from bench.runtimes.logs import MOST_LOG_BYTES, cap_log, log_tail
 from bench.runtimes.probe import probe
 from bench.runtimes.processes import (
@@ -154,10 +154,67 @@ def test_a_process_is_ended_once_for_its_number_may_be_anothers_then(
 ) -> None:
     worker.end()
     _wait_until_gone(worker.pid)
-    for name in ("end_group", "end_all", "descendants"):
-        monkeypatch.setattr(client, name, lambda pids: pytest.fail("it is ended again"))
+    nobody_is_ended(monkeypatch)
     worker.kill()
     worker.end()
+
+
+def nobody_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("end_group", "end_all", "descendants"):
+        monkeypatch.setattr(client, name, lambda pids: pytest.fail("another process is ended"))
+
+
+@pytest.mark.parametrize("how", ["kill", "end"])
+def test_a_process_that_ended_by_itself_is_left_alone_for_its_number_may_be_anothers(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    os.kill(worker.pid, signal.SIGKILL)
+    _wait_until_gone(worker.pid)
+    nobody_is_ended(monkeypatch)
+    getattr(worker, how)()
+    assert not worker.alive
+
+
+def test_what_died_in_an_answer_is_left_alone(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(OutOfMemory):
+        worker.peak_rss_bytes()
+    nobody_is_ended(monkeypatch)
+    worker.kill()
+
+
+def test_a_number_that_another_worker_has_by_now_tells_nothing_of_the_one_before(
+    worker: Worker, processes: Launcher
+) -> None:
+    (server,) = processes._servers.values()
+    server._note({"ended": worker.pid, "status": 9})
+    assert server.end_of(worker.pid, 0) == End(9, None)
+    server._note({"pid": worker.pid})
+    assert server.end_of(worker.pid, 0) is None
+
+
+def test_nobody_waits_for_an_import_to_end_a_worker(worker: Worker, processes: Launcher) -> None:
+    (server,) = processes._servers.values()
+    with ThreadPoolExecutor(1) as other, server._turn:
+        other.submit(worker.kill).result(timeout=10)
+    _wait_until_gone(worker.pid)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's clocks of processes")
+def test_a_process_that_ended_leaves_the_time_that_it_used(worker: Worker) -> None:
+    worker.load(*LOAD)
+    worker.bind({})
+    worker.warm_up(1.0)
+    used_ns = process_cpu_ns(worker.pid)
+    assert used_ns
+    os.kill(worker.pid, signal.SIGKILL)
+    end = worker.ended(wait_s=10)
+    assert end is not None
+    assert end.cpu_ns is not None
+    assert used_ns <= end.cpu_ns < 2 * used_ns
+    assert os.waitstatus_to_exitcode(end.status) == -signal.SIGKILL
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's /proc")
