@@ -24,7 +24,6 @@ Standard library alone and Python 3.9, so that a worker can watch itself too.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import time
@@ -39,9 +38,6 @@ if TYPE_CHECKING:  # Python 3.9 can't evaluate the alias
 CPUS = "/sys/devices/system/cpu"
 #: Why a window doesn't tell all that it could.
 NO_FILES = "what else ran is unknown: this process may not open more files (ulimit -n)"
-#: How long the end of a process is waited for, and how often it is looked at.
-_LONGEST_END_NS = 2_000_000_000
-_LOOK_S = 0.0005
 ENDED = "what other processes used is unknown: one of bench's own ended meanwhile"
 
 
@@ -256,15 +252,22 @@ def jiffy_nanoseconds() -> int:
         return 10_000_000
 
 
+def _nobody_tells(pid: int) -> int | None:
+    """What `Watcher.ended` is where nobody takes leave of our processes."""
+    return None
+
+
 @dataclass
 class Watcher:
     """Reads counters at `start` and `stop`; the difference is what happened between.
 
     ``own`` are the processes that take part (the one that measures, the harness), but for those
-    that have ended when a window begins; others' CPU time is what they didn't use. ``cpus`` are
-    those measured on. With ``every_thread`` the thread that waited longest for a CPU counts, for an
-    inference ends with its last thread. Use it as a context manager, or close it. The reading
-    functions can be replaced, so that a test feeds it any machine.
+    that have ended when a window begins; others' CPU time is what they didn't use. Of one that ends
+    in a window ``ended`` tells the CPU time; its waits and faults are lost, and those of the others
+    are counted without it. ``cpus`` are those measured on. With ``every_thread`` the thread that
+    waited longest for a CPU counts, for an inference ends with its last thread. Use it as a context
+    manager, or close it. The reading functions can be replaced, so that a test feeds it any
+    machine.
     """
 
     own: Sequence[int]
@@ -272,6 +275,8 @@ class Watcher:
     whole_machine: bool = False
     every_thread: bool = False
     cgroup_stat: str | None = None
+    #: the CPU time that a process of ours had used when it ended, in ns; None where nobody knows
+    ended: Callable[[int], int | None] = _nobody_tells
     files: OpenFiles = field(default_factory=OpenFiles)
     read: Read | None = None
     tasks: Callable[[int], Sequence[str]] = thread_names
@@ -280,20 +285,18 @@ class Watcher:
     jiffy_ns: int = field(default_factory=jiffy_nanoseconds)
     cpu_count: int = field(default_factory=lambda: os.cpu_count() or 1)
     _before: dict[str, int] | None = field(default=None, init=False)
-    _alive: Sequence[int] = field(default=(), init=False)
+    _mine: dict[int, dict[str, int]] = field(default_factory=dict, init=False)
     _began_ns: int = field(default=0, init=False)
-    _ended: dict[int, dict[str, int]] = field(default_factory=dict, init=False)
     _threads: tuple[str, ...] = field(default=(), init=False)
     _waits: dict[str, int] = field(default_factory=dict, init=False)
 
     def start(self) -> None:
         """Begin a window. Starting again forgets the window that was open."""
         self.files.refused = False
-        self._ended = {}
         told = {pid: self._process(pid) for pid in self.own}
         # One that has ended already takes part in nothing that is counted from now on.
-        self._alive = [pid for pid, found in told.items() if found]
-        self._before = self._counters([told[pid] for pid in self._alive])
+        self._mine = {pid: found for pid, found in told.items() if found}
+        self._before = self._counters()
         self._waits = self._thread_waits()
         self._began_ns = self.clock_ns()
 
@@ -302,43 +305,43 @@ class Watcher:
         ended_ns = self.clock_ns()
         if self._before is None:
             raise RuntimeError("the watcher was stopped before it was started")
-        mine = [self._ended.get(pid) or self._process(pid) for pid in self._alive]
-        before, after = self._before, self._counters(mine)
+        now = {pid: self._process(pid) for pid in self._mine}
+        grown = _grown(self._before, self._counters()) | self._grown_of_mine(now)
         waits = self._thread_waits()
         self._before = None
-        grown = {
-            name: after[name] - before[name]
-            for name in COUNTER_FIELDS
-            # A counter that fell was reset (a process or CPU came or went): unknown.
-            if name in before and name in after and after[name] >= before[name]
-        }
         if both := waits.keys() & self._waits.keys():
             grown["own_wait_ns"] = max(waits[path] - self._waits[path] for path in both)
         frequency, highest = self._frequencies() if self.whole_machine else (None, None)
+        knew = bool(self._mine) and all("own_cpu_ns" in told for told in self._mine.values())
         return Disturbance(
             duration_ns=max(1, ended_ns - self._began_ns),
             jiffy_error_ns=float(self.jiffy_ns * self.cpu_count),
             frequency_hz=frequency,
             max_frequency_hz=highest,
-            unseen=self._unseen(others="busy_ns" in grown and not all(mine)),
+            unseen=self._unseen(others=knew and "busy_ns" in grown and "own_cpu_ns" not in grown),
             **grown,
         )
 
-    @contextlib.contextmanager
-    def ending(self, pid: int) -> Iterator[None]:
-        """Around the end of a process, which is waited for: what it used in this window until it
-        was gone is known then. Freeing the memory of a large one takes a while, and is its work."""
-        seen = self._process(pid) if self._before is not None and pid in self._alive else {}
-        yield
-        deadline_ns = self.clock_ns() + _LONGEST_END_NS
-        while "own_cpu_ns" in seen and self.clock_ns() < deadline_ns:
-            self._ended[pid] = seen
-            seen = self._process(pid)
-            time.sleep(_LOOK_S)
+    def _grown_of_mine(self, now: Mapping[int, Mapping[str, int]]) -> dict[str, int]:
+        """What our processes used in this window: all that is counted of those that are still
+        there, and the CPU time of the others."""
+        grown = _total([_grown(self._mine[pid], found) for pid, found in now.items() if found])
+        used_ns = [grown.pop("own_cpu_ns", None)]
+        used_ns += [self._until_its_end(pid) for pid, found in now.items() if not found]
+        known_ns = [each for each in used_ns if each is not None]
+        if len(known_ns) == len(used_ns):
+            grown["own_cpu_ns"] = sum(known_ns)
+        return grown
+
+    def _until_its_end(self, pid: int) -> int | None:
+        """What a process used of this window, in which it ended."""
+        at_its_end = self.ended(pid)
+        told = {} if at_its_end is None else {"own_cpu_ns": at_its_end}
+        return _grown(self._mine[pid], told).get("own_cpu_ns")
 
     def _unseen(self, *, others: bool) -> tuple[str, ...]:
         """Why this window doesn't tell what others like it do; ``others``: a process of ours ended
-        in it with the time that it used, which can't be told from that of others any more."""
+        in it, and what it used can't be told from what others did."""
         if self.files.refused:
             return (NO_FILES,)
         return (ENDED,) if others else ()
@@ -357,8 +360,9 @@ class Watcher:
     def _text(self, path: str) -> bytes:
         return (self.read or self.files.read)(path) or b""
 
-    def _counters(self, mine: Sequence[Mapping[str, int]]) -> dict[str, int]:
-        found = _total(mine)
+    def _counters(self) -> dict[str, int]:
+        """Those that are of no single process."""
+        found: dict[str, int] = {}
         if self.cgroup_stat is not None:
             found.update(parse_cgroup_stat(self._text(self.cgroup_stat)))
         if self.whole_machine:
@@ -409,9 +413,14 @@ def block_watcher(own: Sequence[int]) -> Watcher:
     return Watcher(own, every_thread=True, cgroup_stat=cgroup_stat_path())
 
 
-def round_watcher(own: Sequence[int], cpus: Sequence[int]) -> Watcher:
-    """A watcher for around a round or a generation: everything, and the frequency of ``cpus``."""
-    return Watcher(own, cpus, whole_machine=True, cgroup_stat=cgroup_stat_path())
+def round_watcher(
+    own: Sequence[int],
+    cpus: Sequence[int],
+    ended: Callable[[int], int | None] = _nobody_tells,
+) -> Watcher:
+    """A watcher for around a round or a generation: everything, and the frequency of ``cpus``;
+    ``ended`` as for `Watcher`."""
+    return Watcher(own, cpus, whole_machine=True, cgroup_stat=cgroup_stat_path(), ended=ended)
 
 
 def cgroup_stat_path(read: Read | None = None) -> str | None:
@@ -432,6 +441,15 @@ def _cpu_stats(groups: str) -> Iterator[str]:
         if mount:
             yield f"{mount}{path.rstrip('/')}/cpu.stat"
             yield f"{mount}/cpu.stat"
+
+
+def _grown(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    """By how much each counter that both have rose: one that fell was reset, and is unknown."""
+    return {
+        name: after[name] - before[name]
+        for name in before
+        if name in after and after[name] >= before[name]
+    }
 
 
 def _total(parts: Sequence[Mapping[str, int]]) -> dict[str, int]:

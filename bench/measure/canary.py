@@ -29,9 +29,9 @@ class Canary:
         self._beat: Beat | None = None
 
     @property
-    def pids(self) -> list[int]:
-        """Its process, while it has one."""
-        return [] if self._worker is None else [self._worker.pid]
+    def workers(self) -> list[Worker]:
+        """Its worker, while it has one."""
+        return [] if self._worker is None else [self._worker]
 
     def stay_on(self, cpu: int) -> None:
         """Make sure that it lives and computes on this CPU. Where even a new one can't be had, the

@@ -32,6 +32,8 @@ from bench.measure.member import (
     keep_placement,
     last_words,
     let_go,
+    send_away,
+    used_by,
 )
 from bench.measure.pace.rounds import takes_part
 from bench.measure.pace.spending import ROUNDS, Plan, Spending
@@ -127,12 +129,11 @@ class Group:
         try:
             self.spending.started(self.context.account.total_s - began_s, len(members))
             active = [state for state in active if state not in without_room]
-            own = [os.getpid(), *canary.pids, *(member.worker.pid for member in members)]
+            workers = [*canary.workers, *(member.worker for member in members)]
+            own = [os.getpid(), *(worker.pid for worker in workers)]
             used = {cpu for state in active for cpu in cpus_of(state.planned, self.context)}
-            with round_watcher(own, sorted({*used, *self.cpus})) as watcher:
+            with round_watcher(own, sorted({*used, *self.cpus}), used_by(workers)) as watcher:
                 watcher.start()
-                for member in members:
-                    member.worker.ending = watcher.ending
                 canary_blocks = self.rounds(members, canary)
                 reasons = tuple(watcher.stop().disturbed())
             self.elsewhere = any(shares_cpu(member) for member in members)
@@ -388,7 +389,7 @@ class Group:
             with as_answered(member.state.cell.target):
                 yield
         except BenchError as error:
-            let_go(member)
+            send_away(member)
             if isinstance(error, OutOfMemory) and not all(one.gone for one in self.present):
                 self._set_apart(member.state)
             else:

@@ -40,6 +40,8 @@ _GLIMPSE_WITHIN_NS = 20_000_000
 GLIMPSE_BUDGET_S = 0.05
 #: A device's own time of a call hardly differs between processes.
 DEVICE_TIMES = 3
+#: How long the end of a process is waited for; its memory takes the kernel a while.
+LONGEST_END_S = 2.0
 #: A block's figure is a median, which waiting for a tenth of the block hardly moves; at 2% nearly
 #: every block of a busy two-core machine was marked, and a mark that all rows carry says nothing.
 BLOCK_THRESHOLDS = Thresholds(wait_share=0.10)
@@ -100,13 +102,28 @@ class Member:
 
 
 def let_go(member: Member) -> None:
-    """End a member's worker at once, and the watch over it; nothing happens the second time.
-
-    Whoever leaves a generation is let go at once: a worker that failed may live on, hold memory
-    that others need, and compute."""
+    """End a member's worker at once, and the watch over it; nothing happens the second time."""
     member.gone = True
     member.watcher.close()
     member.worker.kill()
+
+
+def send_away(member: Member) -> None:
+    """Let a member go that failed, before anything else is timed: its worker may live on, hold
+    memory that others need, and compute. Giving back the memory of a large one takes a while."""
+    let_go(member)
+    member.worker.ended(LONGEST_END_S)
+
+
+def used_by(workers: Sequence[Worker]) -> Callable[[int], int | None]:
+    """What tells a watcher the CPU time that one of these had used when it ended."""
+    known = {worker.pid: worker for worker in workers}
+
+    def told(pid: int) -> int | None:
+        end = known[pid].ended(LONGEST_END_S) if pid in known else None
+        return None if end is None else end.cpu_ns
+
+    return told
 
 
 def bind(worker: Worker, planned: PlannedCell) -> Bound:

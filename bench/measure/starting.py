@@ -22,7 +22,7 @@ from bench.measure.member import (
     WARMUP_BUDGET_S,
     Context,
     Member,
-    let_go,
+    send_away,
     start_member,
 )
 from bench.measure.state import CellState
@@ -365,7 +365,7 @@ class _Start:
                 with as_answered(member.state.cell.target):
                     again = member.worker.warm_up(WARMUP_BUDGET_S)
             except BenchError as error:
-                let_go(member)
+                send_away(member)
                 self.members.remove(member)
                 if isinstance(error, OutOfMemory) and self.members:
                     self.without_room.append(member.state)

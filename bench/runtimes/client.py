@@ -6,8 +6,8 @@ import math
 import os
 import re
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -81,8 +81,6 @@ class Worker:
         self.alive = True  #: as far as its last answer, or its end, told
         self._killed = False
         self._end: End | None = None
-        #: Entered with the process's number while it is killed: what counts its time needs it.
-        self.ending: Callable[[int], AbstractContextManager[object]] = nullcontext
 
     @property
     def greeting(self) -> Greeting:
@@ -352,8 +350,7 @@ class Worker:
         self._channel.close()
         if self.ended() is None:
             family = descendants(self.pid)
-            with self.ending(self.pid):
-                end_group(self.pid)
+            end_group(self.pid)
             end_all(family)
         cap_log(self.log)
 

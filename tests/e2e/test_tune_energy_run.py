@@ -29,7 +29,7 @@ class Steady(Zone):
         return int(100e6 * time.monotonic())
 
 @contextmanager
-def nobody_else(own, cpus):
+def nobody_else(own, cpus, ended):
     yield SimpleNamespace(
         start=lambda: None, stop=lambda: SimpleNamespace(disturbed=lambda: ()), close=lambda: None
     )

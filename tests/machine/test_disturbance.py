@@ -207,6 +207,12 @@ class Two(Kernel):
     def __init__(self) -> None:
         super().__init__()
         self.ended = False
+        self.other_stat: str | None = None
+
+    def read(self, path: str) -> bytes | None:
+        if path == "/proc/77/stat" and self.other_stat is not None:
+            return self.other_stat.encode()
+        return super().read(path)
 
     def watcher(self) -> Watcher:
         watcher = super().watcher()
@@ -241,26 +247,51 @@ def test_where_a_process_of_ours_ends_in_a_window_it_says_that_others_are_unknow
     assert block.stop().disturbed() == [], "what others use shows in no block"
 
 
-def test_others_are_known_where_a_process_of_ours_was_ended_under_watch():
-    """With what it used until it was gone: freeing its memory takes time, too."""
+def test_others_are_known_where_it_is_told_what_a_process_of_ours_used_that_ended():
+    """However it ended. Its waits and faults are lost, and not those of the others."""
     kernel = Two()
     watcher = kernel.watcher()
-    frees = iter([0, 50 * MS, 100 * MS])
-
-    def cpu_ns(pid: int) -> int | None:
-        return kernel.cpu_ns if pid == PID else next(frees, None)
-
-    watcher.cpu_ns = lambda pid: kernel.cpu_ns if pid == PID else 0
+    watcher.cpu_ns = lambda pid: kernel.cpu_ns if pid == PID else None if kernel.ended else 20 * MS
+    asked = []
+    watcher.ended = lambda pid: asked.append(pid) or 120 * MS
+    kernel.other_stat = f"77 (b) R 1 1 1 0 -1 0 4 9 {2 + kernel.major} 9 5 5 0 0\n"
     watcher.start()
-    watcher.cpu_ns = cpu_ns
-    with watcher.ending(77):
-        pass
     kernel.run(1000, own_ms=500, other_ms=400)
+    kernel.major += 3
+    kernel.wait_ns += 50 * MS
+    kernel.ended = True
+    kernel.other_stat = None
     seen = watcher.stop()
+    assert asked == [77]
     assert seen.unseen == ()
     assert seen.other_cpu_ns == 300 * MS
-    with watcher.ending(77):
-        pass  # without a window there is nothing to look at
+    assert (seen.major_faults, seen.own_wait_ns) == (3, 50 * MS)
+
+
+@pytest.mark.parametrize("told", [None, 10 * MS])
+def test_what_cannot_be_what_a_process_of_ours_used_leaves_others_unknown(told):
+    kernel = Two()
+    watcher = kernel.watcher()
+    watcher.cpu_ns = lambda pid: kernel.cpu_ns if pid == PID else None if kernel.ended else 20 * MS
+    watcher.ended = lambda pid: told
+    watcher.start()
+    kernel.run(1000, own_ms=500, other_ms=400)
+    kernel.ended = True
+    seen = watcher.stop()
+    assert (seen.other_cpu_ns, seen.unseen) == (None, (ENDED,))
+    assert seen.disturbed() == [ENDED]
+
+
+def test_where_another_process_has_the_number_of_ours_others_are_unknown():
+    kernel = Two()
+    watcher = kernel.watcher()
+    watcher.cpu_ns = lambda pid: (
+        kernel.cpu_ns if pid == PID else 5 * MS if kernel.ended else 20 * MS
+    )
+    watcher.start()
+    kernel.run(1000, own_ms=500, other_ms=400)
+    kernel.ended = True
+    assert watcher.stop().unseen == (ENDED,)
 
 
 def test_a_counter_that_falls_was_reset_and_is_unknown(kernel):

@@ -101,6 +101,9 @@ class Computing:
     def kill(self) -> None:
         self.log.append(f"{self.name} ended")
 
+    def ended(self, wait_s: float = 0.0) -> None:
+        assert f"{self.name} ended" in self.log
+
 
 class Stage:
     """What an energy pass needs from a run, with what it did to it."""

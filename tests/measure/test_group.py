@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args
@@ -34,7 +33,7 @@ from bench.measure.pace.stops import fewest, overdraft_words
 from bench.measure.plan import PlannedCell
 from bench.measure.state import CellState
 from bench.record.block import CANARY, Block
-from bench.runtimes.client import Worker
+from bench.runtimes.client import End, Worker
 from bench.runtimes.runtime import Runtime
 from bench.runtimes.targets import Choice, Target
 from bench.spec import Suite
@@ -105,11 +104,11 @@ class FakeWorker(Worker):
         self.wanted = wanted
         self.cpus = cpus
         self.heard: list[Any] = []
-        self.ended = False
+        self.alive = True
         self.stays_on: tuple[int, ...] = ()
 
     def ask(self, request: messages.Request, answer: type[Any]) -> Any:
-        assert not self.ended
+        assert self.alive
         arrived = decode(*encode(request), get_args(messages.Request))
         self.heard.append(arrived)
         self.check(arrived)
@@ -179,11 +178,12 @@ class FakeWorker(Worker):
         raise AssertionError(f"nobody asks a worker that is timed for {request}")
 
     def end(self) -> None:
-        self.ended = True
+        self.alive = False
 
-    def kill(self) -> None:
-        with getattr(self, "ending", nullcontext)(self.pid):
-            self.end()
+    kill = end
+
+    def ended(self, wait_s: float = 0.0) -> End | None:
+        return None if self.alive else End(9, 77)
 
 
 class FakeStore:
@@ -227,9 +227,6 @@ class FakeWatcher:
 
     def disturbed(self, thresholds: object = None) -> list[str]:
         return ["a neighbour"] if self.every and self.count % self.every == 0 else []
-
-    def ending(self, pid: int) -> AbstractContextManager[None]:
-        return nullcontext()
 
     def close(self) -> None: ...
 
@@ -327,7 +324,7 @@ def planned(name: str, options: Options | None = None, **cell: Any) -> PlannedCe
 @pytest.fixture(autouse=True)
 def _watchers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(member, "block_watcher", lambda own: FakeWatcher())
-    monkeypatch.setattr(group, "round_watcher", lambda own, cpus: FakeWatcher())
+    monkeypatch.setattr(group, "round_watcher", lambda own, cpus, ended: FakeWatcher())
 
 
 def suite(**settings: Any) -> Suite:
@@ -622,7 +619,7 @@ def test_the_record_of_a_cell_that_failed_is_written_when_no_worker_lives(op: ty
 
     def finish(state: CellState) -> None:
         bench.finished.append(state)
-        alive[state.cell.target] = {w.name for w in bench.workers if not w.ended} - {CANARY}
+        alive[state.cell.target] = {w.name for w in bench.workers if w.alive} - {CANARY}
 
     bench.context = replace(bench.context, finish=finish)
     bench.run()
@@ -648,7 +645,7 @@ def test_a_worker_that_failed_and_lives_on_is_ended_before_anything_else_is_time
 
         def answer_to(request: messages.Request) -> messages.Answer:
             failed = [w for w in bench.workers if w.name == "b" and TimeBlock in map(type, w.heard)]
-            assert all(one.ended for one in failed)
+            assert not any(one.alive for one in failed)
             return answer(request)
 
         made.answer_to = answer_to  # type: ignore[method-assign]
@@ -659,21 +656,38 @@ def test_a_worker_that_failed_and_lives_on_is_ended_before_anything_else_is_time
     assert [state.failure is None for state in bench.states] == [True, False, True]
 
 
-def test_a_worker_that_fails_in_a_round_is_ended_before_the_eyes_of_its_watcher(
+def test_what_a_worker_used_that_fails_in_a_round_is_told_to_the_watcher(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Else what other programs used is unknown for all cells of the generation."""
-    ended: list[int] = []
+    """Else what other programs used is unknown for all cells of the generation; a canary dies, too.
+    What it gives back of its memory is waited for."""
+    told: list[int | None] = []
+    waited: list[str] = []
 
-    class Watching(FakeWatcher):
-        @contextmanager
-        def ending(self, pid: int) -> Iterator[None]:
-            yield
-            ended.append(pid)
+    def watcher(own: Sequence[int], cpus: object, ended: Callable[[int], int | None]) -> Any:
+        watching = FakeWatcher()
+        plain = watching.stop
 
-    monkeypatch.setattr(group, "round_watcher", lambda own, cpus: Watching())
-    bench = Bench(THREE, suite(), lambda name, at: {TimeBlock} if name == "b" else set()).run()
-    assert next(worker.pid for worker in bench.workers if worker.name == "b") in ended
+        def stop() -> FakeWatcher:
+            told.extend(ended(pid) for pid in own)
+            return plain()
+
+        watching.stop = stop  # type: ignore[method-assign]
+        return watching
+
+    def ended(self: FakeWorker, wait_s: float = 0.0) -> End | None:
+        if wait_s and not self.alive:
+            waited.append(self.name)
+        return None if self.alive else End(9, 77)
+
+    monkeypatch.setattr(group, "round_watcher", watcher)
+    monkeypatch.setattr(FakeWorker, "ended", ended)
+    broken = {"b": {TimeBlock}, CANARY: {TimeBlock}}
+    Bench(THREE, suite(max_invocations=3), lambda name, at: broken.get(name, set())).run()
+    assert told[:5].count(77) == 2
+    assert told[:5].count(None) == 3, "this process, and those that live"
+    assert waited[0] in ("b", CANARY)
+    assert "b" in waited
 
 
 def test_what_was_measured_before_a_crash_is_kept() -> None:

@@ -32,7 +32,7 @@ LOAD_S = 5.0
 @pytest.fixture(autouse=True)
 def _watchers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(member, "block_watcher", lambda own: FakeWatcher())
-    monkeypatch.setattr(group, "round_watcher", lambda own, cpus: FakeWatcher())
+    monkeypatch.setattr(group, "round_watcher", lambda own, cpus, ended: FakeWatcher())
     monkeypatch.setattr(memory, "spare_bytes", lambda: 10**12)
 
 
@@ -214,7 +214,7 @@ def test_one_that_fails_while_others_start_fails_alone(
         type(None),
         type(None),
     ]
-    assert all(worker.ended for worker in bench.workers)
+    assert not any(worker.alive for worker in bench.workers)
 
 
 def test_interrupted_while_workers_start_none_is_left(
@@ -231,7 +231,7 @@ def test_interrupted_while_workers_start_none_is_left(
     monkeypatch.setattr(starting, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         made.run()
-    assert all(worker.ended for worker in bench.workers if worker.name in NAMES)
+    assert not any(worker.alive for worker in bench.workers if worker.name in NAMES)
 
 
 def test_the_order_of_blocks_does_not_depend_on_who_was_ready_first() -> None:
@@ -284,7 +284,7 @@ class OnADevice(SlowToLoad):
         plain = worker.answer_to
 
         def answer_to(request: messages.Request) -> messages.Answer:
-            alive = sum(not one.ended for one in self.workers if one.name in NAMES)
+            alive = sum(one.alive for one in self.workers if one.name in NAMES)
             if isinstance(request, messages.AskDeviceMemory):
                 assert request.device.id == "gpu:0"
                 free = self.total - self.others - 100 * alive
@@ -335,7 +335,7 @@ class Filling(SlowToLoad):
             if isinstance(request, messages.Load) and name in self.sizes:
                 with self._turn:
                     self.tried.append(name)
-                    alive = sum(size for one, size in self.held.items() if not one.ended)
+                    alive = sum(size for one, size in self.held.items() if one.alive)
                     if alive + self.sizes[name] > self.total:
                         raise OutOfMemory(f"{name} found {self.total - alive} bytes")
                     self.held[worker] = self.sizes[name]
@@ -452,7 +452,7 @@ class FullWhileTimed(SlowToLoad):
         plain, name = worker.answer_to, runtime.name
 
         def answer_to(request: messages.Request) -> messages.Answer:
-            beside = any(one.name == "a" for one in self.workers if not one.ended)
+            beside = any(one.name == "a" for one in self.workers if one.alive)
             full = name == "b" and self.started[name] > self.first and (beside or self.even_alone)
             if full and isinstance(request, messages.TimeBlock):
                 raise OutOfMemory("b found 0 bytes")

@@ -30,6 +30,9 @@ class Worker:
     def kill(self) -> None:
         self.killed = True
 
+    def ended(self, wait_s: float = 0.0) -> None:
+        assert self.killed
+
 
 def start(
     monkeypatch: pytest.MonkeyPatch, *settled: bool, fails: bool = False

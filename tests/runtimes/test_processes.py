@@ -21,6 +21,7 @@ from bench.backend import Device, ModelFile, Options
 from bench.errors import BenchError, OutOfMemory, WorkerCrashed, WorkerTimeout
 from bench.machine.disturbance import process_cpu_ns, round_watcher
 from bench.measure.canary import CANARY_RUNTIME
+from bench.measure.member import used_by
 from bench.runtimes import client
 from bench.runtimes import processes as serving
 from bench.runtimes.client import End, Worker
@@ -218,13 +219,15 @@ def test_a_process_that_ended_leaves_the_time_that_it_used(worker: Worker) -> No
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's /proc")
-def test_what_others_use_is_known_beside_a_worker_that_is_killed(processes: Launcher) -> None:
-    one = processes.worker(CANARY_RUNTIME, 1)
-    with round_watcher([os.getpid(), one.pid], [0]) as watcher:
-        one.ending = watcher.ending
+@pytest.mark.parametrize("by", ["us", "itself"])
+def test_what_others_use_is_known_beside_a_worker_that_ends(worker: Worker, by: str) -> None:
+    with round_watcher([os.getpid(), worker.pid], [0], used_by([worker])) as watcher:
         watcher.start()
-        one.kill()
-        _wait_until_gone(one.pid)
+        if by == "us":
+            worker.kill()
+        else:
+            os.kill(worker.pid, signal.SIGSEGV)
+        _wait_until_gone(worker.pid)
         seen = watcher.stop()
     assert seen.unseen == ()
     assert seen.other_cpu_ns is not None

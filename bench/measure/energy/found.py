@@ -13,6 +13,7 @@ from bench.machine.wall import MeterFile
 from bench.measure.energy.meters import CommandMeter, DeviceMeter, FileMeter, Meter, ZoneMeter
 from bench.measure.plan import PlannedCell
 from bench.record.windows import OF_DEVICES, Scope
+from bench.runtimes.client import Worker
 from bench.runtimes.processes import Launcher
 from bench.spec import Suite
 
@@ -107,5 +108,6 @@ class Meters:
         return [*self.machine, *self.devices.values()]
 
     @property
-    def pids(self) -> list[int]:
-        return [meter.worker.pid for meter in self.devices.values()]
+    def workers(self) -> list[Worker]:
+        """Those that read the meters of devices."""
+        return [meter.worker for meter in self.devices.values()]

@@ -22,12 +22,13 @@ from bench.machine.wall import read_command, zone_of
 from bench.measure.beats import MAX_CALLS
 from bench.measure.energy.found import Meters
 from bench.measure.energy.meters import Meter, Series, Watch
-from bench.measure.member import Context, Member, cpus_of, let_go
+from bench.measure.member import Context, Member, cpus_of, let_go, send_away, used_by
 from bench.measure.plan import PlannedCell
 from bench.measure.starting import Room, start_members
 from bench.measure.state import CellState
 from bench.measure.taken import as_answered
 from bench.record.windows import IDLE, Window
+from bench.runtimes.client import Worker
 from bench.scenarios import find_scenario
 from bench.spec import Suite
 
@@ -161,12 +162,12 @@ class EnergyPass:
 
     def _in_turn(self, members: Sequence[Member], meters: Meters) -> list[Taken]:
         """A window of each, between two of the idle machine."""
-        own = [os.getpid(), *meters.pids, *(member.worker.pid for member in members)]
-        taken = [self._idle(meters, own, 0)]
+        workers = [*meters.workers, *(member.worker for member in members)]
+        taken = [self._idle(meters, workers, 0)]
         for position, member in enumerate(members, 1):
-            found = self._of_cell(member.state.cell.id, member, meters, own, position)
+            found = self._of_cell(member.state.cell.id, member, meters, workers, position)
             taken += [found] if found else []
-        taken.append(self._idle(meters, own, len(members) + 1))
+        taken.append(self._idle(meters, workers, len(members) + 1))
         return taken
 
     def _fail(self, planned: PlannedCell, error: BenchError) -> None:
@@ -185,15 +186,20 @@ class EnergyPass:
             failed=why,
         )
 
-    def _idle(self, meters: Meters, own: Sequence[int], position: int) -> Taken:
+    def _idle(self, meters: Meters, workers: Sequence[Worker], position: int) -> Taken:
         def rest() -> int:
             time.sleep(_IDLE_STEP_S)
             return 0
 
-        return self._window(IDLE, rest, meters.all, own, position)
+        return self._window(IDLE, rest, meters.all, workers, position)
 
     def _of_cell(
-        self, cell_id: str, member: Member, meters: Meters, own: Sequence[int], position: int
+        self,
+        cell_id: str,
+        member: Member,
+        meters: Meters,
+        workers: Sequence[Worker],
+        position: int,
     ) -> Taken | None:
         """None where it is to be measured without the others."""
         calls = max(1, min(MAX_CALLS, BLOCK_NS // max(1, member.warmup.latency_ns)))
@@ -213,10 +219,10 @@ class EnergyPass:
         read = [*meters.machine, *([meters.devices[mine]] if mine else [])]
         try:
             with as_answered(member.state.cell.target):
-                taken = self._window(cell_id, compute, read, own, position, untimed)
+                taken = self._window(cell_id, compute, read, workers, position, untimed)
                 throttled = _throttled(member)
         except BenchError as error:
-            let_go(member)
+            send_away(member)
             if isinstance(error, OutOfMemory) and not all(one.gone for one in self.present):
                 self.waiting.append(member.state.planned)
                 return None
@@ -231,14 +237,15 @@ class EnergyPass:
         cell_id: str,
         work: Callable[[], int],
         meters: Sequence[Meter],
-        own: Sequence[int],
+        workers: Sequence[Worker],
         position: int,
         untimed: Callable[[], int] = lambda: 0,
     ) -> Taken:
         """Lead, window and tail of one load, the meters read all the time; ``untimed`` counts the
         queries so far that ``work`` doesn't tell of."""
+        own = [os.getpid(), *(worker.pid for worker in workers)]
         cpus = sorted({cpu for planned in self.cells for cpu in cpus_of(planned, self.context)})
-        with round_watcher(own, cpus) as watcher, Watch(meters) as watch:
+        with round_watcher(own, cpus, used_by(workers)) as watcher, Watch(meters) as watch:
             _until(LEAD_S, work)
             before = untimed()
             watcher.start()
