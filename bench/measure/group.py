@@ -46,6 +46,7 @@ from bench.record.block import CANARY, Block, block_medians
 from bench.record.estimate import relative_half_width
 from bench.record.facts import WorkerFacts
 from bench.record.result import Invocation, StopReason
+from bench.runtimes.client import Worker
 from bench.scenarios import find_scenario
 from bench.stats.percentile import minimum_samples
 from bench.unchanged import check_unchanged
@@ -85,7 +86,7 @@ class Group:
         self.beats: dict[str, Beat] = {}
         self.room = Room()
         self.spending = Spending(self.suite, context.allowance.cell_s)
-        self.present: list[Member] = []  #: of this generation
+        self.workers: list[Worker] = []  #: all that this generation had or has
         self.apart: list[CellState] = []  #: of it, those to be measured when the others have ended
         self.failed: list[CellState] = []  #: of this generation, whose records wait for its end
         taken = [i.index for state in states for i in state.invocations]
@@ -109,9 +110,10 @@ class Group:
         self.part += 1
         together = self._generation(waiting, canary)
         self.context.first_seen(together)
-        if len(together) < len(waiting):
+        fitting = [state for state in waiting if state.cell.id not in self.room.apart]
+        if any(state not in together for state in fitting):
             self.context.listener.note(
-                f"only {len(together)} of {len(waiting)} workers fit in memory at once: the "
+                f"only {len(together)} of {len(fitting)} workers fit in memory at once: the "
                 "others are measured afterwards, and ratios between the two groups are not paired."
             )
         while active := [state for state in together if not state.stop]:
@@ -123,9 +125,7 @@ class Group:
         self.apart = []
         self._choose_cpus(canary)
         began_s = self.context.account.total_s
-        self.present = []
         members, without_room = self._start_members(active)
-        self.present = members
         try:
             self.spending.started(self.context.account.total_s - began_s, len(members))
             active = [state for state in active if state not in without_room]
@@ -165,14 +165,18 @@ class Group:
         return active
 
     def _start_members(self, active: Sequence[CellState]) -> tuple[list[Member], list[CellState]]:
-        """A worker for each cell, as long as memory lasts; and the cells that found no room."""
+        """A worker for each cell, as long as memory lasts; and the cells that found no room, those
+        that ran out of memory among them."""
         order = [active[position] for position in self.context.rng.permutation(len(active))]
         # Calls of a block are equal among cells of similar latency: all are sized, or none.
         sized = self.beats.keys() if {s.cell.id for s in active} <= self.beats.keys() else ()
         self.room.emptied()
         started = start_members(order, self.context, self.room, sized, glimpses=True)
+        self.workers = started.workers
         for state, error in started.failed:
             self._fail(state, error)
+        for state in started.ran_out:
+            self._set_apart(state)
         new = {m.state.cell.id: float(m.warmup.latency_ns) for m in started.members}
         if not set(new) <= set(self.beats):
             self.beats = equal_beats(new)
@@ -390,12 +394,14 @@ class Group:
                 yield
         except BenchError as error:
             send_away(member)
-            if isinstance(error, OutOfMemory) and not all(one.gone for one in self.present):
+            if isinstance(error, OutOfMemory) and member.worker.was_beside(self.workers):
                 self._set_apart(member.state)
             else:
                 self._fail(member.state, error)
 
     def _set_apart(self, state: CellState) -> None:
+        """It is measured when the others have ended, in this generation and in all that follow."""
+        self.room.apart.add(state.cell.id)
         self.apart.append(state)
         self.context.listener.note(
             f"{state.cell.label} ran out of memory beside others: it is measured after them, and "

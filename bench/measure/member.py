@@ -87,7 +87,11 @@ class Member:
     waited: list[float] = field(default_factory=list)  #: share of each block without a CPU
     loadgen: LoadGenSaid | None = None  #: of the test that LoadGen made of it
     glimpse_ns: int | None = None  #: about how long a call takes, seen while others started
-    gone: bool = False  #: whether it was let go
+
+    @property
+    def gone(self) -> bool:
+        """Whether its worker has ended, in order or not."""
+        return not self.worker.alive
 
     @property
     def grown_bytes(self) -> int:
@@ -103,7 +107,6 @@ class Member:
 
 def let_go(member: Member) -> None:
     """End a member's worker at once, and the watch over it; nothing happens the second time."""
-    member.gone = True
     member.watcher.close()
     member.worker.kill()
 

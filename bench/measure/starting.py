@@ -61,6 +61,10 @@ class Room:
     devices: dict[str, DeviceRoom] = field(default_factory=dict)
     together: list[set[str]] = field(default_factory=list)  #: cells with workers alive at once
     overfull: set[str] = field(default_factory=set)  #: devices on which memory ran out
+    #: Ids of cells that ran out of memory beside others. Whoever tried them there again would lose
+    #: their time each time, so they are started beside none that starts, or measured alone.
+    starts_alone: set[str] = field(default_factory=set)
+    apart: set[str] = field(default_factory=set)
 
     def emptied(self) -> None:
         """The workers of a generation have ended."""
@@ -107,6 +111,8 @@ class Room:
         """Whether the cell's worker fits beside those that are starting and have started."""
         if not starting and not started:
             return True  # the first: how much it takes is learnt from it
+        if any(one.cell.id in self.apart for one in (state, *starting, *started)):
+            return False
         return self._in_memory(state, starting) and self._on_device(state, starting, started)
 
     def _in_memory(self, state: CellState, starting: Sequence[CellState]) -> bool:
@@ -198,7 +204,9 @@ class Started:
 
     members: list[Member]
     failed: list[tuple[CellState, BenchError]]
-    without_room: list[CellState]
+    without_room: list[CellState]  #: those that ran out of memory included
+    ran_out: list[CellState]  #: of memory, beside others
+    workers: list[Worker]  #: all that there were
 
 
 def start_members(
@@ -229,13 +237,18 @@ class _Start:
     ) -> None:
         self.glimpses = glimpses
         self.order, self.context, self.room, self.sized = order, context, room, sized
-        self.waiting = deque(starting_order(order))
+        alone = [state for state in order if state.cell.id in room.starts_alone]
+        others = starting_order(
+            [state for state in order if state.cell.id not in room.starts_alone]
+        )
+        # Those that are measured apart come last: where they began, there would be no room.
+        self.waiting = deque(sorted(others, key=lambda state: state.cell.id in room.apart))
         self.running: dict[Future[Member], CellState] = {}
         self.members: list[Member] = []
         self.without_room: list[CellState] = []
+        self.ran_out: list[CellState] = []
         self.accompanied: set[int] = set()  #: ids of the states beside which another started
-        self.alone: deque[CellState] = deque()  #: to be started once more, beside none that starts
-        self.again: set[int] = set()  #: ids of those that were
+        self.alone = deque(alone)  #: to be started beside none that starts
         self.failed: list[tuple[CellState, BenchError]] = []
         self.born: list[Worker] = []
         self.took: list[tuple[CellState, float, float]] = []  #: from its fork until it was ready
@@ -266,7 +279,8 @@ class _Start:
         self.members.sort(key=lambda member: place[id(member.state)])
         self.failed.sort(key=lambda pair: place[id(pair[0])])
         self.without_room.sort(key=lambda state: place[id(state)])
-        return Started(self.members, self.failed, self.without_room)
+        self.ran_out.sort(key=lambda state: place[id(state)])
+        return Started(self.members, self.failed, self.without_room, self.ran_out, self.born)
 
     def _begin(self, pool: ThreadPoolExecutor) -> None:
         """Start as many of those that wait as fit now; then those that are to be alone."""
@@ -333,26 +347,29 @@ class _Start:
             state.starting_s += seconds
 
     def _did_not_start(self, state: CellState, error: BenchError) -> None:
-        """What ran out of memory beside others isn't too large for it: it is started once more when
-        no other starts, and if that is not enough, it is measured when these have ended.
+        """What ran out of memory beside others isn't too large for it: where others started, it is
+        started once more when none does, and from then on; where that is not enough, it is measured
+        when these have ended.
 
         Where it was a guess that it fits beside others, whatever it fails of may be lack of room:
         not every runtime says so."""
-        accompanied = id(state) in self.accompanied
-        if isinstance(error, OutOfMemory):
-            lacked_room = bool(self.members or self.running or accompanied)
-        else:
-            lacked_room = accompanied and self.room.is_guess(state)
-        if not lacked_room:
-            self.failed.append((state, error))
-            return
-        self.room.ran_out(state)
-        if id(state) in self.again:
-            self.without_room.append(state)
-        else:
+        accompanied, no_memory = id(state) in self.accompanied, isinstance(error, OutOfMemory)
+        if accompanied and (no_memory or self.room.is_guess(state)):
+            self.room.ran_out(state)
             self.accompanied.discard(id(state))
-            self.again.add(id(state))
+            self.room.starts_alone.add(state.cell.id)
             self.alone.append(state)
+        elif no_memory and self.members:
+            self.room.ran_out(state)
+            self._set_apart(state)
+        else:
+            self.failed.append((state, error))
+
+    def _set_apart(self, state: CellState) -> None:
+        """It doesn't fit beside the others, and isn't tried there any more."""
+        self.room.apart.add(state.cell.id)
+        self.without_room.append(state)
+        self.ran_out.append(state)
 
     def _settle(self) -> None:
         """Warm up, one at a time, those whose latency matters now, and those that got no rest to
@@ -367,8 +384,8 @@ class _Start:
             except BenchError as error:
                 send_away(member)
                 self.members.remove(member)
-                if isinstance(error, OutOfMemory) and self.members:
-                    self.without_room.append(member.state)
+                if isinstance(error, OutOfMemory) and member.worker.was_beside(self.born):
+                    self._set_apart(member.state)
                 else:
                     self.failed.append((member.state, error))
                 continue

@@ -6,7 +6,8 @@ import math
 import os
 import re
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -79,6 +80,9 @@ class Worker:
         self.log = log
         self.timeout_s = timeout_s
         self.alive = True  #: as far as its last answer, or its end, told
+        #: until when nothing is known to have happened to it, and when it was ended or found dead
+        self.well_s = time.monotonic()
+        self.left_s = math.inf
         self._killed = False
         self._end: End | None = None
 
@@ -300,6 +304,7 @@ class Worker:
                 f"{self._server.name}: `{op}` was sent to a worker that has exited."
             )
         message, arrays = encode(request)
+        asked_s = time.monotonic()
         try:
             self._channel.send(message, *arrays, timeout_s=self.timeout_s)
         except ChannelTimeout as error:
@@ -315,8 +320,10 @@ class Worker:
             text = f"{self._server.name}: the answer to `{op}` is not understood: {error}"
             raise with_log(MessageError(text), log_tail(self.log)) from error
         if isinstance(found, messages.Failed):
+            self.well_s = asked_s  # what failed it came after that
             raise self._described(op, found)
         assert isinstance(found, answer)  # there was no third
+        self.well_s = time.monotonic()
         return found
 
     def ended(self, wait_s: float = 0.0) -> End | None:
@@ -343,7 +350,7 @@ class Worker:
     def kill(self) -> None:
         """End the process at once, with what it started. Nothing happens where it has ended, or was
         killed before: its number may be another process's by then, and so its family."""
-        self.alive = False
+        self._left()
         if self._killed:
             return
         self._killed = True
@@ -353,6 +360,15 @@ class Worker:
             end_group(self.pid)
             end_all(family)
         cap_log(self.log)
+
+    def _left(self) -> None:
+        self.alive = False
+        self.left_s = min(self.left_s, time.monotonic())
+
+    def was_beside(self, others: Iterable[Worker]) -> bool:
+        """Whether any of them was there when what ended this one, or failed it, can have happened:
+        a process that the kernel killed is found dead at its next request."""
+        return any(one is not self and one.left_s >= self.well_s for one in others)
 
     def _receive(self, op: str) -> tuple[object, Arrays]:
         try:
@@ -387,7 +403,7 @@ class Worker:
 
     def _obituary(self, op: str) -> BenchError:
         """Why the worker is dead, as well as can be known."""
-        self.alive = False
+        self._left()
         end = self.ended(wait_s=5.0)
         tail = log_tail(self.log)
         code = None if end is None else os.waitstatus_to_exitcode(end.status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter
@@ -32,8 +33,10 @@ from bench.measure.energy.meters import (
 from bench.measure.energy.passes import EnergyPass, Taken, check_wall, has_energy
 from bench.measure.member import COLD
 from bench.measure.pace.account import Account
+from bench.measure.starting import Room
 from bench.record.energy import energies
 from bench.record.windows import IDLE, Window
+from bench.runtimes import client
 from bench.runtimes.runtime import Runtime
 from bench.spec import Suite
 from bench.worker.messages import EnergyWatched, Warmup
@@ -80,6 +83,7 @@ class Computing:
 
     def __init__(self, log: list[str], name: str, dies: bool = False) -> None:
         self.log, self.name, self.dies = log, name, dies
+        self.well_s, self.left_s = time.monotonic(), math.inf
 
     def warm_up(self, budget_s: float) -> Warmup:
         self.log.append(f"{self.name} warmed up")
@@ -98,8 +102,15 @@ class Computing:
         raised = [7] * self.log.count(self.name) if self.name == "hot" else []
         return SimpleNamespace(readings=told, raising_calls=raised)
 
+    was_beside = client.Worker.was_beside
+
+    @property
+    def alive(self) -> bool:
+        return self.left_s == math.inf
+
     def kill(self) -> None:
         self.log.append(f"{self.name} ended")
+        self.left_s = min(self.left_s, time.monotonic())
 
     def ended(self, wait_s: float = 0.0) -> None:
         assert f"{self.name} ended" in self.log
@@ -137,21 +148,25 @@ class Stage:
         assert not warm, "a worker is warmed up while no other starts"
         assert not glimpse, "nobody waits for a figure of time"
         name = state.cell.model.name
+        self.born = born
         self.begin(name)
         if name in self.fails:
             raise self.fails[name]
         self.log.append(f"{name} started")
+        worker = Computing(self.log, name, name in self.dies)
+        born(worker)
         return SimpleNamespace(
-            worker=Computing(self.log, name, name in self.dies),
+            worker=worker,
             warmup=COLD,
             device_memory=None,
             bound=SimpleNamespace(queries_per_call=2, tells_of_device=True),
             watcher=SimpleNamespace(close=lambda: None),
             grown_bytes=0,
             glimpse_ns=None,
-            gone=False,
             state=state,
         )
+
+    born: Any  #: is told of the worker that starts
 
     def begin(self, name: str) -> None:
         """A worker begins to start."""
@@ -265,12 +280,55 @@ def test_what_runs_out_of_memory_in_its_window_beside_others_has_a_round_of_its_
     assert stage.notes == []
     measured = Counter(w.cell_id for windows in stage.rounds for w in windows if w.queries)
     assert measured == {p.cell.id: 3 for p in cells}
+    assert stage.log.count("two started") == 3 + 1, "beside the other once, and no more"
     stage.rounds.clear()
     assert stage.run(cells[1])
     monkeypatch.setattr(Computing, "timed_block", lambda self, **asked: full_alone())
     assert stage.run(cells[1])
     (note,) = stage.notes
     assert "no energy: all is taken" in note
+
+
+def test_who_ran_out_of_memory_while_it_was_timed_has_rounds_of_its_own_from_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage, cells, room = Stage(monkeypatch), [planned("one"), planned("two")], Room()
+    room.apart = {cells[1].cell.id}
+    assert EnergyPass(cells, stage.context, 0, room).run(lambda: 3, stage.took.append)
+    measured = [[w.cell_id for w in windows if w.cell_id != IDLE] for windows in stage.rounds]
+    assert measured == 3 * [[cells[0].cell.id], [cells[1].cell.id]]
+    assert stage.log.count("two started") == 3
+
+
+def test_a_worker_that_the_kernel_kills_while_another_starts_has_a_round_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Though the other fails, and is gone when the first is asked to warm up."""
+    stage, cells = Stage(monkeypatch), [planned("one"), planned("two")]
+    plain = Computing.warm_up
+    dead: list[str] = []
+
+    def begin(name: str) -> None:
+        if stage.log and stage.log[-1].endswith(" started") and not dead:
+            dead.append(stage.log[-1].partition(" ")[0])
+            other = Computing(stage.log, name)
+            stage.born(other)
+            other.kill()
+            raise WorkerCrashed("it died, too")
+
+    def warm_up(self: Computing, budget_s: float) -> Warmup:
+        if dead == [self.name]:
+            dead.append("found out")
+            raise OutOfMemory("the kernel killed it")
+        return plain(self, budget_s)
+
+    monkeypatch.setattr(stage, "begin", begin)
+    monkeypatch.setattr(Computing, "warm_up", warm_up)
+    assert stage.run(*cells)
+    (note,) = stage.notes
+    assert "it died, too" in note
+    measured = Counter(w.cell_id for windows in stage.rounds for w in windows if w.queries)
+    assert list(measured.values()) == [3]
 
 
 def full_alone() -> None:

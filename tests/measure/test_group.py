@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -105,10 +107,12 @@ class FakeWorker(Worker):
         self.cpus = cpus
         self.heard: list[Any] = []
         self.alive = True
+        self.well_s, self.left_s = time.monotonic(), math.inf
         self.stays_on: tuple[int, ...] = ()
 
     def ask(self, request: messages.Request, answer: type[Any]) -> Any:
         assert self.alive
+        self.well_s = time.monotonic()
         arrived = decode(*encode(request), get_args(messages.Request))
         self.heard.append(arrived)
         self.check(arrived)
@@ -116,6 +120,7 @@ class FakeWorker(Worker):
             raise WorkerCrashed(f"{self.name} died during {type(arrived).__name__}")
         told = decode(*encode(self.answer_to(arrived)), (answer,))
         assert isinstance(told, answer)
+        self.well_s = time.monotonic()
         return told
 
     def check(self, request: messages.Request) -> None:
@@ -178,7 +183,7 @@ class FakeWorker(Worker):
         raise AssertionError(f"nobody asks a worker that is timed for {request}")
 
     def end(self) -> None:
-        self.alive = False
+        self._left()
 
     kill = end
 

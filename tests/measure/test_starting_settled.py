@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +15,7 @@ from bench.machine import memory
 from bench.measure import starting
 from bench.measure.pace.account import Account
 from bench.measure.starting import Room, Started, start_members
+from bench.runtimes import client
 from bench.worker.messages import Warmup
 
 
@@ -21,14 +24,18 @@ class Worker:
 
     def __init__(self, fails: bool) -> None:
         self.fails, self.killed = fails, False
+        self.well_s, self.left_s = time.monotonic(), math.inf
 
     def warm_up(self, budget_s: float) -> Warmup:
+        self.well_s = time.monotonic()
         if self.fails:
             raise OutOfMemory("no memory is left on the device")
         return Warmup(5, True, 20)
 
+    was_beside = client.Worker.was_beside
+
     def kill(self) -> None:
-        self.killed = True
+        self.killed, self.left_s = True, min(self.left_s, time.monotonic())
 
     def ended(self, wait_s: float = 0.0) -> None:
         assert self.killed
@@ -45,6 +52,7 @@ def start(
         assert not glimpse
         assert warm, "its latency is known, so it is warmed up at once"
         workers.append(Worker(fails))
+        born(workers[-1])
         return SimpleNamespace(
             state=state,
             worker=workers[-1],
@@ -61,7 +69,8 @@ def start(
         on_accelerator=False, choice=SimpleNamespace(device=None, runtime=None)
     )
     order: Any = [
-        SimpleNamespace(cell=a_cell(threads=n + 1), planned=planned) for n in range(len(settled))
+        SimpleNamespace(cell=a_cell(threads=n + 1), planned=planned, starting_s=0.0)
+        for n in range(len(settled))
     ]
     context: Any = SimpleNamespace(at_once=2, account=Account())
     return start_members(order, context, Room(), sized=told.keys()), workers

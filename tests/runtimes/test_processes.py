@@ -233,6 +233,56 @@ def test_what_others_use_is_known_beside_a_worker_that_ends(worker: Worker, by: 
     assert seen.other_cpu_ns is not None
 
 
+# -- whose memory it was --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two(processes: Launcher) -> tuple[Worker, Worker]:
+    one, other = (processes.worker(CANARY_RUNTIME, 1) for _ in "ab")
+    for worker in (one, other):
+        worker.load(*LOAD)
+    return one, other
+
+
+def test_a_worker_that_was_killed_is_beside_another_that_was_there_when_it_last_answered(
+    two: tuple[Worker, Worker],
+) -> None:
+    """Nobody knows when it was killed, and the other may be gone when it is found dead."""
+    one, other = two
+    os.kill(one.pid, signal.SIGKILL)
+    _wait_until_gone(one.pid)
+    other.end()
+    with pytest.raises(OutOfMemory):
+        one.bind({})
+    assert one.was_beside([one, other])
+
+
+def test_a_worker_is_not_beside_one_that_ended_before_its_last_answer(
+    two: tuple[Worker, Worker],
+) -> None:
+    one, other = two
+    other.end()
+    one.peak_rss_bytes()
+    os.kill(one.pid, signal.SIGKILL)
+    with pytest.raises(OutOfMemory):
+        one.bind({})
+    assert not one.was_beside([one, other])
+    assert other.was_beside([one, other])
+
+
+def test_what_a_worker_answers_is_of_the_time_since_it_was_asked(
+    two: tuple[Worker, Worker],
+) -> None:
+    one, other = two
+    with pytest.raises(BenchError):
+        one.block(calls=1, discard=0)  # of nothing that is bound
+    assert one.was_beside([other])
+    other.end()
+    with pytest.raises(BenchError):
+        one.block(calls=1, discard=0)
+    assert not one.was_beside([other])
+
+
 # -- a channel that is of no more use -------------------------------------------------------------
 
 

@@ -21,6 +21,7 @@ from bench.machine.powercap import Found, Zone
 from bench.measure.energy import found as finding
 from bench.measure.energy import passes
 from bench.measure.energy.passes import EnergyPass
+from bench.measure.starting import Room
 from bench.record.windows import Window
 from bench.spec import Suite
 from bench.stats.racing import RacingRule
@@ -120,7 +121,8 @@ def test_those_that_memory_does_not_hold_follow_in_a_round_of_their_own(
     context: Any = SimpleNamespace(suite=None, store=SimpleNamespace(append_energy=written.append))
     cells: Any = [SimpleNamespace(cell=a_cell(threads=n)) for n in (1, 2, 3)]
     with ExitStack() as held:
-        found = RaceWindows(cells, context, 5, held)
+        room = Room()
+        found = RaceWindows(cells, context, 5, room, held)
         taken = [*found.windows(cells), *found.windows(cells[:1])]
     assert [(w.cell_id, w.index) for w in taken] == [
         (cells[0].cell.id, 5),
@@ -129,6 +131,7 @@ def test_those_that_memory_does_not_hold_follow_in_a_round_of_their_own(
         (cells[0].cell.id, 7),
     ]
     assert [len(each) for each in written] == [2, 1, 1]
+    assert found.room is room, "who is measured apart there is here, too"
     assert opened == [1], "a device's meter takes seconds to open"
     assert found.failed == {}
 

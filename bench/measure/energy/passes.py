@@ -80,14 +80,14 @@ class EnergyPass:
         first: int,
         room: Room | None = None,
     ) -> None:
-        """``room``: what is known of the cells' workers already."""
+        """``room``: what is known of the cells' workers already, and who is measured apart."""
         self.cells = [planned for planned in cells if has_energy(planned)]
         self.context = context
         self.next = first  #: the index of the next round
         self.suite = context.suite
         self.failed: dict[str, str] = {}
         self.room = room or Room()
-        self.present: list[Member] = []  #: in this round
+        self.workers: list[Worker] = []  #: all that this round had or has
         self.waiting: list[PlannedCell] = []  #: for a round without the others of this one
 
     def run(self, rounds: Callable[[], int], took: Callable[[float], None]) -> bool:
@@ -135,7 +135,7 @@ class EnergyPass:
         return windows
 
     def _round(self, cells: Sequence[PlannedCell], meters: Meters) -> list[Window]:
-        members = self.present = self._start(cells)
+        members = self._start(cells)
         try:
             with self.context.account.useful():
                 taken = self._in_turn(members, meters)
@@ -155,6 +155,7 @@ class EnergyPass:
         order = [CellState(there[place]) for place in self.context.rng.permutation(len(there))]
         self.room.emptied()
         started = start_members(order, self.context, self.room)
+        self.workers = started.workers
         for state, error in started.failed:
             self._fail(state.planned, error)
         self.waiting += [state.planned for state in started.without_room]
@@ -223,7 +224,8 @@ class EnergyPass:
                 throttled = _throttled(member)
         except BenchError as error:
             send_away(member)
-            if isinstance(error, OutOfMemory) and not all(one.gone for one in self.present):
+            if isinstance(error, OutOfMemory) and member.worker.was_beside(self.workers):
+                self.room.apart.add(member.state.cell.id)
                 self.waiting.append(member.state.planned)
                 return None
             self._fail(member.state.planned, error)

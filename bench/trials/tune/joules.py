@@ -16,6 +16,7 @@ from bench.measure.energy.passes import EnergyPass
 from bench.measure.member import Context
 from bench.measure.plan import PlannedCell
 from bench.measure.prepare import Prepared
+from bench.measure.starting import Room
 from bench.record.energy import energy_by, metered_in
 from bench.record.result import Energy
 from bench.record.windows import IDLE, OF_DEVICES, Kind, Scope, Window
@@ -128,9 +129,14 @@ class RaceWindows(EnergyPass):
     """Windows of the cells that a race names; the meters stay open from round to round."""
 
     def __init__(
-        self, cells: Sequence[PlannedCell], context: Context, first: int, held: ExitStack
+        self,
+        cells: Sequence[PlannedCell],
+        context: Context,
+        first: int,
+        room: Room,
+        held: ExitStack,
     ) -> None:
-        super().__init__(cells, context, first)
+        super().__init__(cells, context, first, room)
         self._open = self.meters(held)
 
     def windows(self, cells: Sequence[PlannedCell]) -> list[Window]:

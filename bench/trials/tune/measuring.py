@@ -221,7 +221,8 @@ class Tuning(Measuring):
                 self._canary = held.enter_context(Canary(context.launcher))
                 if self.objective.metered:
                     cells = [state.planned for state in states]
-                    self._pass = RaceWindows(cells, context, self._first_energy_round(), held)
+                    first, room = self._first_energy_round(), self._group.room
+                    self._pass = RaceWindows(cells, context, first, room, held)
                 self._decide()
         self._finish_all()
 
