@@ -1,11 +1,11 @@
 """Comparing matched cells: effects with intervals that hold together, and a verdict for each.
 
-Cells of one group of one run were measured in turn, so they are compared invocation by invocation;
-all others by Welch's interval. How many verdicts a comparison gives decides how wide each interval
-has to be: *all* of them hold at once at the stated confidence (`simultaneous_confidence`), so the
-chance of even one wrong ``faster``, ``slower`` or ``same`` is at most what is left of it. What
-measuring spent of it by stopping when it had seen enough (`bench.stats.stopping`) is paid for here
-too.
+Cells of one group of one run were measured in turn, so they are compared invocation by invocation,
+where they share enough of these; all others by Welch's interval. How many verdicts a comparison
+gives decides how wide each interval has to be: *all* of them hold at once at the stated confidence
+(`simultaneous_confidence`), so the chance of even one wrong ``faster``, ``slower`` or ``same`` is
+at most what is left of it. What measuring spent of it by stopping when it had seen enough
+(`bench.stats.stopping`) is paid for here too.
 
 Everything is decided and told on *times* (of a query, or of a sample where throughput is compared),
 B over A: below 1 B is faster, whatever the load.
@@ -37,7 +37,7 @@ from bench.stats.interval import (
     unpaired_ratio_interval,
 )
 from bench.stats.multiple import holm_adjusted, simultaneous_confidence
-from bench.stats.nested.pairing import Turns, ratios
+from bench.stats.nested.pairing import Turns, ratios, shared
 from bench.stats.stopping import FEWEST_TO_RANK, Ended, RankingRule, stopping_confidence
 from bench.stats.verdict import Verdict, decide, side, within_margin
 
@@ -211,12 +211,12 @@ def effect_of(
     Machines that differ have canaries that differ, which is no drift.
     """
     measure = measure or measure_of(match)
-    typical = [_typical(one, measure, match.same_group) for one in (match.a, match.b)]
+    common = _shared(match)
+    paired = bool(common)
+    typical = [_typical(one, measure, in_turn=paired) for one in (match.a, match.b)]
     floors = [_floor(one, measure) for one in (match.a, match.b)]
-    paired = match.same_group and len(typical[0].keys() & typical[1].keys()) >= FEWEST_INVOCATIONS
     spent = _spent(match, confidence)
     if paired:
-        common = sorted(typical[0].keys() & typical[1].keys())
         count, spent = _concluded(match, len(common), confidence, spent)
         typical, floors = ([_of(t, common[:count]) for t in both] for both in (typical, floors))
     compared = typical
@@ -257,12 +257,24 @@ def _why_slower(match: Match, verdict: Verdict) -> str:
     return disturbed(slower) if slower is not None else ""
 
 
-def _typical(one: Side, measure: Measure, same_group: bool) -> dict[int, float]:
+def _shared(match: Match) -> list[int]:
+    """The generations by which a pair is compared; none where it wasn't measured in turn."""
+    if not match.same_group:
+        return []
+    taken = [
+        _times(one.record, lambda i: i.median_ns)
+        for one in (match.a, match.b)
+        if one.record is not None
+    ]
+    return shared(*taken)
+
+
+def _typical(one: Side, measure: Measure, *, in_turn: bool) -> dict[int, float]:
     """The time of a query of the typical block where the two were measured in turn, else its
     median; or the mean time of a sample, in ns."""
     assert one.record is not None
     if measure == "latency":
-        return _times(one.record, lambda i: i.paced_ns if same_group else i.median_ns)
+        return _times(one.record, lambda i: i.paced_ns if in_turn else i.median_ns)
     return _times(one.record, lambda i: i.query_ns / one.cell.batch)
 
 

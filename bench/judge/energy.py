@@ -13,13 +13,9 @@ from typing import Literal
 
 from bench.judge.matching import Match
 from bench.record.result import Energy, Record
-from bench.stats.interval import (
-    FEWEST_INVOCATIONS,
-    Interval,
-    ratio_interval,
-    unpaired_ratio_interval,
-)
+from bench.stats.interval import Interval, ratio_interval, unpaired_ratio_interval
 from bench.stats.multiple import simultaneous_confidence
+from bench.stats.nested.pairing import shared
 from bench.stats.verdict import side, within_margin
 
 EnergyVerdict = Literal["less", "more", "same", "inconclusive"]
@@ -90,9 +86,9 @@ def energy_ratio(
     ours, theirs = sample_j(a), sample_j(b)
     if min([*ours.values(), *theirs.values()], default=0.0) <= 0:
         return None
-    shared = sorted(ours.keys() & theirs.keys()) if in_turn else []
-    if len(shared) >= FEWEST_INVOCATIONS:
-        one, other = ([side_j[i] for i in shared] for side_j in (ours, theirs))
+    rounds = shared(ours, theirs) if in_turn else []
+    if rounds:
+        one, other = ([side_j[i] for i in rounds] for side_j in (ours, theirs))
         return ratio_interval(one, other, confidence), True
     return unpaired_ratio_interval(list(ours.values()), list(theirs.values()), confidence), False
 

@@ -37,7 +37,7 @@ from bench.stats.interval import (
     ratio_interval,
     unpaired_ratio_interval,
 )
-from bench.stats.nested.pairing import ratios
+from bench.stats.nested.pairing import ratios, shared
 from bench.variants import DEFAULT
 
 Subject = tuple[str, str]  #: model and variant
@@ -321,8 +321,9 @@ def cost_ratio(
     if cost == "throughput":
         return time_ratio(both, lambda r, i: i.query_ns / r.cell.batch, confidence)
     if both is not None and all(map(_has_rounds, both)) and both[0].group == both[1].group:
-        found = ratios(*({i.index: turns(i) for i in r.invocations} for r in both))
-        if len(found) >= FEWEST_INVOCATIONS:  # else of other runs, or not measured in turn for long
+        mine, theirs = ({i.index: turns(i) for i in r.invocations} for r in both)
+        if shared(mine, theirs):  # else of other runs, or not measured in turn for long
+            found = ratios(mine, theirs)
             return _ratio(dict.fromkeys(found, 1.0), found, confidence)
     return time_ratio(both, lambda _, i: i.median_ns, confidence)
 

@@ -103,6 +103,27 @@ def test_fewer_generations_than_the_first_look_are_all_compared() -> None:
     assert found.invocations == (2, 2)
 
 
+@pytest.mark.parametrize(("common", "pairs"), [(2, False), (4, False), (5, True), (8, True)])
+def test_a_cell_that_was_set_apart_is_compared_by_what_it_shares_where_that_is_enough(
+    common: int, pairs: bool
+) -> None:
+    """It ran out of memory beside the other after ``common`` of its eight processes. Without pairs
+    the medians of all of them count, not what was made for pairs."""
+    rng = np.random.default_rng(common)
+    times, others = (list(1e5 * np.exp(rng.normal(0, 0.03, 8))) for _ in "ab")
+    a, b = measured(times, X, stop="max-time"), measured(others, Y, stop="max-time")
+    paced = (i.model_copy(update={"typical_block_ns": 5 * i.median_ns}) for i in b.invocations)
+    apart = [i if i.index < common else i.model_copy(update={"index": i.index + 20}) for i in paced]
+    found = in_turn(a, b.model_copy(update={"invocations": tuple(apart)}))
+    assert found.paired == pairs
+    if pairs:
+        scaled = [5 * ns for ns in others[:common]]
+        assert ends(found.ratio) == paired(times[:common], scaled, 0.95)
+    else:
+        assert ends(found.ratio) == welch(times, others, 0.95)
+    assert found.invocations == ((common, common) if pairs else (8, 8))
+
+
 def test_one_common_generation_is_too_few_for_a_pair() -> None:
     found = in_turn(measured(A, X, stop="max-time"), measured(B, Y, first_index=4, stop="max-time"))
     assert not found.paired

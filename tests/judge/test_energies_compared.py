@@ -60,6 +60,18 @@ def test_two_cells_of_a_run_are_compared_round_by_round() -> None:
     assert row[0]["verdict"] == "less"
 
 
+def test_a_cell_whose_windows_are_apart_is_compared_by_all_of_them() -> None:
+    """Two rounds were shared, and in six each had one of its own."""
+    windows = [
+        *rounds({ONE.id: lambda n: 100 + n % 3, OTHER.id: lambda n: 80 + n % 2}, count=2),
+        *rounds({ONE.id: lambda n: 100 + n % 3}, count=8)[2 * 3 :],
+    ]
+    later = rounds({OTHER.id: lambda n: 80 + n % 2}, count=14)[8 * 3 :]
+    records = [metered(a_record(cell), [*windows, *later]) for cell in (ONE, OTHER)]
+    (effect,) = compare(match_targets(in_memory(records))).energies
+    assert (effect.paired, effect.rounds, effect.verdict) == (False, (8, 8), "less")
+
+
 def test_energies_of_two_runs_are_not_paired() -> None:
     before, now = (two(lambda n: p + n, lambda n: p + n) for p in (100.0, 130.0))  # noqa: B023
     report = compare(match_runs(in_memory(before, "a"), in_memory(now, "b")))

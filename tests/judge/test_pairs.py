@@ -132,6 +132,31 @@ def test_models_measured_in_turn_are_compared_round_by_round() -> None:
     assert not medians.paired
 
 
+@pytest.mark.parametrize(("common", "paired"), [(2, False), (5, True)])
+def test_a_model_that_was_set_apart_is_paired_by_what_it_shares_where_that_is_enough(
+    common: int, paired: bool
+) -> None:
+    """After so many of its eight processes it ran out of memory beside its original."""
+    teacher, student = measured(drifting(3e5)), measured(drifting(1e5), STUDENT)
+    rounds = dict.fromkeys(range(8), 1.0)
+    records = []
+    for record, later in ((teacher, 0), (student, 20)):
+        invocations = tuple(
+            one.model_copy(
+                update={
+                    "index": one.index + (later if one.index >= common else 0),
+                    "round_ns": {n: one.median_ns * ns for n, ns in rounds.items()},
+                }
+            )
+            for one in record.invocations
+        )
+        records.append(record.model_copy(update={"invocations": invocations}))
+    speedup = only_pair(*records).speedup
+    assert speedup is not None
+    assert (speedup.paired, speedup.invocations) == (paired, common if paired else 8)
+    assert speedup.high / speedup.low < (1.1 if paired else 2)
+
+
 def test_the_floors_are_compared_as_floors() -> None:
     def with_floor(record: Record, share: float) -> Record:
         found = tuple(

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.stats.interval import ratio_interval
+from bench.stats.interval import ratio_interval, unpaired_ratio_interval
 from bench.stats.nested.pairing import (
+    ENOUGH_PAIRS,
     FEWEST_COMMON,
     Turns,
     difference,
@@ -18,6 +19,7 @@ from bench.stats.nested.pairing import (
     midmean,
     pseudo_values,
     ratios,
+    shared,
 )
 
 LOGS = st.lists(st.floats(-20, 20), min_size=1, max_size=40).map(np.array)
@@ -110,3 +112,54 @@ def test_beside_a_busy_neighbour_the_interval_is_narrower_and_right_as_often() -
         plain.append(ratio_interval(*means).relative_half_width)
     assert 0.93 <= np.mean(covered) <= 0.975
     assert np.median(widths) < 0.5 * np.median(plain)
+
+
+# -- how many pairs are enough --------------------------------------------------------------------
+
+
+def test_what_two_share_is_what_they_are_compared_by_where_it_is_enough() -> None:
+    many = range(3, 15)
+    assert shared(many, range(8)) == [3, 4, 5, 6, 7]
+    assert shared(many, range(7)) == [], "four of twelve and of seven"
+    assert shared(many, range(3, 6)) == [3, 4, 5], "one of the two has no more"
+    assert shared(many, [14, 3]) == [3, 14]
+    assert shared(many, [14]) == shared(many, []) == [], "one is no interval"
+
+
+#: Of the logarithm of a process's figure: what both of a generation share, and what is its own.
+COMMON, OWN = 0.03, 0.02
+
+
+def parted(rng: np.random.Generator, count: int, together: int) -> tuple[np.ndarray, np.ndarray]:
+    """Processes of two equals, of which so many were measured in turn and the others apart."""
+    one, other = rng.normal(0, COMMON, (2, count))
+    other[:together] = one[:together]
+    return tuple(np.exp(each + rng.normal(0, OWN, count)) for each in (one, other))  # type: ignore[return-value]
+
+
+def compared(one: np.ndarray, other: np.ndarray, together: int) -> tuple[bool, float]:
+    """Whether the interval holds, and how far it reaches, with so many in common."""
+    apart = range(len(one), 2 * len(one) - together)
+    common = shared(range(len(one)), [*range(together), *apart])
+    found = (
+        ratio_interval(one[common], other[common])
+        if common
+        else unpaired_ratio_interval(one, other)
+    )
+    return found.low <= 1 <= found.high, found.high / found.low
+
+
+@pytest.mark.parametrize("together", [0, 2, 4, ENOUGH_PAIRS, 8])
+def test_an_interval_holds_however_many_processes_were_measured_in_turn(together: int) -> None:
+    rng = np.random.default_rng(together)
+    held = [compared(*parted(rng, 12, together), together)[0] for _ in range(2000)]
+    assert np.mean(held) >= 0.95 - 3 * (0.95 * 0.05 / 2000) ** 0.5
+
+
+@pytest.mark.parametrize("together", [2, 3, 4])
+def test_few_pairs_of_many_processes_say_less_than_all_of_them(together: int) -> None:
+    rng = np.random.default_rng(together)
+    drawn = [parted(rng, 12, together) for _ in range(300)]
+    reach = np.median([compared(*each, together)[1] for each in drawn])
+    pairs = [ratio_interval(one[:together], other[:together]) for one, other in drawn]
+    assert np.log(np.median([p.high / p.low for p in pairs])) > 1.3 * np.log(reach)

@@ -67,6 +67,29 @@ def test_only_generations_that_both_took_part_in_are_compared() -> None:
     assert found.gain.processes == 11
 
 
+@pytest.mark.parametrize(("common", "processes"), [(0, 12), (2, 12), (6, 6)])
+def test_two_that_memory_does_not_hold_beside_each_other_are_confirmed_apart(
+    common: int, processes: int
+) -> None:
+    """From some round on each has a generation of its own."""
+    raced = measured({"default": 2.0, "a": 1.0, "b": 3.0, "c": 3.0}, range(20))
+    more = measured({"default": 2.0, "a": 1.0}, range(20, 32))
+    more["a"] = {i if i < 20 + common else i + 50: cost for i, cost in more["a"].items()}
+    costs = Costs({name: raced[name] | more.get(name, {}) for name in raced})
+    tune = a_tune(raced_until=20, confirmed_from=20)
+    assert costs.processes_since(tune, ["a", "default"]) == processes
+    found = found_in(tune, RULE.standing(costs.before(tune)), costs, {}, RULE)
+    assert found.gain is not None
+    assert found.gain.processes == processes
+    assert 1.95 < found.gain.ratio.low < found.gain.ratio.high < 2.05
+
+
+def test_what_fails_is_not_confirmed() -> None:
+    costs = Costs(measured({"default": 2.0, "b": 3.0}, range(20, 32)))
+    assert costs.processes_since(a_tune(confirmed_from=20), ["a", "default"]) == 0
+    assert costs.processes_since(a_tune(), ["b", "default"]) == 0
+
+
 def test_equals_come_in_the_order_of_their_simplicity_and_the_fallen_say_against_whom() -> None:
     costs = Costs(measured({"default": 1.01, "a": 1.0, "b": 1.005, "c": 2.0}, range(20)))
     tune = a_tune()

@@ -9,11 +9,13 @@ makes the figure. The unit of evidence stays the process: each pair of processes
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bench.stats.interval import FEWEST_INVOCATIONS
 
 Logs = NDArray[np.float64]
 Rounds = Mapping[int, float]  #: by the number of the round: the logarithm of a block's median
@@ -23,6 +25,11 @@ Rounds = Mapping[int, float]  #: by the number of the round: the logarithm of a 
 TRIMMED_ROUNDS = 0.25
 #: With fewer rounds in common nothing would be left out, and each process speaks for itself.
 FEWEST_COMMON = 4
+#: Fewest pairs to judge by where each side has more processes than they share. Our choice: as many
+#: processes as a cell gets by default. Two or three pairs make Student's t so wide that nearly all
+#: that varies would have to be common to both (`tests/stats/test_pairing.py`); with more, pairs are
+#: the better evidence, for no other interval knows of drift.
+ENOUGH_PAIRS = 5
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,19 @@ class Turns:
 
     alone: float
     rounds: Mapping[int, float] = field(default_factory=dict)
+
+
+def shared(a: Collection[int], b: Collection[int]) -> list[int]:
+    """The generations by which two that were measured in turn are compared, in order: those that
+    both took part in; none where that is too few, and each is to count with all that it has.
+
+    Two may share few of many: one of them ran out of memory beside the other, and was measured
+    apart from then on. What they share doesn't depend on what was measured, so either interval
+    holds.
+    """
+    common = sorted(set(a) & set(b))
+    enough = min(ENOUGH_PAIRS, len(set(a)), len(set(b)))
+    return common if len(common) >= max(FEWEST_INVOCATIONS, enough) else []
 
 
 def ratios(a: Mapping[int, Turns], b: Mapping[int, Turns]) -> dict[int, float]:

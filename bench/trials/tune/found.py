@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.record.estimate import as_estimate
-from bench.stats.interval import FEWEST_INVOCATIONS, ratio_interval
+from bench.stats.interval import FEWEST_INVOCATIONS, ratio_interval, unpaired_ratio_interval
+from bench.stats.nested.pairing import shared
 from bench.stats.racing import RacingRule, Standing, ratios
 from bench.trials.tune.kept import Fallen, Found, Gain, Placed, Tune
 
@@ -32,19 +33,26 @@ class Costs:
             if one.cell_id in self.by_cell and one.cell_id not in tune.thrown_out
         }
 
-    def since(self, tune: Tune, names: Sequence[str]) -> dict[str, list[float]]:
-        """What the confirmation is made of: the generations that all these took part in."""
-        start = tune.confirmed_from
-        if start is None or not all(name in self.by_cell for name in names):
-            return {name: [] for name in names}
-        common = sorted(set.intersection(*(set(self.by_cell[name]) for name in names)))
-        return {
-            name: [self.by_cell[name][index] for index in common if index >= start]
-            for name in names
-        }
+    def since(self, tune: Tune, one: str, other: str) -> tuple[list[float], list[float], bool]:
+        """What the confirmation of two is made of, and whether these are pairs: the generations
+        that both took part in, else all of each, as where memory doesn't hold them beside each
+        other."""
+        ours, theirs = (self._confirming(tune, name) for name in (one, other))
+        common = shared(ours, theirs)
+        if common:
+            return [ours[i] for i in common], [theirs[i] for i in common], True
+        return list(ours.values()), list(theirs.values()), False
 
     def processes_since(self, tune: Tune, names: Sequence[str]) -> int:
-        return min(map(len, self.since(tune, names).values()), default=0)
+        """How many of each the confirmation has, the first beside any of the others."""
+        first, *others = names
+        found = (self.since(tune, first, other)[:2] for other in others)
+        return min((min(map(len, both)) for both in found), default=0)
+
+    def _confirming(self, tune: Tune, name: str) -> dict[int, float]:
+        start = tune.confirmed_from
+        taken = self.by_cell.get(name, {}) if start is not None else {}
+        return {index: cost for index, cost in sorted(taken.items()) if index >= (start or 0)}
 
 
 def found_in(
@@ -116,12 +124,14 @@ def gain_over(tune: Tune, costs: Costs, pick: str, other: str) -> Gain | None:
     """How many times less the pick costs than another, in the confirmation alone; None where too
     few processes of it were measured.
 
-    How many there are doesn't depend on what they measured, so the paired t-interval is exact.
+    How many there are doesn't depend on what they measured, so the paired t-interval is exact; of
+    two that were measured apart it is Welch's.
     """
     if not pick or pick == other:
         return None
-    both = costs.since(tune, [pick, other])
-    if len(both[pick]) < FEWEST_INVOCATIONS:
+    ours, theirs, paired = costs.since(tune, pick, other)
+    if min(len(ours), len(theirs)) < FEWEST_INVOCATIONS:
         return None
-    ratio = ratio_interval(both[pick], both[other])
-    return Gain(over=other, ratio=as_estimate(ratio), processes=len(both[pick]))
+    interval = ratio_interval if paired else unpaired_ratio_interval
+    ratio = interval(ours, theirs)
+    return Gain(over=other, ratio=as_estimate(ratio), processes=min(len(ours), len(theirs)))
