@@ -401,7 +401,7 @@ class Group:
 
     def _set_apart(self, state: CellState) -> None:
         """It is measured when the others have ended, in this generation and in all that follow."""
-        self.room.apart.add(state.cell.id)
+        self.room.set_apart(state)
         self.apart.append(state)
         self.context.listener.note(
             f"{state.cell.label} ran out of memory beside others: it is measured after them, and "

@@ -99,6 +99,11 @@ class Room:
         """The cell's worker found no room beside those that had started or were starting."""
         self.overfull.add(device_of(state))
 
+    def set_apart(self, state: CellState) -> None:
+        """It ran out of memory beside others, and isn't tried there any more."""
+        self.ran_out(state)
+        self.apart.add(state.cell.id)
+
     def is_guess(self, state: CellState) -> bool:
         """Whether nothing but an earlier worker says that the cell's fits: its device doesn't tell
         of its memory."""
@@ -360,14 +365,13 @@ class _Start:
             self.room.starts_alone.add(state.cell.id)
             self.alone.append(state)
         elif no_memory and self.members:
-            self.room.ran_out(state)
             self._set_apart(state)
         else:
             self.failed.append((state, error))
 
     def _set_apart(self, state: CellState) -> None:
         """It doesn't fit beside the others, and isn't tried there any more."""
-        self.room.apart.add(state.cell.id)
+        self.room.set_apart(state)
         self.without_room.append(state)
         self.ran_out.append(state)
 

@@ -121,7 +121,7 @@ def test_workers_of_a_generation_start_in_the_time_of_one(
 ) -> None:
     bench = SlowToLoad(NAMES, at_once=4)
     known_sizes(bench).run()
-    assert {state.stop for state in bench.states} <= {"precision", "max-invocations"}
+    assert {state.stop for state in bench.states} <= {"precision", "first-look", "max-invocations"}
     assert len(bench.states[0].invocations) == 3
     account = bench.context.account
     assert account.starting_s == pytest.approx(3 * LOAD_S)

@@ -225,7 +225,7 @@ class EnergyPass:
         except BenchError as error:
             send_away(member)
             if isinstance(error, OutOfMemory) and member.worker.was_beside(self.workers):
-                self.room.apart.add(member.state.cell.id)
+                self.room.set_apart(member.state)
                 self.waiting.append(member.state.planned)
                 return None
             self._fail(member.state.planned, error)
