@@ -27,7 +27,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Callable, Iterator, Mapping, Sequence
 
 from bench.machine.open_files import LARGEST_READ, OpenFiles
@@ -105,6 +105,12 @@ class Disturbance:
         if self.busy_ns is None or self.own_cpu_ns is None:
             return None
         return max(0, self.busy_ns - self.own_cpu_ns)
+
+    def with_own(self, cpu_ns: int) -> Disturbance:
+        """The same where so much of the CPU time was used by further processes of our own."""
+        if self.own_cpu_ns is None:
+            return self
+        return replace(self, own_cpu_ns=self.own_cpu_ns + cpu_ns)
 
     def __add__(self, other: Disturbance) -> Disturbance:
         """Both windows together; a fact that one of them lacks is lacking."""

@@ -30,9 +30,8 @@ class Steady(Zone):
 
 @contextmanager
 def nobody_else(own, cpus, ended):
-    yield SimpleNamespace(
-        start=lambda: None, stop=lambda: SimpleNamespace(disturbed=lambda: ()), close=lambda: None
-    )
+    seen = SimpleNamespace(disturbed=lambda: (), with_own=lambda cpu_ns: seen)
+    yield SimpleNamespace(start=lambda: None, stop=lambda: seen, close=lambda: None)
 
 found.find_zones = lambda: Found((Steady("package-0", "package", Path("none"), None),))
 passes.round_watcher = nobody_else

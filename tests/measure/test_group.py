@@ -546,7 +546,7 @@ def test_processes_that_agree_more_than_their_blocks_allow_end_no_cell() -> None
 
     bench.worker = worker  # type: ignore[method-assign]
     a, b = bench.run().states
-    assert (a.stop, len(a.invocations)) == ("precision", 3)
+    assert (a.stop, len(a.invocations)) == ("first-look", 3)
     assert len(b.invocations) > 5
 
 

@@ -12,6 +12,7 @@ from bench.backend import Device
 from bench.errors import BenchError
 from bench.machine.powercap import Zone
 from bench.machine.wall import MeterFile, read_command
+from bench.measure.energy.asked import Asked, below_ns
 from bench.record.windows import Kind, Scope, Trace
 from bench.runtimes.client import Worker
 
@@ -67,6 +68,10 @@ class Meter(Protocol):
         wrong is why readings are missing."""
         ...
 
+    def programs_ns(self) -> int:
+        """The CPU time so far of the programs that it asks."""
+        ...
+
 
 @dataclass(frozen=True)
 class ZoneMeter:
@@ -89,6 +94,9 @@ class ZoneMeter:
                 except (OSError, ValueError) as error:
                     series.missing = f"{zone.name} could not be read: {error}"
         return found
+
+    def programs_ns(self) -> int:
+        return 0
 
 
 def _rapl(zone: Zone) -> Scope:
@@ -124,16 +132,24 @@ class DeviceMeter:
             Series(self.scope, self.name, "power", missing="the device reported no power")
         ]
 
+    def programs_ns(self) -> int:
+        """Of a vendor's tool: its worker starts nothing else."""
+        return below_ns(self.worker.pid)
+
 
 @dataclass(frozen=True)
 class CommandMeter:
     """A user's command that prints watts."""
 
     command: str
+    asked: Asked = field(default_factory=Asked)
 
     @property
     def scopes(self) -> set[Scope]:
         return {"wall"}
+
+    def programs_ns(self) -> int:
+        return self.asked.used_ns()
 
     def watch(self, enough: threading.Event) -> list[Series]:
         series = Series("wall", "--wall-command", "power")
@@ -142,7 +158,8 @@ class CommandMeter:
             ended = enough.is_set()
             before = time.perf_counter_ns()
             try:
-                watts = read_command(self.command)
+                with self.asked.asking():
+                    watts = read_command(self.command)
             except BenchError as error:
                 series.missing = str(error)
                 break
@@ -185,6 +202,7 @@ class Watch:
     """Reads meters for as long as its block lasts."""
 
     def __init__(self, meters: Sequence[Meter]) -> None:
+        self._meters = meters
         self._enough = threading.Event()
         self._found: list[list[Series]] = [[] for _ in meters]
         self._threads = [
@@ -204,6 +222,10 @@ class Watch:
         self._enough.set()
         for thread in self._threads:
             thread.join()
+
+    def programs_ns(self) -> int:
+        """The CPU time so far of the programs that these meters ask."""
+        return sum(meter.programs_ns() for meter in self._meters)
 
     @property
     def series(self) -> list[Series]:

@@ -250,12 +250,13 @@ class EnergyPass:
         with round_watcher(own, cpus, used_by(workers)) as watcher, Watch(meters) as watch:
             _until(LEAD_S, work)
             before = untimed()
+            programs_ns = watch.programs_ns()
             watcher.start()
             began_at, began_ns = _now(), time.perf_counter_ns()
             queries = _until(self.suite.energy_window_s, work)
             span_ns = time.perf_counter_ns() - began_ns
             queries += untimed() - before
-            disturbed = tuple(watcher.stop().disturbed())
+            seen = watcher.stop().with_own(watch.programs_ns() - programs_ns)
             _until(TAIL_S, work)
         window = Window(
             cell_id=cell_id,
@@ -265,7 +266,7 @@ class EnergyPass:
             began_ns=began_ns,
             span_ns=span_ns,
             queries=queries,
-            disturbed=disturbed,
+            disturbed=tuple(seen.disturbed()),
         )
         return Taken(window, watch.series)
 
