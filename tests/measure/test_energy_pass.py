@@ -55,7 +55,7 @@ class Meter:
 
     def watch_energy(self, device: Device, watch_s: float, every_s: float) -> EnergyWatched:
         if self.fails:
-            raise WorkerCrashed("the meter's worker died")
+            raise WorkerCrashed("the meter's worker died.")
         time.sleep(min(watch_s, 0.02))
         at = np.array([time.perf_counter_ns()], np.int64)
         absent = np.full(1, -1, np.int64)
@@ -216,6 +216,39 @@ def test_cells_on_two_boards_have_an_energy_each(monkeypatch: pytest.MonkeyPatch
         assert energy.meters == (board,)
         assert energy.power_w is not None, energy.missing
         assert energy.net_j is not None, energy.invalid
+
+
+def test_a_meter_whose_worker_dies_costs_the_windows_of_its_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Dying(Meter):
+        """It opens, is looked at before the first round, and dies in the first window."""
+
+        asked = 0
+
+        def watch_energy(self, device: Device, watch_s: float, every_s: float) -> EnergyWatched:
+            self.asked += 1
+            self.fails = self.asked > 2
+            return super().watch_energy(device, watch_s, every_s)
+
+    stage = Stage(monkeypatch, min_invocations=4)
+    none = WorkerCrashed("no memory for it.")
+    workers: list[Meter | None] = [Dying(stage.log), None, Meter(stage.log)]
+
+    def worker(runtime: Any, threads: int) -> Meter:
+        found = workers.pop(0)
+        if found is None:
+            raise none
+        return found
+
+    stage.context.launcher.worker = worker
+    one = planned("one")
+    assert stage.run(one)
+    lost = [{bool(t.missing) for w in ws for t in w.traces} for ws in stage.rounds]
+    assert lost == [{True}, {True}, {False}, {False}]
+    died = "energy of cuda:0: the meter's worker died. A new worker is started for its meter."
+    assert stage.notes == [died, "energy of cuda:0: no memory for it.", died]
+    assert stage.log.count("meter ended") == 2 + 2, "each is killed or ended"
 
 
 def test_workers_of_a_round_start_side_by_side_and_nothing_is_measured_meanwhile(
@@ -446,7 +479,7 @@ def test_a_counter_that_is_taken_away_says_so(tmp_path: Path) -> None:
 
 def test_a_device_whose_meter_fails_says_so() -> None:
     (series,) = watched(DeviceMeter(Meter([], fails=True), GPU, "gpu-board", "GPU-1"))  # type: ignore[arg-type]
-    assert series.missing == "the meter could not be read: the meter's worker died"
+    assert series.missing == "the meter could not be read: the meter's worker died."
 
 
 def test_a_command_at_the_wall_is_read_in_watts() -> None:

@@ -15,6 +15,7 @@ from bench.measure.plan import PlannedCell
 from bench.record.windows import OF_DEVICES, Scope
 from bench.runtimes.client import Worker
 from bench.runtimes.processes import Launcher
+from bench.runtimes.runtime import Runtime
 from bench.spec import Suite
 
 
@@ -37,10 +38,12 @@ class Meters:
     file: FileMeter | None = None
     devices: dict[str, DeviceMeter] = field(default_factory=dict)  #: by the meter's own name
     of_cell: dict[str, str] = field(default_factory=dict)  #: cell id -> its device's meter
+    _runtimes: dict[str, Runtime] = field(default_factory=dict)  #: of the devices' meters
+    _held: ExitStack = field(default_factory=ExitStack)
 
     def open(self, cells: Sequence[PlannedCell], held: ExitStack) -> None:
-        """Find them; what is missing is told."""
-        suite, note = self.suite, self.note
+        """Find them, for as long as ``held``; what is missing is told."""
+        suite, note, self._held = self.suite, self.note, held
         rapl = find_zones()
         if rapl.zones:
             self.machine.append(ZoneMeter(rapl.zones))
@@ -50,7 +53,7 @@ class Meters:
             file = MeterFile(Path(suite.wall_csv), suite.wall_offset_s, suite.wall_zone)
             self.file = FileMeter(file)
         for planned in cells:
-            self._of(planned, held)
+            self._of(planned)
         for words in rapl.left_out:
             note(f"energy: {words}.")
         covered = all(planned.cell.id in self.of_cell for planned in cells)
@@ -59,14 +62,44 @@ class Meters:
         if rapl.closed:
             note(f"{rapl.closed}.")
 
-    def _of(self, planned: PlannedCell, held: ExitStack) -> None:
+    def mend(self) -> None:
+        """Have a new worker read a device's meter where the one that did has died: that costs the
+        windows of a round, and not those of all that follow."""
+        for name, meter in self.devices.items():
+            try:
+                meter.worker.watch_energy(meter.device, 0.0, 0.0)
+            except BenchError as error:
+                meter.worker.kill()
+                self.note(
+                    f"energy of {meter.device.id}: {error} A new worker is started for its meter."
+                )
+                self._restart(name, meter)
+
+    def _restart(self, name: str, meter: DeviceMeter) -> None:
+        """Leaves it as it is where that fails; it is tried again before the next round."""
+        worker = self._worker(self._runtimes[name], meter.device.id)
+        if worker is not None:
+            self._held.callback(worker.end)
+            meter.worker = worker
+
+    def _worker(self, runtime: Runtime, what: str) -> Worker | None:
+        """One that reads a meter; where there is none, that is told."""
+        try:
+            return self.launcher.worker(runtime, 1)
+        except BenchError as error:
+            self.note(f"energy of {what}: {error}")
+            return None
+
+    def _of(self, planned: PlannedCell) -> None:
         """The meter of a cell's device, if that has one."""
         choice = planned.choice
         assert choice.runtime is not None
         assert choice.device is not None
         if choice.device.id.partition(":")[0] == "cpu":
             return
-        worker = self.launcher.worker(choice.runtime, 1)
+        worker = self._worker(choice.runtime, planned.cell.target)
+        if worker is None:
+            return
         try:
             told = worker.watch_energy(choice.device, 0.0, 0.0)
         except BenchError as error:
@@ -81,7 +114,8 @@ class Meters:
         if told.meter in self.devices:
             worker.end()
             return
-        held.callback(worker.end)
+        self._held.callback(worker.end)
+        self._runtimes[told.meter] = choice.runtime
         scopes: dict[str, Scope] = {scope: scope for scope in OF_DEVICES}
         scope = scopes.get(told.scope, "gpu-board")
         self.devices[told.meter] = DeviceMeter(worker, choice.device, scope, told.meter)

@@ -104,9 +104,10 @@ def _rapl(zone: Zone) -> Scope:
     return scopes[zone.scope]
 
 
-@dataclass(frozen=True)
+@dataclass
 class DeviceMeter:
-    """The meter of a device, read by a worker of its runtime that computes nothing."""
+    """The meter of a device, read by a worker of its runtime that computes nothing; another one
+    takes its place where it dies."""
 
     worker: Worker
     device: Device

@@ -163,6 +163,7 @@ class EnergyPass:
 
     def _in_turn(self, members: Sequence[Member], meters: Meters) -> list[Taken]:
         """A window of each, between two of the idle machine."""
+        meters.mend()
         workers = [*meters.workers, *(member.worker for member in members)]
         taken = [self._idle(meters, workers, 0)]
         for position, member in enumerate(members, 1):
