@@ -82,13 +82,13 @@ class _Running:
             print("$ " + " ".join(command.words), file=log, flush=True)
             out = files.enter_context(command.output.open("wb")) if command.output else log
             try:
-                # Not from the checkout: the folder bench/ there would hide the installed package.
+                # Not in the checkout, whose folder bench/ would hide the installed package.
                 self.process = subprocess.Popen(
                     list(command.words),
                     stdin=subprocess.DEVNULL,
                     stdout=out,
                     stderr=log,
-                    cwd=HERE,
+                    cwd=self.log.parent,
                     env={**os.environ, "COLUMNS": "100"},
                     start_new_session=True,
                 )
