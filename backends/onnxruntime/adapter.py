@@ -15,7 +15,7 @@ from bench.backend import Device, ModelFile, Options
 from bench.capabilities import EnergyReading, Reading, ReferenceRole, Tunable
 from bench.errors import Unavailable, Unsupported
 
-from ..shared import nvidia
+from ..shared import nvidia, visible
 from ..shared.checks import first_line, read_extra, require_onnx
 from ..shared.onnx_inputs import free_dimensions
 from .create import create, touch
@@ -61,7 +61,7 @@ class OnnxRuntime:
         # Both start a thread on import, which the fork server must not have.
         "ORT_DISABLE_TELEMETRY": "1",
         "OPENBLAS_NUM_THREADS": "1",
-        **nvidia.ORDER,
+        **visible.ORDER,
     }
     # All flavours provide the module onnxruntime, so no two of them can be installed together.
     requirements: ClassVar[Mapping[str, tuple[tuple[str, ...], ...]]] = {

@@ -5,13 +5,17 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import re
 import shutil
 import subprocess
+from dataclasses import replace
 from typing import Optional
 
 from bench.backend import Device
 from bench.errors import Unavailable
 from bench.programs import ask
+
+from .visible import Listed, Unknown, numbered, pci_address
 
 #: A driver's tool that needs longer waits for its driver.
 _TOOL_S = 10.0
@@ -32,31 +36,44 @@ def cpu_device(simulated: bool = False) -> Device:
 
 
 def nvidia_devices() -> list[Device]:
-    """The GPUs that the driver's own tool lists; one without a name where the tool is missing.
-    Raises `Unavailable` where it hangs: whatever else touches the driver would hang, too."""
+    """The GPUs that CUDA shows to this process, by its numbers, as the driver's own tool describes
+    them: without a name if the tool is missing, or nobody can say which GPU a number means.
+    Raises `Unavailable` where the tool hangs: whatever else touches the driver would hang, too."""
+    listed = _listed_gpus()
+    if listed is None:
+        return [_nameless(0)]
+    places = numbered([gpu for gpu, _ in listed])
+    return [
+        _nameless(number)
+        if isinstance(place, Unknown)
+        else replace(listed[place][1], id=f"cuda:{number}")
+        for number, place in enumerate(places)
+    ]
+
+
+def _nameless(number: int) -> Device:
+    return Device(f"cuda:{number}", "NVIDIA", "CUDA device")
+
+
+def _listed_gpus() -> Optional[list[tuple[Listed, Device]]]:
+    """All GPUs of the machine, as ``nvidia-smi`` lists them; None if there is no such tool."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
-        return [Device("cuda:0", "NVIDIA", "CUDA device")]
-    query = "--query-gpu=name,memory.total,driver_version,pci.bus_id"
-    command = [tool, query, "--format=csv,noheader,nounits"]
-    printed = _asked_once(tuple(command))
+        return None
+    query = "--query-gpu=name,memory.total,driver_version,pci.bus_id,uuid,mig.mode.current"
+    printed = _asked_once((tool, query, "--format=csv,noheader,nounits"))
     if printed is None:
         raise Unavailable(
             f"nvidia-smi did not answer within {_TOOL_S:g} s: its driver seems to hang.",
             "A restart often helps.",
         )
-    rows = [line.split(", ") for line in printed.splitlines() if line.count(", ") == 3]
-    return [
-        Device(
-            f"cuda:{index}",
-            "NVIDIA",
-            name,
-            driver,
-            int(mib) * 2**20 if mib.isdigit() else None,
-            pci=_bus_address(bus),
-        )
-        for index, (name, mib, driver, bus) in enumerate(rows)
-    ]
+    rows = [line.split(", ") for line in printed.splitlines() if line.count(", ") == 5]
+    found = []
+    for name, mib, driver, bus, uuid, mig in rows:
+        memory = int(mib) * 2**20 if mib.isdigit() else None
+        listed = Listed(uuid, _address(bus), divided=mig.strip() == "Enabled")
+        found.append((listed, Device("", "NVIDIA", name, driver, memory, pci=listed.pci)))
+    return found
 
 
 @functools.lru_cache(maxsize=None)
@@ -71,11 +88,10 @@ def _asked_once(command: tuple[str, ...]) -> Optional[str]:
         return None
 
 
-def _bus_address(bus: str) -> str:
-    """The kernel's form of what nvidia-smi prints with a domain of eight digits:
-    ``00000000:06:00.0``."""
-    domain, _, rest = bus.strip().lower().partition(":")
-    return f"{domain[-4:]}:{rest}" if rest else ""
+def _address(bus: str) -> str:
+    """The kernel's form of the tool's ``00000000:06:00.0``; empty for what is no address."""
+    numbers = re.fullmatch(r"([0-9a-fA-F]+):([0-9a-fA-F]+):([0-9a-fA-F]+)\.0", bus)
+    return pci_address(*(int(number, 16) for number in numbers.groups())) if numbers else ""
 
 
 def _cpuinfo() -> dict[str, str]:

@@ -1,9 +1,7 @@
 """What NVIDIA's driver tells of a GPU at work, through NVML (package ``nvidia-ml-py``).
 
-For every adapter that computes on ``cuda:N``. NVML numbers GPUs by their place on the PCI bus, and
-knows nothing of CUDA_VISIBLE_DEVICES; CUDA itself puts the fastest first unless CUDA_DEVICE_ORDER
-says otherwise (CUDA C++ Programming Guide, "CUDA Environment Variables"). So adapters put `ORDER`
-into their environment, and a GPU whose number could mean another one is not read at all.
+For every adapter that computes on ``cuda:N``. NVML numbers GPUs in its own order: which of them is
+``cuda:N`` is asked of `visible`, and a GPU whose number could mean another one is not read at all.
 """
 
 from __future__ import annotations
@@ -13,14 +11,12 @@ import importlib
 import os
 import sys
 from types import ModuleType
-from typing import Any, Callable, Mapping, Optional
+from typing import Any, Callable, Iterator, Optional
 
 from bench.capabilities import EnergyReading, Reading
 
 from .checks import first_line
-
-#: The variable under which CUDA numbers GPUs as NVML and ``nvidia-smi`` do.
-ORDER: Mapping[str, str] = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+from .visible import Listed, Unknown, numbered, pci_address
 
 #: How the log begins to say why a GPU can't be asked.
 _UNREAD = "the GPU's power, clocks and memory aren't read"
@@ -101,17 +97,13 @@ def energy(index: int) -> EnergyReading:
 
 
 def memory(index: int) -> Optional[tuple[int, int]]:
-    """Free and total bytes of the GPU's memory now; None where that isn't told, or where CUDA has
-    only a part of the GPU (MIG)."""
+    """Free and total bytes of the GPU's memory now; None where that isn't told."""
     reached = _reach(index)
     if reached is None:
         return None
     nvml, handle = reached
-    mode = _ask(nvml, "nvmlDeviceGetMigMode", handle)  # as it is, and as it is to be
     told = _ask(nvml, "nvmlDeviceGetMemoryInfo", handle)
-    if told is None or (mode is not None and mode[0]):
-        return None
-    return int(told.free), int(told.total)
+    return None if told is None else (int(told.free), int(told.total))
 
 
 def _reach(index: int) -> Optional[tuple[ModuleType, Any]]:
@@ -171,26 +163,35 @@ def _default_clock(nvml: ModuleType, index: int) -> Optional[float]:
 
 
 def _find(nvml: ModuleType, index: int) -> Any:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = None if visible is None else visible.split(",")
-    if names is not None and index >= len(names):
-        raise LookupError("CUDA_VISIBLE_DEVICES has no such entry")
-    name = str(index) if names is None else names[index].strip()
-    if not name.isdigit():
-        return _by_uuid(nvml, name)
-    in_order = os.environ.get("CUDA_DEVICE_ORDER") == ORDER["CUDA_DEVICE_ORDER"]
-    if not in_order and nvml.nvmlDeviceGetCount() > 1:
-        raise LookupError("its index may refer to another GPU: set CUDA_DEVICE_ORDER=PCI_BUS_ID")
-    return nvml.nvmlDeviceGetHandleByIndex(int(name))
+    """NVML's handle of what CUDA calls ``cuda:index``. Raises `LookupError`."""
+    handles = list(_handles(nvml))
+    places = numbered([_listed(nvml, handle) for handle in handles])
+    if index >= len(places):
+        raise LookupError("CUDA shows no such GPU to this process")
+    place = places[index]
+    if isinstance(place, Unknown):
+        raise LookupError(place.why)
+    return handles[place]
 
 
-def _by_uuid(nvml: ModuleType, name: str) -> Any:
-    """A GPU by its UUID, or the beginning of it (CUDA takes both)."""
-    handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
-    found = [handle for handle in handles if nvml.nvmlDeviceGetUUID(handle).startswith(name)]
-    if len(found) != 1:  # MIG-... is a part of a GPU, which has no clock and power of its own
-        raise LookupError(f"NVML has no whole GPU {name}")
-    return found[0]
+def _handles(nvml: ModuleType) -> Iterator[Any]:
+    """Of each GPU but those that this user may not touch, which CUDA doesn't show either."""
+    for place in range(nvml.nvmlDeviceGetCount()):
+        try:
+            yield nvml.nvmlDeviceGetHandleByIndex(place)
+        except nvml.NVMLError as error:
+            if error.value != nvml.NVML_ERROR_NO_PERMISSION:
+                raise
+
+
+def _listed(nvml: ModuleType, handle: Any) -> Listed:
+    pci = _ask(nvml, "nvmlDeviceGetPciInfo", handle)
+    modes = _ask(nvml, "nvmlDeviceGetMigMode", handle)  # now, and after the next reset
+    return Listed(
+        uuid=str(_ask(nvml, "nvmlDeviceGetUUID", handle) or ""),
+        pci=pci_address(pci.domain, pci.bus, pci.device) if pci is not None else "",
+        divided=modes is not None and modes[0] == nvml.NVML_DEVICE_MIG_ENABLE,
+    )
 
 
 def _ask(nvml: ModuleType, function: str, *arguments: Any) -> Any:

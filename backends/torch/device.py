@@ -18,6 +18,7 @@ from ..shared import huawei, nvidia
 from ..shared.checks import first_line
 from ..shared.host import cpu_device
 from ..shared.huawei import cann_version
+from ..shared.visible import pci_address
 
 
 @dataclass(frozen=True)
@@ -174,4 +175,4 @@ def _bus_address(facts: Any) -> str:
     2.9, and for NPUs."""
     told = [getattr(facts, f"pci_{part}_id", None) for part in ("domain", "bus", "device")]
     domain, bus, slot = (part if isinstance(part, int) else -1 for part in told)
-    return f"{domain:04x}:{bus:02x}:{slot:02x}.0" if min(domain, bus, slot) >= 0 else ""
+    return pci_address(domain, bus, slot) if min(domain, bus, slot) >= 0 else ""

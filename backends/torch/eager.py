@@ -17,7 +17,7 @@ from bench.capabilities import EnergyReading, Reading, ReferenceRole, Tunable
 from bench.errors import Unavailable
 
 from ..shared.checks import ANY_NUMBER, read_extra
-from ..shared.nvidia import ORDER
+from ..shared.visible import ORDER
 from . import device as torch_device
 from .device import CUDA, find_devices, find_place
 from .graph import GraphSession

@@ -11,6 +11,7 @@ from typing import Any
 NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
 TOTAL_BYTES = 140 * 2**30
 NOT_SUPPORTED, DRIVER_NOT_LOADED, INVALID_ARGUMENT, UNINITIALIZED = 3, 9, 2, 1
+NO_PERMISSION, GPU_IS_LOST = 4, 15
 
 
 class NVMLError(Exception):
@@ -25,6 +26,8 @@ class NVMLError(Exception):
             DRIVER_NOT_LOADED: "Driver Not Loaded",
             INVALID_ARGUMENT: "Invalid Argument",
             UNINITIALIZED: "Uninitialized",
+            NO_PERMISSION: "Insufficient Permissions",
+            GPU_IS_LOST: "GPU is lost",
         }[self.value]
 
 
@@ -41,6 +44,8 @@ class Gpu:
     reasons: int | None = 0
     free_bytes: int | None = 130 * 2**30
     mig: bool | None = False  #: whether it is in parts; None where it can't be
+    bus: int | None = 0x06  #: on PCI; None where it isn't told
+    refuses: int = 0  #: with this error it refuses to be asked at all
     processes: dict[int, int | None] = field(default_factory=lambda: {os.getpid(): 3 * 2**30, 1: 9})
 
 
@@ -50,6 +55,7 @@ class Nvml:
     NVML_CLOCK_SM, NVML_CLOCK_MEM = NVML_CLOCK_SM, NVML_CLOCK_MEM
     NVML_TEMPERATURE_GPU = NVML_TEMPERATURE_GPU
     NVMLError = NVMLError
+    NVML_ERROR_NO_PERMISSION, NVML_DEVICE_MIG_ENABLE = NO_PERMISSION, 1
 
     def __init__(self, *gpus: Gpu, driver: bool = True, old: bool = False) -> None:
         self.gpus, self.driver, self.ready, self.inits = gpus, driver, False, 0
@@ -69,7 +75,12 @@ class Nvml:
         self.check()
         if not 0 <= index < len(self.gpus):
             raise NVMLError(INVALID_ARGUMENT)
+        if self.gpus[index].refuses:
+            raise NVMLError(self.gpus[index].refuses)
         return self.gpus[index]
+
+    def nvmlDeviceGetPciInfo(self, gpu: Gpu) -> Any:
+        return SimpleNamespace(domain=0, bus=self.supported(gpu.bus), device=0)
 
     def nvmlDeviceGetUUID(self, gpu: Gpu) -> str:
         return gpu.uuid
@@ -101,7 +112,9 @@ class Nvml:
         return SimpleNamespace(total=TOTAL_BYTES, free=free, used=TOTAL_BYTES - free)
 
     def nvmlDeviceGetMigMode(self, gpu: Gpu) -> list[int]:
-        return [self.supported(None if gpu.mig is None else int(gpu.mig)), 0]
+        """The mode now, and that of after the next reset."""
+        mode = self.supported(None if gpu.mig is None else int(gpu.mig))
+        return [mode, 1 - mode]
 
     def nvmlDeviceGetComputeRunningProcesses(self, gpu: Gpu) -> list[Any]:
         self.check()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from bench.capabilities import ReportsDeviceMemory
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from standin_nvml import TOTAL_BYTES, Gpu, Nvml
+from standin_nvml import GPU_IS_LOST, NO_PERMISSION, TOTAL_BYTES, Gpu, Nvml
 
 Install = Callable[[Nvml], Nvml]
 
@@ -107,7 +108,10 @@ def test_without_the_package_the_log_says_how_to_get_it(
     assert "pip install 'infer-bench[cuda]'" in capfd.readouterr().err
 
 
-TWO = (Gpu("GPU-aaaa-1", milliwatts=100_000), Gpu("GPU-bbbb-2", milliwatts=200_000))
+TWO = (
+    Gpu("GPU-aaaa-1", milliwatts=100_000, bus=0x06),
+    Gpu("GPU-bbbb-2", milliwatts=200_000, bus=0xC6),
+)
 
 
 @pytest.mark.parametrize(
@@ -118,22 +122,26 @@ TWO = (Gpu("GPU-aaaa-1", milliwatts=100_000), Gpu("GPU-bbbb-2", milliwatts=200_0
         ("1,0", 1, 100.0),
         ("GPU-bbbb", 0, 200.0),
         ("GPU-bbbb-2,GPU-aaaa-1", 1, 100.0),
+        ("1,-1", 0, 200.0),
     ],
 )
+@pytest.mark.parametrize("gpus", [TWO, TWO[::-1]])
 def test_the_gpu_is_the_one_that_cuda_calls_by_that_number(
     install: Install,
     monkeypatch: pytest.MonkeyPatch,
     visible: str | None,
     index: int,
     power_w: float,
+    gpus: tuple[Gpu, ...],
 ) -> None:
-    install(Nvml(*TWO))
+    """Whatever NVML lists first."""
+    install(Nvml(*gpus))
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert nvidia.telemetry(index)["power_w"] == power_w
 
 
-@pytest.mark.parametrize("visible", ["", "0", "GPU-cccc", "MIG-aaaa", "GPU-", "7,7"])
+@pytest.mark.parametrize("visible", ["", "-1", "0", "0,7", "GPU-cccc", "MIG-aaaa", "GPU-", "7,7"])
 def test_a_gpu_that_cannot_be_told_apart_is_not_read(
     install: Install,
     monkeypatch: pytest.MonkeyPatch,
@@ -142,7 +150,7 @@ def test_a_gpu_that_cannot_be_told_apart_is_not_read(
 ) -> None:
     install(Nvml(*TWO))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert nvidia.telemetry(1 if visible in ("0", "7,7") else 0) == {}
+    assert nvidia.telemetry(1 if visible in ("0", "0,7", "7,7") else 0) == {}
     assert "aren't read: cuda:" in capfd.readouterr().err
 
 
@@ -156,6 +164,29 @@ def test_in_another_order_numbers_are_not_trusted(
     nvidia._open.cache_clear()
     install(Nvml(Gpu()))
     assert nvidia.telemetry(0)["power_w"] == 312.5  # one GPU is unmistakable
+
+
+def test_where_a_gpu_is_divided_no_number_is_trusted(
+    install: Install, capfd: pytest.CaptureFixture[str]
+) -> None:
+    install(Nvml(TWO[0], replace(TWO[1], mig=True)))
+    assert nvidia.telemetry(0) == {}
+    assert nvidia.energy(1) == {}
+    assert "it is a part of a GPU (MIG)" in capfd.readouterr().err
+
+
+def test_gpus_that_may_not_be_touched_are_not_counted(install: Install) -> None:
+    """As in a job of a cluster, which is given some of the machine's."""
+    install(Nvml(replace(TWO[0], refuses=NO_PERMISSION), TWO[1]))
+    assert nvidia.telemetry(0)["power_w"] == 200.0
+
+
+def test_beside_one_that_is_lost_no_number_is_trusted(
+    install: Install, capfd: pytest.CaptureFixture[str]
+) -> None:
+    install(Nvml(replace(TWO[0], refuses=GPU_IS_LOST), TWO[1]))
+    assert nvidia.telemetry(0) == {}
+    assert "cuda:0: GPU is lost." in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("backend", [TorchEager, OnnxRuntime])

@@ -161,7 +161,7 @@ def test_devices_are_tried_one_after_another_where_the_drivers_tool_cannot_be_ru
 
 
 def test_the_drivers_tool_is_asked_once_for_all_providers(tool: NvidiaSmi) -> None:
-    tool.put("echo 'NVIDIA H200, 143771, 580.159.04, 00000000:C1:00.0'")
+    tool.put("echo 'NVIDIA H200, 143771, 580.159.04, 00000000:C1:00.0, GPU-8f5c, Disabled'")
     devices = {device.id: device for device in OnnxRuntime().devices()}
     assert {devices[f"{kind}:0"].pci for kind in ON_NVIDIA} == {"0000:c1:00.0"}
     assert tool.asked() == 1

@@ -100,11 +100,13 @@ def test_torch_and_the_drivers_tool_tell_the_address_as_the_kernel_writes_it(
     facts = SimpleNamespace(pci_domain_id=0, pci_bus_id=0xC1, pci_device_id=0)
     assert _bus_address(facts) == GPU
     assert _bus_address(SimpleNamespace(name="an older torch")) == ""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(host.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
-    said = "NVIDIA H200, 143771, 580.159.04, 00000000:C1:00.0\n"
+    said = "NVIDIA H200, 143771, 580.159.04, 00000000:C1:00.0, GPU-8f5c, Disabled\n"
 
     def asked(command: Sequence[str], longest_s: float) -> SimpleNamespace:
-        assert command[1] == "--query-gpu=name,memory.total,driver_version,pci.bus_id"
+        fields = "name,memory.total,driver_version,pci.bus_id,uuid,mig.mode.current"
+        assert command[1] == f"--query-gpu={fields}"
         return SimpleNamespace(stdout=said)
 
     monkeypatch.setattr(host, "ask", asked)
