@@ -8,22 +8,32 @@ from dataclasses import dataclass
 from bench.errors import without_stop
 from bench.numbers import MISSING, NAME_LIMIT, duration, printable, significant
 from bench.record.assemble import device_of
-from bench.record.result import Estimate, Record
+from bench.record.result import Busy, Estimate, Record
 from bench.variants import DEFAULT, in_words, suffix
 
 #: What people call a kind of device.
 _KINDS = {"cuda": "GPU", "gpu": "GPU", "npu": "NPU"}
 
 
+def busy_of(record: Record) -> Busy | None:
+    """How busy its device was; None where that isn't known, or the device is simulated."""
+    return None if record.simulated else record.busy
+
+
 def busy_remark(record: Record) -> str | None:
-    """That a cell is launch-bound, where it surely is."""
-    if record.busy is None or record.simulated or not record.busy.launch_bound:
+    """``launch-bound at batch 1: the GPU was busy 31% (29–33%) of the time``; None for a cell that
+    isn't, or may not be.
+
+    A row may show cells of several batches, so it names that of this one.
+    """
+    busy = busy_of(record)
+    if busy is None or not busy.launch_bound:
         return None
     kind = _KINDS.get(device_of(record.cell.target).partition(":")[0], "device")
-    most = "at most " if record.busy.at_most else ""
+    most = "at most " if busy.at_most else ""
+    batch = record.cell.batch
     return (
-        f"launch-bound at batch {record.cell.batch}: the {kind} was busy {most}"
-        f"{share(record.busy.share)} of the time, and waited for its host the rest of the time."
+        f"launch-bound at batch {batch}: the {kind} was busy {most}{share(busy.share)} of the time"
     )
 
 

@@ -456,13 +456,17 @@ def _remarks(row: _Row) -> list[str]:
         if not c.ok and (r.failure is None or c.detail != r.failure.message)
     ]
     checks = [_foreign_text(r.foreign) for r in row.records if r.foreign is not None] + checks
-    checks += [words for r in row.records if (words := busy_remark(r)) is not None]
+    checks += [_busy_text(words) for r in row.records if (words := busy_remark(r)) is not None]
     checks += [_sweep_text(r.sweep_end) for r in row.records if r.sweep_end is not None]
     failures = [_failure_text(r.failure) for r in row.records if r.failure is not None]
     in_full = len(failures) == len(row.records) and len(set(failures)) == 1
     if in_full and cell_len(failures[0]) <= SHORT_MESSAGE:
         return checks
     return failures + checks
+
+
+def _busy_text(remark: str) -> str:
+    return f"{remark}, and waited for its host the rest of the time."
 
 
 def _sweep_text(end: SweepEnd) -> str:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from fake_records import TEACHER, a_cell, a_record, estimate
+from compared_runs import in_memory
+from fake_records import TEACHER, a_cell, a_failed_check, a_record, estimate
 
+from bench.present.ci.base import Subject
+from bench.present.ci.github_action import SMALLER, github_action_rows
+from bench.present.ci.markdown import markdown_text
+from bench.present.page.page import make_page, render
+from bench.present.page.parts import Entry, Table
 from bench.present.results import result_table
 from bench.record.result import Busy, Record, Roofline
 from bench.store.rows import result_rows
@@ -36,6 +42,83 @@ def test_a_device_that_may_be_busy_half_of_the_time_is_not_called_launch_bound()
     assert "launch-bound" not in shown(on_gpu(0.48))
     assert "launch-bound" not in shown(on_gpu(0.97))
     assert "launch-bound" not in shown(on_gpu(0.31, simulated=True))
+
+
+REMARK = "launch-bound at batch 1: the GPU was busy 31% (29–33%) of the time"
+#: Launch-bound, perhaps less busy than is said, and not launch-bound.
+GPUS = (
+    on_gpu(0.31),
+    on_gpu(0.4, "torch:cuda:1", at_most=True),
+    on_gpu(0.9, "torch:cuda:2"),
+    a_record(a_cell(TEACHER, "torch:cpu")),
+)
+
+
+def of_batches(record: Record) -> Record:
+    """What is known of the device, of an offline cell on the same target."""
+    cell = a_cell(TEACHER, record.cell.target, "offline", 8)
+    return a_record(cell, busy=record.busy, throughput=estimate(3e4))
+
+
+def entries(table: Table | None, key: str) -> list[Entry]:
+    assert table is not None
+    place = next(n for n, column in enumerate(table.columns) if key in column.keys)
+    return [row[place] for row in table.rows]
+
+
+def test_the_page_says_of_a_row_that_it_is_launch_bound_and_how_busy_its_gpu_was() -> None:
+    page = make_page([in_memory(GPUS)])
+    details = [(status.text, status.detail) for status in entries(page.results, "status")]
+    most = REMARK.replace("31% (29–33%)", "at most 40% (38–42%)")
+    assert details == [("ok", REMARK), ("ok", most), ("ok", ""), ("ok", "")]
+    html = render(page)
+    assert f"<summary>launch-bound</summary><pre>{REMARK}</pre>" in html
+    assert html.count("<summary>launch-bound</summary>") == 2
+
+
+def test_a_row_of_the_page_has_the_remarks_of_both_its_cells() -> None:
+    run = in_memory([on_gpu(0.31), of_batches(on_gpu(0.31))])
+    (status,) = entries(make_page([run]).results, "status")
+    assert status.detail.splitlines() == [REMARK, REMARK.replace("batch 1", "batch 8")]
+
+
+def test_the_data_of_a_picture_has_how_busy_each_device_was_where_that_is_known() -> None:
+    page = make_page([in_memory([*GPUS, *map(of_batches, GPUS)])])
+    for name in ("a-latency", "a-throughput"):
+        picture = next(found for found in page.pictures if found.name == name)
+        shown = {(e.text, e.interval, e.values[-1]) for e in entries(picture.table, "busy_share")}
+        assert shown == {
+            ("31", "(29–33)", False),
+            ("≤40", "(38–42)", True),
+            ("90", "(86–94)", False),
+            ("-", "", None),
+        }
+        hovers = str(picture.spec)
+        assert hovers.count("the GPU was busy 31% (29–33%) of the time") == 1
+        assert hovers.count("launch-bound") == 2
+
+
+def test_pages_of_what_is_not_known_to_wait_say_nothing_of_it() -> None:
+    page = make_page([in_memory([on_gpu(0.31, simulated=True), GPUS[-1]])])
+    assert "launch-bound</summary>" not in render(page)
+    picture = next(found for found in page.pictures if found.name == "a-latency")
+    assert {e.text for e in entries(picture.table, "busy_share")} == {"-"}
+
+
+def test_markdown_and_github_actions_tables_have_the_remark_as_well() -> None:
+    marked = on_gpu(0.31, "torch:cuda:3", checks=(a_failed_check("undisturbed", ""),))
+    subject = Subject(in_memory([*GPUS, marked]))
+    rows = [line for line in markdown_text(subject).splitlines() if "torch:" in line]
+    states = [row.split(" | ")[-1].removesuffix(" |") for row in rows]
+    assert states[0] == f"✅ {REMARK}"
+    assert states[2:4] == ["✅", "✅"]
+    assert states[4] == f"⚠️ failed: undisturbed; {REMARK}"
+    told = {row["name"]: row["extra"] for row in github_action_rows(subject)[SMALLER]}
+    assert {name.split(" ")[1] for name, extra in told.items() if "launch-bound" in extra} == {
+        "torch:cuda:0",
+        "torch:cuda:1",
+        "torch:cuda:3",
+    }
 
 
 def test_copies_are_stated_although_no_figure_has_them() -> None:

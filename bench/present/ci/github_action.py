@@ -12,6 +12,7 @@ from pathlib import Path
 from bench.files import write_text
 from bench.numbers import half_width_percent
 from bench.present.ci.base import Subject, names
+from bench.present.devices import busy_remark
 from bench.record.result import Estimate, Record
 from bench.store.scores import metric_of
 
@@ -77,5 +78,6 @@ def _extra(record: Record) -> str:
         f"device {record.device_name}" if record.device_name else "",
         f"runtime {record.runtime_version}" if record.runtime_version else "",
         *[f"check failed: {check.name}" for check in record.checks if not check.ok],
+        busy_remark(record) or "",
     ]
     return "\n".join(fact for fact in facts if fact)

@@ -23,6 +23,7 @@ from bench.numbers import (
     ratio,
     with_unit,
 )
+from bench.present.devices import busy_remark
 from bench.record.result import Estimate, Record
 from bench.store.scores import metric_of
 from bench.variants import suffix
@@ -149,7 +150,9 @@ def _state(record: Record) -> str:
     words = ["partial"] if record.partial else []
     words += ["simulated"] if record.simulated else []
     words += [f"failed: {', '.join(failed)}"] if failed else []
-    return f"⚠️ {'; '.join(words)}" if words else "✅"
+    remark = busy_remark(record)  # which is no doubt about the figures
+    said = "; ".join([*words, remark] if remark else words)
+    return f"{'⚠️' if words else '✅'} {said}".strip()
 
 
 def pairs_table(pairs: Sequence[Pair]) -> Table:

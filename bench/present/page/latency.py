@@ -17,6 +17,7 @@ from bench.numbers import (
     in_unit,
     with_interval,
 )
+from bench.present.devices import busy_remark
 from bench.present.page.distributions import SHARES, Curve, read_curves
 from bench.present.page.draw import (
     DASHES,
@@ -37,12 +38,14 @@ from bench.present.page.names import (
     target_words,
 )
 from bench.present.page.parts import (
+    BUSY,
     Column,
     Entry,
     Picture,
     Section,
     Table,
     bounds,
+    busy_entry,
     estimate_entry,
     number_entry,
 )
@@ -122,6 +125,7 @@ def _lane(record: Record, unit: Unit, *, several: bool, palette: Palette) -> Lan
             f"<b>{in_picture(lane_label(record.cell, several_loads=several))}</b>",
             with_interval(found.value, found.low, found.high, duration),
             f"{len(record.invocations)} invocations, {record.latency.samples} calls",
+            *([remark] if (remark := busy_remark(record)) else []),
         )
     )
     colour = palette.colour(record.cell.model.name)
@@ -144,6 +148,7 @@ def _table(records: Sequence[Record], unit: Unit, name: str) -> Table:
         Column(bounds("floor", "ns"), "Floor (p1)", unit.name, numeric=True),
         Column(("p90_ns",), "p90", unit.name, numeric=True),
         Column(("p99_ns",), "p99", unit.name, numeric=True),
+        BUSY,
         Column(("samples",), "Calls", numeric=True),
         Column(("invocations",), "Invocations", numeric=True),
     )
@@ -161,6 +166,7 @@ def _table(records: Sequence[Record], unit: Unit, name: str) -> Table:
                 estimate_entry(latency.floor_ns, unit),
                 number_entry(latency.p90.value_ns, unit),
                 number_entry(latency.p99.value_ns, unit),
+                busy_entry(record),
                 number_entry(latency.samples),
                 number_entry(len(record.invocations)),
             )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.numbers import MISSING, Unit, common_scale, half_width, in_unit, significant
+from bench.present.devices import busy_of
 from bench.record.result import Estimate, Record
 from bench.store.scores import metric_of
 
@@ -40,6 +41,7 @@ class Entry:
     values: tuple[float | int | None, ...] = ()
     tone: str = ""
     detail: str = ""  #: more words, shown when asked for
+    detail_title: str = "log"
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,27 @@ def number_entry(value: float | None, unit: Unit | None = None) -> Entry:
         return Entry(MISSING, values=(None,), tone="dim")
     count = str(value) if isinstance(value, int) else significant(value)
     return Entry(in_unit(value, unit) if unit else count, values=(value,))
+
+
+#: The keys of `busy_entry`, and the unit that people read.
+BUSY = Column(
+    ("busy_share", "busy_low", "busy_high", "busy_at_most"),
+    "Device busy",
+    "%",
+    numeric=True,
+    meaning="share of a call's time in which the device worked; ≤ where it may be less",
+)
+
+
+def busy_entry(record: Record) -> Entry:
+    """How much of a call's time the device worked, with the bounds; four raw values."""
+    busy = busy_of(record)
+    if busy is None:
+        return Entry(MISSING, values=(None, None, None, None), tone="dim")
+    found = busy.share
+    value, low, high = (f"{100 * x:.0f}" for x in (found.value, found.low, found.high))
+    values = (found.value, found.low, found.high, busy.at_most)
+    return Entry(f"{'≤' if busy.at_most else ''}{value}", f"({low}–{high})", values)
 
 
 def score_entry(record: Record | None) -> Entry:

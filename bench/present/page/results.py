@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.judge.alike import UNUSUAL, settings_in_words, settings_of
 from bench.numbers import (
@@ -14,6 +14,7 @@ from bench.numbers import (
     Unit,
     column_unit,
 )
+from bench.present.devices import busy_remark
 from bench.present.page.names import shown
 from bench.present.page.parts import (
     Column,
@@ -165,7 +166,7 @@ def _row(line: _Row, units: dict[str, Unit]) -> tuple[Entry, ...]:
         Entry(shown(cell.model.name)),
         Entry(cell.variant),
         Entry(line.target),
-        min(map(_status, records), key=lambda entry: _WORST_FIRST.index(entry.text)),
+        _with_remarks(min(map(_status, records), key=_badness), records),
         figure_entry(
             latency.median_ns if latency else None,
             timed.lone_ns if timed else None,
@@ -190,6 +191,18 @@ def _batch(rated: Record | None, batch: int) -> Entry:
 
 
 _WORST_FIRST = ("failed", "WRONG", "partial", "simulated", "marked", "ok")
+
+
+def _badness(status: Entry) -> int:
+    return _WORST_FIRST.index(status.text)
+
+
+def _with_remarks(status: Entry, records: Sequence[Record]) -> Entry:
+    """The status with what is no doubt about the figures, for those who ask."""
+    remarks = [words for record in records if (words := busy_remark(record)) is not None]
+    if not remarks:
+        return status
+    return replace(status, detail="\n".join(remarks), detail_title="launch-bound")
 
 
 def _status(record: Record) -> Entry:

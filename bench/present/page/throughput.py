@@ -20,6 +20,7 @@ from bench.numbers import (
     rate,
     with_interval,
 )
+from bench.present.devices import busy_remark
 from bench.present.page.draw import (
     DASHES,
     Axis,
@@ -34,12 +35,14 @@ from bench.present.page.draw import (
 )
 from bench.present.page.names import Palette, in_picture, model_and_variant, shown, target_words
 from bench.present.page.parts import (
+    BUSY,
     Column,
     Entry,
     Picture,
     Section,
     Table,
     bounds,
+    busy_entry,
     estimate_entry,
     number_entry,
 )
@@ -90,7 +93,9 @@ def _dots(rated: Sequence[Record], palette: Palette, name: str) -> Picture:
         assert found is not None
         label = _label(record.cell, several=several)
         interval = with_interval(found.value, found.low, found.high, rate)
-        hover = f"<b>{in_picture(label)}</b><br>{interval}<br>{_load(record.cell)}"
+        remark = busy_remark(record)
+        lines = [f"<b>{in_picture(label)}</b>", interval, _load(record.cell)]
+        hover = "<br>".join([*lines, remark] if remark else lines)
         dot = Dot(
             found.value,
             found.low,
@@ -299,6 +304,7 @@ def _table(records: Sequence[Record], unit: Unit, name: str) -> Table:
         Column(("streams",), "Streams", numeric=True),
         Column(bounds("throughput", "per_s"), "Throughput", unit.name, numeric=True),
         Column(("median_ns",), "Latency", time.name, numeric=True),
+        BUSY,
         Column(("invocations",), "Invocations", numeric=True),
     )
     rows = [
@@ -310,6 +316,7 @@ def _table(records: Sequence[Record], unit: Unit, name: str) -> Table:
             number_entry(streams_of(record.cell.target)),
             estimate_entry(record.throughput, unit),
             number_entry(value_of(_TIME.of(record)), time),
+            busy_entry(record),
             number_entry(len(record.invocations)),
         )
         for record in records
