@@ -7,6 +7,7 @@ imported. Everything else about them is the same to the adapters.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any, Callable, Mapping, Optional, Sequence
 
@@ -15,10 +16,14 @@ from bench.capabilities import EnergyReading, Reading
 from bench.errors import Unavailable
 
 from ..shared import huawei, nvidia
+from ..shared.busy import DeviceApi
 from ..shared.checks import first_line
 from ..shared.host import cpu_device
 from ..shared.huawei import cann_version
 from ..shared.visible import pci_address
+
+#: Cycles a second of the fastest GPUs; a slower clock makes a sleep longer, which does no harm.
+_CYCLES_PER_S = 2e9
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,15 @@ KINDS = {kind.type: kind for kind in (CUDA, NPU)}
 def device_api(torch: ModuleType, place: Any) -> Any:
     """The module for a device that isn't the CPU: ``torch.cuda``."""
     return KINDS[place.type].api(torch)
+
+
+def timed_api(torch: ModuleType, place: Any) -> DeviceApi:
+    """How that device is timed, in torch's current stream of it."""
+    api = device_api(torch, place)
+    event = partial(api.Event, enable_timing=True)
+    if not hasattr(api, "_sleep"):
+        return DeviceApi(event, api.synchronize)
+    return DeviceApi(event, api.synchronize, lambda s: api._sleep(round(s * _CYCLES_PER_S)))
 
 
 def find_devices(torch: ModuleType, kinds: Sequence[str]) -> list[Device]:

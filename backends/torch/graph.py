@@ -14,9 +14,8 @@ from bench.decoding import Decoder
 from bench.errors import BenchError, Unsupported
 
 from ..shared.checks import chain, describe_feeds, first_line
-from .busy import Launch
 from .constants import Constants, origin
-from .session import Bound, TorchSession, on_copies
+from .session import Bound, Launch, TorchSession, on_copies
 from .steps import TorchSteps
 from .tensors import from_outside
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Callable, Mapping, Optional, Sequence
 
@@ -13,12 +14,20 @@ from bench.capabilities import QUERIES_PER_STREAM, DeviceTime
 from bench.decoding import Decoder
 from bench.errors import BenchError, OutOfMemory, SpecError, Unsupported
 
+from ..shared.busy import SEVERAL_STREAMS, Queue, device_time
 from ..shared.checks import Array, check_feeds, describe_feeds, first_line, memory_error
-from .busy import Launch, device_time
-from .device import device_api
+from .device import device_api, timed_api
 from .module import parameter_names, precision_of
 from .steps import TorchSteps
 from .tensors import flatten, recording
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What puts all the work of a bound call into the current stream and doesn't wait for it; None
+    where several streams share the work."""
+
+    queue: Optional[Queue]
 
 
 class TorchSession:
@@ -261,7 +270,9 @@ class TorchSession:
         """See `busy`; of what is bound."""
         if self._launch is None:
             raise BenchError(f"{self._where}: no inputs are bound, so there is no work to time.")
-        return device_time(self._torch, self._place, self._launch, calls)
+        if self._launch.queue is None:
+            raise BenchError(f"{self._where}: {SEVERAL_STREAMS}.")
+        return device_time(timed_api(self._torch, self._place), self._launch.queue, calls)
 
     def _call_once(self, tensors: list[Any], feeds: Feeds) -> Any:
         try:

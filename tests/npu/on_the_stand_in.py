@@ -25,7 +25,7 @@ from bench.backends.torch.npu import TorchNpu
 from bench.backend import Device, ModelFile, Options, TorchSource
 from bench.contract.subject import Subject
 from bench.contract.suite import CHECKS
-from bench.errors import OutOfMemory, SpecError, Unavailable, Unsupported
+from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupported
 
 STATE = torch_npu.STATE
 
@@ -105,6 +105,15 @@ def test_streams_share_the_device(eager: Subject) -> None:
     STATE.streams_used.clear()
     call()
     assert len(STATE.streams_used) == 3
+
+
+def test_the_devices_own_time_is_that_of_one_stream_and_unknown_of_several(eager: Subject) -> None:
+    session, feeds = eager.session(eager.conv), eager.conv.feeds(3, 0)
+    session.bind(feeds)()
+    assert session.device_time(2).gaps  # this device can't be kept asleep
+    session.bind_streams(feeds, 2)()
+    with pytest.raises(BenchError, match="in several streams has no common start and end"):
+        session.device_time(2)
 
 
 def test_fp32_is_fp32(eager: Subject) -> None:

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from bench.backends.torch import busy
-from bench.backends.torch.busy import Launch, device_time
-
-from bench.errors import BenchError
+from bench.backends.shared import busy
+from bench.backends.shared.busy import device_time
+from bench.backends.torch import device
+from bench.backends.torch.device import timed_api
 
 
 @dataclass
@@ -96,13 +96,13 @@ PLACE = SimpleNamespace(type="cuda")
 
 @pytest.fixture(autouse=True)
 def _stands_for_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(busy, "device_api", lambda torch, place: torch)
+    monkeypatch.setattr(device, "device_api", lambda torch, place: torch)
 
 
 def timed(gpu: Gpu, monkeypatch: pytest.MonkeyPatch, calls: int = 20) -> Any:
     clock = SimpleNamespace(perf_counter=lambda: gpu.host_us / 1e6)
     monkeypatch.setattr(busy, "time", clock)
-    return device_time(gpu, PLACE, Launch(gpu.call), calls)  # type: ignore[arg-type]
+    return device_time(timed_api(gpu, PLACE), gpu.call, calls)  # type: ignore[arg-type]
 
 
 def test_a_gpus_own_time_is_told_although_its_host_is_slower(
@@ -137,8 +137,3 @@ def test_where_the_host_cannot_be_ahead_the_span_is_the_most_that_it_can_be(
     found = timed(gpu, monkeypatch)
     assert found.gaps
     assert found.ns == pytest.approx((gpu.kernels * 20 + 20) * 1e3, rel=0.1)
-
-
-def test_several_streams_cannot_be_told() -> None:
-    with pytest.raises(BenchError, match="several streams"):
-        device_time(Gpu(), PLACE, Launch(None), 5)  # type: ignore[arg-type]
