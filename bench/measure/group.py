@@ -28,7 +28,9 @@ from bench.measure.member import (
     BLOCK_THRESHOLDS,
     Context,
     Member,
+    asides,
     cpus_of,
+    facts_of,
     keep_placement,
     last_words,
     let_go,
@@ -358,9 +360,13 @@ class Group:
         with self.context.account.useful(state):
             if state.cell.lane != "api":
                 state.outputs = state.planned.given(member.worker.fetch())
-            told = last_words(member, self.generation, self.beats[state.cell.id])
+            said = last_words(member)
+        with self.context.account.useful():  # a device is timed in a session that loads once more
+            said |= asides(member, self.context.listener.note)
+        with self.context.account.useful(state):
             member.worker.end()
         keep_placement(state, member.bound)
+        told = facts_of(member, self.generation, self.beats[state.cell.id], said)
         return told.model_copy(
             update={"disturbances": reasons, "cpus": cpus_of(state.planned, self.context)}
         )

@@ -38,7 +38,7 @@ COLD = Warmup(calls=0, settled=False, latency_ns=0)
 #: A first inference up to so long is followed by a few calls more, for a first glimpse.
 _GLIMPSE_WITHIN_NS = 20_000_000
 GLIMPSE_BUDGET_S = 0.05
-#: A device's own time of a call hardly differs between processes.
+#: Invocations that are asked for it: a device's own time of a call hardly differs between them.
 DEVICE_TIMES = 3
 #: How long the end of a process is waited for; its memory takes the kernel a while.
 LONGEST_END_S = 2.0
@@ -225,13 +225,12 @@ def copy_times(member: Member) -> Mapping[str, tuple[int, ...]]:
 
 
 def device_time(member: Member) -> DeviceTime | None:
-    """How long the device works on a call; None where that isn't known, or known well enough, or a
-    call waits for others."""
+    """How long the device works on a call; None where that isn't known, or was asked often enough,
+    or a call waits for others."""
     cell, taken = member.state.cell, member.state.invocations
-    known = sum(one.device_ns is not None for one in taken)
     if (
         not member.bound.times_device
-        or known >= DEVICE_TIMES
+        or len(taken) >= DEVICE_TIMES
         or find_scenario(cell.scenario).bounded
     ):
         return None
@@ -251,13 +250,32 @@ def device_readings(member: Member) -> dict[str, Any]:
     }
 
 
-def last_words(member: Member, index: int, beat: Beat) -> WorkerFacts:
-    """What is left to ask of a worker whose calls are timed, with all that it told before."""
-    peak_rss_bytes = member.worker.peak_rss_bytes()
-    readings = device_readings(member)
-    # The last thing: copying needs memory of its own, and is not what is measured here.
-    copies = copy_times(member)
-    device = device_time(member)
+def last_words(member: Member) -> dict[str, Any]:
+    """What is left to ask of a worker whose calls are timed, as fields of `WorkerFacts`."""
+    return {"peak_rss_bytes": member.worker.peak_rss_bytes(), **device_readings(member)}
+
+
+def asides(member: Member, note: Callable[[str], None]) -> dict[str, Any]:
+    """What is asked of a worker at the very end, as fields of `WorkerFacts`: it needs memory of its
+    own, and is not what is measured. An error costs the cell these answers, and not its figures;
+    then ``note`` is told, and no worker of the cell is asked again."""
+    found: dict[str, Any] = {}
+    if member.state.asides_failed:
+        return found
+    try:
+        copies = copy_times(member)
+        found |= {name: copies.get(name, ()) for name in ("h2d_ns", "d2h_ns")}
+        device = device_time(member)
+        if device is not None:
+            found |= {"device_ns": device.ns, "device_gaps": device.gaps}
+    except BenchError as error:
+        member.state.asides_failed = True
+        note(f"{member.state.cell.label}: not all is known of its device and its copies: {error}")
+    return found
+
+
+def facts_of(member: Member, index: int, beat: Beat, said: Mapping[str, Any]) -> WorkerFacts:
+    """All that a worker told, with what it ``said`` in the end."""
     return WorkerFacts(
         cell_id=member.state.cell.id,
         index=index,
@@ -270,16 +288,11 @@ def last_words(member: Member, index: int, beat: Beat) -> WorkerFacts:
         discard=beat.discard,
         discard_why=beat.why,
         rss_before_load_bytes=member.loaded.rss_before_load_bytes,
-        peak_rss_bytes=peak_rss_bytes,
         queries_per_call=member.bound.queries_per_call,
         trials=member.trials,
         waited=tuple(member.waited),
-        h2d_ns=copies.get("h2d_ns", ()),
-        d2h_ns=copies.get("d2h_ns", ()),
-        **readings,
-        device_ns=device.ns if device is not None else None,
-        device_gaps=device is not None and device.gaps,
         loadgen=member.loadgen,
+        **said,
     )
 
 

@@ -30,6 +30,7 @@ class CellState:
     spent_s: float = 0.0  #: in its workers, once they are ready
     starting_s: float = 0.0  #: until they were: its share where others started beside them
     ran: bool = False  #: its model made an inference in one of them
+    asides_failed: bool = False  #: what is asked beside the figures once was an error
     overdrawn: bool = False  #: went on for its fewest invocations although its time was up
     failure: BenchError | None = None
     stop: StopReason | None = None

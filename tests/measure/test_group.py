@@ -52,6 +52,7 @@ from bench.worker.messages import (
     LoadedInfo,
     TimeBlock,
     TimeCopies,
+    TimeDevice,
     WarmUp,
 )
 
@@ -483,6 +484,63 @@ def test_an_invocation_says_what_its_worker_did_and_told() -> None:
         assert (made.device_ns in (4.0, 5.0)) == (made.index < DEVICE_TIMES)
 
 
+@pytest.mark.parametrize(
+    ("fatal", "known"),
+    [(TimeDevice, {"h2d_ns": 4.0, "device_ns": None}), (TimeCopies, {"h2d_ns": None})],
+)
+def test_what_is_asked_beside_the_figures_costs_no_figure(
+    fatal: type, known: dict[str, float | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that dies of it has told all that was measured; no other is asked then."""
+    notes: list[str] = []
+    monkeypatch.setattr(QuietProgress, "note", lambda self, text: notes.append(text))
+    bench = Bench({"a": 1e5}, suite(min_invocations=3), lambda name, at: {fatal}).run()
+    (state,) = bench.states
+    assert state.failure is None
+    assert len(state.invocations) >= 3
+    assert state.outputs is not None
+    first, *later = state.invocations
+    assert all(made.peak_rss_bytes == 200 and made.median_ns > 0 for made in state.invocations)
+    assert {name: getattr(first, name) for name in known} == known
+    assert [(made.h2d_ns, made.device_ns) for made in later] == [(None, None)] * len(later)
+    assert sum(map(len, bench.heard(fatal))) == 1
+    (note,) = notes
+    assert note.startswith(f"{state.cell.label}: not all is known of its device and its copies: ")
+    assert note.endswith(f"died during {fatal.__name__}")
+
+
+def test_the_devices_own_time_is_asked_of_the_first_few_whether_or_not_they_know_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a session of its own it may take as long as loading the model."""
+    unknown = messages.DeviceTimed(None)
+    told = FakeWorker.answer_to
+    monkeypatch.setattr(
+        FakeWorker,
+        "answer_to",
+        lambda self, asked: unknown if isinstance(asked, TimeDevice) else told(self, asked),
+    )
+    bench = Bench({"a": 1e5}, suite(min_invocations=DEVICE_TIMES + 2)).run()
+    asked = [len(requests) for requests in bench.heard(TimeDevice)]
+    assert asked == [1] * DEVICE_TIMES + [0] * (len(asked) - DEVICE_TIMES)
+
+
+def test_the_time_for_it_is_no_cells_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench({"a": 1e5}, suite(max_invocations=3))
+    account, asides = bench.context.account, group.asides
+
+    def slow(*given: Any) -> dict[str, Any]:
+        for _ in range(100_000):
+            account.total_s  # noqa: B018  # each look takes 5 ms here
+        return asides(*given)
+
+    monkeypatch.setattr(group, "asides", slow)
+    bench.run()
+    assert account.useful_s > 3 * 500
+    assert bench.states[0].spent_s < 500
+    assert len(bench.states[0].invocations) == 3
+
+
 # -- the order of measuring -----------------------------------------------------------------------
 
 
@@ -704,7 +762,7 @@ def test_what_was_measured_before_a_crash_is_kept() -> None:
     assert len(bench.states[1].invocations) == 2
 
 
-OPS = [Load, Bind, WarmUp, TimeBlock, Fetch, AskMemory, AskReadings, TimeCopies]
+OPS = [Load, Bind, WarmUp, TimeBlock, Fetch, AskMemory, AskReadings, TimeCopies, TimeDevice]
 
 
 @settings(max_examples=40, deadline=None)
