@@ -135,8 +135,8 @@ class TimesDevice(Protocol):
         """The typical call of ``calls`` (1 or more) more of what `Session.bind` or `bind_streams`
         gave last.
 
-        Asked after all calls that are timed, since watching a device may slow its host down.
-        Raises a `BenchError` where this can't be told, which fails nothing.
+        Asked after all calls that are timed, since watching a device may slow its host down, or
+        take another session. Raises a `BenchError` where this can't be told, which fails nothing.
         """
         ...
 

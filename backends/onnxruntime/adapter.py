@@ -9,7 +9,7 @@ that is fp32.
 from __future__ import annotations
 
 from types import ModuleType
-from typing import ClassVar, Dict, List, Mapping, Optional
+from typing import ClassVar, Dict, List, Mapping, Optional, Type
 
 from bench.backend import Device, ModelFile, Options
 from bench.capabilities import EnergyReading, Reading, ReferenceRole, Tunable
@@ -18,6 +18,7 @@ from bench.errors import Unavailable, Unsupported
 from ..shared import nvidia, visible
 from ..shared.checks import first_line, read_extra, require_onnx
 from ..shared.onnx_inputs import free_dimensions
+from .busy import StreamedSession
 from .create import create, touch
 from .plugins import known_providers, plugin_devices
 from .provider import Provider, split
@@ -139,8 +140,7 @@ class OnnxRuntime:
             sizes=free_dimensions(path, options.shapes, where) if fixes else {},
             where=where,
         )
-        kind = OrtSession if provider.memory == "cpu" else OnDeviceSession
-        made = kind(recipe, create(recipe), device.id)
+        made = _session_class(provider)(recipe, create(recipe), device.id)
         nodes = made.placement().nodes
         if nodes and device.id not in nodes:  # --allow-fallback is for parts of a model
             elsewhere = ", ".join(nodes)
@@ -159,6 +159,12 @@ def _probe(ort: ModuleType, provider: Provider, device_id: str) -> Recipe:
     extra = read_extra(f"onnxruntime:{device_id}", {}, known)
     _, index = split(device_id, {provider.kind: provider})
     return Recipe(ort, b"", provider, index, extra)
+
+
+def _session_class(provider: Provider) -> Type[OrtSession]:
+    if provider.stream:
+        return StreamedSession
+    return OrtSession if provider.memory == "cpu" else OnDeviceSession
 
 
 def _import() -> ModuleType:

@@ -20,6 +20,7 @@ class Asked:
     index: int
     threads: int
     variant: str
+    stream: int = 0  #: address of the device's stream to compute in; 0: one of its own
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Provider:
     devices: Callable[[ModuleType], List[Device]] = lambda ort: []  #: empty: touch and count
     numbered: bool = True
     memory: str = "cpu"  #: where inputs and outputs lie during a bound call
+    stream: str = ""  #: its option for a stream to compute in
     asynchronous: bool = False  #: a kernel's own time in a profile is that of its launch
     compiles_shapes: bool = True  #: is given the cell's shapes when the session is made
     lowers: Mapping[Tuple[str, str], str] = field(default_factory=dict)  #: option -> computes in
@@ -71,7 +73,8 @@ class Provider:
         """The provider options: those that the user chose, and those that are always set."""
         names = {key: self.renamed.get(key, key) for key in self.options}
         chosen = {name: extra[key] for key, name in names.items() if name and extra[key]}
-        return {**self.fixed(asked), **chosen}
+        stream = {self.stream: str(asked.stream)} if asked.stream else {}
+        return {**self.fixed(asked), **chosen, **stream}
 
     def candidates(self, ort: ModuleType) -> Iterable[Device]:
         """Devices that may be there; where there are no ids to ask for, numbers from 0."""

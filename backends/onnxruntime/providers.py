@@ -153,6 +153,7 @@ PROVIDERS: Dict[str, Provider] = {
             fixed=_numbered,
             devices=_nvidia("cuda"),
             memory="cuda",
+            stream="user_compute_stream",
             asynchronous=True,
         ),
         Provider(

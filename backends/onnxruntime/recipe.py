@@ -56,6 +56,7 @@ class Recipe:
     strict: bool = True
     sizes: Mapping[str, int] = field(default_factory=dict)  #: symbolic dimension -> its size
     where: str = ""
+    stream: int = 0  #: address of the stream to compute in; 0: one of its own
 
     @property
     def target(self) -> str:
@@ -132,7 +133,7 @@ class Recipe:
         )
 
     def _asked(self) -> Asked:
-        return Asked(self.index, self.threads, self.variant)
+        return Asked(self.index, self.threads, self.variant, self.stream)
 
     def _plugin_device(self) -> Any:
         devices = ep_devices(self.ort, self.provider)

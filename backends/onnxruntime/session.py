@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from .steps import OrtSteps
 #: Run option of CUDA and TensorRT: which captured graph to replay, and -1 to run without one
 #: (onnxruntime_run_options_config_keys.h).
 _GRAPH_ID = "gpu_graph_id"
+_NO_GRAPH = {_GRAPH_ID: "-1"}
 
 
 class OrtSession:
@@ -60,20 +61,12 @@ class OrtSession:
     def bind(self, feeds: Feeds) -> Callable[[], object]:
         """An output is allocated on the device by the first call, and used again by later ones."""
         arrays = check_feeds(self._where, self.inputs, feeds)
-        binding = self._session.io_binding()
         values = [self._value(array) for array in arrays]
         # A value on the CPU doesn't own its numbers, and before 1.32 the binding kept no reference.
         self._kept.append(values)
-        for spec, value in zip(self.inputs, values):
-            binding.bind_ortvalue_input(spec.name, value)
-        for name, kind in self._kinds:
-            memory = self._memory if array_type(kind) and not is_decoded(kind) else "cpu"
-            binding.bind_output(name, memory, self._index if memory == self._memory else 0)
-        if self._captures:
-            self._refuse_other_types("a CUDA graph")
-        options = self._capture(binding) if self._captures else None
+        binding, entries = self._bound(values)
         self._binding = binding
-        call = self._prepared(binding, options)
+        call = self._prepared(binding, entries)
         if self._memory == "cpu":
             return call
 
@@ -83,18 +76,29 @@ class OrtSession:
 
         return synchronous
 
+    def _bound(self, values: Sequence[Any]) -> Tuple[Any, Dict[str, str]]:
+        """A binding of these inputs, and the run options that its calls need."""
+        binding = self._session.io_binding()
+        for spec, value in zip(self.inputs, values):
+            binding.bind_ortvalue_input(spec.name, value)
+        for name, kind in self._kinds:
+            memory = self._memory if array_type(kind) and not is_decoded(kind) else "cpu"
+            binding.bind_output(name, memory, self._index if memory == self._memory else 0)
+        return binding, self._capture(binding) if self._captures else {}
+
     def _value(self, array: Array) -> Any:
         # On the CPU an OrtValue wraps the array that it is given, so that has to be a copy.
         own = np.array(array, order="C", copy=True)
         return self._ort.OrtValue.ortvalue_from_numpy(own, self._memory, self._index)
 
-    def _capture(self, binding: Any) -> Any:
+    def _capture(self, binding: Any) -> Dict[str, str]:
         """Run options under which the call records a CUDA graph once, then replays it.
 
         A graph holds addresses, so the outputs get buffers that stay; one inference without a
         graph tells how large they have to be.
         """
-        self._session.run_with_iobinding(binding, self._run_options("-1"))
+        self._refuse_other_types("a CUDA graph")
+        self._session.run_with_iobinding(binding, self._run_options(_NO_GRAPH))
         binding.synchronize_outputs()
         for spec, value in zip(self.outputs, binding.get_outputs()):
             own = self._ort.OrtValue.ortvalue_from_shape_and_type(
@@ -102,19 +106,24 @@ class OrtSession:
             )
             binding.bind_ortvalue_output(spec.name, own)
         self._graphs += 1
-        return self._run_options(str(self._graphs))
+        return {_GRAPH_ID: str(self._graphs)}
 
     def _refuse_other_types(self, what: str) -> None:
         if not self._plain:
             raise Unsupported(f"{self._where}: {what} only accepts outputs of numpy's own types.")
 
-    def _run_options(self, graph: str) -> Any:
+    def _run_options(self, entries: Mapping[str, str]) -> Any:
+        """The options of a run; None where it has none."""
+        if not entries:
+            return None
         options = self._ort.RunOptions()
-        options.add_run_config_entry(_GRAPH_ID, graph)
+        for key, value in entries.items():
+            options.add_run_config_entry(key, value)
         return options
 
-    def _prepared(self, binding: Any, options: Any) -> Callable[[], object]:
+    def _prepared(self, binding: Any, entries: Mapping[str, str]) -> Callable[[], object]:
         """The cheapest call: past the public method's checks, which cost 0.3 to 0.5 us a call."""
+        options = self._run_options(entries)
         try:
             return partial(self._session._sess.run_with_iobinding, binding._iobinding, options)
         except AttributeError:  # these names are private and may go
@@ -186,7 +195,7 @@ class OrtSession:
 
     def run(self, feeds: Feeds) -> list[Array]:
         check_feeds(self._where, self.inputs, feeds)
-        options = self._run_options("-1") if self._captures else None
+        options = self._run_options(_NO_GRAPH if self._captures else {})
         try:
             if self._plain:
                 return list(self._session.run(None, dict(feeds), options))

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as real
+from standin_cudart import Gpu, Stream
 
 KNOWN_OPTIONS = {
     "CUDAExecutionProvider": {
@@ -27,6 +28,7 @@ KNOWN_OPTIONS = {
         "prefer_nhwc",
         "arena_extend_strategy",
         "gpu_mem_limit",
+        "user_compute_stream",
     },
     "TensorrtExecutionProvider": {
         "device_id",
@@ -59,6 +61,8 @@ KNOWN_OPTIONS = {
         "dump_om_model",
     },
 }
+#: Of onnxruntime_run_options_config_keys.h.
+KNOWN_RUN_OPTIONS = {"gpu_graph_id", "disable_synchronize_execution_providers"}
 GRAPH_OPTIONS = ("enable_cuda_graph", "trt_cuda_graph_enable")
 STRICT = "session.disable_cpu_ep_fallback"
 
@@ -107,6 +111,13 @@ class StandIn:
     missing: tuple[str, ...] = ()  #: providers whose vendor's libraries are absent
     on_cpu: tuple[str, ...] = ()  #: operators that no provider but the CPU's takes
     memory_bytes: int = 1 << 40
+    gpu: Gpu = field(default_factory=Gpu)  #: on which streams are
+    kernels: int = 10  #: that a run launches
+    kernel_us: float = 2.0  #: that each of them takes
+    first_us: float = 0.0  #: that the host takes for a session's first run besides
+    waits: bool = False  #: a run waits for the device although it is told not to
+    replay_waits: bool = False  #: so does one that replays a graph, as before 28686
+    keeps_its_stream: bool = False  #: what it is told of a stream is lost
     sessions: list[Session] = field(default_factory=list)
 
     __version__ = "1.31.1"
@@ -162,6 +173,7 @@ class RunOptions:
         self.entries: dict[str, str] = {}
 
     def add_run_config_entry(self, key: str, value: str) -> None:
+        assert key in KNOWN_RUN_OPTIONS, key
         self.entries[key] = value
 
 
@@ -286,6 +298,8 @@ class Session:
         self.name, self.settings = first if isinstance(first, tuple) else (first, {})
         self.asked = [one[0] if isinstance(one, tuple) else one for one in asked]
         self.graphs: dict[str, tuple] = {}
+        self.stream = self._given_stream()
+        self.has_run = False
         self.captures = any(self.settings.get(key) == "1" for key in GRAPH_OPTIONS)
         self.started = self.name == "CPUExecutionProvider" or self._start()
         self.inner = real.InferenceSession(
@@ -320,6 +334,14 @@ class Session:
         if size > self.module.memory_bytes:
             raise RuntimeError("Failed to allocate memory for requested buffer of size 1073741824")
         return True
+
+    def _given_stream(self) -> Stream | None:
+        """The stream that it is to compute in, an address as a decimal number; 0 counts as none."""
+        address = self.settings.get("user_compute_stream", "0")
+        assert address.isdecimal(), "an address of another form reads as a number of its own"
+        if address == "0" or self.module.keeps_its_stream:
+            return None
+        return self.module.gpu.streams[int(address)]
 
     def _on_cpu(self) -> list[Any]:
         taken = self.started and self.name != "CPUExecutionProvider"
@@ -378,8 +400,24 @@ class Session:
             captured = self.graphs.setdefault(graph, addresses)
             assert captured == addresses, "a graph was replayed for other buffers"
         binding.queued = True
+        self._launch(options, replays=self.captures and graph != "-1")
         if self.name == "CPUExecutionProvider":
             binding.synchronize_outputs()
+
+    def _launch(self, options: RunOptions | None, *, replays: bool) -> None:
+        """The run on the device: kernel by kernel, or a whole graph; it ends when they are done,
+        unless it is told not to wait."""
+        module, stream = self.module, self.stream or Stream()
+        module.gpu.host_us += 0.0 if self.has_run else module.first_us
+        self.has_run = True
+        takes_us = [module.kernel_us] * module.kernels
+        for each_us in [sum(takes_us)] if replays else takes_us:
+            module.gpu.launch(stream, each_us)
+        assert not module.gpu.last_error, "a launch takes an error of before for its own"
+        entries = options.entries if options is not None else {}
+        told = entries.get("disable_synchronize_execution_providers") == "1"
+        if not told or module.waits or (replays and module.replay_waits):
+            module.gpu.wait(stream)
 
     def _place(self) -> tuple[str, int]:
         memory = {"CANNExecutionProvider": "cann"}.get(self.name, "cuda")
