@@ -154,7 +154,7 @@ def command(
         if resumed is None:
             outcome = start(found.prepared, results or default_results(), listener, measurer)
         else:
-            outcome = resume(found.prepared, resumed, listener, measurer=measurer)
+            outcome = resume(found.prepared, resumed, listener, allowed=None, measurer=measurer)
     if outcome.interrupted:
         interrupted(f"bench tune --resume {outcome.path}")
         return _INTERRUPTED

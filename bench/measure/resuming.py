@@ -27,17 +27,21 @@ def changes(began: RunHeader, now: RunHeader) -> list[Change]:
     ]
 
 
-def refuse(found: Collection[Change], allowed: Collection[str], run: object) -> None:
-    """Raises `SpecError` where something changed that isn't allowed."""
-    refused = [change for change in found if change.kind not in allowed]
+def refuse(found: Collection[Change], allowed: Collection[str] | None, run: object) -> None:
+    """Raises `SpecError` where something changed that isn't allowed; None is where nothing can
+    be."""
+    refused = [change for change in found if change.kind not in (allowed or ())]
     if not refused:
         return
     kinds = list(dict.fromkeys(change.kind for change in refused))
     told = [_told([c for c in refused if c.kind == kind]) for kind in kinds]
-    flags = " ".join(f"--allow {kind}" for kind in [*allowed, *kinds])
+    remedy = "Start a new run."
+    if allowed is not None:
+        flags = " ".join(f"--allow {kind}" for kind in [*allowed, *kinds])
+        remedy = f"Start a new run, or accept and record the change: {flags}."
     raise SpecError(
         f"{run}: not resumed, because its figures would come from different conditions. "
-        f"{' '.join(told)} Start a new run, or accept and record the change: {flags}."
+        f"{' '.join(told)} {remedy}"
     )
 
 

@@ -89,7 +89,7 @@ def resume(
     path: Path,
     listener: Listener,
     *,
-    allowed: Collection[str] = (),
+    allowed: Collection[str] | None = (),
     retries: bool = False,
     measurer: Measurer = Measuring,
 ) -> Outcome:
@@ -97,7 +97,8 @@ def resume(
     that is asked for.
 
     Raises `SpecError` where something changed since it began that isn't among ``allowed``
-    (`bench.record.resumption.CHANGES`); what is allowed is recorded.
+    (`bench.record.resumption.CHANGES`; None where nothing can be allowed); what is allowed is
+    recorded.
     """
     store, stored = resume_run(path)
     try:

@@ -84,6 +84,8 @@ def test_what_changed_is_refused_unless_each_kind_is_allowed() -> None:
     assert f"Python was {FACTS['python']} and is 2.7" in said
     assert "--allow plan --allow versions" in said
     refuse(found, ["plan", "versions"], "the-run")
+    with pytest.raises(SpecError, match=r"Start a new run\.$"):
+        refuse(found, None, "the-run")
 
 
 def test_a_run_is_read_when_it_is_locked_and_not_before(
