@@ -392,7 +392,7 @@ class Measuring:
         except BenchError as error:
             self._not_scorable(planned, error)
             return False
-        stored = self._stored_score(key)
+        stored = self._stored_score(planned)
         if stored is not None:
             self.scores[key] = stored
         return stored is None
@@ -473,14 +473,12 @@ class Measuring:
                 self.store.append_record(again[old.cell_id])
                 records[place] = again[old.cell_id]
 
-    def _stored_score(self, key: ScoredOnce) -> Score | None:
-        """What an earlier, interrupted run predicted; None where that is not there."""
+    def _stored_score(self, planned: PlannedCell) -> Score | None:
+        """What an earlier, interrupted part of this run predicted; None where that is not there."""
         if self.stored is None:
             return None
-        for record in self.stored.records:
-            if _scored_once(record.cell) == key and record.accuracy is not None:
-                with contextlib.suppress(SpecError):
-                    return stored_score(self.stored, record)
+        with contextlib.suppress(SpecError):
+            return stored_score(self.stored, planned)
         return None
 
     def finish(self, state: CellState) -> None:
@@ -704,11 +702,8 @@ ScoredOnce = tuple[str, str, str, str, str]
 
 
 def _scored(planned: PlannedCell) -> ScoredOnce:
-    return _scored_once(planned.cell)
-
-
-def _scored_once(cell: Cell) -> ScoredOnce:
     """LoadGen's accuracy mode is a test of its own for each scenario."""
+    cell = planned.cell
     scenario = cell.scenario if cell.loadgen is not None else ""
     return cell.model.name, cell.model.sha256, cell.variant, cell.target, scenario
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.arrays import Array
 from bench.cards.datasets.examples import Document, Examples, Prompt, Question
-from bench.cards.tasks import find_task
+from bench.cards.tasks import bulky_columns, find_task
 from bench.cards.tasks.base import Judged, judged
 from bench.errors import AccuracyFailed
 from bench.files import file_stem
@@ -19,9 +19,9 @@ from bench.measure.loadgen.scoring import accuracy_columns
 from bench.measure.member import Context
 from bench.measure.plan import PlannedCell, for_batch
 from bench.record.facts import Scored
-from bench.record.result import Record
 from bench.runtimes.loaded import loaded_worker
 from bench.runtimes.processes import Launcher
+from bench.store.predictions import read_predictions
 from bench.store.run import StoredRun
 
 #: Examples in one query while scoring; divides the data sets that ship.
@@ -152,27 +152,29 @@ def score(planned: PlannedCell, context: Context, cpus: Sequence[int]) -> Score:
     else:
         columns = predictions(planned, context.launcher, cpus)
     found = judged(find_task(card.task), columns, context.suite.confidence)
-    scored = Scored(
+    file = context.store.write_predictions(prediction_name(planned), columns)
+    return Score(_scored(planned, file), found)
+
+
+def stored_score(run: StoredRun, planned: PlannedCell) -> Score:
+    """The score of a model that an earlier part of the run made predictions with, whether or not a
+    record tells of them. Raises `SpecError` without them."""
+    card = planned.model.card
+    file = f"predictions/{prediction_name(planned)}.parquet"
+    columns = read_predictions(run.path / file, without=bulky_columns(card.task))
+    found = judged(find_task(card.task), columns, run.header.suite.confidence)
+    return Score(_scored(planned, file), found)
+
+
+def _scored(planned: PlannedCell, file: str) -> Scored:
+    dataset = planned.model.dataset
+    assert dataset is not None
+    return Scored(
         dataset=dataset.name,
         dataset_sha256=dataset.sha256,
-        predictions=context.store.write_predictions(prediction_name(planned), columns),
+        predictions=file,
         notes=dataset.notes,
     )
-    return Score(scored, found)
-
-
-def stored_score(run: StoredRun, record: Record) -> Score:
-    """The score of a stored record, from its predictions. Raises `SpecError` without them."""
-    assert record.accuracy is not None
-    columns = run.scored_columns(record)
-    found = judged(find_task(record.cell.model.task), columns, run.header.suite.confidence)
-    scored = Scored(
-        dataset=record.accuracy.dataset,
-        dataset_sha256=record.accuracy.dataset_sha256,
-        predictions=record.accuracy.predictions,
-        notes=record.accuracy.notes,
-    )
-    return Score(scored, found)
 
 
 def prediction_name(planned: PlannedCell) -> str:

@@ -178,6 +178,26 @@ def test_predictions_that_did_not_fit_on_the_disk_are_told_and_made_again_by_a_r
     assert len(read_run(path).resumptions) == 2
 
 
+def test_a_score_that_no_record_tells_of_is_not_made_again(
+    card: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a run is interrupted between the two."""
+    arguments = ["-m", card, "-t", "onnxruntime:cpu", "--scenario", "single-stream", *TINY]
+    assert run(*arguments, "--results", "runs") == 0
+    (before,) = read_run(Path("runs")).records
+    path = read_run(Path("runs")).path
+    for name in ("records.jsonl", "facts.jsonl"):
+        (path / name).write_text("")
+
+    def again(*told: Any) -> Any:
+        raise AssertionError("it was scored again")
+
+    monkeypatch.setattr(measuring, "score", again)
+    assert run("--resume", "runs", "--quiet") == 0
+    (after,) = read_run(path).records
+    assert after.accuracy == before.accuracy is not None
+
+
 def test_a_failed_cell_is_tried_again_only_where_that_is_asked_for(
     card: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
