@@ -397,6 +397,15 @@ class Measuring:
             self.scores[key] = stored
         return stored is None
 
+    def _score_known(self, planned: PlannedCell) -> Score | BenchError | None:
+        """What scoring the cell's model on its target came to; None where that wasn't tried, or was
+        not waited for."""
+        return self.scores.get(_scored(planned))
+
+    def _scoring_left_s(self) -> float | None:
+        """The time for what is being scored; None where it may take as long as it does."""
+        return None
+
     def _score_turn(self, turn: Turn, scored: Callable[[], None] = lambda: None) -> None:
         """Score several, each of which is told when it is ``scored``; nothing is timed then."""
         alone = len(turn.cells) == 1
@@ -408,13 +417,17 @@ class Measuring:
                     names = (f"{p.cell.model.name} on {p.cell.target}" for p in left.values())
                     self.listener.phase(f"scoring {', '.join(islice(names, turn.at_once))}")
                     began_s = self.account.total_s
-                    done = wait(left, return_when=FIRST_COMPLETED).done
+                    limit_s = self._scoring_left_s()
+                    done = wait(left, limit_s, return_when=FIRST_COMPLETED).done
+                    if not done:
+                        break
                     self.forecaster.scored(len(done), self.account.total_s - began_s)
                     for one in done:
                         self._take_score(left.pop(one), one)
                     scored()
             finally:
-                # One that hangs in a worker ends when that is killed; nobody waits for it here.
+                # One that hangs in a worker, or has no time, ends when that is killed; nobody waits
+                # for it here.
                 pool.shutdown(wait=False, cancel_futures=True)
 
     def _take_score(self, planned: PlannedCell, found: Future[Score]) -> None:

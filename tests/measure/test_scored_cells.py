@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from test_sweep_out_of_memory import begun
 
 from bench.errors import OutOfMemory, Unsupported
 from bench.measure.measuring import Measuring
+from bench.measure.pace.account import Account
 from bench.measure.plan import PlannedCell
+from bench.measure.scoring import Score, Turn
 from bench.measure.state import CellState
 
 
@@ -63,3 +66,27 @@ def test_a_batch_that_did_not_fit_before_an_interrupt_ends_its_sweep(second: Any
     measuring.keep_partial()
     (record,) = measuring.outcome.records
     assert record.sweep_end.batch == 2
+
+
+def test_what_is_scored_beyond_its_time_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measuring, planned = begun(tmp_path, monkeypatch)
+    measuring.account, ended = Account(), threading.Event()
+    measuring.listener.phase = lambda words: None  # type: ignore[method-assign]
+    measuring.forecaster.scored = lambda *told: None  # type: ignore[method-assign]
+
+    def hangs(planned: PlannedCell, *, alone: bool) -> Score:
+        ended.wait()
+        raise Unsupported("it was killed.")
+
+    monkeypatch.setattr(measuring, "_score_of", hangs)
+    monkeypatch.setattr(measuring, "_scoring_left_s", lambda: 0.05)
+    try:
+        measuring._score_turn(Turn([planned], 1))
+        assert measuring._score_known(planned) is None
+    finally:
+        ended.set()
+    monkeypatch.setattr(measuring, "_scoring_left_s", lambda: None)
+    measuring._score_turn(Turn([planned], 1))
+    assert isinstance(measuring._score_known(planned), Unsupported)
