@@ -51,6 +51,16 @@ def test_one_that_is_not_above_idle_makes_all_of_the_race_gross() -> None:
     assert found.by_cell[ONE.id][0] == pytest.approx(100 * 3 / 1200, rel=1e-3)
 
 
+@pytest.mark.parametrize(("watts", "which"), [(46.0, "net"), (40.001, "gross"), (43.0, "gross")])
+def test_one_that_is_hardly_above_idle_makes_all_of_the_race_gross(
+    watts: float, which: str
+) -> None:
+    """The logarithm of nearly nothing would be the leader's, whatever the others of its windows
+    say: 40 W is what idling takes."""
+    taken = rounds({ONE.id: lambda i: 100.0, TWO.id: lambda i: watts if i == 2 else 60.0}, count=5)
+    assert joules_of([ONE, TWO], taken).words.startswith(which)
+
+
 def test_a_device_is_tuned_by_its_own_meter_or_the_wall_but_not_by_the_cpus() -> None:
     gpu = a_cell(target="x:cuda:0")
     package, wall = trace(90.0), trace(300.0, "wall", "m", "power")

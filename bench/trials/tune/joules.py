@@ -23,6 +23,10 @@ from bench.record.windows import IDLE, OF_DEVICES, Kind, Scope, Window
 from bench.runtimes.targets import parse_target
 from bench.trials.tune.race import FIRST, SLACK
 
+#: Net energies are raced by where each is at least this share of its gross one. Ratios are of
+#: logarithms: of what is nearly nothing an error of a hundredth of the power would be the whole
+#: difference. Our choice.
+_LEAST_NET = 0.1
 #: Whoever has so many windows that don't count, and no more that do, is not waited for.
 _MOST_INVALID = 3
 #: Rounds of a confirmation in a row that may bring nothing: where one in eight is disturbed, five
@@ -49,14 +53,16 @@ def scopes_of(target: str) -> tuple[Scope, ...]:
 
 
 def joules_of(cells: Sequence[Cell], windows: Sequence[Window]) -> Joules:
-    """Net, unless any of it is not above nothing, or none can be told: then gross. A race is
-    decided on one of the two, and what was net once may become gross but not net again."""
+    """Net, unless any of it is nearly nothing, or none can be told: then gross. A race is decided
+    on one of the two, and what was net once may become gross but not net again. Windows of little
+    net energy are not left out instead: of one configuration those that had more would be kept."""
     energies = _energies(cells, windows)
     if not energies:
         return Joules({cell.id: {} for cell in cells})
     first = next(iter(energies.values()))
-    nets = [r.net_j for one in energies.values() for r in one.rounds if r.net_j is not None]
-    net = bool(nets) and min(nets) > 0
+    rounds = [one for energy in energies.values() for one in energy.rounds]
+    both = [(one.net_j, one.gross_j) for one in rounds if one.net_j is not None]
+    net = bool(both) and all(net_j > max(0.0, _LEAST_NET * gross_j) for net_j, gross_j in both)
     found: dict[str, dict[int, float]] = {cell.id: {} for cell in cells}
     for name, energy in energies.items():
         for one in energy.rounds:
