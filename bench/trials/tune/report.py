@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from typing import Any
 
 from rich.text import Text
 
@@ -14,6 +15,7 @@ from bench.present.layout import MARKED, OK, Figure, Line, lay_out, wrap
 from bench.record import estimate
 from bench.record.result import Amount
 from bench.scenarios import find_scenario
+from bench.spec import Suite, flag_of
 from bench.stats.stopping import Stated
 from bench.store.raw import read_raw
 from bench.store.run import StoredRun
@@ -25,6 +27,8 @@ from bench.variants import DEFAULT
 #: So many of those that can't be told apart are listed.
 _LISTED = 12
 _LIMIT = 300
+#: Settings of a suite that say how energy is measured.
+_METERING = ("energy_window_s", "wall_command", "wall_csv", "wall_zone", "wall_offset_s")
 
 
 def tune_text(tune: Tune, run: StoredRun, width: int = 80) -> Text:
@@ -210,7 +214,7 @@ def suite_line(tune: Tune, run: StoredRun) -> str:
 
 
 def command_line(cell: Cell, run: StoredRun) -> str:
-    """``bench run ...`` for one cell."""
+    """``bench run ...`` for one cell: the same cell, measured by the same meters."""
     suite = run.header.suite
     words = ["bench", "run", "-m", run.header.models[0], "-t", cell.target]
     words += ["--scenario", cell.scenario, "--threads", str(cell.threads)]
@@ -222,7 +226,29 @@ def command_line(cell: Cell, run: StoredRun) -> str:
         words += ["--shape", f"{name}={size}"]
     if suite.batch_axis is not None:
         words += ["--batch-axis", suite.batch_axis]
-    return shlex.join(words)
+    if suite.seed != _default("seed"):
+        words += ["--seed", str(suite.seed)]
+    if suite.cell_timeout_s > _default("cell_timeout_s"):
+        words += ["--cell-timeout", _as_flag(suite.cell_timeout_s)]
+    return shlex.join([*words, *_metering(suite)])
+
+
+def _metering(suite: Suite) -> list[str]:
+    """The flags of a run that measures energy as the suite does."""
+    if not suite.energy:
+        return []
+    given = [name for name in _METERING if getattr(suite, name) != _default(name)]
+    # Each is one word: a negative time would be taken for a flag.
+    return ["--energy", *(f"{flag_of(name)}={_as_flag(getattr(suite, name))}" for name in given)]
+
+
+def _as_flag(value: Any) -> str:
+    """A setting as the terminal takes it: seconds without an exponent."""
+    return f"{value:.12g}s" if isinstance(value, float) else str(value)
+
+
+def _default(name: str) -> Any:
+    return Suite.model_fields[name].default
 
 
 def tune_rows(tune: Tune, run: StoredRun) -> dict[str, object]:

@@ -1,0 +1,120 @@
+"""What `bench tune` plans from its flags, and that the line it prints measures the same."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from compared_runs import a_header
+from onnx import TensorProto, helper
+
+from bench.backend import Device
+from bench.cards.card import card_for_onnx
+from bench.cards.ready import Loaded
+from bench.commands import run, tune
+from bench.commands.flags import METERING
+from bench.measure.plan import make_plan
+from bench.measure.prepare import Prepared
+from bench.runtimes.runtime import Runtime
+from bench.runtimes.targets import Choice, parse_target
+from bench.spec import Suite, asked_suite
+from bench.store.run import StoredRun
+from bench.trials.tune import planning
+from bench.trials.tune.objective import find_objective
+from bench.trials.tune.planning import TunePlan, plan_tune
+from bench.trials.tune.report import command_line
+
+#: The forms that the made-up target runs, unless a test says otherwise.
+FORMS = ("fp32", "fp16", "int8-dynamic", "int8-static")
+
+
+def a_model(folder: Path, shape: tuple[Any, ...]) -> Loaded:
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        "m",
+        [value("x", TensorProto.FLOAT, shape)],
+        [value("y", TensorProto.FLOAT, shape)],
+    )
+    path = folder / "m.onnx"
+    onnx.save(helper.make_model(graph, ir_version=10), str(path))
+    card = card_for_onnx(path)
+    return Loaded(card, card.model_file(), None)
+
+
+def a_choice(target: str, forms: tuple[str, ...] = FORMS) -> Choice:
+    device = Device(id="cpu", vendor="", name="")
+    runtime = Runtime("onnxruntime", "a:B", {}, ("onnx",), forms)
+    return Choice(target=parse_target(target), runtime=runtime, device=device, named=True)
+
+
+def planned(
+    model: Loaded, *flags: str, target: str = "onnxruntime:cpu", forms: tuple[str, ...] = FORMS
+) -> TunePlan:
+    """What the command plans where these flags are given."""
+    words = ["-m", str(model.file.onnx), "-t", target, *flags]
+    given = tune.command.make_context("tune", words).params
+    objective = given.pop("objective")
+    for name in ("model", "target", "results", "resumed", "quiet", "as_json"):
+        given.pop(name)
+    given = {key: value for key, value in given.items() if value not in (None, (), {})}
+    asked, suite = tune._asked(str(model.file.onnx), target, objective, given)
+    choices = [a_choice(target, forms)]
+    made: Any = Prepared(make_plan(suite, [model], choices), None, {}, choices, None)  # type: ignore
+    return plan_tune(made, asked, find_objective(asked.objective, asked.latency_bound_ns))
+
+
+def pasted(line: str, model: Loaded) -> tuple[Suite, list[Any]]:
+    """The suite and the cells of a line ``bench run ...``."""
+    words = shlex.split(line)
+    assert words[:2] == ["bench", "run"]
+    given = run.command.make_context("run", words[2:]).params
+    flags = {k: v for k, v in given.items() if k in Suite.model_fields and run._given(v)}
+    suite = asked_suite(None, None, flags)
+    choices = [a_choice(target) for target in suite.targets]
+    return suite, list(make_plan(suite, [model], choices).cells)
+
+
+@pytest.mark.parametrize(
+    ("shape", "flags"),
+    [
+        (("batch", 4), ("--for", "latency")),
+        (("batch", 4), ("--for", "latency", "--seed", "7", "--cell-timeout", "20m")),
+        (("batch", 4), ("--for", "throughput", "--batch", "1,8", "--latency-bound", "5ms")),
+        (("batch", "seq"), ("--for", "latency", "--shape", "seq=5", "--variant", "fp32,fp16")),
+        (("rows", "cols"), ("--for", "throughput", "--batch-axis", "cols", "--threads", "1")),
+        ((32, 5), ("--for", "latency")),
+        ((32, 5), ("--for", "throughput")),
+        (
+            ("batch", 4),
+            (
+                *("--for", "energy", "--batch", "4", "--energy-window", "5", "--wall-csv", "a b"),
+                *("--wall-zone", "Europe/Berlin", "--wall-offset", "-2s"),
+            ),
+        ),
+        (("batch", 4), ("--for", "energy", "--wall-command", "echo '40'", "--max-time", "1h")),
+    ],
+)
+def test_the_line_to_paste_measures_what_was_tuned(
+    shape: tuple[Any, ...],
+    flags: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(planning, "check_meters", lambda *told: None)
+    model = a_model(tmp_path, shape)
+    found = planned(model, *flags).prepared.plan
+    assert len(found.cells) > 1
+    models = (str(model.file.onnx),)
+    cells = tuple(one.cell for one in found.cells)
+    header = a_header(cells=cells, models=models, suite=found.suite)
+    stored = StoredRun(tmp_path, header, [], [], [])
+    for cell in cells:
+        suite, again = pasted(command_line(cell, stored), model)
+        assert [one.cell.id for one in again] == [cell.id]
+        for name in ("energy", *METERING, "seed"):
+            assert getattr(suite, name) == getattr(found.suite, name), name
+        assert suite.cell_timeout_s >= found.suite.cell_timeout_s
