@@ -171,6 +171,13 @@ def as_sentence(text: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
+    """The first line of an error that says something, without its full stop; its kind where none
+    does."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return without_stop(next(filter(None, lines), type(error).__name__))
+
+
+def kind_and_line(error: BaseException) -> str:
     """``RuntimeError: what happened``, without a full stop."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {without_stop(lines[0])}" if lines else type(error).__name__
+    kind, line = type(error).__name__, first_line(error)
+    return kind if line == kind else f"{kind}: {line}"

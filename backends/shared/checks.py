@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from bench.backend import Feeds, ModelFile, TensorSpec
-from bench.errors import SpecError, Unsupported, without_stop
+from bench.errors import SpecError, Unsupported
+from bench.errors import first_line as first_line  # adapters take all they need from here
 
 Array = np.ndarray[Any, Any]
 
@@ -147,9 +148,3 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 def _says_out_of_memory(error: BaseException) -> bool:
     text = str(error).lower()
     return isinstance(error, MemoryError) or any(word in text for word in _MEMORY_WORDS)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error that says something, without its full stop."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    return without_stop(next((line for line in lines if line), type(error).__name__))

@@ -33,7 +33,7 @@ from bench.cards.modules import (
     tensors,
     to_array,
 )
-from bench.errors import BenchError, ExportFailed, SpecError, first_line, with_trace
+from bench.errors import BenchError, ExportFailed, SpecError, kind_and_line, with_trace
 from bench.files import file_stem
 from bench.variants import FP32
 
@@ -166,7 +166,7 @@ def _write_onnx(card: Card, made: Made, path: Path) -> None:
             program.save(str(path), external_data=False)
     except Exception as error:
         raise ExportFailed(
-            f"{card.name}: PyTorch could not export it: {first_line(root_cause(error))}"
+            f"{card.name}: PyTorch could not export it: {kind_and_line(root_cause(error))}"
             f"{place_in_model(error, card)}. Replace that operation with one that ONNX has, or "
             "export the model yourself and name the .onnx file in the card."
         ) from error
@@ -181,7 +181,7 @@ def _check(card: Card, path: Path) -> None:
         graph = onnx.load(str(path)).graph
     except Exception as error:
         raise ExportFailed(
-            f"{card.name}: the exported file is not valid ONNX: {first_line(error)}"
+            f"{card.name}: the exported file is not valid ONNX: {kind_and_line(error)}"
         ) from error
     sizes = {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
@@ -212,8 +212,8 @@ def _compare(card: Card, made: Made, path: Path, size: int) -> None:
         actual = run_onnx(path, feeds)
     except Exception as error:
         raise ExportFailed(
-            f"{card.name}: the exported model can't be run at batch {size}: {first_line(error)}. "
-            "Name an .onnx file of your own."
+            f"{card.name}: the exported model can't be run at batch {size}: "
+            f"{kind_and_line(error)}. Name an .onnx file of your own."
         ) from error
     if len(actual) != len(expected):
         raise ExportFailed(
@@ -240,7 +240,7 @@ def _expected(card: Card, made: Made, feeds: dict[str, Array]) -> list[Any]:
     except Exception as error:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
         refused = ExportFailed(
-            f"{card.name}: the module refused {shapes}: {first_line(error)}"
+            f"{card.name}: the module refused {shapes}: {kind_and_line(error)}"
             f"{place_in_model(error, card)}."
         )
         raise with_trace(refused, error) from error

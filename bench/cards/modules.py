@@ -17,7 +17,7 @@ import numpy as np
 from bench.arrays import Array
 from bench.backend import TorchSource
 from bench.cards.digest import module_digest, state_bytes
-from bench.errors import BenchError, SpecError, Unavailable, first_line, with_trace
+from bench.errors import BenchError, SpecError, Unavailable, kind_and_line, with_trace
 from bench.guest import guest, seed
 
 #: A factory is called a second time, to see whether it makes the same weights, up to this size.
@@ -111,7 +111,7 @@ def _imported(path: Path, name: str) -> ModuleType:
     except BenchError:
         raise
     except Exception as error:
-        raise SpecError(f"{name}: the module can't be created: {first_line(error)}.") from error
+        raise SpecError(f"{name}: the module can't be created: {kind_and_line(error)}.") from error
     return loaded
 
 
@@ -136,13 +136,14 @@ def _called(file: ModuleType, source: TorchSource) -> Any:
         raise
     except ImportError as error:
         if source.folder is None:
-            unmade = SpecError(f"{name}: the module can't be created: {first_line(error)}.")
+            unmade = SpecError(f"{name}: the module can't be created: {kind_and_line(error)}.")
             raise with_trace(unmade, error) from error
         raise Unavailable(
-            f"{name}: {first_line(error)}, needed for checkpoints.", "pip install 'infer-bench[hf]'"
+            f"{name}: {kind_and_line(error)}, needed for checkpoints.",
+            "pip install 'infer-bench[hf]'",
         ) from error
     except Exception as error:
-        made = f"the module can't be created: {first_line(error)}."
+        made = f"the module can't be created: {kind_and_line(error)}."
         words = str(error) if source.folder else made
         raise with_trace(SpecError(f"{name}: {words}"), error) from error
     return module
@@ -324,7 +325,7 @@ def examples(made: Made) -> dict[str, Array] | None:
         except BenchError:
             raise
         except Exception as error:
-            failed = SpecError(f"{made.name}: `example_inputs()` failed: {first_line(error)}.")
+            failed = SpecError(f"{made.name}: `example_inputs()` failed: {kind_and_line(error)}.")
             raise with_trace(failed, error) from error
     return found
 

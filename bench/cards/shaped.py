@@ -11,7 +11,7 @@ import numpy as np
 from bench.arrays import Array
 from bench.cards.inputs import random_inputs
 from bench.cards.modules import Made, outputs
-from bench.errors import BenchError, SpecError, first_line, with_trace
+from bench.errors import BenchError, SpecError, kind_and_line, with_trace
 
 _FORM = re.compile(r"(?:([^=:]+)=)?(\d+(?:x\d+)*)(?::([A-Za-z]\w*))?")
 _DTYPE = "float32"
@@ -101,5 +101,5 @@ def _refuse_what_it_refuses(made: Made, given: Mapping[str, Shaped]) -> None:
         raise
     except Exception as error:
         said = " --input ".join(each.text for each in given.values())
-        wrong = SpecError(f"--input {said}: {made.name} refuses it: {first_line(error)}.")
+        wrong = SpecError(f"--input {said}: {made.name} refuses it: {kind_and_line(error)}.")
         raise with_trace(wrong, error) from error

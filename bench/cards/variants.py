@@ -36,7 +36,7 @@ from bench.cards.half import write_float16
 from bench.cards.large import data_name, is_large, save
 from bench.cards.stacked import shape_zero_points
 from bench.discover import load_object
-from bench.errors import BenchError, ExportFailed, SpecError, Unavailable, without_stop
+from bench.errors import BenchError, ExportFailed, SpecError, Unavailable, first_line
 from bench.files import file_stem
 from bench.variants import Variant, find_variant
 
@@ -207,7 +207,7 @@ def _cached(name: str, source: Path, variant: str, recipe: Recipe, cache: Path) 
         ) from error
     except Exception as error:
         raise ExportFailed(
-            f"{name}: its {variant} form can't be created: {_first_line(error)}. Leave the "
+            f"{name}: its {variant} form can't be created: {first_line(error)}. Leave the "
             "variant out, or create it yourself and name the file with -m."
         ) from error
     return path
@@ -355,8 +355,3 @@ def _silence() -> Iterator[None]:
         yield
     finally:
         logging.disable(disabled)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return without_stop(lines[0]) if lines else type(error).__name__

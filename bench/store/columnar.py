@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.arrays import Array
-from bench.errors import SpecError, without_stop
+from bench.errors import SpecError, first_line
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -404,5 +404,4 @@ def _quoted(name: str) -> str:
 
 def _reason(error: Exception) -> str:
     """The first line of what DuckDB says, without the kind of error in front."""
-    first = (str(error).splitlines() or ["it is broken"])[0]
-    return without_stop(re.sub(r"^[A-Z][\w ]* Error: ", "", first)[:200])
+    return re.sub(r"^[A-Z][\w ]* Error: ", "", first_line(error))[:200]

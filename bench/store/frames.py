@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from bench.errors import SpecError, Unavailable
+from bench.errors import SpecError, Unavailable, first_line
 from bench.record.header import RunHeader
 from bench.record.result import Invocation, Record
 from bench.store.bundle.opened import UNCHECKED, mark
@@ -300,8 +300,7 @@ def _sample_tables(files: list[Path], skipped: list[str]) -> list[Any]:
     except (OSError, pa.ArrowException) as error:
         if len(files) > 1:
             return [table for file in files for table in _sample_tables([file], skipped)]
-        why = (str(error).splitlines() or ["it is broken"])[0]
-        skipped.append(f"{files[0]}: left out: {why[:200]}")
+        skipped.append(f"{files[0]}: left out: {first_line(error)[:200]}")
         return []
 
 

@@ -16,7 +16,7 @@ from bench.cards.card import Card
 from bench.cards.datasets import tables
 from bench.cards.datasets.base import Stored, counted, folder_sha256
 from bench.cards.datasets.images import SPLITS
-from bench.errors import SpecError, without_stop
+from bench.errors import SpecError, first_line
 
 _AGAIN = "Save the data set again."
 
@@ -54,7 +54,7 @@ def read(path: Path, card: Card) -> Stored:
             places = pa.concat_tables([_part(file, entry) for file, entry in chosen])
             table = table.take(places.column(0))
     except (OSError, pa.ArrowException, IndexError) as error:
-        reason = without_stop(str(error).strip().splitlines()[0])
+        reason = first_line(error)
         raise SpecError(f"{path}: the data set can't be read: {reason}. {_AGAIN}") from error
     features = _json(path / "dataset_info.json").get("features") or {}
     used = [file for file, _ in (*files, *chosen)]
@@ -133,7 +133,7 @@ def read_parquet_files(path: Path, card: Card) -> Stored:
     try:
         table = pa.concat_tables([tables.parquet_table(file) for file in files])
     except (OSError, pa.ArrowException) as error:
-        reason = without_stop(str(error).strip().splitlines()[0])
+        reason = first_line(error)
         raise SpecError(f"{path}: its Parquet files can't be read as one: {reason}.") from error
     others = [file for file in sorted(path.rglob("*")) if file.is_file() and file not in visible]
     number = counted(len(others), "file is", "files are")

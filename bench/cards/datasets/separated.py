@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.cards.card import Card, ColumnsCard
-from bench.errors import SpecError, as_sentence
+from bench.errors import SpecError, as_sentence, first_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -226,7 +226,7 @@ def _parsed(layout: _Layout, quoted: bool, path: Path) -> pa.Table:
         )
     except pa.ArrowException as error:
         quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-        reason = _problem(layout, quoting) or as_sentence(str(error).splitlines()[0])
+        reason = _problem(layout, quoting) or as_sentence(first_line(error))
         raise SpecError(f"{path}: not a readable {path.suffix[1:]} file: {reason}") from error
 
 

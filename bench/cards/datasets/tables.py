@@ -18,7 +18,7 @@ from bench.arrays import Array
 from bench.cards.card import Card, ColumnsCard
 from bench.cards.datasets import columns, images, separated
 from bench.cards.datasets.base import Stored
-from bench.errors import BenchError, SpecError, Unavailable, without_stop
+from bench.errors import BenchError, SpecError, Unavailable, first_line, kind_and_line
 from bench.guest import guest
 from bench.unchanged import file_sha256
 
@@ -53,7 +53,7 @@ def read_file(path: Path, card: Card) -> Stored:
         else:
             table = separated.read(path, card)
     except (OSError, pa.ArrowException) as error:
-        reason = without_stop(str(error).strip().splitlines()[0])
+        reason = first_line(error)
         raise SpecError(
             f"{path}: not a readable {suffix[1:]} file: {reason}. Write it again."
         ) from error
@@ -120,10 +120,9 @@ def _called(path: Path, function: str) -> Any:
     except SpecError:
         raise
     except Exception as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         raise SpecError(
-            f"{path}:{function}: gave no table of labelled data: {type(error).__name__}: "
-            f"{reason[0]}. It has to return a list for each column."
+            f"{path}:{function}: gave no table of labelled data: {kind_and_line(error)}. It has to "
+            "return a list for each column."
         ) from error
 
 

@@ -21,7 +21,7 @@ from bench.cards.language.states import Plan, cache_argument, plan_state
 from bench.cards.language.tracing import FILLS
 from bench.cards.modules import Made, make
 from bench.decoding import BATCH, CAPACITY, POSITION, Decoder
-from bench.errors import ExportFailed, Unsupported, first_line
+from bench.errors import ExportFailed, Unsupported, kind_and_line
 
 #: Attributes of a cache's layer that buffers can stand for.
 _WRITTEN = ("keys", "values")
@@ -135,8 +135,8 @@ def _write(card: Card, made: Made, module: Any, path: Path) -> None:
     except Exception as error:
         raise ExportFailed(
             f"{card.name}: PyTorch could not export {decoder.architecture} with a static cache: "
-            f"{first_line(root_cause(error))}{place_in_model(error, card)}. Whole texts on targets "
-            "of fixed shapes can't be measured."
+            f"{kind_and_line(root_cause(error))}{place_in_model(error, card)}. Whole texts on "
+            "targets of fixed shapes can't be measured."
         ) from error
 
 

@@ -16,7 +16,7 @@ from bench.cards.export import TOLERANCE, exceeds
 from bench.cards.language.prompts import first_past, step_feeds
 from bench.cards.modules import Made, to_array
 from bench.decoding import POSITION, Decoder, StateTensor
-from bench.errors import ExportFailed, first_line
+from bench.errors import ExportFailed, kind_and_line
 
 #: Greedy tokens that have to be the same.
 GREEDY = 16
@@ -239,7 +239,7 @@ def _runner(name: str, path: Path) -> Runner:
             session = ReferenceEvaluator(str(path))
     except Exception as error:
         raise ExportFailed(
-            f"{name}: the exported model can't be loaded: {first_line(error)}."
+            f"{name}: the exported model can't be loaded: {kind_and_line(error)}."
         ) from error
 
     def run(feeds: Mapping[str, Array]) -> list[Array]:
@@ -248,7 +248,7 @@ def _runner(name: str, path: Path) -> Runner:
         except Exception as error:
             shapes = ", ".join(f"{key} {array.shape}" for key, array in list(feeds.items())[:3])
             raise ExportFailed(
-                f"{name}: the exported model can't be run on {shapes}...: {first_line(error)}."
+                f"{name}: the exported model can't be run on {shapes}...: {kind_and_line(error)}."
             ) from error
 
     return run

@@ -16,7 +16,7 @@ from bench.cards.language.exporter import quickened
 from bench.cards.large import SINGLE_FILE_BYTES
 from bench.cards.modules import Made, make
 from bench.decoding import BATCH, METADATA_KEY, Decoder, Length
-from bench.errors import ExportFailed, first_line
+from bench.errors import ExportFailed, kind_and_line
 
 #: The key of ``metadata_props`` that tells what the check of the file found.
 CHECKED_KEY = "bench.checked"
@@ -63,7 +63,7 @@ def _write(card: Card, made: Made, path: Path) -> None:
     except Exception as error:
         raise ExportFailed(
             f"{card.name}: PyTorch could not export {decoder.architecture} with its cache: "
-            f"{first_line(root_cause(error))}{place_in_model(error, card)}. Export it yourself, "
+            f"{kind_and_line(root_cause(error))}{place_in_model(error, card)}. Export it yourself, "
             "and name the .onnx file."
         ) from error
 
@@ -170,5 +170,5 @@ def _describe(decoder: Decoder, path: Path, checked: Checked) -> None:
         onnx.checker.check_model(str(path), full_check=True)
     except Exception as error:
         raise ExportFailed(
-            f"{path.stem}: the exported file is not valid ONNX: {first_line(error)}"
+            f"{path.stem}: the exported file is not valid ONNX: {kind_and_line(error)}"
         ) from error

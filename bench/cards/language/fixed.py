@@ -17,7 +17,7 @@ import numpy as np
 
 from bench.arrays import Array
 from bench.cards.bodies import bodies
-from bench.errors import Unsupported, first_line
+from bench.errors import Unsupported, kind_and_line
 from bench.randomness import is_random
 
 #: Constants of more elements than a mask of 4096 by 4096 are weights, and what only they decide is
@@ -138,7 +138,8 @@ def _infer(model: Any, where: str) -> dict[str, Shape]:
     try:
         graph = shape_inference.infer_shapes(model, data_prop=True).graph
     except Exception as error:
-        raise Unsupported(f"{where}: onnx can't infer its shapes: {first_line(error)}.") from error
+        words = f"{where}: onnx can't infer its shapes: {kind_and_line(error)}."
+        raise Unsupported(words) from error
     found = {}
     for value in (*graph.input, *graph.value_info, *graph.output):
         kind = value.type.tensor_type

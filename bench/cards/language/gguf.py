@@ -15,7 +15,7 @@ from bench.cards.export import silence
 from bench.cards.language.cards import card_of_decoder
 from bench.cards.modules import import_torch
 from bench.cards.unpacked import Stored, stored_in, unpacked_folder, versions
-from bench.errors import BenchError, SpecError, Unavailable, first_line
+from bench.errors import BenchError, SpecError, Unavailable, kind_and_line
 
 _MAGIC = b"GGUF"
 #: `from_pretrained` asks for accelerate wherever it is given a GGUF file.
@@ -112,7 +112,7 @@ def _read(path: Path) -> Any:
     except Exception as error:
         raise SpecError(
             f"{path}: can't be read as GGUF, so it is truncated, damaged, or of a newer version "
-            f"than {versions()[0]} knows: {first_line(error)}. Copy it again."
+            f"than {versions()[0]} knows: {kind_and_line(error)}. Copy it again."
         ) from error
     parts = _field(facts, "split.count")
     if parts is not None and int(parts) > 1:
@@ -133,7 +133,7 @@ def _class_of(path: Path, facts: Any) -> tuple[Any, Any]:
     except Exception as error:
         raise SpecError(
             f"{path}: {which} reads no GGUF file of the architecture {name!r}: "
-            f"{first_line(error)}. Use the model's checkpoint folder, or export it yourself "
+            f"{kind_and_line(error)}. Use the model's checkpoint folder, or export it yourself "
             "and name the .onnx file."
         ) from error
     kind = transformers.MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
@@ -165,7 +165,7 @@ def _dequantised(path: Path, facts: Any, config: Any, kind: Any) -> Any:
         )
     except Exception as error:
         raise SpecError(
-            f"{path}: its weights can't be read as {kind.__name__}: {first_line(error)}."
+            f"{path}: its weights can't be read as {kind.__name__}: {kind_and_line(error)}."
         ) from error
     missing = sorted(info["missing_keys"])
     if missing:
@@ -212,7 +212,7 @@ def _write_tokenizer(path: Path, folder: Path) -> str:
     except BenchError:
         raise
     except Exception as error:
-        return f"its tokenizer can't be read from the GGUF file: {first_line(error)}"
+        return f"its tokenizer can't be read from the GGUF file: {kind_and_line(error)}"
     return ""
 
 

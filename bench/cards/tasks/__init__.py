@@ -10,7 +10,7 @@ from typing import Any, cast
 from bench.apart import apart
 from bench.cards.tasks.base import MetricRow, Task
 from bench.discover import TASKS_GROUP, entry_points, load_object, unknown
-from bench.errors import AccuracyFailed, BenchError, Unavailable, first_line, with_trace
+from bench.errors import AccuracyFailed, BenchError, Unavailable, kind_and_line, with_trace
 from bench.guest import guest
 from bench.numbers import PLAIN
 
@@ -28,7 +28,7 @@ def find_task(name: str) -> Task:
         try:
             task: Task = made()
         except Exception as error:
-            words = f"{where} can't be created: {first_line(error)}."
+            words = f"{where} can't be created: {kind_and_line(error)}."
             raise with_trace(Unavailable(words, "Correct its class."), error) from error
     if known[name].startswith("bench."):
         return task
@@ -77,7 +77,7 @@ class _AsGuest:
             except BenchError:
                 raise
             except Exception as error:
-                words = f"{self._where}: {name} raised {first_line(error)}."
+                words = f"{self._where}: {name} raised {kind_and_line(error)}."
                 raise with_trace(AccuracyFailed(words), error) from error
 
         return apart(self._where, called)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from bench.errors import SpecError, Unavailable, without_stop
+from bench.errors import SpecError, Unavailable, first_line
 
 #: A worker of Ray would measure at a niceness of 15 more, and what can't be lowered again without
 #: privileges; its memory monitor kills workers when a model fills the memory (ray_config_def.h).
@@ -58,12 +58,12 @@ def join(address: str | None) -> Any:
     except (ConnectionError, TimeoutError, ValueError) as error:
         where = address or "this machine"
         raise Unavailable(
-            f"no cluster of Ray answers at {where}: {_first_line(error)}.",
+            f"no cluster of Ray answers at {where}: {first_line(error)}.",
             "Start it with `ray start --head` and name its address (HOST:6379).",
         ) from error
     except RuntimeError as error:
         if "ersion" not in str(error):
-            raise Unavailable(f"{address}: {_first_line(error)}.", "") from error
+            raise Unavailable(f"{address}: {first_line(error)}.", "") from error
         mine = f"Ray {ray.__version__} on Python {sys.version.split()[0]}"
         raise SpecError(
             f"{address}: the cluster runs another Ray or Python than this process, which is {mine}"
@@ -104,11 +104,6 @@ def _hush() -> None:
     module = sys.modules.get("ray._private.worker")
     if module is not None and "print_to_stdstream" in vars(module):
         vars(module)["print_to_stdstream"] = lambda *_, **__: None
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return without_stop(lines[0]) if lines else type(error).__name__
 
 
 def _versions(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.errors import BenchError, without_stop
+from bench.errors import BenchError, first_line
 from bench.fleet.file import FleetFile, NodeTable, refuse_unknown
 from bench.fleet.nodes import NodeFacts, from_doctor
 from bench.fleet.ray import node as node_module
@@ -193,7 +193,7 @@ class RayTransport:
         except self._ray.exceptions.GetTimeoutError as error:
             raise BenchError(f"{agent.name}: no answer for {timeout_s:.0f} s.") from error
         except self._ray.exceptions.RayError as error:
-            raise BenchError(f"{agent.name}: {_why(error)}.") from error
+            raise BenchError(f"{agent.name}: {first_line(error)}.") from error
 
     # -- leases and files ------------------------------------------------------------------------
 
@@ -304,7 +304,7 @@ class RayTransport:
                 if self._closed.is_set():
                     return
                 for agent in list(self._agents.values()):
-                    self._lose(agent, f"the cluster doesn't answer: {_why(error)}")
+                    self._lose(agent, f"the cluster doesn't answer: {first_line(error)}")
                 time.sleep(_LOOK_S)
 
     def _take_answers(self) -> None:
@@ -333,7 +333,7 @@ class RayTransport:
         except self._ray.exceptions.GetTimeoutError:
             return  # it is on its way
         except self._ray.exceptions.RayError as error:
-            self._lose(agent, _why(error))
+            self._lose(agent, first_line(error))
             return
         with self._turn:
             if agent.question is question:
@@ -412,9 +412,3 @@ def _backends(table: NodeTable) -> list[str]:
 def _devices(node: Mapping[str, Any]) -> dict[str, float]:
     """What Ray, or whoever started it there, calls the node's devices."""
     return {k: v for k, v in node["Resources"].items() if not k.startswith(_NO_DEVICE)}
-
-
-def _why(error: Exception) -> str:
-    """The sentence of Ray's error that says most, without its advice."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return without_stop(lines[0] if lines else type(error).__name__)

@@ -139,6 +139,22 @@ def test_mistakes_in_a_table_name_file_column_and_row(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("message", ["", "\n\n", "\nthe footer is torn.\nin thrift"])
+def test_an_error_of_the_reader_is_told_whatever_it_says(
+    tmp_path: Path, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error without words has no first line."""
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise pa.ArrowInvalid(message)
+
+    write(tmp_path / "d.parquet", ROWS)
+    monkeypatch.setattr("bench.cards.datasets.tables.parquet_table", broken)
+    said = "the footer is torn" if message.strip() else "ArrowInvalid"
+    with pytest.raises(SpecError, match=f"not a readable parquet file: {said}. Write it again"):
+        loaded(tmp_path, COLUMNS.replace("PATH", "d.parquet"))
+
+
 def test_empty_and_broken_files(tmp_path: Path) -> None:
     write(tmp_path / "d.csv", {name: [] for name in ROWS})
     with pytest.raises(SpecError, match="has no rows"):
