@@ -6,7 +6,7 @@ stand here, so that ``bench --help`` imports none of them. What is heavy (numpy,
 ...) a command imports where it works, so that its help and the completion of shells stay quick. A
 command tells its exit code by returning it (None is 0) and reports an error by raising.
 
-To add a command, write its file and its line here. A name that a release no longer has is a row in
+To add a command, write its file and its line here. A name that a command no longer has is a row in
 `bench.commands.old_names`.
 """
 

@@ -1,12 +1,14 @@
-"""Names of commands that the release before had: they work for one more, and say what is new.
+"""Names that commands had before: they work until `GONE_IN`, and say what is new.
 
-Remove this file, and `bench.commands.cli.Front` with it, when nobody is to be led any more.
+Remove this file then, and `bench.commands.cli.Front` with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from bench.defaults import GOES_AWAY
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def renamed(args: Sequence[str]) -> Renamed | None:
     if old is None:
         return None
     now = old.shown or " ".join(old.words)
-    advice = f"bench: use `bench {now}`. `bench {told}` works for one more release."
+    advice = f"bench: use `bench {now}`. `bench {told}` {GOES_AWAY}."
     return Renamed([*old.words, *_with_flags(rest, old.flags)], advice)
 
 

@@ -17,6 +17,7 @@ from bench.commands.flags import (
     read_sizes,
 )
 from bench.commands.output import print_drawing, warn
+from bench.defaults import GOES_AWAY
 from bench.discover import backend_entry_points, card_paths
 from bench.errors import BenchError, SpecError
 from bench.files import write_text
@@ -100,7 +101,7 @@ _STDOUT = "-"
 @click.option(
     "--json",
     "json_file",
-    # In the release before it took a file.
+    # It took a file before, and does until `bench.defaults.GONE_IN`.
     is_flag=False,
     flag_value=_STDOUT,
     metavar="",
@@ -233,7 +234,7 @@ def _write(
     if json_file == _STDOUT:
         click.echo(report.model_dump_json(indent=1))
     elif json_file is not None:
-        warn(f"use `--json > {json_file}`. `--json FILE` works for one more release.")
+        warn(f"use `--json > {json_file}`. `--json FILE` {GOES_AWAY}.")
         _write_file(Path(json_file), report.model_dump_json(indent=1) + "\n")
     if markdown is not None:
         from bench.trials.portability.matrix_markdown import report_markdown  # pydantic: start-up

@@ -1,4 +1,4 @@
-"""Commands keep the names of the release before for one more, and say what is new."""
+"""Commands keep their old names until a version that is named, and say what is new."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 from measured_runs import measured_run
 
+from bench import __version__
 from bench.commands.cli import COMMANDS, cli
 from bench.commands.old_names import OLD, renamed
+from bench.commands.portability import _write
+from bench.defaults import GONE_IN
+from bench.record.portability import PortabilityReport
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +32,27 @@ def test_an_old_name_does_what_the_new_one_does_and_says_its_words_on_one_line(o
     assert done.stdout == CliRunner().invoke(cli, [*new.words, "--help"]).stdout
     assert done.stderr == (
         f"bench: use `bench {new.shown or ' '.join(new.words)}`. "
-        f"`bench {old}` works for one more release.\n"
+        f"`bench {old}` goes away in version 0.2.\n"
     )
+
+
+def test_what_goes_away_in_a_version_is_there_in_none_that_is_later() -> None:
+    """Else people are told of a version that they have: remove the old names, `--json FILE` of
+    portability and `by` of the fixture, or name another version."""
+    here, gone = (tuple(map(int, v.split(".")[:2])) for v in (__version__, GONE_IN))
+    assert here < gone
+
+
+def test_a_file_behind_json_is_told_to_go_away_like_an_old_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = PortabilityReport.model_construct()
+    _write(report, None, None, str(tmp_path / "p.json"))
+    said = capsys.readouterr().err
+    assert said == (
+        f"bench: use `--json > {tmp_path}/p.json`. `--json FILE` goes away in version 0.2.\n"
+    )
+    assert (tmp_path / "p.json").is_file()
 
 
 def test_old_names_are_in_no_help_and_in_no_completion() -> None:
@@ -59,7 +82,7 @@ def test_the_flags_of_an_old_name_are_completed_without_a_word_of_advice(
         ("mlperf pack R -o D", "results mlperf pack R -o D"),
     ],
 )
-def test_a_command_line_of_the_release_before_means_this_one(old: str, new: str) -> None:
+def test_a_command_line_in_old_names_means_the_one_in_new_names(old: str, new: str) -> None:
     found = renamed(old.split())
     assert found is not None
     assert found.words == new.split()
