@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -23,6 +24,8 @@ from bench.spec import Suite
 from bench.store.run import read_run
 
 TARGETS = ("stand-in:ok?us=20", "stand-in:ok?us=21")
+#: Whatever an agent does here takes seconds.
+LONGEST_S = 120
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +56,7 @@ def planned(
         env=with_plugins(plugin_path),
         capture_output=True,
         text=True,
+        timeout=LONGEST_S,
     )
     assert done.returncode == 0, done.stderr
     return suite, tuple(Cell.model_validate_json(line) for line in done.stdout.splitlines())
@@ -73,6 +77,15 @@ def keep_wanted(stream: IO[str]) -> None:
             time.sleep(1)
 
 
+def end_if_it_hangs(process: subprocess.Popen[str]) -> None:
+    """Whoever reads what it tells would wait for ever: it dies, and says where all its threads
+    were."""
+    try:
+        process.wait(LONGEST_S)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+
+
 class Agent:
     """An agent that is started by hand, and fed like one on a node."""
 
@@ -88,7 +101,7 @@ class Agent:
         arguments = [str(self.run), str(lease), str(store)]
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.fleet.agent", *arguments],
-            env=self.environment,
+            env={**self.environment, "PYTHONFAULTHANDLER": "1"},
             cwd=self.folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -96,6 +109,7 @@ class Agent:
         )
         assert process.stdin is not None
         threading.Thread(target=keep_wanted, args=(process.stdin,), daemon=True).start()
+        threading.Thread(target=end_if_it_hangs, args=(process,), daemon=True).start()
         return process
 
     def carry_out(self, cells: list[str]) -> list[dict[str, Any]]:
