@@ -407,8 +407,10 @@ class Measuring:
         return None
 
     def _score_turn(self, turn: Turn, scored: Callable[[], None] = lambda: None) -> None:
-        """Score several, each of which is told when it is ``scored``; nothing is timed then."""
+        """Score several, each of which is told when it is ``scored``; nothing is timed then. What
+        runs out of memory beside others is scored once more when these have ended."""
         alone = len(turn.cells) == 1
+        again: list[PlannedCell] = []
         with self.account.scoring():
             pool = ThreadPoolExecutor(turn.at_once, "score")
             try:
@@ -423,12 +425,18 @@ class Measuring:
                         break
                     self.forecaster.scored(len(done), self.account.total_s - began_s)
                     for one in done:
-                        self._take_score(left.pop(one), one)
+                        planned = left.pop(one)
+                        if isinstance(one.exception(), OutOfMemory) and turn.beside:
+                            again.append(planned)
+                        else:
+                            self._take_score(planned, one)
                     scored()
             finally:
                 # One that hangs in a worker, or has no time, ends when that is killed; nobody waits
                 # for it here.
                 pool.shutdown(wait=False, cancel_futures=True)
+        for planned in again:
+            self._score_turn(Turn([planned], 1), scored)
 
     def _take_score(self, planned: PlannedCell, found: Future[Score]) -> None:
         try:

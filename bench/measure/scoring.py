@@ -120,6 +120,11 @@ class Turn:
     cells: list[PlannedCell]
     at_once: int
 
+    @property
+    def beside(self) -> bool:
+        """Whether any of them is scored beside another."""
+        return min(self.at_once, len(self.cells)) > 1
+
 
 def in_turns(cells: Sequence[PlannedCell], cores: int) -> list[Turn]:
     """All of the cells, as many at once as have a core for each thread. What takes a device's or

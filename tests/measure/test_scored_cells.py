@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -90,3 +93,36 @@ def test_what_is_scored_beyond_its_time_is_not_waited_for(
     monkeypatch.setattr(measuring, "_scoring_left_s", lambda: None)
     measuring._score_turn(Turn([planned], 1))
     assert isinstance(measuring._score_known(planned), Unsupported)
+
+
+@pytest.mark.parametrize(("at_once", "tries"), [(2, {"a": 1, "b": 2}), (1, {"a": 1, "b": 1})])
+def test_what_runs_out_of_memory_beside_others_is_scored_once_more_alone(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    at_once: int,
+    tries: dict[str, int],
+) -> None:
+    """Alone it has no score for want of memory."""
+    measuring, planned = begun(tmp_path, monkeypatch)
+    monkeypatch.setattr(measuring, "account", Account())
+    told: list[str] = []
+    monkeypatch.setattr(measuring, "listener", SimpleNamespace(phase=told.append))
+    cells = [
+        replace(planned, cell=planned.cell.model_copy(update={"target": f"{name}:cpu"}))
+        for name in ("a", "b")
+    ]
+    tried: Counter[str] = Counter()
+
+    def score_of(planned: PlannedCell, *, alone: bool) -> str:
+        name = planned.cell.target[0]
+        tried[name] += 1
+        if name == "b" and tried[name] <= 1:
+            raise OutOfMemory("no memory for the data set.")
+        return f"the score of {name}"
+
+    monkeypatch.setattr(measuring, "_score_of", score_of)
+    measuring._score_turn(Turn(cells, at_once))
+    assert tried == tries
+    found = {target: score for (_, _, _, target, _), score in measuring.scores.items()}
+    assert found["a:cpu"] == "the score of a"
+    assert (found["b:cpu"] == "the score of b") == (at_once > 1)
