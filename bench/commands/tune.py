@@ -169,7 +169,7 @@ def _print(kept: Any, run: Any, *, as_json: bool) -> int:
         print_json(tune_rows(kept, run))
     else:
         print_drawing(lambda width: tune_text(kept, run, width))
-    return 0 if kept.found is not None and kept.found.best else 1
+    return 0 if kept.found is not None and kept.found.pick else 1
 
 
 def _asked(model: str, target: str, objective: str, given: dict[str, Any]) -> tuple[Asked, Suite]:

@@ -69,6 +69,7 @@ class Standing:
     leader: str = ""  #: of the lowest cost so far
     pick: str = ""  #: the simplest of those whose cost is within the margin of the leader's
     sure: bool = False  #: whether the pick is surely within the margin of all that race on
+    open: bool = False  #: whether all that race on are in doubt, the leader and the pick too
 
     @property
     def left(self) -> tuple[str, ...]:
@@ -106,7 +107,7 @@ class RacingRule:
 
         ``costs`` holds who takes part, the simplest first; those ``always`` racing are not parked.
         Nobody is out for being worse than one that is ``doubtful``, which may turn out not to be
-        had, unless all are.
+        had: where all are, more values have to tell first.
         """
         logs = {name: np.log(np.asarray(values, np.float64)) for name, values in costs.items()}
         now = Standing(0, racing=tuple(costs))
@@ -120,7 +121,8 @@ class RacingRule:
 
     def over(self, now: Standing) -> bool:
         """Whether there is nothing left to find out."""
-        return bool(now.look) and (now.look >= self.last or now.sure or len(now.left) <= 1)
+        decided = not now.open and (now.sure or len(now.left) <= 1)
+        return bool(now.look) and (now.look >= self.last or decided)
 
     def due(self, now: Standing, costs: Mapping[str, Sequence[float]]) -> list[str]:
         """Those of the racing that are to be measured next: they have the fewest values."""
@@ -142,7 +144,8 @@ class RacingRule:
         # Those that are parked are compared with the leader of now on the values that they have.
         # A fallen one may come back where what it fell against is taken from the race (`costs`).
         out = dict(before.out)
-        worse = self._over(leader, [*before.racing, *before.parked], logs, look)
+        against = [*before.racing, *before.parked] if leader not in doubtful else []
+        worse = self._over(leader, against, logs, look)
         for name, ratio in worse.items():
             if ratio.low > 1 + self.margin:
                 out[name] = Out(look, leader, ratio)
@@ -159,6 +162,7 @@ class RacingRule:
             leader,
             pick,
             all(ratio.inverse().high <= 1 + self.margin for ratio in held.values()),
+            leader in doubtful,
         )
 
     @property

@@ -7,13 +7,16 @@ import pytest
 from fake_records import a_cell
 
 from bench.errors import SpecError
+from bench.measure.pace.spending import ROUNDS
 from bench.measure.state import CellState
 from bench.record.result import Invocation
+from bench.stats.percentile import minimum_samples
 from bench.stats.racing import RacingRule
 from bench.trials.tune.found import Costs, found_in
 from bench.trials.tune.kept import Asked, Entrant, Tune
 from bench.trials.tune.measuring import calls_for_a_percentile
 from bench.trials.tune.objective import Latency, Throughput, find_objective
+from bench.trials.tune.race import LAST
 
 RULE = RacingRule(4, 0.95, 0.02, 3, 20)
 NAMES = ("default", "a", "b", "c")
@@ -106,7 +109,10 @@ def test_who_is_thrown_out_or_in_doubt_is_not_picked() -> None:
     standing = RULE.standing(costs.before(tune))
     assert found_in(tune, standing, costs, {}, RULE).pick == "b"
     nobody = dict.fromkeys(standing.left, "its p99 may be more")
-    assert found_in(tune, standing, costs, nobody, RULE).best == ()
+    found = found_in(tune, standing, costs, nobody, RULE)
+    assert found.best == ()
+    assert found.nearest is not None
+    assert (found.nearest.cell_id, found.nearest.doubt) == ("b", "its p99 may be more")
 
 
 # -- objectives -----------------------------------------------------------------------------------
@@ -129,7 +135,7 @@ def test_a_bound_is_kept_only_where_the_whole_interval_is_below_it() -> None:
     assert "may be" in objective.not_shown_kept(near, 0.95)
     assert objective.surely_broken(near, 0.95) == ""
     few = a_state(rng.normal(3e6, 1e5, 100).astype(np.int64))
-    assert "100 queries of the 662" in objective.not_shown_kept(few, 0.95)
+    assert "too few queries for a p99: 100 of the 662" in objective.not_shown_kept(few, 0.95)
 
 
 def test_a_bound_is_broken_only_where_that_is_certain() -> None:
@@ -145,8 +151,15 @@ def test_a_bound_is_broken_only_where_that_is_certain() -> None:
 
 def test_a_bounded_configuration_makes_the_calls_that_a_percentile_takes() -> None:
     assert calls_for_a_percentile(1e5) == 28  # 3 x 8 blocks of them are 662 or more
-    assert calls_for_a_percentile(2e7) == 6
-    assert calls_for_a_percentile(1e9) == 4
+    assert calls_for_a_percentile(1e7) == 12
+
+
+@pytest.mark.parametrize("latency_ns", [1e5, 6e6, 2e7, 1e9])
+def test_the_last_look_tells_a_percentile_though_a_quarter_of_the_blocks_was_disturbed(
+    latency_ns: float,
+) -> None:
+    undisturbed = 0.75 * ROUNDS * calls_for_a_percentile(latency_ns)
+    assert LAST * undisturbed >= minimum_samples(0.99)
 
 
 def test_costs_are_lower_where_it_is_better() -> None:

@@ -186,3 +186,21 @@ def test_a_confirmation_ends_where_one_of_the_two_fails() -> None:
 
     confirm(field, ["2", "0"], have, pace, 12)
     assert len(field.generations) == 3
+
+
+def test_a_race_goes_on_while_all_are_in_doubt_up_to_the_last_look() -> None:
+    rng = np.random.default_rng(17)
+    field = MadeUp({"0": 1.0, "1": 2.0}, rng, doubted=frozenset({"0", "1"}))
+    standing = raced(field)
+    assert len(field.measured["0"]) == LAST
+    assert (standing.look, standing.left) == (LAST, ("0", "1")), "nobody is out against one of them"
+    field.doubted = frozenset({"1"})
+    now = rule_for(field).standing(field.costs(), (), field.doubted)
+    assert (now.look, now.left) == (FIRST, ("0",))
+
+
+def test_nothing_is_kept_for_a_confirmation_while_all_are_in_doubt() -> None:
+    rng = np.random.default_rng(18)
+    field = MadeUp({"0": 1.0, "1": 2.0}, rng, doubted=frozenset({"0", "1"}))
+    raced(field, total_s=4.0, reserve=24)
+    assert field.clock.now > 4.0 - 3 * field.seconds

@@ -108,6 +108,13 @@ def test_a_tune_without_an_answer_says_why() -> None:
     assert "Give a larger --max-time" in said(a_tune(a_found(processes=0, best=())))
     asked = Asked(objective="throughput", target="t", latency_bound_ns=5_000_000)
     assert "keep its p99 within 5" in said(a_tune(a_found(best=()), asked=asked))
+    nearest = Placed(cell_id=DEFAULT.id, processes=3, doubt="too few queries for a p99: 5 of 9")
+    cut_off = a_found(best=(), gain=None, nearest=nearest, over=False)
+    words = said(a_tune(cut_off, asked=asked))
+    assert "the default: too few queries for a p99: 5 of 9. Give a longer --max-time." in words
+    over = cut_off.model_copy(update={"over": True})
+    assert "--max-time" not in said(a_tune(over, asked=asked))
+    assert suite_line(a_tune(cut_off), a_run()) == ""
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,7 @@ def found_in(
         processes=standing.look,
         over=rule.over(standing),
         best=best if pick else (),
+        nearest=best[0] if best and not pick else None,
         fallen=tuple(
             Fallen(
                 cell_id=name,

@@ -71,6 +71,7 @@ class Found(Frozen):
     processes: Count  #: of each that raced to the end
     over: bool  #: whether the race was decided, not cut off by time
     best: tuple[Placed, ...] = ()
+    nearest: Placed | None = None  #: the best by its costs where all are in doubt, with the doubt
     fallen: tuple[Fallen, ...] = ()
     gain: Gain | None = None  #: over the default; None where the pick is the default
     against: tuple[Gain, ...] = ()

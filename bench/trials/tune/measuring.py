@@ -47,8 +47,9 @@ from bench.trials.tune.race import (
 )
 from bench.variants import DEFAULT, in_words
 
-#: Of a bounded configuration: seconds of an invocation, and calls a block at least. Our choice.
-_BOUNDED_S, _FEWEST_CALLS = 1.0, 4
+#: Of a bounded configuration: seconds of an invocation, as long as the last look can tell a p99 by
+#: such where a quarter of the blocks is disturbed. Our choice.
+_BOUNDED_S, _UNDISTURBED = 1.0, 0.75
 #: A race stops its cells, not their own intervals or budgets.
 _NEVER = {"precision": 1e-9, "max_time_s": 1e9, "max_invocations": 10**6, "goal": "precision"}
 
@@ -109,9 +110,10 @@ class RaceGroup(Group):
 
 def calls_for_a_percentile(latency_ns: float) -> int:
     """Calls a block that make a p99 tellable at the first look, or as many as fit into a second of
-    an invocation, and a few at least."""
+    an invocation; enough for the last look in any case."""
     enough = math.ceil(minimum_samples(P99) / (FIRST * ROUNDS))
-    return min(enough, max(_FEWEST_CALLS, int(_BOUNDED_S * 1e9 / (ROUNDS * latency_ns))))
+    fewest = math.ceil(minimum_samples(P99) / (LAST * ROUNDS * _UNDISTURBED))
+    return min(enough, max(fewest, int(_BOUNDED_S * 1e9 / (ROUNDS * latency_ns))))
 
 
 class Tuning(Measuring):

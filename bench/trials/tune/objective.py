@@ -18,6 +18,7 @@ from bench.record.result import Invocation, Percentile
 from bench.record.windows import Window
 from bench.scenarios import OFFLINE, SINGLE_STREAM
 from bench.stats.distributions import binomial
+from bench.stats.percentile import minimum_samples
 from bench.trials.tune.joules import joules_of
 
 _P99 = 0.99
@@ -136,8 +137,7 @@ class Throughput:
         found = self._p99(state, confidence)
         if found is None or found.value_ns is None:
             queries = 0 if found is None else found.samples
-            needed = "" if found is None else f" of the {found.samples_needed} that it takes"
-            return f"a p99 can't be determined from {queries} queries{needed}"
+            return f"too few queries for a p99: {queries} of the {minimum_samples(_P99)} needed"
         high = max(found.value_ns, found.high_ns or found.value_ns)
         if high <= self.bound_ns:
             return ""

@@ -122,16 +122,17 @@ def race(
     reserve: int = 0,
 ) -> Standing:
     """Race until it is decided, or only the time for ``reserve`` more turns is left: before the
-    first look there is nothing to confirm, so nothing is kept for it. The rule is asked for anew
-    each time, since it counts those that there is time for."""
+    first look, and while all are in doubt, there is nothing to confirm, so nothing is kept for it.
+    The rule is asked for anew each time, since it counts those that there is time for."""
     if pace.each_s:
         field.leave_out(_too_many(rule(), field.costs(), pace, reserve))
     while True:
-        costs = field.costs()
-        now = rule().standing(costs, always, field.doubtful())
+        costs, doubtful = field.costs(), field.doubtful()
+        now = rule().standing(costs, always, doubtful)
         due = rule().due(now, costs)
         if not due:
             return now
+        kept = reserve if now.look and set(now.left) - set(doubtful) else 0
         # The simplest come first, to tell how many can be afforded; then all in random order, so
         # that what the machine does meanwhile favours nobody.
         first = due[:TOGETHER] if not any(costs.values()) else []
@@ -139,7 +140,6 @@ def race(
         for names in filter(None, (first, *_few_at_a_time(others))):
             racing = field.costs()
             names = [name for name in names if name in racing]
-            kept = reserve if now.look else 0
             if names and not pace.holds(len(names), kept):
                 return rule().standing(racing, always, field.doubtful())
             pace.measure(field, names)

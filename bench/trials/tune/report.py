@@ -35,7 +35,7 @@ def tune_text(tune: Tune, run: StoredRun, width: int = 80) -> Text:
     """The set with the pick first, what it gains, and what was thrown out."""
     text = Text()
     found = tune.found
-    if found is not None and found.best:
+    if found is not None and found.pick:
         text.append_text(lay_out(TUNE_COLUMNS, {}, _lines(tune, run, found), width))
         text.append("\n")
     for said in sentences(tune, run):
@@ -104,7 +104,7 @@ def sentences(tune: Tune, run: StoredRun) -> list[str]:
     said: list[str] = []
     if found is None:
         said.append("no result yet: it was interrupted.")
-    elif not found.best:
+    elif not found.pick:
         said.append(_nothing(tune, found))
     else:
         said += _chosen(tune, found)
@@ -125,10 +125,14 @@ def _nothing(tune: Tune, found: Found) -> str:
             "no result: the time ran out before each configuration had three processes. Give a "
             "larger --max-time."
         )
-    if tune.asked.latency_bound_ns is not None:
-        bound = duration(tune.asked.latency_bound_ns)
-        return f"no configuration is shown to keep its p99 within {bound}."
-    return "no configuration can be returned."
+    bound_ns = tune.asked.latency_bound_ns
+    said = "no configuration can be returned."
+    if bound_ns is not None:
+        said = f"no configuration is shown to keep its p99 within {duration(bound_ns)}."
+    if found.nearest is None:
+        return said
+    said += f" The best by its costs, {tune.words(found.nearest.cell_id)}: {found.nearest.doubt}."
+    return said if found.over else f"{said} Give a longer --max-time."
 
 
 def _chosen(tune: Tune, found: Found) -> list[str]:
@@ -207,7 +211,7 @@ def _thrown_out(tune: Tune) -> list[str]:
 
 def suite_line(tune: Tune, run: StoredRun) -> str:
     """What measures the pick again; empty where there is none."""
-    if tune.found is None or not tune.found.best:
+    if tune.found is None or not tune.found.pick:
         return ""
     cell = next(c for c in run.header.cells if c.id == tune.found.pick)
     return command_line(cell, run)
