@@ -43,7 +43,7 @@ class Landscape:
         return {name: 3 * (w - 40.0) / (4 * q) for name, (w, q) in self.load.items()}
 
     def costs(self) -> dict[str, list[float]]:
-        return self.all_costs().before(self.tune)
+        return self.all_costs().raced(self.tune)
 
     def all_costs(self) -> Costs:
         if self.known[0] < self.rounds:
@@ -79,15 +79,14 @@ class Landscape:
         always = {self.names[0]}
         standing = race(lambda: rule, self, pace, self.rng, always, pace.reserve(2))
         pick = found_in(self.tune, standing, self.all_costs(), {}, rule).pick
-        self.tune = self.tune.model_copy(
-            update={"raced_until": self.rounds, "confirmed_from": self.rounds}
-        )
+        again = kept.Confirmation(cell_id=pick, first=self.rounds)
+        self.tune = self.tune.model_copy(update={"confirmations": (again,)})
         both = [pick, self.names[0]]
 
-        def have() -> int:
-            return self.all_costs().processes_since(self.tune, both)
+        def have(names: Sequence[str]) -> int:
+            return self.all_costs().times_again(self.tune, names)
 
-        confirm(self, both, have, pace, CONFIRMATIONS, futile=FUTILE)
+        confirm(self, lambda: both, have, pace, CONFIRMATIONS, futile=FUTILE)
         return found_in(self.tune, standing, self.all_costs(), {}, rule)
 
 

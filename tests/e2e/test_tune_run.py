@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,9 @@ def test_the_best_that_works_is_found_confirmed_and_can_be_pasted(
     assert "us=900" in {tune.words(one.cell_id) for one in tune.found.fallen}
     # The confirmation is of generations that took no part in the choice.
     (pick,) = (r for r in stored.records if r.cell_id == tune.found.pick)
-    assert tune.raced_until is not None
-    assert sum(i.index >= tune.raced_until for i in pick.invocations) == 12
+    (again,) = tune.confirmations
+    assert again.cell_id == pick.cell_id
+    assert sum(again.has(i.index) for i in pick.invocations) == 12
     # What is printed can be pasted, and the run be shown.
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("bench run"))
     assert "tunable:cpu?us=100" in line
@@ -107,6 +109,33 @@ def test_a_tune_that_was_killed_goes_on(
     # Gone on with once more, it has nothing to do, and says the same.
     again = bench("tune", "--resume", str(run), "--json", timeout=100)
     assert json.loads(again.stdout)["tune"]["found"] == found["tune"]["found"]
+
+
+@pytest.mark.long
+def test_a_finished_tune_goes_on_where_there_is_more_time(
+    bench: Bench, doubling_model: Path, tmp_path: Path
+) -> None:
+    """What there was no time for is raced, and what was measured before has no record twice."""
+    done = bench(
+        "tune", "-m", str(doubling_model), "-t", "tunable:cpu?us=100", *FLAGS,
+        "--cell-timeout", "2", "--max-time", "3", "--json",
+    )  # fmt: skip
+    run = only_run(tmp_path)
+    before, found = read_run(run), json.loads(done.stdout)["tune"]
+    measured = {(i.cell_id, i.index) for i in before.invocations}
+    again = bench("tune", "--resume", str(run), "--max-time", "2m", "--json", timeout=200)
+    assert again.returncode == 0, again.stderr
+    after, tune = read_run(run), json.loads(again.stdout)["tune"]
+    assert measured < {(i.cell_id, i.index) for i in after.invocations}
+    assert tune["found"]["over"]
+    assert tune["spent_s"] > found["spent_s"]
+    assert tune["not_tried"] == {}
+    # Of each that was measured the record tells all of it.
+    taken = Counter(i.cell_id for i in after.invocations)
+    told = {r.cell_id: len(r.invocations) for r in after.records if r.failure is None}
+    assert told == taken
+    (pick,) = (e for e in tune["entrants"] if e["cell_id"] == tune["found"]["best"][0]["cell_id"])
+    assert pick["departures"] == []
 
 
 @pytest.mark.parametrize(

@@ -110,26 +110,22 @@ def trial(landscape: Landscape, rng: np.random.Generator) -> Trial:
     field = MadeUp(truth, rng, spread)
     rule = RacingRule(len(truth), 0.95, MARGIN, FIRST, LAST)
     pace = Pace(Budget(1e9, clock=field.clock))
-    standing = race(lambda: rule, field, pace, rng, {"0"})
-    raced = {name: list(values) for name, values in field.measured.items()}
-    pick, lowest = standing.pick, min(truth.values())
-    covered = flattered = None
-    flattery = 1.0
-    if pick != "0":
-        taken = {name: len(values) for name, values in raced.items()}
-        confirm(
-            field,
-            [pick, "0"],
-            lambda: len(field.measured[pick]) - taken[pick],
-            pace,
-            CONFIRMATIONS,
-        )
-        gain = truth["0"] / truth[pick]
-        new = [field.measured[name][taken[name] :] for name in (pick, "0")]
-        count = min(taken[pick], taken["0"])
-        old = ratio_interval(raced[pick][:count], raced["0"][:count])
-        covered = ratio_interval(*new).contains(gain)
-        flattered, flattery = old.contains(gain), old.estimate / gain
+    while True:
+        standing = race(lambda: rule, field, pace, rng, {"0"})
+        pick, lowest = standing.pick, min(truth.values())
+        if pick == "0":
+            covered = flattered = None
+            flattery = 1.0
+            break
+        found = _measured_again(field, pick, pace)
+        if found.high >= 1:
+            gain = truth["0"] / truth[pick]
+            count = min(len(field.measured[name]) for name in (pick, "0"))
+            old = ratio_interval(*(field.measured[name][:count] for name in (pick, "0")))
+            covered = found.contains(gain)
+            flattered, flattery = old.contains(gain), old.estimate / gain
+            break
+        field.gone.add(pick)  # refuted
     left = {name: truth[name] for name in standing.left}
     return Trial(
         best=min(left.values()) <= lowest * (1 + MARGIN),
@@ -141,6 +137,23 @@ def trial(landscape: Landscape, rng: np.random.Generator) -> Trial:
         flattered=flattered,
         flattery=flattery,
     )
+
+
+def _measured_again(field: MadeUp, pick: str, pace: Pace) -> Interval:
+    """The gain in the confirmation, whose processes no further race is decided by."""
+    both = [pick, "0"]
+    raced = {name: len(field.measured[name]) for name in both}
+    confirm(
+        field,
+        lambda: both,
+        lambda names: len(field.measured[pick]) - raced[pick],
+        pace,
+        CONFIRMATIONS,
+    )
+    new = [field.measured[name][raced[name] :] for name in both]
+    for name in both:
+        del field.measured[name][raced[name] :]
+    return ratio_interval(*new)
 
 
 def _by_run(spread: float, rng: np.random.Generator) -> int:

@@ -2,85 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
-from fake_records import a_cell
-from made_up_field import Clock
+from raced_tunes import Bounded, Raced
 
 from bench.measure import measuring
 from bench.measure.pace.account import Account
-from bench.record.result import Invocation
-from bench.spec import Suite
-from bench.trials.tune.kept import Asked, Entrant, Tune
-from bench.trials.tune.measuring import Tuning
+from bench.trials.tune.kept import Found
 from bench.trials.tune.objective import find_objective
-from bench.trials.tune.race import CONFIRMATIONS, Budget, Pace
-
-#: What a process of a configuration measures in ns; ``confirming``: the choice is made.
-Truth = Callable[[int, bool], float]
-
-
-class Raced(Tuning):
-    """A tune whose processes measure what the test says, with 1% of noise."""
-
-    def __init__(self, truth: Truth, count: int, **asked: Any) -> None:
-        cells = [a_cell(threads=n + 1, target=f"x:cpu?n={n}") for n in range(count)]
-        self.place = {cell.id: n for n, cell in enumerate(cells)}
-        self.truth, self.rng = truth, np.random.default_rng(3)
-        self.wrong: set[str] = set()
-        self.generations: list[list[int]] = []
-        self.interrupted = -1  #: at this generation
-        self.tune = Tune(
-            asked=Asked(objective="latency", target="x:cpu", **asked),
-            entrants=tuple(Entrant(cell_id=cell.id) for cell in cells),
-        )
-        self.objective = find_objective("latency", None)
-        self.suite = Suite()
-        self.clock = Clock()
-        self.budget = Budget(1e9, clock=self.clock)
-        self.pace = Pace(self.budget)
-        self.kept: list[str] = []
-        self.listener: Any = SimpleNamespace(note=self.kept.append, phase=lambda words: None)
-        self.store: Any = SimpleNamespace(write_atomically=lambda name, text: None)
-        context = SimpleNamespace(rng=np.random.default_rng(5))
-        self._group: Any = SimpleNamespace(generation=7, context=context)
-        self._windows = []
-        self._canary: Any = None
-        self.states = {
-            cell.id: SimpleNamespace(cell=cell, invocations=[], failure=None, planned=None)
-            for cell in cells
-        }  # type: ignore[assignment]
-
-    def resumed(self, max_time_s: float) -> Raced:
-        """The same tune in a new process, which has what was measured and kept."""
-        again = Raced(self.truth, len(self.states))
-        again.tune, again.states = self.tune, self.states
-        again.budget = Budget(max_time_s, self.tune.spent_s, clock=again.clock)
-        again.pace = Pace(again.budget, 0, 0.0, self.tune.turns_s, self.tune.turns)
-        again._group.generation = self._group.generation
-        return again
-
-    def _take_blocks(self, names: Sequence[str]) -> None:
-        if self._group.generation == self.interrupted:
-            raise KeyboardInterrupt
-        self.clock.now += len(names)
-        self.generations.append(sorted(self.place[name] for name in names))
-        for name in names:
-            true = self.truth(self.place[name], self.tune.raced_until is not None)
-            median_ns = true * float(np.exp(self.rng.normal(0, 0.01)))
-            told = Invocation.model_construct(index=self._group.generation, median_ns=median_ns)
-            self.states[name].invocations.append(told)
-        self._group.generation += 1
-
-    def _throw_out_wrong(self, cell_id: str) -> bool:
-        is_wrong = self.tune.confirming == cell_id and cell_id in self.wrong
-        if is_wrong:
-            self._throw_out(cell_id, "it is WRONG (parity)")
-        return is_wrong
+from bench.trials.tune.race import CONFIRMATIONS, LAST
 
 
 def test_the_gain_is_measured_in_processes_that_took_no_part_in_the_choice() -> None:
@@ -95,20 +27,19 @@ def test_the_gain_is_measured_in_processes_that_took_no_part_in_the_choice() -> 
     assert found.gain.processes == CONFIRMATIONS
     assert found.gain.ratio.low < 1 / 0.9 < found.gain.ratio.high
     # The race ended before, and then the pick and the default alone were measured, side by side.
-    assert tune.raced_until == tune.confirmed_from
-    assert tune.raced_until is not None
-    assert tuning.generations[tune.raced_until - 7 :] == [[0, 2]] * CONFIRMATIONS
+    assert tuning.confirmations() == [(2, CONFIRMATIONS)]
+    assert tuning.generations[-CONFIRMATIONS:] == [[0, 2]] * CONFIRMATIONS
+    assert [0, 2] not in tuning.generations[:-CONFIRMATIONS]
 
 
 def test_what_is_to_be_compared_takes_part_in_the_confirmation() -> None:
     tuning = Raced(lambda n, confirming: 0.5e6 if n == 2 else 1e6 + n, 4)
-    other = tuning.tune.entrants[3]
-    tuning.tune = tuning.tune.model_copy(update={"against": (other,)})
+    tuning.against(3)
     tuning._decide()
     assert tuning.tune.found is not None
     assert tuning.generations[-1] == [0, 2, 3]
     (against,) = tuning.tune.found.against
-    assert (against.over, against.processes) == (other.cell_id, CONFIRMATIONS)
+    assert (tuning.place[against.over], against.processes) == (3, CONFIRMATIONS)
 
 
 def test_a_pick_that_turns_out_wrong_gives_way_and_the_next_is_confirmed_anew() -> None:
@@ -122,9 +53,138 @@ def test_a_pick_that_turns_out_wrong_gives_way_and_the_next_is_confirmed_anew() 
     assert tuning.place[found.pick] == 2
     assert found.gain is not None
     assert found.gain.processes == CONFIRMATIONS
-    assert tune.confirmed_from is not None
-    assert tune.raced_until is not None
-    assert tune.confirmed_from == tune.raced_until + CONFIRMATIONS
+    assert tuning.confirmations() == [(1, CONFIRMATIONS), (2, CONFIRMATIONS)]
+
+
+# -- a confirmation that refutes its pick ---------------------------------------------------------
+
+
+def test_a_pick_that_its_confirmation_refutes_gives_way_to_the_next_one() -> None:
+    """The third was lucky in the race; the gain of the second is its own confirmation's."""
+    truth = {1: 0.8e6, 2: 0.5e6}
+    tuning = Raced(lambda n, again: 1.3e6 if again and n == 2 else truth.get(n, 1e6), 4)
+    found = finished(tuning)
+    assert tuning.place[found.pick] == 1
+    assert tuning.confirmations() == [(2, CONFIRMATIONS), (1, CONFIRMATIONS)]
+    assert found.gain is not None
+    assert found.gain.processes == CONFIRMATIONS
+    assert found.gain.ratio.low < 1 / 0.8 < found.gain.ratio.high
+    (why,) = tuning.tune.thrown_out.values()
+    assert "worse than the default" in why
+    assert "12 processes" in why
+
+
+def test_the_default_is_returned_where_nobody_else_is_better() -> None:
+    tuning = Raced(lambda n, again: (1.3e6 if again else 0.5e6) if n == 2 else 1e6 + 2e5 * n, 4)
+    found = finished(tuning)
+    assert found.pick == tuning.tune.default
+    assert found.gain is None
+
+
+def test_a_pick_that_is_worse_than_what_it_is_compared_with_gives_way_to_it() -> None:
+    truth = {2: 0.5e6, 3: 0.55e6}
+    tuning = Raced(lambda n, again: 0.7e6 if again and n == 2 else truth.get(n, 1e6), 4)
+    tuning.against(3)
+    found = finished(tuning)
+    assert tuning.place[found.pick] == 3
+    assert found.gain is not None
+    assert found.gain.processes == CONFIRMATIONS
+
+
+def test_who_fell_against_a_pick_that_is_refuted_is_raced_on() -> None:
+    """So that the next pick is chosen as surely as the first."""
+    truth = {1: 0.8e6, 2: 0.5e6, 3: 0.79e6}
+    tuning = Raced(lambda n, again: 1.3e6 if again and n == 2 else truth.get(n, 1e6), 4)
+    found = finished(tuning)
+    assert found.over
+    raced = tuning._costs().raced(tuning.tune)
+    counts = {tuning.place[name]: len(values) for name, values in raced.items()}
+    assert counts[1] == counts[3] > 3
+
+
+# -- a confirmation in which something fails ------------------------------------------------------
+
+
+def confirmed_with(crashes: dict[int, int]) -> Raced:
+    """A tune whose pick, the third, is compared with the fourth, too."""
+    tuning = Raced(lambda n, again: {2: 0.5e6, 1: 0.6e6}.get(n, 1e6 + n), 4)
+    tuning.against(3)
+    tuning.crashes = crashes
+    tuning._decide()
+    return tuning
+
+
+@pytest.mark.parametrize("process", [1, 3])
+def test_a_comparison_that_crashes_costs_the_gain_over_the_default_nothing(process: int) -> None:
+    found = confirmed_with({3: process}).tune.found
+    assert found is not None
+    assert found.gain is not None
+    assert found.gain.processes == CONFIRMATIONS
+    assert found.against == ()
+
+
+@pytest.mark.parametrize("process", [1, 3])
+def test_a_default_that_crashes_costs_the_other_comparisons_nothing(process: int) -> None:
+    found = confirmed_with({0: process}).tune.found
+    assert found is not None
+    assert found.gain is None
+    assert [one.processes for one in found.against] == [CONFIRMATIONS]
+
+
+def test_a_pick_that_crashes_gives_way_to_the_next_one() -> None:
+    tuning = confirmed_with({2: 3})
+    found = tuning.tune.found
+    assert found is not None
+    assert tuning.place[found.pick] == 1
+    assert tuning.confirmations() == [(2, 3), (1, CONFIRMATIONS)]
+    assert found.gain is not None
+    assert found.gain.processes == CONFIRMATIONS
+
+
+# -- a bound on latencies -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("query_ms", [4, 6, 20, 60, 1000])
+def test_a_bound_that_is_kept_is_shown_to_be_where_there_is_time(query_ms: int) -> None:
+    """Few queries of that length fit into a process, and a p99 takes 662."""
+    tuning = Bounded(lambda n, again: query_ms * 1e6 * (1.5 if n else 1), 4, 5_000_000_000)
+    found = finished(tuning)
+    assert found.pick == tuning.tune.default
+    assert found.over
+
+
+def test_a_bound_is_kept_by_the_best_though_the_default_breaks_it() -> None:
+    """A gain below 1 doesn't refute it then."""
+    tuning = Bounded(lambda n, again: {0: 40e6, 1: 60e6}.get(n, 90e6), 3)
+    tuning.slow = {0: 0.2}
+    tuning.objective = find_objective("throughput", 200_000_000)
+    found = finished(tuning)
+    assert tuning.place[found.pick] == 1
+    assert found.gain is not None
+    assert found.gain.ratio.high < 1
+
+
+def test_too_few_queries_are_the_doubt_where_the_time_ends_before_there_are_enough() -> None:
+    tuning = Bounded(lambda n, again: 20e6 * (1.5 if n else 1), 4)
+    tuning.within(16.0)
+    found = finished(tuning)
+    assert (found.pick, found.over) == ("", False)
+    assert found.nearest is not None
+    assert found.nearest.cell_id == tuning.tune.default
+    assert "too few queries" in found.nearest.doubt
+    # All of the time went into the race, since there was nothing to confirm.
+    assert tuning.budget.left_s < 3
+    assert finished(tuning.resumed(100.0)).pick == tuning.tune.default
+
+
+def test_a_bound_that_can_not_be_decided_ends_at_the_last_look() -> None:
+    tuning = Bounded(lambda n, again: 20e6, 2)
+    tuning.slow = dict.fromkeys(range(2), 0.02)
+    tuning.objective = find_objective("throughput", 100_000_000)
+    found = finished(tuning)
+    assert found.pick == ""
+    assert found.over
+    assert len(tuning.generations) == LAST
 
 
 # -- resumed --------------------------------------------------------------------------------------
@@ -136,8 +196,7 @@ SHORT_S = 45.0
 
 def short() -> Raced:
     tuning = Raced(lambda n, confirming: 0.9e6 - 0.012e6 * n if n else 1e6, 4)
-    tuning.budget = Budget(SHORT_S, clock=tuning.clock)
-    tuning.pace = Pace(tuning.budget)
+    tuning.within(SHORT_S)
     return tuning
 
 
@@ -148,63 +207,157 @@ def cut_off(confirmed: int) -> Raced:
     whole._decide()
     assert whole.tune.found is not None
     assert not whole.tune.found.over
-    assert whole.tune.raced_until is not None
-    tuning.interrupted = whole.tune.raced_until + confirmed
+    (only,) = whole.tune.confirmations
+    tuning.interrupted = only.first + confirmed
     with pytest.raises(KeyboardInterrupt):
         tuning._decide()
-    assert tuning.tune.raced_until == whole.tune.raced_until
+    assert [one.first for one in tuning.tune.confirmations] == [only.first]
     return tuning
 
 
-@pytest.mark.parametrize("max_time_s", [SHORT_S, 900.0])
-def test_a_confirmation_that_began_goes_on_and_nothing_is_raced_any_more(max_time_s: float) -> None:
-    before = cut_off(confirmed=3)
-    tuning = before.resumed(max_time_s)
+def finished(tuning: Raced) -> Found:
+    """What a tune finds when it is carried out."""
     tuning._decide()
-    assert tuning.tune.raced_until == before.tune.raced_until
-    assert tuning.tune.confirmed_from == before.tune.confirmed_from
-    found = tuning.tune.found
-    assert found is not None
+    assert tuning.tune.found is not None
+    return tuning.tune.found
+
+
+def test_a_confirmation_that_was_interrupted_goes_on() -> None:
+    tuning = cut_off(confirmed=3).resumed(SHORT_S)
+    found = finished(tuning)
     both = sorted(tuning.place[name] for name in (found.pick, tuning.tune.default))
     assert tuning.generations
     assert all(names == both for names in tuning.generations)
+    assert found.gain is not None
+    assert found.gain.processes == 3 + len(tuning.generations)
     assert tuning.budget.left_s >= 0
-    if max_time_s > SHORT_S:
-        assert len(tuning.generations) == CONFIRMATIONS - 3
 
 
-def test_a_race_that_the_time_cut_off_is_raced_on_where_there_is_more() -> None:
-    before = cut_off(confirmed=0)
+@pytest.mark.parametrize("confirmed", [0, 3])
+def test_a_race_that_the_time_cut_off_is_raced_on_where_there_is_more(confirmed: int) -> None:
+    before = cut_off(confirmed)
+    raced = before._costs().raced(before.tune)
     tuning = before.resumed(900.0)
-    tuning._decide()
-    was, until = before.tune.raced_until, tuning.tune.raced_until
-    assert was is not None
-    assert until is not None
-    assert until > was
-    assert tuning.tune.found is not None
-    assert tuning.tune.found.over
-    assert tuning.tune.found.gain is not None
-    assert tuning.tune.found.gain.processes == CONFIRMATIONS
-    assert tuning.tune.confirmed_from == until
+    found = finished(tuning)
+    assert found.over
+    again = tuning._costs().raced(tuning.tune)
+    assert all(again[name][: len(values)] == values for name, values in raced.items())
+    assert sum(map(len, again.values())) > sum(map(len, raced.values()))
+    assert found.gain is not None
+    assert found.gain.processes == CONFIRMATIONS
+    pick = tuning.place[found.pick]
+    assert tuning.confirmations()[-1] == (pick, CONFIRMATIONS)
+
+
+def test_what_was_measured_again_of_a_pick_that_is_still_the_pick_counts() -> None:
+    before = Raced(lambda n, confirming: 0.5e6 + 5e3 * n if n else 1e6, 4)
+    before.within(33.0)
+    assert not finished(before).over
+    (first,) = before.confirmations()
+    assert 0 < first[1] < CONFIRMATIONS
+    tuning = before.resumed(900.0)
+    found = finished(tuning)
+    assert found.over
+    assert tuning.place[found.pick] == first[0] == 1
+    assert tuning.confirmations() == [first, (1, CONFIRMATIONS - first[1])]
+    assert found.gain is not None
+    assert found.gain.processes == CONFIRMATIONS
 
 
 def test_a_race_that_the_time_cut_off_stays_so_without_more() -> None:
     before = cut_off(confirmed=0)
     tuning = before.resumed(SHORT_S)
-    tuning._decide()
-    assert tuning.tune.raced_until == before.tune.raced_until
+    assert not finished(tuning).over
+    assert tuning._costs().raced(tuning.tune) == before._costs().raced(before.tune)
     assert tuning.budget.left_s >= 0
 
 
 def test_what_a_process_takes_is_known_before_the_first_one_of_a_resumed_tune() -> None:
     before = cut_off(confirmed=3)
-    used_up = before.tune.spent_s + 0.5
-    tuning = before.resumed(used_up)
-    tuning._decide()
+    tuning = before.resumed(before.tune.spent_s + 0.5)
+    found = finished(tuning)
     assert tuning.generations == []
-    assert tuning.tune.found is not None
-    assert tuning.tune.found.gain is not None
-    assert tuning.tune.found.gain.processes == 3
+    assert found.gain is not None
+    assert found.gain.processes == 3
+
+
+def test_a_finished_tune_goes_on_where_there_is_more_time() -> None:
+    before = short()
+    assert not finished(before).over
+    found = finished(before.resumed(900.0))
+    assert found.over
+    assert found.gain is not None
+    assert found.gain.processes == CONFIRMATIONS
+
+
+def test_a_tune_that_found_its_answer_measures_nothing_more() -> None:
+    before = Raced(lambda n, confirming: 0.5e6 if n == 2 else 1e6, 4)
+    found = finished(before)
+    tuning = before.resumed(2e9)
+    assert finished(tuning) == found
+    assert tuning.generations == []
+
+
+def left_out() -> Raced:
+    """A tune that had no time for the best, which departs most from the default."""
+    tuning = Raced(lambda n, again: {3: 0.8e6, 39: 0.4e6}.get(n, 1e6 + 1e4 * n), 40)
+    tuning.within(120.0)
+    assert tuning.place[finished(tuning).pick] == 3
+    assert 39 in {tuning.place[name] for name in tuning.tune.not_tried}
+    return tuning
+
+
+def test_what_was_left_out_for_want_of_time_is_raced_where_there_is_more() -> None:
+    """Side by side with the others, which are measured again: the machine is not as it was."""
+    before = left_out()
+    tuning = before.resumed(1200.0)
+    found = finished(tuning)
+    assert tuning.tune.not_tried == {}
+    assert tuning.place[found.pick] == 39
+    assert tuning.tune.raced_from == before._group.generation
+    assert set(range(40)) == {place for names in tuning.generations for place in names}
+    assert found.gain is not None
+    assert found.gain.processes == CONFIRMATIONS
+
+
+@pytest.mark.parametrize("more_s", [0.0, 5.0, 60.0])
+def test_what_was_left_out_stays_so_where_the_time_is_not_for_more(more_s: float) -> None:
+    """And what was found is not lost."""
+    before = left_out()
+    tuning = before.resumed(120.0 + more_s)
+    found = finished(tuning)
+    assert tuning.place[found.pick] == 3
+    assert found.gain is not None
+    assert tuning.tune.raced_from == 0
+    assert tuning.tune.not_tried.keys() == before.tune.not_tried.keys()
+    assert set(tuning.tune.not_tried.values()) == {f"no time in {120 + more_s:g} s"}
+
+
+def test_what_was_found_stays_until_the_race_that_began_again_says_something() -> None:
+    before = left_out()
+    between = before.resumed(1200.0)
+    between.interrupted = before._group.generation + 6
+    with pytest.raises(KeyboardInterrupt):
+        between._decide()
+    assert between.tune.raced_from > 0
+    tuning = between.resumed(between.tune.spent_s)
+    assert finished(tuning) == before.tune.found
+    assert tuning.place[finished(tuning.resumed(1200.0)).pick] == 39
+
+
+def test_a_race_that_was_interrupted_is_not_begun_again_for_what_was_left_out() -> None:
+    """There is no more time than there was, though it may go further than it seemed to."""
+    whole = left_out()
+    before = Raced(whole.truth, 40)
+    before.within(120.0)
+    before.interrupted = 20
+    with pytest.raises(KeyboardInterrupt):
+        before._decide()
+    assert before.tune.not_tried
+    tuning = before.resumed(120.0)
+    tuning.pace.seconds /= 4
+    finished(tuning)
+    assert tuning.tune.raced_from == 0
 
 
 # -- profiles -------------------------------------------------------------------------------------
@@ -235,7 +388,7 @@ def profiled(tuning: Raced, monkeypatch: pytest.MonkeyPatch, seconds: float) -> 
 
 def test_only_what_the_result_names_is_profiled(monkeypatch: pytest.MonkeyPatch) -> None:
     tuning = Raced(lambda n, confirming: 0.5e6 + n if n in (2, 5) else 1e6, 8)
-    tuning.tune = tuning.tune.model_copy(update={"against": (tuning.tune.entrants[4],)})
+    tuning.against(4)
     found = profiled(tuning, monkeypatch, 1)
     assert tuning.tune.found is not None
     assert [tuning.place[one.cell_id] for one in tuning.tune.found.best] == [2, 5]
@@ -249,8 +402,7 @@ def test_profiles_are_taken_within_the_time(
     """They are the last thing that a tune does, and none begins that doesn't end in time; one that
     takes as long as a process has its time kept."""
     tuning = Raced(lambda n, confirming: 0.5e6 if n > 0 else 1e6, 30)
-    tuning.budget = Budget(150.0, clock=tuning.clock)
-    tuning.pace = Pace(tuning.budget)
+    tuning.within(150.0)
     found = profiled(tuning, monkeypatch, seconds)
     assert found[:2] == [1, 0][: len(found)]
     assert len(found) < 30

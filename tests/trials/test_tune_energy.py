@@ -228,7 +228,7 @@ def test_as_many_configurations_are_tried_as_their_windows_fit(
     assert fewest <= tried <= most
     assert standing.look >= FIRST
     assert standing.pick == "1"
-    confirm(field, ["1", "0"], lambda: 0 if field.clock.now < 0 else counted(field), pace, 12)
+    confirm(field, lambda: ["1", "0"], lambda names: counted(field), pace, 12)
     assert field.clock.now <= total_s
 
 
@@ -244,9 +244,10 @@ def test_the_idle_windows_of_the_confirmation_are_kept_time_for() -> None:
 def test_a_disturbed_window_does_not_end_the_confirmation_but_several_in_a_row_do() -> None:
     field = MadeUp({"0": 2.0, "1": 1.0}, np.random.default_rng(1))
     pace = Pace(Budget(1e9, clock=field.clock))
-    confirm(field, ["1", "0"], lambda: len(field.generations) // 2, pace, 4, futile=2)
+    both = ["1", "0"]
+    confirm(field, lambda: both, lambda names: len(field.generations) // 2, pace, 4, futile=2)
     assert len(field.generations) == 8
-    confirm(field, ["1", "0"], lambda: 0, pace, 4, futile=3)
+    confirm(field, lambda: both, lambda names: 0, pace, 4, futile=3)
     assert len(field.generations) == 8 + 3
 
 

@@ -12,8 +12,8 @@ from bench.measure.state import CellState
 from bench.record.result import Invocation
 from bench.stats.percentile import minimum_samples
 from bench.stats.racing import RacingRule
-from bench.trials.tune.found import Costs, found_in
-from bench.trials.tune.kept import Asked, Entrant, Tune
+from bench.trials.tune.found import Costs, found_in, gain_over, refuted
+from bench.trials.tune.kept import Asked, Confirmation, Entrant, Tune
 from bench.trials.tune.measuring import calls_for_a_percentile
 from bench.trials.tune.objective import Latency, Throughput, find_objective
 from bench.trials.tune.race import LAST
@@ -24,8 +24,9 @@ NAMES = ("default", "a", "b", "c")
 
 def a_tune(**more: object) -> Tune:
     asked = Asked(objective="latency", target="tunable:cpu")
-    entrants = tuple(Entrant(cell_id=name) for name in NAMES)
-    return Tune(asked=asked, entrants=entrants, **more)  # type: ignore[arg-type]
+    entrants = [Entrant(cell_id=name, departures=(f"name={name}",)) for name in NAMES[1:]]
+    default = Entrant(cell_id=NAMES[0])
+    return Tune(asked=asked, entrants=(default, *entrants), **more)  # type: ignore[arg-type]
 
 
 def measured(
@@ -43,8 +44,8 @@ def test_the_gain_is_of_processes_that_took_no_part_in_the_choice() -> None:
     raced = measured({"default": 2.0, "a": 0.5, "b": 3.0, "c": 3.0}, range(20))
     confirmed = measured({"default": 2.0, "a": 1.0}, range(20, 32))
     costs = Costs({name: raced[name] | confirmed.get(name, {}) for name in raced})
-    tune = a_tune(raced_until=20, confirmed_from=20, confirming="a")
-    found = found_in(tune, RULE.standing(costs.before(tune)), costs, {}, RULE)
+    tune = a_tune(confirmations=(Confirmation(cell_id="a", first=20),))
+    found = found_in(tune, RULE.standing(costs.raced(tune)), costs, {}, RULE)
     assert found.pick == "a"
     assert found.gain is not None
     assert found.gain.processes == 12
@@ -55,7 +56,7 @@ def test_the_gain_is_of_processes_that_took_no_part_in_the_choice() -> None:
 def test_without_a_confirmation_there_is_no_gain() -> None:
     costs = Costs(measured({"default": 2.0, "a": 1.0, "b": 3.0, "c": 3.0}, range(20)))
     tune = a_tune()
-    found = found_in(tune, RULE.standing(costs.before(tune)), costs, {}, RULE)
+    found = found_in(tune, RULE.standing(costs.raced(tune)), costs, {}, RULE)
     assert (found.pick, found.gain) == ("a", None)
 
 
@@ -64,8 +65,8 @@ def test_only_generations_that_both_took_part_in_are_compared() -> None:
     more = measured({"default": 2.0, "a": 1.0}, range(20, 32))
     del more["a"][25]
     costs = Costs({name: raced[name] | more.get(name, {}) for name in raced})
-    tune = a_tune(raced_until=20, confirmed_from=20)
-    found = found_in(tune, RULE.standing(costs.before(tune)), costs, {}, RULE)
+    tune = a_tune(confirmations=(Confirmation(cell_id="a", first=20),))
+    found = found_in(tune, RULE.standing(costs.raced(tune)), costs, {}, RULE)
     assert found.gain is not None
     assert found.gain.processes == 11
 
@@ -79,9 +80,9 @@ def test_two_that_memory_does_not_hold_beside_each_other_are_confirmed_apart(
     more = measured({"default": 2.0, "a": 1.0}, range(20, 32))
     more["a"] = {i if i < 20 + common else i + 50: cost for i, cost in more["a"].items()}
     costs = Costs({name: raced[name] | more.get(name, {}) for name in raced})
-    tune = a_tune(raced_until=20, confirmed_from=20)
-    assert costs.processes_since(tune, ["a", "default"]) == processes
-    found = found_in(tune, RULE.standing(costs.before(tune)), costs, {}, RULE)
+    tune = a_tune(confirmations=(Confirmation(cell_id="a", first=20),))
+    assert costs.times_again(tune, ["a", "default"]) == processes
+    found = found_in(tune, RULE.standing(costs.raced(tune)), costs, {}, RULE)
     assert found.gain is not None
     assert found.gain.processes == processes
     assert 1.95 < found.gain.ratio.low < found.gain.ratio.high < 2.05
@@ -89,14 +90,16 @@ def test_two_that_memory_does_not_hold_beside_each_other_are_confirmed_apart(
 
 def test_what_fails_is_not_confirmed() -> None:
     costs = Costs(measured({"default": 2.0, "b": 3.0}, range(20, 32)))
-    assert costs.processes_since(a_tune(confirmed_from=20), ["a", "default"]) == 0
-    assert costs.processes_since(a_tune(), ["b", "default"]) == 0
+    confirmed = [Confirmation(cell_id=name, first=20) for name in ("a", "b")]
+    assert costs.times_again(a_tune(confirmations=confirmed[:1]), ["a", "default"]) == 0
+    assert costs.times_again(a_tune(confirmations=confirmed[1:]), ["b", "default"]) == 12
+    assert costs.times_again(a_tune(), ["b", "default"]) == 0
 
 
 def test_equals_come_in_the_order_of_their_simplicity_and_the_fallen_say_against_whom() -> None:
     costs = Costs(measured({"default": 1.01, "a": 1.0, "b": 1.005, "c": 2.0}, range(20)))
     tune = a_tune()
-    found = found_in(tune, RULE.standing(costs.before(tune)), costs, {}, RULE)
+    found = found_in(tune, RULE.standing(costs.raced(tune)), costs, {}, RULE)
     assert [one.cell_id for one in found.best] == ["default", "a", "b"]
     (fallen,) = found.fallen
     assert (fallen.cell_id, fallen.processes) == ("c", 3)
@@ -106,7 +109,7 @@ def test_equals_come_in_the_order_of_their_simplicity_and_the_fallen_say_against
 def test_who_is_thrown_out_or_in_doubt_is_not_picked() -> None:
     costs = Costs(measured({"default": 2.0, "a": 1.0, "b": 1.5, "c": 2.5}, range(20)))
     tune = a_tune(thrown_out={"a": "it is WRONG"})
-    standing = RULE.standing(costs.before(tune))
+    standing = RULE.standing(costs.raced(tune))
     assert found_in(tune, standing, costs, {}, RULE).pick == "b"
     nobody = dict.fromkeys(standing.left, "its p99 may be more")
     found = found_in(tune, standing, costs, nobody, RULE)
@@ -186,14 +189,67 @@ def test_a_bound_is_refused_where_no_queries_wait_for_others() -> None:
         find_objective("latency", 5_000_000)
 
 
-def test_the_race_is_decided_on_what_was_measured_before_the_confirmation() -> None:
-    names = [a_cell(threads=n).id for n in (1, 2)]
-    tune = Tune(
-        asked=Asked(objective="latency", target="x:cpu"),
-        entrants=tuple(Entrant(cell_id=name) for name in names),
-        raced_until=6,
+def test_the_race_is_decided_on_what_no_confirmation_measured() -> None:
+    tune = a_tune(
+        raced_from=2,
+        confirmations=(
+            Confirmation(cell_id="a", first=4, end=6),
+            Confirmation(cell_id="b", first=8),
+        ),
     )
-    costs = Costs({name: {4: 1.0, 5: 2.0, 6: 9.0, 7: 9.0} for name in names})
-    assert costs.before(tune) == {name: [1.0, 2.0] for name in names}
-    racing = tune.model_copy(update={"raced_until": None})
-    assert costs.before(racing) == {name: [1.0, 2.0, 9.0, 9.0] for name in names}
+    costs = Costs({name: {index: float(index) for index in range(10)} for name in NAMES})
+    assert costs.raced(tune) == {name: [2.0, 3.0, 6.0, 7.0] for name in NAMES}
+    assert costs.again(tune, "a", "default") == ([4.0, 5.0], [4.0, 5.0], True)
+    assert costs.again(tune, "b", "default") == ([8.0, 9.0], [8.0, 9.0], True)
+    assert costs.times_again(tune, ["c", "default"]) == 0
+
+
+def test_a_tune_of_an_older_bench_keeps_what_it_found() -> None:
+    costs = Costs({name: {index: float(index + 1) for index in range(30)} for name in NAMES})
+    new = a_tune(
+        confirmations=(
+            Confirmation(cell_id="", first=10, end=15),
+            Confirmation(cell_id="b", first=15),
+        )
+    )
+    older = {
+        **a_tune().model_dump(mode="json", exclude={"confirmations", "raced_from"}),
+        "tune_version": 1,
+        "raced_until": 10,
+        "confirmed_from": 15,
+        "confirming": "b",
+    }
+    assert Tune.model_validate(older) == new
+    assert gain_over(new, costs, "b", "default") is not None
+    racing = {**older, "raced_until": None, "confirmed_from": None, "confirming": ""}
+    assert Tune.model_validate(racing) == a_tune()
+    ended = {**racing, "raced_until": 10}
+    assert Tune.model_validate(ended) == a_tune()
+
+
+# -- refuted --------------------------------------------------------------------------------------
+
+
+def refuted_by(truth: dict[str, float], possible: tuple[str, ...], against: tuple[str, ...]) -> str:
+    """Why the pick ``a`` is refuted by what was measured of it and the others again."""
+    costs = Costs(measured(truth, range(12)))
+    named = tuple(one for one in a_tune().entrants if one.cell_id in against)
+    tune = a_tune(confirmations=(Confirmation(cell_id="a", first=0),), against=named)
+    return refuted(tune, costs, "a", possible, 0.02)
+
+
+def test_a_pick_that_costs_more_than_what_it_is_compared_with_is_refuted() -> None:
+    worse = refuted_by({"default": 1.0, "a": 1.005, "b": 9.0, "c": 9.0}, NAMES, ())
+    assert "worse than the default" in worse
+    assert "12 processes" in worse
+    assert refuted_by({"default": 1.0, "a": 0.99, "b": 9.0, "c": 9.0}, NAMES, ()) == ""
+    # The simplest of those within the margin is picked, so another may be that much better.
+    near = {"default": 9.0, "a": 1.005, "b": 1.0, "c": 9.0}
+    assert refuted_by(near, NAMES, ("b",)) == ""
+    assert "worse than name=b" in refuted_by({**near, "a": 1.05}, NAMES, ("b",))
+    assert refuted_by({**near, "a": 1.05}, NAMES, ()) == ""
+
+
+def test_nobody_is_refuted_by_what_can_not_be_returned() -> None:
+    """A default that breaks the bound on latencies may well cost less."""
+    assert refuted_by({"default": 0.5, "a": 1.0, "b": 9.0, "c": 9.0}, ("a", "b", "c"), ()) == ""

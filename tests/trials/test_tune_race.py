@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -164,7 +165,7 @@ def test_nobody_falls_against_one_that_may_not_be_had() -> None:
 def test_the_confirmation_measures_so_many_of_each_side_by_side(count: int) -> None:
     field = spread_out(6, best=2, seed=14)
     pace = Pace(Budget(1e9, clock=field.clock))
-    confirm(field, ["2", "0"], lambda: len(field.measured["2"]), pace, count)
+    confirm(field, lambda: ["2", "0"], lambda names: len(field.measured["2"]), pace, count)
     assert field.generations == [["2", "0"]] * count
 
 
@@ -172,19 +173,31 @@ def test_a_confirmation_keeps_time_only_once_it_tells_something() -> None:
     for total_s, rounds in ((60, 12), (4.5, 7), (1.2, FEWEST_INVOCATIONS), (0.8, 1)):
         field = spread_out(6, best=2, seed=14)
         pace = Pace(Budget(total_s, clock=field.clock), 0, 0, 1.0, 5)
-        confirm(field, ["2", "0"], lambda: len(field.measured["2"]), pace, 12, reserve=8)  # noqa: B023
+        confirm(field, lambda: ["2", "0"], counted(field), pace, 12, reserve=8)
         assert len(field.generations) == rounds
 
 
-def test_a_confirmation_ends_where_one_of_the_two_fails() -> None:
+def counted(field: MadeUp) -> Callable[[Sequence[str]], int]:
+    return lambda names: min(len(field.measured[name]) for name in names)
+
+
+def working(field: MadeUp, *names: str) -> Callable[[], list[str]]:
+    return lambda: [name for name in names if name not in field.gone]
+
+
+def test_one_that_fails_in_a_confirmation_costs_the_others_nothing() -> None:
+    field = spread_out(6, best=2, seed=15)
+    field.fails = {"3": 3}
+    pace = Pace(Budget(1e9, clock=field.clock))
+    confirm(field, working(field, "2", "0", "3"), counted(field), pace, 12)
+    assert field.generations == [["2", "0", "3"]] * 3 + [["2", "0"]] * 9
+
+
+def test_a_confirmation_ends_where_there_is_nothing_left_to_compare() -> None:
     field = spread_out(6, best=2, seed=15)
     field.fails = {"0": 3}
     pace = Pace(Budget(1e9, clock=field.clock))
-
-    def have() -> int:
-        return 0 if "0" in field.gone else len(field.measured["2"])
-
-    confirm(field, ["2", "0"], have, pace, 12)
+    confirm(field, working(field, "2", "0"), counted(field), pace, 12)
     assert len(field.generations) == 3
 
 

@@ -10,6 +10,7 @@ from compared_runs import a_header
 from fake_records import a_cell, a_failure, a_record
 
 from bench.commands.run import command
+from bench.present.layout import MARKED
 from bench.record.estimate import as_estimate
 from bench.record.result import Estimate
 from bench.spec import Suite
@@ -76,8 +77,36 @@ def test_a_gain_that_is_not_established_is_not_called_one() -> None:
     assert "worse than the default" in said(a_tune(a_found(gain=gain)))
 
 
-def test_a_pick_that_was_not_confirmed_has_no_gain() -> None:
-    assert "its gain over the default is unknown" in said(a_tune(a_found(gain=None)))
+def test_a_pick_that_was_not_confirmed_has_no_gain_and_the_reason_is_told() -> None:
+    tune = a_tune(a_found(gain=None))
+    unknown = "its gain over the default is unknown: "
+    assert f"{unknown}fewer than two processes of each" in said(tune)
+    failed = a_failure(DEFAULT, "crashed", "it died of SIGSEGV.")
+    words = said(tune, a_run(failed))
+    assert f"{unknown}the default failed (crashed)." in words
+    assert "time" not in words.partition(unknown)[2].partition(".")[0]
+    thrown_out = tune.model_copy(update={"thrown_out": {DEFAULT.id: "it is WRONG"}})
+    assert f"{unknown}the default was eliminated." in said(thrown_out)
+
+
+def test_a_comparison_that_is_asked_for_is_never_left_out_in_silence() -> None:
+    single = Entrant(cell_id=SINGLE.id, departures=("threads=1",))
+    tune = a_tune(a_found(), against=(single,))
+    assert "it is not compared with threads=1: fewer than two processes" in said(tune)
+    failed = a_run(a_failure(SINGLE, "crashed", "it died of SIGSEGV."))
+    assert "it is not compared with threads=1: threads=1 failed (crashed)." in said(tune, failed)
+    gain = Gain(over=SINGLE.id, ratio=a_ratio(1.2, 1.3), processes=12)
+    words = said(a_tune(a_found(against=(gain,)), against=(single,)))
+    assert "better than threads=1" in words
+    assert "not compared" not in words
+
+
+def test_what_is_in_doubt_of_those_returned_is_told() -> None:
+    doubted = Placed(cell_id=SINGLE.id, processes=3, ratio=a_ratio(0.9, 1.2), doubt="no time")
+    found = a_found(best=(Placed(cell_id=SPINNING.id, processes=8), doubted))
+    text = str(tune_text(a_tune(found), a_run()))
+    assert f"{MARKED} threads=1" in text
+    assert f"marked {MARKED} in the table: no time." in text
 
 
 def test_the_default_as_the_pick_gains_nothing() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from bench.numbers import ratio
 from bench.record.estimate import as_estimate
 from bench.stats.interval import FEWEST_INVOCATIONS, ratio_interval, unpaired_ratio_interval
 from bench.stats.nested.pairing import shared
@@ -20,46 +21,44 @@ class Costs:
 
     by_cell: Mapping[str, Mapping[int, float]]
 
-    def before(self, tune: Tune) -> dict[str, list[float]]:
+    def raced(self, tune: Tune) -> dict[str, list[float]]:
         """What the race is decided on: of those that take part, the simplest first."""
-        end = tune.raced_until
         return {
             one.cell_id: [
                 cost
                 for index, cost in sorted(self.by_cell[one.cell_id].items())
-                if end is None or index < end
+                if tune.races(index)
             ]
             for one in tune.racing
             if one.cell_id in self.by_cell and one.cell_id not in tune.thrown_out
         }
 
-    def since(self, tune: Tune, one: str, other: str) -> tuple[list[float], list[float], bool]:
-        """What the confirmation of two is made of, and whether these are pairs: the generations
-        that both took part in, else all of each, as where memory doesn't hold them beside each
-        other."""
-        ours, theirs = (self._confirming(tune, name) for name in (one, other))
+    def again(self, tune: Tune, pick: str, other: str) -> tuple[list[float], list[float], bool]:
+        """What the confirmations of a pick measured of it and of another, and whether these are
+        pairs: the generations that both took part in, else all of each, as where memory doesn't
+        hold them beside each other."""
+        ours, theirs = (self._confirming(tune, pick, name) for name in (pick, other))
         common = shared(ours, theirs)
         if common:
             return [ours[i] for i in common], [theirs[i] for i in common], True
         return list(ours.values()), list(theirs.values()), False
 
-    def processes_since(self, tune: Tune, names: Sequence[str]) -> int:
-        """How many of each the confirmation has, the first beside any of the others."""
-        first, *others = names
-        found = (self.since(tune, first, other)[:2] for other in others)
+    def times_again(self, tune: Tune, names: Sequence[str]) -> int:
+        """How many of each these are, of the pick, which is the first, beside any of the others."""
+        pick, *others = names
+        found = (self.again(tune, pick, other)[:2] for other in others)
         return min((min(map(len, both)) for both in found), default=0)
 
-    def _confirming(self, tune: Tune, name: str) -> dict[int, float]:
-        start = tune.confirmed_from
-        taken = self.by_cell.get(name, {}) if start is not None else {}
-        return {index: cost for index, cost in sorted(taken.items()) if index >= (start or 0)}
+    def _confirming(self, tune: Tune, pick: str, name: str) -> dict[int, float]:
+        taken = sorted(self.by_cell.get(name, {}).items())
+        return {index: cost for index, cost in taken if tune.confirms(pick, index)}
 
 
 def found_in(
     tune: Tune, standing: Standing, costs: Costs, doubts: Mapping[str, str], rule: RacingRule
 ) -> Found:
     """What is known of the race as it stands, and of the confirmation as far as it went."""
-    raced = costs.before(tune)
+    raced = costs.raced(tune)
     best = placed(standing, raced, doubts, rule) if standing.look else ()
     pick = best[0].cell_id if best and not best[0].doubt else ""
     others = [one.cell_id for one in tune.against]
@@ -130,9 +129,25 @@ def gain_over(tune: Tune, costs: Costs, pick: str, other: str) -> Gain | None:
     """
     if not pick or pick == other:
         return None
-    ours, theirs, paired = costs.since(tune, pick, other)
+    ours, theirs, paired = costs.again(tune, pick, other)
     if min(len(ours), len(theirs)) < FEWEST_INVOCATIONS:
         return None
     interval = ratio_interval if paired else unpaired_ratio_interval
-    ratio = interval(ours, theirs)
-    return Gain(over=other, ratio=as_estimate(ratio), processes=min(len(ours), len(theirs)))
+    times = as_estimate(interval(ours, theirs))
+    return Gain(over=other, ratio=times, processes=min(len(ours), len(theirs)))
+
+
+def refuted(tune: Tune, costs: Costs, pick: str, possible: Collection[str], margin: float) -> str:
+    """Why a pick isn't the best after all: in its confirmation it costs more, with confidence, than
+    the default, or than a configuration of ``--against`` by more than the margin; empty where
+    neither is so. ``possible``: those that may be returned in its place."""
+    limits = {one.cell_id: 1 / (1 + margin) for one in tune.against} | {tune.default: 1.0}
+    for other, limit in limits.items():
+        gain = gain_over(tune, costs, pick, other) if other in possible else None
+        if gain is not None and gain.ratio.high < limit:
+            times = ratio(gain.ratio.value, gain.ratio.low, gain.ratio.high)
+            return (
+                f"measured again, in {gain.processes} processes of each that were not used for the "
+                f"choice, it is {times}, worse than {tune.words(other)}"
+            )
+    return ""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from bench.cell import Count, Frozen
 from bench.errors import SpecError
@@ -13,7 +13,9 @@ from bench.record.result import Amount
 from bench.validation import first_problem
 
 FILE = "tune.json"
-TUNE_VERSION: Literal[1] = 1
+TUNE_VERSION: Literal[2] = 2
+#: The fields that `Confirmation` replaced.
+_OF_VERSION_1 = ("raced_until", "confirmed_from", "confirming")
 
 
 class Asked(Frozen):
@@ -81,10 +83,25 @@ class Found(Frozen):
         return self.best[0].cell_id if self.best else ""
 
 
+class Confirmation(Frozen):
+    """Generations in which a pick was measured again; no choice is made by them."""
+
+    cell_id: str
+    first: Count
+    end: Count | None = None  #: the first one that doesn't belong to it; None while it is under way
+
+    def has(self, generation: int) -> bool:
+        return self.first <= generation and (self.end is None or generation < self.end)
+
+    def ended(self, at: int) -> Confirmation:
+        """The same where it isn't under way any more."""
+        return self if self.end is not None else self.model_copy(update={"end": at})
+
+
 class Tune(Frozen):
     """All of a tuning run but what was measured, which the run directory holds like any other's."""
 
-    tune_version: Literal[1] = TUNE_VERSION
+    tune_version: Literal[2] = TUNE_VERSION
     asked: Asked
     entrants: tuple[Entrant, ...]  #: the simplest first; the first is the default
     against: tuple[Entrant, ...] = ()  #: only compared with the pick
@@ -94,10 +111,23 @@ class Tune(Frozen):
     spent_s: Annotated[float, Field(ge=0)] = 0.0
     turns: Count = 0  #: processes, or windows with the idle ones, that were taken
     turns_s: Annotated[float, Field(ge=0)] = 0.0  #: what they took, of the seconds spent
-    raced_until: Count | None = None  #: the first generation that took no part in the choice
-    confirmed_from: Count | None = None  #: the first one that confirms the pick
-    confirming: str = ""  #: the cell that it is for
+    raced_from: Count = 0  #: the first generation of the race; those before were of an earlier one
+    confirmations: tuple[Confirmation, ...] = ()
     found: Found | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_version_1(cls, values: Any) -> Any:
+        """An older bench kept the last confirmation alone, and where the first one began."""
+        if not isinstance(values, dict) or values.get("tune_version") != 1:
+            return values
+        until, first, cell_id = (values.get(name) for name in _OF_VERSION_1)
+        values = {name: value for name, value in values.items() if name not in _OF_VERSION_1}
+        spans: list[dict[str, Any]] = []
+        if first is not None and until is not None:
+            spans = [{"cell_id": "", "first": until, "end": first}] if until < first else []
+            spans.append({"cell_id": cell_id, "first": first})
+        return {**values, "tune_version": TUNE_VERSION, "confirmations": spans}
 
     @property
     def default(self) -> str:
@@ -107,6 +137,15 @@ class Tune(Frozen):
     def racing(self) -> tuple[Entrant, ...]:
         """Those that were ever to be measured."""
         return tuple(one for one in self.entrants if one.cell_id not in self.not_tried)
+
+    def races(self, generation: int) -> bool:
+        """Whether the choice is made by what was measured in a generation."""
+        of_it = generation >= self.raced_from
+        return of_it and not any(one.has(generation) for one in self.confirmations)
+
+    def confirms(self, cell_id: str, generation: int) -> bool:
+        """Whether a generation measured that pick again."""
+        return any(one.cell_id == cell_id and one.has(generation) for one in self.confirmations)
 
     def words(self, cell_id: str) -> str:
         """A configuration in words."""

@@ -31,9 +31,9 @@ from bench.stats.percentile import minimum_samples
 from bench.stats.racing import RacingRule, Standing
 from bench.store.raw import read_raw
 from bench.store.run import read_run
-from bench.trials.tune.found import Costs, found_in
+from bench.trials.tune.found import Costs, found_in, refuted
 from bench.trials.tune.joules import FUTILE, RaceWindows, no_energy
-from bench.trials.tune.kept import FILE, Entrant, Tune
+from bench.trials.tune.kept import FILE, Confirmation, Entrant, Found, Tune
 from bench.trials.tune.objective import Objective, Tried
 from bench.trials.tune.race import (
     CONFIRMATIONS,
@@ -42,6 +42,7 @@ from bench.trials.tune.race import (
     SLACK,
     Budget,
     Pace,
+    affordable,
     confirm,
     race,
 )
@@ -138,6 +139,12 @@ class Tuning(Measuring):
         if objective.metered and run.stored is not None:
             self._windows = read_raw(run.stored).energy
         self.states: dict[str, CellState] = {}
+        self._measured_now: set[str] = set()
+        self._not_kept: dict[tuple[str, int], str] = {}  #: by cell and how often it was measured
+        # What has a record may be measured again, where there is more time than there was.
+        self._recorded_before = {r.cell_id for r in self.outcome.records if r.failure is None}
+        failed = {r.cell_id for r in self.outcome.records} - self._recorded_before
+        self.todo = [p for p in self.prepared.plan.cells if p.cell.id not in failed]
 
     def run(self) -> None:
         self._keep()
@@ -150,8 +157,8 @@ class Tuning(Measuring):
     # -- what the race asks for (`bench.trials.tune.race.Field`) ----------------------------------
 
     def costs(self) -> Mapping[str, Sequence[float]]:
-        """Of those that may still be returned, from generations before any confirmation."""
-        return self._costs().before(self.tune)
+        """Of those that may still be returned, from generations of the race."""
+        return self._costs().raced(self.tune)
 
     def _costs(self) -> Costs:
         return Costs(self.objective.costs(self._tried_so_far(), self._windows))
@@ -171,6 +178,7 @@ class Tuning(Measuring):
             self._take_windows([name for name in names if self._can_run(name)])
         else:
             self._take_blocks(names)
+        self._measured_now |= set(names)
         self._keep()
 
     def _take_blocks(self, names: Sequence[str]) -> None:
@@ -187,7 +195,7 @@ class Tuning(Measuring):
         for name in names:
             why = self._pass.failed.get(name, without.get(name, ""))
             if why:
-                self._throw_out(name, f"it has no energy: {why}")
+                self._throw_out(name, f"{_NO_ENERGY}: {why}")
 
     @property
     def _next(self) -> int:
@@ -199,19 +207,30 @@ class Tuning(Measuring):
         named = {one.cell_id for one in self.tune.against}
         names = [name for name in names if name not in named]
         if names:
-            why = f"no time in {self.tune.asked.max_time_s:g} s"
-            self._keep(not_tried={**self.tune.not_tried, **dict.fromkeys(names, why)})
+            self._keep(not_tried={**self.tune.not_tried, **dict.fromkeys(names, self._no_time)})
             self.listener.note(
                 f"{len(names)} of {len(self.tune.entrants)} configurations are not tried, "
-                f"starting with those that depart most from the default: there is {why}. Give a "
-                "longer --max-time."
+                f"starting with those that depart most from the default: there is {self._no_time}. "
+                "Give a longer --max-time."
             )
+
+    @property
+    def _no_time(self) -> str:
+        """Why a configuration is not tried."""
+        return f"no time in {self.tune.asked.max_time_s:g} s"
 
     # -- from the cells to what is found ----------------------------------------------------------
 
+    def _refused_as_too_big(self, planned: PlannedCell) -> bool:
+        """What an earlier part of this run measured is known to fit."""
+        before = self.stored.invocations if self.stored is not None else []
+        if any(one.cell_id == planned.cell.id for one in before):
+            return False
+        return super()._refused_as_too_big(planned)
+
     def _measure(self, states: Sequence[CellState]) -> None:
         self.states = {state.cell.id: state for state in states}
-        if self.tune.found is None:
+        if self.tune.found is None or self.budget.left_s > 0:
             self._hold_accuracy()
             context = replace(
                 self._context(states[0].planned),
@@ -235,63 +254,101 @@ class Tuning(Measuring):
 
     def _decide(self) -> None:
         """Race, and confirm picks until one holds."""
-        compared = [one.cell_id for one in self.tune.against]
+        self._keep(confirmations=self._ended())
+        compared = len(self.tune.against)
         # Afterwards a session of each is profiled, which takes about as long as a process.
-        profiles = 2 + len(compared)
-        reserve = self.pace.reserve(2 + len(compared)) + profiles
-        always = {self.tune.default}
-        if not self._confirmation_began():
-            # A race that the time cut off, with more time now.
-            self._keep(raced_until=None, confirmed_from=None, confirming="")
-            self.listener.phase(f"racing {len(self.costs())} configurations")
-            standing = race(self._rule, self, self.pace, self._group.context.rng, always, reserve)
-            self._keep(raced_until=self._next)
-            for name in standing.left:
-                self._throw_out_wrong(name)
-        standing = self._rule().standing(self.costs(), always, self.doubtful())
+        profiles = 2 + compared
+        reserve = self.pace.reserve(2 + compared) + profiles
+        self._take_back(reserve)
         while True:
-            costs = self._costs()
-            found = found_in(self.tune, standing, costs, self._doubts(standing), self._rule())
-            if not found.pick:
+            pick = self._race(reserve)
+            if not pick:
                 break
-            if found.pick != self.tune.confirming:
-                self._keep(confirming=found.pick, confirmed_from=self._next)
-            names = list(dict.fromkeys([found.pick, self.tune.default, *compared]))
-            names = [name for name in names if self._can_run(name)]
-            if len(names) > 1:
-                self.listener.phase(f"confirming {self.tune.words(found.pick)}")
-                have = partial(self._confirmed, names)
-                confirm(
-                    self,
-                    names,
-                    have,
-                    self.pace,
-                    CONFIRMATIONS,
-                    reserve=profiles,
-                    futile=self._futile,
-                )
-            holds = self._holds(found.pick)
+            self._confirm(pick, profiles)
+            if not self._holds(pick):
+                continue
             # What was raced against it may be better than it seemed; and net energies that turn
             # out to be none make the race one of gross ones.
-            standing = self._rule().standing(self.costs(), always, self.doubtful())
-            again = found_in(
-                self.tune, standing, self._costs(), self._doubts(standing), self._rule()
-            )
-            if holds and again.pick == found.pick:
-                found = again
+            if self._found().pick == pick:
                 break
-        self._keep(found=found)
+        found = self._found()
+        if found.processes or self.tune.found is None:
+            self._keep(found=found)
 
-    def _confirmation_began(self) -> bool:
-        """Whether anything was measured that must not take part in the choice."""
-        until = self.tune.raced_until
-        return until is not None and self._next > until
+    def _take_back(self, reserve: int) -> None:
+        """Race from the beginning where there is time for more configurations than were tried.
+
+        Those that were are measured again, too: what was measured at another time is nothing that
+        others can be compared with fairly.
+        """
+        back = [n for n, why in self.tune.not_tried.items() if why != self._no_time]
+        tried = len(self.costs())
+        if back and self.pace.each_s and affordable(self._rule(), self.pace, reserve) > tried:
+            self._keep(raced_from=self._next, not_tried={})
+            self.listener.note(
+                f"there is time for more than the {tried} configurations that were raced before: "
+                "all are raced again, from the beginning."
+            )
+        else:
+            self._keep(not_tried=dict.fromkeys(self.tune.not_tried, self._no_time))
+
+    def _race(self, reserve: int) -> str:
+        """Race as far as there is time, and look once more at what is left; the pick."""
+        self.listener.phase(f"racing {len(self.costs())} configurations")
+        rng = self._group.context.rng
+        standing = race(self._rule, self, self.pace, rng, {self.tune.default}, reserve)
+        for name in standing.left:
+            self._throw_out_wrong(name)
+        return self._found().pick
+
+    def _found(self) -> Found:
+        """What is known now."""
+        rule = self._rule()
+        standing = rule.standing(self.costs(), {self.tune.default}, self.doubtful())
+        return found_in(self.tune, standing, self._costs(), self._doubts(standing), rule)
+
+    def _confirm(self, pick: str, profiles: int) -> None:
+        """Measure it again, side by side with what it is compared with; time for so many
+        ``profiles`` is kept."""
+        if len(self._beside(pick)) < 2:
+            return
+        self.listener.phase(f"confirming {self.tune.words(pick)}")
+        begun = Confirmation(cell_id=pick, first=self._next)
+        self._keep(confirmations=(*self._ended(), begun))
+        confirm(
+            self,
+            partial(self._beside, pick),
+            lambda names: self._costs().times_again(self.tune, names),
+            self.pace,
+            CONFIRMATIONS,
+            reserve=profiles,
+            futile=self._futile,
+        )
+        self._keep(confirmations=self._ended())
+
+    def _beside(self, pick: str) -> list[str]:
+        """The pick and what it is compared with, as far as these work; nothing where it doesn't."""
+        compared = (one.cell_id for one in self.tune.against)
+        names = dict.fromkeys([pick, self.tune.default, *compared])
+        return [name for name in names if self._works(name)] if self._can_run(pick) else []
+
+    def _works(self, name: str) -> bool:
+        """Whether its costs say something, though it may not be returned: a default that breaks the
+        bound is still what the pick gains over."""
+        there = name in self.states and self.states[name].failure is None
+        return there and not self.tune.thrown_out.get(name, "").startswith((_WRONG, _NO_ENERGY))
+
+    def _ended(self) -> tuple[Confirmation, ...]:
+        """The confirmations so far, none under way; those that measured nothing are none."""
+        ended = (one.ended(self._next) for one in self.tune.confirmations)
+        return tuple(one for one in ended if one.first != one.end)
 
     def _measure_energy(self, ready: Sequence[PlannedCell]) -> None:
         """The windows are there: new records with them."""
         there = {window.cell_id for window in self._windows}
         works = {r.cell_id for r in self.outcome.records if r.status == "ok"}
-        self._record_again({p.cell.id for p in ready} & there & works)
+        due = {p.cell.id for p in ready if self._is_due(p.cell.id)}
+        self._record_again(due & there & works)
 
     @property
     def _futile(self) -> int:
@@ -299,12 +356,8 @@ class Tuning(Measuring):
         but a window that was disturbed says nothing of the next."""
         return FUTILE if self.objective.metered else 1
 
-    def _confirmed(self, names: Sequence[str]) -> int:
-        return self._costs().processes_since(self.tune, names)
-
     def _can_run(self, name: str) -> bool:
-        there = name in self.states and self.states[name].failure is None
-        return there and name not in self.tune.thrown_out
+        return self._works(name) and name not in self.tune.thrown_out
 
     def _doubts(self, standing: Standing) -> dict[str, str]:
         """What is not shown to hold of those that are left."""
@@ -312,7 +365,11 @@ class Tuning(Measuring):
 
     def _doubt(self, name: str) -> str:
         state = self.states[name]
-        return self.objective.not_shown_kept(state, self.suite.confidence)
+        measured = name, len(state.invocations)
+        if measured not in self._not_kept:  # a percentile's interval takes a while
+            found = self.objective.not_shown_kept(state, self.suite.confidence)
+            self._not_kept[measured] = found
+        return self._not_kept[measured]
 
     def _check(self, state: CellState) -> None:
         """Throw out what computes something else, before the first look at its costs; and what
@@ -325,7 +382,7 @@ class Tuning(Measuring):
             record = self._tried(state)
             why = _wrong(record)
         why = why or self.objective.surely_broken(state, self.suite.confidence)
-        if why and not (cell_id == self.tune.default and not _is_wrong(why)):
+        if why:
             self._throw_out(cell_id, why)
 
     def _tried(self, state: CellState) -> Record:
@@ -339,12 +396,12 @@ class Tuning(Measuring):
 
     def _holds(self, cell_id: str) -> bool:
         """Whether the pick is what it is taken for; else it is thrown out."""
-        state = self.states[cell_id]
-        if state.failure is not None or self._throw_out_wrong(cell_id):
+        if not self._can_run(cell_id) or self._throw_out_wrong(cell_id):
             return False
-        if self.tune.asked.within is None or cell_id == self.tune.default:
-            return True
-        why = self._worse(state.planned)
+        possible = self.costs().keys() - self.doubtful()
+        why = refuted(self.tune, self._costs(), cell_id, possible, self.suite.margin)
+        if not why and self.tune.asked.within is not None and cell_id != self.tune.default:
+            why = self._worse(self.states[cell_id].planned)
         if why:
             self._throw_out(cell_id, why)
         return not why
@@ -442,21 +499,24 @@ class Tuning(Measuring):
         return [name for name in names if name in self.states]
 
     def _finish_all(self) -> None:
-        """A record of each that was measured."""
+        """A record of each that was measured, and a new one where it was measured again."""
         found = self.tune.found
         stop: StopReason = "ranked" if found is not None and found.over else "max-time"
         self._profile()
-        for state in self.states.values():
-            if state.stop is None and state.invocations:
+        for name, state in self.states.items():
+            if state.stop is None and state.invocations and self._is_due(name):
+                records = self.outcome.records
+                records[:] = [record for record in records if record.cell_id != name]
                 state.stop = stop
                 self.finish(state)
 
+    def _is_due(self, name: str) -> bool:
+        """Whether there is no record of all that was measured."""
+        return name not in self._recorded_before or name in self._measured_now
 
-def _is_wrong(why: str) -> bool:
-    return why.startswith(_WRONG)
 
-
-_WRONG = "it is WRONG"
+#: Why what computes says nothing on how well it does.
+_WRONG, _NO_ENERGY = "it is WRONG", "it has no energy"
 
 
 def _wrong(record: Record) -> str:

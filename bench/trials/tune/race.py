@@ -156,19 +156,23 @@ def _too_many(
 ) -> list[str]:
     """Those that don't come to the first look in time, with what the later looks take of the
     others: the ones with the most departures. Two stay, whatever the time."""
-    to_come = pace.affords(reserve) + sum(map(len, costs.values()))
-    affordable = max(2, int(to_come / (rule.first * _LATER_LOOKS)))
+    fitting = max(2, affordable(rule, pace, reserve, sum(map(len, costs.values()))))
     return [
         name
         for place, (name, values) in enumerate(costs.items())
-        if place >= affordable and len(values) < rule.first
+        if place >= fitting and len(values) < rule.first
     ]
+
+
+def affordable(rule: RacingRule, pace: Pace, reserve: int, measured: int = 0) -> int:
+    """How many configurations there is time to race, of whom so many values are there already."""
+    return int((pace.affords(reserve) + measured) / (rule.first * _LATER_LOOKS))
 
 
 def confirm(
     field: Field,
-    names: Sequence[str],
-    have: Callable[[], int],
+    names: Callable[[], Sequence[str]],
+    have: Callable[[Sequence[str]], int],
     pace: Pace,
     count: int,
     *,
@@ -176,12 +180,19 @@ def confirm(
     futile: int = 1,
 ) -> None:
     """Measure these side by side until there are ``count`` processes of each, as ``have`` tells,
-    only the time for ``reserve`` more turns is left, or ``futile`` rounds in a row brought none, as
-    where one of them fails; when to end doesn't depend on what comes out. Nothing is kept before
-    there are the processes that an interval takes."""
+    only the time for ``reserve`` more turns is left, or ``futile`` rounds in a row brought none;
+    when to end doesn't depend on what comes out. Nothing is kept before there are the processes
+    that an interval takes.
+
+    ``names`` are asked for each time: one that fails costs the others nothing, and where fewer than
+    two are left there is nothing to compare.
+    """
     in_vain = 0
-    while (before := have()) < count and in_vain < futile:
-        if not pace.holds(len(names), reserve if before >= FEWEST_INVOCATIONS else 0):
+    while len(now := names()) > 1 and in_vain < futile:
+        before = have(now)
+        kept = reserve if before >= FEWEST_INVOCATIONS else 0
+        if before >= count or not pace.holds(len(now), kept):
             break
-        pace.measure(field, names)
-        in_vain = 0 if have() > before else in_vain + 1
+        pace.measure(field, now)
+        if names() == now:
+            in_vain = 0 if have(now) > before else in_vain + 1

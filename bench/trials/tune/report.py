@@ -107,7 +107,7 @@ def sentences(tune: Tune, run: StoredRun) -> list[str]:
     elif not found.pick:
         said.append(_nothing(tune, found))
     else:
-        said += _chosen(tune, found)
+        said += _chosen(tune, found, run)
     said += _metered(tune, run)
     said += _failures(tune, run)
     said += _thrown_out(tune)
@@ -135,7 +135,7 @@ def _nothing(tune: Tune, found: Found) -> str:
     return said if found.over else f"{said} Give a longer --max-time."
 
 
-def _chosen(tune: Tune, found: Found) -> list[str]:
+def _chosen(tune: Tune, found: Found, run: StoredRun) -> list[str]:
     best = found.best
     pick = tune.words(best[0].cell_id)
     others = sum(not one.doubt for one in best) - 1
@@ -156,22 +156,44 @@ def _chosen(tune: Tune, found: Found) -> list[str]:
         )
     else:
         said.append(
-            "its gain over the default is unknown: there was no time to confirm it on fresh "
-            "processes, and its apparent gain during selection is biased upwards."
+            f"its gain over the default is unknown: {_not_compared(tune, run, tune.default)}"
         )
-    said += [
-        f"{_gained(tune, gain)} {tune.words(gain.over)}: {_proof(gain)}" for gain in found.against
-    ]
-    said += [
-        f"{pick} is the configuration given with --against."
-        for one in tune.against
-        if one.cell_id == found.pick
-    ]
+    said += _against(tune, found, run)
+    doubts = dict.fromkeys(one.doubt for one in best if one.doubt)
+    said += [f"marked {MARKED} in the table: {printable(doubt, limit=_LIMIT)}." for doubt in doubts]
     if not found.over:
         said.append(
             "the race was not decided when the time ran out: a longer --max-time may leave fewer."
         )
     return said
+
+
+def _against(tune: Tune, found: Found, run: StoredRun) -> list[str]:
+    """The pick beside the configurations of ``--against``."""
+    said = [
+        f"{_gained(tune, gain)} {tune.words(gain.over)}: {_proof(gain)}" for gain in found.against
+    ]
+    compared = {found.pick, *(gain.over for gain in found.against)}
+    for one in tune.against:
+        if one.cell_id == found.pick:
+            said.append(f"{one.words} is the configuration given with --against.")
+        elif one.cell_id not in compared:
+            why = _not_compared(tune, run, one.cell_id)
+            said.append(f"it is not compared with {one.words}: {why}")
+    return said
+
+
+def _not_compared(tune: Tune, run: StoredRun, cell_id: str) -> str:
+    """Why the confirmation doesn't compare the pick with a configuration."""
+    if cell_id in tune.thrown_out:
+        return f"{tune.words(cell_id)} was eliminated."
+    failure = next((r.failure for r in run.records if r.cell_id == cell_id and r.failure), None)
+    if failure is not None:
+        return f"{tune.words(cell_id)} failed ({failure.kind})."
+    return (
+        "fewer than two processes of each were measured again in the time, and what was measured "
+        "during selection favours the pick."
+    )
 
 
 def _gained(tune: Tune, gain: Gain) -> str:
