@@ -11,6 +11,7 @@ from fake_records import a_cell
 from made_up_field import Clock
 
 from bench.errors import WorkerCrashed
+from bench.measure.scoring import Score
 from bench.record.result import Invocation
 from bench.spec import Suite
 from bench.trials.tune.found import Costs
@@ -60,6 +61,7 @@ class Raced(Tuning):
         context = SimpleNamespace(rng=np.random.default_rng(5))
         self._group: Any = SimpleNamespace(generation=7, context=context)
         self._windows, self._canary = [], None  # type: ignore[assignment]
+        self._unscored, self._worse_by, self.original = set(), {}, None
         self._recorded_before, self._measured_now, self._not_kept = set(), set(), {}
         self.outcome: Any = SimpleNamespace(records=[])
         self.states = {
@@ -72,6 +74,7 @@ class Raced(Tuning):
         """Give it so much time, of which some is spent."""
         self.budget = Budget(seconds, spent_s, clock=self.clock)
         self.pace = Pace(self.budget, 0, 0.0, self.tune.turns_s, self.tune.turns)
+        self._until_s = seconds
         asked = self.tune.asked.model_copy(update={"max_time_s": seconds})
         self.tune = self.tune.model_copy(update={"asked": asked})
 
@@ -83,6 +86,7 @@ class Raced(Tuning):
         """The same tune in a new process, which has what was measured and kept."""
         again = type(self)(self.truth, len(self.states))
         again.tune, again.states, again.place = self.tune, self.states, self.place
+        again.original = self.original
         again._group.generation = self._group.generation
         again.within(max_time_s, self.tune.spent_s)
         return again
@@ -167,3 +171,55 @@ class Bounded(Raced):
             queries[: round(share * queries.size)] *= 10
             state.samples[last.index] = queries
             self._check(state)
+
+
+class Scored(Raced):
+    """One whose accuracy is asked for: what scoring a target takes, whether it fails, and why what
+    it gives isn't shown to be as accurate, are the test's."""
+
+    def __init__(
+        self,
+        truth: Truth,
+        count: int,
+        *,
+        forms: Mapping[int, str] = MappingProxyType({}),
+        scoring_s: float = 0.0,
+    ) -> None:
+        super().__init__(truth, count, forms=forms, within=0.005)
+        self.scoring_s = scoring_s
+        self.worse: dict[int, str] = {}
+        self.fails: set[int] = set()
+        self.scores = {}
+        self.stored: dict[int, Any] = {}
+        self.scored: list[int] = []
+        for name, state in self.states.items():
+            state.planned = SimpleNamespace(cell=state.cell, place=self.place[name])
+        self.original = next(iter(self.states.values())).planned
+
+    def resumed(self, max_time_s: float) -> Raced:
+        again = super().resumed(max_time_s)
+        assert isinstance(again, Scored)
+        again.stored, again.worse, again.scoring_s = self.scores, self.worse, self.scoring_s
+        return again
+
+    def _to_be_scored(self, planned: Any) -> bool:
+        """What an earlier part of the run scored is looked for here."""
+        if planned.place in self.stored:
+            self.scores[planned.place] = self.stored[planned.place]
+        return planned.place not in self.scores
+
+    def _score_known(self, planned: Any) -> Any:
+        return self.scores.get(planned.place)
+
+    def _score(self, planned: Any) -> None:
+        self.scored.append(planned.place)
+        left_s = self._scoring_left_s()
+        self.clock.now += min(left_s, self.scoring_s)
+        if left_s >= self.scoring_s:
+            failed = planned.place in self.fails
+            self.scores[planned.place] = (
+                WorkerCrashed("it died of SIGSEGV.") if failed else Score(None, None)  # type: ignore
+            )
+
+    def _worse(self, planned: Any) -> str:
+        return self.worse.get(planned.place, "")

@@ -150,7 +150,13 @@ def command(
         tune = found.tune if resumed is None else read_tune(resumed)
         if resumed is not None:
             tune = tune.model_copy(update={"asked": asked})
-        measurer = partial(Tuning, tune=tune, objective=aim, tunables=found.tunables)
+        measurer = partial(
+            Tuning,
+            tune=tune,
+            objective=aim,
+            tunables=found.tunables,
+            original=found.original,
+        )
         if resumed is None:
             outcome = start(found.prepared, results or default_results(), listener, measurer)
         else:

@@ -16,6 +16,7 @@ from bench.cards.card import card_for_onnx
 from bench.cards.ready import Loaded
 from bench.commands import run, tune
 from bench.commands.flags import METERING
+from bench.errors import SpecError
 from bench.measure.plan import make_plan
 from bench.measure.prepare import Prepared
 from bench.runtimes.runtime import Runtime
@@ -118,3 +119,33 @@ def test_the_line_to_paste_measures_what_was_tuned(
         for name in ("energy", *METERING, "seed"):
             assert getattr(suite, name) == getattr(found.suite, name), name
         assert suite.cell_timeout_s >= found.suite.cell_timeout_s
+
+
+# -- the original ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def labelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loaded:
+    """A model that passes for one with labelled data."""
+    monkeypatch.setattr(planning, "_check_accuracy_is_known", lambda *told: None)
+    return a_model(tmp_path, ("batch", 4))
+
+
+@pytest.mark.parametrize("variants", ["int8-static", "fp16,int8-static", "fp32,fp16"])
+def test_accuracies_are_compared_with_the_model_as_it_is_whichever_forms_are_named(
+    variants: str, labelled: Loaded
+) -> None:
+    flags = ("--for", "latency", "--within", "0.5points", "--variant", variants)
+    found = planned(labelled, *flags)
+    assert found.original is not None
+    assert found.original.cell.variant == "fp32"
+    assert found.original.cell.target == "onnxruntime:cpu"
+    raced = {one.cell.variant for one in found.prepared.plan.cells}
+    assert raced == set(variants.split(","))
+    assert planned(labelled, "--for", "latency").original is None
+
+
+def test_a_target_that_can_not_run_the_model_as_it_is_is_refused(labelled: Loaded) -> None:
+    flags = ("--for", "latency", "--within", "0.5points", "--variant", "int8-static,fp16")
+    with pytest.raises(SpecError, match=r"the model as it is \(fp32\).*fp32.*Leave out --within"):
+        planned(labelled, *flags, forms=("fp16", "int8-static"))

@@ -111,6 +111,7 @@ class Tune(Frozen):
     spent_s: Annotated[float, Field(ge=0)] = 0.0
     turns: Count = 0  #: processes, or windows with the idle ones, that were taken
     turns_s: Annotated[float, Field(ge=0)] = 0.0  #: what they took, of the seconds spent
+    score_s: Annotated[float, Field(ge=0)] = 0.0  #: what the longest scoring took
     raced_from: Count = 0  #: the first generation of the race; those before were of an earlier one
     confirmations: tuple[Confirmation, ...] = ()
     found: Found | None = None

@@ -11,13 +11,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from bench.capabilities import Tunable
-from bench.judge.changes import change_between
 from bench.measure.beats import equal_beats
 from bench.measure.canary import Canary
-from bench.measure.energy.lasting import IDLE_TURNS, turn_s
 from bench.measure.group import Group
 from bench.measure.listener import Forecast
-from bench.measure.measuring import Measuring, OpenRun
+from bench.measure.measuring import OpenRun
 from bench.measure.member import Context, Member
 from bench.measure.pace.spending import ROUNDS
 from bench.measure.pace.stops import P99
@@ -26,27 +24,23 @@ from bench.measure.state import CellState
 from bench.record.block import Block
 from bench.record.result import Record, StopReason
 from bench.record.windows import Window
-from bench.stats.equivalence import two_one_sided
 from bench.stats.percentile import minimum_samples
 from bench.stats.racing import RacingRule, Standing
 from bench.store.raw import read_raw
-from bench.store.run import read_run
 from bench.trials.tune.found import Costs, found_in, refuted
 from bench.trials.tune.joules import FUTILE, RaceWindows, no_energy
-from bench.trials.tune.kept import FILE, Confirmation, Entrant, Found, Tune
+from bench.trials.tune.kept import Confirmation, Found, Tune
 from bench.trials.tune.objective import Objective, Tried
 from bench.trials.tune.race import (
     CONFIRMATIONS,
     FIRST,
     LAST,
     SLACK,
-    Budget,
-    Pace,
     affordable,
     confirm,
     race,
 )
-from bench.variants import DEFAULT, in_words
+from bench.trials.tune.scoring import Scoring
 
 #: Of a bounded configuration: seconds of an invocation, as long as the last look can tell a p99 by
 #: such where a quarter of the blocks is disturbed. Our choice.
@@ -117,7 +111,7 @@ def calls_for_a_percentile(latency_ns: float) -> int:
     return min(enough, max(fewest, int(_BOUNDED_S * 1e9 / (ROUNDS * latency_ns))))
 
 
-class Tuning(Measuring):
+class Tuning(Scoring):
     """A race between the cells of a run, the confirmation of its pick, and what is kept of both."""
 
     def __init__(
@@ -127,18 +121,14 @@ class Tuning(Measuring):
         tune: Tune,
         objective: Objective,
         tunables: Mapping[str, Tunable],
+        original: PlannedCell | None,
     ) -> None:
-        super().__init__(run)
-        self.tune = tune
+        super().__init__(run, tune, objective, original)
         self.objective = objective
         self.tunables = tunables
-        self.budget = Budget(tune.asked.max_time_s, tune.spent_s + self.account.startup_s)
-        extra, least_s = (IDLE_TURNS, turn_s(self.suite)) if objective.metered else (0, 0.0)
-        self.pace = Pace(self.budget, extra, least_s, tune.turns_s, tune.turns)
         self._windows: list[Window] = []
         if objective.metered and run.stored is not None:
             self._windows = read_raw(run.stored).energy
-        self.states: dict[str, CellState] = {}
         self._measured_now: set[str] = set()
         self._not_kept: dict[tuple[str, int], str] = {}  #: by cell and how often it was measured
         # What has a record may be measured again, where there is more time than there was.
@@ -231,7 +221,6 @@ class Tuning(Measuring):
     def _measure(self, states: Sequence[CellState]) -> None:
         self.states = {state.cell.id: state for state in states}
         if self.tune.found is None or self.budget.left_s > 0:
-            self._hold_accuracy()
             context = replace(
                 self._context(states[0].planned),
                 suite=self.suite.model_copy(update=_NEVER),
@@ -253,20 +242,24 @@ class Tuning(Measuring):
         )
 
     def _decide(self) -> None:
-        """Race, and confirm picks until one holds."""
+        """Score the forms of the model, race, and confirm picks until one holds."""
         self._keep(confirmations=self._ended())
         compared = len(self.tune.against)
         # Afterwards a session of each is profiled, which takes about as long as a process.
         profiles = 2 + compared
         reserve = self.pace.reserve(2 + compared) + profiles
-        self._take_back(reserve)
+        self._take_back(self._score_forms(), reserve)
         while True:
             pick = self._race(reserve)
             if not pick:
                 break
+            if not self._is_accurate(pick):
+                continue
             self._confirm(pick, profiles)
             if not self._holds(pick):
                 continue
+            others = [one.cell_id for one in self._found().best if one.cell_id != pick]
+            self._are_accurate(others, profiles * self.pace.each_s)
             # What was raced against it may be better than it seemed; and net energies that turn
             # out to be none make the race one of gross ones.
             if self._found().pick == pick:
@@ -275,28 +268,32 @@ class Tuning(Measuring):
         if found.processes or self.tune.found is None:
             self._keep(found=found)
 
-    def _take_back(self, reserve: int) -> None:
-        """Race from the beginning where there is time for more configurations than were tried.
+    def _take_back(self, late: Mapping[str, str], reserve: int) -> None:
+        """Race from the beginning where there is time for more configurations than were tried, but
+        for those that come too ``late`` to be scored, with the reason.
 
         Those that were are measured again, too: what was measured at another time is nothing that
         others can be compared with fairly.
         """
-        back = [n for n, why in self.tune.not_tried.items() if why != self._no_time]
+        with_less = {n for n, why in self.tune.not_tried.items() if why != self._no_time}
+        back = with_less - late.keys()
         tried = len(self.costs())
         if back and self.pace.each_s and affordable(self._rule(), self.pace, reserve) > tried:
-            self._keep(raced_from=self._next, not_tried={})
+            self._keep(raced_from=self._next, not_tried=dict(late))
             self.listener.note(
                 f"there is time for more than the {tried} configurations that were raced before: "
                 "all are raced again, from the beginning."
             )
         else:
-            self._keep(not_tried=dict.fromkeys(self.tune.not_tried, self._no_time))
+            self._keep(not_tried={**dict.fromkeys(self.tune.not_tried, self._no_time), **late})
 
     def _race(self, reserve: int) -> str:
         """Race as far as there is time, and look once more at what is left; the pick."""
         self.listener.phase(f"racing {len(self.costs())} configurations")
+        self.pace.apart_s = self._kept_to_score_s()
         rng = self._group.context.rng
         standing = race(self._rule, self, self.pace, rng, {self.tune.default}, reserve)
+        self.pace.apart_s = 0.0
         for name in standing.left:
             self._throw_out_wrong(name)
         return self._found().pick
@@ -369,7 +366,7 @@ class Tuning(Measuring):
         if measured not in self._not_kept:  # a percentile's interval takes a while
             found = self.objective.not_shown_kept(state, self.suite.confidence)
             self._not_kept[measured] = found
-        return self._not_kept[measured]
+        return self._not_kept[measured] or self._accuracy_doubt(name)
 
     def _check(self, state: CellState) -> None:
         """Throw out what computes something else, before the first look at its costs; and what
@@ -390,18 +387,12 @@ class Tuning(Measuring):
         _, record = self._recorded(replace(state, profiles=False, stop="max-time"))
         return record
 
-    def _throw_out(self, cell_id: str, why: str) -> None:
-        self._keep(thrown_out={**self.tune.thrown_out, cell_id: why})
-        self.listener.note(f"{self.tune.words(cell_id)} is eliminated: {why}.")
-
     def _holds(self, cell_id: str) -> bool:
         """Whether the pick is what it is taken for; else it is thrown out."""
         if not self._can_run(cell_id) or self._throw_out_wrong(cell_id):
             return False
         possible = self.costs().keys() - self.doubtful()
         why = refuted(self.tune, self._costs(), cell_id, possible, self.suite.margin)
-        if not why and self.tune.asked.within is not None and cell_id != self.tune.default:
-            why = self._worse(self.states[cell_id].planned)
         if why:
             self._throw_out(cell_id, why)
         return not why
@@ -413,68 +404,7 @@ class Tuning(Measuring):
             self._throw_out(cell_id, why)
         return bool(why)
 
-    # -- accuracy ---------------------------------------------------------------------------------
-
-    def _hold_accuracy(self) -> None:
-        """Throw out the variants that aren't shown to be as accurate as the original."""
-        if self.tune.asked.within is None:
-            return
-        simplest: dict[str, Entrant] = {}
-        for one in self.tune.racing:
-            if one.cell_id in self.states:
-                simplest.setdefault(self.states[one.cell_id].cell.variant, one)
-        for variant, one in simplest.items():
-            why = "" if variant == DEFAULT else self._worse(self.states[one.cell_id].planned)
-            if why:
-                same = [
-                    each.cell_id
-                    for each in self.tune.entrants
-                    if each.cell_id in self.states
-                    and self.states[each.cell_id].cell.variant == variant
-                ]
-                self._keep(thrown_out={**self.tune.thrown_out, **dict.fromkeys(same, why)})
-                name = self._default.cell.model.name
-                self.listener.note(f"{name}{in_words(variant)} is eliminated: {why}.")
-
-    @property
-    def _default(self) -> PlannedCell:
-        cells = self.prepared.plan.cells
-        return next(p for p in cells if p.cell.id == self.tune.default)
-
-    def _worse(self, planned: PlannedCell) -> str:
-        """Why a cell is not shown to be as accurate as the default within what is allowed; empty
-        where it is (`bench.stats.equivalence`: one-sided)."""
-        within = self.tune.asked.within
-        assert within is not None
-        both = (planned, self._default)
-        for one in both:
-            self._score(one)
-        mine, its = (self._recorded(CellState(one, stop="max-time"))[1] for one in both)
-        if mine.accuracy is None or its.accuracy is None:
-            return "it could not be scored beside the original"
-        run = read_run(self.store.path)
-        found = change_between(run, mine, run, its, two_one_sided(self.suite.confidence))
-        if found.gain.low > -within:
-            return ""
-        scale = found.metric.scale
-        low, high = (scale.difference(value) for value in (found.gain.low, found.gain.high))
-        allowed = scale.margin(within)
-        return (
-            f"its {found.metric.name} differs from the original's by {low} to {high}, which may "
-            f"be more than {allowed} worse"
-        )
-
-    # -- keeping ----------------------------------------------------------------------------------
-
-    def _keep(self, **changed: object) -> None:
-        """What is known now, on the disk."""
-        times = {
-            "spent_s": self.budget.spent_s,
-            "turns": self.pace.turns,
-            "turns_s": self.pace.seconds,
-        }
-        self.tune = self.tune.model_copy(update={**changed, **times})
-        self.store.write_atomically(FILE, self.tune.model_dump_json(indent=1).encode())
+    # -- records ----------------------------------------------------------------------------------
 
     def _profile(self) -> None:
         """Have a session profiled of each configuration that the result names, those that were

@@ -40,6 +40,7 @@ class TunePlan:
     prepared: Prepared
     tune: Tune
     tunables: Mapping[str, Tunable]
+    original: PlannedCell | None  #: what ``--within`` compares accuracies with
     notes: tuple[str, ...] = ()
 
 
@@ -73,6 +74,7 @@ def plan_tune(prepared: Prepared, asked: Asked, objective: Objective) -> TunePla
             "and variants leave one configuration."
         )
     planned = _plan(suite, base.model, choice, [*configurations, *against])
+    original = _original(suite, base, choice, space.default) if asked.within is not None else None
     refused = {
         one: found.refused
         for one, found in planned.items()
@@ -93,7 +95,7 @@ def plan_tune(prepared: Prepared, asked: Asked, objective: Objective) -> TunePla
     notes = [*_refusals(refused), *_beyond(tune)]
     choices = {str(found.choice.target): found.choice for found in cells.values()}
     made = replace(prepared, plan=plan, choices=list(choices.values()))
-    return TunePlan(made, tune, tunables, tuple(notes))
+    return TunePlan(made, tune, tunables, original, tuple(notes))
 
 
 def _default(prepared: Prepared) -> tuple[PlannedCell, Choice]:
@@ -113,6 +115,21 @@ def _default(prepared: Prepared) -> tuple[PlannedCell, Choice]:
     if choice.device is not None and choice.device.simulated:
         raise SpecError(f"{choice.target} is simulated: its latency is meaningless for tuning.")
     return cells[0], choice
+
+
+def _original(
+    suite: Suite, base: PlannedCell, choice: Choice, default: Configuration
+) -> PlannedCell:
+    """The model as it is, whichever forms of it are raced. Raises `SpecError` where the target
+    can't run it."""
+    as_it_is = replace(default, variant=DEFAULT)
+    found = _plan(suite, base.model, choice, [as_it_is])[as_it_is]
+    if found.refused is not None:
+        raise SpecError(
+            f"--within compares accuracies with the model as it is ({DEFAULT}), which can't be "
+            f"scored: {found.refused} Leave out --within, and name precisions with --variant."
+        )
+    return found
 
 
 def _check_accuracy_is_known(model: Loaded, asked: Asked) -> None:

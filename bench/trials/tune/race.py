@@ -80,6 +80,8 @@ class Pace:
     least_s: float = 0.0
     seconds: float = 0.0
     turns: int = 0
+    #: Seconds that are kept for something else than turns, whatever the time.
+    apart_s: float = 0.0
 
     def measure(self, field: Field, names: Sequence[str]) -> None:
         if not names:
@@ -98,7 +100,7 @@ class Pace:
         """The time that is left beside that for ``reserve`` turns, which gives way where it would
         be most of it."""
         kept = min(reserve * self.each_s, _RESERVED * self.budget.total_s)
-        return self.budget.left_s - kept
+        return self.budget.left_s - self.apart_s - kept
 
     def holds(self, processes: int, reserve: int = 0) -> bool:
         """Whether there is time for a round of so many."""
