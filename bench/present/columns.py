@@ -39,6 +39,7 @@ ENERGY_COLUMNS = (
     Column("gross", "Gross", "all energy drawn per sample, with its interval over rounds"),
     Column("net", "Net", "energy per sample above idle"),
     Column("token", "Token", "gross, per token", essential=False),
+    Column("net_token", "Net token", "net, per token", essential=False),
     Column("power", "Power", "mean of the windows", essential=False),
     Column("idle", "Idle", "power of the idle windows before and after", essential=False),
     Column("windows", "valid", "valid windows, of all", essential=False),

@@ -68,6 +68,7 @@ def energy_table(records: Sequence[Record], width: int = 80) -> Text:
         "gross": units["gross"].name,
         "net": units["gross"].name,
         "token": units["gross"].name,
+        "net_token": units["gross"].name,
         "power": units["power"].name,
         "idle": units["power"].name,
     }
@@ -95,24 +96,25 @@ def _line(record: Record, energy: Energy, units: dict[str, Unit], apart: Sequenc
     if energy.gross_j is None:
         return Line(label, MARKED, message=printable(energy.missing, limit=_LONGEST_REASON))
     figures = {
-        "gross": _figure(energy, energy.gross_j, units["gross"], energy.samples),
-        "net": _net(energy, units["gross"]),
-        "power": _figure(energy, energy.power_w, units["power"], 1),
-        "idle": _figure(energy, energy.idle_w, units["power"], 1),
+        "gross": _figure(energy.gross_j, units["gross"], energy.samples),
+        "net": _net(energy, units["gross"], energy.samples),
+        "power": _figure(energy.power_w, units["power"], 1),
+        "idle": _figure(energy.idle_w, units["power"], 1),
         "windows": Figure(f"{len(energy.rounds)}/{energy.windows}"),
     }
     if energy.tokens:
-        figures["token"] = _figure(energy, energy.gross_j, units["gross"], energy.tokens)
+        figures["token"] = _figure(energy.gross_j, units["gross"], energy.tokens)
+        figures["net_token"] = _net(energy, units["gross"], energy.tokens)
     return Line(label, OK if not energy.invalid else MARKED, figures)
 
 
-def _net(energy: Energy, unit: Unit) -> Figure:
+def _net(energy: Energy, unit: Unit, per: int) -> Figure:
     if energy.net_j is not None and not energy.above_idle:
         return Figure(AT_IDLE, style="yellow")
-    return _figure(energy, energy.net_j, unit, energy.samples)
+    return _figure(energy.net_j, unit, per)
 
 
-def _figure(energy: Energy, found: Estimate | None, unit: Unit, per: int) -> Figure:
+def _figure(found: Estimate | None, unit: Unit, per: int) -> Figure:
     if found is None:
         return NOTHING
     width = half_width(found.value, found.low, found.high)

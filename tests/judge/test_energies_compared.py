@@ -210,6 +210,27 @@ def test_the_table_tells_gross_net_and_the_scope() -> None:
     assert "2 of 2 windows are valid, but 3 are needed" in energy_table(few, 110).plain
 
 
+def test_a_token_has_its_gross_and_net_energy_in_the_table_and_on_the_page() -> None:
+    text, other = (a_cell(TEACHER, t, "generate@8+4") for t in ("x:cpu", "y:cpu"))
+    windows = rounds({text.id: lambda n: 100.0 + n, other.id: lambda n: 40.0 + (-1) ** n})
+    records = [metered(a_record(cell), windows) for cell in (text, other)]
+    shown = energy_table(records, 120).plain
+    head, first, second = (line for line in shown.splitlines() if "oken" in line or "cpu" in line)
+    assert head.split() == ["Gross", "Net", "Token", "Net", "token", "Power", "Idle", "valid"]
+    assert first.split()[4::2][:4] == ["1020", "620", "255", "155"]
+    assert second.count("at idle") == 2
+    (table,) = section(records, "a-").tables
+    titles = [column.title for column in table.columns]
+    values = dict(zip(titles, table.rows[0], strict=True))
+    assert values["Per token"].values == pytest.approx([x / 4 for x in values["Gross"].values])
+    assert values["Net per token"].values == pytest.approx([x / 4 for x in values["Net"].values])
+    assert dict(zip(titles, table.rows[1], strict=True))["Net per token"].text == "at idle"
+    plain = two(lambda n: 100.0 + n, lambda n: 100.0 + n)
+    both = section([*records, *plain], "a-").tables[0]
+    assert both.rows[2][titles.index("Net per token")].text == "-"
+    assert len(section(plain, "a-").tables[0].columns) == len(titles) - 2
+
+
 def test_rows_and_the_page_have_what_the_table_has() -> None:
     records = two(lambda n: 100.0 + n, lambda n: 100.0 + n)
     row = result_rows(records)[0]
