@@ -116,6 +116,8 @@ class Cell(Frozen):
     ttft_bound_ns: Positive | None = None  #: the same of a language model's time to first token
     tpot_bound_ns: Positive | None = None  #: the same of its time per output token
     loadgen: LoadGen | None = None  #: set where MLPerf's LoadGen issues the queries
+    #: by input the axis that counts samples, of those that have one; None where nobody kept it
+    batch_axes: dict[str, Count] | None = None
 
     @property
     def driver(self) -> Driver:
@@ -144,8 +146,9 @@ class Cell(Frozen):
 
     @property
     def id(self) -> str:
-        """12 hex digits of the SHA-256 over everything that defines the cell."""
-        defining = self.model_dump(mode="json", exclude={"model"})
+        """12 hex digits of the SHA-256 over everything that defines the cell. What its axes mean
+        is no part of that: the same arrays are timed."""
+        defining = self.model_dump(mode="json", exclude={"model", "batch_axes"})
         for name in _LATER:  # where there is none, ids are as they were before there could be
             if defining[name] is None:
                 del defining[name]

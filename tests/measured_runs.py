@@ -96,7 +96,7 @@ def planned_cells(teacher_name: str = "") -> list[Cell]:
     other = CONTROL.model_copy(update={"variant_of": STUDENT.name})
     return [
         *cells,
-        a_cell(STUDENT, "x:cpu", "offline", 8),
+        a_cell(STUDENT, "x:cpu", "offline", 8, batch_axes={"image": 0}),
         a_cell(other, "x:cpu", "server", latency_bound_ns=5_000_000, loadgen=LOADGEN),
         a_cell(other, "w@fast:npu:0"),
         a_cell(STUDENT, "x:cpu", "offline@8+4", 2),
@@ -307,6 +307,7 @@ def _facts(
         variant_method="by hand" if on_device else "",
         footprint=FOOTPRINT if whole else None,
         roofline=ROOFLINE if on_device else None,
+        no_roofline="" if on_device else "its operations are not counted.",
         sweep_end=SWEEP_END if cell.scenario == "offline" else None,
         group="single-stream batch 1, part 1",
         finished_at="2026-11-23T12:00:00+00:00",

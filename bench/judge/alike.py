@@ -36,23 +36,58 @@ def loadgen_words(cell: Cell) -> str:
 
 
 def sample_shapes(cell: Cell) -> dict[str, tuple[int, ...]]:
-    """The shapes of one sample's inputs: without the first axis as long as the batch. Empty for
-    steps of a language model, whose scenario's name tells the lengths."""
+    """The shapes of one sample's inputs: without the axis that counts samples, where there is one
+    and it is known which (see `with_their_batch`). Empty for steps of a language model, whose
+    scenario's name tells the lengths."""
     if find_scenario(cell.scenario).size is not None:
         return {}
-    return {name: _without(cell.batch, shape) for name, shape in cell.shapes.items()}
+    axes = _batch_axes(cell)
+    return {
+        name: tuple(size for axis, size in enumerate(shape) if axis != axes.get(name))
+        for name, shape in cell.shapes.items()
+    }
 
 
-def sample_sizes(cell: Cell) -> tuple[tuple[int, ...], ...]:
-    """The same for comparing models, which may call their inputs otherwise. Axes of length 1 don't
-    count: of a batch of one nobody knows which is the batch."""
-    shapes = sample_shapes(cell).values()
-    return tuple(sorted(tuple(size for size in shape if size != 1) for shape in shapes))
+def _batch_axes(cell: Cell) -> dict[str, int]:
+    """By input the axis that counts samples: as the run kept it, and in those that did not the
+    first, where that is as long as the batch."""
+    if cell.batch_axes is not None:
+        return dict(cell.batch_axes)
+    return {name: 0 for name, shape in cell.shapes.items() if shape[:1] == (cell.batch,)}
 
 
-def _without(batch: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    place = shape.index(batch) if batch in shape else len(shape)
-    return shape[:place] + shape[place + 1 :]
+def with_their_batch(cell: Cell) -> list[str]:
+    """Inputs of which it can't be known whether an axis counts samples, and which: nobody kept it,
+    and another than the first is as long as the batch. Their shapes are those of a query."""
+    if cell.batch_axes is not None or cell.batch == 1:
+        return []
+    shapes = sample_shapes(cell)
+    return [name for name in shapes.keys() - _batch_axes(cell) if cell.batch in shapes[name]]
+
+
+def sample_words(cell: Cell) -> str:
+    """``image 1x28x28, mask 28 (batch included)``."""
+    unknown = with_their_batch(cell)
+    return ", ".join(
+        f"{shape_words({name: shape})}{' (batch included)' if name in unknown else ''}"
+        for name, shape in sorted(sample_shapes(cell).items())
+    )
+
+
+#: Of one input: of how many samples its axes are, and how long these are.
+Size = tuple[int, tuple[int, ...]]
+
+
+def sample_sizes(cell: Cell) -> tuple[Size, ...]:
+    """How large the inputs of a sample are, for comparing models, which may call them otherwise;
+    of a query where a sample's can't be told. Axes of length 1 don't count."""
+    unknown = with_their_batch(cell)
+    return tuple(
+        sorted(
+            (cell.batch if name in unknown else 1, tuple(size for size in shape if size != 1))
+            for name, shape in sample_shapes(cell).items()
+        )
+    )
 
 
 class _Kind(NamedTuple):
@@ -75,7 +110,7 @@ _KINDS: Mapping[str, _Kind] = {
     ),
     "bound": _Kind(bounds.values, bounds.in_words),
     # By its sizes, for another model may call its inputs otherwise.
-    "shape": _Kind(sample_sizes, lambda cell: shape_words(sample_shapes(cell))),
+    "shape": _Kind(sample_sizes, sample_words),
     "model": _Kind(
         lambda cell: cell.model.sha256, lambda cell: f"model {cell.model.sha256[:_SHA_DIGITS]}"
     ),

@@ -362,7 +362,10 @@ def _nearest(ours: Sequence[Side], theirs: Sequence[Side]) -> list[Match]:
     settings = {id(side): values_of(side.cell, DEFINING) for side in (*ours, *theirs)}
 
     def unlike(one: Side, other: Side) -> frozenset[int]:
-        """In which settings they differ."""
+        """In which settings they differ. An older run may not tell what the axes of an input mean:
+        by their id they are the same."""
+        if one.id == other.id:
+            return frozenset()
         both = zip(settings[id(one)], settings[id(other)], strict=True)
         return frozenset(place for place, (a, b) in enumerate(both) if a != b)
 

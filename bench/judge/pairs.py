@@ -20,11 +20,10 @@ from bench.judge.alike import (
     HOW,
     UNUSUAL,
     Alike,
-    sample_shapes,
     sample_sizes,
+    sample_words,
     settings_in_words,
     settings_of,
-    shape_words,
     values_of,
 )
 from bench.numbers import NAME_LIMIT, printable
@@ -218,7 +217,7 @@ def _of_each_size(
         yield ours[0].cell, compare_on_target(relation, ours, others, change)
     if not sizes:
         shapes = (
-            " or ".join(dict.fromkeys(shape_words(sample_shapes(r.cell)) for r in records))
+            " or ".join(dict.fromkeys(sample_words(r.cell) for r in records))
             for records in (mine, theirs)
         )
         pair = _nothing_compared(relation, mine[0].cell, theirs[0].cell)

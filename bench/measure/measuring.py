@@ -15,7 +15,6 @@ import numpy as np
 from bench.arrays import Array
 from bench.cards.language.requests import RequestTimes, request_times
 from bench.cards.tasks import find_task
-from bench.cards.work.count import work_of
 from bench.cell import Cell
 from bench.errors import BenchError, OutOfMemory, SpecError, WorkerCrashed
 from bench.machine.quiet import Cores
@@ -31,11 +30,11 @@ from bench.measure.pace.account import Account
 from bench.measure.pace.budget import Allowance, Budget
 from bench.measure.pace.forecast import Forecaster
 from bench.measure.pace.stops import overdraft_words
-from bench.measure.peaks import Peaks, peaks_of, precision_of
 from bench.measure.plan import Plan, PlannedCell
 from bench.measure.prepare import Prepared
 from bench.measure.profiled import profiled_placement
 from bench.measure.reference import References, SecondLook, numeric
+from bench.measure.rooflines import Rooflines
 from bench.measure.scoring import Score, Turn, in_turns, prediction_name, score, stored_score
 from bench.measure.starting import Room
 from bench.measure.state import CellState
@@ -50,7 +49,6 @@ from bench.record.result import (
     Failure,
     Footprint,
     Record,
-    Roofline,
     SweepEnd,
 )
 from bench.record.steps import steps_checked
@@ -105,7 +103,7 @@ class Measuring:
         self.scores: dict[ScoredOnce, Score | BenchError] = {}
         self.requests: dict[tuple[str, str, int], RequestTimes | None] = {}
         self.placements: dict[tuple[object, ...], ToldPlacement | None] = {}
-        self.peaks: dict[tuple[str, int, str], Peaks | None] = {}
+        self.rooflines = Rooflines(self.suite.roofline, self.listener, self.account)
         self._overdrawn_s: list[float] = []  #: what each of these cells spent
         self._under_way: Sequence[CellState] = ()  #: the group that is measured, or was last
         done = {record.cell_id for record in outcome.records}
@@ -574,6 +572,7 @@ class Measuring:
         outputs, reference, second = self._outputs(state)
         names, witnesses = self._kept(outputs, reference, second.witnesses)
         request = self._request(planned)
+        roofline, no_roofline = self.rooflines.of(state, self._context)
         facts = CellFacts(
             cell_id=planned.cell.id,
             stop=state.stop or "failed",
@@ -599,7 +598,8 @@ class Measuring:
             tokenizing_ns=request.ns if request else (),
             templated=request is not None and request.templated,
             footprint=self._footprint(state),
-            roofline=self._roofline(state),
+            roofline=roofline,
+            no_roofline=no_roofline,
             sizes=dict(planned.sizes),
             assumed=planned.assumed,
         )
@@ -636,38 +636,6 @@ class Measuring:
         told = footprint(state.planned)
         unknown = state.failure is not None or state.stop == "interrupted"
         return told if unknown else with_held(told, state.planned)
-
-    def _roofline(self, state: CellState) -> Roofline | None:
-        """The work of a query and the peaks of its target, where they are asked for and can be had;
-        the latter once for each target."""
-        planned = state.planned
-        path = planned.file.onnx or planned.model.file.onnx
-        if not self.suite.roofline or state.failure or planned.prompts is not None or path is None:
-            return None
-        if state.stop == "interrupted":
-            return None
-        key = planned.cell.target, planned.cell.threads, precision_of(planned)
-        if key not in self.peaks:
-            self.listener.phase(f"measuring the peaks of {planned.cell.target}")
-            with self.account.useful():
-                try:
-                    self.peaks[key] = peaks_of(planned, self._context(planned))
-                except BenchError as error:
-                    self.peaks[key] = None
-                    self.listener.note(f"{planned.cell.target} has no roofline: {error}")
-        peaks = self.peaks[key]
-        if peaks is None:
-            return None
-        work = work_of(path, planned.cell.shapes)
-        return Roofline(
-            operations=work.operations,
-            bytes=work.bytes,
-            unknown=dict(work.unknown),
-            peak_operations_per_s=peaks.operations_per_s,
-            peak_bytes_per_s=peaks.bytes_per_s,
-            peak_of=peaks.precision,
-            no_peak=peaks.why_not,
-        )
 
     def _profiled(self, state: CellState) -> ToldPlacement | None:
         """What a session of its own finds out further: once for each model, variant and target

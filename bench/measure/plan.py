@@ -336,6 +336,7 @@ def _cells_of_model(
                 input_sha256=input_sha256,
                 allow_fallback=suite.allow_fallback,
                 loadgen=suite.loadgen if suite.driver == "loadgen" else None,
+                batch_axes=dict(batch_axis.axes),
                 **_bounds(suite, model, scenario),
             )
             options = Options(

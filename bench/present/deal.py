@@ -8,7 +8,7 @@ from types import MappingProxyType
 from rich.text import Text
 
 from bench.cards.tasks.base import Change, MetricRow
-from bench.judge.alike import sample_shapes, sample_sizes, settings_in_words, shape_words
+from bench.judge.alike import sample_sizes, sample_words, settings_in_words
 from bench.judge.deal import Cost, Deal, Offer, Point, cheapest, cost_of, level_with, safest
 from bench.judge.drafting import Drafting
 from bench.judge.energy import main_energy
@@ -159,7 +159,7 @@ def _shape_notes(deal: Deal) -> list[str]:
     takers: dict[object, dict[str, str]] = {}
     for cell in (point.cell for point in deal.points):
         name = printable(cell.model.name, limit=NAME_LIMIT)
-        words = shape_words(sample_shapes(cell)) or "nothing"
+        words = sample_words(cell) or "nothing"
         takers.setdefault(sample_sizes(cell), {})[name] = words
     if len(takers) < 2:
         return []

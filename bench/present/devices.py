@@ -99,7 +99,8 @@ def shares_of(record: Record) -> Shares | None:
 
 
 def roofline_notes(records: Sequence[Record]) -> list[str]:
-    """What cells reach of what their targets can do at most, a note for each."""
+    """What cells reach of what their targets can do at most, a note for each; and why some have no
+    such share."""
     notes = []
     for record in records:
         found = shares_of(record)
@@ -112,7 +113,21 @@ def roofline_notes(records: Sequence[Record]) -> list[str]:
         where = printable(f"{cell.model.name}{suffix(cell.variant)} on {cell.target}", limit=240)
         words = f"{where}, {cell.scenario} batch {cell.batch}: {', '.join(parts)}{found.limit}"
         notes.append(f"{MISSING} {words}{_uncounted(record)}{_no_peak(record)}.")
-    return notes
+    return [*notes, *_without_roofline(records)]
+
+
+def _without_roofline(records: Sequence[Record]) -> list[str]:
+    """Why cells have none although it was asked for, once for each model and target."""
+    found: dict[str, None] = {}
+    for record in records:
+        if record.no_roofline:
+            cell = record.cell
+            where = printable(
+                f"{cell.model.name}{suffix(cell.variant)} on {cell.target}", limit=240
+            )
+            why = without_stop(printable(record.no_roofline, limit=2 * NAME_LIMIT))
+            found[f"{MISSING} {where} has no roofline: {why}."] = None
+    return list(found)
 
 
 def _peak(record: Record) -> str:

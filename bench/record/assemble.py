@@ -131,6 +131,7 @@ def assemble(evidence: Evidence, confidence: float) -> Record:
         energy=energies(cell, evidence.energy, confidence),
         energy_by_other_kind=energies_by_other_kind(cell, evidence.energy, confidence),
         roofline=facts.roofline,
+        no_roofline=facts.no_roofline,
         sweep_end=facts.sweep_end,
         accuracy=_accuracy(facts, evidence.scores),
         parity=compared,

@@ -125,6 +125,7 @@ class CellFacts(Frozen):
     parity: Parity | None = None  #: only where the outputs are too large to be kept
     footprint: Footprint | None = None
     roofline: Roofline | None = None
+    no_roofline: str = ""  #: why there is none, where it was asked for
     sweep_end: SweepEnd | None = None
     scored: Scored | None = None
     not_scored: str = ""  #: why there is no accuracy

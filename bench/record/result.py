@@ -460,6 +460,7 @@ class Record(Frozen):
     #: cell has in common with one that could only be read in that way
     energy_by_other_kind: tuple[Energy, ...] = ()
     roofline: Roofline | None = None  #: where it was asked for
+    no_roofline: str = ""  #: why there is none, where it was asked for
     sweep_end: SweepEnd | None = None  #: of the largest batch of a sweep that memory ended
     accuracy: Accuracy | None = None
     parity: Parity | None = None

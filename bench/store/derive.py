@@ -345,6 +345,7 @@ def facts_of(record: Record) -> CellFacts:
         variant_method=record.variant_method,
         footprint=record.footprint,
         roofline=record.roofline,
+        no_roofline=record.no_roofline,
         sweep_end=record.sweep_end,
         group=record.group,
         sizes=record.sizes,
@@ -414,7 +415,7 @@ def _suite(suite: Suite, records: Sequence[Record], cells: Sequence[Cell]) -> Su
         "variants": tuple(dict.fromkeys([*suite.variants, *(cell.variant for cell in cells)])),
         "lane": first.lane,
         "allow_fallback": first.allow_fallback,
-        "roofline": suite.roofline or any(record.roofline is not None for record in records),
+        "roofline": suite.roofline or any(r.roofline or r.no_roofline for r in records),
         "accuracy": suite.accuracy or any(record.accuracy is not None for record in records),
     }
     if suite.threads is not None:

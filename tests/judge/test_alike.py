@@ -14,6 +14,8 @@ from bench.judge.alike import (
     UNUSUAL,
     Alike,
     sample_shapes,
+    sample_sizes,
+    sample_words,
     settings_in_words,
     settings_of,
 )
@@ -54,7 +56,10 @@ SETTINGS: dict[str, tuple[tuple[Any, str], tuple[Any, str]]] = {
 
 
 def test_all_that_defines_a_cell_is_in_its_label_or_among_its_settings() -> None:
-    assert set(Cell.model_fields) - {"variant", "target", "scenario", "batch"} == set(SETTINGS)
+    told = {"variant", "target", "scenario", "batch"}
+    unheard = {"batch_axes"}  # what an axis means defines nothing
+    assert set(Cell.model_fields) - told - unheard == set(SETTINGS)
+    assert a_cell(batch_axes={"image": 0}).id == a_cell(batch_axes={}).id == a_cell().id
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -74,6 +79,42 @@ def test_digits_are_told_only_of_cells_that_words_leave_alike() -> None:
         "4 threads, input 22222222",
         "4 threads, input 33333333",
     ]
+
+
+#: Input shapes, the batch, and which axes count samples; then a sample's shapes, in words.
+SHAPES = {
+    "first": ({"x": (8, 3, 8)}, 8, {"x": 0}, "x 3x8"),
+    "second": ({"x": (8, 8, 64)}, 8, {"x": 1}, "x 8x64"),
+    "no batch of its own": ({"table": (8, 4), "x": (8, 4)}, 8, {"x": 0}, "table 8x4, x 4"),
+    "one call is one sample": ({"points": (1, 3)}, 1, {}, "points 1x3"),
+    "a scalar": ({"scale": (), "x": (8, 4)}, 8, {"x": 0}, "scale scalar, x 4"),
+    "kept by nobody": ({"x": (8, 8, 4)}, 8, None, "x 8x4"),
+    "kept by nobody, of one": ({"x": (9, 1, 4)}, 1, None, "x 9x1x4"),
+    "kept by nobody, of none": ({"x": (9, 4)}, 8, None, "x 9x4"),
+    "unknown": ({"x": (9, 8, 4), "y": (8, 2)}, 8, None, "x 9x8x4 (batch included), y 2"),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_samples_shape_is_without_the_axis_that_is_known_to_count_samples(name: str) -> None:
+    shapes, batch, axes, words = SHAPES[name]
+    assert sample_words(a_cell(batch=batch, shapes=shapes, batch_axes=axes)) == words
+
+
+def test_samples_are_of_one_size_whatever_the_batch_and_the_name_of_an_input() -> None:
+    one = a_cell(batch=1, shapes={"x": (64, 1, 32)}, batch_axes={"x": 1})
+    many = a_cell(batch=64, shapes={"y": (64, 64, 32)}, batch_axes={"y": 1})
+    longer = a_cell(batch=64, shapes={"x": (96, 64, 32)}, batch_axes={"x": 1})
+    assert sample_sizes(one) == sample_sizes(many) != sample_sizes(longer)
+
+
+def test_sizes_that_can_not_be_known_are_only_those_of_equal_queries() -> None:
+    """Of a run in which nobody kept which axis is the batch, and it is not the first."""
+    eight, again = (a_cell(batch=8, shapes={name: (32, 8, 64)}) for name in "xy")
+    four = a_cell(batch=4, shapes={"x": (32, 4, 64)})
+    kept = a_cell(batch=8, shapes={"x": (32, 8, 64)}, batch_axes={})
+    assert sample_sizes(eight) == sample_sizes(again)
+    assert len({sample_sizes(cell) for cell in (eight, four, kept)}) == 3
 
 
 def test_the_lengths_of_a_language_models_step_are_in_its_scenario() -> None:

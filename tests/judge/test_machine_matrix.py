@@ -237,6 +237,16 @@ def test_throughput_is_read_at_the_largest_batch_that_went_well() -> None:
     assert {row.batch for row in answer([run_of("a", records)], asked).matrix.rows} == {8, 32}
 
 
+def test_a_model_is_one_row_whatever_its_batch_and_wherever_that_is_among_its_axes() -> None:
+    """The batch is the second axis of its input, and one machine measured another one."""
+    runs = []
+    for machine, batch in (("a", 8), ("b", 32)):
+        shapes = {"x": (64, batch, 40)}
+        cell = a_cell(TEACHER, "x:cpu", "offline", batch, shapes=shapes, batch_axes={"x": 1})
+        runs.append(run_of(machine, [timed(cell, 1e6 * batch, batch)]))
+    assert len(answer(runs, Asked(by="throughput")).matrix.rows) == 1
+
+
 def test_runs_that_have_nothing_of_what_is_asked_say_what_they_have() -> None:
     with pytest.raises(SpecError, match="single-stream batch 1"):
         answer(two_machines(), Asked(by="throughput"))
@@ -569,7 +579,7 @@ def test_a_ratio_is_of_one_length(
 
     run = run_of("a", [*cells(TEACHER, teacher, 1e4), *cells(STUDENT, student, 1e3)])
     found = answer([run], Asked()).across
-    assert [each.model.sizes for each in found] == [((n,),) for n in compared]
+    assert [each.model.sizes for each in found] == [((1, (n,)),) for n in compared]
     if compared != [64]:
         assert [each.pooled.ratio.estimate for each in found] == pytest.approx([10.0] * len(found))
 

@@ -226,6 +226,15 @@ def test_what_changed_in_all_cells_is_told_beside_what_tells_them_apart() -> Non
     assert set(kinds(found)) == {"threads"}
 
 
+def test_cells_of_one_id_are_matched_though_one_run_keeps_more_of_what_their_axes_mean() -> None:
+    """Two lengths, and the batch is the second axis, which an older run did not keep."""
+    lengths = [{"batch": 8, "shapes": {"x": (length, 8, 64)}} for length in (32, 96)]
+    ours = [a_record(a_cell(scenario="offline", **way)) for way in lengths]
+    theirs = [a_record(a_cell(scenario="offline", **way, batch_axes={"x": 1})) for way in lengths]
+    found = match_runs(in_memory(ours), in_memory(theirs, "b"))
+    assert [(m.a.id, m.b.id) for m in found.matches] == [(r.cell_id, r.cell_id) for r in ours]
+
+
 def test_two_targets_that_share_one_length_are_compared_at_it() -> None:
     small, middle, large = SWEPT["lengths"]
     ways = {"x:cpu": (small, middle), "y:cpu": (middle, large)}

@@ -16,6 +16,7 @@ from bench.cards.datasets import Dataset
 from bench.cards.ready import Loaded
 from bench.cell import Cell, ModelIdentity
 from bench.errors import SpecError, Unavailable
+from bench.judge.alike import sample_words
 from bench.measure.plan import for_batch, make_plan
 from bench.runtimes.runtime import Runtime
 from bench.runtimes.targets import Choice, Target
@@ -157,6 +158,36 @@ def test_a_model_without_a_batch_is_measured_a_call_a_sample_or_refused(tmp_path
     assert "--batch-axis" in str(offline.refused)
     _, named = make_plan(suite(batch=(8,), batch_axis="rooms"), [loaded], [choice()]).cells
     assert (named.refused, named.cell.shapes) == (None, {"x": (8, 4)})
+
+
+@pytest.mark.parametrize(
+    ("shape", "asked", "axes", "words"),
+    [
+        (("batch", 4), {}, {"x": 0}, "x 4"),
+        ((9, "batch", 4), {}, {"x": 1}, "x 9x4"),
+        (("batch", 8, 4), {}, {"x": 0}, "x 8x4"),
+        ((8, "batch", 4), {}, {"x": 1}, "x 8x4"),
+        (("rooms", 8, "columns"), {"batch_axis": "columns"}, {"x": 2}, "x 7x8"),
+    ],
+)
+def test_a_cell_keeps_which_axis_counts_samples(
+    tmp_path: Path, shape: tuple[Any, ...], asked: dict[str, str], axes: dict[str, int], words: str
+) -> None:
+    """As the graph, the card or the user say: others may be as long as the batch."""
+    asking = suite(scenarios=("offline",), batch=(8,), shapes={"rooms": 7}, **asked)
+    if "rooms" not in shape:
+        asking = asking.model_copy(update={"shapes": {}})
+    (planned,) = make_plan(asking, [model(tmp_path, shape=shape)], [choice()]).cells
+    assert planned.cell.batch == 8
+    assert planned.cell.batch_axes == axes
+    assert sample_words(planned.cell) == words
+
+
+def test_a_cell_of_a_call_a_sample_has_no_axis_that_counts_them(tmp_path: Path) -> None:
+    loaded = model(tmp_path, shape=("rooms", 4))
+    for planned in make_plan(suite(shapes={"rooms": 7}), [loaded], [choice()]).cells:
+        assert planned.cell.batch_axes == {}
+        assert sample_words(planned.cell) == "x 7x4"
 
 
 def test_an_axis_that_no_model_has_is_refused_with_those_that_there_are(tmp_path: Path) -> None:

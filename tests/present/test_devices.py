@@ -8,6 +8,7 @@ from fake_records import TEACHER, a_cell, a_failed_check, a_record, estimate
 from bench.present.ci.base import Subject
 from bench.present.ci.github_action import SMALLER, github_action_rows
 from bench.present.ci.markdown import markdown_text
+from bench.present.devices import roofline_notes
 from bench.present.page.page import make_page, render
 from bench.present.page.parts import Entry, Table
 from bench.present.results import result_table
@@ -189,6 +190,19 @@ def test_a_runtime_without_such_a_product_says_so_instead_of_a_share() -> None:
         "at least 60% of the measured copy bandwidth; no share of compute, because no matrix "
         "product was measured in int8-static: no kernel."
     ) in shown(record.model_copy(update={"roofline": line}))
+
+
+def test_what_has_no_roofline_says_why_once_for_each_target() -> None:
+    why = {"no_roofline": "its operations are counted in an ONNX file."}
+    cells = [a_cell(TEACHER, "torch:cpu"), a_cell(TEACHER, "torch:cpu", "offline", 32)]
+    records = [a_record(cell, **why) for cell in cells]  # type: ignore[arg-type]
+    text = shown(*records, a_record(a_cell(TEACHER, "x:cuda:0")))
+    words = (
+        "fashion-teacher on torch:cpu has no roofline: its operations are counted in an ONNX file."
+    )
+    assert text.count(words) == 1
+    assert text.count("roofline") == 1
+    assert roofline_notes(records) == [f"- {words}"], "which the page shows, too"
 
 
 def test_operators_that_were_not_counted_are_named() -> None:

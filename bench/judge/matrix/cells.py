@@ -11,6 +11,7 @@ from typing import Literal
 
 from bench.bounds import in_words
 from bench.defaults import CONFIDENCE, MARGIN
+from bench.judge.alike import Size
 from bench.judge.matching import Side
 from bench.record.result import Estimate, Kept, Record
 from bench.store.machines import Machine
@@ -110,7 +111,7 @@ class Row:
     scenario: str
     batch: int | None = None
     apart: str = ""
-    sizes: tuple[tuple[int, ...], ...] = ()
+    sizes: tuple[Size, ...] = ()
     data: str = ""
 
     @property
