@@ -7,7 +7,7 @@ turn, accuracies example by example; all intervals of a front hold together (Bon
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -280,7 +280,7 @@ def _points(records: Sequence[Record], cost: Cost) -> list[Point]:
             if kept is None or _size_for(cost, record) >= _size_for(cost, kept):
                 found[subject(record.cell)] = record
     of_scored = [record for record in found.values() if scored_as(record) in scored]
-    alike = Alike((record.cell for record in of_scored), _called, _OF_A_SUBJECT)
+    alike = alike_subjects(record.cell for record in of_scored)
     points = [
         Point(record, scored[scored_as(record)], apart=alike.apart(record.cell))
         for record in of_scored
@@ -302,6 +302,11 @@ def subject(cell: Cell) -> tuple[object, ...]:
     scenario, the batch, the bounds and LoadGen's settings. So is what is in the input, for each
     batch has its own."""
     return *_called(cell), *values_of(cell, _OF_A_SUBJECT)
+
+
+def alike_subjects(cells: Iterable[Cell]) -> Alike:
+    """What sets subjects apart that are of one model, variant and target."""
+    return Alike(cells, _called, _OF_A_SUBJECT)
 
 
 def _way_of(cell: Cell) -> tuple[object, ...]:
@@ -362,7 +367,7 @@ def _offers(records: Sequence[Record], change: Changed) -> dict[tuple[str, str],
     ways: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
         ways.setdefault(_way_of(record.cell), []).append(record)
-    alike = Alike((record.cell for record in records), _called, _OF_A_SUBJECT)
+    alike = alike_subjects(record.cell for record in records)
     found: dict[tuple[str, str], list[Offer]] = {}
     for every in ways.values():
         cell, name = every[0].cell, every[0].cell.model.name

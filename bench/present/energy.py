@@ -7,7 +7,6 @@ from functools import partial
 
 from rich.text import Text
 
-from bench.cell import Cell
 from bench.judge.alike import UNUSUAL, Alike, Setting, settings_in_words, settings_of
 from bench.judge.energy import EnergyEffect
 from bench.judge.matching import Side
@@ -55,7 +54,7 @@ def energy_table(records: Sequence[Record], width: int = 80) -> Text:
         "gross": column_unit([_a_sample(e, e.gross_j) for _, e in found], ENERGY_UNITS),
         "power": column_unit([_value(e.power_w) for _, e in found], POWER_UNITS),
     }
-    alike = Alike((record.cell for record, _ in found), _called)
+    alike = Alike(record.cell for record, _ in found)
     lines: list[Line] = []
     heading = ""
     for record, energy in found:
@@ -78,10 +77,6 @@ def energy_table(records: Sequence[Record], width: int = 80) -> Text:
     for note in notes(found):
         text.append(wrap(note, width, indent=2) + "\n", style="dim")
     return text
-
-
-def _called(cell: Cell) -> tuple[object, ...]:
-    return cell.model.name, cell.variant, cell.target, cell.scenario, cell.batch
 
 
 def _line(record: Record, energy: Energy, units: dict[str, Unit], apart: Sequence[Setting]) -> Line:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.judge.alike import Alike, Setting
 from bench.numbers import ENERGY_UNITS, POWER_UNITS, Unit, column_unit, half_width, in_unit
 from bench.present.energy import AT_IDLE, energies_of, notes
 from bench.present.page.names import model_and_variant, target_words
@@ -43,7 +44,11 @@ def _table(found: Sequence[tuple[Record, Energy]], name: str) -> Table:
         Column(("valid_windows",), "Windows", numeric=True),
         Column(("missing",), "Why none"),
     )
-    rows = tuple(_row(record, energy, joules, watts, tokens=tokens) for record, energy in found)
+    alike = Alike(record.cell for record, _ in found)
+    rows = tuple(
+        _row(record, alike.apart(record.cell), energy, joules, watts, tokens=tokens)
+        for record, energy in found
+    )
     return Table(name, "Energy of a sample", columns, rows)
 
 
@@ -56,7 +61,13 @@ def _token_columns(unit: str) -> tuple[Column, ...]:
 
 
 def _row(
-    record: Record, energy: Energy, joules: Unit, watts: Unit, *, tokens: bool
+    record: Record,
+    apart: Sequence[Setting],
+    energy: Energy,
+    joules: Unit,
+    watts: Unit,
+    *,
+    tokens: bool,
 ) -> tuple[Entry, ...]:
     of_a_token = (
         _entry(energy.gross_j if energy.tokens else None, joules, energy.tokens or 1),
@@ -64,7 +75,7 @@ def _row(
     )
     return (
         Entry(model_and_variant(record.cell)),
-        Entry(target_words(record.cell)),
+        Entry(target_words(record.cell, apart)),
         Entry(record.cell.scenario),
         number_entry(record.cell.batch),
         Entry(energy.scope),

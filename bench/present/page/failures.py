@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.judge.alike import Alike
 from bench.numbers import printable
 from bench.present.page.names import lane_label
 from bench.present.page.parts import Column, Entry, Section, Table, first_rows, number_entry
@@ -43,8 +44,9 @@ def section(failed: Sequence[Record], prefix: str) -> Section:
         Column(("message",), "What happened"),
         Column(("next",), "What to do"),
     )
+    alike = Alike(record.cell for record in failed)
     rows, left_out = first_rows(
-        [_row(kind, message, found) for (kind, message), found in grouped.items()],
+        [_row(kind, message, found, alike) for (kind, message), found in grouped.items()],
         _MOST_ROWS,
         "`bench show RUN --json`",
     )
@@ -68,8 +70,11 @@ def _without_failure(record: Record) -> tuple[str, str]:
     return ("WRONG", "; ".join(wrong)) if wrong else ("failed", "no reason was recorded")
 
 
-def _row(kind: str, message: str, records: Sequence[Record]) -> tuple[Entry, ...]:
-    names = [f"{lane_label(r.cell)} {r.cell.scenario} batch {r.cell.batch}" for r in records]
+def _row(kind: str, message: str, records: Sequence[Record], alike: Alike) -> tuple[Entry, ...]:
+    names = [
+        f"{lane_label(cell, alike.apart(cell))} {cell.scenario} batch {cell.batch}"
+        for cell in (record.cell for record in records)
+    ]
     more = f"; and {len(names) - _MOST_CELLS:,} more" if len(names) > _MOST_CELLS else ""
     log = next((r.failure.log_tail for r in records if r.failure and r.failure.log_tail), "")
     lines = [printable(line) for line in log.splitlines()]

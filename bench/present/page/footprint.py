@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.judge.alike import Alike, Setting
+from bench.judge.deal import alike_subjects
 from bench.numbers import BYTE_UNITS, column_unit, size
 from bench.present.page.draw import Axis, Dot, Lane, checked, dot_plot
 from bench.present.page.names import (
@@ -36,7 +38,10 @@ def _memory(records: Sequence[Record], palette: Palette, name: str) -> Picture |
     found = subjects(known)
     if not found:
         return None
-    lanes = [_memory_lane(record, palette) for record in found[:MOST_LANES]]
+    alike = alike_subjects(record.cell for record in found)
+    lanes = [
+        _memory_lane(record, alike.apart(record.cell), palette) for record in found[:MOST_LANES]
+    ]
     unit = column_unit([r.memory.peak_rss_bytes for r in found if r.memory], BYTE_UNITS)
     axis = Axis(f"Resident memory, {unit.name}", unit.scale, from_zero=True)
     spec, height = dot_plot(lanes, axis)
@@ -52,8 +57,8 @@ def _memory(records: Sequence[Record], palette: Palette, name: str) -> Picture |
     )
 
 
-def _memory_lane(record: Record, palette: Palette) -> Lane:
-    memory, label = record.memory, in_picture(lane_label(record.cell))
+def _memory_lane(record: Record, apart: Sequence[Setting], palette: Palette) -> Lane:
+    memory, label = record.memory, in_picture(lane_label(record.cell, apart))
     assert memory is not None
     colour, symbol = palette.colour(record.cell.model.name), palette.symbol(record.cell.target)
     dots = [
@@ -66,7 +71,7 @@ def _memory_lane(record: Record, palette: Palette) -> Lane:
     ]
     group = in_picture(model_and_variant(record.cell))
     value = size(memory.peak_rss_bytes) if memory.peak_rss_bytes else ""
-    return Lane(in_picture(target_words(record.cell)), tuple(dots), group, value)
+    return Lane(in_picture(target_words(record.cell, apart)), tuple(dots), group, value)
 
 
 def _memory_table(records: Sequence[Record], name: str) -> Table:
@@ -80,6 +85,7 @@ def _memory_table(records: Sequence[Record], name: str) -> Table:
         Column(("added_rss_bytes",), "Added", unit.name, numeric=True),
         Column(("device_bytes",), "On the device", unit.name, numeric=True),
     )
+    alike = Alike(record.cell for record in records)
     rows = []
     for record in records:
         memory = record.memory
@@ -87,7 +93,7 @@ def _memory_table(records: Sequence[Record], name: str) -> Table:
         rows.append(
             (
                 Entry(model_and_variant(record.cell)),
-                Entry(target_words(record.cell)),
+                Entry(target_words(record.cell, alike.apart(record.cell))),
                 Entry(record.cell.scenario),
                 number_entry(record.cell.batch),
                 number_entry(memory.peak_rss_bytes, unit),

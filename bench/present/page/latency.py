@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.judge.alike import Alike
 from bench.numbers import (
     MISSING,
     TIME_UNITS,
@@ -99,7 +100,8 @@ def latency_dots(records: Sequence[Record], palette: Palette, name: str) -> Pict
     several = len({(r.cell.scenario, r.cell.batch) for r in timed}) > 1
     shown = timed if len(timed) <= MOST_LANES else sorted(timed, key=time_of_sample)[:MOST_LANES]
     unit = column_unit([r.latency.median_ns.value for r in shown if r.latency], TIME_UNITS)
-    lanes = [_lane(record, unit, several=several, palette=palette) for record in shown]
+    alike = Alike(record.cell for record in timed)
+    lanes = [_lane(record, alike, unit, several=several, palette=palette) for record in shown]
     axis = Axis(f"Median latency of one query, {unit.name} (log scale)", unit.scale, log=True)
     spec, height = dot_plot(lanes, axis)
     fastest = min(shown, key=time_of_sample)
@@ -108,21 +110,21 @@ def latency_dots(records: Sequence[Record], palette: Palette, name: str) -> Pict
         name=name,
         title="Latency of one query",
         words="The median and its 95% interval; further left is faster. The lowest is "
-        f"{lane_label(fastest.cell, several_loads=several)} with "
+        f"{lane_label(fastest.cell, alike.apart(fastest.cell), several_loads=several)} with "
         f"{duration(fastest.latency.median_ns.value)}."
         f"{cut_words(len(shown), len(timed), 'cells')}",
         spec=checked(spec),
-        table=_table(timed, unit, f"{name}-data"),
+        table=_table(timed, alike, unit, f"{name}-data"),
         height=height,
     )
 
 
-def _lane(record: Record, unit: Unit, *, several: bool, palette: Palette) -> Lane:
+def _lane(record: Record, alike: Alike, unit: Unit, *, several: bool, palette: Palette) -> Lane:
     assert record.latency is not None
-    found = record.latency.median_ns
+    found, apart = record.latency.median_ns, alike.apart(record.cell)
     hover = "<br>".join(
         (
-            f"<b>{in_picture(lane_label(record.cell, several_loads=several))}</b>",
+            f"<b>{in_picture(lane_label(record.cell, apart, several_loads=several))}</b>",
             with_interval(found.value, found.low, found.high, duration),
             f"{len(record.invocations)} invocations, {record.latency.samples} calls",
             *([remark] if (remark := busy_remark(record)) else []),
@@ -135,10 +137,10 @@ def _lane(record: Record, unit: Unit, *, several: bool, palette: Palette) -> Lan
     load = f" · {cell.scenario} batch {cell.batch}" if several else ""
     group = in_picture(f"{model_and_variant(cell)}{load}")
     value = f"{in_unit(found.value, unit)} {half_width(found.value, found.low, found.high)}"
-    return Lane(in_picture(target_words(cell)), (dot,), group, value)
+    return Lane(in_picture(target_words(cell, apart)), (dot,), group, value)
 
 
-def _table(records: Sequence[Record], unit: Unit, name: str) -> Table:
+def _table(records: Sequence[Record], alike: Alike, unit: Unit, name: str) -> Table:
     columns = (
         Column(("model",), "Model"),
         Column(("target",), "Target"),
@@ -159,7 +161,7 @@ def _table(records: Sequence[Record], unit: Unit, name: str) -> Table:
         rows.append(
             (
                 Entry(model_and_variant(record.cell)),
-                Entry(target_words(record.cell)),
+                Entry(target_words(record.cell, alike.apart(record.cell))),
                 Entry(record.cell.scenario),
                 number_entry(record.cell.batch),
                 estimate_entry(latency.median_ns, unit),
@@ -199,17 +201,24 @@ def _panel(
     load = f", {label} batch {cell.batch}" if label else ""
     values = [q for r in records for c in curves[r.cell_id] for q in c.quantiles_ns]
     unit = column_unit([float(np.median(values))], TIME_UNITS)
+    alike = Alike(record.cell for record in records)
+    called = {r.cell_id: target_words(r.cell, alike.apart(r.cell)) for r in records}
     traces = [
-        trace for record in records for trace in _traces(record, curves[record.cell_id], unit)
+        trace
+        for record in records
+        for trace in _traces(record, called[record.cell_id], curves[record.cell_id], unit)
     ]
     # The few slowest calls of a curve may be a hundred times the rest and are drawn to the edge.
     ends = [c.quantiles_ns[i] / unit.scale for r in records for c in curves[r.cell_id] for i in _IN]
     colour = palette.colour(cell.model.name)
+    ways: dict[str, list[str]] = {}  # several ways of running on one target have its symbol
     for trace in traces:
-        target = trace.pop("target")
+        target, words = trace.pop("target"), trace["legendgroup"]
         look = {"color": colour, "symbol": palette.symbol(target), "size": 9}
         if trace["mode"] == "lines":
-            dash = DASHES[palette.place(target) % len(DASHES)]
+            known = ways.setdefault(target, [])
+            known += [] if words in known else [words]
+            dash = DASHES[(palette.place(target) + known.index(words)) % len(DASHES)]
             trace |= {"opacity": 0.6}
             trace["line"] = {"color": colour, "width": 1.1, "shape": "hv", "dash": dash}
         else:
@@ -226,9 +235,7 @@ def _panel(
         ),
     }
     medians = "; ".join(
-        f"{target_words(r.cell)} {duration(r.latency.median_ns.value)}"
-        for r in records
-        if r.latency
+        f"{called[r.cell_id]} {duration(r.latency.median_ns.value)}" for r in records if r.latency
     )
     return Picture(
         name=name,
@@ -236,7 +243,7 @@ def _panel(
         words="The share of calls that took no longer, a curve for each process; further left "
         f"is faster, steeper is steadier. Symbols are the medians. Medians: {medians}.",
         spec=checked(spec),
-        table=_curve_table(records, curves, unit, f"{name}-data", model_and_variant(cell)),
+        table=_curve_table(records, called, curves, unit, f"{name}-data"),
         height=_PANEL_HEIGHT,
     )
 
@@ -248,8 +255,10 @@ _IN = (int(np.searchsorted(SHARES, 0.01)), int(np.searchsorted(SHARES, 0.99)))
 _MIDDLE = int(np.searchsorted(SHARES, 0.5))
 
 
-def _traces(record: Record, curves: Sequence[Curve], unit: Unit) -> list[dict[str, Any]]:
-    target = in_picture(target_words(record.cell))
+def _traces(
+    record: Record, called: str, curves: Sequence[Curve], unit: Unit
+) -> list[dict[str, Any]]:
+    target = in_picture(called)
     return [
         {
             "type": "scatter",
@@ -261,7 +270,7 @@ def _traces(record: Record, curves: Sequence[Curve], unit: Unit) -> list[dict[st
             "hovertemplate": "%{y:.1%} within %{x:.3~g} "
             + unit.name
             + "<br>%{meta}<extra></extra>",
-            "legendgroup": record.cell.target,
+            "legendgroup": target,
             "showlegend": False,
             "target": record.cell.target,
         }
@@ -274,7 +283,7 @@ def _traces(record: Record, curves: Sequence[Curve], unit: Unit) -> list[dict[st
             "y": [0.5] * len(curves),
             "name": target,
             "hoverinfo": "skip",
-            "legendgroup": record.cell.target,
+            "legendgroup": target,
             "target": record.cell.target,
         }
     ]
@@ -285,10 +294,10 @@ _COLUMN_SHARES = (0.01, 0.25, 0.5, 0.75, 0.9, 0.99)
 
 def _curve_table(
     records: Sequence[Record],
+    called: Mapping[str, str],
     curves: Mapping[str, Sequence[Curve]],
     unit: Unit,
     name: str,
-    caption: str,
 ) -> Table:
     columns = (
         Column(("target",), "Target"),
@@ -301,7 +310,7 @@ def _curve_table(
     )
     rows = [
         (
-            Entry(target_words(record.cell)),
+            Entry(called[record.cell_id]),
             number_entry(curve.invocation),
             number_entry(curve.calls),
             *(_quantile(curve, share, unit) for share in _COLUMN_SHARES),
@@ -309,7 +318,8 @@ def _curve_table(
         for record in records
         for curve in curves[record.cell_id]
     ]
-    return Table(name, f"Quantiles of latency by invocation: {caption}", columns, tuple(rows))
+    caption = f"Quantiles of latency by invocation: {model_and_variant(records[0].cell)}"
+    return Table(name, caption, columns, tuple(rows))
 
 
 def _quantile(curve: Curve, share: float, unit: Unit) -> Entry:

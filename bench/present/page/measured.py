@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.judge.alike import Alike
 from bench.numbers import TIME_UNITS, column_unit, duration, in_unit, printable, significant, size
 from bench.present.page.draw import DASHES, checked, layout, plain_axis
 from bench.present.page.names import NEUTRAL, in_picture, lane_label, shown
@@ -196,6 +197,7 @@ def _checks(records: Sequence[Record], name: str) -> Table:
         Column(("failed",), "Failed", numeric=True),
         Column(("which",), "Where it failed"),
     )
+    alike = Alike(record.cell for record in records)
     rows = []
     for check_name, results in sorted(found.items()):
         bad = [(record, detail) for record, ok, detail in results if not ok]
@@ -205,17 +207,17 @@ def _checks(records: Sequence[Record], name: str) -> Table:
                 Entry(_ASKS.get(check_name, "")),
                 number_entry(len(results) - len(bad)),
                 Entry(str(len(bad)), values=(len(bad),), tone="warn" if bad else "dim"),
-                Entry(_where(bad)),
+                Entry(_where(bad, alike)),
             )
         )
     return Table(name, "Validity checks: what fails is marked, and kept", columns, tuple(rows))
 
 
-def _where(bad: Sequence[tuple[Record, str]]) -> str:
+def _where(bad: Sequence[tuple[Record, str]], alike: Alike) -> str:
     named = [
-        f"{lane_label(record.cell)} {record.cell.scenario} batch {record.cell.batch}: "
+        f"{lane_label(cell, alike.apart(cell))} {cell.scenario} batch {cell.batch}: "
         f"{printable(detail, limit=200)}"
-        for record, detail in bad[:_MOST_CELLS]
+        for cell, detail in ((record.cell, detail) for record, detail in bad[:_MOST_CELLS])
     ]
     more = f"; and {len(bad) - _MOST_CELLS} more" if len(bad) > _MOST_CELLS else ""
     return "; ".join(named) + more

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.judge.alike import Alike
+from bench.judge.deal import alike_subjects
 from bench.numbers import TIME_UNITS, column_unit, duration, with_interval
 from bench.present.page.draw import Axis, Dot, Lane, checked, dot_plot
 from bench.present.page.names import (
@@ -27,9 +29,11 @@ def section(records: Sequence[Record], palette: Palette, prefix: str) -> Section
     found = subjects([record for record in latency_records(records) if record.load_ns])
     if not found:
         return Section(f"{prefix}start", "Cold start")
+    alike = alike_subjects(record.cell for record in found)
     lanes = []
     for record in found[:MOST_LANES]:
-        label = in_picture(lane_label(record.cell))
+        apart = alike.apart(record.cell)
+        label = in_picture(lane_label(record.cell, apart))
         dots = [
             Dot(
                 value.value,
@@ -45,7 +49,7 @@ def section(records: Sequence[Record], palette: Palette, prefix: str) -> Section
             if value is not None
         ]
         loaded = duration(record.load_ns.value) if record.load_ns else ""
-        target, group = target_words(record.cell), model_and_variant(record.cell)
+        target, group = target_words(record.cell, apart), model_and_variant(record.cell)
         lanes.append(Lane(in_picture(target), tuple(dots), in_picture(group), loaded))
     unit = column_unit([r.load_ns.value for r in found if r.load_ns], TIME_UNITS)
     spec, height = dot_plot(lanes, Axis(f"Time, {unit.name} (log scale)", unit.scale, log=True))
@@ -56,11 +60,11 @@ def section(records: Sequence[Record], palette: Palette, prefix: str) -> Section
         words="Reading and compiling the model, the first inference after that, and the median of "
         "the later ones, with 95% intervals. Importing the runtime counts for none of them. At "
         "the right: the time to load. The "
-        f"longest to load is {lane_label(slowest.cell)} with "
+        f"longest to load is {lane_label(slowest.cell, alike.apart(slowest.cell))} with "
         f"{duration(slowest.load_ns.value if slowest.load_ns else None)}."
         f"{cut_words(len(lanes), len(found), 'rows')}",
         spec=checked(spec),
-        table=_table(found, f"{prefix}start-data"),
+        table=_table(found, alike, f"{prefix}start-data"),
         height=height,
         wide=True,
     )
@@ -72,7 +76,7 @@ def _stages(record: Record) -> dict[str, Estimate | None]:
     return {_LOAD: record.load_ns, _FIRST: record.first_inference_ns, _STEADY: steady}
 
 
-def _table(records: Sequence[Record], name: str) -> Table:
+def _table(records: Sequence[Record], alike: Alike, name: str) -> Table:
     stages = [_stages(record) for record in records]
     by_stage = {what: [stage[what] for stage in stages] for what in (_LOAD, _FIRST, _STEADY)}
     units = {
@@ -91,7 +95,7 @@ def _table(records: Sequence[Record], name: str) -> Table:
     rows = tuple(
         (
             Entry(model_and_variant(record.cell)),
-            Entry(target_words(record.cell)),
+            Entry(target_words(record.cell, alike.apart(record.cell))),
             *(estimate_entry(found[what], units[what]) for what in units),
         )
         for record, found in zip(records, stages, strict=True)

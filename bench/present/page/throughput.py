@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from bench.bounds import in_words
 from bench.cell import Cell
+from bench.judge.alike import (
+    DEFINING,
+    UNUSUAL,
+    Alike,
+    Setting,
+    settings_in_words,
+    settings_of,
+    values_of,
+)
 from bench.numbers import (
     RATE_UNITS,
     TIME_UNITS,
@@ -52,6 +61,10 @@ from bench.scenarios import find_scenario
 
 _HEIGHT = 380
 _MOST_LINES = 12
+#: The settings of a line: all but what is in the input, for each batch has its own.
+_OF_A_LINE = tuple(kind for kind in DEFINING if kind != "input")
+#: Those that tell rates apart beside their load, which has the bound.
+_BESIDE_ITS_LOAD = tuple(kind for kind in DEFINING if kind != "bound")
 
 
 def section(
@@ -87,11 +100,12 @@ def _dots(rated: Sequence[Record], palette: Palette, name: str) -> Picture:
     drawn = [record for record in rated if record.cell_id in kept]
     unit = _unit(drawn)
     several = len({_load(r.cell) for r in rated}) > 1
+    alike = Alike((record.cell for record in rated), kinds=_BESIDE_ITS_LOAD)
     lanes = []
     for record in drawn:
-        found = record.throughput
+        found, apart = record.throughput, alike.apart(record.cell)
         assert found is not None
-        label = _label(record.cell, several=several)
+        label = _label(record.cell, apart, several=several)
         interval = with_interval(found.value, found.low, found.high, rate)
         remark = busy_remark(record)
         lines = [f"<b>{in_picture(label)}</b>", interval, _load(record.cell)]
@@ -104,7 +118,7 @@ def _dots(rated: Sequence[Record], palette: Palette, name: str) -> Picture:
             palette.colour(record.cell.model.name),
             palette.symbol(record.cell.target),
         )
-        lanes.append(_lane(record, dot, unit, several=several))
+        lanes.append(_lane(record, apart, dot, unit, several=several))
     spec, height = dot_plot(lanes, Axis(f"Samples, {unit.name} (log scale)", unit.scale, log=True))
     load = "" if several else f" ({_load(rated[0].cell)})"
     highest = ordered[0]
@@ -112,7 +126,7 @@ def _dots(rated: Sequence[Record], palette: Palette, name: str) -> Picture:
         name=name,
         title=f"Throughput{load}",
         words="Samples per second with the 95% interval; further right is better. The highest is "
-        f"{_label(highest.cell, several=several)} with "
+        f"{_label(highest.cell, alike.apart(highest.cell), several=several)} with "
         f"{rate(highest.throughput.value if highest.throughput else None)}."
         f"{cut_words(len(drawn), len(rated), 'cells')}",
         spec=checked(spec),
@@ -121,21 +135,21 @@ def _dots(rated: Sequence[Record], palette: Palette, name: str) -> Picture:
     )
 
 
-def _lane(record: Record, dot: Dot, unit: Unit, *, several: bool) -> Lane:
+def _lane(record: Record, apart: Sequence[Setting], dot: Dot, unit: Unit, *, several: bool) -> Lane:
     cell = record.cell
     load = f" · {_load(cell)}" if several else ""
     width = half_width(dot.value, dot.low or 0.0, dot.high or 0.0)
     return Lane(
-        in_picture(target_words(cell)),
+        in_picture(target_words(cell, apart)),
         (dot,),
         in_picture(f"{model_and_variant(cell)}{load}"),
         f"{in_unit(dot.value, unit)} {width}",
     )
 
 
-def _label(cell: Cell, *, several: bool) -> str:
+def _label(cell: Cell, apart: Sequence[Setting], *, several: bool) -> str:
     load = f" · {_load(cell)}" if several else ""
-    return f"{model_and_variant(cell)} · {target_words(cell)}{load}"
+    return f"{model_and_variant(cell)} · {target_words(cell, apart)}{load}"
 
 
 def _unit(records: Sequence[Record]) -> Unit:
@@ -144,7 +158,15 @@ def _unit(records: Sequence[Record]) -> Unit:
 
 # -- lines ----------------------------------------------------------------------------------------
 
-_Line = tuple[str, str, str, list[tuple[int, Record]]]  #: label, model, target, points
+
+class _Line(NamedTuple):
+    """Records of one ``model`` that differ in a load alone. A ``way`` is a target and how it is
+    used."""
+
+    label: str
+    model: str
+    way: str
+    points: list[tuple[int, Record]]
 
 
 @dataclass(frozen=True)
@@ -202,37 +224,47 @@ def _varied(rated: Sequence[Record], variable: str) -> list[_Line]:
         cell = record.cell
         if find_scenario(cell.scenario).one_sample:
             continue
-        if variable == "batch":
-            key: tuple[object, ...] = (cell.model.name, cell.variant, cell.target, cell.threads)
-            value = cell.batch
-        else:
-            base = _without_streams(cell.target)
-            key = (cell.model.name, cell.variant, base, cell.threads, cell.batch)
-            value = streams_of(cell.target)
-        grouped.setdefault((*key, cell.lane, cell.driver, cell.scenario), []).append(
-            (value, record)
-        )
-    found: list[_Line] = []
-    for points in grouped.values():
-        if len({value for value, _ in points}) > 1:
-            cell = points[0][1].cell
-            batch = f", batch {cell.batch}" if variable == "streams" else ""
-            target = cell.target if variable == "batch" else _without_streams(cell.target)
-            load = find_scenario(cell.scenario).label
-            label = f"{model_and_variant(cell)} · {shown(target)}{batch}{load and f', {load}'}"
-            found.append((label, cell.model.name, target, sorted(points, key=lambda p: p[0])))
-    return found
+        value = cell.batch if variable == "batch" else streams_of(cell.target)
+        key = (*_line_of(cell, variable), *values_of(cell, _OF_A_LINE))
+        grouped.setdefault(key, []).append((value, record))
+    lines = [points for points in grouped.values() if len({value for value, _ in points}) > 1]
+    alike = Alike(
+        (points[0][1].cell for points in lines), lambda cell: _line_of(cell, variable), _OF_A_LINE
+    )
+    return [_line(points, alike, variable) for points in lines]
+
+
+def _line_of(cell: Cell, variable: str) -> tuple[object, ...]:
+    """What a line is called by."""
+    named = (cell.model.name, cell.variant, cell.scenario)
+    if variable == "batch":
+        return *named, cell.target
+    return *named, _without_streams(cell.target), cell.batch
+
+
+def _line(points: list[tuple[int, Record]], alike: Alike, variable: str) -> _Line:
+    cell = points[0][1].cell
+    target = cell.target if variable == "batch" else _without_streams(cell.target)
+    settings = settings_in_words(settings_of(cell, UNUSUAL), alike.apart(cell))
+    batch = f"batch {cell.batch}" if variable == "streams" else ""
+    words = (shown(target), batch, settings, find_scenario(cell.scenario).label)
+    return _Line(
+        f"{model_and_variant(cell)} · {', '.join(filter(None, words))}",
+        cell.model.name,
+        ", ".join(filter(None, (target, settings))),
+        sorted(points, key=lambda point: point[0]),
+    )
 
 
 def _lines(
     lines: Sequence[_Line], variable: str, what: _Drawn, palette: Palette, name: str
 ) -> Picture:
     drawn = lines[:_MOST_LINES]
-    everything = [record for line in drawn for _, record in line[3]]
+    everything = [record for line in drawn for _, record in line.points]
     unit = column_unit([value_of(what.of(record)) for record in everything], what.units)
-    values = sorted({value for line in drawn for value, _ in line[3]})
-    targets = list(dict.fromkeys(line[2] for line in drawn))
-    traces = [_trace(line, targets, unit, variable, what, palette) for line in drawn]
+    values = sorted({value for line in drawn for value, _ in line.points})
+    ways = list(dict.fromkeys(line.way for line in drawn))
+    traces = [_trace(line, ways, unit, variable, what, palette) for line in drawn]
     known = [found for record in everything if (found := what.of(record)) is not None]
     ends = [x / unit.scale for e in known for x in held_ends(e.value, e.low, e.high)]
     x = log_axis(f"{variable.capitalize()} (log scale)", values)
@@ -257,16 +289,18 @@ def _lines(
         f"on {target_words(best.cell)} at batch {best.cell.batch}."
         f"{cut_words(len(drawn), len(lines), 'lines')}",
         spec=checked(spec),
-        table=_table([r for line in lines for _, r in line[3]], _unit(everything), f"{name}-data"),
+        table=_table(
+            [r for line in lines for _, r in line.points], _unit(everything), f"{name}-data"
+        ),
         height=_HEIGHT,
     )
 
 
 def _trace(
-    line: _Line, targets: Sequence[str], unit: Unit, variable: str, what: _Drawn, palette: Palette
+    line: _Line, ways: Sequence[str], unit: Unit, variable: str, what: _Drawn, palette: Palette
 ) -> dict[str, Any]:
-    label, model, target, points = line
-    colour = palette.colour(model)
+    label, points = line.label, line.points
+    colour = palette.colour(line.model)
     dots, places = [], []
     for value, record in points:
         found = what.of(record)
@@ -286,7 +320,7 @@ def _trace(
         "line": {
             "color": colour,
             "width": 1.6,
-            "dash": DASHES[targets.index(target) % len(DASHES)],
+            "dash": DASHES[ways.index(line.way) % len(DASHES)],
         },
         "marker": {"color": colour, "symbol": palette.symbol(points[0][1].cell.target), "size": 8},
         "hoverinfo": "text",
@@ -307,10 +341,11 @@ def _table(records: Sequence[Record], unit: Unit, name: str) -> Table:
         BUSY,
         Column(("invocations",), "Invocations", numeric=True),
     )
+    alike = Alike(record.cell for record in records)
     rows = [
         (
             Entry(model_and_variant(record.cell)),
-            Entry(target_words(record.cell)),
+            Entry(target_words(record.cell, alike.apart(record.cell))),
             Entry(record.cell.scenario),
             number_entry(record.cell.batch),
             number_entry(streams_of(record.cell.target)),

@@ -10,12 +10,21 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 from compared_runs import MACHINE, a_header, in_memory, measured, noisy, on_disk
-from fake_records import STUDENT, TEACHER, a_cell, a_failure, a_record, a_run
+from fake_records import (
+    STUDENT,
+    TEACHER,
+    a_cell,
+    a_failed_check,
+    a_failure,
+    a_record,
+    a_run,
+)
 from hostile_run import HOSTILE, IMAGE, LINK, PORTABILITY, TARGETS, write_hostile_run
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.cards.tasks.base import Change
+from bench.cell import LoadGen
 from bench.errors import SpecError
 from bench.judge.deal import make_deal
 from bench.present.page.distributions import SHARES, read_curves
@@ -527,6 +536,122 @@ def test_streams_are_an_axis_where_a_run_varied_them() -> None:
     assert list(line["x"]) == [1, 2, 4]
     assert found.table is not None
     assert column(found.table, "streams") == ["1", "2", "4"]
+
+
+#: Two ways of running on a target, and how each is told on a page.
+WAYS: dict[str, tuple[tuple[dict[str, Any], str], tuple[dict[str, Any], str]]] = {
+    "lane": (({}, "x:cpu"), ({"lane": "api"}, "x:cpu, user API")),
+    "threads": (({"threads": 1}, "x:cpu, 1 thread"), ({"threads": 4}, "x:cpu, 4 threads")),
+    "fallback": (({}, "x:cpu"), ({"allow_fallback": True}, "x:cpu, fallback allowed")),
+    "driver": (({}, "x:cpu"), ({"loadgen": LoadGen()}, "x:cpu, through LoadGen")),
+    "settings": (
+        ({"loadgen": LoadGen(min_duration=1)}, "x:cpu, through LoadGen, min_duration=1"),
+        ({"loadgen": LoadGen(min_duration=2)}, "x:cpu, through LoadGen, min_duration=2"),
+    ),
+    "bound": (({}, "x:cpu"), ({"latency_bound_ns": 10**6}, "x:cpu, p99 ≤ 1.00 ms")),
+    "model": (
+        ({}, "x:cpu, model aaaaaaaa"),
+        ({"model": TEACHER.model_copy(update={"sha256": "f" * 64})}, "x:cpu, model ffffffff"),
+    ),
+}
+
+
+def of_two_ways(setting: str, scenario: str, *batches: int) -> tuple[Page, list[str]]:
+    """A page of both ways at each batch, and how they are told."""
+    ways = WAYS[setting]
+    records = [
+        a_record(
+            a_cell(**{"target": "x:cpu", "scenario": scenario, "batch": n, **way}), 1e5 * n * k
+        )
+        for n in batches
+        for k, (way, _) in enumerate(ways, 1)
+    ]
+    return make_page([in_memory(records)]), [words for _, words in ways]
+
+
+@pytest.mark.parametrize("variable", ["batch", "streams"])
+@pytest.mark.parametrize("setting", WAYS)
+def test_each_way_of_running_has_a_line_of_its_own(setting: str, variable: str) -> None:
+    """Told apart by its name, and by its dashes where colour and symbol are the same."""
+    values = (1, 2, 4)
+    if variable == "batch":
+        page, words = of_two_ways(setting, "offline", *values)
+    else:
+        ways = WAYS[setting]
+        targets = [f"x:cpu?streams={n}" for n in values]
+        cells = [
+            a_cell(**{"target": t, "scenario": "offline", **way})
+            for t in targets
+            for way, _ in ways
+        ]
+        page = make_page([in_memory([a_record(cell) for cell in cells])])
+        words = [word.replace("x:cpu", "x:cpu, batch 1", 1) for _, word in ways]
+    drawn = picture(page, f"a-by-{variable}").spec["data"]
+    assert [list(line["x"]) for line in drawn] == [[1, 2, 4]] * 2
+    assert [line["name"].split(" · ")[1] for line in drawn] == words
+    assert len({line["line"]["dash"] for line in drawn}) == 2
+
+
+@pytest.mark.parametrize("setting", sorted(set(WAYS) - {"bound", "settings"}))  # of a load
+@pytest.mark.parametrize("name", ["a-latency", "a-memory", "a-start-picture"])
+def test_each_way_of_running_is_a_row_of_its_own(setting: str, name: str) -> None:
+    page, words = of_two_ways(setting, "single-stream", 1)
+    found = picture(page, name)
+    assert found.table is not None
+    assert column(found.table, "target") == words
+    drawn = json.dumps(found.spec, ensure_ascii=False)
+    assert all(f"fashion-teacher · {word}" in drawn for word in words)
+
+
+@pytest.mark.parametrize("setting", WAYS)
+def test_each_way_of_running_is_a_rate_of_its_own(setting: str) -> None:
+    page, words = of_two_ways(setting, "offline", 8)
+    found = picture(page, "a-throughput")
+    assert found.table is not None
+    assert column(found.table, "target") == words
+    drawn = json.dumps(found.spec, ensure_ascii=False)
+    if setting == "bound":  # which is part of the load
+        words = ["x:cpu · offline batch 8", "x:cpu · offline batch 8, p99 ≤ 1.00 ms"]
+    assert all(f"fashion-teacher · {word}<" in drawn for word in words)
+
+
+def test_curves_of_two_ways_of_running_are_told_apart(tmp_path: Path) -> None:
+    cells = [a_cell(threads=n) for n in (1, 4)]
+    store = RunStore.create(tmp_path, a_header(cells))
+    calls = np.arange(1, 1001, dtype=np.int64)
+    store.write_samples("0", [Block(cell.id, 0, 0, n, calls) for n, cell in enumerate(cells)])
+    for cell in cells:
+        store.append_record(a_record(cell))
+    store.close()
+    found = picture(make_page([read_run(store.path)]), "a-ecdf1")
+    lines = [trace for trace in found.spec["data"] if trace["mode"] == "lines"]
+    words = ["onnxruntime:cpu, 1 thread", "onnxruntime:cpu, 4 threads"]
+    assert [line["name"] for line in lines] == words
+    assert len({line["legendgroup"] for line in lines}) == 2
+    assert len({line["line"]["dash"] for line in lines}) == 2
+    assert all(word in found.words for word in words)
+    assert found.table is not None
+    assert column(found.table, "target") == words
+
+
+def test_lists_on_the_page_tell_cells_apart_that_differ_in_threads_alone() -> None:
+    bad = (a_failed_check("steady-state", "no"),)
+    ways = [a_cell(threads=n) for n in (1, 2, 4)]
+    records = [
+        a_record(ways[0], 2e5, checks=bad),
+        a_record(ways[1], 1e5),
+        a_failure(ways[2], "crashed", "it died"),
+    ]
+    text = re.sub(r"\s+", " ", render(make_page([in_memory(records)])))
+    where = "fashion-teacher · onnxruntime:cpu"
+    assert f"{where}, 1 thread single-stream batch 1: no" in text, "in the checks"
+    failed = make_page(
+        [in_memory([*records, a_failure(ways[0].model_copy(update={"target": "y"}))])]
+    )
+    assert f"{where} single-stream batch 1" in render(failed), "the only one that failed"
+    (card,) = speed_cards(records[:2], Palette.of(records))
+    assert card.what == f"{where}, 2 threads"
+    assert card.than == f"as fast as {where}, 1 thread"
 
 
 # -- portability ----------------------------------------------------------------------------------

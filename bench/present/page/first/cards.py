@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bench.judge.alike import sample_sizes
+from bench.judge.alike import Alike, Setting, sample_sizes
 from bench.judge.deal import Cost, Deal, Point, cheapest, level_records, level_with, safest
 from bench.judge.pairs import Changed, cost_ratio
 from bench.numbers import (
@@ -16,7 +16,7 @@ from bench.numbers import (
     ratio,
 )
 from bench.present.deal import LEVEL, listed, point_name, superlative
-from bench.present.page.names import Palette, lane_label, model_and_variant, target_words
+from bench.present.page.names import Palette, lane_label
 from bench.present.page.parts import Card
 from bench.present.page.selection import time_of_sample
 from bench.present.pairs import change_words
@@ -54,7 +54,8 @@ def _point(
     shown = point.metric.scale.value(score.value, score.low, score.high) if score else ""
     level = _level([point_name(p) for p in level_with(deal, point)])
     figures = tuple(filter(None, (shown, against, level)))
-    return _card(why, point.record, deal.cost, (times, than if times else ""), figures, palette)
+    said = (times, than if times else "")
+    return _card(why, point.record, deal.cost, said, figures, palette, point.apart)
 
 
 def _card(
@@ -64,6 +65,7 @@ def _card(
     times: tuple[str, str],
     figures: tuple[str, ...],
     palette: Palette,
+    apart: Sequence[Setting] = (),
 ) -> Card:
     found = spread(record, cost)
     units = TIME_UNITS if cost == "latency" else RATE_UNITS
@@ -75,7 +77,7 @@ def _card(
         interval=half_width(found.value, found.low, found.high) if found else "",
         times=times[0],
         than=times[1],
-        what=f"{model_and_variant(record.cell)} · {target_words(record.cell)}",
+        what=lane_label(record.cell, apart),
         figures=figures,
         colour=palette.colour(record.cell.model.name),
     )
@@ -124,6 +126,12 @@ def speed_cards(timed: Sequence[Record], palette: Palette) -> Iterator[Card]:
         cost: Cost = "throughput" if cell.is_rate else "latency"
         why = f"Fastest, {cell.scenario} batch {cell.batch}"
         times = _times(best, others[0], cost) if others else ""
-        than = f"as fast as {lane_label(others[0].cell)}" if times else ""
-        level = _level([lane_label(r.cell) for r in level_records(best, others, cost)])
-        yield _card(why, best, cost, (times, than), (level,) if level else (), palette)
+        alike = Alike(record.cell for record in found)
+        than = f"as fast as {_called(others[0], alike)}" if times else ""
+        level = _level([_called(r, alike) for r in level_records(best, others, cost)])
+        figures, apart = (level,) if level else (), alike.apart(cell)
+        yield _card(why, best, cost, (times, than), figures, palette, apart)
+
+
+def _called(record: Record, alike: Alike) -> str:
+    return lane_label(record.cell, alike.apart(record.cell))

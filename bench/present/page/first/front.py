@@ -286,7 +286,7 @@ def _front_table(deal: Deal, unit: Unit, name: str) -> Table:
             (
                 Entry(shown(cell.model.name)),
                 Entry(cell.variant),
-                Entry(target_words(cell)),
+                Entry(target_words(cell, point.apart)),
                 estimate_entry(spread(point.record, deal.cost), unit),
                 score_entry(point.scored),
                 Entry(_stands(deal, place), tone=tone),
