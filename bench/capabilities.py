@@ -247,12 +247,17 @@ class Telemetry(Protocol):
 
 
 class EnergyReading(TypedDict, total=False):
-    """What a meter says at one moment; one of the two values may be missing."""
+    """What a meter says at one moment; one of the two values may be missing.
+
+    The processes are now and then asked for, and left out where the device doesn't tell of them.
+    """
 
     scope: str  #: what it is the energy of: ``gpu-board``, ``npu``
     meter: str  #: which device it reads, by a name that no other device has
     energy_j: float  #: counted since some moment before
     power_w: float
+    present: List[int]  #: the processes that hold something of the device, by their numbers
+    computing: List[int]  #: those that computed on it since this was told last
 
 
 @runtime_checkable

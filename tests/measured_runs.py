@@ -187,7 +187,9 @@ def _measure_energy(store: RunStore, cells: Sequence[Cell], dead: Cell) -> list[
     made = rounds(watts, lambda n, p: 40.0 + n - p, GENERATIONS, **board)
     power = trace(95.0, "gpu-board", "GPU-1", "power")
     lost = trace(0.0, "wall", "m.csv", "power", at_ns=(), values=(), missing="it was off")
-    none = power.model_copy(update={"at_ns": (), "values": (), "missing": "no power"})
+    none = power.model_copy(
+        update={"at_ns": (), "values": (), "missing": "no power", "others": (4711,)}
+    )
     found = [
         one.model_copy(update={"traces": (*one.traces, power if number else none, lost)})
         for number, one in enumerate(made)

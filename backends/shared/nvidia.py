@@ -16,6 +16,7 @@ from typing import Any, Callable, Iterator, Optional
 from bench.capabilities import EnergyReading, Reading
 
 from .checks import first_line
+from .occupants import Occupants
 from .visible import Listed, Unknown, numbered, pci_address
 
 #: How the log begins to say why a GPU can't be asked.
@@ -93,6 +94,7 @@ def energy(index: int) -> EnergyReading:
         found["energy_j"] = millijoules / 1e3
     if milliwatts is not None:
         found["power_w"] = milliwatts / 1e3
+    found.update(_occupants(nvml, index).told(handle))
     return found
 
 
@@ -111,6 +113,11 @@ def _reach(index: int) -> Optional[tuple[ModuleType, Any]]:
     nvml = _open()
     handle = None if nvml is None else _handle(nvml, index)
     return None if nvml is None or handle is None else (nvml, handle)
+
+
+@functools.lru_cache(maxsize=None)
+def _occupants(nvml: ModuleType, index: int) -> Occupants:
+    return Occupants(functools.partial(_ask, nvml))
 
 
 @functools.lru_cache(maxsize=None)

@@ -201,6 +201,8 @@ def metered_by(trace: Trace, window: Window) -> Metered | str:
     """What one meter tells of a window, whatever else happened in it."""
     if trace.missing:
         return trace.missing
+    if trace.others:
+        return "another process computed on the device"
     at = [ns / 1e9 for ns in trace.at_ns]
     seconds = window.span_ns / 1e9
     if trace.kind == "power":

@@ -33,6 +33,7 @@ class Trace(Frozen):
     values: tuple[Count, ...] = ()
     wraps_at_uj: Positive | None = None
     missing: str = ""  #: why there are no readings
+    others: tuple[Count, ...] = ()  #: processes that computed on the device and are not bench's
 
     @model_validator(mode="after")
     def _one_value_a_time(self) -> Trace:

@@ -462,13 +462,16 @@ class WatchEnergy:
 @dataclass(frozen=True)
 class EnergyWatched:
     """Readings by time on the clock of latencies; no times where the device has no meter. Values
-    that it doesn't tell are -1."""
+    that it doesn't tell are -1. ``present`` and ``computing`` are as in any `EnergyReading` of
+    these."""
 
     scope: str
     meter: str
     at_ns: Nanoseconds
     energy_uj: Nanoseconds
     power_mw: Nanoseconds
+    present: Tuple[int, ...] = ()
+    computing: Tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Callable, List, Optional
+from typing import Callable, List, Optional, Set
 
 import numpy as np
 
@@ -28,6 +28,8 @@ def watch_energy(
     at: List[int] = []
     energy: List[int] = []
     power: List[int] = []
+    present: Set[int] = set()
+    computing: Set[int] = set()
     scope = meter = ""
     end = clock() + int(asked.watch_s * 1e9)
     while isinstance(backend, MetersEnergy):
@@ -40,10 +42,15 @@ def watch_energy(
         at.append((before + after) // 2)
         energy.append(_scaled(reading.get("energy_j"), 1e6))
         power.append(_scaled(reading.get("power_w"), 1e3))
+        present.update(reading.get("present", []))
+        computing.update(reading.get("computing", []))
         if after >= end:
             break
         sleep(max(0.0, asked.every_s - (after - before) / 1e9))
-    return EnergyWatched(scope, meter, _array(at), _array(energy), _array(power))
+    readings = _array(at), _array(energy), _array(power)
+    return EnergyWatched(
+        scope, meter, *readings, present=tuple(sorted(present)), computing=tuple(sorted(computing))
+    )
 
 
 def _scaled(value: Optional[float], factor: float) -> int:

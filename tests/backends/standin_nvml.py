@@ -12,6 +12,7 @@ NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
 TOTAL_BYTES = 140 * 2**30
 NOT_SUPPORTED, DRIVER_NOT_LOADED, INVALID_ARGUMENT, UNINITIALIZED = 3, 9, 2, 1
 NO_PERMISSION, GPU_IS_LOST = 4, 15
+NOT_FOUND = 6
 
 
 class NVMLError(Exception):
@@ -28,6 +29,7 @@ class NVMLError(Exception):
             UNINITIALIZED: "Uninitialized",
             NO_PERMISSION: "Insufficient Permissions",
             GPU_IS_LOST: "GPU is lost",
+            NOT_FOUND: "Not Found",
         }[self.value]
 
 
@@ -46,7 +48,10 @@ class Gpu:
     mig: bool | None = False  #: whether it is in parts; None where it can't be
     bus: int | None = 0x06  #: on PCI; None where it isn't told
     refuses: int = 0  #: with this error it refuses to be asked at all
-    processes: dict[int, int | None] = field(default_factory=lambda: {os.getpid(): 3 * 2**30, 1: 9})
+    processes: dict[int, int | None] | None = field(
+        default_factory=lambda: {os.getpid(): 3 * 2**30, 1: 9}
+    )
+    utilization: list[Any] = field(default_factory=list)
 
 
 class Nvml:
@@ -118,7 +123,21 @@ class Nvml:
 
     def nvmlDeviceGetComputeRunningProcesses(self, gpu: Gpu) -> list[Any]:
         self.check()
+        if gpu.processes is None:
+            raise NVMLError(NOT_SUPPORTED)
         return [SimpleNamespace(pid=p, usedGpuMemory=n) for p, n in gpu.processes.items()]
+
+    @staticmethod
+    def used(pid: int, at_us: int, percent: int) -> Any:
+        """A sample of what a process did."""
+        return SimpleNamespace(pid=pid, timeStamp=at_us, smUtil=percent)
+
+    def nvmlDeviceGetProcessUtilization(self, gpu: Gpu, last_seen_us: int) -> list[Any]:
+        self.check()
+        new = [one for one in gpu.utilization if one.timeStamp > last_seen_us]
+        if not new:
+            raise NVMLError(NOT_FOUND)
+        return new
 
     def reasons(self, gpu: Gpu) -> int:
         return self.supported(gpu.reasons)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from bench.backends.onnxruntime.adapter import OnnxRuntime
 from bench.backends.shared import nvidia
+from bench.backends.shared.occupants import EVERY_S, Occupants
 from bench.backends.torch.eager import TorchEager
 
 from bench.backend import Device
@@ -17,7 +19,7 @@ from bench.capabilities import ReportsDeviceMemory
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from standin_nvml import GPU_IS_LOST, NO_PERMISSION, TOTAL_BYTES, Gpu, Nvml
+from standin_nvml import GPU_IS_LOST, NO_PERMISSION, TOTAL_BYTES, Gpu, Nvml, NVMLError
 
 Install = Callable[[Nvml], Nvml]
 
@@ -32,6 +34,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
         nvidia._open.cache_clear()
         nvidia._handle.cache_clear()
         nvidia._uuid.cache_clear()
+        nvidia._occupants.cache_clear()
         nvidia._default_clock.cache_clear()
 
     def put(made: Nvml) -> Nvml:
@@ -232,15 +235,18 @@ def test_memory_that_is_not_told_is_none(install: Install, nvml: Nvml) -> None:
 def test_the_meter_of_a_board_tells_joules_and_watts_and_which_gpu_it_is(install: Install) -> None:
     install(Nvml(*TWO))
     found = nvidia.energy(1)
+    processes = {"present": [os.getpid(), 1], "computing": []}
     expected = {"scope": "gpu-board", "meter": "GPU-bbbb-2", "energy_j": 13189.151}
-    assert found == expected | {"power_w": 200.0}
+    assert found == expected | {"power_w": 200.0} | processes
+    found = nvidia.energy(1)
+    assert found == expected | {"power_w": 200.0}, "not asked for so soon again"
     assert OnnxRuntime().energy(Device("cuda:1", "NVIDIA", "x", "d")) == found
     assert TorchEager().energy(Device("cuda:1", "NVIDIA", "x", "d")) == found
     assert OnnxRuntime().energy(Device("cpu", "x", "x", "d")) == {}
 
 
 def test_a_gpu_without_a_counter_of_energy_tells_its_power(install: Install) -> None:
-    install(Nvml(Gpu(millijoules=None)))
+    install(Nvml(Gpu(millijoules=None, processes=None)))
     assert nvidia.energy(0) == {
         "scope": "gpu-board",
         "meter": "GPU-8f5c7b1e-0000",
@@ -251,3 +257,48 @@ def test_a_gpu_without_a_counter_of_energy_tells_its_power(install: Install) -> 
 def test_a_gpu_that_tells_neither_has_no_meter(install: Install) -> None:
     install(Nvml(Gpu(millijoules=None, milliwatts=None)))
     assert nvidia.energy(0) == {}
+
+
+class Clock:
+    now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def nvml() -> Nvml:
+    made = Nvml(Gpu(processes={7: 1, 8: 1}))
+    made.nvmlInit()
+    return made
+
+
+def asked(nvml: Nvml) -> Callable[..., object]:
+    def ask(function: str, *arguments: object) -> object:
+        try:
+            return getattr(nvml, function)(*arguments)
+        except NVMLError:
+            return None
+
+    return ask
+
+
+def test_processes_that_computed_since_they_were_asked_for_last_are_told(nvml: Nvml) -> None:
+    clock, gpu = Clock(), nvml.gpus[0]
+    occupants = Occupants(asked(nvml), clock)
+    gpu.utilization = [nvml.used(7, 1000, 50)]
+    first = occupants.told(gpu)
+    assert first == {"present": [7, 8], "computing": []}, "that was before anybody asked"
+    clock.now_s += EVERY_S
+    assert occupants.told(gpu) == first, "the same sample is nothing new"
+    gpu.utilization += [nvml.used(7, 2000, 9), nvml.used(8, 2000, 0), nvml.used(9, 2000, 4 * 10**9)]
+    assert occupants.told(gpu) == {}, "it was asked a moment ago"
+    clock.now_s += EVERY_S
+    assert occupants.told(gpu) == {"present": [7, 8], "computing": [7]}
+    clock.now_s += EVERY_S
+    assert occupants.told(gpu)["computing"] == []
+
+
+def test_a_gpu_that_tells_of_no_processes_tells_nothing(nvml: Nvml) -> None:
+    nvml.gpus[0].processes = None
+    assert Occupants(asked(nvml), Clock()).told(nvml.gpus[0]) == {}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +32,7 @@ from bench.measure.energy.meters import (
     Series,
     Watch,
     ZoneMeter,
+    bench_processes,
 )
 from bench.measure.energy.passes import EnergyPass, Taken, check_wall, has_energy
 from bench.measure.member import COLD
@@ -480,6 +484,55 @@ def test_a_counter_that_is_taken_away_says_so(tmp_path: Path) -> None:
 def test_a_device_whose_meter_fails_says_so() -> None:
     (series,) = watched(DeviceMeter(Meter([], fails=True), GPU, "gpu-board", "GPU-1"))  # type: ignore[arg-type]
     assert series.missing == "the meter could not be read: the meter's worker died."
+
+
+class Shared(Meter):
+    """The driver's processes are told beside each reading, from the first to the last."""
+
+    def __init__(self, *told: tuple[set[int], set[int]]) -> None:
+        super().__init__([])
+        self.told = list(told)
+
+    def watch_energy(self, device: Device, watch_s: float, every_s: float) -> EnergyWatched:
+        present, computing = self.told.pop(0) if self.told else (set[int](), set[int]())
+        found = super().watch_energy(device, watch_s, every_s)
+        return replace(found, present=tuple(present), computing=tuple(computing))
+
+
+@pytest.mark.parametrize(
+    ("told", "others"),
+    [
+        ([({1, 2}, {1})], set()),  # ours alone computes
+        ([({1, 2}, {1, 2})], {2}),
+        ([({1, 2}, set()), ({1}, {2})], {2}),  # it has just ended
+        ([({1, 2}, {1, 9})], set()),  # one that only draws
+        ([({7, 2}, {7, 2})], set()),  # the driver has other numbers for ours
+        ([], set()),
+    ],
+)
+def test_other_processes_that_compute_on_the_board_are_told_from_ours(
+    told: list[tuple[set[int], set[int]]], others: set[int]
+) -> None:
+    meter = DeviceMeter(Shared(*told), GPU, "gpu-board", "GPU-1", own=lambda: {1, 3})  # type: ignore[arg-type]
+    began = time.perf_counter_ns()
+    (series,) = watched(meter)
+    assert set(series.trace(began, time.perf_counter_ns()).others) == others
+
+
+def test_what_another_process_did_counts_in_the_window_in_which_it_was_known() -> None:
+    series = Series("gpu-board", "GPU-1", "counter", others=[(n, {n}) for n in (5, 15, 25, 35)])
+    assert series.trace(10, 20).others == (15, 25), "known behind it, it may have been in it"
+    assert series.trace(40, 50).others == ()
+    assert series.trace(0, 4).others == (5,)
+
+
+def test_bench_s_processes_are_all_that_it_started() -> None:
+    with subprocess.Popen(["sleep", "60"]) as child:
+        try:
+            assert {os.getpid(), child.pid} <= bench_processes()
+            assert os.getppid() not in bench_processes()
+        finally:
+            child.kill()
 
 
 def test_a_command_at_the_wall_is_read_in_watts() -> None:

@@ -186,6 +186,18 @@ def test_a_throttled_device_gives_no_energy_and_busy_cpus_do_not_matter_to_it() 
     )
 
 
+def test_a_window_in_which_another_process_computed_on_the_board_does_not_count() -> None:
+    windows = rounds({ID: lambda n: 100.0}, **GPU)
+    spoilt = trace(170.0, others=(4711,), **GPU)
+    windows = [
+        w.model_copy(update={"traces": (spoilt,)}) if w.index == 1 and w.queries else w
+        for w in windows
+    ]
+    found = the_energy(CELL, windows)
+    assert [one.index for one in found.rounds] == [0, 2, 3, 4]
+    assert found.invalid == {"another process computed on the device": 1}
+
+
 def test_without_a_valid_idle_window_on_both_sides_there_is_no_net() -> None:
     windows = rounds({ID: lambda n: 100.0})
     kept = [w for w in windows if not (w.cell_id == IDLE and w.position and w.index < 3)]

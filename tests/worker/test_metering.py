@@ -64,3 +64,12 @@ def test_a_device_without_a_meter_gives_no_readings() -> None:
     for board in (object(), without):
         found = watch(board, clock, 1.0)
         assert (found.scope, len(found.at_ns)) == ("", 0)
+
+
+def test_processes_of_any_reading_are_told() -> None:
+    clock = Clock()
+    board = Board(clock)
+    plain, told = board.energy, [{"present": [3, 2], "computing": [3]}, {}, {"present": [2, 1]}]
+    board.energy = lambda device: plain(device) | (told.pop(0) if told else {})  # type: ignore[method-assign]
+    found = watch(board, clock, 0.1)
+    assert (found.present, found.computing) == ((1, 2, 3), (3,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from bench.machine.wall import MeterFile, read_command
 from bench.measure.energy.asked import Asked, below_ns
 from bench.record.windows import Kind, Scope, Trace
 from bench.runtimes.client import Worker
+from bench.worker.family import descendants
 
 #: NVML's counter moves every 100 ms, RAPL's every ms: an edge is known to this.
 EVERY_S = 0.02
@@ -24,6 +26,11 @@ COMMAND_EVERY_S = 0.5
 CHUNK_S = 0.2
 #: How long is waited for the last lines of a meter's file.
 _FILE_PATIENCE_S = 5.0
+
+
+def bench_processes() -> set[int]:
+    """The numbers of all processes that are bench's now."""
+    return {os.getpid(), *descendants(os.getpid())}
 
 
 @dataclass
@@ -37,6 +44,8 @@ class Series:
     at_ns: list[int] = field(default_factory=list)
     values: list[int] = field(default_factory=list)
     missing: str = ""
+    #: processes that computed on the device and are not bench's, by when that was known
+    others: list[tuple[int, set[int]]] = field(default_factory=list)
 
     def take(self, at_ns: int, value: int) -> None:
         """One more reading; of two at one moment the first counts."""
@@ -57,7 +66,13 @@ class Series:
             at_ns=tuple(at - began_ns for at in self.at_ns[kept]),
             values=tuple(self.values[kept]),
             missing=self.missing,
+            others=tuple(sorted(self._others(began_ns, ended_ns))),
         )
+
+    def _others(self, began_ns: int, ended_ns: int) -> set[int]:
+        """Those of a window, known within it or the first time behind it."""
+        behind_ns = min((at for at, _ in self.others if at >= ended_ns), default=ended_ns)
+        return {pid for at, pids in self.others if began_ns < at <= behind_ns for pid in pids}
 
 
 class Meter(Protocol):
@@ -113,15 +128,19 @@ class DeviceMeter:
     device: Device
     scope: Scope
     name: str
+    own: Callable[[], set[int]] = bench_processes
 
     def watch(self, enough: threading.Event) -> list[Series]:
         energy = Series(self.scope, self.name, "counter")
         power = Series(self.scope, self.name, "power")
+        present, computing, own = set[int](), list[tuple[int, set[int]]](), self.own()
         try:
             ended = False
             while not ended:
                 ended = enough.is_set()
                 told = self.worker.watch_energy(self.device, CHUNK_S, EVERY_S)
+                present.update(told.present)
+                computing.append((time.perf_counter_ns(), set(told.computing)))
                 for at, uj, mw in zip(told.at_ns, told.energy_uj, told.power_mw, strict=True):
                     for series, value in ((energy, uj), (power, mw)):
                         if value >= 0:
@@ -129,6 +148,7 @@ class DeviceMeter:
         except BenchError as error:
             energy.missing = f"the meter could not be read: {error}"
             return [energy]
+        energy.others = power.others = _others(present, computing, own | self.own())
         return [series for series in (energy, power) if series.at_ns] or [
             Series(self.scope, self.name, "power", missing="the device reported no power")
         ]
@@ -136,6 +156,17 @@ class DeviceMeter:
     def programs_ns(self) -> int:
         """Of a vendor's tool: its worker starts nothing else."""
         return below_ns(self.worker.pid)
+
+
+def _others(
+    present: set[int], computing: Sequence[tuple[int, set[int]]], own: set[int]
+) -> list[tuple[int, set[int]]]:
+    """Which that computed are not bench's. None can be told where the device knows none of bench's
+    processes: in containers the driver may have other numbers for all of them (nvidia-docker#1483),
+    or for those that computed and not for those that are there (HAMi-core#112)."""
+    if not present & own:
+        return []
+    return [(at_ns, pids & present - own) for at_ns, pids in computing]
 
 
 @dataclass(frozen=True)
