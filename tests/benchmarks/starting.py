@@ -1,33 +1,52 @@
 """What starting the workers of a generation side by side saves, old way against new in turn.
 
-Run it by hand: ``python tests/benchmarks/starting.py [TARGET ...]``. The same cells are measured
-with one worker at a time and with as many as there are cores, the same number of invocations each;
-the runs alternate, and ratios of pairs are printed: of the time until the workers were ready, and
-of the whole.
+    python tests/benchmarks/starting.py                     # both, some minutes
+    python tests/benchmarks/starting.py --quick             # the default run as `bench run --quick`
+    python tests/benchmarks/starting.py --default-pairs 0 onnxruntime:cpu torch:cpu
+
+Cells are measured with one worker that starts at a time, and with as many as there are cores, all
+else equal: first a fixed number of invocations, then what `bench run` does by default. That ends
+when the order of targets is settled or its time is up, so it may spend what it saves on more
+invocations. The two ways take turns at being first. Ratios of pairs are printed, and the load of
+the machine, without which they say little.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
 import statistics
-import sys
 import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+from bench.folders import cache_folder
 from bench.measure import measuring
 from bench.measure.listener import QuietProgress
-from bench.measure.pace.account import Account
 from bench.measure.prepare import prepare
 from bench.measure.run import start
 from bench.runtimes.targets import default_threads
-from bench.spec import make_suite
+from bench.spec import Suite, asked_suite, make_suite
 
-PAIRS = 5
+TARGETS = ["onnxruntime:cpu", "openvino:cpu", "torch:cpu"]
 INVOCATIONS = 4
 
 
-def run(targets: list[str], at_once: int) -> Account:
-    """Measure with so many workers that may start at once."""
-    suite = make_suite(
+@dataclass(frozen=True)
+class Took:
+    """What a run took: until workers were ready, measuring with that, and from its beginning."""
+
+    starting_s: float
+    measuring_s: float
+    wall_s: float
+    invocations: int
+
+
+def same_invocations(targets: list[str]) -> Suite:
+    """Cells of which each gets so many invocations, however long they take."""
+    return make_suite(
         {
             "name": "starting",
             "models": ["fashion-teacher", "fashion-student"],
@@ -39,30 +58,95 @@ def run(targets: list[str], at_once: int) -> Account:
         },
         "the benchmark",
     )
+
+
+def default_run(targets: list[str], quick: bool) -> Suite:
+    """What `bench run` measures, or `bench run --quick`; on these targets, or on all."""
+    return asked_suite(None, "quick" if quick else None, {"targets": targets} if targets else {})
+
+
+def run(suite: Suite, at_once: int) -> Took:
+    """Measure with so many workers that may start at once."""
     measuring.default_threads = lambda: at_once  # type: ignore[attr-defined]
+    began_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bench-starting-") as folder:
         listener = QuietProgress()
-        with prepare(suite, listener, Path(folder) / "cache") as prepared:
-            return start(prepared, Path(folder), listener).account
+        with prepare(suite, listener, cache_folder()) as prepared:
+            outcome = start(prepared, Path(folder), listener)
+            account = outcome.account
+            measuring_s = account.total_s - account.startup_s  # its clock runs on
+    return Took(
+        account.starting_s,
+        measuring_s,
+        time.monotonic() - began_s,
+        sum(len(record.invocations) for record in outcome.records),
+    )
+
+
+def fill_cache(suite: Suite) -> None:
+    """Have models exported and compiled once before, else only the first run would do it."""
+    fewest = {"goal": "precision", "min_invocations": 2, "max_invocations": 2, "max_time_s": 1.0}
+    run(suite.model_copy(update={**fewest, "accuracy": False}), default_threads())
+
+
+def compare(suite: Suite, pairs: int) -> list[tuple[Took, Took]]:
+    """So many pairs of runs: one worker after another, and side by side."""
+    fill_cache(suite)
+    found = []
+    for number in range(pairs):
+        counts = [1, default_threads()]
+        turn = counts if number % 2 == 0 else counts[::-1]
+        took = {at_once: run(suite, at_once) for at_once in turn}
+        old, new = (took[at_once] for at_once in counts)
+        found.append((old, new))
+        print(
+            f"  one after another: {in_words(old)}\n"
+            f"  side by side:      {in_words(new)}   load {os.getloadavg()[0]:.1f}",
+            flush=True,
+        )
+    return found
+
+
+def in_words(took: Took) -> str:
+    return (
+        f"{took.starting_s:5.1f} s to start workers, {took.measuring_s:5.1f} s to measure with it, "
+        f"{took.wall_s:5.1f} s in all, {took.invocations} invocations"
+    )
+
+
+def report(title: str, suite: Suite, count: int) -> None:
+    """Print what so many pairs of runs took, and the ratios."""
+    if count:
+        print(f"{title}:", flush=True)
+        print_ratios(compare(suite, count))
+
+
+def print_ratios(pairs: list[tuple[Took, Took]]) -> None:
+    asked: dict[str, Callable[[Took], float]] = {
+        "until workers are ready": lambda took: took.starting_s,
+        "an invocation, starting": lambda took: took.starting_s / took.invocations,
+        "measuring": lambda took: took.measuring_s,
+        "the whole": lambda took: took.wall_s,
+    }
+    for what, of in asked.items():
+        ratios = [of(old) / of(new) for old, new in pairs]
+        spread = f" ({min(ratios):.2f} to {max(ratios):.2f})" if len(ratios) > 1 else ""
+        print(f"  {what}: {statistics.median(ratios):.2f}x as fast{spread}", flush=True)
 
 
 def main() -> None:
-    targets = sys.argv[1:] or ["onnxruntime:cpu", "openvino:cpu", "torch:cpu"]
-    ready, whole = [], []
-    for _ in range(PAIRS):
-        old, new = run(targets, 1), run(targets, default_threads())
-        ready.append(old.starting_s / new.starting_s)
-        measured = [account.total_s - account.startup_s for account in (old, new)]
-        whole.append(measured[0] / measured[1])
-        print(
-            f"starting {old.starting_s:.1f} s one at a time, {new.starting_s:.1f} s side by side; "
-            f"measuring with it {measured[0]:.1f} and {measured[1]:.1f} s",
-            flush=True,
-        )
-    print(f"{len(targets)} targets, 2 models, {default_threads()} at once:")
-    for what, ratios in (("until workers are ready", ready), ("the whole", whole)):
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        print(f"  {what}: {middle:.2f}x as fast (quartiles {low:.2f} to {high:.2f})")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("targets", nargs="*", help="default: three, and all for the default run")
+    parser.add_argument("--pairs", type=int, default=5, help="of the first comparison")
+    parser.add_argument("--default-pairs", type=int, default=1, help="of the default run")
+    parser.add_argument("--quick", action="store_true", help="the default run with --quick")
+    given = parser.parse_args()
+    print(f"{default_threads()} workers at once; load {os.getloadavg()[0]:.1f} before", flush=True)
+    targets = given.targets or TARGETS
+    title = f"{INVOCATIONS} invocations of 2 models on {', '.join(targets)}"
+    report(title, same_invocations(targets), given.pairs)
+    title = " ".join(["bench run", *["--quick"] * given.quick, *(f"-t {t}" for t in given.targets)])
+    report(title, default_run(given.targets, given.quick), given.default_pairs)
 
 
 if __name__ == "__main__":
