@@ -7,7 +7,7 @@ cell (why a cell failed, which check failed) is a numbered note below the table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from rich.cells import cell_len
@@ -15,7 +15,7 @@ from rich.text import Text
 
 from bench.cards.tasks.base import MetricRow
 from bench.cell import Cell, ModelIdentity
-from bench.judge.alike import UNUSUAL, Alike, Setting, settings_in_words, settings_of
+from bench.judge.alike import UNUSUAL, Alike, settings_in_words, settings_of
 from bench.judge.sweeps import sweep_end
 from bench.numbers import (
     BYTE_UNITS,
@@ -131,15 +131,13 @@ def result_table(records: Sequence[Record], width: int = 80) -> Text:
 def _groups(records: Sequence[Record]) -> list[tuple[str, list[_Row]]]:
     """Headings (one for each model and variant) with their rows, in the order of the records."""
     several_variants = len({r.cell.variant for r in records}) > 1
-    kinds = ["threads"] if len({r.cell.threads for r in records}) > 1 else []
-    alike = Alike((r.cell for r in records), _called, ("settings", "shape"))
+    label = row_labels([record.cell for record in records])
     originals = {r.cell.model.distilled_from for r in records}
     grouped: dict[tuple[str, str, str], dict[str, list[Record]]] = {}
     for record in records:
         cell = record.cell
         rows = grouped.setdefault((cell.model.name, cell.model.sha256, cell.variant), {})
-        told_too = (*settings_of(cell, kinds), *alike.apart(cell))
-        rows.setdefault(_label(cell, told_too), []).append(record)
+        rows.setdefault(label(cell), []).append(record)
     return [
         (
             _heading(
@@ -153,14 +151,23 @@ def _groups(records: Sequence[Record]) -> list[tuple[str, list[_Row]]]:
     ]
 
 
+def row_labels(cells: Collection[Cell]) -> Callable[[Cell], str]:
+    """What rows of results call each of these: its target, its load where it is a special one, and
+    what is unusual in it or another in others."""
+    threads = ["threads"] if len({cell.threads for cell in cells}) > 1 else []
+    alike = Alike(cells, _called, ("settings", "shape"))
+
+    def label(cell: Cell) -> str:
+        target = printable(cell.target, limit=NAME_LIMIT)
+        told = settings_of(cell, (*UNUSUAL, "bound", *threads))
+        words = settings_in_words(told, alike.apart(cell))
+        return ", ".join(filter(None, (target, find_scenario(cell.scenario).label, words)))
+
+    return label
+
+
 def _called(cell: Cell) -> tuple[str, ...]:
     return cell.model.name, cell.model.sha256, cell.variant, cell.target, cell.scenario
-
-
-def _label(cell: Cell, told_too: Sequence[Setting]) -> str:
-    target = printable(cell.target, limit=NAME_LIMIT)
-    settings = settings_in_words(settings_of(cell, (*UNUSUAL, "bound")), told_too)
-    return ", ".join(filter(None, (target, find_scenario(cell.scenario).label, settings)))
 
 
 def _heading(

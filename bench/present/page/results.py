@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from bench.judge.alike import UNUSUAL, settings_in_words, settings_of
 from bench.numbers import (
     BYTE_UNITS,
     RATE_UNITS,
@@ -27,8 +26,8 @@ from bench.present.page.parts import (
     score_unit,
 )
 from bench.present.pivot import Batch, batches_of
+from bench.present.results import row_labels
 from bench.record.result import Record, value_of
-from bench.scenarios import find_scenario
 
 #: The letter of the run, the name of its machine (empty where there is one machine), the record.
 _Lettered = tuple[str, str, Record]
@@ -105,12 +104,11 @@ def _columns(
 
 def _lines(found: Sequence[_Lettered]) -> Iterator[_Row]:
     """Latency and throughput of a model on a target beside each other, batch by batch."""
-    several = len({record.cell.threads for *_, record in found}) > 1
+    label = row_labels([record.cell for *_, record in found])
     grouped: dict[tuple[str, ...], list[Record]] = {}
     for letter, machine, record in found:
         model = record.cell.model
-        target = _target(record, several=several)
-        key = (letter, machine, model.name, model.sha256, record.cell.variant, target)
+        key = (letter, machine, model.name, model.sha256, record.cell.variant, label(record.cell))
         grouped.setdefault(key, []).append(record)
     for (letter, machine, *_, target), records in grouped.items():
         rest = list(records)
@@ -119,14 +117,6 @@ def _lines(found: Sequence[_Lettered]) -> Iterator[_Row]:
             told = {record.cell_id for batch in batches for record in batch.records}
             yield from (_Row(letter, machine, target, batch) for batch in batches)
             rest = [record for record in rest if record.cell_id not in told] if told else []
-
-
-def _target(record: Record, *, several: bool) -> str:
-    cell = record.cell
-    kinds = ("bound", "threads") if several else ("bound",)
-    label = find_scenario(cell.scenario).label
-    words = settings_in_words(settings_of(cell, (*UNUSUAL, *kinds)))
-    return ", ".join(filter(None, (shown(cell.target), label, words)))
 
 
 def _units(records: Sequence[Record]) -> dict[str, Unit]:

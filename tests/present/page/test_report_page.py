@@ -634,6 +634,14 @@ def test_curves_of_two_ways_of_running_are_told_apart(tmp_path: Path) -> None:
     assert column(found.table, "target") == words
 
 
+@pytest.mark.parametrize("setting", sorted({*WAYS, "lengths"} - {"model"}))  # a row has its hash
+def test_each_way_of_running_is_a_row_of_the_results(setting: str) -> None:
+    lengths = [({"shapes": {"ids": (1, n)}}, f"x:cpu, ids {n}") for n in (8, 16)]
+    ways = {**WAYS, "lengths": lengths}[setting]
+    records = [a_record(a_cell(**{"target": "x:cpu", **way})) for way, _ in ways]
+    assert column(make_page([in_memory(records)]).results, "target") == [words for _, words in ways]
+
+
 def test_lists_on_the_page_tell_cells_apart_that_differ_in_threads_alone() -> None:
     bad = (a_failed_check("steady-state", "no"),)
     ways = [a_cell(threads=n) for n in (1, 2, 4)]
