@@ -9,6 +9,7 @@ from typing import Literal
 
 from rich.text import Text
 
+from bench.judge.alike import UNUSUAL, Alike, settings_in_words, settings_of
 from bench.judge.history import Break, Change, Point, Series, joined
 from bench.numbers import (
     NAME_LIMIT,
@@ -43,8 +44,9 @@ def history_text(found: Sequence[Series], width: int = 80) -> Text:
     text = Text()
     found = joined(found)
     several = len({series.machine for series in found}) > 1
+    alike = Alike(series.cell for series in found)
     for series in found:
-        text.append(wrap(_title(series), width, indent=2) + "\n", style="bold")
+        text.append(wrap(_title(series, alike), width, indent=2) + "\n", style="bold")
         text.append(
             wrap(f"  {_where(series, several_machines=several)}", width, indent=2) + "\n",
             style="dim",
@@ -80,12 +82,13 @@ def sparkline(values: Sequence[float], breaks: Sequence[int], room: int) -> str:
     return drawn
 
 
-def _title(series: Series) -> str:
+def _title(series: Series, alike: Alike) -> str:
     cell = series.cell
     variant = "" if series.foreign else suffix(cell.variant)
-    threads = "" if series.foreign else f", {cell.threads} thread{'s' * (cell.threads != 1)}"
     name = printable(f"{cell.model.name}{variant} {cell.target}", limit=NAME_LIMIT)
-    return f"{name} {cell.scenario} batch {cell.batch}{threads} ({series.cell_id})"
+    settings = settings_in_words(settings_of(cell, (*UNUSUAL, "threads")), alike.apart(cell))
+    told = "" if series.foreign else f", {settings}"
+    return f"{name} {cell.scenario} batch {cell.batch}{told} ({series.cell_id})"
 
 
 def _where(series: Series, *, several_machines: bool) -> str:

@@ -16,6 +16,7 @@ from fake_records import STUDENT, TEACHER, a_cell, a_record, a_run
 from bench.commands.publish import command
 from bench.errors import SpecError
 from bench.judge.history import Selection, history
+from bench.present.history import history_text
 from bench.present.trend.site import write_site
 from bench.store.run import StoredRun, read_run
 
@@ -76,6 +77,18 @@ def test_a_step_is_marked_where_history_finds_it(site: Path) -> None:
     assert student.count('class="step') == 0
     assert student.count("<polyline") == 1
     assert "No change found." in words(student)
+
+
+def test_cells_that_differ_in_a_setting_alone_have_lines_of_their_own_names(tmp_path: Path) -> None:
+    cells = [a_cell(STUDENT), a_cell(STUDENT, lane="api"), a_cell(STUDENT, lane="api", threads=4)]
+    folder = on_disk(tmp_path / "a", [a_record(cell) for cell in cells], facts=MACHINE)
+    write_site([folder], tmp_path / "site", "t")
+    index = words((tmp_path / "site" / "index.html").read_text())
+    names = ["1 thread", "user API, 1 thread", "user API, 4 threads"]
+    assert all(f"onnxruntime:cpu, single-stream, {name} " in index for name in names)
+    found, _ = history([folder.path], Selection())
+    said = " ".join(history_text(found, 300).plain.split())
+    assert all(f" single-stream batch 1, {name} (" in said for name in names)
 
 
 def test_every_link_leads_to_a_file_of_the_site_and_nothing_needs_the_network(site: Path) -> None:

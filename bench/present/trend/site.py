@@ -15,6 +15,7 @@ from pathlib import Path
 from bench.defaults import CONFIDENCE, MARGIN
 from bench.errors import SpecError
 from bench.files import write_text
+from bench.judge.alike import UNUSUAL, Alike, settings_in_words, settings_of
 from bench.judge.history import Break, Change, Selection, Series, history, joined
 from bench.numbers import (
     NAME_LIMIT,
@@ -107,7 +108,8 @@ def write_site(runs: Sequence[StoredRun], site: Path, title: str) -> Written:
     kept, skipped = read_finished_runs([site / RUNS])
     found, _ = history([site / RUNS], Selection(), CONFIDENCE, MARGIN)
     lines = joined([series for series in found if series.points])
-    shown = [_shown(series) for series in lines]
+    alike = Alike(series.cell for series in lines)
+    shown = [_shown(series, alike) for series in lines]
     if not shown:
         raise SpecError(f"{site}: none of its {len(kept)} runs has a cell with a figure.")
     shutil.rmtree(site / CELLS, ignore_errors=True)  # some may be of runs that were taken out
@@ -166,7 +168,7 @@ def _run_row(run: Finished) -> dict[str, str]:
     }
 
 
-def _shown(series: Series) -> Shown:
+def _shown(series: Series, alike: Alike) -> Shown:
     # The place of the site says nothing to who reads it elsewhere.
     named = tuple(replace(point, run=Path(point.run).name) for point in series.points)
     series = replace(series, points=named)
@@ -174,13 +176,15 @@ def _shown(series: Series) -> Shown:
     units = RATE_UNITS if cell.is_rate else TIME_UNITS
     text = f"{series.first_id}{series.machine_id}{series.machine}"
     large = curve(series, *_LARGE, _LARGE_LEFT)
-    batch = "" if cell.batch == 1 else f", batch {cell.batch}"
+    batch = "" if cell.batch == 1 else f"batch {cell.batch}"
+    settings = settings_in_words(settings_of(cell, UNUSUAL), alike.apart(cell))
+    called = (cell.target, cell.scenario, batch, "" if series.foreign else settings)
     variant = "" if series.foreign else suffix(cell.variant)
     begins = {mark.index: mark for mark in series.marks}
     return Shown(
         key=hashlib.sha256(text.encode()).hexdigest()[:16],
         model=printable(f"{cell.model.name}{variant}", limit=NAME_LIMIT),
-        name=printable(f"{cell.target}, {cell.scenario}{batch}", limit=NAME_LIMIT),
+        name=printable(", ".join(filter(None, called)), limit=NAME_LIMIT),
         machine=" ".join(
             filter(None, (printable(series.machine, limit=80), _in_brackets(series.cpu_model)))
         ),
