@@ -42,7 +42,7 @@ class Landscape:
         """Net joules a sample."""
         return {name: 3 * (w - 40.0) / (4 * q) for name, (w, q) in self.load.items()}
 
-    def costs(self) -> dict[str, list[float]]:
+    def costs(self) -> dict[str, dict[int, float]]:
         return self.all_costs().raced(self.tune)
 
     def all_costs(self) -> Costs:

@@ -38,16 +38,16 @@ class MadeUp:
     fails: Mapping[str, int] = field(default_factory=dict)  #: at its so-many-th process
     interrupted: tuple[int, ...] = ()  #: before these generations
     doubted: frozenset[str] = frozenset()
-    measured: dict[str, list[float]] = field(init=False)
+    measured: dict[str, dict[int, float]] = field(init=False)  #: by generation
     gone: set[str] = field(default_factory=set)
     left_out: list[str] = field(default_factory=list)
     generations: list[list[str]] = field(default_factory=list)
     machine: float = 0.0
 
     def __post_init__(self) -> None:
-        self.measured = {name: [] for name in self.truth}
+        self.measured = {name: {} for name in self.truth}
 
-    def costs(self) -> Mapping[str, Sequence[float]]:
+    def costs(self) -> Mapping[str, Mapping[int, float]]:
         return {n: v for n, v in self.measured.items() if n not in self.gone}
 
     def doubtful(self) -> Collection[str]:
@@ -71,7 +71,8 @@ class MadeUp:
                 continue
             spread = self.spread if isinstance(self.spread, float) else self.spread[name]
             error = self.rng.normal(0, spread) + self.rng.normal(0, self.block / BLOCKS**0.5)
-            self.measured[name].append(self.truth[name] * float(np.exp(self.machine + error)))
+            cost = self.truth[name] * float(np.exp(self.machine + error))
+            self.measured[name][len(self.generations)] = cost
 
     @property
     def processes(self) -> int:

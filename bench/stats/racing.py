@@ -14,8 +14,8 @@ Three values of each say little about their spread, and many configurations say 
 spreads are usual; variances are moderated by that (`moderated`), or a first look after three could
 only see what differs by half.
 
-Costs are times or energies: lower is better, errors multiply, and all is done on logarithms. The
-i-th values of two are pairs, measured in the same round.
+Costs are times or energies: lower is better, errors multiply, and all is done on logarithms. Two
+are compared by the rounds in which both were measured (`differences`).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from bench.stats.distributions import student
 from bench.stats.distributions.polygamma import digamma, tetragamma, trigamma
 from bench.stats.interval import Interval
 from bench.stats.multiple import simultaneous_confidence
+from bench.stats.nested.pairing import shared
 from bench.stats.spending import geometric_looks, repeated_confidence
 
 #: So many go on at least: parking is for saving time, and few cost little.
@@ -47,6 +48,8 @@ MOST_PRIOR = 10.0
 _LEAST_VARIANCE = 1e-14
 
 Logs = NDArray[np.float64]
+#: What one costs, by the number of the round.
+ByRound = Mapping[int, float]
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ class RacingRule:
 
     def standing(
         self,
-        costs: Mapping[str, Sequence[float]],
+        costs: Mapping[str, ByRound],
         always: Collection[str] = (),
         doubtful: Collection[str] = (),
     ) -> Standing:
@@ -109,12 +112,11 @@ class RacingRule:
         Nobody is out for being worse than one that is ``doubtful``, which may turn out not to be
         had: where all are, more values have to tell first.
         """
-        logs = {name: np.log(np.asarray(values, np.float64)) for name, values in costs.items()}
         now = Standing(0, racing=tuple(costs))
         for look in self.looks():
-            if not now.racing or any(len(logs[name]) < look for name in now.racing):
+            if not now.racing or any(len(costs[name]) < look for name in now.racing):
                 break
-            now = self._after(look, now, logs, always, doubtful)
+            now = self._after(look, now, costs, always, doubtful)
             if self.over(now):
                 break
         return now
@@ -124,7 +126,7 @@ class RacingRule:
         decided = not now.open and (now.sure or len(now.left) <= 1)
         return bool(now.look) and (now.look >= self.last or decided)
 
-    def due(self, now: Standing, costs: Mapping[str, Sequence[float]]) -> list[str]:
+    def due(self, now: Standing, costs: Mapping[str, ByRound]) -> list[str]:
         """Those of the racing that are to be measured next: they have the fewest values."""
         if self.over(now) or not now.racing:
             return []
@@ -135,17 +137,17 @@ class RacingRule:
         self,
         look: int,
         before: Standing,
-        logs: Mapping[str, Logs],
+        costs: Mapping[str, ByRound],
         always: Collection[str],
         doubtful: Collection[str],
     ) -> Standing:
-        means = {name: float(logs[name][:look].mean()) for name in before.racing}
+        means = {name: _mean_log(costs[name], look) for name in before.racing}
         leader = min(means, key=lambda name: (name in doubtful, means[name]))
         # Those that are parked are compared with the leader of now on the values that they have.
         # A fallen one may come back where what it fell against is taken from the race (`costs`).
         out = dict(before.out)
         against = [*before.racing, *before.parked] if leader not in doubtful else []
-        worse = self._over(leader, against, logs, look)
+        worse = self._over(leader, against, costs, look)
         for name, ratio in worse.items():
             if ratio.low > 1 + self.margin:
                 out[name] = Out(look, leader, ratio)
@@ -153,7 +155,7 @@ class RacingRule:
         goes_on = {leader, *self._going_on(left, means, always)}
         near = [name for name in left if means[name] <= means[leader] + self._log_margin]
         pick = next((name for name in near if name not in doubtful), leader)
-        held = self._over(pick, left, logs, look)
+        held = self._over(pick, left, costs, look)
         return Standing(
             look,
             out,
@@ -180,15 +182,35 @@ class RacingRule:
         return {*best, *near[:1], *(name for name in left if name in always)}
 
     def _over(
-        self, one: str, names: Sequence[str], logs: Mapping[str, Logs], look: int
+        self, one: str, names: Sequence[str], costs: Mapping[str, ByRound], look: int
     ) -> dict[str, Interval]:
-        """The cost of each of ``names`` over that of ``one``, on the values that both have."""
-        pairs = {}
-        for name in names:
-            count = min(look, len(logs[name]))
-            if name != one:
-                pairs[name] = logs[name][:count] - logs[one][:count]
+        """The cost of each of ``names`` over that of ``one``, on as many values as both have."""
+        pairs = {
+            name: differences(costs[name], costs[one], min(look, len(costs[name])))
+            for name in names
+            if name != one
+        }
         return ratios(pairs, self.per_look())
+
+
+def _mean_log(costs: ByRound, count: int) -> float:
+    return float(np.log(list(_first(costs, count).values())).mean())
+
+
+def differences(a: ByRound, b: ByRound, count: int) -> Logs:
+    """The logarithms of A over B, of the first ``count`` values that each has: those of the rounds
+    in which both have one, where these are enough (`bench.stats.nested.pairing`), else all as they
+    come. What didn't count, as a window that another program disturbed, was measured again alone;
+    and more configurations than fit beside each other take part in different rounds."""
+    ours, theirs = _first(a, count), _first(b, count)
+    pairs = [(ours[n], theirs[n]) for n in shared(ours, theirs)]
+    logs = np.log(np.array(pairs or [*zip(ours.values(), theirs.values(), strict=True)]))
+    found: Logs = logs[:, 0] - logs[:, 1]
+    return found
+
+
+def _first(costs: ByRound, count: int) -> dict[int, float]:
+    return dict(sorted(costs.items())[:count])
 
 
 def ratios(differences: Mapping[str, Logs], confidence: float) -> dict[str, Interval]:

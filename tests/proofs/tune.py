@@ -121,7 +121,7 @@ def trial(landscape: Landscape, rng: np.random.Generator) -> Trial:
         if found.high >= 1:
             gain = truth["0"] / truth[pick]
             count = min(len(field.measured[name]) for name in (pick, "0"))
-            old = ratio_interval(*(field.measured[name][:count] for name in (pick, "0")))
+            old = ratio_interval(*(_values(field, name)[:count] for name in (pick, "0")))
             covered = found.contains(gain)
             flattered, flattery = old.contains(gain), old.estimate / gain
             break
@@ -150,10 +150,14 @@ def _measured_again(field: MadeUp, pick: str, pace: Pace) -> Interval:
         pace,
         CONFIRMATIONS,
     )
-    new = [field.measured[name][raced[name] :] for name in both]
+    new = [_values(field, name)[raced[name] :] for name in both]
     for name in both:
-        del field.measured[name][raced[name] :]
+        field.measured[name] = dict([*field.measured[name].items()][: raced[name]])
     return ratio_interval(*new)
+
+
+def _values(field: MadeUp, name: str) -> list[float]:
+    return [*field.measured[name].values()]
 
 
 def _by_run(spread: float, rng: np.random.Generator) -> int:

@@ -6,20 +6,21 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.stats.racing import MOST_PRIOR, RacingRule, moderated, ratios
+from bench.stats.racing import MOST_PRIOR, RacingRule, differences, moderated, ratios
 
 RULE = RacingRule(12, 0.95, 0.02, 3, 20)
 
 
 def costs(truth: dict[str, float], count: int, rng: np.random.Generator, spread: float = 0.02):  # type: ignore[no-untyped-def]
-    return {n: (c * np.exp(rng.normal(0, spread, count))).tolist() for n, c in truth.items()}
+    drawn = {n: (c * np.exp(rng.normal(0, spread, count))).tolist() for n, c in truth.items()}
+    return {name: dict(enumerate(values)) for name, values in drawn.items()}
 
 
 def test_nobody_is_out_without_a_look() -> None:
     rng = np.random.default_rng(1)
     now = RULE.standing(costs({"a": 1.0, "b": 9.0}, 2, rng))
     assert (now.look, now.out, now.racing) == (0, {}, ("a", "b"))
-    assert RULE.due(now, {"a": [1, 1], "b": [9, 9]}) == ["a", "b"]
+    assert RULE.due(now, {"a": {0: 1, 1: 1}, "b": {0: 9, 1: 9}}) == ["a", "b"]
 
 
 def test_only_planned_looks_count() -> None:
@@ -28,7 +29,10 @@ def test_only_planned_looks_count() -> None:
     found = costs({"a": 1.0, "b": 1.05, "c": 1.4}, 20, rng)
     for count in range(3, 20):
         last = max(look for look in RULE.looks() if look <= count)
-        cut, shorter = ({n: v[:k] for n, v in found.items()} for k in (count, last))
+        cut, shorter = (
+            {name: {n: values[n] for n in range(k)} for name, values in found.items()}
+            for k in (count, last)
+        )
         assert RULE.standing(cut) == RULE.standing(shorter)
 
 
@@ -51,6 +55,31 @@ def test_what_is_worse_by_more_than_the_margin_falls_and_says_against_whom() -> 
     assert out.ratio.contains(1.06)
 
 
+def test_two_are_compared_by_the_rounds_of_which_both_have_a_value() -> None:
+    """The machine grows half as slow again from round to round; of one the second value doesn't
+    count, and what was measured in its place says less."""
+    machine = {number: 1.5**number for number in range(9)}
+    one = {number: 1.0 * machine[number] for number in (0, 2, 3, 4, 5, 6)}
+    other = {number: 1.1 * machine[number] for number in (0, 1, 3, 4, 5, 6)}
+    assert differences(other, one, 6) == pytest.approx([np.log(1.1)] * 5)
+    # Too few of both: all as they come.
+    early = [np.log(1.1), np.log(1.1 / 1.5), np.log(1.1)]
+    assert differences(other, one, 3) == pytest.approx(early)
+    apart = {number + 10: cost for number, cost in other.items()}
+    assert len(differences(apart, one, 6)) == 6
+
+
+def test_a_value_that_did_not_count_shifts_no_others() -> None:
+    """What one is worse by shows, although the machine drifts by as much from round to round: one
+    value of it didn't count, and it has another at the end."""
+    cost = {"a": 1.0, "b": 1.06}
+    every = {name: {n: cost[name] * 1.06**n for n in range(8)} for name in cost}
+    every["b"][8] = cost["b"] * 1.06**7
+    del every["b"][1]
+    now = RacingRule(2, 0.95, 0.02, 8, 8).standing(every)
+    assert now.out["b"].ratio.estimate == pytest.approx(1.06)
+
+
 def test_the_better_looking_half_goes_on_and_the_rest_is_parked_not_out() -> None:
     rng = np.random.default_rng(5)
     found = costs({str(i): 1 + i / 500 for i in range(12)}, 3, rng)
@@ -65,10 +94,10 @@ def test_the_better_looking_half_goes_on_and_the_rest_is_parked_not_out() -> Non
 def test_the_time_of_a_race_is_bounded_where_all_are_equal() -> None:
     rng = np.random.default_rng(6)
     rule = RacingRule(40, 0.95, 0.02, 3, 20)
-    found: dict[str, list[float]] = {str(i): [] for i in range(40)}
+    found: dict[str, dict[int, float]] = {str(i): {} for i in range(40)}
     while due := rule.due(rule.standing(found), found):
         for name in due:
-            found[name].append(float(np.exp(rng.normal(0, 0.02))))
+            found[name][len(found[name])] = float(np.exp(rng.normal(0, 0.02)))
     assert sum(map(len, found.values())) < 40 * 20 / 3
 
 

@@ -241,7 +241,7 @@ def test_a_race_that_the_time_cut_off_is_raced_on_where_there_is_more(confirmed:
     found = finished(tuning)
     assert found.over
     again = tuning._costs().raced(tuning.tune)
-    assert all(again[name][: len(values)] == values for name, values in raced.items())
+    assert all(again[name].items() >= values.items() for name, values in raced.items())
     assert sum(map(len, again.values())) > sum(map(len, raced.values()))
     assert found.gain is not None
     assert found.gain.processes == CONFIRMATIONS

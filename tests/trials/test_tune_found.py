@@ -198,7 +198,7 @@ def test_the_race_is_decided_on_what_no_confirmation_measured() -> None:
         ),
     )
     costs = Costs({name: {index: float(index) for index in range(10)} for name in NAMES})
-    assert costs.raced(tune) == {name: [2.0, 3.0, 6.0, 7.0] for name in NAMES}
+    assert costs.raced(tune) == {name: {n: float(n) for n in (2, 3, 6, 7)} for name in NAMES}
     assert costs.again(tune, "a", "default") == ([4.0, 5.0], [4.0, 5.0], True)
     assert costs.again(tune, "b", "default") == ([8.0, 9.0], [8.0, 9.0], True)
     assert costs.times_again(tune, ["c", "default"]) == 0

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from bench.numbers import ratio
 from bench.record.estimate import as_estimate
 from bench.stats.interval import FEWEST_INVOCATIONS, ratio_interval, unpaired_ratio_interval
 from bench.stats.nested.pairing import shared
-from bench.stats.racing import RacingRule, Standing, ratios
+from bench.stats.racing import ByRound, RacingRule, Standing, differences, ratios
 from bench.trials.tune.kept import Fallen, Found, Gain, Placed, Tune
 
 
@@ -21,14 +19,14 @@ class Costs:
 
     by_cell: Mapping[str, Mapping[int, float]]
 
-    def raced(self, tune: Tune) -> dict[str, list[float]]:
+    def raced(self, tune: Tune) -> dict[str, dict[int, float]]:
         """What the race is decided on: of those that take part, the simplest first."""
         return {
-            one.cell_id: [
-                cost
+            one.cell_id: {
+                index: cost
                 for index, cost in sorted(self.by_cell[one.cell_id].items())
                 if tune.races(index)
-            ]
+            }
             for one in tune.racing
             if one.cell_id in self.by_cell and one.cell_id not in tune.thrown_out
         }
@@ -85,18 +83,17 @@ def found_in(
 
 def placed(
     standing: Standing,
-    raced: Mapping[str, Sequence[float]],
+    raced: Mapping[str, ByRound],
     doubts: Mapping[str, str],
     rule: RacingRule,
 ) -> tuple[Placed, ...]:
     """Those that are left: the pick; then those that raced to the end and cost about as little, the
     simplest first; then the others by what they seem to cost. Who is in doubt comes behind."""
-    logs = {name: np.log(np.asarray(raced[name], np.float64)) for name in standing.left}
-    counts = {name: min(len(values), standing.look) for name, values in logs.items()}
+    counts = {name: min(len(raced[name]), standing.look) for name in standing.left}
     leader = standing.leader
     over = ratios(
         {
-            name: logs[name][: counts[name]] - logs[leader][: counts[name]]
+            name: differences(raced[name], raced[leader], counts[name])
             for name in standing.left
             if name != leader
         },

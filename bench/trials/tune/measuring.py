@@ -25,7 +25,7 @@ from bench.record.block import Block
 from bench.record.result import Record, StopReason
 from bench.record.windows import Window
 from bench.stats.percentile import minimum_samples
-from bench.stats.racing import RacingRule, Standing
+from bench.stats.racing import ByRound, RacingRule, Standing
 from bench.store.raw import read_raw
 from bench.trials.tune.found import Costs, found_in, refuted
 from bench.trials.tune.joules import FUTILE, RaceWindows, no_energy
@@ -146,7 +146,7 @@ class Tuning(Scoring):
 
     # -- what the race asks for (`bench.trials.tune.race.Field`) ----------------------------------
 
-    def costs(self) -> Mapping[str, Sequence[float]]:
+    def costs(self) -> Mapping[str, ByRound]:
         """Of those that may still be returned, from generations of the race."""
         return self._costs().raced(self.tune)
 

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from bench.stats.interval import FEWEST_INVOCATIONS
-from bench.stats.racing import RacingRule, Standing
+from bench.stats.racing import ByRound, RacingRule, Standing
 
 #: So many are measured interleaved at most: each is a process that holds the model.
 TOGETHER = 8
@@ -31,7 +31,7 @@ SLACK = 1.2
 class Field(Protocol):
     """Who races, and who measures them."""
 
-    def costs(self) -> Mapping[str, Sequence[float]]:
+    def costs(self) -> Mapping[str, ByRound]:
         """What was measured so far of all that may still be returned, the simplest first."""
         ...
 
@@ -154,7 +154,7 @@ def _few_at_a_time(names: Sequence[str]) -> list[Sequence[str]]:
 
 
 def _too_many(
-    rule: RacingRule, costs: Mapping[str, Sequence[float]], pace: Pace, reserve: int
+    rule: RacingRule, costs: Mapping[str, ByRound], pace: Pace, reserve: int
 ) -> list[str]:
     """Those that don't come to the first look in time, with what the later looks take of the
     others: the ones with the most departures. Two stay, whatever the time."""
