@@ -18,6 +18,7 @@ from bench.cell import LoadGen
 from bench.commands.cli import cli
 from bench.record.loadgen import LoadGenSaid
 from bench.record.result import Record
+from bench.store.mlperf.system import describe_system
 from bench.store.run import StoredRun
 
 LONG = json.dumps([{"seq_id": n, "qsl_idx": n, "data": "00FF"} for n in range(400)])
@@ -152,6 +153,23 @@ def test_nothing_is_called_a_submission_or_a_result(run: StoredRun, tmp_path: Pa
     assert "not a submission, and not an MLPerf result" in done.output
     for path in (tmp_path / "pack" / "NOTICE.txt", result(tmp_path / "pack") / "README.md"):
         assert "result not verified by MLCommons Association" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "capacity"),
+    [("NVIDIA L4", "24.0 GiB"), ("NVIDIA A100", "unknown"), ("CUDA device", "unknown")],
+)
+def test_the_memory_of_an_accelerator_is_that_of_the_gpu_that_was_measured(
+    tmp_path: Path, name: str, capacity: str
+) -> None:
+    """Whatever else is in the machine; unknown where one of that name has another size."""
+    gpus = [("NVIDIA L4", 24), ("NVIDIA A100", 40), ("NVIDIA A100", 80), ("NVIDIA H200", 141)]
+    facts = {"gpus": [{"name": n, "memory_total_bytes": gib * 2**30} for n, gib in gpus]}
+    record = a_record(a_cell(STUDENT, "x:cuda:0"), device_name=name)
+    run = on_disk(tmp_path, [record], facts=facts)
+    found = describe_system(run, record, {}, {})
+    assert found["accelerator_memory_capacity"] == capacity
+    assert found["accelerator_model_name"] == name
 
 
 def test_what_bench_does_not_know_of_a_system_may_be_given(run: StoredRun, tmp_path: Path) -> None:

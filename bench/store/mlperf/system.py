@@ -83,9 +83,11 @@ def _accelerator(record: Record, facts: Mapping[str, Any]) -> dict[str, Any]:
         none = dict.fromkeys(names, "N/A")
         return {"accelerators_per_node": "0", "accelerator_model_name": "N/A", **none}
     found = dict.fromkeys(names, UNKNOWN)
-    for gpu in facts.get("gpus") or ():
-        if isinstance(gpu, dict) and gpu.get("memory_total_bytes"):
-            found["accelerator_memory_capacity"] = size(gpu["memory_total_bytes"])
+    # The machine may have other GPUs besides, and two sizes of one model.
+    gpus = [gpu for gpu in facts.get("gpus") or () if isinstance(gpu, dict)]
+    sizes = {g.get("memory_total_bytes") for g in gpus if g.get("name") == record.device_name}
+    if len(sizes) == 1 and all(sizes):
+        found["accelerator_memory_capacity"] = size(sizes.pop())
     name = record.device_name or UNKNOWN
     return {"accelerators_per_node": 1, "accelerator_model_name": name, **found}
 
