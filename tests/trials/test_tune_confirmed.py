@@ -290,6 +290,25 @@ def test_a_finished_tune_goes_on_where_there_is_more_time() -> None:
     assert found.gain.processes == CONFIRMATIONS
 
 
+def test_what_is_measured_again_has_a_new_record_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = Raced(lambda n, again: {1: 0.5e6, 2: 0.505e6}.get(n, 2e6), 4)
+    before.within(33.0)
+    finished(before)
+    tuning = before.resumed(900.0)
+    tuning._recorded_before = set(tuning.states)
+    for state in tuning.states.values():
+        state.stop = None
+    written: list[int] = []
+    monkeypatch.setattr(tuning, "_profile", lambda: None)
+    monkeypatch.setattr(tuning, "finish", lambda state: written.append(state.cell.threads - 1))
+    tuning._decide()
+    tuning._finish_all()
+    measured = {place for names in tuning.generations for place in names}
+    assert set(written) == measured == {0, 1}, "the confirmation alone was not at its end"
+
+
 def test_a_tune_that_found_its_answer_measures_nothing_more() -> None:
     before = Raced(lambda n, confirming: 0.5e6 if n == 2 else 1e6, 4)
     found = finished(before)
