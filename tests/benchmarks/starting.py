@@ -19,12 +19,15 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.folders import cache_folder
-from bench.measure import measuring
 from bench.measure.listener import QuietProgress
+from bench.measure.measuring import Measuring
+from bench.measure.member import Context
+from bench.measure.pace.budget import Allowance
+from bench.measure.plan import PlannedCell
 from bench.measure.prepare import prepare
 from bench.measure.run import start
 from bench.runtimes.targets import default_threads
@@ -65,14 +68,20 @@ def default_run(targets: list[str], quick: bool) -> Suite:
     return asked_suite(None, "quick" if quick else None, {"targets": targets} if targets else {})
 
 
-def run(suite: Suite, at_once: int) -> Took:
-    """Measure with so many workers that may start at once."""
-    measuring.default_threads = lambda: at_once  # type: ignore[attr-defined]
+class OneAfterAnother(Measuring):
+    """Measures as bench does, but that only one worker starts at a time."""
+
+    def _context(self, planned: PlannedCell, allowance: Allowance | None = None) -> Context:
+        return replace(super()._context(planned, allowance), at_once=1)
+
+
+def run(suite: Suite, measurer: type[Measuring]) -> Took:
+    """What it takes to measure."""
     began_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bench-starting-") as folder:
         listener = QuietProgress()
         with prepare(suite, listener, cache_folder()) as prepared:
-            outcome = start(prepared, Path(folder), listener)
+            outcome = start(prepared, Path(folder), listener, measurer)
             account = outcome.account
             measuring_s = account.total_s - account.startup_s  # its clock runs on
     return Took(
@@ -86,7 +95,7 @@ def run(suite: Suite, at_once: int) -> Took:
 def fill_cache(suite: Suite) -> None:
     """Have models exported and compiled once before, else only the first run would do it."""
     fewest = {"goal": "precision", "min_invocations": 2, "max_invocations": 2, "max_time_s": 1.0}
-    run(suite.model_copy(update={**fewest, "accuracy": False}), default_threads())
+    run(suite.model_copy(update={**fewest, "accuracy": False}), Measuring)
 
 
 def compare(suite: Suite, pairs: int) -> list[tuple[Took, Took]]:
@@ -94,10 +103,9 @@ def compare(suite: Suite, pairs: int) -> list[tuple[Took, Took]]:
     fill_cache(suite)
     found = []
     for number in range(pairs):
-        counts = [1, default_threads()]
-        turn = counts if number % 2 == 0 else counts[::-1]
-        took = {at_once: run(suite, at_once) for at_once in turn}
-        old, new = (took[at_once] for at_once in counts)
+        ways = [OneAfterAnother, Measuring]
+        took = {way: run(suite, way) for way in (ways if number % 2 == 0 else ways[::-1])}
+        old, new = (took[way] for way in ways)
         found.append((old, new))
         print(
             f"  one after another: {in_words(old)}\n"
