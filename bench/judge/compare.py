@@ -434,7 +434,7 @@ def _scored(matches: Sequence[Match]) -> list[Match]:
 def _whose(match: Match) -> tuple[object, ...]:
     """Whose accuracies a match would compare."""
     return tuple(
-        (one.machine, one.cell.model.name, one.cell.variant, one.cell.target)
+        (one.machine, one.cell.model.name, one.cell.model.sha256, one.cell.variant, one.cell.target)
         for one in (match.a, match.b)
     )
 

@@ -26,6 +26,7 @@ from bench.judge.pairs import (
     cost_ratio,
     of_one_size,
     same_data,
+    score_for,
 )
 from bench.record.result import Record
 from bench.scenarios import weighing
@@ -267,7 +268,7 @@ def cost_of(record: Record, cost: Cost) -> float | None:
 
 def _points(records: Sequence[Record], cost: Cost) -> list[Point]:
     """The cheapest first; only what ran, was scored and is no simulation."""
-    scored = {scored_as(r): r for r in records if r.accuracy is not None}
+    scores = ScoresOf(records)
     found: dict[tuple[object, ...], Record] = {}
     wanted = weighed(records, cost)
     if cost == "energy":  # of one scope, or they are no costs of one kind
@@ -279,11 +280,11 @@ def _points(records: Sequence[Record], cost: Cost) -> list[Point]:
             kept = found.get(subject(record.cell))
             if kept is None or _size_for(cost, record) >= _size_for(cost, kept):
                 found[subject(record.cell)] = record
-    of_scored = [record for record in found.values() if scored_as(record) in scored]
-    alike = alike_subjects(record.cell for record in of_scored)
+    scored = {key: score for key, record in found.items() if (score := scores.of(record))}
+    alike = alike_subjects(found[key].cell for key in scored)
     points = [
-        Point(record, scored[scored_as(record)], apart=alike.apart(record.cell))
-        for record in of_scored
+        Point(found[key], score, apart=alike.apart(found[key].cell))
+        for key, score in scored.items()
     ]
     return sorted(points, key=lambda p: cost_of(p.record, cost) or 0.0)
 
@@ -314,9 +315,21 @@ def _way_of(cell: Cell) -> tuple[object, ...]:
     return *_called(cell), *values_of(cell, (*HOW, "model"))
 
 
-def scored_as(record: Record) -> tuple[str, ...]:
-    """Whose accuracy a record has: it is scored once, whatever the loads."""
-    return *_called(record.cell), record.cell.model.sha256
+class ScoresOf:
+    """Which of ``records`` the accuracy of each is read from (see `score_for`)."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self._scored: dict[tuple[str, ...], list[Record]] = {}
+        for record in records:
+            if record.accuracy is not None:
+                self._scored.setdefault(_content(record.cell), []).append(record)
+
+    def of(self, record: Record) -> Record | None:
+        return score_for(record, self._scored.get(_content(record.cell), ()))
+
+
+def _content(cell: Cell) -> tuple[str, ...]:
+    return *_called(cell), cell.model.sha256
 
 
 def _called(cell: Cell) -> tuple[str, str, str]:

@@ -407,3 +407,19 @@ def same_data(one: Record, two: Record) -> bool:
     if a is None or b is None or one.cell.model.task != two.cell.model.task:
         return False
     return (a.metric, a.dataset_sha256) == (b.metric, b.dataset_sha256)
+
+
+def score_for(record: Record, scored: Sequence[Record]) -> Record | None:
+    """The one whose accuracy is that of ``record``: itself, or of ``scored``, all of its content,
+    variant and target, the last one.
+
+    A model is scored once on a target, whatever the loads. But two runs may score it on other
+    labelled data, of another length for one: those measured with inputs of the same size come
+    first, and None is returned where they were scored on different data.
+    """
+    if record.accuracy is not None:
+        return record
+    sizes = sample_sizes(record.cell)
+    near = [one for one in scored if sample_sizes(one.cell) == sizes] or scored
+    alike = all(same_data(one, near[-1]) for one in near)
+    return near[-1] if near and alike else None

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from fake_records import CONTROL, STUDENT, TEACHER, a_cell, a_record, an_invocation
+from fake_records import (
+    CONTROL,
+    STUDENT,
+    TEACHER,
+    a_cell,
+    a_record,
+    an_accuracy,
+    an_invocation,
+)
 from rich.cells import cell_len
 
 from bench.cards.tasks.base import Change
@@ -382,6 +390,45 @@ def test_predictions_that_are_lost_leave_it_open() -> None:
 def with_length(record: Record, length: int) -> Record:
     cell = record.cell.model_copy(update={"shapes": {"image": (1, length)}})
     return record.model_copy(update={"cell": cell, "cell_id": cell.id})
+
+
+def scored_at(length: int, right: float, data: str) -> Record:
+    record = with_length(measured(TEACHER, "fp32", 200e3), length)
+    accuracy = an_accuracy(right).model_copy(update={"dataset_sha256": data * 64})
+    return record.model_copy(update={"accuracy": accuracy})
+
+
+def without_score(record: Record) -> Record:
+    (without,) = without_accuracy([record])
+    return without
+
+
+def read_from(records: Sequence[Record]) -> dict[int, float | None]:
+    """By the length of a point's input the accuracy that the deal reads for it."""
+    points = make_deal(records, lambda confidence: lambda one, other: None).points
+    return {p.cell.shapes["image"][1]: p.scored.accuracy.value.value for p in points}  # type: ignore[union-attr]
+
+
+def test_each_length_keeps_the_accuracy_that_it_was_scored_with() -> None:
+    both = [scored_at(64, 0.80, "1"), scored_at(512, 0.90, "2")]
+    assert read_from(both) == read_from(both[::-1]) == {64: 0.80, 512: 0.90}
+
+
+def test_a_cell_without_a_score_has_that_of_its_own_length() -> None:
+    both = [scored_at(64, 0.80, "1"), scored_at(512, 0.90, "2")]
+    offline = a_cell(TEACHER, scenario="offline", shapes={"image": (1, 64)})
+    at_64 = without_score(a_record(offline, 100e3))
+    for records in ([at_64, *both], [*both, at_64]):
+        deal = make_deal(records, lambda confidence: lambda one, other: None, "throughput")
+        assert [p.scored.accuracy.value.value for p in deal.points] == [0.80]  # type: ignore[union-attr]
+
+
+def test_a_length_that_was_never_scored_has_an_accuracy_only_where_all_are_of_one_data() -> None:
+    new = with_length(without_score(measured(TEACHER, "fp32", 300e3)), 128)
+    alike = [scored_at(64, 0.90, "1"), scored_at(512, 0.90, "1"), new]
+    assert read_from(alike) == {64: 0.90, 512: 0.90, 128: 0.90}
+    apart = [scored_at(64, 0.80, "1"), scored_at(512, 0.90, "2"), new]
+    assert read_from(apart) == {64: 0.80, 512: 0.90}
 
 
 def test_lengths_are_points_of_their_own_and_only_equal_ones_are_on_offer() -> None:

@@ -477,6 +477,21 @@ def test_a_score_with_predictions_counts_rather_than_a_later_one_without(tmp_pat
     assert (family.candidates, family.unjudged) == (2, 0)
 
 
+def test_each_length_is_shown_with_the_accuracy_that_it_was_scored_with() -> None:
+    def scored(length: int, right: float, data: str) -> Record:
+        record = timed(a_cell(TEACHER, "x:cpu", shapes={"image": (1, length)}), 1e5)
+        accuracy = an_accuracy(right).model_copy(update={"dataset_sha256": data * 64})
+        return record.model_copy(update={"accuracy": accuracy})
+
+    runs = [run_of("a", [scored(64, 0.80, "1")]), run_of("a", [scored(512, 0.90, "2")])]
+    for order in (runs, runs[::-1]):
+        entries = answer(order, Asked(by="accuracy")).matrix
+        shown = {
+            e.side.cell.shapes["image"][1]: e.value.value for e in entries if e.side and e.value
+        }
+        assert shown == {64: 0.80, 512: 0.90}
+
+
 def test_a_bound_that_all_miss_leaves_the_sentence_on_all_models(tmp_path: Path) -> None:
     found = answer(scored_runs(tmp_path), Asked(within=0.005, bound_ns=1))
     assert said_of(found)[0] == (

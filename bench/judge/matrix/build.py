@@ -23,6 +23,7 @@ from bench.judge.matrix.cells import FAILURES, Asked, Column, Entry, Matrix, Row
 from bench.judge.matrix.kinds import device_word
 from bench.judge.matrix.scores import Scores, has_predictions
 from bench.judge.matrix.weigh import best_of, price_of, rate_of
+from bench.judge.pairs import same_data, score_for
 from bench.numbers import NAME_LIMIT, printable
 from bench.record.queries import kept
 from bench.record.result import Estimate, Kept, Record
@@ -271,24 +272,30 @@ def _by_machine(columns: Iterable[Column]) -> list[Column]:
 
 # -- entries --------------------------------------------------------------------------------------
 
-_Scored = Mapping[tuple[Machine, str, str, str, str], Side]
+#: The cells that were scored, by machine, model, variant and target.
+_Scored = Mapping[tuple[Machine, str, str, str, str], Sequence[Side]]
 
 
-def _scored(everything: Sequence[_Found]) -> dict[tuple[Machine, str, str, str, str], Side]:
-    """Of each model, variant and target of a machine the cell that was scored: the last, and one
-    whose predictions are there rather than one without."""
-    found: dict[tuple[Machine, str, str, str, str], Side] = {}
+def _scored(everything: Sequence[_Found]) -> _Scored:
+    found: dict[tuple[Machine, str, str, str, str], list[Side]] = {}
     for each in everything:
-        if not each.ok or each.side.record is None or each.side.record.accuracy is None:
-            continue
-        key = _scored_key(each.machine, each.cell)
-        if key not in found or has_predictions(each.side) or not has_predictions(found[key]):
-            found[key] = each.side
+        if each.ok and each.side.record is not None and each.side.record.accuracy is not None:
+            found.setdefault(_scored_key(each.machine, each.cell), []).append(each.side)
     return found
 
 
 def _scored_key(machine: Machine, cell: Cell) -> tuple[Machine, str, str, str, str]:
     return machine, cell.model.name, cell.model.sha256, cell.variant, cell.target
+
+
+def _score_of(record: Record, scored: Sequence[Side]) -> Side | None:
+    """The cell that an entry's accuracy is read from: of those on the same data the last whose
+    predictions are there, or without any the last."""
+    found = score_for(record, [side.record for side in scored if side.record is not None])
+    if found is None:
+        return None
+    alike = [side for side in scored if side.record and same_data(side.record, found)]
+    return max(reversed(alike), key=has_predictions, default=None)
 
 
 def _entry(
@@ -311,9 +318,9 @@ def _entry(
         ),
     )
     side, record = chosen.side, chosen.side.record
-    of_scores = scored.get(_scored_key(column.machine, side.cell))
     if record is None:
         return Entry(row, column, "-", side)
+    of_scores = _score_of(record, scored.get(_scored_key(column.machine, side.cell), ()))
     word = _word(record, asked)
     entry = Entry(
         row,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 
-from bench.judge.deal import Cost, cost_of, scored_as, subject, weighed
+from bench.judge.deal import Cost, ScoresOf, cost_of, subject, weighed
 from bench.record.result import Record
 from bench.store.scores import metric_of
 
@@ -117,7 +117,7 @@ def cost_layers(records: Sequence[Record], cost: Cost, most: int) -> tuple[list[
 
     Layer after layer of what no other estimate beats is peeled off.
     """
-    scores = {scored_as(r): _goodness(r) for r in records if r.accuracy is not None}
+    scores = ScoresOf(records)
     wanted = weighed(records, cost)
     best: dict[tuple[object, ...], float] = {}
     goodness: dict[tuple[object, ...], float] = {}
@@ -125,8 +125,9 @@ def cost_layers(records: Sequence[Record], cost: Cost, most: int) -> tuple[list[
         price = cost_of(record, cost)
         if price and not record.simulated and record.cell.scenario == wanted:
             key = subject(record.cell)
-            if scored_as(record) in scores:
-                goodness[key] = scores[scored_as(record)]
+            score = scores.of(record)
+            if score is not None:
+                goodness[key] = _goodness(score)
             best[key] = min(price, best.get(key, float("inf")))
     found = [(best[key], -good, key) for key, good in goodness.items()]
     points = sorted(found, key=lambda point: point[:2])

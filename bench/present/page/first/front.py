@@ -88,7 +88,7 @@ def _families(records: Sequence[Record]) -> list[tuple[list[Record], str]]:
     grouped: dict[tuple[str, str], list[Record]] = {}
     names: dict[tuple[str, str], str] = {}
     for record in records:
-        accuracy = data.get(record.cell.model.name)
+        accuracy = record.accuracy or data.get(record.cell.model.name)
         if accuracy is not None:
             key = (accuracy.metric, accuracy.dataset_sha256)
             grouped.setdefault(key, []).append(record)
