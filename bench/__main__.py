@@ -52,6 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return EXIT_FAILED
         _complain(_sentence(error))
         return EXIT_USAGE if isinstance(error, (SpecError, click.UsageError)) else EXIT_FAILED
+    finally:
+        # After an interrupt while text was executed (`dataclasses` does that), whoever caught it,
+        # CPython ends by SIGINT instead of with our exit code, unless text is executed once more
+        # (run_eval_code_obj in Python/pythonrun.c).
+        eval("None")
     return code
 
 

@@ -263,6 +263,25 @@ def test_an_interrupt_is_130_and_silent(
     assert capsys.readouterr().err.strip() == ""
 
 
+@pytest.mark.parametrize("caught", [False, True], ids=["passed on", "caught by the command"])
+def test_an_interrupt_while_text_is_executed_is_130_too(tmp_path: Path, caught: bool) -> None:
+    """CPython would end by SIGINT then, though the interrupt was caught."""
+    (tmp_path / "interrupted.py").write_text(
+        "import sys\n"
+        "from bench import __main__\n"
+        "def run(arguments):\n"
+        "    try:\n"
+        "        exec('raise KeyboardInterrupt')\n"
+        "    except KeyboardInterrupt:\n"
+        f"        if {caught}: return 130\n"
+        "        raise\n"
+        "__main__._run = run\n"
+        "sys.exit(__main__.main([]))\n"
+    )
+    command = [sys.executable, "-m", "interrupted"]
+    assert subprocess.run(command, cwd=tmp_path, timeout=60).returncode == 130
+
+
 def test_debug_shows_where_wherever_it_stands(raising: Callable[..., int]) -> None:
     with pytest.raises(ValueError, match="oops"):
         raising(ValueError("oops"), "--debug")
