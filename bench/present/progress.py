@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cell import Cell
+from bench.judge.alike import Alike
 from bench.measure.listener import Forecast, Listener, QuietProgress
 from bench.numbers import counted, duration, half_width, printable, rate, relative_half_width
 from bench.record.result import Record
@@ -47,10 +48,12 @@ class LineProgress:
         self._started = self._last_line = clock()
         self._done = 0
         self._total = 0
+        self._alike = Alike(())
         self._left_s: float | None = None
 
     def run_started(self, cells: Sequence[Cell], run_dir: Path) -> None:
         self._total = len(cells)
+        self._alike = Alike(cells)
         self._say(f"{cells_in_words(cells)}; records go to {run_dir}")
 
     def forecast(self, expected: Forecast) -> None:
@@ -72,11 +75,12 @@ class LineProgress:
             return
         told = estimate(invocations, median_ns, relative_half_width)
         age = _times(self._age(), self._left_s)
-        self._say(f"[{self._done}/{self._total}] {age} {cell.label}: {told}")
+        self._say(f"[{self._done}/{self._total}] {age} {self._alike.label(cell)}: {told}")
 
     def cell_finished(self, record: Record, done: int, total: int) -> None:
         self._done, self._total = done, total
-        self._say(f"[{done}/{total}] {_standing(record):<6} {record.cell.label}: {outcome(record)}")
+        label = self._alike.label(record.cell)
+        self._say(f"[{done}/{total}] {_standing(record):<6} {label}: {outcome(record)}")
 
     def note(self, text: str) -> None:
         self._say(f"note: {text}")
@@ -105,6 +109,7 @@ class RichProgress:
         self._clock = clock
         self._started = clock()
         self._done = self._total = 0
+        self._alike = Alike(())
         #: Until when the run is expected to take, by the clock.
         self._until: float | None = None
         self._phase = "starting"
@@ -115,6 +120,7 @@ class RichProgress:
 
     def run_started(self, cells: Sequence[Cell], run_dir: Path) -> None:
         self._total = len(cells)
+        self._alike = Alike(cells)
         self._asked = cells_in_words(cells)
         self._start_live()
 
@@ -137,13 +143,14 @@ class RichProgress:
         median_ns: float | None,
         relative_half_width: float | None,
     ) -> None:
-        self._cell = printable(cell.label, limit=LABEL_LIMIT)
+        self._cell = printable(self._alike.label(cell), limit=LABEL_LIMIT)
         self._estimate = estimate(invocations, median_ns, relative_half_width)
 
     def cell_finished(self, record: Record, done: int, total: int) -> None:
         self._done, self._total = done, total
         if record.standing != "ok":
-            self._print(f"{_standing(record)}  {record.cell.label}: {outcome(record)}", "red")
+            label = self._alike.label(record.cell)
+            self._print(f"{_standing(record)}  {label}: {outcome(record)}", "red")
 
     def note(self, text: str) -> None:
         self._print(f"note: {text}", "yellow")

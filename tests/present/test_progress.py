@@ -67,6 +67,22 @@ def test_plain_lines_tell_what_happened() -> None:
     )
 
 
+def test_cells_of_one_name_are_told_apart() -> None:
+    cells = [a_cell(threads=1), a_cell(threads=2)]
+    lines, drawn = io.StringIO(), Terminal()
+    for listener in (
+        LineProgress(lines, Clock()),
+        RichProgress(Console(file=drawn, force_terminal=True, width=120), Clock()),
+    ):
+        listener.run_started(cells, Path("r"))
+        for done, cell in enumerate(cells, 1):
+            listener.cell_finished(a_failure(cell), done, 2)
+        listener.close()
+    for told in (lines.getvalue(), drawn.getvalue()):
+        assert "single-stream batch 1 (1 thread): timeout" in told
+        assert "single-stream batch 1 (2 threads): timeout" in told
+
+
 def test_a_silent_time_is_broken_by_a_heartbeat_now_and_then() -> None:
     stream, clock = io.StringIO(), Clock()
     listener = LineProgress(stream, clock)
