@@ -407,6 +407,8 @@ def test_a_cell_that_dies_costs_its_own_windows_and_says_why(
     assert stage.run(*cells)
     told = {w.cell_id: w.failed for windows in stage.rounds for w in windows if w.failed}
     assert told == {cells[1].cell.id: "it died", cells[2].cell.id: "no such kernel"}
+    taken = Counter(w.cell_id for windows in stage.rounds for w in windows if w.cell_id != IDLE)
+    assert taken == {planned.cell.id: 3 for planned in cells}, "one in each round"
     assert len([note for note in stage.notes if "no energy" in note]) == 2
     (energy,) = energies(cells[0].cell, [w for ws in stage.rounds for w in ws], 0.95)
     assert energy.power_w is not None

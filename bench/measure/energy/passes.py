@@ -144,7 +144,9 @@ class EnergyPass:
                 let_go(member)
         last = max(one.window.began_ns + one.window.span_ns for one in taken)
         file = meters.file.series(last) if meters.file else None
-        asked = [planned.cell.id for planned in cells]
+        # Who failed in its own window has that one already.
+        there = {one.window.cell_id for one in taken}
+        asked = [planned.cell.id for planned in cells if planned.cell.id not in there]
         lost = [self._lost(each, self.failed[each]) for each in asked if each in self.failed]
         return [*(one.whole(file) for one in taken), *lost]
 
