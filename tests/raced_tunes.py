@@ -61,6 +61,7 @@ class Raced(Tuning):
         context = SimpleNamespace(rng=np.random.default_rng(5))
         self._group: Any = SimpleNamespace(generation=7, context=context)
         self._windows, self._canary = [], None  # type: ignore[assignment]
+        self._told, self._looked_at = {}, set()
         self._unscored, self._worse_by, self.original = set(), {}, None
         self._recorded_before, self._measured_now, self._not_kept = set(), set(), {}
         self.outcome: Any = SimpleNamespace(records=[])

@@ -516,14 +516,19 @@ class Measuring:
     def _write(self, state: CellState) -> tuple[CellFacts, Record]:
         """What is known of a cell, and its record, on the disk."""
         evidence, record = self._recorded(state)
+        facts = self._write_facts(evidence, record)
+        self.store.append_record(record)
+        self.outcome.records.append(record)
+        return facts, record
+
+    def _write_facts(self, evidence: Evidence, record: Record) -> CellFacts:
+        """What is known of a cell, from which its record follows, on the disk."""
         facts = evidence.facts
         if not facts.outputs and not facts.not_compared:  # too large to be kept
             why = OTHER_SHAPES if evidence.reference and record.parity is None else ""
             facts = facts.model_copy(update={"parity": record.parity, "not_compared": why})
         self.store.append_facts(facts)
-        self.store.append_record(record)
-        self.outcome.records.append(record)
-        return facts, record
+        return facts
 
     def _ends_sweep(self, state: CellState) -> bool:
         is_further = state.planned.sweeps and state.cell.id not in self._planned

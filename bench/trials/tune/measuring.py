@@ -6,11 +6,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
+from bench.arrays import Array
 from bench.capabilities import Tunable
+from bench.errors import SpecError
 from bench.measure.beats import equal_beats
 from bench.measure.canary import Canary
 from bench.measure.group import Group
@@ -21,12 +23,16 @@ from bench.measure.pace.spending import ROUNDS
 from bench.measure.pace.stops import P99
 from bench.measure.plan import Plan, PlannedCell
 from bench.measure.state import CellState
+from bench.record.assemble import Evidence
 from bench.record.block import Block
+from bench.record.facts import CellFacts
 from bench.record.result import Record, StopReason
 from bench.record.windows import Window
 from bench.stats.percentile import minimum_samples
 from bench.stats.racing import ByRound, RacingRule, Standing
+from bench.store.outputs import read_outputs
 from bench.store.raw import read_raw
+from bench.store.run import StoredRun
 from bench.trials.tune.found import Costs, found_in, refuted
 from bench.trials.tune.joules import FUTILE, RaceWindows, no_energy
 from bench.trials.tune.kept import Confirmation, Found, Tune
@@ -126,15 +132,23 @@ class Tuning(Scoring):
         super().__init__(run, tune, objective, original)
         self.objective = objective
         self.tunables = tunables
-        self._windows: list[Window] = []
-        if objective.metered and run.stored is not None:
-            self._windows = read_raw(run.stored).energy
+        self._recall()
         self._measured_now: set[str] = set()
         self._not_kept: dict[tuple[str, int], str] = {}  #: by cell and how often it was measured
         # What has a record may be measured again, where there is more time than there was.
         self._recorded_before = {r.cell_id for r in self.outcome.records if r.failure is None}
         failed = {r.cell_id for r in self.outcome.records} - self._recorded_before
         self.todo = [p for p in self.prepared.plan.cells if p.cell.id not in failed]
+
+    def _recall(self) -> None:
+        """What an earlier part of this run found out, by cell, and its windows."""
+        self._told: dict[str, CellFacts] = {}
+        self._windows: list[Window] = []
+        if self.stored is not None:
+            raw = read_raw(self.stored)
+            self._told = raw.cells
+            self._windows = raw.energy if self.objective.metered else []
+        self._looked_at = set(self._told)  #: whose outputs were checked, now or before
 
     def run(self) -> None:
         self._keep()
@@ -163,8 +177,7 @@ class Tuning(Scoring):
     def measure(self, names: Sequence[str]) -> None:
         if self.objective.metered:
             # What it computes is looked at once; windows of seconds tell the rest.
-            new = [name for name in names if not self.states[name].invocations]
-            self._take_blocks(new)
+            self._take_blocks([name for name in names if name not in self._looked_at])
             self._take_windows([name for name in names if self._can_run(name)])
         else:
             self._take_blocks(names)
@@ -374,18 +387,30 @@ class Tuning(Scoring):
         cell_id = state.cell.id
         if state.failure is not None or cell_id in self.tune.thrown_out:
             return
-        why = ""
-        if len(state.invocations) == 1:
-            record = self._tried(state)
-            why = _wrong(record)
+        evidence = record = None
+        if cell_id not in self._looked_at:
+            evidence, record = self._tried(state)
+        why = _wrong(record) if record is not None else ""
         why = why or self.objective.surely_broken(state, self.suite.confidence)
         if why:
             self._throw_out(cell_id, why)
+        if evidence is not None and record is not None and record.failure is None:
+            # Only now: whose facts are on the disk counts as checked where this part is cut short.
+            self._write_facts(evidence, record)
+            self._looked_at.add(cell_id)
 
-    def _tried(self, state: CellState) -> Record:
-        """The record as it would be now."""
-        _, record = self._recorded(replace(state, profiles=False, stop="max-time"))
-        return record
+    def _tried(self, state: CellState) -> tuple[Evidence, Record]:
+        """What is known of it, and the record as it would be now."""
+        return self._recorded(replace(state, profiles=False, stop="max-time"))
+
+    def _state(self, planned: PlannedCell) -> CellState:
+        """With what an earlier part of this run found out: it may not be measured again."""
+        state = super()._state(planned)
+        told = self._told.get(planned.cell.id)
+        if self.stored is not None and told is not None and state.invocations:
+            state.placement, state.group = told.placement, told.group
+            state.outputs = _kept_outputs(self.stored, told)
+        return state
 
     def _holds(self, cell_id: str) -> bool:
         """Whether the pick is what it is taken for; else it is thrown out."""
@@ -399,7 +424,8 @@ class Tuning(Scoring):
 
     def _throw_out_wrong(self, cell_id: str) -> bool:
         """Look again at what the last process put out."""
-        why = _wrong(self._tried(self.states[cell_id]))
+        _, record = self._tried(self.states[cell_id])
+        why = _wrong(record)
         if why:
             self._throw_out(cell_id, why)
         return bool(why)
@@ -447,6 +473,15 @@ class Tuning(Scoring):
 
 #: Why what computes says nothing on how well it does.
 _WRONG, _NO_ENERGY = "it is WRONG", "it has no energy"
+
+
+def _kept_outputs(run: StoredRun, told: CellFacts) -> list[Array] | None:
+    """What a timed call put out; None where that was too large to keep, or can't be read."""
+    if not told.outputs:
+        return None
+    with suppress(SpecError):
+        return read_outputs(run.path, told.outputs)
+    return None
 
 
 def _wrong(record: Record) -> str:
