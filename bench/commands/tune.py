@@ -195,6 +195,7 @@ def _asked(model: str, target: str, objective: str, given: dict[str, Any]) -> tu
         within=None if within is None else within / 100,
         max_time_s=given.pop("max_time_s", 300.0),
         against=given.pop("against", ()),
+        batches=given.get("batch", ()),
     )
     if not aim.loads and "batch" in given:
         raise SpecError(
@@ -223,7 +224,7 @@ def _asked(model: str, target: str, objective: str, given: dict[str, Any]) -> tu
 
 def _gone_on_with(run: Path, given: dict[str, Any]) -> tuple[Asked, Suite]:
     """What a tuning run was for; only its time may be another."""
-    from bench.spec import flag_of  # numpy: start-up
+    from bench.spec import Suite, flag_of  # numpy: start-up
     from bench.store.run import read_run
     from bench.trials.tune.kept import read_tune
 
@@ -233,6 +234,9 @@ def _gone_on_with(run: Path, given: dict[str, Any]) -> tuple[Asked, Suite]:
         raise SpecError(
             f"--resume keeps the settings of the tuning run; leave out {', '.join(others)}."
         )
-    asked = read_tune(run).asked.model_copy(update=given)
     header = read_run(run).header
+    asked = read_tune(run).asked.model_copy(update=given)
+    if not asked.batches and header.suite.batch != Suite().batch:
+        # An older bench kept those that were named in the suite alone.
+        asked = asked.model_copy(update={"batches": header.suite.sizes_of_batches})
     return asked, header.suite.model_copy(update={"models": header.models})

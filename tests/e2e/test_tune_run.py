@@ -152,3 +152,21 @@ def test_what_can_not_be_asked_for_is_refused_before_anything_is_measured(
     assert done.returncode == 2
     assert words in done.stderr
     assert not list(tmp_path.glob(f"**/{FILE}"))
+
+
+@pytest.mark.long
+def test_a_tune_by_throughput_that_named_no_batch_goes_on(
+    bench: Bench, doubling_model: Path, tmp_path: Path
+) -> None:
+    done = bench(
+        "tune", "-m", str(doubling_model), "-t", "tunable:cpu?us=100&fault=none",
+        "--for", "throughput", "--threads", "1", "--max-time", "2", "--json",
+    )  # fmt: skip
+    found = json.loads(done.stdout)["tune"]
+    run = only_run(tmp_path)
+    again = bench("tune", "--resume", str(run), "--max-time", "20", "--json", timeout=100)
+    assert again.returncode == 0, again.stderr
+    tune = json.loads(again.stdout)["tune"]
+    assert tune["entrants"] == found["entrants"]
+    assert {"batch=1"} in [set(one["departures"]) for one in tune["entrants"]]
+    assert tune["spent_s"] > found["spent_s"]

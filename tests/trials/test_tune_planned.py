@@ -23,7 +23,9 @@ from bench.runtimes.runtime import Runtime
 from bench.runtimes.targets import Choice, parse_target
 from bench.spec import Suite, asked_suite
 from bench.store.run import StoredRun
+from bench.store.write import RunStore
 from bench.trials.tune import planning
+from bench.trials.tune.kept import FILE, Asked, Tune
 from bench.trials.tune.objective import find_objective
 from bench.trials.tune.planning import TunePlan, plan_tune
 from bench.trials.tune.report import command_line
@@ -63,6 +65,12 @@ def planned(
         given.pop(name)
     given = {key: value for key, value in given.items() if value not in (None, (), {})}
     asked, suite = tune._asked(str(model.file.onnx), target, objective, given)
+    return planned_for(model, asked, suite, target, forms)
+
+
+def planned_for(
+    model: Loaded, asked: Asked, suite: Suite, target: str, forms: tuple[str, ...] = FORMS
+) -> TunePlan:
     choices = [a_choice(target, forms)]
     made: Any = Prepared(make_plan(suite, [model], choices), None, {}, choices, None)  # type: ignore
     return plan_tune(made, asked, find_objective(asked.objective, asked.latency_bound_ns))
@@ -149,3 +157,49 @@ def test_a_target_that_can_not_run_the_model_as_it_is_is_refused(labelled: Loade
     flags = ("--for", "latency", "--within", "0.5points", "--variant", "int8-static,fp16")
     with pytest.raises(SpecError, match=r"the model as it is \(fp32\).*fp32.*Leave out --within"):
         planned(labelled, *flags, forms=("fp16", "int8-static"))
+
+
+# -- resumed --------------------------------------------------------------------------------------
+
+
+def kept_on_disk(found: TunePlan, model: Loaded, folder: Path) -> Path:
+    """The run directory of a tune that measured nothing yet."""
+    plan = found.prepared.plan
+    cells = tuple(one.cell for one in plan.cells)
+    header = a_header(cells=cells, models=(str(model.file.onnx),), suite=plan.suite)
+    store = RunStore.create(folder, header)
+    store.write_atomically(FILE, found.tune.model_dump_json().encode())
+    store.close()
+    return store.path
+
+
+def ids(found: TunePlan) -> list[str]:
+    return [one.cell.id for one in found.prepared.plan.cells]
+
+
+@pytest.mark.parametrize("batch", [(), ("--batch", "32"), ("--batch", "1,8")])
+@pytest.mark.parametrize("objective", ["throughput", "energy"])
+def test_a_tune_that_is_resumed_plans_what_it_planned(
+    objective: str, batch: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever batches were named, if any: a suite that is read back has all of its fields."""
+    monkeypatch.setattr(planning, "check_meters", lambda *told: None)
+    model = a_model(tmp_path, ("batch", 4))
+    before = planned(model, "--for", objective, *batch)
+    run = kept_on_disk(before, model, tmp_path / "runs")
+    asked, suite = tune._gone_on_with(run, {"max_time_s": 900.0})
+    again = planned_for(model, asked, suite, "onnxruntime:cpu")
+    assert ids(again) == ids(before)
+    assert again.tune.entrants == before.tune.entrants
+
+
+def test_the_batches_that_an_older_bench_kept_in_the_suite_alone_are_planned(
+    tmp_path: Path,
+) -> None:
+    model = a_model(tmp_path, ("batch", 4))
+    before = planned(model, "--for", "throughput", "--batch", "1,8")
+    run = kept_on_disk(before, model, tmp_path / "runs")
+    older = before.tune.model_dump(mode="json")
+    del older["asked"]["batches"]
+    (run / FILE).write_text(Tune.model_validate(older).model_dump_json())
+    assert ids(planned_for(model, *tune._gone_on_with(run, {}), "onnxruntime:cpu")) == ids(before)

@@ -27,6 +27,9 @@ class Asked(Frozen):
     within: float | None = None
     max_time_s: float = Field(300.0, gt=0)
     against: tuple[str, ...] = ()  #: configurations that the pick is compared with, in words
+    #: those to choose from; empty where nobody named any, which the suite of a run that was read
+    #: back doesn't tell from the default
+    batches: tuple[Count, ...] = ()
 
 
 class Entrant(Frozen):

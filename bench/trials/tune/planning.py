@@ -64,7 +64,7 @@ def plan_tune(prepared: Prepared, asked: Asked, objective: Objective) -> TunePla
     if objective.metered:
         check_meters(prepared, base, asked.max_time_s)
     tunables = _tunables(choice)
-    space = _space(suite, base, choice, objective, tunables)
+    space = _space(suite, base, choice, objective, tunables, asked.batches)
     every = space.configurations()
     configurations = every[:MOST]
     against = [configuration(text, space.default) for text in asked.against]
@@ -160,12 +160,13 @@ def _space(
     choice: Choice,
     objective: Objective,
     tunables: Mapping[str, Tunable],
+    named: Sequence[int],
 ) -> Space:
+    """``named``: the batches that were asked for."""
     on_cpu = choice.target.device == "cpu"
     cores = max(default_threads(), base.cell.threads) if on_cpu else 0
     axis = batch_axis_of(base.model, suite.batch_axis, suite.sizes_of_batches)
-    asked = suite.sizes_of_batches if "batch" in suite.model_fields_set else ()
-    batches = [b for b in asked or BATCHES if axis.samples(b) == b]
+    batches = [b for b in named or BATCHES if axis.samples(b) == b]
     # Queries of several streams are timed together, and a bound is on each one.
     streams = objective.loads and _STREAMS in tunables and objective.bound_ns is None
     return Space(
