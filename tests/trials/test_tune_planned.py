@@ -203,3 +203,36 @@ def test_the_batches_that_an_older_bench_kept_in_the_suite_alone_are_planned(
     del older["asked"]["batches"]
     (run / FILE).write_text(Tune.model_validate(older).model_dump_json())
     assert ids(planned_for(model, *tune._gone_on_with(run, {}), "onnxruntime:cpu")) == ids(before)
+
+
+# -- what the pick is compared with ---------------------------------------------------------------
+
+
+def test_a_batch_to_compare_with_is_refused_where_a_query_has_one_sample(tmp_path: Path) -> None:
+    model = a_model(tmp_path, ("batch", 4))
+    with pytest.raises(SpecError, match=r"--against threads=1,batch=8: batch only applies"):
+        planned(model, "--for", "latency", "--against", "threads=1,batch=8")
+    assert planned(model, "--for", "latency", "--against", "batch=1").tune.against
+    found = planned(model, "--for", "throughput", "--batch", "1", "--against", "batch=8")
+    assert [one.words for one in found.tune.against] == ["batch=8"]
+
+
+@pytest.mark.parametrize(
+    ("against", "words"), [("arena=0", "the default"), ("arena=0,spinning=1", "spinning=1")]
+)
+def test_settings_to_compare_with_that_change_nothing_are_refused(
+    against: str, words: str, tmp_path: Path
+) -> None:
+    """The report would call one configuration by the name of the other."""
+    model, target = a_model(tmp_path, ("batch", 4)), "onnxruntime:cpu?arena=0"
+    with pytest.raises(SpecError, match=f"--against {against}: this measures the same as {words}."):
+        planned(model, "--for", "throughput", "--against", against, target=target)
+
+
+def test_what_is_named_twice_is_compared_once(tmp_path: Path) -> None:
+    model = a_model(tmp_path, ("batch", 4))
+    twice = ("--against", "threads=1", "--against", "threads=1")
+    found = planned(model, "--for", "latency", *twice)
+    assert [one.words for one in found.tune.against] == ["threads=1"]
+    cells = [one.cell_id for one in found.tune.entrants]
+    assert len(cells) == len(set(cells))

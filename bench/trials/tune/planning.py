@@ -67,7 +67,7 @@ def plan_tune(prepared: Prepared, asked: Asked, objective: Objective) -> TunePla
     space = _space(suite, base, choice, objective, tunables, asked.batches)
     every = space.configurations()
     configurations = every[:MOST]
-    against = [configuration(text, space.default) for text in asked.against]
+    against = {_against(text, space.default, objective): text for text in asked.against}
     if len(configurations) < 2 and not against:
         raise SpecError(
             f"{choice.target}: there is nothing to tune: it has no options, and threads, batch "
@@ -83,6 +83,7 @@ def plan_tune(prepared: Prepared, asked: Asked, objective: Objective) -> TunePla
     for one in against:
         if one in refused:
             raise refused[one] or SpecError("it can't be run")
+    _refuse_doubles(against, planned, space.default)
     there = [one for one in dict.fromkeys([*configurations, *against]) if one not in refused]
     cells = {found.cell.id: found for one, found in planned.items() if one not in refused}
     tune = Tune(
@@ -178,6 +179,35 @@ def _space(
         variants=suite.variants,
         tunables=tunables,
     )
+
+
+def _against(text: str, default: Configuration, objective: Objective) -> Configuration:
+    """What ``--against`` names. Raises `SpecError`."""
+    found = configuration(text, default)
+    if found.batch != default.batch and not objective.loads:
+        raise SpecError(
+            f"--against {text}: batch only applies to --for throughput and energy; a query of "
+            f"{objective.name} has one sample."
+        )
+    return found
+
+
+def _refuse_doubles(
+    against: Mapping[Configuration, str],
+    planned: Mapping[Configuration, PlannedCell],
+    default: Configuration,
+) -> None:
+    """A configuration with settings that change nothing would be another's measurements under a
+    second name."""
+    first: dict[str, Configuration] = {}
+    for one, found in planned.items():
+        same = first.setdefault(found.cell.id, one)
+        if same != one and one in against:
+            words = " ".join(same.departures(default)) or "the default"
+            raise SpecError(
+                f"--against {against[one]}: this measures the same as {words}. Leave it out, or "
+                "name settings that change what is measured."
+            )
 
 
 def _plan(
