@@ -441,3 +441,34 @@ def test_a_confirmation_that_the_time_cuts_off_leaves_some_for_the_profiles(
     assert 0 < tuning.tune.found.gain.processes < CONFIRMATIONS
     assert len(found) >= 2
     assert tuning.budget.left_s >= 0
+
+
+# -- nobody is left -------------------------------------------------------------------------------
+
+
+def test_a_result_is_not_kept_where_its_pick_can_not_be_returned_any_more() -> None:
+    before = Raced(lambda n, again: 0.5e6 if n == 2 else 1e6, 4)
+    before.within(40.0)
+    found = finished(before)
+    assert found.pick
+    tuning = before.resumed(900.0)
+    out = dict.fromkeys(tuning.states, "it is WRONG (parity)")
+    tuning.tune = tuning.tune.model_copy(update={"thrown_out": out})
+    now = finished(tuning)
+    assert (now.processes, now.pick) == (0, "")
+
+
+def test_a_result_is_kept_without_those_that_can_not_be_returned_any_more() -> None:
+    truth = {2: 0.8e6, 3: 0.8e6, 39: 0.4e6}
+    before = Raced(lambda n, again: truth.get(n, 1.5e6 + 1e4 * n), 40)
+    before.within(120.0)
+    found = finished(before)
+    _, other = (one.cell_id for one in found.best)
+    between = before.resumed(1200.0)
+    between.interrupted = before._group.generation + 2
+    with pytest.raises(KeyboardInterrupt):
+        between._decide()
+    between._throw_out(other, "it is WRONG (parity)")
+    now = finished(between.resumed(between.tune.spent_s))
+    assert now.pick == found.pick
+    assert now.best == found.best[:-1]

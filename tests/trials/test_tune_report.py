@@ -168,3 +168,17 @@ def test_the_line_is_printed_whole_however_narrow_the_terminal_is() -> None:
     lines = str(tune_text(tune, run, 40)).splitlines()
     assert suite_line(tune, run) in lines
     assert all(len(line) <= 40 for line in lines if not line.startswith("bench run"))
+
+
+def test_what_became_of_all_is_told_where_none_is_left() -> None:
+    """More time would not help."""
+    nothing = a_found(processes=0, best=(), gain=None)
+    out = dict.fromkeys((DEFAULT.id, SPINNING.id), "it is less accurate")
+    tune = a_tune(nothing, thrown_out=out)
+    words = said(tune, a_run(a_failure(SINGLE, "crashed", "it died of SIGSEGV.")))
+    assert "no result: no configuration is left (2 eliminated, 1 failed)." in words
+    assert "--max-time" not in words
+    assert "eliminated: the default and 1 more: it is less accurate." in words
+    untried = tune.model_copy(update={"not_tried": {SINGLE.id: "no time in 30 s"}})
+    assert "no result: no configuration is left (2 eliminated)." in said(untried)
+    assert "Give a larger --max-time" in said(tune), "one is left that had too few processes"

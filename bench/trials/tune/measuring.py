@@ -278,8 +278,16 @@ class Tuning(Scoring):
             if self._found().pick == pick:
                 break
         found = self._found()
-        if found.processes or self.tune.found is None:
-            self._keep(found=found)
+        self._keep(found=found if found.processes else self._found_before() or found)
+
+    def _found_before(self) -> Found | None:
+        """What an earlier race found, as far as that may still be returned."""
+        before = self.tune.found
+        if before is None:
+            return None
+        answer = before.pick or (before.nearest.cell_id if before.nearest else "")
+        best = tuple(one for one in before.best if self._can_run(one.cell_id))
+        return before.model_copy(update={"best": best}) if self._can_run(answer) else None
 
     def _take_back(self, late: Mapping[str, str], reserve: int) -> None:
         """Race from the beginning where there is time for more configurations than were tried, but

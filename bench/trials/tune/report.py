@@ -105,7 +105,7 @@ def sentences(tune: Tune, run: StoredRun) -> list[str]:
     if found is None:
         said.append("no result yet: it was interrupted.")
     elif not found.pick:
-        said.append(_nothing(tune, found))
+        said.append(_nothing(tune, found, run))
     else:
         said += _chosen(tune, found, run)
     said += _metered(tune, run)
@@ -119,9 +119,9 @@ def sentences(tune: Tune, run: StoredRun) -> list[str]:
     return said
 
 
-def _nothing(tune: Tune, found: Found) -> str:
+def _nothing(tune: Tune, found: Found, run: StoredRun) -> str:
     if not found.processes:
-        return (
+        return _none_left(tune, run) or (
             "no result: the time ran out before each configuration had three processes. Give a "
             "larger --max-time."
         )
@@ -133,6 +133,18 @@ def _nothing(tune: Tune, found: Found) -> str:
         return said
     said += f" The best by its costs, {tune.words(found.nearest.cell_id)}: {found.nearest.doubt}."
     return said if found.over else f"{said} Give a longer --max-time."
+
+
+def _none_left(tune: Tune, run: StoredRun) -> str:
+    """What became of all that raced; empty where any of these is left."""
+    raced = {one.cell_id for one in tune.racing}
+    eliminated = raced & tune.thrown_out.keys()
+    failed = raced & {r.cell_id for r in run.records if r.failure is not None} - eliminated
+    if not raced or raced != eliminated | failed:
+        return ""
+    counts = (len(eliminated), "eliminated"), (len(failed), "failed")
+    told = ", ".join(f"{count} {what}" for count, what in counts if count)
+    return f"no result: no configuration is left ({told})."
 
 
 def _chosen(tune: Tune, found: Found, run: StoredRun) -> list[str]:
