@@ -74,7 +74,8 @@ class Raced(Tuning):
     def within(self, seconds: float, spent_s: float = 0.0) -> None:
         """Give it so much time, of which some is spent."""
         self.budget = Budget(seconds, spent_s, clock=self.clock)
-        self.pace = Pace(self.budget, 0, 0.0, self.tune.turns_s, self.tune.turns)
+        turns = self.tune.turns_s, self.tune.turns
+        self.pace = Pace(self.budget, 0, 0.0, *turns, counted=self._keep)
         self._until_s = seconds
         asked = self.tune.asked.model_copy(update={"max_time_s": seconds})
         self.tune = self.tune.model_copy(update={"asked": asked})

@@ -150,6 +150,28 @@ def test_what_there_was_no_time_to_score_is_raced_where_there_is_more() -> None:
     assert tuning.place[tuning.tune.found.pick] == 2
 
 
+def test_what_came_too_late_to_be_scored_is_raced_after_an_interrupt_that_leaves_time() -> None:
+    """Nothing is known of the pace then: the first round of the race didn't end."""
+    before = Scored(a_race, 4, forms={2: "int8-dynamic", 3: "int8-dynamic"}, scoring_s=110.0)
+    before.within(400.0)
+    before.interrupted = before._group.generation
+    with pytest.raises(KeyboardInterrupt):
+        before._decide()
+    assert {before.place[name] for name in before.tune.not_tried} == {2, 3}
+    tuning = before.resumed(400.0)
+    tuning._decide()
+    assert tuning.tune.not_tried == {}
+    assert {2, 3} <= {place for names in tuning.generations for place in names}
+
+
+def test_what_a_round_took_is_kept_with_what_it_measured() -> None:
+    before = Scored(a_race, 4)
+    before.interrupted = before._group.generation + 1
+    with pytest.raises(KeyboardInterrupt):
+        before._decide()
+    assert (before.tune.turns, before.tune.turns_s) == (4, 4.0)
+
+
 def test_nothing_is_scored_twice_and_no_time_is_needed_for_what_was_scored() -> None:
     before = Scored(a_race, 4, scoring_s=5.0)
     before.interrupted = 7 + 12

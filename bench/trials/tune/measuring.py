@@ -182,7 +182,6 @@ class Tuning(Scoring):
         else:
             self._take_blocks(names)
         self._measured_now |= set(names)
-        self._keep()
 
     def _take_blocks(self, names: Sequence[str]) -> None:
         self._group.generation_of([self.states[name] for name in names], self._canary)
@@ -299,7 +298,11 @@ class Tuning(Scoring):
         with_less = {n for n, why in self.tune.not_tried.items() if why != self._no_time}
         back = with_less - late.keys()
         tried = len(self.costs())
-        if back and self.pace.each_s and affordable(self._rule(), self.pace, reserve) > tried:
+        if back and not self.pace.turns:
+            # An earlier part ended before its first round did: how many there is time for is not
+            # known yet.
+            self._keep(raced_from=self._next, not_tried=dict(late))
+        elif back and affordable(self._rule(), self.pace, reserve) > tried:
             self._keep(raced_from=self._next, not_tried=dict(late))
             self.listener.note(
                 f"there is time for more than the {tried} configurations that were raced before: "

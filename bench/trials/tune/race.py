@@ -82,6 +82,8 @@ class Pace:
     turns: int = 0
     #: Seconds that are kept for something else than turns, whatever the time.
     apart_s: float = 0.0
+    #: Told after each round, when its time is counted.
+    counted: Callable[[], object] = lambda: None
 
     def measure(self, field: Field, names: Sequence[str]) -> None:
         if not names:
@@ -90,6 +92,7 @@ class Pace:
         field.measure(names)
         self.seconds += self.budget.spent_s - before
         self.turns += len(names) + self.extra
+        self.counted()
 
     @property
     def each_s(self) -> float:

@@ -40,7 +40,7 @@ class Scoring(Measuring):
         self.original = original
         self.budget = Budget(tune.asked.max_time_s, tune.spent_s + self.account.startup_s)
         extra, least_s = (IDLE_TURNS, turn_s(self.suite)) if objective.metered else (0, 0.0)
-        self.pace = Pace(self.budget, extra, least_s, tune.turns_s, tune.turns)
+        self.pace = Pace(self.budget, extra, least_s, tune.turns_s, tune.turns, counted=self._keep)
         self.states: dict[str, CellState] = {}
         self._unscored: set[str] = set()  #: configurations that there was no time for
         self._until_s = self.budget.total_s  #: the end of what is being scored
