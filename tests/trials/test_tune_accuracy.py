@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -113,6 +114,22 @@ def test_all_that_are_returned_are_as_accurate_and_not_the_pick_alone() -> None:
     assert found is not None
     assert [tuning.place[one.cell_id] for one in found.best] == [1, 2]
     assert list(tuning.tune.thrown_out.values()) == ["it is less accurate"]
+
+
+def test_who_fell_against_one_that_turns_out_less_accurate_is_looked_at_again() -> None:
+    """The third fell early against the fourth, which is scored after the confirmation, and comes
+    back unscored: the second's processes differ too much for it to have fallen against that."""
+    processes = itertools.cycle((0.47e6, 0.505e6, 0.545e6))
+    tuning = Scored(
+        lambda n, again: next(processes) if n == 1 else {2: 0.6e6, 3: 0.5e6}.get(n, 1e6), 4
+    )
+    tuning.worse = {3: "it is less accurate"}
+    tuning._decide()
+    found = tuning.tune.found
+    assert found is not None
+    assert tuning.scored == [0, 1, 3, 2]
+    assert tuning.place[found.pick] == 1
+    assert found.over
 
 
 def test_a_form_that_is_less_accurate_is_thrown_out_before_the_race() -> None:

@@ -102,6 +102,25 @@ def test_who_fell_against_a_pick_that_is_refuted_is_raced_on() -> None:
     assert counts[1] == counts[3] > 3
 
 
+class EndsWrong(Raced):
+    """One whose wrong configurations put that out in their last process of the race."""
+
+    def _throw_out_wrong(self, cell_id: str) -> bool:
+        if cell_id in self.wrong:
+            self._throw_out(cell_id, "it is WRONG (parity)")
+        return cell_id in self.wrong
+
+
+def test_who_fell_against_one_that_turns_out_wrong_is_raced_on() -> None:
+    tuning = EndsWrong(lambda n, again: {1: 0.6e6, 2: 0.5e6, 3: 0.594e6}.get(n, 1e6), 4)
+    tuning.wrong = {tuning.tune.entrants[2].cell_id}
+    found = finished(tuning)
+    assert found.over
+    raced = tuning._costs().raced(tuning.tune)
+    counts = {tuning.place[name]: len(values) for name, values in raced.items()}
+    assert counts[1] == counts[3] > 3
+
+
 # -- a confirmation in which something fails ------------------------------------------------------
 
 

@@ -263,6 +263,7 @@ class Tuning(Scoring):
         self._take_back(self._score_forms(), reserve)
         while True:
             pick = self._race(reserve)
+            raced = self.costs().keys()
             if not pick:
                 break
             if not self._is_accurate(pick):
@@ -272,9 +273,10 @@ class Tuning(Scoring):
                 continue
             others = [one.cell_id for one in self._found().best if one.cell_id != pick]
             self._are_accurate(others, profiles * self.pace.each_s)
-            # What was raced against it may be better than it seemed; and net energies that turn
-            # out to be none make the race one of gross ones.
-            if self._found().pick == pick:
+            # What was raced against it may be better than it seemed; what fell only against one
+            # that has gone since is raced on; and net energies that turn out to be none make the
+            # race one of gross ones.
+            if self._found().pick == pick and self.costs().keys() == raced:
                 break
         found = self._found()
         self._keep(found=found if found.processes else self._found_before() or found)
@@ -316,10 +318,12 @@ class Tuning(Scoring):
         self.listener.phase(f"racing {len(self.costs())} configurations")
         self.pace.apart_s = self._kept_to_score_s()
         rng = self._group.context.rng
-        standing = race(self._rule, self, self.pace, rng, {self.tune.default}, reserve)
+        while True:
+            standing = race(self._rule, self, self.pace, rng, {self.tune.default}, reserve)
+            wrong = [name for name in standing.left if self._throw_out_wrong(name)]
+            if not wrong:
+                break
         self.pace.apart_s = 0.0
-        for name in standing.left:
-            self._throw_out_wrong(name)
         return self._found().pick
 
     def _found(self) -> Found:
