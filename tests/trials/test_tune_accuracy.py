@@ -132,6 +132,52 @@ def test_who_fell_against_one_that_turns_out_less_accurate_is_looked_at_again() 
     assert found.over
 
 
+def refutable(**known: Any) -> Scored:
+    """The third is the best, and in its confirmation worse than the fourth, which it is to be
+    compared with."""
+    tuning = Scored(lambda n, again: 0.7e6 if again and n == 2 else a_race(n, again), 4, **known)
+    tuning.against(3)
+    return tuning
+
+
+def test_a_pick_is_refuted_by_one_that_is_as_accurate() -> None:
+    tuning = refutable()
+    tuning._decide()
+    assert tuning.tune.found is not None
+    assert tuning.place[tuning.tune.found.pick] != 2
+    assert [tuning.place[name] for name in tuning.tune.thrown_out] == [2]
+
+
+def test_one_that_is_less_accurate_refutes_nothing() -> None:
+    tuning = refutable()
+    tuning.worse = {3: "it is less accurate"}
+    tuning._decide()
+    assert tuning.tune.found is not None
+    assert tuning.place[tuning.tune.found.pick] == 2
+    assert [tuning.place[name] for name in tuning.tune.thrown_out] == [3]
+
+
+def test_one_that_there_is_no_time_to_score_refutes_nothing() -> None:
+    tuning = refutable(scoring_s=200.0)
+    tuning.within(650.0)
+    tuning._decide()
+    assert tuning.scored == [0, 2], "the original and the pick"
+    assert tuning.confirmations() == [(2, CONFIRMATIONS)]
+    assert tuning.tune.found is not None
+    assert tuning.place[tuning.tune.found.pick] == 2
+    assert tuning.tune.thrown_out == {}
+
+
+def test_one_that_turns_out_wrong_refutes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    tuning = refutable()
+    tuning.wrong = {tuning.tune.entrants[3].cell_id}
+    monkeypatch.setattr(tuning, "confirmed", lambda name: tuning.tune.confirmations != ())
+    tuning._decide()
+    assert tuning.tune.found is not None
+    assert tuning.place[tuning.tune.found.pick] == 2
+    assert list(tuning.tune.thrown_out) == list(tuning.wrong)
+
+
 def test_a_form_that_is_less_accurate_is_thrown_out_before_the_race() -> None:
     tuning = Scored(a_race, 4, forms={2: "int8-dynamic", 3: "int8-dynamic"})
     tuning.worse = {2: "it is less accurate"}

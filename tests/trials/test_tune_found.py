@@ -235,7 +235,8 @@ def refuted_by(truth: dict[str, float], possible: tuple[str, ...], against: tupl
     costs = Costs(measured(truth, range(12)))
     named = tuple(one for one in a_tune().entrants if one.cell_id in against)
     tune = a_tune(confirmations=(Confirmation(cell_id="a", first=0),), against=named)
-    return refuted(tune, costs, "a", possible, 0.02)
+    found = refuted(tune, costs, "a", possible, 0.02)
+    return found.why if found is not None else ""
 
 
 def test_a_pick_that_costs_more_than_what_it_is_compared_with_is_refuted() -> None:

@@ -134,17 +134,28 @@ def gain_over(tune: Tune, costs: Costs, pick: str, other: str) -> Gain | None:
     return Gain(over=other, ratio=times, processes=min(len(ours), len(theirs)))
 
 
-def refuted(tune: Tune, costs: Costs, pick: str, possible: Collection[str], margin: float) -> str:
-    """Why a pick isn't the best after all: in its confirmation it costs more, with confidence, than
-    the default, or than a configuration of ``--against`` by more than the margin; empty where
-    neither is so. ``possible``: those that may be returned in its place."""
+@dataclass(frozen=True)
+class Refutation:
+    """Why a pick isn't the best after all."""
+
+    by: str
+    why: str
+
+
+def refuted(
+    tune: Tune, costs: Costs, pick: str, possible: Collection[str], margin: float
+) -> Refutation | None:
+    """In its confirmation a pick costs more, with confidence, than the default, or than a
+    configuration of ``--against`` by more than the margin; None where neither is so. ``possible``:
+    those that may be returned in its place."""
     limits = {one.cell_id: 1 / (1 + margin) for one in tune.against} | {tune.default: 1.0}
     for other, limit in limits.items():
         gain = gain_over(tune, costs, pick, other) if other in possible else None
         if gain is not None and gain.ratio.high < limit:
             times = ratio(gain.ratio.value, gain.ratio.low, gain.ratio.high)
-            return (
+            why = (
                 f"measured again, in {gain.processes} processes of each that were not used for the "
                 f"choice, it is {times}, worse than {tune.words(other)}"
             )
-    return ""
+            return Refutation(other, why)
+    return None

@@ -431,11 +431,20 @@ class Tuning(Scoring):
         """Whether the pick is what it is taken for; else it is thrown out."""
         if not self._can_run(cell_id) or self._throw_out_wrong(cell_id):
             return False
-        possible = self.costs().keys() - self.doubtful()
-        why = refuted(self.tune, self._costs(), cell_id, possible, self.suite.margin)
+        why = self._refuted(cell_id)
         if why:
             self._throw_out(cell_id, why)
         return not why
+
+    def _refuted(self, pick: str) -> str:
+        """Why it isn't the best after all; empty where it is. One that isn't the pick has not been
+        looked at as closely, and refutes nothing before it is known that it can be returned."""
+        possible = self.costs().keys() - self.doubtful()
+        while found := refuted(self.tune, self._costs(), pick, possible, self.suite.margin):
+            if not self._throw_out_wrong(found.by) and self._is_accurate(found.by):
+                return found.why
+            possible -= {found.by}
+        return ""
 
     def _throw_out_wrong(self, cell_id: str) -> bool:
         """Look again at what the last process put out."""
