@@ -170,6 +170,15 @@ def test_the_line_is_printed_whole_however_narrow_the_terminal_is() -> None:
     assert all(len(line) <= 40 for line in lines if not line.startswith("bench run"))
 
 
+def test_windows_are_what_is_too_few_of_where_energy_is_tuned() -> None:
+    """A confirmation may end with windows that don't count, whatever the time."""
+    asked = Asked(objective="energy", target="onnxruntime:cpu")
+    words = said(a_tune(a_found(gain=None), asked=asked))
+    assert "unknown: fewer than two valid windows of each were measured again, and" in words
+    words = said(a_tune(a_found(processes=0, best=(), gain=None), asked=asked))
+    assert "before each configuration had three valid windows." in words
+
+
 def test_what_became_of_all_is_told_where_none_is_left() -> None:
     """More time would not help."""
     nothing = a_found(processes=0, best=(), gain=None)

@@ -81,7 +81,7 @@ def _tried(run: StoredRun) -> list[Tried]:
 
 def _metered(tune: Tune, run: StoredRun) -> list[str]:
     """Which joules a race by energy compared, and how many of its windows didn't count."""
-    if not find_objective(tune.asked.objective, tune.asked.latency_bound_ns).metered:
+    if not _is_metered(tune):
         return []
     found = joules_of([cell for cell, _ in _tried(run)], read_raw(run).energy)
     said = [f"energies are {found.words}."] if found.words else []
@@ -92,6 +92,15 @@ def _metered(tune: Tune, run: StoredRun) -> list[str]:
             f"ignored: {printable(why, limit=_LIMIT)}."
         )
     return said
+
+
+def _is_metered(tune: Tune) -> bool:
+    return find_objective(tune.asked.objective, tune.asked.latency_bound_ns).metered
+
+
+def _measured(tune: Tune) -> str:
+    """What the costs are of."""
+    return "valid windows" if _is_metered(tune) else "processes"
 
 
 def _times(found: Amount) -> str:
@@ -122,8 +131,8 @@ def sentences(tune: Tune, run: StoredRun) -> list[str]:
 def _nothing(tune: Tune, found: Found, run: StoredRun) -> str:
     if not found.processes:
         return _none_left(tune, run) or (
-            "no result: the time ran out before each configuration had three processes. Give a "
-            "larger --max-time."
+            "no result: the time ran out before each configuration had three "
+            f"{_measured(tune)}. Give a larger --max-time."
         )
     bound_ns = tune.asked.latency_bound_ns
     said = "no configuration can be returned."
@@ -203,7 +212,7 @@ def _not_compared(tune: Tune, run: StoredRun, cell_id: str) -> str:
     if failure is not None:
         return f"{tune.words(cell_id)} failed ({failure.kind})."
     return (
-        "fewer than two processes of each were measured again in the time, and what was measured "
+        f"fewer than two {_measured(tune)} of each were measured again, and what was measured "
         "during selection favours the pick."
     )
 
