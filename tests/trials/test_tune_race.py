@@ -100,6 +100,37 @@ def test_what_there_is_no_time_for_is_left_out_beginning_with_the_least_simple()
     assert all(len(field.measured[str(i)]) >= FIRST for i in range(kept))
 
 
+class StartsSlowly(MadeUp):
+    """One whose first round takes so much longer: it loads and compiles."""
+
+    start_s = 20.0
+
+    def measure(self, names: Sequence[str]) -> None:
+        self.clock.now += 0 if self.generations else self.start_s
+        super().measure(names)
+
+
+@pytest.mark.parametrize("total_s", [60.0, 120.0])
+def test_a_slow_start_does_not_keep_others_from_being_tried(total_s: float) -> None:
+    rng = np.random.default_rng(19)
+    truth = {str(i): float(np.exp(rng.uniform(0.1, 1))) for i in range(77)}
+    slow, even = StartsSlowly({**truth, "11": 1.0}, rng), MadeUp({**truth, "11": 1.0}, rng)
+    assert raced(slow, total_s, reserve=24).pick == "11"
+    raced(even, total_s - StartsSlowly.start_s, reserve=24)
+    kept = [len(truth) - len(field.left_out) for field in (slow, even)]
+    assert kept[0] >= 0.8 * kept[1] > TOGETHER
+    assert slow.clock.now <= total_s
+
+
+def test_a_pace_that_stays_slow_is_judged_by_all_rounds() -> None:
+    field = spread_out(40, best=3, seed=20)
+    field.seconds = 3.0
+    pace = Pace(Budget(120.0, clock=field.clock))
+    race(lambda: rule_for(field), field, pace, np.random.default_rng(7), {"0"}, 24)
+    assert pace.turns == field.processes
+    assert field.clock.now <= 120.0
+
+
 def test_little_time_is_spent_on_few_rather_than_on_a_confirmation_of_nothing() -> None:
     """24 processes of the confirmation alone would be more than there is."""
     field = spread_out(40, best=1, seed=16)

@@ -94,6 +94,11 @@ class Pace:
         self.turns += len(names) + self.extra
         self.counted()
 
+    def forget(self, turns: int, seconds: float) -> None:
+        """These tell nothing of those to come."""
+        self.turns -= turns
+        self.seconds -= seconds
+
     @property
     def each_s(self) -> float:
         """Of one turn."""
@@ -147,9 +152,30 @@ def race(
             names = [name for name in names if name in racing]
             if names and not pace.holds(len(names), kept):
                 return rule().standing(racing, always, field.doubtful())
+            first_of_all = not pace.turns
             pace.measure(field, names)
+            if first_of_all:
+                _start_again(rule(), field, pace, names, reserve)
             if pace.turns and not now.look:
                 field.leave_out(_too_many(rule(), field.costs(), pace, reserve))
+
+
+def _start_again(
+    rule: RacingRule, field: Field, pace: Pace, names: Sequence[str], reserve: int
+) -> None:
+    """Where the first round says that there is no time for all: measure once more those of it that
+    there is time for, and judge by these alone if they were faster. The first processes also load
+    and compile what all later ones find ready."""
+    costs = field.costs()
+    late = _too_many(rule, costs, pace, reserve)
+    again = [name for name in names if name in costs and name not in late]
+    if not late or not again or not pace.holds(len(again)):
+        return
+    started = pace.turns, pace.seconds
+    pace.measure(field, again)
+    turns, seconds = pace.turns - started[0], pace.seconds - started[1]
+    if seconds / turns < started[1] / started[0]:
+        pace.forget(*started)
 
 
 def _few_at_a_time(names: Sequence[str]) -> list[Sequence[str]]:
