@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from energy_landscapes import trial
 from energy_windows import rounds, trace, window
 from fake_records import a_cell
 from made_up_field import MadeUp
+from raced_tunes import Raced
 
 from bench.commands.tune import command
 from bench.errors import SpecError
@@ -25,6 +27,7 @@ from bench.measure.starting import Room
 from bench.record.windows import Window
 from bench.spec import Suite
 from bench.stats.racing import RacingRule
+from bench.trials.tune import measuring
 from bench.trials.tune.joules import RaceWindows, check_meters, joules_of, no_energy
 from bench.trials.tune.objective import find_objective
 from bench.trials.tune.race import CONFIRMATIONS, FIRST, LAST, Budget, Pace, confirm, race
@@ -271,3 +274,30 @@ def test_the_configuration_of_the_fewest_joules_is_returned_and_its_gain_is_true
 @pytest.mark.long
 def test_the_configuration_of_the_fewest_joules_is_returned_on_many_landscapes() -> None:
     check_landscapes(range(1000, 1120))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """As much of a context as a tune passes on."""
+
+    suite: Suite
+    launcher: None = None
+
+
+def test_windows_know_what_room_the_blocks_of_the_race_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What doesn't fit beside others is not started beside them again."""
+    tuning, room, passed = Raced(lambda n, again: 1e6, 2), object(), []
+    tuning.objective = find_objective("energy", None)
+    group = SimpleNamespace(room=room)
+    monkeypatch.setattr(measuring, "RaceGroup", lambda *told, **named: group)
+    monkeypatch.setattr(measuring, "RaceWindows", lambda *told: passed.append(told[3]))
+    monkeypatch.setattr(measuring, "Canary", lambda launcher: nullcontext())
+    monkeypatch.setattr(tuning, "_context", lambda planned: Measured(Suite()))
+    monkeypatch.setattr(tuning, "_first_energy_round", lambda: 0)
+    for name in ("_decide", "_finish_all"):
+        monkeypatch.setattr(tuning, name, lambda: None)
+    tuning.tunables = {}
+    tuning._measure(list(tuning.states.values()))
+    assert passed == [room]
