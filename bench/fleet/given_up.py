@@ -11,6 +11,7 @@ from bench.errors import NodeLost
 from bench.files import write_bytes
 from bench.fleet.disk import begun
 from bench.fleet.nodes import NodeFacts
+from bench.fleet.part import REMEDY
 from bench.fleet.transport import Order
 from bench.record.assemble import Evidence, assemble
 from bench.record.facts import CellFacts
@@ -31,6 +32,7 @@ def write_failures(folder: Path, order: Order, node: NodeFacts, why: dict[str, s
     known = {record.cell_id for record in read_run(folder).records}
     cells = {cell.id: cell for cell in order.planned}
     store = RunStore(folder)
+    store.remedy = REMEDY
     try:
         for cell_id, words in why.items():
             if cell_id not in known:

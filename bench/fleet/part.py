@@ -26,6 +26,8 @@ from bench.store.run import StoredRun
 from bench.store.write import RunStore, resume_run
 
 _FEW = 3  #: so many cells are named, more are counted
+#: What to do once the disk has space again.
+REMEDY = "resume the fleet run"
 
 
 class OtherPlan(SpecError):
@@ -77,9 +79,11 @@ def measure_part(
     """
     if not (path / HEADER).is_file():
         store = RunStore.begin(path, header, written)
+        store.remedy = REMEDY
         return carry_out(prepared, store, None, listener, keeps_partial=False)
     store, stored = resume_run(path)
     store.written = written or store.written
+    store.remedy = REMEDY
     try:
         _note(store, stored, header, allowed)
     except BaseException:

@@ -51,6 +51,8 @@ class RunStore:
         self.written: Callable[[str], None] = lambda name: None
         #: False for a run that an older bench began: it goes on as it began
         self.keeps_raw = keeps_raw
+        #: what to do once there is space again
+        self.remedy = f"resume with `bench run --resume {path}`"
         self.logs = path / "logs"
         self._lock = lock_folder(path)
 
@@ -153,7 +155,7 @@ class RunStore:
     def folder(self, relative: str) -> Path:
         """A folder of the run for files that others write there."""
         path = self.path / relative
-        with _disk_errors(self.path):
+        with self._disk_errors():
             path.mkdir(parents=True, exist_ok=True)
         return path.resolve()
 
@@ -161,7 +163,7 @@ class RunStore:
         """The whole file or none of it."""
         path = self.path / relative
         partial = path.with_name(path.name + ".partial")
-        with _disk_errors(self.path):
+        with self._disk_errors():
             with partial.open("wb") as file:
                 file.write(data)
                 file.flush()
@@ -170,9 +172,20 @@ class RunStore:
         self.written(relative)
 
     def _write_columns(self, relative: str, columns: Mapping[str, Column]) -> None:
-        with _disk_errors(self.path):
+        with self._disk_errors():
             data = packed(columns)
         self.write_atomically(relative, data)
+
+    @contextlib.contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        """A full or failing disk as one clear sentence."""
+        try:
+            yield
+        except OSError as error:
+            raise BenchError(
+                f"{self.path}: writing failed: {error.strerror or error}. Everything written "
+                f"before is intact: free space, then {self.remedy}."
+            ) from error
 
     def close(self) -> None:
         """Let another process resume this run."""
@@ -182,7 +195,7 @@ class RunStore:
         """Append whole lines and force them to the disk."""
         path = self.path / name
         data = b"".join(_line(path, value) for value in values)
-        with _disk_errors(self.path), path.open("ab") as file:
+        with self._disk_errors(), path.open("ab") as file:
             if file.tell() and not _ends_with_newline(path):
                 # A run killed in the middle of a line: that line is lost, the next must not be.
                 data = b"\n" + data
@@ -286,15 +299,3 @@ def _ends_with_newline(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(-1, os.SEEK_END)
         return file.read(1) == b"\n"
-
-
-@contextlib.contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    """A full or failing disk as one clear sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise BenchError(
-            f"{path}: writing failed: {error.strerror or error}. Everything written before is "
-            f"intact: free space, then resume with `bench run --resume {path}`."
-        ) from error

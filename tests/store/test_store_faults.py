@@ -240,7 +240,7 @@ def test_a_full_disk_ends_in_one_sentence_and_every_record_before_is_whole(tmp_p
     )
     assert done.returncode == 0, done.stderr
     assert "writing failed" in done.stdout
-    assert "--resume" in done.stdout
+    assert "free space, then resume with `bench run --resume " in done.stdout
     stored = read_run(tmp_path)
     assert len(stored.records) >= 3
     assert len(stored.skipped) <= 1  # the line that didn't fit

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from compared_runs import a_header
 from raced_tunes import Bounded, Raced
 
+from bench.errors import BenchError
 from bench.measure import measuring
+from bench.measure.measuring import OpenRun, Outcome
 from bench.measure.pace.account import Account
-from bench.trials.tune.kept import Found
+from bench.measure.plan import Plan
+from bench.measure.prepare import Prepared
+from bench.spec import Suite
+from bench.store.write import RunStore
+from bench.trials.tune.kept import FILE, Found
+from bench.trials.tune.measuring import Tuning
 from bench.trials.tune.objective import find_objective
 from bench.trials.tune.race import CONFIRMATIONS, LAST
 
@@ -491,3 +500,17 @@ def test_a_result_is_kept_without_those_that_can_not_be_returned_any_more() -> N
     now = finished(between.resumed(between.tune.spent_s))
     assert now.pick == found.pick
     assert now.best == found.best[:-1]
+
+
+def test_a_full_disk_is_answered_with_the_command_that_resumes_the_tune(tmp_path: Path) -> None:
+    store = RunStore.create(tmp_path, a_header([]))
+    tune = Raced(lambda n, again: 1e6, 2).tune
+    prepared = Prepared(Plan(Suite(), ()), None, {}, [], Account())  # type: ignore[arg-type]
+    listener: Any = None
+    run = OpenRun(prepared, store, None, listener, Outcome(store.path, Account(), []))
+    tuning = Tuning(
+        run, tune=tune, objective=find_objective("latency", None), tunables={}, original=None
+    )
+    (store.path / f"{FILE}.partial").mkdir()
+    with pytest.raises(BenchError, match=f"then resume with `bench tune --resume {store.path}`."):
+        tuning._keep()

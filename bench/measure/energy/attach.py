@@ -46,6 +46,7 @@ def attach(run: Path, file: MeterFile) -> Attached:
     """
     readings, name = file.read(), file.path.name
     store, stored = resume_run(run)
+    store.remedy = "attach the readings again"
     try:
         taken = read_raw(stored).energy
         windows = [window for window in taken if not window.failed]

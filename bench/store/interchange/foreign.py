@@ -115,6 +115,7 @@ def store(found: ForeignRun, results: Path, command: str) -> Path:
         cells=tuple(record.cell for record in records),
     )
     run = RunStore.create(results, header)
+    run.remedy = "convert the file again"
     try:
         blocks = [
             Block(_cell(result).id, index, 0, 0, samples_ns)

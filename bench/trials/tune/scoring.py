@@ -36,6 +36,7 @@ class Scoring(Measuring):
         self, run: OpenRun, tune: Tune, objective: Objective, original: PlannedCell | None
     ) -> None:
         super().__init__(run)
+        self.store.remedy = f"resume with `bench tune --resume {self.store.path}`"
         self.tune = tune
         self.original = original
         self.budget = Budget(tune.asked.max_time_s, tune.spent_s + self.account.startup_s)
