@@ -15,10 +15,12 @@ from bench.backend import Device
 from bench.errors import SpecError
 from bench.machine.disturbance import Disturbance
 from bench.machine.wall import read_command
-from bench.measure.energy import passes
+from bench.measure.energy import asked as asked_module
+from bench.measure.energy import meters, passes
 from bench.measure.energy.asked import Asked
 from bench.measure.energy.meters import CommandMeter, DeviceMeter, Watch
 from bench.measure.energy.passes import EnergyPass
+from bench.runtimes.client import End
 from bench.spec import Suite
 from bench.worker.family import descendants, end_all
 
@@ -39,6 +41,10 @@ def busy(tmp_path: Path) -> str:
         "print(*sys.argv[2:])\n"
     )
     return f"{sys.executable} {script}"
+
+
+def npu_meter(worker: Any) -> DeviceMeter:
+    return DeviceMeter(worker, Device("npu:0", "Huawei", "x", "1"), "npu", "npu-smi 0:0")
 
 
 def test_a_command_that_ended_has_used_what_it_used(busy: str) -> None:
@@ -80,12 +86,7 @@ def test_a_tool_that_a_meter_s_worker_asks_counts(busy: str, waits: str) -> None
     worker = subprocess.Popen(
         [sys.executable, "-c", code, *busy.split(), waits], stdin=subprocess.PIPE
     )
-    meter = DeviceMeter(
-        SimpleNamespace(pid=worker.pid),  # type: ignore[arg-type]
-        Device("npu:0", "Huawei", "x", "1"),
-        "npu",
-        "npu-smi 0:0",
-    )
+    meter = npu_meter(SimpleNamespace(pid=worker.pid, ended=lambda: None))
     try:
         while meter.programs_ns() < COUNTED_NS:
             time.sleep(0.01)
@@ -93,7 +94,40 @@ def test_a_tool_that_a_meter_s_worker_asks_counts(busy: str, waits: str) -> None
     finally:
         end_all([*descendants(worker.pid), worker.pid])
         worker.wait()
-    assert meter.programs_ns() == 0, "a worker that is gone"
+    assert meter.programs_ns() >= COUNTED_NS, "what a worker that is gone had used is not unused"
+    meter.read_by(SimpleNamespace(pid=worker.pid, ended=lambda: None))  # type: ignore[arg-type]
+    assert meter.programs_ns() == 0, "another's tool counts from its own beginning"
+
+
+def test_the_number_of_a_worker_that_ended_is_not_asked_for_its_tool(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(meters, "below_ns", lambda pid: 10**9)
+    end: list[End | None] = [None]
+    worker = SimpleNamespace(pid=5, ended=lambda: end[0])
+    assert npu_meter(worker).programs_ns() == 10**9
+    end[0] = End(9, 0)
+    assert npu_meter(worker).programs_ns() == 0
+
+
+def test_what_ends_while_it_is_counted_is_not_counted_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A program has used 100 ns, and its parent takes leave of it after the first of both looks."""
+    looks: list[str] = []
+
+    def running(pid: int) -> int | None:
+        looks.append("running")
+        return 100 if looks == ["running"] else None
+
+    def waited_for(pid: int) -> int:
+        looks.append("waited for")
+        return 100 if pid == 1 and "running" in looks else 0
+
+    monkeypatch.setattr(asked_module, "descendants", lambda pid: [2])
+    monkeypatch.setattr(asked_module, "process_cpu_ns", running)
+    monkeypatch.setattr(asked_module, "_waited_for_by_ns", waited_for)
+    assert asked_module.below_ns(1) <= 100
 
 
 def test_time_of_our_own_is_not_that_of_others() -> None:
@@ -131,6 +165,6 @@ def test_a_window_is_not_disturbed_by_what_its_meters_ask(monkeypatch: pytest.Mo
         suite=Suite(energy=True).model_copy(update={"energy_window_s": 0.01})
     )
     one = EnergyPass([], context, 0)
-    meters: Any = SimpleNamespace(all=[])
+    none: Any = SimpleNamespace(all=[])
     for Machine.more_ns, words in ((0, ()), (2 * 10**8, ("other processes used 20% of a CPU",))):
-        assert one._idle(meters, [], 0).window.disturbed == words
+        assert one._idle(none, [], 0).window.disturbed == words

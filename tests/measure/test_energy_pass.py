@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -65,6 +66,8 @@ class Meter:
         absent = np.full(1, -1, np.int64)
         energy_uj = (at * WATTS / 1e3).astype(np.int64)
         return EnergyWatched("gpu-board", BOARDS[device], at, energy_uj, absent)
+
+    def ended(self, wait_s: float = 0.0) -> None: ...
 
     def end(self) -> None:
         self.log.append("meter ended")
@@ -235,9 +238,9 @@ def test_a_meter_whose_worker_dies_costs_the_windows_of_its_round(
             self.fails = self.asked > 2
             return super().watch_energy(device, watch_s, every_s)
 
-    stage = Stage(monkeypatch, min_invocations=4)
+    stage = Stage(monkeypatch, min_invocations=5)
     none = WorkerCrashed("no memory for it.")
-    workers: list[Meter | None] = [Dying(stage.log), None, Meter(stage.log)]
+    workers: list[Meter | None] = [Dying(stage.log), None, None, Meter(stage.log)]
 
     def worker(runtime: Any, threads: int) -> Meter:
         found = workers.pop(0)
@@ -249,10 +252,29 @@ def test_a_meter_whose_worker_dies_costs_the_windows_of_its_round(
     one = planned("one")
     assert stage.run(one)
     lost = [{bool(t.missing) for w in ws for t in w.traces} for ws in stage.rounds]
-    assert lost == [{True}, {True}, {False}, {False}]
-    died = "energy of cuda:0: the meter's worker died. A new worker is started for its meter."
-    assert stage.notes == [died, "energy of cuda:0: no memory for it.", died]
-    assert stage.log.count("meter ended") == 2 + 2, "each is killed or ended"
+    assert lost == [{True}, {True}, {True}, {False}, {False}]
+    assert stage.notes == [
+        "energy of cuda:0: the meter's worker died. No new worker can be started for its meter: no "
+        "memory for it.",
+        "energy of cuda:0: a new worker was started for its meter.",
+    ], "in each round it is tried, but not told again"
+    assert stage.log.count("meter ended") == 3 + 2, "each is killed or ended"
+
+
+def test_a_meter_s_new_worker_is_told_when_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch)
+    workers = [Meter(stage.log), Meter(stage.log)]
+    opened = workers[0]
+    stage.context.launcher.worker = lambda runtime, threads: workers.pop(0)
+    meters = found.Meters(stage.context.suite, stage.context.launcher, stage.notes.append)
+    with ExitStack() as held:
+        meters.open([planned("one")], held)
+        opened.fails = True
+        meters.mend()
+        meters.mend()
+    assert stage.notes == [
+        "energy of cuda:0: the meter's worker died. A new worker was started for its meter."
+    ]
 
 
 def test_workers_of_a_round_start_side_by_side_and_nothing_is_measured_meanwhile(

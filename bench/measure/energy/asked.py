@@ -9,11 +9,24 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.machine.disturbance import jiffy_nanoseconds, process_cpu_ns
 from bench.worker.family import descendants
+
+
+@dataclass
+class Grown:
+    """What was used so far, which is never unused: what has just ended may be in no sum, and of a
+    process that is gone nobody tells any more."""
+
+    ns: int = 0
+
+    def to(self, now_ns: int) -> int:
+        """The most that was told so far, this included."""
+        self.ns = max(self.ns, now_ns)
+        return self.ns
 
 
 @dataclass
@@ -22,7 +35,7 @@ class Asked:
 
     _ended_ns: int = 0
     _thread: int | None = None
-    _most_ns: int = 0
+    _used: Grown = field(default_factory=Grown)
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:
@@ -36,18 +49,17 @@ class Asked:
     def used_ns(self) -> int:
         """By all so far, the one that still runs included."""
         running = [] if self._thread is None else _started_by_thread(self._thread)
-        now_ns = self._ended_ns + sum((process_cpu_ns(pid) or 0) + below_ns(pid) for pid in running)
-        # One that has just ended may be in neither.
-        self._most_ns = max(self._most_ns, now_ns)
-        return self._most_ns
+        now_ns = self._ended_ns + sum(below_ns(pid) + (process_cpu_ns(pid) or 0) for pid in running)
+        return self._used.to(now_ns)
 
 
 def below_ns(pid: int) -> int:
     """The CPU time of all that a process has started: what ended and was waited for, and what still
     runs."""
     running = descendants(pid)
-    alive_ns = sum(process_cpu_ns(each) or 0 for each in running)
-    return alive_ns + sum(_waited_for_by_ns(each) for each in (pid, *running))
+    # First what is over: one that ends meanwhile is in neither sum then, and not in both.
+    ended_ns = sum(_waited_for_by_ns(each) for each in (pid, *running))
+    return ended_ns + sum(process_cpu_ns(each) or 0 for each in running)
 
 
 def _waited_for_ns() -> int:

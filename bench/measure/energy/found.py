@@ -39,6 +39,7 @@ class Meters:
     devices: dict[str, DeviceMeter] = field(default_factory=dict)  #: by the meter's own name
     of_cell: dict[str, str] = field(default_factory=dict)  #: cell id -> its device's meter
     _runtimes: dict[str, Runtime] = field(default_factory=dict)  #: of the devices' meters
+    _unread: set[str] = field(default_factory=set)  #: devices' meters that no worker reads now
     _held: ExitStack = field(default_factory=ExitStack)
 
     def open(self, cells: Sequence[PlannedCell], held: ExitStack) -> None:
@@ -70,17 +71,26 @@ class Meters:
                 meter.worker.watch_energy(meter.device, 0.0, 0.0)
             except BenchError as error:
                 meter.worker.kill()
-                self.note(
-                    f"energy of {meter.device.id}: {error} A new worker is started for its meter."
-                )
-                self._restart(name, meter)
+                self._replace(name, meter, error)
 
-    def _restart(self, name: str, meter: DeviceMeter) -> None:
-        """Leaves it as it is where that fails; it is tried again before the next round."""
-        worker = self._worker(self._runtimes[name], meter.device.id)
-        if worker is not None:
-            self._held.callback(worker.end)
-            meter.worker = worker
+    def _replace(self, name: str, meter: DeviceMeter, died: BenchError) -> None:
+        """Leaves it as it is where no worker can be had, which is told once: it is tried again
+        before each round."""
+        what, told_before = f"energy of {meter.device.id}", name in self._unread
+        try:
+            worker = self.launcher.worker(self._runtimes[name], 1)
+        except BenchError as error:
+            if not told_before:
+                self.note(f"{what}: {died} No new worker can be started for its meter: {error}")
+            self._unread.add(name)
+            return
+        self._held.callback(worker.end)
+        meter.read_by(worker)
+        self._unread.discard(name)
+        if told_before:
+            self.note(f"{what}: a new worker was started for its meter.")
+        else:
+            self.note(f"{what}: {died} A new worker was started for its meter.")
 
     def _worker(self, runtime: Runtime, what: str) -> Worker | None:
         """One that reads a meter; where there is none, that is told."""

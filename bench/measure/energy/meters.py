@@ -13,7 +13,7 @@ from bench.backend import Device
 from bench.errors import BenchError
 from bench.machine.powercap import Zone
 from bench.machine.wall import MeterFile, read_command
-from bench.measure.energy.asked import Asked, below_ns
+from bench.measure.energy.asked import Asked, Grown, below_ns
 from bench.record.windows import Kind, Scope, Trace
 from bench.runtimes.client import Worker
 from bench.worker.family import descendants
@@ -129,6 +129,11 @@ class DeviceMeter:
     scope: Scope
     name: str
     own: Callable[[], set[int]] = bench_processes
+    _used: Grown = field(default_factory=Grown)
+
+    def read_by(self, worker: Worker) -> None:
+        """Have another worker read it from the next window on."""
+        self.worker, self._used = worker, Grown()
 
     def watch(self, enough: threading.Event) -> list[Series]:
         energy = Series(self.scope, self.name, "counter")
@@ -154,8 +159,10 @@ class DeviceMeter:
         ]
 
     def programs_ns(self) -> int:
-        """Of a vendor's tool: its worker starts nothing else."""
-        return below_ns(self.worker.pid)
+        """Of a vendor's tool: its worker starts nothing else. Of a worker that died it is what was
+        told before."""
+        there = self.worker.ended() is None  # else its number may be another process's
+        return self._used.to(below_ns(self.worker.pid) if there else 0)
 
 
 def _others(
