@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from fake_records import STUDENT, a_cell, a_record, an_invocation
 from bench.__main__ import main
 from bench.cell import LoadGen
 from bench.commands.cli import cli
+from bench.machine.gpus import Gpu
 from bench.record.loadgen import LoadGenSaid
 from bench.record.result import Record
 from bench.store.mlperf.system import describe_system
@@ -164,7 +166,7 @@ def test_the_memory_of_an_accelerator_is_that_of_the_gpu_that_was_measured(
 ) -> None:
     """Whatever else is in the machine; unknown where one of that name has another size."""
     gpus = [("NVIDIA L4", 24), ("NVIDIA A100", 40), ("NVIDIA A100", 80), ("NVIDIA H200", 141)]
-    facts = {"gpus": [{"name": n, "memory_total_bytes": gib * 2**30} for n, gib in gpus]}
+    facts = {"gpus": [asdict(Gpu(name=n, driver="580", memory_bytes=g * 2**30)) for n, g in gpus]}
     record = a_record(a_cell(STUDENT, "x:cuda:0"), device_name=name)
     run = on_disk(tmp_path, [record], facts=facts)
     found = describe_system(run, record, {}, {})

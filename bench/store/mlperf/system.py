@@ -85,7 +85,7 @@ def _accelerator(record: Record, facts: Mapping[str, Any]) -> dict[str, Any]:
     found = dict.fromkeys(names, UNKNOWN)
     # The machine may have other GPUs besides, and two sizes of one model.
     gpus = [gpu for gpu in facts.get("gpus") or () if isinstance(gpu, dict)]
-    sizes = {g.get("memory_total_bytes") for g in gpus if g.get("name") == record.device_name}
+    sizes = {g.get("memory_bytes") for g in gpus if g.get("name") == record.device_name}
     if len(sizes) == 1 and all(sizes):
         found["accelerator_memory_capacity"] = size(sizes.pop())
     name = record.device_name or UNKNOWN
