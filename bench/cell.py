@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -146,15 +146,19 @@ class Cell(Frozen):
 
     @property
     def id(self) -> str:
-        """12 hex digits of the SHA-256 over everything that defines the cell. What its axes mean
-        is no part of that: the same arrays are timed."""
-        defining = self.model_dump(mode="json", exclude={"model", "batch_axes"})
+        """12 hex digits of the SHA-256 over everything that defines the cell."""
+        defining = self.defining("model")
         for name in _LATER:  # where there is none, ids are as they were before there could be
             if defining[name] is None:
                 del defining[name]
         defining["model"] = [self.model.name, self.model.sha256]
         text = json.dumps(defining, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def defining(self, *without: str) -> dict[str, Any]:
+        """All fields that define the cell, but those ``without``, as JSON has them. What its axes
+        mean is no part of that: the same arrays are timed, and older runs don't say it."""
+        return self.model_dump(mode="json", exclude={"batch_axes", *without})
 
     @property
     def label(self) -> str:

@@ -326,7 +326,7 @@ def joined(found: Sequence[Series]) -> list[Series]:
 def _called(series: Series) -> str:
     """Everything that defines the cell but for contents."""
     cell = series.cell
-    called = cell.model_dump(mode="json", exclude={"model", "input_sha256"})
+    called = cell.defining("model", "input_sha256")
     return repr((cell.model.name, called))
 
 

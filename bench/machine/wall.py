@@ -32,7 +32,10 @@ _ENOUGH_LINES = 10
 def read_command(command: str) -> float:
     """Watts, the only number that a command prints. Raises `SpecError` where it fails."""
     try:
-        done = ask(shlex.split(command), _COMMAND_TIMEOUT_S)
+        words = shlex.split(command)
+        if not words:
+            raise SpecError("--wall-command is empty. Give a command that prints the watts.")
+        done = ask(words, _COMMAND_TIMEOUT_S)
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         raise SpecError(f"--wall-command {command!r}: {error}.") from error
     if done.returncode:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -35,9 +36,8 @@ class Swept:
     @staticmethod
     def key_of(cell: Cell) -> tuple[object, ...]:
         """Everything that defines a cell but its batch and what that changes."""
-        left_out = {"batch", "shapes", "input_sha256", "model"}
-        rest = cell.model_dump_json(exclude=left_out)
-        return cell.model.name, cell.model.sha256, rest
+        rest = cell.defining("batch", "shapes", "input_sha256", "model")
+        return cell.model.name, cell.model.sha256, json.dumps(rest)
 
 
 def swept(records: Sequence[Record]) -> dict[tuple[object, ...], Swept]:

@@ -75,6 +75,17 @@ def retrained(folder: Path, *contents: str, every: int = 1) -> Path:
     return folder
 
 
+def test_a_line_goes_through_runs_that_did_not_keep_the_axes_of_their_batch(tmp_path: Path) -> None:
+    axes: list[dict[str, int] | None] = [None, {"image": 0}]
+    for day, (content, batch_axes) in enumerate(zip("ab", axes, strict=True), 1):
+        model = STUDENT.model_copy(update={"sha256": content * 64})
+        record = a_record(a_cell(model, batch_axes=batch_axes), 2.7e5)
+        on_disk(tmp_path / content, [record], created_at=f"2026-01-0{day}T03:00:00+00:00")
+    found, _ = history(tmp_path, LATENCY)
+    (line,) = joined(found)
+    assert len(line.points) == 2
+
+
 def test_contents_of_one_name_are_one_line_with_a_break_where_they_change(tmp_path: Path) -> None:
     found, _ = history(retrained(tmp_path, "a", "b", "a", every=2), LATENCY)
     assert len(found) == 2

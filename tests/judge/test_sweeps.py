@@ -12,6 +12,7 @@ from fake_records import TEACHER, a_cell, a_record, an_invocation, estimate
 
 from bench.judge.sweeps import sweep_sentences
 from bench.record.result import Failure, Record, SweepEnd
+from bench.record.sweeps import swept
 from bench.spec import Suite
 from bench.stats.sweep import find_knee
 from bench.store.run import StoredRun
@@ -30,6 +31,14 @@ def a_run(records: list[Record], batch: str | tuple[int, ...] = "auto") -> Store
     suite = Suite(models=("fashion-teacher",), scenarios=("offline",), batch=batch)
     header = a_header([record.cell for record in records], {}, suite=suite)
     return StoredRun(Path("x"), header, records, [], [])
+
+
+def test_a_sweep_is_one_whether_or_not_the_axes_of_its_batch_were_kept() -> None:
+    records = [a_batch(n, n * 1e3) for n in (1, 2, 4)]
+    cell = records[0].cell.model_copy(update={"batch_axes": {"image": 0}})
+    records[0] = records[0].model_copy(update={"cell": cell})
+    (sweep,) = swept(records).values()
+    assert sorted(sweep.batches) == [1, 2, 4]
 
 
 def test_the_knee_of_each_sweep_is_said_with_what_more_would_bring() -> None:

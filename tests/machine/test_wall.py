@@ -24,6 +24,8 @@ def test_a_command_prints_the_watts() -> None:
         ("sh -c 'echo no meter >&2; exit 2'", "status 2: no meter"),
         ("/no/such/program", "No such file"),
         ("echo 'open", "No closing quotation"),
+        ("", "is empty"),
+        (" ", "is empty"),
     ],
 )
 def test_a_command_that_tells_no_watts_is_refused(command: str, words: str) -> None:
