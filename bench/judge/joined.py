@@ -14,7 +14,7 @@ from bench.judge.changes import Changes
 from bench.judge.deal import Cost, Deal, make_deal
 from bench.judge.drafting import Drafting, draftings
 from bench.numbers import printable
-from bench.record.result import Record
+from bench.record.result import Energy, Record
 from bench.store.machines import by_machine
 from bench.store.run import StoredRun
 
@@ -94,18 +94,28 @@ def _moved(record: Record, target: str, first: int) -> Record:
     invocations = tuple(
         one.model_copy(update={"index": first + one.index}) for one in record.invocations
     )
-    energy = tuple(
+    update = {
+        "cell": cell,
+        "cell_id": cell_id,
+        "invocations": invocations,
+        "energy": _renumbered(record.energy, first),
+        "energy_by_other_kind": _renumbered(record.energy_by_other_kind, first),
+    }
+    return record.model_copy(update=update)
+
+
+def _renumbered(energies: Sequence[Energy], first: int) -> tuple[Energy, ...]:
+    """Energies with the numbers of their rounds from ``first`` on."""
+    return tuple(
         each.model_copy(
             update={
                 "rounds": tuple(
-                    r.model_copy(update={"index": first + r.index}) for r in each.rounds
+                    one.model_copy(update={"index": first + one.index}) for one in each.rounds
                 )
             }
         )
-        for each in record.energy
+        for each in energies
     )
-    update = {"cell": cell, "cell_id": cell_id, "invocations": invocations, "energy": energy}
-    return record.model_copy(update=update)
 
 
 #: The content of a model that counts, by machine and name.

@@ -10,11 +10,13 @@ from compared_runs import in_memory
 from energy_windows import rounds, trace
 from fake_records import STUDENT, TEACHER, a_cell, a_record
 
+from bench.cell import Cell
 from bench.judge.compare import compare
 from bench.judge.deal import cost_of, level_with, make_deal
 from bench.judge.energy import main_energy
 from bench.judge.finding import Limits, Outcome
 from bench.judge.gate import judge
+from bench.judge.joined import join
 from bench.judge.matching import match_runs, match_targets
 from bench.present.compare import report_json, report_text
 from bench.present.deal import deal_text
@@ -23,8 +25,9 @@ from bench.present.gate import gate_json, gate_text
 from bench.present.page.energy import section
 from bench.record.energy import energies, energies_by_other_kind
 from bench.record.result import Record
-from bench.record.windows import Trace, Window
+from bench.record.windows import IDLE, Kind, Trace, Window
 from bench.store.rows import result_rows
+from bench.store.run import StoredRun
 
 ONE, OTHER = a_cell(TEACHER, "x:cpu"), a_cell(TEACHER, "y:cpu")
 Power = Callable[[int], float]
@@ -120,6 +123,29 @@ def test_a_deal_and_a_gate_take_the_kind_of_readings_that_all_have() -> None:
     assert level_with(deal, deal.points[0]) == ()
     stuck = records[1].model_copy(update={"cell": ONE, "cell_id": ONE.id})
     assert outcomes([stuck], records[:1], max_energy_growth=0.1) == [Outcome.PASS]
+
+
+def test_rounds_of_two_runs_are_not_taken_for_measured_in_turn_however_they_are_read() -> None:
+    """Two vary alike by chance; their counters would count, but a third has none."""
+    wobble = (1.0, 1.3, 0.8, 1.1, 0.9)
+
+    def a_run(cell: Cell, watts: float, name: str, *kinds: Kind) -> StoredRun:
+        windows = [
+            w.model_copy(update={"traces": tuple(trace(power, kind=kind) for kind in kinds)})
+            for w in rounds({cell.id: lambda n: 1.0})
+            for power in [40.0 if w.cell_id == IDLE else watts * wobble[w.index]]
+        ]
+        return in_memory([metered(a_record(cell, accuracy=0.9), windows)], name)
+
+    runs = [
+        a_run(ONE, 100, "a", "counter", "power"),
+        a_run(OTHER, 105, "b", "counter", "power"),
+        a_run(a_cell(TEACHER, "z:cpu"), 900, "c", "power"),
+    ]
+    deal = make_deal(join(runs).records, lambda confidence: lambda one, other: None, "energy")
+    assert [point.cell.target for point in deal.points] == ["x:cpu", "y:cpu", "z:cpu"]
+    assert {energy.kind for p in deal.points for energy in p.record.energy} == {"power"}
+    assert level_with(deal, deal.points[0]) == (deal.points[1],)
 
 
 def test_a_deal_by_energy_weighs_joules_a_sample_of_one_scope() -> None:
