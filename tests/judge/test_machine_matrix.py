@@ -367,6 +367,22 @@ def test_the_best_is_by_the_scope_that_is_shown() -> None:
     assert [name for name, entry in shown.items() if entry.best] == ["two"]
 
 
+@pytest.mark.parametrize("in_one_run", [True, False])
+def test_only_energies_of_one_run_are_compared_round_by_round(in_one_run: bool) -> None:
+    """Both vary alike from round to round, which is the load of the hour where it is of one run,
+    and chance where it is of two."""
+    wobble = (1.0, 1.3, 0.8, 1.1, 0.9)
+    found = []
+    for target, joules in (("x:cpu", 1.0), ("y:cpu", 1.05)):
+        record = with_energy(timed(a_cell(TEACHER, target), 1e5), joules, "gpu-board")
+        rounds = tuple(EnergyRound(index=n, gross_j=joules * w) for n, w in enumerate(wobble))
+        energy = record.energy[0].model_copy(update={"rounds": rounds})
+        found.append(record.model_copy(update={"energy": (energy,)}))
+    parts = [found] if in_one_run else [[record] for record in found]
+    matrix = answer([run_of("one", part) for part in parts], Asked(by="energy")).matrix
+    assert [entry.best for entry in matrix] == [True, not in_one_run]
+
+
 # -- accuracy -------------------------------------------------------------------------------------
 
 

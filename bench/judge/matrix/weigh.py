@@ -45,9 +45,9 @@ def cost_ratio(
     """The other's cost over the first's; None where it can't be said. Accuracy is no cost."""
     if one.side is None or other.side is None:
         return None
-    elsewhere = one.column.machine != other.column.machine
     if by == "energy":
-        return _energy_ratio(one.record, other.record, confidence, in_turn=not elsewhere)
+        return _energy_ratio(Match(one.side, other.side), confidence)
+    elsewhere = one.column.machine != other.column.machine
     measure = _MEASURES.get(by, "throughput")
     found = time_ratio(one.side, other.side, measure, asked, confidence, elsewhere=elsewhere)
     if by != "price" or found is None:
@@ -63,14 +63,11 @@ def cost_ratio(
     )
 
 
-def _energy_ratio(
-    one: Record, other: Record, confidence: float, *, in_turn: bool
-) -> Interval | None:
-    both = in_common(other, one)
+def _energy_ratio(match: Match, confidence: float) -> Interval | None:
+    both = in_common(match.a.record, match.b.record)
     if both is None:
         return None
-    theirs, ours = both
-    found = energy_ratio(ours, theirs, confidence, in_turn=in_turn)
+    found = energy_ratio(*both, confidence, in_turn=match.same_run)
     return None if found is None else found[0]
 
 
