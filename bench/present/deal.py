@@ -29,6 +29,7 @@ from bench.numbers import (
 )
 from bench.present.ci.tables import Table
 from bench.present.columns import DEAL_COLUMNS
+from bench.present.energy import way_words
 from bench.present.layout import TIED, Figure, Line, lay_out, wrap
 from bench.present.pairs import by_what, change_words
 from bench.record.result import Estimate, Record
@@ -174,7 +175,8 @@ def _energy_words(deal: Deal) -> list[str]:
     found = main_energy(deal.points[0].record) if deal.cost == "energy" else None
     if found is None:
         return []
-    return [f"energies are of {found.scope}; cells without one are left out."]
+    way = way_words((found.scope, found.kind))
+    return [f"energies are of {way}; cells without such an energy are left out."]
 
 
 def _negligible_words(deal: Deal, metric: MetricRow) -> str:

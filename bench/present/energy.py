@@ -8,7 +8,7 @@ from functools import partial
 from rich.text import Text
 
 from bench.judge.alike import UNUSUAL, Alike, Setting, settings_in_words, settings_of
-from bench.judge.energy import EnergyEffect
+from bench.judge.energy import EnergyEffect, Way
 from bench.judge.matching import Side
 from bench.numbers import (
     ENERGY_UNITS,
@@ -38,7 +38,15 @@ SCOPES = {
     "dram": "dram: the memory as RAPL reports it",
     "platform": "platform: RAPL's psys, the packages included",
 }
+#: How an energy was read, by the kind of the readings.
+_READ = {"counter": "read from counters", "power": "integrated from power readings"}
 _LONGEST_REASON = 120
+
+
+def way_words(way: Way) -> str:
+    """``package, read from counters``: what energies are of, and how they were read."""
+    scope, kind = way
+    return f"{scope}, {_READ[kind]}"
 
 
 def energies_of(records: Sequence[Record]) -> list[tuple[Record, Energy]]:

@@ -121,6 +121,8 @@ def test_a_deal_and_a_gate_take_the_kind_of_readings_that_all_have() -> None:
     deal = make_deal(records, lambda confidence: lambda one, other: None, "energy")
     assert [cost_of(p.record, "energy") for p in deal.points] == pytest.approx([0.52, 0.72])
     assert level_with(deal, deal.points[0]) == ()
+    text = deal_text(deal, 100).plain.replace("\n  ", " ")
+    assert "energies are of package, integrated from power readings; cells" in text
     stuck = records[1].model_copy(update={"cell": ONE, "cell_id": ONE.id})
     assert outcomes([stuck], records[:1], max_energy_growth=0.1) == [Outcome.PASS]
 
@@ -163,7 +165,8 @@ def test_a_deal_by_energy_weighs_joules_a_sample_of_one_scope() -> None:
     text = deal_text(deal, 100).plain
     assert "energy per sample" in text
     assert "The thriftiest is" in text
-    assert "energies are of package; cells without one are left out" in text.replace("\n  ", " ")
+    said = "energies are of package, read from counters; cells without such an energy are left out"
+    assert said in text.replace("\n  ", " ")
 
 
 def told(text: str) -> list[str]:

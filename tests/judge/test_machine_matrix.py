@@ -345,7 +345,9 @@ def test_energies_of_a_sample_are_compared_where_they_are_of_one_scope() -> None
     assert [entry.word for entry in matrix] == ["", "", "no energy", "no energy"]
     assert [entry.value.value for entry in matrix if entry.value] == [0.5, 1.5]
     assert [entry.best for entry in matrix] == [True, False, False, False]
-    assert matrix.scope == "gpu-board"
+    assert matrix.energy_way == ("gpu-board", "power")
+    said = "energies are of gpu-board, integrated from power readings."
+    assert said in notes(matrix, (), ())
 
 
 def test_the_best_is_by_the_scope_that_is_shown() -> None:
@@ -359,7 +361,7 @@ def test_the_best_is_by_the_scope_that_is_shown() -> None:
         found[name] = found[name].model_copy(update={"energy": (*board, *found[name].energy)})
     runs = [run_of(name, [record]) for name, record in found.items()]
     matrix = answer(runs, Asked(by="energy")).matrix
-    assert matrix.scope == "wall"
+    assert matrix.energy_way == ("wall", "power")
     shown = {e.column.machine.name: e for e in matrix}
     assert {n: e.value.value for n, e in shown.items() if e.value} == {
         n: joules / 2 for n, joules in walls.items()

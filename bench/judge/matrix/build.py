@@ -17,7 +17,7 @@ from bench.judge.alike import (
     settings_of,
     values_of,
 )
-from bench.judge.energy import common_way, main_energy, measured, read_as
+from bench.judge.energy import Way, common_way, main_energy, measured, read_as
 from bench.judge.matching import Side, sides
 from bench.judge.matrix.cells import FAILURES, Asked, Column, Entry, Matrix, Row
 from bench.judge.matrix.kinds import device_word
@@ -36,7 +36,6 @@ from bench.store.run import StoredRun
 _OF_A_ROW = ("shape", "model")
 _OF_A_COLUMN = tuple(kind for kind in READABLE if kind not in _OF_A_ROW)
 _SHA_DIGITS = 6
-Way = tuple[str, str] | None
 
 
 @dataclass(frozen=True)
@@ -67,9 +66,9 @@ def make_matrix(
         for side in sides(run)
     ]
     notes: list[str] = []
-    found, scope = _chosen(everything, asked, notes), ""
+    found, way = _chosen(everything, asked, notes), None
     if asked.by == "energy":
-        found, scope = _read_alike(found)
+        found, way = _read_alike(found)
     data = _data_of(everything)
     rows = _rows(found, data, asked, notes)
     columns = _columns(found)
@@ -93,7 +92,7 @@ def make_matrix(
         entries=made,
         found={key: tuple(f.side for f in some) for key, some in grouped.items()},
         notes=tuple(notes),
-        scope=scope,
+        energy_way=way,
     )
 
 
@@ -120,18 +119,18 @@ def _chosen(everything: Sequence[_Found], asked: Asked, notes: list[str]) -> lis
     )
 
 
-def _read_alike(found: Sequence[_Found]) -> tuple[list[_Found], str]:
-    """The same with energies of one scope and kind of readings alone, that which most have; and the
-    scope."""
+def _read_alike(found: Sequence[_Found]) -> tuple[list[_Found], Way | None]:
+    """The same with energies of one scope and kind of readings alone, those that most have; and
+    which."""
     way = common_way([f.side.record for f in found if f.side.record is not None])
     if way is None:
-        return list(found), ""
+        return list(found), None
     return [
         replace(f, side=replace(f.side, record=read_as(f.side.record, way)))
         if f.side.record is not None
         else f
         for f in found
-    ], way[0]
+    ], way
 
 
 def _of_load(found: Sequence[_Found], asked: Asked) -> list[_Found]:

@@ -12,6 +12,7 @@ from typing import Literal
 from bench.bounds import in_words
 from bench.defaults import CONFIDENCE, MARGIN
 from bench.judge.alike import Size
+from bench.judge.energy import Way
 from bench.judge.matching import Side
 from bench.record.result import Estimate, Kept, Record
 from bench.store.machines import Machine
@@ -37,7 +38,7 @@ WORDS: dict[str, str] = {
     "too few": "fewer than two invocations",
     "partial": "measuring was stopped early",
     "not scored": "no labelled data, or scoring was left out",
-    "no energy": "no energy of the scope used by most cells",
+    "no energy": "no energy of the scope and the kind of reading that most cells have",
     "no price": "no hourly price is known for the machine (--price NAME=PRICE)",
 }
 #: Kinds of failure (`bench.errors`) and the words for them.
@@ -168,7 +169,7 @@ class Matrix:
     #: every cell that was found, of all runs: what ratios within a machine are made of
     found: Mapping[tuple[Row, Column], tuple[Side, ...]]
     notes: tuple[str, ...] = ()
-    scope: str = ""  #: what energies are of
+    energy_way: Way | None = None  #: what energies are of, and how they were read
 
     def of_row(self, row: Row) -> list[Entry]:
         return [self.entries[row, column] for column in self.columns]

@@ -22,6 +22,7 @@ from bench.numbers import (
     printable,
     significant,
 )
+from bench.present.energy import way_words
 from bench.record.result import Estimate
 from bench.variants import suffix
 
@@ -170,7 +171,7 @@ def notes(matrix: Matrix, machines: Iterable[Beside], problems: Iterable[str]) -
     return [
         *legend(matrix),
         *_batches(matrix),
-        *([f"energies are of {matrix.scope}."] if matrix.scope else []),
+        *([f"energies are of {way_words(matrix.energy_way)}."] if matrix.energy_way else []),
         *_prices(matrix),
         *matrix.notes,
         *(machine_words(one) for one in machines),
