@@ -23,6 +23,7 @@ from bench.measure.pace.spending import ROUNDS
 from bench.measure.pace.stops import P99
 from bench.measure.plan import Plan, PlannedCell
 from bench.measure.state import CellState
+from bench.numbers import counted
 from bench.record.assemble import Evidence
 from bench.record.block import Block
 from bench.record.facts import CellFacts
@@ -211,8 +212,8 @@ class Tuning(Scoring):
         if names:
             self._keep(not_tried={**self.tune.not_tried, **dict.fromkeys(names, self._no_time)})
             self.listener.note(
-                f"{len(names)} of {len(self.tune.entrants)} configurations are not tried, "
-                f"starting with those that depart most from the default: there is {self._no_time}. "
+                f"not tried: {len(names)} of {counted(len(self.tune.entrants), 'configuration')}, "
+                f"starting with those that depart most from the default: {self._no_time}. "
                 "Give a longer --max-time."
             )
 
