@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import get_args
 
 from bench.cell import Cell
+from bench.record.estimate import within_limits
 from bench.record.result import Energy, EnergyRound, Estimate
 from bench.record.windows import IDLE, OF_DEVICES, Kind, Scope, Trace, Window
 from bench.scenarios import find_scenario
@@ -132,7 +133,7 @@ def _mean(values: Sequence[float], confidence: float) -> Estimate | None:
     if len(values) < FEWEST_ROUNDS:
         return None
     found = mean_interval(values, confidence)
-    return Estimate(value=found.estimate, low=found.low, high=found.high, confidence=confidence)
+    return within_limits(found.estimate, found.low, found.high, confidence)
 
 
 def _round(window: Window, gross: Metered, idle: Sequence[tuple[Window, Metered]]) -> EnergyRound:

@@ -68,6 +68,15 @@ def estimate(values: Sequence[float] | Array, stated: Stated) -> Estimate | None
     return as_estimate(replace(found, low=low, high=high))
 
 
+def within_limits(value: float, low: float, high: float, confidence: float) -> Estimate | None:
+    """An estimate computed from others: of bounds beyond all that is written down these limits are
+    left, which only makes it wider; None where the value itself is beyond them."""
+    if not abs(value) <= MOST:
+        return None
+    low, high = max(low, -float(MOST)), min(high, float(MOST))
+    return Estimate(value=value, low=low, high=high, confidence=confidence)
+
+
 def as_estimate(interval: Interval) -> Estimate:
     """As it is written down. Raises `AccuracyFailed` for what is no number, and for one that is
     larger than any that is written down."""

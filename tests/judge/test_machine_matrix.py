@@ -12,13 +12,14 @@ import pytest
 from compared_runs import a_header, in_memory, measured, noisy, on_disk, with_predictions
 from fake_records import CONTROL, STUDENT, TEACHER, a_cell, a_failure, an_accuracy
 
-from bench.cell import Cell, LoadGen, ModelIdentity
+from bench.cell import MOST, Cell, LoadGen, ModelIdentity
 from bench.errors import SpecError
 from bench.judge.matrix.answer import Answered, answer
 from bench.judge.matrix.cells import Asked, Entry, Price
+from bench.judge.matrix.weigh import rate_of
 from bench.present.matrix.text import said_of
 from bench.present.matrix.words import notes
-from bench.record.result import Energy, EnergyRound, Estimate, Percentile, Record
+from bench.record.result import LEAST, Energy, EnergyRound, Estimate, Percentile, Record
 from bench.store.run import StoredRun
 
 RNG = np.random.default_rng
@@ -694,3 +695,14 @@ def test_a_target_computes_on_a_cpu_a_gpu_or_an_npu(target: str, kind: str) -> N
     from bench.judge.matrix.kinds import device_word
 
     assert device_word(a_cell(TEACHER, target)) == kind
+
+
+def test_of_a_rate_whose_bounds_are_beyond_all_that_is_written_down_the_limits_are_left() -> None:
+    """Two processes that are ten thousandfold apart, as any record may have them."""
+    record = timed(a_cell(TEACHER, "x:cpu"), 1e5)
+    one, other, *_ = record.invocations
+    apart = (one, other.model_copy(update={"busy_ns": one.busy_ns * 10**4}))
+    found = rate_of(record.model_copy(update={"invocations": apart, "throughput": None}), 0.95)
+    assert found is not None
+    assert (found.low, found.high) == (LEAST, MOST)
+    assert found.low < found.value < found.high

@@ -14,7 +14,8 @@ from bench.judge.energy import energy_ratio, in_common
 from bench.judge.matching import Match, Side
 from bench.judge.matrix.cells import Asked, By, Entry
 from bench.judge.matrix.scores import Scores
-from bench.record.result import Estimate, Record
+from bench.record.estimate import within_limits
+from bench.record.result import LEAST, Estimate, Record
 from bench.stats.interval import FEWEST_INVOCATIONS, Interval, trimmed_mean_interval
 from bench.stats.multiple import simultaneous_confidence
 from bench.stats.verdict import Verdict, within_margin
@@ -124,13 +125,8 @@ def rate_of(record: Record, confidence: float) -> Estimate | None:
     times = [i.query_ns / record.cell.batch for i in record.invocations if i.calls and i.busy_ns]
     if len(times) < FEWEST_INVOCATIONS or min(times) <= 0:
         return None
-    found = trimmed_mean_interval(times, confidence)
-    return Estimate(
-        value=1e9 / found.estimate,
-        low=1e9 / found.high,
-        high=1e9 / found.low,
-        confidence=confidence,
-    )
+    found = trimmed_mean_interval([1e9 / each for each in times], confidence)
+    return within_limits(found.estimate, max(found.low, LEAST), found.high, confidence)
 
 
 def price_of(entry: Entry, asked: Asked) -> Estimate | None:
@@ -141,12 +137,7 @@ def price_of(entry: Entry, asked: Asked) -> Estimate | None:
         return None
     per_s = price.per_hour / 3600
     rate = entry.rate
-    return Estimate(
-        value=per_s / rate.value,
-        low=per_s / rate.high,
-        high=per_s / rate.low,
-        confidence=rate.confidence,
-    )
+    return within_limits(per_s / rate.value, per_s / rate.high, per_s / rate.low, rate.confidence)
 
 
 def loss_allowed(side: Side, within: float) -> float:
