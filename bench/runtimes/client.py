@@ -44,6 +44,8 @@ _Answer = TypeVar("_Answer")
 
 #: How runtimes word an allocation that failed, on the host or on a device.
 _MEMORY_WORDS = ("bad_alloc", "out of memory", "allocate memory", "failed to allocate")
+#: How long a server is given to take leave of a worker that is dead.
+_REAPED_S = 5.0
 #: Characters of a runtime's own words in a message.
 _MOST_WORDS = 2000
 
@@ -64,6 +66,10 @@ class Server(Protocol):
 
     def end_of(self, pid: int, wait_s: float) -> End | None:
         """How a worker ended; None if it has not within ``wait_s`` seconds, as far as is known."""
+        ...
+
+    def end_after_import(self, pid: int, wait_s: float) -> End | None:
+        """The same, ``wait_s`` seconds from when the server has nothing to import."""
         ...
 
 
@@ -354,10 +360,12 @@ class Worker:
         if self._killed:
             return
         self._killed = True
+        # An idle one leaves at once when its channel ends, and what it started is nobody's then.
+        family = descendants(self.pid) if self.ended() is None else []
         self._channel.close()
         if self.ended() is None:
-            family = descendants(self.pid)
             end_group(self.pid)
+        if family:
             end_all(family)
         cap_log(self.log)
 
@@ -404,7 +412,11 @@ class Worker:
     def _obituary(self, op: str) -> BenchError:
         """Why the worker is dead, as well as can be known."""
         self._left()
-        end = self.ended(wait_s=5.0)
+        # A server that imports modules for another worker takes leave of this one afterwards, and
+        # nobody else knows what ended it.
+        if self._end is None:
+            self._end = self._server.end_after_import(self.pid, _REAPED_S)
+        end = self._end
         tail = log_tail(self.log)
         code = None if end is None else os.waitstatus_to_exitcode(end.status)
         # Nobody but the kernel's out-of-memory killer (or a person) sends SIGKILL to a worker

@@ -31,6 +31,8 @@ from bench.worker.wire import Channel
 
 #: Importing torch on a slow disk takes tens of seconds; past this the runtime is taken to hang.
 _START_TIMEOUT_S = 120.0
+#: The longest that a fork is waited for: until the runtime is imported, then the model's modules.
+_FORK_TIMEOUT_S = 2 * _START_TIMEOUT_S
 #: What a fork server says of itself and of a worker takes some hundred.
 _MOST_LINE_BYTES = 1 << 20
 #: Longer than its warden waits for what it ends (`bench.worker.warden`).
@@ -139,16 +141,27 @@ class ForkServer:
 
     def end_of(self, pid: int, wait_s: float) -> End | None:
         """How a worker ended; None if it has not within ``wait_s`` seconds, as far as is known.
-        Whoever waits for a runtime's import meanwhile is not waited for."""
-        deadline = time.monotonic() + wait_s
+        Whoever waits for a runtime's import meanwhile is not waited for longer than that."""
+        began_s = time.monotonic()
         if pid not in self._ended and self._turn.acquire(timeout=wait_s):
-            try:
-                with contextlib.suppress(OSError, BenchError):
-                    while pid not in self._ended:
-                        self._hear(deadline - time.monotonic())
-            finally:
-                self._turn.release()
+            self._hear_of(pid, began_s + wait_s)
         return self._ended.get(pid)
+
+    def end_after_import(self, pid: int, wait_s: float) -> End | None:
+        """The same, ``wait_s`` seconds from when nobody waits for an import any more: the server
+        takes leave of its workers between imports."""
+        if pid not in self._ended and self._turn.acquire(timeout=_FORK_TIMEOUT_S):
+            self._hear_of(pid, time.monotonic() + wait_s)
+        return self._ended.get(pid)
+
+    def _hear_of(self, pid: int, deadline_s: float) -> None:
+        """Hear until it is told that a worker has ended, then pass the turn on."""
+        try:
+            with contextlib.suppress(OSError, BenchError):
+                while pid not in self._ended:
+                    self._hear(deadline_s - time.monotonic())
+        finally:
+            self._turn.release()
 
     def hang_up(self) -> None:
         """Tell the server to end, and with it every worker that it still has."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -129,9 +131,10 @@ def test_the_thread_count_is_told_to_every_library_that_has_a_pool() -> None:
 
 def _wait_until_gone(pid: int) -> None:
     deadline = time.monotonic() + 10
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline, f"process {pid} is still there"
-        time.sleep(0.01)
+    with contextlib.suppress(psutil.NoSuchProcess):  # between being found and being asked, too
+        while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline, f"process {pid} is still there"
+            time.sleep(0.01)
 
 
 def test_a_worker_that_is_not_understood_when_it_starts_is_ended(
@@ -201,6 +204,47 @@ def test_nobody_waits_for_an_import_to_end_a_worker(worker: Worker, processes: L
     with ThreadPoolExecutor(1) as other, server._turn:
         other.submit(worker.kill).result(timeout=10)
     _wait_until_gone(worker.pid)
+
+
+def test_what_killed_a_worker_is_told_when_an_import_for_another_is_over(
+    worker: Worker, processes: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for an import has the server's turn, for longer than a dead worker's end takes
+    to be told otherwise."""
+    monkeypatch.setattr(client, "_REAPED_S", 0.5)
+    (server,) = processes._servers.values()
+    with ThreadPoolExecutor(1) as other:
+        with server._turn:
+            asked = other.submit(worker.peak_rss_bytes)
+            os.kill(worker.pid, signal.SIGKILL)
+            time.sleep(1.5)
+        with pytest.raises(OutOfMemory):
+            asked.result(timeout=10)
+
+
+def test_what_an_idle_worker_started_ends_with_it_though_its_channel_tells_it_first(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that sees its channel end leaves before anybody asks what it started."""
+    child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    close = worker._channel.close
+
+    def closed() -> None:
+        close()
+        _wait_until_gone(worker.pid)
+        assert worker.ended(wait_s=5) is not None
+
+    def started_by(pid: int) -> list[int]:
+        return [] if worker.ended() else [child.pid]
+
+    monkeypatch.setattr(worker._channel, "close", closed)
+    monkeypatch.setattr(client, "descendants", started_by)
+    monkeypatch.setattr(client, "end_group", lambda pid: pytest.fail("it may be another's number"))
+    try:
+        worker.kill()
+        assert child.wait(10) == -signal.SIGKILL
+    finally:
+        child.kill()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's clocks of processes")
