@@ -81,7 +81,9 @@ def _are_wraps(
     powers = (joules[fresh] - joules[fresh - 1]) / since
     wrapped = np.isin(fresh, back)
     others = powers[1:][~wrapped[1:]]
-    return len(others) > 0 and bool(powers[wrapped].max() <= WRAP_POWER * others.max())
+    # From its very end to 0 it used nothing.
+    used = powers[wrapped].max(initial=0.0)
+    return len(others) > 0 and bool(used <= WRAP_POWER * others.max())
 
 
 def by_counter(

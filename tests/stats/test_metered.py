@@ -132,6 +132,18 @@ def test_a_counter_that_wrapped_tells_the_same_as_one_that_did_not(
     assert plain.watts == pytest.approx(100.0, rel=0.04)
 
 
+def test_a_counter_that_was_read_at_its_very_end_and_at_0_wrapped() -> None:
+    at, joules = counted()
+    end = float(joules[len(joules) // 2])
+    first = int(np.argmax(joules == end))
+    shown = np.where(joules > end, joules - end, joules)
+    shown[first + 1 : first + 5] = 0.0
+    plain, wrapped = by_counter(at, joules, 0.0, 4.0), by_counter(at, shown, 0.0, 4.0, end)
+    assert isinstance(plain, Metered)
+    assert isinstance(wrapped, Metered), wrapped
+    assert wrapped.joules == pytest.approx(plain.joules)
+
+
 def test_a_reset_while_nobody_read_is_no_wrap() -> None:
     at = polled()
     at = at[(at < 1.0) | (at > 2.5)]
