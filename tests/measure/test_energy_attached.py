@@ -126,6 +126,30 @@ def test_lines_that_came_too_late_are_filled_in(tmp_path: Path) -> None:
     assert all(len(w.traces) == 3 for w in read_raw(read_run(run)).energy if not w.failed)
 
 
+def test_a_file_that_is_attached_again_has_nothing_new_for_a_window_with_a_gap(
+    tmp_path: Path,
+) -> None:
+    run = measured_run(tmp_path)
+    path = meter(tmp_path / "m.csv", lambda s: 200.0)
+    whole = MeterFile(path).read()
+    store, stored = resume_run(run)
+    windows = [w for w in read_raw(stored).energy if not w.failed]
+    store.append_energy([with_readings(w, whole, "m.csv") for w in windows if w.index == 0])
+    store.close()
+    lines = path.read_text().splitlines()
+    path.write_text(
+        "\n".join(x for x in lines if not "08:00:00.4" < x[11:21] < "08:00:02.9") + "\n"
+    )
+    first = sum(w.index == 0 for w in windows)
+    with pytest.raises(SpecError) as raised:
+        attach(run, MeterFile(path))
+    assert str(raised.value).startswith(
+        f"{path} has nothing new: {first} of {len(windows)} windows have their readings of it "
+        f"already, and it gives none to the others (all {len(windows) - first}: "
+    )
+    assert "--wall-offset" not in str(raised.value), "its clock is right"
+
+
 def test_the_command_prints_the_energies_and_how_many_windows_have_one(tmp_path: Path) -> None:
     run = measured_run(tmp_path)
     file = meter(tmp_path / "m.csv", lambda s: 200.0)

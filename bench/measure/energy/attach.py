@@ -57,7 +57,7 @@ def attach(run: Path, file: MeterFile) -> Attached:
         filled = [with_readings(window, readings, name) for window in due]
         reasons = [_why_none(window, name) for window in filled]
         if all(reasons):
-            raise SpecError(_covers_none(file, readings, due, reasons))
+            raise SpecError(_nothing_new(file, readings, windows, due, reasons))
         store.append_energy(filled)
         # Also of a cell none of whose windows was taken: it has the idle ones of its rounds.
         records = _records_again(store, {window.cell_id for window in taken})
@@ -109,6 +109,26 @@ def _check(path: Path, windows: Sequence[Window], meter: str) -> None:
             "second can't be mixed with them. A file with more of the same meter's readings must "
             "have the same name."
         )
+
+
+def _nothing_new(
+    file: MeterFile,
+    readings: Sequence[tuple[float, float]],
+    windows: Sequence[Window],
+    due: Sequence[Window],
+    reasons: Sequence[str],
+) -> str:
+    """Why no window that had no energy gets one. Where others have theirs from this meter, its
+    clock is right."""
+    covered = len(windows) - len(due)
+    if not covered:
+        return _covers_none(file, readings, due, reasons)
+    ((why, count),) = Counter(reasons).most_common(1)
+    rest = f"all {count}" if count == len(reasons) else f"{count} of {len(reasons)}"
+    return (
+        f"{file.path} has nothing new: {covered} of {len(windows)} windows have their readings of "
+        f"it already, and it gives none to the others ({rest}: {why})."
+    )
 
 
 def _covers_none(
