@@ -242,18 +242,19 @@ class _Start:
     ) -> None:
         self.glimpses = glimpses
         self.order, self.context, self.room, self.sized = order, context, room, sized
-        alone = [state for state in order if state.cell.id in room.starts_alone]
-        others = starting_order(
-            [state for state in order if state.cell.id not in room.starts_alone]
+        beside = [state for state in order if state.cell.id not in room.apart]
+        self.waiting = deque(
+            starting_order([state for state in beside if state.cell.id not in room.starts_alone])
         )
-        # Those that are measured apart come last: where they began, there would be no room.
-        self.waiting = deque(sorted(others, key=lambda state: state.cell.id in room.apart))
+        #: to be started beside none that starts
+        self.alone = deque(state for state in beside if state.cell.id in room.starts_alone)
+        #: measured apart, so the last to begin: beside one of these no other has room
+        self.apart = deque(state for state in order if state.cell.id in room.apart)
         self.running: dict[Future[Member], CellState] = {}
         self.members: list[Member] = []
         self.without_room: list[CellState] = []
         self.ran_out: list[CellState] = []
         self.accompanied: set[int] = set()  #: ids of the states beside which another started
-        self.alone = deque(alone)  #: to be started beside none that starts
         self.failed: list[tuple[CellState, BenchError]] = []
         self.born: list[Worker] = []
         self.took: list[tuple[CellState, float, float]] = []  #: from its fork until it was ready
@@ -263,7 +264,7 @@ class _Start:
     def run(self) -> Started:
         pool = ThreadPoolExecutor(self.context.at_once, "start")
         try:
-            while self.waiting or self.running or self.alone:
+            while self.waiting or self.running or self.alone or self.apart:
                 self._begin(pool)
                 if not self.running:
                     break
@@ -288,7 +289,8 @@ class _Start:
         return Started(self.members, self.failed, self.without_room, self.ran_out, self.born)
 
     def _begin(self, pool: ThreadPoolExecutor) -> None:
-        """Start as many of those that wait as fit now; then those that are to be alone."""
+        """Start as many of those that wait as fit now; then those that are to be alone, and then
+        one that is measured apart, where there is no other."""
         while self.waiting and len(self.running) < self.context.at_once:
             if self._has_room(self.waiting[0]):
                 self._submit(pool, self.waiting.popleft())
@@ -296,8 +298,8 @@ class _Start:
                 return
             else:
                 self.without_room.append(self.waiting.popleft())
-        while self.alone and not self.running:
-            state = self.alone.popleft()
+        while (last := self.alone or self.apart) and not self.running:
+            state = last.popleft()
             if self._has_room(state):
                 self._submit(pool, state)
             else:

@@ -146,6 +146,16 @@ def test_those_that_are_kept_apart_start_behind_the_others() -> None:
     assert [one.state.cell.target for one in alone.members] == ["a:cpu"]
 
 
+def test_those_that_are_kept_apart_start_behind_those_that_start_alone() -> None:
+    bench = SlowToLoad(("a", "b", "d"), at_once=2)
+    room = Room()
+    ids = [state.cell.id for state in bench.states]
+    room.apart, room.starts_alone = {ids[0]}, set(ids)
+    found = start_members(bench.states, bench.context, room)
+    assert [one.state.cell.target for one in found.members] == ["b:cpu", "d:cpu"]
+    assert [state.cell.target for state in found.without_room] == ["a:cpu"]
+
+
 # -- whose memory it was --------------------------------------------------------------------------
 
 
