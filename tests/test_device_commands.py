@@ -153,3 +153,19 @@ def test_what_is_for_programs_is_apart_from_what_is_printed_beside_it(tmp_path: 
     run([Command(words, tmp_path / "log", tmp_path / "out")], time.monotonic() + 60)
     assert (tmp_path / "out").read_text() == "1\n"
     assert (tmp_path / "log").read_text().endswith("2\n")
+
+
+def test_a_group_is_killed_while_its_number_is_nobody_else_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, impatient: None
+) -> None:
+    """One that ends when it is asked to has ended by then, and nobody took leave of it yet."""
+    asked: list[str] = []
+
+    def killpg(group: int, number: int) -> None:
+        asked.append(Path(f"/proc/{group}/stat").read_text().rpartition(")")[2].split()[0])
+
+    monkeypatch.setattr(os, "killpg", killpg)
+    [ended] = run([python("import time; time.sleep(60)", tmp_path / "log")], time.monotonic())
+    assert ended.cut
+    assert ended.status not in (None, 0)
+    assert asked == ["Z"]

@@ -96,7 +96,11 @@ class _Running:
                 print(error, file=log)
 
     def runs(self) -> bool:
-        if self.process is None or self.process.poll() is not None:
+        """Whether it hasn't ended. Nobody takes leave of it before `ended`: until then its number,
+        which is its group's too, is no other's."""
+        if self.process is None or self.process.returncode is not None:
+            return False
+        if os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             return False
         self.last_seen = time.monotonic()
         return True
@@ -104,7 +108,7 @@ class _Running:
     def signal(self, number: signal.Signals) -> None:
         self.cut = True
         assert self.process is not None
-        self.process.send_signal(number)
+        os.kill(self.process.pid, number)  # `send_signal` may take leave of it
 
     def kill_all(self) -> None:
         """Its children too, whichever survived it."""
@@ -113,7 +117,7 @@ class _Running:
             os.killpg(self.process.pid, signal.SIGKILL)
 
     def ended(self) -> Ended:
-        status = _COULD_NOT_START if self.process is None else self.process.returncode
+        status = _COULD_NOT_START if self.process is None else self.process.poll()
         return Ended(self.log, status, self.last_seen - self.began, self.cut)
 
 
