@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -61,9 +62,14 @@ def test_pip_has_no_more_time_than_it_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(in_time, "ENDING_S", 1.0)
+    # As in what a script starts in the background.
+    ours = signal.signal(signal.SIGINT, signal.SIG_IGN)
     python = environment(tmp_path / "venv", pip="exec sleep 300", bench=True)
     until = time.monotonic() + 12
-    found = set_up(tmp_path / "venv", tmp_path, until)
+    try:
+        found = set_up(tmp_path / "venv", tmp_path, until)
+    finally:
+        signal.signal(signal.SIGINT, ours)
     assert found.python == str(python)  # what is there already may be all that is needed
     cut = [re.match(r"pip \(bench\) took longer than the (\d+) s", note) for note in found.notes]
     (seconds,) = (int(found[1]) for found in cut if found)

@@ -68,6 +68,11 @@ def run(commands: Sequence[Command], until: float) -> list[Ended]:
     return [one.ended() for one in running]
 
 
+def _hear_interrupts() -> None:
+    """What a script starts in the background ignores SIGINT, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class _Running:
     """A command in a session of its own, so that a signal to the check doesn't reach it, and its
     children can be killed with it."""
@@ -91,6 +96,7 @@ class _Running:
                     cwd=self.log.parent,
                     env={**os.environ, "COLUMNS": "100"},
                     start_new_session=True,
+                    preexec_fn=_hear_interrupts,
                 )
             except OSError as error:
                 print(error, file=log)
