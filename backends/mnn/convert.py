@@ -17,11 +17,23 @@ from bench.errors import Unsupported, as_sentence
 
 
 def convert(path: Path, converted: Path, where: str) -> None:
-    """Write MNN's form of an ONNX file. Raises `Unsupported` with what the converter printed."""
+    """Write MNN's form of an ONNX file. Raises `Unsupported` with what the converter printed.
+
+    It leaves files of its own in the current folder (``.__convert_external_data.bin``), so that is
+    the folder of ``converted``.
+    """
     code = "import sys, _tools; _tools.mnnconvert(sys.argv)"
-    arguments = ["-f", "ONNX", "--modelFile", str(path), "--MNNModel", str(converted)]
+    arguments = ["-f", "ONNX", "--modelFile", str(path.resolve())]
+    arguments += ["--MNNModel", str(converted.resolve())]
     command = [sys.executable, "-c", code, *arguments, "--bizCode", "bench"]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    done = subprocess.run(
+        command,
+        cwd=converted.parent,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
     if done.returncode == 0 and converted.is_file():
         return
     text = done.stdout + done.stderr

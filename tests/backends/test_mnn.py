@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from bench.backends.mnn.adapter import Mnn
+from bench.backends.mnn.convert import convert
 from bench.backends.shared.host import cpu_device
 from onnx import TensorProto, helper
 from small_models import write
@@ -88,3 +89,27 @@ def test_converting_installs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     add = helper.make_node("Add", ["a", "a"], ["y"])
     compiled(write(tmp_path / "add.onnx", [add], {"a": [2, 4]}, {"y": [2, 4]}))
     assert not called.exists()
+
+
+def test_the_converter_leaves_nothing_in_the_users_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which it writes files of its own to, and may be anything, read-only too."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "_tools.py").write_text(
+        "import pathlib, shutil\n"
+        "def mnnconvert(words):\n"
+        "    pathlib.Path('.__convert_external_data.bin').touch()\n"
+        "    named = dict(zip(words[1::2], words[2::2]))\n"
+        "    shutil.copyfile(named['--modelFile'], named['--MNNModel'])\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tools))
+    users, scratch = tmp_path / "users", tmp_path / "scratch"
+    for folder in (users, scratch):
+        folder.mkdir()
+    (users / "m.onnx").write_bytes(b"a model")
+    monkeypatch.chdir(users)
+    convert(Path("m.onnx"), scratch / "m.mnn", "m on mnn:cpu")
+    assert (scratch / "m.mnn").read_bytes() == b"a model"
+    assert [path.name for path in users.iterdir()] == ["m.onnx"]
