@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Optional
+from typing import Container, Optional
 
 from bench.capabilities import EnergyReading
 from bench.programs import ask
@@ -79,13 +79,26 @@ def energy(index: int) -> EnergyReading:
 def _place(index: int) -> Optional[tuple[str, str]]:
     """Card and chip of the NPU that runtimes call ``npu:index``, from ``npu-smi info -m``, whose
     rows are NPU ID, Chip ID, Chip Logic ID and a name; None where that isn't told."""
-    visible = os.environ.get("ASCEND_RT_VISIBLE_DEVICES")
-    names = visible.split(",") if visible else []
-    if names and index >= len(names):
-        return None
-    logic = names[index].strip() if names else str(index)
     rows = re.findall(r"^\s*(\d+)\s+(\d+)\s+(\d+)\s+\S", npu_smi("-m"), re.MULTILINE)
-    return next(((card, chip) for card, chip, number in rows if number == logic), None)
+    places = {int(number): (card, chip) for card, chip, number in rows}
+    visible = os.environ.get("ASCEND_RT_VISIBLE_DEVICES")
+    if visible is None:
+        return places.get(index)
+    shown = _shown(visible, places)
+    return places[shown[index]] if index < len(shown) else None
+
+
+def _shown(visible: str, logic_ids: Container[int]) -> list[int]:
+    """The NPUs that ASCEND_RT_VISIBLE_DEVICES shows, in the order of their new numbers (CANN
+    "Environment Variables": logical IDs in ascending order; the list ends at what is none, as at
+    one behind a space). None where the order is another, which newer versions don't support, or
+    nothing is named: which NPU a number means isn't documented then."""
+    found: list[int] = []
+    for text in visible.split(","):
+        if not re.fullmatch("[0-9]+", text) or int(text) not in logic_ids:
+            break
+        found.append(int(text))
+    return found if found == sorted(set(found)) else []
 
 
 def cann_version(near: Optional[Path] = None) -> str:

@@ -47,9 +47,27 @@ def test_the_card_and_chip_of_a_device_are_looked_up_and_asked(tool: Path) -> No
     ]
 
 
-def test_visible_devices_are_numbered_anew(tool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ASCEND_RT_VISIBLE_DEVICES", "1,0")
-    assert huawei.energy(0)["meter"] == "npu-smi 5:0"
+@pytest.mark.parametrize(
+    ("visible", "meters"),
+    [
+        (None, ["4:0", "5:0", None]),
+        ("1", ["5:0", None]),
+        ("0,1", ["4:0", "5:0", None]),
+        ("0, 1", ["4:0", None]),
+        ("0,8,1", ["4:0", None]),
+        ("1,-1,0", ["5:0", None]),
+        ("1,0", [None, None]),
+        ("1,1", [None, None]),
+        ("", [None, None]),
+    ],
+)
+def test_visible_devices_are_numbered_anew_as_documented_and_else_unknown(
+    tool: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, meters: list[str | None]
+) -> None:
+    if visible is not None:
+        monkeypatch.setenv("ASCEND_RT_VISIBLE_DEVICES", visible)
+    told = [huawei.energy(index).get("meter") for index in range(len(meters))]
+    assert told == [each and f"npu-smi {each}" for each in meters]
 
 
 @pytest.mark.parametrize("told", ["", "NPU Real-time Power(W) : NA\n"])
