@@ -3,14 +3,25 @@ folder holds; and names of files that are made of other names."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
+import shutil
 import stat
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from bench.errors import SpecError
+
+#: How names of folders begin in which something is made.
+_MAKING = ".making-"
+_UNFINISHED = re.compile(rf".+\.[0-9]+\.partial|{re.escape(_MAKING)}.+")
+#: What nobody has written to for so long is not being made any more. Our choice: no step of an
+#: export computes for a day without writing.
+_LEFT_S = 24 * 3600.0
 
 
 def write_text(path: Path, text: str) -> None:
@@ -36,6 +47,45 @@ def write_bytes(path: Path, data: bytes) -> None:
             partial.unlink(missing_ok=True)
     except OSError as error:
         raise SpecError(f"{path}: can't be written: {error.strerror or error}.") from error
+
+
+@contextlib.contextmanager
+def being_made(path: Path) -> Iterator[Path]:
+    """A file beside a cache's ``path`` to write to, which becomes it at the end of the block."""
+    clear_unfinished(path.parent)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def making_in(folder: Path) -> Iterator[Path]:
+    """A folder in a cache's ``folder`` to make something in, and move it from there."""
+    clear_unfinished(folder)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=_MAKING) as made:
+        yield Path(made)
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Remove what `being_made` and `making_in` left in a cache's folder because they were killed.
+
+    Which process that was doesn't count: its number may be another's by now, and a cache may be
+    shared with other machines. Whatever is still being made is written to now and then.
+    """
+    now_s = time.time()
+    for path in folder.iterdir():
+        if not _UNFINISHED.fullmatch(path.name) or path.is_symlink():
+            continue
+        with contextlib.suppress(OSError):  # another process may remove it, too
+            if now_s - max(each.lstat().st_mtime for each in (path, *path.rglob("*"))) < _LEFT_S:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def make_folder(path: Path) -> None:

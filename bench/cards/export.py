@@ -8,7 +8,6 @@ import importlib.util
 import io
 import json
 import logging
-import os
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +33,7 @@ from bench.cards.modules import (
     to_array,
 )
 from bench.errors import BenchError, ExportFailed, SpecError, kind_and_line, with_trace
-from bench.files import file_stem
+from bench.files import being_made, file_stem
 from bench.variants import FP32
 
 #: ONNX Runtime, OpenVINO and the ONNX reference evaluator all read it; dynamo emits it natively.
@@ -86,15 +85,11 @@ def kept_place(card: Card, made: Made, cache: Path) -> Path:
 def export_module(card: Card, source: TorchSource, path: Path) -> Path:
     """Export, check and compare, then write ``path`` as a whole."""
     made = make(source)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        _write_onnx(card, made, partial)
-        _check(card, partial)
+    with being_made(path) as making:
+        _write_onnx(card, made, making)
+        _check(card, making)
         for size in _COMPARED_SIZES:
-            _compare(card, made, partial, size)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+            _compare(card, made, making, size)
     return path
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 
 from bench.errors import SpecError
+from bench.files import making_in
 from bench.folders import cache_folder
 from bench.unchanged import file_sha256
 
@@ -82,8 +82,8 @@ def without_links(path: Path) -> Path:
 def _follow(beside: Path, parts: tuple[Path, ...], folder: Path) -> None:
     """Make ``folder`` with what ``parts`` lead to, under the names that they have."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as making:
-        whole = Path(making) / "whole"
+    with making_in(folder.parent) as making:
+        whole = making / "whole"
         for part in parts:
             target = whole / part.relative_to(beside)
             target.parent.mkdir(parents=True, exist_ok=True)

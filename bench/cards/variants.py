@@ -17,7 +17,6 @@ import hashlib
 import json
 import logging
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -37,7 +36,7 @@ from bench.cards.large import data_name, is_large, save
 from bench.cards.stacked import shape_zero_points
 from bench.discover import load_object
 from bench.errors import BenchError, ExportFailed, SpecError, Unavailable, first_line
-from bench.files import file_stem
+from bench.files import file_stem, making_in
 from bench.variants import Variant, find_variant
 
 #: Calibration samples that are run at once; the quantiser keeps every activation of a batch.
@@ -191,8 +190,8 @@ def _cached(name: str, source: Path, variant: str, recipe: Recipe, cache: Path) 
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            made = Path(folder) / path.name  # which the graph calls the file of its weights after
+        with making_in(path.parent) as folder:
+            made = folder / path.name  # which the graph calls the file of its weights after
             with _silence():
                 apart(f"{name} {variant}", partial(recipe.write, source, made))
             _check(made)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from bench.cards.language.tracing import FILLS
 from bench.cards.modules import Made, make
 from bench.decoding import BATCH, CAPACITY, POSITION, Decoder
 from bench.errors import ExportFailed, Unsupported, kind_and_line
+from bench.files import making_in
 
 #: Attributes of a cache's layer that buffers can stand for.
 _WRITTEN = ("keys", "values")
@@ -101,11 +101,11 @@ def export_buffered(card: Card, cache: Path) -> Path:
     plan = plan_state(type(made.module.model), made.module.model.config, FILLS)
     refuse_other_states(decoder, plan)
     # Weights in a file of their own are named by the graph, so both have their last names at once.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".making-") as folder:
-        making = Path(folder) / path.name
+    with making_in(path.parent) as folder:
+        making = folder / path.name
         _write(card, made, buffered_module(made.module.model, plan, decoder), making)
         check_buffered(card.name, made, making)
-        for part in sorted(Path(folder).iterdir(), key=lambda part: part == making):
+        for part in sorted(folder.iterdir(), key=lambda part: part == making):
             shutil.move(part, path.parent / part.name)  # the graph last: it says that all is there
     return path
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from bench.cards.large import SINGLE_FILE_BYTES
 from bench.cards.modules import Made, make
 from bench.decoding import BATCH, METADATA_KEY, Decoder, Length
 from bench.errors import ExportFailed, kind_and_line
+from bench.files import making_in
 
 #: The key of ``metadata_props`` that tells what the check of the file found.
 CHECKED_KEY = "bench.checked"
@@ -37,11 +37,11 @@ def export_decoder(card: Card, cache: Path) -> Path:
     if path.is_file() and _still_computes(card, made, path):
         return path
     # Weights in a file of their own are named by the graph, so both have their last names at once.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".making-") as folder:
-        making = Path(folder) / path.name
+    with making_in(path.parent) as folder:
+        making = folder / path.name
         _write(card, made, making)
         _describe(made.module.decoder, making, check(card.name, made, making))
-        for part in sorted(Path(folder).iterdir(), key=lambda part: part == making):
+        for part in sorted(folder.iterdir(), key=lambda part: part == making):
             shutil.move(part, path.parent / part.name)  # the graph last: it says that all is there
     return path
 

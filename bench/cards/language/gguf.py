@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from bench.cards.language.cards import card_of_decoder
 from bench.cards.modules import import_torch
 from bench.cards.unpacked import Stored, stored_in, unpacked_folder, versions
 from bench.errors import BenchError, SpecError, Unavailable, kind_and_line
+from bench.files import making_in
 
 _MAGIC = b"GGUF"
 #: `from_pretrained` asks for accelerate wherever it is given a GGUF file.
@@ -47,8 +47,8 @@ def unpack(path: Path) -> Path:
     import_torch()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as making:
-            whole = Path(making) / "whole"
+        with making_in(folder.parent) as making:
+            whole = making / "whole"
             apart(str(path), lambda: _unpack(path, whole))
             if stored_in(folder) is None:
                 whole.replace(folder)

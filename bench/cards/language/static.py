@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from bench.cards.files import content_sha256, external_data
 from bench.cards.language.fixed import Fixed, Output, Shape, fixed
 from bench.decoding import POSITION, Decoder
 from bench.errors import SpecError
+from bench.files import being_made
 from bench.folders import cache_folder
 from bench.unchanged import stored_files
 
@@ -112,20 +112,13 @@ def _keep(source: Path, made: Fixed, target: Path) -> None:
         copy = target.parent / part.relative_to(source.parent)
         if not copy.is_file() or copy.stat().st_size != part.stat().st_size:
             copy.parent.mkdir(parents=True, exist_ok=True)
-            partial = _partial(copy)
-            shutil.copyfile(part, partial)
-            partial.replace(copy)
+            with being_made(copy) as making:
+                shutil.copyfile(part, making)
     del made.model.metadata_props[:]  # it is no decoder of any length any more
     told = {
         "inputs": made.inputs,
         "outputs": [(out.name, out.dtype, out.shape) for out in made.outputs],
     }
     made.model.metadata_props.add(key=_KEY, value=json.dumps(told))
-    partial = _partial(target)
-    onnx.save(made.model, str(partial))
-    partial.replace(target)
-
-
-def _partial(path: Path) -> Path:
-    """A name for it until it is whole."""
-    return path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with being_made(target) as making:
+        onnx.save(made.model, str(making))
