@@ -10,7 +10,8 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from bench.record.result import SCHEMA_VERSION
 from bench.store.find import HEADER, RECORDS
 from bench.store.lines import read_records
 from bench.store.merged import MACHINES
-from bench.store.write import lock_folder
+from bench.store.write import disk_errors, lock_folder
 
 JOURNAL = "fleet.jsonl"
 #: A part of a path that leads nowhere else.
@@ -101,16 +102,9 @@ class Disk:
         self._journal.close()
         os.close(self._lock)
 
-    @contextlib.contextmanager
-    def errors(self) -> Iterator[None]:
+    def errors(self) -> AbstractContextManager[None]:
         """A full or failing disk as one sentence."""
-        try:
-            yield
-        except OSError as error:
-            raise BenchError(
-                f"{self.path}: writing failed: {error.strerror or error}. What was written before "
-                f"is whole: free space, then resume with `bench fleet run --resume {self.path}`."
-            ) from error
+        return disk_errors(self.path, f"resume with `bench fleet run --resume {self.path}`")
 
     def _place(self, grew: Grew) -> Path:
         parts = grew.path.split("/")

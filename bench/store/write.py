@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -176,16 +177,8 @@ class RunStore:
             data = packed(columns)
         self.write_atomically(relative, data)
 
-    @contextlib.contextmanager
-    def _disk_errors(self) -> Iterator[None]:
-        """A full or failing disk as one clear sentence."""
-        try:
-            yield
-        except OSError as error:
-            raise BenchError(
-                f"{self.path}: writing failed: {error.strerror or error}. Everything written "
-                f"before is intact: free space, then {self.remedy}."
-            ) from error
+    def _disk_errors(self) -> AbstractContextManager[None]:
+        return disk_errors(self.path, self.remedy)
 
     def close(self) -> None:
         """Let another process resume this run."""
@@ -299,3 +292,15 @@ def _ends_with_newline(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(-1, os.SEEK_END)
         return file.read(1) == b"\n"
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path, remedy: str) -> Iterator[None]:
+    """A full or failing disk as one clear sentence. ``remedy``: what to do once there is space."""
+    try:
+        yield
+    except OSError as error:
+        raise BenchError(
+            f"{path}: writing failed: {error.strerror or error}. Everything written before is "
+            f"intact: free space, then {remedy}."
+        ) from error
