@@ -34,7 +34,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """See `write_text`."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = unfinished(path)
     try:
         if path.exists() and not path.is_file():  # /dev/stdout, a pipe
             path.write_bytes(data)
@@ -49,11 +49,16 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise SpecError(f"{path}: can't be written: {error.strerror or error}.") from error
 
 
+def unfinished(path: Path) -> Path:
+    """Where something is made, beside ``path`` and by this process alone, until it is whole."""
+    return path.with_name(f"{path.name}.{os.getpid()}.partial")
+
+
 @contextlib.contextmanager
 def being_made(path: Path) -> Iterator[Path]:
     """A file beside a cache's ``path`` to write to, which becomes it at the end of the block."""
     clear_unfinished(path.parent)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = unfinished(path)
     try:
         yield partial
         partial.replace(path)

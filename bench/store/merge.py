@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from bench.errors import SpecError
-from bench.files import irregular, regular_files
+from bench.files import irregular, regular_files, unfinished
 from bench.numbers import NAME_LIMIT, printable
 from bench.record.result import Record
 from bench.store.find import HEADER, RECORDS, find_runs, without_copies
@@ -87,7 +87,7 @@ def merge(
     for name, mine in machines.items():
         left_out |= set(_take_out_twins(name, mine, keep, notes))
         machines[name] = [source for source in mine if not source.empty]
-    partial = out.with_name(f"{out.name}.{os.getpid()}.partial")
+    partial = unfinished(out)
     try:
         # Sorted by what the copies are: what was taken out of a run changes its digest.
         found = {n: tuple(sorted(_copy_all(partial, n, s, notes))) for n, s in machines.items()}

@@ -13,7 +13,6 @@ import io
 import json
 import os
 import shutil
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -26,6 +25,7 @@ import numpy as np
 
 from bench.arrays import Array
 from bench.errors import SpecError
+from bench.files import making_in
 from bench.randomness import is_random
 
 #: Of the files below; a change makes them anew.
@@ -157,8 +157,8 @@ def _write_cases(made: Path) -> None:
 def _write(folder: Path) -> None:
     """All files in a folder of their own first, so that no reader sees half of them."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="tests-") as name:
-        made = Path(name, "made")
+    with making_in(folder.parent) as making:
+        made = making / "made"
         (made / "models").mkdir(parents=True)
         _write_cases(made)
         shutil.rmtree(folder, ignore_errors=True)
