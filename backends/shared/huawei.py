@@ -91,8 +91,8 @@ def _place(index: int) -> Optional[tuple[str, str]]:
 def _shown(visible: str, logic_ids: Container[int]) -> list[int]:
     """The NPUs that ASCEND_RT_VISIBLE_DEVICES shows, in the order of their new numbers (CANN
     "Environment Variables": logical IDs in ascending order; the list ends at what is none, as at
-    one behind a space). None where the order is another, which newer versions don't support, or
-    nothing is named: which NPU a number means isn't documented then."""
+    one behind a space). Empty where the order is another, which newer versions don't support: which
+    NPU a number means isn't documented then."""
     found: list[int] = []
     for text in visible.split(","):
         if not re.fullmatch("[0-9]+", text) or int(text) not in logic_ids:

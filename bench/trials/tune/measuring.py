@@ -403,16 +403,14 @@ class Tuning(Scoring):
         cell_id = state.cell.id
         if state.failure is not None or cell_id in self.tune.thrown_out:
             return
-        evidence = record = None
-        if cell_id not in self._looked_at:
-            evidence, record = self._tried(state)
-        why = _wrong(record) if record is not None else ""
+        new = None if cell_id in self._looked_at else self._tried(state)
+        why = _wrong(new[1]) if new else ""
         why = why or self.objective.surely_broken(state, self.suite.confidence)
         if why:
             self._throw_out(cell_id, why)
-        if evidence is not None and record is not None and record.failure is None:
+        if new and new[1].failure is None:
             # Only now: whose facts are on the disk counts as checked where this part is cut short.
-            self._write_facts(evidence, record)
+            self._write_facts(*new)
             self._looked_at.add(cell_id)
 
     def _tried(self, state: CellState) -> tuple[Evidence, Record]:
