@@ -127,8 +127,11 @@ def test_a_deal_and_a_gate_take_the_kind_of_readings_that_all_have() -> None:
     assert outcomes([stuck], records[:1], max_energy_growth=0.1) == [Outcome.PASS]
 
 
-def test_rounds_of_two_runs_are_not_taken_for_measured_in_turn_however_they_are_read() -> None:
-    """Two vary alike by chance; their counters would count, but a third has none."""
+@pytest.mark.parametrize("kind", ["counter", "power"])
+def test_rounds_of_two_runs_are_not_taken_for_measured_in_turn_however_they_are_read(
+    kind: str,
+) -> None:
+    """Two vary alike by chance; their counters count, unless a third has none."""
     wobble = (1.0, 1.3, 0.8, 1.1, 0.9)
 
     def a_run(cell: Cell, watts: float, name: str, *kinds: Kind) -> StoredRun:
@@ -139,14 +142,15 @@ def test_rounds_of_two_runs_are_not_taken_for_measured_in_turn_however_they_are_
         ]
         return in_memory([metered(a_record(cell, accuracy=0.9), windows)], name)
 
+    both: tuple[Kind, ...] = ("counter", "power")
     runs = [
-        a_run(ONE, 100, "a", "counter", "power"),
-        a_run(OTHER, 105, "b", "counter", "power"),
-        a_run(a_cell(TEACHER, "z:cpu"), 900, "c", "power"),
+        a_run(ONE, 100, "a", *both),
+        a_run(OTHER, 105, "b", *both),
+        a_run(a_cell(TEACHER, "z:cpu"), 900, "c", *both if kind == "counter" else ("power",)),
     ]
     deal = make_deal(join(runs).records, lambda confidence: lambda one, other: None, "energy")
     assert [point.cell.target for point in deal.points] == ["x:cpu", "y:cpu", "z:cpu"]
-    assert {energy.kind for p in deal.points for energy in p.record.energy} == {"power"}
+    assert {energy.kind for p in deal.points for energy in p.record.energy} == {kind}
     assert level_with(deal, deal.points[0]) == (deal.points[1],)
 
 

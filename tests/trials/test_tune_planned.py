@@ -177,6 +177,17 @@ def ids(found: TunePlan) -> list[str]:
     return [one.cell.id for one in found.prepared.plan.cells]
 
 
+@pytest.mark.parametrize(
+    ("batch", "batches"),
+    [((), set(planning.BATCHES)), (("--batch", "32"), {32}), (("--batch", "1,8"), {1, 8})],
+)
+def test_the_batches_to_choose_from_are_those_that_were_named(
+    batch: tuple[str, ...], batches: set[int], tmp_path: Path
+) -> None:
+    found = planned(a_model(tmp_path, ("batch", 4)), "--for", "throughput", *batch)
+    assert {one.cell.batch for one in found.prepared.plan.cells} == batches
+
+
 @pytest.mark.parametrize("batch", [(), ("--batch", "32"), ("--batch", "1,8")])
 @pytest.mark.parametrize("objective", ["throughput", "energy"])
 def test_a_tune_that_is_resumed_plans_what_it_planned(
