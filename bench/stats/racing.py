@@ -54,11 +54,12 @@ ByRound = Mapping[int, float]
 
 @dataclass(frozen=True)
 class Out:
-    """Why one is out: its cost over that of ``against``, after so many values of each."""
+    """Why one is out: its cost over that of ``against``, by so many values of each."""
 
     look: int
     against: str
     ratio: Interval
+    values: int
 
 
 @dataclass(frozen=True)
@@ -147,15 +148,15 @@ class RacingRule:
         # A fallen one may come back where what it fell against is taken from the race (`costs`).
         out = dict(before.out)
         against = [*before.racing, *before.parked] if leader not in doubtful else []
-        worse = self._over(leader, against, costs, look)
-        for name, ratio in worse.items():
+        told_by = self._differences(leader, against, costs, look)
+        for name, ratio in ratios(told_by, self.per_look()).items():
             if ratio.low > 1 + self.margin:
-                out[name] = Out(look, leader, ratio)
+                out[name] = Out(look, leader, ratio, told_by[name].size)
         left = [name for name in before.racing if name not in out]
         goes_on = {leader, *self._going_on(left, means, always)}
         near = [name for name in left if means[name] <= means[leader] + self._log_margin]
         pick = next((name for name in near if name not in doubtful), leader)
-        held = self._over(pick, left, costs, look)
+        held = ratios(self._differences(pick, left, costs, look), self.per_look())
         return Standing(
             look,
             out,
@@ -181,16 +182,16 @@ class RacingRule:
         near = [n for n in left if means[n] <= means[best[0]] + self._log_margin]
         return {*best, *near[:1], *(name for name in left if name in always)}
 
-    def _over(
+    def _differences(
         self, one: str, names: Sequence[str], costs: Mapping[str, ByRound], look: int
-    ) -> dict[str, Interval]:
-        """The cost of each of ``names`` over that of ``one``, on as many values as both have."""
-        pairs = {
+    ) -> dict[str, Logs]:
+        """Of the cost of each of ``names`` over that of ``one``: who is parked has fewer values
+        than there were looks."""
+        return {
             name: differences(costs[name], costs[one], min(look, len(costs[name])))
             for name in names
             if name != one
         }
-        return ratios(pairs, self.per_look())
 
 
 def _mean_log(costs: ByRound, count: int) -> float:

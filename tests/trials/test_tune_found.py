@@ -106,6 +106,19 @@ def test_equals_come_in_the_order_of_their_simplicity_and_the_fallen_say_against
     assert fallen.ratio.low > 1.02
 
 
+def test_those_that_are_left_say_by_how_many_processes_each_is_compared() -> None:
+    """Where memory doesn't hold all beside each other, some of each are of rounds that the other
+    took no part in."""
+    rule = RacingRule(4, 0.95, 0.02, 8, 20)
+    costs = measured({"default": 1.003, "a": 1.0, "b": 1.002, "c": 2.0}, range(8))
+    costs["b"] = {i if i < 6 else i + 50: cost for i, cost in costs["b"].items()}
+    costs["c"] = {i if i < 5 else i + 70: cost for i, cost in costs["c"].items()}
+    tune = a_tune()
+    found = found_in(tune, rule.standing(costs), Costs(costs), {}, rule)
+    told = {one.cell_id: one.processes for one in (*found.best, *found.fallen)}
+    assert told == {"default": 8, "a": 8, "b": 6, "c": 5}
+
+
 def test_who_is_thrown_out_or_in_doubt_is_not_picked() -> None:
     costs = Costs(measured({"default": 2.0, "a": 1.0, "b": 1.5, "c": 2.5}, range(20)))
     tune = a_tune(thrown_out={"a": "it is WRONG"})

@@ -69,7 +69,7 @@ def found_in(
             Fallen(
                 cell_id=name,
                 against=out.against,
-                processes=out.look,
+                processes=out.values,
                 ratio=as_estimate(out.ratio),
             )
             for name, out in standing.out.items()
@@ -91,14 +91,12 @@ def placed(
     simplest first; then the others by what they seem to cost. Who is in doubt comes behind."""
     counts = {name: min(len(raced[name]), standing.look) for name in standing.left}
     leader = standing.leader
-    over = ratios(
-        {
-            name: differences(raced[name], raced[leader], counts[name])
-            for name in standing.left
-            if name != leader
-        },
-        rule.per_look(),
-    )
+    told_by = {
+        name: differences(raced[name], raced[leader], counts[name])
+        for name in standing.left
+        if name != leader
+    }
+    over = ratios(told_by, rule.per_look())
     simplest = list(raced)
 
     def order(name: str) -> tuple[object, ...]:
@@ -109,7 +107,7 @@ def placed(
     return tuple(
         Placed(
             cell_id=name,
-            processes=counts[name],
+            processes=told_by[name].size if name in told_by else counts[name],
             ratio=as_estimate(over[name]) if name in over else None,
             doubt=doubts.get(name, ""),
         )
