@@ -24,7 +24,7 @@ from bench.measure.energy import found as finding
 from bench.measure.energy import passes
 from bench.measure.energy.passes import EnergyPass
 from bench.measure.starting import Room
-from bench.record.windows import Window
+from bench.record.windows import IDLE, Window
 from bench.spec import Suite
 from bench.stats.racing import RacingRule
 from bench.trials.tune import measuring
@@ -102,6 +102,54 @@ def test_a_window_that_does_not_count_is_measured_again_and_many_are_too_many() 
     assert "other programs used the CPUs" in no_energy([ONE], failing(3))[ONE.id]
     found = joules_of([ONE], failing(3))
     assert (found.windows, found.invalid) == (4, {"other programs used the CPUs": 3})
+
+
+def test_a_window_is_lost_with_the_idle_one_beside_it_and_that_is_why() -> None:
+    taken = rounds({ONE.id: lambda i: 100.0, TWO.id: lambda i: 70.0}, count=6)
+    spoilt = [
+        w.model_copy(update={"disturbed": (BUSY,)}) if w.cell_id == IDLE and w.index < 3 else w
+        for w in taken
+    ]
+    found = joules_of([ONE, TWO], spoilt)
+    assert found.words.startswith("net")
+    assert [[*found.by_cell[cell.id]] for cell in (ONE, TWO)] == [[3, 4, 5]] * 2
+    reason = "its idle window: other programs used the CPUs"
+    assert (found.windows, found.invalid) == (12, {reason: 6})
+    assert no_energy([ONE, TWO], spoilt)[ONE.id] == f"3 of 6 windows are invalid ({reason})"
+    none = [w for w in taken if w.cell_id != IDLE or w.index >= 3]
+    assert joules_of([ONE, TWO], none).invalid == {
+        "its idle window: there is none before or after it": 6
+    }
+
+
+def test_without_any_valid_idle_window_energies_are_gross_and_nothing_is_lost() -> None:
+    taken = [
+        w.model_copy(update={"disturbed": (BUSY,)}) if w.cell_id == IDLE else w
+        for w in rounds({ONE.id: lambda i: 100.0}, count=3)
+    ]
+    found = joules_of([ONE], taken)
+    assert found.words.startswith("gross")
+    assert (len(found.by_cell[ONE.id]), found.invalid) == (3, {})
+
+
+def test_who_has_no_energy_is_judged_as_all_of_the_race_are_read() -> None:
+    """By their power: the counter was stuck for most. The one that is measured this time has a
+    counter that moves, and too few readings of its power."""
+    ways = [trace(100.0), trace(100.0, kind="power")]
+    stuck = [trace(0.0), trace(100.0, kind="power")]
+    tuning = Raced(lambda n, again: 1e6, 3)
+    one, two, three = tuning.states
+    tuning._windows = [window(name, i, 1, stuck) for name in (one, two) for i in range(4)]
+    tuning._windows += [window(three, i, 1, ways[:1]) for i in range(2)]
+    pass_: Any = SimpleNamespace(
+        windows=lambda cells: [window(three, 2, 1, ways[:1])], failed={}, next=3
+    )
+    tuning._pass = pass_
+    for state in tuning.states.values():
+        state.planned = SimpleNamespace(cell=state.cell)  # type: ignore[assignment]
+    tuning._take_windows([three])
+    assert [*tuning.tune.thrown_out] == [three]
+    assert "3 of 3 windows are invalid" in tuning.tune.thrown_out[three]
 
 
 def test_idle_windows_at_a_low_clock_make_no_race_gross_and_throw_nobody_out() -> None:

@@ -60,9 +60,7 @@ def joules_of(cells: Sequence[Cell], windows: Sequence[Window]) -> Joules:
     if not energies:
         return Joules({cell.id: {} for cell in cells})
     first = next(iter(energies.values()))
-    rounds = [one for energy in energies.values() for one in energy.rounds]
-    both = [(one.net_j, one.gross_j) for one in rounds if one.net_j is not None]
-    net = bool(both) and all(net_j > max(0.0, _LEAST_NET * gross_j) for net_j, gross_j in both)
+    net = _are_net(energies)
     found: dict[str, dict[int, float]] = {cell.id: {} for cell in cells}
     for name, energy in energies.items():
         for one in energy.rounds:
@@ -71,32 +69,58 @@ def joules_of(cells: Sequence[Cell], windows: Sequence[Window]) -> Joules:
                 found[name][one.index] = value / energy.samples
     words = f"{'net' if net else 'gross'} joules per sample, of {first.scope}, by its {first.kind}"
     taken = [window for window in windows if window.cell_id in found]
-    return Joules(found, words, len(taken), _invalid(taken, energies))
+    return Joules(found, words, len(taken), _invalid(taken, windows, energies, net=net))
 
 
-def _invalid(taken: Sequence[Window], energies: Mapping[str, Energy]) -> dict[str, int]:
-    """Why windows that computed something don't count, the commonest reason first."""
+def _are_net(energies: Mapping[str, Energy]) -> bool:
+    rounds = [one for energy in energies.values() for one in energy.rounds]
+    both = [(one.net_j, one.gross_j) for one in rounds if one.net_j is not None]
+    return bool(both) and all(net_j > max(0.0, _LEAST_NET * gross_j) for net_j, gross_j in both)
+
+
+def _invalid(
+    taken: Sequence[Window],
+    windows: Sequence[Window],
+    energies: Mapping[str, Energy],
+    *,
+    net: bool,
+) -> dict[str, int]:
+    """Why windows that were ``taken`` of configurations don't count, the commonest reason first."""
     reasons = Counter(
         why
         for window in taken
         if window.cell_id in energies
-        and isinstance(why := metered_in(window, energies[window.cell_id]), str)
+        and (why := _why_invalid(window, windows, energies[window.cell_id], net=net))
     )
     return dict(reasons.most_common())
 
 
+def _why_invalid(window: Window, windows: Sequence[Window], energy: Energy, *, net: bool) -> str:
+    """Why one doesn't count: itself, or where energies are net an idle one of its round."""
+    found = metered_in(window, energy)
+    if isinstance(found, str):
+        return found
+    if not net or any(r.index == window.index and r.net_j is not None for r in energy.rounds):
+        return ""
+    idle = [metered_in(w, energy) for w in windows if (w.index, w.cell_id) == (window.index, IDLE)]
+    why = next((each for each in idle if isinstance(each, str)), "there is none before or after it")
+    return f"its idle window: {why}"
+
+
 def no_energy(cells: Sequence[Cell], windows: Sequence[Window]) -> dict[str, str]:
-    """Those of which most windows don't count, with the commonest reason."""
+    """Those of which most windows don't count, with the commonest reason. ``cells`` are all that
+    are raced: how energies are read is one for all."""
     counting = joules_of(cells, windows).by_cell
-    taken = {cell.id: sum(w.cell_id == cell.id for w in windows) for cell in cells}
     energies = _energies(cells, windows)
+    net = _are_net(energies)
     found: dict[str, str] = {}
-    for name, count in taken.items():
-        invalid = count - len(counting[name])
-        if invalid >= _MOST_INVALID and invalid >= len(counting[name]):
-            reasons = _invalid([w for w in windows if w.cell_id == name], energies)
+    for cell in cells:
+        mine = [window for window in windows if window.cell_id == cell.id]
+        invalid = len(mine) - len(counting[cell.id])
+        if invalid >= _MOST_INVALID and invalid >= len(counting[cell.id]):
+            reasons = _invalid(mine, windows, energies, net=net)
             why = next(iter(reasons), "its meter reported nothing")
-            found[name] = f"{invalid} of {count} windows are invalid ({why})"
+            found[cell.id] = f"{invalid} of {len(mine)} windows are invalid ({why})"
     return found
 
 
