@@ -225,6 +225,17 @@ def test_other_labelled_data_is_a_row_of_its_own_and_no_data_is_not() -> None:
     assert len(answer(runs, Asked()).matrix.rows) == 1
     runs.append(run_of("c", [timed(cell, 1e5).model_copy(update={"accuracy": elsewhere})]))
     assert len(answer(runs, Asked()).matrix.rows) == 2
+    # One that was never scored has no data to be told by; its weights tell it.
+    other = a_cell(TEACHER.model_copy(update={"sha256": "f" * 64}), "x:cpu")
+    runs.append(run_of("d", [timed(other, 1e5).model_copy(update={"accuracy": None})]))
+    rows = {row.sha256[:8]: row.apart for row in answer(runs, Asked()).matrix.rows}
+    assert rows["ffffffff"] == "model ffffffff"
+    assert rows["aaaaaaaa"] == "model aaaaaaaa, data 000000"
+    del runs[2]
+    assert {row.apart for row in answer(runs, Asked()).matrix.rows} == {
+        "model aaaaaaaa",
+        "model ffffffff",
+    }
 
 
 def test_throughput_is_read_at_the_largest_batch_that_went_well() -> None:

@@ -28,8 +28,8 @@ from bench.store.run import StoredRun
 EVERY: tuple[By, ...] = ("latency", "throughput", "price", "accuracy")
 
 
-def timed(target: str, ns: float, seed: int = 1, model: Any = TEACHER) -> Record:
-    cell = a_cell(model, target)
+def timed(target: str, ns: float, seed: int = 1, model: Any = TEACHER, **changes: Any) -> Record:
+    cell = a_cell(model, target, **changes)
     return measured(noisy(np.random.default_rng(seed), ns, 8, 0.01), cell, median_ns=ns)
 
 
@@ -187,6 +187,26 @@ def test_json_has_each_cell_with_its_figure_and_where_it_is_from() -> None:
     assert failed["failure"] == "no answer within 60 s; killed."
     ok = next(c for c in cells if not c["word"])
     assert ok["value_low"] < ok["value"] < ok["value_high"]
+
+
+def test_json_tells_rows_of_one_name_apart_wherever_it_names_them() -> None:
+    """They differ in the size of their inputs."""
+    sizes = ((1, 1, 28, 28), (1, 1, 32, 32))
+    records = [
+        timed(f"{machine}:cpu", 1e6 * n, n, shapes={"image": size})
+        for machine in "xy"
+        for n, size in enumerate(sizes, 1)
+    ]
+    rows = matrix_rows(answer([run_of("a", records)], Asked()))
+    cells: Any = rows["cells"]
+    named = ("model", "variant", "scenario", "apart", "machine", "target", "use", "batch")
+    known = {tuple(cell[key] for key in named) for cell in cells}
+    assert len(known) == len(cells) == 4
+    assert {cell["batch"] for cell in cells} == {1}
+    choices: Any = rows["choices"]
+    told = [choice["best"] for choice in choices] + [e for c in choices for e in c["tied"]]
+    assert {tuple(one[key] for key in named) for one in told if one} <= known
+    assert [choice["apart"] for choice in choices] == ["image 1x28x28", "image 1x32x32"]
 
 
 def test_markdown_escapes_names_from_outside() -> None:

@@ -215,9 +215,10 @@ def _rows(
     rows = {}
     for some in rivals.values():
         alike = Alike((cells[row] for row in some), lambda _: "", _OF_A_ROW)
-        several = len({row.data for row in some}) > 1
+        # One that was never scored is of other weights than those that were: that is told.
+        several = len({row.data for row in some if row.data}) > 1
         for row in some:
-            told = f"data {row.data[:_SHA_DIGITS]}" if several else ""
+            told = f"data {row.data[:_SHA_DIGITS]}" if several and row.data else ""
             settings = settings_in_words(alike.apart(cells[row]))
             rows[row] = replace(row, apart=", ".join(filter(None, (settings, told))))
     apart = dict.fromkeys(row.model for row in rows.values() if row.apart)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.judge.matrix.across import Across
 from bench.judge.matrix.answer import Answered
-from bench.judge.matrix.cells import Column, Entry
+from bench.judge.matrix.cells import Column, Entry, Row
 from bench.judge.matrix.choice import Choice
 from bench.judge.matrix.front import Front, FrontPoint
 from bench.judge.matrix.machines import Beside
@@ -62,15 +62,10 @@ def _place(column: Column) -> Raw:
 
 
 def _entry(entry: Entry) -> Raw:
-    row, side = entry.row, entry.side
+    side = entry.side
     return {
-        "model": row.model,
-        "model_sha256": row.sha256,
-        "variant": row.variant,
-        "scenario": row.scenario,
-        "apart": row.apart or None,
-        **_place(entry.column),
-        "batch": side.cell.batch if side is not None else None,
+        **(_named(entry) or {}),
+        "model_sha256": entry.row.sha256,
         "run": str(side.run.path) if side is not None else None,
         "cell_id": side.id if side is not None else None,
         "word": entry.word or None,
@@ -94,7 +89,18 @@ def _bounds(name: str, found: Estimate | None) -> Raw:
 def _named(entry: Entry | None) -> Raw | None:
     if entry is None:
         return None
-    return {"model": entry.row.model, "variant": entry.row.variant, **_place(entry.column)}
+    batch = entry.side.cell.batch if entry.side is not None else None
+    return {**_row(entry.row), **_place(entry.column), "batch": batch}
+
+
+def _row(row: Row | None) -> Raw:
+    """What tells a row from all others; nulls of none."""
+    return {
+        "model": row.model if row else None,
+        "variant": row.variant if row else None,
+        "scenario": row.scenario if row else None,
+        "apart": (row.apart or None) if row else None,
+    }
 
 
 def _front(front: Front) -> Raw:
@@ -119,8 +125,7 @@ def _point(point: FrontPoint, front: Front) -> Raw:
 
 def _choice(choice: Choice) -> Raw:
     return {
-        "model": choice.row.model if choice.row else None,
-        "variant": choice.row.variant if choice.row else None,
+        **_row(choice.row),
         "best": _named(choice.best),
         "tied": [_named(entry) for entry in choice.tied],
         "beyond_bound": choice.missed,
@@ -137,10 +142,10 @@ def _choice(choice: Choice) -> Raw:
 def _across(each: Across) -> Raw:
     pooled = each.pooled
     return {
-        "model": each.model.model,
-        "variant": each.model.variant,
+        **_row(each.model),
         "other": each.other.model,
         "other_variant": each.other.variant,
+        "other_apart": each.other.apart or None,
         "relation": each.relation,
         "device": each.kind,
         "ratio": _finite(interval_row(pooled.ratio)),
