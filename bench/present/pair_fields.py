@@ -35,6 +35,7 @@ PAIR_FIELDS = (
     "other_variant",
     "relation",
     "target",
+    "settings",
     "size_ratio",
     "file_bytes",
     "other_file_bytes",

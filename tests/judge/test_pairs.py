@@ -28,6 +28,7 @@ from bench.cell import LoadGen, ModelIdentity
 from bench.judge.pairs import Changed, Pair, Ratio, compare, relations
 from bench.present.agreeing import pair_sentences
 from bench.present.ci.tables import pairs_table
+from bench.present.pair_fields import PAIR_FIELDS, flat_pair_rows
 from bench.present.pairs import pair_rows, pair_table, sentence
 from bench.record.result import Record
 
@@ -325,6 +326,8 @@ def test_pairs_of_one_target_are_told_apart(setting: str) -> None:
     table = [" ".join(line.split()) for line in pair_table(pairs, 200).plain.splitlines()]
     assert [line.partition(" 1.00x")[0] for line in table[-2:]] == where
     assert [row["settings"] for row in pair_rows(pairs)] == list(words)
+    assert [row["settings"] for row in flat_pair_rows(pairs)] == list(words)
+    assert "settings" in PAIR_FIELDS
     assert [row[2] for row in pairs_table(pairs).rows] == where
     places = [f"onnxruntime:cpu ({word})" if word else "onnxruntime:cpu" for word in words]
     for pair, place in zip(pairs, places, strict=True):
