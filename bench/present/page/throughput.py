@@ -23,6 +23,7 @@ from bench.numbers import (
     TIME_UNITS,
     Unit,
     column_unit,
+    counted,
     duration,
     half_width,
     in_unit,
@@ -76,7 +77,7 @@ def section(
     pictures = []
     if rated:
         pictures.append(_dots(rated, palette, f"{prefix}throughput"))
-    for variable in ("batch", "streams"):
+    for variable in _EACH:
         lines = _varied(rated, variable)
         if lines:
             pictures.append(_lines(lines, variable, _RATE, palette, f"{prefix}by-{variable}"))
@@ -159,6 +160,10 @@ def _unit(records: Sequence[Record]) -> Unit:
 # -- lines ----------------------------------------------------------------------------------------
 
 
+#: The loads that may be varied, each one of its values in words.
+_EACH = {"batch": "batch", "streams": "number of streams"}
+
+
 class _Line(NamedTuple):
     """Records of one ``model`` that differ in a load alone. A ``way`` is a target and how it is
     used."""
@@ -179,28 +184,30 @@ class _Drawn:
     units: tuple[Unit, ...]
     of: Callable[[Record], Estimate | None]
     told: Callable[[float | None], str]
-    best: Callable[..., Record]  #: of ``max`` and ``min``
+    best: Callable[..., tuple[str, int]]  #: of ``max`` and ``min``
+    is_best: str  #: the best one in words
 
 
 _RATE = _Drawn(
     "Throughput",
     "Samples",
-    "Samples per second at each {}, with 95% intervals; a line that still rises gains from more. "
-    "The highest",
+    "Samples per second at each {}, with 95% intervals; a line that still rises gains from more.",
     RATE_UNITS,
     lambda record: record.throughput,
     rate,
     max,
+    "highest",
 )
 _TIME = _Drawn(
     "Latency of a query",
     "Median latency",
     "How long a query of so many samples takes at each {}, with 95% intervals: what a larger one "
-    "costs each of its samples. The lowest",
+    "costs each of its samples.",
     TIME_UNITS,
     lambda record: record.latency.median_ns if record.latency else None,
     duration,
     min,
+    "lowest",
 )
 
 
@@ -281,12 +288,10 @@ def _lines(
             margin={"l": 8, "r": 16, "t": 8, "b": 8},
         ),
     }
-    best = what.best(everything, key=lambda r: value_of(what.of(r)) or 0)
     return Picture(
         name=name,
         title=f"{what.title} against {variable}",
-        words=f"{what.meaning.format(variable)}: {model_and_variant(best.cell)} "
-        f"on {target_words(best.cell)} at batch {best.cell.batch}."
+        words=f"{what.meaning.format(_EACH[variable])}{_best_words(drawn, variable, what)}"
         f"{cut_words(len(drawn), len(lines), 'lines')}",
         spec=checked(spec),
         table=_table(
@@ -294,6 +299,21 @@ def _lines(
         ),
         height=_HEIGHT,
     )
+
+
+def _best_words(lines: Sequence[_Line], variable: str, what: _Drawn) -> str:
+    """Which point is the best, by the name that its line has in the picture."""
+    told = {
+        (line.label, value): found.value
+        for line in lines
+        for value, record in line.points
+        if (found := what.of(record)) is not None
+    }
+    if not told:
+        return ""
+    label, value = what.best(told, key=lambda point: told[point])
+    where = f"at batch {value}" if variable == "batch" else f"with {counted(value, 'stream')}"
+    return f" The {what.is_best}: {label}, {where}."
 
 
 def _trace(

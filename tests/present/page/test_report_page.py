@@ -538,6 +538,33 @@ def test_streams_are_an_axis_where_a_run_varied_them() -> None:
     assert column(found.table, "streams") == ["1", "2", "4"]
 
 
+@pytest.mark.parametrize(
+    ("name", "best"),
+    [
+        ("a-by-batch", "The highest: {} · a:cpu, 1 thread, at batch 8."),
+        ("a-latency-by-batch", "The lowest: {} · a:cpu, 4 threads, at batch 2."),
+        ("a-by-streams", "The highest: {} · a:cpu, batch 8, 1 thread, with 1 stream."),
+    ],
+)
+def test_the_best_point_is_named_as_its_line_is(name: str, best: str) -> None:
+    """Of lines that threads alone tell apart; a larger batch is slower, but not by as much."""
+    records = [
+        a_record(a_cell(TEACHER, f"a:cpu{more}", "offline", batch, threads=threads), median_ns)
+        for threads, batch, more, median_ns in (
+            (1, 2, "", 2e6),
+            (1, 8, "", 4e6),
+            (4, 2, "", 1.9e6),
+            (4, 8, "", 6e6),
+            (1, 8, "?streams=2", 5e6),
+            (4, 8, "?streams=2", 7e6),
+        )
+    ]
+    found = picture(make_page([in_memory(records)]), name)
+    assert found.words.endswith(best.format(TEACHER.name))
+    (line,) = [each["name"] for each in found.spec["data"] if each["name"] in found.words]
+    assert line in best.format(TEACHER.name)
+
+
 #: Two ways of running on a target, and how each is told on a page.
 WAYS: dict[str, tuple[tuple[dict[str, Any], str], tuple[dict[str, Any], str]]] = {
     "lane": (({}, "x:cpu"), ({"lane": "api"}, "x:cpu, user API")),
