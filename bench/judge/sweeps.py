@@ -3,9 +3,7 @@ what ended it."""
 
 from __future__ import annotations
 
-import math
-
-from bench.numbers import NAME_LIMIT, UNSTABLE, printable, rate
+from bench.numbers import NAME_LIMIT, UNSTABLE, is_unstable_ratio, printable, rate
 from bench.record.result import SweepEnd
 from bench.record.sweeps import Swept, rates_of, swept
 from bench.spec import AUTO
@@ -32,10 +30,8 @@ def _sentence(sweep: Swept, margin: float, confidence: float) -> str:
     parts = [f"the sweep {sweep_end(sweep.end)}"] if sweep.end is not None else []
     if len(rates) > 1:
         knee = find_knee(rates, margin, confidence)
-        against = _against(knee, sweep)
         measured = f"(measured: {', '.join(map(str, sorted(rates)))})"
-        found = f"the knee is at batch {knee.batch}, {_rate(sweep, knee.batch)}{against}"
-        parts.insert(0, f"{found} {measured}")
+        parts.insert(0, f"{_knee(knee, sweep)} {measured}")
     if not parts:
         return ""
     cell = sweep.largest.cell
@@ -53,20 +49,26 @@ def _rate(sweep: Swept, batch: int) -> str:
     return rate(found.value if found else None)
 
 
-def _against(knee: Knee, sweep: Swept) -> str:
-    """How it stands to the best batch."""
+def _knee(knee: Knee, sweep: Swept) -> str:
+    """Where it is, and how it stands to the best batch."""
+    where = f"the knee is at batch {knee.batch}, {_rate(sweep, knee.batch)}"
     if knee.batch == knee.best:
-        return ": no smaller batch comes close, and no larger one was better"
-    best = _rate(sweep, knee.best)
+        return f"{where}: no smaller batch comes close, and no larger one was better"
+    gain = knee.ratio.inverse()
+    best = f"{_rate(sweep, knee.best)} at batch {knee.best}"
+    if is_unstable_ratio(gain.estimate, gain.low, gain.high):
+        # Nothing is surely worse than the best then, so the smallest batch would be the knee.
+        return (
+            f"no knee is established: the best, {best}, against batch {knee.batch} is {UNSTABLE}; "
+            "measure longer (--max-invocations, --max-time)"
+        )
     return (
-        f"; the best, {best} at batch {knee.best}, is not distinguishable from it within the "
-        f"margin ({_more(knee.ratio.inverse())})"
+        f"{where}; the best, {best}, is not distinguishable from it within the margin "
+        f"({_more(gain)})"
     )
 
 
 def _more(gain: Interval) -> str:
     """``0.0 to 4.2% more``, of the best over the knee: the best can't truly be worse."""
-    if not math.isfinite(gain.high):
-        return UNSTABLE
     low, high = (100 * max(0, bound - 1) for bound in (gain.low, gain.high))
     return f"{low:.1f} to {high:.1f}% more"

@@ -51,10 +51,27 @@ def test_the_knee_of_each_sweep_is_said_with_what_more_would_bring() -> None:
     assert said.endswith("% more) (measured: 1, 8, 16, 32, 64).")
 
 
+@pytest.mark.parametrize("invocations", [2, 3])
+def test_rates_that_differ_too_much_between_processes_have_no_knee(invocations: int) -> None:
+    """Nothing is surely worse than the best then: the smallest batch would be the knee."""
+    rates = {8: (240.0, 500.0, 300.0), 16: (180.0, 900.0, 400.0)}
+    records = []
+    for batch, found in rates.items():
+        cell = a_cell(TEACHER, "x:cuda:0", "offline", batch)
+        taken = [batch / rate * 1e9 for rate in found[:invocations]]
+        made = tuple(an_invocation(n, call_ns, cell) for n, call_ns in enumerate(taken))
+        mean = estimate(float(np.mean(found[:invocations])))
+        records.append(a_record(cell, taken[0], invocations=made, throughput=mean))
+    (said,) = sweep_sentences(a_run(records))
+    assert "no knee is established: the best, " in said
+    assert "is unstable; measure longer" in said
+    assert "the knee is at" not in said
+
+
 def test_what_the_best_batch_may_bring_more_is_counted_from_the_knee() -> None:
     """Half the rate at the knee is 100% more at the best batch, not 50%."""
     cells = {batch: a_cell(TEACHER, "x:cuda:0", "offline", batch) for batch in (8, 16)}
-    rates = {8: (90.0, 110.0, 95.0), 16: (140.0, 100.0, 150.0)}
+    rates = {8: (99.0, 101.0, 100.0), 16: (120.0, 165.0, 200.0)}
     records = []
     for batch, cell in cells.items():
         taken = [batch / rate * 1e9 for rate in rates[batch]]
