@@ -57,8 +57,6 @@ _INTERRUPTED = 130
 _what, _inputs = options_of("What to measure"), options_of("Inputs")
 _how_long, _under_load = options_of("How long"), options_of("Under load")
 _meter, _stored, _output = options_of("Energy"), options_of("The run"), options_of("Output")
-#: What a run of `bench tune` has beside others'.
-TUNE = "tune.json"
 #: Of what is said beside the tables.
 _WIDTH = 80
 #: Seconds from which on the harness's share of the time says something.
@@ -359,13 +357,12 @@ def _suite(
     """The suite to run: a resumed run's own, or a file's (or the default) with a preset over it,
     and flags over both."""
     from bench.spec import asked_suite  # numpy: start-up
+    from bench.store.files import is_tune, resuming
     from bench.store.run import read_run
 
     if resumed is not None:
-        if (resumed / TUNE).is_file():
-            raise SpecError(
-                f"{resumed} is a tuning run: resume it with `bench tune --resume {resumed}`."
-            )
+        if is_tune(resumed):
+            raise SpecError(f"{resumed} is a tuning run: resume it with `{resuming(resumed)}`.")
         header = read_run(resumed).header
         return header.suite.model_copy(update={"models": header.models})
     return asked_suite(path, preset, flags)

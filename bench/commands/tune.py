@@ -102,6 +102,9 @@ _INTERRUPTED = 130
     "--results", type=click.Path(path_type=Path), help="Folder of runs; default results/runs."
 )
 @run_option("--resume", "resumed", metavar="RUN", help="Resume a tuning run.")
+@click.option(
+    "--retry-failed", is_flag=True, help="--resume: race configurations that failed again."
+)
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def command(
@@ -111,6 +114,7 @@ def command(
     results: Path | None,
     resumed: Path | None,
     *,
+    retry_failed: bool,
     quiet: bool,
     as_json: bool,
     **flags: Any,
@@ -135,6 +139,8 @@ def command(
         given |= {k: v for k, v in (("-m", model), ("-t", target), ("--for", objective)) if v}
         asked, suite = _gone_on_with(resumed, given)
     else:
+        if retry_failed:
+            raise SpecError("--retry-failed needs --resume.")
         if not (model and target and objective):
             raise SpecError("name what to tune, and for what: -m MODEL -t TARGET --for latency.")
         asked, suite = _asked(model, target, objective, given)
@@ -150,6 +156,9 @@ def command(
         tune = found.tune if resumed is None else read_tune(resumed)
         if resumed is not None:
             tune = tune.model_copy(update={"asked": asked})
+            if retry_failed:
+                records = read_run(resumed).records
+                tune = tune.retrying([r.cell_id for r in records if r.status == "failed"])
         measurer = partial(
             Tuning,
             tune=tune,
@@ -160,7 +169,14 @@ def command(
         if resumed is None:
             outcome = start(found.prepared, results or default_results(), listener, measurer)
         else:
-            outcome = resume(found.prepared, resumed, listener, allowed=None, measurer=measurer)
+            outcome = resume(
+                found.prepared,
+                resumed,
+                listener,
+                allowed=None,
+                retries=retry_failed,
+                measurer=measurer,
+            )
     if outcome.interrupted:
         interrupted(f"bench tune --resume {outcome.path}")
         return _INTERRUPTED

@@ -16,6 +16,7 @@ from bench.judge.finding import Finding, Limits, Outcome
 from bench.judge.matching import Match, Matched, Side, sides
 from bench.numbers import NAME_LIMIT, counted, printable
 from bench.record.result import Record
+from bench.store.files import resuming
 from bench.store.run import StoredRun
 
 MESSAGE_LIMIT = 300
@@ -58,8 +59,7 @@ def _unfinished(cell: Cell, side: Side, called: str) -> Finding | None:
         short = f"the {called} was stopped early"
         words = f"{short}, after {so_far}."
     # The folder may be gone where this is read: in CI.
-    resumed = f"bench run --resume {shlex.quote(str(side.run.path))}"
-    advice = f"Measure it again, or resume it: {resumed}."
+    advice = f"Measure it again, or resume it: {resuming(side.run.path)}."
     return Finding("ran", cell, Outcome.INCONCLUSIVE, words, advice, short=short)
 
 

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
+from bench.store.files import TUNE
 from bench.store.run import read_run
-from bench.trials.tune.kept import FILE, read_tune
+from bench.trials.tune.kept import read_tune
 
 Bench = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -151,7 +152,7 @@ def test_what_can_not_be_asked_for_is_refused_before_anything_is_measured(
     done = bench("tune", "-m", str(doubling_model), "-t", "tunable:cpu", *flags)
     assert done.returncode == 2
     assert words in done.stderr
-    assert not list(tmp_path.glob(f"**/{FILE}"))
+    assert not list(tmp_path.glob(f"**/{TUNE}"))
 
 
 @pytest.mark.long

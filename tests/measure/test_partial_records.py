@@ -19,6 +19,7 @@ from bench.present.results import result_table
 from bench.record.assemble import Evidence, assemble
 from bench.record.facts import CellFacts
 from bench.record.result import Record
+from bench.store.files import TUNE
 from bench.store.merge import merge
 from bench.store.rows import result_rows
 from bench.store.run import StoredRun, read_run
@@ -78,6 +79,14 @@ def test_a_partial_record_on_either_side_is_not_compared_and_leaves_a_gate_open(
     assert found.outcome is Outcome.INCONCLUSIVE
     assert found.words.startswith("the baseline" if turned else "the run")
     assert "bench run --resume runs/a" in found.advice
+
+
+def test_a_tuning_run_is_resumed_by_its_own_command(tmp_path: Path) -> None:
+    (tmp_path / TUNE).touch()
+    part, run = partial(2), SimpleNamespace(path=tmp_path)
+    found = not_judged(Match(side(run, a_record(CELL)), side(run, part)), Limits())
+    assert found is not None
+    assert f"bench tune --resume {tmp_path}" in found.advice
 
 
 def test_a_cell_measured_to_its_end_wins_a_merge_over_a_later_partial_one(tmp_path: Path) -> None:

@@ -10,15 +10,16 @@ import pytest
 from compared_runs import a_header
 from raced_tunes import Bounded, Raced
 
-from bench.errors import BenchError
+from bench.errors import BenchError, WorkerCrashed
 from bench.measure import measuring
 from bench.measure.measuring import OpenRun, Outcome
 from bench.measure.pace.account import Account
 from bench.measure.plan import Plan
 from bench.measure.prepare import Prepared
 from bench.spec import Suite
+from bench.store.files import TUNE
 from bench.store.write import RunStore
-from bench.trials.tune.kept import FILE, Found
+from bench.trials.tune.kept import Found
 from bench.trials.tune.measuring import Tuning
 from bench.trials.tune.objective import find_objective
 from bench.trials.tune.race import CONFIRMATIONS, LAST
@@ -502,6 +503,30 @@ def test_a_result_is_kept_without_those_that_can_not_be_returned_any_more() -> N
     assert now.best == found.best[:-1]
 
 
+@pytest.mark.parametrize(("total_s", "all_again"), [(1e9, True), (1, False)])
+def test_who_failed_is_raced_again_with_all_others_where_that_is_asked_for(
+    total_s: float, all_again: bool
+) -> None:
+    tuning = Raced(lambda n, again: (3e6, 2e6, 1e6)[n], 3)
+    names = [*tuning.states]
+    tuning.states[names[2]].failure = WorkerCrashed("it died of SIGSEGV.")
+    tuning.tune = tuning.tune.model_copy(
+        update={"thrown_out": {names[1]: "it is WRONG", names[2]: "it has no energy"}}
+    )
+    tuning._decide()
+    assert tuning.tune.found is not None
+    assert tuning.tune.found.pick == names[0]
+    began, again = tuning._group.generation, tuning.resumed(tuning.tune.spent_s + total_s)
+    again.states[names[2]].failure = None
+    again.tune = again.tune.retrying([names[2], "not a configuration"])
+    assert again.tune.thrown_out == {names[1]: "it is WRONG"}
+    again._decide()
+    assert again.tune.found is not None
+    assert again.tune.found.pick == names[2 if all_again else 0]
+    assert again.tune.not_tried == ({} if all_again else {names[2]: again._no_time})
+    assert again.tune.raced_from == (began if all_again else 0)
+
+
 def test_a_full_disk_is_answered_with_the_command_that_resumes_the_tune(tmp_path: Path) -> None:
     store = RunStore.create(tmp_path, a_header([]))
     tune = Raced(lambda n, again: 1e6, 2).tune
@@ -511,6 +536,6 @@ def test_a_full_disk_is_answered_with_the_command_that_resumes_the_tune(tmp_path
     tuning = Tuning(
         run, tune=tune, objective=find_objective("latency", None), tunables={}, original=None
     )
-    (store.path / f"{FILE}.partial").mkdir()
+    (store.path / f"{TUNE}.partial").mkdir()
     with pytest.raises(BenchError, match=f"then resume with `bench tune --resume {store.path}`."):
         tuning._keep()

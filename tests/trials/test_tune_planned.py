@@ -22,10 +22,11 @@ from bench.measure.prepare import Prepared
 from bench.runtimes.runtime import Runtime
 from bench.runtimes.targets import Choice, parse_target
 from bench.spec import Suite, asked_suite
+from bench.store.files import TUNE
 from bench.store.run import StoredRun
 from bench.store.write import RunStore
 from bench.trials.tune import planning
-from bench.trials.tune.kept import FILE, Asked, Tune
+from bench.trials.tune.kept import Asked, Tune
 from bench.trials.tune.objective import find_objective
 from bench.trials.tune.planning import TunePlan, plan_tune
 from bench.trials.tune.report import command_line
@@ -61,7 +62,7 @@ def planned(
     words = ["-m", str(model.file.onnx), "-t", target, *flags]
     given = tune.command.make_context("tune", words).params
     objective = given.pop("objective")
-    for name in ("model", "target", "results", "resumed", "quiet", "as_json"):
+    for name in ("model", "target", "results", "resumed", "retry_failed", "quiet", "as_json"):
         given.pop(name)
     given = {key: value for key, value in given.items() if value not in (None, (), {})}
     asked, suite = tune._asked(str(model.file.onnx), target, objective, given)
@@ -168,7 +169,7 @@ def kept_on_disk(found: TunePlan, model: Loaded, folder: Path) -> Path:
     cells = tuple(one.cell for one in plan.cells)
     header = a_header(cells=cells, models=(str(model.file.onnx),), suite=plan.suite)
     store = RunStore.create(folder, header)
-    store.write_atomically(FILE, found.tune.model_dump_json().encode())
+    store.write_atomically(TUNE, found.tune.model_dump_json().encode())
     store.close()
     return store.path
 
@@ -212,7 +213,7 @@ def test_the_batches_that_an_older_bench_kept_in_the_suite_alone_are_planned(
     run = kept_on_disk(before, model, tmp_path / "runs")
     older = before.tune.model_dump(mode="json")
     del older["asked"]["batches"]
-    (run / FILE).write_text(Tune.model_validate(older).model_dump_json())
+    (run / TUNE).write_text(Tune.model_validate(older).model_dump_json())
     assert ids(planned_for(model, *tune._gone_on_with(run, {}), "onnxruntime:cpu")) == ids(before)
 
 

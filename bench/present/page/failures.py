@@ -20,7 +20,7 @@ _NEXT = {
     "unavailable": "`bench doctor` says how to get it",
     "spec": "correct the request named in the message",
     "model-changed": "leave the model's files alone during a run; then run again",
-    "crashed": "read the log below, then `bench run --resume RUN --retry-failed`",
+    "crashed": "read the log below, then resume the run with `--retry-failed`",
     "timeout": "allow more time, or leave it out",
     "node-lost": "start the machine again, then measure these cells in a new run",
     "out-of-memory": "free memory, or take a smaller batch",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,9 +11,9 @@ from pydantic import Field, ValidationError, model_validator
 from bench.cell import Count, Frozen
 from bench.errors import SpecError
 from bench.record.result import Amount
+from bench.store.files import TUNE
 from bench.validation import first_problem
 
-FILE = "tune.json"
 TUNE_VERSION: Literal[2] = 2
 #: The fields that `Confirmation` replaced.
 _OF_VERSION_1 = ("raced_until", "confirmed_from", "confirming")
@@ -44,7 +45,7 @@ class Entrant(Frozen):
 
 
 class Fallen(Frozen):
-    """Told apart as worse than another, after so many processes of each; cost over cost."""
+    """Told apart as worse than another, by so many processes of each; cost over cost."""
 
     cell_id: str
     against: str
@@ -56,7 +57,7 @@ class Placed(Frozen):
     """One that isn't told apart from the best: its cost over that of the leader."""
 
     cell_id: str
-    processes: Count
+    processes: Count  #: by which the two are compared
     ratio: Amount | None = None  #: None for the leader itself
     doubt: str = ""  #: what of its conditions is not shown to hold
 
@@ -142,6 +143,14 @@ class Tune(Frozen):
         """Those that were ever to be measured."""
         return tuple(one for one in self.entrants if one.cell_id not in self.not_tried)
 
+    def retrying(self, failed: Collection[str]) -> Tune:
+        """The same where configurations that ``failed`` were never tried: all are raced again with
+        them, as where there is time for more than there was."""
+        again = {one.cell_id for one in self.entrants} & set(failed)
+        thrown_out = {name: why for name, why in self.thrown_out.items() if name not in again}
+        not_tried = self.not_tried | dict.fromkeys(again, "it failed")
+        return self.model_copy(update={"thrown_out": thrown_out, "not_tried": not_tried})
+
     def races(self, generation: int) -> bool:
         """Whether the choice is made by what was measured in a generation."""
         of_it = generation >= self.raced_from
@@ -157,13 +166,9 @@ class Tune(Frozen):
         return named.get(cell_id, cell_id)
 
 
-def is_tune(run: Path) -> bool:
-    return (run / FILE).is_file()
-
-
 def read_tune(run: Path) -> Tune:
     """What a run directory keeps of its tune. Raises `SpecError`."""
-    path = run / FILE
+    path = run / TUNE
     try:
         return Tune.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:

@@ -194,7 +194,7 @@ class Tuning(Scoring):
         cells = [self.states[name].planned for name in names]
         self.listener.phase(f"energy of {len(names)} configurations in turn")
         self._windows += self._pass.windows(cells)
-        without = no_energy([planned.cell for planned in cells], self._windows)
+        without = no_energy([cell for cell, _ in self._tried_so_far()], self._windows)
         for name in names:
             why = self._pass.failed.get(name, without.get(name, ""))
             if why:

@@ -14,8 +14,9 @@ from bench.measure.plan import PlannedCell
 from bench.measure.scoring import Score
 from bench.measure.state import CellState
 from bench.stats.equivalence import two_one_sided
+from bench.store.files import TUNE
 from bench.store.predictions import read_predictions
-from bench.trials.tune.kept import FILE, Tune
+from bench.trials.tune.kept import Tune
 from bench.trials.tune.objective import Objective
 from bench.trials.tune.race import SLACK, Budget, Pace
 from bench.variants import in_words
@@ -57,7 +58,7 @@ class Scoring(Measuring):
             "turns_s": self.pace.seconds,
         }
         self.tune = self.tune.model_copy(update={**changed, **times})
-        self.store.write_atomically(FILE, self.tune.model_dump_json(indent=1).encode())
+        self.store.write_atomically(TUNE, self.tune.model_dump_json(indent=1).encode())
 
     def _throw_out(self, cell_id: str, why: str) -> None:
         self._keep(thrown_out={**self.tune.thrown_out, cell_id: why})
