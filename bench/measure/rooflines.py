@@ -36,7 +36,8 @@ class Rooflines:
         try:
             path = _counted_in(planned)
         except BenchError as error:
-            return None, self._tell(planned.cell.model.name, error)
+            cell = planned.cell
+            return None, self._tell(f"{cell.model.name} ({cell.scenario})", error)
         peaks = self._peaks_of(planned, context)
         if isinstance(peaks, BenchError):
             return None, self._tell(planned.cell.target, peaks)
