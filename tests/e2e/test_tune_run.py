@@ -139,6 +139,33 @@ def test_a_finished_tune_goes_on_where_there_is_more_time(
     assert pick["departures"] == []
 
 
+@pytest.mark.long
+def test_configurations_that_failed_are_raced_again_where_that_is_asked_for(
+    environment: dict[str, str], bench: Bench, doubling_model: Path, tmp_path: Path
+) -> None:
+    flags = ["--cell-timeout", "2", "--max-time", "40", "--json"]
+    done = bench(
+        "tune", "-m", str(doubling_model), "-t", "tunable:cpu?us=100", *FLAGS, *flags, timeout=200
+    )
+    run = only_run(tmp_path)
+    (crashed,) = (r.cell_id for r in read_run(run).records if "fault=crash" in r.cell.target)
+    before = json.loads(done.stdout)["tune"]
+    environment["TUNABLE_MENDED"] = "1"
+    more = ["--resume", str(run), "--max-time", "3m", "--json"]
+    plain = json.loads(bench("tune", *more, timeout=300).stdout)["tune"]
+    assert plain["raced_from"] == before["raced_from"]
+    again = bench("tune", *more, "--retry-failed", timeout=300)
+    assert again.returncode == 0, again.stderr
+    found = json.loads(again.stdout)["tune"]["found"]
+    assert crashed in {one["cell_id"] for one in found["best"]}
+    run_now = read_run(run)
+    assert {r.cell_id: r.status for r in run_now.records}[crashed] == "ok"
+    assert crashed in run_now.resumptions[-1].retried
+    refused = bench("tune", "-m", "x", "-t", "tunable:cpu", *FLAGS, "--retry-failed")
+    assert refused.returncode == 2
+    assert "--retry-failed needs --resume" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

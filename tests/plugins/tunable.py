@@ -13,6 +13,10 @@ from bench.backend import Device, Feeds, ModelFile, Options, Placement, TensorSp
 from bench.capabilities import Tunable
 
 
+#: What is set where nothing crashes.
+MENDED = "TUNABLE_MENDED"
+
+
 class TunableSession:
     """Doubles its input, or does what ``fault`` says."""
 
@@ -28,7 +32,7 @@ class TunableSession:
 
         def call() -> None:
             end = time.perf_counter_ns() + self.wait_ns
-            if self.fault == "crash":
+            if self.fault == "crash" and MENDED not in os.environ:
                 os.kill(os.getpid(), signal.SIGSEGV)
             if self.fault == "hang":
                 time.sleep(3600)
