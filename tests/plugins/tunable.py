@@ -12,7 +12,6 @@ import numpy as np
 from bench.backend import Device, Feeds, ModelFile, Options, Placement, TensorSpec
 from bench.capabilities import Tunable
 
-
 #: What is set where nothing crashes.
 MENDED = "TUNABLE_MENDED"
 
